@@ -1,0 +1,71 @@
+# `make help` lists the targets. ARGS is passed on: make run ARGS="--config my.toml"
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last: a virtual environment without it is half made, and is made anew. It holds the
+# folder's name, because the scripts in a virtual environment do not survive a move or a copy.
+STAMP := $(VENV)/.installed
+ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+.PHONY: run demo test check bench fmt lock help
+
+run: $(STAMP) ## start Lowtide: everything in one process
+	@$(BIN)/lowtide run $(ARGS)
+
+demo: $(STAMP) ## play the bundled crash: no network, no token
+	@$(BIN)/lowtide demo $(ARGS)
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types, import rules, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
+	@$(MAKE) --no-print-directory test
+
+bench: $(STAMP) ## measure speed and memory, write build/bench.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+fmt: $(STAMP) ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## write requirements.lock anew (needs uv; ARGS=--upgrade takes newer versions)
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet \
+	  --python-version 3.11 --no-header -o requirements.lock $(ARGS)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+# Debian's python3 comes without python3-venv, so that one package is installed where we may.
+$(STAMP): requirements.lock
+	@set -eu; \
+	for p in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; p=; \
+	done; \
+	test "$$p" || { echo "Lowtide needs Python 3.11 or newer; make PYTHON=... names one" >&2; exit 1; }; \
+	if ! "$$p" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  install='apt-get -q update; apt-get -qy install --no-install-recommends python3-venv'; \
+	  how="su - -c"; try=false; \
+	  if command -v sudo >/dev/null; then how="sudo sh -c"; try="sudo -n sh -c"; fi; \
+	  if [ "$$(id -u)" = 0 ]; then try="sh -c"; echo "installing python3-venv"; fi; \
+	  log=$$($$try "$$install" 2>&1 </dev/null) || { \
+	    echo "$$log" | sed '/^$$/d' | tail -n 5 >&2; \
+	    echo "$$p cannot make a virtual environment. Run this, then make again:" >&2; \
+	    echo "  $$how '$$install'" >&2; exit 1; }; \
+	fi; \
+	echo "creating .venv (once, about a minute)"; \
+	rm -rf $(VENV); \
+	"$$p" -m venv $(VENV); \
+	pip="$(BIN)/python -m pip --quiet --disable-pip-version-check --no-input"; \
+	{ $$pip install --require-hashes --only-binary :all: -r requirements.lock \
+	  && $$pip install --no-deps --no-build-isolation --no-index --editable .; } \
+	  || { echo "the packages were not installed: see above, then make again" >&2; exit 1; }; \
+	pwd -P > $@

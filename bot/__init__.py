@@ -1,0 +1,1 @@
+"""The application: configuration, roles, messages and the ways out."""

@@ -1,0 +1,1 @@
+"""The demo: a made recording of a real crash, and what made it."""

@@ -1,0 +1,189 @@
+"""English."""
+
+from datetime import UTC, datetime
+
+from bot.lang.numbers import MINUS, significant, trimmed
+from bot.lang.words import Words
+from streams.events import Ms
+
+PHRASES = {
+    # First lines. The bold part must make sense alone, on a lock screen.
+    "funding.open": "<b>{asset} funding {state}: {rate}% / 8h</b> ({apr}% a year)",
+    "funding.up": "<b>{asset} funding {state}, now {level}: {rate}% / 8h</b> ({apr}% a year)",
+    "funding.worse": "<b>{asset} funding even {further}: {rate}% / 8h</b> ({apr}% a year)",
+    "funding.close": "<b>{asset} funding {back}: {rate}% / 8h.</b>",
+    "predicted.open": "<b>{asset} predicted funding {state}: {rate}% / 8h</b> ({apr}% a year)",
+    "predicted.up": (
+        "<b>{asset} predicted funding {state}, now {level}: {rate}% / 8h</b> ({apr}% a year)"
+    ),
+    "predicted.worse": (
+        "<b>{asset} predicted funding even {further}: {rate}% / 8h</b> ({apr}% a year)"
+    ),
+    "predicted.close": "<b>{asset} predicted funding {back}: {rate}% / 8h.</b>",
+    "oi.open": "<b>{asset} open interest {pct}%{window}</b>{closed}",
+    "oi.up": "<b>{asset} open interest {pct}%{window}, now {level}</b>{closed}",
+    "oi.worse": "<b>{asset} open interest {further}, {pct}%{window}</b>{closed}",
+    "oi.close": "<b>{asset} open interest steadier: {pct}%{window}.</b>",
+    "depth.open": "<b>{asset} depth{band}: {total}{pct}% of normal</b>",
+    "depth.up": "<b>{asset} depth{band} now {level}: {total}{pct}% of normal</b>",
+    "depth.worse": "<b>{asset} depth{band} even {further}: {total}{pct}% of normal</b>",
+    "depth.close": "<b>{asset} depth{band} back: {total}{pct}% of normal.</b>",
+    "liq.open": "<b>{asset} liquidations ≥ {usd}{window}</b>{mostly}",
+    "liq.up": "<b>{asset} liquidations now {level}: ≥ {usd}{window}</b>{mostly}",
+    "liq.worse": "<b>{asset} liquidations go on: ≥ {usd}{window}</b>{mostly}",
+    "liq.close": "<b>{asset} liquidations ease: ≥ {usd}{window}.</b>",
+    "liq.close_none": "<b>{asset} liquidations over: none reported{window}.</b>",
+    "other.open": "<b>{asset} {rule}: {value} {unit}</b>",
+    "other.up": "<b>{asset} {rule} now {level}: {value} {unit}</b>",
+    "other.worse": "<b>{asset} {rule} goes on: {value} {unit}</b>",
+    "other.close": "<b>{asset} {rule} over: {value} {unit}.</b>",
+    # Pieces of first lines.
+    "level.1": "at watch level",
+    "level.2": "at alert level",
+    "level.3": "critical",
+    "funding.negative": "negative",
+    "funding.low": "low",
+    "funding.high": "high",
+    "funding.further_negative": "more negative",
+    "funding.further_low": "lower",
+    "funding.further_high": "higher",
+    "funding.back_positive": "positive again",
+    "funding.back": "back",
+    "oi.fell": ": {usd} of positions closed",
+    "oi.rose": ": {usd} of positions opened",
+    "oi.further_below": "keeps falling",
+    "oi.further_above": "keeps rising",
+    "depth.further_below": "thinner",
+    "depth.further_above": "thicker",
+    "window": " in {window}",
+    "depth.band": " ±{band}%",
+    "depth.total": "{usd}, ",
+    "liq.longs": ", {pct}% longs",
+    "liq.shorts": ", {pct}% shorts",
+    # What follows a closing first line, on the same line.
+    "lasted": "The alert lasted {length}",
+    "lasted.thin": "Thin for {length}",
+    "extreme.low": ", lowest {value} at {time}.",
+    "extreme.high": ", highest {value} at {time}.",
+    "extreme.peak": ", peak ≥ {value} at {time}.",
+    # Lines of facts, one fact each.
+    "began": "Began {time}, {length} ago.",
+    "funding.weighted": "OI-weighted, {count} venues: {list} (% per 8h)",
+    "funding.single": "{venue} alone.",
+    "funding.single_interval": "{venue} alone: {rate}% per {hours}h.",
+    "funding.predicted": "Next settlement predicted at {rate}% / 8h.",
+    "funding.payers_short": "Shorts now pay longs.",
+    "funding.payers_long": "Longs now pay shorts.",
+    "funding.will_short": "An estimate: at this rate shorts will pay longs.",
+    "funding.will_long": "An estimate: at this rate longs will pay shorts.",
+    "price": "Price {price}.",
+    "price.moved": "Price {before} → {price} ({pct}%).",
+    "oi.coins": "{before} → {after} {asset}.",
+    "oi.usd_with": " In USD {total}, of which {price} is only price.",
+    "oi.usd_against": " In USD {total}, since price moved it by {price}.",
+    "oi.by_venue": "{list}",
+    "depth.sides": "Bids {bids}, asks {asks}. Normal {normal} (median of {window}).",
+    "depth.by_venue": "{list} of normal.",
+    "depth.live": "{live} of {expected} books live.",
+    "depth.spread": "Spread {spread} bp.",
+    "liq.sides": "Longs {longs}, shorts {shorts}, in {orders}{share}.",
+    "liq.orders_one": "1 order",
+    "liq.orders_many": "{count} orders",
+    "liq.share": "; {pct}% of open interest",
+    "liq.largest": "Largest order {usd} on {venue} at {price}.",
+    "liq.throttled": (
+        "Lower bound: {venue} reports at most one order a second (feed {pct}% full)."
+    ),
+    "liq.not_available_one": "{venues} publishes no liquidations.",
+    "liq.not_available_many": "{venues} publish no liquidations.",
+    "missing": "ex-{venues}: no live data there.",
+    "held_one": "1 alert since the last post was held back (cool-down).",
+    "held_many": "{count} alerts since the last post were held back (cool-down).",
+    # The last line.
+    "tag.funding": "#funding",
+    "tag.predicted": "#funding",
+    "tag.oi": "#OI",
+    "tag.depth": "#depth",
+    "tag.liq": "#liquidations",
+    "tag.other": "#{rule}",
+    "settled": "settled {time}",
+    "estimate": "estimate of {time}",
+    "chart": "chart",
+}
+
+_SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+
+
+def _scaled(value: float, digits: int, smallest: float) -> str:
+    rounded = significant(value, digits)
+    for scale, letter in _SCALES:
+        if scale >= smallest and rounded >= scale:
+            return trimmed(rounded / scale, digits) + letter
+    return trimmed(rounded, digits)
+
+
+def usd(value: float) -> str:
+    """$5.37B, $226M, $64.2M, $90.4K, $512: three digits."""
+    return "$" + _scaled(abs(value), 3, 1e3)
+
+
+def signed_usd(value: float) -> str:
+    """−$7.35B, +$400M."""
+    return (MINUS if value < 0 else "+") + usd(value)
+
+
+def coins(value: float) -> str:
+    """612,400; 12.34; 4.107B: four digits."""
+    return _scaled(value, 4, 1e9)
+
+
+def price(value: float) -> str:
+    """$112,400; $34.12; $0.171; $0.0000123."""
+    if value >= 1_000:
+        return f"${value:,.0f}"
+    return f"${value:.2f}" if value >= 1 else "$" + trimmed(value, 4)
+
+
+def length(ms: Ms) -> str:
+    """1 h 12 min; 42 min; 16 h; 2 d 3 h; 45 s: the two largest units."""
+    seconds = ms // 1000
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    parts = [(days, "d"), (hours, "h"), (0 if days else rest, "min")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
+def window(ms: Ms) -> str:
+    """1h, 24h, 14d as traders write them, but 10 min."""
+    hours = ms // 3_600_000
+    if ms % 3_600_000 or not hours:
+        return length(ms)
+    return f"{hours // 24}d" if hours % 24 == 0 and hours > 24 else f"{hours}h"
+
+
+def clock(ms: Ms) -> str:
+    """09:42 UTC."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M} UTC"
+
+
+def date(ms: Ms) -> str:
+    """3 Oct 09:42 UTC."""
+    when = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{when.day} {_MONTHS[when.month - 1]} {when:%H:%M} UTC"
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+WORDS = Words(
+    phrases=PHRASES,
+    usd=usd,
+    signed_usd=signed_usd,
+    coins=coins,
+    price=price,
+    length=length,
+    window=window,
+    clock=clock,
+    date=date,
+)

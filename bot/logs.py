@@ -1,0 +1,68 @@
+"""Logs: key=value lines on stderr, from which secrets are taken out.
+
+Event names are in the past tense ("socket lost"). Libraries that log through ``logging`` come out
+of the same pipe; httpx is kept quiet since it logs URLs, and Telegram's URLs hold the token.
+"""
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+TOKEN = re.compile(r"\d{5,}:[\w-]{30,}")
+_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):([^\s@]+)@")
+
+
+def redact(text: str) -> str:
+    """``text`` without bot tokens and without passwords in URLs."""
+    return _PASSWORD.sub(r"\1:<password>@", TOKEN.sub("<token>", text))
+
+
+def redact_processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: every value that is not a number or None as redacted text."""
+    return {key: _clean(value) for key, value in event.items()}
+
+
+def _clean(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value))
+
+
+def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send all logs of ``level`` and above to ``stream`` (stderr). Call once, at start."""
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact_processor,
+    ]
+    render = structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "event"], drop_missing=True
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    quiet_http()
+
+
+def quiet_http() -> None:
+    """Keep the HTTP client from logging URLs, which for Telegram hold the token."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

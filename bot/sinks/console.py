@@ -1,0 +1,41 @@
+"""Messages as plain text on a terminal, in a file or in a pipe."""
+
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+from bot.messages import Message
+from bot.sinks import Receipt
+from rules.alerts import Level, Turn
+
+_RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
+_COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\033[31m"}
+
+
+class Console:
+    """Prints each message with its UTC time in front and an empty line behind.
+
+    Colours only where a person reads (a terminal).
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    async def check(self) -> str:
+        return "the console"
+
+    async def send(self, message: Message) -> Receipt:
+        self._stream.write(self._text(message))
+        self._stream.flush()
+        return Receipt()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _text(self, message: Message) -> str:
+        time = f"{datetime.fromtimestamp(message.at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+        first, *rest = message.plain.split("\n")
+        if self._stream.isatty():
+            colour = _DIM if message.turn is Turn.CLOSE else _BOLD + _COLOURS[message.level]
+            time, first = f"{_DIM}{time}{_RESET}", f"{colour}{first}{_RESET}"
+        return "\n".join([f"{time}  {first}", *(f"    {line}" for line in rest), "", ""])

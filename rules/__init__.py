@@ -1,0 +1,1 @@
+"""Pure rules: events in, alerts out. Imports streams.events only."""

@@ -1,0 +1,181 @@
+"""The life of one rule for one asset: ok → pending → firing(level) → recovering → ok.
+
+Invariants:
+- no live value, no transition: missing data neither opens nor closes anything;
+- after a hole longer than ``max_gap`` every timer starts anew;
+- a level never goes down inside an episode; closing needs the value beyond ``clear`` for
+  ``clear_for``;
+- inside the cool-down an opening is recorded and not posted, unless it is worse than the last post.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from rules.alerts import Level, Turn
+from rules.metric import Reading
+from rules.rule import Row, Rule
+from streams.events import Ms
+
+
+class Episode(msgspec.Struct):
+    """The state, owned by the engine and changed by ``step`` alone. ``level`` 0: no episode open.
+
+    ``since``: level → when its breach began. ``settlements``: level → settlements seen in breach.
+    ``turns`` numbers the turns of the episode. ``posted_*`` outlive the episode for the cool-down.
+    """
+
+    level: int = 0
+    since: dict[int, Ms] = {}
+    settlements: dict[int, int] = {}
+    settled_at: Ms | None = None
+    clear_since: Ms | None = None
+    last_live: Ms | None = None
+    opened_at: Ms = 0
+    turns: int = 0
+    extreme: float = 0.0
+    extreme_at: Ms = 0
+    posted_level: int = 0
+    posted_value: float | None = None
+    posted_at: Ms | None = None
+    posted_open: bool = False
+    held: int = 0
+
+    @property
+    def awake(self) -> bool:
+        """Whether time alone can change something: pending, firing or recovering."""
+        return bool(self.level or self.since)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it."""
+
+    turn: Turn
+    level: Level
+    value: float
+    post: bool
+    held: int = 0
+
+
+def step(
+    rule: Rule,
+    row: Row,
+    state: Episode,
+    now: Ms,
+    reading: Reading | None,
+    distance: Callable[[float], float] = abs,
+) -> list[Step]:
+    """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live."""
+    sign = -1 if rule.fires == "below" else 1
+    # a sum that lacks a part can prove that something is above a level, and nothing else
+    if reading is None or (reading.lower_bound and sign < 0):
+        return []
+    _mind_hole(rule, state, now)
+    _count_breaches(rule, row, state, now, reading, sign)
+    steps = _rise(rule, state, now, reading.value, distance, _ready(rule, state, now))
+    if state.level:
+        _mind_extreme(state, now, reading.value, sign)
+        steps += _recover(rule, row, state, now, reading, sign)
+    return steps
+
+
+def _mind_hole(rule: Rule, state: Episode, now: Ms) -> None:
+    if state.last_live is not None and now - state.last_live > rule.max_gap:
+        state.since.clear()
+        state.clear_since = None
+    state.last_live = now
+
+
+def _count_breaches(
+    rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading, sign: int
+) -> None:
+    enough = not row.floor_musd or (
+        reading.floor_musd is not None and reading.floor_musd >= row.floor_musd
+    )
+    fresh = _next_settlement(state, reading)
+    for level, threshold in row.levels.items():
+        if enough and sign * reading.value > sign * threshold:
+            state.since.setdefault(level, now)
+            if rule.settlements and (fresh or level not in state.settlements):
+                state.settlements[level] = state.settlements.get(level, 0) + 1
+        else:
+            state.since.pop(level, None)
+            state.settlements.pop(level, None)
+
+
+def _next_settlement(state: Episode, reading: Reading) -> bool:
+    """Whether the reading is of a new settlement. Missing one in between is a hole."""
+    at, before = reading.settled_at, state.settled_at
+    if at is None or (before is not None and at <= before):
+        return False
+    state.settled_at = at
+    # half an interval of grace: the market that sets the pace may change, and its interval too
+    if before is None or at - before > 1.5 * (reading.interval_ms or 0):
+        state.settlements.clear()
+    return True
+
+
+def _ready(rule: Rule, state: Episode, now: Ms) -> int:
+    """The highest level whose breach has lasted long enough, 0 if none has."""
+    if rule.settlements:
+        return max((lv for lv, n in state.settlements.items() if n >= rule.settlements), default=0)
+    hold = rule.hold
+    lasted = (lv for lv, t in state.since.items() if now - t >= hold.get(Level(lv), 0))
+    return max(lasted, default=0)
+
+
+def _rise(
+    rule: Rule,
+    state: Episode,
+    now: Ms,
+    value: float,
+    distance: Callable[[float], float],
+    ready: int,
+) -> list[Step]:
+    posted = state.posted_value
+    worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
+    if ready > state.level:
+        turn = Turn.UP if state.level else Turn.OPEN
+        cooling = state.posted_at is not None and now - state.posted_at < rule.cooldown
+        post = turn is Turn.UP or not cooling or ready > state.posted_level or worse
+        if turn is Turn.OPEN:
+            state.posted_open, state.opened_at, state.turns = False, now, 0
+            state.extreme, state.extreme_at, state.clear_since = value, now, None
+        state.level = ready
+        return [_turn(state, now, turn, value, post)]
+    if state.level and ready == state.level and state.posted_open and worse:
+        return [_turn(state, now, Turn.WORSE, value, post=True)]
+    return []
+
+
+def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Step:
+    held = 0
+    if post:
+        held, state.held = state.held, 0
+        state.posted_level, state.posted_value = state.level, value
+        state.posted_at, state.posted_open = now, True
+    else:
+        state.held += 1
+    state.turns += 1
+    return Step(turn, Level(state.level), value, post, held)
+
+
+def _mind_extreme(state: Episode, now: Ms, value: float, sign: int) -> None:
+    if sign * value > sign * state.extreme:
+        state.extreme, state.extreme_at = value, now
+
+
+def _recover(
+    rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading, sign: int
+) -> list[Step]:
+    if reading.lower_bound or sign * reading.value >= sign * row.clear:
+        state.clear_since = None
+        return []
+    if state.clear_since is None:
+        state.clear_since = now
+    if now - state.clear_since < rule.clear_for:
+        return []
+    closed = Step(Turn.CLOSE, Level(state.level), reading.value, state.posted_open)
+    state.level, state.clear_since = 0, None
+    state.turns += 1
+    return [closed]

@@ -1,0 +1,51 @@
+"""The metrics, by the form of their names. A name carries the window and the unit."""
+
+import re
+from collections.abc import Callable
+
+from rules.metric import Metric
+from rules.metrics import depth, funding, liquidation, open_interest
+from streams.events import BANDS_BP, Ms
+
+LONGEST: Ms = 24 * 3_600_000
+"""Longest window of a name. Memory does not grow with it, but windows get coarser."""
+
+_UNIT_MS = {"m": 60_000, "h": 3_600_000}
+
+
+def _windowed(build: Callable[[str, Ms], Metric]) -> Callable[[str, str], Metric | None]:
+    def parse(name: str, text: str) -> Metric | None:
+        found = re.fullmatch(r"([1-9][0-9]{0,3})([mh])", text)
+        window = int(found[1]) * _UNIT_MS[found[2]] if found else 0
+        return build(name, window) if 0 < window <= LONGEST else None
+
+    return parse
+
+
+def _banded(name: str, text: str) -> Metric | None:
+    return depth.depth(name, int(text)) if text in map(str, BANDS_BP) else None
+
+
+METRICS: dict[str, Callable[[str, str], Metric | None]] = {
+    "funding_8h_pct": lambda name, _: funding.SETTLED,
+    "funding_predicted_8h_pct": lambda name, _: funding.PREDICTED,
+    "oi_net_<duration>_pct": _windowed(open_interest.open_interest),
+    "depth_<bp>bp_pct_of_normal": _banded,
+    "liq_<duration>_musd": _windowed(liquidation.liquidation),
+}
+"""Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name. ValueError with the valid forms if there is none."""
+    for form, parse in METRICS.items():
+        pattern = re.sub("<[a-z]+>", "(.*)", form)
+        if (found := re.fullmatch(pattern, name)) and (
+            parsed := parse(name, found[1] if found.groups() else "")
+        ):
+            return parsed
+    bands = ", ".join(map(str, BANDS_BP))
+    raise ValueError(
+        f"unknown metric {name!r}: use one of {', '.join(METRICS)}, "
+        f"where <duration> is like 15m or 1h, up to 24h, and <bp> one of {bands}"
+    )

@@ -1,0 +1,144 @@
+"""Reported liquidations in a sliding window, million USD, both sides together: a lower bound.
+
+Silence is normal here, so a market is live as long as its feed is up. A venue whose feed is down
+is left out: then the sum can only be too low, and proves a breach but never a recovery.
+"""
+
+from dataclasses import dataclass
+
+from rules.alerts import LiquidationFacts
+from rules.metric import LEAST_SHARE, Reading, left_out
+from rules.view import Keep, Market, View, venues
+from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
+
+THROTTLED = frozenset({"binance", "okx", "aster"})
+"""Venues that report at most one order a contract and second (Binance: forceOrder, "only the
+largest one liquidation order within 1000ms"; OKX: liquidation-orders, "at most one order per
+contract per second"; Aster keeps Binance's API)."""
+
+SLOTS = 3_600
+"""Most samples kept for one window and market: 1 s apart in an hour."""
+
+_LONG, _SHORT, _ORDERS, _SECONDS = range(4)
+_KINDS = frozenset({Kind.LIQUIDATION})
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationMetric:
+    """``liq_<duration>_musd``.
+
+    ``sums``: running totals of long cents, short cents, orders, seconds with an order; whole
+    numbers, so sums are exact. ``largest``: orders (USD, price) with no larger one after them.
+    """
+
+    name: str
+    window: Ms
+    sums: Keep
+    largest: Keep
+    unit: str = "M USD"
+    kinds: frozenset[Kind] = _KINDS
+
+    @property
+    def lookback(self) -> Ms:
+        return self.window
+
+    def keeps(self) -> tuple[Keep, ...]:
+        return (self.sums, self.largest)
+
+    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
+        if not isinstance(event, Liquidation):
+            return False
+        sums = market.keep(self.sums)
+        last = sums.last_time
+        new_second = last is None or last // 1000 != now // 1000
+        cents = round(event.usd * 100)
+        long = event.position is Position.LONG
+        sums.add(now, (cents if long else 0, 0 if long else cents, 1, int(new_second)))
+        largest = market.keep(self.largest)
+        while (top := largest.last) is not None and top[0] <= event.usd:
+            largest.pop()
+        largest.append(now, (event.usd, event.price))
+        return True
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        given = _given(view)
+        live = [m for m in given if m.up(Kind.LIQUIDATION)]
+        if not live or _share(view, live, given) < LEAST_SHARE:
+            return None
+        totals = [self._sums(m, now) for m in live]
+        musd = sum(t[_LONG] + t[_SHORT] for t in totals) / 1e8
+        return Reading(
+            value=musd,
+            venues=venues(live),
+            missing=left_out(given, live),
+            floor_musd=musd,
+            lower_bound=len(live) < len(given),
+        )
+
+    def facts(self, view: View, now: Ms) -> LiquidationFacts:
+        given = _given(view)
+        live = [m for m in given if m.up(Kind.LIQUIDATION)]
+        totals = [self._sums(m, now) for m in live]
+        long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
+        usd, venue, price = self._largest(live, now)
+        held = [view.oi_usd(m) for m in view]
+        known = sum(x for x in held if x is not None)
+        return LiquidationFacts(
+            window_ms=self.window,
+            long_usd=long,
+            short_usd=short,
+            orders=int(sum(t[_ORDERS] for t in totals)),
+            largest_usd=usd,
+            largest_venue=venue,
+            largest_price=price,
+            oi_pct=100 * (long + short) / known if known > 0 else None,
+            saturation_pct=self._saturation(live, totals),
+            not_available=left_out(view.ordered, given),
+        )
+
+    def distance(self, value: float) -> float:
+        return abs(value)
+
+    def _sums(self, market: Market, now: Ms) -> tuple[float, ...]:
+        series = market.series.get(self.sums.name)
+        return series.sums(now - self.window) if series else (0.0, 0.0, 0.0, 0.0)
+
+    def _largest(self, markets: list[Market], now: Ms) -> tuple[float, str, float]:
+        best = (0.0, "", 0.0)
+        for market in markets:
+            series = market.series.get(self.largest.name)
+            where = series.window(now - self.window, now) if series else range(0)
+            if series and where and (usd := series.values(0, where)[0]) > best[0]:
+                best = (usd, market.venue, series.values(1, where)[0])
+        return best
+
+    def _saturation(
+        self, markets: list[Market], totals: list[tuple[float, ...]]
+    ) -> dict[str, float]:
+        full: dict[str, float] = {}
+        for market, sums in zip(markets, totals, strict=True):
+            if market.venue in THROTTLED:
+                pct = min(100.0, 100 * sums[_SECONDS] / (self.window / 1000))
+                full[market.venue] = max(pct, full.get(market.venue, 0.0))
+        return full
+
+
+def liquidation(name: str, window: Ms) -> LiquidationMetric:
+    """The metric over ``window``."""
+    sums = Keep(f"liq.{window}", 4, window, window // SLOTS)
+    return LiquidationMetric(name, window, sums, Keep(f"liq.{window}.largest", 2, window))
+
+
+def _given(view: View) -> list[Market]:
+    return [m for m in view if m.line(Kind.LIQUIDATION) is not None]
+
+
+def _share(view: View, live: list[Market], given: list[Market]) -> float:
+    """How much of the giving markets is live: by open interest, by count where that is unknown."""
+    if len(live) == len(given):
+        return 1.0
+    held = {m: view.oi_usd(m) for m in given}
+    total = sum(x or 0.0 for x in held.values())
+    if None in held.values() or total <= 0:
+        return len(live) / len(given)
+    return sum(held[m] or 0.0 for m in live) / total

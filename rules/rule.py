@@ -1,0 +1,51 @@
+"""A rule is data: a metric against levels with hysteresis, one row per asset.
+
+``bot.config`` resolves tiers and overrides into rows; the engine sees only these.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from rules.alerts import Level
+from streams.events import Ms
+
+Fires = Literal["above", "below"]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """The levels of one rule for one asset.
+
+    ``levels``: thresholds in the metric's unit. ``clear``: the value on the quiet side that ends an
+    episode. ``floor_musd``: least absolute size in million USD that makes a relative value news
+    (depth lost, open interest held); 0 asks for none.
+    """
+
+    levels: Mapping[Level, float]
+    clear: float
+    floor_musd: float = 0.0
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule, resolved. Durations in Ms.
+
+    ``hold``: how long a breach must last, level by level (absent: 0). ``settlements``: with funding
+    metrics, how many settlements in a row instead (0: durations count). ``clear_for``: how long the
+    value must stay beyond ``clear``. ``repost_if``: a value that many times the last posted one is
+    posted again. ``max_gap``: a longer time without a live value is a hole, after which timers
+    start anew. ``rows``: by asset; ``others``: for every asset not named there (None: not watched).
+    """
+
+    name: str
+    metric: str
+    fires: Fires
+    rows: Mapping[str, Row]
+    others: Row | None = None
+    hold: Mapping[Level, Ms] = {}
+    settlements: int = 0
+    clear_for: Ms = 600_000
+    cooldown: Ms = 3_600_000
+    repost_if: float = 1.25
+    max_gap: Ms = 60_000
+    post: bool = True

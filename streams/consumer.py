@@ -1,0 +1,210 @@
+"""One venue, live: its listing, its sockets and its polls.
+
+A ``Consumer`` reads the venue's listing, chooses instruments and keeps a ``Line`` for each
+subscription. It decides nothing about the market: sessions and adapters do.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from streams.clock import Clock
+from streams.events import Instrument, Kind
+from streams.line import Line, Publish
+from streams.polling import Poller, SnapshotQueue
+from streams.recording import Recorded, request_channel, socket_channel
+from streams.rest import Rest, Unavailable
+from streams.selection import choose_instruments
+from streams.venue import Listing, Malformed, Request, Subscription, Venue
+
+log = structlog.get_logger()
+
+Listed = tuple[list[Instrument], tuple[str, ...]]
+"""A venue's instruments, and its own order of symbols."""
+
+LISTING_EVERY_S = 3600.0
+_LISTING_BACKOFF_S = (2.0, 300.0)
+_BLOCKED_PAUSE_S = 600.0
+_STAGGER_S = 0.25
+"""Sockets of a venue are opened this far apart: venues ban those who knock too often."""
+
+_FEED_REPEAT_S = 60.0
+"""How often a liquidation feed, silent for hours by nature, is said to be still up."""
+
+
+class Consumer:
+    """Everything we hear from one venue. Made for ``Line``: see ``line.Surroundings``."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        websocket: str | None,
+        rest: str | None,
+        publish: Publish,
+        clock: Clock,
+        tap: Callable[[Recorded], None] | None = None,
+    ) -> None:
+        """``websocket`` and ``rest`` replace the venue's own base URLs where given.
+
+        ``tap`` is told every raw frame and body as it came.
+        """
+        spec = venue.SPEC
+        self.venue = venue
+        self.clock = clock
+        self.publish = publish
+        self.rest = Rest(spec, rest or spec.rest, clock.now)
+        self.trouble = "starting"
+        self.instruments = 0
+        self.lines: list[Line] = []
+        self.poller: Poller | None = None
+        self._websocket = (websocket or spec.websocket).rstrip("/")
+        self._tap = tap
+        self._relist = asyncio.Event()
+        self._snapshots = SnapshotQueue(self.rest, self._asked)
+
+    async def run(
+        self,
+        listed: Callable[[str, Sequence[Instrument]], None],
+        choose: Callable[[], Awaitable[Sequence[str]]],
+    ) -> None:
+        """Never returns. ``listed`` is told each listing; ``choose`` gives the assets to watch."""
+        async with self.rest:
+            instruments, order = await self._listing()
+            while True:
+                listed(self.venue.SPEC.name, instruments)
+                chosen = choose_instruments(instruments, await choose())
+                listing = Listing(instruments={i.symbol: i for i in chosen}, order=order)
+                instruments, order = await self._serve(listing, chosen)
+
+    async def _serve(self, listing: Listing, chosen: Sequence[Instrument]) -> Listed:
+        """Listen to these instruments until the listing calls for others; the new listing."""
+        venue = self.venue
+        plan = venue.subscriptions(chosen, venue.SPEC.kinds)
+        self.lines = [Line(self, subscription, listing) for subscription in plan]
+        self.poller = Poller(
+            venue, self.rest, listing, chosen, self.publish, self.clock, self._asked
+        )
+        self._snapshots.rank = {i.symbol: place for place, i in enumerate(chosen)}
+        self.instruments = len(chosen)
+        log.info(
+            f"listening to {venue.SPEC.title}", instruments=len(chosen), sockets=len(plan)
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(line.run(place * _STAGGER_S))
+                for place, line in enumerate(self.lines)
+            ]
+            running += [
+                tasks.create_task(self.poller.run()),
+                tasks.create_task(self._snapshots.run()),
+                tasks.create_task(self._repeat_states()),
+            ]
+            try:
+                return await self._change(listing)
+            finally:
+                for task in running:
+                    task.cancel()
+                self.silence("instruments are being chosen anew")
+
+    def silence(self, reason: str) -> None:
+        """Say of all feeds that they are down."""
+        for line in self.lines:
+            for action in line.session.down(reason, self.clock.seen()):
+                self.publish(action)  # pyright: ignore[reportArgumentType]  # only FeedStates
+
+    async def _change(self, listing: Listing) -> Listed:
+        """Read the listing every hour; return when contracts are gone or their order changed.
+
+        Funding intervals, which venues change under stress, are taken over in place.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._relist.wait(), LISTING_EVERY_S)
+                await asyncio.sleep(1)  # several frames may have asked
+            self._relist.clear()
+            instruments, order = await self._listing()
+            by_symbol = {i.symbol: i for i in instruments}
+            gone = [symbol for symbol in listing.instruments if symbol not in by_symbol]
+            if gone or order != listing.order:
+                log.info("listing changed", venue=self.venue.SPEC.name, gone=gone[:10])
+                return instruments, order
+            known = {symbol: by_symbol[symbol] for symbol in listing.instruments}
+            self._decode_with(Listing(instruments=known, order=order))
+
+    def _decode_with(self, listing: Listing) -> None:
+        for line in self.lines:
+            line.session.listing = listing
+        if self.poller is not None:
+            self.poller.listing = listing
+
+    async def _listing(self) -> Listed:
+        """The venue's listing, however long it takes to get one."""
+        wait, longest = _LISTING_BACKOFF_S
+        while True:
+            try:
+                listed = self.venue.instruments(await self._listing_bodies())
+            except (Unavailable, Malformed, ValueError) as error:
+                blocked = isinstance(error, Unavailable) and error.blocked
+                pause = _BLOCKED_PAUSE_S if blocked else wait * (0.75 + random.random() / 2)
+                self._say_trouble(error, pause)
+                await asyncio.sleep(pause)
+                wait = min(wait * 2, longest)
+                continue
+            self.trouble = ""
+            return listed
+
+    def _say_trouble(self, error: Exception, pause: float) -> None:
+        unreadable = "" if isinstance(error, Unavailable) else "its listing could not be read: "
+        self.trouble = f"{unreadable}{str(error)[:200]}"
+        spec = self.venue.SPEC
+        log.warning(f"cannot reach {spec.title}: {self.trouble}", next_try_s=round(pause))
+
+    async def _listing_bodies(self) -> list[bytes]:
+        bodies: list[bytes] = []
+        for first in self.venue.listing_requests():
+            request: Request | None = first
+            while request is not None:
+                body = await self.rest.ask(request)
+                self._asked(request, body)
+                bodies.append(body)
+                request = self.venue.next_listing_request(request, body)
+        return bodies
+
+    async def _repeat_states(self) -> None:
+        while True:
+            await self.clock.sleep(_FEED_REPEAT_S)
+            for line in self.lines:
+                for state in line.session.states(self.clock.seen()):
+                    if state.kind is Kind.LIQUIDATION and line.session.connected:
+                        self.publish(state)
+
+    # ── what lines need ─────────────────────────────────────────────────
+
+    def url(self, subscription: Subscription) -> str:
+        """See line.Surroundings."""
+        return self._websocket + subscription.path
+
+    def fetch(self, request: Request, done: Callable[[bytes], None]) -> None:
+        """See line.Surroundings."""
+        self._snapshots.add(request, done)
+
+    def ask_relist(self) -> None:
+        """See line.Surroundings."""
+        self._relist.set()
+
+    def tapped(self, subscription: Subscription, frame: bytes) -> None:
+        """See line.Surroundings."""
+        if self._tap is not None:
+            self._record(socket_channel(subscription.path), frame)
+
+    def _asked(self, request: Request, body: bytes) -> None:
+        if self._tap is not None:
+            self._record(request_channel(request), body)
+
+    def _record(self, channel: str, frame: bytes) -> None:
+        assert self._tap is not None  # noqa: S101  # the callers looked
+        name, seen = self.venue.SPEC.name, self.clock.seen()
+        self._tap(Recorded(t=seen, venue=name, channel=channel, frame=frame))

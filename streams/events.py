@@ -1,0 +1,196 @@
+"""The vocabulary of facts: what a venue said, one fact each, in one set of units.
+
+Invariants of every event:
+- times are integer milliseconds since the epoch, UTC; ``at`` is the venue's time, ``seen`` is the
+  moment we received the frame, and ``seen`` is the only clock of the rules;
+- prices are in quote currency (taken as USD) for **one** coin and sizes are in single coins:
+  ``1000PEPEUSDT`` at 0.0123 is published as PEPE at 0.0000123;
+- open interest counts one side;
+- a fact the venue did not send is an event that is not emitted: there is no zero for "unknown".
+
+An event names its market by ``venue``, ``symbol`` (the venue's own name of the contract) and
+``asset`` (the coin, ``BTC``), so that every entry in Redis can be read alone.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+Ms = int
+"""Milliseconds since the epoch, UTC."""
+
+BANDS_BP = (10, 25, 50, 100)
+"""Half-widths of the depth bands around mid, in basis points. Bands are nested, not rings."""
+
+
+class Position(StrEnum):
+    """The position that was closed by force: never the side of an order."""
+
+    LONG = "long"
+    SHORT = "short"
+
+
+class Kind(StrEnum):
+    """What a feed carries. One word for each kind of event that a venue can give."""
+
+    FUNDING = "funding"
+    OPEN_INTEREST = "open_interest"
+    LIQUIDATION = "liquidation"
+    DEPTH = "depth"
+    PRICE = "price"
+    VOLUME = "volume"
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """One perpetual contract, as the venue lists it.
+
+    ``multiplier`` is how many coins one unit of the venue's size is (1000PEPEUSDT: 1000); adapters
+    multiply sizes and divide prices by it, so nothing behind them needs it. ``funding_hours`` is
+    the funding interval now in force, None while unknown. ``open_interest_usd`` and
+    ``volume_24h_usd`` are what the listing said when it was read, None where it does not say:
+    they only rank instruments.
+    """
+
+    venue: str
+    symbol: str
+    asset: str
+    quote: str
+    multiplier: float = 1.0
+    funding_hours: float | None = None
+    open_interest_usd: float | None = None
+    volume_24h_usd: float | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all market events share. ``at``: venue's time; ``seen``: our receive time (Ms)."""
+
+    venue: str
+    symbol: str
+    asset: str
+    at: Ms
+    seen: Ms
+
+
+class Funding(Event, frozen=True, kw_only=True, tag="funding"):
+    """A funding rate as a fraction per interval of ``hours`` (0.0001 = 0.01 %).
+
+    ``settled`` False: the running estimate that will be charged at ``next_at``.
+    ``settled`` True: the rate charged at ``at``; ``next_at`` is None.
+    """
+
+    rate: float
+    hours: float
+    settled: bool
+    next_at: Ms | None = None
+
+
+class OpenInterest(Event, frozen=True, kw_only=True, tag="open_interest"):
+    """Open interest, one side: ``base`` in coins, ``usd`` at the venue's mark price of then.
+
+    ``usd`` is None where the venue sends coins alone and no mark price stands beside them.
+    """
+
+    base: float
+    usd: float | None = None
+
+
+class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):
+    """One liquidation order as reported: ``base`` coins at ``price``, ``usd`` notional.
+
+    Feeds leave orders out (Binance: at most one a symbol and second), so sums are lower bounds.
+    """
+
+    position: Position
+    price: float
+    base: float
+    usd: float
+
+
+class Band(msgspec.Struct, frozen=True, array_like=True):
+    """Resting notional in USD from mid to ``bp`` basis points away, on each side.
+
+    ``covered`` False: the book is not known out to the band's edge, so both sums are lower bounds.
+    """
+
+    bp: int
+    bid_usd: float
+    ask_usd: float
+    covered: bool
+
+
+class Depth(Event, frozen=True, kw_only=True, tag="depth"):
+    """The order book at one moment. Emitted only for books in sequence, uncrossed and two-sided.
+
+    ``mid`` = (best bid + best ask) / 2. ``spread_bp`` is None where the venue aggregates price
+    levels, since best bid and ask are then bucket edges.
+    """
+
+    mid: float
+    spread_bp: float | None
+    bands: tuple[Band, ...]
+
+
+class Price(Event, frozen=True, kw_only=True, tag="price"):
+    """Mark price and, where sent, index (oracle) price, quote per coin."""
+
+    mark: float
+    index: float | None = None
+
+
+class Volume(Event, frozen=True, kw_only=True, tag="volume"):
+    """Traded notional of the last 24 hours in USD."""
+
+    usd_24h: float
+
+
+class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
+    """A feed came up or went down. A gap is data: a hole is never evidence of anything.
+
+    ``symbol`` "*" means every instrument of the venue. ``reason`` says in words why it is down.
+    A kind is up for an instrument when the latest FeedState that names it (or "*") says so.
+    """
+
+    venue: str
+    symbol: str
+    kind: Kind
+    seen: Ms
+    up: bool
+    reason: str = ""
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
+    """One second has passed. The rules have no other clock."""
+
+    seen: Ms
+
+
+MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | Volume
+AnyEvent = MarketEvent | FeedState | Tick
+
+_decoder = msgspec.json.Decoder(AnyEvent)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: AnyEvent) -> bytes:
+    """The event as JSON, with a ``type`` field that names it. Never fails on finite numbers."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """The event behind ``data``. Raises msgspec.MsgspecError if it is not one."""
+    return _decoder.decode(data)
+
+
+def kind_of(event: MarketEvent) -> Kind:
+    """The kind of feed that ``event`` came from."""
+    return _KINDS[type(event)]
+
+
+_KINDS: dict[type[MarketEvent], Kind] = {
+    Funding: Kind.FUNDING,
+    OpenInterest: Kind.OPEN_INTEREST,
+    Liquidation: Kind.LIQUIDATION,
+    Depth: Kind.DEPTH,
+    Price: Kind.PRICE,
+    Volume: Kind.VOLUME,
+}

@@ -1,0 +1,10 @@
+"""The venues: one module each, checked against the contract by the type checker."""
+
+from streams.venue import Venue
+from streams.venues import binance, bybit, hyperliquid
+
+VENUES: dict[str, Venue] = {
+    "binance": binance,
+    "bybit": bybit,
+    "hyperliquid": hyperliquid,
+}

@@ -1,0 +1,259 @@
+"""What the adapters share: guarded numbers and events made of them. No venue is named here.
+
+Invariants: a number that leaves this module is finite and per single coin; prices are above 0,
+sizes at least 0, rates within (-1, 1). A number that breaks one makes no event.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from streams.events import (
+    Funding,
+    Instrument,
+    Kind,
+    Liquidation,
+    Ms,
+    OpenInterest,
+    Position,
+    Price,
+    Volume,
+)
+from streams.venue import Decoded, Malformed, Poll, Request, Subscription
+
+HOUR_MS: Ms = 3_600_000
+
+Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
+"""Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
+
+LEAST, MOST = 1e-18, 1e18
+"""What prices, sizes and notionals are within, so that products and quotients stay finite."""
+
+PriceNumber = Annotated[float, Meta(ge=LEAST, le=MOST)]
+SizeNumber = Annotated[float, Meta(ge=0, le=MOST)]
+"""The bounds also refuse "inf" and "nan": both are numbers to a JSON string."""
+
+Levels = list[tuple[PriceNumber, SizeNumber]]
+
+Text = str | float
+"""A number as venues write it: a string, "" where there is none, sometimes a bare number."""
+
+_PREFIXED = re.compile(r"(10{3,}|1M(?=.{3}))(?![0-9])(.+)")
+_SUFFIXED = re.compile(r"(.*[^0-9])(10{3,})")
+
+_T = TypeVar("_T")
+
+
+def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
+    """``data`` decoded. Raises msgspec.MsgspecError, or Malformed where it nests too deep."""
+    try:
+        return decoder.decode(data)
+    except RecursionError as error:
+        raise Malformed("JSON nested too deep to be read") from error
+    except UnicodeDecodeError as error:
+        raise Malformed("JSON that is not UTF-8") from error
+
+
+def number(value: Text | None) -> float | None:
+    """The number in ``value``, None for "" and absence. Raises Malformed for other text.
+
+    None as well for what is no quantity of any market: "nan", "inf", above 1e18 either way.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        parsed = float(value)
+    except ValueError as error:
+        raise Malformed(f"not a number: {value!r:.40}") from error
+    return parsed if abs(parsed) <= MOST else None  # False for nan
+
+
+def positive(value: Text | None) -> float | None:
+    """The number in ``value`` if it is above 0, else None: no price, size or time is 0 or less."""
+    parsed = number(value)
+    return parsed if parsed is not None and parsed >= LEAST else None
+
+
+def not_negative(value: Text | None) -> float | None:
+    """The number in ``value`` if it is at least 0, else None. Open interest may be 0."""
+    parsed = number(value)
+    return parsed if parsed is not None and parsed >= 0 else None
+
+
+def fraction(value: Text | None) -> float | None:
+    """A funding rate within (-1, 1), else None: no venue charges a whole position at once."""
+    parsed = number(value)
+    return parsed if parsed is not None and -1 < parsed < 1 else None
+
+
+def moment(value: Text | None) -> Ms | None:
+    """A time of 13 digits, None for "", 0 and anything else that is not one."""
+    parsed = number(value)
+    return int(parsed) if parsed is not None and 1e12 <= parsed < 1e13 else None
+
+
+def predicted(
+    of: Instrument, at: Ms, seen: Ms, rate: Text | None, hours: float | None, next_at: Ms | None
+) -> Funding | None:
+    """The running estimate ``rate`` per ``hours``. None without a rate or an interval."""
+    value = fraction(rate)
+    if value is None or hours is None or hours <= 0:
+        return None
+    return Funding(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        rate=value,
+        hours=hours,
+        settled=False,
+        next_at=next_at,
+    )
+
+
+def settled(of: Instrument, at: Ms, seen: Ms, rate: Text | None) -> Funding | None:
+    """The rate charged at ``at``. None without a rate or the instrument's interval."""
+    value = fraction(rate)
+    if value is None or of.funding_hours is None:
+        return None
+    return Funding(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        rate=value,
+        hours=of.funding_hours,
+        settled=True,
+    )
+
+
+def open_interest(
+    of: Instrument, at: Ms, seen: Ms, units: float | None, usd: float | None
+) -> OpenInterest | None:
+    """Open interest of one side in the venue's ``units``. None without them."""
+    if units is None or units < 0:
+        return None
+    return OpenInterest(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        base=units * of.multiplier,
+        usd=usd,
+    )
+
+
+def price(of: Instrument, at: Ms, seen: Ms, mark: Text | None, index: Text | None) -> Price | None:
+    """Mark and index price as the venue writes them. None without a mark price."""
+    per_unit, index_per_unit = positive(mark), positive(index)
+    if per_unit is None:
+        return None
+    return Price(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        mark=per_unit / of.multiplier,
+        index=None if index_per_unit is None else index_per_unit / of.multiplier,
+    )
+
+
+def volume(of: Instrument, at: Ms, seen: Ms, usd: Text | None) -> Volume | None:
+    """Notional of 24 hours. None where there is no number."""
+    value = not_negative(usd)
+    if value is None:
+        return None
+    return Volume(venue=of.venue, symbol=of.symbol, asset=of.asset, at=at, seen=seen, usd_24h=value)
+
+
+def liquidation(
+    of: Instrument, at: Ms, seen: Ms, position: Position, per_unit: Text, units: Text
+) -> Liquidation | None:
+    """``units`` of the venue liquidated at ``per_unit``. None if either is not above 0."""
+    cost, size = positive(per_unit), positive(units)
+    if cost is None or size is None:
+        return None
+    return Liquidation(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        position=position,
+        price=cost / of.multiplier,
+        base=size * of.multiplier,
+        usd=cost * size,
+    )
+
+
+def made(*events: Decoded | None) -> list[Decoded]:
+    """The events that could be made."""
+    return [event for event in events if event is not None]
+
+
+def coin_of(base: str) -> tuple[str, float]:
+    """The coin behind a base asset and how many of it one unit is.
+
+    ``1000PEPE`` → PEPE, 1000; ``1MBABYDOGE`` → BABYDOGE, 1e6; ``SHIB1000`` → SHIB, 1000;
+    ``1INCH`` → 1INCH, 1.
+    """
+    if prefixed := _PREFIXED.fullmatch(base):
+        count = prefixed[1]
+        return prefixed[2], 1e6 if count == "1M" else float(count)
+    if suffixed := _SUFFIXED.fullmatch(base):
+        return suffixed[1], float(suffixed[2])
+    return base, 1.0
+
+
+def per_coin(levels: Levels, multiplier: float) -> Levels:
+    """Price levels per single coin. The same list where one unit is one coin: the hot path."""
+    if multiplier == 1.0:
+        return levels
+    return [(price / multiplier, size * multiplier) for price, size in levels]
+
+
+def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """``items`` in order, ``size`` at a time; the last batch may be shorter."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def spread(
+    requests: Sequence[Request], kind: Kind, every_s: float, over_s: float, offset_s: float = 0.0
+) -> list[Poll]:
+    """Polls that ask one after the other, evenly within ``over_s`` after ``offset_s``."""
+    return [
+        Poll(
+            request=request,
+            kind=kind,
+            every_s=every_s,
+            offset_s=offset_s + place * over_s / len(requests),
+        )
+        for place, request in enumerate(requests)
+    ]
+
+
+def socket(
+    name: str,
+    path: str,
+    messages: tuple[bytes, ...],
+    kinds: frozenset[Kind],
+    symbols: Sequence[str],
+    silence_s: Mapping[Kind, float],
+) -> Subscription:
+    """One socket; ``silence_s`` is the venue's table, of which it takes the kinds it brings."""
+    return Subscription(
+        name=name,
+        path=path,
+        messages=messages,
+        kinds=kinds,
+        symbols=tuple(symbols),
+        silence_s={kind: silence_s[kind] for kind in kinds if kind in silence_s},
+    )

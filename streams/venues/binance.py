@@ -1,0 +1,400 @@
+"""Binance USDⓈ-M perpetuals.
+
+Facts from developers.binance.com (USDⓈ-M futures) as of November 2026: routed websocket addresses
+since 2026-04-23 (the old ones still connect and stay silent), and COIN-M rows (``st`` 2) in the
+all-market streams since 2026-06-30.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from streams.events import Instrument, Kind, Ms, Position
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    Listing,
+    Malformed,
+    Poll,
+    Reply,
+    Request,
+    Spec,
+    Subscription,
+)
+from streams.venues import _wire as wire
+
+SPEC = Spec(
+    name="binance",
+    title="Binance",
+    websocket="wss://fstream.binance.com",
+    rest="https://fapi.binance.com",
+    kinds=frozenset(Kind),
+    weight_per_minute=2400,
+    socket_life_s=86_400,
+    notes=(
+        "Liquidations: at most one order a symbol and second, so sums are lower bounds.",
+        "Depth: a snapshot has 1000 levels a side (about 25 bp on BTC, 50 bp on ETH, all bands on"
+        " smaller coins); further out the book fills in slowly and counts as not covered.",
+        "Open interest: polled every 15 s for the ten largest, every 60 s for the rest.",
+        "USDT and USDC perpetuals only; stock and commodity perpetuals are left out.",
+    ),
+)
+
+_FAST_POLLS = 10
+_BOOKS_PER_SOCKET = 200
+_PARAMS_PER_MESSAGE = 50
+_REACH = 1000  # the most levels a snapshot can have
+_DEFAULT_FUNDING_HOURS = 8.0  # fundingInfo lists only symbols whose interval was adjusted
+_COIN_M = 2
+
+_IGNORED = frozenset(
+    b"24hrTicker aggTrade assetIndexUpdate bookTicker compositeIndex continuous_kline contractInfo"
+    b" kline trade tradingSession".split()
+)
+_MARKET_STREAMS = (
+    ("!markPrice@arr@1s", frozenset((Kind.FUNDING, Kind.PRICE))),
+    ("!miniTicker@arr", frozenset((Kind.VOLUME,))),
+    ("!forceOrder@arr", frozenset((Kind.LIQUIDATION,))),
+)
+_MARKET_KINDS = frozenset[Kind]().union(*(brings for _, brings in _MARKET_STREAMS))
+_SILENCE_S = {Kind.FUNDING: 10.0, Kind.PRICE: 10.0, Kind.VOLUME: 30.0, Kind.DEPTH: 10.0}
+_EVENT_NAME = re.compile(rb'"e"\s*:\s*"(\w+)"')
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    contractType: str
+    status: str
+    baseAsset: str
+    quoteAsset: str
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+class _FundingInfo(msgspec.Struct):
+    symbol: str
+    fundingIntervalHours: float
+
+
+class _DayTicker(msgspec.Struct):
+    symbol: str
+    quoteVolume: wire.Text = ""
+
+
+class _Depth(msgspec.Struct):
+    E: wire.Time
+    s: str
+    U: int
+    u: int
+    pu: int
+    b: wire.Levels
+    a: wire.Levels
+
+
+class _Mark(msgspec.Struct):
+    E: wire.Time
+    s: str
+    p: wire.Text
+    i: wire.Text = ""
+    r: wire.Text = ""
+    T: int = 0
+    st: int = 1
+
+
+class _MiniTicker(msgspec.Struct):
+    E: wire.Time
+    s: str
+    q: wire.Text
+    st: int = 1
+
+
+class _Order(msgspec.Struct):
+    s: str
+    S: Literal["BUY", "SELL"]
+    X: str
+    ap: wire.Text
+    z: wire.Text
+    T: wire.Time
+    st: int = 1
+
+
+class _ForceOrder(msgspec.Struct):
+    o: _Order
+
+
+class _WrappedDepth(msgspec.Struct):
+    data: _Depth
+
+
+class _Wrapped(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class _Answer(_Error):
+    id: int | str | None = None
+    error: _Error | None = None
+
+
+class _OpenInterest(msgspec.Struct):
+    symbol: str
+    openInterest: wire.SizeNumber
+    time: wire.Time
+
+
+class _Settled(msgspec.Struct):
+    symbol: str
+    fundingRate: wire.Text
+    fundingTime: wire.Time
+
+
+class _Snapshot(msgspec.Struct):
+    lastUpdateId: int
+    E: wire.Time
+    bids: wire.Levels
+    asks: wire.Levels
+
+
+_exchange_info = msgspec.json.Decoder(_ExchangeInfo)
+_funding_info = msgspec.json.Decoder(list[_FundingInfo], strict=False)
+_day_tickers = msgspec.json.Decoder(list[_DayTicker])
+_depth = msgspec.json.Decoder(_Depth, strict=False)
+_wrapped_depth = msgspec.json.Decoder(_WrappedDepth, strict=False)
+_wrapped = msgspec.json.Decoder(_Wrapped)
+_marks = msgspec.json.Decoder(list[_Mark], strict=False)
+_minis = msgspec.json.Decoder(list[_MiniTicker], strict=False)
+_orders = msgspec.json.Decoder(list[_ForceOrder], strict=False)
+_answer = msgspec.json.Decoder(_Answer)
+_open_interest = msgspec.json.Decoder(_OpenInterest, strict=False)
+_settled = msgspec.json.Decoder(list[_Settled], strict=False)
+_snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+
+
+def listing_requests() -> list[Request]:
+    """All contracts, the funding intervals that differ from 8 h, and volumes."""
+    return [
+        Request(path="/fapi/v1/exchangeInfo", weight=1),
+        Request(path="/fapi/v1/fundingInfo", weight=0),
+        Request(path="/fapi/v1/ticker/24hr", weight=40),
+    ]
+
+
+def next_listing_request(request: Request, body: bytes) -> Request | None:
+    """None: the answers are not paged."""
+    return None
+
+
+def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
+    """Trading USDT and USDC perpetuals. TRADIFI_PERPETUAL (stocks, metals) is another type."""
+    contracts, intervals, tickers = bodies
+    hours = {row.symbol: row.fundingIntervalHours for row in wire.read(_funding_info, intervals)}
+    days = wire.read(_day_tickers, tickers)
+    volumes = {row.symbol: wire.positive(row.quoteVolume) for row in days}
+    return [
+        _instrument(row, hours.get(row.symbol, _DEFAULT_FUNDING_HOURS), volumes.get(row.symbol))
+        for row in wire.read(_exchange_info, contracts).symbols
+        if row.contractType == "PERPETUAL"
+        and row.status == "TRADING"
+        and row.quoteAsset in ("USDT", "USDC")
+    ], ()
+
+
+def _instrument(row: _Symbol, hours: float, volume: float | None) -> Instrument:
+    asset, multiplier = wire.coin_of(row.baseAsset)
+    return Instrument(
+        venue=SPEC.name,
+        symbol=row.symbol,
+        asset=asset,
+        quote=row.quoteAsset,
+        multiplier=multiplier,
+        funding_hours=hours if hours > 0 else None,
+        volume_24h_usd=volume,
+    )
+
+
+def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+    """One socket for all that comes for every symbol at once, and one for every 200 books."""
+    sockets: list[Subscription] = []
+    streams = [name for name, brings in _MARKET_STREAMS if brings & kinds]
+    if streams:
+        path = "/market/stream?streams=" + "/".join(streams)
+        sockets.append(wire.socket("market", path, (), kinds & _MARKET_KINDS, (), _SILENCE_S))
+    if Kind.DEPTH in kinds:
+        depth = frozenset((Kind.DEPTH,))
+        symbols = [instrument.symbol for instrument in instruments]
+        for part, some in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+            messages = _subscribe(some)
+            sockets.append(
+                wire.socket(f"book-{part}", "/public/stream", messages, depth, some, _SILENCE_S)
+            )
+    return sockets
+
+
+def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
+    streams = [f"{symbol.lower()}@depth@500ms" for symbol in symbols]
+    return tuple(
+        msgspec.json.encode({"method": "SUBSCRIBE", "params": some, "id": part})
+        for part, some in enumerate(wire.batches(streams, _PARAMS_PER_MESSAGE), start=1)
+    )
+
+
+def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+    """The books of these symbols again; asking twice does no harm here."""
+    return _subscribe(symbols) if Kind.DEPTH in subscription.kinds else ()
+
+
+def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+    """Open interest symbol by symbol (no stream has it), settled funding of all in one call."""
+    asked: list[Poll] = []
+    if Kind.OPEN_INTEREST in kinds:
+        each = [_ask_open_interest(instrument.symbol) for instrument in instruments]
+        asked += wire.spread(each[:_FAST_POLLS], Kind.OPEN_INTEREST, every_s=15.0, over_s=15.0)
+        asked += wire.spread(each[_FAST_POLLS:], Kind.OPEN_INTEREST, every_s=60.0, over_s=60.0)
+    if Kind.FUNDING in kinds:
+        settled = [Request(path="/fapi/v1/fundingRate?limit=1000")]
+        asked += wire.spread(settled, Kind.FUNDING, every_s=3600.0, over_s=0.0, offset_s=20.0)
+    return asked
+
+
+def _ask_open_interest(symbol: str) -> Request:
+    return Request(path=f"/fapi/v1/openInterest?symbol={quote(symbol)}", symbol=symbol)
+
+
+def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """A frame, bare or in the ``{"stream", "data"}`` wrapper of combined streams."""
+    name = _EVENT_NAME.search(frame)
+    if name is None:
+        return [_reply(frame)]
+    wrapped = b'"data"' in frame[: name.start()]
+    if name[1] == b"depthUpdate":
+        depth = wire.read(_wrapped_depth, frame).data if wrapped else wire.read(_depth, frame)
+        return _book(depth, listing)
+    if name[1] in _IGNORED:
+        return []
+    reader = _READERS.get(name[1])
+    if reader is None:
+        raise Malformed(f"unknown event type {name[1]!r:.40}")
+    data = bytes(wire.read(_wrapped, frame).data) if wrapped else frame
+    rows = data if data.startswith(b"[") else b"[%b]" % data  # one event may come bare
+    return reader(rows, listing, seen)
+
+
+def _reply(frame: bytes) -> Reply:
+    answer = wire.read(_answer, frame)
+    error = answer.error or answer
+    if error.code:
+        return Reply(ok=False, text=f"{error.code}: {error.msg}")
+    if answer.id is None:
+        raise Malformed("neither an event nor an answer")
+    return Reply(ok=True)
+
+
+def _book(depth: _Depth, listing: Listing) -> list[Decoded]:
+    of = listing.instruments.get(depth.s)
+    if of is None:
+        return []
+    return [
+        BookUpdate(
+            symbol=depth.s,
+            at=depth.E,
+            snapshot=False,
+            bids=wire.per_coin(depth.b, of.multiplier),
+            asks=wire.per_coin(depth.a, of.multiplier),
+            first=depth.U,
+            last=depth.u,
+            previous=depth.pu,
+        )
+    ]
+
+
+def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    events: list[Decoded] = []
+    for row in wire.read(_marks, data):
+        of = listing.instruments.get(row.s)
+        if of is None or row.st == _COIN_M:
+            continue
+        next_at = wire.moment(row.T)
+        if next_at is not None:  # dated futures have none and an empty or a zero rate
+            events += wire.made(wire.predicted(of, row.E, seen, row.r, of.funding_hours, next_at))
+        events += wire.made(wire.price(of, row.E, seen, row.p, row.i))
+    return events
+
+
+def _read_minis(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    events: list[Decoded] = []
+    for row in wire.read(_minis, data):
+        of = listing.instruments.get(row.s)
+        if of is not None and row.st != _COIN_M:
+            events += wire.made(wire.volume(of, row.E, seen, row.q))
+    return events
+
+
+def _read_orders(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    events: list[Decoded] = []
+    for order in (row.o for row in wire.read(_orders, data)):
+        of = listing.instruments.get(order.s)
+        if of is None or order.st == _COIN_M or order.X != "FILLED":
+            continue
+        # S is the side of the order that closes the position; z x ap is what was filled and at
+        # what price (l is only the last fill, p only the limit).
+        position = Position.LONG if order.S == "SELL" else Position.SHORT
+        events += wire.made(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
+    return events
+
+
+_READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
+    b"markPriceUpdate": _read_marks,
+    b"24hrMiniTicker": _read_minis,
+    b"forceOrder": _read_orders,
+}
+
+
+def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """Open interest of one symbol, or the newest settlement of every symbol."""
+    if poll.kind is Kind.OPEN_INTEREST:
+        answer = wire.read(_open_interest, body)
+        of = listing.instruments.get(answer.symbol)
+        units = answer.openInterest  # and no mark price beside them, hence no usd
+        return wire.made(of and wire.open_interest(of, answer.time, seen, units, None))
+    newest: dict[str, _Settled] = {}
+    for row in wire.read(_settled, body):
+        if row.symbol not in newest or newest[row.symbol].fundingTime < row.fundingTime:
+            newest[row.symbol] = row
+    return [
+        event
+        for row in newest.values()
+        if (of := listing.instruments.get(row.symbol)) is not None
+        for event in wire.made(wire.settled(of, row.fundingTime, seen, row.fundingRate))
+    ]
+
+
+def resync(symbol: str, subscription: Subscription) -> Request:
+    """A REST snapshot of the most levels there are."""
+    path = f"/fapi/v1/depth?symbol={quote(symbol)}&limit={_REACH}"
+    return Request(path=path, weight=20, symbol=symbol)
+
+
+def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
+    """The answer to ``resync``."""
+    answer = wire.read(_snapshot, body)
+    of = listing.instruments.get(symbol)
+    if of is None:
+        raise Malformed(f"a snapshot of {symbol}, which is not listed")
+    return BookUpdate(
+        symbol=symbol,
+        at=answer.E,
+        snapshot=True,
+        bids=wire.per_coin(answer.bids, of.multiplier),
+        asks=wire.per_coin(answer.asks, of.multiplier),
+        last=answer.lastUpdateId,
+        reach=_REACH,
+    )

@@ -1,0 +1,398 @@
+"""Bybit linear perpetuals (USDT and USDC), API v5.
+
+Facts from bybit-exchange.github.io/docs/v5 as of November 2026. A subscribe request is all or
+nothing: one unknown topic, or one that is already subscribed, refuses the whole request.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+from urllib.parse import quote
+
+import msgspec
+
+from streams.events import Instrument, Kind, Ms, Position
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    Listing,
+    Malformed,
+    Poll,
+    Reply,
+    Request,
+    Spec,
+    Subscription,
+)
+from streams.venues import _wire as wire
+
+SPEC = Spec(
+    name="bybit",
+    title="Bybit",
+    websocket="wss://stream.bybit.com",
+    rest="https://api.bybit.com",
+    kinds=frozenset(Kind),
+    requests_per_second=20.0,
+    ping=b'{"op":"ping"}',
+    sends_per_second=10.0,
+    notes=(
+        "Liquidations: all of them, at the bankruptcy price, not the price of the fill.",
+        "Depth: the best 1000 levels a side for the 20 largest instruments, the best 200 for the"
+        " rest; bands beyond the last level are not covered.",
+        "USDT and USDC perpetuals only; stock, commodity and forex perpetuals are left out.",
+    ),
+)
+
+_PATH = "/v5/public/linear"
+_DEEP = 1000
+_SHALLOW = 200
+_DEEP_BOOKS = 20
+_SYMBOLS_PER_SOCKET = 200
+_ARGS_PER_MESSAGE = 100
+_ARGS_CHARACTERS = 21_000  # per connection, docs/v5/ws/connect
+_NOT_CRYPTO = frozenset(("stock", "xstocks", "commodity", "forex"))
+
+_TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
+_FEEDS = (("tickers", _TICKER_KINDS), ("allLiquidation", frozenset((Kind.LIQUIDATION,))))
+# Deltas carry only what changed, and of a ticker only the mark price is sure to.
+_SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}
+_Topics = list[tuple[str, list[str]]]  # symbol, its topics
+_TOPIC = re.compile(rb'"topic"\s*:\s*"(\w+)\.')
+_REFUSED_TOPIC = re.compile(r"topic:([^\s,]+)")
+_IGNORED = frozenset((b"publicTrade", b"kline", b"liquidation"))  # the last was retired in 2025
+
+
+class _Contract(msgspec.Struct):
+    symbol: str
+    contractType: str = ""
+    status: str = ""
+    baseCoin: str = ""
+    quoteCoin: str = ""
+    fundingInterval: int = 0
+    symbolType: str | None = None
+
+
+class _Ticker(msgspec.Struct):
+    symbol: str
+    fundingRate: wire.Text = ""
+    fundingIntervalHour: wire.Text = ""
+    nextFundingTime: wire.Text = ""
+    singleOpenInterest: wire.Text = ""
+    singleOpenInterestValue: wire.Text = ""
+    openInterest: wire.Text = ""
+    openInterestValue: wire.Text = ""
+    markPrice: wire.Text = ""
+    indexPrice: wire.Text = ""
+    turnover24h: wire.Text = ""
+
+
+class _Settled(msgspec.Struct):
+    symbol: str
+    fundingRate: wire.Text
+    fundingRateTimestamp: wire.Time
+
+
+class _Answer(msgspec.Struct):
+    retCode: int
+    retMsg: str = ""
+    result: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Contracts(msgspec.Struct):
+    list: list[_Contract]
+    nextPageCursor: str = ""
+
+
+class _Tickers(msgspec.Struct):
+    list: list[_Ticker]
+
+
+class _Settlements(msgspec.Struct):
+    list: list[_Settled]
+
+
+class _TickerFrame(msgspec.Struct):
+    ts: wire.Time
+    data: _Ticker
+
+
+class _Book(msgspec.Struct):
+    s: str
+    b: wire.Levels
+    a: wire.Levels
+    u: int
+
+
+class _BookFrame(msgspec.Struct):
+    topic: str
+    type: str
+    ts: wire.Time
+    data: _Book
+
+
+class _Row(msgspec.Struct):
+    T: wire.Time
+    s: str
+    S: Literal["Buy", "Sell"]
+    v: wire.Text
+    p: wire.Text
+
+
+class _LiquidationFrame(msgspec.Struct):
+    data: list[_Row]
+
+
+class _Status(msgspec.Struct):
+    op: str
+    success: bool = True
+    ret_msg: str = ""
+
+
+class _Asked(msgspec.Struct):
+    args: list[str]
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_contracts = msgspec.json.Decoder(_Contracts, strict=False)
+_tickers = msgspec.json.Decoder(_Tickers)
+_settlements = msgspec.json.Decoder(_Settlements, strict=False)
+_ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
+_book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
+_liquidation_frame = msgspec.json.Decoder(_LiquidationFrame, strict=False)
+_status = msgspec.json.Decoder(_Status)
+_asked = msgspec.json.Decoder(_Asked)
+
+
+def _result(body: bytes) -> msgspec.Raw:
+    answer = wire.read(_answer, body)
+    if answer.retCode != 0:
+        raise Malformed(f"Bybit answered {answer.retCode}: {answer.retMsg:.80}")
+    return answer.result
+
+
+def listing_requests() -> list[Request]:
+    """Tickers of all contracts, then the contracts, which come in pages."""
+    return [
+        Request(path="/v5/market/tickers?category=linear"),
+        Request(path="/v5/market/instruments-info?category=linear&limit=1000"),
+    ]
+
+
+def next_listing_request(request: Request, body: bytes) -> Request | None:
+    """The next page of contracts. Cursors arrive percent-encoded and go back as they came."""
+    cursor = wire.read(_contracts, _result(body)).nextPageCursor
+    if not cursor:
+        return None
+    path = request.path.partition("&cursor=")[0]
+    return Request(path=f"{path}&cursor={quote(cursor, safe='%')}")
+
+
+def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
+    """Trading linear perpetuals. Dated futures, stocks, commodities and forex are left out."""
+    tickers = {row.symbol: row for row in wire.read(_tickers, _result(bodies[0])).list}
+    contracts = [row for body in bodies[1:] for row in wire.read(_contracts, _result(body)).list]
+    return [
+        _instrument(row, tickers.get(row.symbol))
+        for row in contracts
+        if row.contractType == "LinearPerpetual"
+        and row.status == "Trading"
+        and row.quoteCoin in ("USDT", "USDC")
+        and row.symbolType not in _NOT_CRYPTO
+    ], ()
+
+
+def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
+    asset, multiplier = wire.coin_of(row.baseCoin)
+    return Instrument(
+        venue=SPEC.name,
+        symbol=row.symbol,
+        asset=asset,
+        quote=row.quoteCoin,
+        multiplier=multiplier,
+        funding_hours=row.fundingInterval / 60 if row.fundingInterval > 0 else None,  # minutes
+        open_interest_usd=ticker and _one_side(ticker)[1],
+        volume_24h_usd=ticker and wire.not_negative(ticker.turnover24h),
+    )
+
+
+def _one_side(ticker: _Ticker) -> tuple[float | None, float | None]:
+    """Open interest of one side in units and USD: the older fields add up both sides."""
+    units = wire.not_negative(ticker.singleOpenInterest)
+    usd = wire.not_negative(ticker.singleOpenInterestValue)
+    both_units = wire.not_negative(ticker.openInterest)
+    both_usd = wire.not_negative(ticker.openInterestValue)
+    if units is None and both_units is not None:
+        units = both_units / 2
+    if usd is None and both_usd is not None:
+        usd = both_usd / 2
+    return units, usd
+
+
+def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+    """Sockets for tickers with liquidations and sockets for books, within the args budget."""
+    sockets: list[Subscription] = []
+    symbols = [instrument.symbol for instrument in instruments]
+    names = [name for name, brings in _FEEDS if brings & kinds]
+    brings = kinds & (_TICKER_KINDS | {Kind.LIQUIDATION})
+    feeds = [(symbol, [f"{name}.{symbol}" for name in names]) for symbol in symbols]
+    for part, some in enumerate(_fit(feeds), start=1):
+        sockets.append(_socket(f"market-{part}", some, brings))
+    if Kind.DEPTH in kinds:
+        books = [
+            (symbol, [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"])
+            for place, symbol in enumerate(symbols)
+        ]
+        for part, some in enumerate(_fit(books), start=1):
+            sockets.append(_socket(f"book-{part}", some, frozenset((Kind.DEPTH,))))
+    return sockets
+
+
+def _fit(topics: _Topics) -> list[_Topics]:
+    """Symbols and their topics, split so that each part fits one connection."""
+    parts: list[_Topics] = []
+    room = 0
+    for symbol, names in topics:
+        size = sum(len(name.encode()) + 3 for name in names)  # 3: quotes and comma
+        if size == 0:
+            continue
+        if size > room or len(parts[-1]) == _SYMBOLS_PER_SOCKET:
+            parts.append([])
+            room = _ARGS_CHARACTERS
+        parts[-1].append((symbol, names))
+        room -= size
+    return parts
+
+
+def _socket(name: str, topics: _Topics, kinds: frozenset[Kind]) -> Subscription:
+    size = _ARGS_PER_MESSAGE // len(topics[0][1])
+    messages = tuple(
+        _ask("subscribe", [name for _, names in some for name in names])
+        for some in wire.batches(topics, size)
+    )
+    return wire.socket(name, _PATH, messages, kinds, [symbol for symbol, _ in topics], _SILENCE_S)
+
+
+def _ask(op: str, topics: list[str]) -> bytes:
+    return msgspec.json.encode({"op": op, "args": topics})
+
+
+def _topics(subscription: Subscription, symbol: str) -> list[str]:
+    asked = (topic for message in subscription.messages for topic in _asked.decode(message).args)
+    return [topic for topic in asked if topic.rpartition(".")[2] == symbol]
+
+
+def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+    """One request a symbol: those already subscribed are refused alone and keep coming."""
+    asked = (_topics(subscription, symbol) for symbol in symbols)
+    return tuple(_ask("subscribe", topics) for topics in asked if topics)
+
+
+def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+    """A book starts anew when its topic is subscribed anew."""
+    topics = [t for t in _topics(subscription, symbol) if t.startswith("orderbook.")]
+    return (_ask("unsubscribe", topics), _ask("subscribe", topics)) if topics else ()
+
+
+def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+    """Settled funding, symbol by symbol, spread over the minute after each full hour."""
+    if Kind.FUNDING not in kinds:
+        return []
+    path = "/v5/market/funding/history?category=linear&limit=1&symbol="
+    requests = [
+        Request(path=path + quote(instrument.symbol), symbol=instrument.symbol)
+        for instrument in instruments
+    ]
+    return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=60.0, offset_s=30.0)
+
+
+def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """A frame of the linear stream."""
+    topic = _TOPIC.search(frame)
+    if topic is None:
+        return [_reply(frame)]
+    if topic[1] in _IGNORED:
+        return []
+    reader = _READERS.get(topic[1])
+    if reader is None:
+        raise Malformed(f"unknown topic {topic[1]!r:.40}")
+    return reader(frame, listing, seen)
+
+
+def _reply(frame: bytes) -> Reply:
+    status = wire.read(_status, frame)
+    # A topic subscribed twice keeps coming: nothing that was asked for is missing.
+    if status.success or "already subscribed" in status.ret_msg:
+        return Reply(ok=True, text=status.ret_msg)
+    refused = {topic.rpartition(".")[2] for topic in _REFUSED_TOPIC.findall(status.ret_msg)}
+    return Reply(ok=False, text=status.ret_msg, symbols=tuple(sorted(refused)))
+
+
+def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """A delta omits what did not change: what it omits is no event."""
+    message = wire.read(_ticker_frame, frame)
+    ticker, at = message.data, message.ts
+    of = listing.instruments.get(ticker.symbol)
+    if of is None:
+        return []
+    hours = wire.positive(ticker.fundingIntervalHour) or of.funding_hours
+    next_at = wire.moment(ticker.nextFundingTime)
+    return wire.made(
+        wire.predicted(of, at, seen, ticker.fundingRate, hours, next_at),
+        wire.open_interest(of, at, seen, *_one_side(ticker)),
+        wire.price(of, at, seen, ticker.markPrice, ticker.indexPrice),
+        wire.volume(of, at, seen, ticker.turnover24h),
+    )
+
+
+def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    message = wire.read(_book_frame, frame)
+    book = message.data
+    of = listing.instruments.get(book.s)
+    if of is None:
+        return []
+    reach = wire.number(message.topic.split(".")[1])
+    return [
+        BookUpdate(
+            symbol=book.s,
+            at=message.ts,
+            snapshot=message.type == "snapshot" or book.u == 1,
+            bids=wire.per_coin(book.b, of.multiplier),
+            asks=wire.per_coin(book.a, of.multiplier),
+            first=book.u,
+            last=book.u,
+            reach=int(reach or 0),
+            rolling=True,
+        )
+    ]
+
+
+def _read_liquidations(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    events: list[Decoded] = []
+    for row in wire.read(_liquidation_frame, frame).data:
+        of = listing.instruments.get(row.s)
+        if of is not None:
+            # S is the side of the position here, not of an order: Buy is a long liquidated.
+            position = Position.LONG if row.S == "Buy" else Position.SHORT
+            events += wire.made(wire.liquidation(of, row.T, seen, position, row.p, row.v))
+    return events
+
+
+_READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
+    b"tickers": _read_ticker,
+    b"orderbook": _read_book,
+    b"allLiquidation": _read_liquidations,
+}
+
+
+def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The newest settlement of one symbol."""
+    rows = wire.read(_settlements, _result(body)).list
+    if not rows:
+        return []
+    newest = max(rows, key=lambda row: row.fundingRateTimestamp)
+    of = listing.instruments.get(newest.symbol)
+    return wire.made(of and wire.settled(of, newest.fundingRateTimestamp, seen, newest.fundingRate))
+
+
+def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
+    """Never called: ``resync`` asks for no body."""
+    raise Malformed(f"no snapshot of {symbol} was asked for by REST")

@@ -1,0 +1,70 @@
+"""Logs: one line an event, secrets out, whoever writes them."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from bot.logs import configure, redact, redact_processor
+from tests.bot.fake_telegram import TOKEN
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure("INFO", stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"POST https://api.telegram.org/bot{TOKEN}/getMe", "/bot<token>/getMe"),
+        ("redis://me:secret@host:1/0", "redis://me:<password>@host:1/0"),
+        ("redis://:secret@host:1/0", "redis://:<password>@host:1/0"),
+        ("at 09:42 UTC, 123:45", "at 09:42 UTC, 123:45"),
+    ],
+)
+def test_secrets_are_taken_out(text: str, clean: str):
+    assert redact(text).endswith(clean)
+
+
+def test_values_of_any_kind_are_redacted_and_numbers_are_kept():
+    event = {"event": "socket lost", "n": 3, "no": None, "error": ValueError(TOKEN), "l": [TOKEN]}
+    clean = redact_processor(None, "info", event)
+    assert clean == {
+        "event": "socket lost",
+        "n": 3,
+        "no": None,
+        "error": "<token>",
+        "l": "['<token>']",
+    }
+
+
+def test_an_event_is_one_line_of_keys_and_values(out: io.StringIO):
+    structlog.get_logger().info("alert told", alert="oi_drop:BTC:1:0", chat=-100)
+    structlog.get_logger().debug("too fine")
+    (line,) = out.getvalue().splitlines()
+    assert line.startswith("timestamp=20")
+    assert line.endswith('level=info event="alert told" alert=oi_drop:BTC:1:0 chat=-100')
+
+
+def test_tracebacks_and_libraries_are_redacted_too(out: io.StringIO):
+    try:
+        raise ValueError(f"bad url /bot{TOKEN}/x")
+    except ValueError:
+        structlog.get_logger().exception("post failed")
+        logging.getLogger("telegram").exception("library %s", TOKEN)
+    logging.getLogger("httpx").info("HTTP Request: %s", TOKEN)
+    text = out.getvalue()
+    assert "post failed" in text
+    assert text.count("ValueError") >= 2
+    assert "HTTP Request" not in text
+    assert TOKEN not in text

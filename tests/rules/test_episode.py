@@ -1,0 +1,217 @@
+"""The life of an episode, told as rows of values: one a tick, ``_`` for no live value."""
+
+import re
+
+import msgspec
+from pytest import mark
+
+from rules.alerts import Level, Turn
+from rules.episode import Episode, Step, step
+from rules.metric import Reading
+from rules.rule import Row, Rule
+
+SECOND, MINUTE = 1_000, 60_000
+START = 1_790_000_000_000
+
+DROP = Rule(
+    name="oi_drop",
+    metric="oi_net_1h_pct",
+    fires="below",
+    rows={},
+    hold={Level.WATCH: 2 * MINUTE, Level.ALERT: 2 * MINUTE},
+    clear_for=5 * MINUTE,
+)
+DROP_ROW = Row(levels={Level.WATCH: -3, Level.ALERT: -5, Level.CRITICAL: -8}, clear=-1.5)
+
+THIN = Rule(
+    name="depth_thin",
+    metric="depth_100bp_pct_of_normal",
+    fires="below",
+    rows={},
+    hold={Level.WATCH: 2 * MINUTE, Level.ALERT: 2 * MINUTE},
+)
+THIN_ROW = Row(levels={Level.WATCH: 70, Level.ALERT: 55, Level.CRITICAL: 35}, clear=85)
+
+
+def series(text: str) -> list[float | None]:
+    """``-5x3`` is -5 and then 3 more; ``_x3`` is nothing, four times."""
+    values: list[float | None] = []
+    for word in text.split():
+        value, _, more = word.partition("x")
+        values += [None if value == "_" else float(value)] * (1 + int(more or 0))
+    return values
+
+
+def clock(ms: int) -> str:
+    minutes, seconds = divmod(ms // SECOND, 60)
+    return f"{minutes}m{seconds:02d}s"
+
+
+def run(text, rule=DROP, row=DROP_ROW, every=30 * SECOND, state=None, distance=abs):
+    """The turns as (time since start, turn, level, posted?)."""
+    state = state or Episode()
+    told: list[tuple[str, str, str, bool]] = []
+    for n, value in enumerate(series(text)):
+        reading = None if value is None else Reading(value=value)
+        told += [
+            (clock(n * every), turn.turn, turn.level.name.lower(), turn.post)
+            for turn in step(rule, row, state, START + n * every, reading, distance)
+        ]
+    return told
+
+
+# Ticks of 30 s; watch -3 and alert -5 for 2 min, critical -8 at once, clear -1.5 for 5 min.
+VECTORS = {
+    "60 s spike": ("0x4 -5.3x1 0x20", []),
+    "around a level": (" ".join(["-5.1", "-4.9"] * 10), [("2m00s", "open", "watch", True)]),
+    "stale while firing, still bad": ("-5.4x6 _x39 -5.4x10", [("2m00s", "open", "alert", True)]),
+    "stale while firing, then good": (
+        "-5.4x6 _x39 0x12",
+        [("2m00s", "open", "alert", True), ("28m30s", "close", "alert", True)],
+    ),
+    "a hole between two short breaches": ("-5x3 _x4 -5x3 0x5", []),
+    "one tick beyond critical": ("0x3 -9 0x5", [("2m00s", "open", "critical", True)]),
+    "again within the cool-down": (
+        "-5.5x4 0x10 -5.6x4 0x10",
+        [
+            ("2m00s", "open", "alert", True),
+            ("7m30s", "close", "alert", True),
+            ("10m00s", "open", "alert", False),
+            ("15m30s", "close", "alert", False),
+        ],
+    ),
+    "then critical within the cool-down": (
+        "-5.5x4 0x10 -5.6x4 -9",
+        [
+            ("2m00s", "open", "alert", True),
+            ("7m30s", "close", "alert", True),
+            ("10m00s", "open", "alert", False),
+            ("10m30s", "up", "critical", True),
+        ],
+    ),
+    "a quarter worse": (
+        "-5.5x4 -6.0x3 -7.0x3",
+        [("2m00s", "open", "alert", True), ("4m30s", "worse", "alert", True)],
+    ),
+}
+
+
+@mark.parametrize("text, expected", VECTORS.values(), ids=VECTORS)
+def test_vectors(text, expected):
+    assert run(text) == expected
+
+
+def test_an_outage_is_not_thin_depth():
+    assert run("100x18 40x6 _x30 100x6", THIN, THIN_ROW, every=10 * SECOND) == []
+
+
+def test_half_depth_for_three_minutes():
+    told = run("100x18 50x18", THIN, THIN_ROW, every=10 * SECOND)
+    assert told == [("5m10s", "open", "alert", True)]
+
+
+def test_above_is_the_mirror_of_below():
+    mirror = Row(levels={lv: -x for lv, x in DROP_ROW.levels.items()}, clear=1.5)
+    rule = msgspec.structs.replace(DROP, fires="above")
+    for text, expected in VECTORS.values():
+        assert run(re.sub(r"(?<!\S)-?(?=[1-9])", "", text), rule, mirror) == expected
+
+
+def test_no_level_goes_down_inside_an_episode():
+    assert run("-9x4 -5.5x20 -3.5x20") == [("0m00s", "open", "critical", True)]
+
+
+def test_closing_needs_the_quiet_side_without_a_break():
+    assert run("-9 0x9 -2 0x9 -2 0x9") == [("0m00s", "open", "critical", True)]
+    assert run("-9 0x10")[-1] == ("5m30s", "close", "critical", True)
+
+
+def test_a_hole_starts_the_way_back_anew():
+    assert run("-9 0x9 _x4 0x9") == [("0m00s", "open", "critical", True)]
+    assert run("-9 0x9 _x4 0x10")[-1][1] == "close"
+
+
+def test_worse_is_measured_from_normal():
+    # 50 % of normal is 50 away from it; a quarter worse is 37.5, not 40
+    rule = msgspec.structs.replace(THIN, hold={})
+    row = Row(levels={Level.ALERT: 55}, clear=85)
+    told = run("50 45 40 38 37", rule, row, distance=lambda value: abs(100 - value))
+    assert [turn[:2] for turn in told] == [("0m00s", "open"), ("2m00s", "worse")]
+
+
+def test_a_floor_must_be_reached_and_known():
+    rule = msgspec.structs.replace(THIN, hold={})
+    row = msgspec.structs.replace(THIN_ROW, floor_musd=40)
+    state = Episode()
+    for floor in (None, 0.0, 39.9):
+        assert step(rule, row, state, START, Reading(value=20, floor_musd=floor)) == []
+    opened = step(rule, row, state, START, Reading(value=20, floor_musd=40.0))
+    assert opened == [Step(Turn.OPEN, Level.CRITICAL, 20, post=True)]
+
+
+def test_too_small_to_open_is_not_small_enough_to_close():
+    rule = msgspec.structs.replace(THIN, hold={})
+    row = msgspec.structs.replace(THIN_ROW, floor_musd=40)
+    state = Episode()
+    step(rule, row, state, START, Reading(value=20, floor_musd=50))
+    for minute in range(1, 60):
+        now = START + minute * MINUTE
+        assert step(rule, row, state, now, Reading(value=60, floor_musd=10)) == []
+
+
+def test_settlements_are_counted_instead_of_time():
+    rule = msgspec.structs.replace(DROP, hold={}, settlements=2, max_gap=MINUTE)
+    row = Row(levels={Level.ALERT: 0.0}, clear=0.002)
+    state, hour = Episode(), 60 * MINUTE
+
+    def at(hours, value, settled):
+        reading = Reading(value=value, settled_at=START + settled * hour, interval_ms=8 * hour)
+        return [s.turn for s in step(rule, row, state, START + int(hours * hour), reading)]
+
+    assert at(0.1, -0.01, 0) == []
+    assert at(7.9, -0.01, 0) == []  # the same settlement, however long it lasts
+    assert at(8.1, -0.01, 8) == [Turn.OPEN]
+    state = Episode()
+    assert at(0.1, -0.01, 0) == []
+    assert at(8.1, 0.01, 8) == []
+    assert at(16.1, -0.01, 16) == []  # not in a row
+    assert at(24.1, -0.01, 24) == [Turn.OPEN]
+    state = Episode()
+    assert at(0.1, -0.01, 0) == []
+    assert at(16.1, -0.01, 16) == []  # one in between was not seen
+    assert at(24.1, -0.01, 24) == [Turn.OPEN]
+
+
+def test_openings_swallowed_by_the_cooldown_are_told_with_the_next_post():
+    state = Episode()
+    run("-5.5x4 0x10 -5.5x4 0x10 -5.5x4 0x10", state=state)
+    assert state.held == 2
+    steps = step(DROP, DROP_ROW, state, START + 20 * MINUTE, Reading(value=-9))
+    assert [(s.turn, s.post, s.held) for s in steps] == [(Turn.OPEN, True, 2)]
+    assert state.held == 0
+
+
+def test_the_cooldown_ends():
+    again = run("-5.5x4 0x115 -5.5x4")
+    assert [turn[1:] for turn in again if turn[1] == "open"] == [("open", "alert", True)] * 2
+
+
+def test_the_extreme_is_the_worst_value_of_the_episode():
+    state = Episode()
+    run("-9 -9.5 -11 -10 -4 0x3", state=state)
+    assert (state.extreme, state.extreme_at) == (-11, START + 60 * SECOND)
+    run("0x120 -8.5", state=state)
+    assert state.extreme == -8.5
+
+
+def test_a_lower_bound_proves_a_breach_and_never_a_recovery():
+    rule = msgspec.structs.replace(DROP, fires="above", hold={})
+    row = Row(levels={Level.ALERT: 40.0}, clear=8.0)
+    state = Episode()
+    low = Reading(value=50, lower_bound=True)
+    assert [s.turn for s in step(rule, row, state, START, low)] == [Turn.OPEN]
+    for n in range(1, 200):
+        partial = Reading(value=0, lower_bound=True)
+        assert step(rule, row, state, START + n * 10 * SECOND, partial) == []
+    quiet = msgspec.structs.replace(rule, fires="below")
+    assert step(quiet, row, Episode(), START, Reading(value=0, lower_bound=True)) == []

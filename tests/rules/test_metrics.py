@@ -1,0 +1,510 @@
+"""The four metrics against naive computation, and the traps of each by hand."""
+
+from random import Random
+from statistics import median
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx, mark, raises
+
+from rules.metrics import METRICS, metric
+from streams.events import Kind, Position
+from tests.rules.facts import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    Fed,
+    depth,
+    feed,
+    liquidation,
+    oi,
+    predicted,
+    price,
+    settled,
+)
+
+VENUES = ("binance", "bybit", "okx")
+
+
+# ── names ──
+
+
+@mark.parametrize(
+    "name, unit",
+    [
+        ("funding_8h_pct", "% per 8h"),
+        ("funding_predicted_8h_pct", "% per 8h"),
+        ("oi_net_15m_pct", "%"),
+        ("oi_net_24h_pct", "%"),
+        ("depth_10bp_pct_of_normal", "% of normal"),
+        ("liq_10m_musd", "M USD"),
+    ],
+)
+def test_a_name_says_which_metric_it_is(name, unit):
+    assert (metric(name).name, metric(name).unit) == (name, unit)
+
+
+@mark.parametrize(
+    "name",
+    ["", "oi_net_pct", "oi_net_0m_pct", "oi_net_25h_pct", "oi_net_1d_pct", "oi_net_01h_pct",
+     "depth_200bp_pct_of_normal", "depth_bp_pct_of_normal", "liq_10m", "liq_-5m_musd",
+     "funding_8h_pct "],
+)  # fmt: skip
+def test_an_unknown_name_is_answered_with_the_valid_forms(name):
+    with raises(ValueError) as error:
+        metric(name)
+    assert all(form in str(error.value) for form in METRICS)
+    assert "10, 25, 50, 100" in str(error.value)
+
+
+# ── funding ──
+
+
+def funded(*rates, name="funding_8h_pct"):
+    """(venue, open interest in USD, rate, hours), all settled at START."""
+    fed = Fed(name)
+    for venue, usd, rate, hours in rates:
+        fed.feed(feed(venue, Kind.FUNDING, START, True))
+        if usd is not None:
+            fed.feed(oi(venue, START, usd / 100, usd))
+        fed.feed(settled(venue, START, rate, hours), predicted(venue, START, rate, hours))
+    return fed
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(1e6, 1e10), st.floats(-0.02, 0.02), st.sampled_from([1, 2, 4, 8])
+        ),
+        min_size=1, max_size=3,
+    ),
+    st.sampled_from(["funding_8h_pct", "funding_predicted_8h_pct"]),
+)  # fmt: skip
+def test_funding_is_weighted_by_open_interest_and_put_on_8_hours(rates, name):
+    rows = [(venue, *rate) for venue, rate in zip(VENUES, rates, strict=False)]
+    total = sum(usd for usd, _, _ in rates)
+    naive = sum(usd * rate * 100 * 8 / hours for usd, rate, hours in rates) / total
+    reading = funded(*rows, name=name).reading()
+    assert reading.value == approx(naive)
+    assert reading.floor_musd == approx(total / 1e6)
+    assert reading.venues == VENUES[: len(rates)]
+
+
+def test_a_rate_without_open_interest_has_no_weight():
+    assert funded(("binance", None, 0.0001, 8)).reading() is None
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", None, -0.01, 8))
+    assert fed.value() == approx(0.01)
+
+
+def test_open_interest_in_coins_is_weighed_at_the_asset_price():
+    fed = Fed("funding_8h_pct").feed(price("binance", START, 50.0))
+    fed.feed(oi("binance", START, 10, None), oi("bybit", START, 30, None))
+    fed.feed(settled("binance", START, 0.0001), settled("bybit", START, -0.0001))
+    assert fed.value() == approx(100 * 8 / 8 * (10 * 0.0001 - 30 * 0.0001) / 40)
+
+
+def test_a_settled_rate_is_stale_ten_minutes_after_the_next_was_due():
+    fed = funded(("binance", 1e9, 0.0001, 8))
+    assert fed.value(START + 8 * HOUR + 10 * MINUTE) == approx(0.01)
+    assert fed.reading(START + 8 * HOUR + 10 * MINUTE + 1) is None
+
+
+def test_a_settlement_told_again_or_late_changes_nothing():
+    fed = funded(("binance", 1e9, 0.0001, 8))
+    fed.feed(settled("binance", START, 0.5), settled("binance", START - 8 * HOUR, 0.5))
+    assert fed.value() == approx(0.01)
+
+
+def test_settlements_of_different_rounds_are_not_mixed():
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, 0.0001, 8))
+    due = START + 8 * HOUR
+    fed.feed(settled("binance", due, -0.0003, seen=due + 20 * SECOND))
+    assert fed.reading() is None
+    fed.feed(settled("bybit", due + 7, 0.0001, seen=due + 50 * SECOND))
+    assert fed.value() == approx((1.0 * -0.03 + 0.5 * 0.01) / 1.5)
+    assert fed.reading().settled_at == due
+    assert fed.reading().interval_ms == 8 * HOUR
+
+
+def test_an_hourly_venue_does_not_wait_for_the_others():
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 1e9, 0.0001, 1))
+    fed.feed(settled("bybit", START + HOUR, -0.0001, 1))
+    assert fed.value() == approx((0.01 - 0.08) / 2)
+
+
+def test_a_venue_that_never_settles_is_left_out_after_ten_minutes():
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, 0.0001, 8))
+    due = START + 8 * HOUR
+    fed.feed(settled("binance", due, -0.0003))
+    reading = fed.reading(due + 11 * MINUTE)
+    assert (reading.value, reading.missing) == (approx(-0.03), ("bybit",))
+
+
+def test_the_settled_rate_stays_while_its_feed_is_down():
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, -0.0001, 8))
+    before = fed.value()
+    fed.feed(feed("bybit", Kind.FUNDING, START + MINUTE, False))
+    assert fed.value() == before
+    fed.feed(feed("binance", Kind.FUNDING, START + MINUTE, False))
+    assert fed.reading() is None
+
+
+def test_an_estimate_falls_with_its_feed_or_after_fifteen_minutes():
+    rows = (("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, -0.0001, 8))
+    fed = funded(*rows, name="funding_predicted_8h_pct")
+    assert fed.reading(START + 15 * MINUTE) is not None
+    assert fed.reading(START + 15 * MINUTE + 1) is None
+    fed.feed(feed("bybit", Kind.FUNDING, START + MINUTE, False))
+    assert (fed.value(), fed.reading().missing) == (approx(0.01), ("bybit",))
+    fed.feed(predicted("bybit", START + 2 * MINUTE, -0.0001))
+    assert fed.reading().missing == ()
+
+
+def test_less_than_sixty_per_cent_of_open_interest_says_nothing():
+    fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, 0.0001, 1))
+    assert fed.value(START + 2 * HOUR) == approx(0.01)
+    fed = funded(("binance", 0.5e9, 0.0001, 8), ("bybit", 0.5e9, 0.0001, 1))
+    assert fed.reading(START + 2 * HOUR) is None
+
+
+def test_funding_facts_name_each_venue():
+    facts = funded(("binance", 1e9, 0.0001, 8), ("bybit", 1e9, -0.0001, 4)).facts()
+    assert facts.by_venue_pct_8h == approx({"binance": 0.01, "bybit": -0.02})
+    assert facts.hours == {"binance": 8, "bybit": 4}
+    assert facts.predicted_pct_8h == approx(-0.005)
+
+
+def test_the_neutral_rate_is_normal():
+    assert metric("funding_8h_pct").distance(0.01) == 0
+    assert metric("funding_8h_pct").distance(-0.01) == approx(0.02)
+
+
+# ── open interest ──
+
+
+def naive_oi(rows, down, now, window):
+    """rows: venue → [(time, coins)]. The definition, written down once more."""
+    fresh = {v: s for v, s in rows.items() if s and v not in down and now - s[-1][0] <= 180_000}
+    if not fresh:
+        return None
+    end = min(samples[-1][0] for samples in fresh.values())
+    before = after = 0.0
+    for samples in fresh.values():
+        first = [row for row in samples if row[0] <= end - window][-1:]
+        last = [row for row in samples if row[0] <= end][-1:]
+        if first and last and end - window - first[0][0] <= 180_000 >= end - last[0][0]:
+            before, after = before + first[0][1], after + last[0][1]
+    usual = sum(samples[-1][1] for samples in rows.values() if samples)
+    return 100 * (after - before) / before if before and after >= 0.6 * usual else None
+
+
+@given(st.integers(0, 2**32), st.sampled_from([5, 15]))
+@settings(max_examples=60, deadline=None)
+def test_open_interest_against_naive(seed, minutes):
+    dice, fed = Random(seed), Fed(f"oi_net_{minutes}m_pct")
+    rows, down = {venue: [] for venue in VENUES}, set()
+    weights = {venue: dice.choice([1, 3, 10]) for venue in VENUES}
+    now = START
+    for _ in range(120):
+        now += dice.randint(4, 60) * SECOND if dice.random() < 0.97 else 6 * MINUTE
+        venue = dice.choice(VENUES)
+        if dice.random() < 0.06:
+            fed.feed(feed(venue, Kind.OPEN_INTEREST, now, False))
+            down.add(venue)
+        else:
+            base = weights[venue] * dice.uniform(900, 1000)
+            fed.feed(oi(venue, now, base))
+            rows[venue].append((now, base))
+            down.discard(venue)
+        expected = naive_oi(rows, down, now, minutes * MINUTE)
+        assert fed.value() == (None if expected is None else approx(expected))
+
+
+def held(fed, venue, since, until, base, every=15 * SECOND):
+    """Open interest told from ``since`` to ``until``, the same coins each time."""
+    return fed.feed(*(oi(venue, t, base) for t in range(since, until + 1, every)))
+
+
+def test_a_fall_of_price_alone_is_no_change():
+    fed = Fed("oi_net_1h_pct")
+    for second in range(0, 3700, 10):
+        now = START + second * SECOND
+        fed.feed(price("binance", now, 100 - second / 100))
+        fed.feed(oi("binance", now, 5000, usd=5000 * (100 - second / 100)))
+    assert fed.value() == 0
+    facts = fed.facts()
+    assert facts.net_usd == 0
+    assert facts.price_usd == approx(5000 * -36, rel=0.01)
+
+
+def test_net_and_price_effect_add_up_to_the_change_in_usd():
+    fed = Fed("oi_net_15m_pct").feed(price("binance", START, 100.0))
+    held(fed, "binance", START, START + 14 * MINUTE, 1000)
+    fed.feed(price("binance", START + 15 * MINUTE, 90.0), oi("binance", START + 15 * MINUTE, 900))
+    facts = fed.facts()
+    assert (facts.before_base, facts.after_base) == (1000, 900)
+    assert (facts.net_usd, facts.price_usd) == (-10_000, -9_000)
+    assert facts.net_usd + facts.price_usd == 900 * 90 - 1000 * 100
+    assert fed.reading().floor_musd == approx(0.1)
+
+
+def test_a_venue_that_joins_is_on_neither_side():
+    fed = Fed("oi_net_15m_pct")
+    held(fed, "binance", START, START + 20 * MINUTE, 1000)
+    held(fed, "bybit", START + 12 * MINUTE, START + 20 * MINUTE, 500)
+    reading = fed.reading()
+    assert (reading.value, reading.venues, reading.missing) == (0, ("binance",), ("bybit",))
+
+
+def test_most_of_the_open_interest_must_be_on_both_sides():
+    fed = Fed("oi_net_15m_pct")
+    held(fed, "binance", START, START + 20 * MINUTE, 500)
+    held(fed, "bybit", START + 12 * MINUTE, START + 20 * MINUTE, 500)
+    assert fed.reading() is None
+
+
+def test_both_ends_are_taken_where_the_slowest_venue_is():
+    fed = Fed("oi_net_15m_pct")
+    held(fed, "binance", START, START + 20 * MINUTE, 1000)
+    held(fed, "bybit", START, START + 19 * MINUTE, 1000)
+    fed.feed(oi("binance", START + 20 * MINUTE + 5 * SECOND, 1))
+    assert fed.value() == 0
+
+
+# ── depth ──
+
+
+def naive_depth(rows, ups, now):
+    """rows: venue → [(time, usd)]; ups: venue → up since, or None while down."""
+    current = normal = usual = 0.0
+    for venue, samples in rows.items():
+        by_minute: dict[int, list[tuple[int, float]]] = {}
+        for t, usd in samples:
+            by_minute.setdefault(t // MINUTE, []).append((t, usd))
+        closed = [
+            median(usd for _, usd in some)
+            for minute, some in by_minute.items()
+            if minute != samples[-1][0] // MINUTE
+            and len(some) >= 3
+            and some[-1][0] - some[0][0] >= 10 * SECOND
+        ]
+        if len(closed) < 30:
+            continue
+        usual += median(closed)
+        last = [(t, usd) for t, usd in samples if t > now - MINUTE]
+        if (
+            ups[venue] is not None
+            and now - ups[venue] >= MINUTE
+            and len(last) >= 3
+            and last[-1][0] - last[0][0] >= 10 * SECOND
+            and now - last[-1][0] <= 30 * SECOND
+        ):
+            current += median(usd for _, usd in last)
+            normal += median(closed)
+    return 100 * current / normal if normal and normal >= 0.6 * usual else None
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=12, deadline=None)
+def test_depth_against_naive(seed):
+    dice, fed = Random(seed), Fed("depth_100bp_pct_of_normal")
+    rows, ups = {venue: [] for venue in VENUES[:2]}, dict.fromkeys(VENUES[:2])
+    now, said = START, 0
+    for n in range(700):
+        now += dice.randint(1, 5) * SECOND if n % 90 else dice.randint(1, 100) * SECOND
+        venue = "binance" if dice.random() < 0.6 else "bybit"
+        if n > 550 and dice.random() < 0.02:
+            fed.feed(feed(venue, Kind.DEPTH, now, False))
+            ups[venue] = None
+        else:
+            usd, covered = dice.uniform(1e6, 2e6), dice.random() > 0.05
+            fed.feed(depth(venue, now, usd, covered))
+            if covered:
+                rows[venue].append((now, usd))
+            ups[venue] = now if ups[venue] is None else ups[venue]
+        if n > 450:
+            expected = naive_depth(rows, ups, now)
+            said += expected is not None
+            assert fed.value() == (None if expected is None else approx(expected))
+    assert said
+
+
+def booked(fed, since, until, every=10 * SECOND, **usd):
+    """Books of the venues named, from ``since`` to ``until``."""
+    for t in range(since, until + 1, every):
+        fed.feed(*(depth(venue, t, x) for venue, x in usd.items()))
+    return fed
+
+
+def test_there_is_no_normal_before_thirty_minutes():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 30 * MINUTE - SECOND, binance=5e6)
+    assert fed.reading() is None
+    booked(fed, START + 30 * MINUTE, START + 30 * MINUTE, binance=5e6)
+    assert fed.value() == approx(100)
+
+
+def test_half_the_books_half_the_depth():
+    fed = Fed("depth_100bp_pct_of_normal")
+    booked(fed, START, START + 40 * MINUTE, binance=60e6, bybit=20e6)
+    booked(fed, START + 40 * MINUTE + SECOND, START + 42 * MINUTE, binance=30e6, bybit=10e6)
+    reading, facts = fed.reading(), fed.facts()
+    assert (reading.value, reading.floor_musd) == (approx(50), approx(40))
+    assert (facts.bid_usd, facts.ask_usd, facts.normal_usd) == approx((20e6, 20e6, 80e6))
+    assert facts.by_venue_pct == approx({"binance": 50, "bybit": 50})
+    assert (facts.live, facts.expected, facts.spread_bp) == (2, 2, 0.4)
+
+
+def test_one_pulled_quote_is_not_a_thin_book():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    fed.feed(depth("binance", fed.now + SECOND, 1e6))
+    assert fed.value() == approx(100)
+
+
+def test_a_book_that_is_gone_leaves_both_sides():
+    fed = Fed("depth_100bp_pct_of_normal")
+    booked(fed, START, START + 40 * MINUTE, binance=60e6, bybit=20e6)
+    fed.feed(feed("bybit", Kind.DEPTH, fed.now + SECOND, False))
+    reading = fed.reading()
+    assert (reading.value, reading.venues, reading.missing) == (
+        approx(100), ("binance",), ("bybit",)
+    )  # fmt: skip
+    fed.feed(feed("binance", Kind.DEPTH, fed.now + SECOND, False))
+    assert fed.reading() is None
+
+
+def test_less_than_sixty_per_cent_of_the_usual_depth_says_nothing():
+    fed = Fed("depth_100bp_pct_of_normal")
+    booked(fed, START, START + 40 * MINUTE, binance=50e6, bybit=50e6)
+    fed.feed(feed("bybit", Kind.DEPTH, fed.now + SECOND, False))
+    assert fed.reading() is None
+
+
+def test_a_book_that_stops_covering_the_band_is_invalid_not_thin():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    for second in range(1, 61):
+        fed.feed(depth("binance", START + 40 * MINUTE + second * SECOND, 1e5, covered=False))
+        assert fed.value() in (None, approx(100))
+    assert fed.reading() is None
+
+
+def test_a_book_that_comes_back_warms_up_for_a_minute():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    up = START + 40 * MINUTE + 10 * SECOND
+    fed.feed(feed("binance", Kind.DEPTH, up - SECOND, False), feed("binance", Kind.DEPTH, up, True))
+    booked(fed, up, up + 59 * SECOND, every=SECOND, binance=5e6)
+    assert fed.reading() is None
+    fed.feed(depth("binance", up + MINUTE, 5e6))
+    assert fed.value() == approx(100)
+
+
+def test_normal_forgets_after_four_hours():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + HOUR, binance=9e6)
+    booked(fed, START + HOUR + SECOND, START + 6 * HOUR, every=15 * SECOND, binance=5e6)
+    assert fed.facts().normal_usd == approx(5e6)
+
+
+def test_a_book_that_was_empty_is_not_divided_by():
+    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=0.0)
+    assert fed.reading() is None
+
+
+# ── liquidations ──
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 240), st.sampled_from(VENUES[:2]), st.sampled_from(Position),
+            st.floats(0.01, 5e7),
+        ),
+        max_size=80,
+    )
+)  # fmt: skip
+@settings(deadline=None)
+def test_liquidations_against_naive(orders):
+    fed, told, now = Fed("liq_10m_musd"), [], START
+    fed.feed(*(feed(venue, Kind.LIQUIDATION, START, True) for venue in VENUES[:2]))
+    for gap, venue, position, usd in orders:
+        now += gap * 250
+        fed.feed(liquidation(venue, now, usd, position, at_price=usd / 7))
+        told.append((now, venue, position, usd))
+        inside = [row for row in told if row[0] > now - 10 * MINUTE]
+        assert fed.value() == approx(sum(row[3] for row in inside) / 1e6, abs=1e-6)
+        facts = fed.facts()
+        longs = [row for row in inside if row[2] is Position.LONG]
+        assert facts.long_usd == approx(sum(row[3] for row in longs), abs=1)
+        assert facts.long_usd + facts.short_usd == approx(fed.value() * 1e6)
+        assert facts.orders == len(inside)
+        assert facts.largest_usd == max(row[3] for row in inside)
+        assert facts.largest_price == approx(facts.largest_usd / 7)
+        busy = {row[0] // 1000 for row in inside if row[1] == "binance"}
+        if busy:
+            assert facts.saturation_pct == {"binance": approx(100 * len(busy) / 600)}
+
+
+def test_silence_is_a_live_zero():
+    fed = Fed("liq_10m_musd").feed(feed("binance", Kind.LIQUIDATION, START, True))
+    fed.feed(oi("binance", START, 10, 1e9))
+    assert fed.value(START + 5 * HOUR) == 0
+
+
+def test_a_burst_leaves_the_window():
+    fed = Fed("liq_10m_musd").feed(liquidation("binance", START, 2e6))
+    assert fed.value(START + 10 * MINUTE - 1) == 2
+    assert fed.value(START + 10 * MINUTE) == 0
+
+
+def test_a_venue_that_gives_no_liquidations_is_named_not_missed():
+    fed = Fed("liq_10m_musd").feed(feed("binance", Kind.LIQUIDATION, START, True))
+    fed.feed(oi("binance", START, 10, 1e9), oi("hyperliquid", START, 10, 9e9))
+    fed.feed(liquidation("binance", START, 5e6))
+    assert (fed.value(), fed.reading().missing) == (5, ())
+    assert fed.facts().not_available == ("hyperliquid",)
+    assert fed.facts().oi_pct == approx(100 * 5e6 / 10e9)
+
+
+def test_no_venue_that_gives_liquidations_says_nothing():
+    assert Fed("liq_10m_musd").feed(oi("hyperliquid", START, 10, 9e9)).reading() is None
+
+
+def lost(binance_usd, bybit_usd):
+    fed = Fed("liq_10m_musd")
+    for venue, usd in (("binance", binance_usd), ("bybit", bybit_usd)):
+        fed.feed(feed(venue, Kind.LIQUIDATION, START, True))
+        fed.feed(oi(venue, START, 10, usd), liquidation(venue, START, 1e6))
+    return fed.feed(feed("bybit", Kind.LIQUIDATION, START + 1, False))
+
+
+def test_a_sum_without_a_venue_is_a_lower_bound():
+    reading = lost(7e9, 3e9).reading()
+    assert (reading.value, reading.missing, reading.lower_bound) == (1, ("bybit",), True)
+
+
+def test_less_than_sixty_per_cent_of_the_givers_says_nothing():
+    assert lost(5e9, 5e9).reading() is None
+    assert lost(None, 5e9).reading() is None  # one of two, since the size of one is unknown
+
+
+# ── the asset's price ──
+
+
+def test_the_price_is_that_of_the_first_live_venue():
+    fed = Fed("oi_net_15m_pct", venue_order=("bybit", "binance"))
+    fed.feed(price("binance", START, 100.0))
+    assert fed.view.price(START) == 100
+    fed.feed(price("bybit", START + SECOND, 101.0), price("binance", START + 2 * SECOND, 102.0))
+    assert fed.view.price(fed.now) == 101
+    fed.feed(feed("bybit", Kind.PRICE, START + 3 * SECOND, False))
+    fed.feed(price("binance", START + 4 * SECOND, 103.0))
+    assert fed.view.price(fed.now) == 103
+    fed.feed(price("bybit", START + 5 * SECOND, 104.0))
+    assert fed.view.price(fed.now) == 104
+    fed.feed(price("binance", START + 2 * MINUTE, 105.0))
+    assert fed.view.price(fed.now) == 105
+    assert fed.view.price(fed.now + 2 * MINUTE) is None
+
+
+def test_mark_stands_in_where_no_index_is_sent():
+    fed = Fed("oi_net_15m_pct").feed(price("binance", START, None, mark=99.0))
+    assert fed.view.price(START) == 99

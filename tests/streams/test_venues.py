@@ -1,0 +1,292 @@
+"""Every venue against the contract, without being told about it: fixtures, limits, rubbish."""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.events import (
+    Band,
+    Depth,
+    FeedState,
+    Funding,
+    Kind,
+    Liquidation,
+    OpenInterest,
+    Price,
+    Tick,
+    Volume,
+    decode,
+    encode,
+    kind_of,
+)
+from streams.venue import BookUpdate, Listing, Malformed, Poll, Reply, Request
+from streams.venues import VENUES
+from tests.streams.venue_cases import (
+    HERE,
+    SEEN,
+    as_line,
+    body,
+    check_golden,
+    check_invariants,
+    check_uncrossed,
+    fixtures,
+    largest,
+    lines,
+    listing,
+    reader,
+)
+
+FIXTURES = list(fixtures())
+FRAMES = [(venue, file, frame) for venue, file in FIXTURES for frame in lines(venue, file)]
+NORMALISATION = (HERE.parents[1] / "NORMALISATION.md").read_text(encoding="utf-8")
+BODIES = [
+    (venue, number) for venue in VENUES for number in range(len(VENUES[venue].listing_requests()))
+]
+by_venue = pytest.mark.parametrize("venue", list(VENUES))
+
+
+@pytest.mark.parametrize(("venue", "file"), FIXTURES)
+def test_fixtures_decode_to_their_golden_events(venue: str, file: str) -> None:
+    read = reader(venue, file, listing(venue))
+    found = [read(frame) for frame in lines(venue, file)]
+    for one in (one for decoded in found for one in decoded):
+        check_invariants(one)
+        if isinstance(one, BookUpdate):
+            check_uncrossed(one)
+    if file.startswith("ws_ignored"):
+        assert not any(found)
+    check_golden(
+        f"{venue}/{file.removesuffix('.json').removesuffix('.jsonl')}.jsonl",
+        list(map(as_line, found)),
+    )
+
+
+@by_venue
+def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
+    kinds: set[Kind] = set()
+    replies: set[bool] = set()
+    for file in (file for of, file in FIXTURES if of == venue):
+        read = reader(venue, file, listing(venue))
+        for one in (one for frame in lines(venue, file) for one in read(frame)):
+            if isinstance(one, BookUpdate):
+                kinds.add(Kind.DEPTH)
+            elif isinstance(one, Reply):
+                replies.add(one.ok)
+            else:
+                assert not isinstance(one, Depth)
+                kinds.add(kind_of(one))
+                assert msgspec.json.decode(encode(one))["venue"] == venue
+    assert kinds == VENUES[venue].SPEC.kinds
+    assert replies == {True, False}
+
+
+@by_venue
+def test_listing_gives_its_golden_instruments(venue: str) -> None:
+    known = listing(venue)
+    found = [msgspec.json.encode(one).decode() for one in known.instruments.values()]
+    check_golden(f"{venue}/listing.jsonl", [*found, json.dumps(known.order)])
+    assert all(one.venue == venue == VENUES[venue].SPEC.name for one in known.instruments.values())
+
+
+@by_venue
+def test_spec_says_what_is_missing_and_joins_paths(venue: str) -> None:
+    spec = VENUES[venue].SPEC
+    assert spec.notes
+    assert not spec.websocket.endswith("/")
+    assert not spec.rest.endswith("/")
+    if spec.ping is not None:
+        json.loads(spec.ping)
+
+
+@by_venue
+def test_paths_are_relative_and_ascii(venue: str) -> None:
+    module = VENUES[venue]
+    known = [*listing(venue).instruments.values(), *largest(venue, "币安人生")]
+    polls = module.polls(known, frozenset(Kind))
+    sockets = module.subscriptions(known, frozenset(Kind))
+    answers = [module.resync(known[-1].symbol, socket) for socket in sockets]
+    requests = [one for one in answers if isinstance(one, Request)]
+    requests += [*module.listing_requests(), *(poll.request for poll in polls)]
+    paths = [request.path for request in requests] + [socket.path for socket in sockets]
+    assert all(path.startswith("/") and path.isascii() and " " not in path for path in paths)
+
+
+@by_venue
+def test_sockets_bring_every_streamed_kind_once(venue: str) -> None:
+    module = VENUES[venue]
+    known = largest(venue, count=3)
+    for kinds in (module.SPEC.kinds, frozenset((Kind.FUNDING,)), frozenset((Kind.DEPTH,))):
+        sockets = module.subscriptions(known, kinds)
+        polled = {poll.kind for poll in module.polls(known, kinds)}
+        brought = [kind for socket in sockets for kind in socket.kinds]
+        assert len(brought) == len(set(brought))
+        assert {*brought, *polled} == kinds
+        for socket in sockets:
+            assert set(socket.silence_s) <= socket.kinds - {Kind.LIQUIDATION}
+            assert socket.silence_s or kinds != module.SPEC.kinds
+
+
+@by_venue
+@pytest.mark.parametrize("count", [0, 1, 10, 600, 1200])
+def test_sockets_cover_the_instruments(venue: str, count: int) -> None:
+    module = VENUES[venue]
+    known = largest(venue, count=count)
+    sockets = module.subscriptions(known, module.SPEC.kinds)
+    assert len({socket.name for socket in sockets}) == len(sockets)
+    books = [s for socket in sockets if Kind.DEPTH in socket.kinds for s in socket.symbols]
+    assert len(books) == len(set(books))
+    if count <= 600:
+        assert books == [one.symbol for one in known]
+    for socket in sockets:
+        for message in socket.messages:
+            json.loads(message)
+        assert all(json.loads(one) for one in module.resubscribe(socket.symbols[1:], socket))
+
+
+@by_venue
+@pytest.mark.parametrize("count", [10, 600])
+def test_polls_stay_within_the_budget_and_are_spread(venue: str, count: int) -> None:
+    module = VENUES[venue]
+    polls = module.polls(largest(venue, count=count), module.SPEC.kinds)
+    budget = module.SPEC.weight_per_minute or 60 * module.SPEC.requests_per_second
+    spent = [0.0] * 60
+    for poll in polls:
+        assert 0 <= poll.offset_s < poll.every_s
+        for time in range(int(poll.offset_s), 3600, int(poll.every_s)):
+            spent[time // 60] += max(poll.request.weight, 1)
+    assert max(spent) <= 0.9 * budget  # the rest is for listings and snapshots
+
+
+@by_venue
+def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
+    nobody = Listing(instruments={}, order=listing(venue).order)
+    module = VENUES[venue]
+    for file in (file for of, file in FIXTURES if of == venue and file.startswith("ws_")):
+        for frame in lines(venue, file):
+            assert all(isinstance(one, Reply) for one in module.decode(frame, nobody, SEEN))
+
+
+def harmless(read: Any, data: bytes) -> None:
+    """Reads, or raises what the contract allows; what is read keeps the invariants."""
+    try:
+        decoded = read(data)
+    except (Malformed, msgspec.MsgspecError):
+        return
+    for one in decoded:
+        check_invariants(one)
+
+
+JUNK = st.sampled_from(
+    (None, "", "nan", "inf", "-inf", "-1", "0", "1e308", "1e-320", -1, 0, 10**30, 1.5, True, [], {},
+     "abc", "\ud800", [["0", "1"]], [["1", "-1"]], [["nan", "1"]], [[]], {"s": "BTCUSDT"})
+)  # fmt: skip
+
+
+def replaced(value: Any, choose: Any) -> Any:
+    """``value`` with one part, chosen at random, replaced by junk or left out."""
+    if not isinstance(value, dict | list) or not value or choose(st.integers(0, 4)) == 0:
+        return choose(JUNK)
+    copy = value.copy()
+    key = choose(st.sampled_from(sorted(copy) if isinstance(copy, dict) else range(len(copy))))
+    if choose(st.integers(0, 5)) == 0:
+        del copy[key]
+    else:
+        copy[key] = replaced(copy[key], choose)
+    return copy
+
+
+def damaged(frame: bytes, choose: Any) -> bytes:
+    """``frame`` cut, with bytes changed, or with a value of another type in it."""
+    how = choose(st.sampled_from(("cut", "bytes", "value", "value", "value")))
+    if how == "cut":
+        return frame[: choose(st.integers(0, len(frame)))]
+    if how == "bytes":
+        start = choose(st.integers(0, len(frame)))
+        return frame[:start] + choose(st.binary(max_size=4)) + frame[start + 2 :]
+    return json.dumps(replaced(json.loads(frame), choose), separators=(",", ":")).encode()
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_damaged_fixtures_raise_only_what_the_contract_says(data: st.DataObject) -> None:
+    venue, file, frame = data.draw(st.sampled_from(FRAMES))
+    harmless(reader(venue, file, listing(venue)), damaged(frame, data.draw))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject) -> None:
+    venue, number = data.draw(st.sampled_from(BODIES))
+    bodies = [
+        body(venue, f"listing_{place}.json")
+        for place in range(1, len(VENUES[venue].listing_requests()) + 1)
+    ]
+    bodies[number] = damaged(bodies[number], data.draw)
+    try:
+        VENUES[venue].instruments(bodies)
+        VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
+    except (Malformed, msgspec.MsgspecError):
+        return
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.binary(max_size=60), start=st.sampled_from(FRAMES))
+def test_random_bytes_raise_only_what_the_contract_says(
+    data: bytes, start: tuple[str, str, bytes]
+) -> None:
+    venue, file, frame = start
+    read = reader(venue, file, listing(venue))
+    harmless(read, data)
+    harmless(read, frame[:40] + data)
+
+
+@pytest.mark.parametrize("frame", [b"[" * 100_000, b'{"e":"trade' + b'{"a":' * 100_000])
+@by_venue
+def test_deep_nesting_is_malformed(venue: str, frame: bytes) -> None:
+    deep = b'{"x":' + frame
+    module = VENUES[venue]
+    poll = Poll(request=Request(path="/"), kind=Kind.FUNDING, every_s=1.0)
+    for read in (
+        lambda: module.decode(deep, listing(venue), SEEN),
+        lambda: module.decode_poll(poll, deep, listing(venue), SEEN),
+        lambda: module.instruments([deep] * len(module.listing_requests())),
+    ):
+        with pytest.raises((Malformed, msgspec.MsgspecError)):
+            read()
+
+
+@by_venue
+def test_normalisation_has_a_column_for_the_venue(venue: str) -> None:
+    headers = [line for line in NORMALISATION.splitlines() if line.startswith("| field | meaning")]
+    with_venues = [line for line in headers if "Binance" in line]
+    assert len(with_venues) == 5
+    assert all(f"| {VENUES[venue].SPEC.title} |" in line for line in with_venues)
+
+
+@pytest.mark.parametrize(
+    "event", [Band, Depth, FeedState, Funding, Liquidation, OpenInterest, Price, Tick, Volume]
+)
+def test_normalisation_names_every_field(event: type[msgspec.Struct]) -> None:
+    named = set(re.findall(r"`(\w+)`", NORMALISATION))
+    assert {field.encode_name for field in msgspec.structs.fields(event)} <= named
+
+
+def test_examples_in_normalisation_are_events() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", NORMALISATION, re.DOTALL)
+    examples = [decode(line.encode()) for line in block.splitlines()]
+    assert {type(example) for example in examples} == {
+        Funding,
+        OpenInterest,
+        Liquidation,
+        Depth,
+        Price,
+        Volume,
+        FeedState,
+        Tick,
+    }
+    assert [encode(example).decode() for example in examples] == block.splitlines()

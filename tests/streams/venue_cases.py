@@ -1,0 +1,143 @@
+"""What the tests of the adapters share: fixtures, golden events, invariants, mutations."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from streams.events import (
+    Funding,
+    Instrument,
+    Kind,
+    Liquidation,
+    OpenInterest,
+    Price,
+    Volume,
+)
+from streams.venue import BookUpdate, Decoded, Listing, Reply, Venue
+from streams.venues import VENUES
+
+HERE = Path(__file__).resolve().parent
+SEEN = 1_795_262_412_345
+Read = Callable[[bytes], list[Decoded]]
+
+
+def body(venue: str, name: str) -> bytes:
+    return (HERE / "fixtures" / venue / name).read_bytes()
+
+
+def lines(venue: str, name: str) -> list[bytes]:
+    return [line for line in body(venue, name).splitlines() if line]
+
+
+@cache
+def listing(venue: str) -> Listing:
+    """What the fixtures ``listing_*.json`` of a venue say."""
+    names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
+    known, order = VENUES[venue].instruments([body(venue, name) for name in names])
+    return Listing(instruments={i.symbol: i for i in known}, order=order)
+
+
+def largest(venue: str, symbol: str = "BTC", count: int = 1) -> list[Instrument]:
+    """Made-up instruments of a venue, ``count`` of them."""
+    return [
+        Instrument(venue=venue, symbol=f"{symbol}{place}USDT", asset=symbol, quote="USDT")
+        for place in range(count)
+    ]
+
+
+def reader(venue: str, file: str, known: Listing) -> Read:
+    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>`` or ``snapshot_``."""
+    module: Venue = VENUES[venue]
+    how, _, rest = file.partition(".")[0].partition("_")
+    if how == "ws":
+        return lambda frame: module.decode(frame, known, SEEN)
+    if how == "snapshot":
+        return lambda data: [module.decode_snapshot(rest, data, known)]
+    assert how == "poll", f"{file}: name it ws_…, poll_<kind>… or snapshot_<symbol>"
+    polls = module.polls(list(known.instruments.values()), frozenset(Kind))
+    poll = next(poll for poll in polls if poll.kind == Kind(rest))
+    return lambda data: module.decode_poll(poll, data, known, SEEN)
+
+
+def fixtures() -> Iterator[tuple[str, str]]:
+    """(venue, file) of every fixture that is decoded."""
+    for venue in VENUES:
+        for path in sorted((HERE / "fixtures" / venue).iterdir()):
+            if not path.name.startswith("listing_"):
+                yield venue, path.name
+
+
+def as_line(decoded: Sequence[Decoded]) -> str:
+    """The results of one frame as one line of a golden file."""
+    named = [[type(one).__name__, one] for one in decoded]
+    return msgspec.json.encode(named).decode()
+
+
+def check_golden(name: str, found: Sequence[str], limit: int = 8_000) -> None:
+    """``found`` equals the golden file; large ones are kept as a digest and their beginning.
+
+    With LOWTIDE_WRITE_GOLDEN=1 in the environment the file is written instead: then read it.
+    """
+    text = "".join(line + "\n" for line in found)
+    if len(text) > limit:
+        digest = {
+            "lines": len(found),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "first": [line[:400] for line in found if line != "[]"][:3],
+        }
+        text = json.dumps(digest, indent=1, ensure_ascii=False) + "\n"
+    path = HERE / "golden" / name
+    if os.environ.get("LOWTIDE_WRITE_GOLDEN"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert path.exists(), f"{path.name} is missing: run once with LOWTIDE_WRITE_GOLDEN=1, read it"
+    assert text == path.read_text(encoding="utf-8")
+
+
+def check_invariants(one: Decoded) -> None:
+    """What holds of everything an adapter ever says."""
+    if isinstance(one, Reply):
+        return
+    assert len(str(one.at)) == 13
+    match one:
+        case BookUpdate():
+            check_book(one)
+            return
+        case Funding():
+            assert -1 < one.rate < 1
+            assert one.hours > 0
+            assert one.next_at is None or (len(str(one.next_at)) == 13 and not one.settled)
+        case OpenInterest():
+            assert 0 <= one.base < float("inf")
+            assert one.usd is None or 0 <= one.usd < float("inf")
+        case Liquidation():
+            assert min(one.price, one.base, one.usd) > 0
+            assert abs(one.price * one.base / one.usd - 1) < 1e-9
+        case Price():
+            assert 0 < one.mark < float("inf")
+            assert one.index is None or 0 < one.index < float("inf")
+        case Volume():
+            assert 0 <= one.usd_24h < float("inf")
+        case _:
+            raise AssertionError(f"unexpected {one!r}")
+    assert one.seen == SEEN
+    assert one.symbol
+    assert one.asset
+
+
+def check_book(update: BookUpdate) -> None:
+    for levels in (update.bids, update.asks):
+        assert all(0 < price < float("inf") for price, _ in levels)
+        assert all(0 <= size < float("inf") for _, size in levels)
+    assert 0 <= update.step < float("inf")
+
+
+def check_uncrossed(update: BookUpdate) -> None:
+    """Of snapshots as venues really send them (not of mutated ones)."""
+    if update.snapshot and update.bids and update.asks:
+        assert max(update.bids)[0] < min(update.asks)[0]

@@ -1,0 +1,251 @@
+"""The project about itself: documentation that is true, roles that start, imports that hold."""
+
+import fnmatch
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from bot.config_rules import looks_like_asset
+from bot.config_schema import keys_at
+from streams.events import Kind
+from streams.venues import VENUES
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md")
+ROLES = ("streams", "rules", "bot")
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+COMMAND_LINE = re.compile(r"^(?:\$ )?((?:make|lowtide) .+)$", re.MULTILINE)
+FILE_NAME = re.compile(r"[\w./*-]+(\.(py|toml|md|lock|jsonl|json|gz|example)|/)")
+PLACEHOLDER = re.compile(r"\b(NAME|FILE|PATH|VENUE|METRIC|LANGUAGE|SINK)\b")
+TABLE_HEADER = re.compile(r"\[([\w.-]+)\]")
+DOTTED = re.compile(r"[a-z_]+(\.[\w-]+)+")
+
+
+@cache
+def ignored() -> frozenset[str]:
+    """What is made here and not part of the project."""
+    lines = (ROOT / ".gitignore").read_text().split()
+    return frozenset({".git", *(line.strip("/") for line in lines)})
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """Every file of the project, relative to its root."""
+
+    def walk(folder: Path) -> Iterator[Path]:
+        for entry in sorted(folder.iterdir()):
+            if any(fnmatch.fnmatch(entry.name, pattern) for pattern in ignored()):
+                continue
+            if entry.is_dir():
+                yield from walk(entry)
+            else:
+                yield entry.relative_to(ROOT)
+
+    return tuple(walk(ROOT))
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def spans(text: str) -> list[str]:
+    """What stands in backticks, outside of fenced blocks."""
+    return SPAN.findall(FENCE.sub("", text))
+
+
+def commands(text: str) -> list[list[str]]:
+    """``make …`` and ``lowtide …`` as words, alternatives (a | b) written out."""
+    found = [span for span in spans(text) if span.startswith(("make ", "lowtide "))]
+    for _, block in FENCE.findall(text):
+        found += COMMAND_LINE.findall(block)
+    split: list[list[str]] = []
+    for command in found:
+        program, rest = command.split(maxsplit=1)
+        split += [[program, word.split()[0]] for word in rest.split("|") if word.split()]
+    return split
+
+
+def paths(text: str) -> list[str]:
+    """Names of files and folders in backticks, and at the start of lines in plain fenced blocks."""
+    found = spans(text)
+    for language, block in FENCE.findall(text):
+        if language in ("", "text"):
+            found += [line.split()[0] for line in block.splitlines() if line.split()]
+    return [name for name in found if looks_like_path(name) and not PLACEHOLDER.search(name)]
+
+
+def looks_like_path(name: str) -> bool:
+    first, slash, _ = name.partition("/")
+    if not first or re.search(r"[^\w./*-]", name):
+        return False
+    return bool(FILE_NAME.fullmatch(name)) or bool(slash and (ROOT / first).is_dir())
+
+
+def exists(name: str) -> bool:
+    """A path from the root; or, in a tree drawn with indents, a name that is somewhere."""
+    if any(fnmatch.fnmatch(name.split("/")[0], pattern) for pattern in ignored()):
+        return True
+    if any(ROOT.glob(name.rstrip("/"))):
+        return True
+    wanted = name.rstrip("/")
+    parts = {part for file in files() for part in file.parts}
+    return "/" not in wanted and wanted in parts
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+
+
+def known_key(path: tuple[str, ...]) -> bool:
+    """Whether config.toml may hold the key. Names of venues and rules are the operator's own."""
+    for depth, key in enumerate(path):
+        named = depth == 1 and path[0] in ("venues", "rules")
+        asset = depth == 2 and path[0] == "rules" and looks_like_asset(key)
+        try:
+            keys = keys_at(path[:depth])
+        except KeyError:
+            return False
+        if not named and not asset and key not in keys:
+            return False
+    return True
+
+
+def key_paths(table: dict[str, Any], parent: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in table.items():
+        yield (*parent, key)
+        if isinstance(value, dict) and key not in ("for", "min_loss_musd"):
+            yield from key_paths(value, (*parent, key))
+
+
+def config_keys(text: str) -> Iterator[tuple[str, ...]]:
+    """Keys of config.toml that are named: in TOML blocks, as ``[table]``, as ``table.key``."""
+    for language, block in FENCE.findall(text):
+        if language == "toml":
+            yield from key_paths(tomllib.loads(block))
+    for span in spans(text):
+        if header := TABLE_HEADER.fullmatch(span):
+            yield tuple(header[1].split("."))
+        elif DOTTED.fullmatch(span):
+            path = tuple(span.split("."))
+            if path[0] in keys_at(()) and not (ROOT / path[0]).is_dir():
+                yield path
+
+
+@pytest.mark.parametrize("doc", DOCS)
+def test_paths_in_documentation_exist(doc: str) -> None:
+    named = paths(text_of(doc))
+    assert named
+    assert [name for name in named if not exists(name)] == []
+
+
+@pytest.mark.parametrize("doc", DOCS)
+def test_config_keys_in_documentation_exist(doc: str) -> None:
+    assert [".".join(key) for key in config_keys(text_of(doc)) if not known_key(key)] == []
+
+
+def test_documentation_checks_see_what_is_wrong() -> None:
+    wrong = (
+        "`streams/no_such.py` `no_such.py` `[chanel]` `telegram.api_ulr` `make dance`\n"
+        "```\nstreams/\n  nowhere.py   a file\n$ lowtide dance\n```\n"
+        '```toml\n[markets]\nvenue = ["binance"]\n```\n'
+    )
+    assert [n for n in paths(wrong) if not exists(n)] == [
+        "streams/no_such.py",
+        "no_such.py",
+        "nowhere.py",
+    ]
+    unknown = {".".join(key) for key in config_keys(wrong) if not known_key(key)}
+    assert unknown == {"chanel", "telegram.api_ulr", "markets.venue"}
+    assert commands(wrong) == [["make", "dance"], ["lowtide", "dance"]]
+    assert "dance" not in make_targets()
+
+
+def venue_table() -> str:
+    """Venues and what their public feeds give, as the README must show it."""
+    rows = [["venue", *(kind.replace("_", " ") for kind in Kind)], ["---"] * (len(Kind) + 1)]
+    for venue in VENUES.values():
+        given = ["✓" if kind in venue.SPEC.kinds else "not available" for kind in Kind]
+        rows.append([venue.SPEC.title, *given])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def test_readme_shows_what_each_venue_gives() -> None:
+    found = re.search(r"<!-- venues -->\n(.*?)\n<!-- /venues -->", text_of("README.md"), re.DOTALL)
+    shown = found[1].strip() if found else ""
+    expected = venue_table()
+    assert shown == expected, f"put this between the two marks in README.md:\n{expected}"
+
+
+def test_procfile_has_the_three_roles() -> None:
+    lines = dict(line.split(": ", 1) for line in text_of("Procfile").splitlines())
+    assert tuple(lines) == ROLES
+    for role, command in lines.items():
+        assert shlex.split(command) == ["python", "-m", "bot", role]
+
+
+def test_no_trace_of_a_machine_and_no_secret() -> None:
+    """The words are put together here, so that this file passes too."""
+    banned = [f"/{name}/" for name in ("work", "root", "tmp/tools")]
+    banned += [".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"))]
+    banned += [".".join(host) for host in (("deb", "debian", "org"), ("npmjs", "org"))]
+    token = re.compile(r"\d{8,10}:[\w-]{35}")
+    for file in files():
+        data = (ROOT / file).read_bytes()
+        if b"\0" in data:
+            continue
+        text = data.decode("utf-8", "replace")
+        assert [word for word in banned if word in text] == [], file
+        assert not token.search(text), f"{file} holds what looks like a bot token"
+
+
+def test_lock_has_every_package_and_no_url() -> None:
+    lock = text_of("requirements.lock")
+    assert "://" not in lock
+    pins = dict(re.findall(r"^([\w-]+)==([^\s;]+)", lock, re.MULTILINE))
+    project = tomllib.loads(text_of("pyproject.toml"))
+    for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]:
+        wanted = Requirement(line)
+        assert wanted.name in pins, f"{wanted.name} is missing: run make lock"
+        assert pins[wanted.name] in wanted.specifier, f"{line} is not what is locked: run make lock"
+    unhashed = re.findall(r"^[\w-]+==.*[^\\]$", lock, re.MULTILINE)
+    assert unhashed == []
+
+
+FORBIDDEN = (
+    ("streams.consumer", "rules.engine"),
+    ("streams.events", "asyncio"),
+    ("streams.venues.bybit", "streams.venues.binance"),
+    ("streams.session", "streams.venues"),
+    ("rules.engine", "random"),
+    ("rules.rule", "streams.bus"),
+    ("bot.messages", "aiohttp"),
+    ("bot.dispatch", "redis"),
+)
+
+
+def test_forbidden_imports_are_found(tmp_path: Path) -> None:
+    for package in ROLES:
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.gz")
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for importer, imported in FORBIDDEN:
+        with (tmp_path / f"{importer.replace('.', '/')}.py").open("a") as file:
+            file.write(f"\nimport {imported}\n")
+    lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(lint, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    found = re.findall(r"([\w.]+) -> ([\w.]+) \(l\.", done.stdout)
+    assert set(FORBIDDEN) <= set(found), done.stdout
