@@ -17,6 +17,9 @@ from rules.metric import Reading
 from rules.rule import Row, Rule
 from streams.events import Ms
 
+# a changed rule may no longer have a level that the state still counts
+_LEVELS = tuple(Level)
+
 
 class Episode(msgspec.Struct):
     """The state, owned by the engine and changed by ``step`` alone. ``level`` 0: no episode open.
@@ -93,8 +96,9 @@ def _count_breaches(
         reading.floor_musd is not None and reading.floor_musd >= row.floor_musd
     )
     fresh = _next_settlement(state, reading)
-    for level, threshold in row.levels.items():
-        if enough and sign * reading.value > sign * threshold:
+    for level in _LEVELS:
+        threshold = row.levels.get(level)
+        if threshold is not None and enough and sign * reading.value > sign * threshold:
             state.since.setdefault(level, now)
             if rule.settlements and (fresh or level not in state.settlements):
                 state.settlements[level] = state.settlements.get(level, 0) + 1
@@ -117,6 +121,8 @@ def _next_settlement(state: Episode, reading: Reading) -> bool:
 
 def _ready(rule: Rule, state: Episode, now: Ms) -> int:
     """The highest level whose breach has lasted long enough, 0 if none has."""
+    if not state.since:
+        return 0
     if rule.settlements:
         return max((lv for lv, n in state.settlements.items() if n >= rule.settlements), default=0)
     hold = rule.hold

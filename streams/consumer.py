@@ -7,7 +7,7 @@ subscription. It decides nothing about the market: sessions and adapters do.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -46,10 +46,11 @@ class Consumer:
         publish: Publish,
         clock: Clock,
         tap: Callable[[Recorded], None] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         """``websocket`` and ``rest`` replace the venue's own base URLs where given.
 
-        ``tap`` is told every raw frame and body as it came.
+        ``tap`` is told every raw frame and body as it came. ``only``: no symbols but these.
         """
         spec = venue.SPEC
         self.venue = venue
@@ -62,6 +63,7 @@ class Consumer:
         self.poller: Poller | None = None
         self._websocket = (websocket or spec.websocket).rstrip("/")
         self._tap = tap
+        self._only = only
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked)
 
@@ -76,6 +78,8 @@ class Consumer:
             while True:
                 listed(self.venue.SPEC.name, instruments)
                 chosen = choose_instruments(instruments, await choose())
+                if self._only is not None:
+                    chosen = [i for i in chosen if i.symbol in self._only]
                 listing = Listing(instruments={i.symbol: i for i in chosen}, order=order)
                 instruments, order = await self._serve(listing, chosen)
 

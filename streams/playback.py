@@ -202,6 +202,11 @@ class Playback:
         """What stands for the venue's websocket and REST base URLs."""
         return f"ws://127.0.0.1:{self._port}/{venue}", f"http://127.0.0.1:{self._port}/{venue}"
 
+    @property
+    def topics(self) -> int:
+        """How many subscriptions all clients together have."""
+        return sum(len(client.topics) for client in self._clients)
+
     def start(self) -> None:
         """Let the story begin."""
         self._begun.set()

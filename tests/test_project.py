@@ -10,18 +10,19 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from packaging.requirements import Requirement
 
 from bot.config_rules import looks_like_asset
 from bot.config_schema import keys_at
-from streams.events import Kind
+from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md")
+EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -113,11 +114,7 @@ def known_key(path: tuple[str, ...]) -> bool:
     for depth, key in enumerate(path):
         named = depth == 1 and path[0] in ("venues", "rules")
         asset = depth == 2 and path[0] == "rules" and looks_like_asset(key)
-        try:
-            keys = keys_at(path[:depth])
-        except KeyError:
-            return False
-        if not named and not asset and key not in keys:
+        if not named and not asset and key not in keys_at(path[:depth]):
             return False
     return True
 
@@ -153,6 +150,14 @@ def test_paths_in_documentation_exist(doc: str) -> None:
 @pytest.mark.parametrize("doc", DOCS)
 def test_config_keys_in_documentation_exist(doc: str) -> None:
     assert [".".join(key) for key in config_keys(text_of(doc)) if not known_key(key)] == []
+
+
+def test_normalisation_explains_every_field_and_venue() -> None:
+    text = text_of("NORMALISATION.md")
+    fields = {field for event in EVENTS for field in event.__struct_fields__}
+    named = set(spans(text))
+    assert fields - named == set()
+    assert [venue.SPEC.title for venue in VENUES.values() if venue.SPEC.title not in text] == []
 
 
 def test_documentation_checks_see_what_is_wrong() -> None:

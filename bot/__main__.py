@@ -1,0 +1,175 @@
+"""The command line ``lowtide``."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+from redis.exceptions import RedisError
+
+from bot.config import ConfigError, Settings, load
+from bot.describe import describe
+from bot.environment import environment
+from bot.lang import LANGUAGES
+from bot.logs import configure
+from bot.messages import render
+from bot.sinks.console import Console
+from streams import bus
+from streams.embedded import CannotStart
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
+    options = _parser().parse_args(arguments)
+    configure("WARNING" if options.command in ("demo", "replay", "status", "check") else "INFO")
+    try:
+        settings = _settings(options)
+        sys.exit(_do(options, settings))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except CannotStart as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    path: Path = options.config
+    try:
+        return load(path, environment(os.environ, path.parent))
+    except OSError as error:
+        _fail(f"cannot read {error.filename}: {error.strerror}", 2)
+
+
+def _do(options: argparse.Namespace, settings: Settings) -> int:
+    match options.command:
+        case "check":
+            print(describe(settings))  # noqa: T201
+        case "demo":
+            _demo(options, settings)
+        case "status":
+            return asyncio.run(_status(settings, options.json))
+        case "record":
+            return asyncio.run(_record(options, settings))
+        case "replay":
+            return asyncio.run(_replay(options.files, settings))
+        case name:
+            from bot.run import ROLES, run  # the other commands need not wait for its imports
+
+            asyncio.run(run(settings, ROLES if name == "run" else (name,)))
+    return 0
+
+
+def _demo(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.demo.play import play
+
+    speed: float = options.speed
+    print(  # noqa: T201
+        f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"
+        "Made, not recorded: a generator wrote the frames after the public figures of that day;\n"
+        "a local server plays them over real sockets to the pipeline that runs live.\n"
+        "Times are UTC. The first messages come in about fifteen seconds.\n",
+        flush=True,
+    )
+    asyncio.run(play(settings, speed))
+    print("The story is over. `make run` listens to the real venues.")  # noqa: T201
+
+
+async def _status(settings: Settings, as_json: bool) -> int:
+    from bot import status
+    from bot.run import existing_redis
+
+    url = existing_redis(settings)
+    redis = bus.connect(url, "status")
+    try:
+        answer = await status.collect(redis)
+    except (RedisError, OSError, TimeoutError) as error:
+        _fail(f"{bus.in_words(error)}: is Lowtide running?", 1)
+    finally:
+        await redis.aclose()
+    with contextlib.suppress(BrokenPipeError):
+        text = msgspec.json.format(msgspec.json.encode(answer)).decode()
+        print(text if as_json else status.describe(answer))  # noqa: T201
+    return 0
+
+
+async def _record(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.record import record
+
+    return await record(settings, options.venue, options.symbols, options.output)
+
+
+async def _replay(files: Sequence[Path], settings: Settings) -> int:
+    from bot.replay import Replay
+
+    console, words, told = Console(), LANGUAGES[settings.language], 0
+    replay = Replay(settings)
+    try:
+        for alert in replay.alerts(files):
+            if alert.post:
+                told += 1
+                await console.send(render(alert, words))
+    except (OSError, ValueError) as error:
+        _fail(f"cannot replay: {error}", 1)
+    count = replay.count
+    minutes = (count.last - count.first) / 60_000
+    print(  # noqa: T201
+        f"{count.frames:,} frames over {minutes:,.0f} min, {count.dropped:,} dropped,"
+        f" {count.events:,} events, {told} messages",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(text, file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lowtide", description=__doc__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config", type=Path, default=Path("config.toml"), metavar="PATH",
+        help="the configuration to use (config.toml)",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common])
+
+    add("run", "everything in one process, with a Redis of its own if there is none")
+    add("streams", "only the role that listens to venues")
+    add("rules", "only the role that judges events")
+    add("bot", "only the role that sends messages")
+    add("check", "read the configuration and say what it means")
+    demo = add("demo", "play the bundled crash: no network, no token")
+    demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
+    status = add("status", "how the running roles are doing")
+    status.add_argument("--json", action="store_true", help="everything, as JSON")
+    record = add("record", "write raw frames of some symbols to a file")
+    record.add_argument("venue", metavar="VENUE", help="binance, bybit or hyperliquid")
+    record.add_argument("symbols", metavar="SYMBOL", nargs="+", help="the venue's own names")
+    record.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    replay = add("replay", "recorded frames to messages, as fast as it goes")
+    replay.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    return parser
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed <= 100_000:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return speed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The demo: the bundled story, played over real sockets to the same pipeline that runs live."""
+
+import asyncio
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+from redis.asyncio import Redis
+
+from bot.config import Settings, VenueSettings
+from bot.roles.bot import bot_role
+from bot.roles.rules import rules_role
+from bot.roles.streams import streams_role
+from bot.run import redis_url, stop_all, supervise
+from bot.sinks.console import Console
+from streams.bus import Keys, connect
+from streams.events import Ms
+from streams.playback import Playback
+
+STORY = Path(__file__).parent / "crash.jsonl.gz"
+MARKETS = ("BTC", "ETH"), ("SOL", "HYPE", "DOGE")
+"""Majors and large assets of the story; the rest (PEPE) is its tail."""
+
+_QUIET_S = 0.7
+_START_LIMIT_S = 15.0
+_DRAIN_LIMIT_S = 10.0
+
+
+class StoryClock:
+    """The time of the story for events, real time for sockets."""
+
+    def __init__(self, playback: Playback) -> None:
+        self._playback = playback
+
+    def now(self) -> Ms:
+        """See streams.clock.Clock."""
+        return time.monotonic_ns() // 1_000_000
+
+    def seen(self) -> Ms:
+        """See streams.clock.Clock."""
+        return self._playback.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """See streams.clock.Clock."""
+        await self._playback.sleep(seconds)
+
+
+async def play(settings: Settings, speed: float | None, story: Path = STORY) -> None:
+    """Play ``story`` through the whole of Lowtide; messages go to the terminal."""
+    with TemporaryDirectory(prefix="lowtide-demo-") as folder:
+        async with Playback(story, speed=speed) as playback:
+            mine = _settings(settings, playback, Path(folder))
+            async with redis_url(mine) as url:
+                await _play(mine, url, playback)
+
+
+def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
+    venues = tuple(
+        VenueSettings(name=name, websocket=websocket, rest=rest)
+        for name in ("binance", "bybit", "hyperliquid")
+        for websocket, rest in (playback.urls(name),)
+    )
+    majors, large = MARKETS
+    return msgspec.structs.replace(
+        settings, venues=venues, majors=majors, large=large, tail=1, redis_url=None,
+        data_dir=folder, token=None, chat_id=None,
+    )  # fmt: skip
+
+
+async def _play(settings: Settings, url: str, playback: Playback) -> None:
+    clock = StoryClock(playback)
+    tasks = [
+        asyncio.create_task(supervise("streams", lambda: streams_role(settings, url, clock))),
+        asyncio.create_task(supervise("rules", lambda: rules_role(settings, url))),
+        asyncio.create_task(supervise("bot", lambda: bot_role(settings, url, Console))),
+    ]
+    redis = connect(url, "demo")
+    try:
+        await _all_subscribed(playback)
+        playback.start()
+        await playback.finished.wait()
+        await _drained(redis)
+    finally:
+        await redis.aclose()
+        await stop_all(tasks)
+
+
+async def _all_subscribed(playback: Playback) -> None:
+    """Return once the pipeline has connected and subscribed to all it wants."""
+    topics, since = 0, time.monotonic()
+    began = since
+    while time.monotonic() - began < _START_LIMIT_S:
+        await asyncio.sleep(0.05)
+        if playback.topics != topics:
+            topics, since = playback.topics, time.monotonic()
+        elif topics and time.monotonic() - since > _QUIET_S:
+            return
+
+
+async def _drained(redis: Redis) -> None:
+    """Return once every event has been judged and every alert told."""
+    keys = Keys()
+    for _ in range(int(_DRAIN_LIMIT_S / 0.1)):
+        await asyncio.sleep(0.1)
+        ends = [await redis.xrevrange(key, count=1) for key in (keys.events, keys.alerts)]
+        marks = [await redis.get(keys.bookmark(stage)) for stage in ("rules", "bot")]
+        last = [end[0][0] if end else None for end in ends]
+        if last == [marks[0], marks[1]] and last[0] is not None:
+            return

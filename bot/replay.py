@@ -1,0 +1,201 @@
+"""Recorded frames → messages, as fast as it goes: no sockets, no Redis, no waiting.
+
+The same adapters, sessions, conflation and rules as live; only the frames come from files. What a
+session would fetch is taken from the recording when it comes by there.
+"""
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bot.config import Settings
+from rules.alerts import Alert
+from rules.engine import Engine
+from streams.conflate import Conflator
+from streams.events import AnyEvent, Event, FeedState, Instrument, Ms, Tick
+from streams.recording import Recorded, replay, request_channel, socket_channel
+from streams.selection import Markets, choose_assets, choose_instruments
+from streams.session import Action, Hangup, Session
+from streams.venue import BookUpdate, Listing, Malformed, Poll, Reply, Subscription, Venue
+from streams.venues import VENUES
+
+_STAMP = re.compile(r"\d{13}")
+
+
+class Count(msgspec.Struct):
+    """What came of a replay."""
+
+    frames: int = 0
+    dropped: int = 0
+    events: int = 0
+    first: Ms = 0
+    last: Ms = 0
+
+
+class Replay:
+    """One replay of any number of recordings together, in order of receipt."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.count = Count()
+        self._markets = Markets(majors=settings.majors, large=settings.large, tail=settings.tail)
+        self._engine = Engine(settings.rules, [venue.name for venue in settings.venues])
+        self._conflator = Conflator(self._markets.named)
+        self._venues: dict[str, _Heard] = {}
+        self._ticked: Ms = 0
+
+    def alerts(self, paths: Sequence[Path]) -> Iterator[Alert]:
+        """The alerts that these recordings would have caused, in order."""
+        for record in heapq.merge(*(replay(path) for path in paths), key=lambda r: r.t):
+            if record.venue not in VENUES:
+                continue
+            self.count.frames += 1
+            self.count.first = self.count.first or record.t
+            yield from self._ticks(record.t)
+            self.count.last = record.t
+            heard = self._venues.get(record.venue)
+            if heard is None:
+                heard = self._venues[record.venue] = _Heard(VENUES[record.venue], self._markets)
+            yield from self._feed(heard.take(record))
+            self.count.dropped = sum(some.dropped for some in self._venues.values())
+
+    def _ticks(self, now: Ms) -> Iterator[Alert]:
+        """Every second between the last frame and this one passes, as it did live."""
+        self._ticked = self._ticked or now
+        while now - self._ticked >= 1_000:
+            self._ticked += 1_000
+            for heard in self._venues.values():
+                yield from self._feed(heard.tick(self._ticked))
+            for event in self._conflator.due(self._ticked):
+                yield from self._judge(event)
+            yield from self._judge(Tick(seen=self._ticked))
+
+    def _feed(self, events: Iterable[AnyEvent]) -> Iterator[Alert]:
+        for event in events:
+            going = self._conflator.offer(event)
+            if going is not None:
+                yield from self._judge(going)
+
+    def _judge(self, event: AnyEvent) -> list[Alert]:
+        self.count.events += 1
+        return self._engine.feed(event)
+
+
+class _Heard:
+    """One venue of a recording: its listing first, then its sockets and polls."""
+
+    def __init__(self, venue: Venue, markets: Markets) -> None:
+        self.dropped = 0
+        self._venue = venue
+        self._markets = markets
+        self._bodies: list[bytes] = []
+        self._wanted = venue.listing_requests()
+        self._listing: Listing | None = None
+        self._instruments: list[Instrument] = []
+        self._polls: dict[str, Poll] = {}
+        self._snapshots: dict[str, str] = {}
+        self._plans: dict[str, Subscription] = {}
+        self._sessions: dict[str, Session] = {}
+
+    def take(self, record: Recorded) -> list[AnyEvent]:
+        """The events behind one frame."""
+        if record.channel.startswith("http:"):
+            return self._answer(record)
+        if self._listing is None:
+            return []
+        session = self._sessions.get(record.channel)
+        if session is None:
+            session = self._open(record, self._listing)
+        actions = session.received(record.frame, record.t, record.t)
+        self.dropped += session.stats.dropped
+        session.stats.dropped = 0
+        return _events(actions)
+
+    def tick(self, now: Ms) -> list[AnyEvent]:
+        """A second has passed."""
+        events: list[AnyEvent] = []
+        for session in self._sessions.values():
+            actions = session.tick(now, now)
+            for hangup in [action for action in actions if isinstance(action, Hangup)]:
+                actions = session.closed(hangup.reason, now)[0]
+                session.opened(now)
+            events += _events(actions)
+        return events
+
+    def _open(self, record: Recorded, listing: Listing) -> Session:
+        plan = self._plans.get(record.channel) or Subscription(
+            name=record.channel,
+            path="",
+            messages=(),
+            kinds=self._venue.SPEC.kinds,
+            symbols=tuple(listing.instruments),
+            silence_s={},
+        )
+        session = Session(self._venue, plan, listing, lambda: 0.0)
+        session.opened(record.t)
+        self._sessions[record.channel] = session
+        return session
+
+    def _answer(self, record: Recorded) -> list[AnyEvent]:
+        channel = _STAMP.sub("{hour_ago}", record.channel)
+        if self._wanted and channel == request_channel(self._wanted[0]):
+            self._list(record.frame)
+            return []
+        if self._listing is None:
+            return []
+        if channel in self._snapshots:
+            symbol = self._snapshots[channel]
+            found = [s.fetched(symbol, record.frame, record.t) for s in self._sessions.values()]
+            return [event for actions in found for event in _events(actions)]
+        poll = self._polls.get(channel)
+        if poll is None:
+            return []
+        try:
+            decoded = self._venue.decode_poll(poll, record.frame, self._listing, record.t)
+        except (Malformed, msgspec.MsgspecError):
+            self.dropped += 1
+            return []
+        return [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
+
+    def _list(self, body: bytes) -> None:
+        request = self._wanted.pop(0)
+        self._bodies.append(body)
+        following = self._venue.next_listing_request(request, body)
+        if following is not None:
+            self._wanted.insert(0, following)
+        if self._wanted:
+            return
+        listed, order = self._venue.instruments(self._bodies)
+        assets = choose_assets(listed, self._markets)
+        self._instruments = choose_instruments(listed, assets)
+        self._listing = Listing(instruments={i.symbol: i for i in self._instruments}, order=order)
+        for poll in self._venue.polls(self._instruments, self._venue.SPEC.kinds):
+            self._polls[request_channel(poll.request)] = poll
+        for subscription in self._venue.subscriptions(self._instruments, self._venue.SPEC.kinds):
+            self._remember_snapshots(subscription)
+            channel = socket_channel(subscription.path)
+            self._plans[channel] = _joined(self._plans.get(channel), subscription)
+
+    def _remember_snapshots(self, subscription: Subscription) -> None:
+        for symbol in subscription.symbols:
+            how = self._venue.resync(symbol, subscription)
+            if not isinstance(how, tuple):
+                self._snapshots[request_channel(how)] = symbol
+
+
+def _joined(one: Subscription | None, other: Subscription) -> Subscription:
+    """Sockets of one path cannot be told apart in a recording: they are heard as one."""
+    if one is None:
+        return other
+    return msgspec.structs.replace(
+        one,
+        kinds=one.kinds | other.kinds,
+        symbols=tuple(dict.fromkeys(one.symbols + other.symbols)),
+        silence_s={**one.silence_s, **other.silence_s},
+    )
+
+
+def _events(actions: Iterable[Action]) -> list[AnyEvent]:
+    return [action for action in actions if isinstance(action, Event | FeedState)]  # pyright: ignore[reportReturnType]

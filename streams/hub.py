@@ -1,0 +1,162 @@
+"""All venues together: who is listened to, and how they are doing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from streams.clock import Clock
+from streams.consumer import Consumer
+from streams.events import AnyEvent, Instrument, Kind, Ms
+from streams.line import Line
+from streams.recording import Recorded
+from streams.selection import Markets, choose_assets
+from streams.venue import Venue
+
+_WAIT_FOR_OTHERS_S = 8.0
+"""How long a venue waits for the other listings, so that the tail is ranked over all of them."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue to listen to, and where it is (None: where the venue itself says)."""
+
+    venue: Venue
+    websocket: str | None = None
+    rest: str | None = None
+
+
+class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One socket: its feeds and what it has lived through since the role started."""
+
+    name: str
+    kinds: list[str]
+    connected: bool
+    ready: bool
+    reason: str
+    frames: int
+    frames_per_s: float
+    events: int
+    lag_ms: int
+    last_data: Ms
+    connects: int
+    gaps: int
+    resyncs: int
+    duplicates: int
+    dropped: int
+    refused: int
+    books_live: int
+    books: int
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue. ``trouble``: why it cannot be listened to, "" if it can."""
+
+    name: str
+    title: str
+    trouble: str
+    instruments: int
+    not_available: list[str]
+    requests: int
+    requests_failed: int
+    sockets: list[SocketStatus]
+
+
+class Hub:
+    """The consumers of all venues, agreeing on which assets to watch."""
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        markets: Markets,
+        publish: Callable[[AnyEvent], None],
+        clock: Clock,
+        tap: Callable[[Recorded], None] | None = None,
+    ) -> None:
+        self.consumers = [
+            Consumer(place.venue, place.websocket, place.rest, publish, clock, tap)
+            for place in places
+        ]
+        self._markets = markets
+        self._listed: dict[str, Sequence[Instrument]] = {}
+        self._all_listed = asyncio.Event()
+        self._chosen: tuple[str, ...] = ()
+        self._frames: dict[int, tuple[Ms, int, float]] = {}
+        self._now = clock.now
+
+    async def run(self) -> None:
+        """Listen to all venues; never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            for consumer in self.consumers:
+                tasks.create_task(consumer.run(self._take_listing, self._choose))
+
+    def silence(self, reason: str) -> None:
+        """Say of all feeds of all venues that they are down."""
+        for consumer in self.consumers:
+            consumer.silence(reason)
+
+    def status(self) -> list[VenueStatus]:
+        """How every venue is doing."""
+        return [self._venue_status(consumer) for consumer in self.consumers]
+
+    def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
+        self._listed[venue] = instruments
+        if len(self._listed) == len(self.consumers):
+            self._all_listed.set()
+
+    async def _choose(self) -> Sequence[str]:
+        """The assets to watch, ranked over all venues that can be reached."""
+        try:
+            await asyncio.wait_for(self._all_listed.wait(), _WAIT_FOR_OTHERS_S)
+        except TimeoutError:
+            self._all_listed.set()  # nobody else need wait for who cannot be reached
+        listed = [instrument for some in self._listed.values() for instrument in some]
+        self._chosen = choose_assets(listed, self._markets, self._chosen)
+        return self._chosen
+
+    def _venue_status(self, consumer: Consumer) -> VenueStatus:
+        spec, usage = consumer.venue.SPEC, consumer.rest.usage
+        return VenueStatus(
+            name=spec.name,
+            title=spec.title,
+            trouble=consumer.trouble,
+            instruments=consumer.instruments,
+            not_available=sorted(set(Kind) - spec.kinds),
+            requests=usage.requests,
+            requests_failed=usage.failures,
+            sockets=[self._socket_status(line) for line in consumer.lines],
+        )
+
+    def _socket_status(self, line: Line) -> SocketStatus:
+        session = line.session
+        stats = session.stats
+        live, books = session.books()
+        return SocketStatus(
+            name=session.subscription.name,
+            kinds=sorted(session.subscription.kinds),
+            connected=session.connected,
+            ready=session.ready,
+            reason="" if session.ready else session.reason,
+            frames=stats.frames,
+            frames_per_s=self._rate(id(line), stats.frames),
+            events=stats.events,
+            lag_ms=stats.lag_ms,
+            last_data=stats.last_data,
+            connects=stats.connects,
+            gaps=stats.gaps,
+            resyncs=stats.resyncs,
+            duplicates=stats.duplicates,
+            dropped=stats.dropped,
+            refused=stats.refused,
+            books_live=live,
+            books=books,
+        )
+
+    def _rate(self, key: int, frames: int) -> float:
+        """Frames a second since the status before."""
+        now = self._now()
+        then, before, rate = self._frames.get(key, (now, frames, 0.0))
+        if now - then >= 1_000:
+            rate = (frames - before) * 1000 / (now - then)
+            then, before = now, frames
+        self._frames[key] = (then, before, round(rate, 1))
+        return round(rate, 1)
