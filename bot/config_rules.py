@@ -57,6 +57,7 @@ def _rule(name: str, table: RuleTable, rows: dict[str, Row], file: File) -> Rule
         fires=table.fires,
         rows=rows,
         others=_row(table, "tail", tail.given()) if tail else None,
+        not_watched=frozenset({*file.markets.majors, *file.markets.large} - rows.keys()),
         hold=table.hold.by_level,
         settlements=table.hold.settlements,
         clear_for=defaults.clear_for if table.clear_for is None else table.clear_for,

@@ -172,7 +172,7 @@ class Engine:
         )
 
     def _rows(self, asset: str) -> list[tuple[Rule, Row, Metric]]:
-        rows = ((rule, rule.rows.get(asset, rule.others), m) for rule, m in self._rules)
+        rows = ((rule, rule.row_of(asset), m) for rule, m in self._rules)
         return [(rule, row, m) for rule, row, m in rows if row is not None]
 
     def _watch(self, asset: str) -> Asset:

@@ -34,7 +34,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     metrics, how many settlements in a row instead (0: durations count). ``clear_for``: how long the
     value must stay beyond ``clear``. ``repost_if``: a value that many times the last posted one is
     posted again. ``max_gap``: a longer time without a live value is a hole, after which timers
-    start anew. ``rows``: by asset; ``others``: for every asset not named there (None: not watched).
+    start anew. ``rows``: by asset; ``others``: for every other asset (None: not
+    watched), save those in ``not_watched``.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     fires: Fires
     rows: Mapping[str, Row]
     others: Row | None = None
+    not_watched: frozenset[str] = frozenset()
     hold: Mapping[Level, Ms] = {}
     settlements: int = 0
     clear_for: Ms = 600_000
@@ -49,3 +51,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     repost_if: float = 1.25
     max_gap: Ms = 60_000
     post: bool = True
+
+    def row_of(self, asset: str) -> Row | None:
+        """The levels for ``asset``, None if this rule does not watch it."""
+        if asset in self.not_watched:
+            return None
+        return self.rows.get(asset, self.others)

@@ -25,6 +25,7 @@ _BUFFER_LIMIT = 2_000
 
 _OUTSIDE_LIMIT = 200
 _FINEST = 14
+_IMPOSSIBLE = 1e18
 _PLACES_LIMIT = 500_000
 """A side with more price steps than this is no market we know; 500 kB a book is enough for BTC."""
 _ON_GRID = 1e-6
@@ -123,8 +124,8 @@ class Book:
         if not self.synced:
             return "out of sequence"
         bid, ask = self._bids.best(), self._asks.best()
-        if self._bids.too_fine or self._asks.too_fine:
-            return "in price steps too fine to keep"
+        if fault := self._bids.fault or self._asks.fault:
+            return fault
         if bid is None or ask is None:
             return "one-sided"
         if bid >= ask:
@@ -135,6 +136,8 @@ class Book:
                 side.roll()
             side.keep(mid)
         bids, asks = self._bids.within(mid, bands_bp), self._asks.within(mid, bands_bp)
+        if fault := self._bids.fault or self._asks.fault:
+            return fault
         bands = tuple(
             Band(bp, bid_usd, ask_usd, self._covers(mid, bp))
             for bp, bid_usd, ask_usd in zip(bands_bp, bids, asks, strict=True)
@@ -249,7 +252,7 @@ class _Side:
         "_sign",
         "_top",
         "edge",
-        "too_fine",
+        "fault",
     )
 
     def __init__(self, sign: int) -> None:
@@ -266,7 +269,7 @@ class _Side:
         self._top = -1  # no level in a higher place
         self._bottom = 0  # no level in a lower place
         self._full = False
-        self.too_fine = False
+        self.fault = ""  # why nothing can be said of this side, in words
         self._mid = 0.0  # what the places were laid out around
         self._patience = _OUTSIDE_LIMIT
         self.edge = 0.0 if self._sign > 0 else float("inf")  # from here to mid all is known
@@ -302,6 +305,8 @@ class _Side:
             whole += sum(self._places[low:top])
             top = min(top, low)
             out.append(whole)
+        if not whole < _IMPOSSIBLE:  # infinite, or no number at all
+            self.fault = "of impossible sizes"
         return out
 
     def keep(self, mid: float) -> None:
@@ -342,7 +347,9 @@ class _Side:
             return
         if not self._places:
             self._start()
-        if self.too_fine:
+        if min(self._changed.values()) < 0:
+            self.fault = "of impossible sizes"
+        if self.fault:
             self._changed.clear()
             return
         places, count = self._places, len(self._places)
@@ -358,6 +365,9 @@ class _Side:
                     continue
             elsewhere.append(price)
         changed, self._changed = self._changed, {}
+        if not all(0 < price < _IMPOSSIBLE for price in elsewhere):
+            self.fault = "of impossible prices"
+            return
         self._reach_out(changed)
         if elsewhere:
             self._settle_elsewhere({price: changed[price] for price in elsewhere})
@@ -397,6 +407,9 @@ class _Side:
 
     def _start(self) -> None:
         prices = [price for price, size in self._changed.items() if size] or [*self._changed]
+        if not all(0 < price < _IMPOSSIBLE for price in prices):
+            self.fault = "of impossible prices"
+            return
         self._scale = self._sign * _grid(prices)
         best = max(prices) if self._sign > 0 else min(prices)
         self._lay_out(best)
@@ -405,8 +418,8 @@ class _Side:
         """Empty places from ``KEEP_BP`` beyond mid on the far side to a little past mid."""
         self._mid = mid
         span = mid * abs(self._scale) * KEEP_BP * 1.5 / 10_000
-        self.too_fine = span > _PLACES_LIMIT
-        if self.too_fine:
+        if not 0 < span <= _PLACES_LIMIT:  # also refuses what is no number
+            self.fault = "in price steps too fine to keep"
             self._places, self._top, self._bottom = [0.0], -1, 0
             return
         far = mid * (1 - self._sign * KEEP_BP / 10_000)

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import pytest
 from packaging.requirements import Requirement
 
+from bot.__main__ import main
 from bot.config_rules import looks_like_asset
 from bot.config_schema import keys_at
 from streams.events import AnyEvent, Kind
@@ -31,7 +32,7 @@ COMMAND_LINE = re.compile(r"^(?:\$ )?((?:make|lowtide) .+)$", re.MULTILINE)
 FILE_NAME = re.compile(r"[\w./*-]+(\.(py|toml|md|lock|jsonl|json|gz|example)|/)")
 PLACEHOLDER = re.compile(r"\b(NAME|FILE|PATH|VENUE|METRIC|LANGUAGE|SINK)\b")
 TABLE_HEADER = re.compile(r"\[([\w.-]+)\]")
-DOTTED = re.compile(r"[a-z_]+(\.[\w-]+)+")
+DOTTED = re.compile(r"[a-z_]+(\.[a-z0-9_-]+)+")
 
 
 @cache
@@ -66,15 +67,15 @@ def spans(text: str) -> list[str]:
     return SPAN.findall(FENCE.sub("", text))
 
 
-def commands(text: str) -> list[list[str]]:
-    """``make …`` and ``lowtide …`` as words, alternatives (a | b) written out."""
+def commands(text: str) -> list[tuple[str, str]]:
+    """``make …`` and ``lowtide …``: program and command, alternatives (a | b) written out."""
     found = [span for span in spans(text) if span.startswith(("make ", "lowtide "))]
     for _, block in FENCE.findall(text):
         found += COMMAND_LINE.findall(block)
-    split: list[list[str]] = []
+    split: list[tuple[str, str]] = []
     for command in found:
         program, rest = command.split(maxsplit=1)
-        split += [[program, word.split()[0]] for word in rest.split("|") if word.split()]
+        split += [(program, word.split()[0]) for word in rest.split("|") if word.split()]
     return split
 
 
@@ -107,6 +108,14 @@ def exists(name: str) -> bool:
 
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+
+
+def is_command(name: str, capsys: pytest.CaptureFixture[str]) -> bool:
+    """Whether ``lowtide`` knows the command, by asking for its help."""
+    with pytest.raises(SystemExit) as done:
+        main([name, "--help"])
+    capsys.readouterr()
+    return done.value.code == 0
 
 
 def known_key(path: tuple[str, ...]) -> bool:
@@ -148,6 +157,13 @@ def test_paths_in_documentation_exist(doc: str) -> None:
 
 
 @pytest.mark.parametrize("doc", DOCS)
+def test_commands_in_documentation_exist(doc: str, capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"make": make_targets().__contains__, "lowtide": lambda name: is_command(name, capsys)}
+    named = set(commands(text_of(doc)))
+    assert [pair for pair in sorted(named) if not known[pair[0]](pair[1])] == []
+
+
+@pytest.mark.parametrize("doc", DOCS)
 def test_config_keys_in_documentation_exist(doc: str) -> None:
     assert [".".join(key) for key in config_keys(text_of(doc)) if not known_key(key)] == []
 
@@ -160,7 +176,7 @@ def test_normalisation_explains_every_field_and_venue() -> None:
     assert [venue.SPEC.title for venue in VENUES.values() if venue.SPEC.title not in text] == []
 
 
-def test_documentation_checks_see_what_is_wrong() -> None:
+def test_documentation_checks_see_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = (
         "`streams/no_such.py` `no_such.py` `[chanel]` `telegram.api_ulr` `make dance`\n"
         "```\nstreams/\n  nowhere.py   a file\n$ lowtide dance\n```\n"
@@ -173,8 +189,9 @@ def test_documentation_checks_see_what_is_wrong() -> None:
     ]
     unknown = {".".join(key) for key in config_keys(wrong) if not known_key(key)}
     assert unknown == {"chanel", "telegram.api_ulr", "markets.venue"}
-    assert commands(wrong) == [["make", "dance"], ["lowtide", "dance"]]
+    assert commands(wrong) == [("make", "dance"), ("lowtide", "dance")]
     assert "dance" not in make_targets()
+    assert not is_command("dance", capsys)
 
 
 def venue_table() -> str:
@@ -193,11 +210,12 @@ def test_readme_shows_what_each_venue_gives() -> None:
     assert shown == expected, f"put this between the two marks in README.md:\n{expected}"
 
 
-def test_procfile_has_the_three_roles() -> None:
+def test_procfile_has_the_three_roles(capsys: pytest.CaptureFixture[str]) -> None:
     lines = dict(line.split(": ", 1) for line in text_of("Procfile").splitlines())
     assert tuple(lines) == ROLES
     for role, command in lines.items():
         assert shlex.split(command) == ["python", "-m", "bot", role]
+        assert is_command(role, capsys)
 
 
 def test_no_trace_of_a_machine_and_no_secret() -> None:

@@ -36,7 +36,8 @@ PriceNumber = Annotated[float, Meta(ge=LEAST, le=MOST)]
 SizeNumber = Annotated[float, Meta(ge=0, le=MOST)]
 """The bounds also refuse "inf" and "nan": both are numbers to a JSON string."""
 
-Levels = list[tuple[PriceNumber, SizeNumber]]
+Levels = list[tuple[float, float]]
+"""Not bounded here, which would double the cost of the hot path: the book refuses the impossible."""
 
 Text = str | float
 """A number as venues write it: a string, "" where there is none, sometimes a bare number."""

@@ -296,3 +296,21 @@ def test_absurdly_fine_prices_are_refused_not_stored() -> None:
     book = Book()
     book.update(snapshot([(61_234.12345678, 1.0)], [(61_235.0, 1.0)]))
     assert book.sample() == "in price steps too fine to keep"
+
+
+@pytest.mark.parametrize(
+    "level", [(99.0, -1.0), (99.0, float("inf")), (99.0, float("nan")), (-1.0, 1.0),
+              (0.0, 1.0), (float("nan"), 1.0), (float("inf"), 1.0)],
+)  # fmt: skip
+def test_impossible_numbers_make_the_book_invalid_until_a_new_one(
+    level: tuple[float, float],
+) -> None:
+    book = Book()
+    book.update(snapshot([(99.5, 1.0)], [(101.0, 1.0)], last=1))
+    assert isinstance(book.sample(), Sample)
+    book.update(change(2, 2, [level]))
+    assert "impossible" in str(book.sample())
+    book.update(change(3, 3, [(99.6, 1.0)]))
+    assert "impossible" in str(book.sample())
+    book.update(snapshot([(99.5, 1.0)], [(101.0, 1.0)], last=9))
+    assert isinstance(book.sample(), Sample)
