@@ -55,6 +55,12 @@ async def stop_all(tasks: Sequence["asyncio.Task[None]"]) -> None:
     _, late = await asyncio.wait(tasks, timeout=STOP_S)
     if late:
         log.error("roles did not stop in time", roles=len(late))
+        for t in late:
+            t.print_stack()  # DEBUG
+        import sys
+
+        for t in asyncio.all_tasks():
+            print(t, file=sys.stderr)
 
 
 @asynccontextmanager

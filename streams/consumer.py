@@ -7,14 +7,16 @@ subscription. It decides nothing about the market: sessions and adapters do.
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
+import msgspec
 import structlog
 
 from streams.clock import Clock
 from streams.events import Instrument, Kind
+from streams.failures import Told
 from streams.line import Line, Publish
-from streams.polling import Poller, SnapshotQueue
+from streams.polling import Poller, SnapshotQueue, TakeSnapshot
 from streams.recording import Recorded, request_channel, socket_channel
 from streams.rest import Rest, Unavailable
 from streams.selection import choose_instruments
@@ -27,7 +29,10 @@ Listed = tuple[list[Instrument], tuple[str, ...]]
 
 LISTING_EVERY_S = 3600.0
 _LISTING_BACKOFF_S = (2.0, 300.0)
-_BLOCKED_PAUSE_S = 600.0
+_RELIST_EVERY_S = 60.0
+"""How often sockets may ask for the listing: what they show may be ahead of it for a while."""
+
+_PAGES_AT_MOST = 100
 _STAGGER_S = 0.25
 """Sockets of a venue are opened this far apart: venues ban those who knock too often."""
 
@@ -56,7 +61,7 @@ class Consumer:
         self.venue = venue
         self.clock = clock
         self.publish = publish
-        self.rest = Rest(spec, rest or spec.rest, clock.now)
+        self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep)
         self.trouble = "starting"
         self.instruments = 0
         self.lines: list[Line] = []
@@ -65,7 +70,8 @@ class Consumer:
         self._tap = tap
         self._only = only
         self._relist = asyncio.Event()
-        self._snapshots = SnapshotQueue(self.rest, self._asked)
+        self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
+        self._told = Told()
 
     async def run(
         self,
@@ -85,54 +91,62 @@ class Consumer:
 
     async def _serve(self, listing: Listing, chosen: Sequence[Instrument]) -> Listed:
         """Listen to these instruments until the listing calls for others; the new listing."""
-        venue = self.venue
-        plan = venue.subscriptions(chosen, venue.SPEC.kinds)
+        spec = self.venue.SPEC
+        plan = self.venue.subscriptions(chosen, spec.kinds) if chosen else []
         self.lines = [Line(self, subscription, listing) for subscription in plan]
         self.poller = Poller(
-            venue, self.rest, listing, chosen, self.publish, self.clock, self._asked
+            self.venue, self.rest, listing, chosen, self.publish, self.clock, self._asked
         )
         self._snapshots.rank = {i.symbol: place for place, i in enumerate(chosen)}
         self.instruments = len(chosen)
-        log.info(
-            f"listening to {venue.SPEC.title}", instruments=len(chosen), sockets=len(plan)
-        )  # fmt: skip
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(line.run(place * _STAGGER_S))
-                for place, line in enumerate(self.lines)
-            ]
-            running += [
-                tasks.create_task(self.poller.run()),
-                tasks.create_task(self._snapshots.run()),
-                tasks.create_task(self._repeat_states()),
-            ]
-            try:
-                return await self._change(listing)
-            finally:
-                for task in running:
-                    task.cancel()
-                self.silence("instruments are being chosen anew")
+        if chosen:
+            log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=len(plan))
+        else:
+            log.warning(f"{spec.title} lists nothing of what is to be watched")
+        reason = "Lowtide stopped listening"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(work) for work in self._works(bool(chosen))]
+                try:
+                    listed = await self._change(listing)
+                finally:
+                    for task in running:
+                        task.cancel()
+            reason = "instruments are being chosen anew"
+            return listed
+        finally:
+            self.silence(reason)  # once nobody speaks any more
+
+    def _works(self, wanted: bool) -> list[Coroutine[None, None, None]]:
+        if not wanted:
+            return []
+        lines = [line.run(place * _STAGGER_S) for place, line in enumerate(self.lines)]
+        assert self.poller is not None  # noqa: S101  # _serve() made it
+        return [*lines, self.poller.run(), self._snapshots.run(), self._repeat_states()]
 
     def silence(self, reason: str) -> None:
         """Say of all feeds that they are down."""
         for line in self.lines:
-            for action in line.session.down(reason, self.clock.seen()):
-                self.publish(action)  # pyright: ignore[reportArgumentType]  # only FeedStates
+            for state in line.session.down(reason, self.clock.seen()):
+                self.publish(state)
+        if self.poller is not None:
+            self.poller.down(reason)
 
     async def _change(self, listing: Listing) -> Listed:
-        """Read the listing every hour; return when contracts are gone or their order changed.
+        """Read the listing every hour; return when contracts of ours are gone.
 
-        Funding intervals, which venues change under stress, are taken over in place.
+        Its order, and funding intervals, which venues change under stress, are taken over in
+        place.
         """
         while True:
+            await asyncio.sleep(_RELIST_EVERY_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._relist.wait(), LISTING_EVERY_S)
-                await asyncio.sleep(1)  # several frames may have asked
-            self._relist.clear()
+                await asyncio.wait_for(self._relist.wait(), LISTING_EVERY_S - _RELIST_EVERY_S)
             instruments, order = await self._listing()
+            self._relist.clear()
             by_symbol = {i.symbol: i for i in instruments}
             gone = [symbol for symbol in listing.instruments if symbol not in by_symbol]
-            if gone or order != listing.order:
+            if gone or not listing.instruments:
                 log.info("listing changed", venue=self.venue.SPEC.name, gone=gone[:10])
                 return instruments, order
             known = {symbol: by_symbol[symbol] for symbol in listing.instruments}
@@ -140,7 +154,7 @@ class Consumer:
 
     def _decode_with(self, listing: Listing) -> None:
         for line in self.lines:
-            line.session.listing = listing
+            line.decode_with(listing)
         if self.poller is not None:
             self.poller.listing = listing
 
@@ -150,21 +164,22 @@ class Consumer:
         while True:
             try:
                 listed = self.venue.instruments(await self._listing_bodies())
-            except (Unavailable, Malformed, ValueError) as error:
-                blocked = isinstance(error, Unavailable) and error.blocked
-                pause = _BLOCKED_PAUSE_S if blocked else wait * (0.75 + random.random() / 2)
+            except (Unavailable, Malformed, msgspec.MsgspecError, ValueError) as error:
+                pause = max(wait * (0.75 + random.random() / 2), self.rest.paused_s)
                 self._say_trouble(error, pause)
                 await asyncio.sleep(pause)
                 wait = min(wait * 2, longest)
                 continue
             self.trouble = ""
+            self._told.forget()
             return listed
 
     def _say_trouble(self, error: Exception, pause: float) -> None:
         unreadable = "" if isinstance(error, Unavailable) else "its listing could not be read: "
         self.trouble = f"{unreadable}{str(error)[:200]}"
-        spec = self.venue.SPEC
-        log.warning(f"cannot reach {spec.title}: {self.trouble}", next_try_s=round(pause))
+        if self._told.is_news(self.trouble, self.clock.now()):
+            title = self.venue.SPEC.title
+            log.warning(f"cannot reach {title}: {self.trouble}", next_try_s=round(pause))
 
     async def _listing_bodies(self) -> list[bytes]:
         bodies: list[bytes] = []
@@ -174,6 +189,8 @@ class Consumer:
                 body = await self.rest.ask(request)
                 self._asked(request, body)
                 bodies.append(body)
+                if len(bodies) > _PAGES_AT_MOST:
+                    raise Malformed("its listing has no end")
                 request = self.venue.next_listing_request(request, body)
         return bodies
 
@@ -191,9 +208,14 @@ class Consumer:
         """See line.Surroundings."""
         return self._websocket + subscription.path
 
-    def fetch(self, request: Request, done: Callable[[bytes], None]) -> None:
+    def fetch(self, request: Request, take: TakeSnapshot) -> None:
         """See line.Surroundings."""
-        self._snapshots.add(request, done)
+        self._snapshots.add(request, take)
+
+    def blocked(self, words: str) -> None:
+        """See line.Surroundings."""
+        if self._told.is_news(words, self.clock.now()):
+            log.warning(f"cannot reach {self.venue.SPEC.title}: {words}")
 
     def ask_relist(self) -> None:
         """See line.Surroundings."""

@@ -4,54 +4,51 @@ The session decides; here is only the I/O that it asks for.
 """
 
 import asyncio
+import contextlib
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from streams.actions import Action, Fetch, Hangup, Note, Relist, Send
 from streams.clock import Clock
 from streams.events import AnyEvent, Liquidation, Ms
-from streams.rest import in_words, refusal
-from streams.session import (
-    MAX_FRAME_BYTES,
-    Action,
-    Fetch,
-    Hangup,
-    Note,
-    Relist,
-    Send,
-    Session,
-)
+from streams.failures import Refusal, Told, in_words, refusal
+from streams.overlap import Overlap
+from streams.session import Session
 from streams.venue import Listing, Request, Subscription, Venue
 
 log = structlog.get_logger()
 
+MAX_FRAME_BYTES = 16 * 1024 * 1024
 _OPEN_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+_UNSENT_AT_MOST = 2_000
+
 _RENEW_AT = 0.96
 """At this share of a socket's life its replacement is opened: 57 minutes before Binance's 24 h."""
 
-_HANDOVER_S = 120.0
-"""A replacement that is not complete by then takes over all the same."""
+_HANDOVER_S = 900.0
+"""By then a replacement has nearly all its feeds up, or it is given up."""
 
+_ENOUGH = 0.9
+_RENEW_AGAIN_S = 300.0
+_AGE_LOOK_S = 10.0
 _LOOK_S = 0.2
-_BLOCKED_PAUSE_MS = 600_000
-_OVERLAP = 10_000
-
 
 Publish = Callable[[AnyEvent], None]
 """Says a fact to the rest of Lowtide. Never blocks, never fails."""
 
 
 class Lost(Exception):
-    """The socket is gone; ``str()`` says why in words."""
+    """The socket is gone; ``refused.words`` says why."""
 
-    def __init__(self, reason: str, blocked: bool = False) -> None:
-        super().__init__(reason)
-        self.blocked = blocked
+    def __init__(self, refused: Refusal) -> None:
+        super().__init__(refused.words)
+        self.refused = refused
 
 
 class Surroundings(Protocol):
@@ -65,12 +62,16 @@ class Surroundings(Protocol):
         """Where to connect."""
         ...
 
-    def fetch(self, request: Request, done: Callable[[bytes], None]) -> None:
-        """Ask for a book snapshot; ``done`` gets the body, or nothing happens."""
+    def fetch(self, request: Request, take: Callable[[str, bytes], None]) -> None:
+        """Ask for a book snapshot; ``take`` gets symbol and body, or nothing happens."""
         ...
 
     def ask_relist(self) -> None:
         """Read the venue's listing again soon."""
+        ...
+
+    def blocked(self, words: str) -> None:
+        """The venue refuses this address: say so, once for all its sockets."""
         ...
 
     def tapped(self, subscription: Subscription, frame: bytes) -> None:
@@ -84,214 +85,271 @@ class Line:
     def __init__(self, around: Surroundings, subscription: Subscription, listing: Listing) -> None:
         self._around = around
         self._subscription = subscription
-        self.session = self._new_session(listing)
-        self._recent: deque[tuple[object, ...]] | None = None  # liquidations said while two speak
+        self._socket = self._new_socket(listing)
+        self._next: _Socket | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session that speaks."""
+        return self._socket.session
+
+    def decode_with(self, listing: Listing) -> None:
+        """The venue's listing has changed."""
+        self._socket.session.listing = listing
+        if self._next is not None:
+            self._next.session.listing = listing
 
     async def run(self, delay: float) -> None:
         """Never returns. Opens the first socket after ``delay`` seconds."""
         await asyncio.sleep(delay)
-        socket = _Socket(self._around, self.session, self._say)
-        task = asyncio.create_task(socket.run())
+        self._socket.start()
+        life_s = self._around.venue.SPEC.socket_life_s
         try:
             while True:
-                life = self._around.venue.SPEC.socket_life_s
-                await self._until_old(socket, task, life)
-                socket, task = await self._replace(socket, task)
+                await self._socket.watch(_AGE_LOOK_S)
+                if life_s is not None and self._socket.age_s() > life_s * _RENEW_AT:
+                    await self._replace()
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await self._socket.end()
 
-    def _new_session(self, listing: Listing) -> Session:
-        return Session(self._around.venue, self._subscription, listing, random.random)
+    def _new_socket(self, listing: Listing) -> "_Socket":
+        session = Session(self._around.venue, self._subscription, listing, random.random)
+        return _Socket(self._around, session)
 
-    async def _until_old(
-        self, socket: "_Socket", task: asyncio.Task[None], life_s: float | None
-    ) -> None:
-        """Return when the socket should be replaced; raise what ends its task."""
-        while True:
-            done, _ = await asyncio.wait([task], timeout=10)
-            if done:
-                await task
-            if life_s is not None and socket.age_s() > life_s * _RENEW_AT:
-                return
-
-    async def _replace(
-        self, old: "_Socket", old_task: asyncio.Task[None]
-    ) -> tuple["_Socket", asyncio.Task[None]]:
+    async def _replace(self) -> None:
         """Open a second socket, let it become complete in silence, then let it speak instead."""
-        self._recent = deque(maxlen=_OVERLAP)
-        missed: deque[AnyEvent] = deque(maxlen=_OVERLAP)
-        session = self._new_session(self.session.listing)
-        new = _Socket(self._around, session, missed.append)
-        task = asyncio.create_task(new.run())
-        for _ in range(int(_HANDOVER_S / _LOOK_S)):
-            if session.ready or task.done():
-                break
-            await asyncio.sleep(_LOOK_S)
-        old_task.cancel()
-        await asyncio.gather(old_task, return_exceptions=True)
-        said = set(self._recent)
-        for event in missed:
-            if isinstance(event, Liquidation) and _same(event) not in said:
-                self._around.publish(event)
-        self._recent = None
-        self.session = session
-        new.say = self._say
-        for state in session.states(self._around.clock.seen()):
+        old, new = self._socket, self._new_socket(self.session.listing)
+        overlap = Overlap()
+        old.say, new.say = self._said_meanwhile(overlap, new.session), _heard_by(overlap)
+        self._next = new
+        new.start()
+        try:
+            if await _complete(old, new):
+                await old.end()
+                self._hand_over(new, overlap)
+        finally:
+            self._next = None
+            await (new if self._socket is old else old).end()
+        if self._socket is old:
+            old.say = self._around.publish
+            log.warning("socket could not be replaced yet", **self._names())
+            await old.watch(_RENEW_AGAIN_S)
+
+    def _hand_over(self, new: "_Socket", overlap: Overlap) -> None:
+        old, self._socket = self._socket, new
+        seen = self._around.clock.seen()
+        for event in overlap.unsaid():
+            self._around.publish(event)
+        for state in new.session.take_over(old.session, seen):
             self._around.publish(state)
-        log.info(
-            "socket replaced", venue=self._around.venue.SPEC.name, socket=self._subscription.name
-        )
-        return new, task
+        old.session.closed("replaced", seen)
+        new.say = self._said_afterwards(overlap)
+        log.info("socket replaced", **self._names())
 
-    def _say(self, event: AnyEvent) -> None:
-        if self._recent is not None and isinstance(event, Liquidation):
-            self._recent.append(_same(event))
-        self._around.publish(event)
+    def _said_meanwhile(self, overlap: Overlap, other: Session) -> Publish:
+        """What the old socket says while the new one already listens."""
+
+        def say(event: AnyEvent) -> None:
+            if isinstance(event, Liquidation) and other.connected:
+                overlap.said(event)
+            self._around.publish(event)
+
+        return say
+
+    def _said_afterwards(self, overlap: Overlap) -> Publish:
+        """What the new socket says, some of which the old one may have said."""
+
+        def say(event: AnyEvent) -> None:
+            if not (isinstance(event, Liquidation) and overlap.is_repeat(event)):
+                self._around.publish(event)
+
+        return say
+
+    def _names(self) -> dict[str, str]:
+        return {"venue": self._around.venue.SPEC.name, "socket": self._subscription.name}
 
 
-def _same(event: Liquidation) -> tuple[object, ...]:
-    """What two copies of one liquidation have in common."""
-    return event.symbol, event.at, event.position, event.price, event.base
+def _heard_by(overlap: Overlap) -> Publish:
+    """What a socket that does not speak yet does with its events."""
+
+    def hear(event: AnyEvent) -> None:
+        if isinstance(event, Liquidation):
+            overlap.heard(event)
+
+    return hear
+
+
+async def _complete(old: "_Socket", new: "_Socket") -> bool:
+    """Whether the new socket has come to cover what is up in the old one."""
+    for _ in range(int(_HANDOVER_S / _LOOK_S)):
+        if new.session.coverage(old.session) == 1.0:
+            return True
+        await new.watch(_LOOK_S)
+        await old.watch(0)
+    return new.session.coverage(old.session) >= _ENOUGH
 
 
 class _Socket:
     """One session's connection and its reconnects. ``say`` gets its events."""
 
-    def __init__(
-        self, around: Surroundings, session: Session, say: Callable[[AnyEvent], None]
-    ) -> None:
-        self.say = say
+    def __init__(self, around: Surroundings, session: Session) -> None:
+        self.session = session
+        self.say: Publish = around.publish
         self._around = around
-        self._session = session
+        self._task: asyncio.Task[None] | None = None
         self._opened: Ms | None = None
-        self._hangup = ""
+        self._outbox: asyncio.Queue[bytes] | None = None
+        self._told = Told()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def end(self) -> None:
+        """Stop. Doing it twice does no harm."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def watch(self, seconds: float) -> None:
+        """Wait so long. Raises what has ended the socket, which nothing should."""
+        assert self._task is not None  # noqa: S101  # start() made it
+        done, _ = await asyncio.wait([self._task], timeout=seconds)
+        if done:
+            await self._task
 
     def age_s(self) -> float:
         """How long the connection is open, 0 if it is not."""
         return 0.0 if self._opened is None else (self._around.clock.now() - self._opened) / 1000
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Connect, listen, reconnect; never returns."""
-        clock = self._around.clock
         while True:
             try:
                 await self._connection()
             except Lost as lost:
-                actions, wait = self._session.closed(str(lost), clock.seen())
-                self._opened = None
-                if lost.blocked:
-                    wait = _BLOCKED_PAUSE_MS
-                self._tell(actions)
-                self._report(str(lost), wait)
+                self._opened = self._outbox = None
+                states, wait = self.session.closed(str(lost), self._around.clock.seen())
+                wait = max(wait, int(lost.refused.pause_s * 1000))
+                self._do(states)
+                self._report(lost.refused, wait, new=bool(states))
                 await asyncio.sleep(wait / 1000)
 
-    def _report(self, reason: str, wait: Ms) -> None:
-        title, name = self._around.venue.SPEC.title, self._session.subscription.name
-        log.warning(
-            f"lost {title}: {reason}", socket=name, next_try_s=round(wait / 1000, 1)
-        )  # fmt: skip
+    def _report(self, lost: Refusal, wait: Ms, new: bool) -> None:
+        """Say why the socket is gone. ``new``: feeds were up, so this is no repetition."""
+        if new:
+            self._told.forget()
+        if not self._told.is_news(lost.words, self._around.clock.now()):
+            return
+        if lost.blocked:
+            self._around.blocked(lost.words)
+            return
+        title, name = self._around.venue.SPEC.title, self.session.subscription.name
+        next_try_s = round(wait / 1000, 1)
+        log.warning(f"lost {title}: {lost.words}", socket=name, next_try_s=next_try_s)
 
     async def _connection(self) -> None:
         """One connection, from handshake to loss, which it raises as Lost."""
-        clock = self._around.clock
-        self._hangup = ""
+        now = self._around.clock.now
         try:
             async with connect(
-                self._around.url(self._session.subscription),
+                self._around.url(self.session.subscription),
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=1,
+                close_timeout=_CLOSE_TIMEOUT_S,
                 ping_interval=20,
                 ping_timeout=30,
                 max_queue=256,
             ) as socket:
-                self._opened = clock.now()
-                await self._perform(socket, self._session.opened(clock.now()))
-                await self._listen(socket)
+                self._opened = now()
+                self._outbox = asyncio.Queue(_UNSENT_AT_MOST)
+                self._do(self.session.opened(now()))
+                await self._listen(socket, self._outbox)
         except InvalidStatus as error:
-            status = error.response.status_code
-            blocked = status in (403, 451)
-            words = refusal(status) if blocked else f"it answered HTTP {status}"
-            raise Lost(words, blocked) from error
+            answer = error.response
+            words = refusal(answer.status_code, answer.headers, bytes(answer.body))
+            raise Lost(words) from error
         except ConnectionClosed as error:
-            raise Lost(self._hangup or _close_words(error)) from error
-        except (OSError, WebSocketException, TimeoutError) as error:
-            raise Lost(in_words(error)) from error
+            raise Lost(Refusal(_close_words(error))) from error
+        except (OSError, WebSocketException, TimeoutError, UnicodeError) as error:
+            # UnicodeError: a host name that cannot be one
+            raise Lost(Refusal(in_words(error))) from error
 
-    async def _listen(self, socket: ClientConnection) -> None:
-        """Read frames and tick until the socket closes."""
-        ticking = asyncio.create_task(self._ticks(socket))
-        reading = asyncio.create_task(self._read(socket))
+    async def _listen(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
+        """Read frames, write messages and tick until one of the three ends."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._ticks(), self._read(socket), self._write(socket, outbox))
+        ]
         try:
-            await asyncio.wait([ticking, reading], return_when=asyncio.FIRST_COMPLETED)
-            for task in (ticking, reading):
-                if task.done():
-                    task.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task in done:
+                    await task
         finally:
-            for task in (ticking, reading):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(ticking, reading, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, socket: ClientConnection) -> None:
-        session, clock, around = self._session, self._around.clock, self._around
+        session, clock, around = self.session, self._around.clock, self._around
         while True:
             frame = await socket.recv(decode=False)
             around.tapped(session.subscription, frame)
             actions = session.received(frame, clock.now(), clock.seen())
             if actions:
-                await self._perform(socket, actions)
+                self._do(actions)
 
-    async def _ticks(self, socket: ClientConnection) -> None:
+    async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
+        pause = 1 / self._around.venue.SPEC.sends_per_second
+        while True:
+            await socket.send(await outbox.get(), text=True)
+            await asyncio.sleep(pause)
+
+    async def _ticks(self) -> None:
         clock = self._around.clock
         while True:
             await clock.sleep(1.0)
-            await self._perform(socket, self._session.tick(clock.now(), clock.seen()))
+            self._do(self.session.tick(clock.now(), clock.seen()))
 
-    async def _perform(self, socket: ClientConnection, actions: list[Action]) -> None:
-        pause = 1 / self._around.venue.SPEC.sends_per_second
-        sent = 0
+    def _do(self, actions: Sequence[Action]) -> None:
+        """What the session wants. Raises Lost if it wants to hang up."""
         for action in actions:
             match action:
                 case Send(data):
-                    if sent:
-                        await asyncio.sleep(pause)
-                    await socket.send(data, text=True)
-                    sent += 1
+                    self._send(data)
                 case Hangup(reason):
-                    self._hangup = reason
-                    await socket.close()
-                    raise Lost(reason)
-                case _:
-                    self._tell([action])
-
-    def _tell(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
+                    raise Lost(Refusal(reason))
                 case Fetch(request):
-                    self._around.fetch(request, self._fetched(request.symbol))
+                    self._around.fetch(request, self._fetched)
                 case Relist():
                     self._around.ask_relist()
                 case Note(what, detail):
                     log.warning(what, venue=self._around.venue.SPEC.name, detail=detail)
-                case Send() | Hangup():
-                    pass  # no socket to perform them on
                 case _:
                     self.say(action)
 
-    def _fetched(self, symbol: str) -> Callable[[bytes], None]:
-        def done(body: bytes) -> None:
-            self._tell(self._session.fetched(symbol, body, self._around.clock.now()))
+    def _send(self, data: bytes) -> None:
+        if self._outbox is None:
+            return  # the connection is gone: all is asked again on the next
+        try:
+            self._outbox.put_nowait(data)
+        except asyncio.QueueFull:
+            raise Lost(Refusal("more must be asked than the venue lets us send")) from None
 
-        return done
+    def _fetched(self, symbol: str, body: bytes) -> None:
+        with contextlib.suppress(Lost):  # not our caller's business; the next message meets it too
+            self._do(self.session.fetched(symbol, body, self._around.clock.now()))
 
 
 def _close_words(error: ConnectionClosed) -> str:
-    frame = error.rcvd
-    if frame is None:
-        sent = error.sent
-        if sent is not None and sent.code == 1009:
+    if error.rcvd is not None:
+        reason = f" ({error.rcvd.reason[:80]})" if error.rcvd.reason else ""
+        return f"it closed the connection with code {error.rcvd.code}{reason}"
+    match error.sent and error.sent.code:
+        case 1009:
             return f"it sent a frame of more than {MAX_FRAME_BYTES >> 20} MB"
-        return "the connection broke"
-    reason = f" ({frame.reason[:80]})" if frame.reason else ""
-    return f"it closed the connection with code {frame.code}{reason}"
+        case 1011:
+            return "it no longer answers pings"
+        case _:
+            return "the connection broke"

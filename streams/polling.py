@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -10,15 +9,21 @@ import structlog
 
 from streams.clock import Clock
 from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
+from streams.failures import Told
 from streams.rest import Rest, Unavailable
-from streams.venue import BookUpdate, Listing, Malformed, Poll, Reply, Request, Venue
+from streams.venue import BookUpdate, Decoded, Listing, Malformed, Poll, Reply, Request, Venue
 
 log = structlog.get_logger()
 
 _HOUR_MS = 3_600_000
 _AT_ONCE = 6
+_SNAPSHOTS_AT_ONCE = 3
+"""So that one symbol whose answers hang does not hold up the others."""
+
 _FAILURES_DOWN = 3
 """After so many failures in a row a polled feed is said to be down."""
+
+_Feed = tuple[Kind, str]
 
 
 class Poller:
@@ -42,15 +47,16 @@ class Poller:
         self._publish = publish
         self._clock = clock
         self._tapped = tapped
-        self._failures: dict[tuple[Kind, str], int] = {}
-        self._up: set[tuple[Kind, str]] = set()
-        self._said: set[str] = set()
+        self._asking: set[int] = set()
+        self._failures: dict[_Feed, int] = {}
+        self._up: set[_Feed] = set()
+        self._told = Told()
 
     async def run(self) -> None:
         """Never returns."""
         now = self._clock.seen()
         due = [
-            (now if poll.at_start else _next_due(poll, now), place)
+            (now if poll.at_start else next_due(poll, now), place)
             for place, poll in enumerate(self.polls)
         ]
         heapq.heapify(due)
@@ -62,89 +68,146 @@ class Poller:
                 if wait > 0:
                     await self._clock.sleep(min(wait, 60.0))
                     continue
-                poll = self.polls[place]
-                heapq.heapreplace(due, (_next_due(poll, self._clock.seen()), place))
+                heapq.heapreplace(due, (next_due(self.polls[place], self._clock.seen()), place))
+                if place in self._asking:
+                    continue  # its last answer has not come yet
                 await slots.acquire()
-                task = tasks.create_task(self._ask(poll))
+                self._asking.add(place)
+                task = tasks.create_task(self._ask(place))
                 task.add_done_callback(lambda _: slots.release())
         await asyncio.Event().wait()
 
-    async def _ask(self, poll: Poll) -> None:
-        key = poll.kind, poll.request.symbol or "*"
+    def down(self, reason: str) -> None:
+        """Say of all polled feeds that they are down."""
+        for feed in sorted(self._up):
+            self._say(feed, False, reason)
+        self._up.clear()
+
+    async def _ask(self, place: int) -> None:
+        poll = self.polls[place]
+        feed = poll.kind, poll.request.symbol or "*"
+        request = _as_of(poll.request, self._clock.seen())
         try:
-            body = await self._rest.ask(poll.request, self._clock.seen() - _HOUR_MS)
-            self._tapped(poll.request, body)
+            body = await self._rest.ask(request)
+            self._tapped(request, body)
             decoded = self._venue.decode_poll(poll, body, self.listing, self._clock.seen())
-        except (Unavailable, Malformed, msgspec.MsgspecError) as error:
-            self._failed(key, poll, error)
-            return
-        self._failures[key] = 0
-        if key not in self._up and poll.kind is not Kind.FUNDING:
-            self._up.add(key)
-            self._publish(self._state(key, True, ""))
-        for item in decoded:
-            if not isinstance(item, BookUpdate | Reply):
-                self._publish(item)
-
-    def _failed(self, key: tuple[Kind, str], poll: Poll, error: Exception) -> None:
-        reason = str(error)
-        if not isinstance(error, Unavailable):
+        except Unavailable as error:
+            self._failed(feed, poll, str(error))
+        except (Malformed, msgspec.MsgspecError, RecursionError) as error:
             self.dropped += 1
-            reason = f"an answer could not be read: {reason}"
-        self._failures[key] = self._failures.get(key, 0) + 1
-        if reason not in self._said:
-            self._said.add(reason)
-            title = self._venue.SPEC.title
-            log.warning(f"{title} did not answer a poll: {reason[:200]}", path=poll.request.path)
-        if self._failures[key] == _FAILURES_DOWN and key in self._up:
-            self._up.discard(key)
-            self._publish(self._state(key, False, reason[:200]))
+            self._failed(feed, poll, f"an answer could not be read: {error}")
+        else:
+            self._succeeded(feed, poll, decoded)
+        finally:
+            self._asking.discard(place)
 
-    def _state(self, key: tuple[Kind, str], up: bool, reason: str) -> FeedState:
-        kind, symbol = key
+    def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> None:
+        self._failures[feed] = 0
+        facts = [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
+        # Funding is a socket's feed: what is polled only adds the settlements.
+        if facts and feed not in self._up and poll.kind is not Kind.FUNDING:
+            self._up.add(feed)
+            self._say(feed, True, "")
+        for fact in facts:
+            self._publish(fact)
+
+    def _failed(self, feed: _Feed, poll: Poll, reason: str) -> None:
+        reason = reason[:200]
+        self._failures[feed] = self._failures.get(feed, 0) + 1
+        if self._told.is_news(reason, self._clock.now()):
+            title, path = self._venue.SPEC.title, poll.request.path
+            log.warning(f"{title} did not answer a poll: {reason}", path=path)
+        if self._failures[feed] == _FAILURES_DOWN and feed in self._up:
+            self._up.discard(feed)
+            self._say(feed, False, reason)
+
+    def _say(self, feed: _Feed, up: bool, reason: str) -> None:
+        kind, symbol = feed
         venue, seen = self._venue.SPEC.name, self._clock.seen()
-        return FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
+        self._publish(
+            FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
+        )
 
 
-def _next_due(poll: Poll, now: Ms) -> Ms:
-    every, offset = poll.every_s * 1000, poll.offset_s * 1000
-    return int((math.floor((now - offset) / every) + 1) * every + offset)
+def next_due(poll: Poll, now: Ms) -> Ms:
+    """The first moment after ``now`` at which ``poll`` is to be asked."""
+    every, offset = round(poll.every_s * 1000), round(poll.offset_s * 1000)
+    return ((now - offset) // every + 1) * every + offset
+
+
+def _as_of(request: Request, now: Ms) -> Request:
+    """The request with its time filled in, as it goes out."""
+    stamp = str(now - _HOUR_MS)
+    return msgspec.structs.replace(
+        request,
+        path=request.path.replace("{hour_ago}", stamp),
+        body=request.body and request.body.replace(b"{hour_ago}", stamp.encode()),
+    )
+
+
+TakeSnapshot = Callable[[str, bytes], None]
+"""Told the symbol and the body of a snapshot."""
 
 
 class SnapshotQueue:
-    """Book snapshots, one request at a time, the instruments listed first served first."""
+    """Book snapshots, few at a time, the instruments listed first served first."""
 
-    def __init__(self, rest: Rest, tapped: Callable[[Request, bytes], None]) -> None:
+    def __init__(
+        self, rest: Rest, tapped: Callable[[Request, bytes], None], now: Callable[[], Ms]
+    ) -> None:
+        """``now`` is a monotonic clock in Ms."""
         self.rank: dict[str, int] = {}
         self._rest = rest
         self._tapped = tapped
-        self._waiting: dict[str, tuple[Request, Callable[[bytes], None]]] = {}
-        self._asking: set[str] = set()
+        self._now = now
+        self._waiting: dict[str, tuple[Request, list[TakeSnapshot]]] = {}
+        self._asking: dict[str, list[TakeSnapshot]] = {}
         self._wake = asyncio.Event()
+        self._told = Told()
 
-    def add(self, request: Request, done: Callable[[bytes], None]) -> None:
-        """Ask for this snapshot when its turn comes; a symbol waits once only."""
-        if request.symbol not in self._asking:
-            self._waiting[request.symbol] = (request, done)
+    def add(self, request: Request, take: TakeSnapshot) -> None:
+        """Ask for this snapshot when its turn comes; a symbol is asked for once at a time.
+
+        Whoever joins while the question is out gets that answer: the ids tell if it is too old.
+        """
+        takers = self._asking.get(request.symbol)
+        if takers is None:
+            takers = self._waiting.setdefault(request.symbol, (request, []))[1]
             self._wake.set()
+        if take not in takers:
+            takers.append(take)
 
     async def run(self) -> None:
-        """Never returns."""
+        """Never returns. What waited before is forgotten."""
+        self._waiting.clear()
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(_SNAPSHOTS_AT_ONCE):
+                workers.create_task(self._work())
+
+    async def _work(self) -> None:
         while True:
             await self._wake.wait()
-            if not self._waiting:
-                self._wake.clear()
-                continue
-            symbol = min(self._waiting, key=lambda s: self.rank.get(s, len(self.rank)))
-            request, done = self._waiting.pop(symbol)
-            self._asking.add(symbol)
-            try:
-                body = await self._rest.ask(request)
-            except Unavailable as error:
-                log.warning("book snapshot not given", symbol=symbol, reason=str(error))
+            if self._rest.paused_s:
                 await asyncio.sleep(1)
+            elif self._waiting:
+                await self._ask(min(self._waiting, key=lambda s: self.rank.get(s, len(self.rank))))
             else:
-                self._tapped(request, body)
-                done(body)
-            finally:
-                self._asking.discard(symbol)
+                self._wake.clear()
+
+    async def _ask(self, symbol: str) -> None:
+        request, takers = self._waiting.pop(symbol)
+        self._asking[symbol] = takers
+        try:
+            body = await self._rest.ask(request)
+        except Unavailable as error:
+            if self._told.is_news(str(error), self._now()):
+                log.warning("book snapshot not given", symbol=symbol, reason=str(error))
+            body = None
+        finally:
+            del self._asking[symbol]  # before it is given out: whoever gets it may ask again
+        if body is None:
+            await asyncio.sleep(1)
+            return
+        self._tapped(request, body)
+        for take in takers:
+            take(symbol, body)

@@ -136,7 +136,7 @@ class Rest:
                 if wait_s <= 0:
                     self._left -= weight
                     return
-                await self._sleep(wait_s)
+                await self._sleep(max(wait_s, 0.001))  # the clock has no finer steps
 
     def _lacking(self, weight: int) -> float:
         """How much of the budget must come back before ``weight`` may be asked."""

@@ -299,7 +299,7 @@ def test_absurdly_fine_prices_are_refused_not_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    "level", [(99.0, -1.0), (99.0, float("inf")), (99.0, float("nan")), (-1.0, 1.0),
+    "level", [(99.7, -1.0), (99.7, float("inf")), (99.7, float("nan")), (-1.0, 1.0),
               (0.0, 1.0), (float("nan"), 1.0), (float("inf"), 1.0)],
 )  # fmt: skip
 def test_impossible_numbers_make_the_book_invalid_until_a_new_one(
