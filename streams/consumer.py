@@ -29,7 +29,7 @@ Listed = tuple[list[Instrument], tuple[str, ...]]
 
 LISTING_EVERY_S = 3600.0
 _LISTING_BACKOFF_S = (2.0, 300.0)
-_RELIST_EVERY_S = 60.0
+_RELIST_EVERY_S = 20.0
 """How often sockets may ask for the listing: what they show may be ahead of it for a while."""
 
 _PAGES_AT_MOST = 100
