@@ -17,6 +17,7 @@ from streams.events import Depth, Kind, MarketEvent, Ms
 MINUTE: Ms = 60_000
 CURRENT: Ms = MINUTE
 NORMAL: Ms = 240 * MINUTE
+HALF_HOUR: Ms = 30 * MINUTE
 READY_MINUTES = 30
 """Minute medians needed before there is a normal."""
 
@@ -96,7 +97,7 @@ class DepthMetric:
             bid_usd=min(bid, usd),
             ask_usd=max(usd - bid, 0.0),
             normal_usd=sum(b.normal_usd for b in used),
-            normal_ms=NORMAL,
+            normal_ms=max(self._observed(b.market) for b in used),
             by_venue_pct=_by_venue(used),
             live=len(used),
             expected=len(expected),
@@ -128,6 +129,13 @@ class DepthMetric:
         if last is None or now - last > MAX_AGE:
             return None
         return _settled_median(samples, column, now - CURRENT, now)
+
+    def _observed(self, market: Market) -> Ms:
+        """How much of the last four hours the normal is made of, in whole half hours."""
+        minutes = market.series[self.minutes.name]
+        newest = minutes.last_time or 0
+        count = len(minutes.values(0, minutes.window(newest - NORMAL, newest)))
+        return min(NORMAL, count * MINUTE // HALF_HOUR * HALF_HOUR)
 
     def _normal(self, market: Market, now: Ms) -> float | None:
         """Cached until the next minute median: sorting four hours each second would be waste."""
