@@ -37,7 +37,7 @@ SizeNumber = Annotated[float, Meta(ge=0, le=MOST)]
 """The bounds also refuse "inf" and "nan": both are numbers to a JSON string."""
 
 Levels = list[tuple[float, float]]
-"""Not bounded here, which would double the cost of the hot path: the book refuses the impossible."""
+"""Not bounded here: it would double the cost of the hot path. The book refuses the impossible."""
 
 Text = str | float
 """A number as venues write it: a string, "" where there is none, sometimes a bare number."""

@@ -61,6 +61,9 @@ _MARKET_STREAMS = (
 )
 _MARKET_KINDS = frozenset[Kind]().union(*(brings for _, brings in _MARKET_STREAMS))
 _SILENCE_S = {Kind.FUNDING: 10.0, Kind.PRICE: 10.0, Kind.VOLUME: 30.0, Kind.DEPTH: 10.0}
+_HEAD = 120
+"""A depth event says what it is within so many bytes, behind the name of its stream."""
+
 _EVENT_NAME = re.compile(rb'"e"\s*:\s*"(\w+)"')
 
 
@@ -86,14 +89,22 @@ class _DayTicker(msgspec.Struct):
     quoteVolume: wire.Text = ""
 
 
-class _Depth(msgspec.Struct):
-    E: wire.Time
-    s: str
-    U: int
-    u: int
-    pu: int
-    b: wire.Levels
-    a: wire.Levels
+_DEPTH_NAMES = {
+    "at": "E", "symbol": "s", "first": "U", "last": "u", "previous": "pu", "bids": "b", "asks": "a",
+}  # fmt: skip
+
+
+class _Depth(BookUpdate, frozen=True, kw_only=True, rename=_DEPTH_NAMES):
+    """The venue's message is a BookUpdate by other names: nothing is copied on the hot path."""
+
+    symbol: str
+    at: wire.Time
+    first: int  # pyright: ignore[reportGeneralTypeIssues]  # always sent here, so no default
+    last: int  # pyright: ignore[reportGeneralTypeIssues]
+    previous: int  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
+    bids: wire.Levels
+    asks: wire.Levels
+    snapshot: bool = False
 
 
 class _Mark(msgspec.Struct):
@@ -271,13 +282,13 @@ def _ask_open_interest(symbol: str) -> Request:
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """A frame, bare or in the ``{"stream", "data"}`` wrapper of combined streams."""
+    wrapped = frame.startswith(b'{"stream"')
+    if frame.find(b'"depthUpdate"', 0, _HEAD) > 0:
+        depth = wire.read(_wrapped_depth, frame).data if wrapped else wire.read(_depth, frame)
+        return _book(depth, listing)
     name = _EVENT_NAME.search(frame)
     if name is None:
         return [_reply(frame)]
-    wrapped = b'"data"' in frame[: name.start()]
-    if name[1] == b"depthUpdate":
-        depth = wire.read(_wrapped_depth, frame).data if wrapped else wire.read(_depth, frame)
-        return _book(depth, listing)
     if name[1] in _IGNORED:
         return []
     reader = _READERS.get(name[1])
@@ -299,21 +310,13 @@ def _reply(frame: bytes) -> Reply:
 
 
 def _book(depth: _Depth, listing: Listing) -> list[Decoded]:
-    of = listing.instruments.get(depth.s)
+    of = listing.instruments.get(depth.symbol)
     if of is None:
         return []
-    return [
-        BookUpdate(
-            symbol=depth.s,
-            at=depth.E,
-            snapshot=False,
-            bids=wire.per_coin(depth.b, of.multiplier),
-            asks=wire.per_coin(depth.a, of.multiplier),
-            first=depth.U,
-            last=depth.u,
-            previous=depth.pu,
-        )
-    ]
+    if of.multiplier == 1.0:
+        return [depth]
+    bids, asks = wire.per_coin(depth.bids, of.multiplier), wire.per_coin(depth.asks, of.multiplier)
+    return [msgspec.structs.replace(depth, bids=bids, asks=asks)]
 
 
 def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:

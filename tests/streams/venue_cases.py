@@ -74,8 +74,17 @@ def fixtures() -> Iterator[tuple[str, str]]:
 
 def as_line(decoded: Sequence[Decoded]) -> str:
     """The results of one frame as one line of a golden file."""
-    named = [[type(one).__name__, one] for one in decoded]
+    named = [_named(one) for one in decoded]
     return msgspec.json.encode(named).decode()
+
+
+def _named(one: Decoded) -> list[object]:
+    """With the names of the contract, also where a venue decodes into a BookUpdate of its own."""
+    kind = BookUpdate if isinstance(one, BookUpdate) else type(one)
+    if kind is type(one):
+        return [kind.__name__, one]
+    fields = {name: getattr(one, name) for name in kind.__struct_fields__}
+    return [kind.__name__, kind(**fields)]
 
 
 def check_golden(name: str, found: Sequence[str], limit: int = 8_000) -> None:
