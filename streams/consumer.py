@@ -32,7 +32,7 @@ _LISTING_BACKOFF_S = (2.0, 300.0)
 _RELIST_EVERY_S = 20.0
 """How often sockets may ask for the listing: what they show may be ahead of it for a while."""
 
-_PAGES_AT_MOST = 100
+_PAGES_AT_MOST = 20
 _STAGGER_S = 0.25
 """Sockets of a venue are opened this far apart: venues ban those who knock too often."""
 
@@ -141,7 +141,8 @@ class Consumer:
         while True:
             await asyncio.sleep(_RELIST_EVERY_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._relist.wait(), LISTING_EVERY_S - _RELIST_EVERY_S)
+                async with asyncio.timeout(LISTING_EVERY_S - _RELIST_EVERY_S):
+                    await self._relist.wait()
             instruments, order = await self._listing()
             self._relist.clear()
             by_symbol = {i.symbol: i for i in instruments}

@@ -7,7 +7,7 @@ import msgspec
 
 from streams.clock import Clock
 from streams.consumer import Consumer
-from streams.events import AnyEvent, Instrument, Kind, Ms
+from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
 from streams.line import Line
 from streams.recording import Recorded
 from streams.selection import Markets, choose_assets
@@ -48,13 +48,24 @@ class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
     books: int
 
 
+class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many feeds of one kind are up, and how many have been lost. Both 0: no data yet."""
+
+    up: int
+    down: int
+
+
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue. ``trouble``: why it cannot be listened to, "" if it can."""
+    """One venue. ``trouble``: why it cannot be listened to, "" if it can.
+
+    ``feeds``: by kind; one that brings all instruments together counts as one.
+    """
 
     name: str
     title: str
     trouble: str
     instruments: int
+    feeds: dict[str, FeedCount]
     not_available: list[str]
     requests: int
     requests_failed: int
@@ -73,9 +84,11 @@ class Hub:
         tap: Callable[[Recorded], None] | None = None,
     ) -> None:
         self.consumers = [
-            Consumer(place.venue, place.websocket, place.rest, publish, clock, tap)
+            Consumer(place.venue, place.websocket, place.rest, self._heard, clock, tap)
             for place in places
         ]
+        self._publish = publish
+        self._feeds: dict[str, dict[tuple[Kind, str], bool]] = {}
         self._markets = markets
         self._listed: dict[str, Sequence[Instrument]] = {}
         self._all_listed = asyncio.Event()
@@ -89,16 +102,17 @@ class Hub:
             for consumer in self.consumers:
                 tasks.create_task(consumer.run(self._take_listing, self._choose))
 
-    def silence(self, reason: str) -> None:
-        """Say of all feeds of all venues that they are down."""
-        for consumer in self.consumers:
-            consumer.silence(reason)
-
     def status(self) -> list[VenueStatus]:
         """How every venue is doing."""
         return [self._venue_status(consumer) for consumer in self.consumers]
 
+    def _heard(self, event: AnyEvent) -> None:
+        if isinstance(event, FeedState):
+            self._feeds.setdefault(event.venue, {})[event.kind, event.symbol] = event.up
+        self._publish(event)
+
     def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
+        self._feeds[venue] = {}  # instruments are chosen anew
         self._listed[venue] = instruments
         if len(self._listed) == len(self.consumers):
             self._all_listed.set()
@@ -106,7 +120,8 @@ class Hub:
     async def _choose(self) -> Sequence[str]:
         """The assets to watch, ranked over all venues that can be reached."""
         try:
-            await asyncio.wait_for(self._all_listed.wait(), _WAIT_FOR_OTHERS_S)
+            async with asyncio.timeout(_WAIT_FOR_OTHERS_S):
+                await self._all_listed.wait()
         except TimeoutError:
             self._all_listed.set()  # nobody else need wait for who cannot be reached
         listed = [instrument for some in self._listed.values() for instrument in some]
@@ -120,11 +135,16 @@ class Hub:
             title=spec.title,
             trouble=consumer.trouble,
             instruments=consumer.instruments,
+            feeds={kind: self._feed_count(spec.name, kind) for kind in sorted(spec.kinds)},
             not_available=sorted(set(Kind) - spec.kinds),
             requests=usage.requests,
             requests_failed=usage.failures,
             sockets=[self._socket_status(line) for line in consumer.lines],
         )
+
+    def _feed_count(self, venue: str, kind: Kind) -> FeedCount:
+        states = [up for feed, up in self._feeds.get(venue, {}).items() if feed[0] is kind]
+        return FeedCount(up=sum(states), down=len(states) - sum(states))
 
     def _socket_status(self, line: Line) -> SocketStatus:
         session = line.session

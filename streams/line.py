@@ -34,6 +34,9 @@ _RENEW_AT = 0.96
 _HANDOVER_S = 900.0
 """By then a replacement has nearly all its feeds up, or it is given up."""
 
+_SETTLE_S = 3.0
+"""Both listen for this long once all is up: what is still on its way to the old one arrives."""
+
 _ENOUGH = 0.9
 _RENEW_AGAIN_S = 300.0
 _AGE_LOOK_S = 10.0
@@ -181,8 +184,10 @@ def _heard_by(overlap: Overlap) -> Publish:
 
 async def _complete(old: "_Socket", new: "_Socket") -> bool:
     """Whether the new socket has come to cover what is up in the old one."""
+    looks = 0
     for _ in range(int(_HANDOVER_S / _LOOK_S)):
-        if new.session.coverage(old.session) == 1.0:
+        looks = looks + 1 if new.session.coverage(old.session) == 1.0 else 0
+        if looks > _SETTLE_S / _LOOK_S:
             return True
         await new.watch(_LOOK_S)
         await old.watch(0)

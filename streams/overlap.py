@@ -36,11 +36,10 @@ class Overlap:
     def is_repeat(self, event: Liquidation) -> bool:
         """Whether the old socket has said what the new one brings now."""
         key = _key(event)
-        if not self._said[key]:
-            del self._said[key]
-            return False
-        self._said[key] -= 1
-        return True
+        count = self._said.pop(key, 0)
+        if count > 1:
+            self._said[key] = count - 1
+        return count > 0
 
     def unsaid(self) -> list[Liquidation]:
         """What only the new socket has brought so far, to be published now."""

@@ -27,6 +27,10 @@ STEADY_MS = 10_000
 HANDSHAKE_SILENCE_MS = 30_000
 """A kind that has not come at all for this long after opening is silent."""
 
+REPEAT_MS = 60_000
+"""Venues leave out what did not change; a known fact of a live feed is said again so often."""
+
+_REPEATED = frozenset((Kind.OPEN_INTEREST, Kind.FUNDING))
 _READY_SHARE = 0.9
 
 _COUNTS = (
@@ -57,6 +61,8 @@ class Session:
         self._opened: Ms | None = None
         self._heard: dict[Kind, Ms] = {}
         self._up: set[tuple[Kind, str]] = set()
+        self._known: dict[tuple[Kind, str], MarketEvent] = {}
+        self._alive: dict[str, Ms] = {}
         self._books = Shelf(venue, subscription, self.stats, self._turn_book)
         self._refused: set[str] = set()
         self._asked_singly = False
@@ -69,6 +75,8 @@ class Session:
         self.stats.connects += 1
         self._opened = self._pinged = now
         self._heard.clear()
+        self._known.clear()
+        self._alive.clear()
         self._refused.clear()
         self._asked_singly = False
         self._reason = "no data yet"
@@ -118,6 +126,7 @@ class Session:
         if spec.ping is not None and now - self._pinged >= spec.ping_s * 1000:
             self._pinged = now
             actions.append(Send(spec.ping))
+        actions += self._repeat(now, seen)
         return actions + self._books.tick(self.listing.instruments, now, seen)
 
     def closed(self, reason: str, seen: Ms) -> tuple[list[FeedState], Ms]:
@@ -195,10 +204,20 @@ class Session:
         self._heard_of(kind, now, seen)
         self.stats.events += 1
         self.stats.lag_ms = seen - event.at
+        self._alive[event.symbol] = now
+        if kind in _REPEATED:
+            self._known[kind, event.symbol] = event
         symbol = event.symbol if self.subscription.symbols else "*"
         if (kind, symbol) not in self._up:
             actions += self._go_up(kind, symbol, seen)
         actions.append(event)
+
+    def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
+        """Facts that have not changed for a while, of symbols that something was heard of."""
+        for feed, event in self._known.items():
+            if seen - event.seen >= REPEAT_MS and now - self._alive[event.symbol] < REPEAT_MS:
+                self._known[feed] = msgspec.structs.replace(event, seen=seen)
+                yield self._known[feed]
 
     def _heard_of(self, kind: Kind, now: Ms, seen: Ms) -> None:
         self._heard[kind] = now
@@ -232,7 +251,7 @@ class Session:
 
     def _silence(self, now: Ms, opened: Ms) -> str | None:
         """In words what has been silent for too long, None if nothing has."""
-        for kind, limit_s in self.subscription.silence_s.items():
+        for kind, limit_s in sorted(self.subscription.silence_s.items()):
             limit = limit_s * 1000
             heard = self._heard.get(kind)
             quiet = now - (opened if heard is None else heard)

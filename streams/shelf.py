@@ -18,13 +18,20 @@ RESYNC_EVERY_MS = (10_000, 160_000)
 """A book is not asked for more often than this; longer and longer while it does not help."""
 
 WIDEN_EVERY_MS = 60_000
-"""How often a book whose narrow bands have left the snapshot's reach is asked for anew."""
+"""How often a book whose narrow bands reach beyond what was told is asked for anew."""
+
+NARROW = 1
+"""The band, by its place in BANDS_BP, that a snapshot of 1000 levels just reaches on BTC (25 bp).
+Snapshots taken as the price moves join up, so that it becomes covered and stays so."""
 
 CROSSED_MS = 3_000
-"""A book crossed for this long has missed something, whatever its ids say."""
+"""A book that is wrong in itself for this long has missed something, whatever its ids say."""
 
 STALL_MS = 60_000
 """One book silent for this long, on a socket where others move, is subscribed and asked for."""
+
+WAIT_AT_MOST = 60
+"""Changes kept for a snapshot on its way. It is newer than those before: they need no memory."""
 
 Turn = Callable[[str, bool, Ms, str], list[Action]]
 """(symbol, up, seen, reason) → what to say of a book that came up or went down."""
@@ -34,7 +41,8 @@ class _State(msgspec.Struct):
     """One book and what is known of its health.
 
     ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
-    something since. ``asked``: when a snapshot was, ``tries`` times in vain.
+    something since. ``asked``: when a snapshot was, ``tries`` times in vain; ``waited``: for so
+    many changes.
     """
 
     book: Book
@@ -43,6 +51,7 @@ class _State(msgspec.Struct):
     up: bool = False
     asked: Ms = -(10**12)
     tries: int = 0
+    waited: int = 0
     crossed_since: Ms | None = None
 
 
@@ -95,6 +104,9 @@ class Shelf:
         if verdict is Verdict.GAP:
             self._stats.gaps += 1
             actions += self._down(update.symbol, state, "a change is missing", seen)
+        state.waited += 1
+        if state.waited % WAIT_AT_MOST == 0:
+            state.book.reset()
         return actions + self._resync(update.symbol, state, now)
 
     def offer(self, snapshot: BookUpdate, now: Ms) -> list[Action]:
@@ -125,14 +137,14 @@ class Shelf:
         self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
     ) -> list[Action]:
         actions: list[Action] = []
-        state.crossed_since, state.tries = None, 0
+        state.crossed_since, state.tries, state.waited = None, 0, 0
         if not state.up:
             state.up = True
             actions += self._turn(instrument.symbol, True, seen, "")
         actions.append(_depth(instrument, state.book.at, seen, sample))
         self._stats.events += 1
         # Where levels are aggregated (no spread) narrow bands are never covered.
-        lost = not sample.bands[0].covered and sample.spread_bp is not None
+        lost = not sample.bands[NARROW].covered and sample.spread_bp is not None
         if lost and now - state.asked >= WIDEN_EVERY_MS:
             actions += self._widen(instrument.symbol, state, now)
         return actions
@@ -142,7 +154,7 @@ class Shelf:
         if not state.book.synced:
             # Before its stream begins a book needs no snapshot; if it never does, see _revive.
             return actions + (self._resync(symbol, state, now) if state.heard else [])
-        if reason != "crossed":
+        if reason == "one-sided":  # true of a market that nobody quotes
             state.crossed_since = None
             return actions
         state.crossed_since = now if state.crossed_since is None else state.crossed_since

@@ -1,0 +1,167 @@
+"""Small frames as the venues write them, for tests of sessions, lines and the consumer."""
+
+import json
+from collections.abc import Sequence
+
+from streams.events import Instrument, Ms
+from streams.venue import Listing
+from tests.streams.virtual import EPOCH
+
+Levels = Sequence[tuple[float, float]]
+
+
+def listing_of(venue: str, *assets: str) -> Listing:
+    """A listing in which each asset has one contract."""
+    return Listing(instruments={i.symbol: i for i in contracts(venue, *assets)}, order=assets)
+
+
+def contracts(venue: str, *assets: str) -> list[Instrument]:
+    """One contract for each asset."""
+    quote = "" if venue == "hyperliquid" else "USDT"
+    return [
+        Instrument(
+            venue=venue,
+            symbol=asset + quote,
+            asset=asset,
+            quote=quote or "USDC",
+            funding_hours=8.0,
+        )
+        for asset in assets
+    ]
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _texts(levels: Levels) -> list[list[str]]:
+    return [[str(price), str(size)] for price, size in levels]
+
+
+BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
+ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
+"""A book that is valid."""
+
+
+# ── Binance ─────────────────────────────────────────────────────────────
+
+
+def marks(*symbols: str, at: Ms = EPOCH) -> bytes:
+    """Funding and price of these symbols."""
+    rows = [
+        {"e": "markPriceUpdate", "E": at, "s": s, "p": "100", "i": "100", "r": "0.0001",
+         "T": EPOCH + 1000, "st": 1}
+        for s in symbols
+    ]  # fmt: skip
+    return _line({"stream": "!markPrice@arr@1s", "data": rows})
+
+
+def minis(*symbols: str, at: Ms = EPOCH) -> bytes:
+    """Volumes of these symbols."""
+    rows = [{"e": "24hrMiniTicker", "E": at, "s": s, "q": "1e6", "st": 1} for s in symbols]
+    return _line({"stream": "!miniTicker@arr", "data": rows})
+
+
+def forced(symbol: str, size: float = 1.0, at: Ms = EPOCH) -> bytes:
+    """A long of Binance was liquidated at 100."""
+    order = {"s": symbol, "S": "SELL", "X": "FILLED", "ap": "100", "z": str(size), "T": at, "st": 1}
+    data = {"e": "forceOrder", "E": at, "o": order}
+    return _line({"stream": "!forceOrder@arr", "data": data})
+
+
+def change(
+    symbol: str,
+    first: int,
+    last: int,
+    bids: Levels = (),
+    asks: Levels = (),
+    previous: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A change of a Binance book."""
+    previous = first - 1 if previous is None else previous
+    data = {"e": "depthUpdate", "E": at, "T": at, "s": symbol, "U": first, "u": last,
+            "pu": previous, "b": _texts(bids), "a": _texts(asks)}  # fmt: skip
+    return _line({"stream": f"{symbol.lower()}@depth@500ms", "data": data})
+
+
+def snapshot(last: int, bids: Levels = BIDS, asks: Levels = ASKS, at: Ms = EPOCH) -> bytes:
+    """A Binance book by REST."""
+    body = {"lastUpdateId": last, "E": at, "T": at, "bids": _texts(bids), "asks": _texts(asks)}
+    return _line(body)
+
+
+def done(request: int = 1) -> bytes:
+    """Binance has taken a subscription."""
+    return _line({"result": None, "id": request})
+
+
+# ── Bybit ───────────────────────────────────────────────────────────────
+
+
+def ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> bytes:
+    """Everything that a Bybit ticker tells."""
+    data = {
+        "symbol": symbol,
+        "markPrice": "100",
+        "indexPrice": "100",
+        "fundingRate": "0.0001",
+        "fundingIntervalHour": "8",
+        "nextFundingTime": str(EPOCH + 1000),
+        "singleOpenInterest": "10",
+        "singleOpenInterestValue": "1000",
+        "turnover24h": "1e6",
+    } | fields
+    return _line({"topic": f"tickers.{symbol}", "type": "snapshot", "data": data, "ts": at})
+
+
+def liquidated(symbol: str, *sizes: float, at: Ms = EPOCH) -> bytes:
+    """Longs of Bybit were liquidated at 100."""
+    rows = [{"T": at, "s": symbol, "S": "Buy", "v": str(size), "p": "100"} for size in sizes]
+    return _line({"topic": f"allLiquidation.{symbol}", "type": "snapshot", "ts": at, "data": rows})
+
+
+def bybit_book(
+    symbol: str,
+    update: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    delta: bool = False,
+    depth: int = 1000,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A snapshot of a Bybit book, or a delta."""
+    return _line(
+        {
+            "topic": f"orderbook.{depth}.{symbol}",
+            "type": "delta" if delta else "snapshot",
+            "ts": at,
+            "data": {"s": symbol, "b": _texts(bids), "a": _texts(asks), "u": update, "seq": 1},
+        }
+    )
+
+
+def bybit_says(text: str = "", success: bool = True) -> bytes:
+    """Bybit's answer to a request."""
+    return _line({"success": success, "ret_msg": text, "conn_id": "x", "op": "subscribe"})
+
+
+# ── Hyperliquid ─────────────────────────────────────────────────────────
+
+
+def contexts(count: int) -> bytes:
+    """The contexts of the first ``count`` coins."""
+    one = {"funding": "0.0001", "openInterest": "5", "markPx": "100", "oraclePx": "100",
+           "dayNtlVlm": "1e6"}  # fmt: skip
+    return _line({"channel": "allDexsAssetCtxs", "data": {"ctxs": [["", [one] * count]]}})
+
+
+def coin_book(coin: str, bids: Levels = BIDS, asks: Levels = ASKS, at: Ms = EPOCH) -> bytes:
+    """A book of Hyperliquid."""
+    levels = [[{"px": str(p), "sz": str(q), "n": 1} for p, q in side] for side in (bids, asks)]
+    return _line({"channel": "l2Book", "data": {"coin": coin, "time": at, "levels": levels}})
+
+
+def coin_error(text: str) -> bytes:
+    """Hyperliquid refuses something."""
+    return _line({"channel": "error", "data": text})
