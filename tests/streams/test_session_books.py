@@ -195,6 +195,21 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     assert turns(played.tick()) == ["+depth BTCUSDT"]
 
 
+def test_a_book_of_impossible_numbers_is_invalid_and_asked_for_anew() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.tick(12)
+    played.hear(frames.change("BTCUSDT", 11, 11, [(99.98, -5.0)]))
+    assert reasons(played.tick()) == ["book: of impossible sizes"]
+    actions = played.tick(3)
+    assert depths(actions) == []
+    assert fetches(actions) == ["BTCUSDT"]
+    played.hear(frames.change("BTCUSDT", 12, 12))
+    played.fetch("BTCUSDT", frames.snapshot(12))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
 def test_a_one_sided_book_is_said_to_be_so_once() -> None:
     played = Played("binance", "book-1", "BTC")
     played.open()
