@@ -117,7 +117,9 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
             if alert.post:
                 told += 1
                 await console.send(render(alert, words))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
+    except ValueError as error:
         _fail(f"cannot replay: {error}", 1)
     count = replay.count
     minutes = (count.last - count.first) / 60_000

@@ -47,8 +47,12 @@ class Replay:
         self._ticked: Ms = 0
 
     def alerts(self, paths: Sequence[Path]) -> Iterator[Alert]:
-        """The alerts that these recordings would have caused, in order."""
-        for record in heapq.merge(*(replay(path) for path in paths), key=lambda r: r.t):
+        """The alerts that these recordings would have caused, in order.
+
+        Raises OSError or ValueError for a file that cannot be read, holds nothing, or holds frames
+        without the listing that explains them.
+        """
+        for record in heapq.merge(*(_frames(path) for path in paths), key=lambda r: r.t):
             if record.venue not in VENUES:
                 continue
             self.count.frames += 1
@@ -60,6 +64,12 @@ class Replay:
                 heard = self._venues[record.venue] = _Heard(VENUES[record.venue], self._markets)
             yield from self._feed(heard.take(record))
             self.count.dropped = sum(some.dropped for some in self._venues.values())
+        unlisted = [name for name, heard in self._venues.items() if not heard.listed]
+        if unlisted:
+            raise ValueError(
+                f"no listing of {', '.join(unlisted)} in the recording, without which its frames"
+                " mean nothing; lowtide record writes it first"
+            )
 
     def _ticks(self, now: Ms) -> Iterator[Alert]:
         """Every second between the last frame and this one passes, as it did live."""
@@ -74,8 +84,7 @@ class Replay:
 
     def _feed(self, events: Iterable[AnyEvent]) -> Iterator[Alert]:
         for event in events:
-            going = self._conflator.offer(event)
-            if going is not None:
+            for going in self._conflator.offer(event):
                 yield from self._judge(going)
 
     def _judge(self, event: AnyEvent) -> list[Alert]:
@@ -98,6 +107,11 @@ class _Heard:
         self._snapshots: dict[str, str] = {}
         self._plans: dict[str, Subscription] = {}
         self._sessions: dict[str, Session] = {}
+
+    @property
+    def listed(self) -> bool:
+        """Whether the listing has come by."""
+        return self._listing is not None
 
     def take(self, record: Recorded) -> list[AnyEvent]:
         """The events behind one frame."""
@@ -183,6 +197,15 @@ class _Heard:
             how = self._venue.resync(symbol, subscription)
             if not isinstance(how, tuple):
                 self._snapshots[request_channel(how)] = symbol
+
+
+def _frames(path: Path) -> Iterator[Recorded]:
+    empty = True
+    for record in replay(path):
+        empty = False
+        yield record
+    if empty:
+        raise ValueError(f"{path} holds no frames")
 
 
 def _joined(one: Subscription | None, other: Subscription) -> Subscription:

@@ -1,11 +1,10 @@
 """Roles started, supervised and stopped."""
 
 import asyncio
-import contextlib
 import gc
 import random
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -18,16 +17,18 @@ from bot.roles.streams import streams_role
 from bot.sinks import Refused, Sink
 from bot.sinks.console import Console
 from bot.sinks.telegram import Telegram
+from streams.bus import Overtaken
 from streams.clock import Clock
 from streams.embedded import Embedded
+from streams.lease import LeaseLost
 
 log = structlog.get_logger()
 
 ROLES = ("streams", "rules", "bot")
-STOP_S = 3.5
+STOP_S = 3.0
 """Roles that have not stopped by then are left behind: platforms kill after 5 s."""
 
-_BACKOFF_S = (1.0, 60.0)
+BACKOFF_S = (1.0, 60.0)
 _HEALTHY_S = 120.0
 """A role that ran for so long starts its backoff anew."""
 
@@ -41,11 +42,15 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     gc.collect()
     gc.freeze()  # what was imported stays: no use in looking through it again and again
     async with redis_url(settings) as url:
-        works = {name: _work(name, settings, url, clock) for name in roles}
-        tasks = [asyncio.create_task(supervise(name, work)) for name, work in works.items()]
+        tasks = start_all({name: _work(name, settings, url, clock) for name in roles})
         await stop.wait()
         log.info("stopping")
         await stop_all(tasks)
+
+
+def start_all(works: Mapping[str, Callable[[], Awaitable[None]]]) -> list["asyncio.Task[None]"]:
+    """Each role in a task of its name, supervised."""
+    return [asyncio.create_task(supervise(name, work), name=name) for name, work in works.items()]
 
 
 async def stop_all(tasks: Sequence["asyncio.Task[None]"]) -> None:
@@ -54,13 +59,7 @@ async def stop_all(tasks: Sequence["asyncio.Task[None]"]) -> None:
         task.cancel()
     _, late = await asyncio.wait(tasks, timeout=STOP_S)
     if late:
-        log.error("roles did not stop in time", roles=len(late))
-        for t in late:
-            t.print_stack()  # DEBUG
-        import sys
-
-        for t in asyncio.all_tasks():
-            print(t, file=sys.stderr)
+        log.error("did not stop in time", roles=sorted(task.get_name() for task in late))
 
 
 @asynccontextmanager
@@ -70,14 +69,15 @@ async def redis_url(settings: Settings) -> AsyncGenerator[str]:
         yield settings.redis_url
         return
     embedded = Embedded(settings.data_dir, settings.max_mb)
-    await embedded.start()
-    keeping = asyncio.create_task(embedded.keep())
     try:
-        yield embedded.url
+        await embedded.start()
+        keeping = asyncio.create_task(embedded.keep())
+        try:
+            yield embedded.url
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
     finally:
-        keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
         await embedded.stop()
 
 
@@ -89,35 +89,53 @@ def existing_redis(settings: Settings) -> str:
 async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run a role for ever: one that dies is started again after a while, the others go on."""
     loop = asyncio.get_running_loop()
-    wait, longest = _BACKOFF_S
+    wait, longest = BACKOFF_S
     while True:
         began = loop.time()
-        try:
-            await work()
-            reason = "it ended by itself"
-        except BaseExceptionGroup as group:
-            if group.subgroup(asyncio.CancelledError) is not None:
-                raise
-            reason = _reason(name, group)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
-            reason = _reason(name, error)
-        if loop.time() - began > _HEALTHY_S:
-            wait = _BACKOFF_S[0]
+        error = await _life(work)
+        if isinstance(error, Refused):  # until a person has mended it
+            wait = longest
+        elif loop.time() - began > _HEALTHY_S:
+            wait = BACKOFF_S[0]
         pause = wait * (0.75 + random.random() / 2)
-        log.error(f"the {name} role stopped: {reason}", next_try_s=round(pause, 1))
+        log.error(f"the {name} role stopped: {_reason(name, error)}", next_try_s=round(pause, 1))
         await asyncio.sleep(pause)
         wait = min(wait * 2, longest)
 
 
-def _reason(name: str, error: BaseException) -> str:
+async def _life(work: Callable[[], Awaitable[None]]) -> BaseException | None:
+    """Run to the end and say what ended it.
+
+    In a task of its own: an error on the way down would hide that we are cancelled, and a failed
+    TaskGroup leaves its task marked as cancelled on Python 3.11.
+    """
+    task = asyncio.ensure_future(work())
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    return None if task.cancelled() else _first(task.exception())
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """What ended a role, out of the groups around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
+def _reason(name: str, error: BaseException | None) -> str:
     """A sentence for what is known, a traceback in the log for a bug."""
-    first: BaseException = error
-    while isinstance(first, BaseExceptionGroup):
-        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
-    if isinstance(first, Refused):
-        return first.reason
-    log.error("a role failed", role=name, exc_info=first)
-    return f"{type(first).__name__}: {first}"
+    if error is None:
+        return "it ended by itself"
+    if isinstance(error, Refused):
+        return error.reason
+    if isinstance(error, LeaseLost | Overtaken):
+        return str(error)
+    log.error("a role failed", role=name, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _work(

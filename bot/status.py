@@ -1,13 +1,14 @@
 """``lowtide status``: how the roles are doing, from what they write to Redis."""
 
+import asyncio
 from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
 
 from bot.roles import STATUS_LIFE_S
-from streams.bus import Keys
-from streams.hub import SocketStatus, VenueStatus
+from streams.bus import ANSWER_S, Keys
+from streams.hub import FeedCount, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
 
@@ -15,9 +16,13 @@ ROLES = ("streams", "rules", "bot")
 async def collect(redis: Redis) -> dict[str, Any]:
     """Everything there is to say, ready for JSON: each role (None: not running) and Redis.
 
-    Raises redis.exceptions.RedisError if Redis cannot be reached.
+    Raises redis.exceptions.RedisError or TimeoutError if Redis cannot be reached.
     """
-    keys = Keys()
+    async with asyncio.timeout(ANSWER_S):
+        return await _collect(redis, Keys())
+
+
+async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for role in ROLES:
         data = await redis.get(f"{keys.status}:{role}")
@@ -90,7 +95,15 @@ def _venue(venue: VenueStatus) -> list[str]:
     head = f"{venue.title}: {venue.instruments} instruments"
     if missing:
         head += f", {missing}: not available"
-    return [head, *(_socket(socket) for socket in venue.sockets)]
+    feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())
+    return [head, feeds, *(_socket(socket) for socket in venue.sockets)]
+
+
+def _feed(kind: str, count: FeedCount) -> str:
+    name = kind.replace("_", " ")
+    if not count.up:
+        return f"{name} {'down' if count.down else 'no data yet'}"
+    return f"{name} up" if not count.down else f"{name} {count.up} up, {count.down} down"
 
 
 def _socket(socket: SocketStatus) -> str:

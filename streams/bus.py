@@ -1,14 +1,13 @@
 """The only Redis, with ``writer``: what is read, committed and kept.
 
 Invariants:
-- what a stage says and how far it has read become durable in one MULTI;
-- a role runs once: it holds a lease, and without it does nothing;
+- what a stage says and how far it has read become durable together and once, even when the
+  reply is lost and even when a second reader has been let in;
 - only commands known to Redis 6.2 and to Valkey are used, and all keys of a shard share a slot.
 """
 
 import asyncio
-import contextlib
-import secrets
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -18,7 +17,17 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streams.events import Ms
 
@@ -30,12 +39,13 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 START = "0-0"
 """Before the first entry of any stream."""
 
+ANSWER_S = 10.0
+"""How long an answer may take; more than BLOCK_MS."""
+
 BLOCK_MS = 2_000
 COUNT = 500
 ALERTS_KEEP_MS: Ms = 14 * 86_400_000
 _BACKOFF_S = (0.2, 5.0)
-_LEASE_MS: Ms = 6_000
-_RENEW_S = 1.5
 
 
 class Keys:
@@ -60,26 +70,31 @@ class Keys:
         """Who runs a role now."""
         return f"{self._base}:lease:{role}"
 
-    def sending(self) -> str:
-        """The alert whose message is being sent right now."""
-        return f"{self._base}:sending"
+    def begun(self, stage: str) -> str:
+        """The entry whose effect outside of Redis a stage has begun and not yet committed."""
+        return f"{self._base}:begun:{stage}"
 
 
 def connect(url: str, name: str) -> Redis:
-    """A client that never repeats a command by itself (redis-py's default repeats writes)."""
+    """A client that never repeats a command by itself (redis-py's default repeats writes).
+
+    It has no socket_timeout: with one redis-py 8.1 sends through asyncio.wait_for, which on Python
+    3.11 now and then swallows a cancellation, and the role goes on for ever. So callers set the
+    limit, ``asyncio.timeout(ANSWER_S)``.
+    """
     return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         protocol=3,
         legacy_responses=False,
         decode_responses=False,
-        socket_timeout=10,
+        socket_timeout=None,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), 0),
         client_name=f"lowtide-{name}",
     )
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """What is wrong with Redis and what to do, in a sentence."""
     text = str(error)
     match error:
@@ -87,18 +102,28 @@ def in_words(error: Exception) -> str:
             return "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
         case AuthenticationError():
             return "Redis refuses the password: check REDIS_URL"
+        case ReadOnlyError():
+            return "this Redis is a read-only replica: point REDIS_URL to the primary"
+        case BusyLoadingError():
+            return "Redis is still reading its file"
+        case NoPermissionError():
+            return "Redis forbids a command or key to this user: allow ~lowtide:* and streams"
         case ResponseError() if "MISCONF" in text or "No space left" in text:
             return "Redis cannot write its file, the disk is full or read-only: make room"
-        case ResponseError() if "READONLY" in text:
-            return "this Redis is a read-only replica: point REDIS_URL to the primary"
-        case ResponseError() if "LOADING" in text:
-            return "Redis is still reading its file"
-        case ResponseError() if "NOPERM" in text:
-            return "Redis forbids a command or key to this user: allow ~lowtide:* and streams"
         case ResponseError():
             return f"Redis refused a command: {text[:200]}"
+        case RedisTimeoutError() | TimeoutError():
+            return "Redis does not answer in time"
+        case RedisConnectionError(__cause__=RedisError() as cause):  # from the first greeting
+            return in_words(cause)
         case _:
-            return f"Redis cannot be reached ({type(error).__name__})"
+            return f"Redis cannot be reached: {_cause(text) or type(error).__name__}"
+
+
+def _cause(text: str) -> str:
+    """redis-py's words without its numbers; it names host and port, never the password."""
+    found = re.match(r"Error (?:-?\d+ )?(connecting to .*?)\.?$", text)
+    return found[1][:150] if found else ""
 
 
 class Backoff:
@@ -112,8 +137,9 @@ class Backoff:
     async def failed(self, error: Exception) -> None:
         """Say what is wrong, if that is new, and wait."""
         words = in_words(error)
-        if words != self._said:
-            self._said = words
+        what = words.partition(":")[0]  # how it fails may change from try to try
+        if what != self._said:
+            self._said = what
             log.error(f"{words}; {self._who} keeps trying and keeps what it has")
         await asyncio.sleep(self._wait)
         self._wait = min(self._wait * 2, _BACKOFF_S[1])
@@ -125,70 +151,8 @@ class Backoff:
         self._said, self._wait = "", _BACKOFF_S[0]
 
 
-_RENEW = """if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"""
-_RELEASE = """if redis.call('GET', KEYS[1]) == ARGV[1] then
-  return redis.call('DEL', KEYS[1]) end return 0"""
-
-
-class LeaseLost(Exception):
-    """Another process runs this role now."""
-
-
-class Lease:
-    """The right to run a role: two writers of one stream would count every liquidation twice."""
-
-    def __init__(self, redis: Redis, keys: Keys, role: str) -> None:
-        self._redis = redis
-        self._key = keys.lease(role)
-        self._role = role
-        self._token = secrets.token_hex(8)
-        self._backoff = Backoff(f"the {role} role")
-
-    async def take(self) -> None:
-        """Wait until the lease is ours."""
-        said = False
-        while True:
-            try:
-                if await self._set():
-                    self._backoff.worked()
-                    return
-            except (RedisError, OSError, TimeoutError) as error:
-                await self._backoff.failed(error)
-                continue
-            self._backoff.worked()
-            if not said:
-                said = True
-                log.warning(
-                    f"another {self._role} role is running on this Redis; waiting for its end"
-                )
-            await asyncio.sleep(_RENEW_S)
-
-    async def hold(self) -> None:
-        """Renew for ever; raises LeaseLost when somebody else has it."""
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            try:
-                renewed = await self._call(_RENEW, str(_LEASE_MS))
-                if not renewed and not await self._set():
-                    raise LeaseLost(f"another {self._role} role has taken over")
-                self._backoff.worked()
-            except (RedisError, OSError, TimeoutError) as error:
-                await self._backoff.failed(error)
-
-    async def release(self) -> None:
-        """Let the next one start at once."""
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await self._call(_RELEASE)
-
-    async def _set(self) -> bool:
-        return bool(await self._redis.set(self._key, self._token, nx=True, px=_LEASE_MS))
-
-    async def _call(self, script: str, *args: str) -> object:
-        return await cast(
-            "Awaitable[object]",
-            self._redis.eval(script, 1, self._key, self._token, *args),
-        )
+class Overtaken(Exception):
+    """Somebody else reads for this stage now and has moved its bookmark."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -196,6 +160,17 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     cursor: str
     state: bytes
+
+
+_COMMIT = """local there = redis.call('GET', KEYS[1])
+if there == ARGV[2] then return 1 end
+if there and there ~= ARGV[1] then return 0 end
+for i = 4, #ARGV do
+  redis.call('XADD', KEYS[2], 'MINID', '~', ARGV[3], '*', 'a', ARGV[i])
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1"""
+"""Bookmark, alerts; from, to, the oldest alert to keep, alerts. No bookmark: Redis was emptied."""
 
 
 class Stage:
@@ -206,12 +181,13 @@ class Stage:
         self.name = name
         self._redis = redis
         self._source = source
+        self._committed = START
         self._backoff = Backoff(f"the {name} role")
 
     async def bookmark(self) -> str:
         """The last entry whose consequences are durable; START if there is none."""
-        value = await self._patiently(lambda: self._redis.get(self.keys.bookmark(self.name)))
-        return value.decode() if value else START
+        self._committed = await self._text(self.keys.bookmark(self.name)) or START
+        return self._committed
 
     async def read(self, after: str, block: bool = True) -> list[tuple[str, bytes]]:
         """Entries after ``after``, at most COUNT; waits up to BLOCK_MS for the first."""
@@ -236,24 +212,37 @@ class Stage:
     async def commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
         """Make ``alerts`` and the bookmark durable together, once.
 
-        After a lost reply the bookmark tells whether it happened.
+        The bookmark tells whether it has happened before a lost reply. Raises Overtaken if it has
+        been moved by somebody else.
         """
-        bookmark = self.keys.bookmark(self.name)
         while True:
             try:
-                async with self._redis.pipeline(transaction=True) as pipe:
-                    keep = int(time.time() * 1000) - ALERTS_KEEP_MS
-                    for alert in alerts:
-                        pipe.xadd(self.keys.alerts, {"a": alert}, minid=str(keep), approximate=True)
-                    pipe.set(bookmark, cursor)
-                    await pipe.execute()
+                async with asyncio.timeout(ANSWER_S):
+                    await self._commit(cursor, alerts)
             except (RedisError, OSError, TimeoutError) as error:
                 await self._backoff.failed(error)
-                if await self.bookmark() == cursor:
-                    return
                 continue
             self._backoff.worked()
+            self._committed = cursor
             return
+
+    async def _commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
+        keys = self.keys.bookmark(self.name), self.keys.alerts
+        keep = int(time.time() * 1000) - ALERTS_KEEP_MS
+        done = await cast(
+            "Awaitable[int]",
+            self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, str(keep), *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken
+        )
+        if not done:
+            raise Overtaken(f"another {self.name} role is at work")
+
+    async def begin(self, entry: str) -> None:
+        """Note that the effect of ``entry`` outside of Redis begins now; "": nothing is begun."""
+        await self._patiently(lambda: self._redis.set(self.keys.begun(self.name), entry))
+
+    async def begun(self) -> str | None:
+        """What was begun last, whether or not it was committed; None if nothing was."""
+        return await self._text(self.keys.begun(self.name)) or None
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep the stage's state."""
@@ -271,11 +260,16 @@ class Stage:
             log.warning("a saved state could not be read; starting without it", stage=self.name)
             return None
 
+    async def _text(self, key: str) -> str | None:
+        value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
+        return None if value is None else value.decode()
+
     async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """The answer, however long Redis is away. Only for calls that may be repeated."""
         while True:
             try:
-                answer = await call()
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await call()
             except (RedisError, OSError, TimeoutError) as error:
                 await self._backoff.failed(error)
                 continue

@@ -6,12 +6,11 @@ nothing new goes on only to show that its feed is alive. Liquidations, settled f
 and ticks are never held back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from streams.events import (
     AnyEvent,
     Depth,
-    Event,
     FeedState,
     Funding,
     Kind,
@@ -48,7 +47,7 @@ _ALIVE = 6
 
 _ALIVE_AT_MOST: Ms = 20_000
 
-Key = tuple[type[Event], str, str]
+Key = tuple[Kind, str, str]
 
 
 def lasting(event: AnyEvent) -> bool:
@@ -66,22 +65,28 @@ class Conflator:
         self._said: dict[Key, MarketEvent] = {}
         self._held: dict[Key, MarketEvent] = {}
 
-    def offer(self, event: AnyEvent) -> AnyEvent | None:
-        """The event if it goes on now, None if it is held or says nothing new."""
-        if isinstance(event, FeedState | Tick | Liquidation) or lasting(event):
-            return event
-        key = type(event), event.venue, event.symbol
+    def offer(self, event: AnyEvent) -> Sequence[AnyEvent]:
+        """What goes on now: the event, or nothing if it is held or says nothing new.
+
+        What is held of a feed goes on before a word on the feed's state, and after that word the
+        next event goes on at once.
+        """
+        if isinstance(event, FeedState):
+            return [*self._release(event), event]
+        if isinstance(event, Tick | Liquidation) or lasting(event):
+            return (event,)
+        key = kind_of(event), event.venue, event.symbol
         last = self._said.get(key)
         if last is not None:
             age, interval = event.seen - last.seen, self._interval(event)
             if 0 <= age < interval:
                 self._held[key] = event
-                return None
-            if age < min(_ALIVE * interval, _ALIVE_AT_MOST) and _fact(event) == _fact(last):
-                return None
-        self._held.pop(key, None)
+                return ()
+            self._held.pop(key, None)
+            if 0 <= age < min(_ALIVE * interval, _ALIVE_AT_MOST) and _fact(event) == _fact(last):
+                return ()
         self._said[key] = event
-        return event
+        return (event,)
 
     def due(self, now: Ms) -> Iterator[AnyEvent]:
         """Held events whose interval is over."""
@@ -92,14 +97,19 @@ class Conflator:
                 self._said[key] = event
                 yield event
 
-    def forget(self, venue: str) -> None:
-        """A venue starts anew."""
-        for facts in (self._said, self._held):
-            for key in [key for key in facts if key[1] == venue]:
-                del facts[key]
+    def _release(self, state: FeedState) -> Iterator[MarketEvent]:
+        for key in [key for key in self._said if _speaks_of(state, key)]:
+            said, held = self._said.pop(key), self._held.pop(key, None)
+            if held is not None and _fact(held) != _fact(said):
+                yield held
 
     def _interval(self, event: MarketEvent) -> Ms:
         return (FRONT_MS if event.asset in self._front else TAIL_MS)[kind_of(event)]
+
+
+def _speaks_of(state: FeedState, key: Key) -> bool:
+    kind, venue, symbol = key
+    return (kind, venue) == (state.kind, state.venue) and state.symbol in (symbol, "*")
 
 
 def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
@@ -111,7 +121,7 @@ def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
         if isinstance(event, Tick):
             key = Tick
         elif not isinstance(event, FeedState) and not lasting(event):
-            key = type(event), event.venue, event.symbol
+            key = kind_of(event), event.venue, event.symbol
         if key is not None:
             if key in replaced:
                 continue

@@ -1,7 +1,8 @@
 """A Valkey of our own, for whoever has no Redis: a unix socket, an append-only file, no TCP.
 
-Invariants: one server a data folder (lock file); it ends with the process that started it, however
-that ends; what it accepted is in its file.
+Invariants: one server a data folder: the server holds the lock file too, so that nobody starts a
+second one while it still writes; it ends with the process that started it, however that ends; what
+it accepted is in its file.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ from streams.bus import connect
 log = structlog.get_logger()
 
 _START_TIMEOUT_S = 10.0
-_STOP_TIMEOUT_S = 1.5
+_STOP_TIMEOUT_S = 0.7
+_LOOK_S = 0.5
+_LOOK_AT_MOST_S = 30.0
 _SOCKET_PATH_LIMIT = 100
 """A unix socket's path must be shorter than 108 bytes."""
 
@@ -51,6 +54,30 @@ class Embedded:
 
     async def start(self) -> None:
         """Start the server, or attach to the one that runs. Raises CannotStart."""
+        if self._locked():
+            await self._spawn()
+            return
+        await self._until_it_answers()
+        log.info("joined the Valkey that runs already", data_dir=str(self._data))
+
+    async def keep(self) -> None:
+        """Never returns: start the server again when it ends, or take it over from who had it."""
+        wait = _LOOK_S
+        while True:
+            if self._process is not None and self._process.returncode is None:
+                code = await self._process.wait()
+                log.error("Valkey ended; starting it again", code=code)
+            try:
+                if self._lock is not None or self._locked():
+                    await self._spawn()
+                wait = _LOOK_S
+            except CannotStart as error:
+                wait = min(wait * 2, _LOOK_AT_MOST_S)
+                log.error(str(error), next_try_s=wait)
+            await asyncio.sleep(wait)
+
+    def _locked(self) -> bool:
+        """Whether the data folder is ours now. Raises CannotStart if it cannot be used."""
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             lock = os.open(self._data / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -59,31 +86,17 @@ class Embedded:
                 f"cannot write to {self._data} ({error.strerror}): make it writable, or set"
                 " redis.data_dir in config.toml"
             ) from error
-        if self._locked(lock):
-            await self._spawn()
-            return
-        await self._until_it_answers()
-        log.info("joined the Valkey that runs already", data_dir=str(self._data))
-
-    async def keep(self) -> None:
-        """Never returns: start the server again when it ends, or take it over from who had it."""
-        while True:
-            if self._process is not None:
-                code = await self._process.wait()
-                log.error("Valkey ended; starting it again", code=code)
-                await self._spawn()
-                continue
-            await asyncio.sleep(1)
-            lock = os.open(self._data / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if self._locked(lock):
-                await self._spawn()
-
-    def _locked(self, lock: int) -> bool:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             return False
+        except OSError as error:
+            os.close(lock)
+            raise CannotStart(
+                f"cannot lock {self._data} ({error.strerror}): set redis.data_dir in config.toml to"
+                " a local disk"
+            ) from error
         self._lock = lock
         return True
 
@@ -95,22 +108,26 @@ class Embedded:
             try:
                 await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
             except TimeoutError:
-                process.kill()
+                process.kill()  # what it accepted is in its file up to the last second
                 await process.wait()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     async def _spawn(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._socket.unlink()
-        self._process = await asyncio.create_subprocess_exec(
-            *_command(self._data, self._socket, self._max_memory),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+        assert self._lock is not None  # noqa: S101  # the callers have seen to it
+        try:
+            self._socket.unlink(missing_ok=True)
+            self._process = await asyncio.create_subprocess_exec(
+                *_command(self._data, self._socket, self._max_memory),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                pass_fds=(self._lock,),
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as error:
+            raise CannotStart(f"Valkey did not start: {error}") from error
         await self._until_it_answers()
         log.info("Valkey started", data_dir=str(self._data))
 
@@ -119,7 +136,7 @@ class Embedded:
         try:
             for _ in range(int(_START_TIMEOUT_S / 0.02)):
                 if self._process is not None and self._process.returncode is not None:
-                    raise CannotStart(f"Valkey did not start: {self._last_words()}")
+                    raise CannotStart(f"Valkey did not start in {self._data}: {self._last_words()}")
                 with contextlib.suppress(RedisError, OSError):
                     if await client.ping():  # pyright: ignore[reportUnknownMemberType]
                         return

@@ -37,7 +37,7 @@ class Publisher:
     @property
     def waiting(self) -> int:
         """Events accepted and not yet written."""
-        return len(self._waiting)
+        return len(self._waiting) + self._writer.waiting
 
     @property
     def written(self) -> int:
@@ -46,8 +46,7 @@ class Publisher:
 
     def publish(self, event: AnyEvent) -> None:
         """Accept an event. Never blocks."""
-        going = self._conflator.offer(event)
-        if going is not None:
+        for going in self._conflator.offer(event):
             self._accept(going)
 
     async def run(self) -> None:
@@ -59,11 +58,9 @@ class Publisher:
     async def flush(self, seconds: float) -> None:
         """Write what is left, for as long as this many seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self._waiting:
-                    await self._write_batch()
-        if self._waiting:
-            log.error("events could not be written before the end", lost=len(self._waiting))
+            await asyncio.wait_for(self._write_all(), seconds)
+        if self.waiting:
+            log.error("events could not be written before the end", lost=self.waiting)
 
     def _accept(self, event: AnyEvent) -> None:
         self._waiting.append(event)
@@ -79,30 +76,27 @@ class Publisher:
             log.error("too many events wait for Redis: the oldest are lost", lost=self.lost)
             self._waiting = self._waiting[-_MOST:]
         self._compact_at = max(_COMPACT_AT, 2 * len(self._waiting))
-        log.warning("events wait for Redis", waiting=len(self._waiting), replaced=before)
+        after = len(self._waiting)
+        log.warning("events wait for Redis", waiting=after, left_out=before - after)
 
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
-                await self._write_batch()
+            await self._write_all()
 
-    async def _write_batch(self) -> None:
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-        try:
+    async def _write_all(self) -> None:
+        await self._writer.finish()
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             await self._writer.append([(event.seen, encode(event)) for event in batch])
-        except asyncio.CancelledError:
-            # Perhaps written, perhaps not: flush() appends them again, and the writer knows.
-            self._waiting = batch + self._waiting
-            raise
 
     async def _ticks(self) -> None:
         last = 0
         while True:
             await self._clock.sleep(_TICK_MS / 1000)
             now = self._clock.seen()
-            if now - last < _TICK_MS / 2:
+            if 0 <= now - last < _TICK_MS / 2:  # a story that outran us wakes us late
                 continue
             last = now
             for event in self._conflator.due(now):

@@ -4,16 +4,13 @@ Ratios are taken within one run, best of several rounds; nothing here fails on a
 needs the recorded BTC book is left out, and says so, where ../shared is absent.
 """
 
-
 import gzip
 import json
 import os
-
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
 
 import orjson
 

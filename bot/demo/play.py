@@ -12,7 +12,7 @@ from bot.config import Settings, VenueSettings
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.streams import streams_role
-from bot.run import redis_url, stop_all, supervise
+from bot.run import redis_url, start_all, stop_all
 from bot.sinks.console import Console
 from streams.bus import Keys, connect
 from streams.events import Ms
@@ -70,11 +70,13 @@ def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
 
 async def _play(settings: Settings, url: str, playback: Playback) -> None:
     clock = StoryClock(playback)
-    tasks = [
-        asyncio.create_task(supervise("streams", lambda: streams_role(settings, url, clock))),
-        asyncio.create_task(supervise("rules", lambda: rules_role(settings, url))),
-        asyncio.create_task(supervise("bot", lambda: bot_role(settings, url, Console))),
-    ]
+    tasks = start_all(
+        {
+            "streams": lambda: streams_role(settings, url, clock),
+            "rules": lambda: rules_role(settings, url),
+            "bot": lambda: bot_role(settings, url, Console),
+        }
+    )
     redis = connect(url, "demo")
     try:
         await _all_subscribed(playback)

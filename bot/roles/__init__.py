@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.bus import Keys, Lease, connect
+from streams.bus import ANSWER_S, Keys, connect
+from streams.lease import Lease
+
+T = TypeVar("T")
 
 STATUS_EVERY_S = 5.0
 STATUS_LIFE_S = 30
-FLUSH_S = 1.5
+FLUSH_S = 1.2
 """Of the 4 s in which everything must have stopped, what a role may take to write the rest."""
+
+_CLOSE_S = 0.3
 
 
 def rss_mb() -> float:
@@ -42,7 +48,8 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
                 holding.cancel()
     finally:
         await lease.release()
-        await redis.aclose()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(redis.aclose(), _CLOSE_S)
 
 
 async def report(redis: Redis, role: str, status: Callable[[], msgspec.Struct]) -> None:
@@ -50,8 +57,21 @@ async def report(redis: Redis, role: str, status: Callable[[], msgspec.Struct]) 
     key = f"{Keys().status}:{role}"
     while True:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await redis.set(key, msgspec.json.encode(status()), ex=STATUS_LIFE_S)
+            async with asyncio.timeout(ANSWER_S):
+                await redis.set(key, msgspec.json.encode(status()), ex=STATUS_LIFE_S)
         await asyncio.sleep(STATUS_EVERY_S)
+
+
+async def to_the_end(work: Coroutine[object, object, T], seconds: float) -> T:
+    """``work``'s result; when we are cancelled it gets so many seconds to finish all the same."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def before(one: str, other: str) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import cast
 
 import msgspec
 import structlog
@@ -13,7 +12,7 @@ from bot.config import Settings
 from bot.dispatch import plan
 from bot.lang import LANGUAGES
 from bot.messages import Message, render
-from bot.roles import before, report, role, rss_mb
+from bot.roles import FLUSH_S, before, report, role, rss_mb, to_the_end
 from bot.sinks import Later, Refused, Sink, Uncertain
 from rules import alerts
 from streams.bus import START, Keys, Stage
@@ -23,6 +22,8 @@ log = structlog.get_logger()
 
 NEWS_MS: Ms = 2 * 3_600_000
 """An alert older than this, left over from an outage, is no news and is not sent."""
+
+_AGAIN_S = 5.0
 
 
 class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,6 @@ class BotRole:
 
     def __init__(self, settings: Settings, redis: Redis, sink: Sink) -> None:
         self._settings = settings
-        self._redis = redis
         self._sink = sink
         self._stage = Stage(redis, Keys(), "bot", Keys().alerts)
         self._cursor = START
@@ -71,8 +71,6 @@ class BotRole:
         while True:
             for entry_id, data in await self._stage.read(self._cursor):
                 await self._take(entry_id, data)
-                await self._stage.commit(entry_id, [])
-                self._cursor = entry_id
 
     async def _greet(self) -> None:
         while True:
@@ -83,61 +81,70 @@ class BotRole:
                 await asyncio.sleep(later.seconds)
                 continue
             except Uncertain as error:
-                log.warning("not ready to send", reason=error.reason, next_try_s=5)
-                await asyncio.sleep(5)
+                log.warning("not ready to send", reason=error.reason, next_try_s=_AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
                 continue
             log.info("ready to send", to=self._destination)
             return
 
     async def _settle_interrupted(self) -> None:
         """The alert that was being sent when we died may have been posted: it is not repeated."""
-        value = await self._redis.get(Keys().sending())
-        if not value:
-            return
-        entry_id = cast("bytes", value).decode()
-        if before(self._cursor, entry_id):
+        entry_id = await self._stage.begun()
+        if entry_id is not None and before(self._cursor, entry_id):
             self._uncertain += 1
             log.error("stopped while sending; perhaps posted, not sent again", entry=entry_id)
-            await self._stage.commit(entry_id, [])
-            self._cursor = entry_id
+            await self._commit(entry_id)
+
+    async def _commit(self, entry_id: str) -> None:
+        await self._stage.commit(entry_id, [])
+        self._cursor = entry_id
 
     async def _take(self, entry_id: str, data: bytes) -> None:
+        """Send what is to be sent for one alert, and move the bookmark."""
+        for message in self._messages(entry_id, data):
+            while True:
+                pause_s = await to_the_end(self._send(entry_id, message), FLUSH_S)
+                if pause_s is None:
+                    break
+                await asyncio.sleep(pause_s)
+        if self._cursor != entry_id:
+            await self._commit(entry_id)
+
+    def _messages(self, entry_id: str, data: bytes) -> list[Message]:
         try:
             alert = alerts.decode(data)
         except msgspec.MsgspecError as error:
             log.error("an alert could not be read", entry=entry_id, reason=str(error)[:200])
-            return
+            return []
         if int(entry_id.partition("-")[0]) < time.time() * 1000 - NEWS_MS:
             log.warning("an alert was too old to be sent", alert=alert.id)
-            return
-        for delivery in plan([alert], self._settings.chat_id):
-            message = render(delivery.alert, LANGUAGES[self._settings.language])
-            await self._redis.set(Keys().sending(), entry_id)
-            await self._send(message)
+            return []
+        words = LANGUAGES[self._settings.language]
+        return [render(one.alert, words) for one in plan([alert], self._settings.chat_id)]
 
-    async def _send(self, message: Message) -> None:
-        while True:
-            try:
-                await self._sink.send(message)
-            except Later as later:
-                log.warning("message put off", alert=message.alert_id, reason=later.reason)
-                await asyncio.sleep(later.seconds)
-            except Uncertain as error:
-                self._uncertain += 1
-                log.error(
-                    "perhaps posted, not sent again", alert=message.alert_id, reason=error.reason
-                )  # fmt: skip
-                return
-            except Refused as error:
-                if error.fatal:
-                    raise
-                self._refused += 1
-                log.error("message refused", alert=message.alert_id, reason=error.reason)
-                return
-            else:
-                self._sent += 1
-                log.info("alert told", alert=message.alert_id)
-                return
+    async def _send(self, entry_id: str, message: Message) -> float | None:
+        """Send once and note what came of it; not None: how long to wait before the next try."""
+        await self._stage.begin(entry_id)
+        try:
+            await self._sink.send(message)
+        except Later as later:
+            await self._stage.begin("")  # surely not posted: whoever comes after us may send it
+            log.warning("message put off", alert=message.alert_id, reason=later.reason)
+            return later.seconds
+        except Uncertain as error:
+            self._uncertain += 1
+            log.error("perhaps posted, not sent again", alert=message.alert_id, reason=error.reason)
+        except Refused as error:
+            if error.fatal:
+                await self._stage.begin("")
+                raise
+            self._refused += 1
+            log.error("message refused", alert=message.alert_id, reason=error.reason)
+        else:
+            self._sent += 1
+            log.info("alert told", alert=message.alert_id)
+        await self._commit(entry_id)
+        return None
 
 
 async def bot_role(settings: Settings, url: str, sink: Callable[[], Sink]) -> None:

@@ -41,7 +41,8 @@ class RulesRole:
     """Events → alerts, with a state that survives any end exactly.
 
     The bookmark says up to where alerts are durable; the snapshot is an older state. A restart
-    takes the snapshot, feeds it the events up to the bookmark again, muted, and goes on.
+    takes the snapshot, feeds it the events up to the bookmark again, muted, and goes on. A state
+    between the two, of events fed whose alerts are not durable yet, is never saved.
     """
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
@@ -50,6 +51,7 @@ class RulesRole:
         self._engine = self._fresh()
         self._cursor = START
         self._muted_to = START
+        self._whole = False  # the engine has been fed all up to the cursor and nothing more
         self._events = self._alerts = self._unreadable = self._lag = self._state_bytes = 0
         self._ticked = time.monotonic()
 
@@ -81,8 +83,7 @@ class RulesRole:
                     saved = time.monotonic()
         finally:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_S):
-                    await self._save()
+                await asyncio.wait_for(self._save(), FLUSH_S)
 
     def _fresh(self) -> Engine:
         return Engine(self._settings.rules, [venue.name for venue in self._settings.venues])
@@ -97,6 +98,7 @@ class RulesRole:
             except (ValueError, zlib.error) as error:
                 log.warning("the saved state could not be used", reason=str(error))
                 self._engine = self._fresh()
+        self._whole = True
         first = await self._stage.first()
         if snapshot is not None and first is not None and before(self._cursor, first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
@@ -105,6 +107,7 @@ class RulesRole:
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         found: list[Alert] = []
+        self._whole = False
         for entry_id, data in batch:
             said = self._feed(entry_id, data)
             if said and before(self._muted_to, entry_id):
@@ -112,7 +115,7 @@ class RulesRole:
         cursor = batch[-1][0]
         if before(self._muted_to, cursor):
             await self._stage.commit(cursor, [alerts.encode(alert) for alert in found])
-        self._cursor = cursor
+        self._cursor, self._whole = cursor, True
         self._alerts += len(found)
 
     def _feed(self, entry_id: str, data: bytes) -> list[Alert]:
@@ -139,7 +142,7 @@ class RulesRole:
             self._ticked = time.monotonic()
 
     async def _save(self) -> None:
-        if self._cursor == START:
+        if self._cursor == START or not self._whole:
             return
         cursor, dumped = self._cursor, self._engine.dump()
         state = await asyncio.to_thread(zlib.compress, dumped, 1)

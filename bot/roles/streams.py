@@ -51,7 +51,6 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                 tasks.create_task(report(redis, "streams", status))
                 tasks.create_task(hub.run())
         finally:
-            hub.silence("Lowtide's streams role stopped")
             await publisher.flush(FLUSH_S)
 
 

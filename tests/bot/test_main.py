@@ -1,0 +1,160 @@
+"""The command line: what it says, and its exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bot import run
+from bot.__main__ import main
+from streams import embedded
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("run", "streams", "rules", "bot", "check", "demo", "status", "record", "replay")
+
+PLAIN = """
+[markets]
+venues = ["bybit"]
+majors = ["BTC"]
+large = []
+tail = "none"
+[redis]
+data_dir = "data"
+[defaults]
+[rules.liq]
+metric = "liq_10m_musd"
+fires = "above"
+majors = { alert = 1, clear = 0.5 }
+"""
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch):
+    """No secrets from outside, and logs as they were."""
+    for name in ("REDIS_URL", "TELEGRAM_BOT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(PLAIN)
+    return path
+
+
+def ended(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    out, err = capsys.readouterr()
+    code = done.value.code
+    assert isinstance(code, int)
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def test_check_describes_a_good_configuration(config: Path, capsys) -> None:
+    code, out, err = ended(["check", "--config", str(config)], capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith("venues    Bybit\nmajors    BTC\n")
+    assert "liq: liq_10m_musd above the level" in out
+
+
+def test_check_names_every_problem(config: Path, capsys) -> None:
+    config.write_text(PLAIN.replace("tail =", "tial =").replace("majors =", "majros =", 1))
+    code, out, err = ended(["check", "--config", str(config)], capsys)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) >= 2
+    assert all(line.startswith(f"{config}:") for line in err.splitlines())
+    assert 'unknown key (did you mean "tail"?)' in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_a_configuration_and_says_if_it_is_missing(
+    command: str, tmp_path: Path, capsys
+) -> None:
+    rest = {"record": ["bybit", "BTCUSDT", "-o", str(tmp_path / "x")], "replay": ["x.jsonl"]}
+    missing = tmp_path / "none.toml"
+    code, _, err = ended([command, *rest.get(command, []), "--config", str(missing)], capsys)
+    assert code == 2
+    assert err == (
+        f"{missing}: no such file; run lowtide where config.toml is, or name it with --config\n"
+    )
+
+
+def test_a_secret_file_that_is_missing_is_named(config: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("REDIS_URL_FILE", str(config.parent / "gone"))
+    code, _, err = ended(["check", "--config", str(config)], capsys)
+    assert (code, err) == (2, f"cannot read {config.parent / 'gone'}: No such file or directory\n")
+
+
+def test_a_dotenv_that_is_no_text_is_named(config: Path, capsys) -> None:
+    (config.parent / ".env").write_bytes(b"\xff")
+    code, _, err = ended(["check", "--config", str(config)], capsys)
+    assert (code, err) == (2, f"cannot read {config.parent / '.env'}: it is not UTF-8 text\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "words"),
+    [
+        ("redis://user:hidden@127.0.0.1:1/0", 1, "Redis cannot be reached: connecting to 127"),
+        ("unix:///nowhere/redis.sock", 1, "Redis cannot be reached: connecting to /nowhere"),
+        ("redis.example.org", 2, "REDIS_URL (environment): "),
+    ],
+)
+def test_status_without_a_redis(
+    config: Path, capsys, monkeypatch, url: str, code: int, words: str
+) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    got, out, err = ended(["status", "--config", str(config)], capsys)
+    assert (got, out) == (code, "")
+    assert err.startswith(words)
+    assert len(err.splitlines()) == 1
+    assert "hidden" not in err
+
+
+def test_status_of_a_lowtide_that_does_not_run(config: Path, capsys) -> None:
+    code, _, err = ended(["status", "--json", "--config", str(config)], capsys)
+    assert code == 1
+    assert err.startswith("Redis cannot be reached: ")
+    assert err.endswith(": is Lowtide running?\n")
+    assert not (config.parent / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "streams", "rules", "bot"])
+def test_roles_say_in_a_sentence_that_no_redis_can_be_had(
+    config: Path, capsys, monkeypatch, command: str
+) -> None:
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", "")
+    code, out, err = ended([command, "--config", str(config)], capsys)
+    assert (code, out) == (1, "")
+    assert err == (
+        "no Redis server found: set REDIS_URL, or install valkey-server or redis-server\n"
+    )
+
+
+def test_interrupted_is_no_traceback(config: Path, capsys, monkeypatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run", interrupted)
+    assert ended(["run", "--config", str(config)], capsys)[0] == 130
+
+
+def test_a_reader_who_leaves_is_no_traceback(config: Path) -> None:
+    """lowtide check | head -1"""
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    check = subprocess.Popen(
+        [sys.executable, "-m", "bot", "check", "--config", str(ROOT / "config.toml")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env,
+    )  # fmt: skip
+    assert check.stdout is not None and check.stderr is not None
+    check.stdout.close()
+    assert check.wait(10) == 1
+    assert check.stderr.read() == b""
+    check.stderr.close()

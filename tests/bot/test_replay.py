@@ -1,0 +1,122 @@
+"""Replay of files: whole, cut short, empty, of other things."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bot.__main__ import main
+from streams.recording import Recorded, Writer
+from tests.bot.story import cut
+from tests.bot.test_main import PLAIN
+
+T0 = 1_760_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    yield
+    structlog.reset_defaults()
+
+
+def wanted(record: Recorded) -> bool:
+    return record.venue == "bybit" and not record.topic.startswith("orderbook")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cut(tmp_path_factory.mktemp("story") / "bybit.jsonl.gz", 70, 80, wanted)
+
+
+def replayed(
+    capsys: pytest.CaptureFixture[str], folder: Path, *files: Path
+) -> tuple[int, str, str]:
+    (folder / "config.toml").write_text(PLAIN)
+    names = [str(file) for file in files]
+    with pytest.raises(SystemExit) as done:
+        main(["replay", *names, "--config", str(folder / "config.toml")])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    assert isinstance(done.value.code, int)
+    return done.value.code, out, err
+
+
+def test_messages_and_a_count(capsys, tmp_path: Path, story: Path) -> None:
+    code, out, err = replayed(capsys, tmp_path, story)
+    assert code == 0
+    assert "BTC liquidations ≥ $" in out
+    assert err.endswith(" messages\n")
+    assert " 0 dropped" in err
+
+
+def test_files_are_heard_together_in_order_of_receipt(capsys, tmp_path: Path, story: Path) -> None:
+    """As ``lowtide record`` writes them, one after another."""
+    lines = gzip.decompress(story.read_bytes()).splitlines(keepends=True)
+    parts = [tmp_path / "early.jsonl", tmp_path / "late.jsonl"]
+    parts[0].write_bytes(b"".join(lines[: len(lines) // 2]))
+    parts[1].write_bytes(b"".join(lines[len(lines) // 2 :]))
+    whole = replayed(capsys, tmp_path, story)
+    assert replayed(capsys, tmp_path, *parts) == whole
+    assert replayed(capsys, tmp_path, *reversed(parts))[1] == whole[1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.999])
+def test_a_file_cut_short_gives_what_is_whole(
+    capsys, tmp_path: Path, story: Path, share: float
+) -> None:
+    whole = replayed(capsys, tmp_path, story)[1]
+    data = story.read_bytes()
+    short = tmp_path / "short.jsonl.gz"
+    short.write_bytes(data[: int(len(data) * share)])
+    code, out, err = replayed(capsys, tmp_path, short)
+    assert code == 0
+    assert whole.startswith(out)
+    assert err.count("recording cut short") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.jsonl", None, "cannot replay: {path}: No such file or directory"),
+        ("empty.jsonl", b"", "cannot replay: {path} holds no frames"),
+        ("empty.jsonl.gz", gzip.compress(b""), "cannot replay: {path} holds no frames"),
+        ("nothing.jsonl.gz", b"", "cannot replay: {path} holds no frames"),
+        ("words.jsonl", b"hello\n", "cannot replay: {path}:1 is not a recorded frame: "),
+        ("plain.jsonl.gz", b'{"t":1}\n', "cannot replay: {path} holds no frames"),
+        ("folder.jsonl", "folder", "cannot replay: {path}: Is a directory"),
+    ],
+)
+def test_what_is_no_recording_is_said(
+    capsys, tmp_path: Path, name: str, content: bytes | str | None, words: str
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, str):
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    code, out, err = replayed(capsys, tmp_path, path)
+    assert (code, out) == (1, "")
+    assert words.format(path=path) in err.splitlines()[-1]
+
+
+def test_frames_without_a_listing_are_said_to_be_of_no_use(capsys, tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    with Writer(path) as writer:
+        writer.write(Recorded(t=T0, venue="bybit", channel="ws:/v5/public/linear", frame=b"{}"))
+    code, out, err = replayed(capsys, tmp_path, path)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("cannot replay: no listing of bybit in the recording")
+
+
+def test_rubbish_among_the_frames_is_counted(capsys, tmp_path: Path, story: Path) -> None:
+    rubbish = tmp_path / "rubbish.jsonl"
+    with Writer(rubbish) as writer:
+        for n, frame in enumerate((b"\xff\x00", b"not json", b'{"topic": 5}', b"[" * 5_000)):
+            t = 1_760_130_600_000 + n  # 21:10
+            channel = "ws:/v5/public/linear"
+            writer.write(Recorded(t=t, venue="bybit", channel=channel, frame=frame))
+    whole = replayed(capsys, tmp_path, story)
+    code, out, err = replayed(capsys, tmp_path, story, rubbish)
+    assert (code, out) == (0, whole[1])
+    assert " 4 dropped" in err

@@ -1,0 +1,350 @@
+"""The rules and bot roles over a real Redis: stopped anywhere, nothing is lost or repeated."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import structlog
+from redis.asyncio import Redis
+
+from bot import roles
+from bot.messages import Message
+from bot.roles import bot as bot_module
+from bot.roles import rules as rules_module
+from bot.roles import to_the_end
+from bot.roles.bot import NEWS_MS, BotRole
+from bot.roles.rules import RulesRole
+from bot.sinks import Later, Receipt, Refused, Uncertain
+from rules import alerts
+from rules.alerts import Alert, Level, Turn
+from streams import bus, events
+from streams.bus import Keys
+from tests.bot.roles import history, lively, settings, undisturbed
+from tests.valkey import Proxy, troubles
+
+KEYS = Keys()
+
+
+async def written(redis: Redis, seconds: int) -> list[Alert]:
+    """A history put on the stream; the alerts it must lead to."""
+    place, pipe = 0, redis.pipeline(transaction=False)
+    for place, event in enumerate(history(seconds), start=1):
+        pipe.xadd(KEYS.events, {"e": events.encode(event)}, id=f"{place}-0")
+    await pipe.execute()
+    assert place > 5_000
+    return undisturbed(lively(), history(seconds))
+
+
+async def told(redis: Redis) -> list[Alert]:
+    return [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
+
+
+async def until(reached: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not reached():
+            await asyncio.sleep(0.005)
+
+
+async def end(redis: Redis, key: str) -> str:
+    return (await redis.xrevrange(key, count=1))[0][0].decode()
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_rules_stopped_or_killed_anywhere_say_the_same(
+    quick: None,
+    redis: Redis,
+    shaky: Redis,
+    proxy: Proxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    expected = await written(redis, 700)
+    assert len(expected) > 10
+    monkeypatch.setattr(rules_module, "FLUSH_S", 0.2)
+    dice = random.Random(seed)
+    last, cuts = await end(redis, KEYS.events), 0
+    while await redis.get(KEYS.bookmark("rules")) != last.encode():
+        monkeypatch.setattr(rules_module, "SAVE_EVERY_S", dice.choice([0.01, 60]))
+        monkeypatch.setattr(bus, "COUNT", dice.choice([17, 60, 300]))
+        role = RulesRole(settings(tmp_path), shaky)
+        running = asyncio.create_task(role.run())
+        if cuts < 7:
+            proxy.plan.extend(troubles(dice.randrange(1_000), 20, 0.1))
+            await asyncio.sleep(dice.random() * 0.3)
+        else:
+            await until(lambda role=role: role.status().cursor == last)
+        if dice.random() < 0.6:  # killed: it saves nothing
+            role._save = asyncio.Event().wait
+            proxy.cut()
+        await ended(running)
+        cuts += 1
+    assert [a.id for a in await told(redis)] == [a.id for a in expected]
+    assert await told(redis) == expected
+
+
+async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
+    redis: Redis, tmp_path: Path
+) -> None:
+    expected = await written(redis, 700)
+    last = await end(redis, KEYS.events)
+    for commits in (5, 9, None):
+        role = RulesRole(settings(tmp_path), redis)
+        commit, blocked, count = role._stage.commit, asyncio.Event(), iter(range(1_000))
+
+        async def limited(cursor, found, commit=commit, blocked=blocked, count=count, at=commits):
+            if at is not None and next(count) >= at:
+                blocked.set()
+                await asyncio.Event().wait()
+            await commit(cursor, found)
+
+        role._stage.commit = limited
+        running = asyncio.create_task(role.run())
+        if commits is None:
+            await until(lambda role=role: role.status().cursor == last)
+        else:
+            await asyncio.wait_for(blocked.wait(), 10)
+        await ended(running)
+    assert await told(redis) == expected
+
+
+async def test_rules_resume_without_a_usable_snapshot(redis: Redis, tmp_path: Path) -> None:
+    expected = await written(redis, 700)
+    last = await end(redis, KEYS.events)
+    await redis.set(KEYS.bookmark("rules"), "3000-0")
+    role = RulesRole(settings(tmp_path), redis)
+    running = asyncio.create_task(role.run())
+    await until(lambda: role.status().cursor == last)
+    await ended(running)
+    after = [a for a in expected if a in await told(redis)]
+    assert after == await told(redis)
+    assert 0 < len(after) < len(expected)
+
+
+async def test_rules_say_that_events_were_let_go_meanwhile(redis: Redis, tmp_path: Path) -> None:
+    tick = {"e": b'{"type":"tick","seen":1}'}
+    await redis.xadd(KEYS.events, tick, id="1-0")
+    for n in (2, 4):
+        role = RulesRole(settings(tmp_path), redis)
+        with structlog.testing.capture_logs() as logs:
+            running = asyncio.create_task(role.run())
+            last = await end(redis, KEYS.events)
+            await until(lambda role=role, last=last: role.status().cursor == last)
+            await ended(running)
+        assert ("a hole" in str(logs)) == (n == 4)
+        await redis.xadd(KEYS.events, tick, id=f"{n}-0")
+        await redis.xadd(KEYS.events, tick, id=f"{n + 1}-0")
+        await redis.xtrim(KEYS.events, minid=f"{n + 1}-0", approximate=False)
+
+
+async def test_rules_leave_out_what_they_cannot_read(redis: Redis, tmp_path: Path) -> None:
+    await redis.xadd(KEYS.events, {"e": b'{"type":"nonsense"}'}, id="1-0")
+    await redis.xadd(KEYS.events, {"x": b'{"type":"tick","seen":1}'}, id="2-0")
+    role = RulesRole(settings(tmp_path), redis)
+    running = asyncio.create_task(role.run())
+    await until(lambda: role.status().cursor == "2-0")
+    await ended(running)
+    status = role.status()
+    assert (status.events, status.unreadable) == (2, 1)
+
+
+class Reader:
+    """A sink that does what it is told."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.plan: list[Exception | float] = []
+
+    async def check(self) -> str:
+        return "the test"
+
+    async def send(self, message: Message) -> Receipt:
+        what = self.plan.pop(0) if self.plan else 0.0
+        if isinstance(what, Later | Refused):
+            raise what
+        await asyncio.sleep(what if isinstance(what, float) else 0)
+        self.got.append(message.alert_id)
+        if isinstance(what, Exception):
+            raise what
+        return Receipt()
+
+    async def close(self) -> None:
+        pass
+
+
+def alert(n: int, post: bool = True) -> Alert:
+    return Alert(
+        id=f"r:BTC:1:{n}", rule="r", metric="liq_10m_musd", unit="million USD", asset="BTC",
+        turn=Turn.OPEN, level=Level.ALERT, value=40.0, threshold=30.0, fires="above", at=1, seen=1,
+        opened_at=1, extreme=40.0, extreme_at=1, post=post,
+    )  # fmt: skip
+
+
+async def say(redis: Redis, *said: Alert, ms: int | None = None) -> None:
+    for one in said:
+        name = "*" if ms is None else f"{ms}-*"
+        await redis.xadd(KEYS.alerts, {"a": alerts.encode(one)}, id=name)
+
+
+@pytest.fixture
+async def bot(redis: Redis, tmp_path: Path) -> AsyncIterator[Callable[..., BotRole]]:
+    running: list[asyncio.Task[None]] = []
+
+    def start(sink: Reader, client: Redis = redis) -> BotRole:
+        role = BotRole(settings(tmp_path), client, sink)
+        running.append(asyncio.create_task(role.run()))
+        role.task = running[-1]  # pyright: ignore[reportAttributeAccessIssue]
+        return role
+
+    yield start
+    for task in running:
+        await ended(task)
+
+
+async def test_bot_tells_each_posted_alert_once_in_order(redis: Redis, bot: Callable) -> None:
+    await say(redis, *(alert(n, post=n % 3 != 0) for n in range(9)))
+    await redis.xadd(KEYS.alerts, {"a": b"{"})
+    sink = Reader()
+    first = bot(sink)
+    last = await end(redis, KEYS.alerts)
+    await until(lambda: first.status().cursor == last)
+    await ended(first.task)
+    await say(redis, alert(10))
+    again = bot(sink)
+    await until(lambda: len(sink.got) == 7)
+    assert sink.got == [f"r:BTC:1:{n}" for n in (1, 2, 4, 5, 7, 8, 10)]
+    assert (again.status().sent, again.status().destination) == (1, "the test")
+
+
+async def test_bot_does_not_tell_old_news(redis: Redis, bot: Callable) -> None:
+    await redis.set(KEYS.bookmark("bot"), "0-1")
+    await say(redis, alert(0), ms=int(time.time() * 1000) - NEWS_MS - 1_000)
+    await say(redis, alert(1))
+    sink = Reader()
+    bot(sink)
+    await until(lambda: sink.got == ["r:BTC:1:1"])
+
+
+async def test_bot_never_repeats_what_was_perhaps_posted(redis: Redis, bot: Callable) -> None:
+    await say(redis, alert(0), alert(1), alert(2))
+    sink = Reader()
+    sink.plan = [Later(0.01, "busy"), Uncertain("lost"), Refused("too long", fatal=False)]
+    role = bot(sink)
+    last = await end(redis, KEYS.alerts)
+    await until(lambda: role.status().cursor == last)
+    status = role.status()
+    assert sink.got == ["r:BTC:1:0", "r:BTC:1:2"]
+    assert (status.sent, status.uncertain, status.refused) == (1, 1, 1)
+
+
+async def test_bot_killed_while_sending_says_so_and_goes_on(redis: Redis, bot: Callable) -> None:
+    await say(redis, alert(0), alert(1))
+    sink = Reader()
+    sink.plan = [0.05]
+    role = bot(sink)
+    await until(lambda: not sink.plan)
+    # as after SIGKILL: what was begun stays, and nobody commits it
+    role._stage.commit = asyncio.Event().wait
+    await asyncio.sleep(0.1)
+    with structlog.testing.capture_logs() as logs:
+        again = bot(sink)
+        await until(lambda: again.status().sent == 1)
+    assert sink.got == ["r:BTC:1:0", "r:BTC:1:1"]
+    assert "stopped while sending; perhaps posted, not sent again" in str(logs)
+    assert again.status().uncertain == 1
+
+
+async def test_bot_killed_while_put_off_sends_it_later(redis: Redis, bot: Callable) -> None:
+    """Telegram said no: it is certain that nothing was posted."""
+    await say(redis, alert(0))
+    sink = Reader()
+    sink.plan = [Later(60, "Telegram asks to send less")]
+    role = bot(sink)
+    await until(lambda: not sink.plan)
+    await asyncio.sleep(0.05)
+    await ended(role.task)
+    again = bot(sink)
+    await until(lambda: sink.got == ["r:BTC:1:0"])
+    await until(lambda: again.status().sent == 1)
+
+
+async def test_bot_stopped_while_sending_finishes_the_message(redis: Redis, bot: Callable) -> None:
+    await say(redis, alert(0), alert(1))
+    sink = Reader()
+    sink.plan = [0.2]
+    role = bot(sink)
+    await until(lambda: not sink.plan)
+    role.task.cancel()
+    await asyncio.wait([role.task])
+    assert sink.got == ["r:BTC:1:0"]
+    with structlog.testing.capture_logs() as logs:
+        again = bot(sink)
+        await until(lambda: again.status().sent == 1)
+    assert sink.got == ["r:BTC:1:0", "r:BTC:1:1"]
+    assert "perhaps posted" not in str(logs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_bot_repeats_nothing_whatever_redis_does(
+    quick: None, redis: Redis, shaky: Redis, proxy: Proxy, bot: Callable, seed: int
+) -> None:
+    await say(redis, *(alert(n) for n in range(30)))
+    proxy.plan.extend(troubles(seed, 80))
+    sink = Reader()
+    role = bot(sink, shaky)
+    last = await end(redis, KEYS.alerts)
+    await until(lambda: role.status().cursor == last)
+    assert sink.got == [f"r:BTC:1:{n}" for n in range(30)]
+
+
+async def test_bot_waits_until_its_sink_can_be_used(
+    redis: Redis, bot: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Exception] = [Later(0.01, "away"), Uncertain("away")]
+
+    class Late(Reader):
+        async def check(self) -> str:
+            if answers:
+                raise answers.pop(0)
+            return "there"
+
+    monkeypatch.setattr(bot_module, "_AGAIN_S", 0.01)
+    role = bot(Late())
+    await until(lambda: role.status().destination == "there")
+
+
+async def test_work_gets_a_little_time_to_end() -> None:
+    done: list[float] = []
+
+    async def work(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        done.append(seconds)
+        return seconds
+
+    assert await to_the_end(work(0.0), 1) == 0.0
+    for seconds in (0.1, 5.0):
+        task = asyncio.create_task(to_the_end(work(seconds), 0.3))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert done == [0.0, 0.1]
+
+
+def test_entry_ids_compare_by_number() -> None:
+    assert roles.before("9-0", "10-0")
+    assert roles.before("10-9", "10-10")
+    assert not roles.before("10-0", "10-0")
+    assert roles.before("0-0", "1")
+
+
+def test_memory_is_told() -> None:
+    assert 5 < roles.rss_mb() < 2_000

@@ -1,0 +1,255 @@
+"""Starting, supervising and above all stopping: within 4 s, whatever is wrong."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+from redis.asyncio import Redis
+
+from bot import run as running
+from bot.config import Settings, VenueSettings
+from bot.run import existing_redis, redis_url, run, sink, start_all, stop_all, supervise
+from bot.sinks import Refused
+from bot.sinks.console import Console
+from bot.sinks.telegram import Telegram
+from streams.bus import Keys, Overtaken
+from streams.embedded import CannotStart
+from streams.lease import LeaseLost
+from tests.bot.fake_telegram import CHANNEL_NAME, TOKEN, FakeTelegram, Fault
+from tests.bot.roles import secret, settings
+from tests.valkey import Do, Proxy, Server
+
+ROLES = ("streams", "rules", "bot")
+
+
+async def stopped_after(
+    chosen: Settings, seconds: float, roles: tuple[str, ...] = ROLES
+) -> tuple[float, str]:
+    """How long ``run`` took to stop, and all it logged."""
+    with structlog.testing.capture_logs() as logs:
+        task = asyncio.create_task(run(chosen, roles))
+        await asyncio.sleep(seconds)
+        assert not task.done()
+        began = time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 6)
+    took = time.monotonic() - began
+    assert "did not stop in time" not in str(logs)
+    return took, "\n".join(entry["event"] for entry in logs)
+
+
+@pytest.fixture
+async def dead_end() -> AsyncIterator[VenueSettings]:
+    """A venue that takes connections and never says a word."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield VenueSettings(
+        name="bybit", websocket=f"ws://127.0.0.1:{port}", rest=f"http://127.0.0.1:{port}"
+    )
+    server.close()
+
+
+async def test_everything_stops_while_venues_are_unreachable(tmp_path: Path) -> None:
+    took, said = await stopped_after(settings(tmp_path), 1.0)
+    assert took < 1.5
+    assert "Valkey started" in said
+    for venue in ("Binance", "Bybit", "Hyperliquid"):
+        assert f"cannot reach {venue}" in said
+
+
+async def test_everything_stops_while_sockets_connect(
+    tmp_path: Path, dead_end: VenueSettings
+) -> None:
+    took, _ = await stopped_after(settings(tmp_path, venues=(dead_end,)), 1.0)
+    assert took < 1.5
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_stops_while_redis_was_never_there(tmp_path: Path, role: str) -> None:
+    chosen = settings(tmp_path, redis_url=secret("redis://user:hidden@127.0.0.1:1"))
+    took, said = await stopped_after(chosen, 0.7, (role,))
+    assert took < 0.5
+    assert said.count("Redis cannot be reached: connecting to 127.0.0.1:1") == 1
+    assert "hidden" not in said
+
+
+@pytest.mark.parametrize("how", ["away", "silent"])
+async def test_everything_stops_while_redis_is_gone(
+    tmp_path: Path, redis: Redis, proxy: Proxy, how: str
+) -> None:
+    chosen = settings(tmp_path, redis_url=secret(proxy.url))
+    task = asyncio.create_task(run(chosen, ROLES))
+    await asyncio.sleep(1.4)
+    assert await redis.xlen(Keys().events) > 0
+    if how == "away":
+        proxy.fail()
+    else:
+        proxy.plan.extend([Do.HANG] * 1_000)
+    await asyncio.sleep(1.2)
+    began = time.monotonic()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 6)
+    assert time.monotonic() - began < running.STOP_S
+
+
+async def test_what_was_accepted_is_written_and_leases_given_back(
+    tmp_path: Path, redis: Redis, valkey: Server
+) -> None:
+    took, _ = await stopped_after(settings(tmp_path, redis_url=secret(valkey.url)), 1.3)
+    assert took < 1
+    assert await redis.xlen(Keys().events) >= 1
+    assert await redis.get(Keys().bookmark("rules")) is not None
+    assert await redis.get(Keys().snapshot("rules")) is not None
+    for role in ROLES:
+        assert await redis.get(Keys().lease(role)) is None
+
+
+async def test_a_role_that_fails_is_started_again_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(running, "BACKOFF_S", (0.01, 0.05))
+    failed: list[float] = []
+    steady = 0
+
+    async def fails() -> None:
+        failed.append(time.monotonic())
+        await asyncio.sleep(0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_raise(ValueError("a bug")))
+
+    async def goes_on() -> None:
+        nonlocal steady
+        while True:
+            steady += 1
+            await asyncio.sleep(0.01)
+
+    with structlog.testing.capture_logs() as logs:
+        tasks = start_all({"rules": fails, "bot": goes_on})
+        await asyncio.sleep(0.5)
+        await stop_all(tasks)
+    assert all(task.cancelled() for task in tasks)
+    assert 6 < len(failed) < 20
+    assert failed[-1] - failed[-2] > failed[1] - failed[0]
+    assert steady > 20
+    said = [entry for entry in logs if entry["event"].startswith("the rules role stopped")]
+    assert said[0]["event"] == "the rules role stopped: ValueError: a bug"
+    assert sum(entry["event"] == "a role failed" for entry in logs) == len(said)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"),
+    [
+        (LeaseLost("another bot role has taken over"), 1),
+        (Overtaken("another bot role is at work"), 1),
+        (Refused("Telegram refuses the token", fatal=True), 60),
+    ],
+)
+async def test_what_is_known_is_said_in_a_sentence(error: Exception, pause_s: float) -> None:
+    with structlog.testing.capture_logs() as logs:
+        task = asyncio.create_task(supervise("bot", lambda: _raise(error)))
+        await asyncio.sleep(0.05)
+        await stop_all([task])
+    (said,) = logs
+    assert said["event"] == f"the bot role stopped: {error}"
+    assert 0.75 * pause_s <= said["next_try_s"] <= 1.25 * pause_s
+
+
+async def test_an_error_on_the_way_down_does_not_keep_a_role_up() -> None:
+    started = 0
+
+    async def stubborn() -> None:
+        nonlocal started
+        started += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("while closing")
+
+    tasks = start_all({"bot": stubborn})
+    await asyncio.sleep(0.01)
+    await stop_all(tasks)
+    assert tasks[0].done()
+    assert started == 1
+
+
+async def test_who_does_not_stop_is_named_and_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "STOP_S", 0.1)
+    release = asyncio.Event()
+
+    async def deaf() -> None:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    with structlog.testing.capture_logs() as logs:
+        tasks = start_all({"rules": deaf})
+        await asyncio.sleep(0.01)
+        await stop_all(tasks)
+    assert logs == [{"event": "did not stop in time", "roles": ["rules"], "log_level": "error"}]
+    release.set()
+    await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.KICKED, Fault.NO_RIGHTS])
+async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
+    tmp_path: Path, redis: Redis, valkey: Server, fault: Fault
+) -> None:
+    async with FakeTelegram() as telegram:
+        telegram.faults.extend([fault] * 100)
+        chosen = settings(
+            tmp_path,
+            redis_url=secret(valkey.url),
+            token=secret(TOKEN),
+            chat_id=CHANNEL_NAME,
+            api_url=telegram.url,
+        )
+        with structlog.testing.capture_logs() as logs:
+            task = asyncio.create_task(run(chosen, ("bot",)))
+            await asyncio.sleep(0.8)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await task
+        assert len(telegram.requests) <= 2
+    errors = [entry for entry in logs if entry["log_level"] == "error"]
+    assert len(errors) == 1
+    assert errors[0]["event"].startswith("the bot role stopped: ")
+    assert "exc_info" not in errors[0]
+    assert TOKEN not in str(logs)
+
+
+async def test_a_folder_that_cannot_be_used_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(CannotStart, match="cannot write to"):
+        await run(settings(tmp_path), ROLES)
+
+
+async def test_which_redis_is_used(tmp_path: Path) -> None:
+    given = settings(tmp_path, redis_url=secret("redis://somewhere"))
+    async with redis_url(given) as url:
+        assert url == existing_redis(given) == "redis://somewhere"
+    own = settings(tmp_path)
+    async with redis_url(own) as url:
+        assert url == existing_redis(own)
+        assert (tmp_path / "data" / "redis.sock").exists()
+
+
+def test_which_sink_is_used(tmp_path: Path) -> None:
+    assert isinstance(sink(settings(tmp_path)), Console)
+    assert isinstance(sink(settings(tmp_path, chat_id="@somewhere")), Console)
+    both = settings(tmp_path, chat_id="@somewhere", token=secret("1:x"))
+    assert isinstance(sink(both), Telegram)

@@ -1,0 +1,99 @@
+"""Status of roles that run, in words and as JSON."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot import roles, status
+from bot.config import VenueSettings
+from bot.roles.bot import bot_role
+from bot.roles.rules import rules_role
+from bot.roles.streams import streams_role
+from bot.run import start_all, stop_all
+from bot.sinks.console import Console
+from streams.playback import Playback
+from streams.recording import Recorded
+from tests.bot.roles import settings
+from tests.bot.story import cut
+from tests.valkey import Server
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def wanted(record: Recorded) -> bool:
+        return record.venue == "bybit"
+
+    return cut(tmp_path_factory.mktemp("story") / "bybit.jsonl.gz", 70, 75, wanted)
+
+
+async def test_nothing_runs(redis: Redis) -> None:
+    found = await status.collect(redis)
+    text = status.describe(found)
+    for role in ("streams", "rules", "bot"):
+        assert found[role] is None
+        assert f"{role:8} not running (nothing heard for 30 s)" in text
+    assert found["redis"]["streams"] == {
+        "events": {"entries": 0, "seconds": 0.0},
+        "alerts": {"entries": 0, "seconds": 0.0},
+    }
+    assert found["redis"]["memory_mb"] > 0
+
+
+async def test_everything_there_is_to_know(
+    redis: Redis, valkey: Server, tmp_path: Path, story: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "STATUS_EVERY_S", 0.2)
+    async with Playback(story, speed=60) as playback:
+        websocket, rest = playback.urls("bybit")
+        there = VenueSettings(name="bybit", websocket=websocket, rest=rest)
+        gone = VenueSettings(
+            name="binance", websocket="ws://127.0.0.1:1", rest="http://127.0.0.1:1"
+        )
+        chosen = settings(tmp_path, venues=(there, gone), majors=("BTC",), large=("DOGE",), tail=0)
+        monkeypatch.setattr("streams.hub._WAIT_FOR_OTHERS_S", 0.2)
+        tasks = start_all(
+            {
+                "streams": lambda: streams_role(chosen, valkey.url),
+                "rules": lambda: rules_role(chosen, valkey.url),
+                "bot": lambda: bot_role(chosen, valkey.url, Console),
+            }
+        )
+        while playback.topics < 6:
+            await asyncio.sleep(0.02)
+        playback.start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(playback.finished.wait(), 3)
+        found = msgspec.json.decode(msgspec.json.encode(await status.collect(redis)))
+        await stop_all(tasks)
+        after = await status.collect(redis)
+    bybit, binance = found["streams"]["venues"]
+    assert bybit["feeds"]["depth"] == {"up": 2, "down": 0}
+    assert bybit["feeds"]["open_interest"] == {"up": 2, "down": 0}
+    assert set(bybit["feeds"]) == {
+        "depth", "funding", "liquidation", "open_interest", "price", "volume"
+    }  # fmt: skip
+    assert (bybit["title"], bybit["instruments"], bybit["trouble"]) == ("Bybit", 2, "")
+    for socket in bybit["sockets"]:
+        assert socket["connected"]
+        assert socket["connects"] == 1
+        assert socket["frames"] > 10
+        assert {"frames_per_s", "lag_ms", "gaps", "resyncs", "dropped"} <= set(socket)
+    assert sum(socket["books_live"] for socket in bybit["sockets"]) == 2
+    assert binance["trouble"]
+    for role in ("streams", "rules", "bot"):
+        assert found[role]["rss_mb"] > 5
+        assert after[role] is None, "gone with its role"
+    assert found["streams"]["written"] > 20
+    assert found["rules"]["events"] > 20
+    assert found["rules"]["lag_ms"] < 2_000
+    assert found["redis"]["streams"]["events"]["entries"] > 20
+    text = status.describe(found)
+    assert "Binance USDⓈ-M: cannot be reached: " in text or "Binance" in text
+    assert "Bybit: 2 instruments" in text
+    assert "depth up" in text
+    assert "messages sent to the console, 0 refused, 0 uncertain" in text
+    assert "books " in text
