@@ -23,23 +23,38 @@ async def record(settings: Settings, venue: str, symbols: Sequence[str], output:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         writer = Writer(output)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return _fail(f"cannot write {output}: {error.strerror}")
+    except ValueError as error:
         return _fail(f"cannot write {output}: {error}")
-    with writer:
-        return await _listen(settings, venue, symbols, writer, stop)
+    try:
+        with writer:
+            return await _listen(settings, venue, symbols, writer, stop)
+    except OSError as error:
+        return _fail(f"cannot write {output}: {error.strerror}")
 
 
 async def _listen(
-    settings: Settings, venue: str, symbols: Sequence[str], writer: Writer, stop: asyncio.Event
+    settings: Settings,
+    venue: str,
+    symbols: Sequence[str],
+    writer: Writer,
+    stop: asyncio.Event,
 ) -> int:
     written = 0
+    full: list[OSError] = []
     assets: set[str] = set()
     unknown: list[str] = []
 
     def tap(frame: Recorded) -> None:
         nonlocal written
-        writer.write(frame)
-        written += 1
+        try:
+            writer.write(frame)
+        except OSError as error:
+            full.append(error)
+            stop.set()
+        else:
+            written += 1
 
     def listed(_: str, instruments: Sequence[Instrument]) -> None:
         known = {i.symbol: i.asset for i in instruments}
@@ -69,8 +84,10 @@ async def _listen(
     results = await asyncio.gather(listening, stopping, return_exceptions=True)
     if unknown:
         return _fail(f"{venue} does not list {', '.join(unknown)}: use its own names, as BTCUSDT")
+    if full:
+        raise full[0]
     if isinstance(results[0], Exception):
-        return _fail(f"recording stopped: {results[0]}")
+        raise results[0]
     print(f"{written:,} frames recorded", file=sys.stderr)  # noqa: T201
     return 0
 

@@ -11,12 +11,13 @@ from enum import Enum, auto
 
 import msgspec
 
-from streams.events import BANDS_BP, Band
+from streams.events import BANDS_BP, Band, Ms
 from streams.levels import Side
 from streams.venue import BookUpdate
 
-_BUFFER_LIMIT = 2_000
-"""Changes remembered while a snapshot is on its way: at 10 a second, more than three minutes."""
+WAIT_MS: Ms = 10_000
+"""So much of the stream (by the venue's time) is remembered while a snapshot is on its way: no
+answer takes longer, and it is newer than its request."""
 
 
 class Verdict(Enum):
@@ -73,9 +74,10 @@ class Book:
             return verdict
         self._last = update.last
         self.at = update.at
-        self._apply(update)
+        if self.synced:  # else there is nothing yet that a change could change
+            self._apply(update)
         if self._buffer is not None:
-            self._remember(update)
+            self._remember(update, self._buffer)
         if self._held is not None and update.last >= self._held.last:
             held, self._held = self._held, None
             self._merge(held)
@@ -159,12 +161,10 @@ class Book:
         self._bids.apply(update.bids)
         self._asks.apply(update.asks)
 
-    def _remember(self, update: BookUpdate) -> None:
-        buffer = self._buffer
-        assert buffer is not None  # noqa: S101  # the caller looked
+    def _remember(self, update: BookUpdate, buffer: list[BookUpdate]) -> None:
         buffer.append(update)
-        if len(buffer) > _BUFFER_LIMIT:
-            del buffer[: _BUFFER_LIMIT // 2]
+        if buffer[len(buffer) // 2].at < update.at - WAIT_MS:
+            del buffer[: len(buffer) // 2]
 
     def _replace(self, snapshot: BookUpdate) -> None:
         self._bids.load(snapshot.bids, snapshot.reach)

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 0.7
+_LOOK_START_S = 0.02
 _LOOK_S = 0.5
 _LOOK_AT_MOST_S = 30.0
 _SOCKET_PATH_LIMIT = 100
@@ -54,10 +55,9 @@ class Embedded:
 
     async def start(self) -> None:
         """Start the server, or attach to the one that runs. Raises CannotStart."""
-        if self._locked():
+        if not await self._until_it_answers(or_ours=True):
             await self._spawn()
             return
-        await self._until_it_answers()
         log.info("joined the Valkey that runs already", data_dir=str(self._data))
 
     async def keep(self) -> None:
@@ -131,16 +131,20 @@ class Embedded:
         await self._until_it_answers()
         log.info("Valkey started", data_dir=str(self._data))
 
-    async def _until_it_answers(self) -> None:
+    async def _until_it_answers(self, or_ours: bool = False) -> bool:
+        """True once it answers. ``or_ours``: False once the folder is ours, its server gone."""
         client = connect(self.url, "start")
         try:
-            for _ in range(int(_START_TIMEOUT_S / 0.02)):
+            for _ in range(int(_START_TIMEOUT_S / _LOOK_START_S)):
+                if or_ours and self._locked():
+                    return False
                 if self._process is not None and self._process.returncode is not None:
                     raise CannotStart(f"Valkey did not start in {self._data}: {self._last_words()}")
-                with contextlib.suppress(RedisError, OSError):
-                    if await client.ping():  # pyright: ignore[reportUnknownMemberType]
-                        return
-                await asyncio.sleep(0.02)
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(_START_TIMEOUT_S):
+                        await client.ping()  # pyright: ignore[reportUnknownMemberType]
+                    return True
+                await asyncio.sleep(_LOOK_START_S)
         finally:
             await client.aclose()
         raise CannotStart(

@@ -20,7 +20,7 @@ _LIFE_MS: Ms = 3_000
 
 _RENEW_S = 0.75
 _LOOK_S = 0.5
-_RELEASE_S = 0.3
+_RELEASE_S = 0.2
 
 _RENEW = """if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"""

@@ -150,8 +150,8 @@ class Side:
             return
         places, count = self._places, len(self._places)
         scale, base = self._scale, self._base - _ON_GRID  # so that rounding never goes below
-        off_grid = 2 * _ON_GRID
-        elsewhere: list[float] = []
+        off_grid, between = 2 * _ON_GRID, False
+        elsewhere: dict[float, float] = {}
         for price, size in self._changed.items():
             at = price * scale - base
             if 0 < at < count:
@@ -159,14 +159,15 @@ class Side:
                 if at - place < off_grid:
                     places[place] = price * size
                     continue
-            elsewhere.append(price)
+                between = True
+            elsewhere[price] = size
         changed, self._changed = self._changed, {}
         if not all(0 < price < _IMPOSSIBLE for price in elsewhere):
             self.fault = "of impossible prices"
             return
         self._reach_out(changed)
         if elsewhere:
-            self._settle_elsewhere({price: changed[price] for price in elsewhere})
+            self._settle_elsewhere(elsewhere, between)
 
     def _reach_out(self, changed: dict[float, float]) -> None:
         """Move ``_top`` and ``_bottom`` out to the best and the worst level that came in."""
@@ -180,23 +181,19 @@ class Side:
     def _at(self, price: float) -> int:
         return round(price * self._scale) - self._base
 
-    def _settle_elsewhere(self, changed: dict[float, float]) -> None:
-        for price, size in changed.items():
-            if size:
-                self._outside[price] = size
-            else:
-                self._outside.pop(price, None)
+    def _settle_elsewhere(self, changed: dict[float, float], between: bool) -> None:
+        """Levels that have no place: too far, or ``between`` two steps."""
+        outside = self._outside
+        outside.update(changed)
+        for price in [price for price, size in changed.items() if not size]:
+            del outside[price]
         best = max(changed) if self._sign > 0 else min(changed)
-        if any(self._off_grid(price) for price in changed):
+        if between:
             self._regrid(max(_grid([*changed]), 10 * abs(self._scale)))
-        elif best in self._outside and self._better(best, self._price(len(self._places) - 1)):
+        elif best in outside and self._better(best, self._price(len(self._places) - 1)):
             self._place(best)  # the price has run away: follow it
-        elif len(self._outside) > self._patience:
+        elif len(outside) > self._patience:
             self._forget()
-
-    def _off_grid(self, price: float) -> bool:
-        at = price * self._scale
-        return abs(at - round(at)) >= _ON_GRID
 
     def _better(self, price: float, other: float) -> bool:
         return price > other if self._sign > 0 else price < other

@@ -30,9 +30,6 @@ CROSSED_MS = 3_000
 STALL_MS = 60_000
 """One book silent for this long, on a socket where others move, is subscribed and asked for."""
 
-WAIT_AT_MOST = 60
-"""Changes kept for a snapshot on its way. It is newer than those before: they need no memory."""
-
 Turn = Callable[[str, bool, Ms, str], list[Action]]
 """(symbol, up, seen, reason) → what to say of a book that came up or went down."""
 
@@ -41,8 +38,7 @@ class _State(msgspec.Struct):
     """One book and what is known of its health.
 
     ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
-    something since. ``asked``: when a snapshot was, ``tries`` times in vain; ``waited``: for so
-    many changes.
+    something since. ``asked``: when a snapshot was, ``tries`` times in vain.
     """
 
     book: Book
@@ -51,7 +47,6 @@ class _State(msgspec.Struct):
     up: bool = False
     asked: Ms = -(10**12)
     tries: int = 0
-    waited: int = 0
     crossed_since: Ms | None = None
 
 
@@ -104,9 +99,6 @@ class Shelf:
         if verdict is Verdict.GAP:
             self._stats.gaps += 1
             actions += self._down(update.symbol, state, "a change is missing", seen)
-        state.waited += 1
-        if state.waited % WAIT_AT_MOST == 0:
-            state.book.reset()
         return actions + self._resync(update.symbol, state, now)
 
     def offer(self, snapshot: BookUpdate, now: Ms) -> list[Action]:
@@ -137,7 +129,7 @@ class Shelf:
         self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
     ) -> list[Action]:
         actions: list[Action] = []
-        state.crossed_since, state.tries, state.waited = None, 0, 0
+        state.crossed_since, state.tries = None, 0
         if not state.up:
             state.up = True
             actions += self._turn(instrument.symbol, True, seen, "")

@@ -22,7 +22,7 @@ STATUS_LIFE_S = 30
 FLUSH_S = 1.2
 """Of the 4 s in which everything must have stopped, what a role may take to write the rest."""
 
-_CLOSE_S = 0.3
+_CLOSE_S = 0.2
 
 
 def rss_mb() -> float:
@@ -47,14 +47,20 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
             finally:
                 holding.cancel()
     finally:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await asyncio.wait_for(redis.delete(_status_key(name)), _CLOSE_S)
         await lease.release()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(redis.aclose(), _CLOSE_S)
 
 
+def _status_key(role: str) -> str:
+    return f"{Keys().status}:{role}"
+
+
 async def report(redis: Redis, role: str, status: Callable[[], msgspec.Struct]) -> None:
     """Write the role's status every few seconds; never returns."""
-    key = f"{Keys().status}:{role}"
+    key = _status_key(role)
     while True:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):

@@ -29,7 +29,7 @@ def of_dogecoin(record: Recorded) -> bool:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cut(tmp_path_factory.mktemp("story") / "doge.jsonl.gz", 45, 124, of_dogecoin)
+    return cut(tmp_path_factory.mktemp("story") / "doge.jsonl.gz", 50, 122, of_dogecoin)
 
 
 @pytest.fixture(scope="module")

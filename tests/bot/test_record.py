@@ -1,6 +1,7 @@
 """Recording from a local server that plays the demo's story, and replaying what was recorded."""
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from bot.config import VenueSettings
 from bot.record import record
 from bot.replay import Replay
 from streams.playback import Playback
-from streams.recording import Recorded, read
+from streams.recording import Recorded, Writer, read
 from tests.bot.roles import settings
 from tests.bot.story import cut
 
@@ -55,7 +56,7 @@ async def test_frames_are_recorded_as_they_came_and_can_be_replayed(
     came = [r.frame for r in recorded if r.channel.startswith("ws:") and b'"topic"' in r.frame]
     assert sorted(came) == sorted(of_bitcoin)
     assert {r.venue for r in recorded} == {"bybit"}
-    assert recorded[0].channel.startswith("http:GET /v5/market/instruments-info")
+    assert recorded[0].channel.startswith("http:GET /v5/market/")
     replay = Replay(chosen)
     list(replay.alerts([output]))
     assert (replay.count.frames, replay.count.dropped) == (len(recorded), 0)
@@ -102,10 +103,18 @@ async def test_what_cannot_be_recorded_is_said(
 
 
 async def test_a_disk_that_fills_up_ends_it_with_a_sentence(
-    tmp_path: Path, story: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    story: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def full(self: Writer, record: Recorded) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Writer, "write", full)
     async with Playback(story, speed=10_000) as playback:
         chosen = settings(tmp_path, venues=place(playback))
-        ended = record(chosen, "bybit", ["BTCUSDT"], Path("/dev/full"))
+        ended = record(chosen, "bybit", ["BTCUSDT"], tmp_path / "x.jsonl")
         assert await asyncio.wait_for(ended, 5) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == f"cannot write {tmp_path / 'x.jsonl'}: No space left on device\n"

@@ -79,7 +79,7 @@ async def test_everything_stops_while_sockets_connect(
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_stops_while_redis_was_never_there(tmp_path: Path, role: str) -> None:
     chosen = settings(tmp_path, redis_url=secret("redis://user:hidden@127.0.0.1:1"))
-    took, said = await stopped_after(chosen, 0.7, (role,))
+    took, said = await stopped_after(chosen, 0.4, (role,))
     assert took < 0.5
     assert said.count("Redis cannot be reached: connecting to 127.0.0.1:1") == 1
     assert "hidden" not in said
@@ -91,13 +91,13 @@ async def test_everything_stops_while_redis_is_gone(
 ) -> None:
     chosen = settings(tmp_path, redis_url=secret(proxy.url))
     task = asyncio.create_task(run(chosen, ROLES))
-    await asyncio.sleep(1.4)
+    await asyncio.sleep(1.2)
     assert await redis.xlen(Keys().events) > 0
     if how == "away":
         proxy.fail()
     else:
         proxy.plan.extend([Do.HANG] * 1_000)
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(0.6)
     began = time.monotonic()
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(task, 6)
@@ -221,7 +221,7 @@ async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
         )
         with structlog.testing.capture_logs() as logs:
             task = asyncio.create_task(run(chosen, ("bot",)))
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.4)
             os.kill(os.getpid(), signal.SIGTERM)
             await task
         assert len(telegram.requests) <= 2

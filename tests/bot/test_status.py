@@ -66,7 +66,7 @@ async def test_everything_there_is_to_know(
             await asyncio.sleep(0.02)
         playback.start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(playback.finished.wait(), 3)
+            await asyncio.wait_for(playback.finished.wait(), 1.5)
         found = msgspec.json.decode(msgspec.json.encode(await status.collect(redis)))
         await stop_all(tasks)
         after = await status.collect(redis)

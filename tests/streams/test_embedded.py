@@ -168,6 +168,25 @@ async def test_no_second_server_while_the_first_still_writes(
     assert mine._locked()
 
 
+async def test_started_while_the_last_server_ends(
+    server: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    process, pid = await owner(tmp_path / "data")
+    mine = server()
+    await put(mine.url, "a", "1")
+    os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    await process.wait()
+    mine._socket.unlink()  # the first thing that an ending server does
+    starting = asyncio.create_task(mine.start())
+    await asyncio.sleep(0.2)
+    assert not starting.done()
+    os.kill(pid, signal.SIGCONT)
+    await asyncio.wait_for(starting, 2)
+    assert mine._process is not None
+    assert await got(mine.url, "a") == b"1"
+
+
 async def test_two_started_at_once_share_one_server(server: Callable[..., Embedded]) -> None:
     one, two = server(), server()
     await asyncio.gather(one.start(), two.start())

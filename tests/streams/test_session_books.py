@@ -4,11 +4,12 @@ from itertools import pairwise
 
 import pytest
 
-from streams import shelf
+from streams.book import WAIT_MS
 from streams.events import Depth, FeedState
 from tests.streams import frames
 from tests.streams.frames import BIDS
 from tests.streams.played import Played, depths, fetches, notes, reasons, sent, turns
+from tests.streams.virtual import EPOCH
 
 NARROW = (((99.99, 5.0),), ((100.01, 5.0),))
 CROSSED = (((101.0, 1.0),), ())
@@ -99,10 +100,11 @@ def test_a_book_that_waits_for_hours_stays_small_and_can_still_begin() -> None:
     for _ in range(1000):
         last += 1
         price = 90 + last / 1000
-        played.hear(frames.change("BTCUSDT", last, last, [(price, 1.0)], [(price + 20, 1.0)]))
+        levels = [(price, 1.0)], [(price + 20, 1.0)]
+        played.hear(frames.change("BTCUSDT", last, last, *levels, at=EPOCH + last * 500))
     book = played.session._books._states["BTCUSDT"].book
-    assert len(book._buffer or []) <= shelf.WAIT_AT_MOST
-    assert book.levels() <= 2 * shelf.WAIT_AT_MOST
+    assert len(book._buffer or []) <= 2 * WAIT_MS / 500
+    assert book.levels() == 0
     played.fetch("BTCUSDT", frames.snapshot(last))
     assert turns(played.tick()) == ["+depth BTCUSDT"]
     played.hear(frames.change("BTCUSDT", last + 1, last + 1))

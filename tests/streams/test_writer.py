@@ -64,7 +64,7 @@ async def test_one_fault_anywhere_writes_nothing_twice_and_loses_nothing(
     assert mine.written == 12
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 async def test_any_faults_and_cancels_anywhere(
     quick: None, redis: Redis, shaky: Redis, proxy: Proxy, seed: int
 ) -> None:
@@ -215,7 +215,8 @@ async def test_a_full_disk_is_said_once_and_waited_out(
             "Redis works again for the streams role",
         ]
         assert await stored(redis) == [b"%d" % n for n in range(sent)]
-        server.stop()
+        server.process.terminate()
+        server.process.wait()
         server = Server(tmp_path / "data")
         await redis.aclose()
         redis = bus.connect(server.url, "test")
