@@ -153,38 +153,39 @@ async def test_a_second_process_joins_and_takes_over(
     keeping.cancel()
 
 
+def orphaned(one: Embedded) -> asyncio.subprocess.Process:
+    """Its server, as if we who started it were gone."""
+    assert one._lock is not None and one._process is not None
+    os.close(one._lock)
+    process, one._lock, one._process = one._process, None, None
+    return process
+
+
 async def test_no_second_server_while_the_first_still_writes(
-    server: Callable[..., Embedded], tmp_path: Path
+    server: Callable[..., Embedded],
 ) -> None:
-    """Its parent is killed, it is slow to end (here: stopped); the folder is still taken."""
-    process, pid = await owner(tmp_path / "data")
-    os.kill(pid, signal.SIGSTOP)
-    process.kill()
-    await process.wait()
-    mine = server()
-    assert not mine._locked()
-    os.kill(pid, signal.SIGCONT)
-    await until_gone(pid)
-    assert mine._locked()
+    first, second = server(), server()
+    await first.start()
+    ending = orphaned(first)
+    assert not second._locked()
+    ending.terminate()
+    await ending.wait()
+    assert second._locked()
 
 
-async def test_started_while_the_last_server_ends(
-    server: Callable[..., Embedded], tmp_path: Path
-) -> None:
-    process, pid = await owner(tmp_path / "data")
-    mine = server()
-    await put(mine.url, "a", "1")
-    os.kill(pid, signal.SIGSTOP)
-    process.kill()
-    await process.wait()
-    mine._socket.unlink()  # the first thing that an ending server does
-    starting = asyncio.create_task(mine.start())
+async def test_started_while_the_last_server_ends(server: Callable[..., Embedded]) -> None:
+    first, second = server(), server()
+    await first.start()
+    await put(first.url, "a", "1")
+    ending = orphaned(first)
+    first._socket.unlink()  # the first thing that an ending server does
+    starting = asyncio.create_task(second.start())
     await asyncio.sleep(0.2)
     assert not starting.done()
-    os.kill(pid, signal.SIGCONT)
+    ending.terminate()
     await asyncio.wait_for(starting, 2)
-    assert mine._process is not None
-    assert await got(mine.url, "a") == b"1"
+    assert second._process is not None
+    assert await got(second.url, "a") == b"1"
 
 
 async def test_two_started_at_once_share_one_server(server: Callable[..., Embedded]) -> None:
