@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import msgspec
+import orjson
 from redis.exceptions import RedisError
 
 from bot.config import ConfigError, Settings, load
@@ -96,7 +96,7 @@ async def _status(settings: Settings, as_json: bool) -> int:
     finally:
         await redis.aclose()
     with contextlib.suppress(BrokenPipeError):
-        text = msgspec.json.format(msgspec.json.encode(answer)).decode()
+        text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
         print(text if as_json else status.describe(answer))  # noqa: T201
     return 0
 
