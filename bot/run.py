@@ -11,12 +11,8 @@ from typing import cast
 import structlog
 
 from bot.config import Settings
-from bot.roles.bot import bot_role
-from bot.roles.rules import rules_role
-from bot.roles.streams import streams_role
 from bot.sinks import Refused, Sink
 from bot.sinks.console import Console
-from bot.sinks.telegram import Telegram
 from streams.bus import Overtaken
 from streams.clock import Clock
 from streams.embedded import Embedded
@@ -39,11 +35,11 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gc.collect()
     gc.set_threshold(10_000, 50, 100)  # with many books a full pass takes 0.1 s: hours apart
-    gc.freeze()  # what was imported stays: no use in looking through it again and again
     async with redis_url(settings) as url:
         tasks = start_all({name: _work(name, settings, url, clock) for name in roles})
+        gc.collect()
+        gc.freeze()  # what was imported stays: no use in looking through it again and again
         await stop.wait()
         log.info("stopping")
         await stop_all(tasks)
@@ -142,12 +138,19 @@ def _reason(name: str, error: BaseException | None) -> str:
 def _work(
     name: str, settings: Settings, url: str, clock: Clock | None
 ) -> Callable[[], Awaitable[None]]:
+    # Imported where they are used: a role on its own need not hold the other roles' libraries.
     match name:
         case "streams":
+            from bot.roles.streams import streams_role
+
             return lambda: streams_role(settings, url, clock)
         case "rules":
+            from bot.roles.rules import rules_role
+
             return lambda: rules_role(settings, url)
         case _:
+            from bot.roles.bot import bot_role
+
             return lambda: bot_role(settings, url, lambda: sink(settings))
 
 
@@ -155,4 +158,6 @@ def sink(settings: Settings) -> Sink:
     """Where messages go: Telegram if there is a token and a chat, else this terminal."""
     if settings.token is None or settings.chat_id is None:
         return Console()
+    from bot.sinks.telegram import Telegram
+
     return Telegram(settings.token, settings.chat_id, settings.api_url)
