@@ -221,7 +221,11 @@ async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
         )
         with structlog.testing.capture_logs() as logs:
             task = asyncio.create_task(run(chosen, ("bot",)))
-            await asyncio.sleep(0.4)
+            for _ in range(500):
+                await asyncio.sleep(0.02)
+                if any(entry["log_level"] == "error" for entry in logs):
+                    break
+            await asyncio.sleep(0.2)  # a role that spins would have tried again
             os.kill(os.getpid(), signal.SIGTERM)
             await task
         assert len(telegram.requests) <= 2
