@@ -174,7 +174,7 @@ class Redis(Table):
     url: Annotated[str, PlainValidator(redis_url)] | None = None
     data_dir: Annotated[str, Field(min_length=1)] = "data"
     keep: SomeTime = 3_600_000
-    max_mb: Annotated[int, Field(ge=1)] = 24
+    max_mb: Annotated[int, Field(ge=1)] = 20
 
 
 class Markets(Table):

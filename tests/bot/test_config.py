@@ -115,7 +115,7 @@ def test_defaults_of_a_small_file(tmp_path: Path):
     assert settings.redis_url is None
     assert settings.api_url == "https://api.telegram.org"
     assert settings.data_dir == tmp_path / "data"
-    assert (settings.keep, settings.max_mb, settings.language) == (3_600_000, 24, "en")
+    assert (settings.keep, settings.max_mb, settings.language) == (3_600_000, 20, "en")
     assert [venue.name for venue in settings.venues] == ["binance", "hyperliquid"]
     assert settings.rules == ()
 
