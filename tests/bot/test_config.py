@@ -243,7 +243,7 @@ def test_a_description_says_what_will_happen(tmp_path: Path):
         "tail      the next 60 by open interest",
         "messages  to the console (set TELEGRAM_BOT_TOKEN to post to @lowtide), language en",
         f"redis     started by Lowtide, data in {tmp_path}/data",
-        "events    kept for 1 h, in at most 24 MB",
+        "events    kept for 1 h, in at most 20 MB",
         "",
         "oi_drop: oi_net_1h_pct below the level for 2 min",
         "  over once beyond clear for 10 min; "
