@@ -27,7 +27,11 @@ log = structlog.get_logger()
 Listed = tuple[list[Instrument], tuple[str, ...]]
 """A venue's instruments, and its own order of symbols."""
 
+Wanted = Callable[[Sequence[Instrument]], Awaitable[list[Instrument]]]
+"""Which of these instruments are to be watched."""
+
 LISTING_EVERY_S = 3600.0
+CHOOSE_EVERY_S = 86_400.0
 _LISTING_BACKOFF_S = (2.0, 300.0)
 _RELIST_EVERY_S = 20.0
 """How often sockets may ask for the listing: what they show may be ahead of it for a while."""
@@ -79,17 +83,22 @@ class Consumer:
         choose: Callable[[], Awaitable[Sequence[str]]],
     ) -> None:
         """Never returns. ``listed`` is told each listing; ``choose`` gives the assets to watch."""
+
+        async def wanted(instruments: Sequence[Instrument]) -> list[Instrument]:
+            listed(self.venue.SPEC.name, instruments)
+            chosen = choose_instruments(instruments, await choose())
+            return [i for i in chosen if self._only is None or i.symbol in self._only]
+
         async with self.rest:
             instruments, order = await self._listing()
             while True:
-                listed(self.venue.SPEC.name, instruments)
-                chosen = choose_instruments(instruments, await choose())
-                if self._only is not None:
-                    chosen = [i for i in chosen if i.symbol in self._only]
+                chosen = await wanted(instruments)
                 listing = Listing(instruments={i.symbol: i for i in chosen}, order=order)
-                instruments, order = await self._serve(listing, chosen)
+                instruments, order = await self._serve(listing, chosen, wanted)
 
-    async def _serve(self, listing: Listing, chosen: Sequence[Instrument]) -> Listed:
+    async def _serve(
+        self, listing: Listing, chosen: Sequence[Instrument], wanted: Wanted
+    ) -> Listed:
         """Listen to these instruments until the listing calls for others; the new listing."""
         spec = self.venue.SPEC
         plan = self.venue.subscriptions(chosen, spec.kinds) if chosen else []
@@ -108,7 +117,7 @@ class Consumer:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work) for work in self._works(bool(chosen))]
                 try:
-                    listed = await self._change(listing)
+                    listed = await self._change(listing, wanted)
                 finally:
                     for task in running:
                         task.cancel()
@@ -132,12 +141,13 @@ class Consumer:
         if self.poller is not None:
             self.poller.down(reason)
 
-    async def _change(self, listing: Listing) -> Listed:
+    async def _change(self, listing: Listing, wanted: Wanted) -> Listed:
         """Read the listing every hour; return when contracts of ours are gone.
 
-        Its order, and funding intervals, which venues change under stress, are taken over in
-        place.
+        Once a day also when others rank higher. The order, and funding intervals, which venues
+        change under stress, are taken over in place.
         """
+        chosen_at = self.clock.now()
         while True:
             await asyncio.sleep(_RELIST_EVERY_S)
             with contextlib.suppress(TimeoutError):
@@ -150,6 +160,11 @@ class Consumer:
             if gone or not listing.instruments:
                 log.info("listing changed", venue=self.venue.SPEC.name, gone=gone[:10])
                 return instruments, order
+            if self.clock.now() - chosen_at >= CHOOSE_EVERY_S * 1000:
+                chosen_at = self.clock.now()
+                if {i.symbol for i in await wanted(instruments)} != set(listing.instruments):
+                    log.info("other contracts rank higher now", venue=self.venue.SPEC.name)
+                    return instruments, order
             known = {symbol: by_symbol[symbol] for symbol in listing.instruments}
             self._decode_with(Listing(instruments=known, order=order))
 

@@ -274,6 +274,29 @@ async def test_a_contract_that_is_gone_has_all_chosen_anew() -> None:
 
 
 @virtual
+async def test_once_a_day_others_may_rank_higher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "CHOOSE_EVERY_S", 100.0)
+    async with binance() as (_, world), at_work(world.run()):
+        await asyncio.sleep(5)
+        world.assets = ("BTC", "XRP")
+        world.consumer.ask_relist()
+        await asyncio.sleep(30)
+        assert world.consumer.instruments == 2
+        assert "+depth XRPUSDT" not in turns(world.said)
+        await asyncio.sleep(90)
+        world.consumer.ask_relist()
+        await asyncio.sleep(40)
+        assert "-depth ETHUSDT" in turns(world.said)
+        assert "+depth XRPUSDT" in turns(world.said)
+        opened = len(world.server.opened)
+        world.consumer.ask_relist()
+        await asyncio.sleep(130)
+        world.consumer.ask_relist()
+        await asyncio.sleep(40)
+        assert len(world.server.opened) == opened  # nothing ranks higher: nothing is disturbed
+
+
+@virtual
 async def test_hyperliquid_lists_a_coin_and_nothing_stops() -> None:
     order = ["BTC", "ETH"]
     one = {"openInterest": "5", "markPx": "100"}
