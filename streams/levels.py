@@ -157,7 +157,7 @@ class Side:
             if 0 < at < count:
                 place = int(at)
                 if at - place < off_grid:
-                    places[place] = price * size
+                    places[place] = price * size or 0.0  # the one zero: no memory for the gone
                     continue
                 between = True
             elsewhere[price] = size
