@@ -1,6 +1,8 @@
 """Roles started, supervised and stopped."""
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import random
 import signal
@@ -25,6 +27,8 @@ STOP_S = 3.0
 """Roles that have not stopped by then are left behind: platforms kill after 5 s."""
 
 BACKOFF_S = (1.0, 60.0)
+_M_MMAP_THRESHOLD = -3
+_LARGE = 256 * 1024
 _HEALTHY_S = 120.0
 """A role that ran for so long starts its backoff anew."""
 
@@ -35,6 +39,7 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _give_memory_back()
     gc.set_threshold(10_000, 50, 100)  # with many books a full pass takes 0.1 s: hours apart
     async with redis_url(settings) as url:
         tasks = start_all({name: _work(name, settings, url, clock) for name in roles})
@@ -43,6 +48,15 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
         await stop.wait()
         log.info("stopping")
         await stop_all(tasks)
+
+
+def _give_memory_back() -> None:
+    """Let large buffers, as of the state that is saved each minute, go back when they are freed.
+
+    glibc raises the size from which it does so with every such buffer, and then keeps them.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not glibc: nothing to mend
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def start_all(works: Mapping[str, Callable[[], Awaitable[None]]]) -> list["asyncio.Task[None]"]:
