@@ -129,7 +129,9 @@ def _work(
         case "rules":
             return lambda: rules_role(settings, url)
         case _:
-            return lambda: bot_role(settings, url, lambda: sink(settings))
+            return lambda: bot_role(
+                settings, url, lambda: sink(settings), lambda: operators(settings), clock
+            )
 
 
 def sink(settings: Settings) -> Sink:
@@ -137,3 +139,10 @@ def sink(settings: Settings) -> Sink:
     if settings.token is None or settings.chat_id is None:
         return Console()
     return Telegram(settings.token, settings.chat_id, settings.api_url)
+
+
+def operators(settings: Settings) -> Sink | None:
+    """Where notices go besides the log: the operators' chat, if there is one."""
+    if settings.token is None or settings.operators_chat_id is None:
+        return None
+    return Telegram(settings.token, settings.operators_chat_id, settings.api_url)

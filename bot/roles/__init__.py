@@ -51,7 +51,19 @@ async def report(redis: Redis, role: str, status: Callable[[], msgspec.Struct]) 
     while True:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await redis.set(key, msgspec.json.encode(status()), ex=STATUS_LIFE_S)
+        heed_cancel()
         await asyncio.sleep(STATUS_EVERY_S)
+
+
+def heed_cancel() -> None:
+    """Ends the task if it was cancelled without noticing. To be called in every endless loop.
+
+    redis-py sends through ``asyncio.wait_for``, which in Python 3.11 loses a cancellation that
+    comes in the very moment in which the command was sent (CPython issue 86296).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def before(one: str, other: str) -> bool:

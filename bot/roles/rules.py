@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
 
 from bot.config import Settings
-from bot.roles import FLUSH_S, before, report, role, rss_mb
+from bot.notices import config_notice
+from bot.reload import Rejected, Watch, checked, on_sighup, taken
+from bot.roles import FLUSH_S, before, heed_cancel, report, role, rss_mb
 from rules import alerts
-from rules.alerts import Alert
+from rules.alerts import Said
 from rules.engine import Engine
 from streams.bus import START, Keys, Snapshot, Stage
 from streams.events import AnyEvent, Ms, Tick, decode
@@ -42,12 +45,24 @@ class RulesRole:
 
     The bookmark says up to where alerts are durable; the snapshot is an older state. A restart
     takes the snapshot, feeds it the events up to the bookmark again, muted, and goes on.
+
+    Between two batches a changed configuration is taken over, if it is valid and its rule tests
+    pass. ``env``: the variables of the process; ``watch``: says when to look.
     """
 
-    def __init__(self, settings: Settings, redis: Redis) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        env: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._settings = settings
+        self._env = os.environ if env is None else env
+        self._watch = watch or Watch(settings.path)
+        self._notices: list[Said] = []
         self._stage = Stage(redis, Keys(), "rules", Keys().events)
-        self._engine = self._fresh()
+        self._engine = _engine(settings)
         self._cursor = START
         self._muted_to = START
         self._events = self._alerts = self._unreadable = self._lag = self._state_bytes = 0
@@ -73,9 +88,12 @@ class RulesRole:
         try:
             while True:
                 batch = await self._stage.read(self._cursor)
+                heed_cancel()
                 self._listen_for_ticks(bool(batch))
                 if batch:
                     await self._take(batch)
+                if self._watch.due():
+                    await self._reload()
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     await self._save()
                     saved = time.monotonic()
@@ -84,8 +102,30 @@ class RulesRole:
                 async with asyncio.timeout(FLUSH_S):
                     await self._save()
 
-    def _fresh(self) -> Engine:
-        return Engine(self._settings.rules, [venue.name for venue in self._settings.venues])
+    async def _reload(self) -> None:
+        """Take over a changed configuration, or keep the old one and say why."""
+        old = self._settings
+        try:
+            new, tests = await asyncio.to_thread(checked, old.path, self._env)
+            engine = _engine(new)
+            engine.load(self._engine.dump())
+        except (Rejected, ValueError) as error:
+            log.error("configuration not taken over, the old one stays", reason=str(error))
+            self._tell_operators(False, str(error))
+            return
+        except Exception as error:  # whatever it is, the old rules go on
+            log.exception("configuration not taken over, the old one stays")
+            self._tell_operators(False, f"{type(error).__name__}: {error}")
+            return
+        self._engine, self._settings = engine, new
+        text = taken(old, new, tests)
+        log.info("configuration taken over", what=text)
+        self._tell_operators(True, text)
+        await self._save()
+
+    def _tell_operators(self, was_taken: bool, reason: str) -> None:
+        """With the next batch, so that a notice is told once like any alert."""
+        self._notices.append(config_notice(was_taken, reason, int(time.time() * 1000)))
 
     async def _resume(self) -> None:
         snapshot = await self._stage.saved()
@@ -96,7 +136,7 @@ class RulesRole:
                 self._cursor = snapshot.cursor
             except (ValueError, zlib.error) as error:
                 log.warning("the saved state could not be used", reason=str(error))
-                self._engine = self._fresh()
+                self._engine = _engine(self._settings)
         first = await self._stage.first()
         if snapshot is not None and first is not None and before(self._cursor, first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
@@ -104,18 +144,19 @@ class RulesRole:
             log.info("rules resumed", state=self._cursor, committed=self._muted_to)
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        found: list[Alert] = []
+        found: list[Said] = []
         for entry_id, data in batch:
             said = self._feed(entry_id, data)
             if said and before(self._muted_to, entry_id):
                 found += said
         cursor = batch[-1][0]
         if before(self._muted_to, cursor):
+            found, self._notices = found + self._notices, []
             await self._stage.commit(cursor, [alerts.encode(alert) for alert in found])
         self._cursor = cursor
         self._alerts += len(found)
 
-    def _feed(self, entry_id: str, data: bytes) -> list[Alert]:
+    def _feed(self, entry_id: str, data: bytes) -> Sequence[Said]:
         self._events += 1
         try:
             event: AnyEvent = decode(data)
@@ -147,10 +188,17 @@ class RulesRole:
         await self._stage.save(Snapshot(cursor, state))
 
 
+def _engine(settings: Settings) -> Engine:
+    venues = [venue.name for venue in settings.venues]
+    return Engine(settings.rules, venues, settings.composites)
+
+
 async def rules_role(settings: Settings, url: str) -> None:
     """Events → alerts in Redis. Runs until cancelled."""
+    watch = Watch(settings.path)
     async with role(url, "rules") as redis:
-        rules = RulesRole(settings, redis)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(report(redis, "rules", rules.status))
-            tasks.create_task(rules.run())
+        rules = RulesRole(settings, redis, watch=watch)
+        with on_sighup(watch):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(report(redis, "rules", rules.status))
+                tasks.create_task(rules.run())
