@@ -7,7 +7,7 @@ Invariants:
 - while it fires, what gets worse is told as part of it, since its parts are hidden.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -61,7 +61,8 @@ class Gathering(msgspec.Struct, array_like=True):
 
     ``spells``: rule → condition (its place in ``all_of``) → spell. ``fired_at``: when it last
     fired; ``firing``: it still does, else it ended at ``ended_at``. ``chain``: condition → the
-    rule and the spell as they were told. ``needed``: how many conditions made it fire. ``most``:
+    rule that fulfilled it first, and its spell then. ``told``: condition → the highest level that
+    any rule had reached when it was told. ``needed``: how many conditions made it fire. ``most``:
     how many held at best, at ``most_at``. ``history``: all firings since ``record_from``.
     """
 
@@ -70,6 +71,7 @@ class Gathering(msgspec.Struct, array_like=True):
     fired_at: Ms | None = None
     ended_at: Ms | None = None
     chain: dict[int, tuple[str, Spell]] = {}
+    told: dict[int, Level] = {}
     needed: int = 0
     most: int = 0
     most_at: Ms = 0
@@ -80,12 +82,9 @@ class Gathering(msgspec.Struct, array_like=True):
     def holding(self, spec: Composite, now: Ms) -> dict[int, tuple[str, Spell]]:
         """The conditions reached within the last ``within``: each with its earliest rule."""
         found: dict[int, tuple[str, Spell]] = {}
-        for rule, spells in self.spells.items():
-            for condition, spell in spells.items():
-                if spell.until is not None and now - spell.until >= spec.within:
-                    continue
-                if condition not in found or spell.at < found[condition][1].at:
-                    found[condition] = (rule, spell)
+        for condition, rule, spell in self._spells(spec, now):
+            if condition not in found or spell.at < found[condition][1].at:
+                found[condition] = (rule, spell)
         return found
 
     def hear(
@@ -137,8 +136,8 @@ class Gathering(msgspec.Struct, array_like=True):
         self.firing, self.fired_at, self.ended_at = True, now, None
         self.needed, self.turns = needed, 1
         self.most, self.most_at = len(holding), now
-        self.chain = {}
-        self._tell(holding)
+        self.chain, self.told = {}, {}
+        self._tell(holding, self._levels(spec, now))
         return Turn.OPEN
 
     def hides(self, spec: Composite, family: str, now: Ms) -> bool:
@@ -157,11 +156,10 @@ class Gathering(msgspec.Struct, array_like=True):
     ) -> Turn | None:
         if len(holding) > self.most:
             self.most, self.most_at = len(holding), now
-        if reached and any(
-            c not in self.chain or s.level > self.chain[c][1].level for c, (_, s) in holding.items()
-        ):
+        levels = self._levels(spec, now) if reached else {}
+        if any(level > self.told.get(condition, 0) for condition, level in levels.items()):
             self.turns += 1
-            self._tell(holding)
+            self._tell(holding, levels)
             return Turn.WORSE
         if len(holding) < self.needed and known():
             self.firing, self.ended_at = False, now
@@ -169,6 +167,20 @@ class Gathering(msgspec.Struct, array_like=True):
             return Turn.CLOSE
         return None
 
-    def _tell(self, holding: Mapping[int, tuple[str, Spell]]) -> None:
+    def _spells(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, Spell]]:
+        for rule, spells in self.spells.items():
+            for condition, spell in spells.items():
+                if spell.until is None or now - spell.until < spec.within:
+                    yield condition, rule, spell
+
+    def _levels(self, spec: Composite, now: Ms) -> dict[int, Level]:
+        levels: dict[int, Level] = {}
+        for condition, _, spell in self._spells(spec, now):
+            levels[condition] = max(spell.level, levels.get(condition, spell.level))
+        return levels
+
+    def _tell(self, holding: Mapping[int, tuple[str, Spell]], levels: Mapping[int, Level]) -> None:
         for condition, (rule, spell) in holding.items():
-            self.chain[condition] = (rule, msgspec.structs.replace(spell))
+            self.chain.setdefault(condition, (rule, msgspec.structs.replace(spell)))
+        for condition, level in levels.items():
+            self.told[condition] = max(level, self.told.get(condition, level))

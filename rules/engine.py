@@ -62,7 +62,10 @@ class Engine:
             self._floor.memory.hear(event, now)
             self._feeds.hear(event)
             return late or []
-        desk = self._floor.desk(event, now)
+        try:
+            desk = self._desks[event.asset, event.venue, event.symbol]
+        except KeyError:
+            desk = self._floor.meet(event, now)
         said = self._take(desk, event, now) if desk is not None else []
         return late + said if late else said
 
@@ -115,6 +118,7 @@ class Engine:
         self._awake: dict[Beat, None] = {}
         self._firing: dict[Cluster, None] = {}
         self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
+        self._desks = self._floor.desks
 
     def _rouse(self, beat: Beat) -> None:
         self._awake[beat] = None

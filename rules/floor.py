@@ -20,7 +20,9 @@ from streams.events import MarketEvent, Ms
 
 
 class Floor:
-    """All of it. ``rouse`` is told of beats that shall be asked although nothing comes.
+    """All of it. ``desks``: where the events of (asset, venue, symbol) go, None: nobody wants them.
+
+    ``rouse`` is told of beats that shall be asked although nothing comes.
 
     ValueError if a rule's metric is unknown or cannot be asked of its scope.
     """
@@ -43,7 +45,7 @@ class Floor:
         )
         self._of_market = [m for rule, m in self._rules if rule.scope == "market"]
         self._assets: dict[str, Asset | None] = {}
-        self._desks: dict[tuple[str, str, str], Desk | None] = {}
+        self.desks: dict[tuple[str, str, str], Desk | None] = {}
         self._trails: dict[TrailKey, Trail] = {}
 
     def open(self, now: Ms) -> None:
@@ -51,12 +53,19 @@ class Floor:
         if self._of_market:
             self._assets[ALL] = self._build(whole(self.memory.views), now)
 
-    def desk(self, event: MarketEvent, now: Ms) -> Desk | None:
-        """Where an event goes, None if nobody wants it."""
-        try:
-            return self._desks[event.asset, event.venue, event.symbol]
-        except KeyError:
-            return self._meet(event, now)
+    def meet(self, event: MarketEvent, now: Ms) -> Desk | None:
+        """The desk of an instrument that speaks for the first time."""
+        name = event.asset
+        if name not in self._assets:
+            view = self.memory.view(name) if self._wanted(name) else None
+            self._assets[name] = self._build(view, now) if view else None
+        asset = self._assets[name]
+        desk: Desk | None = None
+        if asset is not None and name != ALL:
+            market = self.memory.meet(asset.view, event.venue, event.symbol)
+            desk = self._build_desk(asset, market)
+        self.desks[name, event.venue, event.symbol] = desk
+        return desk
 
     def clusters_of(self, asset: str) -> tuple[Cluster, ...]:
         """The composites over an asset."""
@@ -69,7 +78,7 @@ class Floor:
             if asset is not None:
                 yield from asset.beats
                 for market in asset.view:
-                    desk = self._desks[name, market.venue, market.symbol]
+                    desk = self.desks[name, market.venue, market.symbol]
                     yield from desk.beats if desk is not None else ()
 
     def clusters(self) -> Iterator[Cluster]:
@@ -89,7 +98,7 @@ class Floor:
         beats: list[Beat] = []
         clusters: list[Cluster] = []
         for name, market in self.memory.forget(now):
-            desk = self._desks.pop((name, market.venue, market.symbol))
+            desk = self.desks.pop((name, market.venue, market.symbol))
             beats += desk.beats if desk else ()
             if name not in self.memory.views and (asset := self._assets.pop(name, None)):
                 beats += asset.beats
@@ -114,22 +123,9 @@ class Floor:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
             for market in asset.view:
                 desk = self._build_desk(asset, market)
-                self._desks[name, market.venue, market.symbol] = desk
+                self.desks[name, market.venue, market.symbol] = desk
         used = {watch.trail_key for beat in self.beats() for watch in beat.watches}
         self._trails = {key: trail for key, trail in self._trails.items() if key in used}
-
-    def _meet(self, event: MarketEvent, now: Ms) -> Desk | None:
-        name = event.asset
-        if name not in self._assets:
-            view = self.memory.view(name) if self._wanted(name) else None
-            self._assets[name] = self._build(view, now) if view else None
-        asset = self._assets[name]
-        desk: Desk | None = None
-        if asset is not None and name != ALL:
-            market = self.memory.meet(asset.view, event.venue, event.symbol)
-            desk = self._build_desk(asset, market)
-        self._desks[name, event.venue, event.symbol] = desk
-        return desk
 
     def _wanted(self, asset: str) -> bool:
         rules = (rule for rule, _ in self._rules if rule.scope != "market")

@@ -16,7 +16,7 @@ LOOK_EVERY: Ms = 1_000
 """A value is asked for at most this often."""
 
 _SLOWEST_LOOK: Ms = 5_000
-_LOOKS = 300
+_LOOKS = 600
 """A value over a window need not be looked at more often than this in one window."""
 
 

@@ -1,6 +1,6 @@
 """Turns of episodes and composites → alerts."""
 
-from rules.alerts import Alert, CascadeFacts, Level, Link, Record, Turn
+from rules.alerts import Alert, CascadeFacts, Link, Record, Turn
 from rules.composite import Spell
 from rules.episode import Step
 from rules.metric import Reading
@@ -111,7 +111,7 @@ def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) ->
         rule=rule,
         metric=watch.rule.metric,
         unit=watch.metric.unit,
-        level=Level(spell.level),
+        level=cluster.gathering.told.get(condition, spell.level),
         value=spell.value,
         extreme=episode.extreme if same else spell.value,
         opened_at=spell.opened_at,

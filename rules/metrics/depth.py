@@ -66,7 +66,9 @@ class DepthMetric:
             band = next((one for one in bands if one.bp == self.bp), None)
         if band is None or not band.covered:
             return False
-        book = market.keep(self.book)
+        book = market.memos.get(self.book.name)
+        if not isinstance(book, Book):
+            book = market.keep(self.book)
         if book.taken is not event:
             book.taken = event
             market.spread_bp = event.spread_bp

@@ -134,6 +134,13 @@ def test_what_gets_worse_is_told_once_a_level():
     assert played.step(6, "oi_drop", Turn.UP, CRITICAL) is Turn.WORSE
     assert played.step(7, "oi_drop:15m", Turn.OPEN, CRITICAL) is None
     assert played.step(8, "price_drop", Turn.UP, CRITICAL) is Turn.WORSE
+    # a quick window may be worse before the long one is
+    played = fired()
+    assert played.step(6, "oi_drop:15m", Turn.OPEN, ALERT) is None
+    assert played.step(7, "oi_drop:15m", Turn.UP, CRITICAL) is Turn.WORSE
+    assert played.step(8, "oi_drop", Turn.UP, CRITICAL) is None
+    rule, spell = played.gathering.chain[0]
+    assert (rule, spell.at, played.gathering.told[0]) == ("oi_drop", MINUTE, CRITICAL)
 
 
 def test_it_ends_when_too_little_held_within_the_time():
