@@ -20,6 +20,7 @@ from bot.logs import TOKEN, redact
 from bot.toml_lines import KeyPath, index, line_of
 from rules.rule import Rule
 from streams.events import Ms
+from streams.selection import Markets
 from streams.venues import VENUES
 
 _TOML_PLACE = re.compile(r" \(at line (\d+), (column \d+)\)$")
@@ -74,6 +75,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     large: tuple[str, ...]
     tail: int
     rules: tuple[Rule, ...]
+
+    @property
+    def markets(self) -> Markets:
+        """Which assets are to be watched."""
+        return Markets(majors=self.majors, large=self.large, tail=self.tail)
 
 
 def load(path: Path, env: Mapping[str, str]) -> Settings:

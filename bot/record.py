@@ -34,6 +34,41 @@ async def record(settings: Settings, venue: str, symbols: Sequence[str], output:
         return _fail(f"cannot write {output}: {error.strerror}")
 
 
+class _Recording:
+    """What comes while it is recorded, until ``stop``."""
+
+    def __init__(self, symbols: Sequence[str], writer: Writer, stop: asyncio.Event) -> None:
+        self.written = 0
+        self.full: OSError | None = None
+        self.unknown: list[str] = []
+        self._assets: set[str] = set()
+        self._symbols = symbols
+        self._writer = writer
+        self._stop = stop
+
+    def tap(self, frame: Recorded) -> None:
+        """Write a frame; a disk that takes no more ends the recording."""
+        try:
+            self._writer.write(frame)
+        except OSError as error:
+            self.full = error
+            self._stop.set()
+        else:
+            self.written += 1
+
+    def listed(self, _: str, instruments: Sequence[Instrument]) -> None:
+        """The venue's listing: symbols that are not in it end the recording."""
+        known = {i.symbol: i.asset for i in instruments}
+        self._assets.update(known[symbol] for symbol in self._symbols if symbol in known)
+        self.unknown = [symbol for symbol in self._symbols if symbol not in known]
+        if self.unknown:
+            self._stop.set()
+
+    async def choose(self) -> Sequence[str]:
+        """The assets of the symbols."""
+        return sorted(self._assets)
+
+
 async def _listen(
     settings: Settings,
     venue: str,
@@ -41,31 +76,7 @@ async def _listen(
     writer: Writer,
     stop: asyncio.Event,
 ) -> int:
-    written = 0
-    full: list[OSError] = []
-    assets: set[str] = set()
-    unknown: list[str] = []
-
-    def tap(frame: Recorded) -> None:
-        nonlocal written
-        try:
-            writer.write(frame)
-        except OSError as error:
-            full.append(error)
-            stop.set()
-        else:
-            written += 1
-
-    def listed(_: str, instruments: Sequence[Instrument]) -> None:
-        known = {i.symbol: i.asset for i in instruments}
-        assets.update(known[symbol] for symbol in symbols if symbol in known)
-        unknown[:] = [symbol for symbol in symbols if symbol not in known]
-        if unknown:
-            stop.set()
-
-    async def choose() -> Sequence[str]:
-        return sorted(assets)
-
+    recording = _Recording(symbols, writer, stop)
     place = next((v for v in settings.venues if v.name == venue), None)
     consumer = Consumer(
         VENUES[venue],
@@ -73,22 +84,23 @@ async def _listen(
         place.rest if place else None,
         _nobody,
         WallClock(),
-        tap,
+        recording.tap,
         frozenset(symbols),
     )
-    listening = asyncio.create_task(consumer.run(listed, choose))
+    listening = asyncio.create_task(consumer.run(recording.listed, recording.choose))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([listening, stopping], return_when=asyncio.FIRST_COMPLETED)
     listening.cancel()
     stopping.cancel()
     results = await asyncio.gather(listening, stopping, return_exceptions=True)
-    if unknown:
-        return _fail(f"{venue} does not list {', '.join(unknown)}: use its own names, as BTCUSDT")
-    if full:
-        raise full[0]
+    if recording.unknown:
+        names = ", ".join(recording.unknown)
+        return _fail(f"{venue} does not list {names}: use its own names, as BTCUSDT")
+    if recording.full is not None:
+        raise recording.full
     if isinstance(results[0], Exception):
         raise results[0]
-    print(f"{written:,} frames recorded", file=sys.stderr)  # noqa: T201
+    print(f"{recording.written:,} frames recorded", file=sys.stderr)  # noqa: T201
     return 0
 
 

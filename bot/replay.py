@@ -19,7 +19,7 @@ from streams.events import AnyEvent, Event, FeedState, Instrument, Ms, Tick
 from streams.recording import Recorded, replay, request_channel, socket_channel
 from streams.selection import Markets, choose_assets, choose_instruments
 from streams.session import Action, Hangup, Session
-from streams.venue import BookUpdate, Listing, Malformed, Poll, Reply, Subscription, Venue
+from streams.venue import UNREADABLE, Listing, Poll, Subscription, Venue, facts
 from streams.venues import VENUES
 
 _STAMP = re.compile(r"\d{13}")
@@ -40,7 +40,7 @@ class Replay:
 
     def __init__(self, settings: Settings) -> None:
         self.count = Count()
-        self._markets = Markets(majors=settings.majors, large=settings.large, tail=settings.tail)
+        self._markets = settings.markets
         self._engine = Engine(settings.rules, [venue.name for venue in settings.venues])
         self._conflator = Conflator(self._markets.named)
         self._venues: dict[str, _Heard] = {}
@@ -168,10 +168,10 @@ class _Heard:
             return []
         try:
             decoded = self._venue.decode_poll(poll, record.frame, self._listing, record.t)
-        except (Malformed, msgspec.MsgspecError):
+        except UNREADABLE:
             self.dropped += 1
             return []
-        return [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
+        return [*facts(decoded)]
 
     def _list(self, body: bytes) -> None:
         request = self._wanted.pop(0)

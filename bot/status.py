@@ -7,7 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from bot.roles import STATUS_LIFE_S
-from streams.bus import ANSWER_S, Keys
+from streams.bus import ANSWER_S, Keys, parsed
 from streams.hub import FeedCount, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
@@ -43,7 +43,7 @@ async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
 async def _span(redis: Redis, key: str) -> float:
     """Over how many seconds the entries of a stream reach."""
     ends = [await redis.xrange(key, count=1), await redis.xrevrange(key, count=1)]
-    first, last = (int(cast("bytes", end[0][0]).partition(b"-")[0]) if end else 0 for end in ends)
+    first, last = (parsed(cast("bytes", end[0][0]))[0] if end else 0 for end in ends)
     return round((last - first) / 1000, 1)
 
 

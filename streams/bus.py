@@ -8,7 +8,6 @@ Invariants:
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -29,12 +28,16 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from streams.clock import wall_ms
 from streams.events import Ms
 
 log = structlog.get_logger()
 
 Entry = tuple[bytes, dict[bytes, bytes]]
 """A stream entry as redis-py gives it with RESP3."""
+
+Id = tuple[int, int]
+"""An entry's id: Ms and number within it. Ids compare as entries follow each other."""
 
 START = "0-0"
 """Before the first entry of any stream."""
@@ -73,6 +76,13 @@ class Keys:
     def begun(self, stage: str) -> str:
         """The entry whose effect outside of Redis a stage has begun and not yet committed."""
         return f"{self._base}:begun:{stage}"
+
+
+def parsed(entry_id: str | bytes) -> Id:
+    """The id that Redis writes as text."""
+    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    ms, _, number = text.partition("-")
+    return int(ms), int(number or 0)
 
 
 def connect(url: str, name: str) -> Redis:
@@ -215,20 +225,12 @@ class Stage:
         The bookmark tells whether it has happened before a lost reply. Raises Overtaken if it has
         been moved by somebody else.
         """
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    await self._commit(cursor, alerts)
-            except (RedisError, OSError, TimeoutError) as error:
-                await self._backoff.failed(error)
-                continue
-            self._backoff.worked()
-            self._committed = cursor
-            return
+        await self._patiently(lambda: self._commit(cursor, alerts))
+        self._committed = cursor
 
     async def _commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
         keys = self.keys.bookmark(self.name), self.keys.alerts
-        keep = int(time.time() * 1000) - ALERTS_KEEP_MS
+        keep = wall_ms() - ALERTS_KEEP_MS
         done = await cast(
             "Awaitable[int]",
             self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, str(keep), *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken

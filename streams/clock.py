@@ -23,6 +23,11 @@ class Clock(Protocol):
         ...
 
 
+def wall_ms() -> Ms:
+    """The time of day, Ms since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
 class WallClock:
     """Real time."""
 
@@ -32,7 +37,7 @@ class WallClock:
 
     def seen(self) -> Ms:
         """See Clock."""
-        return time.time_ns() // 1_000_000
+        return wall_ms()
 
     async def sleep(self, seconds: float) -> None:
         """See Clock."""

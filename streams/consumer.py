@@ -9,7 +9,6 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 
-import msgspec
 import structlog
 
 from streams.clock import Clock
@@ -20,7 +19,7 @@ from streams.polling import Poller, SnapshotQueue, TakeSnapshot
 from streams.recording import Recorded, request_channel, socket_channel
 from streams.rest import Rest, Unavailable
 from streams.selection import choose_instruments
-from streams.venue import Listing, Malformed, Request, Subscription, Venue
+from streams.venue import UNREADABLE, Listing, Malformed, Request, Subscription, Venue
 
 log = structlog.get_logger()
 
@@ -180,7 +179,7 @@ class Consumer:
         while True:
             try:
                 listed = self.venue.instruments(await self._listing_bodies())
-            except (Unavailable, Malformed, msgspec.MsgspecError, ValueError) as error:
+            except (Unavailable, *UNREADABLE, ValueError) as error:
                 pause = max(wait * (0.75 + random.random() / 2), self.rest.paused_s)
                 self._say_trouble(error, pause)
                 await asyncio.sleep(pause)

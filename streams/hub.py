@@ -9,7 +9,6 @@ from streams.clock import Clock
 from streams.consumer import Consumer
 from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
 from streams.line import Line
-from streams.recording import Recorded
 from streams.selection import Markets, choose_assets
 from streams.venue import Venue
 
@@ -81,10 +80,9 @@ class Hub:
         markets: Markets,
         publish: Callable[[AnyEvent], None],
         clock: Clock,
-        tap: Callable[[Recorded], None] | None = None,
     ) -> None:
         self.consumers = [
-            Consumer(place.venue, place.websocket, place.rest, self._heard, clock, tap)
+            Consumer(place.venue, place.websocket, place.rest, self._heard, clock)
             for place in places
         ]
         self._publish = publish
@@ -156,19 +154,10 @@ class Hub:
             connected=session.connected,
             ready=session.ready,
             reason="" if session.ready else session.reason,
-            frames=stats.frames,
             frames_per_s=self._rate(id(line), stats.frames),
-            events=stats.events,
-            lag_ms=stats.lag_ms,
-            last_data=stats.last_data,
-            connects=stats.connects,
-            gaps=stats.gaps,
-            resyncs=stats.resyncs,
-            duplicates=stats.duplicates,
-            dropped=stats.dropped,
-            refused=stats.refused,
             books_live=live,
             books=books,
+            **msgspec.structs.asdict(stats),
         )
 
     def _rate(self, key: int, frames: int) -> float:

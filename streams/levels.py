@@ -189,7 +189,8 @@ class Side:
             del outside[price]
         best = max(changed) if self._sign > 0 else min(changed)
         if between:
-            self._regrid(max(_grid([*changed]), 10 * abs(self._scale)))
+            grid = max(_grid([*changed]), 10 * abs(self._scale))  # a price between two steps
+            self._lay_out_anew(self._mid, self._sign * grid)
         elif best in outside and self._better(best, self._price(len(self._places) - 1)):
             self._place(best)  # the price has run away: follow it
         elif len(outside) > self._patience:
@@ -222,19 +223,16 @@ class Side:
         self._top, self._bottom = -1, len(self._places) - 1
 
     def _place(self, mid: float) -> None:
-        levels = self.live()
-        self._outside = {}
-        self._lay_out(mid)
-        self._changed.update(levels)
-        self._settle()
+        """Move the places to where mid is now."""
+        self._lay_out_anew(mid, self._scale)
         self._forget()
 
-    def _regrid(self, grid: float) -> None:
-        """Make the steps finer: a price came in between two of them."""
+    def _lay_out_anew(self, mid: float, scale: float) -> None:
+        """Give every level kept its place among new places, ``scale`` of them a unit of price."""
         levels = self.live()
         self._outside = {}
-        self._scale = self._sign * grid
-        self._lay_out(self._mid)
+        self._scale = scale
+        self._lay_out(mid)
         self._changed.update(levels)
         self._settle()
 

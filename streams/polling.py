@@ -11,7 +11,7 @@ from streams.clock import Clock
 from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
 from streams.failures import Told
 from streams.rest import Rest, Unavailable
-from streams.venue import BookUpdate, Decoded, Listing, Malformed, Poll, Reply, Request, Venue
+from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Venue, facts
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ class Poller:
             decoded = self._venue.decode_poll(poll, body, self.listing, self._clock.seen())
         except Unavailable as error:
             self._failed(feed, poll, str(error))
-        except (Malformed, msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             self.dropped += 1
             self._failed(feed, poll, f"an answer could not be read: {error}")
         else:
@@ -103,12 +103,12 @@ class Poller:
 
     def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> None:
         self._failures[feed] = 0
-        facts = [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
+        found = facts(decoded)
         # Funding is a socket's feed: what is polled only adds the settlements.
-        if facts and feed not in self._up and poll.kind is not Kind.FUNDING:
+        if found and feed not in self._up and poll.kind is not Kind.FUNDING:
             self._up.add(feed)
             self._say(feed, True, "")
-        for fact in facts:
+        for fact in found:
             self._publish(fact)
 
     def _failed(self, feed: _Feed, poll: Poll, reason: str) -> None:

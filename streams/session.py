@@ -16,7 +16,7 @@ import msgspec
 from streams.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
 from streams.shelf import Shelf
-from streams.venue import BookUpdate, Listing, Malformed, Reply, Subscription, Venue
+from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
 
 BACKOFF_MS = (1_000, 60_000)
 """First and longest wait before the next try."""
@@ -33,12 +33,7 @@ REPEAT_MS = 60_000
 _REPEATED = frozenset((Kind.OPEN_INTEREST, Kind.FUNDING))
 _READY_SHARE = 0.9
 
-_COUNTS = (
-    "frames", "events", "dropped", "refused", "gaps", "duplicates", "resyncs", "connects",
-)  # fmt: skip
-
-_UNREADABLE = (Malformed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What an adapter raises on rubbish."""
+_COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in ("lag_ms", "last_data"))
 
 
 class Session:
@@ -91,7 +86,7 @@ class Session:
         self.stats.frames += 1
         try:
             decoded = self._venue.decode(frame, self.listing, seen)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.stats.dropped += 1
             return self._note("frame dropped", f"{error}: {frame[:120]!r}")
         actions: list[Action] = []
@@ -109,7 +104,7 @@ class Session:
         """The answer to a Fetch. It may come late, even after a reconnect: ids tell."""
         try:
             snapshot = self._venue.decode_snapshot(symbol, body, self.listing)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self.stats.dropped += 1
             return self._note("snapshot dropped", f"{error}: {body[:120]!r}")
         return self._books.offer(snapshot, now)

@@ -6,7 +6,7 @@ same answer. Everything that differs between venues is a value described here, s
 session nor the consumer names a venue.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,6 +16,10 @@ from streams.events import Instrument, Kind, MarketEvent, Ms
 
 class Malformed(ValueError):
     """A frame or body that is not what the venue's protocol says. Dropped and counted."""
+
+
+UNREADABLE = (Malformed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What to expect of an adapter that is given rubbish."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +131,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Decoded = MarketEvent | BookUpdate | Reply
+
+
+def facts(decoded: Iterable[Decoded]) -> list[MarketEvent]:
+    """What of ``decoded`` is a fact by itself."""
+    return [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

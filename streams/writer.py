@@ -14,10 +14,8 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from streams.bus import ANSWER_S, Backoff, Entry
+from streams.bus import ANSWER_S, Backoff, Entry, Id, parsed
 from streams.events import Ms
-
-Id = tuple[int, int]
 
 _ENTRY_OVERHEAD = 30
 """Bytes an entry takes beside its JSON, measured on Valkey 9 with 200-byte entries."""
@@ -112,12 +110,12 @@ class Writer:
                 raise
             return 0, 0
         by_name = {k.decode() if isinstance(k, bytes) else k: v for k, v in info.items()}
-        last = _parsed(by_name["last-generated-id"])
+        last = parsed(by_name["last-generated-id"])
         if not self._parts:
             entries = cast("list[Entry]", await self._redis.xrange(self._key, count=1))
             size = await self._redis.memory_usage(self._key)  # pyright: ignore[reportUnknownMemberType]
             if entries and size:
-                self._spread(size, _parsed(entries[0][0])[0], last[0])
+                self._spread(size, parsed(entries[0][0])[0], last[0])
         return last
 
     def _spread(self, size: int, first: Ms, last: Ms) -> None:
@@ -169,11 +167,6 @@ def _numbered(entries: Sequence[tuple[Ms, bytes]], last: Id) -> list[tuple[Id, b
         ms, seq = (at, 0) if at > ms else (ms, seq + 1)
         numbered.append(((ms, seq), data))
     return numbered
-
-
-def _parsed(entry_id: bytes) -> Id:
-    ms, _, seq = entry_id.decode().partition("-")
-    return int(ms), int(seq or 0)
 
 
 def _text(entry_id: Id) -> str:

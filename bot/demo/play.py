@@ -15,6 +15,7 @@ from bot.roles.streams import streams_role
 from bot.run import redis_url, start_all, stop_all
 from bot.sinks.console import Console
 from streams.bus import Keys, connect
+from streams.clock import WallClock
 from streams.events import Ms
 from streams.playback import Playback
 
@@ -27,15 +28,11 @@ _START_LIMIT_S = 15.0
 _DRAIN_LIMIT_S = 10.0
 
 
-class StoryClock:
+class StoryClock(WallClock):
     """The time of the story for events, real time for sockets."""
 
     def __init__(self, playback: Playback) -> None:
         self._playback = playback
-
-    def now(self) -> Ms:
-        """See streams.clock.Clock."""
-        return time.monotonic_ns() // 1_000_000
 
     def seen(self) -> Ms:
         """See streams.clock.Clock."""

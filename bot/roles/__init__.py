@@ -78,9 +78,3 @@ async def to_the_end(work: Coroutine[object, object, T], seconds: float) -> T:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def before(one: str, other: str) -> bool:
-    """Whether entry id ``one`` is older than ``other``."""
-    (a, _, b), (c, _, d) = one.partition("-"), other.partition("-")
-    return (int(a), int(b or 0)) < (int(c), int(d or 0))

@@ -1,7 +1,6 @@
 """Alerts → messages."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -12,10 +11,11 @@ from bot.config import Settings
 from bot.dispatch import plan
 from bot.lang import LANGUAGES
 from bot.messages import Message, render
-from bot.roles import FLUSH_S, before, report, role, rss_mb, to_the_end
+from bot.roles import FLUSH_S, report, role, rss_mb, to_the_end
 from bot.sinks import Later, Refused, Sink, Uncertain
 from rules import alerts
-from streams.bus import START, Keys, Stage
+from streams.bus import START, Keys, Stage, parsed
+from streams.clock import wall_ms
 from streams.events import Ms
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class BotRole:
     def status(self) -> BotStatus:
         """How it goes."""
         return BotStatus(
-            seen=int(time.time() * 1000),
+            seen=wall_ms(),
             rss_mb=rss_mb(),
             cursor=self._cursor,
             destination=self._destination,
@@ -66,7 +66,7 @@ class BotRole:
         await self._greet()
         self._cursor = await self._stage.bookmark()
         if self._cursor == START:
-            self._cursor = f"{int(time.time() * 1000) - NEWS_MS}-0"
+            self._cursor = f"{wall_ms() - NEWS_MS}-0"
         await self._settle_interrupted()
         while True:
             for entry_id, data in await self._stage.read(self._cursor):
@@ -90,7 +90,7 @@ class BotRole:
     async def _settle_interrupted(self) -> None:
         """The alert that was being sent when we died may have been posted: it is not repeated."""
         entry_id = await self._stage.begun()
-        if entry_id is not None and before(self._cursor, entry_id):
+        if entry_id is not None and parsed(self._cursor) < parsed(entry_id):
             self._uncertain += 1
             log.error("stopped while sending; perhaps posted, not sent again", entry=entry_id)
             await self._commit(entry_id)
@@ -116,7 +116,7 @@ class BotRole:
         except msgspec.MsgspecError as error:
             log.error("an alert could not be read", entry=entry_id, reason=str(error)[:200])
             return []
-        if int(entry_id.partition("-")[0]) < time.time() * 1000 - NEWS_MS:
+        if parsed(entry_id)[0] < wall_ms() - NEWS_MS:
             log.warning("an alert was too old to be sent", alert=alert.id)
             return []
         words = LANGUAGES[self._settings.language]

@@ -11,11 +11,12 @@ import structlog
 from redis.asyncio import Redis
 
 from bot.config import Settings
-from bot.roles import FLUSH_S, before, report, role, rss_mb
+from bot.roles import FLUSH_S, report, role, rss_mb
 from rules import alerts
 from rules.alerts import Alert
 from rules.engine import Engine
-from streams.bus import START, Keys, Snapshot, Stage
+from streams.bus import START, Keys, Snapshot, Stage, parsed
+from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
 
 log = structlog.get_logger()
@@ -59,7 +60,7 @@ class RulesRole:
     def status(self) -> RulesStatus:
         """How it goes."""
         return RulesStatus(
-            seen=int(time.time() * 1000),
+            seen=wall_ms(),
             rss_mb=rss_mb(),
             cursor=self._cursor,
             events=self._events,
@@ -101,7 +102,7 @@ class RulesRole:
                 self._engine = self._fresh()
         self._whole = True
         first = await self._stage.first()
-        if snapshot is not None and first is not None and before(self._cursor, first):
+        if snapshot is not None and first is not None and parsed(self._cursor) < parsed(first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
         if self._cursor != START or self._muted_to != START:
             log.info("rules resumed", state=self._cursor, committed=self._muted_to)
@@ -111,10 +112,10 @@ class RulesRole:
         self._whole = False
         for entry_id, data in batch:
             said = self._feed(entry_id, data)
-            if said and before(self._muted_to, entry_id):
+            if said and parsed(self._muted_to) < parsed(entry_id):
                 found += said
         cursor = batch[-1][0]
-        if before(self._muted_to, cursor):
+        if parsed(self._muted_to) < parsed(cursor):
             await self._stage.commit(cursor, [alerts.encode(alert) for alert in found])
         self._cursor, self._whole = cursor, True
         self._alerts += len(found)
@@ -127,7 +128,7 @@ class RulesRole:
             self._unreadable += 1
             log.error("an event could not be read", entry=entry_id, reason=str(error)[:200])
             return []
-        self._lag = int(time.time() * 1000) - event.seen
+        self._lag = wall_ms() - event.seen
         if isinstance(event, Tick):
             self._ticked = time.monotonic()
         try:

@@ -12,7 +12,6 @@ from streams.conflate import Conflator
 from streams.events import Ms
 from streams.hub import Hub, Place, VenueStatus
 from streams.publisher import Publisher
-from streams.selection import Markets
 from streams.venues import VENUES
 from streams.writer import Writer
 
@@ -32,7 +31,7 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
     clock = clock or WallClock()
     async with role(url, "streams") as redis:
         writer = Writer(redis, Keys().events, settings.keep, settings.max_mb * 1_000_000)
-        markets = Markets(majors=settings.majors, large=settings.large, tail=settings.tail)
+        markets = settings.markets
         publisher = Publisher(writer, Conflator(markets.named), clock)
         hub = Hub(places(settings), markets, publisher.publish, clock)
 

@@ -241,3 +241,11 @@ async def test_a_wrong_password_is_said_and_not_shown(redis: Redis, valkey) -> N
         await mine.aclose()
     assert bus.in_words(error.value) == "Redis refuses the password: check REDIS_URL"
     assert "topsecret" not in str(error.value)
+
+
+def test_entry_ids_compare_by_number() -> None:
+    assert bus.parsed("9-0") < bus.parsed("10-0")
+    assert bus.parsed("10-9") < bus.parsed("10-10")
+    assert not bus.parsed("10-0") < bus.parsed("10-0")
+    assert bus.parsed("0-0") < bus.parsed("1")
+    assert bus.parsed(b"10-9") == bus.parsed("10-9")

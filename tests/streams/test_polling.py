@@ -197,7 +197,9 @@ async def test_down_says_once_what_was_up() -> None:
 
 @virtual
 async def test_without_polls_a_poller_only_waits() -> None:
-    await Polling([], lambda _: b"").go(10)
+    polling = Polling([], lambda _: b"")
+    await polling.go(10)
+    assert (polling.rest.asked, polling.said) == ([], [])
 
 
 class Snapshots:
