@@ -9,24 +9,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import orjson
 from redis.exceptions import RedisError
 
-from bot.config import ConfigError, Settings, load
+from bot import ruletest
+from bot.channel import channel
+from bot.config import ConfigError, Settings, load, load_tests
+from bot.config_warnings import warnings
+from bot.deliveries import Delivery
 from bot.describe import describe
 from bot.environment import environment
 from bot.lang import LANGUAGES
 from bot.logs import configure
-from bot.messages import render
+from bot.notices import notice_message
+from bot.posts import post
+from bot.show import show
 from bot.sinks.console import Console
 from streams import bus
 from streams.embedded import CannotStart
+
+_QUIET = ("demo", "replay", "status", "check", "show", "test")
+"""Commands whose answer is not to be mixed with a log."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
     options = _parser().parse_args(arguments)
-    configure("WARNING" if options.command in ("demo", "replay", "status", "check") else "INFO")
+    configure("WARNING" if options.command in _QUIET else "INFO")
     try:
         settings = _settings(options)
         sys.exit(_do(options, settings))
@@ -52,7 +62,11 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _do(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "check":
-            print(describe(settings))  # noqa: T201
+            _check(settings)
+        case "show":
+            _show(settings, options.asset)
+        case "test":
+            return _test(settings)
         case "demo":
             _demo(options, settings)
         case "status":
@@ -64,8 +78,32 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
         case name:
             from bot.run import ROLES, run  # the other commands need not wait for its imports
 
+            if name in ("run", "bot") and options.dry_run:
+                settings = msgspec.structs.replace(settings, token=None)
             asyncio.run(run(settings, ROLES if name == "run" else (name,)))
     return 0
+
+
+def _check(settings: Settings) -> None:
+    tests = load_tests(settings)
+    print(describe(settings))  # noqa: T201
+    count = "1 rule test" if len(tests) == 1 else f"{len(tests)} rule tests"
+    print(f"\n{count}: lowtide test")  # noqa: T201
+    for line in warnings(settings):
+        print(f"warning: {line}")  # noqa: T201
+
+
+def _show(settings: Settings, asset: str) -> None:
+    try:
+        print(show(settings, asset))  # noqa: T201
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+def _test(settings: Settings) -> int:
+    outcomes = ruletest.run_all(load_tests(settings), settings)
+    print(ruletest.report(outcomes))  # noqa: T201
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> None:
@@ -108,15 +146,17 @@ async def _record(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _replay(files: Sequence[Path], settings: Settings) -> int:
-    from bot.replay import Replay
+    from bot.replay import Replay, judged, told
 
-    console, words, told = Console(), LANGUAGES[settings.language], 0
+    console, words, posts = Console(), LANGUAGES[settings.language], 0
     replay = Replay(settings)
     try:
-        for alert in replay.alerts(files):
-            if alert.post:
-                told += 1
-                await console.send(render(alert, words))
+        for one in told(judged(replay.events(files), settings), channel(settings)):
+            if isinstance(one, Delivery):
+                posts += 1
+                await console.send(post(one, words))
+            else:
+                await console.send(notice_message(one, words))
     except OSError as error:
         _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
     except ValueError as error:
@@ -125,7 +165,7 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     minutes = (count.last - count.first) / 60_000
     print(  # noqa: T201
         f"{count.frames:,} frames over {minutes:,.0f} min, {count.dropped:,} dropped,"
-        f" {count.events:,} events, {told} messages",
+        f" {count.events:,} events, {posts} messages",
         file=sys.stderr,
     )
     return 0
@@ -148,11 +188,17 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common])
 
-    add("run", "everything in one process, with a Redis of its own if there is none")
+    run = add("run", "everything in one process, with a Redis of its own if there is none")
     add("streams", "only the role that listens to venues")
     add("rules", "only the role that judges events")
-    add("bot", "only the role that sends messages")
+    for command in (run, add("bot", "only the role that sends messages")):
+        command.add_argument(
+            "--dry-run", action="store_true", help="messages to the terminal, none to Telegram"
+        )
     add("check", "read the configuration and say what it means")
+    shown = add("show", "the numbers that hold for one asset, and where each comes from")
+    shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")
+    add("test", "run the rule tests of the configuration")
     demo = add("demo", "play the bundled crash: no network, no token")
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
     status = add("status", "how the running roles are doing")

@@ -4,35 +4,36 @@ Secrets come from the environment alone. An error names the file, the line, the 
 """
 
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bot.config_rules import Problem, looks_like_asset, market_problems, resolve
-from bot.config_schema import OVERRIDES, File, did_you_mean, keys_at, redis_url, shown
+from bot.config_composites import composites
+from bot.config_errors import ConfigError, Fault, problem, told
+from bot.config_markets import Problem, Tiers, market_problems, tiers
+from bot.config_rules import resolve
+from bot.config_schema import File, Table, TestsFile
+from bot.config_tests import Known, RuleTest, rule_tests
+from bot.config_text import arranged, keys_in, names_in, parsed, text_of
+from bot.config_values import did_you_mean, redis_url, shown
+from bot.dispatch import Quiet
 from bot.lang import LANGUAGES
-from bot.logs import TOKEN, redact
 from bot.toml_lines import KeyPath, index, line_of
+from rules.alerts import Level
+from rules.composite import Composite
 from rules.rule import Rule
 from streams.events import Ms
 from streams.selection import Markets
 from streams.venues import VENUES
 
-_TOML_PLACE = re.compile(r" \(at line (\d+), (column \d+)\)$")
+__all__ = ["ConfigError", "Secret", "Settings", "Source", "VenueSettings", "load", "load_tests"]
+
 _ENV_TOKEN = re.compile(r"\d+:[\w-]+")
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used. ``problems``: one line each, in the order of the file."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+_Model = TypeVar("_Model", bound=Table)
 
 
 class Secret(str):
@@ -52,18 +53,46 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
     rest: str | None = None
 
 
+class Source(msgspec.Struct, frozen=True):
+    """Where the numbers of rules stand: ``[defaults]`` and ``[rules]`` of the file as written."""
+
+    path: Path
+    tables: Mapping[str, Any] = {}
+    lines: Mapping[KeyPath, int] = {}
+
+    def keys(self, *path: str) -> tuple[str, ...]:
+        """The keys of the table at ``path``, none if it is not there."""
+        table: Any = self.tables
+        for part in path:
+            table = cast("dict[str, Any]", table).get(part) if isinstance(table, dict) else None
+        return tuple(cast("dict[str, Any]", table)) if isinstance(table, dict) else ()
+
+    def place(self, *path: str) -> str | None:
+        """``config.toml:41``, where the key at ``path`` is; None if it is not in the file."""
+        if path[-1] not in self.keys(*path[:-1]):
+            return None
+        line = line_of(self.lines, path)
+        return f"{self.path.name}:{line}" if line else self.path.name
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator can choose.
 
-    ``chat_id``, ``token`` None: nothing is sent to Telegram. ``redis_url`` None: Lowtide starts a
-    Redis of its own in ``data_dir``. ``keep``: age in Ms up to which events are kept, unless
-    ``max_mb`` megabytes are reached before. ``tail``: how many assets are watched besides
-    ``majors`` and ``large``, by open interest.
+    ``chat_id``, ``token`` None: nothing is sent to Telegram. ``operators_chat_id`` None: notices of
+    feeds and of the configuration are only logged.
+    ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``keep``: age in Ms up to
+    which events are kept, unless ``max_mb`` megabytes are reached before. ``tail``: how many assets
+    are watched besides the listed ones, by open interest. ``own_tiers``: tiers of the operator's
+    own. ``tests``: those in the file itself, see ``load_tests``.
     """
 
     path: Path
     chat_id: int | str | None
+    operators_chat_id: int | str | None
     language: str
+    quiet: Quiet | None
+    posts_per_hour: int
+    group_wait: Mapping[Level, Ms]
     api_url: str
     token: Secret | None
     redis_url: Secret | None
@@ -73,13 +102,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
+    own_tiers: Mapping[str, tuple[str, ...]]
     tail: int
     rules: tuple[Rule, ...]
+    composites: tuple[Composite, ...]
+    tests: tuple[RuleTest, ...]
+    source: Source
+
+    @property
+    def tiers(self) -> Tiers:
+        """Which asset is in which tier."""
+        return Tiers(majors=self.majors, large=self.large, own=self.own_tiers, tail=self.tail)
 
     @property
     def markets(self) -> Markets:
-        """Which assets are to be watched."""
-        return Markets(majors=self.majors, large=self.large, tail=self.tail)
+        """What to watch: those of tiers of the operator's own count as large."""
+        named = [asset for asset in self.tiers.listed if asset not in self.majors]
+        return Markets(majors=self.majors, large=tuple(named), tail=self.tail)
 
 
 def load(path: Path, env: Mapping[str, str]) -> Settings:
@@ -87,145 +126,84 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
 
     Raises ConfigError with all problems found.
     """
-    text = _text(path)
+    text = text_of(path)
     lines = index(text)
-    raw = _parsed(path, text)
-    file, problems = _validated(_with_overrides(raw), raw)
+    raw = parsed(path, text)
+    file, problems = _validated(File, arranged(raw), raw)
     rules: tuple[Rule, ...] = ()
+    found: tuple[Composite, ...] = ()
+    tests: tuple[RuleTest, ...] = ()
     if file is not None:
         rules, wrong = resolve(file)
-        problems += market_problems(file.markets, list(VENUES)) + _choices(file) + wrong
-    told = _sorted(path, lines, problems) + _env_problems(env)
-    if told or file is None:
-        raise ConfigError(told)
-    return _settings(path, file, rules, env)
+        found, faulty = composites(file, names_in(raw.get("rules")))
+        problems += market_problems(
+            file.markets, list(VENUES), keys_in(raw.get("rules"))
+        ) + _choices(file)
+        problems += wrong + faulty
+        if not problems:
+            known = Known(rules=rules, composites=found)
+            tests, problems = rule_tests(file.test, known, path, lines)
+    words = told(path, lines, problems) + _env_problems(env)
+    if words or file is None:
+        raise ConfigError(words)
+    source = Source(path, {key: raw.get(key, {}) for key in ("defaults", "rules")}, lines)
+    return _settings(file, (rules, found, tests), source, env)
 
 
-def _text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(
-            [f"{path}: no such file; run lowtide where config.toml is, or name it with --config"]
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is not UTF-8 text (byte {error.start})"]) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    leaks = [n for n, line in enumerate(text.splitlines(), start=1) if TOKEN.search(line)]
-    if leaks:
-        raise ConfigError(
-            [
-                f"{path}:{n}: this looks like a bot token; take it out of the file and put it into "
-                "the environment as TELEGRAM_BOT_TOKEN (see .env.example)"
-                for n in leaks
-            ]
-        )
-    return text
+def load_tests(settings: Settings) -> tuple[RuleTest, ...]:
+    """The rule tests of config.toml and of ``config.tests.toml`` beside it, if there is one.
+
+    Raises ConfigError with all problems of the second file.
+    """
+    path = settings.path.with_name(f"{settings.path.stem}.tests.toml")
+    if not path.exists():
+        return settings.tests
+    text = text_of(path)
+    lines, raw = index(text), parsed(path, text)
+    file, problems = _validated(TestsFile, raw, raw)
+    tests: tuple[RuleTest, ...] = ()
+    if file is not None and not problems:
+        known = Known(rules=settings.rules, composites=settings.composites)
+        tests, problems = rule_tests(file.test, known, path, lines)
+    if problems:
+        raise ConfigError(told(path, lines, problems))
+    return settings.tests + tests
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        words = str(error)
-        if place := _TOML_PLACE.search(words):
-            reason = f"{words[: place.start()]} ({place[2]})"
-            raise ConfigError([f"{path}:{place[1]}: not valid TOML: {reason}"]) from None
-        raise ConfigError([f"{path}: not valid TOML: {words}"]) from None
-
-
-def _with_overrides(raw: dict[str, Any]) -> dict[str, Any]:
-    """Rows of single assets, moved to where the schema expects them."""
-    rules = raw.get("rules")
-    if not isinstance(rules, dict):
-        return raw
-    moved: dict[str, Any] = {}
-    for name, table in cast("dict[str, Any]", rules).items():
-        if isinstance(table, dict):
-            items = cast("dict[str, Any]", table)
-            own = {key: row for key, row in items.items() if looks_like_asset(key)}
-            rest = {key: value for key, value in items.items() if key not in own}
-            moved[name] = {**rest, OVERRIDES: own}
-        else:
-            moved[name] = table
-    return {**raw, "rules": moved}
-
-
-def _validated(tables: dict[str, Any], raw: dict[str, Any]) -> tuple[File | None, list[Problem]]:
+def _validated(
+    model: type[_Model], tables: dict[str, Any], raw: dict[str, Any]
+) -> tuple[_Model | None, list[Problem]]:
     """The file without its faulty parts, so that the others can be judged too, and the faults.
 
     None if the markets are among them, since rules are judged against these.
     """
     try:
-        return File.model_validate(tables), []
+        return model.model_validate(tables), []
     except ValidationError as error:
-        details = error.errors(include_url=False)
-    problems = [_problem(detail, raw) for detail in details]
-    if any(detail["loc"][0] == "markets" for detail in details):
+        faults = [_fault(detail) for detail in error.errors(include_url=False)]
+    problems = [problem(fault, raw) for fault in faults]
+    if any(fault.at[0] == "markets" for fault in faults):
         return None, problems
-    faulty = {detail["loc"][:2] for detail in details}
+    faulty = {fault.at[:2] for fault in faults}
     sound: dict[str, Any] = {
-        section: _sound(section, cast("dict[str, Any]", table), faulty)
+        section: _sound(section, table, faulty)
         for section, table in tables.items()
         if (section,) not in faulty
     }
-    return File.model_validate(sound), problems
+    return model.model_validate(sound), problems
 
 
-def _sound(
-    section: str, table: dict[str, Any], faulty: set[tuple[str | int, ...]]
-) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if (section, key) not in faulty}
-
-
-def _problem(detail: ErrorDetails, raw: dict[str, Any]) -> Problem:
-    at = detail["loc"]
-    path = tuple(part for n, part in enumerate(at) if not (n == 2 and part == OVERRIDES))
-    return path, _sentence(detail, path, raw)
-
-
-def _sentence(detail: ErrorDetails, path: KeyPath, raw: dict[str, Any]) -> str:
-    kind, got = detail["type"], shown(detail["input"])
+def _fault(detail: ErrorDetails) -> Fault:
     context = detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        parent = tuple(str(part) for part in path[:-1])
-        near = did_you_mean(str(path[-1]), keys_at(parent) + _listed_assets(parent, raw))
-        return f"unknown key{near}"
-    if kind == "value_error":
-        return str(context["error"])
-    if kind in ("greater_than", "greater_than_equal"):
-        limit = context.get("gt", context.get("ge"))
-        words = "greater than" if kind == "greater_than" else "at least"
-        return f"must be {words} {limit:g}, not {got}"
-    if kind == "literal_error":
-        return f"must be {context['expected']}, not {got}".replace("'", '"')
-    return _KINDS.get(kind, detail["msg"]).format(got=got)
+    return Fault(detail["loc"], detail["type"], detail["input"], context, detail["msg"])
 
 
-_KINDS = {
-    "missing": "is missing",
-    "int_type": "must be a whole number, not {got}",
-    "int_from_float": "must be a whole number, not {got}",
-    "float_type": "must be a number, not {got}",
-    "finite_number": "must be a finite number, not {got}",
-    "string_type": "must be text in quotes, not {got}",
-    "string_too_short": "must not be empty",
-    "bool_type": "must be true or false, not {got}",
-    "list_type": 'must be a list such as ["a", "b"], not {got}',
-    "dict_type": "must be a table, not {got}",
-    "model_type": "must be a table, not {got}",
-    "model_attributes_type": "must be a table, not {got}",
-}
-
-
-def _listed_assets(parent: tuple[str, ...], raw: dict[str, Any]) -> list[str]:
-    """Assets that may stand as keys in a rule's table."""
-    markets = raw.get("markets")
-    if len(parent) != 2 or parent[0] != "rules" or not isinstance(markets, dict):
-        return []
-    lists = [cast("dict[str, Any]", markets).get(tier) for tier in ("majors", "large")]
-    return [str(a) for names in lists if isinstance(names, list) for a in cast("list[Any]", names)]
+def _sound(section: str, table: Any, faulty: set[KeyPath]) -> Any:
+    """A section without its faulty parts; of a list with one, nothing."""
+    if isinstance(table, dict):
+        items = cast("dict[str, Any]", table).items()
+        return {key: value for key, value in items if (section, key) not in faulty}
+    return [] if any(at[0] == section for at in faulty) else table
 
 
 def _choices(file: File) -> list[Problem]:
@@ -239,19 +217,6 @@ def _choices(file: File) -> list[Problem]:
             text = f"unknown venue{did_you_mean(name, list(VENUES))}"
             problems.append((("venues", name), text))
     return problems
-
-
-def _sorted(path: Path, lines: Mapping[KeyPath, int], problems: list[Problem]) -> list[str]:
-    placed = [(line_of(lines, at) or 0, at, text) for at, text in problems]
-    placed.sort(key=lambda entry: entry[0])
-    return [
-        redact(f"{path}{f':{line}' if line else ''}: {_name(at)}: {text}")
-        for line, at, text in placed
-    ]
-
-
-def _name(path: KeyPath) -> str:
-    return ".".join(part for part in path if isinstance(part, str))
 
 
 def _env_problems(env: Mapping[str, str]) -> list[str]:
@@ -270,26 +235,39 @@ def _env_problems(env: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _settings(path: Path, file: File, rules: tuple[Rule, ...], env: Mapping[str, str]) -> Settings:
+_Resolved = tuple[tuple[Rule, ...], tuple[Composite, ...], tuple[RuleTest, ...]]
+
+
+def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str]) -> Settings:
     token = env.get("TELEGRAM_BOT_TOKEN", "").strip()
     url = env.get("REDIS_URL", "").strip() or file.redis.url
-    tables = file.venues
+    channel, where = file.channel, tiers(file.markets)
     return Settings(
-        path=path,
-        chat_id=file.channel.chat_id,
-        language=file.channel.language,
+        path=source.path,
+        chat_id=channel.chat_id,
+        operators_chat_id=channel.operators_chat_id,
+        language=channel.language,
+        quiet=channel.quiet,
+        posts_per_hour=channel.posts_per_hour,
+        group_wait=file.defaults.group_wait,
         api_url=file.telegram.api_url,
         token=Secret(token) if token else None,
         redis_url=Secret(url) if url else None,
-        data_dir=path.parent / file.redis.data_dir,
+        data_dir=source.path.parent / file.redis.data_dir,
         keep=file.redis.keep,
         max_mb=file.redis.max_mb,
-        venues=tuple(
-            VenueSettings(name=name, **(tables[name].model_dump() if name in tables else {}))
-            for name in dict.fromkeys(file.markets.venues)
-        ),
-        majors=tuple(file.markets.majors),
-        large=tuple(file.markets.large),
-        tail=file.markets.tail,
-        rules=rules,
+        venues=_venues(file.markets.venues, file),
+        majors=where.majors,
+        large=where.large,
+        own_tiers=where.own,
+        tail=where.tail,
+        rules=made[0],
+        composites=made[1],
+        tests=made[2],
+        source=source,
     )
+
+
+def _venues(names: Sequence[str], file: File) -> tuple[VenueSettings, ...]:
+    given = {name: table.model_dump() for name, table in file.venues.items()}
+    return tuple(VenueSettings(name=name, **given.get(name, {})) for name in dict.fromkeys(names))

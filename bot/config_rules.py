@@ -1,42 +1,79 @@
-"""Rule tables of config.toml → ``rules.rule.Rule``: tiers and overrides become one row per asset.
+"""Rule tables of config.toml → ``rules.rule.Rule``: one rule a window, one row an asset.
 
 Pure. What is wrong comes back as problems, (path of the key, sentence), so that all of them can be
 shown at once; rules are only complete if there are none.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import TypeVar
 
-from bot.config_schema import (
-    LEVELS,
-    TIERS,
-    File,
-    Markets,
-    RowTable,
-    RuleTable,
-    did_you_mean,
-    shown,
-)
+import msgspec
+
+from bot.config_markets import Problem, Tiers, tiers
+from bot.config_schema import ALL, TIERS, Defaults, File, RowTable, RuleTable, WindowTable
+from bot.config_values import LEVELS, Hold, did_you_mean
+from rules.alerts import ALL as MARKET
+from rules.alerts import Level
 from rules.metrics import metric
 from rules.metrics.funding import SETTLED
 from rules.rule import Row, Rule
 
-Problem = tuple[tuple[str | int, ...], str]
+WINDOW = "{window}"
+"""What stands for the window, or the band, in the metric of a rule that has several."""
 
 _RULE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_WINDOWS = ("1h", "25bp")
+"""What stands for the window in one metric or another."""
+
+_FLOORS = {"min_loss_musd": ("depth_",), "min_oi_musd": ("oi_net_", "funding_", "price_")}
+_T = TypeVar("_T")
+
+
+class _Given(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule as the file gives it. ``at``: where ``table`` is, which has its rows.
+
+    ``shared``: what holds for all windows; without windows the same as ``table``.
+    """
+
+    family: str
+    window: str
+    metric: str
+    at: tuple[str, ...]
+    table: WindowTable
+    shared: RuleTable
+
+    @property
+    def market(self) -> bool:
+        return on_market(self.metric)
+
+    def where(self, key: str, field: str) -> tuple[str, ...]:
+        """The path of a key that the window or the rule may hold."""
+        return (*(self.at if field in self.table.model_fields_set else self.at[:2]), key)
+
+
+def on_market(name: str) -> bool:
+    """Whether a metric is of the whole market, not of an asset."""
+    return "asset" not in metric(name).scopes
 
 
 def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
     """All rules of a file, and what is wrong with them."""
     rules: list[Rule] = []
     problems: list[Problem] = []
-    for name, table in file.rules.items():
-        found = _check(name, table)
-        rows, wrong = _rows(name, table, file.markets)
-        problems += found + wrong
-        if not found and not wrong:
-            rules.append(_rule(name, table, rows, file))
+    where = tiers(file.markets)
+    for family, table in file.rules.items():
+        if not _RULE_NAME.fullmatch(family):
+            problems.append((("rules", family), "a rule's name is made of a-z, 0-9 and _"))
+        wrong = _check_family(family, table)
+        problems += wrong
+        for given in () if wrong else _given(family, table):
+            found = _check(given, where)
+            rows, faulty = _rows(given, where)
+            problems += found + faulty
+            if not found and not faulty:
+                rules.append(_rule(given, rows, where, file.defaults))
     return tuple(rules), problems
 
 
@@ -49,86 +86,183 @@ def valid_metric(name: str) -> str | None:
     return None
 
 
-def _rule(name: str, table: RuleTable, rows: dict[str, Row], file: File) -> Rule:
-    defaults, tail = file.defaults, table.tail if file.markets.tail else None
+def _given(family: str, table: RuleTable) -> Iterator[_Given]:
+    path = ("rules", family)
+    if not table.windows:
+        yield _Given(
+            family=family, window="", metric=table.metric, at=path, table=table, shared=table
+        )
+    for window, own in table.windows.items():
+        yield _Given(
+            family=family,
+            window=window,
+            metric=table.metric.replace(WINDOW, window),
+            at=(*path, "windows", window),
+            table=own,
+            shared=table,
+        )
+
+
+def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults) -> Rule:
+    own, shared = given.table, given.shared
+    hold = own.hold or shared.hold or Hold({})
+    tail = own.rows.get("tail") if where.tail and not given.market else None
     return Rule(
-        name=name,
-        metric=table.metric,
-        fires=table.fires,
+        name=f"{given.family}:{given.window}" if given.window else given.family,
+        family=given.family,
+        metric=given.metric,
+        fires=shared.fires,
+        scope="market" if given.market else shared.scope or "asset",
         rows=rows,
-        others=_row(table, "tail", tail.given()) if tail else None,
-        not_watched=frozenset({*file.markets.majors, *file.markets.large} - rows.keys()),
-        hold=table.hold.by_level,
-        settlements=table.hold.settlements,
-        clear_for=defaults.clear_for if table.clear_for is None else table.clear_for,
-        cooldown=defaults.cooldown if table.cooldown is None else table.cooldown,
-        repost_if=defaults.repost_if if table.repost_if is None else table.repost_if,
-        post=table.post,
+        others=_row(given, where, "", tail.given()) if tail else None,
+        not_watched=frozenset(where.listed) - rows.keys(),
+        hold=hold.by_level,
+        settlements=hold.settlements,
+        clear_for=_first(own.clear_for, shared.clear_for, defaults.clear_for),
+        cooldown=_first(own.cooldown, shared.cooldown, defaults.cooldown),
+        repost_if=_first(own.repost_if, shared.repost_if, defaults.repost_if),
+        post=_first(own.post, shared.post, True),
     )
 
 
-def _check(name: str, table: RuleTable) -> list[Problem]:
+def _first(own: _T | None, shared: _T | None, default: _T) -> _T:
+    for value in (own, shared):
+        if value is not None:
+            return value
+    return default
+
+
+def _check_family(family: str, table: RuleTable) -> list[Problem]:
+    """What is wrong with a rule, whatever its rows."""
+    path = ("rules", family)
     problems: list[Problem] = []
-    path = ("rules", name)
-    if not _RULE_NAME.fullmatch(name):
-        problems.append((path, "a rule's name is made of a-z, 0-9 and _"))
-    if wrong := valid_metric(table.metric):
-        problems.append(((*path, "metric"), wrong))
+    if not table.windows:
+        if WINDOW in table.metric:
+            text = f"has {WINDOW} in it: give [rules.{family}.windows.1h] and others"
+            problems.append(((*path, "metric"), text))
+        elif wrong := valid_metric(table.metric):
+            problems.append(((*path, "metric"), wrong))
         return problems
-    if table.hold.settlements and metric(table.metric) is not SETTLED:
-        text = f"settlements are counted for {SETTLED.name} only, not for {table.metric}"
-        problems.append(((*path, "for"), text))
-    if table.min_loss_musd and not table.metric.startswith("depth_"):
-        problems.append(
-            ((*path, "min_loss_musd"), f"is for depth metrics only, not {table.metric}")
-        )
-    if not table.overrides and not any(getattr(table, tier) for tier in TIERS):
-        problems.append((path, "has no row: give levels for majors, large, tail or an asset"))
+    if WINDOW not in table.metric:
+        text = f'must have {WINDOW} in it, since there are windows: such as "oi_net_{WINDOW}_pct"'
+        return [((*path, "metric"), text)]
+    wrong = {w: text for w in table.windows if (text := _wrong_window(table.metric, w))}
+    if len(wrong) == len(table.windows) and all(_wrong_window(table.metric, w) for w in _WINDOWS):
+        return [((*path, "metric"), next(iter(wrong.values())))]
+    for window in wrong:
+        text = f"cannot be a window of {table.metric}: name it by its length, such as 15m or 1h"
+        problems.append(((*path, "windows", window), text))
+    for row in table.rows:
+        text = "belongs into the windows: each has rows of its own"
+        problems.append(((*path, row), text))
     return problems
 
 
-def _rows(name: str, table: RuleTable, markets: Markets) -> tuple[dict[str, Row], list[Problem]]:
+def _wrong_window(template: str, window: str) -> str | None:
+    return valid_metric(template.replace(WINDOW, window))
+
+
+def _check(given: _Given, where: Tiers) -> list[Problem]:
+    problems: list[Problem] = []
+    hold = given.table.hold or given.shared.hold
+    if hold and hold.settlements and metric(given.metric) is not SETTLED:
+        text = f"settlements are counted for {SETTLED.name} only, not for {given.metric}"
+        problems.append((given.where("for", "hold"), text))
+    for key, starts in _FLOORS.items():
+        problems += _check_floors(given, key, starts, where)
+    if given.market and given.shared.scope:
+        text = f"is for metrics of an asset: {given.metric} is of the whole market"
+        problems.append((("rules", given.family, "scope"), text))
+    if not given.table.rows:
+        wanted = "all" if given.market else "majors, large, tail or an asset"
+        problems.append((given.at, f"has no row: give levels for {wanted}"))
+    return problems
+
+
+def _check_floors(
+    given: _Given, key: str, starts: tuple[str, ...], where: Tiers
+) -> Iterator[Problem]:
+    floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
+    path = given.where(key, key)
+    if floors and (given.market or not given.metric.startswith(starts)):
+        kind = "depth" if key == "min_loss_musd" else "open-interest, funding and price"
+        yield path, f"is for {kind} metrics of an asset only, not {given.metric}"
+        return
+    known = [*TIERS, *where.own, *where.listed, *given.table.rows]
+    for name in floors:
+        if name and name not in known:
+            yield path, f'unknown tier "{name}"{did_you_mean(name, known)}'
+
+
+def _rows(given: _Given, where: Tiers) -> tuple[dict[str, Row], list[Problem]]:
     """Rows of all named assets. A tier's row is judged once, not again for each of its assets."""
+    if given.market:
+        return _market_row(given)
+    given_rows, fires = given.table.rows, given.shared.fires
     rows: dict[str, Row] = {}
     problems: list[Problem] = []
-    tiers: dict[str, RowTable | None] = {t: getattr(table, t) for t in TIERS}
-    for tier, row in tiers.items():
-        if row:
-            path = ("rules", name, tier)
-            problems += [(path, text) for text in _wrong(row.given(), table.fires)]
+    named = {*TIERS, *where.own}
+    for name, row in given_rows.items():
+        if name == ALL:
+            text = f"is for rules on the whole market; {given.metric} is of an asset: give majors"
+            problems.append(((*given.at, name), text + ", large or tail"))
+        elif name in named:
+            problems += [((*given.at, name), text) for text in _wrong(row.given(), fires)]
     sound = not problems
-    for asset, tier in _tiers(table, markets).items():
-        base, own = tiers[tier], table.overrides.get(asset)
-        values = {**(base.given() if base else {}), **(own.given() if own else {})}
-        if own:
-            path = ("rules", name, asset)
-            if tier == "tail" and not markets.tail:
-                problems.append((path, _not_watched(asset, markets)))
+    overrides = [name for name in given_rows if name not in named and name != ALL]
+    for asset in dict.fromkeys([*where.listed, *overrides]):
+        layers = where.layers(given_rows, asset)
+        values = _merged([given_rows[name] for name in layers])
+        if asset in given_rows:
+            if not where.watches(asset):
+                problems.append(((*given.at, asset), _not_watched(asset, where)))
             elif sound:
-                problems += [(path, text) for text in _wrong(values, table.fires)]
+                problems += [((*given.at, asset), text) for text in _wrong(values, fires)]
         if values and not problems:
-            rows[asset] = _row(table, tier, values)
+            rows[asset] = _row(given, where, asset, values)
     return rows, problems
 
 
-def _tiers(table: RuleTable, markets: Markets) -> dict[str, str]:
-    """Tier by asset: everything listed, and what only an override names is of the tail."""
-    tail = dict.fromkeys(table.overrides, "tail")
-    large = dict.fromkeys(markets.large, "large")
-    return {**tail, **large, **dict.fromkeys(markets.majors, "majors")}
+def _market_row(given: _Given) -> tuple[dict[str, Row], list[Problem]]:
+    problems: list[Problem] = []
+    for name, row in given.table.rows.items():
+        path = (*given.at, name)
+        if name == ALL:
+            problems += [(path, text) for text in _wrong(row.given(), given.shared.fires)]
+        else:
+            text = f"{given.metric} is of the whole market: its only row is all"
+            problems.append((path, text))
+    if problems or ALL not in given.table.rows:
+        return {}, problems
+    values = given.table.rows[ALL].given()
+    return {MARKET: Row(levels=_levels(values), clear=values["clear"])}, []
 
 
-def _not_watched(asset: str, markets: Markets) -> str:
-    near = did_you_mean(asset, [*markets.majors, *markets.large])
+def _merged(rows: list[RowTable]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for row in rows:
+        values |= row.given()
+    return values
+
+
+def _not_watched(asset: str, where: Tiers) -> str:
+    near = did_you_mean(asset, list(where.listed))
     return f"is not in markets.majors or markets.large, and there is no tail{near}"
 
 
-def _row(table: RuleTable, tier: str, values: Mapping[str, float]) -> Row:
-    return Row(
-        levels={level: values[name] for name, level in LEVELS.items() if name in values},
-        clear=values["clear"],
-        floor_musd=table.min_loss_musd.get(tier, 0.0),
-    )
+def _row(given: _Given, where: Tiers, asset: str, values: Mapping[str, float]) -> Row:
+    """``asset`` "": the row of the tail."""
+    names = where.names(asset) if asset else ("tail",)
+    least = 0.0
+    for key in _FLOORS:
+        floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
+        found = (floors[name] for name in (*names, "") if name in floors)
+        least = max(least, next(found, 0.0))
+    return Row(levels=_levels(values), clear=values["clear"], floor_musd=least)
+
+
+def _levels(values: Mapping[str, float]) -> dict[Level, float]:
+    return {level: values[name] for name, level in LEVELS.items() if name in values}
 
 
 def _wrong(values: Mapping[str, float], fires: str) -> list[str]:
@@ -140,7 +274,7 @@ def _wrong(values: Mapping[str, float], fires: str) -> list[str]:
     problems = [
         f"{mild} = {values[mild]:g} and {bad} = {values[bad]:g} are in the wrong order: with "
         f'fires = "{fires}", {bad} must not be {"below" if sign > 0 else "above"} {mild}'
-        for mild, bad in _pairs(levels)
+        for mild, bad in pairwise(levels)
         if sign * values[mild] > sign * values[bad]
     ]
     first = levels[0]
@@ -152,35 +286,3 @@ def _wrong(values: Mapping[str, float], fires: str) -> list[str]:
             f"must be {'below' if sign > 0 else 'above'} {first} = {values[first]:g}"
         )
     return problems
-
-
-def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    return list(pairwise(names))
-
-
-def market_problems(markets: Markets, venues: Sequence[str]) -> list[Problem]:
-    """What is wrong with ``[markets]``, given the venues that exist."""
-    problems: list[Problem] = []
-    if not markets.venues:
-        problems.append((("markets", "venues"), "is empty: name at least one venue"))
-    for name in markets.venues:
-        if name not in venues:
-            hint = did_you_mean(name, list(venues)) or f": choose from {', '.join(venues)}"
-            problems.append((("markets", "venues"), f'unknown venue "{name}"{hint}'))
-    if not markets.majors and not markets.large and not markets.tail:
-        problems.append((("markets",), "is empty: give majors, large or tail"))
-    seen: set[str] = set()
-    for tier, assets in (("majors", markets.majors), ("large", markets.large)):
-        for asset in assets:
-            if not looks_like_asset(asset):
-                text = f'{shown(asset)} is not an asset: write it like "BTC"'
-                problems.append((("markets", tier), text))
-            elif asset in seen:
-                problems.append((("markets", tier), f"{asset} is listed twice"))
-            seen.add(asset)
-    return problems
-
-
-def looks_like_asset(key: str) -> bool:
-    """Upper case and no signs: a coin, not a misspelt key and not a tier in capitals."""
-    return key == key.upper() and key.isalnum() and key.lower() not in TIERS

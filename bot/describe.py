@@ -1,12 +1,15 @@
 """Settings in plain words, for ``lowtide check``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from bot.config import Settings
-from bot.config_schema import LEVELS
+from bot.config_values import LEVELS
+from bot.dispatch import Quiet
 from bot.lang.en import length
 from bot.logs import redact
 from bot.voice import title
+from rules.alerts import ALL, Level
+from rules.composite import Composite
 from rules.rule import Row, Rule
 
 
@@ -14,16 +17,21 @@ def describe(settings: Settings) -> str:
     """Venues, markets, where messages go, which Redis, and each rule with its rows."""
     venues = ", ".join(title(venue.name) for venue in settings.venues)
     tail = f"the next {settings.tail} by open interest" if settings.tail else "none"
+    width = max([8, *(len(name) for name in settings.own_tiers)])
     head = [
-        f"venues    {venues}",
-        f"majors    {', '.join(settings.majors) or 'none'}",
-        f"large     {', '.join(settings.large) or 'none'}",
-        f"tail      {tail}",
-        f"messages  {destination(settings)}, language {settings.language}",
-        f"redis     {redis(settings)}",
-        f"events    kept for {length(settings.keep)}, in at most {settings.max_mb} MB",
+        ("venues", venues),
+        ("majors", ", ".join(settings.majors) or "none"),
+        ("large", ", ".join(settings.large) or "none"),
+        *((name, ", ".join(assets)) for name, assets in settings.own_tiers.items()),
+        ("tail", tail),
+        ("messages", f"{destination(settings)}, language {settings.language}"),
+        ("", _manners(settings)),
+        ("redis", redis(settings)),
+        ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
-    return "\n".join([*head, *(_rule(rule, settings) for rule in settings.rules)])
+    lines = [f"{name:{width}}  {text}" for name, text in head]
+    composites = [f"\n{one.name}: {composite_in_words(one)}" for one in settings.composites]
+    return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
 
 
 def destination(settings: Settings) -> str:
@@ -46,8 +54,55 @@ def redis(settings: Settings) -> str:
     return f"started by Lowtide, data in {settings.data_dir}"
 
 
+def composite_in_words(composite: Composite) -> str:
+    """What makes a composite fire, what it hides and for how long."""
+    parts = [f"{family} at {level.name.lower()}" for family, level in composite.all_of]
+    needed = composite.enough
+    which = "all" if needed == len(parts) else f"at least {needed}"
+    text = (
+        f"{composite.level.name.lower()} when {which} of these were reached within "
+        f"{length(composite.within)}: {', '.join(parts)}"
+    )
+    if not composite.post:
+        text += "; never posted"
+    rest = f"not again for {length(composite.cooldown)}"
+    if composite.hides:
+        hidden = ", ".join(composite.hides)
+        rest = f"hides {hidden} while it fires and for {length(composite.hold)} after; {rest}"
+    return f"{text}\n  {rest}"
+
+
+def hold_in_words(rule: Rule) -> str:
+    """How long a breach must last, as it follows "below the level"; nothing if not at all."""
+    if rule.settlements:
+        return f" for {rule.settlements} settlement{'s' if rule.settlements > 1 else ''}"
+    spans = {level.name.lower(): ms for level, ms in rule.hold.items() if ms}
+    if len(rule.hold) == len(Level) and len(set(rule.hold.values())) == 1 and spans:
+        return f" for {length(next(iter(spans.values())))}"
+    return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
+
+
+def _manners(settings: Settings) -> str:
+    """How many messages, and when."""
+    text = f"at most {settings.posts_per_hour} an hour"
+    if settings.quiet:
+        text += f", quiet {_quiet(settings.quiet)}"
+    waits = {level: ms for level, ms in settings.group_wait.items() if ms}
+    named = [f"{level.name.lower()} {length(ms)}" for level, ms in waits.items()]
+    return f"{text}; waits for more of the same: {', '.join(named)}" if named else text
+
+
+def _quiet(quiet: Quiet) -> str:
+    return f"{_clock(quiet.start)}-{_clock(quiet.end)} {quiet.zone}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
 def _rule(rule: Rule, settings: Settings) -> str:
-    first = f"{rule.metric} {rule.fires} the level{_hold(rule)}"
+    each = " of each contract" if rule.scope == "instrument" else ""
+    first = f"{rule.metric}{each} {rule.fires} the level{hold_in_words(rule)}"
     if not rule.post:
         first += ", never posted"
     rest = (
@@ -58,31 +113,35 @@ def _rule(rule: Rule, settings: Settings) -> str:
     width = max([10, *(len(name) for name, _ in named)])
     header = f"  {'':{width}}" + "".join(f"{name:>10}" for name in (*LEVELS, "clear"))
     floors = any(row.floor_musd for _, row in named)
-    header += f"{'min loss $M':>13}" if floors else ""
+    least = "min loss $M" if rule.metric.startswith("depth_") else "min OI $M"
+    header += f"{least:>13}" if floors else ""
     rows = [_row(name, row, width, floors) for name, row in named]
     return "\n".join(["", f"{rule.name}: {first}", rest, header, *rows])
 
 
-def _hold(rule: Rule) -> str:
-    if rule.settlements:
-        return f" for {rule.settlements} settlement{'s' if rule.settlements > 1 else ''}"
-    spans = {level.name.lower(): ms for level, ms in rule.hold.items() if ms}
-    if len(set(rule.hold.values())) == 1 and spans:
-        return f" for {length(next(iter(spans.values())))}"
-    return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
-
-
 def _named(rule: Rule, settings: Settings) -> Iterable[tuple[str, Row]]:
     """Rows with a name: that of a tier where all its assets share one, else the assets'."""
-    for tier, assets in (("majors", settings.majors), ("large", settings.large)):
-        yield from _grouped(tier, [asset for asset in assets if asset in rule.rows], rule)
-    listed = {*settings.majors, *settings.large}
-    yield from ((asset, row) for asset, row in rule.rows.items() if asset not in listed)
+    tiers: dict[str, list[str]] = {}
+    for asset in rule.rows:
+        if asset == ALL:
+            tiers[asset] = [asset]
+        else:
+            tiers.setdefault(_tier(asset, rule, settings), []).append(asset)
+    for tier, assets in tiers.items():
+        yield from _grouped("all" if tier == ALL else tier, assets, rule)
     if rule.others:
         yield "tail", rule.others
 
 
-def _grouped(tier: str, assets: Sequence[str], rule: Rule) -> Iterable[tuple[str, Row]]:
+def _tier(asset: str, rule: Rule, settings: Settings) -> str:
+    """Whose row the asset has: one of its tiers, else only its own."""
+    source, (_, _, window) = settings.source, rule.name.partition(":")
+    path = ("rules", rule.family, *(("windows", window) if window else ()))
+    tier = settings.tiers.layers(source.keys(*path), asset)[0]
+    return asset if tier == "tail" else tier
+
+
+def _grouped(tier: str, assets: list[str], rule: Rule) -> Iterable[tuple[str, Row]]:
     groups: list[tuple[list[str], Row]] = []
     for asset in assets:
         row = rule.rows[asset]

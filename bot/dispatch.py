@@ -1,19 +1,386 @@
-"""Who is told what. Pure. For now one chat is told everything that is to be posted, in order."""
+"""Who is told what, and when. Pure: time comes from the alerts and from ``now``.
 
-from collections.abc import Iterable
+Invariants:
+- a critical alert is delivered by the call that takes it; only a composite hides it, and only what
+  a composite adds to what it has told shortly before may wait;
+- every alert that the engine wants posted is told, or counted under the reason why not;
+- turns of one episode are told in their order, and an end only if the beginning was told;
+- how alerts are split over calls changes nothing but how critical alerts of one moment are bundled.
+
+Alerts wait a little, so that a composite can hide its parts and so that one event on many assets
+becomes one digest. What waits is in the state, which survives restarts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from rules.alerts import Alert
+from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load
+from bot.silences import Silence
+from rules.alerts import Alert, Level, Turn
+from streams.events import Ms
+
+SECOND: Ms = 1_000
+MINUTE: Ms = 60_000
+HOUR: Ms = 3_600_000
+
+GROUP_WAIT: Mapping[Level, Ms] = {
+    Level.WATCH: 60 * SECOND,
+    Level.ALERT: 20 * SECOND,
+    Level.CRITICAL: 0,
+}
+CLOSE_WAIT: Ms = 60 * SECOND
+GROUP_OPEN: Ms = 10 * MINUTE
+"""How long what comes belongs to the same group: told in digests, once there are DIGEST_FROM."""
+
+WINDOWS_AGREE: Ms = 30 * MINUTE
+"""How long after a post the other windows of its rule have nothing to add on the same asset, unless
+at a higher level."""
+
+UPDATE_EVERY: Ms = 5 * MINUTE
+"""A told episode says that it got worse at most so often; a critical one at once, but composites:
+what makes them worse are their parts, which they hide."""
+
+DIGEST_FROM = 4
+"""So many assets (or contracts) that wait together become one digest, and after so many posts what
+else joins waits for the next one."""
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert for one chat; ``chat`` None: for whoever reads the console."""
+class Quiet(msgspec.Struct, frozen=True, kw_only=True):
+    """Hours in which little rings: minutes of the day in ``zone`` (an IANA name), end excluded."""
 
-    alert: Alert
-    chat: int | str | None
+    start: int
+    end: int
+    zone: str
+
+    def covers(self, now: Ms) -> bool:
+        """Whether ``now`` is within; hours may go past midnight."""
+        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
+        minute = local.hour * 60 + local.minute
+        if self.start <= self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
 
 
-def plan(alerts: Iterable[Alert], chat: int | str | None) -> list[Delivery]:
-    """The deliveries of ``alerts``. The engine has decided which are posted, closes included."""
-    return [Delivery(alert=alert, chat=chat) for alert in alerts if alert.post]
+class Chat(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel and what it can bear. ``id`` None: whoever reads the console.
+
+    ``posts_per_hour``: once so many were told within an hour, only what is critical still comes;
+    of watch, at most half as many. What is critical is not counted, nor are ends. ``quiet``: watch
+    is held back, alert is silent. ``group_wait``: how long an alert waits for others; critical
+    never does. ``hides``: composite → its parts' families.
+    """
+
+    id: int | str | None = None
+    posts_per_hour: int = 12
+    quiet: Quiet | None = None
+    group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
+    hides: Mapping[str, Sequence[str]] = {}
+
+
+def next_due(state: State) -> Ms | None:
+    """When ``plan`` has something to tell even if nothing more happens; None: never."""
+    return min((w.due for group in state.groups.values() for w in group.waiting), default=None)
+
+
+def plan(
+    state: State, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
+) -> tuple[State, list[Delivery]]:
+    """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed."""
+    planner = _Planner(load(dump(state)), chat, silences)
+    for alert in alerts:
+        if alert.post:
+            planner.take(alert)
+    planner.advance(now)
+    planner.ring()
+    return planner.state, planner.deliveries
+
+
+class _Planner:
+    """One call of ``plan``: a state of its own, and what is to be delivered."""
+
+    def __init__(self, state: State, chat: Chat, silences: Sequence[Silence]) -> None:
+        self.state = state
+        self.deliveries: list[Delivery] = []
+        self._chat = chat
+        self._silences = silences
+        self._ringing: list[Alert] = []
+
+    def take(self, alert: Alert) -> None:
+        """Puts ``alert`` where it waits, or counts why not."""
+        self.advance(alert.seen)
+        if alert.hidden_by and f"{alert.hidden_by}:{alert.asset}" in self.state.hiding:
+            self._hide(alert, alert.hidden_by)
+        elif self._silenced(alert):
+            self.state.counts.silenced += 1
+            self.state.hiding.pop(_composite(alert), None)
+            self._forget(alert)
+        elif alert.turn is Turn.CLOSE:
+            self._take_close(alert)
+        else:
+            self._fold_parts(alert)
+            earlier = self._take_back(alert)
+            self.state.counts.merged += earlier is not None
+            if earlier is not None and earlier.alert.turn is Turn.CLOSE:
+                earlier = None
+            pause = self._pause(alert)
+            if alert.level is Level.CRITICAL and not (pause and alert.family in self._chat.hides):
+                self._ringing.append(alert)
+            else:
+                wait = self._chat.group_wait.get(alert.level, 0)
+                self._wait(alert, max(wait, pause), earlier)
+
+    def advance(self, now: Ms) -> None:
+        """Tells what is due up to ``now``, in the order in which it is due."""
+        if now > self.state.now:
+            self.ring()
+        now = max(now, self.state.now)
+        while (due := next_due(self.state)) is not None and due <= now:
+            self.state.now = max(self.state.now, due)
+            for group in self.state.groups.values():
+                if any(w.due <= due for w in group.waiting):
+                    self._tell_due(group, due)
+        self.state.now = now
+        for key, group in list(self.state.groups.items()):
+            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+            if not group.waiting and not group.told and not _open(group, now):
+                del self.state.groups[key]
+
+    def ring(self) -> None:
+        """Tells the critical alerts of this moment, bundled among themselves only."""
+        by_group: dict[str, list[Alert]] = {}
+        for alert in self._ringing:
+            by_group.setdefault(_group(alert), []).append(alert)
+        self._ringing = []
+        for alerts in by_group.values():
+            if len(_subjects(alerts)) >= DIGEST_FROM:
+                self._deliver(alerts)
+            else:
+                for alert in alerts:
+                    self._deliver([alert])
+
+    def _silenced(self, alert: Alert) -> bool:
+        if alert.level is Level.CRITICAL:
+            return False
+        return any(s.covers(alert.family, alert.asset, alert.seen) for s in self._silences)
+
+    def _take_close(self, alert: Alert) -> None:
+        told = self.state.told.get(_instance(alert)) == alert.opened_at
+        waited = self._take_back(alert)
+        if told:
+            self.state.counts.merged += waited is not None
+            self._wait(alert, CLOSE_WAIT, None)
+            return
+        self.state.counts.over += 1
+        if waited is not None:  # over before it was told: worth a count, not a post
+            self._hold(waited.alert)
+
+    def _pause(self, alert: Alert) -> Ms:
+        """How long a told episode has to wait until it may say that it got worse."""
+        told = self.state.told.get(_instance(alert)) == alert.opened_at
+        said = self.state.said.get(_topic(alert))
+        if alert.turn is not Turn.WORSE or not told or said is None:
+            return 0
+        return max(0, said.at + UPDATE_EVERY - self.state.now)
+
+    def _fold_parts(self, alert: Alert) -> None:
+        """A composite takes over those of its parts that are still to be told."""
+        parts = self._chat.hides.get(alert.family)
+        if parts is None:
+            return
+        self.state.hiding[_composite(alert)] = self.state.now
+
+        def part(other: Alert) -> bool:
+            mine = other.asset == alert.asset and other.family in parts
+            return mine and other.turn is not Turn.CLOSE
+
+        for group in self.state.groups.values():
+            for waiting in [w for w in group.waiting if part(w.alert)]:
+                group.waiting.remove(waiting)
+                self._hide(waiting.alert, alert.family)
+        for other in [a for a in self._ringing if part(a)]:
+            self._ringing.remove(other)
+            self._hide(other, alert.family)
+
+    def _hide(self, alert: Alert, composite: str) -> None:
+        key = f"{composite}:{alert.asset}"
+        self.state.counts.hidden += 1
+        self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
+        self._forget(alert)
+
+    def _hold(self, alert: Alert) -> None:
+        held = self.state.held
+        self.state.counts.held += 1
+        held[alert.family] = held.get(alert.family, 0) + 1
+        self.state.hiding.pop(_composite(alert), None)
+
+    def _forget(self, alert: Alert) -> None:
+        """The episode is over, though its end is not told."""
+        if alert.turn is Turn.CLOSE and self.state.told.get(_instance(alert)) == alert.opened_at:
+            del self.state.told[_instance(alert)]
+
+    def _take_back(self, alert: Alert) -> Waiting | None:
+        """What waits of the same rule and asset, taken out: the newer alert says it better."""
+        instance = _instance(alert)
+        for group in self.state.groups.values():
+            for waiting in group.waiting:
+                if _instance(waiting.alert) == instance:
+                    group.waiting.remove(waiting)
+                    return waiting
+        return None
+
+    def _wait(self, alert: Alert, wait: Ms, earlier: Waiting | None) -> None:
+        now = self.state.now
+        group = self.state.groups.setdefault(_group(alert), Group())
+        due = now + wait
+        if group.digest_at is not None and _open(group, now):
+            slot = group.digest_at + GROUP_OPEN
+            due = max(due, slot) if _patient(alert) else due
+        elif not group.waiting:
+            group.digest_at = None
+        if earlier is not None:
+            due = min(due, earlier.due)
+        group.waiting.append(Waiting(alert, due))
+
+    def _tell_due(self, group: Group, due: Ms) -> None:
+        subjects = len(_subjects([w.alert for w in group.waiting]))
+        joined = group.digest_at is not None
+        if subjects >= DIGEST_FROM or (joined and subjects > 1):
+            alerts = [w.alert for w in group.waiting]
+            group.waiting.clear()
+            group.digest_at = due if self._deliver(alerts, joined=joined) else None
+            return
+        ready = [w for w in group.waiting if w.due <= due]
+        group.waiting = [w for w in group.waiting if w.due > due]
+        group.digest_at = None
+        for waiting in sorted(ready, key=lambda w: -w.alert.level):
+            self._deliver([waiting.alert])
+
+    def _deliver(self, alerts: list[Alert], joined: bool = False) -> bool:
+        """Tells ``alerts`` as one post, unless quiet hours, the budget or other posts forbid."""
+        alerts = self._worth_telling(alerts)
+        if not alerts:
+            return False
+        level = max(a.level for a in alerts)
+        close = alerts[0].turn is Turn.CLOSE
+        quiet = self._chat.quiet is not None and self._chat.quiet.covers(self.state.now)
+        free = close or level is Level.CRITICAL
+        if not free and ((quiet and level is Level.WATCH) or self._spent(level)):
+            for alert in alerts:
+                self._hold(alert)
+            return False
+        silent = close or level is Level.WATCH or (quiet and level is not Level.CRITICAL)
+        self._post(alerts, silent, joined)
+        return True
+
+    def _worth_telling(self, alerts: list[Alert]) -> list[Alert]:
+        """The worst first, one for each subject, without what another window has just said."""
+        chosen: dict[str, Alert] = {}
+        for alert in sorted(alerts, key=_severity):
+            if _subject(alert) in chosen or self._just_said(alert):
+                self.state.counts.merged += 1
+                self._forget(alert)
+            else:
+                chosen[_subject(alert)] = alert
+        return list(chosen.values())
+
+    def _just_said(self, alert: Alert) -> bool:
+        said = self.state.said.get(_topic(alert))
+        if said is None or said.rule == alert.rule or alert.level is Level.CRITICAL:
+            return False
+        return said.level >= alert.level and self.state.now - said.at < WINDOWS_AGREE
+
+    def _spent(self, level: Level) -> bool:
+        """Whether the hour has had enough. Half of the budget is not for watch."""
+        state, most = self.state, self._chat.posts_per_hour
+        state.posts = [t for t in state.posts if t > state.now - HOUR]
+        state.watch_posts = [t for t in state.watch_posts if t > state.now - HOUR]
+        watched = level is Level.WATCH and len(state.watch_posts) >= (most + 1) // 2
+        return watched or len(state.posts) >= most
+
+    def _post(self, alerts: list[Alert], silent: bool, joined: bool) -> None:
+        state = self.state
+        close = alerts[0].turn is Turn.CLOSE
+        hidden = sum(state.hidden.pop(_composite(alert), 0) for alert in alerts)
+        held: dict[str, int] = {}
+        if not close:
+            held, state.held = state.held, {}
+            level = max(alert.level for alert in alerts)
+            state.posts += [state.now] if level < Level.CRITICAL else []
+            state.watch_posts += [state.now] if level is Level.WATCH else []
+        self._join(alerts)
+        self.deliveries.append(
+            Delivery(
+                chat=self._chat.id,
+                alerts=tuple(self._as_told(alert) for alert in alerts),
+                at=state.now,
+                silent=silent,
+                joined=joined,
+                hidden=hidden,
+                held=held,
+            )
+        )
+
+    def _join(self, alerts: Sequence[Alert]) -> None:
+        """Posts that follow each other closely make a group, as if they had waited together."""
+        now = self.state.now
+        group = self.state.groups.setdefault(_group(alerts[0]), Group())
+        group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+        group.told |= dict.fromkeys(_subjects(alerts), now)
+        if len(group.told) >= DIGEST_FROM and not _open(group, now):
+            group.digest_at = now
+
+    def _as_told(self, alert: Alert) -> Alert:
+        """Marks ``alert`` as told. Whoever hears of an episode first hears that it began."""
+        state = self.state
+        state.counts.told += 1
+        if alert.turn is Turn.CLOSE:
+            self._forget(alert)
+            return alert
+        state.said[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
+        before = state.told.get(_instance(alert))
+        state.told[_instance(alert)] = alert.opened_at
+        if before == alert.opened_at:
+            return alert
+        return msgspec.structs.replace(alert, turn=Turn.OPEN)
+
+
+def _subject(alert: Alert) -> str:
+    return alert.instrument or alert.asset
+
+
+def _instance(alert: Alert) -> str:
+    return f"{alert.rule} {_subject(alert)}"
+
+
+def _topic(alert: Alert) -> str:
+    return f"{_group(alert)} {_subject(alert)}"
+
+
+def _composite(alert: Alert) -> str:
+    return f"{alert.family}:{alert.asset}"
+
+
+def _group(alert: Alert) -> str:
+    end = " end" if alert.turn is Turn.CLOSE else ""
+    return f"{alert.family} {alert.fires}{end}"
+
+
+def _subjects(alerts: Iterable[Alert]) -> list[str]:
+    return list(dict.fromkeys(_subject(alert) for alert in alerts))
+
+
+def _open(group: Group, now: Ms) -> bool:
+    return group.digest_at is not None and now < group.digest_at + GROUP_OPEN
+
+
+def _patient(alert: Alert) -> bool:
+    """Whether it may wait for a digest of what joins."""
+    return alert.turn is Turn.CLOSE or alert.level is not Level.CRITICAL
+
+
+def _severity(alert: Alert) -> tuple[int, float]:
+    sign = 1 if alert.fires == "below" else -1
+    return -alert.level, sign * alert.value

@@ -7,12 +7,15 @@ session would fetch is taken from the recording when it comes by there.
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
 
 from bot.config import Settings
-from rules.alerts import Alert
+from bot.deliveries import Delivery, State
+from bot.dispatch import Chat, next_due, plan
+from rules.alerts import Notice, Said
 from rules.engine import Engine
 from streams.conflate import Conflator
 from streams.events import AnyEvent, Event, FeedState, Instrument, Ms, Tick
@@ -36,18 +39,17 @@ class Count(msgspec.Struct):
 
 
 class Replay:
-    """One replay of any number of recordings together, in order of receipt."""
+    """The events of any number of recordings together, in order of receipt."""
 
     def __init__(self, settings: Settings) -> None:
         self.count = Count()
         self._markets = settings.markets
-        self._engine = Engine(settings.rules, [venue.name for venue in settings.venues])
         self._conflator = Conflator(self._markets.named)
         self._venues: dict[str, _Heard] = {}
         self._ticked: Ms = 0
 
-    def alerts(self, paths: Sequence[Path]) -> Iterator[Alert]:
-        """The alerts that these recordings would have caused, in order.
+    def events(self, paths: Sequence[Path]) -> Iterator[AnyEvent]:
+        """What these recordings would have brought to the rules, in order.
 
         Raises OSError or ValueError for a file that cannot be read, holds nothing, or holds frames
         without the listing that explains them.
@@ -62,7 +64,7 @@ class Replay:
             heard = self._venues.get(record.venue)
             if heard is None:
                 heard = self._venues[record.venue] = _Heard(VENUES[record.venue], self._markets)
-            yield from self._feed(heard.take(record))
+            yield from self._offer(heard.take(record))
             self.count.dropped = sum(some.dropped for some in self._venues.values())
         unlisted = [name for name, heard in self._venues.items() if not heard.listed]
         if unlisted:
@@ -71,25 +73,47 @@ class Replay:
                 " mean nothing; lowtide record writes it first"
             )
 
-    def _ticks(self, now: Ms) -> Iterator[Alert]:
+    def _ticks(self, now: Ms) -> Iterator[AnyEvent]:
         """Every second between the last frame and this one passes, as it did live."""
         self._ticked = self._ticked or now
         while now - self._ticked >= 1_000:
             self._ticked += 1_000
             for heard in self._venues.values():
-                yield from self._feed(heard.tick(self._ticked))
+                yield from self._offer(heard.tick(self._ticked))
             for event in self._conflator.due(self._ticked):
-                yield from self._judge(event)
-            yield from self._judge(Tick(seen=self._ticked))
+                yield self._counted(event)
+            yield self._counted(Tick(seen=self._ticked))
 
-    def _feed(self, events: Iterable[AnyEvent]) -> Iterator[Alert]:
+    def _offer(self, events: Iterable[AnyEvent]) -> Iterator[AnyEvent]:
         for event in events:
             for going in self._conflator.offer(event):
-                yield from self._judge(going)
+                yield self._counted(going)
 
-    def _judge(self, event: AnyEvent) -> list[Alert]:
+    def _counted(self, event: AnyEvent) -> AnyEvent:
         self.count.events += 1
-        return self._engine.feed(event)
+        return event
+
+
+def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[Said]:
+    """The alerts and notices that these events cause, in order."""
+    venues = [venue.name for venue in settings.venues]
+    engine = Engine(settings.rules, venues, settings.composites)
+    for event in events:
+        yield from engine.feed(event)
+
+
+def told(all_said: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
+    """What the channel and the operators read of these alerts and notices, in order."""
+    state = State()
+    for seen, group in groupby(all_said, key=lambda said: said.seen):
+        moment = list(group)
+        yield from (said for said in moment if isinstance(said, Notice))
+        alerts = [said for said in moment if not isinstance(said, Notice)]
+        state, deliveries = plan(state, alerts, chat, (), seen)
+        yield from deliveries
+    while (due := next_due(state)) is not None:
+        state, deliveries = plan(state, (), chat, (), due)
+        yield from deliveries
 
 
 class _Heard:

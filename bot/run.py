@@ -165,7 +165,9 @@ def _work(
         case _:
             from bot.roles.bot import bot_role
 
-            return lambda: bot_role(settings, url, lambda: sink(settings))
+            return lambda: bot_role(
+                settings, url, lambda: sink(settings), lambda: operators(settings), clock
+            )
 
 
 def sink(settings: Settings) -> Sink:
@@ -175,3 +177,12 @@ def sink(settings: Settings) -> Sink:
     from bot.sinks.telegram import Telegram
 
     return Telegram(settings.token, settings.chat_id, settings.api_url)
+
+
+def operators(settings: Settings) -> Sink | None:
+    """Where notices go besides the log: the operators' chat, if there is one."""
+    if settings.token is None or settings.operators_chat_id is None:
+        return None
+    from bot.sinks.telegram import Telegram
+
+    return Telegram(settings.token, settings.operators_chat_id, settings.api_url)

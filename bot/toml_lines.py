@@ -45,7 +45,8 @@ def _read(
         lines[table] = number
     elif found := _TABLE.match(line):
         table = _inside(_parts(found[1]), counts)
-        lines.setdefault(table, number)
+        for end in range(1, len(table) + 1):
+            lines.setdefault(table[:end], number)
     elif found := _KEY.match(line):
         path = (*table, *_parts(found[1]))
         for end in range(len(table) + 1, len(path) + 1):

@@ -12,12 +12,17 @@ from rules.alerts import Alert
 from streams.events import Ms
 from streams.venues import VENUES
 
-_FAMILIES = {
+# the first that fits counts
+_TOPICS = {
+    "funding_negative_share_": "breadth",
     "funding_predicted_": "predicted",
     "funding_": "funding",
+    "oi_total_": "total",
     "oi_": "oi",
     "depth_": "depth",
     "liq_": "liq",
+    "price_": "price",
+    "composite": "cascade",
 }
 
 
@@ -33,33 +38,37 @@ class Voice:
     def __init__(self, alert: Alert, words: Words) -> None:
         self.alert = alert
         self.words = words
-        self.family = family(alert.metric)
+        self.topic = topic(alert.metric)
 
     def say(self, key: str, **values: str) -> Html:
         """The phrase ``key`` with ``values`` in it, each escaped unless it is Html."""
-        safe = {
-            name: value if isinstance(value, Html) else html.escape(value, quote=False)
-            for name, value in values.items()
-        }
-        return Html(self.words.phrases[key].format(**safe))
+        return say(self.words, key, **values)
 
     def time(self, ms: Ms) -> Html:
         """Shown by Telegram in the reader's own zone; with the day if it is another one."""
-        same_day = ms // 86_400_000 == self.alert.at // 86_400_000
-        shape, text = ("t", self.words.clock(ms)) if same_day else ("dt", self.words.date(ms))
-        return Html(f'<tg-time unix="{ms // 1000}" format="{shape}">{text}</tg-time>')
+        return time(self.words, ms, self.alert.at)
+
+    def bare_time(self, ms: Ms) -> Html:
+        """As ``time``, for a line of several times."""
+        return Html(
+            f'<tg-time unix="{ms // 1000}" format="t">{self.words.bare_clock(ms)}</tg-time>'
+        )
 
     def by_venue(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
         """``Binance −9.1 · Bybit −8.4``, the worst first."""
+        return self.listed({title(venue): value for venue, value in values.items()}, show)
+
+    def listed(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
+        """``BTC −9.1 · ETH −8.4``, the worst first."""
         worst = sorted(values.items(), key=lambda item: item[1], reverse=self.above)
-        return " · ".join(f"{title(venue)} {show(value)}" for venue, value in worst)
+        return " · ".join(f"{name} {show(value)}" for name, value in worst)
 
     def price(self) -> Html:
         """What one coin costs and, where known, cost at the start of the window."""
         now, before, words = self.alert.price, self.alert.price_before, self.words
         if now is None:
             return Html()
-        if not before:
+        if not before or words.price(before) == words.price(now):
             return self.say("price", price=words.price(now))
         pct = numbers.change(100 * (now / before - 1))
         return self.say("price.moved", before=words.price(before), price=words.price(now), pct=pct)
@@ -69,9 +78,25 @@ class Voice:
         return self.alert.fires == "above"
 
 
-def family(metric: str) -> str:
+def say(words: Words, key: str, **values: str) -> Html:
+    """The phrase ``key`` of a language with ``values`` in it, each escaped unless it is Html."""
+    safe = {
+        name: value if isinstance(value, Html) else html.escape(value, quote=False)
+        for name, value in values.items()
+    }
+    return Html(words.phrases[key].format(**safe))
+
+
+def time(words: Words, ms: Ms, now: Ms) -> Html:
+    """``ms`` for a reader at ``now``: Telegram shows it in the reader's own zone."""
+    same_day = ms // 86_400_000 == now // 86_400_000
+    shape, text = ("t", words.clock(ms)) if same_day else ("dt", words.date(ms))
+    return Html(f'<tg-time unix="{ms // 1000}" format="{shape}">{text}</tg-time>')
+
+
+def topic(metric: str) -> str:
     """Which set of phrases tells of ``metric``; ``other`` where none is written for it."""
-    return next((name for start, name in _FAMILIES.items() if metric.startswith(start)), "other")
+    return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
 
 
 def title(venue: str) -> str:

@@ -1,4 +1,4 @@
-"""What rules say to bot: alerts, with the facts that a message is made of.
+"""What rules say to bot: alerts with the facts that a message is made of, and notices of feeds.
 
 An alert is one turn of an episode. Numbers in facts are in the units of their names; None means
 unknown, never zero.
@@ -6,10 +6,17 @@ unknown, never zero.
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 import msgspec
 
-from streams.events import Ms
+from streams.events import Kind, Ms
+
+Scope = Literal["instrument", "asset", "market"]
+"""Over what a value is: one contract, one asset over all its venues, or everything watched."""
+
+ALL = "ALL"
+"""What stands for an asset's name where the scope is the market."""
 
 
 class Level(IntEnum):
@@ -59,8 +66,10 @@ class OpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="open_int
 
 
 class DepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="depth"):
-    """Depth within ``band_bp`` of mid now (median of 60 s) and normally (median of ``normal_ms``).
+    """Depth within ``band_bp`` of mid now (median of 60 s) and normally.
 
+    ``normal_ms``: how much observed time the normal is made of. ``hour``: the hour of day (UTC)
+    that the normal is of, made of that many days; None: it is the median of the last hours.
     ``live``/``expected``: how many books could be used, out of how many. A sum over books that do
     not all cover the band leaves the uncovered ones out, on both sides of the comparison.
     """
@@ -74,6 +83,7 @@ class DepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="depth"):
     live: int
     expected: int
     spread_bp: float | None = None
+    hour: int | None = None
 
 
 class LiquidationFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquidation"):
@@ -96,19 +106,144 @@ class LiquidationFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquidati
     not_available: tuple[str, ...]
 
 
-Facts = FundingFacts | OpenInterestFacts | DepthFacts | LiquidationFacts
+class PriceFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price"):
+    """Change of the asset's price over ``window_ms``, both ends from one venue.
+
+    ``before``, ``after``: quote per coin at ``venue``, whose price it is. ``by_venue_pct``: the
+    change at every live venue. ``oi_usd``: open interest now, None where unknown.
+    """
+
+    window_ms: Ms
+    before: float
+    after: float
+    venue: str
+    by_venue_pct: Mapping[str, float]
+    oi_usd: float | None = None
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TotalOpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="total_open_interest"):
+    """Net open-interest change of everything over ``window_ms``, same contracts at both ends.
+
+    ``before_usd``: held at the window's start. ``net_usd``: change in coins, each asset at its
+    price of the window's start; ``price_usd``: what price alone added, None where unknown.
+    ``by_asset_usd``: net change of the assets that moved most. ``live``/``expected``: contracts.
+    """
+
+    window_ms: Ms
+    before_usd: float
+    net_usd: float
+    price_usd: float | None
+    by_asset_usd: Mapping[str, float]
+    live: int
+    expected: int
+
+
+class FundingShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="funding_share"):
+    """How many contracts have negative funding: charged rate, or estimate before the first charge.
+
+    ``live``/``expected``: contracts whose rate is known, out of those that have funding.
+    ``lowest_pct_8h``: the assets with the lowest rates, % per 8 h, each by its lowest contract.
+    """
+
+    negative: int
+    live: int
+    expected: int
+    lowest_pct_8h: Mapping[str, float]
+
+
+PartFacts = (
+    FundingFacts
+    | OpenInterestFacts
+    | DepthFacts
+    | LiquidationFacts
+    | PriceFacts
+    | TotalOpenInterestFacts
+    | FundingShareFacts
+)
+"""The facts of a rule with a metric."""
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition of a composite that came true: ``level`` was reached at ``at`` with ``value``.
+
+    ``extreme``: the worst value of that episode so far. ``opened_at``: with ``rule`` and the asset
+    it names the episode. ``facts``: those of now, None if they cannot be said now.
+    """
+
+    at: Ms
+    family: str
+    rule: str
+    metric: str
+    unit: str
+    level: Level
+    value: float
+    extreme: float
+    opened_at: Ms
+    facts: PartFacts | None = None
+
+
+class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):
+    """Several conditions within ``within_ms``, ``chain`` in the order in which they came true.
+
+    ``needed`` of them make a cascade. ``no_data``: families that could not be judged. ``earlier``:
+    how many there were before in the record that began at ``record_from``, the last at ``last_at``.
+    """
+
+    within_ms: Ms
+    needed: int
+    chain: tuple[Link, ...]
+    no_data: tuple[str, ...]
+    earlier: int
+    record_from: Ms
+    last_at: Ms | None = None
+
+
+Facts = PartFacts | CascadeFacts
+
+
+class RecordKind(StrEnum):
+    """What is remarkable about a value.
+
+    ``first``: the first settlement of this sign after others; ``longest``: the run of settlements
+    of this sign; ``lowest``, ``highest``: the value.
+    """
+
+    FIRST = "first"
+    LONGEST = "longest"
+    LOWEST = "lowest"
+    HIGHEST = "highest"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Something not seen since ``since``, as far as was observed.
+
+    ``since`` None: never in the record that began at ``record_from``; that is no "all-time".
+    ``run``: settlements in the present run, for ``first`` and ``longest``.
+    """
+
+    kind: RecordKind
+    since: Ms | None
+    record_from: Ms
+    run: int | None = None
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="alert"):
     """One turn of one episode.
 
-    ``id`` names the turn for ever: ``rule:asset:opened_at:n``. ``seen`` is the clock of the event
-    that caused it, ``at`` the venue's time of that event. ``value`` is in ``unit`` (the metric's).
-    ``level`` is the level now (for a close: the level it had). ``threshold`` is that level's.
-    ``post`` False: recorded, not to be posted (cool-down). ``held``: openings that the cool-down
-    swallowed since the last post. ``extreme``: the worst value of the episode, reached at
-    ``extreme_at``. ``missing``: venues left out because their feed is down ("ex-Bybit").
-    ``price``: quote per coin now; ``price_before``: at the window's start.
+    ``id`` names the turn for ever: ``rule:subject:opened_at:n``, where the subject is the asset,
+    or the ``instrument`` (``venue/symbol``) where the scope is one. ``family``: the rule's name in
+    the configuration, which its windows share.
+    ``seen`` is the clock of the event that caused it, ``at`` the venue's time of that event.
+    ``value`` is in ``unit`` (the metric's). ``level`` is the level now (for a close: the level it
+    had). ``threshold`` is that level's. ``post`` False: recorded, not to be posted (cool-down).
+    ``hidden_by``: the composite that tells of it instead; not to be posted either. ``held``:
+    openings that the cool-down swallowed since the last post. ``extreme``: the worst value of the
+    episode, reached at ``extreme_at``. ``missing``: venues left out because their feed is down
+    ("ex-Bybit"). ``price``: quote per coin now; ``price_before``: at the window's start (of a
+    composite: when its chain began). ``records``: what is remarkable about the value, at open and
+    up.
+
+    A composite has metric and unit "composite"; its value is the number of conditions that hold.
     """
 
     id: str
@@ -127,23 +262,47 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extreme: float
     extreme_at: Ms
     post: bool
+    family: str = ""
+    scope: Scope = "asset"
+    instrument: str = ""
     held: int = 0
     price: float | None = None
     price_before: float | None = None
     venues: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     facts: Facts | None = None
+    records: tuple[Record, ...] = ()
+    hidden_by: str = ""
 
 
-_decoder = msgspec.json.Decoder(Alert)
+class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):
+    """Feeds of a venue went silent, or are back: for operators, never a market alert.
+
+    ``kinds``: which feeds; with ``venue`` empty and no kinds it is about the ticks, without which
+    the rules have no clock. ``since``: when they went silent, for ``up`` too. ``seen``: the clock.
+    """
+
+    id: str
+    venue: str
+    kinds: tuple[Kind, ...]
+    up: bool
+    since: Ms
+    seen: Ms
+    reason: str = ""
+
+
+Said = Alert | Notice
+"""What the rules put on the stream of alerts."""
+
+_decoder = msgspec.json.Decoder(Said)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(alert: Alert) -> bytes:
-    """The alert as JSON."""
-    return _encoder.encode(alert)
+def encode(said: Said) -> bytes:
+    """What was said as JSON, with a ``type`` field that names it."""
+    return _encoder.encode(said)
 
 
-def decode(data: bytes) -> Alert:
-    """The alert behind ``data``. Raises msgspec.MsgspecError if it is not one."""
+def decode(data: bytes) -> Said:
+    """What is behind ``data``. Raises msgspec.MsgspecError if it is neither alert nor notice."""
     return _decoder.decode(data)

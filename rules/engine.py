@@ -1,233 +1,237 @@
-"""Events in, alerts out. The answer depends on the sequence of events and on nothing else.
+"""Events in, alerts and notices out. The answer depends on the sequence of events alone.
 
-The engine's clock is the largest ``seen`` so far. An event makes the rules of its asset that
-listen to its kind look again, at most once a second (liquidations: at once); a Tick looks again
-only at the rules that are awake: pending, firing, recovering, or put off since the last look.
-So an event costs the same however many instruments there are.
+The engine's clock is the largest ``seen`` so far. An event makes the metrics of its asset that
+listen to its kind look again, each at most as often as it is worth (liquidations: at once); a Tick
+looks again only where time matters: at what was put off, is pending, firing or recovering, and
+every few seconds at the market as a whole. So an event costs the same however many instruments
+there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import msgspec
+from rules import state
+from rules.alerts import Said, Turn
+from rules.composite import Composite
+from rules.episode import Step, settle_in, step
+from rules.floor import Floor
+from rules.metric import Reading, Warming
+from rules.notices import NO_TICK, Feeds
+from rules.rule import Rule
+from rules.standing import Standing, open_episodes, values
+from rules.telling import alert, composite_alert
+from rules.watch import Beat, Cluster, Desk, Watch
+from streams.events import AnyEvent, FeedState, Kind, MarketEvent, Ms, Tick, kind_of
 
-from rules.alerts import Alert
-from rules.episode import Episode, Step, step
-from rules.memory import Memory, MemoryDump
-from rules.metric import Metric, Reading
-from rules.metrics import metric
-from rules.rule import Row, Rule
-from rules.view import View
-from streams.events import (
-    AnyEvent,
-    FeedState,
-    Kind,
-    MarketEvent,
-    Ms,
-    OpenInterest,
-    Price,
-    Tick,
-    kind_of,
-)
-
-LOOK_EVERY: Ms = 1_000
 SWEEP_EVERY: Ms = 3_600_000
-DUMP_VERSION = 1
-
-
-class Watch:
-    """One rule on one asset. ``looked``: when its value was last asked for."""
-
-    __slots__ = ("episode", "looked", "metric", "row", "rule", "view")
-
-    def __init__(self, rule: Rule, row: Row, metric: Metric, view: View) -> None:
-        self.rule = rule
-        self.row = row
-        self.metric = metric
-        self.view = view
-        self.episode = Episode()
-        self.looked: Ms | None = None
-
-
-class Asset:
-    """A watched asset. ``listeners``: kind → the metrics that take it and who watches each."""
-
-    __slots__ = ("listeners", "view", "watches")
-
-    def __init__(self, view: View, watches: Sequence[Watch]) -> None:
-        self.view = view
-        self.watches = tuple(watches)
-        by_metric: dict[Metric, list[Watch]] = {}
-        for watch in watches:
-            by_metric.setdefault(watch.metric, []).append(watch)
-        self.listeners = {
-            kind: tuple((m, tuple(some)) for m, some in by_metric.items() if kind in m.kinds)
-            for kind in Kind
-        }
-
-
-class WatchDump(msgspec.Struct, array_like=True):
-    """The state of one watch, under what must be unchanged for it to be taken over."""
-
-    rule: str
-    metric: str
-    asset: str
-    looked: Ms | None
-    episode: Episode
-
-
-class EngineDump(msgspec.Struct, array_like=True):
-    """Everything the engine knows. ``awake``: (rule, asset) in the order a Tick asks them."""
-
-    version: int
-    now: Ms
-    sweep_at: Ms | None
-    memory: MemoryDump
-    watches: list[WatchDump]
-    awake: list[tuple[str, str]]
+_NEVER: Ms = 2**62
+# an enum's member is slow to look up, and this is asked for every event
+_DEPTH, _LIQUIDATION = Kind.DEPTH, Kind.LIQUIDATION
 
 
 class Engine:
     """All rules over all assets. Pure but for its own memory.
 
     ``venue_order``: whose price is an asset's price, and the order venues are named in; venues not
-    in it come after, by name. ValueError if a rule's metric is unknown or a name is used twice.
+    in it come after, by name. ValueError if a rule's metric is unknown, cannot be asked of its
+    scope, or a name is used twice.
     """
 
-    def __init__(self, rules: Sequence[Rule], venue_order: Sequence[str] = ()) -> None:
-        names = [rule.name for rule in rules]
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        venue_order: Sequence[str] = (),
+        composites: Sequence[Composite] = (),
+    ) -> None:
+        names = [rule.name for rule in rules] + [one.name for one in composites]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two rules are called {twice!r}: rename one")
-        self._rules = tuple((rule, metric(rule.metric)) for rule in rules)
+        self._rules = tuple(rules)
         self._venue_order = tuple(venue_order)
-        self._memory = self._blank()
-        self._assets: dict[str, Asset | None] = {}
-        self._awake: dict[Watch, None] = {}
-        self._now: Ms = 0
-        self._sweep_at: Ms | None = None
+        self._composites = tuple(composites)
+        self._start()
+        self._floor.open(0)
 
-    def feed(self, event: AnyEvent) -> list[Alert]:
-        """Takes one event and gives the alerts it causes, in order."""
-        if event.seen > self._now:
-            self._now = event.seen
+    def feed(self, event: AnyEvent) -> list[Said]:
+        """Takes one event and gives what it causes to be said, in order."""
+        now = self._now
+        if event.seen > now:
+            now = self._now = event.seen
         if isinstance(event, Tick):
-            return self._tick()
+            return self._tick(now)
+        late = self._miss_tick(now) if now > self._late_at else None
         if isinstance(event, FeedState):
-            self._memory.hear(event, self._now)
-            return []
-        asset = self._assets[event.asset] if event.asset in self._assets else self._meet(event)
-        return self._take(asset, event) if asset else []
+            self._floor.memory.hear(event, now)
+            self._feeds.hear(event)
+            return late or []
+        try:
+            desk = self._desks[event.asset, event.venue, event.symbol]
+        except KeyError:
+            desk = self._floor.meet(event, now)
+        said = self._take(desk, event, now) if desk is not None else []
+        return late + said if late else said
+
+    def warming(self) -> list[Warming]:
+        """What cannot be judged before days of observation: one for each metric and asset."""
+        return self._floor.warming(self._now)
+
+    def standing(self, with_facts: bool = True) -> Standing:
+        """What is seen now: all metrics, and what is open."""
+        beats, now = list(self._floor.beats()), self._now
+        return Standing(
+            seen=now,
+            values=tuple(values(beats, now, with_facts)),
+            episodes=tuple(open_episodes(beats, self._floor.clusters(), now)),
+        )
 
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""
-        watches = [w for a in self._assets.values() if a for w in a.watches]
-        state = EngineDump(
-            version=DUMP_VERSION,
+        beats, clusters = list(self._floor.beats()), list(self._floor.clusters())
+        dump = state.EngineDump(
+            version=state.VERSION,
             now=self._now,
             sweep_at=self._sweep_at,
-            memory=self._memory.dump(),
-            watches=[
-                WatchDump(w.rule.name, w.rule.metric, w.view.asset, w.looked, w.episode)
-                for w in watches
+            memory=self._floor.memory.dump(),
+            feeds=self._feeds,
+            watches=[_dump_watch(watch) for beat in beats for watch in beat.watches],
+            beats=[state.BeatDump(b.metric.name, b.place, b.due, b.waiting) for b in beats],
+            trails=self._floor.dump_trails(),
+            clusters=[
+                state.ClusterDump(c.spec.name, c.asset, [*c.spec.all_of], c.gathering)
+                for c in clusters
             ],
-            awake=[(w.rule.name, w.view.asset) for w in self._awake],
+            awake=[(beat.metric.name, beat.place) for beat in self._awake],
+            firing=[(c.spec.name, c.asset) for c in self._firing],
         )
-        return msgspec.msgpack.encode(state)
+        return state.encode(dump)
 
     def load(self, dumped: bytes) -> None:
         """Goes on where ``dumped`` was made; of changed rules, what still fits.
 
-        An episode lives on if rule name, metric and asset are unchanged. ValueError if the bytes
-        are not a dump of this version; the engine is then as it was.
+        An episode lives on if rule name, metric and asset are unchanged; under changed levels it
+        goes on at the level that its value has by now, without a word. ValueError if the bytes are
+        not a dump of this version; the engine is then as it was.
         """
+        old = state.decode(dumped)
+        before = self.__dict__.copy()
+        self._start()
         try:
-            state = msgspec.msgpack.decode(dumped, type=EngineDump)
-        except msgspec.MsgspecError as error:
-            raise ValueError("the engine's dump is not readable: start without it") from error
-        if state.version != DUMP_VERSION:
-            raise ValueError("the engine's dump is of another version: start without it")
-        watched = [view.asset for view in state.memory.views if self._rows(view.asset)]
-        memory = self._blank()
-        memory.load(state.memory, watched)
-        self._memory = memory
-        self._now, self._sweep_at = state.now, state.sweep_at
-        self._assets = {asset: self._watch(asset) for asset in watched}
-        watches = {
-            (w.rule.name, w.view.asset): w
-            for asset in self._assets.values()
-            if asset
-            for w in asset.watches
-        }
-        for one in state.watches:
-            watch = watches.get((one.rule, one.asset))
-            if watch and watch.rule.metric == one.metric:
-                watch.looked, watch.episode = one.looked, one.episode
-        self._awake = {watches[key]: None for key in state.awake if key in watches}
+            self._load(old)
+        except ValueError:
+            self.__dict__.update(before)
+            raise
 
-    def _blank(self) -> Memory:
-        metrics = [m for _, m in self._rules]
-        return Memory(
-            self._venue_order,
-            price_keep=max((m.lookback for m in metrics if m.window), default=0),
-            keeps={keep.name: keep for m in metrics for keep in m.keeps()},
-        )
+    def _start(self) -> None:
+        self._now: Ms = 0
+        self._late_at: Ms = _NEVER
+        self._sweep_at: Ms | None = None
+        self._feeds = Feeds()
+        self._awake: dict[Beat, None] = {}
+        self._firing: dict[Cluster, None] = {}
+        self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
+        self._desks = self._floor.desks
 
-    def _rows(self, asset: str) -> list[tuple[Rule, Row, Metric]]:
-        rows = ((rule, rule.row_of(asset), m) for rule, m in self._rules)
-        return [(rule, row, m) for rule, row, m in rows if row is not None]
+    def _rouse(self, beat: Beat) -> None:
+        self._awake[beat] = None
 
-    def _watch(self, asset: str) -> Asset:
-        view = self._memory.view(asset)
-        return Asset(view, [Watch(rule, row, m, view) for rule, row, m in self._rows(asset)])
-
-    def _meet(self, event: MarketEvent) -> Asset | None:
-        asset = self._watch(event.asset) if self._rows(event.asset) else None
-        self._assets[event.asset] = asset
-        return asset
-
-    def _take(self, asset: Asset, event: MarketEvent) -> list[Alert]:
-        now, kind, view = self._now, kind_of(event), asset.view
-        market = view.market(event.venue, event.symbol)
-        if market is None:
-            market = self._memory.meet(view, event.venue, event.symbol)
-        market.data(kind, now)
-        if isinstance(event, Price):
-            view.take_price(market, event, now)
-        elif isinstance(event, OpenInterest):
-            view.take_open_interest(market, event)
-        alerts: list[Alert] = []
-        for listener, watches in asset.listeners[kind]:
-            if not listener.take(market, event, now):
-                continue
-            for watch in watches:
-                if kind is Kind.LIQUIDATION or self._may_look(watch):
-                    alerts += self._look(watch, event.at)
-                else:
-                    self._awake[watch] = None
-        return alerts
-
-    def _may_look(self, watch: Watch) -> bool:
-        return watch.looked is None or self._now - watch.looked >= LOOK_EVERY
-
-    def _tick(self) -> list[Alert]:
-        alerts: list[Alert] = []
-        for watch in tuple(self._awake):
-            alerts += self._look(watch, self._now)
-        self._sweep()
-        return alerts
-
-    def _look(self, watch: Watch, at: Ms) -> list[Alert]:
-        now = watch.looked = self._now
-        reading = watch.metric.value(watch.view, now)
-        episode = watch.episode
-        steps = step(watch.rule, watch.row, episode, now, reading, watch.metric.distance)
-        if episode.awake:
-            self._awake[watch] = None
+    def _take(self, desk: Desk, event: MarketEvent, now: Ms) -> list[Said]:
+        kind, market = kind_of(event), desk.market
+        line = market.lines.get(kind)
+        if line is not None and line.up:
+            line.seen = now
         else:
-            self._awake.pop(watch, None)
-        if reading is None or not steps:
+            market.data(kind, now)
+        said: list[Said] = []
+        # books and liquidations are remembered by metrics alone
+        if kind is not _DEPTH and not market.take(event, now):
+            return said
+        urgent = kind is _LIQUIDATION
+        for take, beats in desk.takers[kind]:
+            if take(market, event, now):
+                for beat in beats:
+                    if now >= beat.next or urgent:
+                        said += self._rush(beat, event.at, urgent)
+        return said
+
+    def _rush(self, beat: Beat, at: Ms, urgent: bool) -> list[Said]:
+        """Data came for a metric: looks at it, or lets the next Tick do so if it is too early."""
+        if urgent or self._now >= beat.due:
+            return self._look(beat, at)
+        beat.wait()
+        self._awake[beat] = None
+        return []
+
+    def _miss_tick(self, now: Ms) -> list[Said]:
+        self._late_at = _NEVER
+        return [*self._feeds.miss_tick(now)]
+
+    def _tick(self, now: Ms) -> list[Said]:
+        self._late_at = now + NO_TICK
+        said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
+        for beat in [beat for beat in self._awake if now >= beat.due]:
+            said += self._look(beat, now)
+        for cluster in tuple(self._firing):
+            said += self._judge(cluster, now, now, reached=False)
+        self._sweep()
+        return said
+
+    def _look(self, beat: Beat, at: Ms) -> list[Said]:
+        now, rule_metric = self._now, beat.metric
+        reading = rule_metric.value(beat.view, now)
+        said: list[Said] = []
+        awake = False
+        for watch in beat.watches:
+            if reading is not None and not watch.rest(now, reading):
+                said += self._move(watch, reading, at)
+            if watch.episode.level or watch.episode.since:
+                awake = True
+        beat.looked(now + (beat.every if awake else beat.every_idle))
+        if awake or beat.idle:
+            self._awake[beat] = None
+        elif beat in self._awake:
+            del self._awake[beat]
+        return said
+
+    def _move(self, watch: Watch, reading: Reading, at: Ms) -> list[Said]:
+        now, episode = self._now, watch.episode
+        posted = episode.posted_open
+        if watch.unsettled:
+            settle_in(watch.rule, watch.row, episode, now, reading)
+            watch.unsettled = False
+        steps = step(watch.rule, watch.row, episode, now, reading, watch.metric.distance)
+        watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
+        if not steps:
             return []
+        clusters = self._floor.clusters_of(watch.view.asset)
+        together = [said for c in clusters for said in self._hear(c, watch, steps, at)]
+        hiding = (c for c in clusters if c.gathering.hides(c.spec, watch.rule.family, now))
+        hidden_by = next((c.spec.name for c in hiding), "")
+        if hidden_by:
+            # what began unseen ends unseen
+            episode.posted_open = posted and steps[0].turn is not Turn.OPEN
         first = episode.turns - len(steps) + 1
-        return [_alert(watch, one, first + n, reading, now, at) for n, one in enumerate(steps)]
+        return [
+            *(alert(watch, s, first + n, reading, now, at, hidden_by) for n, s in enumerate(steps)),
+            *together,
+        ]
+
+    def _hear(self, cluster: Cluster, watch: Watch, steps: Iterable[Step], at: Ms) -> list[Said]:
+        part = cluster.parts.get(watch.rule.name)
+        if part is None or part[0] is not watch:
+            return []
+        gathering, opened_at = cluster.gathering, watch.episode.opened_at
+        heard = [gathering.hear(watch.rule.name, part[1], opened_at, s, self._now) for s in steps]
+        return self._judge(cluster, self._now, at, reached=any(heard))
+
+    def _judge(self, cluster: Cluster, now: Ms, at: Ms, reached: bool) -> list[Said]:
+        gathering = cluster.gathering
+        turn = gathering.judge(
+            cluster.spec, now, cluster.watched, lambda: cluster.known(now), reached
+        )
+        if gathering.firing:
+            self._firing[cluster] = None
+        else:
+            self._firing.pop(cluster, None)
+        return [composite_alert(cluster, turn, now, at)] if turn is not None else []
 
     def _sweep(self) -> None:
         due = self._sweep_at
@@ -237,36 +241,51 @@ class Engine:
         # long past due: we were away ourselves, so silence is ours; let the feeds speak first
         if due is None or self._now > due + SWEEP_EVERY:
             return
-        for gone in self._memory.forget(self._now):
-            asset = self._assets.pop(gone)
-            for watch in asset.watches if asset else ():
-                self._awake.pop(watch, None)
+        beats, clusters = self._floor.forget(self._now)
+        for beat in beats:
+            self._awake.pop(beat, None)
+        for cluster in clusters:
+            self._firing.pop(cluster, None)
+
+    def _load(self, old: state.EngineDump) -> None:
+        self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
+        if old.feeds.ticked is not None and not old.feeds.silent:
+            self._late_at = old.feeds.ticked + NO_TICK
+        self._floor.load(old)
+        self._load_watches(old)
+        self._load_clusters(old)
+
+    def _load_watches(self, old: state.EngineDump) -> None:
+        beats = {(beat.metric.name, beat.place): beat for beat in self._floor.beats()}
+        watches = {(w.rule.name, w.place): w for beat in beats.values() for w in beat.watches}
+        for one in old.watches:
+            watch = watches.get((one.rule, one.place))
+            if watch and watch.rule.metric == one.metric:
+                watch.episode = one.episode
+                watch.unsettled = one.unsettled or one.levels != watch.row.levels
+        for one in old.beats:
+            if beat := beats.get((one.metric, one.place)):
+                beat.looked(one.due)
+                if one.waiting:
+                    beat.wait()
+        roused = self._awake
+        self._awake = {beats[key]: None for key in old.awake if key in beats}
+        self._awake.update(roused)
+
+    def _load_clusters(self, old: state.EngineDump) -> None:
+        clusters = {(c.spec.name, c.asset): c for c in self._floor.clusters()}
+        before = {(one.name, one.asset): one for one in old.clusters}
+        for key, cluster in clusters.items():
+            if one := before.get(key):
+                cluster.take_over(one.gathering, tuple(one.all_of) == cluster.spec.all_of)
+            else:
+                cluster.adopt()
+        firing = (clusters[key] for key in old.firing if key in clusters)
+        self._firing = {cluster: None for cluster in firing if cluster.gathering.firing}
 
 
-def _alert(watch: Watch, turn: Step, number: int, reading: Reading, now: Ms, at: Ms) -> Alert:
-    rule, view, episode, window = watch.rule, watch.view, watch.episode, watch.metric.window
-    return Alert(
-        id=f"{rule.name}:{view.asset}:{episode.opened_at}:{number}",
-        rule=rule.name,
-        metric=rule.metric,
-        unit=watch.metric.unit,
-        asset=view.asset,
-        turn=turn.turn,
-        level=turn.level,
-        value=turn.value,
-        # a level that a changed rule no longer has can still be closed
-        threshold=watch.row.levels.get(turn.level, watch.row.clear),
-        fires=rule.fires,
-        at=at,
-        seen=now,
-        opened_at=episode.opened_at,
-        extreme=episode.extreme,
-        extreme_at=episode.extreme_at,
-        post=turn.post and rule.post,
-        held=turn.held,
-        price=view.price(now),
-        price_before=view.price_at(now - window) if window else None,
-        venues=reading.venues,
-        missing=reading.missing,
-        facts=watch.metric.facts(view, now),
+def _dump_watch(watch: Watch) -> state.WatchDump:
+    rule, levels = watch.rule, dict(watch.row.levels)
+    return state.WatchDump(
+        rule.name, rule.metric, watch.place, levels, watch.unsettled, watch.episode
     )

@@ -82,6 +82,26 @@ def step(
     return steps
 
 
+def settle_in(rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading) -> None:
+    """Takes an open episode over to changed levels: what is so already is no news, so no turn."""
+    sign = -1 if rule.fires == "below" else 1
+    if not state.level or (reading.lower_bound and sign < 0) or not _enough(row, reading):
+        return
+    for level in _LEVELS:
+        threshold = row.levels.get(level)
+        if threshold is not None and sign * reading.value > sign * threshold:
+            state.since[level] = min(state.since.get(level, now), now - rule.hold.get(level, 0))
+            if rule.settlements:
+                state.settlements[level] = rule.settlements
+            state.level = max(state.level, level)
+    state.posted_level = max(state.posted_level, state.level)
+
+
+def _enough(row: Row, reading: Reading) -> bool:
+    floor = reading.floor_musd
+    return not row.floor_musd or (floor is not None and floor >= row.floor_musd)
+
+
 def _mind_hole(rule: Rule, state: Episode, now: Ms) -> None:
     if state.last_live is not None and now - state.last_live > rule.max_gap:
         state.since.clear()
@@ -92,9 +112,7 @@ def _mind_hole(rule: Rule, state: Episode, now: Ms) -> None:
 def _count_breaches(
     rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading, sign: int
 ) -> None:
-    enough = not row.floor_musd or (
-        reading.floor_musd is not None and reading.floor_musd >= row.floor_musd
-    )
+    enough = _enough(row, reading)
     fresh = _next_settlement(state, reading)
     for level in _LEVELS:
         threshold = row.levels.get(level)

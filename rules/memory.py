@@ -1,6 +1,6 @@
 """Everything the rules remember of the market: feeds, instruments, series. Dumped and loaded whole.
 
-Invariants: memory is bounded, since series forget by time and instruments silent for a day are
+Invariants: memory is bounded, since memos forget by time and instruments silent for a day are
 forgotten; what is loaded is exactly what was dumped, in the same order.
 """
 
@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from rules.series import Dumped
-from rules.view import Keep, Line, Lines, Market, View
+from rules.view import Keep, Line, Lines, Market, Memo, Rate, View
 from streams.events import FeedState, Ms
 
 FORGET_AFTER: Ms = 24 * 3_600_000
@@ -23,17 +22,18 @@ class MarketDump(msgspec.Struct, array_like=True):
     symbol: str
     oi_base: float | None
     oi_usd: float | None
+    settled: Rate | None
+    predicted: Rate | None
     spread_bp: float | None
-    series: dict[str, Dumped]
+    prices: list[bytes]
+    memos: dict[str, list[bytes]]
 
 
 class ViewDump(msgspec.Struct, array_like=True):
-    """One asset as dumped; ``source`` names the market that its price comes from."""
+    """One asset as dumped."""
 
     asset: str
     markets: list[MarketDump]
-    prices: Dumped
-    source: tuple[str, str] | None
 
 
 class Venue(msgspec.Struct, array_like=True):
@@ -51,13 +51,13 @@ class MemoryDump(msgspec.Struct, array_like=True):
 
 
 class Memory:
-    """All views and feeds. ``keeps``: the series that the metrics in use want, all others go."""
+    """All views and feeds. ``keeps``: the memos that the metrics in use want, all others go."""
 
     def __init__(
-        self, venue_order: Sequence[str], price_keep: Ms, keeps: Mapping[str, Keep]
+        self, venue_order: Sequence[str], price_keep: Ms, keeps: Mapping[str, Keep[Memo]]
     ) -> None:
         self.views: dict[str, View] = {}
-        self._venues: dict[str, Venue] = {}
+        self.venues: dict[str, Venue] = {}
         self._order = {venue: rank for rank, venue in enumerate(venue_order)}
         self._price_keep = price_keep
         self._keeps = keeps
@@ -66,7 +66,7 @@ class Memory:
         """The view of an asset, made when first asked for."""
         view = self.views.get(asset)
         if view is None:
-            view = self.views[asset] = View(asset, self._price_keep)
+            view = self.views[asset] = View(asset)
         return view
 
     def meet(self, view: View, venue: str, symbol: str) -> Market:
@@ -74,7 +74,7 @@ class Memory:
         feeds = self._venue(venue)
         lines = feeds.symbols.setdefault(symbol, {})
         rank = self._order.get(venue, len(self._order))
-        market = Market(venue, symbol, rank, lines, feeds.lines)
+        market = Market(venue, symbol, rank, lines, feeds.lines, self._price_keep)
         view.include(market)
         return market
 
@@ -93,31 +93,35 @@ class Memory:
                 lines[state.kind] = Line(above.up, above.since)
             _turn(lines, state, now)
 
-    def forget(self, now: Ms) -> list[str]:
-        """Drops what was silent for a day; the assets of which nothing is left."""
+    def forget(self, now: Ms) -> list[tuple[str, Market]]:
+        """Drops what was silent for a day, with the asset that it was of."""
         horizon = now - FORGET_AFTER
-        for view in self.views.values():
+        gone: list[tuple[str, Market]] = []
+        for view in list(self.views.values()):
             for market in list(view):
                 if (market.last_heard() or 0) < horizon:
                     view.exclude(market)
-                    self._venues[market.venue].symbols.pop(market.symbol, None)
-        for venue in self._venues.values():
+                    self.venues[market.venue].symbols.pop(market.symbol, None)
+                    gone.append((view.asset, market))
+            if not view.ordered:
+                del self.views[view.asset]
+        for venue in self.venues.values():
             for symbol, lines in list(venue.symbols.items()):
                 if all(max(line.since, line.seen or 0) < horizon for line in lines.values()):
                     del venue.symbols[symbol]
-        gone = [asset for asset, view in self.views.items() if not view.ordered]
-        for asset in gone:
-            del self.views[asset]
         return gone
 
     def dump(self) -> MemoryDump:
         """All of it, ready to be encoded; not a copy, so encode before the next event."""
-        return MemoryDump(self._venues, [_dump_view(view) for view in self.views.values()])
+        return MemoryDump(
+            self.venues,
+            [ViewDump(v.asset, [_dump_market(m) for m in v]) for v in self.views.values()],
+        )
 
     def load(self, dumped: MemoryDump, assets: Iterable[str]) -> None:
-        """Takes over what was dumped of ``assets``. ValueError if a series does not fit."""
-        self._venues = dumped.venues
-        self.views = {}
+        """Takes over what was dumped of ``assets``. ValueError if a memo does not fit."""
+        self.venues = dumped.venues
+        self.views.clear()
         wanted = frozenset(assets)
         for one in dumped.views:
             if one.asset in wanted:
@@ -125,21 +129,20 @@ class Memory:
 
     def _load_view(self, dumped: ViewDump) -> None:
         view = self.view(dumped.asset)
-        view.prices.load(dumped.prices)
         for one in dumped.markets:
             market = self.meet(view, one.venue, one.symbol)
             market.oi_base, market.oi_usd = one.oi_base, one.oi_usd
+            market.settled, market.predicted = one.settled, one.predicted
             market.spread_bp = one.spread_bp
-            for name, series in one.series.items():
+            market.prices.load(one.prices)
+            for name, memo in one.memos.items():
                 if keep := self._keeps.get(name):
-                    market.keep(keep).load(series)
-        if dumped.source:
-            view.source = view.market(*dumped.source)
+                    market.keep(keep).load(memo)
 
     def _venue(self, name: str) -> Venue:
-        venue = self._venues.get(name)
+        venue = self.venues.get(name)
         if venue is None:
-            venue = self._venues[name] = Venue()
+            venue = self.venues[name] = Venue()
         return venue
 
 
@@ -151,22 +154,15 @@ def _turn(lines: Lines, state: FeedState, now: Ms) -> None:
         line.turn(state.up, now)
 
 
-def _dump_view(view: View) -> ViewDump:
-    source = view.source
-    return ViewDump(
-        asset=view.asset,
-        markets=[_dump_market(market) for market in view],
-        prices=view.prices.dump(),
-        source=(source.venue, source.symbol) if source else None,
-    )
-
-
 def _dump_market(market: Market) -> MarketDump:
     return MarketDump(
         venue=market.venue,
         symbol=market.symbol,
         oi_base=market.oi_base,
         oi_usd=market.oi_usd,
+        settled=market.settled,
+        predicted=market.predicted,
         spread_bp=market.spread_bp,
-        series={name: series.dump() for name, series in market.series.items()},
+        prices=market.prices.dump(),
+        memos={name: memo.dump() for name, memo in market.memos.items()},
     )

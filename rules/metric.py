@@ -1,42 +1,61 @@
 """The contract of a metric: what to remember of events, and what value follows from it now."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from rules.alerts import Facts
-from rules.view import Keep, Market, View, venues
+from rules.alerts import PartFacts, Scope
+from rules.view import Keep, Market, Memo, View, venues
 from streams.events import Kind, MarketEvent, Ms
 
 LEAST_SHARE = 0.6
 """A value over fewer than all venues counts only if these carry this share of the usual total."""
 
+LOOK_EVERY: Ms = 1_000
+"""A value is asked for at most this often."""
+
+_SLOWEST_LOOK: Ms = 5_000
+_LOOKS = 600
+"""A value over a window need not be looked at more often than this in one window."""
+
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """A value that can be said, in the metric's unit.
 
-    ``venues``: whose data is in it; ``missing``: venues left out on both sides of the comparison.
-    ``floor_musd``: what ``Row.floor_musd`` is compared with, million USD, None if unknown.
-    ``lower_bound``: something is left out that can only add to the value, so that it may prove a
-    breach but never a recovery. ``settled_at``, ``interval_ms``: for settled funding, the
-    settlement of the market with the largest open interest and its interval.
+    ``used``: whose data is in it, out of ``expected``. ``floor_musd``: what ``Row.floor_musd`` is
+    compared with, million USD, None if unknown. ``lower_bound``: something is left out that can
+    only add to the value, so that it may prove a breach but never a recovery. ``settled_at``,
+    ``interval_ms``: for settled funding, the settlement of the market with the largest open
+    interest and its interval.
     """
 
     value: float
-    venues: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    used: Sequence[Market] = ()
+    expected: Sequence[Market] = ()
     floor_musd: float | None = None
     lower_bound: bool = False
     settled_at: Ms | None = None
     interval_ms: Ms | None = None
 
+    @property
+    def venues(self) -> tuple[str, ...]:
+        """Whose data is in it."""
+        return venues(self.used)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Venues left out, on both sides of a comparison: "ex-Bybit"."""
+        return left_out(self.expected, self.used)
+
 
 class Metric(Protocol):
     """A small frozen value; all memory is in the view.
 
-    ``kinds``: the events it listens to. ``window``: length of the comparison whose start is
-    "before" (None: no such moment). ``lookback``: how far back it remembers.
+    ``scopes``: what it can be asked of. ``kinds``: the events it listens to. ``window``: length of
+    the comparison whose start is "before" (None: no such moment). ``look_every``: how often its
+    value is worth asking for. ``idle_look``: how often it is asked for though nothing came (None:
+    only after data, and while an episode goes on).
     """
 
     @property
@@ -44,14 +63,18 @@ class Metric(Protocol):
     @property
     def unit(self) -> str: ...
     @property
+    def scopes(self) -> frozenset[Scope]: ...
+    @property
     def kinds(self) -> frozenset[Kind]: ...
     @property
     def window(self) -> Ms | None: ...
     @property
-    def lookback(self) -> Ms: ...
+    def look_every(self) -> Ms: ...
+    @property
+    def idle_look(self) -> Ms | None: ...
 
-    def keeps(self) -> tuple[Keep, ...]:
-        """The series it fills in ``take``."""
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        """The memos it fills in ``take``."""
         ...
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
@@ -62,13 +85,40 @@ class Metric(Protocol):
         """The value now. None: cannot say, which is evidence of nothing."""
         ...
 
-    def facts(self, view: View, now: Ms) -> Facts | None:
+    def facts(self, view: View, now: Ms) -> PartFacts | None:
         """What a message tells beside the value; asked only when there is one to tell."""
         ...
 
     def distance(self, value: float) -> float:
         """How far a value is from normal: what "25 % worse" is measured by."""
         ...
+
+
+class Warming(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric that cannot speak of an asset before it has watched ``needed`` days of it."""
+
+    metric: str
+    asset: str
+    days: int
+    needed: int
+
+
+@runtime_checkable
+class Warms(Protocol):
+    """A metric that needs days of observation before it has a value."""
+
+    def warming(self, view: View, now: Ms) -> Warming | None:
+        """How far it is, None once it is ready."""
+        ...
+
+
+OF_ASSET: frozenset[Scope] = frozenset({"asset", "instrument"})
+OF_MARKET: frozenset[Scope] = frozenset({"market"})
+
+
+def look_every(window: Ms) -> Ms:
+    """How often a value over ``window`` is worth asking for: from 1 s to 5 s."""
+    return min(_SLOWEST_LOOK, max(LOOK_EVERY, window // _LOOKS))
 
 
 def left_out(expected: Sequence[Market], used: Sequence[Market]) -> tuple[str, ...]:

@@ -11,19 +11,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 
-import msgspec
-
 from streams.events import Ms
 
-_SLACK = 32
+_SLACK = 16
 """Forgotten samples that may wait at the front of the arrays before they are moved out."""
-
-
-class Dumped(msgspec.Struct, frozen=True, array_like=True):
-    """A series as raw bytes in this machine's byte order: int64 times, then float64 columns."""
-
-    times: bytes
-    columns: tuple[bytes, ...]
 
 
 class Series:
@@ -56,6 +47,11 @@ class Series:
         if len(self._times) == self._head:
             return None
         return tuple([column[-1] for column in self._columns])
+
+    @property
+    def last_first(self) -> float:
+        """The first column of the newest sample. IndexError if there is none."""
+        return self._columns[0][-1]
 
     def append(self, t: Ms, values: Sequence[float]) -> None:
         """Adds a sample at ``t`` and forgets what the window no longer needs."""
@@ -106,6 +102,12 @@ class Series:
             return None
         return self._times[index], tuple([column[index] for column in self._columns])
 
+    def first_at(self, t: Ms, max_age: Ms) -> float | None:
+        """The first column ``at_or_before`` a time, None if that is older than ``max_age``."""
+        times, head = self._times, self._head
+        index = bisect_right(times, t, head) - 1
+        return self._columns[0][index] if index >= head and t - times[index] <= max_age else None
+
     def window(self, after: Ms, until: Ms) -> range:
         """Where the samples after ``after`` and not after ``until`` are, until the next change."""
         times, head = self._times, self._head
@@ -124,29 +126,30 @@ class Series:
         """The time from the first to the last sample of a ``window``, 0 if it is empty."""
         return self._times[where.stop - 1] - self._times[where.start] if where else 0
 
-    def dump(self) -> Dumped:
-        """The samples as bytes, equal for equal samples."""
-        head = self._head
-        return Dumped(
-            self._times[head:].tobytes(), tuple(c[head:].tobytes() for c in self._columns)
-        )
+    def dump(self) -> list[bytes]:
+        """The samples, equal for equal samples: times, then each column, as this machine has them.
 
-    def load(self, dumped: Dumped) -> None:
+        The byte order is the machine's own (int64, float64).
+        """
+        head = self._head
+        return [self._times[head:].tobytes(), *(c[head:].tobytes() for c in self._columns)]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over dumped samples instead of its own. ValueError if they do not fit."""
-        if len(dumped.columns) != len(self._columns):
+        if len(dumped) != 1 + len(self._columns):
             raise ValueError("the dumped series has another number of columns: start without it")
-        if any(len(c) != len(dumped.times) for c in dumped.columns):
+        if any(len(c) != len(dumped[0]) for c in dumped):
             raise ValueError("the dumped series is cut short: start without it")
         self._head = 0
-        self._times = array("q", dumped.times)
-        self._columns = tuple(array("d", c) for c in dumped.columns)
+        self._times = array("q", dumped[0])
+        self._columns = tuple(array("d", c) for c in dumped[1:])
 
     def _forget(self, horizon: Ms) -> None:
         times, head = self._times, self._head
         newest = len(times) - 1
         while head < newest and times[head + 1] <= horizon:
             head += 1
-        if head > _SLACK and head * 4 > newest:
+        if head > _SLACK:
             del times[:head]
             for column in self._columns:
                 del column[:head]

@@ -1,4 +1,4 @@
-"""What the rules remember of one asset: its markets, their feeds, and one price for all of them.
+"""What the rules remember of one asset: its markets, their feeds, and what each said last.
 
 Invariants: a line is up only if a FeedState or data said so after the last time it went down;
 markets are always walked in one order (venue order, then symbol), so sums never depend on who
@@ -6,18 +6,17 @@ spoke first.
 """
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
-from rules.series import Series
-from streams.events import Kind, Ms, OpenInterest, Price
+from rules.alerts import ALL
+from rules.prices import Prices
+from streams.events import Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
-PRICE_MAX_AGE: Ms = 60_000
-"""A price older than this is not "now"."""
-
-PRICE_SPACING: Ms = 10_000
-"""Least distance of two samples of the asset's price."""
+MINUTE: Ms = 60_000
 
 
 class Line(msgspec.Struct, array_like=True):
@@ -42,39 +41,75 @@ class Line(msgspec.Struct, array_like=True):
 Lines = dict[Kind, Line]
 
 
-class Keep(msgspec.Struct, frozen=True):
-    """A series that a metric wants for every market: see ``Series``. Equal names share it."""
+class Memo(Protocol):
+    """Something remembered of one market that survives a restart as bytes."""
+
+    def dump(self) -> list[bytes]:
+        """All of it; equal for equal memories."""
+        ...
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over what was dumped. ValueError if it does not fit."""
+        ...
+
+
+M = TypeVar("M", bound=Memo)
+M_co = TypeVar("M_co", bound=Memo, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Generic[M_co]):
+    """A memo that a metric wants for every market, and how to make it. Equal names share it."""
 
     name: str
-    width: int
-    keep_ms: Ms
-    spacing_ms: Ms = 0
+    make: Callable[[], M_co] = field(compare=False)
+
+
+class Rate(NamedTuple):
+    """A funding rate, a fraction per ``hours``: settled or told at ``at``."""
+
+    at: Ms
+    rate: float
+    hours: float
+
+    @property
+    def pct_8h(self) -> float:
+        """In percent per 8 h."""
+        return 100 * self.rate * 8 / self.hours
 
 
 class Market:
     """One instrument. ``lines``: its own feeds; ``venue_lines``: what holds for the whole venue.
 
-    ``oi_base`` (coins) and ``oi_usd`` are the last open interest, None while unknown.
-    ``notes`` caches what can be computed from the series; it is never dumped.
+    ``oi_base`` (coins), ``oi_usd``, ``settled``, ``predicted`` and ``spread_bp`` are what was last
+    said, None while unknown. ``memos``: what metrics remember, by the name of their Keep.
     """
 
     __slots__ = (
-        "lines", "notes", "oi_base", "oi_usd", "rank", "series", "spread_bp", "symbol", "venue",
-        "venue_lines",
+        "lines", "memos", "oi_base", "oi_usd", "predicted", "prices", "rank", "settled",
+        "spread_bp", "symbol", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
-        self, venue: str, symbol: str, rank: int, lines: Lines, venue_lines: Lines
+        self,
+        venue: str,
+        symbol: str,
+        rank: int,
+        lines: Lines,
+        venue_lines: Lines,
+        price_keep: Ms,
     ) -> None:
         self.venue = venue
         self.symbol = symbol
         self.rank = (rank, venue, symbol)
         self.lines = lines
         self.venue_lines = venue_lines
-        self.series: dict[str, Series] = {}
-        self.notes: dict[str, tuple[Ms, float | None]] = {}
+        self.prices = Prices(price_keep)
+        self.memos: dict[str, Memo] = {}
         self.oi_base: float | None = None
         self.oi_usd: float | None = None
+        self.settled: Rate | None = None
+        self.predicted: Rate | None = None
         self.spread_bp: float | None = None
 
     def line(self, kind: Kind) -> Line | None:
@@ -83,52 +118,88 @@ class Market:
 
     def up(self, kind: Kind) -> bool:
         """Whether the feed is known to be up."""
-        line = self.line(kind)
+        line = self.lines.get(kind) or self.venue_lines.get(kind)
         return line is not None and line.up
 
-    def live(self, kind: Kind, now: Ms, max_age: Ms) -> bool:
-        """Whether the feed is up and its newest data not older than ``max_age``."""
-        line = self.line(kind)
-        return line is not None and line.up and line.seen is not None and now - line.seen <= max_age
-
-    def data(self, kind: Kind, now: Ms) -> None:
-        """Data of that kind came."""
+    def data(self, kind: Kind, now: Ms) -> Line:
+        """Data of that kind came; the feed it came from, which stays the same."""
         line = self.lines.get(kind)
         if line is None:
             above = self.venue_lines.get(kind)
             line = Line(above.up, above.since) if above else Line(True, now)
             self.lines[kind] = line
         line.data(now)
+        return line
 
-    def keep(self, keep: Keep) -> Series:
-        """The series of that name, made when first asked for."""
-        series = self.series.get(keep.name)
-        if series is None:
-            series = Series(keep.width, keep.keep_ms, keep.spacing_ms)
-            self.series[keep.name] = series
-        return series
+    def keep(self, keep: Keep[M]) -> M:
+        """The memo of that name, made when first asked for."""
+        memo = self.memos.get(keep.name)
+        if memo is None:
+            memo = self.memos[keep.name] = keep.make()
+        return cast("M", memo)
+
+    def memo(self, keep: Keep[M]) -> M | None:
+        """The memo of that name, if there is one."""
+        return cast("M | None", self.memos.get(keep.name))
+
+    def take(self, event: MarketEvent, now: Ms) -> bool:
+        """Remembers what was said last. False: it is no news, or cannot be true."""
+        if isinstance(event, Price):
+            return self._take_price(event, now)
+        if isinstance(event, Funding):
+            return self._take_funding(event, now)
+        if isinstance(event, OpenInterest):
+            # it weighs the venues against each other
+            self.oi_base, self.oi_usd = event.base, event.usd
+        return True
 
     def last_heard(self) -> Ms | None:
         """When the last data of any kind came."""
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
 
+    def _take_price(self, event: Price, now: Ms) -> bool:
+        price = event.mark if event.index is None else event.index
+        if price <= 0:
+            return False
+        self.prices.take(price, now)
+        return True
+
+    def _take_funding(self, event: Funding, now: Ms) -> bool:
+        if event.hours <= 0:
+            return False
+        if not event.settled:
+            self.predicted = Rate(now, event.rate, event.hours)
+            return True
+        # every poll tells the last settlement again, and a history may come newest first
+        last = self.settled
+        if event.at > now + MINUTE or (last is not None and event.at <= last.at):
+            return False
+        self.settled = Rate(event.at, event.rate, event.hours)
+        return True
+
 
 class View:
-    """One asset over all its venues. ``prices``: one index (else mark) price, quote per coin."""
+    """One asset over all its venues, or one of its instruments alone (``only``).
 
-    __slots__ = ("_markets", "asset", "ordered", "price_spacing", "prices", "source")
+    The view of the whole market is called ``rules.alerts.ALL`` and has all ``assets``; others none.
+    """
 
-    def __init__(self, asset: str, price_keep: Ms) -> None:
+    __slots__ = ("_markets", "asset", "assets", "ordered")
+
+    def __init__(self, asset: str, assets: Mapping[str, "View"] | None = None) -> None:
         self.asset = asset
-        # 360 samples a window at most: an hour at 10 s, a day at 4 min
-        self.price_spacing = max(PRICE_SPACING, price_keep // 360)
-        self.prices = Series(1, price_keep, self.price_spacing)
-        self.source: Market | None = None
+        self.assets: Mapping[str, View] = {} if assets is None else assets
         self.ordered: list[Market] = []
         self._markets: dict[tuple[str, str], Market] = {}
 
     def __iter__(self) -> Iterator[Market]:
         return iter(self.ordered)
+
+    def only(self, market: Market) -> "View":
+        """The view of one instrument."""
+        view = View(self.asset)
+        view.include(market)
+        return view
 
     def market(self, venue: str, symbol: str) -> Market | None:
         """The market of that name, if it was heard of."""
@@ -143,48 +214,46 @@ class View:
         """Forgets a market."""
         del self._markets[(market.venue, market.symbol)]
         self.ordered.remove(market)
-        if self.source is market:
-            self.source = None
-
-    def take_price(self, market: Market, event: Price, now: Ms) -> None:
-        """Samples the price if ``market`` is the first live venue that has one."""
-        source = self.source
-        if (
-            source is not None
-            and source is not market
-            and source.rank < market.rank
-            and source.live(Kind.PRICE, now, PRICE_MAX_AGE)
-        ):
-            return
-        price = event.mark if event.index is None else event.index
-        if price > 0:
-            self.source = market
-            self.prices.append(now, (price,))
-
-    def take_open_interest(self, market: Market, event: OpenInterest) -> None:
-        """Remembers the newest open interest: it weighs the venues against each other."""
-        market.oi_base, market.oi_usd = event.base, event.usd
 
     def price(self, now: Ms) -> float | None:
-        """The price now, None if the newest one is too old."""
-        return self._price(now, PRICE_MAX_AGE)
+        """The price at the first live venue that has one, quote per coin."""
+        for market in self.ordered:
+            price = market.prices.now(now)
+            if price is not None and market.up(Kind.PRICE):
+                return price
+        return None
 
     def price_at(self, t: Ms) -> float | None:
-        """The price at ``t`` in the past, as exact as the samples are spaced."""
-        return self._price(t, PRICE_MAX_AGE + self.price_spacing)
+        """The price at ``t`` in the past, at the first venue that had one."""
+        for market in self.ordered:
+            if (price := market.prices.at(t)) is not None:
+                return price
+        return None
 
     def oi_usd(self, market: Market) -> float | None:
         """A market's open interest in USD; from coins at the last price where not sent."""
         if market.oi_usd is not None:
             return market.oi_usd
-        last = self.prices.last
-        if market.oi_base is None or last is None:
+        if market.oi_base is None:
             return None
-        return market.oi_base * last[0]
+        prices = (m.prices.last for m in (market, *self.ordered))
+        last = next((price for price in prices if price is not None), None)
+        return None if last is None else market.oi_base * last
 
-    def _price(self, t: Ms, max_age: Ms) -> float | None:
-        sample = self.prices.at_or_before(t)
-        return sample[1][0] if sample and t - sample[0] <= max_age else None
+    def held_usd(self) -> float | None:
+        """The open interest of all markets that tell it, None if none does."""
+        total: float | None = None
+        for market in self.ordered:
+            usd = market.oi_usd
+            if usd is None and (usd := self.oi_usd(market)) is None:
+                continue
+            total = usd if total is None else total + usd
+        return total
+
+
+def whole(assets: Mapping[str, View]) -> View:
+    """The view of the whole market."""
+    return View(ALL, assets)
 
 
 def venues(markets: Sequence[Market]) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class Keys:
         self.events = f"{base}:events"
         self.alerts = f"{base}:alerts"
         self.status = f"{base}:status"
+        self.standing = f"{base}:standing"
         self._base = base
 
     def bookmark(self, stage: str) -> str:
@@ -238,6 +239,10 @@ class Stage:
         if not done:
             raise Overtaken(f"another {self.name} role is at work")
 
+    async def say(self, alert: bytes) -> None:
+        """Add to the alerts what no entry caused; twice if a reply is lost."""
+        await self._patiently(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
+
     async def begin(self, entry: str) -> None:
         """Note that the effect of ``entry`` outside of Redis begins now; "": nothing is begun."""
         await self._patiently(lambda: self._redis.set(self.keys.begun(self.name), entry))
@@ -262,8 +267,12 @@ class Stage:
             log.warning("a saved state could not be read; starting without it", stage=self.name)
             return None
 
+    async def value(self, key: str) -> bytes | None:
+        """What another has put under ``key``, None if nothing."""
+        return cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
+
     async def _text(self, key: str) -> str | None:
-        value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
+        value = await self.value(key)
         return None if value is None else value.decode()
 
     async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 SHOWN = (
-    r"🟠 BTC liquidations now at alert level",
-    r"🔴 BTC open interest .* in 1h, now critical",
-    r"🔴 BTC depth .* now critical",
-    r"🟡 BTC predicted funding negative",
-    r"⚪ BTC depth .* back",
+    r"🟡 BTC depth ",
+    r"🟠 \d coins: liquidations",
+    r"🔴 BTC deleveraging within",
+    r"🔴 Whole-market open interest",
+    r"🔴 6 coins deleveraging",
 )
 WIDTH = 104
 _COLOURS = {"🟡": "yellow", "🟠": "orange1", "🔴": "red", "⚪": "grey70"}

@@ -16,13 +16,17 @@ import pytest
 from packaging.requirements import Requirement
 
 from bot.__main__ import main
-from bot.config_rules import looks_like_asset
-from bot.config_schema import keys_at
+from bot.config import load
+from bot.config_markets import looks_like_asset
+from bot.config_schema import Channel, CompositeTable, Defaults, Redis, Table, Telegram, keys_at
+from bot.config_warnings import warnings
+from bot.ruletest import report, run_all
+from rules.metrics import METRICS, metric
 from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md")
+DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/configuration.md")
 EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")
 
@@ -33,6 +37,10 @@ FILE_NAME = re.compile(r"[\w./*-]+(\.(py|toml|md|lock|jsonl|json|gz|example)|/)"
 PLACEHOLDER = re.compile(r"\b(NAME|FILE|PATH|VENUE|METRIC|LANGUAGE|SINK)\b")
 TABLE_HEADER = re.compile(r"\[([\w.-]+)\]")
 DOTTED = re.compile(r"[a-z_]+(\.[a-z0-9_-]+)+")
+HEADING = re.compile(r"^#+ .*`\[+([\w.]+)\]+`", re.MULTILINE)
+KEY_ROW = re.compile(r"^\| `(\w+)` \| (.*?) \|", re.MULTILINE)
+OWN_TIERS = ("memes",)
+"""Tiers of the operator's own in the examples of the documentation."""
 
 
 @cache
@@ -122,8 +130,10 @@ def known_key(path: tuple[str, ...]) -> bool:
     """Whether config.toml may hold the key. Names of venues and rules are the operator's own."""
     for depth, key in enumerate(path):
         named = depth == 1 and path[0] in ("venues", "rules")
-        asset = depth == 2 and path[0] == "rules" and looks_like_asset(key)
-        if not named and not asset and key not in keys_at(path[:depth]):
+        named |= depth == 3 and path[2] == "windows"
+        row = depth in (2, 4) and path[0] == "rules" and (looks_like_asset(key) or key == "TIER")
+        own = key in OWN_TIERS and path[0] in ("markets", "rules")
+        if not (named or row or own) and key not in keys_at(path[:depth]):
             return False
     return True
 
@@ -131,8 +141,10 @@ def known_key(path: tuple[str, ...]) -> bool:
 def key_paths(table: dict[str, Any], parent: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in table.items():
         yield (*parent, key)
-        if isinstance(value, dict) and key not in ("for", "min_loss_musd"):
-            yield from key_paths(value, (*parent, key))
+        plain = ("for", "min_loss_musd", "min_oi_musd", "group_wait", "series")
+        for table in value if isinstance(value, list) else [value]:
+            if isinstance(table, dict) and key not in plain:
+                yield from key_paths(table, (*parent, key))
 
 
 def config_keys(text: str) -> Iterator[tuple[str, ...]]:
@@ -166,6 +178,91 @@ def test_commands_in_documentation_exist(doc: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("doc", DOCS)
 def test_config_keys_in_documentation_exist(doc: str) -> None:
     assert [".".join(key) for key in config_keys(text_of(doc)) if not known_key(key)] == []
+
+
+def documented_keys() -> dict[tuple[str, ...], dict[str, str]]:
+    """Table of config.toml → its keys in docs/configuration.md → what holds without them."""
+    text = text_of("docs/configuration.md")
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    headings = list(HEADING.finditer(text))
+    for heading, end in zip(headings, [*headings[1:], None], strict=True):
+        part = text[heading.end() : end.start() if end else len(text)].partition("<!--")[0]
+        path = tuple(heading[1].split("."))
+        found.setdefault(path, {}).update(dict(KEY_ROW.findall(part)))
+    return found
+
+
+def test_the_page_on_configuration_has_every_key_and_no_other() -> None:
+    documented = documented_keys()
+    assert {path: set(keys) for path, keys in documented.items()} == {
+        path: set(keys_at(path)) for path in documented
+    }
+    assert {path[0] for path in documented} == set(keys_at(()))
+
+
+DEFAULTS: dict[str, type[Table]] = {
+    "channel": Channel,
+    "telegram": Telegram,
+    "redis": Redis,
+    "defaults": Defaults,
+}
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_the_page_on_configuration_tells_the_defaults(section: str) -> None:
+    told = documented_keys()[section,]
+    model = DEFAULTS[section]
+    given = {key: text.strip("`") for key, text in told.items() if text.startswith("`")}
+    read = model(**{key: tomllib.loads(f"x = {text}")["x"] for key, text in given.items()})
+    assert given
+    assert read == model()
+
+
+def test_the_page_on_configuration_tells_the_defaults_of_composites() -> None:
+    text = text_of("docs/configuration.md").partition("a composite, `[rules.NAME]`")[2]
+    told: dict[str, str] = dict(KEY_ROW.findall(text.partition("```")[0]))
+    given = {key: cell.strip("`") for key, cell in told.items() if cell.startswith("`")}
+    needed = {"within": "1h", "all_of": ["a:alert"]}
+    values = {key: tomllib.loads(f"x = {cell}")["x"] for key, cell in given.items()}
+    assert set(given) == {"level", "hides", "hold", "cooldown", "post"}
+    assert CompositeTable(**needed, **values) == CompositeTable(**needed)  # pyright: ignore
+
+
+def test_the_page_on_configuration_has_every_metric() -> None:
+    text = text_of("docs/configuration.md")
+    rows = re.search(r"<!-- metrics -->\n(.*?)\n<!-- /metrics -->", text, re.DOTALL)
+    told = dict(re.findall(r"^\| `([^`]+)` \| (\w+) \|", rows[1] if rows else "", re.MULTILINE))
+    assert set(told) == set(METRICS)
+    for form, scope in told.items():
+        name = form.replace("<duration>", "1h").replace("<bp>", "25")
+        assert scope in metric(name).scopes, form
+
+
+def examples() -> list[str]:
+    """The blocks of configuration in README.md and docs/configuration.md that have rules."""
+    blocks = FENCE.findall(text_of("README.md")) + FENCE.findall(text_of("docs/configuration.md"))
+    return [text for language, text in blocks if language == "toml" and "[rules." in text]
+
+
+@pytest.mark.parametrize("text", examples())
+def test_examples_of_rules_are_valid(text: str, tmp_path: Path) -> None:
+    markets = '[markets]\nvenues = ["binance"]\nmajors = ["BTC"]\nlarge = ["SOL"]\n'
+    path = tmp_path / "config.toml"
+    path.write_text(text if "[markets]" in text else markets + text)
+    settings = load(path, {})
+    assert settings.rules
+    assert warnings(settings) == []
+
+
+def test_examples_of_rule_tests_pass(tmp_path: Path) -> None:
+    blocks = FENCE.findall(text_of("docs/configuration.md"))
+    text = "".join(block for _, block in blocks if "[[test]]" in block)
+    path = tmp_path / "config.toml"
+    path.write_text(text_of("config.toml") + text)
+    settings = load(path, {})
+    outcomes = run_all(settings.tests, settings)
+    assert len(outcomes) == text.count("[[test]]") > 1
+    assert all(outcome.passed for outcome in outcomes), report(outcomes)
 
 
 def test_normalisation_explains_every_field_and_venue() -> None:

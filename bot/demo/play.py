@@ -23,6 +23,9 @@ STORY = Path(__file__).parent / "crash.jsonl.gz"
 MARKETS = ("BTC", "ETH"), ("SOL", "HYPE", "DOGE")
 """Majors and large assets of the story; the rest (PEPE) is its tail."""
 
+_AFTER_SPEED = 600
+"""How fast time goes on after the story, for what still waits to be told."""
+
 _QUIET_S = 0.7
 _START_LIMIT_S = 15.0
 _DRAIN_LIMIT_S = 10.0
@@ -41,6 +44,22 @@ class StoryClock(WallClock):
     async def sleep(self, seconds: float) -> None:
         """See streams.clock.Clock."""
         await self._playback.sleep(seconds)
+
+
+class TellingClock(StoryClock):
+    """The time of the story, which goes on after its end, so that nothing waits for ever."""
+
+    def __init__(self, playback: Playback) -> None:
+        super().__init__(playback)
+        self._finished = playback.finished
+        self._ended: float | None = None
+
+    def seen(self) -> Ms:
+        """See streams.clock.Clock."""
+        if not self._finished.is_set():
+            return super().seen()
+        self._ended = self._ended or time.monotonic()
+        return super().seen() + round((time.monotonic() - self._ended) * 1000 * _AFTER_SPEED)
 
 
 async def play(settings: Settings, speed: float | None, story: Path = STORY) -> None:
@@ -66,12 +85,12 @@ def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
 
 
 async def _play(settings: Settings, url: str, playback: Playback) -> None:
-    clock = StoryClock(playback)
+    clock, telling = StoryClock(playback), TellingClock(playback)
     tasks = start_all(
         {
             "streams": lambda: streams_role(settings, url, clock),
             "rules": lambda: rules_role(settings, url),
-            "bot": lambda: bot_role(settings, url, Console),
+            "bot": lambda: bot_role(settings, url, Console, clock=telling),
         }
     )
     redis = connect(url, "demo")

@@ -33,6 +33,22 @@ PHRASES = {
     "liq.worse": "<b>{asset} liquidations go on: ≥ {usd}{window}</b>{mostly}",
     "liq.close": "<b>{asset} liquidations ease: ≥ {usd}{window}.</b>",
     "liq.close_none": "<b>{asset} liquidations over: none reported{window}.</b>",
+    "price.open": "<b>{asset} price {pct}%{window}</b>{ends}",
+    "price.up": "<b>{asset} price {pct}%{window}, now {level}</b>{ends}",
+    "price.worse": "<b>{asset} price {further}, {pct}%{window}</b>{ends}",
+    "price.close": "<b>{asset} price steadier: {pct}%{window}.</b>",
+    "total.open": "<b>Whole-market open interest {pct}%{window}</b>{closed}",
+    "total.up": "<b>Whole-market open interest {pct}%{window}, now {level}</b>{closed}",
+    "total.worse": "<b>Whole-market open interest {further}, {pct}%{window}</b>{closed}",
+    "total.close": "<b>Whole-market open interest steadier: {pct}%{window}.</b>",
+    "breadth.open": "<b>Funding negative on {pct}% of perps</b>{count}",
+    "breadth.up": "<b>Funding negative on {pct}% of perps, now {level}</b>{count}",
+    "breadth.worse": "<b>Funding negative on ever more perps, {pct}%</b>{count}",
+    "breadth.close": "<b>Funding negative on only {pct}% of perps now.</b>",
+    "cascade.open": "<b>{asset} deleveraging{within}{parts}</b>",
+    "cascade.up": "<b>{asset} deleveraging, now {level}{parts}</b>",
+    "cascade.worse": "<b>{asset} deleveraging goes on{parts}</b>",
+    "cascade.close": "<b>{asset} deleveraging over.</b>",
     "other.open": "<b>{asset} {rule}: {value} {unit}</b>",
     "other.up": "<b>{asset} {rule} now {level}: {value} {unit}</b>",
     "other.worse": "<b>{asset} {rule} goes on: {value} {unit}</b>",
@@ -60,12 +76,61 @@ PHRASES = {
     "depth.total": "{usd}, ",
     "liq.longs": ", {pct}% longs",
     "liq.shorts": ", {pct}% shorts",
+    "price.ends": ": {before} → {after}",
+    "breadth.count": ": {negative} of {live}",
+    "cascade.within": " within {length}",
+    # One condition of a composite.
+    "part.oi": "OI {value}{window}",
+    "part.liq": "liquidations {value}{window}",
+    "part.longs": "longs liquidated ≥ {usd}",
+    "part.shorts": "shorts liquidated ≥ {usd}",
+    "part.depth": "depth {value} of normal",
+    "part.price": "price {value}{window}",
+    "part.funding": "funding {value}% / 8h",
+    "part.predicted": "predicted funding {value}% / 8h",
+    "part.other": "{rule} {value}",
+    # First lines of digests, after the number of coins.
+    "digest.count": "{count} coins",
+    "digest.joined": "{count} more coins",
+    "digest.funding": "<b>{coins}: funding {state}</b>",
+    "digest.predicted": "<b>{coins}: predicted funding {state}</b>",
+    "digest.oi": "<b>{coins}: open interest {moves}{window}</b>{total}",
+    "digest.depth": "<b>{coins}: depth {moves}</b>{total}",
+    "digest.liq": "<b>{coins}: liquidations{window}</b>{total}",
+    "digest.price": "<b>{coins}: price {moves}{window}</b>",
+    "digest.cascade": "<b>{coins} deleveraging</b>",
+    "digest.other": "<b>{coins}: {rule}</b>",
+    "digest.end.funding": "<b>{coins}: funding back</b>",
+    "digest.end.predicted": "<b>{coins}: predicted funding back</b>",
+    "digest.end.oi": "<b>{coins}: open interest steadier</b>",
+    "digest.end.depth": "<b>{coins}: depth back</b>",
+    "digest.end.liq": "<b>{coins}: liquidations ease</b>",
+    "digest.end.price": "<b>{coins}: price steadier</b>",
+    "digest.end.cascade": "<b>{coins}: deleveraging over</b>",
+    "digest.end.other": "<b>{coins}: {rule} over</b>",
+    "digest.falls": "falls",
+    "digest.rises": "rises",
+    "digest.thin": "thin",
+    "digest.thick": "above normal",
+    "digest.oi_closed": ", {usd} of positions closed in all",
+    "digest.oi_opened": ", {usd} of positions opened in all",
+    "digest.depth_lost": ", {usd} less than normal in all",
+    "digest.liq_sum": ", ≥ {usd} in all",
+    # Lines of digests.
+    "digest.item": "{asset} {value}",
+    "digest.rates": "{list} (% per 8h)",
+    "digest.normal": "{list} of normal",
+    "digest.values": "{list}",
+    "digest.cascade_item": "{asset}: {value}",
+    "digest.rest": "{count} more: {list}",
     # What follows a closing first line, on the same line.
     "lasted": "The alert lasted {length}",
     "lasted.thin": "Thin for {length}",
     "extreme.low": ", lowest {value} at {time}.",
     "extreme.high": ", highest {value} at {time}.",
     "extreme.peak": ", peak ≥ {value} at {time}.",
+    "lasted.cascade": "It lasted {length}. At worst: {parts}.",
+    "lasted.bare": "It lasted {length}.",
     # Lines of facts, one fact each.
     "began": "Began {time}, {length} ago.",
     "funding.weighted": "OI-weighted, {count} venues: {list} (% per 8h)",
@@ -82,7 +147,9 @@ PHRASES = {
     "oi.usd_with": " In USD {total}, of which {price} is only price.",
     "oi.usd_against": " In USD {total}, since price moved it by {price}.",
     "oi.by_venue": "{list}",
-    "depth.sides": "Bids {bids}, asks {asks}. Normal {normal} (median of {window}).",
+    "depth.sides": "Bids {bids}, asks {asks}. Normal {normal} ({median}).",
+    "depth.median": "median of {window}",
+    "depth.median_hour": "median of {window} at {hour} UTC",
     "depth.by_venue": "{list} of normal.",
     "depth.live": "{live} of {expected} books live.",
     "depth.spread": "Spread {spread} bp.",
@@ -96,6 +163,32 @@ PHRASES = {
     ),
     "liq.not_available_one": "{venues} publishes no liquidations.",
     "liq.not_available_many": "{venues} publish no liquidations.",
+    "price.oi": "Open interest {usd}.",
+    "total.before": "It was {usd}.",
+    "breadth.lowest": "Lowest: {list} (% per 8h)",
+    "contracts": "{live} of {expected} contracts live.",
+    "cascade.chain": "{list}",
+    "cascade.closed": "{usd} of positions closed in {window}.",
+    "cascade.first": "First in our record (from {date}).",
+    "cascade.earlier_one": "1 before in our record (from {date}), on {last}.",
+    "cascade.earlier_many": "{count} before in our record (from {date}), the last on {last}.",
+    "cascade.no_data": "Could not be judged: {list}.",
+    "record.since": "{what} since {date} ({days}).",
+    "record.never": "{what} in our record (from {date}).",
+    "record.first_negative": "First negative",
+    "record.first_positive": "First positive",
+    "record.longest_negative": "Negative settlements in a row: {run}, the most",
+    "record.longest_positive": "Positive settlements in a row: {run}, the most",
+    "record.fall": "Largest{window} fall",
+    "record.rise": "Largest{window} rise",
+    "record.window": " {window}",
+    "record.liq": "Most{window}",
+    "record.thin": "Thinnest",
+    "record.thick": "Thickest",
+    "record.lowest": "Lowest",
+    "record.highest": "Highest",
+    "folded_one": "Folded in: 1 alert.",
+    "folded_many": "Folded in: {count} alerts.",
     "missing": "ex-{venues}: no live data there.",
     "held_one": "1 alert since the last post was held back (cool-down).",
     "held_many": "{count} alerts since the last post were held back (cool-down).",
@@ -105,10 +198,33 @@ PHRASES = {
     "tag.oi": "#OI",
     "tag.depth": "#depth",
     "tag.liq": "#liquidations",
+    "tag.price": "#price",
+    "tag.total": "#market #OI",
+    "tag.breadth": "#market #funding",
+    "tag.cascade": "#cascade",
     "tag.other": "#{rule}",
     "settled": "settled {time}",
     "estimate": "estimate of {time}",
+    "held": "+{count} held",
     "chart": "chart",
+    # Notices for operators. They never look like an alert.
+    "notice": "⚪ <i>Data: {text} This is not a market signal.</i>",
+    "notice.down": "{venue} {kinds} silent since {time}{reason}. {effect}",
+    "notice.up": "{venue} {kinds} back, silent for {length}.",
+    "notice.no_tick": "no tick since {time}, so no rule can judge{reason}.",
+    "notice.tick": "ticks are back after {length}.",
+    "notice.effect": "Totals leave {venue} out on both sides of every comparison.",
+    "notice.reason": " ({reason})",
+    "notice.and": " and ",
+    "kind.all": "feeds",
+    "kind.funding": "funding",
+    "kind.open_interest": "open interest",
+    "kind.liquidation": "liquidations",
+    "kind.depth": "books",
+    "kind.price": "prices",
+    "kind.volume": "volume",
+    "settings.kept": "⚪ <i>Configuration not taken over, the old one stays: {reason}</i>",
+    "settings.taken": "⚪ <i>Configuration taken over: {reason}</i>",
 }
 
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
@@ -168,10 +284,27 @@ def clock(ms: Ms) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M} UTC"
 
 
+def bare_clock(ms: Ms) -> str:
+    """09:42."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M}"
+
+
 def date(ms: Ms) -> str:
     """3 Oct 09:42 UTC."""
     when = datetime.fromtimestamp(ms / 1000, UTC)
     return f"{when.day} {_MONTHS[when.month - 1]} {when:%H:%M} UTC"
+
+
+def day(ms: Ms, now: Ms) -> str:
+    """23 Aug; 2 Mar 2025 if that is not this year."""
+    when, today = datetime.fromtimestamp(ms / 1000, UTC), datetime.fromtimestamp(now / 1000, UTC)
+    text = f"{when.day} {_MONTHS[when.month - 1]}"
+    return text if when.year == today.year else f"{text} {when.year}"
+
+
+def days(count: int) -> str:
+    """41 days; 1 day."""
+    return "1 day" if count == 1 else f"{count:,} days"
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -185,5 +318,8 @@ WORDS = Words(
     length=length,
     window=window,
     clock=clock,
+    bare_clock=bare_clock,
     date=date,
+    day=day,
+    days=days,
 )

@@ -17,7 +17,9 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     ``phrases``: by the keys of English. ``usd``: an amount ("$5.37B"), ``signed_usd``: a change
     ("−$7.35B", "+$400M"). ``coins``: a number of coins without the asset. ``price``: USD per coin.
     ``length``: a span of time ("1 h 12 min"). ``window``: the same as the name of a window ("1h").
-    ``clock``: a time of day in UTC; ``date``: with its day before it.
+    ``clock``: a time of day in UTC; ``bare_clock``: without saying so, beside others; ``date``:
+    with its day before it. ``day``: the day alone, for a reader at the second time, with the year
+    if that is another one. ``days``: a number of days.
     """
 
     phrases: Mapping[str, str]
@@ -28,4 +30,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     length: Callable[[Ms], str]
     window: Callable[[Ms], str]
     clock: Callable[[Ms], str]
+    bare_clock: Callable[[Ms], str]
     date: Callable[[Ms], str]
+    day: Callable[[Ms, Ms], str]
+    days: Callable[[int], str]

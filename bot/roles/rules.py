@@ -2,20 +2,26 @@
 
 import asyncio
 import contextlib
+import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from bot.config import Settings
+from bot.notices import config_notice
+from bot.reload import Rejected, Watch, checked, on_sighup, taken
 from bot.roles import FLUSH_S, report, role, rss_mb
 from rules import alerts
-from rules.alerts import Alert
+from rules.alerts import Said
 from rules.engine import Engine
-from streams.bus import START, Keys, Snapshot, Stage, parsed
+from rules.notices import no_tick, ticks_again
+from rules.standing import Standing
+from streams.bus import ANSWER_S, START, Keys, Snapshot, Stage, parsed
 from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
 
@@ -23,6 +29,8 @@ log = structlog.get_logger()
 
 SAVE_EVERY_S = 60.0
 NO_TICK_S = 30.0
+STANDING_EVERY_S = 10.0
+STANDING_LIFE_S = 60
 _SLICE = 64 * 1024
 
 
@@ -45,17 +53,30 @@ class RulesRole:
     The bookmark says up to where alerts are durable; the snapshot is an older state. A restart
     takes the snapshot, feeds it the events up to the bookmark again, muted, and goes on. A state
     between the two, of events fed whose alerts are not durable yet, is never saved.
+
+    Between two batches a changed configuration is taken over, if it is valid and its rule tests
+    pass. ``env``: the variables of the process; ``watch``: says when to look.
     """
 
-    def __init__(self, settings: Settings, redis: Redis) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        env: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._settings = settings
+        self._env = os.environ if env is None else env
+        self._watch = watch or Watch(settings.path)
+        self._notices: list[Said] = []
         self._stage = Stage(redis, Keys(), "rules", Keys().events)
-        self._engine = self._fresh()
+        self._engine = _engine(settings)
         self._cursor = START
         self._muted_to = START
         self._whole = False  # the engine has been fed all up to the cursor and nothing more
         self._events = self._alerts = self._unreadable = self._lag = self._state_bytes = 0
-        self._ticked = time.monotonic()
+        self._ticked, self._ticked_at = wall_ms(), time.monotonic()
+        self._missed = ""  # the id under which operators were told that ticks are missing
 
     def status(self) -> RulesStatus:
         """How it goes."""
@@ -70,6 +91,10 @@ class RulesRole:
             state_bytes=self._state_bytes,
         )
 
+    def standing(self) -> Standing:
+        """What the rules see now."""
+        return self._engine.standing()
+
     async def run(self) -> None:
         """Read, feed, commit; runs until cancelled, then saves its state."""
         await self._resume()
@@ -77,9 +102,11 @@ class RulesRole:
         try:
             while True:
                 batch = await self._stage.read(self._cursor)
-                self._listen_for_ticks(bool(batch))
                 if batch:
                     await self._take(batch)
+                await self._listen_for_ticks()
+                if self._watch.due():
+                    await self._reload()
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     await self._save()
                     saved = time.monotonic()
@@ -87,8 +114,30 @@ class RulesRole:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._save(), FLUSH_S)
 
-    def _fresh(self) -> Engine:
-        return Engine(self._settings.rules, [venue.name for venue in self._settings.venues])
+    async def _reload(self) -> None:
+        """Take over a changed configuration, or keep the old one and say why."""
+        old = self._settings
+        try:
+            new, tests = await asyncio.to_thread(checked, old.path, self._env)
+            engine = _engine(new)
+            engine.load(self._engine.dump())
+        except (Rejected, ValueError) as error:
+            log.error("configuration not taken over, the old one stays", reason=str(error))
+            self._tell_operators(False, str(error))
+            return
+        except Exception as error:  # whatever it is, the old rules go on
+            log.exception("configuration not taken over, the old one stays")
+            self._tell_operators(False, f"{type(error).__name__}: {error}")
+            return
+        self._engine, self._settings = engine, new
+        text = taken(old, new, tests)
+        log.info("configuration taken over", what=text)
+        self._tell_operators(True, text)
+        await self._save()
+
+    def _tell_operators(self, was_taken: bool, reason: str) -> None:
+        """With the next batch, so that a notice is told once like any alert."""
+        self._notices.append(config_notice(was_taken, reason, wall_ms()))
 
     async def _resume(self) -> None:
         snapshot = await self._stage.saved()
@@ -99,7 +148,7 @@ class RulesRole:
                 self._cursor = snapshot.cursor
             except (ValueError, zlib.error) as error:
                 log.warning("the saved state could not be used", reason=str(error))
-                self._engine = self._fresh()
+                self._engine = _engine(self._settings)
         self._whole = True
         first = await self._stage.first()
         if snapshot is not None and first is not None and parsed(self._cursor) < parsed(first):
@@ -108,19 +157,20 @@ class RulesRole:
             log.info("rules resumed", state=self._cursor, committed=self._muted_to)
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        found: list[Alert] = []
+        found: list[Said] = []
         self._whole = False
         for entry_id, data in batch:
             said = self._feed(entry_id, data)
             if said and parsed(self._muted_to) < parsed(entry_id):
-                found += said
+                found += [one for one in said if one.id != self._missed]
         cursor = batch[-1][0]
         if parsed(self._muted_to) < parsed(cursor):
+            found, self._notices = found + self._notices, []
             await self._stage.commit(cursor, [alerts.encode(alert) for alert in found])
         self._cursor, self._whole = cursor, True
         self._alerts += len(found)
 
-    def _feed(self, entry_id: str, data: bytes) -> list[Alert]:
+    def _feed(self, entry_id: str, data: bytes) -> Sequence[Said]:
         self._events += 1
         try:
             event: AnyEvent = decode(data)
@@ -129,19 +179,31 @@ class RulesRole:
             log.error("an event could not be read", entry=entry_id, reason=str(error)[:200])
             return []
         self._lag = wall_ms() - event.seen
-        if isinstance(event, Tick):
-            self._ticked = time.monotonic()
+        back = self._ticks(event) if isinstance(event, Tick) else []
         try:
-            return self._engine.feed(event)
+            said = self._engine.feed(event)
+            known = {one.id for one in said}
+            return [*said, *(one for one in back if one.id not in known)]
         except Exception:  # one event must not stop all alerts for ever
             self._unreadable += 1
             log.exception("the rules failed on an event; it was left out", entry=entry_id)
             return []
 
-    def _listen_for_ticks(self, heard: bool) -> None:
-        if not heard and time.monotonic() - self._ticked > NO_TICK_S:
+    def _ticks(self, tick: Tick) -> list[Said]:
+        """A Tick came; if operators were told that there was none, they hear of it."""
+        since, self._ticked, self._ticked_at = self._ticked, tick.seen, time.monotonic()
+        missed, self._missed = self._missed, ""
+        return [ticks_again(since, tick.seen)] if missed else []
+
+    async def _listen_for_ticks(self) -> None:
+        """Say once that ticks are missing. The engine says so itself if anything else comes."""
+        if time.monotonic() - self._ticked_at <= NO_TICK_S:
+            return
+        notice = no_tick(self._ticked, wall_ms())
+        if notice.id != self._missed:
             log.warning("no tick for 30 s: is the streams role running?")
-            self._ticked = time.monotonic()
+            self._missed = notice.id
+            await self._stage.say(alerts.encode(notice))
 
     async def _save(self) -> None:
         if self._cursor == START or not self._whole:
@@ -150,6 +212,11 @@ class RulesRole:
         state = await _compressed(self._engine.dump())
         self._state_bytes = len(state)
         await self._stage.save(Snapshot(cursor, state))
+
+
+def _engine(settings: Settings) -> Engine:
+    venues = [venue.name for venue in settings.venues]
+    return Engine(settings.rules, venues, settings.composites)
 
 
 async def _compressed(data: bytes) -> bytes:
@@ -164,10 +231,23 @@ async def _compressed(data: bytes) -> bytes:
     return b"".join((*parts, packer.flush()))
 
 
+async def _show(redis: Redis, standing: Callable[[], Standing]) -> None:
+    """Keep what the rules see where others find it; never returns."""
+    while True:
+        await asyncio.sleep(STANDING_EVERY_S)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                data = msgspec.msgpack.encode(standing())
+                await redis.set(Keys().standing, data, ex=STANDING_LIFE_S)
+
+
 async def rules_role(settings: Settings, url: str) -> None:
     """Events → alerts in Redis. Runs until cancelled."""
+    watch = Watch(settings.path)
     async with role(url, "rules") as redis:
-        rules = RulesRole(settings, redis)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(report(redis, "rules", rules.status))
-            tasks.create_task(rules.run())
+        rules = RulesRole(settings, redis, watch=watch)
+        with on_sighup(watch):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(report(redis, "rules", rules.status))
+                tasks.create_task(_show(redis, rules.standing))
+                tasks.create_task(rules.run())

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from rules.metric import Metric
-from rules.metrics import depth, funding, liquidation, open_interest
+from rules.metrics import depth, funding, liquidation, open_interest, price, total
 from streams.events import BANDS_BP, Ms
 
 LONGEST: Ms = 24 * 3_600_000
@@ -22,16 +22,23 @@ def _windowed(build: Callable[[str, Ms], Metric]) -> Callable[[str, str], Metric
     return parse
 
 
-def _banded(name: str, text: str) -> Metric | None:
-    return depth.depth(name, int(text)) if text in map(str, BANDS_BP) else None
+def _banded(build: Callable[[str, int], Metric]) -> Callable[[str, str], Metric | None]:
+    def parse(name: str, text: str) -> Metric | None:
+        return build(name, int(text)) if text in map(str, BANDS_BP) else None
+
+    return parse
 
 
 METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "funding_8h_pct": lambda name, _: funding.SETTLED,
     "funding_predicted_8h_pct": lambda name, _: funding.PREDICTED,
     "oi_net_<duration>_pct": _windowed(open_interest.open_interest),
-    "depth_<bp>bp_pct_of_normal": _banded,
+    "depth_<bp>bp_pct_of_normal": _banded(depth.of_normal),
+    "depth_<bp>bp_pct_of_recent": _banded(depth.of_recent),
     "liq_<duration>_musd": _windowed(liquidation.liquidation),
+    "price_<duration>_pct": _windowed(price.price),
+    "oi_total_net_<duration>_pct": _windowed(total.total),
+    "funding_negative_share_pct": lambda name, _: total.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
 

@@ -5,13 +5,12 @@ The settled rate is a fact until the next settlement is due, and does not fall o
 because a feed went down; the running estimate is worth only what the feed behind it is.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rules.alerts import FundingFacts
-from rules.metric import LEAST_SHARE, Reading, left_out
-from rules.view import Keep, Market, View, venues
+from rules.alerts import FundingFacts, Scope
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading
+from rules.view import Keep, Market, Memo, Rate, View
 from streams.events import Funding, Kind, MarketEvent, Ms
 
 HOUR: Ms = 3_600_000
@@ -27,21 +26,16 @@ NEUTRAL_PCT = 0.01
 """Percent per 8 h that longs pay when perpetual and index agree: the interest of the formula
 F = P + clamp(0.01 % - P, +-0.05 %) that the large venues publish. Zero is not the middle."""
 
-_SETTLED = Keep("funding.settled", 2, 0)
-_PREDICTED = Keep("funding.predicted", 2, 0)
+LOOK_EVERY: Ms = 5_000
+"""Estimates change with every move of the price, and settlements come once in hours."""
+
 _KINDS = frozenset({Kind.FUNDING})
 
 
-class _Rate(NamedTuple):
+class _Weighed(NamedTuple):
     market: Market
     weight_usd: float
-    at: Ms
-    pct_8h: float
-    hours: float
-
-    @property
-    def due(self) -> Ms:
-        return self.at + round(self.hours * HOUR)
+    rate: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +44,44 @@ class FundingMetric:
 
     name: str
     settled: bool
+    look_every: Ms = LOOK_EVERY
     unit: str = "% per 8h"
+    scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
     window: Ms | None = None
-    lookback: Ms = 0
+    idle_look: Ms | None = None
 
-    def keeps(self) -> tuple[Keep, ...]:
-        return (_SETTLED, _PREDICTED) if self.settled else (_PREDICTED,)
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        return ()
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
-        if not isinstance(event, Funding) or event.hours <= 0:
-            return False
-        if not event.settled:
-            market.keep(_PREDICTED).append(now, (event.rate, event.hours))
-            return not self.settled
-        if not self.settled:
-            return False
-        series = market.keep(_SETTLED)
-        last = series.last_time
-        # every poll tells the last settlement again, and a history may come newest first
-        if event.at > now + MINUTE or (last is not None and event.at <= last):
-            return False
-        series.append(event.at, (event.rate, event.hours))
-        return True
+        return isinstance(event, Funding) and event.settled is self.settled
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        expected = _weights(view)
-        rates = self._rates(expected, now)
-        weight = sum(r.weight_usd for r in rates)
-        usual = sum(expected.values())
+        known = settled_rate if self.settled else predicted_rate
+        expected: list[Market] = []
+        rates: list[_Weighed] = []
+        usual = up = weight = 0.0
+        for market in view.ordered:
+            usd, line = _weight(view, market), market.line(Kind.FUNDING)
+            if usd is None or usd <= 0 or line is None:
+                continue
+            expected.append(market)
+            usual += usd
+            if line.up:
+                up += usd
+            if (rate := known(market, now)) is not None:
+                rates.append(_Weighed(market, usd, rate))
+                weight += usd
         if not rates or weight < LEAST_SHARE * usual:
             return None
-        if self.settled and not (_settled_together(rates) and _enough_up(expected, usual)):
+        if self.settled and not (_settled_together(rates) and up >= LEAST_SHARE * usual):
             return None
-        used = [r.market for r in rates]
-        largest = max(rates, key=lambda r: r.weight_usd)
+        largest = max(rates, key=_by_weight).rate
         return Reading(
             value=_mean(rates),
-            venues=venues(used),
-            missing=left_out(list(expected), used),
+            used=[r.market for r in rates],
+            expected=expected,
             floor_musd=weight / 1e6,
             # venues stamp a settlement within a second of the full hour
             settled_at=round(largest.at / MINUTE) * MINUTE if self.settled else None,
@@ -96,68 +89,64 @@ class FundingMetric:
         )
 
     def facts(self, view: View, now: Ms) -> FundingFacts:
-        rates = self._rates(_weights(view), now)
-        by_venue: dict[str, list[_Rate]] = {}
-        for rate in rates:
-            by_venue.setdefault(rate.market.venue, []).append(rate)
+        known = settled_rate if self.settled else predicted_rate
+        by_venue: dict[str, list[_Weighed]] = {}
+        for market in view:
+            usd, rate = _weight(view, market), known(market, now)
+            if usd is not None and usd > 0 and rate is not None:
+                by_venue.setdefault(market.venue, []).append(_Weighed(market, usd, rate))
         predicted = PREDICTED.value(view, now)
         return FundingFacts(
             settled=self.settled,
             by_venue_pct_8h={venue: _mean(some) for venue, some in by_venue.items()},
-            hours={
-                venue: max(some, key=lambda r: r.weight_usd).hours
-                for venue, some in by_venue.items()
-            },
+            hours={venue: max(some, key=_by_weight).rate.hours for venue, some in by_venue.items()},
             predicted_pct_8h=predicted.value if predicted else None,
         )
 
     def distance(self, value: float) -> float:
         return abs(value - NEUTRAL_PCT)
 
-    def _rates(self, weights: Mapping[Market, float], now: Ms) -> list[_Rate]:
-        name = _SETTLED.name if self.settled else _PREDICTED.name
-        rates: list[_Rate] = []
-        for market, weight in weights.items():
-            series = market.series.get(name)
-            if series is None or (at := series.last_time) is None or (last := series.last) is None:
-                continue
-            rate, hours = last
-            if self.settled:
-                fresh = now <= at + round(hours * HOUR) + SETTLED_LATE
-            else:
-                fresh = market.up(Kind.FUNDING) and now - at <= PREDICTED_MAX_AGE
-            if fresh:
-                rates.append(_Rate(market, weight, at, 100 * rate * 8 / hours, hours))
-        return rates
-
 
 SETTLED = FundingMetric("funding_8h_pct", settled=True)
 PREDICTED = FundingMetric("funding_predicted_8h_pct", settled=False)
 
 
-def _weights(view: View) -> dict[Market, float]:
-    """The markets that have a funding feed and a known open interest, with that in USD."""
-    weights: dict[Market, float] = {}
-    for market in view:
-        usd = view.oi_usd(market)
-        if usd is not None and usd > 0 and market.line(Kind.FUNDING) is not None:
-            weights[market] = usd
-    return weights
+def settled_rate(market: Market, now: Ms) -> Rate | None:
+    """The rate last charged, None if the next charge is overdue."""
+    rate = market.settled
+    return rate if rate is not None and now <= _due(rate) + SETTLED_LATE else None
 
 
-def _mean(rates: list[_Rate]) -> float:
-    return sum(r.weight_usd * r.pct_8h for r in rates) / sum(r.weight_usd for r in rates)
+def predicted_rate(market: Market, now: Ms) -> Rate | None:
+    """The running estimate, None if its feed is down or silent for long."""
+    rate = market.predicted
+    if rate is None or now - rate.at > PREDICTED_MAX_AGE or not market.up(Kind.FUNDING):
+        return None
+    return rate
 
 
-def _settled_together(rates: list[_Rate]) -> bool:
+def _due(rate: Rate) -> Ms:
+    return rate.at + round(rate.hours * HOUR)
+
+
+def _weight(view: View, market: Market) -> float | None:
+    usd = market.oi_usd
+    return view.oi_usd(market) if usd is None else usd
+
+
+def _by_weight(one: _Weighed) -> float:
+    return one.weight_usd
+
+
+def _mean(rates: list[_Weighed]) -> float:
+    total = sum([r.weight_usd for r in rates])
+    return sum([r.weight_usd * r.rate.pct_8h for r in rates]) / total
+
+
+def _settled_together(rates: list[_Weighed]) -> bool:
     """False while one venue has told a settlement that another, due as well, still owes.
 
     A mean of this round's rate here and the last round's there belongs to no moment.
     """
-    newest = max(r.at for r in rates)
-    return all(r.due > newest + MINUTE for r in rates)
-
-
-def _enough_up(expected: Mapping[Market, float], usual: float) -> bool:
-    up = sum(usd for market, usd in expected.items() if market.up(Kind.FUNDING))
-    return up >= LEAST_SHARE * usual
+    newest = max(r.rate.at for r in rates)
+    return all(_due(r.rate) > newest + MINUTE for r in rates)

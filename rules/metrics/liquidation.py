@@ -5,10 +5,12 @@ is left out: then the sum can only be too low, and proves a breach but never a r
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from rules.alerts import LiquidationFacts
-from rules.metric import LEAST_SHARE, Reading, left_out
-from rules.view import Keep, Market, View, venues
+from rules.alerts import LiquidationFacts, Scope
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, left_out, look_every
+from rules.series import Series
+from rules.view import Keep, Market, Memo, View
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
 THROTTLED = frozenset({"binance", "okx", "aster"})
@@ -18,6 +20,9 @@ contract per second"; Aster keeps Binance's API)."""
 
 SLOTS = 3_600
 """Most samples kept for one window and market: 1 s apart in an hour."""
+
+IDLE_LOOK: Ms = 120_000
+"""Silence is a value here, so it is looked at now and then."""
 
 _LONG, _SHORT, _ORDERS, _SECONDS = range(4)
 _KINDS = frozenset({Kind.LIQUIDATION})
@@ -33,16 +38,18 @@ class LiquidationMetric:
 
     name: str
     window: Ms
-    sums: Keep
-    largest: Keep
+    sums: Keep[Series]
+    largest: Keep[Series]
     unit: str = "M USD"
+    scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
+    idle_look: Ms | None = IDLE_LOOK
 
     @property
-    def lookback(self) -> Ms:
-        return self.window
+    def look_every(self) -> Ms:
+        return look_every(self.window)
 
-    def keeps(self) -> tuple[Keep, ...]:
+    def keeps(self) -> tuple[Keep[Memo], ...]:
         return (self.sums, self.largest)
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
@@ -69,8 +76,8 @@ class LiquidationMetric:
         musd = sum(t[_LONG] + t[_SHORT] for t in totals) / 1e8
         return Reading(
             value=musd,
-            venues=venues(live),
-            missing=left_out(given, live),
+            used=live,
+            expected=given,
             floor_musd=musd,
             lower_bound=len(live) < len(given),
         )
@@ -81,8 +88,7 @@ class LiquidationMetric:
         totals = [self._sums(m, now) for m in live]
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
         usd, venue, price = self._largest(live, now)
-        held = [view.oi_usd(m) for m in view]
-        known = sum(x for x in held if x is not None)
+        known = view.held_usd()
         return LiquidationFacts(
             window_ms=self.window,
             long_usd=long,
@@ -91,7 +97,7 @@ class LiquidationMetric:
             largest_usd=usd,
             largest_venue=venue,
             largest_price=price,
-            oi_pct=100 * (long + short) / known if known > 0 else None,
+            oi_pct=100 * (long + short) / known if known else None,
             saturation_pct=self._saturation(live, totals),
             not_available=left_out(view.ordered, given),
         )
@@ -100,13 +106,13 @@ class LiquidationMetric:
         return abs(value)
 
     def _sums(self, market: Market, now: Ms) -> tuple[float, ...]:
-        series = market.series.get(self.sums.name)
+        series = market.memo(self.sums)
         return series.sums(now - self.window) if series else (0.0, 0.0, 0.0, 0.0)
 
     def _largest(self, markets: list[Market], now: Ms) -> tuple[float, str, float]:
         best = (0.0, "", 0.0)
         for market in markets:
-            series = market.series.get(self.largest.name)
+            series = market.memo(self.largest)
             where = series.window(now - self.window, now) if series else range(0)
             if series and where and (usd := series.values(0, where)[0]) > best[0]:
                 best = (usd, market.venue, series.values(1, where)[0])
@@ -125,8 +131,9 @@ class LiquidationMetric:
 
 def liquidation(name: str, window: Ms) -> LiquidationMetric:
     """The metric over ``window``."""
-    sums = Keep(f"liq.{window}", 4, window, window // SLOTS)
-    return LiquidationMetric(name, window, sums, Keep(f"liq.{window}.largest", 2, window))
+    sums = Keep(f"liq.{window}", partial(Series, 4, window, window // SLOTS))
+    largest = Keep(f"liq.{window}.largest", partial(Series, 2, window))
+    return LiquidationMetric(name, window, sums, largest)
 
 
 def _given(view: View) -> list[Market]:

@@ -6,40 +6,47 @@ at the newest moment that all of them have reached. With one price P0 for the as
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from rules.alerts import OpenInterestFacts
-from rules.metric import LEAST_SHARE, Reading, left_out
+from rules.alerts import OpenInterestFacts, Scope
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, look_every
 from rules.series import Series
-from rules.view import Keep, Market, View, venues
+from rules.view import Keep, Market, Memo, View
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
 
 MAX_AGE: Ms = 180_000
 """A sample older than this at either end is missing: three polls of a slow feed (60 s)."""
 
-SLOTS = 240
-"""Most samples kept for one window and market: 15 s apart in an hour, 6 min in a day."""
+SLOTS = 288
+"""Most samples kept for one window and market: 12.5 s apart in an hour, 5 min in a day."""
 
 _KINDS = frozenset({Kind.OPEN_INTEREST})
 
 
-class _Ends(NamedTuple):
+class Ends(NamedTuple):
+    """One market's coins at both ends of a window."""
+
     market: Market
     before: float
     after: float
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
+    """A window over markets that are known at both of its ends."""
+
     start: Ms
     end: Ms
-    ends: list[_Ends]
+    ends: list[Ends]
 
     @property
     def before(self) -> float:
+        """Coins at the start."""
         return sum([e.before for e in self.ends])
 
     @property
     def after(self) -> float:
+        """Coins at the end."""
         return sum([e.after for e in self.ends])
 
 
@@ -49,16 +56,19 @@ class OpenInterestMetric:
 
     name: str
     window: Ms
-    samples: Keep
+    samples: Keep[Series]
+    spacing: Ms
     max_age: Ms
     unit: str = "%"
+    scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
+    idle_look: Ms | None = None
 
     @property
-    def lookback(self) -> Ms:
-        return self.window + self.max_age
+    def look_every(self) -> Ms:
+        return look_every(self.window)
 
-    def keeps(self) -> tuple[Keep, ...]:
+    def keeps(self) -> tuple[Keep[Memo], ...]:
         return (self.samples,)
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
@@ -69,24 +79,23 @@ class OpenInterestMetric:
 
     def value(self, view: View, now: Ms) -> Reading | None:
         expected = _expected(view)
-        span = self._span(expected, now)
+        span = self.span(expected, now)
         if span is None:
             return None
         before, after = span.before, span.after
-        usual = sum(m.oi_base or 0.0 for m in expected)
+        usual = sum([m.oi_base or 0.0 for m in expected])
         if before <= 0 or after < LEAST_SHARE * usual:
             return None
-        used = [e.market for e in span.ends]
         price = view.price_at(span.start)
         return Reading(
             value=100 * (after - before) / before,
-            venues=venues(used),
-            missing=left_out(expected, used),
+            used=[e.market for e in span.ends],
+            expected=expected,
             floor_musd=None if price is None else before * price / 1e6,
         )
 
     def facts(self, view: View, now: Ms) -> OpenInterestFacts | None:
-        span = self._span(_expected(view), now)
+        span = self.span(_expected(view), now)
         if span is None:
             return None
         first, last = view.price_at(span.start), view.price(now)
@@ -103,42 +112,44 @@ class OpenInterestMetric:
     def distance(self, value: float) -> float:
         return abs(value)
 
-    def _span(self, markets: list[Market], now: Ms) -> _Span | None:
+    def span(self, markets: list[Market], now: Ms) -> Span | None:
         """Both ends of the window, aligned at the slowest fresh market's newest sample."""
-        fresh: list[tuple[Market, Series]] = []
+        fresh: list[tuple[Market, Series, Ms]] = []
         end = now
         for market in markets:
-            series = market.series.get(self.samples.name)
-            newest = series.last_time if series and market.up(Kind.OPEN_INTEREST) else None
-            if series and newest is not None and now - newest <= MAX_AGE:
-                fresh.append((market, series))
-                end = min(end, newest)
-        start = end - self.window
-        ends: list[_Ends] = []
-        for market, series in fresh:
-            before, after = self._at(series, start), self._at(series, end)
+            series = market.memo(self.samples)
+            newest = series.last_time if series is not None else None
+            if series is None or newest is None or now - newest > MAX_AGE:
+                continue
+            if market.up(Kind.OPEN_INTEREST):
+                fresh.append((market, series, newest))
+                if newest < end:
+                    end = newest
+        start, max_age = end - self.window, self.max_age
+        ends: list[Ends] = []
+        for market, series, newest in fresh:
+            before = series.first_at(start, max_age)
+            # a slot keeps its newest sample only; the one before may be a whole slot from the end
+            near = newest - end < self.spacing
+            after = series.last_first if near else series.first_at(end, max_age)
             if before is not None and after is not None:
-                ends.append(_Ends(market, before, after))
-        return _Span(start, end, ends) if ends else None
-
-    def _at(self, series: Series, t: Ms) -> float | None:
-        sample = series.at_or_before(t)
-        return sample[1][0] if sample and t - sample[0] <= self.max_age else None
+                ends.append(Ends(market, before, after))
+        return Span(start, end, ends) if ends else None
 
 
 def open_interest(name: str, window: Ms) -> OpenInterestMetric:
     """The metric over ``window``. Samples lie at most ``window / SLOTS`` apart."""
     spacing = max(1, window // SLOTS)
-    max_age = max(MAX_AGE, 3 * spacing)
-    keep = Keep(f"oi.{window}", 1, window + max_age, spacing)
-    return OpenInterestMetric(name, window, keep, max_age)
+    max_age = max(MAX_AGE, 2 * spacing)
+    keep = Keep(f"oi.{window}", partial(Series, 1, window + max_age, spacing))
+    return OpenInterestMetric(name, window, keep, spacing, max_age)
 
 
 def _expected(view: View) -> list[Market]:
     return [m for m in view if m.oi_base is not None]
 
 
-def _by_venue(ends: list[_Ends]) -> dict[str, float]:
+def _by_venue(ends: list[Ends]) -> dict[str, float]:
     totals: dict[str, tuple[float, float]] = {}
     for market, before, after in ends:
         sums = totals.get(market.venue, (0.0, 0.0))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from bot.config import Secret, Settings
-from rules.alerts import Alert
+from bot.config import Secret, Settings, Source
+from rules.alerts import Said
 from rules.engine import Engine
 from rules.rule import Rule
 from streams.events import AnyEvent, Liquidation, Position, Tick
@@ -24,7 +24,11 @@ def settings(folder: Path, **changes: object) -> Settings:
     plain = Settings(
         path=folder / "config.toml",
         chat_id=None,
+        operators_chat_id=None,
         language="en",
+        quiet=None,
+        posts_per_hour=1_000,
+        group_wait={},
         api_url="http://127.0.0.1:1",
         token=None,
         redis_url=None,
@@ -34,8 +38,12 @@ def settings(folder: Path, **changes: object) -> Settings:
         venues=tuple(VenueSettings(name=name, **nowhere) for name in VENUES),
         majors=("BTC",),
         large=("ETH",),
+        own_tiers={},
         tail=3,
         rules=tuple(lively()),
+        composites=(),
+        tests=(),
+        source=Source(folder / "config.toml"),
     )
     return msgspec.structs.replace(plain, **changes)
 
@@ -48,7 +56,7 @@ def lively() -> list[Rule]:
     """Rules with levels so near that the mix crosses them all the time."""
     rules = [
         mix.rule("oi_net_15m_pct", "below", (-0.2, -0.5, -0.8), -0.1),
-        mix.rule("depth_100bp_pct_of_normal", "below", (99, 95, 90), 101),
+        mix.rule("depth_100bp_pct_of_recent", "below", (99, 95, 90), 101),
         mix.rule("liq_10m_musd", "above", (0.1, 0.5, 2), 0.05),
     ]
     return [msgspec.structs.replace(rule, clear_for=20_000, cooldown=30_000) for rule in rules]
@@ -67,7 +75,7 @@ def history(seconds: int, instruments: int = 6) -> Iterator[AnyEvent]:
             )  # fmt: skip
 
 
-def undisturbed(rules: Sequence[Rule], events: Iterator[AnyEvent]) -> list[Alert]:
+def undisturbed(rules: Sequence[Rule], events: Iterator[AnyEvent]) -> list[Said]:
     """What one engine says that nobody stops."""
     engine = Engine(rules, VENUES)
     return [alert for event in events for alert in engine.feed(event)]

@@ -12,10 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.config import ConfigError, Settings, load
+from bot.__main__ import main
+from bot.config import ConfigError, Settings, load, load_tests
+from bot.config_warnings import warnings
 from bot.describe import describe
+from bot.dispatch import Quiet
+from bot.show import show
 from bot.toml_lines import index, line_of
-from rules.alerts import Level
+from rules.alerts import ALL, Level
+from rules.composite import Composite
 from rules.rule import Row
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
@@ -42,6 +47,16 @@ def read(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> Settin
     return load(path, env or {})
 
 
+def problems_beside(folder: Path, text: str) -> list[str]:
+    """What is wrong with a file of tests beside good rules."""
+    (folder / "config.tests.toml").write_text(text)
+    rule = '[rules.liq_burst]\nmetric = "liq_10m_musd"\nfires = "above"\n'
+    settings = read(folder, HEAD + rule + "majors = { alert = 40, clear = 8 }\n")
+    with pytest.raises(ConfigError) as caught:
+        load_tests(settings)
+    return [line.replace(f"{folder}{os.sep}", "") for line in caught.value.problems]
+
+
 def problems(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         read(folder, text, env)
@@ -54,16 +69,22 @@ def cases() -> dict[str, str]:
     return dict(found)
 
 
+def wrong(folder: Path, name: str, text: str) -> list[str]:
+    if name.startswith("tests file: "):
+        return problems_beside(folder, text)
+    return problems(folder, text.replace("{token}", TOKEN))
+
+
 def test_every_error_is_worded_as_agreed(tmp_path: Path):
     parts = [
         f"=== {name}\n{text}--- problems\n"
-        + "".join(f"{line}\n" for line in problems(tmp_path, text.replace("{token}", TOKEN)))
+        + "".join(f"{line}\n" for line in wrong(tmp_path, name, text))
         for name, text in cases().items()
     ]
     told = "".join(parts)
     if os.environ.get("LOWTIDE_GOLDEN") == "write":
         GOLDEN.write_text(told)
-    assert len(parts) >= 15
+    assert len(parts) >= 30
     assert told == GOLDEN.read_text()
 
 
@@ -91,21 +112,35 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path):
 
 def test_the_shipped_file_is_valid_and_its_rules_are_complete():
     settings = load(ROOT / "config.toml", {})
-    assert {rule.name for rule in settings.rules} == {
+    assert {rule.family for rule in settings.rules} == {
         "funding_negative",
         "funding_predicted",
+        "funding_breadth",
         "oi_drop",
-        "oi_drop_fast",
+        "oi_total_drop",
         "depth_thin",
-        "depth_thin_wide",
+        "depth_low",
         "liq_burst",
+        "price_drop",
     }
-    drop = next(rule for rule in settings.rules if rule.name == "oi_drop")
+    assert [rule.name for rule in settings.rules if rule.family == "oi_drop"] == [
+        "oi_drop:15m",
+        "oi_drop:1h",
+        "oi_drop:24h",
+    ]
+    assert [composite.name for composite in settings.composites] == ["cascade"]
+    assert not warnings(settings)
+    drop = next(rule for rule in settings.rules if rule.name == "oi_drop:1h")
     assert drop.rows["BTC"].levels == {Level.WATCH: -2.5, Level.ALERT: -4, Level.CRITICAL: -8}
     assert drop.rows["ETH"].levels[Level.WATCH] == -3
     assert drop.hold == dict.fromkeys(Level, 120_000)
     assert drop.others is not None
     assert drop.others.levels == {Level.ALERT: -15, Level.CRITICAL: -25}
+    assert (drop.rows["BTC"].floor_musd, drop.others.floor_musd) == (50, 5)
+
+
+def test_the_shipped_file_can_be_read_in_two_minutes():
+    assert len((ROOT / "config.toml").read_text().splitlines()) <= 125
 
 
 def test_defaults_of_a_small_file(tmp_path: Path):
@@ -183,6 +218,197 @@ def test_settlements_are_counted_for_settled_funding(tmp_path: Path):
     assert (rule.settlements, rule.hold) == (2, {})
 
 
+def test_windows_share_what_their_rule_holds(tmp_path: Path):
+    text = """
+        [rules.drop]
+        metric = "oi_net_{window}_pct"
+        fires = "below"
+        for = "2m"
+        cooldown = "2h"
+        min_oi_musd = 5
+        post = false
+        [rules.drop.windows.15m]
+        for = { critical = "0s" }
+        majors = { alert = -3, clear = -1 }
+        [rules.drop.windows.1h]
+        cooldown = "0s"
+        min_oi_musd = { majors = 50, tail = 1 }
+        post = true
+        majors = { alert = -5, clear = -1 }
+        BTC = { alert = -4 }
+        tail = { alert = -15, clear = -6 }
+    """
+    fast, slow = read(tmp_path, HEAD + text).rules
+    assert [(rule.name, rule.family, rule.metric) for rule in (fast, slow)] == [
+        ("drop:15m", "drop", "oi_net_15m_pct"),
+        ("drop:1h", "drop", "oi_net_1h_pct"),
+    ]
+    assert fast.hold == {Level.CRITICAL: 0}
+    assert slow.hold == dict.fromkeys(Level, 120_000)
+    assert (fast.cooldown, slow.cooldown) == (7_200_000, 0)
+    assert (fast.post, slow.post) == (False, True)
+    assert fast.rows["ETH"] == Row(levels={Level.ALERT: -3}, clear=-1, floor_musd=5)
+    assert slow.rows["BTC"] == Row(levels={Level.ALERT: -4}, clear=-1, floor_musd=50)
+    assert slow.others == Row(levels={Level.ALERT: -15}, clear=-6, floor_musd=1)
+    assert fast.others is None
+
+
+def test_a_band_may_stand_for_the_window(tmp_path: Path):
+    text = """
+        [rules.thin]
+        metric = "depth_{window}_pct_of_recent"
+        fires = "below"
+        windows.25bp = { majors = { alert = 50, clear = 80 } }
+        windows.100bp = { tail = { alert = 30, clear = 70 } }
+    """
+    rules = read(tmp_path, HEAD + text).rules
+    assert [rule.metric for rule in rules] == [
+        "depth_25bp_pct_of_recent",
+        "depth_100bp_pct_of_recent",
+    ]
+
+
+def test_tiers_of_ones_own_lie_over_the_others(tmp_path: Path):
+    head = HEAD.replace("large", 'memes = ["SOL", "PEPE"]\nlarge')
+    rows = """
+        large = { alert = -8, clear = -2 }
+        tail = { alert = -15, clear = -6 }
+    """
+    settings = read(
+        tmp_path,
+        head
+        + OI
+        + rows
+        + """
+        memes = { watch = -9, alert = -12, clear = -4 }
+        PEPE = { alert = -20 }
+        min_oi_musd = { memes = 3, SOL = 4, tail = 5 }
+        """
+        + OI.replace("oi_drop", "other")
+        + rows,
+    )
+    ours, other = settings.rules
+    assert ours.rows == {
+        "SOL": Row(levels={Level.WATCH: -9, Level.ALERT: -12}, clear=-4, floor_musd=4),
+        "PEPE": Row(levels={Level.WATCH: -9, Level.ALERT: -20}, clear=-4, floor_musd=3),
+    }
+    assert other.rows == {
+        "SOL": Row(levels={Level.ALERT: -8}, clear=-2),
+        "PEPE": Row(levels={Level.ALERT: -15}, clear=-6),
+    }
+    assert settings.markets.named == ("BTC", "ETH", "SOL", "PEPE")
+    assert settings.own_tiers == {"memes": ("SOL", "PEPE")}
+
+
+def test_a_listed_asset_is_no_tail_where_there_is_none(tmp_path: Path):
+    head = HEAD.replace("large", 'memes = ["PEPE"]\nlarge').replace('"next 60 by OI"', '"none"')
+    text = "tail = { alert = -15, clear = -6 }\nmemes = { alert = -9, clear = -3 }\n"
+    ours, other = read(
+        tmp_path, head + OI + text + OI.replace("oi_drop", "o") + text.partition("\n")[0]
+    ).rules
+    assert set(ours.rows) == {"PEPE"}
+    assert other.rows == {}
+    assert other.others is None
+
+
+def test_a_rule_on_the_whole_market_has_one_row(tmp_path: Path):
+    text = """
+        [rules.total]
+        metric = "oi_total_net_1h_pct"
+        fires = "below"
+        all = { watch = -2, alert = -4, clear = -1 }
+    """
+    (rule,) = read(tmp_path, HEAD + text).rules
+    assert rule.scope == "market"
+    assert rule.rows == {ALL: Row(levels={Level.WATCH: -2, Level.ALERT: -4}, clear=-1)}
+    assert rule.row_of("BTC") is None
+    assert rule.row_of("PEPE") is None
+
+
+def test_a_rule_may_look_at_each_contract(tmp_path: Path):
+    rows = 'majors = { alert = -5, clear = -1 }\nscope = "instrument"\n'
+    (rule,) = read(tmp_path, HEAD + OI + rows).rules
+    assert rule.scope == "instrument"
+
+
+def test_composites(tmp_path: Path):
+    text = """
+        majors = { alert = -5, clear = -1 }
+        [rules.liq]
+        metric = "liq_10m_musd"
+        fires = "above"
+        majors = { alert = 40, clear = 8 }
+        [rules.both]
+        within = "1h"
+        all_of = ["oi_drop:alert", "liq:watch"]
+        hides = ["liq"]
+        [rules.either]
+        level = "alert"
+        within = "30m"
+        any_of = ["oi_drop:alert", "liq:alert"]
+        at_least = 1
+        hold = "5m"
+        cooldown = "10m"
+        post = false
+    """
+    settings = read(tmp_path, HEAD + OI + text)
+    assert settings.composites == (
+        Composite(
+            name="both",
+            level=Level.CRITICAL,
+            within=3_600_000,
+            all_of=(("oi_drop", Level.ALERT), ("liq", Level.WATCH)),
+            hides=("liq",),
+            hold=1_800_000,
+            cooldown=7_200_000,
+        ),
+        Composite(
+            name="either",
+            level=Level.ALERT,
+            within=1_800_000,
+            all_of=(("oi_drop", Level.ALERT), ("liq", Level.ALERT)),
+            at_least=1,
+            hold=300_000,
+            cooldown=600_000,
+            post=False,
+        ),
+    )
+    assert [rule.name for rule in settings.rules] == ["oi_drop", "liq"]
+
+
+def test_when_and_how_much_is_told(tmp_path: Path):
+    text = """
+        [channel]
+        operators_chat_id = -200
+        quiet = "23:00-07:30 Asia/Taipei"
+        posts_per_hour = 6
+        [defaults]
+        group_wait = { alert = "5s" }
+    """
+    settings = read(tmp_path, text + HEAD)
+    assert settings.operators_chat_id == -200
+    assert settings.quiet == Quiet(start=1380, end=450, zone="Asia/Taipei")
+    assert settings.posts_per_hour == 6
+    assert settings.group_wait == {Level.WATCH: 60_000, Level.ALERT: 5_000, Level.CRITICAL: 0}
+    one = read(tmp_path, HEAD + '[channel]\nquiet = "01:00-02:00"\n[defaults]\ngroup_wait = "9s"\n')
+    assert one.quiet == Quiet(start=60, end=120, zone="UTC")
+    assert one.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
+
+
+def test_tests_of_both_files_are_found(tmp_path: Path):
+    test = (
+        '[[test]]\nname = "one"\nrule = "oi_drop"\nsymbol = "BTC"\nevery = "30s"\n'
+        'series = "0 -6x3"\nexpect = ["30s open alert"]\n'
+    )
+    settings = read(tmp_path, HEAD + OI + "majors = { alert = -5, clear = -1 }\n" + test)
+    assert load_tests(settings) == settings.tests
+    (tmp_path / "config.tests.toml").write_text("\n" + test.replace("one", "two"))
+    one, two = load_tests(settings)
+    assert (one.name, one.place, one.asset) == ("one", "config.toml:12", "BTC")
+    assert (two.name, two.place) == ("two", "config.tests.toml:2")
+    assert two.series == {"oi_drop": (0, -6, -6, -6, -6)}
+
+
 @pytest.mark.parametrize(
     ("given", "floors"),
     [("3", (3, 3, 3)), ("{ majors = 40, tail = 1.5 }", (40, 0, 1.5))],
@@ -205,12 +431,13 @@ def test_the_least_loss_is_a_floor_of_depth_rows(tmp_path: Path, given: str, flo
 
 
 def test_secrets_come_from_the_environment_and_do_not_show(tmp_path: Path):
-    file = HEAD + '[redis]\nurl = "redis://file/0"\n[channel]\nchat_id = -100\n'
+    row = OI + "majors = { alert = -5, clear = -1 }\n"
+    file = HEAD + row + '[redis]\nurl = "redis://file/0"\n[channel]\nchat_id = -100\n'
     env = {"TELEGRAM_BOT_TOKEN": f" {TOKEN}\n", "REDIS_URL": "redis://me:secret@host/0"}
     settings = read(tmp_path, file, env)
     assert settings.token == TOKEN
     assert settings.redis_url == "redis://me:secret@host/0"
-    for text in (repr(settings), describe(settings)):
+    for text in (repr(settings), describe(settings), show(settings, "BTC")):
         assert TOKEN not in text
         assert "secret@" not in text
     assert read(tmp_path, file).redis_url == "redis://file/0"
@@ -233,39 +460,27 @@ def test_urls_of_venues_may_be_replaced(tmp_path: Path):
     assert (other.websocket, other.rest) == (None, None)
 
 
-def test_a_description_says_what_will_happen(tmp_path: Path):
-    text = HEAD + OI + 'for = "2m"\nmajors = { alert = -5, clear = -1 }\nBTC = { alert = -4 }\n'
-    told = describe(read(tmp_path, '[channel]\nchat_id = "@lowtide"\n' + text))
-    assert told.splitlines() == [
-        "venues    Binance, Hyperliquid",
-        "majors    BTC, ETH",
-        "large     SOL",
-        "tail      the next 60 by open interest",
-        "messages  to the console (set TELEGRAM_BOT_TOKEN to post to @lowtide), language en",
-        f"redis     started by Lowtide, data in {tmp_path}/data",
-        "events    kept for 1 h, in at most 20 MB",
-        "",
-        "oi_drop: oi_net_1h_pct below the level for 2 min",
-        "  over once beyond clear for 10 min; "
-        "held back for 1 h after a post unless 1.25 times worse",
-        "                 watch     alert  critical     clear",
-        "  BTC                         -4                  -1",
-        "  ETH                         -5                  -1",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("channel", "env", "words"),
-    [
-        ("", {}, "to the console (set TELEGRAM_BOT_TOKEN and channel.chat_id for Telegram)"),
-        ("", {"TELEGRAM_BOT_TOKEN": TOKEN}, "to the console (set channel.chat_id to post"),
-        ("chat_id = -100", {"TELEGRAM_BOT_TOKEN": TOKEN}, "to Telegram chat -100,"),
-    ],
-)
-def test_a_description_says_where_messages_go(
-    tmp_path: Path, channel: str, env: dict[str, str], words: str
+@pytest.mark.parametrize(("flags", "token"), [([], TOKEN), (["--dry-run"], None)])
+def test_a_dry_run_has_no_token_to_post_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], token: str | None
 ):
-    assert words in describe(read(tmp_path, f"[channel]\n{channel}\n{HEAD}", env))
+    path = tmp_path / "config.toml"
+    path.write_text(HEAD + "[channel]\nchat_id = -100\noperators_chat_id = -200\n")
+    ran: list[tuple[Settings, tuple[str, ...]]] = []
+
+    async def run(settings: Settings, roles: tuple[str, ...]) -> None:
+        ran.append((settings, roles))
+
+    monkeypatch.setattr("bot.run.run", run)
+    monkeypatch.setattr("bot.__main__.configure", lambda level: None)
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    for command, roles in (("run", ("streams", "rules", "bot")), ("bot", ("bot",))):
+        with pytest.raises(SystemExit) as done:
+            main([command, *flags, "--config", str(path)])
+        assert done.value.code == 0
+        settings, given = ran.pop()
+        assert (settings.token, given) == (token, roles)
+        assert settings.chat_id == -100
 
 
 def test_lines_of_keys():
@@ -285,6 +500,7 @@ z = 1
 y = 2
 [t.'u']
 v = 1
+[p.q]
 '''
     lines = index(text)
     tomllib.loads(text)
@@ -300,6 +516,8 @@ v = 1
         ("list", 0, "x"): 10,
         ("list", 0, "sub", "z"): 12,
         ("list", 1, "y"): 14,
+        ("p", "q"): 17,
+        ("p",): 17,
         ("t", "u", "v"): 16,
         ("nothing",): None,
     }

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -10,10 +10,13 @@ import pytest
 import structlog
 
 from bot.__main__ import main
+from bot.channel import channel
 from bot.config import Settings, load
+from bot.deliveries import Delivery
 from bot.demo import play as demo
-from bot.replay import Replay
-from rules.alerts import Alert
+from bot.replay import Replay, judged, told
+from rules import alerts
+from rules.alerts import Alert, Said
 from streams.recording import Recorded
 from tests.bot.story import cut
 
@@ -40,54 +43,53 @@ def chosen() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def told(chosen: Settings, story: Path) -> list[Alert]:
-    return [alert for alert in Replay(chosen).alerts([story]) if alert.post]
+def said(chosen: Settings, story: Path) -> list[Said]:
+    return list(judged(Replay(chosen).events([story]), chosen))
 
 
-def turns(alerts: Iterator[Alert] | list[Alert]) -> Counter[tuple[str, str]]:
-    return Counter((alert.rule, alert.turn) for alert in alerts if alert.asset == "DOGE")
+def turns(said: Iterable[Said]) -> Counter[tuple[str, str]]:
+    posted = (one for one in said if isinstance(one, Alert) and one.post)
+    return Counter((alert.rule, alert.turn) for alert in posted if alert.asset == "DOGE")
 
 
 async def test_the_demo_tells_the_story_and_stops(
     chosen: Settings,
     story: Path,
-    told: list[Alert],
+    said: list[Said],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(demo, "MARKETS", ((), ("DOGE",)))
-    alerts: list[Alert] = []
-    render = demo.Console.send
+    live: list[Said] = []
+    decode = alerts.decode
 
-    async def send(self, message):
-        alerts.append(message)
-        return await render(self, message)
+    def heard(data: bytes) -> Said:
+        live.append(decode(data))
+        return live[-1]
 
-    monkeypatch.setattr(demo.Console, "send", send)
+    monkeypatch.setattr(alerts, "decode", heard)
     with structlog.testing.capture_logs() as logs:
         await demo.play(chosen, 100_000.0, story)
     bad = [entry for entry in logs if entry["log_level"] in ("error", "critical")]
     assert bad == []
     text = capsys.readouterr().out
-    for words in ("funding", "open interest", "depth", "liquidations", "ease", "back"):
+    for words in ("funding", "open interest", "deleveraging", "liquidations", "go on"):
         assert re.search(rf"DOGE [^\n]*{words}", text), words
     assert "2025-10-10 21:" in text
-    live = Counter((m.rule, m.turn) for m in alerts if m.asset == "DOGE")
     # Live, a second's tick falls between other frames than in a replay, so that values differ by
-    # a frame and a message more or less may cross a level.
-    different = (live - turns(told)) + (turns(told) - live)
-    assert different.total() <= 0.2 * live.total()
-    assert set(live) - set(different) >= {(rule, "open") for rule, turn in turns(told)} - set(
-        different
-    )
+    # a frame and an alert more or less may cross a level.
+    expected, found = turns(said), turns(live)
+    different = (found - expected) + (expected - found)
+    assert different.total() <= 0.2 * expected.total()
+    assert {rule for rule, _ in found} == {rule for rule, _ in expected}
 
 
-def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, told: list[Alert]) -> None:
-    again = [alert for alert in Replay(chosen).alerts([story]) if alert.post]
-    assert again == told
-    rules = {alert.rule for alert in told}
-    assert {"oi_drop", "oi_drop_fast", "liq_burst"} <= rules
-    assert any(name.startswith("depth") for name in rules)
+def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: list[Said]) -> None:
+    assert list(judged(Replay(chosen).events([story]), chosen)) == said
+    rules = {rule for rule, _ in turns(said)}
+    assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
+    posts = [one for one in told(said, channel(chosen)) if isinstance(one, Delivery)]
+    assert 3 < len(posts) < turns(said).total()
 
 
 def test_demo_command_has_a_speed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import structlog
 
 from bot import run
 from bot.__main__ import main
@@ -36,8 +35,6 @@ def alone(monkeypatch: pytest.MonkeyPatch):
     """No secrets from outside, and logs as they were."""
     for name in ("REDIS_URL", "TELEGRAM_BOT_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -65,7 +62,7 @@ def test_check_describes_a_good_configuration(config: Path, capsys) -> None:
 
 
 def test_check_names_every_problem(config: Path, capsys) -> None:
-    config.write_text(PLAIN.replace("tail =", "tial =").replace("majors =", "majros =", 1))
+    config.write_text(PLAIN.replace("tail =", "tial =").replace("fires ", "fire ", 1))
     code, out, err = ended(["check", "--config", str(config)], capsys)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) >= 2

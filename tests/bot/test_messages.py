@@ -13,27 +13,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.dispatch import plan
+from bot import posts
+from bot.deliveries import Delivery
 from bot.lang import LANGUAGES, en, numbers
 from bot.messages import MAX_CHARS, Message, render
-from bot.voice import family
+from bot.notices import config_notice, notice_message
+from bot.posts import post
+from bot.voice import topic
 from rules import metrics
 from rules.alerts import (
+    ALL,
     Alert,
+    CascadeFacts,
     DepthFacts,
     Facts,
     FundingFacts,
+    FundingShareFacts,
     Level,
+    Link,
     LiquidationFacts,
+    Notice,
     OpenInterestFacts,
+    PriceFacts,
+    Record,
+    RecordKind,
+    TotalOpenInterestFacts,
     Turn,
 )
+from streams.events import Kind
 from tests.bot.fake_telegram import parsed
 
 GOLDEN = Path(__file__).parent / "golden" / "messages_en.txt"
 AT = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
 SETTLEMENT = 1_791_014_400_000  # 08:00
-MIN, HOUR = 60_000, 3_600_000
+MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+AUGUST = 1_787_443_200_000  # 23 Aug 2026
+MARCH = 1_772_409_600_000  # 2 Mar 2026, the beginning of the record
 
 FUNDING = FundingFacts(
     settled=True,
@@ -72,12 +87,71 @@ LIQ = LiquidationFacts(
     saturation_pct={"binance": 68.2},
     not_available=("hyperliquid",),
 )
+PRICE = PriceFacts(
+    window_ms=HOUR,
+    before=112_400.0,
+    after=106_555.0,
+    venue="binance",
+    by_venue_pct={"binance": -5.2, "bybit": -5.31, "hyperliquid": -5.18},
+    oi_usd=32.1e9,
+)
+TOTAL = TotalOpenInterestFacts(
+    window_ms=HOUR,
+    before_usd=58.2e9,
+    net_usd=-3.55e9,
+    price_usd=-1.9e9,
+    by_asset_usd={"BTC": -1.4e9, "ETH": -9.2e8, "SOL": -3.1e8, "XRP": -2.2e8, "DOGE": 9e6},
+    live=171,
+    expected=174,
+)
+SHARE = FundingShareFacts(
+    negative=43,
+    live=67,
+    expected=70,
+    lowest_pct_8h={"WLFI": -0.84, "ENA": -0.31, "TIA": -0.22, "APT": -0.19, "SEI": -0.16},
+)
+
+
+def link(metric: str, minutes: int, value: float, worst: float, facts: Facts | None) -> Link:
+    """A condition that came true so many minutes ago."""
+    family = {"liq": "liq_burst", "oi_": "oi_drop", "dep": "depth_thin"}.get(
+        metric[:3], "vol_spike"
+    )
+    at = AT - minutes * MIN
+    return Link(
+        at=at,
+        family=family,
+        rule=f"{family}:1h",
+        metric=metric,
+        unit="M USD",
+        level=Level.ALERT,
+        value=value,
+        extreme=worst,
+        opened_at=at,
+        facts=facts,
+    )
+
+
+CASCADE = CascadeFacts(
+    within_ms=HOUR,
+    needed=3,
+    chain=(
+        link("liq_10m_musd", 38, 40.6, 312, LIQ),
+        link("oi_net_1h_pct", 23, -4.02, -9.4, OI),
+        link("depth_25bp_pct_of_normal", 0, 69.2, 52.1, DEPTH),
+    ),
+    no_data=(),
+    earlier=2,
+    record_from=MARCH,
+    last_at=AUGUST,
+)
 
 
 def alert(**changes: object) -> Alert:
     base = Alert(
         id="oi_drop:BTC:1:0",
         rule="oi_drop",
+        family="oi_drop",
         metric="oi_net_1h_pct",
         unit="%",
         asset="BTC",
@@ -141,8 +215,55 @@ KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
         },
         {Turn.OPEN: 64.2, Turn.UP: 131.4, Turn.WORSE: 82.0, Turn.CLOSE: 1.24},
     ),
+    "price": (
+        {
+            "rule": "price_drop:1h",
+            "family": "price_drop",
+            "metric": "price_1h_pct",
+            "price": 106_555.0,
+            "facts": PRICE,
+        },
+        {Turn.OPEN: -5.2, Turn.UP: -8.1, Turn.WORSE: -7.4, Turn.CLOSE: -0.6},
+    ),
+    "total": (
+        {
+            "rule": "market_oi_drop",
+            "metric": "oi_total_net_1h_pct",
+            "asset": ALL,
+            "scope": "market",
+            "price": None,
+            "price_before": None,
+            "facts": TOTAL,
+        },
+        {Turn.OPEN: -6.1, Turn.UP: -10.2, Turn.WORSE: -8.0, Turn.CLOSE: -1.2},
+    ),
+    "breadth": (
+        {
+            "rule": "market_funding",
+            "metric": "funding_negative_share_pct",
+            "asset": ALL,
+            "scope": "market",
+            "fires": "above",
+            "price": None,
+            "price_before": None,
+            "facts": SHARE,
+        },
+        {Turn.OPEN: 64.2, Turn.UP: 81.0, Turn.WORSE: 78.0, Turn.CLOSE: 31.3},
+    ),
+    "cascade": (
+        {
+            "rule": "cascade",
+            "metric": "composite",
+            "unit": "composite",
+            "fires": "above",
+            "level": Level.CRITICAL,
+            "price": 107_200.0,
+            "facts": CASCADE,
+        },
+        {Turn.OPEN: 3, Turn.UP: 3, Turn.WORSE: 3, Turn.CLOSE: 0},
+    ),
     "other": (
-        {"rule": "vol_spike", "metric": "rv_7d_pct", "fires": "above", "facts": None},
+        {"rule": "vol_spike", "family": "", "metric": "rv_7d_pct", "fires": "above", "facts": None},
         {Turn.OPEN: 81.2, Turn.UP: 96.0, Turn.WORSE: 104.3, Turn.CLOSE: 55.0},
     ),
 }
@@ -171,6 +292,153 @@ def changed(kind: str, facts: dict[str, object], **changes: object) -> Alert:
     assert sample.facts is not None
     replaced: Facts = msgspec.structs.replace(sample.facts, **facts)
     return msgspec.structs.replace(sample, facts=replaced, **changes)
+
+
+def recorded(kind: str, *records: Record, **changes: object) -> Alert:
+    return msgspec.structs.replace(turned(kind, Turn.OPEN), records=records, **changes)
+
+
+def since(kind: RecordKind, at: int | None = AUGUST, run: int | None = None) -> Record:
+    return Record(kind=kind, since=at, record_from=MARCH, run=run)
+
+
+def records() -> dict[str, Alert]:
+    first, longest, lowest, highest = RecordKind
+    hourly = msgspec.structs.replace(DEPTH, hour=9, normal_ms=14 * DAY)
+    return {
+        "funding, first": recorded("funding", since(first)),
+        "funding, first ever seen": recorded("funding", since(first, None)),
+        "funding, longest and lowest": recorded(
+            "funding", since(longest, run=5), since(lowest, MARCH - 200 * DAY), asset="WLFI"
+        ),
+        "funding above, first and longest": recorded(
+            "funding", since(first), since(longest, None, 9), fires="above", value=0.08
+        ),
+        "oi, largest fall": recorded("oi", since(lowest)),
+        "oi above, largest rise": recorded("oi", since(highest), fires="above", value=9.0),
+        "depth, thinnest at this hour": recorded("depth", since(lowest, AT - DAY), facts=hourly),
+        "depth above, thickest": recorded("depth", since(highest, None), fires="above", value=310),
+        "liq, most": recorded("liq", since(highest, None)),
+        "price, largest fall": recorded("price", since(lowest, None)),
+        "breadth, highest": recorded("breadth", since(highest)),
+        "total, largest fall": recorded("total", since(lowest)),
+    }
+
+
+def cascades() -> dict[str, Alert]:
+    vol = link("rv_7d_pct", 5, 81.2, 90.5, None)
+    short = msgspec.structs.replace(LIQ, long_usd=1e6, short_usd=4e7)
+    odd = (
+        link("liq_10m_musd", 0, 40.6, 41.0, short),
+        link("price_15m_pct", 0, -3.1, -3.1, PRICE),
+        link("funding_8h_pct", 0, -0.031, -0.031, None),
+        link("funding_predicted_8h_pct", 0, -0.05, -0.05, None),
+        vol,
+    )
+    return {
+        "cascade, all at once, odd parts": changed(
+            "cascade",
+            {"chain": odd, "no_data": ("depth_thin",), "earlier": 0, "last_at": None},
+            price=None,
+        ),
+        "cascade, one before": changed("cascade", {"earlier": 1}),
+        "cascade, the record is young": changed("cascade", {"record_from": AT - DAY}),
+        "cascade closed, nothing known": msgspec.structs.replace(
+            turned("cascade", Turn.CLOSE), facts=None
+        ),
+        "no facts, cascade": msgspec.structs.replace(
+            turned("cascade", Turn.OPEN), facts=None, price=None
+        ),
+        "an asset that began before it was told": alert(opened_at=AT - 7 * MIN),
+        "price, one venue": changed("price", {"by_venue_pct": {"bybit": -5.2}, "oi_usd": None}),
+        "price above": changed("price", {"after": 118_300.0}, fires="above", value=5.25),
+        "total, price unknown": changed(
+            "total", {"price_usd": None, "by_asset_usd": {}, "net_usd": 2.2e9}, value=4.1
+        ),
+    }
+
+
+COINS = ("WLFI", "ENA", "TIA", "APT", "SEI", "SUI", "ARB", "OP")
+
+
+def delivery(kind: str, assets: tuple[str, ...], turn: Turn = Turn.OPEN, **changes) -> Delivery:
+    """A digest: the sample of a kind on each asset, milder from one to the next."""
+    alerts = []
+    for n, asset in enumerate(assets):
+        sample = turned(kind, turn)
+        value = sample.value * (1 - n / 20)
+        alerts.append(msgspec.structs.replace(sample, asset=asset, value=value, id=f"{n}"))
+    given = {"chat": -100, "alerts": tuple(alerts), "at": AT, "silent": False, **changes}
+    return Delivery(**given)
+
+
+def mixed() -> tuple[Alert, ...]:
+    levels = (Level.CRITICAL, Level.ALERT, Level.ALERT, Level.WATCH)
+    return tuple(
+        msgspec.structs.replace(a, level=level, facts=None)
+        for a, level in zip(delivery("oi", COINS[:4]).alerts, levels, strict=True)
+    )
+
+
+def single(kind: str, turn: Turn = Turn.OPEN, **changes) -> Delivery:
+    return delivery(kind, (turned(kind, turn).asset,), turn, **changes)
+
+
+POSTS = {
+    **{
+        f"digest, {kind}": delivery(kind, COINS)
+        for kind in KINDS
+        if kind not in ("total", "breadth")
+    },
+    **{
+        f"digest of ends, {kind}": delivery(kind, COINS[:4], Turn.CLOSE, silent=True)
+        for kind in KINDS
+        if kind not in ("total", "breadth")
+    },
+    "digest of joiners, held": delivery(
+        "oi", COINS[:2], joined=True, held={"oi_drop": 4, "depth_thin": 3}
+    ),
+    "digest of levels, sums unknown": delivery("oi", COINS, alerts=mixed()),
+    "digest above, oi": delivery(
+        "oi",
+        (),
+        alerts=tuple(
+            changed("oi", {"net_usd": 4e8}, asset=a, fires="above", value=12.0) for a in COINS[:4]
+        ),
+    ),
+    "digest above, depth": delivery(
+        "depth",
+        (),
+        alerts=tuple(changed("depth", {}, asset=a, fires="above", value=312.0) for a in COINS[:4]),
+    ),
+    "digest of an odd asset": delivery("price", ("A&B<i>", "B", "C", "D")),
+    "digest of cascades, parts folded": delivery("cascade", COINS[:4], hidden=9),
+    "cascade, a part folded": single("cascade", hidden=1),
+    "cascade closed, parts folded": single("cascade", Turn.CLOSE, hidden=7, silent=True),
+    "oi in quiet hours, held": single("oi", silent=True, held={"oi_drop": 7}),
+}
+
+BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST
+NOTICES = {
+    "feeds down": Notice(
+        id="feed:bybit:1", venue="bybit", kinds=(BOOK, OPEN_INTEREST), up=False, since=AT - MIN,
+        seen=AT, reason="silent for 60 s",
+    ),
+    "feeds back": Notice(
+        id="feed:bybit:2", venue="bybit", kinds=tuple(Kind), up=True, since=AT - 26 * MIN, seen=AT
+    ),
+    "half of the feeds back": Notice(
+        id="feed:bybit:3", venue="bybit", kinds=(Kind.FUNDING, Kind.LIQUIDATION, Kind.PRICE,
+        Kind.VOLUME), up=True, since=AT - MIN, seen=AT,
+    ),
+    "no tick": Notice(id="tick:1", venue="", kinds=(), up=False, since=AT - 30_000, seen=AT),
+    "ticks again": Notice(id="tick:2", venue="", kinds=(), up=True, since=AT - 40_000, seen=AT),
+    "an odd venue": Notice(
+        id="feed:x:1", venue="x<y", kinds=(BOOK,), up=False, since=AT, seen=AT, reason="a<b"
+    ),
+    "configuration kept": config_notice(False, "config.toml:12: rules.x: unknown <key>", AT),
+    "configuration taken": config_notice(True, "9 rules, 31 rule tests passed", AT),
+}  # fmt: skip
 
 
 def edges() -> dict[str, Alert]:
@@ -284,13 +552,17 @@ def edges() -> dict[str, Alert]:
     }
 
 
-CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | edges()
+CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
+    edges() | records() | cascades()
+)
 
 
 def golden_text() -> str:
+    messages = {name: render(sample, en.WORDS) for name, sample in CASES.items()}
+    messages |= {name: post(one, en.WORDS) for name, one in POSTS.items()}
+    messages |= {f"notice, {name}": notice_message(n, en.WORDS) for name, n in NOTICES.items()}
     parts: list[str] = []
-    for name, sample in CASES.items():
-        message = render(sample, en.WORDS)
+    for name, message in messages.items():
         sound = "silent" if message.silent else "rings"
         parts.append(f"=== {name} ({sound})\n{message.plain}\n--- html\n{message.html}\n")
     return "\n".join(parts)
@@ -312,16 +584,50 @@ def test_every_message_is_sound(name: str):
     assert parsed(linked.html).removesuffix(" · chart") == message.plain
 
 
+@pytest.mark.parametrize("name", POSTS)
+def test_every_post_is_sound(name: str):
+    one = POSTS[name]
+    message = post(one, en.WORDS, "https://example.org/{metric}")
+    visible = sound(message)
+    assert message.silent == one.silent
+    assert len(visible) <= (MAX_CHARS if len(one.alerts) == 1 else posts.MAX_CHARS)
+    for alert in one.alerts:
+        assert alert.asset in visible
+    if one.held:
+        assert visible.endswith(f"+{sum(one.held.values())} held")
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_a_notice_is_quiet_and_looks_like_no_alert(name: str):
+    message = notice_message(NOTICES[name], en.WORDS)
+    assert message.silent
+    assert "#" not in sound(message)
+    assert message.html.startswith("⚪ <i>") and message.html.endswith("</i>")
+
+
+def test_a_digest_of_hundreds_fits():
+    one = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
+    visible = parsed(post(one, en.WORDS).html)
+    assert len(visible) < 4_096
+    assert visible.endswith("#OI · 09:42 UTC")
+
+
 def check(sample: Alert, message: Message) -> None:
-    visible = parsed(message.html)
-    assert len(visible) <= MAX_CHARS
+    visible = sound(message)
     assert message.plain == visible
+    assert len(visible) <= MAX_CHARS
+    assert sample.asset in visible.split("\n")[0] or sample.asset == ALL
+    assert message.silent == (sample.turn is Turn.CLOSE or sample.level is Level.WATCH)
+
+
+def sound(message: Message) -> str:
+    """What a reader sees, after a look at what no message may have."""
+    visible = parsed(message.html)
     assert not re.search(r"None|\bnan\b|\binf\b|  |[{}]|−0(\.0+)?%", visible)
     assert not re.search(r"-\d", visible.split("\n#")[0]), "a hyphen is no minus sign"
     first = visible.split("\n")[0]
     assert first[0] in "🟡🟠🔴⚪"
-    assert sample.asset in first
-    assert message.silent == (sample.turn is Turn.CLOSE or sample.level is Level.WATCH)
+    return visible
 
 
 def test_a_chart_is_a_link_in_html_and_an_address_in_plain_text():
@@ -358,8 +664,7 @@ def test_any_number_can_be_told(value: float, price: float | None, turn: Turn):
         )
         visible = parsed(render(sample, en.WORDS).html)
         assert len(visible) <= MAX_CHARS
-        assert "e+" not in visible
-        assert "e-" not in visible.replace("e-1", "")
+        assert not re.search(r"\de[+-]\d", visible)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +740,7 @@ def test_every_metric_has_words_of_its_own():
     for form in metrics.METRICS:
         name = form.replace("<duration>", "1h").replace("<bp>", "25")
         assert metrics.metric(name).name == name
-        assert family(name) != "other"
+        assert topic(name) != "other"
 
 
 def test_languages_have_the_phrases_and_places_of_english():
@@ -453,9 +758,3 @@ def test_no_phrase_is_left_over():
     for key, text in en.PHRASES.items():
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
         assert fixed in used or key in ("chart", "level.1"), key
-
-
-def test_only_what_is_to_be_posted_is_planned_in_order():
-    alerts = [alert(id="a"), alert(id="b", post=False), alert(id="c", turn=Turn.CLOSE)]
-    planned = plan(alerts, "@name")
-    assert [(d.alert.id, d.chat) for d in planned] == [("a", "@name"), ("c", "@name")]

@@ -58,7 +58,7 @@ async def test_frames_are_recorded_as_they_came_and_can_be_replayed(
     assert {r.venue for r in recorded} == {"bybit"}
     assert recorded[0].channel.startswith("http:GET /v5/market/")
     replay = Replay(chosen)
-    list(replay.alerts([output]))
+    list(replay.events([output]))
     assert (replay.count.frames, replay.count.dropped) == (len(recorded), 0)
     assert replay.count.events > 100
 

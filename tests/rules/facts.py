@@ -61,11 +61,11 @@ def liquidation(venue, seen, usd, position=Position.LONG, at_price=100.0, asset=
 
 def settled(venue, at, rate, hours=8, seen=None, asset="BTC") -> Funding:
     where = _where(venue, at if seen is None else seen, asset) | {"at": at}
-    return Funding(**where, rate=rate, hours=hours, settled=True)
+    return Funding(**where, rate=rate, hours=float(hours), settled=True)
 
 
 def predicted(venue, seen, rate, hours=8, asset="BTC") -> Funding:
-    return Funding(**_where(venue, seen, asset), rate=rate, hours=hours, settled=False)
+    return Funding(**_where(venue, seen, asset), rate=rate, hours=float(hours), settled=False)
 
 
 def feed(venue, kind, seen, up, symbol="*") -> FeedState:
@@ -78,7 +78,7 @@ class Fed:
     def __init__(self, name: str, venue_order=("binance", "bybit", "okx", "hyperliquid")) -> None:
         self.metric = metric(name)
         keeps = {keep.name: keep for keep in self.metric.keeps()}
-        self.memory = Memory(venue_order, self.metric.lookback, keeps)
+        self.memory = Memory(venue_order, self.metric.window or 0, keeps)
         self.view = self.memory.view("BTC")
         self.now: Ms = 0
 
@@ -91,11 +91,8 @@ class Fed:
             market = self.view.market(event.venue, event.symbol)
             market = market or self.memory.meet(self.view, event.venue, event.symbol)
             market.data(kind_of(event), self.now)
-            if isinstance(event, Price):
-                self.view.take_price(market, event, self.now)
-            if isinstance(event, OpenInterest):
-                self.view.take_open_interest(market, event)
-            if kind_of(event) in self.metric.kinds:
+            news = market.take(event, self.now)
+            if news and kind_of(event) in self.metric.kinds:
                 self.metric.take(market, event, self.now)
         return self
 

@@ -3,12 +3,18 @@
 import re
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Level, Turn
 from rules.episode import Episode, Step, step
 from rules.metric import Reading
+from rules.metrics import metric
+from rules.records import Trail
 from rules.rule import Row, Rule
+from rules.view import View
+from rules.watch import Watch
 
 SECOND, MINUTE = 1_000, 60_000
 START = 1_790_000_000_000
@@ -25,7 +31,7 @@ DROP_ROW = Row(levels={Level.WATCH: -3, Level.ALERT: -5, Level.CRITICAL: -8}, cl
 
 THIN = Rule(
     name="depth_thin",
-    metric="depth_100bp_pct_of_normal",
+    metric="depth_100bp_pct_of_recent",
     fires="below",
     rows={},
     hold={Level.WATCH: 2 * MINUTE, Level.ALERT: 2 * MINUTE},
@@ -215,3 +221,32 @@ def test_a_lower_bound_proves_a_breach_and_never_a_recovery():
         assert step(rule, row, state, START + n * 10 * SECOND, partial) == []
     quiet = msgspec.structs.replace(rule, fires="below")
     assert step(quiet, row, Episode(), START, Reading(value=0, lower_bound=True)) == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 90), st.sampled_from([None, -9.0, -4.0, -2.0, 0.0]), st.booleans()
+        ),
+        max_size=80,
+    ),
+    st.sampled_from(["below", "above"]),
+)  # fmt: skip
+def test_the_short_way_for_quiet_values_is_the_same_step(values, fires):
+    row = DROP_ROW if fires == "below" else Row(levels={Level.WATCH: -3}, clear=-5)
+    rule, now = msgspec.structs.replace(DROP, fires=fires, cooldown=0), START
+    quick = Watch(rule, row, metric(rule.metric), View("BTC"), "", Trail())
+    plain, trail = Episode(), Trail()
+    for seconds, value, low in values:
+        now += seconds * SECOND
+        if value is None:
+            continue
+        reading = Reading(value=value, lower_bound=low)
+        expected = step(rule, row, plain, now, reading)
+        trail.note(now, quick.sign * value, reading, plain.awake)
+        if quick.rest(now, reading):
+            assert expected == []
+        else:
+            assert step(rule, row, quick.episode, now, reading) == expected
+            quick.trail.note(now, quick.sign * value, reading, quick.episode.awake)
+        assert (quick.episode, quick.trail) == (plain, trail)

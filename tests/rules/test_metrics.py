@@ -1,4 +1,4 @@
-"""The four metrics against naive computation, and the traps of each by hand."""
+"""The metrics of an asset against naive computation, and the traps of each by hand."""
 
 from random import Random
 from statistics import median
@@ -38,6 +38,10 @@ VENUES = ("binance", "bybit", "okx")
         ("oi_net_15m_pct", "%"),
         ("oi_net_24h_pct", "%"),
         ("depth_10bp_pct_of_normal", "% of normal"),
+        ("depth_25bp_pct_of_recent", "% of recent"),
+        ("price_24h_pct", "%"),
+        ("oi_total_net_1h_pct", "%"),
+        ("funding_negative_share_pct", "% of contracts"),
         ("liq_10m_musd", "M USD"),
     ],
 )
@@ -308,7 +312,7 @@ def naive_depth(rows, ups, now):
 @given(st.integers(0, 2**32))
 @settings(max_examples=12, deadline=None)
 def test_depth_against_naive(seed):
-    dice, fed = Random(seed), Fed("depth_100bp_pct_of_normal")
+    dice, fed = Random(seed), Fed("depth_100bp_pct_of_recent")
     rows, ups = {venue: [] for venue in VENUES[:2]}, dict.fromkeys(VENUES[:2])
     now, said = START, 0
     for n in range(700):
@@ -338,14 +342,14 @@ def booked(fed, since, until, every=10 * SECOND, **usd):
 
 
 def test_there_is_no_normal_before_thirty_minutes():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 30 * MINUTE - SECOND, binance=5e6)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 30 * MINUTE - SECOND, binance=5e6)
     assert fed.reading() is None
     booked(fed, START + 30 * MINUTE, START + 30 * MINUTE, binance=5e6)
     assert fed.value() == approx(100)
 
 
 def test_half_the_books_half_the_depth():
-    fed = Fed("depth_100bp_pct_of_normal")
+    fed = Fed("depth_100bp_pct_of_recent")
     booked(fed, START, START + 40 * MINUTE, binance=60e6, bybit=20e6)
     booked(fed, START + 40 * MINUTE + SECOND, START + 42 * MINUTE, binance=30e6, bybit=10e6)
     reading, facts = fed.reading(), fed.facts()
@@ -356,13 +360,13 @@ def test_half_the_books_half_the_depth():
 
 
 def test_one_pulled_quote_is_not_a_thin_book():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 40 * MINUTE, binance=5e6)
     fed.feed(depth("binance", fed.now + SECOND, 1e6))
     assert fed.value() == approx(100)
 
 
 def test_a_book_that_is_gone_leaves_both_sides():
-    fed = Fed("depth_100bp_pct_of_normal")
+    fed = Fed("depth_100bp_pct_of_recent")
     booked(fed, START, START + 40 * MINUTE, binance=60e6, bybit=20e6)
     fed.feed(feed("bybit", Kind.DEPTH, fed.now + SECOND, False))
     reading = fed.reading()
@@ -374,14 +378,14 @@ def test_a_book_that_is_gone_leaves_both_sides():
 
 
 def test_less_than_sixty_per_cent_of_the_usual_depth_says_nothing():
-    fed = Fed("depth_100bp_pct_of_normal")
+    fed = Fed("depth_100bp_pct_of_recent")
     booked(fed, START, START + 40 * MINUTE, binance=50e6, bybit=50e6)
     fed.feed(feed("bybit", Kind.DEPTH, fed.now + SECOND, False))
     assert fed.reading() is None
 
 
 def test_a_book_that_stops_covering_the_band_is_invalid_not_thin():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 40 * MINUTE, binance=5e6)
     for second in range(1, 61):
         fed.feed(depth("binance", START + 40 * MINUTE + second * SECOND, 1e5, covered=False))
         assert fed.value() in (None, approx(100))
@@ -389,7 +393,7 @@ def test_a_book_that_stops_covering_the_band_is_invalid_not_thin():
 
 
 def test_a_book_that_comes_back_warms_up_for_a_minute():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=5e6)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 40 * MINUTE, binance=5e6)
     up = START + 40 * MINUTE + 10 * SECOND
     fed.feed(feed("binance", Kind.DEPTH, up - SECOND, False), feed("binance", Kind.DEPTH, up, True))
     booked(fed, up, up + 59 * SECOND, every=SECOND, binance=5e6)
@@ -399,13 +403,13 @@ def test_a_book_that_comes_back_warms_up_for_a_minute():
 
 
 def test_normal_forgets_after_four_hours():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + HOUR, binance=9e6)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + HOUR, binance=9e6)
     booked(fed, START + HOUR + SECOND, START + 6 * HOUR, every=15 * SECOND, binance=5e6)
     assert fed.facts().normal_usd == approx(5e6)
 
 
 def test_a_book_that_was_empty_is_not_divided_by():
-    fed = booked(Fed("depth_100bp_pct_of_normal"), START, START + 40 * MINUTE, binance=0.0)
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 40 * MINUTE, binance=0.0)
     assert fed.reading() is None
 
 
@@ -508,3 +512,96 @@ def test_the_price_is_that_of_the_first_live_venue():
 def test_mark_stands_in_where_no_index_is_sent():
     fed = Fed("oi_net_15m_pct").feed(price("binance", START, None, mark=99.0))
     assert fed.view.price(START) == 99
+
+
+# ── the price's change ──
+
+
+def test_the_change_is_of_one_venue_s_price():
+    fed = Fed("price_15m_pct")
+    for n in range(16 * 6):
+        t = START + n * 10 * SECOND
+        fed.feed(price("binance", t, 100.0 - n / 24), price("bybit", t, 50.0 - n / 24))
+    reading = fed.reading()
+    assert reading.value == approx(100 * (96.0417 - 99.7917) / 99.7917, rel=1e-4)
+    assert (reading.venues, reading.missing) == (("binance",), ())
+    facts = fed.facts()
+    assert (facts.venue, facts.window_ms) == ("binance", 15 * MINUTE)
+    assert list(facts.by_venue_pct) == ["bybit", "binance"]
+    assert facts.by_venue_pct["binance"] == approx(reading.value)
+    # another venue's price is never compared with this one's
+    fed.feed(feed("binance", Kind.PRICE, fed.now + 1, False))
+    assert fed.value() == approx(facts.by_venue_pct["bybit"])
+
+
+def test_a_venue_that_does_not_reach_back_leaves_the_word_to_the_next():
+    fed = Fed("price_15m_pct")
+    for n in range(16 * 6):
+        t = START + n * 10 * SECOND
+        fed.feed(price("bybit", t, 50.0))
+        if n > 60:
+            fed.feed(price("binance", t, 100.0))
+    assert (fed.value(), fed.reading().venues) == (0, ("bybit",))
+
+
+def test_a_price_that_is_old_or_has_no_past_says_nothing():
+    fed = Fed("price_15m_pct").feed(price("binance", START, 100.0))
+    assert fed.reading() is None
+    for n in range(1, 96):
+        fed.feed(price("binance", START + n * 10 * SECOND, 100.0))
+    assert fed.value(fed.now + MINUTE) == 0
+    assert fed.reading(fed.now + MINUTE + 1) is None
+
+
+def test_the_size_of_the_asset_is_its_open_interest():
+    fed = Fed("price_15m_pct")
+    for n in range(96):
+        fed.feed(price("binance", START + n * 10 * SECOND, 100.0))
+    assert fed.reading().floor_musd is None
+    fed.feed(oi("binance", fed.now, 1e6, 2e8), oi("bybit", fed.now, 1e6))
+    assert fed.reading().floor_musd == approx(300)
+    assert fed.facts().oi_usd == approx(3e8)
+
+
+@mark.parametrize("hours", [1, 24])
+def test_a_long_window_starts_where_it_says(hours):
+    fed, every = Fed(f"price_{hours}h_pct"), 10 * SECOND
+    for n in range(hours * 360 + 30):
+        fed.feed(price("binance", START + n * every, 100.0 + n))
+    start = (fed.now - hours * HOUR - START) / every
+    slot = 1 if hours == 1 else 30
+    exact = 100 * (n - start) / (100 + start)
+    assert exact <= fed.value() <= 100 * (n - start + slot) / (100 + start - slot)
+
+
+# ── open interest over a day ──
+
+
+def test_a_day_of_open_interest_is_as_exact_as_five_minutes():
+    fed = Fed("oi_net_24h_pct")
+    for minute in range(25 * 60):
+        fed.feed(oi("binance", START + minute * MINUTE, 10_000.0 - minute))
+        fed.feed(oi("bybit", START + minute * MINUTE + 20 * SECOND, 5_000.0))
+    exact = 100 * -1440 / (15_000 - (minute - 1440))
+    assert fed.value() == approx(exact, abs=100 * 5 / 15_000)
+
+
+def test_the_end_of_a_day_is_now_and_not_five_minutes_ago():
+    fed = Fed("oi_net_24h_pct")
+    for minute in range(24 * 60 + 7):
+        fed.feed(oi("binance", START + minute * MINUTE, 1000.0))
+        fed.feed(oi("bybit", START + minute * MINUTE + 20 * SECOND, 1000.0))
+    fed.feed(oi("binance", fed.now + 10 * SECOND, 800.0))
+    assert fed.value() == approx(-10)
+
+
+def test_a_day_s_start_may_not_be_missing_for_long():
+    def after(hole: int) -> float | None:
+        fed = Fed("oi_net_24h_pct")
+        for minute in range(24 * 60 + 45):
+            if not 30 <= minute < 30 + hole:
+                fed.feed(oi("binance", START + minute * MINUTE, 1000.0))
+        return fed.value()
+
+    assert after(5) == 0
+    assert after(30) is None

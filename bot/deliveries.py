@@ -1,0 +1,98 @@
+"""What is to be told, and what the plan remembers between calls. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rules.alerts import Alert, Level
+from streams.events import Ms
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What one post is made of: one alert, or a digest of several, the worst first.
+
+    ``at``: when it was due. ``joined``: a digest of what came after an earlier one. ``hidden``:
+    alerts folded into this composite since it was last told. ``held``: family → alerts that the
+    budget or quiet hours kept back since the last post.
+    """
+
+    chat: int | str | None
+    alerts: tuple[Alert, ...]
+    at: Ms
+    silent: bool
+    joined: bool = False
+    hidden: int = 0
+    held: Mapping[str, int] = {}
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """An alert to be told at ``due``."""
+
+    alert: Alert
+    due: Ms
+
+
+class Group(msgspec.Struct):
+    """What is told together: one family, one direction.
+
+    ``told``: subjects told lately, and when. ``digest_at``: the last digest, or when so many were
+    told that what joins waits for one.
+    """
+
+    waiting: list[Waiting] = []
+    told: dict[str, Ms] = {}
+    digest_at: Ms | None = None
+
+
+class LastPost(msgspec.Struct, frozen=True):
+    """The last post of a family, a direction and a subject."""
+
+    rule: str
+    level: Level
+    at: Ms
+
+
+class Counts(msgspec.Struct):
+    """What became of the alerts so far.
+
+    ``merged``: another alert was told in its place, a later turn of the episode or another window
+    of the rule. ``over``: the end of an episode whose beginning was not told.
+    """
+
+    told: int = 0
+    hidden: int = 0
+    held: int = 0
+    silenced: int = 0
+    merged: int = 0
+    over: int = 0
+
+
+class State(msgspec.Struct):
+    """Everything that the next answer depends on.
+
+    A subject is an asset or a contract. ``told``: rule and subject → beginning of the episode that
+    was told. ``said``: family, direction and subject → its last post. ``hiding``: composite and
+    asset whose parts it hides → when it was taken. ``hidden``, ``held``: not yet said. ``posts``:
+    times within the last hour, of posts that were not critical; ``watch_posts``: of watch alone.
+    """
+
+    now: Ms = 0
+    groups: dict[str, Group] = {}
+    told: dict[str, Ms] = {}
+    said: dict[str, LastPost] = {}
+    hiding: dict[str, Ms] = {}
+    hidden: dict[str, int] = {}
+    held: dict[str, int] = {}
+    posts: list[Ms] = []
+    watch_posts: list[Ms] = []
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+def dump(state: State) -> bytes:
+    """The state as bytes."""
+    return msgspec.msgpack.encode(state)
+
+
+def load(data: bytes) -> State:
+    """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
+    return msgspec.msgpack.decode(data, type=State)

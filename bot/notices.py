@@ -1,0 +1,70 @@
+"""Notices for operators → messages: feeds that fall silent, a configuration that changed. Pure.
+
+They are quiet, in italics and without hashtags, so that nobody takes them for the market.
+"""
+
+from bot.lang.words import Words
+from bot.messages import Message, plain
+from bot.voice import Html, say, time, title
+from rules.alerts import Level, Notice, Turn
+from streams.events import Kind, Ms
+
+CONFIG = "config"
+"""The beginning of the id of a notice about the configuration; ``reason`` says it all."""
+
+
+def config_notice(taken: bool, reason: str, now: Ms) -> Notice:
+    """The configuration was taken over, or was not because of ``reason``."""
+    return Notice(
+        id=f"{CONFIG}:{now}", venue="", kinds=(), up=taken, since=now, seen=now, reason=reason
+    )
+
+
+def notice_message(notice: Notice, words: Words) -> Message:
+    """The message of ``notice``."""
+    if notice.id.startswith(f"{CONFIG}:"):
+        key = "settings.taken" if notice.up else "settings.kept"
+        text = say(words, key, reason=notice.reason)
+    else:
+        text = say(words, "notice", text=_feeds(notice, words))
+    return Message(
+        alert_id=notice.id,
+        asset="",
+        rule="feeds",
+        turn=Turn.CLOSE if notice.up else Turn.OPEN,
+        level=Level.WATCH,
+        silent=True,
+        html=text,
+        plain=plain(text),
+        at=notice.seen,
+    )
+
+
+def _feeds(notice: Notice, words: Words) -> Html:
+    ticks, venue = not notice.venue, title(notice.venue)
+    if notice.up:
+        length = words.length(max(0, notice.seen - notice.since))
+        key = "notice.tick" if ticks else "notice.up"
+        return say(words, key, venue=venue, kinds=_kinds(notice, words), length=length)
+    reason = say(words, "notice.reason", reason=notice.reason) if notice.reason else Html()
+    since = time(words, notice.since, notice.seen)
+    if ticks:
+        return say(words, "notice.no_tick", time=since, reason=reason)
+    return say(
+        words,
+        "notice.down",
+        venue=venue,
+        kinds=_kinds(notice, words),
+        time=since,
+        reason=reason,
+        effect=say(words, "notice.effect", venue=venue),
+    )
+
+
+def _kinds(notice: Notice, words: Words) -> Html:
+    if len(notice.kinds) == len(Kind):
+        return say(words, "kind.all")
+    names = [say(words, f"kind.{kind}") for kind in notice.kinds]
+    if len(names) < 2:
+        return Html("".join(names))
+    return Html(", ".join(names[:-1]) + say(words, "notice.and") + names[-1])

@@ -1,0 +1,151 @@
+"""A delivery → its message: one alert, or a digest of several. Pure.
+
+A digest: how many and how much in all, the five worst, the rest folded away in a quote.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bot.deliveries import Delivery
+from bot.head_lines import amount, parts, window_ms, window_of
+from bot.lang.words import Words
+from bot.messages import MARKS, OVER, Message, folded, footer, message, render
+from bot.voice import Html, Voice
+from rules.alerts import (
+    Alert,
+    CascadeFacts,
+    DepthFacts,
+    LiquidationFacts,
+    OpenInterestFacts,
+    Turn,
+)
+
+SHOWN = 5
+MAX_CHARS = 3_500
+"""Of the 4,096 characters that Telegram takes."""
+
+
+def post(delivery: Delivery, words: Words, charts: str | None = None) -> Message:
+    """The message of ``delivery``; ``charts`` as in ``bot.messages.render``."""
+    held = sum(delivery.held.values())
+    first, *others = delivery.alerts
+    if others:
+        return _digest(delivery, words, charts, held)
+    return render(
+        first,
+        words,
+        charts,
+        silent=delivery.silent,
+        hidden=delivery.hidden,
+        held=held,
+    )
+
+
+def _digest(delivery: Delivery, words: Words, charts: str | None, held: int) -> Message:
+    alerts = list(delivery.alerts)
+    worst = Voice(alerts[0], words)
+    close = worst.alert.turn is Turn.CLOSE
+    mark = OVER if close else MARKS[max(a.level for a in alerts)]
+    marked = not close and len({a.level for a in alerts}) > 1
+    items = [_item(Voice(a, words), marked) for a in alerts]
+    lines = [Html(f"{mark} {_head(worst, delivery)}"), *_list(worst, items)]
+    lines += folded(worst, delivery.hidden)
+    latest = max(alerts, key=lambda a: a.at)
+    lines.append(footer(Voice(latest, words), charts, held, one=False))
+    told = message(worst.alert, lines, delivery.silent, MAX_CHARS)
+    return msgspec.structs.replace(told, at=latest.at)
+
+
+def _list(voice: Voice, items: list[Html]) -> list[Html]:
+    """The worst ones, and a quote that unfolds to the rest."""
+    between = "\n" if voice.topic == "cascade" else " · "
+    lines = [voice.say(_list_key(voice), list=Html(between.join(items[:SHOWN])))]
+    if rest := items[SHOWN:]:
+        listed = Html(between.join(rest))
+        text = voice.say("digest.rest", count=str(len(rest)), list=listed)
+        lines.append(Html(f"<blockquote expandable>{text}</blockquote>"))
+    return lines
+
+
+def _head(voice: Voice, delivery: Delivery) -> Html:
+    alert, topic = voice.alert, _known(voice)
+    count = str(len(delivery.alerts))
+    more = delivery.joined and all(a.turn is Turn.OPEN for a in delivery.alerts)
+    coins = voice.say("digest.joined" if more else "digest.count", count=count)
+    rule = alert.family or alert.rule
+    if alert.turn is Turn.CLOSE:
+        return voice.say(f"digest.end.{topic}", coins=coins, rule=rule)
+    negative = all(a.value < 0 for a in delivery.alerts)
+    state = "high" if voice.above else "negative" if negative else "low"
+    ways = ("digest.thick", "digest.thin") if topic == "depth" else ("digest.rises", "digest.falls")
+    return voice.say(
+        f"digest.{topic}",
+        coins=coins,
+        rule=rule,
+        state=voice.say(f"funding.{state}"),
+        moves=voice.say(ways[0] if voice.above else ways[1]),
+        window=_window(voice, delivery.alerts),
+        total=_total(voice, delivery.alerts),
+    )
+
+
+def _known(voice: Voice) -> str:
+    """The topic; market-wide ones never come in numbers, but they have a name to be told by."""
+    return "other" if voice.topic in ("total", "breadth") else voice.topic
+
+
+def _list_key(voice: Voice) -> str:
+    match voice.topic:
+        case "funding" | "predicted":
+            return "digest.rates"
+        case "depth":
+            return "digest.normal"
+        case _:
+            return "digest.values"
+
+
+def _item(voice: Voice, marked: bool) -> Html:
+    """``WLFI −0.84``, with the mark of its level where levels differ."""
+    alert = voice.alert
+    if isinstance(alert.facts, CascadeFacts):
+        text, key = parts(voice.words, alert.facts), "digest.cascade_item"
+    else:
+        text, key = amount(voice.words, voice.topic, alert.value, alert.unit), "digest.item"
+    said = voice.say(key, asset=alert.asset, value=text)
+    return Html(f"{MARKS[alert.level]} {said}") if marked else said
+
+
+def _window(voice: Voice, alerts: Sequence[Alert]) -> Html:
+    """The window, if it is the same for all."""
+    windows = {window_ms(a.facts) for a in alerts}
+    return window_of(voice.words, alerts[0].facts) if len(windows) == 1 else Html()
+
+
+def _total(voice: Voice, alerts: Sequence[Alert]) -> Html:
+    """What all of them come to in USD; nothing if that is not known of each."""
+    usd = [_usd(a) for a in alerts]
+    known = [x for x in usd if x is not None]
+    if not known or len(known) < len(usd) or len({a.metric for a in alerts}) > 1:
+        return Html()
+    total = sum(known)
+    match voice.topic:
+        case "oi":
+            key = "digest.oi_closed" if total < 0 else "digest.oi_opened"
+        case "depth":
+            key = "digest.depth_lost"
+        case _:
+            key = "digest.liq_sum"
+    return voice.say(key, usd=voice.words.usd(total))
+
+
+def _usd(alert: Alert) -> float | None:
+    match alert.facts:
+        case OpenInterestFacts(net_usd=net):
+            return net
+        case LiquidationFacts():
+            return alert.value * 1e6
+        case DepthFacts() as facts if alert.fires == "below":
+            return facts.normal_usd - facts.bid_usd - facts.ask_usd
+        case _:
+            return None

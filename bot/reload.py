@@ -1,0 +1,134 @@
+"""A configuration that changes while Lowtide runs: when to look again, and whether it may be used.
+
+Whoever uses the settings asks ``Watch.due`` between two pieces of work, then ``checked`` for the
+new ones; on any failure it keeps what it has and says why.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bot import ruletest
+from bot.config import ConfigError, Settings, load, load_tests
+from bot.environment import environment
+
+EVERY_S = 2.0
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class Rejected(Exception):
+    """The changed configuration cannot be used; ``str()`` says why, a line for each problem."""
+
+
+class Watch:
+    """Whether a configuration has changed: its file, or the file of its tests beside it.
+
+    A change counts once the files have stayed as they are from one look to the next, so that a
+    half-written file is not read. ``ask`` (SIGHUP) makes the next ``due`` true in any case.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._paths = (path, path.with_name(f"{path.stem}.tests.toml"))
+        self._now = now
+        self._used = self._seen = self._stamp()
+        self._looked = now()
+        self._asked = False
+
+    def ask(self) -> None:
+        """Somebody wants the configuration to be read again."""
+        self._asked = True
+
+    def due(self) -> bool:
+        """Whether to read it again. True once for each change; looks every EVERY_S at most."""
+        if not self._asked and self._now() - self._looked < EVERY_S:
+            return False
+        self._looked = self._now()
+        before, self._seen = self._seen, self._stamp()
+        settled = self._seen == before and self._seen != self._used
+        if not (settled or self._asked):
+            return False
+        self._used, self._asked = self._seen, False
+        return True
+
+    def _stamp(self) -> _Stamp:
+        return tuple(_stamp(path) for path in self._paths)
+
+
+_hearing: list[Watch] = []
+
+
+@contextmanager
+def on_sighup(watch: Watch) -> Generator[None]:
+    """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again."""
+    loop = asyncio.get_running_loop()
+    _hearing.append(watch)
+    loop.add_signal_handler(signal.SIGHUP, lambda: [one.ask() for one in _hearing])
+    try:
+        yield
+    finally:
+        _hearing.remove(watch)
+        if not _hearing:
+            loop.remove_signal_handler(signal.SIGHUP)
+
+
+def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:
+    """The settings in ``path``, valid and with all rule tests passed, and how many tests that were.
+
+    ``env``: the variables of the process. Raises Rejected.
+    """
+    try:
+        settings = load(path, environment(env, path.parent))
+        tests = load_tests(settings)
+    except ConfigError as error:
+        raise Rejected(str(error)) from None
+    except OSError as error:
+        raise Rejected(f"{error.filename}: cannot be read: {error.strerror}") from None
+    failed = [one for one in ruletest.run_all(tests, settings) if not one.passed]
+    if failed:
+        raise Rejected("\n".join(_failure(one) for one in failed))
+    return settings, len(tests)
+
+
+def needs_restart(old: Settings, new: Settings) -> list[str]:
+    """The sections whose changes take effect only when Lowtide starts again."""
+    before, after = _fixed(old), _fixed(new)
+    return [name for name in before if before[name] != after[name]]
+
+
+def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
+    """What is read at the start only, by section."""
+    one = settings
+    return {
+        "markets": (one.venues, one.markets),
+        "redis": (one.redis_url, one.data_dir, one.keep, one.max_mb),
+        "channel": (one.chat_id, one.operators_chat_id),
+        "telegram": (one.api_url, one.token),
+    }
+
+
+def taken(old: Settings, new: Settings, tests: int) -> str:
+    """What to say of a configuration that was taken over."""
+    rules = len(new.rules) + len(new.composites)
+    passed = "1 rule test passed" if tests == 1 else f"{tests} rule tests passed"
+    text = f"{new.path.name}, {rules} rules, {passed}."
+    later = needs_restart(old, new)
+    return f"{text} Restart Lowtide for what changed in {', '.join(later)}." if later else text
+
+
+def _failure(outcome: ruletest.Outcome) -> str:
+    test = outcome.test
+    got = ", ".join(map(str, outcome.got)) or "nothing"
+    wanted = ", ".join(map(str, test.expect)) or "nothing"
+    return f"{test.place}: test {test.name!r} failed: expected {wanted}, got {got}"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

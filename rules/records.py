@@ -1,0 +1,232 @@
+"""What was observed of one value over months, and what is remarkable about it now.
+
+Invariants:
+- one side only: ``x`` is the value with the sign that makes bad large;
+- bounded: 400 days; of peaks and runs only those that a later one has not made pointless;
+- nothing is claimed of a time that was not observed: of the time since the date told at least 95 %
+  was, with the same venues as now.
+
+An excursion is told against what was before it: peaks of one that goes on wait until it is over.
+"""
+
+from itertools import accumulate
+
+import msgspec
+
+from rules.alerts import Record, RecordKind
+from rules.metric import Reading
+from rules.rule import Fires
+from streams.events import Ms
+
+MINUTE: Ms = 60_000
+DAY: Ms = 86_400_000
+KEEP_DAYS = 400
+LEAST_COVERAGE = 0.95
+
+LULL: Ms = 10 * MINUTE
+"""An excursion that comes back within this time never ended."""
+
+_STEP: Ms = 6 * MINUTE
+"""Coverage of a day is counted in such steps: 240 of them fit into a byte."""
+
+_LONGEST_GAP: Ms = 5 * MINUTE
+"""What lies between two observations further apart was not observed."""
+
+_NEVER = float("-inf")
+
+
+class Excursion(msgspec.Struct, array_like=True):
+    """A breach that may still go on: its peak ``x`` at ``at``, last seen at ``last``."""
+
+    x: float
+    at: Ms
+    last: Ms
+
+
+class Trail(msgspec.Struct, array_like=True):
+    """What was observed. Owned by the engine and changed by ``note`` alone.
+
+    ``covered``: steps observed, one byte for each day from ``first_day`` (days since the epoch),
+    of today only once it is over; ``today_ms`` till then. ``last``: the last observation; the time
+    up to the next counts as observed if nothing is missed (``unbroken``). ``worst``: today's peak.
+    ``peaks``: (time, x), each larger than all later ones, one a day. ``runs``: (end, settlements)
+    of past runs with the value beyond zero, each longer than all later ones; ``run`` goes on and
+    had its last at ``run_end``. ``venues`` gave all this since ``began``; ``others`` do since
+    ``others_since``.
+    """
+
+    first_day: int = 0
+    covered: bytearray = msgspec.field(default_factory=bytearray)
+    today_ms: Ms = 0
+    last: Ms | None = None
+    unbroken: bool = False
+    due: Ms = 0
+    worst: float = _NEVER
+    peaks: list[tuple[Ms, float]] = []
+    excursion: Excursion | None = None
+    runs: list[tuple[Ms, int]] = []
+    run: int = 0
+    run_end: Ms = 0
+    venues: tuple[str, ...] = ()
+    began: Ms = 0
+    others: tuple[str, ...] = ()
+    others_since: Ms = 0
+
+    def note(self, now: Ms, x: float, reading: Reading, awake: bool) -> None:
+        """The value at ``now``. ``awake``: the rule is pending or firing on it."""
+        if now < self.due and x <= self.worst and not awake and self.excursion is None:
+            return
+        if now >= self.due or reading.settled_at is not None:
+            self._cover(now, x, reading)
+        if not self._mind_excursion(now, x, awake):
+            self._peak(now, x)
+
+    def _cover(self, now: Ms, x: float, reading: Reading) -> None:
+        settled, interval = reading.settled_at, reading.interval_ms
+        same = self._same_venues(now, reading)
+        self._turn_day(now // DAY)
+        self.due = min(now + MINUTE, (now // DAY + 1) * DAY)
+        if not same:
+            self.unbroken = False
+            return
+        at = now if settled is None else settled
+        if self.last is not None and at <= self.last:
+            return
+        longest = _LONGEST_GAP if interval is None else interval * 3 // 2
+        unbroken = self.unbroken and self.last is not None and at - self.last <= longest
+        if unbroken and self.last is not None:
+            self.today_ms += at - self.last
+        if settled is not None:
+            self._count_run(settled, x, unbroken)
+        self.last, self.unbroken = at, True
+
+    def _same_venues(self, now: Ms, reading: Reading) -> bool:
+        venues = reading.venues
+        if reading.missing:
+            return False
+        if venues == self.venues:
+            self.others = ()
+            return True
+        if venues != self.others:
+            self.others, self.others_since = venues, now
+        # others that stay begin a new record, and in the beginning there is nothing to lose
+        young = not self.venues or now - self.began < DAY
+        if not young and now - self.others_since < DAY:
+            return False
+        self._begin(now, venues)
+        return True
+
+    def _begin(self, now: Ms, venues: tuple[str, ...]) -> None:
+        self.venues, self.began, self.others = venues, now, ()
+        self.covered.clear()
+        self.peaks.clear()
+        self.runs.clear()
+        self.first_day = self.today_ms = self.run = 0
+        self.last, self.worst, self.excursion = None, _NEVER, None
+
+    def _turn_day(self, day: int) -> None:
+        if not self.covered:
+            self.first_day = day
+            self.covered.append(0)
+        today = self.first_day + len(self.covered) - 1
+        if day <= today:
+            return
+        self.covered[-1] = min(DAY, self.today_ms) // _STEP
+        self.covered.extend(bytes(min(day - today, KEEP_DAYS)))
+        self.today_ms, self.worst = 0, _NEVER
+        self.first_day = day - len(self.covered) + 1
+        if len(self.covered) > KEEP_DAYS:
+            gone = len(self.covered) - KEEP_DAYS
+            del self.covered[:gone]
+            self.first_day += gone
+        horizon = self.first_day * DAY
+        self.peaks = [peak for peak in self.peaks if peak[0] >= horizon]
+        self.runs = [run for run in self.runs if run[0] >= horizon]
+
+    def _count_run(self, settled: Ms, x: float, unbroken: bool) -> None:
+        if self.run and (x <= 0 or not unbroken):
+            while self.runs and self.runs[-1][1] <= self.run:
+                self.runs.pop()
+            self.runs.append((self.run_end, self.run))
+            self.run = 0
+        if x > 0:
+            self.run += 1
+            self.run_end = settled
+
+    def _mind_excursion(self, now: Ms, x: float, awake: bool) -> bool:
+        """Whether the value is part of an excursion, whose peak waits."""
+        excursion = self.excursion
+        if excursion is not None and not awake and now - excursion.last > LULL:
+            self.excursion = None
+            self._peak(excursion.at, excursion.x)
+            return False
+        if awake and excursion is None:
+            excursion = self.excursion = Excursion(x, now, now)
+        if excursion is None:
+            return False
+        if awake:
+            excursion.last = now
+        if x > excursion.x:
+            excursion.x, excursion.at = x, now
+        return True
+
+    def _peak(self, at: Ms, x: float) -> None:
+        peaks = self.peaks
+        while peaks and peaks[-1][1] <= x:
+            peaks.pop()
+        if not peaks or peaks[-1][0] // DAY != at // DAY:
+            peaks.append((at, x))
+        if at // DAY == self.first_day + len(self.covered) - 1:
+            self.worst = max(self.worst, x)
+
+
+def records(
+    trail: Trail, fires: Fires, x: float, reading: Reading, now: Ms, after: Ms, settlements: int
+) -> tuple[Record, ...]:
+    """What is remarkable about a value that was just noted, if it reaches back at least ``after``.
+
+    ``settlements``: a run of up to so many is told as the first since others, a longer one as the
+    longest.
+    """
+    if reading.missing or reading.venues != trail.venues or trail.last is None:
+        return ()
+    told: list[Record] = []
+    if reading.settled_at is not None and trail.run:
+        first = trail.run <= max(1, settlements)
+        kind = RecordKind.FIRST if first else RecordKind.LONGEST
+        least = 1 if first else trail.run
+        since = next((end for end, count in reversed(trail.runs) if count >= least), None)
+        told += _since(trail, kind, since, now, after, trail.run)
+    worst = RecordKind.LOWEST if fires == "below" else RecordKind.HIGHEST
+    since = next((at for at, peak in reversed(trail.peaks) if peak >= x), None)
+    return (*told, *_since(trail, worst, since, now, after, None))
+
+
+def _since(
+    trail: Trail, kind: RecordKind, since: Ms | None, now: Ms, after: Ms, run: int | None
+) -> list[Record]:
+    if since is not None and now - since < after:
+        return []
+    begin = _observed_from(trail)
+    if begin is None or now - begin < after:
+        return []
+    if since is not None and since < begin:
+        since = None
+    return [Record(kind=kind, since=since, record_from=begin, run=run)]
+
+
+def _observed_from(trail: Trail) -> Ms | None:
+    """The earliest day from which on at least 95 % was observed, None if there is none."""
+    if trail.last is None or not trail.covered:
+        return None
+    today = trail.first_day + len(trail.covered) - 1
+    part = max(0, trail.last - today * DAY)
+    observed = [min(part, trail.today_ms), *(n * _STEP for n in reversed(trail.covered[:-1]))]
+    lengths = [part, *(DAY for _ in trail.covered[1:])]
+    sums = zip(accumulate(observed), accumulate(lengths), strict=True)
+    days = [
+        back
+        for back, (seen, whole) in enumerate(sums)
+        if seen >= LEAST_COVERAGE * whole and (observed[back] or not back)
+    ]
+    return (today - days[-1]) * DAY if days else None

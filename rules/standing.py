@@ -1,0 +1,96 @@
+"""What the rules see now: the value of every metric that is watched, and the open episodes. Pure.
+
+For whoever asks between alerts: commands, edits of posts, the metric log.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from rules.alerts import Alert, Level, PartFacts, Turn
+from rules.episode import Step
+from rules.telling import alert, composite_alert
+from rules.watch import Beat, Cluster, Watch
+from streams.events import Ms
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A metric of an asset, of one ``instrument`` of it (``venue/symbol``), or of the market.
+
+    ``value``: in ``unit``; None: cannot be said now, then nothing but ``price`` is. ``floor_musd``:
+    what the rules' absolute floors are compared with, million USD. ``missing``: venues left out.
+    ``lower_bound``: there may be more. ``settled_at``, ``interval_ms``: of settled funding.
+    ``price``: quote per coin, of the asset.
+    """
+
+    metric: str
+    unit: str
+    asset: str
+    instrument: str = ""
+    value: float | None = None
+    floor_musd: float | None = None
+    missing: tuple[str, ...] = ()
+    lower_bound: bool = False
+    settled_at: Ms | None = None
+    interval_ms: Ms | None = None
+    price: float | None = None
+    facts: PartFacts | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules see at ``seen``.
+
+    ``episodes``: each open one as an alert with its present value, level and extreme, which is not
+    to be posted; those whose value cannot be said now are left out.
+    """
+
+    seen: Ms
+    values: tuple[Value, ...]
+    episodes: tuple[Alert, ...]
+
+
+def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
+    """The value of each beat. ``with_facts``: with what a message tells beside it."""
+    for beat in beats:
+        metric, view = beat.metric, beat.view
+        price = view.price(now)
+        reading = metric.value(view, now)
+        if reading is None:
+            yield Value(
+                metric=metric.name, unit=metric.unit, asset=view.asset,
+                instrument=beat.instrument, price=price,
+            )  # fmt: skip
+            continue
+        yield Value(
+            metric=metric.name,
+            unit=metric.unit,
+            asset=view.asset,
+            instrument=beat.instrument,
+            value=reading.value,
+            floor_musd=reading.floor_musd,
+            missing=reading.missing,
+            lower_bound=reading.lower_bound,
+            settled_at=reading.settled_at,
+            interval_ms=reading.interval_ms,
+            price=price,
+            facts=metric.facts(view, now) if with_facts else None,
+        )
+
+
+def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> Iterator[Alert]:
+    """The open episodes of these beats, and the composites that fire."""
+    for beat in beats:
+        firing = [watch for watch in beat.watches if watch.episode.level]
+        reading = beat.metric.value(beat.view, now) if firing else None
+        if reading is not None:
+            for watch in firing:
+                step = _standing(watch, reading.value)
+                yield alert(watch, step, watch.episode.turns, reading, now, now, "")
+    for cluster in clusters:
+        if cluster.gathering.firing:
+            standing = composite_alert(cluster, Turn.WORSE, now, now)
+            yield msgspec.structs.replace(standing, post=False)
+
+
+def _standing(watch: Watch, value: float) -> Step:
+    return Step(Turn.WORSE, Level(watch.episode.level), value, post=False)

@@ -1,0 +1,141 @@
+"""One long day: the demo's crash, then hours of calm, and the complete list of messages as golden.
+
+The story's frames are decoded as live, by ``bot.replay``. After them the markets stand still and
+their books are full again, so that every alert comes to its end.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from bot.channel import channel
+from bot.config import load
+from bot.deliveries import Delivery
+from bot.demo import story
+from bot.lang import en
+from bot.posts import post
+from bot.replay import Replay, judged, told
+from rules.alerts import Alert, Level, Notice, Said, Turn
+from streams.events import (
+    AnyEvent,
+    Depth,
+    Kind,
+    MarketEvent,
+    Ms,
+    OpenInterest,
+    Price,
+    Tick,
+    kind_of,
+)
+from tests.bot.fake_telegram import parsed
+from tests.bot.scenarios.market import HOUR, MINUTE, SECOND
+from tests.bot.scenarios.test_rules import CONFIG, compare, text
+
+CALM = 80 * MINUTE
+Key = tuple[str, str, Kind]
+
+
+class Day:
+    """All events of the day; remembers what each feed said first and last."""
+
+    def __init__(self, replayed: Iterator[AnyEvent]) -> None:
+        self._replayed = replayed
+        self._first: dict[Key, MarketEvent] = {}
+        self._last: dict[Key, MarketEvent] = {}
+        self.now: Ms = 0
+
+    def events(self) -> Iterator[AnyEvent]:
+        for event in self._replayed:
+            self.now = max(self.now, event.seen)
+            if isinstance(event, Price | OpenInterest | Depth):
+                key = (event.venue, event.symbol, kind_of(event))
+                self._first.setdefault(key, event)
+                self._last[key] = event
+            yield event
+        end = self.now + CALM
+        while self.now < end:
+            self.now += 20 * SECOND
+            yield Tick(seen=self.now)
+            yield from self._standing()
+
+    def _standing(self) -> Iterator[MarketEvent]:
+        for key, event in self._last.items():
+            said = self._first[key] if isinstance(event, Depth) else event
+            if isinstance(said, Depth) or self.now // SECOND % 40 < 20:
+                yield msgspec.structs.replace(said, at=self.now, seen=self.now)
+
+
+class Crash:
+    """What came of the day."""
+
+    def __init__(self) -> None:
+        settings = load(CONFIG, {})
+        self.said: list[Said] = []
+        day = Day(Replay(settings).events([story.PATH]))
+        self.told = list(told(self._noted(judged(day.events(), settings)), channel(settings)))
+        self.posts = [one for one in self.told if isinstance(one, Delivery)]
+        self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]
+
+    def _noted(self, said: Iterator[Said]) -> Iterator[Said]:
+        for one in said:
+            self.said.append(one)
+            yield one
+
+
+@pytest.fixture(scope="module")
+def crash() -> Crash:
+    return Crash()
+
+
+def test_the_complete_list_of_messages(crash: Crash):
+    compare("crash_day", text(crash.told))
+
+
+def test_it_is_no_more_than_a_trader_would_bear(crash: Crash):
+    assert len(crash.alerts) > 100
+    assert len(crash.posts) < 40
+    in_an_hour = Counter(one.at // HOUR for one in crash.posts if not one.silent)
+    assert max(in_an_hour.values()) <= 30
+
+
+def test_every_coin_s_cascade_is_told_at_once_and_hides_its_parts(crash: Crash):
+    opened = {
+        a.asset: one.at
+        for one in crash.posts
+        for a in one.alerts
+        if a.family == "cascade" and a.turn is Turn.OPEN
+    }
+    assert opened.keys() == {"BTC", "ETH", "SOL", "DOGE", "HYPE", "PEPE"}
+    fired = {a.asset: a.seen for a in crash.alerts if a.family == "cascade" and a.turn is Turn.OPEN}
+    assert opened == fired
+    parts = {"oi_drop", "liq_burst", "depth_thin", "price_drop"}
+    for one in crash.posts:
+        for a in one.alerts:
+            assert not (a.family in parts and opened[a.asset] <= one.at < fired[a.asset] + HOUR)
+
+
+def test_nothing_critical_is_late(crash: Crash):
+    told_at = {a.id: one.at for one in crash.posts for a in one.alerts}
+    for a in crash.alerts:
+        more = a.family == "cascade" and a.turn is Turn.WORSE
+        if a.level is Level.CRITICAL and a.turn is not Turn.CLOSE and not a.hidden_by and not more:
+            assert told_at.get(a.id, a.seen) == a.seen
+
+
+def test_every_end_belongs_to_a_beginning_and_every_message_is_short(crash: Crash):
+    began: set[tuple[str, str, Ms]] = set()
+    for one in crash.posts:
+        for a in one.alerts:
+            episode = (a.rule, a.asset, a.opened_at)
+            assert (a.turn is Turn.OPEN) == (episode not in began)
+            began.add(episode)
+        message = post(one, en.WORDS)
+        assert len(parsed(message.html)) <= (500 if len(one.alerts) == 1 else 1_500)
+        assert not re.search(r"\b(None|nan|inf)\b|  ", message.plain)
+
+
+def test_operators_hear_of_no_trouble_that_is_none(crash: Crash):
+    assert [one for one in crash.told if isinstance(one, Notice)] == []

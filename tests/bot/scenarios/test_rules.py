@@ -1,0 +1,252 @@
+"""A scenario for every shipped rule: events in, and the complete list of messages as golden text.
+
+Each is played to its own rule alone, with the numbers of the shipped config.toml. After a change of
+rules or words, run it with LOWTIDE_GOLDEN=write and read the diff.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.channel import channel
+from bot.config import Settings, load
+from bot.deliveries import Delivery
+from bot.lang import en
+from bot.notices import notice_message
+from bot.posts import post
+from bot.replay import judged, told
+from rules.alerts import Notice
+from streams.events import AnyEvent
+from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
+
+FOLDER = Path(__file__).parent
+CONFIG = FOLDER.parents[2] / "config.toml"
+SLOW = 8 * MINUTE
+DAY_MIN = 24 * 60
+Events = Iterator[AnyEvent]
+
+
+def btc(**values: float) -> Market:
+    return Market({"BTC": Coin(**values)})
+
+
+def tail(count: int, **values: float) -> Market:
+    names = ("WLFI", "ENA", "TIA", "APT", "SEI", "SUI", "ARB", "OP", "INJ", "JUP")
+    return Market({name: Coin(**values) for name in names[:count]})
+
+
+def funding_negative() -> Events:
+    """Negative for one settlement, positive for nine days, negative and more so, and back."""
+    market = btc()
+    return chain(
+        market.play(3 * DAY_MIN - 60, step=SLOW),
+        market.play(60, BTC={"rate": -0.00002}),
+        market.play(60, BTC={"rate": 0.0001}),
+        market.play(9 * DAY_MIN, step=SLOW),
+        market.play(7 * 60 - 10, step=MINUTE, BTC={"rate": -0.000031}),
+        market.play(8 * 60, step=MINUTE, BTC={"rate": -0.0004}),
+        market.play(8 * 60, step=MINUTE, BTC={"rate": 0.00005}),
+        market.play(40),
+    )
+
+
+def funding_predicted() -> Events:
+    market = btc()
+    return chain(
+        market.play(30),
+        market.play(40, BTC={"rate": -0.00005}),
+        market.play(30),
+        market.play(20, BTC={"rate": 0.0001}),
+        market.play(20),
+    )
+
+
+def funding_breadth() -> Events:
+    market = tail(10)
+    seven = {name: {"rate": -0.0002 - 0.0001 * n} for n, name in enumerate([*market.coins][:7])}
+    back = {name: {"rate": 0.0001} for name in seven}
+    return chain(
+        market.play(10 * 60, step=2 * MINUTE),
+        market.play(1, **seven),
+        market.play(8 * 60, step=MINUTE),
+        market.play(1, **back),
+        market.play(7 * 60, step=MINUTE),
+    )
+
+
+def oi_drop() -> Events:
+    """A fast fall: both windows see it, one of them tells it."""
+    market = btc(oi=3_000)
+    return chain(
+        market.play(80),
+        market.play(30, BTC={"oi": 2_820, "price": 97.5}),
+        market.play(20, BTC={"oi": 2_640, "price": 95.0}),
+        market.play(90),
+    )
+
+
+def oi_drop_24h() -> Events:
+    """A slow grind that no short window sees."""
+    market = btc(oi=3_000)
+    return chain(
+        market.play(24 * 60, step=MINUTE), market.play(23 * 60, step=MINUTE, BTC={"oi": 2_700})
+    )
+
+
+def oi_drop_tail() -> Events:
+    """Six coins at once are one digest, and those that follow another one."""
+    market = tail(8, oi=60)
+    fall = {name: {"oi": 51.0 - n} for n, name in enumerate([*market.coins][:6])}
+    late = {name: {"oi": 50.0} for name in [*market.coins][6:]}
+    return chain(
+        market.play(70), market.play(10, **fall), market.play(2), market.play(8, **late),
+        market.play(90),
+    )  # fmt: skip
+
+
+def oi_total_drop() -> Events:
+    market = Market({name: Coin(oi=2_000) for name in ("BTC", "ETH", "SOL")})
+    fall = {"BTC": {"oi": 1_900.0}, "ETH": {"oi": 1_850.0}, "SOL": {"oi": 1_960.0}}
+    return chain(market.play(70), market.play(40, **fall), market.play(90))
+
+
+def depth_thin() -> Events:
+    market = btc(depth=30)
+    return chain(
+        market.play(45), market.play(2, BTC={"depth": 14.0}), market.play(10),
+        market.play(2, BTC={"depth": 9.0}), market.play(10),
+        market.play(2, BTC={"depth": 29.0}), market.play(15),
+    )  # fmt: skip
+
+
+def depth_low() -> Events:
+    """After six days the hours of a day are known."""
+    market = btc(depth=30)
+    return chain(
+        market.play(6 * 24 * 60 + 9 * 60, step=20 * SECOND),
+        market.play(2, BTC={"depth": 12.0}),
+        market.play(60),
+        market.play(2, BTC={"depth": 29.0}),
+        market.play(15),
+    )
+
+
+def liq_burst() -> Events:
+    market = btc(oi=3_000)
+    return chain(
+        market.play(5),
+        market.play(2, BTC={"burst": 9.0, "price": 98.0}),
+        market.play(12),
+        market.play(5, BTC={"burst": 20.0, "price": 95.0}),
+        market.play(6),
+        market.play(1, BTC={"burst": 0.0}),
+        market.play(30),
+    )
+
+
+def price_drop() -> Events:
+    market = btc(price=112_400.0)
+    return chain(
+        market.play(65),
+        market.play(40, BTC={"price": 105_600.0}),
+        market.play(5, BTC={"price": 102_900.0}),
+        market.play(100),
+    )
+
+
+def cascade() -> Events:
+    """Liquidations, open interest, depth, in this order; then everything calms down."""
+    market = btc(price=112_400.0, oi=3_000, depth=30)
+    return chain(
+        market.play(70),
+        market.play(6, BTC={"burst": 8.0, "price": 110_900.0}),
+        market.play(10, BTC={"burst": 9.0, "oi": 2_890.0, "price": 109_100.0}),
+        market.play(4, BTC={"burst": 16.0, "depth": 9.0, "oi": 2_700.0, "price": 107_200.0}),
+        market.play(8),
+        market.play(2, BTC={"burst": 0.0}),
+        market.play(5, BTC={"depth": 28.0}),
+        market.play(180, step=20 * SECOND),
+    )
+
+
+def feeds() -> Events:
+    """A venue is silent while open interest falls: both sides of the comparison leave it out."""
+    coins = {"BTC": Coin(oi=3_000)}
+    market = Market(coins, ("binance", "bybit", "hyperliquid"))
+    return chain(
+        market.play(75),
+        market.turn("bybit", up=False, reason="silent for 10 s"),
+        market.play(5),
+        market.play(10, BTC={"oi": 2_830}),
+        market.play(5),
+        market.turn("bybit", up=True),
+        market.play(70),
+    )
+
+
+SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
+    "funding_negative": (funding_negative, ()),
+    "funding_predicted": (funding_predicted, ()),
+    "funding_breadth": (funding_breadth, ()),
+    "oi_drop": (oi_drop, ()),
+    "oi_drop_24h": (oi_drop_24h, ("oi_drop",)),
+    "oi_drop_tail": (oi_drop_tail, ("oi_drop",)),
+    "oi_total_drop": (oi_total_drop, ()),
+    "depth_thin": (depth_thin, ()),
+    "depth_low": (depth_low, ()),
+    "liq_burst": (liq_burst, ()),
+    "price_drop": (price_drop, ()),
+    "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
+    "feeds": (feeds, ("oi_drop",)),
+}
+"""Scenario → its events, and the rules that hear them (none named: the one of its name)."""
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(CONFIG, {})
+
+
+def only(settings: Settings, families: Iterable[str]) -> Settings:
+    """The settings with these rules alone."""
+    return msgspec.structs.replace(
+        settings,
+        rules=tuple(rule for rule in settings.rules if rule.family in families),
+        composites=tuple(one for one in settings.composites if one.name in families),
+    )
+
+
+def text(said: Iterable[Delivery | Notice]) -> str:
+    """All messages, each after the time at which it is told."""
+    parts: list[str] = []
+    for one in said:
+        at = one.seen if isinstance(one, Notice) else one.at
+        message = notice_message(one, en.WORDS) if isinstance(one, Notice) else post(one, en.WORDS)
+        sound = "to operators" if isinstance(one, Notice) else "silent" if one.silent else "rings"
+        when = f"{datetime.fromtimestamp(at / 1000, UTC):%d %b %H:%M:%S}"
+        parts.append(f"=== {when}, {sound}\n{message.plain}\n")
+    return "\n".join(parts)
+
+
+def compare(name: str, found: str) -> None:
+    golden = FOLDER / f"{name}.txt"
+    if os.environ.get("LOWTIDE_GOLDEN") == "write":
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str, settings: Settings):
+    events, families = SCENARIOS[name]
+    mine = only(settings, families or (name,))
+    compare(name, text(told(judged(events(), mine), channel(mine))))
+
+
+def test_every_shipped_rule_has_a_scenario(settings: Settings):
+    shipped = {rule.family for rule in settings.rules} | {c.name for c in settings.composites}
+    assert shipped <= SCENARIOS.keys()

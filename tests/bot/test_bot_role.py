@@ -1,0 +1,161 @@
+"""The bot role on a real server: what it plans survives its end, and nothing is posted twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from bot.config import Settings, load
+from bot.messages import Message
+from bot.roles.bot import BotRole
+from bot.silences import Silence, dump
+from bot.sinks import Receipt
+from rules import alerts
+from rules.alerts import Alert, Level, Notice
+from streams.bus import Keys, connect
+from streams.embedded import Embedded
+from streams.events import Kind, Ms
+from tests.bot.test_dispatch import START, alert
+
+CONFIG = Path(__file__).parents[2] / "config.toml"
+S, HOUR = 1_000, 3_600_000
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.at: Ms = START
+
+    def now(self) -> Ms:
+        return self.at
+
+    def seen(self) -> Ms:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("the role must not wait by this clock")
+
+
+class Sink:
+    """Remembers what it is sent; ``stuck`` sends for ever."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.stuck = False
+
+    async def check(self) -> str:
+        return "a list"
+
+    async def send(self, message: Message) -> Receipt:
+        self.sent.append(message.plain.split("\n")[0].split(" open")[0])
+        if self.stuck:
+            await asyncio.Event().wait()
+        return Receipt()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
+    embedded = Embedded(tmp_path / "data", 8)
+    await embedded.start()
+    client = connect(embedded.url, "test")
+    yield client
+    await client.aclose()
+    await embedded.stop()
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(CONFIG, {})
+
+
+class Bench:
+    """The role, what it sends, and a clock."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis, self.settings = redis, settings
+        self.clock, self.channel, self.operators = Hand(), Sink(), Sink()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[BotRole]:
+        role = BotRole(self.settings, self.redis, self.channel, self.operators, self.clock)
+        task = asyncio.create_task(role.run())
+        try:
+            yield role
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def say(self, *said: Alert | Notice) -> None:
+        for one in said:
+            await self.redis.xadd(Keys().alerts, {"a": alerts.encode(one)})
+
+    async def until(self, count: int) -> list[str]:
+        """What the channel was sent, once it is so much."""
+        async with asyncio.timeout(5):
+            while len(self.channel.sent) < count:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
+        return self.channel.sent
+
+
+@pytest.fixture
+def bench(redis: Redis, settings: Settings) -> Bench:
+    return Bench(redis, settings)
+
+
+async def test_what_waits_survives_a_restart_and_is_told_once(bench: Bench):
+    async with bench.running():
+        await bench.say(alert(0, "ETH"), alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+    bench.clock.at += 20 * S
+    async with bench.running():
+        await bench.say(alert(20 * S, "XRP", Level.CRITICAL))
+        assert await bench.until(3) == ["🔴 SOL", "🟠 ETH", "🔴 XRP"]
+    async with bench.running() as role:
+        await bench.say(alert(21 * S, "BNB", Level.CRITICAL))
+        assert (await bench.until(4))[3:] == ["🔴 BNB"]
+        assert role.status().waiting == 0
+
+
+async def test_a_message_that_was_being_sent_at_the_end_is_not_sent_again(bench: Bench):
+    bench.channel.stuck = True
+    async with bench.running():
+        await bench.say(alert(0, "SOL", Level.CRITICAL), alert(1, "XRP", Level.CRITICAL))
+        await bench.until(1)
+    bench.channel.stuck = False
+    async with bench.running() as role:
+        assert await bench.until(2) == ["🔴 SOL", "🔴 XRP"]
+        assert role.status().uncertain == 1
+
+
+async def test_notices_go_to_operators_alone(bench: Bench):
+    notice = Notice(
+        id="x", venue="bybit", kinds=(Kind.DEPTH,), up=False, since=START, seen=START
+    )  # fmt: skip
+    async with bench.running():
+        await bench.say(notice, alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+    assert [text[:20] for text in bench.operators.sent] == ["⚪ Data: Bybit books "]
+
+
+async def test_silences_are_read_from_redis(bench: Bench):
+    silence = Silence(family="oi_drop", asset="ETH", until=START + HOUR)
+    await bench.redis.set(Keys().snapshot("silences"), dump([silence]))
+    async with bench.running() as role:
+        await bench.say(alert(0, "ETH"), alert(0, "SOL"), alert(20 * S, "XRP", Level.CRITICAL))
+        assert await bench.until(2) == ["🟠 SOL", "🔴 XRP"]
+        assert role.status().silenced == 1
+
+
+async def test_what_is_no_news_any_more_and_what_cannot_be_read_is_left_out(bench: Bench):
+    await bench.redis.xadd(Keys().alerts, {"a": b"rubbish"})
+    async with bench.running():
+        await bench.say(alert(-3 * HOUR, "ETH", Level.CRITICAL), alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]

@@ -1,0 +1,278 @@
+"""A configuration that changes under a running rules role: taken over, or refused with a reason."""
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from bot.config import load
+from bot.lang import en
+from bot.notices import notice_message
+from bot.reload import Rejected, Watch, checked, on_sighup, taken
+from bot.roles.rules import RulesRole
+from rules import alerts
+from rules.alerts import Alert, Notice
+from streams.bus import Keys, connect
+from streams.embedded import Embedded
+from streams.events import AnyEvent, Liquidation, Position, Tick, encode
+
+START = 1_791_020_520_000
+CONFIG = """
+[markets]
+venues = ["binance"]
+majors = ["BTC"]
+
+[rules.liq_burst]
+metric = "liq_10m_musd"
+fires  = "above"
+majors = {{ alert = {alert}, critical = {critical}, clear = 8 }}
+"""
+TEST = """
+[[test]]
+name   = "a burst"
+rule   = "liq_burst"
+asset  = "BTC"
+every  = "10s"
+series = "0x2 {value}x2"
+expect = ["30s open alert"]
+"""
+
+
+def write(path: Path, alert: float = 40, critical: float = 120, extra: str = "") -> Path:
+    path.write_text(CONFIG.format(alert=alert, critical=critical) + extra)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write(tmp_path / "config.toml")
+
+
+def looks() -> Callable[[], float]:
+    """A clock by which each look is a long time after the last one."""
+    return itertools.count(0, 10.0).__next__
+
+
+def test_a_change_counts_once_it_has_settled(path: Path):
+    watch = Watch(path, looks())
+    assert not watch.due()
+    path.write_text("[mark")
+    assert not watch.due()
+    write(path, alert=41)
+    assert [watch.due() for _ in range(4)] == [False, True, False, False]
+
+
+def test_the_file_of_the_tests_counts_too_and_so_does_its_end(path: Path):
+    watch = Watch(path, looks())
+    tests = path.with_name("config.tests.toml")
+    tests.write_text(TEST.format(value=50))
+    assert [watch.due() for _ in range(3)] == [False, True, False]
+    tests.unlink()
+    assert [watch.due() for _ in range(3)] == [False, True, False]
+
+
+def test_between_two_looks_nothing_is_looked_at_unless_asked_for(path: Path):
+    now = 0.0
+    watch = Watch(path, lambda: now)
+    write(path, alert=41)
+    assert not any(watch.due() for _ in range(9))
+    watch.ask()
+    assert watch.due()
+    now = 5.0
+    assert not watch.due(), "what was read when asked is not read again"
+
+
+async def test_sighup_asks_all_that_hear_it(path: Path):
+    one, other = Watch(path), Watch(path)
+    with on_sighup(one), on_sighup(other):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.01)
+        assert one.due() and other.due()
+
+
+def test_what_is_wrong_with_it_is_said_line_by_line(path: Path):
+    write(path, alert=200)
+    with pytest.raises(Rejected) as error:
+        checked(path, {})
+    assert "config.toml:9: rules.liq_burst.majors" in str(error.value)
+    path.write_text("[markets]\nmajors = [")
+    with pytest.raises(Rejected, match="not valid TOML"):
+        checked(path, {})
+    path.unlink()
+    with pytest.raises(Rejected, match="no such file"):
+        checked(path, {})
+
+
+def test_a_rule_test_that_fails_refuses_it(path: Path):
+    path.with_name("config.tests.toml").write_text(TEST.format(value=50))
+    assert checked(path, {})[1] == 1
+    write(path, alert=60)
+    with pytest.raises(Rejected) as error:
+        checked(path, {})
+    told = "test 'a burst' failed: expected 30s open alert, got nothing"
+    assert str(error.value).endswith(f"config.tests.toml:2: {told}")
+
+
+def test_what_needs_a_restart_is_said(path: Path):
+    old = load(path, {})
+    same, tests = checked(path, {})
+    assert taken(old, same, tests) == "config.toml, 1 rules, 0 rule tests passed."
+    write(path, extra="[redis]\nmax_mb = 99\n")
+    new, _ = checked(path, {})
+    assert taken(old, new, 1) == (
+        "config.toml, 1 rules, 1 rule test passed. Restart Lowtide for what changed in redis."
+    )
+
+
+class Bench:
+    """A rules role on a server of its own, fed by hand, one second of events at a time."""
+
+    def __init__(self, redis: Redis, path: Path) -> None:
+        self.redis = redis
+        self.path = path
+        self.seen = START
+        self.role = RulesRole(load(path, {}), redis, env={}, watch=Watch(path, looks()))
+
+    async def feed(self, *events: AnyEvent) -> None:
+        """These events and a tick; returns when they were judged, and the files looked at."""
+        self.seen += 1_000
+        for event in (*events, Tick(seen=self.seen)):
+            last = await self.redis.xadd(Keys().events, {"e": encode(event)})
+        async with asyncio.timeout(10):
+            while await self.redis.get(Keys().bookmark("rules")) != last:
+                await asyncio.sleep(0.005)
+
+    async def liquidate(self, musd: float) -> None:
+        await self.feed(
+            Liquidation(
+                venue="binance", symbol="BTCUSDT", asset="BTC", at=self.seen, seen=self.seen,
+                position=Position.LONG, price=100.0, base=musd * 1e4, usd=musd * 1e6,
+            )
+        )  # fmt: skip
+
+    async def reloaded(self) -> None:
+        """Batches until a change was seen, judged and told, and one more with what holds then."""
+        before = len(await self.notices())
+        for _ in range(100):
+            await self.feed()
+            if len(await self.notices()) > before:
+                return await self.feed()
+        raise AssertionError("no change was told")
+
+    async def said(self) -> list[Alert | Notice]:
+        entries = await self.redis.xrange(Keys().alerts)
+        return [alerts.decode(next(iter(fields.values()))) for _, fields in entries]
+
+    async def alerts(self) -> list[str]:
+        found = [one for one in await self.said() if isinstance(one, Alert)]
+        return [f"{one.turn} {one.level.name.lower()} {one.threshold:g}" for one in found]
+
+    async def notices(self) -> list[str]:
+        found = [one for one in await self.said() if isinstance(one, Notice)]
+        return [notice_message(one, en.WORDS).plain for one in found if one.id[:6] == "config"]
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
+    embedded = Embedded(tmp_path / "data", 8)
+    await embedded.start()
+    client = connect(embedded.url, "test")
+    yield client
+    await client.aclose()
+    await embedded.stop()
+
+
+@asynccontextmanager
+async def running(redis: Redis, path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(redis, path)
+    task = asyncio.create_task(bench.role.run())
+    try:
+        yield bench
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_changed_threshold_holds_from_the_next_event_and_reposts_nothing(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+        write(path, alert=45, critical=60)
+        await bench.reloaded()
+        assert await bench.alerts() == ["open alert 40"]
+        assert await bench.notices() == [
+            "⚪ Configuration taken over: config.toml, 1 rules, 0 rule tests passed."
+        ]
+        await bench.liquidate(11)
+        assert await bench.alerts() == ["open alert 40", "up critical 60"]
+
+
+async def test_a_faulty_file_changes_nothing_and_the_operators_hear_why(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=60, extra='[rules.x]\nmetric = "nonsense"\nfires = "above"\n')
+        await bench.reloaded()
+        await bench.liquidate(11)
+        assert await bench.alerts() == ["open alert 40"]
+        (told,) = await bench.notices()
+        assert told.startswith("⚪ Configuration not taken over, the old one stays: ")
+        assert "config.toml:11: rules.x.metric: unknown metric" in told
+        write(path, critical=65)
+        await bench.reloaded()
+        await bench.liquidate(5)
+        assert await bench.alerts() == ["open alert 40", "up critical 65"]
+        assert len(await bench.notices()) == 2
+
+
+async def test_a_level_reached_by_a_changed_threshold_alone_is_not_posted(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=45)
+        await bench.reloaded()
+        await bench.feed()
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_failing_rule_test_keeps_the_old_rules(redis, path):
+    async with running(redis, path) as bench:
+        await bench.feed()
+        path.with_name("config.tests.toml").write_text(TEST.format(value=50))
+        write(path, alert=60)
+        await bench.reloaded()
+        (told,) = await bench.notices()
+        assert "test 'a burst' failed" in told
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_bug_in_the_new_engine_keeps_the_old_one(redis, path, monkeypatch):
+    async with running(redis, path) as bench:
+        await bench.feed()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr("bot.roles.rules._engine", broken)
+        write(path, alert=60)
+        await bench.reloaded()
+        (told,) = await bench.notices()
+        assert told.endswith("RuntimeError: broken")
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_restart_after_a_change_goes_on_with_the_new_rules(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=60)
+        await bench.reloaded()
+    async with running(redis, path) as again:
+        again.seen = bench.seen
+        await again.liquidate(11)
+        assert await again.alerts() == ["open alert 40", "up critical 60"]

@@ -1,0 +1,344 @@
+"""Cascades: when several things together are one, and what they hide."""
+
+from collections.abc import Sequence
+
+import msgspec
+from pytest import approx, mark
+
+from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
+from rules.composite import Composite, Gathering
+from rules.engine import Engine
+from rules.episode import Step
+from rules.rule import Row, Rule
+from streams.events import AnyEvent, Kind, Tick
+from tests.rules.facts import MINUTE, SECOND, START, feed, liquidation, oi, price
+from tests.rules.scenes import down, named, one, run
+
+WATCH, ALERT, CRITICAL = Level
+CASCADE = Composite(
+    name="cascade",
+    level=CRITICAL,
+    within=60 * MINUTE,
+    all_of=(("oi_drop", ALERT), ("liq_burst", ALERT), ("price_drop", WATCH)),
+    hides=("oi_drop", "liq_burst", "price_drop"),
+    hold=30 * MINUTE,
+    cooldown=120 * MINUTE,
+)
+BITS = {"oi_drop": 1, "oi_drop:15m": 1, "liq_burst": 2, "price_drop": 4}
+
+
+# ── the state alone ──
+
+
+class Played:
+    """A composite told of steps by hand: (minute, rule, turn, level)."""
+
+    def __init__(self, spec: Composite = CASCADE) -> None:
+        self.spec = spec
+        self.gathering = Gathering()
+        self.unknown = 0
+
+    def step(self, minute: float, rule: str, turn: Turn, level: Level) -> Turn | None:
+        now, family = round(minute * MINUTE), rule.partition(":")[0]
+        named = enumerate(self.spec.all_of)
+        conditions = {n: least for n, (name, least) in named if name == family}
+        step = Step(turn, level, -5.0, post=True)
+        reached = self.gathering.hear(rule, conditions, now, step, now)
+        return self._judge(now, reached)
+
+    def tick(self, minute: float) -> Turn | None:
+        return self._judge(round(minute * MINUTE), reached=False)
+
+    def _judge(self, now: int, reached: bool) -> Turn | None:
+        return self.gathering.judge(self.spec, now, 7, lambda: 7 & ~self.unknown, reached)
+
+
+def opened(*rules: str, spec: Composite = CASCADE) -> Played:
+    """These rules at alert, a minute after each other."""
+    played = Played(spec)
+    for minute, rule in enumerate(rules):
+        played.step(minute, rule, Turn.OPEN, ALERT)
+    return played
+
+
+def test_it_fires_when_the_last_condition_comes_true():
+    played = opened("liq_burst", "oi_drop")
+    assert played.tick(3) is None
+    assert played.step(4, "price_drop", Turn.OPEN, WATCH) is Turn.OPEN
+
+
+def test_a_level_below_the_condition_is_not_enough():
+    played = opened("liq_burst", "price_drop")
+    assert played.step(4, "oi_drop", Turn.OPEN, WATCH) is None
+    assert played.step(5, "oi_drop", Turn.UP, ALERT) is Turn.OPEN
+
+
+def test_what_is_over_counts_as_long_as_within_says():
+    for minute, turn in ((59, Turn.OPEN), (61, None)):
+        played = opened("liq_burst", "price_drop")
+        played.step(1, "liq_burst", Turn.CLOSE, ALERT)
+        assert played.step(minute, "oi_drop", Turn.OPEN, ALERT) is turn
+
+
+def test_what_lasts_counts_however_long_ago_it_began():
+    played = opened("liq_burst", "price_drop")
+    assert played.step(300, "oi_drop", Turn.OPEN, ALERT) is Turn.OPEN
+
+
+def test_any_window_of_a_family_will_do():
+    played = opened("liq_burst", "price_drop")
+    assert played.step(3, "oi_drop:15m", Turn.OPEN, ALERT) is Turn.OPEN
+    rule, spell = played.gathering.chain[0]
+    assert (rule, spell.at) == ("oi_drop:15m", 3 * MINUTE)
+
+
+def test_what_cannot_be_judged_neither_helps_nor_blocks():
+    played = opened("liq_burst")
+    played.unknown = BITS["price_drop"]
+    assert played.step(3, "oi_drop", Turn.OPEN, ALERT) is Turn.OPEN
+    # but one thing alone is never several
+    played = Played()
+    played.unknown = BITS["price_drop"] | BITS["liq_burst"]
+    assert played.step(3, "oi_drop", Turn.OPEN, ALERT) is None
+    # and nothing fires because something went dark
+    played = opened("liq_burst", "oi_drop")
+    played.unknown = BITS["price_drop"]
+    assert played.tick(3) is None
+    # what was reached before it went dark was reached
+    played = opened("liq_burst", "price_drop")
+    played.unknown = BITS["price_drop"]
+    assert played.step(3, "oi_drop", Turn.OPEN, ALERT) is Turn.OPEN
+    assert played.gathering.needed == 3
+
+
+def test_at_least_some_of_them():
+    spec = msgspec.structs.replace(CASCADE, at_least=2)
+    assert Played(spec).step(0, "oi_drop", Turn.OPEN, ALERT) is None
+    played = opened("oi_drop", spec=spec)
+    assert played.step(1, "liq_burst", Turn.OPEN, ALERT) is Turn.OPEN
+    assert played.step(2, "price_drop", Turn.OPEN, WATCH) is Turn.WORSE
+    played = opened("oi_drop", spec=spec)
+    played.unknown = 6
+    assert played.step(1, "oi_drop", Turn.UP, CRITICAL) is None
+
+
+def fired() -> Played:
+    played = opened("liq_burst", "oi_drop", "price_drop")
+    assert played.gathering.firing
+    return played
+
+
+def test_what_gets_worse_is_told_once_a_level():
+    played = fired()
+    assert played.step(5, "oi_drop", Turn.WORSE, ALERT) is None
+    assert played.step(6, "oi_drop", Turn.UP, CRITICAL) is Turn.WORSE
+    assert played.step(7, "oi_drop:15m", Turn.OPEN, CRITICAL) is None
+    assert played.step(8, "price_drop", Turn.UP, CRITICAL) is Turn.WORSE
+    # a quick window may be worse before the long one is
+    played = fired()
+    assert played.step(6, "oi_drop:15m", Turn.OPEN, ALERT) is None
+    assert played.step(7, "oi_drop:15m", Turn.UP, CRITICAL) is Turn.WORSE
+    assert played.step(8, "oi_drop", Turn.UP, CRITICAL) is None
+    rule, spell = played.gathering.chain[0]
+    assert (rule, spell.at, played.gathering.told[0]) == ("oi_drop", MINUTE, CRITICAL)
+
+
+def test_it_ends_when_too_little_held_within_the_time():
+    played = fired()
+    for rule in ("liq_burst", "oi_drop", "price_drop"):
+        assert played.step(10, rule, Turn.CLOSE, ALERT) is None
+    assert played.tick(69.9) is None
+    assert played.tick(70) is Turn.CLOSE
+    assert played.tick(71) is None
+
+
+def test_it_does_not_end_in_the_dark():
+    played = fired()
+    played.step(10, "liq_burst", Turn.CLOSE, ALERT)
+    played.unknown = 7
+    assert played.tick(200) is None
+    played.unknown = 3
+    assert played.tick(201) is Turn.CLOSE
+
+
+def test_it_hides_its_parts_while_it_fires_and_for_a_while_after():
+    played = fired()
+    for rule in ("liq_burst", "oi_drop", "price_drop"):
+        played.step(10, rule, Turn.CLOSE, ALERT)
+    hides = played.gathering.hides
+    assert hides(CASCADE, "oi_drop", 69 * MINUTE)
+    assert not hides(CASCADE, "depth_thin", 69 * MINUTE)
+    played.tick(70)
+    assert hides(CASCADE, "oi_drop", 99 * MINUTE)
+    assert not hides(CASCADE, "oi_drop", 100 * MINUTE)
+    shadow = msgspec.structs.replace(CASCADE, post=False)
+    assert not hides(shadow, "oi_drop", 71 * MINUTE)
+
+
+def test_the_cooldown_is_counted_from_the_last_firing():
+    for minute, turn in ((119, None), (125, Turn.OPEN)):
+        played = fired()
+        for rule in ("liq_burst", "oi_drop", "price_drop"):
+            played.step(10, rule, Turn.CLOSE, ALERT)
+        played.tick(70)
+        for rule in ("liq_burst", "oi_drop"):
+            played.step(80, rule, Turn.OPEN, ALERT)
+        assert played.step(minute, "price_drop", Turn.OPEN, WATCH) is turn
+        assert len(played.gathering.history) == 1 + (turn is Turn.OPEN)
+
+
+# ── in the engine ──
+
+
+def part(name: str, metric: str, fires, clear: float, **levels) -> Rule:
+    rule = one(metric, fires, clear, **levels)
+    family = name.partition(":")[0]
+    return msgspec.structs.replace(rule, name=name, family=family, cooldown=0, max_gap=5 * MINUTE)
+
+
+PARTS = [
+    part("oi_drop:2m", "oi_net_2m_pct", "below", -1, alert=-4, critical=-20),
+    part("liq_burst", "liq_2m_musd", "above", 1, alert=4, critical=100),
+    part("price_drop", "price_2m_pct", "below", -1, watch=-3),
+    part("other", "liq_2m_musd", "above", 1, watch=2),
+]
+QUICK = msgspec.structs.replace(CASCADE, within=2 * MINUTE, hold=MINUTE, cooldown=0)
+
+
+def calm(since: int, until: int, base=1000.0, px=100.0) -> list[AnyEvent]:
+    events: list[AnyEvent] = []
+    for now in range(since, until, 5 * SECOND):
+        events += [oi("binance", now, base, base * px), price("binance", now, px)]
+        events += [Tick(seen=now + n * SECOND) for n in range(5)]
+    return events
+
+
+def ready(composites: Sequence[Composite] = (QUICK,), rules: Sequence[Rule] = PARTS) -> Engine:
+    engine = Engine(rules, ("binance",), composites)
+    engine.feed(feed("binance", Kind.LIQUIDATION, START, True))
+    assert run(engine, calm(START, START + 3 * MINUTE)) == []
+    return engine
+
+
+NOW = START + 3 * MINUTE
+CRASH: list[AnyEvent] = [
+    liquidation("binance", NOW, 5e6),
+    *calm(NOW + 20 * SECOND, NOW + 40 * SECOND, base=900.0),
+    *calm(NOW + 40 * SECOND, NOW + 80 * SECOND, base=900.0, px=95.0),
+]
+
+
+def told(alerts: Sequence[Alert]) -> list[tuple[str, str, str]]:
+    return [(a.rule, a.turn.value, a.hidden_by) for a in alerts]
+
+
+def test_the_whole_story():
+    engine = ready()
+    alerts = run(engine, CRASH)
+    assert told(alerts) == [
+        ("liq_burst", "open", ""),
+        ("other", "open", ""),
+        ("oi_drop:2m", "open", ""),
+        ("price_drop", "open", "cascade"),
+        ("cascade", "open", ""),
+    ]
+    cascade = alerts[-1]
+    at = NOW + 40 * SECOND
+    assert cascade.id == f"cascade:BTC:{at}:1"
+    assert (cascade.level, cascade.value, cascade.threshold) == (CRITICAL, 3, 3)
+    assert (cascade.metric, cascade.unit, cascade.family) == ("composite", "composite", "cascade")
+    assert (cascade.price, cascade.price_before, cascade.post) == (95, 100, True)
+    facts = cascade.facts
+    assert isinstance(facts, CascadeFacts)
+    chain = [(link.at - NOW, link.family, link.rule, link.level) for link in facts.chain]
+    assert chain == [
+        (0, "liq_burst", "liq_burst", ALERT),
+        (20 * SECOND, "oi_drop", "oi_drop:2m", ALERT),
+        (40 * SECOND, "price_drop", "price_drop", WATCH),
+    ]
+    assert [link.value for link in facts.chain] == approx([5, -10, -5])
+    assert facts.chain[0].facts.long_usd == 5e6
+    assert (facts.needed, facts.no_data, facts.earlier, facts.last_at) == (3, (), 0, None)
+    assert facts.record_from == START
+    worse = run(engine, calm(NOW + 80 * SECOND, NOW + 90 * SECOND, base=700.0, px=95.0))
+    assert told(worse) == [("oi_drop:2m", "up", "cascade"), ("cascade", "worse", "")]
+    over = run(engine, calm(NOW + 90 * SECOND, NOW + 15 * MINUTE, base=700.0, px=95.0))
+    closed = next(a for a in over if a.rule == "cascade")
+    assert (closed.turn, closed.opened_at, closed.extreme) == (Turn.CLOSE, at, 3)
+    assert [link.extreme for link in closed.facts.chain] == approx([5, -30, -5])
+    ends = {a.rule: a.hidden_by for a in over if a.turn is Turn.CLOSE}
+    assert ends["price_drop"] == "cascade"
+
+
+def test_what_began_unseen_ends_unseen():
+    engine = ready([msgspec.structs.replace(QUICK, within=10 * SECOND, hold=0)])
+    liquidations = [liquidation("binance", NOW + n * 10 * SECOND, 5e6) for n in range(5)]
+    alerts = run(engine, sorted([*CRASH, *liquidations], key=lambda e: e.seen))
+    price_drop = [a for a in alerts if a.rule == "price_drop"]
+    assert [a.hidden_by for a in price_drop] == ["cascade"]
+    over = run(engine, calm(NOW + 80 * SECOND, NOW + 15 * MINUTE, base=900.0, px=95.0))
+    closes = {a.rule: a for a in over if a.turn is Turn.CLOSE}
+    assert closes["price_drop"].post is False
+    assert closes["oi_drop:2m"].post is True
+
+
+def test_no_data_is_listed():
+    engine = ready()
+    dark = down(["binance"], NOW)[4:5]  # price
+    assert dark[0].kind is Kind.PRICE
+    events = [event for event in CRASH if getattr(event, "mark", None) is None]
+    alerts = run(engine, [*dark, *events])
+    cascade = next(a for a in alerts if a.rule == "cascade")
+    assert (cascade.facts.no_data, cascade.facts.needed) == (("price_drop",), 2)
+
+
+def test_an_asset_that_lacks_a_condition_has_no_composite():
+    rules = [msgspec.structs.replace(PARTS[2], others=None), *PARTS[:2]]
+    assert [a.rule for a in run(ready(rules=rules), CRASH) if a.rule == "cascade"] == []
+    two = msgspec.structs.replace(QUICK, at_least=2)
+    assert "cascade" in [a.rule for a in run(ready([two], rules), CRASH)]
+
+
+def test_the_market_can_cascade_too():
+    rows = {ALL: Row(levels={ALERT: -4}, clear=-1)}
+    total = Rule(
+        name="total", metric="oi_total_net_2m_pct", fires="below", rows=rows, scope="market"
+    )
+    wide = named("wide", total, metric="oi_total_net_1m_pct")
+    spec = msgspec.structs.replace(QUICK, all_of=(("total", ALERT), ("wide", ALERT)))
+    alerts = run(ready([spec], [total, wide]), CRASH)
+    (cascade,) = [a for a in alerts if a.rule == "cascade"]
+    assert (cascade.asset, cascade.scope) == (ALL, "market")
+
+
+@mark.parametrize("cut", range(0, len(CRASH), 9))
+def test_a_restart_in_the_middle_changes_nothing(cut):
+    later = calm(NOW + 80 * SECOND, NOW + 10 * MINUTE, base=900.0, px=95.0)
+    through = run(ready(), [*CRASH, *later])
+    engine = ready()
+    before = run(engine, CRASH[:cut])
+    again = Engine(PARTS, ("binance",), [QUICK])
+    again.load(engine.dump())
+    assert before + run(again, [*CRASH[cut:], *later]) == through
+
+
+def test_a_composite_that_is_new_does_not_fire_for_what_is_old():
+    engine = ready(composites=())
+    run(engine, CRASH)
+    again = Engine(PARTS, ("binance",), [QUICK])
+    again.load(engine.dump())
+    later = calm(NOW + 80 * SECOND, NOW + 100 * SECOND, base=900.0, px=95.0)
+    assert run(again, later) == []
+    # but it knows of it when something more happens
+    more = run(again, [liquidation("binance", NOW + 100 * SECOND, 3e8)])
+    assert told(more)[:2] == [("liq_burst", "up", "cascade"), ("cascade", "open", "")]
+
+
+def test_changed_conditions_keep_the_cooldown_only():
+    engine = ready()
+    run(engine, CRASH)
+    changed = msgspec.structs.replace(QUICK, all_of=CASCADE.all_of[:2], cooldown=60 * MINUTE)
+    again = Engine(PARTS, ("binance",), [changed])
+    again.load(engine.dump())
+    alerts = run(again, [liquidation("binance", NOW + 100 * SECOND, 3e8)])
+    assert "cascade" not in [a.rule for a in alerts]

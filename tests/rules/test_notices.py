@@ -1,0 +1,141 @@
+"""Notices of feeds: once a venue, after 15 s, and never for a reconnect."""
+
+from collections.abc import Sequence
+
+from rules.alerts import Alert, Kind, Notice, decode, encode
+from rules.engine import Engine
+from streams.events import AnyEvent, FeedState, Tick
+from tests.rules.facts import MINUTE, SECOND, START, feed, oi
+from tests.rules.mix import rule
+
+OI, DEPTH, FUNDING = Kind.OPEN_INTEREST, Kind.DEPTH, Kind.FUNDING
+RULES = [rule("oi_net_1h_pct", "below", (-3.0,), -1)]
+
+
+def at(seconds: float) -> int:
+    return START + round(seconds * SECOND)
+
+
+def ticks(since: int, until: int) -> list[AnyEvent]:
+    return [Tick(seen=at(n)) for n in range(since, until)]
+
+
+def notices(engine: Engine, events: Sequence[AnyEvent]) -> list[Notice]:
+    said = [one for event in events for one in engine.feed(event)]
+    assert not any(isinstance(one, Alert) for one in said)
+    return said
+
+
+def brief(notices: Sequence[Notice]) -> list[tuple[str, str, bool, int]]:
+    """(venue, kinds, up, seconds after it went down)."""
+    return [(n.venue, "+".join(n.kinds), n.up, (n.seen - n.since) // SECOND) for n in notices]
+
+
+def fresh() -> Engine:
+    engine = Engine(RULES)
+    up = [feed(venue, kind, START, True) for venue in ("binance", "bybit") for kind in (OI, DEPTH)]
+    assert notices(engine, [*up, *ticks(0, 60)]) == []
+    return engine
+
+
+def test_a_silent_venue_is_one_notice_and_one_more_when_it_is_back():
+    engine = fresh()
+    down = [
+        FeedState(venue="bybit", symbol="*", kind=kind, seen=at(60), up=False, reason="socket lost")
+        for kind in (DEPTH, OI)
+    ]
+    told = notices(engine, [*down, *ticks(60, 200)])
+    assert brief(told) == [("bybit", "open_interest+depth", False, 15)]
+    assert told[0].reason == "socket lost"
+    up = [feed("bybit", kind, at(200), True) for kind in (DEPTH, OI)]
+    back = notices(engine, [*up, *ticks(200, 300)])
+    assert brief(back) == [("bybit", "open_interest+depth", True, 155)]
+    assert back[0].since == at(60)
+    assert back[0].id != told[0].id
+
+
+def test_a_reconnect_is_no_news():
+    engine = fresh()
+    events: list[AnyEvent] = []
+    for minute in range(1, 10):
+        events += [feed("bybit", OI, at(60 * minute), False), *ticks(60 * minute, 60 * minute + 10)]
+        events += [feed("bybit", OI, at(60 * minute + 10), True)]
+        events += ticks(60 * minute + 10, 60 * minute + 60)
+    assert notices(engine, events) == []
+
+
+def test_flapping_is_one_silence():
+    engine = fresh()
+    assert notices(engine, [feed("bybit", OI, at(60), False), *ticks(60, 90)]) != []
+    events: list[AnyEvent] = []
+    for second in range(90, 190, 10):
+        events += [feed("bybit", OI, at(second), second % 20 == 0), *ticks(second, second + 10)]
+    assert notices(engine, events) == []
+
+
+def test_kinds_that_fall_at_different_times_are_told_apart():
+    engine = fresh()
+    first = notices(engine, [feed("bybit", OI, at(60), False), *ticks(60, 90)])
+    second = notices(engine, [feed("bybit", DEPTH, at(90), False), *ticks(90, 120)])
+    assert [n.kinds for n in first + second] == [(OI,), (DEPTH,)]
+
+
+def markets(count: int, up: bool, since: int, of: int = 10) -> list[AnyEvent]:
+    return [feed("bybit", DEPTH, at(since), up, symbol=f"A{n}USDT") for n in range(of)[:count]]
+
+
+def test_single_books_are_no_notice_and_half_of_them_are_one():
+    engine = fresh()
+    assert notices(engine, [*markets(10, True, 60), *ticks(60, 90)]) == []
+    assert notices(engine, [*markets(4, False, 90), *ticks(90, 200)]) == []
+    told = notices(engine, [*markets(5, False, 200), *ticks(200, 300)])
+    assert [(n.venue, n.kinds, n.up) for n in told] == [("bybit", (DEPTH,), False)]
+    back = notices(engine, [*markets(2, True, 300), *ticks(300, 400)])
+    assert [n.up for n in back] == [True]
+
+
+def test_data_proves_a_feed_up():
+    engine = Engine(RULES)
+    engine.feed(oi("bybit", at(0), 1000.0))
+    down = notices(engine, [feed("bybit", OI, at(1), False), *ticks(1, 60)])
+    assert [n.up for n in down] == [False]
+    data: list[AnyEvent] = [oi("bybit", at(60), 1000.0), *ticks(60, 120)]
+    assert [n.up for n in notices(engine, data)] == [True]
+
+
+def test_no_tick_for_half_a_minute_is_said_when_something_comes():
+    engine = fresh()
+    late = [oi("bybit", at(70 + n), 1000.0) for n in range(40)]
+    told = notices(engine, late)
+    assert brief(told) == [("", "", False, 31)]
+    assert told[0].reason == "no tick for 31 s"
+    back = notices(engine, ticks(120, 125))
+    assert brief(back) == [("", "", True, 61)]
+    assert notices(engine, [*late, *ticks(125, 130)]) == []
+
+
+def test_after_an_absence_of_all_the_feeds_may_speak_first():
+    engine = fresh()
+    down = [feed(venue, OI, at(60), False) for venue in ("binance", "bybit")]
+    assert notices(engine, down) == []
+    up = [feed(venue, OI, at(603), True) for venue in ("binance", "bybit")]
+    told = notices(engine, [Tick(seen=at(600)), *up, *ticks(601, 700)])
+    assert brief(told) == [("", "", True, 541)]
+
+
+def test_a_restart_tells_nothing_twice():
+    engine = fresh()
+    down = [feed("bybit", OI, at(60), False), *ticks(60, 90)]
+    assert len(notices(engine, down)) == 1
+    again = Engine(RULES)
+    again.load(engine.dump())
+    assert notices(again, ticks(90, 200)) == []
+    assert len(notices(again, [feed("bybit", OI, at(200), True), *ticks(200, 230)])) == 1
+
+
+def test_a_notice_and_an_alert_share_a_stream():
+    engine = fresh()
+    (notice,) = notices(engine, [feed("bybit", OI, at(60), False), *ticks(60, 90)])
+    assert decode(encode(notice)) == notice
+    assert isinstance(decode(encode(notice)), Notice)
+    assert notice.seen - notice.since < MINUTE

@@ -1,0 +1,162 @@
+"""What holds for every rule and composite, whatever the market and the feeds do."""
+
+from collections.abc import Sequence
+from functools import cache
+from random import Random
+
+import msgspec
+from pytest import mark
+
+from rules.alerts import ALL, Alert, Notice, Said, Turn
+from rules.metrics import metric
+from rules.rule import Row, Rule
+from rules.telling import COMPOSITE
+from streams.events import AnyEvent, FeedState, Kind, Tick, kind_of
+from tests.rules.facts import SECOND
+from tests.rules.scenes import COMPOSITES, RULES, VENUES, down, history, loaded, said, warm
+
+SEEDS = range(15)
+
+
+class Lines:
+    """Which feeds are up, told naively."""
+
+    def __init__(self) -> None:
+        self._up: dict[tuple[str, Kind, str], bool] = {}
+
+    def hear(self, event: AnyEvent) -> None:
+        if isinstance(event, Tick):
+            return
+        kind = event.kind if isinstance(event, FeedState) else kind_of(event)
+        if isinstance(event, FeedState) and event.symbol == "*":
+            for key in [k for k in self._up if k[:2] == (event.venue, kind)]:
+                self._up[key] = event.up
+        up = event.up if isinstance(event, FeedState) else True
+        self._up[event.venue, kind, event.symbol] = up
+
+    def up(self, venue: str, kind: Kind, asset: str) -> bool:
+        symbols = ["*"] if (venue, kind, f"{asset}USDT") not in self._up else [f"{asset}USDT"]
+        return any(self._up.get((venue, kind, symbol), True) for symbol in symbols)
+
+
+@cache
+def played(seed: int) -> tuple[tuple[tuple[AnyEvent, tuple[Said, ...]], ...], bytes]:
+    """Each event with what it caused, and the state in the end."""
+    engine = loaded(warm()[0])
+    story = tuple((event, tuple(engine.feed(event))) for event in history(seed))
+    return story, engine.dump()
+
+
+def alerts_of(seed: int) -> list[Alert]:
+    return [one for _, caused in played(seed)[0] for one in caused if isinstance(one, Alert)]
+
+
+@mark.parametrize("seed", SEEDS)
+def test_no_alert_is_made_of_a_feed_that_is_down(seed):
+    lines = Lines()
+    for event, caused in played(seed)[0]:
+        lines.hear(event)
+        for one in caused:
+            if not isinstance(one, Alert) or one.unit == COMPOSITE or one.asset == ALL:
+                continue
+            (kind,) = metric(one.metric).kinds
+            if one.metric != "funding_8h_pct":  # what was charged stays a fact
+                assert all(lines.up(venue, kind, one.asset) for venue in one.venues)
+            assert not set(one.venues) & set(one.missing)
+
+
+def visible(alerts: Sequence[Said]) -> list[Alert]:
+    """What may be posted."""
+    return [a for a in alerts if isinstance(a, Alert) and a.post and not a.hidden_by]
+
+
+def check_episodes(alerts: Sequence[Said], reloaded: bool = False) -> None:
+    """Levels are never skipped downward, and nothing ends for readers that did not begin.
+
+    Under changed rules (``reloaded``) an episode may rise without a word.
+    """
+    levels: dict[tuple[str, str, int], int] = {}
+    shown: set[tuple[str, str, int]] = set()
+    for one in alerts:
+        if not isinstance(one, Alert):
+            continue
+        episode = one.rule, one.instrument or one.asset, one.opened_at
+        if one.turn is Turn.OPEN:
+            assert episode not in levels
+        elif one.turn is Turn.UP:
+            assert one.level > levels[episode]
+        else:
+            assert one.level == levels[episode] or (reloaded and one.level > levels[episode])
+        levels[episode] = one.level
+        if one.post and not one.hidden_by:
+            assert one.turn is not Turn.CLOSE or episode in shown
+            shown.add(episode)
+
+
+@mark.parametrize("seed", SEEDS)
+def test_nothing_ends_that_did_not_begin_and_no_level_goes_down(seed):
+    check_episodes(alerts_of(seed))
+
+
+@mark.parametrize("seed", SEEDS)
+def test_what_is_hidden_is_told_by_a_composite_that_fires_or_just_did(seed):
+    specs = {spec.name: spec for spec in COMPOSITES}
+    firing: dict[tuple[str, str], int | None] = {}
+    alerts = alerts_of(seed)
+    opened = {(a.rule, a.asset, a.seen) for a in alerts if a.unit == COMPOSITE}
+    for one in alerts:
+        if one.unit == COMPOSITE:
+            firing[one.rule, one.asset] = one.seen if one.turn is Turn.CLOSE else None
+        elif one.hidden_by:
+            spec, key = specs[one.hidden_by], (one.hidden_by, one.asset)
+            assert one.family in spec.hides
+            ended = firing.get(key, -1)
+            just_now = (*key, one.seen) in opened
+            assert just_now or ended is None or one.seen - ended < spec.hold
+
+
+@mark.parametrize("seed", SEEDS)
+def test_with_all_feeds_down_nothing_opens_and_nothing_closes(seed):
+    engine = loaded(played(seed)[1])
+    now = history(seed)[-1].seen + SECOND
+    dark = [*down(VENUES, now), *(Tick(seen=now + n * SECOND) for n in range(1, 1200))]
+    after = said(engine, dark)
+    assert all(isinstance(one, Notice) for one in after)
+    assert {one.up for one in after} <= {False}
+
+
+def moved(rule: Rule, dice: Random) -> Rule:
+    """The same rule with its levels a little elsewhere."""
+
+    def row(old: Row) -> Row:
+        sign = 1 if rule.fires == "above" else -1
+        span = sign * (max(old.levels.values(), key=abs) - old.clear) + 1
+        by = span * dice.uniform(-0.2, 0.3)
+        levels = {level: x + sign * by for level, x in old.levels.items()}
+        return msgspec.structs.replace(old, levels=levels, clear=old.clear + sign * by)
+
+    return msgspec.structs.replace(
+        rule,
+        rows={asset: row(old) for asset, old in rule.rows.items()},
+        others=None if rule.others is None else row(rule.others),
+    )
+
+
+@mark.parametrize("seed", SEEDS)
+def test_all_that_holds_through_reloads_of_changed_rules(seed):
+    events, dice = history(seed), Random(-seed)
+    engine, alerts = loaded(warm()[0]), list[Said]()
+    cuts = sorted(dice.sample(range(20, len(events), 20), 4))
+    for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
+        alerts += said(engine, events[first:last])
+        rules = [moved(rule, dice) for rule in RULES]
+        # a rule is renamed, a condition is dropped, and both come back
+        if dice.random() < 0.5:
+            rules[4] = msgspec.structs.replace(rules[4], name="new", family="liq_above")
+        composites = COMPOSITES[dice.randint(0, 1) :]
+        engine = loaded(engine.dump(), rules, composites)
+    check_episodes(alerts, reloaded=True)
+    assert len({one.id for one in alerts}) == len(alerts)
+    now = events[-1].seen + SECOND
+    dark = [*down(VENUES, now), *(Tick(seen=now + n * SECOND) for n in range(1, 300))]
+    assert visible(said(engine, dark)) == []
