@@ -24,6 +24,7 @@ from bot.ruletest import report, run_all
 from rules.metrics import METRICS, metric
 from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
+from tests import channel_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/configuration.md")
@@ -369,3 +370,9 @@ def test_forbidden_imports_are_found(tmp_path: Path) -> None:
     assert done.returncode != 0
     found = re.findall(r"([\w.]+) -> ([\w.]+) \(l\.", done.stdout)
     assert set(FORBIDDEN) <= set(found), done.stdout
+
+
+def test_the_picture_of_a_channel_shows_the_golden_texts():
+    """Made by ``python -m tests.channel_picture docs/channel.svg``."""
+    drawn = channel_picture.picture(channel_picture.GOLDEN.read_text())
+    assert (ROOT / "docs" / "channel.svg").read_text() == drawn

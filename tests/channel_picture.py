@@ -1,0 +1,121 @@
+"""The README's picture of a channel, from the golden texts of the crash day:
+
+python -m tests.channel_picture docs/channel.svg
+"""
+
+import re
+import sys
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+GOLDEN = Path(__file__).parent / "bot" / "scenarios" / "crash_day.txt"
+SHOWN = (
+    r"🟡 BTC depth ",
+    r"🟠 \d coins: liquidations",
+    r"🔴 BTC deleveraging within",
+    r"🔴 Whole-market open interest −",
+    r"⚪ BTC deleveraging over",
+)
+"""The first message of each kind; the last is the quiet reply to the third."""
+
+WIDTH, LINE, PAD, GAP = 600, 20, 12, 10
+COLUMNS = 76
+_FONT = "font-family=\"'Segoe UI', 'Helvetica Neue', Arial, sans-serif\""
+_TAG = re.compile(r"(#\w+)")
+
+
+class Post(NamedTuple):
+    """``at``: hours and minutes; ``lines``: the text as it stands."""
+
+    at: str
+    rings: bool
+    lines: list[str]
+
+
+def main() -> None:
+    """Write the picture to the file that the command line names."""
+    Path(sys.argv[1]).write_text(picture(GOLDEN.read_text()))
+
+
+def picture(golden: str) -> str:
+    """The picture as SVG."""
+    told = posts(golden)
+    chosen = [next(post for post in told if re.match(start, post.lines[0])) for start in SHOWN]
+    reply_to = chosen[2].lines[0]
+    y, parts = 70, list[str]()
+    for post in chosen:
+        quoted = reply_to if post is chosen[-1] else ""
+        drawn, height = bubble(post, quoted, y)
+        parts.append(drawn)
+        y += height + GAP
+    return "\n".join([_head(y), *parts, "</svg>\n"])
+
+
+def posts(golden: str) -> list[Post]:
+    """The posts of a file of golden texts."""
+    found: list[Post] = []
+    for block in re.split(r"(?m)^=== ", golden)[1:]:
+        head, _, text = block.partition("\n")
+        clock, _, how = head.partition(", ")
+        found.append(Post(clock.split()[-1][:5], how == "rings", text.strip().split("\n")))
+    return found
+
+
+def bubble(post: Post, quoted: str, y: int) -> tuple[str, int]:
+    """One post at height ``y``, and how high it is."""
+    texts = [_text(PAD * 2 + 10, y + 24, cut(quoted, 60), "#6ab3f3")] if quoted else []
+    bar = f'<rect x="{PAD * 2}" y="{y + 10}" width="3" height="20" fill="#6ab3f3"/>'
+    down = y + (52 if quoted else 26)
+    for n, line in enumerate(post.lines):
+        for row in wrap(line):
+            texts.append(_text(PAD * 2, down, row, "#ffffff", bold=n == 0 and len(post.lines) > 1))
+            down += LINE
+    mark = "" if post.rings else "🔕 "
+    texts.append(_text(WIDTH - PAD * 2, down - LINE + 4, f"{mark}{post.at}", "#7d8b99", end=True))
+    height = down - LINE + 14 - y
+    back = f'<rect x="{PAD}" y="{y}" width="{WIDTH - 2 * PAD}" height="{height}" rx="12"'
+    return "\n".join([f'{back} fill="#182533"/>', *([bar] if quoted else []), *texts]), height
+
+
+def wrap(line: str) -> list[str]:
+    """``line`` in rows that fit."""
+    rows = [""]
+    for word in line.split(" "):
+        if rows[-1] and len(rows[-1]) + len(word) >= COLUMNS:
+            rows.append(word)
+        else:
+            rows[-1] = f"{rows[-1]} {word}".strip()
+    return rows
+
+
+def cut(text: str, most: int) -> str:
+    """As Telegram shows the message that is replied to."""
+    return text if len(text) <= most else text[:most].rstrip() + "…"
+
+
+def _text(x: int, y: int, text: str, colour: str, bold: bool = False, end: bool = False) -> str:
+    tagged = _TAG.sub(r'<tspan fill="#6ab3f3">\1</tspan>', escape(text, quote=False))
+    weight = ' font-weight="600"' if bold else ""
+    anchor = ' text-anchor="end"' if end else ""
+    return f'<text x="{x}" y="{y}" fill="{colour}"{weight}{anchor}>{tagged}</text>'
+
+
+def _head(height: int) -> str:
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
+            f' width="{WIDTH}" {_FONT} font-size="14">',
+            f'<rect width="{WIDTH}" height="{height}" rx="14" fill="#0e1621"/>',
+            f'<path d="M0 14a14 14 0 0 1 14-14h{WIDTH - 28}a14 14 0 0 1 14 14v42H0z"'
+            ' fill="#17212b"/>',
+            '<circle cx="36" cy="28" r="17" fill="#2b6ea8"/>',
+            '<path d="M25 30q5.5-6 11 0t11 0" fill="none" stroke="#fff" stroke-width="2.5"/>',
+            _text(64, 26, "Lowtide", "#ffffff", bold=True),
+            _text(64, 44, "channel", "#7d8b99"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
