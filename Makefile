@@ -11,7 +11,7 @@ ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo test check bench fmt lock help
+.PHONY: run demo test soak check bench fmt lock help
 
 run: $(STAMP) ## start Lowtide: everything in one process
 	@$(BIN)/lowtide run $(ARGS)
@@ -21,6 +21,9 @@ demo: $(STAMP) ## play the bundled crash: no network, no token
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(STAMP) ## kill the sender a hundred times before a Telegram that fails in every way
+	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -s tests/bot/test_telegram_chaos.py $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import rules, tests: what CI runs
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from bot import ruletest
-from bot.channel import channel
+from bot.chats import chats
 from bot.config import ConfigError, Settings, load, load_tests
 from bot.config_warnings import warnings
 from bot.deliveries import Delivery
@@ -25,11 +25,12 @@ from bot.logs import configure
 from bot.notices import notice_message
 from bot.posts import post
 from bot.show import show
+from bot.sinks import To
 from bot.sinks.console import Console
 from streams import bus
 from streams.embedded import CannotStart
 
-_QUIET = ("demo", "replay", "status", "check", "show", "test")
+_QUIET = ("demo", "replay", "status", "check", "show", "test", "send-test")
 """Commands whose answer is not to be mixed with a log."""
 
 
@@ -67,6 +68,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             _show(settings, options.asset)
         case "test":
             return _test(settings)
+        case "send-test":
+            return asyncio.run(_send_test(settings))
         case "demo":
             _demo(options, settings)
         case "status":
@@ -104,6 +107,15 @@ def _test(settings: Settings) -> int:
     outcomes = ruletest.run_all(load_tests(settings), settings)
     print(ruletest.report(outcomes))  # noqa: T201
     return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+async def _send_test(settings: Settings) -> int:
+    from bot import send_test  # python-telegram-bot takes a while to import
+
+    outcomes = await send_test.try_all(settings)
+    for one in outcomes:
+        print(one.text, file=sys.stdout if one.posted else sys.stderr)
+    return 0 if all(one.posted for one in outcomes) else 1
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> None:
@@ -151,12 +163,12 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     console, words, posts = Console(), LANGUAGES[settings.language], 0
     replay = Replay(settings)
     try:
-        for one in told(judged(replay.events(files), settings), channel(settings)):
+        for one in told(judged(replay.events(files), settings), chats(settings)[0]):
             if isinstance(one, Delivery):
                 posts += 1
-                await console.send(post(one, words))
+                await console.send(To(None), post(one, words))
             else:
-                await console.send(notice_message(one, words))
+                await console.send(To(None), notice_message(one, words))
     except OSError as error:
         _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
     except ValueError as error:
@@ -199,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = add("show", "the numbers that hold for one asset, and where each comes from")
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")
     add("test", "run the rule tests of the configuration")
+    add("send-test", "post a test message to every chat, or say what is missing")
     demo = add("demo", "play the bundled crash: no network, no token")
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
     status = add("status", "how the running roles are doing")

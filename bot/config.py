@@ -12,6 +12,17 @@ import msgspec
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from bot.config_chats import (
+    WEBHOOK_SECRET,
+    ChatSettings,
+    OperatorSettings,
+    WebhookSettings,
+    chat_problems,
+    chats,
+    operators,
+    secret_problems,
+    webhooks,
+)
 from bot.config_composites import composites
 from bot.config_errors import ConfigError, Fault, problem, told
 from bot.config_markets import Problem, Tiers, market_problems, tiers
@@ -19,8 +30,7 @@ from bot.config_rules import resolve
 from bot.config_schema import File, Table, TestsFile
 from bot.config_tests import Known, RuleTest, rule_tests
 from bot.config_text import arranged, keys_in, names_in, parsed, text_of
-from bot.config_values import did_you_mean, redis_url, shown
-from bot.dispatch import Quiet
+from bot.config_values import did_you_mean, redis_url
 from bot.lang import LANGUAGES
 from bot.toml_lines import KeyPath, index, line_of
 from rules.alerts import Level
@@ -78,8 +88,9 @@ class Source(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator can choose.
 
-    ``chat_id``, ``token`` None: nothing is sent to Telegram. ``operators_chat_id`` None: notices of
-    feeds and of the configuration are only logged.
+    ``token`` None: nothing is sent to Telegram. ``chats``: who is told, at least one; ``language``:
+    of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
+    again. ``webhook_secret``: what signs ``webhooks``.
     ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``keep``: age in Ms up to
     which events are kept, unless ``max_mb`` megabytes are reached before. ``tail``: how many assets
     are watched besides the listed ones, by open interest. ``own_tiers``: tiers of the operator's
@@ -87,11 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: Path
-    chat_id: int | str | None
-    operators_chat_id: int | str | None
+    chats: tuple[ChatSettings, ...]
+    operators: OperatorSettings
+    webhooks: tuple[WebhookSettings, ...]
+    webhook_secret: Secret | None
+    resend: bool
     language: str
-    quiet: Quiet | None
-    posts_per_hour: int
     group_wait: Mapping[Level, Ms]
     api_url: str
     token: Secret | None
@@ -122,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path, env: Mapping[str, str]) -> Settings:
-    """The settings in ``path`` and ``env`` (TELEGRAM_BOT_TOKEN, REDIS_URL).
+    """The settings in ``path`` and ``env`` (TELEGRAM_BOT_TOKEN, REDIS_URL, LOWTIDE_WEBHOOK_SECRET).
 
     Raises ConfigError with all problems found.
     """
@@ -136,14 +148,18 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
     if file is not None:
         rules, wrong = resolve(file)
         found, faulty = composites(file, names_in(raw.get("rules")))
+        names = names_in(raw.get("rules"))
         problems += market_problems(
             file.markets, list(VENUES), keys_in(raw.get("rules"))
-        ) + _choices(file)
+        ) + _unknown_venues(file)
+        problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += wrong + faulty
         if not problems:
             known = Known(rules=rules, composites=found)
             tests, problems = rule_tests(file.test, known, path, lines)
     words = told(path, lines, problems) + _env_problems(env)
+    if file is not None:
+        words += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
     if words or file is None:
         raise ConfigError(words)
     source = Source(path, {key: raw.get(key, {}) for key in ("defaults", "rules")}, lines)
@@ -206,17 +222,12 @@ def _sound(section: str, table: Any, faulty: set[KeyPath]) -> Any:
     return [] if any(at[0] == section for at in faulty) else table
 
 
-def _choices(file: File) -> list[Problem]:
-    problems: list[Problem] = []
-    if file.channel.language not in LANGUAGES:
-        known = ", ".join(LANGUAGES)
-        text = f"unknown language {shown(file.channel.language)}: choose from {known}"
-        problems.append((("channel", "language"), text))
-    for name in file.venues:
-        if name not in VENUES:
-            text = f"unknown venue{did_you_mean(name, list(VENUES))}"
-            problems.append((("venues", name), text))
-    return problems
+def _unknown_venues(file: File) -> list[Problem]:
+    return [
+        (("venues", name), f"unknown venue{did_you_mean(name, list(VENUES))}")
+        for name in file.venues
+        if name not in VENUES
+    ]
 
 
 def _env_problems(env: Mapping[str, str]) -> list[str]:
@@ -241,14 +252,16 @@ _Resolved = tuple[tuple[Rule, ...], tuple[Composite, ...], tuple[RuleTest, ...]]
 def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str]) -> Settings:
     token = env.get("TELEGRAM_BOT_TOKEN", "").strip()
     url = env.get("REDIS_URL", "").strip() or file.redis.url
-    channel, where = file.channel, tiers(file.markets)
+    secret = env.get(WEBHOOK_SECRET, "").strip()
+    where = tiers(file.markets)
     return Settings(
         path=source.path,
-        chat_id=channel.chat_id,
-        operators_chat_id=channel.operators_chat_id,
-        language=channel.language,
-        quiet=channel.quiet,
-        posts_per_hour=channel.posts_per_hour,
+        chats=chats(file),
+        operators=operators(file),
+        webhooks=webhooks(file),
+        webhook_secret=Secret(secret) if secret else None,
+        resend=file.delivery.on_uncertain == "resend",
+        language=file.channel.language,
         group_wait=file.defaults.group_wait,
         api_url=file.telegram.api_url,
         token=Secret(token) if token else None,

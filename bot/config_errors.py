@@ -53,6 +53,8 @@ def _sentence(fault: Fault, path: KeyPath, raw: dict[str, Any]) -> str:
     if kind == "list_type" and len(path) == 2 and path[0] == "markets":
         near = did_you_mean(str(path[1]), [key for key in keys_at(path[:-1]) if key != path[1]])
         return f"unknown key{near}" if near else _KINDS[kind].format(got=got)
+    if kind == "less_than_equal":
+        return f"must be at most {context['le']:g}, not {got}"
     if kind == "literal_error":
         return f"must be {context['expected']}, not {got}".replace("'", '"')
     return _KINDS.get(kind, fault.words).format(got=got)

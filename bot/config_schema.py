@@ -33,6 +33,8 @@ SomeTime = Annotated[Ms, PlainValidator(values.some_time)]
 HttpUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("https", "http")))]
 SocketUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("wss", "ws")))]
 Chat = Annotated[int | str, PlainValidator(values.chat_id)]
+QuietHours = Annotated[Quiet | None, PlainValidator(values.quiet)]
+SomeLevel = Annotated[Level, PlainValidator(values.level)]
 Floors = Annotated[dict[str, float], PlainValidator(values.floors)]
 Condition = Annotated[tuple[str, Level], PlainValidator(values.condition)]
 
@@ -45,10 +47,38 @@ class Table(BaseModel):
 
 class Channel(Table):
     chat_id: Chat | None = None
-    operators_chat_id: Chat | None = None
     language: str = "en"
-    quiet: Annotated[Quiet, PlainValidator(values.quiet)] | None = None
+    quiet: QuietHours = None
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
+
+
+class WantedTable(Table):
+    rules: list[str] | None = None
+    assets: list[str] | None = None
+    min_level: SomeLevel = Level.WATCH
+
+
+class ChatTable(WantedTable):
+    id: Chat
+    topic: Annotated[int, Field(ge=1)] | None = None
+    language: str | None = None
+    posts_per_hour: Annotated[int, Field(ge=1)] | None = None
+    quiet: QuietHours = None
+
+
+class WebhookTable(WantedTable):
+    url: HttpUrl
+
+
+class Operators(Table):
+    chat_id: Chat | None = None
+    users: list[Annotated[int, PlainValidator(values.user_id)]] = []
+    commands: Literal["operators", "everyone"] = "operators"
+    subscribers: Annotated[int, Field(ge=0, le=1_000)] = 100
+
+
+class Delivery(Table):
+    on_uncertain: Literal["resend", "drop"] = "resend"
 
 
 class Telegram(Table):
@@ -123,7 +153,7 @@ class RuleTable(WindowTable):
 
 
 class CompositeTable(Table):
-    level: Annotated[Level, PlainValidator(values.level)] = Level.CRITICAL
+    level: SomeLevel = Level.CRITICAL
     within: SomeTime
     all_of: list[Condition] = []
     any_of: list[Condition] = []
@@ -168,6 +198,10 @@ class TestsFile(Table):
 
 class File(TestsFile):
     channel: Channel = Channel()
+    chats: list[ChatTable] = []
+    operators: Operators = Operators()
+    webhooks: list[WebhookTable] = []
+    delivery: Delivery = Delivery()
     telegram: Telegram = Telegram()
     redis: Redis = Redis()
     markets: Markets
@@ -181,7 +215,7 @@ def keys_at(path: Sequence[str | int]) -> list[str]:
     """The keys that the table at ``path`` may hold, as they are written in the file.
 
     Of rules and their windows with the rows of Lowtide's own tiers, of rules with the keys of
-    composites. Items of ``[[test]]`` have a number after "test", or none.
+    composites. Items of ``[[test]]`` and other lists have a number after their name, or none.
     """
     match tuple(part for part in path if isinstance(part, str)):
         case ():
@@ -202,6 +236,10 @@ def keys_at(path: Sequence[str | int]) -> list[str]:
 
 _SECTIONS: dict[str, type[Table]] = {
     "channel": Channel,
+    "chats": ChatTable,
+    "operators": Operators,
+    "webhooks": WebhookTable,
+    "delivery": Delivery,
     "telegram": Telegram,
     "redis": Redis,
     "markets": Markets,

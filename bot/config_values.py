@@ -142,6 +142,16 @@ def chat_id(value: object) -> int | str:
     )
 
 
+def user_id(value: object) -> int:
+    """The number of a Telegram user."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError(
+        "must be the number of a Telegram user (the bot tells it to whoever writes /start), "
+        f"not {shown(value)}"
+    )
+
+
 def tail(value: object) -> int:
     """``"next 60 by OI"``, ``60`` or ``"none"``: how many."""
     if value == "none":
@@ -154,14 +164,16 @@ def tail(value: object) -> int:
     return int(found[1])
 
 
-def quiet(value: object) -> Quiet:
-    """``"23:00-07:00 Asia/Taipei"``; without a zone the times are UTC."""
+def quiet(value: object) -> Quiet | None:
+    """``"23:00-07:00 Asia/Taipei"``, without a zone in UTC; ``"none"``: no such hours."""
+    if value == "none":
+        return None
     found = _QUIET.fullmatch(value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f'must be like "23:00-07:00 Asia/Taipei", not {shown(value)}')
     start, end, zone = clock(found[1]), clock(found[2]), found[3] or "UTC"
     if start == end:
-        raise ValueError("must not begin when it ends: leave it out to have no quiet hours")
+        raise ValueError('must not begin when it ends: write "none" to have no quiet hours')
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):

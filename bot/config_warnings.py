@@ -17,7 +17,7 @@ _TAIL = "(tail)"
 
 def warnings(settings: Settings) -> list[str]:
     """A sentence for each, with file, line and key."""
-    found = [*_rules(settings), *_assets(settings)]
+    found = [*_rules(settings), *_assets(settings), *_operators(settings)]
     able = [rule for rule in settings.rules if not _why_never(rule, settings)]
     found += [
         (("rules", composite.name), f"can never fire: {why}")
@@ -52,6 +52,12 @@ def _why_never(rule: Rule, settings: Settings) -> str | None:
     if len(titles) == 1:
         return f"{titles[0]} publishes no {names}"
     return f"none of {', '.join(titles)} publishes {names}"
+
+
+def _operators(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    operators = settings.operators
+    if not operators.users and (operators.everyone or operators.chat_id is not None):
+        yield ("operators", "users"), "is empty, so nobody may change anything by command"
 
 
 _PLURALS = {

@@ -1,8 +1,10 @@
 """Settings in plain words, for ``lowtide check``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from bot.config import Settings
+from bot.config_chats import ChatSettings, OperatorSettings, Wanted
 from bot.config_values import LEVELS
 from bot.dispatch import Quiet
 from bot.lang.en import length
@@ -17,15 +19,15 @@ def describe(settings: Settings) -> str:
     """Venues, markets, where messages go, which Redis, and each rule with its rows."""
     venues = ", ".join(title(venue.name) for venue in settings.venues)
     tail = f"the next {settings.tail} by open interest" if settings.tail else "none"
-    width = max([8, *(len(name) for name in settings.own_tiers)])
+    width = max([9, *(len(name) for name in settings.own_tiers)])
     head = [
         ("venues", venues),
         ("majors", ", ".join(settings.majors) or "none"),
         ("large", ", ".join(settings.large) or "none"),
         *((name, ", ".join(assets)) for name, assets in settings.own_tiers.items()),
         ("tail", tail),
-        ("messages", f"{destination(settings)}, language {settings.language}"),
-        ("", _manners(settings)),
+        *_messages(settings),
+        ("operators", _operators(settings.operators)),
         ("redis", redis(settings)),
         ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
@@ -34,17 +36,29 @@ def describe(settings: Settings) -> str:
     return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
 
 
-def destination(settings: Settings) -> str:
+def destination(chat: ChatSettings, has_token: bool) -> str:
     """Where messages go, and what is missing if that is not Telegram."""
-    match (settings.token is not None, settings.chat_id):
+    match (has_token, chat.id):
         case (True, None):
             return "to the console (set channel.chat_id to post to Telegram)"
         case (False, None):
             return "to the console (set TELEGRAM_BOT_TOKEN and channel.chat_id for Telegram)"
-        case (False, chat):
-            return f"to the console (set TELEGRAM_BOT_TOKEN to post to {chat})"
-        case (_, chat):
-            return f"to Telegram chat {chat}"
+        case (False, _):
+            return f"to the console (set TELEGRAM_BOT_TOKEN to post to {named(chat)})"
+        case _:
+            return f"to Telegram chat {named(chat)}"
+
+
+def named(chat: ChatSettings) -> str:
+    """The id of a chat, and its topic if it has one."""
+    return str(chat.id) if chat.topic is None else f"{chat.id} (topic {chat.topic})"
+
+
+def wanted_in_words(wanted: Wanted) -> str:
+    """``oi_drop, liq_burst on majors, SOL, from alert up``."""
+    text = ", ".join(wanted.rules) or "all rules"
+    text += f" on {', '.join(wanted.assets)}" if wanted.assets else ""
+    return text if wanted.min_level is Level.WATCH else f"{text}, from {_low(wanted.min_level)} up"
 
 
 def redis(settings: Settings) -> str:
@@ -82,14 +96,43 @@ def hold_in_words(rule: Rule) -> str:
     return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
 
 
-def _manners(settings: Settings) -> str:
-    """How many messages, and when."""
-    text = f"at most {settings.posts_per_hour} an hour"
-    if settings.quiet:
-        text += f", quiet {_quiet(settings.quiet)}"
+def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each chat with what it is told, then what holds for all of them."""
+    for n, chat in enumerate(settings.chats):
+        where = destination(chat, settings.token is not None)
+        yield "" if n else "messages", f"{where}, language {chat.language}"
+        much = f"at most {chat.posts_per_hour} an hour"
+        much += f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
+        yield "", f"{wanted_in_words(chat.wanted)}; {much}"
+    for webhook in settings.webhooks:
+        host = urlsplit(webhook.url).netloc.rpartition("@")[2]
+        yield "", f"to a webhook at {host}: {wanted_in_words(webhook.wanted)}"
+    if text := _together(settings):
+        yield "", text
+    unsure = "sent again" if settings.resend else "not sent again"
+    yield "", f"a post that perhaps did not arrive is {unsure}"
+
+
+def _together(settings: Settings) -> str:
+    """How long posts wait."""
     waits = {level: ms for level, ms in settings.group_wait.items() if ms}
-    named = [f"{level.name.lower()} {length(ms)}" for level, ms in waits.items()]
-    return f"{text}; waits for more of the same: {', '.join(named)}" if named else text
+    named = ", ".join(f"{_low(level)} {length(ms)}" for level, ms in waits.items())
+    return f"waits for more of the same: {named}" if named else ""
+
+
+def _operators(operators: OperatorSettings) -> str:
+    """Who runs it, who may ask, how many may subscribe."""
+    where = f"notices to chat {operators.chat_id}" if operators.chat_id else "notices to the log"
+    count = len(operators.users)
+    who = "nobody" if not count else "1 user" if count == 1 else f"{count} users"
+    asking = "commands for everyone" if operators.everyone else f"commands for {who}"
+    changing = f"changes by {who}" if operators.everyone else ""
+    most = f"at most {operators.subscribers} subscribers" if operators.subscribers else ""
+    return ", ".join(part for part in (where, asking, changing, most) if part)
+
+
+def _low(level: Level) -> str:
+    return level.name.lower()
 
 
 def _quiet(quiet: Quiet) -> str:
@@ -109,7 +152,7 @@ def _rule(rule: Rule, settings: Settings) -> str:
         f"  over once beyond clear for {length(rule.clear_for)}; held back for "
         f"{length(rule.cooldown)} after a post unless {rule.repost_if:g} times worse"
     )
-    named = list(_named(rule, settings))
+    named = list(named_rows(rule, settings))
     width = max([10, *(len(name) for name, _ in named)])
     header = f"  {'':{width}}" + "".join(f"{name:>10}" for name in (*LEVELS, "clear"))
     floors = any(row.floor_musd for _, row in named)
@@ -119,7 +162,7 @@ def _rule(rule: Rule, settings: Settings) -> str:
     return "\n".join(["", f"{rule.name}: {first}", rest, header, *rows])
 
 
-def _named(rule: Rule, settings: Settings) -> Iterable[tuple[str, Row]]:
+def named_rows(rule: Rule, settings: Settings) -> Iterable[tuple[str, Row]]:
     """Rows with a name: that of a tier where all its assets share one, else the assets'."""
     tiers: dict[str, list[str]] = {}
     for asset in rule.rows:

@@ -4,6 +4,7 @@ Invariants:
 - a critical alert is delivered by the call that takes it; only a composite hides it, and only what
   a composite adds to what it has told shortly before may wait;
 - every alert that the engine wants posted is told, or counted under the reason why not;
+- what a chat's filters do not take is not for it: neither told nor counted;
 - turns of one episode are told in their order, and an end only if the beginning was told;
 - how alerts are split over calls changes nothing but how critical alerts of one moment are bundled.
 
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load
+from bot.filters import Filter
 from bot.silences import Silence
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
@@ -65,8 +67,10 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel and what it can bear. ``id`` None: whoever reads the console.
+    """Who is told, of what, and how much can be borne. ``id`` None: whoever reads the console.
 
+    ``topic``: of a forum group, its message_thread_id. ``filters``: an alert is for this chat if
+    one of them takes it. ``private``: one person, whose chat with the bot it is.
     ``posts_per_hour``: once so many were told within an hour, only what is critical still comes;
     of watch, at most half as many. What is critical is not counted, nor are ends. ``quiet``: watch
     is held back, alert is silent. ``group_wait``: how long an alert waits for others; critical
@@ -74,10 +78,24 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: int | str | None = None
+    topic: int | None = None
+    language: str = "en"
+    filters: tuple[Filter, ...] = (Filter(),)
+    private: bool = False
     posts_per_hour: int = 12
     quiet: Quiet | None = None
     group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
     hides: Mapping[str, Sequence[str]] = {}
+
+    @property
+    def key(self) -> str:
+        """What the chat is called where it is remembered: its id, and its topic if it has one."""
+        name = "console" if self.id is None else str(self.id)
+        return name if self.topic is None else f"{name}/{self.topic}"
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
+        return any(one.takes(alert) for one in self.filters)
 
 
 def next_due(state: State) -> Ms | None:
@@ -91,7 +109,7 @@ def plan(
     """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed."""
     planner = _Planner(load(dump(state)), chat, silences)
     for alert in alerts:
-        if alert.post:
+        if alert.post and chat.takes(alert):
             planner.take(alert)
     planner.advance(now)
     planner.ring()
@@ -111,12 +129,12 @@ class _Planner:
     def take(self, alert: Alert) -> None:
         """Puts ``alert`` where it waits, or counts why not."""
         self.advance(alert.seen)
-        if alert.hidden_by and f"{alert.hidden_by}:{alert.asset}" in self.state.hiding:
+        if self._hidden(alert):
             self._hide(alert, alert.hidden_by)
         elif self._silenced(alert):
             self.state.counts.silenced += 1
             self.state.hiding.pop(_composite(alert), None)
-            self._forget(alert)
+            self._end_unsaid(alert)
         elif alert.turn is Turn.CLOSE:
             self._take_close(alert)
         else:
@@ -160,6 +178,11 @@ class _Planner:
             else:
                 for alert in alerts:
                     self._deliver([alert])
+
+    def _hidden(self, alert: Alert) -> bool:
+        """Whether this chat is told of a composite instead."""
+        there = f"{alert.hidden_by}:{alert.asset}" in self.state.hiding
+        return there and alert.hidden_by in self._chat.hides
 
     def _silenced(self, alert: Alert) -> bool:
         if alert.level is Level.CRITICAL:
@@ -208,13 +231,24 @@ class _Planner:
         key = f"{composite}:{alert.asset}"
         self.state.counts.hidden += 1
         self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
-        self._forget(alert)
+        self._end_unsaid(alert)
 
     def _hold(self, alert: Alert) -> None:
         held = self.state.held
         self.state.counts.held += 1
         held[alert.family] = held.get(alert.family, 0) + 1
         self.state.hiding.pop(_composite(alert), None)
+
+    def _end_unsaid(self, alert: Alert) -> None:
+        """An end that is not for readers takes along what still waits of its episode."""
+        if alert.turn is Turn.CLOSE:
+            told = self.state.told.get(_instance(alert)) == alert.opened_at
+            waited = self._take_back(alert)
+            if waited is not None and told:
+                self.state.counts.merged += 1
+            elif waited is not None:
+                self._hold(waited.alert)
+            self._forget(alert)
 
     def _forget(self, alert: Alert) -> None:
         """The episode is over, though its end is not told."""

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL")
+SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET")
 
 
 def environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -7,6 +7,8 @@ of the same pipe; httpx is kept quiet since it logs URLs, and Telegram's URLs ho
 import logging
 import re
 import sys
+import traceback
+from types import TracebackType
 from typing import TextIO
 
 import structlog
@@ -59,10 +61,18 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    sys.excepthook = _crashed
     quiet_http()
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python prints as it ends, without secrets."""
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
 
 
 def quiet_http() -> None:
     """Keep the HTTP client from logging URLs, which for Telegram hold the token."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # a traceback for each answer that is a web page; the sink says it in a sentence
+    logging.getLogger("telegram.request.BaseRequest").setLevel(logging.CRITICAL)

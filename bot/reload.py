@@ -105,7 +105,8 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     return {
         "markets": (one.venues, one.markets),
         "redis": (one.redis_url, one.data_dir, one.keep, one.max_mb),
-        "channel": (one.chat_id, one.operators_chat_id),
+        "webhooks": (one.webhooks, one.webhook_secret),
+        "delivery": (one.resend,),
         "telegram": (one.api_url, one.token),
     }
 

@@ -13,7 +13,7 @@ from typing import cast
 import structlog
 
 from bot.config import Settings
-from bot.sinks import Refused, Sink
+from bot.sinks import Refused, Sinks
 from bot.sinks.console import Console
 from streams.bus import Overtaken
 from streams.clock import Clock
@@ -165,24 +165,21 @@ def _work(
         case _:
             from bot.roles.bot import bot_role
 
-            return lambda: bot_role(
-                settings, url, lambda: sink(settings), lambda: operators(settings), clock
-            )
+            return lambda: bot_role(settings, url, lambda: sinks(settings), clock)
 
 
-def sink(settings: Settings) -> Sink:
-    """Where messages go: Telegram if there is a token and a chat, else this terminal."""
-    if settings.token is None or settings.chat_id is None:
-        return Console()
+def sinks(settings: Settings) -> Sinks:
+    """The ways out: Telegram if there is a token, else this terminal for all chats."""
+    console = Console()
+    if settings.token is None:
+        return Sinks(console)
     from bot.sinks.telegram import Telegram
+    from bot.sinks.webhook import Endpoint, Webhook
 
-    return Telegram(settings.token, settings.chat_id, settings.api_url)
-
-
-def operators(settings: Settings) -> Sink | None:
-    """Where notices go besides the log: the operators' chat, if there is one."""
-    if settings.token is None or settings.operators_chat_id is None:
-        return None
-    from bot.sinks.telegram import Telegram
-
-    return Telegram(settings.token, settings.operators_chat_id, settings.api_url)
+    secret = settings.webhook_secret or ""
+    hooks = {
+        str(number): Endpoint(url=one.url, secret=secret)
+        for number, one in enumerate(settings.webhooks, start=1)
+    }
+    telegram = Telegram(settings.token, settings.api_url)
+    return Sinks(telegram, {"console": console, "webhook": Webhook(hooks)})

@@ -76,7 +76,7 @@ def _lines_of(first: str, lines: list[_Line], name: str) -> str:
 def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Line]:
     values = {name: row.levels[level] for name, level in LEVELS.items() if level in row.levels}
     for key, value in {**values, "clear": row.clear}.items():
-        yield _Line(key, f"{value:g}", _of_row(settings, rule, asset, key))
+        yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
     hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
     yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
     for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
@@ -103,14 +103,19 @@ def _composite(settings: Settings, one: Composite) -> Iterator[_Line]:
         yield _Line(key, value, place or _DEFAULT)
 
 
-def _of_row(settings: Settings, rule: Rule, asset: str, key: str) -> str:
-    """The place of a level: in the asset's own row, else in that of its tier."""
+def origin_of_level(settings: Settings, rule: Rule, asset: str, key: str) -> str:
+    """The place of a level, or of ``clear``: in the asset's own row, else in that of its tier."""
     table, source = _tables(rule)[0], settings.source
     names = ("all",) if asset == ALL else settings.tiers.layers(source.keys(*table), asset)
     for name in reversed(names):
         if place := source.place(*table, name, key):
             return f"{place} {name}"
     return _DEFAULT
+
+
+def origin_of_hold(settings: Settings, rule: Rule) -> str:
+    """The place that says how long a breach must last."""
+    return _of_rule(settings, rule, "for")
 
 
 def _of_rule(settings: Settings, rule: Rule, key: str) -> str:

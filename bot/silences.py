@@ -20,19 +20,21 @@ _USAGE = 'write it like "oi_drop SOL 6h"; * stands for every rule or every asset
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """``family`` on ``asset`` is not told before ``until``; ``*`` stands for any."""
+    """``family`` on ``asset`` is not told before ``until``; ``*`` stands for any. ``by``: who asked
+    for it."""
 
     family: str
     asset: str
     until: Ms
+    by: str = ""
 
     def covers(self, family: str, asset: str, now: Ms) -> bool:
         """Whether an alert of ``family`` on ``asset`` is silenced at ``now``."""
         return now < self.until and self.family in (ANY, family) and self.asset in (ANY, asset)
 
 
-def silence(text: str, families: Collection[str], now: Ms) -> Silence:
-    """The silence that ``oi_drop SOL 6h`` asks for, beginning ``now``.
+def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Silence:
+    """The silence that ``oi_drop SOL 6h`` asks for, beginning ``now``, at the wish of ``by``.
 
     ``families``: the rules there are. ValueError says in one sentence what is wrong.
     """
@@ -48,7 +50,7 @@ def silence(text: str, families: Collection[str], now: Ms) -> Silence:
     ms = int(found[1]) * _UNIT_MS[found[2]]
     if ms > LONGEST:
         raise ValueError(f'"{length}" is too long: a silence lasts at most 30d')
-    return Silence(family=family, asset=asset.upper(), until=now + ms)
+    return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)
 
 
 def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ...]:
@@ -71,9 +73,12 @@ def split(silences: Sequence[Silence], now: Ms) -> tuple[tuple[Silence, ...], tu
 
 
 def listed(silences: Sequence[Silence], words: Words, now: Ms) -> list[str]:
-    """``oi_drop SOL, 5 h 12 min left``: one line each, the next to end first."""
+    """``oi_drop SOL, 5 h 12 min left (@ann)``: one line each, the next to end first."""
     in_force = sorted(split(silences, now)[0], key=lambda s: s.until)
-    return [f"{s.family} {s.asset}, {words.length(s.until - now)} left" for s in in_force]
+    return [
+        f"{s.family} {s.asset}, {words.length(s.until - now)} left{f' ({s.by})' if s.by else ''}"
+        for s in in_force
+    ]
 
 
 def dump(silences: Sequence[Silence]) -> bytes:

@@ -60,6 +60,8 @@ class Keys:
         self.alerts = f"{base}:alerts"
         self.status = f"{base}:status"
         self.standing = f"{base}:standing"
+        self.subscribers = f"{base}:subscribers"
+        self.outbox = f"{base}:outbox"
         self._base = base
 
     def bookmark(self, stage: str) -> str:
@@ -160,6 +162,19 @@ class Backoff:
         if self._said:
             log.info(f"Redis works again for {self._who}")
         self._said, self._wait = "", _BACKOFF_S[0]
+
+
+async def patiently(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer, however long Redis is away. Only for calls that may be repeated."""
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await call()
+        except (RedisError, OSError, TimeoutError) as error:
+            await backoff.failed(error)
+            continue
+        backoff.worked()
+        return answer
 
 
 class Overtaken(Exception):
@@ -276,13 +291,4 @@ class Stage:
         return None if value is None else value.decode()
 
     async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer, however long Redis is away. Only for calls that may be repeated."""
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_S):
-                    answer = await call()
-            except (RedisError, OSError, TimeoutError) as error:
-                await self._backoff.failed(error)
-                continue
-            self._backoff.worked()
-            return answer
+        return await patiently(self._backoff, call)

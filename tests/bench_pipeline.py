@@ -141,9 +141,10 @@ async def _pipeline(mode: str, config: Path, rest: str) -> dict[str, Any]:
     """`lowtide run` in this process, but for the sink."""
     from bot import run as whole
     from bot.config import load
+    from bot.sinks import Sinks
 
     settings, watch = load(config, {}), Watch()
-    whole.sink = lambda settings: watch
+    whole.sinks = lambda settings: Sinks(watch)
     running = asyncio.create_task(whole.run(settings, whole.ROLES))
     try:
         url = whole.existing_redis(settings)
@@ -170,13 +171,18 @@ class Watch:
     """A sink that only looks at the clock."""
 
     def __init__(self) -> None:
+        from bot.limiter import NONE
+
         self.late_ms: list[float] = []
+        self.limits = NONE
 
-    async def check(self) -> str:
+    async def check(self, to: Any) -> Any:
         """Always ready."""
-        return "a stop watch"
+        from bot.sinks import Place
 
-    async def send(self, message: Any) -> object:
+        return Place(title="a stop watch")
+
+    async def send(self, to: Any, message: Any, **how: object) -> Any:
         """Note how late the message is."""
         from bot.sinks import Receipt
 

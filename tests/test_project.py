@@ -16,9 +16,22 @@ import pytest
 from packaging.requirements import Requirement
 
 from bot.__main__ import main
+from bot.commands.parsing import SPECS
 from bot.config import load
 from bot.config_markets import looks_like_asset
-from bot.config_schema import Channel, CompositeTable, Defaults, Redis, Table, Telegram, keys_at
+from bot.config_schema import (
+    Channel,
+    ChatTable,
+    CompositeTable,
+    Defaults,
+    Delivery,
+    Operators,
+    Redis,
+    Table,
+    Telegram,
+    WebhookTable,
+    keys_at,
+)
 from bot.config_warnings import warnings
 from bot.ruletest import report, run_all
 from rules.metrics import METRICS, metric
@@ -27,7 +40,14 @@ from streams.venues import VENUES
 from tests import channel_picture
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ("README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/configuration.md")
+DOCS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "NORMALISATION.md",
+    "ADDING.md",
+    "docs/commands.md",
+    "docs/configuration.md",
+)
 EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")
 
@@ -203,10 +223,15 @@ def test_the_page_on_configuration_has_every_key_and_no_other() -> None:
 
 DEFAULTS: dict[str, type[Table]] = {
     "channel": Channel,
+    "chats": ChatTable,
+    "operators": Operators,
+    "webhooks": WebhookTable,
+    "delivery": Delivery,
     "telegram": Telegram,
     "redis": Redis,
     "defaults": Defaults,
 }
+NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}
 
 
 @pytest.mark.parametrize("section", DEFAULTS)
@@ -214,9 +239,10 @@ def test_the_page_on_configuration_tells_the_defaults(section: str) -> None:
     told = documented_keys()[section,]
     model = DEFAULTS[section]
     given = {key: text.strip("`") for key, text in told.items() if text.startswith("`")}
-    read = model(**{key: tomllib.loads(f"x = {text}")["x"] for key, text in given.items()})
+    needed: dict[str, Any] = NEEDED.get(section, {})
+    values = {key: tomllib.loads(f"x = {text}")["x"] for key, text in given.items()}
     assert given
-    assert read == model()
+    assert model(**needed, **values) == model(**needed)
 
 
 def test_the_page_on_configuration_tells_the_defaults_of_composites() -> None:
@@ -237,6 +263,16 @@ def test_the_page_on_configuration_has_every_metric() -> None:
     for form, scope in told.items():
         name = form.replace("<duration>", "1h").replace("<bp>", "25")
         assert scope in metric(name).scopes, form
+
+
+def test_the_page_on_commands_has_every_command_and_who_may() -> None:
+    rows = re.findall(r"^\| `/(\w+) ?([^`]*)` \| (.*?) \|", text_of("docs/commands.md"), re.M)
+    told = [(name, usage, who) for name, usage, who in rows]
+    wanted = [
+        (s.name, s.usage, "changes" if s.changes else "asks, in private" if s.own else "asks")
+        for s in SPECS.values()
+    ]
+    assert sorted(told) == sorted(wanted)
 
 
 def examples() -> list[str]:

@@ -9,11 +9,15 @@ import msgspec
 from redis.asyncio import Redis
 
 from bot.config import Settings, VenueSettings
+from bot.config_chats import ChatSettings
+from bot.outbox import DAY, Policy
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.streams import streams_role
 from bot.run import redis_url, start_all, stop_all
+from bot.sinks import Sinks
 from bot.sinks.console import Console
+from rules.alerts import Level
 from streams.bus import Keys, connect
 from streams.clock import WallClock
 from streams.events import Ms
@@ -25,6 +29,9 @@ MARKETS = ("BTC", "ETH"), ("SOL", "HYPE", "DOGE")
 
 _AFTER_SPEED = 600
 """How fast time goes on after the story, for what still waits to be told."""
+
+_PUNCTUAL = Policy(late=DAY, expires=dict.fromkeys(Level, DAY))
+"""A second of ours is many minutes of the story: nobody is late for that."""
 
 _QUIET_S = 0.7
 _START_LIMIT_S = 15.0
@@ -80,7 +87,7 @@ def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
     majors, large = MARKETS
     return msgspec.structs.replace(
         settings, venues=venues, majors=majors, large=large, tail=1, redis_url=None,
-        data_dir=folder, token=None, chat_id=None,
+        data_dir=folder, token=None, chats=(ChatSettings(language=settings.language),),
     )  # fmt: skip
 
 
@@ -90,7 +97,9 @@ async def _play(settings: Settings, url: str, playback: Playback) -> None:
         {
             "streams": lambda: streams_role(settings, url, clock),
             "rules": lambda: rules_role(settings, url),
-            "bot": lambda: bot_role(settings, url, Console, clock=telling),
+            "bot": lambda: bot_role(
+                settings, url, lambda: Sinks(Console()), telling, policy=_PUNCTUAL
+            ),
         }
     )
     redis = connect(url, "demo")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from bot.lang import en_answers
 from bot.lang.numbers import MINUS, significant, trimmed
 from bot.lang.words import Words
 from streams.events import Ms
@@ -207,6 +208,15 @@ PHRASES = {
     "estimate": "estimate of {time}",
     "held": "+{count} held",
     "chart": "chart",
+    # What delivery adds to a post.
+    "late": "⏱ {length} late",
+    "left_out": "⏳ +{count} older left out: {names}",
+    "again": "↻ Sent again, perhaps twice (no. {id})",
+    "collapsed": "⏳ <b>{count} posts waited while Telegram asked for a pause</b>",
+    "rush": "🔴 <b>{count} critical posts at once</b>",
+    "live": "▸ now {now} · worst {worst} {time} · {length}",
+    "live.parts": "▸ now {parts} · {length}",
+    "live.over": "⚪ Over since {time}, after {length}.",
     # Notices for operators. They never look like an alert.
     "notice": "⚪ <i>Data: {text} This is not a market signal.</i>",
     "notice.down": "{venue} {kinds} silent since {time}{reason}. {effect}",
@@ -223,6 +233,12 @@ PHRASES = {
     "kind.depth": "books",
     "kind.price": "prices",
     "kind.volume": "volume",
+    "trouble.off": "⚪ <i>Delivery: nothing is sent to {chat} for now: {reason}</i>",
+    "trouble.failed": "⚪ <i>Delivery: {alert} was not posted to {chat}: {reason}</i>",
+    "trouble.moved": (
+        "⚪ <i>Delivery: {chat} is now {reason}; it is followed. Put the new number into "
+        "config.toml.</i>"
+    ),
     "settings.kept": "⚪ <i>Configuration not taken over, the old one stays: {reason}</i>",
     "settings.taken": "⚪ <i>Configuration taken over: {reason}</i>",
 }
@@ -310,7 +326,7 @@ def days(count: int) -> str:
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 WORDS = Words(
-    phrases=PHRASES,
+    phrases=PHRASES | en_answers.PHRASES,
     usd=usd,
     signed_usd=signed_usd,
     coins=coins,

@@ -1,42 +1,73 @@
-"""Alerts → messages."""
+"""Alerts → posts in every chat: reads, plans, makes it durable; the sender does the rest."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from bot import dispatch, silences
-from bot.channel import channel
+from bot.chats import chats, subscribed_chats, webhook_chats
+from bot.commands import store
 from bot.config import Settings
-from bot.deliveries import Delivery, State
+from bot.deliveries import State
+from bot.dispatch import Chat
 from bot.lang import LANGUAGES
-from bot.messages import Message
+from bot.limiter import Limits
 from bot.notices import notice_message
-from bot.posts import post
+from bot.outbox import Policy, Post, line_key
+from bot.outbox_store import OutboxStore
+from bot.outgoing import notice_post, outgoing, plan_key, trouble_message
 from bot.reload import Rejected, Watch, checked, on_sighup
-from bot.roles import FLUSH_S, report, role, rss_mb, to_the_end
+from bot.roles import report, role, rss_mb
+from bot.sender import Counts, Sender
 from bot.silences import Silence
-from bot.sinks import Later, Refused, Sink, Uncertain
+from bot.sinks import Sinks
+from bot.steps import Trouble
+from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Notice
-from streams.bus import START, Keys, Snapshot, Stage
+from streams.bus import START, Keys, Stage
 from streams.clock import Clock, WallClock, wall_ms
 from streams.events import Ms
 
 log = structlog.get_logger()
 
 NEWS_MS: Ms = 2 * 3_600_000
-"""An alert older than this, left over from an outage, is no news and is not sent."""
+"""How far back the first start ever looks for alerts."""
 
-_AGAIN_S = 5.0
+TIDY_S = 60.0
+LIVE_S = 10.0
+SUBSCRIBERS_S = 2.0
+
+
+class Audience(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told: ``chats`` of alerts; ``operators`` of notices and troubles, None: the log."""
+
+    chats: tuple[Chat, ...]
+    operators: Chat | None = None
+
+
+def audience(settings: Settings, subscriptions: Sequence[Subscription] = ()) -> Audience:
+    """The chats of ``settings``, and those of subscribers. Without a token, operators have the
+    log and nobody has subscribed."""
+    operators = settings.operators.chat_id if settings.token is not None else None
+    subscribed = subscribed_chats(subscriptions, settings) if settings.token is not None else ()
+    return Audience(
+        chats=(*chats(settings), *webhook_chats(settings), *subscribed),
+        operators=None if operators is None else Chat(id=operators, language=settings.language),
+    )
 
 
 class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot role says of itself. ``waiting``: alerts that wait for others of their kind;
-    ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.deliveries``."""
+    ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.deliveries``;
+    ``queued``: posts that wait to be sent; ``off``: chats that nothing is sent to, and why;
+    ``counts``: what became of posts; ``sent``, ``refused``, ``uncertain``: the same."""
 
     seen: Ms
     rss_mb: float
@@ -49,150 +80,204 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     hidden: int
     silenced: int
-
-
-class Kept(msgspec.Struct):
-    """What survives a restart: the plan's state, and what it has decided but not yet sent."""
-
-    plan: State
-    outgoing: list[Delivery]
+    queued: int
+    off: dict[str, str]
+    counts: Counts
 
 
 class BotRole:
-    """Alerts → messages. What it was sending when it died is never sent twice."""
+    """Alerts → posts. What was confirmed is never posted again, what was not is not lost.
+
+    ``who``: the chats that settings ask for. ``clock``: the one whose time is on alerts. ``limits``
+    in place of those of the sinks.
+    """
 
     def __init__(
         self,
         settings: Settings,
         redis: Redis,
-        sink: Sink,
-        operators: Sink | None = None,
+        sinks: Sinks,
+        *,
+        who: Callable[[Settings, Sequence[Subscription]], Audience] = audience,
         clock: Clock | None = None,
         watch: Watch | None = None,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._path = settings.path
         self._watch = watch or Watch(settings.path)
-        self._chat = channel(settings)
-        self._words = LANGUAGES[settings.language]
-        self._sink = sink
-        self._operators = operators
+        self.settings = settings
+        self._who = who
+        self._subscribed: tuple[Subscription, ...] = ()
+        self._audience = who(settings, ())
+        self._redis = redis
         self._clock = clock or WallClock()
+        self._policy = policy or _policy(settings)
         self._stage = Stage(redis, Keys(), "bot", Keys().alerts)
-        self._kept = Kept(State(), [])
+        self._store = OutboxStore(redis, Keys())
+        self._plans: dict[str, State] = {}
         self._cursor = START
-        self._destination = ""
-        self._sent = self._refused = self._uncertain = 0
+        self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
 
     def status(self) -> BotStatus:
         """How it goes."""
-        plan = self._kept.plan
+        plans, lines = self._plans.values(), self.sender.lines.values()
+        counts = self.sender.counts
         return BotStatus(
             seen=wall_ms(),
             rss_mb=rss_mb(),
             cursor=self._cursor,
-            destination=self._destination,
-            sent=self._sent,
-            refused=self._refused,
-            uncertain=self._uncertain,
-            waiting=sum(len(group.waiting) for group in plan.groups.values()),
-            held=plan.counts.held,
-            hidden=plan.counts.hidden,
-            silenced=plan.counts.silenced,
+            destination=", ".join(line.state.title for line in lines if line.state.title),
+            sent=counts.sent,
+            refused=counts.refused,
+            uncertain=counts.uncertain,
+            waiting=sum(len(group.waiting) for plan in plans for group in plan.groups.values()),
+            held=sum(plan.counts.held for plan in plans),
+            hidden=sum(plan.counts.hidden for plan in plans),
+            silenced=sum(plan.counts.silenced for plan in plans),
+            queued=sum(len(line.waiting()) for line in lines),
+            off={line.key: line.state.off for line in lines if line.state.off},
+            counts=counts,
         )
 
     async def run(self) -> None:
-        """Read, plan, send, move the bookmark; runs until cancelled."""
-        await self._greet()
+        """Read, plan, send; runs until cancelled. Raises Refused when nothing can be sent at all,
+        Overtaken when another one is at work."""
         await self._resume()
-        await self._send_all()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.sender.run())
+            tasks.create_task(self._read_on())
+            tasks.create_task(self._mark())
+            tasks.create_task(self._tidy())
+            tasks.create_task(self._mind_subscribers())
+            tasks.create_task(self._look())
+
+    async def tell_operators(self, post: Callable[[Chat, int], Post]) -> None:
+        """Keep and send what ``post`` makes for the operators' chat, if there is one."""
+        if (chat := self._audience.operators) is not None:
+            made = post(chat, self.sender.number())
+            self.sender.line(chat.id)
+            await self._store.keep([made])
+            self.sender.add([made])
+
+    async def trouble(self, trouble: Trouble) -> None:
+        """Tell operators, unless it is their chat that is in trouble."""
+        subscriber = next((s for s in self._subscribed if str(s.user) == trouble.chat), None)
+        if subscriber is not None and trouble.phrase == "trouble.off":
+            log.info("a subscriber left", reason=trouble.reason)
+            await store.drop(self._redis, subscriber.user)
+            return
+        operators = self._audience.operators
+        if operators is None or line_key(operators.id) == trouble.chat:
+            return
+        now = self._clock.seen()
+        await self.tell_operators(
+            lambda chat, number: notice_post(
+                trouble_message(trouble, chat, now), chat, number, self._policy, now
+            )
+        )
+
+    async def _read_on(self) -> None:
         while True:
             batch = await self._stage.read(self._cursor)
             if self._watch.due():
                 await self._reload()
-            due = dispatch.next_due(self._kept.plan)
-            if batch or (due is not None and due <= self._clock.seen()):
+            if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
 
+    async def _mind_subscribers(self) -> None:
+        """A line for each who subscribed, none for who left."""
+        while True:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                found = await store.subscriptions(self._redis)
+                if found != self._subscribed:
+                    self._subscribed = found
+                    self._audience = self._who(self.settings, found)
+                    await self._serve()
+            await asyncio.sleep(SUBSCRIBERS_S)
+
+    def _due(self, plan: State) -> bool:
+        due = dispatch.next_due(plan)
+        return due is not None and due <= self._clock.seen()
+
     async def _reload(self) -> None:
-        """Take over the channel's changed settings; the rules role says what is wrong with them."""
+        """Take over changed chats; the rules role says what is wrong with the settings."""
         try:
             settings, _ = await asyncio.to_thread(checked, self._path, os.environ)
         except Rejected:
-            log.info("the channel's settings stay as they are")
+            log.info("the chats' settings stay as they are")
             return
-        self._chat = msgspec.structs.replace(channel(settings), id=self._chat.id)
-        self._words = LANGUAGES[settings.language]
+        self.settings = settings
+        self._audience = self._who(settings, self._subscribed)
+        await self._serve()
+        self.sender.try_again()
 
-    async def _greet(self) -> None:
-        while True:
-            try:
-                self._destination = await self._sink.check()
-            except Later as later:
-                log.warning("not ready to send", reason=later.reason, next_try_s=later.seconds)
-                await asyncio.sleep(later.seconds)
-                continue
-            except Uncertain as error:
-                log.warning("not ready to send", reason=error.reason, next_try_s=_AGAIN_S)
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            log.info("ready to send", to=self._destination)
-            return
+    async def _serve(self) -> None:
+        """A line for each chat of the audience, and none for others."""
+        told = self._audience
+        chats = [*told.chats, *([told.operators] if told.operators else [])]
+        for key in set(self.sender.lines) - {line_key(chat.id) for chat in chats}:
+            plans = [plan for plan in self._plans if plan.partition("/")[0] == key]
+            await self.sender.drop(key, plans)
+        for chat in chats:
+            self.sender.line(chat.id)
+        wanted = [plan_key(chat) for chat in told.chats]
+        self._plans = {key: self._plans.get(key, State()) for key in wanted}
 
     async def _resume(self) -> None:
-        """The state kept last; a message that was being sent when we died is not repeated."""
-        self._cursor = await self._stage.bookmark()
-        saved = await self._stage.saved()
-        if saved is not None:
-            try:
-                self._kept = msgspec.msgpack.decode(saved.state, type=Kept)
-                self._cursor = saved.cursor
-            except msgspec.MsgspecError as error:
-                log.warning("the saved plan could not be used", reason=str(error)[:200])
+        """Take over what an earlier one has left."""
+        found = await self._store.claim()
+        self._plans = found.plans
+        bookmark = await self._stage.bookmark()
+        self._cursor = found.cursor or bookmark
         if self._cursor == START:
             self._cursor = f"{wall_ms() - NEWS_MS}-0"
-        begun, outgoing = await self._stage.begun(), self._kept.outgoing
-        if begun is not None and outgoing and _key(outgoing[0]) == begun:
-            self._uncertain += 1
-            log.error(
-                "stopped while sending; perhaps posted, not sent again", alert=_key(outgoing[0])
-            )
-            del outgoing[0]
+        self.sender.load(found)
+        await self._serve()
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        found: list[Alert] = []
-        for entry_id, data in batch:
-            said = self._read(entry_id, data)
-            if isinstance(said, Notice):
-                await self._tell_operators(said)
-            elif said is not None:
-                found.append(said)
-        if batch:
-            self._cursor = batch[-1][0]
-        self._plan(found, await self._silences())
-        await self._save()
-        await self._send_all()
+        """What was read, what the plans make of it, and the posts become durable in one step."""
+        said = [one for entry_id, data in batch if (one := _read(entry_id, data)) is not None]
+        found = [one for one in said if isinstance(one, Alert)]
+        silenced = await self._silences()
+        posts: list[Post] = self._notices([one for one in said if isinstance(one, Notice)])
+        plans: dict[str, State] = {}
+        for chat in self._audience.chats:
+            plans[plan_key(chat)] = self._plan(chat, found, silenced, posts)
+        cursor = batch[-1][0] if batch else self._cursor
+        await self._store.commit(cursor, plans, posts)
+        self._cursor, self._plans = cursor, self._plans | plans
+        self.sender.add(posts)
 
-    def _read(self, entry_id: str, data: bytes) -> Alert | Notice | None:
+    def _plan(
+        self, chat: Chat, found: Sequence[Alert], silenced: Sequence[Silence], posts: list[Post]
+    ) -> State:
+        """The chat's plan after ``found``; what it wants told is added to ``posts``."""
+        before = self._plans[plan_key(chat)]
+        line = self.sender.line(chat.id)
+        made: list[Post] = []
         try:
-            said = alerts.decode(data)
-        except msgspec.MsgspecError as error:
-            log.error("an alert could not be read", entry=entry_id, reason=str(error)[:200])
-            return None
-        if said.seen < self._clock.seen() - NEWS_MS:
-            log.warning("an alert was too old to be sent", alert=said.id)
-            return None
-        return said
-
-    def _plan(self, found: Sequence[Alert], silenced: Sequence[Silence]) -> None:
-        kept = self._kept
-        try:
-            kept.plan, deliveries = dispatch.plan(
-                kept.plan, found, self._chat, silenced, self._clock.seen()
-            )
+            after, deliveries = dispatch.plan(before, found, chat, silenced, self._clock.seen())
+            for delivery in deliveries:
+                number = self.sender.number()
+                fresh = [*posts, *made]
+                made.append(outgoing(delivery, chat, line, fresh, number, self._policy))
         except Exception:  # one alert must not stop all others for ever
             log.exception("the plan failed; alerts were left out", alerts=[a.id for a in found])
-            return
-        kept.outgoing += deliveries
+            return before
+        posts += made
+        return after
+
+    def _notices(self, notices: Sequence[Notice]) -> list[Post]:
+        """Posts for the operators' chat, if there is one; the log has them in any case."""
+        posts: list[Post] = []
+        chat, now = self._audience.operators, self._clock.seen()
+        for notice in notices:
+            message = notice_message(notice, LANGUAGES["en" if chat is None else chat.language])
+            log.info("notice for operators", text=message.plain)
+            if chat is not None:
+                posts.append(notice_post(message, chat, self.sender.number(), self._policy, now))
+        return posts
 
     async def _silences(self) -> tuple[Silence, ...]:
         data = await self._stage.value(Keys().snapshot("silences"))
@@ -202,92 +287,70 @@ class BotRole:
             log.error("the silences could not be read; nothing is silenced")
             return ()
 
-    async def _save(self) -> None:
-        """Keep where we are; the bookmark says up to where everything was told."""
-        kept = self._kept
-        await self._stage.save(Snapshot(self._cursor, msgspec.msgpack.encode(kept)))
-        if not kept.outgoing and dispatch.next_due(kept.plan) is None:
-            await self._stage.commit(self._cursor, [])
+    async def _mark(self) -> None:
+        """The bookmark says up to where everything has been told."""
+        marked = ""
+        while True:
+            await self.sender.settled.wait()
+            self.sender.settled.clear()
+            nothing_due = all(dispatch.next_due(plan) is None for plan in self._plans.values())
+            if self._cursor != marked and nothing_due and self.sender.idle():
+                marked = self._cursor
+                await self._stage.commit(marked, [])
 
-    async def _send_all(self) -> None:
-        outgoing = self._kept.outgoing
-        while outgoing:
-            pause_s = await to_the_end(self._settle(outgoing[0]), FLUSH_S)
-            if pause_s is not None:
-                await asyncio.sleep(pause_s)
+    async def _tidy(self) -> None:
+        """Forget what was settled long ago."""
+        while True:
+            await asyncio.sleep(TIDY_S)
+            for line in list(self.sender.lines.values()):
+                line.prune(self._clock.seen())
+                await self._store.save(line)
 
-    async def _settle(self, delivery: Delivery) -> float | None:
-        """Send once and note what came of it; not None: how long to wait before the next try."""
-        key = _key(delivery)
-        if delivery.at < self._clock.seen() - NEWS_MS:
-            log.warning("a message was too old to be sent", alert=key)
-        else:
-            await self._stage.begin(key)
-            pause_s = await self._send(post(delivery, self._words))
-            if pause_s is not None:
-                return pause_s
-        del self._kept.outgoing[0]
-        await self._save()
+    async def _look(self) -> None:
+        """Keep the openings of open episodes true, by what the rules see."""
+        while True:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                if (standing := await store.standing(self._redis)) is not None:
+                    self.sender.live(standing.episodes)
+            await asyncio.sleep(LIVE_S)
+
+
+def _read(entry_id: str, data: bytes) -> Alert | Notice | None:
+    try:
+        return alerts.decode(data)
+    except msgspec.MsgspecError as error:
+        log.error("an alert could not be read", entry=entry_id, reason=str(error)[:200])
         return None
 
-    async def _send(self, message: Message) -> float | None:
-        try:
-            await self._sink.send(message)
-        except Later as later:
-            await self._stage.begin("")  # surely not posted: whoever comes after us may send it
-            log.warning("message put off", alert=message.alert_id, reason=later.reason)
-            return later.seconds
-        except Uncertain as error:
-            self._uncertain += 1
-            log.error("perhaps posted, not sent again", alert=message.alert_id, reason=error.reason)
-        except Refused as error:
-            if error.fatal:
-                await self._stage.begin("")
-                raise
-            self._refused += 1
-            log.error("message refused", alert=message.alert_id, reason=error.reason)
-        else:
-            self._sent += 1
-            log.info("alert told", alert=message.alert_id)
-        return None
 
-    async def _tell_operators(self, notice: Notice) -> None:
-        """Once, to the log and to the operators' chat if there is one; it is not worth waiting."""
-        message = notice_message(notice, self._words)
-        log.info("notice for operators", text=message.plain)
-        if self._operators is None:
-            return
-        try:
-            await self._operators.send(message)
-        except (Later, Uncertain, Refused) as error:
-            log.error("operators were not told", notice=notice.id, reason=error.reason)
-
-
-def _key(delivery: Delivery) -> str:
-    return f"{delivery.at} {delivery.alerts[0].id}"
+def _policy(settings: Settings) -> Policy:
+    return Policy(on_uncertain="resend" if settings.resend else "drop")
 
 
 async def bot_role(
     settings: Settings,
     url: str,
-    sink: Callable[[], Sink],
-    operators: Callable[[], Sink | None] = lambda: None,
+    sinks: Callable[[], Sinks],
     clock: Clock | None = None,
+    *,
+    policy: Policy | None = None,
 ) -> None:
-    """Alerts → messages. Runs until cancelled; Refused ends it when nothing can be sent at all.
+    """Alerts → posts. Runs until cancelled; Refused ends it when nothing can be sent at all.
 
-    ``operators``: where notices go besides the log. ``clock``: the one whose time is on alerts.
+    ``clock``: the one whose time is on alerts.
     """
     async with role(url, "bot") as redis:
-        way_out, notices = sink(), operators()
-        watch = Watch(settings.path)
-        bot = BotRole(settings, redis, way_out, notices, clock, watch)
+        ways_out, watch = sinks(), Watch(settings.path)
+        bot = BotRole(settings, redis, ways_out, clock=clock, watch=watch, policy=policy)
         try:
             with on_sighup(watch):
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(report(redis, "bot", bot.status))
                     tasks.create_task(bot.run())
+                    if settings.token is not None:
+                        # imported where it is used: without Telegram its library is not held
+                        from bot.commands.serve import serve
+
+                        tasks.create_task(serve(lambda: bot.settings, redis))
         finally:
-            await way_out.close()
-            if notices is not None:
-                await notices.close()
+            await ways_out.close()

@@ -1,13 +1,32 @@
-"""Ways out: what a sink must do, and the three ways in which sending can fail.
+"""Ways out: what a sink must do, and the ways in which sending can fail.
 
 Whether to send again is part of the answer, never guessed by the caller.
 """
 
+from collections.abc import Mapping
+from enum import Enum, StrEnum
 from typing import Protocol
 
 import msgspec
 
+from bot.limiter import Limits
 from bot.messages import Message
+
+
+class To(msgspec.Struct, frozen=True):
+    """Where a message goes: a chat's number, "@name" or address (None: the console), and the topic
+    of a forum, if any."""
+
+    chat: int | str | None
+    topic: int | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat that can be used. ``title``: a few words for people. ``probe``: message numbers have
+    no gaps and nobody but the bot posts, so that an uncertain post can be looked for."""
+
+    title: str
+    probe: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,26 +36,53 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     message_id: int | None = None
 
 
-class Later(Exception):
-    """Not sent; may be sent again after ``seconds``."""
+class Edited(Enum):
+    """What came of an edit: done; it had that text already; no such message; not ours to edit."""
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    CHANGED = "changed"
+    SAME = "same"
+    GONE = "gone"
+    FOREIGN = "foreign"
+
+
+class Later(Exception):
+    """Not done; may be done after ``seconds``. ``flood``: because too much was sent."""
+
+    def __init__(self, seconds: float, reason: str, *, flood: bool = False) -> None:
         super().__init__(f"{reason}; to be tried again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason
+        self.flood = flood
+
+
+class Moved(Exception):
+    """Not done: the chat is now ``chat``."""
+
+    def __init__(self, chat: int) -> None:
+        super().__init__(f"the chat is now {chat}")
+        self.chat = chat
+
+
+class What(StrEnum):
+    """What is refused: a message's markup, the message, all that goes to a chat, everything."""
+
+    MARKUP = "markup"
+    MESSAGE = "message"
+    CHAT = "chat"
+    ALL = "all"
 
 
 class Refused(Exception):
-    """Not sent, and sending it again is no use. ``fatal``: nor is sending anything else."""
+    """Not done, and doing the same again is no use."""
 
-    def __init__(self, reason: str, *, fatal: bool) -> None:
+    def __init__(self, reason: str, what: What) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.fatal = fatal
+        self.what = what
 
 
 class Uncertain(Exception):
-    """Sent or not: nobody can say. Sending it again may post it twice."""
+    """Done or not: nobody can say. Sending it again may post it twice."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -44,16 +90,60 @@ class Uncertain(Exception):
 
 
 class Sink(Protocol):
-    """A way out. One message at a time; raises Later, Refused or Uncertain, nothing else."""
+    """A way out to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
+    nothing else. ``limits``: what it bears."""
 
-    async def check(self) -> str:
-        """Can it be used? A few words that say where messages go. Raises as ``send`` does."""
+    limits: Limits
+
+    async def check(self, to: To) -> Place:
+        """Can messages be sent there?"""
         ...
 
-    async def send(self, message: Message) -> Receipt:
-        """Send ``message``; returns once it has arrived."""
+    async def send(
+        self,
+        to: To,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        """Send ``message``; returns once it has arrived.
+
+        ``key``: the same whenever the same post is sent again. ``reply_to``: the message it answers
+        to, if that is still there. ``markup`` False: the plain text instead of the HTML.
+        """
+        ...
+
+    async def edit(
+        self, to: To, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        """Give a message that was sent the text of ``message``."""
+        ...
+
+    async def delete(self, to: To, message_id: int) -> None:
+        """Delete a message that was sent; one that is gone already is fine."""
         ...
 
     async def close(self) -> None:
         """Let go of connections."""
         ...
+
+
+class Sinks:
+    """All ways out. A chat ``NAME:…`` goes through the one of that name, None through ``console``,
+    all others through ``main``."""
+
+    def __init__(self, main: Sink, named: Mapping[str, Sink] | None = None) -> None:
+        self._main = main
+        self._named = named or {}
+
+    def of(self, chat: int | str | None) -> Sink:
+        """The way to ``chat``."""
+        name, colon, _ = ("console:" if chat is None else str(chat)).partition(":")
+        return self._named.get(name, self._main) if colon else self._main
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        for sink in (self._main, *self._named.values()):
+            await sink.close()

@@ -4,8 +4,9 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from bot.limiter import NONE
 from bot.messages import Message
-from bot.sinks import Receipt
+from bot.sinks import Edited, Place, Receipt, To
 from rules.alerts import Level, Turn
 
 _RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
@@ -15,19 +16,37 @@ _COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\
 class Console:
     """Prints each message with its UTC time in front and an empty line behind.
 
-    Colours only where a person reads (a terminal).
+    Colours only where a person reads (a terminal). What is printed has no number, so nobody asks to
+    edit it.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        self.limits = NONE
 
-    async def check(self) -> str:
-        return "the console"
+    async def check(self, to: To) -> Place:
+        return Place(title="the console")
 
-    async def send(self, message: Message) -> Receipt:
+    async def send(
+        self,
+        to: To,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
         self._stream.write(self._text(message))
         self._stream.flush()
         return Receipt()
+
+    async def edit(
+        self, to: To, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        return Edited.GONE
+
+    async def delete(self, to: To, message_id: int) -> None:
+        """What is printed stays."""
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -1,4 +1,4 @@
-"""Messages to one Telegram chat, through the Bot API.
+"""Messages to Telegram chats, through the Bot API.
 
 sendMessage has no idempotency key, so a lost answer leaves in doubt whether a message was posted.
 Which errors those are can only be told from the cause under python-telegram-bot's exception: of
@@ -11,12 +11,12 @@ import warnings
 from datetime import timedelta
 
 import httpx
-import structlog
 import telegram
-from telegram.constants import ParseMode
+from telegram.constants import ChatType, ParseMode
 from telegram.error import (
     BadRequest,
     ChatMigrated,
+    Conflict,
     Forbidden,
     InvalidToken,
     NetworkError,
@@ -26,23 +26,29 @@ from telegram.error import (
 from telegram.request import HTTPXRequest
 from telegram.warnings import PTBDeprecationWarning
 
+from bot.limiter import Limits
 from bot.logs import quiet_http, redact
 from bot.messages import Message
-from bot.sinks import Later, Receipt, Refused, Uncertain
+from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, To, Uncertain, What
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
-_NO_RIGHTS = ("not enough rights", "need administrator rights", "chat_write_forbidden")
+_NO_RIGHTS = (
+    "not enough rights",
+    "need administrator rights",
+    "chat_write_forbidden",
+    "have no rights to send",
+)
+_SAME, _GONE, _FOREIGN = "message is not modified", "message to edit not found", "can't be edited"
+_NO_TOPIC = ("message thread not found", "topic_closed", "topic_deleted")
 _PAUSE_S = 5.0
 
 # Said at every RetryAfter, of an attribute that ``_seconds`` reads in its old and its new type.
 warnings.filterwarnings("ignore", ".*retry_after.*", PTBDeprecationWarning)
 
-_log = structlog.get_logger()
-
 
 class Telegram:
-    """Posts to ``chat`` (a number or "@name") with the bot of ``token``.
+    """Posts to any chat with the bot of ``token``.
 
     ``api_url``: the Bot API server without a slash at the end. Timeouts in seconds.
     """
@@ -50,14 +56,13 @@ class Telegram:
     def __init__(
         self,
         token: str,
-        chat: int | str,
         api_url: str = "https://api.telegram.org",
         read_timeout: float = 20.0,
         connect_timeout: float = 5.0,
     ) -> None:
         quiet_http()
         request = HTTPXRequest(
-            connection_pool_size=8,
+            connection_pool_size=32,
             read_timeout=read_timeout,
             write_timeout=read_timeout,
             connect_timeout=connect_timeout,
@@ -70,97 +75,147 @@ class Telegram:
             request=request,
             get_updates_request=self._requests[1],
         )
-        self._chat = chat
+        self._preview = telegram.LinkPreviewOptions(is_disabled=True)
+        self._name = ""
+        self.limits = Limits()
 
-    async def check(self) -> str:
-        """The bot's name and the chat's. Raises Refused if token or chat cannot be used."""
+    async def check(self, to: To) -> Place:
         try:
-            me = await self._bot.get_me()
-            chat = await self._bot.get_chat(self._chat)
+            if not self._name:
+                self._name = f"@{(await self._bot.get_me()).username}"
+            chat = await self._bot.get_chat(_chat(to))
         except TelegramError as error:
-            raise _meaning(error, self._chat) from None
-        return f"Telegram: @{me.username} posts to {chat.title or self._chat}"
+            raise _meaning(error, to) from None
+        title = f"Telegram: {self._name} posts to {chat.title or chat.username or to.chat}"
+        return Place(title=title, probe=chat.type == ChatType.CHANNEL)
 
-    async def send(self, message: Message) -> Receipt:
+    async def send(
+        self,
+        to: To,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        reply = None
+        if reply_to is not None:
+            reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True)
         try:
-            return await self._post(message.html, ParseMode.HTML, message.silent)
-        except ChatMigrated as moved:
-            _log.warning("chat moved", old=self._chat, new=moved.new_chat_id, put_in="chat_id")
-            self._chat = moved.new_chat_id
-            raise Later(0, f"the chat is now {moved.new_chat_id}") from None
+            sent = await self._bot.send_message(
+                _chat(to),
+                message.html if markup else message.plain,
+                parse_mode=ParseMode.HTML if markup else None,
+                disable_notification=message.silent,
+                message_thread_id=to.topic,
+                reply_parameters=reply,
+                link_preview_options=self._preview,
+            )
+        except TelegramError as error:
+            raise _meaning(error, to) from None
+        return Receipt(chat=sent.chat.id, message_id=sent.message_id)
+
+    async def edit(
+        self, to: To, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        try:
+            await self._bot.edit_message_text(
+                message.html if markup else message.plain,
+                _chat(to),
+                message_id,
+                parse_mode=ParseMode.HTML if markup else None,
+                link_preview_options=self._preview,
+            )
         except BadRequest as error:
-            if not any(words in error.message.lower() for words in _MARKUP):
-                raise _meaning(error, self._chat) from None
-            _log.error("markup refused", alert=message.alert_id, reason=redact(error.message))
+            words = error.message.lower()
+            if _SAME in words:
+                return Edited.SAME
+            if _GONE in words:
+                return Edited.GONE
+            if _FOREIGN in words:
+                return Edited.FOREIGN
+            raise _meaning(error, to) from None
         except TelegramError as error:
-            raise _meaning(error, self._chat) from None
-        return await self._send_plain(message)
+            raise _meaning(error, to) from None
+        return Edited.CHANGED
+
+    async def delete(self, to: To, message_id: int) -> None:
+        try:
+            await self._bot.delete_message(_chat(to), message_id)
+        except BadRequest as error:
+            if "message to delete not found" not in error.message.lower():
+                raise _meaning(error, to) from None
+        except TelegramError as error:
+            raise _meaning(error, to) from None
 
     async def close(self) -> None:
         for request in self._requests:
             await request.shutdown()
 
-    async def _send_plain(self, message: Message) -> Receipt:
-        try:
-            return await self._post(message.plain, None, message.silent)
-        except TelegramError as error:
-            raise _meaning(error, self._chat) from None
 
-    async def _post(self, text: str, mode: str | None, silent: bool) -> Receipt:
-        sent = await self._bot.send_message(
-            self._chat,
-            text,
-            parse_mode=mode,
-            disable_notification=silent,
-            link_preview_options=telegram.LinkPreviewOptions(is_disabled=True),
-        )
-        return Receipt(chat=self._chat, message_id=sent.message_id)
+def _chat(to: To) -> int | str:
+    if to.chat is None:
+        raise Refused("there is no chat to post to; set a chat_id in config.toml", What.MESSAGE)
+    return to.chat
 
 
-def _meaning(error: TelegramError, chat: int | str) -> Later | Refused | Uncertain:
-    """What ``error`` says about the message: later, never, or nobody knows."""
+def _meaning(error: TelegramError, to: To) -> Later | Moved | Refused | Uncertain:
+    """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
     reason = redact(error.message)
     match error:
         case RetryAfter():
-            return Later(_seconds(error.retry_after), "Telegram asks to send less")
+            return Later(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
+        case ChatMigrated():
+            return Moved(error.new_chat_id)
+        case Conflict():
+            return Later(_PAUSE_S, f"Telegram serves another one with this token ({reason})")
         case InvalidToken():
             return Refused(
                 "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather",
-                fatal=True,
+                What.ALL,
             )
         case Forbidden():
             return Refused(
-                f"Telegram does not let the bot post to {chat} ({reason}); make it an "
+                f"Telegram does not let the bot post to {to.chat} ({reason}); make it an "
                 'administrator of the channel with the right "Post messages"',
-                fatal=True,
+                What.CHAT,
             )
         case BadRequest():
-            return _bad_request(reason, chat)
+            return _bad_request(reason, to)
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
             return Later(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
         case _:
             return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
 
 
-def _bad_request(reason: str, chat: int | str) -> Refused:
+def _bad_request(reason: str, to: To) -> Refused:
     words = reason.lower()
+    if any(text in words for text in _MARKUP):
+        return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
     if "chat not found" in words:
         return Refused(
-            f"Telegram finds no chat {chat}; check channel.chat_id in config.toml and add the bot "
-            "to the channel as an administrator",
-            fatal=True,
+            f"Telegram finds no chat {to.chat}; check channel.chat_id in config.toml and add the "
+            "bot to the channel as an administrator",
+            What.CHAT,
         )
     if any(text in words for text in _NO_RIGHTS):
         return Refused(
-            f'the bot may not post to {chat}; give it the right "Post messages" in the channel',
-            fatal=True,
+            f'the bot may not post to {to.chat}; give it the right "Post messages" there',
+            What.CHAT,
         )
-    return Refused(f"Telegram refuses the message: {reason}", fatal=False)
+    if any(text in words for text in _NO_TOPIC):
+        return Refused(
+            f"chat {to.chat} has no open topic {to.topic}; check its topic in config.toml",
+            What.MESSAGE,
+        )
+    return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)
 
 
 def _cause(error: TelegramError) -> str:
     cause = error.__cause__
-    return type(cause).__name__ if isinstance(cause, httpx.HTTPError) else error.message[:80]
+    if isinstance(cause, httpx.HTTPError):
+        return type(cause).__name__
+    return redact(error.message)[:80]
 
 
 def _seconds(retry_after: int | timedelta) -> float:

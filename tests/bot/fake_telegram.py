@@ -1,13 +1,14 @@
 """A small strict Telegram Bot API on loopback, with faults on demand.
 
 It knows the methods that Lowtide uses and refuses what Telegram refuses: unknown tokens and chats,
-bad markup, empty and overlong text, parameters it does not know. ``posted`` is what readers of the
-channel see, whatever the bot was told about it.
+bad markup, empty and overlong text, parameters it does not know. ``posted`` is all that was ever
+posted, whatever the bot was told about it; ``seen`` is what readers of a chat have before them.
 """
 
 import asyncio
+import random
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from enum import Enum
 from html.parser import HTMLParser
@@ -19,6 +20,8 @@ from aiohttp import web
 
 TOKEN = "123456789:AAF" + "ake" * 11
 CHANNEL, CHANNEL_NAME, MOVED_TO = -1001234567890, "@lowtide_test", -1009999999999
+OTHER, GROUP, FORUM, PRIVATE = -1002222222222, -5550001, -1003333333333, 777
+TOPICS = (7, 8)
 
 _TAGS = {"b", "strong", "i", "em", "u", "s", "code", "pre", "a", "blockquote", "tg-time"}
 _LONE_AMPERSAND = re.compile(r"&(?!(?:lt|gt|amp|quot|#\d+|#x[0-9a-fA-F]+);)")
@@ -29,15 +32,18 @@ _KNOWN = {
         "parse_mode",
         "disable_notification",
         "link_preview_options",
+        "message_thread_id",
+        "reply_parameters",
     },
     "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
+    "deleteMessage": {"chat_id", "message_id"},
     "getMe": set[str](),
     "getChat": {"chat_id"},
 }
 
 
 class Fault(Enum):
-    """What goes wrong with one request. The last three happen after the post is made."""
+    """What goes wrong with one request. Those of AFTER happen when it is done."""
 
     FLOOD = "429"
     FLOOD_LONG = "429 for long"
@@ -47,6 +53,7 @@ class Fault(Enum):
     TOO_LONG = "400 too long"
     UNAUTHORIZED = "401"
     KICKED = "403"
+    CONFLICT = "409"
     NOT_FOUND = "404"
     BAD_GATEWAY = "502"
     DROPPED_BEFORE = "dropped before posting"
@@ -73,17 +80,33 @@ _ANSWERS: dict[Fault, tuple[int, str, dict[str, int]]] = {
     Fault.UNAUTHORIZED: (401, "Unauthorized", {}),
     Fault.KICKED: (403, "Forbidden: bot was kicked from the channel chat", {}),
     Fault.NOT_FOUND: (404, "Not Found", {}),
+    Fault.CONFLICT: (409, "Conflict: terminated by other getUpdates request", {}),
 }
+AFTER = (Fault.DROPPED_AFTER, Fault.SLOW, Fault.HTML_AFTER)
+UNCLEAR = (*AFTER, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE)
+"""Those after which nobody can know whether the request was carried out."""
 
 
 class Post(msgspec.Struct):
-    """One message in the channel. ``text``: as readers see it; ``source``: as it was sent."""
+    """One message in a chat. ``text``: as readers see it; ``source``: as it was sent.
+
+    ``first``: its text before edits. ``at``: loop time. ``answered``: the bot was told that it was
+    posted. ``foreign``: somebody else's.
+    """
 
     message_id: int
     chat: int
     text: str
     source: str
     silent: bool
+    topic: int | None = None
+    reply_to: int | None = None
+    first: str = ""
+    at: float = 0.0
+    edits: int = 0
+    answered: bool = False
+    deleted: bool = False
+    foreign: bool = False
 
 
 class BadMarkup(ValueError):
@@ -91,16 +114,38 @@ class BadMarkup(ValueError):
 
 
 class FakeTelegram:
-    """An async context manager; serves at ``url`` and does what ``faults`` says, one a request."""
+    """An async context manager; serves at ``url`` and does what ``faults`` says, one a request.
 
-    def __init__(self) -> None:
+    ``chances``: of each fault, for requests about messages, thrown with ``dice``; ``thrown`` counts
+    them. ``retry_s``: what a thrown flood asks for. ``moves``: groups that are now other chats.
+    ``blocked``: chats that have thrown the bot out. ``accepted``: per chat, when (loop time) a
+    message was posted, edited or deleted.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
         self.posted: list[Post] = []
+        self.dice = random.Random(seed)
+        self.chances: dict[Fault, float] = {}
+        self.retry_s = 1
+        self.moves: dict[int, int] = {}
+        self.blocked: set[int] = set()
+        self.thrown: Counter[tuple[str, Fault]] = Counter()
+        self.accepted: dict[int, list[float]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.faults: deque[Fault] = deque()
         self.slow_s = 5.0
         self.url = ""
         self._release = asyncio.Event()
-        self._next_id = 1
+        self._ids: Counter[int] = Counter()
+
+    def seen(self, chat: int = CHANNEL) -> list[Post]:
+        """What readers of ``chat`` have before them."""
+        return [post for post in self.posted if post.chat == chat and not post.deleted]
+
+    def foreign(self, text: str, chat: int = CHANNEL) -> None:
+        """Somebody else posts there."""
+        self._ids[chat] += 1
+        self.posted.append(Post(self._ids[chat], chat, text, text, False, foreign=True))
 
     async def __aenter__(self) -> "FakeTelegram":
         app = web.Application()
@@ -120,6 +165,9 @@ class FakeTelegram:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         given = {key: str(value) for key, value in (await request.post()).items()}
+        await asyncio.sleep(0)
+        if request.transport is None or request.transport.is_closing():
+            return web.Response()  # whoever asked is gone: too late to carry it out
         self.requests.append((method, given))
         if request.match_info["token"] != TOKEN:
             return _error(401, "Unauthorized")
@@ -127,15 +175,51 @@ class FakeTelegram:
             return _error(404, "Not Found")
         if unknown := set(given) - _KNOWN[method]:
             return _error(400, f"Bad Request: the fake does not know {sorted(unknown)}")
-        fault = self.faults.popleft() if self.faults else None
+        fault = self.faults.popleft() if self.faults else self._throw(method, given)
+        if fault is Fault.FLOOD and self.chances:
+            return _error(429, "Too Many Requests", {"retry_after": self.retry_s})
         if fault in _ANSWERS:
             return _error(*_ANSWERS[fault])
+        if refusal := self._refusal(given):
+            return refusal
         if fault is Fault.BAD_GATEWAY:
             return _bad_gateway()
         if fault is Fault.DROPPED_BEFORE:
             return _drop(request)
-        answer = getattr(self, f"_{method}")(given)
+        answer: web.Response = getattr(self, f"_{method}")(given)
+        if method == "sendMessage" and answer.status == 200:
+            self.posted[-1].answered = fault not in AFTER
         return await self._after(fault, answer, request)
+
+    def _throw(self, method: str, given: Mapping[str, str]) -> Fault | None:
+        """By chance, one fault that can hit such a request in life."""
+        if method in ("getMe", "getChat"):
+            return None
+        chances = list(self.chances.items())
+        self.dice.shuffle(chances)
+        for fault, chance in chances:
+            if fault is Fault.MARKUP and "parse_mode" not in given:
+                continue
+            if fault is Fault.MIGRATED and given.get("chat_id") != str(GROUP):
+                continue
+            if self.dice.random() < chance:
+                self.thrown[method, fault] += 1
+                if fault is Fault.MIGRATED:
+                    self.moves[GROUP] = MOVED_TO
+                return fault
+        return None
+
+    def _refusal(self, given: Mapping[str, str]) -> web.Response | None:
+        """What a chat answers that has moved or does not want the bot."""
+        chat = _chat(given)
+        if chat is None:
+            return None
+        if chat["id"] in self.moves:
+            text = "Bad Request: group chat was upgraded"
+            return _error(400, text, {"migrate_to_chat_id": self.moves[chat["id"]]})
+        if chat["id"] in self.blocked:
+            return _error(403, "Forbidden: bot was kicked from the channel chat")
+        return None
 
     async def _after(
         self, fault: Fault | None, answer: web.Response, request: web.Request
@@ -168,36 +252,79 @@ class FakeTelegram:
             text = visible(given)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
+        topic = int(given["message_thread_id"]) if "message_thread_id" in given else None
+        if topic is not None and (chat["id"] != FORUM or topic not in TOPICS):
+            return _error(400, "Bad Request: message thread not found")
+        reply_to, wrong = self._reply(given, chat["id"])
+        if wrong:
+            return _error(400, wrong)
+        self._ids[chat["id"]] += 1
         post = Post(
-            self._next_id,
+            self._ids[chat["id"]],
             chat["id"],
             text,
             given["text"],
             given.get("disable_notification") == "true",
+            topic=topic,
+            reply_to=reply_to,
+            first=text,
+            at=asyncio.get_running_loop().time(),
         )
-        self._next_id += 1
         self.posted.append(post)
+        self._accept(chat["id"])
         return _ok(_message(post, chat))
+
+    def _reply(self, given: Mapping[str, str], chat: int) -> tuple[int | None, str]:
+        if "reply_parameters" not in given:
+            return None, ""
+        reply = orjson.loads(given["reply_parameters"])
+        if self._find(chat, reply["message_id"]) is not None:
+            return reply["message_id"], ""
+        if reply.get("allow_sending_without_reply"):
+            return None, ""
+        return None, "Bad Request: message to be replied not found"
+
+    def _find(self, chat: int, number: int) -> Post | None:
+        wanted = (chat, number, False)
+        return next((p for p in self.posted if (p.chat, p.message_id, p.deleted) == wanted), None)
+
+    def _accept(self, chat: int) -> None:
+        self.accepted.setdefault(chat, []).append(asyncio.get_running_loop().time())
+
+    def _deleteMessage(self, given: Mapping[str, str]) -> web.Response:
+        chat = _chat(given)
+        if chat is None:
+            return _error(400, "Bad Request: chat not found")
+        post = self._find(chat["id"], int(given["message_id"]))
+        if post is None:
+            return _error(400, "Bad Request: message to delete not found")
+        if post.foreign:
+            return _error(400, "Bad Request: message can't be deleted")
+        post.deleted = True
+        self._accept(chat["id"])
+        return _ok(True)
 
     def _editMessageText(self, given: Mapping[str, str]) -> web.Response:
         chat = _chat(given)
-        number = int(given.get("message_id", 0))
-        post = next((p for p in self.posted if p.message_id == number), None)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
+        post = self._find(chat["id"], int(given.get("message_id", 0)))
         if post is None:
             return _error(400, "Bad Request: message to edit not found")
+        if post.foreign:
+            return _error(400, "Bad Request: message can't be edited")
+        self._accept(chat["id"])
         try:
             text = visible(given)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
-        if given["text"] == post.source:
+        if text == post.text:
             return _error(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply "
                 "markup are exactly the same as a current content and reply markup of the message",
             )
-        post.text, post.source = text, given["text"]
+        post.text, post.source, post.edits = text, given["text"], post.edits + 1
         return _ok(_message(post, chat))
 
 
@@ -274,13 +401,20 @@ _FULL = {
 }
 
 
+_OTHERS: dict[str, dict[str, Any]] = {
+    str(MOVED_TO): {"id": MOVED_TO, "type": "supergroup", "title": "Lowtide"},
+    str(OTHER): {"id": OTHER, "type": "channel", "title": "Other"},
+    str(GROUP): {"id": GROUP, "type": "group", "title": "Group"},
+    str(FORUM): {"id": FORUM, "type": "supergroup", "title": "Forum", "is_forum": True},
+    str(PRIVATE): {"id": PRIVATE, "type": "private", "first_name": "Ann"},
+}
+
+
 def _chat(given: Mapping[str, str]) -> dict[str, Any] | None:
     wanted = given.get("chat_id")
     if wanted in (str(CHANNEL), CHANNEL_NAME):
         return {"id": CHANNEL, "type": "channel", "title": "Lowtide", "username": CHANNEL_NAME[1:]}
-    if wanted == str(MOVED_TO):
-        return {"id": MOVED_TO, "type": "supergroup", "title": "Lowtide"}
-    return None
+    return _OTHERS.get(wanted or "")
 
 
 def _message(post: Post, chat: dict[str, Any]) -> dict[str, Any]:

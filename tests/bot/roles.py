@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from bot.config import Secret, Settings, Source
-from rules.alerts import Said
+from bot.config_chats import ChatSettings, OperatorSettings
+from rules.alerts import Level, Said
 from rules.engine import Engine
 from rules.rule import Rule
 from streams.events import AnyEvent, Liquidation, Position, Tick
@@ -23,12 +24,13 @@ def settings(folder: Path, **changes: object) -> Settings:
     nowhere = {"websocket": "ws://127.0.0.1:1", "rest": "http://127.0.0.1:1"}
     plain = Settings(
         path=folder / "config.toml",
-        chat_id=None,
-        operators_chat_id=None,
+        chats=(ChatSettings(posts_per_hour=1_000),),
+        operators=OperatorSettings(),
+        webhooks=(),
+        webhook_secret=None,
+        resend=True,
         language="en",
-        quiet=None,
-        posts_per_hour=1_000,
-        group_wait={},
+        group_wait=dict.fromkeys(Level, 0),
         api_url="http://127.0.0.1:1",
         token=None,
         redis_url=None,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bot.__main__ import main
 from bot.config import ConfigError, Settings, load, load_tests
+from bot.config_chats import ChatSettings, OperatorSettings, Wanted, WebhookSettings
 from bot.config_warnings import warnings
 from bot.describe import describe
 from bot.dispatch import Quiet
@@ -145,7 +146,9 @@ def test_the_shipped_file_can_be_read_in_two_minutes():
 
 def test_defaults_of_a_small_file(tmp_path: Path):
     settings = read(tmp_path, HEAD)
-    assert settings.chat_id is None
+    assert settings.chats == (ChatSettings(),)
+    assert settings.operators == OperatorSettings(subscribers=100)
+    assert (settings.webhooks, settings.resend) == ((), True)
     assert settings.token is None
     assert settings.redis_url is None
     assert settings.api_url == "https://api.telegram.org"
@@ -379,20 +382,87 @@ def test_composites(tmp_path: Path):
 def test_when_and_how_much_is_told(tmp_path: Path):
     text = """
         [channel]
-        operators_chat_id = -200
         quiet = "23:00-07:30 Asia/Taipei"
         posts_per_hour = 6
         [defaults]
         group_wait = { alert = "5s" }
     """
     settings = read(tmp_path, text + HEAD)
-    assert settings.operators_chat_id == -200
-    assert settings.quiet == Quiet(start=1380, end=450, zone="Asia/Taipei")
-    assert settings.posts_per_hour == 6
+    (chat,) = settings.chats
+    assert chat.quiet == Quiet(start=1380, end=450, zone="Asia/Taipei")
+    assert chat.posts_per_hour == 6
     assert settings.group_wait == {Level.WATCH: 60_000, Level.ALERT: 5_000, Level.CRITICAL: 0}
     one = read(tmp_path, HEAD + '[channel]\nquiet = "01:00-02:00"\n[defaults]\ngroup_wait = "9s"\n')
-    assert one.quiet == Quiet(start=60, end=120, zone="UTC")
+    assert one.chats[0].quiet == Quiet(start=60, end=120, zone="UTC")
     assert one.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
+
+
+SEVERAL = """
+[channel]
+chat_id = "@lowtide"
+posts_per_hour = 6
+quiet = "23:00-07:00"
+[[chats]]
+id = -1001
+topic = 7
+rules = ["oi_drop"]
+assets = ["majors", "DOGE", "ALL"]
+min_level = "alert"
+[[chats]]
+id = -1001
+language = "en"
+posts_per_hour = 30
+quiet = "none"
+[operators]
+chat_id = -200
+users = [11, 12, 11]
+commands = "everyone"
+subscribers = 0
+[delivery]
+on_uncertain = "drop"
+[[webhooks]]
+url = "https://example.org/in/"
+min_level = "critical"
+"""
+
+
+def test_any_number_of_chats_and_what_they_leave_out_is_that_of_the_channel(tmp_path: Path):
+    rows = OI + "majors = { alert = -5, clear = -1 }\n"
+    env = {"LOWTIDE_WEBHOOK_SECRET": " a long random text\n"}
+    settings = read(tmp_path, HEAD + rows + SEVERAL, env)
+    night = Quiet(start=1380, end=420, zone="UTC")
+    channel, topic, other = settings.chats
+    assert channel == ChatSettings(id="@lowtide", posts_per_hour=6, quiet=night)
+    assert (topic.id, topic.topic, topic.posts_per_hour, topic.quiet) == (-1001, 7, 6, night)
+    assert topic.wanted == Wanted(
+        rules=("oi_drop",), assets=("majors", "DOGE", "ALL"), min_level=Level.ALERT
+    )
+    assert (other.topic, other.posts_per_hour, other.quiet) == (None, 30, None)
+    assert settings.operators == OperatorSettings(
+        chat_id=-200, users=(11, 12), everyone=True, subscribers=0
+    )
+    assert not settings.resend
+    assert settings.webhooks == (
+        WebhookSettings(url="https://example.org/in", wanted=Wanted(min_level=Level.CRITICAL)),
+    )
+    assert settings.webhook_secret == "a long random text"
+    assert "random" not in repr(settings)
+
+
+def test_the_channel_is_no_chat_if_only_others_have_an_id(tmp_path: Path):
+    (only,) = read(tmp_path, HEAD + "[[chats]]\nid = 5\n").chats
+    assert only.id == 5
+
+
+def test_webhooks_need_a_secret_from_the_environment(tmp_path: Path):
+    text = HEAD + '[[webhooks]]\nurl = "https://example.org"\n'
+    assert problems(tmp_path, text) == [
+        "LOWTIDE_WEBHOOK_SECRET (environment): is missing: put any long random text there and into "
+        "the receivers of [[webhooks]], which check the signature with it"
+    ]
+    assert problems(tmp_path, text, {"LOWTIDE_WEBHOOK_SECRET": "short"}) == [
+        "LOWTIDE_WEBHOOK_SECRET (environment): must have at least 16 characters"
+    ]
 
 
 def test_tests_of_both_files_are_found(tmp_path: Path):
@@ -465,7 +535,7 @@ def test_a_dry_run_has_no_token_to_post_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], token: str | None
 ):
     path = tmp_path / "config.toml"
-    path.write_text(HEAD + "[channel]\nchat_id = -100\noperators_chat_id = -200\n")
+    path.write_text(HEAD + "[channel]\nchat_id = -100\n[operators]\nchat_id = -200\n")
     ran: list[tuple[Settings, tuple[str, ...]]] = []
 
     async def run(settings: Settings, roles: tuple[str, ...]) -> None:
@@ -480,7 +550,7 @@ def test_a_dry_run_has_no_token_to_post_with(
         assert done.value.code == 0
         settings, given = ran.pop()
         assert (settings.token, given) == (token, roles)
-        assert settings.chat_id == -100
+        assert settings.chats[0].id == -100
 
 
 def test_lines_of_keys():

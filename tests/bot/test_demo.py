@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from bot.__main__ import main
-from bot.channel import channel
+from bot.chats import chats
 from bot.config import Settings, load
 from bot.deliveries import Delivery
 from bot.demo import play as demo
@@ -88,7 +88,7 @@ def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: lis
     assert list(judged(Replay(chosen).events([story]), chosen)) == said
     rules = {rule for rule, _ in turns(said)}
     assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
-    posts = [one for one in told(said, channel(chosen)) if isinstance(one, Delivery)]
+    posts = [one for one in told(said, chats(chosen)[0]) if isinstance(one, Delivery)]
     assert 3 < len(posts) < turns(said).total()
 
 

@@ -44,14 +44,17 @@ def test_a_description_says_what_will_happen(tmp_path: Path):
     text = HEAD + OI + 'for = "2m"\nmajors = { alert = -5, clear = -1 }\nBTC = { alert = -4 }\n'
     told = describe(read(tmp_path, '[channel]\nchat_id = "@lowtide"\n' + text))
     assert told.splitlines() == [
-        "venues    Binance, Hyperliquid",
-        "majors    BTC, ETH",
-        "large     SOL",
-        "tail      the next 60 by open interest",
-        "messages  to the console (set TELEGRAM_BOT_TOKEN to post to @lowtide), language en",
-        "          at most 12 an hour; waits for more of the same: watch 1 min, alert 20 s",
-        f"redis     started by Lowtide, data in {tmp_path}/data",
-        "events    kept for 1 h, in at most 20 MB",
+        "venues     Binance, Hyperliquid",
+        "majors     BTC, ETH",
+        "large      SOL",
+        "tail       the next 60 by open interest",
+        "messages   to the console (set TELEGRAM_BOT_TOKEN to post to @lowtide), language en",
+        "           all rules; at most 12 an hour",
+        "           waits for more of the same: watch 1 min, alert 20 s",
+        "           a post that perhaps did not arrive is sent again",
+        "operators  notices to the log, commands for nobody, at most 100 subscribers",
+        f"redis      started by Lowtide, data in {tmp_path}/data",
+        "events     kept for 1 h, in at most 20 MB",
         "",
         "oi_drop: oi_net_1h_pct below the level for 2 min",
         "  over once beyond clear for 10 min; "
@@ -92,7 +95,7 @@ def test_windows_tiers_of_ones_own_floors_and_the_market_are_explained(tmp_path:
         "memecoins  SOL, PEPE",
         "tail       the next 60 by open interest",
     ]
-    rules = [line for line in told[10:] if not line.startswith("  over once")]
+    rules = [line for line in told[13:] if not line.startswith("  over once")]
     assert rules == [
         "oi_drop:15m: oi_net_15m_pct below the level, watch for 5 min, alert for 2 min, "
         "never posted",
@@ -157,7 +160,8 @@ def test_composites_are_explained(tmp_path: Path):
         (
             'quiet = "23:00-07:05 Asia/Tokyo"',
             {},
-            "at most 12 an hour, quiet 23:00-07:05 Asia/Tokyo; waits",
+            "all rules; at most 12 an hour, quiet 23:00-07:05 Asia/Tokyo\n"
+            "           waits for more of the same",
         ),
     ],
 )
@@ -165,6 +169,42 @@ def test_a_description_says_where_and_when_messages_go(
     tmp_path: Path, channel: str, env: dict[str, str], words: str
 ):
     assert words in describe(read(tmp_path, f"[channel]\n{channel}\n{HEAD}", env))
+
+
+def test_a_description_says_who_gets_what(tmp_path: Path):
+    text = """
+[channel]
+chat_id = "@lowtide"
+[[chats]]
+id = -1001
+topic = 7
+rules = ["liq_burst"]
+assets = ["majors", "DOGE"]
+min_level = "alert"
+[operators]
+chat_id = -200
+users = [11]
+commands = "everyone"
+subscribers = 0
+[delivery]
+on_uncertain = "drop"
+[[webhooks]]
+url = "https://me:secret@example.org/secret"
+rules = ["liq_burst"]
+"""
+    env = {"TELEGRAM_BOT_TOKEN": TOKEN, "LOWTIDE_WEBHOOK_SECRET": "a long random text"}
+    told = describe(read(tmp_path, HEAD + LIQ + text, env)).splitlines()
+    assert told[4:12] == [
+        "messages   to Telegram chat @lowtide, language en",
+        "           all rules; at most 12 an hour",
+        "           to Telegram chat -1001 (topic 7), language en",
+        "           liq_burst on majors, DOGE, from alert up; at most 12 an hour",
+        "           to a webhook at example.org: liq_burst",
+        "           waits for more of the same: watch 1 min, alert 20 s",
+        "           a post that perhaps did not arrive is not sent again",
+        "operators  notices to chat -200, commands for everyone, changes by 1 user",
+    ]
+    assert "secret" not in "\n".join(told)
 
 
 def test_a_rule_on_what_no_venue_publishes_is_warned_of(tmp_path: Path):
@@ -239,6 +279,19 @@ def test_a_composite_of_a_rule_that_never_fires_is_warned_of(tmp_path: Path):
     alone = HEAD.replace('"binance", ', "") + LIQ
     told = warned(tmp_path, alone + '[rules.x]\nwithin = "1h"\nall_of = ["liq_burst:watch"]\n')
     assert told[1:] == ["config.toml:12: rules.x: can never fire: liq_burst never reaches watch"]
+
+
+@pytest.mark.parametrize(
+    ("operators", "warned_of"),
+    [("", False), ("users = [1]\nchat_id = -2", False), ("chat_id = -2", True),
+     ('commands = "everyone"', True)],
+)  # fmt: skip
+def test_commands_that_nobody_may_use_are_warned_of(
+    tmp_path: Path, operators: str, warned_of: bool
+):
+    told = warned(tmp_path, f"[operators]\n{operators}\n{HEAD}{LIQ}")
+    text = "config.toml: operators.users: is empty, so nobody may change anything by command"
+    assert told == ([text] if warned_of else [])
 
 
 def test_check_warns_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

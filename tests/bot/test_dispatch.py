@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bot.deliveries import Delivery, State, dump, load
 from bot.dispatch import GROUP_OPEN, GROUP_WAIT, Chat, Quiet, next_due, plan
+from bot.filters import Filter
 from bot.silences import Silence
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
@@ -332,6 +333,19 @@ def test_silences_hold_for_a_rule_and_an_asset_until_they_end_but_not_for_critic
     assert told.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
 
 
+def test_an_end_that_is_silenced_takes_along_what_waits_of_its_episode():
+    told = Told()
+    told.at(0, alert(0, level=WATCH), alert(0, "ETH"))
+    told.at(MIN)
+    told.at(MIN, alert(MIN, turn=Turn.UP, opened=0), alert(MIN, "SOL", WATCH))
+    told.silences = [Silence(family="oi_drop", asset="*", until=START + HOUR)]
+    told.at(MIN + S, *(alert(MIN + S, a, turn=Turn.CLOSE, opened=o) for a, o in
+                       (("BTC", 0), ("SOL", MIN))))  # fmt: skip
+    assert told.at(HOUR) == []
+    assert (told.state.counts.merged, told.state.counts.held) == (1, 1)
+    assert told.state.told.keys() == {"oi_drop ETH"}
+
+
 def utc(hour: int, minute: int = 0, day: int = 3) -> Ms:
     return int(datetime(2026, 10, day, hour, minute, tzinfo=UTC).timestamp() * 1000)
 
@@ -521,3 +535,109 @@ def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Aler
             assert len(recent) < chat.posts_per_hour
             posts.append(delivery.at)
     assert [d.at for d in told.deliveries] == sorted(d.at for d in told.deliveries)
+
+
+# What a chat does not take.
+
+
+def at_least(level: Level, **changes: object) -> Chat:
+    wanted = Filter(min_level=level, **changes)
+    return msgspec.structs.replace(CHAT, filters=(wanted,))
+
+
+def test_an_episode_that_rises_to_the_level_of_a_chat_begins_there():
+    told = Told(at_least(ALERT))
+    assert told.at(0, alert(0, level=WATCH)) == []
+    told.at(MIN, alert(MIN, level=ALERT, turn=Turn.UP, opened=0))
+    told.at(2 * MIN)
+    assert [a.turn for a in told.deliveries[0].alerts] == [Turn.OPEN]
+    told.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.CLOSE, opened=0))
+    told.at(HOUR)
+    assert [d.alerts[0].turn for d in told.deliveries] == [Turn.OPEN, Turn.CLOSE]
+
+
+def test_an_end_is_not_told_where_its_beginning_was_too_mild():
+    told = Told(at_least(CRITICAL))
+    told.at(0, alert(0), alert(0, "ETH", CRITICAL))
+    told.at(MIN, *(alert(MIN, asset, turn=Turn.CLOSE, opened=0) for asset in ("BTC", "ETH")))
+    told.at(HOUR)
+    assert [(d.alerts[0].asset, d.alerts[0].turn) for d in told.deliveries] == [
+        ("ETH", Turn.OPEN), ("ETH", Turn.CLOSE),
+    ]  # fmt: skip
+    assert told.state.counts.over == 1
+
+
+def test_rules_and_assets_that_a_chat_did_not_ask_for_are_nothing_to_it():
+    told = Told(at_least(WATCH, rules=frozenset({"oi_drop"}), assets=frozenset({"BTC"})))
+    told.at(0, alert(0), alert(0, "ETH"), alert(0, rule="price_drop"), alert(0, rule="oi_drop:1h"))
+    told.at(HOUR)
+    assert [(d.alerts[0].rule, d.alerts[0].asset) for d in told.deliveries] == [("oi_drop", "BTC")]
+    assert told.state.counts.merged == 1
+
+
+def test_a_tail_is_all_that_is_not_listed():
+    some = Filter(assets=frozenset({"SOL"}), all_but=frozenset({"BTC", "SOL", "ALL"}))
+    assert [some.wants_asset(a) for a in ("BTC", "SOL", "WIF", "ALL")] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("hides", [{}, CHAT.hides])
+def test_a_composite_hides_nothing_where_it_is_not_told(hides):
+    chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
+    told = Told(msgspec.structs.replace(chat, hides=hides))
+    told.at(0, alert(0, level=CRITICAL, rule="cascade"))
+    told.at(S, alert(S, hidden_by="cascade"))
+    told.at(HOUR)
+    assert [d.alerts[0].family for d in told.deliveries] == ["oi_drop"]
+
+
+def test_a_composite_hides_nothing_any_more_once_it_is_not_asked_for():
+    told = Told()
+    told.at(0, alert(0, level=CRITICAL, rule="cascade"))
+    told.chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
+    told.chat = msgspec.structs.replace(told.chat, hides={})
+    told.at(S, alert(S, hidden_by="cascade"))
+    told.at(HOUR)
+    assert [d.alerts[0].family for d in told.deliveries] == ["cascade", "oi_drop"]
+
+
+def test_a_chat_has_a_name_that_lasts():
+    assert [c.key for c in (Chat(), Chat(id=-100), Chat(id="@a", topic=7))] == [
+        "console", "-100", "@a/7",
+    ]  # fmt: skip
+
+
+FILTERS = st.lists(
+    st.builds(
+        Filter,
+        rules=st.none() | st.frozensets(st.sampled_from(["oi_drop", "liq_burst", "cascade"])),
+        assets=st.none() | st.frozensets(st.sampled_from("ABCDE")),
+        all_but=st.none() | st.frozensets(st.sampled_from("ABCDE")),
+        min_level=st.sampled_from(Level),
+    ),
+    min_size=1,
+    max_size=2,
+).map(tuple)
+
+
+@settings(max_examples=80, deadline=None)
+@given(engines(), CHATS, FILTERS)
+def test_nothing_is_told_that_was_not_asked_for_and_all_else_is_as_if_there_was_no_more(
+    alerts: list[Alert], chat: Chat, filters: tuple[Filter, ...]
+):
+    chat = msgspec.structs.replace(chat, filters=filters)
+    told = batched(alerts, chat, [], [])
+    opened: set[tuple[str, str, Ms]] = set()
+    for delivery in told.deliveries:
+        for one in delivery.alerts:
+            assert any(f.wants_rule(one.family) and f.wants_asset(one.asset) for f in filters)
+            episode = (one.rule, one.asset, one.opened_at)
+            if one.turn is Turn.CLOSE:
+                assert episode in opened
+            else:
+                assert any(one.level >= f.min_level and f.takes(one) for f in filters)
+                opened.add(episode)
+    theirs = [a for a in alerts if chat.takes(a)]
+    everything = msgspec.structs.replace(chat, filters=(Filter(),))
+    assert batched(theirs, everything, [], []).deliveries == told.deliveries
+    counted = sum(msgspec.structs.astuple(told.state.counts))
+    assert counted == sum(1 for a in theirs if a.post)

@@ -1,25 +1,31 @@
 """Logs: one line an event, secrets out, whoever writes them."""
 
+import asyncio
 import io
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from bot.logs import configure, redact, redact_processor
+from bot.run import stop_all, supervise
 from tests.bot.fake_telegram import TOKEN
+from tests.conftest import ROOT
 
 
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
+    root, hook = logging.getLogger(), sys.excepthook
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     configure("INFO", stream)
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
+    sys.excepthook = hook
     structlog.reset_defaults()
 
 
@@ -68,3 +74,27 @@ def test_tracebacks_and_libraries_are_redacted_too(out: io.StringIO):
     assert text.count("ValueError") >= 2
     assert "HTTP Request" not in text
     assert TOKEN not in text
+
+
+async def test_a_role_that_fails_tells_no_token(out: io.StringIO):
+    async def fails() -> None:
+        try:
+            raise OSError(f"POST https://api.telegram.org/bot{TOKEN}/sendMessage")
+        except OSError as error:
+            raise ValueError("a bug") from error
+
+    task = asyncio.create_task(supervise("bot", fails))
+    await asyncio.sleep(0.02)
+    await stop_all([task])
+    text = out.getvalue()
+    assert "the bot role stopped: ValueError: a bug" in text
+    assert "sendMessage" in text
+    assert TOKEN not in text
+
+
+def test_a_crash_of_the_whole_process_tells_no_token():
+    code = f"from bot.logs import configure\nconfigure()\nraise ValueError('/bot{TOKEN}/getMe')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert "ValueError: /bot<token>/getMe" in done.stderr
+    assert TOKEN not in done.stderr.replace(code, "") + done.stdout

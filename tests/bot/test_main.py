@@ -57,7 +57,7 @@ def ended(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int
 def test_check_describes_a_good_configuration(config: Path, capsys) -> None:
     code, out, err = ended(["check", "--config", str(config)], capsys)
     assert (code, err) == (0, "")
-    assert out.startswith("venues    Bybit\nmajors    BTC\n")
+    assert out.startswith("venues     Bybit\nmajors     BTC\n")
     assert "liq: liq_10m_musd above the level" in out
 
 

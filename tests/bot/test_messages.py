@@ -41,6 +41,7 @@ from rules.alerts import (
     Turn,
 )
 from streams.events import Kind
+from tests.bot.delivered import samples
 from tests.bot.fake_telegram import parsed
 
 GOLDEN = Path(__file__).parent / "golden" / "messages_en.txt"
@@ -561,6 +562,9 @@ def golden_text() -> str:
     messages = {name: render(sample, en.WORDS) for name, sample in CASES.items()}
     messages |= {name: post(one, en.WORDS) for name, one in POSTS.items()}
     messages |= {f"notice, {name}": notice_message(n, en.WORDS) for name, n in NOTICES.items()}
+    openings = {kind: turned(kind, Turn.OPEN) for kind in KINDS}
+    openings["closed"] = turned("depth", Turn.CLOSE)
+    messages |= {f"delivery, {name}": m for name, m in samples(openings, en.WORDS).items()}
     parts: list[str] = []
     for name, message in messages.items():
         sound = "silent" if message.silent else "rings"
@@ -748,9 +752,9 @@ def test_languages_have_the_phrases_and_places_of_english():
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
     for words in LANGUAGES.values():
-        assert words.phrases.keys() == en.PHRASES.keys()
+        assert words.phrases.keys() == en.WORDS.phrases.keys()
         for key, text in words.phrases.items():
-            assert places(text) == places(en.PHRASES[key]), key
+            assert places(text) == places(en.WORDS.phrases[key]), key
 
 
 def test_no_phrase_is_left_over():

@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 
 from bot import run as running
 from bot.config import Settings, VenueSettings
-from bot.run import existing_redis, redis_url, run, sink, start_all, stop_all, supervise
-from bot.sinks import Refused
+from bot.config_chats import ChatSettings
+from bot.run import existing_redis, redis_url, run, sinks, start_all, stop_all, supervise
+from bot.sinks import Refused, What
 from bot.sinks.console import Console
 from bot.sinks.telegram import Telegram
 from streams.bus import Keys, Overtaken
@@ -157,7 +158,7 @@ async def _raise(error: Exception) -> None:
     [
         (LeaseLost("another bot role has taken over"), 1),
         (Overtaken("another bot role is at work"), 1),
-        (Refused("Telegram refuses the token", fatal=True), 60),
+        (Refused("Telegram refuses the token", What.ALL), 60),
     ],
 )
 async def test_what_is_known_is_said_in_a_sentence(error: Exception, pause_s: float) -> None:
@@ -206,9 +207,12 @@ async def test_who_does_not_stop_is_named_and_left(monkeypatch: pytest.MonkeyPat
     await asyncio.wait(tasks)
 
 
-@pytest.mark.parametrize("fault", [Fault.UNAUTHORIZED, Fault.KICKED, Fault.NO_RIGHTS])
+@pytest.mark.parametrize(
+    ("fault", "ends"),
+    [(Fault.UNAUTHORIZED, True), (Fault.KICKED, False), (Fault.NO_RIGHTS, False)],
+)
 async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
-    tmp_path: Path, redis: Redis, valkey: Server, fault: Fault
+    tmp_path: Path, redis: Redis, valkey: Server, fault: Fault, ends: bool
 ) -> None:
     async with FakeTelegram() as telegram:
         telegram.faults.extend([fault] * 100)
@@ -216,7 +220,7 @@ async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
             tmp_path,
             redis_url=secret(valkey.url),
             token=secret(TOKEN),
-            chat_id=CHANNEL_NAME,
+            chats=(ChatSettings(id=CHANNEL_NAME),),
             api_url=telegram.url,
         )
         with structlog.testing.capture_logs() as logs:
@@ -231,7 +235,8 @@ async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
         assert len(telegram.requests) <= 2
     errors = [entry for entry in logs if entry["log_level"] == "error"]
     assert len(errors) == 1
-    assert errors[0]["event"].startswith("the bot role stopped: ")
+    beginning = "the bot role stopped: " if ends else f"nothing is sent to {CHANNEL_NAME} for now: "
+    assert errors[0]["event"].startswith(beginning)
     assert "exc_info" not in errors[0]
     assert TOKEN not in str(logs)
 
@@ -253,7 +258,9 @@ async def test_which_redis_is_used(tmp_path: Path) -> None:
 
 
 def test_which_sink_is_used(tmp_path: Path) -> None:
-    assert isinstance(sink(settings(tmp_path)), Console)
-    assert isinstance(sink(settings(tmp_path, chat_id="@somewhere")), Console)
-    both = settings(tmp_path, chat_id="@somewhere", token=secret("1:x"))
-    assert isinstance(sink(both), Telegram)
+    chats = (ChatSettings(id="@somewhere"),)
+    for dry in (settings(tmp_path), settings(tmp_path, chats=chats)):
+        assert isinstance(sinks(dry).of(dry.chats[0].id), Console)
+    both = settings(tmp_path, chats=chats, token=secret("1:x"))
+    assert isinstance(sinks(both).of("@somewhere"), Telegram)
+    assert isinstance(sinks(both).of(None), Console)

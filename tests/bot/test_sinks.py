@@ -8,11 +8,20 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bot.messages import Message
-from bot.sinks import Later, Receipt, Refused, Sink, Uncertain
+from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, Sink, To, Uncertain, What
 from bot.sinks.console import Console
 from bot.sinks.telegram import Telegram
 from rules.alerts import Level, Turn
-from tests.bot.fake_telegram import CHANNEL, CHANNEL_NAME, MOVED_TO, TOKEN, FakeTelegram, Fault
+from tests.bot.fake_telegram import (
+    CHANNEL,
+    CHANNEL_NAME,
+    FORUM,
+    MOVED_TO,
+    PRIVATE,
+    TOKEN,
+    FakeTelegram,
+    Fault,
+)
 
 # Said by the library at every RetryAfter; the sink silences it, pytest turns it on again.
 pytestmark = pytest.mark.filterwarnings("ignore:.*retry_after.*")
@@ -32,6 +41,9 @@ def message(text: str = "🟠 <b>A&amp;B −5%</b>", silent: bool = False) -> Me
     )
 
 
+HERE = To(CHANNEL)
+
+
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeTelegram]:
     async with FakeTelegram() as server:
@@ -40,17 +52,17 @@ async def fake() -> AsyncIterator[FakeTelegram]:
 
 @pytest.fixture
 async def sink(fake: FakeTelegram) -> AsyncIterator[Telegram]:
-    telegram = Telegram(TOKEN, CHANNEL, fake.url, read_timeout=0.3, connect_timeout=0.3)
+    telegram = Telegram(TOKEN, fake.url, read_timeout=0.3, connect_timeout=0.3)
     yield telegram
     await telegram.close()
 
 
-def other(fake: FakeTelegram, token: str = TOKEN, chat: int | str = CHANNEL) -> Telegram:
-    return Telegram(token, chat, fake.url, read_timeout=0.3, connect_timeout=0.3)
+def other(fake: FakeTelegram, token: str = TOKEN) -> Telegram:
+    return Telegram(token, fake.url, read_timeout=0.3, connect_timeout=0.3)
 
 
 async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, sink):
-    receipt = await sink.send(message())
+    receipt = await sink.send(HERE, message())
     assert receipt == Receipt(chat=CHANNEL, message_id=1)
     assert [(p.text, p.silent) for p in fake.posted] == [("🟠 A&B −5%", False)]
     method, given = fake.requests[-1]
@@ -59,27 +71,69 @@ async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, si
 
 
 async def test_a_silent_message_makes_no_sound(fake, sink):
-    await sink.send(message(silent=True))
+    await sink.send(HERE, message(silent=True))
     assert fake.posted[0].silent
 
 
 async def test_a_channel_may_be_given_by_name(fake):
-    sink = other(fake, chat=CHANNEL_NAME)
-    await sink.send(message())
-    assert fake.posted[0].chat == CHANNEL
+    sink = other(fake)
+    receipt = await sink.send(To(CHANNEL_NAME), message())
+    assert fake.posted[0].chat == receipt.chat == CHANNEL
     await sink.close()
 
 
+async def test_one_sink_serves_many_chats_and_topics(fake, sink):
+    for chat, topic in ((CHANNEL, None), (PRIVATE, None), (FORUM, 7), (CHANNEL, None)):
+        await sink.send(To(chat, topic), message())
+    places = [(p.chat, p.topic, p.message_id) for p in fake.posted]
+    assert places == [
+        (CHANNEL, None, 1), (PRIVATE, None, 1), (FORUM, 7, 1), (CHANNEL, None, 2)
+    ]  # fmt: skip
+    with pytest.raises(Refused, match=f"chat {FORUM} has no open topic 99") as caught:
+        await sink.send(To(FORUM, 99), message())
+    assert caught.value.what is What.MESSAGE
+
+
+async def test_a_reply_names_its_message_and_is_sent_without_it_too(fake, sink):
+    await sink.send(HERE, message())
+    await sink.send(HERE, message(), reply_to=1)
+    await sink.send(HERE, message(), reply_to=99)
+    assert [p.reply_to for p in fake.posted] == [None, 1, None]
+
+
+async def test_edits_say_what_came_of_them(fake, sink):
+    await sink.send(HERE, message())
+    fake.foreign("hello")
+    new = message("new")
+    answers = [await sink.edit(HERE, number, new) for number in (1, 1, 2, 3)]
+    assert answers == [Edited.CHANGED, Edited.SAME, Edited.FOREIGN, Edited.GONE]
+    assert [p.text for p in fake.posted] == ["new", "hello"]
+
+
+async def test_a_message_is_deleted_and_one_that_is_gone_is_fine(fake, sink):
+    await sink.send(HERE, message())
+    await sink.delete(HERE, 1)
+    await sink.delete(HERE, 1)
+    assert fake.seen() == []
+    fake.foreign("hello")
+    with pytest.raises(Refused):
+        await sink.delete(HERE, 2)
+
+
 async def test_check_names_the_bot_and_the_channel(sink):
-    assert await sink.check() == "Telegram: @lowtide_bot posts to Lowtide"
+    assert await sink.check(HERE) == Place(
+        title="Telegram: @lowtide_bot posts to Lowtide", probe=True
+    )
+    assert not (await sink.check(To(PRIVATE))).probe
+    assert not (await sink.check(To(FORUM))).probe
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [(Fault.FLOOD, 7), (Fault.FLOOD_LONG, 10072)])
 async def test_flood_control_means_later(fake, sink, fault, seconds):
     fake.faults.append(fault)
     with pytest.raises(Later) as caught:
-        await sink.send(message())
-    assert caught.value.seconds == seconds
+        await sink.send(HERE, message())
+    assert (caught.value.seconds, caught.value.flood) == (seconds, True)
     assert fake.posted == []
 
 
@@ -96,7 +150,7 @@ async def test_flood_control_means_later(fake, sink, fault, seconds):
 async def test_a_lost_answer_is_uncertain_and_never_sent_twice(fake, sink, fault, posts):
     fake.faults.append(fault)
     with pytest.raises(Uncertain) as caught:
-        await sink.send(message())
+        await sink.send(HERE, message())
     assert "no clear answer from Telegram" in str(caught.value)
     assert len(fake.posted) == posts
     assert len(fake.requests) == 1
@@ -106,64 +160,61 @@ async def test_a_server_that_cannot_be_reached_means_later():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    sink = Telegram(TOKEN, CHANNEL, f"http://127.0.0.1:{port}", 0.3, 0.3)
+    sink = Telegram(TOKEN, f"http://127.0.0.1:{port}", 0.3, 0.3)
     with pytest.raises(Later) as caught:
-        await sink.send(message())
+        await sink.send(HERE, message())
     assert 0 < caught.value.seconds <= 60
     await sink.close()
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "fatal"),
+    ("fault", "words", "what"),
     [
-        (Fault.KICKED, 'administrator of the channel with the right "Post messages"', True),
-        (Fault.NO_RIGHTS, 'give it the right "Post messages"', True),
-        (Fault.UNAUTHORIZED, "get a new one from @BotFather", True),
-        (Fault.NOT_FOUND, "get a new one from @BotFather", True),
-        (Fault.TOO_LONG, "telegram refuses the message: message is too long", False),
+        (Fault.KICKED, 'administrator of the channel with the right "Post messages"', What.CHAT),
+        (Fault.NO_RIGHTS, 'give it the right "Post messages"', What.CHAT),
+        (Fault.UNAUTHORIZED, "get a new one from @BotFather", What.ALL),
+        (Fault.NOT_FOUND, "get a new one from @BotFather", What.ALL),
+        (Fault.TOO_LONG, "telegram refuses the message: message is too long", What.MESSAGE),
     ],
 )
-async def test_refusals_say_what_to_do(fake, sink, fault, words, fatal):
+async def test_refusals_say_what_to_do(fake, sink, fault, words, what):
     fake.faults.append(fault)
     with pytest.raises(Refused) as caught:
-        await sink.send(message())
+        await sink.send(HERE, message())
     assert words in caught.value.reason.lower() or words in caught.value.reason
-    assert caught.value.fatal is fatal
+    assert caught.value.what is what
     assert fake.posted == []
 
 
-async def test_an_unknown_chat_is_refused_with_advice(fake):
-    sink = other(fake, chat="@nobody")
-    for attempt in (sink.check, lambda: sink.send(message())):
+async def test_an_unknown_chat_is_refused_with_advice(sink):
+    for attempt in (sink.check(To("@nobody")), sink.send(To("@nobody"), message())):
         with pytest.raises(Refused, match=r"check channel\.chat_id in config\.toml") as caught:
-            await attempt()
-        assert caught.value.fatal
-    await sink.close()
+            await attempt
+        assert caught.value.what is What.CHAT
 
 
 @pytest.mark.parametrize("text", ["<b>open", "1 < 2", "AT&T", "<x>a</x>"])
-async def test_refused_markup_goes_out_as_plain_text(fake, sink, text):
-    receipt = await sink.send(message(text))
-    assert receipt.message_id == 1
-    assert [p.text for p in fake.posted] == ["🟠 A&B −5%\nsecond line"]
-    assert len(fake.requests) == 2
-
-
-async def test_plain_text_that_is_refused_too_is_given_up(fake, sink):
-    fake.faults.extend([Fault.MARKUP, Fault.TOO_LONG])
+async def test_refused_markup_is_said_and_plain_text_goes_out(fake, sink, text):
     with pytest.raises(Refused) as caught:
-        await sink.send(message())
-    assert not caught.value.fatal
-    assert len(fake.requests) == 2
+        await sink.send(HERE, message(text))
+    assert caught.value.what is What.MARKUP
+    await sink.send(HERE, message(text), markup=False)
+    assert [p.text for p in fake.posted] == ["🟠 A&B −5%\nsecond line"]
 
 
-async def test_a_moved_chat_is_followed(fake, sink):
+async def test_another_poller_with_the_token_is_waited_out(fake, sink):
+    fake.faults.append(Fault.CONFLICT)
+    with pytest.raises(Later, match="serves another one with this token"):
+        await sink.send(HERE, message())
+    assert fake.posted == []
+
+
+async def test_a_moved_chat_says_where_it_is(fake, sink):
     fake.faults.append(Fault.MIGRATED)
-    with pytest.raises(Later) as caught:
-        await sink.send(message())
-    assert caught.value.seconds == 0
-    assert str(MOVED_TO) in caught.value.reason
-    assert (await sink.send(message())).chat == MOVED_TO
+    with pytest.raises(Moved) as caught:
+        await sink.send(HERE, message())
+    assert caught.value.chat == MOVED_TO
+    assert (await sink.send(To(caught.value.chat), message())).chat == MOVED_TO
 
 
 async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
@@ -175,7 +226,10 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
         for fault in [Fault.UNAUTHORIZED, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE, None]:
             fake.faults.clear()
             fake.faults.extend([fault] if fault else [])
-            for attempt in (sink.check, lambda sink=sink: sink.send(message())):
+            for attempt in (
+                lambda sink=sink: sink.check(HERE),
+                lambda sink=sink: sink.send(HERE, message()),
+            ):
                 try:
                     await attempt()
                 except (Later, Refused, Uncertain) as error:
@@ -191,9 +245,9 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
 async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
     out = io.StringIO()
     console: Sink = Console(out)
-    assert await console.check() == "the console"
-    assert await console.send(message()) == Receipt()
-    await console.send(message())
+    assert await console.check(To(None)) == Place(title="the console")
+    assert await console.send(To(None), message()) == Receipt()
+    await console.send(To(None), message())
     await console.close()
     once = "2026-10-03 08:00:00  🟠 A&B −5%\n    second line\n\n"
     assert out.getvalue() == once * 2
@@ -205,16 +259,5 @@ async def test_the_console_uses_colour_on_a_terminal_only():
             return True
 
     out = Terminal()
-    await Console(out).send(message())
+    await Console(out).send(To(None), message())
     assert "\033[1m\033[33m🟠 A&B −5%\033[0m" in out.getvalue()
-
-
-async def test_the_fake_answers_edits_as_telegram_does(fake, sink):
-    await sink.send(message())
-    bot = sink._bot
-    with pytest.raises(Exception, match="not modified"):
-        await bot.edit_message_text(message().html, CHANNEL, 1, parse_mode="HTML")
-    with pytest.raises(Exception, match="to edit not found"):
-        await bot.edit_message_text("x", CHANNEL, 2)
-    await bot.edit_message_text("new", CHANNEL, 1)
-    assert fake.posted[0].text == "new"

@@ -14,6 +14,7 @@ from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.streams import streams_role
 from bot.run import start_all, stop_all
+from bot.sinks import Sinks
 from bot.sinks.console import Console
 from streams.playback import Playback
 from streams.recording import Recorded
@@ -59,7 +60,7 @@ async def test_everything_there_is_to_know(
             {
                 "streams": lambda: streams_role(chosen, valkey.url),
                 "rules": lambda: rules_role(chosen, valkey.url),
-                "bot": lambda: bot_role(chosen, valkey.url, Console),
+                "bot": lambda: bot_role(chosen, valkey.url, lambda: Sinks(Console())),
             }
         )
         while playback.topics < 6:

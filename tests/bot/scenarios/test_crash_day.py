@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from bot.channel import channel
+from bot.chats import chats
 from bot.config import load
 from bot.deliveries import Delivery
 from bot.demo import story
@@ -75,7 +75,7 @@ class Crash:
         settings = load(CONFIG, {})
         self.said: list[Said] = []
         day = Day(Replay(settings).events([story.PATH]))
-        self.told = list(told(self._noted(judged(day.events(), settings)), channel(settings)))
+        self.told = list(told(self._noted(judged(day.events(), settings)), chats(settings)[0]))
         self.posts = [one for one in self.told if isinstance(one, Delivery)]
         self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bot.channel import channel
+from bot.chats import chats
 from bot.config import Settings, load
 from bot.deliveries import Delivery
 from bot.lang import en
@@ -244,7 +244,7 @@ def compare(name: str, found: str) -> None:
 def test_scenario(name: str, settings: Settings):
     events, families = SCENARIOS[name]
     mine = only(settings, families or (name,))
-    compare(name, text(told(judged(events(), mine), channel(mine))))
+    compare(name, text(told(judged(events(), mine), chats(mine)[0])))
 
 
 def test_every_shipped_rule_has_a_scenario(settings: Settings):

@@ -1,0 +1,56 @@
+"""Telegram HTML in blocks: how long it is to a reader, and how it is made to fit. Pure.
+
+A block is one or several whole lines whose tags are all closed again. Only whole blocks are left
+out, so that what is left is never broken markup.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+
+POST_CHARS = 500
+"""Telegram limits longer posts sooner."""
+
+MOST_CHARS = 4_096
+"""What Telegram takes, counted after the markup is read."""
+
+_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)[^>]*>")
+
+
+def visible(text: str) -> int:
+    """How long ``text`` is as Telegram counts it: UTF-16 units, without tags."""
+    return len(html.unescape(_TAG.sub("", text)).encode("utf-16-le")) // 2
+
+
+def blocks(text: str) -> list[str]:
+    """The blocks of ``text``; with "\\n" between them they are ``text`` again."""
+    found: list[str] = []
+    open_tags = 0
+    for line in text.split("\n"):
+        if open_tags:
+            found[-1] += f"\n{line}"
+        else:
+            found.append(line)
+        open_tags += sum(-1 if closing else 1 for closing, _ in _TAG.findall(line))
+    return found
+
+
+def fitted(parts: Sequence[str], limit: int, keep: int = 1) -> str:
+    """As many of ``parts`` as fit into ``limit`` characters: the first and the last ``keep`` stay,
+    the others are left out from the end."""
+    kept = list(parts)
+    while len(kept) > keep + 1 and visible("\n".join(kept)) > limit:
+        del kept[-keep - 1]
+    return "\n".join(kept)
+
+
+def with_lines(text: str, lines: Sequence[str], one: bool) -> str:
+    """``text`` and ``lines`` below it.
+
+    ``one``: it tells of one alert, and gives up facts for them, but not its last line, to stay
+    short. A digest has nothing to give up.
+    """
+    if not lines:
+        return text
+    limit = POST_CHARS if one and visible(text) <= POST_CHARS else MOST_CHARS
+    return fitted([*blocks(text), *lines], limit, keep=len(lines) + 1)

@@ -1,0 +1,165 @@
+"""/silence, /unsilence, /test, /subscribe, /unsubscribe, /subscriptions: what changes something,
+said as effects. Pure."""
+
+from collections.abc import Sequence
+
+from bot.commands.context import (
+    AddSilence,
+    Answer,
+    Context,
+    EndSilence,
+    SendTest,
+    Subscribe,
+    only,
+)
+from bot.commands.market import not_watched
+from bot.commands.parsing import SPECS, Command, asset_of, usage
+from bot.config_markets import looks_like_asset
+from bot.config_values import nearest
+from bot.silences import ANY, Silence, listed, silence, split
+from bot.subscriptions import Subscription, with_wish, without_wish
+from bot.voice import Html, time
+from rules.alerts import ALL
+
+
+def families(context: Context) -> list[str]:
+    """The rules that may be silenced or subscribed to, composites among them."""
+    settings = context.settings
+    names = [rule.family for rule in settings.rules] + [one.name for one in settings.composites]
+    return list(dict.fromkeys(names))
+
+
+def silence_(command: Command, context: Context) -> Answer:
+    """/silence: from now on, for so long."""
+    family, asset, length = command.words
+    try:
+        new = silence(
+            f"{_family(family)} {asset_of(asset)} {length.lower()}",
+            families(context),
+            context.now,
+            context.asker.name,
+        )
+    except ValueError as error:
+        return only(context.say("ask.sorry", text=str(error)))
+    asset = new.asset
+    if asset != ANY and not _watched(asset, context):
+        return only(not_watched(asset, context))
+    what = {
+        "rule": new.family,
+        "asset": asset,
+        "length": context.words.length(new.until - context.now),
+    }
+    until = time(context.words, new.until, context.now)
+    said = context.say("ask.silenced", until=until, **what)
+    tell = context.say("ask.tell.silenced", who=context.asker.name, until=until, **what)
+    return Answer(blocks=(said, context.say("ask.silenced.critical")), effects=(AddSilence(new),),
+                  tell=tell)  # fmt: skip
+
+
+def _family(word: str) -> str:
+    return word.lower().partition(":")[0]
+
+
+def _watched(asset: str, context: Context) -> bool:
+    if asset == ALL or asset in context.settings.tiers.listed:
+        return True
+    seen = {v.asset for v in context.values}
+    if seen:
+        return asset in seen
+    return bool(context.settings.tail) and looks_like_asset(asset)
+
+
+def unsilence(command: Command, context: Context) -> Answer:
+    """/unsilence: those in force, or the end of one."""
+    in_force = split(context.silences, context.now)[0]
+    if not command.words:
+        return only(_listed(in_force, context))
+    if len(command.words) != 2:
+        return only(context.say(usage(SPECS["unsilence"]).phrase, usage="/unsilence RULE ASSET"))
+    family, asset = _family(command.words[0]), asset_of(command.words[1])
+    what = {"rule": family, "asset": asset}
+    if not any((s.family, s.asset) == (family, asset) for s in in_force):
+        nothing = context.say("ask.unsilenced.none", **what)
+        return Answer(blocks=(nothing, _listed(in_force, context)))
+    return Answer(
+        blocks=(context.say("ask.unsilenced", **what),),
+        effects=(EndSilence(family, asset),),
+        tell=context.say("ask.tell.unsilenced", who=context.asker.name, **what),
+    )
+
+
+def _listed(in_force: Sequence[Silence], context: Context) -> Html:
+    if not in_force:
+        return context.say("ask.status.no_silence")
+    lines = [context.say("ask.item", text=one) for one in
+             listed(in_force, context.words, context.now)]  # fmt: skip
+    return Html("\n".join([context.say("ask.status.silences"), *lines]))
+
+
+def test(_command: Command, context: Context) -> Answer:
+    """/test: a message to every chat."""
+    tell = context.say("ask.tell.test", who=context.asker.name)
+    return Answer(blocks=(context.say("ask.testing"),), effects=(SendTest(),), tell=tell)
+
+
+def subscribe(command: Command, context: Context) -> Answer:
+    """/subscribe: a rule on some assets, beside what is subscribed to already."""
+    word, *assets = command.words
+    rule, known = _family(word), families(context)
+    if rule not in (ANY, *known):
+        near = nearest(rule, known)
+        key = "ask.no_such_rule_near" if near else "ask.no_such_rule"
+        return only(context.say(key, rule=rule, near=near or ""))
+    names = [asset_of(asset) for asset in assets]
+    for name in names:
+        if name != ANY and not _watched(name, context):
+            return only(not_watched(name, context))
+    most = context.settings.operators.subscribers
+    mine = context.subscription
+    if mine is None and context.subscribers >= most:
+        return only(context.say("ask.subscribed.full", most=str(most)))
+    before = mine or Subscription(user=context.asker.user, language=context.settings.language)
+    try:
+        after = with_wish(before, rule, names)
+    except ValueError as error:
+        return only(context.say("ask.sorry", text=str(error)))
+    return _now(after, context)
+
+
+def unsubscribe(command: Command, context: Context) -> Answer:
+    """/unsubscribe: from some assets of a rule, from a rule, or from everything."""
+    mine = context.subscription
+    if mine is None:
+        return only(context.say("ask.subscribed.nothing"))
+    rule = _family(command.words[0]) if command.words else ANY
+    names = [asset_of(asset) for asset in command.words[1:]]
+    after = Subscription(user=mine.user) if not command.words else without_wish(mine, rule, names)
+    if after == mine:
+        nothing = context.say("ask.subscribed.not_that")
+        return Answer(blocks=(nothing, _wishes(mine, context)))
+    return _now(after, context)
+
+
+def subscriptions(_command: Command, context: Context) -> Answer:
+    """/subscriptions: what the asker is told."""
+    mine = context.subscription
+    return only(_wishes(mine, context) if mine else context.say("ask.subscribed.nothing"))
+
+
+def _now(after: Subscription, context: Context) -> Answer:
+    text = _wishes(after, context) if after.wants else context.say("ask.subscribed.ended")
+    return Answer(blocks=(text,), effects=(Subscribe(after),))
+
+
+def _wishes(one: Subscription, context: Context) -> Html:
+    lines = [context.say("ask.subscribed")]
+    for rule, assets in one.wants.items():
+        every_rule, every_asset = context.say("ask.every_rule"), context.say("ask.every_asset")
+        lines.append(
+            context.say(
+                "ask.subscribed.line",
+                rule=every_rule if rule == ANY else rule,
+                assets=every_asset if ANY in assets else ", ".join(assets),
+            )
+        )
+    return Html("\n".join(lines))

@@ -1,0 +1,170 @@
+"""/start, /help, /status and /rules. Pure."""
+
+from bot.commands.context import Answer, Context, only
+from bot.commands.market import stale
+from bot.commands.parsing import Command, Spec
+from bot.commands.reports import ROLES, Venue
+from bot.commands.rights import offered
+from bot.config_values import LEVELS
+from bot.describe import composite_in_words, hold_in_words, named_rows
+from bot.silences import listed, split
+from bot.voice import Html
+from rules.composite import Composite
+from rules.rule import Row, Rule
+
+SILENCES = 10
+
+
+def start(_command: Command, context: Context) -> Answer:
+    """/start: what this is, how to go on, and the number by which operators are known."""
+    operators, asker = context.settings.operators, context.asker
+    subscribing = asker.private and operators.subscribers
+    more = context.say("ask.start.subscribe") if subscribing else Html()
+    number = Html() if asker.user in operators.users else context.say(
+        "ask.start.number", user=str(asker.user)
+    )  # fmt: skip
+    return Answer(blocks=(context.say("ask.start"), more, number))
+
+
+def help_(_command: Command, context: Context) -> Answer:
+    """/help: the commands that the asker may use."""
+    specs = offered(context.asker, context.settings.operators)
+    reading = [_usage(spec, context) for spec in specs if not spec.changes]
+    changing = [_usage(spec, context) for spec in specs if spec.changes]
+    blocks = [Html("\n".join([context.say("ask.help"), *reading]))]
+    if changing:
+        blocks.append(Html("\n".join([context.say("ask.help.changing"), *changing])))
+    return Answer(blocks=tuple(blocks))
+
+
+def _usage(spec: Spec, context: Context) -> Html:
+    text = f"/{spec.name} {spec.usage}".strip()
+    return context.say("ask.help.line", usage=text, what=context.say(f"ask.menu.{spec.name}"))
+
+
+def status(_command: Command, context: Context) -> Answer:
+    """/status: what runs, what is heard, what is posted, what is silenced."""
+    reports = context.reports
+    lines = [context.say("ask.status")]
+    for role in ROLES:
+        key = "ask.status.runs" if role in reports.running else "ask.status.gone"
+        lines.append(context.say(key, role=role))
+    blocks = [Html("\n".join(lines)), _rules_see(context)]
+    if venues := [_venue(venue, context) for venue in reports.venues]:
+        blocks.append(Html("\n".join(venues)))
+    return Answer(blocks=(*blocks, _posts(context), _silences(context), _subscribers(context)))
+
+
+def _rules_see(context: Context) -> Html:
+    standing = context.fresh
+    if standing is None:
+        return stale(context)
+    known = [v for v in standing.values if v.value is not None]
+    return context.say(
+        "ask.status.sees",
+        age=context.words.length(max(0, context.now - standing.seen)),
+        known=str(len(known)),
+        all=str(len(standing.values)),
+        open=str(len(standing.episodes)),
+    )
+
+
+def _venue(venue: Venue, context: Context) -> Html:
+    if venue.trouble:
+        return context.say("ask.status.trouble", venue=venue.title, reason=venue.trouble)
+    feeds = [
+        context.say(f"ask.feed.{_state(feed.up, feed.down)}", kind=context.say(f"kind.{kind}"),
+                    up=str(feed.up), down=str(feed.down))
+        for kind, feed in venue.feeds.items()
+    ]  # fmt: skip
+    feeds += [
+        context.say("ask.feed.not_available", kind=context.say(f"kind.{kind}"))
+        for kind in venue.not_available
+    ]
+    listed_feeds = Html(", ".join(feeds))
+    count = str(venue.instruments)
+    return context.say("ask.status.venue", venue=venue.title, count=count, feeds=listed_feeds)
+
+
+def _state(up: int, down: int) -> str:
+    if not up:
+        return "down" if down else "none_yet"
+    return "partly" if down else "up"
+
+
+def _posts(context: Context) -> Html:
+    reports = context.reports
+    if reports.sent is None:
+        return Html()
+    lines = [
+        context.say(
+            "ask.status.posts",
+            sent=str(reports.sent),
+            refused=str(reports.refused),
+            uncertain=str(reports.uncertain),
+            queued=str(reports.queued),
+        )
+    ]
+    if context.asker.user in context.settings.operators.users:
+        lines += [
+            context.say("ask.status.off", chat=chat, reason=reason)
+            for chat, reason in reports.off.items()
+        ]
+    return Html("\n".join(lines))
+
+
+def _silences(context: Context) -> Html:
+    in_force = split(context.silences, context.now)[0]
+    if not in_force:
+        return context.say("ask.status.no_silence")
+    lines = listed(in_force, context.words, context.now)
+    return Html("\n".join([context.say("ask.status.silences"), *_escaped(lines, context)]))
+
+
+def _escaped(lines: list[str], context: Context) -> list[Html]:
+    shown = [context.say("ask.item", text=line) for line in lines[:SILENCES]]
+    if len(lines) > SILENCES:
+        shown.append(context.say("ask.more", count=str(len(lines) - SILENCES)))
+    return shown
+
+
+def _subscribers(context: Context) -> Html:
+    most = context.settings.operators.subscribers
+    if not most:
+        return Html()
+    return context.say("ask.status.subscribers", count=str(context.subscribers), most=str(most))
+
+
+def rules(_command: Command, context: Context) -> Answer:
+    """/rules: what is judged by what."""
+    settings = context.settings
+    if not settings.rules:
+        return only(context.say("ask.rules.none"))
+    blocks = [_rule(rule, context) for rule in settings.rules]
+    blocks += [_composite(one, context) for one in settings.composites]
+    return Answer(blocks=(context.say("ask.rules"), *blocks))
+
+
+def _rule(rule: Rule, context: Context) -> Html:
+    lines = [
+        context.say(
+            "ask.rule" if rule.post else "ask.rule.shadow",
+            rule=rule.name,
+            metric=rule.metric,
+            fires=rule.fires,
+            hold=hold_in_words(rule),
+        )
+    ]
+    for name, row in named_rows(rule, context.settings):
+        lines.append(context.say("ask.rule.row", name=name, levels=_levels(row)))
+    return Html("\n".join(lines))
+
+
+def _levels(row: Row) -> str:
+    given = [f"{n} {row.levels[level]:g}" for n, level in LEVELS.items() if level in row.levels]
+    return ", ".join([*given, f"clear {row.clear:g}"])
+
+
+def _composite(one: Composite, context: Context) -> Html:
+    text = "; ".join(line.strip() for line in composite_in_words(one).splitlines())
+    return context.say("ask.rule.composite", rule=one.name, text=text)

@@ -1,0 +1,107 @@
+"""The text of a message → the command it holds, or what is wrong with it. Pure."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from bot.config_values import nearest
+
+MOST_CHARS = 300
+"""A longer text is no command that anybody typed."""
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """One command. ``usage``: what follows its name, ``least`` to ``most`` words.
+
+    ``changes``: only operators may. ``own``: it is about the asker, so it belongs into private.
+    """
+
+    name: str
+    usage: str = ""
+    least: int = 0
+    most: int = 0
+    changes: bool = False
+    own: bool = False
+
+
+SPECS: Mapping[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        Spec(name="status"),
+        Spec(name="top"),
+        Spec(name="funding", usage="[ASSET]", most=1),
+        Spec(name="oi", usage="[ASSET]", most=1),
+        Spec(name="depth", usage="[ASSET]", most=1),
+        Spec(name="liq", usage="[ASSET]", most=1),
+        Spec(name="rules"),
+        Spec(name="why", usage="[RULE] ASSET", least=1, most=2),
+        Spec(name="subscribe", usage="RULE ASSET…", least=2, most=40, own=True),
+        Spec(name="unsubscribe", usage="[RULE [ASSET…]]", most=40, own=True),
+        Spec(name="subscriptions", own=True),
+        Spec(name="help"),
+        Spec(name="start", most=1),
+        Spec(name="silence", usage="RULE ASSET 6h", least=3, most=3, changes=True),
+        Spec(name="unsilence", usage="[RULE ASSET]", most=2, changes=True),
+        Spec(name="test", changes=True),
+    )
+}
+"""Every command by its name, in the order in which help lists them."""
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A command with the right number of words after it."""
+
+    name: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> Spec:
+        """What is known of it."""
+        return SPECS[self.name]
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """Something that was meant as a command: the phrase that helps, and what to put into it."""
+
+    phrase: str
+    values: Mapping[str, str] = {}
+
+
+_COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]{1,64}))?(?=\s|$)")
+
+
+def parse(text: str, me: str | None) -> Command | Mistake | None:
+    """What ``text`` asks of the bot whose name is ``me`` (without @).
+
+    None: nothing, it is plain text or for another bot.
+    """
+    text = text.strip()
+    found = _COMMAND.match(text)
+    if found is None:
+        return Mistake("ask.unknown_bare") if text.startswith("/") else None
+    name, other = found[1].lower(), found[2]
+    if other is not None and (me is None or other.lower() != me.lower()):
+        return None
+    if len(text) > MOST_CHARS:
+        return Mistake("ask.too_long", {"most": str(MOST_CHARS)})
+    spec = SPECS.get(name)
+    if spec is None:
+        near = nearest(name, list(SPECS))
+        if near:
+            return Mistake("ask.unknown_near", {"name": name, "near": near})
+        return Mistake("ask.unknown", {"name": name})
+    words = tuple(text[found.end() :].split())
+    if not spec.least <= len(words) <= spec.most:
+        return usage(spec)
+    return Command(name, words)
+
+
+def usage(spec: Spec) -> Mistake:
+    """How the command is written."""
+    return Mistake("ask.usage", {"usage": f"/{spec.name} {spec.usage}".strip()})
+
+
+def asset_of(word: str) -> str:
+    """``btc``, ``$BTC`` and ``#BTC`` are BTC."""
+    return word.lstrip("$#").upper()

@@ -1,0 +1,163 @@
+"""What commands look up and change in Redis.
+
+All of it raises RedisError, OSError or TimeoutError when Redis cannot be reached; whatever changes
+something may be asked again then.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from bot import silences as keeping
+from bot.commands.reports import ROLES, Reports, reports
+from bot.commands.why import Sought
+from bot.silences import Silence
+from bot.subscriptions import Subscription, dump, load, ordered
+from rules import alerts
+from rules.alerts import Alert
+from rules.standing import Standing
+from streams.bus import ANSWER_S, Entry, Keys
+
+log = structlog.get_logger()
+
+PAGE = 500
+MOST_PAGES = 100
+"""So far back an episode is looked for: 50,000 alerts."""
+
+_SWAP = """if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1"""
+"""A key from what it was to what it shall be; 0 if somebody else has changed it."""
+
+
+async def standing(redis: Redis) -> Standing | None:
+    """What the rules see; None if they have not said so lately."""
+    data = cast("bytes | None", await _asked(redis.get(Keys().standing)))
+    try:
+        return msgspec.msgpack.decode(data, type=Standing) if data else None
+    except msgspec.MsgspecError as error:
+        log.error("what the rules see could not be read", reason=str(error)[:200])
+        return None
+
+
+async def role_reports(redis: Redis) -> Reports:
+    """What the roles say of themselves."""
+    names = [f"{Keys().status}:{role}" for role in ROLES]
+    found = cast("list[bytes | None]", await _asked(redis.mget(names)))
+    said = {role: _json(data) for role, data in zip(ROLES, found, strict=True)}
+    return reports(said)
+
+
+async def silences(redis: Redis) -> tuple[Silence, ...]:
+    """All that are kept, those just over too."""
+    return _silences(await _raw_silences(redis))
+
+
+async def change_silences(
+    redis: Redis, change: Callable[[Sequence[Silence]], tuple[Silence, ...]]
+) -> tuple[Silence, ...]:
+    """Keep what ``change`` makes of the silences. Nobody else's change is lost."""
+    while True:
+        before = await _raw_silences(redis)
+        after = change(_silences(before))
+        if await _swap(redis, Keys().snapshot("silences"), before, keeping.dump(after)):
+            return after
+
+
+async def subscriptions(redis: Redis) -> tuple[Subscription, ...]:
+    """All subscriptions, always in the same order."""
+    found = cast("dict[bytes, bytes]", await _asked(_of(redis.hgetall(Keys().subscribers))))
+    return ordered(one for data in found.values() if (one := _subscription(data)) is not None)
+
+
+async def subscribers(redis: Redis, user: int) -> tuple[Subscription | None, int]:
+    """The subscription of ``user``, and how many people have one."""
+    mine = await _asked(_of(redis.hget(Keys().subscribers, str(user))))
+    count = await _asked(_of(redis.hlen(Keys().subscribers)))
+    return _subscription(cast("bytes | None", mine)), cast("int", count)
+
+
+async def keep(redis: Redis, one: Subscription) -> None:
+    """Keep a subscription in the place of any other of its user; one of nothing is dropped."""
+    if one.wants:
+        await _asked(_of(redis.hset(Keys().subscribers, str(one.user), dump(one))))  # pyright: ignore[reportArgumentType]  # bytes are taken
+    else:
+        await drop(redis, one.user)
+
+
+async def drop(redis: Redis, chat: int) -> None:
+    """End the subscription of a private chat, as when its owner has blocked the bot."""
+    await _asked(_of(redis.hdel(Keys().subscribers, str(chat))))
+
+
+async def episode(redis: Redis, wanted: Sought) -> tuple[Alert, ...]:
+    """The alerts that ``/why`` asks for, the newest first, back to the opening of the newest."""
+    mark = b'"asset":' + msgspec.json.encode(wanted.asset)
+    found: list[Alert] = []
+    before = "+"
+    for _ in range(MOST_PAGES):
+        page = cast(
+            "list[Entry]", await _asked(redis.xrevrange(Keys().alerts, max=before, count=PAGE))
+        )
+        for _, fields in page:
+            data = next(iter(fields.values()))
+            if "/" in wanted.asset or mark in data:
+                found += [one for one in _alert(data) if wanted.matches(one)]
+        if len(page) < PAGE or wanted.complete(found):
+            break
+        before = f"({page[-1][0].decode()}"
+    return tuple(found)
+
+
+def _alert(data: bytes) -> list[Alert]:
+    try:
+        said = alerts.decode(data)
+    except msgspec.MsgspecError:
+        return []  # whoever posts it has said so
+    return [said] if isinstance(said, Alert) else []
+
+
+async def _raw_silences(redis: Redis) -> bytes:
+    return cast("bytes | None", await _asked(redis.get(Keys().snapshot("silences")))) or b""
+
+
+def _silences(data: bytes) -> tuple[Silence, ...]:
+    try:
+        return keeping.load(data) if data else ()
+    except msgspec.MsgspecError:
+        log.error("the silences could not be read; nothing is silenced")
+        return ()
+
+
+async def _swap(redis: Redis, key: str, before: bytes, after: bytes) -> bool:
+    done = _of(redis.eval(_SWAP, 1, key, before, after))  # pyright: ignore[reportArgumentType]  # bytes are taken
+    return bool(await _asked(done))
+
+
+def _subscription(data: bytes | None) -> Subscription | None:
+    try:
+        return load(data) if data else None
+    except msgspec.MsgspecError:
+        log.error("a subscription could not be read")
+        return None
+
+
+def _json(data: bytes | None) -> Any:
+    try:
+        return msgspec.json.decode(data) if data else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _of(call: Any) -> Awaitable[Any]:
+    """redis-py types the commands of hashes as answers or awaitables of them."""
+    return cast("Awaitable[Any]", call)
+
+
+async def _asked(call: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(ANSWER_S):
+        return await call

@@ -1,0 +1,275 @@
+"""/why: how an episode came about, or why there is none. Pure.
+
+What a reader can type is what a post shows: the rule and the asset, or the asset alone. It is about
+the newest episode; the id of an alert, as logs and webhooks have it, names any other.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bot.chats import chats
+from bot.commands.context import Answer, Context, only
+from bot.commands.market import not_watched, stale
+from bot.commands.parsing import Command, asset_of
+from bot.commands.values import RATES, first_line
+from bot.config_values import LEVELS, nearest
+from bot.describe import hold_in_words
+from bot.fact_lines import fact_lines
+from bot.head_lines import amount
+from bot.messages import MARKS, OVER
+from bot.show import origin_of_hold, origin_of_level
+from bot.voice import Html, Voice, time, title, topic
+from rules.alerts import Alert, CascadeFacts, Level, Turn
+from rules.rule import Row, Rule
+from rules.standing import Value
+from streams.events import Ms
+
+TURNS = 12
+
+
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """Which episode is asked for. ``rule``: a rule or a family, "": any. ``opened_at``: of that
+    moment, None: the newest one."""
+
+    rule: str
+    asset: str
+    opened_at: Ms | None = None
+
+    def matches(self, alert: Alert) -> bool:
+        """Whether ``alert`` is a turn of it."""
+        rules = ("", alert.rule, alert.family or alert.rule)
+        same = self.rule in rules and self.asset in (alert.asset, alert.instrument.upper())
+        return same and self.opened_at in (None, alert.opened_at)
+
+    def complete(self, found: Sequence[Alert]) -> bool:
+        """Whether the newest episode of ``found``, newest turn first, is there as a whole."""
+        return bool(found) and any(_same(found[0], a) and a.turn is Turn.OPEN for a in found)
+
+
+def sought(command: Command) -> Sought:
+    """What ``/why`` asks for: ``BTC``, ``oi_drop BTC``, or an id."""
+    last = command.words[-1]
+    parts = last.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isascii() and parts[1].isdigit() and len(parts[1]) <= 15:
+        return _of_id(parts[0], int(parts[1]))
+    if len(parts) == 3 and parts[2].isascii() and parts[2].isdigit() and len(parts[2]) <= 15:
+        return _of_id(f"{parts[0]}:{parts[1]}", int(parts[2]))
+    rule = command.words[0].lower() if len(command.words) == 2 else ""
+    return Sought(rule=rule, asset=asset_of(last))
+
+
+def _of_id(head: str, opened_at: Ms) -> Sought:
+    rule, _, subject = head.rpartition(":")
+    return Sought(rule=rule, asset=subject.upper(), opened_at=opened_at)
+
+
+def why(command: Command, context: Context) -> Answer:
+    """The newest episode that fits, turn by turn; if there is none, how far it is from one."""
+    wanted = sought(command)
+    families = {rule.family for rule in context.settings.rules}
+    names = {*families, *(rule.name for rule in context.settings.rules)}
+    names |= {one.name for one in context.settings.composites}
+    if wanted.rule and wanted.rule not in names:
+        return only(_no_rule(wanted.rule, sorted(names), context))
+    found = [alert for alert in context.alerts if wanted.matches(alert)]
+    if not found:
+        return _no_episode(wanted, context)
+    turns = [alert for alert in found if _same(found[0], alert)]
+    return _episode(turns[::-1], context)
+
+
+def _no_rule(rule: str, names: list[str], context: Context) -> Html:
+    near = nearest(rule, names)
+    if near:
+        return context.say("ask.no_such_rule_near", rule=rule, near=near)
+    return context.say("ask.no_such_rule", rule=rule)
+
+
+def _same(one: Alert, other: Alert) -> bool:
+    return (one.rule, one.asset, one.instrument, one.opened_at) == (
+        other.rule, other.asset, other.instrument, other.opened_at,
+    )  # fmt: skip
+
+
+def _episode(turns: Sequence[Alert], context: Context) -> Answer:
+    last = turns[-1]
+    rule = next((r for r in context.settings.rules if r.name == last.rule), None)
+    blocks = [
+        Html("\n".join([_title(turns, context), *_judged(last, rule, context)])),
+        _facts(last, context),
+        Html("\n".join([context.say("ask.why.turns"), *_turns(turns, rule, context)])),
+        _chats(last, context),
+    ]
+    return Answer(blocks=tuple(blocks))
+
+
+def _title(turns: Sequence[Alert], context: Context) -> Html:
+    last, words = turns[-1], context.words
+    over = last.turn is Turn.CLOSE
+    length = words.length(max(0, (last.seen if over else context.now) - last.opened_at))
+    return context.say(
+        "ask.why.over" if over else "ask.why.open",
+        mark=OVER if over else MARKS[last.level],
+        rule=last.rule,
+        asset=last.instrument or last.asset,
+        time=time(words, last.opened_at, context.now),
+        length=length,
+    )
+
+
+def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
+    """By what it was judged: the level, where it stands, how long it had to last, how far it went.
+
+    A composite is judged by its conditions, which its facts tell.
+    """
+    if isinstance(last.facts, CascadeFacts):
+        needed = str(last.facts.needed)
+        within = context.words.length(last.facts.within_ms)
+        return [context.say("ask.why.composite", needed=needed, within=within)]
+    level = last.level.name.lower()
+    lines = [
+        context.say(
+            "ask.why.level",
+            metric=last.metric,
+            fires=last.fires,
+            level=level,
+            threshold=f"{last.threshold:g}",
+            origin=_origin(last, rule, context),
+        )
+    ]
+    if rule is not None and (hold := hold_in_words(rule).strip(" ,").removeprefix("for ")):
+        origin = origin_of_hold(context.settings, rule)
+        lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
+    worst = _amount(last, last.extreme, context)
+    when = time(context.words, last.extreme_at, context.now)
+    lines.append(context.say("ask.why.extreme", value=worst, time=when))
+    return lines
+
+
+def _origin(last: Alert, rule: Rule | None, context: Context) -> Html:
+    """Where the configuration has the level, and whether it says something else now."""
+    row = rule.row_of(last.asset) if rule else None
+    now = row.levels.get(last.level) if row else None
+    if rule is None or now is None:
+        return context.say("ask.why.gone")
+    place = origin_of_level(context.settings, rule, last.asset, last.level.name.lower())
+    if now != last.threshold:
+        return context.say("ask.why.changed", place=place, value=f"{now:g}")
+    return context.say("ask.why.place", place=place)
+
+
+def _amount(alert: Alert, value: float, context: Context) -> Html:
+    of = topic(alert.metric)
+    text = amount(context.words, of, value, alert.unit)
+    return context.say("ask.rate", rate=text) if of in RATES else context.say("ask.item", text=text)
+
+
+def _facts(last: Alert, context: Context) -> Html:
+    """What was known at the last turn: the facts, whose data they are, who was left out."""
+    lines = [line for line in fact_lines(Voice(last, context.words)) if line]
+    if last.venues:
+        names = ", ".join(title(venue) for venue in last.venues)
+        lines.append(context.say("ask.why.used", venues=names))
+    if last.missing:
+        names = ", ".join(title(venue) for venue in last.missing)
+        lines.append(context.say("ask.why.missing", venues=names))
+    if not lines:
+        return Html()
+    return Html("\n".join([context.say("ask.why.facts"), *lines]))
+
+
+def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[Html]:
+    shown = list(turns) if len(turns) <= TURNS else [turns[0], *turns[1 - TURNS :]]
+    lines: list[Html] = []
+    for alert in shown:
+        value = Html(f" {_amount(alert, alert.value, context)}")
+        if isinstance(alert.facts, CascadeFacts):
+            value = Html()
+        lines.append(
+            context.say(
+                "ask.why.turn",
+                time=time(context.words, alert.seen, context.now),
+                turn=context.say(f"ask.turn.{alert.turn}"),
+                level=alert.level.name.lower(),
+                value=value,
+                fate=_fate(alert, rule, context),
+            )
+        )
+    if len(turns) > TURNS:
+        lines.insert(1, context.say("ask.why.left_out", count=str(len(turns) - TURNS)))
+    return lines
+
+
+def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
+    """What the rules wanted done with a turn."""
+    if alert.hidden_by:
+        return context.say("ask.fate.hidden", composite=alert.hidden_by)
+    if alert.post:
+        return context.say("ask.fate.told")
+    if rule is not None and not rule.post:
+        return context.say("ask.fate.shadow")
+    if alert.turn is Turn.CLOSE:
+        return context.say("ask.fate.unsaid")
+    return context.say("ask.fate.cooldown")
+
+
+def _chats(last: Alert, context: Context) -> Html:
+    """Which chats are told of it, and whether it is silenced. Operators only."""
+    if context.asker.user not in context.settings.operators.users:
+        return Html()
+    opening = msgspec.structs.replace(last, turn=Turn.OPEN)
+    each = chats(context.settings)
+    taking = [chat.key for chat in each if chat.takes(opening)]
+    others = [chat.key for chat in each if not chat.takes(opening)]
+    lines = [context.say("ask.why.chats", chats=", ".join(taking) or "–")]
+    if others:
+        lines.append(context.say("ask.why.not_chats", chats=", ".join(others)))
+    silenced = any(s.covers(last.family, last.asset, context.now) for s in context.silences)
+    if silenced:
+        critical = last.level is Level.CRITICAL
+        lines.append(context.say("ask.why.silenced_critical" if critical else "ask.why.silenced"))
+    return Html("\n".join(lines))
+
+
+def _no_episode(wanted: Sought, context: Context) -> Answer:
+    """How far it is from one now, by every rule that was asked for."""
+    if context.fresh is None:
+        return Answer(blocks=(_none(wanted, context), stale(context)))
+    rules = [
+        (rule, row)
+        for rule in context.settings.rules
+        if wanted.rule in ("", rule.name, rule.family)
+        and (row := rule.row_of(wanted.asset)) is not None
+    ]
+    values = {(v.metric, v.asset): v for v in context.values}
+    blocks = [
+        _distance(rule, row, value, context)
+        for rule, row in rules
+        if (value := values.get((rule.metric, wanted.asset))) is not None
+    ]
+    if not blocks and not any(v.asset == wanted.asset for v in context.values):
+        return only(not_watched(wanted.asset, context))
+    return Answer(blocks=(_none(wanted, context), *blocks))
+
+
+def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
+    """The value now, and the levels that it has not reached or not for long enough."""
+    levels = [
+        context.say(
+            "ask.why.distance",
+            level=name,
+            fires=rule.fires,
+            threshold=f"{row.levels[level]:g}",
+            place=origin_of_level(context.settings, rule, value.asset, name),
+        )
+        for name, level in LEVELS.items()
+        if level in row.levels
+    ]
+    head = context.say("ask.why.rule", rule=rule.name)
+    return Html("\n".join([head, first_line(value, context), *levels]))
+
+
+def _none(wanted: Sought, context: Context) -> Html:
+    rule = context.say("ask.why.of_rule", rule=wanted.rule) if wanted.rule else Html()
+    return context.say("ask.why.none", rule=rule, asset=wanted.asset)

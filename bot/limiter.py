@@ -1,0 +1,124 @@
+"""How fast a chat may be written to. Pure: the time, and chance where it is used, are arguments.
+
+Invariants:
+- within any minute a chat gets at most ``per_minute`` requests, edits and probes among them;
+- the end of what it bears is kept free: edits, and then posts that are not urgent, stop earlier;
+- a flood (Telegram's "retry after") pauses that chat alone, halves its pace, and is forgotten
+  slowly.
+"""
+
+import msgspec
+
+from streams.events import Ms
+
+SECOND: Ms = 1_000
+MINUTE: Ms = 60_000
+RECOVERY: Ms = 10 * MINUTE
+"""How long a chat takes from a standstill to its full pace."""
+
+_SLOWEST = 0.1
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a way out bears: requests a minute in one chat; Ms between two; all chats in a second.
+
+    ``burst``: so many urgent posts may follow each other without waiting. ``reserved``: how many of
+    a minute's requests are for urgent posts alone. ``edits``: how many may be edits.
+    """
+
+    per_minute: int = 18
+    gap: Ms = SECOND
+    overall: int = 25
+    burst: int = 3
+    reserved: int = 4
+    edits: int = 6
+
+
+NONE = Limits(per_minute=1_000_000, gap=0, overall=1_000_000, burst=1, reserved=0, edits=1_000_000)
+"""No limits, for ways out that need none."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a chat has been sent in the last minute, and how it took that.
+
+    ``recent``: times of requests, oldest first; ``edits``: of those that were edits. ``until``: the
+    end of a pause. ``share``: of the full pace, at the time ``eased``.
+    """
+
+    recent: tuple[Ms, ...] = ()
+    edits: tuple[Ms, ...] = ()
+    until: Ms = 0
+    share: float = 1.0
+    eased: Ms = 0
+
+
+def used(pace: Pace, now: Ms, edit: bool = False) -> Pace:
+    """``pace`` with one more request at ``now``."""
+    recent = tuple(t for t in pace.recent if now - MINUTE < t <= now)
+    edits = tuple(t for t in pace.edits if now - MINUTE < t <= now)
+    return msgspec.structs.replace(
+        pace, recent=(*recent, now), edits=(*edits, now) if edit else edits
+    )
+
+
+def paused(pace: Pace, until: Ms) -> Pace:
+    """``pace``, but nothing before ``until``."""
+    return msgspec.structs.replace(pace, until=max(pace.until, until))
+
+
+def flooded(pace: Pace, now: Ms, until: Ms) -> Pace:
+    """``pace`` after the chat was said to have got too much, until ``until``: half as fast."""
+    slower = max(_SLOWEST, share(pace, now) / 2)
+    return msgspec.structs.replace(paused(pace, until), share=slower, eased=max(now, until))
+
+
+def share(pace: Pace, now: Ms) -> float:
+    """The share of the full pace that the chat has at ``now``."""
+    return min(1.0, pace.share + max(0, now - pace.eased) / RECOVERY)
+
+
+def ready(pace: Pace, limits: Limits, now: Ms, urgent: bool = False, edit: bool = False) -> Ms:
+    """The first time, ``now`` or later, at which one more request may be made."""
+    part = share(pace, now)
+    recent = [t for t in pace.recent if now - MINUTE < t <= now]
+    edits = [t for t in pace.edits if now - MINUTE < t <= now]
+    most = max(1, int(limits.per_minute * part) - (0 if urgent else limits.reserved))
+    ready_at = max(
+        now,
+        pace.until,
+        _room(recent, most),
+        _spaced(recent, round(limits.gap / part), limits.burst if urgent else 1),
+    )
+    return max(ready_at, _room(edits, limits.edits)) if edit else ready_at
+
+
+def _room(recent: list[Ms], most: int) -> Ms:
+    """When fewer than ``most`` of ``recent`` lie within the last minute."""
+    return recent[-most] + MINUTE if len(recent) >= most else 0
+
+
+def _spaced(recent: list[Ms], gap: Ms, burst: int) -> Ms:
+    """When a bucket of ``burst`` that gets one more each ``gap`` has one."""
+    full = 0
+    for at in recent:
+        full = max(full, at) + gap
+    return full - (burst - 1) * gap
+
+
+class Overall:
+    """What all chats together get within a second."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._recent: list[Ms] = []
+
+    def ready(self, now: Ms) -> Ms:
+        """The first time, ``now`` or later, at which one more request may be made."""
+        self._recent = [t for t in self._recent if now - SECOND < t <= now]
+        if len(self._recent) < self._limits.overall:
+            return now
+        return self._recent[-self._limits.overall] + SECOND
+
+    def use(self, now: Ms) -> None:
+        """One more at ``now``."""
+        self._recent.append(now)

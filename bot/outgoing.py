@@ -1,0 +1,90 @@
+"""What the plan or the operators' desk has to say → posts for the outbox. Pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bot.deliveries import Delivery
+from bot.dispatch import Chat
+from bot.episodes import ended, live
+from bot.lang import LANGUAGES
+from bot.line import Line
+from bot.messages import Message, plain
+from bot.outbox import Policy, Post, episode, line_key
+from bot.posts import post
+from bot.steps import Trouble
+from bot.voice import say
+from rules.alerts import Level, Turn
+from streams.events import Ms
+
+
+def plan_key(chat: Chat) -> str:
+    """The plan of ``chat``: each topic of a group has its own."""
+    return line_key(chat.id) if chat.topic is None else f"{line_key(chat.id)}/{chat.topic}"
+
+
+def outgoing(
+    delivery: Delivery, chat: Chat, line: Line, fresh: Sequence[Post], number: int, policy: Policy
+) -> Post:
+    """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``line`` yet."""
+    words, first = LANGUAGES[chat.language], delivery.alerts[0]
+    close = first.turn is Turn.CLOSE
+    told = {episode(alert): alert for alert in delivery.alerts}
+    openings = [_opening(one, chat, line, fresh) for one in told]
+    return Post(
+        key=f"{plan_key(chat)} {delivery.at} {first.id}",
+        chat=line.key,
+        number=number,
+        message=post(delivery, words),
+        at=delivery.at,
+        expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
+        language=chat.language,
+        topic=chat.topic,
+        count=len(delivery.alerts),
+        names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
+        episodes=tuple(told),
+        open=() if close else tuple(told),
+        openings=tuple(dict.fromkeys(one for one in openings if one)),
+        ends={key: ended(alert, words) for key, alert in told.items()} if close else {},
+        live_of="" if close or len(told) > 1 else live(first, words)[0],
+    )
+
+
+def _opening(one: str, chat: Chat, line: Line, fresh: Sequence[Post]) -> str:
+    found = line.opening(one, chat.topic)
+    if found is not None:
+        return found.key
+    mine = [p for p in fresh if (p.chat, p.topic) == (line.key, chat.topic) and not p.close]
+    return next((p.key for p in mine if one in p.episodes), "")
+
+
+def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: Ms) -> Post:
+    """A post for operators that says ``message``."""
+    return Post(
+        key=f"{plan_key(chat)} {message.alert_id}",
+        chat=line_key(chat.id),
+        number=number,
+        message=msgspec.structs.replace(message, html=str(message.html)),
+        at=message.at,
+        expires=now + policy.expires[Level.ALERT],
+        language=chat.language,
+        topic=chat.topic,
+        names=(message.rule,),
+    )
+
+
+def trouble_message(trouble: Trouble, chat: Chat, now: Ms) -> Message:
+    """What to tell operators about ``trouble``."""
+    words = LANGUAGES[chat.language]
+    text = say(words, trouble.phrase, chat=trouble.chat, reason=trouble.reason, alert=trouble.alert)
+    return Message(
+        alert_id=f"{trouble.phrase} {trouble.chat} {trouble.alert} {now}",
+        asset="",
+        rule="delivery",
+        turn=Turn.OPEN,
+        level=Level.ALERT,
+        silent=False,
+        html=str(text),
+        plain=plain(text),
+        at=now,
+    )

@@ -1,0 +1,167 @@
+"""Messages as JSON to anybody's own HTTP address, signed: see docs/webhook.md.
+
+The same post always carries the same key, so a receiver that remembers keys gets each one once,
+however often it is sent.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import aiohttp
+import msgspec
+
+from bot.limiter import Limits
+from bot.messages import Message
+from bot.sinks import Edited, Later, Place, Receipt, Refused, To, What
+
+PREFIX = "webhook:"
+"""What the chat of a webhook begins with; the rest is its name."""
+
+_PAUSE_S = 10.0
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to post. ``secret`` signs what is posted. Neither is ever logged: an address may be a
+    secret itself."""
+
+    url: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "<endpoint>"
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """What is posted; docs/webhook.md says what each field means."""
+
+    version: int = 1
+    action: Literal["post"] = "post"
+    key: str = ""
+    alert: str = ""
+    rule: str = ""
+    asset: str = ""
+    turn: str = ""
+    level: str = ""
+    silent: bool = True
+    at: int = 0
+    text: str = ""
+    html: str = ""
+
+    @property
+    def content(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+
+class Webhook:
+    """Posts to the endpoint named by the chat, ``webhook:NAME``. ``timeout``: seconds for one."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        timeout: float = 20.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._endpoints = endpoints
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(5.0, timeout))
+        self._now = now
+        self._session: aiohttp.ClientSession | None = None
+        self.limits = Limits(per_minute=60, reserved=0)
+
+    async def check(self, to: To) -> Place:
+        self._endpoint(to)
+        return Place(title=str(to.chat))
+
+    async def send(
+        self,
+        to: To,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        body = Body(
+            key=key,
+            alert=message.alert_id,
+            rule=message.rule,
+            asset=message.asset,
+            turn=message.turn,
+            level=message.level.name.lower(),
+            silent=message.silent,
+            at=message.at,
+            text=message.plain,
+            html=message.html,
+        )
+        await self._post(self._endpoint(to), key, body.content, str(to.chat))
+        return Receipt(chat=to.chat)
+
+    async def edit(
+        self, to: To, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        """Posts to a webhook have no number, so nobody asks to edit one."""
+        return Edited.GONE
+
+    async def delete(self, to: To, message_id: int) -> None:
+        """Nor to delete one."""
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _endpoint(self, to: To) -> Endpoint:
+        endpoint = self._endpoints.get(str(to.chat).removeprefix(PREFIX))
+        if endpoint is None:
+            raise Refused(f"there is no webhook {to.chat}; add it to config.toml", What.CHAT)
+        return endpoint
+
+    async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        stamp = str(int(self._now()))
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key_of(key),
+            "Lowtide-Timestamp": stamp,
+            "Lowtide-Signature": f"sha256={signature(endpoint.secret, stamp, content)}",
+        }
+        try:
+            async with self._session.post(
+                endpoint.url, data=content, headers=headers, allow_redirects=False
+            ) as answer:
+                _judge(answer.status, answer.headers.get("Retry-After", ""), name)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # the key makes it safe to send again what may have arrived
+            raise Later(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
+        except ValueError:
+            raise Refused(f"{name} has no usable address", What.CHAT) from None
+
+
+def signature(secret: str, timestamp: str, content: bytes) -> str:
+    """HMAC-SHA256 in hexadecimal of the timestamp, a full stop and the body."""
+    return hmac.new(
+        secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256
+    ).hexdigest()
+
+
+def key_of(key: str) -> str:
+    """A post's key as a header may hold it."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _judge(status: int, retry_after: str, name: str) -> None:
+    """Raises unless ``status`` says that the message was taken."""
+    if 200 <= status < 300:
+        return
+    if status == 429:
+        seconds = float(retry_after) if retry_after.isdigit() else _PAUSE_S
+        raise Later(seconds, f"{name} asks to send less", flood=True)
+    if status >= 500 or status == 408:
+        raise Later(_PAUSE_S, f"{name} answers {status}")
+    if status in (401, 403, 404, 410):
+        reason = f"{name} answers {status}: check its address and secret"
+        raise Refused(reason, What.CHAT)
+    raise Refused(f"{name} refuses the message with {status}", What.MESSAGE)

@@ -1,0 +1,260 @@
+"""A market, alerts and a configuration to ask about, worked out by hand."""
+
+from pathlib import Path
+
+import msgspec
+
+from bot.commands.answering import answer, denied
+from bot.commands.context import Answer, Asker, Context
+from bot.commands.fitting import fitted
+from bot.commands.parsing import parse
+from bot.commands.reports import Feed, Reports, Venue
+from bot.config import Settings, load
+from bot.lang import en
+from bot.silences import Silence
+from bot.voice import Html
+from rules.alerts import (
+    Alert,
+    CascadeFacts,
+    DepthFacts,
+    FundingFacts,
+    FundingShareFacts,
+    Level,
+    Link,
+    LiquidationFacts,
+    OpenInterestFacts,
+    Turn,
+)
+from rules.standing import Standing, Value
+from streams.events import Ms
+
+NOW: Ms = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
+MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+ANN, BOB = 11, 12
+"""An operator, and somebody else."""
+
+CONFIG = """
+[channel]
+chat_id = "@lowtide"
+[[chats]]
+id = -1001
+rules = ["liq_burst"]
+[operators]
+chat_id = -200
+users = [11]
+commands = "everyone"
+subscribers = 2
+
+[markets]
+venues = ["binance", "bybit", "hyperliquid"]
+majors = ["BTC", "ETH"]
+tail = "next 60 by OI"
+
+[rules.funding_negative]
+metric = "funding_8h_pct"
+fires = "below"
+for = "1 settlement"
+majors = { alert = 0.0, critical = -0.03, clear = 0.002 }
+tail = { alert = -0.10, clear = -0.02 }
+[rules.funding_predicted]
+metric = "funding_predicted_8h_pct"
+fires = "below"
+post = false
+majors = { watch = 0.0, clear = 0.003 }
+[rules.funding_breadth]
+metric = "funding_negative_share_pct"
+fires = "above"
+all = { alert = 60, clear = 45 }
+[rules.oi_drop]
+metric = "oi_net_{window}_pct"
+fires = "below"
+for = "2m"
+[rules.oi_drop.windows.15m]
+majors = { alert = -3, clear = -1 }
+[rules.oi_drop.windows.1h]
+majors = { watch = -3, alert = -5, critical = -8, clear = -1.5 }
+BTC = { watch = -2.5 }
+tail = { alert = -15, clear = -6 }
+[rules.depth_thin]
+metric = "depth_25bp_pct_of_recent"
+fires = "below"
+majors = { watch = 70, alert = 55, clear = 85 }
+[rules.depth_low]
+metric = "depth_25bp_pct_of_normal"
+fires = "below"
+majors = { watch = 60, clear = 75 }
+[rules.liq_burst]
+metric = "liq_10m_musd"
+fires = "above"
+majors = { watch = 15, alert = 40, clear = 8 }
+[rules.cascade]
+within = "1h"
+all_of = ["oi_drop:alert", "liq_burst:alert"]
+hides = ["oi_drop", "liq_burst"]
+"""
+
+
+def settings(folder: Path, text: str = CONFIG) -> Settings:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return load(path, {})
+
+
+def _funding(asset: str, pct: float, **venues: float) -> Value:
+    return Value(
+        metric="funding_8h_pct", unit="% / 8h", asset=asset, value=pct, price=112_400.0,
+        settled_at=NOW - 102 * MIN, interval_ms=8 * HOUR,
+        facts=FundingFacts(
+            settled=True, by_venue_pct_8h=venues, hours=dict.fromkeys(venues, 8.0),
+            predicted_pct_8h=0.0042,
+        ),
+    )  # fmt: skip
+
+
+def _oi(asset: str, window: str, ms: Ms, pct: float, missing: tuple[str, ...] = ()) -> Value:
+    return Value(
+        metric=f"oi_net_{window}_pct", unit="%", asset=asset, value=pct, price=112_400.0,
+        missing=missing,
+        facts=OpenInterestFacts(
+            window_ms=ms, before_base=612_400, after_base=612_400 * (1 + pct / 100),
+            net_usd=612_400 * pct / 100 * 113_000, price_usd=-198e6,
+            by_venue_pct={"binance": pct - 0.4, "bybit": pct + 0.3},
+        ),
+    )  # fmt: skip
+
+
+def _liq(asset: str, long_musd: float, short_musd: float) -> Value:
+    total = long_musd + short_musd
+    return Value(
+        metric="liq_10m_musd", unit="million USD", asset=asset, value=total, price=3_412.0,
+        lower_bound=True,
+        facts=LiquidationFacts(
+            window_ms=10 * MIN, long_usd=long_musd * 1e6, short_usd=short_musd * 1e6,
+            orders=int(total * 3), largest_usd=total * 2e5, largest_venue="bybit",
+            largest_price=3_412.0, oi_pct=0.5, saturation_pct={"binance": 68.0},
+            not_available=("hyperliquid",),
+        ),
+    )  # fmt: skip
+
+
+def _nothing(metric: str, asset: str) -> Value:
+    return Value(metric=metric, unit="%", asset=asset)
+
+
+DEPTH = Value(
+    metric="depth_25bp_pct_of_recent", unit="% of recent", asset="BTC", value=54.0,
+    facts=DepthFacts(
+        band_bp=25, bid_usd=94e6, ask_usd=132e6, normal_usd=418e6, normal_ms=4 * HOUR,
+        by_venue_pct={"binance": 51.0, "bybit": 66.0}, live=2, expected=3, spread_bp=0.3,
+    ),
+)  # fmt: skip
+SHARE = Value(
+    metric="funding_negative_share_pct", unit="%", asset="ALL", value=43.0,
+    facts=FundingShareFacts(
+        negative=29, live=67, expected=67, lowest_pct_8h={"WLFI": -0.84, "ENA": -0.31}
+    ),
+)  # fmt: skip
+
+VALUES = (
+    _funding("BTC", -0.0031, binance=-0.0042, bybit=-0.0028, hyperliquid=-0.0016),
+    _funding("ETH", 0.0101, binance=0.01, bybit=0.0103),
+    _funding("A<B", -0.84, binance=-0.84),
+    Value(metric="funding_predicted_8h_pct", unit="% / 8h", asset="BTC", value=0.0042),
+    SHARE,
+    _oi("BTC", "15m", 15 * MIN, -1.2),
+    _oi("BTC", "1h", HOUR, -5.2, missing=("hyperliquid",)),
+    _oi("ETH", "1h", HOUR, 0.4),
+    _nothing("oi_net_15m_pct", "ETH"),
+    DEPTH,
+    _nothing("depth_25bp_pct_of_recent", "ETH"),
+    _nothing("depth_25bp_pct_of_normal", "BTC"),
+    _liq("BTC", 58.9, 5.3),
+    _liq("ETH", 0.0, 0.0),
+    msgspec.structs.replace(DEPTH, instrument="bybit/BTCUSDT", value=12.0),
+)
+
+
+WORST = {"extreme": -7.1, "extreme_at": NOW - 10 * MIN}
+
+
+def turn(number: int, what: Turn, level: Level, value: float, at: Ms, **changes: object) -> Alert:
+    """A turn of an episode of oi_drop:1h on BTC that opened 30 minutes ago."""
+    opened = NOW - 30 * MIN
+    given: dict[str, object] = {
+        "id": f"oi_drop:1h:BTC:{opened}:{number}", "rule": "oi_drop:1h", "family": "oi_drop",
+        "metric": "oi_net_1h_pct", "unit": "%", "asset": "BTC", "turn": what, "level": level,
+        "value": value, "threshold": {1: -2.5, 2: -5, 3: -8}[level], "fires": "below", "at": at,
+        "seen": at, "opened_at": opened, "extreme": value, "extreme_at": at, "post": True,
+        "venues": ("binance", "bybit"), "missing": ("hyperliquid",), "price": 112_400.0,
+        "facts": _oi("BTC", "1h", HOUR, value).facts,
+    }  # fmt: skip
+    return Alert(**{**given, **changes})
+
+
+EPISODE = (
+    turn(1, Turn.OPEN, Level.WATCH, -2.7, NOW - 30 * MIN, post=False),
+    turn(2, Turn.UP, Level.ALERT, -5.3, NOW - 20 * MIN),
+    turn(3, Turn.WORSE, Level.ALERT, -7.1, NOW - 10 * MIN, hidden_by="cascade"),
+)
+CASCADE = Alert(
+    id=f"cascade:BTC:{NOW - 12 * MIN}:1", rule="cascade", family="cascade", metric="composite",
+    unit="composite", asset="BTC", turn=Turn.WORSE, level=Level.CRITICAL, value=2, threshold=2,
+    fires="above", at=NOW, seen=NOW, opened_at=NOW - 12 * MIN, extreme=2,
+    extreme_at=NOW - 12 * MIN, post=True, price=107_200.0, price_before=112_400.0,
+    facts=CascadeFacts(
+        within_ms=HOUR, needed=2, no_data=("depth_thin",), earlier=0, record_from=NOW - DAY,
+        chain=(
+            Link(at=NOW - 20 * MIN, family="oi_drop", rule="oi_drop:1h", metric="oi_net_1h_pct",
+                 unit="%", level=Level.ALERT, value=-5.3, extreme=-7.1, opened_at=NOW - 30 * MIN,
+                 facts=_oi("BTC", "1h", HOUR, -7.1).facts),
+            Link(at=NOW - 12 * MIN, family="liq_burst", rule="liq_burst", metric="liq_10m_musd",
+                 unit="million USD", level=Level.ALERT, value=41, extreme=64.2,
+                 opened_at=NOW - 12 * MIN, facts=_liq("BTC", 58.9, 5.3).facts),
+        ),
+    ),
+)  # fmt: skip
+STANDING = Standing(
+    seen=NOW - 4_000,
+    values=VALUES,
+    episodes=(turn(3, Turn.WORSE, Level.ALERT, -5.2, NOW, post=False), CASCADE),
+)
+REPORTS = Reports(
+    running=("streams", "rules", "bot"),
+    venues=(
+        Venue(name="binance", title="Binance", instruments=67,
+              feeds={"depth": Feed(60, 2), "funding": Feed(1, 0), "liquidation": Feed(1, 0)}),
+        Venue(name="bybit", title="Bybit", instruments=64,
+              feeds={"depth": Feed(0, 64), "funding": Feed(0, 0)}, not_available=["volume"]),
+        Venue(name="hyperliquid", title="Hyperliquid", trouble="the <connection> was refused",
+              feeds={"funding": Feed(0, 0)}, not_available=["liquidation"]),
+    ),
+    sent=12, uncertain=1, queued=3, off={"-1001": "the bot was kicked"},
+)  # fmt: skip
+SILENCES = (
+    Silence(family="oi_drop", asset="ETH", until=NOW + 5 * HOUR + 12 * MIN, by="@ann"),
+    Silence(family="*", asset="BTC", until=NOW - 1, by="@ann"),
+)
+
+
+def context(made: Settings, **changes: object) -> Context:
+    """Ann asks in private while all is well."""
+    given: dict[str, object] = {
+        "settings": made, "words": en.WORDS, "now": NOW,
+        "asker": Asker(user=ANN, name="@ann", private=True), "standing": STANDING,
+        "reports": REPORTS, "silences": SILENCES, "subscribers": 1,
+    }  # fmt: skip
+    return Context(**{**given, **changes})
+
+
+def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer | None:
+    """What ``text`` is answered with."""
+    command = parse(text, me)
+    if command is None:
+        return None
+    refused = denied(command, about)
+    return refused[1] if refused else answer(command, about)
+
+
+def message(found: Answer) -> Html:
+    """As it is sent."""
+    return fitted(found.blocks, en.WORDS)

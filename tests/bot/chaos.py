@@ -1,0 +1,213 @@
+"""A sender process that is killed again and again, before a Telegram that fails in every way."""
+
+import asyncio
+import multiprocessing
+import random
+import re
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+
+from bot import dispatch
+from bot.dispatch import Chat
+from bot.limiter import Limits
+from bot.outbox import SETTLED, Policy, Post, State
+from bot.roles.bot import Audience, BotRole
+from bot.sinks import Refused, Sinks, telegram
+from bot.sinks.telegram import Telegram
+from rules import alerts
+from rules.alerts import Alert, Level, Turn
+from streams.bus import Keys, Overtaken, connect
+from tests.bot.fake_telegram import CHANNEL, GROUP, MOVED_TO, TOKEN, UNCLEAR, FakeTelegram, Fault
+from tests.bot.roles import settings
+
+FAULTS = (
+    Fault.FLOOD,
+    Fault.MIGRATED,
+    Fault.MARKUP,
+    Fault.UNAUTHORIZED,
+    Fault.KICKED,
+    Fault.NOT_FOUND,
+    Fault.CONFLICT,
+    Fault.BAD_GATEWAY,
+    Fault.HTML_AFTER,
+    Fault.DROPPED_BEFORE,
+    Fault.DROPPED_AFTER,
+    Fault.SLOW,
+)
+FAST = Limits(per_minute=1_000_000, gap=0, overall=1_000_000, burst=1, reserved=0, edits=1_000_000)
+POLICY = Policy(off=5, backoff=(1, 10))
+NOTE = "↻"
+
+_TOLD = re.compile(r"(A\d{3}) r\d+(?: now critical| over)?: (\d+) u")
+
+
+def told_by(folder: str, url: str, api: str) -> None:
+    """The life of a sender process: what the supervisor does, only sooner."""
+    dispatch.CLOSE_WAIT = 20
+    telegram._PAUSE_S = 0.005
+    telegram._seconds = lambda _: 0.01
+    asyncio.run(_told_by(Path(folder), url, api))
+
+
+async def _told_by(folder: Path, url: str, api: str) -> None:
+    redis = connect(url, "bot")
+    chats = tuple(
+        Chat(id=number, posts_per_hour=1_000_000, group_wait=dict.fromkeys(Level, 0))
+        for number in (CHANNEL, GROUP)
+    )
+    while True:
+        sinks = Sinks(Telegram(TOKEN, api, read_timeout=0.1, connect_timeout=1))
+        role = BotRole(
+            settings(folder), redis, sinks, who=lambda *_: Audience(chats=chats),
+            policy=POLICY, limits=FAST,
+        )  # fmt: skip
+        try:
+            await role.run()
+        except* (Refused, Overtaken):
+            await asyncio.sleep(0.01)
+        finally:
+            await sinks.close()
+
+
+class Storm:
+    """``count`` alerts, three to an episode, each with a value of its own; and their way."""
+
+    def __init__(self, redis: Redis, url: str, folder: Path, seed: int, count: int) -> None:
+        self.redis, self.url, self.folder = redis, url, folder
+        self.dice = random.Random(seed)
+        self.fake = FakeTelegram(seed)
+        self.fake.slow_s = 0.15
+        self.kills = 0
+        self.episodes = [f"A{n:03}" for n in range(count // 3)]
+        self.values: dict[str, list[int]] = {}
+        self.confirmed: dict[str, int] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["tests.bot.chaos"])
+        self._process: multiprocessing.Process | None = None
+
+    def start(self) -> None:
+        arguments = (str(self.folder), self.url, self.fake.url)
+        self._process = self._context.Process(target=told_by, args=arguments, daemon=True)
+        self._process.start()
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        assert self._process.is_alive(), "the sender ended by itself"
+        self._process.kill()
+        while self._process.is_alive():
+            await asyncio.sleep(0.002)
+        self._process = None
+
+    async def run(self, kills: int, pause: float) -> None:
+        """Tell all alerts through at least so many kills, the last sender lives until the end."""
+        async with self.fake:
+            self.start()
+            await self._say("A999", 0, 999)  # from here on the number of the last post is known
+            await self._until_settled(1)
+            self.fake.chances = dict.fromkeys(FAULTS, 0.1)
+            feeding = asyncio.create_task(self._feed(kills * pause))
+            while self.kills < kills or not feeding.done():
+                await asyncio.sleep(self.dice.uniform(0, 2 * pause))
+                await self.kill()
+                self.kills += 1
+                await self._note_confirmed()
+                self.start()
+            await feeding
+            await self._until_settled(3 * len(self.episodes) + 1)
+            await self.kill()
+
+    async def _feed(self, seconds: float) -> None:
+        steps = [(asset, turn) for asset in self.episodes for turn in range(3)]
+        self.dice.shuffle(steps)
+        left: dict[str, int] = defaultdict(int)
+        for number, (asset, _) in enumerate(steps, start=1):
+            await self._say(asset, left[asset], number)
+            left[asset] += 1
+            await asyncio.sleep(self.dice.uniform(0, 2 * seconds / len(steps)))
+
+    async def _say(self, asset: str, turn: int, value: int) -> None:
+        """The ``turn``-th turn of the only episode of ``asset``."""
+        now = time.time_ns() // 1_000_000
+        self.values.setdefault(asset, []).append(value)
+        level = self.dice.choice([Level.WATCH, Level.ALERT]) if turn == 0 else Level.CRITICAL
+        alert = Alert(
+            id=f"r{asset[1:]}:{asset}:1:{turn}", rule=f"r{asset[1:]}", family=f"r{asset[1:]}",
+            metric="x", unit="u", asset=asset, turn=(Turn.OPEN, Turn.UP, Turn.CLOSE)[turn],
+            level=level, value=float(value), threshold=1.0, fires="above", at=now, seen=now,
+            opened_at=1, extreme=1.0, extreme_at=now, post=True,
+        )  # fmt: skip
+        await self.redis.xadd(Keys().alerts, {"a": alerts.encode(alert)})
+
+    async def records(self) -> dict[str, Post]:
+        fields = await self.redis.hgetall(Keys().outbox)
+        return {
+            name.decode(): msgspec.msgpack.decode(data, type=Post)
+            for name, data in fields.items()
+            if name.startswith(b"post ")
+        }
+
+    async def _note_confirmed(self) -> None:
+        for key, post in (await self.records()).items():
+            if post.state is State.SENT:
+                assert self.confirmed.setdefault(key, post.attempts) == post.attempts, key
+
+    async def _until_settled(self, count: int) -> None:
+        """Until so many alerts are told in each chat and nothing is under way."""
+        async with asyncio.timeout(300):
+            while True:
+                await asyncio.sleep(0.05)
+                posts = (await self.records()).values()
+                told = sum(post.count for post in posts)
+                if told >= 2 * count and all(post.state in SETTLED for post in posts):
+                    return
+
+    async def judge(self) -> str:
+        """Raises AssertionError unless all promises were kept; else what happened."""
+        await self._note_confirmed()
+        posts = (await self.records()).values()
+        alerts_told = sum(post.count for post in posts)
+        assert alerts_told == 2 * sum(map(len, self.values.values())), "told twice, or not at all"
+        wrong = [(p.key, p.state, p.reason) for p in posts if p.state is not State.SENT]
+        assert not wrong, wrong
+        channel = [post.text for post in self.fake.seen(CHANNEL)]
+        group = [p.text for p in self.fake.posted if p.chat in (GROUP, MOVED_TO)]
+        for texts in (channel, group):
+            self._all_told_in_order(texts)
+        again = self._repeats_are_said(channel)
+        unseen = sum(
+            times
+            for (method, fault), times in self.fake.thrown.items()
+            if method == "editMessageText" and fault in (*UNCLEAR, Fault.MARKUP)
+        )
+        assert unseen >= POLICY.probes * again, "a post was repeated although it could be found"
+        in_group = self._repeats_are_said(group)
+        deleted = sum(post.deleted for post in self.fake.posted)
+        return (
+            f"{self.kills} kills, {len(self.fake.requests)} requests,"
+            f" {sum(self.fake.thrown.values())} faults, {len(channel)} posts in the channel,"
+            f" {again} of them sent again in doubt, {deleted} doubles deleted;"
+            f" {len(group)} in the group, {in_group} again"
+        )
+
+    def _all_told_in_order(self, texts: list[str]) -> None:
+        first: dict[int, int] = {}
+        for place, (_, value) in enumerate(pair for text in texts for pair in _TOLD.findall(text)):
+            first.setdefault(int(value), place)
+        for asset, values in self.values.items():
+            missing = [value for value in values if value not in first]
+            assert not missing, f"{asset} {missing} never posted"
+            places = [first[value] for value in values]
+            assert places == sorted(places), f"{asset} out of order"
+
+    def _repeats_are_said(self, texts: list[str]) -> int:
+        """How many posts say that they were sent again; all repeats must."""
+        known: set[str] = set()
+        for text in texts:
+            for pair in _TOLD.findall(text):
+                assert pair[1] not in known or NOTE in text, f"{pair} repeated: {text}"
+                known.add(pair[1])
+        return sum(NOTE in text for text in texts)

@@ -1,0 +1,51 @@
+"""What delivery adds to messages, as samples for the golden texts."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from bot.collapse import digests
+from bot.dispatch import Chat
+from bot.episodes import ended, live
+from bot.lang.words import Words
+from bot.messages import Message, plain, render
+from bot.outbox import ChatState, Post, as_message, composed
+from bot.outgoing import trouble_message
+from bot.steps import Trouble
+from rules.alerts import Alert
+
+HOUR = 3_600_000
+
+
+def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
+    """``alerts``: one opening of each kind, and a closed one under ``closed``."""
+    queue = [
+        Post(
+            key=name, chat="-1", number=n, message=render(alert, words), at=alert.at,
+            expires=alert.at + HOUR, names=(alert.asset,), episodes=(name,),
+        )
+        for n, (name, alert) in enumerate(alerts.items())
+    ]  # fmt: skip
+    first, now = queue[0], queue[0].at
+    behind = ChatState(chat=-1, left=7, left_names=("SOL", "ETH", "XRP"))
+    twice = msgspec.structs.replace(first, again=True)
+    texts = {
+        "late, others left out": composed(first, behind, 60_000, now + 4 * 60_000),
+        "sent again in doubt": composed(twice, ChatState(chat=-1), 60_000, now),
+        "after a flood": digests(queue, "collapsed")[0].message.html,
+        "critical, too many at once": digests(queue[:4], "rush")[0].message.html,
+    }
+    for name in ("oi", "cascade"):
+        later = msgspec.structs.replace(alerts[name], seen=alerts[name].opened_at + 38 * 60_000)
+        texts[f"{name} goes on"] = f"{render(alerts[name], words).html}\n{live(later, words)[1]}"
+    over = ended(alerts["closed"], words)
+    texts["opening of what is over"] = f"{first.message.html}\n{over}"
+    told = {name: as_message(first, text) for name, text in texts.items()}
+    for phrase in ("off", "failed", "moved"):
+        trouble = Trouble(
+            phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
+            reason="-100987" if phrase == "moved" else "make the bot an administrator",
+        )  # fmt: skip
+        told[f"trouble, {phrase}"] = trouble_message(trouble, Chat(id=-9), now)
+    assert all(message.plain == plain(message.html) for message in told.values())
+    return told

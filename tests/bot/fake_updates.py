@@ -1,0 +1,254 @@
+"""The half of the Bot API that commands use, on loopback: messages in, answers out, menus, rights.
+
+As strict as its neighbour about tokens, chats, markup and parameters it does not know. ``say`` is
+what a person writes, ``sent`` what people read.
+"""
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from tests.bot.fake_telegram import TOKEN, BadMarkup, parsed
+
+BOT_ID, BOT_NAME = 1, "lowtide_bot"
+OPERATORS, OTHER_GROUP, CHANNEL, FORUM = -200, -300, -1001, -1002
+_FULL = {
+    "accent_color_id": 0,
+    "max_reaction_count": 11,
+    "accepted_gift_types": dict.fromkeys(
+        ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription",
+         "gifts_from_channels"), False,
+    ),
+}  # fmt: skip
+_RIGHTS = (
+    "can_be_edited", "is_anonymous", "can_manage_chat", "can_delete_messages",
+    "can_manage_video_chats", "can_restrict_members", "can_promote_members", "can_change_info",
+    "can_invite_users", "can_post_stories", "can_edit_stories", "can_delete_stories",
+)  # fmt: skip
+_KNOWN = {
+    "getMe": set[str](),
+    "deleteWebhook": {"drop_pending_updates"},
+    "getUpdates": {"offset", "timeout", "allowed_updates", "limit"},
+    "setMyCommands": {"commands", "scope"},
+    "sendMessage": {
+        "chat_id",
+        "text",
+        "parse_mode",
+        "disable_notification",
+        "message_thread_id",
+        "link_preview_options",
+        "reply_parameters",
+    },
+    "getChat": {"chat_id"},
+    "getChatMember": {"chat_id", "user_id"},
+}
+
+
+class Sent(msgspec.Struct):
+    """A message of the bot. ``text``: as people read it."""
+
+    chat: int
+    text: str
+    silent: bool
+    topic: int | None
+
+
+class FakeUpdates:
+    """An async context manager; serves at ``url``.
+
+    ``refuse``: answers that the next polls get instead of messages, (code, description) or None for
+    a dropped connection. ``refusals``: chat → what sendMessage there gets. ``members``: chat → what
+    getChatMember says of the bot there. ``menus``: scope → names of commands.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.menus: dict[str, list[str]] = {}
+        self.refuse: deque[tuple[int, str] | None] = deque()
+        self.refusals: dict[int, tuple[int, str]] = {}
+        self.polls = 0
+        self.offset = 0
+        self.token = TOKEN
+        self.names: list[str] = []
+        self.chats: dict[int, dict[str, Any]] = {
+            OPERATORS: {"type": "supergroup", "title": "Ops"},
+            OTHER_GROUP: {"type": "group", "title": "Others"},
+            CHANNEL: {"type": "channel", "title": "Lowtide", "username": "lowtide"},
+            FORUM: {"type": "supergroup", "title": "Forum", "is_forum": True},
+        }
+        self.members: dict[int, dict[str, Any]] = {
+            CHANNEL: admin(),
+            OPERATORS: {"status": "member"},
+            FORUM: {"status": "member"},
+        }
+        self.url = ""
+        self._updates: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> "FakeUpdates":
+        app = web.Application()
+        app.router.add_post("/bot{token}/{method}", self._serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._news.set()
+        await self._runner.cleanup()
+
+    def say(
+        self,
+        text: str,
+        user: int = 11,
+        chat: int | None = None,
+        ago: float = 0,
+        kind: str = "message",
+        **more: object,
+    ) -> None:
+        """``user`` writes ``text``, in private or in ``chat``, so many seconds ago."""
+        known = {"type": "private", "first_name": "Ann"}
+        place = {"id": chat or user, **(known if chat is None else self.chats[chat])}
+        if chat is None:
+            self.chats[user] = known
+        message = {
+            "message_id": len(self._updates) + 1,
+            "date": int(time.time() - ago),
+            "chat": place,
+            "from": {"id": user, "is_bot": False, "first_name": "Ann", "username": f"user{user}"},
+            "text": text,
+            **more,
+        }
+        self._updates.append({"update_id": len(self._updates) + 1, kind: message})
+        self._news.set()
+
+    async def until(self, count: int) -> list[Sent]:
+        """What was sent, once it is so much."""
+        async with asyncio.timeout(5):
+            while len(self.sent) < count:
+                await asyncio.sleep(0.005)
+        return self.sent
+
+    async def read(self) -> None:
+        """Return once everything that was said has been taken and confirmed."""
+        async with asyncio.timeout(5):
+            while self.offset <= len(self._updates):
+                await asyncio.sleep(0.005)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        method = request.match_info["method"]
+        given = {key: str(value) for key, value in (await request.post()).items()}
+        if request.match_info["token"] != self.token:
+            return _error(401, "Unauthorized")
+        if method not in _KNOWN:
+            return _error(404, "Not Found")
+        if unknown := set(given) - _KNOWN[method]:
+            return _error(400, f"Bad Request: the fake does not know {sorted(unknown)}")
+        if method == "getUpdates":
+            return await self._getUpdates(given, request)
+        return getattr(self, f"_{method}")(given)
+
+    async def _getUpdates(
+        self, given: Mapping[str, str], request: web.Request
+    ) -> web.StreamResponse:
+        self.polls += 1
+        if self.refuse:
+            refusal = self.refuse.popleft()
+            if refusal is None:
+                assert request.transport is not None
+                request.transport.close()
+                return web.Response()
+            return _error(*refusal)
+        assert json.loads(given["allowed_updates"]) == ["message"]
+        self.offset = max(self.offset, int(given.get("offset", 0)))
+        until = time.monotonic() + float(given.get("timeout", 0))
+        while not (news := [u for u in self._updates if u["update_id"] >= self.offset]):
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                return _ok([])
+        return _ok(news)
+
+    def _getMe(self, _given: Mapping[str, str]) -> web.Response:
+        return _ok({"id": BOT_ID, "is_bot": True, "first_name": "Lowtide", "username": BOT_NAME})
+
+    def _deleteWebhook(self, _given: Mapping[str, str]) -> web.Response:
+        return _ok(True)
+
+    def _setMyCommands(self, given: Mapping[str, str]) -> web.Response:
+        scope = json.loads(given.get("scope", '{"type": "default"}'))
+        commands = json.loads(given["commands"])
+        assert all(1 <= len(one["description"]) <= 256 for one in commands)
+        self.menus[str(scope.get("chat_id", scope["type"]))] = [one["command"] for one in commands]
+        return _ok(True)
+
+    def _getChat(self, given: Mapping[str, str]) -> web.Response:
+        chat = self._find(given)
+        return _error(400, "Bad Request: chat not found") if chat is None else _ok(chat | _FULL)
+
+    def _getChatMember(self, given: Mapping[str, str]) -> web.Response:
+        chat = self._find(given)
+        if chat is None:
+            return _error(400, "Bad Request: chat not found")
+        member = self.members.get(chat["id"], {"status": "left"})
+        if member["status"] == "hidden":
+            return _error(400, "Bad Request: member list is inaccessible")
+        user = {"id": BOT_ID, "is_bot": True, "first_name": "Lowtide"}
+        return _ok({**member, "user": user})
+
+    def _sendMessage(self, given: Mapping[str, str]) -> web.Response:
+        chat = self._find(given)
+        if chat is None:
+            return _error(400, "Bad Request: chat not found")
+        if chat["id"] in self.refusals:
+            return _error(*self.refusals[chat["id"]])
+        topic = given.get("message_thread_id")
+        if topic not in (None, "7"):
+            return _error(400, "Bad Request: message thread not found")
+        try:
+            text = parsed(given["text"]) if given.get("parse_mode") == "HTML" else given["text"]
+        except BadMarkup as error:
+            return _error(400, f"Bad Request: {error}")
+        if not 0 < len(text.encode("utf-16-le")) // 2 <= 4096:
+            return _error(400, "Bad Request: message is too long or empty")
+        silent = given.get("disable_notification") == "true"
+        self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None))
+        return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
+                    "text": text})  # fmt: skip
+
+    def _find(self, given: Mapping[str, str]) -> dict[str, Any] | None:
+        wanted = given["chat_id"]
+        for number, chat in self.chats.items():
+            if wanted in (str(number), f"@{chat.get('username')}"):
+                return {"id": number, **chat}
+        return None
+
+
+def admin(**rights: bool) -> dict[str, Any]:
+    """What getChatMember says of an administrator who may post and nothing else."""
+    return {
+        "status": "administrator", **dict.fromkeys(_RIGHTS, False), "can_post_messages": True,
+        **rights,
+    }  # fmt: skip
+
+
+def _ok(result: object) -> web.Response:
+    return _json(200, {"ok": True, "result": result})
+
+
+def _error(code: int, text: str) -> web.Response:
+    return _json(code, {"ok": False, "error_code": code, "description": text})
+
+
+def _json(code: int, body: object) -> web.Response:
+    return web.Response(status=code, body=orjson.dumps(body), content_type="application/json")

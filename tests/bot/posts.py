@@ -1,0 +1,76 @@
+"""Posts and lines for tests."""
+
+from collections.abc import Sequence
+
+from bot.limiter import NONE, Limits
+from bot.line import Line
+from bot.messages import Message, plain
+from bot.outbox import ChatState, Policy, Post
+from bot.steps import Send
+from rules.alerts import Level, Turn
+
+START = 1_791_020_520_000
+S, MIN, HOUR = 1_000, 60_000, 3_600_000
+
+
+def message(text: str, level: Level = Level.ALERT, turn: Turn = Turn.OPEN) -> Message:
+    return Message(
+        alert_id=text, asset=text, rule="r", turn=turn, level=level,
+        silent=level is Level.WATCH, html=text, plain=plain(text), at=START,
+    )  # fmt: skip
+
+
+def post(
+    name: str,
+    number: int,
+    level: Level = Level.ALERT,
+    episodes: Sequence[str] | None = None,
+    at: int = 0,
+    **changes: object,
+) -> Post:
+    """A post named and worded ``name``, of an episode of its own if none is given."""
+    turn = changes.pop("turn", Turn.OPEN)
+    told = (name,) if episodes is None else tuple(episodes)
+    return Post(
+        **{
+            "key": name,
+            "chat": "-1",
+            "number": number,
+            "message": message(f"<b>{name}</b>\nfacts\n#tag", level, turn),
+            "at": START + at,
+            "expires": START + at + HOUR,
+            "names": (name,),
+            "episodes": told,
+            "open": () if turn is Turn.CLOSE else told,
+            **changes,
+        }
+    )
+
+
+def line(
+    *posts: Post, probe: bool = True, limits: Limits = NONE, policy: Policy | None = None
+) -> Line:
+    """A line whose last message has the number 10."""
+    made = Line("-1", ChatState(chat=-1, probe=probe, last_id=10), limits, policy)
+    for one in posts:
+        made.add(one)
+    return made
+
+
+def sent(made: Line, now: int, message_id: int | None = None) -> Post:
+    """The next post is sent ``now`` and confirmed."""
+    step = made.next(START + now)
+    assert isinstance(step, Send), step
+    begun = made.begin(step, START + now)
+    assert isinstance(begun, Send)
+    number = (made.state.last_id or 0) + 1 if message_id is None else message_id
+    made.sent(begun.post, number, START + now)
+    return made.posts[begun.post.key]
+
+
+def order(made: Line, now: int = 0) -> list[str]:
+    """All that is sent, one after the other, at ``now``."""
+    keys = []
+    while isinstance(made.next(START + now), Send):
+        keys.append(sent(made, now).key)
+    return keys
