@@ -20,7 +20,7 @@ demo: $(STAMP) ## play the bundled crash: no network, no token
 	@$(BIN)/lowtide demo $(ARGS)
 
 test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 soak: $(STAMP) ## kill the sender a hundred times before a Telegram that fails in every way
 	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -s tests/bot/test_telegram_chaos.py $(ARGS)

@@ -5,7 +5,8 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +31,9 @@ from bot.sinks.console import Console
 from streams import bus
 from streams.embedded import CannotStart
 
-_QUIET = ("demo", "replay", "status", "check", "show", "test", "send-test")
+_QUIET = (
+    "demo", "replay", "status", "check", "show", "test", "send-test", "backtest", "tune",
+)  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
 
@@ -78,6 +81,10 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_record(options, settings))
         case "replay":
             return asyncio.run(_replay(options.files, settings))
+        case "backtest":
+            _backtest(options, settings)
+        case "tune":
+            _tune(options, settings)
         case name:
             from bot.run import ROLES, run  # the other commands need not wait for its imports
 
@@ -183,6 +190,43 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     return 0
 
 
+def _backtest(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.backtest.command import Options, backtest  # the roles do without numpy
+
+    asked = Options(
+        paths=options.paths,
+        against=options.against,
+        assets=frozenset(options.assets),
+        as_json=options.json,
+        html=options.html,
+        **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
+    )
+    env = environment(os.environ, settings.path.parent)
+    _answer("backtest", lambda: backtest(settings, asked, env))
+
+
+def _tune(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.backtest.command import tune
+
+    wanted: float = options.posts_per_week
+    _answer(
+        "tune", lambda: tune(settings, options.rule, wanted, options.paths, options.write)
+    )  # fmt: skip
+
+
+def _answer(what: str, make: Callable[[], str]) -> None:
+    """Print what ``make`` gives, or one sentence on why it cannot."""
+    try:
+        answer = make()
+    except ConfigError:
+        raise
+    except OSError as error:
+        _fail(f"cannot read or write {error.filename}: {error.strerror}", 1)
+    except ValueError as error:
+        _fail(f"cannot {what}: {error}", 1)
+    print(answer)  # noqa: T201
+
+
 def _fail(text: str, code: int) -> NoReturn:
     print(text, file=sys.stderr)  # noqa: T201
     sys.exit(code)
@@ -222,7 +266,57 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     replay = add("replay", "recorded frames to messages, as fast as it goes")
     replay.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    _history(add("backtest", "what this configuration would have posted over recorded data"))
+    tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
+    tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")
+    tune.add_argument(
+        "--posts-per-week",
+        type=_rate,
+        required=True,
+        metavar="N",
+        help="at alert and above, by row",
+    )
+    tune.add_argument("--write", action="store_true", help="put them into the configuration")
+    _paths(tune)
     return parser
+
+
+def _paths(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "paths", metavar="PATH", nargs="+", type=Path,
+        help="metric logs (data/metrics), recordings, CSV files, or folders of them",
+    )  # fmt: skip
+
+
+def _history(command: argparse.ArgumentParser) -> None:
+    _paths(command)
+    command.add_argument(
+        "--against", type=Path, metavar="PATH", help="another configuration to compare with"
+    )
+    command.add_argument(
+        "--from", dest="start", type=_moment, metavar="DAY", help="such as 2025-02-03, UTC"
+    )
+    command.add_argument("--to", dest="end", type=_moment, metavar="DAY", help="not included")
+    command.add_argument(
+        "--assets", type=str.upper, nargs="+", default=[], metavar="ASSET", help="these only"
+    )
+    command.add_argument("--json", action="store_true", help="everything, as JSON")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= 10_000:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return rate
+
+
+def _moment(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day such as 2025-02-03") from None
+    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _speed(text: str) -> float:

@@ -92,9 +92,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
     again. ``webhook_secret``: what signs ``webhooks``.
     ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``keep``: age in Ms up to
-    which events are kept, unless ``max_mb`` megabytes are reached before. ``tail``: how many assets
-    are watched besides the listed ones, by open interest. ``own_tiers``: tiers of the operator's
-    own. ``tests``: those in the file itself, see ``load_tests``.
+    which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
+    of the metric log, which is in ``data_dir`` too. ``tail``: how many assets are watched besides
+    the listed ones, by open interest. ``own_tiers``: tiers of the operator's own. ``tests``: those
+    in the file itself, see ``load_tests``.
     """
 
     path: Path
@@ -111,6 +112,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     keep: Ms
     max_mb: int
+    metrics_keep: Ms = 34_560_000_000
+    metrics_mb: int = 2_000
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
@@ -269,6 +272,8 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         data_dir=source.path.parent / file.redis.data_dir,
         keep=file.redis.keep,
         max_mb=file.redis.max_mb,
+        metrics_keep=file.metrics.keep,
+        metrics_mb=file.metrics.max_mb,
         venues=_venues(file.markets.venues, file),
         majors=where.majors,
         large=where.large,

@@ -92,6 +92,11 @@ class Redis(Table):
     max_mb: Annotated[int, Field(ge=1)] = 20
 
 
+class Metrics(Table):
+    keep: SomeTime = 34_560_000_000
+    max_mb: Annotated[int, Field(ge=1)] = 2_000
+
+
 class Markets(Table):
     """Any other key is a tier of the operator's own: a list of assets."""
 
@@ -204,6 +209,7 @@ class File(TestsFile):
     delivery: Delivery = Delivery()
     telegram: Telegram = Telegram()
     redis: Redis = Redis()
+    metrics: Metrics = Metrics()
     markets: Markets
     venues: dict[str, VenueTable] = {}
     defaults: Defaults = Defaults()
@@ -242,6 +248,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "delivery": Delivery,
     "telegram": Telegram,
     "redis": Redis,
+    "metrics": Metrics,
     "markets": Markets,
     "venues": VenueTable,
     "defaults": Defaults,

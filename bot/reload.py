@@ -105,6 +105,7 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     return {
         "markets": (one.venues, one.markets),
         "redis": (one.redis_url, one.data_dir, one.keep, one.max_mb),
+        "metrics": (one.metrics_keep, one.metrics_mb),
         "webhooks": (one.webhooks, one.webhook_secret),
         "delivery": (one.resend,),
         "telegram": (one.api_url, one.token),

@@ -7,19 +7,18 @@ every few seconds at the market as a whole. So an event costs the same however m
 there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rules import state
-from rules.alerts import Said, Turn
+from rules.alerts import Said
 from rules.composite import Composite
-from rules.episode import Step, settle_in, step
 from rules.floor import Floor
-from rules.metric import Reading, Warming
+from rules.judge import Judge
+from rules.metric import Warming
 from rules.notices import NO_TICK, Feeds
 from rules.rule import Rule
-from rules.standing import Standing, open_episodes, values
-from rules.telling import alert, composite_alert
-from rules.watch import Beat, Cluster, Desk, Watch
+from rules.standing import Observed, Standing, observed, open_episodes, values
+from rules.watch import Beat, Desk, Watch
 from streams.events import AnyEvent, FeedState, Kind, MarketEvent, Ms, Tick, kind_of
 
 SWEEP_EVERY: Ms = 3_600_000
@@ -83,6 +82,10 @@ class Engine:
             episodes=tuple(open_episodes(beats, self._floor.clusters(), now)),
         )
 
+    def observed(self) -> list[Observed]:
+        """What every metric is now, and was since this was last asked; what follows is the same."""
+        return [*observed(self._floor.beats(), self._now)]
+
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""
         beats, clusters = list(self._floor.beats()), list(self._floor.clusters())
@@ -100,7 +103,7 @@ class Engine:
                 for c in clusters
             ],
             awake=[(beat.metric.name, beat.place) for beat in self._awake],
-            firing=[(c.spec.name, c.asset) for c in self._firing],
+            firing=[(c.spec.name, c.asset) for c in self._judge.firing],
         )
         return state.encode(dump)
 
@@ -126,8 +129,8 @@ class Engine:
         self._sweep_at: Ms | None = None
         self._feeds = Feeds()
         self._awake: dict[Beat, None] = {}
-        self._firing: dict[Cluster, None] = {}
         self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
+        self._judge = Judge(self._floor.clusters_of)
         self._desks = self._floor.desks
 
     def _rouse(self, beat: Beat) -> None:
@@ -169,8 +172,7 @@ class Engine:
         said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
         for beat in [beat for beat in self._awake if now >= beat.due]:
             said += self._look(beat, now)
-        for cluster in tuple(self._firing):
-            said += self._judge(cluster, now, now, reached=False)
+        said += self._judge.tick(now)
         self._sweep()
         return said
 
@@ -179,9 +181,15 @@ class Engine:
         reading = rule_metric.value(beat.view, now)
         said: list[Said] = []
         awake = False
+        if reading is not None:
+            x = reading.value
+            if x < beat.low:
+                beat.low = x
+            if x > beat.high:
+                beat.high = x
         for watch in beat.watches:
             if reading is not None and not watch.rest(now, reading):
-                said += self._move(watch, reading, at)
+                said += self._judge.move(watch, reading, now, at)
             if watch.episode.level or watch.episode.since:
                 awake = True
         beat.looked(now + (beat.every if awake else beat.every_idle))
@@ -190,48 +198,6 @@ class Engine:
         elif beat in self._awake:
             del self._awake[beat]
         return said
-
-    def _move(self, watch: Watch, reading: Reading, at: Ms) -> list[Said]:
-        now, episode = self._now, watch.episode
-        posted = episode.posted_open
-        if watch.unsettled:
-            settle_in(watch.rule, watch.row, episode, now, reading)
-            watch.unsettled = False
-        steps = step(watch.rule, watch.row, episode, now, reading, watch.metric.distance)
-        watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
-        if not steps:
-            return []
-        clusters = self._floor.clusters_of(watch.view.asset)
-        together = [said for c in clusters for said in self._hear(c, watch, steps, at)]
-        hiding = (c for c in clusters if c.gathering.hides(c.spec, watch.rule.family, now))
-        hidden_by = next((c.spec.name for c in hiding), "")
-        if hidden_by:
-            # what began unseen ends unseen
-            episode.posted_open = posted and steps[0].turn is not Turn.OPEN
-        first = episode.turns - len(steps) + 1
-        return [
-            *(alert(watch, s, first + n, reading, now, at, hidden_by) for n, s in enumerate(steps)),
-            *together,
-        ]
-
-    def _hear(self, cluster: Cluster, watch: Watch, steps: Iterable[Step], at: Ms) -> list[Said]:
-        part = cluster.parts.get(watch.rule.name)
-        if part is None or part[0] is not watch:
-            return []
-        gathering, opened_at = cluster.gathering, watch.episode.opened_at
-        heard = [gathering.hear(watch.rule.name, part[1], opened_at, s, self._now) for s in steps]
-        return self._judge(cluster, self._now, at, reached=any(heard))
-
-    def _judge(self, cluster: Cluster, now: Ms, at: Ms, reached: bool) -> list[Said]:
-        gathering = cluster.gathering
-        turn = gathering.judge(
-            cluster.spec, now, cluster.watched, lambda: cluster.known(now), reached
-        )
-        if gathering.firing:
-            self._firing[cluster] = None
-        else:
-            self._firing.pop(cluster, None)
-        return [composite_alert(cluster, turn, now, at)] if turn is not None else []
 
     def _sweep(self) -> None:
         due = self._sweep_at
@@ -245,7 +211,7 @@ class Engine:
         for beat in beats:
             self._awake.pop(beat, None)
         for cluster in clusters:
-            self._firing.pop(cluster, None)
+            self._judge.firing.pop(cluster, None)
 
     def _load(self, old: state.EngineDump) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
@@ -281,7 +247,7 @@ class Engine:
             else:
                 cluster.adopt()
         firing = (clusters[key] for key in old.firing if key in clusters)
-        self._firing = {cluster: None for cluster in firing if cluster.gathering.firing}
+        self._judge.firing.update((c, None) for c in firing if c.gathering.firing)
 
 
 def _dump_watch(watch: Watch) -> state.WatchDump:

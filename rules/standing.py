@@ -4,10 +4,11 @@ For whoever asks between alerts: commands, edits of posts, the metric log.
 """
 
 from collections.abc import Iterable, Iterator
+from math import isfinite
 
 import msgspec
 
-from rules.alerts import Alert, Level, PartFacts, Turn
+from rules.alerts import ALL, Alert, Level, PartFacts, Turn
 from rules.episode import Step
 from rules.telling import alert, composite_alert
 from rules.watch import Beat, Cluster, Watch
@@ -35,6 +36,29 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interval_ms: Ms | None = None
     price: float | None = None
     facts: PartFacts | None = None
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules saw of one metric, for the metric log; of ``PRICE``, the price of an asset.
+
+    ``value``: now; None: cannot be said now. ``low``, ``high``: the extremes of what was seen since
+    the last time this was asked, ``value`` included; None if nothing was. The rest as in ``Value``.
+    """
+
+    metric: str
+    asset: str
+    instrument: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    floor_musd: float | None = None
+    lower_bound: bool = False
+    settled_at: Ms | None = None
+    interval_ms: Ms | None = None
+
+
+PRICE = "price"
+"""Stands for a metric's name where an asset's price is meant, quote per coin."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +99,37 @@ def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
             price=price,
             facts=metric.facts(view, now) if with_facts else None,
         )
+
+
+def observed(beats: Iterable[Beat], now: Ms) -> Iterator[Observed]:
+    """What each beat is and was since it was last asked for, and the prices of the assets."""
+    priced: set[str] = set()
+    for beat in beats:
+        view = beat.view
+        if view.asset not in priced and not beat.instrument and view.asset != ALL:
+            priced.add(view.asset)
+            yield Observed(metric=PRICE, asset=view.asset, value=view.price(now))
+        yield _observed(beat, now)
+
+
+def _observed(beat: Beat, now: Ms) -> Observed:
+    reading = beat.metric.value(beat.view, now)
+    seen = [x for x in (beat.low, beat.high) if isfinite(x)]
+    beat.fresh()
+    if reading is not None:
+        seen.append(reading.value)
+    return Observed(
+        metric=beat.metric.name,
+        asset=beat.view.asset,
+        instrument=beat.instrument,
+        value=reading.value if reading else None,
+        low=min(seen, default=None),
+        high=max(seen, default=None),
+        floor_musd=reading.floor_musd if reading else None,
+        lower_bound=reading.lower_bound if reading else False,
+        settled_at=reading.settled_at if reading else None,
+        interval_ms=reading.interval_ms if reading else None,
+    )
 
 
 def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> Iterator[Alert]:

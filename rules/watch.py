@@ -79,11 +79,13 @@ class Beat:
 
     ``due``: not before then. ``next``: when data matters, which is at once after a look, and then
     not before it is due. ``every``, ``every_idle``: how long till the next look, if time can change
-    something or if not. ``idle``: that one comes though there is no data.
+    something or if not. ``idle``: that one comes though there is no data. ``low``, ``high``: of the
+    values seen since ``fresh``.
     """
 
     __slots__ = (
-        "due", "every", "every_idle", "idle", "instrument", "metric", "next", "view", "watches",
+        "due", "every", "every_idle", "high", "idle", "instrument", "low", "metric", "next",
+        "view", "watches",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, view: View, instrument: str) -> None:
@@ -96,6 +98,11 @@ class Beat:
         self.idle = metric.idle_look is not None
         self.every = metric.look_every
         self.every_idle = metric.look_every if metric.idle_look is None else metric.idle_look
+        self.fresh()
+
+    def fresh(self) -> None:
+        """Forgets which values were seen."""
+        self.low, self.high = inf, -inf
 
     @property
     def waiting(self) -> bool:

@@ -18,7 +18,7 @@ from streams.book import Book
 from streams.events import Instrument
 from streams.venue import BookUpdate, Listing
 from streams.venues import binance
-from tests import bench_pipeline
+from tests import bench_backtest, bench_pipeline
 from tests.conftest import ROOT
 from tests.rules import mix
 
@@ -32,12 +32,13 @@ Figures = dict[str, object]
 
 
 def main() -> None:
-    """Run what was named on the command line (book, engine, pipeline, memory), or all of it."""
+    """Run the parts that the command line names, or all of them."""
     parts: dict[str, Callable[[], Figures]] = {
         "book": book,
         "engine": engine,
         "pipeline": bench_pipeline.pipeline,
         "memory": bench_pipeline.memory,
+        "backtest": bench_backtest.backtest,
     }
     BUILD.mkdir(exist_ok=True)
     path = BUILD / "bench.json"

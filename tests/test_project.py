@@ -25,6 +25,7 @@ from bot.config_schema import (
     CompositeTable,
     Defaults,
     Delivery,
+    Metrics,
     Operators,
     Redis,
     Table,
@@ -41,13 +42,9 @@ from tests import channel_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
-    "README.md",
-    "ARCHITECTURE.md",
-    "NORMALISATION.md",
-    "ADDING.md",
-    "docs/commands.md",
-    "docs/configuration.md",
-)
+    "README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/commands.md",
+    "docs/configuration.md", "docs/backtest.md", "docs/defaults.md", "docs/tuning.md",
+)  # fmt: skip
 EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")
 
@@ -229,6 +226,7 @@ DEFAULTS: dict[str, type[Table]] = {
     "delivery": Delivery,
     "telegram": Telegram,
     "redis": Redis,
+    "metrics": Metrics,
     "defaults": Defaults,
 }
 NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}

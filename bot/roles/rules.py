@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.config import Settings
+from bot.metriclog import MetricLog
 from bot.notices import config_notice
 from bot.reload import Rejected, Watch, checked, on_sighup, taken
 from bot.roles import FLUSH_S, report, role, rss_mb
@@ -71,6 +72,8 @@ class RulesRole:
         self._notices: list[Said] = []
         self._stage = Stage(redis, Keys(), "rules", Keys().events)
         self._engine = _engine(settings)
+        folder = settings.data_dir / "metrics"
+        self._metric_log = MetricLog(folder, settings.metrics_keep, settings.metrics_mb)
         self._cursor = START
         self._muted_to = START
         self._whole = False  # the engine has been fed all up to the cursor and nothing more
@@ -182,6 +185,8 @@ class RulesRole:
         back = self._ticks(event) if isinstance(event, Tick) else []
         try:
             said = self._engine.feed(event)
+            if isinstance(event, Tick) and self._metric_log.due(event.seen):
+                self._metric_log.write(event.seen, self._engine.observed())
             known = {one.id for one in said}
             return [*said, *(one for one in back if one.id not in known)]
         except Exception:  # one event must not stop all alerts for ever

@@ -7,18 +7,20 @@ their books are full again, so that every alert comes to its end.
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
-import pytest
 
 from bot.chats import chats
 from bot.config import load
 from bot.deliveries import Delivery
 from bot.demo import story
 from bot.lang import en
+from bot.metriclog import MetricLog
 from bot.posts import post
-from bot.replay import Replay, judged, told
+from bot.replay import Replay, told
 from rules.alerts import Alert, Level, Notice, Said, Turn
+from rules.engine import Engine
 from streams.events import (
     AnyEvent,
     Depth,
@@ -30,6 +32,7 @@ from streams.events import (
     Tick,
     kind_of,
 )
+from tests.bot.backtest.logs import KEEP
 from tests.bot.fake_telegram import parsed
 from tests.bot.scenarios.market import HOUR, MINUTE, SECOND
 from tests.bot.scenarios.test_rules import CONFIG, compare, text
@@ -69,25 +72,27 @@ class Day:
 
 
 class Crash:
-    """What came of the day."""
+    """What came of the day, and the metric log that was written of it in ``folder``."""
 
-    def __init__(self) -> None:
-        settings = load(CONFIG, {})
+    def __init__(self, folder: Path) -> None:
+        settings = self.settings = load(CONFIG, {})
         self.said: list[Said] = []
+        self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
-        self.told = list(told(self._noted(judged(day.events(), settings)), chats(settings)[0]))
+        self.told = list(told(self._noted(day.events()), chats(settings)[0]))
+        self.logs = sorted(folder.iterdir())
         self.posts = [one for one in self.told if isinstance(one, Delivery)]
         self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]
 
-    def _noted(self, said: Iterator[Said]) -> Iterator[Said]:
-        for one in said:
-            self.said.append(one)
-            yield one
-
-
-@pytest.fixture(scope="module")
-def crash() -> Crash:
-    return Crash()
+    def _noted(self, events: Iterator[AnyEvent]) -> Iterator[Said]:
+        venues = [venue.name for venue in self.settings.venues]
+        engine = Engine(self.settings.rules, venues, self.settings.composites)
+        for event in events:
+            said = engine.feed(event)
+            self.said += said
+            yield from said
+            if isinstance(event, Tick) and self._log.due(event.seen):
+                self._log.write(event.seen, engine.observed())
 
 
 def test_the_complete_list_of_messages(crash: Crash):

@@ -68,11 +68,11 @@ def funding_predicted() -> Events:
 
 def funding_breadth() -> Events:
     market = tail(10)
-    seven = {name: {"rate": -0.0002 - 0.0001 * n} for n, name in enumerate([*market.coins][:7])}
-    back = {name: {"rate": 0.0001} for name in seven}
+    eight = {name: {"rate": -0.0002 - 0.0001 * n} for n, name in enumerate([*market.coins][:8])}
+    back = {name: {"rate": 0.0001} for name in eight}
     return chain(
         market.play(10 * 60, step=2 * MINUTE),
-        market.play(1, **seven),
+        market.play(1, **eight),
         market.play(8 * 60, step=MINUTE),
         market.play(1, **back),
         market.play(7 * 60, step=MINUTE),

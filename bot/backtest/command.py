@@ -1,0 +1,117 @@
+"""``lowtide backtest``: files and configurations → a report."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bot.backtest import html, report, tuned
+from bot.backtest import tune as tuning
+from bot.backtest.around import Scene, scene
+from bot.backtest.csvfile import LATEST
+from bot.backtest.reading import Sources
+from bot.backtest.report import Report
+from bot.backtest.run import Run, run
+from bot.backtest.text import text
+from bot.config import Settings, load
+from bot.config_values import did_you_mean
+from rules.rule import Rule
+from streams.events import Ms
+
+_BAR = 30
+_SCENES = 8
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for. ``start``, ``end``: Ms; ``assets`` empty: all."""
+
+    paths: Sequence[Path]
+    against: Path | None = None
+    start: Ms = 0
+    end: Ms = LATEST
+    assets: frozenset[str] = frozenset()
+    as_json: bool = False
+    html: Path | None = None
+
+
+def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
+    """The answer for the terminal. Raises OSError or ValueError (ConfigError too) in a sentence."""
+    configurations = [settings]
+    if options.against is not None:
+        configurations.append(load(options.against, env))
+    metrics = sorted({rule.metric for one in configurations for rule in one.rules})
+    sources = Sources(
+        options.paths, settings, metrics, options.start, options.end, options.assets
+    )  # fmt: skip
+    found, scenes, runs = reported(sources, configurations, options.assets, progress())
+    if options.html is not None:
+        options.html.write_text(html.page(found, scenes, runs), encoding="utf-8")
+    if options.as_json:
+        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+    written = f"\n\nThe page is {options.html}" if options.html else ""
+    return text(found) + written
+
+
+def tune(
+    settings: Settings, name: str, posts_a_week: float, paths: Sequence[Path], write: bool
+) -> str:
+    """The proposal for the terminal. Raises OSError or ValueError in a sentence."""
+    rule = _rule(settings, name)
+    sources = Sources(paths, settings, [rule.metric])
+    proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
+    text = tuned.told(rule, proposals, posts_a_week)
+    if not write:
+        return f"{text}\n\nNothing was written: add --write to put this into {settings.path.name}."
+    written = tuned.write(settings.path, rule, proposals) or ["nothing had to be changed"]
+    return "\n".join([text, "", *written])
+
+
+def _rule(settings: Settings, name: str) -> Rule:
+    rules = {rule.name: rule for rule in settings.rules}
+    windows = [one for one in rules if one.startswith(f"{name}:")]
+    if windows:
+        raise ValueError(f"{name} has several windows: name one, such as {windows[0]}")
+    if name not in rules:
+        raise ValueError(f"there is no rule {name}{did_you_mean(name, list(rules))}")
+    return rules[name]
+
+
+def reported(
+    sources: Sources,
+    configurations: Sequence[Settings],
+    assets: frozenset[str] = frozenset(),
+    tell: Callable[[float], None] | None = None,
+) -> tuple[Report, list[Scene], list[Run]]:
+    """Judges everything and says what came of it."""
+    seen, runs = run(sources, configurations, tell)
+    scenes = [scene(sources, loud) for loud in report.loudest(runs[0])]
+    days = len(seen.days)
+    found = Report(
+        start=min(seen.first.values(), default=0),
+        end=max(seen.last.values(), default=0),
+        days=days,
+        coverage=report.coverage(seen),
+        not_judged=report.not_judged(seen, runs, sources.notes.why, assets),
+        notes=tuple(sources.notes.said),
+        told=tuple(report.told(one, days) for one in runs),
+        loudest=tuple(one.loud for one in scenes),
+    )
+    return found, scenes[:_SCENES], runs
+
+
+def progress() -> Callable[[float], None] | None:
+    """A bar on stderr, if somebody sits there."""
+    if not sys.stderr.isatty():
+        return None
+    began = time.monotonic()
+
+    def tell(share: float) -> None:
+        full = round(share * _BAR)
+        left = (time.monotonic() - began) * (1 - share) / max(share, 1e-9)
+        bar = f"\r{'█' * full}{'·' * (_BAR - full)} {share:4.0%}, {left:3.0f} s left "
+        sys.stderr.write(bar if share < 1 else "\r" + " " * len(bar) + "\r")
+        sys.stderr.flush()
+
+    return tell

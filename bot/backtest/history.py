@@ -1,0 +1,364 @@
+"""Tables of plain history → the series of metrics, each value made only of what was known by then.
+
+A value over a window needs a row at its start: so rows each 4 h give no value over 1 h. What is
+assumed where history says less than live feeds do is in docs/backtest.md.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.backtest.csvfile import Table
+from bot.backtest.rows import (
+    DAY,
+    HOUR,
+    Numbers,
+    Rows,
+    both_ends,
+    extend,
+    known_values,
+    normally,
+    pct_8h,
+    rows_of,
+    series_of,
+    starts,
+    with_settlements,
+)
+from bot.backtest.series import Chunk, Notes, Place, Series, Times, merged
+from rules.alerts import ALL
+from rules.metric import LEAST_SHARE
+from rules.metrics import metric
+from rules.metrics.funding import SETTLED_LATE
+from rules.standing import PRICE
+from streams.events import Ms
+
+EVERYONE = "all"
+"""A row of this venue is the sum over all of them."""
+
+LEAST_CONTRACTS = 20
+"""A share of fewer contracts is not one of the market."""
+
+
+_Found = dict[tuple[str, str], Rows]
+"""(asset, venue) → rows."""
+
+
+class History:
+    """Tables together. ``venues``: in the order of the configuration; others count for OI only."""
+
+    def __init__(self, tables: Sequence[Table], venues: Sequence[str]) -> None:
+        self._venues = tuple(venues)
+        self._tables = tables
+        self._funding = self._of("funding_settled")
+        self._predicted = self._of("funding_predicted")
+        self._holdings = self._of("open_interest")
+        self._bars = self._of("price_bars")
+        self._depth = self._of("depth")
+        self._burst = self._of("liquidations")
+        self._plain: dict[Place, Series] = {}
+        for table in tables:
+            self._plain |= _plain(table)
+
+    def series(self, metrics: Iterable[str], notes: Notes) -> dict[Place, Series]:
+        """The series of these metrics, and of prices; ``notes`` hear why one has none."""
+        found = Chunk(0, 0, dict(self._plain))
+        merged(found, self._prices())
+        for name in dict.fromkeys(metrics):
+            made, why = self._make(name)
+            merged(found, made)
+            if why and not any(place.metric == name for place in found.series):
+                notes.why[name] = why
+        return found.series
+
+    def _of(self, form: str) -> _Found:
+        parts: dict[tuple[str, str], list[tuple[Ms, Ms, int, int]]] = {}
+        tables = [table for table in self._tables if table.form == form]
+        for n, table in enumerate(tables):
+            assets, venues = table.names["asset"], table.names["venue"]
+            times = table.at.tolist()
+            for row, key in enumerate(zip(assets, venues, strict=True)):
+                parts.setdefault(key, []).append((times[row], table.steps[row], n, row))
+        return {key: rows_of(tables, rows) for key, rows in parts.items()}
+
+    def _make(self, name: str) -> tuple[dict[Place, Series], str]:
+        window = metric(name).window
+        made: dict[Place, Series] = {}
+        kind = name if name.startswith("funding") else re.sub(r"_\d+[a-z]+(_|$)", r"\1", name)
+        match kind:
+            case "funding_8h_pct":
+                made = self._settled(name)
+            case "funding_predicted_8h_pct":
+                made = self._estimates(name)
+            case "funding_negative_share_pct":
+                made = self._negative_share(name)
+            case "oi_net_pct" if window:
+                made = self._net(name, window)
+            case "oi_total_net_pct" if window:
+                made = self._total(name, window)
+            case "price_pct" if window:
+                made = self._moves(name, window)
+            case "liq_musd":
+                made = self._liquidated(name, _window_of(name))
+            case "depth_pct_of_normal":
+                made = self._of_normal(name)
+            case _:
+                return {}, "history has no samples close enough for it"
+        return made, "" if made else self._why(kind, window or 0)
+
+    def _why(self, kind: str, window: Ms) -> str:
+        sources = {
+            "funding": (*self._funding.values(), *self._predicted.values()),
+            "oi": tuple(self._holdings.values()),
+            "price": tuple(self._bars.values()),
+            "liq": tuple(self._burst.values()),
+            "depth": tuple(self._depth.values()),
+        }
+        rows = sources[kind.split("_")[0]]
+        if not rows:
+            return "no data of this kind"
+        steps = sorted({int(step) for one in rows for step in one.step if step > 0})
+        if kind == "depth_pct_of_normal":
+            bands = sorted({int(x) for one in rows for x in one.numbers["band_bp"]})
+            return f"the data are of {', '.join(map(str, bands))} bp"
+        if not steps or kind.startswith("funding"):
+            return "no data of this kind"
+        if kind.startswith("oi") and steps[0] <= window:
+            return "at steps so short only small venues are known, which do not speak for all"
+        return f"the data come each {_length(steps[0])} at best, which is too coarse for its window"
+
+    def _prices(self) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for (asset, _), rows in self._in_order(self._bars):
+            place = Place(PRICE, asset)
+            extend(found, {place: series_of(rows.at, rows.numbers["close"])})
+        return found
+
+    def _in_order(self, found: _Found) -> list[tuple[tuple[str, str], Rows]]:
+        """By the order of venues; those that are not configured come last."""
+        rank = {venue: n for n, venue in enumerate(self._venues)}
+        return sorted(found.items(), key=lambda one: (rank.get(one[0][1], len(rank)), one[0][1]))
+
+    def _moves(self, name: str, window: Ms) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for (asset, _), rows in self._in_order(self._bars):
+            first = starts(rows.at, window)
+            # the price at a bar's low was compared with one that was no lower than the low then
+            ends = {
+                edge: np.where(first < 0, np.nan, 100 * (x / x[first] - 1))
+                for edge, x in rows.numbers.items()
+                if edge in ("close", "low", "high")
+            }
+            made = known_values(name, asset, rows.at, ends["close"])
+            for series in made.values():
+                known = ~np.isnan(ends["close"])
+                series.low = np.fmin(series.value, ends["low"][known].astype(np.float32))
+                series.high = np.fmax(series.value, ends["high"][known].astype(np.float32))
+            extend(found, made)
+        return found
+
+    def _net(self, name: str, window: Ms) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for asset in dict.fromkeys(asset for asset, _ in self._holdings):
+            at, before, after, usd = self._ends(asset, window)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                pct = 100 * (after - before) / before
+            found |= known_values(name, asset, at, pct, usd / 1e6)
+        return found
+
+    def _ends(self, asset: str, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers]:
+        """Coins at both ends of the window, and USD at its start; NaN where they cannot be said.
+
+        The sum over all venues where it is known at both ends, else those venues that are, if they
+        hold enough of what is known.
+        """
+        venues = {
+            v: self._coins(asset, rows) for (a, v), rows in self._holdings.items() if a == asset
+        }
+        venues = {venue: rows for venue, rows in venues.items() if len(rows.at)}
+        at = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.at for r in venues.values())]))
+        sums = {name: np.zeros(len(at)) for name in ("before", "after", "usd", "usual")}
+        whole: tuple[Numbers, Numbers, Numbers] | None = None
+        total = np.zeros(len(at))
+        for venue, rows in venues.items():
+            before, after, usd, newest = both_ends(rows, at, window)
+            if venue == EVERYONE:
+                whole, total = (before, after, usd), np.nan_to_num(newest)
+                continue
+            known = ~np.isnan(before)
+            for key, part in (("before", before), ("after", after), ("usd", usd)):
+                sums[key] += np.where(known, part, 0)
+            sums["usual"] += np.nan_to_num(newest)
+        usual = np.where(total > 0, total, sums["usual"])
+        enough = (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
+        if not venues.keys() & {EVERYONE, *self._venues[:1]}:
+            enough[:] = False  # one small venue is not the asset
+        ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
+        if whole is not None:
+            ends = [np.where(np.isnan(whole[0]), e, w) for e, w in zip(ends, whole, strict=True)]
+        return at, ends[0], ends[1], ends[2]
+
+    def _coins(self, asset: str, rows: Rows) -> Rows:
+        """Rows whose coins are known: where only USD were given, by the price of that moment."""
+        base, usd = rows.numbers["oi_base"], rows.numbers["oi_usd"]
+        bars = next((bars for (a, _), bars in self._in_order(self._bars) if a == asset), None)
+        if bars is not None:
+            last = bars.newest(rows.at)
+            fresh = (last >= 0) & (rows.at - bars.at[last] <= 2 * HOUR)
+            base = np.where(np.isnan(base) & fresh, usd / bars.numbers["close"][last], base)
+        known = base > 0
+        return Rows(rows.at[known], rows.step[known], {"base": base[known], "usd": usd[known]})
+
+    def _total(self, name: str, window: Ms) -> dict[Place, Series]:
+        """All assets together, at moments at which at least three of them are known."""
+        moved: dict[int, float] = {}
+        held: dict[int, float] = {}
+        count: dict[int, int] = {}
+        for asset in dict.fromkeys(asset for asset, _ in self._holdings):
+            at, before, after, usd = self._ends(asset, window)
+            for t, b, a, u in zip(at.tolist(), before, after, usd, strict=True):
+                if not np.isnan(b):
+                    moved[t] = moved.get(t, 0.0) + (a - b) / b * u
+                    held[t] = held.get(t, 0.0) + u
+                    count[t] = count.get(t, 0) + 1
+        times = sorted(t for t, n in count.items() if n >= 3)
+        pct = np.array([100 * moved[t] / held[t] for t in times])
+        musd = np.array([held[t] / 1e6 for t in times])
+        return known_values(name, ALL, np.array(times, np.int64), pct, musd)
+
+    def _settled(self, name: str) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for asset in dict.fromkeys(asset for asset, _ in self._funding):
+            extend(found, self._weighted(name, asset))
+            for venue in self._venues[:1]:  # of unknown weight, the first speaks for all
+                if (rows := self._funding.get((asset, venue))) is not None:
+                    pct = pct_8h(rows)
+                    hours = rows.numbers["interval_h"]
+                    extend(found, with_settlements(name, asset, rows.at, pct, rows.at, hours))
+        return found
+
+    def _weighted(self, name: str, asset: str) -> dict[Place, Series]:
+        """Weighted by open interest, at moments at which that of all venues is known."""
+        rates = {v: r for v in self._venues if (r := self._funding.get((asset, v))) is not None}
+        held = {v: r for v in rates if (r := self._holdings.get((asset, v))) is not None}
+        if not held or held.keys() != rates.keys():
+            return {}
+        at = np.unique(np.concatenate([rows.at for rows in rates.values()]))
+        total, mean, largest = (np.zeros(len(at)) for _ in range(3))
+        settled, hours = np.zeros(len(at), np.int64), np.full(len(at), 8.0)
+        newest = np.max([rows.at[rows.newest(at)] for rows in rates.values()], axis=0)
+        for venue, rows in rates.items():
+            last, weigh = rows.newest(at), held[venue].newest(at)
+            interval = rows.numbers["interval_h"][last]
+            due = rows.at[last] + (interval * HOUR).astype(np.int64)
+            weight = np.where(weigh < 0, np.nan, held[venue].numbers["oi_usd"][weigh])
+            weight[(last < 0) | (at > due + SETTLED_LATE) | (due <= newest + 60_000)] = np.nan
+            total, mean = total + weight, mean + weight * pct_8h(rows)[last]
+            most = weight > largest
+            largest = np.where(most, weight, largest)
+            settled, hours = np.where(most, rows.at[last], settled), np.where(most, interval, hours)
+        known = total > 0
+        rows = (at[known], (mean / total)[known], settled[known], hours[known])
+        return with_settlements(name, asset, *rows) if known.any() else {}
+
+    def _estimates(self, name: str) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for (asset, _), rows in self._in_order(self._predicted):
+            extend(found, known_values(name, asset, rows.at, 100 * rows.numbers["rate_8h_close"]))
+        return found
+
+    def _negative_share(self, name: str) -> dict[Place, Series]:
+        contracts = [rows for (_, v), rows in self._funding.items() if v in self._venues]
+        if not contracts:
+            return {}
+        at = np.unique(np.concatenate([rows.at for rows in contracts]))
+        known, negative = np.zeros(len(at)), np.zeros(len(at))
+        for rows in contracts:
+            last = rows.newest(at)
+            due = rows.at[last] + (rows.numbers["interval_h"][last] * HOUR).astype(np.int64)
+            live = (last >= 0) & (at <= due + SETTLED_LATE)
+            known += live
+            negative += live & (rows.numbers["rate"][last] < 0)
+        enough = known >= LEAST_CONTRACTS
+        pct = 100 * negative[enough] / known[enough]
+        return known_values(name, ALL, at[enough], pct)
+
+    def _liquidated(self, name: str, window: Ms) -> dict[Place, Series]:
+        found: dict[Place, Series] = {}
+        for (asset, _), rows in self._in_order(self._burst):
+            musd = (rows.numbers["long_usd"] + rows.numbers["short_usd"]) / 1e6
+            width = int(rows.step[0])
+            if not width or window % width:
+                continue
+            count = window // width
+            sums = np.convolve(musd, np.ones(count))[: len(musd)]
+            first = np.arange(len(musd)) - (count - 1)
+            whole = (first >= 0) & (rows.at - rows.at[first] == (count - 1) * width)
+            extend(found, known_values(name, asset, rows.at[whole], sums[whole], sums[whole]))
+        return found
+
+    def _of_normal(self, name: str) -> dict[Place, Series]:
+        band = int(re.findall(r"\d+", name)[0])
+        found: dict[Place, Series] = {}
+        for (asset, _), rows in self._in_order(self._depth):
+            right = rows.numbers["band_bp"] == band
+            at = rows.at[right]
+            usd = (rows.numbers["bid_usd"] + rows.numbers["ask_usd"])[right]
+            normal = normally(at, usd)
+            pct, lost = 100 * usd / normal, (normal - usd) / 1e6
+            extend(found, known_values(name, asset, at, pct, lost))
+        return found
+
+
+def cut(series: dict[Place, Series], start: Ms, end: Ms) -> Chunk:
+    """The part of all series from ``start`` to before ``end``, each with the step it has there."""
+    chunk = Chunk(start, end, {})
+    for place, one in series.items():
+        part = one.between(start, end)
+        if part is not None:
+            first = int(np.searchsorted(one.at, start))
+            around = one.at[max(0, first - 2) : first + len(part.at) + 1]
+            if len(around) > 1:
+                part.step = int(np.median(np.diff(around)))
+            chunk.series[place] = part
+    return chunk
+
+
+def _plain(table: Table) -> dict[Place, Series]:
+    """Series that a file holds as they are."""
+    if table.form not in ("metric", "price"):
+        return {}
+    count = len(table.at)
+    metrics = table.names.get("metric", [PRICE] * count)
+    instruments = table.names.get("instrument", [""] * count)
+    rows: dict[Place, list[int]] = {}
+    for row, place in enumerate(zip(metrics, table.names["asset"], instruments, strict=True)):
+        rows.setdefault(Place(*place), []).append(row)
+    return {place: _given(table, np.array(some)) for place, some in rows.items()}
+
+
+def _given(table: Table, rows: NDArray[np.int64]) -> Series:
+    def column(name: str, instead: Numbers) -> Numbers:
+        given = table.numbers.get(name)
+        return instead if given is None else np.where(np.isnan(given[rows]), instead, given[rows])
+
+    value = table.numbers["value" if table.form == "metric" else "price"][rows]
+    floor = column("floor_musd", np.full(len(rows), np.inf))
+    series = series_of(table.at[rows], value, floor)
+    series.low = column("low", value).astype(np.float32)
+    series.high = column("high", value).astype(np.float32)
+    return series
+
+
+def _window_of(name: str) -> Ms:
+    count, unit = re.findall(r"(\d+)([mh])", name)[0]
+    return int(count) * (HOUR if unit == "h" else 60_000)
+
+
+def _length(ms: Ms) -> str:
+    return next(
+        f"{ms // unit} {name}"
+        for unit, name in ((DAY, "d"), (HOUR, "h"), (60_000, "min"), (1_000, "s"))
+        if ms % unit == 0
+    )

@@ -1,0 +1,253 @@
+"""What came of a backtest, in the order in which it is told. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from bot.backtest.run import Run, Seen
+from bot.backtest.series import DAY, Place
+from bot.config import Settings
+from bot.deliveries import Delivery
+from rules.alerts import Alert, Level, Turn
+from rules.metrics import metric
+from rules.rule import Rule
+from rules.standing import PRICE
+from streams.events import Ms
+
+HOUR: Ms = 3_600_000
+LOUDEST = 10
+ALIKE = 2
+"""So many of one rule on one asset are shown, so that one of them does not fill the list."""
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much was observed of a metric: hours of all ``assets`` together.
+
+    ``frozen_hours``: rows were there and said nothing. ``holes``: how often values stayed away for
+    more than one and a half ``step_ms``. ``first``, ``last``: Ms.
+    """
+
+    metric: str
+    assets: tuple[str, ...]
+    hours: float
+    frozen_hours: float
+    holes: int
+    step_ms: Ms
+    first: Ms
+    last: Ms
+
+
+class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule about which these data say nothing, for some of its ``assets`` (none: for any)."""
+
+    rule: str
+    assets: tuple[str, ...]
+    why: str
+
+
+class Posts(msgspec.Struct, frozen=True, kw_only=True):
+    """Posts of a rule at a level; ends are not counted."""
+
+    rule: str
+    level: str
+    count: int
+    per_day: float
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What one configuration posted, and what it did not.
+
+    ``rings``: posts at alert and critical. ``ends``: posts that say that it is over.
+    ``busiest_at``: the beginning of the hour with most posts. ``cooled``: openings held by the
+    cool-down; ``hidden``: by a composite; ``over_budget``: by the budget or quiet hours;
+    ``merged``: told by another post; ``unposted``: of rules that never post.
+    """
+
+    name: str
+    posts: tuple[Posts, ...]
+    total: int
+    rings: int
+    ends: int
+    busiest_at: Ms | None
+    busiest: int
+    most_a_day: int
+    cooled: int
+    hidden: int
+    over_budget: int
+    merged: int
+    unposted: int
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """What the price did around a moment; changes in percent of the price ``at`` it."""
+
+    at: float | None = None
+    before_1h_pct: float | None = None
+    after_1h_pct: float | None = None
+    after_4h_pct: float | None = None
+    after_24h_pct: float | None = None
+
+
+class Loud(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode. ``extreme`` is in ``unit``; ``times``: how many times its first level that is."""
+
+    rule: str
+    asset: str
+    instrument: str
+    metric: str
+    unit: str
+    level: str
+    opened_at: Ms
+    closed_at: Ms | None
+    value: float
+    extreme: float
+    extreme_at: Ms
+    times: float
+    posted: bool
+    prices: Prices = Prices()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. ``days``: on how many something was observed; rates are of these."""
+
+    start: Ms
+    end: Ms
+    days: int
+    coverage: tuple[Coverage, ...]
+    not_judged: tuple[NotJudged, ...]
+    notes: tuple[str, ...]
+    told: tuple[Told, ...]
+    loudest: tuple[Loud, ...]
+
+
+def coverage(seen: Seen) -> tuple[Coverage, ...]:
+    """By metric, prices last."""
+    names = sorted({place.metric for place in seen.rows}, key=lambda name: (name == PRICE, name))
+    return tuple(_covered(seen, name) for name in names)
+
+
+def _covered(seen: Seen, name: str) -> Coverage:
+    places = [place for place in seen.rows if place.metric == name]
+    return Coverage(
+        metric=name,
+        assets=tuple(sorted({place.asset for place in places})),
+        hours=sum(seen.live_ms[place] for place in places) / HOUR,
+        frozen_hours=sum(seen.frozen[place] * seen.steps[place] for place in places) / HOUR,
+        holes=sum(seen.holes[place] for place in places),
+        step_ms=min(seen.steps[place] for place in places),
+        first=min(seen.first[place] for place in places),
+        last=max(seen.last[place] for place in places),
+    )
+
+
+def not_judged(
+    seen: Seen, runs: Sequence[Run], why: dict[str, str], assets: frozenset[str]
+) -> tuple[NotJudged, ...]:
+    """Rules without a value, and those without one for an asset that they name."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for rule in (rule for one in runs for rule in one.settings.rules):
+        known = {place.asset for place in seen.rows if place.metric == rule.metric}
+        reason = why.get(rule.metric, "its metric is not in the log")
+        if not known:
+            found.setdefault((rule.name, reason), set())
+            continue
+        missing = {a for a in rule.rows if a not in known and (not assets or a in assets)}
+        if missing:
+            reason = f"no values of {rule.metric} for them"
+            found.setdefault((rule.name, reason), set()).update(missing)
+    return tuple(
+        NotJudged(rule=rule, assets=tuple(sorted(some)), why=reason)
+        for (rule, reason), some in found.items()
+    )
+
+
+def told(run: Run, days: int) -> Told:
+    """The posts of one configuration."""
+    counts = run.state.counts
+    posts = [post for post in run.posts if not is_end(post)]
+    by = Counter((post.alerts[0].family, post.alerts[0].level) for post in posts)
+    hours = Counter(post.at // HOUR for post in posts)
+    busiest = max(hours, key=lambda hour: (hours[hour], -hour), default=None)
+    silent = {rule.name for rule in run.settings.rules if not rule.post}
+    openings = [alert for alert in run.alerts if alert.turn is Turn.OPEN and not alert.post]
+    return Told(
+        name=run.settings.path.name,
+        posts=tuple(
+            Posts(rule=rule, level=level.name.lower(), count=n, per_day=n / max(days, 1))
+            for (rule, level), n in sorted(by.items())
+        ),
+        total=len(posts),
+        rings=sum(n for (_, level), n in by.items() if level >= Level.ALERT),
+        ends=len(run.posts) - len(posts),
+        busiest_at=None if busiest is None else busiest * HOUR,
+        busiest=max(hours.values(), default=0),
+        most_a_day=max(Counter(post.at // DAY for post in posts).values(), default=0),
+        cooled=sum(alert.rule not in silent for alert in openings),
+        hidden=counts.hidden,
+        over_budget=counts.held,
+        merged=counts.merged,
+        unposted=sum(alert.rule in silent for alert in openings),
+    )
+
+
+def is_end(post: Delivery) -> bool:
+    """Whether a post says that an episode is over."""
+    return post.alerts[0].turn is Turn.CLOSE
+
+
+def loudest(run: Run, most: int = LOUDEST) -> list[Loud]:
+    """The worst episodes: by level, then by how far beyond the first level they went."""
+    episodes: dict[tuple[str, str, Ms], list[Alert]] = {}
+    for alert in run.alerts:
+        key = alert.rule, alert.instrument or alert.asset, alert.opened_at
+        episodes.setdefault(key, []).append(alert)
+    rules = {rule.name: rule for rule in run.settings.rules}
+    found = [_loud(rules, alerts) for alerts in episodes.values()]
+    found.sort(key=lambda one: (-Level[one.level.upper()], -one.times, one.opened_at, one.rule))
+    met: Counter[tuple[str, str]] = Counter()
+    chosen: list[Loud] = []
+    for one in found:
+        met[one.rule, one.asset] += 1
+        if met[one.rule, one.asset] <= ALIKE:
+            chosen.append(one)
+    return chosen[:most]
+
+
+def _loud(rules: dict[str, Rule], alerts: Sequence[Alert]) -> Loud:
+    first, last = alerts[0], alerts[-1]
+    return Loud(
+        rule=first.rule,
+        asset=first.asset,
+        instrument=first.instrument,
+        metric=first.metric,
+        unit=first.unit,
+        level=max(alert.level for alert in alerts).name.lower(),
+        opened_at=first.opened_at,
+        closed_at=last.seen if last.turn is Turn.CLOSE else None,
+        value=first.value,
+        extreme=last.extreme,
+        extreme_at=last.extreme_at,
+        times=_times(rules.get(first.rule), last),
+        posted=any(alert.post and not alert.hidden_by for alert in alerts),
+    )
+
+
+def _times(rule: Rule | None, alert: Alert) -> float:
+    if rule is None:
+        return alert.extreme / max(alert.threshold, 1.0)
+    row, distance = rule.row_of(alert.asset), metric(rule.metric).distance
+    first = distance(next(iter(row.levels.values()))) if row else 0.0
+    return distance(alert.extreme) / first if first else distance(alert.extreme)
+
+
+def families(settings: Iterable[Settings]) -> list[str]:
+    """The rules of all configurations by the name they have in the file, in its order."""
+    rules = [rule.family for one in settings for rule in one.rules]
+    composites = [one.name for some in settings for one in some.composites]
+    return list(dict.fromkeys(rules + composites))
+
+
+def place_of(loud: Loud) -> Place:
+    """Where the series of an episode is."""
+    return Place(loud.metric, loud.asset, loud.instrument)

@@ -1,0 +1,143 @@
+"""Recorded values as arrays, in pieces of time that follow each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.events import Ms
+
+Times = NDArray[np.int64]
+Floats = NDArray[np.float32]
+DAY: Ms = 86_400_000
+
+
+class Place(NamedTuple):
+    """What a series is of: a metric of an asset, of one ``venue/symbol`` of it, or of ALL."""
+
+    metric: str
+    asset: str
+    instrument: str = ""
+
+
+@dataclass(slots=True)
+class Series:
+    """Values of one place, as they were known at ``at`` (Ms, ascending); NaN: could not be said.
+
+    ``low``, ``high``: the extremes of what was seen since the row before; ``value`` itself where
+    only that is known. ``floor``: million USD. ``bound``: there may be more. ``settled``: minutes
+    since the settlement, ``interval``: minutes between two. ``step``: Ms from row to row, usually.
+    """
+
+    at: Times
+    value: Floats
+    low: Floats
+    high: Floats
+    step: Ms
+    floor: Floats | None = None
+    bound: Floats | None = None
+    settled: Floats | None = None
+    interval: Floats | None = None
+
+    def between(self, start: Ms, end: Ms) -> "Series | None":
+        """The rows from ``start`` to before ``end``, None if there are none."""
+        first, last = np.searchsorted(self.at, (start, end))
+        if first == last:
+            return None
+        part = slice(int(first), int(last))
+        cut = [None if one is None else one[part] for one in self._columns()]
+        value, low, high = self.value[part], self.low[part], self.high[part]
+        return Series(self.at[part], value, low, high, self.step, *cut)
+
+    def _columns(self) -> tuple[Floats | None, ...]:
+        return self.floor, self.bound, self.settled, self.interval
+
+
+@dataclass(slots=True)
+class Chunk:
+    """All series of a piece of time, from ``start`` to before ``end``; prices are series too."""
+
+    start: Ms
+    end: Ms
+    series: dict[Place, Series]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What was noticed while reading: sentences, and why a metric has no values, by its name."""
+
+    said: list[str] = field(default_factory=list[str])
+    why: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def joined(parts: list[Series]) -> Series:
+    """Parts that follow each other as one; what a part has no column of is NaN there."""
+    if len(parts) == 1:
+        return parts[0]
+
+    def column(name: str) -> Floats | None:
+        found: list[Floats | None] = [getattr(part, name) for part in parts]
+        if all(one is None for one in found):
+            return None
+        filled = [
+            np.full(len(part.at), np.nan, np.float32) if one is None else one
+            for part, one in zip(parts, found, strict=True)
+        ]
+        return np.concatenate(filled)
+
+    return Series(
+        np.concatenate([p.at for p in parts]),
+        np.concatenate([p.value for p in parts]),
+        np.concatenate([p.low for p in parts]),
+        np.concatenate([p.high for p in parts]),
+        parts[-1].step,
+        column("floor"),
+        column("bound"),
+        column("settled"),
+        column("interval"),
+    )
+
+
+def merged(one: Chunk, other: Mapping[Place, Series]) -> int:
+    """Adds the series of ``other``; of a place that both have, rows at other times only.
+
+    The number of rows that both had, of which the first stays.
+    """
+    twice = 0
+    for place, series in other.items():
+        known = one.series.get(place)
+        if known is None:
+            one.series[place] = series
+            continue
+        new = ~np.isin(series.at, known.at)
+        twice += int(len(new) - new.sum())
+        if new.any():
+            one.series[place] = _interleaved(known, series, new)
+    return twice
+
+
+def _interleaved(known: Series, series: Series, new: NDArray[np.bool_]) -> Series:
+    both = joined([known, _rows(series, new)])
+    order = np.argsort(both.at, kind="stable")
+    found = _rows(both, order)
+    found.step = min(known.step, series.step)
+    return found
+
+
+def _rows(series: Series, which: NDArray[np.bool_] | NDArray[np.intp]) -> Series:
+    def of(column: Floats | None) -> Floats | None:
+        return None if column is None else column[which]
+
+    return Series(
+        series.at[which],
+        series.value[which],
+        series.low[which],
+        series.high[which],
+        series.step,
+        of(series.floor),
+        of(series.bound),
+        of(series.settled),
+        of(series.interval),
+    )

@@ -1,0 +1,221 @@
+"""``lowtide tune``: levels for so many posts a week, from what was recorded.
+
+For each row of a rule the worst value of each day is taken; levels between them are tried by the
+very rules, with their durations, cool-down and floors, and the one that gives as many posts as
+asked for is proposed. Watch may post three times as often, critical an eighth.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import floor, log10
+
+import msgspec
+import numpy as np
+
+from bot.backtest.judged import Judged
+from bot.backtest.reading import Sources
+from bot.backtest.series import Chunk, Place
+from bot.config import Settings
+from bot.config_markets import Tiers
+from rules.alerts import ALL, Alert, Level, Turn
+from rules.rule import Row, Rule
+from streams.events import Ms
+
+WEEK: Ms = 7 * 86_400_000
+DAY: Ms = 86_400_000
+TRIED = 24
+SHARE: Mapping[Level, float] = {Level.WATCH: 3.0, Level.ALERT: 1.0, Level.CRITICAL: 0.125}
+"""Posts at a level and above, in posts at alert and above."""
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold and what it would have posted a week; ``openings`` were held or posted."""
+
+    threshold: float
+    posts_a_week: float
+    openings_a_week: float
+    assets: int
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """For one row of the file. ``row``: its key; ``now``, ``levels``: by key of the row."""
+
+    row: str
+    weeks: float
+    now: Mapping[str, float]
+    levels: Mapping[str, float]
+    tried: tuple[Tried, ...]
+    why: str = ""
+
+
+class _Group:
+    """The assets of one row of the file, with what was seen of them."""
+
+    def __init__(self, name: str, rule: Rule, row: Row) -> None:
+        self.name = name
+        self.row = row
+        self.assets: set[str] = set()
+        self.worst: dict[tuple[str, int], float] = {}
+        self.first: Ms | None = None
+        self.last: Ms = 0
+        self._sign = -1 if rule.fires == "below" else 1
+
+    def take(self, place: Place, chunk: Chunk) -> None:
+        """The worst value of each day of an asset."""
+        series = chunk.series[place]
+        x = series.low if self._sign < 0 else series.high
+        live = ~np.isnan(series.value)
+        if series.floor is not None and self.row.floor_musd:
+            live &= series.floor >= self.row.floor_musd
+        at, x = series.at[live], x[live]
+        if not len(at):
+            return
+        self.assets.add(place.asset)
+        self.first, self.last = int(at[0]) if self.first is None else self.first, int(at[-1])
+        days = at // DAY
+        starts = np.flatnonzero(np.diff(days, prepend=-1))
+        worst = np.maximum.reduceat(self._sign * x, starts)
+        for day, value in zip(days[starts].tolist(), worst.tolist(), strict=True):
+            key = place.asset, day
+            self.worst[key] = max(value, self.worst.get(key, value))
+
+    @property
+    def weeks(self) -> float:
+        return max((self.last - (self.first or 0)) / WEEK, 1 / 7)
+
+    def candidates(self) -> list[float]:
+        """Thresholds to be tried, mild first, rounded as one would write them."""
+        found = np.array(sorted(self.worst.values()))
+        if not len(found):
+            return []
+        shares = 1 - np.geomspace(1, 1 / len(found), TRIED)
+        picked = (self._sign * np.quantile(found, shares)).tolist()
+        rounded = dict.fromkeys([*(round_to(x) for x in picked), *self.row.levels.values()])
+        return sorted(rounded, key=lambda x: self._sign * x)
+
+
+def tune(
+    sources: Sources,
+    settings: Settings,
+    rule: Rule,
+    posts_a_week: float,
+    tell: Callable[[float], None] | None = None,
+) -> list[Proposal]:
+    """A proposal for each row of the rule, in the order of the file."""
+    groups = _groups(settings.tiers, rule)
+    place_of = {asset: group for group in groups.values() for asset in _named(group, rule)}
+    tail = groups.get("tail") if rule.others is not None else None
+    for chunk in sources.pieces((lambda share: tell(share / 2)) if tell else None):
+        for place in _of(rule, chunk):
+            group = place_of.get(place.asset, None if place.asset in rule.not_watched else tail)
+            if group is not None:
+                group.take(place, chunk)
+    trials = {name: _Trials(rule, group) for name, group in groups.items()}
+    for chunk in sources.pieces((lambda share: tell(0.5 + share / 2)) if tell else None):
+        some = Chunk(chunk.start, chunk.end, {p: chunk.series[p] for p in _of(rule, chunk)})
+        for one in trials.values():
+            one.take(some)
+    return [trials[name].proposal(group, posts_a_week) for name, group in groups.items()]
+
+
+class _Trials:
+    """One rule with each of the thresholds, for the assets of one row."""
+
+    def __init__(self, rule: Rule, group: _Group) -> None:
+        self._rule = rule
+        self._group = group
+        self._judged = [(x, Judged([_with(rule, group, x)])) for x in group.candidates()]
+        self._alerts: dict[float, list[Alert]] = {x: [] for x, _ in self._judged}
+
+    def take(self, chunk: Chunk) -> None:
+        mine = {p: s for p, s in chunk.series.items() if p.asset in self._group.assets}
+        for x, judged in self._judged:
+            self._alerts[x] += judged.take(Chunk(chunk.start, chunk.end, mine))
+
+    def proposal(self, group: _Group, posts_a_week: float) -> Proposal:
+        tried = tuple(_tried(x, alerts, group) for x, alerts in self._alerts.items())
+        now = {level.name.lower(): x for level, x in group.row.levels.items()}
+        now["clear"] = group.row.clear
+        if not tried:
+            why = "no values of it were recorded"
+            return Proposal(row=group.name, weeks=0, now=now, levels={}, tried=(), why=why)
+        levels = {
+            level.name.lower(): _choice(tried, posts_a_week * SHARE[level])
+            for level in group.row.levels
+        }
+        levels["clear"] = _clear(group.row, now, levels)
+        return Proposal(row=group.name, weeks=group.weeks, now=now, levels=levels, tried=tried)
+
+
+def _groups(tiers: Tiers, rule: Rule) -> dict[str, _Group]:
+    """One for each row: assets of one tier with the same levels, those with levels of their own."""
+    found: dict[str, _Group] = {}
+    for asset, row in rule.rows.items():
+        tier = "all" if asset == ALL else tiers.tier(asset)
+        common = [r for a, r in rule.rows.items() if a != ALL and tiers.tier(a) == tier]
+        usual = max(common, key=common.count) if common else row
+        own = row != usual and common.count(row) == 1
+        name = asset if own or (len(common) > 1 and row != usual) else tier
+        found.setdefault(name, _Group(name, rule, row))
+    if rule.others is not None:
+        found.setdefault("tail", _Group("tail", rule, rule.others))
+    return found
+
+
+def _named(group: _Group, rule: Rule) -> Iterator[str]:
+    return (asset for asset, row in rule.rows.items() if row == group.row)
+
+
+def _of(rule: Rule, chunk: Chunk) -> list[Place]:
+    return [p for p in chunk.series if p.metric == rule.metric and not p.instrument]
+
+
+def _with(rule: Rule, group: _Group, threshold: float) -> Rule:
+    """The rule for the assets of a group, with one level."""
+    sign = -1 if rule.fires == "below" else 1
+    clear = group.row.clear
+    if sign * clear >= sign * threshold:
+        clear = threshold - sign * max(abs(threshold) * 0.3, 1e-4)
+    level = Level.ALERT
+    row = Row(levels={level: threshold}, clear=clear, floor_musd=group.row.floor_musd)
+    return msgspec.structs.replace(
+        rule,
+        rows=dict.fromkeys(group.assets, row),
+        others=None,
+        not_watched=frozenset(),
+        hold={level: rule.hold.get(level, 0)},
+    )
+
+
+def _tried(threshold: float, alerts: Sequence[Alert], group: _Group) -> Tried:
+    opened = [alert for alert in alerts if alert.turn is Turn.OPEN]
+    posted = [alert for alert in opened if alert.post]
+    return Tried(
+        threshold=threshold,
+        posts_a_week=len(posted) / group.weeks,
+        openings_a_week=len(opened) / group.weeks,
+        assets=len({alert.asset for alert in posted}),
+    )
+
+
+def _choice(tried: Sequence[Tried], wanted: float) -> float:
+    """The mildest threshold that posts no more than wanted; the harshest if all post more."""
+    fit = [one for one in tried if one.posts_a_week <= wanted]
+    quiet = fit[0] if fit else tried[-1]
+    for one in reversed(tried):  # posts may rise again with a harsher threshold: stay on its side
+        if one.posts_a_week > wanted:
+            break
+        quiet = one
+    return quiet.threshold
+
+
+def _clear(row: Row, now: Mapping[str, float], levels: Mapping[str, float]) -> float:
+    """As far from the first level as before, in proportion."""
+    first = next(iter(row.levels)).name.lower()
+    if now[first] and now["clear"] / now[first] > 0:
+        return round_to(now["clear"] / now[first] * levels[first])
+    return now["clear"] + levels[first] - now[first]
+
+
+def round_to(x: float) -> float:
+    """Two digits, as people write thresholds."""
+    return round(x, 1 - floor(log10(abs(x)))) if x else 0.0

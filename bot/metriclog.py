@@ -1,0 +1,204 @@
+"""The metric log: what the rules saw, one row a minute, one file a day (docs/backtest.md).
+
+Invariants:
+- a file is only ever appended to, one whole block at a time, so an end at any moment costs the row
+  that was being written; what is torn is cut off before the next row;
+- a minute is written once, also when a restart feeds its events again;
+- a disk that takes nothing is said once and stops nothing.
+"""
+
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from math import nan
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from rules.standing import PRICE, Observed
+from streams.events import Ms
+
+log = structlog.get_logger()
+
+MAGIC = b"lowtide metrics 1\n"
+SUFFIX = ".metrics"
+MINUTE: Ms = 60_000
+DAY: Ms = 86_400_000
+
+BLOCK = struct.Struct("<cIII")
+"""Kind, bytes that follow, their crc32, minute since the epoch. All little-endian."""
+COLUMNS, ROW = b"C", b"R"
+
+
+class Column(NamedTuple):
+    """One number of every row. ``field``: value, low, high, floor, bound, settled or interval."""
+
+    metric: str
+    asset: str
+    instrument: str
+    field: str
+
+
+def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
+    """A row: ``value`` and ``floor`` as observed; ``low``, ``high`` where they differ from it.
+
+    ``bound`` 1: there may be more. ``settled``: minutes since the settlement, ``interval`` minutes.
+    """
+    row: dict[Column, float] = {}
+    for one in observed:
+        place = one.metric, one.asset, one.instrument
+        row[Column(*place, "value")] = nan if one.value is None else one.value
+        for field, x in (("low", one.low), ("high", one.high)):
+            if one.metric != PRICE:
+                row[Column(*place, field)] = nan if x is None or x == one.value else x
+        if one.floor_musd is not None:
+            row[Column(*place, "floor")] = one.floor_musd
+        if one.lower_bound:
+            row[Column(*place, "bound")] = 1.0
+        if one.settled_at is not None:
+            row[Column(*place, "settled")] = (now - one.settled_at) / MINUTE
+        if one.interval_ms is not None:
+            row[Column(*place, "interval")] = one.interval_ms / MINUTE
+    return row
+
+
+class Block(NamedTuple):
+    """A whole block of a file. ``end``: where the next one begins."""
+
+    kind: bytes
+    minute: int
+    data: bytes
+    end: int
+
+
+def blocks(content: bytes) -> Iterator[Block]:
+    """The blocks of a file up to its end, or to where it is torn. ValueError if it is no log."""
+    if not content.startswith(MAGIC):
+        raise ValueError("is not a metric log")
+    at = len(MAGIC)
+    while at + BLOCK.size <= len(content):
+        kind, size, crc, minute = BLOCK.unpack_from(content, at)
+        end = at + BLOCK.size + size
+        data = content[at + BLOCK.size : end]
+        if kind not in (COLUMNS, ROW) or end > len(content) or zlib.crc32(data) != crc:
+            return
+        yield Block(kind, minute, data, end)
+        at = end
+
+
+class _Packer:
+    """Rows of one set of columns, each told as its difference from the one before."""
+
+    def __init__(self, columns: Iterable[Column]) -> None:
+        self.columns = tuple(columns)
+        self._deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
+        self._before = 0
+
+    def head(self) -> bytes:
+        """The names of the columns."""
+        return zlib.compress(msgspec.json.encode([list(column) for column in self.columns]))
+
+    def row(self, values: dict[Column, float]) -> bytes:
+        """One row: the bits that changed, by significance so that equal ones lie together."""
+        cells = array("f", [values.get(column, nan) for column in self.columns])
+        if sys.byteorder == "big":
+            cells.byteswap()
+        bits = int.from_bytes(cells.tobytes(), "little")
+        changed = (bits ^ self._before).to_bytes(4 * len(self.columns), "little")
+        self._before = bits
+        planes = b"".join(changed[n::4] for n in range(4))
+        return self._deflate.compress(planes) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+
+
+class MetricLog:
+    """Files of one folder. ``keep``: age in Ms at which a day goes; ``max_mb``: of all days."""
+
+    def __init__(self, folder: Path, keep: Ms, max_mb: int) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._max_bytes = max_mb * 1_000_000
+        self._path: Path | None = None
+        self._packer: _Packer | None = None
+        self._last: int | None = None
+        self._failed = False
+
+    def due(self, now: Ms) -> bool:
+        """Whether a minute is over that was not written yet."""
+        return self._last is None or now // MINUTE > self._last
+
+    def write(self, now: Ms, observed: Iterable[Observed]) -> None:
+        """The row of the minute that ``now`` has just begun, unless it is there already."""
+        minute, before = now // MINUTE, self._last or 0
+        self._last = max(minute, before)
+        try:
+            path = self._folder / f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d}{SUFFIX}"
+            if path != self._path:
+                before = max(before, self._open(path))
+                self._last = max(minute, before)
+                self._let_go(now)
+            elif minute % 60 == 0:
+                self._let_go(now)
+            if minute > before:
+                self._append(path, minute, numbers(observed, minute * MINUTE))
+        except OSError as error:
+            self._path = None  # what is torn is cut off before the next row
+            if not self._failed:
+                self._failed = True
+                log.error(
+                    "the metric log cannot be written; the rules go on without it",
+                    folder=str(self._folder),
+                    reason=error.strerror or str(error),
+                )
+        else:
+            if self._failed:
+                log.info("the metric log is written again", folder=str(self._folder))
+            self._failed = False
+
+    def _open(self, path: Path) -> int:
+        """Goes on with a file, or begins it; the last minute that is in it, 0 if none is."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._packer = None
+        last, end = 0, 0
+        if path.exists():
+            try:
+                for block in blocks(path.read_bytes()):
+                    last, end = max(last, block.minute), block.end
+            except ValueError:
+                last = end = 0
+        with path.open("ab") as file:
+            file.truncate(end)
+            if not end:
+                file.write(MAGIC)
+        self._path = path
+        return last
+
+    def _append(self, path: Path, minute: int, row: dict[Column, float]) -> None:
+        packer, data = self._packer, b""
+        known = packer.columns if packer else ()
+        if packer is None or not row.keys() <= set(known):
+            packer = self._packer = _Packer(dict.fromkeys((*known, *row)))
+            data = _block(COLUMNS, minute, packer.head())
+        data += _block(ROW, minute, packer.row(row))
+        with path.open("ab", buffering=0) as file:
+            if file.write(data) != len(data):
+                raise OSError("the disk is full")
+
+    def _let_go(self, now: Ms) -> None:
+        """Deletes the days that are too old, and the oldest while there is too much."""
+        files = sorted(self._folder.glob(f"*{SUFFIX}"))
+        sizes = {path: path.stat().st_size for path in files}
+        oldest = f"{datetime.fromtimestamp((now - self._keep) / 1000, UTC):%Y-%m-%d}"
+        for path in files[:-1]:
+            if path.name >= oldest and sum(sizes.values()) <= self._max_bytes:
+                break
+            path.unlink()
+            del sizes[path]
+
+
+def _block(kind: bytes, minute: int, data: bytes) -> bytes:
+    return BLOCK.pack(kind, len(data), zlib.crc32(data), minute) + data

@@ -1,0 +1,28 @@
+"""What the tests of backtests share."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.backtest.reading import Sources
+from bot.backtest.run import Run, Seen, run
+from bot.config import load
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="session")
+def judged(shared: Path) -> tuple[Seen, Run]:
+    """The shipped configuration over the recorded history."""
+    folder = shared / "history"
+    if not folder.is_dir():
+        pytest.skip(f"no recorded history in {shared}")
+    settings = load(ROOT / "config.toml", {})
+    sources = Sources([folder], settings, sorted({rule.metric for rule in settings.rules}))
+    seen, runs = run(sources, [settings])
+    return seen, runs[0]
+
+
+@pytest.fixture(scope="session")
+def earned(judged: tuple[Seen, Run]) -> Run:
+    """What it said."""
+    return judged[1]

@@ -1,0 +1,108 @@
+"""The figures of docs/defaults.md, made of a run of the shipped configuration."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from bot.backtest.report import is_end
+from bot.backtest.run import Run, Seen
+from bot.deliveries import Delivery
+from rules.alerts import ALL, Level
+from rules.rule import Row, Rule
+from streams.events import Ms
+
+DAY: Ms = 86_400_000
+MONTH = 30 * DAY
+LATE = DAY // 2
+"""Windows of a day and bars of 4 h tell of a day after it."""
+
+
+def ms(day: str) -> Ms:
+    return round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def rings(one: Delivery, assets: set[str], rule: str = "") -> bool:
+    """Whether a post is at alert or above for one of ``assets``, by that rule if one is named."""
+    return any(
+        a.level >= Level.ALERT and a.asset in assets and rule in ("", a.rule) for a in one.alerts
+    )
+
+
+def figures(seen: Seen, run: Run, stress: Mapping[str, str]) -> str:
+    """Both tables."""
+    return "\n".join([*by_rule(seen, run, stress), "", *by_day(run, stress)])
+
+
+def by_rule(seen: Seen, run: Run, stress: Mapping[str, str]) -> Iterator[str]:
+    yield (
+        "| rule | for | watch / alert / critical | posts a month, at the same levels"
+        " | days of stress that rang | missed |"
+    )
+    yield "|---|---|---|---|---|---|"
+    for rule in run.settings.rules:
+        for tier, assets, row in tiers(rule, run, seen):
+            yield line(rule, tier, assets, row, seen, run, stress)
+
+
+def tiers(rule: Rule, run: Run, seen: Seen) -> Iterator[tuple[str, set[str], Row]]:
+    """Assets with the same row, named by their tier."""
+    if rule.scope == "market":
+        yield "the market", {ALL}, rule.rows[ALL]
+        return
+    named = run.settings.tiers
+    groups: dict[tuple[str, tuple[float, ...]], set[str]] = {}
+    for asset, row in rule.rows.items():
+        key = named.tier(asset), (*row.levels.values(), row.clear)
+        groups.setdefault(key, set()).add(asset)
+    for (tier, _), assets in groups.items():
+        whole = sum(name == tier for name, _ in groups) == 1
+        yield tier if whole else ", ".join(sorted(assets)), assets, rule.rows[min(assets)]
+    if rule.others is not None:
+        met = {place.asset for place in seen.rows} - set(rule.rows) - {ALL}
+        yield "tail", met, rule.others
+
+
+def line(
+    rule: Rule,
+    tier: str,
+    assets: set[str],
+    row: Row,
+    seen: Seen,
+    run: Run,
+    stress: Mapping[str, str],
+) -> str:
+    levels = " / ".join(f"{row.levels[lv]:g}" if lv in row.levels else "–" for lv in Level)
+    head = f"| {rule.name} | {tier} | {levels} |"
+    places = [p for p in seen.rows if p.metric == rule.metric and p.asset in assets]
+    if not places:
+        return f"{head} not judged: no data that fine | | |"
+    first, last = min(seen.first[p] for p in places), max(seen.last[p] for p in places)
+    months = max((last - first) / MONTH, 1)
+    counts: Counter[Level] = Counter()
+    for one in run.posts:
+        told = [a.level for a in one.alerts if a.rule == rule.name and a.asset in assets]
+        if told and not is_end(one):
+            counts[max(told)] += 1
+    rates = " / ".join(f"{counts[lv] / months:.2f}" if lv in row.levels else "–" for lv in Level)
+    if max(row.levels) < Level.ALERT:
+        return f"{head} {rates} | never rings | |"
+    days = [d for d in stress if any(seen.first[p] <= ms(d) <= seen.last[p] for p in places)]
+    caught = [d for d in days if any(rings(one, assets, rule.name) for one in of_day(run, d))]
+    missed = ", ".join(d for d in days if d not in caught) or "–"
+    return f"{head} {rates} | {len(caught)} of {len(days)} | {missed} |"
+
+
+def of_day(run: Run, day: str) -> list[Delivery]:
+    """The posts of a day and of the twelve hours after it; ends are no news."""
+    return [p for p in run.posts if ms(day) <= p.at < ms(day) + DAY + LATE and not is_end(p)]
+
+
+def by_day(run: Run, stress: Mapping[str, str]) -> Iterator[str]:
+    yield "| day of stress | asset | first post that rang | by |"
+    yield "|---|---|---|---|"
+    for day, asset in stress.items():
+        found = [one for one in of_day(run, day) if rings(one, {asset})]
+        first = found[0] if found else None
+        when = f"{datetime.fromtimestamp(first.at / 1000, UTC):%d %b %H:%M}" if first else "missed"
+        rules = dict.fromkeys(a.rule for one in found for a in one.alerts if a.asset == asset)
+        yield f"| {day} | {asset} | {when} | {', '.join(rules)} |"

@@ -1,0 +1,200 @@
+"""CSV: what is survived, what is refused and how it is said; nothing is used before it is known."""
+
+import gzip
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.backtest.csvfile import BadFile, read
+from bot.backtest.history import History
+from bot.backtest.series import Notes, Place, Series
+from streams.events import Ms
+
+T0: Ms = 1_738_540_800_000  # 3 Feb 2025
+HOUR: Ms = 3_600_000
+OI = "known_ms,venue,asset,oi_usd,oi_base,step"
+METRIC = "known_ms,metric,asset,value"
+
+
+def written(folder: Path, *lines: str, name: str = "data.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+REFUSED = {
+    "wrong header": (
+        ("time_ms,asset,oi", "1,BTC,2"),
+        "line 1: the header 'time_ms,asset,oi' is none of the forms that docs/backtest.md lists;"
+        " the simplest is known_ms,metric,asset,value",
+    ),
+    "empty": (("",), "line 1: the file is empty"),
+    "no row": ((METRIC,), "line 2: there is a header and no row"),
+    "seconds": ((METRIC, "1738540800,m,BTC,1"), "line 2: known_ms 1738540800 is in seconds: it"
+                " must be in ms"),
+    "two zones": (
+        ("time,asset,price", "2025-02-03T00:00:00Z,BTC,1", "2025-02-03T01:00:00+08:00,BTC,1"),
+        "line 3: '2025-02-03T01:00:00+08:00' is in another time zone than the rows above: use one",
+    ),
+    "no zone": (
+        ("time,asset,price", "2025-02-03T00:00:00,BTC,1"),
+        "line 2: '2025-02-03T00:00:00' names no time zone: write Z behind it if it is UTC",
+    ),
+    "NaN": (
+        (METRIC, f"{T0},m,BTC,1", f"{T0 + 1},m,BTC,nan"),
+        "line 3: value is nan: leave a hole empty, or leave the row out",
+    ),
+    "negative": (
+        (OI, f"{T0},all,BTC,-5,1,4h"), "line 2: oi_usd is -5, and cannot be negative"
+    ),
+    "no number": (
+        (OI, f"{T0},all,BTC,5 B,1,4h"), "line 2: oi_usd '5 B' is not a number"
+    ),
+    "no length": (
+        (OI, f"{T0},all,BTC,5,1,often"),
+        "line 2: 'often' is not a length of time such as 1min, 4h or 1d",
+    ),
+    "fields": ((METRIC, f"{T0},m,BTC"), "line 2: has 3 fields, the header 4"),
+    "no asset": ((METRIC, f"{T0},m,,1"), "line 2: asset is empty"),
+    "differs": (
+        (METRIC, f"{T0},m,BTC,1", f"{T0},m,BTC,2"),
+        "line 3: differs from line 2, though time and names are the same: which one is right"
+        " cannot be known",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_used_is_said_with_file_and_line(tmp_path: Path, case: str):
+    lines, words = REFUSED[case]
+    path = written(tmp_path, *lines) if lines != ("",) else tmp_path / "data.csv"
+    path.touch()
+    with pytest.raises(BadFile) as error:
+        read(path, Notes())
+    assert str(error.value) == f"{path}, {words}"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.99])
+def test_a_cut_gzip_is_refused_whole(tmp_path: Path, share: float):
+    dice = random.Random(1)
+    rows = [f"{T0 + n},m,BTC,{dice.random()}" for n in range(4_000)]
+    data = gzip.compress("\n".join([METRIC, *rows]).encode())
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(BadFile, match=r"data.csv.gz, line \d+: the compressed file ends too early"):
+        read(path, Notes())
+
+
+def test_rows_out_of_order_and_twice_are_survived_and_said(tmp_path: Path):
+    rows = [f"{T0 + n},m,BTC,{n}" for n in (0, 3, 1, 2, 2, 5)]
+    notes = Notes()
+    table = read(written(tmp_path, METRIC, *rows), notes)
+    assert table.at.tolist() == [T0 + n for n in (0, 1, 2, 3, 5)]
+    assert table.numbers["value"].tolist() == [0, 1, 2, 3, 5]
+    assert [note.partition(": ")[2] for note in notes.said] == [
+        "1 rows were out of order, and put in order of time",
+        "1 rows stand there twice, and count once",
+    ]
+
+
+def test_an_empty_value_is_a_hole_and_times_may_be_written(tmp_path: Path):
+    path = written(
+        tmp_path, "time,metric,asset,value", "2025-02-03T00:00:00Z,m,BTC,1",
+        "2025-02-03T00:01:00Z,m,BTC,",
+    )  # fmt: skip
+    table = read(path, Notes())
+    assert table.at.tolist() == [T0, T0 + 60_000]
+    assert np.isnan(table.numbers["value"][1])
+
+
+METRICS = (
+    "oi_net_4h_pct", "oi_net_24h_pct", "price_1h_pct", "price_24h_pct", "funding_8h_pct",
+    "funding_predicted_8h_pct", "liq_4h_musd", "liq_24h_musd", "depth_100bp_pct_of_normal",
+)  # fmt: skip
+
+
+def history(folder: Path, until: Ms = 2**60) -> dict[Place, Series]:
+    """Three weeks of everything, of which ``until`` is known; some rows come late."""
+    dice = random.Random(3)
+    oi, bars, funding, predicted, liq, depth = ([] for _ in range(6))
+    for hour in range(21 * 24):
+        t = T0 + hour * HOUR
+        price = 100 * (1 + 0.1 * np.sin(hour / 17)) + dice.random()
+        bars.append((t, f"{t},binance,BTC,{price},{price + 1},{price - 1},{price},5,1h"))
+        if hour % 4 == 0:
+            late = t + dice.choice((0, 0, 0, 600_000))
+            oi.append((late, f"{late},all,BTC,{1e9 + hour * 1e6},{1e7 - hour * 1e4},4h"))
+            predicted.append((t, f"{t},all,BTC,0,0,0,{dice.gauss(0, 1e-4)}"))
+            liq.append((t, f"{t},binance,BTC,{dice.random() * 1e7},{dice.random() * 1e7},4h"))
+            depth.append((t, f"{t},binance,BTC,100,{5e7 + dice.random()},{5e7},4h"))
+        if hour % 8 == 0:
+            funding.append((t, f"{t},binance,BTC,{dice.gauss(0, 1e-4)},8"))
+    heads = {
+        "oi": (OI, oi),
+        "bars": ("known_ms,venue,asset,open,high,low,close,volume_base,step", bars),
+        "funding": ("known_ms,venue,asset,rate,interval_h", funding),
+        "predicted": (
+            "known_ms,venue,asset,rate_8h_open,rate_8h_high,rate_8h_low,rate_8h_close", predicted,
+        ),
+        "liq": ("known_ms,venue,asset,long_usd,short_usd,window", liq),
+        "depth": ("known_ms,venue,asset,band_bp,bid_usd,ask_usd,step", depth),
+    }  # fmt: skip
+    folder.mkdir()
+    tables = [
+        read(written(folder, head, *(line for t, line in rows if t < until), name=f"{n}.csv"),
+             Notes())
+        for n, (head, rows) in heads.items()
+    ]  # fmt: skip
+    return History(tables, ["binance"]).series(METRICS, Notes())
+
+
+@pytest.mark.parametrize("days", [7.1, 12, 20.5])
+def test_nothing_is_used_before_it_was_known(tmp_path: Path, days: float):
+    """What was said until a moment is what the data known until then say."""
+    moment = T0 + round(days * 24 * HOUR)
+    whole, known = history(tmp_path / "whole"), history(tmp_path / "known", moment)
+    assert {place.metric for place in whole} == {"price", *METRICS}
+    for place, series in whole.items():
+        part = series.between(0, moment)
+        assert part is not None and place in known
+        assert part.at.tolist() == known[place].at.tolist()
+        for one, other in ((part.value, known[place].value), (part.low, known[place].low)):
+            assert np.array_equal(one, other)
+
+
+def test_values_are_what_one_would_compute_by_hand(tmp_path: Path):
+    found = history(tmp_path / "whole")
+    price, moves = found[Place("price", "BTC")], found[Place("price_24h_pct", "BTC")]
+    at = {int(t): float(x) for t, x in zip(price.at, price.value, strict=True)}
+    for t, x in zip(moves.at.tolist(), moves.value.tolist(), strict=True):
+        assert x == pytest.approx(100 * (at[t] / at[t - 24 * HOUR] - 1), abs=1e-3)
+    fallen = found[Place("oi_net_24h_pct", "BTC")]
+    hours = (fallen.at - T0) // HOUR // 4 * 4
+    expected = 100 * ((1e7 - hours * 1e4) / (1e7 - (hours - 24) * 1e4) - 1)
+    near = np.abs(fallen.value - expected) < 0.01  # where the start came late, one row before
+    assert near.mean() > 0.7 and np.abs(fallen.value - expected).max() < 1
+
+
+def test_coarse_data_do_not_answer_for_short_windows(tmp_path: Path):
+    rows = [f"{T0 + n * 4 * HOUR},all,BTC,1e9,{1e7 + n},4h" for n in range(50)]
+    notes = Notes()
+    table = read(written(tmp_path, OI, *rows), notes)
+    found = History([table], ["binance"]).series(["oi_net_1h_pct", "oi_net_4h_pct"], notes)
+    assert {place.metric for place in found} == {"oi_net_4h_pct"}
+    assert notes.why["oi_net_1h_pct"] == (
+        "the data come each 4 h at best, which is too coarse for its window"
+    )
+
+
+def test_a_small_venue_is_not_the_asset(tmp_path: Path):
+    """A whale that leaves one venue: a third of its open interest, a fiftieth of all."""
+    rows = [f"{T0 + n * HOUR},hyperliquid,BTC,1e8,{1e5 * (0.7 if n > 30 else 1)},1h"
+            for n in range(60)]  # fmt: skip
+    rows += [f"{T0 + n * 4 * HOUR},all,BTC,5e9,5e6,4h" for n in range(15)]
+    table = read(written(tmp_path, OI, *sorted(rows)), Notes())
+    venues = ["binance", "hyperliquid"]
+    found = History([table], venues).series(["oi_net_1h_pct", "oi_net_4h_pct"], Notes())
+    assert {place.metric for place in found} == {"oi_net_4h_pct"}
+    assert float(np.abs(found[Place("oi_net_4h_pct", "BTC")].value).max()) == 0

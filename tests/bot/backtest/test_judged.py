@@ -1,0 +1,110 @@
+"""Looking only where something can happen says what looking at every row says."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bot.backtest.history import cut
+from bot.backtest.judged import Judged
+from bot.backtest.recorded import adapted, plain
+from bot.backtest.series import Chunk, Place, Series
+from rules.alerts import Alert, Level
+from rules.episode import Episode, step
+from rules.metric import Reading
+from rules.rule import Row, Rule
+from streams.events import Ms
+
+MINUTE: Ms = 60_000
+START: Ms = 1_790_985_600_000
+PLACE = Place("price_1h_pct", "BTC")
+
+BELOW = Rule(
+    name="drop", metric="price_1h_pct", fires="below", clear_for=300_000, cooldown=1_200_000,
+    hold={Level.ALERT: 120_000, Level.WATCH: 60_000},
+    rows={"BTC": Row(
+        levels={Level.WATCH: -1, Level.ALERT: -2, Level.CRITICAL: -3}, clear=-0.5, floor_musd=10,
+    )},
+)  # fmt: skip
+ABOVE = Rule(
+    name="burst", metric="price_1h_pct", fires="above", clear_for=600_000, cooldown=0,
+    rows={"BTC": Row(levels={Level.ALERT: 2}, clear=-1)},
+)  # fmt: skip
+
+
+def walk(seed: int, rows: int = 2_000) -> Series:
+    """A value that wanders around its levels, with holes, rows apart and floors too low."""
+    dice = random.Random(seed)
+    at, values = START, 0.0
+    told: list[tuple[Ms, float, float, float, float]] = []
+    for _ in range(rows):
+        at += MINUTE * (dice.randrange(2, 9) if dice.random() < 0.01 else 1)
+        values = values * 0.97 + dice.gauss(0, 0.5)
+        if dice.random() < 0.02:
+            values = float(round(values))
+        low, high = values - dice.random() * 0.4, values + dice.random() * 0.4
+        known = dice.random() > 0.03 or seed % 2 == 0
+        told.append((at, values if known else np.nan, low, high, dice.choice((5, 50, 50, 50))))
+    columns = np.array(told)
+    floats = columns.astype(np.float32)
+    return Series(
+        columns[:, 0].astype(np.int64), floats[:, 1], floats[:, 2], floats[:, 3], MINUTE,
+        np.full(rows, 50, np.float32) if seed % 3 else floats[:, 4],
+    )  # fmt: skip
+
+
+def naive(rule: Rule, series: Series) -> Iterator[tuple[Ms, str, int, float, bool]]:
+    """Each row: the quiet extreme, the worst one, the value."""
+    row, episode, rule = rule.rows["BTC"], Episode(), adapted(rule, series.step)
+    assert series.floor is not None
+    for n in range(len(series.at)):
+        quiet, worst = series.high[n], series.low[n]
+        if rule.fires == "above":
+            quiet, worst = worst, quiet
+        for x in (quiet, worst, series.value[n]):
+            if x == x:
+                reading = Reading(value=plain(float(x)), floor_musd=float(series.floor[n]))
+                for one in step(rule, row, episode, int(series.at[n]), reading):
+                    yield int(series.at[n]), one.turn, one.level, one.value, one.post
+
+
+def told(alerts: list[Alert]) -> list[tuple[Ms, str, int, float, bool]]:
+    return [(a.seen, a.turn, a.level, a.value, a.post) for a in alerts]
+
+
+@pytest.mark.parametrize("rule", [BELOW, ABOVE], ids=["below", "above"])
+@pytest.mark.parametrize("seed", range(12))
+def test_it_is_as_if_every_row_were_looked_at(rule: Rule, seed: int):
+    series = walk(seed)
+    judged = Judged([rule])
+    end = int(series.at[-1]) + 1
+    found = told([*judged.take(Chunk(START, end, {PLACE: series}))])
+    expected = [*naive(rule, series)]
+    # a value that is not known has no extremes either, for who looks at live rows only
+    assert len(expected) > 20
+    assert found == expected
+
+
+@pytest.mark.parametrize("minutes", [1, 17, 600])
+def test_the_size_of_pieces_changes_nothing(minutes: int):
+    series = walk(5)
+    end = int(series.at[-1]) + 1
+    whole = told([*Judged([BELOW]).take(Chunk(START, end, {PLACE: series}))])
+    judged, again = Judged([BELOW]), list[Alert]()
+    for start in range(START, end, minutes * MINUTE):
+        part = cut({PLACE: series}, start, start + minutes * MINUTE)
+        part.series = {place: _minutely(one) for place, one in part.series.items()}
+        again += judged.take(part)
+    assert told(again) == whole
+
+
+def _minutely(series: Series) -> Series:
+    series.step = MINUTE
+    return series
+
+
+def test_coarse_values_stand_for_their_step():
+    rule = adapted(BELOW, 4 * 3_600_000)
+    assert (rule.hold, rule.clear_for, rule.max_gap) == ({}, 0, 6 * 3_600_000)
+    assert adapted(BELOW, MINUTE) is BELOW

@@ -1,0 +1,162 @@
+"""The metric log: what is written is read, whatever end the writer came to."""
+
+import random
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from bot.backtest.logfile import read_day
+from bot.backtest.series import DAY, Notes, Place
+from bot.metriclog import MINUTE, MetricLog
+from rules.standing import Observed
+from tests.bot.backtest.logs import KEEP, START, observed, write
+
+OI, PRICE = Place("oi_net_1h_pct", "BTC"), Place("price", "BTC")
+
+
+def rows(count: int) -> list[dict[tuple[str, str], float | None]]:
+    dice = random.Random(7)
+    return [
+        {("oi_net_1h_pct", "BTC"): None if n % 9 == 4 else dice.gauss(0, 2), ("price", "BTC"): 1e5}
+        for n in range(count)
+    ]
+
+
+def only(folder: Path) -> Path:
+    [path] = folder.iterdir()
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    told = rows(200)
+    write(tmp_path, told)
+    chunk = read_day(only(tmp_path), Notes())
+    series = chunk.series[OI]
+    assert (chunk.start, chunk.end) == (START, START + DAY)
+    assert list(series.at) == [START + n * MINUTE for n in range(200)]
+    expected = [np.nan if row["oi_net_1h_pct", "BTC"] is None else row["oi_net_1h_pct", "BTC"]
+                for row in told]  # fmt: skip
+    assert np.array_equal(series.value, np.array(expected, np.float32), equal_nan=True)
+    assert set(chunk.series[PRICE].value) == {np.float32(1e5)}
+
+
+number = st.floats(width=32, allow_nan=False, allow_infinity=False)
+maybe = st.none() | number
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[Observed]]:
+    """Minutes in which places come and go, with all that may stand beside a value."""
+
+    def one(metric: str, asset: str) -> Observed:
+        value = draw(maybe)
+        return Observed(
+            metric=metric, asset=asset, value=value,
+            low=draw(maybe), high=draw(maybe), floor_musd=draw(maybe),
+            lower_bound=draw(st.booleans()),
+        )  # fmt: skip
+
+    names = st.lists(st.sampled_from(["BTC", "ETH", "SOL"]), unique=True, min_size=1)
+    return [[one("m", asset) for asset in draw(names)] for _ in range(draw(st.integers(1, 6)))]
+
+
+@given(histories())
+def test_every_number_survives(
+    tmp_path_factory: pytest.TempPathFactory, told: list[list[Observed]]
+):
+    folder = tmp_path_factory.mktemp("log")
+    log = MetricLog(folder, KEEP, 1_000)
+    for n, some in enumerate(told):
+        log.write(START + n * MINUTE, some)
+    chunk = read_day(only(folder), Notes())
+    for n, some in enumerate(told):
+        for one in some:
+            series = chunk.series[Place("m", one.asset)]
+            row = int(np.searchsorted(series.at, START + n * MINUTE))
+            value = float("nan") if one.value is None else one.value
+
+            def same(column: object, x: float | None, row: int = row) -> bool:
+                assert isinstance(column, np.ndarray)
+                return np.array_equal(column[row], np.nan if x is None else x, equal_nan=True)
+
+            assert same(series.value, value)
+            assert same(series.low, value if one.low is None else one.low)
+            assert same(series.high, value if one.high is None else one.high)
+            assert series.floor is None or same(series.floor, one.floor_musd)
+            assert bool(series.bound is not None and series.bound[row] == 1) == one.lower_bound
+
+
+@pytest.mark.parametrize("lost", [1, 7, 40, 400])
+def test_a_torn_tail_costs_the_rows_in_it_and_is_cut_off_by_the_next(tmp_path: Path, lost: int):
+    told = rows(300)
+    write(tmp_path, told[:200])
+    path = only(tmp_path)
+    path.write_bytes(path.read_bytes()[:-lost])
+    notes = Notes()
+    kept = len(read_day(path, notes).series[OI].at)
+    assert 150 < kept < 200 and len(notes.said) == 1 and "not whole" in notes.said[0]
+    write(tmp_path, told[200:], START + 200 * MINUTE)
+    notes = Notes()
+    series = read_day(path, notes).series[OI]
+    assert notes.said == []
+    assert len(series.at) == kept + 100 and list(np.unique(series.at)) == list(series.at)
+
+
+def test_a_minute_is_written_once_also_after_a_restart(tmp_path: Path):
+    told = rows(50)
+    write(tmp_path, told)
+    write(tmp_path, told[30:], START + 30 * MINUTE)
+    write(tmp_path, rows(1), START + 50 * MINUTE)
+    assert list(read_day(only(tmp_path), Notes()).series[OI].at) == [
+        START + n * MINUTE for n in range(51)
+    ]
+
+
+def test_days_have_files_and_old_ones_go(tmp_path: Path):
+    log = MetricLog(tmp_path, 3 * DAY, 1_000)
+    for day in range(7):
+        log.write(START + day * DAY, observed(rows(1)[0]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f"2026-10-0{day}.metrics" for day in (6, 7, 8, 9)
+    ]
+
+
+def test_the_oldest_go_when_there_is_too_much(tmp_path: Path):
+    dice = random.Random(1)
+    log = MetricLog(tmp_path, KEEP, 1)
+    for n in range(0, 5 * 1440, 3):
+        some = [Observed(metric="m", asset=str(a), value=dice.random()) for a in range(300)]
+        log.write(START + n * MINUTE, some)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names[-1] == "2026-10-07.metrics" and "2026-10-03.metrics" not in names
+    assert sum(p.stat().st_size for p in tmp_path.iterdir()) < 1_100_000
+
+
+def test_a_disk_that_takes_nothing_is_said_once_and_stops_nothing(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.write_text("a file where the folder should be")
+    log = MetricLog(folder / "metrics", KEEP, 1)
+    with capture_logs() as said:
+        for n in range(5):
+            assert log.due(START + n * MINUTE)
+            log.write(START + n * MINUTE, observed(rows(1)[0]))
+        folder.unlink()
+        log.write(START + 5 * MINUTE, observed(rows(1)[0]))
+    assert [one["event"] for one in said] == [
+        "the metric log cannot be written; the rules go on without it",
+        "the metric log is written again",
+    ]
+    assert stat.S_ISREG(only(folder / "metrics").stat().st_mode)
+
+
+def test_what_is_no_log_is_said(tmp_path: Path):
+    path = tmp_path / "2026-10-03.metrics"
+    for content in (b"", b"known_ms,price\n", b"lowtide metrics 1\n"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=str(path)):
+            read_day(path, Notes())

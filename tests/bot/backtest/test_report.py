@@ -1,0 +1,73 @@
+"""The report: its order, its figures against the posts themselves, and the three forms it takes."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.backtest import html
+from bot.backtest.command import reported
+from bot.backtest.reading import Sources
+from bot.backtest.report import Report
+from bot.backtest.text import text
+from bot.config import load
+from tests.bot.backtest.logs import START, Row, write
+from tests.conftest import ROOT
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+BURST = 150.0
+
+
+def rows() -> list[Row]:
+    """Two hours: a burst, ten minutes without a value, and the price that falls in between."""
+    found: list[Row] = []
+    for n in range(360):
+        value = BURST if 60 <= n < 70 else None if 200 <= n < 210 else 1.0
+        found.append({("liq_10m_musd", "BTC"): value, ("price", "BTC"): 100 - 10 * (n >= 65)})
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logs")
+    write(folder, rows())
+    return folder
+
+
+def test_it_says_what_was_seen_told_and_loudest(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    found, scenes, runs = reported(Sources([folder], settings, []), [settings, settings])
+    [values, prices] = found.coverage
+    assert (values.metric, values.assets, values.hours) == ("liq_10m_musd", ("BTC",), 350 / 60)
+    assert (values.frozen_hours, values.holes, values.step_ms) == (10 / 60, 1, MINUTE)
+    assert prices.holes == 0
+    why = {one.rule: (one.assets, one.why) for one in found.not_judged}
+    assert why["oi_drop:1h"] == ((), "its metric is not in the log")
+    assert why["liq_burst"][0] == ("BNB", "DOGE", "ETH", "HYPE", "SOL", "XRP")
+    told, again = found.told
+    assert told == again
+    assert [(p.rule, p.level, p.count) for p in told.posts] == [("liq_burst", "critical", 1)]
+    assert (told.total, told.rings, told.ends, told.busiest_at) == (1, 1, 1, START + HOUR)
+    [loud] = found.loudest
+    assert (loud.opened_at, loud.extreme, loud.level) == (START + HOUR, BURST, "critical")
+    assert loud.closed_at == START + 80 * MINUTE
+    assert (loud.prices.at, loud.prices.before_1h_pct, loud.prices.after_1h_pct) == (100, 0, -10)
+
+    words = text(found)
+    order = ["COVERAGE", "not judged", "POSTS PER DAY", "BUSIEST HOUR", "NOT POSTED", "LOUDEST"]
+    assert sorted(order, key=words.index) == order
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Report) == found
+    page = html.page(found, scenes, runs)
+    assert page.count("<svg") == 4 and "http" not in page.replace("http-equiv", "")
+    assert "critical 120" in page and "liq_burst open" in page
+
+
+def test_only_what_was_asked_for_is_judged(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    late = Sources([folder], settings, [], START + 2 * HOUR, START + 3 * HOUR)
+    found, _, _ = reported(late, [settings])
+    assert (found.start, found.end) == (START + 2 * HOUR, START + 3 * HOUR - MINUTE)
+    assert found.told[0].total == 0
+    other = Sources([folder], settings, [], assets=frozenset({"ETH"}))
+    assert reported(other, [settings])[0].coverage == ()

@@ -1,0 +1,155 @@
+"""The proposal, the file it is written to, and the page that a trader follows."""
+
+import random
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bot.__main__ import main
+from bot.backtest.judged import Judged
+from bot.backtest.reading import Sources
+from bot.backtest.tune import Proposal, tune
+from bot.config import Settings, load
+from rules.alerts import Alert, Turn
+from tests.bot.backtest.logs import Row, write
+from tests.conftest import ROOT
+
+WEEKS = 2
+MINUTES = WEEKS * 7 * 1440
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    yield
+    structlog.reset_defaults()
+
+
+def bursts(seed: int = 4) -> list[Row]:
+    """Two weeks of liquidations that flare up and fade, and of prices."""
+    dice, found = random.Random(seed), list[Row]()
+    levels = {"BTC": 1.0, "ETH": 1.0, "SOL": 0.3}
+    for _ in range(MINUTES):
+        row: dict[tuple[str, str], float | None] = {}
+        for asset, x in levels.items():
+            flare = dice.paretovariate(0.9) * 6 if dice.random() < 0.002 else 0.0
+            levels[asset] = min(0.9 * x + flare, 900.0)
+            row["liq_10m_musd", asset] = levels[asset]
+            row["price", asset] = 100 + dice.random()
+        found.append(row)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trader")
+    write(folder / "data" / "metrics", bursts())
+    for name in ("config.toml", "config.tests.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def proposals(folder: Path, wanted: float) -> tuple[Settings, list[Proposal]]:
+    settings = load(ROOT / "config.toml", {})
+    sources = Sources([folder / "data" / "metrics"], settings, [])
+    rule = next(rule for rule in settings.rules if rule.name == "liq_burst")
+    return settings, tune(sources, settings, rule, wanted)
+
+
+def posted(settings: Settings, folder: Path, assets: tuple[str, ...]) -> int:
+    """Episodes that reached alert and were posted, a level at which they began or rose to."""
+    rules = [rule for rule in settings.rules if rule.name == "liq_burst"]
+    judged, alerts = Judged(rules), list[Alert]()
+    for chunk in Sources([folder / "data" / "metrics"], settings, []).pieces():
+        alerts += judged.take(chunk)
+    found = [a for a in alerts if a.asset in assets and a.post and a.level >= 2]
+    return len({a.opened_at for a in found if a.turn in (Turn.OPEN, Turn.UP)})
+
+
+def test_a_proposal_posts_no_more_than_was_asked_for(folder: Path):
+    _, found = proposals(folder, 3)
+    by_row = {one.row: one for one in found}
+    assert set(by_row) == {"majors", "large", "tail"}
+    assert by_row["tail"].levels == {} and "no values" in by_row["tail"].why
+    for name in ("majors", "large"):
+        one = by_row[name]
+        assert one.weeks == pytest.approx(WEEKS, rel=0.01)
+        chosen = next(t for t in one.tried if t.threshold == one.levels["alert"])
+        assert chosen.posts_a_week <= 3
+        levels = one.levels
+        assert levels["clear"] < levels["watch"] <= levels["alert"] <= levels["critical"]
+
+
+def test_fewer_posts_need_higher_levels(folder: Path):
+    few, many = (proposals(folder, wanted)[1][0] for wanted in (1, 8))
+    assert few.levels["alert"] > many.levels["alert"]
+
+
+def test_written_numbers_hold_and_the_rest_of_the_file_stays(folder: Path, tmp_path: Path):
+    for name in ("config.toml", "config.tests.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    config = tmp_path / "config.toml"
+    logs = folder / "data" / "metrics"
+    arguments = ["tune", "liq_burst", "--posts-per-week", "2", str(logs), "--config", str(config)]
+    before = config.read_text()
+    assert ended(arguments) == 0 and config.read_text() == before
+    assert ended([*arguments, "--write"]) == 0
+    after = config.read_text()
+    changed = [
+        (one, other)
+        for one, other in zip(before.splitlines(), after.splitlines(), strict=True)
+        if one != other
+    ]
+    assert 1 <= len(changed) <= 2
+    assert all(re.split(r"\s*=", one)[0] in ("majors", "large") for one, _ in changed)
+    assert posted(load(config, {}), folder, ("BTC", "ETH")) <= 2 * WEEKS
+
+
+def ended(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert isinstance(done.value.code, int)
+    return done.value.code
+
+
+def test_the_page_for_traders_can_be_followed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(folder)
+    text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+    assert len(lines) >= 7
+    told: dict[str, str] = {}
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        if program == "cp":
+            shutil.copy(*arguments)
+            continue
+        assert program == "lowtide"
+        code = ended(arguments)
+        told[line] = capsys.readouterr().out
+        assert code == 0 or arguments == ["test"]  # a test may speak of the old numbers
+    before, *_, after = (text for line, text in told.items() if "backtest" in line)
+    assert "liq_burst" in before and "config.toml against old.toml" in after
+    assert (folder / "after.html").read_text().count("<svg") > 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tune", "liq_brust", "--posts-per-week", "2"], "there is no rule liq_brust (did"),
+        (["tune", "oi_drop", "--posts-per-week", "2"], "oi_drop has several windows: name one"),
+        (["backtest", "nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["backtest", "--from", "2030-01-01"], "there is nothing between --from and --to"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+):
+    logs = [] if "nowhere.csv" in arguments else [str(folder / "data" / "metrics")]
+    assert ended([*arguments, *logs, "--config", str(ROOT / "config.toml")]) == 1
+    err = capsys.readouterr().err
+    assert words in err and "Traceback" not in err and err.count("\n") == 1
