@@ -11,13 +11,16 @@ ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo test soak check bench fmt lock help
+.PHONY: run demo send-test test soak check bench fmt lock help
 
 run: $(STAMP) ## start Lowtide: everything in one process
 	@$(BIN)/lowtide run $(ARGS)
 
 demo: $(STAMP) ## play the bundled crash: no network, no token
 	@$(BIN)/lowtide demo $(ARGS)
+
+send-test: $(STAMP) ## post a test message to every chat, or say what is missing
+	@$(BIN)/lowtide send-test $(ARGS)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
@@ -45,7 +48,7 @@ lock: ## write requirements.lock anew (needs uv; ARGS=--upgrade takes newer vers
 	  --python-version 3.11 --no-header -o requirements.lock $(ARGS)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 # Debian's python3 comes without python3-venv, so that one package is installed where we may.
 $(STAMP): requirements.lock
