@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 import structlog
 
 from bot.__main__ import main
+from bot.backtest.logfile import read_day
+from bot.backtest.series import Notes
 from bot.chats import chats
 from bot.config import Settings, load
 from bot.deliveries import Delivery
@@ -18,6 +21,7 @@ from bot.replay import Replay, judged, told
 from rules import alerts
 from rules.alerts import Alert, Said
 from streams.recording import Recorded
+from tests.bot.backtest.logs import backtested, steps
 from tests.bot.story import cut
 
 ROOT = Path(__file__).parents[2]
@@ -56,10 +60,12 @@ async def test_the_demo_tells_the_story_and_stops(
     chosen: Settings,
     story: Path,
     said: list[Said],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(demo, "MARKETS", ((), ("DOGE",)))
+    monkeypatch.setattr(demo, "TemporaryDirectory", lambda prefix: nullcontext(tmp_path))
     live: list[Said] = []
     decode = alerts.decode
 
@@ -82,6 +88,15 @@ async def test_the_demo_tells_the_story_and_stops(
     different = (found - expected) + (expected - found)
     assert different.total() <= 0.2 * expected.total()
     assert {rule for rule, _ in found} == {rule for rule, _ in expected}
+    # The metric log that the live run wrote says what the live run said, up to its last row.
+    days = sorted((tmp_path / "metrics").iterdir())
+    last = max(int(one.at[-1]) for one in read_day(days[-1], Notes()).series.values())
+    logged = steps(backtested(chosen, days))
+    here = steps([one for one in live if isinstance(one, Alert) and one.seen <= last])
+    assert {key: [step.level for step in some] for key, some in logged.items()} == {
+        key: [step.level for step in some] for key, some in here.items()
+    }
+    assert len(here) > 5
 
 
 def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: list[Said]) -> None:

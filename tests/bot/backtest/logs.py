@@ -1,9 +1,15 @@
-"""Metric logs for tests: written by the writer that the rules role uses, from simple numbers."""
+"""Metric logs for tests: written by the writer that the rules role uses, and judged again."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+from bot.backtest.judged import Judged
+from bot.backtest.logfile import read_day
+from bot.backtest.series import Notes
+from bot.config import Settings
 from bot.metriclog import MINUTE, MetricLog
+from rules.alerts import Alert, Turn
 from rules.standing import Observed
 from streams.events import Ms
 
@@ -26,3 +32,26 @@ def write(folder: Path, rows: Iterable[Row], start: Ms = START) -> None:
     log = MetricLog(folder, KEEP, 1_000)
     for n, row in enumerate(rows):
         log.write(start + n * MINUTE, observed(row))
+
+
+class Step(NamedTuple):
+    """A level that was reached, or an end (0), in the minute that ``row`` closes."""
+
+    row: int
+    level: int
+
+
+def backtested(settings: Settings, days: list[Path]) -> list[Alert]:
+    judged = Judged(settings.rules, settings.composites)
+    return [alert for day in days for alert in judged.take(read_day(day, Notes()))]
+
+
+def steps(alerts: list[Alert]) -> dict[tuple[str, str], list[Step]]:
+    """By rule and asset; of each minute the last step, "worse" left out."""
+    found: dict[tuple[str, str], dict[int, Step]] = {}
+    for a in alerts:
+        if a.turn is not Turn.WORSE:
+            row = -(-a.seen // MINUTE)
+            level = 0 if a.turn is Turn.CLOSE else int(a.level)
+            found.setdefault((a.rule, a.asset), {})[row] = Step(row, level)
+    return {key: list(rows.values()) for key, rows in found.items()}

@@ -9,7 +9,6 @@ seconds: a level that was reached and passed within one minute is told at the hi
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,47 +19,24 @@ from bot.backtest.judged import Judged
 from bot.backtest.logfile import read_day
 from bot.backtest.reading import Sources
 from bot.backtest.series import Notes
-from bot.config import Settings, load
+from bot.config import load
 from bot.metriclog import MINUTE, MetricLog
 from bot.replay import Replay
 from bot.roles.rules import RulesRole
-from rules.alerts import Alert, Turn
+from rules.alerts import Alert
 from rules.engine import Engine
 from streams.bus import Keys
 from streams.events import Tick, encode
 from tests.bot import story
-from tests.bot.backtest.logs import KEEP
+from tests.bot.backtest.logs import KEEP, backtested, steps
 from tests.bot.roles import history, lively
 from tests.bot.scenarios.test_crash_day import Crash
 from tests.bot.scenarios.test_rules import CONFIG
 from tests.bot.test_demo import of_dogecoin
 
 
-class Step(NamedTuple):
-    """A level that was reached, or an end (0), in the minute that ``row`` closes."""
-
-    row: int
-    level: int
-
-
 def alerts_of(crash: Crash) -> list[Alert]:
     return [said for said in crash.said if isinstance(said, Alert)]
-
-
-def backtested(settings: Settings, days: list[Path]) -> list[Alert]:
-    judged = Judged(settings.rules, settings.composites)
-    return [alert for day in days for alert in judged.take(read_day(day, Notes()))]
-
-
-def steps(alerts: list[Alert]) -> dict[tuple[str, str], list[Step]]:
-    """By rule and asset; of each minute the last step, "worse" left out."""
-    found: dict[tuple[str, str], dict[int, Step]] = {}
-    for a in alerts:
-        if a.turn is not Turn.WORSE:
-            row = -(-a.seen // MINUTE)
-            level = 0 if a.turn is Turn.CLOSE else int(a.level)
-            found.setdefault((a.rule, a.asset), {})[row] = Step(row, level)
-    return {key: list(rows.values()) for key, rows in found.items()}
 
 
 def test_the_log_of_the_day_says_what_the_day_said(crash: Crash):
