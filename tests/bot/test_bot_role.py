@@ -18,8 +18,7 @@ from bot.silences import Silence, dump
 from bot.sinks import Receipt, Sinks
 from rules import alerts
 from rules.alerts import Alert, Level, Notice
-from streams.bus import Keys, connect
-from streams.embedded import Embedded
+from streams.bus import Keys
 from streams.events import Kind, Ms
 from tests.bot.sinks import Numbered
 from tests.bot.test_dispatch import START, alert
@@ -63,16 +62,6 @@ class Sink(Numbered):
         if self.stuck:
             await asyncio.Event().wait()
         return receipt
-
-
-@pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    embedded = Embedded(tmp_path / "data", 8)
-    await embedded.start()
-    client = connect(embedded.url, "test")
-    yield client
-    await client.aclose()
-    await embedded.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from bot.reload import Rejected, Watch, checked, on_sighup, taken
 from bot.roles.rules import RulesRole
 from rules import alerts
 from rules.alerts import Alert, Notice
-from streams.bus import Keys, connect
-from streams.embedded import Embedded
+from streams.bus import Keys
 from streams.events import AnyEvent, Liquidation, Position, Tick, encode
 
 START = 1_791_020_520_000
@@ -176,16 +175,6 @@ class Bench:
     async def notices(self) -> list[str]:
         found = [one for one in await self.said() if isinstance(one, Notice)]
         return [notice_message(one, en.WORDS).plain for one in found if one.id[:6] == "config"]
-
-
-@pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[Redis]:
-    embedded = Embedded(tmp_path / "data", 8)
-    await embedded.start()
-    client = connect(embedded.url, "test")
-    yield client
-    await client.aclose()
-    await embedded.stop()
 
 
 @asynccontextmanager
