@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import msgspec
 import structlog
@@ -31,7 +32,7 @@ from bot.steps import Trouble
 from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Notice
-from streams.bus import START, Keys, Stage
+from streams.bus import START, Backoff, Keys, Stage, patiently
 from streams.clock import Clock, WallClock, wall_ms
 from streams.events import Ms
 
@@ -108,6 +109,7 @@ class BotRole:
         self._watch = watch or Watch(settings.path)
         self.settings = settings
         self._who = who
+        self._found: tuple[Subscription, ...] = ()
         self._subscribed: tuple[Subscription, ...] = ()
         self._audience = who(settings, ())
         self._redis = redis
@@ -182,19 +184,23 @@ class BotRole:
             batch = await self._stage.read(self._cursor)
             if self._watch.due():
                 await self._reload()
+            if self._found != self._subscribed:
+                await self._welcome()
             if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
 
     async def _mind_subscribers(self) -> None:
-        """A line for each who subscribed, none for who left."""
+        """Look who has subscribed; they are served from the next batch on."""
         while True:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
-                found = await store.subscriptions(self._redis)
-                if found != self._subscribed:
-                    self._subscribed = found
-                    self._audience = self._who(self.settings, found)
-                    await self._serve()
+                self._found = await store.subscriptions(self._redis)
             await asyncio.sleep(SUBSCRIBERS_S)
+
+    async def _welcome(self) -> None:
+        """A line for each who subscribed, none for who left."""
+        self._subscribed = self._found
+        self._audience = self._who(self.settings, self._subscribed)
+        await self._serve()
 
     def _due(self, plan: State) -> bool:
         due = dispatch.next_due(plan)
@@ -233,7 +239,11 @@ class BotRole:
         if self._cursor == START:
             self._cursor = f"{wall_ms() - NEWS_MS}-0"
         self.sender.load(found)
-        await self._serve()
+        subscriptions = await patiently(
+            Backoff("the bot role"), lambda: store.subscriptions(self._redis)
+        )
+        self._found = cast("tuple[Subscription, ...]", subscriptions)
+        await self._welcome()
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,9 +11,13 @@ from redis.asyncio import Redis
 
 from bot.commands import store
 from bot.config import Secret
+from bot.limiter import NONE
+from bot.messages import Message
 from bot.roles import bot as bot_module
-from bot.roles.bot import bot_role
+from bot.roles.bot import BotRole, bot_role
 from bot.run import sinks
+from bot.sinks import Later, Receipt, Sinks, To
+from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Level
 from streams.bus import Keys
@@ -20,6 +25,7 @@ from streams.clock import wall_ms
 from tests.bot import asked
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import FakeUpdates
+from tests.bot.sinks import Numbered
 from tests.bot.test_dispatch import alert
 
 READER, SUBSCRIBER, CHANNEL = 21, 22, -1001
@@ -65,3 +71,34 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
         assert time.monotonic() - began < 4
     [left] = await store.subscriptions(redis)
     assert left.user == READER
+
+
+class Busy(Numbered):
+    """Puts off what is for a subscriber while it is ``busy``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.busy = True
+
+    async def send(self, to: To, message: Message, **how: Any) -> Receipt:
+        if to.chat == SUBSCRIBER and self.busy:
+            self.asked += 1
+            raise Later(0.01, "busy")
+        return await super().send(to, message, **how)
+
+
+async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, redis: Redis) -> None:
+    made = msgspec.structs.replace(asked.settings(tmp_path), token=Secret(TOKEN))
+    await store.keep(redis, Subscription(user=SUBSCRIBER, wants={"*": ("BTC",)}))
+    await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
+    sink = Busy()
+    for _ in range(2):
+        running = asyncio.create_task(BotRole(made, redis, Sinks(sink), limits=NONE).run())
+        async with asyncio.timeout(5):
+            while not (sink.asked if sink.busy else sink.chats.get(SUBSCRIBER)):
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        sink.busy = False
+    assert len(sink.chats[SUBSCRIBER]) == 1
