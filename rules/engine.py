@@ -151,17 +151,13 @@ class Engine:
         for take, beats in desk.takers[kind]:
             if take(market, event, now):
                 for beat in beats:
-                    if now >= beat.next or urgent:
-                        said += self._rush(beat, event.at, urgent)
+                    if urgent or now >= beat.due:
+                        if found := self._look(beat, event.at):
+                            said += found
+                    elif now >= beat.next:  # too early: the next Tick looks
+                        beat.wait()
+                        self._awake[beat] = None
         return said
-
-    def _rush(self, beat: Beat, at: Ms, urgent: bool) -> list[Said]:
-        """Data came for a metric: looks at it, or lets the next Tick do so if it is too early."""
-        if urgent or self._now >= beat.due:
-            return self._look(beat, at)
-        beat.wait()
-        self._awake[beat] = None
-        return []
 
     def _miss_tick(self, now: Ms) -> list[Said]:
         self._late_at = _NEVER
@@ -190,7 +186,8 @@ class Engine:
         for watch in beat.watches:
             if reading is not None and not watch.rest(now, reading):
                 said += self._judge.move(watch, reading, now, at)
-            if watch.episode.level or watch.episode.since:
+            episode = watch.episode
+            if episode.level or episode.since:
                 awake = True
         beat.looked(now + (beat.every if awake else beat.every_idle))
         if awake or beat.idle:
