@@ -88,10 +88,17 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
         case name:
             from bot.run import ROLES, run  # the other commands need not wait for its imports
 
-            if name in ("run", "bot") and options.dry_run:
-                settings = msgspec.structs.replace(settings, token=None)
+            if name == "run" and options.dry_run:
+                settings = _dry(settings)
             asyncio.run(run(settings, ROLES if name == "run" else (name,)))
     return 0
+
+
+def _dry(settings: Settings) -> Settings:
+    """Nobody is told, and what a real Lowtide has in its Redis is left to it."""
+    return msgspec.structs.replace(
+        settings, token=None, webhooks=(), redis_url=None, data_dir=settings.data_dir / "dry-run"
+    )
 
 
 def _check(settings: Settings) -> None:
@@ -247,10 +254,11 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", "everything in one process, with a Redis of its own if there is none")
     add("streams", "only the role that listens to venues")
     add("rules", "only the role that judges events")
-    for command in (run, add("bot", "only the role that sends messages")):
-        command.add_argument(
-            "--dry-run", action="store_true", help="messages to the terminal, none to Telegram"
-        )
+    run.add_argument(
+        "--dry-run", action="store_true",
+        help="messages to the terminal only; with a Redis of its own, so beside a real one too",
+    )  # fmt: skip
+    add("bot", "only the role that sends messages")
     add("check", "read the configuration and say what it means")
     shown = add("show", "the numbers that hold for one asset, and where each comes from")
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")

@@ -13,7 +13,7 @@ from typing import cast
 import structlog
 
 from bot.config import Settings
-from bot.sinks import Refused, Sinks
+from bot.sinks import Refused, Sink, Sinks
 from bot.sinks.console import Console
 from streams.bus import Overtaken
 from streams.clock import Clock
@@ -169,11 +169,18 @@ def _work(
 
 
 def sinks(settings: Settings) -> Sinks:
-    """The ways out: Telegram if there is a token, else this terminal for all chats."""
-    console = Console()
+    """The ways out: Telegram if there is a token, else this terminal for all chats; webhooks."""
+    named: dict[str, Sink] = {"console": Console()}
+    if settings.webhooks:
+        named["webhook"] = _webhook(settings)
     if settings.token is None:
-        return Sinks(console)
+        return Sinks(named["console"], named)
     from bot.sinks.telegram import Telegram
+
+    return Sinks(Telegram(settings.token, settings.api_url), named)
+
+
+def _webhook(settings: Settings) -> Sink:
     from bot.sinks.webhook import Endpoint, Webhook
 
     secret = settings.webhook_secret or ""
@@ -181,5 +188,4 @@ def sinks(settings: Settings) -> Sinks:
         str(number): Endpoint(url=one.url, secret=secret)
         for number, one in enumerate(settings.webhooks, start=1)
     }
-    telegram = Telegram(settings.token, settings.api_url)
-    return Sinks(telegram, {"console": console, "webhook": Webhook(hooks)})
+    return Webhook(hooks)

@@ -14,11 +14,12 @@ from redis.asyncio import Redis
 
 from bot import run as running
 from bot.config import Settings, VenueSettings
-from bot.config_chats import ChatSettings
+from bot.config_chats import ChatSettings, WebhookSettings
 from bot.run import existing_redis, redis_url, run, sinks, start_all, stop_all, supervise
 from bot.sinks import Refused, What
 from bot.sinks.console import Console
 from bot.sinks.telegram import Telegram
+from bot.sinks.webhook import Webhook
 from streams.bus import Keys, Overtaken
 from streams.embedded import CannotStart
 from streams.lease import LeaseLost
@@ -264,3 +265,10 @@ def test_which_sink_is_used(tmp_path: Path) -> None:
     both = settings(tmp_path, chats=chats, token=secret("1:x"))
     assert isinstance(sinks(both).of("@somewhere"), Telegram)
     assert isinstance(sinks(both).of(None), Console)
+    hooked = settings(
+        tmp_path,
+        webhooks=(WebhookSettings(url="https://example.org/x"),),
+        webhook_secret=secret("s"),
+    )
+    assert isinstance(sinks(hooked).of("webhook:1"), Webhook)
+    assert isinstance(sinks(hooked).of(-1), Console)
