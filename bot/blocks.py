@@ -19,7 +19,7 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)[^>]*>")
 
 def visible(text: str) -> int:
     """How long ``text`` is as Telegram counts it: UTF-16 units, without tags."""
-    return len(html.unescape(_TAG.sub("", text)).encode("utf-16-le")) // 2
+    return len(html.unescape(_TAG.sub("", text)).encode("utf-16-le", "replace")) // 2
 
 
 def blocks(text: str) -> list[str]:

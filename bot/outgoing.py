@@ -18,11 +18,6 @@ from rules.alerts import Level, Turn
 from streams.events import Ms
 
 
-def plan_key(chat: Chat) -> str:
-    """The plan of ``chat``: each topic of a group has its own."""
-    return line_key(chat.id) if chat.topic is None else f"{line_key(chat.id)}/{chat.topic}"
-
-
 def outgoing(
     delivery: Delivery, chat: Chat, line: Line, fresh: Sequence[Post], number: int, policy: Policy
 ) -> Post:
@@ -32,7 +27,7 @@ def outgoing(
     told = {episode(alert): alert for alert in delivery.alerts}
     openings = [_opening(one, chat, line, fresh) for one in told]
     return Post(
-        key=f"{plan_key(chat)} {delivery.at} {first.id}",
+        key=f"{chat.key} {delivery.at} {first.id}",
         chat=line.key,
         number=number,
         message=post(delivery, words),
@@ -61,7 +56,7 @@ def _opening(one: str, chat: Chat, line: Line, fresh: Sequence[Post]) -> str:
 def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: Ms) -> Post:
     """A post for operators that says ``message``."""
     return Post(
-        key=f"{plan_key(chat)} {message.alert_id}",
+        key=f"{chat.key} {message.alert_id}",
         chat=line_key(chat.id),
         number=number,
         message=msgspec.structs.replace(message, html=str(message.html)),

@@ -76,10 +76,6 @@ class Keys:
         """Who runs a role now."""
         return f"{self._base}:lease:{role}"
 
-    def begun(self, stage: str) -> str:
-        """The entry whose effect outside of Redis a stage has begun and not yet committed."""
-        return f"{self._base}:begun:{stage}"
-
 
 def parsed(entry_id: str | bytes) -> Id:
     """The id that Redis writes as text."""
@@ -258,14 +254,6 @@ class Stage:
         """Add to the alerts what no entry caused; twice if a reply is lost."""
         await self._patiently(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
 
-    async def begin(self, entry: str) -> None:
-        """Note that the effect of ``entry`` outside of Redis begins now; "": nothing is begun."""
-        await self._patiently(lambda: self._redis.set(self.keys.begun(self.name), entry))
-
-    async def begun(self) -> str | None:
-        """What was begun last, whether or not it was committed; None if nothing was."""
-        return await self._text(self.keys.begun(self.name)) or None
-
     async def save(self, snapshot: Snapshot) -> None:
         """Keep the stage's state."""
         data = msgspec.msgpack.encode(snapshot)
@@ -282,12 +270,8 @@ class Stage:
             log.warning("a saved state could not be read; starting without it", stage=self.name)
             return None
 
-    async def value(self, key: str) -> bytes | None:
-        """What another has put under ``key``, None if nothing."""
-        return cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
-
     async def _text(self, key: str) -> str | None:
-        value = await self.value(key)
+        value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
         return None if value is None else value.decode()
 
     async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:

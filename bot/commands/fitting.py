@@ -1,21 +1,10 @@
 """Blocks of lines → one message that Telegram takes. Pure; whole blocks are left out, or lines."""
 
-import html
-import re
 from collections.abc import Sequence
 
+from bot.blocks import MOST_CHARS, visible
 from bot.lang.words import Words
 from bot.voice import Html, say
-
-MOST_CHARS = 4_096
-"""What Telegram takes, counted after the markup is read, in UTF-16 units."""
-
-_TAG = re.compile(r"<[^>]+>")
-
-
-def visible(text: str) -> int:
-    """How long ``text`` is as Telegram counts it."""
-    return len(html.unescape(_TAG.sub("", text)).encode("utf-16-le", "replace")) // 2
 
 
 def fitted(blocks: Sequence[Html], words: Words, most: int = MOST_CHARS) -> Html:

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bot import dispatch, silences
+from bot import dispatch
 from bot.chats import chats, subscribed_chats, webhook_chats
 from bot.commands import store
 from bot.config import Settings
@@ -22,7 +21,7 @@ from bot.limiter import Limits
 from bot.notices import notice_message
 from bot.outbox import Policy, Post, line_key
 from bot.outbox_store import OutboxStore
-from bot.outgoing import notice_post, outgoing, plan_key, trouble_message
+from bot.outgoing import notice_post, outgoing, trouble_message
 from bot.reload import Rejected, Watch, checked, on_sighup
 from bot.roles import report, role, rss_mb
 from bot.sender import Counts, Sender
@@ -113,6 +112,7 @@ class BotRole:
         self._subscribed: tuple[Subscription, ...] = ()
         self._audience = who(settings, ())
         self._redis = redis
+        self._backoff = Backoff("the bot role")
         self._clock = clock or WallClock()
         self._policy = policy or _policy(settings)
         self._stage = Stage(redis, Keys(), "bot", Keys().alerts)
@@ -227,7 +227,7 @@ class BotRole:
             await self.sender.drop(key, plans)
         for chat in chats:
             self.sender.line(chat.id)
-        wanted = [plan_key(chat) for chat in told.chats]
+        wanted = [chat.key for chat in told.chats]
         self._plans = {key: self._plans.get(key, State()) for key in wanted}
 
     async def _resume(self) -> None:
@@ -239,21 +239,20 @@ class BotRole:
         if self._cursor == START:
             self._cursor = f"{wall_ms() - NEWS_MS}-0"
         self.sender.load(found)
-        subscriptions = await patiently(
-            Backoff("the bot role"), lambda: store.subscriptions(self._redis)
-        )
-        self._found = cast("tuple[Subscription, ...]", subscriptions)
+        self._found = await patiently(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""
         said = [one for entry_id, data in batch if (one := _read(entry_id, data)) is not None]
         found = [one for one in said if isinstance(one, Alert)]
-        silenced = await self._silences()
+        silenced: tuple[Silence, ...] = await patiently(
+            self._backoff, lambda: store.silences(self._redis)
+        )
         posts: list[Post] = self._notices([one for one in said if isinstance(one, Notice)])
         plans: dict[str, State] = {}
         for chat in self._audience.chats:
-            plans[plan_key(chat)] = self._plan(chat, found, silenced, posts)
+            plans[chat.key] = self._plan(chat, found, silenced, posts)
         cursor = batch[-1][0] if batch else self._cursor
         await self._store.commit(cursor, plans, posts)
         self._cursor, self._plans = cursor, self._plans | plans
@@ -263,7 +262,7 @@ class BotRole:
         self, chat: Chat, found: Sequence[Alert], silenced: Sequence[Silence], posts: list[Post]
     ) -> State:
         """The chat's plan after ``found``; what it wants told is added to ``posts``."""
-        before = self._plans[plan_key(chat)]
+        before = self._plans[chat.key]
         line = self.sender.line(chat.id)
         made: list[Post] = []
         try:
@@ -288,14 +287,6 @@ class BotRole:
             if chat is not None:
                 posts.append(notice_post(message, chat, self.sender.number(), self._policy, now))
         return posts
-
-    async def _silences(self) -> tuple[Silence, ...]:
-        data = await self._stage.value(Keys().snapshot("silences"))
-        try:
-            return silences.load(data) if data else ()
-        except msgspec.MsgspecError:
-            log.error("the silences could not be read; nothing is silenced")
-            return ()
 
     async def _mark(self) -> None:
         """The bookmark says up to where everything has been told."""

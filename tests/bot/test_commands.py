@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from bot.blocks import MOST_CHARS, visible
 from bot.commands.answering import denied
 from bot.commands.context import AddSilence, Asker, EndSilence, SendTest, Subscribe
-from bot.commands.fitting import MOST_CHARS, fitted, visible
+from bot.commands.fitting import fitted
 from bot.commands.limits import MINUTE, PER_MINUTE, REFUSED_AGAIN, Limiter, Pace
 from bot.commands.market import market
 from bot.commands.parsing import SPECS, Command, Mistake, parse

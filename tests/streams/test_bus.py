@@ -132,15 +132,6 @@ async def test_an_unreadable_snapshot_is_left_aside(redis: Redis) -> None:
     ]
 
 
-async def test_what_was_begun_is_known_to_the_next(redis: Redis) -> None:
-    mine = stage(redis, "bot")
-    assert await mine.begun() is None
-    await mine.begin("5-0")
-    assert await stage(redis, "bot").begun() == "5-0"
-    await mine.begin("")
-    assert await stage(redis, "bot").begun() is None
-
-
 async def test_cancelled_at_any_moment_it_ends(redis: Redis) -> None:
     """With redis-py's socket_timeout some of these cancellations were swallowed."""
 
@@ -182,8 +173,6 @@ async def test_only_commands_of_redis_6_2(redis: Redis) -> None:
     await mine.commit("5-0", [b"a"])
     await mine.save(Snapshot("5-0", b""))
     await mine.saved()
-    await mine.begin("5-0")
-    await mine.begun()
     lease = Lease(redis, KEYS, "rules")
     await lease.take()
     await lease.release()
