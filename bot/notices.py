@@ -1,7 +1,9 @@
-"""Notices for operators → messages: feeds that fall silent, a configuration that changed. Pure.
+"""Notices for operators → messages: feeds that fall silent, faults, a changed configuration. Pure.
 
 They are quiet, in italics and without hashtags, so that nobody takes them for the market.
 """
+
+from collections.abc import Sequence
 
 from bot.lang.words import Words
 from bot.messages import Message, plain
@@ -11,6 +13,10 @@ from streams.events import Kind, Ms
 
 CONFIG = "config"
 """The beginning of the id of a notice about the configuration; ``reason`` says it all."""
+
+
+_NAMED = 10
+"""So many symbols or assets are named; the others are counted."""
 
 
 def config_notice(taken: bool, reason: str, now: Ms) -> Notice:
@@ -26,7 +32,7 @@ def notice_message(notice: Notice, words: Words) -> Message:
         key = "settings.taken" if notice.up else "settings.kept"
         text = say(words, key, reason=notice.reason)
     else:
-        text = say(words, "notice", text=_feeds(notice, words))
+        text = say(words, "notice", text=_what(notice, words))
     return Message(
         alert_id=notice.id,
         asset="",
@@ -38,6 +44,28 @@ def notice_message(notice: Notice, words: Words) -> Message:
         plain=plain(text),
         at=notice.seen,
     )
+
+
+def _what(notice: Notice, words: Words) -> Html:
+    return _feeds(notice, words) if notice.fault is None else _fault(notice, words)
+
+
+def _fault(notice: Notice, words: Words) -> Html:
+    key = f"fault.{notice.fault}.over" if notice.up else f"fault.{notice.fault}"
+    return say(
+        words,
+        key,
+        venue=title(notice.venue),
+        subjects=_subjects(notice.subjects, words),
+        reason=say(words, "notice.reason", reason=notice.reason) if notice.reason else Html(),
+        length=words.length(max(0, notice.seen - notice.since)),
+    )
+
+
+def _subjects(subjects: Sequence[str], words: Words) -> str:
+    more = len(subjects) - _NAMED
+    names = ", ".join(subjects[:_NAMED])
+    return names + say(words, "notice.more", count=str(more)) if more > 0 else names
 
 
 def _feeds(notice: Notice, words: Words) -> Html:

@@ -1,4 +1,4 @@
-"""What rules say to bot: alerts with the facts that a message is made of, and notices of feeds.
+"""What rules say to bot: alerts with the facts that a message is made of, notices for operators.
 
 An alert is one turn of an episode. Numbers in facts are in the units of their names; None means
 unknown, never zero.
@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from streams.events import Kind, Ms
+from streams.events import FaultCode, Kind, Ms
 
 Scope = Literal["instrument", "asset", "market"]
 """Over what a value is: one contract, one asset over all its venues, or everything watched."""
@@ -276,10 +276,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):
-    """Feeds of a venue went silent, or are back: for operators, never a market alert.
+    """Feeds of a venue went silent or are back, or a fault: for operators, never a market alert.
 
     ``kinds``: which feeds; with ``venue`` empty and no kinds it is about the ticks, without which
     the rules have no clock. ``since``: when they went silent, for ``up`` too. ``seen``: the clock.
+    With ``fault`` it is about that instead of feeds: ``subjects`` are the symbols or assets it
+    concerns, ``up`` says that it is over, ``reason`` why it was so.
     """
 
     id: str
@@ -289,6 +291,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     since: Ms
     seen: Ms
     reason: str = ""
+    fault: FaultCode | None = None
+    subjects: tuple[str, ...] = ()
 
 
 Said = Alert | Notice

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rules import state
 from rules.alerts import Said
 from rules.composite import Composite
+from rules.faults import Faults
 from rules.floor import Floor
 from rules.judge import Judge
 from rules.metric import Warming
@@ -19,7 +20,7 @@ from rules.notices import NO_TICK, Feeds
 from rules.rule import Rule
 from rules.standing import Observed, Standing, observed, open_episodes, values
 from rules.watch import Beat, Desk, Watch
-from streams.events import AnyEvent, FeedState, Kind, MarketEvent, Ms, Tick, kind_of
+from streams.events import AnyEvent, Fault, FeedState, Kind, MarketEvent, Ms, Tick, kind_of
 
 SWEEP_EVERY: Ms = 3_600_000
 _NEVER: Ms = 2**62
@@ -61,6 +62,9 @@ class Engine:
         if isinstance(event, FeedState):
             self._floor.memory.hear(event, now)
             self._feeds.hear(event)
+            return late or []
+        if isinstance(event, Fault):
+            self._faults.take(event)
             return late or []
         try:
             desk = self._desks[event.asset, event.venue, event.symbol]
@@ -104,6 +108,7 @@ class Engine:
             ],
             awake=[(beat.metric.name, beat.place) for beat in self._awake],
             firing=[(c.spec.name, c.asset) for c in self._judge.firing],
+            faults=self._faults,
         )
         return state.encode(dump)
 
@@ -128,6 +133,7 @@ class Engine:
         self._late_at: Ms = _NEVER
         self._sweep_at: Ms | None = None
         self._feeds = Feeds()
+        self._faults = Faults()
         self._awake: dict[Beat, None] = {}
         self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
         self._judge = Judge(self._floor.clusters_of)
@@ -166,6 +172,7 @@ class Engine:
     def _tick(self, now: Ms) -> list[Said]:
         self._late_at = now + NO_TICK
         said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
+        said += self._faults.tick(now)
         for beat in [beat for beat in self._awake if now >= beat.due]:
             said += self._look(beat, now)
         said += self._judge.tick(now)
@@ -212,6 +219,7 @@ class Engine:
 
     def _load(self, old: state.EngineDump) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
+        self._faults = old.faults
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
         self._floor.load(old)

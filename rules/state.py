@@ -5,6 +5,7 @@ import msgspec
 from rules.alerts import Level
 from rules.composite import Gathering
 from rules.episode import Episode
+from rules.faults import Faults
 from rules.memory import MemoryDump
 from rules.notices import Feeds
 from rules.records import Trail
@@ -72,6 +73,7 @@ class EngineDump(msgspec.Struct, array_like=True):
     clusters: list[ClusterDump]
     awake: list[tuple[str, Place]]
     firing: list[tuple[str, str]]
+    faults: Faults = msgspec.field(default_factory=Faults)
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)

@@ -2,8 +2,8 @@
 
 Depth, price, open interest, volume and running funding estimates change many times a second, and
 only the newest tells anything: at most one an interval and instrument goes on, and one that says
-nothing new goes on only to show that its feed is alive. Liquidations, settled funding, feed states
-and ticks are never held back.
+nothing new goes on only to show that its feed is alive. Liquidations, settled funding, feed states,
+faults and ticks are never held back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from streams.events import (
     AnyEvent,
     Depth,
+    Fault,
     FeedState,
     Funding,
     Kind,
@@ -54,7 +55,7 @@ def lasting(event: AnyEvent) -> bool:
     """Whether a later event of the same feed does not replace this one."""
     if isinstance(event, Funding):
         return event.settled
-    return isinstance(event, Liquidation | FeedState | Tick)
+    return isinstance(event, Liquidation | FeedState | Fault | Tick)
 
 
 class Conflator:
@@ -73,7 +74,7 @@ class Conflator:
         """
         if isinstance(event, FeedState):
             return [*self._release(event), event]
-        if isinstance(event, Tick | Liquidation) or lasting(event):
+        if isinstance(event, Tick | Liquidation | Fault) or lasting(event):
             return (event,)
         key = kind_of(event), event.venue, event.symbol
         last = self._said.get(key)
@@ -120,7 +121,7 @@ def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
         key: object = None
         if isinstance(event, Tick):
             key = Tick
-        elif not isinstance(event, FeedState) and not lasting(event):
+        elif not isinstance(event, FeedState | Fault) and not lasting(event):
             key = kind_of(event), event.venue, event.symbol
         if key is not None:
             if key in replaced:

@@ -16,6 +16,8 @@ from enum import StrEnum
 
 import msgspec
 
+from streams.text import printable
+
 Ms = int
 """Milliseconds since the epoch, UTC."""
 
@@ -164,8 +166,74 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     seen: Ms
 
 
+class FaultCode(StrEnum):
+    """What is wrong with our view of the market, or with this machine: never a market event.
+
+    ``contract_missing``: a watched contract is not in the venue's listing. ``contract_settling``:
+    the venue delivers or delists it, so its positions end without anybody deleveraging.
+    ``asset_not_listed``: a named asset that no venue lists. ``names_refused``: the listing holds
+    names that are not fit to be shown. ``listing_empty``: the venue lists nothing that is wanted.
+    ``venue_unreached``: the venue has not been reached since the start. ``venue_failed``: listening
+    to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
+    ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
+    venues' clocks.
+    """
+
+    CONTRACT_MISSING = "contract_missing"
+    CONTRACT_SETTLING = "contract_settling"
+    ASSET_NOT_LISTED = "asset_not_listed"
+    NAMES_REFUSED = "names_refused"
+    LISTING_EMPTY = "listing_empty"
+    VENUE_UNREACHED = "venue_unreached"
+    VENUE_FAILED = "venue_failed"
+    TICKER_SHARED = "ticker_shared"
+    CLOCK_SET_BACK = "clock_set_back"
+    CLOCK_SKEWED = "clock_skewed"
+
+
+MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK})
+"""Faults that are over as they happen: each one is told, and none of them ends."""
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="fault"):
+    """Something that operators should know, and that says nothing about the market.
+
+    ``venue`` "" where it concerns none in particular. ``subject``: the one symbol or asset that it
+    is about, "" if none. ``over``: it was so, and no longer is; saying that of what never was does
+    no harm. ``detail``: why, in words. A fault is the same while code, venue and subject are, and
+    may be said any number of times. Made by ``fault``, which keeps foreign text harmless.
+    """
+
+    code: FaultCode
+    seen: Ms
+    venue: str = ""
+    subject: str = ""
+    over: bool = False
+    detail: str = ""
+
+
+def fault(
+    code: FaultCode,
+    seen: Ms,
+    *,
+    venue: str = "",
+    subject: str = "",
+    over: bool = False,
+    detail: str = "",
+) -> Fault:
+    """A Fault whose texts are short and printable, whatever a venue put into them."""
+    return Fault(
+        code=code,
+        seen=seen,
+        venue=venue,
+        subject=printable(subject, 40),
+        over=over,
+        detail=printable(detail, 160),
+    )
+
+
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | Volume
-AnyEvent = MarketEvent | FeedState | Tick
+AnyEvent = MarketEvent | FeedState | Fault | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

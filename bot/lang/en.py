@@ -226,6 +226,40 @@ PHRASES = {
     "notice.effect": "Totals leave {venue} out on both sides of every comparison.",
     "notice.reason": " ({reason})",
     "notice.and": " and ",
+    "notice.more": " and {count} more",
+    "fault.contract_missing": (
+        "{venue} no longer lists {subjects}{reason}. What is listed again is watched again at once."
+    ),
+    "fault.contract_missing.over": "{venue} lists {subjects} again, after {length}.",
+    "fault.contract_settling": (
+        "{venue} is ending {subjects}{reason}. What happens there is no longer counted."
+    ),
+    "fault.contract_settling.over": "{venue} trades {subjects} again.",
+    "fault.asset_not_listed": "no venue lists {subjects}, which the configuration names{reason}.",
+    "fault.asset_not_listed.over": "{subjects} is listed now.",
+    "fault.names_refused": (
+        "{venue} lists contracts whose names cannot be shown; they are left out{reason}."
+    ),
+    "fault.names_refused.over": "{venue} lists no unfit names any more.",
+    "fault.listing_empty": (
+        "{venue} lists nothing of what is to be watched{reason}. It is asked again every half"
+        " minute."
+    ),
+    "fault.listing_empty.over": "{venue} lists contracts again, after {length}.",
+    "fault.venue_unreached": "{venue} has not been reached since the start{reason}.",
+    "fault.venue_unreached.over": "{venue} is reached, after {length}.",
+    "fault.venue_failed": (
+        "{venue} is not listened to because of an error in Lowtide{reason}. It is tried again; the"
+        " log has the details."
+    ),
+    "fault.venue_failed.over": "{venue} is listened to again, after {length}.",
+    "fault.ticker_shared": (
+        "{subjects} is not the same coin everywhere{reason}. The odd one is left out."
+    ),
+    "fault.ticker_shared.over": "{subjects} is the same coin everywhere again.",
+    "fault.clock_set_back": "the clock of this machine went back{reason}.",
+    "fault.clock_skewed": "the clock of this machine is not right{reason}.",
+    "fault.clock_skewed.over": "the clock of this machine is right again, after {length}.",
     "kind.all": "feeds",
     "kind.funding": "funding",
     "kind.open_interest": "open interest",

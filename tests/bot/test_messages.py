@@ -40,7 +40,7 @@ from rules.alerts import (
     TotalOpenInterestFacts,
     Turn,
 )
-from streams.events import Kind
+from streams.events import MOMENTARY, FaultCode, Kind
 from tests.bot.delivered import samples
 from tests.bot.fake_telegram import parsed
 
@@ -437,8 +437,23 @@ NOTICES = {
     "an odd venue": Notice(
         id="feed:x:1", venue="x<y", kinds=(BOOK,), up=False, since=AT, seen=AT, reason="a<b"
     ),
+    "several contracts missing": Notice(
+        id="fault:1", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
+        fault=FaultCode.CONTRACT_MISSING, subjects=("BTCUSDT", "ETHUSDT"), reason="of <3> pages",
+    ),
+    "many contracts missing": Notice(
+        id="fault:2", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
+        fault=FaultCode.CONTRACT_MISSING, subjects=tuple(f"COIN{n}" for n in range(400)),
+    ),
     "configuration kept": config_notice(False, "config.toml:12: rules.x: unknown <key>", AT),
     "configuration taken": config_notice(True, "9 rules, 31 rule tests passed", AT),
+}  # fmt: skip
+NOTICES |= {
+    f"{code}{' over' if over else ''}": Notice(
+        id=f"fault:{code}", venue="bybit", kinds=(), up=over, since=AT - 26 * MIN, seen=AT,
+        fault=code, subjects=("NEIRO",), reason="" if over else "as it was said",
+    )
+    for code in FaultCode for over in (False, True) if not (over and code in MOMENTARY)
 }  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""Faults, each told once, and once more when it is over: for operators, never a market alert.
+
+What comes between two Ticks with one code and venue is one notice, so that a venue which drops a
+hundred contracts at once is one message.
+"""
+
+import msgspec
+
+from rules.alerts import Notice
+from streams.events import MOMENTARY, Fault, FaultCode, Ms
+
+_MOST = 1_000
+"""Faults remembered: their subjects are a venue's words. The oldest is forgotten first."""
+
+_REASONS = 3
+"""So many different reasons stand in one notice."""
+
+Key = tuple[FaultCode, str, str]
+"""Code, venue and subject: what makes a fault the same one."""
+
+
+class News(msgspec.Struct, array_like=True):
+    """To be told at the next Tick: ``since`` when it is so."""
+
+    fault: Fault
+    since: Ms
+
+
+class Faults(msgspec.Struct, array_like=True):
+    """``standing``: since when each fault is there."""
+
+    standing: dict[Key, Ms] = {}
+    news: list[News] = []
+
+    def take(self, fault: Fault) -> None:
+        """Something is wrong, or no longer. What is known already is no news, nor is what was
+        over before it could be told."""
+        key = _key(fault)
+        if fault.code in MOMENTARY:
+            self._tell(fault, fault.seen)
+        elif not fault.over:
+            if key not in self.standing:
+                if len(self.standing) >= _MOST:
+                    del self.standing[next(iter(self.standing))]
+                self.standing[key] = fault.seen
+                self._tell(fault, fault.seen)
+        elif (since := self.standing.pop(key, None)) is not None:
+            untold = [news for news in self.news if _key(news.fault) == key]
+            if untold:
+                self.news.remove(untold[0])
+            else:
+                self._tell(fault, since)
+
+    def tick(self, now: Ms) -> list[Notice]:
+        """A Tick came: what there is to tell."""
+        if not self.news:
+            return []
+        groups: dict[tuple[FaultCode, str, bool], list[News]] = {}
+        for news in self.news:
+            fault = news.fault
+            groups.setdefault((fault.code, fault.venue, fault.over), []).append(news)
+        self.news = []
+        return [_notice(group, now) for group in groups.values()]
+
+    def _tell(self, fault: Fault, since: Ms) -> None:
+        if len(self.news) < _MOST:
+            self.news.append(News(fault, since))
+
+
+def _key(fault: Fault) -> Key:
+    return fault.code, fault.venue, fault.subject
+
+
+def _notice(group: list[News], now: Ms) -> Notice:
+    first = group[0].fault
+    reasons = dict.fromkeys(news.fault.detail for news in group if news.fault.detail)
+    return Notice(
+        id=f"fault:{first.code}:{first.venue}:{'over' if first.over else 'on'}:{now}",
+        venue=first.venue,
+        kinds=(),
+        up=first.over,
+        since=min(news.since for news in group),
+        seen=now,
+        reason="; ".join([*reasons][:_REASONS]),
+        fault=first.code,
+        subjects=tuple(news.fault.subject for news in group if news.fault.subject),
+    )

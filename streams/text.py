@@ -1,0 +1,19 @@
+"""Text that came from outside, fit for a log, a terminal and a message. Pure."""
+
+_CUT = "…"
+
+
+def printable(text: str, longest: int = 200) -> str:
+    """``text`` on one line, at most ``longest`` characters, with everything unprintable escaped.
+
+    Control characters, line breaks and marks that turn the direction of writing become ``\\x1b``,
+    ``\\n``, ``\\u202e``; a space stays, other white space does not. What is cut ends in "…".
+    """
+    cut = text[: longest + 1]
+    if not cut.isprintable():
+        cut = "".join(c if c.isprintable() else _escaped(c) for c in cut)
+    return cut if len(cut) <= longest else cut[: longest - 1] + _CUT
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
