@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import msgspec
 import orjson
+import structlog
 from redis.exceptions import RedisError
 
 from bot import ruletest
@@ -20,7 +21,7 @@ from bot.config import ConfigError, Settings, load, load_tests
 from bot.config_warnings import warnings
 from bot.deliveries import Delivery
 from bot.describe import describe
-from bot.environment import environment
+from bot.environment import environment, open_to_others
 from bot.lang import LANGUAGES
 from bot.logs import configure
 from bot.notices import notice_message
@@ -30,6 +31,8 @@ from bot.sinks import To
 from bot.sinks.console import Console
 from streams import bus
 from streams.embedded import CannotStart
+
+log = structlog.get_logger()
 
 _QUIET = (
     "demo", "replay", "status", "check", "show", "test", "send-test", "backtest", "tune",
@@ -90,6 +93,9 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
 
             if name == "run" and options.dry_run:
                 settings = _dry(settings)
+            for line in _doubts(settings):
+                log.warning(line)
+            os.umask(0o077)  # what is written here is for whoever runs it
             asyncio.run(run(settings, ROLES if name == "run" else (name,)))
     return 0
 
@@ -106,8 +112,13 @@ def _check(settings: Settings) -> None:
     print(describe(settings))  # noqa: T201
     count = "1 rule test" if len(tests) == 1 else f"{len(tests)} rule tests"
     print(f"\n{count}: lowtide test")  # noqa: T201
-    for line in warnings(settings):
+    for line in _doubts(settings):
         print(f"warning: {line}")  # noqa: T201
+
+
+def _doubts(settings: Settings) -> list[str]:
+    """What is allowed and probably not meant: in the configuration, and around it."""
+    return warnings(settings) + open_to_others(settings.path.parent, settings.data_dir)
 
 
 def _show(settings: Settings, asset: str) -> None:

@@ -215,5 +215,80 @@ def url(value: object, schemes: tuple[str, ...]) -> str:
 
 
 def redis_url(value: object) -> str:
-    """A URL that the Redis client can open."""
-    return url(value, ("redis", "rediss", "unix"))
+    """The URL of a Redis as the client can open it.
+
+    ``redis://[user[:password]@]host[:port][/database]``, ``rediss://…`` the same over TLS,
+    ``unix://[user[:password]@]/path/of/socket?db=0``. No sentence about it shows any part of it,
+    for whatever is misplaced may be a part of the password.
+    """
+    url(value, ("redis", "rediss", "unix"))
+    text = str(value)
+    if re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError(f"has a space or a line break in it: {_ENCODE}")
+    scheme, _, rest = text.partition("://")
+    user, at, rest = rest.rpartition("@")
+    if at and (_UNENCODED.search(user) or user.count(":") > 1):
+        raise ValueError(f"has a sign in its user or password that a URL cannot hold: {_ENCODE}")
+    if "#" in rest:
+        raise ValueError(f"has a # in it: {_ENCODE}")
+    rest, _, query = rest.partition("?")
+    host, slash, path = rest.partition("/")
+    _redis_place(scheme, host, slash + path)
+    _redis_query(query, tls=scheme == "rediss")
+    return text
+
+
+_ENCODE = "percent-encode the password (% is %25, # is %23, / is %2F, ? is %3F, @ is %40, : is %3A)"
+_UNENCODED = re.compile(r"[/?#@\[\]]|[^\x00-\x7f]|%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?::(.*))?", re.ASCII)
+_DATABASE = re.compile(r"/?|/\d{1,6}", re.ASCII)
+_REDIS_OPTIONS = {
+    "db": r"\d{1,6}",
+    "ssl_ca_certs": r".+",
+    "ssl_certfile": r".+",
+    "ssl_keyfile": r".+",
+    "ssl_cert_reqs": r"none|optional|required",
+    "ssl_check_hostname": r"true|false",
+}
+"""What may stand after the ``?`` of a Redis URL, and its values; redis-py hands on whatever else it
+finds there, and fails on it when it connects."""
+
+
+def _redis_place(scheme: str, host: str, path: str) -> None:
+    if scheme == "unix":
+        if host or len(path) < 2:
+            raise ValueError("must name the path of a socket, such as unix:///run/redis.sock")
+        return
+    if host.startswith("[") and "]" not in host:
+        raise ValueError("has a [ that is not closed: an IPv6 address is written [::1]:6379")
+    found = _HOST.fullmatch(host)
+    if not found:
+        raise ValueError(
+            "has no host that can be read: write redis://host:6379/0, an IPv6 address in [ ];"
+            f" {_ENCODE}"
+        )
+    port = found[1]
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
+        raise ValueError(
+            f"has a port that is no number from 1 to 65535; with a password in the URL, {_ENCODE}"
+            " and put @ after it"
+        )
+    if not _DATABASE.fullmatch(path):
+        raise ValueError("must end with the number of a database, such as /0, or with the port")
+
+
+def _redis_query(query: str, tls: bool) -> None:
+    known = [name for name in _REDIS_OPTIONS if tls or name == "db"]
+    for part in query.split("&") if query else ():
+        name, _, given = part.partition("=")
+        if name not in known or not re.fullmatch(_REDIS_OPTIONS[name], given, re.ASCII):
+            raise ValueError(
+                "has something after the ? that is not understood: there may be"
+                f" {', '.join(known)}, with a value each; with a ? in the password, {_ENCODE}"
+            )
+
+
+def shown_redis_url(url: str) -> str:
+    """A URL that ``redis_url`` has taken, without its user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

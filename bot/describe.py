@@ -5,10 +5,9 @@ from urllib.parse import urlsplit
 
 from bot.config import Settings
 from bot.config_chats import ChatSettings, OperatorSettings, Wanted
-from bot.config_values import LEVELS
+from bot.config_values import LEVELS, shown_redis_url
 from bot.dispatch import Quiet
 from bot.lang.en import length
-from bot.logs import redact
 from bot.voice import title
 from rules.alerts import ALL, Level
 from rules.composite import Composite
@@ -62,9 +61,9 @@ def wanted_in_words(wanted: Wanted) -> str:
 
 
 def redis(settings: Settings) -> str:
-    """Which Redis is used, without its password."""
+    """Which Redis is used, without user and password."""
     if settings.redis_url:
-        return redact(str(settings.redis_url))
+        return shown_redis_url(settings.redis_url)
     return f"started by Lowtide, data in {settings.data_dir}"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from bot.__main__ import main
 from bot.config import ConfigError, Settings, load, load_tests
 from bot.config_chats import ChatSettings, OperatorSettings, Wanted, WebhookSettings
+from bot.config_values import redis_url
 from bot.config_warnings import warnings
 from bot.describe import describe
 from bot.dispatch import Quiet
@@ -23,6 +25,7 @@ from bot.toml_lines import index, line_of
 from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row
+from streams.bus import connect
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
 
@@ -522,6 +525,82 @@ def test_errors_of_the_environment_name_the_variable_and_hide_the_value(tmp_path
         "copy it again from @BotFather",
         "REDIS_URL (environment): must be a URL that starts with redis:// or rediss:// or unix://",
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://:hid#den@host:6379/0", "percent-encode the password"),
+        ("redis://me:hid/den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid?den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid@den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid:den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid[den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid%@host:6379/0", "percent-encode the password"),
+        ("redis://:hid den@host:6379/0", "percent-encode the password"),
+        ("redis://:hidden#host:6379/0", "percent-encode the password"),
+        ("redis://:hidden", "has no host that can be read"),
+        ("redis://host:hidden", "has a port that is no number from 1 to 65535"),
+        ("redis://host:99999/0", "has a port that is no number from 1 to 65535"),
+        ("redis://host:0", "has a port that is no number from 1 to 65535"),
+        ("redis://host:६३७९", "has a port that is no number from 1 to 65535"),
+        ("redis://[::1:6379", "has a [ that is not closed: an IPv6 address is written [::1]:6379"),
+        ("redis://[hidden]:6379", "has no host that can be read"),
+        ("redis://host/notadb", "must end with the number of a database, such as /0"),
+        ("redis://host:6379/0/1", "must end with the number of a database, such as /0"),
+        ("redis://host/0?hidden=1", "has something after the ? that is not understood: there may"),
+        ("redis://host/0?db=one", "has something after the ? that is not understood"),
+        ("redis://host/0?ssl_cert_reqs=none", "has something after the ? that is not understood"),
+        ("unix://hidden", "must name the path of a socket, such as unix:///run/redis.sock"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_redis_that_could_not_be_opened_is_refused_in_words(
+    tmp_path: Path, url: str, words: str, place: str
+):
+    if place == "file":
+        (problem,) = problems(tmp_path, f'{HEAD}[redis]\nurl = "{url}"\n')
+        assert problem.startswith("config.toml:8: redis.url: ")
+    else:
+        (problem,) = problems(tmp_path, HEAD, {"REDIS_URL": url})
+        assert problem.startswith("REDIS_URL (environment): ")
+    assert words in problem
+    assert not {"hid", "den", "hidden"} & set(re.findall(r"\w+", problem))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://me:p%23%2f%3F%40@host:1/2", "redis://host:1/2"),
+        ("redis://:abc-=_!$&'()*+,;~.@db-7.example.org", "redis://db-7.example.org"),
+        ("rediss://h?ssl_cert_reqs=none&db=3", "rediss://h?ssl_cert_reqs=none&db=3"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("unix://me:hidden@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+    ],
+)
+async def test_a_redis_that_is_taken_is_the_one_that_the_client_opens(
+    tmp_path: Path, url: str, shown: str
+):
+    settings = read(tmp_path, HEAD, {"REDIS_URL": url})
+    assert settings.redis_url == url
+    assert f"redis      {shown}\n" in describe(settings)
+    wanted = urlsplit(url)
+    opened = connect(url, "test").connection_pool.connection_kwargs
+    assert opened.get("password") == (unquote(wanted.password) if wanted.password else None)
+    assert opened.get("host") == wanted.hostname
+    assert opened.get("port") == wanted.port
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(["redis://:", "unix://:", "rediss://a:"]))
+def test_whatever_a_password_is_it_is_taken_encoded_and_never_shown(password: str, start: str):
+    rest = "/run/sock" if start.startswith("unix") else "host:1/0"
+    url = f"{start}{quote(password, safe='', errors='replace')}@{rest}"
+    assert redis_url(url) == url
+    raw = f"{start}secret{password}word@{rest}"
+    try:
+        assert connect(redis_url(raw), "test")
+    except ValueError as error:
+        assert "secret" not in str(error) and "word@" not in str(error)
 
 
 def test_urls_of_venues_may_be_replaced(tmp_path: Path):

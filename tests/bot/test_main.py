@@ -9,6 +9,7 @@ import pytest
 
 from bot import run
 from bot.__main__ import main
+from bot.config import Settings
 from streams import embedded
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,43 @@ def test_roles_say_in_a_sentence_that_no_redis_can_be_had(
     assert err == (
         "no Redis server found: set REDIS_URL, or install valkey-server or redis-server\n"
     )
+
+
+@pytest.mark.parametrize("command", ["run", "streams", "rules", "bot"])
+def test_what_roles_write_is_for_their_user_alone(
+    config: Path, capsys, monkeypatch, command: str
+) -> None:
+    async def write(settings: Settings, _roles: object) -> None:
+        (settings.data_dir / "metrics").mkdir(parents=True)
+        (settings.data_dir / "metrics" / "day").touch()
+
+    monkeypatch.setattr(run, "run", write)
+    before = os.umask(0o022)
+    try:
+        assert ended([command, "--config", str(config)], capsys)[0] == 0
+    finally:
+        os.umask(before)
+    made = ("data", "data/metrics", "data/metrics/day")
+    modes = [(config.parent / name).stat().st_mode & 0o777 for name in made]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_what_others_may_read_is_told_by_check_and_at_the_start(
+    config: Path, capsys, monkeypatch
+) -> None:
+    async def nothing(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(run, "run", nothing)
+    (config.parent / ".env").write_text("A=1\n")
+    (config.parent / ".env").chmod(0o640)
+    before = os.umask(0o022)
+    try:
+        told = f"{config.parent}/.env is open to others on this machine"
+        assert f"warning: {told}" in ended(["check", "--config", str(config)], capsys)[1]
+        assert told in ended(["run", "--config", str(config)], capsys)[2]
+    finally:
+        os.umask(before)
 
 
 def test_interrupted_is_no_traceback(config: Path, capsys, monkeypatch) -> None:
