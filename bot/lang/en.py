@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from bot.lang import en_answers
-from bot.lang.numbers import MINUS, significant, trimmed
+from bot.lang.numbers import MINUS, significant, significant_below, trimmed
 from bot.lang.words import Words
 from streams.events import Ms
 
@@ -129,7 +129,7 @@ PHRASES = {
     "lasted.thin": "Thin for {length}",
     "extreme.low": ", lowest {value} at {time}.",
     "extreme.high": ", highest {value} at {time}.",
-    "extreme.peak": ", peak ≥ {value} at {time}.",
+    "extreme.peak": ", peak {value} at {time}.",
     "lasted.cascade": "It lasted {length}. At worst: {parts}.",
     "lasted.bare": "It lasted {length}.",
     # Lines of facts, one fact each.
@@ -294,6 +294,11 @@ def usd(value: float) -> str:
     return "$" + _scaled(abs(value), 3, 1e3)
 
 
+def usd_at_least(value: float) -> str:
+    """The same of a lower bound, which rounding must not raise: $65.1M for 65.19 million."""
+    return usd(significant_below(abs(value), 3))
+
+
 def signed_usd(value: float) -> str:
     """−$7.35B, +$400M."""
     return (MINUS if value < 0 else "+") + usd(value)
@@ -363,6 +368,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 WORDS = Words(
     phrases=PHRASES | en_answers.PHRASES,
     usd=usd,
+    usd_at_least=usd_at_least,
     signed_usd=signed_usd,
     coins=coins,
     price=price,
