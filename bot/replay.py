@@ -18,6 +18,7 @@ from bot.dispatch import Chat, next_due, plan
 from rules.alerts import Notice, Said
 from rules.engine import Engine
 from streams.conflate import Conflator
+from streams.contracts import Contracts
 from streams.events import AnyEvent, Event, FeedState, Instrument, Ms, Tick
 from streams.recording import Recorded, replay, request_channel, socket_channel
 from streams.selection import Markets, choose_assets, choose_instruments
@@ -195,7 +196,7 @@ class _Heard:
         except UNREADABLE:
             self.dropped += 1
             return []
-        return [*facts(decoded)]
+        return [*facts(decoded, self._listing.contracts)[0]]
 
     def _list(self, body: bytes) -> None:
         request = self._wanted.pop(0)
@@ -208,7 +209,10 @@ class _Heard:
         listed, order = self._venue.instruments(self._bodies)
         assets = choose_assets(listed, self._markets)
         self._instruments = choose_instruments(listed, assets)
-        self._listing = Listing(instruments={i.symbol: i for i in self._instruments}, order=order)
+        by_symbol = {i.symbol: i for i in self._instruments}
+        contracts = self._listing.contracts if self._listing else Contracts()
+        contracts.relist(self._instruments)
+        self._listing = Listing(instruments=by_symbol, order=order, contracts=contracts)
         for poll in self._venue.polls(self._instruments, self._venue.SPEC.kinds):
             self._polls[request_channel(poll.request)] = poll
         for subscription in self._venue.subscriptions(self._instruments, self._venue.SPEC.kinds):

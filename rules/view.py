@@ -159,7 +159,7 @@ class Market:
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         price = event.mark if event.index is None else event.index
-        if price <= 0:
+        if price is None or price <= 0:
             return False
         self.prices.take(price, now)
         return True
@@ -172,8 +172,10 @@ class Market:
             return True
         # every poll tells the last settlement again, and a history may come newest first
         last = self.settled
-        if event.at > now + MINUTE or (last is not None and event.at <= last.at):
+        if event.at > now + MINUTE or (last is not None and event.at < last.at):
             return False
+        if last is not None and event.at == last.at and event.hours == last.hours:
+            return False  # with another interval it mends what was stored
         self.settled = Rate(event.at, event.rate, event.hours)
         return True
 

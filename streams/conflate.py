@@ -143,6 +143,6 @@ def _fact(event: MarketEvent) -> object:
         case Volume():
             return event.usd_24h
         case Funding():
-            return event.rate, event.next_at
+            return event.rate, event.hours, event.next_at
         case Liquidation():
             return event

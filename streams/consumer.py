@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 import structlog
 
 from streams.clock import Clock
+from streams.contracts import Contracts
 from streams.events import Instrument, Kind
 from streams.failures import Told
 from streams.line import Line, Publish
@@ -72,6 +73,7 @@ class Consumer:
         self._websocket = (websocket or spec.websocket).rstrip("/")
         self._tap = tap
         self._only = only
+        self._contracts = Contracts()
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
         self._told = Told()
@@ -92,7 +94,7 @@ class Consumer:
             instruments, order = await self._listing()
             while True:
                 chosen = await wanted(instruments)
-                listing = Listing(instruments={i.symbol: i for i in chosen}, order=order)
+                listing = self._listed(chosen, order)
                 instruments, order = await self._serve(listing, chosen, wanted)
 
     async def _serve(
@@ -164,8 +166,13 @@ class Consumer:
                 if {i.symbol for i in await wanted(instruments)} != set(listing.instruments):
                     log.info("other contracts rank higher now", venue=self.venue.SPEC.name)
                     return instruments, order
-            known = {symbol: by_symbol[symbol] for symbol in listing.instruments}
-            self._decode_with(Listing(instruments=known, order=order))
+            known = [by_symbol[symbol] for symbol in listing.instruments]
+            self._decode_with(self._listed(known, order))
+
+    def _listed(self, instruments: Sequence[Instrument], order: tuple[str, ...]) -> Listing:
+        self._contracts.relist(instruments)
+        by_symbol = {i.symbol: i for i in instruments}
+        return Listing(instruments=by_symbol, order=order, contracts=self._contracts)
 
     def _decode_with(self, listing: Listing) -> None:
         for line in self.lines:

@@ -48,7 +48,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
     ``multiplier`` is how many coins one unit of the venue's size is (1000PEPEUSDT: 1000); adapters
     multiply sizes and divide prices by it, so nothing behind them needs it. ``funding_hours`` is
-    the funding interval now in force, None while unknown. ``open_interest_usd`` and
+    the funding interval that the listing says, None while unknown; ``funding_cap`` the largest rate
+    either way as a fraction per interval, None where it does not say. ``open_interest_usd`` and
     ``volume_24h_usd`` are what the listing said when it was read, None where it does not say:
     they only rank instruments.
     """
@@ -59,6 +60,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     quote: str
     multiplier: float = 1.0
     funding_hours: float | None = None
+    funding_cap: float | None = None
     open_interest_usd: float | None = None
     volume_24h_usd: float | None = None
 
@@ -133,9 +135,12 @@ class Depth(Event, frozen=True, kw_only=True, tag="depth"):
 
 
 class Price(Event, frozen=True, kw_only=True, tag="price"):
-    """Mark price and, where sent, index (oracle) price, quote per coin."""
+    """Mark price and index (oracle) price, quote per coin: both, or what is known of them.
 
-    mark: float
+    One that the venue left out because it has not changed is filled in before it is published.
+    """
+
+    mark: float | None = None
     index: float | None = None
 
 
@@ -176,7 +181,7 @@ class FaultCode(StrEnum):
     ``venue_unreached``: the venue has not been reached since the start. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
     ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
-    venues' clocks. ``state_lost``: what a role had saved could not be taken over in full.
+    venues' clocks.
     """
 
     CONTRACT_MISSING = "contract_missing"
@@ -189,10 +194,9 @@ class FaultCode(StrEnum):
     TICKER_SHARED = "ticker_shared"
     CLOCK_SET_BACK = "clock_set_back"
     CLOCK_SKEWED = "clock_skewed"
-    STATE_LOST = "state_lost"
 
 
-MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK, FaultCode.STATE_LOST})
+MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK})
 """Faults that are over as they happen: each one is told, and none of them ends."""
 
 

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from streams.clock import Clock
-from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
+from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, MarketEvent, Ms
 from streams.failures import Told
 from streams.rest import Rest, Unavailable
 from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Venue, facts
@@ -19,6 +19,9 @@ _HOUR_MS = 3_600_000
 _AT_ONCE = 6
 _SNAPSHOTS_AT_ONCE = 3
 """So that one symbol whose answers hang does not hold up the others."""
+
+_SETTLEMENT_WAITS_S = (3.0, 5.0, 8.0, 12.0, 20.0) + 6 * (30.0,)
+"""A settlement that is due and not there yet is asked for again after these."""
 
 _FAILURES_DOWN = 3
 """After so many failures in a row a polled feed is said to be down."""
@@ -73,8 +76,7 @@ class Poller:
                     continue  # its last answer has not come yet
                 await slots.acquire()
                 self._asking.add(place)
-                task = tasks.create_task(self._ask(place))
-                task.add_done_callback(lambda _: slots.release())
+                tasks.create_task(self._serve(place, slots))
         await asyncio.Event().wait()
 
     def down(self, reason: str) -> None:
@@ -83,7 +85,24 @@ class Poller:
             self._say(feed, False, reason)
         self._up.clear()
 
-    async def _ask(self, place: int) -> None:
+    async def _serve(self, place: int, slots: asyncio.Semaphore) -> None:
+        """Ask, with the slot that was taken for it, and again while a settlement is owed."""
+        try:
+            try:
+                owed = await self._ask(place)
+            finally:
+                slots.release()
+            for wait in _SETTLEMENT_WAITS_S:
+                if not owed:
+                    return
+                await self._clock.sleep(wait)
+                async with slots:
+                    owed = await self._ask(place)
+        finally:
+            self._asking.discard(place)
+
+    async def _ask(self, place: int) -> bool:
+        """Whether a settlement that is due did not come with the answer."""
         poll = self.polls[place]
         feed = poll.kind, poll.request.symbol or "*"
         request = _as_of(poll.request, self._clock.seen())
@@ -97,19 +116,27 @@ class Poller:
             self.dropped += 1
             self._failed(feed, poll, f"an answer could not be read: {error}")
         else:
-            self._succeeded(feed, poll, decoded)
-        finally:
-            self._asking.discard(place)
+            return self._succeeded(feed, poll, decoded)
+        return poll.kind is Kind.FUNDING
 
-    def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> None:
+    def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> bool:
         self._failures[feed] = 0
-        found = facts(decoded)
+        found, doubt = facts(decoded, self.listing.contracts)
+        if doubt and self._told.is_news(doubt, self._clock.now()):
+            log.warning("answer dropped", venue=self._venue.SPEC.name, reason=doubt)
         # Funding is a socket's feed: what is polled only adds the settlements.
         if found and feed not in self._up and poll.kind is not Kind.FUNDING:
             self._up.add(feed)
             self._say(feed, True, "")
         for fact in found:
             self._publish(fact)
+        return poll.kind is Kind.FUNDING and not self._settled(found)
+
+    def _settled(self, found: Sequence[MarketEvent]) -> bool:
+        """Whether the newest settlement that is due is among these, of all that they speak of."""
+        now, contracts = self._clock.seen(), self.listing.contracts
+        rates = [fact for fact in found if isinstance(fact, Funding)]
+        return bool(rates) and not any(contracts.owes(rate, now) for rate in rates)
 
     def _failed(self, feed: _Feed, poll: Poll, reason: str) -> None:
         reason = reason[:200]

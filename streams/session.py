@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from streams.actions import Action, Hangup, Note, Relist, Send, Stats
+from streams.contracts import Terms
 from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
 from streams.shelf import Shelf
 from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
@@ -96,8 +97,10 @@ class Session:
                 actions += self._books.update(item, now, seen)
             elif isinstance(item, Reply):
                 actions += self._reply(item, seen)
+            elif isinstance(item, Terms):
+                self.listing.contracts.take(item)
             else:
-                self._fact(item, now, seen, actions)
+                self._take(item, now, seen, actions)
         return actions
 
     def fetched(self, symbol: str, body: bytes, now: Ms) -> list[Action]:
@@ -194,6 +197,14 @@ class Session:
                 if symbol not in self._refused:
                     yield kind, symbol
 
+    def _take(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
+        """A fact, with what its frame left out."""
+        whole, doubt = self.listing.contracts.complete(event)
+        if doubt:
+            actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
+        if whole is not None:
+            self._fact(whole, now, seen, actions)
+
     def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
         kind = kind_of(event)
         self._heard_of(kind, now, seen)
@@ -211,8 +222,12 @@ class Session:
         """Facts that have not changed for a while, of symbols that something was heard of."""
         for feed, event in self._known.items():
             if seen - event.seen >= REPEAT_MS and now - self._alive[event.symbol] < REPEAT_MS:
-                self._known[feed] = msgspec.structs.replace(event, seen=seen)
-                yield self._known[feed]
+                again, _ = self.listing.contracts.complete(
+                    msgspec.structs.replace(event, seen=seen)
+                )
+                if again is not None:
+                    self._known[feed] = again
+                    yield again
 
     def _heard_of(self, kind: Kind, now: Ms, seen: Ms) -> None:
         self._heard[kind] = now

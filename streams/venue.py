@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from streams.contracts import Contracts, Terms
 from streams.events import Instrument, Kind, MarketEvent, Ms
 
 
@@ -130,23 +131,38 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     relist: bool = False
 
 
-Decoded = MarketEvent | BookUpdate | Reply
-
-
-def facts(decoded: Iterable[Decoded]) -> list[MarketEvent]:
-    """What of ``decoded`` is a fact by itself."""
-    return [item for item in decoded if not isinstance(item, BookUpdate | Reply)]
+Decoded = MarketEvent | BookUpdate | Reply | Terms
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What the session knows of a venue while it decodes.
 
     ``instruments``: by the venue's symbol, only those that are wanted. ``order``: symbols in the
-    venue's own order, wanted or not, for feeds that name nothing (Hyperliquid).
+    venue's own order, wanted or not, for feeds that name nothing (Hyperliquid). ``contracts``: what
+    the venue has said of them since, in other frames; ``decode`` does not look at it.
     """
 
     instruments: Mapping[str, Instrument]
     order: tuple[str, ...] = ()
+    contracts: Contracts = msgspec.field(default_factory=Contracts)
+
+
+def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[MarketEvent], str]:
+    """What of ``decoded`` is a fact, completed by what is known of the contracts.
+
+    The text says why the listing must be out of date, "" if nothing tells so.
+    """
+    events: list[MarketEvent] = []
+    doubts = ""
+    for item in decoded:
+        if isinstance(item, Terms):
+            contracts.take(item)
+        elif not isinstance(item, BookUpdate | Reply):
+            event, doubt = contracts.complete(item)
+            doubts = doubts or doubt
+            if event is not None:
+                events.append(event)
+    return events, doubts
 
 
 class Venue(Protocol):

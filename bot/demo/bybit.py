@@ -33,14 +33,16 @@ class Bybit:
         yield _answer("instruments-info?category=linear&limit=1000", contracts, nextPageCursor="")
         for market in self._markets:
             listed = market.listed
-            row: Fields = {
-                "symbol": listed.symbol,
-                "fundingRate": number(listed.coin.funding[0] * listed.funding_hours / 8, 8),
-                "fundingRateTimestamp": str(
-                    START - (0 if listed.funding_hours == 4 else 4 * HOUR_MS)
-                ),
-            }
-            yield _answer(f"funding/history?category=linear&limit=1&symbol={listed.symbol}", [row])
+            newest = START - (0 if listed.funding_hours == 4 else 4 * HOUR_MS)
+            rows: list[Fields] = [
+                {
+                    "symbol": listed.symbol,
+                    "fundingRate": number(listed.coin.funding[0] * listed.funding_hours / 8, 8),
+                    "fundingRateTimestamp": str(at),
+                }
+                for at in (newest, newest - int(listed.funding_hours * HOUR_MS))
+            ]
+            yield _answer(f"funding/history?category=linear&limit=2&symbol={listed.symbol}", rows)
 
     def step(self, count: int, t: Ms) -> Iterator[Recorded]:
         """Frames of step ``count``, which begins at ``t``."""

@@ -1,7 +1,8 @@
 """What the adapters share: guarded numbers and events made of them. No venue is named here.
 
 Invariants: a number that leaves this module is finite and per single coin; prices are above 0,
-sizes at least 0, rates within (-1, 1). A number that breaks one makes no event.
+sizes at least 0, rates within (-1, 1), funding intervals those that there are. A number that breaks
+one makes no event.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from streams.contracts import FUNDING_HOURS, interval_within
 from streams.events import (
     Funding,
     Instrument,
@@ -90,6 +92,11 @@ def fraction(value: Text | None) -> float | None:
     return parsed if parsed is not None and -1 < parsed < 1 else None
 
 
+def interval(hours: float | None) -> float | None:
+    """A funding interval that there is, else None."""
+    return float(hours) if hours is not None and hours in FUNDING_HOURS else None
+
+
 def moment(value: Text | None) -> Ms | None:
     """A time of 13 digits, None for "", 0 and anything else that is not one."""
     parsed = number(value)
@@ -99,9 +106,9 @@ def moment(value: Text | None) -> Ms | None:
 def predicted(
     of: Instrument, at: Ms, seen: Ms, rate: Text | None, hours: float | None, next_at: Ms | None
 ) -> Funding | None:
-    """The running estimate ``rate`` per ``hours``. None without a rate or an interval."""
+    """The running estimate ``rate`` per ``hours``. None without a rate or an interval there is."""
     value = fraction(rate)
-    if value is None or hours is None or hours <= 0:
+    if value is None or hours not in FUNDING_HOURS:
         return None
     return Funding(
         venue=of.venue,
@@ -116,10 +123,22 @@ def predicted(
     )
 
 
-def settled(of: Instrument, at: Ms, seen: Ms, rate: Text | None) -> Funding | None:
-    """The rate charged at ``at``. None without a rate or the instrument's interval."""
-    value = fraction(rate)
-    if value is None or of.funding_hours is None:
+def settled(
+    of: Instrument, at: Ms, seen: Ms, rate: Text | None, since: Ms | None = None, whole: bool = True
+) -> Funding | None:
+    """The rate charged at ``at``. None without a rate, or where no interval is known.
+
+    ``since``: the settlement before, which tells the interval; not ``whole``: the one before was
+    not after it. Without it the interval is the instrument's.
+    """
+    value, hours = fraction(rate), of.funding_hours
+    if since is not None:
+        gap = round((at - since) / HOUR_MS)
+        if whole and gap > 0:
+            hours = interval_within(gap, at)
+        elif hours is not None and gap > hours:
+            hours = next((float(h) for h in FUNDING_HOURS if h >= gap), None)
+    if value is None or hours not in FUNDING_HOURS:
         return None
     return Funding(
         venue=of.venue,
@@ -128,7 +147,7 @@ def settled(of: Instrument, at: Ms, seen: Ms, rate: Text | None) -> Funding | No
         at=at,
         seen=seen,
         rate=value,
-        hours=of.funding_hours,
+        hours=hours,
         settled=True,
     )
 
@@ -151,9 +170,12 @@ def open_interest(
 
 
 def price(of: Instrument, at: Ms, seen: Ms, mark: Text | None, index: Text | None) -> Price | None:
-    """Mark and index price as the venue writes them. None without a mark price."""
+    """Mark and index price as the venue writes them, "" or None where the frame leaves one out.
+
+    None without either, and where the mark price is none that there can be.
+    """
     per_unit, index_per_unit = positive(mark), positive(index)
-    if per_unit is None:
+    if per_unit is None and (index_per_unit is None or number(mark) is not None):
         return None
     return Price(
         venue=of.venue,
@@ -161,7 +183,7 @@ def price(of: Instrument, at: Ms, seen: Ms, mark: Text | None, index: Text | Non
         asset=of.asset,
         at=at,
         seen=seen,
-        mark=per_unit / of.multiplier,
+        mark=None if per_unit is None else per_unit / of.multiplier,
         index=None if index_per_unit is None else index_per_unit / of.multiplier,
     )
 

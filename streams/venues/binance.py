@@ -47,7 +47,8 @@ _FAST_POLLS = 10
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
 _REACH = 1000  # the most levels a snapshot can have
-_DEFAULT_FUNDING_HOURS = 8.0  # fundingInfo lists only symbols whose interval was adjusted
+# fundingInfo lists only symbols whose interval, cap or floor was adjusted.
+_DEFAULT_FUNDING_HOURS = 8.0
 _COIN_M = 2
 
 _IGNORED = frozenset(
@@ -82,6 +83,8 @@ class _ExchangeInfo(msgspec.Struct):
 class _FundingInfo(msgspec.Struct):
     symbol: str
     fundingIntervalHours: float
+    adjustedFundingRateCap: wire.Text = ""
+    adjustedFundingRateFloor: wire.Text = ""
 
 
 class _DayTicker(msgspec.Struct):
@@ -207,11 +210,11 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
     """Trading USDT and USDC perpetuals. TRADIFI_PERPETUAL (stocks, metals) is another type."""
     contracts, intervals, tickers = bodies
-    hours = {row.symbol: row.fundingIntervalHours for row in wire.read(_funding_info, intervals)}
+    adjusted = {row.symbol: row for row in wire.read(_funding_info, intervals)}
     days = wire.read(_day_tickers, tickers)
     volumes = {row.symbol: wire.positive(row.quoteVolume) for row in days}
     return [
-        _instrument(row, hours.get(row.symbol, _DEFAULT_FUNDING_HOURS), volumes.get(row.symbol))
+        _instrument(row, adjusted.get(row.symbol), volumes.get(row.symbol))
         for row in wire.read(_exchange_info, contracts).symbols
         if row.contractType == "PERPETUAL"
         and row.status == "TRADING"
@@ -219,17 +222,25 @@ def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, .
     ], ()
 
 
-def _instrument(row: _Symbol, hours: float, volume: float | None) -> Instrument:
+def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | None) -> Instrument:
     asset, multiplier = wire.coin_of(row.baseAsset)
+    hours = _DEFAULT_FUNDING_HOURS if adjusted is None else adjusted.fundingIntervalHours
     return Instrument(
         venue=SPEC.name,
         symbol=row.symbol,
         asset=asset,
         quote=row.quoteAsset,
         multiplier=multiplier,
-        funding_hours=hours if hours > 0 else None,
+        funding_hours=wire.interval(hours),
+        funding_cap=adjusted and _cap(adjusted),
         volume_24h_usd=volume,
     )
+
+
+def _cap(adjusted: _FundingInfo) -> float | None:
+    limits = (adjusted.adjustedFundingRateCap, adjusted.adjustedFundingRateFloor)
+    known = [abs(rate) for rate in map(wire.fraction, limits) if rate]
+    return max(known, default=None)
 
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
@@ -368,15 +379,36 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         of = listing.instruments.get(answer.symbol)
         units = answer.openInterest  # and no mark price beside them, hence no usd
         return wire.made(of and wire.open_interest(of, answer.time, seen, units, None))
+    return _settlements(wire.read(_settled, body), listing, seen)
+
+
+def _settlements(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[Decoded]:
+    """The newest settlement of every symbol, with the interval that the one before it tells.
+
+    The answer is the newest rows of all symbols, so what it has no row of since its oldest time was
+    not settled since.
+    """
     newest: dict[str, _Settled] = {}
-    for row in wire.read(_settled, body):
-        if row.symbol not in newest or newest[row.symbol].fundingTime < row.fundingTime:
-            newest[row.symbol] = row
+    before: dict[str, Ms] = {}
+    for row in sorted(rows, key=lambda row: row.fundingTime):
+        if (last := newest.get(row.symbol)) is not None:
+            before[row.symbol] = last.fundingTime
+        newest[row.symbol] = row
+    oldest = min((row.fundingTime for row in rows), default=0)
     return [
         event
         for row in newest.values()
         if (of := listing.instruments.get(row.symbol)) is not None
-        for event in wire.made(wire.settled(of, row.fundingTime, seen, row.fundingRate))
+        for event in wire.made(
+            wire.settled(
+                of,
+                row.fundingTime,
+                seen,
+                row.fundingRate,
+                since=before.get(row.symbol, oldest),
+                whole=row.symbol in before,
+            )
+        )
     ]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from streams.contracts import FUNDING_HOURS, Terms
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
@@ -55,6 +56,7 @@ _TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VO
 _FEEDS = (("tickers", _TICKER_KINDS), ("allLiquidation", frozenset((Kind.LIQUIDATION,))))
 # Deltas carry only what changed, and of a ticker only the mark price is sure to.
 _SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}
+_HOURS_OF_MINUTES = {hours * 60: float(hours) for hours in FUNDING_HOURS}
 _Topics = list[tuple[str, list[str]]]  # symbol, its topics
 _TOPIC = re.compile(rb'"topic"\s*:\s*"(\w+)\.')
 _REFUSED_TOPIC = re.compile(r"topic:([^\s,]+)")
@@ -68,6 +70,8 @@ class _Contract(msgspec.Struct):
     baseCoin: str = ""
     quoteCoin: str = ""
     fundingInterval: int = 0
+    upperFundingRate: wire.Text = ""
+    lowerFundingRate: wire.Text = ""
     symbolType: str | None = None
 
 
@@ -75,6 +79,7 @@ class _Ticker(msgspec.Struct):
     symbol: str
     fundingRate: wire.Text = ""
     fundingIntervalHour: wire.Text = ""
+    fundingCap: wire.Text = ""
     nextFundingTime: wire.Text = ""
     singleOpenInterest: wire.Text = ""
     singleOpenInterestValue: wire.Text = ""
@@ -202,16 +207,23 @@ def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, .
 
 def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
     asset, multiplier = wire.coin_of(row.baseCoin)
+    limits = (row.upperFundingRate, row.lowerFundingRate)
     return Instrument(
         venue=SPEC.name,
         symbol=row.symbol,
         asset=asset,
         quote=row.quoteCoin,
         multiplier=multiplier,
-        funding_hours=row.fundingInterval / 60 if row.fundingInterval > 0 else None,  # minutes
+        funding_hours=_HOURS_OF_MINUTES.get(row.fundingInterval),
+        funding_cap=max(filter(None, map(_size, limits)), default=None),
         open_interest_usd=ticker and _one_side(ticker)[1],
         volume_24h_usd=ticker and wire.not_negative(ticker.turnover24h),
     )
+
+
+def _size(rate: wire.Text) -> float | None:
+    value = wire.fraction(rate)
+    return None if value is None else abs(value)
 
 
 def _one_side(ticker: _Ticker) -> tuple[float | None, float | None]:
@@ -296,7 +308,7 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
     """Settled funding, symbol by symbol, spread over the minute after each full hour."""
     if Kind.FUNDING not in kinds:
         return []
-    path = "/v5/market/funding/history?category=linear&limit=1&symbol="
+    path = "/v5/market/funding/history?category=linear&limit=2&symbol="
     requests = [
         Request(path=path + quote(instrument.symbol), symbol=instrument.symbol)
         for instrument in instruments
@@ -333,9 +345,16 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     of = listing.instruments.get(ticker.symbol)
     if of is None:
         return []
-    hours = wire.positive(ticker.fundingIntervalHour) or of.funding_hours
+    said = wire.number(ticker.fundingIntervalHour)
+    hours, cap = wire.interval(said), wire.positive(ticker.fundingCap)
+    terms = None
+    if hours is not None or cap is not None:
+        terms = Terms(symbol=of.symbol, funding_hours=hours, funding_cap=cap)
+    if said is None:
+        hours = of.funding_hours
     next_at = wire.moment(ticker.nextFundingTime)
     return wire.made(
+        terms,
         wire.predicted(of, at, seen, ticker.fundingRate, hours, next_at),
         wire.open_interest(of, at, seen, *_one_side(ticker)),
         wire.price(of, at, seen, ticker.markPrice, ticker.indexPrice),
@@ -384,13 +403,19 @@ _READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
 
 
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """The newest settlement of one symbol."""
+    """The newest settlement of one symbol; the one before tells the interval."""
     rows = wire.read(_settlements, _result(body)).list
     if not rows:
         return []
     newest = max(rows, key=lambda row: row.fundingRateTimestamp)
-    of = listing.instruments.get(newest.symbol)
-    return wire.made(of and wire.settled(of, newest.fundingRateTimestamp, seen, newest.fundingRate))
+    before = [
+        row.fundingRateTimestamp
+        for row in rows
+        if row.symbol == newest.symbol and row.fundingRateTimestamp < newest.fundingRateTimestamp
+    ]
+    of, since = listing.instruments.get(newest.symbol), max(before, default=None)
+    at, rate = newest.fundingRateTimestamp, newest.fundingRate
+    return wire.made(of and wire.settled(of, at, seen, rate, since))
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

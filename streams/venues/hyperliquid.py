@@ -43,6 +43,7 @@ SPEC = Spec(
 
 _PATH = "/ws"
 _FUNDING_HOURS = 1.0
+_FUNDING_CAP = 0.04  # an hour, the venue's documentation of funding
 _MAIN_DEX = ""
 _LEVELS = 20
 _SIGNIFICANT_FIGURES = 4
@@ -162,6 +163,7 @@ def _instrument(coin: _Coin, context: _Context) -> Instrument:
         quote="USDC",
         multiplier=1000.0 if kilo else 1.0,
         funding_hours=_FUNDING_HOURS,
+        funding_cap=_FUNDING_CAP,
         open_interest_usd=None if units is None or mark is None else units * mark,
         volume_24h_usd=wire.not_negative(context.dayNtlVlm),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from structlog.testing import capture_logs
 
+from streams.contracts import Terms
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, OpenInterest
 from streams.polling import Poller, SnapshotQueue, next_due
 from streams.recording import request_channel
@@ -14,6 +15,7 @@ from streams.venue import Decoded, Listing, Malformed, Poll, Request
 from streams.venues import VENUES
 from tests.streams.virtual import EPOCH, Clock, ended, virtual
 
+HOUR = 3_600_000
 Answer = Callable[[Request], bytes | Exception | float]
 """A body, a failure, or how long to hang before it fails."""
 
@@ -60,6 +62,7 @@ class FakeVenue:
         symbol = poll.request.symbol
         about = {"venue": "binance", "symbol": symbol, "asset": symbol, "at": seen, "seen": seen}
         if poll.kind is Kind.FUNDING:
+            about["at"] = int(body) if len(body) == 13 else seen
             return [Funding(**about, rate=0.1, hours=8, settled=True)]
         return [OpenInterest(**about, base=float(body))]
 
@@ -91,6 +94,9 @@ class Polling:
         task = asyncio.create_task(self.poller.run())
         await asyncio.sleep(seconds)
         await ended(task)
+
+    def seen(self) -> int:
+        return self.rest.clock.seen()
 
     def states(self) -> list[tuple[str, bool, str]]:
         return [(s.symbol, s.up, s.reason) for s in self.said if isinstance(s, FeedState)]
@@ -183,6 +189,48 @@ async def test_settled_funding_says_nothing_of_the_feed() -> None:
     await polling.go(50)
     assert len(polling.said) == 4
     assert polling.states() == []
+
+
+@virtual
+@pytest.mark.parametrize("late_s", [0, 10, 100])
+async def test_a_settlement_that_is_not_there_yet_is_asked_for_again(late_s: int) -> None:
+    eight = EPOCH // (8 * HOUR) * 8 * HOUR + 8 * HOUR
+    there = eight + 20_000 + late_s * 1000
+
+    def answer(_: Request) -> bytes:
+        at = eight if polling.seen() >= there else eight - 8 * HOUR
+        return str(at + 2).encode()
+
+    polling = Polling([poll("", 3600, 20, kind=Kind.FUNDING, at_start=False)], answer)
+    await asyncio.sleep((eight - 60_000 - polling.seen()) / 1000)
+    await polling.go(60 + 20 + 300)
+    told = [(e.at - 2, e.seen) for e in polling.said if isinstance(e, Funding)]
+    assert told[-1][0] == eight
+    assert told[-1][1] - there <= min(3_000 + late_s * 1000, 30_000)
+    assert len(polling.rest.asked) <= 8
+
+
+@virtual
+async def test_a_settlement_that_never_comes_is_asked_for_eleven_times_more_an_hour() -> None:
+    failing = Unavailable("it answered HTTP 500")
+    for answer in (lambda _: b"nothing", lambda _: failing):
+        polling = Polling([poll("A", 3600, 20, kind=Kind.FUNDING, at_start=False)], answer)
+        await asyncio.sleep(3600 - polling.seen() / 1000 % 3600)
+        await polling.go(3600)
+        assert len(polling.rest.asked) == 12
+
+
+@virtual
+async def test_an_interval_that_became_shorter_owes_the_next_settlement_sooner() -> None:
+    eight = EPOCH // (8 * HOUR) * 8 * HOUR + 8 * HOUR
+    polling = Polling(
+        [poll("A", 3600, 20, kind=Kind.FUNDING, at_start=False)],
+        lambda _: str(eight).encode(),  # the row of nine does not come
+    )
+    polling.poller.listing.contracts.take(Terms(symbol="A", funding_hours=1))
+    await asyncio.sleep((eight - polling.seen()) / 1000)
+    await polling.go(3600 + 300)
+    assert len(polling.rest.asked) == 1 + 12
 
 
 @virtual

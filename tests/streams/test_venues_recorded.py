@@ -76,7 +76,7 @@ BINANCE |= {
 }
 BYBIT: Files = {
     "ccxt_linear_orderbook50_2026-08-12.jsonl": ("ws", "BTCUSDT", ""),
-    "ccxt_linear_ticker_2026-08-12.jsonl": ("ws", "BTCUSDT", "tickers.BTCUSDT"),
+    "ccxt_linear_ticker_2026-08-12.jsonl": ("ws", "BTCUSDT", ""),
     "gct_v5_tickers_linear_usdc_inverse_2024-05-15.jsonl": (
         "ws",
         "BTCUSDT BTCPERP",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from streams.contracts import FUNDING_HOURS, Terms
 from streams.events import (
     Funding,
     Instrument,
@@ -112,6 +113,10 @@ def check_invariants(one: Decoded) -> None:
     """What holds of everything an adapter ever says."""
     if isinstance(one, Reply):
         return
+    if isinstance(one, Terms):
+        assert one.funding_hours in (None, *FUNDING_HOURS)
+        assert one.funding_cap is None or one.funding_cap > 0
+        return
     assert len(str(one.at)) == 13
     match one:
         case BookUpdate():
@@ -119,7 +124,7 @@ def check_invariants(one: Decoded) -> None:
             return
         case Funding():
             assert -1 < one.rate < 1
-            assert one.hours > 0
+            assert one.hours in FUNDING_HOURS
             assert one.next_at is None or (len(str(one.next_at)) == 13 and not one.settled)
         case OpenInterest():
             assert 0 <= one.base < float("inf")
@@ -128,7 +133,8 @@ def check_invariants(one: Decoded) -> None:
             assert min(one.price, one.base, one.usd) > 0
             assert abs(one.price * one.base / one.usd - 1) < 1e-9
         case Price():
-            assert 0 < one.mark < float("inf")
+            assert one.mark is not None or one.index is not None
+            assert one.mark is None or 0 < one.mark < float("inf")
             assert one.index is None or 0 < one.index < float("inf")
         case Volume():
             assert 0 <= one.usd_24h < float("inf")
