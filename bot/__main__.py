@@ -1,257 +1,29 @@
-"""The command line ``lowtide``."""
+"""The command line: which commands there are and what each takes.
+
+Only this module is imported for ``--help`` and ``--version``, so it imports nothing of ours.
+"""
 
 import argparse
-import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
-import msgspec
-import orjson
-import structlog
-from redis.exceptions import RedisError
+from bot import __version__
 
-from bot import ruletest
-from bot.chats import chats
-from bot.config import ConfigError, Settings, load, load_tests
-from bot.config_warnings import warnings
-from bot.deliveries import Delivery
-from bot.describe import describe
-from bot.environment import environment, open_to_others
-from bot.lang import LANGUAGES
-from bot.logs import configure
-from bot.notices import notice_message
-from bot.posts import post
-from bot.show import show
-from bot.sinks import To
-from bot.sinks.console import Console
-from streams import bus
-from streams.embedded import CannotStart
-
-log = structlog.get_logger()
-
-_QUIET = (
-    "demo", "replay", "status", "check", "show", "test", "send-test", "backtest", "tune",
-)  # fmt: skip
-"""Commands whose answer is not to be mixed with a log."""
+_ABOUT = "Real-time alerts for crypto derivatives: tells when leverage leaves the market."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
     options = _parser().parse_args(arguments)
-    configure("WARNING" if options.command in _QUIET else "INFO")
-    try:
-        settings = _settings(options)
-        sys.exit(_do(options, settings))
-    except ConfigError as error:
-        _fail(str(error), 2)
-    except CannotStart as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    from bot.cli import do  # what the commands need takes half a second to import
 
-
-def _settings(options: argparse.Namespace) -> Settings:
-    path: Path = options.config
-    try:
-        return load(path, environment(os.environ, path.parent))
-    except OSError as error:
-        _fail(f"cannot read {error.filename}: {error.strerror}", 2)
-
-
-def _do(options: argparse.Namespace, settings: Settings) -> int:
-    match options.command:
-        case "check":
-            _check(settings)
-        case "show":
-            _show(settings, options.asset)
-        case "test":
-            return _test(settings)
-        case "send-test":
-            return asyncio.run(_send_test(settings))
-        case "demo":
-            _demo(options, settings)
-        case "status":
-            return asyncio.run(_status(settings, options.json))
-        case "record":
-            return asyncio.run(_record(options, settings))
-        case "replay":
-            return asyncio.run(_replay(options.files, settings))
-        case "backtest":
-            _backtest(options, settings)
-        case "tune":
-            _tune(options, settings)
-        case name:
-            from bot.run import ROLES, run  # the other commands need not wait for its imports
-
-            if name == "run" and options.dry_run:
-                settings = _dry(settings)
-            for line in _doubts(settings):
-                log.warning(line)
-            os.umask(0o077)  # what is written here is for whoever runs it
-            asyncio.run(run(settings, ROLES if name == "run" else (name,)))
-    return 0
-
-
-def _dry(settings: Settings) -> Settings:
-    """Nobody is told, and what a real Lowtide has in its Redis is left to it."""
-    return msgspec.structs.replace(
-        settings, token=None, webhooks=(), redis_url=None, data_dir=settings.data_dir / "dry-run"
-    )
-
-
-def _check(settings: Settings) -> None:
-    tests = load_tests(settings)
-    print(describe(settings))  # noqa: T201
-    count = "1 rule test" if len(tests) == 1 else f"{len(tests)} rule tests"
-    print(f"\n{count}: lowtide test")  # noqa: T201
-    for line in _doubts(settings):
-        print(f"warning: {line}")  # noqa: T201
-
-
-def _doubts(settings: Settings) -> list[str]:
-    """What is allowed and probably not meant: in the configuration, and around it."""
-    return warnings(settings) + open_to_others(settings.path.parent, settings.data_dir)
-
-
-def _show(settings: Settings, asset: str) -> None:
-    try:
-        print(show(settings, asset))  # noqa: T201
-    except ValueError as error:
-        _fail(str(error), 2)
-
-
-def _test(settings: Settings) -> int:
-    outcomes = ruletest.run_all(load_tests(settings), settings)
-    print(ruletest.report(outcomes))  # noqa: T201
-    return 0 if all(outcome.passed for outcome in outcomes) else 1
-
-
-async def _send_test(settings: Settings) -> int:
-    from bot import send_test  # python-telegram-bot takes a while to import
-
-    outcomes = await send_test.try_all(settings)
-    for one in outcomes:
-        print(one.text, file=sys.stdout if one.posted else sys.stderr)
-    return 0 if all(one.posted for one in outcomes) else 1
-
-
-def _demo(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.demo.play import play
-
-    speed: float = options.speed
-    print(  # noqa: T201
-        f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"
-        "Made, not recorded: a generator wrote the frames after the public figures of that day;\n"
-        "a local server plays them over real sockets to the pipeline that runs live.\n"
-        "Times are UTC. The first messages come in about fifteen seconds.\n",
-        flush=True,
-    )
-    asyncio.run(play(settings, speed))
-    print("The story is over. `make run` listens to the real venues.")  # noqa: T201
-
-
-async def _status(settings: Settings, as_json: bool) -> int:
-    from bot import status
-    from bot.run import existing_redis
-
-    url = existing_redis(settings)
-    redis = bus.connect(url, "status")
-    try:
-        answer = await status.collect(redis)
-    except (RedisError, OSError, TimeoutError) as error:
-        _fail(f"{bus.in_words(error)}: is Lowtide running?", 1)
-    finally:
-        await redis.aclose()
-    with contextlib.suppress(BrokenPipeError):
-        text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
-        print(text if as_json else status.describe(answer))  # noqa: T201
-    return 0
-
-
-async def _record(options: argparse.Namespace, settings: Settings) -> int:
-    from bot.record import record
-
-    return await record(settings, options.venue, options.symbols, options.output)
-
-
-async def _replay(files: Sequence[Path], settings: Settings) -> int:
-    from bot.replay import Replay, judged, told
-
-    console, words, posts = Console(), LANGUAGES[settings.language], 0
-    replay = Replay(settings)
-    try:
-        for one in told(judged(replay.events(files), settings), chats(settings)[0]):
-            if isinstance(one, Delivery):
-                posts += 1
-                await console.send(To(None), post(one, words))
-            else:
-                await console.send(To(None), notice_message(one, words))
-    except OSError as error:
-        _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
-    except ValueError as error:
-        _fail(f"cannot replay: {error}", 1)
-    count = replay.count
-    minutes = (count.last - count.first) / 60_000
-    print(  # noqa: T201
-        f"{count.frames:,} frames over {minutes:,.0f} min, {count.dropped:,} dropped,"
-        f" {count.events:,} events, {posts} messages",
-        file=sys.stderr,
-    )
-    return 0
-
-
-def _backtest(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.backtest.command import Options, backtest  # the roles do without numpy
-
-    asked = Options(
-        paths=options.paths,
-        against=options.against,
-        assets=frozenset(options.assets),
-        as_json=options.json,
-        html=options.html,
-        **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
-    )
-    env = environment(os.environ, settings.path.parent)
-    _answer("backtest", lambda: backtest(settings, asked, env))
-
-
-def _tune(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.backtest.command import tune
-
-    wanted: float = options.posts_per_week
-    _answer(
-        "tune", lambda: tune(settings, options.rule, wanted, options.paths, options.write)
-    )  # fmt: skip
-
-
-def _answer(what: str, make: Callable[[], str]) -> None:
-    """Print what ``make`` gives, or one sentence on why it cannot."""
-    try:
-        answer = make()
-    except ConfigError:
-        raise
-    except OSError as error:
-        _fail(f"cannot read or write {error.filename}: {error.strerror}", 1)
-    except ValueError as error:
-        _fail(f"cannot {what}: {error}", 1)
-    print(answer)  # noqa: T201
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    print(text, file=sys.stderr)  # noqa: T201
-    sys.exit(code)
+    do(options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lowtide", description=__doc__)
+    parser = argparse.ArgumentParser(prog="lowtide", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"lowtide {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config", type=Path, default=Path("config.toml"), metavar="PATH",

@@ -58,15 +58,15 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
         case "depth" | "breadth":
             return f"{numbers.share(value)}%"
         case "liq":
-            return f"≥ {words.usd(value * 1e6)}"
+            return f"≥ {words.usd_at_least(value * 1e6)}"
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
 
 
 def extreme(voice: Voice) -> str:
-    """The worst value of the episode."""
+    """The worst value of the episode; a lower bound says that it is one."""
     alert = voice.alert
-    text = amount(voice.words, voice.topic, alert.extreme, alert.unit).removeprefix("≥ ")
+    text = amount(voice.words, voice.topic, alert.extreme, alert.unit)
     return f"{text}% / 8h" if voice.topic in ("funding", "predicted") else text
 
 
@@ -76,11 +76,13 @@ def parts(words: Words, facts: CascadeFacts) -> Html:
 
 
 def _worst(words: Words, link: Link) -> Html:
-    facts = link.facts
-    if not isinstance(facts, LiquidationFacts):
+    longs = link.extreme_longs
+    if longs is None:
         return part(words, link, link.extreme, Html())
-    side = "longs" if facts.long_usd >= facts.short_usd else "shorts"
-    return say(words, f"part.{side}", usd=words.usd(link.extreme * 1e6))
+    # the sum over both sides is no lower bound of one of them
+    shorts = link.extreme - longs
+    side, musd = ("longs", longs) if longs >= shorts else ("shorts", shorts)
+    return say(words, f"part.{side}", usd=words.usd_at_least(musd * 1e6))
 
 
 def part(words: Words, link: Link, value: float, window: Html) -> Html:
@@ -147,7 +149,7 @@ def _liquidation(voice: Voice) -> dict[str, str]:
         side, pct = ("liq.longs", longs) if longs >= 50 else ("liq.shorts", 100 - longs)
         mostly = voice.say(side, pct=numbers.share(pct))
     return {
-        "usd": voice.words.usd(voice.alert.value * 1e6),
+        "usd": voice.words.usd_at_least(voice.alert.value * 1e6),
         "window": window_of(voice.words, voice.alert.facts),
         "mostly": mostly,
     }

@@ -9,11 +9,10 @@ from bot.lang.words import Words
 from bot.messages import Message, plain
 from bot.voice import Html, say, time, title
 from rules.alerts import Level, Notice, Turn
-from streams.events import Kind, Ms
+from streams.events import FaultCode, Kind, Ms
 
 CONFIG = "config"
 """The beginning of the id of a notice about the configuration; ``reason`` says it all."""
-
 
 _NAMED = 10
 """So many symbols or assets are named; the others are counted."""
@@ -23,6 +22,21 @@ def config_notice(taken: bool, reason: str, now: Ms) -> Notice:
     """The configuration was taken over, or was not because of ``reason``."""
     return Notice(
         id=f"{CONFIG}:{now}", venue="", kinds=(), up=taken, since=now, seen=now, reason=reason
+    )
+
+
+def state_notice(role: str, lost: str, now: Ms) -> Notice:
+    """Of what the ``role`` had saved, ``lost`` could not be taken over."""
+    return Notice(
+        id=f"fault:{FaultCode.STATE_LOST}:{role}:{now}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=now,
+        seen=now,
+        reason=lost,
+        fault=FaultCode.STATE_LOST,
+        subjects=(role,),
     )
 
 

@@ -18,14 +18,20 @@ from redis.asyncio import Redis
 from bot.deliveries import State as PlanState
 from bot.line import Line
 from bot.outbox import ChatState, Post
+from rules.salvage import salvaged
 from streams.bus import Backoff, Keys, Overtaken, patiently
 
 log = structlog.get_logger()
 
 _T = TypeVar("_T")
 
-_CLAIM = """redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'rev', '0')
-return redis.call('HGETALL', KEYS[1])"""
+VERSION = 1
+"""Of the records. They are read by their fields' names, so that a new field with a default needs no
+other version; whatever else changes does, and then ``_decoded`` turns old records into new ones."""
+
+_CLAIM = """local there = redis.call('HGETALL', KEYS[1])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'rev', '0', 'version', ARGV[2])
+return there"""
 
 _WRITE = """local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner and owner ~= ARGV[1] then return 0 end
@@ -42,12 +48,13 @@ return 1"""
 
 class Loaded(msgspec.Struct, frozen=True):
     """What the outbox held: how far alerts were read, the plan of each chat and topic, what is
-    known of each line's chat, and all posts."""
+    known of each line's chat, and all posts. ``lost``: what could not be read, in words."""
 
     cursor: str | None
     plans: dict[str, PlanState]
     chats: dict[str, ChatState]
     posts: list[Post]
+    lost: list[str]
 
 
 class OutboxStore:
@@ -66,7 +73,8 @@ class OutboxStore:
         reply = await patiently(
             self._backoff,
             lambda: cast(
-                "Awaitable[list[bytes]]", self._redis.eval(_CLAIM, 1, self._key, self._owner)
+                "Awaitable[list[bytes]]",
+                self._redis.eval(_CLAIM, 1, self._key, self._owner, str(VERSION)),
             ),
         )
         flat = cast("list[bytes]", reply)
@@ -119,28 +127,37 @@ class OutboxStore:
 
 
 def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
-    """What can be read of ``fields``; the rest is said and left out."""
-    found = Loaded(None, {}, {}, [])
+    """What can be read of ``fields``; the rest stays in Redis, is said and left out."""
+    loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
     for field, value in fields.items():
         kind, _, key = field.decode().partition(" ")
+        lost: list[str] = []
         try:
             match kind:
                 case "cursor":
                     cursor = value.decode()
+                case "version" if value.isdigit() and int(value) > VERSION:
+                    loaded.lost.append(f"it is of a newer version, {int(value)}")
                 case "plan":
-                    found.plans[key] = _decoded(value, PlanState)
+                    loaded.plans[key] = _decoded(value, PlanState, lost)
                 case "chat":
-                    found.chats[key] = _decoded(value, ChatState)
+                    loaded.chats[key] = _decoded(value, ChatState, lost)
                 case "post":
-                    found.posts.append(_decoded(value, Post))
+                    loaded.posts.append(_decoded(value, Post, lost))
                 case _:
                     pass
-        except msgspec.MsgspecError as error:
-            log.error("a record of the outbox could not be read", record=f"{kind} {key}"[:200],
-                      reason=str(error)[:200])  # fmt: skip
-    return msgspec.structs.replace(found, cursor=cursor)
+        except (msgspec.MsgspecError, ValueError) as error:
+            lost.append(str(error)[:200])
+        if lost:
+            log.error("a record of the outbox could not be read in full",
+                      record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
+            loaded.lost.append(f"{kind} {key}"[:200])
+    return msgspec.structs.replace(loaded, cursor=cursor)
 
 
-def _decoded(data: bytes, kind: type[_T]) -> _T:
-    return msgspec.msgpack.decode(data, type=kind)
+def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.ValidationError:  # of another version
+        return salvaged(msgspec.msgpack.decode(data), kind, lost)

@@ -135,7 +135,7 @@ def _total(voice: Voice, alerts: Sequence[Alert]) -> Html:
         case "depth":
             key = "digest.depth_lost"
         case _:
-            key = "digest.liq_sum"
+            return voice.say("digest.liq_sum", usd=voice.words.usd_at_least(total))
     return voice.say(key, usd=voice.words.usd(total))
 
 

@@ -166,7 +166,8 @@ PartFacts = (
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """One condition of a composite that came true: ``level`` was reached at ``at`` with ``value``.
 
-    ``extreme``: the worst value of that episode so far. ``opened_at``: with ``rule`` and the asset
+    ``extreme``: the worst value of that episode so far; ``extreme_longs``: where it is a sum over
+    both sides, the part that was longs, None: unknown. ``opened_at``: with ``rule`` and the asset
     it names the episode. ``facts``: those of now, None if they cannot be said now.
     """
 
@@ -180,6 +181,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     extreme: float
     opened_at: Ms
     facts: PartFacts | None = None
+    extreme_longs: float | None = None
 
 
 class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):

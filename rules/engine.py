@@ -112,21 +112,19 @@ class Engine:
         )
         return state.encode(dump)
 
-    def load(self, dumped: bytes) -> None:
+    def load(self, dumped: bytes) -> str:
         """Goes on where ``dumped`` was made; of changed rules, what still fits.
 
         An episode lives on if rule name, metric and asset are unchanged; under changed levels it
-        goes on at the level that its value has by now, without a word. ValueError if the bytes are
-        not a dump of this version; the engine is then as it was.
+        goes on at the level that its value has by now, without a word. What cannot be taken over
+        is left out and said, "" if nothing was. ValueError if nothing can be read; the engine is
+        then as it was.
         """
-        old = state.decode(dumped)
-        before = self.__dict__.copy()
+        lost: list[str] = []
+        old = state.decode(dumped, lost)
         self._start()
-        try:
-            self._load(old)
-        except ValueError:
-            self.__dict__.update(before)
-            raise
+        self._load(old, lost)
+        return state.in_words(lost)
 
     def _start(self) -> None:
         self._now: Ms = 0
@@ -217,12 +215,12 @@ class Engine:
         for cluster in clusters:
             self._judge.firing.pop(cluster, None)
 
-    def _load(self, old: state.EngineDump) -> None:
+    def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
         self._faults = old.faults
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
-        self._floor.load(old)
+        self._floor.load(old, lost)
         self._load_watches(old)
         self._load_clusters(old)
 

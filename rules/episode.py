@@ -25,7 +25,9 @@ class Episode(msgspec.Struct):
     """The state, owned by the engine and changed by ``step`` alone. ``level`` 0: no episode open.
 
     ``since``: level → when its breach began. ``settlements``: level → settlements seen in breach.
-    ``turns`` numbers the turns of the episode. ``posted_*`` outlive the episode for the cool-down.
+    ``turns`` numbers the turns of the episode. ``extreme_longs``: of an extreme that is a sum over
+    both sides, the part that was longs (see ``Reading.longs``). ``posted_*`` outlive the episode
+    for the cool-down.
     """
 
     level: int = 0
@@ -43,6 +45,7 @@ class Episode(msgspec.Struct):
     posted_at: Ms | None = None
     posted_open: bool = False
     held: int = 0
+    extreme_longs: float | None = None
 
     @property
     def awake(self) -> bool:
@@ -75,9 +78,9 @@ def step(
         return []
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
-    steps = _rise(rule, state, now, reading.value, distance, _ready(rule, state, now))
+    steps = _rise(rule, state, now, reading, distance, _ready(rule, state, now))
     if state.level:
-        _mind_extreme(state, now, reading.value, sign)
+        _mind_extreme(state, now, reading, sign)
         steps += _recover(rule, row, state, now, reading, sign)
     return steps
 
@@ -152,11 +155,11 @@ def _rise(
     rule: Rule,
     state: Episode,
     now: Ms,
-    value: float,
+    reading: Reading,
     distance: Callable[[float], float],
     ready: int,
 ) -> list[Step]:
-    posted = state.posted_value
+    value, posted = reading.value, state.posted_value
     worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
     if ready > state.level:
         turn = Turn.UP if state.level else Turn.OPEN
@@ -165,6 +168,7 @@ def _rise(
         if turn is Turn.OPEN:
             state.posted_open, state.opened_at, state.turns = False, now, 0
             state.extreme, state.extreme_at, state.clear_since = value, now, None
+            state.extreme_longs = reading.longs
         state.level = ready
         return [_turn(state, now, turn, value, post)]
     if state.level and ready == state.level and state.posted_open and worse:
@@ -184,9 +188,10 @@ def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Step
     return Step(turn, Level(state.level), value, post, held)
 
 
-def _mind_extreme(state: Episode, now: Ms, value: float, sign: int) -> None:
-    if sign * value > sign * state.extreme:
-        state.extreme, state.extreme_at = value, now
+def _mind_extreme(state: Episode, now: Ms, reading: Reading, sign: int) -> None:
+    if sign * reading.value > sign * state.extreme:
+        state.extreme, state.extreme_at = reading.value, now
+        state.extreme_longs = reading.longs
 
 
 def _recover(

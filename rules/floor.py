@@ -113,12 +113,15 @@ class Floor:
         keys = dict.fromkeys(watch.trail_key for beat in self.beats() for watch in beat.watches)
         return [state.TrailDump(*key, self._trails[key]) for key in keys]
 
-    def load(self, old: state.EngineDump) -> None:
-        """Takes over what is still watched; the asset, instruments and trails of all else go."""
+    def load(self, old: state.EngineDump, lost: list[str]) -> None:
+        """Takes over what is still watched; the asset, instruments and trails of all else go.
+
+        What does not fit is named in ``lost``.
+        """
         self._trails.update(((one.metric, one.fires, one.place), one.trail) for one in old.trails)
         self.open(old.now)
         names = [view.asset for view in old.memory.views if self._wanted(view.asset)]
-        self.memory.load(old.memory, names)
+        self.memory.load(old.memory, names, lost)
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
             for market in asset.view:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from rules.prices import Prices
 from rules.view import Keep, Line, Lines, Market, Memo, Rate, View
 from streams.events import FeedState, Ms
 
@@ -46,8 +47,8 @@ class Venue(msgspec.Struct, array_like=True):
 class MemoryDump(msgspec.Struct, array_like=True):
     """The whole memory as dumped."""
 
-    venues: dict[str, Venue]
-    views: list[ViewDump]
+    venues: dict[str, Venue] = {}
+    views: list[ViewDump] = []
 
 
 class Memory:
@@ -118,32 +119,45 @@ class Memory:
             [ViewDump(v.asset, [_dump_market(m) for m in v]) for v in self.views.values()],
         )
 
-    def load(self, dumped: MemoryDump, assets: Iterable[str]) -> None:
-        """Takes over what was dumped of ``assets``. ValueError if a memo does not fit."""
+    def load(self, dumped: MemoryDump, assets: Iterable[str], lost: list[str]) -> None:
+        """Takes over what was dumped of ``assets``. What does not fit is named in ``lost``."""
         self.venues = dumped.venues
         self.views.clear()
         wanted = frozenset(assets)
         for one in dumped.views:
             if one.asset in wanted:
-                self._load_view(one)
+                self._load_view(one, lost)
 
-    def _load_view(self, dumped: ViewDump) -> None:
+    def _load_view(self, dumped: ViewDump, lost: list[str]) -> None:
         view = self.view(dumped.asset)
         for one in dumped.markets:
             market = self.meet(view, one.venue, one.symbol)
             market.oi_base, market.oi_usd = one.oi_base, one.oi_usd
             market.settled, market.predicted = one.settled, one.predicted
             market.spread_bp = one.spread_bp
-            market.prices.load(one.prices)
+            where = f"memory.{one.venue}/{one.symbol}"
+            if not _fits(market.prices, one.prices):
+                market.prices = Prices(self._price_keep)
+                lost.append(f"{where}.prices")
             for name, memo in one.memos.items():
-                if keep := self._keeps.get(name):
-                    market.keep(keep).load(memo)
+                keep = self._keeps.get(name)
+                if keep and not _fits(market.keep(keep), memo):
+                    del market.memos[name]
+                    lost.append(f"{where}.{name}")
 
     def _venue(self, name: str) -> Venue:
         venue = self.venues.get(name)
         if venue is None:
             venue = self.venues[name] = Venue()
         return venue
+
+
+def _fits(memo: Memo, dumped: Sequence[bytes]) -> bool:
+    try:
+        memo.load(dumped)
+    except (ValueError, IndexError, OverflowError):
+        return False
+    return True
 
 
 def _turn(lines: Lines, state: FeedState, now: Ms) -> None:

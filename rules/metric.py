@@ -25,9 +25,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     ``used``: whose data is in it, out of ``expected``. ``floor_musd``: what ``Row.floor_musd`` is
     compared with, million USD, None if unknown. ``lower_bound``: something is left out that can
-    only add to the value, so that it may prove a breach but never a recovery. ``settled_at``,
-    ``interval_ms``: for settled funding, the settlement of the market with the largest open
-    interest and its interval.
+    only add to the value, so that it may prove a breach but never a recovery. ``longs``: of a
+    sum over both sides, the part that was longs, in the same unit; None: no such sum.
+    ``settled_at``, ``interval_ms``: for settled funding, the settlement of the market with the
+    largest open interest and its interval.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     expected: Sequence[Market] = ()
     floor_musd: float | None = None
     lower_bound: bool = False
+    longs: float | None = None
     settled_at: Ms | None = None
     interval_ms: Ms | None = None
 

@@ -1,4 +1,12 @@
-"""The engine's state as it is written down: everything that the answers to events depend on."""
+"""The engine's state as it is written down: everything that the answers to events depend on.
+
+The structs below are the format. A new field goes to the end of its struct and has a default; any
+other change of them, or of what a memo dumps, raises ``VERSION`` and adds a step to
+``rules.migrations``. ``tests/rules/test_released.py`` loads what released versions wrote.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
 
 import msgspec
 
@@ -7,9 +15,11 @@ from rules.composite import Gathering
 from rules.episode import Episode
 from rules.faults import Faults
 from rules.memory import MemoryDump
+from rules.migrations import migrated
 from rules.notices import Feeds
 from rules.records import Trail
 from rules.rule import Fires
+from rules.salvage import salvaged
 from streams.events import Ms
 
 VERSION = 2
@@ -66,18 +76,31 @@ class EngineDump(msgspec.Struct, array_like=True):
     now: Ms
     sweep_at: Ms | None
     memory: MemoryDump
-    feeds: Feeds
-    watches: list[WatchDump]
-    beats: list[BeatDump]
-    trails: list[TrailDump]
-    clusters: list[ClusterDump]
-    awake: list[tuple[str, Place]]
-    firing: list[tuple[str, str]]
+    feeds: Feeds = msgspec.field(default_factory=Feeds)
+    watches: list[WatchDump] = []
+    beats: list[BeatDump] = []
+    trails: list[TrailDump] = []
+    clusters: list[ClusterDump] = []
+    awake: list[tuple[str, Place]] = []
+    firing: list[tuple[str, str]] = []
     faults: Faults = msgspec.field(default_factory=Faults)
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)
 _encoder = msgspec.msgpack.Encoder()
+
+_NAMES = {
+    "memory": "what was measured",
+    "feeds": "the state of feeds",
+    "watches": "episodes",
+    "beats": "when to look next",
+    "trails": "records",
+    "clusters": "composites",
+    "awake": "when to look next",
+    "firing": "composites",
+    "faults": "faults",
+}
+"""What operators call a part of the dump."""
 
 
 def encode(dump: EngineDump) -> bytes:
@@ -85,12 +108,25 @@ def encode(dump: EngineDump) -> bytes:
     return _encoder.encode(dump)
 
 
-def decode(dumped: bytes) -> EngineDump:
-    """The state behind ``dumped``. ValueError if it is not one of this version."""
+def decode(dumped: bytes, lost: list[str]) -> EngineDump:
+    """The state behind ``dumped``, of this version or any other, as far as it can be read.
+
+    What cannot is left out and named in ``lost``, see ``in_words``. ValueError if nothing can.
+    """
     try:
         state = _decoder.decode(dumped)
-    except msgspec.MsgspecError as error:
-        raise ValueError("the engine's dump is not readable: start without it") from error
-    if state.version != VERSION:
-        raise ValueError("the engine's dump is of another version: start without it")
-    return state
+        if state.version == VERSION:
+            return state
+    except msgspec.MsgspecError:
+        pass  # of another version, or damaged
+    try:
+        plain = migrated(msgspec.msgpack.decode(dumped), VERSION)
+        return salvaged(plain, EngineDump, lost)
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+        raise ValueError("the engine's saved state is not readable: it starts anew") from error
+
+
+def in_words(lost: Iterable[str]) -> str:
+    """How much of which part was left out: ``episodes (2), records (1)``."""
+    parts = Counter(_NAMES.get(path.partition(".")[0].partition("[")[0], path) for path in lost)
+    return ", ".join(f"{part} ({count})" for part, count in parts.items())

@@ -114,6 +114,7 @@ def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) ->
         level=cluster.gathering.told.get(condition, spell.level),
         value=spell.value,
         extreme=episode.extreme if same else spell.value,
+        extreme_longs=episode.extreme_longs if same else None,
         opened_at=spell.opened_at,
         facts=watch.metric.facts(watch.view, now),
     )

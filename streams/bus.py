@@ -48,6 +48,7 @@ ANSWER_S = 10.0
 BLOCK_MS = 2_000
 COUNT = 500
 ALERTS_KEEP_MS: Ms = 14 * 86_400_000
+_ASIDE_S = 7 * 86_400
 _BACKOFF_S = (0.2, 5.0)
 
 
@@ -260,15 +261,22 @@ class Stage:
         await self._patiently(lambda: self._redis.set(self.keys.snapshot(self.name), data))
 
     async def saved(self) -> Snapshot | None:
-        """The state kept last, None if there is none or it cannot be read."""
+        """The state kept last, None if there is none. ValueError if it cannot be read."""
         data = await self._patiently(lambda: self._redis.get(self.keys.snapshot(self.name)))
         if not data:
             return None
         try:
             return msgspec.msgpack.decode(data, type=Snapshot)
-        except msgspec.MsgspecError:
-            log.warning("a saved state could not be read; starting without it", stage=self.name)
-            return None
+        except msgspec.MsgspecError as error:
+            raise ValueError("the saved state is not readable: it starts anew") from error
+
+    async def set_aside(self) -> None:
+        """Keep the saved state as it is under another name for a week, since it was not readable
+        in full: the version that wrote it can go on with it."""
+        old = self.keys.snapshot(self.name)
+        data = await self._patiently(lambda: self._redis.get(old))
+        if data:
+            await self._patiently(lambda: self._redis.set(f"{old}:unread", data, ex=_ASIDE_S))
 
     async def _text(self, key: str) -> str | None:
         value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))

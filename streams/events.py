@@ -181,7 +181,7 @@ class FaultCode(StrEnum):
     ``venue_unreached``: the venue has not been reached since the start. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
     ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
-    venues' clocks.
+    venues' clocks. ``state_lost``: what a role had saved could not be taken over in full.
     """
 
     CONTRACT_MISSING = "contract_missing"
@@ -194,9 +194,10 @@ class FaultCode(StrEnum):
     TICKER_SHARED = "ticker_shared"
     CLOCK_SET_BACK = "clock_set_back"
     CLOCK_SKEWED = "clock_skewed"
+    STATE_LOST = "state_lost"
 
 
-MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK})
+MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK, FaultCode.STATE_LOST})
 """Faults that are over as they happen: each one is told, and none of them ends."""
 
 

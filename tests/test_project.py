@@ -342,12 +342,35 @@ def test_readme_shows_what_each_venue_gives() -> None:
     assert shown == expected, f"put this between the two marks in README.md:\n{expected}"
 
 
-def test_procfile_has_the_three_roles(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = dict(line.split(": ", 1) for line in text_of("Procfile").splitlines())
-    assert tuple(lines) == ROLES
-    for role, command in lines.items():
-        assert shlex.split(command) == ["python", "-m", "bot", role]
-        assert is_command(role, capsys)
+def procfile() -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in text_of("Procfile").splitlines())
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("where", [".venv", "PATH"])
+def test_the_procfile_starts_each_role_without_an_activated_environment(
+    role: str, where: str, tmp_path: Path
+) -> None:
+    """As process managers do: a shell in the folder of the Procfile. On a platform there is no
+    .venv, and the PATH is the environment's."""
+    path = "/usr/bin:/bin"
+    if where == ".venv":
+        (tmp_path / ".venv").symlink_to(sys.prefix)
+    else:
+        path = f"{Path(sys.executable).parent}:{path}"
+    (tmp_path / "config.toml").write_text("wrong = 1\n")
+    done = subprocess.run(
+        ["/bin/sh", "-c", procfile()[role]], cwd=tmp_path, capture_output=True, text=True,
+        check=False, env={"PATH": path, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "config.toml:1: wrong: unknown key" in done.stderr
+
+
+def test_the_procfile_has_the_three_roles() -> None:
+    assert tuple(procfile()) == ROLES
+    for role, command in procfile().items():
+        assert shlex.split(command)[-4:] == ["python", "-m", "bot", role]
 
 
 def test_no_trace_of_a_machine_and_no_secret() -> None:

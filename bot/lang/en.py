@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from bot.lang import en_answers
-from bot.lang.numbers import MINUS, significant, trimmed
+from bot.lang.numbers import MINUS, significant, significant_below, trimmed
 from bot.lang.words import Words
 from streams.events import Ms
 
@@ -129,7 +129,7 @@ PHRASES = {
     "lasted.thin": "Thin for {length}",
     "extreme.low": ", lowest {value} at {time}.",
     "extreme.high": ", highest {value} at {time}.",
-    "extreme.peak": ", peak ≥ {value} at {time}.",
+    "extreme.peak": ", peak {value} at {time}.",
     "lasted.cascade": "It lasted {length}. At worst: {parts}.",
     "lasted.bare": "It lasted {length}.",
     # Lines of facts, one fact each.
@@ -260,6 +260,7 @@ PHRASES = {
     "fault.clock_set_back": "the clock of this machine went back{reason}.",
     "fault.clock_skewed": "the clock of this machine is not right{reason}.",
     "fault.clock_skewed.over": "the clock of this machine is right again, after {length}.",
+    "fault.state_lost": ("what the {subjects} role had saved could not all be taken over{reason}."),
     "kind.all": "feeds",
     "kind.funding": "funding",
     "kind.open_interest": "open interest",
@@ -291,6 +292,11 @@ def _scaled(value: float, digits: int, smallest: float) -> str:
 def usd(value: float) -> str:
     """$5.37B, $226M, $64.2M, $90.4K, $512: three digits."""
     return "$" + _scaled(abs(value), 3, 1e3)
+
+
+def usd_at_least(value: float) -> str:
+    """The same of a lower bound, which rounding must not raise: $65.1M for 65.19 million."""
+    return usd(significant_below(abs(value), 3))
 
 
 def signed_usd(value: float) -> str:
@@ -362,6 +368,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 WORDS = Words(
     phrases=PHRASES | en_answers.PHRASES,
     usd=usd,
+    usd_at_least=usd_at_least,
     signed_usd=signed_usd,
     coins=coins,
     price=price,

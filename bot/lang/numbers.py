@@ -19,6 +19,15 @@ def significant(value: float, digits: int) -> float:
     return round(value, digits - 1 - floor(log10(abs(value))))
 
 
+def significant_below(value: float, digits: int) -> float:
+    """``value`` cut to so many significant digits: never more than ``value``, but for dust."""
+    exact = significant(value, 12)
+    if exact == 0:
+        return 0.0
+    unit = 10.0 ** (floor(log10(abs(exact))) - digits + 1)
+    return significant(floor(significant(exact / unit, 12)) * unit, digits)
+
+
 def trimmed(value: float, digits: int) -> str:
     """``value`` to so many significant digits, thousands separated, no zeros at the end."""
     rounded = significant(value, digits)

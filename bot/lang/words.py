@@ -14,7 +14,8 @@ from streams.events import Ms
 class Words(msgspec.Struct, frozen=True, kw_only=True):
     """One language.
 
-    ``phrases``: by the keys of English. ``usd``: an amount ("$5.37B"), ``signed_usd``: a change
+    ``phrases``: by the keys of English. ``usd``: an amount ("$5.37B"); ``usd_at_least``: the same
+    of a lower bound, never rounded up, so that "≥" before it is true. ``signed_usd``: a change
     ("−$7.35B", "+$400M"). ``coins``: a number of coins without the asset. ``price``: USD per coin.
     ``length``: a span of time ("1 h 12 min"). ``window``: the same as the name of a window ("1h").
     ``clock``: a time of day in UTC; ``bare_clock``: without saying so, beside others; ``date``:
@@ -24,6 +25,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
 
     phrases: Mapping[str, str]
     usd: Callable[[float], str]
+    usd_at_least: Callable[[float], str]
     signed_usd: Callable[[float], str]
     coins: Callable[[float], str]
     price: Callable[[float], str]

@@ -18,7 +18,7 @@ from bot.deliveries import State
 from bot.dispatch import Chat
 from bot.lang import LANGUAGES
 from bot.limiter import Limits
-from bot.notices import notice_message
+from bot.notices import notice_message, state_notice
 from bot.outbox import Policy, Post, line_key
 from bot.outbox_store import OutboxStore
 from bot.outgoing import notice_post, outgoing, trouble_message
@@ -43,6 +43,7 @@ NEWS_MS: Ms = 2 * 3_600_000
 TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
+_NAMED = 5
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +242,19 @@ class BotRole:
         self.sender.load(found)
         self._found = await patiently(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
+        if found.lost:
+            await self._tell_lost(found.lost)
+
+    async def _tell_lost(self, lost: Sequence[str]) -> None:
+        """Of what was saved a part cannot be taken over: operators hear of it."""
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        now = self._clock.seen()
+        notice = state_notice("bot", ", ".join(lost[:_NAMED]) + more, now)
+        await self.tell_operators(
+            lambda chat, number: notice_post(
+                notice_message(notice, LANGUAGES[chat.language]), chat, number, self._policy, now
+            )
+        )
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""

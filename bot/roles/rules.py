@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from bot.config import Settings
 from bot.metriclog import MetricLog
-from bot.notices import config_notice
+from bot.notices import config_notice, state_notice
 from bot.reload import Rejected, Watch, checked, on_sighup, taken
 from bot.roles import FLUSH_S, report, role, rss_mb
 from rules import alerts
@@ -143,21 +143,29 @@ class RulesRole:
         self._notices.append(config_notice(was_taken, reason, wall_ms()))
 
     async def _resume(self) -> None:
-        snapshot = await self._stage.saved()
         self._muted_to = await self._stage.bookmark()
-        if snapshot is not None:
-            try:
-                self._engine.load(zlib.decompress(snapshot.state))
+        snapshot: Snapshot | None = None
+        try:
+            if (snapshot := await self._stage.saved()) is not None:
+                lost = self._engine.load(zlib.decompress(snapshot.state))
                 self._cursor = snapshot.cursor
-            except (ValueError, zlib.error) as error:
-                log.warning("the saved state could not be used", reason=str(error))
-                self._engine = _engine(self._settings)
+                if lost:
+                    await self._lose(lost)
+        except (ValueError, zlib.error) as error:
+            self._engine = _engine(self._settings)
+            await self._lose(str(error))
         self._whole = True
         first = await self._stage.first()
         if snapshot is not None and first is not None and parsed(self._cursor) < parsed(first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
         if self._cursor != START or self._muted_to != START:
             log.info("rules resumed", state=self._cursor, committed=self._muted_to)
+
+    async def _lose(self, what: str) -> None:
+        """Of the saved state ``what`` could not be taken over: operators hear of it."""
+        log.error("a part of the rules' saved state could not be taken over", what=what)
+        await self._stage.set_aside()
+        self._notices.append(state_notice("rules", what, wall_ms()))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         found: list[Said] = []

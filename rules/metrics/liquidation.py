@@ -80,6 +80,7 @@ class LiquidationMetric:
             expected=given,
             floor_musd=musd,
             lower_bound=len(live) < len(given),
+            longs=sum(t[_LONG] for t in totals) / 1e8,
         )
 
     def facts(self, view: View, now: Ms) -> LiquidationFacts:

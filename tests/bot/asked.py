@@ -209,7 +209,7 @@ CASCADE = Alert(
                  facts=_oi("BTC", "1h", HOUR, -7.1).facts),
             Link(at=NOW - 12 * MIN, family="liq_burst", rule="liq_burst", metric="liq_10m_musd",
                  unit="million USD", level=Level.ALERT, value=41, extreme=64.2,
-                 opened_at=NOW - 12 * MIN, facts=_liq("BTC", 58.9, 5.3).facts),
+                 opened_at=NOW - 12 * MIN, facts=_liq("BTC", 58.9, 5.3).facts, extreme_longs=58.9),
         ),
     ),
 )  # fmt: skip

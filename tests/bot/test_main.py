@@ -1,13 +1,15 @@
 """The command line: what it says, and its exit codes."""
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from bot import run
+from bot import __version__, run
 from bot.__main__ import main
 from bot.config import Settings
 from streams import embedded
@@ -53,6 +55,41 @@ def ended(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int
     assert isinstance(code, int)
     assert "Traceback" not in err
     return code, out, err
+
+
+HEAVY = (
+    "asyncio", "aiohttp", "dotenv", "msgspec", "numpy", "orjson", "pydantic", "redis", "structlog",
+    "telegram", "tomlkit", "websockets", "bot.cli", "bot.config", "rules", "streams",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tune", "--help"], ["nonsense"]])
+def test_what_only_the_command_line_answers_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom bot.__main__ import main\n"
+        f"try: main({arguments})\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    modules = done.stderr.splitlines()[-1].split()
+    assert "bot.__main__" in modules
+    assert [name for name in HEAVY if name in modules] == []
+
+
+def test_the_version_is_that_of_the_package(capsys) -> None:
+    code, out, err = ended(["--version"], capsys)
+    assert (code, out, err) == (0, f"lowtide {__version__}\n", "")
+    assert version("lowtide") == __version__
+
+
+@pytest.mark.parametrize(
+    "command", ["", *COMMANDS, "show", "test", "send-test", "backtest", "tune"]
+)
+def test_help_is_plain_text(command: str, capsys) -> None:
+    code, out, _ = ended([*command.split(), "--help"], capsys)
+    assert code == 0
+    assert not re.search(r"`|\*\*|<\w+>|\b__", out)
 
 
 def test_check_describes_a_good_configuration(config: Path, capsys) -> None:

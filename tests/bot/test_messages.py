@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from bot import posts
 from bot.deliveries import Delivery
+from bot.episodes import live
 from bot.lang import LANGUAGES, en, numbers
+from bot.lang.numbers import significant_below
 from bot.messages import MAX_CHARS, Message, render
 from bot.notices import config_notice, notice_message
 from bot.posts import post
@@ -113,8 +115,15 @@ SHARE = FundingShareFacts(
 )
 
 
-def link(metric: str, minutes: int, value: float, worst: float, facts: Facts | None) -> Link:
-    """A condition that came true so many minutes ago."""
+def link(
+    metric: str,
+    minutes: int,
+    value: float,
+    worst: float,
+    facts: Facts | None,
+    longs: float | None = None,
+) -> Link:
+    """A condition that came true so many minutes ago; ``longs``: of its worst value."""
     family = {"liq": "liq_burst", "oi_": "oi_drop", "dep": "depth_thin"}.get(
         metric[:3], "vol_spike"
     )
@@ -130,6 +139,7 @@ def link(metric: str, minutes: int, value: float, worst: float, facts: Facts | N
         extreme=worst,
         opened_at=at,
         facts=facts,
+        extreme_longs=longs,
     )
 
 
@@ -137,7 +147,7 @@ CASCADE = CascadeFacts(
     within_ms=HOUR,
     needed=3,
     chain=(
-        link("liq_10m_musd", 38, 40.6, 312, LIQ),
+        link("liq_10m_musd", 38, 40.6, 340, LIQ, longs=312),
         link("oi_net_1h_pct", 23, -4.02, -9.4, OI),
         link("depth_25bp_pct_of_normal", 0, 69.2, 52.1, DEPTH),
     ),
@@ -330,7 +340,7 @@ def cascades() -> dict[str, Alert]:
     vol = link("rv_7d_pct", 5, 81.2, 90.5, None)
     short = msgspec.structs.replace(LIQ, long_usd=1e6, short_usd=4e7)
     odd = (
-        link("liq_10m_musd", 0, 40.6, 41.0, short),
+        link("liq_10m_musd", 0, 40.6, 45.0, short, longs=4.0),
         link("price_15m_pct", 0, -3.1, -3.1, PRICE),
         link("funding_8h_pct", 0, -0.031, -0.031, None),
         link("funding_predicted_8h_pct", 0, -0.05, -0.05, None),
@@ -701,6 +711,57 @@ def test_any_number_can_be_told(value: float, price: float | None, turn: Turn):
 )
 def test_amounts(value: float, text: str):
     assert en.usd(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (65.19e6, "$65.1M"),
+        (73.1 * 1e6, "$73.1M"),  # one bit less than 73,100,000
+        (999_600, "$999K"),
+        (15e6, "$15M"),
+        (0.3, "$0.3"),
+        (0, "$0"),
+    ],
+)
+def test_a_lower_bound_is_never_rounded_up(value: float, text: str):
+    assert en.usd_at_least(value) == text
+
+
+@given(st.floats(0.001, 1e13))
+def test_what_a_lower_bound_says_is_not_more_than_it_is(value: float):
+    assert 0.98 * value <= significant_below(value, 3) <= value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("total", "longs", "text"),
+    [
+        (73.1, 65.2, "longs liquidated ≥ $65.2M"),
+        (9.0, 1.26, "shorts liquidated ≥ $7.74M"),
+        (73.1, 73.1, "longs liquidated ≥ $73.1M"),
+        (73.1, None, "liquidations ≥ $73.1M"),  # which side is not known
+    ],
+)
+def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text: str):
+    chain = (link("liq_10m_musd", 0, 40.6, total, LIQ, longs=longs),)
+    cascade = alert(
+        metric="composite", family="cascade", level=Level.CRITICAL,
+        facts=msgspec.structs.replace(CASCADE, chain=chain),
+    )  # fmt: skip
+    opened = render(cascade, en.WORDS).plain.splitlines()[0]
+    over = render(msgspec.structs.replace(cascade, turn=Turn.CLOSE), en.WORDS).plain
+    edited = live(cascade, en.WORDS)[1]
+    for said in (opened, over, edited):
+        assert text in said
+        assert said.count("$") == 1
+
+
+@pytest.mark.parametrize(("value", "extreme"), [(3.0, 312.0), (64.2, 64.2)])
+def test_the_live_line_of_liquidations_keeps_its_lower_bounds(value: float, extreme: float):
+    going_on = alert(metric="liq_10m_musd", fires="above", value=value, extreme=extreme, facts=LIQ)
+    plain, line = live(going_on, en.WORDS)
+    for text in (plain, line):
+        assert text.count("$") == text.count("≥ $") == 2
 
 
 @pytest.mark.parametrize(

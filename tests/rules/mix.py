@@ -126,7 +126,7 @@ def warmed(instruments: int, minutes: int = 36) -> tuple[Engine, Ms]:
 
 def with_hours(dumped: bytes, now: Ms, usd: float = 4e6) -> bytes:
     """The same state with two weeks of hourly medians, which no test could wait for."""
-    dump, hours = state.decode(dumped), Hours()
+    dump, hours = state.decode(dumped, []), Hours()
     for hour in range(now // HOUR - 336, now // HOUR):
         hours.put(hour, usd)
     for view in dump.memory.views:

@@ -10,7 +10,7 @@ from rules.composite import Composite, Gathering
 from rules.engine import Engine
 from rules.episode import Step
 from rules.rule import Row, Rule
-from streams.events import AnyEvent, Kind, Tick
+from streams.events import AnyEvent, Kind, Position, Tick
 from tests.rules.facts import MINUTE, SECOND, START, feed, liquidation, oi, price
 from tests.rules.scenes import down, named, one, run
 
@@ -268,6 +268,27 @@ def test_the_whole_story():
     assert [link.extreme for link in closed.facts.chain] == approx([5, -30, -5])
     ends = {a.rule: a.hidden_by for a in over if a.turn is Turn.CLOSE}
     assert ends["price_drop"] == "cascade"
+
+
+def test_a_side_s_worst_sum_is_told_beside_the_whole():
+    for long, short in ((65.2, 7.9), (2.0, 11.5)):
+        engine = ready()
+        both = [
+            liquidation("binance", NOW - SECOND, short * 1e6, Position.SHORT),
+            liquidation("binance", NOW, long * 1e6),
+        ]
+        alerts = run(engine, [*both, *CRASH[1:]])
+        cascade = next(a for a in alerts if a.rule == "cascade")
+        burst = cascade.facts.chain[0]
+        assert (burst.extreme, burst.extreme_longs) == (approx(long + short), approx(long))
+        # of what has one side only, nothing is said of sides
+        assert [link.extreme_longs for link in cascade.facts.chain[1:]] == [None, None]
+        # shorts that follow later change nothing of what the worst was made of
+        later = calm(NOW + 80 * SECOND, NOW + 150 * SECOND, base=700.0, px=95.0)
+        late = liquidation("binance", NOW + 150 * SECOND, 1e6, Position.SHORT)
+        more = run(engine, [*later, late, *calm(NOW + 150 * SECOND, NOW + 15 * MINUTE, 700, 95.0)])
+        over = next(a for a in more if a.rule == "cascade" and a.turn is Turn.CLOSE)
+        assert over.facts.chain[0].extreme_longs == approx(long)
 
 
 def test_what_began_unseen_ends_unseen():

@@ -278,7 +278,7 @@ def test_a_new_rule_finds_what_was_remembered_for_others():
 @mark.parametrize("dumped", [b"", b"{}", b"\x00" * 40])
 def test_what_is_not_a_dump_is_refused_and_harms_nothing(dumped):
     engine = loaded(warm()[0])
-    with raises(ValueError, match="start without it"):
+    with raises(ValueError, match="not readable"):
         engine.load(dumped)
     assert engine.dump() == warm()[0]
 

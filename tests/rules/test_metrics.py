@@ -438,6 +438,7 @@ def test_liquidations_against_naive(orders):
         facts = fed.facts()
         longs = [row for row in inside if row[2] is Position.LONG]
         assert facts.long_usd == approx(sum(row[3] for row in longs), abs=1)
+        assert fed.reading().longs == approx(facts.long_usd / 1e6)
         assert facts.long_usd + facts.short_usd == approx(fed.value() * 1e6)
         assert facts.orders == len(inside)
         assert facts.largest_usd == max(row[3] for row in inside)

@@ -3,7 +3,6 @@ import random
 import time
 
 import pytest
-import structlog
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
@@ -123,13 +122,14 @@ async def test_snapshots_come_back(redis: Redis) -> None:
     assert await stage(redis).saved() == snapshot
 
 
-async def test_an_unreadable_snapshot_is_left_aside(redis: Redis) -> None:
+async def test_an_unreadable_snapshot_is_said_and_can_be_set_aside(redis: Redis) -> None:
     await redis.set(KEYS.snapshot("rules"), b"\x93nonsense")
-    with structlog.testing.capture_logs() as logs:
-        assert await stage(redis).saved() is None
-    assert [entry["event"] for entry in logs] == [
-        "a saved state could not be read; starting without it"
-    ]
+    with pytest.raises(ValueError, match="not readable"):
+        await stage(redis).saved()
+    await stage(redis).set_aside()
+    await stage(redis).save(Snapshot("7-1", b"new"))
+    assert await redis.get(f"{KEYS.snapshot('rules')}:unread") == b"\x93nonsense"
+    assert 0 < await redis.ttl(f"{KEYS.snapshot('rules')}:unread") <= 7 * 86_400
 
 
 async def test_cancelled_at_any_moment_it_ends(redis: Redis) -> None:

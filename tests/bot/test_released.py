@@ -1,0 +1,108 @@
+"""What released versions saved is taken over by this one: the outbox; what is not is told."""
+
+import asyncio
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.outbox import State
+from bot.outbox_store import OutboxStore
+from bot.roles.rules import RulesRole
+from rules import alerts
+from rules.alerts import Notice
+from streams import events
+from streams.bus import Keys, Snapshot, Stage
+from streams.events import FaultCode, Tick
+from tests.bot.roles import settings
+from tests.bot.test_bot_role import Bench
+from tests.bot.test_bot_role import settings as with_operators  # noqa: F401  # a fixture
+from tests.released import FOLDER
+
+KEYS = Keys()
+
+
+async def given(redis: Redis, **changes: bytes) -> None:
+    """The outbox that the released version wrote, with other values in some records."""
+    fields = msgspec.msgpack.decode(zlib.decompress((FOLDER / "outbox-1.bin").read_bytes()))
+    await redis.hset(KEYS.outbox, mapping=fields)
+    for field, value in changes.items():
+        await redis.hset(KEYS.outbox, field, value)
+
+
+async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
+    await given(redis)
+    loaded = await OutboxStore(redis, KEYS).claim()
+    assert loaded.lost == []
+    assert loaded.cursor is not None
+    assert loaded.chats["@lowtide"].title == "Lowtide channel"
+    assert loaded.chats["@lowtide"].last_id == 17
+    states = [post.state for post in loaded.posts]
+    assert states.count(State.SENT) == 1
+    assert set(states) == {State.SENT, State.QUEUED}
+    plan = loaded.plans["@lowtide"]
+    assert plan.counts.told > 0
+    assert any(key.startswith("oi_drop") for key in plan.told)
+    assert await redis.hget(KEYS.outbox, "version") == b"1"
+
+
+async def test_one_unreadable_record_costs_itself_alone(redis: Redis) -> None:
+    await given(redis)
+    whole = await OutboxStore(redis, KEYS).claim()
+    plan = msgspec.msgpack.decode((await redis.hget(KEYS.outbox, "plan @lowtide")) or b"")
+    plan["groups"] = "of another shape"
+    await given(
+        redis,
+        **{"plan @lowtide": msgspec.msgpack.encode(plan), f"post {whole.posts[0].key}": b"\xc1",
+           "version": b"2"},
+    )  # fmt: skip
+    loaded = await OutboxStore(redis, KEYS).claim()
+    assert {p.key for p in loaded.posts} == {p.key for p in whole.posts[1:]}
+    assert loaded.plans["@lowtide"].told == whole.plans["@lowtide"].told
+    assert set(loaded.lost) == {
+        "plan @lowtide", f"post {whole.posts[0].key}", "it is of a newer version, 2",
+    }  # fmt: skip
+
+
+async def test_operators_hear_what_the_bot_could_not_take_over(bench: Bench) -> None:
+    await bench.redis.hset(KEYS.outbox, "post lost", b"\xc1")
+    async with bench.running():
+        async with asyncio.timeout(5):
+            while not bench.channel.operators:
+                await asyncio.sleep(0.005)
+    assert bench.channel.operators == [
+        "⚪ Data: what the bot role had saved could not all be taken over (post lost)."
+        " This is not a market signal."
+    ]
+
+
+@pytest.fixture
+def bench(redis: Redis, with_operators) -> Bench:  # noqa: F811
+    return Bench(redis, with_operators)
+
+
+@pytest.mark.parametrize("saved", [b"\x93nonsense", None])
+async def test_operators_hear_that_the_rules_start_anew_and_the_old_state_is_kept(
+    redis: Redis, tmp_path: Path, saved: bytes | None
+) -> None:
+    if saved is None:
+        stage = Stage(redis, KEYS, "rules", KEYS.events)
+        await stage.save(Snapshot("5-0", zlib.compress(b"\x92\x63\x01")))
+        saved = await redis.get(KEYS.snapshot("rules"))
+    else:
+        await redis.set(KEYS.snapshot("rules"), saved)
+    await redis.xadd(KEYS.events, {"e": events.encode(Tick(seen=1_790_000_000_000))}, id="9-0")
+    role = RulesRole(settings(tmp_path), redis)
+    running = asyncio.create_task(role.run())
+    async with asyncio.timeout(5):
+        while role.status().cursor != "9-0":
+            await asyncio.sleep(0.005)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    said = [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
+    (notice,) = (one for one in said if isinstance(one, Notice))
+    assert (notice.fault, notice.subjects) == (FaultCode.STATE_LOST, ("rules",))
+    assert "not readable" in notice.reason
+    assert await redis.get(f"{KEYS.snapshot('rules')}:unread") == saved
