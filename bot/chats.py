@@ -7,6 +7,7 @@ import msgspec
 from bot.config import Settings
 from bot.config_chats import Wanted
 from bot.config_markets import Tiers
+from bot.destination import TelegramChat, WebhookName, telegram_or_console
 from bot.dispatch import Chat
 from bot.filters import Filter
 from bot.subscriptions import ANY, Subscription
@@ -20,8 +21,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
     return tuple(
         _with_hides(
             Chat(
-                id=one.id,
-                topic=one.topic,
+                destination=telegram_or_console(one.id, one.topic),
                 language=one.language,
                 filters=(filter_of(one.wanted, settings.tiers),),
                 posts_per_hour=one.posts_per_hour,
@@ -35,11 +35,11 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
 
 
 def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
-    """The webhooks, whose addresses are their ids. Programs bear any number of posts."""
+    """The webhooks, by name. Programs bear any number of posts."""
     return tuple(
         _with_hides(
             Chat(
-                id=one.url,
+                destination=WebhookName(one.name),
                 language=settings.language,
                 filters=(filter_of(one.wanted, settings.tiers),),
                 posts_per_hour=_ANY_NUMBER,
@@ -56,7 +56,7 @@ def subscribed_chats(subscriptions: Iterable[Subscription], settings: Settings) 
     return tuple(
         _with_hides(
             Chat(
-                id=one.user,
+                destination=TelegramChat(one.user),
                 language=one.language,
                 filters=tuple(_subscribed(rule, assets) for rule, assets in one.wants.items()),
                 private=True,

@@ -20,13 +20,13 @@ from bot.config import ConfigError, Settings, load, load_tests
 from bot.config_warnings import warnings
 from bot.deliveries import Delivery
 from bot.describe import describe
+from bot.destination import ConsoleOutput
 from bot.environment import environment, open_to_others
 from bot.lang import LANGUAGES
 from bot.logs import configure
 from bot.notices import notice_message
 from bot.posts import post
 from bot.show import show
-from bot.sinks import To
 from bot.sinks.console import Console
 from streams import bus
 from streams.embedded import CannotStart
@@ -189,9 +189,9 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
         for one in told(judged(replay.events(files), settings), chats(settings)[0]):
             if isinstance(one, Delivery):
                 posts += 1
-                await console.send(To(None), post(one, words))
+                await console.send(ConsoleOutput(), post(one, words))
             else:
-                await console.send(To(None), notice_message(one, words))
+                await console.send(ConsoleOutput(), notice_message(one, words))
     except OSError as error:
         _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
     except ValueError as error:

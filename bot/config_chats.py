@@ -49,8 +49,10 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """An address that gets alerts as JSON. Its path may be a secret of its receiver."""
+    """An address that gets alerts as JSON. ``name``: what it is called everywhere else, since the
+    address may be a secret of its receiver."""
 
+    name: str
     url: str
     wanted: Wanted = Wanted()
 
@@ -95,8 +97,15 @@ def operators(file: File) -> OperatorSettings:
 
 
 def webhooks(file: File) -> tuple[WebhookSettings, ...]:
-    """``[[webhooks]]``."""
-    return tuple(WebhookSettings(url=one.url, wanted=_wanted(one)) for one in file.webhooks)
+    """``[[webhooks]]``; one without a name has its number, counted from 1."""
+    return tuple(
+        WebhookSettings(name=name, url=table.url, wanted=_wanted(table))
+        for name, table in zip(_webhook_names(file), file.webhooks, strict=True)
+    )
+
+
+def _webhook_names(file: File) -> list[str]:
+    return [table.name or str(number) for number, table in enumerate(file.webhooks, start=1)]
 
 
 def _wanted(table: ChatTable | WebhookTable) -> Wanted:
@@ -118,7 +127,10 @@ def chat_problems(
             problems.append((("chats", n, "id"), f"{table.id} is told already: name it once"))
         seen.add((table.id, table.topic))
         problems += _wants(("chats", n), table, families, where)
+    names = _webhook_names(file)
     for n, table in enumerate(file.webhooks):
+        if names[n] in names[:n]:
+            problems.append((("webhooks", n, "name"), f'"{names[n]}" is the name of another one'))
         problems += _wants(("webhooks", n), table, families, where)
     return problems
 

@@ -67,6 +67,7 @@ class ChatTable(WantedTable):
 
 
 class WebhookTable(WantedTable):
+    name: Annotated[str, PlainValidator(values.webhook_name)] | None = None
     url: HttpUrl
 
 

@@ -22,6 +22,7 @@ _DURATION = re.compile(r"(\d+)([smhd])")
 _SETTLEMENTS = re.compile(r"(\d+) settlements?")
 _NEXT_BY_OI = re.compile(r"next (\d+) by OI")
 _CHAT_NAME = re.compile(r"@[A-Za-z]\w{3,}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _QUIET = re.compile(r"(\S+?)-(\S+)(?: (\S+))?")
 _CONDITION = re.compile(r"([a-z][a-z0-9_]*):([a-z]+)")
@@ -140,6 +141,13 @@ def chat_id(value: object) -> int | str:
         'must be a number without quotes (-1001234567890) or a channel name ("@name"), '
         f"not {shown(value)}"
     )
+
+
+def webhook_name(value: object) -> str:
+    """The name of a webhook, which becomes part of keys and of log lines."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ValueError(f"must be 1 to 32 of letters, digits, - and _ in quotes, not {shown(value)}")
 
 
 def user_id(value: object) -> int:

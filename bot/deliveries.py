@@ -16,7 +16,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     budget or quiet hours kept back since the last post.
     """
 
-    chat: int | str | None
     alerts: tuple[Alert, ...]
     at: Ms
     silent: bool

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load
+from bot.destination import ConsoleOutput, Destination, destination_key
 from bot.filters import Filter
 from bot.silences import Silence
 from rules.alerts import Alert, Level, Turn
@@ -67,18 +68,16 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told, of what, and how much can be borne. ``id`` None: whoever reads the console.
+    """Who is told, where, of what, and how much can be borne.
 
-    ``topic``: of a forum group, its message_thread_id. ``filters``: an alert is for this chat if
-    one of them takes it. ``private``: one person, whose chat with the bot it is.
-    ``posts_per_hour``: once so many were told within an hour, only what is critical still comes;
-    of watch, at most half as many. What is critical is not counted, nor are ends. ``quiet``: watch
-    is held back, alert is silent. ``group_wait``: how long an alert waits for others; critical
-    never does. ``hides``: composite → its parts' families.
+    ``filters``: an alert is for this chat if one of them takes it. ``private``: one person, whose
+    chat with the bot it is. ``posts_per_hour``: once so many were told within an hour, only what is
+    critical still comes; of watch, at most half as many. What is critical is not counted, nor are
+    ends. ``quiet``: watch is held back, alert is silent. ``group_wait``: how long an alert waits
+    for others; critical never does. ``hides``: composite → its parts' families.
     """
 
-    id: int | str | None = None
-    topic: int | None = None
+    destination: Destination = ConsoleOutput()
     language: str = "en"
     filters: tuple[Filter, ...] = (Filter(),)
     private: bool = False
@@ -89,9 +88,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """What the chat is called where it is remembered: its id, and its topic if it has one."""
-        name = "console" if self.id is None else str(self.id)
-        return name if self.topic is None else f"{name}/{self.topic}"
+        """What the chat is called where it is remembered."""
+        return destination_key(self.destination)
 
     def takes(self, alert: Alert) -> bool:
         """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
@@ -347,7 +345,6 @@ class _Planner:
         self._join(alerts)
         self.deliveries.append(
             Delivery(
-                chat=self._chat.id,
                 alerts=tuple(self._as_told(alert) for alert in alerts),
                 at=state.now,
                 silent=silent,

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from bot.blocks import with_lines
+from bot.destination import Destination, TelegramChat, with_topic
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.limiter import Pace
@@ -20,9 +21,6 @@ from bot.messages import Message, plain
 from bot.voice import say
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
-
-ChatId = int | str | None
-"""A chat's number, "@name" or address; None: whoever reads the console."""
 
 SECOND: Ms = 1_000
 MINUTE: Ms = 60_000
@@ -81,11 +79,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One post of one chat.
 
-    ``key`` names it for ever. ``chat``: the line it waits in, see ``line_key``. ``number``: its
-    place among all. ``at``: when it was due; ``expires``: when it is no news any more. ``count``
-    alerts of ``names`` are told in it, of ``episodes``; those in ``open`` go on. ``openings``: the
-    posts in which their beginning was told.
-    ``gathered``: of how many posts it was made; ``heads``: what of each cannot be left out.
+    ``key`` names it for ever. ``chat``: the line it waits in, see ``bot.destination.queue_key``.
+    ``number``: its place among all. ``at``: when it was due; ``expires``: when it is no news any
+    more. ``count`` alerts of ``names`` are told in it, of ``episodes``; those in ``open`` go on.
+    ``openings``: the posts in which their beginning was told. ``gathered``: of how many posts it
+    was made; ``heads``: what of each cannot be left out.
     ``ends``: of an end, what the opening of each episode is to say then. ``body``: the text as
     sent, in ``markup`` or plain. ``live``: the line below it that edits keep true; ``live_of``:
     what it says but for durations; ``shown``: that line as readers have it. ``again``: it is sent
@@ -148,15 +146,16 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a chat.
 
-    ``moved_to``: where it is now, if it has moved. ``probe``: its message numbers have no gaps and
-    nobody else posts there, so a post can be looked for. ``last_id``: the number of the last
-    message, None: unknown. ``flooded``: too much was sent; the queue is to be collapsed after the
-    pause. ``troubles``: unclear answers in a row. ``off``: why nothing is sent there, until
-    ``off_until``. ``left``: posts that expired and were not yet said to be left out, of
-    ``left_names``. ``doomed``: messages that are surely double and are to be deleted.
+    ``destination``: where it is, without a topic. ``moved_to``: where it is now, if it has moved.
+    ``probe``: its message numbers have no gaps and nobody else posts there, so a post can be looked
+    for. ``last_id``: the number of the last message, None: unknown. ``flooded``: too much was sent;
+    the queue is to be collapsed after the pause. ``troubles``: unclear answers in a row. ``off``:
+    why nothing is sent there, until ``off_until``. ``left``: posts that expired and were not
+    yet said to be left out, of ``left_names``. ``doomed``: messages that are surely
+    double and are to be deleted.
     """
 
-    chat: ChatId
+    destination: Destination
     moved_to: int | None = None
     title: str = ""
     probe: bool = False
@@ -170,15 +169,10 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left_names: tuple[str, ...] = ()
     doomed: tuple[int, ...] = ()
 
-    @property
-    def address(self) -> ChatId:
-        """Where it is now."""
-        return self.chat if self.moved_to is None else self.moved_to
-
-
-def line_key(chat: ChatId) -> str:
-    """The line of ``chat``: topics of one group share it, since its limits hold for all of them."""
-    return "console" if chat is None else str(chat)
+    def address(self, topic: int | None = None) -> Destination:
+        """Where the chat, or a topic of it, is now."""
+        now = self.destination if self.moved_to is None else TelegramChat(self.moved_to)
+        return with_topic(now, topic)
 
 
 def episode(alert: Alert) -> str:

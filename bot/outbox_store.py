@@ -7,6 +7,7 @@ Invariants:
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar, cast
@@ -16,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bot.deliveries import State as PlanState
+from bot.destination import telegram_or_console
 from bot.line import Line
 from bot.outbox import ChatState, Post
 from rules.salvage import salvaged
@@ -25,7 +27,7 @@ log = structlog.get_logger()
 
 _T = TypeVar("_T")
 
-VERSION = 1
+VERSION = 2
 """Of the records. They are read by their fields' names, so that a new field with a default needs no
 other version; whatever else changes does, and then ``_decoded`` turns old records into new ones."""
 
@@ -44,6 +46,11 @@ end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'rev', ARGV[2])
 return 1"""
 """Owner, number of this write, then fields and their values; an empty value deletes."""
+
+
+_ADDRESSED = re.compile(rb"(plan|chat|post( digest)?) https?://")
+"""Records of webhooks as they were written before webhooks had names. Nothing of them ever arrived,
+and their address is a secret that must not stay in Redis."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -78,7 +85,10 @@ class OutboxStore:
             ),
         )
         flat = cast("list[bytes]", reply)
-        return _loaded(dict(zip(flat[::2], flat[1::2], strict=True)))
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if addressed := [field for field in fields if _ADDRESSED.match(field)]:
+            await self._write({field.decode(): b"" for field in addressed})
+        return _loaded({key: value for key, value in fields.items() if key not in addressed})
 
     async def commit(
         self, cursor: str, plans: Mapping[str, PlanState], posts: Sequence[Post]
@@ -142,7 +152,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
                 case "plan":
                     loaded.plans[key] = _decoded(value, PlanState, lost)
                 case "chat":
-                    loaded.chats[key] = _decoded(value, ChatState, lost)
+                    loaded.chats[key] = _chat_state(value, lost)
                 case "post":
                     loaded.posts.append(_decoded(value, Post, lost))
                 case _:
@@ -161,3 +171,14 @@ def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.ValidationError:  # of another version
         return salvaged(msgspec.msgpack.decode(data), kind, lost)
+
+
+def _chat_state(data: bytes, lost: list[str]) -> ChatState:
+    """What is known of a chat, also as written before a destination had a type of its own: as the
+    chat's number or name, None for the console."""
+    fields = msgspec.msgpack.decode(data, type=dict[str, object])
+    if "destination" not in fields:
+        chat = cast("int | str | None", fields.pop("chat", None))
+        fields["destination"] = msgspec.to_builtins(telegram_or_console(chat))
+        data = msgspec.msgpack.encode(fields)
+    return _decoded(data, ChatState, lost)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import msgspec
 
 from bot.deliveries import Delivery
+from bot.destination import Destination, TelegramChat, queue_key
 from bot.dispatch import Chat
 from bot.episodes import ended, live
 from bot.lang import LANGUAGES
 from bot.line import Line
 from bot.messages import Message, plain
-from bot.outbox import Policy, Post, episode, line_key
+from bot.outbox import Policy, Post, episode
 from bot.posts import post
 from bot.steps import Trouble
 from bot.voice import say
@@ -34,7 +35,7 @@ def outgoing(
         at=delivery.at,
         expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
         language=chat.language,
-        topic=chat.topic,
+        topic=_topic(chat.destination),
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(told),
@@ -46,10 +47,11 @@ def outgoing(
 
 
 def _opening(one: str, chat: Chat, line: Line, fresh: Sequence[Post]) -> str:
-    found = line.opening(one, chat.topic)
+    found = line.opening(one, _topic(chat.destination))
     if found is not None:
         return found.key
-    mine = [p for p in fresh if (p.chat, p.topic) == (line.key, chat.topic) and not p.close]
+    here = (line.key, _topic(chat.destination))
+    mine = [p for p in fresh if (p.chat, p.topic) == here and not p.close]
     return next((p.key for p in mine if one in p.episodes), "")
 
 
@@ -57,15 +59,19 @@ def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: 
     """A post for operators that says ``message``."""
     return Post(
         key=f"{chat.key} {message.alert_id}",
-        chat=line_key(chat.id),
+        chat=queue_key(chat.destination),
         number=number,
         message=msgspec.structs.replace(message, html=str(message.html)),
         at=message.at,
         expires=now + policy.expires[Level.ALERT],
         language=chat.language,
-        topic=chat.topic,
+        topic=_topic(chat.destination),
         names=(message.rule,),
     )
+
+
+def _topic(destination: Destination) -> int | None:
+    return destination.topic if isinstance(destination, TelegramChat) else None
 
 
 def trouble_message(trouble: Trouble, chat: Chat, now: Ms) -> Message:

@@ -169,23 +169,20 @@ def _work(
 
 
 def sinks(settings: Settings) -> Sinks:
-    """The ways out: Telegram if there is a token, else this terminal for all chats; webhooks."""
-    named: dict[str, Sink] = {"console": Console()}
-    if settings.webhooks:
-        named["webhook"] = _webhook(settings)
+    """The one place where sinks are made: Telegram if there is a token, else this terminal for all
+    chats; webhooks."""
+    console = Console()
+    webhooks = _webhook(settings) if settings.webhooks else None
     if settings.token is None:
-        return Sinks(named["console"], named)
+        return Sinks(console, webhooks=webhooks)
     from bot.sinks.telegram import Telegram
 
-    return Sinks(Telegram(settings.token, settings.api_url), named)
+    telegram = Telegram(settings.token, settings.api_url)
+    return Sinks(console, telegram=telegram, webhooks=webhooks)
 
 
 def _webhook(settings: Settings) -> Sink:
     from bot.sinks.webhook import Endpoint, Webhook
 
     secret = settings.webhook_secret or ""
-    hooks = {
-        str(number): Endpoint(url=one.url, secret=secret)
-        for number, one in enumerate(settings.webhooks, start=1)
-    }
-    return Webhook(hooks)
+    return Webhook({one.name: Endpoint(url=one.url, secret=secret) for one in settings.webhooks})

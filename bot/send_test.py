@@ -23,6 +23,7 @@ from telegram.request import HTTPXRequest
 
 from bot.config import Settings
 from bot.config_chats import ChatSettings
+from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.logs import quiet_http, redact
 
@@ -99,7 +100,11 @@ async def _posted(bot: telegram.Bot, me: int, chat: ChatSettings, settings: Sett
             return Outcome(False, missing)
         text = LANGUAGES[chat.language].phrases["test.message"]
         await bot.send_message(
-            chat_id, text, parse_mode=ParseMode.HTML, message_thread_id=chat.topic
+            chat_id,
+            text,
+            parse_mode=ParseMode.HTML,
+            disable_notification=True,  # readers of a channel are not to be rung for it
+            message_thread_id=TelegramChat(chat_id, chat.topic).thread,
         )
     except TelegramError as error:
         return Outcome(False, _problem(error, chat, settings))

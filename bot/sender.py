@@ -11,14 +11,15 @@ from typing import assert_never
 import msgspec
 import structlog
 
+from bot.destination import Destination, queue_key, with_topic
 from bot.episodes import live
 from bot.lang import LANGUAGES
 from bot.limiter import Limits, Overall
 from bot.line import Line
-from bot.outbox import ChatId, ChatState, Policy, Post, State, as_message, episode, line_key
+from bot.outbox import ChatState, Policy, Post, State, as_message, episode
 from bot.outbox_store import Loaded, OutboxStore
 from bot.roles import FLUSH_S, to_the_end
-from bot.sinks import Edited, Later, Moved, Refused, Sinks, To, Uncertain, What
+from bot.sinks import Edited, Later, Moved, Refused, Sinks, Uncertain, What
 from bot.steps import Delete, Edit, Probe, Send, Step, Trouble
 from rules.alerts import Alert
 from streams.clock import Clock
@@ -91,11 +92,11 @@ class Sender:
         for key, state in found.chats.items():
             self._begin(key, state)
 
-    def line(self, chat: ChatId) -> Line:
-        """The line of ``chat``, a new one if there is none."""
-        key = line_key(chat)
+    def line(self, destination: Destination) -> Line:
+        """The line of ``destination``, a new one if there is none."""
+        key = queue_key(destination)
         if key not in self.lines:
-            self._begin(key, ChatState(chat=chat))
+            self._begin(key, ChatState(destination=with_topic(destination, None)))
             self.lines[key].state_changed = True
         return self.lines[key]
 
@@ -151,7 +152,7 @@ class Sender:
 
     def _begin(self, key: str, state: ChatState) -> None:
         posts = self._orphans.pop(key, [])
-        limits = self._limits or self._sinks.of(state.chat).limits
+        limits = self._limits or self._sinks.of(state.destination).limits
         line = self.lines[key] = Line(key, state, limits, self._policy, posts)
         self._news[key] = asyncio.Event()
         if lost := line.recover():
@@ -198,7 +199,7 @@ class Sender:
         """Whether the chat can be used; not a precondition for others."""
         now = self._clock.seen()
         try:
-            place = await self._sinks.of(line.state.chat).check(To(line.state.address))
+            place = await self._sinks.of(line.state.destination).check(line.state.address())
         except (Later, Moved, Refused, Uncertain) as error:
             if isinstance(error, Refused) and error.what is What.ALL:
                 raise
@@ -224,27 +225,27 @@ class Sender:
         self.settled.set()
 
     async def _request(self, line: Line, step: Step) -> None:
-        sink, chat = self._sinks.of(line.state.chat), line.state.address
+        sink, address = self._sinks.of(line.state.destination), line.state.address
         match step:
             case Send(post, reply_to):
                 receipt = await sink.send(
-                    To(chat, post.topic), as_message(post, post.body),
+                    address(post.topic), as_message(post, post.body),
                     key=post.key, reply_to=reply_to, markup=post.markup,
                 )  # fmt: skip
                 self._sent(line, step, receipt.message_id)
             case Probe(post, message_id):
                 found = await sink.edit(
-                    To(chat), message_id, as_message(post, post.body), markup=post.markup
+                    address(), message_id, as_message(post, post.body), markup=post.markup
                 )
                 self._probed(line, step, found)
             case Edit(post, text, message_id):
                 found = await sink.edit(
-                    To(chat), message_id, as_message(post, text), markup=post.markup
+                    address(), message_id, as_message(post, text), markup=post.markup
                 )
                 self.counts.edited += found is Edited.CHANGED
                 line.edited(step, found, self._clock.seen())
             case Delete(message_id):
-                await sink.delete(To(chat), message_id)
+                await sink.delete(address(), message_id)
                 self.counts.doubles += 1
                 log.info("a double was deleted", chat=line.key, message=message_id)
                 line.deleted(message_id)

@@ -15,11 +15,12 @@ from bot.chats import chats, subscribed_chats, webhook_chats
 from bot.commands import store
 from bot.config import Settings
 from bot.deliveries import State
+from bot.destination import TelegramChat, queue_key
 from bot.dispatch import Chat
 from bot.lang import LANGUAGES
 from bot.limiter import Limits
 from bot.notices import notice_message, state_notice
-from bot.outbox import Policy, Post, line_key
+from bot.outbox import Policy, Post
 from bot.outbox_store import OutboxStore
 from bot.outgoing import notice_post, outgoing, trouble_message
 from bot.reload import Rejected, Watch, checked, on_sighup
@@ -60,7 +61,9 @@ def audience(settings: Settings, subscriptions: Sequence[Subscription] = ()) -> 
     subscribed = subscribed_chats(subscriptions, settings) if settings.token is not None else ()
     return Audience(
         chats=(*chats(settings), *webhook_chats(settings), *subscribed),
-        operators=None if operators is None else Chat(id=operators, language=settings.language),
+        operators=None
+        if operators is None
+        else Chat(destination=TelegramChat(operators), language=settings.language),
     )
 
 
@@ -159,7 +162,7 @@ class BotRole:
         """Keep and send what ``post`` makes for the operators' chat, if there is one."""
         if (chat := self._audience.operators) is not None:
             made = post(chat, self.sender.number())
-            self.sender.line(chat.id)
+            self.sender.line(chat.destination)
             await self._store.keep([made])
             self.sender.add([made])
 
@@ -171,7 +174,7 @@ class BotRole:
             await store.drop(self._redis, subscriber.user)
             return
         operators = self._audience.operators
-        if operators is None or line_key(operators.id) == trouble.chat:
+        if operators is None or queue_key(operators.destination) == trouble.chat:
             return
         now = self._clock.seen()
         await self.tell_operators(
@@ -214,6 +217,8 @@ class BotRole:
         except Rejected:
             log.info("the chats' settings stay as they are")
             return
+        # the sink of webhooks has the addresses of the start: changes take effect with a restart
+        settings = msgspec.structs.replace(settings, webhooks=self.settings.webhooks)
         self.settings = settings
         self._audience = self._who(settings, self._subscribed)
         await self._serve()
@@ -223,11 +228,11 @@ class BotRole:
         """A line for each chat of the audience, and none for others."""
         told = self._audience
         chats = [*told.chats, *([told.operators] if told.operators else [])]
-        for key in set(self.sender.lines) - {line_key(chat.id) for chat in chats}:
+        for key in set(self.sender.lines) - {queue_key(chat.destination) for chat in chats}:
             plans = [plan for plan in self._plans if plan.partition("/")[0] == key]
             await self.sender.drop(key, plans)
         for chat in chats:
-            self.sender.line(chat.id)
+            self.sender.line(chat.destination)
         wanted = [chat.key for chat in told.chats]
         self._plans = {key: self._plans.get(key, State()) for key in wanted}
 
@@ -277,7 +282,7 @@ class BotRole:
     ) -> State:
         """The chat's plan after ``found``; what it wants told is added to ``posts``."""
         before = self._plans[chat.key]
-        line = self.sender.line(chat.id)
+        line = self.sender.line(chat.destination)
         made: list[Post] = []
         try:
             after, deliveries = dispatch.plan(before, found, chat, silenced, self._clock.seen())

@@ -3,22 +3,14 @@
 Whether to send again is part of the answer, never guessed by the caller.
 """
 
-from collections.abc import Mapping
 from enum import Enum, StrEnum
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import msgspec
 
+from bot.destination import ConsoleOutput, Destination, TelegramChat, WebhookName
 from bot.limiter import Limits
 from bot.messages import Message
-
-
-class To(msgspec.Struct, frozen=True):
-    """Where a message goes: a chat's number, "@name" or address (None: the console), and the topic
-    of a forum, if any."""
-
-    chat: int | str | None
-    topic: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,9 +22,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The message arrived: where, and under which number (None where a sink has none)."""
+    """The message arrived, under which number (None where a sink has none)."""
 
-    chat: int | str | None = None
     message_id: int | None = None
 
 
@@ -95,13 +86,13 @@ class Sink(Protocol):
 
     limits: Limits
 
-    async def check(self, to: To) -> Place:
+    async def check(self, to: Destination) -> Place:
         """Can messages be sent there?"""
         ...
 
     async def send(
         self,
-        to: To,
+        to: Destination,
         message: Message,
         *,
         key: str = "",
@@ -116,12 +107,12 @@ class Sink(Protocol):
         ...
 
     async def edit(
-        self, to: To, message_id: int, message: Message, *, markup: bool = True
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
         """Give a message that was sent the text of ``message``."""
         ...
 
-    async def delete(self, to: To, message_id: int) -> None:
+    async def delete(self, to: Destination, message_id: int) -> None:
         """Delete a message that was sent; one that is gone already is fine."""
         ...
 
@@ -131,19 +122,36 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """All ways out. A chat ``NAME:…`` goes through the one of that name, None through ``console``,
-    all others through ``main``."""
+    """The sink of each kind of destination; ``main`` where a kind has none of its own."""
 
-    def __init__(self, main: Sink, named: Mapping[str, Sink] | None = None) -> None:
-        self._main = main
-        self._named = named or {}
+    def __init__(
+        self,
+        main: Sink,
+        *,
+        telegram: Sink | None = None,
+        console: Sink | None = None,
+        webhooks: Sink | None = None,
+    ) -> None:
+        self._telegram = telegram or main
+        self._console = console or main
+        self._webhooks = webhooks or main
 
-    def of(self, chat: int | str | None) -> Sink:
-        """The way to ``chat``."""
-        name, colon, _ = ("console:" if chat is None else str(chat)).partition(":")
-        return self._named.get(name, self._main) if colon else self._main
+    def of(self, destination: Destination) -> Sink:
+        """The sink through which messages reach ``destination``."""
+        match destination:
+            case TelegramChat():
+                return self._telegram
+            case ConsoleOutput():
+                return self._console
+            case WebhookName():
+                return self._webhooks
+            case _:
+                assert_never(destination)
 
     async def close(self) -> None:
         """Let go of connections."""
-        for sink in (self._main, *self._named.values()):
+        for sink in {id(sink): sink for sink in self._all()}.values():
             await sink.close()
+
+    def _all(self) -> tuple[Sink, ...]:
+        return self._telegram, self._console, self._webhooks

@@ -4,9 +4,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from bot.destination import Destination
 from bot.limiter import NONE
 from bot.messages import Message
-from bot.sinks import Edited, Place, Receipt, To
+from bot.sinks import Edited, Place, Receipt
 from rules.alerts import Level, Turn
 
 _RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
@@ -24,12 +25,12 @@ class Console:
         self._stream = stream or sys.stdout
         self.limits = NONE
 
-    async def check(self, to: To) -> Place:
+    async def check(self, to: Destination) -> Place:
         return Place(title="the console")
 
     async def send(
         self,
-        to: To,
+        to: Destination,
         message: Message,
         *,
         key: str = "",
@@ -41,11 +42,11 @@ class Console:
         return Receipt()
 
     async def edit(
-        self, to: To, message_id: int, message: Message, *, markup: bool = True
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
         return Edited.GONE
 
-    async def delete(self, to: To, message_id: int) -> None:
+    async def delete(self, to: Destination, message_id: int) -> None:
         """What is printed stays."""
 
     async def close(self) -> None:

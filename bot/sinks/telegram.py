@@ -26,10 +26,11 @@ from telegram.error import (
 from telegram.request import HTTPXRequest
 from telegram.warnings import PTBDeprecationWarning
 
+from bot.destination import Destination, TelegramChat, destination_key
 from bot.limiter import Limits
 from bot.logs import quiet_http, redact
 from bot.messages import Message
-from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, To, Uncertain, What
+from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, Uncertain, What
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
@@ -79,19 +80,20 @@ class Telegram:
         self._name = ""
         self.limits = Limits()
 
-    async def check(self, to: To) -> Place:
+    async def check(self, to: Destination) -> Place:
         try:
             if not self._name:
                 self._name = f"@{(await self._bot.get_me()).username}"
             chat = await self._bot.get_chat(_chat(to))
         except TelegramError as error:
             raise _meaning(error, to) from None
-        title = f"Telegram: {self._name} posts to {chat.title or chat.username or to.chat}"
+        name = chat.title or chat.username or destination_key(to)
+        title = f"Telegram: {self._name} posts to {name}"
         return Place(title=title, probe=chat.type == ChatType.CHANNEL)
 
     async def send(
         self,
-        to: To,
+        to: Destination,
         message: Message,
         *,
         key: str = "",
@@ -107,16 +109,16 @@ class Telegram:
                 message.html if markup else message.plain,
                 parse_mode=ParseMode.HTML if markup else None,
                 disable_notification=message.silent,
-                message_thread_id=to.topic,
+                message_thread_id=_thread(to),
                 reply_parameters=reply,
                 link_preview_options=self._preview,
             )
         except TelegramError as error:
             raise _meaning(error, to) from None
-        return Receipt(chat=sent.chat.id, message_id=sent.message_id)
+        return Receipt(message_id=sent.message_id)
 
     async def edit(
-        self, to: To, message_id: int, message: Message, *, markup: bool = True
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
         try:
             await self._bot.edit_message_text(
@@ -139,7 +141,7 @@ class Telegram:
             raise _meaning(error, to) from None
         return Edited.CHANGED
 
-    async def delete(self, to: To, message_id: int) -> None:
+    async def delete(self, to: Destination, message_id: int) -> None:
         try:
             await self._bot.delete_message(_chat(to), message_id)
         except BadRequest as error:
@@ -153,13 +155,17 @@ class Telegram:
             await request.shutdown()
 
 
-def _chat(to: To) -> int | str:
-    if to.chat is None:
-        raise Refused("there is no chat to post to; set a chat_id in config.toml", What.MESSAGE)
+def _chat(to: Destination) -> int | str:
+    if not isinstance(to, TelegramChat):
+        raise Refused(f"{destination_key(to)} is no chat of Telegram", What.CHAT)
     return to.chat
 
 
-def _meaning(error: TelegramError, to: To) -> Later | Moved | Refused | Uncertain:
+def _thread(to: Destination) -> int | None:
+    return to.thread if isinstance(to, TelegramChat) else None
+
+
+def _meaning(error: TelegramError, to: Destination) -> Later | Moved | Refused | Uncertain:
     """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
     reason = redact(error.message)
     match error:
@@ -176,7 +182,7 @@ def _meaning(error: TelegramError, to: To) -> Later | Moved | Refused | Uncertai
             )
         case Forbidden():
             return Refused(
-                f"Telegram does not let the bot post to {to.chat} ({reason}); make it an "
+                f"Telegram does not let the bot post to {_chat(to)} ({reason}); make it an "
                 'administrator of the channel with the right "Post messages"',
                 What.CHAT,
             )
@@ -188,24 +194,24 @@ def _meaning(error: TelegramError, to: To) -> Later | Moved | Refused | Uncertai
             return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
 
 
-def _bad_request(reason: str, to: To) -> Refused:
+def _bad_request(reason: str, to: Destination) -> Refused:
     words = reason.lower()
     if any(text in words for text in _MARKUP):
         return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
     if "chat not found" in words:
         return Refused(
-            f"Telegram finds no chat {to.chat}; check channel.chat_id in config.toml and add the "
+            f"Telegram finds no chat {_chat(to)}; check channel.chat_id in config.toml and add the "
             "bot to the channel as an administrator",
             What.CHAT,
         )
     if any(text in words for text in _NO_RIGHTS):
         return Refused(
-            f'the bot may not post to {to.chat}; give it the right "Post messages" there',
+            f'the bot may not post to {_chat(to)}; give it the right "Post messages" there',
             What.CHAT,
         )
     if any(text in words for text in _NO_TOPIC):
         return Refused(
-            f"chat {to.chat} has no open topic {to.topic}; check its topic in config.toml",
+            f"chat {_chat(to)} has no open topic {_thread(to)}; check its topic in config.toml",
             What.MESSAGE,
         )
     return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)

@@ -13,12 +13,10 @@ from typing import Literal
 import aiohttp
 import msgspec
 
+from bot.destination import Destination, WebhookName, destination_key
 from bot.limiter import Limits
 from bot.messages import Message
-from bot.sinks import Edited, Later, Place, Receipt, Refused, To, What
-
-PREFIX = "webhook:"
-"""What the chat of a webhook begins with; the rest is its name."""
+from bot.sinks import Edited, Later, Place, Receipt, Refused, What
 
 _PAUSE_S = 10.0
 
@@ -57,7 +55,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Webhook:
-    """Posts to the endpoint named by the chat, ``webhook:NAME``. ``timeout``: seconds for one."""
+    """Posts to the endpoints of webhooks, by name. ``timeout``: seconds for one request."""
 
     def __init__(
         self,
@@ -71,13 +69,13 @@ class Webhook:
         self._session: aiohttp.ClientSession | None = None
         self.limits = Limits(per_minute=60, reserved=0)
 
-    async def check(self, to: To) -> Place:
+    async def check(self, to: Destination) -> Place:
         self._endpoint(to)
-        return Place(title=str(to.chat))
+        return Place(title=destination_key(to))
 
     async def send(
         self,
-        to: To,
+        to: Destination,
         message: Message,
         *,
         key: str = "",
@@ -96,26 +94,27 @@ class Webhook:
             text=message.plain,
             html=message.html,
         )
-        await self._post(self._endpoint(to), key, body.content, str(to.chat))
-        return Receipt(chat=to.chat)
+        await self._post(self._endpoint(to), key, body.content, destination_key(to))
+        return Receipt()
 
     async def edit(
-        self, to: To, message_id: int, message: Message, *, markup: bool = True
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
         """Posts to a webhook have no number, so nobody asks to edit one."""
         return Edited.GONE
 
-    async def delete(self, to: To, message_id: int) -> None:
+    async def delete(self, to: Destination, message_id: int) -> None:
         """Nor to delete one."""
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    def _endpoint(self, to: To) -> Endpoint:
-        endpoint = self._endpoints.get(str(to.chat).removeprefix(PREFIX))
+    def _endpoint(self, to: Destination) -> Endpoint:
+        endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
         if endpoint is None:
-            raise Refused(f"there is no webhook {to.chat}; add it to config.toml", What.CHAT)
+            key = destination_key(to)
+            raise Refused(f"{key} is not in [[webhooks]] of config.toml", What.CHAT)
         return endpoint
 
     async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from bot import dispatch
+from bot.destination import TelegramChat
 from bot.dispatch import Chat
 from bot.limiter import Limits
 from bot.outbox import SETTLED, Policy, Post, State
@@ -56,7 +57,11 @@ def told_by(folder: str, url: str, api: str) -> None:
 async def _told_by(folder: Path, url: str, api: str) -> None:
     redis = connect(url, "bot")
     chats = tuple(
-        Chat(id=number, posts_per_hour=1_000_000, group_wait=dict.fromkeys(Level, 0))
+        Chat(
+            destination=TelegramChat(number),
+            posts_per_hour=1_000_000,
+            group_wait=dict.fromkeys(Level, 0),
+        )
         for number in (CHANNEL, GROUP)
     )
     while True:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bot.collapse import digests
+from bot.destination import TelegramChat
 from bot.dispatch import Chat
 from bot.episodes import ended, live
 from bot.lang.words import Words
@@ -27,11 +28,13 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
         for n, (name, alert) in enumerate(alerts.items())
     ]  # fmt: skip
     first, now = queue[0], queue[0].at
-    behind = ChatState(chat=-1, left=7, left_names=("SOL", "ETH", "XRP"))
+    behind = ChatState(destination=TelegramChat(-1), left=7, left_names=("SOL", "ETH", "XRP"))
     twice = msgspec.structs.replace(first, again=True)
     texts = {
         "late, others left out": composed(first, behind, 60_000, now + 4 * 60_000),
-        "sent again in doubt": composed(twice, ChatState(chat=-1), 60_000, now),
+        "sent again in doubt": composed(
+            twice, ChatState(destination=TelegramChat(-1)), 60_000, now
+        ),
         "after a flood": digests(queue, "collapsed")[0].message.html,
         "critical, too many at once": digests(queue[:4], "rush")[0].message.html,
     }
@@ -46,6 +49,8 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
         )  # fmt: skip
-        told[f"trouble, {phrase}"] = trouble_message(trouble, Chat(id=-9), now)
+        told[f"trouble, {phrase}"] = trouble_message(
+            trouble, Chat(destination=TelegramChat(-9)), now
+        )
     assert all(message.plain == plain(message.html) for message in told.values())
     return told

@@ -46,18 +46,21 @@ _KNOWN = {
         "link_preview_options",
         "reply_parameters",
     },
+    "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
+    "deleteMessage": {"chat_id", "message_id"},
     "getChat": {"chat_id"},
     "getChatMember": {"chat_id", "user_id"},
 }
 
 
 class Sent(msgspec.Struct):
-    """A message of the bot. ``text``: as people read it."""
+    """A message of the bot. ``text``: as people read it now; ``first``: before edits."""
 
     chat: int
     text: str
     silent: bool
     topic: int | None
+    first: str = ""
 
 
 class FakeUpdates:
@@ -222,9 +225,22 @@ class FakeUpdates:
         if not 0 < len(text.encode("utf-16-le")) // 2 <= 4096:
             return _error(400, "Bad Request: message is too long or empty")
         silent = given.get("disable_notification") == "true"
-        self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None))
+        self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None, text))
         return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
                     "text": text})  # fmt: skip
+
+    def _editMessageText(self, given: Mapping[str, str]) -> web.Response:
+        chat, number = self._find(given), int(given["message_id"])
+        if chat is None or not 0 < number <= len(self.sent):
+            return _error(400, "Bad Request: message to edit not found")
+        text = parsed(given["text"]) if given.get("parse_mode") == "HTML" else given["text"]
+        if self.sent[number - 1].text == text:
+            return _error(400, "Bad Request: message is not modified")
+        self.sent[number - 1].text = text
+        return _ok({"message_id": number, "date": int(time.time()), "chat": chat, "text": text})
+
+    def _deleteMessage(self, _given: Mapping[str, str]) -> web.Response:
+        return _error(400, "Bad Request: message to delete not found")
 
     def _find(self, given: Mapping[str, str]) -> dict[str, Any] | None:
         wanted = given["chat_id"]

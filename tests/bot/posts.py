@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bot.destination import TelegramChat
 from bot.limiter import NONE, Limits
 from bot.line import Line
 from bot.messages import Message, plain
@@ -51,7 +52,9 @@ def line(
     *posts: Post, probe: bool = True, limits: Limits = NONE, policy: Policy | None = None
 ) -> Line:
     """A line whose last message has the number 10."""
-    made = Line("-1", ChatState(chat=-1, probe=probe, last_id=10), limits, policy)
+    made = Line(
+        "-1", ChatState(destination=TelegramChat(-1), probe=probe, last_id=10), limits, policy
+    )
     for one in posts:
         made.add(one)
     return made

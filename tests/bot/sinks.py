@@ -1,8 +1,9 @@
 """Sinks for tests: chats in memory that number their messages as Telegram does."""
 
+from bot.destination import Destination, TelegramChat, WebhookName
 from bot.limiter import NONE
 from bot.messages import Message
-from bot.sinks import Edited, Place, Receipt, To
+from bot.sinks import Edited, Place, Receipt
 
 
 class Numbered:
@@ -17,28 +18,28 @@ class Numbered:
         self.messages: list[Message] = []
         self.edits: list[tuple[int, Message]] = []
 
-    async def check(self, to: To) -> Place:
+    async def check(self, to: Destination) -> Place:
         return Place(title=self.place, probe=self.probe)
 
     async def send(
         self,
-        to: To,
+        to: Destination,
         message: Message,
         *,
         key: str = "",
         reply_to: int | None = None,
         markup: bool = True,
     ) -> Receipt:
-        chat = self.chats.setdefault(to.chat, [])
+        chat = self.chats.setdefault(_name(to), [])
         chat.append(message)
         self.messages.append(message)
         self.replies.append(reply_to)
-        return Receipt(chat=to.chat, message_id=len(chat))
+        return Receipt(message_id=len(chat))
 
     async def edit(
-        self, to: To, message_id: int, message: Message, *, markup: bool = True
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
-        chat = self.chats.get(to.chat, [])
+        chat = self.chats.get(_name(to), [])
         if message_id > len(chat) or chat[message_id - 1] is None:
             return Edited.GONE
         if chat[message_id - 1].plain == message.plain:
@@ -47,8 +48,19 @@ class Numbered:
         self.edits.append((message_id, message))
         return Edited.CHANGED
 
-    async def delete(self, to: To, message_id: int) -> None:
-        self.chats[to.chat][message_id - 1] = None
+    async def delete(self, to: Destination, message_id: int) -> None:
+        self.chats[_name(to)][message_id - 1] = None
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _name(to: Destination) -> object:
+    """The number of a chat, the name of a webhook, None for the console."""
+    match to:
+        case TelegramChat(chat):
+            return chat
+        case WebhookName(name):
+            return name
+        case _:
+            return None

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from bot.config import Settings, load
 from bot.config_chats import OperatorSettings
+from bot.destination import TelegramChat
 from bot.limiter import NONE
 from bot.roles.bot import BotRole
 from bot.silences import Silence, dump
@@ -56,7 +57,7 @@ class Sink(Numbered):
     async def send(self, to, message, **how) -> Receipt:
         first, *rest = message.plain.split("\n")
         again = " again" if any(line.startswith("↻") for line in rest) else ""
-        told = self.operators if to.chat == OPERATORS else self.sent
+        told = self.operators if to == TelegramChat(OPERATORS) else self.sent
         told.append(first.split(" open")[0] + again)
         receipt = await super().send(to, message, **how)
         if self.stuck:

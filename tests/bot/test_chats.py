@@ -7,6 +7,7 @@ import pytest
 from bot.chats import chats, filter_of, subscribed_chats, webhook_chats
 from bot.config import Settings, load
 from bot.config_chats import Wanted
+from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.dispatch import Chat
 from bot.filters import Filter
 from bot.subscriptions import (
@@ -65,7 +66,7 @@ def read(folder: Path, text: str = "") -> Settings:
 
 def test_without_a_chat_there_is_the_console(tmp_path: Path):
     (chat,) = chats(read(tmp_path, "[channel]\nposts_per_hour = 3\n"))
-    assert (chat.key, chat.id, chat.posts_per_hour) == ("console", None, 3)
+    assert (chat.destination, chat.posts_per_hour) == (ConsoleOutput(), 3)
     assert chat.group_wait[Level.ALERT] == 9_000
     assert dict(chat.hides) == {"cascade": ("oi_drop", "liq"), "mild": ("liq",)}
 
@@ -90,7 +91,7 @@ def test_each_chat_has_its_own(tmp_path: Path):
     text = '[channel]\nchat_id = "@lowtide"\n[[chats]]\nid = -5\ntopic = 7\nposts_per_hour = 2\n'
     channel, topic = chats(read(tmp_path, text))
     assert (channel.key, channel.posts_per_hour) == ("@lowtide", 12)
-    assert (topic.key, topic.topic, topic.posts_per_hour) == ("-5/7", 7, 2)
+    assert (topic.destination, topic.posts_per_hour) == (TelegramChat(-5, 7), 2)
     assert not topic.private
 
 
@@ -117,7 +118,7 @@ def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
     wanted = 'url = "https://example.org/in"\nrules = ["liq"]\nmin_level = "alert"\n'
     path.write_text(f"{TEXT}[[webhooks]]\n{wanted}")
     (chat,) = webhook_chats(load(path, {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}))
-    assert chat.id == "https://example.org/in" and chat.posts_per_hour >= 1_000
+    assert chat.destination == WebhookName("1") and chat.posts_per_hour >= 1_000
     assert chat.filters == (Filter(rules=frozenset({"liq"}), min_level=Level.ALERT),)
     assert dict(chat.hides) == {}
 
@@ -125,7 +126,7 @@ def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
 def test_a_subscriber_is_a_private_chat(tmp_path: Path):
     one = Subscription(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
     (chat,) = subscribed_chats([one], read(tmp_path))
-    assert (chat.id, chat.key, chat.private, dict(chat.hides)) == (11, "11", True, {})
+    assert (chat.destination, chat.private, dict(chat.hides)) == (TelegramChat(11), True, {})
     wanted = {
         (rule, asset)
         for rule in ("oi_drop", "liq", "cascade")

@@ -447,7 +447,9 @@ def test_any_number_of_chats_and_what_they_leave_out_is_that_of_the_channel(tmp_
     )
     assert not settings.resend
     assert settings.webhooks == (
-        WebhookSettings(url="https://example.org/in", wanted=Wanted(min_level=Level.CRITICAL)),
+        WebhookSettings(
+            name="1", url="https://example.org/in", wanted=Wanted(min_level=Level.CRITICAL)
+        ),
     )
     assert settings.webhook_secret == "a long random text"
     assert "random" not in repr(settings)
@@ -467,6 +469,18 @@ def test_webhooks_need_a_secret_from_the_environment(tmp_path: Path):
     assert problems(tmp_path, text, {"LOWTIDE_WEBHOOK_SECRET": "short"}) == [
         "LOWTIDE_WEBHOOK_SECRET (environment): must have at least 16 characters"
     ]
+
+
+def test_a_webhook_has_a_name_of_its_own_or_its_number(tmp_path: Path):
+    env = {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}
+    plain, named = '[[webhooks]]\nurl = "https://example.org"\n', 'name = "my-bot"\n'
+    hooks = read(tmp_path, HEAD + plain + plain + named + plain, env).webhooks
+    assert [hook.name for hook in hooks] == ["1", "my-bot", "3"]
+    twice = HEAD + plain + plain + 'name = "1"\n'
+    (problem,) = problems(tmp_path, twice, env)
+    assert '"1" is the name of another one' in problem
+    (problem,) = problems(tmp_path, HEAD + plain + 'name = "a/b"\n', env)
+    assert 'must be 1 to 32 of letters, digits, - and _ in quotes, not "a/b"' in problem
 
 
 def test_tests_of_both_files_are_found(tmp_path: Path):

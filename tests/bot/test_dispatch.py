@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.deliveries import Delivery, State, dump, load
+from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
 from bot.dispatch import GROUP_OPEN, GROUP_WAIT, Chat, Quiet, next_due, plan
 from bot.filters import Filter
 from bot.silences import Silence
@@ -17,7 +18,7 @@ from streams.events import Ms
 
 START: Ms = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
 S, MIN, HOUR = 1_000, 60_000, 3_600_000
-CHAT = Chat(id=-100, hides={"cascade": ("oi_drop", "liq_burst")})
+CHAT = Chat(destination=TelegramChat(-100), hides={"cascade": ("oi_drop", "liq_burst")})
 WATCH, ALERT, CRITICAL = Level
 
 
@@ -601,9 +602,10 @@ def test_a_composite_hides_nothing_any_more_once_it_is_not_asked_for():
 
 
 def test_a_chat_has_a_name_that_lasts():
-    assert [c.key for c in (Chat(), Chat(id=-100), Chat(id="@a", topic=7))] == [
-        "console", "-100", "@a/7",
-    ]  # fmt: skip
+    places = (ConsoleOutput(), TelegramChat(-100), TelegramChat("@a", 7), WebhookName("mine"))
+    keys = [Chat(destination=place).key for place in places]
+    assert keys == ["console", "-100", "@a/7", "webhook:mine"]
+    assert [queue_key(place) for place in places] == ["console", "-100", "@a", "webhook:mine"]
 
 
 FILTERS = st.lists(

@@ -379,7 +379,7 @@ def delivery(kind: str, assets: tuple[str, ...], turn: Turn = Turn.OPEN, **chang
         sample = turned(kind, turn)
         value = sample.value * (1 - n / 20)
         alerts.append(msgspec.structs.replace(sample, asset=asset, value=value, id=f"{n}"))
-    given = {"chat": -100, "alerts": tuple(alerts), "at": AT, "silent": False, **changes}
+    given = {"alerts": tuple(alerts), "at": AT, "silent": False, **changes}
     return Delivery(**given)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.blocks import MOST_CHARS, blocks, fitted, visible, with_lines
+from bot.destination import TelegramChat
 from bot.limiter import Limits
 from bot.outbox import SETTLED, Policy, Post, State, as_message, short_id
 from bot.sinks import Edited
@@ -248,7 +249,7 @@ def test_a_chat_that_moved_is_followed_and_old_numbers_mean_nothing():
     made.moved(step.post, -100, START)
     step = made.next(START)
     assert isinstance(step, Send)
-    assert (step.post.key, step.reply_to, made.state.address) == ("up", None, -100)
+    assert (step.post.key, step.reply_to, made.state.address()) == ("up", None, TelegramChat(-100))
 
 
 def test_after_a_flood_a_long_queue_becomes_one_digest():

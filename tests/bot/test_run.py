@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from bot import run as running
 from bot.config import Settings, VenueSettings
 from bot.config_chats import ChatSettings, WebhookSettings
+from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.run import existing_redis, redis_url, run, sinks, start_all, stop_all, supervise
 from bot.sinks import Refused, What
 from bot.sinks.console import Console
@@ -261,14 +262,14 @@ async def test_which_redis_is_used(tmp_path: Path) -> None:
 def test_which_sink_is_used(tmp_path: Path) -> None:
     chats = (ChatSettings(id="@somewhere"),)
     for dry in (settings(tmp_path), settings(tmp_path, chats=chats)):
-        assert isinstance(sinks(dry).of(dry.chats[0].id), Console)
+        assert isinstance(sinks(dry).of(TelegramChat("@somewhere")), Console)
     both = settings(tmp_path, chats=chats, token=secret("1:x"))
-    assert isinstance(sinks(both).of("@somewhere"), Telegram)
-    assert isinstance(sinks(both).of(None), Console)
+    assert isinstance(sinks(both).of(TelegramChat("@somewhere")), Telegram)
+    assert isinstance(sinks(both).of(ConsoleOutput()), Console)
     hooked = settings(
         tmp_path,
-        webhooks=(WebhookSettings(url="https://example.org/x"),),
+        webhooks=(WebhookSettings(name="mine", url="https://example.org/x"),),
         webhook_secret=secret("s"),
     )
-    assert isinstance(sinks(hooked).of("webhook:1"), Webhook)
-    assert isinstance(sinks(hooked).of(-1), Console)
+    assert isinstance(sinks(hooked).of(WebhookName("mine")), Webhook)
+    assert isinstance(sinks(hooked).of(TelegramChat(-1)), Console)

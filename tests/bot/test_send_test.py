@@ -26,7 +26,7 @@ def read(folder: Path, url: str, text: str, token: str = TOKEN) -> Settings:
     return load(path, {"TELEGRAM_BOT_TOKEN": token})
 
 
-async def test_every_chat_gets_a_message_with_sound(fake: FakeUpdates, tmp_path: Path):
+async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_path: Path):
     text = (
         f'[channel]\nchat_id = "@lowtide"\n[[chats]]\nid = {FORUM}\ntopic = 7\n'
         f"[[chats]]\nid = 11\n[operators]\nchat_id = {OPERATORS}\n"
@@ -39,7 +39,7 @@ async def test_every_chat_gets_a_message_with_sound(fake: FakeUpdates, tmp_path:
         Outcome(True, "posted to Ops"),
     )
     assert [(one.chat, one.topic, one.silent) for one in fake.sent] == [
-        (CHANNEL, None, False), (FORUM, 7, False), (11, None, False), (OPERATORS, None, False),
+        (CHANNEL, None, True), (FORUM, 7, True), (11, None, True), (OPERATORS, None, True),
     ]  # fmt: skip
     assert {one.text for one in fake.sent} == {"⚪ Lowtide: this is a test. Alerts will come here."}
 

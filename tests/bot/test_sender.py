@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from bot.destination import TelegramChat
 from bot.dispatch import Chat, State, next_due, plan
 from bot.limiter import MINUTE, NONE, Limits, Overall
 from bot.line import Line
@@ -33,7 +34,14 @@ QUICK = Policy(backoff=(1, 10), off=50)
 
 def chat(number: int | str, **changes: object) -> Chat:
     waits = dict.fromkeys(Level, 0)
-    return Chat(**{"id": number, "group_wait": waits, "posts_per_hour": 1_000, **changes})
+    return Chat(
+        **{
+            "destination": TelegramChat(number),
+            "group_wait": waits,
+            "posts_per_hour": 1_000,
+            **changes,
+        }
+    )
 
 
 def turns(asset: str, count: int = 3, level: Level = Level.CRITICAL) -> list[Alert]:
@@ -201,7 +209,7 @@ async def test_a_chat_that_is_off_is_tried_again_and_operators_are_told_once(
 ) -> None:
     sink = Moody()
     sink.moods = {-1: [Refused("the bot was kicked", What.CHAT)] * 3}
-    async with running(redis, tmp_path, sink, operators=Chat(id=-9)) as role:
+    async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
         await say(redis, *turns("BTC", 2))
         await until(lambda: len(firsts(sink)) == 2)
         assert role.status().off == {}
@@ -213,7 +221,9 @@ async def test_a_moved_chat_is_followed_after_a_restart_too(redis: Redis, tmp_pa
     sink = Moody()
     sink.moods = {-1: [Moved(-100)]}
     for asset in ("BTC", "ETH"):
-        async with running(redis, tmp_path, sink, operators=Chat(id=-9)) as role:
+        async with running(
+            redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))
+        ) as role:
             await say(redis, *turns(asset, 1))
             await until(lambda role=role: role.status().sent >= 1 and role.sender.idle())
     assert len(firsts(sink, -100)) == 2
@@ -243,7 +253,7 @@ async def test_topics_of_a_group_share_its_pace_and_have_plans_of_their_own(
     redis: Redis, tmp_path: Path
 ) -> None:
     sink = Numbered()
-    chats = (chat(-1, topic=7), chat(-1, topic=8))
+    chats = (chat(-1, destination=TelegramChat(-1, 7)), chat(-1, destination=TelegramChat(-1, 8)))
     async with running(redis, tmp_path, sink, *chats) as role:
         await say(redis, *turns("BTC", 1))
         await until(lambda: role.status().sent == 2)
@@ -308,8 +318,8 @@ def burst() -> list[Alert]:
 
 def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits():
     """By a clock of numbers: plan, outbox and limiter together."""
-    told = Chat(id=-1)
-    line = Line("-1", ChatState(chat=-1), Limits())
+    told = Chat(destination=TelegramChat(-1))
+    line = Line("-1", ChatState(destination=TelegramChat(-1)), Limits())
     overall, state, waiting = Overall(Limits()), State(), burst()
     made: list[tuple[int, Level, int, str]] = []
     number = 0
@@ -353,7 +363,9 @@ async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_pa
 
     sink.send = timed
     found = [msgspec.structs.replace(one, seen=one.seen + now, at=one.at + now) for one in burst()]
-    async with running(redis, tmp_path, sink, Chat(id=-1), limits=Limits()) as role:
+    async with running(
+        redis, tmp_path, sink, Chat(destination=TelegramChat(-1)), limits=Limits()
+    ) as role:
         await until(lambda: role.status().destination)
         began = time.monotonic()
         pipe = redis.pipeline(transaction=False)

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bot.destination import ConsoleOutput, TelegramChat
 from bot.messages import Message
-from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, Sink, To, Uncertain, What
+from bot.sinks import Edited, Later, Moved, Place, Receipt, Refused, Sink, Uncertain, What
 from bot.sinks.console import Console
 from bot.sinks.telegram import Telegram
 from rules.alerts import Level, Turn
@@ -41,7 +42,7 @@ def message(text: str = "🟠 <b>A&amp;B −5%</b>", silent: bool = False) -> Me
     )
 
 
-HERE = To(CHANNEL)
+HERE = TelegramChat(CHANNEL)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def other(fake: FakeTelegram, token: str = TOKEN) -> Telegram:
 
 async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, sink):
     receipt = await sink.send(HERE, message())
-    assert receipt == Receipt(chat=CHANNEL, message_id=1)
+    assert receipt == Receipt(message_id=1)
     assert [(p.text, p.silent) for p in fake.posted] == [("🟠 A&B −5%", False)]
     method, given = fake.requests[-1]
     assert method == "sendMessage"
@@ -77,20 +78,21 @@ async def test_a_silent_message_makes_no_sound(fake, sink):
 
 async def test_a_channel_may_be_given_by_name(fake):
     sink = other(fake)
-    receipt = await sink.send(To(CHANNEL_NAME), message())
-    assert fake.posted[0].chat == receipt.chat == CHANNEL
+    receipt = await sink.send(TelegramChat(CHANNEL_NAME), message())
+    assert fake.posted[0].chat == CHANNEL
+    assert fake.posted[0].message_id == receipt.message_id
     await sink.close()
 
 
 async def test_one_sink_serves_many_chats_and_topics(fake, sink):
     for chat, topic in ((CHANNEL, None), (PRIVATE, None), (FORUM, 7), (CHANNEL, None)):
-        await sink.send(To(chat, topic), message())
+        await sink.send(TelegramChat(chat, topic), message())
     places = [(p.chat, p.topic, p.message_id) for p in fake.posted]
     assert places == [
         (CHANNEL, None, 1), (PRIVATE, None, 1), (FORUM, 7, 1), (CHANNEL, None, 2)
     ]  # fmt: skip
     with pytest.raises(Refused, match=f"chat {FORUM} has no open topic 99") as caught:
-        await sink.send(To(FORUM, 99), message())
+        await sink.send(TelegramChat(FORUM, 99), message())
     assert caught.value.what is What.MESSAGE
 
 
@@ -124,8 +126,8 @@ async def test_check_names_the_bot_and_the_channel(sink):
     assert await sink.check(HERE) == Place(
         title="Telegram: @lowtide_bot posts to Lowtide", probe=True
     )
-    assert not (await sink.check(To(PRIVATE))).probe
-    assert not (await sink.check(To(FORUM))).probe
+    assert not (await sink.check(TelegramChat(PRIVATE))).probe
+    assert not (await sink.check(TelegramChat(FORUM))).probe
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [(Fault.FLOOD, 7), (Fault.FLOOD_LONG, 10072)])
@@ -187,7 +189,10 @@ async def test_refusals_say_what_to_do(fake, sink, fault, words, what):
 
 
 async def test_an_unknown_chat_is_refused_with_advice(sink):
-    for attempt in (sink.check(To("@nobody")), sink.send(To("@nobody"), message())):
+    for attempt in (
+        sink.check(TelegramChat("@nobody")),
+        sink.send(TelegramChat("@nobody"), message()),
+    ):
         with pytest.raises(Refused, match=r"check channel\.chat_id in config\.toml") as caught:
             await attempt
         assert caught.value.what is What.CHAT
@@ -214,7 +219,8 @@ async def test_a_moved_chat_says_where_it_is(fake, sink):
     with pytest.raises(Moved) as caught:
         await sink.send(HERE, message())
     assert caught.value.chat == MOVED_TO
-    assert (await sink.send(To(caught.value.chat), message())).chat == MOVED_TO
+    await sink.send(TelegramChat(caught.value.chat), message())
+    assert fake.posted[-1].chat == MOVED_TO
 
 
 async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
@@ -245,9 +251,9 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
 async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
     out = io.StringIO()
     console: Sink = Console(out)
-    assert await console.check(To(None)) == Place(title="the console")
-    assert await console.send(To(None), message()) == Receipt()
-    await console.send(To(None), message())
+    assert await console.check(ConsoleOutput()) == Place(title="the console")
+    assert await console.send(ConsoleOutput(), message()) == Receipt()
+    await console.send(ConsoleOutput(), message())
     await console.close()
     once = "2026-10-03 08:00:00  🟠 A&B −5%\n    second line\n\n"
     assert out.getvalue() == once * 2
@@ -259,5 +265,5 @@ async def test_the_console_uses_colour_on_a_terminal_only():
             return True
 
     out = Terminal()
-    await Console(out).send(To(None), message())
+    await Console(out).send(ConsoleOutput(), message())
     assert "\033[1m\033[33m🟠 A&B −5%\033[0m" in out.getvalue()

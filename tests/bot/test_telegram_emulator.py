@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from bot.sinks import Edited, Refused, To, Uncertain
+from bot.destination import TelegramChat
+from bot.sinks import Edited, Refused, Uncertain
 from bot.sinks.telegram import Telegram
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.posts import message
@@ -45,7 +46,7 @@ def methods(emulator) -> list[tuple[str, int]]:
 
 
 async def test_sends_replies_edits_and_deletions_are_understood(emulator, sink):
-    to = To(CHAT)
+    to = TelegramChat(CHAT)
     first = await sink.send(to, message("<b>BTC</b> −5% &amp; more"))
     assert first.message_id is not None
     reply = await sink.send(to, message("quiet"), reply_to=first.message_id)
@@ -66,15 +67,15 @@ async def test_sends_replies_edits_and_deletions_are_understood(emulator, sink):
 async def test_empty_and_overlong_texts_are_refused_as_our_fake_does(sink):
     for text in ("", "x" * 4_097):
         with pytest.raises(Refused):
-            await sink.send(To(CHAT), message(text), markup=False)
-    assert await sink.send(To(CHAT), message("x" * 4_096), markup=False)
+            await sink.send(TelegramChat(CHAT), message(text), markup=False)
+    assert await sink.send(TelegramChat(CHAT), message("x" * 4_096), markup=False)
 
 
 async def test_the_known_gaps(emulator, sink):
     """When one of these is closed, the note above can be shorter."""
     with pytest.raises((Refused, Uncertain)):
-        await sink.check(To(CHAT))
+        await sink.check(TelegramChat(CHAT))
     with pytest.raises(Refused, match="not supported yet"):
-        await sink.send(To(CHAT, 7), message("x"))
-    assert await sink.send(To(CHAT), message("<b>bad"))
-    assert await sink.edit(To(CHAT), 99, message("x")) is Edited.CHANGED
+        await sink.send(TelegramChat(CHAT, 7), message("x"))
+    assert await sink.send(TelegramChat(CHAT), message("<b>bad"))
+    assert await sink.edit(TelegramChat(CHAT), 99, message("x")) is Edited.CHANGED

@@ -3,53 +3,31 @@
 import hashlib
 import hmac
 import socket
-from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
 from redis.asyncio import Redis
 
+from bot.destination import WebhookName
 from bot.outbox import Policy
-from bot.sinks import Later, Refused, Sinks, To, What
+from bot.sinks import Later, Refused, Sinks, What
 from bot.sinks.webhook import Endpoint, Webhook, key_of
 from tests.bot.posts import message
+from tests.bot.receiver import Receiver
 from tests.bot.sinks import Numbered
 from tests.bot.test_sender import chat, running, say, turns, until
 
 DOCS = Path(__file__).parents[2] / "docs" / "webhook.md"
 SECRET = "a shared secret"
-HOOK = "webhook:mine"
-
-
-class Receiver:
-    """Somebody's server; answers with ``statuses``, then 204."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.statuses: deque[int] = deque()
-        self.headers: dict[str, str] = {}
-        self.url = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.got.append((dict(request.headers), await request.read()))
-        status = self.statuses.popleft() if self.statuses else 204
-        return web.Response(status=status, headers=self.headers)
+HOOK = WebhookName("mine")
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    made, app = Receiver(), web.Application()
-    app.router.add_post("/hook", made.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    made.url = f"http://{host}:{port}/hook"
-    yield made
-    await runner.cleanup()
+    async with Receiver() as server:
+        yield server
 
 
 @pytest.fixture
@@ -61,7 +39,7 @@ async def webhook(receiver: Receiver) -> AsyncIterator[Webhook]:
 
 
 async def test_what_arrives_is_json_signed_over_its_time(receiver: Receiver, webhook: Webhook):
-    await webhook.send(To(HOOK), message("<b>A&amp;B</b> −5%"), key="the key")
+    await webhook.send(HOOK, message("<b>A&amp;B</b> −5%"), key="the key")
     ((headers, body),) = receiver.got
     stamp = headers["Lowtide-Timestamp"]
     assert stamp == "1791020520"
@@ -75,7 +53,7 @@ async def test_what_arrives_is_json_signed_over_its_time(receiver: Receiver, web
 
 
 async def test_the_documentation_names_every_field_and_header(receiver: Receiver, webhook: Webhook):
-    await webhook.send(To(HOOK), message("x"), key="k")
+    await webhook.send(HOOK, message("x"), key="k")
     ((headers, body),) = receiver.got
     text = DOCS.read_text(encoding="utf-8")
     sent = [name for name in headers if name.startswith(("Lowtide", "Idem"))]
@@ -115,7 +93,7 @@ async def test_answers_mean_later_or_never(receiver, webhook, status, kind, what
     receiver.statuses.append(status)
     receiver.headers = {"Retry-After": "7"}
     with pytest.raises(kind) as caught:
-        await webhook.send(To(HOOK), message("x"))
+        await webhook.send(HOOK, message("x"))
     if status == 429:
         assert (caught.value.seconds, caught.value.flood) == (7, True)
     assert getattr(caught.value, "what", None) is what
@@ -129,14 +107,14 @@ async def test_a_server_that_is_away_means_later_and_names_no_address():
     endpoint = Endpoint(url=f"http://127.0.0.1:{port}/secret-path", secret=SECRET)
     webhook = Webhook({"mine": endpoint}, timeout=0.3)
     with pytest.raises(Later) as caught:
-        await webhook.send(To(HOOK), message("x"))
+        await webhook.send(HOOK, message("x"))
     assert "secret-path" not in f"{caught.value} {endpoint!r} {caught.value.__cause__}"
     await webhook.close()
 
 
 async def test_an_unknown_webhook_is_refused(webhook: Webhook):
-    with pytest.raises(Refused, match="there is no webhook webhook:other"):
-        await webhook.check(To("webhook:other"))
+    with pytest.raises(Refused, match="webhook:other is not in"):
+        await webhook.check(WebhookName("other"))
 
 
 async def test_the_outbox_sends_again_with_the_same_key(
@@ -144,8 +122,8 @@ async def test_the_outbox_sends_again_with_the_same_key(
 ):
     monkeypatch.setattr("bot.sinks.webhook._PAUSE_S", 0.01)
     receiver.statuses.extend([503, 500])
-    ways = Sinks(Numbered(), {"webhook": webhook})
-    async with running(redis, tmp_path, ways, chat(HOOK), policy=Policy()) as role:
+    ways = Sinks(Numbered(), webhooks=webhook)
+    async with running(redis, tmp_path, ways, chat(0, destination=HOOK), policy=Policy()) as role:
         await say(redis, *turns("BTC", 1))
         await until(lambda: role.status().sent == 1)
     keys = [headers["Idempotency-Key"] for headers, _ in receiver.got]

@@ -11,12 +11,13 @@ from redis.asyncio import Redis
 
 from bot.commands import store
 from bot.config import Secret
+from bot.destination import Destination, TelegramChat
 from bot.limiter import NONE
 from bot.messages import Message
 from bot.roles import bot as bot_module
 from bot.roles.bot import BotRole, bot_role
 from bot.run import sinks
-from bot.sinks import Later, Receipt, Sinks, To
+from bot.sinks import Later, Receipt, Sinks
 from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Level
@@ -81,8 +82,8 @@ class Busy(Numbered):
         self.asked = 0
         self.busy = True
 
-    async def send(self, to: To, message: Message, **how: Any) -> Receipt:
-        if to.chat == SUBSCRIBER and self.busy:
+    async def send(self, to: Destination, message: Message, **how: Any) -> Receipt:
+        if to == TelegramChat(SUBSCRIBER) and self.busy:
             self.asked += 1
             raise Later(0.01, "busy")
         return await super().send(to, message, **how)

@@ -48,6 +48,7 @@ class Sockets:
         self.opened: list[float] = []
         self.heard: list[bytes] = []
         self.open: list[ServerConnection] = []
+        self.heard_from: dict[ServerConnection, list[bytes]] = {}
         self.url = ""
 
     def answer(self, _: ServerConnection, request: Request) -> Response | None:
@@ -63,6 +64,7 @@ class Sockets:
             async for message in connection:
                 assert isinstance(message, str)
                 self.heard.append(message.encode())
+                self.heard_from.setdefault(connection, []).append(message.encode())
 
         listening = asyncio.create_task(listen())
         self.open.append(connection)

@@ -1,0 +1,73 @@
+"""Where messages go: a tagged union, and the keys under which it is remembered. Pure.
+
+A destination never holds an address: that of a webhook is in the settings and in the sink only, so
+that neither Redis nor the log nor a text can tell it.
+"""
+
+from typing import assert_never
+
+import msgspec
+
+GENERAL_TOPIC = 1
+"""The topic "General" of a forum group. Telegram refuses requests that name it ("message thread not
+found") and posts there when no topic is named."""
+
+
+class TelegramChat(msgspec.Struct, frozen=True, tag="telegram", omit_defaults=True):
+    """A chat of Telegram: its number or "@name", and the ``message_thread_id`` of a topic of a
+    forum group, if any."""
+
+    chat: int | str
+    topic: int | None = None
+
+    @property
+    def thread(self) -> int | None:
+        """The ``message_thread_id`` to send with a request; None: leave it out."""
+        return None if self.topic == GENERAL_TOPIC else self.topic
+
+
+class ConsoleOutput(msgspec.Struct, frozen=True, tag="console"):
+    """Whoever reads the console."""
+
+
+class WebhookName(msgspec.Struct, frozen=True, tag="webhook"):
+    """The webhook of this name in the configuration."""
+
+    name: str
+
+
+Destination = TelegramChat | ConsoleOutput | WebhookName
+
+
+def destination_key(destination: Destination) -> str:
+    """What a destination is called where it is remembered and in the log: ``console``, ``-100123``,
+    ``-100123/7`` with a topic, ``webhook:NAME``."""
+    match destination:
+        case TelegramChat(chat, None):
+            return str(chat)
+        case TelegramChat(chat, topic):
+            return f"{chat}/{topic}"
+        case ConsoleOutput():
+            return "console"
+        case WebhookName(name):
+            return f"webhook:{name}"
+        case _:
+            assert_never(destination)
+
+
+def queue_key(destination: Destination) -> str:
+    """The queue of a destination: topics of one group share it, since Telegram's limits hold for
+    all of them together."""
+    return destination_key(with_topic(destination, None))
+
+
+def with_topic(destination: Destination, topic: int | None) -> Destination:
+    """``destination`` with another topic; only chats of Telegram have one."""
+    if isinstance(destination, TelegramChat):
+        return TelegramChat(destination.chat, topic)
+    return destination
+
+
+def telegram_or_console(chat: int | str | None, topic: int | None = None) -> Destination:
+    """What the configuration's ``chat_id`` means; None: the console."""
+    return ConsoleOutput() if chat is None else TelegramChat(chat, topic)

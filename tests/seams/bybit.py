@@ -1,0 +1,102 @@
+"""Bybit's public API on loopback, as far as Lowtide uses it: a listing, tickers, liquidations.
+
+Shapes from bybit-exchange.github.io/docs/v5 (instruments-info, tickers, allLiquidation).
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+
+from aiohttp import web
+from websockets.asyncio.server import ServerConnection
+
+from tests.streams.venue_server import listening, repeating, resting
+
+PRICES = {"BTCUSDT": 100_000.0, "ETHUSDT": 4_000.0, "SOLUSDT": 200.0}
+
+
+class FakeBybit:
+    """An async context manager; serves at ``websocket`` and ``rest``.
+
+    ``prices``: the symbols that are listed, and their mark prices; a ticker of each is sent twice a
+    second, with an open interest of ``base`` coins.
+    """
+
+    def __init__(self) -> None:
+        self.prices = dict(PRICES)
+        self.base = 1_000.0
+        self.websocket = ""
+        self.rest = ""
+        self._servers = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> "FakeBybit":
+        self._sockets = await self._servers.enter_async_context(listening(self._talk))
+        self.rest = await self._servers.enter_async_context(resting(self._answer))
+        self.websocket = self._sockets.url
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._servers.aclose()
+
+    def subscribers(self, topic: str) -> list[ServerConnection]:
+        """The open connections that have asked for ``topic``, whole or its beginning."""
+        heard, asked = self._sockets.heard_from, topic.encode()
+        return [c for c in self._sockets.open if any(asked in m for m in heard.get(c, []))]
+
+    async def send(self, frame: Mapping[str, object]) -> None:
+        """To every connection that has asked for the frame's topic."""
+        for connection in self.subscribers(f'"{frame["topic"]}"'):
+            await connection.send(json.dumps(frame))
+
+    async def liquidate(self, symbol: str, usd: float, *, long: bool = True) -> None:
+        """A position of this size is liquidated at the mark price."""
+        now, price = _now(), self.prices[symbol]
+        row = {"T": now, "s": symbol, "S": "Buy" if long else "Sell",
+               "v": f"{usd / price:.9f}", "p": f"{price}"}  # fmt: skip
+        topic = f"allLiquidation.{symbol}"
+        await self.send({"topic": topic, "type": "snapshot", "ts": now, "data": [row]})
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        frames = [json.dumps({"success": True, "ret_msg": "", "op": "subscribe"}).encode()]
+        await repeating(*frames, *self._tickers(), every_s=0.5)(connection)
+
+    def _tickers(self) -> list[bytes]:
+        return [
+            json.dumps({"topic": f"tickers.{symbol}", "type": "snapshot", "ts": _now(),
+                        "data": self._ticker(symbol)}).encode()
+            for symbol in self.prices
+        ]  # fmt: skip
+
+    def _ticker(self, symbol: str) -> dict[str, str]:
+        price = self.prices[symbol]
+        return {
+            "symbol": symbol, "markPrice": f"{price}", "indexPrice": f"{price}",
+            "fundingRate": "0.0001", "fundingIntervalHour": "8",
+            "nextFundingTime": f"{_now() // 28_800_000 * 28_800_000 + 28_800_000}",
+            "singleOpenInterest": f"{self.base}",
+            "singleOpenInterestValue": f"{self.base * price}",
+            "turnover24h": "1000000",
+        }  # fmt: skip
+
+    def _answer(self, request: web.Request) -> web.Response:
+        match request.path:
+            case "/v5/market/tickers":
+                rows = [self._ticker(symbol) for symbol in self.prices]
+            case "/v5/market/instruments-info":
+                rows = [self._contract(symbol) for symbol in self.prices]
+            case _:
+                rows = []
+        result = {"category": "linear", "list": rows, "nextPageCursor": ""}
+        return web.json_response({"retCode": 0, "retMsg": "OK", "result": result, "time": _now()})
+
+    def _contract(self, symbol: str) -> dict[str, object]:
+        return {
+            "symbol": symbol, "contractType": "LinearPerpetual", "status": "Trading",
+            "baseCoin": symbol.removesuffix("USDT"), "quoteCoin": "USDT", "settleCoin": "USDT",
+            "fundingInterval": 480, "symbolType": "", "deliveryTime": "0",
+        }  # fmt: skip
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,113 @@
+"""From a ``config.toml`` through the real roles to a receiver, for every kind of destination."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS
+from tests.seams.system import System
+
+SECRET = "a long random text"
+HOOK = {"LOWTIDE_WEBHOOK_SECRET": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("config", "chat", "topic"),
+    [
+        ('[channel]\nchat_id = "@lowtide"\n', CHANNEL, None),
+        (f"[[chats]]\nid = {FORUM}\ntopic = 7\n", FORUM, 7),
+        (f"[[chats]]\nid = {FORUM}\ntopic = 1\n", FORUM, None),
+    ],
+    ids=["channel", "topic", "general topic"],
+)
+async def test_a_chat_of_telegram(tmp_path: Path, config: str, chat: int, topic: int | None):
+    async with System(tmp_path, config) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: system.telegram.sent)
+    (post,) = system.telegram.sent
+    assert (post.chat, post.topic, post.silent) == (chat, topic, False)
+    assert post.first.startswith("🔴 BTC liquidations ≥ $6M in 10 min")
+
+
+async def test_a_private_subscriber(tmp_path: Path):
+    config = '[channel]\nchat_id = "@lowtide"\n[operators]\ncommands = "everyone"\n'
+    async with System(tmp_path, config) as system:
+        await system.start()
+        system.telegram.say("/subscribe liq ETH", user=11)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == 11])
+        await system.until(lambda: "posts to 11" in system.log)
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == CHANNEL])
+        await system.liquidate("ETHUSDT", 7e6)
+        await system.until(lambda: len([s for s in system.telegram.sent if s.chat == 11]) == 2)
+    private = [sent for sent in system.telegram.sent if sent.chat == 11]
+    assert private[1].first.startswith("🔴 ETH liquidations ≥ $7M in 10 min")
+
+
+async def test_the_operators_chat(tmp_path: Path):
+    """A configuration that is taken over is told there, and alerts are not."""
+    config = f'[channel]\nchat_id = "@lowtide"\n[operators]\nchat_id = {OPERATORS}\n'
+    async with System(tmp_path, config) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: system.telegram.sent)
+        system.write(config.replace("@lowtide", f"{CHANNEL}"))
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == OPERATORS])
+    told = [sent for sent in system.telegram.sent if sent.chat == OPERATORS]
+    assert "config.toml" in told[0].text
+    assert not [sent for sent in told if "liquidations" in sent.text]
+
+
+@pytest.mark.parametrize("name", ["", 'name = "discord"\n'], ids=["without a name", "named"])
+async def test_a_webhook_and_its_address_is_told_to_nobody(tmp_path: Path, name: str):
+    config = (
+        f'[channel]\nchat_id = "@lowtide"\n[operators]\nchat_id = {OPERATORS}\n'
+        f'[[webhooks]]\n{name}url = "{{webhook}}/T0P53CR3T"\n'
+    )
+    called = "webhook:discord" if name else "webhook:1"
+    async with System(tmp_path, config, env=HOOK) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: system.webhook.got and system.telegram.sent)
+        system.webhook.statuses.extend([404] * 10)
+        await system.liquidate("ETHUSDT", 6e6)
+        await system.until(lambda: [s for s in system.telegram.sent if called in s.text])
+        status = ""
+        async with asyncio.timeout(20):  # it is written every few seconds
+            while called not in status:
+                _, status = await system.command("status", "--json")
+        stored = await system.stored()
+    body = system.webhook.bodies[0]
+    assert body["text"].startswith("🔴 BTC liquidations ≥ $6M in 10 min")
+    assert (body["rule"], body["level"], body["turn"]) == ("liq", "critical", "open")
+    told = next(sent.text for sent in system.telegram.sent if sent.chat == OPERATORS)
+    assert called in told
+    assert called in json.loads(status)["bot"]["off"]
+    assert f"chat {called}" in stored
+    for text in (told, status, system.log, system.console, stored):
+        assert "T0P53CR3T" not in text
+        assert SECRET not in text
+
+
+async def test_the_console_alone(tmp_path: Path):
+    async with System(tmp_path, "", env={"TELEGRAM_BOT_TOKEN": None}) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: "BTC liquidations" in system.console)
+    assert "🔴 BTC liquidations ≥ $6M in 10 min" in system.console
+    assert system.telegram.sent == []
+
+
+async def test_roles_in_processes_of_their_own(tmp_path: Path):
+    async with System(tmp_path, '[channel]\nchat_id = "@lowtide"\n') as system:
+        await system.start("bot", "rules", "streams")
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: "alert told" in system.log)
+        await system.kill("bot")
+        await system.liquidate("ETHUSDT", 6e6)
+        await system.start("bot")
+        await system.until(lambda: len(system.telegram.sent) >= 2)
+    assert [sent.first[:5] for sent in system.telegram.sent] == ["🔴 BTC", "🔴 ETH"]
