@@ -26,8 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lowtide {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--config", type=Path, default=Path("config.toml"), metavar="PATH",
-        help="the configuration to use (config.toml)",
+        "--config", type=Path, metavar="PATH",
+        help="the configuration to use; without it $LOWTIDE_CONFIG, or local.toml or config.toml of"
+        " this folder, or the one that comes with Lowtide",
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 
 from bot import ruletest
 from bot.chats import chats
-from bot.config import ConfigError, Settings, load, load_tests
+from bot.config import ConfigError, Settings, load, load_tests, own_tests
+from bot.config_source import OWN, chosen, home, is_shipped
 from bot.config_warnings import warnings
 from bot.deliveries import Delivery
 from bot.describe import describe
@@ -26,6 +27,7 @@ from bot.lang import LANGUAGES
 from bot.logs import configure
 from bot.notices import notice_message
 from bot.posts import post
+from bot.reload import Rejected, checked, count, in_short
 from bot.show import show
 from bot.sinks.console import Console
 from streams import bus
@@ -33,6 +35,7 @@ from streams.embedded import CannotStart
 
 log = structlog.get_logger()
 
+_ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "check", "show", "test", "send-test", "backtest", "tune",
 )  # fmt: skip
@@ -57,11 +60,25 @@ def do(options: argparse.Namespace) -> NoReturn:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    path: Path = options.config
+    path = chosen(options.config, os.environ)
     try:
-        return load(path, environment(os.environ, path.parent))
+        if options.command in _ROLES:
+            return _tried(path)
+        return load(path, environment(os.environ, home(path)))
     except OSError as error:
         _fail(f"cannot read {error.filename}: {error.strerror}", 2)
+
+
+def _tried(path: Path) -> Settings:
+    """The settings of a start, which are tried as those of a running Lowtide are."""
+    try:
+        settings, tests = checked(path, os.environ)
+    except Rejected as error:
+        _fail(str(error), 2)
+    log.info("configuration", what=in_short(settings, tests))
+    for line in _doubts(settings):
+        log.warning(line)
+    return settings
 
 
 def _do(options: argparse.Namespace, settings: Settings) -> int:
@@ -91,8 +108,6 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
 
             if name == "run" and options.dry_run:
                 settings = _dry(settings)
-            for line in _doubts(settings):
-                log.warning(line)
             os.umask(0o077)  # what is written here is for whoever runs it
             asyncio.run(run(settings, ROLES if name == "run" else (name,)))
     return 0
@@ -106,17 +121,35 @@ def _dry(settings: Settings) -> Settings:
 
 
 def _check(settings: Settings) -> None:
-    tests = load_tests(settings)
+    own_tests(settings)  # faulty ones end it here
+    tests, failed = _tests(settings)
     print(describe(settings))  # noqa: T201
-    count = "1 rule test" if len(tests) == 1 else f"{len(tests)} rule tests"
-    print(f"\n{count}: lowtide test")  # noqa: T201
-    for line in _doubts(settings):
+    print(f"\n{count(tests, 'rule test')}: lowtide test")  # noqa: T201
+    doubts = _doubts(settings)
+    if failed:
+        doubts.append(
+            f"{settings.path.name} comes with Lowtide and was changed, so that"
+            f" {failed} of its rule tests cannot pass any more, and"
+            f' git pull will stop at it: put what differs into {OWN}, after extends = "shipped"'
+        )
+    for line in doubts:
         print(f"warning: {line}")  # noqa: T201
+
+
+def _tests(settings: Settings) -> tuple[int, int]:
+    """How many rule tests there are, and of the shipped ones how many do not hold."""
+    if not is_shipped(settings.path):
+        return len(load_tests(settings)), 0
+    try:
+        outcomes = ruletest.run_all(load_tests(settings), settings)
+    except ConfigError as error:
+        return len(settings.tests), len(error.problems)
+    return len(outcomes), sum(not outcome.passed for outcome in outcomes)
 
 
 def _doubts(settings: Settings) -> list[str]:
     """What is allowed and probably not meant: in the configuration, and around it."""
-    return warnings(settings) + open_to_others(settings.path.parent, settings.data_dir)
+    return warnings(settings) + open_to_others(home(settings.path), settings.data_dir)
 
 
 def _show(settings: Settings, asset: str) -> None:
@@ -217,7 +250,7 @@ def _backtest(options: argparse.Namespace, settings: Settings) -> None:
         html=options.html,
         **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
     )
-    env = environment(os.environ, settings.path.parent)
+    env = environment(os.environ, home(settings.path))
     _answer("backtest", lambda: backtest(settings, asked, env))
 
 

@@ -1,4 +1,4 @@
-"""config.toml and the environment → Settings, or every error of the file at once.
+"""The configuration and the environment → Settings, or every error at once.
 
 Secrets come from the environment alone. An error names the file, the line, the key and what to do.
 """
@@ -28,11 +28,12 @@ from bot.config_errors import ConfigError, Fault, problem, told
 from bot.config_markets import Problem, Tiers, market_problems, tiers
 from bot.config_rules import resolve
 from bot.config_schema import File, Table, TestsFile
+from bot.config_source import SHIPPED, Part, Source, home, is_shipped, layered, tests_file
 from bot.config_tests import Known, RuleTest, rule_tests
 from bot.config_text import arranged, keys_in, names_in, parsed, text_of
-from bot.config_values import did_you_mean, redis_url
+from bot.config_values import did_you_mean, redis_url, shown
 from bot.lang import LANGUAGES
-from bot.toml_lines import KeyPath, index, line_of
+from bot.toml_lines import KeyPath, index
 from rules.alerts import Level
 from rules.composite import Composite
 from rules.rule import Rule
@@ -40,7 +41,7 @@ from streams.events import Ms
 from streams.selection import Markets
 from streams.venues import VENUES
 
-__all__ = ["ConfigError", "Secret", "Settings", "Source", "VenueSettings", "load", "load_tests"]
+__all__ = ["ConfigError", "Secret", "Settings", "VenueSettings", "load", "load_tests", "own_tests"]
 
 _ENV_TOKEN = re.compile(r"\d+:[\w-]+")
 _Model = TypeVar("_Model", bound=Table)
@@ -61,28 +62,6 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     websocket: str | None = None
     rest: str | None = None
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Where the numbers of rules stand: ``[defaults]`` and ``[rules]`` of the file as written."""
-
-    path: Path
-    tables: Mapping[str, Any] = {}
-    lines: Mapping[KeyPath, int] = {}
-
-    def keys(self, *path: str) -> tuple[str, ...]:
-        """The keys of the table at ``path``, none if it is not there."""
-        table: Any = self.tables
-        for part in path:
-            table = cast("dict[str, Any]", table).get(part) if isinstance(table, dict) else None
-        return tuple(cast("dict[str, Any]", table)) if isinstance(table, dict) else ()
-
-    def place(self, *path: str) -> str | None:
-        """``config.toml:41``, where the key at ``path`` is; None if it is not in the file."""
-        if path[-1] not in self.keys(*path[:-1]):
-            return None
-        line = line_of(self.lines, path)
-        return f"{self.path.name}:{line}" if line else self.path.name
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,9 +120,8 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
 
     Raises ConfigError with all problems found.
     """
-    text = text_of(path)
-    lines = index(text)
-    raw = parsed(path, text)
+    source = _source(path)
+    raw = dict(source.tables)
     file, problems = _validated(File, arranged(raw), raw)
     rules: tuple[Rule, ...] = ()
     found: tuple[Composite, ...] = ()
@@ -159,34 +137,62 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         problems += wrong + faulty
         if not problems:
             known = Known(rules=rules, composites=found)
-            tests, problems = rule_tests(file.test, known, path, lines)
-    words = told(path, lines, problems) + _env_problems(env)
+            tests, problems = rule_tests(file.test, known, source)
+    words = told(source, problems) + _env_problems(env)
     if file is not None:
         words += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
     if words or file is None:
         raise ConfigError(words)
-    source = Source(path, {key: raw.get(key, {}) for key in ("defaults", "rules")}, lines)
     return _settings(file, (rules, found, tests), source, env)
 
 
+def _source(path: Path) -> Source:
+    """The file, laid on the shipped one if it says so. Raises ConfigError."""
+    own = _part(path)
+    match own.tables.get("extends"):
+        case None:
+            return Source((own,), own.tables)
+        case "shipped" if not is_shipped(path):
+            return layered(own, _part(SHIPPED))
+        case other:
+            text = (
+                f'must be "shipped", the configuration that comes with Lowtide, not {shown(other)}'
+            )
+            raise ConfigError(told(Source((own,)), [(("extends",), text)]))
+
+
+def _part(path: Path) -> Part:
+    text = text_of(path)
+    return Part(path, parsed(path, text), index(text))
+
+
 def load_tests(settings: Settings) -> tuple[RuleTest, ...]:
-    """The rule tests of config.toml and of ``config.tests.toml`` beside it, if there is one.
+    """The rule tests of the configuration and of the file of tests beside it, if there is one.
 
     Raises ConfigError with all problems of the second file.
     """
-    path = settings.path.with_name(f"{settings.path.stem}.tests.toml")
+    path = tests_file(settings.path)
     if not path.exists():
         return settings.tests
-    text = text_of(path)
-    lines, raw = index(text), parsed(path, text)
+    part = _part(path)
+    raw = dict(part.tables)
     file, problems = _validated(TestsFile, raw, raw)
-    tests: tuple[RuleTest, ...] = ()
+    source, tests = Source((part,), raw), tuple[RuleTest, ...]()
     if file is not None and not problems:
         known = Known(rules=settings.rules, composites=settings.composites)
-        tests, problems = rule_tests(file.test, known, path, lines)
+        tests, problems = rule_tests(file.test, known, source)
     if problems:
-        raise ConfigError(told(path, lines, problems))
+        raise ConfigError(told(source, problems))
     return settings.tests + tests
+
+
+def own_tests(settings: Settings) -> tuple[RuleTest, ...]:
+    """The rule tests that must pass before ``settings`` are used. Raises ConfigError.
+
+    The tests that come with Lowtide judge the rules that come with it: ``lowtide test`` plays them,
+    and whoever changes a number of these rules is not held up by them.
+    """
+    return settings.tests if is_shipped(settings.path) else load_tests(settings)
 
 
 def _validated(
@@ -269,7 +275,7 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         api_url=file.telegram.api_url,
         token=Secret(token) if token else None,
         redis_url=Secret(url) if url else None,
-        data_dir=source.path.parent / file.redis.data_dir,
+        data_dir=home(source.path) / file.redis.data_dir,
         keep=file.redis.keep,
         max_mb=file.redis.max_mb,
         metrics_keep=file.metrics.keep,

@@ -1,16 +1,16 @@
 """What is wrong with a file, in sentences: file, line, key and what to do."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
 
 from bot.config_markets import Problem
 from bot.config_schema import COMPOSITES, ROWS, keys_at
+from bot.config_source import Source
 from bot.config_values import did_you_mean, shown
 from bot.logs import redact
-from bot.toml_lines import KeyPath, line_of
+from bot.toml_lines import KeyPath
 
 
 class ConfigError(Exception):
@@ -39,6 +39,8 @@ def problem(fault: Fault, raw: dict[str, Any]) -> Problem:
 
 def _sentence(fault: Fault, path: KeyPath, raw: dict[str, Any]) -> str:
     kind, got, context = fault.kind, shown(fault.got), fault.context
+    if kind == "missing" and path == ("markets",):
+        return 'is missing; a file that says only what differs begins with extends = "shipped"'
     if kind == "extra_forbidden":
         known = keys_at(path[:-1]) + _rows(path[:-1], raw)
         if path[-1] in known:
@@ -89,13 +91,13 @@ def _rows(parent: KeyPath, raw: dict[str, Any]) -> list[str]:
     return [*lists, *(str(asset) for assets in lists.values() for asset in assets)]
 
 
-def told(path: Path, lines: Mapping[KeyPath, int], problems: Iterable[Problem]) -> list[str]:
-    """The problems as ``file:line: key: sentence``, in the order of the file."""
-    placed = [(line_of(lines, at) or 0, at, text) for at, text in problems]
-    placed.sort(key=lambda entry: entry[0])
+def told(source: Source, problems: Iterable[Problem]) -> list[str]:
+    """The problems as ``file:line: key: sentence``, in the order of the files."""
+    placed = [(source.spot(at), at, text) for at, text in problems]
+    placed.sort(key=lambda entry: (entry[0][0], entry[0][2]))
     return [
         redact(f"{path}{f':{line}' if line else ''}: {_name(at)}: {text}")
-        for line, at, text in placed
+        for (_, path, line), at, text in placed
     ]
 
 

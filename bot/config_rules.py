@@ -241,7 +241,7 @@ def _market_row(given: _Given) -> tuple[dict[str, Row], list[Problem]]:
 def _merged(rows: list[RowTable]) -> dict[str, float]:
     values: dict[str, float] = {}
     for row in rows:
-        values |= row.given()
+        values = row.over(values)
     return values
 
 

@@ -36,6 +36,7 @@ Chat = Annotated[int | str, PlainValidator(values.chat_id)]
 QuietHours = Annotated[Quiet | None, PlainValidator(values.quiet)]
 SomeLevel = Annotated[Level, PlainValidator(values.level)]
 Floors = Annotated[dict[str, float], PlainValidator(values.floors)]
+RowLevel = Annotated[float | str, PlainValidator(values.row_level)]
 Condition = Annotated[tuple[str, Level], PlainValidator(values.condition)]
 
 
@@ -128,14 +129,21 @@ class Defaults(Table):
 
 
 class RowTable(Table):
-    watch: float | None = None
-    alert: float | None = None
-    critical: float | None = None
-    clear: float | None = None
+    """Levels by name. NO_LEVEL: the row has none, though one that it lies on does."""
+
+    watch: RowLevel | None = None
+    alert: RowLevel | None = None
+    critical: RowLevel | None = None
+    clear: Annotated[float, PlainValidator(values.number)] | None = None
 
     def given(self) -> dict[str, float]:
-        """Only the keys that the row holds."""
-        return {key: value for key, value in self.model_dump().items() if value is not None}
+        """Only the levels that the row holds, and ``clear``."""
+        return {key: v for key, v in self.model_dump().items() if v not in (None, values.NO_LEVEL)}
+
+    def over(self, below: Mapping[str, float]) -> dict[str, float]:
+        """The levels of a row ``below``, as this one changes them."""
+        none = {key for key, value in self.model_dump().items() if value == values.NO_LEVEL}
+        return {k: v for k, v in below.items() if k not in none} | self.given()
 
 
 class WindowTable(Table):
@@ -203,6 +211,7 @@ class TestsFile(Table):
 
 
 class File(TestsFile):
+    extends: str | None = None
     channel: Channel = Channel()
     chats: list[ChatTable] = []
     operators: Operators = Operators()

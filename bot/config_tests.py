@@ -1,7 +1,6 @@
 """``[[test]]`` tables → ``RuleTest``, or what is wrong with them. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -9,8 +8,9 @@ from bot.config_composites import families
 from bot.config_markets import Problem
 from bot.config_notation import Expected, Values, since
 from bot.config_schema import TestTable
+from bot.config_source import Source
 from bot.config_values import did_you_mean
-from bot.toml_lines import KeyPath, line_of
+from bot.toml_lines import KeyPath
 from rules.alerts import ALL
 from rules.composite import Composite
 from rules.rule import Rule
@@ -59,7 +59,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rule_tests(
-    tables: Sequence[TestTable], known: Known, path: Path, lines: Mapping[KeyPath, int]
+    tables: Sequence[TestTable], known: Known, source: Source
 ) -> tuple[tuple[RuleTest, ...], list[Problem]]:
     """The tests of one file, and what is wrong with them."""
     tests: list[RuleTest] = []
@@ -69,7 +69,9 @@ def rule_tests(
         found = list(_check(table, known))
         problems += [((*at, key), text) for key, text in found]
         if not found:
-            tests.append(_test(table, known, f"{path.name}:{line_of(lines, at)}"))
+            _, path, line = source.spot(at)
+            place = f"{path.name}:{line}" if line else path.name
+            tests.append(_test(table, known, place))
     return tuple(tests), problems
 
 

@@ -20,7 +20,7 @@ def text_of(path: Path) -> str:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
-            [f"{path}: no such file; run lowtide where config.toml is, or name it with --config"]
+            [f"{path}: no such file: name the configuration with --config or LOWTIDE_CONFIG"]
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not UTF-8 text (byte {error.start})"]) from None

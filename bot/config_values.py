@@ -115,6 +115,28 @@ def _level(name: str) -> Level:
     return LEVELS[name]
 
 
+NO_LEVEL = "none"
+"""What a row says of a level that it does not have."""
+
+
+def number(value: object) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {shown(value)}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"must be a finite number, not {shown(value)}")
+    return found
+
+
+def row_level(value: object) -> float | str:
+    """A number; ``"none"``: no such level."""
+    return NO_LEVEL if value == NO_LEVEL else number(value)
+
+
 def musd(value: object) -> float:
     """An amount in million USD."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

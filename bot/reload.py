@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bot import ruletest
-from bot.config import ConfigError, Settings, load, load_tests
+from bot.config import ConfigError, Settings, load, own_tests
+from bot.config_source import SHIPPED, home, tests_file
 from bot.environment import environment
 
 EVERY_S = 2.0
@@ -25,14 +26,14 @@ class Rejected(Exception):
 
 
 class Watch:
-    """Whether a configuration has changed: its file, or the file of its tests beside it.
+    """Whether a configuration has changed: its file, what it may lie on, the tests beside it.
 
     A change counts once the files have stayed as they are from one look to the next, so that a
     half-written file is not read. ``ask`` (SIGHUP) makes the next ``due`` true in any case.
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._paths = (path, path.with_name(f"{path.stem}.tests.toml"))
+        self._paths = (path, tests_file(path), SHIPPED)
         self._now = now
         self._used = self._seen = self._stamp()
         self._looked = now()
@@ -81,15 +82,18 @@ def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:
     ``env``: the variables of the process. Raises Rejected.
     """
     try:
-        settings = load(path, environment(env, path.parent))
-        tests = load_tests(settings)
+        settings = load(path, environment(env, home(path)))
+        tests = own_tests(settings)
     except ConfigError as error:
         raise Rejected(str(error)) from None
     except OSError as error:
         raise Rejected(f"{error.filename}: cannot be read: {error.strerror}") from None
     failed = [one for one in ruletest.run_all(tests, settings) if not one.passed]
     if failed:
-        raise Rejected("\n".join(_failure(one) for one in failed))
+        raise Rejected(
+            "\n".join(_failure(one) for one in failed)
+            + f"\n{path.name} is used when its rule tests pass: lowtide test shows them"
+        )
     return settings, len(tests)
 
 
@@ -112,11 +116,20 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     }
 
 
+def in_short(settings: Settings, tests: int) -> str:
+    """``local.toml, 12 rules, 3 rule tests passed``."""
+    rules = len(settings.rules) + len(settings.composites)
+    return f"{settings.path.name}, {count(rules, 'rule')}, {count(tests, 'rule test')} passed"
+
+
+def count(number: int, what: str) -> str:
+    """``1 rule``, ``2 rules``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def taken(old: Settings, new: Settings, tests: int) -> str:
     """What to say of a configuration that was taken over."""
-    rules = len(new.rules) + len(new.composites)
-    passed = "1 rule test passed" if tests == 1 else f"{tests} rule tests passed"
-    text = f"{new.path.name}, {rules} rules, {passed}."
+    text = f"{in_short(new, tests)}."
     later = needs_restart(old, new)
     return f"{text} Restart Lowtide for what changed in {', '.join(later)}." if later else text
 

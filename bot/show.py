@@ -130,6 +130,11 @@ def _of_rule(settings: Settings, rule: Rule, key: str) -> str:
 
 def _tables(rule: Rule) -> list[tuple[str, ...]]:
     """The tables of the file that make the rule, the nearest first."""
-    shared = ("rules", rule.family)
+    shared, own = ("rules", rule.family), rule_path(rule)
+    return [own, shared] if own != shared else [own]
+
+
+def rule_path(rule: Rule) -> tuple[str, ...]:
+    """The table that has the rule's rows."""
     _, _, window = rule.name.partition(":")
-    return [(*shared, "windows", window), shared] if window else [shared]
+    return ("rules", rule.family, *(("windows", window) if window else ()))

@@ -16,6 +16,7 @@ from bot.backtest.report import Report
 from bot.backtest.run import Run, run
 from bot.backtest.text import text
 from bot.config import Settings, load
+from bot.config_source import own_file
 from bot.config_values import did_you_mean
 from rules.rule import Rule
 from streams.events import Ms
@@ -63,8 +64,9 @@ def tune(
     proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
     text = tuned.told(rule, proposals, posts_a_week)
     if not write:
-        return f"{text}\n\nNothing was written: add --write to put this into {settings.path.name}."
-    written = tuned.write(settings.path, rule, proposals) or ["nothing had to be changed"]
+        name = own_file(settings.path).name
+        return f"{text}\n\nNothing was written: add --write to put this into {name}."
+    written = tuned.write(settings, rule, proposals) or ["nothing had to be changed"]
     return "\n".join([text, "", *written])
 
 

@@ -1,15 +1,17 @@
-"""A proposal told, and written into config.toml with its comments and layout kept."""
+"""A proposal told, and written into the operator's file with its comments and layout kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import cast
 
 import tomlkit
-from tomlkit.items import AbstractTable
 
 from bot.backtest.text import table
 from bot.backtest.tune import Proposal, Tried
+from bot.config import Settings
+from bot.config_source import own_file
+from bot.show import rule_path
 from rules.rule import Rule
 
 _SHOWN = 9
@@ -35,40 +37,49 @@ def told(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
     return "\n\n".join(blocks)
 
 
-def write(path: Path, rule: Rule, proposals: Sequence[Proposal]) -> list[str]:
-    """Writes the proposed numbers where the file has such numbers; what was written, in words.
+def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list[str]:
+    """Writes the proposed numbers where the configuration has such numbers; what, in words.
 
-    Keys that the file does not have are not added, so a row that holds only what differs stays so.
+    They go into the operator's own file: what is shipped stays as it is. Keys that the
+    configuration does not have are not added, so a row that holds only what differs stays so.
     """
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    place = _at(document, rule)
+    source, path = settings.source, own_file(settings.path)
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else 'extends = "shipped"\n'
+    document = tomlkit.parse(text)
+    table = rule_path(rule)
     written: list[str] = []
     for one in proposals:
-        if one.row not in place:
-            continue
-        row = cast("dict[str, float]", place[one.row])
+        before = source.values(*table, one.row)
         for key, value in one.levels.items():
-            if key in row and row[key] != value:
-                written.append(f"{rule.name}, {one.row}: {key} = {row[key]:g} is now {value:g}")
+            if isinstance(was := before.get(key), int | float) and was != value:
+                written.append(f"{rule.name}, {one.row}: {key} = {was:g} is now {value:g}")
+                row = _row_at(document, (*table, one.row))
                 row[key] = int(value) if value.is_integer() else value
     if written:
         _replace(path, tomlkit.dumps(document))
+        written.append(f"written to {path.name}")
     return written
 
 
-def _at(document: tomlkit.TOMLDocument, rule: Rule) -> AbstractTable:
-    family, _, window = rule.name.partition(":")
-    found = cast("AbstractTable", cast("AbstractTable", document["rules"])[family])
-    if not window:
-        return found
-    return cast("AbstractTable", cast("AbstractTable", found["windows"])[window])
+def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMapping[str, object]:
+    """The row at ``path``, made with the tables around it if it is not there."""
+    table = cast("MutableMapping[str, object]", document)
+    *tables, row = path
+    for n, name in enumerate(tables):
+        if name not in table:
+            table[name] = tomlkit.table(is_super_table=n < len(tables) - 1)
+        table = cast("MutableMapping[str, object]", table[name])
+    if row not in table:
+        table[row] = tomlkit.inline_table()
+    return cast("MutableMapping[str, object]", table[row])
 
 
 def _replace(path: Path, text: str) -> None:
     """All of it or nothing: a running Lowtide takes changes over at once."""
     with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(text)
-    Path(file.name).chmod(path.stat().st_mode)
+    if path.exists():
+        Path(file.name).chmod(path.stat().st_mode)
     Path(file.name).replace(path)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from bot.config import Secret, Settings, Source
+from bot.config import Secret, Settings
 from bot.config_chats import ChatSettings, OperatorSettings
+from bot.config_source import Part, Source
 from rules.alerts import Level, Said
 from rules.engine import Engine
 from rules.rule import Rule
@@ -45,7 +46,7 @@ def settings(folder: Path, **changes: object) -> Settings:
         rules=tuple(lively()),
         composites=(),
         tests=(),
-        source=Source(folder / "config.toml"),
+        source=Source((Part(folder / "config.toml"),)),
     )
     return msgspec.structs.replace(plain, **changes)
 

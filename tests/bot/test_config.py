@@ -96,8 +96,8 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "config.toml", {})
     assert caught.value.problems == [
-        f"{tmp_path}/config.toml: no such file; run lowtide where config.toml is, or name it with "
-        "--config"
+        f"{tmp_path}/config.toml: no such file: name the configuration with --config or"
+        " LOWTIDE_CONFIG"
     ]
 
 

@@ -117,7 +117,7 @@ def test_every_command_takes_a_configuration_and_says_if_it_is_missing(
     code, _, err = ended([command, *rest.get(command, []), "--config", str(missing)], capsys)
     assert code == 2
     assert err == (
-        f"{missing}: no such file; run lowtide where config.toml is, or name it with --config\n"
+        f"{missing}: no such file: name the configuration with --config or LOWTIDE_CONFIG\n"
     )
 
 
@@ -168,8 +168,10 @@ def test_roles_say_in_a_sentence_that_no_redis_can_be_had(
     monkeypatch.setenv("PATH", "")
     code, out, err = ended([command, "--config", str(config)], capsys)
     assert (code, out) == (1, "")
-    assert err == (
-        "no Redis server found: set REDIS_URL, or install valkey-server or redis-server\n"
+    first, second = err.splitlines()
+    assert first.endswith('what="config.toml, 1 rule, 0 rule tests passed"')
+    assert second == (
+        "no Redis server found: set REDIS_URL, or install valkey-server or redis-server"
     )
 
 

@@ -115,17 +115,20 @@ def test_a_rule_test_that_fails_refuses_it(path: Path):
     with pytest.raises(Rejected) as error:
         checked(path, {})
     told = "test 'a burst' failed: expected 30s open alert, got nothing"
-    assert str(error.value).endswith(f"config.tests.toml:2: {told}")
+    assert str(error.value) == (
+        f"config.tests.toml:2: {told}\n"
+        "config.toml is used when its rule tests pass: lowtide test shows them"
+    )
 
 
 def test_what_needs_a_restart_is_said(path: Path):
     old = load(path, {})
     same, tests = checked(path, {})
-    assert taken(old, same, tests) == "config.toml, 1 rules, 0 rule tests passed."
+    assert taken(old, same, tests) == "config.toml, 1 rule, 0 rule tests passed."
     write(path, extra="[redis]\nmax_mb = 99\n")
     new, _ = checked(path, {})
     assert taken(old, new, 1) == (
-        "config.toml, 1 rules, 1 rule test passed. Restart Lowtide for what changed in redis."
+        "config.toml, 1 rule, 1 rule test passed. Restart Lowtide for what changed in redis."
     )
 
 
@@ -196,7 +199,7 @@ async def test_a_changed_threshold_holds_from_the_next_event_and_reposts_nothing
         await bench.reloaded()
         assert await bench.alerts() == ["open alert 40"]
         assert await bench.notices() == [
-            "⚪ Configuration taken over: config.toml, 1 rules, 0 rule tests passed."
+            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed."
         ]
         await bench.liquidate(11)
         assert await bench.alerts() == ["open alert 40", "up critical 60"]
