@@ -16,7 +16,7 @@ from bot.config import Settings
 from bot.sinks import Refused, Sink, Sinks
 from bot.sinks.console import Console
 from streams.bus import Overtaken
-from streams.clock import Clock
+from streams.clock import Clock, ClockSetBack
 from streams.embedded import Embedded
 from streams.lease import LeaseLost
 
@@ -104,6 +104,9 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         began = loop.time()
         error = await _life(work)
+        if isinstance(error, ClockSetBack):  # nothing is broken: it begins anew at once
+            log.warning(f"the {name} role begins anew: {error}")
+            continue
         if isinstance(error, Refused):  # until a person has mended it
             wait = longest
         elif loop.time() - began > _HEALTHY_S:

@@ -140,6 +140,17 @@ class Gathering(msgspec.Struct, array_like=True):
         self._tell(holding, self._levels(spec, now))
         return Turn.OPEN
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: nothing was later."""
+        for spells in self.spells.values():
+            for spell in spells.values():
+                spell.at = min(spell.at, now)
+                spell.until = None if spell.until is None else min(spell.until, now)
+        self.fired_at = None if self.fired_at is None else min(self.fired_at, now)
+        self.ended_at = None if self.ended_at is None else min(self.ended_at, now)
+        self.history = [min(at, now) for at in self.history]
+        self.record_from = min(self.record_from, now)
+
     def hides(self, spec: Composite, family: str, now: Ms) -> bool:
         """Whether it tells of that family's alerts now. What is never posted tells of nothing."""
         if family not in spec.hides or not spec.post:

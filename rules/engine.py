@@ -1,6 +1,7 @@
 """Events in, alerts and notices out. The answer depends on the sequence of events alone.
 
-The engine's clock is the largest ``seen`` so far. An event makes the metrics of its asset that
+The engine's clock is the largest ``seen`` so far; a Tick that is much older says that the clock was
+set back, which is a hole. An event makes the metrics of its asset that
 listen to its kind look again, each at most as often as it is worth (liquidations: at once); a Tick
 looks again only where time matters: at what was put off, is pending, firing or recovering, and
 every few seconds at the market as a whole. So an event costs the same however many instruments
@@ -20,9 +21,22 @@ from rules.notices import NO_TICK, Feeds
 from rules.rule import Rule
 from rules.standing import Observed, Standing, observed, open_episodes, values
 from rules.watch import Beat, Desk, Watch
-from streams.events import AnyEvent, Fault, FeedState, Kind, MarketEvent, Ms, Tick, kind_of
+from streams.events import (
+    AnyEvent,
+    Fault,
+    FeedState,
+    Kind,
+    MarketEvent,
+    Ms,
+    Tick,
+    clock_set_back,
+    kind_of,
+)
 
 SWEEP_EVERY: Ms = 3_600_000
+SET_BACK: Ms = 30_000
+"""A Tick so much before the latest event says that the clock was set back."""
+
 _NEVER: Ms = 2**62
 # an enum's member is slow to look up, and this is asked for every event
 _DEPTH, _LIQUIDATION = Kind.DEPTH, Kind.LIQUIDATION
@@ -57,6 +71,8 @@ class Engine:
         if event.seen > now:
             now = self._now = event.seen
         if isinstance(event, Tick):
+            if now - event.seen > SET_BACK:
+                now = self._set_back(event.seen)
             return self._tick(now)
         late = self._miss_tick(now) if now > self._late_at else None
         if isinstance(event, FeedState):
@@ -200,6 +216,25 @@ class Engine:
         elif beat in self._awake:
             del self._awake[beat]
         return said
+
+    def _set_back(self, now: Ms) -> Ms:
+        """The clock that stamps events was set back to ``now``, here or while nobody was there.
+
+        What was measured has no age any more, so it is a hole: windows fill anew, timers start
+        anew, open episodes stay open.
+        """
+        back, self._now = self._now - now, now
+        self._floor.memory.set_back(now)
+        self._feeds.set_back(now)
+        self._faults.set_back(now)
+        for beat in self._floor.beats():
+            beat.set_back(now)
+        for cluster in self._floor.clusters():
+            cluster.gathering.set_back(now)
+        if self._sweep_at is not None:
+            self._sweep_at = min(self._sweep_at, now + SWEEP_EVERY)
+        self._faults.take(clock_set_back(now, back))
+        return now
 
     def _sweep(self) -> None:
         due = self._sweep_at

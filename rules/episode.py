@@ -52,6 +52,13 @@ class Episode(msgspec.Struct):
         """Whether time alone can change something: pending, firing or recovering."""
         return bool(self.level or self.since)
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: timers start anew, the cool-down begins now."""
+        self.since.clear()
+        self.clear_since = None
+        self.last_live = None if self.last_live is None else min(self.last_live, now)
+        self.posted_at = None if self.posted_at is None else min(self.posted_at, now)
+
 
 class Step(msgspec.Struct, frozen=True):
     """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it."""

@@ -51,6 +51,10 @@ class Faults(msgspec.Struct, array_like=True):
             else:
                 self._tell(fault, since)
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.standing = {key: min(since, now) for key, since in self.standing.items()}
+
     def tick(self, now: Ms) -> list[Notice]:
         """A Tick came: what there is to tell."""
         if not self.news:

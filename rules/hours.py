@@ -28,6 +28,10 @@ class Hours:
         """The value of an hour; hours must not run backwards."""
         self._ring.put(hour, value)
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: what is said of later hours is not of them."""
+        self._ring.cut(now // HOUR - 1)
+
     def days(self, now: Ms) -> int:
         """On how many of the last 14 days this time of day was observed, most of it at least."""
         hour = now // HOUR

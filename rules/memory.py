@@ -112,6 +112,16 @@ class Memory:
                     del venue.symbols[symbol]
         return gone
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
+        for view in self.views.values():
+            for market in view:
+                market.set_back(now, Prices(self._price_keep))
+        for venue in self.venues.values():
+            for lines in (venue.lines, *venue.symbols.values()):
+                for line in lines.values():
+                    line.set_back(now)
+
     def dump(self) -> MemoryDump:
         """All of it, ready to be encoded; not a copy, so encode before the next event."""
         return MemoryDump(

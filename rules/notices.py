@@ -56,6 +56,15 @@ class Feeds(msgspec.Struct, array_like=True):
         if not state.up and state.reason:
             self.reasons.setdefault(state.venue, {})[state.kind] = state.reason
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.ticked = None if self.ticked is None else min(self.ticked, now)
+        self.scan_at = now + TELL_AFTER
+        for feeds in self.feeds.values():
+            for feed in feeds.values():
+                feed.since = min(feed.since, now)
+                feed.told = None if feed.told is None else min(feed.told, now)
+
     def miss_tick(self, now: Ms) -> list[Notice]:
         """Something came, but the last Tick is more than ``NO_TICK`` ago."""
         if self.silent or self.ticked is None:

@@ -81,6 +81,19 @@ class Trail(msgspec.Struct, array_like=True):
         if not self._mind_excursion(now, x, awake):
             self._peak(now, x)
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: what is said of later days is not of them."""
+        self.last = None if self.last is None else min(self.last, now)
+        self.due, self.unbroken = min(self.due, now), False
+        self.began, self.others_since = min(self.began, now), min(self.others_since, now)
+        self.peaks = [(min(at, now), x) for at, x in self.peaks]
+        if (peak := self.excursion) is not None:
+            peak.at, peak.last = min(peak.at, now), min(peak.last, now)
+        beyond = self.first_day + len(self.covered) - 1 - now // DAY
+        if self.covered and beyond > 0:
+            del self.covered[-beyond:]
+            self.today_ms, self.worst = 0, _NEVER
+
     def _cover(self, now: Ms, x: float, reading: Reading) -> None:
         settled, interval = reading.settled_at, reading.interval_ms
         same = self._same_venues(now, reading)

@@ -32,6 +32,13 @@ class Ring:
         values[slot % size] = value
         self.newest = slot
 
+    def cut(self, slot: int) -> None:
+        """Forgets what is after ``slot``, which is the newest then."""
+        if slot < self.newest:
+            for later in range(max(slot, self.newest - self.size) + 1, self.newest + 1):
+                self._values[later % self.size] = nan
+            self.newest = slot
+
     def at(self, slot: int) -> float | None:
         """The value of a slot, None if it has none or is forgotten."""
         if not 0 <= slot <= self.newest or slot <= self.newest - self.size:

@@ -8,7 +8,7 @@ spoke first.
 from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -17,6 +17,9 @@ from rules.prices import Prices
 from streams.events import Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
 MINUTE: Ms = 60_000
+CLOCKS_APART: Ms = 3_600_000
+"""A settlement may be so much later than our clock, which may be behind; a later one is refused,
+since it would hide all true ones until then."""
 
 
 class Line(msgspec.Struct, array_like=True):
@@ -30,6 +33,11 @@ class Line(msgspec.Struct, array_like=True):
         """A FeedState said up or down; saying it twice changes nothing."""
         if up != self.up:
             self.up, self.since = up, now
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.since = min(self.since, now)
+        self.seen = None if self.seen is None else min(self.seen, now)
 
     def data(self, now: Ms) -> None:
         """Data came, which proves the line up."""
@@ -55,6 +63,15 @@ class Memo(Protocol):
 
 M = TypeVar("M", bound=Memo)
 M_co = TypeVar("M_co", bound=Memo, covariant=True)
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A memo of which a part is still good after the clock was set back; all others are dropped."""
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,18 @@ class Market:
             self.oi_base, self.oi_usd = event.base, event.usd
         return True
 
+    def set_back(self, now: Ms, prices: Prices) -> None:
+        """The clock was set back to ``now``: what was measured has no known age. ``prices``: none
+        yet."""
+        self.prices = prices
+        for name, memo in [*self.memos.items()]:
+            if isinstance(memo, Lasting):
+                memo.set_back(now)
+            else:
+                del self.memos[name]
+        if self.predicted is not None:
+            self.predicted = self.predicted._replace(at=min(self.predicted.at, now))
+
     def last_heard(self) -> Ms | None:
         """When the last data of any kind came."""
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
@@ -172,7 +201,7 @@ class Market:
             return True
         # every poll tells the last settlement again, and a history may come newest first
         last = self.settled
-        if event.at > now + MINUTE or (last is not None and event.at < last.at):
+        if event.at > now + CLOCKS_APART or (last is not None and event.at < last.at):
             return False
         if last is not None and event.at == last.at and event.hours == last.hours:
             return False  # with another interval it mends what was stored

@@ -118,6 +118,14 @@ class Beat:
         self.due = due
         self.next = 0
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: it is looked at again at once."""
+        self.due = min(self.due, now)
+        self.next = min(self.next, now)
+        for watch in self.watches:
+            watch.episode.set_back(now)
+            watch.trail.set_back(now)
+
     @property
     def place(self) -> Place:
         """Its asset and instrument."""

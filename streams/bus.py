@@ -174,6 +174,13 @@ async def patiently(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any
         return answer
 
 
+async def last_time(redis: Redis, stream: str) -> Ms:
+    """The time of the newest entry of ``stream``, 0 if there is none."""
+    reply = await patiently(Backoff("the newest entry"), lambda: redis.xrevrange(stream, count=1))
+    entries = cast("list[Entry]", reply)
+    return parsed(entries[0][0])[0] if entries else 0
+
+
 class Overtaken(Exception):
     """Somebody else reads for this stage now and has moved its bookmark."""
 

@@ -238,6 +238,15 @@ def fault(
     )
 
 
+def clock_set_back(seen: Ms, back: Ms) -> Fault:
+    """The clock that stamps events was set back by ``back``, to ``seen``."""
+    seconds = round(back / 1000)
+    hours, minutes = divmod(round(seconds / 60), 60)
+    parts = [f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
+    by = f"{seconds} s" if seconds < 120 else " ".join(parts)
+    return fault(FaultCode.CLOCK_SET_BACK, seen, detail=f"by {by}")
+
+
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | Volume
 AnyEvent = MarketEvent | FeedState | Fault | Tick
 

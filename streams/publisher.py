@@ -8,6 +8,7 @@ import structlog
 from streams.clock import Clock
 from streams.conflate import Conflator, newest_only
 from streams.events import AnyEvent, Ms, Tick, encode
+from streams.skew import Skew
 from streams.writer import Writer
 
 log = structlog.get_logger()
@@ -29,6 +30,7 @@ class Publisher:
         self._writer = writer
         self._conflator = conflator
         self._clock = clock
+        self._skew = Skew()
         self._waiting: list[AnyEvent] = []
         self._wake = asyncio.Event()
         self._compact_at = _COMPACT_AT
@@ -46,6 +48,7 @@ class Publisher:
 
     def publish(self, event: AnyEvent) -> None:
         """Accept an event. Never blocks."""
+        self._skew.take(event)
         for going in self._conflator.offer(event):
             self._accept(going)
 
@@ -101,4 +104,6 @@ class Publisher:
             last = now
             for event in self._conflator.due(now):
                 self._accept(event)
+            if (skewed := self._skew.look(now)) is not None:
+                self._accept(skewed)
             self._accept(Tick(seen=now))

@@ -42,6 +42,7 @@ class StoryClock(WallClock):
     """The time of the story for events, real time for sockets."""
 
     def __init__(self, playback: Playback) -> None:
+        super().__init__()
         self._playback = playback
 
     def seen(self) -> Ms:

@@ -1,19 +1,25 @@
 """Venues → events in Redis."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from bot.config import Settings
 from bot.roles import FLUSH_S, report, role, rss_mb
-from streams.bus import Keys
-from streams.clock import Clock, WallClock
+from streams.bus import Keys, last_time
+from streams.clock import Clock, ClockSetBack, WallClock
 from streams.conflate import Conflator
-from streams.events import Ms
+from streams.events import AnyEvent, Ms, clock_set_back
 from streams.hub import Hub, Place, VenueStatus
 from streams.publisher import Publisher
 from streams.venues import VENUES
 from streams.writer import Writer
+
+log = structlog.get_logger()
+
+_MIND_S = 1.0
 
 
 class StreamsStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +34,10 @@ class StreamsStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 async def streams_role(settings: Settings, url: str, clock: Clock | None = None) -> None:
     """Venues → events in Redis. Runs until cancelled, then writes what it has accepted."""
-    clock = clock or WallClock()
+    wall = WallClock()
+    clock = clock or wall
     async with role(url, "streams") as redis:
+        wall.not_before(await last_time(redis, Keys().events))
         writer = Writer(redis, Keys().events, settings.keep, settings.max_mb * 1_000_000)
         markets = settings.markets
         publisher = Publisher(writer, Conflator(markets.named), clock)
@@ -49,8 +57,23 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                 tasks.create_task(publisher.run())
                 tasks.create_task(report(redis, "streams", status))
                 tasks.create_task(hub.run())
+                if clock is wall:
+                    tasks.create_task(mind(wall, publisher.publish))
         finally:
             await publisher.flush(FLUSH_S)
+
+
+async def mind(clock: WallClock, publish: Callable[[AnyEvent], None]) -> None:
+    """Says it when ``clock`` is set back. Raises ClockSetBack if that is too far to be made up for:
+    sessions, books and polls all count with it, and begin anew."""
+    while True:
+        for step in clock.steps():
+            said = clock_set_back(clock.seen(), step.back)
+            log.warning("the clock of this machine was set back", how_far=said.detail)
+            if not step.slewed:  # the rules see it by the next Tick, and say so
+                raise ClockSetBack(f"the clock of this machine was set back {said.detail}")
+            publish(said)
+        await asyncio.sleep(_MIND_S)
 
 
 def places(settings: Settings) -> list[Place]:

@@ -109,6 +109,13 @@ class Book:
             self._hour_end = now - now % HOUR + HOUR
         return self._hourly
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: only what is usual at each hour stays."""
+        hours = self._hours
+        self.__init__()
+        self._hours = hours
+        hours.set_back(now)
+
     def dump(self) -> list[bytes]:
         """All of it as bytes, in this machine's byte order."""
         # forgotten samples too: the minute that they are of may not be closed yet
