@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from bot import limiter
 from bot.limiter import Limits
 from bot.outbox import SETTLED, WAITING, ChatState, Policy, Post, State
 from bot.steps import Trouble
@@ -115,6 +116,10 @@ class Ledger:
     def _drop(self, key: str) -> None:
         if self.posts.pop(key, None) is not None:
             self.changed[key] = None
+
+    def asked(self, now: Ms) -> None:
+        """Something that is no post was asked of the chat: an answer, a check, a menu."""
+        self._know(pace=limiter.used(self.state.pace, now))
 
     def _know(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)

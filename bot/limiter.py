@@ -4,8 +4,12 @@ Invariants:
 - within any minute a chat gets at most ``per_minute`` requests, edits and probes among them;
 - the end of what it bears is kept free: edits, and then posts that are not urgent, stop earlier;
 - a flood (Telegram's "retry after") pauses that chat alone, halves its pace, and is forgotten
-  slowly.
+  slowly;
+- of what all chats together get in a second, the end is kept for critical posts, and what comes
+  before it for other posts: answers and checks stop first.
 """
+
+from enum import Enum
 
 import msgspec
 
@@ -17,11 +21,26 @@ RECOVERY: Ms = 10 * MINUTE
 """How long a chat takes from a standstill to its full pace."""
 
 _SLOWEST = 0.1
+_AT_ONCE = 5
+"""So many requests to all chats together may follow each other without waiting."""
+
+
+class Lane(Enum):
+    """What a request is for; the value is the share of a second's requests up to which it may go.
+
+    URGENT: critical posts and looking for what is uncertain; POST: other posts, their edits, and
+    what operators ask for; ASIDE: answers to everybody else, checks of chats, menus.
+    """
+
+    URGENT = 1.0
+    POST = 0.8
+    ASIDE = 0.4
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a way out bears: requests a minute in one chat; Ms between two; all chats in a second.
 
+    Telegram documents 30 requests a second for all chats together; ours stay below that.
     ``burst``: so many urgent posts may follow each other without waiting. ``reserved``: how many of
     a minute's requests are for urgent posts alone. ``edits``: how many may be edits.
     """
@@ -106,18 +125,19 @@ def _spaced(recent: list[Ms], gap: Ms, burst: int) -> Ms:
 
 
 class Overall:
-    """What all chats together get within a second."""
+    """What all chats of one way out together get within a second, spread over it: what leaves in
+    a bunch may arrive late, and in one second with what follows."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._recent: list[Ms] = []
 
-    def ready(self, now: Ms) -> Ms:
+    def ready(self, now: Ms, lane: Lane) -> Ms:
         """The first time, ``now`` or later, at which one more request may be made."""
         self._recent = [t for t in self._recent if now - SECOND < t <= now]
-        if len(self._recent) < self._limits.overall:
-            return now
-        return self._recent[-self._limits.overall] + SECOND
+        most = max(1, int(self._limits.overall * lane.value))
+        free = max(now, _spaced(self._recent, SECOND // self._limits.overall, _AT_ONCE))
+        return free if len(self._recent) < most else max(free, self._recent[-most] + SECOND)
 
     def use(self, now: Ms) -> None:
         """One more at ``now``."""

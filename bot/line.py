@@ -246,6 +246,8 @@ class Line(Ledger):
         """The chat is now another one, where old message numbers mean nothing."""
         if post is not None:
             self._put(post, state=State.RETRY)
+        if self.state.moved_to == to:
+            return  # known already, from another answer or from the chat itself
         self.troubles.append(Trouble(phrase="trouble.moved", chat=self.key, reason=str(to)))
         for old in list(self.posts.values()):
             if old.message_id is not None:

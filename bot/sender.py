@@ -1,6 +1,7 @@
 """The outbox in motion: a worker for each chat, so that none delays another.
 
-Each step is durable before it is made and after it, see ``bot.outbox``.
+Each step is durable before it is made and after it, see ``bot.outbox``. Whatever else goes out by
+the same ways (answers, checks, menus) takes its turns here as well, see ``bot.sinks.Gate``.
 """
 
 import asyncio
@@ -11,15 +12,16 @@ from typing import assert_never
 import msgspec
 import structlog
 
-from bot.destination import Destination, queue_key, with_topic
+from bot import limiter
+from bot.destination import Destination, TelegramChat, queue_key, with_topic
 from bot.episodes import live
 from bot.lang import LANGUAGES
-from bot.limiter import Limits, Overall
+from bot.limiter import Lane, Limits, Overall, Pace
 from bot.line import Line
 from bot.outbox import ChatState, Policy, Post, State, as_message, episode
 from bot.outbox_store import Loaded, OutboxStore
 from bot.roles import FLUSH_S, to_the_end
-from bot.sinks import Edited, Later, Moved, Refused, Sinks, Uncertain, What
+from bot.sinks import Busy, Edited, Later, Moved, Refused, Sink, Sinks, Uncertain, What
 from bot.steps import Delete, Edit, Probe, Send, Step, Trouble
 from rules.alerts import Alert
 from streams.clock import Clock
@@ -31,6 +33,12 @@ _LOOK_S = 0.25
 """A worker that waits for a time looks at the clock so often: a story's clock has its own pace."""
 
 _JITTER = 0.1
+_MOST_PACES = 1_000
+"""So many chats that get answers only are remembered; then those that wait for nothing are not."""
+
+
+_Chat = int | str | None
+"""A chat of Telegram; None: what goes to no chat."""
 
 
 class Counts(msgspec.Struct):
@@ -76,13 +84,15 @@ class Sender:
         self._tell = tell
         self._limits = limits
         self._jitter = jitter
-        self._overall = Overall(limits or Limits())
+        self._overall: dict[Sink, Overall] = {}
+        self._paces: dict[int | str, Pace] = {}
         self._ready: set[str] = set()
         self._news: dict[str, asyncio.Event] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._orphans: dict[str, list[Post]] = {}
         self._number = 0
+        sinks.join(self)
 
     def load(self, found: Loaded) -> None:
         """Take over what an earlier sender has left; what it was sending is uncertain now."""
@@ -142,6 +152,76 @@ class Sender:
         log.info("a chat is not served any more", chat=key, posts_left_out=left)
         await self._store.forget(line, plans)
 
+    async def turn(self, chat: _Chat, patience_s: float, lane: Lane = Lane.ASIDE) -> None:
+        """See ``Gate``."""
+        now = self._clock.seen()
+        deadline = now + round(patience_s * 1000)
+        while (free := self._free(chat, lane, now)) > now:
+            if free > deadline:
+                raise Busy(f"there was no room for one more request within {patience_s:g} s")
+            await asyncio.sleep(min((free - now) / 1000, _LOOK_S))
+            now = self._clock.seen()
+        self._overall_of_telegram.use(now)
+        if (line := self._line_at(chat)) is not None:
+            line.asked(now)
+        elif chat is not None:
+            self._paces[chat] = limiter.used(self._pace(chat, now), now)
+
+    def flooded(self, chat: _Chat, seconds: float) -> None:
+        """See ``Gate``."""
+        now = self._clock.seen()
+        until = now + round(seconds * 1000)
+        if (line := self._line_at(chat)) is not None:
+            line.put_off(None, now, until, flood=True)
+        elif chat is not None:
+            self._paces[chat] = limiter.flooded(self._pace(chat, now), now, until)
+
+    def moved(self, chat: int | str, to: int) -> None:
+        """See ``Gate``."""
+        if (line := self._line_at(chat)) is not None and line.state.moved_to != to:
+            line.moved(None, to, self._clock.seen())
+            self._ready.discard(line.key)
+            self._news[line.key].set()
+            log.warning("chat moved", chat=line.key, now=to, put_in="chat_id")
+
+    def address(self, chat: int | str) -> int | str:
+        """See ``Gate``."""
+        line = self._line_at(chat)
+        return chat if line is None or line.state.moved_to is None else line.state.moved_to
+
+    def _free(self, chat: _Chat, lane: Lane, now: Ms) -> Ms:
+        """When one more request that is no post may be made."""
+        overall = self._overall_of_telegram.ready(now, lane)
+        if chat is None:
+            return overall
+        line = self._line_at(chat)
+        pace = self._pace(chat, now) if line is None else line.state.pace
+        limits = self._limits or self._sinks.telegram.limits
+        return max(overall, limiter.ready(pace, limits, now))
+
+    def _line_at(self, chat: _Chat) -> Line | None:
+        """The line of ``chat``, by what the configuration calls it or where it is now."""
+        if chat is None:
+            return None
+        if (line := self.lines.get(queue_key(TelegramChat(chat)))) is not None:
+            return line
+        return next((one for one in self.lines.values() if one.state.moved_to == chat), None)
+
+    def _pace(self, chat: int | str, now: Ms) -> Pace:
+        """The pace of a chat without a line."""
+        if len(self._paces) > _MOST_PACES:
+            self._paces = {
+                one: pace
+                for one, pace in self._paces.items()
+                if pace.until > now or (pace.recent and pace.recent[-1] > now - limiter.MINUTE)
+            }
+        return self._paces.get(chat, Pace())
+
+    @property
+    def _overall_of_telegram(self) -> Overall:
+        sink = self._sinks.telegram
+        return self._overall.setdefault(sink, Overall(self._limits or sink.limits))
+
     async def run(self) -> None:
         """Send for ever. Raises Refused when nothing can be sent at all, and Overtaken."""
         async with asyncio.TaskGroup() as tasks:
@@ -152,7 +232,9 @@ class Sender:
 
     def _begin(self, key: str, state: ChatState) -> None:
         posts = self._orphans.pop(key, [])
-        limits = self._limits or self._sinks.of(state.destination).limits
+        sink = self._sinks.of(state.destination)
+        limits = self._limits or sink.limits
+        self._overall.setdefault(sink, Overall(limits))
         line = self.lines[key] = Line(key, state, limits, self._policy, posts)
         self._news[key] = asyncio.Event()
         if lost := line.recover():
@@ -173,10 +255,11 @@ class Sender:
                 continue
             step = line.next(now)
             if isinstance(step, Send | Probe | Edit | Delete):
-                if (free := self._overall.ready(now)) > now:
+                overall = self._overall[self._sinks.of(line.state.destination)]
+                if (free := overall.ready(now, _lane(step))) > now:
                     await self._rest(line, free)
                     continue
-                self._overall.use(now)
+                overall.use(now)
                 await to_the_end(self._do(line, step), FLUSH_S)
             else:
                 await self._rest(line, step)
@@ -337,3 +420,9 @@ class Sender:
         troubles, line.troubles = line.troubles, []
         for trouble in troubles:
             await self._tell(trouble)
+
+
+def _lane(step: Step) -> Lane:
+    """Edits can wait; so can posts that are not urgent; a probe and a double hold up their chat."""
+    urgent = step.urgent if isinstance(step, Send) else not isinstance(step, Edit)
+    return Lane.URGENT if urgent else Lane.POST

@@ -16,6 +16,8 @@ _PAUSE_S = {429: 60.0, 418: 300.0, 403: 600.0, 451: 600.0}
 _LONGEST_PAUSE_S = 3 * 86_400.0
 """Binance's longest ban. More than that is a mistake of whoever answered."""
 
+_MOST_DIGITS = 9
+
 _SAY_AGAIN_MS = 600_000
 _REMEMBERED = 50
 
@@ -48,7 +50,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refus
 
     Bybit says 403 with "access too frequent" where others say 429.
     """
-    pause = _retry_after(headers)
+    pause = wait_s(headers.get("Retry-After", ""), _LONGEST_PAUSE_S)
     if status in (418, 429) or (status == 403 and b"too frequent" in body.lower()):
         pause = pause or _PAUSE_S[status]
         return Refusal(f"it asked us to slow down (HTTP {status}), pausing {pause:.0f} s", pause)
@@ -92,12 +94,17 @@ def _words(cause: BaseException) -> str | None:
             return None
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        seconds = float(headers.get("Retry-After", ""))
-    except ValueError:  # absent, or a date, which no venue sends
+def wait_s(text: str, longest: float) -> float | None:
+    """The whole seconds of a ``Retry-After`` header, 1 at least.
+
+    None for what is no such number, and for more than ``longest``: nobody who means it asks for
+    that, so it says nothing about how long to wait. Dates are not read; nobody sends them here.
+    """
+    digits = text.strip(" \t")
+    if not digits or len(digits) > _MOST_DIGITS or not (digits.isascii() and digits.isdigit()):
         return None
-    return min(max(seconds, 1.0), _LONGEST_PAUSE_S) if seconds == seconds else None
+    seconds = float(digits)
+    return max(seconds, 1.0) if seconds <= longest else None
 
 
 class Told:

@@ -178,6 +178,9 @@ class Watch:
         self.late_ms: list[float] = []
         self.limits = NONE
 
+    def join(self, gate) -> None:
+        """Nothing but posts goes this way."""
+
     async def check(self, to: Any) -> Any:
         """Always ready."""
         from bot.sinks import Place

@@ -4,17 +4,14 @@ what it changes, and replies."""
 import asyncio
 import contextlib
 import html
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
-import telegram
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from telegram.constants import ChatType, ParseMode
-from telegram.error import Conflict, RetryAfter, TelegramError
-from telegram.ext import CallbackContext
 
 from bot.commands import store
 from bot.commands.answering import answer, denied
@@ -32,96 +29,216 @@ from bot.commands.context import (
 from bot.commands.fitting import fitted
 from bot.commands.limits import Limiter, Pace
 from bot.commands.parsing import Command, Mistake, parse
-from bot.commands.rights import Refusal
+from bot.commands.rights import Refusal, menus
+from bot.commands.updates import PRIVATE, Chat, Written, written
 from bot.commands.why import sought
 from bot.config import Settings
 from bot.lang import LANGUAGES
-from bot.logs import redact
+from bot.limiter import Lane
 from bot.messages import plain
 from bot.send_test import send_test
 from bot.silences import split, with_silence, without
+from bot.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
+from bot.sinks.telegram import Telegram
 from bot.voice import Html, say
 from streams.bus import in_words
 from streams.events import Ms
+from streams.failures import Told
 
 log = structlog.get_logger()
 
 TOO_OLD: Ms = 120_000
 """What was asked longer ago, while nobody listened, is not answered any more."""
 
+LATE_S = 5.0
+"""An answer that would come later than this is left out, and what it was to change is not done."""
+
+MOST_WAITING = 200
+"""So many messages wait for their answers; more are left out."""
+
 TEND_S = 20.0
+_TELL_S = 60.0
 _REDIS = (RedisError, OSError, TimeoutError)
+_NOT_SENT = (Later, Moved, Refused, Uncertain)
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """A command that waits for its answer until ``deadline``, by the loop's clock."""
+
+    command: Command | Mistake
+    about: Context
+    message: Written
+    deadline: float
+
+    @property
+    def lane(self) -> Lane:
+        """Operators are answered before others."""
+        listed = self.about.asker.user in self.about.settings.operators.users
+        return Lane.POST if listed else Lane.ASIDE
 
 
 class Desk:
-    """Where messages come in: decides which are commands, looks up what they ask for, answers."""
+    """Where messages come in: decides which are commands, looks up what they ask for, answers.
+
+    Questions of one chat are answered in their order, and no chat waits for another. An answer
+    takes its turn at ``gate`` before anything is looked up for it. ``connected``: Telegram has
+    been reached.
+    """
 
     def __init__(
-        self, settings: Callable[[], Settings], redis: Redis, now: Callable[[], Ms]
+        self,
+        settings: Callable[[], Settings],
+        redis: Redis,
+        telegram: Telegram,
+        gate: Gate,
+        now: Callable[[], Ms],
     ) -> None:
+        self.connected = asyncio.Event()
         self._settings = settings
         self._redis = redis
+        self._telegram = telegram
+        self._gate = gate
         self._now = now
         self._limiter = Limiter()
-        self._trouble = ""
+        self._waiting: dict[int, deque[_Question]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._left_out = 0
+        self._told = Told()
+        self._menus: object = None
+        self._changing = asyncio.Lock()
 
-    def troubled(self, error: TelegramError) -> None:
-        """Polling failed and goes on; each kind of failure in a row is said once."""
-        conflict = isinstance(error, Conflict)
-        kind = "conflict" if conflict else "network"
-        if kind == self._trouble:
-            return
-        self._trouble = kind
-        if conflict:
-            log.warning("commands wait: another program asks Telegram for this bot's messages")
-        else:
-            log.warning("commands wait: Telegram cannot be reached", reason=reason(error))
+    def hear(self, update: Any, me: str) -> None:
+        """One update; only new messages of people, in private or in the operators' chat, count.
 
-    async def failed(self, _update: object, context: CallbackContext[Any, Any, Any, Any]) -> None:
-        """A bug, or an answer that could not be sent: said, and the next command is answered."""
-        error = context.error
-        if isinstance(error, TelegramError):
-            log.warning("a command was not answered", reason=reason(error))
-        else:
-            log.error("a command failed", exc_info=error)
+        ``me``: the bot's name, by which groups call it.
+        """
+        try:
+            message = written(update)
+        except msgspec.ValidationError as error:
+            self._say("a message could not be read, and was left out", reason=str(error)[:200])
+            return
+        if message is None:
+            return
+        if message.migrate_to_chat_id is not None:
+            self._gate.moved(message.chat.id, message.migrate_to_chat_id)
+            return
+        if (question := self._question(message, me)) is None:
+            return
+        full = sum(map(len, self._waiting.values())) >= MOST_WAITING
+        if full and question.lane is Lane.ASIDE:
+            self._leave_out()
+            return
+        waiting = self._waiting.setdefault(message.chat.id, deque())
+        waiting.append(question)
+        if len(waiting) == 1:
+            task = asyncio.create_task(self._serve(message.chat.id, waiting))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def hear(
-        self, update: telegram.Update, context: CallbackContext[Any, Any, Any, Any]
-    ) -> None:
-        """One message; only new ones of people, in private or in the operators' chat, count."""
-        self._trouble = ""
-        message, settings = update.message, self._settings()
-        if message is None or message.text is None or message.from_user is None:
-            return
-        private = message.chat.type == ChatType.PRIVATE
-        if not private and not _is_chat(message.chat, settings.operators.chat_id):
-            return
-        if self._now() - int(message.date.timestamp() * 1000) > TOO_OLD:
-            return
-        command = parse(message.text, context.bot.username)
+    async def close(self) -> None:
+        """Answer nothing any more."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _question(self, message: Written, me: str) -> _Question | None:
+        """The command in ``message``, if it is for us."""
+        settings = self._settings()
+        if message.text is None or message.sender is None or not message.own_words:
+            return None
+        private = message.chat.type == PRIVATE
+        if not private and not self._is_operators(message.chat, settings.operators.chat_id):
+            return None
+        if self._now() - message.date * 1000 > TOO_OLD:
+            return None
+        command = parse(message.text, me)
         if command is None:
-            return
-        asker = Asker(user=message.from_user.id, name=_name(message.from_user), private=private)
+            return None
+        asker = Asker(user=message.sender.id, name=message.sender.name, private=private)
         about = Context(
             settings=settings, words=LANGUAGES[settings.language], now=self._now(), asker=asker
         )
-        found = await self._answer(command, about, message, context.bot)
-        if found is not None:
-            await _reply(context.bot, message, fitted(found.blocks, about.words))
-            if private:
-                await self._tell_operators(context.bot, found.tell)
+        deadline = asyncio.get_running_loop().time() + LATE_S
+        return _Question(command, about, message, deadline)
+
+    def _is_operators(self, chat: Chat, wanted: int | str | None) -> bool:
+        if wanted is None:
+            return False
+        address = self._gate.address(wanted)
+        if isinstance(address, str):
+            return (chat.username or "").lower() == address.removeprefix("@").lower()
+        return chat.id == address
+
+    async def _serve(self, chat: int, waiting: deque[_Question]) -> None:
+        """Answer what waits in one chat, one after the other."""
+        while waiting:
+            question = waiting[0]
+            try:
+                await self._reply(question)
+            except Busy:
+                self._leave_out()
+            except _NOT_SENT as error:
+                self._say("a command was not answered", reason=str(error)[:200])
+            except Exception:  # the next one is answered all the same
+                log.exception("a command failed", command=question.message.text)
+            waiting.popleft()
+        del self._waiting[chat]
+
+    async def _reply(self, question: _Question) -> None:
+        message, about = question.message, question.about
+        pace = self._limiter.ask(about.asker.user, about.now)
+        if pace is Pace.IGNORE:
+            return
+        await self._turn(question)
+        found = await self._answer(question.command, about, message, pace)
+        if found is None:
+            return
+        failure: Exception | None = None
+        try:
+            await self._say_it(question, fitted(found.blocks, about.words))
+        except (Busy, *_NOT_SENT) as error:
+            failure = error
+        if found.tell and about.asker.private:
+            await self._tell_operators(found.tell)
+        if failure is not None:
+            raise failure
+
+    async def _say_it(self, question: _Question, text: Html) -> None:
+        """In the same chat and topic; as plain text if the markup is refused after all."""
+        message = question.message
+        try:
+            await self._telegram.answer(message.chat.id, text, topic=message.topic)
+        except Refused as error:
+            if error.what is not What.MARKUP:
+                raise
+            log.error("an answer was refused", reason=error.reason)
+            await self._turn(question)
+            shown = plain(text)[:4096]
+            await self._telegram.answer(message.chat.id, shown, markup=False, topic=message.topic)
+
+    async def _turn(self, question: _Question) -> None:
+        left = question.deadline - asyncio.get_running_loop().time()
+        await self._gate.turn(question.message.chat.id, max(0.0, left), question.lane)
+
+    def _leave_out(self) -> None:
+        self._left_out += 1
+        self._say("more is asked than can be answered in time; answers are left out",
+                  so_far=self._left_out)  # fmt: skip
+
+    def _say(self, event: str, **more: object) -> None:
+        """Once in ten minutes, whoever may cause it."""
+        if self._told.is_news(event, self._now()):
+            log.warning(event, **more)
 
     async def _answer(
         self,
         command: Command | Mistake,
         about: Context,
-        message: telegram.Message,
-        bot: telegram.Bot,
+        message: Written,
+        pace: Pace,
     ) -> Answer | None:
         """What to reply, its effects done; None: nothing."""
-        pace = self._limiter.ask(about.asker.user, about.now)
-        if pace is Pace.IGNORE:
-            return None
         if pace is Pace.SAY_SO:
             return only(about.say("ask.slow"))
         if message.sender_chat is not None:
@@ -131,9 +248,12 @@ class Desk:
             once = not strange or self._limiter.refuse(about.asker.user, about.now)
             return refused[1] if once else None
         try:
-            about = await self._looked_up(command, about)
-            found = answer(command, about)
-            done = [line for effect in found.effects for line in await self._do(effect, bot)]
+            async with self._changing:  # what is looked up still holds when it is changed
+                about = await self._looked_up(command, about)
+                found = answer(command, about)
+                for effect in found.effects:
+                    await self._change(effect)
+            done = await self._test() if SendTest() in found.effects else []
         except _REDIS as error:
             return only(about.say("ask.redis", reason=in_words(error)))
         except Exception:  # whoever asks is not left without an answer, and the bug is in the log
@@ -161,8 +281,8 @@ class Desk:
             subscribers=count,
         )
 
-    async def _do(self, effect: Effect, bot: telegram.Bot) -> list[Html]:
-        """What an answer changes; lines to add to it."""
+    async def _change(self, effect: Effect) -> None:
+        """What an answer changes in Redis."""
         match effect:
             case AddSilence(silence):
                 await store.change_silences(self._redis, lambda all_: with_silence(all_, silence))
@@ -171,18 +291,49 @@ class Desk:
             case Subscribe(subscription):
                 await store.keep(self._redis, subscription)
             case SendTest():
-                outcomes = await send_test(bot, self._settings())
-                return [Html(html.escape(one.text, quote=False)) for one in outcomes]
-        return []
+                pass
 
-    async def tend(self, bot: telegram.Bot) -> None:
+    async def _test(self) -> list[Html]:
+        """A test message to every chat; what came of each."""
+        outcomes = await send_test(self._telegram.bot, self._settings())
+        return [Html(html.escape(one.text, quote=False)) for one in outcomes]
+
+    async def tend(self) -> None:
         """Silences that are over are taken away and told of; never returns."""
         while True:
             await asyncio.sleep(TEND_S)
             with contextlib.suppress(*_REDIS):
-                await self._end_silences(bot)
+                await self._end_silences()
 
-    async def _end_silences(self, bot: telegram.Bot) -> None:
+    async def show_menus(self) -> None:
+        """The menus of commands are those that hold; never returns."""
+        await self.connected.wait()
+        while True:
+            await self._offer_menus()
+            await asyncio.sleep(TEND_S)
+
+    async def _offer_menus(self) -> None:
+        """Tell Telegram which commands to show, and where, whenever that has changed."""
+        settings = self._settings()
+        operators, words = settings.operators, LANGUAGES[settings.language]
+        chat = None if operators.chat_id is None else self._gate.address(operators.chat_id)
+        wanted = (operators, settings.language, chat)
+        if wanted == self._menus:
+            return
+        public, inside = menus(operators)
+        try:
+            await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
+                                        for one in public])  # fmt: skip
+            if chat is not None:
+                await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
+                                            for one in inside], chat)  # fmt: skip
+            self._menus = wanted
+        except _NOT_SENT as error:
+            if isinstance(error, Refused):
+                self._menus = wanted  # trying again would not help
+            self._say("the menu of commands was not set", reason=str(error)[:200])
+
+    async def _end_silences(self) -> None:
         over = split(await store.silences(self._redis), self._now())[1]
         if not over:
             return
@@ -194,42 +345,15 @@ class Desk:
             log.info("a silence is over", rule=one.family, asset=one.asset)
             who = one.by or "?"
             text = say(words, "ask.tell.over", rule=one.family, asset=one.asset, who=who)
-            try:
-                await self._tell_operators(bot, text)
-            except TelegramError as error:
-                log.warning("operators were not told", reason=reason(error))
+            await self._tell_operators(text)
 
-    async def _tell_operators(self, bot: telegram.Bot, text: Html) -> None:
-        """In their chat, without a sound, if there is one and something to tell."""
+    async def _tell_operators(self, text: Html) -> None:
+        """In their chat, without a sound, if there is one."""
         chat = self._settings().operators.chat_id
-        if text and chat is not None:
-            await bot.send_message(chat, text, parse_mode=ParseMode.HTML, disable_notification=True)
-
-
-async def _reply(bot: telegram.Bot, message: telegram.Message, text: Html) -> None:
-    """In the same chat and topic; as plain text if the markup is refused after all."""
-    topic = message.message_thread_id if message.is_topic_message else None
-    try:
-        await bot.send_message(
-            message.chat.id, text, parse_mode=ParseMode.HTML, message_thread_id=topic
-        )
-    except RetryAfter:
-        log.warning("an answer was left out: Telegram asks to send less")
-    except telegram.error.BadRequest as error:
-        log.error("an answer was refused", reason=reason(error))
-        await bot.send_message(message.chat.id, plain(text)[:4096], message_thread_id=topic)
-
-
-def _is_chat(chat: telegram.Chat, wanted: int | str | None) -> bool:
-    if isinstance(wanted, str):
-        return (chat.username or "").lower() == wanted.removeprefix("@").lower()
-    return chat.id == wanted
-
-
-def _name(user: telegram.User) -> str:
-    return f"@{user.username}" if user.username else user.full_name[:60]
-
-
-def reason(error: TelegramError) -> str:
-    """What Telegram says is wrong, without secrets."""
-    return redact(error.message)[:200]
+        if chat is None:
+            return
+        try:
+            await self._gate.turn(chat, _TELL_S, Lane.POST)
+            await self._telegram.answer(self._gate.address(chat), text, silent=True)
+        except (Busy, *_NOT_SENT) as error:
+            log.warning("operators were not told", reason=str(error)[:200])

@@ -93,7 +93,7 @@ class BotRole:
     """Alerts → posts. What was confirmed is never posted again, what was not is not lost.
 
     ``who``: the chats that settings ask for. ``clock``: the one whose time is on alerts. ``limits``
-    in place of those of the sinks.
+    in place of those of the sinks. ``resumed``: what an earlier one has left is known.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class BotRole:
         self._store = OutboxStore(redis, Keys())
         self._plans: dict[str, State] = {}
         self._cursor = START
+        self.resumed = asyncio.Event()
         self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
 
     def status(self) -> BotStatus:
@@ -150,6 +151,7 @@ class BotRole:
         """Read, plan, send; runs until cancelled. Raises Refused when nothing can be sent at all,
         Overtaken when another one is at work."""
         await self._resume()
+        self.resumed.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sender.run())
             tasks.create_task(self._read_on())
@@ -167,14 +169,16 @@ class BotRole:
             self.sender.add([made])
 
     async def trouble(self, trouble: Trouble) -> None:
-        """Tell operators, unless it is their chat that is in trouble."""
+        """Tell operators, unless it is their chat that cannot be written to."""
         subscriber = next((s for s in self._subscribed if str(s.user) == trouble.chat), None)
         if subscriber is not None and trouble.phrase == "trouble.off":
             log.info("a subscriber left", reason=trouble.reason)
             await store.drop(self._redis, subscriber.user)
             return
         operators = self._audience.operators
-        if operators is None or queue_key(operators.destination) == trouble.chat:
+        moved = trouble.phrase == "trouble.moved"
+        theirs = operators is not None and queue_key(operators.destination) == trouble.chat
+        if operators is None or (theirs and not moved):
             return
         now = self._clock.seen()
         await self.tell_operators(
@@ -368,9 +372,17 @@ async def bot_role(
                     tasks.create_task(report(redis, "bot", bot.status))
                     tasks.create_task(bot.run())
                     if settings.token is not None:
-                        # imported where it is used: without Telegram its library is not held
-                        from bot.commands.serve import serve
-
-                        tasks.create_task(serve(lambda: bot.settings, redis))
+                        tasks.create_task(_commands(bot, redis, ways_out))
         finally:
             await ways_out.close()
+
+
+async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
+    """Answer commands by the way on which posts go, once it is known which chats have moved."""
+    # imported where they are used: without Telegram its library is not held
+    from bot.commands.serve import serve
+    from bot.sinks.telegram import Telegram
+
+    await bot.resumed.wait()
+    if isinstance(ways_out.telegram, Telegram):
+        await serve(lambda: bot.settings, redis, ways_out.telegram, bot.sender)

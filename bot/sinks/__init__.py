@@ -9,7 +9,7 @@ from typing import Protocol, assert_never
 import msgspec
 
 from bot.destination import ConsoleOutput, Destination, TelegramChat, WebhookName
-from bot.limiter import Limits
+from bot.limiter import Lane, Limits
 from bot.messages import Message
 
 
@@ -36,10 +36,19 @@ class Edited(Enum):
     FOREIGN = "foreign"
 
 
+LONGEST_WAIT_S = 24 * 3_600.0
+"""Telegram has been seen to ask for hours; more than a day is a mistake of whoever asks for it."""
+
+_LEAST_WAIT_S = 0.001
+
+
 class Later(Exception):
-    """Not done; may be done after ``seconds``. ``flood``: because too much was sent."""
+    """Not done; may be done after ``seconds``, which are bounded, whoever asked for them.
+    ``flood``: because too much was sent."""
 
     def __init__(self, seconds: float, reason: str, *, flood: bool = False) -> None:
+        # this order of the two lets NaN be the least wait
+        seconds = min(max(_LEAST_WAIT_S, seconds), LONGEST_WAIT_S)
         super().__init__(f"{reason}; to be tried again in {seconds:g} s")
         self.seconds = seconds
         self.reason = reason
@@ -52,6 +61,10 @@ class Moved(Exception):
     def __init__(self, chat: int) -> None:
         super().__init__(f"the chat is now {chat}")
         self.chat = chat
+
+
+class Busy(Exception):
+    """Not done: its turn would have come too late."""
 
 
 class What(StrEnum):
@@ -80,11 +93,44 @@ class Uncertain(Exception):
         self.reason = reason
 
 
+class Gate(Protocol):
+    """The one limiter of a way out, which whoever asks anything of it passes.
+
+    The sender is it: posts take their turns there before they are made durable as being sent, and
+    everything else does so by ``turn``. It knows where chats have moved to as well.
+    """
+
+    async def turn(
+        self, chat: int | str | None, patience_s: float, lane: Lane = Lane.ASIDE
+    ) -> None:
+        """Wait until one more request may be made; ``chat`` None: one that goes to no chat.
+
+        Raises Busy as soon as it is plain that this takes longer than ``patience_s``.
+        """
+        ...
+
+    def flooded(self, chat: int | str | None, seconds: float) -> None:
+        """The way out asks to send less there, for so long."""
+        ...
+
+    def moved(self, chat: int | str, to: int) -> None:
+        """``chat`` is now ``to``."""
+        ...
+
+    def address(self, chat: int | str) -> int | str:
+        """Where the chat that the configuration calls ``chat`` is now."""
+        ...
+
+
 class Sink(Protocol):
     """A way out to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
     nothing else. ``limits``: what it bears."""
 
     limits: Limits
+
+    def join(self, gate: Gate) -> None:
+        """From now on, ask ``gate`` before every request but those of posts."""
+        ...
 
     async def check(self, to: Destination) -> Place:
         """Can messages be sent there?"""
@@ -122,7 +168,8 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """The sink of each kind of destination; ``main`` where a kind has none of its own."""
+    """The sink of each kind of destination; ``main`` where a kind has none of its own.
+    ``telegram``: that of chats."""
 
     def __init__(
         self,
@@ -132,7 +179,7 @@ class Sinks:
         console: Sink | None = None,
         webhooks: Sink | None = None,
     ) -> None:
-        self._telegram = telegram or main
+        self.telegram = telegram or main
         self._console = console or main
         self._webhooks = webhooks or main
 
@@ -140,7 +187,7 @@ class Sinks:
         """The sink through which messages reach ``destination``."""
         match destination:
             case TelegramChat():
-                return self._telegram
+                return self.telegram
             case ConsoleOutput():
                 return self._console
             case WebhookName():
@@ -148,10 +195,15 @@ class Sinks:
             case _:
                 assert_never(destination)
 
+    def join(self, gate: Gate) -> None:
+        """Each of them asks ``gate`` from now on."""
+        for sink in self._all():
+            sink.join(gate)
+
     async def close(self) -> None:
         """Let go of connections."""
         for sink in {id(sink): sink for sink in self._all()}.values():
             await sink.close()
 
     def _all(self) -> tuple[Sink, ...]:
-        return self._telegram, self._console, self._webhooks
+        return self.telegram, self._console, self._webhooks

@@ -7,7 +7,7 @@ from typing import TextIO
 from bot.destination import Destination
 from bot.limiter import NONE
 from bot.messages import Message
-from bot.sinks import Edited, Place, Receipt
+from bot.sinks import Edited, Gate, Place, Receipt
 from rules.alerts import Level, Turn
 
 _RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
@@ -24,6 +24,9 @@ class Console:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self.limits = NONE
+
+    def join(self, gate: Gate) -> None:
+        """Nothing but posts goes this way."""
 
     async def check(self, to: Destination) -> Place:
         return Place(title="the console")

@@ -16,7 +16,8 @@ import msgspec
 from bot.destination import Destination, WebhookName, destination_key
 from bot.limiter import Limits
 from bot.messages import Message
-from bot.sinks import Edited, Later, Place, Receipt, Refused, What
+from bot.sinks import LONGEST_WAIT_S, Edited, Gate, Later, Place, Receipt, Refused, What
+from streams.failures import wait_s
 
 _PAUSE_S = 10.0
 
@@ -68,6 +69,9 @@ class Webhook:
         self._now = now
         self._session: aiohttp.ClientSession | None = None
         self.limits = Limits(per_minute=60, reserved=0)
+
+    def join(self, gate: Gate) -> None:
+        """Nothing but posts goes this way."""
 
     async def check(self, to: Destination) -> Place:
         self._endpoint(to)
@@ -156,8 +160,8 @@ def _judge(status: int, retry_after: str, name: str) -> None:
     if 200 <= status < 300:
         return
     if status == 429:
-        seconds = float(retry_after) if retry_after.isdigit() else _PAUSE_S
-        raise Later(seconds, f"{name} asks to send less", flood=True)
+        seconds = wait_s(retry_after, LONGEST_WAIT_S)
+        raise Later(seconds or _PAUSE_S, f"{name} asks to send less", flood=True)
     if status >= 500 or status == 408:
         raise Later(_PAUSE_S, f"{name} answers {status}")
     if status in (401, 403, 404, 410):

@@ -3,7 +3,7 @@
 from bot.destination import Destination, TelegramChat, WebhookName
 from bot.limiter import NONE
 from bot.messages import Message
-from bot.sinks import Edited, Place, Receipt
+from bot.sinks import Edited, Gate, Place, Receipt
 
 
 class Numbered:
@@ -17,6 +17,9 @@ class Numbered:
         self.replies: list[int | None] = []
         self.messages: list[Message] = []
         self.edits: list[tuple[int, Message]] = []
+
+    def join(self, gate: Gate) -> None:
+        """Nothing but posts goes this way."""
 
     async def check(self, to: Destination) -> Place:
         return Place(title=self.place, probe=self.probe)

@@ -6,7 +6,6 @@ which it refuses; getChat and getChatMember; 409 for a second poller is there, 4
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,11 +16,11 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from bot.commands.serve import serve
 from bot.config import Secret, Settings
 from streams.bus import Keys
 from tests.bot import asked
 from tests.bot.fake_telegram import TOKEN
+from tests.bot.serving import served
 
 emulators = pytest.importorskip("lo_bot_api_emulator")
 
@@ -66,16 +65,6 @@ async def emulator() -> AsyncIterator[Emulator]:
 def made(tmp_path: Path, emulator: Emulator) -> Settings:
     settings = asked.settings(tmp_path)
     return msgspec.structs.replace(settings, token=Secret(TOKEN), api_url=emulator.url)
-
-
-@contextlib.asynccontextmanager
-async def served(made: Settings, redis: Redis) -> AsyncIterator[None]:
-    task = asyncio.create_task(serve(lambda: made, redis))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_every_command_is_answered(emulator: Emulator, made: Settings, redis: Redis):

@@ -8,6 +8,7 @@ from bot.limiter import (
     MINUTE,
     NONE,
     SECOND,
+    Lane,
     Limits,
     Overall,
     Pace,
@@ -84,10 +85,32 @@ def test_no_limits():
         pace = used(pace, 7)
 
 
-def test_all_chats_together_get_no_more_than_25_in_a_second():
+def test_all_chats_together_get_no_more_than_25_in_a_second_and_no_bunch_of_them():
+    overall, now, made = Overall(LIMITS), 0, []
+    for _ in range(100):
+        now = overall.ready(now, Lane.URGENT)
+        overall.use(now)
+        made.append(now)
+    assert [at for at in made if at == 0] == [0] * 5
+    assert made[24] < SECOND
+    for at in made:
+        assert len([one for one in made if at <= one < at + SECOND]) <= 25
+        assert len([one for one in made if at <= one < at + SECOND // 5]) <= 10
+
+
+def test_of_each_second_the_end_is_kept_for_what_is_more_urgent():
     overall = Overall(LIMITS)
+    free = dict.fromkeys(Lane, 0)
     for n in range(25):
-        assert overall.ready(n) == n
-        overall.use(n)
-    assert overall.ready(30) == 1_000
-    assert overall.ready(1_001) == 1_001
+        now = n * 39 + 40
+        for lane in Lane:
+            free[lane] += overall.ready(now, lane) == now
+        overall.use(now)
+    assert free == {Lane.URGENT: 25, Lane.POST: 20, Lane.ASIDE: 10}
+
+
+def test_without_limits_all_chats_go_at_once():
+    overall = Overall(NONE)
+    for _ in range(100):
+        assert overall.ready(7, Lane.ASIDE) == 7
+        overall.use(7)

@@ -350,6 +350,9 @@ async def test_bot_waits_until_its_sink_can_be_used(redis: Redis, bot: Callable)
     answers: list[Exception] = [Later(0.01, "away"), Uncertain("away")]
 
     class Late(Reader):
+        def join(self, gate) -> None:
+            """Nothing but posts goes this way."""
+
         async def check(self, to) -> Place:
             if answers:
                 raise answers.pop(0)

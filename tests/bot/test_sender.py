@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from bot.destination import TelegramChat
 from bot.dispatch import Chat, State, next_due, plan
-from bot.limiter import MINUTE, NONE, Limits, Overall
+from bot.limiter import MINUTE, NONE, Lane, Limits, Overall
 from bot.line import Line
 from bot.outbox import ChatState, Policy
 from bot.outgoing import outgoing
@@ -332,7 +332,7 @@ def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits
                 number += 1
                 line.add(outgoing(delivery, told, line, [], number, Policy()))
         step = line.next(now)
-        if isinstance(step, Send) and overall.ready(now) <= now:
+        if isinstance(step, Send) and overall.ready(now, Lane.URGENT) <= now:
             overall.use(now)
             begun = line.begin(step, now)
             assert isinstance(begun, Send)

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from bot.destination import WebhookName
 from bot.outbox import Policy
-from bot.sinks import Later, Refused, Sinks, What
-from bot.sinks.webhook import Endpoint, Webhook, key_of
+from bot.sinks import LONGEST_WAIT_S, Later, Refused, Sinks, What
+from bot.sinks.webhook import Endpoint, Webhook, _judge, key_of
 from tests.bot.posts import message
 from tests.bot.receiver import Receiver
 from tests.bot.sinks import Numbered
@@ -98,6 +98,24 @@ async def test_answers_mean_later_or_never(receiver, webhook, status, kind, what
         assert (caught.value.seconds, caught.value.flood) == (7, True)
     assert getattr(caught.value, "what", None) is what
     assert receiver.url not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [("7", 7), (" 7\t", 7), ("0", 1), ("86400", 86400), ("86401", 10), ("1e308", 10), ("inf", 10),
+     ("nan", 10), ("²", 10), ("٣", 10), ("-5", 10), ("9" * 400, 10), ("", 10), ("7.5", 10),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", 10)],
+)  # fmt: skip
+def test_a_wait_is_a_number_of_seconds_within_a_day_or_ours(asked: str, seconds: float):
+    """ "²" is a digit to str.isdigit and none to float; 400 nines are infinite."""
+    with pytest.raises(Later) as caught:
+        _judge(429, asked, "webhook:mine")
+    assert (caught.value.seconds, caught.value.flood) == (seconds, True)
+
+
+@pytest.mark.parametrize("seconds", [1e308, float("inf"), float("nan"), -1.0])
+def test_no_way_out_can_ask_for_more_than_a_day(seconds: float):
+    assert 0 < Later(seconds, "x").seconds <= LONGEST_WAIT_S
 
 
 async def test_a_server_that_is_away_means_later_and_names_no_address():

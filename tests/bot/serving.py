@@ -1,0 +1,51 @@
+"""Commands served by the real way to Telegram and the real limiter, without the role around."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from bot.commands.serve import serve
+from bot.config import Settings
+from bot.destination import TelegramChat
+from bot.limiter import NONE, Limits
+from bot.outbox import Policy
+from bot.outbox_store import OutboxStore
+from bot.sender import Sender
+from bot.sinks import Sinks
+from bot.sinks.telegram import Telegram
+from bot.steps import Trouble
+from streams.bus import Keys
+from streams.clock import WallClock
+
+
+async def _ignore(_trouble: Trouble) -> None:
+    """Nobody is told."""
+
+
+@asynccontextmanager
+async def served(
+    settings: Callable[[], Settings] | Settings,
+    redis: Redis,
+    now: Callable[[], int] | None = None,
+    limits: Limits | None = NONE,
+) -> AsyncIterator[Sender]:
+    """While inside, commands are answered; the gate. ``limits`` None: those of Telegram."""
+    asked = settings if callable(settings) else lambda: settings
+    clock = now or (lambda: int(time.time() * 1000))
+    telegram = Telegram(str(asked().token), asked().api_url)
+    store = OutboxStore(redis, Keys())
+    gate = Sender(store, Sinks(telegram), WallClock(), Policy(), _ignore, limits)
+    if (operators := asked().operators.chat_id) is not None:
+        gate.line(TelegramChat(operators))
+    task = asyncio.create_task(serve(asked, redis, telegram, gate, now=clock))
+    try:
+        yield gate
+    finally:
+        task.cancel()
+        began = time.monotonic()
+        await asyncio.gather(task, return_exceptions=True)
+        await telegram.close()
+        assert time.monotonic() - began < 2
