@@ -3,7 +3,8 @@
 Invariants:
 - every resting order from a side's ``edge`` to mid is known; a band that ends beyond it is a lower
   bound and says so (``Band.covered`` False);
-- nothing is said of a book that is out of sequence, crossed or one-sided.
+- nothing is said of a book that is out of sequence, crossed or one-sided, or whose best price lies
+  beyond the edge: a level that was never told may be better.
 """
 
 from collections.abc import Sequence
@@ -34,6 +35,13 @@ class Verdict(Enum):
 
 _APPLIED = Verdict.APPLIED
 
+OUT_OF_SEQUENCE = "out of sequence"
+ONE_SIDED = "one-sided"
+CROSSED = "crossed"
+BEYOND = "beyond what is known"
+"""The best price that is known is worse than the worst that was told completely: there may be
+better ones, so neither mid nor any band is known."""
+
 
 class Sample(msgspec.Struct, frozen=True):
     """A valid book at one moment: ``mid`` in quote per coin, ``spread_bp`` None if aggregated."""
@@ -46,7 +54,7 @@ class Sample(msgspec.Struct, frozen=True):
 class Book:
     """The book of one symbol."""
 
-    __slots__ = ("_asks", "_bids", "_buffer", "_held", "_last", "_rolling", "_step", "at", "synced")
+    __slots__ = ("_asks", "_bids", "_buffer", "_held", "_last", "_reach", "_step", "at", "synced")
 
     def __init__(self) -> None:
         self._bids = Side(1)
@@ -54,7 +62,7 @@ class Book:
         self._last: int | None = None
         self._buffer: list[BookUpdate] | None = []
         self._held: BookUpdate | None = None
-        self._rolling = False
+        self._reach = 0
         self._step = 0.0
         self.synced = False
         self.at = 0
@@ -112,18 +120,23 @@ class Book:
     def sample(self, bands_bp: Sequence[int] = BANDS_BP) -> Sample | str:
         """The book now, or in words why nothing can be said of it."""
         if not self.synced:
-            return "out of sequence"
+            return OUT_OF_SEQUENCE
+        sides = self._bids, self._asks
         bid, ask = self._bids.best(), self._asks.best()
         if fault := self._bids.fault or self._asks.fault:
             return fault
+        for side in sides:
+            if side.rolling:
+                side.roll(self._reach)
         if bid is None or ask is None:
-            return "one-sided"
+            empty = [side for side, best in zip(sides, (bid, ask), strict=True) if best is None]
+            return ONE_SIDED if all(side.whole for side in empty) else BEYOND
         if bid >= ask:
-            return "crossed"
+            return CROSSED
+        if not (self._bids.knows(bid) and self._asks.knows(ask)):
+            return BEYOND
         mid = (bid + ask) / 2
-        for side in (self._bids, self._asks):
-            if self._rolling:
-                side.roll()
+        for side in sides:
             side.keep(mid)
         bids, asks = self._bids.within(mid, bands_bp), self._asks.within(mid, bands_bp)
         if fault := self._bids.fault or self._asks.fault:
@@ -142,8 +155,8 @@ class Book:
     def _covers(self, mid: float, bp: int) -> bool:
         half = mid * bp / 10_000
         return (
-            self._bids.edge <= mid - half
-            and self._asks.edge >= mid + half
+            self._bids.knows(mid - half)
+            and self._asks.knows(mid + half)
             and half >= 2 * self._step  # a narrower band is lost in the venue's own buckets
         )
 
@@ -167,9 +180,9 @@ class Book:
             del buffer[: len(buffer) // 2]
 
     def _replace(self, snapshot: BookUpdate) -> None:
-        self._bids.load(snapshot.bids, snapshot.reach)
-        self._asks.load(snapshot.asks, snapshot.reach)
-        self._rolling = snapshot.rolling
+        self._bids.load(snapshot.bids, snapshot.rolling)
+        self._asks.load(snapshot.asks, snapshot.rolling)
+        self._reach = snapshot.reach
         self._step = snapshot.step
         self._bids.edge, self._asks.edge = _reach(snapshot)
         self._last = snapshot.last if snapshot.last else None

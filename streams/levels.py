@@ -1,255 +1,309 @@
 """One side of an order book: sizes in, notional within bands of mid out. Pure.
 
-Near mid every price step has its place in a list of notionals, so a band is the sum of a slice and
-a change is one store; levels further away wait outside, and those beyond that are forgotten.
+Every level is in one of two places, and what is said does not depend on which:
+
+- ``_far``, a dict of price → size. It is right for any prices, and costs a look at every level for
+  each sample. Small books and rolling ones (a thousand levels at most) have nothing else;
+- ``_places``, a list of notionals with a place for every price step near mid, so that a band is
+  the sum of a slice and a change is one store. Large books are laid out so while their prices have
+  a common step; levels further away stay in ``_far``.
+
+Places are laid out anew when mid moves, and where a better price comes than there is a place for.
+Levels too many to keep are forgotten from the far end, and ``edge`` moves in to what is left.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import compress, islice
-from math import ceil
+from math import ceil, floor
+from operator import mul
 
 from streams.events import BANDS_BP
 
 KEEP_BP = 2 * BANDS_BP[-1]
 """How far from mid levels have places."""
 
-_OUTSIDE_LIMIT = 200
-"""Levels outside before the farthest are looked through and forgotten."""
+FEW = 256
+"""A side with fewer levels than this is not laid out: looking at all of them is as fast."""
 
-_PLACES_LIMIT = 500_000
-"""A side with more price steps than this is no market we know; BTC has 20,000."""
+KEEP_FAR = 1_000
+"""Levels without a place that are kept when there are twice as many: as many as a snapshot of
+Binance has. What is forgotten, the venue has to tell again."""
 
-_FINEST = 14
-"""Decimals of the finest price step."""
+_PLACES_LIMIT = 100_000
+"""A side with more price steps than this near mid is not laid out; BTC has 25,000."""
+
+_LEAST_STEPS = 10_000
+"""Steps in a price, at least: two prices a ten-millionth of a step apart are then the same."""
+
+_FINEST = 22
+"""Decimals of the finest price step. Powers of ten are exact up to here."""
 
 _IMPOSSIBLE = 1e18
 _ON_GRID = 1e-6
 """Rounding error of a price in steps; what is further off lies between two steps."""
 
+_HAIR = 1e-12
+"""Rounding error of a price, relative: a price right on a band's edge belongs to the band."""
+
+_LOOSE_SHARE = 20
+"""One in so many levels may be missing from a full side for a moment: deletions and what moves up
+may come in two messages."""
+
+Levels = Sequence[tuple[float, float]]
+"""Prices and sizes."""
+
 
 class Side:
-    """Levels of one side: notional by place, one place for every price step near mid.
+    """Levels of one side. ``sign`` 1: bids, -1: asks.
 
-    ``sign`` 1: bids, -1: asks. Place ``i`` is the price ``(_base + i) / _scale``; since ``_scale``
-    has the sign, a higher place is always a better price. Levels too far for a place of their own
-    wait in ``_outside``.
+    Place ``i`` is the price ``(_base + i) / _scale``; since ``_scale`` has the sign, a higher place
+    is always a better price. There are no places while ``_scale`` is 0. Prices are floats nearest
+    to a decimal of at most 15 digits, as venues write them, so that the price made of a place is
+    the very float that came.
     """
 
     __slots__ = (
         "_base",
-        "_bottom",
-        "_changed",
-        "_full",
+        "_far",
+        "_layable",
         "_mid",
-        "_outside",
-        "_patience",
+        "_pending",
         "_places",
         "_scale",
         "_sign",
         "_top",
         "edge",
         "fault",
+        "rolling",
     )
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
-        self._changed: dict[float, float] = {}  # price → size, not yet put in its place
         self.clear()
 
     def clear(self) -> None:
-        self._changed.clear()
-        self._outside: dict[float, float] = {}  # price → size
-        self._places: list[float] = []
-        self._scale = 0.0  # places per unit of price
-        self._base = 0
-        self._top = -1  # no level in a higher place
-        self._bottom = 0  # no level in a lower place
-        self._full = False
+        self._pending: list[Levels] = []
+        self.rolling = False
+        self._far: dict[float, float] = {}
+        self._drop_places()
+        self._layable = True  # not found to be without a common price step
         self.fault = ""  # why nothing can be said of this side, in words
-        self._mid = 0.0  # what the places were laid out around
-        self._patience = _OUTSIDE_LIMIT
-        self.edge = 0.0 if self._sign > 0 else float("inf")  # from here to mid all is known
+        self.edge = self._end  # from here to mid all is known
 
-    def load(self, levels: Sequence[tuple[float, float]], reach: int = 0) -> None:
-        """Replace everything. ``reach``: the most levels the venue sends, 0: it sends all."""
+    def load(self, levels: Levels, rolling: bool = False) -> None:
+        """Replace everything. ``rolling``: the venue tells of its best levels only (``roll``)."""
         self.clear()
-        self._changed.update(levels)
-        self._full = 0 < reach <= len(levels)
+        self.rolling = rolling
+        self._pending.append(levels)
 
-    def apply(self, changes: Sequence[tuple[float, float]]) -> None:
+    def apply(self, changes: Levels) -> None:
         """Set sizes, 0 deletes; deleting an unknown price is normal.
 
-        Only noted here: a price changes many times between two samples, and only its last size
-        counts.
+        Only noted here, and worked through when the next question comes.
         """
-        self._changed.update(changes)
+        self._pending.append(changes)
 
     def best(self) -> float | None:
         """The price nearest to the other side, None if the side is empty."""
         self._settle()
         places = self._places
-        inwards = islice(reversed(places), len(places) - 1 - self._top, None)
-        self._top = next(compress(range(self._top, -1, -1), inwards), -1)
-        return self._price(self._top) if self._top >= 0 else None
+        if places:
+            inwards = islice(reversed(places), len(places) - 1 - self._top, None)
+            self._top = next(compress(range(self._top, -1, -1), inwards), -1)
+            if self._top >= 0:
+                return self._price(self._top)
+        far = self._far
+        return max(far, default=None) if self._sign > 0 else min(far, default=None)
+
+    def keep(self, mid: float) -> None:
+        """Lay out places around ``mid`` where it pays, and move them along with it."""
+        if self._scale:
+            if abs(mid - self._mid) > mid * KEEP_BP / 40_000:
+                self._lay_out(mid)
+        elif self._layable and not self.rolling and len(self._far) > FEW:
+            self._lay_out(mid)
 
     def within(self, mid: float, bands_bp: Sequence[int]) -> list[float]:
-        """Notional within each band around ``mid``, ``bands_bp`` ascending."""
-        whole, top, out = 0.0, self._top + 1, list[float]()
-        for bp in bands_bp:
-            edge = mid * (1 - self._sign * bp / 10_000) * self._scale - self._base
-            low = max(0, ceil(edge - _ON_GRID))
-            whole += sum(self._places[low:top])
-            top = min(top, low)
-            out.append(whole)
-        if not whole < _IMPOSSIBLE:  # infinite, or no number at all
+        """Notional within each band around ``mid``, ``bands_bp`` ascending. ``keep`` comes before.
+
+        Sums of impossible sizes are a ``fault``.
+        """
+        edges = [mid * (1 - self._sign * bp / 10_000) for bp in bands_bp]
+        out = self._within_places(edges) if self._scale else self._within_far(edges)
+        if not out[-1] < _IMPOSSIBLE:  # infinite, or no number at all
             self.fault = "of impossible sizes"
         return out
 
-    def keep(self, mid: float) -> None:
-        """Move the places along with ``mid`` before it comes near their end."""
-        if abs(mid - self._mid) > mid * KEEP_BP / 40_000:
-            self._place(mid)
+    def roll(self, reach: int) -> None:
+        """The venue tells of its best ``reach`` levels only: of a full side no more is known.
 
-    def roll(self) -> None:
-        """The venue keeps telling about its best levels only: no more than these is known."""
-        if not self._full:
-            return
-        if self._outside:
-            self.edge = self._sign * min(self._sign * price for price in self._outside)
-            return
-        places, bottom = self._places, self._bottom
-        while bottom < self._top and not places[bottom]:
-            bottom += 1
-        self._bottom = bottom
-        self.edge = self._price(bottom)
+        A side of fewer levels is the whole side.
+        """
+        far = self._far
+        if not far or len(far) < reach - reach // _LOOSE_SHARE:
+            self.edge = self._end
+        else:
+            self.edge = min(far) if self._sign > 0 else max(far)
 
-    def replace_within(self, edge: float, levels: Sequence[tuple[float, float]]) -> None:
+    def knows(self, price: float) -> bool:
+        """All levels from ``price`` to mid are known."""
+        return self._sign * (price - self.edge) >= -price * _HAIR
+
+    @property
+    def whole(self) -> bool:
+        """All levels there are on this side are known."""
+        return self.edge == self._end
+
+    def replace_within(self, edge: float, levels: Levels) -> None:
         """Replace everything from ``edge`` on towards the other side."""
         sign = self._sign
         kept = [level for level in self.live() if sign * level[0] < sign * edge]
-        self.load([*kept, *levels])
+        self.load(kept)
+        self._pending.append(levels)
 
     def live(self) -> list[tuple[float, float]]:
         """All levels kept, as (price, size)."""
         self._settle()
         near = [(self._price(i), usd) for i, usd in enumerate(self._places) if usd]
-        return [(price, usd / price) for price, usd in near] + list(self._outside.items())
+        return [(price, usd / price) for price, usd in near] + list(self._far.items())
+
+    @property
+    def _end(self) -> float:
+        return 0.0 if self._sign > 0 else float("inf")
 
     def _price(self, place: int) -> float:
         return (self._base + place) / self._scale
 
+    def _drop_places(self) -> None:
+        self._places: list[float] = []
+        self._scale = 0.0  # places per unit of price
+        self._base = 0
+        self._top = -1  # no level in a higher place
+        self._mid = 0.0  # what the places were laid out around
+
+    # ── sums ────────────────────────────────────────────────────────────
+
+    def _within_places(self, edges: Sequence[float]) -> list[float]:
+        whole, top, out = 0.0, self._top + 1, list[float]()
+        for edge in edges:
+            low = max(0, ceil(edge * self._scale - self._base - _ON_GRID))
+            whole += sum(self._places[low:top])
+            top = min(top, low)
+            out.append(whole)
+        return out
+
+    def _within_far(self, edges: Sequence[float]) -> list[float]:
+        far, sign = self._far, self._sign
+        prices = sorted(far, reverse=sign < 0)  # the best is the last
+        key = None if sign > 0 else float.__neg__
+        whole, top, out = 0.0, len(prices), list[float]()
+        for edge in edges:
+            low = bisect_left(prices, sign * edge * (1 - sign * _HAIR), hi=top, key=key)
+            some = prices[low:top]
+            whole += sum(map(mul, some, map(far.__getitem__, some)))
+            top = low
+            out.append(whole)
+        return out
+
+    # ── changes ─────────────────────────────────────────────────────────
+
     def _settle(self) -> None:
-        if not self._changed:
+        """Work through the changes noted."""
+        if not self._pending:
             return
-        if not self._places:
-            self._start()
-        if min(self._changed.values()) < 0:
-            self.fault = "of impossible sizes"
+        pending, self._pending = self._pending, []
         if self.fault:
-            self._changed.clear()
             return
-        places, count = self._places, len(self._places)
-        scale, base = self._scale, self._base - _ON_GRID  # so that rounding never goes below
-        off_grid, between = 2 * _ON_GRID, False
-        elsewhere: dict[float, float] = {}
-        for price, size in self._changed.items():
-            at = price * scale - base
-            if 0 < at < count:
-                place = int(at)
-                if at - place < off_grid:
-                    places[place] = price * size or 0.0  # the one zero: no memory for the gone
-                    continue
-                between = True
-            elsewhere[price] = size
-        changed, self._changed = self._changed, {}
-        if not all(0 < price < _IMPOSSIBLE for price in elsewhere):
-            self.fault = "of impossible prices"
-            return
-        self._reach_out(changed)
-        if elsewhere:
-            self._settle_elsewhere(elsewhere, between)
-
-    def _reach_out(self, changed: dict[float, float]) -> None:
-        """Move ``_top`` and ``_bottom`` out to the best and the worst level that came in."""
-        best, worst = (max, min) if self._sign > 0 else (min, max)
-        price = best(compress(changed, changed.values()), default=None)
-        if price is not None:
-            self._top = max(self._top, min(self._at(price), len(self._places) - 1))
-        if self._full:
-            self._bottom = max(0, min(self._bottom, self._at(worst(changed))))
-
-    def _at(self, price: float) -> int:
-        return round(price * self._scale) - self._base
-
-    def _settle_elsewhere(self, changed: dict[float, float], between: bool) -> None:
-        """Levels that have no place: too far, or ``between`` two steps."""
-        outside = self._outside
-        outside.update(changed)
-        for price in [price for price, size in changed.items() if not size]:
-            del outside[price]
-        best = max(changed) if self._sign > 0 else min(changed)
-        if between:
-            grid = max(_grid([*changed]), 10 * abs(self._scale))  # a price between two steps
-            self._lay_out_anew(self._mid, self._sign * grid)
-        elif best in outside and self._better(best, self._price(len(self._places) - 1)):
-            self._place(best)  # the price has run away: follow it
-        elif len(outside) > self._patience:
+        if self._scale:
+            elsewhere = self._settle_places(pending)
+            if elsewhere:
+                self._settle_elsewhere(elsewhere)
+        else:
+            self._settle_far(pending)
+        if len(self._far) > 2 * KEEP_FAR:
             self._forget()
 
-    def _better(self, price: float, other: float) -> bool:
-        return price > other if self._sign > 0 else price < other
+    def _settle_places(self, pending: list[Levels]) -> list[tuple[float, float]]:
+        """Changes into their places. Returns those that have none."""
+        # the hottest loop of all: floats are compared with floats, and one zero serves all
+        places, top, scale, count = self._places, self._top, self._scale, float(len(self._places))
+        base, off_grid = self._base - _ON_GRID, 2 * _ON_GRID  # so that rounding never goes below
+        elsewhere: list[tuple[float, float]] = []
+        for changes in pending:
+            for price, size in changes:
+                at = price * scale - base
+                if 0.0 < at < count:
+                    place = floor(at)
+                    if at - place < off_grid and size >= 0.0:
+                        places[place] = price * size or 0.0
+                        if place > top:
+                            top = place
+                        continue
+                elsewhere.append((price, size))
+        self._top = top
+        return elsewhere
 
-    def _start(self) -> None:
-        prices = [price for price, size in self._changed.items() if size] or [*self._changed]
-        if not all(0 < price < _IMPOSSIBLE for price in prices):
-            self.fault = "of impossible prices"
+    def _settle_far(self, pending: Sequence[Levels]) -> None:
+        far = self._far
+        for changes in pending:
+            for price, size in changes:
+                if 0.0 < price < _IMPOSSIBLE and 0.0 < size < _IMPOSSIBLE:
+                    far[price] = size
+                elif size == 0.0:
+                    far.pop(price, None)
+                else:
+                    self._refuse(price)
+
+    def _refuse(self, price: float) -> None:
+        self.fault = f"of impossible {'sizes' if 0 < price < _IMPOSSIBLE else 'prices'}"
+
+    def _settle_elsewhere(self, changes: Levels) -> None:
+        """Levels without a place: too far, or between two steps."""
+        self._settle_far((changes,))
+        sign, first = self._sign, self._price(0)
+        near = [price for price, size in changes if size and sign * price > sign * first]
+        if not near:
             return
-        self._scale = self._sign * _grid(prices)
-        best = max(prices) if self._sign > 0 else min(prices)
-        self._lay_out(best)
+        best = max(near) if sign > 0 else min(near)
+        if sign * best > sign * self._price(len(self._places) - 1):
+            self._lay_out(best)  # the price has run away: follow it
+        else:
+            self._lay_out(self._mid)  # between two steps
 
     def _lay_out(self, mid: float) -> None:
-        """Empty places from ``KEEP_BP`` beyond mid on the far side to a little past mid."""
-        self._mid = mid
-        span = mid * abs(self._scale) * KEEP_BP * 1.5 / 10_000
-        if not 0 < span <= _PLACES_LIMIT:  # also refuses what is no number
-            self.fault = "in price steps too fine to keep"
-            self._places, self._top, self._bottom = [0.0], -1, 0
-            return
+        """Give the levels near ``mid`` places, in steps that all of them fit."""
+        levels = self.live()
+        self._drop_places()
         far = mid * (1 - self._sign * KEEP_BP / 10_000)
         near = mid * (1 + self._sign * KEEP_BP / 20_000)
-        self._base = round(far * self._scale)
-        self._places = [0.0] * (round(near * self._scale) - self._base + 1)
-        self._top, self._bottom = -1, len(self._places) - 1
-
-    def _place(self, mid: float) -> None:
-        """Move the places to where mid is now."""
-        self._lay_out_anew(mid, self._scale)
-        self._forget()
-
-    def _lay_out_anew(self, mid: float, scale: float) -> None:
-        """Give every level kept its place among new places, ``scale`` of them a unit of price."""
-        levels = self.live()
-        self._outside = {}
-        self._scale = scale
-        self._lay_out(mid)
-        self._changed.update(levels)
-        self._settle()
+        low, high = min(far, near), max(far, near)
+        inside = [price for price, _ in levels if low <= price <= high]
+        grid = _grid(inside, mid, _PLACES_LIMIT / (high - low))
+        if grid is None:
+            self._far, self._layable = dict(levels), False
+            return
+        self._mid, self._scale = mid, self._sign * grid
+        self._base = ceil(far * self._scale)
+        self._places = [0.0] * (floor(near * self._scale) - self._base + 1)
+        self._far = dict(self._settle_places([levels]))
 
     def _forget(self) -> None:
-        """Drop levels half as far again as the places reach. They are no longer known."""
-        sign, limit = self._sign, self._price(-len(self._places) // 3)
-        kept = {p: q for p, q in self._outside.items() if sign * p >= sign * limit}
-        if len(kept) < len(self._outside):
-            self.edge = sign * max(sign * self.edge, sign * limit)
-        self._outside = kept
-        self._patience = max(_OUTSIDE_LIMIT, 2 * len(kept))
+        """Keep the nearest of the levels without a place. The others are no longer known."""
+        prices = sorted(self._far, reverse=self._sign > 0)[:KEEP_FAR]
+        self._far = {price: self._far[price] for price in prices}
+        if self.knows(prices[-1]):
+            self.edge = prices[-1]
 
 
-def _grid(prices: Sequence[float]) -> float:
-    """The smallest power of ten that makes whole numbers of all prices."""
-    for exponent in range(_FINEST):
+def _grid(prices: Sequence[float], mid: float, most: float) -> float | None:
+    """The smallest power of ten that makes whole numbers of all prices, None above ``most``."""
+    for exponent in range(_FINEST + 1):
         grid = 10.0**exponent
-        if all(abs(price * grid - round(price * grid)) < _ON_GRID for price in prices):
+        if grid > most:
+            break
+        if mid * grid >= _LEAST_STEPS and all(
+            abs(price * grid - round(price * grid)) < _ON_GRID for price in prices
+        ):
             return grid
-    return 10.0**_FINEST
+    return None

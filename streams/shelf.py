@@ -9,26 +9,36 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from streams.actions import Action, Fetch, Send, Stats
-from streams.book import Book, Sample, Verdict
+from streams.actions import Action, Fetch, Note, Send, Stats
+from streams.book import BEYOND, ONE_SIDED, Book, Sample, Verdict
 from streams.events import Depth, Instrument, Ms
 from streams.venue import BookUpdate, Request, Subscription, Venue
 
 RESYNC_EVERY_MS = (10_000, 160_000)
 """A book is not asked for more often than this; longer and longer while it does not help."""
 
-WIDEN_EVERY_MS = 60_000
-"""How often a book whose narrow bands reach beyond what was told is asked for anew."""
+WIDEN_EVERY_MS = (10_000, 60_000)
+"""How often a book whose narrow bands reach beyond what was told is asked for anew: where bands
+were lost since, as in a fall, and where the snapshot did not reach them in the first place."""
 
 NARROW = 1
 """The band, by its place in BANDS_BP, that a snapshot of 1000 levels just reaches on BTC (25 bp).
 Snapshots taken as the price moves join up, so that it becomes covered and stays so."""
 
-CROSSED_MS = 3_000
-"""A book that is wrong in itself for this long has missed something, whatever its ids say."""
+INVALID_MS = 3_000
+"""A book that cannot be read for this long is down; for a moment it is only left out. One that is
+wrong in itself (crossed, of impossible numbers) has missed something then, whatever its ids say."""
+
+BEYOND_MS = 30_000
+"""A price that ran away from what was told leaves out samples until the next snapshot: no reason
+to call the book down before this."""
 
 STALL_MS = 60_000
-"""One book silent for this long, on a socket where others move, is subscribed and asked for."""
+"""One book silent for this long, on a socket where others move, is subscribed and asked for. So is
+one with an empty side: it may be true of a market that nobody quotes, but not of many."""
+
+_BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What may come of numbers that nobody thought of."""
 
 Turn = Callable[[str, bool, Ms, str], list[Action]]
 """(symbol, up, seen, reason) → what to say of a book that came up or went down."""
@@ -38,7 +48,8 @@ class _State(msgspec.Struct):
     """One book and what is known of its health.
 
     ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
-    something since. ``asked``: when a snapshot was, ``tries`` times in vain.
+    something since. ``asked``: when a snapshot was, ``tries`` times in vain. ``reach``: the most
+    of the narrow bands that were covered since. ``invalid_since``: since when it cannot be read.
     """
 
     book: Book
@@ -47,7 +58,8 @@ class _State(msgspec.Struct):
     up: bool = False
     asked: Ms = -(10**12)
     tries: int = 0
-    crossed_since: Ms | None = None
+    reach: int = 0
+    invalid_since: Ms | None = None
 
 
 class Shelf:
@@ -89,7 +101,10 @@ class Shelf:
             return []
         self._stats.lag_ms = seen - update.at
         state.moved, state.heard = now, True
-        verdict = state.book.update(update)
+        try:
+            verdict = state.book.update(update)
+        except _BROKEN as error:
+            return [_break(update.symbol, state, error)]
         if verdict is Verdict.APPLIED:
             return []
         if verdict is Verdict.DUPLICATE:
@@ -106,7 +121,11 @@ class Shelf:
         state = self._states.get(snapshot.symbol)
         if state is None:
             return []
-        if not state.book.offer(snapshot):
+        try:
+            fits = state.book.offer(snapshot)
+        except _BROKEN as error:
+            return [_break(snapshot.symbol, state, error)]
+        if not fits:
             return self._resync(snapshot.symbol, state, now)
         state.asked = now  # it may wait for the stream to catch up: no reason to ask again
         return []
@@ -118,7 +137,11 @@ class Shelf:
             if now - state.moved > STALL_MS:
                 actions += self._revive(symbol, state, now, seen)
                 continue
-            sample = state.book.sample()
+            try:
+                sample = state.book.sample()
+            except _BROKEN as error:
+                actions.append(_break(symbol, state, error))
+                sample = "of impossible numbers"
             if isinstance(sample, str):
                 actions += self._invalid(symbol, state, sample, now, seen)
             elif (instrument := instruments.get(symbol)) is not None:
@@ -129,33 +152,42 @@ class Shelf:
         self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
     ) -> list[Action]:
         actions: list[Action] = []
-        state.crossed_since, state.tries = None, 0
+        state.invalid_since, state.tries = None, 0
         if not state.up:
             state.up = True
             actions += self._turn(instrument.symbol, True, seen, "")
         actions.append(_depth(instrument, state.book.at, seen, sample))
         self._stats.events += 1
         # Where levels are aggregated (no spread) narrow bands are never covered.
-        lost = not sample.bands[NARROW].covered and sample.spread_bp is not None
-        if lost and now - state.asked >= WIDEN_EVERY_MS:
-            actions += self._widen(instrument.symbol, state, now)
+        if sample.spread_bp is not None:
+            reach = sum(band.covered for band in sample.bands[: NARROW + 1])
+            wait = WIDEN_EVERY_MS[reach >= state.reach]
+            state.reach = max(state.reach, reach)
+            if reach <= NARROW and now - state.asked >= wait:
+                state.reach = reach
+                actions += self._widen(instrument.symbol, state, now)
         return actions
 
     def _invalid(self, symbol: str, state: _State, reason: str, now: Ms, seen: Ms) -> list[Action]:
-        actions = self._down(symbol, state, reason, seen)
         if not state.book.synced:
             # Before its stream begins a book needs no snapshot; if it never does, see _revive.
-            return actions + (self._resync(symbol, state, now) if state.heard else [])
-        if reason == "one-sided":  # true of a market that nobody quotes
-            state.crossed_since = None
+            state.invalid_since = None
+            asked = self._resync(symbol, state, now) if state.heard else []
+            return self._down(symbol, state, reason, seen) + asked
+        if state.invalid_since is None:
+            state.invalid_since = now
+        lasted = now - state.invalid_since
+        if lasted < (BEYOND_MS if reason == BEYOND else INVALID_MS):
+            return self._resync(symbol, state, now) if reason == BEYOND else []
+        actions = self._down(symbol, state, reason, seen)
+        if reason in (BEYOND, ONE_SIDED):  # true as far as the book goes: nothing is thrown away
+            if reason == BEYOND or lasted >= STALL_MS:
+                actions += self._resync(symbol, state, now)
             return actions
-        state.crossed_since = now if state.crossed_since is None else state.crossed_since
-        if now - state.crossed_since >= CROSSED_MS:
-            self._stats.gaps += 1
-            state.crossed_since = None
-            state.book.reset()
-            actions += self._resync(symbol, state, now)
-        return actions
+        self._stats.gaps += 1
+        state.invalid_since = None
+        state.book.reset()
+        return actions + self._resync(symbol, state, now)
 
     def _revive(self, symbol: str, state: _State, now: Ms, seen: Ms) -> list[Action]:
         """Silent while others move: its subscription may be lost, what is known is out of date."""
@@ -191,6 +223,12 @@ class Shelf:
             return []
         state.up = False
         return self._turn(symbol, False, seen, f"book: {reason}")
+
+
+def _break(symbol: str, state: _State, error: Exception) -> Note:
+    """Whatever a book cannot bear costs that book alone: it begins anew."""
+    state.book.reset()
+    return Note("book failed", f"{symbol}: {error!r}"[:200])
 
 
 def _depth(instrument: Instrument, at: Ms, seen: Ms, sample: Sample) -> Depth:

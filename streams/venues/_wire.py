@@ -236,10 +236,14 @@ def coin_of(base: str) -> tuple[str, float]:
 
 
 def per_coin(levels: Levels, multiplier: float) -> Levels:
-    """Price levels per single coin. The same list where one unit is one coin: the hot path."""
+    """Price levels per single coin. The same list where one unit is one coin: the hot path.
+
+    Prices are those that the venue would write for one coin, without the rounding error of the
+    division: the same price is always the same float.
+    """
     if multiplier == 1.0:
         return levels
-    return [(price / multiplier, size * multiplier) for price, size in levels]
+    return [(float(f"{price / multiplier:.15g}"), size * multiplier) for price, size in levels]
 
 
 def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

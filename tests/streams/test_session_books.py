@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from streams.book import WAIT_MS
+from streams.book import WAIT_MS, Book, Sample
 from streams.events import Depth, FeedState
 from tests.streams import frames
 from tests.streams.frames import BIDS
@@ -174,18 +174,20 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         )
     played.tick(12)
     played.hear(crossing)
-    actions = played.tick(2)
-    assert turns(actions) == ["-depth BTCUSDT"]
-    assert reasons(actions) == ["book: crossed"]
+    assert played.tick(2) == []  # for a moment: nothing is said of it, and it stays up
     played.hear(healing)
-    assert turns(played.tick()) == ["+depth BTCUSDT"]
+    actions = played.tick()
+    assert turns(actions) == []
+    assert depths(actions) == ["BTCUSDT"]
     played.hear(
         frames.change("BTCUSDT", 13, 13, *CROSSED)
         if venue == "binance"
         else frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True)
     )
-    assert [len(fetches(a) + sent(a)) for a in (played.tick() for _ in range(3))] == [0, 0, 0]
+    assert played.tick(3) == []
     actions = played.tick()
+    assert turns(actions) == ["-depth BTCUSDT"]
+    assert reasons(actions) == ["book: crossed"]
     assert depths(actions) == []
     if venue == "binance":
         assert fetches(actions) == ["BTCUSDT"]
@@ -203,8 +205,9 @@ def test_a_book_of_impossible_numbers_is_invalid_and_asked_for_anew() -> None:
     played.live_book("BTCUSDT", 10)
     played.tick(12)
     played.hear(frames.change("BTCUSDT", 11, 11, [(99.98, -5.0)]))
-    assert reasons(played.tick()) == ["book: of impossible sizes"]
-    actions = played.tick(3)
+    assert played.tick(3) == []
+    actions = played.tick()
+    assert reasons(actions) == ["book: of impossible sizes"]
     assert depths(actions) == []
     assert fetches(actions) == ["BTCUSDT"]
     played.hear(frames.change("BTCUSDT", 12, 12))
@@ -224,6 +227,152 @@ def test_a_one_sided_book_is_said_to_be_so_once() -> None:
     assert fetches(actions) == []
     played.hear(frames.change("BTCUSDT", 12, 12, [(99.99, 1.0)]))
     assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_book_whose_side_stays_empty_is_asked_for_after_a_minute() -> None:
+    """It may be true of a market that nobody quotes; likelier something was missed."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.hear(frames.change("BTCUSDT", 11, 11, [(price, 0.0) for price, _ in BIDS]))
+    alive = frames.change("BTCUSDT", 11, 11)
+    asked = [n for n in range(300) if fetches(played.tick(1, alive))]
+    assert asked[0] == 60
+    assert len(asked) <= 5
+    assert turns(played.done) == ["+depth BTCUSDT", "-depth BTCUSDT"]
+    played.fetch("BTCUSDT", frames.snapshot(11))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_price_that_left_the_snapshot_is_asked_for_within_seconds() -> None:
+    """A fall of one per cent each ten seconds, snapshots that reach a quarter of one."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    step, mid, last = 0.00025, 400_000, 10
+
+    def levels(first: int, then: int, size: float = 1.0) -> list[tuple[float, float]]:
+        return [(n * step, size) for n in range(first, then, 1 if then > first else -1)]
+
+    def snapshot() -> bytes:
+        return frames.snapshot(last, levels(mid - 1, mid - 1001), levels(mid + 1, mid + 1001))
+
+    played.hear(frames.change("BTCUSDT", last, last))
+    played.fetch("BTCUSDT", snapshot())
+    depth_at, asked_at = [], []
+    for second in range(90):
+        mid, last = mid - 400, last + 1
+        gone, came = levels(mid + 400, mid - 1, 0.0), levels(mid + 1, mid + 401)
+        played.hear(frames.change("BTCUSDT", last, last, gone, came))
+        actions = played.tick()
+        if depths(actions):
+            depth_at.append(second)
+        if fetches(actions):
+            asked_at.append(second)
+            played.fetch("BTCUSDT", snapshot())
+    assert turns(played.done) == ["+depth BTCUSDT"]  # it never goes dark
+    assert len(asked_at) == 9
+    assert all(later - sooner == 10 for sooner, later in pairwise(asked_at))
+    assert len(depth_at) >= 9
+    for depth in played.done:
+        if isinstance(depth, Depth):
+            assert any(abs(depth.mid - (100 - n / 10)) < 0.02 for n in range(91))
+
+
+def test_a_book_beyond_its_snapshot_that_is_never_answered_goes_down_and_comes_back() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    bids = [(99.99 - n / 100, 1.0) for n in range(1000)]
+    asks = [(100.01 + n / 100, 1.0) for n in range(1000)]
+    played.hear(frames.change("BTCUSDT", 10, 10))
+    played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
+    played.tick(10, frames.change("BTCUSDT", 10, 10))
+    played.hear(frames.change("BTCUSDT", 11, 11, [(p, 0.0) for p, _ in bids] + [(80.0, 1.0)]))
+    alive = frames.change("BTCUSDT", 11, 11)
+    actions = played.tick(30, alive)
+    assert turns(actions) == []
+    assert depths(actions) == []
+    assert len(fetches(actions)) == 2
+    actions = played.tick(1, alive)
+    assert reasons(actions) == ["book: beyond what is known"]
+    played.fetch("BTCUSDT", frames.snapshot(11, [(90.0, 1.0), (80.0, 1.0)], asks))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.live_book("ETHUSDT", 10)
+    alive = frames.change("ETHUSDT", 10, 10)
+    played.tick(10, alive)
+    broken = played.session._books._states["BTCUSDT"].book
+
+    def fail(self: Book, bands_bp: object = None) -> Sample | str:
+        if self is broken and self.synced:
+            raise OverflowError("cannot convert float infinity to integer")
+        return sample(self)
+
+    sample = Book.sample
+    monkeypatch.setattr(Book, "sample", fail)
+    actions = played.tick(1, alive)
+    assert turns(actions) == ["-depth BTCUSDT"]
+    assert notes(actions) == ["book failed"]
+    assert fetches(actions) == ["BTCUSDT"]
+    assert depths(actions) == ["ETHUSDT"]
+    monkeypatch.undo()
+    played.hear(frames.change("BTCUSDT", 20, 20))
+    played.fetch("BTCUSDT", frames.snapshot(20))
+    actions = played.tick()
+    assert turns(actions) == ["+depth BTCUSDT"]
+    assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid"])
+@pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
+def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
+    """A fall, and the five minutes after it: depth in each second, and never down."""
+    symbol = "BTC" if venue == "hyperliquid" else "BTCUSDT"
+    played = Played(venue, "book-1", "BTC")
+    played.open()
+    count = 20 if venue == "hyperliquid" else 400
+    last = 10
+
+    def book(mid: float) -> tuple[dict[float, float], dict[float, float]]:
+        bids = {round(mid - 0.1 - n / 10, 1): 1.0 for n in range(count)}
+        return bids, {round(mid + 0.1 + n / 10, 1): 1.0 for n in range(count)}
+
+    def tell(mid: float, before: float | None) -> bytes:
+        now = book(mid)
+        if before is not None and venue != "hyperliquid":
+            old = book(before)
+            gone = [
+                {p: 0.0 for p in was if p not in is_} for was, is_ in zip(old, now, strict=True)
+            ]
+            now = gone[0] | now[0], gone[1] | now[1]
+        levels = [list(side.items()) for side in now]
+        if venue == "hyperliquid":
+            return frames.coin_book(symbol, *levels)
+        if venue == "bybit":
+            return frames.bybit_book(symbol, last, *levels, delta=before is not None)
+        return frames.change(symbol, last, last, *levels)
+
+    if venue == "binance":
+        played.hear(frames.change(symbol, last, last))
+        played.fetch(symbol, frames.snapshot(last, *(list(s.items()) for s in book(100.0))))
+    else:
+        played.hear(tell(100.0, None))
+    played.tick(5)
+    mid = 100.0
+    for second in range(seconds + 300):
+        before, last = mid, last + 1
+        mid = round(100 * (1 - percent / 100 * min(1, (second + 1) / seconds)), 1)
+        played.hear(tell(mid, before))
+        depth = played.tick()[-1]
+        assert isinstance(depth, Depth)
+        assert depth.mid == pytest.approx(mid)
+        assert depth.bands[-1].covered
+        assert depth.bands[-1].bid_usd > 0
+    assert turns(played.done) == [f"+depth {symbol}"]
 
 
 def test_a_book_that_stands_still_among_live_ones_is_subscribed_and_asked_for() -> None:

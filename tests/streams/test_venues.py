@@ -13,6 +13,7 @@ from streams.contracts import Terms
 from streams.events import (
     Band,
     Depth,
+    Fault,
     FeedState,
     Funding,
     Kind,
@@ -290,6 +291,7 @@ def test_examples_in_normalisation_are_events() -> None:
         Price,
         Volume,
         FeedState,
+        Fault,
         Tick,
     }
     assert [encode(example).decode() for example in examples] == block.splitlines()
