@@ -4,15 +4,16 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from bot.blocks import MOST_CHARS, blocks, visible
+from bot.blocks import MOST_CHARS, visible
 from bot.lang import LANGUAGES
-from bot.messages import plain
-from bot.outbox import Post
+from bot.outbox import Part, Post
+from bot.rendering import post_heads, rendered
 from bot.voice import say
 from rules.alerts import Turn
 
-_ROOM = MOST_CHARS - 200
-"""The rest is for what is said of late and left-out posts."""
+_ROOM = MOST_CHARS - 400
+"""The rest is for values that have changed when it is sent, and for what is said of late and
+left-out posts."""
 
 
 def digests(posts: Sequence[Post], title: str) -> list[Post]:
@@ -24,19 +25,13 @@ def digests(posts: Sequence[Post], title: str) -> list[Post]:
     groups: list[list[Post]] = []
     room = 0
     for post in posts:
-        size = sum(visible(head) + 1 for head in _heads(post))
+        size = sum(visible(head) + 1 for head in post_heads(post))
         if not groups or size > room:
             groups.append([])
             room = _ROOM - visible(_title(posts, title))
         groups[-1].append(post)
         room -= size
     return [_digest(group, title) if len(group) > 1 else group[0] for group in groups]
-
-
-def _heads(post: Post) -> tuple[str, ...]:
-    """What must be told of ``post``: a digest tells in all its lines but the last who is meant."""
-    parts = blocks(post.message.html)
-    return post.heads or tuple(parts[:-1] if post.count > 1 else parts[:1])
 
 
 def _title(posts: Sequence[Post], title: str) -> str:
@@ -46,8 +41,6 @@ def _title(posts: Sequence[Post], title: str) -> str:
 
 def _digest(posts: Sequence[Post], title: str) -> Post:
     last = posts[-1]
-    heads = [head for post in posts for head in _heads(post)]
-    text = "\n".join([_title(posts, title), *heads])
     worst = max(posts, key=lambda post: post.message.level)
     closes = all(post.close for post in posts)
     message = msgspec.structs.replace(
@@ -55,27 +48,33 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         asset="",
         turn=Turn.CLOSE if closes else Turn.OPEN,
         silent=all(post.message.silent for post in posts),
-        html=text,
-        plain=plain(text),
         at=max(post.message.at for post in posts),
     )
-    return Post(
+    made = Post(
         key=f"digest {posts[0].key} +{len(posts) - 1}",
         chat=last.chat,
         number=last.number,
         message=message,
         at=max(post.at for post in posts),
         expires=max(post.expires for post in posts),
+        parts=tuple(part for post in posts for part in _parts(post)),
+        title=title,
         language=last.language,
         topic=last.topic,
         count=sum(post.count for post in posts),
         names=_union(post.names for post in posts),
         episodes=_union(post.episodes for post in posts),
         open=_union(post.open for post in posts),
+        begins=_union(post.begins for post in posts),
         openings=_union(post.openings for post in posts) if closes else (),
         gathered=sum(post.gathered for post in posts),
-        heads=tuple(heads),
     )
+    return msgspec.structs.replace(made, message=rendered(made))
+
+
+def _parts(post: Post) -> tuple[Part, ...]:
+    """What it is rendered from; of a post without alerts the lines that must be told."""
+    return post.parts or post_heads(post)
 
 
 def _union(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

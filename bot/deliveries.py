@@ -24,6 +24,12 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     held: Mapping[str, int] = {}
 
 
+def severity(alert: Alert) -> tuple[int, float]:
+    """Sorts the worst first."""
+    sign = 1 if alert.fires == "below" else -1
+    return -alert.level, sign * alert.value
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """An alert to be told at ``due``."""
 

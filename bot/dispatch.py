@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load
+from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load, severity
 from bot.destination import ConsoleOutput, Destination, destination_key
 from bot.filters import Filter
 from bot.silences import Silence
@@ -310,7 +310,7 @@ class _Planner:
     def _worth_telling(self, alerts: list[Alert]) -> list[Alert]:
         """The worst first, one for each subject, without what another window has just said."""
         chosen: dict[str, Alert] = {}
-        for alert in sorted(alerts, key=_severity):
+        for alert in sorted(alerts, key=severity):
             if _subject(alert) in chosen or self._just_said(alert):
                 self.state.counts.merged += 1
                 self._forget(alert)
@@ -410,8 +410,3 @@ def _open(group: Group, now: Ms) -> bool:
 def _patient(alert: Alert) -> bool:
     """Whether it may wait for a digest of what joins."""
     return alert.turn is Turn.CLOSE or alert.level is not Level.CRITICAL
-
-
-def _severity(alert: Alert) -> tuple[int, float]:
-    sign = 1 if alert.fires == "below" else -1
-    return -alert.level, sign * alert.value

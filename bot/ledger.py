@@ -1,12 +1,13 @@
 """One chat's posts: every change is noted until somebody has made it durable. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from bot import limiter
 from bot.limiter import Limits
 from bot.outbox import SETTLED, WAITING, ChatState, Policy, Post, State
+from bot.rendering import Present, with_worst, worst_line
 from bot.steps import Trouble
 from streams.events import Ms
 
@@ -17,7 +18,8 @@ class Ledger:
     """The posts of one chat, what is known of the chat, and what has changed.
 
     ``changed``: post by key, None: forgotten. ``state_changed``: so has what is known of the chat.
-    ``troubles``: what operators are still to be told.
+    ``troubles``: what operators are still to be told. ``present``: the newest values of open
+    episodes.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Ledger:
         self.changed: dict[str, Post | None] = {}
         self.state_changed = False
         self.troubles: list[Trouble] = []
+        self.present: Present = {}
         for post in list(self.posts.values()):
             self._end(post)
 
@@ -63,15 +66,23 @@ class Ledger:
     def live(self, language: str, told: Iterable[tuple[str, str, str]]) -> None:
         """What episodes look like now in ``language``: the episode, what is told, the line that
         tells it. Only what is told is worth an edit."""
-        openings = {
-            post.episodes[0]: post
-            for post in self.posts.values()
-            if post.open and post.opens and post.language == language
-        }
-        for episode, of, said in told:
-            post = openings.get(episode)
-            if post is not None and post.live_of != of:
-                self.posts[post.key] = replace(post, live=said, live_of=of)
+        lines = {episode: (of, line) for episode, of, line in told}
+        for post in [p for p in self.posts.values() if p.open and p.language == language]:
+            self.posts[post.key] = self._still_true(post, lines)
+
+    def _still_true(self, post: Post, lines: Mapping[str, tuple[str, str]]) -> Post:
+        """``post`` as it is to be edited: what began in it, at its worst so far."""
+        if post.opens and post.episodes[0] in lines:
+            of, line = lines[post.episodes[0]]
+            if post.live_of != of:
+                post = replace(post, live=line, live_of=of)
+        if post.state in WAITING or post.close or set(post.begins).isdisjoint(post.open):
+            return post
+        parts = with_worst(post.parts, self.present, post.open)
+        if parts is post.parts:
+            return post
+        live = post.live if post.opens else worst_line(parts, post.language)
+        return replace(post, parts=parts, live=live)
 
     def prune(self, now: Ms) -> None:
         """Forget what has been settled for long."""
@@ -104,11 +115,22 @@ class Ledger:
 
     def _settled(self, post: Post, now: Ms, **changes: object) -> None:
         keep = self.policy.oldest if post.open else self.policy.over
-        self._put(post, kept_until=now + keep, **changes)
+        settled = self._put(post, kept_until=now + keep, **changes)
+        if settled.state is not State.SENT:
+            self._put(settled, parts=())
+        else:
+            self._let_go(settled)
+
+    def _let_go(self, post: Post) -> None:
+        """Once nothing of it can change, it need not be rendered again."""
+        if not post.open and (post.live == post.shown or post.message_id is None):
+            self._put(post, parts=())
 
     def _put(self, post: Post, **changes: object) -> Post:
         live = self.posts.get(post.key, post)  # an edit may have been asked for meanwhile
-        changed = replace(post, live=live.live, live_of=live.live_of, open=live.open)
+        changed = replace(
+            post, live=live.live, live_of=live.live_of, open=live.open, parts=live.parts
+        )
         changed = replace(changed, **changes)
         self.posts[post.key] = self.changed[post.key] = changed
         return changed

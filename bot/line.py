@@ -15,12 +15,8 @@ import msgspec
 from bot import limiter
 from bot.collapse import digests
 from bot.ledger import Ledger
-from bot.outbox import (
-    Post,
-    State,
-    composed,
-    with_live,
-)
+from bot.outbox import Post, State
+from bot.rendering import edited, lines_below, rendered, with_present
 from bot.sinks import Edited
 from bot.steps import Delete, Edit, Probe, Send, Step, Trouble
 from streams.events import Ms
@@ -110,7 +106,7 @@ class Line(Ledger):
         due = max(due, limiter.ready(self.state.pace, self.limits, now, edit=True))
         if due > now or post.message_id is None:
             return due
-        return Edit(post, with_live(post), post.message_id)
+        return Edit(post, edited(post).html, post.message_id)
 
     def _reply_to(self, post: Post) -> int | None:
         if len(post.openings) != 1:
@@ -170,12 +166,17 @@ class Line(Ledger):
         self._know(pace=limiter.used(self.state.pace, now, edit=isinstance(step, Edit)))
         if not isinstance(step, Send):
             return step
-        body = composed(step.post, self.state, self.policy.late, now)
+        parts = with_present(step.post.parts, self.present)
+        lines = lines_below(step.post, self.state, self.policy.late, now)
+        message = rendered(replace(step.post, parts=parts), lines)
         post = self._put(
             step.post,
             state=State.SENDING,
             attempts=step.post.attempts + 1,
-            body=body,
+            parts=parts,
+            message=message if parts else step.post.message,
+            body=message.html,
+            lines=lines,
             left=0 if step.post.close else self.state.left,
             probes=0,
             skipped=0,
@@ -290,7 +291,7 @@ class Line(Ledger):
         post = self.posts[step.post.key]
         lost = found in (Edited.GONE, Edited.FOREIGN)
         number = None if lost else post.message_id
-        self._put(post, shown=step.post.live, edited_at=now, message_id=number)
+        self._let_go(self._put(post, shown=step.post.live, edited_at=now, message_id=number))
         self._works()
 
     def deleted(self, message_id: int) -> None:

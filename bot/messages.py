@@ -63,15 +63,24 @@ def render(
     ``held``: others that were kept back before it.
     """
     voice = Voice(alert, words)
-    if alert.turn is Turn.CLOSE:
-        lines = [Html(" ".join([_close(voice), *folded(voice, hidden)]))]
-    else:
-        lines = _lines(voice, charts, hidden, held)
+    lines = [first_line(alert, words, hidden)]
+    if alert.turn is not Turn.CLOSE:
+        lines += _facts(voice, charts, hidden, held)
     quiet = alert.turn is Turn.CLOSE or alert.level is Level.WATCH
-    return message(alert, lines, quiet if silent is None else silent)
+    return message_of(alert, lines, quiet if silent is None else silent)
 
 
-def message(alert: Alert, lines: Sequence[Html], silent: bool, limit: int = MAX_CHARS) -> Message:
+def first_line(alert: Alert, words: Words, hidden: int = 0) -> Html:
+    """What makes sense alone on a lock screen. An end is one line in all."""
+    voice = Voice(alert, words)
+    if alert.turn is Turn.CLOSE:
+        return Html(" ".join([_close(voice), *folded(voice, hidden)]))
+    return Html(f"{MARKS[alert.level]} {head(voice)}")
+
+
+def message_of(
+    alert: Alert, lines: Sequence[Html], silent: bool, limit: int = MAX_CHARS
+) -> Message:
     """A message of these lines that tells of ``alert``, at most ``limit`` characters long."""
     text = "\n".join(_fitting(lines, limit))
     return Message(
@@ -120,11 +129,11 @@ def _chart(voice: Voice, charts: str) -> Html:
     return Html(f'<a href="{address}">{voice.say("chart")}</a>')
 
 
-def _lines(voice: Voice, charts: str | None, hidden: int, held: int) -> list[Html]:
-    first = Html(f"{MARKS[voice.alert.level]} {head(voice)}")
+def _facts(voice: Voice, charts: str | None, hidden: int, held: int) -> list[Html]:
+    """All lines but the first."""
     facts = [*record_lines(voice), *fact_lines(voice), *folded(voice, hidden)]
     facts += [*_missing(voice), *_history(voice)]
-    return [first, *(fact for fact in facts if fact), footer(voice, charts, held)]
+    return [*(fact for fact in facts if fact), footer(voice, charts, held)]
 
 
 def _fitting(lines: Sequence[Html], limit: int) -> list[Html]:

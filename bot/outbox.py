@@ -5,20 +5,16 @@ request is made, its outcome after. Whoever finds ``sending`` at a start knows t
 while it was under way: it is uncertain whether it was posted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import blake2s
 from typing import Literal
 
 import msgspec
 
-from bot.blocks import with_lines
+from bot.deliveries import Delivery
 from bot.destination import Destination, TelegramChat, with_topic
-from bot.lang import LANGUAGES
-from bot.lang.words import Words
 from bot.limiter import Pace
 from bot.messages import Message, plain
-from bot.voice import say
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
 
@@ -76,56 +72,84 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 1_000
 
 
-class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One post of one chat.
+Part = Delivery | str
+"""What a post is made of: what the plan wanted told, or a first line that is finished text."""
 
-    ``key`` names it for ever. ``chat``: the line it waits in, see ``bot.destination.queue_key``.
-    ``number``: its place among all. ``at``: when it was due; ``expires``: when it is no news any
-    more. ``count`` alerts of ``names`` are told in it, of ``episodes``; those in ``open`` go on.
-    ``openings``: the posts in which their beginning was told. ``gathered``: of how many posts it
-    was made; ``heads``: what of each cannot be left out.
-    ``ends``: of an end, what the opening of each episode is to say then. ``body``: the text as
-    sent, in ``markup`` or plain. ``live``: the line below it that edits keep true; ``live_of``:
-    what it says but for durations; ``shown``: that line as readers have it. ``again``: it is sent
-    although it was perhaps posted; ``doubted``: and might turn out to be there twice.
-    ``probes``: how often looking for it failed; ``found``: the messages that have its text;
-    ``skipped``: how many numbers were looked at. ``left``: how many older ones it says were left
-    out. ``kept_until``: when a settled post may be forgotten.
-    """
+
+class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One post of one chat."""
 
     key: str
+    """Names it for ever."""
     chat: str
+    """The queue it waits in, see ``bot.destination.queue_key``."""
     number: int
+    """Its place among all posts."""
     message: Message
+    """As it was last rendered. Of a post without ``parts``: the finished text."""
     at: Ms
+    """When it was due."""
     expires: Ms
+    """When it is no news any more."""
+    parts: tuple[Part, ...] = ()
+    """What it is rendered from when it is sent; () of notices, and once nothing can change."""
+    title: str = ""
+    """Of a post in place of several: the key of the phrase above their first lines."""
     language: str = "en"
     topic: int | None = None
+    """The ``message_thread_id`` of a topic."""
     count: int = 1
+    """How many alerts are told in it."""
     names: tuple[str, ...] = ()
+    """What it is about, for a line that says it was left out."""
     episodes: tuple[str, ...] = ()
+    """The episodes that are told of."""
     open: tuple[str, ...] = ()
+    """Those that go on."""
+    begins: tuple[str, ...] = ()
+    """Those whose beginning is told here and nowhere before."""
     openings: tuple[str, ...] = ()
+    """The posts in which the beginning of the others was told."""
     ends: Mapping[str, str] = {}
+    """Of an end: what the opening of each episode is to say then."""
     gathered: int = 1
+    """Of how many posts it was made."""
     heads: tuple[str, ...] = ()
+    """Of a post without ``parts`` that stands for several: what of each cannot be left out."""
     state: State = State.QUEUED
     attempts: int = 0
+    """How often it was sent."""
     message_id: int | None = None
+    """Where it is."""
     body: str = ""
+    """The text as it was sent, by which it is looked for."""
+    lines: tuple[str, ...] = ()
+    """What the text says of the post itself, below the message: late, others left out, again."""
     markup: bool = True
+    """Whether it is sent as HTML."""
     again: bool = False
+    """It is sent although it was perhaps posted."""
     doubted: bool = False
+    """It might turn out to be there twice."""
     probes: int = 0
+    """How often looking for it failed."""
     skipped: int = 0
+    """How many message numbers were looked at."""
     found: tuple[int, ...] = ()
+    """The messages that have its text."""
     left: int = 0
+    """How many older ones it says were left out."""
     live: str = ""
+    """The line below the message that edits keep true."""
     live_of: str = ""
+    """What that line says but for durations."""
     shown: str = ""
+    """That line as readers have it."""
     edited_at: Ms = 0
     reason: str = ""
+    """Why it failed."""
     kept_until: Ms = 0
+    """When a settled post may be forgotten."""
 
     @property
     def close(self) -> bool:
@@ -139,7 +163,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def opens(self) -> bool:
-        """Whether it is one episode's opening, which edits keep true."""
+        """Whether it is one episode's opening, below which a line tells how it goes on."""
         return len(self.episodes) == 1 and not self.openings and not self.close
 
 
@@ -180,35 +204,6 @@ def episode(alert: Alert) -> str:
     return f"{alert.rule} {alert.instrument or alert.asset} {alert.opened_at}"
 
 
-def short_id(post: Post) -> str:
-    """Six digits by which a reader can tell that two posts are the same."""
-    return blake2s(post.key.encode()).hexdigest()[:6]
-
-
-def composed(post: Post, state: ChatState, late: Ms, now: Ms) -> str:
-    """The text of ``post`` if it is sent ``now``: how late it is, and what was left out before."""
-    words = LANGUAGES[post.language]
-    lines: list[str] = []
-    if post.again:
-        lines.append(say(words, "again", id=short_id(post)))
-    if state.left and not post.close:
-        lines.append(left_out(words, state.left, state.left_names))
-    if now - post.at > late:
-        lines.append(say(words, "late", length=words.length(now - post.at)))
-    return with_lines(post.message.html, lines, post.count == 1)
-
-
-def left_out(words: Words, count: int, names: Sequence[str]) -> str:
-    """``+7 older left out: BTC, ETH, …``."""
-    more = [*names, "…"] if count > len(names) else names
-    return say(words, "left_out", count=str(count), names=", ".join(more))
-
-
 def as_message(post: Post, text: str) -> Message:
     """``post``'s message with ``text`` in place of its own."""
     return msgspec.structs.replace(post.message, html=text, plain=plain(text))
-
-
-def with_live(post: Post) -> str:
-    """The text of ``post`` as an edit would have it."""
-    return with_lines(post.body, [post.live] if post.live else [], post.count == 1)

@@ -12,7 +12,7 @@ from bot.lang import LANGUAGES
 from bot.line import Line
 from bot.messages import Message, plain
 from bot.outbox import Policy, Post, episode
-from bot.posts import post
+from bot.posts import post as message_post
 from bot.steps import Trouble
 from bot.voice import say
 from rules.alerts import Level, Turn
@@ -26,21 +26,23 @@ def outgoing(
     words, first = LANGUAGES[chat.language], delivery.alerts[0]
     close = first.turn is Turn.CLOSE
     told = {episode(alert): alert for alert in delivery.alerts}
-    openings = [_opening(one, chat, line, fresh) for one in told]
+    openings = {key: _opening(key, chat, line, fresh) for key in told}
     return Post(
         key=f"{chat.key} {delivery.at} {first.id}",
         chat=line.key,
         number=number,
-        message=post(delivery, words),
+        message=message_post(delivery, words),
         at=delivery.at,
         expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
+        parts=(delivery,),
         language=chat.language,
         topic=_topic(chat.destination),
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(told),
         open=() if close else tuple(told),
-        openings=tuple(dict.fromkeys(one for one in openings if one)),
+        begins=() if close else tuple(key for key, opening in openings.items() if not opening),
+        openings=tuple(dict.fromkeys(opening for opening in openings.values() if opening)),
         ends={key: ended(alert, words) for key, alert in told.items()} if close else {},
         live_of="" if close or len(told) > 1 else live(first, words)[0],
     )

@@ -10,7 +10,7 @@ import msgspec
 from bot.deliveries import Delivery
 from bot.head_lines import amount, parts, window_ms, window_of
 from bot.lang.words import Words
-from bot.messages import MARKS, OVER, Message, folded, footer, message, render
+from bot.messages import MARKS, OVER, Message, first_line, folded, footer, message_of, render
 from bot.voice import Html, Voice
 from rules.alerts import (
     Alert,
@@ -42,7 +42,24 @@ def post(delivery: Delivery, words: Words, charts: str | None = None) -> Message
     )
 
 
+def heads_of(delivery: Delivery, words: Words) -> list[Html]:
+    """What of it cannot be left out: the first line of one alert, of a digest who is meant."""
+    if len(delivery.alerts) == 1:
+        return [first_line(delivery.alerts[0], words, delivery.hidden)]
+    return _digest_lines(delivery, words)
+
+
 def _digest(delivery: Delivery, words: Words, charts: str | None, held: int) -> Message:
+    alerts = list(delivery.alerts)
+    worst, latest = Voice(alerts[0], words), max(alerts, key=lambda a: a.at)
+    lines = _digest_lines(delivery, words)
+    lines.append(footer(Voice(latest, words), charts, held, one=False))
+    message = message_of(worst.alert, lines, delivery.silent, MAX_CHARS)
+    return msgspec.structs.replace(message, at=latest.at)
+
+
+def _digest_lines(delivery: Delivery, words: Words) -> list[Html]:
+    """All lines but the last."""
     alerts = list(delivery.alerts)
     worst = Voice(alerts[0], words)
     close = worst.alert.turn is Turn.CLOSE
@@ -50,11 +67,7 @@ def _digest(delivery: Delivery, words: Words, charts: str | None, held: int) -> 
     marked = not close and len({a.level for a in alerts}) > 1
     items = [_item(Voice(a, words), marked) for a in alerts]
     lines = [Html(f"{mark} {_head(worst, delivery)}"), *_list(worst, items)]
-    lines += folded(worst, delivery.hidden)
-    latest = max(alerts, key=lambda a: a.at)
-    lines.append(footer(Voice(latest, words), charts, held, one=False))
-    told = message(worst.alert, lines, delivery.silent, MAX_CHARS)
-    return msgspec.structs.replace(told, at=latest.at)
+    return lines + folded(worst, delivery.hidden)
 
 
 def _list(voice: Voice, items: list[Html]) -> list[Html]:

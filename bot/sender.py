@@ -20,6 +20,7 @@ from bot.limiter import Lane, Limits, Overall, Pace
 from bot.line import Line
 from bot.outbox import ChatState, Policy, Post, State, as_message, episode
 from bot.outbox_store import Loaded, OutboxStore
+from bot.rendering import Present
 from bot.roles import FLUSH_S, to_the_end
 from bot.sinks import Busy, Edited, Later, Moved, Refused, Sink, Sinks, Uncertain, What
 from bot.steps import Delete, Edit, Probe, Send, Step, Trouble
@@ -92,6 +93,7 @@ class Sender:
         self._tasks: asyncio.TaskGroup | None = None
         self._orphans: dict[str, list[Post]] = {}
         self._number = 0
+        self._present: Present = {}
         sinks.join(self)
 
     def load(self, found: Loaded) -> None:
@@ -124,12 +126,14 @@ class Sender:
 
     def live(self, episodes: Sequence[Alert]) -> None:
         """What the open episodes look like now; their openings are edited in time."""
-        said = {
-            language: [(episode(alert), *live(alert, words)) for alert in episodes]
+        self._present = {episode(alert): alert for alert in episodes}
+        lines = {
+            language: [(key, *live(alert, words)) for key, alert in self._present.items()]
             for language, words in LANGUAGES.items()
         }
         for line in self.lines.values():
-            for language, told in said.items():
+            line.present = self._present
+            for language, told in lines.items():
                 line.live(language, told)
             self._news[line.key].set()
 
@@ -236,6 +240,7 @@ class Sender:
         limits = self._limits or sink.limits
         self._overall.setdefault(sink, Overall(limits))
         line = self.lines[key] = Line(key, state, limits, self._policy, posts)
+        line.present = self._present
         self._news[key] = asyncio.Event()
         if lost := line.recover():
             self.counts.uncertain += lost

@@ -216,6 +216,7 @@ PHRASES = {
     "rush": "🔴 <b>{count} critical posts at once</b>",
     "live": "▸ now {now} · worst {worst} {time} · {length}",
     "live.parts": "▸ now {parts} · {length}",
+    "live.digest": "▸ worst so far, as of {time}",
     "live.over": "⚪ Over since {time}, after {length}.",
     # Notices for operators. They never look like an alert.
     "notice": "⚪ <i>Data: {text} This is not a market signal.</i>",

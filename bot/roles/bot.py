@@ -251,6 +251,7 @@ class BotRole:
         self.sender.load(found)
         self._found = await patiently(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
+        await self._refresh()
         if found.lost:
             await self._tell_lost(found.lost)
 
@@ -333,10 +334,14 @@ class BotRole:
     async def _look(self) -> None:
         """Keep the openings of open episodes true, by what the rules see."""
         while True:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                if (standing := await store.standing(self._redis)) is not None:
-                    self.sender.live(standing.episodes)
             await asyncio.sleep(LIVE_S)
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        """What posts say is what the rules saw last."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            if (standing := await store.standing(self._redis)) is not None:
+                self.sender.live(standing.episodes)
 
 
 def _read(entry_id: str, data: bytes) -> Alert | Notice | None:

@@ -5,17 +5,23 @@ from collections.abc import Mapping
 import msgspec
 
 from bot.collapse import digests
+from bot.deliveries import Delivery
 from bot.destination import TelegramChat
 from bot.dispatch import Chat
 from bot.episodes import ended, live
 from bot.lang.words import Words
 from bot.messages import Message, plain, render
-from bot.outbox import ChatState, Post, as_message, composed
+from bot.outbox import ChatState, Post, as_message
 from bot.outgoing import trouble_message
+from bot.rendering import edited, lines_below, rendered, worst_line
 from bot.steps import Trouble
 from rules.alerts import Alert
 
 HOUR = 3_600_000
+
+
+def _sent(post: Post, chat: ChatState, now: int) -> str:
+    return rendered(post, lines_below(post, chat, 60_000, now)).html
 
 
 def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
@@ -31,16 +37,18 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     behind = ChatState(destination=TelegramChat(-1), left=7, left_names=("SOL", "ETH", "XRP"))
     twice = msgspec.structs.replace(first, again=True)
     texts = {
-        "late, others left out": composed(first, behind, 60_000, now + 4 * 60_000),
-        "sent again in doubt": composed(
-            twice, ChatState(destination=TelegramChat(-1)), 60_000, now
-        ),
+        "late, others left out": _sent(first, behind, now + 4 * 60_000),
+        "sent again in doubt": _sent(twice, ChatState(destination=TelegramChat(-1)), now),
         "after a flood": digests(queue, "collapsed")[0].message.html,
         "critical, too many at once": digests(queue[:4], "rush")[0].message.html,
     }
     for name in ("oi", "cascade"):
         later = msgspec.structs.replace(alerts[name], seen=alerts[name].opened_at + 38 * 60_000)
         texts[f"{name} goes on"] = f"{render(alerts[name], words).html}\n{live(later, words)[1]}"
+    both = (alerts["oi"], msgspec.structs.replace(alerts["oi"], asset="ETH", value=-21.5))
+    parts = (Delivery(alerts=both, at=now, silent=False),)
+    digest = msgspec.structs.replace(first, parts=parts, count=2, live=worst_line(parts, "en"))
+    texts["digest, worse since"] = edited(digest).html
     over = ended(alerts["closed"], words)
     texts["opening of what is over"] = f"{first.message.html}\n{over}"
     told = {name: as_message(first, text) for name, text in texts.items()}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from bot.blocks import MOST_CHARS, blocks, fitted, visible, with_lines
 from bot.destination import TelegramChat
 from bot.limiter import Limits
-from bot.outbox import SETTLED, Policy, Post, State, as_message, short_id
+from bot.outbox import SETTLED, Policy, Post, State, as_message
+from bot.rendering import short_id
 from bot.sinks import Edited
 from bot.steps import Delete, Edit, Probe, Send
 from rules.alerts import Level, Turn
