@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from unicodedata import normalize
 
 import msgspec
 
@@ -62,8 +63,13 @@ def tiers(markets: Markets) -> Tiers:
 
 
 def looks_like_asset(key: str, names: Collection[str] = ()) -> bool:
-    """Upper case and no signs: a coin, not a misspelt key and not a tier in capitals."""
-    return key == key.upper() and key.isalnum() and key.lower() not in {*TIERS, ALL, *names}
+    """Upper case and no signs, and no letters of another width, which no venue has: a coin, not a
+    misspelt key and not a tier in capitals."""
+    return (
+        key == normalize("NFKC", key.upper())
+        and key.isalnum()
+        and key.lower() not in {*TIERS, ALL, *names}
+    )
 
 
 def market_problems(

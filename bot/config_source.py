@@ -5,7 +5,7 @@ from the configuration that comes with Lowtide. That one is tracked by git and p
 the operator's is neither.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,9 +113,12 @@ def layered(own: Part, base: Part) -> Source:
             markets[tier] = [asset for asset in _list(markets[tier]) if asset not in moved]
     for name, table in _table(own.tables, "rules").items():
         _replaced(name, table, rules)
+    before, now = _tiers(_table(base.tables, "markets")), _tiers(markets)
+    homes = {asset: now.get(asset, _TAIL) for asset in before | now}
     if markets.get("tail", "none") in ("none", 0):
-        listed = {asset for tier in markets if tier != "venues" for asset in _list(markets[tier])}
-        _without(listed, rules, _table(own.tables, "rules"))
+        homes = {asset: homes[asset] for asset in now}
+    kept = {a: names for a, names in homes.items() if names >= before.get(a, _TAIL)}
+    _rows(rules, _table(own.tables, "rules"), kept)
     return Source((own, base), tables)
 
 
@@ -131,16 +134,38 @@ def _replaced(name: str, own: Any, rules: dict[str, Any]) -> None:
         rules[name] = kept | table
 
 
-def _without(listed: Collection[str], rules: dict[str, Any], own: Mapping[str, Any]) -> None:
-    """Take out the rows of assets that nobody watches any more, unless the operator wrote them."""
-    for name, table in rules.items():
-        if not isinstance(table, dict):
-            continue
-        rows, given = cast("dict[str, Any]", table), _table(own, name)
+_TAIL = frozenset({"tail"})
+
+
+def _tiers(markets: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The tiers of each listed asset. One that is in tiers of an operator alone is of the tail."""
+    found: dict[str, frozenset[str]] = {}
+    for tier in [name for name in markets if name != "venues"]:
+        for asset in [asset for asset in _list(markets[tier]) if isinstance(asset, str)]:
+            found[asset] = found.get(asset, frozenset()) | {tier}
+    return {
+        a: names if names & {"majors", "large"} else names | _TAIL for a, names in found.items()
+    }
+
+
+def _rows(
+    rules: dict[str, Any], own: Mapping[str, Any], kept: Mapping[str, frozenset[str]]
+) -> None:
+    """Take out the shipped rows of single assets that lie on nothing shipped any more.
+
+    ``kept``: the tiers of assets that are still watched and in the tier for which they are shipped.
+    Where the operator wrote the row of such a tier it holds for all of its assets.
+    """
+    for name in rules:
+        rows, given = _table(rules, name), _table(own, name)
         for row in [key for key in rows if looks_like_asset(key, (*TIERS, ALL))]:
-            if row not in listed and row not in given:
+            if row in kept and not kept[row] & given.keys():
+                continue
+            if row in given:
+                rows[row] = given[row]
+            else:
                 del rows[row]
-        _without(listed, _table(rows, "windows"), _table(given, "windows"))
+        _rows(_table(rows, "windows"), _table(given, "windows"), kept)
 
 
 def _merged(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import unicodedata
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from bot.config_markets import looks_like_asset
 from bot.config_schema import ALL, COMPOSITES, ROWS, TIERS
 from bot.logs import TOKEN
 
-_TOML_PLACE = re.compile(r" \(at line (\d+), (column \d+)\)$")
+_TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
 def text_of(path: Path) -> str:
@@ -45,9 +46,30 @@ def parsed(path: Path, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         words = str(error)
         if place := _TOML_PLACE.search(words):
-            reason = f"{words[: place.start()]} ({place[2]})"
-            raise ConfigError([f"{path}:{place[1]}: not valid TOML: {reason}"]) from None
+            line, column = int(place[1]), int(place[2])
+            reason = f"{words[: place.start()]} (column {column})"
+            hint = _foreign(text.split("\n")[line - 1 : line], column)
+            raise ConfigError([f"{path}:{line}: not valid TOML: {reason}{hint}"]) from None
         raise ConfigError([f"{path}: not valid TOML: {words}"]) from None
+
+
+_FOREIGN = {
+    **dict.fromkeys("“”„‟«»″＂", '"'),
+    **dict.fromkeys("‘’‚‛′＇", "'"),
+    **dict.fromkeys("‐‑‒–—−", "-"),
+    **dict.fromkeys("\u00a0\u2007\u202f\u3000\u200b\u200c\u200d\u2060\ufeff", "a plain space"),
+}
+"""Signs that word processors and input methods write in place of those of TOML."""
+
+
+def _foreign(lines: list[str], column: int) -> str:
+    """What to write in place of the first sign up to ``column`` that TOML does not have."""
+    for sign in "".join(lines)[:column]:
+        plain = _FOREIGN.get(sign) or unicodedata.normalize("NFKC", sign)
+        if plain != sign and not sign.isascii():
+            shown = f"{sign} (U+{ord(sign):04X})" if sign.isprintable() else f"U+{ord(sign):04X}"
+            return f"; {shown} is no sign of TOML: write {plain}"
+    return ""
 
 
 def arranged(raw: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from rules.metrics import METRICS, metric
 from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
 from tests import channel_picture
+from tests.bot.fake_telegram import TOKEN
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
@@ -284,7 +285,7 @@ def test_examples_of_rules_are_valid(text: str, tmp_path: Path) -> None:
     markets = '[markets]\nvenues = ["binance"]\nmajors = ["BTC"]\nlarge = ["SOL"]\n'
     path = tmp_path / "config.toml"
     path.write_text(text if "[markets]" in text else markets + text)
-    settings = load(path, {})
+    settings = load(path, {"TELEGRAM_BOT_TOKEN": TOKEN})
     assert settings.rules
     assert warnings(settings) == []
 

@@ -5,12 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bot import config_source, run
 from bot.__main__ import main
 from bot.backtest.tune import Proposal
 from bot.backtest.tuned import write
 from bot.config import ConfigError, Settings, load, load_tests, own_tests
+from bot.config_schema import TIERS
 from bot.config_source import SHIPPED, chosen, home, own_file
 from bot.config_warnings import warnings
 from bot.reload import Rejected, checked
@@ -111,6 +114,10 @@ def test_what_differs_is_changed_and_the_rest_is_as_shipped(tmp_path: Path):
     [
         '[markets]\nmajors = ["BTC"]\n',
         '[markets]\ntail = "none"\n',
+        '[markets]\nmajors = ["SOL"]\n',
+        '[markets]\nmajors = ["ETH"]\nlarge = ["BTC"]\n',
+        '[markets]\ndogs = ["BTC", "DOGE"]\n[rules.oi_drop.windows.1h]\n'
+        "dogs = { alert = -1, watch = -0.5, clear = -0.2 }\n",
         '[markets]\nmajors = ["ETH"]\nlarge = []\ntail = "none"\n',
         '[markets]\nmajors = ["SOL", "BTC"]\n',
         '[markets]\nlarge = ["ETH"]\n',
@@ -132,6 +139,32 @@ def test_the_shipped_file_and_its_tests_hold_nobody_hostage(text: str, tmp_path:
     assert ended(["show", "BTC" if "BTC" in text else "ETH", "--config", str(path)], capsys)[0] == 0
 
 
+COINS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "PEPE")
+
+
+@given(
+    st.lists(st.sampled_from(("majors", "large", "dogs", "")), min_size=6, max_size=6),
+    st.sampled_from(("none", "next 5 by OI")),
+    st.dictionaries(st.sampled_from(("majors", "large", "tail", "dogs", *COINS)), st.just(0)),
+)
+def test_whatever_tiers_and_rows_an_operator_writes_nothing_shipped_is_at_fault(
+    tmp_path_factory: pytest.TempPathFactory, places: list[str], tail: str, rows: dict[str, int]
+):
+    """Rows that are sound by themselves, at levels far from the shipped ones."""
+    tiers = {tier: [c for c, t in zip(COINS, places, strict=True) if t == tier] for tier in places}
+    tiers.pop("", None)
+    own_row = {"dogs": 0} if "dogs" in tiers else {}
+    text = f'[markets]\ntail = "{tail}"\n'
+    text += "".join(f"{tier} = {coins}\n".replace("'", '"') for tier, coins in tiers.items())
+    text += "[rules.oi_drop.windows.1h]\n"
+    listed = [coin for coins in tiers.values() for coin in coins]
+    for row in rows | own_row:
+        if row in (listed if tail == "none" else COINS) or row in tiers or row in TIERS:
+            text += f"{row} = {{ watch = -40, alert = -50, critical = -60, clear = -30 }}\n"
+    settings = own(tmp_path_factory.mktemp("own"), text)
+    assert {rule.name for rule in settings.rules} == {r.name for r in load(SHIPPED, {}).rules}
+
+
 def test_a_coin_that_moves_to_another_tier_is_in_that_one_only(tmp_path: Path):
     mine = own(tmp_path, '[markets]\nmajors = ["SOL", "BTC"]\n')
     assert mine.majors == ("SOL", "BTC") and "SOL" not in mine.large
@@ -145,6 +178,20 @@ def test_rows_of_coins_that_nobody_watches_go_unless_they_are_the_operators(tmp_
     row = "[rules.liq_burst]\nBTC = { alert = 5 }\n"
     (problem,) = problems(tmp_path, markets + row)
     assert problem.startswith("local.toml:7: rules.liq_burst.BTC: is not in markets.majors")
+
+
+def test_the_operators_row_of_a_tier_holds_for_all_of_its_assets(tmp_path: Path):
+    """BTC's shipped row may not contradict it, whatever it says."""
+    for majors in ("watch = -4.5", "alert = -0.5, watch = -0.4, clear = -0.1", "critical = -9"):
+        mine = own(tmp_path, f"[rules.oi_drop.windows.1h]\nmajors = {{ {majors} }}\n")
+        rows = next(rule for rule in mine.rules if rule.name == "oi_drop:1h").rows
+        assert rows["BTC"] == rows["ETH"]
+    text = "[rules.oi_drop.windows.1h]\nmajors = { alert = -6 }\nBTC = { critical = -9 }\n"
+    rows = next(rule for rule in own(tmp_path, text).rules if rule.name == "oi_drop:1h").rows
+    assert rows["BTC"].levels == {Level.WATCH: -3, Level.ALERT: -6, Level.CRITICAL: -9}
+    text = "[rules.oi_drop.windows.1h]\nlarge = { alert = -9 }\n"
+    rows = next(rule for rule in own(tmp_path, text).rules if rule.name == "oi_drop:1h").rows
+    assert rows["BTC"].levels[Level.ALERT] == -4
 
 
 def test_problems_name_the_file_in_which_they_are(tmp_path: Path):
