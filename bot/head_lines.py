@@ -71,14 +71,19 @@ def extreme(voice: Voice) -> str:
 
 
 def parts(words: Words, facts: CascadeFacts) -> Html:
-    """``OI −9.4%, longs liquidated ≥ $312M, depth 52% of normal``: each at its worst."""
-    return Html(", ".join(_worst(words, link) for link in facts.chain))
+    """``OI −9.4%, longs liquidated ≥ $312M, depth 52% of normal, price −9.1% in 1h``.
+
+    Each at its worst: the conditions, and what is hidden beside them.
+    """
+    conditions = [_worst(words, link, Html()) for link in facts.chain]
+    also = [_worst(words, link, window_of(words, link.facts)) for link in facts.also]
+    return Html(", ".join([*conditions, *also]))
 
 
-def _worst(words: Words, link: Link) -> Html:
+def _worst(words: Words, link: Link, window: Html) -> Html:
     longs = link.extreme_longs
     if longs is None:
-        return part(words, link, link.extreme, Html())
+        return part(words, link, link.extreme, window)
     # the sum over both sides is no lower bound of one of them
     shorts = link.extreme - longs
     side, musd = ("longs", longs) if longs >= shorts else ("shorts", shorts)

@@ -84,7 +84,8 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
 def _values(alert: Alert) -> tuple[object, ...]:
     """What a reader is told of how bad it is. Of a composite: its parts, each at its worst."""
     if isinstance(alert.facts, CascadeFacts):
-        return tuple((link.rule, link.extreme) for link in alert.facts.chain)
+        links = (*alert.facts.chain, *alert.facts.also)
+        return tuple((link.rule, link.extreme) for link in links)
     return (alert.value,)
 
 

@@ -166,7 +166,7 @@ PartFacts = (
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """One condition of a composite that came true: ``level`` was reached at ``at`` with ``value``.
 
-    ``extreme``: the worst value of that episode so far; ``extreme_longs``: where it is a sum over
+    ``extreme``: the worst value since, at ``extreme_at``; ``extreme_longs``: where it is a sum over
     both sides, the part that was longs, None: unknown. ``opened_at``: with ``rule`` and the asset
     it names the episode. ``facts``: those of now, None if they cannot be said now.
     """
@@ -182,6 +182,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: Ms
     facts: PartFacts | None = None
     extreme_longs: float | None = None
+    extreme_at: Ms | None = None
 
 
 class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):
@@ -189,6 +190,7 @@ class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):
 
     ``needed`` of them make a cascade. ``no_data``: families that could not be judged. ``earlier``:
     how many there were before in the record that began at ``record_from``, the last at ``last_at``.
+    ``also``: what it hides and is no condition of it, each family by its worst window.
     """
 
     within_ms: Ms
@@ -198,6 +200,7 @@ class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):
     earlier: int
     record_from: Ms
     last_at: Ms | None = None
+    also: tuple[Link, ...] = ()
 
 
 Facts = PartFacts | CascadeFacts

@@ -2,17 +2,23 @@
 
 Invariants:
 - a composite fires only when a rule has just reached a level, never by time and never by a hole;
-- what cannot be judged neither helps nor blocks, but one condition alone is never a composite;
+- what cannot be judged neither helps nor blocks, for as long as it cannot be judged, but one
+  condition alone is never a composite;
+- a hole ends what was reached before it as of when it was last seen; after it the level must be
+  reached again;
 - it ends when too few conditions held within ``within``, and only while something can be judged;
-- while it fires, what gets worse is told as part of it, since its parts are hidden.
+- while it fires, what gets worse is told as part of it, since its parts are hidden: a higher level,
+  or a value that its rule would post again (``repost_if``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 import msgspec
 
 from rules.alerts import Level, Turn
-from rules.episode import Step
+from rules.episode import Episode, Step
+from rules.metric import Reading
+from rules.rule import Rule
 from streams.events import Ms
 
 HISTORY: Ms = 400 * 86_400_000
@@ -46,6 +52,10 @@ class Composite(msgspec.Struct, frozen=True, kw_only=True):
         return self.at_least or len(self.all_of)
 
 
+Far = Callable[[float], float]
+"""How far a value is from normal, see ``Metric.distance``."""
+
+
 class Spell(msgspec.Struct, array_like=True):
     """A rule's last episode at or above the level of a condition, ``until`` None while it lasts."""
 
@@ -56,6 +66,22 @@ class Spell(msgspec.Struct, array_like=True):
     until: Ms | None = None
 
 
+class Worst(msgspec.Struct, array_like=True):
+    """How bad a rule has been while a composite fired that tells of it."""
+
+    extreme: float
+    """Its worst value, in the unit of the rule's metric."""
+    extreme_at: Ms
+    longs: float | None
+    """Of ``extreme``, see ``Reading.longs``."""
+    told: float
+    """The worst value when the composite last took a turn."""
+    level: int
+    """The highest level that any of its episodes had then; 0: none was open."""
+    opened_at: Ms
+    """When its newest episode began."""
+
+
 class Gathering(msgspec.Struct, array_like=True):
     """The state of a composite on one asset. Owned by the engine, changed by its methods alone.
 
@@ -64,6 +90,7 @@ class Gathering(msgspec.Struct, array_like=True):
     rule that fulfilled it first, and its spell then. ``told``: condition → the highest level that
     any rule had reached when it was told. ``needed``: how many conditions made it fire. ``most``:
     how many held at best, at ``most_at``. ``history``: all firings since ``record_from``.
+    ``worst``: rule → how bad it has been since it fired, of the rules that it tells of.
     """
 
     spells: dict[str, dict[int, Spell]] = {}
@@ -78,14 +105,42 @@ class Gathering(msgspec.Struct, array_like=True):
     turns: int = 0
     history: list[Ms] = []
     record_from: Ms = 0
+    worst: dict[str, Worst] = {}
 
-    def holding(self, spec: Composite, now: Ms) -> dict[int, tuple[str, Spell]]:
-        """The conditions reached within the last ``within``: each with its earliest rule."""
+    def holding(
+        self, spec: Composite, now: Ms, without: Container[str] = ()
+    ) -> dict[int, tuple[str, Spell]]:
+        """The conditions reached within the last ``within``: each with its earliest rule.
+
+        ``without``: rules that count for nothing.
+        """
         found: dict[int, tuple[str, Spell]] = {}
         for condition, rule, spell in self._spells(spec, now):
+            if rule in without:
+                continue
             if condition not in found or spell.at < found[condition][1].at:
                 found[condition] = (rule, spell)
         return found
+
+    def interrupt(self, rule: str, at: Ms) -> None:
+        """A rule with an open episode was last judged at ``at``, before a hole."""
+        for spell in self.spells.get(rule, {}).values():
+            if spell.until is None:
+                spell.until = at
+
+    def resume(self, rule: str, conditions: Mapping[int, Level], spell: Spell) -> bool:
+        """After a hole an open episode has reached ``spell.level`` again.
+
+        True if that fulfils a condition anew.
+        """
+        spells = self.spells.setdefault(rule, {})
+        anew = False
+        for condition, level in conditions.items():
+            before = spells.get(condition)
+            if spell.level >= level and (before is None or before.until is not None):
+                spells[condition] = msgspec.structs.replace(spell)
+                anew = True
+        return anew
 
     def hear(
         self, rule: str, conditions: Mapping[int, Level], opened_at: Ms, step: Step, now: Ms
@@ -111,16 +166,28 @@ class Gathering(msgspec.Struct, array_like=True):
         return reached
 
     def judge(
-        self, spec: Composite, now: Ms, watched: int, known: Callable[[], int], reached: bool
+        self,
+        spec: Composite,
+        now: Ms,
+        watched: int,
+        known: Callable[[], int],
+        reached: bool,
+        *,
+        worse: bool = False,
+        dark: Mapping[str, Ms] = {},
     ) -> Turn | None:
         """What follows: it fires, says more, or ends.
 
         ``watched``: the conditions that a rule watches on this asset, and ``known``: those of them
-        that can be judged now, as bits. ``reached``: a level was just reached.
+        that can be judged now, as bits. ``reached``: a level was just reached. ``worse``: a value
+        that it tells of has become much worse. ``dark``: the rules with an open episode that have
+        not been judged for longer than a gap, each with the time when they last were.
         """
-        holding = self.holding(spec, now)
+        for rule, at in dark.items():
+            self.interrupt(rule, at)
         if self.firing:
-            return self._go_on(spec, now, holding, known, reached)
+            return self._go_on(spec, now, self.holding(spec, now), known, reached, worse)
+        holding = self.holding(spec, now, without=dark)
         if not reached or len(holding) < min(_LEAST, spec.enough):
             return None
         if self.fired_at is not None and now - self.fired_at < spec.cooldown:
@@ -136,7 +203,7 @@ class Gathering(msgspec.Struct, array_like=True):
         self.firing, self.fired_at, self.ended_at = True, now, None
         self.needed, self.turns = needed, 1
         self.most, self.most_at = len(holding), now
-        self.chain, self.told = {}, {}
+        self.chain, self.told, self.worst = {}, {}, {}
         self._tell(holding, self._levels(spec, now))
         return Turn.OPEN
 
@@ -150,6 +217,42 @@ class Gathering(msgspec.Struct, array_like=True):
         self.ended_at = None if self.ended_at is None else min(self.ended_at, now)
         self.history = [min(at, now) for at in self.history]
         self.record_from = min(self.record_from, now)
+        for worst in self.worst.values():
+            worst.extreme_at = min(worst.extreme_at, now)
+            worst.opened_at = min(worst.opened_at, now)
+
+    def tell(self, rule: str, episode: Episode) -> None:
+        """The composite takes a turn, and tells of this rule how bad it has been up to now."""
+        worst = self.worst.get(rule)
+        if worst is None:
+            worst = self.worst[rule] = _worst(episode, episode.extreme)
+        worst.told = worst.extreme
+        worst.level = max(worst.level, episode.level)
+
+    def note(
+        self, spec: Composite, part: Rule, episode: Episode, reading: Reading, now: Ms, far: Far
+    ) -> bool:
+        """A value of a rule with an open episode, while the composite fires.
+
+        True if the composite must say so: the value is ``repost_if`` times as far from normal as
+        what it told, or, of a rule that is hidden and no condition, the level is as high as its
+        own. ``far``: how far from normal a value is.
+        """
+        value, sign = reading.value, -1 if part.fires == "below" else 1
+        worst = self.worst.get(part.name)
+        folded = all(family != part.family for family, _ in spec.all_of)
+        if worst is None:
+            if folded:
+                worst = self.worst[part.name] = _worst(episode, value)
+                return episode.level >= spec.level
+            return False  # another window of a condition, which is told by one of them
+        worst.opened_at = episode.opened_at
+        if sign * value > sign * worst.extreme:
+            worst.extreme, worst.extreme_at, worst.longs = value, now, reading.longs
+        if folded and spec.level <= episode.level > worst.level:
+            return True
+        much = far(worst.told) * part.repost_if
+        return sign * value > sign * worst.told and 0 < much <= far(value)
 
     def hides(self, spec: Composite, family: str, now: Ms) -> bool:
         """Whether it tells of that family's alerts now. What is never posted tells of nothing."""
@@ -164,11 +267,13 @@ class Gathering(msgspec.Struct, array_like=True):
         holding: Mapping[int, tuple[str, Spell]],
         known: Callable[[], int],
         reached: bool,
+        worse: bool,
     ) -> Turn | None:
         if len(holding) > self.most:
             self.most, self.most_at = len(holding), now
-        levels = self._levels(spec, now) if reached else {}
-        if any(level > self.told.get(condition, 0) for condition, level in levels.items()):
+        levels = self._levels(spec, now) if reached or worse else {}
+        higher = any(level > self.told.get(condition, 0) for condition, level in levels.items())
+        if higher or worse:
             self.turns += 1
             self._tell(holding, levels)
             return Turn.WORSE
@@ -195,3 +300,14 @@ class Gathering(msgspec.Struct, array_like=True):
             self.chain.setdefault(condition, (rule, msgspec.structs.replace(spell)))
         for condition, level in levels.items():
             self.told[condition] = max(level, self.told.get(condition, level))
+
+
+def _worst(episode: Episode, told: float) -> Worst:
+    return Worst(
+        extreme=episode.extreme,
+        extreme_at=episode.extreme_at,
+        longs=episode.extreme_longs,
+        told=told,
+        level=episode.level,
+        opened_at=episode.opened_at,
+    )

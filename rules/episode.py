@@ -26,7 +26,8 @@ class Episode(msgspec.Struct):
 
     ``since``: level → when its breach began. ``settlements``: level → settlements seen in breach.
     ``turns`` numbers the turns of the episode. ``extreme_longs``: of an extreme that is a sum over
-    both sides, the part that was longs (see ``Reading.longs``). ``posted_*`` outlive the episode
+    both sides, the part that was longs (see ``Reading.longs``). ``interrupted``: since a hole in
+    the episode, its level has not been reached again. ``posted_*`` outlive the episode
     for the cool-down.
     """
 
@@ -46,6 +47,7 @@ class Episode(msgspec.Struct):
     posted_open: bool = False
     held: int = 0
     extreme_longs: float | None = None
+    interrupted: bool = False
 
     @property
     def awake(self) -> bool:
@@ -85,7 +87,7 @@ def step(
         return []
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
-    steps = _rise(rule, state, now, reading, distance, _ready(rule, state, now))
+    steps = _rise(rule, state, now, reading, distance, ready(rule, state, now))
     if state.level:
         _mind_extreme(state, now, reading, sign)
         steps += _recover(rule, row, state, now, reading, sign)
@@ -116,6 +118,7 @@ def _mind_hole(rule: Rule, state: Episode, now: Ms) -> None:
     if state.last_live is not None and now - state.last_live > rule.max_gap:
         state.since.clear()
         state.clear_since = None
+        state.interrupted = bool(state.level)
     state.last_live = now
 
 
@@ -147,7 +150,7 @@ def _next_settlement(state: Episode, reading: Reading) -> bool:
     return True
 
 
-def _ready(rule: Rule, state: Episode, now: Ms) -> int:
+def ready(rule: Rule, state: Episode, now: Ms) -> int:
     """The highest level whose breach has lasted long enough, 0 if none has."""
     if not state.since:
         return 0
@@ -164,21 +167,21 @@ def _rise(
     now: Ms,
     reading: Reading,
     distance: Callable[[float], float],
-    ready: int,
+    reached: int,
 ) -> list[Step]:
     value, posted = reading.value, state.posted_value
     worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
-    if ready > state.level:
+    if reached > state.level:
         turn = Turn.UP if state.level else Turn.OPEN
         cooling = state.posted_at is not None and now - state.posted_at < rule.cooldown
-        post = turn is Turn.UP or not cooling or ready > state.posted_level or worse
+        post = turn is Turn.UP or not cooling or reached > state.posted_level or worse
         if turn is Turn.OPEN:
             state.posted_open, state.opened_at, state.turns = False, now, 0
             state.extreme, state.extreme_at, state.clear_since = value, now, None
-            state.extreme_longs = reading.longs
-        state.level = ready
+            state.extreme_longs, state.interrupted = reading.longs, False
+        state.level = reached
         return [_turn(state, now, turn, value, post)]
-    if state.level and ready == state.level and state.posted_open and worse:
+    if state.level and reached == state.level and state.posted_open and worse:
         return [_turn(state, now, Turn.WORSE, value, post=True)]
     return []
 
@@ -212,6 +215,6 @@ def _recover(
     if now - state.clear_since < rule.clear_for:
         return []
     closed = Step(Turn.CLOSE, Level(state.level), reading.value, state.posted_open)
-    state.level, state.clear_since = 0, None
+    state.level, state.clear_since, state.interrupted = 0, None, False
     state.turns += 1
     return [closed]

@@ -3,10 +3,11 @@
 The same for values as they come and for recorded ones.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from rules.alerts import Said, Turn
-from rules.episode import Step, settle_in, step
+from rules.alerts import Level, Said, Turn
+from rules.composite import Spell
+from rules.episode import Step, ready, settle_in, step
 from rules.metric import Reading
 from rules.telling import alert, composite_alert
 from rules.watch import Cluster, Watch
@@ -30,12 +31,21 @@ class Judge:
         if watch.unsettled:
             settle_in(watch.rule, watch.row, episode, now, reading)
             watch.unsettled = False
+        before = episode.last_live
         steps = step(watch.rule, watch.row, episode, now, reading, watch.metric.distance)
         watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
-        if not steps:
+        goes_on = episode.level and (episode.interrupted or self.firing)
+        if not steps and not goes_on:
             return []
         clusters = self._clusters_of(watch.view.asset)
-        together = [said for c in clusters for said in self._hear(c, watch, steps, now, at)]
+        if episode.interrupted and before is not None and now - before > watch.rule.max_gap:
+            for cluster in clusters:
+                cluster.gathering.interrupt(watch.rule.name, before)
+        together = [s for c in clusters for s in self._hear(c, watch, steps, reading, now, at)]
+        if episode.interrupted and ready(watch.rule, episode, now) >= episode.level:
+            episode.interrupted = False
+        if not steps:
+            return together
         hiding = (c for c in clusters if c.gathering.hides(c.spec, watch.rule.family, now))
         hidden_by = next((c.spec.name for c in hiding), "")
         if hidden_by:
@@ -54,20 +64,47 @@ class Judge:
         ]
 
     def _hear(
-        self, cluster: Cluster, watch: Watch, steps: Iterable[Step], now: Ms, at: Ms
+        self,
+        cluster: Cluster,
+        watch: Watch,
+        steps: Sequence[Step],
+        reading: Reading,
+        now: Ms,
+        at: Ms,
     ) -> list[Said]:
-        part = cluster.parts.get(watch.rule.name)
-        if part is None or part[0] is not watch:
+        rule, episode, gathering = watch.rule, watch.episode, cluster.gathering
+        conditions = cluster.conditions(watch)
+        if conditions is None:
             return []
-        gathering, opened_at = cluster.gathering, watch.episode.opened_at
-        heard = [gathering.hear(watch.rule.name, part[1], opened_at, s, now) for s in steps]
-        return self._judge(cluster, now, at, reached=any(heard))
+        reached = False
+        for one in steps if conditions else ():
+            reached |= gathering.hear(rule.name, conditions, episode.opened_at, one, now)
+        if conditions and episode.interrupted and (level := ready(rule, episode, now)):
+            spell = Spell(now, Level(level), reading.value, episode.opened_at)
+            reached |= gathering.resume(rule.name, conditions, spell)
+        worse = False
+        if gathering.firing and episode.level:
+            far = watch.metric.distance
+            worse = gathering.note(cluster.spec, rule, episode, reading, now, far)
+        if not (reached or worse or steps):
+            return []
+        return self._judge(cluster, now, at, reached, worse)
 
-    def _judge(self, cluster: Cluster, now: Ms, at: Ms, reached: bool) -> list[Said]:
+    def _judge(
+        self, cluster: Cluster, now: Ms, at: Ms, reached: bool, worse: bool = False
+    ) -> list[Said]:
         gathering = cluster.gathering
         turn = gathering.judge(
-            cluster.spec, now, cluster.watched, lambda: cluster.known(now), reached
+            cluster.spec,
+            now,
+            cluster.watched,
+            lambda: cluster.known(now),
+            reached,
+            worse=worse,
+            dark=cluster.dark(now),
         )
+        if turn is not None and gathering.firing:
+            cluster.tell()
         if gathering.firing:
             self.firing[cluster] = None
         else:

@@ -1,6 +1,7 @@
 """The contract of a metric: what to remember of events, and what value follows from it now."""
 
 from collections.abc import Sequence
+from math import log
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -14,6 +15,8 @@ LEAST_SHARE = 0.6
 
 LOOK_EVERY: Ms = 1_000
 """A value is asked for at most this often."""
+
+_THIRD = 100 / 3
 
 _SLOWEST_LOOK: Ms = 5_000
 _LOOKS = 600
@@ -129,6 +132,18 @@ def left_out(expected: Sequence[Market], used: Sequence[Market]) -> tuple[str, .
         return ()
     present = venues(used)
     return tuple(v for v in venues(expected) if v not in present)
+
+
+def fall(pct: float) -> float:
+    """How far from normal something is of which ``pct`` out of 100 % is gone.
+
+    A share of 100 has an end, but what is left can always become half as much: up to two thirds it
+    is ``pct`` itself, beyond that it grows with the logarithm of what is left (with the same slope
+    where they meet), so that 2 % left is nearly twice as far as 19 %. Above 99.9 it stands still.
+    """
+    if pct <= 100 - _THIRD:
+        return pct
+    return 100 - _THIRD + _THIRD * log(_THIRD / max(100 - pct, 0.1))
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -1,7 +1,7 @@
 """Turns of episodes and composites → alerts."""
 
-from rules.alerts import Alert, CascadeFacts, Link, Record, Turn
-from rules.composite import Spell
+from rules.alerts import Alert, CascadeFacts, Level, Link, Record, Turn
+from rules.composite import Spell, Worst
 from rules.episode import Step
 from rules.metric import Reading
 from rules.records import records
@@ -85,6 +85,7 @@ def composite_alert(cluster: Cluster, turn: Turn, now: Ms, at: Ms) -> Alert:
             within_ms=spec.within,
             needed=state.needed,
             chain=tuple(link for link in chain if link is not None),
+            also=_also(cluster, now),
             no_data=_no_data(cluster, known),
             earlier=len(earlier),
             record_from=state.record_from,
@@ -103,8 +104,7 @@ def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) ->
     part = cluster.parts.get(rule)
     if part is None:
         return None
-    watch, episode = part[0], part[0].episode
-    same = episode.opened_at == spell.opened_at
+    watch, worst = part[0], cluster.gathering.worst.get(rule)
     return Link(
         at=spell.at,
         family=watch.rule.family,
@@ -113,11 +113,44 @@ def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) ->
         unit=watch.metric.unit,
         level=cluster.gathering.told.get(condition, spell.level),
         value=spell.value,
-        extreme=episode.extreme if same else spell.value,
-        extreme_longs=episode.extreme_longs if same else None,
+        extreme=worst.extreme if worst else spell.value,
+        extreme_at=worst.extreme_at if worst else spell.at,
+        extreme_longs=worst.longs if worst else None,
         opened_at=spell.opened_at,
         facts=watch.metric.facts(watch.view, now),
     )
+
+
+def _also(cluster: Cluster, now: Ms) -> tuple[Link, ...]:
+    """What is hidden and no condition: of each family the window that is worst."""
+    shown: dict[str, tuple[Watch, Worst]] = {}
+    for rule, watch in cluster.folded.items():
+        worst, family = cluster.gathering.worst.get(rule), watch.rule.family
+        if worst is None or not worst.level:
+            continue
+        if family not in shown or _severity(watch, worst) > _severity(*shown[family]):
+            shown[family] = (watch, worst)
+    return tuple(
+        Link(
+            at=worst.opened_at,
+            family=family,
+            rule=watch.rule.name,
+            metric=watch.rule.metric,
+            unit=watch.metric.unit,
+            level=Level(worst.level),
+            value=worst.extreme,
+            extreme=worst.extreme,
+            extreme_at=worst.extreme_at,
+            extreme_longs=worst.longs,
+            opened_at=worst.opened_at,
+            facts=watch.metric.facts(watch.view, now),
+        )
+        for family, (watch, worst) in shown.items()
+    )
+
+
+def _severity(watch: Watch, worst: Worst) -> tuple[int, float]:
+    return worst.level, watch.metric.distance(worst.extreme)
 
 
 def _no_data(cluster: Cluster, known: int) -> tuple[str, ...]:

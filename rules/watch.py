@@ -48,6 +48,10 @@ class Watch:
         """Its asset and instrument."""
         return self.view.asset, self.instrument
 
+    def last_live(self, now: Ms) -> Ms | None:
+        """When its value could last be judged, up to ``now``."""
+        return self.episode.last_live
+
     @property
     def trail_key(self) -> TrailKey:
         """Under which its trail is kept."""
@@ -133,17 +137,28 @@ class Beat:
 
 
 class Cluster:
-    """One composite on one asset. ``parts``: rule → its watch, and the conditions it may fulfil."""
+    """One composite on one asset. ``parts``: rule → its watch, and the conditions it may fulfil.
 
-    __slots__ = ("asset", "gathering", "parts", "spec", "watched")
+    ``folded``: rule → its watch, of rules that are hidden and fulfil no condition.
+    """
+
+    __slots__ = ("asset", "folded", "gathering", "parts", "spec", "watched")
 
     def __init__(self, spec: Composite, asset: str, watches: Iterable[Watch], now: Ms) -> None:
         self.spec = spec
         self.asset = asset
+        of_asset = [watch for watch in watches if not watch.instrument]
         self.parts = {
             watch.rule.name: (watch, conditions)
-            for watch in watches
+            for watch in of_asset
             if (conditions := _conditions(spec, watch))
+        }
+        self.folded = {
+            watch.rule.name: watch
+            for watch in of_asset
+            if watch.rule.family in spec.hides
+            and watch.rule.name not in self.parts
+            and watch.rule.post
         }
         self.gathering = Gathering(record_from=now)
         self.watched = self._bits(lambda _: True)
@@ -157,12 +172,40 @@ class Cluster:
         """The conditions that can be judged now, as bits."""
         return self._bits(lambda watch: watch.metric.value(watch.view, now) is not None)
 
+    def conditions(self, watch: Watch) -> Mapping[int, Level] | None:
+        """The conditions that ``watch`` may fulfil, None if it is no part of this."""
+        name = watch.rule.name
+        if (part := self.parts.get(name)) is not None and part[0] is watch:
+            return part[1]
+        return {} if self.folded.get(name) is watch else None
+
+    def dark(self, now: Ms) -> dict[str, Ms]:
+        """The rules with an open episode whose data are dead, with the time of their last value."""
+        return {
+            rule: last
+            for rule, (watch, _) in self.parts.items()
+            if watch.episode.level
+            and (last := watch.last_live(now)) is not None
+            and now - last > watch.rule.max_gap
+        }
+
+    def tell(self) -> None:
+        """A turn is taken, which tells how bad each rule has been up to now."""
+        shown = [
+            self.parts[rule][0] for rule, _ in self.gathering.chain.values() if rule in self.parts
+        ]
+        shown += [watch for watch in self.folded.values() if watch.episode.level]
+        for watch in shown:
+            self.gathering.tell(watch.rule.name, watch.episode)
+
     def take_over(self, gathering: Gathering, same: bool) -> None:
         """Goes on with a loaded state; of other conditions only with its cool-down."""
         if same:
             spells = {r: s for r, s in gathering.spells.items() if r in self.parts}
             gathering.spells = spells
             self.gathering = gathering
+            if gathering.firing and not gathering.worst:
+                self.tell()  # an earlier version did not keep it
         else:
             self.gathering.fired_at = gathering.fired_at
             self.adopt()
@@ -243,6 +286,4 @@ def beats_of(watches: Iterable[Watch]) -> list[Beat]:
 
 
 def _conditions(spec: Composite, watch: Watch) -> dict[int, Level]:
-    if watch.instrument:
-        return {}
     return {n: lv for n, (family, lv) in enumerate(spec.all_of) if family == watch.rule.family}

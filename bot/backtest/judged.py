@@ -21,7 +21,7 @@ from rules.composite import Composite
 from rules.judge import Judge
 from rules.metrics import metric as real
 from rules.records import Trail
-from rules.rule import Rule
+from rules.rule import Row, Rule
 from rules.standing import PRICE
 from rules.watch import Cluster, Watch
 from streams.events import Ms
@@ -29,6 +29,30 @@ from streams.events import Ms
 _TICK: Ms = 60_000
 _SLACK = 1e-6
 """Of a threshold: values are kept with seven digits, so what is nearly beyond is looked at too."""
+
+
+class _RecordedWatch(Watch):
+    """Recorded values: live wherever there was one, though not every row is looked at."""
+
+    __slots__ = ("values",)
+
+    def __init__(
+        self,
+        rule: Rule,
+        row: Row,
+        metric: RecordedMetric,
+        view: PricedView,
+        instrument: str,
+        trail: Trail,
+        values: Values,
+    ) -> None:
+        super().__init__(rule, row, metric, view, instrument, trail)
+        self.values = values
+
+    def last_live(self, now: Ms) -> Ms | None:
+        judged, row = self.episode.last_live, self.values.row_at(now)
+        recorded = None if row is None else self.values.live_before(row + 1)
+        return max((at for at in (judged, recorded) if at is not None), default=None)
 
 
 class _Track:
@@ -114,7 +138,7 @@ class _Asset:
             key = f"{rule.metric}\n{instrument}"
             values = self.values.setdefault(key, Values())
             metric = RecordedMetric(real(rule.metric), values)
-            watch = Watch(rule, row, metric, self.view, instrument, Trail())
+            watch = _RecordedWatch(rule, row, metric, self.view, instrument, Trail(), values)
             self.watches.setdefault(key, []).append((rule, watch, metric))
 
     def begin(self, chunk: Chunk) -> Iterator[_Track]:

@@ -215,7 +215,7 @@ PHRASES = {
     "collapsed": "⏳ <b>{count} posts waited while Telegram asked for a pause</b>",
     "rush": "🔴 <b>{count} critical posts at once</b>",
     "live": "▸ now {now} · worst {worst} {time} · {length}",
-    "live.parts": "▸ now {parts} · {length}",
+    "live.parts": "▸ worst: {parts} · {length}",
     "live.digest": "▸ worst so far, as of {time}",
     "live.over": "⚪ Over since {time}, after {length}.",
     # Notices for operators. They never look like an alert.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rules.alerts import DepthFacts, Scope
 from rules.hours import READY_DAYS
-from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming, fall
 from rules.metrics.book import Book
 from rules.view import Keep, Market, Memo, View
 from streams.events import BANDS_BP, Depth, Kind, MarketEvent, Ms
@@ -131,7 +131,7 @@ class DepthMetric:
         )
 
     def distance(self, value: float) -> float:
-        return abs(100 - value)
+        return fall(100 - value) if value < 100 else value - 100
 
     def warming(self, view: View, now: Ms) -> Warming | None:
         """How many days of this hour the longest watched book has, None once one is ready."""

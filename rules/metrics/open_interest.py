@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
-from rules.metric import LEAST_SHARE, OF_ASSET, Reading, look_every
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.series import Series
 from rules.view import Keep, Market, Memo, View
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
@@ -110,7 +110,7 @@ class OpenInterestMetric:
         )
 
     def distance(self, value: float) -> float:
-        return abs(value)
+        return fall(-value) if value < 0 else value
 
     def span(self, markets: list[Market], now: Ms) -> Span | None:
         """Both ends of the window, aligned at the slowest fresh market's newest sample."""

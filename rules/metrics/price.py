@@ -8,7 +8,7 @@ of the configuration that reaches back far enough speaks for the asset.
 from dataclasses import dataclass
 
 from rules.alerts import PriceFacts, Scope
-from rules.metric import OF_ASSET, Reading, look_every
+from rules.metric import OF_ASSET, Reading, fall, look_every
 from rules.view import Keep, Market, Memo, View
 from streams.events import Kind, MarketEvent, Ms
 
@@ -67,7 +67,7 @@ class PriceMetric:
         )
 
     def distance(self, value: float) -> float:
-        return abs(value)
+        return fall(-value) if value < 0 else value
 
     def _ends(self, market: Market, now: Ms) -> tuple[float | None, float | None]:
         prices = market.prices

@@ -9,7 +9,7 @@ from heapq import nlargest
 from typing import NamedTuple
 
 from rules.alerts import FundingShareFacts, Scope, TotalOpenInterestFacts
-from rules.metric import LEAST_SHARE, OF_MARKET, Reading
+from rules.metric import LEAST_SHARE, OF_MARKET, Reading, fall
 from rules.metrics.funding import predicted_rate, settled_rate
 from rules.metrics.open_interest import OpenInterestMetric, open_interest
 from rules.view import Keep, Market, Memo, View
@@ -91,7 +91,7 @@ class TotalOpenInterest:
         )
 
     def distance(self, value: float) -> float:
-        return abs(value)
+        return fall(-value) if value < 0 else value
 
     def _assets(self, view: View, now: Ms) -> Iterator[_Asset]:
         for name, asset in view.assets.items():
@@ -154,7 +154,7 @@ class FundingShare:
         )
 
     def distance(self, value: float) -> float:
-        return abs(value)
+        return fall(value)
 
 
 NEGATIVE_SHARE = FundingShare("funding_negative_share_pct")

@@ -37,6 +37,7 @@ class Played:
         self.spec = spec
         self.gathering = Gathering()
         self.unknown = 0
+        self.dark: dict[str, int] = {}
 
     def step(self, minute: float, rule: str, turn: Turn, level: Level) -> Turn | None:
         now, family = round(minute * MINUTE), rule.partition(":")[0]
@@ -50,7 +51,8 @@ class Played:
         return self._judge(round(minute * MINUTE), reached=False)
 
     def _judge(self, now: int, reached: bool) -> Turn | None:
-        return self.gathering.judge(self.spec, now, 7, lambda: 7 & ~self.unknown, reached)
+        known = 7 & ~self.unknown
+        return self.gathering.judge(self.spec, now, 7, lambda: known, reached, dark=self.dark)
 
 
 def opened(*rules: str, spec: Composite = CASCADE) -> Played:
@@ -311,6 +313,158 @@ def test_no_data_is_listed():
     alerts = run(engine, [*dark, *events])
     cascade = next(a for a in alerts if a.rule == "cascade")
     assert (cascade.facts.no_data, cascade.facts.needed) == (("price_drop",), 2)
+
+
+# ── what cannot be judged ──
+
+PAIR = msgspec.structs.replace(
+    QUICK, all_of=(("oi_drop", ALERT), ("price_drop", WATCH)), within=60 * MINUTE
+)
+DAWN = NOW + 5 * 60 * MINUTE
+
+
+def prices(since: int, until: int, px: float) -> list[AnyEvent]:
+    """Prices alone: open interest is silent."""
+    events: list[AnyEvent] = []
+    for now in range(since, until, 10 * SECOND):
+        events += [price("binance", now, px), Tick(seen=now)]
+    return events
+
+
+def dropped(composites: Sequence[Composite] = (PAIR,)) -> Engine:
+    """Open interest has dropped, and its episode is open."""
+    engine = ready(composites)
+    alerts = run(engine, calm(NOW, NOW + 10 * SECOND, base=900.0))
+    assert told(alerts) == [("oi_drop:2m", "open", "")]
+    return engine
+
+
+def cascades(alerts: Sequence[Alert]) -> list[Turn]:
+    return [a.turn for a in alerts if a.family == "cascade"]
+
+
+def test_an_episode_from_before_a_long_hole_makes_no_composite():
+    # all is dark for five hours, and prices are the first to be back
+    engine = dropped()
+    fall = [
+        *prices(DAWN, DAWN + 3 * MINUTE, 100.0),
+        *prices(DAWN + 3 * MINUTE, DAWN + 4 * MINUTE, 95),
+    ]
+    alerts = run(engine, fall)
+    assert [a.rule for a in alerts] == ["price_drop"]
+    # open interest alone is dark, while prices are there all the time
+    engine = dropped()
+    run(engine, prices(NOW + 10 * SECOND, NOW + 20 * MINUTE, 100.0))
+    later = NOW + 20 * MINUTE
+    alerts = run(engine, prices(later, later + MINUTE, 95.0))
+    assert [a.rule for a in alerts] == ["price_drop"]
+
+
+def test_an_episode_from_before_a_long_hole_stays_out_while_it_recovers():
+    # open interest is back and calm; the old episode is open until it has been calm long enough
+    engine = dropped()
+    alerts = run(engine, calm(DAWN, DAWN + 2 * MINUTE, base=900.0))
+    fall = calm(DAWN + 2 * MINUTE, DAWN + 2 * MINUTE + 15 * SECOND, base=900.0, px=95.0)
+    alerts += run(engine, fall)
+    assert told(alerts) == [("price_drop", "open", "")]
+
+
+def test_what_is_judged_again_and_still_bad_counts_again():
+    engine = dropped()
+    run(engine, calm(DAWN, DAWN + 2 * MINUTE, base=900.0))
+    fall = calm(DAWN + 2 * MINUTE, DAWN + 2 * MINUTE + 15 * SECOND, base=900.0, px=95.0)
+    assert cascades(run(engine, fall)) == []
+    begin = DAWN + 2 * MINUTE + 15 * SECOND
+    again = run(engine, calm(begin, begin + 10 * SECOND, base=800.0, px=95.0))
+    assert cascades(again) == [Turn.OPEN]
+    (cascade,) = [a for a in again if a.family == "cascade"]
+    at = {link.family: link.at for link in cascade.facts.chain}
+    assert at["oi_drop"] >= begin
+
+
+def test_a_gap_that_is_no_hole_changes_nothing():
+    engine = dropped()
+    dark = NOW + 10 * SECOND
+    run(engine, prices(dark, dark + 4 * MINUTE, 100.0))
+    alerts = run(engine, prices(dark + 4 * MINUTE, dark + 4 * MINUTE + 30 * SECOND, 95.0))
+    assert cascades(alerts) == [Turn.OPEN]
+
+
+def test_what_is_dark_does_not_block_either():
+    engine = dropped([msgspec.structs.replace(QUICK, within=60 * MINUTE)])
+    run(engine, prices(NOW + 10 * SECOND, NOW + 20 * MINUTE, 100.0))
+    later = NOW + 20 * MINUTE
+    alerts = run(engine, [liquidation("binance", later, 5e6), *prices(later, later + MINUTE, 95.0)])
+    cascade = next(a for a in alerts if a.family == "cascade")
+    assert (cascade.facts.needed, cascade.facts.no_data) == (2, ("oi_drop",))
+    assert [link.family for link in cascade.facts.chain] == ["liq_burst", "price_drop"]
+
+
+def test_a_part_that_goes_dark_does_not_end_it_before_its_time():
+    played = fired()
+    played.dark = {"oi_drop": 5 * MINUTE}
+    for rule in ("liq_burst", "price_drop"):
+        assert played.step(10, rule, Turn.CLOSE, ALERT) is None
+    assert played.tick(64.9) is None
+    assert played.tick(65) is Turn.CLOSE
+
+
+# ── worse with its parts ──
+
+
+def test_a_value_that_its_rule_would_post_again_is_told():
+    engine = ready()
+    run(engine, CRASH)  # OI −10 %, price −5 %, and liquidations of 5 million
+    at = NOW + 80 * SECOND
+    assert cascades(run(engine, calm(at, at + 10 * SECOND, base=890.0, px=95.0))) == []
+    # 1.25 times −10 is −12.5
+    worse = run(engine, calm(at + 10 * SECOND, at + 20 * SECOND, base=870.0, px=95.0))
+    assert cascades(worse) == [Turn.WORSE]
+    # and then it is measured from there
+    assert cascades(run(engine, calm(at + 20 * SECOND, at + 30 * SECOND, 845.0, 95.0))) == []
+    assert cascades(run(engine, calm(at + 30 * SECOND, at + 35 * SECOND, 830.0, 95.0))) == [
+        Turn.WORSE
+    ]
+
+
+def test_what_is_hidden_and_no_condition_is_told_too():
+    spec = msgspec.structs.replace(QUICK, all_of=QUICK.all_of[:2], hides=QUICK.hides)
+    rules = [
+        *PARTS[:2],
+        part("price_drop", "price_2m_pct", "below", -1, watch=-3, critical=-20),
+    ]
+    engine = ready([spec], rules)
+    alerts = run(engine, CRASH)
+    assert told(alerts)[-2:] == [("cascade", "open", ""), ("price_drop", "open", "cascade")]
+    at = NOW + 80 * SECOND
+    (worse,) = [
+        a
+        for a in run(engine, calm(at, at + 5 * SECOND, base=900.0, px=92.0))
+        if a.family == "cascade"
+    ]
+    assert worse.turn is Turn.WORSE
+    (price_drop,) = worse.facts.also
+    assert (price_drop.family, price_drop.extreme) == ("price_drop", approx(-8))
+    assert price_drop.extreme_at == at
+    # a level as high as its own is told, however small the step
+    run(engine, calm(at + 5 * SECOND, at + 10 * SECOND, base=900.0, px=81.0))
+    more = run(engine, calm(at + 10 * SECOND, at + 15 * SECOND, base=900.0, px=79.9))
+    assert told(more) == [("price_drop", "up", "cascade"), ("cascade", "worse", "")]
+
+
+def test_the_worst_of_an_earlier_episode_of_a_part_is_kept():
+    engine = ready([msgspec.structs.replace(QUICK, within=60 * MINUTE)])
+    run(engine, CRASH)
+    at = NOW + 80 * SECOND
+    run(engine, [liquidation("binance", at, 9e7), *calm(at, at + 5 * MINUTE, 900.0, 95.0)])
+    again = at + 5 * MINUTE
+    alerts = run(
+        engine, [liquidation("binance", again, 6e6), *calm(again, again + MINUTE, 600, 95.0)]
+    )
+    assert ("liq_burst", "open", "cascade") in told(alerts)
+    cascade = next(a for a in alerts if a.family == "cascade")
+    burst = next(link for link in cascade.facts.chain if link.family == "liq_burst")
+    assert (burst.extreme, burst.extreme_longs) == (approx(95), approx(95))
 
 
 def test_an_asset_that_lacks_a_condition_has_no_composite():

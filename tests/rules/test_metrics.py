@@ -1,5 +1,6 @@
 """The metrics of an asset against naive computation, and the traps of each by hand."""
 
+from itertools import pairwise
 from random import Random
 from statistics import median
 
@@ -606,3 +607,44 @@ def test_a_day_s_start_may_not_be_missing_for_long():
 
     assert after(5) == 0
     assert after(30) is None
+
+
+# ── how far from normal ──
+
+
+@mark.parametrize(
+    "name, told, now",
+    [
+        ("depth_25bp_pct_of_recent", 19, 2),
+        ("depth_100bp_pct_of_normal", 33, 10),
+        ("price_1h_pct", -70, -95),
+        ("oi_net_1h_pct", -80, -96),
+        ("oi_total_net_1h_pct", -75, -94),
+        ("funding_negative_share_pct", 85, 97),
+    ],
+)
+def test_what_has_an_end_can_still_get_half_as_bad_again(name, told, now):
+    distance = metric(name).distance
+    assert distance(now) >= 1.5 * distance(told)
+
+
+@mark.parametrize(
+    "name, normal, sign",
+    [
+        ("depth_25bp_pct_of_recent", 100, -1),
+        ("price_1h_pct", 0, -1),
+        ("oi_net_1h_pct", 0, -1),
+        ("oi_total_net_1h_pct", 0, -1),
+        ("funding_negative_share_pct", 0, 1),
+    ],
+)
+def test_nearer_to_normal_nothing_is_worse_than_before(name, normal, sign):
+    distance = metric(name).distance
+    for gone in (0, 3, 30, 45, 66.6):
+        assert distance(normal + sign * gone) == approx(gone)
+    steps = [distance(normal + sign * gone / 10) for gone in range(1001)]
+    assert steps == sorted(steps)
+    assert max(b - a for a, b in pairwise(steps[:990])) < 4
+    # the other way there is no end, and nothing is stretched
+    if sign < 0:
+        assert distance(normal + 400) == approx(400)
