@@ -7,17 +7,21 @@ new ones; on any failure it keeps what it has and says why.
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from bot import ruletest
 from bot.config import ConfigError, Settings, load, own_tests
 from bot.config_source import SHIPPED, home, tests_file
+from bot.config_values import shown
+from bot.config_warnings import warnings
 from bot.environment import environment
 
 EVERY_S = 2.0
 
+_Path = tuple[str, ...]
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -128,10 +132,58 @@ def count(number: int, what: str) -> str:
 
 
 def taken(old: Settings, new: Settings, tests: int) -> str:
-    """What to say of a configuration that was taken over."""
+    """What to say of a configuration that was taken over, "" if nothing has changed."""
+    changed, later = changes(old, new), needs_restart(old, new)
+    if not changed and not later:
+        return ""
+    more = [f"and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
     text = f"{in_short(new, tests)}."
-    later = needs_restart(old, new)
-    return f"{text} Restart Lowtide for what changed in {', '.join(later)}." if later else text
+    if changed:
+        text += f" Changed: {', '.join([*changed[:_SHOWN], *more])}."
+    if later:
+        text += f" Restart Lowtide for what changed in {', '.join(later)}."
+    before = set(warnings(old))
+    doubts = [line for line in warnings(new) if line not in before]
+    return "\n".join([text, *(f"Warning: {line}" for line in doubts[:_SHOWN])])
+
+
+_SHOWN = 8
+"""So many changes and warnings are told; no message holds a whole file."""
+
+_WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics")
+"""Sections without secrets. Of others only the key is told: an address may hold a password."""
+
+
+def changes(old: Settings, new: Settings) -> list[str]:
+    """``rules.liq_burst.majors.alert 40 → 45`` for each key that changed."""
+    before, after = (dict(_flat(one.source.tables)) for one in (old, new))
+    lines: list[str] = []
+    for path in [*before, *(path for path in after if path not in before)]:
+        was, now = before.get(path), after.get(path)
+        if type(was) is type(now) and was == now:
+            continue
+        name = ".".join(path)
+        if path[0] in _WITH_VALUES:
+            lines.append(f"{name} {_value(was)} → {_value(now)}")
+        else:
+            lines.append(name)
+    return lines
+
+
+def _value(value: object) -> str:
+    """As it stands in the file."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, cast('list[object]', value)))}]"
+    return "none" if value is None else shown(value)
+
+
+def _flat(tables: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[_Path, object]]:
+    """Every value that is no table, by its path."""
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from _flat(cast("dict[str, Any]", value), (*at, key))
+        else:
+            yield (*at, key), value
 
 
 def _failure(outcome: ruletest.Outcome) -> str:

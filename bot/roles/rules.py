@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from bot.config import Settings
 from bot.metriclog import MetricLog
 from bot.notices import config_notice, state_notice
-from bot.reload import Rejected, Watch, checked, on_sighup, taken
+from bot.reload import Rejected, Watch, checked, in_short, on_sighup, taken
 from bot.roles import FLUSH_S, report, role, rss_mb
 from rules import alerts
 from rules.alerts import Said
@@ -70,6 +70,7 @@ class RulesRole:
         self._env = os.environ if env is None else env
         self._watch = watch or Watch(settings.path)
         self._notices: list[Said] = []
+        self._refused = False  # the file that is there was not taken over
         self._stage = Stage(redis, Keys(), "rules", Keys().events)
         self._engine = _engine(settings)
         folder = settings.data_dir / "metrics"
@@ -125,15 +126,22 @@ class RulesRole:
             engine = _engine(new)
             engine.load(self._engine.dump())
         except (Rejected, ValueError) as error:
+            self._refused = True
             log.error("configuration not taken over, the old one stays", reason=str(error))
             self._tell_operators(False, str(error))
             return
         except Exception as error:  # whatever it is, the old rules go on
+            self._refused = True
             log.exception("configuration not taken over, the old one stays")
             self._tell_operators(False, f"{type(error).__name__}: {error}")
             return
         self._engine, self._settings = engine, new
+        refused, self._refused = self._refused, False
         text = taken(old, new, tests)
+        if not text and not refused:
+            log.info("configuration read again: nothing has changed")
+            return
+        text = text or f"{in_short(new, tests)}. It is again as it was before."
         log.info("configuration taken over", what=text)
         self._tell_operators(True, text)
         await self._save()

@@ -124,12 +124,58 @@ def test_a_rule_test_that_fails_refuses_it(path: Path):
 def test_what_needs_a_restart_is_said(path: Path):
     old = load(path, {})
     same, tests = checked(path, {})
-    assert taken(old, same, tests) == "config.toml, 1 rule, 0 rule tests passed."
+    assert taken(old, same, tests) == ""
     write(path, extra="[redis]\nmax_mb = 99\n")
     new, _ = checked(path, {})
     assert taken(old, new, 1) == (
-        "config.toml, 1 rule, 1 rule test passed. Restart Lowtide for what changed in redis."
+        "config.toml, 1 rule, 1 rule test passed. Changed: redis.max_mb."
+        " Restart Lowtide for what changed in redis."
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("# a comment\n", ""),
+        ("[rules.liq_burst]\nmajors = { alert = 41 }", "rules.liq_burst.majors.alert 40 → 41"),
+        ('[rules.liq_burst]\nlarge = { watch = "none" }', 'rules.liq_burst.large.watch 5 → "none"'),
+        ('[channel]\nquiet = "23:00-07:00"', 'channel.quiet none → "23:00-07:00"'),
+        ('[markets]\nmajors = ["BTC"]', 'markets.majors ["BTC", "ETH"] → ["BTC"]'),
+        ("[[chats]]\nid = -5", "chats"),
+        ('[redis]\nurl = "redis://:hidden@host/0"', "redis.url"),
+        ("[rules.depth_low]\npost = false", "rules.depth_low.post none → false"),
+        (
+            "[rules.liq_burst]\nlarge = { alert = 20, clear = 4 }",
+            "rules.liq_burst.large.alert 15 → 20, rules.liq_burst.large.clear 3 → 4",
+        ),
+    ],
+)
+def test_what_changed_is_said(tmp_path: Path, more: str, told: str):
+    path = tmp_path / "local.toml"
+    path.write_text('extends = "shipped"\n')
+    old, _ = checked(path, {})
+    path.write_text(f'extends = "shipped"\n{more}\n')
+    new, tests = checked(path, {})
+    first, *_ = taken(old, new, tests).split("\n")
+    assert f" Changed: {told}." in first if told else first == ""
+    assert "hidden" not in first
+    back = taken(new, old, tests)
+    assert bool(back) == bool(told)
+
+
+def test_a_long_list_of_changes_is_cut_and_new_warnings_follow(tmp_path: Path):
+    path = tmp_path / "local.toml"
+    text = 'extends = "shipped"\n[markets]\nmajors = ["BTC", "ETH", "SOLUSDT"]\n'
+    path.write_text(text)
+    old, _ = checked(path, {})
+    levels = "majors = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
+    levels += "large = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
+    path.write_text(f"{text}[defaults]\nrepost_if = 150\n[rules.liq_burst]\n{levels}")
+    first, *rest = taken(old, checked(path, {})[0], 0).split("\n")
+    assert first.count("→") == 8 and first.endswith(", and 1 more.")
+    assert rest == [
+        "Warning: local.toml:5: defaults.repost_if: 150 is a factor: 1.5 is half as bad again"
+    ]
 
 
 class Bench:
@@ -199,10 +245,30 @@ async def test_a_changed_threshold_holds_from_the_next_event_and_reposts_nothing
         await bench.reloaded()
         assert await bench.alerts() == ["open alert 40"]
         assert await bench.notices() == [
-            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed."
+            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed. Changed: "
+            "rules.liq_burst.majors.alert 40 → 45, rules.liq_burst.majors.critical 120 → 60."
         ]
         await bench.liquidate(11)
         assert await bench.alerts() == ["open alert 40", "up critical 60"]
+
+
+async def test_nothing_is_told_where_nothing_changed(redis, path):
+    async with running(redis, path) as bench:
+        await bench.feed()
+        path.write_text(path.read_text() + "# a comment\n")
+        bench.role._watch.ask()
+        for _ in range(5):
+            await bench.feed()
+        assert await bench.notices() == []
+        write(path, extra="[rules.x]\n")
+        await bench.reloaded()
+        write(path)
+        await bench.reloaded()
+        _, told = await bench.notices()
+        assert told == (
+            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed."
+            " It is again as it was before."
+        )
 
 
 async def test_a_faulty_file_changes_nothing_and_the_operators_hear_why(redis, path):
