@@ -93,6 +93,24 @@ class State(msgspec.Struct):
     counts: Counts = msgspec.field(default_factory=Counts)
 
 
+def set_back(state: State, by: Ms, now: Ms) -> State:
+    """``state`` after the clock was set back ``by`` so much, to ``now``: everything is as long ago,
+    or as far away, as it was."""
+    later = load(dump(state))
+    later.now = now
+    for group in later.groups.values():
+        group.waiting = [Waiting(one.alert, one.due - by) for one in group.waiting]
+        group.told = {subject: at - by for subject, at in group.told.items()}
+        group.digest_at = None if group.digest_at is None else group.digest_at - by
+    later.said = {
+        topic: msgspec.structs.replace(post, at=post.at - by) for topic, post in later.said.items()
+    }
+    later.hiding = {composite: at - by for composite, at in later.hiding.items()}
+    later.posts = [at - by for at in later.posts]
+    later.watch_posts = [at - by for at in later.watch_posts]
+    return later
+
+
 def dump(state: State) -> bytes:
     """The state as bytes."""
     return msgspec.msgpack.encode(state)

@@ -42,6 +42,9 @@ WINDOWS_AGREE: Ms = 30 * MINUTE
 """How long after a post the other windows of its rule have nothing to add on the same asset, unless
 at a higher level."""
 
+CLOCKS_APART: Ms = MINUTE
+"""The clock that stamps alerts may be so far ahead of ours."""
+
 UPDATE_EVERY: Ms = 5 * MINUTE
 """A told episode says that it got worse at most so often; a critical one at once, but composites:
 what makes them worse are their parts, which they hide."""
@@ -104,11 +107,14 @@ def next_due(state: State) -> Ms | None:
 def plan(
     state: State, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
 ) -> tuple[State, list[Delivery]]:
-    """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed."""
+    """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed.
+
+    An alert from long after ``now`` is one of a clock that is ahead of ours, and is not waited for.
+    """
     planner = _Planner(load(dump(state)), chat, silences)
     for alert in alerts:
         if alert.post and chat.takes(alert):
-            planner.take(alert)
+            planner.take(alert, now)
     planner.advance(now)
     planner.ring()
     return planner.state, planner.deliveries
@@ -124,9 +130,9 @@ class _Planner:
         self._silences = silences
         self._ringing: list[Alert] = []
 
-    def take(self, alert: Alert) -> None:
+    def take(self, alert: Alert, now: Ms) -> None:
         """Puts ``alert`` where it waits, or counts why not."""
-        self.advance(alert.seen)
+        self.advance(min(alert.seen, now + CLOCKS_APART))
         if self._hidden(alert):
             self._hide(alert, alert.hidden_by)
         elif self._silenced(alert):

@@ -84,6 +84,18 @@ class Ledger:
         live = post.live if post.opens else worst_line(parts, post.language)
         return replace(post, parts=parts, live=live)
 
+    def set_back(self, by: Ms) -> None:
+        """The clock was set back ``by`` so much: everything is as old as it was."""
+        for post in list(self.posts.values()):
+            times = {
+                name: max(0, at - by)
+                for name in ("at", "expires", "edited_at", "kept_until")
+                if (at := getattr(post, name))
+            }
+            self._put(post, **times)
+        pace = limiter.set_back(self.state.pace, by)
+        self._know(pace=pace, off_until=max(0, self.state.off_until - by))
+
     def prune(self, now: Ms) -> None:
         """Forget what has been settled for long."""
         settled = [post for post in self.posts.values() if post.state in SETTLED]

@@ -80,6 +80,17 @@ def used(pace: Pace, now: Ms, edit: bool = False) -> Pace:
     )
 
 
+def set_back(pace: Pace, by: Ms) -> Pace:
+    """``pace`` after the clock was set back ``by`` so much."""
+    return msgspec.structs.replace(
+        pace,
+        recent=tuple(at - by for at in pace.recent),
+        edits=tuple(at - by for at in pace.edits),
+        until=max(0, pace.until - by),
+        eased=max(0, pace.eased - by),
+    )
+
+
 def paused(pace: Pace, until: Ms) -> Pace:
     """``pace``, but nothing before ``until``."""
     return msgspec.structs.replace(pace, until=max(pace.until, until))

@@ -9,7 +9,7 @@ from bot.lang.words import Words
 from bot.messages import Message, plain
 from bot.voice import Html, say, time, title
 from rules.alerts import Level, Notice, Turn
-from streams.events import FaultCode, Kind, Ms
+from streams.events import Fault, FaultCode, Kind, Ms
 
 CONFIG = "config"
 """The beginning of the id of a notice about the configuration; ``reason`` says it all."""
@@ -37,6 +37,20 @@ def state_notice(role: str, lost: str, now: Ms) -> Notice:
         reason=lost,
         fault=FaultCode.STATE_LOST,
         subjects=(role,),
+    )
+
+
+def clock_notice(fault: Fault, effect: str) -> Notice:
+    """This role's clock was set back, and ``effect`` is what it did about it."""
+    return Notice(
+        id=f"fault:{fault.code}:bot:{fault.seen}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=fault.seen,
+        seen=fault.seen,
+        reason=f"{fault.detail}; {effect}",
+        fault=fault.code,
     )
 
 

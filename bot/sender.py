@@ -147,6 +147,13 @@ class Sender:
             line.try_again()
             self._news[line.key].set()
 
+    async def set_back(self, by: Ms) -> None:
+        """The clock was set back ``by`` so much: what waits, waits as long as before."""
+        for line in list(self.lines.values()):
+            line.set_back(by)
+            await self._keep(line)
+            self._news[line.key].set()
+
     async def drop(self, key: str, plans: Sequence[str]) -> None:
         """The chat is not served any more; what waits for it is not sent."""
         line = self.lines.pop(key)

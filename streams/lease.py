@@ -24,6 +24,11 @@ _RELEASE_S = 0.2
 
 _RENEW = """if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"""
+_SHORTEN = """if redis.call('PTTL', KEYS[1]) > 2 * tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return 0"""
+"""A key expires by the server's time of day: if that was set back, a dead holder's lease would last
+as long as it was set back."""
+
 _RELEASE = """if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1]) end return 0"""
 
@@ -55,6 +60,8 @@ class Lease:
                 await self._backoff.failed(error)
                 continue
             self._backoff.worked()
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self._shorten()
             waited_s = asyncio.get_running_loop().time() - began
             # until then it may be what a killed predecessor has left
             if not said and waited_s > _LIFE_MS / 1000:
@@ -83,6 +90,10 @@ class Lease:
             return True
         async with asyncio.timeout(ANSWER_S):
             return bool(await self._redis.set(self._key, self._token, nx=True, px=_LIFE_MS))
+
+    async def _shorten(self) -> None:
+        async with asyncio.timeout(ANSWER_S):
+            await cast("Awaitable[object]", self._redis.eval(_SHORTEN, 1, self._key, str(_LIFE_MS)))
 
     async def _call(self, script: str, *args: str) -> object:
         async with asyncio.timeout(ANSWER_S):

@@ -14,12 +14,12 @@ from bot import dispatch
 from bot.chats import chats, subscribed_chats, webhook_chats
 from bot.commands import store
 from bot.config import Settings
-from bot.deliveries import State
+from bot.deliveries import State, set_back
 from bot.destination import TelegramChat, queue_key
 from bot.dispatch import Chat
 from bot.lang import LANGUAGES
 from bot.limiter import Limits
-from bot.notices import notice_message, state_notice
+from bot.notices import clock_notice, notice_message, state_notice
 from bot.outbox import Policy, Post
 from bot.outbox_store import OutboxStore
 from bot.outgoing import notice_post, outgoing, trouble_message
@@ -33,8 +33,8 @@ from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Notice
 from streams.bus import START, Backoff, Keys, Stage, patiently
-from streams.clock import Clock, WallClock, wall_ms
-from streams.events import Ms
+from streams.clock import SLEW_MOST, Clock, WallClock, wall_ms
+from streams.events import FaultCode, Ms, clock_set_back
 
 log = structlog.get_logger()
 
@@ -45,6 +45,8 @@ TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 _NAMED = 5
+_SAME_CLOCK: Ms = 5 * 60_000
+"""The rules say within this time that the clock was set back, if it is the clock of the bot too."""
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +126,8 @@ class BotRole:
         self._plans: dict[str, State] = {}
         self._cursor = START
         self.resumed = asyncio.Event()
+        self._latest: Ms = 0
+        self._set_back_at: Ms | None = None
         self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
 
     def status(self) -> BotStatus:
@@ -190,6 +194,7 @@ class BotRole:
     async def _read_on(self) -> None:
         while True:
             batch = await self._stage.read(self._cursor)
+            await self._mind_clock()
             if self._watch.due():
                 await self._reload()
             if self._found != self._subscribed:
@@ -251,20 +256,45 @@ class BotRole:
         self.sender.load(found)
         self._found = await patiently(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
+        times = [post.edited_at or post.at for post in found.posts]
+        self._latest = max([*times, *(plan.now for plan in found.plans.values())], default=0)
+        await self._mind_clock()
         await self._refresh()
         if found.lost:
             await self._tell_lost(found.lost)
+
+    async def _mind_clock(self) -> None:
+        """After the clock was set back what waits is dated anew, here or while nobody was there."""
+        now = self._clock.seen()
+        back = self._latest - now
+        if back <= SLEW_MOST:
+            self._latest = max(self._latest, now)
+            return
+        self._latest, self._set_back_at = now, self._clock.now()
+        fault = clock_set_back(now, back)
+        log.warning("the clock was set back: what waits is dated anew", how_far=fault.detail)
+        self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
+        await self._store.commit(self._cursor, self._plans, [])
+        await self.sender.set_back(back)
+        await self._tell(clock_notice(fault, "what waits is dated anew"))
+
+    async def _tell(self, notice: Notice) -> None:
+        """Tell operators of ``notice``, at the next opportunity."""
+        await self.tell_operators(
+            lambda chat, number: notice_post(
+                notice_message(notice, LANGUAGES[chat.language]),
+                chat,
+                number,
+                self._policy,
+                notice.seen,
+            )
+        )
 
     async def _tell_lost(self, lost: Sequence[str]) -> None:
         """Of what was saved a part cannot be taken over: operators hear of it."""
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         now = self._clock.seen()
-        notice = state_notice("bot", ", ".join(lost[:_NAMED]) + more, now)
-        await self.tell_operators(
-            lambda chat, number: notice_post(
-                notice_message(notice, LANGUAGES[chat.language]), chat, number, self._policy, now
-            )
-        )
+        await self._tell(state_notice("bot", ", ".join(lost[:_NAMED]) + more, now))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""
@@ -306,11 +336,17 @@ class BotRole:
         posts: list[Post] = []
         chat, now = self._audience.operators, self._clock.seen()
         for notice in notices:
+            if notice.fault is FaultCode.CLOCK_SET_BACK and self._just_set_back():
+                continue  # it is the clock that we have just told of
             message = notice_message(notice, LANGUAGES["en" if chat is None else chat.language])
             log.info("notice for operators", text=message.plain)
             if chat is not None:
                 posts.append(notice_post(message, chat, self.sender.number(), self._policy, now))
         return posts
+
+    def _just_set_back(self) -> bool:
+        at = self._set_back_at
+        return at is not None and self._clock.now() - at < _SAME_CLOCK
 
     async def _mark(self) -> None:
         """The bookmark says up to where everything has been told."""

@@ -65,6 +65,17 @@ async def test_the_next_takes_over_within_seconds_of_a_kill(redis: Redis, valkey
     assert time.monotonic() - began < leases._LIFE_MS / 1000 + 1
 
 
+@pytest.mark.parametrize("hours", [3, 8])
+async def test_a_dead_holders_lease_ends_though_the_clock_was_set_back(
+    quick: None, redis: Redis, hours: int
+) -> None:
+    """The key expires by the time of day, so it would last as long as the clock was set back."""
+    await redis.set(KEYS.lease("rules"), "dead", px=hours * 3_600_000)
+    began = time.monotonic()
+    await asyncio.wait_for(Lease(redis, KEYS, "rules").take(), 10)
+    assert time.monotonic() - began < 2 * leases._LIFE_MS / 1000 + 1
+
+
 async def test_a_lease_taken_by_another_is_lost(quick: None, redis: Redis) -> None:
     mine = Lease(redis, KEYS, "rules")
     await mine.take()
