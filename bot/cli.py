@@ -204,7 +204,7 @@ async def _status(settings: Settings, as_json: bool) -> int:
     with contextlib.suppress(BrokenPipeError):
         text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
         print(text if as_json else status.describe(answer))  # noqa: T201
-    return 0
+    return 1 if status.faults(answer) else 0
 
 
 async def _record(options: argparse.Namespace, settings: Settings) -> int:

@@ -68,7 +68,10 @@ _hearing: list[Watch] = []
 
 @contextmanager
 def on_sighup(watch: Watch) -> Generator[None]:
-    """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again."""
+    """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again.
+
+    Afterwards it does nothing: whoever sends it wants nobody to end.
+    """
     loop = asyncio.get_running_loop()
     _hearing.append(watch)
     loop.add_signal_handler(signal.SIGHUP, lambda: [one.ask() for one in _hearing])
@@ -76,8 +79,6 @@ def on_sighup(watch: Watch) -> Generator[None]:
         yield
     finally:
         _hearing.remove(watch)
-        if not _hearing:
-            loop.remove_signal_handler(signal.SIGHUP)
 
 
 def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:

@@ -39,6 +39,8 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # who reads the configuration again hears it by itself; by default it would end everybody else
+    loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing here to be read again"))
     _give_memory_back()
     gc.set_threshold(10_000, 50, 100)  # with many books a full pass takes 0.1 s: hours apart
     async with redis_url(settings) as url:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 from redis.asyncio import Redis
 
-from bot.roles import STATUS_LIFE_S
+from bot.roles import STATUS_LIFE_S, ended_key
 from streams.bus import ANSWER_S, Keys, parsed
 from streams.hub import FeedCount, SocketStatus, VenueStatus
 
@@ -23,10 +23,12 @@ async def collect(redis: Redis) -> dict[str, Any]:
 
 
 async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
+    answer: dict[str, Any] = {"ended": {}}
     for role in ROLES:
         data = await redis.get(f"{keys.status}:{role}")
         answer[role] = msgspec.json.decode(data) if data else None
+        if not data and (reason := cast("bytes | None", await redis.get(ended_key(role)))):
+            answer["ended"][role] = reason.decode(errors="replace")
     memory = await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
     length = {name: await redis.xlen(key) for name, key in _streams(keys)}
     answer["redis"] = {
@@ -51,12 +53,23 @@ def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
     return ("events", keys.events), ("alerts", keys.alerts)
 
 
+def faults(status: dict[str, Any]) -> list[str]:
+    """What is not as it has to be, in a sentence each: a role that does not run, and why."""
+    return [_not_running(role, status) for role in ROLES if status[role] is None]
+
+
+def _not_running(role: str, status: dict[str, Any]) -> str:
+    reason = status["ended"].get(role)
+    words = f"not running (nothing heard for {STATUS_LIFE_S} s)"
+    return f"{role:8} {words}" + (f"; it ended: {reason}" if reason else "")
+
+
 def describe(status: dict[str, Any]) -> str:
     """``collect``'s answer in words and a table."""
     lines: list[str] = []
     for role in ROLES:
         if status[role] is None:
-            lines.append(f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)")
+            lines.append(_not_running(role, status))
         else:
             lines.append(f"{role:8} {_role(role, status[role])}")
     redis = status["redis"]

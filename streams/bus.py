@@ -182,7 +182,8 @@ async def last_time(redis: Redis, stream: str) -> Ms:
 
 
 class Overtaken(Exception):
-    """Somebody else reads for this stage now and has moved its bookmark."""
+    """The bookmark is not where this reader left it: somebody else reads for this stage now, or
+    Redis has lost the last writes. ``str()`` says which."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -255,8 +256,15 @@ class Stage:
             "Awaitable[int]",
             self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, str(keep), *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken
         )
-        if not done:
-            raise Overtaken(f"another {self.name} role is at work")
+        if done:
+            return
+        there = cast("bytes | None", await self._redis.get(keys[0]))
+        if there and parsed(there) < parsed(self._committed):
+            raise Overtaken(
+                f"Redis has lost what the {self.name} role wrote last, as a failover or a restart"
+                " of the server may do: the role goes on from what is there"
+            )
+        raise Overtaken(f"another {self.name} role is at work")
 
     async def say(self, alert: bytes) -> None:
         """Add to the alerts what no entry caused; twice if a reply is lost."""

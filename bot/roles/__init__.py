@@ -6,13 +6,13 @@ import resource
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.bus import ANSWER_S, Keys, connect
+from streams.bus import ANSWER_S, Keys, connect, in_words
 from streams.lease import Lease
 
 T = TypeVar("T")
@@ -23,6 +23,8 @@ FLUSH_S = 1.2
 """Of the 4 s in which everything must have stopped, what a role may take to write the rest."""
 
 _CLOSE_S = 0.2
+_REASON = 300
+_ENDED_LIFE_S = 7 * 86_400
 
 
 def rss_mb() -> float:
@@ -40,18 +42,48 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
     lease = Lease(redis, Keys(), name)
     try:
         await lease.take()
+        await _note_end(redis, name, None)
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(lease.hold())
             try:
                 yield redis
             finally:
                 holding.cancel()
+    except Exception as error:
+        await _note_end(redis, name, error)
+        raise
     finally:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await asyncio.wait_for(redis.delete(_status_key(name)), _CLOSE_S)
         await lease.release()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(redis.aclose(), _CLOSE_S)
+
+
+async def _note_end(redis: Redis, role: str, error: Exception | None) -> None:
+    """Keep why the role has ended where ``lowtide status`` finds it; None: it runs."""
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        key = ended_key(role)
+        if error is None:
+            await asyncio.wait_for(redis.delete(key), ANSWER_S)
+        else:
+            reason = in_a_line(error)[:_REASON].encode()
+            await asyncio.wait_for(redis.set(key, reason, ex=_ENDED_LIFE_S), _CLOSE_S)
+
+
+def in_a_line(error: BaseException) -> str:
+    """What ended a role, out of the groups around it, in one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    if isinstance(error, RedisError | TimeoutError):
+        return in_words(error)
+    text = getattr(error, "reason", "") or str(error)
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def ended_key(role: str) -> str:
+    """Where it stands why a role has ended."""
+    return f"{_status_key(role)}:ended"
 
 
 def _status_key(role: str) -> str:

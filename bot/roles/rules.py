@@ -212,15 +212,19 @@ class RulesRole:
 
     def _ticks(self, tick: Tick) -> list[Said]:
         """A Tick came; if operators were told that there was none, they hear of it."""
-        since, self._ticked, self._ticked_at = self._ticked, tick.seen, time.monotonic()
+        since, self._ticked = self._ticked, tick.seen
+        missed_ms = round(1000 * (time.monotonic() - self._ticked_at))
+        self._ticked_at = time.monotonic()
         missed, self._missed = self._missed, ""
-        return [ticks_again(since, tick.seen)] if missed else []
+        # what was held up comes all at once, and its first Tick is next to the last one before
+        return [ticks_again(since, max(tick.seen, since + missed_ms))] if missed else []
 
     async def _listen_for_ticks(self) -> None:
         """Say once that ticks are missing. The engine says so itself if anything else comes."""
         if time.monotonic() - self._ticked_at <= NO_TICK_S:
             return
-        notice = no_tick(self._ticked, wall_ms())
+        missing_ms = round(1000 * (time.monotonic() - self._ticked_at))
+        notice = no_tick(self._ticked, self._ticked + missing_ms)
         if notice.id != self._missed:
             log.warning("no tick for 30 s: is the streams role running?")
             self._missed = notice.id

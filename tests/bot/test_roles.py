@@ -179,6 +179,27 @@ async def test_rules_say_once_that_ticks_are_missing_and_that_they_are_back(
     assert len({n.id for n in notices}) == 4
 
 
+@pytest.mark.parametrize("away_s", [180, 47])
+async def test_ticks_that_were_held_up_are_back_after_as_long_as_they_were_away(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away_s: int
+) -> None:
+    """Redis was away: the first Tick that comes is next to the last one before."""
+    monkeypatch.setattr(bus, "BLOCK_MS", 20)
+    role = RulesRole(settings(tmp_path), redis)
+    last = wall_ms() - away_s * 1_000
+    role._ticked, role._ticked_at = last, time.monotonic() - away_s
+    running = asyncio.create_task(role.run())
+    while await redis.xlen(KEYS.alerts) < 1:
+        await asyncio.sleep(0.02)
+    await redis.xadd(KEYS.events, {"e": events.encode(Tick(seen=last + 1_000))})
+    while await redis.xlen(KEYS.alerts) < 2:
+        await asyncio.sleep(0.02)
+    await ended(running)
+    missing, back = await told(redis)
+    assert (missing.up, back.up, back.since) == (False, True, last)
+    assert away_s <= (back.seen - back.since) / 1_000 < away_s + 5
+
+
 class Reader(Numbered):
     """A sink that does what it is told: fails, or takes so many seconds."""
 

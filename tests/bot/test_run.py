@@ -16,6 +16,7 @@ from bot import run as running
 from bot.config import Settings, VenueSettings
 from bot.config_chats import ChatSettings, WebhookSettings
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
+from bot.reload import Watch, on_sighup
 from bot.run import existing_redis, redis_url, run, sinks, start_all, stop_all, supervise
 from bot.sinks import Refused, What
 from bot.sinks.console import Console
@@ -273,3 +274,31 @@ def test_which_sink_is_used(tmp_path: Path) -> None:
     )
     assert isinstance(sinks(hooked).of(WebhookName("mine")), Webhook)
     assert isinstance(sinks(hooked).of(TelegramChat(-1)), Console)
+
+
+@pytest.mark.parametrize("roles", [("streams",), ("rules",), ("bot",), ROLES])
+async def test_sighup_ends_nobody(
+    tmp_path: Path, redis: Redis, valkey: Server, roles: tuple[str, ...]
+) -> None:
+    """Neither a role that reads no configuration again nor one that waits for its lease."""
+    for role in roles:
+        await redis.set(Keys().lease(role), "another", px=60_000)
+    task = asyncio.create_task(run(settings(tmp_path, redis_url=secret(valkey.url)), roles))
+    for leave in (False, True):
+        await asyncio.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.1)
+        assert not task.done()
+        if not leave:
+            await redis.delete(*(Keys().lease(role) for role in roles))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 6)
+
+
+async def test_sighup_is_harmless_between_two_lives_of_a_role() -> None:
+    loop = asyncio.get_running_loop()
+    with on_sighup(Watch(Path("config.toml"))):
+        pass
+    os.kill(os.getpid(), signal.SIGHUP)
+    await asyncio.sleep(0.05)
+    loop.remove_signal_handler(signal.SIGHUP)

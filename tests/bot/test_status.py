@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from bot import roles, status
+from bot import cli, roles, status
 from bot.config import VenueSettings
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
@@ -16,9 +16,10 @@ from bot.roles.streams import streams_role
 from bot.run import start_all, stop_all
 from bot.sinks import Sinks
 from bot.sinks.console import Console
+from streams.bus import Keys
 from streams.playback import Playback
 from streams.recording import Recorded
-from tests.bot.roles import settings
+from tests.bot.roles import secret, settings
 from tests.bot.story import cut
 from tests.valkey import Server
 
@@ -42,6 +43,52 @@ async def test_nothing_runs(redis: Redis) -> None:
         "alerts": {"entries": 0, "seconds": 0.0},
     }
     assert found["redis"]["memory_mb"] > 0
+
+
+async def test_a_dead_role_is_a_fault_and_says_why(redis: Redis, valkey: Server) -> None:
+    with contextlib.suppress(ExceptionGroup):
+        async with roles.role(valkey.url, "rules"):
+            raise OSError("No space left\non device")
+    async with roles.role(valkey.url, "bot"):
+        for name in ("streams", "bot"):
+            await redis.set(f"{Keys().status}:{name}", b"{}")
+        found = await status.collect(redis)
+        assert status.faults(found) == [
+            "rules    not running (nothing heard for 30 s); it ended: No space left on device"
+        ]
+        await redis.set(f"{Keys().status}:rules", b"{}")
+        assert status.faults(await status.collect(redis)) == []
+    async with roles.role(valkey.url, "rules"):
+        pass
+    assert status.faults(await status.collect(redis)) == [
+        "rules    not running (nothing heard for 30 s)",
+        "bot      not running (nothing heard for 30 s)",
+    ]
+
+
+@pytest.mark.parametrize(("missing", "code"), [((), 0), (("rules",), 1), (("streams", "bot"), 1)])
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_the_command_fails_where_a_role_is_dead(
+    redis: Redis,
+    valkey: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    missing: tuple[str, ...],
+    code: int,
+    as_json: bool,
+) -> None:
+    chosen = settings(tmp_path, redis_url=secret(valkey.url))
+    ready = {
+        "streams": b'{"rss_mb":1,"written":1,"waiting":0,"venues":[]}',
+        "rules": b'{"rss_mb":1,"events":1,"alerts":1,"lag_ms":1}',
+        "bot": b'{"rss_mb":1,"sent":1,"destination":"","refused":0,"uncertain":0}',
+    }
+    for role in set(ready) - set(missing):
+        await redis.set(f"{Keys().status}:{role}", ready[role])
+    assert await cli._status(chosen, as_json) == code
+    out = capsys.readouterr().out
+    for role in missing:
+        assert as_json or f"{role:8} not running" in out
 
 
 async def test_everything_there_is_to_know(

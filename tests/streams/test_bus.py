@@ -105,6 +105,19 @@ async def test_who_was_overtaken_commits_nothing_more(redis: Redis) -> None:
     assert await told(redis) == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("there", ["3-0", "5-1"])
+async def test_a_redis_that_lost_the_last_writes_is_no_rival(redis: Redis, there: str) -> None:
+    """After a failover to a replica that was behind, or with an older file."""
+    mine = stage(redis)
+    await mine.bookmark()
+    await mine.commit("6-0", [b"a"])
+    await redis.set(KEYS.bookmark("rules"), there)
+    with pytest.raises(Overtaken, match="Redis has lost what the rules role wrote last"):
+        await mine.commit("7-0", [b"b"])
+    again = stage(redis)
+    assert await again.bookmark() == there  # whoever begins anew goes on from there
+
+
 async def test_a_redis_that_was_emptied_is_no_rival(redis: Redis) -> None:
     mine = stage(redis)
     await mine.bookmark()
