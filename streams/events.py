@@ -51,7 +51,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     the funding interval that the listing says, None while unknown; ``funding_cap`` the largest rate
     either way as a fraction per interval, None where it does not say. ``open_interest_usd`` and
     ``volume_24h_usd`` are what the listing said when it was read, None where it does not say:
-    they only rank instruments.
+    they only rank instruments. ``ends_at``: when the venue delivers or delists the contract, 0 if
+    it is doing so now, None while no end is announced.
     """
 
     venue: str
@@ -63,6 +64,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     funding_cap: float | None = None
     open_interest_usd: float | None = None
     volume_24h_usd: float | None = None
+    ends_at: Ms | None = None
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,6 +29,7 @@ _BY_ERRNO = {
     errno.EHOSTUNREACH: "it cannot be reached from here (no network?)",
 }
 _BY_TYPE = {
+    "ClientConnectorCertificateError": "its TLS certificate is not valid",
     "InvalidMessage": "it did not answer as a websocket server does",
     "ServerDisconnectedError": "it closed the connection without an answer",
 }
@@ -61,7 +62,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refus
             pause or _PAUSE_S[status],
             blocked=True,
         )
-    return Refusal(f"it answered HTTP {status}", pause or 0.0)
+    redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
+    return Refusal(f"it answered HTTP {status}{redirect}", pause or 0.0)
 
 
 def in_words(error: BaseException) -> str:
@@ -78,7 +80,9 @@ def in_words(error: BaseException) -> str:
 def _words(cause: BaseException) -> str | None:
     match cause:
         case ssl.SSLCertVerificationError():
-            return f"its TLS certificate is not valid ({cause.verify_message})"
+            # aiohttp's error of this family has no words of its own; its cause has
+            why: str | None = getattr(cause, "verify_message", None)
+            return why and f"its TLS certificate is not valid ({why})"
         case ssl.SSLError():
             return "the TLS handshake failed"
         case socket.gaierror():

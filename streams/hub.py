@@ -7,9 +7,9 @@ import msgspec
 
 from streams.clock import Clock
 from streams.consumer import Consumer
-from streams.events import AnyEvent, FeedState, Instrument, Kind, Ms
+from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
 from streams.line import Line
-from streams.selection import Markets, choose_assets
+from streams.selection import Markets, choose_assets, unlisted
 from streams.venue import Venue
 
 _WAIT_FOR_OTHERS_S = 8.0
@@ -57,6 +57,7 @@ class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One venue. ``trouble``: why it cannot be listened to, "" if it can.
 
+    ``refused_names``: instruments left out since their names cannot be shown.
     ``feeds``: by kind; one that brings all instruments together counts as one.
     """
 
@@ -64,6 +65,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     trouble: str
     instruments: int
+    refused_names: int
     feeds: dict[str, FeedCount]
     not_available: list[str]
     requests: int
@@ -92,7 +94,8 @@ class Hub:
         self._all_listed = asyncio.Event()
         self._chosen: tuple[str, ...] = ()
         self._frames: dict[int, tuple[Ms, int, float]] = {}
-        self._now = clock.now
+        self._unlisted: dict[str, bool] = {}
+        self._now, self._seen = clock.now, clock.seen
 
     async def run(self) -> None:
         """Listen to all venues; never returns."""
@@ -110,10 +113,11 @@ class Hub:
         self._publish(event)
 
     def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
-        self._feeds[venue] = {}  # instruments are chosen anew
         self._listed[venue] = instruments
         if len(self._listed) == len(self.consumers):
             self._all_listed.set()
+        if self._all_listed.is_set():
+            self._say_unlisted()
 
     async def _choose(self) -> Sequence[str]:
         """The assets to watch, ranked over all venues that can be reached."""
@@ -122,9 +126,28 @@ class Hub:
                 await self._all_listed.wait()
         except TimeoutError:
             self._all_listed.set()  # nobody else need wait for who cannot be reached
+            self._say_unlisted()
         listed = [instrument for some in self._listed.values() for instrument in some]
         self._chosen = choose_assets(listed, self._markets, self._chosen)
         return self._chosen
+
+    def _say_unlisted(self) -> None:
+        """Say which assets are named and listed nowhere; of each once, and when it changes."""
+        listed = [instrument for some in self._listed.values() for instrument in some]
+        absent = unlisted(listed, self._markets.named)
+        for asset in self._markets.named:
+            if self._unlisted.get(asset) is not (asset in absent):
+                self._unlisted[asset] = asset in absent
+                asked = f"asked: {', '.join(sorted(self._listed))}"
+                self._publish(
+                    fault(
+                        FaultCode.ASSET_NOT_LISTED,
+                        self._seen(),
+                        subject=asset,
+                        over=asset not in absent,
+                        detail=absent.get(asset) or asked,
+                    )
+                )
 
     def _venue_status(self, consumer: Consumer) -> VenueStatus:
         spec, usage = consumer.venue.SPEC, consumer.rest.usage
@@ -133,15 +156,18 @@ class Hub:
             title=spec.title,
             trouble=consumer.trouble,
             instruments=consumer.instruments,
-            feeds={kind: self._feed_count(spec.name, kind) for kind in sorted(spec.kinds)},
+            refused_names=consumer.refused_names,
+            feeds={kind: self._feed_count(consumer, kind) for kind in sorted(spec.kinds)},
             not_available=sorted(set(Kind) - spec.kinds),
             requests=usage.requests,
             requests_failed=usage.failures,
             sockets=[self._socket_status(line) for line in consumer.lines],
         )
 
-    def _feed_count(self, venue: str, kind: Kind) -> FeedCount:
-        states = [up for feed, up in self._feeds.get(venue, {}).items() if feed[0] is kind]
+    def _feed_count(self, consumer: Consumer, kind: Kind) -> FeedCount:
+        watched = {"*", *consumer.watched}
+        feeds = self._feeds.get(consumer.venue.SPEC.name, {})
+        states = [up for feed, up in feeds.items() if feed[0] is kind and feed[1] in watched]
         return FeedCount(up=sum(states), down=len(states) - sum(states))
 
     def _socket_status(self, line: Line) -> SocketStatus:

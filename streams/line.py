@@ -46,6 +46,14 @@ Publish = Callable[[AnyEvent], None]
 """Says a fact to the rest of Lowtide. Never blocks, never fails."""
 
 
+class _Connect(connect):
+    """A handshake with the address that was asked for, and no other: venues do not redirect."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Every answer that is not a websocket's is a failure."""
+        return exc
+
+
 class Lost(Exception):
     """The socket is gone; ``refused.words`` says why."""
 
@@ -75,6 +83,10 @@ class Surroundings(Protocol):
 
     def blocked(self, words: str) -> None:
         """The venue refuses this address: say so, once for all its sockets."""
+        ...
+
+    def unreached(self, words: str, blocked: bool) -> None:
+        """A socket that was never open could not be opened. ``blocked``: refused by country."""
         ...
 
     def tapped(self, subscription: Subscription, frame: bytes) -> None:
@@ -244,6 +256,8 @@ class _Socket:
         """Say why the socket is gone. ``new``: feeds were up, so this is no repetition."""
         if new:
             self._told.forget()
+        if not self.session.stats.connects:
+            self._around.unreached(lost.words, lost.blocked)
         if not self._told.is_news(lost.words, self._around.clock.now()):
             return
         if lost.blocked:
@@ -257,7 +271,7 @@ class _Socket:
         """One connection, from handshake to loss, which it raises as Lost."""
         now = self._around.clock.now
         try:
-            async with connect(
+            async with _Connect(
                 self._around.url(self.session.subscription),
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
@@ -276,8 +290,8 @@ class _Socket:
             raise Lost(words) from error
         except ConnectionClosed as error:
             raise Lost(Refusal(_close_words(error))) from error
-        except (OSError, WebSocketException, TimeoutError, UnicodeError) as error:
-            # UnicodeError: a host name that cannot be one
+        except (OSError, WebSocketException, TimeoutError, ValueError) as error:
+            # ValueError: an address that cannot be one, or what came was not HTTP
             raise Lost(Refusal(in_words(error))) from error
 
     async def _listen(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:

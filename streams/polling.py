@@ -57,6 +57,7 @@ class Poller:
 
     async def run(self) -> None:
         """Never returns."""
+        self._asking.clear()
         now = self._clock.seen()
         due = [
             (now if poll.at_start else next_due(poll, now), place)
@@ -78,6 +79,21 @@ class Poller:
                 self._asking.add(place)
                 tasks.create_task(self._serve(place, slots))
         await asyncio.Event().wait()
+
+    def take(self, listing: Listing, instruments: Sequence[Instrument]) -> bool:
+        """Ask for these instruments from now on. True if that is something else than before: then
+        ``run`` must be begun anew. Feeds that are no longer asked for are said to be down."""
+        self.listing = listing
+        polls = self._venue.polls(instruments, self._venue.SPEC.kinds)
+        if polls == self.polls:
+            return False
+        self.polls = polls
+        wanted = {(poll.kind, poll.request.symbol or "*") for poll in polls}
+        for feed in sorted(self._up - wanted):
+            self._say(feed, False, "no longer watched")
+        self._up &= wanted
+        self._failures = {feed: n for feed, n in self._failures.items() if feed in wanted}
+        return True
 
     def down(self, reason: str) -> None:
         """Say of all polled feeds that they are down."""
@@ -113,6 +129,7 @@ class Poller:
         except Unavailable as error:
             self._failed(feed, poll, str(error))
         except UNREADABLE as error:
+            self._rest.doubt()
             self.dropped += 1
             self._failed(feed, poll, f"an answer could not be read: {error}")
         else:

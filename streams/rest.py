@@ -5,6 +5,7 @@ nothing for as long as the venue has asked us to stay away.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -72,9 +73,11 @@ class Rest:
         self._counted = now()
         self._turn = asyncio.Lock()
         self._refusal = Refusal("")
+        self._doubted = False
+        self._users: Counter[aiohttp.ClientSession] = Counter()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
+        self._session = _session()
         return self
 
     async def __aexit__(
@@ -84,7 +87,11 @@ class Rest:
         tb: TracebackType | None,
     ) -> None:
         if self._session is not None:
-            await self._session.close()
+            self._users[self._session] += 0
+        for session in self._users:
+            await session.close()
+        self._session = None
+        self._users.clear()
 
     @property
     def paused_s(self) -> float:
@@ -96,7 +103,7 @@ class Rest:
         await self._wait_for(request.weight if self._weighs else 1)
         self.usage.requests += 1
         try:
-            return await self._answer(request)
+            return await self._asked(request)
         except Unavailable:
             self.usage.failures += 1
             raise
@@ -105,19 +112,48 @@ class Rest:
             self.usage.failures += 1
             raise Unavailable(in_words(error)) from error
 
-    async def _answer(self, request: Request) -> bytes:
-        assert self._session is not None  # noqa: S101  # used inside ``async with``
+    async def _asked(self, request: Request) -> bytes:
+        """The body, on connections that nobody has a doubt about."""
+        if self._doubted:
+            await self._renew()
+        session = self._session
+        assert session is not None  # noqa: S101  # used inside ``async with``
+        self._users[session] += 1
+        try:
+            return await self._answer(session, request)
+        finally:
+            self._users[session] -= 1
+            if session is not self._session and not self._users[session]:
+                del self._users[session]
+                await session.close()
+
+    async def _answer(self, session: aiohttp.ClientSession, request: Request) -> bytes:
         url = URL(self._base + request.path, encoded=True)
         if request.body is None:
-            call = self._session.get(url)
+            call = session.get(url, allow_redirects=False)
         else:
             json = {"Content-Type": "application/json"}
-            call = self._session.post(url, data=request.body, headers=json)
+            call = session.post(url, data=request.body, headers=json, allow_redirects=False)
         async with call as answer:
             data = await _read(answer)
             if answer.status != 200:
+                if answer.status >= 500:
+                    self.doubt()
                 self._refused(refusal(answer.status, answer.headers, data))
             return data
+
+    def doubt(self) -> None:
+        """An answer was an error or could not be read: its connection is not used again.
+
+        Behind one address are many machines, and a connection that is kept stays with a broken one.
+        """
+        self._doubted = True
+
+    async def _renew(self) -> None:
+        old, self._session, self._doubted = self._session, _session(), False
+        if old is not None and not self._users[old]:
+            del self._users[old]
+            await old.close()
 
     def _refused(self, refused: Refusal) -> None:
         until = self._now() + int(refused.pause_s * 1000)
@@ -144,6 +180,10 @@ class Rest:
         gained = (now - self._counted) * self._per_ms
         self._left, self._counted = min(self._left + gained, self._most), now
         return min(weight, self._most) - self._left
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -6,11 +6,20 @@ those, by volume.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
-from streams.events import Instrument
+from streams.events import FaultCode, Instrument, Ms
+
+GONE_AFTER_MS: Ms = 600_000
+"""A contract that no listing has shown for so long is no longer watched."""
+
+_NAME_LENGTH = 30
+
+Found = tuple[FaultCode, str, bool, str]
+"""A fault: its code, the symbol, whether it is over, and why."""
 
 
 class Markets(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +46,8 @@ def choose_assets(
     interest: defaultdict[str, float] = defaultdict(float)
     volume: defaultdict[str, float] = defaultdict(float)
     for instrument in listed:
+        if instrument.ends_at is not None:
+            continue
         interest[instrument.asset] += instrument.open_interest_usd or 0.0
         volume[instrument.asset] += instrument.volume_24h_usd or 0.0
     ranked = sorted(
@@ -51,9 +62,12 @@ def choose_assets(
 
 
 def choose_instruments(listed: Sequence[Instrument], assets: Sequence[str]) -> list[Instrument]:
-    """One venue's instruments of these assets: in the order of assets, the largest first."""
+    """One venue's instruments of these assets: in the order of assets, the largest first.
+
+    Without those whose end is announced: what happens there says nothing about the asset.
+    """
     rank = {asset: place for place, asset in enumerate(assets)}
-    wanted = [instrument for instrument in listed if instrument.asset in rank]
+    wanted = [i for i in listed if i.asset in rank and i.ends_at is None]
     return sorted(
         wanted,
         key=lambda i: (
@@ -63,3 +77,99 @@ def choose_instruments(listed: Sequence[Instrument], assets: Sequence[str]) -> l
             i.symbol,
         ),
     )
+
+
+def presentable(instrument: Instrument) -> bool:
+    """Whether symbol and asset can be shown anywhere: printable, short, without spaces."""
+    return all(
+        name.isprintable() and 0 < len(name) <= _NAME_LENGTH and " " not in name
+        for name in (instrument.symbol, instrument.asset)
+    )
+
+
+def unlisted(listed: Iterable[Instrument], names: Sequence[str]) -> dict[str, str]:
+    """The named assets that nothing listed is of, each with what was probably meant, or ""."""
+    instruments = [*listed]
+    assets = {instrument.asset for instrument in instruments if instrument.ends_at is None}
+    absent = [name for name in names if name not in assets]
+    return {name: _meant(name, instruments) for name in absent}
+
+
+def _meant(name: str, listed: Sequence[Instrument]) -> str:
+    for of in listed:
+        if of.asset == name:
+            return f"{of.symbol} is being ended"
+        if of.symbol == name:
+            return f"{name} is a contract: name its asset, {of.asset}"
+        if of.multiplier != 1 and of.symbol.startswith(name):
+            return f"{name} is {of.multiplier:g} {of.asset}: name the asset, {of.asset}"
+    return ""
+
+
+class Watchlist:
+    """What is watched at one venue, over all its listings.
+
+    A listing that lacks a contract is no proof that it is gone: it stays for ``GONE_AFTER_MS``,
+    and for ever while the listing lacks more than half of what is watched. What is wanted and
+    listed is watched from that listing on. A contract whose end is announced is not watched: its
+    positions end without anybody deleveraging.
+
+    ``watched``: by symbol, in the order of rank. ``missing``: since when listings lack it.
+    ``gone``: was watched until listings had lacked it for too long. ``now`` is a steady clock.
+    """
+
+    def __init__(self) -> None:
+        self.watched: dict[str, Instrument] = {}
+        self.missing: dict[str, Ms] = {}
+        self.gone: set[str] = set()
+        self._ending: set[str] = set()
+        self._first = True
+
+    def missing_from(self, listed: Iterable[Instrument]) -> list[Instrument]:
+        """What is watched and is not listed."""
+        symbols = {instrument.symbol for instrument in listed}
+        return [i for symbol, i in self.watched.items() if symbol not in symbols]
+
+    def take(self, listed: Sequence[Instrument], assets: Sequence[str], now: Ms) -> list[Found]:
+        """A listing came; what operators should know of it."""
+        wanted = choose_instruments(listed, assets)
+        absent = {i.symbol: i for i in self.missing_from(listed) if i.asset in assets}
+        faults = [*self._ends(listed, assets)]
+        empty = bool(absent) and not wanted
+        for symbol in absent:
+            self.missing.setdefault(symbol, now)
+            if not empty:
+                faults.append((FaultCode.CONTRACT_MISSING, symbol, False, ""))
+        believed = 2 * len(absent) <= len(self.watched)
+        kept = [
+            instrument
+            for symbol, instrument in absent.items()
+            if not believed or now - self.missing[symbol] < GONE_AFTER_MS
+        ]
+        self.gone.update(absent.keys() - {instrument.symbol for instrument in kept})
+        back = [
+            i.symbol for i in wanted if self._first or i.symbol in self.missing.keys() | self.gone
+        ]
+        faults += [(FaultCode.CONTRACT_MISSING, symbol, True, "") for symbol in back]
+        self.gone.difference_update(back)
+        self.watched = {i.symbol: i for i in choose_instruments([*wanted, *kept], assets)}
+        self.missing = {i.symbol: self.missing[i.symbol] for i in kept}
+        faults.append((FaultCode.LISTING_EMPTY, "", bool(wanted), ""))
+        self._first = False
+        return faults
+
+    def _ends(self, listed: Iterable[Instrument], assets: Collection[str]) -> Iterator[Found]:
+        """Ends that are announced, of what is watched or would be."""
+        ending = {i.symbol: i for i in listed if i.ends_at is not None and i.asset in assets}
+        for symbol, instrument in ending.items():
+            if symbol not in self._ending:
+                yield FaultCode.CONTRACT_SETTLING, symbol, False, _end(instrument.ends_at or 0)
+        listed_on = [i.symbol for i in listed if i.ends_at is None and i.asset in assets]
+        for symbol in listed_on:
+            if self._first or symbol in self._ending:
+                yield FaultCode.CONTRACT_SETTLING, symbol, True, ""
+        self._ending = {*ending}
+
+
+def _end(at: Ms) -> str:
+    return f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M} UTC" if at else ""

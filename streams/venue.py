@@ -19,8 +19,10 @@ class Malformed(ValueError):
     """A frame or body that is not what the venue's protocol says. Dropped and counted."""
 
 
-UNREADABLE = (Malformed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What to expect of an adapter that is given rubbish."""
+UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
+"""What to expect of an adapter that is given rubbish: Malformed and UnicodeError are ValueErrors,
+and so is a number of more digits than Python reads; OverflowError and ZeroDivisionError are
+ArithmeticErrors."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,9 @@ HOUR_MS: Ms = 3_600_000
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
 
+_NEVER: Ms = 4_102_444_800_000
+"""2100-01-01. Binance writes 2100-12-25 for a contract without an end."""
+
 LEAST, MOST = 1e-18, 1e18
 """What prices, sizes and notionals are within, so that products and quotients stay finite."""
 
@@ -101,6 +104,12 @@ def moment(value: Text | None) -> Ms | None:
     """A time of 13 digits, None for "", 0 and anything else that is not one."""
     parsed = number(value)
     return int(parsed) if parsed is not None and 1e12 <= parsed < 1e13 else None
+
+
+def end_of(value: Text | None) -> Ms | None:
+    """When a contract ends. None for "", "0" and the year 2100, which stands for never."""
+    at = moment(value)
+    return at if at is not None and at < _NEVER else None
 
 
 def predicted(

@@ -50,6 +50,9 @@ _REACH = 1000  # the most levels a snapshot can have
 # fundingInfo lists only symbols whose interval, cap or floor was adjusted.
 _DEFAULT_FUNDING_HOURS = 8.0
 _COIN_M = 2
+_ENDING = frozenset(
+    ("PRE_SETTLE", "SETTLING", "PRE_DELIVERING", "DELIVERING", "DELIVERED", "CLOSE")
+)
 
 _IGNORED = frozenset(
     b"24hrTicker aggTrade assetIndexUpdate bookTicker compositeIndex continuous_kline contractInfo"
@@ -74,6 +77,7 @@ class _Symbol(msgspec.Struct):
     status: str
     baseAsset: str
     quoteAsset: str
+    deliveryDate: int = 0
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -208,7 +212,7 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 
 
 def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
-    """Trading USDT and USDC perpetuals. TRADIFI_PERPETUAL (stocks, metals) is another type."""
+    """USDT and USDC perpetuals that trade or end. TRADIFI_PERPETUAL (stocks) is another type."""
     contracts, intervals, tickers = bodies
     adjusted = {row.symbol: row for row in wire.read(_funding_info, intervals)}
     days = wire.read(_day_tickers, tickers)
@@ -217,7 +221,7 @@ def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, .
         _instrument(row, adjusted.get(row.symbol), volumes.get(row.symbol))
         for row in wire.read(_exchange_info, contracts).symbols
         if row.contractType == "PERPETUAL"
-        and row.status == "TRADING"
+        and (row.status == "TRADING" or row.status in _ENDING)
         and row.quoteAsset in ("USDT", "USDC")
     ], ()
 
@@ -234,6 +238,7 @@ def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | Non
         funding_hours=wire.interval(hours),
         funding_cap=adjusted and _cap(adjusted),
         volume_24h_usd=volume,
+        ends_at=0 if row.status in _ENDING else wire.end_of(row.deliveryDate),
     )
 
 

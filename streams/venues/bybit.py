@@ -50,6 +50,7 @@ _DEEP_BOOKS = 20
 _SYMBOLS_PER_SOCKET = 200
 _ARGS_PER_MESSAGE = 100
 _ARGS_CHARACTERS = 21_000  # per connection, docs/v5/ws/connect
+_ENDING = frozenset(("Delivering", "Closed"))
 _NOT_CRYPTO = frozenset(("stock", "xstocks", "commodity", "forex"))
 
 _TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
@@ -73,6 +74,7 @@ class _Contract(msgspec.Struct):
     upperFundingRate: wire.Text = ""
     lowerFundingRate: wire.Text = ""
     symbolType: str | None = None
+    deliveryTime: wire.Text = ""
 
 
 class _Ticker(msgspec.Struct):
@@ -192,14 +194,14 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 
 
 def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
-    """Trading linear perpetuals. Dated futures, stocks, commodities and forex are left out."""
+    """Linear perpetuals that trade or end; without dated futures, stocks, commodities, forex."""
     tickers = {row.symbol: row for row in wire.read(_tickers, _result(bodies[0])).list}
     contracts = [row for body in bodies[1:] for row in wire.read(_contracts, _result(body)).list]
     return [
         _instrument(row, tickers.get(row.symbol))
         for row in contracts
         if row.contractType == "LinearPerpetual"
-        and row.status == "Trading"
+        and (row.status == "Trading" or row.status in _ENDING)
         and row.quoteCoin in ("USDT", "USDC")
         and row.symbolType not in _NOT_CRYPTO
     ], ()
@@ -218,6 +220,7 @@ def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
         funding_cap=max(filter(None, map(_size, limits)), default=None),
         open_interest_usd=ticker and _one_side(ticker)[1],
         volume_24h_usd=ticker and wire.not_negative(ticker.turnover24h),
+        ends_at=0 if row.status in _ENDING else wire.end_of(row.deliveryTime),
     )
 
 

@@ -142,14 +142,12 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 
 
 def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
-    """The coins that are not delisted, and the order of all: contexts are joined by place."""
+    """All coins, delisted ones as ended, and their order: contexts are joined by place."""
     meta, contexts = wire.read(_listing, bodies[0])
     if len(meta.universe) != len(contexts):
         raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
     listed = [
-        _instrument(coin, context)
-        for coin, context in zip(meta.universe, contexts, strict=True)
-        if not coin.isDelisted
+        _instrument(coin, context) for coin, context in zip(meta.universe, contexts, strict=True)
     ]
     return listed, tuple(coin.name for coin in meta.universe)
 
@@ -167,6 +165,7 @@ def _instrument(coin: _Coin, context: _Context) -> Instrument:
         funding_cap=_FUNDING_CAP,
         open_interest_usd=None if units is None or mark is None else units * mark,
         volume_24h_usd=wire.not_negative(context.dayNtlVlm),
+        ends_at=0 if coin.isDelisted else None,
     )
 
 

@@ -17,6 +17,7 @@ from streams.consumer import Consumer
 from streams.events import (
     AnyEvent,
     Depth,
+    Fault,
     FeedState,
     Funding,
     Instrument,
@@ -27,6 +28,7 @@ from streams.events import (
 )
 from streams.playback import Playback
 from streams.recording import Recorded, encode
+from streams.session import Session
 from tests.streams import frames
 from tests.streams.venue_server import (
     Sockets,
@@ -49,6 +51,9 @@ class Binance:
         self.status = 200
         self.hold: set[str] = set()
         self.asked: list[str] = []
+        self.interest: dict[str, str] = {}
+        self.ends: dict[str, int] = {}
+        self.talked: list[str] | None = None
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -64,7 +69,8 @@ class Binance:
             case "/fapi/v1/exchangeInfo":
                 rows = [
                     {"symbol": s, "contractType": "PERPETUAL", "status": "TRADING",
-                     "baseAsset": s.removesuffix("USDT"), "quoteAsset": "USDT"}
+                     "baseAsset": s.removesuffix("USDT"), "quoteAsset": "USDT",
+                     "deliveryDate": self.ends.get(s, 4133404800000)}
                     for s in self.listed
                 ]  # fmt: skip
                 return {"symbols": rows}
@@ -75,7 +81,9 @@ class Binance:
             case "/fapi/v1/ticker/24hr" | "/fapi/v1/fundingRate":
                 return []
             case "/fapi/v1/openInterest":
-                return {"symbol": symbol, "openInterest": "5", "time": EPOCH}
+                return {
+                    "symbol": symbol, "openInterest": self.interest.get(symbol, "5"), "time": EPOCH
+                }  # fmt: skip
             case "/fapi/v1/depth":
                 return json.loads(frames.snapshot(_book_id()))
             case _:
@@ -83,7 +91,7 @@ class Binance:
 
     async def talk(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        symbols = [*self.listed]
+        symbols = self.talked or [*self.listed]
         if connection.request.path.startswith("/market/stream?streams="):
             await repeating(frames.marks(*symbols), frames.minis(*symbols))(connection)
         assert connection.request.path == "/public/stream"
@@ -119,6 +127,24 @@ class Listened:
             self.listed.append(len(instruments))
 
         return self.consumer.run(listed, self.choose)
+
+    @property
+    def facts(self) -> list[AnyEvent]:
+        return [event for event in self.said if not isinstance(event, Fault)]
+
+    @property
+    def faults(self) -> list[str]:
+        """In words; what is over and was never said is left out."""
+        words: list[str] = []
+        standing: set[str] = set()
+        for event in self.said:
+            if isinstance(event, Fault):
+                name = f"{event.code} {event.subject}".strip()
+                if event.over is not (name in standing):
+                    continue
+                (standing.discard if event.over else standing.add)(name)
+                words.append(f"{name} over" if event.over else name)
+        return words
 
     def of(self, kind: type, symbol: str = "BTCUSDT") -> list[Any]:
         return [e for e in self.said if isinstance(e, kind) and e.symbol == symbol]
@@ -255,22 +281,94 @@ async def test_new_funding_intervals_are_taken_over_in_place(
 
 
 @virtual
-async def test_a_contract_that_is_gone_has_all_chosen_anew() -> None:
+async def test_a_contract_that_one_listing_lacks_stays_and_operators_hear() -> None:
     async with binance() as (venue, world), at_work(world.run()):
-        await asyncio.sleep(5)
+        await asyncio.sleep(25)
         venue.listed.remove("ETHUSDT")
-        world.assets = ("BTC", "XRP")
         world.consumer.ask_relist()
-        await asyncio.sleep(30)
-        assert world.listed == [3, 2]
-        assert world.consumer.instruments == 2
+        await asyncio.sleep(60)
+        assert world.faults[-1] == "contract_missing ETHUSDT"
+        assert "ETHUSDT" in world.consumer.watched
+        venue.listed.append("ETHUSDT")
+        await asyncio.sleep(31)  # read anew every half minute, not in an hour
+        assert world.faults[-1] == "contract_missing ETHUSDT over"
+        assert len(world.server.opened) == 2  # nothing was disturbed
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_a_contract_that_is_gone_for_good_is_watched_again_once_it_is_listed() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(25)
+        venue.listed.remove("ETHUSDT")
+        world.consumer.ask_relist()
+        await asyncio.sleep(700)
+        assert [*world.consumer.watched] == ["BTCUSDT"]
+        down = [turn for turn in turns(world.said) if turn.startswith("-")]
+        # the socket of books is another one; the one of all markets is left alone
+        assert sorted(down) == ["-depth BTCUSDT", "-depth ETHUSDT", "-open_interest ETHUSDT"]
+        assert len(world.server.opened) == 3
+        standing = [e for e in world.said if isinstance(e, Fault)]
+        world.said[:] = [e for e in standing if e.subject == "ETHUSDT"]
+        venue.listed.append("ETHUSDT")
+        await asyncio.sleep(330)
+        assert world.faults[-1] == "contract_missing ETHUSDT over"
+        assert world.of(OpenInterest, "ETHUSDT") and world.of(Depth, "ETHUSDT")
+
+
+@pytest.mark.parametrize("listing", [[], ["XRPUSDT"], ["XRPUSDT", "BTCUSDT"]])
+def test_a_listing_that_lacks_most_of_it_blinds_nobody(listing: list[str]) -> None:
+    @virtual
+    async def check() -> None:
+        async with binance() as (venue, world), at_work(world.run()):
+            world.assets = ("BTC", "ETH", "SOL")
+            venue.listed.append("SOLUSDT")
+            await asyncio.sleep(25)
+            before, venue.listed = venue.listed, listing
+            world.consumer.ask_relist()
+            await asyncio.sleep(25)
+            venue.talked = before
+            await asyncio.sleep(7_200)
+            empty = "BTCUSDT" not in listing
+            assert ("listing_empty" in world.faults) is empty
+            assert ("contract_missing ETHUSDT" in world.faults) is not empty
+            assert world.consumer.instruments == 3
+            assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+            assert world.of(OpenInterest, "ETHUSDT")[-1].seen > EPOCH + 7_000_000
+            venue.listed = before
+            await asyncio.sleep(31)
+            over = "listing_empty over" if empty else "contract_missing ETHUSDT over"
+            assert over in world.faults[-4:]
+
+    check()
+
+
+@virtual
+async def test_a_contract_that_is_being_ended_is_not_watched_and_its_zero_is_no_fall() -> None:
+    """An empty contract asks for the listing at once; the listing says that it is settled."""
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(70)
+        held = len(world.of(OpenInterest, "ETHUSDT"))
+        assert held
+        venue.interest["ETHUSDT"] = "0"
+        venue.ends["ETHUSDT"] = EPOCH + 100_000
+        await asyncio.sleep(45)
+        assert world.faults[-1].startswith("contract_settling ETHUSDT")
+        assert [*world.consumer.watched] == ["BTCUSDT"]
+        assert all(event.base for event in world.of(OpenInterest, "ETHUSDT"))
         assert "-open_interest ETHUSDT" in turns(world.said)
-        assert "-depth ETHUSDT" in turns(world.said)
-        up = {turn for turn in turns(world.said)[-8:] if turn.startswith("+")}
-        assert len(up) == 8
-        assert "+depth XRPUSDT" in up
-        assert len(world.server.opened) == 4
-        assert len(world.server.open) == 2
+
+
+@virtual
+async def test_one_zero_of_a_contract_that_goes_on_is_left_out() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(50)
+        venue.interest["BTCUSDT"] = "0"
+        await asyncio.sleep(20)
+        del venue.interest["BTCUSDT"]
+        await asyncio.sleep(60)
+        assert {event.base for event in world.of(OpenInterest)} == {5.0}
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
 
 
 @virtual
@@ -345,20 +443,19 @@ async def test_a_listing_that_lags_behind_the_sockets_is_not_asked_for_all_the_t
 
 
 @virtual
-async def test_where_nothing_wanted_is_listed_nothing_is_opened_until_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 120.0)
+async def test_where_nothing_wanted_is_listed_nothing_is_opened_until_it_is() -> None:
     async with binance() as (venue, world):
         world.assets = ("SOL",)
         with capture_logs() as logs:
             async with at_work(world.run()):
                 await asyncio.sleep(100)
                 assert world.server.opened == []
-                assert world.said == []
+                assert world.facts == []
+                assert world.faults == ["listing_empty"]
                 venue.listed.append("SOLUSDT")
-                await asyncio.sleep(30)
+                await asyncio.sleep(35)
                 assert world.of(Price, "SOLUSDT")
+                assert world.faults == ["listing_empty", "listing_empty over"]
         assert logs[0]["event"] == "Binance lists nothing of what is to be watched"
 
 
@@ -385,10 +482,16 @@ def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
                     await asyncio.sleep(100)
                     assert len(venue.asked) == tries
                     assert world.consumer.trouble.startswith(words)
-                    assert world.said == []
+                    assert world.facts == []
+                    assert world.faults == ["venue_unreached"]
+                    # where the venue asks for patience it is known at once, else after a while
+                    fault = next(e for e in world.said if isinstance(e, Fault) and not e.over)
+                    assert fault.detail.startswith(words[:40])
+                    assert (fault.seen - EPOCH < 5_000) is (status == 451)
                     venue.status = 200
                     await asyncio.sleep(510 if status == 451 else 60)
                     assert world.consumer.trouble == ""
+                    assert world.faults[:2] == ["venue_unreached", "venue_unreached over"]
                     assert world.of(Price)
             assert logs[0]["event"].startswith(f"cannot reach Binance: {words}")
             assert logs[0]["next_try_s"] == {500: 2, 429: 60, 451: 600}[status]
@@ -472,7 +575,7 @@ async def test_the_venue_goes_away_and_comes_back() -> None:
             "-volume *",
         ]
         late = [event for event in world.said if event.seen > EPOCH + 21_000]
-        assert all(isinstance(event, FeedState) for event in late)
+        assert all(isinstance(event, FeedState | Fault) for event in late)
         world.said.clear()
         venue.status = 200
         world.server.refuse = []
@@ -529,17 +632,79 @@ def test_whenever_it_is_cancelled_nothing_is_left_running_or_up(seconds: float) 
     check()
 
 
-@virtual
-async def test_a_fault_of_ours_ends_the_consumer_with_all_feeds_down(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", [KeyError("symbol"), AssertionError(), MemoryError("full")])
+def test_an_error_of_ours_takes_this_venue_down_and_everything_begins_anew(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with binance() as (_, world):
-        task = asyncio.create_task(world.run())
-        await asyncio.sleep(10)
-        monkeypatch.setattr(type(world.consumer.lines[0].session), "received", lambda *_: [][0])
-        await asyncio.sleep(3)
-        assert isinstance(task.exception(), ExceptionGroup)
-        assert len([turn for turn in turns(world.said) if turn.startswith("-")]) == 8
+    received = Session.received
+
+    def broken(session: Session, frame: bytes, now: int, seen: int) -> Any:
+        if seen >= EPOCH + 70_000:
+            raise error
+        return received(session, frame, now, seen)
+
+    @virtual
+    async def check() -> None:
+        async with binance() as (_, world):
+            with capture_logs() as logs:
+                async with at_work(world.run()):
+                    monkeypatch.setattr(Session, "received", broken)
+                    await asyncio.sleep(65)
+                    assert world.faults == []
+                    await asyncio.sleep(15)
+                    down = [turn for turn in turns(world.said) if turn.startswith("-")]
+                    assert len(set(down)) == 8
+                    assert world.faults == ["venue_failed"]
+                    assert "an error in Lowtide" in world.consumer.trouble
+                    await asyncio.sleep(200)
+                    monkeypatch.setattr(Session, "received", received)
+                    await asyncio.sleep(600)
+                    assert world.faults == ["venue_failed", "venue_failed over"]
+                    assert world.of(Price)[-1].seen > EPOCH + 860_000
+            told = [entry for entry in logs if entry["event"] == "listening to Binance failed"]
+            assert len(told) == 1
+            assert told[0]["exc_info"] is not None
+            # 2, 4, 8, … seconds: neither a busy loop nor an hour of silence
+            assert 10 <= len(world.server.opened) <= 20
+
+    check()
+
+
+@virtual
+async def test_a_number_without_end_costs_one_frame() -> None:
+    digits = "9" * 400
+    bad = (
+        frames.marks("BTCUSDT").replace(b'"T":', b'"T":%s,"x":' % digits.encode()),
+        frames.minis("BTCUSDT").replace(b'"E":', b'"E":%s,"x":' % (digits * 20).encode()),
+    )
+
+    async def talk(connection: ServerConnection) -> None:
+        if connection.request and connection.request.path.startswith("/market"):
+            for frame in bad:
+                await connection.send(frame, text=True)
+        await venue.talk(connection)
+
+    venue = Binance("BTCUSDT")
+    async with listened("binance", venue.answer, talk) as world, at_work(world.run()):
+        await asyncio.sleep(30)
+        assert world.of(Price) and world.faults == []
+        assert len(world.server.opened) == 2
+
+
+@virtual
+async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
+    bad = ("B\x1b[2JUSDT", "ETH\nUSDT", "\u202eBTCUSDT", "X" * 40, "A BUSDT", "\aUSDT", "")
+    async with listened("binance", (venue := Binance("BTCUSDT", *bad)).answer, venue.talk) as world:
+        world.assets = ("BTC", *(name.removesuffix("USDT") for name in bad))
+        with capture_logs() as logs:
+            async with at_work(world.run()):
+                await asyncio.sleep(5)
+                assert [*world.consumer.watched] == ["BTCUSDT"]
+                assert world.consumer.refused_names == len(bad)
+                (refused,) = (e for e in world.said if isinstance(e, Fault) and not e.over)
+    assert refused.code == "names_refused"
+    assert refused.detail == r"7 of 8, such as B\x1b[2JUSDT"
+    assert all(str(entry["event"]).isprintable() for entry in logs)
 
 
 @virtual

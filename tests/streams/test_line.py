@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-import ssl
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tests.streams.venue_server import (
     Sockets,
     Talk,
     at_work,
+    certified,
     forever,
     listening,
     repeating,
@@ -276,17 +275,7 @@ async def test_a_country_that_is_refused_is_told_once_and_asked_rarely() -> None
 
 @virtual
 async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
-            "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]  # fmt: skip
-    try:
-        subprocess.run(make, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl command here to make a certificate with")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(cert, key)
-    async with listening(repeating(*MARKET), tls) as server:
+    async with listening(repeating(*MARKET), certified(tmp_path)) as server:
         around = Around("binance", server.url)
         plain = Around("binance", server.url.replace("wss:", "ws:"))
         with capture_logs() as logs:
@@ -296,6 +285,21 @@ async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
             "lost Binance: its TLS certificate is not valid (self-signed certificate)",
             "lost Binance: it closed the connection without an answer",
         }
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "/elsewhere", "wss://example.invalid/x"])
+@virtual
+async def test_redirects_are_not_followed(place: str) -> None:
+    async with listening(forever) as server:
+        server.refuse = [(302, {"Location": place}, b"")]
+        around = Around("binance", server.url)
+        with capture_logs() as logs:
+            async with at_work(market(around).run(0)):
+                await asyncio.sleep(5)
+        assert losses(logs) == [
+            "lost Binance: it answered HTTP 302, a redirect, which is not followed"
+        ]
+        assert len(server.opened) == 4  # it is tried again, and nothing else is
 
 
 @virtual

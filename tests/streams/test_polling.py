@@ -28,6 +28,7 @@ class FakeRest:
         self.clock = Clock()
         self.asked: list[tuple[int, Request]] = []
         self.paused_s = 0.0
+        self.doubts = 0
 
     async def ask(self, request: Request) -> bytes:
         self.asked.append((self.clock.now(), request))
@@ -38,6 +39,9 @@ class FakeRest:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
     def times(self, symbol: str) -> list[int]:
         return [at for at, request in self.asked if request.symbol == symbol]

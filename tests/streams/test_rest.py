@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from streams.failures import Told, in_words, refusal
 from streams.rest import Rest, Unavailable
 from streams.venue import Request, Spec
 from streams.venues import VENUES
+from tests.streams.venue_server import certified
 from tests.streams.virtual import Clock, virtual
 
 BINANCE = VENUES["binance"].SPEC
@@ -62,7 +65,7 @@ async def failure(rest: Rest, request: Request | None = None) -> Unavailable:
 class FreeRest(Rest):
     """Answers at once, so that only the budget takes time."""
 
-    async def _answer(self, request: Request) -> bytes:
+    async def _asked(self, request: Request) -> bytes:
         return b""
 
 
@@ -159,7 +162,7 @@ async def test_a_short_pause_is_sat_out_for_as_long_as_the_venue_says() -> None:
         (429, b"", {"Retry_After": "120"}, 120, False),
         (418, b"", {}, 300, False),
         (418, b"", {"Retry_After": "3600"}, 3600, False),
-        (418, b"", {"Retry_After": "inf"}, 259_200, False),
+        (418, b"", {"Retry_After": "inf"}, 300, False),
         (418, b"", {"Retry_After": "nan"}, 300, False),
         (403, b"403, access too frequent", {}, 600, False),
         (403, b"Access Too Frequent", {}, 600, False),
@@ -242,6 +245,90 @@ async def test_a_server_that_never_answers_or_hangs_up_at_once() -> None:
                 assert str(await failure(rest)) == words
                 assert (clock.now() - began) / 1000 == pytest.approx(seconds, abs=1)
         await asyncio.sleep(100)
+
+
+@virtual
+async def test_a_certificate_that_is_not_valid_is_said_in_words(tmp_path: Path) -> None:
+    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(never, "127.0.0.1", 0, ssl=certified(tmp_path))
+    clock = Clock()
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with Rest(BINANCE, f"https://127.0.0.1:{port}", clock.now, clock.sleep) as rest:
+            words = str(await failure(rest))
+        assert words == "its TLS certificate is not valid (self-signed certificate)"
+        async with Rest(BINANCE, f"http://127.0.0.1:{port}", clock.now, clock.sleep) as rest:
+            assert str(await failure(rest)) == "it closed the connection without an answer"
+    assert in_words(ssl.SSLCertVerificationError("none")) == "the connection failed (" + (
+        "SSLCertVerificationError)"
+    )
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+@virtual
+async def test_redirects_are_not_followed(code: int) -> None:
+    paths: list[str] = []
+
+    def answer(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        place = "/elsewhere" if request.method == "GET" else "http://[::1"
+        return web.Response(status=code, headers={"Location": place})
+
+    async with answering(answer) as rest:
+        for request in (Request(path="/x"), Request(path="/y", body=b"{}")):
+            assert str(await failure(rest, request)) == (
+                f"it answered HTTP {code}, a redirect, which is not followed"
+            )
+    assert paths == ["/x", "/y"]
+
+
+@virtual
+async def test_a_connection_that_only_errs_is_not_kept() -> None:
+    """One of several machines behind an address may be broken; the next try may meet another."""
+    transports: list[object] = []  # kept, so that none has the identity of another
+
+    def answer(request: web.Request) -> web.Response:
+        transports.append(request.transport)
+        return web.Response(status=500 if request.path == "/broken" else 200, body=b"<html>")
+
+    async with answering(answer) as rest:
+        for path in ("/", "/", "/broken", "/", "/"):
+            with suppress(Unavailable):
+                await rest.ask(Request(path=path))
+        rest.doubt()
+        await asyncio.gather(*(rest.ask(Request(path="/")) for _ in range(3)))
+        await rest.ask(Request(path="/"))
+    assert len({*map(id, transports[:3])}) == len({*map(id, transports[3:5])}) == 1
+    assert {*map(id, transports[:3])}.isdisjoint(map(id, transports[3:]))
+    assert {*map(id, transports[3:5])}.isdisjoint(map(id, transports[5:]))
+    assert transports[-1] in transports[5:-1]
+
+
+@virtual
+async def test_who_waits_for_an_answer_gets_it_though_others_had_bad_ones() -> None:
+    release = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await release.wait()
+        return web.Response(status=500 if request.path == "/broken" else 200, body=b"x")
+
+    runner = web.AppRunner(web.Application())
+    runner.app.router.add_route("*", "/{path:.*}", handle)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    clock = Clock()
+    async with Rest(BINANCE, f"http://127.0.0.1:{runner.addresses[0][1]}", clock.now) as rest:
+        slow = asyncio.create_task(rest.ask(Request(path="/slow")))
+        await asyncio.sleep(1)
+        await failure(rest, Request(path="/broken"))
+        assert await rest.ask(Request(path="/")) == b"x"
+        release.set()
+        assert await slow == b"x"
+        assert len(rest._users) == 1
+    await runner.cleanup()
 
 
 def test_words_for_several_addresses_and_the_unknown() -> None:

@@ -39,6 +39,7 @@ from tests.streams.venue_cases import (
     fixtures,
     largest,
     lines,
+    listed,
     listing,
     reader,
 )
@@ -91,10 +92,37 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
 
 @by_venue
 def test_listing_gives_its_golden_instruments(venue: str) -> None:
-    known = listing(venue)
-    found = [msgspec.json.encode(one).decode() for one in known.instruments.values()]
-    check_golden(f"{venue}/listing.jsonl", [*found, json.dumps(known.order)])
-    assert all(one.venue == venue == VENUES[venue].SPEC.name for one in known.instruments.values())
+    known, order = listed(venue)
+    found = [msgspec.json.encode(one).decode() for one in known]
+    check_golden(f"{venue}/listing.jsonl", [*found, json.dumps(order)])
+    assert all(one.venue == venue == VENUES[venue].SPEC.name for one in known)
+
+
+ENDED = {
+    "binance": (0, b'"contractType":"PERPETUAL","deliveryDate":4133404800000,"status":"TRADING"',
+                (b'"contractType":"PERPETUAL","deliveryDate":4133404800000,"status":"SETTLING"', 0),
+                (b'"contractType":"PERPETUAL","deliveryDate":1795262400000,"status":"TRADING"',
+                 1_795_262_400_000)),
+    "bybit": (1, b'"status":"Trading","baseCoin":"BTC","quoteCoin":"USDT","settleCoin":"USDT",'
+              b'"launchTime":"1584230400000","deliveryTime":"0"',
+              (b'"status":"Delivering","baseCoin":"BTC","quoteCoin":"USDT","deliveryTime":"0"', 0),
+              (b'"status":"Trading","baseCoin":"BTC","quoteCoin":"USDT",'
+               b'"deliveryTime":"1795262400000"', 1_795_262_400_000)),
+    "hyperliquid": (0, b'"name":"BTC"', (b'"name":"BTC","isDelisted":true', 0)),
+}  # fmt: skip
+
+
+@by_venue
+def test_an_end_that_is_announced_is_read(venue: str) -> None:
+    place, before, *ends = ENDED[venue]
+    names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
+    assert any(one.ends_at is None for one in listed(venue)[0])
+    for after, at in ends:
+        bodies = [body(venue, name) for name in names]
+        assert before in bodies[place]
+        bodies[place] = bodies[place].replace(before, after, 1)
+        first = next(i for i in VENUES[venue].instruments(bodies)[0] if i.asset == "BTC")
+        assert first.ends_at == at
 
 
 @by_venue

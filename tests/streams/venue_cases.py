@@ -36,11 +36,17 @@ def lines(venue: str, name: str) -> list[bytes]:
 
 
 @cache
-def listing(venue: str) -> Listing:
+def listed(venue: str) -> tuple[list[Instrument], tuple[str, ...]]:
     """What the fixtures ``listing_*.json`` of a venue say."""
     names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
-    known, order = VENUES[venue].instruments([body(venue, name) for name in names])
-    return Listing(instruments={i.symbol: i for i in known}, order=order)
+    return VENUES[venue].instruments([body(venue, name) for name in names])
+
+
+@cache
+def listing(venue: str) -> Listing:
+    """The contracts that are not being ended, of those that are listed."""
+    known, order = listed(venue)
+    return Listing(instruments={i.symbol: i for i in known if i.ends_at is None}, order=order)
 
 
 def largest(venue: str, symbol: str = "BTC", count: int = 1) -> list[Instrument]:

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import http
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 from websockets.asyncio.server import Request, Response, Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -105,6 +108,21 @@ async def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncItera
         await server.wait_closed()
 
 
+def certified(folder: Path) -> ssl.SSLContext:
+    """TLS of a server whose certificate, made here and now, nobody vouches for."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
+            "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]  # fmt: skip
+    try:
+        subprocess.run(make, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no openssl command here to make a certificate with")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    return tls
+
+
 @asynccontextmanager
 async def tcp(talk: Callable[..., Awaitable[None]]) -> AsyncIterator[str]:
     """A server that speaks no websocket; its address."""
@@ -164,6 +182,7 @@ class Around:
         self.takers: list[Callable[[str, bytes], None]] = []
         self.relists = 0
         self.refusals: list[str] = []
+        self.failures: list[str] = []
         self._url = url
 
     def url(self, subscription: Subscription) -> str:
@@ -178,6 +197,9 @@ class Around:
 
     def blocked(self, words: str) -> None:
         self.refusals.append(words)
+
+    def unreached(self, words: str, blocked: bool) -> None:
+        self.failures.append(words)
 
     def tapped(self, subscription: Subscription, frame: bytes) -> None:
         self.frames.append(frame)
