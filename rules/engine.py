@@ -10,7 +10,7 @@ there are.
 
 from collections.abc import Sequence
 
-from rules import state
+from rules import likeness, state
 from rules.alerts import Said
 from rules.composite import Composite
 from rules.faults import Faults
@@ -125,6 +125,7 @@ class Engine:
             awake=[(beat.metric.name, beat.place) for beat in self._awake],
             firing=[(c.spec.name, c.asset) for c in self._judge.firing],
             faults=self._faults,
+            compare_at=self._compare_at,
         )
         return state.encode(dump)
 
@@ -148,6 +149,7 @@ class Engine:
         self._sweep_at: Ms | None = None
         self._feeds = Feeds()
         self._faults = Faults()
+        self._compare_at: Ms = 0
         self._awake: dict[Beat, None] = {}
         self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
         self._judge = Judge(self._floor.clusters_of)
@@ -186,6 +188,10 @@ class Engine:
     def _tick(self, now: Ms) -> list[Said]:
         self._late_at = now + NO_TICK
         said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
+        if now >= self._compare_at:
+            self._compare_at = now + likeness.LOOK_EVERY
+            for shared in likeness.look(self._floor.memory.views.values(), now):
+                self._faults.take(shared)
         said += self._faults.tick(now)
         for beat in [beat for beat in self._awake if now >= beat.due]:
             said += self._look(beat, now)
@@ -253,6 +259,7 @@ class Engine:
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
         self._faults = old.faults
+        self._compare_at = old.compare_at
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
         self._floor.load(old, lost)

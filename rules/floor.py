@@ -77,7 +77,7 @@ class Floor:
         for name, asset in self._assets.items():
             if asset is not None:
                 yield from asset.beats
-                for market in asset.view:
+                for market in asset.view.everyone:
                     desk = self.desks[name, market.venue, market.symbol]
                     yield from desk.beats if desk is not None else ()
 
@@ -124,7 +124,7 @@ class Floor:
         self.memory.load(old.memory, names, lost)
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
-            for market in asset.view:
+            for market in asset.view.everyone:
                 desk = self._build_desk(asset, market)
                 self.desks[name, market.venue, market.symbol] = desk
         used = {watch.trail_key for beat in self.beats() for watch in beat.watches}

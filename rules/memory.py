@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from rules.interest import Interest
 from rules.prices import Prices
-from rules.view import Keep, Line, Lines, Market, Memo, Rate, View
+from rules.view import Keep, Likeness, Line, Lines, Market, Memo, Rate, View
 from streams.events import FeedState, Ms
 
 FORGET_AFTER: Ms = 24 * 3_600_000
@@ -28,6 +29,9 @@ class MarketDump(msgspec.Struct, array_like=True):
     spread_bp: float | None
     prices: list[bytes]
     memos: dict[str, list[bytes]]
+    doubted: float | None = None
+    interest: Interest = msgspec.field(default_factory=Interest)
+    likeness: Likeness = msgspec.field(default_factory=Likeness)
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -99,12 +103,12 @@ class Memory:
         horizon = now - FORGET_AFTER
         gone: list[tuple[str, Market]] = []
         for view in list(self.views.values()):
-            for market in list(view):
+            for market in list(view.everyone):
                 if (market.last_heard() or 0) < horizon:
                     view.exclude(market)
                     self.venues[market.venue].symbols.pop(market.symbol, None)
                     gone.append((view.asset, market))
-            if not view.ordered:
+            if not view.everyone:
                 del self.views[view.asset]
         for venue in self.venues.values():
             for symbol, lines in list(venue.symbols.items()):
@@ -126,7 +130,7 @@ class Memory:
         """All of it, ready to be encoded; not a copy, so encode before the next event."""
         return MemoryDump(
             self.venues,
-            [ViewDump(v.asset, [_dump_market(m) for m in v]) for v in self.views.values()],
+            [ViewDump(v.asset, [_dump_market(m) for m in v.everyone]) for v in self.views.values()],
         )
 
     def load(self, dumped: MemoryDump, assets: Iterable[str], lost: list[str]) -> None:
@@ -145,10 +149,14 @@ class Memory:
             market.oi_base, market.oi_usd = one.oi_base, one.oi_usd
             market.settled, market.predicted = one.settled, one.predicted
             market.spread_bp = one.spread_bp
+            market.interest, market.likeness = one.interest, one.likeness
+            view.sort(market)
             where = f"memory.{one.venue}/{one.symbol}"
             if not _fits(market.prices, one.prices):
                 market.prices = Prices(self._price_keep)
                 lost.append(f"{where}.prices")
+            elif market.prices.last is not None:
+                market.prices.doubted = one.doubted
             for name, memo in one.memos.items():
                 keep = self._keeps.get(name)
                 if keep and not _fits(market.keep(keep), memo):
@@ -189,4 +197,7 @@ def _dump_market(market: Market) -> MarketDump:
         spread_bp=market.spread_bp,
         prices=market.prices.dump(),
         memos={name: memo.dump() for name, memo in market.memos.items()},
+        doubted=market.prices.doubted,
+        interest=market.interest,
+        likeness=market.likeness,
     )

@@ -84,6 +84,7 @@ class EngineDump(msgspec.Struct, array_like=True):
     awake: list[tuple[str, Place]] = []
     firing: list[tuple[str, str]] = []
     faults: Faults = msgspec.field(default_factory=Faults)
+    compare_at: Ms = 0
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)

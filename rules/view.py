@@ -6,13 +6,14 @@ spoke first.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
 from rules.alerts import ALL
+from rules.interest import Interest
 from rules.prices import Prices
 from streams.events import Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
@@ -20,6 +21,11 @@ MINUTE: Ms = 60_000
 CLOCKS_APART: Ms = 3_600_000
 """A settlement may be so much later than our clock, which may be behind; a later one is refused,
 since it would hide all true ones until then."""
+
+FRESH: Ms = 20_000
+"""A price so much older than another venue's newest one has no say: it may be of before a move."""
+
+_PRICE = Kind.PRICE
 
 
 class Line(msgspec.Struct, array_like=True):
@@ -95,16 +101,30 @@ class Rate(NamedTuple):
         return 100 * self.rate * 8 / self.hours
 
 
+class Likeness(msgspec.Struct, array_like=True):
+    """Whether a contract has the price that others of its name have, for ``rules.likeness``.
+
+    ``differs``: whether it does not, since ``since``; None: never compared. ``same``: it once was
+    at their price for long enough to be the same asset. ``stranger``: it is another one.
+    """
+
+    differs: bool | None = None
+    since: Ms = 0
+    same: bool = False
+    stranger: bool = False
+
+
 class Market:
     """One instrument. ``lines``: its own feeds; ``venue_lines``: what holds for the whole venue.
 
     ``oi_base`` (coins), ``oi_usd``, ``settled``, ``predicted`` and ``spread_bp`` are what was last
-    said, None while unknown. ``memos``: what metrics remember, by the name of their Keep.
+    said, None while unknown; ``interest`` is what of the open interest is believed. ``memos``: what
+    metrics remember, by the name of their Keep. ``likeness``: whether it is the asset of its name.
     """
 
     __slots__ = (
-        "lines", "memos", "oi_base", "oi_usd", "predicted", "prices", "rank", "settled",
-        "spread_bp", "symbol", "venue", "venue_lines",
+        "interest", "likeness", "lines", "memos", "oi_base", "oi_usd", "predicted", "prices",
+        "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +143,8 @@ class Market:
         self.venue_lines = venue_lines
         self.prices = Prices(price_keep)
         self.memos: dict[str, Memo] = {}
+        self.interest = Interest()
+        self.likeness = Likeness()
         self.oi_base: float | None = None
         self.oi_usd: float | None = None
         self.settled: Rate | None = None
@@ -166,8 +188,7 @@ class Market:
         if isinstance(event, Funding):
             return self._take_funding(event, now)
         if isinstance(event, OpenInterest):
-            # it weighs the venues against each other
-            self.oi_base, self.oi_usd = event.base, event.usd
+            return self._take_interest(event, now)
         return True
 
     def set_back(self, now: Ms, prices: Prices) -> None:
@@ -185,6 +206,13 @@ class Market:
     def last_heard(self) -> Ms | None:
         """When the last data of any kind came."""
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
+
+    def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
+        if not self.interest.take(event.base, now):
+            return False
+        # it weighs the venues against each other
+        self.oi_base, self.oi_usd = event.base, event.usd
+        return True
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         price = event.mark if event.index is None else event.index
@@ -213,6 +241,7 @@ class View:
     """One asset over all its venues, or one of its instruments alone (``only``).
 
     The view of the whole market is called ``rules.alerts.ALL`` and has all ``assets``; others none.
+    ``ordered``: its markets, without those that are another asset of the same name (``everyone``).
     """
 
     __slots__ = ("_markets", "asset", "assets", "ordered")
@@ -226,10 +255,18 @@ class View:
     def __iter__(self) -> Iterator[Market]:
         return iter(self.ordered)
 
+    @property
+    def everyone(self) -> list[Market]:
+        """All markets of this name, in order."""
+        if len(self._markets) == len(self.ordered):
+            return self.ordered
+        return sorted(self._markets.values(), key=_rank)
+
     def only(self, market: Market) -> "View":
-        """The view of one instrument."""
+        """The view of one instrument, whether it is the asset or not."""
         view = View(self.asset)
-        view.include(market)
+        view._markets[(market.venue, market.symbol)] = market
+        view.ordered.append(market)
         return view
 
     def market(self, venue: str, symbol: str) -> Market | None:
@@ -239,27 +276,34 @@ class View:
     def include(self, market: Market) -> None:
         """Adds a market at its place in the order."""
         self._markets[(market.venue, market.symbol)] = market
-        insort(self.ordered, market, key=lambda m: m.rank)
+        self.sort(market)
+
+    def sort(self, market: Market) -> None:
+        """Puts one of the markets where its likeness says that it belongs."""
+        if market in self.ordered:
+            self.ordered.remove(market)
+        if not market.likeness.stranger:
+            insort(self.ordered, market, key=_rank)
 
     def exclude(self, market: Market) -> None:
         """Forgets a market."""
         del self._markets[(market.venue, market.symbol)]
-        self.ordered.remove(market)
+        if market in self.ordered:
+            self.ordered.remove(market)
 
     def price(self, now: Ms) -> float | None:
-        """The price at the first live venue that has one, quote per coin."""
-        for market in self.ordered:
-            price = market.prices.now(now)
-            if price is not None and market.up(Kind.PRICE):
-                return price
-        return None
+        """The price now, quote per coin: the middle one of the live venues."""
+        live = [m for m in self.ordered if m.prices.now(now) is not None and m.up(_PRICE)]
+        prices = [m.prices.now(now) if len(live) > 1 else m.prices.last for m in speakers(live)]
+        return middle([price for price in prices if price is not None])
 
     def price_at(self, t: Ms) -> float | None:
-        """The price at ``t`` in the past, at the first venue that had one."""
-        for market in self.ordered:
-            if (price := market.prices.at(t)) is not None:
-                return price
-        return None
+        """The newest price not after ``t``, a moment of the past: the middle one of the venues."""
+        known = [(m, x) for m in self.ordered if (x := m.prices.at(t)) is not None]
+        if len(known) < 2:
+            return known[0][1] if known else None
+        prices = dict(known)
+        return middle([prices[m] for m in largest_of_venues(prices)])
 
     def oi_usd(self, market: Market) -> float | None:
         """A market's open interest in USD; from coins at the last price where not sent."""
@@ -280,6 +324,44 @@ class View:
                 continue
             total = usd if total is None else total + usd
         return total
+
+
+def largest_of_venues(markets: Iterable[Market]) -> list[Market]:
+    """One market of each venue, the one with the most open interest; ``markets`` in order."""
+    chosen: list[Market] = []
+    for market in markets:
+        if not chosen or chosen[-1].venue != market.venue:
+            chosen.append(market)
+        elif (market.oi_base or 0.0) > (chosen[-1].oi_base or 0.0):
+            chosen[-1] = market
+    return chosen
+
+
+def speakers(live: Sequence[Market]) -> list[Market]:
+    """Whose prices are the asset's, of those that have one: each venue's largest, if it is fresh.
+
+    ``live`` in order.
+    """
+    if len(live) < 2:
+        return list(live)
+    chosen = largest_of_venues(live)
+    since = max([m.prices.seen for m in chosen]) - FRESH
+    return [m for m in chosen if m.prices.seen >= since]
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The middle value, of two the one that comes first in ``values``; None of nothing."""
+    if len(values) < 3:
+        return values[0] if values else None
+    ordered, half = sorted(values), len(values) // 2
+    if len(values) % 2:
+        return ordered[half]
+    two = ordered[half - 1 : half + 1]
+    return next(x for x in values if x in two)
+
+
+def _rank(market: Market) -> tuple[int, str, str]:
+    return market.rank
 
 
 def whole(assets: Mapping[str, View]) -> View:

@@ -1,7 +1,8 @@
 """Net change of open interest in coins over a window: positions opened or closed, price removed.
 
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
-at the newest moment that all of them have reached. With one price P0 for the asset at the start,
+at the newest moment that all of them have reached. Each is the middle one of three readings, so
+that no single one is an end (``rules.interest``). With one price P0 for the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 """
 
@@ -10,13 +11,11 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
+from rules.interest import MAX_AGE
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.series import Series
 from rules.view import Keep, Market, Memo, View
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
-
-MAX_AGE: Ms = 180_000
-"""A sample older than this at either end is missing: three polls of a slow feed (60 s)."""
 
 SLOTS = 288
 """Most samples kept for one window and market: 12.5 s apart in an hour, 5 min in a day."""
@@ -74,7 +73,10 @@ class OpenInterestMetric:
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
         if not isinstance(event, OpenInterest):
             return False
-        market.keep(self.samples).append(now, (event.base,))
+        steady = market.interest.steady
+        if steady is None:
+            return False
+        market.keep(self.samples).append(now, (steady,))
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:

@@ -1,19 +1,28 @@
 """Change of an asset's price over a window, both ends from the same venue.
 
-Each venue has an index of its own, and now and then a coin of the same name is another one; so a
-price now is only compared with the same contract's price then. The first live venue in the order
-of the configuration that reaches back far enough speaks for the asset.
+Each venue has an index of its own, so a price now is only compared with the same contract's price
+then. Of the venues that reach back far enough the one with the middle change speaks for the asset,
+so a wrong price of one is no fall; where there is one venue, a jump must be confirmed by its next
+price.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rules.alerts import PriceFacts, Scope
 from rules.metric import OF_ASSET, Reading, fall, look_every
-from rules.view import Keep, Market, Memo, View
+from rules.view import Keep, Market, Memo, View, speakers
 from streams.events import Kind, MarketEvent, Ms
 
 _PRICE = Kind.PRICE
 _KINDS = frozenset({_PRICE})
+
+
+class _Change(NamedTuple):
+    market: Market
+    before: float
+    after: float
+    pct: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +47,57 @@ class PriceMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        for market in view.ordered:
-            before, after = self._ends(market, now)
-            if before is not None and after is not None:
-                held = view.held_usd()
-                return Reading(
-                    value=100 * (after - before) / before,
-                    used=(market,),
-                    expected=(market,),
-                    floor_musd=None if held is None else held / 1e6,
-                )
-        return None
+        change = self._change(view, now)
+        if change is None:
+            return None
+        held = view.held_usd()
+        return Reading(
+            value=change.pct,
+            used=(change.market,),
+            expected=(change.market,),
+            floor_musd=None if held is None else held / 1e6,
+        )
 
     def facts(self, view: View, now: Ms) -> PriceFacts | None:
-        found = [(market.venue, *self._ends(market, now)) for market in view]
-        known = [(v, before, after) for v, before, after in found if before and after]
-        if not known:
+        speaks = self._change(view, now)
+        if speaks is None:
             return None
-        venue, before, after = known[0]
+        ends = [(market, *self._ends(market, now)) for market in view]
+        known = [
+            (m.venue, 100 * (b - a) / a) for m, a, b in ends if a is not None and b is not None
+        ]
         return PriceFacts(
             window_ms=self.window,
-            before=before,
-            after=after,
-            venue=venue,
+            before=speaks.before,
+            after=speaks.after,
+            venue=speaks.market.venue,
             # of two contracts at one venue the first in order speaks
-            by_venue_pct={v: 100 * (b - a) / a for v, a, b in reversed(known)},
+            by_venue_pct=dict(reversed(known)) | {speaks.market.venue: speaks.pct},
             oi_usd=view.held_usd(),
         )
 
     def distance(self, value: float) -> float:
         return fall(-value) if value < 0 else value
+
+    def _change(self, view: View, now: Ms) -> _Change | None:
+        """The middle change of the venues, of an even number the milder one of the two middle."""
+        ends: dict[Market, tuple[float, float]] = {}
+        for market in view.ordered:
+            before, after = self._ends(market, now)
+            if before is not None and after is not None:
+                ends[market] = before, after
+        chosen = speakers([*ends])
+        if len(chosen) == 1:
+            # nobody else can confirm a jump: its own next price must
+            market = chosen[0]
+            return _change(market, ends[market][0], market.prices.last or ends[market][1])
+        changes = sorted([_change(m, *ends[m]) for m in chosen], key=_pct)
+        if not changes:
+            return None
+        half = len(changes) // 2
+        if len(changes) % 2:
+            return changes[half]
+        return min(changes[half - 1], changes[half], key=_size)
 
     def _ends(self, market: Market, now: Ms) -> tuple[float | None, float | None]:
         prices = market.prices
@@ -75,6 +105,18 @@ class PriceMetric:
         if after is None or not market.up(_PRICE):
             return None, None
         return prices.at(now - self.window), after
+
+
+def _change(market: Market, before: float, after: float) -> _Change:
+    return _Change(market, before, after, 100 * (after - before) / before)
+
+
+def _pct(change: _Change) -> float:
+    return change.pct
+
+
+def _size(change: _Change) -> float:
+    return abs(change.pct)
 
 
 def price(name: str, window: Ms) -> PriceMetric:

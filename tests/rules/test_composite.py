@@ -245,7 +245,8 @@ def test_the_whole_story():
         ("cascade", "open", ""),
     ]
     cascade = alerts[-1]
-    at = NOW + 40 * SECOND
+    # what jumps counts with its second reading, 5 s later
+    at = NOW + 45 * SECOND
     assert cascade.id == f"cascade:BTC:{at}:1"
     assert (cascade.level, cascade.value, cascade.threshold) == (CRITICAL, 3, 3)
     assert (cascade.metric, cascade.unit, cascade.family) == ("composite", "composite", "cascade")
@@ -255,8 +256,8 @@ def test_the_whole_story():
     chain = [(link.at - NOW, link.family, link.rule, link.level) for link in facts.chain]
     assert chain == [
         (0, "liq_burst", "liq_burst", ALERT),
-        (20 * SECOND, "oi_drop", "oi_drop:2m", ALERT),
-        (40 * SECOND, "price_drop", "price_drop", WATCH),
+        (25 * SECOND, "oi_drop", "oi_drop:2m", ALERT),
+        (45 * SECOND, "price_drop", "price_drop", WATCH),
     ]
     assert [link.value for link in facts.chain] == approx([5, -10, -5])
     assert facts.chain[0].facts.long_usd == 5e6
@@ -422,7 +423,7 @@ def test_a_value_that_its_rule_would_post_again_is_told():
     assert cascades(worse) == [Turn.WORSE]
     # and then it is measured from there
     assert cascades(run(engine, calm(at + 20 * SECOND, at + 30 * SECOND, 845.0, 95.0))) == []
-    assert cascades(run(engine, calm(at + 30 * SECOND, at + 35 * SECOND, 830.0, 95.0))) == [
+    assert cascades(run(engine, calm(at + 30 * SECOND, at + 40 * SECOND, 830.0, 95.0))) == [
         Turn.WORSE
     ]
 
@@ -439,16 +440,16 @@ def test_what_is_hidden_and_no_condition_is_told_too():
     at = NOW + 80 * SECOND
     (worse,) = [
         a
-        for a in run(engine, calm(at, at + 5 * SECOND, base=900.0, px=92.0))
+        for a in run(engine, calm(at, at + 10 * SECOND, base=900.0, px=92.0))
         if a.family == "cascade"
     ]
     assert worse.turn is Turn.WORSE
     (price_drop,) = worse.facts.also
     assert (price_drop.family, price_drop.extreme) == ("price_drop", approx(-8))
-    assert price_drop.extreme_at == at
+    assert price_drop.extreme_at == at + 5 * SECOND  # the second price confirms the first
     # a level as high as its own is told, however small the step
-    run(engine, calm(at + 5 * SECOND, at + 10 * SECOND, base=900.0, px=81.0))
-    more = run(engine, calm(at + 10 * SECOND, at + 15 * SECOND, base=900.0, px=79.9))
+    run(engine, calm(at + 10 * SECOND, at + 20 * SECOND, base=900.0, px=81.0))
+    more = run(engine, calm(at + 20 * SECOND, at + 25 * SECOND, base=900.0, px=79.9))
     assert told(more) == [("price_drop", "up", "cascade"), ("cascade", "worse", "")]
 
 

@@ -147,6 +147,7 @@ def test_a_throttled_look_is_made_up_for_by_the_next_tick():
         engine.feed(oi("binance", START + second * SECOND, 1000))
     now = START + 180 * SECOND
     assert engine.feed(oi("binance", now, 1000)) == []
+    assert engine.feed(oi("binance", now + 300, 900)) == []
     assert engine.feed(oi("binance", now + 400, 900)) == []
     assert [a.turn for a in engine.feed(Tick(seen=now + SECOND))] == [Turn.OPEN]
 
@@ -200,7 +201,7 @@ def test_a_hole_starts_a_pending_breach_anew():
         engine, events, t = Engine([rule]), list[AnyEvent](), START
         for n in range(40):
             t += 5 * SECOND + (hole if n == 29 else 0)
-            events.append(oi("binance", t, 1000 if n < 27 else 900))
+            events.append(oi("binance", t, 1000 if n < 26 else 900))
         return [a.turn for a in run(engine, events[:32])]
 
     assert opened(0) == [Turn.OPEN]

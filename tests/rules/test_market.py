@@ -78,7 +78,10 @@ def test_the_total_is_the_net_change_of_every_contract_at_the_first_price(seed):
     dice, market = Random(seed), Market("oi_total_net_15m_pct")
     held = {(v, c): (dice.uniform(1, 100), dice.uniform(1, 100)) for v in VENUES for c in COINS}
     prices = {c: (dice.uniform(1, 500), dice.uniform(1, 500)) for c in COINS}
-    for t, end in ((START, 0), (START + 15 * MINUTE, 1)):
+    # a reading counts as the middle one of three, and one far off must last for half a minute
+    starts = [(START + n * 10 * SECOND, 0) for n in (-2, -1, 0)]
+    ends = [(START + 15 * MINUTE + n * 10 * SECOND, 1) for n in range(-6, 1)]
+    for t, end in [*starts, *ends]:
         for coin in COINS:
             market.feed(price("binance", t, prices[coin][end], asset=coin))
         for (venue, coin), coins in held.items():
@@ -106,8 +109,9 @@ def two_coins(market: Market, since: int, until: int, btc=1000.0, eth=1000.0) ->
 
 
 def test_a_fall_of_price_alone_is_no_change_of_the_total():
-    market = two_coins(Market("oi_total_net_15m_pct"), START, START + 14 * MINUTE)
-    market.feed(price("binance", START + 15 * MINUTE, 5.0))
+    market = two_coins(Market("oi_total_net_15m_pct"), START - MINUTE, START + 14 * MINUTE)
+    for second in (-10, 0):  # a jump counts with the second price
+        market.feed(price("binance", START + 15 * MINUTE + second * SECOND, 5.0))
     market.feed(oi("binance", START + 15 * MINUTE, 1000.0, 5000.0))
     market.feed(oi("binance", START + 15 * MINUTE, 1000.0, 10_000.0, asset="ETH"))
     assert market.value() == 0
@@ -218,8 +222,12 @@ def test_the_market_is_made_of_all_assets_watched_or_not():
     alert = run(
         engine,
         [
-            *(oi("binance", START + 150 * SECOND, 500.0, asset=coin) for coin in COINS),
-            Tick(seen=START + 150 * SECOND),
+            *(
+                oi("binance", START + (150 + n) * SECOND, 500.0, asset=coin)
+                for n in range(2)
+                for coin in COINS
+            ),
+            Tick(seen=START + 151 * SECOND),
         ],
     )[0]
     assert alert.facts.live == len(COINS)

@@ -4,6 +4,7 @@ from itertools import pairwise
 from random import Random
 from statistics import median
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
@@ -188,8 +189,20 @@ def test_the_neutral_rate_is_normal():
 # ── open interest ──
 
 
-def naive_oi(rows, down, now, window):
-    """rows: venue → [(time, coins)]. The definition, written down once more."""
+def believed(samples):
+    """The middle one of each three readings that belong together, with the time of the last."""
+    runs = [[]]
+    for row in samples:
+        if runs[-1] and row[0] - runs[-1][-1][0] > 180_000:
+            runs.append([])
+        runs[-1].append(row)
+    threes = [run[n - 3 : n] for run in runs for n in range(3, len(run) + 1)]
+    return [(three[-1][0], median(base for _, base in three)) for three in threes]
+
+
+def naive_oi(told, down, now, window):
+    """told: venue → [(time, coins)]. The definition, written down once more."""
+    rows = {venue: believed(samples) for venue, samples in told.items()}
     fresh = {v: s for v, s in rows.items() if s and v not in down and now - s[-1][0] <= 180_000}
     if not fresh:
         return None
@@ -200,7 +213,7 @@ def naive_oi(rows, down, now, window):
         last = [row for row in samples if row[0] <= end][-1:]
         if first and last and end - window - first[0][0] <= 180_000 >= end - last[0][0]:
             before, after = before + first[0][1], after + last[0][1]
-    usual = sum(samples[-1][1] for samples in rows.values() if samples)
+    usual = sum(samples[-1][1] for samples in told.values() if samples)
     return 100 * (after - before) / before if before and after >= 0.6 * usual else None
 
 
@@ -246,7 +259,9 @@ def test_a_fall_of_price_alone_is_no_change():
 def test_net_and_price_effect_add_up_to_the_change_in_usd():
     fed = Fed("oi_net_15m_pct").feed(price("binance", START, 100.0))
     held(fed, "binance", START, START + 14 * MINUTE, 1000)
-    fed.feed(price("binance", START + 15 * MINUTE, 90.0), oi("binance", START + 15 * MINUTE, 900))
+    fed.feed(price("binance", START + 15 * MINUTE, 92.0), oi("binance", START + 15 * MINUTE, 900))
+    end = START + 15 * MINUTE + 30 * SECOND
+    fed.feed(price("binance", end, 90.0), oi("binance", end, 900))
     facts = fed.facts()
     assert (facts.before_base, facts.after_base) == (1000, 900)
     assert (facts.net_usd, facts.price_usd) == (-10_000, -9_000)
@@ -273,8 +288,56 @@ def test_both_ends_are_taken_where_the_slowest_venue_is():
     fed = Fed("oi_net_15m_pct")
     held(fed, "binance", START, START + 20 * MINUTE, 1000)
     held(fed, "bybit", START, START + 19 * MINUTE, 1000)
-    fed.feed(oi("binance", START + 20 * MINUTE + 5 * SECOND, 1))
+    for second in (5, 10):
+        fed.feed(oi("binance", START + 20 * MINUTE + second * SECOND, 600))
     assert fed.value() == 0
+
+
+POLL = 15 * SECOND
+
+
+def polled(readings, every=POLL):
+    """The values of ``oi_net_15m_pct`` after each reading of Binance's open interest."""
+    fed = Fed("oi_net_15m_pct")
+    return [
+        fed.feed(oi("binance", START + n * every, base)).value() for n, base in enumerate(readings)
+    ]
+
+
+@mark.parametrize("stray", [98_600, 85_000, 180_000, 47_000, 1, 0, 9e12])
+@mark.parametrize("every", [5 * SECOND, POLL, 60 * SECOND])
+def test_one_reading_that_is_wrong_is_no_change_now_nor_when_the_window_has_passed(stray, every):
+    readings = [92_000.0] * 300
+    readings[100] = stray
+    assert set(polled(readings, every)) <= {None, 0.0}
+
+
+@mark.parametrize("base", [85_800, 98_600])
+def test_a_real_change_counts_with_the_second_reading(base):
+    values = polled([92_000.0] * 100 + [base] * 20)
+    assert values[100] == 0
+    assert values[101] == approx(100 * (base - 92_000) / 92_000)
+    # and is gone when the window has passed it
+    assert polled([92_000.0] * 100 + [base] * 70)[-1] == 0
+
+
+@mark.parametrize("wrong", [0.0, 12.0, 30_000.0, 200_000.0])
+def test_readings_out_of_proportion_must_last_half_a_minute(wrong):
+    calm = [92_000.0] * 200
+    assert set(polled([*calm, wrong, wrong, wrong, wrong, *calm], 5 * SECOND)) <= {None, 0.0}
+    lasting = polled([*calm, *[wrong] * 36], 5 * SECOND)
+    assert set(lasting[200:206]) == {0.0}
+    # a zero is no open interest; anything else is one when it stays
+    assert lasting[206] == (0.0 if wrong == 0 else approx(100 * (wrong - 92_000) / 92_000))
+
+
+def test_a_venue_whose_open_interest_stays_zero_is_left_out():
+    fed = Fed("oi_net_15m_pct")
+    held(fed, "binance", START, START + 20 * MINUTE, 1000)
+    held(fed, "bybit", START, START + 15 * MINUTE, 500)
+    held(fed, "bybit", START + 15 * MINUTE + POLL, START + 20 * MINUTE, 0)
+    reading = fed.reading()
+    assert (reading.value, reading.missing) == (0, ("bybit",))
 
 
 # ── depth ──
@@ -495,13 +558,18 @@ def test_less_than_sixty_per_cent_of_the_givers_says_nothing():
 # ── the asset's price ──
 
 
-def test_the_price_is_that_of_the_first_live_venue():
+def test_the_price_is_the_middle_one_of_the_live_venues():
     fed = Fed("oi_net_15m_pct", venue_order=("bybit", "binance"))
     fed.feed(price("binance", START, 100.0))
     assert fed.view.price(START) == 100
     fed.feed(price("bybit", START + SECOND, 101.0), price("binance", START + 2 * SECOND, 102.0))
+    assert fed.view.price(fed.now) == 101  # of two the first in the order of the configuration
+    fed.feed(price("okx", fed.now, 101.5))
+    assert fed.view.price(fed.now) == 101.5
+    fed.feed(price("okx", fed.now, 60.0))
     assert fed.view.price(fed.now) == 101
     fed.feed(feed("bybit", Kind.PRICE, START + 3 * SECOND, False))
+    fed.feed(feed("okx", Kind.PRICE, START + 3 * SECOND, False))
     fed.feed(price("binance", START + 4 * SECOND, 103.0))
     assert fed.view.price(fed.now) == 103
     fed.feed(price("bybit", START + 5 * SECOND, 104.0))
@@ -509,6 +577,22 @@ def test_the_price_is_that_of_the_first_live_venue():
     fed.feed(price("binance", START + 2 * MINUTE, 105.0))
     assert fed.view.price(fed.now) == 105
     assert fed.view.price(fed.now + 2 * MINUTE) is None
+
+
+def test_the_largest_contract_of_a_venue_has_its_price():
+    fed = Fed("price_15m_pct", venue_order=("binance",))
+
+    def contract(symbol, event):
+        return msgspec.structs.replace(event, symbol=symbol)
+
+    for n in range(96):
+        t = START + n * 10 * SECOND
+        for symbol, x in (("BTCUSDC", 100.0 - n / 10), ("BTCUSDT", 200.0)):
+            fed.feed(contract(symbol, price("binance", t, x)))
+    fed.feed(contract("BTCUSDC", oi("binance", fed.now, 4_000, 4e5)))
+    fed.feed(contract("BTCUSDT", oi("binance", fed.now, 90_000, 9e6)))
+    assert fed.view.price(fed.now) == fed.view.price_at(fed.now - MINUTE) == 200
+    assert (fed.value(), fed.facts().before, fed.facts().by_venue_pct) == (0, 200, {"binance": 0})
 
 
 def test_mark_stands_in_where_no_index_is_sent():
@@ -529,11 +613,58 @@ def test_the_change_is_of_one_venue_s_price():
     assert (reading.venues, reading.missing) == (("binance",), ())
     facts = fed.facts()
     assert (facts.venue, facts.window_ms) == ("binance", 15 * MINUTE)
-    assert list(facts.by_venue_pct) == ["bybit", "binance"]
+    assert set(facts.by_venue_pct) == {"bybit", "binance"}
     assert facts.by_venue_pct["binance"] == approx(reading.value)
     # another venue's price is never compared with this one's
     fed.feed(feed("binance", Kind.PRICE, fed.now + 1, False))
     assert fed.value() == approx(facts.by_venue_pct["bybit"])
+
+
+def calm(*venues):
+    fed = Fed("price_15m_pct")
+    for n in range(96 * 5):
+        fed.feed(*(price(venue, START + n * 2 * SECOND, 100.0) for venue in venues))
+    return fed
+
+
+@mark.parametrize("venues", [VENUES, VENUES[:2], VENUES[:1]])
+@mark.parametrize("wrong", [88.0, 112.0, 0.01])
+def test_one_tick_of_one_venue_is_no_fall(venues, wrong):
+    fed = calm(*venues)
+    for x in (wrong, 100.0, 100.0):
+        fed.feed(price(venues[0], fed.now + SECOND, x))
+        assert fed.value() == 0
+
+
+def test_a_venue_that_stays_wrong_is_no_fall_while_others_disagree():
+    fed = calm(*VENUES)
+    for _ in range(60):
+        fed.feed(price("binance", fed.now + SECOND, 88.0), price("bybit", fed.now, 100.0))
+        fed.feed(price("okx", fed.now, 100.0))
+        assert fed.value() == 0
+
+
+@mark.parametrize("venues", [VENUES, VENUES[:2]])
+def test_a_fall_of_all_venues_counts_at_once(venues):
+    fed = calm(*venues)
+    for x in (96.0, 93.0, 90.0):
+        fed.feed(*(price(venue, fed.now + 2 * SECOND, x) for venue in venues))
+        assert fed.value() == approx(x - 100)
+
+
+def test_a_fall_of_the_only_venue_counts_with_its_next_price():
+    fed = calm("binance")
+    falling = (98.0, 94.0, 92.0, 90.0, 89.5)
+    values = [fed.feed(price("binance", fed.now + 2 * SECOND, x)).value() for x in falling]
+    assert values == approx([-2, -2, -8, -10, -10.5])
+
+
+def test_a_venue_that_has_not_spoken_since_the_fall_does_not_deny_it():
+    fed = calm("binance", "hyperliquid")
+    fallen = [90.0 - n / 100 for n in range(15)]
+    values = [fed.feed(price("binance", fed.now + 2 * SECOND, x)).value() for x in fallen]
+    assert values[0] == 0
+    assert values[11] < -9.9  # 22 s later
 
 
 def test_a_venue_that_does_not_reach_back_leaves_the_word_to_the_next():
@@ -593,7 +724,8 @@ def test_the_end_of_a_day_is_now_and_not_five_minutes_ago():
     for minute in range(24 * 60 + 7):
         fed.feed(oi("binance", START + minute * MINUTE, 1000.0))
         fed.feed(oi("bybit", START + minute * MINUTE + 20 * SECOND, 1000.0))
-    fed.feed(oi("binance", fed.now + 10 * SECOND, 800.0))
+    for _ in range(2):
+        fed.feed(oi("binance", fed.now + 10 * SECOND, 800.0))
     assert fed.value() == approx(-10)
 
 

@@ -1,0 +1,108 @@
+"""Whether contracts of one name are one asset. Pure.
+
+Now and then two coins go by one ticker; added up, the larger one hides what the smaller one does,
+or the other way round. One asset has one price, so a contract whose price differs from that of the
+others by more than a fifth is another asset, and left out of all that is said of the name. In a
+crash venues differ by as much for seconds, so it must last; and a contract that once was at the
+price of the others is the same asset, which only hours of another price can refute. The asset is
+what has the price at which most is held.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from rules.view import Likeness, Market, View
+from streams.events import Fault, FaultCode, Kind, Ms, fault
+
+LOOK_EVERY: Ms = 10_000
+
+APART = 1.2
+"""Prices are as those of two assets where one is more than so many times the other."""
+
+_FAR_APART = 2.0
+_MINUTE: Ms = 60_000
+_TOGETHER_FOR: Ms = _MINUTE
+"""After so long at one price they are one asset."""
+
+_FAR_APART_FOR: Ms = _MINUTE
+_APART_FOR: Ms = 10 * _MINUTE
+_REFUTED_AFTER: Ms = 6 * 60 * _MINUTE
+
+
+def look(views: Iterable[View], now: Ms) -> Iterator[Fault]:
+    """Compares what has one name, leaves out or takes back, and says what changed."""
+    for view in views:
+        if len(view.everyone) > 1:
+            yield from _look(view, now)
+
+
+def _look(view: View, now: Ms) -> Iterator[Fault]:
+    prices = {m: x for m in view.everyone if (x := _price(m, now)) is not None}
+    if len(prices) < 2:
+        return
+    known = [m for m in prices if m.likeness.same] or [m for m in prices if not m.likeness.stranger]
+    if not known:
+        return
+    largest = max(known, key=lambda m: (_held_near(prices[m], prices), _held(m, prices)))
+    for market, price in prices.items():
+        if market is largest:
+            continue
+        ratio = _ratio(price, prices[largest])
+        like = market.likeness
+        _note(like, ratio > APART, now)
+        lasted = now - like.since
+        if not like.differs and lasted >= _TOGETHER_FOR:
+            like.same = largest.likeness.same = True
+            if like.stranger:
+                yield _turn(view, market, largest, prices, now)
+        elif like.differs and not like.stranger and lasted >= _patience(like, ratio):
+            like.same = False
+            yield _turn(view, market, largest, prices, now)
+
+
+def _price(market: Market, now: Ms) -> float | None:
+    """A price that no single reading made, of a live feed."""
+    if not market.up(Kind.PRICE) or market.prices.now(now) is None:
+        return None
+    return market.prices.last
+
+
+def _held(market: Market, prices: dict[Market, float]) -> float:
+    return (market.oi_base or 0.0) * prices[market]
+
+
+def _held_near(price: float, prices: dict[Market, float]) -> float:
+    """The open interest in USD of the markets that have this price."""
+    return sum([_held(m, prices) for m, other in prices.items() if _ratio(price, other) <= APART])
+
+
+def _ratio(a: float, b: float) -> float:
+    return max(a, b) / min(a, b)
+
+
+def _note(like: Likeness, differs: bool, now: Ms) -> None:
+    if like.differs is not differs:
+        like.differs, like.since = differs, now
+
+
+def _patience(like: Likeness, ratio: float) -> Ms:
+    if like.same:
+        return _REFUTED_AFTER
+    return _FAR_APART_FOR if ratio > _FAR_APART else _APART_FOR
+
+
+def _turn(
+    view: View, market: Market, largest: Market, prices: dict[Market, float], now: Ms
+) -> Fault:
+    """The market is left out from now on, or counts again."""
+    like = market.likeness
+    like.stranger = not like.stranger
+    view.sort(market)
+    return fault(
+        FaultCode.TICKER_SHARED,
+        now,
+        venue=market.venue,
+        subject=view.asset,
+        over=not like.stranger,
+        detail=f"{market.symbol} at {prices[market]:.6g} USD,"
+        f" {largest.symbol} of {largest.venue} at {prices[largest]:.6g}",
+    )
