@@ -90,7 +90,7 @@ def _history(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--to", dest="end", type=_moment, metavar="DAY", help="not included")
     command.add_argument(
-        "--assets", type=str.upper, nargs="+", default=[], metavar="ASSET", help="these only"
+        "--assets", type=_assets, default=frozenset(), metavar="BTC,ETH", help="these only"
     )
     command.add_argument("--json", action="store_true", help="everything, as JSON")
     command.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
@@ -101,6 +101,13 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 10_000:
         raise argparse.ArgumentTypeError("must be above 0")
     return rate
+
+
+def _assets(text: str) -> frozenset[str]:
+    names = frozenset(name.strip().upper() for name in text.split(","))
+    if "" in names:
+        raise argparse.ArgumentTypeError("must be names with commas between them, such as BTC,ETH")
+    return names
 
 
 def _moment(text: str) -> int:

@@ -245,7 +245,7 @@ def _backtest(options: argparse.Namespace, settings: Settings) -> None:
     asked = Options(
         paths=options.paths,
         against=options.against,
-        assets=frozenset(options.assets),
+        assets=options.assets,
         as_json=options.json,
         html=options.html,
         **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},

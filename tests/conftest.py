@@ -4,10 +4,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# how long an example takes says more of the machine than of the code
+hypothesis.settings.register_profile("lowtide", deadline=None)
+hypothesis.settings.load_profile("lowtide")
 
 
 @pytest.fixture(autouse=True)

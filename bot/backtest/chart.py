@@ -57,9 +57,12 @@ def lines(
     line: Line,
     title: str,
     levels: Sequence[tuple[str, Level, float]],
-    posts: Sequence[tuple[Ms, Level, str]],
+    posts: Sequence[tuple[Ms, Level | None, str]],
 ) -> str:
-    """A line with its levels, the episode shaded, and a stroke where something was posted."""
+    """A line with its levels, the episode shaded, and a stroke where something was posted.
+
+    ``posts``: when, at which level (None: that it is over), and what.
+    """
     low, high = float(line.low.min()), float(line.high.max())
     shown = [one for one in levels if low - (high - low) <= one[2] <= high + (high - low)]
     low, high = min([low, *(x for _, _, x in shown)]), max([high, *(x for _, _, x in shown)])
@@ -78,8 +81,9 @@ def lines(
             yield f'<path class=s{int(level)} d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
             yield _label(WIDTH - RIGHT, y - 3, f"{name} {value:g}", "end")
         for at, level, what in posts:
+            kind = "end" if level is None else f"s{int(level)}"
             yield (
-                f'<path class="post s{int(level)}" d="M{x(at):.1f} {TOP}V{HEIGHT - BOTTOM}">'
+                f'<path class="post {kind}" d="M{x(at):.1f} {TOP}V{HEIGHT - BOTTOM}">'
                 f"<title>{escape(what)}</title></path>"
             )
         upper = [(x(t), _y(v, low, high)) for t, v in _points(line, line.high)]

@@ -47,6 +47,8 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
         options.paths, settings, metrics, options.start, options.end, options.assets
     )  # fmt: skip
     found, scenes, runs = reported(sources, configurations, options.assets, progress())
+    if missing := options.assets - {asset for one in found.coverage for asset in one.assets}:
+        raise ValueError(f"these files have no values of {', '.join(sorted(missing))}")
     if options.html is not None:
         options.html.write_text(html.page(found, scenes, runs), encoding="utf-8")
     if options.as_json:
@@ -89,15 +91,15 @@ def reported(
     """Judges everything and says what came of it."""
     seen, runs = run(sources, configurations, tell)
     scenes = [scene(sources, loud) for loud in report.loudest(runs[0])]
-    days = len(seen.days)
+    names = report.names([one.path for one in configurations])
     found = Report(
         start=min(seen.first.values(), default=0),
         end=max(seen.last.values(), default=0),
-        days=days,
+        days=len(set[int]().union(*seen.days.values())),
         coverage=report.coverage(seen),
         not_judged=report.not_judged(seen, runs, sources.notes.why, assets),
         notes=tuple(sources.notes.said),
-        told=tuple(report.told(one, days) for one in runs),
+        told=tuple(report.told(one, seen, name) for one, name in zip(runs, names, strict=True)),
         loudest=tuple(one.loud for one in scenes),
     )
     return found, scenes[:_SCENES], runs

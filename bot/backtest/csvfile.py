@@ -41,7 +41,8 @@ class BadFile(ValueError):
 class Table:
     """One file. ``at``: when each row was known, ascending; columns by name, as long.
 
-    ``names``: text; ``steps``: Ms; ``numbers``: NaN where nothing was given.
+    ``names``: text; ``steps``: Ms; ``numbers``: NaN where nothing was given. ``source``: the path
+    with its digits left out, so that files cut by date are one source and other files are not.
     """
 
     form: str
@@ -49,6 +50,7 @@ class Table:
     names: dict[str, list[str]]
     steps: list[Ms]
     numbers: dict[str, NDArray[np.float64]]
+    source: str
 
 
 class Form(NamedTuple):
@@ -107,6 +109,7 @@ def read(path: Path, notes: Notes) -> Table:
         {name: _texts(path, name, cells.pop(name)) for name in names},
         steps,
         {name: _numbers(path, name, some) for name, some in cells.items()},
+        re.sub(r"\d+", "#", str(path)),
     )
     return _ordered(path, table, notes)
 
@@ -266,6 +269,7 @@ def _ordered(path: Path, table: Table, notes: Notes) -> Table:
         {name: [column[row] for row in order] for name, column in table.names.items()},
         [table.steps[row] for row in order],
         {name: column[order] for name, column in table.numbers.items()},
+        table.source,
     )
 
 

@@ -16,8 +16,8 @@ from bot.backtest.rows import (
     HOUR,
     Numbers,
     Rows,
+    add_where_silent,
     both_ends,
-    extend,
     known_values,
     normally,
     pct_8h,
@@ -44,6 +44,13 @@ LEAST_CONTRACTS = 20
 _Found = dict[tuple[str, str], Rows]
 """(asset, venue) → rows."""
 
+_Scopes = dict[tuple[str, str], list[Rows]]
+"""(asset, venue) → rows of each scope, the finest first.
+
+Files of one venue may count different contracts (with those margined in coins or without), so the
+two ends of a window are of one source and step.
+"""
+
 
 class History:
     """Tables together. ``venues``: in the order of the configuration; others count for OI only."""
@@ -53,18 +60,19 @@ class History:
         self._tables = tables
         self._funding = self._of("funding_settled")
         self._predicted = self._of("funding_predicted")
-        self._holdings = self._of("open_interest")
+        self._holdings = self._scopes("open_interest")
         self._bars = self._of("price_bars")
         self._depth = self._of("depth")
         self._burst = self._of("liquidations")
+        self._price_series = self._prices()
         self._plain: dict[Place, Series] = {}
         for table in tables:
-            self._plain |= _plain(table)
+            merged(Chunk(0, 0, self._plain), _plain(table))
 
     def series(self, metrics: Iterable[str], notes: Notes) -> dict[Place, Series]:
         """The series of these metrics, and of prices; ``notes`` hear why one has none."""
         found = Chunk(0, 0, dict(self._plain))
-        merged(found, self._prices())
+        merged(found, self._price_series)
         for name in dict.fromkeys(metrics):
             made, why = self._make(name)
             merged(found, made)
@@ -81,6 +89,20 @@ class History:
             for row, key in enumerate(zip(assets, venues, strict=True)):
                 parts.setdefault(key, []).append((times[row], table.steps[row], n, row))
         return {key: rows_of(tables, rows) for key, rows in parts.items()}
+
+    def _scopes(self, form: str) -> _Scopes:
+        """The rows of each venue, source and step apart."""
+        parts: dict[tuple[str, str, Ms, str], list[tuple[Ms, Ms, int, int]]] = {}
+        tables = [table for table in self._tables if table.form == form]
+        for n, table in enumerate(tables):
+            assets, venues, times = table.names["asset"], table.names["venue"], table.at.tolist()
+            for row, (asset, venue) in enumerate(zip(assets, venues, strict=True)):
+                key = asset, venue, table.steps[row], table.source
+                parts.setdefault(key, []).append((times[row], table.steps[row], n, row))
+        scopes: _Scopes = {}
+        for (asset, venue, _, _), rows in sorted(parts.items(), key=lambda part: part[0][2]):
+            scopes.setdefault((asset, venue), []).append(rows_of(tables, rows))
+        return scopes
 
     def _make(self, name: str) -> tuple[dict[Place, Series], str]:
         window = metric(name).window
@@ -110,7 +132,7 @@ class History:
     def _why(self, kind: str, window: Ms) -> str:
         sources = {
             "funding": (*self._funding.values(), *self._predicted.values()),
-            "oi": tuple(self._holdings.values()),
+            "oi": tuple(rows for scopes in self._holdings.values() for rows in scopes),
             "price": tuple(self._bars.values()),
             "liq": tuple(self._burst.values()),
             "depth": tuple(self._depth.values()),
@@ -131,8 +153,8 @@ class History:
     def _prices(self) -> dict[Place, Series]:
         found: dict[Place, Series] = {}
         for (asset, _), rows in self._in_order(self._bars):
-            place = Place(PRICE, asset)
-            extend(found, {place: series_of(rows.at, rows.numbers["close"])})
+            series = series_of(rows.at, rows.numbers["close"], rows.step)
+            add_where_silent(found, {Place(PRICE, asset): series})
         return found
 
     def _in_order(self, found: _Found) -> list[tuple[tuple[str, str], Rows]]:
@@ -150,12 +172,12 @@ class History:
                 for edge, x in rows.numbers.items()
                 if edge in ("close", "low", "high")
             }
-            made = known_values(name, asset, rows.at, ends["close"])
+            made = known_values(name, asset, rows.at, ends["close"], rows.step)
             for series in made.values():
                 known = ~np.isnan(ends["close"])
                 series.low = np.fmin(series.value, ends["low"][known].astype(np.float32))
                 series.high = np.fmax(series.value, ends["high"][known].astype(np.float32))
-            extend(found, made)
+            add_where_silent(found, made)
         return found
 
     def _net(self, name: str, window: Ms) -> dict[Place, Series]:
@@ -164,36 +186,39 @@ class History:
             at, before, after, usd = self._ends(asset, window)
             with np.errstate(divide="ignore", invalid="ignore"):
                 pct = 100 * (after - before) / before
-            found |= known_values(name, asset, at, pct, usd / 1e6)
+            found |= known_values(name, asset, at, pct, floor=usd / 1e6)
         return found
 
     def _ends(self, asset: str, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers]:
         """Coins at both ends of the window, and USD at its start; NaN where they cannot be said.
 
         The sum over all venues where it is known at both ends, else those venues that are, if they
-        hold enough of what is known.
+        hold enough of what is usual. All of it is what was known at that moment.
         """
         venues = {
-            v: self._coins(asset, rows) for (a, v), rows in self._holdings.items() if a == asset
+            venue: [coins for rows in scopes if len((coins := self._coins(asset, rows)).at)]
+            for (a, venue), scopes in self._holdings.items()
+            if a == asset
         }
-        venues = {venue: rows for venue, rows in venues.items() if len(rows.at)}
-        at = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.at for r in venues.values())]))
+        times = [rows.at for scopes in venues.values() for rows in scopes]
+        at = np.unique(np.concatenate([np.zeros(0, np.int64), *times]))
         sums = {name: np.zeros(len(at)) for name in ("before", "after", "usd", "usual")}
         whole: tuple[Numbers, Numbers, Numbers] | None = None
         total = np.zeros(len(at))
-        for venue, rows in venues.items():
-            before, after, usd, newest = both_ends(rows, at, window)
+        speaks = np.zeros(len(at), np.bool_)  # one small venue is not the asset
+        for venue, scopes in venues.items():
+            before, after, usd, usual = _venue_ends(scopes, at, window)
+            if venue in (EVERYONE, *self._venues[:1]):
+                speaks |= ~np.isnan(usual)
             if venue == EVERYONE:
-                whole, total = (before, after, usd), np.nan_to_num(newest)
+                whole, total = (before, after, usd), np.nan_to_num(usual)
                 continue
             known = ~np.isnan(before)
             for key, part in (("before", before), ("after", after), ("usd", usd)):
                 sums[key] += np.where(known, part, 0)
-            sums["usual"] += np.nan_to_num(newest)
+            sums["usual"] += np.nan_to_num(usual)
         usual = np.where(total > 0, total, sums["usual"])
-        enough = (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
-        if not venues.keys() & {EVERYONE, *self._venues[:1]}:
-            enough[:] = False  # one small venue is not the asset
+        enough = speaks & (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
         ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
         if whole is not None:
             ends = [np.where(np.isnan(whole[0]), e, w) for e, w in zip(ends, whole, strict=True)]
@@ -202,11 +227,11 @@ class History:
     def _coins(self, asset: str, rows: Rows) -> Rows:
         """Rows whose coins are known: where only USD were given, by the price of that moment."""
         base, usd = rows.numbers["oi_base"], rows.numbers["oi_usd"]
-        bars = next((bars for (a, _), bars in self._in_order(self._bars) if a == asset), None)
-        if bars is not None:
-            last = bars.newest(rows.at)
-            fresh = (last >= 0) & (rows.at - bars.at[last] <= 2 * HOUR)
-            base = np.where(np.isnan(base) & fresh, usd / bars.numbers["close"][last], base)
+        prices = self._price_series.get(Place(PRICE, asset))
+        if prices is not None:
+            last = np.searchsorted(prices.at, rows.at, "right") - 1
+            fresh = (last >= 0) & (rows.at - prices.at[last] <= 2 * HOUR)
+            base = np.where(np.isnan(base) & fresh, usd / prices.value[last], base)
         known = base > 0
         return Rows(rows.at[known], rows.step[known], {"base": base[known], "usd": usd[known]})
 
@@ -225,47 +250,65 @@ class History:
         times = sorted(t for t, n in count.items() if n >= 3)
         pct = np.array([100 * moved[t] / held[t] for t in times])
         musd = np.array([held[t] / 1e6 for t in times])
-        return known_values(name, ALL, np.array(times, np.int64), pct, musd)
+        return known_values(name, ALL, np.array(times, np.int64), pct, floor=musd)
 
     def _settled(self, name: str) -> dict[Place, Series]:
         found: dict[Place, Series] = {}
         for asset in dict.fromkeys(asset for asset, _ in self._funding):
-            extend(found, self._weighted(name, asset))
+            add_where_silent(found, self._weighted(name, asset))
             for venue in self._venues[:1]:  # of unknown weight, the first speaks for all
                 if (rows := self._funding.get((asset, venue))) is not None:
                     pct = pct_8h(rows)
                     hours = rows.numbers["interval_h"]
-                    extend(found, with_settlements(name, asset, rows.at, pct, rows.at, hours))
+                    alone = with_settlements(name, asset, rows.at, pct, rows.at, hours)
+                    add_where_silent(found, alone)
         return found
 
     def _weighted(self, name: str, asset: str) -> dict[Place, Series]:
-        """Weighted by open interest, at moments at which that of all venues is known."""
+        """Weighted by open interest, at moments at which that of all venues heard so far is known.
+
+        A venue of which nothing was heard yet is none.
+        """
         rates = {v: r for v in self._venues if (r := self._funding.get((asset, v))) is not None}
-        held = {v: r for v in rates if (r := self._holdings.get((asset, v))) is not None}
-        if not held or held.keys() != rates.keys():
-            return {}
-        at = np.unique(np.concatenate([rows.at for rows in rates.values()]))
+        at = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.at for r in rates.values())]))
         total, mean, largest = (np.zeros(len(at)) for _ in range(3))
         settled, hours = np.zeros(len(at), np.int64), np.full(len(at), 8.0)
-        newest = np.max([rows.at[rows.newest(at)] for rows in rates.values()], axis=0)
+        newest = np.zeros(len(at), np.int64)
+        for rows in rates.values():
+            last = rows.newest(at)
+            newest = np.maximum(newest, np.where(last >= 0, rows.at[last], 0))
         for venue, rows in rates.items():
-            last, weigh = rows.newest(at), held[venue].newest(at)
+            last = rows.newest(at)
             interval = rows.numbers["interval_h"][last]
             due = rows.at[last] + (interval * HOUR).astype(np.int64)
-            weight = np.where(weigh < 0, np.nan, held[venue].numbers["oi_usd"][weigh])
-            weight[(last < 0) | (at > due + SETTLED_LATE) | (due <= newest + 60_000)] = np.nan
+            weight = self._held_usd(asset, venue, at)
+            weight[(at > due + SETTLED_LATE) | (due <= newest + 60_000)] = np.nan
+            weight[last < 0] = 0
             total, mean = total + weight, mean + weight * pct_8h(rows)[last]
             most = weight > largest
             largest = np.where(most, weight, largest)
             settled, hours = np.where(most, rows.at[last], settled), np.where(most, interval, hours)
         known = total > 0
-        rows = (at[known], (mean / total)[known], settled[known], hours[known])
-        return with_settlements(name, asset, *rows) if known.any() else {}
+        if not known.any():
+            return {}
+        columns = (at[known], mean[known] / total[known], settled[known], hours[known])
+        return with_settlements(name, asset, *columns)
+
+    def _held_usd(self, asset: str, venue: str, at: Times) -> Numbers:
+        """The newest open interest of a venue in USD, whatever its scope; NaN before the first."""
+        usd, heard = np.full(len(at), np.nan), np.full(len(at), -1)
+        for rows in self._holdings.get((asset, venue), ()):
+            last = rows.newest(at)
+            when = np.where(last >= 0, rows.at[last], -1)
+            newer = when > heard
+            usd[newer], heard[newer] = rows.numbers["oi_usd"][last[newer]], when[newer]
+        return usd
 
     def _estimates(self, name: str) -> dict[Place, Series]:
         found: dict[Place, Series] = {}
         for (asset, _), rows in self._in_order(self._predicted):
-            extend(found, known_values(name, asset, rows.at, 100 * rows.numbers["rate_8h_close"]))
+            pct = 100 * rows.numbers["rate_8h_close"]
+            add_where_silent(found, known_values(name, asset, rows.at, pct))
         return found
 
     def _negative_share(self, name: str) -> dict[Place, Series]:
@@ -288,14 +331,11 @@ class History:
         found: dict[Place, Series] = {}
         for (asset, _), rows in self._in_order(self._burst):
             musd = (rows.numbers["long_usd"] + rows.numbers["short_usd"]) / 1e6
-            width = int(rows.step[0])
-            if not width or window % width:
-                continue
-            count = window // width
-            sums = np.convolve(musd, np.ones(count))[: len(musd)]
-            first = np.arange(len(musd)) - (count - 1)
-            whole = (first >= 0) & (rows.at - rows.at[first] == (count - 1) * width)
-            extend(found, known_values(name, asset, rows.at[whole], sums[whole], sums[whole]))
+            for width in sorted({*rows.step.tolist()} - {0}):
+                if window % width == 0:
+                    bars = rows.step == width
+                    made = _summed(name, asset, rows.at[bars], musd[bars], window, width)
+                    add_where_silent(found, made)
         return found
 
     def _of_normal(self, name: str) -> dict[Place, Series]:
@@ -307,22 +347,44 @@ class History:
             usd = (rows.numbers["bid_usd"] + rows.numbers["ask_usd"])[right]
             normal = normally(at, usd)
             pct, lost = 100 * usd / normal, (normal - usd) / 1e6
-            extend(found, known_values(name, asset, at, pct, lost))
+            add_where_silent(found, known_values(name, asset, at, pct, rows.step[right], lost))
         return found
 
 
 def cut(series: dict[Place, Series], start: Ms, end: Ms) -> Chunk:
-    """The part of all series from ``start`` to before ``end``, each with the step it has there."""
-    chunk = Chunk(start, end, {})
-    for place, one in series.items():
-        part = one.between(start, end)
-        if part is not None:
-            first = int(np.searchsorted(one.at, start))
-            around = one.at[max(0, first - 2) : first + len(part.at) + 1]
-            if len(around) > 1:
-                part.step = int(np.median(np.diff(around)))
-            chunk.series[place] = part
-    return chunk
+    """The part of all series from ``start`` to before ``end``."""
+    parts = {place: whole.between(start, end) for place, whole in series.items()}
+    return Chunk(start, end, {place: part for place, part in parts.items() if part is not None})
+
+
+def _venue_ends(
+    scopes: Sequence[Rows], at: Times, window: Ms
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """As ``both_ends``: of the first scope that knows them; usual is what was heard last of any."""
+    before, after, usd, usual = (np.full(len(at), np.nan) for _ in range(4))
+    heard = np.full(len(at), -1)
+    for rows in scopes:
+        *ends, newest = both_ends(rows, at, window)
+        take = np.isnan(before) & ~np.isnan(ends[0])
+        for column, end in zip((before, after, usd), ends, strict=True):
+            column[take] = end[take]
+        last = rows.newest(at)
+        when = np.where(last >= 0, rows.at[last], -1)
+        newer = (when > heard) & ~np.isnan(newest)
+        usual[newer], heard[newer] = newest[newer], when[newer]
+    return before, after, usd, usual
+
+
+def _summed(
+    name: str, asset: str, at: Times, musd: Numbers, window: Ms, width: Ms
+) -> dict[Place, Series]:
+    """Sums over whole windows of bars of one width."""
+    count = window // width
+    sums = np.convolve(musd, np.ones(count))[: len(musd)]
+    first = np.arange(len(musd)) - (count - 1)
+    whole = (first >= 0) & (at - at[first] == (count - 1) * width)
+    steps = np.full(int(whole.sum()), width, np.int64)
+    return known_values(name, asset, at[whole], sums[whole], steps, sums[whole])
 
 
 def _plain(table: Table) -> dict[Place, Series]:
@@ -345,7 +407,7 @@ def _given(table: Table, rows: NDArray[np.int64]) -> Series:
 
     value = table.numbers["value" if table.form == "metric" else "price"][rows]
     floor = column("floor_musd", np.full(len(rows), np.inf))
-    series = series_of(table.at[rows], value, floor)
+    series = series_of(table.at[rows], value, floor=floor)
     series.low = column("low", value).astype(np.float32)
     series.high = column("high", value).astype(np.float32)
     return series

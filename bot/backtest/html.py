@@ -9,7 +9,7 @@ from bot.backtest.around import Scene
 from bot.backtest.report import Report, Told, is_end
 from bot.backtest.run import Run
 from bot.backtest.series import DAY
-from bot.backtest.text import day, moment
+from bot.backtest.text import day, each, moment
 from bot.lang.en import length
 from rules.alerts import Level
 
@@ -35,7 +35,7 @@ def _coverage(report: Report) -> Iterator[str]:
     head = ("metric", "of", "hours observed", "hours frozen", "holes", "a value each")
     yield _table(head, (
         (c.metric, ", ".join(c.assets), f"{c.hours:,.0f}", f"{c.frozen_hours:,.0f}",
-         f"{c.holes:,}", length(c.step_ms))
+         f"{c.holes:,}", each(c))
         for c in report.coverage
     ))  # fmt: skip
     if report.not_judged:
@@ -47,7 +47,7 @@ def _coverage(report: Report) -> Iterator[str]:
 
 
 def _posts(report: Report) -> Iterator[str]:
-    yield "<h2>Posts per day</h2>"
+    yield "<h2>Posts per day on which the rule had values</h2>"
     keys = sorted({(p.rule, p.level) for told in report.told for p in told.posts})
     days = max(report.days, 1)
 
@@ -114,7 +114,11 @@ def _scene(one: Scene, run: Run) -> Iterator[str]:
     name = loud.instrument or loud.asset
     yield f"<h3>{escape(name)}, {escape(loud.rule)}: {moment(loud.opened_at)}</h3>"
     posts = [
-        (post.at, post.alerts[0].level, f"{post.alerts[0].rule} {post.alerts[0].turn}")
+        (
+            post.at,
+            None if is_end(post) else post.alerts[0].level,
+            f"{post.alerts[0].rule} {post.alerts[0].turn}",
+        )
         for post in run.posts
         if one.start <= post.at < one.end and any(a.asset == loud.asset for a in post.alerts)
     ]
@@ -160,7 +164,8 @@ svg { display: block; width: 100%; height: auto; margin: .3rem 0 } svg text { fo
   stroke-width: 4px } .grid { stroke: var(--line) } .curve { fill: none;
   stroke: var(--blue); stroke-width: 1.4 } .band { fill: var(--blue); opacity: .25 }
 .open { fill: var(--blue); opacity: .08 } .s1 { stroke: var(--l1) } .s2 { stroke: var(--l2) }
-.s3 { stroke: var(--l3) } .s1, .s2, .s3 { stroke-dasharray: 4 3 } .post { stroke-dasharray: none;
+.s3 { stroke: var(--l3) } .end { stroke: var(--soft) }
+.s1, .s2, .s3 { stroke-dasharray: 4 3 } .post { stroke-dasharray: none;
   opacity: .8 } .l1 { fill: var(--l1) } .l2 { fill: var(--l2) } .l3 { fill: var(--l3) }
 .key { color: var(--soft) } .key b { display: inline-block; width: .7em; height: .7em;
   margin: 0 .3em 0 1em } b.l1 { background: var(--l1) } b.l2 { background: var(--l2) }

@@ -14,7 +14,14 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.recorded import PricedView, RecordedMetric, Values, adapted, reading
+from bot.backtest.recorded import (
+    PricedView,
+    RecordedMetric,
+    Values,
+    adapted,
+    longest_gap,
+    reading,
+)
 from bot.backtest.series import Chunk, Floats, Place, Series
 from rules.alerts import ALL, Alert, Level, Said
 from rules.composite import Composite
@@ -58,17 +65,19 @@ class _RecordedWatch(Watch):
 class _Track:
     """One rule on one series of the present piece of time. ``hot``: rows beyond the first level."""
 
-    __slots__ = ("hot", "quiet", "series", "values", "watch", "whole", "worst")
+    __slots__ = ("hot", "quiet", "rule", "series", "step", "values", "watch", "whole", "worst")
 
-    def __init__(self, watch: Watch, values: Values, series: Series) -> None:
+    def __init__(self, rule: Rule, watch: Watch, values: Values, series: Series) -> None:
+        self.rule = rule
         self.watch = watch
+        self.step: Ms | None = None  # that the watch's rule is adapted to
         self.values = values
         below = watch.sign < 0
         self.worst, self.quiet = (series.low, series.high) if below else (series.high, series.low)
         self.series = series
         self.hot = np.flatnonzero(_beyond(self.worst, watch, series))
         apart = np.diff(series.at)
-        late = bool(len(apart)) and int(apart.max()) > watch.rule.max_gap
+        late = bool((apart > longest_gap(rule, series.step[1:])).any())
         self.whole = bool(values.live.all()) and not late and series.bound is None
 
     def next(self, row: int) -> int | None:
@@ -108,7 +117,9 @@ class _Track:
     def look(self, judge: Judge, row: int) -> Iterator[Said]:
         """What follows from one row."""
         series, episode = self.series, self.watch.episode
-        now = int(series.at[row])
+        now, step = int(series.at[row]), int(series.step[row])
+        if step != self.step:
+            self.step, self.watch.rule = step, adapted(self.rule, step)
         before = self.values.live_before(row)
         if before is not None and (episode.last_live is None or before > episode.last_live):
             episode.last_live = before
@@ -125,7 +136,7 @@ class _Asset:
     def __init__(self, name: str, rules: Sequence[Rule]) -> None:
         self.view = PricedView(name)
         self.values: dict[str, Values] = {}
-        self.watches: dict[str, list[tuple[Rule, Watch, RecordedMetric]]] = {}
+        self.watches: dict[str, list[tuple[Rule, Watch]]] = {}
         scope = "market" if name == ALL else "asset"
         for rule in rules:
             if rule.scope == scope:
@@ -137,9 +148,9 @@ class _Asset:
         if row is not None:
             key = f"{rule.metric}\n{instrument}"
             values = self.values.setdefault(key, Values())
-            metric = RecordedMetric(real(rule.metric), values)
+            metric = RecordedMetric(real(rule.metric), values, rule)
             watch = _RecordedWatch(rule, row, metric, self.view, instrument, Trail(), values)
-            self.watches.setdefault(key, []).append((rule, watch, metric))
+            self.watches.setdefault(key, []).append((rule, watch))
 
     def begin(self, chunk: Chunk) -> Iterator[_Track]:
         """The next piece of time."""
@@ -150,10 +161,8 @@ class _Asset:
             series = chunk.series.get(Place(metric_name, name, instrument))
             values.begin(series)
             if series is not None:
-                for rule, watch, metric in self.watches[key]:
-                    watch.rule = adapted(rule, series.step)
-                    metric.max_age = watch.rule.max_gap
-                    yield _Track(watch, values, series)
+                for rule, watch in self.watches[key]:
+                    yield _Track(rule, watch, values, series)
 
 
 class Judged:
@@ -204,7 +213,7 @@ class Judged:
         asset = self._assets.get(place.asset)
         if asset is None:
             asset = self._assets[place.asset] = _Asset(place.asset, self._rules)
-            watches = [watch for some in asset.watches.values() for _, watch, _ in some]
+            watches = [watch for some in asset.watches.values() for _, watch in some]
             made = (Cluster(one, place.asset, watches, self._start) for one in self._composites)
             self._clusters[place.asset] = tuple(one for one in made if one.possible)
         if place.instrument and place not in self._instruments:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bot.backtest.series import DAY, Chunk, Floats, Notes, Place, Series, joined
+from bot.backtest.series import DAY, Chunk, Floats, Notes, Place, Series, even, joined
 from bot.metriclog import COLUMNS, MAGIC, MINUTE, Block, Column, blocks
 
 _columns = msgspec.json.Decoder(list[Column])
@@ -83,7 +83,7 @@ def _series(segment: _Segment) -> Iterator[tuple[Place, Series]]:
             continue
         low, high = (_or_value(found.get(name), value) for name in ("low", "high"))
         yield place, Series(
-            at, value, low, high, MINUTE,
+            at, value, low, high, even(at, MINUTE),
             found.get("floor"), found.get("bound"), found.get("settled"), found.get("interval"),
         )  # fmt: skip
 

@@ -104,7 +104,8 @@ class Sources:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.exists():
-            raise ValueError(f"{path}: there is no such file")
+            hint = f": assets are named as --assets BTC,{path}" if str(path).isupper() else ""
+            raise ValueError(f"{path}: there is no such file{hint}")
         return [path]
     files = [f for f in sorted(path.iterdir()) if f.suffix == SUFFIX or csvfile.is_csv(f)]
     if not files:

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.series import Floats, Series
+from bot.backtest.series import Floats, Series, Times
 from rules.alerts import PartFacts, Scope
 from rules.metric import Metric, Reading
 from rules.rule import Rule
@@ -76,20 +76,20 @@ def reading(series: Series, row: int, value: float) -> Reading:
 
 
 class RecordedMetric:
-    """A metric whose values were recorded. ``max_age``: how long one of them is the present one."""
+    """A metric whose values were recorded, as ``rule`` asks for it."""
 
     kinds: frozenset[Kind] = frozenset()
     idle_look: Ms | None = None
     look_every: Ms = 60_000
 
-    def __init__(self, real: Metric, values: Values) -> None:
+    def __init__(self, real: Metric, values: Values, rule: Rule) -> None:
         self.name = real.name
         self.unit = real.unit
         self.scopes: frozenset[Scope] = real.scopes
         self.window = real.window
         self.distance = real.distance
         self.values = values
-        self.max_age: Ms = 60_000
+        self._rule = rule
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return ()
@@ -102,7 +102,7 @@ class RecordedMetric:
         series = self.values.series
         if row is None or series is None or not self.values.live[row]:
             return None
-        if now - int(series.at[row]) > self.max_age:
+        if now - int(series.at[row]) > int(longest_gap(self._rule, series.step[row : row + 1])[0]):
             return None
         return reading(series, row, float(series.value[row]))
 
@@ -142,3 +142,8 @@ def adapted(rule: Rule, step: Ms) -> Rule:
         clear_for=rule.clear_for if rule.clear_for >= step else 0,
         max_gap=step * 3 // 2,
     )
+
+
+def longest_gap(rule: Rule, step: Times) -> Times:
+    """``max_gap`` of the rule adapted to each step: what is longer is a hole."""
+    return np.where(step <= rule.max_gap, rule.max_gap, step * 3 // 2)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -24,8 +25,9 @@ ALIKE = 2
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """How much was observed of a metric: hours of all ``assets`` together.
 
-    ``frozen_hours``: rows were there and said nothing. ``holes``: how often values stayed away for
-    more than one and a half ``step_ms``. ``first``, ``last``: Ms.
+    ``frozen_hours``: rows were there and said nothing. ``step_ms``, ``longest_step_ms``: how far
+    apart values lie, where closest and where farthest. ``holes``: how often values stayed away for
+    more than one and a half of the step there. ``first``, ``last``: Ms.
     """
 
     metric: str
@@ -34,6 +36,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     frozen_hours: float
     holes: int
     step_ms: Ms
+    longest_step_ms: Ms
     first: Ms
     last: Ms
 
@@ -47,16 +50,21 @@ class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Posts(msgspec.Struct, frozen=True, kw_only=True):
-    """Posts of a rule at a level; ends are not counted."""
+    """Posts of a rule at a level; ends are not counted.
+
+    ``days``: on which the rule could be judged; ``per_day`` is of these.
+    """
 
     rule: str
     level: str
     count: int
+    days: int
     per_day: float
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What one configuration posted, and what it did not.
+    """What one configuration posted, and what it did not. ``name``: the file, with as much of its
+    path as tells it from the others.
 
     ``rings``: posts at alert and critical. ``ends``: posts that say that it is over.
     ``busiest_at``: the beginning of the hour with most posts. ``cooled``: openings held by the
@@ -109,7 +117,7 @@ class Loud(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. ``days``: on how many something was observed; rates are of these."""
+    """All of it. ``days``: on how many something was observed."""
 
     start: Ms
     end: Ms
@@ -133,9 +141,10 @@ def _covered(seen: Seen, name: str) -> Coverage:
         metric=name,
         assets=tuple(sorted({place.asset for place in places})),
         hours=sum(seen.live_ms[place] for place in places) / HOUR,
-        frozen_hours=sum(seen.frozen[place] * seen.steps[place] for place in places) / HOUR,
+        frozen_hours=sum(seen.frozen_ms[place] for place in places) / HOUR,
         holes=sum(seen.holes[place] for place in places),
-        step_ms=min(seen.steps[place] for place in places),
+        step_ms=min(seen.steps[place][0] for place in places),
+        longest_step_ms=max(seen.steps[place][1] for place in places),
         first=min(seen.first[place] for place in places),
         last=max(seen.last[place] for place in places),
     )
@@ -162,8 +171,36 @@ def not_judged(
     )
 
 
-def told(run: Run, days: int) -> Told:
-    """The posts of one configuration."""
+def names(paths: Sequence[Path]) -> list[str]:
+    """The files' names, with as many of their folders as tell different files apart."""
+    whole = [path.resolve().parts for path in paths]
+    for count in range(1, max(map(len, whole), default=1)):
+        ends = [parts[-count:] for parts in whole]
+        if len(set(ends)) == len(set(whole)):
+            return ["/".join(end) for end in ends]
+    return ["/".join(parts) for parts in whole]
+
+
+def days_of(settings: Settings, seen: Seen) -> dict[str, int]:
+    """By rule or composite, the number of days on which it could be judged.
+
+    A rule needs a value of its metric, or of one of its windows; a composite needs as many of its
+    conditions as could make it fire.
+    """
+    known: dict[str, set[int]] = {}
+    for rule in settings.rules:
+        known.setdefault(rule.family, set()).update(seen.days.get(rule.metric, ()))
+    counts = {family: len(days) for family, days in known.items()}
+    for composite in settings.composites:
+        conditions = {family for family, _ in composite.all_of}
+        judged = Counter(day for family in conditions for day in known.get(family, ()))
+        counts[composite.name] = sum(n >= min(2, len(conditions)) for n in judged.values())
+    return counts
+
+
+def told(run: Run, seen: Seen, name: str) -> Told:
+    """The posts of one configuration. ``name``: what it is called in the report."""
+    days = days_of(run.settings, seen)
     counts = run.state.counts
     posts = [post for post in run.posts if not is_end(post)]
     by = Counter((post.alerts[0].family, post.alerts[0].level) for post in posts)
@@ -172,9 +209,15 @@ def told(run: Run, days: int) -> Told:
     silent = {rule.name for rule in run.settings.rules if not rule.post}
     openings = [alert for alert in run.alerts if alert.turn is Turn.OPEN and not alert.post]
     return Told(
-        name=run.settings.path.name,
+        name=name,
         posts=tuple(
-            Posts(rule=rule, level=level.name.lower(), count=n, per_day=n / max(days, 1))
+            Posts(
+                rule=rule,
+                level=level.name.lower(),
+                count=n,
+                days=days.get(rule, 0),
+                per_day=n / max(days.get(rule, 0), 1),
+            )
             for (rule, level), n in sorted(by.items())
         ),
         total=len(posts),

@@ -6,14 +6,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.csvfile import LATEST, Table
-from bot.backtest.series import Chunk, Place, Series, Times, merged
+from bot.backtest.csvfile import Table
+from bot.backtest.series import Chunk, Place, Series, Times, merged, rows_where, steps
 from streams.events import Ms
 
 HOUR: Ms = 3_600_000
 DAY: Ms = 86_400_000
 _NORMAL_DAYS = 14
 _READY_DAYS = 5
+_USUAL_FOR: Ms = 30 * DAY
+"""So long what a venue held when it was last heard counts as usual: longer than any outage or hole
+of a file, shorter than a venue that closed should weigh on the others."""
 
 Numbers = NDArray[np.float64]
 
@@ -30,16 +33,21 @@ class Rows(NamedTuple):
         return np.searchsorted(self.at, now, "right") - 1
 
 
-def extend(found: dict[Place, Series], series: dict[Place, Series]) -> None:
-    """Adds what lies before and after what is known of a place: one source speaks at a time."""
-    chunk = Chunk(0, 0, found)
-    for place, one in series.items():
+def add_where_silent(found: dict[Place, Series], series: dict[Place, Series]) -> None:
+    """Adds the rows at moments at which ``found`` is silent: one source speaks at a time.
+
+    A source is silent from one and a half of its steps after its last row, so whether another one
+    may speak is known at that moment and does not depend on what comes later.
+    """
+    for place, other in series.items():
         known = found.get(place)
-        first, last = (0, 0) if known is None else (int(known.at[0]), int(known.at[-1]) + 1)
-        parts = (one,) if known is None else (one.between(0, first), one.between(last, LATEST))
-        for part in parts:
-            if part is not None:
-                merged(chunk, {place: part})
+        if known is None:
+            found[place] = other
+            continue
+        last = np.searchsorted(known.at, other.at, "right") - 1
+        silent = (last < 0) | (other.at - known.at[last] > known.step[last] * 3 // 2)
+        if silent.any():
+            merged(Chunk(0, 0, found), {place: rows_where(other, silent)})
 
 
 def rows_of(tables: Sequence[Table], rows: list[tuple[Ms, Ms, int, int]]) -> Rows:
@@ -67,22 +75,24 @@ def starts(at: Times, window: Ms) -> NDArray[np.intp]:
 
 
 def both_ends(rows: Rows, at: Times, window: Ms) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """Coins before and after, USD before, and the newest coins, at each moment."""
+    """Coins before and after, USD before, and the usual coins, at each moment.
+
+    Usual is what the newest row said, also when it is old: a venue that is not heard still holds
+    its contracts.
+    """
     last = rows.newest(at)
     age = at - rows.at[last]
     fresh = (last >= 0) & (age <= np.maximum(rows.step[last] * 3 // 2, 60_000))
     first = starts(rows.at, window)[last]
     base, usd = rows.numbers["base"], rows.numbers["usd"]
     known = fresh & (first >= 0)
-    newest = np.where(
-        (last >= 0) & (age <= 3 * np.maximum(rows.step[last], 60_000)), base[last], np.nan
-    )
+    usual = np.where((last >= 0) & (age <= _USUAL_FOR), base[last], np.nan)
     before, after, held = base[first], base[last], usd[first]
     return (
         np.where(known, before, np.nan),
         np.where(known, after, np.nan),
         np.where(known, held, np.nan),
-        newest,
+        usual,
     )
 
 
@@ -106,26 +116,36 @@ def pct_8h(rows: Rows) -> Numbers:
     return 100 * rows.numbers["rate"] * 8 / rows.numbers["interval_h"]
 
 
-def series_of(at: Times, value: Numbers, floor: Numbers | None = None) -> Series:
+def series_of(
+    at: Times, value: Numbers, step: Times | None = None, floor: Numbers | None = None
+) -> Series:
+    """``step``: as the source states it; None: as the rows show it."""
     x = value.astype(np.float32)
-    return Series(at, x, x, x, 60_000, None if floor is None else floor.astype(np.float32))
+    least = None if floor is None else floor.astype(np.float32)
+    return Series(at, x, x, x, steps(at) if step is None else step, least)
 
 
 def known_values(
-    name: str, asset: str, at: Times, value: Numbers, floor: Numbers | None = None
+    name: str,
+    asset: str,
+    at: Times,
+    value: Numbers,
+    step: Times | None = None,
+    floor: Numbers | None = None,
 ) -> dict[Place, Series]:
     """The rows that have a value, nothing if none has."""
     known = ~np.isnan(value)
     if not known.any():
         return {}
     least = np.full(len(at), np.inf) if floor is None else floor
-    return {Place(name, asset): series_of(at[known], value[known], least[known])}
+    stated = None if step is None else step[known]
+    return {Place(name, asset): series_of(at[known], value[known], stated, least[known])}
 
 
 def with_settlements(
     name: str, asset: str, at: Times, pct: Numbers, settled: Times, hours: Numbers
 ) -> dict[Place, Series]:
-    series = series_of(at, pct, np.full(len(at), np.inf))
+    series = series_of(at, pct, (hours * HOUR).astype(np.int64), np.full(len(at), np.inf))
     series.settled = ((at - settled) / 60_000).astype(np.float32)
     series.interval = (60 * hours).astype(np.float32)
     return {Place(name, asset): series}

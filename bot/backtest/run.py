@@ -6,7 +6,7 @@ import numpy as np
 
 from bot.backtest.judged import Judged
 from bot.backtest.reading import Sources
-from bot.backtest.series import DAY, Chunk, Place, Series, Times
+from bot.backtest.series import DAY, Chunk, Place, Times
 from bot.chats import chats
 from bot.config import Settings
 from bot.deliveries import Delivery, State
@@ -45,42 +45,49 @@ class Run:
 
 
 class Seen:
-    """How much was observed of each place. ``rows``: live, ``frozen``: rows without a value."""
+    """How much was observed of each place.
+
+    ``rows``: rows with a value; ``live_ms``, ``frozen_ms``: the time that rows with and without a
+    value speak of, each moment counted once. ``steps``: the shortest and the longest. ``holes``:
+    how often a row came more than one and a half of its steps after the one before. ``days``: by
+    metric, those with a value (days since the epoch).
+    """
 
     def __init__(self) -> None:
         self.rows: dict[Place, int] = {}
-        self.frozen: dict[Place, int] = {}
         self.holes: dict[Place, int] = {}
         self.live_ms: dict[Place, Ms] = {}
-        self.steps: dict[Place, Ms] = {}
+        self.frozen_ms: dict[Place, Ms] = {}
+        self.steps: dict[Place, tuple[Ms, Ms]] = {}
         self.first: dict[Place, Ms] = {}
         self.last: dict[Place, Ms] = {}
-        self.days: set[int] = set()
+        self._last_row: dict[Place, Ms] = {}
+        self.days: dict[str, set[int]] = {}
 
     def take(self, chunk: Chunk) -> None:
         """The next piece of time."""
         for place, series in chunk.series.items():
+            at, step = series.at, series.step
+            before = self._last_row.get(place, int(at[0] - step[0]))
+            speaks = np.minimum(step, np.diff(at, prepend=before))
             live = ~np.isnan(series.value)
-            count = int(live.sum())
-            self.frozen[place] = self.frozen.get(place, 0) + len(live) - count
-            if count:
-                self._note(place, series, series.at[live], count)
+            frozen = int(speaks[~live].sum())
+            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + frozen
+            self._last_row[place] = int(at[-1])
+            if live.any():
+                self._note(place, at[live], step[live], int(speaks[live].sum()))
 
-    def _note(self, place: Place, series: Series, at: Times, count: int) -> None:
-        self.rows[place] = self.rows.get(place, 0) + count
-        self.live_ms[place] = self.live_ms.get(place, 0) + count * series.step
-        self.steps[place] = min(series.step, self.steps.get(place, series.step))
-        first = self.first.setdefault(place, int(at[0]))
-        since = int(at[0]) - self.last.get(place, first)
-        self.holes[place] = self.holes.get(place, 0) + int(since > series.step * 3 // 2)
+    def _note(self, place: Place, at: Times, step: Times, live_ms: Ms) -> None:
+        self.rows[place] = self.rows.get(place, 0) + len(at)
+        self.live_ms[place] = self.live_ms.get(place, 0) + live_ms
+        shortest, longest = self.steps.get(place, (int(step[0]), 0))
+        self.steps[place] = min(shortest, int(step.min())), max(longest, int(step.max()))
+        self.first.setdefault(place, int(at[0]))
+        apart = np.diff(at, prepend=self.last.get(place, int(at[0])))
+        self.holes[place] = self.holes.get(place, 0) + int((apart > step * 3 // 2).sum())
         self.last[place] = int(at[-1])
-        if self.last[place] - int(at[0]) > (count - 1) * series.step:
-            apart = np.diff(at)
-            usual = np.maximum(series.step, np.roll(apart, 1))  # coarser data are one hole
-            self.holes[place] += int((apart > usual * 3 // 2).sum())
         if place.metric != PRICE:
-            first, last = int(at[0] // DAY), int(at[-1] // DAY)
-            self.days.update((first,) if first == last else np.unique(at // DAY).tolist())
+            self.days.setdefault(place.metric, set()).update(np.unique(at // DAY).tolist())
 
 
 def run(

@@ -28,14 +28,15 @@ class Series:
 
     ``low``, ``high``: the extremes of what was seen since the row before; ``value`` itself where
     only that is known. ``floor``: million USD. ``bound``: there may be more. ``settled``: minutes
-    since the settlement, ``interval``: minutes between two. ``step``: Ms from row to row, usually.
+    since the settlement, ``interval``: minutes between two. ``step``: for how many Ms before it a
+    row speaks; known when the row is known, so rows that follow change none of it.
     """
 
     at: Times
     value: Floats
     low: Floats
     high: Floats
-    step: Ms
+    step: Times
     floor: Floats | None = None
     bound: Floats | None = None
     settled: Floats | None = None
@@ -49,7 +50,7 @@ class Series:
         part = slice(int(first), int(last))
         cut = [None if one is None else one[part] for one in self._columns()]
         value, low, high = self.value[part], self.low[part], self.high[part]
-        return Series(self.at[part], value, low, high, self.step, *cut)
+        return Series(self.at[part], value, low, high, self.step[part], *cut)
 
     def _columns(self) -> tuple[Floats | None, ...]:
         return self.floor, self.bound, self.settled, self.interval
@@ -72,6 +73,24 @@ class Notes:
     why: dict[str, str] = field(default_factory=dict[str, str])
 
 
+def even(at: Times, step: Ms) -> Times:
+    """The same ``step`` for all rows."""
+    return np.broadcast_to(np.int64(step), len(at))
+
+
+def steps(at: Times, first: Ms = 60_000) -> Times:
+    """The step of each row, where no source states it: the shorter of the last two gaps.
+
+    So one gap is a hole, and a second one of the same length is the step. ``first``: of the row
+    before which there is none.
+    """
+    gaps = np.diff(at, prepend=at[:1] - first)
+    before = np.concatenate([gaps[:1], gaps[:-1]])
+    if len(gaps) > 1:
+        before[1] = gaps[1]
+    return np.minimum(gaps, before)
+
+
 def joined(parts: list[Series]) -> Series:
     """Parts that follow each other as one; what a part has no column of is NaN there."""
     if len(parts) == 1:
@@ -92,7 +111,7 @@ def joined(parts: list[Series]) -> Series:
         np.concatenate([p.value for p in parts]),
         np.concatenate([p.low for p in parts]),
         np.concatenate([p.high for p in parts]),
-        parts[-1].step,
+        np.concatenate([p.step for p in parts]),
         column("floor"),
         column("bound"),
         column("settled"),
@@ -119,14 +138,14 @@ def merged(one: Chunk, other: Mapping[Place, Series]) -> int:
 
 
 def _interleaved(known: Series, series: Series, new: NDArray[np.bool_]) -> Series:
-    both = joined([known, _rows(series, new)])
+    both = joined([known, rows_where(series, new)])
     order = np.argsort(both.at, kind="stable")
-    found = _rows(both, order)
-    found.step = min(known.step, series.step)
-    return found
+    return rows_where(both, order)
 
 
-def _rows(series: Series, which: NDArray[np.bool_] | NDArray[np.intp]) -> Series:
+def rows_where(series: Series, which: NDArray[np.bool_] | NDArray[np.intp]) -> Series:
+    """Some rows of a series, or all in another order."""
+
     def of(column: Floats | None) -> Floats | None:
         return None if column is None else column[which]
 
@@ -135,7 +154,7 @@ def _rows(series: Series, which: NDArray[np.bool_] | NDArray[np.intp]) -> Series
         series.value[which],
         series.low[which],
         series.high[which],
-        series.step,
+        series.step[which],
         of(series.floor),
         of(series.bound),
         of(series.settled),

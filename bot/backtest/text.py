@@ -49,7 +49,14 @@ def _covered(one: Coverage) -> tuple[str, ...]:
     frozen = f"{one.frozen_hours:,.0f} h" if one.frozen_hours else "-"
     some = len(one.assets)
     name = one.assets[0] if some == 1 else str(some)
-    return one.metric, name, f"{one.hours:,.0f}", frozen, f"{one.holes:,}", length(one.step_ms)
+    return one.metric, name, f"{one.hours:,.0f}", frozen, f"{one.holes:,}", each(one)
+
+
+def each(one: Coverage) -> str:
+    """How far apart values lie, in words."""
+    if one.longest_step_ms == one.step_ms:
+        return length(one.step_ms)
+    return f"{length(one.step_ms)} to {length(one.longest_step_ms)}"
 
 
 def _posts(report: Report) -> list[str]:
@@ -62,7 +69,10 @@ def _posts(report: Report) -> list[str]:
     rows.append(("all", "", *(f"{t.total / days:.3f} ({t.total:,})" for t in report.told)))
     rows.append(("", "ringing", *(f"{t.rings / days:.3f} ({t.rings:,})" for t in report.told)))
     head = ("rule", "level", *(one.name for one in report.told))
-    return ["POSTS PER DAY (and in all; ends not counted)", *table(head, rows)]
+    return [
+        "POSTS PER DAY ON WHICH THE RULE HAD VALUES (and in all; ends not counted)",
+        *table(head, rows),
+    ]
 
 
 def _busiest(told: Sequence[Told]) -> list[str]:

@@ -1,11 +1,12 @@
 """``lowtide tune``: levels for so many posts a week, from what was recorded.
 
-For each row of a rule the worst value of each day is taken; levels between them are tried by the
-very rules, with their durations, cool-down and floors, and the one that gives as many posts as
-asked for is proposed. Watch may post three times as often, critical an eighth.
+For each row of a rule in the file the worst value of each day is taken; levels between them are
+tried by the very rules, with their durations, cool-down and floors, and the one that gives as many
+posts as asked for is proposed. Watch may post three times as often, critical an eighth. Weeks are
+those in which the metric was observed, not those of the calendar.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor, log10
 
 import msgspec
@@ -15,16 +16,17 @@ from bot.backtest.judged import Judged
 from bot.backtest.reading import Sources
 from bot.backtest.series import Chunk, Place
 from bot.config import Settings
-from bot.config_markets import Tiers
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.rule import Row, Rule
 from streams.events import Ms
 
-WEEK: Ms = 7 * 86_400_000
 DAY: Ms = 86_400_000
 TRIED = 24
 SHARE: Mapping[Level, float] = {Level.WATCH: 3.0, Level.ALERT: 1.0, Level.CRITICAL: 0.125}
 """Posts at a level and above, in posts at alert and above."""
+
+LEAST_DAYS = 7.0
+"""A proposal from less is shown and not written: one loud or calm day would decide it."""
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,26 +39,40 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """For one row of the file. ``row``: its key; ``now``, ``levels``: by key of the row."""
+    """For one row of the file. ``now``, ``levels``: by key of the row.
+
+    ``days``: on so many days' worth of time the metric was observed. ``scaled``: levels beyond
+    anything that was recorded, moved in proportion with the level before them. ``why``: why there
+    is no proposal, or why it is not written.
+    """
 
     row: str
-    weeks: float
+    days: float
     now: Mapping[str, float]
     levels: Mapping[str, float]
     tried: tuple[Tried, ...]
+    scaled: tuple[str, ...] = ()
     why: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Whether it may be written into a file."""
+        return bool(self.levels) and not self.why
 
 
 class _Group:
-    """The assets of one row of the file, with what was seen of them."""
+    """The assets of one row of the file, with what was seen of them.
+
+    ``named``: those that the file names; of the tail none.
+    """
 
     def __init__(self, name: str, rule: Rule, row: Row) -> None:
         self.name = name
         self.row = row
+        self.named: set[str] = set()
         self.assets: set[str] = set()
         self.worst: dict[tuple[str, int], float] = {}
-        self.first: Ms | None = None
-        self.last: Ms = 0
+        self._observed: dict[tuple[str, int], Ms] = {}
         self._sign = -1 if rule.fires == "below" else 1
 
     def take(self, place: Place, chunk: Chunk) -> None:
@@ -66,21 +82,27 @@ class _Group:
         live = ~np.isnan(series.value)
         if series.floor is not None and self.row.floor_musd:
             live &= series.floor >= self.row.floor_musd
-        at, x = series.at[live], x[live]
+        at, step, x = series.at[live], series.step[live], x[live]
         if not len(at):
             return
         self.assets.add(place.asset)
-        self.first, self.last = int(at[0]) if self.first is None else self.first, int(at[-1])
         days = at // DAY
         starts = np.flatnonzero(np.diff(days, prepend=-1))
         worst = np.maximum.reduceat(self._sign * x, starts)
-        for day, value in zip(days[starts].tolist(), worst.tolist(), strict=True):
-            key = place.asset, day
+        speaks = np.minimum(step, np.diff(at, prepend=at[:1] - step[0]))
+        observed = np.add.reduceat(speaks, starts)
+        for n, day in enumerate(days[starts].tolist()):
+            key, value = (place.asset, day), float(worst[n])
             self.worst[key] = max(value, self.worst.get(key, value))
+            self._observed[key] = self._observed.get(key, 0) + int(observed[n])
 
     @property
-    def weeks(self) -> float:
-        return max((self.last - (self.first or 0)) / WEEK, 1 / 7)
+    def days(self) -> float:
+        """For how long any of the assets was observed."""
+        longest: dict[int, Ms] = {}
+        for (_, day), ms in self._observed.items():
+            longest[day] = max(ms, longest.get(day, 0))
+        return sum(longest.values()) / DAY
 
     def candidates(self) -> list[float]:
         """Thresholds to be tried, mild first, rounded as one would write them."""
@@ -101,8 +123,8 @@ def tune(
     tell: Callable[[float], None] | None = None,
 ) -> list[Proposal]:
     """A proposal for each row of the rule, in the order of the file."""
-    groups = _groups(settings.tiers, rule)
-    place_of = {asset: group for group in groups.values() for asset in _named(group, rule)}
+    groups = _groups(settings, rule)
+    place_of = {asset: group for group in groups.values() for asset in group.named}
     tail = groups.get("tail") if rule.others is not None else None
     for chunk in sources.pieces((lambda share: tell(share / 2)) if tell else None):
         for place in _of(rule, chunk):
@@ -137,32 +159,45 @@ class _Trials:
         now["clear"] = group.row.clear
         if not tried:
             why = "no values of it were recorded"
-            return Proposal(row=group.name, weeks=0, now=now, levels={}, tried=(), why=why)
-        levels = {
-            level.name.lower(): _choice(tried, posts_a_week * SHARE[level])
-            for level in group.row.levels
-        }
+            return Proposal(row=group.name, days=0, now=now, levels={}, tried=(), why=why)
+        sign = -1 if self._rule.fires == "below" else 1
+        levels: dict[str, float] = {}
+        scaled: list[str] = []
+        before: Level | None = None
+        for level in group.row.levels:
+            chosen = _choice(tried, posts_a_week * SHARE[level])
+            if before is not None and sign * chosen <= sign * levels[before.name.lower()]:
+                mild, harsh = group.row.levels[before], group.row.levels[level]
+                chosen = _beyond(levels[before.name.lower()], mild, harsh, sign)
+                scaled.append(level.name.lower())
+            levels[level.name.lower()] = chosen
+            before = level
         levels["clear"] = _clear(group.row, now, levels)
-        return Proposal(row=group.name, weeks=group.weeks, now=now, levels=levels, tried=tried)
+        short = group.days < LEAST_DAYS
+        why = f"less than {LEAST_DAYS:g} days were observed" if short else ""
+        return Proposal(
+            row=group.name,
+            days=group.days,
+            now=now,
+            levels=levels,
+            tried=tried,
+            scaled=tuple(scaled),
+            why=why,
+        )
 
 
-def _groups(tiers: Tiers, rule: Rule) -> dict[str, _Group]:
-    """One for each row: assets of one tier with the same levels, those with levels of their own."""
-    found: dict[str, _Group] = {}
+def _groups(settings: Settings, rule: Rule) -> dict[str, _Group]:
+    """One for each row of the file, with the assets whose levels that row has the last word on."""
+    family, _, window = rule.name.partition(":")
+    table = ("rules", family, "windows", window) if window else ("rules", family)
+    keys = settings.source.keys(*table)
+    groups: dict[str, _Group] = {}
     for asset, row in rule.rows.items():
-        tier = "all" if asset == ALL else tiers.tier(asset)
-        common = [r for a, r in rule.rows.items() if a != ALL and tiers.tier(a) == tier]
-        usual = max(common, key=common.count) if common else row
-        own = row != usual and common.count(row) == 1
-        name = asset if own or (len(common) > 1 and row != usual) else tier
-        found.setdefault(name, _Group(name, rule, row))
+        name = "all" if asset == ALL else settings.tiers.layers(keys, asset)[-1]
+        groups.setdefault(name, _Group(name, rule, row)).named.add(asset)
     if rule.others is not None:
-        found.setdefault("tail", _Group("tail", rule, rule.others))
-    return found
-
-
-def _named(group: _Group, rule: Rule) -> Iterator[str]:
-    return (asset for asset, row in rule.rows.items() if row == group.row)
+        groups.setdefault("tail", _Group("tail", rule, rule.others))
+    return groups
 
 
 def _of(rule: Rule, chunk: Chunk) -> list[Place]:
@@ -176,10 +211,14 @@ def _with(rule: Rule, group: _Group, threshold: float) -> Rule:
     if sign * clear >= sign * threshold:
         clear = threshold - sign * max(abs(threshold) * 0.3, 1e-4)
     level = Level.ALERT
-    row = Row(levels={level: threshold}, clear=clear, floor_musd=group.row.floor_musd)
+
+    def row(asset: str) -> Row:
+        own = rule.row_of(asset) or group.row
+        return Row(levels={level: threshold}, clear=clear, floor_musd=own.floor_musd)
+
     return msgspec.structs.replace(
         rule,
-        rows=dict.fromkeys(group.assets, row),
+        rows={asset: row(asset) for asset in group.assets},
         others=None,
         not_watched=frozenset(),
         hold={level: rule.hold.get(level, 0)},
@@ -191,8 +230,8 @@ def _tried(threshold: float, alerts: Sequence[Alert], group: _Group) -> Tried:
     posted = [alert for alert in opened if alert.post]
     return Tried(
         threshold=threshold,
-        posts_a_week=len(posted) / group.weeks,
-        openings_a_week=len(opened) / group.weeks,
+        posts_a_week=len(posted) * 7 / group.days,
+        openings_a_week=len(opened) * 7 / group.days,
         assets=len({alert.asset for alert in posted}),
     )
 
@@ -206,6 +245,14 @@ def _choice(tried: Sequence[Tried], wanted: float) -> float:
             break
         quiet = one
     return quiet.threshold
+
+
+def _beyond(level: float, mild: float, harsh: float, sign: int) -> float:
+    """A level harsher than ``level`` as ``harsh`` is harsher than ``mild``; harsher in any case."""
+    scaled = level * harsh / mild if mild * harsh > 0 else level + harsh - mild
+    least = level + sign * 0.1 * abs(level)
+    chosen = round_to(scaled if sign * scaled > sign * level else least)
+    return chosen if sign * chosen > sign * level else least
 
 
 def _clear(row: Row, now: Mapping[str, float], levels: Mapping[str, float]) -> float:

@@ -9,7 +9,7 @@ import tomlkit
 
 from bot.backtest.text import table
 from bot.backtest.tune import Proposal, Tried
-from bot.config import Settings
+from bot.config import ConfigError, Settings, load
 from bot.config_source import own_file
 from bot.show import rule_path
 from rules.rule import Rule
@@ -31,8 +31,9 @@ def told(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
             for t in _around(one)
         ]
         head_cells = ("level", "posts a week", "with those held", "assets")
-        seen = f"  from {one.weeks:.1f} weeks; at alert and above:"
-        lines = [head, f"  proposed {_row(one.levels)}", seen, *table(head_cells, rows)]
+        seen = f"  from {one.days:.1f} observed days; at alert and above:"
+        lines = [head, f"  proposed {_row(one.levels)}", *_remarks(one), seen]
+        lines += table(head_cells, rows)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -49,6 +50,8 @@ def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list
     table = rule_path(rule)
     written: list[str] = []
     for one in proposals:
+        if not one.sound:
+            continue
         before = source.values(*table, one.row)
         for key, value in one.levels.items():
             if isinstance(was := before.get(key), int | float) and was != value:
@@ -76,11 +79,33 @@ def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMappi
 
 def _replace(path: Path, text: str) -> None:
     """All of it or nothing: a running Lowtide takes changes over at once."""
-    with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+    with NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".toml", delete=False, encoding="utf-8"
+    ) as file:
         file.write(text)
-    if path.exists():
-        Path(file.name).chmod(path.stat().st_mode)
-    Path(file.name).replace(path)
+    new = Path(file.name)
+    try:
+        load(new, {})
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        new.replace(path)
+    except ConfigError as error:
+        words = str(error).replace(new.name, path.name)
+        raise ValueError(
+            f"the proposal does not fit the rest of {path.name}, and nothing was written: {words}"
+        ) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _remarks(proposal: Proposal) -> list[str]:
+    remarks: list[str] = []
+    if proposal.scaled:
+        levels = " and ".join(proposal.scaled)
+        remarks.append(f"  nothing recorded went as far as {levels}: moved in proportion")
+    if proposal.why:
+        remarks.append(f"  {proposal.why}: a guess, and --write leaves this row as it is")
+    return remarks
 
 
 def _row(levels: Mapping[str, float]) -> str:

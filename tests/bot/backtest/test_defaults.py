@@ -27,6 +27,9 @@ CALM = {
     "May 2025": ("2025-05-01", "2025-06-01"),
     "second half of June 2025": ("2025-06-15", "2025-07-01"),
 }
+LOUD_WEEKS = {("second half of June 2025", 1): 2}
+"""On 22 June 2025 ETH fell by 11 % in a day: the perpetual has no bars there, spot has."""
+
 TRAPS = ("2025-03-18", "2025-05-25")
 MAJORS = {"BTC", "ETH"}
 
@@ -50,7 +53,8 @@ def test_a_day_of_stress_rings(earned: Run, day: str):
 @pytest.mark.parametrize("name", CALM)
 def test_calm_is_quiet(earned: Run, name: str):
     start, end = (ms(day) for day in CALM[name])
-    assert max(weeks(earned, start, end).values(), default=0) <= 1
+    for week, count in weeks(earned, start, end).items():
+        assert count <= LOUD_WEEKS.get((name, week), 1)
     days = Counter(one.at // DAY for one in posts(earned, start, end))
     assert max(days.values(), default=0) <= 3
 

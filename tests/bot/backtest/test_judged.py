@@ -9,7 +9,7 @@ import pytest
 from bot.backtest.history import cut
 from bot.backtest.judged import Judged
 from bot.backtest.recorded import adapted, plain
-from bot.backtest.series import Chunk, Place, Series
+from bot.backtest.series import Chunk, Place, Series, even
 from rules.alerts import Alert, Level
 from rules.episode import Episode, step
 from rules.metric import Reading
@@ -49,14 +49,15 @@ def walk(seed: int, rows: int = 2_000) -> Series:
     columns = np.array(told)
     floats = columns.astype(np.float32)
     return Series(
-        columns[:, 0].astype(np.int64), floats[:, 1], floats[:, 2], floats[:, 3], MINUTE,
+        columns[:, 0].astype(np.int64), floats[:, 1], floats[:, 2], floats[:, 3],
+        even(columns[:, 0].astype(np.int64), MINUTE),
         np.full(rows, 50, np.float32) if seed % 3 else floats[:, 4],
     )  # fmt: skip
 
 
 def naive(rule: Rule, series: Series) -> Iterator[tuple[Ms, str, int, float, bool]]:
     """Each row: the quiet extreme, the worst one, the value."""
-    row, episode, rule = rule.rows["BTC"], Episode(), adapted(rule, series.step)
+    row, episode, rule = rule.rows["BTC"], Episode(), adapted(rule, MINUTE)
     assert series.floor is not None
     for n in range(len(series.at)):
         quiet, worst = series.high[n], series.low[n]
@@ -94,14 +95,8 @@ def test_the_size_of_pieces_changes_nothing(minutes: int):
     judged, again = Judged([BELOW]), list[Alert]()
     for start in range(START, end, minutes * MINUTE):
         part = cut({PLACE: series}, start, start + minutes * MINUTE)
-        part.series = {place: _minutely(one) for place, one in part.series.items()}
         again += judged.take(part)
     assert told(again) == whole
-
-
-def _minutely(series: Series) -> Series:
-    series.step = MINUTE
-    return series
 
 
 def test_coarse_values_stand_for_their_step():

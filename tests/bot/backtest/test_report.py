@@ -1,5 +1,6 @@
 """The report: its order, its figures against the posts themselves, and the three forms it takes."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,8 @@ import pytest
 from bot.backtest import html
 from bot.backtest.command import reported
 from bot.backtest.reading import Sources
-from bot.backtest.report import Report
+from bot.backtest.report import Report, days_of, names
+from bot.backtest.run import Seen
 from bot.backtest.text import text
 from bot.config import load
 from tests.bot.backtest.logs import START, Row, write
@@ -16,6 +18,7 @@ from tests.conftest import ROOT
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 BURST = 150.0
 
 
@@ -71,3 +74,42 @@ def test_only_what_was_asked_for_is_judged(folder: Path):
     assert found.told[0].total == 0
     other = Sources([folder], settings, [], assets=frozenset({"ETH"}))
     assert reported(other, [settings])[0].coverage == ()
+
+
+def test_posts_per_day_are_of_days_on_which_the_rule_had_values(tmp_path: Path):
+    """Liquidations of one day, funding of ten: the burst is one a day."""
+    write(tmp_path / "log", rows())
+    table = tmp_path / "funding.csv"
+    lines = [f"{START + n * DAY},funding_8h_pct,BTC,0.01" for n in range(10)]
+    table.write_text("\n".join(["known_ms,metric,asset,value", *lines]))
+    settings = load(ROOT / "config.toml", {})
+    found, _, _ = reported(Sources([tmp_path / "log", table], settings, []), [settings])
+    assert found.days == 10
+    [posts] = found.told[0].posts
+    assert (posts.rule, posts.count, posts.days, posts.per_day) == ("liq_burst", 1, 1, 1.0)
+    again, _, _ = reported(
+        Sources([tmp_path / "log", table], settings, [], assets=frozenset({"BTC"})), [settings]
+    )
+    assert again.told == found.told
+
+
+def test_a_composite_could_be_judged_where_two_of_its_conditions_could(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    seen, days = Seen(), {"oi_net_1h_pct": {1, 2, 3}, "liq_10m_musd": {2, 3, 4}}
+    seen.days = days
+    assert days_of(settings, seen)["cascade"] == 2
+    assert days_of(settings, seen)["oi_drop"] == 3
+
+
+def test_files_of_one_name_are_told_apart():
+    paths = [Path("a/config.toml"), Path("b/config.toml"), Path("b/new.toml")]
+    assert names(paths) == ["a/config.toml", "b/config.toml", "b/new.toml"]
+    assert names(paths[1:]) == ["config.toml", "new.toml"]
+    assert names([paths[0], paths[0]]) == ["config.toml", "config.toml"]
+
+
+def test_an_end_is_drawn_as_an_end(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    page = html.page(*reported(Sources([folder], settings, []), [settings]))
+    drawn = re.findall(r'class="post (\w+)"[^>]*><title>(\w+) (\w+)', page)
+    assert {(kind, turn) for kind, _, turn in drawn} == {("s3", "open"), ("end", "close")}

@@ -13,9 +13,11 @@ from bot.__main__ import main
 from bot.backtest.judged import Judged
 from bot.backtest.reading import Sources
 from bot.backtest.tune import Proposal, tune
+from bot.backtest.tuned import told
+from bot.backtest.tuned import write as write_levels
 from bot.config import Settings, load
 from rules.alerts import Alert, Turn
-from tests.bot.backtest.logs import Row, write
+from tests.bot.backtest.logs import START, Row, write
 from tests.conftest import ROOT
 
 WEEKS = 2
@@ -75,11 +77,105 @@ def test_a_proposal_posts_no_more_than_was_asked_for(folder: Path):
     assert by_row["tail"].levels == {} and "no values" in by_row["tail"].why
     for name in ("majors", "large"):
         one = by_row[name]
-        assert one.weeks == pytest.approx(WEEKS, rel=0.01)
+        assert one.days == pytest.approx(WEEKS * 7, rel=0.01)
         chosen = next(t for t in one.tried if t.threshold == one.levels["alert"])
         assert chosen.posts_a_week <= 3
         levels = one.levels
-        assert levels["clear"] < levels["watch"] <= levels["alert"] <= levels["critical"]
+        assert levels["clear"] < levels["watch"] < levels["alert"] < levels["critical"]
+
+
+def noisy_eth(days: int) -> list[Row]:
+    """BTC is quiet and ETH is not."""
+    dice, found = random.Random(7), list[Row]()
+    for _ in range(days * 1440):
+        flare = dice.random() < 0.004
+        found.append({
+            ("liq_10m_musd", "BTC"): 2 + dice.random(),
+            ("liq_10m_musd", "ETH"): dice.uniform(40, 300) if flare else 1.0,
+        })  # fmt: skip
+    return found
+
+
+OVERRIDE = """
+[markets]
+venues = ["binance"]
+majors = ["BTC", "ETH"]
+
+[rules.burst]
+metric = "liq_10m_musd"
+fires = "above"
+majors = { watch = 10, alert = 40, critical = 120, clear = 5 }
+BTC = { alert = 30 }
+"""
+
+
+@pytest.fixture
+def overridden(tmp_path: Path) -> Settings:
+    (tmp_path / "lowtide.toml").write_text(OVERRIDE)
+    return load(tmp_path / "lowtide.toml", {})
+
+
+def tuned_burst(settings: Settings, logs: Path, wanted: float) -> dict[str, Proposal]:
+    sources = Sources([logs], settings, [])
+    return {one.row: one for one in tune(sources, settings, settings.rules[0], wanted)}
+
+
+def test_each_row_is_tuned_for_the_assets_it_has_the_last_word_on(
+    overridden: Settings, tmp_path: Path
+):
+    """BTC has a row of its own, so the row of the majors is ETH's."""
+    write(tmp_path / "logs", noisy_eth(14))
+    found = tuned_burst(overridden, tmp_path / "logs", 4)
+    assert set(found) == {"majors", "BTC"}
+    assert found["majors"].levels["alert"] > 100 > found["BTC"].levels["alert"]
+    chosen = next(
+        t for t in found["majors"].tried if t.threshold == found["majors"].levels["alert"]
+    )
+    assert chosen.posts_a_week <= 4 and chosen.assets == 1
+
+
+def test_weeks_are_those_that_were_observed(overridden: Settings, tmp_path: Path):
+    """Two weeks, a year without anything, two weeks."""
+    write(tmp_path / "logs", noisy_eth(14))
+    write(tmp_path / "logs", noisy_eth(14), START + 380 * 86_400_000)
+    once = tuned_burst(overridden, tmp_path / "logs", 2)["majors"]
+    assert once.days == pytest.approx(28, rel=0.01)
+    mild = once.tried[0]
+    assert mild.posts_a_week > 2  # of 54 calendar weeks it would be a tenth
+
+
+def test_little_is_a_guess_and_never_written(overridden: Settings, tmp_path: Path):
+    write(tmp_path / "logs", noisy_eth(1))
+    found = tuned_burst(overridden, tmp_path / "logs", 0.5)
+    assert not found["majors"].sound and found["majors"].days == pytest.approx(1, rel=0.01)
+    text = told(overridden.rules[0], list(found.values()), 0.5)
+    assert "less than 7 days were observed: a guess, and --write leaves this row as it is" in text
+    before = overridden.path.read_text()
+    assert write_levels(overridden, overridden.rules[0], list(found.values())) == []
+    assert overridden.path.read_text() == before
+
+
+def test_levels_are_never_equal(overridden: Settings, tmp_path: Path):
+    """Nothing that was recorded tells critical from alert, so it keeps its proportion."""
+    write(tmp_path / "logs", noisy_eth(14))
+    found = tuned_burst(overridden, tmp_path / "logs", 0.01)["majors"]
+    levels = found.levels
+    assert levels["watch"] < levels["alert"] < levels["critical"]
+    assert "critical" in found.scaled
+    assert "moved in proportion" in told(overridden.rules[0], [found], 0.01)
+
+
+def test_a_proposal_that_breaks_the_file_is_not_written(overridden: Settings):
+    """BTC keeps the critical level of the majors, which would now be milder than its own alert."""
+    wrong = Proposal(
+        row="majors", days=20, now={}, tried=(),
+        levels={"watch": 1.0, "alert": 2.0, "critical": 3.0, "clear": 0.5},
+    )  # fmt: skip
+    before = overridden.path.read_text()
+    with pytest.raises(ValueError, match="nothing was written"):
+        write_levels(overridden, overridden.rules[0], [wrong])
+    assert overridden.path.read_text() == before
+    assert [path.name for path in overridden.path.parent.iterdir()] == ["lowtide.toml"]
 
 
 def test_fewer_posts_need_higher_levels(folder: Path):
@@ -142,6 +238,8 @@ def test_the_page_for_traders_can_be_followed(
         (["tune", "liq_brust", "--posts-per-week", "2"], "there is no rule liq_brust (did"),
         (["tune", "oi_drop", "--posts-per-week", "2"], "oi_drop has several windows: name one"),
         (["backtest", "nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["backtest", "--assets", "BTC,ETHH"], "these files have no values of ETHH"),
+        (["backtest", "--assets", "btc", "ETH"], "ETH: there is no such file: assets are named as"),
         (["backtest", "--from", "2030-01-01"], "there is nothing between --from and --to"),
     ],
 )

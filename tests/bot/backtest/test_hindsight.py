@@ -1,0 +1,229 @@
+"""What comes later changes nothing that was said before, and no small venue is the asset."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bot.backtest.csvfile import read
+from bot.backtest.history import History, cut
+from bot.backtest.judged import Judged
+from bot.backtest.reading import Sources
+from bot.backtest.run import Seen
+from bot.backtest.series import Chunk, Notes, Place, Series, even, joined
+from bot.config import load
+from rules.alerts import Alert, Level
+from rules.rule import Row, Rule
+from streams.events import Ms
+from tests.bot.backtest.test_input import OI, written
+from tests.conftest import ROOT
+
+T0: Ms = 1_738_540_800_000  # 3 Feb 2025
+MINUTE: Ms = 60_000
+HOUR: Ms = 3_600_000
+DAY: Ms = 86_400_000
+BARS = "known_ms,venue,asset,open,high,low,close,volume_base,step"
+FUNDING = "known_ms,venue,asset,rate,interval_h"
+STEPS = {"5m": 5 * MINUTE, "1h": HOUR, "4h": 4 * HOUR}
+VENUES = ("binance", "bybit", "hyperliquid")
+
+RULES = [
+    Rule(
+        name=name,
+        metric=metric,
+        fires="below",
+        cooldown=HOUR,
+        clear_for=10 * MINUTE,
+        hold={Level.WATCH: 2 * MINUTE},
+        rows={"BTC": Row(levels={Level.WATCH: mild, Level.CRITICAL: 3 * mild}, clear=mild / 2)},
+    )
+    for name, metric, mild in (
+        ("oi_1h", "oi_net_1h_pct", -1.0),
+        ("oi_4h", "oi_net_4h_pct", -1.0),
+        ("price_1h", "price_1h_pct", -1.0),
+        ("price_4h", "price_4h_pct", -1.0),
+        ("funding", "funding_8h_pct", -0.01),
+    )
+]
+
+Line = tuple[Ms, str]
+"""When a row was known, and the row."""
+
+
+def files(seed: int) -> dict[str, tuple[str, list[Line]]]:
+    """Ten days of BTC by name of file: venues that begin late, fall silent, change their step and
+    their scope, or are heard once more at the very end."""
+    dice = random.Random(seed)
+    found: dict[str, tuple[str, list[Line]]] = {}
+
+    def stretches() -> Iterator[tuple[Ms, Ms, str]]:
+        at, end = T0 + dice.randrange(4) * DAY, T0 + 10 * DAY
+        while at < end:
+            until = min(end, at + dice.randrange(HOUR, 4 * DAY))
+            yield at, until, dice.choice(list(STEPS))
+            at = until + dice.choice((0, 0, 7 * HOUR, 3 * DAY))
+
+    for venue in (*VENUES, "all"):
+        for scope in range(dice.randrange(1, 3)):
+            coins, lines = 10 ** dice.uniform(3, 6), list[Line]()
+            for start, end, step in stretches():
+                for at in range(start, end, STEPS[step]):
+                    coins *= 1 + dice.gauss(0, 0.01)
+                    usd = dice.choice((f"{coins * 100}", f"{coins * 100}"))
+                    base = dice.choice((f"{coins}", f"{coins}", ""))
+                    lines.append((at, f"{at},{venue},BTC,{usd},{base},{step}"))
+            found[f"oi {venue} {'ab'[scope]}.csv"] = OI, lines
+        if venue == "all":
+            continue
+        price, lines = 100.0, list[Line]()
+        for start, end, step in stretches():
+            for at in range(start, end, STEPS[step]):
+                price *= 1 + dice.gauss(0, 0.01)
+                bar = f"{price},{price * 1.004},{price * 0.996},{price},5"
+                lines.append((at, f"{at},{venue},BTC,{bar},{step}"))
+        found[f"bars {venue}.csv"] = BARS, lines
+        hours = dice.choice((1, 4, 8))
+        rates = [
+            (at, f"{at},{venue},BTC,{dice.gauss(0, 1e-4)},{hours}")
+            for at in range(T0 + dice.randrange(5) * DAY, T0 + 10 * DAY, hours * HOUR)
+            if dice.random() > 0.05
+        ]
+        found[f"funding {venue}.csv"] = FUNDING, rates
+    return found
+
+
+def series(
+    folder: Path, given: dict[str, tuple[str, list[Line]]], until: Ms
+) -> dict[Place, Series]:
+    """What the rows known before ``until`` make."""
+    folder.mkdir()
+    tables = [
+        read(written(folder, head, *rows, name=name), Notes())
+        for name, (head, lines) in given.items()
+        if (rows := [line for at, line in lines if at < until])
+    ]
+    return History(tables, VENUES).series([rule.metric for rule in RULES], Notes())
+
+
+def alerts(found: dict[Place, Series], end: Ms) -> list[Alert]:
+    judged, said = Judged(RULES), list[Alert]()
+    for start in range(T0, end, 3 * DAY):
+        said += judged.take(cut(found, start, min(end, start + 3 * DAY)))
+    return said
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_later_rows_change_no_earlier_alert(tmp_path: Path, seed: int):
+    given, dice = files(seed), random.Random(seed)
+    everything = series(tmp_path / "whole", given, T0 + 10 * DAY)
+    whole = alerts(everything, T0 + 10 * DAY)
+    assert len(whole) > 5
+    for n in range(6):
+        moment = T0 + dice.randrange((1 + n) * DAY, (2 + n) * DAY)
+        known = series(tmp_path / f"known {n}", given, moment)
+        for place, one in everything.items():
+            part, other = one.between(0, moment), known.get(place)
+            assert (part is None) is (other is None)
+            if part is not None and other is not None:
+                assert part.at.tolist() == other.at.tolist()
+                for column in ("value", "low", "high", "step"):
+                    assert np.array_equal(getattr(part, column), getattr(other, column))
+        assert alerts(known, moment) == [alert for alert in whole if alert.seen < moment]
+
+
+def oi(lines: Iterable[tuple[Ms, str, float, str]]) -> list[str]:
+    return [
+        OI,
+        *(f"{at},{venue},BTC,{coins * 1e5},{coins},{step}" for at, venue, coins, step in lines),
+    ]
+
+
+def falls(paths: Sequence[Path], name: str = "oi_net_1h_pct") -> list[float]:
+    """The values of open interest over a window."""
+    tables = [read(path, Notes()) for path in paths]
+    found = History(tables, VENUES).series([name], Notes()).get(Place(name, "BTC"))
+    return [] if found is None else found.value.tolist()
+
+
+def test_a_small_venue_is_not_the_asset_whatever_is_heard_later(tmp_path: Path):
+    """1,000 coins on Hyperliquid become 700; one row of Binance comes four months later."""
+    whale = [(T0 + n * HOUR, "hyperliquid", 700.0 if n > 30 else 1_000.0, "1h") for n in range(60)]
+    alone = written(tmp_path, *oi(whale))
+    assert falls([alone]) == []
+    later = written(tmp_path, *oi([(T0 + 120 * DAY, "binance", 5e6, "1h")]), name="later.csv")
+    assert falls([alone, later]) == []
+
+
+def test_what_is_usual_outlives_a_gap(tmp_path: Path):
+    """Of two large venues one is silent for sixteen hours while a whale leaves the first-named."""
+    rows = [(T0 + n * HOUR, "bybit", 9_000.0, "1h") for n in range(60) if not 20 <= n < 36]
+    rows += [(T0 + n * HOUR, "binance", 700.0 if n > 30 else 1_000.0, "1h") for n in range(60)]
+    assert min(falls([written(tmp_path, *oi(sorted(rows)))])) > -4
+
+
+def test_both_ends_of_a_window_are_of_one_scope(tmp_path: Path):
+    """With coin-margined contracts each 4 h, without them each 5 min: 130,000 and 95,000 coins."""
+    wide = [(T0 + n * 4 * HOUR, "binance", 130_000.0, "4h") for n in range(12)]
+    narrow = [(T0 + 24 * HOUR + n * 5 * MINUTE, "binance", 95_000.0, "5m") for n in range(288)]
+    paths = [
+        written(tmp_path, *oi(wide), name="wide.csv"),
+        written(tmp_path, *oi(narrow), name="narrow.csv"),
+    ]
+    for name in ("oi_net_1h_pct", "oi_net_4h_pct"):
+        assert set(falls(paths, name)) == {0.0}
+    together = written(tmp_path, *oi(sorted(wide + narrow)), name="both.csv")
+    assert set(falls([together], "oi_net_4h_pct")) == {0.0}
+    # the same scope in a file a month is one series
+    months = [
+        written(tmp_path, *oi(narrow[:150]), name="narrow-2025-02.csv"),
+        written(tmp_path, *oi(narrow[150:]), name="narrow-2025-03.csv"),
+    ]
+    assert len(falls(months)) == len(falls(paths[1:])) == 288 - 12
+
+
+def test_files_of_one_metric_follow_each_other(tmp_path: Path):
+    head = "known_ms,metric,asset,value"
+    paths = [
+        written(tmp_path, head, f"{T0 + n * DAY},liq_10m_musd,BTC,{n}", name=f"{n}.csv")
+        for n in range(3)
+    ]
+    found = History([read(path, Notes()) for path in paths], VENUES).series([], Notes())
+    assert found[Place("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
+
+
+def test_coverage_counts_each_moment_once():
+    """Three days each 4 h, then a day each minute, with six hours without a row between."""
+    coarse, fine = np.arange(1, 19) * 4 * HOUR, 78 * HOUR + np.arange(1, 1441) * MINUTE
+    parts = [
+        Series(T0 + at, np.ones(len(at), np.float32), *(np.ones(len(at), np.float32),) * 2,
+               even(at, step))
+        for at, step in ((coarse, 4 * HOUR), (fine, MINUTE))
+    ]  # fmt: skip
+    place, seen = Place("oi_net_1h_pct", "BTC"), Seen()
+    whole = joined(parts)
+    for start, end in ((T0, T0 + 30 * HOUR), (T0 + 30 * HOUR, T0 + 10 * DAY)):
+        part = whole.between(start, end)
+        assert part is not None
+        seen.take(Chunk(start, end, {place: part}))
+    assert seen.live_ms[place] == 96 * HOUR
+    assert seen.steps[place] == (MINUTE, 4 * HOUR)
+    assert seen.holes[place] == 1
+    assert len(seen.days[place.metric]) == 5
+
+
+def test_recorded_history_said_the_same_before_it_went_on(shared: Path, tmp_path: Path):
+    """The open interest of half a year, alone and with the files of later months."""
+    settings = load(ROOT / "config.toml", {})
+    rules = [rule for rule in settings.rules if rule.metric.startswith("oi_net")]
+    metrics = [rule.metric for rule in rules]
+    early = shared / "history" / "open_interest.csv.gz"
+    late = shared / "history-fine" / "open_interest_5m.csv.gz"
+    said = [
+        [a for chunk in Sources(paths, settings, metrics).pieces() for a in judged.take(chunk)]
+        for paths, judged in (([early], Judged(rules)), ([early, late], Judged(rules)))
+    ]
+    border = int(read(late, Notes()).at[0])
+    assert len(said[0]) > 30
+    assert [alert for alert in said[1] if alert.seen < border] == said[0]
