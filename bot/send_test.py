@@ -32,8 +32,8 @@ NO_BOT = (
     "TELEGRAM_BOT_TOKEN=…"
 )
 NO_CHAT = (
-    "no chat is configured: put chat_id under [channel] in config.toml, such as "
-    'chat_id = "@your_channel"'
+    "no chat is configured: put chat_id under [channel] in local.toml, which begins with "
+    'extends = "shipped", such as chat_id = "@your_channel"'
 )
 _IN_GROUP = (
     ChatMemberStatus.MEMBER,
@@ -166,7 +166,7 @@ def _problem(error: TelegramError, chat: ChatSettings, settings: Settings) -> st
             name = type(cause).__name__ if isinstance(cause, httpx.HTTPError) else reason[:80]
             return (
                 f"Telegram cannot be reached at {redact(settings.api_url)} ({name}): check the "
-                "network, or telegram.api_url in config.toml"
+                "network, or telegram.api_url in the configuration"
             )
         case _:
             return f"Telegram does not take the message to {chat.id}: {reason}"
@@ -185,8 +185,8 @@ def _refused(reason: str, chat: ChatSettings) -> str:
     words = reason.lower()
     if "chat not found" in words:
         return (
-            f"Telegram finds no chat {chat.id}: check {chat.place} in config.toml, and add the bot "
-            "to the chat (to a channel as an administrator)"
+            f"Telegram finds no chat {chat.id}: check {chat.place} in the configuration, and add "
+            "the bot to the chat (to a channel as an administrator)"
         )
     if "thread not found" in words or "topic" in words:
         return f"the group {chat.id} has no topic {chat.topic}: check topic in its table"

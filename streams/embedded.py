@@ -84,7 +84,7 @@ class Embedded:
         except OSError as error:
             raise CannotStart(
                 f"cannot write to {self._data} ({error.strerror}): make it writable, or set"
-                " redis.data_dir in config.toml"
+                " redis.data_dir in the configuration"
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,8 +94,8 @@ class Embedded:
         except OSError as error:
             os.close(lock)
             raise CannotStart(
-                f"cannot lock {self._data} ({error.strerror}): set redis.data_dir in config.toml to"
-                " a local disk"
+                f"cannot lock {self._data} ({error.strerror}): set redis.data_dir in the"
+                " configuration to a local disk"
             ) from error
         self._lock = lock
         return True
@@ -149,7 +149,7 @@ class Embedded:
             await client.aclose()
         raise CannotStart(
             f"Valkey does not answer in {self._data}: end the process that holds its .lock file, or"
-            " set redis.data_dir in config.toml"
+            " set redis.data_dir in the configuration"
         )
 
     def _last_words(self) -> str:

@@ -58,7 +58,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refus
     if status in (403, 451):
         return Refusal(
             f"it refuses this address (HTTP {status}), most likely for its country: run Lowtide"
-            " elsewhere, set another base URL, or take the venue out of config.toml",
+            " elsewhere, set another base URL, or take the venue out of the configuration",
             pause or _PAUSE_S[status],
             blocked=True,
         )

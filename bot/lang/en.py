@@ -273,7 +273,7 @@ PHRASES = {
     "trouble.failed": "⚪ <i>Delivery: {alert} was not posted to {chat}: {reason}</i>",
     "trouble.moved": (
         "⚪ <i>Delivery: {chat} is now {reason}; it is followed. Put the new number into "
-        "config.toml.</i>"
+        "the configuration.</i>"
     ),
     "settings.kept": "⚪ <i>Configuration not taken over, the old one stays: {reason}</i>",
     "settings.taken": "⚪ <i>Configuration taken over: {reason}</i>",

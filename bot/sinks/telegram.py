@@ -407,7 +407,7 @@ def _bad_request(reason: str, to: Destination) -> Refused:
         return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
     if "chat not found" in words:
         return Refused(
-            f"Telegram finds no chat {_chat(to)}; check channel.chat_id in config.toml and add the "
+            f"Telegram finds no chat {_chat(to)}; check chat_id in the configuration and add the "
             "bot to the channel as an administrator",
             What.CHAT,
         )
@@ -418,7 +418,8 @@ def _bad_request(reason: str, to: Destination) -> Refused:
         )
     if any(text in words for text in _NO_TOPIC):
         return Refused(
-            f"chat {_chat(to)} has no open topic {_thread(to)}; check its topic in config.toml",
+            f"chat {_chat(to)} has no open topic {_thread(to)}; check its topic in the"
+            " configuration",
             What.MESSAGE,
         )
     return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)

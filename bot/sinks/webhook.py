@@ -118,7 +118,7 @@ class Webhook:
         endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
         if endpoint is None:
             key = destination_key(to)
-            raise Refused(f"{key} is not in [[webhooks]] of config.toml", What.CHAT)
+            raise Refused(f"{key} is not in [[webhooks]] of the configuration", What.CHAT)
         return endpoint
 
     async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:

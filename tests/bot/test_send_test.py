@@ -53,8 +53,8 @@ GIVE = 'give it the right "Post messages"'
     [
         (
             '"@nowhere"', None, None,
-            "Telegram finds no chat @nowhere: check channel.chat_id in config.toml, and add the "
-            "bot to the chat (to a channel as an administrator)",
+            "Telegram finds no chat @nowhere: check channel.chat_id in the configuration, and add "
+            "the bot to the chat (to a channel as an administrator)",
         ),
         (CHANNEL, {"status": "left"}, None,
          f"the bot is no administrator of the channel -1001: {ADD}"),
@@ -77,7 +77,7 @@ GIVE = 'give it the right "Post messages"'
         (CHANNEL, admin(), (400, "Bad Request: message text is odd"),
          "Telegram does not take the message to -1001: Message text is odd"),
         (CHANNEL, admin(), (502, "Bad Gateway"), "Telegram cannot be reached at URL (Bad Gateway): "
-         "check the network, or telegram.api_url in config.toml"),
+         "check the network, or telegram.api_url in the configuration"),
     ],
 )  # fmt: skip
 async def test_what_is_missing_is_one_sentence(

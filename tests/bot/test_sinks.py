@@ -193,7 +193,7 @@ async def test_an_unknown_chat_is_refused_with_advice(sink):
         sink.check(TelegramChat("@nobody")),
         sink.send(TelegramChat("@nobody"), message()),
     ):
-        with pytest.raises(Refused, match=r"check channel\.chat_id in config\.toml") as caught:
+        with pytest.raises(Refused, match=r"check chat_id in the configuration") as caught:
             await attempt
         assert caught.value.what is What.CHAT
 

@@ -261,7 +261,7 @@ async def test_a_folder_that_cannot_be_written(
         await server().start()
     assert str(error.value) == (
         f"cannot write to {tmp_path / 'data'} (File exists): make it writable, or set "
-        "redis.data_dir in config.toml"
+        "redis.data_dir in the configuration"
     )
 
 
