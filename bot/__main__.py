@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
     status = add("status", "how the running roles are doing")
     status.add_argument("--json", action="store_true", help="everything, as JSON")
+    add("repair", "what became of a damaged file of the embedded Redis, and what to do")
     record = add("record", "write raw frames of some symbols to a file")
     record.add_argument("venue", metavar="VENUE", help="binance, bybit or hyperliquid")
     record.add_argument("symbols", metavar="SYMBOL", nargs="+", help="the venue's own names")

@@ -28,6 +28,7 @@ from bot.logs import configure
 from bot.notices import notice_message
 from bot.posts import post
 from bot.reload import Rejected, checked, count, in_short
+from bot.repair import explained
 from bot.show import show
 from bot.sinks.console import Console
 from streams import bus
@@ -37,7 +38,7 @@ log = structlog.get_logger()
 
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
-    "demo", "replay", "status", "check", "show", "test", "send-test", "backtest", "tune",
+    "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "tune",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -47,6 +48,7 @@ def do(options: argparse.Namespace) -> NoReturn:
     configure("WARNING" if options.command in _QUIET else "INFO")
     try:
         settings = _settings(options)
+        bus.use_prefix(settings.redis_prefix)
         sys.exit(_do(options, settings))
     except ConfigError as error:
         _fail(str(error), 2)
@@ -93,6 +95,10 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_send_test(settings))
         case "demo":
             _demo(options, settings)
+        case "repair":
+            code, text = explained(settings.data_dir)
+            print(text)  # noqa: T201
+            return code
         case "status":
             return asyncio.run(_status(settings, options.json))
         case "record":

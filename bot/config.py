@@ -70,7 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``token`` None: nothing is sent to Telegram. ``chats``: who is told, at least one; ``language``:
     of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
     again. ``webhook_secret``: what signs ``webhooks``.
-    ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``keep``: age in Ms up to
+    ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``redis_prefix``: what
+    all keys begin with. ``keep``: age in Ms up to
     which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
     of the metric log, which is in ``data_dir`` too. ``tail``: how many assets are watched besides
     the listed ones, by open interest. ``own_tiers``: tiers of the operator's own. ``tests``: those
@@ -91,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     keep: Ms
     max_mb: int
+    redis_prefix: str = "lowtide"
     metrics_keep: Ms = 34_560_000_000
     metrics_mb: int = 2_000
     venues: tuple[VenueSettings, ...]
@@ -276,6 +278,7 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         token=Secret(token) if token else None,
         redis_url=Secret(url) if url else None,
         data_dir=home(source.path) / file.redis.data_dir,
+        redis_prefix=file.redis.prefix,
         keep=file.redis.keep,
         max_mb=file.redis.max_mb,
         metrics_keep=file.metrics.keep,

@@ -89,6 +89,7 @@ class Telegram(Table):
 
 class Redis(Table):
     url: Annotated[str, PlainValidator(values.redis_url)] | None = None
+    prefix: Annotated[str, PlainValidator(values.redis_prefix)] = "lowtide"
     data_dir: Annotated[str, Field(min_length=1)] = "data"
     keep: SomeTime = 3_600_000
     max_mb: Annotated[int, Field(ge=1)] = 20

@@ -244,6 +244,16 @@ def url(value: object, schemes: tuple[str, ...]) -> str:
     return value.rstrip("/")
 
 
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+def redis_prefix(value: object) -> str:
+    """What keys in Redis begin with. ValueError says what it may be."""
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
+        raise ValueError('must be 1 to 40 letters, digits or any of "_.-"')
+    return value
+
+
 def redis_url(value: object) -> str:
     """The URL of a Redis as the client can open it.
 

@@ -40,6 +40,20 @@ def state_notice(role: str, lost: str, now: Ms) -> Notice:
     )
 
 
+def redis_notice(reason: str, now: Ms) -> Notice:
+    """The server is not safe to use: ``reason``."""
+    return Notice(
+        id=f"fault:{FaultCode.REDIS_UNSAFE}::{now}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=now,
+        seen=now,
+        reason=reason,
+        fault=FaultCode.REDIS_UNSAFE,
+    )
+
+
 def clock_notice(fault: Fault, effect: str) -> Notice:
     """This role's clock was set back, and ``effect`` is what it did about it."""
     return Notice(

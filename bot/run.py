@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import structlog
+from redis.exceptions import RedisError
 
 from bot.config import Settings
 from bot.sinks import Refused, Sink, Sinks
 from bot.sinks.console import Console
-from streams.bus import Overtaken
-from streams.clock import Clock, ClockSetBack
+from streams.bus import Keys, Overtaken, connect
+from streams.clock import Clock, ClockSetBack, wall_ms
 from streams.embedded import Embedded
 from streams.lease import LeaseLost
 
@@ -29,6 +30,7 @@ STOP_S = 3.0
 BACKOFF_S = (1.0, 60.0)
 _M_MMAP_THRESHOLD = -3
 _LARGE = 256 * 1024
+_LOOK_S = 1.0
 _HEALTHY_S = 120.0
 """A role that ran for so long starts its backoff anew."""
 
@@ -84,14 +86,37 @@ async def redis_url(settings: Settings) -> AsyncGenerator[str]:
     embedded = Embedded(settings.data_dir, settings.max_mb)
     try:
         await embedded.start()
-        keeping = asyncio.create_task(embedded.keep())
+        tasks = [
+            asyncio.create_task(embedded.keep()),
+            asyncio.create_task(_tell_of_damage(embedded)),
+        ]
         try:
             yield embedded.url
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await embedded.stop()
+
+
+async def _tell_of_damage(embedded: Embedded) -> None:
+    """Put it where the bot role reads it when a damaged file was set aside; never returns."""
+    # imported where it is used: a role on its own holds no more than it needs
+    from bot.notices import state_notice
+    from rules import alerts
+
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if (folder := embedded.set_aside) is None:
+            continue
+        embedded.set_aside = None
+        redis = connect(embedded.url, "damage")
+        reason = f"its file was damaged and is now {folder.name}: see `lowtide repair`"
+        notice = state_notice("embedded Redis", reason, wall_ms())
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await redis.xadd(Keys().alerts, {"a": alerts.encode(notice)})
+        await redis.aclose()
 
 
 def existing_redis(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from bot.roles import STATUS_LIFE_S, ended_key
 from streams.bus import ANSWER_S, Keys, parsed
@@ -29,17 +30,29 @@ async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
         answer[role] = msgspec.json.decode(data) if data else None
         if not data and (reason := cast("bytes | None", await redis.get(ended_key(role)))):
             answer["ended"][role] = reason.decode(errors="replace")
-    memory = await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
+    memory = await _memory(redis)
     length = {name: await redis.xlen(key) for name, key in _streams(keys)}
     answer["redis"] = {
         "streams": {
             name: {"entries": length[name], "seconds": await _span(redis, key)}
             for name, key in _streams(keys)
         },
-        "memory_mb": round(memory["used_memory"] / 1e6, 1),
-        "rss_mb": round(memory.get("used_memory_rss", 0) / 1e6, 1),
+        "memory_mb": _mb(memory.get("used_memory")),
+        "rss_mb": _mb(memory.get("used_memory_rss")),
     }
     return answer
+
+
+async def _memory(redis: Redis) -> dict[str, Any]:
+    """What the server says of its memory; nothing where nobody may ask."""
+    try:
+        return await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
+    except ResponseError:
+        return {}
+
+
+def _mb(size: int | None) -> float | None:
+    return None if size is None else round(size / 1e6, 1)
 
 
 async def _span(redis: Redis, key: str) -> float:
@@ -75,7 +88,13 @@ def describe(status: dict[str, Any]) -> str:
     redis = status["redis"]
     for name, stream in redis["streams"].items():
         lines.append(f"{name:8} {stream['entries']:,} entries over {stream['seconds']:,.0f} s")
-    lines.append(f"redis    {redis['memory_mb']} MB used, {redis['rss_mb']} MB resident")
+    used, resident = redis["memory_mb"], redis["rss_mb"]
+    if used is None:
+        lines.append("redis    does not say how much memory it takes")
+    else:
+        lines.append(
+            f"redis    {used} MB used, {'?' if resident is None else resident} MB resident"
+        )
     if status["streams"] is not None:
         venues = msgspec.convert(status["streams"]["venues"], list[VenueStatus])
         for venue in venues:

@@ -7,18 +7,22 @@ Invariants:
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import msgspec
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -52,11 +56,23 @@ _ASIDE_S = 7 * 86_400
 _BACKOFF_S = (0.2, 5.0)
 
 
+PREFIX = "lowtide"
+
+_prefix = PREFIX
+
+
+def use_prefix(prefix: str) -> None:
+    """From now on all keys of this process begin with ``prefix``, so that several installations
+    share a server."""
+    global _prefix  # a process is of one installation
+    _prefix = prefix
+
+
 class Keys:
     """The names of one shard's keys. The braces keep a shard in one slot of a cluster."""
 
     def __init__(self, shard: int = 0) -> None:
-        base = f"lowtide:{{{shard}}}"
+        base = f"{_prefix}:{{{shard}}}"
         self.events = f"{base}:events"
         self.alerts = f"{base}:alerts"
         self.status = f"{base}:status"
@@ -88,19 +104,46 @@ def parsed(entry_id: str | bytes) -> Id:
 def connect(url: str, name: str) -> Redis:
     """A client that never repeats a command by itself (redis-py's default repeats writes).
 
+    It speaks RESP2 and asks for nothing but AUTH and SELECT before its first command, since managed
+    servers forbid HELLO and CLIENT; whether the connection has a name is the server's to decide.
+
     It has no socket_timeout: with one redis-py 8.1 sends through asyncio.wait_for, which on Python
     3.11 now and then swallows a cancellation, and the role goes on for ever. So callers set the
     limit, ``asyncio.timeout(ANSWER_S)``.
     """
     return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
-        protocol=3,
+        protocol=2,
         legacy_responses=False,
         decode_responses=False,
         socket_timeout=None,
         socket_connect_timeout=5,
         retry=Retry(NoBackoff(), 0),
-        client_name=f"lowtide-{name}",
+        driver_info=None,
+        redis_connect_func=partial(_greet, f"{_prefix}-{name}"),
+    )
+
+
+async def _greet(name: str, connection: AbstractConnection) -> None:
+    await connection.on_connect()
+    await connection.send_command("CLIENT", "SETNAME", name)
+    with contextlib.suppress(ResponseError):
+        await connection.read_response()
+
+
+async def unsafe(redis: Redis) -> str:
+    """What is unsafe about the server, in a sentence; "" if nothing is, or nobody may ask."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            info = await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
+    except (RedisError, OSError, TimeoutError):
+        return ""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return ""
+    return (
+        f"its maxmemory-policy is {policy}, which drops posts that wait and saved state when memory"
+        " is short: set it to noeviction"
     )
 
 
@@ -117,7 +160,12 @@ def in_words(error: BaseException) -> str:
         case BusyLoadingError():
             return "Redis is still reading its file"
         case NoPermissionError():
-            return "Redis forbids a command or key to this user: allow ~lowtide:* and streams"
+            return f"Redis forbids a command or key to this user: allow ~{_prefix}:* and streams"
+        case MovedError():
+            return (
+                "this Redis is a cluster, and another of its nodes has Lowtide's keys: point"
+                " REDIS_URL to that node, or use a Redis that is no cluster"
+            )
         case ResponseError() if "MISCONF" in text or "No space left" in text:
             return "Redis cannot write its file, the disk is full or read-only: make room"
         case ResponseError():

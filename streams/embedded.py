@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -33,12 +34,36 @@ _LOOK_AT_MOST_S = 30.0
 _SOCKET_PATH_LIMIT = 100
 """A unix socket's path must be shorter than 108 bytes."""
 
+AOF = "appendonlydir"
+ASIDE = "damaged"
+"""Where the server keeps its file, and what stands behind that name once it was damaged."""
+
+_TRIES = 2
+_LEAST_FREE = 1_000_000
+_LOG_READ = 64 * 1024
+_DAMAGE = (
+    "Bad file format",
+    "Unexpected end of file",
+    "Unrecoverable error reading the append only file",
+    "Wrong signature trying to load",
+    "Internal error in RDB reading",
+    "RDB file was saved with",
+    "the AOF manifest file",
+    "checksum",
+    "Terminating server after rdb file reading failure",
+)
+"""What Valkey and Redis log of a file that they cannot read (aof.c and rdb.c)."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
 class CannotStart(Exception):
     """No server could be started; ``str()`` says why and what to do."""
+
+
+class Damaged(CannotStart):
+    """The server cannot read what it has written."""
 
 
 class Embedded:
@@ -51,12 +76,14 @@ class Embedded:
         self._max_memory = f"{2 * max_mb + 32}mb"
         self._process: asyncio.subprocess.Process | None = None
         self._lock: int | None = None
+        self._log_from = 0
+        self.set_aside: Path | None = None  # the damaged folder, once one was found
         self.url = f"unix://{self._socket}"
 
     async def start(self) -> None:
         """Start the server, or attach to the one that runs. Raises CannotStart."""
         if not await self._until_it_answers(or_ours=True):
-            await self._spawn()
+            await self._spawn_whole()
             return
         log.info("joined the Valkey that runs already", data_dir=str(self._data))
 
@@ -69,7 +96,7 @@ class Embedded:
                 log.error("Valkey ended; starting it again", code=code)
             try:
                 if self._lock is not None or self._locked():
-                    await self._spawn()
+                    await self._spawn_whole()
                 wait = _LOOK_S
             except CannotStart as error:
                 wait = min(wait * 2, _LOOK_AT_MOST_S)
@@ -114,8 +141,37 @@ class Embedded:
             os.close(self._lock)
             self._lock = None
 
+    async def _spawn_whole(self) -> None:
+        """Start the server; a file that it cannot read is set aside, and it starts without."""
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._spawn()
+            except Damaged as error:
+                log.error(str(error))
+                if not left:
+                    self.set_aside = self._rename(error)
+            else:
+                return
+        log.error(
+            "Valkey's file is damaged: it was set aside and a new one is begun; `lowtide repair`"
+            " says what can be done",
+            set_aside=str(self.set_aside),
+        )
+        await self._spawn()
+
+    def _rename(self, damaged: "Damaged") -> Path:
+        """The damaged folder under another name. Raises CannotStart."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        aside = self._data / f"{AOF}.{ASIDE}-{stamp}"
+        try:
+            (self._data / AOF).rename(aside)
+        except OSError as error:
+            raise CannotStart(f"{damaged}, and it cannot be set aside: {error}") from error
+        return aside
+
     async def _spawn(self) -> None:
         assert self._lock is not None  # noqa: S101  # the callers have seen to it
+        self._log_from = self._log_size()
         try:
             self._socket.unlink(missing_ok=True)
             self._process = await asyncio.create_subprocess_exec(
@@ -139,7 +195,7 @@ class Embedded:
                 if or_ours and self._locked():
                     return False
                 if self._process is not None and self._process.returncode is not None:
-                    raise CannotStart(f"Valkey did not start in {self._data}: {self._last_words()}")
+                    raise self._why()
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     async with asyncio.timeout(_START_TIMEOUT_S):
                         await client.ping()  # pyright: ignore[reportUnknownMemberType]
@@ -152,12 +208,35 @@ class Embedded:
             " set redis.data_dir in the configuration"
         )
 
-    def _last_words(self) -> str:
+    def _why(self) -> CannotStart:
+        """What kept the server from starting, by what it has logged since."""
+        text = self._words()
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(self._data).free
+            if "No space left" in text or free < _LEAST_FREE:
+                return CannotStart(
+                    f"the disk of {self._data} is full ({free / 1e6:,.1f} MB are free): make room,"
+                    " or set redis.data_dir in config.toml to another disk"
+                )
+        if any(sign.lower() in text.lower() for sign in _DAMAGE):
+            return Damaged(f"Valkey cannot read its file in {self._data / AOF}: it is damaged")
+        last = text.splitlines()[-1][-200:] if text else "it left no log"
+        return CannotStart(f"Valkey did not start in {self._data}: {last}")
+
+    def _words(self) -> str:
+        """What the server has logged since it was started."""
         try:
-            text = (self._data / "valkey.log").read_text(errors="replace").strip()
+            with (self._data / "valkey.log").open("rb") as file:
+                file.seek(self._log_from)
+                return file.read(_LOG_READ).decode(errors="replace").strip()
         except OSError:
-            return "it left no log"
-        return text.splitlines()[-1][-200:] if text else "it left no log"
+            return ""
+
+    def _log_size(self) -> int:
+        try:
+            return (self._data / "valkey.log").stat().st_size
+        except OSError:
+            return 0
 
 
 def _command(data: Path, socket: Path, max_memory: str) -> list[str]:

@@ -184,6 +184,7 @@ class FaultCode(StrEnum):
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
     ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
     venues' clocks. ``state_lost``: what a role had saved could not be taken over in full.
+    ``redis_unsafe``: the server may lose what was saved.
     """
 
     CONTRACT_MISSING = "contract_missing"
@@ -197,9 +198,10 @@ class FaultCode(StrEnum):
     CLOCK_SET_BACK = "clock_set_back"
     CLOCK_SKEWED = "clock_skewed"
     STATE_LOST = "state_lost"
+    REDIS_UNSAFE = "redis_unsafe"
 
 
-MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK, FaultCode.STATE_LOST})
+MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK, FaultCode.STATE_LOST, FaultCode.REDIS_UNSAFE})
 """Faults that are over as they happen: each one is told, and none of them ends."""
 
 

@@ -20,6 +20,9 @@ from streams.events import Ms
 _ENTRY_OVERHEAD = 30
 """Bytes an entry takes beside its JSON, measured on Valkey 9 with 200-byte entries."""
 
+_ENTRY_AVERAGE = 230
+"""Bytes of an entry of the live streams, with its overhead."""
+
 _PART_MS: Ms = 5_000
 _PARTS = 32
 """The stream is let go of in parts: of so many Ms, or of this share of its memory."""
@@ -113,10 +116,16 @@ class Writer:
         last = parsed(by_name["last-generated-id"])
         if not self._parts:
             entries = cast("list[Entry]", await self._redis.xrange(self._key, count=1))
-            size = await self._redis.memory_usage(self._key)  # pyright: ignore[reportUnknownMemberType]
+            size = await self._size()
             if entries and size:
                 self._spread(size, parsed(entries[0][0])[0], last[0])
         return last
+
+    async def _size(self) -> int:
+        """How many bytes the stream takes; where nobody may ask, as of its entries on average."""
+        with contextlib.suppress(ResponseError):
+            return await self._redis.memory_usage(self._key) or 0  # pyright: ignore[reportUnknownMemberType]
+        return await self._redis.xlen(self._key) * _ENTRY_AVERAGE
 
     def _spread(self, size: int, first: Ms, last: Ms) -> None:
         """Of what was there before we came only the sum is known: taken as even over time."""

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from bot.config import Settings
 from bot.metriclog import MetricLog
-from bot.notices import config_notice, state_notice
+from bot.notices import config_notice, redis_notice, state_notice
 from bot.reload import Rejected, Watch, checked, in_short, on_sighup, taken
 from bot.roles import FLUSH_S, report, role, rss_mb
 from rules import alerts
@@ -22,7 +22,7 @@ from rules.alerts import Said
 from rules.engine import Engine
 from rules.notices import no_tick, ticks_again
 from rules.standing import Standing
-from streams.bus import ANSWER_S, START, Keys, Snapshot, Stage, parsed
+from streams.bus import ANSWER_S, START, Keys, Snapshot, Stage, parsed, unsafe
 from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
 
@@ -69,6 +69,7 @@ class RulesRole:
         self._settings = settings
         self._env = os.environ if env is None else env
         self._watch = watch or Watch(settings.path)
+        self._redis = redis
         self._notices: list[Said] = []
         self._refused = False  # the file that is there was not taken over
         self._stage = Stage(redis, Keys(), "rules", Keys().events)
@@ -152,6 +153,9 @@ class RulesRole:
 
     async def _resume(self) -> None:
         self._muted_to = await self._stage.bookmark()
+        if said := await unsafe(self._redis):
+            log.warning(f"Redis is not safe to use: {said}")
+            self._notices.append(redis_notice(said, wall_ms()))
         snapshot: Snapshot | None = None
         try:
             if (snapshot := await self._stage.saved()) is not None:

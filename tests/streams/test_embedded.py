@@ -11,6 +11,7 @@ import pytest
 import structlog
 from redis.exceptions import RedisError
 
+from bot.repair import explained
 from streams import embedded
 from streams.bus import connect
 from streams.embedded import CannotStart, Embedded
@@ -225,20 +226,6 @@ async def test_a_file_cut_short_costs_only_its_end(
     assert await got(mine.url, "k49") is None
 
 
-async def test_a_damaged_file_is_said(server: Callable[..., Embedded], tmp_path: Path) -> None:
-    mine = server()
-    await mine.start()
-    await put(mine.url, "a", "1" * 100)
-    await put(mine.url, "b", "1" * 100)
-    await mine.stop()
-    (aof,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
-    whole = aof.read_bytes()
-    aof.write_bytes(b"rubbish!" + whole[8:])
-    with pytest.raises(CannotStart, match=r"^Valkey did not start in .*data: .*AOF.*$") as error:
-        await mine.start()
-    assert "\n" not in str(error.value)
-
-
 async def test_no_binary(
     server: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -293,3 +280,96 @@ async def test_trouble_while_it_runs_is_said_and_retried(
         assert await until_answer(mine.url, "a") == b"1"
     keeping.cancel()
     assert "Valkey did not start: " in str(logs)
+
+
+def spoil_commands(folder: Path) -> None:
+    """Rubbish where a command begins, in the middle of the file."""
+    (file,) = folder.glob("*.incr.aof")
+    data = file.read_bytes()
+    middle = data.index(b"*", len(data) // 2)
+    file.write_bytes(data[:middle] + b"rubbish\r\n" + data[middle:])
+
+
+def spoil_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").write_bytes(b"rubbish")
+
+
+def spoil_base(folder: Path) -> None:
+    (file,) = folder.glob("*.base.rdb")
+    file.write_bytes(b"REDIS0011\xff rubbish" + bytes(100))
+
+
+@pytest.mark.parametrize("spoil", [spoil_commands, spoil_manifest, spoil_base])
+async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
+    server: Callable[..., Embedded], tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    first = server()
+    await first.start()
+    for n in range(20):
+        await put(first.url, f"key{n}", "x" * 100)
+    await first.stop()
+    spoil(tmp_path / "data" / "appendonlydir")
+    again = server()
+    with structlog.testing.capture_logs() as logs:
+        await again.start()
+    events = [entry["event"] for entry in logs]
+    assert sum("it is damaged" in event for event in events) == embedded._TRIES
+    assert any("`lowtide repair`" in event for event in events)
+    assert again.set_aside is not None
+    assert (again.set_aside / "appendonly.aof.manifest").exists()
+    assert await got(again.url, "key1") is None
+    await put(again.url, "key1", "new")
+    await again.stop()
+    third = server()
+    await third.start()
+    assert third.set_aside is None
+    assert await got(third.url, "key1") == b"new"
+    code, text = explained(tmp_path / "data")
+    assert code == 1
+    assert str(again.set_aside) in text
+    assert "valkey-check-aof --fix" in text
+
+
+async def test_a_file_that_ends_too_soon_costs_its_end_alone(
+    server: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    first = server()
+    await first.start()
+    await put(first.url, "a", "1")
+    await put(first.url, "b", "2")
+    await first.stop()
+    (file,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
+    file.write_bytes(file.read_bytes()[:-5])
+    again = server()
+    await again.start()
+    assert again.set_aside is None
+    assert await got(again.url, "a") == b"1"
+    assert explained(tmp_path / "data")[0] == 0
+
+
+@pytest.mark.parametrize("sign", ["log", "disk"])
+async def test_a_full_disk_at_start_says_so(
+    server: Callable[..., Embedded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    line = "No space left on device" if sign == "log" else "something else"
+    fake = tmp_path / "valkey-server"
+    fake.write_text(f'#!/bin/sh\necho "cannot open: {line}" > {tmp_path}/data/valkey.log\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(embedded, "_binary", lambda: str(fake))
+    if sign == "disk":
+        monkeypatch.setattr(embedded, "_LEAST_FREE", 1 << 60)
+    with pytest.raises(CannotStart, match=r"the disk of .* is full .* make room"):
+        await server().start()
+
+
+async def test_what_an_earlier_life_has_logged_is_no_reason(
+    server: Callable[..., Embedded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "valkey.log").write_text("No space left on device\nBad file format\n")
+    fake = tmp_path / "valkey-server"
+    fake.write_text(f'#!/bin/sh\necho "bad option" >> {tmp_path}/data/valkey.log\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setattr(embedded, "_binary", lambda: str(fake))
+    with pytest.raises(CannotStart, match=r"did not start in .*: bad option"):
+        await server().start()
