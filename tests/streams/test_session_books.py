@@ -278,6 +278,26 @@ def test_a_price_that_left_the_snapshot_is_asked_for_within_seconds() -> None:
             assert any(abs(depth.mid - (100 - n / 10)) < 0.02 for n in range(91))
 
 
+def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_ten_seconds() -> None:
+    """The price moves by a hundredth of a per cent; the band of 25 bp just reached before."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    bids = [(n * 0.00025, 1.0) for n in range(399_999, 398_999, -1)]
+    asks = [(n * 0.00025, 1.0) for n in range(400_001, 401_001)]
+    played.hear(frames.change("BTCUSDT", 10, 10))
+    played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
+    played.tick(2)
+    depth = played.done[-1]
+    assert isinstance(depth, Depth)
+    assert [band.covered for band in depth.bands] == [True, True, False, False]
+    gone, came = [(p, 0.0) for p, _ in bids[:40]], [(p, 1.0) for p, _ in bids[:39]]
+    played.hear(frames.change("BTCUSDT", 11, 11, gone, came))
+    alive = frames.change("BTCUSDT", 11, 11)
+    asked = [n for n in range(100) if fetches(played.tick(1, alive))]
+    assert asked == [7, 67]  # ten seconds after the first; a minute after what did not help
+    assert turns(played.done) == ["+depth BTCUSDT"]
+
+
 def test_a_book_beyond_its_snapshot_that_is_never_answered_goes_down_and_comes_back() -> None:
     played = Played("binance", "book-1", "BTC")
     played.open()
