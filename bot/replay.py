@@ -17,12 +17,13 @@ from bot.deliveries import Delivery, State
 from bot.dispatch import Chat, next_due, plan
 from rules.alerts import Notice, Said
 from rules.engine import Engine
+from streams.actions import Action, Hangup, Relist
 from streams.conflate import Conflator
 from streams.contracts import Contracts
-from streams.events import AnyEvent, Event, FeedState, Instrument, Ms, Tick
+from streams.events import AnyEvent, Event, FeedState, Instrument, MarketEvent, Ms, Tick, kind_of
 from streams.recording import Recorded, replay, request_channel, socket_channel
-from streams.selection import Markets, choose_assets, choose_instruments
-from streams.session import Action, Hangup, Session
+from streams.selection import Markets, Watchlist, choose_assets, presentable
+from streams.session import Session
 from streams.venue import UNREADABLE, Listing, Poll, Subscription, Venue, facts
 from streams.venues import VENUES
 
@@ -125,9 +126,11 @@ class _Heard:
         self._venue = venue
         self._markets = markets
         self._bodies: list[bytes] = []
+        self._first = request_channel(venue.listing_requests()[0])
         self._wanted = venue.listing_requests()
         self._listing: Listing | None = None
-        self._instruments: list[Instrument] = []
+        self._watchlist = Watchlist()
+        self._assets: tuple[str, ...] = ()
         self._polls: dict[str, Poll] = {}
         self._snapshots: dict[str, str] = {}
         self._plans: dict[str, Subscription] = {}
@@ -148,20 +151,39 @@ class _Heard:
         if session is None:
             session = self._open(record, self._listing)
         actions = session.received(record.frame, record.t, record.t)
-        self.dropped += session.stats.dropped
+        self.dropped += session.stats.dropped + any(isinstance(a, Relist) for a in actions)
         session.stats.dropped = 0
-        return _events(actions)
+        return self._noted(record.channel, session, _events(actions))
 
     def tick(self, now: Ms) -> list[AnyEvent]:
         """A second has passed."""
         events: list[AnyEvent] = []
-        for session in self._sessions.values():
+        for channel, session in self._sessions.items():
             actions = session.tick(now, now)
             for hangup in [action for action in actions if isinstance(action, Hangup)]:
                 actions = session.closed(hangup.reason, now)[0]
                 session.opened(now)
-            events += _events(actions)
+                self._forgive(session)
+            events += self._noted(channel, session, _events(actions))
         return events
+
+    def _noted(self, channel: str, session: Session, events: list[AnyEvent]) -> list[AnyEvent]:
+        """The events, after a note of their kinds: a kind that the recording has is expected."""
+        if (plan := self._plans.get(channel)) is None:
+            return events
+        limits = plan.silence_s
+        expected = session.subscription.silence_s
+        kinds = {kind_of(event) for event in events if isinstance(event, MarketEvent)}
+        new = {kind: limits[kind] for kind in kinds if kind in limits and kind not in expected}
+        if new:
+            session.subscription = msgspec.structs.replace(
+                session.subscription, silence_s={**expected, **new}
+            )
+        return events
+
+    def _forgive(self, session: Session) -> None:
+        """A recording does not answer a reconnect: what is silent now is not waited for."""
+        session.subscription = msgspec.structs.replace(session.subscription, silence_s={})
 
     def _open(self, record: Recorded, listing: Listing) -> Session:
         plan = self._plans.get(record.channel) or Subscription(
@@ -174,13 +196,16 @@ class _Heard:
         )
         session = Session(self._venue, plan, listing, lambda: 0.0)
         session.opened(record.t)
+        self._forgive(session)
         self._sessions[record.channel] = session
         return session
 
     def _answer(self, record: Recorded) -> list[AnyEvent]:
         channel = _STAMP.sub("{hour_ago}", record.channel)
+        if channel == self._first:  # read anew: every hour, and when frames show something else
+            self._wanted, self._bodies = self._venue.listing_requests(), []
         if self._wanted and channel == request_channel(self._wanted[0]):
-            self._list(record.frame)
+            self._collect(record.frame, record.t)
             return []
         if self._listing is None:
             return []
@@ -198,24 +223,36 @@ class _Heard:
             return []
         return [*facts(decoded, self._listing.contracts)[0]]
 
-    def _list(self, body: bytes) -> None:
-        request = self._wanted.pop(0)
-        self._bodies.append(body)
-        following = self._venue.next_listing_request(request, body)
-        if following is not None:
-            self._wanted.insert(0, following)
-        if self._wanted:
-            return
-        listed, order = self._venue.instruments(self._bodies)
-        assets = choose_assets(listed, self._markets)
-        self._instruments = choose_instruments(listed, assets)
-        by_symbol = {i.symbol: i for i in self._instruments}
+    def _collect(self, body: bytes, now: Ms) -> None:
+        """One answer of a listing. Of a later listing that cannot be read the first one stands."""
+        try:
+            request = self._wanted.pop(0)
+            self._bodies.append(body)
+            following = self._venue.next_listing_request(request, body)
+            if following is not None:
+                self._wanted.insert(0, following)
+            if not self._wanted:
+                self._list(*self._venue.instruments(self._bodies), now)
+        except UNREADABLE:
+            if self._listing is None:
+                raise
+            self._wanted = []
+            self.dropped += 1
+
+    def _list(self, listed: Sequence[Instrument], order: tuple[str, ...], now: Ms) -> None:
+        fit = [instrument for instrument in listed if presentable(instrument)]
+        self._assets = self._assets or choose_assets(fit, self._markets)
+        self._watchlist.take(fit, self._assets, now)
+        watched = self._watchlist.watched
+        instruments = [*watched.values()]
         contracts = self._listing.contracts if self._listing else Contracts()
-        contracts.relist(self._instruments)
-        self._listing = Listing(instruments=by_symbol, order=order, contracts=contracts)
-        for poll in self._venue.polls(self._instruments, self._venue.SPEC.kinds):
+        contracts.relist(instruments)
+        self._listing = Listing(instruments=watched, order=order, contracts=contracts)
+        for session in self._sessions.values():
+            session.listing = self._listing
+        for poll in self._venue.polls(instruments, self._venue.SPEC.kinds):
             self._polls[request_channel(poll.request)] = poll
-        for subscription in self._venue.subscriptions(self._instruments, self._venue.SPEC.kinds):
+        for subscription in self._venue.subscriptions(instruments, self._venue.SPEC.kinds):
             self._remember_snapshots(subscription)
             channel = socket_channel(subscription.path)
             self._plans[channel] = _joined(self._plans.get(channel), subscription)
