@@ -27,6 +27,7 @@ from bot.lang import LANGUAGES
 from bot.logs import configure
 from bot.notices import notice_message
 from bot.posts import post
+from bot.redaction import redact
 from bot.reload import Rejected, checked, count, in_short
 from bot.repair import explained
 from bot.show import show
@@ -283,5 +284,5 @@ def _answer(what: str, make: Callable[[], str]) -> None:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(text, file=sys.stderr)  # noqa: T201
+    print(redact(text), file=sys.stderr)  # noqa: T201
     sys.exit(code)

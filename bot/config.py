@@ -33,11 +33,14 @@ from bot.config_tests import Known, RuleTest, rule_tests
 from bot.config_text import arranged, keys_in, names_in, parsed, text_of
 from bot.config_values import did_you_mean, redis_url, shown
 from bot.lang import LANGUAGES
+from bot.redaction import register, register_address, register_login, register_token
 from bot.toml_lines import KeyPath, index
 from rules.alerts import Level
 from rules.composite import Composite
 from rules.rule import Rule
 from streams.events import Ms
+from streams.proxies import NO_PROXIES, VARIABLES, Proxies, proxies
+from streams.proxies import problems as proxy_problems
 from streams.selection import Markets
 from streams.venues import VENUES
 
@@ -69,7 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``token`` None: nothing is sent to Telegram. ``chats``: who is told, at least one; ``language``:
     of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
-    again. ``webhook_secret``: what signs ``webhooks``.
+    again. ``proxies``: what the environment says, for all but a Redis; ``telegram_proxy``: for
+    Telegram in its place. ``webhook_secret``: what signs ``webhooks``.
     ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``redis_prefix``: what
     all keys begin with. ``keep``: age in Ms up to
     which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
@@ -104,6 +108,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     composites: tuple[Composite, ...]
     tests: tuple[RuleTest, ...]
     source: Source
+    proxies: Proxies = NO_PROXIES
+    telegram_proxy: Secret | None = None
+
+    @property
+    def proxy_of_telegram(self) -> str | None:
+        """The proxy for Telegram: its own, or what the environment says."""
+        return self.telegram_proxy or self.proxies.of(self.api_url)
 
     @property
     def tiers(self) -> Tiers:
@@ -122,6 +133,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
 
     Raises ConfigError with all problems found.
     """
+    _register(env)
     source = _source(path)
     raw = dict(source.tables)
     file, problems = _validated(File, arranged(raw), raw)
@@ -140,12 +152,24 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         if not problems:
             known = Known(rules=rules, composites=found)
             tests, problems = rule_tests(file.test, known, source)
-    words = told(source, problems) + _env_problems(env)
+    words = told(source, problems) + _env_problems(env) + proxy_problems(env)
     if file is not None:
         words += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
+        for url in (file.redis.url, file.telegram.proxy):
+            register_login(url or "")
+        for webhook in file.webhooks:
+            register_address(webhook.url)
     if words or file is None:
         raise ConfigError(words)
     return _settings(file, (rules, found, tests), source, env)
+
+
+def _register(env: Mapping[str, str]) -> None:
+    """What the environment holds of secrets is shown nowhere, right or wrong as it may be."""
+    register_token(env.get("TELEGRAM_BOT_TOKEN", "").strip())
+    register(env.get(WEBHOOK_SECRET, "").strip(), "secret")
+    for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
+        register_login(env.get(name, "").strip())
 
 
 def _source(path: Path) -> Source:
@@ -292,6 +316,8 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         composites=made[1],
         tests=made[2],
         source=source,
+        proxies=proxies(env),
+        telegram_proxy=Secret(file.telegram.proxy) if file.telegram.proxy else None,
     )
 
 

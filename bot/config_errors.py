@@ -9,7 +9,7 @@ from bot.config_markets import Problem
 from bot.config_schema import COMPOSITES, ROWS, keys_at
 from bot.config_source import Source
 from bot.config_values import did_you_mean, shown
-from bot.logs import redact
+from bot.redaction import redact
 from bot.toml_lines import KeyPath
 
 

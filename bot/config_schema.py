@@ -85,6 +85,7 @@ class Delivery(Table):
 
 class Telegram(Table):
     api_url: HttpUrl = "https://api.telegram.org"
+    proxy: Annotated[str, PlainValidator(values.proxy)] | None = None
 
 
 class Redis(Table):

@@ -10,7 +10,7 @@ from bot.config_composites import MARKS
 from bot.config_errors import ConfigError
 from bot.config_markets import looks_like_asset
 from bot.config_schema import ALL, COMPOSITES, ROWS, TIERS
-from bot.logs import TOKEN
+from bot.redaction import TOKEN
 
 _TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 

@@ -14,6 +14,7 @@ import msgspec
 from bot.dispatch import GROUP_WAIT, Quiet
 from rules.alerts import Level
 from streams.events import Ms
+from streams.proxies import proxy_url
 
 LEVELS = {"watch": Level.WATCH, "alert": Level.ALERT, "critical": Level.CRITICAL}
 
@@ -252,6 +253,13 @@ def redis_prefix(value: object) -> str:
     if not isinstance(value, str) or not _PREFIX.fullmatch(value):
         raise ValueError('must be 1 to 40 letters, digits or any of "_.-"')
     return value
+
+
+def proxy(value: object) -> str:
+    """The URL of a proxy. No sentence about it shows any part of it; see ``redis_url``."""
+    if not isinstance(value, str):
+        raise ValueError('must be the URL of a proxy in quotes, such as "socks5h://127.0.0.1:1080"')
+    return proxy_url(value)
 
 
 def redis_url(value: object) -> str:

@@ -12,6 +12,7 @@ from bot.voice import title
 from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, Rule
+from streams.proxies import shown as shown_proxy
 
 
 def describe(settings: Settings) -> str:
@@ -27,12 +28,25 @@ def describe(settings: Settings) -> str:
         ("tail", tail),
         *_messages(settings),
         ("operators", _operators(settings.operators)),
+        *_proxies(settings),
         ("redis", redis(settings)),
         ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
     lines = [f"{name:{width}}  {text}" for name, text in head]
     composites = [f"\n{one.name}: {composite_in_words(one)}" for one in settings.composites]
     return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
+
+
+def _proxies(settings: Settings) -> list[tuple[str, str]]:
+    """Through which proxies, without their passwords; nothing if there is none."""
+    found = settings.proxies
+    ways = {
+        "https": found.secure,
+        "http": found.plain if found.plain != found.secure else None,
+        "Telegram": settings.telegram_proxy,
+    }
+    shown = [f"{shown_proxy(url)} for {what}" for what, url in ways.items() if url]
+    return [("proxy", ", ".join(shown))] if shown else []
 
 
 def destination(chat: ChatSettings, has_token: bool) -> str:

@@ -5,8 +5,8 @@ of the same pipe; httpx is kept quiet since it logs URLs, and Telegram's URLs ho
 """
 
 import logging
-import re
 import sys
+import threading
 import traceback
 from types import TracebackType
 from typing import TextIO
@@ -14,13 +14,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-TOKEN = re.compile(r"\d{5,}:[\w-]{30,}")
-_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):([^\s@]+)@")
-
-
-def redact(text: str) -> str:
-    """``text`` without bot tokens and without passwords in URLs."""
-    return _PASSWORD.sub(r"\1:<password>@", TOKEN.sub("<token>", text))
+from bot.redaction import redact
 
 
 def redact_processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -62,12 +56,25 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     sys.excepthook = _crashed
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _crashed_thread
+    logging.captureWarnings(True)
     quiet_http()
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What Python prints as it ends, without secrets."""
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _crashed_thread(what: threading.ExceptHookArgs) -> None:
+    error = what.exc_value or what.exc_type()
+    _crashed(what.exc_type, error, what.exc_traceback)
+
+
+def _unraisable(what: "sys.UnraisableHookArgs") -> None:
+    error = what.exc_value or what.exc_type()
+    _crashed(what.exc_type, error, what.exc_traceback)
 
 
 def quiet_http() -> None:

@@ -86,6 +86,7 @@ async def _listen(
         WallClock(),
         recording.tap,
         frozenset(symbols),
+        settings.proxies,
     )
     listening = asyncio.create_task(consumer.run(recording.listed, recording.choose))
     stopping = asyncio.create_task(stop.wait())

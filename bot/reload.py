@@ -117,7 +117,8 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
         "metrics": (one.metrics_keep, one.metrics_mb),
         "webhooks": (one.webhooks, one.webhook_secret),
         "delivery": (one.resend,),
-        "telegram": (one.api_url, one.token),
+        "telegram": (one.api_url, one.token, one.telegram_proxy),
+        "proxies": (one.proxies,),
     }
 
 

@@ -207,7 +207,7 @@ def sinks(settings: Settings) -> Sinks:
         return Sinks(console, webhooks=webhooks)
     from bot.sinks.telegram import Telegram
 
-    telegram = Telegram(settings.token, settings.api_url)
+    telegram = Telegram(settings.token, settings.api_url, proxy=settings.proxy_of_telegram)
     return Sinks(console, telegram=telegram, webhooks=webhooks)
 
 
@@ -215,4 +215,5 @@ def _webhook(settings: Settings) -> Sink:
     from bot.sinks.webhook import Endpoint, Webhook
 
     secret = settings.webhook_secret or ""
-    return Webhook({one.name: Endpoint(url=one.url, secret=secret) for one in settings.webhooks})
+    endpoints = {one.name: Endpoint(url=one.url, secret=secret) for one in settings.webhooks}
+    return Webhook(endpoints, proxies=settings.proxies)

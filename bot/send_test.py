@@ -19,13 +19,13 @@ from telegram.error import (
     RetryAfter,
     TelegramError,
 )
-from telegram.request import HTTPXRequest
 
 from bot.config import Settings
 from bot.config_chats import ChatSettings
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
-from bot.logs import quiet_http, redact
+from bot.redaction import redact
+from bot.sinks.telegram import Telegram
 
 NO_BOT = (
     "there is no bot token: get one from @BotFather in Telegram (/newbot), and put it into .env as "
@@ -55,20 +55,17 @@ async def try_all(settings: Settings) -> tuple[Outcome, ...]:
     """Post to every chat with a bot of its own. What is wrong before any chat is one outcome."""
     if settings.token is None:
         return (Outcome(False, NO_BOT),)
-    quiet_http()
-    request = HTTPXRequest(
-        connection_pool_size=2, read_timeout=_TIMEOUT_S, connect_timeout=_TIMEOUT_S
-    )
-    bot = telegram.Bot(
+    telegram = Telegram(
         settings.token,
-        base_url=f"{settings.api_url}/bot",
-        request=request,
-        get_updates_request=request,
+        settings.api_url,
+        read_timeout=_TIMEOUT_S,
+        connect_timeout=_TIMEOUT_S,
+        proxy=settings.proxy_of_telegram,
     )
     try:
-        return await send_test(bot, settings)
+        return await send_test(telegram.bot, settings)
     finally:
-        await request.shutdown()
+        await telegram.close()
 
 
 async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[Outcome, ...]:

@@ -20,6 +20,7 @@ from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms,
 from streams.failures import Told
 from streams.line import Line, Publish
 from streams.polling import Poller, SnapshotQueue, TakeSnapshot
+from streams.proxies import NO_PROXIES, Proxies
 from streams.recording import Recorded, request_channel, socket_channel
 from streams.rest import Rest, Unavailable
 from streams.selection import Watchlist, presentable
@@ -74,6 +75,7 @@ class Consumer:
         clock: Clock,
         tap: Callable[[Recorded], None] | None = None,
         only: Collection[str] | None = None,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         """``websocket`` and ``rest`` replace the venue's own base URLs where given.
 
@@ -82,7 +84,8 @@ class Consumer:
         spec = venue.SPEC
         self.venue = venue
         self.clock = clock
-        self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep)
+        self.proxies = proxies
+        self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
         self.trouble = "starting"
         self.refused_names = 0
         self.lines: list[Line] = []

@@ -28,6 +28,17 @@ _BY_ERRNO = {
     errno.ENETUNREACH: "it cannot be reached from here (no network?)",
     errno.EHOSTUNREACH: "it cannot be reached from here (no network?)",
 }
+_BY_PROXY = {
+    "ProxyError": "the proxy did not connect",
+    "ProxyConnectionError": "the proxy cannot be reached",
+    "ProxyTimeoutError": "the proxy did not answer in time",
+    "ClientHttpProxyError": "the proxy did not connect",
+    "ClientProxyConnectionError": "the proxy cannot be reached",
+    "InvalidProxyMessage": "the proxy did not answer as a proxy does",
+    "InvalidProxyStatus": "the proxy did not connect",
+}
+"""Of aiohttp, aiohttp-socks and websockets."""
+
 _BY_TYPE = {
     "ClientConnectorCertificateError": "its TLS certificate is not valid",
     "InvalidMessage": "it did not answer as a websocket server does",
@@ -68,6 +79,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refus
 
 def in_words(error: BaseException) -> str:
     """Why a connection failed, for people."""
+    if (words := _BY_PROXY.get(type(error).__name__)) is not None:
+        return words
     cause: BaseException | None = error
     while cause is not None:
         words = _words(cause)

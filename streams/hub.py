@@ -9,6 +9,7 @@ from streams.clock import Clock
 from streams.consumer import Consumer
 from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
 from streams.line import Line
+from streams.proxies import NO_PROXIES, Proxies
 from streams.selection import Markets, choose_assets, unlisted
 from streams.venue import Venue
 
@@ -17,11 +18,13 @@ _WAIT_FOR_OTHERS_S = 8.0
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue to listen to, and where it is (None: where the venue itself says)."""
+    """A venue to listen to, where it is (None: where the venue itself says), and the proxies that
+    lead there."""
 
     venue: Venue
     websocket: str | None = None
     rest: str | None = None
+    proxies: Proxies = NO_PROXIES
 
 
 class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +87,9 @@ class Hub:
         clock: Clock,
     ) -> None:
         self.consumers = [
-            Consumer(place.venue, place.websocket, place.rest, self._heard, clock)
+            Consumer(
+                place.venue, place.websocket, place.rest, self._heard, clock, proxies=place.proxies
+            )
             for place in places
         ]
         self._publish = publish

@@ -18,6 +18,7 @@ from streams.clock import Clock
 from streams.events import AnyEvent, Liquidation, Ms
 from streams.failures import Refusal, Told, in_words, refusal
 from streams.overlap import Overlap
+from streams.proxies import Proxies
 from streams.session import Session
 from streams.venue import Listing, Request, Subscription, Venue
 
@@ -68,6 +69,7 @@ class Surroundings(Protocol):
     venue: Venue
     clock: Clock
     publish: Publish
+    proxies: Proxies
 
     def url(self, subscription: Subscription) -> str:
         """Where to connect."""
@@ -270,9 +272,11 @@ class _Socket:
     async def _connection(self) -> None:
         """One connection, from handshake to loss, which it raises as Lost."""
         now = self._around.clock.now
+        url = self._around.url(self.session.subscription)
         try:
             async with _Connect(
-                self._around.url(self.session.subscription),
+                url,
+                proxy=self._around.proxies.of(url),
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,

@@ -16,6 +16,8 @@ from yarl import URL
 
 from streams.events import Ms
 from streams.failures import Refusal, in_words, refusal
+from streams.http import PROXY_ERRORS, http_session
+from streams.proxies import NO_PROXIES, Proxies
 from streams.venue import Request, Spec
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -58,11 +60,13 @@ class Rest:
         base: str,
         now: Callable[[], Ms],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         """``sleep`` waits so many seconds of ``now``."""
         self.usage = Usage()
         self._weighs = spec.weight_per_minute is not None
         self._base = base.rstrip("/")
+        self._proxies = proxies
         self._now = now
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
@@ -77,7 +81,7 @@ class Rest:
         self._users: Counter[aiohttp.ClientSession] = Counter()
 
     async def __aenter__(self) -> Self:
-        self._session = _session()
+        self._session = self._new_session()
         return self
 
     async def __aexit__(
@@ -107,7 +111,7 @@ class Rest:
         except Unavailable:
             self.usage.failures += 1
             raise
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        except (aiohttp.ClientError, *PROXY_ERRORS, OSError, TimeoutError, ValueError) as error:
             # ValueError: a host name that cannot be one
             self.usage.failures += 1
             raise Unavailable(in_words(error)) from error
@@ -149,8 +153,11 @@ class Rest:
         """
         self._doubted = True
 
+    def _new_session(self) -> aiohttp.ClientSession:
+        return http_session(self._base, self._proxies, _TIMEOUT)
+
     async def _renew(self) -> None:
-        old, self._session, self._doubted = self._session, _session(), False
+        old, self._session, self._doubted = self._session, self._new_session(), False
         if old is not None and not self._users[old]:
             del self._users[old]
             await old.close()
@@ -180,10 +187,6 @@ class Rest:
         gained = (now - self._counted) * self._per_ms
         self._left, self._counted = min(self._left + gained, self._most), now
         return min(weight, self._most) - self._left
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

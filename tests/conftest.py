@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import structlog
 
+from bot import redaction
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # how long an example takes says more of the machine than of the code
@@ -20,6 +22,8 @@ def logs() -> Iterator[None]:
     """Whatever a test does to the logs, the next one finds them as they were."""
     yield
     structlog.reset_defaults()
+    redaction._known.clear()
+    redaction._compiled.clear()
 
 
 @pytest.fixture(scope="session")

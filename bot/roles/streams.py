@@ -79,6 +79,11 @@ async def mind(clock: WallClock, publish: Callable[[AnyEvent], None]) -> None:
 def places(settings: Settings) -> list[Place]:
     """The venues of the configuration."""
     return [
-        Place(venue=VENUES[venue.name], websocket=venue.websocket, rest=venue.rest)
+        Place(
+            venue=VENUES[venue.name],
+            websocket=venue.websocket,
+            rest=venue.rest,
+            proxies=settings.proxies,
+        )
         for venue in settings.venues
     ]

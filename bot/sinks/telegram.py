@@ -2,9 +2,9 @@
 
 sendMessage has no idempotency key, so a lost answer leaves in doubt whether a message was posted.
 Which errors those are can only be told from the cause under python-telegram-bot's exception: of
-httpx's errors, ConnectError, ConnectTimeout and PoolTimeout mean that nothing was sent; all others
-(read or write timeouts, a connection lost while waiting, an answer that is not the API's) may come
-after Telegram has posted. Checked with python-telegram-bot 22.8.
+httpx's errors, ConnectError, ConnectTimeout, PoolTimeout and ProxyError mean that nothing was sent;
+all others (read or write timeouts, a connection lost while waiting, an answer that is not the
+API's) may come after Telegram has posted. Checked with python-telegram-bot 22.8.
 
 This is the one way to Telegram: posts, answers, checks, menus and the polling for messages. The
 library hands every request but the polling to ``_Turns``, so none passes the limiter by.
@@ -37,8 +37,9 @@ from telegram.warnings import PTBDeprecationWarning, PTBUserWarning
 
 from bot.destination import Destination, TelegramChat, destination_key
 from bot.limiter import Lane, Limits, Overall
-from bot.logs import quiet_http, redact
+from bot.logs import quiet_http
 from bot.messages import Message
+from bot.redaction import redact
 from bot.sinks import (
     LONGEST_WAIT_S,
     Busy,
@@ -54,7 +55,7 @@ from bot.sinks import (
 )
 
 _T = TypeVar("_T")
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What the library raises for an answer that is not as the Bot API says."""
 
@@ -185,7 +186,8 @@ def _ms(loop: asyncio.AbstractEventLoop) -> int:
 class Telegram:
     """Posts to any chat with the bot of ``token``, answers there, and asks what people write.
 
-    ``api_url``: the Bot API server without a slash at the end. Timeouts in seconds.
+    ``api_url``: the Bot API server without a slash at the end. Timeouts in seconds. ``proxy``: see
+    ``streams.proxies.proxy_url``; the environment is not asked.
     """
 
     def __init__(
@@ -194,17 +196,25 @@ class Telegram:
         api_url: str = "https://api.telegram.org",
         read_timeout: float = 20.0,
         connect_timeout: float = 5.0,
+        proxy: str | None = None,
     ) -> None:
         quiet_http()
+        own = {"trust_env": False}  # the proxy is ours to choose
         request = _Request(
             connection_pool_size=32,
             read_timeout=read_timeout,
             write_timeout=read_timeout,
             connect_timeout=connect_timeout,
             pool_timeout=connect_timeout,
+            proxy=proxy,
+            httpx_kwargs=own,
         )
         polling = _Request(
-            connection_pool_size=1, read_timeout=read_timeout, connect_timeout=connect_timeout
+            connection_pool_size=1,
+            read_timeout=read_timeout,
+            connect_timeout=connect_timeout,
+            proxy=proxy,
+            httpx_kwargs=own,
         )
         self._requests = (request, polling)
         self._read_timeout = read_timeout

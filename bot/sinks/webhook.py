@@ -18,6 +18,8 @@ from bot.limiter import Limits
 from bot.messages import Message
 from bot.sinks import LONGEST_WAIT_S, Edited, Gate, Later, Place, Receipt, Refused, What
 from streams.failures import wait_s
+from streams.http import PROXY_ERRORS, http_session
+from streams.proxies import NO_PROXIES, Proxies
 
 _PAUSE_S = 10.0
 
@@ -63,11 +65,13 @@ class Webhook:
         endpoints: Mapping[str, Endpoint],
         timeout: float = 20.0,
         now: Callable[[], float] = time.time,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         self._endpoints = endpoints
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(5.0, timeout))
         self._now = now
-        self._session: aiohttp.ClientSession | None = None
+        self._proxies = proxies
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self.limits = Limits(per_minute=60, reserved=0)
 
     def join(self, gate: Gate) -> None:
@@ -111,8 +115,8 @@ class Webhook:
         """Nor to delete one."""
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for way in self._sessions.values():
+            await way.close()
 
     def _endpoint(self, to: Destination) -> Endpoint:
         endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
@@ -122,8 +126,8 @@ class Webhook:
         return endpoint
 
     async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        if endpoint.url not in self._sessions:
+            self._sessions[endpoint.url] = http_session(endpoint.url, self._proxies, self._timeout)
         stamp = str(int(self._now()))
         headers = {
             "Content-Type": "application/json",
@@ -132,11 +136,11 @@ class Webhook:
             "Lowtide-Signature": f"sha256={signature(endpoint.secret, stamp, content)}",
         }
         try:
-            async with self._session.post(
+            async with self._sessions[endpoint.url].post(
                 endpoint.url, data=content, headers=headers, allow_redirects=False
             ) as answer:
                 _judge(answer.status, answer.headers.get("Retry-After", ""), name)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError) as error:
             # the key makes it safe to send again what may have arrived
             raise Later(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
         except ValueError:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from bot.logs import configure, redact, redact_processor
+from bot.logs import configure, redact_processor
+from bot.redaction import redact
 from bot.run import stop_all, supervise
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT

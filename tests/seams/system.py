@@ -15,7 +15,8 @@ no test here imports a name from ``bot``, ``rules`` or ``streams``.
 The text given is what the test is about; markets, the venue's addresses and one rule (``liq``,
 critical from 5 million USD of liquidations in ten minutes) are added by ``COMMON``. ``common``
 replaces it, for other venues or rules. ``env`` adds variables of the environment, None takes one
-away (``TELEGRAM_BOT_TOKEN`` is set unless taken away). ``system.log`` is what all processes logged.
+away (``TELEGRAM_BOT_TOKEN`` is set unless taken away). ``host``: the name under which the
+configuration knows the servers' machine. ``system.log`` is what all processes logged.
 """
 
 import asyncio
@@ -74,7 +75,9 @@ class System:
         *,
         common: str = COMMON,
         env: Mapping[str, str | None] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
+        self._host = host
         self.folder = folder
         self.telegram = FakeUpdates()
         self.webhook = Receiver()
@@ -110,8 +113,10 @@ class System:
         common = self._common.format(
             telegram=self.telegram.url, websocket=self.venue.websocket, rest=self.venue.rest
         )
-        text = config.replace("{webhook}", self.webhook.url)
-        (self.folder / "config.toml").write_text(text + common, encoding="utf-8")
+        text = (config.replace("{webhook}", self.webhook.url) + common).replace(
+            "//127.0.0.1:", f"//{self._host}:"
+        )
+        (self.folder / "config.toml").write_text(text, encoding="utf-8")
 
     @property
     def console(self) -> str:

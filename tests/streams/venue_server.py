@@ -18,6 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
 from streams.events import AnyEvent, FeedState
+from streams.proxies import NO_PROXIES
 from streams.venue import Request as Asked
 from streams.venue import Subscription, Venue
 from streams.venues import VENUES
@@ -175,6 +176,7 @@ class Around:
     def __init__(self, venue: str, url: str, **spec: Any) -> None:
         self.venue: Venue = StandIn(venue, **spec)
         self.clock = Clock()
+        self.proxies = NO_PROXIES
         self.said: list[AnyEvent] = []
         self.publish = self.said.append
         self.frames: list[bytes] = []
