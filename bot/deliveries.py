@@ -22,6 +22,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     joined: bool = False
     hidden: int = 0
     held: Mapping[str, int] = {}
+    title: str = ""
+    """The key of the phrase above a digest of several rules; "" where all are of one rule."""
 
 
 def severity(alert: Alert) -> tuple[int, float]:
@@ -91,6 +93,10 @@ class State(msgspec.Struct):
     posts: list[Ms] = []
     watch_posts: list[Ms] = []
     counts: Counts = msgspec.field(default_factory=Counts)
+    quiet: dict[str, Alert] = {}
+    """What waits for the end of the quiet hours: rule and subject → its newest turn."""
+    quiet_until: Ms | None = None
+    """When they end."""
 
 
 def set_back(state: State, by: Ms, now: Ms) -> State:
@@ -108,6 +114,8 @@ def set_back(state: State, by: Ms, now: Ms) -> State:
     later.hiding = {composite: at - by for composite, at in later.hiding.items()}
     later.posts = [at - by for at in later.posts]
     later.watch_posts = [at - by for at in later.watch_posts]
+    # looked at again then: it is a time of day
+    later.quiet_until = None if later.quiet_until is None else later.quiet_until - by
     return later
 
 

@@ -13,7 +13,7 @@ becomes one digest. What waits is in the state, which survives restarts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -69,6 +69,15 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
             return self.start <= minute < self.end
         return minute >= self.start or minute < self.end
 
+    def ends_after(self, now: Ms) -> Ms:
+        """When the hours that cover ``now`` end."""
+        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
+        hour, minute = divmod(self.end, 60)
+        end = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+        if end <= local:
+            end += timedelta(days=1)  # by the clock on the wall, whatever summer time does
+        return round(end.timestamp() * 1000)
+
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Who is told, where, of what, and how much can be borne.
@@ -76,8 +85,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     ``filters``: an alert is for this chat if one of them takes it. ``private``: one person, whose
     chat with the bot it is. ``posts_per_hour``: once so many were told within an hour, only what is
     critical still comes; of watch, at most half as many. What is critical is not counted, nor are
-    ends. ``quiet``: watch is held back, alert is silent. ``group_wait``: how long an alert waits
-    for others; critical never does. ``hides``: composite → its parts' families.
+    ends. ``quiet``: watch waits until they end, alert is silent. ``group_wait``: how long an alert
+    waits for others; critical never does. ``hides``: composite → its parts' families.
     """
 
     destination: Destination = ConsoleOutput()
@@ -101,7 +110,10 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 
 def next_due(state: State) -> Ms | None:
     """When ``plan`` has something to tell even if nothing more happens; None: never."""
-    return min((w.due for group in state.groups.values() for w in group.waiting), default=None)
+    due = [waiting.due for group in state.groups.values() for waiting in group.waiting]
+    if state.quiet and state.quiet_until is not None:
+        due.append(state.quiet_until)
+    return min(due, default=None)
 
 
 def plan(
@@ -115,6 +127,8 @@ def plan(
     for alert in alerts:
         if alert.post and chat.takes(alert):
             planner.take(alert, now)
+        elif alert.turn is Turn.CLOSE:
+            planner.end_unposted(alert, now)
     planner.advance(now)
     planner.ring()
     return planner.state, planner.deliveries
@@ -154,6 +168,15 @@ class _Planner:
                 wait = self._chat.group_wait.get(alert.level, 0)
                 self._wait(alert, max(wait, pause), earlier)
 
+    def end_unposted(self, alert: Alert, now: Ms) -> None:
+        """An end that is not to be posted is one all the same: what ended in quiet hours is not
+        told when they are over."""
+        self.advance(min(alert.seen, now + CLOCKS_APART))
+        asleep = self.state.quiet.get(_instance(alert))
+        if asleep is not None and asleep.opened_at == alert.opened_at:
+            del self.state.quiet[_instance(alert)]
+            self._hold(asleep)
+
     def advance(self, now: Ms) -> None:
         """Tells what is due up to ``now``, in the order in which it is due."""
         if now > self.state.now:
@@ -164,6 +187,8 @@ class _Planner:
             for group in self.state.groups.values():
                 if any(w.due <= due for w in group.waiting):
                     self._tell_due(group, due)
+            if self.state.quiet and (self.state.quiet_until or 0) <= due:
+                self._end_quiet()
         self.state.now = now
         for key, group in list(self.state.groups.items()):
             group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
@@ -188,10 +213,12 @@ class _Planner:
         there = f"{alert.hidden_by}:{alert.asset}" in self.state.hiding
         return there and alert.hidden_by in self._chat.hides
 
-    def _silenced(self, alert: Alert) -> bool:
+    def _silenced(self, alert: Alert, now: Ms | None = None) -> bool:
+        """Whether a silence covers it when it came, or ``now``."""
         if alert.level is Level.CRITICAL:
             return False
-        return any(s.covers(alert.family, alert.asset, alert.seen) for s in self._silences)
+        at = alert.seen if now is None else now
+        return any(s.covers(alert.family, alert.asset, at) for s in self._silences)
 
     def _take_close(self, alert: Alert) -> None:
         told = self.state.told.get(_instance(alert)) == alert.opened_at
@@ -227,6 +254,9 @@ class _Planner:
             for waiting in [w for w in group.waiting if part(w.alert)]:
                 group.waiting.remove(waiting)
                 self._hide(waiting.alert, alert.family)
+        for key, other in [item for item in self.state.quiet.items() if part(item[1])]:
+            del self.state.quiet[key]
+            self._hide(other, alert.family)
         for other in [a for a in self._ringing if part(a)]:
             self._ringing.remove(other)
             self._hide(other, alert.family)
@@ -267,6 +297,8 @@ class _Planner:
                 if _instance(waiting.alert) == instance:
                     group.waiting.remove(waiting)
                     return waiting
+        if (asleep := self.state.quiet.pop(instance, None)) is not None:
+            return Waiting(asleep, self.state.quiet_until or self.state.now)
         return None
 
     def _wait(self, alert: Alert, wait: Ms, earlier: Waiting | None) -> None:
@@ -305,13 +337,41 @@ class _Planner:
         close = alerts[0].turn is Turn.CLOSE
         quiet = self._chat.quiet is not None and self._chat.quiet.covers(self.state.now)
         free = close or level is Level.CRITICAL
-        if not free and ((quiet and level is Level.WATCH) or self._spent(level)):
+        if quiet and level is Level.WATCH and not close:
+            self._wait_for_morning(alerts)
+            return False
+        if not free and self._spent(level):
             for alert in alerts:
                 self._hold(alert)
             return False
         silent = close or level is Level.WATCH or (quiet and level is not Level.CRITICAL)
         self._post(alerts, silent, joined)
         return True
+
+    def _wait_for_morning(self, alerts: Sequence[Alert]) -> None:
+        """What is at watch waits for the end of the quiet hours."""
+        if self._chat.quiet is not None:
+            self.state.quiet |= {_instance(alert): alert for alert in alerts}
+            self.state.quiet_until = self._chat.quiet.ends_after(self.state.now)
+
+    def _end_quiet(self) -> None:
+        """One digest of what has waited and is still true; what ended meanwhile is not told."""
+        state = self.state
+        if self._chat.quiet is not None and self._chat.quiet.covers(state.now):
+            state.quiet_until = self._chat.quiet.ends_after(state.now)  # the hours have changed
+            return
+        waited, state.quiet, state.quiet_until = list(state.quiet.values()), {}, None
+        silenced = [a for a in waited if self._silenced(a, state.now)]
+        state.counts.silenced += len(silenced)
+        by_group: dict[str, list[Alert]] = {}
+        for alert in waited:
+            if alert not in silenced:
+                by_group.setdefault(_group(alert), []).append(alert)
+        alerts = [one for group in by_group.values() for one in self._worth_telling(group)]
+        if alerts:
+            alerts.sort(key=severity)
+            title = "quiet.over" if len(alerts) > 1 else ""
+            self._post(alerts, silent=True, joined=False, title=title)
 
     def _worth_telling(self, alerts: list[Alert]) -> list[Alert]:
         """The worst first, one for each subject, without what another window has just said."""
@@ -338,7 +398,7 @@ class _Planner:
         watched = level is Level.WATCH and len(state.watch_posts) >= (most + 1) // 2
         return watched or len(state.posts) >= most
 
-    def _post(self, alerts: list[Alert], silent: bool, joined: bool) -> None:
+    def _post(self, alerts: list[Alert], silent: bool, joined: bool, title: str = "") -> None:
         state = self.state
         close = alerts[0].turn is Turn.CLOSE
         hidden = sum(state.hidden.pop(_composite(alert), 0) for alert in alerts)
@@ -355,6 +415,7 @@ class _Planner:
                 at=state.now,
                 silent=silent,
                 joined=joined,
+                title=title,
                 hidden=hidden,
                 held=held,
             )
@@ -363,11 +424,13 @@ class _Planner:
     def _join(self, alerts: Sequence[Alert]) -> None:
         """Posts that follow each other closely make a group, as if they had waited together."""
         now = self.state.now
-        group = self.state.groups.setdefault(_group(alerts[0]), Group())
-        group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
-        group.told |= dict.fromkeys(_subjects(alerts), now)
-        if len(group.told) >= DIGEST_FROM and not _open(group, now):
-            group.digest_at = now
+        for key in dict.fromkeys(map(_group, alerts)):
+            group = self.state.groups.setdefault(key, Group())
+            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+            mine = [alert for alert in alerts if _group(alert) == key]
+            group.told |= dict.fromkeys(_subjects(mine), now)
+            if len(group.told) >= DIGEST_FROM and not _open(group, now):
+                group.digest_at = now
 
     def _as_told(self, alert: Alert) -> Alert:
         """Marks ``alert`` as told. Whoever hears of an episode first hears that it began."""

@@ -7,7 +7,7 @@ import msgspec
 from bot import limiter
 from bot.limiter import Limits
 from bot.outbox import SETTLED, WAITING, ChatState, Policy, Post, State
-from bot.rendering import Present, with_worst, worst_line
+from bot.rendering import Present, set_back, with_worst, worst_line
 from bot.steps import Trouble
 from streams.events import Ms
 
@@ -92,9 +92,11 @@ class Ledger:
                 for name in ("at", "expires", "edited_at", "kept_until")
                 if (at := getattr(post, name))
             }
-            self._put(post, **times)
+            self._put(post, parts=set_back(post.parts, by), **times)
+        closed = {topic: max(0, at - by) for topic, at in self.state.closed_topics.items()}
         pace = limiter.set_back(self.state.pace, by)
-        self._know(pace=pace, off_until=max(0, self.state.off_until - by))
+        off = max(0, self.state.off_until - by)
+        self._know(pace=pace, off_until=off, closed_topics=closed)
 
     def prune(self, now: Ms) -> None:
         """Forget what has been settled for long."""

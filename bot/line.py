@@ -193,6 +193,9 @@ class Line(Ledger):
                 self._know(doomed=(*self.state.doomed, *doubles))
         if message_id is not None:
             self._know(last_id=message_id)
+        if (until := self.state.closed_topics.get(post.topic or 0)) is not None and until <= now:
+            topics = {t: at for t, at in self.state.closed_topics.items() if t != post.topic}
+            self._know(closed_topics=topics)  # it was sent there: the topic is open again
         self._settled(post, now, state=State.SENT, message_id=message_id, edited_at=now)
         if post.left:
             self._know(left=max(0, self.state.left - post.left), left_names=())
@@ -229,6 +232,20 @@ class Line(Ledger):
     def refused(self, post: Post, reason: str, now: Ms) -> None:
         """It will never be posted."""
         self._fail(post, reason, now)
+
+    def topic(self, post: Post, now: Ms) -> int | None:
+        """In which topic ``post`` is sent ``now``: "General" in place of one that takes nothing."""
+        closed = post.topic is not None and now < self.state.closed_topics.get(post.topic, 0)
+        return None if closed else post.topic
+
+    def topic_refused(self, post: Post, reason: str, now: Ms) -> None:
+        """The topic takes nothing: the post and those that follow go to "General" for a while."""
+        closed = self.state.closed_topics
+        self._put(post, state=State.RETRY)
+        if post.topic is not None:
+            if post.topic not in closed:
+                self.troubles.append(Trouble(phrase="trouble.topic", chat=self.key, reason=reason))
+            self._know(closed_topics={**closed, post.topic: now + self.policy.off})
 
     def turned_off(self, post: Post | None, reason: str, now: Ms) -> None:
         """The chat does not let the bot post. What waits stays; later the next one is tried."""

@@ -192,6 +192,8 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left: int = 0
     left_names: tuple[str, ...] = ()
     doomed: tuple[int, ...] = ()
+    closed_topics: Mapping[int, Ms] = {}
+    """Topics that take nothing, and until when posts for them go to the topic "General"."""
 
     def address(self, topic: int | None = None) -> Destination:
         """Where the chat, or a topic of it, is now."""

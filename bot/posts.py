@@ -11,7 +11,7 @@ from bot.deliveries import Delivery
 from bot.head_lines import amount, parts, window_ms, window_of
 from bot.lang.words import Words
 from bot.messages import MARKS, OVER, Message, first_line, folded, footer, message_of, render
-from bot.voice import Html, Voice
+from bot.voice import Html, Voice, say
 from rules.alerts import (
     Alert,
     CascadeFacts,
@@ -30,6 +30,8 @@ def post(delivery: Delivery, words: Words, charts: str | None = None) -> Message
     """The message of ``delivery``; ``charts`` as in ``bot.messages.render``."""
     held = sum(delivery.held.values())
     first, *others = delivery.alerts
+    if delivery.title:
+        return _titled(delivery, words, held)
     if others:
         return _digest(delivery, words, charts, held)
     return render(
@@ -44,9 +46,25 @@ def post(delivery: Delivery, words: Words, charts: str | None = None) -> Message
 
 def heads_of(delivery: Delivery, words: Words) -> list[Html]:
     """What of it cannot be left out: the first line of one alert, of a digest who is meant."""
+    if delivery.title:
+        return _titled_lines(delivery, words)
     if len(delivery.alerts) == 1:
         return [first_line(delivery.alerts[0], words, delivery.hidden)]
     return _digest_lines(delivery, words)
+
+
+def _titled(delivery: Delivery, words: Words, held: int) -> Message:
+    """A digest of several rules: the first line of each alert."""
+    voice = Voice(max(delivery.alerts, key=lambda a: a.at), words)
+    last = [voice.time(voice.alert.at), *([voice.say("held", count=str(held))] if held else [])]
+    lines = [*_titled_lines(delivery, words), Html(" · ".join(last))]
+    message = message_of(delivery.alerts[0], lines, delivery.silent, MAX_CHARS)
+    return msgspec.structs.replace(message, asset="", at=voice.alert.at)
+
+
+def _titled_lines(delivery: Delivery, words: Words) -> list[Html]:
+    title = say(words, delivery.title, count=str(len(delivery.alerts)))
+    return [title, *(first_line(alert, words) for alert in delivery.alerts)]
 
 
 def _digest(delivery: Delivery, words: Words, charts: str | None, held: int) -> Message:

@@ -49,6 +49,11 @@ def with_worst(
     return parts if changed == parts else changed
 
 
+def set_back(parts: Sequence[Part], by: Ms) -> tuple[Part, ...]:
+    """``parts`` after the clock was set back ``by`` so much: what comes is newer than they are."""
+    return _replaced(parts, lambda alert: replace(alert, seen=alert.seen - by))
+
+
 def _replaced(parts: Iterable[Part], change: Callable[[Alert], Alert]) -> tuple[Part, ...]:
     return tuple(
         part

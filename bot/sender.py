@@ -323,9 +323,11 @@ class Sender:
         sink, address = self._sinks.of(line.state.destination), line.state.address
         match step:
             case Send(post, reply_to):
+                topic = line.topic(post, self._clock.seen())
                 receipt = await sink.send(
-                    address(post.topic), as_message(post, post.body),
-                    key=post.key, reply_to=reply_to, markup=post.markup,
+                    address(topic), as_message(post, post.body), key=post.key,
+                    # an answer lands in the topic of what it answers to
+                    reply_to=reply_to if topic == post.topic else None, markup=post.markup,
                 )  # fmt: skip
                 self._sent(line, step, receipt.message_id)
             case Probe(post, message_id):
@@ -417,6 +419,8 @@ class Sender:
         match step:
             case Send() if error.what is What.MARKUP:
                 line.refused_markup(step.post, error.reason, now)
+            case Send() if error.what is What.TOPIC:
+                line.topic_refused(step.post, error.reason, now)
             case Send():
                 line.refused(step.post, error.reason, now)
             case Probe():

@@ -213,6 +213,7 @@ PHRASES = {
     "left_out": "⏳ +{count} older left out: {names}",
     "again": "↻ Sent again, perhaps twice (no. {id})",
     "collapsed": "⏳ <b>{count} posts waited while Telegram asked for a pause</b>",
+    "quiet.over": "🟡 <b>Quiet hours are over: {count} alerts go on</b>",
     "rush": "🔴 <b>{count} critical posts at once</b>",
     "live": "▸ now {now} · worst {worst} {time} · {length}",
     "live.parts": "▸ worst: {parts} · {length}",
@@ -272,6 +273,10 @@ PHRASES = {
     "kind.volume": "volume",
     "trouble.off": "⚪ <i>Delivery: nothing is sent to {chat} for now: {reason}</i>",
     "trouble.failed": "⚪ <i>Delivery: {alert} was not posted to {chat}: {reason}</i>",
+    "trouble.topic": (
+        "⚪ <i>Delivery: what is for a topic of {chat} goes to its topic General for now:"
+        " {reason}</i>"
+    ),
     "trouble.moved": (
         "⚪ <i>Delivery: {chat} is now {reason}; it is followed. Put the new number into "
         "the configuration.</i>"

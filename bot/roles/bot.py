@@ -142,7 +142,8 @@ class BotRole:
             sent=counts.sent,
             refused=counts.refused,
             uncertain=counts.uncertain,
-            waiting=sum(len(group.waiting) for plan in plans for group in plan.groups.values()),
+            waiting=sum(len(plan.quiet) for plan in plans)
+            + sum(len(group.waiting) for plan in plans for group in plan.groups.values()),
             held=sum(plan.counts.held for plan in plans),
             hidden=sum(plan.counts.hidden for plan in plans),
             silenced=sum(plan.counts.silenced for plan in plans),

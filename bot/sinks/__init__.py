@@ -68,10 +68,12 @@ class Busy(Exception):
 
 
 class What(StrEnum):
-    """What is refused: a message's markup, the message, all that goes to a chat, everything."""
+    """What is refused: a message's markup, the message, all that goes to a topic of a chat, all
+    that goes to a chat, everything."""
 
     MARKUP = "markup"
     MESSAGE = "message"
+    TOPIC = "topic"
     CHAT = "chat"
     ALL = "all"
 

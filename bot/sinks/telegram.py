@@ -427,12 +427,17 @@ def _bad_request(reason: str, to: Destination) -> Refused:
             What.CHAT,
         )
     if any(text in words for text in _NO_TOPIC):
-        return Refused(
-            f"chat {_chat(to)} has no open topic {_thread(to)}; check its topic in the"
-            " configuration",
-            What.MESSAGE,
-        )
+        return _topic_refused(to)
     return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)
+
+
+def _topic_refused(to: Destination) -> Refused:
+    if (thread := _thread(to)) is None:
+        return Refused(f'the topic "General" of {_chat(to)} is closed; open it again', What.CHAT)
+    return Refused(
+        f"chat {_chat(to)} has no open topic {thread}; open it again, or mend topic in its table",
+        What.TOPIC,
+    )
 
 
 def _cause(error: TelegramError) -> str:

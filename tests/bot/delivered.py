@@ -52,7 +52,7 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     over = ended(alerts["closed"], words)
     texts["opening of what is over"] = f"{first.message.html}\n{over}"
     told = {name: as_message(first, text) for name, text in texts.items()}
-    for phrase in ("off", "failed", "moved"):
+    for phrase in ("off", "failed", "moved", "topic"):
         trouble = Trouble(
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",

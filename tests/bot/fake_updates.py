@@ -92,6 +92,7 @@ class FakeUpdates:
             CHANNEL: {"type": "channel", "title": "Lowtide", "username": "lowtide"},
             FORUM: {"type": "supergroup", "title": "Forum", "is_forum": True},
         }
+        self.closed_topics: set[int] = set()
         self.members: dict[int, dict[str, Any]] = {
             CHANNEL: admin(),
             OPERATORS: {"status": "member"},
@@ -239,6 +240,8 @@ class FakeUpdates:
         if chat["id"] in self.refusals:
             return _error(*self.refusals[chat["id"]], self.parameters)
         topic = given.get("message_thread_id")
+        if topic is not None and int(topic) in self.closed_topics:
+            return _error(400, "Bad Request: TOPIC_CLOSED")
         if topic not in (None, "7"):
             return _error(400, "Bad Request: message thread not found")
         try:

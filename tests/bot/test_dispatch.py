@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.deliveries import Delivery, State, dump, load
+from bot.deliveries import Delivery, State, dump, load, set_back
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
 from bot.dispatch import GROUP_OPEN, GROUP_WAIT, Chat, Quiet, next_due, plan
 from bot.filters import Filter
+from bot.lang import LANGUAGES
+from bot.posts import post
 from bot.silences import Silence
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
@@ -377,17 +379,101 @@ def test_quiet_hours_follow_summer_time():
     assert hours.covers(utc(12, 30, day=26)) and not hours.covers(utc(11, 30, day=26))
 
 
-def test_in_quiet_hours_watch_is_held_alert_is_silent_and_critical_rings():
-    told = Told(Chat(quiet=Quiet(start=9 * 60, end=10 * 60, zone="UTC")))
+QUIET = Quiet(start=9 * 60, end=10 * 60, zone="UTC")
+MORNING = 18 * MIN
+"""From START, which is 9:42, to the end of QUIET."""
+
+
+def test_in_quiet_hours_watch_waits_alert_is_silent_and_critical_rings():
+    told = Told(Chat(quiet=QUIET))
     told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL))
     assert told.at(2 * MIN) == [(20 * S, "ETH")]
     assert [(d.alerts[0].asset, d.silent) for d in told.deliveries] == [
         ("SOL", False), ("ETH", True),
     ]  # fmt: skip
-    told.at(HOUR, alert(HOUR, "XRP"))
-    told.at(2 * HOUR)
-    assert told.deliveries[-1].held == {"oi_drop": 1}
+    assert next_due(told.state) == START + MORNING
+    assert told.at(HOUR) == [(MORNING, "BTC")]
+    assert told.deliveries[-1].silent
+    assert told.state.counts.held == 0
+    told.at(HOUR + MIN, alert(HOUR, "XRP"))
     assert not told.deliveries[-1].silent
+
+
+def test_when_quiet_hours_end_one_digest_tells_what_is_still_true():
+    told = Told(Chat(posts_per_hour=1, quiet=QUIET))
+    told.at(0, *(alert(0, coin, WATCH) for coin in ("BTC", "ETH")),
+            alert(0, "BTC", WATCH, "liq_burst"), alert(0, "SOL", WATCH, "depth_thin"),
+            alert(0, "HYPE", WATCH, "funding"))  # fmt: skip
+    told.at(5 * MIN, alert(5 * MIN, "ETH", WATCH, turn=Turn.WORSE, opened=0, value=-7.0))
+    told.at(6 * MIN, alert(6 * MIN, "SOL", WATCH, "depth_thin", Turn.CLOSE, 0))
+    told.at(7 * MIN, alert(7 * MIN, "HYPE", WATCH, "funding", Turn.CLOSE, 0, post=False))
+    told.at(8 * MIN, alert(8 * MIN, "XRP", ALERT))
+    told.at(HOUR)
+    assert [d.at - START for d in told.deliveries] == [8 * MIN + 20 * S, MORNING]
+    morning = told.deliveries[-1]
+    assert [(a.asset, a.family, a.value, a.turn) for a in morning.alerts] == [
+        ("ETH", "oi_drop", -7.0, Turn.OPEN),
+        ("BTC", "oi_drop", -5.0, Turn.OPEN),
+        ("BTC", "liq_burst", -5.0, Turn.OPEN),
+    ]
+    assert (morning.silent, morning.title) == (True, "quiet.over")
+    text = post(morning, LANGUAGES["en"]).plain.split("\n")
+    assert text[0] == "🟡 Quiet hours are over: 3 alerts go on"
+    assert [line[:5] for line in text[1:-1]] == ["🟡 ETH", "🟡 BTC", "🟡 BTC"]
+
+
+def test_what_got_worse_in_quiet_hours_is_told_then_and_not_again():
+    told = Told(Chat(quiet=QUIET))
+    told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
+    told.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
+    assert told.at(HOUR) == [(MORNING, "ETH")]
+    told.at(2 * HOUR, alert(2 * HOUR, "ETH", WATCH, turn=Turn.CLOSE, opened=0))
+    assert told.at(3 * HOUR) == [(2 * HOUR + MIN, "ETH")], "its end is told as it was told"
+
+
+def test_a_silence_made_in_quiet_hours_and_a_composite_take_what_waits():
+    told = Told(Chat(quiet=QUIET, hides=CHAT.hides))
+    told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH), alert(0, "SOL", WATCH))
+    told.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, "cascade"))
+    told.silences = (Silence(family="oi_drop", asset="ETH", until=START + 9 * HOUR),)
+    assert told.at(HOUR) == [(MORNING, "SOL")]
+    counts = told.state.counts
+    assert (counts.hidden, counts.silenced) == (1, 1)
+
+
+@pytest.mark.parametrize("changed", [None, Quiet(start=9 * 60, end=11 * 60, zone="UTC")])
+def test_quiet_hours_that_are_changed_meanwhile(changed: Quiet | None):
+    told = Told(Chat(quiet=QUIET))
+    told.at(2 * MIN, alert(0, "BTC", WATCH))
+    told.chat = Chat(quiet=changed)
+    assert told.at(3 * HOUR) == [(MORNING if changed is None else MORNING + HOUR, "BTC")]
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "hours"),
+    [("UTC", utc(23, 30), 7.5), ("UTC", utc(3, 0), 4.0), ("Asia/Taipei", utc(15, 30), 7.5),
+     ("Europe/Berlin", utc(21, 30, day=24), 8.5)],
+)  # fmt: skip
+def test_when_quiet_hours_end(zone: str, now: Ms, hours: float):
+    """In the night to 25 October 2026 Berlin's clocks are set back by an hour."""
+    assert Quiet(start=23 * 60, end=7 * 60, zone=zone).ends_after(now) - now == hours * HOUR
+
+
+def test_quiet_hours_end_by_the_clock_that_was_set_back():
+    told = Told(Chat(quiet=QUIET))
+    told.at(2 * MIN, alert(0, "BTC", WATCH))
+    told.state = set_back(told.state, 10 * MIN, START - 8 * MIN)
+    assert told.at(MORNING - S) == []
+    assert told.at(MORNING) == [(MORNING, "BTC")]
+
+
+def test_the_budget_is_of_an_hour():
+    told = Told(Chat(posts_per_hour=1))
+    told.at(MIN, alert(0, "A"))
+    told.at(HOUR - S, alert(50 * MIN, "B"))
+    assert [d.alerts[0].asset for d in told.deliveries] == ["A"]
+    told.at(2 * HOUR, alert(HOUR + S, "C"))
+    assert [d.alerts[0].asset for d in told.deliveries] == ["A", "C"], "an hour later there is room"
 
 
 def test_half_of_the_budget_is_not_for_watch():
@@ -526,12 +612,18 @@ def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Aler
     for delivery in told.deliveries:
         for one in delivery.alerts:
             episode = (one.rule, one.asset, one.opened_at)
-            assert one.seen <= delivery.at <= one.seen + max(GROUP_WAIT.values()) + GROUP_OPEN
+            latest = one.seen + max(GROUP_WAIT.values()) + GROUP_OPEN
+            if one.level is WATCH and chat.quiet is not None:
+                latest = max(latest, chat.quiet.ends_after(one.seen))
+            assert one.seen <= delivery.at <= latest
             assert (one.turn is Turn.OPEN) == (episode not in began)
             assert one.seen >= began.get(episode, 0)
             began[episode] = one.seen
         level = max(a.level for a in delivery.alerts)
-        if delivery.alerts[0].turn is not Turn.CLOSE and level is not CRITICAL:
+        morning = chat.quiet is not None and chat.quiet.ends_after(delivery.at - 1) == delivery.at
+        if morning and level is WATCH:
+            posts.append(delivery.at)
+        elif delivery.alerts[0].turn is not Turn.CLOSE and level is not CRITICAL:
             recent = [t for t in posts if t > delivery.at - HOUR]
             assert len(recent) < chat.posts_per_hour
             posts.append(delivery.at)

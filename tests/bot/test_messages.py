@@ -423,6 +423,13 @@ POSTS = {
         alerts=tuple(changed("depth", {}, asset=a, fires="above", value=312.0) for a in COINS[:4]),
     ),
     "digest of an odd asset": delivery("price", ("A&B<i>", "B", "C", "D")),
+    "digest after quiet hours": Delivery(
+        alerts=(turned("oi", Turn.OPEN), turned("liq", Turn.OPEN), turned("depth", Turn.WORSE)),
+        at=AT,
+        silent=True,
+        title="quiet.over",
+        held={"oi_drop": 2},
+    ),
     "digest of cascades, parts folded": delivery("cascade", COINS[:4], hidden=9),
     "cascade, a part folded": single("cascade", hidden=1),
     "cascade closed, parts folded": single("cascade", Turn.CLOSE, hidden=7, silent=True),

@@ -311,6 +311,28 @@ def test_a_digest_takes_the_place_of_openings():
     assert made.opening("p3", None).key == digest.key
 
 
+# Topics.
+
+
+def test_what_is_for_a_closed_topic_goes_to_general_until_it_is_tried_again():
+    made = line(post("a", 1, topic=7), post("b", 2, topic=7), post("c", 3, topic=8))
+    step = made.begin(made.next(START), START)
+    assert made.topic(step.post, START) == 7
+    made.topic_refused(step.post, "TOPIC_CLOSED", START)
+    assert made.posts["a"].state is State.RETRY
+    assert [made.topic(made.posts[key], START + S) for key in "abc"] == [None, None, 8]
+    assert order(made, S) == ["a", "b", "c"]
+    made.add(post("d", 4, topic=7))
+    later = made.policy.off
+    assert made.topic(made.posts["d"], START + later) == 7
+    step = made.begin(made.next(START + later), START + later)
+    made.topic_refused(step.post, "TOPIC_CLOSED", START + later)
+    assert [trouble.phrase for trouble in made.troubles] == ["trouble.topic"], "told once"
+    made.add(post("e", 5, topic=7))
+    assert order(made, 3 * later) == ["d", "e"]
+    assert made.state.closed_topics == {}, "it is open again"
+
+
 # Edits.
 
 

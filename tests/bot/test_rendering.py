@@ -178,6 +178,14 @@ def test_what_replaces_a_crowd_says_what_is_so_too():
     assert "−31" in head
 
 
+def test_after_the_clock_was_set_back_what_comes_is_newer():
+    made = line()
+    queued(made, 1, fall(180 * MIN, -6.0, opened=0), at=180 * MIN)
+    made.set_back(180 * MIN)
+    see(made, fall(S, -9.0))
+    assert "−9" in sent(made, S).body
+
+
 # Edits.
 
 

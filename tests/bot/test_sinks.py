@@ -93,7 +93,7 @@ async def test_one_sink_serves_many_chats_and_topics(fake, sink):
     ]  # fmt: skip
     with pytest.raises(Refused, match=f"chat {FORUM} has no open topic 99") as caught:
         await sink.send(TelegramChat(FORUM, 99), message())
-    assert caught.value.what is What.MESSAGE
+    assert caught.value.what is What.TOPIC
 
 
 async def test_a_reply_names_its_message_and_is_sent_without_it_too(fake, sink):

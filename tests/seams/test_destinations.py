@@ -32,6 +32,22 @@ async def test_a_chat_of_telegram(tmp_path: Path, config: str, chat: int, topic:
     assert post.first.startswith("🔴 BTC liquidations ≥ $6M in 10 min")
 
 
+async def test_a_closed_topic_loses_nothing(tmp_path: Path):
+    """What is for it goes to the topic General, and operators are told once."""
+    config = f"[[chats]]\nid = {FORUM}\ntopic = 7\n[operators]\nchat_id = {OPERATORS}\n"
+    async with System(tmp_path, config) as system:
+        await system.start()
+        system.telegram.closed_topics = {7}
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await system.liquidate(symbol, 6e6)
+        await system.until(lambda: len([s for s in system.telegram.sent if s.chat == FORUM]) == 2)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == OPERATORS])
+    posts = [sent for sent in system.telegram.sent if sent.chat == FORUM]
+    assert [(sent.topic, sent.first[:5]) for sent in posts] == [(None, "🔴 BTC"), (None, "🔴 ETH")]
+    (told,) = [sent.text for sent in system.telegram.sent if sent.chat == OPERATORS]
+    assert "no open topic 7" in told
+
+
 async def test_a_private_subscriber(tmp_path: Path):
     config = '[channel]\nchat_id = "@lowtide"\n[operators]\ncommands = "everyone"\n'
     async with System(tmp_path, config) as system:
