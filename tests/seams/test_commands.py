@@ -1,0 +1,89 @@
+"""From a ``config.toml`` and real roles to the answer of every command."""
+
+from pathlib import Path
+
+from tests.bot.fake_updates import CHANNEL, OPERATORS
+from tests.seams.system import System
+
+CONFIG = f"""
+[channel]
+chat_id = "@lowtide"
+[operators]
+chat_id = {OPERATORS}
+users = [11]
+commands = "everyone"
+"""
+QUESTIONS = {
+    "/start": "I tell when leverage leaves",
+    "/help": "/status",
+    "/status": "Bybit",
+    "/top": "",
+    "/funding BTC": "BTC",
+    "/oi BTC": "BTC",
+    "/depth BTC": "BTC",
+    "/liq BTC": "BTC",
+    "/rules": "What is judged",
+    "/why liq BTC": "liq on BTC",
+    "/subscribe liq BTC": "liq: BTC",
+    "/subscriptions": "",
+    "/unsubscribe": "",
+    "/nonsense": "",
+    "/silence liq BTC 1h": "Sorry, only operators",
+}
+"""What is asked, and a part of the answer."""
+
+
+async def test_every_question_is_answered_in_private(tmp_path: Path):
+    async with System(tmp_path, CONFIG) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == CHANNEL])
+        asked = 20
+        while not any(s.text.startswith("BTC") for s in system.telegram.sent if 20 < s.chat < 100):
+            asked += 1  # until the rules have said what they see, which they do every ten seconds
+            system.telegram.say("/liq BTC", user=asked)
+            await system.until(lambda n=asked: [s for s in system.telegram.sent if s.chat == n])
+        users = {text: 100 + n for n, text in enumerate(QUESTIONS)}
+        for text, user in users.items():
+            system.telegram.say(text, user=user)
+
+        def answers() -> dict[int, str]:
+            return {s.chat: s.text for s in system.telegram.sent if s.chat >= 100}
+
+        await system.until(lambda: len(answers()) == len(users))
+        for text, user in users.items():
+            assert QUESTIONS[text] in answers()[user], (text, answers()[user])
+        assert len([s for s in system.telegram.sent if s.chat >= 100]) == len(users)
+
+
+async def test_what_operators_order_is_done_and_what_is_forwarded_is_not(tmp_path: Path):
+    async with System(tmp_path, CONFIG) as system:
+        await system.start()
+        origin = {"type": "user", "date": 1, "sender_user": {"id": 99}}
+        system.telegram.say("/silence liq ETH 1h", chat=OPERATORS, forward_origin=origin)
+        system.telegram.say("/silence liq BTC 1h", chat=OPERATORS)
+        await system.until(lambda: [s for s in system.telegram.sent if "Silenced" in s.text])
+        await system.liquidate("BTCUSDT", 2e6)
+        await system.liquidate("ETHUSDT", 2e6)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == CHANNEL])
+        [post] = [s.first for s in system.telegram.sent if s.chat == CHANNEL]
+        assert post.startswith("🟠 ETH liquidations")
+        system.telegram.say("/unsilence liq BTC", chat=OPERATORS)
+        system.telegram.say("/test", chat=OPERATORS)
+        await system.until(lambda: [s for s in system.telegram.sent if "Test messages" in s.text])
+        assert [s for s in system.telegram.sent if s.chat == CHANNEL and "this is a test" in s.text]
+        assert "silence" in system.telegram.menus[str(OPERATORS)]
+        assert "silence" not in system.telegram.menus["default"]
+
+
+async def test_commands_come_back_after_a_401_and_a_message_that_nobody_can_read(tmp_path: Path):
+    async with System(tmp_path, CONFIG) as system:
+        await system.start()
+        system.telegram.say("/start", user=12)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == 12])
+        system.telegram.refuse.extend([(401, "Unauthorized"), (502, "Bad Gateway")])
+        system.telegram.say("/start", user=13)
+        system.telegram.garble(date={"not": "a date"}, chat=5)
+        system.telegram.say("/start", user=14)
+        await system.until(lambda: [s for s in system.telegram.sent if s.chat == 14])
+        assert system.log.count("commands are not answered: Telegram refuses the token") <= 1
