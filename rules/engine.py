@@ -19,7 +19,7 @@ from rules.judge import Judge
 from rules.metric import Warming
 from rules.notices import NO_TICK, Feeds
 from rules.rule import Rule
-from rules.standing import Observed, Standing, observed, open_episodes, values
+from rules.standing import Observed, OpenEpisodes, Standing, observed, open_episodes, values
 from rules.watch import Beat, Desk, Watch
 from streams.events import (
     AnyEvent,
@@ -69,6 +69,8 @@ class Engine:
         """Takes one event and gives what it causes to be said, in order."""
         now = self._now
         if event.seen > now:
+            if not now:
+                self._floor.begin(event.seen)
             now = self._now = event.seen
         if isinstance(event, Tick):
             if now - event.seen > SET_BACK:
@@ -96,11 +98,17 @@ class Engine:
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""
         beats, now = list(self._floor.beats()), self._now
+        found = open_episodes(beats, self._floor.clusters(), now)
         return Standing(
             seen=now,
             values=tuple(values(beats, now, with_facts)),
-            episodes=tuple(open_episodes(beats, self._floor.clusters(), now)),
+            episodes=found.episodes,
+            stale=found.stale,
         )
+
+    def open_episodes(self) -> OpenEpisodes:
+        """What is open now. It costs as much as is open, however much is watched."""
+        return open_episodes(self._awake, self._judge.firing, self._now)
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last asked; what follows is the same."""
@@ -210,12 +218,15 @@ class Engine:
                 beat.low = x
             if x > beat.high:
                 beat.high = x
+        was_open = beat.holder is not None and beat.open
         for watch in beat.watches:
             if reading is not None and not watch.rest(now, reading):
                 said += self._judge.move(watch, reading, now, at)
             episode = watch.episode
             if episode.level or episode.since:
                 awake = True
+        if beat.holder is not None and (was_open or beat.open):
+            beat.hold(beat.open, now)
         beat.looked(now + (beat.every if awake else beat.every_idle))
         if awake or beat.idle:
             self._awake[beat] = None
@@ -274,11 +285,16 @@ class Engine:
             if watch and watch.rule.metric == one.metric:
                 watch.episode = one.episode
                 watch.unsettled = one.unsettled or one.levels != watch.row.levels
+                began = watch.trail.began or old.now
+                watch.since = min(began, old.now) if one.since is None else one.since
         for one in old.beats:
             if beat := beats.get((one.metric, one.place)):
                 beat.looked(one.due)
                 if one.waiting:
                     beat.wait()
+        for beat in beats.values():
+            if not beat.open:  # a rule that is gone holds nothing
+                beat.hold(False, old.now)
         roused = self._awake
         self._awake = {beats[key]: None for key in old.awake if key in beats}
         self._awake.update(roused)
@@ -298,5 +314,5 @@ class Engine:
 def _dump_watch(watch: Watch) -> state.WatchDump:
     rule, levels = watch.rule, dict(watch.row.levels)
     return state.WatchDump(
-        rule.name, rule.metric, watch.place, levels, watch.unsettled, watch.episode
+        rule.name, rule.metric, watch.place, levels, watch.unsettled, watch.episode, watch.since
     )

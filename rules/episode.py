@@ -48,6 +48,8 @@ class Episode(msgspec.Struct):
     held: int = 0
     extreme_longs: float | None = None
     interrupted: bool = False
+    value: float | None = None
+    """The value when it was last judged, of an open episode."""
 
     @property
     def awake(self) -> bool:
@@ -89,6 +91,7 @@ def step(
     _count_breaches(rule, row, state, now, reading, sign)
     steps = _rise(rule, state, now, reading, distance, ready(rule, state, now))
     if state.level:
+        state.value = reading.value
         _mind_extreme(state, now, reading, sign)
         steps += _recover(rule, row, state, now, reading, sign)
     return steps

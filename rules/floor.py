@@ -53,6 +53,14 @@ class Floor:
         if self._of_market:
             self._assets[ALL] = self._build(whole(self.memory.views), now)
 
+    def begin(self, now: Ms) -> None:
+        """The first event came: the market as a whole is watched since then."""
+        if (asset := self._assets.get(ALL)) is not None:
+            for watch in (watch for beat in asset.beats for watch in beat.watches):
+                watch.since = now
+            for cluster in asset.clusters:
+                cluster.gathering.record_from = now
+
     def meet(self, event: MarketEvent, now: Ms) -> Desk | None:
         """The desk of an instrument that speaks for the first time."""
         name = event.asset
@@ -63,7 +71,7 @@ class Floor:
         desk: Desk | None = None
         if asset is not None and name != ALL:
             market = self.memory.meet(asset.view, event.venue, event.symbol)
-            desk = self._build_desk(asset, market)
+            desk = self._build_desk(asset, market, now)
         self.desks[name, event.venue, event.symbol] = desk
         return desk
 
@@ -125,7 +133,7 @@ class Floor:
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
             for market in asset.view.everyone:
-                desk = self._build_desk(asset, market)
+                desk = self._build_desk(asset, market, old.now)
                 self.desks[name, market.venue, market.symbol] = desk
         used = {watch.trail_key for beat in self.beats() for watch in beat.watches}
         self._trails = {key: trail for key, trail in self._trails.items() if key in used}
@@ -135,20 +143,20 @@ class Floor:
         return bool(self._of_market) or any(rule.row_of(asset) for rule in rules)
 
     def _build(self, view: View, now: Ms) -> Asset:
-        beats = beats_of(self._watches(view, ""))
+        beats = beats_of(self._watches(view, "", now))
         watches = [watch for beat in beats for watch in beat.watches]
         clusters = [Cluster(one, view.asset, watches, now) for one in self._composites]
         self._rouse_idle(beats)
         return Asset(view, beats, clusters, self._of_market)
 
-    def _build_desk(self, asset: Asset, market: Market) -> Desk:
+    def _build_desk(self, asset: Asset, market: Market, now: Ms) -> Desk:
         instrument = f"{market.venue}/{market.symbol}"
-        beats = beats_of(self._watches(asset.view.only(market), instrument))
+        beats = beats_of(self._watches(asset.view.only(market), instrument, now))
         self._rouse_idle(beats)
         takers = takers_of([*asset.beats, *beats], self._of_market) if beats else asset.takers
         return Desk(market, beats, takers)
 
-    def _watches(self, view: View, instrument: str) -> Iterator[Watch]:
+    def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[Watch]:
         scope = "instrument" if instrument else "market" if view.asset == ALL else "asset"
         for rule, rule_metric in self._rules:
             row = rule.row_of(view.asset) if rule.scope == scope else None
@@ -156,7 +164,9 @@ class Floor:
                 # rules with one metric on one side share what was observed of it
                 key = rule.metric, rule.fires, (view.asset, instrument)
                 trail = self._trails.setdefault(key, Trail())
-                yield Watch(rule, row, rule_metric, view, instrument, trail)
+                watch = Watch(rule, row, rule_metric, view, instrument, trail)
+                watch.since = now
+                yield watch
 
     def _rouse_idle(self, beats: Iterable[Beat]) -> None:
         for beat in beats:

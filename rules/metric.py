@@ -117,6 +117,15 @@ class Warms(Protocol):
         ...
 
 
+@runtime_checkable
+class Holds(Protocol):
+    """A metric against what is usual, which must not learn from the episode that it shows."""
+
+    def hold(self, view: View, instrument: bool, on: bool, now: Ms) -> None:
+        """An episode over ``view`` (of one ``instrument`` or of all) is open, or is over."""
+        ...
+
+
 OF_ASSET: frozenset[Scope] = frozenset({"asset", "instrument"})
 OF_MARKET: frozenset[Scope] = frozenset({"market"})
 

@@ -10,6 +10,7 @@ import msgspec
 
 from rules.alerts import ALL, Alert, Level, PartFacts, Turn
 from rules.episode import Step
+from rules.metric import Reading
 from rules.telling import alert, composite_alert
 from rules.watch import Beat, Cluster, Watch
 from streams.events import Ms
@@ -21,7 +22,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``value``: in ``unit``; None: cannot be said now, then nothing but ``price`` is. ``floor_musd``:
     what the rules' absolute floors are compared with, million USD. ``missing``: venues left out.
     ``lower_bound``: there may be more. ``settled_at``, ``interval_ms``: of settled funding.
-    ``price``: quote per coin, of the asset.
+    ``price``: quote per coin, of the asset. ``since``: from when on every rule on this metric has
+    watched it; of a time before, nobody can say that there was no episode.
     """
 
     metric: str
@@ -36,6 +38,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     interval_ms: Ms | None = None
     price: float | None = None
     facts: PartFacts | None = None
+    since: Ms | None = None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +68,22 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules see at ``seen``.
 
     ``episodes``: each open one as an alert with its present value, level and extreme, which is not
-    to be posted; those whose value cannot be said now are left out.
+    to be posted. ``stale``: those whose value cannot be said now, in the same way but with their
+    last value, ``at`` the time when it was seen, and without facts.
     """
 
     seen: Ms
     values: tuple[Value, ...]
     episodes: tuple[Alert, ...]
+    stale: tuple[Alert, ...] = ()
+
+
+class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is open at ``seen``, without everything else: as in ``Standing``."""
+
+    seen: Ms
+    episodes: tuple[Alert, ...]
+    stale: tuple[Alert, ...] = ()
 
 
 def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
@@ -82,7 +95,7 @@ def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
         if reading is None:
             yield Value(
                 metric=metric.name, unit=metric.unit, asset=view.asset,
-                instrument=beat.instrument, price=price,
+                instrument=beat.instrument, price=price, since=beat.since,
             )  # fmt: skip
             continue
         yield Value(
@@ -97,6 +110,7 @@ def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
             settled_at=reading.settled_at,
             interval_ms=reading.interval_ms,
             price=price,
+            since=beat.since,
             facts=metric.facts(view, now) if with_facts else None,
         )
 
@@ -132,19 +146,35 @@ def _observed(beat: Beat, now: Ms) -> Observed:
     )
 
 
-def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> Iterator[Alert]:
+def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> OpenEpisodes:
     """The open episodes of these beats, and the composites that fire."""
+    episodes: list[Alert] = []
+    stale: list[Alert] = []
     for beat in beats:
         firing = [watch for watch in beat.watches if watch.episode.level]
         reading = beat.metric.value(beat.view, now) if firing else None
-        if reading is not None:
-            for watch in firing:
+        for watch in firing:
+            if reading is not None:
                 step = _standing(watch, reading.value)
-                yield alert(watch, step, watch.episode.turns, reading, now, now, "")
+                episodes.append(alert(watch, step, watch.episode.turns, reading, now, now, ""))
+            else:
+                stale.append(_last_seen(watch, now))
     for cluster in clusters:
         if cluster.gathering.firing:
             standing = composite_alert(cluster, Turn.WORSE, now, now)
-            yield msgspec.structs.replace(standing, post=False)
+            episodes.append(msgspec.structs.replace(standing, post=False))
+    return OpenEpisodes(seen=now, episodes=tuple(episodes), stale=tuple(stale))
+
+
+def _last_seen(watch: Watch, now: Ms) -> Alert:
+    """An open episode as it was when it could last be judged."""
+    episode = watch.episode
+    # what an earlier version wrote down has no last value yet
+    value = episode.extreme if episode.value is None else episode.value
+    at = now if episode.last_live is None else episode.last_live
+    step = _standing(watch, value)
+    last = alert(watch, step, episode.turns, Reading(value=value), now, at, "")
+    return msgspec.structs.replace(last, facts=None)
 
 
 def _standing(watch: Watch, value: float) -> Step:

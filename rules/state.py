@@ -31,7 +31,8 @@ Place = tuple[str, str]
 class WatchDump(msgspec.Struct, array_like=True):
     """The state of one rule, under what must be unchanged for it to be taken over.
 
-    ``levels``: what it was judged by; under others, what is so already is no news.
+    ``levels``: what it was judged by; under others, what is so already is no news. ``since``: when
+    it began to watch, None: not known.
     """
 
     rule: str
@@ -40,6 +41,7 @@ class WatchDump(msgspec.Struct, array_like=True):
     levels: dict[Level, float]
     unsettled: bool
     episode: Episode
+    since: Ms | None = None
 
 
 class BeatDump(msgspec.Struct, array_like=True):

@@ -6,7 +6,7 @@ from math import inf
 from rules.alerts import Level
 from rules.composite import Composite, Gathering, Spell
 from rules.episode import Episode
-from rules.metric import Metric, Reading
+from rules.metric import Holds, Metric, Reading
 from rules.records import Trail
 from rules.rule import Fires, Row, Rule
 from rules.state import Place
@@ -21,12 +21,12 @@ class Watch:
     """One rule on one asset, or on one of its instruments.
 
     ``mild``: the first threshold, with the sign that makes bad large. ``unsettled``: the levels
-    have changed since the episode was last judged.
+    have changed since the episode was last judged. ``since``: when it began to watch.
     """
 
     __slots__ = (
-        "episode", "instrument", "metric", "mild", "row", "rule", "sign", "trail", "unsettled",
-        "view",
+        "episode", "instrument", "metric", "mild", "row", "rule", "sign", "since", "trail",
+        "unsettled", "view",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Watch:
         self.episode = Episode()
         self.trail = trail
         self.unsettled = False
+        self.since: Ms = 0
         self.sign = -1 if rule.fires == "below" else 1
         self.mild = min((self.sign * x for x in row.levels.values()), default=inf)
 
@@ -88,8 +89,8 @@ class Beat:
     """
 
     __slots__ = (
-        "due", "every", "every_idle", "high", "idle", "instrument", "low", "metric", "next",
-        "view", "watches",
+        "due", "every", "every_idle", "high", "holder", "idle", "instrument", "low", "metric",
+        "next", "view", "watches",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, view: View, instrument: str) -> None:
@@ -97,6 +98,7 @@ class Beat:
         self.view = view
         self.instrument = instrument
         self.watches: list[Watch] = []
+        self.holder = metric if isinstance(metric, Holds) else None
         self.due: Ms = 0
         self.next: Ms = 0
         self.idle = metric.idle_look is not None
@@ -112,6 +114,21 @@ class Beat:
     def waiting(self) -> bool:
         """Whether there was data since the last look."""
         return self.next > 0
+
+    @property
+    def open(self) -> bool:
+        """Whether an episode on it is open."""
+        return any(watch.episode.level for watch in self.watches)
+
+    @property
+    def since(self) -> Ms | None:
+        """From when on all its rules watch it."""
+        return max((watch.since for watch in self.watches), default=None)
+
+    def hold(self, on: bool, now: Ms) -> None:
+        """What is usual stays what it was before the open episode, or is learned again."""
+        if self.holder is not None:
+            self.holder.hold(self.view, bool(self.instrument), on, now)
 
     def wait(self) -> None:
         """There was data, and a look at it is to come."""
@@ -129,6 +146,7 @@ class Beat:
         for watch in self.watches:
             watch.episode.set_back(now)
             watch.trail.set_back(now)
+            watch.since = min(watch.since, now)
 
     @property
     def place(self) -> Place:

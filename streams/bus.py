@@ -77,6 +77,7 @@ class Keys:
         self.alerts = f"{base}:alerts"
         self.status = f"{base}:status"
         self.standing = f"{base}:standing"
+        self.episodes = f"{base}:episodes"
         self.subscribers = f"{base}:subscribers"
         self.outbox = f"{base}:outbox"
         self._base = base

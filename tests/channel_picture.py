@@ -13,9 +13,9 @@ GOLDEN = Path(__file__).parent / "bot" / "scenarios" / "crash_day.txt"
 SHOWN = (
     r"🟡 BTC depth ",
     r"🟠 \d coins: liquidations",
-    r"🔴 BTC deleveraging within",
+    r"🔴 HYPE deleveraging within",
     r"🔴 Whole-market open interest −",
-    r"⚪ BTC deleveraging over",
+    r"⚪ HYPE deleveraging over",
 )
 """The first message of each kind; the last is the quiet reply to the third."""
 

@@ -19,7 +19,7 @@ from bot.silences import Silence
 from bot.subscriptions import Subscription, dump, load, ordered
 from rules import alerts
 from rules.alerts import Alert
-from rules.standing import Standing
+from rules.standing import OpenEpisodes, Standing
 from streams.bus import ANSWER_S, Entry, Keys
 
 log = structlog.get_logger()
@@ -41,6 +41,16 @@ async def standing(redis: Redis) -> Standing | None:
         return msgspec.msgpack.decode(data, type=Standing) if data else None
     except msgspec.MsgspecError as error:
         log.error("what the rules see could not be read", reason=str(error)[:200])
+        return None
+
+
+async def open_episodes(redis: Redis) -> OpenEpisodes | None:
+    """What is open; None if the rules have not said so lately."""
+    data = cast("bytes | None", await _asked(redis.get(Keys().episodes)))
+    try:
+        return msgspec.msgpack.decode(data, type=OpenEpisodes) if data else None
+    except msgspec.MsgspecError as error:
+        log.error("what is open could not be read", reason=str(error)[:200])
         return None
 
 

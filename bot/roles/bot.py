@@ -377,8 +377,8 @@ class BotRole:
     async def _refresh(self) -> None:
         """What posts say is what the rules saw last."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            if (standing := await store.standing(self._redis)) is not None:
-                self.sender.live(standing.episodes)
+            if (found := await store.open_episodes(self._redis)) is not None:
+                self.sender.live(found.episodes)
 
 
 def _read(entry_id: str, data: bytes) -> Alert | Notice | None:

@@ -21,7 +21,7 @@ from rules import alerts
 from rules.alerts import Said
 from rules.engine import Engine
 from rules.notices import no_tick, ticks_again
-from rules.standing import Standing
+from rules.standing import OpenEpisodes, Standing
 from streams.bus import ANSWER_S, START, Keys, Snapshot, Stage, parsed, unsafe
 from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 SAVE_EVERY_S = 60.0
 NO_TICK_S = 30.0
 STANDING_EVERY_S = 10.0
+EPISODES_EVERY_S = 2.0
 STANDING_LIFE_S = 60
 _SLICE = 64 * 1024
 
@@ -99,6 +100,10 @@ class RulesRole:
     def standing(self) -> Standing:
         """What the rules see now."""
         return self._engine.standing()
+
+    def episodes(self) -> OpenEpisodes:
+        """What is open now."""
+        return self._engine.open_episodes()
 
     async def run(self) -> None:
         """Read, feed, commit; runs until cancelled, then saves its state."""
@@ -260,14 +265,15 @@ async def _compressed(data: bytes) -> bytes:
     return b"".join((*parts, packer.flush()))
 
 
-async def _show(redis: Redis, standing: Callable[[], Standing]) -> None:
+async def show(
+    redis: Redis, key: str, seen: Callable[[], Standing | OpenEpisodes], every_s: float
+) -> None:
     """Keep what the rules see where others find it; never returns."""
     while True:
-        await asyncio.sleep(STANDING_EVERY_S)
+        await asyncio.sleep(every_s)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
-                data = msgspec.msgpack.encode(standing())
-                await redis.set(Keys().standing, data, ex=STANDING_LIFE_S)
+                await redis.set(key, msgspec.msgpack.encode(seen()), ex=STANDING_LIFE_S)
 
 
 async def rules_role(settings: Settings, url: str) -> None:
@@ -278,5 +284,6 @@ async def rules_role(settings: Settings, url: str) -> None:
         with on_sighup(watch):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(report(redis, "rules", rules.status))
-                tasks.create_task(_show(redis, rules.standing))
+                tasks.create_task(show(redis, Keys().standing, rules.standing, STANDING_EVERY_S))
+                tasks.create_task(show(redis, Keys().episodes, rules.episodes, EPISODES_EVERY_S))
                 tasks.create_task(rules.run())

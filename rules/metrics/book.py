@@ -1,8 +1,11 @@
 """What is remembered of one order book's depth in one band: the last minute, and what is usual.
 
-Invariants: ``_ordered`` holds the USD of the samples from ``_first`` up to ``_sorted``, in order of
-size, so that the median of the last minute costs no sorting. It follows from the samples and is not
-dumped; newer samples are put into it when the median is asked for.
+Invariants:
+- while an episode of this depth is open, its normal is that of its opening, and nothing is learned:
+  a baseline that sinks with the crash would call a thin book normal;
+- ``_ordered`` holds the USD of the samples from ``_first`` up to ``_sorted``, in order of size, so
+  that the median of the last minute costs no sorting. It follows from the samples and is not
+  dumped; newer samples are put into it when the median is asked for.
 """
 
 from array import array
@@ -17,6 +20,9 @@ from streams.events import Ms
 MINUTE: Ms = 60_000
 HALF_HOUR: Ms = 30 * MINUTE
 RECENT: Ms = 240 * MINUTE
+HELD_MOST: Ms = 24 * HOUR
+"""A book that is thin for longer has a new normal."""
+
 RECENT_READY = 30
 """Minute medians needed before there is a recent normal."""
 
@@ -39,8 +45,9 @@ class Book:
     """
 
     __slots__ = (
-        "_bids", "_first", "_hour_end", "_hourly", "_hours", "_minute_end", "_minutes", "_ordered",
-        "_recent", "_recent_end", "_second", "_sorted", "_times", "_usd", "taken",
+        "_bids", "_first", "_held", "_held_ms", "_held_since", "_held_until", "_holders",
+        "_hour_end", "_hourly", "_hours", "_minute_end", "_minutes", "_ordered", "_recent",
+        "_recent_end", "_second", "_sorted", "_times", "_usd", "taken",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -56,6 +63,13 @@ class Book:
         self._hours = Hours()
         self._hourly: float | None = None
         self._hour_end: Ms = 0
+        # whose episodes are open, as bits; the normal of the first one's opening, and until when it
+        # stands in afterwards, while there is too little of the time since
+        self._holders = 0
+        self._held = 0.0
+        self._held_ms: Ms = 0
+        self._held_since: Ms = 0
+        self._held_until: Ms = 0
         self.taken: object = None
 
     @property
@@ -95,11 +109,30 @@ class Book:
         return median(self._bids[self._sort(now - MINUTE) :])
 
     def recent(self, now: Ms) -> float | None:
-        """The median of the minute medians of the last four hours."""
-        return self._recent if now < self._recent_end else None
+        """The median of the minute medians of the last four hours, or of four before an episode."""
+        if self._holding(now):
+            return self._held
+        if self._recent is not None and now < self._recent_end:
+            return self._recent
+        return self._held if now < self._held_until else None
 
-    def recent_ms(self) -> Ms:
+    def hold(self, who: int, on: bool, now: Ms) -> None:
+        """An episode of ``who`` (a bit) is open, or is over. Saying it twice changes nothing."""
+        if on and not self._holders:
+            normal = self.recent(now)
+            if normal is None:
+                return  # nothing to hold on to
+            self._held_ms = self.recent_ms(now)
+            self._held, self._held_since = normal, now
+            self._held_until = now + HELD_MOST + RECENT
+        elif not on and self._holders == who:
+            self._held_until = min(self._held_until, now + RECENT)
+        self._holders = self._holders | who if on else self._holders & ~who
+
+    def recent_ms(self, now: Ms) -> Ms:
         """How much time the recent normal is made of, in whole half hours."""
+        if self._holding(now) or not (self._recent is not None and now < self._recent_end):
+            return self._held_ms
         return len(self._last_minutes()) * MINUTE // HALF_HOUR * HALF_HOUR
 
     def hourly(self, now: Ms) -> float | None:
@@ -110,9 +143,13 @@ class Book:
         return self._hourly
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: only what is usual at each hour stays."""
+        """The clock was set back to ``now``: what is usual at each hour stays, and what is held."""
         hours = self._hours
+        held = self._holders, self._held, self._held_ms, self._held_since, self._held_until
         self.__init__()
+        self._holders, self._held, self._held_ms, self._held_since, self._held_until = held
+        self._held_since = min(self._held_since, now)
+        self._held_until = min(self._held_until, now + HELD_MOST + RECENT)
         self._hours = hours
         hours.set_back(now)
 
@@ -123,15 +160,25 @@ class Book:
         return [
             *(column.tobytes() for column in samples),
             *self._minutes.dump(),
+            array("d", [self._holders, self._held, self._held_ms]).tobytes(),
+            array("q", [self._held_since, self._held_until]).tobytes(),
             *self._hours.dump(),
         ]
 
     def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over a dumped book. ValueError if it does not fit."""
-        if len(dumped) != 7 or not len(dumped[0]) == len(dumped[1]) == len(dumped[2]):
+        # a book of seven parts was written before any normal was held
+        if len(dumped) not in (7, 9) or not len(dumped[0]) == len(dumped[1]) == len(dumped[2]):
             raise ValueError("the dumped book is cut short: start without it")
         self._minutes.load(dumped[3:5])
-        self._hours.load(dumped[5:7])
+        self._hours.load(dumped[-2:])
+        held, times = array("d", [0, 0, 0]), array("q", [0, 0])
+        if len(dumped) == 9:
+            held, times = array("d", dumped[5]), array("q", dumped[6])
+        if len(held) != 3 or len(times) != 2:
+            raise ValueError("the dumped book is cut short: start without it")
+        self._holders, self._held, self._held_ms = int(held[0]), held[1], int(held[2])
+        self._held_since, self._held_until = times
         self._times = array("q", dumped[0])
         self._usd, self._bids = array("d", dumped[1]), array("d", dumped[2])
         self._ordered = array("d")
@@ -171,7 +218,11 @@ class Book:
         times, end = self._times, self._minute_end
         first = bisect_left(times, end - MINUTE)
         some = self._usd[first:]
-        if len(some) >= _LEAST_SAMPLES and times[-1] - times[first] >= _LEAST_SPAN:
+        if (
+            len(some) >= _LEAST_SAMPLES
+            and times[-1] - times[first] >= _LEAST_SPAN
+            and not self._holding(end)
+        ):
             minute, before = end // MINUTE - 1, self._minutes.newest
             if before >= 0 and before // 60 != minute // 60:
                 self._close_hour(before // 60)
@@ -181,6 +232,9 @@ class Book:
         for column in (self._times, self._usd, self._bids):
             del column[:gone]
         self._first, self._sorted = 0, len(self._times)
+
+    def _holding(self, now: Ms) -> bool:
+        return self._holders > 0 and now - self._held_since < HELD_MOST
 
     def _last_minutes(self) -> list[float]:
         newest = self._minutes.newest

@@ -1,9 +1,9 @@
 """Order-book depth within a band around mid, in percent of what is normal.
 
 Now: the median of the last minute's samples, so that one pulled quote is not a thin book. Normal:
-for ``_of_recent`` the median of the minute medians of the last four hours, for ``_of_normal`` the
-median of this hour of day over the last 14 days. The same books on both sides; a sample whose book
-does not reach the band's edge is no sample.
+for ``_of_recent`` the median of the minute medians of the last four hours, while an episode is open
+of those before it; for ``_of_normal`` the median of this hour of day over the last 14 days. The
+same books on both sides; a sample whose book does not reach the band's edge is no sample.
 """
 
 from dataclasses import dataclass
@@ -130,6 +130,15 @@ class DepthMetric:
             hour=now // 3_600_000 % 24 if self.hourly else None,
         )
 
+    def hold(self, view: View, instrument: bool, on: bool, now: Ms) -> None:
+        """An episode of this view is open: its normal stays that of its opening. Or it is over."""
+        if self.hourly:
+            return  # two weeks do not sink with a crash
+        for market in view.ordered:
+            book = market.memo(self.book)
+            if book is not None:
+                book.hold(2 if instrument else 1, on, now)
+
     def distance(self, value: float) -> float:
         return fall(100 - value) if value < 100 else value - 100
 
@@ -145,7 +154,7 @@ class DepthMetric:
         return book.hourly(now) if self.hourly else book.recent(now)
 
     def _normal_ms(self, book: Book, now: Ms) -> Ms:
-        return book.hours.days(now) * _DAY if self.hourly else book.recent_ms()
+        return book.hours.days(now) * _DAY if self.hourly else book.recent_ms(now)
 
 
 def of_recent(name: str, bp: int) -> DepthMetric:

@@ -18,10 +18,12 @@ from bot.commands import store
 from bot.commands.why import Sought
 from bot.config import Secret, Settings
 from bot.limiter import Limits
+from bot.roles.rules import show
 from bot.silences import Silence, with_silence
 from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Turn
+from rules.standing import OpenEpisodes
 from streams.bus import Keys, connect
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, HOUR, MIN, NOW
@@ -486,8 +488,25 @@ async def test_a_bug_is_said_and_does_not_stop_the_next(
 async def test_what_is_kept_wrong_counts_as_nothing(redis: Redis):
     await redis.set(Keys().snapshot("silences"), b"rubbish")
     await redis.hset(Keys().subscribers, "5", b"rubbish")  # pyright: ignore
+    await redis.set(Keys().episodes, b"rubbish")
     assert await store.silences(redis) == ()
     assert await store.subscriptions(redis) == ()
+    assert await store.open_episodes(redis) is None
+
+
+async def test_what_is_open_is_found_where_the_rules_put_it(redis: Redis):
+    found = OpenEpisodes(
+        seen=NOW, episodes=asked.STANDING.episodes[:1], stale=asked.STANDING.episodes[1:]
+    )
+    assert await store.open_episodes(redis) is None
+    showing = asyncio.create_task(show(redis, Keys().episodes, lambda: found, every_s=0))
+    try:
+        async with asyncio.timeout(10):
+            while (read := await store.open_episodes(redis)) is None:
+                await asyncio.sleep(0)
+    finally:
+        showing.cancel()
+    assert read == found
     await store.change_silences(redis, lambda all_: (*all_, Silence(family="a", asset="B",
                                                                     until=MIN)))  # fmt: skip
     assert len(await store.silences(redis)) == 1

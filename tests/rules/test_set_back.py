@@ -121,7 +121,7 @@ def test_an_open_episode_stays_open_and_ends_by_the_new_clock(back: Ms) -> None:
     then = now + 120 * SECOND - back
     told = said(engine, [d for n in range(60) for d in thin(then + n * SECOND, 0.9e6)])
     assert [one for one in told if getattr(one, "turn", None) in (Turn.OPEN, Turn.CLOSE)] == []
-    usual = [d for n in range(5, 180) for d in thin(then + n * 12 * SECOND, 2.2e6)]
+    usual = [d for n in range(5, 180) for d in thin(then + n * 12 * SECOND, 4e6)]
     closed = [a for a in said(engine, usual) if getattr(a, "turn", None) is Turn.CLOSE]
     assert "depth_below" in {alert.rule for alert in closed}
     assert all(alert.opened_at > now for alert in closed)
