@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Level, Turn
-from rules.episode import Episode, Step, step
+from rules.episode import Episode, Step, ready, step
 from rules.metric import Reading
 from rules.metrics import metric
 from rules.records import Trail
@@ -250,3 +250,109 @@ def test_the_short_way_for_quiet_values_is_the_same_step(values, fires):
             assert step(rule, row, quick.episode, now, reading) == expected
             quick.trail.note(now, quick.sign * value, reading, quick.episode.awake)
         assert (quick.episode, quick.trail) == (plain, trail)
+
+
+# ── the boundaries of one step ──
+
+AT = START + MINUTE
+EXACT = msgspec.structs.replace(DROP, clear_for=5 * MINUTE, max_gap=MINUTE)
+
+
+def turns(state: Episode, now: int, value: float, rule: Rule = EXACT, row: Row = DROP_ROW):
+    return [s.turn for s in step(rule, row, state, now, Reading(value=value))]
+
+
+@mark.parametrize("fires, sign", [("below", 1), ("above", -1)])
+def test_a_threshold_itself_is_no_breach(fires, sign):
+    row = Row(levels={lv: sign * x for lv, x in DROP_ROW.levels.items()}, clear=sign * -1.5)
+    rule = msgspec.structs.replace(EXACT, fires=fires, hold={})
+    for level, x in DROP_ROW.levels.items():
+        state = Episode()
+        step(rule, row, state, AT, Reading(value=sign * x))
+        assert state.level == level - 1
+        step(rule, row, state, AT, Reading(value=sign * (x - 1e-9)))
+        assert state.level == level
+
+
+def test_a_breach_is_ready_at_the_very_end_of_its_time():
+    for late, opened in ((-1, []), (0, [Turn.OPEN])):
+        state = Episode()
+        for now in range(AT, AT + 2 * MINUTE, 30 * SECOND):
+            assert turns(state, now, -5.5) == []
+        assert turns(state, AT + 2 * MINUTE + late, -5.5) == opened
+
+
+@mark.parametrize("fires, sign", [("below", 1), ("above", -1)])
+def test_the_clear_value_itself_is_not_yet_quiet(fires, sign):
+    row = Row(levels={lv: sign * x for lv, x in DROP_ROW.levels.items()}, clear=sign * -1.5)
+    rule = msgspec.structs.replace(EXACT, fires=fires)
+    for value, closed in ((-1.5, []), (-1.5 + 1e-9, [Turn.CLOSE])):
+        state = Episode()
+        assert turns(state, AT, sign * -9, rule, row) == [Turn.OPEN]
+        told = [
+            turn
+            for n in range(1, 12)
+            for turn in turns(state, AT + n * 30 * SECOND, sign * value, rule, row)
+        ]
+        assert told == closed
+
+
+def test_it_closes_at_the_very_end_of_the_quiet_time():
+    for late, closed in ((-1, []), (0, [Turn.CLOSE])):
+        state = Episode()
+        turns(state, AT, -9)
+        for n in range(10):
+            assert turns(state, AT + n * 30 * SECOND + 1, 0) == []
+        assert turns(state, AT + 5 * MINUTE + 1 + late, 0) == closed
+
+
+def test_a_gap_of_exactly_the_longest_is_no_hole():
+    for more, opened in ((0, [Turn.OPEN]), (1, [])):
+        state = Episode()
+        rule = msgspec.structs.replace(EXACT, hold={Level.WATCH: MINUTE})
+        assert turns(state, AT, -4, rule) == []
+        assert turns(state, AT + MINUTE + more, -4, rule) == opened
+        # and so on the way back
+        state = Episode()
+        turns(state, AT, -9)
+        turns(state, AT, 0)
+        rule = msgspec.structs.replace(EXACT, clear_for=MINUTE)
+        closed = [Turn.CLOSE] if not more else []
+        assert turns(state, AT + MINUTE + more, 0, rule) == closed
+
+
+def test_worse_begins_at_the_very_factor():
+    row = Row(levels={Level.ALERT: -4}, clear=-1)
+    rule = msgspec.structs.replace(EXACT, hold={}, repost_if=1.5)
+    for value, told in ((-7.999, []), (-8.0, [Turn.WORSE])):
+        state = Episode()
+        assert turns(state, AT, -16 / 3, rule, row) == [Turn.OPEN]
+        assert turns(state, AT + SECOND, value, rule, row) == told
+
+
+def test_the_cooldown_ends_at_its_very_end():
+    rule = msgspec.structs.replace(EXACT, hold={}, clear_for=0, cooldown=10 * MINUTE)
+    for early, post in ((1, False), (0, True)):
+        state = Episode()
+        step(rule, DROP_ROW, state, AT, Reading(value=-5.5))
+        step(rule, DROP_ROW, state, AT + MINUTE, Reading(value=0))
+        again = step(rule, DROP_ROW, state, AT + 10 * MINUTE - early, Reading(value=-5.6))
+        assert [(s.turn, s.post) for s in again] == [(Turn.OPEN, post)]
+
+
+def test_a_hole_in_an_open_episode_is_remembered_until_its_level_is_reached_again():
+    rule = msgspec.structs.replace(EXACT, hold={Level.CRITICAL: 30 * SECOND})
+    state = Episode()
+    turns(state, AT, -9, rule)
+    turns(state, AT + 30 * SECOND, -9, rule)
+    assert (state.level, state.interrupted, state.value) == (3, False, -9)
+    back = AT + 30 * SECOND + MINUTE
+    turns(state, back, -9, rule)
+    assert not state.interrupted
+    turns(state, back + MINUTE + 1, -8.5, rule)
+    assert (state.interrupted, state.value) == (True, -8.5)
+    assert ready(rule, state, back + MINUTE + 1) < state.level
+    assert ready(rule, state, back + MINUTE + 1 + 30 * SECOND) == state.level
+    for n in range(2, 16):
+        turns(state, back + n * MINUTE, 0, rule)
+    assert (state.level, state.interrupted) == (0, False)

@@ -550,6 +550,25 @@ def test_a_sum_without_a_venue_is_a_lower_bound():
     assert (reading.value, reading.missing, reading.lower_bound) == (1, ("bybit",), True)
 
 
+def test_a_throttled_feed_is_never_more_than_full():
+    fed = Fed("liq_1m_musd").feed(feed("binance", Kind.LIQUIDATION, START, True))
+    # an order in each second, and the sum's slots may hold one second more than the window
+    for second in range(200):
+        now = START + second * SECOND + (900 if second % 2 else 0)
+        fed.feed(liquidation("binance", now, 1e3))
+    assert fed.facts().saturation_pct == {"binance": 100}
+    seconds = Fed("liq_1m_musd").feed(feed("okx", Kind.LIQUIDATION, START, True))
+    for second in range(61):
+        seconds.feed(liquidation("okx", START + second * SECOND, 1e3))
+    # 61 seconds touch a window of 60
+    assert seconds.facts(START + 60 * SECOND - 1).saturation_pct == {"okx": 100}
+
+
+@mark.parametrize("share, known", [(5.999e9, False), (6e9, True), (6.001e9, True)])
+def test_exactly_sixty_per_cent_of_the_givers_is_enough(share, known):
+    assert (lost(share, 10e9 - share).reading() is not None) is known
+
+
 def test_less_than_sixty_per_cent_of_the_givers_says_nothing():
     assert lost(5e9, 5e9).reading() is None
     assert lost(None, 5e9).reading() is None  # one of two, since the size of one is unknown

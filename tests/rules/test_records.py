@@ -157,6 +157,17 @@ def test_since_is_the_day_of_the_latest_value_as_low(seed):
     ]
 
 
+@mark.parametrize("gap, observed", [(4, True), (5, True), (6, False), (14, False)])
+def test_what_lies_between_two_observations_further_apart_was_not_observed(gap, observed):
+    trail, reading = Trail(), Reading(value=0.0, used=BOTH, expected=BOTH)
+    for n in range(10 * DAY // (gap * MINUTE)):
+        trail.note(START + n * gap * MINUTE, 0.0, reading, awake=False)
+    now = START + 10 * DAY
+    trail.note(now, 5.0, reading, awake=True)
+    told = records(trail, "below", 5.0, reading, now, WEEK, 0)
+    assert bool(told) is observed
+
+
 # ── settlements ──
 
 
