@@ -26,6 +26,8 @@ from rules.standing import Value
 from streams.events import Ms
 
 TURNS = 12
+KEPT: Ms = 14 * 86_400_000
+"""How long alerts are kept, and so how far back an episode is found."""
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +95,7 @@ def _same(one: Alert, other: Alert) -> bool:
 
 
 def _episode(turns: Sequence[Alert], context: Context) -> Answer:
-    last = turns[-1]
+    last = _with_present_extreme(turns[-1], context)
     rule = next((r for r in context.settings.rules if r.name == last.rule), None)
     blocks = [
         Html("\n".join([_title(turns, context), *_judged(last, rule, context)])),
@@ -102,6 +104,18 @@ def _episode(turns: Sequence[Alert], context: Context) -> Answer:
         _chats(last, context),
     ]
     return Answer(blocks=tuple(blocks))
+
+
+def _with_present_extreme(last: Alert, context: Context) -> Alert:
+    """``last`` with the worst value up to now: an episode goes on between its turns."""
+    standing = context.standing
+    if standing is None or last.turn is Turn.CLOSE:
+        return last
+    now = next((e for e in (*standing.episodes, *standing.stale) if _same(e, last)), None)
+    sign = -1 if last.fires == "below" else 1
+    if now is None or sign * now.extreme <= sign * last.extreme:
+        return last
+    return msgspec.structs.replace(last, extreme=now.extreme, extreme_at=now.extreme_at)
 
 
 def _title(turns: Sequence[Alert], context: Context) -> Html:
@@ -243,14 +257,16 @@ def _no_episode(wanted: Sought, context: Context) -> Answer:
         and (row := rule.row_of(wanted.asset)) is not None
     ]
     values = {(v.metric, v.asset): v for v in context.values}
-    blocks = [
-        _distance(rule, row, value, context)
+    judged = [
+        (rule, row, value)
         for rule, row in rules
         if (value := values.get((rule.metric, wanted.asset))) is not None
     ]
+    blocks = [_distance(rule, row, value, context) for rule, row, value in judged]
     if not blocks and not any(v.asset == wanted.asset for v in context.values):
         return only(not_watched(wanted.asset, context))
-    return Answer(blocks=(_none(wanted, context), *blocks))
+    since = max((v.since for _, _, v in judged if v.since is not None), default=None)
+    return Answer(blocks=(_none(wanted, context, since), *blocks))
 
 
 def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
@@ -270,6 +286,10 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
     return Html("\n".join([head, first_line(value, context), *levels]))
 
 
-def _none(wanted: Sought, context: Context) -> Html:
+def _none(wanted: Sought, context: Context, since: Ms | None = None) -> Html:
+    """That there was none, since when it was watched if that is less than what is kept."""
     rule = context.say("ask.why.of_rule", rule=wanted.rule) if wanted.rule else Html()
+    if since is not None and context.now - since < KEPT:
+        begin = time(context.words, since, context.now)
+        return context.say("ask.why.none_since", rule=rule, asset=wanted.asset, time=begin)
     return context.say("ask.why.none", rule=rule, asset=wanted.asset)

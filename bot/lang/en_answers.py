@@ -154,7 +154,7 @@ PHRASES = {
     "ask.turn.worse": "got worse",
     "ask.turn.close": "ended",
     "ask.fate.told": "passed on to the chats",
-    "ask.fate.hidden": "told as part of {composite}",
+    "ask.fate.hidden": "left to {composite}, which tells how bad it gets",
     "ask.fate.shadow": "not posted: the rule has post = false",
     "ask.fate.unsaid": "not posted: its opening was not",
     "ask.fate.cooldown": "held back: too soon after the last post, and not worse",
@@ -163,6 +163,9 @@ PHRASES = {
     "ask.why.silenced": "It is silenced now.",
     "ask.why.silenced_critical": "It is silenced now, but what is critical is told all the same.",
     "ask.why.none": "There was no episode{rule} on {asset} in the last 14 days.",
+    "ask.why.none_since": (
+        "There was no episode{rule} on {asset} since {time}; before that it was not watched."
+    ),
     "ask.why.of_rule": " of {rule}",
     "ask.why.rule": "{rule}:",
     "ask.why.distance": "{level} is {fires} {threshold} ({place})",

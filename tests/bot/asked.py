@@ -218,6 +218,26 @@ STANDING = Standing(
     values=VALUES,
     episodes=(turn(3, Turn.WORSE, Level.ALERT, -5.2, NOW, post=False), CASCADE),
 )
+THIN = Alert(
+    id=f"depth_thin:25bp:BTC:{NOW - 9 * MIN}:1", rule="depth_thin:25bp", family="depth_thin",
+    metric=DEPTH.metric, unit=DEPTH.unit, asset="BTC", turn=Turn.OPEN, level=Level.CRITICAL,
+    value=20, threshold=35, fires="below", at=NOW - 9 * MIN, seen=NOW - 9 * MIN,
+    opened_at=NOW - 9 * MIN, extreme=20, extreme_at=NOW - 9 * MIN, post=True, facts=DEPTH.facts,
+)  # fmt: skip
+THINNER = msgspec.structs.replace(
+    STANDING,
+    episodes=(),
+    stale=(msgspec.structs.replace(THIN, value=31, extreme=2, extreme_at=NOW - 5 * MIN),),
+)
+"""The books cannot be judged now; when they last could, the worst was 2 %."""
+
+
+def watched_since(since: Ms) -> Standing:
+    """The same, but all of it is watched since then alone."""
+    values = tuple(msgspec.structs.replace(value, since=since) for value in VALUES)
+    return msgspec.structs.replace(STANDING, values=values)
+
+
 REPORTS = Reports(
     running=("streams", "rules", "bot"),
     venues=(

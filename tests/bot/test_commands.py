@@ -124,6 +124,12 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
                                post=False))},
     ),
     "why not": ("/why oi_drop BTC", {}),
+    "why not, soon after the start": (
+        "/why oi_drop BTC", {"standing": asked.watched_since(NOW - 6 * MIN)}
+    ),
+    "why, when it has become worse since": (
+        "/why depth_thin BTC", {"alerts": (asked.THIN,), "standing": asked.THINNER}
+    ),
     "why not, when nobody knows": ("/why oi_drop BTC", {"standing": None}),
     "why not on what is not watched": ("/why XRPP", {}),
     "why of no rule": ("/why oi_dorp BTC", {}),
