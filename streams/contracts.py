@@ -19,6 +19,9 @@ _HOUR: Ms = 3_600_000
 _MINUTE: Ms = 60_000
 """Venues stamp a settlement within seconds of its hour."""
 
+_MISPLACED = 1.5
+"""No mark price is so many times the mid of its own book, or so small a part of it, for long."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue said of one contract itself; None: it said nothing of that.
@@ -33,7 +36,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Contract(msgspec.Struct):
-    """One contract. ``settled_at``, ``settled_before``: the last two settlements known of."""
+    """One contract. ``settled_at``, ``settled_before``: the last two settlements known of.
+
+    ``mid``: of its book, which names it, seen at ``mid_seen``. ``misplaced``: when a price that was
+    joined to it by place was another's.
+    """
 
     listed: Instrument | None = None
     hours: float | None = None
@@ -43,6 +50,9 @@ class _Contract(msgspec.Struct):
     next_at: Ms | None = None
     settled_at: Ms | None = None
     settled_before: Ms | None = None
+    mid: float | None = None
+    mid_seen: Ms = 0
+    misplaced: Ms = 0
 
 
 class Contracts:
@@ -82,6 +92,25 @@ class Contracts:
         if isinstance(event, Funding):
             return self._settled(event) if event.settled else self._predicted(event)
         return event, ""
+
+    def take_mid(self, symbol: str, mid: float, seen: Ms) -> None:
+        """The mid price of a book, which names its contract."""
+        contract = self._contract(symbol)
+        contract.mid, contract.mid_seen = mid, seen
+
+    def misplaced(self, event: MarketEvent) -> str:
+        """Why a fact that was joined to its contract by place belongs to another, "" if it fits.
+
+        The price comes first of what is said of a contract at one moment, and speaks for the rest.
+        """
+        contract = self._contract(event.symbol)
+        if isinstance(event, Price) and event.mark is not None and contract.mid is not None:
+            apart = max(event.mark / contract.mid, contract.mid / event.mark)
+            if apart > _MISPLACED and event.seen - contract.mid_seen <= _MINUTE:
+                contract.misplaced = event.seen
+        if contract.misplaced != event.seen:
+            return ""
+        return f"{event.symbol}: a price far from the book's {contract.mid:.6g}, so of another coin"
 
     def owes(self, newest: Funding, now: Ms) -> bool:
         """Whether a settlement after ``newest``, the last one that is known, is due."""

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from streams.actions import Action, Fetch, Hangup, Note, Relist, Send
 from streams.clock import Clock
-from streams.events import AnyEvent, Liquidation, Ms
+from streams.events import AnyEvent, FeedState, Liquidation, Ms
 from streams.failures import Refusal, Told, in_words, refusal
 from streams.overlap import Overlap
 from streams.proxies import Proxies
@@ -248,10 +248,11 @@ class _Socket:
                 await self._connection()
             except Lost as lost:
                 self._opened = self._outbox = None
-                states, wait = self.session.closed(str(lost), self._around.clock.seen())
+                actions, wait = self.session.closed(str(lost), self._around.clock.seen())
                 wait = max(wait, int(lost.refused.pause_s * 1000))
-                self._do(states)
-                self._report(lost.refused, wait, new=bool(states))
+                self._do(actions)
+                down = any(isinstance(action, FeedState) for action in actions)
+                self._report(lost.refused, wait, new=down)
                 await asyncio.sleep(wait / 1000)
 
     def _report(self, lost: Refusal, wait: Ms, new: bool) -> None:

@@ -31,6 +31,9 @@ HANDSHAKE_SILENCE_MS = 30_000
 REPEAT_MS = 60_000
 """Venues leave out what did not change; a known fact of a live feed is said again so often."""
 
+_CLOSED_AGAIN = 3
+"""So many closures in a row, without steady data in between, are not the network's."""
+
 _REPEATED = frozenset((Kind.OPEN_INTEREST, Kind.FUNDING))
 _READY_SHARE = 0.9
 
@@ -94,6 +97,9 @@ class Session:
         for item in decoded:
             if isinstance(item, BookUpdate):
                 self._heard_of(Kind.DEPTH, now, seen)
+                if self.listing.order and item.snapshot and item.bids and item.asks:
+                    mid = (item.bids[0][0] + item.asks[0][0]) / 2
+                    self.listing.contracts.take_mid(item.symbol, mid, seen)
                 actions += self._books.update(item, now, seen)
             elif isinstance(item, Reply):
                 actions += self._reply(item, seen)
@@ -127,15 +133,22 @@ class Session:
         actions += self._repeat(now, seen)
         return actions + self._books.tick(self.listing.instruments, now, seen)
 
-    def closed(self, reason: str, seen: Ms) -> tuple[list[FeedState], Ms]:
-        """The socket is gone: what to say of its feeds, and the wait before the next try."""
+    def closed(self, reason: str, seen: Ms) -> tuple[list[Action], Ms]:
+        """The socket is gone: what to say of its feeds, and the wait before the next try.
+
+        One that the venue accepts and then closes, again and again, asks for something that is no
+        longer there: then the listing is read anew.
+        """
+        was_open = self._opened is not None
         self._opened = None
         self._failures += 1
         first, longest = BACKOFF_MS
         wait = min(first * 2 ** min(self._failures - 1, 16), longest)
-        states = self.down(reason, seen)
+        actions: list[Action] = [*self.down(reason, seen)]
+        if was_open and self._failures >= _CLOSED_AGAIN:
+            actions.append(Relist())
         self._books.close()
-        return states, int(wait * (0.5 + self._jitter() / 2))
+        return actions, int(wait * (0.5 + self._jitter() / 2))
 
     def down(self, reason: str, seen: Ms) -> list[FeedState]:
         """All feeds that were up go down for ``reason``."""
@@ -199,7 +212,11 @@ class Session:
 
     def _take(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
         """A fact, with what its frame left out."""
-        whole, doubt = self.listing.contracts.complete(event)
+        contracts = self.listing.contracts
+        if self.listing.order and (doubt := contracts.misplaced(event)):
+            whole = None
+        else:
+            whole, doubt = contracts.complete(event)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
         if whole is not None:

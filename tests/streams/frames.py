@@ -151,9 +151,17 @@ def bybit_says(text: str = "", success: bool = True) -> bytes:
 
 def contexts(count: int) -> bytes:
     """The contexts of the first ``count`` coins."""
-    one = {"funding": "0.0001", "openInterest": "5", "markPx": "100", "oraclePx": "100",
-           "dayNtlVlm": "1e6"}  # fmt: skip
-    return _line({"channel": "allDexsAssetCtxs", "data": {"ctxs": [["", [one] * count]]}})
+    return contexts_at(*[100.0] * count)
+
+
+def contexts_at(*marks: float) -> bytes:
+    """The contexts of the first coins, at these prices."""
+    rows = [
+        {"funding": "0.0001", "openInterest": "5", "markPx": str(mark), "oraclePx": str(mark),
+         "dayNtlVlm": "1e6"}
+        for mark in marks
+    ]  # fmt: skip
+    return _line({"channel": "allDexsAssetCtxs", "data": {"ctxs": [["", rows]]}})
 
 
 def coin_book(coin: str, bids: Levels = BIDS, asks: Levels = ASKS, at: Ms = EPOCH) -> bytes:

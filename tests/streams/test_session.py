@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.actions import Action, Note, Relist, Send
-from streams.events import Depth, Event, FeedState, Funding, Kind, Liquidation, OpenInterest
+from streams.events import (
+    Depth,
+    Event,
+    FeedState,
+    Funding,
+    Kind,
+    Liquidation,
+    OpenInterest,
+    Price,
+)
 from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.played import Played, depths, fetches, hangups, notes, reasons, sent, turns
@@ -186,7 +195,7 @@ def test_rubbish_and_replies_are_no_data() -> None:
     played = Played("hyperliquid", "contexts", "BTC")
     played.open()
     rubbish = [b"{", b'{"channel":"pong"}', frames.coin_error("Already subscribed: x")]
-    assert hangups(played.tick(31, *rubbish)) != []
+    assert hangups(played.tick(46, *rubbish)) != []
 
 
 # ── backoff ─────────────────────────────────────────────────────────────
@@ -333,13 +342,56 @@ def test_hyperliquid_refuses_one_coin() -> None:
     assert played.session.ready
 
 
+def test_a_socket_that_is_closed_again_and_again_asks_for_the_listing() -> None:
+    # an unknown coin in a subscription closes Hyperliquid's socket without an error
+    played = Played("hyperliquid", "book-1", "BTC", "GONE")
+    relists = []
+    for _ in range(5):
+        played.open()
+        played.hear(frames.coin_book("BTC"))
+        relists.append(Relist() in played.close("it closed the connection with code 1006"))
+    assert relists == [False, False, True, True, True]
+    # one that was never open says nothing of the listing
+    assert Relist() not in played.close("refused")
+
+
+@pytest.mark.parametrize(
+    "prices", [(100_000.0, 4_000.0, 200.0), (30.0, 0.00027, 0.03), (2.0, 1.0, 0.1)]
+)
+def test_hyperliquid_coins_that_changed_places_are_not_believed(prices: tuple[float, ...]) -> None:
+    played = Played("hyperliquid", "contexts", "BTC", "ETH", "SOL")
+    played.open()
+    books = Played("hyperliquid", "book-1", "BTC", "ETH", "SOL")
+    books.session.listing = played.session.listing  # the consumer gives all sockets the same
+    books.open()
+    for coin, px in zip(("BTC", "ETH", "SOL"), prices, strict=True):
+        books.hear(frames.coin_book(coin, [(px * 0.999, 1.0)], [(px * 1.001, 1.0)]))
+
+    def heard(*marks: float) -> list[tuple[str, float | None]]:
+        actions = played.hear(frames.contexts_at(*marks))
+        assert {e.symbol for e in actions if isinstance(e, Funding | OpenInterest)} == {
+            e.symbol for e in actions if isinstance(e, Price)
+        }
+        return [(e.symbol, e.mark) for e in actions if isinstance(e, Price)]
+
+    btc, eth, sol = prices
+    assert heard(btc, eth, sol) == [("BTC", btc), ("ETH", eth), ("SOL", sol)]
+    played.tick()
+    assert heard(eth, btc, sol) == [("SOL", sol)]
+    assert Relist() in played.done
+    # a fall by a quarter in which book and mark go apart is no other coin
+    played.tick()
+    assert heard(btc * 0.75, eth * 0.75, sol * 0.75) != []
+    assert len(heard(btc * 0.75, eth * 0.75, sol * 0.75)) == 3
+
+
 def test_hyperliquid_contexts_of_another_length_call_for_the_listing() -> None:
     played = Played("hyperliquid", "contexts", "BTC", "ETH")
     played.open()
     assert turns(played.hear(frames.contexts(2))) == [
+        "+price *",
         "+funding *",
         "+open_interest *",
-        "+price *",
         "+volume *",
     ]
     actions = played.hear(frames.contexts(3))
