@@ -22,12 +22,14 @@ import structlog
 
 from rules.standing import PRICE, Observed
 from streams.events import Ms
+from streams.health import HEALTH
 
 log = structlog.get_logger()
 
 MAGIC = b"lowtide metrics 1\n"
 SUFFIX = ".metrics"
 MINUTE: Ms = 60_000
+_WHO = "the metric log"
 DAY: Ms = 86_400_000
 
 BLOCK = struct.Struct("<cIII")
@@ -149,6 +151,7 @@ class MetricLog:
             self._path = None  # what is torn is cut off before the next row
             if not self._failed:
                 self._failed = True
+                HEALTH.failing(_WHO, f"it cannot be written: {error.strerror or error}")
                 log.error(
                     "the metric log cannot be written; the rules go on without it",
                     folder=str(self._folder),
@@ -156,6 +159,7 @@ class MetricLog:
                 )
         else:
             if self._failed:
+                HEALTH.works(_WHO)
                 log.info("the metric log is written again", folder=str(self._folder))
             self._failed = False
 

@@ -13,12 +13,15 @@ from typing import cast
 import structlog
 from redis.exceptions import RedisError
 
+from bot.alarms import Alarms
 from bot.config import Settings
+from bot.destination import TelegramChat
 from bot.sinks import Refused, Sink, Sinks
 from bot.sinks.console import Console
-from streams.bus import Keys, Overtaken, connect
+from streams.bus import ANSWER_S, Keys, Overtaken, connect
 from streams.clock import Clock, ClockSetBack, wall_ms
 from streams.embedded import Embedded
+from streams.health import HEALTH
 from streams.lease import LeaseLost
 
 log = structlog.get_logger()
@@ -31,6 +34,8 @@ BACKOFF_S = (1.0, 60.0)
 _M_MMAP_THRESHOLD = -3
 _LARGE = 256 * 1024
 _LOOK_S = 1.0
+_WORKS_S = 30.0
+_MIND_S = 5.0
 _HEALTHY_S = 120.0
 """A role that ran for so long starts its backoff anew."""
 
@@ -45,12 +50,19 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     loop.add_signal_handler(signal.SIGHUP, lambda: log.info("nothing here to be read again"))
     _give_memory_back()
     gc.set_threshold(10_000, 50, 100)  # with many books a full pass takes 0.1 s: hours apart
+    alarms = _alarms(settings)
     async with redis_url(settings) as url:
-        tasks = start_all({name: _work(name, settings, url, clock) for name in roles})
+        tasks = start_all({name: _work(name, settings, url, clock, alarms) for name in roles})
+        telling = [
+            asyncio.create_task(alarms.run()),
+            asyncio.create_task(_mind_others(url, roles)),
+        ]
         gc.collect()
         gc.freeze()  # what was imported stays: no use in looking through it again and again
         await stop.wait()
         log.info("stopping")
+        for task in telling:
+            task.cancel()
         await stop_all(tasks)
 
 
@@ -61,6 +73,31 @@ def _give_memory_back() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # not glibc: nothing to mend
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def _alarms(settings: Settings) -> Alarms:
+    operators = settings.operators.chat_id if settings.token is not None else None
+    chat = None if operators is None else TelegramChat(operators)
+    return Alarms(chat, settings.language, lambda: sinks(settings).telegram)
+
+
+_MINDS = {"bot": ("streams", "rules"), "rules": ("bot",)}
+"""Who notices that roles of other processes are dead: one process for each."""
+
+
+async def _mind_others(url: str, roles: Sequence[str]) -> None:
+    """Take note of roles of other processes of which nothing is heard; never returns."""
+    others = {other for role in roles for other in _MINDS.get(role, ())} - set(roles)
+    redis = connect(url, "mind")
+    while others:
+        await asyncio.sleep(_MIND_S)
+        for other in sorted(others):
+            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the roles say it
+                async with asyncio.timeout(ANSWER_S):
+                    if await redis.exists(f"{Keys().status}:{other}"):
+                        HEALTH.works(f"the {other} role")
+                    else:
+                        HEALTH.failing(f"the {other} role", "nothing is heard of it")
 
 
 def start_all(works: Mapping[str, Callable[[], Awaitable[None]]]) -> list["asyncio.Task[None]"]:
@@ -130,7 +167,10 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
     wait, longest = BACKOFF_S
     while True:
         began = loop.time()
+        # once it has lived for a while it works, whatever was before
+        healthy = loop.call_later(_WORKS_S, HEALTH.works, f"the {name} role")
         error = await _life(work)
+        healthy.cancel()
         if isinstance(error, ClockSetBack):  # nothing is broken: it begins anew at once
             log.warning(f"the {name} role begins anew: {error}")
             continue
@@ -139,7 +179,9 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
         elif loop.time() - began > _HEALTHY_S:
             wait = BACKOFF_S[0]
         pause = wait * (0.75 + random.random() / 2)
-        log.error(f"the {name} role stopped: {_reason(name, error)}", next_try_s=round(pause, 1))
+        reason = _reason(name, error)
+        log.error(f"the {name} role stopped: {reason}", next_try_s=round(pause, 1))
+        HEALTH.failing(f"the {name} role", reason)
         await asyncio.sleep(pause)
         wait = min(wait * 2, longest)
 
@@ -180,7 +222,7 @@ def _reason(name: str, error: BaseException | None) -> str:
 
 
 def _work(
-    name: str, settings: Settings, url: str, clock: Clock | None
+    name: str, settings: Settings, url: str, clock: Clock | None, alarms: Alarms
 ) -> Callable[[], Awaitable[None]]:
     # Imported where they are used: a role on its own need not hold the other roles' libraries.
     match name:
@@ -195,7 +237,7 @@ def _work(
         case _:
             from bot.roles.bot import bot_role
 
-            return lambda: bot_role(settings, url, lambda: sinks(settings), clock)
+            return lambda: bot_role(settings, url, lambda: sinks(settings), clock, alarms=alarms)
 
 
 def sinks(settings: Settings) -> Sinks:

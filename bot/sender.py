@@ -149,6 +149,7 @@ class Sender:
 
     async def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much: what waits, waits as long as before."""
+        self._paces = {chat: limiter.set_back(pace, by) for chat, pace in self._paces.items()}
         for line in list(self.lines.values()):
             line.set_back(by)
             await self._keep(line)

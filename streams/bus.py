@@ -34,6 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streams.clock import wall_ms
 from streams.events import Ms
+from streams.health import HEALTH
 
 log = structlog.get_logger()
 
@@ -199,6 +200,7 @@ class Backoff:
         what = words.partition(":")[0]  # how it fails may change from try to try
         if what != self._said:
             self._said = what
+            HEALTH.failing(self._who, words)
             log.error(f"{words}; {self._who} keeps trying and keeps what it has")
         await asyncio.sleep(self._wait)
         self._wait = min(self._wait * 2, _BACKOFF_S[1])
@@ -206,6 +208,7 @@ class Backoff:
     def worked(self) -> None:
         """It works (again)."""
         if self._said:
+            HEALTH.works(self._who)
             log.info(f"Redis works again for {self._who}")
         self._said, self._wait = "", _BACKOFF_S[0]
 

@@ -23,6 +23,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from streams.bus import connect
+from streams.health import HEALTH
 
 log = structlog.get_logger()
 
@@ -33,6 +34,8 @@ _LOOK_S = 0.5
 _LOOK_AT_MOST_S = 30.0
 _SOCKET_PATH_LIMIT = 100
 """A unix socket's path must be shorter than 108 bytes."""
+
+_WHO = "the embedded Redis"
 
 AOF = "appendonlydir"
 ASIDE = "damaged"
@@ -97,9 +100,11 @@ class Embedded:
             try:
                 if self._lock is not None or self._locked():
                     await self._spawn_whole()
+                HEALTH.works(_WHO)
                 wait = _LOOK_S
             except CannotStart as error:
                 wait = min(wait * 2, _LOOK_AT_MOST_S)
+                HEALTH.failing(_WHO, str(error))
                 log.error(str(error), next_try_s=wait)
             await asyncio.sleep(wait)
 

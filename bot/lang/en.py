@@ -262,6 +262,8 @@ PHRASES = {
     "fault.clock_set_back": "the clock of this machine went back{reason}.",
     "fault.clock_skewed": "the clock of this machine is not right{reason}.",
     "fault.clock_skewed.over": "the clock of this machine is right again, after {length}.",
+    "alarm.on": "🔧 Lowtide itself: {who} does not work: {why}",
+    "alarm.over": "🔧 Lowtide itself: {who} works again.",
     "fault.redis_unsafe": "Redis may lose what Lowtide has saved{reason}.",
     "fault.state_lost": ("what the {subjects} role had saved could not all be taken over{reason}."),
     "kind.all": "feeds",

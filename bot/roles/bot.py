@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot import dispatch
+from bot.alarms import Alarms
 from bot.chats import chats, subscribed_chats, webhook_chats
 from bot.commands import store
 from bot.config import Settings
@@ -400,14 +401,17 @@ async def bot_role(
     clock: Clock | None = None,
     *,
     policy: Policy | None = None,
+    alarms: Alarms | None = None,
 ) -> None:
     """Alerts → posts. Runs until cancelled; Refused ends it when nothing can be sent at all.
 
-    ``clock``: the one whose time is on alerts.
+    ``clock``: the one whose time is on alerts. ``alarms`` take turns at our limiter meanwhile.
     """
     async with role(url, "bot") as redis:
         ways_out, watch = sinks(), Watch(settings.path)
         bot = BotRole(settings, redis, ways_out, clock=clock, watch=watch, policy=policy)
+        if alarms is not None:
+            alarms.gate = bot.sender
         try:
             with on_sighup(watch):
                 async with asyncio.TaskGroup() as tasks:
@@ -416,6 +420,8 @@ async def bot_role(
                     if settings.token is not None:
                         tasks.create_task(_commands(bot, redis, ways_out))
         finally:
+            if alarms is not None:
+                alarms.gate = None
             await ways_out.close()
 
 
