@@ -25,8 +25,8 @@ send-test: $(STAMP) ## post a test message to every chat, or say what is missing
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-soak: $(STAMP) ## kill the sender a hundred times before a Telegram that fails in every way
-	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -s tests/bot/test_telegram_chaos.py $(ARGS)
+soak: $(STAMP) ## kill and freeze all roles and Redis for minutes, then the sender a hundred times
+	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/bot/test_storm.py tests/bot/test_telegram_chaos.py $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import rules, tests: what CI runs
 	$(BIN)/ruff format --check .

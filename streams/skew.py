@@ -3,7 +3,8 @@
 A frame takes a while to arrive, so of each venue the quickest one of some seconds counts: what even
 that one is late is the way, or our clock that is ahead; one that comes before it was sent is our
 clock that is behind. A venue may be wrong alone, so the median of the venues is believed, and only
-if it is so twice in a row.
+if it is so twice in a row. What is said again, because nothing has changed, has its old time and
+does not count.
 """
 
 from streams.events import (
@@ -29,24 +30,36 @@ class Skew:
 
     def __init__(self) -> None:
         self._quickest: dict[str, Ms] = {}
+        self._newest: dict[str, Ms] = {}
+        self._highest: dict[str, Ms] = {}  # since the last look: one lie is not believed for ever
         self._look_at: Ms | None = None
         self._beyond = 0
         self._told = False
 
     def take(self, event: AnyEvent) -> None:
         """Notes how long ``event`` was on its way. What is polled or settled was long before."""
-        if isinstance(event, Depth | Price | Liquidation) and event.at != event.seen:
-            late, before = event.seen - event.at, self._quickest.get(event.venue)
-            if before is None or late < before:
-                self._quickest[event.venue] = late
+        if not isinstance(event, Depth | Price | Liquidation) or event.at == event.seen:
+            return
+        venue, at = event.venue, event.at
+        if at > self._highest.get(venue, 0):
+            self._highest[venue] = at
+        if at <= self._newest.get(venue, 0):
+            return  # said again, or overtaken
+        self._newest[venue] = at
+        late, before = event.seen - at, self._quickest.get(venue)
+        if before is None or late < before:
+            self._quickest[venue] = late
 
     def look(self, now: Ms) -> Fault | None:
         """What is to be said at ``now``: that the clocks differ, or do no longer."""
         if self._look_at is None or now < self._look_at - LOOK_EVERY:
             self._look_at = now + LOOK_EVERY
-        if now < self._look_at or not self._quickest:
+        if now < self._look_at:
             return None
         self._look_at = now + LOOK_EVERY
+        self._newest, self._highest = self._highest, {}
+        if not self._quickest:
+            return None
         ordered = sorted(self._quickest.values())
         middle = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
         ahead = min(middle, key=abs)

@@ -153,6 +153,10 @@ class System:
         if not commands or "streams" in commands:
             await self.until(lambda: self.venue.subscribers("allLiquidation."))
 
+    async def spawn(self, command: str) -> asyncio.subprocess.Process:
+        """Start one more process, which is the caller's to end."""
+        return await self._process(command, "console", "log")
+
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Run one command to its end: its exit code, and what it printed and logged."""
         process = await self._process(arguments[0], "output", "output", *arguments[1:])

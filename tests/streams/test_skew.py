@@ -72,6 +72,24 @@ def test_what_was_long_ago_says_nothing_of_clocks() -> None:
         assert skew.look(now) is None
 
 
+def test_what_is_said_again_says_nothing_of_clocks() -> None:
+    """A quiet market, or a venue that is silent: only what was known is said again."""
+    skew = Skew()
+    assert run(skew, 0, 30, binance=80) == []
+    for n in range(30, 120):
+        now = START + n * SECOND
+        event = price("binance", now, 1.0)
+        skew.take(type(event)(**{**_fields(event), "at": START}))
+        assert skew.look(now) is None
+
+
+def test_one_time_from_the_far_future_is_not_believed_for_ever() -> None:
+    skew = Skew()
+    event = price("binance", START, 100.0)
+    skew.take(type(event)(**{**_fields(event), "at": 10**15}))
+    assert run(skew, 1, 90, binance=-60_000) != []
+
+
 def test_it_goes_on_after_a_step_back() -> None:
     skew = Skew()
     run(skew, 10_000, 30, binance=80)

@@ -1,0 +1,194 @@
+"""All roles and Redis killed and frozen at random, with the limits and leases as they are shipped.
+
+Each role runs twice, as a process of its own, so that there is always one that waits for the
+lease. Only children of ours are touched, by their id; everything is on this machine.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import time
+from asyncio.subprocess import Process
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from bot.config import load
+from bot.outbox import SETTLED, Post, State
+from bot.outbox_store import OutboxStore
+from rules import alerts
+from rules.alerts import Alert
+from rules.engine import Engine
+from streams import events
+from streams.bus import Keys, connect
+from streams.events import Liquidation
+from tests.bot.fake_updates import CHANNEL
+from tests.seams.system import System
+from tests.valkey import Server
+
+ROLES = ("streams", "rules", "bot")
+NOTE = "↻"
+
+CONFIG = f"""
+[channel]
+chat_id = {CHANNEL}
+posts_per_hour = 100000
+"""
+
+COMMON = """
+[telegram]
+api_url = "{telegram}"
+[markets]
+venues = ["bybit"]
+majors = ["BTC", "ETH"]
+large  = [COINS]
+tail   = "none"
+[venues.bybit]
+websocket = "{websocket}"
+rest = "{rest}"
+[redis]
+url = "REDIS"
+data_dir = "data"
+[defaults]
+cooldown  = "1s"
+clear_for = "5s"
+repost_if = 1.2
+group_wait = {{ watch = "1s", alert = "1s" }}
+[rules.liq]
+metric = "liq_1m_musd"
+fires  = "above"
+majors = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
+large  = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
+"""
+
+
+class Storm:
+    """``seed`` decides who is hit, how and when; how far the processes are then, it does not."""
+
+    def __init__(self, folder: Path, seed: int, coins: int) -> None:
+        self.hits: Counter[str] = Counter()
+        self._dice = random.Random(seed)
+        self._folder = folder
+        (folder / "redis").mkdir()
+        self._server = Server(folder / "redis")
+        self._coins = [f"C{n:02}" for n in range(coins)]
+        named = ", ".join(f'"{coin}"' for coin in self._coins)
+        common = COMMON.replace("REDIS", self._server.url).replace("COINS", named)
+        self.system = System(folder, CONFIG, common=common)
+        self.system.venue.prices |= {f"{coin}USDT": 10.0 for coin in self._coins}
+        self._processes: dict[str, Process] = {}
+        self._sent = 0
+
+    async def run(self, seconds: float) -> str:
+        """Storm for so long, then wait until all is told, and judge. What happened, in words."""
+        self._redis = connect(self._server.url, "storm")
+        async with self.system:
+            try:
+                for role in ROLES:
+                    for number in (1, 2):
+                        self._processes[f"{role} {number}"] = await self.system.spawn(role)
+                await self.system.until(self._subscribed, 60)
+                feeding = asyncio.create_task(self._feed())
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    await self._hit()
+                    await asyncio.sleep(self._dice.uniform(0.2, 2.0))
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+                await self._told()
+                return await self._judge()
+            finally:
+                for process in self._processes.values():
+                    process.kill()
+                    await process.wait()
+                await self._redis.aclose()
+                self._server.stop()
+
+    def _subscribed(self) -> bool:
+        return bool(self.system.venue.subscribers("allLiquidation."))
+
+    async def _feed(self) -> None:
+        """Liquidations, no two of the same size, in bursts of one coin."""
+        while True:
+            coin = self._dice.choice(self._coins)
+            for _ in range(self._dice.randrange(1, 12)):
+                self._sent += 1
+                usd = self._dice.choice([2e4, 3e5, 2e6]) + self._sent
+                await self.system.liquidate(f"{coin}USDT", usd, long=self._dice.random() < 0.7)
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(self._dice.uniform(0, 0.4))
+
+    async def _hit(self) -> None:
+        victim = self._dice.choice([*self._processes, "redis", "redis"])
+        freeze = self._dice.random() < 0.4
+        self.hits[f"{victim.split()[0]} {'frozen' if freeze else 'killed'}"] += 1
+        process = self._server.process if victim == "redis" else self._processes[victim]
+        if freeze:
+            os.kill(process.pid, signal.SIGSTOP)
+            # a lease lasts three seconds: now and then it runs out meanwhile
+            await asyncio.sleep(self._dice.choice([0.3, 1.0, 5.0]))
+            os.kill(process.pid, signal.SIGCONT)
+        elif victim == "redis":
+            self._server.stop()
+            await asyncio.sleep(self._dice.uniform(0, 1))
+            self._server = await asyncio.to_thread(Server, self._folder / "redis")
+        else:
+            process.kill()
+            await self._processes[victim].wait()
+            self._processes[victim] = await self.system.spawn(victim.split()[0])
+
+    async def _told(self) -> None:
+        """Return once all events are judged, all alerts planned, and all posts settled."""
+        async with asyncio.timeout(600):
+            steady = 0
+            before: object = None
+            while steady < 8:
+                await asyncio.sleep(0.5)
+                fields = await self._redis.hgetall(Keys().outbox)
+                posts = [
+                    msgspec.msgpack.decode(data, type=Post)
+                    for name, data in fields.items()
+                    if name.startswith(b"post ")
+                ]
+                last = await self._redis.xrevrange(Keys().alerts, count=1)
+                now = (len(posts), last[0][0] if last else b"", fields.get(b"cursor"))
+                at_end = bool(last) and fields.get(b"cursor") == last[0][0]
+                settled = at_end and all(post.state in SETTLED for post in posts)
+                steady = steady + 1 if settled and now == before else 0
+                before = now
+
+    async def _judge(self) -> str:
+        entries = await self._redis.xrange(Keys().events)
+        seen = [events.decode(fields[b"e"]) for _, fields in entries]
+        sizes = Counter(round(e.usd) for e in seen if isinstance(e, Liquidation))
+        twice = {usd: times for usd, times in sizes.items() if times > 1}
+        assert not twice, f"liquidations written twice: {twice}"
+
+        settings = load(self._folder / "config.toml", {})
+        venues = [venue.name for venue in settings.venues]
+        engine = Engine(settings.rules, venues, settings.composites)
+        expected = [a for e in seen for a in engine.feed(e) if isinstance(a, Alert)]
+        told = [alerts.decode(f[b"a"]) for _, f in await self._redis.xrange(Keys().alerts)]
+        said = [one for one in told if isinstance(one, Alert)]
+        assert [a.id for a in said] == [a.id for a in expected], "alerts lost, doubled or changed"
+
+        loaded = await OutboxStore(self._redis, Keys()).claim()
+        assert loaded.lost == []
+        wrong = [(p.key, p.state, p.reason) for p in loaded.posts if p.state is not State.SENT]
+        assert not wrong, wrong
+        (plan,) = loaded.plans.values()
+        counts = msgspec.structs.asdict(plan.counts)
+        assert sum(counts.values()) == sum(a.post for a in said), f"not all accounted for: {counts}"
+        self._nothing_twice([post.first for post in self.system.telegram.sent])
+        hits = ", ".join(f"{times} x {what}" for what, times in sorted(self.hits.items()))
+        return (
+            f"{hits}; {len(seen)} events with {sum(sizes.values())} liquidations of"
+            f" {self._sent}, {len(said)} alerts, {len(loaded.posts)} posts"
+        )
+
+    def _nothing_twice(self, texts: list[str]) -> None:
+        """A post that might be there twice says so."""
+        bare = Counter(text for text in texts if NOTE not in text)
+        assert not {text: n for text, n in bare.items() if n > 1}
