@@ -21,7 +21,7 @@ import msgspec
 from bot.deliveries import Delivery, Group, LastPost, State, Waiting, dump, load, severity
 from bot.destination import ConsoleOutput, Destination, destination_key
 from bot.filters import Filter
-from bot.silences import Silence
+from bot.silences import Silence, silenced
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
 
@@ -218,7 +218,7 @@ class _Planner:
         if alert.level is Level.CRITICAL:
             return False
         at = alert.seen if now is None else now
-        return any(s.covers(alert.family, alert.asset, at) for s in self._silences)
+        return silenced(alert, self._silences, at)
 
     def _take_close(self, alert: Alert) -> None:
         told = self.state.told.get(_instance(alert)) == alert.opened_at

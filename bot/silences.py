@@ -1,15 +1,16 @@
 """Silences: what an operator does not want to hear for a while. Pure.
 
-A silence names a rule (its family, so all its windows), an asset and an end. It never silences what
-is critical: see ``bot.dispatch``.
+A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and an end. It never
+silences what is critical: see ``bot.dispatch``.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
 from bot.lang.words import Words
+from rules.alerts import Alert
 from streams.events import Ms
 
 ANY = "*"
@@ -51,6 +52,12 @@ def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Sile
     if ms > LONGEST:
         raise ValueError(f'"{length}" is too long: a silence lasts at most 30d')
     return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)
+
+
+def silenced(alert: Alert, silences: Iterable[Silence], now: Ms) -> bool:
+    """Whether any of ``silences`` is of the alert's rule, or of its window alone, ``now``."""
+    names = dict.fromkeys((alert.family, alert.rule))
+    return any(one.covers(name, alert.asset, now) for one in silences for name in names)
 
 
 def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ...]:

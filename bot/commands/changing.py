@@ -19,7 +19,7 @@ from bot.config_values import nearest
 from bot.silences import ANY, Silence, listed, silence, split
 from bot.subscriptions import Subscription, with_wish, without_wish
 from bot.voice import Html, time
-from rules.alerts import ALL
+from rules.alerts import ALL, Level
 
 
 def families(context: Context) -> list[str]:
@@ -34,14 +34,16 @@ def silence_(command: Command, context: Context) -> Answer:
     family, asset, length = command.words
     try:
         new = silence(
-            f"{_family(family)} {asset_of(asset)} {length.lower()}",
-            families(context),
+            f"{family.lower()} {asset_of(asset)} {length.lower()}",
+            [*families(context), *(rule.name for rule in context.settings.rules)],
             context.now,
             context.asker.name,
         )
     except ValueError as error:
         return only(context.say("ask.sorry", text=str(error)))
     asset = new.asset
+    if _only_critical(new.family, context):
+        return only(context.say("ask.silenced.only_critical", rule=new.family))
     if asset != ANY and not _watched(asset, context):
         return only(not_watched(asset, context))
     what = {
@@ -54,6 +56,17 @@ def silence_(command: Command, context: Context) -> Answer:
     tell = context.say("ask.tell.silenced", who=context.asker.name, until=until, **what)
     return Answer(blocks=(said, context.say("ask.silenced.critical")), effects=(AddSilence(new),),
                   tell=tell)  # fmt: skip
+
+
+def _only_critical(name: str, context: Context) -> bool:
+    """Whether a rule or composite has no other level, so that no silence can do anything."""
+    settings = context.settings
+    levels = {one.level for one in settings.composites if one.name == name}
+    for rule in settings.rules:
+        if name in (rule.family, rule.name):
+            rows = [*rule.rows.values(), *([rule.others] if rule.others else [])]
+            levels |= {level for row in rows for level in row.levels}
+    return levels == {Level.CRITICAL}
 
 
 def _family(word: str) -> str:
@@ -76,7 +89,7 @@ def unsilence(command: Command, context: Context) -> Answer:
         return only(_listed(in_force, context))
     if len(command.words) != 2:
         return only(context.say(usage(SPECS["unsilence"]).phrase, usage="/unsilence RULE ASSET"))
-    family, asset = _family(command.words[0]), asset_of(command.words[1])
+    family, asset = command.words[0].lower(), asset_of(command.words[1])
     what = {"rule": family, "asset": asset}
     if not any((s.family, s.asset) == (family, asset) for s in in_force):
         nothing = context.say("ask.unsilenced.none", **what)

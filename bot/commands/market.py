@@ -137,8 +137,10 @@ def episode_line(alert: Alert, context: Context) -> Html:
     if isinstance(alert.facts, CascadeFacts):
         value = parts(words, alert.facts)
     else:
-        text = amount(words, of, alert.value, alert.unit)
+        text, worst = (amount(words, of, x, alert.unit) for x in (alert.value, alert.extreme))
         value = context.say("ask.rate", rate=text) if of in RATES else Html(text)
+        if text != worst:  # the mark is of what the episode has reached
+            value = context.say("ask.episode.worst", value=value, worst=worst)
     return context.say(
         "ask.episode",
         mark=MARKS[alert.level],

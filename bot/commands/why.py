@@ -19,6 +19,7 @@ from bot.fact_lines import fact_lines
 from bot.head_lines import amount
 from bot.messages import MARKS, OVER
 from bot.show import origin_of_hold, origin_of_level
+from bot.silences import silenced
 from bot.voice import Html, Voice, time, title, topic
 from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.rule import Row, Rule
@@ -155,10 +156,21 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
     if rule is not None and (hold := hold_in_words(rule).strip(" ,").removeprefix("for ")):
         origin = origin_of_hold(context.settings, rule)
         lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
-    worst = _amount(last, last.extreme, context)
-    when = time(context.words, last.extreme_at, context.now)
-    lines.append(context.say("ask.why.extreme", value=worst, time=when))
+    worst = _newest(last, context)
+    value = _amount(last, worst.extreme, context)
+    when = time(context.words, worst.extreme_at, context.now)
+    lines.append(context.say("ask.why.extreme", value=value, time=when))
     return lines
+
+
+def _newest(last: Alert, context: Context) -> Alert:
+    """The last turn, or what the rules see of the episode now if it has been worse since."""
+    standing = context.fresh
+    if standing is None or last.turn is Turn.CLOSE:
+        return last
+    sign = 1 if last.fires == "below" else -1
+    now = [episode for episode in standing.episodes if _same(episode, last)]
+    return min((last, *now), key=lambda alert: sign * alert.extreme)
 
 
 def _origin(last: Alert, rule: Rule | None, context: Context) -> Html:
@@ -239,8 +251,7 @@ def _chats(last: Alert, context: Context) -> Html:
     lines = [context.say("ask.why.chats", chats=", ".join(taking) or "–")]
     if others:
         lines.append(context.say("ask.why.not_chats", chats=", ".join(others)))
-    silenced = any(s.covers(last.family, last.asset, context.now) for s in context.silences)
-    if silenced:
+    if silenced(last, context.silences, context.now):
         critical = last.level is Level.CRITICAL
         lines.append(context.say("ask.why.silenced_critical" if critical else "ask.why.silenced"))
     return Html("\n".join(lines))

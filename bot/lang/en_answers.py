@@ -85,6 +85,7 @@ PHRASES = {
     "ask.no_rule_on": "No rule looks at that of {asset}: nothing to tell for /{command}.",
     "ask.top.open": "<b>Going on now</b>",
     "ask.top.none": "<b>Nothing is going on now:</b> no rule is at any of its levels.",
+    "ask.episode.worst": "{value} (worst {worst})",
     "ask.episode": "{mark} {asset} {rule} {value}, since {time}",
     # /start, /help
     "ask.start": (
@@ -171,6 +172,10 @@ PHRASES = {
     "ask.why.distance": "{level} is {fires} {threshold} ({place})",
     # /silence, /unsilence, /test
     "ask.silenced": "Silenced: {rule} on {asset} until {until} ({length}).",
+    "ask.silenced.only_critical": (
+        "{rule} is always critical, and what is critical is told all the same: no silence can keep"
+        " it quiet."
+    ),
     "ask.silenced.critical": "What is critical is told all the same.",
     "ask.unsilenced": "No longer silenced: {rule} on {asset}.",
     "ask.unsilenced.none": "{rule} on {asset} is not silenced.",

@@ -90,6 +90,16 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "liquidations of an asset": ("/liq BTC", {}),
     "no liquidations": ("/liq ETH", {}),
     "top": ("/top", {}),
+    "top when what was bad has recovered": (
+        "/top",
+        {"standing": Standing(seen=NOW, values=(), episodes=(msgspec.structs.replace(
+            EPISODE[1], level=Level.CRITICAL, value=-1.2, extreme=-9.9),))},
+    ),
+    "why, when it has been worse since": (
+        "/why oi_drop BTC",
+        {"alerts": EPISODE[::-1], "standing": Standing(seen=NOW, values=(), episodes=(
+            msgspec.structs.replace(EPISODE[1], value=-11.0, extreme=-12.3),))},
+    ),
     "top when all is quiet": ("/top", {"standing": EMPTY}),
     "top without rules": ("/liq", {"standing": EMPTY}),
     "what the rules saw long ago": ("/top", {"standing": LATER}),
@@ -138,6 +148,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "silence of everything": ("/silence * ETH 30m", {}),
     "silence for too long": ("/silence oi_drop BTC 90d", {}),
     "silence of an asset that is not watched": ("/silence oi_drop BTCC 6h", {}),
+    "silence of one window": ("/silence oi_drop:1h BTC 6h", {}),
+    "silence of what is always critical": ("/silence cascade BTC 6h", {}),
     "silence by somebody else": ("/silence oi_drop BTC 6h", {"asker": STRANGER}),
     "silences": ("/unsilence", {}),
     "no silences": ("/unsilence", {"silences": ()}),
@@ -339,7 +351,10 @@ def test_what_a_change_changes(made: Settings):
 
     until = NOW + 6 * HOUR
     silence = Silence(family="oi_drop", asset="BTC", until=until, by="@ann")
-    assert effects("/silence OI_DROP:1h $btc 6H") == (AddSilence(silence),)
+    assert effects("/silence OI_DROP $btc 6H") == (AddSilence(silence),)
+    window = msgspec.structs.replace(silence, family="oi_drop:1h")
+    assert effects("/silence OI_DROP:1h $btc 6H") == (AddSilence(window),), "that window alone"
+    assert effects("/silence cascade BTC 6h") == (), "it is always critical"
     assert effects("/unsilence oi_drop ETH") == (EndSilence("oi_drop", "ETH"),)
     assert effects("/test") == (SendTest(),)
     one = Subscription(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")

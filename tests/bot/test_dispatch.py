@@ -431,6 +431,17 @@ def test_what_got_worse_in_quiet_hours_is_told_then_and_not_again():
     assert told.at(3 * HOUR) == [(2 * HOUR + MIN, "ETH")], "its end is told as it was told"
 
 
+def test_a_silence_of_one_window_leaves_the_others():
+    silence = Silence(family="oi_drop:1h", asset="BTC", until=START + 9 * HOUR)
+    told = Told(silences=(silence,))
+    told.at(0, alert(0, "BTC", rule="oi_drop:1h"), alert(0, "ETH", rule="oi_drop:1h"),
+            alert(0, "BTC", rule="oi_drop:4h"))  # fmt: skip
+    told.at(MIN)
+    found = [(a.asset, a.rule) for d in told.deliveries for a in d.alerts]
+    assert sorted(found) == [("BTC", "oi_drop:4h"), ("ETH", "oi_drop:1h")]
+    assert told.state.counts.silenced == 1
+
+
 def test_a_silence_made_in_quiet_hours_and_a_composite_take_what_waits():
     told = Told(Chat(quiet=QUIET, hides=CHAT.hides))
     told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH), alert(0, "SOL", WATCH))
