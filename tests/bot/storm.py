@@ -180,6 +180,8 @@ class Storm:
         assert not wrong, wrong
         (plan,) = loaded.plans.values()
         counts = msgspec.structs.asdict(plan.counts)
+        # what joins a digest may wait for minutes
+        counts["waiting"] = sum(len(group.waiting) for group in plan.groups.values())
         assert sum(counts.values()) == sum(a.post for a in said), f"not all accounted for: {counts}"
         self._nothing_twice([post.first for post in self.system.telegram.sent])
         hits = ", ".join(f"{times} x {what}" for what, times in sorted(self.hits.items()))
