@@ -11,7 +11,7 @@ ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo send-test test soak check bench fmt lock help
+.PHONY: run demo send-test test soak fuzz check bench fmt lock help
 
 run: $(STAMP) ## start Lowtide: everything in one process
 	@$(BIN)/lowtide run $(ARGS)
@@ -27,6 +27,9 @@ test: $(STAMP) ## run the tests
 
 soak: $(STAMP) ## kill and freeze all roles and Redis for minutes, then the sender a hundred times
 	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/bot/test_storm.py tests/bot/test_telegram_chaos.py $(ARGS)
+
+fuzz: $(STAMP) ## one venue after the other goes mad on loopback; the others must not notice
+	LOWTIDE_FUZZ=200 $(BIN)/python -m pytest -n auto tests/streams/test_bulkheads.py $(ARGS)
 
 check: $(STAMP) ## format, lint, types, import rules, tests: what CI runs
 	$(BIN)/ruff format --check .

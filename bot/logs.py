@@ -1,4 +1,4 @@
-"""Logs: key=value lines on stderr, from which secrets are taken out.
+"""Logs: key=value lines on stderr, from which secrets and unprintable characters are taken out.
 
 Event names are in the past tense ("socket lost"). Libraries that log through ``logging`` come out
 of the same pipe; httpx is kept quiet since it logs URLs, and Telegram's URLs hold the token.
@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.redaction import redact
+from streams.text import printable
 
 
 def redact_processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -25,7 +26,12 @@ def redact_processor(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 def _clean(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value))
+    return _shown(redact(str(value)))
+
+
+def _shown(text: str) -> str:
+    # line breaks, as tracebacks have them, are escaped by the renderer
+    return "\n".join(printable(line, None) for line in text.split("\n"))
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -3,16 +3,17 @@
 _CUT = "…"
 
 
-def printable(text: str, longest: int = 200) -> str:
+def printable(text: str, longest: int | None = 200) -> str:
     """``text`` on one line, at most ``longest`` characters, with everything unprintable escaped.
 
     Control characters, line breaks and marks that turn the direction of writing become ``\\x1b``,
     ``\\n``, ``\\u202e``; a space stays, other white space does not. What is cut ends in "…".
+    ``longest`` None: nothing is cut.
     """
-    cut = text[: longest + 1]
+    cut = text if longest is None else text[: longest + 1]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else _escaped(c) for c in cut)
-    return cut if len(cut) <= longest else cut[: longest - 1] + _CUT
+    return cut if longest is None or len(cut) <= longest else cut[: longest - 1] + _CUT
 
 
 def _escaped(character: str) -> str:

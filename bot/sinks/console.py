@@ -9,6 +9,7 @@ from bot.limiter import NONE
 from bot.messages import Message
 from bot.sinks import Edited, Gate, Place, Receipt
 from rules.alerts import Level, Turn
+from streams.text import printable
 
 _RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
 _COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\033[31m"}
@@ -57,7 +58,7 @@ class Console:
 
     def _text(self, message: Message) -> str:
         time = f"{datetime.fromtimestamp(message.at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-        first, *rest = message.plain.split("\n")
+        first, *rest = (printable(line, None) for line in message.plain.split("\n"))
         if self._stream.isatty():
             colour = _DIM if message.turn is Turn.CLOSE else _BOLD + _COLOURS[message.level]
             time, first = f"{_DIM}{time}{_RESET}", f"{colour}{first}{_RESET}"

@@ -99,3 +99,13 @@ def test_a_crash_of_the_whole_process_tells_no_token():
     assert done.returncode == 1
     assert "ValueError: /bot<token>/getMe" in done.stderr
     assert TOKEN not in done.stderr.replace(code, "") + done.stdout
+
+
+def test_what_is_not_printable_is_escaped_and_forges_no_line(out: io.StringIO) -> None:
+    nasty = "BTC\x1b[2J\a\u202e\n2026-01-01 level=error event=forged"
+    structlog.get_logger().warning(f"lists {nasty}", symbol=nasty)
+    logging.getLogger("another").warning("says %s", nasty)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert all(r"\x1b[2J" in line for line in lines)

@@ -1,9 +1,21 @@
 """Which assets and instruments are watched."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from streams.events import Instrument
-from streams.selection import Markets, choose_assets, choose_instruments
+from streams.events import FaultCode, Instrument
+from streams.selection import (
+    GONE_AFTER_MS,
+    Found,
+    Markets,
+    Watchlist,
+    choose_assets,
+    choose_instruments,
+    presentable,
+    unlisted,
+)
 
 
 def listed(
@@ -96,3 +108,75 @@ def test_instruments_follow_the_assets_the_largest_first() -> None:
     ]
     chosen = choose_instruments(some, ("BTC", "SOL", "ETH"))
     assert [i.symbol for i in chosen] == ["BTCUSDT", "BTCPERP", "BTCUSD2", "ETHUSDT", "ETHUSDC"]
+
+
+# ── the watchlist ───────────────────────────────────────────────────────
+
+
+def contract(asset: str, **more: Any) -> Instrument:
+    return Instrument(venue="a", symbol=f"{asset}USDT", asset=asset, quote="USDT", **more)
+
+
+ASSETS = ("BTC", "ETH", "SOL", "XRP")
+ALL = [contract(asset) for asset in ASSETS]
+
+
+def told(found: list[Found], code: FaultCode) -> list[tuple[str, bool]]:
+    return [(symbol, over) for some, symbol, over, _ in found if some is code]
+
+
+def test_one_that_listings_lack_is_let_go_after_ten_minutes_and_taken_back_at_once() -> None:
+    watch, missing = Watchlist(), FaultCode.CONTRACT_MISSING
+    assert told(watch.take(ALL, ASSETS, 0), missing) == [(i.symbol, True) for i in ALL]
+    assert told(watch.take(ALL[1:], ASSETS, 1_000), missing) == [("BTCUSDT", False)]
+    watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS - 1)
+    assert [*watch.watched] == [i.symbol for i in ALL]
+    watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS)
+    assert [*watch.watched] == [i.symbol for i in ALL[1:]]
+    assert (watch.missing, watch.gone) == ({}, {"BTCUSDT"})
+    assert told(watch.take(ALL, ASSETS, GONE_AFTER_MS * 2), missing) == [("BTCUSDT", True)]
+    assert [*watch.watched] == [i.symbol for i in ALL] and watch.gone == set()
+
+
+def test_listings_that_lack_more_than_half_are_never_believed() -> None:
+    watch = Watchlist()
+    watch.take(ALL, ASSETS, 0)
+    for now in range(1, 100):
+        watch.take(ALL[:1], ASSETS, now * GONE_AFTER_MS)
+        watch.take([], ASSETS, now * GONE_AFTER_MS + 1)
+    assert [*watch.watched] == [i.symbol for i in ALL]
+
+
+def test_what_nobody_wants_any_more_is_not_missed() -> None:
+    watch = Watchlist()
+    watch.take(ALL, ASSETS, 0)
+    found = watch.take(ALL[1:], ASSETS[1:], 1)
+    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    assert [*watch.watched] == [i.symbol for i in ALL[1:]]
+
+
+@pytest.mark.parametrize(("at", "words"), [(0, ""), (1_795_262_400_000, "2026-11-21 12:00 UTC")])
+def test_an_end_is_told_once_and_what_ends_is_neither_watched_nor_ranked(
+    at: int, words: str
+) -> None:
+    watch, settling = Watchlist(), FaultCode.CONTRACT_SETTLING
+    watch.take(ALL, ASSETS, 0)
+    ending = [contract("BTC", ends_at=at, open_interest_usd=1e9), *ALL[1:]]
+    found = watch.take(ending, ASSETS, 1)
+    assert [one for one in found if one[0] is settling] == [(settling, "BTCUSDT", False, words)]
+    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    assert "BTCUSDT" not in watch.watched
+    assert told(watch.take(ending, ASSETS, 2), settling) == []
+    assert told(watch.take(ALL, ASSETS, 3), settling) == [("BTCUSDT", True)]
+    assert "BTCUSDT" in watch.watched
+    markets = Markets(majors=(), large=(), tail=1)
+    assert "BTC" not in choose_assets(ending, markets)
+    assert unlisted(ending, ("BTC", "ETH")) == {"BTC": "BTCUSDT is being ended"}
+
+
+@pytest.mark.parametrize("name", ["B\x1b", "A B", "", "x" * 31, "\u202eBTC", "A\n", "A\u3000B"])
+def test_names_that_cannot_be_shown(name: str) -> None:
+    good = contract("BTC")
+    assert presentable(good) and presentable(contract("币安人生"))
+    assert not presentable(msgspec.structs.replace(good, symbol=name))
+    assert not presentable(msgspec.structs.replace(good, asset=name))

@@ -1,0 +1,274 @@
+"""Whatever one venue does, the others do not notice: several venues on loopback, one of them mad.
+
+Frames, listings, polls, HTTP answers and handshakes of one venue are mutated; what the others say
+must be what they say without it. LOWTIDE_FUZZ=200 plays so many seeds (``make fuzz``).
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Any
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+from websockets.asyncio.server import ServerConnection
+
+from streams.events import AnyEvent, Fault, FaultCode, FeedState, Kind, Price, decode, encode
+from streams.hub import Hub, Place
+from streams.selection import Markets
+from streams.session import Session
+from streams.venues import VENUES
+from tests.streams import frames
+from tests.streams.test_consumer import LIST, Binance
+from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
+from tests.streams.virtual import EPOCH, Clock, virtual
+
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "6")))
+NAMES = ("binance", "bybit", "hyperliquid")
+MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
+SECONDS = 60
+ODD = ("1" + "0" * 400, "NaN", "Infinity", "-1", "1e309", '""', "null", "[]", "{}", '"\\u001b[2J"',
+       '"\\ud800"', "0", "1e-400", "true", "[" * 2_000, '"' + "x" * 5_000 + '"')  # fmt: skip
+
+Answer = Callable[[web.Request], web.Response]
+Talk = Callable[[ServerConnection], Any]
+
+
+def bybit_answer(request: web.Request) -> web.Response:
+    contracts = [
+        {"symbol": f"{asset}USDT", "contractType": "LinearPerpetual", "status": "Trading",
+         "baseCoin": asset, "quoteCoin": "USDT", "fundingInterval": 480}
+        for asset in ("BTC", "ETH")
+    ]  # fmt: skip
+    settled = {"symbol": request.query.get("symbol", ""), "fundingRate": "0.0001",
+               "fundingRateTimestamp": str(EPOCH - EPOCH % 28_800_000)}  # fmt: skip
+    tickers = [{"symbol": one["symbol"], "turnover24h": "9"} for one in contracts]
+    rows = {"/v5/market/tickers": tickers, "/v5/market/instruments-info": contracts}
+    result = {"list": rows.get(request.path, [settled]), "nextPageCursor": ""}
+    return web.json_response({"retCode": 0, "result": result})
+
+
+async def bybit_talk(connection: ServerConnection) -> None:
+    update = 0
+    while True:
+        update += 1
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await connection.send(frames.bybit_book(symbol, update), text=True)
+            await connection.send(frames.ticker(symbol), text=True)
+        await asyncio.sleep(1)
+
+
+def hyperliquid_answer(request: web.Request) -> web.Response:
+    one = {"openInterest": "5", "markPx": "100"}
+    coins = {"universe": [{"name": name} for name in ("BTC", "ETH")]}
+    return web.json_response([coins, [one, one]] if request._read_bytes == LIST else [])
+
+
+async def hyperliquid_talk(connection: ServerConnection) -> None:
+    while True:
+        for frame in (frames.contexts(2), *map(frames.coin_book, ("BTC", "ETH"))):
+            await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
+def mutated(data: bytes, chance: Random) -> bytes:
+    """Something that a venue should not send."""
+    match chance.randrange(7):
+        case 0:
+            return data[: chance.randrange(len(data) + 1)]
+        case 1:
+            at = chance.randrange(len(data) + 1)
+            return data[:at] + chance.randbytes(chance.randrange(1, 9)) + data[at:]
+        case 2:
+            return data + data
+        case 3:
+            return b"[" * 50_000
+        case 4:
+            return chance.randbytes(chance.randrange(64))
+        case _:
+            values = [*re.finditer(rb'(?<=:)("[^"]*"|-?[0-9.]+|\[\]|null)', data)]
+            if not values:
+                return b"{}"
+            value, odd = chance.choice(values), chance.choice(ODD).encode()
+            return data[: value.start()] + odd + data[value.end() :]
+
+
+def mad_answer(answer: Answer, chance: Random) -> Answer:
+    def mad(request: web.Request) -> web.Response:
+        if chance.random() < 0.4:
+            return answer(request)
+        if chance.random() < 0.3:
+            headers = {"Location": chance.choice(("http://[::1", "/x", "//", "http://a..b/"))}
+            headers["Retry-After"] = chance.choice(("1", "²", "-5", "1e3", "soon"))
+            return web.Response(
+                status=chance.choice((204, 302, 307, 400, 404, 500)), headers=headers
+            )
+        body = answer(request).body
+        assert isinstance(body, bytes)
+        return web.Response(body=mutated(body, chance))
+
+    return mad
+
+
+class Mad:
+    """A connection on which some frames come out wrong."""
+
+    def __init__(self, connection: ServerConnection, chance: Random) -> None:
+        self._connection = connection
+        self._chance = chance
+        self.request = connection.request
+
+    async def send(self, frame: bytes, text: bool) -> None:
+        if self._chance.random() < 0.3:
+            await self._connection.send(mutated(frame, self._chance), text=None)
+        elif self._chance.random() < 0.02:
+            self._connection.transport.abort()
+        else:
+            await self._connection.send(frame, text=text)
+
+
+def mad_talk(talk: Talk, chance: Random) -> Talk:
+    async def mad(connection: ServerConnection) -> None:
+        await talk(Mad(connection, chance))  # pyright: ignore[reportArgumentType]
+
+    return mad
+
+
+async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]:
+    """What all venues said within a minute, and the log."""
+    chance = Random(seed)
+    binance = Binance("BTCUSDT", "ETHUSDT")
+    venues: dict[str, tuple[Answer, Talk]] = {
+        "binance": (binance.answer, binance.talk),
+        "bybit": (bybit_answer, bybit_talk),
+        "hyperliquid": (hyperliquid_answer, hyperliquid_talk),
+    }
+    said: list[AnyEvent] = []
+    async with AsyncExitStack() as stack:
+        places: list[Place] = []
+        for name, (answer, talk) in venues.items():
+            if name == mad:
+                answer, talk = mad_answer(answer, chance), mad_talk(talk, chance)
+            rest = await stack.enter_async_context(resting(answer))
+            server = await stack.enter_async_context(listening(talk))
+            if name == mad and chance.random() < 0.3:
+                headers = {"Location": "http://[::1"}
+                server.refuse = [(302, headers, b""), (chance.choice((101, 200, 404)), {}, b"")]
+            places.append(Place(venue=StandIn(name), websocket=server.url, rest=rest))
+        hub = Hub(places, MARKETS, said.append, Clock())
+        with capture_logs() as logs:
+            async with at_work(hub.run()):
+                await asyncio.sleep(SECONDS)
+                assert [venue.name for venue in hub.status()] == [*NAMES]
+                json.dumps([venue.trouble for venue in hub.status()])
+    return said, logs
+
+
+def of(venue: str, said: list[AnyEvent]) -> tuple[Counter[str], set[str], set[int]]:
+    """Turns of feeds; what is said, without times; the seconds of which BTC has a price.
+
+    The facts are those after 12 s: the tail is ranked over all listings, and who cannot be listed
+    is waited for 8 s.
+    """
+    while_up = [e for e in said if getattr(e, "venue", "") == venue and e.seen < EPOCH + 59_000]
+    late = [e for e in while_up if e.seen >= EPOCH + 12_000]
+    facts = [e for e in late if not isinstance(e, FeedState | Fault)]
+    texts = {re.sub(rb'"(at|seen|next_at)":\d+', b"", encode(e)).decode() for e in facts}
+    prices = [e for e in facts if isinstance(e, Price) and e.asset == "BTC"]
+    seconds = {(e.seen - EPOCH) // 1000 for e in prices}
+    # a liquidation feed that is silent is said again and again to be up
+    return Counter(set(turns(while_up))), texts, seconds
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_others_do_not_notice(seed: int) -> None:
+    mad = NAMES[seed % 3]
+
+    @virtual
+    async def check() -> None:
+        sane, _ = await played(None, seed)
+        said, logs = await played(mad, seed)
+        for venue in NAMES:
+            if venue != mad:
+                alone, beside = of(venue, sane), of(venue, said)
+                assert beside[0] == alone[0] and beside[2] == alone[2]
+                assert beside[1] ^ alone[1] == set()
+                assert not [turn for turn in of(venue, said)[0] if turn.startswith("-")]
+                assert len(of(venue, said)[2]) == 47
+        for event in said:  # whatever gets through can be written, read and shown
+            assert decode(encode(event)) == event
+            assert all(
+                value.isprintable() for value in vars_of(event).values() if isinstance(value, str)
+            )
+        assert not [
+            e
+            for e in said
+            if isinstance(e, Fault) and e.code is FaultCode.VENUE_FAILED and not e.over
+        ]
+        assert not [entry for entry in logs if entry["log_level"] == "error"]
+
+    check()
+
+
+def vars_of(event: AnyEvent) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+def test_an_error_of_ours_at_one_venue_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = Session.received
+
+    def broken(session: Session, frame: bytes, now: int, seen: int) -> Any:
+        if session._venue.SPEC.name == "bybit":
+            raise KeyError("nobody thought of it")
+        return received(session, frame, now, seen)
+
+    @virtual
+    async def check() -> None:
+        sane, _ = await played(None, 0)
+        monkeypatch.setattr(Session, "received", broken)
+        said, logs = await played(None, 0)
+        for venue in ("binance", "hyperliquid"):
+            assert of(venue, said) == of(venue, sane)
+        faults = {e.code for e in said if isinstance(e, Fault) and not e.over}
+        assert faults == {FaultCode.VENUE_FAILED}
+        errors = [entry for entry in logs if entry["log_level"] == "error"]
+        assert [entry["event"] for entry in errors] == ["listening to Bybit failed"]
+
+    check()
+
+
+def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> None:
+    @virtual
+    async def check() -> None:
+        said: list[AnyEvent] = []
+        venue = Binance("BTCUSDT", "1000PEPEUSDT")
+        names = ("BTC", "BTCUSDT", "1000PEPE", "MATIC")
+        async with resting(venue.answer) as rest, listening(venue.talk) as server:
+            place = Place(venue=VENUES["binance"], websocket=server.url, rest=rest)
+            markets = Markets(majors=names, large=(), tail=0)
+            async with at_work(Hub([place], markets, said.append, Clock()).run()):
+                await asyncio.sleep(7_300)
+                venue.listed.append("MATICUSDT")
+                await asyncio.sleep(3_700)
+        unlisted = [
+            (e.subject, e.detail)
+            for e in said
+            if isinstance(e, Fault) and e.code is FaultCode.ASSET_NOT_LISTED and not e.over
+        ]
+        assert unlisted == [
+            ("BTCUSDT", "BTCUSDT is a contract: name its asset, BTC"),
+            ("1000PEPE", "1000PEPE is 1000 PEPE: name the asset, PEPE"),
+            ("MATIC", "asked: binance"),
+        ]
+        over = [e for e in said if isinstance(e, Fault) and e.subject == "MATIC" and e.over]
+        assert len(over) == 1
+        assert any(isinstance(e, FeedState) and e.kind is Kind.DEPTH and e.symbol == "MATICUSDT"
+                   for e in said)  # fmt: skip
+
+    check()
