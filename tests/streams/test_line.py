@@ -232,10 +232,10 @@ async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
          "it asked us to slow down (HTTP 403), pausing 600 s", False),
         ((403, {}, b"<html>"), 600, "it refuses this address (HTTP 403), most likely for its"
          " country: run Lowtide elsewhere, set another base URL, or take the venue out of"
-         " config.toml", True),
+         " the configuration", True),
         ((451, {}, b""), 600, "it refuses this address (HTTP 451), most likely for its"
          " country: run Lowtide elsewhere, set another base URL, or take the venue out of"
-         " config.toml", True),
+         " the configuration", True),
     ],
 )  # fmt: skip
 def test_a_refused_handshake(
