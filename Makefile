@@ -26,7 +26,7 @@ test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 soak: $(STAMP) ## kill and freeze all roles and Redis for minutes, then the sender a hundred times
-	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/bot/test_storm.py tests/bot/test_telegram_chaos.py $(ARGS)
+	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/bot/test_storm.py tests/bot/delivery/test_telegram_chaos.py $(ARGS)
 
 fuzz: $(STAMP) ## one venue after the other goes mad on loopback; the others must not notice
 	LOWTIDE_FUZZ=200 $(BIN)/python -m pytest -n auto tests/streams/test_bulkheads.py $(ARGS)

@@ -14,26 +14,24 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from bot import ruletest
-from bot.chats import chats
-from bot.config import ConfigError, Settings, load, load_tests, own_tests
-from bot.config_source import OWN, chosen, home, is_shipped
-from bot.config_warnings import warnings
-from bot.deliveries import Delivery
-from bot.describe import describe
+from bot.config import ConfigError, Settings, load, load_tests, own_tests, ruletests
+from bot.config.environment import environment, open_to_others
+from bot.config.explain import describe, show
+from bot.config.recipients import chats
+from bot.config.reload import Rejected, checked, count, in_short
+from bot.config.source import OWN, chosen, home, is_shipped
+from bot.config.warnings import warnings
+from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
-from bot.environment import environment, open_to_others
 from bot.lang import LANGUAGES
 from bot.logs import configure
-from bot.notices import notice_message
-from bot.posts import post
+from bot.messages.digest import post
+from bot.messages.notices import notice_message
+from bot.plan.planner import Delivery
 from bot.redaction import redact
-from bot.reload import Rejected, checked, count, in_short
 from bot.repair import explained
-from bot.show import show
-from bot.sinks.console import Console
-from streams import bus
-from streams.embedded import CannotStart
+from streams.bus import connection
+from streams.bus.embedded import CannotStart
 
 log = structlog.get_logger()
 
@@ -49,7 +47,7 @@ def do(options: argparse.Namespace) -> NoReturn:
     configure("WARNING" if options.command in _QUIET else "INFO")
     try:
         settings = _settings(options)
-        bus.use_prefix(settings.redis_prefix)
+        connection.use_prefix(settings.redis_prefix)
         sys.exit(_do(options, settings))
     except ConfigError as error:
         _fail(str(error), 2)
@@ -111,7 +109,7 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
         case "tune":
             _tune(options, settings)
         case name:
-            from bot.run import ROLES, run  # the other commands need not wait for its imports
+            from bot.roles.run import ROLES, run  # the other commands need not wait for its imports
 
             if name == "run" and options.dry_run:
                 settings = _dry(settings)
@@ -148,7 +146,7 @@ def _tests(settings: Settings) -> tuple[int, int]:
     if not is_shipped(settings.path):
         return len(load_tests(settings)), 0
     try:
-        outcomes = ruletest.run_all(load_tests(settings), settings)
+        outcomes = ruletests.run_all(load_tests(settings), settings)
     except ConfigError as error:
         return len(settings.tests), len(error.problems)
     return len(outcomes), sum(not outcome.passed for outcome in outcomes)
@@ -167,13 +165,13 @@ def _show(settings: Settings, asset: str) -> None:
 
 
 def _test(settings: Settings) -> int:
-    outcomes = ruletest.run_all(load_tests(settings), settings)
-    print(ruletest.report(outcomes))  # noqa: T201
+    outcomes = ruletests.run_all(load_tests(settings), settings)
+    print(ruletests.report(outcomes))  # noqa: T201
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
 async def _send_test(settings: Settings) -> int:
-    from bot import send_test  # python-telegram-bot takes a while to import
+    from bot.delivery import send_test  # python-telegram-bot takes a while to import
 
     outcomes = await send_test.try_all(settings)
     for one in outcomes:
@@ -198,14 +196,14 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
 
 async def _status(settings: Settings, as_json: bool) -> int:
     from bot import status
-    from bot.run import existing_redis
+    from bot.roles.run import existing_redis
 
     url = existing_redis(settings)
-    redis = bus.connect(url, "status")
+    redis = connection.connect(url, "status")
     try:
         answer = await status.collect(redis)
     except (RedisError, OSError, TimeoutError) as error:
-        _fail(f"{bus.in_words(error)}: is Lowtide running?", 1)
+        _fail(f"{connection.in_words(error)}: is Lowtide running?", 1)
     finally:
         await redis.aclose()
     with contextlib.suppress(BrokenPipeError):

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from rules.standing import PRICE, Observed
+from rules.snapshot import PRICE, Observed
+from streams.bus.health import HEALTH
 from streams.events import Ms
-from streams.health import HEALTH
 
 log = structlog.get_logger()
 

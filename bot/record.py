@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bot.config import Settings
 from streams.clock import WallClock
-from streams.consumer import Consumer
 from streams.events import AnyEvent, Instrument
-from streams.recording import Recorded, Writer
+from streams.feed.client import Consumer
+from streams.feed.recording import Recorded, Writer
 from streams.venues import VENUES
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streams.embedded import AOF, ASIDE
+from streams.bus.embedded import AOF, ASIDE
 
 
 def explained(data_dir: Path) -> tuple[int, str]:

@@ -13,17 +13,16 @@ from pathlib import Path
 import msgspec
 
 from bot.config import Settings
-from bot.deliveries import Delivery, State
-from bot.dispatch import Chat, next_due, plan
+from bot.plan.planner import Chat, Delivery, State, next_due, plan
 from rules.alerts import Notice, Said
 from rules.engine import Engine
-from streams.actions import Action, Hangup, Relist
-from streams.conflate import Conflator
+from streams.bus.conflate import Conflator
 from streams.contracts import Contracts
 from streams.events import AnyEvent, Event, FeedState, Instrument, MarketEvent, Ms, Tick, kind_of
-from streams.recording import Recorded, replay, request_channel, socket_channel
-from streams.selection import Markets, Watchlist, choose_assets, presentable
-from streams.session import Session
+from streams.feed.actions import Action, Hangup, Relist
+from streams.feed.recording import Recorded, replay, request_channel, socket_channel
+from streams.feed.selection import Markets, Watchlist, choose_assets, presentable
+from streams.feed.session import Session
 from streams.venue import UNREADABLE, Listing, Poll, Subscription, Venue, facts
 from streams.venues import VENUES
 

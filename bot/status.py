@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bot.roles import STATUS_LIFE_S, ended_key
-from streams.bus import ANSWER_S, Keys, parsed
-from streams.hub import FeedCount, SocketStatus, VenueStatus
+from streams.bus.connection import ANSWER_S, Keys, parsed
+from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
 

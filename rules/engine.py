@@ -14,13 +14,12 @@ from rules import likeness, state
 from rules.alerts import Said
 from rules.composite import Composite
 from rules.faults import Faults
-from rules.floor import Floor
+from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
 from rules.metric import Warming
-from rules.notices import NO_TICK, Feeds
 from rules.rule import Rule
-from rules.standing import Observed, OpenEpisodes, Standing, observed, open_episodes, values
-from rules.watch import Beat, Desk, Watch
+from rules.snapshot import Observed, OpenEpisodes, Standing, observed, open_episodes, values
+from rules.watchlist import Beat, Desk, Floor, Watch
 from streams.events import (
     AnyEvent,
     Fault,

@@ -10,7 +10,7 @@ what has the price at which most is held.
 
 from collections.abc import Iterable, Iterator
 
-from rules.view import Likeness, Market, View
+from rules.market import Likeness, Market, View
 from streams.events import Fault, FaultCode, Kind, Ms, fault
 
 LOOK_EVERY: Ms = 10_000

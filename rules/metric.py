@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from rules.alerts import PartFacts, Scope
-from rules.view import Keep, Market, Memo, View, venues
+from rules.market import Keep, Market, Memo, View, venues
 from streams.events import Kind, MarketEvent, Ms
 
 LEAST_SHARE = 0.6

@@ -14,9 +14,9 @@ from rules.alerts import Level
 from rules.composite import Gathering
 from rules.episode import Episode
 from rules.faults import Faults
-from rules.memory import MemoryDump
+from rules.feed_health import Feeds
+from rules.market import MemoryDump
 from rules.migrations import migrated
-from rules.notices import Feeds
 from rules.records import Trail
 from rules.rule import Fires
 from rules.salvage import salvaged

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import orjson
 
-from streams.book import Book
 from streams.events import Instrument
+from streams.feed.book import Book
 from streams.venue import BookUpdate, Listing
 from streams.venues import binance
 from tests import bench_backtest, bench_pipeline

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bot.backtest.run import run
+from bot.backtest.evaluate import run
 from bot.config import Settings, load
 from bot.metriclog import MINUTE, MetricLog
 from rules.rule import Rule
-from rules.standing import Observed
+from rules.snapshot import Observed
 from streams.events import Ms
 from tests.conftest import ROOT
 
@@ -139,7 +139,7 @@ def _sub(folder: Path, name: str) -> str:
 
 
 def _inside(logs: Path) -> None:
-    from bot.backtest.reading import Sources
+    from bot.backtest.sources import Sources
 
     settings = load(ROOT / "config.toml", {})
     began = time.process_time()

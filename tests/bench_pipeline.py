@@ -141,9 +141,9 @@ def _measured(mode: str, counts: Sequence[int], venues: Sequence[str]) -> dict[s
 
 async def _pipeline(mode: str, config: Path, rest: str) -> dict[str, Any]:
     """`lowtide run` in this process, but for the sink."""
-    from bot import run as whole
     from bot.config import load
-    from bot.sinks import Sinks
+    from bot.delivery.sinks import Sinks
+    from bot.roles import run as whole
 
     settings, watch = load(config, {}), Watch()
     whole.sinks = lambda settings: Sinks(watch)
@@ -173,7 +173,7 @@ class Watch:
     """A sink that only looks at the clock."""
 
     def __init__(self) -> None:
-        from bot.limiter import NONE
+        from bot.delivery.pace import NONE
 
         self.late_ms: list[float] = []
         self.limits = NONE
@@ -183,13 +183,13 @@ class Watch:
 
     async def check(self, to: Any) -> Any:
         """Always ready."""
-        from bot.sinks import Place
+        from bot.delivery.sinks import Place
 
         return Place(title="a stop watch")
 
     async def send(self, to: Any, message: Any, **how: object) -> Any:
         """Note how late the message is."""
-        from bot.sinks import Receipt
+        from bot.delivery.sinks import Receipt
 
         self.late_ms.append(time.time() * 1000 - message.at)
         return Receipt()
@@ -242,7 +242,7 @@ async def _paced(url: str, rest: str, sink: Watch) -> dict[str, Any]:
 
 async def _disk_waits(url: str) -> int:
     """How often Valkey kept everybody waiting because its disk was busy."""
-    from streams.bus import connect
+    from streams.bus.connection import connect
 
     redis = connect(url, "bench")
     try:
@@ -269,7 +269,7 @@ async def _ready(url: str) -> None:
 
 async def _next_status(url: str) -> dict[str, Any]:
     """What the streams role says next of itself; its counts are of that very moment."""
-    from streams.bus import Keys, connect
+    from streams.bus.connection import Keys, connect
 
     redis, began, data = connect(url, "bench"), time.time() * 1000, None
     try:
@@ -400,8 +400,8 @@ def _status(config: Path) -> dict[str, Any]:
 
 async def _ask_status(config: Path) -> dict[str, Any]:
     from bot.config import load
-    from bot.run import existing_redis
-    from streams.bus import Keys, connect
+    from bot.roles.run import existing_redis
+    from streams.bus.connection import Keys, connect
 
     redis, keys = connect(existing_redis(load(config, {})), "bench"), Keys()
     try:

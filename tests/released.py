@@ -12,16 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from streams.events import (
-    AnyEvent,
-    Band,
-    Depth,
-    FeedState,
-    Kind,
-    OpenInterest,
-    Price,
-    Tick,
-)
+from streams.events import AnyEvent, Band, Depth, FeedState, Kind, OpenInterest, Price, Tick
 from tests.rules.facts import HOUR, MINUTE, SECOND, START, liquidation, settled
 
 FOLDER = Path(__file__).parent / "released"
@@ -102,25 +93,25 @@ async def _outbox() -> bytes:
     """All that is saved of one chat: its plan, what is known of it, and its posts."""
     from redis.asyncio import Redis
 
-    from bot import dispatch
-    from bot.deliveries import State
-    from bot.limiter import Limits
-    from bot.line import Line
-    from bot.outbox import ChatState, Policy
-    from bot.outbox_store import OutboxStore
-    from bot.outgoing import outgoing
+    from bot.delivery.outgoing import outgoing
+    from bot.delivery.pace import Limits
+    from bot.delivery.post import ChatState, Policy
+    from bot.delivery.queue import Line
+    from bot.delivery.store import OutboxStore
+    from bot.plan import planner
+    from bot.plan.planner import State
     from rules.alerts import Alert
-    from streams.bus import Keys, connect
-    from streams.embedded import Embedded
+    from streams.bus.connection import Keys, connect
+    from streams.bus.embedded import Embedded
 
     server = Embedded(Path(sys.argv[1]).resolve() / "server", 20)
     await server.start()
     redis: Redis = connect(server.url, "released")
-    store, chat, policy = OutboxStore(redis, Keys()), dispatch.Chat(id="@lowtide"), Policy()
+    store, chat, policy = OutboxStore(redis, Keys()), planner.Chat(id="@lowtide"), Policy()
     await store.claim()
     alerts = [said for said in _alerts() if isinstance(said, Alert)]
     last = alerts[-1].seen
-    plan, deliveries = dispatch.plan(State(), alerts, chat, (), last)
+    plan, deliveries = planner.plan(State(), alerts, chat, (), last)
     line = Line("@lowtide", ChatState(chat="@lowtide", title="Lowtide", probe=True), Limits(),
                 policy)  # fmt: skip
     posts = []

@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 from bot.__main__ import main
 from bot.commands.parsing import SPECS
 from bot.config import load
-from bot.config_markets import looks_like_asset
-from bot.config_schema import (
+from bot.config.markets import looks_like_asset
+from bot.config.ruletests import report, run_all
+from bot.config.schema import (
     Channel,
     ChatTable,
     CompositeTable,
@@ -33,8 +34,7 @@ from bot.config_schema import (
     WebhookTable,
     keys_at,
 )
-from bot.config_warnings import warnings
-from bot.ruletest import report, run_all
+from bot.config.warnings import warnings
 from rules.metrics import METRICS, metric
 from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
@@ -403,14 +403,14 @@ def test_lock_has_every_package_and_no_url() -> None:
 
 
 FORBIDDEN = (
-    ("streams.consumer", "rules.engine"),
+    ("streams.feed.client", "rules.engine"),
     ("streams.events", "asyncio"),
     ("streams.venues.bybit", "streams.venues.binance"),
-    ("streams.session", "streams.venues"),
+    ("streams.feed.session", "streams.venues"),
     ("rules.engine", "random"),
-    ("rules.rule", "streams.bus"),
-    ("bot.messages", "aiohttp"),
-    ("bot.dispatch", "redis"),
+    ("rules.rule", "streams.bus.connection"),
+    ("bot.messages.render", "aiohttp"),
+    ("bot.plan.planner", "redis"),
 )
 
 

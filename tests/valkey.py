@@ -17,7 +17,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from streams import bus, embedded, lease
+from streams.bus import connection, embedded, lease
 
 
 class Server:
@@ -63,7 +63,7 @@ def valkey() -> Iterator[Server]:
 @pytest.fixture
 async def redis(valkey: Server) -> AsyncIterator[Redis]:
     """A client of an empty server."""
-    client = bus.connect(valkey.url, "test")
+    client = connection.connect(valkey.url, "test")
     await client.flushall()
     yield client
     await client.aclose()
@@ -72,7 +72,7 @@ async def redis(valkey: Server) -> AsyncIterator[Redis]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures are waited out for milliseconds, leases are short."""
-    monkeypatch.setattr(bus, "_BACKOFF_S", (0.002, 0.02))
+    monkeypatch.setattr(connection, "_BACKOFF_S", (0.002, 0.02))
     monkeypatch.setattr(lease, "_LIFE_MS", 300)
     monkeypatch.setattr(lease, "_RENEW_S", 0.05)
     monkeypatch.setattr(lease, "_LOOK_S", 0.05)
@@ -171,7 +171,7 @@ async def proxy(valkey: Server, tmp_path: Path) -> AsyncIterator[Proxy]:
 @pytest.fixture
 async def shaky(proxy: Proxy, redis: Redis) -> AsyncIterator[Redis]:
     """A client that speaks through the proxy. ``redis`` empties the server first."""
-    client = bus.connect(proxy.url, "shaky")
+    client = connection.connect(proxy.url, "shaky")
     yield client
     await client.aclose()
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import msgspec
 
-from bot.backtest import html, report, tuned
+from bot.backtest import html, report
 from bot.backtest import tune as tuning
-from bot.backtest.around import Scene, scene
-from bot.backtest.csvfile import LATEST
-from bot.backtest.reading import Sources
-from bot.backtest.report import Report
-from bot.backtest.run import Run, run
-from bot.backtest.text import text
+from bot.backtest.evaluate import Run, run
+from bot.backtest.html import Scene, scene
+from bot.backtest.importers import LATEST
+from bot.backtest.report import Report, text
+from bot.backtest.sources import Sources
+from bot.backtest.tune import told as proposals_in_words
+from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
-from bot.config_source import own_file
-from bot.config_values import did_you_mean
+from bot.config.source import own_file
+from bot.config.values import did_you_mean
 from rules.rule import Rule
 from streams.events import Ms
 
@@ -64,11 +65,11 @@ def tune(
     rule = _rule(settings, name)
     sources = Sources(paths, settings, [rule.metric])
     proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
-    text = tuned.told(rule, proposals, posts_a_week)
+    text = proposals_in_words(rule, proposals, posts_a_week)
     if not write:
         name = own_file(settings.path).name
         return f"{text}\n\nNothing was written: add --write to put this into {name}."
-    written = tuned.write(settings, rule, proposals) or ["nothing had to be changed"]
+    written = write_levels(settings, rule, proposals) or ["nothing had to be changed"]
     return "\n".join([text, "", *written])
 
 

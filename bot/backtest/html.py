@@ -1,17 +1,256 @@
-"""A report as one page that opens without a network. Pure."""
+"""A report as one page that opens without a network. Pure.
+
+Pictures of a report as SVG text. Pure.
+
+What was around an episode: its series, its prices, its posts; and what prices did.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from math import floor, log10
 
-from bot.backtest import chart
-from bot.backtest.around import Scene
-from bot.backtest.report import Report, Told, is_end
-from bot.backtest.run import Run
-from bot.backtest.series import DAY
-from bot.backtest.text import day, each, moment
+import msgspec
+import numpy as np
+
+from bot.backtest.evaluate import Run, plain
+from bot.backtest.report import (
+    HOUR,
+    Loud,
+    Prices,
+    Report,
+    Told,
+    day,
+    each,
+    is_end,
+    moment,
+    place_of,
+)
+from bot.backtest.series import DAY, Floats, Place, Series, Times
+from bot.backtest.sources import Sources
 from bot.lang.en import length
 from rules.alerts import Level
+from rules.snapshot import PRICE
+from streams.events import Ms
+
+_FRESH: Ms = 2 * HOUR
+_MOST = 500
+"""So many points are enough for a line."""
+
+
+@dataclass(slots=True)
+class Line:
+    """Points of a line. ``high``: the upper edge where many values became one point."""
+
+    at: Times
+    low: Floats
+    high: Floats
+
+
+@dataclass(slots=True)
+class Scene:
+    """An episode from ``start`` to ``end`` with what surrounds it."""
+
+    loud: Loud
+    start: Ms
+    end: Ms
+    price: Line | None
+    values: Line | None
+
+
+def scene(sources: Sources, loud: Loud) -> Scene:
+    """An episode and a day around it."""
+    closed = loud.closed_at or loud.opened_at
+    start, end = loud.opened_at - 24 * HOUR, min(closed, loud.opened_at + 96 * HOUR) + 24 * HOUR
+    found = sources.between(start, end + HOUR).series
+    prices = found.get(Place(PRICE, loud.asset))
+    known = msgspec.structs.replace(loud, prices=_prices(prices, loud.opened_at))
+    return Scene(known, start, end, _line(prices), _line(found.get(place_of(loud))))
+
+
+def _prices(series: Series | None, at: Ms) -> Prices:
+    now = _price(series, at)
+    if now is None:
+        return Prices()
+
+    def pct(t: Ms) -> float | None:
+        other = _price(series, t)
+        return None if other is None else 100 * (other - now) / now
+
+    return Prices(
+        at=now,
+        before_1h_pct=pct(at - HOUR),
+        after_1h_pct=pct(at + HOUR),
+        after_4h_pct=pct(at + 4 * HOUR),
+        after_24h_pct=pct(at + 24 * HOUR),
+    )
+
+
+def _price(series: Series | None, at: Ms) -> float | None:
+    """The last price known at a moment, None if it is old."""
+    if series is None:
+        return None
+    row = int(np.searchsorted(series.at, at, "right")) - 1
+    if row < 0 or at - int(series.at[row]) > _FRESH or np.isnan(series.value[row]):
+        return None
+    return plain(float(series.value[row]))
+
+
+def _line(series: Series | None) -> Line | None:
+    if series is None:
+        return None
+    live = ~np.isnan(series.value)
+    at, low, high = series.at[live], series.low[live], series.high[live]
+    if not len(at):
+        return None
+    width = -(-len(at) // _MOST)
+    starts = np.arange(0, len(at), width)
+    return Line(at[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts))
+
+
+WIDTH, HEIGHT = 1000, 220
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 18, 22
+
+
+def bars(by_day: Mapping[int, Sequence[int]], first: int, last: int) -> str:
+    """Posts by day (days since the epoch), watch below, critical on top; wider bars if many."""
+    days = last - first + 1
+    group = max(1, -(-days // 400))
+    counts: dict[int, list[int]] = {}
+    for n, some in by_day.items():
+        bin_ = counts.setdefault((n - first) // group, [0] * len(some))
+        for place, count in enumerate(some):
+            bin_[place] += count
+    most = max((sum(some) for some in counts.values()), default=1)
+    wide = (WIDTH - LEFT - RIGHT) * group / days
+
+    def x(day_number: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (day_number - first) / days
+
+    def body() -> Iterator[str]:
+        yield from _grid(0, most, "posts" if group == 1 else f"posts in {group} days")
+        for n, some in sorted(counts.items()):
+            below = 0
+            for place, count in enumerate(some):
+                if count:
+                    top = _y(below + count, 0, most)
+                    tall = _y(below, 0, most) - top
+                    left = x(first + n * group)
+                    yield (
+                        f'<rect class=l{place + 1} x="{left:.1f}" y="{top:.1f}"'
+                        f' width="{max(wide - 0.5, 0.8):.1f}" height="{tall:.1f}">'
+                        f"<title>{day((first + n * group) * DAY)}: {count}</title></rect>"
+                    )
+                below += count
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            at = first + share * days
+            yield _label(x(at), HEIGHT - 6, day(round(at * DAY)), _anchor(share))
+
+    return _svg(body())
+
+
+def lines(
+    scene: Scene,
+    line: Line,
+    title: str,
+    levels: Sequence[tuple[str, Level, float]],
+    posts: Sequence[tuple[Ms, Level | None, str]],
+) -> str:
+    """A line with its levels, the episode shaded, and a stroke where something was posted.
+
+    ``posts``: when, at which level (None: that it is over), and what.
+    """
+    low, high = float(line.low.min()), float(line.high.max())
+    shown = [one for one in levels if low - (high - low) <= one[2] <= high + (high - low)]
+    low, high = min([low, *(x for _, _, x in shown)]), max([high, *(x for _, _, x in shown)])
+    room = (high - low) * 0.06 or abs(high) * 0.01 or 1.0
+    low, high = low - room, high + room
+
+    def x(at: float) -> float:
+        share = (at - scene.start) / (scene.end - scene.start)
+        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(share, 0), 1)
+
+    def body() -> Iterator[str]:
+        yield from _grid(low, high, title)
+        yield _episode(scene, x(scene.loud.opened_at), x(scene.loud.closed_at or scene.end))
+        for name, level, value in shown:
+            y = _y(value, low, high)
+            yield f'<path class=s{int(level)} d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+            yield _label(WIDTH - RIGHT, y - 3, f"{name} {value:g}", "end")
+        for at, level, what in posts:
+            kind = "end" if level is None else f"s{int(level)}"
+            yield (
+                f'<path class="post {kind}" d="M{x(at):.1f} {TOP}V{HEIGHT - BOTTOM}">'
+                f"<title>{escape(what)}</title></path>"
+            )
+        upper = [(x(t), _y(v, low, high)) for t, v in _points(line, line.high)]
+        lower = [(x(t), _y(v, low, high)) for t, v in _points(line, line.low)]
+        if upper != lower:
+            yield f'<path class=band d="{_path([*upper, *reversed(lower)])}Z"/>'
+        middle = [(a, (b + c) / 2) for (a, b), (_, c) in zip(upper, lower, strict=True)]
+        yield f'<path class=curve d="{_path(middle)}"/>'
+        yield from _hours(scene, x)
+
+    return _svg(body())
+
+
+def _episode(scene: Scene, left: float, right: float) -> str:
+    tall = HEIGHT - TOP - BOTTOM
+    return (
+        f'<rect class=open x="{left:.1f}" y="{TOP}" width="{max(right - left, 1):.1f}"'
+        f' height="{tall}"><title>{escape(scene.loud.rule)} open</title></rect>'
+    )
+
+
+def _points(line: Line, edge: Floats) -> Iterator[tuple[int, float]]:
+    return zip(line.at.tolist(), edge.tolist(), strict=True)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _hours(scene: Scene, x: Callable[[float], float]) -> Iterator[str]:
+    """Six to twelve times of day below the line."""
+    hours = (scene.end - scene.start) / HOUR
+    every = next(n for n in (1, 3, 6, 12, 24, 48) if hours / n <= 12 or n == 48) * HOUR
+    at = -(-scene.start // every) * every
+    while at < scene.end - every // 3:
+        yield _label(x(at), HEIGHT - 6, moment(at)[5:], "middle")
+        at += every
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / ((high - low) or 1))
+
+
+def _grid(low: float, high: float, title: str) -> Iterator[str]:
+    step = _round_step((high - low) / 4)
+    value = (floor(low / step) + 1) * step if low else 0.0
+    while value <= high:
+        y = _y(value, low, high)
+        yield f'<path class=grid d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+        yield _label(LEFT - 6, y + 4, f"{0 if abs(value) < step / 2 else value:,.6g}", "end")
+        value += step
+    yield _label(LEFT, 11, title, "start")
+
+
+def _round_step(rough: float) -> float:
+    size = 10 ** floor(log10(rough)) if rough > 0 else 1.0
+    return next((n * size for n in (1, 2, 5) if n * size >= rough), 10 * size)
+
+
+def _label(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _anchor(share: float) -> str:
+    return "start" if share == 0 else "end" if share == 1 else "middle"
+
+
+def _svg(body: Iterator[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(body)}</svg>'
 
 
 def page(report: Report, scenes: Sequence[Scene], runs: Sequence[Run]) -> str:
@@ -68,7 +307,7 @@ def _per_day(report: Report, runs: Sequence[Run]) -> Iterator[str]:
         counts = Counter((post.at // DAY, post.alerts[0].level) for post in posts)
         by_day = {n: [counts[n, level] for level in Level] for n, _ in counts}
         yield f"<h3>{escape(told.name)}: posts by day</h3>"
-        yield chart.bars(by_day, report.start // DAY, report.end // DAY)
+        yield bars(by_day, report.start // DAY, report.end // DAY)
         yield _busiest(told)
     yield "<p class=key><b class=l1></b>watch <b class=l2></b>alert <b class=l3></b>critical</p>"
 
@@ -126,9 +365,9 @@ def _scene(one: Scene, run: Run) -> Iterator[str]:
     row = rule.row_of(loud.asset) if rule else None
     levels = [(level.name.lower(), level, x) for level, x in row.levels.items()] if row else []
     if one.price is not None:
-        yield chart.lines(one, one.price, "price", [], posts)
+        yield lines(one, one.price, "price", [], posts)
     if one.values is not None:
-        yield chart.lines(one, one.values, f"{loud.metric}, {loud.unit}", levels, posts)
+        yield lines(one, one.values, f"{loud.metric}, {loud.unit}", levels, posts)
     if one.price is None and one.values is None:
         yield "<p>No values of this in the data: it is made of other rules.</p>"
 

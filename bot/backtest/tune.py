@@ -1,4 +1,6 @@
-"""``lowtide tune``: levels for so many posts a week, from what was recorded.
+"""A proposal told, and written into the operator's file with its comments and layout kept.
+
+``lowtide tune``: levels for so many posts a week, from what was recorded.
 
 For each row of a rule in the file the worst value of each day is taken; levels between them are
 tried by the very rules, with their durations, cool-down and floors, and the one that gives as many
@@ -6,16 +8,23 @@ posts as asked for is proposed. Watch may post three times as often, critical an
 those in which the metric was observed, not those of the calendar.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from math import floor, log10
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import cast
 
 import msgspec
 import numpy as np
+import tomlkit
 
-from bot.backtest.judged import Judged
-from bot.backtest.reading import Sources
+from bot.backtest.evaluate import Judged
+from bot.backtest.report import table
 from bot.backtest.series import Chunk, Place
-from bot.config import Settings
+from bot.backtest.sources import Sources
+from bot.config import ConfigError, Settings, load
+from bot.config.explain import rule_path
+from bot.config.source import own_file
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.rule import Row, Rule
 from streams.events import Ms
@@ -266,3 +275,108 @@ def _clear(row: Row, now: Mapping[str, float], levels: Mapping[str, float]) -> f
 def round_to(x: float) -> float:
     """Two digits, as people write thresholds."""
     return round(x, 1 - floor(log10(abs(x)))) if x else 0.0
+
+
+_SHOWN = 9
+"""Rows of the trade-off around the proposal."""
+
+
+def told(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
+    """The proposals, each with what other thresholds would have posted."""
+    blocks = [f"{rule.name}: {rule.metric} {rule.fires} the level, {posts_a_week:g} posts a week"]
+    for one in proposals:
+        head = f"{one.row}: {_row(one.now)}"
+        if not one.levels:
+            blocks.append(f"{head}\n  stays: {one.why}")
+            continue
+        rows = [
+            (f"{t.threshold:g}", f"{t.posts_a_week:.2f}", f"{t.openings_a_week:.2f}", str(t.assets))
+            for t in _around(one)
+        ]
+        head_cells = ("level", "posts a week", "with those held", "assets")
+        seen = f"  from {one.days:.1f} observed days; at alert and above:"
+        lines = [head, f"  proposed {_row(one.levels)}", *_remarks(one), seen]
+        lines += table(head_cells, rows)
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list[str]:
+    """Writes the proposed numbers where the configuration has such numbers; what, in words.
+
+    They go into the operator's own file: what is shipped stays as it is. Keys that the
+    configuration does not have are not added, so a row that holds only what differs stays so.
+    """
+    source, path = settings.source, own_file(settings.path)
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else 'extends = "shipped"\n'
+    document = tomlkit.parse(text)
+    table = rule_path(rule)
+    written: list[str] = []
+    for one in proposals:
+        if not one.sound:
+            continue
+        before = source.values(*table, one.row)
+        for key, value in one.levels.items():
+            if isinstance(was := before.get(key), int | float) and was != value:
+                written.append(f"{rule.name}, {one.row}: {key} = {was:g} is now {value:g}")
+                row = _row_at(document, (*table, one.row))
+                row[key] = int(value) if value.is_integer() else value
+    if written:
+        _replace(path, tomlkit.dumps(document))
+        written.append(f"written to {path.name}")
+    return written
+
+
+def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMapping[str, object]:
+    """The row at ``path``, made with the tables around it if it is not there."""
+    table = cast("MutableMapping[str, object]", document)
+    *tables, row = path
+    for n, name in enumerate(tables):
+        if name not in table:
+            table[name] = tomlkit.table(is_super_table=n < len(tables) - 1)
+        table = cast("MutableMapping[str, object]", table[name])
+    if row not in table:
+        table[row] = tomlkit.inline_table()
+    return cast("MutableMapping[str, object]", table[row])
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of it or nothing: a running Lowtide takes changes over at once."""
+    with NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".toml", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    new = Path(file.name)
+    try:
+        load(new, {})
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        new.replace(path)
+    except ConfigError as error:
+        words = str(error).replace(new.name, path.name)
+        raise ValueError(
+            f"the proposal does not fit the rest of {path.name}, and nothing was written: {words}"
+        ) from error
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _remarks(proposal: Proposal) -> list[str]:
+    remarks: list[str] = []
+    if proposal.scaled:
+        levels = " and ".join(proposal.scaled)
+        remarks.append(f"  nothing recorded went as far as {levels}: moved in proportion")
+    if proposal.why:
+        remarks.append(f"  {proposal.why}: a guess, and --write leaves this row as it is")
+    return remarks
+
+
+def _row(levels: Mapping[str, float]) -> str:
+    return "{ " + ", ".join(f"{key} = {x:g}" for key, x in levels.items()) + " }"
+
+
+def _around(one: Proposal) -> Sequence[Tried]:
+    chosen = one.levels.get("alert", next(iter(one.levels.values())))
+    place = next((n for n, t in enumerate(one.tried) if t.threshold == chosen), 0)
+    first = max(0, min(place - _SHOWN // 2, len(one.tried) - _SHOWN))
+    return one.tried[first : first + _SHOWN]

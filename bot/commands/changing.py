@@ -3,22 +3,14 @@ said as effects. Pure."""
 
 from collections.abc import Sequence
 
-from bot.commands.context import (
-    AddSilence,
-    Answer,
-    Context,
-    EndSilence,
-    SendTest,
-    Subscribe,
-    only,
-)
+from bot.commands.context import AddSilence, Answer, Context, EndSilence, SendTest, Subscribe, only
 from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
-from bot.config_markets import looks_like_asset
-from bot.config_values import nearest
-from bot.silences import ANY, Silence, listed, silence, split
-from bot.subscriptions import Subscription, with_wish, without_wish
-from bot.voice import Html, time
+from bot.config.markets import looks_like_asset
+from bot.config.values import nearest
+from bot.messages.voice import Html, time
+from bot.plan.silences import ANY, Silence, listed, silence, split
+from bot.plan.subscriptions import Subscription, with_wish, without_wish
 from rules.alerts import ALL, Level
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from bot.blocks import MOST_CHARS, visible
 from bot.lang.words import Words
-from bot.voice import Html, say
+from bot.messages.blocks import MOST_CHARS, visible
+from bot.messages.voice import Html, say
 
 
 def fitted(blocks: Sequence[Html], words: Words, most: int = MOST_CHARS) -> Html:

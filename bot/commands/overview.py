@@ -1,14 +1,13 @@
 """/start, /help, /status and /rules. Pure."""
 
-from bot.commands.context import Answer, Context, only
+from bot.commands.access import offered
+from bot.commands.context import ROLES, Answer, Context, Venue, only
 from bot.commands.market import stale
 from bot.commands.parsing import Command, Spec
-from bot.commands.reports import ROLES, Venue
-from bot.commands.rights import offered
-from bot.config_values import LEVELS
-from bot.describe import composite_in_words, hold_in_words, named_rows
-from bot.silences import listed, split
-from bot.voice import Html
+from bot.config.explain import composite_in_words, hold_in_words, named_rows
+from bot.config.values import LEVELS
+from bot.messages.voice import Html
+from bot.plan.silences import listed, split
 from rules.composite import Composite
 from rules.rule import Row, Rule
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bot.config_values import nearest
+from bot.config.values import nearest
 
 MOST_CHARS = 300
 """A longer text is no command that anybody typed."""

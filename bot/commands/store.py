@@ -12,15 +12,15 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from bot import silences as keeping
-from bot.commands.reports import ROLES, Reports, reports
+from bot.commands.context import ROLES, Reports, reports
 from bot.commands.why import Sought
-from bot.silences import Silence
-from bot.subscriptions import Subscription, dump, load, ordered
+from bot.plan import silences as keeping
+from bot.plan.silences import Silence
+from bot.plan.subscriptions import Subscription, dump, load, ordered
 from rules import alerts
 from rules.alerts import Alert
-from rules.standing import OpenEpisodes, Standing
-from streams.bus import ANSWER_S, Entry, Keys
+from rules.snapshot import OpenEpisodes, Standing
+from streams.bus.connection import ANSWER_S, Entry, Keys
 
 log = structlog.get_logger()
 

@@ -8,22 +8,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bot.chats import chats
 from bot.commands.context import Answer, Context, only
-from bot.commands.market import not_watched, stale
+from bot.commands.market import RATES, first_line, not_watched, stale
 from bot.commands.parsing import Command, asset_of
-from bot.commands.values import RATES, first_line
-from bot.config_values import LEVELS, nearest
-from bot.describe import hold_in_words
-from bot.fact_lines import fact_lines
-from bot.head_lines import amount
-from bot.messages import MARKS, OVER
-from bot.show import origin_of_hold, origin_of_level
-from bot.silences import silenced
-from bot.voice import Html, Voice, time, title, topic
+from bot.config.explain import hold_in_words, origin_of_hold, origin_of_level
+from bot.config.recipients import chats
+from bot.config.values import LEVELS, nearest
+from bot.messages.facts import fact_lines
+from bot.messages.headline import amount
+from bot.messages.render import MARKS, OVER
+from bot.messages.voice import Html, Voice, time, title, topic
+from bot.plan.silences import silenced
 from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.rule import Row, Rule
-from rules.standing import Value
+from rules.snapshot import Value
 from streams.events import Ms
 
 TURNS = 12

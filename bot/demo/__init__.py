@@ -1,1 +1,1 @@
-"""The demo: a made recording of a real crash, and what made it."""
+"""The demo: a made recording of a real crash, and what plays it."""

@@ -9,19 +9,19 @@ import msgspec
 from redis.asyncio import Redis
 
 from bot.config import Settings, VenueSettings
-from bot.config_chats import ChatSettings
-from bot.outbox import DAY, Policy
+from bot.config.chats import ChatSettings
+from bot.delivery.post import DAY, Policy
+from bot.delivery.sinks import Sinks
+from bot.delivery.sinks.console import Console
+from bot.demo.playback import Playback
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
+from bot.roles.run import redis_url, start_all, stop_all
 from bot.roles.streams import streams_role
-from bot.run import redis_url, start_all, stop_all
-from bot.sinks import Sinks
-from bot.sinks.console import Console
 from rules.alerts import Level
-from streams.bus import Keys, connect
+from streams.bus.connection import Keys, connect
 from streams.clock import WallClock
 from streams.events import Ms
-from streams.playback import Playback
 
 STORY = Path(__file__).parent / "crash.jsonl.gz"
 MARKETS = ("BTC", "ETH"), ("SOL", "HYPE", "DOGE")

@@ -3,24 +3,20 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from streams.bus import ANSWER_S, Keys, connect, in_words
-from streams.lease import Lease
-
-T = TypeVar("T")
+from streams.bus.connection import ANSWER_S, Keys, connect, in_words
+from streams.bus.lease import Lease
 
 STATUS_EVERY_S = 5.0
 STATUS_LIFE_S = 30
-FLUSH_S = 1.2
-"""Of the 4 s in which everything must have stopped, what a role may take to write the rest."""
 
 _CLOSE_S = 0.2
 _REASON = 300
@@ -98,15 +94,3 @@ async def report(redis: Redis, role: str, status: Callable[[], msgspec.Struct]) 
             async with asyncio.timeout(ANSWER_S):
                 await redis.set(key, msgspec.json.encode(status()), ex=STATUS_LIFE_S)
         await asyncio.sleep(STATUS_EVERY_S)
-
-
-async def to_the_end(work: Coroutine[object, object, T], seconds: float) -> T:
-    """``work``'s result; when we are cancelled it gets so many seconds to finish all the same."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise

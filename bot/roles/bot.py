@@ -10,30 +10,28 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bot import dispatch
-from bot.alarms import Alarms
-from bot.chats import chats, subscribed_chats, webhook_chats
 from bot.commands import store
 from bot.config import Settings
-from bot.deliveries import State, set_back
+from bot.config.recipients import chats, subscribed_chats, webhook_chats
+from bot.config.reload import Rejected, Watch, checked, on_sighup
+from bot.delivery.alarms import Alarms
+from bot.delivery.outgoing import notice_post, outgoing, trouble_message
+from bot.delivery.pace import Limits
+from bot.delivery.post import Policy, Post, Trouble
+from bot.delivery.sender import Counts, Sender
+from bot.delivery.sinks import Sinks
+from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
-from bot.dispatch import Chat
 from bot.lang import LANGUAGES
-from bot.limiter import Limits
-from bot.notices import clock_notice, notice_message, state_notice
-from bot.outbox import Policy, Post
-from bot.outbox_store import OutboxStore
-from bot.outgoing import notice_post, outgoing, trouble_message
-from bot.reload import Rejected, Watch, checked, on_sighup
+from bot.messages.notices import clock_notice, notice_message, state_notice
+from bot.plan import planner
+from bot.plan.planner import Chat, State, set_back
+from bot.plan.silences import Silence
+from bot.plan.subscriptions import Subscription
 from bot.roles import report, role, rss_mb
-from bot.sender import Counts, Sender
-from bot.silences import Silence
-from bot.sinks import Sinks
-from bot.steps import Trouble
-from bot.subscriptions import Subscription
 from rules import alerts
 from rules.alerts import Alert, Notice
-from streams.bus import START, Backoff, Keys, Stage, patiently
+from streams.bus.connection import START, Backoff, Keys, Stage, patiently
 from streams.clock import SLEW_MOST, Clock, WallClock, wall_ms
 from streams.events import FaultCode, Ms, clock_set_back
 
@@ -72,7 +70,7 @@ def audience(settings: Settings, subscriptions: Sequence[Subscription] = ()) -> 
 
 class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot role says of itself. ``waiting``: alerts that wait for others of their kind;
-    ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.deliveries``;
+    ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.plan.planner``;
     ``queued``: posts that wait to be sent; ``off``: chats that nothing is sent to, and why;
     ``counts``: what became of posts; ``sent``, ``refused``, ``uncertain``: the same."""
 
@@ -218,7 +216,7 @@ class BotRole:
         await self._serve()
 
     def _due(self, plan: State) -> bool:
-        due = dispatch.next_due(plan)
+        due = planner.next_due(plan)
         return due is not None and due <= self._clock.seen()
 
     async def _reload(self) -> None:
@@ -322,7 +320,7 @@ class BotRole:
         line = self.sender.line(chat.destination)
         made: list[Post] = []
         try:
-            after, deliveries = dispatch.plan(before, found, chat, silenced, self._clock.seen())
+            after, deliveries = planner.plan(before, found, chat, silenced, self._clock.seen())
             for delivery in deliveries:
                 number = self.sender.number()
                 fresh = [*posts, *made]
@@ -356,7 +354,7 @@ class BotRole:
         while True:
             await self.sender.settled.wait()
             self.sender.settled.clear()
-            nothing_due = all(dispatch.next_due(plan) is None for plan in self._plans.values())
+            nothing_due = all(planner.next_due(plan) is None for plan in self._plans.values())
             if self._cursor != marked and nothing_due and self.sender.idle():
                 marked = self._cursor
                 await self._stage.commit(marked, [])
@@ -428,8 +426,8 @@ async def bot_role(
 async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
     """Answer commands by the way on which posts go, once it is known which chats have moved."""
     # imported where they are used: without Telegram its library is not held
-    from bot.commands.serve import serve
-    from bot.sinks.telegram import Telegram
+    from bot.commands.telegram import serve
+    from bot.delivery.sinks.telegram import Telegram
 
     await bot.resumed.wait()
     if isinstance(ways_out.telegram, Telegram):

@@ -13,16 +13,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.config import Settings
+from bot.config.reload import Rejected, Watch, checked, in_short, on_sighup, taken
+from bot.messages.notices import config_notice, redis_notice, state_notice
 from bot.metriclog import MetricLog
-from bot.notices import config_notice, redis_notice, state_notice
-from bot.reload import Rejected, Watch, checked, in_short, on_sighup, taken
-from bot.roles import FLUSH_S, report, role, rss_mb
+from bot.roles import report, role, rss_mb
 from rules import alerts
 from rules.alerts import Said
 from rules.engine import Engine
-from rules.notices import no_tick, ticks_again
-from rules.standing import OpenEpisodes, Standing
-from streams.bus import ANSWER_S, START, Keys, Snapshot, Stage, parsed, unsafe
+from rules.feed_health import no_tick, ticks_again
+from rules.snapshot import OpenEpisodes, Standing
+from streams.bus.connection import ANSWER_S, START, Keys, Snapshot, Stage, parsed, unsafe
+from streams.bus.writer import FLUSH_S
 from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
 

@@ -7,15 +7,15 @@ import msgspec
 import structlog
 
 from bot.config import Settings
-from bot.roles import FLUSH_S, report, role, rss_mb
-from streams.bus import Keys, last_time
+from bot.roles import report, role, rss_mb
+from streams.bus.conflate import Conflator
+from streams.bus.connection import Keys, last_time
+from streams.bus.publisher import Publisher
+from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, ClockSetBack, WallClock
-from streams.conflate import Conflator
 from streams.events import AnyEvent, Ms, clock_set_back
-from streams.hub import Hub, Place, VenueStatus
-from streams.publisher import Publisher
+from streams.feed.hub import Hub, Place, VenueStatus
 from streams.venues import VENUES
-from streams.writer import Writer
 
 log = structlog.get_logger()
 

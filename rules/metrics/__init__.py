@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from rules.metric import Metric
-from rules.metrics import depth, funding, liquidation, open_interest, price, total
+from rules.metrics import depth, funding, liquidation, market_wide, open_interest, price
 from streams.events import BANDS_BP, Ms
 
 LONGEST: Ms = 24 * 3_600_000
@@ -37,8 +37,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "depth_<bp>bp_pct_of_recent": _banded(depth.of_recent),
     "liq_<duration>_musd": _windowed(liquidation.liquidation),
     "price_<duration>_pct": _windowed(price.price),
-    "oi_total_net_<duration>_pct": _windowed(total.total),
-    "funding_negative_share_pct": lambda name, _: total.NEGATIVE_SHARE,
+    "oi_total_net_<duration>_pct": _windowed(market_wide.total),
+    "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
 

@@ -4,17 +4,264 @@ Now: the median of the last minute's samples, so that one pulled quote is not a 
 for ``_of_recent`` the median of the minute medians of the last four hours, while an episode is open
 of those before it; for ``_of_normal`` the median of this hour of day over the last 14 days. The
 same books on both sides; a sample whose book does not reach the band's edge is no sample.
+
+What is remembered of one order book's depth in one band: the last minute, and what is usual.
+
+Invariants:
+- while an episode of this depth is open, its normal is that of its opening, and nothing is learned:
+  a baseline that sinks with the crash would call a thin book normal;
+- ``_ordered`` holds the USD of the samples from ``_first`` up to ``_sorted``, in order of size, so
+  that the median of the last minute costs no sorting. It follows from the samples and is not
+  dumped; newer samples are put into it when the median is asked for.
 """
 
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rules.alerts import DepthFacts, Scope
-from rules.hours import READY_DAYS
-from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming, fall
-from rules.metrics.book import Book
-from rules.view import Keep, Market, Memo, View
+from rules.market import Keep, Market, Memo, View
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming, fall, median
+from rules.windows import HOUR, READY_DAYS, Hours, Ring
 from streams.events import BANDS_BP, Depth, Kind, MarketEvent, Ms
+
+MINUTE: Ms = 60_000
+HALF_HOUR: Ms = 30 * MINUTE
+RECENT: Ms = 240 * MINUTE
+HELD_MOST: Ms = 24 * HOUR
+"""A book that is thin for longer has a new normal."""
+
+RECENT_READY = 30
+"""Minute medians needed before there is a recent normal."""
+
+HOUR_READY = 30
+"""Minute medians that an hour's median must be made of."""
+
+_MAX_AGE: Ms = 30_000
+"""Older samples are not "now"."""
+
+_SPACING: Ms = 1_000
+_LEAST_SAMPLES = 3
+_LEAST_SPAN: Ms = 10_000
+"""A median needs this many samples, over at least this time."""
+
+
+class Book:
+    """Samples of depth (USD, both sides and bids alone), at most one a second, and their medians.
+
+    ``taken``: the last event that was taken in, since two metrics may offer it.
+    """
+
+    __slots__ = (
+        "_bids", "_first", "_held", "_held_ms", "_held_since", "_held_until", "_holders",
+        "_hour_end", "_hourly", "_hours", "_minute_end", "_minutes", "_ordered", "_recent",
+        "_recent_end", "_second", "_sorted", "_times", "_usd", "taken",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._times = array("q")
+        self._usd = array("d")
+        self._bids = array("d")
+        self._second = self._minute_end = 0
+        self._ordered = array("d")
+        self._first = self._sorted = 0
+        self._minutes = Ring(RECENT // MINUTE)
+        self._recent: float | None = None
+        self._recent_end: Ms = 0
+        self._hours = Hours()
+        self._hourly: float | None = None
+        self._hour_end: Ms = 0
+        # whose episodes are open, as bits; the normal of the first one's opening, and until when it
+        # stands in afterwards, while there is too little of the time since
+        self._holders = 0
+        self._held = 0.0
+        self._held_ms: Ms = 0
+        self._held_since: Ms = 0
+        self._held_until: Ms = 0
+        self.taken: object = None
+
+    @property
+    def hours(self) -> Hours:
+        """What is usual at each hour of day."""
+        return self._hours
+
+    def add(self, t: Ms, usd: float, bids: float) -> None:
+        """A sample; it replaces another one of the same second. Times must not run backwards."""
+        second = t // _SPACING
+        if t >= self._minute_end:
+            if self._times:
+                self._close_minute(t)
+            self._minute_end = t - t % MINUTE + MINUTE
+        elif second == self._second:
+            self._drop_last()
+        self._second = second
+        self._times.append(t)
+        self._usd.append(usd)
+        self._bids.append(bids)
+
+    def current(self, now: Ms) -> float | None:
+        """The median of the last minute, None if that is made of too little, or of old samples."""
+        times = self._times
+        if not times or now - times[-1] > _MAX_AGE:
+            return None
+        first = self._sort(now - MINUTE)
+        ordered = self._ordered
+        count = len(ordered)
+        if count < _LEAST_SAMPLES or times[-1] - times[first] < _LEAST_SPAN:
+            return None
+        half = count >> 1
+        return ordered[half] if count & 1 else (ordered[half - 1] + ordered[half]) / 2
+
+    def bids(self, now: Ms) -> float | None:
+        """The median of the bids alone."""
+        return median(self._bids[self._sort(now - MINUTE) :])
+
+    def recent(self, now: Ms) -> float | None:
+        """The median of the minute medians of the last four hours, or of four before an episode."""
+        if self._holding(now):
+            return self._held
+        if self._recent is not None and now < self._recent_end:
+            return self._recent
+        return self._held if now < self._held_until else None
+
+    def hold(self, who: int, on: bool, now: Ms) -> None:
+        """An episode of ``who`` (a bit) is open, or is over. Saying it twice changes nothing."""
+        if on and not self._holders:
+            normal = self.recent(now)
+            if normal is None:
+                return  # nothing to hold on to
+            self._held_ms = self.recent_ms(now)
+            self._held, self._held_since = normal, now
+            self._held_until = now + HELD_MOST + RECENT
+        elif not on and self._holders == who:
+            self._held_until = min(self._held_until, now + RECENT)
+        self._holders = self._holders | who if on else self._holders & ~who
+
+    def recent_ms(self, now: Ms) -> Ms:
+        """How much time the recent normal is made of, in whole half hours."""
+        if self._holding(now) or not (self._recent is not None and now < self._recent_end):
+            return self._held_ms
+        return len(self._last_minutes()) * MINUTE // HALF_HOUR * HALF_HOUR
+
+    def hourly(self, now: Ms) -> float | None:
+        """The median of this hour of day."""
+        if now >= self._hour_end:
+            self._hourly = self._hours.normal(now)
+            self._hour_end = now - now % HOUR + HOUR
+        return self._hourly
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: what is usual at each hour stays, and what is held."""
+        hours = self._hours
+        held = self._holders, self._held, self._held_ms, self._held_since, self._held_until
+        self.__init__()
+        self._holders, self._held, self._held_ms, self._held_since, self._held_until = held
+        self._held_since = min(self._held_since, now)
+        self._held_until = min(self._held_until, now + HELD_MOST + RECENT)
+        self._hours = hours
+        hours.set_back(now)
+
+    def dump(self) -> list[bytes]:
+        """All of it as bytes, in this machine's byte order."""
+        # forgotten samples too: the minute that they are of may not be closed yet
+        samples = (self._times, self._usd, self._bids)
+        return [
+            *(column.tobytes() for column in samples),
+            *self._minutes.dump(),
+            array("d", [self._holders, self._held, self._held_ms]).tobytes(),
+            array("q", [self._held_since, self._held_until]).tobytes(),
+            *self._hours.dump(),
+        ]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over a dumped book. ValueError if it does not fit."""
+        # a book of seven parts was written before any normal was held
+        if len(dumped) not in (7, 9) or not len(dumped[0]) == len(dumped[1]) == len(dumped[2]):
+            raise ValueError("the dumped book is cut short: start without it")
+        self._minutes.load(dumped[3:5])
+        self._hours.load(dumped[-2:])
+        held, times = array("d", [0, 0, 0]), array("q", [0, 0])
+        if len(dumped) == 9:
+            held, times = array("d", dumped[5]), array("q", dumped[6])
+        if len(held) != 3 or len(times) != 2:
+            raise ValueError("the dumped book is cut short: start without it")
+        self._holders, self._held, self._held_ms = int(held[0]), held[1], int(held[2])
+        self._held_since, self._held_until = times
+        self._times = array("q", dumped[0])
+        self._usd, self._bids = array("d", dumped[1]), array("d", dumped[2])
+        self._ordered = array("d")
+        self._first = self._sorted = self._hour_end = 0
+        self._second = self._minute_end = 0
+        if self._times:
+            self._second = self._times[-1] // _SPACING
+            self._minute_end = self._times[-1] // MINUTE * MINUTE + MINUTE
+        self._count_recent()
+
+    def _sort(self, horizon: Ms) -> int:
+        """Brings ``_ordered`` to the samples after ``horizon``; where these begin."""
+        times, usd, ordered = self._times, self._usd, self._ordered
+        first, end = self._first, len(times)
+        while first < end and times[first] <= horizon:
+            if first < self._sorted:
+                del ordered[bisect_left(ordered, usd[first])]
+            first += 1
+        for n in range(max(first, self._sorted), end):
+            insort(ordered, usd[n])
+        self._first, self._sorted = first, end
+        return first
+
+    def _drop_last(self) -> None:
+        """A newer sample of the same second takes the place of the last one."""
+        self._times.pop()
+        self._bids.pop()
+        usd, count = self._usd.pop(), len(self._times)
+        if self._sorted > count:
+            self._sorted = count
+            if self._first <= count:
+                del self._ordered[bisect_left(self._ordered, usd)]
+            self._first = min(self._first, count)
+
+    def _close_minute(self, now: Ms) -> None:
+        """The minute of the newest sample is over, and its samples are still all here."""
+        times, end = self._times, self._minute_end
+        first = bisect_left(times, end - MINUTE)
+        some = self._usd[first:]
+        if (
+            len(some) >= _LEAST_SAMPLES
+            and times[-1] - times[first] >= _LEAST_SPAN
+            and not self._holding(end)
+        ):
+            minute, before = end // MINUTE - 1, self._minutes.newest
+            if before >= 0 and before // 60 != minute // 60:
+                self._close_hour(before // 60)
+            self._minutes.put(minute, median(some) or 0.0)
+            self._count_recent()
+        gone = self._sort(now - MINUTE)
+        for column in (self._times, self._usd, self._bids):
+            del column[:gone]
+        self._first, self._sorted = 0, len(self._times)
+
+    def _holding(self, now: Ms) -> bool:
+        return self._holders > 0 and now - self._held_since < HELD_MOST
+
+    def _last_minutes(self) -> list[float]:
+        newest = self._minutes.newest
+        return self._minutes.among(range(newest - RECENT // MINUTE + 1, newest + 1))
+
+    def _count_recent(self) -> None:
+        some = self._last_minutes()
+        self._recent = median(some) if len(some) >= RECENT_READY else None
+        self._recent_end = (self._minutes.newest + 1) * MINUTE + RECENT
+
+    def _close_hour(self, hour: int) -> None:
+        some = self._minutes.among(range(60 * hour, 60 * hour + 60))
+        usual = median(some)
+        if usual is not None and len(some) >= HOUR_READY:
+            self._hours.put(hour, usual)
+            self._hour_end = 0
+
 
 EVERY_OTHER: Ms = 2_000
 """The median of a minute moves slowly."""

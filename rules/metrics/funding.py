@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rules.alerts import FundingFacts, Scope
+from rules.market import Keep, Market, Memo, Rate, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading
-from rules.view import Keep, Market, Memo, Rate, View
 from streams.events import Funding, Kind, MarketEvent, Ms
 
 HOUR: Ms = 3_600_000

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from rules.alerts import LiquidationFacts, Scope
+from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, left_out, look_every
-from rules.series import Series
-from rules.view import Keep, Market, Memo, View
+from rules.windows import Series
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
 THROTTLED = frozenset({"binance", "okx", "aster"})

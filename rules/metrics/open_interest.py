@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
 from rules.interest import MAX_AGE
+from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
-from rules.series import Series
-from rules.view import Keep, Market, Memo, View
+from rules.windows import Series
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
 
 SLOTS = 288

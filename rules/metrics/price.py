@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rules.alerts import PriceFacts, Scope
+from rules.market import Keep, Market, Memo, View, speakers
 from rules.metric import OF_ASSET, Reading, fall, look_every
-from rules.view import Keep, Market, Memo, View, speakers
 from streams.events import Kind, MarketEvent, Ms
 
 _PRICE = Kind.PRICE

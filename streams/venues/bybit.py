@@ -24,7 +24,7 @@ from streams.venue import (
     Spec,
     Subscription,
 )
-from streams.venues import _wire as wire
+from streams.venues import wire
 
 SPEC = Spec(
     name="bybit",

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import msgspec
 
-from bot.commands.answering import answer, denied
-from bot.commands.context import Answer, Asker, Context
+from bot.commands import answer, denied
+from bot.commands.context import Answer, Asker, Context, Feed, Reports, Venue
 from bot.commands.fitting import fitted
 from bot.commands.parsing import parse
-from bot.commands.reports import Feed, Reports, Venue
 from bot.config import Settings, load
 from bot.lang import en
-from bot.silences import Silence
-from bot.voice import Html
+from bot.messages.voice import Html
+from bot.plan.silences import Silence
 from rules.alerts import (
     Alert,
     CascadeFacts,
@@ -25,7 +24,7 @@ from rules.alerts import (
     OpenInterestFacts,
     Turn,
 )
-from rules.standing import Standing, Value
+from rules.snapshot import Standing, Value
 from streams.events import Ms
 
 NOW: Ms = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC

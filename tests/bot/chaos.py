@@ -11,19 +11,19 @@ from pathlib import Path
 import msgspec
 from redis.asyncio import Redis
 
-from bot import dispatch
+from bot.delivery.pace import Limits
+from bot.delivery.post import SETTLED, Policy, Post, State
+from bot.delivery.sinks import Refused, Sinks, telegram
+from bot.delivery.sinks.telegram import Telegram
 from bot.destination import TelegramChat
-from bot.dispatch import Chat
-from bot.limiter import Limits
-from bot.outbox import SETTLED, Policy, Post, State
+from bot.plan import planner
+from bot.plan.planner import Chat
 from bot.roles.bot import Audience, BotRole
-from bot.sinks import Refused, Sinks, telegram
-from bot.sinks.telegram import Telegram
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
-from streams.bus import Keys, Overtaken, connect
+from streams.bus.connection import Keys, Overtaken, connect
 from tests.bot.fake_telegram import CHANNEL, GROUP, MOVED_TO, TOKEN, UNCLEAR, FakeTelegram, Fault
-from tests.bot.roles import settings
+from tests.bot.role_fixtures import settings
 
 FAULTS = (
     Fault.FLOOD,
@@ -48,7 +48,7 @@ _TOLD = re.compile(r"(A\d{3}) r\d+(?: now critical| over)?: (\d+) u")
 
 def told_by(folder: str, url: str, api: str) -> None:
     """The life of a sender process: what the supervisor does, only sooner."""
-    dispatch.CLOSE_WAIT = 20
+    planner.CLOSE_WAIT = 20
     telegram._PAUSE_S = 0.005
     telegram._seconds = lambda _: 0.01
     asyncio.run(_told_by(Path(folder), url, api))

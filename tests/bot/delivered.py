@@ -4,17 +4,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bot.collapse import digests
-from bot.deliveries import Delivery
+from bot.delivery.outgoing import trouble_message
+from bot.delivery.post import ChatState, Post, Trouble, as_message
+from bot.delivery.queue import digests
+from bot.delivery.rendering import edited, lines_below, rendered, worst_line
 from bot.destination import TelegramChat
-from bot.dispatch import Chat
-from bot.episodes import ended, live
 from bot.lang.words import Words
-from bot.messages import Message, plain, render
-from bot.outbox import ChatState, Post, as_message
-from bot.outgoing import trouble_message
-from bot.rendering import edited, lines_below, rendered, worst_line
-from bot.steps import Trouble
+from bot.messages.render import Message, ended, live, plain, render
+from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert
 
 HOUR = 3_600_000

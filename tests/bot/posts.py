@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
+from bot.delivery.pace import NONE, Limits
+from bot.delivery.post import ChatState, Policy, Post, Send
+from bot.delivery.queue import Line
 from bot.destination import TelegramChat
-from bot.limiter import NONE, Limits
-from bot.line import Line
-from bot.messages import Message, plain
-from bot.outbox import ChatState, Policy, Post
-from bot.steps import Send
+from bot.messages.render import Message, plain
 from rules.alerts import Level, Turn
 
 START = 1_791_020_520_000

@@ -7,17 +7,16 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from bot.commands.serve import serve
+from bot.commands.telegram import serve
 from bot.config import Settings
+from bot.delivery.pace import NONE, Limits
+from bot.delivery.post import Policy, Trouble
+from bot.delivery.sender import Sender
+from bot.delivery.sinks import Sinks
+from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat
-from bot.limiter import NONE, Limits
-from bot.outbox import Policy
-from bot.outbox_store import OutboxStore
-from bot.sender import Sender
-from bot.sinks import Sinks
-from bot.sinks.telegram import Telegram
-from bot.steps import Trouble
-from streams.bus import Keys
+from streams.bus.connection import Keys
 from streams.clock import WallClock
 
 

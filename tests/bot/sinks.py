@@ -1,9 +1,9 @@
 """Sinks for tests: chats in memory that number their messages as Telegram does."""
 
+from bot.delivery.pace import NONE
+from bot.delivery.sinks import Edited, Gate, Place, Receipt
 from bot.destination import Destination, TelegramChat, WebhookName
-from bot.limiter import NONE
-from bot.messages import Message
-from bot.sinks import Edited, Gate, Place, Receipt
+from bot.messages.render import Message
 
 
 class Numbered:

@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 
 from bot.config import load
-from bot.outbox import SETTLED, Post, State
-from bot.outbox_store import OutboxStore
+from bot.delivery.post import SETTLED, Post, State
+from bot.delivery.store import OutboxStore
 from rules import alerts
 from rules.alerts import Alert
 from rules.engine import Engine
 from streams import events
-from streams.bus import Keys, connect
+from streams.bus.connection import Keys, connect
 from streams.events import Liquidation
 from tests.bot.fake_updates import CHANNEL
 from tests.seams.system import System

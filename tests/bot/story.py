@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bot.demo.play import STORY
-from streams.recording import Recorded, Writer, read
+from streams.feed.recording import Recorded, Writer, read
 
 MINUTE = 60_000
 

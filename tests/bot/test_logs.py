@@ -12,7 +12,7 @@ import structlog
 
 from bot.logs import configure, redact_processor
 from bot.redaction import redact
-from bot.run import stop_all, supervise
+from bot.roles.run import stop_all, supervise
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
 

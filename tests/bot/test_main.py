@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bot import __version__, run
+from bot import __version__
 from bot.__main__ import main
 from bot.config import Settings
-from streams import embedded
+from bot.roles import run
+from streams.bus import embedded
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("run", "streams", "rules", "bot", "check", "demo", "status", "record", "replay")

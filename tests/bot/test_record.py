@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from bot.config import VenueSettings
+from bot.demo.playback import Playback
 from bot.record import record
 from bot.replay import Replay
-from streams.playback import Playback
-from streams.recording import Recorded, Writer, read
-from tests.bot.roles import settings
+from streams.feed.recording import Recorded, Writer, read
+from tests.bot.role_fixtures import settings
 from tests.bot.story import cut
 
 

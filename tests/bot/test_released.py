@@ -8,17 +8,17 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from bot.outbox import State
-from bot.outbox_store import OutboxStore
+from bot.delivery.post import State
+from bot.delivery.store import OutboxStore
 from bot.roles.rules import RulesRole
 from rules import alerts
 from rules.alerts import Notice
 from streams import events
-from streams.bus import Keys, Snapshot, Stage
+from streams.bus.connection import Keys, Snapshot, Stage
 from streams.events import FaultCode, Tick
-from tests.bot.roles import settings
-from tests.bot.test_bot_role import Bench
-from tests.bot.test_bot_role import settings as with_operators  # noqa: F401  # a fixture
+from tests.bot.role_fixtures import settings
+from tests.bot.roles.test_bot import Bench
+from tests.bot.roles.test_bot import settings as with_operators  # noqa: F401  # a fixture
 from tests.released import FOLDER
 
 KEYS = Keys()

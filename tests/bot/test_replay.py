@@ -10,7 +10,7 @@ from bot.__main__ import main
 from bot.config import load
 from bot.replay import Count, Replay
 from streams.events import AnyEvent, FeedState, OpenInterest
-from streams.recording import Recorded, Writer
+from streams.feed.recording import Recorded, Writer
 from tests.bot.story import cut
 from tests.bot.test_main import PLAIN
 

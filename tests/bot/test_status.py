@@ -10,16 +10,16 @@ from redis.asyncio import Redis
 
 from bot import cli, roles, status
 from bot.config import VenueSettings
+from bot.delivery.sinks import Sinks
+from bot.delivery.sinks.console import Console
+from bot.demo.playback import Playback
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
+from bot.roles.run import start_all, stop_all
 from bot.roles.streams import streams_role
-from bot.run import start_all, stop_all
-from bot.sinks import Sinks
-from bot.sinks.console import Console
-from streams.bus import Keys
-from streams.playback import Playback
-from streams.recording import Recorded
-from tests.bot.roles import secret, settings
+from streams.bus.connection import Keys
+from streams.feed.recording import Recorded
+from tests.bot.role_fixtures import secret, settings
 from tests.bot.story import cut
 from tests.valkey import Server
 
@@ -102,7 +102,7 @@ async def test_everything_there_is_to_know(
             name="binance", websocket="ws://127.0.0.1:1", rest="http://127.0.0.1:1"
         )
         chosen = settings(tmp_path, venues=(there, gone), majors=("BTC",), large=("DOGE",), tail=0)
-        monkeypatch.setattr("streams.hub._WAIT_FOR_OTHERS_S", 0.2)
+        monkeypatch.setattr("streams.feed.hub._WAIT_FOR_OTHERS_S", 0.2)
         tasks = start_all(
             {
                 "streams": lambda: streams_role(chosen, valkey.url),

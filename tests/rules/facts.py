@@ -1,6 +1,6 @@
 """Short ways to say events in tests, and a metric fed without an engine."""
 
-from rules.memory import Memory
+from rules.market import Memory
 from rules.metric import Reading
 from rules.metrics import metric
 from streams.events import (

@@ -12,8 +12,8 @@ from rules import state
 from rules.alerts import ALL, Level, Scope
 from rules.composite import Composite
 from rules.engine import Engine
-from rules.hours import Hours
 from rules.rule import Fires, Row, Rule
+from rules.windows import Hours
 from streams.events import (
     BANDS_BP,
     AnyEvent,

@@ -9,12 +9,12 @@ from pytest import mark
 
 from rules.alerts import Level, Turn
 from rules.episode import Episode, Step, ready, step
+from rules.market import View
 from rules.metric import Reading
 from rules.metrics import metric
 from rules.records import Trail
 from rules.rule import Row, Rule
-from rules.view import View
-from rules.watch import Watch
+from rules.watchlist import Watch
 
 SECOND, MINUTE = 1_000, 60_000
 START = 1_790_000_000_000

@@ -5,9 +5,9 @@ from pytest import approx, mark, raises
 
 from rules.alerts import Alert, Turn
 from rules.engine import Engine
-from rules.metrics.book import HELD_MOST, RECENT, Book
+from rules.metrics.depth import HELD_MOST, RECENT, Book
 from rules.rule import Rule
-from rules.standing import Standing
+from rules.snapshot import Standing
 from streams.events import AnyEvent, Kind, Tick
 from tests.rules.facts import HOUR, MINUTE, SECOND, START, depth, feed, liquidation
 from tests.rules.scenes import of_market, one, run

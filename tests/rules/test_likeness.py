@@ -5,7 +5,7 @@ from pytest import approx, mark
 
 from rules.alerts import Notice
 from rules.engine import Engine
-from rules.view import View
+from rules.market import View
 from streams.events import FaultCode, Tick
 from tests.rules.facts import MINUTE, SECOND, START, oi, price
 from tests.rules.scenes import one

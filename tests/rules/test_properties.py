@@ -8,9 +8,9 @@ import msgspec
 from pytest import mark
 
 from rules.alerts import ALL, Alert, Notice, Said, Turn
+from rules.judge import COMPOSITE
 from rules.metrics import metric
 from rules.rule import Row, Rule
-from rules.telling import COMPOSITE
 from streams.events import AnyEvent, FeedState, Kind, Tick, kind_of
 from tests.rules.facts import SECOND
 from tests.rules.scenes import COMPOSITES, RULES, VENUES, down, history, loaded, said, warm

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Record, RecordKind
+from rules.market import Market
 from rules.metric import Reading
 from rules.records import DAY, KEEP_DAYS, LULL, MINUTE, Trail, records
-from rules.view import Market
 
 START = 1_790_035_200_000  # midnight
 HOUR = 60 * MINUTE

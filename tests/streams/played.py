@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 
-from streams.actions import Action, Fetch, Hangup, Note, Send
 from streams.events import Depth, FeedState
-from streams.session import Session
+from streams.feed.actions import Action, Fetch, Hangup, Note, Send
+from streams.feed.session import Session
 from streams.venue import Subscription
 from streams.venues import VENUES
 from tests.streams import frames

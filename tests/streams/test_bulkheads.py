@@ -20,12 +20,12 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from streams.events import AnyEvent, Fault, FaultCode, FeedState, Kind, Price, decode, encode
-from streams.hub import Hub, Place
-from streams.selection import Markets
-from streams.session import Session
+from streams.feed.hub import Hub, Place
+from streams.feed.selection import Markets
+from streams.feed.session import Session
 from streams.venues import VENUES
 from tests.streams import frames
-from tests.streams.test_consumer import LIST, Binance
+from tests.streams.feed.test_client import LIST, Binance
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.conflate import Conflator, newest_only
+from streams.bus.conflate import Conflator, newest_only
 from streams.events import Fault, FaultCode, Tick, decode, encode, fault
 from streams.text import printable
 

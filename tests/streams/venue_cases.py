@@ -10,15 +10,7 @@ from pathlib import Path
 import msgspec
 
 from streams.contracts import FUNDING_HOURS, Terms
-from streams.events import (
-    Funding,
-    Instrument,
-    Kind,
-    Liquidation,
-    OpenInterest,
-    Price,
-    Volume,
-)
+from streams.events import Funding, Instrument, Kind, Liquidation, OpenInterest, Price, Volume
 from streams.venue import BookUpdate, Decoded, Listing, Reply, Venue
 from streams.venues import VENUES
 

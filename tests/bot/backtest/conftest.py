@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.backtest.reading import Sources
-from bot.backtest.run import Run, Seen, run
+from bot.backtest.evaluate import Run, Seen, run
+from bot.backtest.sources import Sources
 from bot.config import load
 from tests.conftest import ROOT
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from bot.backtest.evaluate import Run, Seen
 from bot.backtest.report import is_end
-from bot.backtest.run import Run, Seen
-from bot.deliveries import Delivery
+from bot.plan.planner import Delivery
 from rules.alerts import ALL, Level
 from rules.rule import Row, Rule
 from streams.events import Ms

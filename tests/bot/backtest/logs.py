@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bot.backtest.judged import Judged
+from bot.backtest.evaluate import Judged
 from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes
 from bot.config import Settings
 from bot.metriclog import MINUTE, MetricLog
 from rules.alerts import Alert, Turn
-from rules.standing import Observed
+from rules.snapshot import Observed
 from streams.events import Ms
 
 START: Ms = 1_790_985_600_000  # 3 Oct 2026 00:00 UTC

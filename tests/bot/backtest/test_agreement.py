@@ -14,25 +14,25 @@ import msgspec
 import numpy as np
 from redis.asyncio import Redis
 
-from bot.backtest.history import cut
-from bot.backtest.judged import Judged
+from bot.backtest.evaluate import Judged
+from bot.backtest.importers import cut
 from bot.backtest.logfile import read_day
-from bot.backtest.reading import Sources
 from bot.backtest.series import Notes
+from bot.backtest.sources import Sources
 from bot.config import load
 from bot.metriclog import MINUTE, MetricLog
 from bot.replay import Replay
 from bot.roles.rules import RulesRole
 from rules.alerts import Alert
 from rules.engine import Engine
-from streams.bus import Keys
+from streams.bus.connection import Keys
 from streams.events import Tick, encode
 from tests.bot import story
 from tests.bot.backtest.logs import KEEP, backtested, steps
-from tests.bot.roles import history, lively
+from tests.bot.demo.test_play import of_dogecoin
+from tests.bot.role_fixtures import history, lively
 from tests.bot.scenarios.test_crash_day import Crash
 from tests.bot.scenarios.test_rules import CONFIG
-from tests.bot.test_demo import of_dogecoin
 
 
 def alerts_of(crash: Crash) -> list[Alert]:

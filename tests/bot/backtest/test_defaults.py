@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from bot.backtest.evaluate import Run, Seen
 from bot.backtest.report import is_end
-from bot.backtest.run import Run, Seen
-from bot.deliveries import Delivery
+from bot.plan.planner import Delivery
 from rules.alerts import Level
 from streams.events import Ms
 from tests.bot.backtest.figures import LATE, figures, ms, of_day, rings

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.backtest.csvfile import read
-from bot.backtest.history import History, cut
-from bot.backtest.judged import Judged
-from bot.backtest.reading import Sources
-from bot.backtest.run import Seen
+from bot.backtest.evaluate import Judged, Seen
+from bot.backtest.importers import History, cut, read
 from bot.backtest.series import Chunk, Notes, Place, Series, even, joined
+from bot.backtest.sources import Sources
 from bot.config import load
 from rules.alerts import Alert, Level
 from rules.rule import Row, Rule

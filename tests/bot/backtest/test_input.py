@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.backtest.csvfile import BadFile, read
-from bot.backtest.history import History
+from bot.backtest.importers import BadFile, History, read
 from bot.backtest.series import Notes, Place, Series
 from streams.events import Ms
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bot.backtest.history import cut
-from bot.backtest.judged import Judged
-from bot.backtest.recorded import adapted, plain
+from bot.backtest.evaluate import Judged, adapted, plain
+from bot.backtest.importers import cut
 from bot.backtest.series import Chunk, Place, Series, even
 from rules.alerts import Alert, Level
 from rules.episode import Episode, step

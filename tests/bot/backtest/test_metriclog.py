@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from bot.backtest.logfile import read_day
 from bot.backtest.series import DAY, Notes, Place
 from bot.metriclog import MINUTE, MetricLog
-from rules.standing import Observed
+from rules.snapshot import Observed
 from tests.bot.backtest.logs import KEEP, START, observed, write
 
 OI, PRICE = Place("oi_net_1h_pct", "BTC"), Place("price", "BTC")

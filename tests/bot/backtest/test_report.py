@@ -8,10 +8,9 @@ import pytest
 
 from bot.backtest import html
 from bot.backtest.command import reported
-from bot.backtest.reading import Sources
-from bot.backtest.report import Report, days_of, names
-from bot.backtest.run import Seen
-from bot.backtest.text import text
+from bot.backtest.evaluate import Seen
+from bot.backtest.report import Report, days_of, names, text
+from bot.backtest.sources import Sources
 from bot.config import load
 from tests.bot.backtest.logs import START, Row, write
 from tests.conftest import ROOT

@@ -10,11 +10,10 @@ import pytest
 import structlog
 
 from bot.__main__ import main
-from bot.backtest.judged import Judged
-from bot.backtest.reading import Sources
-from bot.backtest.tune import Proposal, tune
-from bot.backtest.tuned import told
-from bot.backtest.tuned import write as write_levels
+from bot.backtest.evaluate import Judged
+from bot.backtest.sources import Sources
+from bot.backtest.tune import Proposal, told, tune
+from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from rules.alerts import Alert, Turn
 from tests.bot.backtest.logs import START, Row, write

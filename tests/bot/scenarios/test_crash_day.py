@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from bot.chats import chats
 from bot.config import load
-from bot.deliveries import Delivery
-from bot.demo import story
+from bot.config.recipients import chats
+from bot.demo.story import crash as story
 from bot.lang import en
+from bot.messages.digest import post
 from bot.metriclog import MetricLog
-from bot.posts import post
+from bot.plan.planner import Delivery
 from bot.replay import Replay, told
 from rules.alerts import Alert, Level, Notice, Said, Turn
 from rules.engine import Engine

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bot.chats import chats
 from bot.config import Settings, load
-from bot.deliveries import Delivery
+from bot.config.recipients import chats
 from bot.lang import en
-from bot.notices import notice_message
-from bot.posts import post
+from bot.messages.digest import post
+from bot.messages.notices import notice_message
+from bot.plan.planner import Delivery
 from bot.replay import judged, told
 from rules.alerts import Notice
 from streams.events import AnyEvent

@@ -7,12 +7,12 @@ from itertools import chain
 import msgspec
 import pytest
 
-from bot.chats import chats
 from bot.config import load
-from bot.deliveries import Delivery
-from bot.episodes import live
+from bot.config.recipients import chats
 from bot.lang import en
-from bot.posts import post
+from bot.messages.digest import post
+from bot.messages.render import live
+from bot.plan.planner import Delivery
 from bot.replay import told
 from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.engine import Engine

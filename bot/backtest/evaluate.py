@@ -1,0 +1,465 @@
+"""One configuration over recorded series: what it would have said, and what was told of it.
+
+Series → what the rules would have said: the same step, composites and order as live.
+
+Only rows in which something can happen are looked at one by one: those beyond the mildest level,
+and all rows while an episode is pending, open or recovering. Of a row the rules see its quiet
+extreme, its worst one and its value, all at the row's time: what breached in between is not missed,
+and what was interrupted in between has not lasted.
+
+Recorded values in the place of live ones: what rules, composites and alerts ask of them.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from math import inf, isnan, nan
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.backtest.series import DAY, Chunk, Floats, Place, Series, Times
+from bot.backtest.sources import Sources
+from bot.config import Settings
+from bot.config.recipients import chats
+from bot.plan.planner import Delivery, State, next_due, plan
+from rules.alerts import ALL, Alert, Level, PartFacts, Said, Scope
+from rules.composite import Composite
+from rules.judge import Judge
+from rules.market import Keep, Market, Memo, View
+from rules.metric import Metric, Reading
+from rules.metrics import metric as real
+from rules.records import Trail
+from rules.rule import Row, Rule
+from rules.snapshot import PRICE
+from rules.watchlist import Cluster, Watch
+from streams.events import Kind, MarketEvent, Ms
+
+
+def plain(x: float) -> float:
+    """A 32-bit number as it was written: -0.03, not -0.029999999329."""
+    return float(f"{x:.7g}")
+
+
+class Values:
+    """The rows of one place; of the present piece of time, and the last one of the pieces before.
+
+    ``last_live``: the last row before this piece that had a value.
+    """
+
+    def __init__(self) -> None:
+        self.series: Series | None = None
+        self.last_live: Ms | None = None
+        self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    def begin(self, series: Series | None) -> None:
+        """Goes on with the next piece."""
+        self._end()
+        self.series = series
+        if series is not None:
+            self.live = ~np.isnan(series.value)
+
+    def _end(self) -> None:
+        if self.series is not None and self.live.any():
+            self.last_live = int(self.series.at[np.flatnonzero(self.live)[-1]])
+
+    def live_before(self, row: int) -> Ms | None:
+        """When there was a value before ``row``."""
+        series = self.series
+        for n in range(row - 1, -1, -1):
+            if series is not None and self.live[n]:
+                return int(series.at[n])
+        return self.last_live
+
+    def row_at(self, now: Ms) -> int | None:
+        """The newest row at ``now``, None before the first of this piece."""
+        if self.series is None:
+            return None
+        row = int(np.searchsorted(self.series.at, now, "right")) - 1
+        return row if row >= 0 else None
+
+
+def reading(series: Series, row: int, value: float) -> Reading:
+    """What a rule reads at ``row``, with one of its values."""
+    at = int(series.at[row])
+
+    def of(column: Floats | None) -> float | None:
+        x = nan if column is None else float(column[row])
+        return None if isnan(x) else x
+
+    settled, interval, bound = of(series.settled), of(series.interval), of(series.bound)
+    return Reading(
+        value=plain(value),
+        floor_musd=of(series.floor),
+        lower_bound=bound == 1,
+        settled_at=None if settled is None else at - round(settled) * 60_000,
+        interval_ms=None if interval is None else round(interval) * 60_000,
+    )
+
+
+class RecordedMetric:
+    """A metric whose values were recorded, as ``rule`` asks for it."""
+
+    kinds: frozenset[Kind] = frozenset()
+    idle_look: Ms | None = None
+    look_every: Ms = 60_000
+
+    def __init__(self, real: Metric, values: Values, rule: Rule) -> None:
+        self.name = real.name
+        self.unit = real.unit
+        self.scopes: frozenset[Scope] = real.scopes
+        self.window = real.window
+        self.distance = real.distance
+        self.values = values
+        self._rule = rule
+
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        return ()
+
+    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
+        return False
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        row = self.values.row_at(now)
+        series = self.values.series
+        if row is None or series is None or not self.values.live[row]:
+            return None
+        if now - int(series.at[row]) > int(longest_gap(self._rule, series.step[row : row + 1])[0]):
+            return None
+        return reading(series, row, float(series.value[row]))
+
+    def facts(self, view: View, now: Ms) -> PartFacts | None:
+        return None
+
+
+class PricedView(View):
+    """An asset with its recorded price. Of prices before, the report asks the series themselves."""
+
+    def __init__(self, asset: str) -> None:
+        super().__init__(asset)
+        self.prices = Values()
+
+    def price(self, now: Ms) -> float | None:
+        row = self.prices.row_at(now)
+        if row is None or self.prices.series is None:
+            return None
+        x = float(self.prices.series.value[row])
+        return None if x != x else plain(x)
+
+    def price_at(self, t: Ms) -> float | None:
+        return None
+
+
+def adapted(rule: Rule, step: Ms) -> Rule:
+    """The rule as it can be asked of values that come each ``step``.
+
+    A value each four hours says nothing of what was between: it stands for its step. So durations
+    shorter than the step are met by one value, and two values one step apart are no hole.
+    """
+    if step <= rule.max_gap:
+        return rule
+    return msgspec.structs.replace(
+        rule,
+        hold={level: ms for level, ms in rule.hold.items() if ms >= step},
+        clear_for=rule.clear_for if rule.clear_for >= step else 0,
+        max_gap=step * 3 // 2,
+    )
+
+
+def longest_gap(rule: Rule, step: Times) -> Times:
+    """``max_gap`` of the rule adapted to each step: what is longer is a hole."""
+    return np.where(step <= rule.max_gap, rule.max_gap, step * 3 // 2)
+
+
+_TICK: Ms = 60_000
+_SLACK = 1e-6
+"""Of a threshold: values are kept with seven digits, so what is nearly beyond is looked at too."""
+
+
+class _RecordedWatch(Watch):
+    """Recorded values: live wherever there was one, though not every row is looked at."""
+
+    __slots__ = ("values",)
+
+    def __init__(
+        self,
+        rule: Rule,
+        row: Row,
+        metric: RecordedMetric,
+        view: PricedView,
+        instrument: str,
+        trail: Trail,
+        values: Values,
+    ) -> None:
+        super().__init__(rule, row, metric, view, instrument, trail)
+        self.values = values
+
+    def last_live(self, now: Ms) -> Ms | None:
+        judged, row = self.episode.last_live, self.values.row_at(now)
+        recorded = None if row is None else self.values.live_before(row + 1)
+        return max((at for at in (judged, recorded) if at is not None), default=None)
+
+
+class _Track:
+    """One rule on one series of the present piece of time. ``hot``: rows beyond the first level."""
+
+    __slots__ = ("hot", "quiet", "rule", "series", "step", "values", "watch", "whole", "worst")
+
+    def __init__(self, rule: Rule, watch: Watch, values: Values, series: Series) -> None:
+        self.rule = rule
+        self.watch = watch
+        self.step: Ms | None = None  # that the watch's rule is adapted to
+        self.values = values
+        below = watch.sign < 0
+        self.worst, self.quiet = (series.low, series.high) if below else (series.high, series.low)
+        self.series = series
+        self.hot = np.flatnonzero(_beyond(self.worst, watch, series))
+        apart = np.diff(series.at)
+        late = bool((apart > longest_gap(rule, series.step[1:])).any())
+        self.whole = bool(values.live.all()) and not late and series.bound is None
+
+    def next(self, row: int) -> int | None:
+        """The first row from ``row`` on that must be looked at."""
+        if self.watch.episode.awake:
+            row = self._after_more_of_the_same(row)
+            return row if row < len(self.worst) else None
+        place = int(np.searchsorted(self.hot, row))
+        return int(self.hot[place]) if place < len(self.hot) else None
+
+    def _after_more_of_the_same(self, row: int) -> int:
+        """The first row from ``row`` on that may change an episode that is open and stays so.
+
+        Nothing changes while all values are beyond the level that was reached and none is worse
+        than the worst so far, unless a higher level or the end is already near.
+        """
+        watch, episode, sign = self.watch, self.watch.episode, self.watch.sign
+        threshold = watch.row.levels.get(Level(episode.level)) if episode.level else None
+        if threshold is None or not self.whole or watch.rule.settlements > 1:
+            return row
+        if episode.clear_since is not None or max(episode.since, default=0) != episode.level:
+            return row
+        near = sign * threshold + _SLACK * abs(threshold)
+        far = sign * episode.extreme - _SLACK * abs(episode.extreme)
+        above = (x for level, x in watch.row.levels.items() if level > episode.level)
+        if far > min((sign * x for x in above), default=inf):
+            return row
+        least, floor = watch.row.floor_musd, self.series.floor
+        while row < len(self.worst):
+            if sign * self.quiet[row] <= near or sign * self.worst[row] >= far:
+                break
+            if least and (floor is None or not floor[row] >= least):
+                break
+            row += 1
+        return row
+
+    def look(self, judge: Judge, row: int) -> Iterator[Said]:
+        """What follows from one row."""
+        series, episode = self.series, self.watch.episode
+        now, step = int(series.at[row]), int(series.step[row])
+        if step != self.step:
+            self.step, self.watch.rule = step, adapted(self.rule, step)
+        before = self.values.live_before(row)
+        if before is not None and (episode.last_live is None or before > episode.last_live):
+            episode.last_live = before
+        last = None
+        for x in (self.quiet[row], self.worst[row], series.value[row]):
+            if x == x and x != last:
+                yield from judge.move(self.watch, reading(series, row, float(x)), now, now)
+                last = x
+
+
+class _Asset:
+    """All that watches one asset."""
+
+    def __init__(self, name: str, rules: Sequence[Rule]) -> None:
+        self.view = PricedView(name)
+        self.values: dict[str, Values] = {}
+        self.watches: dict[str, list[tuple[Rule, Watch]]] = {}
+        scope = "market" if name == ALL else "asset"
+        for rule in rules:
+            if rule.scope == scope:
+                self.add(rule, "")
+
+    def add(self, rule: Rule, instrument: str) -> None:
+        """Watches a metric by a rule, if it has a row for the asset."""
+        row = rule.row_of(self.view.asset)
+        if row is not None:
+            key = f"{rule.metric}\n{instrument}"
+            values = self.values.setdefault(key, Values())
+            metric = RecordedMetric(real(rule.metric), values, rule)
+            watch = _RecordedWatch(rule, row, metric, self.view, instrument, Trail(), values)
+            self.watches.setdefault(key, []).append((rule, watch))
+
+    def begin(self, chunk: Chunk) -> Iterator[_Track]:
+        """The next piece of time."""
+        name = self.view.asset
+        self.view.prices.begin(chunk.series.get(Place(PRICE, name)))
+        for key, values in self.values.items():
+            metric_name, _, instrument = key.partition("\n")
+            series = chunk.series.get(Place(metric_name, name, instrument))
+            values.begin(series)
+            if series is not None:
+                for rule, watch in self.watches[key]:
+                    yield _Track(rule, watch, values, series)
+
+
+class Judged:
+    """Rules and composites over pieces of time that follow each other."""
+
+    def __init__(
+        self, rules: Sequence[Rule], composites: Sequence[Composite] = (), start: Ms = 0
+    ) -> None:
+        self._rules = tuple(rules)
+        self._composites = tuple(composites)
+        self._start = self._ticked = start
+        self._assets: dict[str, _Asset] = {}
+        self._clusters: dict[str, tuple[Cluster, ...]] = {}
+        self._instruments: set[Place] = set()
+        self._judge = Judge(lambda asset: self._clusters.get(asset, ()))
+
+    def take(self, chunk: Chunk) -> Iterator[Alert]:
+        """What is said in the next piece of time, in order."""
+        for place in chunk.series:
+            self._meet(place)
+        tracks = list(chain.from_iterable(a.begin(chunk) for a in self._assets.values()))
+        agenda = [
+            (int(track.series.at[row]), n, row)
+            for n, track in enumerate(tracks)
+            if (row := track.next(0)) is not None
+        ]
+        heapq.heapify(agenda)
+        while agenda:
+            now = agenda[0][0]
+            yield from self._pass(now)
+            while agenda and agenda[0][0] == now:
+                _, n, row = heapq.heappop(agenda)
+                yield from _alerts(tracks[n].look(self._judge, row))
+                following = tracks[n].next(row + 1)
+                if following is not None:
+                    heapq.heappush(agenda, (int(tracks[n].series.at[following]), n, following))
+            yield from _alerts(self._judge.tick(now))
+            self._ticked = now
+        yield from self._pass(chunk.end)
+
+    def _pass(self, until: Ms) -> Iterator[Alert]:
+        """Minutes in which there is nothing to look at but the composites that fire."""
+        while self._judge.firing and self._ticked + _TICK < until:
+            self._ticked += _TICK
+            yield from _alerts(self._judge.tick(self._ticked))
+
+    def _meet(self, place: Place) -> None:
+        asset = self._assets.get(place.asset)
+        if asset is None:
+            asset = self._assets[place.asset] = _Asset(place.asset, self._rules)
+            watches = [watch for some in asset.watches.values() for _, watch in some]
+            made = (Cluster(one, place.asset, watches, self._start) for one in self._composites)
+            self._clusters[place.asset] = tuple(one for one in made if one.possible)
+        if place.instrument and place not in self._instruments:
+            self._instruments.add(place)
+            for rule in self._rules:
+                if rule.scope == "instrument" and rule.metric == place.metric:
+                    asset.add(rule, place.instrument)
+
+
+def _beyond(worst: Floats, watch: Watch, series: Series) -> NDArray[np.bool_]:
+    """The rows that may breach the first level."""
+    found = watch.sign * worst > watch.mild - _SLACK * abs(watch.mild)
+    least = watch.row.floor_musd
+    if least and series.floor is not None:
+        found &= series.floor >= least * (1 - _SLACK)
+    return found if not least or series.floor is not None else np.zeros_like(found)
+
+
+def _alerts(said: Iterable[Said]) -> Iterator[Alert]:
+    return (one for one in said if isinstance(one, Alert))
+
+
+class Run:
+    """What a configuration said: ``alerts``; and told: ``posts``. ``state``: the plan's counts."""
+
+    def __init__(self, settings: Settings, start: Ms = 0) -> None:
+        self.settings = settings
+        self.alerts: list[Alert] = []
+        self.posts: list[Delivery] = []
+        self.state = State()
+        self._judged = Judged(settings.rules, settings.composites, start)
+        self._chat = chats(settings)[0]
+
+    def take(self, chunk: Chunk) -> None:
+        """The next piece of time."""
+        alerts = list(self._judged.take(chunk))
+        if alerts:  # the plan goes from alert to alert by itself, and copies its state at each call
+            self.alerts += alerts
+            self._plan(alerts, alerts[-1].seen)
+
+    def end(self) -> None:
+        """What still waits is told."""
+        while (due := next_due(self.state)) is not None:
+            self._plan((), due)
+
+    def _plan(self, alerts: Sequence[Alert], now: Ms) -> None:
+        self.state, posts = plan(self.state, alerts, self._chat, (), now)
+        self.posts += posts
+
+
+class Seen:
+    """How much was observed of each place.
+
+    ``rows``: rows with a value; ``live_ms``, ``frozen_ms``: the time that rows with and without a
+    value speak of, each moment counted once. ``steps``: the shortest and the longest. ``holes``:
+    how often a row came more than one and a half of its steps after the one before. ``days``: by
+    metric, those with a value (days since the epoch).
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[Place, int] = {}
+        self.holes: dict[Place, int] = {}
+        self.live_ms: dict[Place, Ms] = {}
+        self.frozen_ms: dict[Place, Ms] = {}
+        self.steps: dict[Place, tuple[Ms, Ms]] = {}
+        self.first: dict[Place, Ms] = {}
+        self.last: dict[Place, Ms] = {}
+        self._last_row: dict[Place, Ms] = {}
+        self.days: dict[str, set[int]] = {}
+
+    def take(self, chunk: Chunk) -> None:
+        """The next piece of time."""
+        for place, series in chunk.series.items():
+            at, step = series.at, series.step
+            before = self._last_row.get(place, int(at[0] - step[0]))
+            speaks = np.minimum(step, np.diff(at, prepend=before))
+            live = ~np.isnan(series.value)
+            frozen = int(speaks[~live].sum())
+            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + frozen
+            self._last_row[place] = int(at[-1])
+            if live.any():
+                self._note(place, at[live], step[live], int(speaks[live].sum()))
+
+    def _note(self, place: Place, at: Times, step: Times, live_ms: Ms) -> None:
+        self.rows[place] = self.rows.get(place, 0) + len(at)
+        self.live_ms[place] = self.live_ms.get(place, 0) + live_ms
+        shortest, longest = self.steps.get(place, (int(step[0]), 0))
+        self.steps[place] = min(shortest, int(step.min())), max(longest, int(step.max()))
+        self.first.setdefault(place, int(at[0]))
+        apart = np.diff(at, prepend=self.last.get(place, int(at[0])))
+        self.holes[place] = self.holes.get(place, 0) + int((apart > step * 3 // 2).sum())
+        self.last[place] = int(at[-1])
+        if place.metric != PRICE:
+            self.days.setdefault(place.metric, set()).update(np.unique(at // DAY).tolist())
+
+
+def run(
+    sources: Sources,
+    configurations: Sequence[Settings],
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Seen, list[Run]]:
+    """All of them over the same values, in one pass."""
+    seen, runs = Seen(), [Run(settings) for settings in configurations]
+    for chunk in sources.pieces(progress):
+        seen.take(chunk)
+        for one in runs:
+            one.take(chunk)
+    for one in runs:
+        one.end()
+    return seen, runs

@@ -1,0 +1,100 @@
+"""Who may ask for what. Pure.
+
+How much one person may ask. Pure: time is an argument.
+"""
+
+from enum import Enum
+
+from bot.commands.context import Asker
+from bot.commands.parsing import SPECS, Spec
+from bot.config.chats import OperatorSettings
+from streams.events import Ms
+
+PER_MINUTE = 20
+MINUTE: Ms = 60_000
+REFUSED_AGAIN: Ms = 3_600_000
+"""Who may not ask is told so once an hour at most."""
+
+_MOST_USERS = 2_000
+
+
+class Pace(Enum):
+    """What to do with one more message."""
+
+    ANSWER = "answer"
+    SAY_SO = "say once that it is too much"
+    IGNORE = "say nothing"
+
+
+class Limiter:
+    """Remembers when each user asked, no more than is needed and no more users than can be."""
+
+    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+        self._per_minute = per_minute
+        self._asked: dict[int, list[Ms]] = {}
+        self._scolded: set[int] = set()
+        self._refused: dict[int, Ms] = {}
+
+    def ask(self, user: int, now: Ms) -> Pace:
+        """Counts one message of ``user``; what is ignored does not count."""
+        self._sweep(now)
+        asked = [at for at in self._asked.get(user, []) if now - at < MINUTE]
+        if len(asked) < self._per_minute:
+            self._asked[user] = [*asked, now]
+            self._scolded.discard(user)
+            return Pace.ANSWER
+        self._asked[user] = asked
+        if user in self._scolded:
+            return Pace.IGNORE
+        self._scolded.add(user)
+        return Pace.SAY_SO
+
+    def refuse(self, user: int, now: Ms) -> bool:
+        """Whether to tell ``user`` that this bot does not answer them: once in a while."""
+        self._sweep(now)
+        if now - self._refused.get(user, -REFUSED_AGAIN) < REFUSED_AGAIN:
+            return False
+        self._refused[user] = now
+        return True
+
+    def _sweep(self, now: Ms) -> None:
+        if len(self._asked) > _MOST_USERS:
+            self._asked = {u: ats for u, ats in self._asked.items() if now - ats[-1] < MINUTE}
+            self._scolded &= self._asked.keys()
+        if len(self._refused) > _MOST_USERS:
+            self._refused = {u: t for u, t in self._refused.items() if now - t < REFUSED_AGAIN}
+
+
+class Refusal(Enum):
+    """Why not; the value is the phrase that says so."""
+
+    STRANGER = "ask.no.stranger"
+    CHANGE = "ask.no.change"
+    NOT_PRIVATE = "ask.no.not_private"
+    NO_SUBSCRIBERS = "ask.no.subscribers"
+
+
+def refusal(spec: Spec, asker: Asker, operators: OperatorSettings) -> Refusal | None:
+    """Why ``asker`` may not use the command; None: they may."""
+    listed = asker.user in operators.users
+    if not listed and not operators.everyone:
+        return Refusal.STRANGER
+    if spec.changes and not listed:
+        return Refusal.CHANGE
+    if spec.own and not operators.subscribers:
+        return Refusal.NO_SUBSCRIBERS
+    if spec.own and not asker.private:
+        return Refusal.NOT_PRIVATE
+    return None
+
+
+def offered(asker: Asker, operators: OperatorSettings) -> tuple[Spec, ...]:
+    """The commands that help lists for ``asker``."""
+    return tuple(s for s in SPECS.values() if refusal(s, asker, operators) is None)
+
+
+def menus(operators: OperatorSettings) -> tuple[tuple[Spec, ...], tuple[Spec, ...]]:
+    """The commands that Telegram's menu shows: to everyone, and in the operators' chat."""
+    nobody = Asker(user=0, name="", private=True)
+    public = offered(nobody, operators) or (SPECS["start"],)
+    return public, tuple(s for s in SPECS.values() if not s.own)

@@ -1,0 +1,457 @@
+"""Commands in and answers out, by long polling.
+
+Whatever ends the polling is said once and tried again for ever: a network that is away, another
+program with the same token, a token that Telegram does not take, an answer that nobody can read.
+
+One message in, one answer out: decides whether it is a command, looks up what it asks for, does
+what it changes, and replies.
+"""
+
+import asyncio
+import contextlib
+import html
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bot.commands import answer, denied, store
+from bot.commands.access import Limiter, Pace, Refusal, menus
+from bot.commands.context import (
+    AddSilence,
+    Answer,
+    Asker,
+    Context,
+    Effect,
+    EndSilence,
+    SendTest,
+    Subscribe,
+    only,
+)
+from bot.commands.fitting import fitted
+from bot.commands.parsing import Command, Mistake, parse
+from bot.commands.updates import PRIVATE, Chat, Written, number, written
+from bot.commands.why import sought
+from bot.config import Settings
+from bot.delivery.pace import Lane
+from bot.delivery.send_test import send_test
+from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
+from bot.delivery.sinks.telegram import Telegram
+from bot.lang import LANGUAGES
+from bot.messages.render import plain
+from bot.messages.voice import Html, say
+from bot.plan.silences import split, with_silence, without
+from streams.bus.connection import in_words
+from streams.clock import wall_ms
+from streams.events import Ms
+from streams.feed.errors import Told
+
+log = structlog.get_logger()
+
+TOO_OLD: Ms = 120_000
+"""What was asked longer ago, while nobody listened, is not answered any more."""
+
+LATE_S = 5.0
+"""An answer that would come later than this is left out, and what it was to change is not done."""
+
+MOST_WAITING = 200
+"""So many messages wait for their answers; more are left out."""
+
+TEND_S = 20.0
+_TELL_S = 60.0
+_REDIS = (RedisError, OSError, TimeoutError)
+_NOT_SENT = (Later, Moved, Refused, Uncertain)
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """A command that waits for its answer until ``deadline``, by the loop's clock."""
+
+    command: Command | Mistake
+    about: Context
+    message: Written
+    deadline: float
+
+    @property
+    def lane(self) -> Lane:
+        """Operators are answered before others."""
+        listed = self.about.asker.user in self.about.settings.operators.users
+        return Lane.POST if listed else Lane.ASIDE
+
+
+class Desk:
+    """Where messages come in: decides which are commands, looks up what they ask for, answers.
+
+    Questions of one chat are answered in their order, and no chat waits for another. An answer
+    takes its turn at ``gate`` before anything is looked up for it. ``connected``: Telegram has
+    been reached.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        redis: Redis,
+        telegram: Telegram,
+        gate: Gate,
+        now: Callable[[], Ms],
+    ) -> None:
+        self.connected = asyncio.Event()
+        self._settings = settings
+        self._redis = redis
+        self._telegram = telegram
+        self._gate = gate
+        self._now = now
+        self._limiter = Limiter()
+        self._waiting: dict[int, deque[_Question]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._left_out = 0
+        self._told = Told()
+        self._menus: object = None
+        self._changing = asyncio.Lock()
+
+    def hear(self, update: Any, me: str) -> None:
+        """One update; only new messages of people, in private or in the operators' chat, count.
+
+        ``me``: the bot's name, by which groups call it.
+        """
+        try:
+            message = written(update)
+        except msgspec.ValidationError as error:
+            self._say("a message could not be read, and was left out", reason=str(error)[:200])
+            return
+        if message is None:
+            return
+        if message.migrate_to_chat_id is not None:
+            self._gate.moved(message.chat.id, message.migrate_to_chat_id)
+            return
+        if (question := self._question(message, me)) is None:
+            return
+        full = sum(map(len, self._waiting.values())) >= MOST_WAITING
+        if full and question.lane is Lane.ASIDE:
+            self._leave_out()
+            return
+        waiting = self._waiting.setdefault(message.chat.id, deque())
+        waiting.append(question)
+        if len(waiting) == 1:
+            task = asyncio.create_task(self._serve(message.chat.id, waiting))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Answer nothing any more."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _question(self, message: Written, me: str) -> _Question | None:
+        """The command in ``message``, if it is for us."""
+        settings = self._settings()
+        if message.text is None or message.sender is None or not message.own_words:
+            return None
+        private = message.chat.type == PRIVATE
+        if not private and not self._is_operators(message.chat, settings.operators.chat_id):
+            return None
+        if self._now() - message.date * 1000 > TOO_OLD:
+            return None
+        command = parse(message.text, me)
+        if command is None:
+            return None
+        asker = Asker(user=message.sender.id, name=message.sender.name, private=private)
+        about = Context(
+            settings=settings, words=LANGUAGES[settings.language], now=self._now(), asker=asker
+        )
+        deadline = asyncio.get_running_loop().time() + LATE_S
+        return _Question(command, about, message, deadline)
+
+    def _is_operators(self, chat: Chat, wanted: int | str | None) -> bool:
+        if wanted is None:
+            return False
+        address = self._gate.address(wanted)
+        if isinstance(address, str):
+            return (chat.username or "").lower() == address.removeprefix("@").lower()
+        return chat.id == address
+
+    async def _serve(self, chat: int, waiting: deque[_Question]) -> None:
+        """Answer what waits in one chat, one after the other."""
+        while waiting:
+            question = waiting[0]
+            try:
+                await self._reply(question)
+            except Busy:
+                self._leave_out()
+            except _NOT_SENT as error:
+                self._say("a command was not answered", reason=str(error)[:200])
+            except Exception:  # the next one is answered all the same
+                log.exception("a command failed", command=question.message.text)
+            waiting.popleft()
+        del self._waiting[chat]
+
+    async def _reply(self, question: _Question) -> None:
+        message, about = question.message, question.about
+        pace = self._limiter.ask(about.asker.user, about.now)
+        if pace is Pace.IGNORE:
+            return
+        await self._turn(question)
+        found = await self._answer(question.command, about, message, pace)
+        if found is None:
+            return
+        failure: Exception | None = None
+        try:
+            await self._say_it(question, fitted(found.blocks, about.words))
+        except (Busy, *_NOT_SENT) as error:
+            failure = error
+        if found.tell and about.asker.private:
+            await self._tell_operators(found.tell)
+        if failure is not None:
+            raise failure
+
+    async def _say_it(self, question: _Question, text: Html) -> None:
+        """In the same chat and topic; as plain text if the markup is refused after all."""
+        message = question.message
+        try:
+            await self._telegram.answer(message.chat.id, text, topic=message.topic)
+        except Refused as error:
+            if error.what is not What.MARKUP:
+                raise
+            log.error("an answer was refused", reason=error.reason)
+            await self._turn(question)
+            shown = plain(text)[:4096]
+            await self._telegram.answer(message.chat.id, shown, markup=False, topic=message.topic)
+
+    async def _turn(self, question: _Question) -> None:
+        left = question.deadline - asyncio.get_running_loop().time()
+        await self._gate.turn(question.message.chat.id, max(0.0, left), question.lane)
+
+    def _leave_out(self) -> None:
+        self._left_out += 1
+        self._say("more is asked than can be answered in time; answers are left out",
+                  so_far=self._left_out)  # fmt: skip
+
+    def _say(self, event: str, **more: object) -> None:
+        """Once in ten minutes, whoever may cause it."""
+        if self._told.is_news(event, self._now()):
+            log.warning(event, **more)
+
+    async def _answer(
+        self,
+        command: Command | Mistake,
+        about: Context,
+        message: Written,
+        pace: Pace,
+    ) -> Answer | None:
+        """What to reply, its effects done; None: nothing."""
+        if pace is Pace.SAY_SO:
+            return only(about.say("ask.slow"))
+        if message.sender_chat is not None:
+            return only(about.say("ask.no.anonymous"))
+        if refused := denied(command, about):
+            strange = refused[0] is Refusal.STRANGER
+            once = not strange or self._limiter.refuse(about.asker.user, about.now)
+            return refused[1] if once else None
+        try:
+            async with self._changing:  # what is looked up still holds when it is changed
+                about = await self._looked_up(command, about)
+                found = answer(command, about)
+                for effect in found.effects:
+                    await self._change(effect)
+            done = await self._test() if SendTest() in found.effects else []
+        except _REDIS as error:
+            return only(about.say("ask.redis", reason=in_words(error)))
+        except Exception:  # whoever asks is not left without an answer, and the bug is in the log
+            log.exception("a command failed", command=message.text)
+            return only(about.say("ask.failed"))
+        return msgspec.structs.replace(found, blocks=(*found.blocks, *done))
+
+    async def _looked_up(self, command: Command | Mistake, about: Context) -> Context:
+        """With all that an answer may be made of."""
+        if isinstance(command, Mistake):
+            return about
+        redis, user = self._redis, about.asker.user
+        subscription, count = await store.subscribers(redis, user)
+        language = about.words
+        if about.asker.private and subscription is not None:
+            language = LANGUAGES.get(subscription.language, language)
+        return msgspec.structs.replace(
+            about,
+            words=language,
+            standing=await store.standing(redis),
+            reports=await store.role_reports(redis),
+            silences=await store.silences(redis),
+            alerts=await store.episode(redis, sought(command)) if command.name == "why" else (),
+            subscription=subscription,
+            subscribers=count,
+        )
+
+    async def _change(self, effect: Effect) -> None:
+        """What an answer changes in Redis."""
+        match effect:
+            case AddSilence(silence):
+                await store.change_silences(self._redis, lambda all_: with_silence(all_, silence))
+            case EndSilence(family, asset):
+                await store.change_silences(self._redis, lambda all_: without(all_, family, asset))
+            case Subscribe(subscription):
+                await store.keep(self._redis, subscription)
+            case SendTest():
+                pass
+
+    async def _test(self) -> list[Html]:
+        """A test message to every chat; what came of each."""
+        outcomes = await send_test(self._telegram.bot, self._settings())
+        return [Html(html.escape(one.text, quote=False)) for one in outcomes]
+
+    async def tend(self) -> None:
+        """Silences that are over are taken away and told of; never returns."""
+        while True:
+            await asyncio.sleep(TEND_S)
+            with contextlib.suppress(*_REDIS):
+                await self._end_silences()
+
+    async def show_menus(self) -> None:
+        """The menus of commands are those that hold; never returns."""
+        await self.connected.wait()
+        while True:
+            await self._offer_menus()
+            await asyncio.sleep(TEND_S)
+
+    async def _offer_menus(self) -> None:
+        """Tell Telegram which commands to show, and where, whenever that has changed."""
+        settings = self._settings()
+        operators, words = settings.operators, LANGUAGES[settings.language]
+        chat = None if operators.chat_id is None else self._gate.address(operators.chat_id)
+        wanted = (operators, settings.language, chat)
+        if wanted == self._menus:
+            return
+        public, inside = menus(operators)
+        try:
+            await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
+                                        for one in public])  # fmt: skip
+            if chat is not None:
+                await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
+                                            for one in inside], chat)  # fmt: skip
+            self._menus = wanted
+        except _NOT_SENT as error:
+            if isinstance(error, Refused):
+                self._menus = wanted  # trying again would not help
+            self._say("the menu of commands was not set", reason=str(error)[:200])
+
+    async def _end_silences(self) -> None:
+        over = split(await store.silences(self._redis), self._now())[1]
+        if not over:
+            return
+        await store.change_silences(
+            self._redis, lambda all_: tuple(one for one in all_ if one not in over)
+        )
+        words = LANGUAGES[self._settings().language]
+        for one in over:
+            log.info("a silence is over", rule=one.family, asset=one.asset)
+            who = one.by or "?"
+            text = say(words, "ask.tell.over", rule=one.family, asset=one.asset, who=who)
+            await self._tell_operators(text)
+
+    async def _tell_operators(self, text: Html) -> None:
+        """In their chat, without a sound, if there is one."""
+        chat = self._settings().operators.chat_id
+        if chat is None:
+            return
+        try:
+            await self._gate.turn(chat, _TELL_S, Lane.POST)
+            await self._telegram.answer(self._gate.address(chat), text, silent=True)
+        except (Busy, *_NOT_SENT) as error:
+            log.warning("operators were not told", reason=str(error)[:200])
+
+
+POLL_S = 30.0
+PAUSE_S = 0.2
+"""Between two polls: a message whose number cannot be read comes again at once."""
+
+STOP_S = 0.5
+"""What confirming the last messages may take at the end."""
+
+_AGAIN_S = (1.0, 30.0)
+
+
+async def serve(
+    settings: Callable[[], Settings],
+    redis: Redis,
+    telegram: Telegram,
+    gate: Gate,
+    *,
+    now: Callable[[], Ms] = wall_ms,
+) -> None:
+    """Answer commands until cancelled. ``settings``: those that hold now, asked for each time.
+
+    ``gate``: the one that ``telegram`` has joined.
+    """
+    desk = Desk(settings, redis, telegram, gate, now)
+    polling = _Polling(desk, telegram)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(desk.tend())
+            tasks.create_task(desk.show_menus())
+            tasks.create_task(polling.run())
+    finally:
+        await desk.close()
+        await polling.confirm()
+
+
+class _Polling:
+    """Asks Telegram what people have written, and hands it to the desk."""
+
+    def __init__(self, desk: Desk, telegram: Telegram) -> None:
+        self._desk = desk
+        self._telegram = telegram
+        self._offset = self._confirmed = 0
+        self._works = False
+        self._told = Told()
+
+    async def run(self) -> None:
+        """Never returns."""
+        wait, longest = _AGAIN_S
+        while True:
+            try:
+                if not self._works:
+                    await self._telegram.clear_webhook()
+                await self._poll()
+            except (Later, Moved, Refused, Uncertain) as error:
+                self._troubled(error)
+                flood = error.seconds if isinstance(error, Later) and error.flood else 0.0
+                await asyncio.sleep(max(wait, flood))
+                wait = min(wait * 2, longest)
+                continue
+            wait = _AGAIN_S[0]
+            await asyncio.sleep(PAUSE_S)
+
+    async def confirm(self) -> None:
+        """Tell Telegram what has been read, so that it is not sent to the next who asks."""
+        if self._works and self._offset > self._confirmed:
+            task = asyncio.ensure_future(self._telegram.updates(self._offset, 0))
+            await asyncio.wait([task], timeout=STOP_S)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _poll(self) -> None:
+        me = await self._telegram.name()
+        # the first poll does not wait, to know at once whether it works
+        updates = await self._telegram.updates(self._offset, POLL_S if self._works else 0)
+        if not self._works:
+            log.info("commands are answered", bot=me)
+            self._works = True
+            self._told.forget()
+            self._desk.connected.set()
+        self._confirmed = self._offset
+        for update in updates:
+            if (last := number(update)) is not None:
+                self._offset = max(self._offset, last + 1)
+            self._desk.hear(update, me)
+
+    def _troubled(self, error: Later | Moved | Refused | Uncertain) -> None:
+        """Each kind of failure in a row is said once."""
+        self._works = False
+        reason = str(error) if isinstance(error, Moved) else error.reason
+        kind = type(error).__name__
+        if self._told.is_news(kind + reason[:20], 0):
+            log.warning(f"commands are not answered: {reason[:200]}", next_try_s=_AGAIN_S[1])

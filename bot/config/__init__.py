@@ -1,0 +1,343 @@
+"""The configuration and the environment → Settings, or every error at once.
+
+Secrets come from the environment alone. An error names the file, the line, the key and what to do.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bot.config.chats import (
+    WEBHOOK_SECRET,
+    ChatSettings,
+    OperatorSettings,
+    WebhookSettings,
+    chat_problems,
+    chats,
+    operators,
+    secret_problems,
+    webhooks,
+)
+from bot.config.errors import (
+    ConfigError,
+    Fault,
+    arranged,
+    keys_in,
+    names_in,
+    parsed,
+    problem,
+    text_of,
+    told,
+)
+from bot.config.markets import Problem, Tiers, market_problems, tiers
+from bot.config.rules import composites, resolve
+from bot.config.schema import File, Table, TestsFile
+from bot.config.source import (
+    SHIPPED,
+    KeyPath,
+    Part,
+    Source,
+    home,
+    index,
+    is_shipped,
+    layered,
+    tests_file,
+)
+from bot.config.testfile import Known, RuleTest, rule_tests
+from bot.config.values import did_you_mean, redis_url, shown
+from bot.lang import LANGUAGES
+from bot.redaction import register, register_address, register_login, register_token
+from rules.alerts import Level
+from rules.composite import Composite
+from rules.rule import Rule
+from streams.events import Ms
+from streams.feed.selection import Markets
+from streams.proxies import NO_PROXIES, VARIABLES, Proxies, proxies
+from streams.proxies import problems as proxy_problems
+from streams.venues import VENUES
+
+__all__ = ["ConfigError", "Secret", "Settings", "VenueSettings", "load", "load_tests", "own_tests"]
+
+_ENV_TOKEN = re.compile(r"\d+:[\w-]+")
+_Model = TypeVar("_Model", bound=Table)
+
+
+class Secret(str):
+    """Text that does not show itself where a struct is printed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+
+class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue that is switched on. URLs replace those of its Spec; None: the Spec's."""
+
+    name: str
+    websocket: str | None = None
+    rest: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an operator can choose.
+
+    ``token`` None: nothing is sent to Telegram. ``chats``: who is told, at least one; ``language``:
+    of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
+    again. ``proxies``: what the environment says, for all but a Redis; ``telegram_proxy``: for
+    Telegram in its place. ``webhook_secret``: what signs ``webhooks``.
+    ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``redis_prefix``: what
+    all keys begin with. ``keep``: age in Ms up to
+    which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
+    of the metric log, which is in ``data_dir`` too. ``tail``: how many assets are watched besides
+    the listed ones, by open interest. ``own_tiers``: tiers of the operator's own. ``tests``: those
+    in the file itself, see ``load_tests``.
+    """
+
+    path: Path
+    chats: tuple[ChatSettings, ...]
+    operators: OperatorSettings
+    webhooks: tuple[WebhookSettings, ...]
+    webhook_secret: Secret | None
+    resend: bool
+    language: str
+    group_wait: Mapping[Level, Ms]
+    api_url: str
+    token: Secret | None
+    redis_url: Secret | None
+    data_dir: Path
+    keep: Ms
+    max_mb: int
+    redis_prefix: str = "lowtide"
+    metrics_keep: Ms = 34_560_000_000
+    metrics_mb: int = 2_000
+    venues: tuple[VenueSettings, ...]
+    majors: tuple[str, ...]
+    large: tuple[str, ...]
+    own_tiers: Mapping[str, tuple[str, ...]]
+    tail: int
+    rules: tuple[Rule, ...]
+    composites: tuple[Composite, ...]
+    tests: tuple[RuleTest, ...]
+    source: Source
+    proxies: Proxies = NO_PROXIES
+    telegram_proxy: Secret | None = None
+
+    @property
+    def proxy_of_telegram(self) -> str | None:
+        """The proxy for Telegram: its own, or what the environment says."""
+        return self.telegram_proxy or self.proxies.of(self.api_url)
+
+    @property
+    def tiers(self) -> Tiers:
+        """Which asset is in which tier."""
+        return Tiers(majors=self.majors, large=self.large, own=self.own_tiers, tail=self.tail)
+
+    @property
+    def markets(self) -> Markets:
+        """What to watch: those of tiers of the operator's own count as large."""
+        named = [asset for asset in self.tiers.listed if asset not in self.majors]
+        return Markets(majors=self.majors, large=tuple(named), tail=self.tail)
+
+
+def load(path: Path, env: Mapping[str, str]) -> Settings:
+    """The settings in ``path`` and ``env`` (TELEGRAM_BOT_TOKEN, REDIS_URL, LOWTIDE_WEBHOOK_SECRET).
+
+    Raises ConfigError with all problems found.
+    """
+    _register(env)
+    source = _source(path)
+    raw = dict(source.tables)
+    file, problems = _validated(File, arranged(raw), raw)
+    rules: tuple[Rule, ...] = ()
+    found: tuple[Composite, ...] = ()
+    tests: tuple[RuleTest, ...] = ()
+    if file is not None:
+        rules, wrong = resolve(file)
+        found, faulty = composites(file, names_in(raw.get("rules")))
+        names = names_in(raw.get("rules"))
+        problems += market_problems(
+            file.markets, list(VENUES), keys_in(raw.get("rules"))
+        ) + _unknown_venues(file)
+        problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
+        problems += wrong + faulty
+        if not problems:
+            known = Known(rules=rules, composites=found)
+            tests, problems = rule_tests(file.test, known, source)
+    words = told(source, problems) + _env_problems(env) + proxy_problems(env)
+    if file is not None:
+        words += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
+        for url in (file.redis.url, file.telegram.proxy):
+            register_login(url or "")
+        for webhook in file.webhooks:
+            register_address(webhook.url)
+    if words or file is None:
+        raise ConfigError(words)
+    return _settings(file, (rules, found, tests), source, env)
+
+
+def _register(env: Mapping[str, str]) -> None:
+    """What the environment holds of secrets is shown nowhere, right or wrong as it may be."""
+    register_token(env.get("TELEGRAM_BOT_TOKEN", "").strip())
+    register(env.get(WEBHOOK_SECRET, "").strip(), "secret")
+    for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
+        register_login(env.get(name, "").strip())
+
+
+def _source(path: Path) -> Source:
+    """The file, laid on the shipped one if it says so. Raises ConfigError."""
+    own = _part(path)
+    match own.tables.get("extends"):
+        case None:
+            return Source((own,), own.tables)
+        case "shipped" if not is_shipped(path):
+            return layered(own, _part(SHIPPED))
+        case other:
+            text = (
+                f'must be "shipped", the configuration that comes with Lowtide, not {shown(other)}'
+            )
+            raise ConfigError(told(Source((own,)), [(("extends",), text)]))
+
+
+def _part(path: Path) -> Part:
+    text = text_of(path)
+    return Part(path, parsed(path, text), index(text))
+
+
+def load_tests(settings: Settings) -> tuple[RuleTest, ...]:
+    """The rule tests of the configuration and of the file of tests beside it, if there is one.
+
+    Raises ConfigError with all problems of the second file.
+    """
+    path = tests_file(settings.path)
+    if not path.exists():
+        return settings.tests
+    part = _part(path)
+    raw = dict(part.tables)
+    file, problems = _validated(TestsFile, raw, raw)
+    source, tests = Source((part,), raw), tuple[RuleTest, ...]()
+    if file is not None and not problems:
+        known = Known(rules=settings.rules, composites=settings.composites)
+        tests, problems = rule_tests(file.test, known, source)
+    if problems:
+        raise ConfigError(told(source, problems))
+    return settings.tests + tests
+
+
+def own_tests(settings: Settings) -> tuple[RuleTest, ...]:
+    """The rule tests that must pass before ``settings`` are used. Raises ConfigError.
+
+    The tests that come with Lowtide judge the rules that come with it: ``lowtide test`` plays them,
+    and whoever changes a number of these rules is not held up by them.
+    """
+    return settings.tests if is_shipped(settings.path) else load_tests(settings)
+
+
+def _validated(
+    model: type[_Model], tables: dict[str, Any], raw: dict[str, Any]
+) -> tuple[_Model | None, list[Problem]]:
+    """The file without its faulty parts, so that the others can be judged too, and the faults.
+
+    None if the markets are among them, since rules are judged against these.
+    """
+    try:
+        return model.model_validate(tables), []
+    except ValidationError as error:
+        faults = [_fault(detail) for detail in error.errors(include_url=False)]
+    problems = [problem(fault, raw) for fault in faults]
+    if any(fault.at[0] == "markets" for fault in faults):
+        return None, problems
+    faulty = {fault.at[:2] for fault in faults}
+    sound: dict[str, Any] = {
+        section: _sound(section, table, faulty)
+        for section, table in tables.items()
+        if (section,) not in faulty
+    }
+    return model.model_validate(sound), problems
+
+
+def _fault(detail: ErrorDetails) -> Fault:
+    context = detail.get("ctx", {})
+    return Fault(detail["loc"], detail["type"], detail["input"], context, detail["msg"])
+
+
+def _sound(section: str, table: Any, faulty: set[KeyPath]) -> Any:
+    """A section without its faulty parts; of a list with one, nothing."""
+    if isinstance(table, dict):
+        items = cast("dict[str, Any]", table).items()
+        return {key: value for key, value in items if (section, key) not in faulty}
+    return [] if any(at[0] == section for at in faulty) else table
+
+
+def _unknown_venues(file: File) -> list[Problem]:
+    return [
+        (("venues", name), f"unknown venue{did_you_mean(name, list(VENUES))}")
+        for name in file.venues
+        if name not in VENUES
+    ]
+
+
+def _env_problems(env: Mapping[str, str]) -> list[str]:
+    problems: list[str] = []
+    token, url = env.get("TELEGRAM_BOT_TOKEN", "").strip(), env.get("REDIS_URL", "").strip()
+    if token and not _ENV_TOKEN.fullmatch(token):
+        problems.append(
+            "TELEGRAM_BOT_TOKEN (environment): is not a bot token, which looks like "
+            "123456789:AAF…; copy it again from @BotFather"
+        )
+    if url:
+        try:
+            redis_url(url)
+        except ValueError as error:
+            problems.append(f"REDIS_URL (environment): {error}")
+    return problems
+
+
+_Resolved = tuple[tuple[Rule, ...], tuple[Composite, ...], tuple[RuleTest, ...]]
+
+
+def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str]) -> Settings:
+    token = env.get("TELEGRAM_BOT_TOKEN", "").strip()
+    url = env.get("REDIS_URL", "").strip() or file.redis.url
+    secret = env.get(WEBHOOK_SECRET, "").strip()
+    where = tiers(file.markets)
+    return Settings(
+        path=source.path,
+        chats=chats(file),
+        operators=operators(file),
+        webhooks=webhooks(file),
+        webhook_secret=Secret(secret) if secret else None,
+        resend=file.delivery.on_uncertain == "resend",
+        language=file.channel.language,
+        group_wait=file.defaults.group_wait,
+        api_url=file.telegram.api_url,
+        token=Secret(token) if token else None,
+        redis_url=Secret(url) if url else None,
+        data_dir=home(source.path) / file.redis.data_dir,
+        redis_prefix=file.redis.prefix,
+        keep=file.redis.keep,
+        max_mb=file.redis.max_mb,
+        metrics_keep=file.metrics.keep,
+        metrics_mb=file.metrics.max_mb,
+        venues=_venues(file.markets.venues, file),
+        majors=where.majors,
+        large=where.large,
+        own_tiers=where.own,
+        tail=where.tail,
+        rules=made[0],
+        composites=made[1],
+        tests=made[2],
+        source=source,
+        proxies=proxies(env),
+        telegram_proxy=Secret(file.telegram.proxy) if file.telegram.proxy else None,
+    )
+
+
+def _venues(names: Sequence[str], file: File) -> tuple[VenueSettings, ...]:
+    given = {name: table.model_dump() for name, table in file.venues.items()}
+    return tuple(VenueSettings(name=name, **given.get(name, {})) for name in dict.fromkeys(names))

@@ -1,0 +1,185 @@
+"""Who is told: ``[channel]``, ``[[chats]]``, ``[operators]`` and ``[[webhooks]]``. Pure."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from bot.config.markets import Problem, Tiers, looks_like_asset
+from bot.config.schema import TIERS, ChatTable, File, WebhookTable
+from bot.config.values import did_you_mean, shown
+from bot.plan.planner import Quiet
+from rules.alerts import ALL, Level
+
+WEBHOOK_SECRET = "LOWTIDE_WEBHOOK_SECRET"  # noqa: S105  # the variable's name
+_LEAST_SECRET = 16
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody is told of. ``rules``: families; ``assets``: assets or tiers; (): all."""
+
+    rules: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    min_level: Level = Level.WATCH
+
+
+class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat that is told. ``id`` None: whoever reads the console. ``topic``: of a forum group,
+    its message_thread_id. ``place``: where the configuration names it."""
+
+    id: int | str | None = None
+    topic: int | None = None
+    language: str = "en"
+    wanted: Wanted = Wanted()
+    posts_per_hour: int = 12
+    quiet: Quiet | None = None
+    place: str = "channel.chat_id"
+
+
+class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Those who run Lowtide.
+
+    ``chat_id`` None: notices are only logged. ``users``: who may change things by command.
+    ``everyone``: whether anybody may ask. ``subscribers``: how many may have alerts in private.
+    """
+
+    chat_id: int | str | None = None
+    users: tuple[int, ...] = ()
+    everyone: bool = False
+    subscribers: int = 100
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that gets alerts as JSON. ``name``: what it is called everywhere else, since the
+    address may be a secret of its receiver."""
+
+    name: str
+    url: str
+    wanted: Wanted = Wanted()
+
+
+def chats(file: File) -> tuple[ChatSettings, ...]:
+    """All chats, that of ``[channel]`` first; without any the console, in the channel's manner.
+
+    What a table of ``[[chats]]`` leaves out is that of ``[channel]``.
+    """
+    channel = file.channel
+    first = ChatSettings(
+        id=channel.chat_id,
+        language=channel.language,
+        posts_per_hour=channel.posts_per_hour,
+        quiet=channel.quiet,
+    )
+    others = [_chat(n, table, first) for n, table in enumerate(file.chats)]
+    return (first, *others) if channel.chat_id is not None or not others else tuple(others)
+
+
+def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
+    return ChatSettings(
+        id=table.id,
+        topic=table.topic,
+        language=table.language or channel.language,
+        wanted=_wanted(table),
+        posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
+        quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
+        place=f"chats.id (table {number + 1})",
+    )
+
+
+def operators(file: File) -> OperatorSettings:
+    """``[operators]``."""
+    table = file.operators
+    return OperatorSettings(
+        chat_id=table.chat_id,
+        users=tuple(dict.fromkeys(table.users)),
+        everyone=table.commands == "everyone",
+        subscribers=table.subscribers,
+    )
+
+
+def webhooks(file: File) -> tuple[WebhookSettings, ...]:
+    """``[[webhooks]]``; one without a name has its number, counted from 1."""
+    return tuple(
+        WebhookSettings(name=name, url=table.url, wanted=_wanted(table))
+        for name, table in zip(_webhook_names(file), file.webhooks, strict=True)
+    )
+
+
+def _webhook_names(file: File) -> list[str]:
+    return [table.name or str(number) for number, table in enumerate(file.webhooks, start=1)]
+
+
+def _wanted(table: ChatTable | WebhookTable) -> Wanted:
+    return Wanted(
+        rules=tuple(table.rules or ()),
+        assets=tuple(table.assets or ()),
+        min_level=table.min_level,
+    )
+
+
+def chat_problems(
+    file: File, families: Sequence[str], where: Tiers, languages: Collection[str]
+) -> list[Problem]:
+    """What is wrong with who is told. ``families``: the names of all rules and composites."""
+    problems = _languages(file, languages)
+    seen: set[tuple[int | str | None, int | None]] = {(file.channel.chat_id, None)}
+    for n, table in enumerate(file.chats):
+        if (table.id, table.topic) in seen:
+            problems.append((("chats", n, "id"), f"{table.id} is told already: name it once"))
+        seen.add((table.id, table.topic))
+        problems += _wants(("chats", n), table, families, where)
+    names = _webhook_names(file)
+    for n, table in enumerate(file.webhooks):
+        if names[n] in names[:n]:
+            problems.append((("webhooks", n, "name"), f'"{names[n]}" is the name of another one'))
+        problems += _wants(("webhooks", n), table, families, where)
+    return problems
+
+
+def _languages(file: File, languages: Collection[str]) -> list[Problem]:
+    given: list[tuple[tuple[str | int, ...], str]] = [
+        (("channel", "language"), file.channel.language),
+        *((("chats", n, "language"), one.language) for n, one in enumerate(file.chats)
+          if one.language is not None),
+    ]  # fmt: skip
+    known = ", ".join(languages)
+    return [
+        (path, f"unknown language {shown(language)}: choose from {known}")
+        for path, language in given
+        if language not in languages
+    ]
+
+
+def _wants(
+    path: tuple[str | int, ...],
+    table: ChatTable | WebhookTable,
+    families: Sequence[str],
+    where: Tiers,
+) -> Iterator[Problem]:
+    for key, names in (("rules", table.rules), ("assets", table.assets)):
+        if names is not None and not names:
+            yield (*path, key), f"is empty: leave it out for all {key}"
+    for name in table.rules or ():
+        if name not in families:
+            yield (*path, "rules"), f'there is no rule "{name}"{did_you_mean(name, list(families))}'
+    known = [*TIERS, *where.own, *where.listed, ALL]
+    for name in table.assets or ():
+        if name not in known and not (where.tail and looks_like_asset(name)):
+            near = did_you_mean(name, known)
+            yield (
+                (*path, "assets"),
+                f'"{name}" is neither a tier nor an asset that is watched{near}',
+            )
+
+
+def secret_problems(file: File, secret: str) -> list[str]:
+    """What is wrong with the secret of the webhooks."""
+    if not file.webhooks:
+        return []
+    if not secret:
+        return [
+            f"{WEBHOOK_SECRET} (environment): is missing: put any long random text there and into "
+            "the receivers of [[webhooks]], which check the signature with it"
+        ]
+    if len(secret) < _LEAST_SECRET:
+        return [f"{WEBHOOK_SECRET} (environment): must have at least {_LEAST_SECRET} characters"]
+    return []

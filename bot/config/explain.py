@@ -1,0 +1,350 @@
+"""The numbers that hold for one asset and where each comes from, for ``lowtide show``.
+
+Settings in plain words, for ``lowtide check``.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from bot.config import Settings
+from bot.config.chats import ChatSettings, OperatorSettings, Wanted
+from bot.config.values import LEVELS, did_you_mean, shown_redis_url
+from bot.lang.en import length
+from bot.messages.voice import title
+from bot.plan.planner import Quiet
+from rules.alerts import ALL, Level
+from rules.composite import Composite
+from rules.rule import Row, Rule
+from streams.proxies import shown as shown_proxy
+
+
+def describe(settings: Settings) -> str:
+    """Venues, markets, where messages go, which Redis, and each rule with its rows."""
+    venues = ", ".join(title(venue.name) for venue in settings.venues)
+    tail = f"the next {settings.tail} by open interest" if settings.tail else "none"
+    width = max([9, *(len(name) for name in settings.own_tiers)])
+    head = [
+        ("venues", venues),
+        ("majors", ", ".join(settings.majors) or "none"),
+        ("large", ", ".join(settings.large) or "none"),
+        *((name, ", ".join(assets)) for name, assets in settings.own_tiers.items()),
+        ("tail", tail),
+        *_messages(settings),
+        ("operators", _operators(settings.operators)),
+        *_proxies(settings),
+        ("redis", redis(settings)),
+        ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
+    ]
+    lines = [f"{name:{width}}  {text}" for name, text in head]
+    composites = [f"\n{one.name}: {composite_in_words(one)}" for one in settings.composites]
+    return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
+
+
+def _proxies(settings: Settings) -> list[tuple[str, str]]:
+    """Through which proxies, without their passwords; nothing if there is none."""
+    found = settings.proxies
+    ways = {
+        "https": found.secure,
+        "http": found.plain if found.plain != found.secure else None,
+        "Telegram": settings.telegram_proxy,
+    }
+    shown = [f"{shown_proxy(url)} for {what}" for what, url in ways.items() if url]
+    return [("proxy", ", ".join(shown))] if shown else []
+
+
+def destination(chat: ChatSettings, has_token: bool) -> str:
+    """Where messages go, and what is missing if that is not Telegram."""
+    match (has_token, chat.id):
+        case (True, None):
+            return "to the console (set channel.chat_id to post to Telegram)"
+        case (False, None):
+            return "to the console (set TELEGRAM_BOT_TOKEN and channel.chat_id for Telegram)"
+        case (False, _):
+            return f"to the console (set TELEGRAM_BOT_TOKEN to post to {named(chat)})"
+        case _:
+            return f"to Telegram chat {named(chat)}"
+
+
+def named(chat: ChatSettings) -> str:
+    """The id of a chat, and its topic if it has one."""
+    return str(chat.id) if chat.topic is None else f"{chat.id} (topic {chat.topic})"
+
+
+def wanted_in_words(wanted: Wanted) -> str:
+    """``oi_drop, liq_burst on majors, SOL, from alert up``."""
+    text = ", ".join(wanted.rules) or "all rules"
+    text += f" on {', '.join(wanted.assets)}" if wanted.assets else ""
+    return text if wanted.min_level is Level.WATCH else f"{text}, from {_low(wanted.min_level)} up"
+
+
+def redis(settings: Settings) -> str:
+    """Which Redis is used, without user and password."""
+    if settings.redis_url:
+        return shown_redis_url(settings.redis_url)
+    return f"started by Lowtide, data in {settings.data_dir}"
+
+
+def composite_in_words(composite: Composite) -> str:
+    """What makes a composite fire, what it hides and for how long."""
+    parts = [f"{family} at {level.name.lower()}" for family, level in composite.all_of]
+    needed = composite.enough
+    which = "all" if needed == len(parts) else f"at least {needed}"
+    text = (
+        f"{composite.level.name.lower()} when {which} of these were reached within "
+        f"{length(composite.within)}: {', '.join(parts)}"
+    )
+    if not composite.post:
+        text += "; never posted"
+    rest = f"not again for {length(composite.cooldown)}"
+    if composite.hides:
+        hidden = ", ".join(composite.hides)
+        rest = f"hides {hidden} while it fires and for {length(composite.hold)} after; {rest}"
+    return f"{text}\n  {rest}"
+
+
+def hold_in_words(rule: Rule) -> str:
+    """How long a breach must last, as it follows "below the level"; nothing if not at all."""
+    if rule.settlements:
+        return f" for {rule.settlements} settlement{'s' if rule.settlements > 1 else ''}"
+    spans = {level.name.lower(): ms for level, ms in rule.hold.items() if ms}
+    if len(rule.hold) == len(Level) and len(set(rule.hold.values())) == 1 and spans:
+        return f" for {length(next(iter(spans.values())))}"
+    return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
+
+
+def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each chat with what it is told, then what holds for all of them."""
+    for n, chat in enumerate(settings.chats):
+        where = destination(chat, settings.token is not None)
+        yield "" if n else "messages", f"{where}, language {chat.language}"
+        much = f"at most {chat.posts_per_hour} an hour"
+        much += f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
+        yield "", f"{wanted_in_words(chat.wanted)}; {much}"
+    for webhook in settings.webhooks:
+        host = urlsplit(webhook.url).netloc.rpartition("@")[2]
+        yield "", f"to a webhook at {host}: {wanted_in_words(webhook.wanted)}"
+    if text := _together(settings):
+        yield "", text
+    unsure = "sent again" if settings.resend else "not sent again"
+    yield "", f"a post that perhaps did not arrive is {unsure}"
+
+
+def _together(settings: Settings) -> str:
+    """How long posts wait."""
+    waits = {level: ms for level, ms in settings.group_wait.items() if ms}
+    named = ", ".join(f"{_low(level)} {length(ms)}" for level, ms in waits.items())
+    return f"waits for more of the same: {named}" if named else ""
+
+
+def _operators(operators: OperatorSettings) -> str:
+    """Who runs it, who may ask, how many may subscribe."""
+    where = f"notices to chat {operators.chat_id}" if operators.chat_id else "notices to the log"
+    count = len(operators.users)
+    who = "nobody" if not count else "1 user" if count == 1 else f"{count} users"
+    asking = "commands for everyone" if operators.everyone else f"commands for {who}"
+    changing = f"changes by {who}" if operators.everyone else ""
+    most = f"at most {operators.subscribers} subscribers" if operators.subscribers else ""
+    return ", ".join(part for part in (where, asking, changing, most) if part)
+
+
+def _low(level: Level) -> str:
+    return level.name.lower()
+
+
+def _quiet(quiet: Quiet) -> str:
+    return f"{_clock(quiet.start)}-{_clock(quiet.end)} {quiet.zone}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _rule(rule: Rule, settings: Settings) -> str:
+    each = " of each contract" if rule.scope == "instrument" else ""
+    first = f"{rule.metric}{each} {rule.fires} the level{hold_in_words(rule)}"
+    if not rule.post:
+        first += ", never posted"
+    rest = (
+        f"  over once beyond clear for {length(rule.clear_for)}; held back for "
+        f"{length(rule.cooldown)} after a post unless {rule.repost_if:g} times worse"
+    )
+    named = list(named_rows(rule, settings))
+    width = max([10, *(len(name) for name, _ in named)])
+    header = f"  {'':{width}}" + "".join(f"{name:>10}" for name in (*LEVELS, "clear"))
+    floors = any(row.floor_musd for _, row in named)
+    least = "min loss $M" if rule.metric.startswith("depth_") else "min OI $M"
+    header += f"{least:>13}" if floors else ""
+    rows = [_row(name, row, width, floors) for name, row in named]
+    return "\n".join(["", f"{rule.name}: {first}", rest, header, *rows])
+
+
+def named_rows(rule: Rule, settings: Settings) -> Iterable[tuple[str, Row]]:
+    """Rows with a name: that of a tier where all its assets share one, else the assets'."""
+    tiers: dict[str, list[str]] = {}
+    for asset in rule.rows:
+        if asset == ALL:
+            tiers[asset] = [asset]
+        else:
+            tiers.setdefault(_tier(asset, rule, settings), []).append(asset)
+    for tier, assets in tiers.items():
+        yield from _grouped("all" if tier == ALL else tier, assets, rule)
+    if rule.others:
+        yield "tail", rule.others
+
+
+def _tier(asset: str, rule: Rule, settings: Settings) -> str:
+    """Whose row the asset has: one of its tiers, else only its own."""
+    source, (_, _, window) = settings.source, rule.name.partition(":")
+    path = ("rules", rule.family, *(("windows", window) if window else ()))
+    tier = settings.tiers.layers(source.keys(*path), asset)[0]
+    return asset if tier == "tail" else tier
+
+
+def _grouped(tier: str, assets: list[str], rule: Rule) -> Iterable[tuple[str, Row]]:
+    groups: list[tuple[list[str], Row]] = []
+    for asset in assets:
+        row = rule.rows[asset]
+        same = next((names for names, other in groups if other == row), None)
+        if same is None:
+            groups.append(([asset], row))
+        else:
+            same.append(asset)
+    for names, row in groups:
+        yield (tier if len(groups) == 1 else ", ".join(names)), row
+
+
+def _row(name: str, row: Row, width: int, floors: bool) -> str:
+    cells = [row.levels.get(level) for level in LEVELS.values()]
+    text = "".join(f"{'' if cell is None else f'{cell:g}':>10}" for cell in (*cells, row.clear))
+    floor = f"{f'{row.floor_musd:g}' if row.floor_musd else '':>13}" if floors else ""
+    return f"  {name:{width}}{text}{floor}".rstrip()
+
+
+_DEFAULT = "default"
+
+
+class _Line(NamedTuple):
+    """One number: its key in the file, the value in words, where it comes from."""
+
+    key: str
+    value: str
+    origin: str
+
+
+def show(settings: Settings, name: str) -> str:
+    """Every rule that watches the asset ``name`` (or ``ALL``, the whole market), number by number.
+
+    Raises ValueError if nothing watches it.
+    """
+    asset = name.upper()
+    rules = [(rule, row) for rule in settings.rules if (row := rule.row_of(asset)) is not None]
+    rules = [(rule, row) for rule, row in rules if (rule.scope == "market") == (asset == ALL)]
+    listed = [*settings.tiers.listed, ALL]
+    if not rules:
+        raise ValueError(f"no rule watches {asset}{did_you_mean(asset, listed)}")
+    blocks = [_head(settings, asset)]
+    blocks += [_block(settings, rule, row, asset) for rule, row in rules]
+    blocks += [
+        _lines_of(composite_in_words(one), list(_composite(settings, one)), one.name)
+        for one in settings.composites
+        if _watched(one, {rule.family for rule, _ in rules})
+    ]
+    return "\n\n".join(blocks)
+
+
+def _watched(composite: Composite, families: set[str]) -> bool:
+    """Whether enough of its conditions can be judged for the asset."""
+    known = sum(family in families for family, _ in composite.all_of)
+    return known >= (composite.enough)
+
+
+def _head(settings: Settings, asset: str) -> str:
+    where = settings.tiers
+    if asset == ALL:
+        return "the whole market: all contracts that are watched"
+    named = [*(t for t in where.names(asset)[1:-1]), where.tier(asset)]
+    text = f"{asset}: {', '.join(named)}"
+    if asset in where.listed:
+        return text
+    return f"{text}, if it is among the next {where.tail} by open interest"
+
+
+def _block(settings: Settings, rule: Rule, row: Row, asset: str) -> str:
+    first = f"{rule.metric} {rule.fires} the level"
+    if not rule.post:
+        first += ", never posted"
+    return _lines_of(first, list(_lines(settings, rule, row, asset)), rule.name)
+
+
+def _lines_of(first: str, lines: list[_Line], name: str) -> str:
+    keys, values = (max(len(line[n]) for line in lines) for n in (0, 1))
+    text = [f"  {key:{keys}}  {value:>{values}}  {at}" for key, value, at in lines]
+    return "\n".join([f"{name}: {first}", *text])
+
+
+def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Line]:
+    values = {name: row.levels[level] for name, level in LEVELS.items() if level in row.levels}
+    for key, value in {**values, "clear": row.clear}.items():
+        yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
+    hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
+    yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
+    for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
+        yield _Line(key, length(ms), _of_rule(settings, rule, key))
+    yield _Line("repost_if", f"{rule.repost_if:g}", _of_rule(settings, rule, "repost_if"))
+    if row.floor_musd:
+        key = "min_loss_musd" if rule.metric.startswith("depth_") else "min_oi_musd"
+        yield _Line(key, f"{row.floor_musd:g}", _of_rule(settings, rule, key))
+
+
+def _composite(settings: Settings, one: Composite) -> Iterator[_Line]:
+    table = ("rules", one.name)
+    values = {
+        "level": one.level.name.lower(),
+        "within": length(one.within),
+        "at_least": str(one.enough),
+        "hold": length(one.hold),
+        "cooldown": length(one.cooldown),
+    }
+    for key, value in values.items():
+        place = settings.source.place(*table, key)
+        if key == "at_least" and not one.at_least:
+            place = settings.source.place(*table, "all_of")
+        yield _Line(key, value, place or _DEFAULT)
+
+
+def origin_of_level(settings: Settings, rule: Rule, asset: str, key: str) -> str:
+    """The place of a level, or of ``clear``: in the asset's own row, else in that of its tier."""
+    table, source = _tables(rule)[0], settings.source
+    names = ("all",) if asset == ALL else settings.tiers.layers(source.keys(*table), asset)
+    for name in reversed(names):
+        if place := source.place(*table, name, key):
+            return f"{place} {name}"
+    return _DEFAULT
+
+
+def origin_of_hold(settings: Settings, rule: Rule) -> str:
+    """The place that says how long a breach must last."""
+    return _of_rule(settings, rule, "for")
+
+
+def _of_rule(settings: Settings, rule: Rule, key: str) -> str:
+    """The place of what holds for a whole rule: its window, the rule, else ``[defaults]``."""
+    for table in _tables(rule):
+        if place := settings.source.place(*table, key):
+            return place
+    if place := settings.source.place("defaults", key):
+        return f"{place} defaults"
+    return _DEFAULT
+
+
+def _tables(rule: Rule) -> list[tuple[str, ...]]:
+    """The tables of the file that make the rule, the nearest first."""
+    shared, own = ("rules", rule.family), rule_path(rule)
+    return [own, shared] if own != shared else [own]
+
+
+def rule_path(rule: Rule) -> tuple[str, ...]:
+    """The table that has the rule's rows."""
+    _, _, window = rule.name.partition(":")
+    return ("rules", rule.family, *(("windows", window) if window else ()))

@@ -1,0 +1,117 @@
+"""``[markets]``: which assets are in which tier, and whose row holds for an asset. Pure."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from unicodedata import normalize
+
+import msgspec
+
+from bot.config.schema import ALL, TIERS, Markets, keys_at
+from bot.config.values import did_you_mean, shown
+
+Problem = tuple[tuple[str | int, ...], str]
+"""The path of a key, and a sentence that says what is wrong with its value."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Tiers(msgspec.Struct, frozen=True, kw_only=True):
+    """Every asset is in majors, large or the tail; tiers of the operator's own lie over these.
+
+    ``own``: tier → assets. ``tail``: how many assets are watched besides the listed ones.
+    """
+
+    majors: tuple[str, ...]
+    large: tuple[str, ...]
+    own: Mapping[str, tuple[str, ...]]
+    tail: int
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """All assets that are named in a tier, each once."""
+        own = [asset for assets in self.own.values() for asset in assets]
+        return tuple(dict.fromkeys([*self.majors, *self.large, *own]))
+
+    def tier(self, asset: str) -> str:
+        """majors, large or tail."""
+        return "majors" if asset in self.majors else "large" if asset in self.large else "tail"
+
+    def names(self, asset: str) -> tuple[str, ...]:
+        """The rows that ``asset`` may have, the nearest first: its own, of its tiers."""
+        own = [name for name, assets in self.own.items() if asset in assets]
+        return (asset, *own, self.tier(asset))
+
+    def layers(self, rows: Collection[str], asset: str) -> tuple[str, ...]:
+        """Which of ``rows`` make the levels of ``asset``: the row of one tier, then its own."""
+        tiers = (n for n in self.names(asset)[1:] if n in rows and (n != "tail" or self.tail))
+        tier = next(tiers, None)
+        return (*([tier] if tier else []), *([asset] if asset in rows else []))
+
+    def watches(self, asset: str) -> bool:
+        """Whether ``asset`` is listed or may be of the tail."""
+        return bool(self.tail) or asset in self.listed
+
+
+def tiers(markets: Markets) -> Tiers:
+    """The tiers of a file."""
+    return Tiers(
+        majors=tuple(markets.majors),
+        large=tuple(markets.large),
+        own={name: tuple(assets) for name, assets in markets.own.items()},
+        tail=markets.tail,
+    )
+
+
+def looks_like_asset(key: str, names: Collection[str] = ()) -> bool:
+    """Upper case and no signs, and no letters of another width, which no venue has: a coin, not a
+    misspelt key and not a tier in capitals."""
+    return (
+        key == normalize("NFKC", key.upper())
+        and key.isalnum()
+        and key.lower() not in {*TIERS, ALL, *names}
+    )
+
+
+def market_problems(
+    markets: Markets, venues: Sequence[str], used: Collection[str]
+) -> list[Problem]:
+    """What is wrong with ``[markets]``, given the venues that exist and the rows of rules."""
+    problems: list[Problem] = []
+    if not markets.venues:
+        problems.append((("markets", "venues"), "is empty: name at least one venue"))
+    for name in markets.venues:
+        if name not in venues:
+            hint = did_you_mean(name, list(venues)) or f": choose from {', '.join(venues)}"
+            problems.append((("markets", "venues"), f'unknown venue "{name}"{hint}'))
+    if not any((markets.majors, markets.large, markets.tail, *markets.own.values())):
+        problems.append((("markets",), "is empty: give majors, large or tail"))
+    base = {"majors": markets.majors, "large": markets.large}
+    return problems + _assets(base) + _assets(markets.own) + _names(markets.own, used)
+
+
+def _assets(tiers: Mapping[str, list[str]]) -> list[Problem]:
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for tier, assets in tiers.items():
+        for asset in assets:
+            if not looks_like_asset(asset):
+                text = f'{shown(asset)} is not an asset: write it like "BTC"'
+                problems.append((("markets", tier), text))
+            elif asset in seen:
+                problems.append((("markets", tier), f"{asset} is listed twice"))
+            seen.add(asset)
+    return problems
+
+
+def _names(own: Collection[str], used: Collection[str]) -> list[Problem]:
+    taken = {*keys_at(("rules", "any")), *keys_at(("rules", "any", "any"))}
+    problems: list[Problem] = []
+    for name in own:
+        if name in taken:
+            problems.append((("markets", name), "is a key of rules: give the tier another name"))
+        elif not _NAME.fullmatch(name):
+            problems.append((("markets", name), "a tier's name is made of a-z, 0-9 and _"))
+        elif name not in used:
+            near = did_you_mean(name, ["venues", *TIERS])
+            problems.append((("markets", name), f"no rule has a row for this tier{near}"))
+    return problems

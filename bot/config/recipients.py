@@ -1,0 +1,102 @@
+"""The chats of the configuration and those of subscribers, as the plan needs them. Pure."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from bot.config import Settings
+from bot.config.chats import Wanted
+from bot.config.markets import Tiers
+from bot.destination import TelegramChat, WebhookName, telegram_or_console
+from bot.plan.planner import Chat, Filter
+from bot.plan.subscriptions import ANY, Subscription
+from rules.alerts import ALL
+
+_ANY_NUMBER = 100_000
+
+
+def chats(settings: Settings) -> tuple[Chat, ...]:
+    """Where messages go and what is borne there, at least one."""
+    return tuple(
+        _with_hides(
+            Chat(
+                destination=telegram_or_console(one.id, one.topic),
+                language=one.language,
+                filters=(filter_of(one.wanted, settings.tiers),),
+                posts_per_hour=one.posts_per_hour,
+                quiet=one.quiet,
+                group_wait=settings.group_wait,
+            ),
+            settings,
+        )
+        for one in settings.chats
+    )
+
+
+def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
+    """The webhooks, by name. Programs bear any number of posts."""
+    return tuple(
+        _with_hides(
+            Chat(
+                destination=WebhookName(one.name),
+                language=settings.language,
+                filters=(filter_of(one.wanted, settings.tiers),),
+                posts_per_hour=_ANY_NUMBER,
+                group_wait=settings.group_wait,
+            ),
+            settings,
+        )
+        for one in settings.webhooks
+    )
+
+
+def subscribed_chats(subscriptions: Iterable[Subscription], settings: Settings) -> tuple[Chat, ...]:
+    """The private chats of those who subscribed, as they follow each other."""
+    return tuple(
+        _with_hides(
+            Chat(
+                destination=TelegramChat(one.user),
+                language=one.language,
+                filters=tuple(_subscribed(rule, assets) for rule, assets in one.wants.items()),
+                private=True,
+                group_wait=settings.group_wait,
+            ),
+            settings,
+        )
+        for one in subscriptions
+    )
+
+
+def filter_of(wanted: Wanted, where: Tiers) -> Filter:
+    """``wanted`` with its tiers as assets. A tier of the operator's own lies over the others, and
+    its assets are in majors, large or the tail all the same."""
+    names = set(wanted.assets)
+    assets = names - {"majors", "large", "tail", *where.own}
+    for tier, members in {"majors": where.majors, "large": where.large, **where.own}.items():
+        assets |= set(members) if tier in names else set()
+    top = frozenset({*where.majors, *where.large, ALL})
+    return Filter(
+        rules=frozenset(wanted.rules) if wanted.rules else None,
+        assets=frozenset(assets) if names else None,
+        all_but=top if "tail" in names else None,
+        min_level=wanted.min_level,
+    )
+
+
+def _subscribed(rule: str, assets: Iterable[str]) -> Filter:
+    wanted = frozenset(assets)
+    return Filter(
+        rules=None if rule == ANY else frozenset({rule}),
+        assets=None if ANY in wanted else wanted,
+    )
+
+
+def _with_hides(chat: Chat, settings: Settings) -> Chat:
+    """``chat`` with the composites it may be told of. Any other hides nothing from it."""
+    hides = {
+        one.name: one.hides
+        for one in settings.composites
+        if one.post
+        and any(f.wants_rule(one.name) and one.level >= f.min_level for f in chat.filters)
+    }
+    return msgspec.structs.replace(chat, hides=hides)

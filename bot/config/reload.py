@@ -1,0 +1,202 @@
+"""A configuration that changes while Lowtide runs: when to look again, and whether it may be used.
+
+Whoever uses the settings asks ``Watch.due`` between two pieces of work, then ``checked`` for the
+new ones; on any failure it keeps what it has and says why.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from bot.config import ConfigError, Settings, load, own_tests, ruletests
+from bot.config.environment import environment
+from bot.config.source import SHIPPED, home, tests_file
+from bot.config.values import shown
+from bot.config.warnings import warnings
+
+EVERY_S = 2.0
+
+_Path = tuple[str, ...]
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class Rejected(Exception):
+    """The changed configuration cannot be used; ``str()`` says why, a line for each problem."""
+
+
+class Watch:
+    """Whether a configuration has changed: its file, what it may lie on, the tests beside it.
+
+    A change counts once the files have stayed as they are from one look to the next, so that a
+    half-written file is not read. ``ask`` (SIGHUP) makes the next ``due`` true in any case.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        self._paths = (path, tests_file(path), SHIPPED)
+        self._now = now
+        self._used = self._seen = self._stamp()
+        self._looked = now()
+        self._asked = False
+
+    def ask(self) -> None:
+        """Somebody wants the configuration to be read again."""
+        self._asked = True
+
+    def due(self) -> bool:
+        """Whether to read it again. True once for each change; looks every EVERY_S at most."""
+        if not self._asked and self._now() - self._looked < EVERY_S:
+            return False
+        self._looked = self._now()
+        before, self._seen = self._seen, self._stamp()
+        settled = self._seen == before and self._seen != self._used
+        if not (settled or self._asked):
+            return False
+        self._used, self._asked = self._seen, False
+        return True
+
+    def _stamp(self) -> _Stamp:
+        return tuple(_stamp(path) for path in self._paths)
+
+
+_hearing: list[Watch] = []
+
+
+@contextmanager
+def on_sighup(watch: Watch) -> Generator[None]:
+    """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again.
+
+    Afterwards it does nothing: whoever sends it wants nobody to end.
+    """
+    loop = asyncio.get_running_loop()
+    _hearing.append(watch)
+    loop.add_signal_handler(signal.SIGHUP, lambda: [one.ask() for one in _hearing])
+    try:
+        yield
+    finally:
+        _hearing.remove(watch)
+
+
+def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:
+    """The settings in ``path``, valid and with all rule tests passed, and how many tests that were.
+
+    ``env``: the variables of the process. Raises Rejected.
+    """
+    try:
+        settings = load(path, environment(env, home(path)))
+        tests = own_tests(settings)
+    except ConfigError as error:
+        raise Rejected(str(error)) from None
+    except OSError as error:
+        raise Rejected(f"{error.filename}: cannot be read: {error.strerror}") from None
+    failed = [one for one in ruletests.run_all(tests, settings) if not one.passed]
+    if failed:
+        raise Rejected(
+            "\n".join(_failure(one) for one in failed)
+            + f"\n{path.name} is used when its rule tests pass: lowtide test shows them"
+        )
+    return settings, len(tests)
+
+
+def needs_restart(old: Settings, new: Settings) -> list[str]:
+    """The sections whose changes take effect only when Lowtide starts again."""
+    before, after = _fixed(old), _fixed(new)
+    return [name for name in before if before[name] != after[name]]
+
+
+def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
+    """What is read at the start only, by section."""
+    one = settings
+    return {
+        "markets": (one.venues, one.markets),
+        "redis": (one.redis_url, one.data_dir, one.keep, one.max_mb),
+        "metrics": (one.metrics_keep, one.metrics_mb),
+        "webhooks": (one.webhooks, one.webhook_secret),
+        "delivery": (one.resend,),
+        "telegram": (one.api_url, one.token, one.telegram_proxy),
+        "proxies": (one.proxies,),
+    }
+
+
+def in_short(settings: Settings, tests: int) -> str:
+    """``local.toml, 12 rules, 3 rule tests passed``."""
+    rules = len(settings.rules) + len(settings.composites)
+    return f"{settings.path.name}, {count(rules, 'rule')}, {count(tests, 'rule test')} passed"
+
+
+def count(number: int, what: str) -> str:
+    """``1 rule``, ``2 rules``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def taken(old: Settings, new: Settings, tests: int) -> str:
+    """What to say of a configuration that was taken over, "" if nothing has changed."""
+    changed, later = changes(old, new), needs_restart(old, new)
+    if not changed and not later:
+        return ""
+    more = [f"and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
+    text = f"{in_short(new, tests)}."
+    if changed:
+        text += f" Changed: {', '.join([*changed[:_SHOWN], *more])}."
+    if later:
+        text += f" Restart Lowtide for what changed in {', '.join(later)}."
+    before = set(warnings(old))
+    doubts = [line for line in warnings(new) if line not in before]
+    return "\n".join([text, *(f"Warning: {line}" for line in doubts[:_SHOWN])])
+
+
+_SHOWN = 8
+"""So many changes and warnings are told; no message holds a whole file."""
+
+_WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics")
+"""Sections without secrets. Of others only the key is told: an address may hold a password."""
+
+
+def changes(old: Settings, new: Settings) -> list[str]:
+    """``rules.liq_burst.majors.alert 40 → 45`` for each key that changed."""
+    before, after = (dict(_flat(one.source.tables)) for one in (old, new))
+    lines: list[str] = []
+    for path in [*before, *(path for path in after if path not in before)]:
+        was, now = before.get(path), after.get(path)
+        if type(was) is type(now) and was == now:
+            continue
+        name = ".".join(path)
+        if path[0] in _WITH_VALUES:
+            lines.append(f"{name} {_value(was)} → {_value(now)}")
+        else:
+            lines.append(name)
+    return lines
+
+
+def _value(value: object) -> str:
+    """As it stands in the file."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, cast('list[object]', value)))}]"
+    return "none" if value is None else shown(value)
+
+
+def _flat(tables: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple[_Path, object]]:
+    """Every value that is no table, by its path."""
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from _flat(cast("dict[str, Any]", value), (*at, key))
+        else:
+            yield (*at, key), value
+
+
+def _failure(outcome: ruletests.Outcome) -> str:
+    test = outcome.test
+    got = ", ".join(map(str, outcome.got)) or "nothing"
+    wanted = ", ".join(map(str, test.expect)) or "nothing"
+    return f"{test.place}: test {test.name!r} failed: expected {wanted}, got {got}"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

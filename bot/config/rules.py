@@ -1,0 +1,375 @@
+"""Rule tables of config.toml → ``rules.rule.Rule``: one rule a window, one row an asset.
+
+Pure. What is wrong comes back as problems, (path of the key, sentence), so that all of them can be
+shown at once; rules are only complete if there are none.
+
+Composite tables of config.toml → ``rules.composite.Composite``, or what is wrong. Pure.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import TypeVar
+
+import msgspec
+
+from bot.config.markets import Problem, Tiers, tiers
+from bot.config.schema import (
+    ALL,
+    TIERS,
+    CompositeTable,
+    Defaults,
+    File,
+    RowTable,
+    RuleTable,
+    WindowTable,
+)
+from bot.config.values import LEVELS, Hold, did_you_mean
+from rules.alerts import ALL as MARKET
+from rules.alerts import Level
+from rules.composite import Composite
+from rules.metrics import metric
+from rules.metrics.funding import SETTLED
+from rules.rule import Row, Rule
+
+MARKS = frozenset({"all_of", "any_of", "at_least", "within", "hides", "level"})
+"""A rule's table without a metric and with one of these keys is a composite."""
+
+
+def composites(file: File, named: Collection[str]) -> tuple[tuple[Composite, ...], list[Problem]]:
+    """The composites of a file, and what is wrong with them.
+
+    ``named``: all rules and composites that the file names, the faulty ones too.
+    """
+    found: list[Composite] = []
+    problems: list[Problem] = []
+    rules = [name for name in named if name not in file.composites]
+    for name, table in file.composites.items():
+        wrong = list(_check_composite(name, table, rules, named))
+        problems += wrong
+        if not wrong:
+            found.append(_composite(name, table))
+    return tuple(found), problems
+
+
+def _composite(name: str, table: CompositeTable) -> Composite:
+    return Composite(
+        name=name,
+        level=table.level,
+        within=table.within,
+        all_of=tuple(table.all_of or table.any_of),
+        at_least=table.at_least or 0,
+        hides=tuple(table.hides),
+        hold=table.hold,
+        cooldown=table.cooldown,
+        post=table.post,
+    )
+
+
+def _check_composite(
+    name: str, table: CompositeTable, rules: list[str], named: Collection[str]
+) -> Iterator[Problem]:
+    path = ("rules", name)
+    if bool(table.all_of) == bool(table.any_of):
+        yield path, "needs conditions: give either all_of, or any_of with at_least"
+        return
+    key = "all_of" if table.all_of else "any_of"
+    parts = [family for family, _ in table.all_of or table.any_of]
+    for at, families in ((key, parts), ("hides", table.hides)):
+        for family in dict.fromkeys(families):
+            if family not in rules:
+                yield (*path, at), _unknown(family, rules, named)
+            elif families.count(family) > 1:
+                yield (*path, at), f"{family} stands in it twice"
+    yield from _at_least(path, table, len(parts))
+
+
+def _at_least(path: tuple[str, ...], table: CompositeTable, count: int) -> Iterator[Problem]:
+    if table.all_of and table.at_least is not None:
+        yield (*path, "at_least"), "goes with any_of; all_of means all of them"
+    if table.any_of and table.at_least is None:
+        yield path, "needs at_least: how many of any_of are enough"
+    elif table.any_of and table.at_least and table.at_least > count:
+        yield (*path, "at_least"), f"must be at most {count}, the number of conditions"
+
+
+def _unknown(family: str, rules: list[str], named: Collection[str]) -> str:
+    if family in named:
+        return f"{family} is a composite: name rules with a metric"
+    return f'there is no rule "{family}"{did_you_mean(family, rules)}'
+
+
+def families(rules: Collection[Rule]) -> dict[str, list[Rule]]:
+    """The rules by the name that the file gives them: a family has a rule for each window."""
+    found: dict[str, list[Rule]] = {}
+    for rule in rules:
+        found.setdefault(rule.family, []).append(rule)
+    return found
+
+
+WINDOW = "{window}"
+"""What stands for the window, or the band, in the metric of a rule that has several."""
+
+_RULE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_WINDOWS = ("1h", "25bp")
+"""What stands for the window in one metric or another."""
+
+_FLOORS = {"min_loss_musd": ("depth_",), "min_oi_musd": ("oi_net_", "funding_", "price_")}
+_T = TypeVar("_T")
+
+
+class _Given(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule as the file gives it. ``at``: where ``table`` is, which has its rows.
+
+    ``shared``: what holds for all windows; without windows the same as ``table``.
+    """
+
+    family: str
+    window: str
+    metric: str
+    at: tuple[str, ...]
+    table: WindowTable
+    shared: RuleTable
+
+    @property
+    def market(self) -> bool:
+        return on_market(self.metric)
+
+    def where(self, key: str, field: str) -> tuple[str, ...]:
+        """The path of a key that the window or the rule may hold."""
+        return (*(self.at if field in self.table.model_fields_set else self.at[:2]), key)
+
+
+def on_market(name: str) -> bool:
+    """Whether a metric is of the whole market, not of an asset."""
+    return "asset" not in metric(name).scopes
+
+
+def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
+    """All rules of a file, and what is wrong with them."""
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    where = tiers(file.markets)
+    for family, table in file.rules.items():
+        if not _RULE_NAME.fullmatch(family):
+            problems.append((("rules", family), "a rule's name is made of a-z, 0-9 and _"))
+        wrong = _check_family(family, table)
+        problems += wrong
+        for given in () if wrong else _given(family, table):
+            found = _check(given, where)
+            rows, faulty = _rows(given, where)
+            problems += found + faulty
+            if not found and not faulty:
+                rules.append(_rule(given, rows, where, file.defaults))
+    return tuple(rules), problems
+
+
+def valid_metric(name: str) -> str | None:
+    """None if ``name`` is a metric, else a sentence that says what is wrong."""
+    try:
+        metric(name)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _given(family: str, table: RuleTable) -> Iterator[_Given]:
+    path = ("rules", family)
+    if not table.windows:
+        yield _Given(
+            family=family, window="", metric=table.metric, at=path, table=table, shared=table
+        )
+    for window, own in table.windows.items():
+        yield _Given(
+            family=family,
+            window=window,
+            metric=table.metric.replace(WINDOW, window),
+            at=(*path, "windows", window),
+            table=own,
+            shared=table,
+        )
+
+
+def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults) -> Rule:
+    own, shared = given.table, given.shared
+    hold = own.hold or shared.hold or Hold({})
+    tail = own.rows.get("tail") if where.tail and not given.market else None
+    return Rule(
+        name=f"{given.family}:{given.window}" if given.window else given.family,
+        family=given.family,
+        metric=given.metric,
+        fires=shared.fires,
+        scope="market" if given.market else shared.scope or "asset",
+        rows=rows,
+        others=_row(given, where, "", tail.given()) if tail else None,
+        not_watched=frozenset(where.listed) - rows.keys(),
+        hold=hold.by_level,
+        settlements=hold.settlements,
+        clear_for=_first(own.clear_for, shared.clear_for, defaults.clear_for),
+        cooldown=_first(own.cooldown, shared.cooldown, defaults.cooldown),
+        repost_if=_first(own.repost_if, shared.repost_if, defaults.repost_if),
+        post=_first(own.post, shared.post, True),
+    )
+
+
+def _first(own: _T | None, shared: _T | None, default: _T) -> _T:
+    for value in (own, shared):
+        if value is not None:
+            return value
+    return default
+
+
+def _check_family(family: str, table: RuleTable) -> list[Problem]:
+    """What is wrong with a rule, whatever its rows."""
+    path = ("rules", family)
+    problems: list[Problem] = []
+    if not table.windows:
+        if WINDOW in table.metric:
+            text = f"has {WINDOW} in it: give [rules.{family}.windows.1h] and others"
+            problems.append(((*path, "metric"), text))
+        elif wrong := valid_metric(table.metric):
+            problems.append(((*path, "metric"), wrong))
+        return problems
+    if WINDOW not in table.metric:
+        text = f'must have {WINDOW} in it, since there are windows: such as "oi_net_{WINDOW}_pct"'
+        return [((*path, "metric"), text)]
+    wrong = {w: text for w in table.windows if (text := _wrong_window(table.metric, w))}
+    if len(wrong) == len(table.windows) and all(_wrong_window(table.metric, w) for w in _WINDOWS):
+        return [((*path, "metric"), next(iter(wrong.values())))]
+    for window in wrong:
+        text = f"cannot be a window of {table.metric}: name it by its length, such as 15m or 1h"
+        problems.append(((*path, "windows", window), text))
+    for row in table.rows:
+        text = "belongs into the windows: each has rows of its own"
+        problems.append(((*path, row), text))
+    return problems
+
+
+def _wrong_window(template: str, window: str) -> str | None:
+    return valid_metric(template.replace(WINDOW, window))
+
+
+def _check(given: _Given, where: Tiers) -> list[Problem]:
+    problems: list[Problem] = []
+    hold = given.table.hold or given.shared.hold
+    if hold and hold.settlements and metric(given.metric) is not SETTLED:
+        text = f"settlements are counted for {SETTLED.name} only, not for {given.metric}"
+        problems.append((given.where("for", "hold"), text))
+    for key, starts in _FLOORS.items():
+        problems += _check_floors(given, key, starts, where)
+    if given.market and given.shared.scope:
+        text = f"is for metrics of an asset: {given.metric} is of the whole market"
+        problems.append((("rules", given.family, "scope"), text))
+    if not given.table.rows:
+        wanted = "all" if given.market else "majors, large, tail or an asset"
+        problems.append((given.at, f"has no row: give levels for {wanted}"))
+    return problems
+
+
+def _check_floors(
+    given: _Given, key: str, starts: tuple[str, ...], where: Tiers
+) -> Iterator[Problem]:
+    floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
+    path = given.where(key, key)
+    if floors and (given.market or not given.metric.startswith(starts)):
+        kind = "depth" if key == "min_loss_musd" else "open-interest, funding and price"
+        yield path, f"is for {kind} metrics of an asset only, not {given.metric}"
+        return
+    known = [*TIERS, *where.own, *where.listed, *given.table.rows]
+    for name in floors:
+        if name and name not in known:
+            yield path, f'unknown tier "{name}"{did_you_mean(name, known)}'
+
+
+def _rows(given: _Given, where: Tiers) -> tuple[dict[str, Row], list[Problem]]:
+    """Rows of all named assets. A tier's row is judged once, not again for each of its assets."""
+    if given.market:
+        return _market_row(given)
+    given_rows, fires = given.table.rows, given.shared.fires
+    rows: dict[str, Row] = {}
+    problems: list[Problem] = []
+    named = {*TIERS, *where.own}
+    for name, row in given_rows.items():
+        if name == ALL:
+            text = f"is for rules on the whole market; {given.metric} is of an asset: give majors"
+            problems.append(((*given.at, name), text + ", large or tail"))
+        elif name in named:
+            problems += [((*given.at, name), text) for text in _wrong(row.given(), fires)]
+    sound = not problems
+    overrides = [name for name in given_rows if name not in named and name != ALL]
+    for asset in dict.fromkeys([*where.listed, *overrides]):
+        layers = where.layers(given_rows, asset)
+        values = _merged([given_rows[name] for name in layers])
+        if asset in given_rows:
+            if not where.watches(asset):
+                problems.append(((*given.at, asset), _not_watched(asset, where)))
+            elif sound:
+                problems += [((*given.at, asset), text) for text in _wrong(values, fires)]
+        if values and not problems:
+            rows[asset] = _row(given, where, asset, values)
+    return rows, problems
+
+
+def _market_row(given: _Given) -> tuple[dict[str, Row], list[Problem]]:
+    problems: list[Problem] = []
+    for name, row in given.table.rows.items():
+        path = (*given.at, name)
+        if name == ALL:
+            problems += [(path, text) for text in _wrong(row.given(), given.shared.fires)]
+        else:
+            text = f"{given.metric} is of the whole market: its only row is all"
+            problems.append((path, text))
+    if problems or ALL not in given.table.rows:
+        return {}, problems
+    values = given.table.rows[ALL].given()
+    return {MARKET: Row(levels=_levels(values), clear=values["clear"])}, []
+
+
+def _merged(rows: list[RowTable]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for row in rows:
+        values = row.over(values)
+    return values
+
+
+def _not_watched(asset: str, where: Tiers) -> str:
+    near = did_you_mean(asset, list(where.listed))
+    return f"is not in markets.majors or markets.large, and there is no tail{near}"
+
+
+def _row(given: _Given, where: Tiers, asset: str, values: Mapping[str, float]) -> Row:
+    """``asset`` "": the row of the tail."""
+    names = where.names(asset) if asset else ("tail",)
+    least = 0.0
+    for key in _FLOORS:
+        floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
+        found = (floors[name] for name in (*names, "") if name in floors)
+        least = max(least, next(found, 0.0))
+    return Row(levels=_levels(values), clear=values["clear"], floor_musd=least)
+
+
+def _levels(values: Mapping[str, float]) -> dict[Level, float]:
+    return {level: values[name] for name, level in LEVELS.items() if name in values}
+
+
+def _wrong(values: Mapping[str, float], fires: str) -> list[str]:
+    """What is wrong with a complete row."""
+    levels = [name for name in LEVELS if name in values]
+    if not levels:
+        return ["names no level: give at least one of watch, alert, critical"]
+    sign = 1 if fires == "above" else -1
+    problems = [
+        f"{mild} = {values[mild]:g} and {bad} = {values[bad]:g} are in the wrong order: with "
+        f'fires = "{fires}", {bad} must not be {"below" if sign > 0 else "above"} {mild}'
+        for mild, bad in pairwise(levels)
+        if sign * values[mild] > sign * values[bad]
+    ]
+    first = levels[0]
+    if "clear" not in values:
+        problems.append("clear is missing: the value at which it is over")
+    elif sign * values["clear"] >= sign * values[first]:
+        problems.append(
+            f'clear = {values["clear"]:g} is not on the quiet side: with fires = "{fires}", it '
+            f"must be {'below' if sign > 0 else 'above'} {first} = {values[first]:g}"
+        )
+    return problems

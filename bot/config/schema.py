@@ -1,0 +1,267 @@
+"""The tables of config.toml as pydantic models: which keys exist and what a value may be.
+
+Used by the configuration alone, to report every error of a file at once; ``Settings`` hold no
+pydantic type.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+
+from bot.config import values
+from bot.config import values as notation
+from bot.config.values import Expected, Hold, Values
+from bot.plan.planner import GROUP_WAIT, Quiet
+from rules.alerts import Level
+from streams.events import Ms
+
+ROWS = "(rows)"
+"""Where the rows of tiers and assets are put; nothing that a file would hold by chance."""
+
+COMPOSITES = "(composites)"
+"""Where the composites among the rules are put."""
+
+TIERS = ("majors", "large", "tail")
+ALL = "all"
+"""The only row of a rule on the whole market."""
+
+
+Duration = Annotated[Ms, PlainValidator(values.duration)]
+SomeTime = Annotated[Ms, PlainValidator(values.some_time)]
+HttpUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("https", "http")))]
+SocketUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("wss", "ws")))]
+Chat = Annotated[int | str, PlainValidator(values.chat_id)]
+QuietHours = Annotated[Quiet | None, PlainValidator(values.quiet)]
+SomeLevel = Annotated[Level, PlainValidator(values.level)]
+Floors = Annotated[dict[str, float], PlainValidator(values.floors)]
+RowLevel = Annotated[float | str, PlainValidator(values.row_level)]
+Condition = Annotated[tuple[str, Level], PlainValidator(values.condition)]
+
+
+class Table(BaseModel):
+    """What all tables share: unknown keys are errors, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Channel(Table):
+    chat_id: Chat | None = None
+    language: str = "en"
+    quiet: QuietHours = None
+    posts_per_hour: Annotated[int, Field(ge=1)] = 12
+
+
+class WantedTable(Table):
+    rules: list[str] | None = None
+    assets: list[str] | None = None
+    min_level: SomeLevel = Level.WATCH
+
+
+class ChatTable(WantedTable):
+    id: Chat
+    topic: Annotated[int, Field(ge=1)] | None = None
+    language: str | None = None
+    posts_per_hour: Annotated[int, Field(ge=1)] | None = None
+    quiet: QuietHours = None
+
+
+class WebhookTable(WantedTable):
+    name: Annotated[str, PlainValidator(values.webhook_name)] | None = None
+    url: HttpUrl
+
+
+class Operators(Table):
+    chat_id: Chat | None = None
+    users: list[Annotated[int, PlainValidator(values.user_id)]] = []
+    commands: Literal["operators", "everyone"] = "operators"
+    subscribers: Annotated[int, Field(ge=0, le=1_000)] = 100
+
+
+class Delivery(Table):
+    on_uncertain: Literal["resend", "drop"] = "resend"
+
+
+class Telegram(Table):
+    api_url: HttpUrl = "https://api.telegram.org"
+    proxy: Annotated[str, PlainValidator(values.proxy)] | None = None
+
+
+class Redis(Table):
+    url: Annotated[str, PlainValidator(values.redis_url)] | None = None
+    prefix: Annotated[str, PlainValidator(values.redis_prefix)] = "lowtide"
+    data_dir: Annotated[str, Field(min_length=1)] = "data"
+    keep: SomeTime = 3_600_000
+    max_mb: Annotated[int, Field(ge=1)] = 20
+
+
+class Metrics(Table):
+    keep: SomeTime = 34_560_000_000
+    max_mb: Annotated[int, Field(ge=1)] = 2_000
+
+
+class Markets(Table):
+    """Any other key is a tier of the operator's own: a list of assets."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, list[str]] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]  # pydantic's way to type them
+
+    venues: list[str]
+    majors: list[str] = []
+    large: list[str] = []
+    tail: Annotated[int, PlainValidator(values.tail)] = 0
+
+    @property
+    def own(self) -> dict[str, list[str]]:
+        """The operator's own tiers."""
+        return self.__pydantic_extra__
+
+
+class VenueTable(Table):
+    websocket: SocketUrl | None = None
+    rest: HttpUrl | None = None
+
+
+class Defaults(Table):
+    cooldown: Duration = 3_600_000
+    repost_if: Annotated[float, Field(gt=1)] = 1.25
+    clear_for: Duration = 600_000
+    group_wait: Annotated[Mapping[Level, Ms], PlainValidator(values.group_wait)] = GROUP_WAIT
+
+
+class RowTable(Table):
+    """Levels by name. NO_LEVEL: the row has none, though one that it lies on does."""
+
+    watch: RowLevel | None = None
+    alert: RowLevel | None = None
+    critical: RowLevel | None = None
+    clear: Annotated[float, PlainValidator(values.number)] | None = None
+
+    def given(self) -> dict[str, float]:
+        """Only the levels that the row holds, and ``clear``."""
+        return {key: v for key, v in self.model_dump().items() if v not in (None, values.NO_LEVEL)}
+
+    def over(self, below: Mapping[str, float]) -> dict[str, float]:
+        """The levels of a row ``below``, as this one changes them."""
+        none = {key for key, value in self.model_dump().items() if value == values.NO_LEVEL}
+        return {k: v for k, v in below.items() if k not in none} | self.given()
+
+
+class WindowTable(Table):
+    """What a rule and each of its windows may hold. ``rows``: see ``ROWS``."""
+
+    hold: Annotated[Hold, PlainValidator(values.hold)] | None = Field(default=None, alias="for")
+    min_loss_musd: Floors = {}
+    min_oi_musd: Floors = {}
+    cooldown: Duration | None = None
+    repost_if: Annotated[float, Field(gt=1)] | None = None
+    clear_for: Duration | None = None
+    post: bool | None = None
+    rows: dict[str, RowTable] = Field(default={}, alias=ROWS)
+
+
+class RuleTable(WindowTable):
+    metric: str
+    fires: Literal["above", "below"]
+    scope: Literal["asset", "instrument"] | None = None
+    windows: dict[str, WindowTable] = {}
+
+
+class CompositeTable(Table):
+    level: SomeLevel = Level.CRITICAL
+    within: SomeTime
+    all_of: list[Condition] = []
+    any_of: list[Condition] = []
+    at_least: Annotated[int, Field(ge=1)] | None = None
+    hides: list[str] = []
+    hold: Duration = 1_800_000
+    cooldown: Duration = 7_200_000
+    post: bool = True
+
+
+def _series(value: object) -> dict[str, Values]:
+    """Values by rule; of the test's own rule under ""."""
+    if not isinstance(value, dict):
+        return {"": notation.series(value)}
+    found: dict[str, Values] = {}
+    for name, text in cast("dict[str, object]", value).items():
+        try:
+            found[name] = notation.series(text)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    if not found:
+        raise ValueError("is empty: give a series for each part")
+    return found
+
+
+class TestTable(Table):
+    name: Annotated[str, Field(min_length=1)]
+    rule: str
+    asset: str | None = None
+    symbol: str | None = None
+    every: SomeTime
+    series: Annotated[dict[str, Values], PlainValidator(_series)]
+    size_musd: Annotated[float, Field(ge=0)] | None = None
+    expect: list[Annotated[Expected, PlainValidator(notation.expected)]]
+
+
+class TestsFile(Table):
+    """The file of rule tests beside config.toml."""
+
+    test: list[TestTable] = []
+
+
+class File(TestsFile):
+    extends: str | None = None
+    channel: Channel = Channel()
+    chats: list[ChatTable] = []
+    operators: Operators = Operators()
+    webhooks: list[WebhookTable] = []
+    delivery: Delivery = Delivery()
+    telegram: Telegram = Telegram()
+    redis: Redis = Redis()
+    metrics: Metrics = Metrics()
+    markets: Markets
+    venues: dict[str, VenueTable] = {}
+    defaults: Defaults = Defaults()
+    rules: dict[str, RuleTable] = {}
+    composites: dict[str, CompositeTable] = Field(default={}, alias=COMPOSITES)
+
+
+def keys_at(path: Sequence[str | int]) -> list[str]:
+    """The keys that the table at ``path`` may hold, as they are written in the file.
+
+    Of rules and their windows with the rows of Lowtide's own tiers, of rules with the keys of
+    composites. Items of ``[[test]]`` and other lists have a number after their name, or none.
+    """
+    match tuple(part for part in path if isinstance(part, str)):
+        case ():
+            models: tuple[type[Table], ...] = (File,)
+        case ("rules", _):
+            models = (RuleTable, CompositeTable)
+        case ("rules", _, "windows", _):
+            models = (WindowTable,)
+        case ("rules", _, _) | ("rules", _, "windows", _, _):
+            models = (RowTable,)
+        case other:
+            models = (_SECTIONS[other[0]],)
+    names = [f.alias or name for model in models for name, f in model.model_fields.items()]
+    rows = (*TIERS, ALL) if ROWS in names else ()
+    made = (ROWS, COMPOSITES)
+    return list(dict.fromkeys([*(name for name in names if name not in made), *rows]))
+
+
+_SECTIONS: dict[str, type[Table]] = {
+    "channel": Channel,
+    "chats": ChatTable,
+    "operators": Operators,
+    "webhooks": WebhookTable,
+    "delivery": Delivery,
+    "telegram": Telegram,
+    "redis": Redis,
+    "metrics": Metrics,
+    "markets": Markets,
+    "venues": VenueTable,
+    "defaults": Defaults,
+    "test": TestTable,
+}

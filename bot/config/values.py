@@ -1,0 +1,438 @@
+"""The notation of rule tests: series of values, and turns that are expected.
+
+A series is words: ``5`` one value; ``5x3`` 5 and then 3 more; ``5+2x3`` is 5 7 9 11, ``5-2x3`` is
+5 3 1 -1; ``_`` no value, ``stale`` the same for a feed known to be down, ``_x3`` and then 3 more.
+As in Prometheus's promtool, but for ``_x3``, which there is 3 in all.
+
+An expectation is ``"5m10s open alert"``: time since the first value, turn, level; ``held`` after it
+if the cool-down keeps it from being posted.
+
+Single values of config.toml: text, numbers and tables → what the program uses, or a ValueError.
+
+All sentences about a single value are written here. Durations become Ms.
+"""
+
+import math
+import re
+from difflib import get_close_matches
+from typing import cast
+from zoneinfo import ZoneInfo, available_timezones
+
+import msgspec
+
+from bot.plan.planner import GROUP_WAIT, Quiet
+from rules.alerts import Level, Turn
+from streams.events import Ms
+from streams.proxies import proxy_url
+
+LEVELS = {"watch": Level.WATCH, "alert": Level.ALERT, "critical": Level.CRITICAL}
+
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+)([smhd])")
+_SETTLEMENTS = re.compile(r"(\d+) settlements?")
+_NEXT_BY_OI = re.compile(r"next (\d+) by OI")
+_CHAT_NAME = re.compile(r"@[A-Za-z]\w{3,}")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_QUIET = re.compile(r"(\S+?)-(\S+)(?: (\S+))?")
+_CONDITION = re.compile(r"([a-z][a-z0-9_]*):([a-z]+)")
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """How long a breach must last: in Ms by level, or in settlements of funding."""
+
+    by_level: dict[Level, Ms]
+    settlements: int = 0
+
+
+def shown(value: object) -> str:
+    """A value as it stands in TOML, short enough for an error."""
+    if isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    else:
+        text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def nearest(word: str, candidates: list[str]) -> str | None:
+    """The candidate that ``word`` was probably meant to be, whatever its case."""
+    folded = {candidate.casefold(): candidate for candidate in candidates}
+    found = get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, candidates: list[str]) -> str:
+    """`` (did you mean "…"?)``, or nothing if no candidate is near."""
+    found = nearest(word, candidates)
+    return f' (did you mean "{found}"?)' if found else ""
+
+
+def duration(value: object) -> Ms:
+    """``"90s"``, ``"2m"``, ``"1h"``, ``"1d"`` in Ms."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(
+            f'must be a duration such as "90s", "2m", "1h" or "1d", not {shown(value)}'
+        )
+    return int(found[1]) * _UNIT_MS[found[2]]
+
+
+def some_time(value: object) -> Ms:
+    """A duration above 0."""
+    ms = duration(value)
+    if ms == 0:
+        raise ValueError("must be longer than 0")
+    return ms
+
+
+def hold(value: object) -> Hold:
+    """``"2m"``, ``{ alert = "1m", critical = "0s" }`` or ``"1 settlement"``."""
+    if isinstance(value, dict):
+        given = cast("dict[str, object]", value)
+        return Hold({_level(name): duration(length) for name, length in given.items()})
+    found = _SETTLEMENTS.fullmatch(value) if isinstance(value, str) else None
+    if found and int(found[1]) > 0:
+        return Hold({}, int(found[1]))
+    try:
+        ms = duration(value)
+    except ValueError:
+        raise ValueError(
+            'must be a duration ("2m"), a table ({ alert = "1m", critical = "0s" }) '
+            f'or "1 settlement", not {shown(value)}'
+        ) from None
+    return Hold(dict.fromkeys(Level, ms))
+
+
+def group_wait(value: object) -> dict[Level, Ms]:
+    """``"20s"`` for watch and alert, or ``{ watch = "60s", alert = "20s" }``; critical never waits.
+
+    What a table does not name keeps its default.
+    """
+    if not isinstance(value, dict):
+        ms = duration(value)
+        return {Level.WATCH: ms, Level.ALERT: ms, Level.CRITICAL: 0}
+    given = {_level(k): duration(v) for k, v in cast("dict[str, object]", value).items()}
+    if given.get(Level.CRITICAL):
+        raise ValueError("critical never waits: leave it out")
+    return {**GROUP_WAIT, **given}
+
+
+def _level(name: str) -> Level:
+    if name not in LEVELS:
+        raise ValueError(f'unknown level "{name}"{did_you_mean(name, list(LEVELS))}')
+    return LEVELS[name]
+
+
+NO_LEVEL = "none"
+"""What a row says of a level that it does not have."""
+
+
+def number(value: object) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {shown(value)}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"must be a finite number, not {shown(value)}")
+    return found
+
+
+def row_level(value: object) -> float | str:
+    """A number; ``"none"``: no such level."""
+    return NO_LEVEL if value == NO_LEVEL else number(value)
+
+
+def musd(value: object) -> float:
+    """An amount in million USD."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"must be a number of million USD, not {shown(value)}")
+    if value < 0:
+        raise ValueError(f"must not be negative, not {shown(value)}")
+    return float(value)
+
+
+def floors(value: object) -> dict[str, float]:
+    """One amount for all ("" stands for them), or amounts by tier or asset."""
+    if not isinstance(value, dict):
+        return {"": musd(value)}
+    return {name: musd(size) for name, size in cast("dict[str, object]", value).items()}
+
+
+def chat_id(value: object) -> int | str:
+    """The number or the @name of a Telegram chat."""
+    if isinstance(value, int) and not isinstance(value, bool) and value != 0:
+        return value
+    if isinstance(value, str) and _CHAT_NAME.fullmatch(value):
+        return value
+    raise ValueError(
+        'must be a number without quotes (-1001234567890) or a channel name ("@name"), '
+        f"not {shown(value)}"
+    )
+
+
+def webhook_name(value: object) -> str:
+    """The name of a webhook, which becomes part of keys and of log lines."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ValueError(f"must be 1 to 32 of letters, digits, - and _ in quotes, not {shown(value)}")
+
+
+def user_id(value: object) -> int:
+    """The number of a Telegram user."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError(
+        "must be the number of a Telegram user (the bot tells it to whoever writes /start), "
+        f"not {shown(value)}"
+    )
+
+
+def tail(value: object) -> int:
+    """``"next 60 by OI"``, ``60`` or ``"none"``: how many."""
+    if value == "none":
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _NEXT_BY_OI.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'must be "next 60 by OI" or "none", not {shown(value)}')
+    return int(found[1])
+
+
+def quiet(value: object) -> Quiet | None:
+    """``"23:00-07:00 Asia/Taipei"``, without a zone in UTC; ``"none"``: no such hours."""
+    if value == "none":
+        return None
+    found = _QUIET.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'must be like "23:00-07:00 Asia/Taipei", not {shown(value)}')
+    start, end, zone = clock(found[1]), clock(found[2]), found[3] or "UTC"
+    if start == end:
+        raise ValueError('must not begin when it ends: write "none" to have no quiet hours')
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        near = did_you_mean(zone, sorted(available_timezones()))
+        raise ValueError(f'unknown time zone "{zone}"{near}') from None
+    return Quiet(start=start, end=end, zone=zone)
+
+
+def clock(value: object) -> int:
+    """``"08:05"``: minutes after midnight."""
+    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'must be a time of day such as "08:05", not {shown(value)}')
+    return int(found[1]) * 60 + int(found[2])
+
+
+def condition(value: object) -> tuple[str, Level]:
+    """``"oi_drop:alert"``: a rule, and the level it must have reached."""
+    found = _CONDITION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'must be a rule and a level such as "oi_drop:alert", not {shown(value)}')
+    return found[1], _level(found[2])
+
+
+def level(value: object) -> Level:
+    """``"watch"``, ``"alert"`` or ``"critical"``."""
+    if not isinstance(value, str) or value not in LEVELS:
+        near = did_you_mean(value, list(LEVELS)) if isinstance(value, str) else ""
+        raise ValueError(f"must be watch, alert or critical, not {shown(value)}{near}")
+    return LEVELS[value]
+
+
+def url(value: object, schemes: tuple[str, ...]) -> str:
+    """A URL of one of ``schemes``, without the slash at its end."""
+    if not isinstance(value, str) or not value.startswith(tuple(f"{s}://" for s in schemes)):
+        wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"must be a URL that starts with {wanted}")
+    return value.rstrip("/")
+
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+def redis_prefix(value: object) -> str:
+    """What keys in Redis begin with. ValueError says what it may be."""
+    if not isinstance(value, str) or not _PREFIX.fullmatch(value):
+        raise ValueError('must be 1 to 40 letters, digits or any of "_.-"')
+    return value
+
+
+def proxy(value: object) -> str:
+    """The URL of a proxy. No sentence about it shows any part of it; see ``redis_url``."""
+    if not isinstance(value, str):
+        raise ValueError('must be the URL of a proxy in quotes, such as "socks5h://127.0.0.1:1080"')
+    return proxy_url(value)
+
+
+def redis_url(value: object) -> str:
+    """The URL of a Redis as the client can open it.
+
+    ``redis://[user[:password]@]host[:port][/database]``, ``rediss://…`` the same over TLS,
+    ``unix://[user[:password]@]/path/of/socket?db=0``. No sentence about it shows any part of it,
+    for whatever is misplaced may be a part of the password.
+    """
+    url(value, ("redis", "rediss", "unix"))
+    text = str(value)
+    if re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError(f"has a space or a line break in it: {_ENCODE}")
+    scheme, _, rest = text.partition("://")
+    user, at, rest = rest.rpartition("@")
+    if at and (_UNENCODED.search(user) or user.count(":") > 1):
+        raise ValueError(f"has a sign in its user or password that a URL cannot hold: {_ENCODE}")
+    if "#" in rest:
+        raise ValueError(f"has a # in it: {_ENCODE}")
+    rest, _, query = rest.partition("?")
+    host, slash, path = rest.partition("/")
+    _redis_place(scheme, host, slash + path)
+    _redis_query(query, tls=scheme == "rediss")
+    return text
+
+
+_ENCODE = "percent-encode the password (% is %25, # is %23, / is %2F, ? is %3F, @ is %40, : is %3A)"
+_UNENCODED = re.compile(r"[/?#@\[\]]|[^\x00-\x7f]|%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?::(.*))?", re.ASCII)
+_DATABASE = re.compile(r"/?|/\d{1,6}", re.ASCII)
+_REDIS_OPTIONS = {
+    "db": r"\d{1,6}",
+    "ssl_ca_certs": r".+",
+    "ssl_certfile": r".+",
+    "ssl_keyfile": r".+",
+    "ssl_cert_reqs": r"none|optional|required",
+    "ssl_check_hostname": r"true|false",
+}
+"""What may stand after the ``?`` of a Redis URL, and its values; redis-py hands on whatever else it
+finds there, and fails on it when it connects."""
+
+
+def _redis_place(scheme: str, host: str, path: str) -> None:
+    if scheme == "unix":
+        if host or len(path) < 2:
+            raise ValueError("must name the path of a socket, such as unix:///run/redis.sock")
+        return
+    if host.startswith("[") and "]" not in host:
+        raise ValueError("has a [ that is not closed: an IPv6 address is written [::1]:6379")
+    found = _HOST.fullmatch(host)
+    if not found:
+        raise ValueError(
+            "has no host that can be read: write redis://host:6379/0, an IPv6 address in [ ];"
+            f" {_ENCODE}"
+        )
+    port = found[1]
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
+        raise ValueError(
+            f"has a port that is no number from 1 to 65535; with a password in the URL, {_ENCODE}"
+            " and put @ after it"
+        )
+    if not _DATABASE.fullmatch(path):
+        raise ValueError("must end with the number of a database, such as /0, or with the port")
+
+
+def _redis_query(query: str, tls: bool) -> None:
+    known = [name for name in _REDIS_OPTIONS if tls or name == "db"]
+    for part in query.split("&") if query else ():
+        name, _, given = part.partition("=")
+        if name not in known or not re.fullmatch(_REDIS_OPTIONS[name], given, re.ASCII):
+            raise ValueError(
+                "has something after the ? that is not understood: there may be"
+                f" {', '.join(known)}, with a value each; with a ? in the password, {_ENCODE}"
+            )
+
+
+def shown_redis_url(url: str) -> str:
+    """A URL that ``redis_url`` has taken, without its user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+Values = tuple[float | None, ...]
+
+LONGEST = 100_000
+"""Most values that a series may have: half an hour of one test is no test."""
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_WORD = re.compile(rf"(-?{_NUMBER}|_|stale)(?:([+-]{_NUMBER})?x(\d{{1,6}}))?")
+_TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+class Expected(msgspec.Struct, frozen=True, order=True):
+    """A turn at ``at`` Ms after the first value. ``held``: not posted."""
+
+    at: Ms
+    turn: Turn
+    level: Level
+    held: bool = False
+
+    def __str__(self) -> str:
+        text = f"{since(self.at)} {self.turn} {self.level.name.lower()}"
+        return f"{text} held" if self.held else text
+
+
+def since(ms: Ms) -> str:
+    """``5m10s``, ``1h2m``, ``0s``."""
+    seconds, text = ms // 1000, ""
+    for unit, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def series(value: object) -> Values:
+    """The values of a series; None where there is none. ValueError if it cannot be read."""
+    if not isinstance(value, str) or not value.split():
+        raise ValueError(f'must be a series such as "100x18 40x6 _x30", not {shown(value)}')
+    values: list[float | None] = []
+    for word in value.split():
+        values += _values(word)
+        if len(values) > LONGEST:
+            raise ValueError(f"is longer than {LONGEST:,} values")
+    return tuple(values)
+
+
+def _values(word: str) -> list[float | None]:
+    found = _WORD.fullmatch(word)
+    nothing = found is not None and found[1] in ("_", "stale")
+    if not found or (nothing and found[2]):
+        raise ValueError(
+            f'cannot read "{word}": write 100, 100x18 (100 and then 18 more), 100-5x6 (six steps '
+            "down), _ or stale (no value), _x30"
+        )
+    count = int(found[3] or 0) + 1
+    if count > LONGEST:
+        raise ValueError(f"is longer than {LONGEST:,} values")
+    if nothing:
+        return [None] * count
+    first, step = float(found[1]), float(found[2] or 0)
+    # 0.1 + 0.2 would be a hair above a threshold of 0.3
+    return [round(first + n * step, 9) for n in range(count)]
+
+
+def expected(value: object) -> Expected:
+    """``"5m10s open alert"``. ValueError if it cannot be read."""
+    words = value.split() if isinstance(value, str) else []
+    if len(words) not in (3, 4) or words[3:] not in ([], ["held"]):
+        raise ValueError(
+            f'must be like "5m10s open alert" or "5m10s open alert held", not {shown(value)}'
+        )
+    time, turn, level = words[:3]
+    if turn not in list(Turn):
+        near = did_you_mean(turn, list(Turn)) or f": choose from {', '.join(Turn)}"
+        raise ValueError(f'unknown turn "{turn}"{near}')
+    if level not in LEVELS:
+        raise ValueError(f'unknown level "{level}"{did_you_mean(level, list(LEVELS))}')
+    return Expected(_time(time), Turn(turn), LEVELS[level], held=len(words) == 4)
+
+
+def _time(text: str) -> Ms:
+    found = _TIME.fullmatch(text)
+    if not found or not text:
+        raise ValueError(f'cannot read the time "{text}": write it like 5m10s')
+    sizes = [size for _, size in _UNITS]
+    return 1000 * sum(int(n or 0) * size for n, size in zip(found.groups(), sizes, strict=True))

@@ -1,0 +1,275 @@
+"""What is allowed in a configuration and yet probably not meant. Pure."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from bot.config import Settings
+from bot.config.explain import rule_path
+from bot.config.markets import looks_like_asset
+from bot.config.rules import families
+from bot.config.values import LEVELS, did_you_mean
+from rules.composite import Composite
+from rules.metrics import metric
+from rules.rule import Rule
+from streams.events import Kind
+from streams.venues import VENUES
+from streams.venues.wire import coin_of
+
+_TAIL = "(tail)"
+
+
+def warnings(settings: Settings) -> list[str]:
+    """A sentence for each, with file, line and key."""
+    found = [
+        *_names(settings),
+        *_rules(settings),
+        *_assets(settings),
+        *_levels(settings),
+        *_amounts(settings),
+        *_factors(settings),
+        *_destinations(settings),
+        *_operators(settings),
+    ]
+    able = [rule for rule in settings.rules if not _why_never(rule, settings)]
+    found += [
+        (("rules", composite.name), f"can never fire: {why}")
+        for composite in settings.composites
+        if (why := _never(composite, able))
+    ]
+    source = settings.source
+    return [
+        f"{source.place(*path) or settings.path.name}: {'.'.join(path)}: {text}"
+        for path, text in dict.fromkeys(found)
+    ]
+
+
+def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    for rule in settings.rules:
+        if why := _why_never(rule, settings):
+            yield rule_path(rule), f"can never fire: {why}"
+
+
+def _why_never(rule: Rule, settings: Settings) -> str | None:
+    """Why a rule can never fire, None if it can."""
+    if not rule.rows and rule.others is None:
+        return "it has rows for empty tiers only, so it watches no asset"
+    kinds = metric(rule.metric).kinds
+    given = {kind for venue in settings.venues for kind in VENUES[venue.name].SPEC.kinds}
+    if kinds & given:
+        return None
+    titles = [VENUES[venue.name].SPEC.title for venue in settings.venues]
+    names = " or ".join(_PLURALS.get(kind, str(kind)) for kind in sorted(kinds))
+    if len(titles) == 1:
+        return f"{titles[0]} publishes no {names}"
+    return f"none of {', '.join(titles)} publishes {names}"
+
+
+def _operators(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    operators = settings.operators
+    if not operators.users and (operators.everyone or operators.chat_id is not None):
+        yield ("operators", "users"), "is empty, so nobody may change anything by command"
+
+
+_PLURALS = {
+    Kind.FUNDING: "funding",
+    Kind.OPEN_INTEREST: "open interest",
+    Kind.LIQUIDATION: "liquidations",
+    Kind.DEPTH: "order books",
+    Kind.PRICE: "prices",
+}
+
+
+def _assets(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Rows of assets that no tier lists and that look like one that is listed."""
+    source, listed = settings.source, settings.tiers.listed
+    for family in source.keys("rules"):
+        windows = source.keys("rules", family, "windows")
+        for inner in [(), *(("windows", window) for window in windows)]:
+            for name in source.keys("rules", family, *inner):
+                near = did_you_mean(name, list(listed))
+                if near and name not in listed and looks_like_asset(name, settings.own_tiers):
+                    text = f"{name} is in no tier, so it is watched only as one of the tail{near}"
+                    yield ("rules", family, *inner, name), text
+
+
+_QUOTED = re.compile(r"([A-Z0-9]+?)(?:USDT|USDC|FDUSD|BUSD|PERP|(?<=...)USD)")
+_RENAMED = {
+    "MATIC": ("POL", "since September 2024"),
+    "FTM": ("S", "since January 2025"),
+    "RNDR": ("RENDER", "since July 2024"),
+    "KLAY": ("KAIA", "since October 2024"),
+    "EOS": ("A", "since May 2025"),
+    "MKR": ("SKY", "since September 2025, 24,000 for one"),
+    "AGIX": ("FET", "since July 2024"),
+    "OCEAN": ("FET", "since July 2024"),
+    "XBT": ("BTC", "on the venues that are listened to"),
+}
+"""Coins whose contracts go by another name now, after the venues' announcements of the swaps."""
+
+
+def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Names of assets that no venue lists as such. What a venue lists is known only from itself."""
+    source = settings.source
+    named = [
+        (("markets", tier), asset)
+        for tier, assets in source.values("markets").items()
+        if tier != "venues" and isinstance(assets, list)
+        for asset in cast("list[str]", assets)
+    ]
+    for section in ("chats", "webhooks"):
+        wanted = [one.wanted for one in getattr(settings, section)]
+        named += [((section, "assets"), asset) for one in wanted for asset in one.assets]
+    for path, asset in dict.fromkeys(named):
+        if meant := _meant(asset):
+            yield path, meant
+
+
+def _meant(asset: str) -> str | None:
+    """What is wrong with the name of an asset, None if nothing is known against it."""
+    quoted = _QUOTED.fullmatch(asset)
+    coin, count = coin_of(quoted[1] if quoted else asset)
+    if quoted:
+        return f"{asset} looks like a venue's name of a contract: write the asset, {coin}"
+    if count != 1:
+        return f"{asset} looks like a contract on {count:,.0f} coins: write the asset, {coin}"
+    if asset in _RENAMED:
+        name, when = _RENAMED[asset]
+        return f"{asset} is called {name} {when}: write {name}"
+    return None
+
+
+class _Range(NamedTuple):
+    """Sizes that levels of a metric have. ``least``: of one that is not 0, and below it there is
+    probably a fraction; ``most``: no value was ever further out."""
+
+    metric: str
+    least: float
+    most: float
+
+
+_RANGES = (
+    _Range(r"funding_(predicted_)?8h_pct", 0.001, 16),  # a cap of 2 % an hour
+    _Range(r"(oi_net|oi_total_net|price)_\w+_pct", 0.2, 100),
+    _Range(r"depth_\w+_pct_of_\w+", 2, 1_000),
+    _Range(r"funding_negative_share_pct", 2, 100),
+    _Range(r"liq_\w+_musd", 0.01, 20_000),  # $19 billion on 10 October 2025 was the most in a day
+)
+_CHANGE = re.compile(r"(oi_net|oi_total_net|price)_\w+_pct")
+
+
+def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Levels in another unit than the metric's, or on the wrong side of nothing at all."""
+    for rule in settings.rules:
+        table = rule_path(rule)
+        limits = next((one for one in _RANGES if re.fullmatch(one.metric, rule.metric)), None)
+        for row, values in settings.source.values(*table).items():
+            for key in LEVELS if isinstance(values, dict) and row != "windows" else ():
+                value = cast("dict[str, object]", values).get(key)
+                if not limits or not isinstance(value, int | float):
+                    continue
+                if doubt := _doubt(rule, limits, key, value):
+                    yield (*table, row, key), doubt
+
+
+def _doubt(rule: Rule, limits: _Range, key: str, value: float) -> str | None:
+    size, percent = abs(value), "_pct" in rule.metric
+    if size > limits.most:
+        if not percent:
+            return (
+                f"{key} = {value:.15g} is in million USD: for ${value:,.0f} write {value / 1e6:g}"
+            )
+        return f"{key} = {value:.15g} is further out than any value: {rule.metric} is in %"
+    if 0 < size < limits.least:
+        if not percent:
+            return f"{key} = {value:.15g} is in million USD, so ${value * 1e6:,.0f}"
+        return f"{key} = {value:.15g} is {value:g} %: for {100 * value:g} % write {100 * value:g}"
+    if not _CHANGE.fullmatch(rule.metric):
+        if value < 0 and not rule.metric.startswith("funding_"):
+            return f"{key} = {value:.15g} is below anything that {rule.metric} can be"
+        return None
+    if rule.fires == "below" and value >= 0:
+        return (
+            f"{key} = {value:.15g} is reached where nothing changes: a fall has a minus, {-value:g}"
+        )
+    if rule.fires == "above" and value <= 0:
+        return f"{key} = {value:.15g} is reached where nothing changes: a rise has no minus"
+    return None
+
+
+_MOST_FLOOR_MUSD = 100_000
+"""More than all contracts of one asset were ever worth; who writes more has counted in USD."""
+
+
+def _amounts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Floors in USD where million USD are counted."""
+    for rule in settings.rules:
+        for table in dict.fromkeys((rule_path(rule), ("rules", rule.family))):
+            for key in ("min_oi_musd", "min_loss_musd"):
+                given = settings.source.values(*table).get(key)
+                sizes = cast("dict[str, object]", given) if isinstance(given, dict) else {"": given}
+                for size in sizes.values():
+                    if isinstance(size, int | float) and size >= _MOST_FLOOR_MUSD:
+                        text = (
+                            f"{size:.15g} is in million USD: for ${size:,.0f} write {size / 1e6:g}"
+                        )
+                        yield (*table, key), text
+
+
+_MOST_FACTOR = 10
+
+
+def _factors(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """repost_if in percent, where a factor is meant."""
+    for rule in settings.rules:
+        tables = (*dict.fromkeys((rule_path(rule), ("rules", rule.family))), ("defaults",))
+        for table in tables:
+            factor = settings.source.values(*table).get("repost_if")
+            if isinstance(factor, int | float) and factor > _MOST_FACTOR:
+                text = f"{factor:g} is a factor: 1.5 is half as bad again"
+                yield (*table, "repost_if"), text
+
+
+def _destinations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Chats that hear nothing because there is no token."""
+    if settings.token is not None:
+        return
+    for chat in settings.chats:
+        if chat.id is not None:
+            section = chat.place.partition(".")[0]
+            key = "chat_id" if section == "channel" else "id"
+            text = f"there is no TELEGRAM_BOT_TOKEN, so what is for {chat.id} is printed here"
+            yield (section, key), text
+    if settings.operators.chat_id is not None:
+        text = "there is no TELEGRAM_BOT_TOKEN, so notices are only logged"
+        yield ("operators", "chat_id"), text
+
+
+def _never(composite: Composite, able: list[Rule]) -> str | None:
+    """Why a composite can never fire, given the rules that can."""
+    by_family = families(able)
+    assets = {asset for rule in able for asset in rule.rows} | {_TAIL}
+    possible = 0
+    for family, level in composite.all_of:
+        reached = [_reaches(rule, asset) for rule in by_family.get(family, []) for asset in assets]
+        if max(reached, default=0) >= level:
+            possible += 1
+        elif not composite.at_least:
+            return f"{family} never reaches {level.name.lower()}"
+    needed = composite.enough
+    if possible < needed:
+        return f"only {possible} of its conditions can hold, {needed} are needed"
+    for asset in assets:
+        hold = [
+            max((_reaches(rule, asset) for rule in by_family.get(family, [])), default=0) >= level
+            for family, level in composite.all_of
+        ]
+        if sum(hold) >= needed:
+            return None
+    return "no asset is watched by enough of its rules"
+
+
+def _reaches(rule: Rule, asset: str) -> int:
+    """The highest level that a rule knows for an asset; 0: it does not watch it."""
+    row = rule.others if asset == _TAIL else rule.row_of(asset)
+    return max(row.levels, default=0) if row else 0

@@ -1,0 +1,109 @@
+"""Alarms for operators that need neither the disk nor the outbox: straight to their chat.
+
+What is told here keeps everything else from being told: Redis that cannot write, a role that is
+dead. So it is kept in memory alone, told once and once when it is over, in one message for all that
+is new, at most one a minute; and it takes its turn at the one limiter of Telegram (``Gate``).
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from bot.delivery.pace import Lane
+from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Sink, Uncertain
+from bot.destination import TelegramChat
+from bot.lang import LANGUAGES
+from bot.messages.render import Message, plain
+from bot.messages.voice import Html, say
+from rules.alerts import Level, Turn
+from streams.bus.health import HEALTH, Health
+from streams.clock import wall_ms
+
+log = structlog.get_logger()
+
+LASTING_S = 60.0
+"""What is over sooner is no alarm."""
+
+LOOK_S = 5.0
+EVERY_S = 60.0
+_PATIENCE_S = 30.0
+_WHY = 300
+
+
+class Alarms:
+    """Watches ``health`` and tells ``chat``, by a sink made when it is first needed.
+
+    ``gate``: the one limiter, while there is a bot role in this process.
+    """
+
+    def __init__(
+        self,
+        chat: TelegramChat | None,
+        language: str,
+        sink: Callable[[], Sink],
+        health: Health = HEALTH,
+    ) -> None:
+        self.gate: Gate | None = None
+        self._chat = chat
+        self._words = LANGUAGES[language]
+        self._make = sink
+        self._sink: Sink | None = None
+        self._health = health
+        self._told: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Never returns."""
+        try:
+            while True:
+                waits = EVERY_S if await self.look() else LOOK_S
+                await asyncio.sleep(waits)
+        finally:
+            if self._sink is not None:
+                await self._sink.close()
+
+    async def look(self) -> bool:
+        """Tell what is new; whether there was anything, and it arrived."""
+        now = self._health.lasting(LASTING_S)
+        begun = {who: why for who, why in now.items() if who not in self._told}
+        over = [who for who in self._told if who not in now]
+        if not begun and not over:
+            return False
+        lines = [
+            say(self._words, "alarm.on", who=who, why=why[:_WHY]) for who, why in begun.items()
+        ]
+        lines += [say(self._words, "alarm.over", who=who) for who in over]
+        if not await self._send(Html("\n".join(lines)), silent=not begun):
+            return False
+        self._told = {who: why for who, why in self._told.items() if who in now} | begun
+        return True
+
+    async def _send(self, text: Html, silent: bool) -> bool:
+        words = plain(text)
+        if self._chat is None:
+            log.error("alarm for operators, who have no chat", text=words)
+            return True
+        try:
+            if self.gate is not None:
+                await self.gate.turn(self._chat.chat, _PATIENCE_S, Lane.URGENT)
+            self._sink = self._sink or self._make()
+            await self._sink.send(self._chat, _message(text, silent), markup=True)
+        except (Busy, Later, Moved, Refused, Uncertain) as error:
+            log.error("an alarm could not be told", text=words, reason=str(error))
+            return isinstance(error, Refused | Uncertain)  # no use in saying it again
+        log.warning("alarm told to operators", text=words)
+        return True
+
+
+def _message(text: Html, silent: bool) -> Message:
+    return Message(
+        alert_id="alarm",
+        asset="",
+        rule="alarm",
+        turn=Turn.CLOSE if silent else Turn.OPEN,
+        level=Level.WATCH,
+        silent=silent,
+        html=text,
+        plain=plain(text),
+        at=wall_ms(),
+    )

@@ -1,0 +1,90 @@
+"""What the plan or the operators' desk has to say → posts for the outbox. Pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bot.delivery.post import Policy, Post, Trouble, episode
+from bot.delivery.queue import Line
+from bot.destination import Destination, TelegramChat, queue_key
+from bot.lang import LANGUAGES
+from bot.messages.digest import post as message_post
+from bot.messages.render import Message, ended, live, plain
+from bot.messages.voice import say
+from bot.plan.planner import Chat, Delivery
+from rules.alerts import Level, Turn
+from streams.events import Ms
+
+
+def outgoing(
+    delivery: Delivery, chat: Chat, line: Line, fresh: Sequence[Post], number: int, policy: Policy
+) -> Post:
+    """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``line`` yet."""
+    words, first = LANGUAGES[chat.language], delivery.alerts[0]
+    close = first.turn is Turn.CLOSE
+    told = {episode(alert): alert for alert in delivery.alerts}
+    openings = {key: _opening(key, chat, line, fresh) for key in told}
+    return Post(
+        key=f"{chat.key} {delivery.at} {first.id}",
+        chat=line.key,
+        number=number,
+        message=message_post(delivery, words),
+        at=delivery.at,
+        expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
+        parts=(delivery,),
+        language=chat.language,
+        topic=_topic(chat.destination),
+        count=len(delivery.alerts),
+        names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
+        episodes=tuple(told),
+        open=() if close else tuple(told),
+        begins=() if close else tuple(key for key, opening in openings.items() if not opening),
+        openings=tuple(dict.fromkeys(opening for opening in openings.values() if opening)),
+        ends={key: ended(alert, words) for key, alert in told.items()} if close else {},
+        live_of="" if close or len(told) > 1 else live(first, words)[0],
+    )
+
+
+def _opening(one: str, chat: Chat, line: Line, fresh: Sequence[Post]) -> str:
+    found = line.opening(one, _topic(chat.destination))
+    if found is not None:
+        return found.key
+    here = (line.key, _topic(chat.destination))
+    mine = [p for p in fresh if (p.chat, p.topic) == here and not p.close]
+    return next((p.key for p in mine if one in p.episodes), "")
+
+
+def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: Ms) -> Post:
+    """A post for operators that says ``message``."""
+    return Post(
+        key=f"{chat.key} {message.alert_id}",
+        chat=queue_key(chat.destination),
+        number=number,
+        message=msgspec.structs.replace(message, html=str(message.html)),
+        at=message.at,
+        expires=now + policy.expires[Level.ALERT],
+        language=chat.language,
+        topic=_topic(chat.destination),
+        names=(message.rule,),
+    )
+
+
+def _topic(destination: Destination) -> int | None:
+    return destination.topic if isinstance(destination, TelegramChat) else None
+
+
+def trouble_message(trouble: Trouble, chat: Chat, now: Ms) -> Message:
+    """What to tell operators about ``trouble``."""
+    words = LANGUAGES[chat.language]
+    text = say(words, trouble.phrase, chat=trouble.chat, reason=trouble.reason, alert=trouble.alert)
+    return Message(
+        alert_id=f"{trouble.phrase} {trouble.chat} {trouble.alert} {now}",
+        asset="",
+        rule="delivery",
+        turn=Turn.OPEN,
+        level=Level.ALERT,
+        silent=False,
+        html=str(text),
+        plain=plain(text),
+        at=now,
+    )

@@ -1,0 +1,183 @@
+"""What a post says when it leaves, and when it is edited. Pure.
+
+A post keeps its alerts and is rendered from them each time: when it is sent, with the newest values
+that the rules have published of its episodes, so that it says what is so at that moment, with the
+time of those values; when it is edited, with the worst values since, which a later and milder
+reading does not take back.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2s
+
+import msgspec
+
+from bot.delivery.post import ChatState, Part, Post, episode
+from bot.lang import LANGUAGES
+from bot.lang.words import Words
+from bot.messages.blocks import MOST_CHARS, blocks, fitted, with_lines
+from bot.messages.digest import heads_of
+from bot.messages.digest import post as message_post
+from bot.messages.render import Message, plain
+from bot.messages.voice import say, time
+from bot.plan.planner import Delivery, severity
+from rules.alerts import Alert, CascadeFacts, FundingFacts, Turn
+from streams.events import Ms
+
+replace = msgspec.structs.replace
+
+Present = Mapping[str, Alert]
+"""Open episodes by their key, each as an alert with its present value, level and facts."""
+
+
+def with_present(parts: Sequence[Part], present: Present) -> tuple[Part, ...]:
+    """``parts`` with the newest values of their episodes, as far as any are newer."""
+    return _replaced(parts, lambda alert: _newest(alert, present.get(episode(alert))))
+
+
+def with_worst(
+    parts: tuple[Part, ...], present: Present, still_open: Collection[str]
+) -> tuple[Part, ...]:
+    """``parts`` with the present values of episodes that are worse now than what is shown; the same
+    object if none is."""
+
+    def worst(alert: Alert) -> Alert:
+        key = episode(alert)
+        newer = present.get(key) if key in still_open else None
+        return _newest(alert, newer) if newer is not None and _worse(newer, alert) else alert
+
+    changed = _replaced(parts, worst)
+    return parts if changed == parts else changed
+
+
+def set_back(parts: Sequence[Part], by: Ms) -> tuple[Part, ...]:
+    """``parts`` after the clock was set back ``by`` so much: what comes is newer than they are."""
+    return _replaced(parts, lambda alert: replace(alert, seen=alert.seen - by))
+
+
+def _replaced(parts: Iterable[Part], change: Callable[[Alert], Alert]) -> tuple[Part, ...]:
+    return tuple(
+        part
+        if isinstance(part, str)
+        else replace(part, alerts=tuple(sorted(map(change, part.alerts), key=severity)))
+        for part in parts
+    )
+
+
+def _newest(alert: Alert, newer: Alert | None) -> Alert:
+    """``alert`` with what ``newer`` knows of its episode: the turn that is told stays the same, and
+    a level that was reached is not taken back."""
+    if newer is None or alert.turn is Turn.CLOSE or newer.seen <= alert.seen:
+        return alert
+    settled = isinstance(alert.facts, FundingFacts) and alert.facts.settled
+    if settled and _values(newer) == _values(alert):
+        return alert  # its time is that of the settlement
+    higher = max(newer, alert, key=lambda one: one.level)
+    return replace(
+        newer,
+        id=alert.id,
+        turn=alert.turn,
+        level=higher.level,
+        threshold=higher.threshold,
+        post=alert.post,
+        held=alert.held,
+        hidden_by=alert.hidden_by,
+        # true of a value that is at least as bad
+        records=alert.records if _worse(newer, alert) else (),
+    )
+
+
+def _values(alert: Alert) -> tuple[object, ...]:
+    """What a reader is told of how bad it is. Of a composite: its parts, each at its worst."""
+    if isinstance(alert.facts, CascadeFacts):
+        links = (*alert.facts.chain, *alert.facts.also)
+        return tuple((link.rule, link.extreme) for link in links)
+    return (alert.value,)
+
+
+def _worse(newer: Alert, shown: Alert) -> bool:
+    """Whether ``newer`` is worse than what is shown."""
+    if newer.seen <= shown.seen:
+        return False
+    if newer.level > shown.level:
+        return True
+    if isinstance(newer.facts, CascadeFacts):
+        return bool(newer.facts.chain) and _values(newer) != _values(shown)
+    return newer.value < shown.value if newer.fires == "below" else newer.value > shown.value
+
+
+def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
+    """The message of ``post``, with ``lines`` below it."""
+    text, at = post.message.html, post.message.at
+    level = post.message.level
+    words = LANGUAGES[post.language]
+    deliveries = [part for part in post.parts if isinstance(part, Delivery)]
+    if post.title:
+        text = _collapsed(post, words)
+    elif deliveries:
+        message = message_post(deliveries[0], words)
+        text, at, level = message.html, message.at, message.level
+    if post.title and deliveries:
+        alerts = [alert for delivery in deliveries for alert in delivery.alerts]
+        at = max(alert.at for alert in alerts)
+    text = with_lines(text, lines, post.count == 1)
+    return replace(post.message, html=text, plain=plain(text), at=at, level=level)
+
+
+def _collapsed(post: Post, words: Words) -> str:
+    """A post in place of several: the first lines of all."""
+    title = say(words, post.title, count=str(post.gathered))
+    heads = [head for part in post.parts for head in part_heads(part, words)]
+    return fitted([str(title), *heads], MOST_CHARS)
+
+
+def part_heads(part: Part, words: Words) -> Sequence[str]:
+    """What cannot be left out of a part."""
+    return (part,) if isinstance(part, str) else heads_of(part, words)
+
+
+def post_heads(post: Post) -> tuple[str, ...]:
+    """What cannot be left out of ``post``: a digest tells in all its lines but the last who is
+    meant. A post without alerts has only its finished text."""
+    words = LANGUAGES[post.language]
+    if post.parts:
+        return tuple(head for part in post.parts for head in part_heads(part, words))
+    texts = blocks(post.message.html)
+    return post.heads or tuple(texts[:-1] if post.count > 1 else texts[:1])
+
+
+def lines_below(post: Post, state: ChatState, late: Ms, now: Ms) -> tuple[str, ...]:
+    """What is to be said of ``post`` itself if it is sent ``now``: that it may be there twice, how
+    late it is, and what was left out before it."""
+    words = LANGUAGES[post.language]
+    lines: list[str] = []
+    if post.again:
+        lines.append(say(words, "again", id=short_id(post)))
+    if state.left and not post.close:
+        lines.append(left_out(words, state.left, state.left_names))
+    if now - post.at > late:
+        lines.append(say(words, "late", length=words.length(now - post.at)))
+    return tuple(map(str, lines))
+
+
+def edited(post: Post) -> Message:
+    """``post`` as an edit has it: with the line that tells how its episode goes on."""
+    return rendered(post, [*post.lines, *([post.live] if post.live else [])])
+
+
+def short_id(post: Post) -> str:
+    """Six digits by which a reader can tell that two posts are the same."""
+    return blake2s(post.key.encode()).hexdigest()[:6]
+
+
+def left_out(words: Words, count: int, names: Sequence[str]) -> str:
+    """``+7 older left out: BTC, ETH, …``."""
+    more = [*names, "…"] if count > len(names) else names
+    return say(words, "left_out", count=str(count), names=", ".join(more))
+
+
+def worst_line(parts: Sequence[Part], language: str) -> str:
+    """Says below a post of several episodes from when its values are."""
+    words = LANGUAGES[language]
+    alerts = [a for part in parts if isinstance(part, Delivery) for a in part.alerts]
+    latest = max(alert.at for alert in alerts)
+    return str(say(words, "live.digest", time=time(words, latest, latest)))

@@ -1,0 +1,211 @@
+"""Ways out: what a sink must do, and the ways in which sending can fail.
+
+Whether to send again is part of the answer, never guessed by the caller.
+"""
+
+from enum import Enum, StrEnum
+from typing import Protocol, assert_never
+
+import msgspec
+
+from bot.delivery.pace import Lane, Limits
+from bot.destination import ConsoleOutput, Destination, TelegramChat, WebhookName
+from bot.messages.render import Message
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat that can be used. ``title``: a few words for people. ``probe``: message numbers have
+    no gaps and nobody but the bot posts, so that an uncertain post can be looked for."""
+
+    title: str
+    probe: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The message arrived, under which number (None where a sink has none)."""
+
+    message_id: int | None = None
+
+
+class Edited(Enum):
+    """What came of an edit: done; it had that text already; no such message; not ours to edit."""
+
+    CHANGED = "changed"
+    SAME = "same"
+    GONE = "gone"
+    FOREIGN = "foreign"
+
+
+LONGEST_WAIT_S = 24 * 3_600.0
+"""Telegram has been seen to ask for hours; more than a day is a mistake of whoever asks for it."""
+
+_LEAST_WAIT_S = 0.001
+
+
+class Later(Exception):
+    """Not done; may be done after ``seconds``, which are bounded, whoever asked for them.
+    ``flood``: because too much was sent."""
+
+    def __init__(self, seconds: float, reason: str, *, flood: bool = False) -> None:
+        # this order of the two lets NaN be the least wait
+        seconds = min(max(_LEAST_WAIT_S, seconds), LONGEST_WAIT_S)
+        super().__init__(f"{reason}; to be tried again in {seconds:g} s")
+        self.seconds = seconds
+        self.reason = reason
+        self.flood = flood
+
+
+class Moved(Exception):
+    """Not done: the chat is now ``chat``."""
+
+    def __init__(self, chat: int) -> None:
+        super().__init__(f"the chat is now {chat}")
+        self.chat = chat
+
+
+class Busy(Exception):
+    """Not done: its turn would have come too late."""
+
+
+class What(StrEnum):
+    """What is refused: a message's markup, the message, all that goes to a topic of a chat, all
+    that goes to a chat, everything."""
+
+    MARKUP = "markup"
+    MESSAGE = "message"
+    TOPIC = "topic"
+    CHAT = "chat"
+    ALL = "all"
+
+
+class Refused(Exception):
+    """Not done, and doing the same again is no use."""
+
+    def __init__(self, reason: str, what: What) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.what = what
+
+
+class Uncertain(Exception):
+    """Done or not: nobody can say. Sending it again may post it twice."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Gate(Protocol):
+    """The one limiter of a way out, which whoever asks anything of it passes.
+
+    The sender is it: posts take their turns there before they are made durable as being sent, and
+    everything else does so by ``turn``. It knows where chats have moved to as well.
+    """
+
+    async def turn(
+        self, chat: int | str | None, patience_s: float, lane: Lane = Lane.ASIDE
+    ) -> None:
+        """Wait until one more request may be made; ``chat`` None: one that goes to no chat.
+
+        Raises Busy as soon as it is plain that this takes longer than ``patience_s``.
+        """
+        ...
+
+    def flooded(self, chat: int | str | None, seconds: float) -> None:
+        """The way out asks to send less there, for so long."""
+        ...
+
+    def moved(self, chat: int | str, to: int) -> None:
+        """``chat`` is now ``to``."""
+        ...
+
+    def address(self, chat: int | str) -> int | str:
+        """Where the chat that the configuration calls ``chat`` is now."""
+        ...
+
+
+class Sink(Protocol):
+    """A way out to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
+    nothing else. ``limits``: what it bears."""
+
+    limits: Limits
+
+    def join(self, gate: Gate) -> None:
+        """From now on, ask ``gate`` before every request but those of posts."""
+        ...
+
+    async def check(self, to: Destination) -> Place:
+        """Can messages be sent there?"""
+        ...
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        """Send ``message``; returns once it has arrived.
+
+        ``key``: the same whenever the same post is sent again. ``reply_to``: the message it answers
+        to, if that is still there. ``markup`` False: the plain text instead of the HTML.
+        """
+        ...
+
+    async def edit(
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        """Give a message that was sent the text of ``message``."""
+        ...
+
+    async def delete(self, to: Destination, message_id: int) -> None:
+        """Delete a message that was sent; one that is gone already is fine."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Sinks:
+    """The sink of each kind of destination; ``main`` where a kind has none of its own.
+    ``telegram``: that of chats."""
+
+    def __init__(
+        self,
+        main: Sink,
+        *,
+        telegram: Sink | None = None,
+        console: Sink | None = None,
+        webhooks: Sink | None = None,
+    ) -> None:
+        self.telegram = telegram or main
+        self._console = console or main
+        self._webhooks = webhooks or main
+
+    def of(self, destination: Destination) -> Sink:
+        """The sink through which messages reach ``destination``."""
+        match destination:
+            case TelegramChat():
+                return self.telegram
+            case ConsoleOutput():
+                return self._console
+            case WebhookName():
+                return self._webhooks
+            case _:
+                assert_never(destination)
+
+    def join(self, gate: Gate) -> None:
+        """Each of them asks ``gate`` from now on."""
+        for sink in self._all():
+            sink.join(gate)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        for sink in {id(sink): sink for sink in self._all()}.values():
+            await sink.close()
+
+    def _all(self) -> tuple[Sink, ...]:
+        return self.telegram, self._console, self._webhooks

@@ -1,0 +1,65 @@
+"""Messages as plain text on a terminal, in a file or in a pipe."""
+
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+from bot.delivery.pace import NONE
+from bot.delivery.sinks import Edited, Gate, Place, Receipt
+from bot.destination import Destination
+from bot.messages.render import Message
+from rules.alerts import Level, Turn
+from streams.text import printable
+
+_RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
+_COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\033[31m"}
+
+
+class Console:
+    """Prints each message with its UTC time in front and an empty line behind.
+
+    Colours only where a person reads (a terminal). What is printed has no number, so nobody asks to
+    edit it.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self.limits = NONE
+
+    def join(self, gate: Gate) -> None:
+        """Nothing but posts goes this way."""
+
+    async def check(self, to: Destination) -> Place:
+        return Place(title="the console")
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        self._stream.write(self._text(message))
+        self._stream.flush()
+        return Receipt()
+
+    async def edit(
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        return Edited.GONE
+
+    async def delete(self, to: Destination, message_id: int) -> None:
+        """What is printed stays."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _text(self, message: Message) -> str:
+        time = f"{datetime.fromtimestamp(message.at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+        first, *rest = (printable(line, None) for line in message.plain.split("\n"))
+        if self._stream.isatty():
+            colour = _DIM if message.turn is Turn.CLOSE else _BOLD + _COLOURS[message.level]
+            time, first = f"{_DIM}{time}{_RESET}", f"{colour}{first}{_RESET}"
+        return "\n".join([f"{time}  {first}", *(f"    {line}" for line in rest), "", ""])

@@ -1,0 +1,453 @@
+"""Messages to Telegram chats, through the Bot API.
+
+sendMessage has no idempotency key, so a lost answer leaves in doubt whether a message was posted.
+Which errors those are can only be told from the cause under python-telegram-bot's exception: of
+httpx's errors, ConnectError, ConnectTimeout, PoolTimeout and ProxyError mean that nothing was sent;
+all others (read or write timeouts, a connection lost while waiting, an answer that is not the
+API's) may come after Telegram has posted. Checked with python-telegram-bot 22.8.
+
+This is the one way to Telegram: posts, answers, checks, menus and the polling for messages. The
+library hands every request but the polling to ``_Turns``, so none passes the limiter by.
+"""
+
+import asyncio
+import json
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import httpx
+import telegram
+from telegram.constants import ChatType, ParseMode
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Conflict,
+    EndPointNotFound,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)
+from telegram.ext import BaseRateLimiter, ExtBot
+from telegram.request import HTTPXRequest
+from telegram.warnings import PTBDeprecationWarning, PTBUserWarning
+
+from bot.delivery.pace import Lane, Limits, Overall
+from bot.delivery.sinks import (
+    LONGEST_WAIT_S,
+    Busy,
+    Edited,
+    Gate,
+    Later,
+    Moved,
+    Place,
+    Receipt,
+    Refused,
+    Uncertain,
+    What,
+)
+from bot.destination import Destination, TelegramChat, destination_key
+from bot.logs import quiet_http
+from bot.messages.render import Message
+from bot.redaction import redact
+
+_T = TypeVar("_T")
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What the library raises for an answer that is not as the Bot API says."""
+
+_PATIENCE_S = 600.0
+"""How long a check, a menu or a test message waits for its turn."""
+
+_NOWHERE = TelegramChat("no chat")
+"""Of requests that are about none."""
+
+_TAKEN, _POST = "taken", "post"
+"""Say of a request that its turn has been taken already; of posts, that the sender sees to the rest
+as well."""
+_MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
+_NO_RIGHTS = (
+    "not enough rights",
+    "need administrator rights",
+    "chat_write_forbidden",
+    "have no rights to send",
+)
+_EDITED = {
+    "message is not modified": Edited.SAME,
+    "message to edit not found": Edited.GONE,
+    "can't be edited": Edited.FOREIGN,
+}
+_NO_TOPIC = ("message thread not found", "topic_closed", "topic_deleted")
+_PAUSE_S = 5.0
+_FLOOD_PAUSE_S = 30
+"""After a "too many requests" that does not say for how long."""
+
+
+# Said at every RetryAfter, of an attribute that ``_seconds`` reads in its old and its new type.
+warnings.filterwarnings("ignore", ".*retry_after.*", PTBDeprecationWarning)
+# Updates are asked for as they are, since the library reads all of a batch or nothing.
+warnings.filterwarnings("ignore", "Please use 'Bot.getUpdates'", PTBUserWarning)
+
+
+class _Request(HTTPXRequest):
+    """Requests whose answers hold no parameter that the library would stumble over."""
+
+    @staticmethod
+    def parse_json_payload(payload: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(payload.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            raise TelegramError("Invalid server response") from None
+        if not isinstance(answer, dict):
+            raise TelegramError("Invalid server response")
+        found = cast("dict[str, Any]", answer)
+        if not isinstance(found.get("description", ""), str):
+            del found["description"]
+        given = found.pop("parameters", None)
+        sound = _sound(cast("dict[str, Any]", given)) if isinstance(given, dict) else {}
+        if found.get("error_code") == 429:  # surely not done, whatever else it says
+            sound.setdefault("retry_after", _FLOOD_PAUSE_S)
+        if sound:
+            found["parameters"] = sound
+        return found
+
+
+def _sound(parameters: dict[str, Any]) -> dict[str, int]:
+    """Those that are what the Bot API says: whole seconds, and the number of a chat."""
+    wait, chat = parameters.get("retry_after"), parameters.get("migrate_to_chat_id")
+    sound: dict[str, int] = {}
+    if type(wait) is int and 0 < wait <= LONGEST_WAIT_S:
+        sound["retry_after"] = wait
+    if type(chat) is int and -(2**53) < chat < 0:
+        sound["migrate_to_chat_id"] = chat
+    return sound
+
+
+class _Turns(BaseRateLimiter[str]):
+    """Where every request of the bot passes: takes its turn at the gate, unless that is done, and
+    tells the gate what Telegram says about pace and place.
+
+    The gate says what may go; here it leaves, never faster than all chats bear, even if much was
+    let through and then held up by a slow disk.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.gate: Gate | None = None
+        self._leaving = asyncio.Lock()
+        self._left = Overall(limits)
+
+    async def initialize(self) -> None:
+        """Nothing to prepare."""
+
+    async def shutdown(self) -> None:
+        """Nothing to let go of."""
+
+    async def process_request(
+        self,
+        callback: Callable[..., Coroutine[Any, Any, Any]],
+        args: Any,
+        kwargs: dict[str, Any],
+        endpoint: str,
+        data: dict[str, Any],
+        rate_limit_args: str | None,
+    ) -> Any:
+        gate, chat = self.gate, data.get("chat_id")
+        if gate is not None and rate_limit_args is None:
+            await gate.turn(chat, _PATIENCE_S)
+        await self._leave()
+        if gate is None or rate_limit_args == _POST:
+            return await callback(*args, **kwargs)
+        try:
+            return await callback(*args, **kwargs)
+        except RetryAfter as error:
+            gate.flooded(chat, _seconds(error.retry_after))
+            raise
+        except ChatMigrated as error:
+            if chat is not None:
+                gate.moved(chat, error.new_chat_id)
+            raise
+
+    async def _leave(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._leaving:
+            now = _ms(loop)
+            free = self._left.ready(now, Lane.URGENT)
+            self._left.use(free)
+            await asyncio.sleep((free - now) / 1000)
+
+
+def _ms(loop: asyncio.AbstractEventLoop) -> int:
+    return int(loop.time() * 1000)
+
+
+class Telegram:
+    """Posts to any chat with the bot of ``token``, answers there, and asks what people write.
+
+    ``api_url``: the Bot API server without a slash at the end. Timeouts in seconds. ``proxy``: see
+    ``streams.proxies.proxy_url``; the environment is not asked.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        api_url: str = "https://api.telegram.org",
+        read_timeout: float = 20.0,
+        connect_timeout: float = 5.0,
+        proxy: str | None = None,
+    ) -> None:
+        quiet_http()
+        own = {"trust_env": False}  # the proxy is ours to choose
+        request = _Request(
+            connection_pool_size=32,
+            read_timeout=read_timeout,
+            write_timeout=read_timeout,
+            connect_timeout=connect_timeout,
+            pool_timeout=connect_timeout,
+            proxy=proxy,
+            httpx_kwargs=own,
+        )
+        polling = _Request(
+            connection_pool_size=1,
+            read_timeout=read_timeout,
+            connect_timeout=connect_timeout,
+            proxy=proxy,
+            httpx_kwargs=own,
+        )
+        self._requests = (request, polling)
+        self._read_timeout = read_timeout
+        self.limits = Limits()
+        self._turns = _Turns(self.limits)
+        self.bot: ExtBot[str] = ExtBot(
+            token,
+            base_url=f"{api_url}/bot",
+            request=request,
+            get_updates_request=polling,
+            rate_limiter=self._turns,
+        )
+        self._preview = telegram.LinkPreviewOptions(is_disabled=True)
+        self._name: str | None = None
+        self._naming = asyncio.Lock()
+
+    def join(self, gate: Gate) -> None:
+        self._turns.gate = gate
+
+    async def name(self) -> str:
+        """The bot's name, without @."""
+        async with self._naming:  # asked once, however many chats begin at once
+            if self._name is None:
+                self._name = (await _asked(self.bot.get_me())).username or ""
+        return self._name
+
+    async def updates(self, offset: int, wait_s: float) -> list[Any]:
+        """What people have written since ``offset``, as Telegram sends it; waits so long for it.
+
+        What has a smaller number is confirmed by that, and not sent again.
+        """
+        asked = {"offset": offset, "timeout": round(wait_s), "allowed_updates": ["message"]}
+        read_timeout = wait_s + self._read_timeout
+        found = await _asked(
+            self.bot.do_api_request("getUpdates", asked, read_timeout=read_timeout)
+        )
+        if not isinstance(found, list):
+            raise Uncertain("Telegram sends something else than messages")
+        return cast("list[Any]", found)
+
+    async def clear_webhook(self) -> None:
+        """Take the bot's webhook away, if somebody has set one: it forbids to ask for messages."""
+        await _asked(self.bot.delete_webhook())
+
+    async def answer(
+        self,
+        chat: int | str,
+        text: str,
+        *,
+        markup: bool = True,
+        topic: int | None = None,
+        silent: bool = False,
+    ) -> None:
+        """Say something that is no post, its turn having been taken at the gate."""
+        await _asked(
+            self.bot.send_message(
+                chat,
+                text,
+                parse_mode=ParseMode.HTML if markup else None,
+                message_thread_id=topic,
+                disable_notification=silent,
+                rate_limit_args=_TAKEN,
+            ),
+            TelegramChat(chat, topic),
+        )
+
+    async def offer(self, menu: Sequence[tuple[str, str]], chat: int | str | None = None) -> None:
+        """Show these commands, with a few words for each, in ``chat`` or (None) wherever no other
+        menu is shown."""
+        scope = None if chat is None else telegram.BotCommandScopeChat(chat)
+        to = _NOWHERE if chat is None else TelegramChat(chat)
+        await _asked(self.bot.set_my_commands(list(menu), scope=scope), to)
+
+    async def check(self, to: Destination) -> Place:
+        """A private chat is not asked for: there is nothing to learn but by writing to it."""
+        chat, name = _chat(to), await self.name()
+        if isinstance(chat, int) and chat > 0:
+            return Place(title=f"Telegram: @{name} posts to {chat}")
+        found = await _asked(self.bot.get_chat(chat), to)
+        called = found.title or found.username or destination_key(to)
+        title = f"Telegram: @{name} posts to {called}"
+        return Place(title=title, probe=found.type == ChatType.CHANNEL)
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        reply = None
+        if reply_to is not None:
+            reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True)
+        sent = await _asked(
+            self.bot.send_message(
+                _chat(to),
+                message.html if markup else message.plain,
+                parse_mode=ParseMode.HTML if markup else None,
+                disable_notification=message.silent,
+                message_thread_id=_thread(to),
+                reply_parameters=reply,
+                link_preview_options=self._preview,
+                rate_limit_args=_POST,
+            ),
+            to,
+        )
+        return Receipt(message_id=sent.message_id)
+
+    async def edit(
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        edit = self.bot.edit_message_text(
+            message.html if markup else message.plain,
+            _chat(to),
+            message_id,
+            parse_mode=ParseMode.HTML if markup else None,
+            link_preview_options=self._preview,
+            rate_limit_args=_POST,
+        )
+        try:
+            await _asked(edit, to)
+        except Refused as error:
+            words = error.reason.lower()
+            for text, found in _EDITED.items():
+                if text in words:
+                    return found
+            raise
+        return Edited.CHANGED
+
+    async def delete(self, to: Destination, message_id: int) -> None:
+        deleted = self.bot.delete_message(_chat(to), message_id, rate_limit_args=_POST)
+        try:
+            await _asked(deleted, to)
+        except Refused as error:
+            if "message to delete not found" not in error.reason.lower():
+                raise
+
+    async def close(self) -> None:
+        for request in self._requests:
+            await request.shutdown()
+
+
+async def _asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
+    """What Telegram answers. Raises Later, Moved, Refused or Uncertain and nothing else; a request
+    that had to wait too long for its turn is Later."""
+    try:
+        return await call
+    except TelegramError as error:
+        raise _meaning(error, to) from None
+    except Busy as error:
+        raise Later(_PAUSE_S, str(error)) from None
+    except _UNREADABLE as error:
+        raise Uncertain(f"Telegram's answer cannot be read ({type(error).__name__})") from None
+
+
+def _chat(to: Destination) -> int | str:
+    if not isinstance(to, TelegramChat):
+        raise Refused(f"{destination_key(to)} is no chat of Telegram", What.CHAT)
+    return to.chat
+
+
+def _thread(to: Destination) -> int | None:
+    return to.thread if isinstance(to, TelegramChat) else None
+
+
+def _meaning(error: TelegramError, to: Destination) -> Later | Moved | Refused | Uncertain:
+    """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
+    reason = redact(error.message)
+    match error:
+        case RetryAfter():
+            return Later(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
+        case ChatMigrated():
+            return Moved(error.new_chat_id)
+        case Conflict():
+            return Later(_PAUSE_S, f"Telegram serves another one with this token ({reason})")
+        case InvalidToken() | EndPointNotFound():
+            return Refused(
+                "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather",
+                What.ALL,
+            )
+        case Forbidden():
+            return Refused(
+                f"Telegram does not let the bot post to {_chat(to)} ({reason}); make it an "
+                'administrator of the channel with the right "Post messages"',
+                What.CHAT,
+            )
+        case BadRequest():
+            return _bad_request(reason, to)
+        case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
+            return Later(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
+        case _:
+            return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
+
+
+def _bad_request(reason: str, to: Destination) -> Refused:
+    words = reason.lower()
+    if any(text in words for text in _MARKUP):
+        return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
+    if "chat not found" in words:
+        return Refused(
+            f"Telegram finds no chat {_chat(to)}; check chat_id in the configuration and add the "
+            "bot to the channel as an administrator",
+            What.CHAT,
+        )
+    if any(text in words for text in _NO_RIGHTS):
+        return Refused(
+            f'the bot may not post to {_chat(to)}; give it the right "Post messages" there',
+            What.CHAT,
+        )
+    if any(text in words for text in _NO_TOPIC):
+        return _topic_refused(to)
+    return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)
+
+
+def _topic_refused(to: Destination) -> Refused:
+    if (thread := _thread(to)) is None:
+        return Refused(f'the topic "General" of {_chat(to)} is closed; open it again', What.CHAT)
+    return Refused(
+        f"chat {_chat(to)} has no open topic {thread}; open it again, or mend topic in its table",
+        What.TOPIC,
+    )
+
+
+def _cause(error: TelegramError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, httpx.HTTPError):
+        return type(cause).__name__
+    return redact(error.message)[:80]
+
+
+def _seconds(retry_after: int | timedelta) -> float:
+    if isinstance(retry_after, timedelta):
+        return retry_after.total_seconds()
+    return float(retry_after)

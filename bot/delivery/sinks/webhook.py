@@ -1,0 +1,174 @@
+"""Messages as JSON to anybody's own HTTP address, signed: see docs/webhook.md.
+
+The same post always carries the same key, so a receiver that remembers keys gets each one once,
+however often it is sent.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import aiohttp
+import msgspec
+
+from bot.delivery.pace import Limits
+from bot.delivery.sinks import LONGEST_WAIT_S, Edited, Gate, Later, Place, Receipt, Refused, What
+from bot.destination import Destination, WebhookName, destination_key
+from bot.messages.render import Message
+from streams.feed.errors import wait_s
+from streams.http import PROXY_ERRORS, http_session
+from streams.proxies import NO_PROXIES, Proxies
+
+_PAUSE_S = 10.0
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to post. ``secret`` signs what is posted. Neither is ever logged: an address may be a
+    secret itself."""
+
+    url: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "<endpoint>"
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True):
+    """What is posted; docs/webhook.md says what each field means."""
+
+    version: int = 1
+    action: Literal["post"] = "post"
+    key: str = ""
+    alert: str = ""
+    rule: str = ""
+    asset: str = ""
+    turn: str = ""
+    level: str = ""
+    silent: bool = True
+    at: int = 0
+    text: str = ""
+    html: str = ""
+
+    @property
+    def content(self) -> bytes:
+        """As JSON."""
+        return msgspec.json.encode(self)
+
+
+class Webhook:
+    """Posts to the endpoints of webhooks, by name. ``timeout``: seconds for one request."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        timeout: float = 20.0,
+        now: Callable[[], float] = time.time,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
+        self._endpoints = endpoints
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(5.0, timeout))
+        self._now = now
+        self._proxies = proxies
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self.limits = Limits(per_minute=60, reserved=0)
+
+    def join(self, gate: Gate) -> None:
+        """Nothing but posts goes this way."""
+
+    async def check(self, to: Destination) -> Place:
+        self._endpoint(to)
+        return Place(title=destination_key(to))
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        body = Body(
+            key=key,
+            alert=message.alert_id,
+            rule=message.rule,
+            asset=message.asset,
+            turn=message.turn,
+            level=message.level.name.lower(),
+            silent=message.silent,
+            at=message.at,
+            text=message.plain,
+            html=message.html,
+        )
+        await self._post(self._endpoint(to), key, body.content, destination_key(to))
+        return Receipt()
+
+    async def edit(
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        """Posts to a webhook have no number, so nobody asks to edit one."""
+        return Edited.GONE
+
+    async def delete(self, to: Destination, message_id: int) -> None:
+        """Nor to delete one."""
+
+    async def close(self) -> None:
+        for way in self._sessions.values():
+            await way.close()
+
+    def _endpoint(self, to: Destination) -> Endpoint:
+        endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
+        if endpoint is None:
+            key = destination_key(to)
+            raise Refused(f"{key} is not in [[webhooks]] of the configuration", What.CHAT)
+        return endpoint
+
+    async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:
+        if endpoint.url not in self._sessions:
+            self._sessions[endpoint.url] = http_session(endpoint.url, self._proxies, self._timeout)
+        stamp = str(int(self._now()))
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": key_of(key),
+            "Lowtide-Timestamp": stamp,
+            "Lowtide-Signature": f"sha256={signature(endpoint.secret, stamp, content)}",
+        }
+        try:
+            async with self._sessions[endpoint.url].post(
+                endpoint.url, data=content, headers=headers, allow_redirects=False
+            ) as answer:
+                _judge(answer.status, answer.headers.get("Retry-After", ""), name)
+        except (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError) as error:
+            # the key makes it safe to send again what may have arrived
+            raise Later(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
+        except ValueError:
+            raise Refused(f"{name} has no usable address", What.CHAT) from None
+
+
+def signature(secret: str, timestamp: str, content: bytes) -> str:
+    """HMAC-SHA256 in hexadecimal of the timestamp, a full stop and the body."""
+    return hmac.new(
+        secret.encode(), timestamp.encode() + b"." + content, hashlib.sha256
+    ).hexdigest()
+
+
+def key_of(key: str) -> str:
+    """A post's key as a header may hold it."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _judge(status: int, retry_after: str, name: str) -> None:
+    """Raises unless ``status`` says that the message was taken."""
+    if 200 <= status < 300:
+        return
+    if status == 429:
+        seconds = wait_s(retry_after, LONGEST_WAIT_S)
+        raise Later(seconds or _PAUSE_S, f"{name} asks to send less", flood=True)
+    if status >= 500 or status == 408:
+        raise Later(_PAUSE_S, f"{name} answers {status}")
+    if status in (401, 403, 404, 410):
+        reason = f"{name} answers {status}: check its address and secret"
+        raise Refused(reason, What.CHAT)
+    raise Refused(f"{name} refuses the message with {status}", What.MESSAGE)

@@ -1,0 +1,184 @@
+"""The outbox in Redis: one hash that only its present owner can write to.
+
+Invariants:
+- what was read, what the plans made of it and the posts that follow become durable in one step;
+- an earlier owner writes nothing any more once another has claimed the outbox, however late it
+  wakes up; nor does a request that was repeated undo what came after it.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar, cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+
+from bot.delivery.post import ChatState, Post
+from bot.delivery.queue import Line
+from bot.destination import telegram_or_console
+from bot.plan.planner import State as PlanState
+from rules.salvage import salvaged
+from streams.bus.connection import Backoff, Keys, Overtaken, patiently
+
+log = structlog.get_logger()
+
+_T = TypeVar("_T")
+
+VERSION = 2
+"""Of the records. They are read by their fields' names, so that a new field with a default needs no
+other version; whatever else changes does, and then ``_decoded`` turns old records into new ones."""
+
+_CLAIM = """local there = redis.call('HGETALL', KEYS[1])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'rev', '0', 'version', ARGV[2])
+return there"""
+
+_WRITE = """local owner = redis.call('HGET', KEYS[1], 'owner')
+if owner and owner ~= ARGV[1] then return 0 end
+local rev = tonumber(redis.call('HGET', KEYS[1], 'rev') or '0')
+if rev >= tonumber(ARGV[2]) then return 1 end
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[i])
+  else redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'rev', ARGV[2])
+return 1"""
+"""Owner, number of this write, then fields and their values; an empty value deletes."""
+
+
+_ADDRESSED = re.compile(rb"(plan|chat|post( digest)?) https?://")
+"""Records of webhooks as they were written before webhooks had names. Nothing of them ever arrived,
+and their address is a secret that must not stay in Redis."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What the outbox held: how far alerts were read, the plan of each chat and topic, what is
+    known of each line's chat, and all posts. ``lost``: what could not be read, in words."""
+
+    cursor: str | None
+    plans: dict[str, PlanState]
+    chats: dict[str, ChatState]
+    posts: list[Post]
+    lost: list[str]
+
+
+class OutboxStore:
+    """Writes one after the other, each durable when it returns. Raises Overtaken."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._key = keys.outbox
+        self._owner = secrets.token_hex(8)
+        self._written = 0
+        self._lock = asyncio.Lock()
+        self._backoff = Backoff("the outbox")
+
+    async def claim(self) -> Loaded:
+        """From now on nobody else writes; what there is."""
+        reply = await patiently(
+            self._backoff,
+            lambda: cast(
+                "Awaitable[list[bytes]]",
+                self._redis.eval(_CLAIM, 1, self._key, self._owner, str(VERSION)),
+            ),
+        )
+        flat = cast("list[bytes]", reply)
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if addressed := [field for field in fields if _ADDRESSED.match(field)]:
+            await self._write({field.decode(): b"" for field in addressed})
+        return _loaded({key: value for key, value in fields.items() if key not in addressed})
+
+    async def commit(
+        self, cursor: str, plans: Mapping[str, PlanState], posts: Sequence[Post]
+    ) -> None:
+        """The alerts up to ``cursor`` became ``plans`` and ``posts``."""
+        fields = {"cursor": cursor.encode()}
+        fields |= {f"plan {key}": msgspec.msgpack.encode(plan) for key, plan in plans.items()}
+        fields |= {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
+        await self._write(fields)
+
+    async def keep(self, posts: Sequence[Post]) -> None:
+        """New posts that no alert caused."""
+        await self._write({f"post {post.key}": msgspec.msgpack.encode(post) for post in posts})
+
+    async def save(self, line: Line) -> None:
+        """All that has changed in ``line``."""
+        fields = {
+            f"post {key}": b"" if post is None else msgspec.msgpack.encode(post)
+            for key, post in line.changed.items()
+        }
+        if line.state_changed:
+            fields[f"chat {line.key}"] = msgspec.msgpack.encode(line.state)
+        line.changed, line.state_changed = {}, False
+        if fields:
+            await self._write(fields)
+
+    async def forget(self, line: Line, plans: Sequence[str]) -> None:
+        """A chat that is not served any more, and its plans."""
+        fields = {f"post {key}": b"" for key in line.posts} | {f"chat {line.key}": b""}
+        await self._write(fields | {f"plan {key}": b"" for key in plans})
+
+    async def _write(self, fields: Mapping[str, bytes]) -> None:
+        async with self._lock:
+            self._written += 1
+            number = str(self._written)
+            flat = [part for item in fields.items() for part in item]
+            done = await patiently(
+                self._backoff,
+                lambda: cast(
+                    "Awaitable[int]",
+                    self._redis.eval(_WRITE, 1, self._key, self._owner, number, *flat),  # pyright: ignore[reportArgumentType]  # bytes are taken
+                ),
+            )
+            if not done:
+                raise Overtaken("another bot role is at work")
+
+
+def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
+    """What can be read of ``fields``; the rest stays in Redis, is said and left out."""
+    loaded = Loaded(None, {}, {}, [], [])
+    cursor: str | None = None
+    for field, value in fields.items():
+        kind, _, key = field.decode().partition(" ")
+        lost: list[str] = []
+        try:
+            match kind:
+                case "cursor":
+                    cursor = value.decode()
+                case "version" if value.isdigit() and int(value) > VERSION:
+                    loaded.lost.append(f"it is of a newer version, {int(value)}")
+                case "plan":
+                    loaded.plans[key] = _decoded(value, PlanState, lost)
+                case "chat":
+                    loaded.chats[key] = _chat_state(value, lost)
+                case "post":
+                    loaded.posts.append(_decoded(value, Post, lost))
+                case _:
+                    pass
+        except (msgspec.MsgspecError, ValueError) as error:
+            lost.append(str(error)[:200])
+        if lost:
+            log.error("a record of the outbox could not be read in full",
+                      record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
+            loaded.lost.append(f"{kind} {key}"[:200])
+    return msgspec.structs.replace(loaded, cursor=cursor)
+
+
+def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.ValidationError:  # of another version
+        return salvaged(msgspec.msgpack.decode(data), kind, lost)
+
+
+def _chat_state(data: bytes, lost: list[str]) -> ChatState:
+    """What is known of a chat, also as written before a destination had a type of its own: as the
+    chat's number or name, None for the console."""
+    fields = msgspec.msgpack.decode(data, type=dict[str, object])
+    if "destination" not in fields:
+        chat = cast("int | str | None", fields.pop("chat", None))
+        fields["destination"] = msgspec.to_builtins(telegram_or_console(chat))
+        data = msgspec.msgpack.encode(fields)
+    return _decoded(data, ChatState, lost)

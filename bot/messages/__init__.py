@@ -1,0 +1,1 @@
+"""Alerts, notices and answers in words. Pure."""

@@ -1,0 +1,226 @@
+"""The fact lines of a message, one fact each, feed by feed. Pure; what is unknown is left out."""
+
+from bot.lang import numbers
+from bot.messages.headline import part, window_of
+from bot.messages.voice import Html, Voice, title
+from rules.alerts import (
+    CascadeFacts,
+    DepthFacts,
+    FundingFacts,
+    FundingShareFacts,
+    Link,
+    LiquidationFacts,
+    OpenInterestFacts,
+    PriceFacts,
+    TotalOpenInterestFacts,
+)
+from streams.events import Ms
+
+WEEK: Ms = 7 * 86_400_000
+
+
+def fact_lines(voice: Voice) -> list[Html]:
+    """The lines between the first and the last; empty ones stand for what is unknown."""
+    match voice.alert.facts:
+        case FundingFacts() as facts:
+            return _funding_facts(voice, facts)
+        case OpenInterestFacts() as facts:
+            return _oi_facts(voice, facts)
+        case DepthFacts() as facts:
+            return _depth_facts(voice, facts)
+        case LiquidationFacts() as facts:
+            return _liq_facts(voice, facts)
+        case PriceFacts() as facts:
+            return _price_facts(voice, facts)
+        case TotalOpenInterestFacts() as facts:
+            return _total_facts(voice, facts)
+        case FundingShareFacts() as facts:
+            return _breadth_facts(voice, facts)
+        case CascadeFacts() as facts:
+            return _cascade_facts(voice, facts)
+        case None:
+            return [voice.price()]
+
+
+def _funding_facts(voice: Voice, facts: FundingFacts) -> list[Html]:
+    rates = facts.by_venue_pct_8h
+    lines: list[Html] = []
+    if len(rates) > 1:
+        shown = voice.by_venue(rates, numbers.rate)
+        lines.append(voice.say("funding.weighted", count=str(len(rates)), list=shown))
+    for venue, rate in rates.items() if len(rates) == 1 else ():
+        lines.append(_single_rate(voice, venue, rate, facts.hours.get(venue)))
+    if facts.settled and facts.predicted_pct_8h is not None:
+        lines.append(voice.say("funding.predicted", rate=numbers.rate(facts.predicted_pct_8h)))
+    if voice.alert.value:
+        tense = "payers" if facts.settled else "will"
+        payer = "short" if voice.alert.value < 0 else "long"
+        pays = voice.say(f"funding.{tense}_{payer}")
+        lines.append(Html(f"{voice.price()} {pays}".strip()))
+    return lines
+
+
+def _single_rate(voice: Voice, venue: str, pct_8h: float, hours: float | None) -> Html:
+    if hours is None or hours == 8:
+        return voice.say("funding.single", venue=title(venue))
+    rate = numbers.rate(pct_8h * hours / 8)
+    return voice.say("funding.single_interval", venue=title(venue), rate=rate, hours=f"{hours:g}")
+
+
+def _oi_facts(voice: Voice, facts: OpenInterestFacts) -> list[Html]:
+    words = voice.words
+    line = voice.say(
+        "oi.coins",
+        before=words.coins(facts.before_base),
+        after=words.coins(facts.after_base),
+        asset=voice.alert.asset,
+    )
+    line = Html(line + _in_usd(voice, facts.net_usd, facts.price_usd))
+    shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.change(pct)}%")
+    return [line, voice.price(), voice.say("oi.by_venue", list=shown)]
+
+
+def _in_usd(voice: Voice, net_usd: float | None, price_usd: float | None) -> Html:
+    """How much the open interest moved in USD, and how much of that is only price."""
+    # a price that stood still leaves nothing to tell apart
+    if net_usd is None or price_usd is None or abs(price_usd) < 0.005 * abs(net_usd):
+        return Html()
+    words, same_way = voice.words, net_usd * price_usd >= 0
+    key = "oi.usd_with" if same_way else "oi.usd_against"
+    total, price = words.signed_usd(net_usd + price_usd), words.signed_usd(price_usd)
+    return voice.say(key, total=total, price=price)
+
+
+def _total_facts(voice: Voice, facts: TotalOpenInterestFacts) -> list[Html]:
+    words = voice.words
+    before = voice.say("total.before", usd=words.usd(facts.before_usd))
+    assets = voice.listed(facts.by_asset_usd, words.signed_usd)
+    return [
+        Html(before + _in_usd(voice, facts.net_usd, facts.price_usd)),
+        voice.say("oi.by_venue", list=assets) if assets else Html(),
+        voice.say("contracts", live=str(facts.live), expected=str(facts.expected)),
+    ]
+
+
+def _breadth_facts(voice: Voice, facts: FundingShareFacts) -> list[Html]:
+    lowest = sorted(facts.lowest_pct_8h.items(), key=lambda item: item[1])
+    shown = " · ".join(f"{asset} {numbers.rate(pct)}" for asset, pct in lowest)
+    return [
+        voice.say("breadth.lowest", list=shown) if shown else Html(),
+        voice.say("contracts", live=str(facts.live), expected=str(facts.expected)),
+    ]
+
+
+def _price_facts(voice: Voice, facts: PriceFacts) -> list[Html]:
+    lines = [_price_of(voice, facts)]
+    if facts.oi_usd is not None:
+        lines.append(voice.say("price.oi", usd=voice.words.usd(facts.oi_usd)))
+    return lines
+
+
+def _price_of(voice: Voice, facts: PriceFacts) -> Html:
+    if len(facts.by_venue_pct) < 2:
+        return voice.say("funding.single", venue=title(facts.venue))
+    shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.change(pct)}%")
+    return voice.say("oi.by_venue", list=shown)
+
+
+def _cascade_facts(voice: Voice, facts: CascadeFacts) -> list[Html]:
+    words = voice.words
+    chain = [_step(voice, link) for link in facts.chain]
+    closed = [
+        voice.say("cascade.closed", usd=words.usd(net), window=words.window(one.window_ms))
+        for one in (link.facts for link in facts.chain)
+        if isinstance(one, OpenInterestFacts) and (net := one.net_usd) is not None and net < 0
+    ]
+    no_data = voice.say("cascade.no_data", list=", ".join(facts.no_data))
+    return [
+        voice.price(),
+        voice.say("cascade.chain", list=Html(" · ".join(chain))) if chain else Html(),
+        *closed[:1],
+        _earlier(voice, facts),
+        no_data if facts.no_data else Html(),
+    ]
+
+
+def _step(voice: Voice, link: Link) -> str:
+    """``09:27 OI −4% in 1h``: as it was when the condition came true."""
+    window = window_of(voice.words, link.facts)
+    return f"{voice.bare_time(link.at)} {part(voice.words, link, link.value, window)}"
+
+
+def _earlier(voice: Voice, facts: CascadeFacts) -> Html:
+    """How rare it is; nothing while the record is too short to say so."""
+    words, now = voice.words, voice.alert.seen
+    start = words.day(facts.record_from, now)
+    if now - facts.record_from < WEEK:
+        return Html()
+    if not facts.earlier or facts.last_at is None:
+        return voice.say("cascade.first", date=start)
+    last = words.day(facts.last_at, now)
+    key = "cascade.earlier_one" if facts.earlier == 1 else "cascade.earlier_many"
+    return voice.say(key, count=str(facts.earlier), date=start, last=last)
+
+
+def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
+    words = voice.words
+    window = words.window(facts.normal_ms)
+    normal = voice.say("depth.median", window=window)
+    if facts.hour is not None:
+        normal = voice.say("depth.median_hour", window=window, hour=f"{facts.hour:02}")
+    sides = voice.say(
+        "depth.sides",
+        bids=words.usd(facts.bid_usd),
+        asks=words.usd(facts.ask_usd),
+        normal=words.usd(facts.normal_usd),
+        median=normal,
+    )
+    lines = [sides]
+    if len(facts.by_venue_pct) > 1:
+        shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.share(pct)}%")
+        lines.append(voice.say("depth.by_venue", list=shown))
+    live = voice.say("depth.live", live=str(facts.live), expected=str(facts.expected))
+    if facts.spread_bp is not None:
+        spread = voice.say("depth.spread", spread=numbers.trimmed(facts.spread_bp, 2))
+        live = Html(f"{spread} {live}")
+    return [*lines, live, voice.price()]
+
+
+def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
+    words = voice.words
+    one = facts.orders == 1
+    share = voice.say("liq.share", pct=numbers.share(facts.oi_pct)) if facts.oi_pct else Html()
+    lines = [
+        voice.say(
+            "liq.sides",
+            longs=words.usd(facts.long_usd),
+            shorts=words.usd(facts.short_usd),
+            orders=voice.say(
+                "liq.orders_one" if one else "liq.orders_many", count=str(facts.orders)
+            ),
+            share=share,
+        )
+    ]
+    if facts.largest_usd > 0:
+        largest = voice.say(
+            "liq.largest",
+            usd=words.usd(facts.largest_usd),
+            venue=title(facts.largest_venue),
+            price=words.price(facts.largest_price),
+        )
+        lines.append(largest)
+    return [*lines, voice.price(), *_incomplete(voice, facts)]
+
+
+def _incomplete(voice: Voice, facts: LiquidationFacts) -> list[Html]:
+    """Why the sum is a lower bound."""
+    lines = [
+        voice.say("liq.throttled", venue=title(venue), pct=numbers.share(pct))
+        for venue, pct in facts.saturation_pct.items()
+        if pct > 0
+    ]
+    if facts.not_available:
+        key = "one" if len(facts.not_available) == 1 else "many"
+        names = ", ".join(title(venue) for venue in facts.not_available)
+        lines.append(voice.say(f"liq.not_available_{key}", venues=names))
+    return lines

@@ -1,0 +1,217 @@
+"""First lines, topic by topic, and the same in a few words for digests and chains. Pure."""
+
+from collections.abc import Callable
+
+from bot.lang import numbers
+from bot.lang.words import Words
+from bot.messages.voice import Html, Voice, say, topic
+from rules.alerts import (
+    CascadeFacts,
+    DepthFacts,
+    Facts,
+    FundingShareFacts,
+    Link,
+    LiquidationFacts,
+    OpenInterestFacts,
+    PriceFacts,
+    TotalOpenInterestFacts,
+)
+from streams.events import Ms
+
+MINUTE: Ms = 60_000
+
+
+def head(voice: Voice) -> Html:
+    """The first line, which must make sense alone on a lock screen."""
+    alert = voice.alert
+    values = {"asset": alert.asset, "level": voice.say(f"level.{alert.level.value}")}
+    return voice.say(f"{voice.topic}.{alert.turn}", **values, **_PLACES[voice.topic](voice))
+
+
+def window_ms(facts: Facts | None) -> Ms | None:
+    """The length of the window that ``facts`` are of, None if they are of one moment."""
+    match facts:
+        case OpenInterestFacts() | TotalOpenInterestFacts() | LiquidationFacts() | PriceFacts():
+            return facts.window_ms
+        case _:
+            return None
+
+
+def window_of(words: Words, facts: Facts | None, key: str = "window") -> Html:
+    """``" in 1h"``, or nothing."""
+    ms = window_ms(facts)
+    return say(words, key, window=words.window(ms)) if ms else Html()
+
+
+def liquidations_over(voice: Voice) -> Html:
+    """The first line of an end at which nothing is liquidated any more."""
+    return voice.say("liq.close_none", asset=voice.alert.asset, **_liquidation(voice))
+
+
+def amount(words: Words, of: str, value: float, unit: str) -> str:
+    """A value of the topic ``of`` in as few words as can be."""
+    match of:
+        case "funding" | "predicted":
+            return numbers.rate(value)
+        case "oi" | "total" | "price":
+            return f"{numbers.change(value)}%"
+        case "depth" | "breadth":
+            return f"{numbers.share(value)}%"
+        case "liq":
+            return f"≥ {words.usd_at_least(value * 1e6)}"
+        case _:
+            return f"{numbers.trimmed(value, 4)} {unit}"
+
+
+def extreme(voice: Voice) -> str:
+    """The worst value of the episode; a lower bound says that it is one."""
+    alert = voice.alert
+    text = amount(voice.words, voice.topic, alert.extreme, alert.unit)
+    return f"{text}% / 8h" if voice.topic in ("funding", "predicted") else text
+
+
+def parts(words: Words, facts: CascadeFacts) -> Html:
+    """``OI −9.4%, longs liquidated ≥ $312M, depth 52% of normal, price −9.1% in 1h``.
+
+    Each at its worst: the conditions, and what is hidden beside them.
+    """
+    conditions = [_worst(words, link, Html()) for link in facts.chain]
+    also = [_worst(words, link, window_of(words, link.facts)) for link in facts.also]
+    return Html(", ".join([*conditions, *also]))
+
+
+def _worst(words: Words, link: Link, window: Html) -> Html:
+    longs = link.extreme_longs
+    if longs is None:
+        return part(words, link, link.extreme, window)
+    # the sum over both sides is no lower bound of one of them
+    shorts = link.extreme - longs
+    side, musd = ("longs", longs) if longs >= shorts else ("shorts", shorts)
+    return say(words, f"part.{side}", usd=words.usd_at_least(musd * 1e6))
+
+
+def part(words: Words, link: Link, value: float, window: Html) -> Html:
+    """One condition of a composite with ``value``; ``window``: that of its metric, or nothing."""
+    of = topic(link.metric)
+    if of not in ("oi", "liq", "depth", "price", "funding", "predicted"):
+        return say(words, "part.other", rule=link.family, value=amount(words, of, value, link.unit))
+    return say(
+        words,
+        f"part.{of}",
+        value=amount(words, of, value, link.unit),
+        window=window,
+    )
+
+
+def _funding(voice: Voice) -> dict[str, str]:
+    alert = voice.alert
+    state = "high" if voice.above else "negative" if alert.value < 0 else "low"
+    flipped = not voice.above and alert.extreme < 0 < alert.value
+    return {
+        "state": voice.say(f"funding.{state}"),
+        "further": voice.say(f"funding.further_{state}"),
+        "back": voice.say("funding.back_positive" if flipped else "funding.back"),
+        "rate": numbers.rate(alert.value),
+        "apr": numbers.percent(alert.value * 3 * 365),
+    }
+
+
+def _open_interest(voice: Voice) -> dict[str, str]:
+    alert, facts = voice.alert, voice.alert.facts
+    known = facts if isinstance(facts, OpenInterestFacts | TotalOpenInterestFacts) else None
+    closed = Html()
+    if known and known.net_usd:
+        fell = "oi.fell" if known.net_usd < 0 else "oi.rose"
+        closed = voice.say(fell, usd=voice.words.usd(known.net_usd))
+    return {
+        "pct": numbers.change(alert.value),
+        "window": window_of(voice.words, voice.alert.facts),
+        "closed": closed,
+        "further": voice.say(f"oi.further_{alert.fires}"),
+    }
+
+
+def _depth(voice: Voice) -> dict[str, str]:
+    alert, facts, words = voice.alert, voice.alert.facts, voice.words
+    band, total = Html(), Html()
+    if isinstance(facts, DepthFacts):
+        band = voice.say("depth.band", band=f"{facts.band_bp / 100:g}")
+        total = voice.say("depth.total", usd=words.usd(facts.bid_usd + facts.ask_usd))
+    return {
+        "band": band,
+        "total": total,
+        "pct": numbers.share(alert.value),
+        "further": voice.say(f"depth.further_{alert.fires}"),
+    }
+
+
+def _liquidation(voice: Voice) -> dict[str, str]:
+    facts = voice.alert.facts
+    known = facts if isinstance(facts, LiquidationFacts) else None
+    mostly = Html()
+    if known and known.long_usd + known.short_usd > 0:
+        longs = 100 * known.long_usd / (known.long_usd + known.short_usd)
+        side, pct = ("liq.longs", longs) if longs >= 50 else ("liq.shorts", 100 - longs)
+        mostly = voice.say(side, pct=numbers.share(pct))
+    return {
+        "usd": voice.words.usd_at_least(voice.alert.value * 1e6),
+        "window": window_of(voice.words, voice.alert.facts),
+        "mostly": mostly,
+    }
+
+
+def _price(voice: Voice) -> dict[str, str]:
+    facts, words = voice.alert.facts, voice.words
+    known = facts if isinstance(facts, PriceFacts) else None
+    ends = Html()
+    if known:
+        ends = voice.say(
+            "price.ends", before=words.price(known.before), after=words.price(known.after)
+        )
+    return {
+        "pct": numbers.change(voice.alert.value),
+        "window": window_of(voice.words, voice.alert.facts),
+        "ends": ends,
+        "further": voice.say(f"oi.further_{voice.alert.fires}"),
+    }
+
+
+def _breadth(voice: Voice) -> dict[str, str]:
+    facts = voice.alert.facts
+    count = Html()
+    if isinstance(facts, FundingShareFacts):
+        count = voice.say("breadth.count", negative=str(facts.negative), live=str(facts.live))
+    return {"pct": numbers.share(voice.alert.value), "count": count}
+
+
+def _cascade(voice: Voice) -> dict[str, str]:
+    alert, facts = voice.alert, voice.alert.facts
+    if not isinstance(facts, CascadeFacts) or not facts.chain:
+        return {"parts": Html(), "within": Html()}
+    within = Html()
+    if (length := alert.seen - facts.chain[0].at) >= MINUTE:
+        within = voice.say("cascade.within", length=voice.words.length(length))
+    return {"parts": Html(": " + parts(voice.words, facts)), "within": within}
+
+
+def _other(voice: Voice) -> dict[str, str]:
+    alert = voice.alert
+    return {
+        "rule": alert.family or alert.rule,
+        "value": numbers.trimmed(alert.value, 4),
+        "unit": alert.unit,
+    }
+
+
+_PLACES: dict[str, Callable[[Voice], dict[str, str]]] = {
+    "funding": _funding,
+    "predicted": _funding,
+    "breadth": _breadth,
+    "oi": _open_interest,
+    "total": _open_interest,
+    "depth": _depth,
+    "liq": _liquidation,
+    "price": _price,
+    "cascade": _cascade,
+    "other": _other,
+}

@@ -1,0 +1,140 @@
+"""Notices for operators → messages: feeds that fall silent, faults, a changed configuration. Pure.
+
+They are quiet, in italics and without hashtags, so that nobody takes them for the market.
+"""
+
+from collections.abc import Sequence
+
+from bot.lang.words import Words
+from bot.messages.render import Message, plain
+from bot.messages.voice import Html, say, time, title
+from rules.alerts import Level, Notice, Turn
+from streams.events import Fault, FaultCode, Kind, Ms
+
+CONFIG = "config"
+"""The beginning of the id of a notice about the configuration; ``reason`` says it all."""
+
+_NAMED = 10
+"""So many symbols or assets are named; the others are counted."""
+
+
+def config_notice(taken: bool, reason: str, now: Ms) -> Notice:
+    """The configuration was taken over, or was not because of ``reason``."""
+    return Notice(
+        id=f"{CONFIG}:{now}", venue="", kinds=(), up=taken, since=now, seen=now, reason=reason
+    )
+
+
+def state_notice(role: str, lost: str, now: Ms) -> Notice:
+    """Of what the ``role`` had saved, ``lost`` could not be taken over."""
+    return Notice(
+        id=f"fault:{FaultCode.STATE_LOST}:{role}:{now}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=now,
+        seen=now,
+        reason=lost,
+        fault=FaultCode.STATE_LOST,
+        subjects=(role,),
+    )
+
+
+def redis_notice(reason: str, now: Ms) -> Notice:
+    """The server is not safe to use: ``reason``."""
+    return Notice(
+        id=f"fault:{FaultCode.REDIS_UNSAFE}::{now}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=now,
+        seen=now,
+        reason=reason,
+        fault=FaultCode.REDIS_UNSAFE,
+    )
+
+
+def clock_notice(fault: Fault, effect: str) -> Notice:
+    """This role's clock was set back, and ``effect`` is what it did about it."""
+    return Notice(
+        id=f"fault:{fault.code}:bot:{fault.seen}",
+        venue="",
+        kinds=(),
+        up=False,
+        since=fault.seen,
+        seen=fault.seen,
+        reason=f"{fault.detail}; {effect}",
+        fault=fault.code,
+    )
+
+
+def notice_message(notice: Notice, words: Words) -> Message:
+    """The message of ``notice``."""
+    if notice.id.startswith(f"{CONFIG}:"):
+        key = "settings.taken" if notice.up else "settings.kept"
+        text = say(words, key, reason=notice.reason)
+    else:
+        text = say(words, "notice", text=_what(notice, words))
+    return Message(
+        alert_id=notice.id,
+        asset="",
+        rule="feeds",
+        turn=Turn.CLOSE if notice.up else Turn.OPEN,
+        level=Level.WATCH,
+        silent=True,
+        html=text,
+        plain=plain(text),
+        at=notice.seen,
+    )
+
+
+def _what(notice: Notice, words: Words) -> Html:
+    return _feeds(notice, words) if notice.fault is None else _fault(notice, words)
+
+
+def _fault(notice: Notice, words: Words) -> Html:
+    key = f"fault.{notice.fault}.over" if notice.up else f"fault.{notice.fault}"
+    return say(
+        words,
+        key,
+        venue=title(notice.venue),
+        subjects=_subjects(notice.subjects, words),
+        reason=say(words, "notice.reason", reason=notice.reason) if notice.reason else Html(),
+        length=words.length(max(0, notice.seen - notice.since)),
+    )
+
+
+def _subjects(subjects: Sequence[str], words: Words) -> str:
+    more = len(subjects) - _NAMED
+    names = ", ".join(subjects[:_NAMED])
+    return names + say(words, "notice.more", count=str(more)) if more > 0 else names
+
+
+def _feeds(notice: Notice, words: Words) -> Html:
+    ticks, venue = not notice.venue, title(notice.venue)
+    if notice.up:
+        length = words.length(max(0, notice.seen - notice.since))
+        key = "notice.tick" if ticks else "notice.up"
+        return say(words, key, venue=venue, kinds=_kinds(notice, words), length=length)
+    reason = say(words, "notice.reason", reason=notice.reason) if notice.reason else Html()
+    since = time(words, notice.since, notice.seen)
+    if ticks:
+        return say(words, "notice.no_tick", time=since, reason=reason)
+    return say(
+        words,
+        "notice.down",
+        venue=venue,
+        kinds=_kinds(notice, words),
+        time=since,
+        reason=reason,
+        effect=say(words, "notice.effect", venue=venue),
+    )
+
+
+def _kinds(notice: Notice, words: Words) -> Html:
+    if len(notice.kinds) == len(Kind):
+        return say(words, "kind.all")
+    names = [say(words, f"kind.{kind}") for kind in notice.kinds]
+    if len(names) < 2:
+        return Html("".join(names))
+    return Html(", ".join(names[:-1]) + say(words, "notice.and") + names[-1])

@@ -1,0 +1,261 @@
+"""Alert → text. Pure: the words come from ``bot.lang``, the facts from the alert.
+
+Every message: a first line that makes sense alone on a lock screen, one fact per line, a unit on
+every number, a last line with hashtags and time, at most 500 characters (Telegram limits longer
+ones sooner). What is unknown is left out. Whatever comes from a venue is escaped.
+
+What an opening post says of its episode as it goes on, in its last line. Pure.
+
+Lines on what is remarkable: "First negative since 23 Aug (41 days)." Pure.
+
+A record is bounded by what was observed, so where nothing like it was seen the line names the
+beginning of the record; it never says "all-time".
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from bot.lang.words import Words
+from bot.messages.facts import fact_lines
+from bot.messages.headline import amount, extreme, head, liquidations_over, parts, window_of
+from bot.messages.voice import Html, Voice, title
+from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
+from streams.events import Ms
+
+DAY: Ms = 86_400_000
+
+
+def record_lines(voice: Voice) -> list[Html]:
+    """One line for each record of the alert."""
+    return [_line(voice, record) for record in voice.alert.records]
+
+
+def _line(voice: Voice, record: Record) -> Html:
+    what, words, now = _what(voice, record), voice.words, voice.alert.seen
+    if record.since is None:
+        return voice.say("record.never", what=what, date=words.day(record.record_from, now))
+    days = words.days(max(0, round((now - record.since) / DAY)))
+    return voice.say("record.since", what=what, date=words.day(record.since, now), days=days)
+
+
+def _what(voice: Voice, record: Record) -> Html:
+    sign = "negative" if voice.alert.value < 0 else "positive"
+    if record.kind is RecordKind.FIRST:
+        return voice.say(f"record.first_{sign}")
+    if record.kind is RecordKind.LONGEST:
+        return voice.say(f"record.longest_{sign}", run=str(record.run or 1))
+    low = record.kind is RecordKind.LOWEST
+    window = window_of(voice.words, voice.alert.facts, "record.window")
+    if voice.topic in ("oi", "total", "price"):
+        return voice.say("record.fall" if low else "record.rise", window=window)
+    if voice.topic == "liq" and not low:
+        return voice.say("record.liq", window=window_of(voice.words, voice.alert.facts))
+    if voice.topic == "depth":
+        return voice.say("record.thin" if low else "record.thick")
+    return voice.say("record.lowest" if low else "record.highest")
+
+
+def live(alert: Alert, words: Words) -> tuple[str, str]:
+    """What ``alert``, an open episode with its present value, looks like now.
+
+    Without and with what changes by itself: only a change of the first is worth an edit.
+    """
+    voice = Voice(alert, words)
+    length = words.length(max(0, alert.seen - alert.opened_at))
+    if isinstance(alert.facts, CascadeFacts):
+        now = parts(words, alert.facts)
+        return str(now), str(voice.say("live.parts", parts=now, length=length))
+    now, worst = amount(words, voice.topic, alert.value, alert.unit), extreme(voice)
+    time = voice.bare_time(alert.extreme_at)
+    said = voice.say("live", now=now, worst=worst, time=time, length=length)
+    return f"{now} {worst}", str(said)
+
+
+def ended(alert: Alert, words: Words) -> str:
+    """What the opening says once its episode has ended with ``alert``."""
+    voice = Voice(alert, words)
+    length = words.length(max(0, alert.seen - alert.opened_at))
+    return str(voice.say("live.over", time=voice.time(alert.seen), length=length))
+
+
+MAX_CHARS = 500
+HOUR: Ms = 3_600_000
+MINUTE: Ms = 60_000
+
+MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
+OVER = "⚪"
+_LINK = re.compile(r'<a href="([^"]*)">([^<]*)</a>')
+_TAG = re.compile(r"<[^>]+>")
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sink sends. ``html`` and ``plain`` say the same; ``silent``: without a sound.
+
+    ``alert_id`` names what is told: the alert, or the first of a digest.
+    """
+
+    alert_id: str
+    asset: str
+    rule: str
+    turn: Turn
+    level: Level
+    silent: bool
+    html: str
+    plain: str
+    at: Ms
+
+
+def render(
+    alert: Alert,
+    words: Words,
+    charts: str | None = None,
+    *,
+    silent: bool | None = None,
+    hidden: int = 0,
+    held: int = 0,
+) -> Message:
+    """The message of ``alert`` in one language.
+
+    ``charts``: URL of a chart with ``{metric}`` and ``{asset}`` in it, None for no link.
+    ``silent``: None lets the alert's level decide. ``hidden``: alerts that this one stands for;
+    ``held``: others that were kept back before it.
+    """
+    voice = Voice(alert, words)
+    lines = [first_line(alert, words, hidden)]
+    if alert.turn is not Turn.CLOSE:
+        lines += _facts(voice, charts, hidden, held)
+    quiet = alert.turn is Turn.CLOSE or alert.level is Level.WATCH
+    return message_of(alert, lines, quiet if silent is None else silent)
+
+
+def first_line(alert: Alert, words: Words, hidden: int = 0) -> Html:
+    """What makes sense alone on a lock screen. An end is one line in all."""
+    voice = Voice(alert, words)
+    if alert.turn is Turn.CLOSE:
+        return Html(" ".join([_close(voice), *folded(voice, hidden)]))
+    return Html(f"{MARKS[alert.level]} {head(voice)}")
+
+
+def message_of(
+    alert: Alert, lines: Sequence[Html], silent: bool, limit: int = MAX_CHARS
+) -> Message:
+    """A message of these lines that tells of ``alert``, at most ``limit`` characters long."""
+    text = "\n".join(_fitting(lines, limit))
+    return Message(
+        alert_id=alert.id,
+        asset=alert.asset,
+        rule=alert.rule,
+        turn=alert.turn,
+        level=alert.level,
+        silent=silent,
+        html=text,
+        plain=plain(text),
+        at=alert.at,
+    )
+
+
+def plain(text: str) -> str:
+    """Telegram HTML as plain text; a link keeps its address."""
+    return html.unescape(_TAG.sub("", _LINK.sub(r"\2: \1", text)))
+
+
+def footer(voice: Voice, charts: str | None, held: int, one: bool = True) -> Html:
+    """Hashtags, time, chart, and how many alerts were kept back. ``one``: it is of one asset."""
+    alert, facts = voice.alert, voice.alert.facts
+    time = voice.time(alert.at)
+    if isinstance(facts, FundingFacts):
+        time = _rate_time(voice, facts)
+    parts = [" ".join(_tags(voice) if one else _tags(voice)[-1:]), time]
+    if charts and one:
+        parts.append(_chart(voice, charts))
+    if held:
+        parts.append(voice.say("held", count=str(held)))
+    return Html(" · ".join(parts))
+
+
+def _tags(voice: Voice) -> list[Html]:
+    alert = voice.alert
+    tag = re.sub(r"\W", "", alert.asset)
+    own = [Html(f"#{tag}")] if tag and alert.asset != ALL else []
+    return [*own, voice.say(f"tag.{voice.topic}", rule=alert.family or alert.rule)]
+
+
+def _chart(voice: Voice, charts: str) -> Html:
+    alert = voice.alert
+    address = charts.replace("{metric}", quote(alert.metric, safe=""))
+    address = html.escape(address.replace("{asset}", quote(alert.asset, safe="")))
+    return Html(f'<a href="{address}">{voice.say("chart")}</a>')
+
+
+def _facts(voice: Voice, charts: str | None, hidden: int, held: int) -> list[Html]:
+    """All lines but the first."""
+    facts = [*record_lines(voice), *fact_lines(voice), *folded(voice, hidden)]
+    facts += [*_missing(voice), *_history(voice)]
+    return [*(fact for fact in facts if fact), footer(voice, charts, held)]
+
+
+def _fitting(lines: Sequence[Html], limit: int) -> list[Html]:
+    """Whole lines are left out, from the end of the facts, until the rest fits."""
+    kept = list(lines)
+    while len(kept) > 2 and len(_TAG.sub("", "\n".join(kept))) > limit:
+        del kept[-2]
+    return kept
+
+
+def _close(voice: Voice) -> Html:
+    """One line: where it is now, how long it lasted, how far it went."""
+    alert = voice.alert
+    first = liquidations_over(voice) if voice.topic == "liq" and alert.value == 0 else head(voice)
+    return Html(" ".join([f"{OVER} {first}", _lasted(voice), *_missing(voice)]))
+
+
+def _lasted(voice: Voice) -> Html:
+    alert, facts = voice.alert, voice.alert.facts
+    length = voice.words.length(max(0, alert.seen - alert.opened_at))
+    if voice.topic == "cascade":
+        if isinstance(facts, CascadeFacts) and facts.chain:
+            return voice.say("lasted.cascade", length=length, parts=parts(voice.words, facts))
+        return voice.say("lasted.bare", length=length)
+    thin = voice.topic == "depth" and not voice.above
+    lasted = voice.say("lasted.thin" if thin else "lasted", length=length)
+    side = "peak" if voice.topic == "liq" else "high" if voice.above else "low"
+    far = voice.say(f"extreme.{side}", value=extreme(voice), time=voice.time(alert.extreme_at))
+    return Html(lasted + far)
+
+
+def folded(voice: Voice, hidden: int) -> list[Html]:
+    """How many alerts a composite stands for, if any."""
+    if not hidden:
+        return []
+    return [voice.say("folded_one" if hidden == 1 else "folded_many", count=str(hidden))]
+
+
+def _missing(voice: Voice) -> list[Html]:
+    names = ", ex-".join(title(venue) for venue in voice.alert.missing)
+    return [voice.say("missing", venues=names)] if names else []
+
+
+def _history(voice: Voice) -> list[Html]:
+    alert = voice.alert
+    lines: list[Html] = []
+    age = max(0, alert.seen - alert.opened_at)
+    if alert.turn in (Turn.UP, Turn.WORSE) or age >= 2 * MINUTE:
+        length = voice.words.length(age)
+        lines.append(voice.say("began", time=voice.time(alert.opened_at), length=length))
+    if alert.held:
+        lines.append(
+            voice.say("held_one" if alert.held == 1 else "held_many", count=str(alert.held))
+        )
+    return lines
+
+
+def _rate_time(voice: Voice, facts: FundingFacts) -> Html:
+    """Venues settle on the full hour; an alert at another time was not caused by a settlement."""
+    time = voice.time(voice.alert.at)
+    if not facts.settled:
+        return voice.say("estimate", time=time)
+    return voice.say("settled", time=time) if voice.alert.at % HOUR < MINUTE else time

@@ -1,0 +1,105 @@
+"""The speaking part of ``bot.messages.render``: one alert and one language.
+
+Fills phrases, escapes what is put into them, writes times, prices and the names of venues.
+"""
+
+import html
+from collections.abc import Callable, Mapping
+
+from bot.lang import numbers
+from bot.lang.words import Words
+from rules.alerts import Alert
+from streams.events import Ms
+from streams.venues import VENUES
+
+# the first that fits counts
+_TOPICS = {
+    "funding_negative_share_": "breadth",
+    "funding_predicted_": "predicted",
+    "funding_": "funding",
+    "oi_total_": "total",
+    "oi_": "oi",
+    "depth_": "depth",
+    "liq_": "liq",
+    "price_": "price",
+    "composite": "cascade",
+}
+
+
+class Html(str):
+    """Text that is Telegram HTML already, so that it is not escaped again."""
+
+    __slots__ = ()
+
+
+class Voice:
+    """One alert and one language: fills phrases, writes times and venue names."""
+
+    def __init__(self, alert: Alert, words: Words) -> None:
+        self.alert = alert
+        self.words = words
+        self.topic = topic(alert.metric)
+
+    def say(self, key: str, **values: str) -> Html:
+        """The phrase ``key`` with ``values`` in it, each escaped unless it is Html."""
+        return say(self.words, key, **values)
+
+    def time(self, ms: Ms) -> Html:
+        """Shown by Telegram in the reader's own zone; with the day if it is another one."""
+        return time(self.words, ms, self.alert.at)
+
+    def bare_time(self, ms: Ms) -> Html:
+        """As ``time``, for a line of several times."""
+        return Html(
+            f'<tg-time unix="{ms // 1000}" format="t">{self.words.bare_clock(ms)}</tg-time>'
+        )
+
+    def by_venue(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
+        """``Binance −9.1 · Bybit −8.4``, the worst first."""
+        return self.listed({title(venue): value for venue, value in values.items()}, show)
+
+    def listed(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
+        """``BTC −9.1 · ETH −8.4``, the worst first."""
+        worst = sorted(values.items(), key=lambda item: item[1], reverse=self.above)
+        return " · ".join(f"{name} {show(value)}" for name, value in worst)
+
+    def price(self) -> Html:
+        """What one coin costs and, where known, cost at the start of the window."""
+        now, before, words = self.alert.price, self.alert.price_before, self.words
+        if now is None:
+            return Html()
+        if not before or words.price(before) == words.price(now):
+            return self.say("price", price=words.price(now))
+        pct = numbers.change(100 * (now / before - 1))
+        return self.say("price.moved", before=words.price(before), price=words.price(now), pct=pct)
+
+    @property
+    def above(self) -> bool:
+        return self.alert.fires == "above"
+
+
+def say(words: Words, key: str, **values: str) -> Html:
+    """The phrase ``key`` of a language with ``values`` in it, each escaped unless it is Html."""
+    safe = {
+        name: value if isinstance(value, Html) else html.escape(value, quote=False)
+        for name, value in values.items()
+    }
+    return Html(words.phrases[key].format(**safe))
+
+
+def time(words: Words, ms: Ms, now: Ms) -> Html:
+    """``ms`` for a reader at ``now``: Telegram shows it in the reader's own zone."""
+    same_day = ms // 86_400_000 == now // 86_400_000
+    shape, text = ("t", words.clock(ms)) if same_day else ("dt", words.date(ms))
+    return Html(f'<tg-time unix="{ms // 1000}" format="{shape}">{text}</tg-time>')
+
+
+def topic(metric: str) -> str:
+    """Which set of phrases tells of ``metric``; ``other`` where none is written for it."""
+    return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
+
+
+def title(venue: str) -> str:
+    """The venue's name as people write it."""
+    known = VENUES.get(venue)
+    return known.SPEC.title if known else venue

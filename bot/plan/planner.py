@@ -1,0 +1,637 @@
+"""Who is told what, and when. Pure: time comes from the alerts and from ``now``.
+
+Invariants:
+- a critical alert is delivered by the call that takes it; only a composite hides it, and only what
+  a composite adds to what it has told shortly before may wait;
+- every alert that the engine wants posted is told, or counted under the reason why not;
+- what a chat's filters do not take is not for it: neither told nor counted;
+- turns of one episode are told in their order, and an end only if the beginning was told;
+- how alerts are split over calls changes nothing but how critical alerts of one moment are bundled.
+
+Alerts wait a little, so that a composite can hide its parts and so that one event on many assets
+becomes one digest. What waits is in the state, which survives restarts.
+
+What is to be told, and what the plan remembers between calls. Pure.
+
+Which alerts somebody wants: by rule, by asset and by level. Pure.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from bot.destination import ConsoleOutput, Destination, destination_key
+from bot.plan.silences import Silence, silenced
+from rules.alerts import Alert, Level, Turn
+from streams.events import Ms
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted. None stands for every rule, or every asset.
+
+    ``rules``: families, composites among them. ``assets``: of the whole market it is
+    ``rules.alerts.ALL``. ``all_but``: besides ``assets``, every asset that is not among these.
+    """
+
+    rules: frozenset[str] | None = None
+    assets: frozenset[str] | None = None
+    all_but: frozenset[str] | None = None
+    min_level: Level = Level.WATCH
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether ``alert`` is wanted.
+
+        An end is, whatever its level: whether its beginning was told is for the plan to know.
+        """
+        family = alert.family or alert.rule
+        high = alert.turn is Turn.CLOSE or alert.level >= self.min_level
+        return high and self.wants_rule(family) and self.wants_asset(alert.asset)
+
+    def wants_rule(self, family: str) -> bool:
+        """Whether alerts of this rule may be wanted."""
+        return self.rules is None or family in self.rules
+
+    def wants_asset(self, asset: str) -> bool:
+        """Whether alerts on this asset may be wanted."""
+        if self.assets is None or asset in self.assets:
+            return True
+        return self.all_but is not None and asset not in self.all_but
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What one post is made of: one alert, or a digest of several, the worst first.
+
+    ``at``: when it was due. ``joined``: a digest of what came after an earlier one. ``hidden``:
+    alerts folded into this composite since it was last told. ``held``: family → alerts that the
+    budget or quiet hours kept back since the last post.
+    """
+
+    alerts: tuple[Alert, ...]
+    at: Ms
+    silent: bool
+    joined: bool = False
+    hidden: int = 0
+    held: Mapping[str, int] = {}
+    title: str = ""
+    """The key of the phrase above a digest of several rules; "" where all are of one rule."""
+
+
+def severity(alert: Alert) -> tuple[int, float]:
+    """Sorts the worst first."""
+    sign = 1 if alert.fires == "below" else -1
+    return -alert.level, sign * alert.value
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """An alert to be told at ``due``."""
+
+    alert: Alert
+    due: Ms
+
+
+class Group(msgspec.Struct):
+    """What is told together: one family, one direction.
+
+    ``told``: subjects told lately, and when. ``digest_at``: the last digest, or when so many were
+    told that what joins waits for one.
+    """
+
+    waiting: list[Waiting] = []
+    told: dict[str, Ms] = {}
+    digest_at: Ms | None = None
+
+
+class LastPost(msgspec.Struct, frozen=True):
+    """The last post of a family, a direction and a subject."""
+
+    rule: str
+    level: Level
+    at: Ms
+
+
+class Counts(msgspec.Struct):
+    """What became of the alerts so far.
+
+    ``merged``: another alert was told in its place, a later turn of the episode or another window
+    of the rule. ``over``: the end of an episode whose beginning was not told.
+    """
+
+    told: int = 0
+    hidden: int = 0
+    held: int = 0
+    silenced: int = 0
+    merged: int = 0
+    over: int = 0
+
+
+class State(msgspec.Struct):
+    """Everything that the next answer depends on.
+
+    A subject is an asset or a contract. ``told``: rule and subject → beginning of the episode that
+    was told. ``said``: family, direction and subject → its last post. ``hiding``: composite and
+    asset whose parts it hides → when it was taken. ``hidden``, ``held``: not yet said. ``posts``:
+    times within the last hour, of posts that were not critical; ``watch_posts``: of watch alone.
+    """
+
+    now: Ms = 0
+    groups: dict[str, Group] = {}
+    told: dict[str, Ms] = {}
+    said: dict[str, LastPost] = {}
+    hiding: dict[str, Ms] = {}
+    hidden: dict[str, int] = {}
+    held: dict[str, int] = {}
+    posts: list[Ms] = []
+    watch_posts: list[Ms] = []
+    counts: Counts = msgspec.field(default_factory=Counts)
+    quiet: dict[str, Alert] = {}
+    """What waits for the end of the quiet hours: rule and subject → its newest turn."""
+    quiet_until: Ms | None = None
+    """When they end."""
+
+
+def set_back(state: State, by: Ms, now: Ms) -> State:
+    """``state`` after the clock was set back ``by`` so much, to ``now``: everything is as long ago,
+    or as far away, as it was."""
+    later = load(dump(state))
+    later.now = now
+    for group in later.groups.values():
+        group.waiting = [Waiting(one.alert, one.due - by) for one in group.waiting]
+        group.told = {subject: at - by for subject, at in group.told.items()}
+        group.digest_at = None if group.digest_at is None else group.digest_at - by
+    later.said = {
+        topic: msgspec.structs.replace(post, at=post.at - by) for topic, post in later.said.items()
+    }
+    later.hiding = {composite: at - by for composite, at in later.hiding.items()}
+    later.posts = [at - by for at in later.posts]
+    later.watch_posts = [at - by for at in later.watch_posts]
+    # looked at again then: it is a time of day
+    later.quiet_until = None if later.quiet_until is None else later.quiet_until - by
+    return later
+
+
+def dump(state: State) -> bytes:
+    """The state as bytes."""
+    return msgspec.msgpack.encode(state)
+
+
+def load(data: bytes) -> State:
+    """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
+    return msgspec.msgpack.decode(data, type=State)
+
+
+SECOND: Ms = 1_000
+MINUTE: Ms = 60_000
+HOUR: Ms = 3_600_000
+
+GROUP_WAIT: Mapping[Level, Ms] = {
+    Level.WATCH: 60 * SECOND,
+    Level.ALERT: 20 * SECOND,
+    Level.CRITICAL: 0,
+}
+CLOSE_WAIT: Ms = 60 * SECOND
+GROUP_OPEN: Ms = 10 * MINUTE
+"""How long what comes belongs to the same group: told in digests, once there are DIGEST_FROM."""
+
+WINDOWS_AGREE: Ms = 30 * MINUTE
+"""How long after a post the other windows of its rule have nothing to add on the same asset, unless
+at a higher level."""
+
+CLOCKS_APART: Ms = MINUTE
+"""The clock that stamps alerts may be so far ahead of ours."""
+
+UPDATE_EVERY: Ms = 5 * MINUTE
+"""A told episode says that it got worse at most so often; a critical one at once, but composites:
+what makes them worse are their parts, which they hide."""
+
+DIGEST_FROM = 4
+"""So many assets (or contracts) that wait together become one digest, and after so many posts what
+else joins waits for the next one."""
+
+
+class Quiet(msgspec.Struct, frozen=True, kw_only=True):
+    """Hours in which little rings: minutes of the day in ``zone`` (an IANA name), end excluded."""
+
+    start: int
+    end: int
+    zone: str
+
+    def covers(self, now: Ms) -> bool:
+        """Whether ``now`` is within; hours may go past midnight."""
+        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
+        minute = local.hour * 60 + local.minute
+        if self.start <= self.end:
+            return self.start <= minute < self.end
+        return minute >= self.start or minute < self.end
+
+    def ends_after(self, now: Ms) -> Ms:
+        """When the hours that cover ``now`` end."""
+        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
+        hour, minute = divmod(self.end, 60)
+        end = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+        if end <= local:
+            end += timedelta(days=1)  # by the clock on the wall, whatever summer time does
+        return round(end.timestamp() * 1000)
+
+
+class Chat(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told, where, of what, and how much can be borne.
+
+    ``filters``: an alert is for this chat if one of them takes it. ``private``: one person, whose
+    chat with the bot it is. ``posts_per_hour``: once so many were told within an hour, only what is
+    critical still comes; of watch, at most half as many. What is critical is not counted, nor are
+    ends. ``quiet``: watch waits until they end, alert is silent. ``group_wait``: how long an alert
+    waits for others; critical never does. ``hides``: composite → its parts' families.
+    """
+
+    destination: Destination = ConsoleOutput()
+    language: str = "en"
+    filters: tuple[Filter, ...] = (Filter(),)
+    private: bool = False
+    posts_per_hour: int = 12
+    quiet: Quiet | None = None
+    group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
+    hides: Mapping[str, Sequence[str]] = {}
+
+    @property
+    def key(self) -> str:
+        """What the chat is called where it is remembered."""
+        return destination_key(self.destination)
+
+    def takes(self, alert: Alert) -> bool:
+        """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
+        return any(one.takes(alert) for one in self.filters)
+
+
+def next_due(state: State) -> Ms | None:
+    """When ``plan`` has something to tell even if nothing more happens; None: never."""
+    due = [waiting.due for group in state.groups.values() for waiting in group.waiting]
+    if state.quiet and state.quiet_until is not None:
+        due.append(state.quiet_until)
+    return min(due, default=None)
+
+
+def plan(
+    state: State, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
+) -> tuple[State, list[Delivery]]:
+    """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed.
+
+    An alert from long after ``now`` is one of a clock that is ahead of ours, and is not waited for.
+    """
+    planner = _Planner(load(dump(state)), chat, silences)
+    for alert in alerts:
+        if alert.post and chat.takes(alert):
+            planner.take(alert, now)
+        elif alert.turn is Turn.CLOSE:
+            planner.end_unposted(alert, now)
+    planner.advance(now)
+    planner.ring()
+    return planner.state, planner.deliveries
+
+
+class _Planner:
+    """One call of ``plan``: a state of its own, and what is to be delivered."""
+
+    def __init__(self, state: State, chat: Chat, silences: Sequence[Silence]) -> None:
+        self.state = state
+        self.deliveries: list[Delivery] = []
+        self._chat = chat
+        self._silences = silences
+        self._ringing: list[Alert] = []
+
+    def take(self, alert: Alert, now: Ms) -> None:
+        """Puts ``alert`` where it waits, or counts why not."""
+        self.advance(min(alert.seen, now + CLOCKS_APART))
+        if self._hidden(alert):
+            self._hide(alert, alert.hidden_by)
+        elif self._silenced(alert):
+            self.state.counts.silenced += 1
+            self.state.hiding.pop(_composite(alert), None)
+            self._end_unsaid(alert)
+        elif alert.turn is Turn.CLOSE:
+            self._take_close(alert)
+        else:
+            self._fold_parts(alert)
+            earlier = self._take_back(alert)
+            self.state.counts.merged += earlier is not None
+            if earlier is not None and earlier.alert.turn is Turn.CLOSE:
+                earlier = None
+            pause = self._pause(alert)
+            if alert.level is Level.CRITICAL and not (pause and alert.family in self._chat.hides):
+                self._ringing.append(alert)
+            else:
+                wait = self._chat.group_wait.get(alert.level, 0)
+                self._wait(alert, max(wait, pause), earlier)
+
+    def end_unposted(self, alert: Alert, now: Ms) -> None:
+        """An end that is not to be posted is one all the same: what ended in quiet hours is not
+        told when they are over."""
+        self.advance(min(alert.seen, now + CLOCKS_APART))
+        asleep = self.state.quiet.get(_instance(alert))
+        if asleep is not None and asleep.opened_at == alert.opened_at:
+            del self.state.quiet[_instance(alert)]
+            self._hold(asleep)
+
+    def advance(self, now: Ms) -> None:
+        """Tells what is due up to ``now``, in the order in which it is due."""
+        if now > self.state.now:
+            self.ring()
+        now = max(now, self.state.now)
+        while (due := next_due(self.state)) is not None and due <= now:
+            self.state.now = max(self.state.now, due)
+            for group in self.state.groups.values():
+                if any(w.due <= due for w in group.waiting):
+                    self._tell_due(group, due)
+            if self.state.quiet and (self.state.quiet_until or 0) <= due:
+                self._end_quiet()
+        self.state.now = now
+        for key, group in list(self.state.groups.items()):
+            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+            if not group.waiting and not group.told and not _open(group, now):
+                del self.state.groups[key]
+
+    def ring(self) -> None:
+        """Tells the critical alerts of this moment, bundled among themselves only."""
+        by_group: dict[str, list[Alert]] = {}
+        for alert in self._ringing:
+            by_group.setdefault(_group(alert), []).append(alert)
+        self._ringing = []
+        for alerts in by_group.values():
+            if len(_subjects(alerts)) >= DIGEST_FROM:
+                self._deliver(alerts)
+            else:
+                for alert in alerts:
+                    self._deliver([alert])
+
+    def _hidden(self, alert: Alert) -> bool:
+        """Whether this chat is told of a composite instead."""
+        there = f"{alert.hidden_by}:{alert.asset}" in self.state.hiding
+        return there and alert.hidden_by in self._chat.hides
+
+    def _silenced(self, alert: Alert, now: Ms | None = None) -> bool:
+        """Whether a silence covers it when it came, or ``now``."""
+        if alert.level is Level.CRITICAL:
+            return False
+        at = alert.seen if now is None else now
+        return silenced(alert, self._silences, at)
+
+    def _take_close(self, alert: Alert) -> None:
+        told = self.state.told.get(_instance(alert)) == alert.opened_at
+        waited = self._take_back(alert)
+        if told:
+            self.state.counts.merged += waited is not None
+            self._wait(alert, CLOSE_WAIT, None)
+            return
+        self.state.counts.over += 1
+        if waited is not None:  # over before it was told: worth a count, not a post
+            self._hold(waited.alert)
+
+    def _pause(self, alert: Alert) -> Ms:
+        """How long a told episode has to wait until it may say that it got worse."""
+        told = self.state.told.get(_instance(alert)) == alert.opened_at
+        said = self.state.said.get(_topic(alert))
+        if alert.turn is not Turn.WORSE or not told or said is None:
+            return 0
+        return max(0, said.at + UPDATE_EVERY - self.state.now)
+
+    def _fold_parts(self, alert: Alert) -> None:
+        """A composite takes over those of its parts that are still to be told."""
+        parts = self._chat.hides.get(alert.family)
+        if parts is None:
+            return
+        self.state.hiding[_composite(alert)] = self.state.now
+
+        def part(other: Alert) -> bool:
+            mine = other.asset == alert.asset and other.family in parts
+            return mine and other.turn is not Turn.CLOSE
+
+        for group in self.state.groups.values():
+            for waiting in [w for w in group.waiting if part(w.alert)]:
+                group.waiting.remove(waiting)
+                self._hide(waiting.alert, alert.family)
+        for key, other in [item for item in self.state.quiet.items() if part(item[1])]:
+            del self.state.quiet[key]
+            self._hide(other, alert.family)
+        for other in [a for a in self._ringing if part(a)]:
+            self._ringing.remove(other)
+            self._hide(other, alert.family)
+
+    def _hide(self, alert: Alert, composite: str) -> None:
+        key = f"{composite}:{alert.asset}"
+        self.state.counts.hidden += 1
+        self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
+        self._end_unsaid(alert)
+
+    def _hold(self, alert: Alert) -> None:
+        held = self.state.held
+        self.state.counts.held += 1
+        held[alert.family] = held.get(alert.family, 0) + 1
+        self.state.hiding.pop(_composite(alert), None)
+
+    def _end_unsaid(self, alert: Alert) -> None:
+        """An end that is not for readers takes along what still waits of its episode."""
+        if alert.turn is Turn.CLOSE:
+            told = self.state.told.get(_instance(alert)) == alert.opened_at
+            waited = self._take_back(alert)
+            if waited is not None and told:
+                self.state.counts.merged += 1
+            elif waited is not None:
+                self._hold(waited.alert)
+            self._forget(alert)
+
+    def _forget(self, alert: Alert) -> None:
+        """The episode is over, though its end is not told."""
+        if alert.turn is Turn.CLOSE and self.state.told.get(_instance(alert)) == alert.opened_at:
+            del self.state.told[_instance(alert)]
+
+    def _take_back(self, alert: Alert) -> Waiting | None:
+        """What waits of the same rule and asset, taken out: the newer alert says it better."""
+        instance = _instance(alert)
+        for group in self.state.groups.values():
+            for waiting in group.waiting:
+                if _instance(waiting.alert) == instance:
+                    group.waiting.remove(waiting)
+                    return waiting
+        if (asleep := self.state.quiet.pop(instance, None)) is not None:
+            return Waiting(asleep, self.state.quiet_until or self.state.now)
+        return None
+
+    def _wait(self, alert: Alert, wait: Ms, earlier: Waiting | None) -> None:
+        now = self.state.now
+        group = self.state.groups.setdefault(_group(alert), Group())
+        due = now + wait
+        if group.digest_at is not None and _open(group, now):
+            slot = group.digest_at + GROUP_OPEN
+            due = max(due, slot) if _patient(alert) else due
+        elif not group.waiting:
+            group.digest_at = None
+        if earlier is not None:
+            due = min(due, earlier.due)
+        group.waiting.append(Waiting(alert, due))
+
+    def _tell_due(self, group: Group, due: Ms) -> None:
+        subjects = len(_subjects([w.alert for w in group.waiting]))
+        joined = group.digest_at is not None
+        if subjects >= DIGEST_FROM or (joined and subjects > 1):
+            alerts = [w.alert for w in group.waiting]
+            group.waiting.clear()
+            group.digest_at = due if self._deliver(alerts, joined=joined) else None
+            return
+        ready = [w for w in group.waiting if w.due <= due]
+        group.waiting = [w for w in group.waiting if w.due > due]
+        group.digest_at = None
+        for waiting in sorted(ready, key=lambda w: -w.alert.level):
+            self._deliver([waiting.alert])
+
+    def _deliver(self, alerts: list[Alert], joined: bool = False) -> bool:
+        """Tells ``alerts`` as one post, unless quiet hours, the budget or other posts forbid."""
+        alerts = self._worth_telling(alerts)
+        if not alerts:
+            return False
+        level = max(a.level for a in alerts)
+        close = alerts[0].turn is Turn.CLOSE
+        quiet = self._chat.quiet is not None and self._chat.quiet.covers(self.state.now)
+        free = close or level is Level.CRITICAL
+        if quiet and level is Level.WATCH and not close:
+            self._wait_for_morning(alerts)
+            return False
+        if not free and self._spent(level):
+            for alert in alerts:
+                self._hold(alert)
+            return False
+        silent = close or level is Level.WATCH or (quiet and level is not Level.CRITICAL)
+        self._post(alerts, silent, joined)
+        return True
+
+    def _wait_for_morning(self, alerts: Sequence[Alert]) -> None:
+        """What is at watch waits for the end of the quiet hours."""
+        if self._chat.quiet is not None:
+            self.state.quiet |= {_instance(alert): alert for alert in alerts}
+            self.state.quiet_until = self._chat.quiet.ends_after(self.state.now)
+
+    def _end_quiet(self) -> None:
+        """One digest of what has waited and is still true; what ended meanwhile is not told."""
+        state = self.state
+        if self._chat.quiet is not None and self._chat.quiet.covers(state.now):
+            state.quiet_until = self._chat.quiet.ends_after(state.now)  # the hours have changed
+            return
+        waited, state.quiet, state.quiet_until = list(state.quiet.values()), {}, None
+        silenced = [a for a in waited if self._silenced(a, state.now)]
+        state.counts.silenced += len(silenced)
+        by_group: dict[str, list[Alert]] = {}
+        for alert in waited:
+            if alert not in silenced:
+                by_group.setdefault(_group(alert), []).append(alert)
+        alerts = [one for group in by_group.values() for one in self._worth_telling(group)]
+        if alerts:
+            alerts.sort(key=severity)
+            title = "quiet.over" if len(alerts) > 1 else ""
+            self._post(alerts, silent=True, joined=False, title=title)
+
+    def _worth_telling(self, alerts: list[Alert]) -> list[Alert]:
+        """The worst first, one for each subject, without what another window has just said."""
+        chosen: dict[str, Alert] = {}
+        for alert in sorted(alerts, key=severity):
+            if _subject(alert) in chosen or self._just_said(alert):
+                self.state.counts.merged += 1
+                self._forget(alert)
+            else:
+                chosen[_subject(alert)] = alert
+        return list(chosen.values())
+
+    def _just_said(self, alert: Alert) -> bool:
+        said = self.state.said.get(_topic(alert))
+        if said is None or said.rule == alert.rule or alert.level is Level.CRITICAL:
+            return False
+        return said.level >= alert.level and self.state.now - said.at < WINDOWS_AGREE
+
+    def _spent(self, level: Level) -> bool:
+        """Whether the hour has had enough. Half of the budget is not for watch."""
+        state, most = self.state, self._chat.posts_per_hour
+        state.posts = [t for t in state.posts if t > state.now - HOUR]
+        state.watch_posts = [t for t in state.watch_posts if t > state.now - HOUR]
+        watched = level is Level.WATCH and len(state.watch_posts) >= (most + 1) // 2
+        return watched or len(state.posts) >= most
+
+    def _post(self, alerts: list[Alert], silent: bool, joined: bool, title: str = "") -> None:
+        state = self.state
+        close = alerts[0].turn is Turn.CLOSE
+        hidden = sum(state.hidden.pop(_composite(alert), 0) for alert in alerts)
+        held: dict[str, int] = {}
+        if not close:
+            held, state.held = state.held, {}
+            level = max(alert.level for alert in alerts)
+            state.posts += [state.now] if level < Level.CRITICAL else []
+            state.watch_posts += [state.now] if level is Level.WATCH else []
+        self._join(alerts)
+        self.deliveries.append(
+            Delivery(
+                alerts=tuple(self._as_told(alert) for alert in alerts),
+                at=state.now,
+                silent=silent,
+                joined=joined,
+                title=title,
+                hidden=hidden,
+                held=held,
+            )
+        )
+
+    def _join(self, alerts: Sequence[Alert]) -> None:
+        """Posts that follow each other closely make a group, as if they had waited together."""
+        now = self.state.now
+        for key in dict.fromkeys(map(_group, alerts)):
+            group = self.state.groups.setdefault(key, Group())
+            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+            mine = [alert for alert in alerts if _group(alert) == key]
+            group.told |= dict.fromkeys(_subjects(mine), now)
+            if len(group.told) >= DIGEST_FROM and not _open(group, now):
+                group.digest_at = now
+
+    def _as_told(self, alert: Alert) -> Alert:
+        """Marks ``alert`` as told. Whoever hears of an episode first hears that it began."""
+        state = self.state
+        state.counts.told += 1
+        if alert.turn is Turn.CLOSE:
+            self._forget(alert)
+            return alert
+        state.said[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
+        before = state.told.get(_instance(alert))
+        state.told[_instance(alert)] = alert.opened_at
+        if before == alert.opened_at:
+            return alert
+        return msgspec.structs.replace(alert, turn=Turn.OPEN)
+
+
+def _subject(alert: Alert) -> str:
+    return alert.instrument or alert.asset
+
+
+def _instance(alert: Alert) -> str:
+    return f"{alert.rule} {_subject(alert)}"
+
+
+def _topic(alert: Alert) -> str:
+    return f"{_group(alert)} {_subject(alert)}"
+
+
+def _composite(alert: Alert) -> str:
+    return f"{alert.family}:{alert.asset}"
+
+
+def _group(alert: Alert) -> str:
+    end = " end" if alert.turn is Turn.CLOSE else ""
+    return f"{alert.family} {alert.fires}{end}"
+
+
+def _subjects(alerts: Iterable[Alert]) -> list[str]:
+    return list(dict.fromkeys(_subject(alert) for alert in alerts))
+
+
+def _open(group: Group, now: Ms) -> bool:
+    return group.digest_at is not None and now < group.digest_at + GROUP_OPEN
+
+
+def _patient(alert: Alert) -> bool:
+    """Whether it may wait for a digest of what joins."""
+    return alert.turn is Turn.CLOSE or alert.level is not Level.CRITICAL

@@ -1,0 +1,98 @@
+"""Silences: what an operator does not want to hear for a while. Pure.
+
+A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and an end. It never
+silences what is critical: see ``bot.plan.planner``.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from bot.lang.words import Words
+from rules.alerts import Alert
+from streams.events import Ms
+
+ANY = "*"
+LONGEST: Ms = 30 * 86_400_000
+
+_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_USAGE = 'write it like "oi_drop SOL 6h"; * stands for every rule or every asset'
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """``family`` on ``asset`` is not told before ``until``; ``*`` stands for any. ``by``: who asked
+    for it."""
+
+    family: str
+    asset: str
+    until: Ms
+    by: str = ""
+
+    def covers(self, family: str, asset: str, now: Ms) -> bool:
+        """Whether an alert of ``family`` on ``asset`` is silenced at ``now``."""
+        return now < self.until and self.family in (ANY, family) and self.asset in (ANY, asset)
+
+
+def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Silence:
+    """The silence that ``oi_drop SOL 6h`` asks for, beginning ``now``, at the wish of ``by``.
+
+    ``families``: the rules there are. ValueError says in one sentence what is wrong.
+    """
+    words = text.split()
+    if len(words) != 3:
+        raise ValueError(_USAGE)
+    family, asset, length = words
+    if family != ANY and family not in families:
+        raise ValueError(f'there is no rule "{family}": use one of {", ".join(families)}')
+    found = re.fullmatch(r"([1-9]\d{0,4})([mhd])", length)
+    if not found:
+        raise ValueError(f'"{length}" is no duration: use one such as 30m, 6h or 2d')
+    ms = int(found[1]) * _UNIT_MS[found[2]]
+    if ms > LONGEST:
+        raise ValueError(f'"{length}" is too long: a silence lasts at most 30d')
+    return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)
+
+
+def silenced(alert: Alert, silences: Iterable[Silence], now: Ms) -> bool:
+    """Whether any of ``silences`` is of the alert's rule, or of its window alone, ``now``."""
+    names = dict.fromkeys((alert.family, alert.rule))
+    return any(one.covers(name, alert.asset, now) for one in silences for name in names)
+
+
+def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ...]:
+    """``silences`` and ``new``, which replaces an earlier one for the same rule and asset."""
+    same = (new.family, new.asset)
+    return (*(s for s in silences if (s.family, s.asset) != same), new)
+
+
+def without(silences: Sequence[Silence], family: str, asset: str) -> tuple[Silence, ...]:
+    """``silences`` without the one for this rule and asset."""
+    return tuple(s for s in silences if (s.family, s.asset) != (family, asset))
+
+
+def split(silences: Sequence[Silence], now: Ms) -> tuple[tuple[Silence, ...], tuple[Silence, ...]]:
+    """Those in force and those that are over at ``now``, which operators are to be told."""
+    return (
+        tuple(s for s in silences if now < s.until),
+        tuple(s for s in silences if now >= s.until),
+    )
+
+
+def listed(silences: Sequence[Silence], words: Words, now: Ms) -> list[str]:
+    """``oi_drop SOL, 5 h 12 min left (@ann)``: one line each, the next to end first."""
+    in_force = sorted(split(silences, now)[0], key=lambda s: s.until)
+    return [
+        f"{s.family} {s.asset}, {words.length(s.until - now)} left{f' ({s.by})' if s.by else ''}"
+        for s in in_force
+    ]
+
+
+def dump(silences: Sequence[Silence]) -> bytes:
+    """As JSON, for Redis."""
+    return msgspec.json.encode(silences)
+
+
+def load(data: bytes) -> tuple[Silence, ...]:
+    """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
+    return msgspec.json.decode(data, type=tuple[Silence, ...])

@@ -1,0 +1,148 @@
+"""Which feeds are silent, told once a venue: for operators, never a market alert.
+
+A kind of feed is down at a venue when it is for at least half of the instruments there, or for the
+venue as a whole as long as no instrument spoke for itself. It is told after 15 s, and so is its
+return, so that a reconnect is no news.
+"""
+
+from statistics import median_low
+
+import msgspec
+
+from rules.alerts import Notice
+from rules.market import Line, Venue
+from streams.events import FeedState, Kind, Ms
+
+TELL_AFTER: Ms = 15_000
+NO_TICK: Ms = 30_000
+SCAN_EVERY: Ms = 5_000
+
+
+def no_tick(since: Ms, now: Ms) -> Notice:
+    """The rules have had no Tick since ``since``, so they cannot watch the time."""
+    return _ticks_notice(False, since, now, f"no tick for {(now - since) // 1000} s")
+
+
+def ticks_again(since: Ms, now: Ms) -> Notice:
+    """Ticks come again; the last one before was at ``since``."""
+    return _ticks_notice(True, since, now, "")
+
+
+class Feed(msgspec.Struct, array_like=True):
+    """One kind of feed of a venue: ``up`` or down since ``since``. ``told``: it is told to be down,
+    since then."""
+
+    up: bool
+    since: Ms
+    told: Ms | None = None
+
+
+class Feeds(msgspec.Struct, array_like=True):
+    """What is known and told of the feeds, by venue and kind.
+
+    ``reasons``: why a kind went down, as last said. ``ticked``: the last Tick; ``silent``: its
+    absence was told. ``scan_at``: when to look at the feeds again.
+    """
+
+    feeds: dict[str, dict[Kind, Feed]] = {}
+    reasons: dict[str, dict[Kind, str]] = {}
+    ticked: Ms | None = None
+    silent: bool = False
+    scan_at: Ms = 0
+
+    def hear(self, state: FeedState) -> None:
+        """Why a feed went down."""
+        if not state.up and state.reason:
+            self.reasons.setdefault(state.venue, {})[state.kind] = state.reason
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.ticked = None if self.ticked is None else min(self.ticked, now)
+        self.scan_at = now + TELL_AFTER
+        for feeds in self.feeds.values():
+            for feed in feeds.values():
+                feed.since = min(feed.since, now)
+                feed.told = None if feed.told is None else min(feed.told, now)
+
+    def miss_tick(self, now: Ms) -> list[Notice]:
+        """Something came, but the last Tick is more than ``NO_TICK`` ago."""
+        if self.silent or self.ticked is None:
+            return []
+        self.silent = True
+        return [no_tick(self.ticked, now)]
+
+    def tick(self, now: Ms, venues: dict[str, Venue]) -> list[Notice]:
+        """A Tick came; what is to be told of the ticks, and of all feeds."""
+        notices: list[Notice] = []
+        before, self.ticked = self.ticked, now
+        if before is not None and now - before > NO_TICK:
+            notices.append(ticks_again(before, now))
+            # nobody listened: let the feeds speak first
+            self.scan_at = now + TELL_AFTER
+        self.silent = False
+        if now < self.scan_at:
+            return notices
+        self.scan_at = now + SCAN_EVERY
+        for name, venue in venues.items():
+            notices += self._scan(name, _states(venue), now)
+        return notices
+
+    def _scan(self, venue: str, lines: dict[Kind, Line], now: Ms) -> list[Notice]:
+        feeds = self.feeds.setdefault(venue, {})
+        for kind, line in lines.items():
+            feed = feeds.setdefault(kind, Feed(line.up, line.since))
+            if feed.up is not line.up:
+                # what turns with one of many instruments has no older date than its last turn
+                feed.up, feed.since = line.up, line.since if line.since > feed.since else now
+        steady = {kind: feed for kind, feed in feeds.items() if now - feed.since >= TELL_AFTER}
+        down = {k: f for k, f in steady.items() if not f.up and f.told is None}
+        back = {k: f for k, f in steady.items() if f.up and f.told is not None}
+        notices: list[Notice] = []
+        if back:
+            since = min(feed.told or now for feed in back.values())
+            notices.append(_notice(venue, tuple(back), True, since, now, ""))
+        if down:
+            known = self.reasons.get(venue, {})
+            why = dict.fromkeys(known[kind] for kind in down if kind in known)
+            since = min(feed.since for feed in down.values())
+            notices.append(_notice(venue, tuple(down), False, since, now, "; ".join(why)))
+        for feed in back.values():
+            feed.told = None
+        for feed in down.values():
+            feed.told = feed.since
+        return notices
+
+
+def _states(venue: Venue) -> dict[Kind, Line]:
+    """Each kind of feed of a venue as one line."""
+    lines: dict[Kind, list[Line]] = {}
+    for symbol in venue.symbols.values():
+        for kind, line in symbol.items():
+            lines.setdefault(kind, []).append(line)
+    states = {kind: line for kind, line in venue.lines.items() if kind not in lines}
+    for kind, some in lines.items():
+        down = [line for line in some if not line.up]
+        up = 2 * len(down) < len(some)
+        alike = [line.since for line in some if line.up is up]
+        states[kind] = Line(up, median_low(alike))
+    return {kind: states[kind] for kind in Kind if kind in states}
+
+
+def _notice(
+    venue: str, kinds: tuple[Kind, ...], up: bool, since: Ms, now: Ms, reason: str
+) -> Notice:
+    return Notice(
+        id=f"feed:{venue}:{'+'.join(kinds)}:{'up' if up else 'down'}:{now}",
+        venue=venue,
+        kinds=kinds,
+        up=up,
+        since=since,
+        seen=now,
+        reason=reason,
+    )
+
+
+def _ticks_notice(up: bool, since: Ms, now: Ms, reason: str) -> Notice:
+    # whoever notices it first says it under the same name
+    name = f"feed:ticks:{'up' if up else 'down'}:{since}"
+    return Notice(id=name, venue="", kinds=(), up=up, since=since, seen=now, reason=reason)

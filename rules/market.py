@@ -1,0 +1,569 @@
+"""Everything the rules remember of the market: feeds, instruments, series. Dumped and loaded whole.
+
+Invariants: memory is bounded, since memos forget by time and instruments silent for a day are
+forgotten; what is loaded is exactly what was dumped, in the same order.
+
+What the rules remember of one asset: its markets, their feeds, and what each said last.
+
+Invariants: a line is up only if a FeedState or data said so after the last time it went down;
+markets are always walked in one order (venue order, then symbol), so sums never depend on who
+spoke first.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+
+import msgspec
+
+from rules.alerts import ALL
+from rules.interest import Interest
+from rules.windows import Prices
+from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
+
+MINUTE: Ms = 60_000
+CLOCKS_APART: Ms = 3_600_000
+"""A settlement may be so much later than our clock, which may be behind; a later one is refused,
+since it would hide all true ones until then."""
+
+FRESH: Ms = 20_000
+"""A price so much older than another venue's newest one has no say: it may be of before a move."""
+
+_PRICE = Kind.PRICE
+
+
+class Line(msgspec.Struct, array_like=True):
+    """One kind of feed: ``up`` since ``since`` (or down since then), last data at ``seen``."""
+
+    up: bool
+    since: Ms
+    seen: Ms | None = None
+
+    def turn(self, up: bool, now: Ms) -> None:
+        """A FeedState said up or down; saying it twice changes nothing."""
+        if up != self.up:
+            self.up, self.since = up, now
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.since = min(self.since, now)
+        self.seen = None if self.seen is None else min(self.seen, now)
+
+    def data(self, now: Ms) -> None:
+        """Data came, which proves the line up."""
+        if not self.up:
+            self.up, self.since = True, now
+        self.seen = now
+
+
+Lines = dict[Kind, Line]
+
+
+class Memo(Protocol):
+    """Something remembered of one market that survives a restart as bytes."""
+
+    def dump(self) -> list[bytes]:
+        """All of it; equal for equal memories."""
+        ...
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over what was dumped. ValueError if it does not fit."""
+        ...
+
+
+M = TypeVar("M", bound=Memo)
+M_co = TypeVar("M_co", bound=Memo, covariant=True)
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A memo of which a part is still good after the clock was set back; all others are dropped."""
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Generic[M_co]):
+    """A memo that a metric wants for every market, and how to make it. Equal names share it."""
+
+    name: str
+    make: Callable[[], M_co] = field(compare=False)
+
+
+class Rate(NamedTuple):
+    """A funding rate, a fraction per ``hours``: settled or told at ``at``."""
+
+    at: Ms
+    rate: float
+    hours: float
+
+    @property
+    def pct_8h(self) -> float:
+        """In percent per 8 h."""
+        return 100 * self.rate * 8 / self.hours
+
+
+class Likeness(msgspec.Struct, array_like=True):
+    """Whether a contract has the price that others of its name have, for ``rules.likeness``.
+
+    ``differs``: whether it does not, since ``since``; None: never compared. ``same``: it once was
+    at their price for long enough to be the same asset. ``stranger``: it is another one.
+    """
+
+    differs: bool | None = None
+    since: Ms = 0
+    same: bool = False
+    stranger: bool = False
+
+
+class Market:
+    """One instrument. ``lines``: its own feeds; ``venue_lines``: what holds for the whole venue.
+
+    ``oi_base`` (coins), ``oi_usd``, ``settled``, ``predicted`` and ``spread_bp`` are what was last
+    said, None while unknown; ``interest`` is what of the open interest is believed. ``memos``: what
+    metrics remember, by the name of their Keep. ``likeness``: whether it is the asset of its name.
+    """
+
+    __slots__ = (
+        "interest", "likeness", "lines", "memos", "oi_base", "oi_usd", "predicted", "prices",
+        "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        venue: str,
+        symbol: str,
+        rank: int,
+        lines: Lines,
+        venue_lines: Lines,
+        price_keep: Ms,
+    ) -> None:
+        self.venue = venue
+        self.symbol = symbol
+        self.rank = (rank, venue, symbol)
+        self.lines = lines
+        self.venue_lines = venue_lines
+        self.prices = Prices(price_keep)
+        self.memos: dict[str, Memo] = {}
+        self.interest = Interest()
+        self.likeness = Likeness()
+        self.oi_base: float | None = None
+        self.oi_usd: float | None = None
+        self.settled: Rate | None = None
+        self.predicted: Rate | None = None
+        self.spread_bp: float | None = None
+
+    def line(self, kind: Kind) -> Line | None:
+        """The feed of that kind; None: never heard of, so not available here."""
+        return self.lines.get(kind) or self.venue_lines.get(kind)
+
+    def up(self, kind: Kind) -> bool:
+        """Whether the feed is known to be up."""
+        line = self.lines.get(kind) or self.venue_lines.get(kind)
+        return line is not None and line.up
+
+    def data(self, kind: Kind, now: Ms) -> Line:
+        """Data of that kind came; the feed it came from, which stays the same."""
+        line = self.lines.get(kind)
+        if line is None:
+            above = self.venue_lines.get(kind)
+            line = Line(above.up, above.since) if above else Line(True, now)
+            self.lines[kind] = line
+        line.data(now)
+        return line
+
+    def keep(self, keep: Keep[M]) -> M:
+        """The memo of that name, made when first asked for."""
+        memo = self.memos.get(keep.name)
+        if memo is None:
+            memo = self.memos[keep.name] = keep.make()
+        return cast("M", memo)
+
+    def memo(self, keep: Keep[M]) -> M | None:
+        """The memo of that name, if there is one."""
+        return cast("M | None", self.memos.get(keep.name))
+
+    def take(self, event: MarketEvent, now: Ms) -> bool:
+        """Remembers what was said last. False: it is no news, or cannot be true."""
+        if isinstance(event, Price):
+            return self._take_price(event, now)
+        if isinstance(event, Funding):
+            return self._take_funding(event, now)
+        if isinstance(event, OpenInterest):
+            return self._take_interest(event, now)
+        return True
+
+    def set_back(self, now: Ms, prices: Prices) -> None:
+        """The clock was set back to ``now``: what was measured has no known age. ``prices``: none
+        yet."""
+        self.prices = prices
+        for name, memo in [*self.memos.items()]:
+            if isinstance(memo, Lasting):
+                memo.set_back(now)
+            else:
+                del self.memos[name]
+        if self.predicted is not None:
+            self.predicted = self.predicted._replace(at=min(self.predicted.at, now))
+
+    def last_heard(self) -> Ms | None:
+        """When the last data of any kind came."""
+        return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
+
+    def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
+        if not self.interest.take(event.base, now):
+            return False
+        # it weighs the venues against each other
+        self.oi_base, self.oi_usd = event.base, event.usd
+        return True
+
+    def _take_price(self, event: Price, now: Ms) -> bool:
+        price = event.mark if event.index is None else event.index
+        if price is None or price <= 0:
+            return False
+        self.prices.take(price, now)
+        return True
+
+    def _take_funding(self, event: Funding, now: Ms) -> bool:
+        if event.hours <= 0:
+            return False
+        if not event.settled:
+            self.predicted = Rate(now, event.rate, event.hours)
+            return True
+        # every poll tells the last settlement again, and a history may come newest first
+        last = self.settled
+        if event.at > now + CLOCKS_APART or (last is not None and event.at < last.at):
+            return False
+        if last is not None and event.at == last.at and event.hours == last.hours:
+            return False  # with another interval it mends what was stored
+        self.settled = Rate(event.at, event.rate, event.hours)
+        return True
+
+
+class View:
+    """One asset over all its venues, or one of its instruments alone (``only``).
+
+    The view of the whole market is called ``rules.alerts.ALL`` and has all ``assets``; others none.
+    ``ordered``: its markets, without those that are another asset of the same name (``everyone``).
+    """
+
+    __slots__ = ("_markets", "asset", "assets", "ordered")
+
+    def __init__(self, asset: str, assets: Mapping[str, "View"] | None = None) -> None:
+        self.asset = asset
+        self.assets: Mapping[str, View] = {} if assets is None else assets
+        self.ordered: list[Market] = []
+        self._markets: dict[tuple[str, str], Market] = {}
+
+    def __iter__(self) -> Iterator[Market]:
+        return iter(self.ordered)
+
+    @property
+    def everyone(self) -> list[Market]:
+        """All markets of this name, in order."""
+        if len(self._markets) == len(self.ordered):
+            return self.ordered
+        return sorted(self._markets.values(), key=_rank)
+
+    def only(self, market: Market) -> "View":
+        """The view of one instrument, whether it is the asset or not."""
+        view = View(self.asset)
+        view._markets[(market.venue, market.symbol)] = market
+        view.ordered.append(market)
+        return view
+
+    def market(self, venue: str, symbol: str) -> Market | None:
+        """The market of that name, if it was heard of."""
+        return self._markets.get((venue, symbol))
+
+    def include(self, market: Market) -> None:
+        """Adds a market at its place in the order."""
+        self._markets[(market.venue, market.symbol)] = market
+        self.sort(market)
+
+    def sort(self, market: Market) -> None:
+        """Puts one of the markets where its likeness says that it belongs."""
+        if market in self.ordered:
+            self.ordered.remove(market)
+        if not market.likeness.stranger:
+            insort(self.ordered, market, key=_rank)
+
+    def exclude(self, market: Market) -> None:
+        """Forgets a market."""
+        del self._markets[(market.venue, market.symbol)]
+        if market in self.ordered:
+            self.ordered.remove(market)
+
+    def price(self, now: Ms) -> float | None:
+        """The price now, quote per coin: the middle one of the live venues."""
+        live = [m for m in self.ordered if m.prices.now(now) is not None and m.up(_PRICE)]
+        prices = [m.prices.now(now) if len(live) > 1 else m.prices.last for m in speakers(live)]
+        return middle([price for price in prices if price is not None])
+
+    def price_at(self, t: Ms) -> float | None:
+        """The newest price not after ``t``, a moment of the past: the middle one of the venues."""
+        known = [(m, x) for m in self.ordered if (x := m.prices.at(t)) is not None]
+        if len(known) < 2:
+            return known[0][1] if known else None
+        prices = dict(known)
+        return middle([prices[m] for m in largest_of_venues(prices)])
+
+    def oi_usd(self, market: Market) -> float | None:
+        """A market's open interest in USD; from coins at the last price where not sent."""
+        if market.oi_usd is not None:
+            return market.oi_usd
+        if market.oi_base is None:
+            return None
+        prices = (m.prices.last for m in (market, *self.ordered))
+        last = next((price for price in prices if price is not None), None)
+        return None if last is None else market.oi_base * last
+
+    def held_usd(self) -> float | None:
+        """The open interest of all markets that tell it, None if none does."""
+        total: float | None = None
+        for market in self.ordered:
+            usd = market.oi_usd
+            if usd is None and (usd := self.oi_usd(market)) is None:
+                continue
+            total = usd if total is None else total + usd
+        return total
+
+
+def largest_of_venues(markets: Iterable[Market]) -> list[Market]:
+    """One market of each venue, the one with the most open interest; ``markets`` in order."""
+    chosen: list[Market] = []
+    for market in markets:
+        if not chosen or chosen[-1].venue != market.venue:
+            chosen.append(market)
+        elif (market.oi_base or 0.0) > (chosen[-1].oi_base or 0.0):
+            chosen[-1] = market
+    return chosen
+
+
+def speakers(live: Sequence[Market]) -> list[Market]:
+    """Whose prices are the asset's, of those that have one: each venue's largest, if it is fresh.
+
+    ``live`` in order.
+    """
+    if len(live) < 2:
+        return list(live)
+    chosen = largest_of_venues(live)
+    since = max([m.prices.seen for m in chosen]) - FRESH
+    return [m for m in chosen if m.prices.seen >= since]
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The middle value, of two the one that comes first in ``values``; None of nothing."""
+    if len(values) < 3:
+        return values[0] if values else None
+    ordered, half = sorted(values), len(values) // 2
+    if len(values) % 2:
+        return ordered[half]
+    two = ordered[half - 1 : half + 1]
+    return next(x for x in values if x in two)
+
+
+def _rank(market: Market) -> tuple[int, str, str]:
+    return market.rank
+
+
+def whole(assets: Mapping[str, View]) -> View:
+    """The view of the whole market."""
+    return View(ALL, assets)
+
+
+def venues(markets: Sequence[Market]) -> tuple[str, ...]:
+    """The venues of these markets, each once, in the order of the markets."""
+    return tuple(dict.fromkeys([m.venue for m in markets]))
+
+
+FORGET_AFTER: Ms = 24 * 3_600_000
+"""An instrument without data for this long is delisted, or no longer asked for."""
+
+
+class MarketDump(msgspec.Struct, array_like=True):
+    """One instrument as dumped; its lines are with its venue."""
+
+    venue: str
+    symbol: str
+    oi_base: float | None
+    oi_usd: float | None
+    settled: Rate | None
+    predicted: Rate | None
+    spread_bp: float | None
+    prices: list[bytes]
+    memos: dict[str, list[bytes]]
+    doubted: float | None = None
+    interest: Interest = msgspec.field(default_factory=Interest)
+    likeness: Likeness = msgspec.field(default_factory=Likeness)
+
+
+class ViewDump(msgspec.Struct, array_like=True):
+    """One asset as dumped."""
+
+    asset: str
+    markets: list[MarketDump]
+
+
+class Venue(msgspec.Struct, array_like=True):
+    """The feeds of a venue: ``lines`` for all of it, ``symbols`` for single instruments."""
+
+    lines: Lines = {}
+    symbols: dict[str, Lines] = {}
+
+
+class MemoryDump(msgspec.Struct, array_like=True):
+    """The whole memory as dumped."""
+
+    venues: dict[str, Venue] = {}
+    views: list[ViewDump] = []
+
+
+class Memory:
+    """All views and feeds. ``keeps``: the memos that the metrics in use want, all others go."""
+
+    def __init__(
+        self, venue_order: Sequence[str], price_keep: Ms, keeps: Mapping[str, Keep[Memo]]
+    ) -> None:
+        self.views: dict[str, View] = {}
+        self.venues: dict[str, Venue] = {}
+        self._order = {venue: rank for rank, venue in enumerate(venue_order)}
+        self._price_keep = price_keep
+        self._keeps = keeps
+
+    def view(self, asset: str) -> View:
+        """The view of an asset, made when first asked for."""
+        view = self.views.get(asset)
+        if view is None:
+            view = self.views[asset] = View(asset)
+        return view
+
+    def meet(self, view: View, venue: str, symbol: str) -> Market:
+        """A market heard of for the first time; what its feeds said before is known already."""
+        feeds = self._venue(venue)
+        lines = feeds.symbols.setdefault(symbol, {})
+        rank = self._order.get(venue, len(self._order))
+        market = Market(venue, symbol, rank, lines, feeds.lines, self._price_keep)
+        view.include(market)
+        return market
+
+    def hear(self, state: FeedState, now: Ms) -> None:
+        """A feed went up or down; "*" overrules what was said of single symbols before."""
+        venue = self._venue(state.venue)
+        if state.symbol == "*":
+            _turn(venue.lines, state, now)
+            for lines in venue.symbols.values():
+                if state.kind in lines:
+                    lines[state.kind].turn(state.up, now)
+        else:
+            lines = venue.symbols.setdefault(state.symbol, {})
+            above = venue.lines.get(state.kind)
+            if above and state.kind not in lines:
+                lines[state.kind] = Line(above.up, above.since)
+            _turn(lines, state, now)
+
+    def forget(self, now: Ms) -> list[tuple[str, Market]]:
+        """Drops what was silent for a day, with the asset that it was of."""
+        horizon = now - FORGET_AFTER
+        gone: list[tuple[str, Market]] = []
+        for view in list(self.views.values()):
+            for market in list(view.everyone):
+                if (market.last_heard() or 0) < horizon:
+                    view.exclude(market)
+                    self.venues[market.venue].symbols.pop(market.symbol, None)
+                    gone.append((view.asset, market))
+            if not view.everyone:
+                del self.views[view.asset]
+        for venue in self.venues.values():
+            for symbol, lines in list(venue.symbols.items()):
+                if all(max(line.since, line.seen or 0) < horizon for line in lines.values()):
+                    del venue.symbols[symbol]
+        return gone
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
+        for view in self.views.values():
+            for market in view:
+                market.set_back(now, Prices(self._price_keep))
+        for venue in self.venues.values():
+            for lines in (venue.lines, *venue.symbols.values()):
+                for line in lines.values():
+                    line.set_back(now)
+
+    def dump(self) -> MemoryDump:
+        """All of it, ready to be encoded; not a copy, so encode before the next event."""
+        return MemoryDump(
+            self.venues,
+            [ViewDump(v.asset, [_dump_market(m) for m in v.everyone]) for v in self.views.values()],
+        )
+
+    def load(self, dumped: MemoryDump, assets: Iterable[str], lost: list[str]) -> None:
+        """Takes over what was dumped of ``assets``. What does not fit is named in ``lost``."""
+        self.venues = dumped.venues
+        self.views.clear()
+        wanted = frozenset(assets)
+        for one in dumped.views:
+            if one.asset in wanted:
+                self._load_view(one, lost)
+
+    def _load_view(self, dumped: ViewDump, lost: list[str]) -> None:
+        view = self.view(dumped.asset)
+        for one in dumped.markets:
+            market = self.meet(view, one.venue, one.symbol)
+            market.oi_base, market.oi_usd = one.oi_base, one.oi_usd
+            market.settled, market.predicted = one.settled, one.predicted
+            market.spread_bp = one.spread_bp
+            market.interest, market.likeness = one.interest, one.likeness
+            view.sort(market)
+            where = f"memory.{one.venue}/{one.symbol}"
+            if not _fits(market.prices, one.prices):
+                market.prices = Prices(self._price_keep)
+                lost.append(f"{where}.prices")
+            elif market.prices.last is not None:
+                market.prices.doubted = one.doubted
+            for name, memo in one.memos.items():
+                keep = self._keeps.get(name)
+                if keep and not _fits(market.keep(keep), memo):
+                    del market.memos[name]
+                    lost.append(f"{where}.{name}")
+
+    def _venue(self, name: str) -> Venue:
+        venue = self.venues.get(name)
+        if venue is None:
+            venue = self.venues[name] = Venue()
+        return venue
+
+
+def _fits(memo: Memo, dumped: Sequence[bytes]) -> bool:
+    try:
+        memo.load(dumped)
+    except (ValueError, IndexError, OverflowError):
+        return False
+    return True
+
+
+def _turn(lines: Lines, state: FeedState, now: Ms) -> None:
+    line = lines.get(state.kind)
+    if line is None:
+        lines[state.kind] = Line(state.up, now)
+    else:
+        line.turn(state.up, now)
+
+
+def _dump_market(market: Market) -> MarketDump:
+    return MarketDump(
+        venue=market.venue,
+        symbol=market.symbol,
+        oi_base=market.oi_base,
+        oi_usd=market.oi_usd,
+        settled=market.settled,
+        predicted=market.predicted,
+        spread_bp=market.spread_bp,
+        prices=market.prices.dump(),
+        memos={name: memo.dump() for name, memo in market.memos.items()},
+        doubted=market.prices.doubted,
+        interest=market.interest,
+        likeness=market.likeness,
+    )

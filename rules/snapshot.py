@@ -1,0 +1,181 @@
+"""What the rules see now: the value of every metric that is watched, and the open episodes. Pure.
+
+For whoever asks between alerts: commands, edits of posts, the metric log.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import isfinite
+
+import msgspec
+
+from rules.alerts import ALL, Alert, Level, PartFacts, Turn
+from rules.episode import Step
+from rules.judge import alert, composite_alert
+from rules.metric import Reading
+from rules.watchlist import Beat, Cluster, Watch
+from streams.events import Ms
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A metric of an asset, of one ``instrument`` of it (``venue/symbol``), or of the market.
+
+    ``value``: in ``unit``; None: cannot be said now, then nothing but ``price`` is. ``floor_musd``:
+    what the rules' absolute floors are compared with, million USD. ``missing``: venues left out.
+    ``lower_bound``: there may be more. ``settled_at``, ``interval_ms``: of settled funding.
+    ``price``: quote per coin, of the asset. ``since``: from when on every rule on this metric has
+    watched it; of a time before, nobody can say that there was no episode.
+    """
+
+    metric: str
+    unit: str
+    asset: str
+    instrument: str = ""
+    value: float | None = None
+    floor_musd: float | None = None
+    missing: tuple[str, ...] = ()
+    lower_bound: bool = False
+    settled_at: Ms | None = None
+    interval_ms: Ms | None = None
+    price: float | None = None
+    facts: PartFacts | None = None
+    since: Ms | None = None
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules saw of one metric, for the metric log; of ``PRICE``, the price of an asset.
+
+    ``value``: now; None: cannot be said now. ``low``, ``high``: the extremes of what was seen since
+    the last time this was asked, ``value`` included; None if nothing was. The rest as in ``Value``.
+    """
+
+    metric: str
+    asset: str
+    instrument: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    floor_musd: float | None = None
+    lower_bound: bool = False
+    settled_at: Ms | None = None
+    interval_ms: Ms | None = None
+
+
+PRICE = "price"
+"""Stands for a metric's name where an asset's price is meant, quote per coin."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules see at ``seen``.
+
+    ``episodes``: each open one as an alert with its present value, level and extreme, which is not
+    to be posted. ``stale``: those whose value cannot be said now, in the same way but with their
+    last value, ``at`` the time when it was seen, and without facts.
+    """
+
+    seen: Ms
+    values: tuple[Value, ...]
+    episodes: tuple[Alert, ...]
+    stale: tuple[Alert, ...] = ()
+
+
+class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is open at ``seen``, without everything else: as in ``Standing``."""
+
+    seen: Ms
+    episodes: tuple[Alert, ...]
+    stale: tuple[Alert, ...] = ()
+
+
+def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
+    """The value of each beat. ``with_facts``: with what a message tells beside it."""
+    for beat in beats:
+        metric, view = beat.metric, beat.view
+        price = view.price(now)
+        reading = metric.value(view, now)
+        if reading is None:
+            yield Value(
+                metric=metric.name, unit=metric.unit, asset=view.asset,
+                instrument=beat.instrument, price=price, since=beat.since,
+            )  # fmt: skip
+            continue
+        yield Value(
+            metric=metric.name,
+            unit=metric.unit,
+            asset=view.asset,
+            instrument=beat.instrument,
+            value=reading.value,
+            floor_musd=reading.floor_musd,
+            missing=reading.missing,
+            lower_bound=reading.lower_bound,
+            settled_at=reading.settled_at,
+            interval_ms=reading.interval_ms,
+            price=price,
+            since=beat.since,
+            facts=metric.facts(view, now) if with_facts else None,
+        )
+
+
+def observed(beats: Iterable[Beat], now: Ms) -> Iterator[Observed]:
+    """What each beat is and was since it was last asked for, and the prices of the assets."""
+    priced: set[str] = set()
+    for beat in beats:
+        view = beat.view
+        if view.asset not in priced and not beat.instrument and view.asset != ALL:
+            priced.add(view.asset)
+            yield Observed(metric=PRICE, asset=view.asset, value=view.price(now))
+        yield _observed(beat, now)
+
+
+def _observed(beat: Beat, now: Ms) -> Observed:
+    reading = beat.metric.value(beat.view, now)
+    seen = [x for x in (beat.low, beat.high) if isfinite(x)]
+    beat.fresh()
+    if reading is not None:
+        seen.append(reading.value)
+    return Observed(
+        metric=beat.metric.name,
+        asset=beat.view.asset,
+        instrument=beat.instrument,
+        value=reading.value if reading else None,
+        low=min(seen, default=None),
+        high=max(seen, default=None),
+        floor_musd=reading.floor_musd if reading else None,
+        lower_bound=reading.lower_bound if reading else False,
+        settled_at=reading.settled_at if reading else None,
+        interval_ms=reading.interval_ms if reading else None,
+    )
+
+
+def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> OpenEpisodes:
+    """The open episodes of these beats, and the composites that fire."""
+    episodes: list[Alert] = []
+    stale: list[Alert] = []
+    for beat in beats:
+        firing = [watch for watch in beat.watches if watch.episode.level]
+        reading = beat.metric.value(beat.view, now) if firing else None
+        for watch in firing:
+            if reading is not None:
+                step = _standing(watch, reading.value)
+                episodes.append(alert(watch, step, watch.episode.turns, reading, now, now, ""))
+            else:
+                stale.append(_last_seen(watch, now))
+    for cluster in clusters:
+        if cluster.gathering.firing:
+            standing = composite_alert(cluster, Turn.WORSE, now, now)
+            episodes.append(msgspec.structs.replace(standing, post=False))
+    return OpenEpisodes(seen=now, episodes=tuple(episodes), stale=tuple(stale))
+
+
+def _last_seen(watch: Watch, now: Ms) -> Alert:
+    """An open episode as it was when it could last be judged."""
+    episode = watch.episode
+    # what an earlier version wrote down has no last value yet
+    value = episode.extreme if episode.value is None else episode.value
+    at = now if episode.last_live is None else episode.last_live
+    step = _standing(watch, value)
+    last = alert(watch, step, episode.turns, Reading(value=value), now, at, "")
+    return msgspec.structs.replace(last, facts=None)
+
+
+def _standing(watch: Watch, value: float) -> Step:
+    return Step(Turn.WORSE, Level(watch.episode.level), value, post=False)

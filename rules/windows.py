@@ -1,0 +1,401 @@
+"""What is usual at this hour of day: the hourly medians of the last 14 days.
+
+The baseline of hour h is the median over all stored hours whose hour of day (UTC) is h-1, h or
+h+1: 42 values at most.
+
+The price of one instrument, now and at the start of a window.
+
+Two resolutions: slots of 10 s for the last hour, and 288 slots over the longest window that is
+asked for. A slot holds the price that was in force when it began, so a price of the past is never
+later than the moment it is asked for. A price that jumps is doubted until a second one confirms it;
+doubted ones do not become the past.
+
+A window of samples that forgets by event time.
+
+Invariants:
+- times never run backwards: a sample older than the newest one is stored at the newest time;
+- besides the window, the newest sample before it is kept, so that "the value at the window's
+  start" always has an answer once the window is full;
+- 8 bytes for the time and 8 for each column; nothing else is held for a sample.
+
+Values of equal slots of time, four bytes each, of which only the newest are kept.
+
+A slot is known by its number; its place is the number modulo the size. NaN stands for a slot
+without a value. Four bytes hold seven digits, which is more than any threshold asks for.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import isnan, nan
+from statistics import median
+
+from streams.events import Ms
+
+_NONE = -1
+
+
+class Ring:
+    """The values of the last ``size`` slots up to the newest; empty until the first one."""
+
+    __slots__ = ("_values", "newest", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._values = array("f")
+        self.newest = _NONE
+
+    def put(self, slot: int, value: float) -> None:
+        """The value of a slot; slots must not run backwards."""
+        values, size = self._values, self.size
+        if not values:
+            values.extend([nan] * size)
+        elif slot > self.newest + 1:
+            for skipped in range(max(self.newest, slot - size) + 1, slot):
+                values[skipped % size] = nan
+        values[slot % size] = value
+        self.newest = slot
+
+    def cut(self, slot: int) -> None:
+        """Forgets what is after ``slot``, which is the newest then."""
+        if slot < self.newest:
+            for later in range(max(slot, self.newest - self.size) + 1, self.newest + 1):
+                self._values[later % self.size] = nan
+            self.newest = slot
+
+    def at(self, slot: int) -> float | None:
+        """The value of a slot, None if it has none or is forgotten."""
+        if not 0 <= slot <= self.newest or slot <= self.newest - self.size:
+            return None
+        value = self._values[slot % self.size]
+        return None if isnan(value) else value
+
+    def among(self, slots: range) -> list[float]:
+        """The values that some slots, one after the other, have."""
+        first = max(slots.start, self.newest - self.size + 1, 0)
+        count = min(slots.stop, self.newest + 1) - first
+        if count <= 0:
+            return []
+        start, values = first % self.size, self._values
+        part = values[start : start + count] + values[: max(0, start + count - self.size)]
+        return [value for value in part if not isnan(value)]
+
+    def dump(self) -> list[bytes]:
+        """The ring as bytes, in this machine's byte order."""
+        return [self.newest.to_bytes(8, "little", signed=True), self._values.tobytes()]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over a dumped ring, of another size as far as it goes. ValueError if it is none."""
+        if len(dumped) != 2 or len(dumped[0]) != 8 or len(dumped[1]) % 4:
+            raise ValueError("the dumped ring is cut short: start without it")
+        newest, values = int.from_bytes(dumped[0], "little", signed=True), array("f", dumped[1])
+        size = len(values)
+        if size in (0, self.size):
+            self.newest, self._values = newest, values
+            return
+        for slot in range(newest - min(size, self.size) + 1, newest + 1):
+            self.put(slot, values[slot % size])
+
+
+_SLACK = 16
+"""Forgotten samples that may wait at the front of the arrays before they are moved out."""
+
+
+class Series:
+    """Samples of ``width`` numbers over the last ``keep_ms`` (0: only the newest).
+
+    ``spacing_ms``: at most one sample for each slot of that length; the newest in the slot stays.
+    """
+
+    __slots__ = ("_columns", "_head", "_keep", "_spacing", "_times")
+
+    def __init__(self, width: int, keep_ms: Ms, spacing_ms: Ms = 0) -> None:
+        self._keep = keep_ms
+        self._spacing = spacing_ms
+        self._head = 0
+        self._times = array("q")
+        self._columns = tuple(array("d") for _ in range(width))
+
+    def __len__(self) -> int:
+        return len(self._times) - self._head
+
+    @property
+    def last_time(self) -> Ms | None:
+        """The time of the newest sample."""
+        times = self._times
+        return times[-1] if len(times) > self._head else None
+
+    @property
+    def last(self) -> tuple[float, ...] | None:
+        """The newest sample."""
+        if len(self._times) == self._head:
+            return None
+        return tuple([column[-1] for column in self._columns])
+
+    @property
+    def last_first(self) -> float:
+        """The first column of the newest sample. IndexError if there is none."""
+        return self._columns[0][-1]
+
+    def append(self, t: Ms, values: Sequence[float]) -> None:
+        """Adds a sample at ``t`` and forgets what the window no longer needs."""
+        times = self._times
+        if len(times) > self._head:
+            last = times[-1]
+            if t < last:
+                t = last
+            if self._spacing and t // self._spacing == last // self._spacing:
+                times[-1] = t
+                for column, value in zip(self._columns, values, strict=True):
+                    column[-1] = value
+                return
+        times.append(t)
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+        self._forget(t - self._keep)
+
+    def add(self, t: Ms, amounts: Sequence[float]) -> None:
+        """Appends running totals. Whole amounts keep ``sums`` exact up to 2**53, without drift."""
+        last = self.last
+        if last is None:
+            self.append(t, amounts)
+        else:
+            self.append(t, [a + b for a, b in zip(last, amounts, strict=True)])
+
+    def sums(self, after: Ms) -> tuple[float, ...]:
+        """What was added after ``after``, column by column; ``after`` must be in the window."""
+        last, before = self.last, self.at_or_before(after)
+        if last is None:
+            return (0.0,) * len(self._columns)
+        if before is None:
+            return last
+        return tuple([a - b for a, b in zip(last, before[1], strict=True)])
+
+    def pop(self) -> None:
+        """Takes the newest sample away. IndexError if there is none."""
+        if not len(self):
+            raise IndexError("pop from an empty series")
+        self._times.pop()
+        for column in self._columns:
+            column.pop()
+
+    def at_or_before(self, t: Ms) -> tuple[Ms, tuple[float, ...]] | None:
+        """The newest sample not after ``t`` with its time; None if the series does not reach."""
+        index = bisect_right(self._times, t, self._head) - 1
+        if index < self._head:
+            return None
+        return self._times[index], tuple([column[index] for column in self._columns])
+
+    def first_at(self, t: Ms, max_age: Ms) -> float | None:
+        """The first column ``at_or_before`` a time, None if that is older than ``max_age``."""
+        times, head = self._times, self._head
+        index = bisect_right(times, t, head) - 1
+        return self._columns[0][index] if index >= head and t - times[index] <= max_age else None
+
+    def window(self, after: Ms, until: Ms) -> range:
+        """Where the samples after ``after`` and not after ``until`` are, until the next change."""
+        times, head = self._times, self._head
+        start = bisect_right(times, after, head)
+        return range(start, bisect_right(times, until, start))
+
+    def times(self, where: range) -> Sequence[Ms]:
+        """The times of the samples of a ``window``."""
+        return self._times[where.start : where.stop]
+
+    def values(self, column: int, where: range) -> Sequence[float]:
+        """One column of the samples of a ``window``."""
+        return self._columns[column][where.start : where.stop]
+
+    def span(self, where: range) -> Ms:
+        """The time from the first to the last sample of a ``window``, 0 if it is empty."""
+        return self._times[where.stop - 1] - self._times[where.start] if where else 0
+
+    def dump(self) -> list[bytes]:
+        """The samples, equal for equal samples: times, then each column, as this machine has them.
+
+        The byte order is the machine's own (int64, float64).
+        """
+        head = self._head
+        return [self._times[head:].tobytes(), *(c[head:].tobytes() for c in self._columns)]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over dumped samples instead of its own. ValueError if they do not fit."""
+        if len(dumped) != 1 + len(self._columns):
+            raise ValueError("the dumped series has another number of columns: start without it")
+        if any(len(c) != len(dumped[0]) for c in dumped):
+            raise ValueError("the dumped series is cut short: start without it")
+        self._head = 0
+        self._times = array("q", dumped[0])
+        self._columns = tuple(array("d", c) for c in dumped[1:])
+
+    def _forget(self, horizon: Ms) -> None:
+        times, head = self._times, self._head
+        newest = len(times) - 1
+        while head < newest and times[head + 1] <= horizon:
+            head += 1
+        if head > _SLACK:
+            del times[:head]
+            for column in self._columns:
+                del column[:head]
+            head = 0
+        self._head = head
+
+
+MAX_AGE: Ms = 60_000
+"""A price older than this is not "now", and after a hole so long there is no price either."""
+
+JUMP = 0.03
+"""A change from one price to the next beyond which the second one is doubted."""
+
+_FINE: Ms = 10_000
+_FINE_KEEP: Ms = 3_600_000
+_SLOTS = 288
+"""Slots of a long window: 5 min in a day."""
+
+_SPARE: Ms = 2 * MAX_AGE
+
+
+class Prices:
+    """Prices remembered over ``keep_ms``, quote per coin.
+
+    ``last``: the newest that is not doubted; ``doubted``: the one after it, if it is; ``seen``:
+    when the newest came.
+    """
+
+    __slots__ = ("_coarse", "_coarse_slot", "_fine", "_next", "doubted", "last", "seen")
+
+    def __init__(self, keep_ms: Ms) -> None:
+        self.last: float | None = None
+        self.doubted: float | None = None
+        self.seen: Ms = 0
+        self._fine = Ring((min(keep_ms, _FINE_KEEP) + _SPARE) // _FINE)
+        self._coarse_slot = max(1, -(-keep_ms // _SLOTS // _FINE)) * _FINE
+        slots = (keep_ms + _SPARE) // self._coarse_slot + 1
+        self._coarse = Ring(slots) if keep_ms > _FINE_KEEP else None
+        self._next: Ms = 0
+
+    def take(self, price: float, now: Ms) -> None:
+        """A new price."""
+        begins = now >= self._next
+        if begins:
+            self._begin(now)
+        last = self.last
+        if last is not None and abs(price - last) > JUMP * last:
+            doubted = self.doubted
+            # a second one on the same side confirms that it moved
+            if doubted is None or (price < last) is not (doubted < last):
+                self.doubted = price
+                self.seen = now
+                return
+        self.last = price
+        self.doubted = None
+        self.seen = now
+        if begins:
+            self._put(now)
+
+    def now(self, now: Ms) -> float | None:
+        """The price now, doubted or not; None if the newest one is too old."""
+        if now - self.seen > MAX_AGE:
+            return None
+        return self.last if self.doubted is None else self.doubted
+
+    def at(self, t: Ms) -> float | None:
+        """The newest price not after ``t``, a moment of the past, give or take a slot."""
+        if self.seen <= t:
+            return self.last if t - self.seen <= MAX_AGE else None
+        fine, slot = self._fine, t // _FINE
+        if slot > fine.newest - fine.size and (price := _at(fine, slot)) is not None:
+            return price
+        if self._coarse is None:
+            return None
+        return _at(self._coarse, t // self._coarse_slot)
+
+    def dump(self) -> list[bytes]:
+        """The prices as bytes, in this machine's byte order; not the doubted one."""
+        last = Series(1, 0)
+        if self.last is not None:
+            last.append(self.seen, (self.last,))
+        slot = self._coarse_slot.to_bytes(8, "little")
+        coarse = [slot, *self._coarse.dump()] if self._coarse is not None else []
+        return [*last.dump(), *self._fine.dump(), *coarse]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over dumped prices, of other windows as far as it goes. ValueError if cut short."""
+        if len(dumped) not in (4, 7):
+            raise ValueError("the dumped prices are cut short: start without them")
+        last = Series(1, 0)
+        last.load(dumped[:2])
+        self._fine.load(dumped[2:4])
+        slot = int.from_bytes(dumped[4], "little") if len(dumped) == 7 else 0
+        if self._coarse is not None and slot == self._coarse_slot:
+            self._coarse.load(dumped[5:])
+        self.seen, self.last = last.last_time or 0, last.last[0] if last.last else None
+        self._next = (self.seen // _FINE + 1) * _FINE if self.last is not None else 0
+
+    def _begin(self, now: Ms) -> None:
+        """Slots have begun since the newest price, which was in force then."""
+        self._next = now - now % _FINE + _FINE
+        if self.last is not None:
+            for slot in range(self.seen // _FINE + 1, min(now, self.seen + MAX_AGE) // _FINE + 1):
+                self._put(slot * _FINE)
+
+    def _put(self, t: Ms) -> None:
+        """The newest price is in force at ``t``, if a slot begins there."""
+        coarse, last = self._coarse, self.last
+        if last is None or t % _FINE:
+            return
+        self._fine.put(t // _FINE, last)
+        if coarse is not None and t % self._coarse_slot == 0:
+            coarse.put(t // self._coarse_slot, last)
+
+
+def _at(ring: Ring, slot: int) -> float | None:
+    """The price of a slot, or of the one before: a hole may just have ended."""
+    price = ring.at(slot)
+    return ring.at(slot - 1) if price is None else price
+
+
+HOUR: Ms = 3_600_000
+DAYS = 14
+READY_DAYS = 5
+"""Days that must have been observed around an hour before there is a baseline for it."""
+
+
+class Hours:
+    """A ring of 336 hourly values, numbered since the epoch."""
+
+    __slots__ = ("_ring",)
+
+    def __init__(self) -> None:
+        self._ring = Ring(DAYS * 24)
+
+    def put(self, hour: int, value: float) -> None:
+        """The value of an hour; hours must not run backwards."""
+        self._ring.put(hour, value)
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: what is said of later hours is not of them."""
+        self._ring.cut(now // HOUR - 1)
+
+    def days(self, now: Ms) -> int:
+        """On how many of the last 14 days this time of day was observed, most of it at least."""
+        hour = now // HOUR
+        return sum(len(self._around(hour - 24 * day)) >= 2 for day in range(1, DAYS + 1))
+
+    def normal(self, now: Ms) -> float | None:
+        """The baseline of the hour of ``now``, None before it is ready."""
+        if self.days(now) < READY_DAYS:
+            return None
+        hour = now // HOUR
+        return median([x for day in range(DAYS + 1) for x in self._around(hour - 24 * day)])
+
+    def dump(self) -> list[bytes]:
+        """The ring as bytes, in this machine's byte order."""
+        return self._ring.dump()
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over a dumped ring. ValueError if it is none."""
+        self._ring.load(dumped)
+
+    def _around(self, hour: int) -> list[float]:
+        return self._ring.among(range(hour - 1, hour + 2))

@@ -1,0 +1,1 @@
+"""Redis: events and alerts in streams, one holder for each role, a server of our own."""

@@ -1,0 +1,353 @@
+"""The only Redis, with ``writer``: what is read, committed and kept.
+
+Invariants:
+- what a stage says and how far it has read become durable together and once, even when the
+  reply is lost and even when a second reader has been let in;
+- only commands known to Redis 6.2 and to Valkey are used, and all keys of a shard share a slot.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from streams.bus.health import HEALTH
+from streams.clock import wall_ms
+from streams.events import Ms
+
+log = structlog.get_logger()
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+"""A stream entry as redis-py gives it with RESP3."""
+
+Id = tuple[int, int]
+"""An entry's id: Ms and number within it. Ids compare as entries follow each other."""
+
+START = "0-0"
+"""Before the first entry of any stream."""
+
+ANSWER_S = 10.0
+"""How long an answer may take; more than BLOCK_MS."""
+
+BLOCK_MS = 2_000
+COUNT = 500
+ALERTS_KEEP_MS: Ms = 14 * 86_400_000
+_ASIDE_S = 7 * 86_400
+_BACKOFF_S = (0.2, 5.0)
+
+
+PREFIX = "lowtide"
+
+_prefix = PREFIX
+
+
+def use_prefix(prefix: str) -> None:
+    """From now on all keys of this process begin with ``prefix``, so that several installations
+    share a server."""
+    global _prefix  # a process is of one installation
+    _prefix = prefix
+
+
+class Keys:
+    """The names of one shard's keys. The braces keep a shard in one slot of a cluster."""
+
+    def __init__(self, shard: int = 0) -> None:
+        base = f"{_prefix}:{{{shard}}}"
+        self.events = f"{base}:events"
+        self.alerts = f"{base}:alerts"
+        self.status = f"{base}:status"
+        self.standing = f"{base}:standing"
+        self.episodes = f"{base}:episodes"
+        self.subscribers = f"{base}:subscribers"
+        self.outbox = f"{base}:outbox"
+        self._base = base
+
+    def bookmark(self, stage: str) -> str:
+        """How far a stage has read."""
+        return f"{self._base}:bookmark:{stage}"
+
+    def snapshot(self, stage: str) -> str:
+        """The state of a stage, with its own bookmark inside."""
+        return f"{self._base}:snapshot:{stage}"
+
+    def lease(self, role: str) -> str:
+        """Who runs a role now."""
+        return f"{self._base}:lease:{role}"
+
+
+def parsed(entry_id: str | bytes) -> Id:
+    """The id that Redis writes as text."""
+    text = entry_id.decode() if isinstance(entry_id, bytes) else entry_id
+    ms, _, number = text.partition("-")
+    return int(ms), int(number or 0)
+
+
+def connect(url: str, name: str) -> Redis:
+    """A client that never repeats a command by itself (redis-py's default repeats writes).
+
+    It speaks RESP2 and asks for nothing but AUTH and SELECT before its first command, since managed
+    servers forbid HELLO and CLIENT; whether the connection has a name is the server's to decide.
+
+    It has no socket_timeout: with one redis-py 8.1 sends through asyncio.wait_for, which on Python
+    3.11 now and then swallows a cancellation, and the role goes on for ever. So callers set the
+    limit, ``asyncio.timeout(ANSWER_S)``.
+    """
+    return Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url,
+        protocol=2,
+        legacy_responses=False,
+        decode_responses=False,
+        socket_timeout=None,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 0),
+        driver_info=None,
+        redis_connect_func=partial(_greet, f"{_prefix}-{name}"),
+    )
+
+
+async def _greet(name: str, connection: AbstractConnection) -> None:
+    await connection.on_connect()
+    await connection.send_command("CLIENT", "SETNAME", name)
+    with contextlib.suppress(ResponseError):
+        await connection.read_response()
+
+
+async def unsafe(redis: Redis) -> str:
+    """What is unsafe about the server, in a sentence; "" if nothing is, or nobody may ask."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            info = await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
+    except (RedisError, OSError, TimeoutError):
+        return ""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        return ""
+    return (
+        f"its maxmemory-policy is {policy}, which drops posts that wait and saved state when memory"
+        " is short: set it to noeviction"
+    )
+
+
+def in_words(error: BaseException) -> str:
+    """What is wrong with Redis and what to do, in a sentence."""
+    text = str(error)
+    match error:
+        case OutOfMemoryError():
+            return "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
+        case AuthenticationError():
+            return "Redis refuses the password: check REDIS_URL"
+        case ReadOnlyError():
+            return "this Redis is a read-only replica: point REDIS_URL to the primary"
+        case BusyLoadingError():
+            return "Redis is still reading its file"
+        case NoPermissionError():
+            return f"Redis forbids a command or key to this user: allow ~{_prefix}:* and streams"
+        case MovedError():
+            return (
+                "this Redis is a cluster, and another of its nodes has Lowtide's keys: point"
+                " REDIS_URL to that node, or use a Redis that is no cluster"
+            )
+        case ResponseError() if "MISCONF" in text or "No space left" in text:
+            return "Redis cannot write its file, the disk is full or read-only: make room"
+        case ResponseError():
+            return f"Redis refused a command: {text[:200]}"
+        case RedisTimeoutError() | TimeoutError():
+            return "Redis does not answer in time"
+        case RedisConnectionError(__cause__=RedisError() as cause):  # from the first greeting
+            return in_words(cause)
+        case _:
+            return f"Redis cannot be reached: {_cause(text) or type(error).__name__}"
+
+
+def _cause(text: str) -> str:
+    """redis-py's words without its numbers; it names host and port, never the password."""
+    found = re.match(r"Error (?:-?\d+ )?(connecting to .*?)\.?$", text)
+    return found[1][:150] if found else ""
+
+
+class Backoff:
+    """Waits longer after each failure in a row, and says each kind of failure once."""
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._wait = _BACKOFF_S[0]
+        self._said = ""
+
+    async def failed(self, error: Exception) -> None:
+        """Say what is wrong, if that is new, and wait."""
+        words = in_words(error)
+        what = words.partition(":")[0]  # how it fails may change from try to try
+        if what != self._said:
+            self._said = what
+            HEALTH.failing(self._who, words)
+            log.error(f"{words}; {self._who} keeps trying and keeps what it has")
+        await asyncio.sleep(self._wait)
+        self._wait = min(self._wait * 2, _BACKOFF_S[1])
+
+    def worked(self) -> None:
+        """It works (again)."""
+        if self._said:
+            HEALTH.works(self._who)
+            log.info(f"Redis works again for {self._who}")
+        self._said, self._wait = "", _BACKOFF_S[0]
+
+
+async def patiently(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer, however long Redis is away. Only for calls that may be repeated."""
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await call()
+        except (RedisError, OSError, TimeoutError) as error:
+            await backoff.failed(error)
+            continue
+        backoff.worked()
+        return answer
+
+
+async def last_time(redis: Redis, stream: str) -> Ms:
+    """The time of the newest entry of ``stream``, 0 if there is none."""
+    reply = await patiently(Backoff("the newest entry"), lambda: redis.xrevrange(stream, count=1))
+    entries = cast("list[Entry]", reply)
+    return parsed(entries[0][0])[0] if entries else 0
+
+
+class Overtaken(Exception):
+    """The bookmark is not where this reader left it: somebody else reads for this stage now, or
+    Redis has lost the last writes. ``str()`` says which."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A stage's state and the entry it had read up to."""
+
+    cursor: str
+    state: bytes
+
+
+_COMMIT = """local there = redis.call('GET', KEYS[1])
+if there == ARGV[2] then return 1 end
+if there and there ~= ARGV[1] then return 0 end
+for i = 4, #ARGV do
+  redis.call('XADD', KEYS[2], 'MINID', '~', ARGV[3], '*', 'a', ARGV[i])
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1"""
+"""Bookmark, alerts; from, to, the oldest alert to keep, alerts. No bookmark: Redis was emptied."""
+
+
+class Stage:
+    """A reader of one stream with a bookmark. One reader a stage keeps the order of events."""
+
+    def __init__(self, redis: Redis, keys: Keys, name: str, source: str) -> None:
+        self.keys = keys
+        self.name = name
+        self._redis = redis
+        self._source = source
+        self._committed = START
+        self._backoff = Backoff(f"the {name} role")
+
+    async def bookmark(self) -> str:
+        """The last entry whose consequences are durable; START if there is none."""
+        self._committed = await self._text(self.keys.bookmark(self.name)) or START
+        return self._committed
+
+    async def read(self, after: str, block: bool = True) -> list[tuple[str, bytes]]:
+        """Entries after ``after``, at most COUNT; waits up to BLOCK_MS for the first."""
+
+        wait = BLOCK_MS if block else None
+        reply = await self._patiently(
+            lambda: self._redis.xread({self._source: after}, count=COUNT, block=wait)
+        )
+        read = cast("dict[bytes, list[Entry]]", reply or {})
+        return [
+            (entry_id.decode(), next(iter(fields.values())))
+            for entries in read.values()
+            for entry_id, fields in entries
+        ]
+
+    async def first(self) -> str | None:
+        """The oldest entry that is still there, None if there is none."""
+        reply = await self._patiently(lambda: self._redis.xrange(self._source, count=1))
+        entries = cast("list[Entry]", reply)
+        return entries[0][0].decode() if entries else None
+
+    async def commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
+        """Make ``alerts`` and the bookmark durable together, once.
+
+        The bookmark tells whether it has happened before a lost reply. Raises Overtaken if it has
+        been moved by somebody else.
+        """
+        await self._patiently(lambda: self._commit(cursor, alerts))
+        self._committed = cursor
+
+    async def _commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
+        keys = self.keys.bookmark(self.name), self.keys.alerts
+        keep = wall_ms() - ALERTS_KEEP_MS
+        done = await cast(
+            "Awaitable[int]",
+            self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, str(keep), *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken
+        )
+        if done:
+            return
+        there = cast("bytes | None", await self._redis.get(keys[0]))
+        if there and parsed(there) < parsed(self._committed):
+            raise Overtaken(
+                f"Redis has lost what the {self.name} role wrote last, as a failover or a restart"
+                " of the server may do: the role goes on from what is there"
+            )
+        raise Overtaken(f"another {self.name} role is at work")
+
+    async def say(self, alert: bytes) -> None:
+        """Add to the alerts what no entry caused; twice if a reply is lost."""
+        await self._patiently(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """Keep the stage's state."""
+        data = msgspec.msgpack.encode(snapshot)
+        await self._patiently(lambda: self._redis.set(self.keys.snapshot(self.name), data))
+
+    async def saved(self) -> Snapshot | None:
+        """The state kept last, None if there is none. ValueError if it cannot be read."""
+        data = await self._patiently(lambda: self._redis.get(self.keys.snapshot(self.name)))
+        if not data:
+            return None
+        try:
+            return msgspec.msgpack.decode(data, type=Snapshot)
+        except msgspec.MsgspecError as error:
+            raise ValueError("the saved state is not readable: it starts anew") from error
+
+    async def set_aside(self) -> None:
+        """Keep the saved state as it is under another name for a week, since it was not readable
+        in full: the version that wrote it can go on with it."""
+        old = self.keys.snapshot(self.name)
+        data = await self._patiently(lambda: self._redis.get(old))
+        if data:
+            await self._patiently(lambda: self._redis.set(f"{old}:unread", data, ex=_ASIDE_S))
+
+    async def _text(self, key: str) -> str | None:
+        value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
+        return None if value is None else value.decode()
+
+    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        return await patiently(self._backoff, call)

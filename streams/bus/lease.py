@@ -1,0 +1,103 @@
+"""The right to run a role: two writers of one stream would count every liquidation twice."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable
+from typing import cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from streams.bus.connection import ANSWER_S, Backoff, Keys
+from streams.events import Ms
+
+log = structlog.get_logger()
+
+_LIFE_MS: Ms = 3_000
+"""So soon after the end of one holder, even by SIGKILL, the next one may begin."""
+
+_RENEW_S = 0.75
+_LOOK_S = 0.5
+_RELEASE_S = 0.2
+
+_RENEW = """if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"""
+_SHORTEN = """if redis.call('PTTL', KEYS[1]) > 2 * tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1]) end return 0"""
+"""A key expires by the server's time of day: if that was set back, a dead holder's lease would last
+as long as it was set back."""
+
+_RELEASE = """if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('DEL', KEYS[1]) end return 0"""
+
+
+class LeaseLost(Exception):
+    """Another process runs this role now."""
+
+
+class Lease:
+    """One role's lease, of which a holder that is alive makes sure that it does not run out."""
+
+    def __init__(self, redis: Redis, keys: Keys, role: str) -> None:
+        self._redis = redis
+        self._key = keys.lease(role)
+        self._role = role
+        self._token = secrets.token_hex(8)
+        self._backoff = Backoff(f"the {role} role")
+
+    async def take(self) -> None:
+        """Wait until the lease is ours."""
+        began = asyncio.get_running_loop().time()
+        said = False
+        while True:
+            try:
+                if await self._renewed():
+                    self._backoff.worked()
+                    return
+            except (RedisError, OSError, TimeoutError) as error:
+                await self._backoff.failed(error)
+                continue
+            self._backoff.worked()
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self._shorten()
+            waited_s = asyncio.get_running_loop().time() - began
+            # until then it may be what a killed predecessor has left
+            if not said and waited_s > _LIFE_MS / 1000:
+                said = True
+                log.warning(
+                    f"another {self._role} role is running on this Redis; waiting for its end"
+                )
+            await asyncio.sleep(_LOOK_S)
+
+    async def hold(self) -> None:
+        """Renew for ever; raises LeaseLost when somebody else has it."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the role says it itself
+                if not await self._renewed():
+                    raise LeaseLost(f"another {self._role} role has taken over")
+
+    async def release(self) -> None:
+        """Let the next one start at once. Gives up soon: the lease runs out by itself."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await asyncio.wait_for(self._call(_RELEASE), _RELEASE_S)
+
+    async def _renewed(self) -> bool:
+        """Whether the lease is ours: still, or since nobody else has it."""
+        if await self._call(_RENEW, str(_LIFE_MS)):
+            return True
+        async with asyncio.timeout(ANSWER_S):
+            return bool(await self._redis.set(self._key, self._token, nx=True, px=_LIFE_MS))
+
+    async def _shorten(self) -> None:
+        async with asyncio.timeout(ANSWER_S):
+            await cast("Awaitable[object]", self._redis.eval(_SHORTEN, 1, self._key, str(_LIFE_MS)))
+
+    async def _call(self, script: str, *args: str) -> object:
+        async with asyncio.timeout(ANSWER_S):
+            return await cast(
+                "Awaitable[object]",
+                self._redis.eval(script, 1, self._key, self._token, *args),
+            )

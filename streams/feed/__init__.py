@@ -1,0 +1,1 @@
+"""One venue live, and all venues together: sockets, polls and books, and what they publish."""

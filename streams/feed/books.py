@@ -1,0 +1,244 @@
+"""The books of one socket: which are in sequence, which are asked for anew, what they say. Pure.
+
+Invariants:
+- a depth is said only of a book that is up, and a book goes down before it is asked for anew;
+- what is wrong with one book costs that book alone.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from streams.events import Depth, Instrument, Ms
+from streams.feed.actions import Action, Fetch, Note, Send, Stats
+from streams.feed.book import BEYOND, ONE_SIDED, Book, Sample, Verdict
+from streams.venue import BookUpdate, Request, Subscription, Venue
+
+RESYNC_EVERY_MS = (10_000, 160_000)
+"""A book is not asked for more often than this; longer and longer while it does not help."""
+
+WIDEN_EVERY_MS = (10_000, 60_000)
+"""How often a book whose narrow bands reach beyond what was told is asked for anew: where bands
+were lost since, as in a fall, and where the snapshot did not reach them in the first place."""
+
+NARROW = 1
+"""The band, by its place in BANDS_BP, that a snapshot of 1000 levels just reaches on BTC (25 bp).
+Snapshots taken as the price moves join up, so that it becomes covered and stays so."""
+
+INVALID_MS = 3_000
+"""A book that cannot be read for this long is down; for a moment it is only left out. One that is
+wrong in itself (crossed, of impossible numbers) has missed something then, whatever its ids say."""
+
+BEYOND_MS = 30_000
+"""A price that ran away from what was told leaves out samples until the next snapshot: no reason
+to call the book down before this."""
+
+STALL_MS = 60_000
+"""One book silent for this long, on a socket where others move, is subscribed and asked for. So is
+one with an empty side: it may be true of a market that nobody quotes, but not of many."""
+
+_BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What may come of numbers that nobody thought of."""
+
+Turn = Callable[[str, bool, Ms, str], list[Action]]
+"""(symbol, up, seen, reason) → what to say of a book that came up or went down."""
+
+
+class _State(msgspec.Struct):
+    """One book and what is known of its health.
+
+    ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
+    something since. ``asked``: when a snapshot was, ``tries`` times in vain. ``reach``: the most
+    of the narrow bands that were covered since. ``invalid_since``: since when it cannot be read.
+    """
+
+    book: Book
+    moved: Ms
+    heard: bool = False
+    up: bool = False
+    asked: Ms = -(10**12)
+    tries: int = 0
+    reach: int = 0
+    invalid_since: Ms | None = None
+
+
+class Shelf:
+    """The books of one subscription."""
+
+    def __init__(self, venue: Venue, subscription: Subscription, stats: Stats, turn: Turn) -> None:
+        self._venue = venue
+        self._subscription = subscription
+        self._stats = stats
+        self._turn = turn
+        self._states: dict[str, _State] = {}
+
+    def open(self, now: Ms) -> None:
+        """Begin with empty books of all symbols."""
+        symbols = self._subscription.symbols
+        self._states = {symbol: _State(book=Book(), moved=now) for symbol in symbols}
+
+    def close(self) -> None:
+        """Forget all books; the session says that they are down."""
+        self._states = {}
+
+    def drop(self, symbol: str) -> None:
+        """Forget this book; the session says that it is down."""
+        self._states.pop(symbol, None)
+
+    def set_down(self) -> None:
+        """All books count as down; the session has said so."""
+        for state in self._states.values():
+            state.up = False
+
+    def count(self) -> tuple[int, int]:
+        """How many books are up, out of how many."""
+        return sum(state.up for state in self._states.values()), len(self._states)
+
+    def update(self, update: BookUpdate, now: Ms, seen: Ms) -> list[Action]:
+        """A snapshot or a change came."""
+        state = self._states.get(update.symbol)
+        if state is None:
+            return []
+        self._stats.lag_ms = seen - update.at
+        state.moved, state.heard = now, True
+        try:
+            verdict = state.book.update(update)
+        except _BROKEN as error:
+            return [_break(update.symbol, state, error)]
+        if verdict is Verdict.APPLIED:
+            return []
+        if verdict is Verdict.DUPLICATE:
+            self._stats.duplicates += 1
+            return []
+        actions: list[Action] = []
+        if verdict is Verdict.GAP:
+            self._stats.gaps += 1
+            actions += self._down(update.symbol, state, "a change is missing", seen)
+        return actions + self._resync(update.symbol, state, now)
+
+    def offer(self, snapshot: BookUpdate, now: Ms) -> list[Action]:
+        """A snapshot that was asked for came."""
+        state = self._states.get(snapshot.symbol)
+        if state is None:
+            return []
+        try:
+            fits = state.book.offer(snapshot)
+        except _BROKEN as error:
+            return [_break(snapshot.symbol, state, error)]
+        if not fits:
+            return self._resync(snapshot.symbol, state, now)
+        state.asked = now  # it may wait for the stream to catch up: no reason to ask again
+        return []
+
+    def tick(self, instruments: Mapping[str, Instrument], now: Ms, seen: Ms) -> list[Action]:
+        """A second has passed: what the books say now, and what is to be done about them."""
+        actions: list[Action] = []
+        for symbol, state in self._states.items():
+            if now - state.moved > STALL_MS:
+                actions += self._revive(symbol, state, now, seen)
+                continue
+            try:
+                sample = state.book.sample()
+            except _BROKEN as error:
+                actions.append(_break(symbol, state, error))
+                sample = "of impossible numbers"
+            if isinstance(sample, str):
+                actions += self._invalid(symbol, state, sample, now, seen)
+            elif (instrument := instruments.get(symbol)) is not None:
+                actions += self._valid(instrument, state, sample, now, seen)
+        return actions
+
+    def _valid(
+        self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
+    ) -> list[Action]:
+        actions: list[Action] = []
+        state.invalid_since, state.tries = None, 0
+        if not state.up:
+            state.up = True
+            actions += self._turn(instrument.symbol, True, seen, "")
+        actions.append(_depth(instrument, state.book.at, seen, sample))
+        self._stats.events += 1
+        # Where levels are aggregated (no spread) narrow bands are never covered.
+        if sample.spread_bp is not None:
+            reach = sum(band.covered for band in sample.bands[: NARROW + 1])
+            wait = WIDEN_EVERY_MS[reach >= state.reach]
+            state.reach = max(state.reach, reach)
+            if reach <= NARROW and now - state.asked >= wait:
+                state.reach = reach
+                actions += self._widen(instrument.symbol, state, now)
+        return actions
+
+    def _invalid(self, symbol: str, state: _State, reason: str, now: Ms, seen: Ms) -> list[Action]:
+        if not state.book.synced:
+            # Before its stream begins a book needs no snapshot; if it never does, see _revive.
+            state.invalid_since = None
+            asked = self._resync(symbol, state, now) if state.heard else []
+            return self._down(symbol, state, reason, seen) + asked
+        if state.invalid_since is None:
+            state.invalid_since = now
+        lasted = now - state.invalid_since
+        if lasted < (BEYOND_MS if reason == BEYOND else INVALID_MS):
+            return self._resync(symbol, state, now) if reason == BEYOND else []
+        actions = self._down(symbol, state, reason, seen)
+        if reason in (BEYOND, ONE_SIDED):  # true as far as the book goes: nothing is thrown away
+            if reason == BEYOND or lasted >= STALL_MS:
+                actions += self._resync(symbol, state, now)
+            return actions
+        self._stats.gaps += 1
+        state.invalid_since = None
+        state.book.reset()
+        return actions + self._resync(symbol, state, now)
+
+    def _revive(self, symbol: str, state: _State, now: Ms, seen: Ms) -> list[Action]:
+        """Silent while others move: its subscription may be lost, what is known is out of date."""
+        state.moved, state.heard = now, False
+        state.book.reset()
+        actions = self._down(symbol, state, "silent", seen)
+        asked = self._resync(symbol, state, now)
+        if not any(isinstance(action, Send) for action in asked):
+            actions += [Send(m) for m in self._venue.resubscribe([symbol], self._subscription)]
+        return actions + asked
+
+    def _widen(self, symbol: str, state: _State, now: Ms) -> list[Action]:
+        """The price has left what the snapshot told: a fresh one adds to what is known."""
+        how = self._venue.resync(symbol, self._subscription)
+        return self._resync(symbol, state, now) if isinstance(how, Request) else []
+
+    def _resync(self, symbol: str, state: _State, now: Ms) -> list[Action]:
+        first, longest = RESYNC_EVERY_MS
+        if now - state.asked < min(first << max(0, state.tries - 1), longest):
+            return []
+        state.asked = now
+        state.tries = min(state.tries + 1, 16)
+        state.book.expect_snapshot()
+        how = self._venue.resync(symbol, self._subscription)
+        if isinstance(how, Request):
+            self._stats.resyncs += 1
+            return [Fetch(how)]
+        self._stats.resyncs += bool(how)
+        return [Send(message) for message in how]
+
+    def _down(self, symbol: str, state: _State, reason: str, seen: Ms) -> list[Action]:
+        if not state.up:
+            return []
+        state.up = False
+        return self._turn(symbol, False, seen, f"book: {reason}")
+
+
+def _break(symbol: str, state: _State, error: Exception) -> Note:
+    """Whatever a book cannot bear costs that book alone: it begins anew."""
+    state.book.reset()
+    return Note("book failed", f"{symbol}: {error!r}"[:200])
+
+
+def _depth(instrument: Instrument, at: Ms, seen: Ms, sample: Sample) -> Depth:
+    return Depth(
+        venue=instrument.venue,
+        symbol=instrument.symbol,
+        asset=instrument.asset,
+        at=at,
+        seen=seen,
+        mid=sample.mid,
+        spread_bp=sample.spread_bp,
+        bands=sample.bands,
+    )

@@ -1,0 +1,409 @@
+"""One venue, live: its listing, its sockets and its polls.
+
+A ``Consumer`` reads the venue's listing, chooses instruments and keeps a ``Line`` for each
+subscription. It decides nothing about the market: sessions and adapters do. It is supervised by
+itself: whatever goes wrong with one venue, the others do not notice.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import NoReturn
+
+import msgspec
+import structlog
+
+from streams.clock import Clock
+from streams.contracts import Contracts
+from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, OpenInterest, fault
+from streams.feed.errors import Told
+from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
+from streams.feed.recording import Recorded, request_channel, socket_channel
+from streams.feed.rest import Rest, Unavailable
+from streams.feed.selection import Watchlist, presentable
+from streams.feed.socket import Line, Publish
+from streams.proxies import NO_PROXIES, Proxies
+from streams.text import printable
+from streams.venue import UNREADABLE, Listing, Malformed, Request, Subscription, Venue
+
+log = structlog.get_logger()
+
+Listed = tuple[list[Instrument], tuple[str, ...]]
+"""A venue's instruments, and its own order of symbols."""
+
+LISTING_EVERY_S = 3600.0
+CHOOSE_EVERY_S = 86_400.0
+_LISTING_BACKOFF_S = (2.0, 300.0)
+_RELIST_EVERY_S = 20.0
+"""How often sockets may ask for the listing: what they show may be ahead of it for a while."""
+
+_INCOMPLETE_EVERY_S = 30.0
+"""How often the listing is read while nothing is watched, or while it lacks what is watched."""
+
+_GONE_EVERY_S = 300.0
+"""How often it is read while a contract that was watched is gone for good."""
+
+FAILED_BACKOFF_S = (2.0, 300.0)
+"""First and longest wait after an error of ours; without one for the longest, it starts anew."""
+
+_WELL_AFTER_S = 60.0
+"""So long without an error of ours, and listening works."""
+
+_UNREACHED_AFTER_S = 30.0
+_LOOK_S = 5.0
+
+_PAGES_AT_MOST = 20
+_STAGGER_S = 0.25
+"""Sockets of a venue are opened this far apart: venues ban those who knock too often."""
+
+_FEED_REPEAT_S = 60.0
+"""How often a liquidation feed, silent for hours by nature, is said to be still up."""
+
+_REASON_LENGTH = 200
+
+
+class Consumer:
+    """Everything we hear from one venue. Made for ``Line``: see ``line.Surroundings``."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        websocket: str | None,
+        rest: str | None,
+        publish: Publish,
+        clock: Clock,
+        tap: Callable[[Recorded], None] | None = None,
+        only: Collection[str] | None = None,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
+        """``websocket`` and ``rest`` replace the venue's own base URLs where given.
+
+        ``tap`` is told every raw frame and body as it came. ``only``: no symbols but these.
+        """
+        spec = venue.SPEC
+        self.venue = venue
+        self.clock = clock
+        self.proxies = proxies
+        self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
+        self.trouble = "starting"
+        self.refused_names = 0
+        self.lines: list[Line] = []
+        self.poller: Poller | None = None
+        self._publish = publish
+        self._websocket = (websocket or spec.websocket).rstrip("/")
+        self._tap = tap
+        self._only = only
+        self._contracts = Contracts()
+        self._relist = asyncio.Event()
+        self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
+        self._told = Told()
+        self._failures = Told()
+        self._watchlist = Watchlist()
+        self._running: dict[Line | Poller, asyncio.Task[None]] = {}
+        self._began = clock.now()
+        self._reached = False
+        self._well = False
+        self._held: set[str] = set()
+
+    @property
+    def watched(self) -> Collection[str]:
+        """The symbols that are listened to."""
+        return self._watchlist.watched.keys()
+
+    @property
+    def instruments(self) -> int:
+        """How many instruments are listened to."""
+        return len(self._watchlist.watched)
+
+    async def run(
+        self,
+        listed: Callable[[str, Sequence[Instrument]], None],
+        choose: Callable[[], Awaitable[Sequence[str]]],
+    ) -> NoReturn:
+        """Never returns. ``listed`` is told each listing; ``choose`` gives the assets to watch.
+
+        An error that nobody thought of is logged with its traceback, takes all feeds down, and
+        everything begins anew after a while.
+        """
+        self._began = self.clock.now()
+        wait, longest = FAILED_BACKOFF_S
+        while True:
+            began = self.clock.now()
+            try:
+                await self._listen(listed, choose)
+            except Exception as error:  # noqa: BLE001  # _fail() logs it; nobody else notices
+                if self.clock.now() - began >= longest * 1000:
+                    wait = FAILED_BACKOFF_S[0]
+                pause = wait * (0.75 + random.random() / 2)
+                self._fail(error, pause)
+                await asyncio.sleep(pause)
+                wait = min(wait * 2, longest)
+
+    async def _listen(
+        self,
+        listed: Callable[[str, Sequence[Instrument]], None],
+        choose: Callable[[], Awaitable[Sequence[str]]],
+    ) -> NoReturn:
+        self.lines, self.poller, self._running = [], None, {}
+        name = self.venue.SPEC.name
+        assets: Sequence[str] = ()
+        chosen_at: Ms | None = None
+        try:
+            async with self.rest, asyncio.TaskGroup() as tasks:
+                for work in (self._snapshots.run(), self._repeat_states(), self._confirm()):
+                    tasks.create_task(work)
+                while True:
+                    instruments, order = await self._listing()
+                    now = self.clock.now()
+                    listed(name, [*instruments, *self._watchlist.missing_from(instruments)])
+                    if chosen_at is None or now - chosen_at >= CHOOSE_EVERY_S * 1000:
+                        assets, chosen_at = await choose(), now
+                    self._take(instruments, assets)
+                    await self._watch(tasks, order)
+                    await self._next_listing()
+        finally:
+            self.silence("Lowtide stopped listening")  # once nobody speaks any more
+
+    def _take(self, instruments: Sequence[Instrument], assets: Sequence[str]) -> None:
+        """Decide what is watched from now on, and say what operators should know about it."""
+        only = self._only
+        some = instruments if only is None else [i for i in instruments if i.symbol in only]
+        for code, symbol, over, detail in self._watchlist.take(some, assets, self.clock.now()):
+            self._say_fault(code, symbol, over=over, detail=detail)
+
+    async def _watch(self, tasks: asyncio.TaskGroup, order: tuple[str, ...]) -> None:
+        """Listen to what the watchlist names; sockets that bring just that are left alone."""
+        spec, watched = self.venue.SPEC, self._watchlist.watched
+        chosen = [*watched.values()]
+        self._contracts.relist(chosen)
+        listing = Listing(instruments=watched, order=order, contracts=self._contracts)
+        plan = self.venue.subscriptions(chosen, spec.kinds) if chosen else []
+        before = {line.session.subscription.name: line for line in self.lines}
+        kept = [before.get(subscription.name) for subscription in plan]
+        lines = [
+            line
+            if line is not None and line.session.subscription == subscription
+            else Line(self, subscription, listing)
+            for line, subscription in zip(kept, plan, strict=True)
+        ]
+        ended = [line for line in self.lines if line not in lines]
+        fresh = [line for line in lines if line not in self.lines]
+        await self._end(ended, "instruments are being chosen anew")
+        self.lines = lines
+        for line in lines:
+            line.decode_with(listing)
+        for place, line in enumerate(fresh):
+            self._running[line] = tasks.create_task(line.run(place * _STAGGER_S))
+        await self._poll(tasks, listing, chosen)
+        self._snapshots.rank = {symbol: place for place, symbol in enumerate(watched)}
+        if not chosen:
+            if self._told.is_news("nothing", self.clock.now()):
+                log.warning(f"{spec.title} lists nothing of what is to be watched")
+        elif fresh or ended:
+            sockets = len(lines)
+            log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=sockets)
+
+    async def _end(self, lines: Sequence[Line], reason: str) -> None:
+        ending = [self._running.pop(line) for line in lines]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        for line in lines:
+            for state in line.session.down(reason, self.clock.seen()):
+                self.publish(state)
+
+    async def _poll(
+        self, tasks: asyncio.TaskGroup, listing: Listing, chosen: Sequence[Instrument]
+    ) -> None:
+        if self.poller is None:
+            self.poller = Poller(
+                self.venue, self.rest, listing, chosen, self.publish, self.clock, self._asked
+            )
+        elif not self.poller.take(listing, chosen):
+            return
+        if (running := self._running.pop(self.poller, None)) is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        self._running[self.poller] = tasks.create_task(self.poller.run())
+
+    def silence(self, reason: str) -> None:
+        """Say of all feeds that they are down."""
+        for line in self.lines:
+            for state in line.session.down(reason, self.clock.seen()):
+                self.publish(state)
+        if self.poller is not None:
+            self.poller.down(reason)
+
+    async def _next_listing(self) -> None:
+        """Wait until the listing is to be read again: every hour, or as soon as sockets ask."""
+        watchlist = self._watchlist
+        every_s = LISTING_EVERY_S
+        if watchlist.missing or not watchlist.watched:
+            every_s = min(every_s, _INCOMPLETE_EVERY_S)
+        elif watchlist.gone:
+            every_s = min(every_s, _GONE_EVERY_S)
+        await asyncio.sleep(_RELIST_EVERY_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every_s - _RELIST_EVERY_S):
+                await self._relist.wait()
+        self._relist.clear()
+
+    async def _listing(self) -> Listed:
+        """The venue's listing, however long it takes to get one."""
+        wait, longest = _LISTING_BACKOFF_S
+        while True:
+            try:
+                listed, order = self.venue.instruments(await self._listing_bodies())
+            except (Unavailable, *UNREADABLE) as error:
+                if not isinstance(error, Unavailable):
+                    self.rest.doubt()
+                pause = max(wait * (0.75 + random.random() / 2), self.rest.paused_s)
+                self._say_trouble(error, pause)
+                await asyncio.sleep(pause)
+                wait = min(wait * 2, longest)
+                continue
+            if self.trouble:
+                self.trouble = ""
+                self._told.forget()
+            return self._presentable(listed), order
+
+    def _presentable(self, listed: Sequence[Instrument]) -> list[Instrument]:
+        """Without the instruments whose names nobody could read."""
+        fit = [instrument for instrument in listed if presentable(instrument)]
+        refused = [instrument for instrument in listed if not presentable(instrument)]
+        detail = ""
+        if refused:
+            detail = f"{len(refused)} of {len(listed)}, such as {printable(refused[0].symbol, 30)}"
+            if len(refused) != self.refused_names:
+                title = self.venue.SPEC.title
+                log.warning(f"{title} lists names that are not fit to be shown: {detail}")
+        self.refused_names = len(refused)
+        self._say_fault(FaultCode.NAMES_REFUSED, over=not refused, detail=detail)
+        return fit
+
+    def _say_trouble(self, error: Exception, pause: float) -> None:
+        unreadable = "" if isinstance(error, Unavailable) else "its listing could not be read: "
+        self.trouble = printable(f"{unreadable}{error}")
+        if self._told.is_news(self.trouble, self.clock.now()):
+            title = self.venue.SPEC.title
+            log.warning(f"cannot reach {title}: {self.trouble}", next_try_s=round(pause))
+        self.unreached(self.trouble, isinstance(error, Unavailable) and error.blocked)
+
+    async def _listing_bodies(self) -> list[bytes]:
+        bodies: list[bytes] = []
+        for first in self.venue.listing_requests():
+            request: Request | None = first
+            while request is not None:
+                body = await self.rest.ask(request)
+                self._asked(request, body)
+                bodies.append(body)
+                if len(bodies) > _PAGES_AT_MOST:
+                    raise Malformed("its listing has no end")
+                request = self.venue.next_listing_request(request, body)
+        return bodies
+
+    async def _repeat_states(self) -> None:
+        while True:
+            await self.clock.sleep(_FEED_REPEAT_S)
+            for line in self.lines:
+                for state in line.session.states(self.clock.seen()):
+                    if state.kind is Kind.LIQUIDATION and line.session.connected:
+                        self.publish(state)
+
+    # ── what operators should know ──────────────────────────────────────
+
+    def _fail(self, error: Exception, pause: float) -> None:
+        """Something that nobody thought of."""
+        first = _first_of(error)
+        words = printable(f"{type(first).__name__}: {first}", 120)
+        self.trouble, self._well = f"an error in Lowtide: {words}", False
+        if self._failures.is_news(words, self.clock.now()):
+            title = self.venue.SPEC.title
+            log.error(f"listening to {title} failed", next_try_s=round(pause), exc_info=error)
+        self._say_fault(FaultCode.VENUE_FAILED, detail=words)
+
+    async def _confirm(self) -> None:
+        """Say once that the venue is reached, and that listening to it works."""
+        began = self.clock.now()
+        while not (self._reached and self._well):
+            await asyncio.sleep(_LOOK_S)
+            lines = self.lines
+            if not self._reached and not self.trouble:
+                self._reached = not lines or any(line.session.stats.connects for line in lines)
+                if self._reached:
+                    self._say_fault(FaultCode.VENUE_UNREACHED, over=True)
+            if not self._well and self.clock.now() - began >= _WELL_AFTER_S * 1000:
+                self._well = True
+                self._say_fault(FaultCode.VENUE_FAILED, over=True)
+
+    def _say_fault(
+        self, code: FaultCode, subject: str = "", *, over: bool = False, detail: str = ""
+    ) -> None:
+        venue, seen = self.venue.SPEC.name, self.clock.seen()
+        self.publish(fault(code, seen, venue=venue, subject=subject, over=over, detail=detail))
+
+    # ── what lines need ─────────────────────────────────────────────────
+
+    def publish(self, event: AnyEvent) -> None:
+        """Say a fact to the rest of Lowtide; see line.Surroundings.
+
+        An open interest of zero is none: a contract that people trade has some, and one that is
+        being settled has nothing left that anybody closed. The listing tells which it is.
+        """
+        if isinstance(event, OpenInterest):
+            if event.base == 0:
+                if event.symbol in self._held:
+                    self._held.discard(event.symbol)
+                    self.ask_relist()
+                return
+            self._held.add(event.symbol)
+        elif isinstance(event, FeedState) and event.reason:
+            event = msgspec.structs.replace(event, reason=printable(event.reason, _REASON_LENGTH))
+        self._publish(event)
+
+    def url(self, subscription: Subscription) -> str:
+        """See line.Surroundings."""
+        return self._websocket + subscription.path
+
+    def fetch(self, request: Request, take: TakeSnapshot) -> None:
+        """See line.Surroundings."""
+        self._snapshots.add(request, take)
+
+    def blocked(self, words: str) -> None:
+        """See line.Surroundings."""
+        if self._told.is_news(words, self.clock.now()):
+            log.warning(f"cannot reach {self.venue.SPEC.title}: {words}")
+
+    def unreached(self, words: str, blocked: bool) -> None:
+        """See line.Surroundings."""
+        long = self.clock.now() - self._began >= _UNREACHED_AFTER_S * 1000
+        if not self._reached and (blocked or long):
+            self._say_fault(FaultCode.VENUE_UNREACHED, detail=words)
+
+    def ask_relist(self) -> None:
+        """See line.Surroundings."""
+        self._relist.set()
+
+    def tapped(self, subscription: Subscription, frame: bytes) -> None:
+        """See line.Surroundings."""
+        if self._tap is not None:
+            self._record(socket_channel(subscription.path), frame)
+
+    def _asked(self, request: Request, body: bytes) -> None:
+        if self._tap is not None:
+            self._record(request_channel(request), body)
+
+    def _record(self, channel: str, frame: bytes) -> None:
+        assert self._tap is not None  # noqa: S101  # the callers looked
+        name, seen = self.venue.SPEC.name, self.clock.seen()
+        self._tap(Recorded(t=seen, venue=name, channel=channel, frame=frame))
+
+
+def _first_of(error: Exception) -> BaseException:
+    """The error that a group of tasks ended with."""
+    first: BaseException = error
+    while isinstance(first, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = first  # pyright: ignore[reportUnknownVariableType]
+        first = group.exceptions[0]
+    return first

@@ -1,0 +1,202 @@
+"""All venues together: who is listened to, and how they are doing."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from streams.clock import Clock
+from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
+from streams.feed.client import Consumer
+from streams.feed.selection import Markets, choose_assets, unlisted
+from streams.feed.socket import Line
+from streams.proxies import NO_PROXIES, Proxies
+from streams.venue import Venue
+
+_WAIT_FOR_OTHERS_S = 8.0
+"""How long a venue waits for the other listings, so that the tail is ranked over all of them."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue to listen to, where it is (None: where the venue itself says), and the proxies that
+    lead there."""
+
+    venue: Venue
+    websocket: str | None = None
+    rest: str | None = None
+    proxies: Proxies = NO_PROXIES
+
+
+class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One socket: its feeds and what it has lived through since the role started."""
+
+    name: str
+    kinds: list[str]
+    connected: bool
+    ready: bool
+    reason: str
+    frames: int
+    frames_per_s: float
+    events: int
+    lag_ms: int
+    last_data: Ms
+    connects: int
+    gaps: int
+    resyncs: int
+    duplicates: int
+    dropped: int
+    refused: int
+    books_live: int
+    books: int
+
+
+class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many feeds of one kind are up, and how many have been lost. Both 0: no data yet."""
+
+    up: int
+    down: int
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue. ``trouble``: why it cannot be listened to, "" if it can.
+
+    ``refused_names``: instruments left out since their names cannot be shown.
+    ``feeds``: by kind; one that brings all instruments together counts as one.
+    """
+
+    name: str
+    title: str
+    trouble: str
+    instruments: int
+    refused_names: int
+    feeds: dict[str, FeedCount]
+    not_available: list[str]
+    requests: int
+    requests_failed: int
+    sockets: list[SocketStatus]
+
+
+class Hub:
+    """The consumers of all venues, agreeing on which assets to watch."""
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        markets: Markets,
+        publish: Callable[[AnyEvent], None],
+        clock: Clock,
+    ) -> None:
+        self.consumers = [
+            Consumer(
+                place.venue, place.websocket, place.rest, self._heard, clock, proxies=place.proxies
+            )
+            for place in places
+        ]
+        self._publish = publish
+        self._feeds: dict[str, dict[tuple[Kind, str], bool]] = {}
+        self._markets = markets
+        self._listed: dict[str, Sequence[Instrument]] = {}
+        self._all_listed = asyncio.Event()
+        self._chosen: tuple[str, ...] = ()
+        self._frames: dict[int, tuple[Ms, int, float]] = {}
+        self._unlisted: dict[str, bool] = {}
+        self._now, self._seen = clock.now, clock.seen
+
+    async def run(self) -> None:
+        """Listen to all venues; never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            for consumer in self.consumers:
+                tasks.create_task(consumer.run(self._take_listing, self._choose))
+
+    def status(self) -> list[VenueStatus]:
+        """How every venue is doing."""
+        return [self._venue_status(consumer) for consumer in self.consumers]
+
+    def _heard(self, event: AnyEvent) -> None:
+        if isinstance(event, FeedState):
+            self._feeds.setdefault(event.venue, {})[event.kind, event.symbol] = event.up
+        self._publish(event)
+
+    def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
+        self._listed[venue] = instruments
+        if len(self._listed) == len(self.consumers):
+            self._all_listed.set()
+        if self._all_listed.is_set():
+            self._say_unlisted()
+
+    async def _choose(self) -> Sequence[str]:
+        """The assets to watch, ranked over all venues that can be reached."""
+        try:
+            async with asyncio.timeout(_WAIT_FOR_OTHERS_S):
+                await self._all_listed.wait()
+        except TimeoutError:
+            self._all_listed.set()  # nobody else need wait for who cannot be reached
+            self._say_unlisted()
+        listed = [instrument for some in self._listed.values() for instrument in some]
+        self._chosen = choose_assets(listed, self._markets, self._chosen)
+        return self._chosen
+
+    def _say_unlisted(self) -> None:
+        """Say which assets are named and listed nowhere; of each once, and when it changes."""
+        listed = [instrument for some in self._listed.values() for instrument in some]
+        absent = unlisted(listed, self._markets.named)
+        for asset in self._markets.named:
+            if self._unlisted.get(asset) is not (asset in absent):
+                self._unlisted[asset] = asset in absent
+                asked = f"asked: {', '.join(sorted(self._listed))}"
+                self._publish(
+                    fault(
+                        FaultCode.ASSET_NOT_LISTED,
+                        self._seen(),
+                        subject=asset,
+                        over=asset not in absent,
+                        detail=absent.get(asset) or asked,
+                    )
+                )
+
+    def _venue_status(self, consumer: Consumer) -> VenueStatus:
+        spec, usage = consumer.venue.SPEC, consumer.rest.usage
+        return VenueStatus(
+            name=spec.name,
+            title=spec.title,
+            trouble=consumer.trouble,
+            instruments=consumer.instruments,
+            refused_names=consumer.refused_names,
+            feeds={kind: self._feed_count(consumer, kind) for kind in sorted(spec.kinds)},
+            not_available=sorted(set(Kind) - spec.kinds),
+            requests=usage.requests,
+            requests_failed=usage.failures,
+            sockets=[self._socket_status(line) for line in consumer.lines],
+        )
+
+    def _feed_count(self, consumer: Consumer, kind: Kind) -> FeedCount:
+        watched = {"*", *consumer.watched}
+        feeds = self._feeds.get(consumer.venue.SPEC.name, {})
+        states = [up for feed, up in feeds.items() if feed[0] is kind and feed[1] in watched]
+        return FeedCount(up=sum(states), down=len(states) - sum(states))
+
+    def _socket_status(self, line: Line) -> SocketStatus:
+        session = line.session
+        stats = session.stats
+        live, books = session.books()
+        return SocketStatus(
+            name=session.subscription.name,
+            kinds=sorted(session.subscription.kinds),
+            connected=session.connected,
+            ready=session.ready,
+            reason="" if session.ready else session.reason,
+            frames_per_s=self._rate(id(line), stats.frames),
+            books_live=live,
+            books=books,
+            **msgspec.structs.asdict(stats),
+        )
+
+    def _rate(self, key: int, frames: int) -> float:
+        """Frames a second since the status before."""
+        now = self._now()
+        then, before, rate = self._frames.get(key, (now, frames, 0.0))
+        if now - then >= 1_000:
+            rate = (frames - before) * 1000 / (now - then)
+            then, before = now, frames
+        self._frames[key] = (then, before, round(rate, 1))
+        return round(rate, 1)

@@ -1,0 +1,318 @@
+"""The life of one socket. Pure: told what happened and when, it says what to do.
+
+Invariants:
+- a feed is said to be up only after its data came, and down before anything else once its socket,
+  its sequence or its data is lost;
+- rubbish is counted and dropped, never fatal; a broken sequence costs one symbol, never the socket;
+- backoff starts anew with data that keeps coming, not with the handshake.
+
+``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from streams.contracts import Terms
+from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
+from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
+from streams.feed.books import Shelf
+from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
+
+BACKOFF_MS = (1_000, 60_000)
+"""First and longest wait before the next try."""
+
+STEADY_MS = 10_000
+"""Data of a socket this old ends the backoff: one that always breaks at once is no success."""
+
+HANDSHAKE_SILENCE_MS = 30_000
+"""A kind that has not come at all for this long after opening is silent."""
+
+REPEAT_MS = 60_000
+"""Venues leave out what did not change; a known fact of a live feed is said again so often."""
+
+_CLOSED_AGAIN = 3
+"""So many closures in a row, without steady data in between, are not the network's."""
+
+_REPEATED = frozenset((Kind.OPEN_INTEREST, Kind.FUNDING))
+_READY_SHARE = 0.9
+
+_COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in ("lag_ms", "last_data"))
+
+
+class Session:
+    """One socket of one venue, over all its reconnects."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        subscription: Subscription,
+        listing: Listing,
+        jitter: Callable[[], float],
+    ) -> None:
+        """``jitter`` gives numbers in [0, 1); it spreads reconnects."""
+        self.subscription = subscription
+        self.listing = listing
+        self.stats = Stats()
+        self._venue = venue
+        self._jitter = jitter
+        self._failures = 0
+        self._opened: Ms | None = None
+        self._heard: dict[Kind, Ms] = {}
+        self._up: set[tuple[Kind, str]] = set()
+        self._known: dict[tuple[Kind, str], MarketEvent] = {}
+        self._alive: dict[str, Ms] = {}
+        self._books = Shelf(venue, subscription, self.stats, self._turn_book)
+        self._refused: set[str] = set()
+        self._asked_singly = False
+        self._pinged: Ms = 0
+        self._noted: set[str] = set()
+        self._reason = "not connected yet"
+
+    def opened(self, now: Ms) -> list[Action]:
+        """The socket is open: subscribe."""
+        self.stats.connects += 1
+        self._opened = self._pinged = now
+        self._heard.clear()
+        self._known.clear()
+        self._alive.clear()
+        self._refused.clear()
+        self._asked_singly = False
+        self._reason = "no data yet"
+        if Kind.DEPTH in self.subscription.kinds:
+            self._books.open(now)
+        return [Send(message) for message in self.subscription.messages]
+
+    def received(self, frame: bytes, now: Ms, seen: Ms) -> list[Action]:
+        """A frame came. Never raises on what a venue may send."""
+        if self._opened is None:
+            return []
+        self.stats.frames += 1
+        try:
+            decoded = self._venue.decode(frame, self.listing, seen)
+        except UNREADABLE as error:
+            self.stats.dropped += 1
+            return self._note("frame dropped", f"{error}: {frame[:120]!r}")
+        actions: list[Action] = []
+        for item in decoded:
+            if isinstance(item, BookUpdate):
+                self._heard_of(Kind.DEPTH, now, seen)
+                if self.listing.order and item.snapshot and item.bids and item.asks:
+                    mid = (item.bids[0][0] + item.asks[0][0]) / 2
+                    self.listing.contracts.take_mid(item.symbol, mid, seen)
+                actions += self._books.update(item, now, seen)
+            elif isinstance(item, Reply):
+                actions += self._reply(item, seen)
+            elif isinstance(item, Terms):
+                self.listing.contracts.take(item)
+            else:
+                self._take(item, now, seen, actions)
+        return actions
+
+    def fetched(self, symbol: str, body: bytes, now: Ms) -> list[Action]:
+        """The answer to a Fetch. It may come late, even after a reconnect: ids tell."""
+        try:
+            snapshot = self._venue.decode_snapshot(symbol, body, self.listing)
+        except UNREADABLE as error:
+            self.stats.dropped += 1
+            return self._note("snapshot dropped", f"{error}: {body[:120]!r}")
+        return self._books.offer(snapshot, now)
+
+    def tick(self, now: Ms, seen: Ms) -> list[Action]:
+        """A second has passed: sample the books, ping, look for silence."""
+        if self._opened is None:
+            return []
+        silent = self._silence(now, self._opened)
+        if silent:
+            return [Hangup(silent)]
+        actions: list[Action] = []
+        spec = self._venue.SPEC
+        if spec.ping is not None and now - self._pinged >= spec.ping_s * 1000:
+            self._pinged = now
+            actions.append(Send(spec.ping))
+        actions += self._repeat(now, seen)
+        return actions + self._books.tick(self.listing.instruments, now, seen)
+
+    def closed(self, reason: str, seen: Ms) -> tuple[list[Action], Ms]:
+        """The socket is gone: what to say of its feeds, and the wait before the next try.
+
+        One that the venue accepts and then closes, again and again, asks for something that is no
+        longer there: then the listing is read anew.
+        """
+        was_open = self._opened is not None
+        self._opened = None
+        self._failures += 1
+        first, longest = BACKOFF_MS
+        wait = min(first * 2 ** min(self._failures - 1, 16), longest)
+        actions: list[Action] = [*self.down(reason, seen)]
+        if was_open and self._failures >= _CLOSED_AGAIN:
+            actions.append(Relist())
+        self._books.close()
+        return actions, int(wait * (0.5 + self._jitter() / 2))
+
+    def down(self, reason: str, seen: Ms) -> list[FeedState]:
+        """All feeds that were up go down for ``reason``."""
+        self._reason = reason
+        states = [self._state(*feed, False, seen, reason) for feed in sorted(self._up)]
+        self._up.clear()
+        self._books.set_down()
+        return states
+
+    def states(self, seen: Ms) -> list[FeedState]:
+        """The state of every feed of this socket, as of now."""
+        return [
+            self._state(*feed, up=True, seen=seen)
+            if feed in self._up
+            else self._state(*feed, up=False, seen=seen, reason=self._reason)
+            for feed in self._feeds()
+        ]
+
+    def coverage(self, other: "Session") -> float:
+        """Which share of the feeds that are up in ``other`` is up here; 0 while not connected."""
+        if self._opened is None:
+            return 0.0
+        return len(other._up & self._up) / len(other._up) if other._up else 1.0
+
+    def take_over(self, other: "Session", seen: Ms) -> list[FeedState]:
+        """This session speaks in the place of ``other`` from now on: what differs, said."""
+        lost, won = sorted(other._up - self._up), sorted(self._up - other._up)
+        states = [self._state(*feed, False, seen, self._reason) for feed in lost]
+        states += [self._state(*feed, True, seen) for feed in won]
+        mine, before = self.stats, other.stats
+        for name in _COUNTS:
+            setattr(mine, name, getattr(mine, name) + getattr(before, name))
+        return states
+
+    @property
+    def connected(self) -> bool:
+        """The socket is open."""
+        return self._opened is not None
+
+    @property
+    def ready(self) -> bool:
+        """Nine of ten feeds of this socket are up."""
+        return len(self._up) >= _READY_SHARE * sum(1 for _ in self._feeds())
+
+    @property
+    def reason(self) -> str:
+        """Why feeds are down, in words."""
+        return self._reason
+
+    def books(self) -> tuple[int, int]:
+        """How many books are up, out of how many."""
+        return self._books.count()
+
+    # ── facts and feeds ─────────────────────────────────────────────────
+
+    def _feeds(self) -> Iterator[tuple[Kind, str]]:
+        for kind in sorted(self.subscription.kinds):
+            for symbol in self.subscription.symbols or ("*",):
+                if symbol not in self._refused:
+                    yield kind, symbol
+
+    def _take(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
+        """A fact, with what its frame left out."""
+        contracts = self.listing.contracts
+        if self.listing.order and (doubt := contracts.misplaced(event)):
+            whole = None
+        else:
+            whole, doubt = contracts.complete(event)
+        if doubt:
+            actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
+        if whole is not None:
+            self._fact(whole, now, seen, actions)
+
+    def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
+        kind = kind_of(event)
+        self._heard_of(kind, now, seen)
+        self.stats.events += 1
+        self.stats.lag_ms = seen - event.at
+        self._alive[event.symbol] = now
+        if kind in _REPEATED:
+            self._known[kind, event.symbol] = event
+        symbol = event.symbol if self.subscription.symbols else "*"
+        if (kind, symbol) not in self._up:
+            actions += self._go_up(kind, symbol, seen)
+        actions.append(event)
+
+    def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
+        """Facts that have not changed for a while, of symbols that something was heard of."""
+        for feed, event in self._known.items():
+            if seen - event.seen >= REPEAT_MS and now - self._alive[event.symbol] < REPEAT_MS:
+                again, _ = self.listing.contracts.complete(
+                    msgspec.structs.replace(event, seen=seen)
+                )
+                if again is not None:
+                    self._known[feed] = again
+                    yield again
+
+    def _heard_of(self, kind: Kind, now: Ms, seen: Ms) -> None:
+        self._heard[kind] = now
+        self.stats.last_data = seen
+        if self._failures and self._opened is not None and now - self._opened >= STEADY_MS:
+            self._failures = 0
+
+    def _go_up(self, kind: Kind, symbol: str, seen: Ms) -> list[Action]:
+        """This feed is up; so are liquidations on the same socket, for which silence is normal."""
+        kinds = {kind}
+        if kind is not Kind.DEPTH and Kind.LIQUIDATION in self.subscription.kinds:
+            kinds.add(Kind.LIQUIDATION)
+        new = sorted((k, symbol) for k in kinds if (k, symbol) not in self._up)
+        self._up.update(new)
+        return [self._state(*feed, True, seen) for feed in new]
+
+    def _turn_book(self, symbol: str, up: bool, seen: Ms, reason: str) -> list[Action]:
+        if up:
+            return self._go_up(Kind.DEPTH, symbol, seen)
+        return self._go_down(Kind.DEPTH, symbol, seen, reason)
+
+    def _go_down(self, kind: Kind, symbol: str, seen: Ms, reason: str) -> list[Action]:
+        if (kind, symbol) not in self._up:
+            return []
+        self._up.discard((kind, symbol))
+        return [self._state(kind, symbol, False, seen, reason)]
+
+    def _state(self, kind: Kind, symbol: str, up: bool, seen: Ms, reason: str = "") -> FeedState:
+        venue = self._venue.SPEC.name
+        return FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
+
+    def _silence(self, now: Ms, opened: Ms) -> str | None:
+        """In words what has been silent for too long, None if nothing has."""
+        for kind, limit_s in sorted(self.subscription.silence_s.items()):
+            limit = limit_s * 1000
+            heard = self._heard.get(kind)
+            quiet = now - (opened if heard is None else heard)
+            if quiet > (max(limit, HANDSHAKE_SILENCE_MS) if heard is None else limit):
+                return f"no {kind.replace('_', ' ')} data for {quiet // 1000} s"
+        return None
+
+    # ── replies ─────────────────────────────────────────────────────────
+
+    def _reply(self, reply: Reply, seen: Ms) -> list[Action]:
+        if reply.relist:
+            return [Relist(), *self._note("listing out of date", reply.text)]
+        if reply.ok:
+            return []
+        self.stats.refused += 1
+        actions = self._note("request refused", reply.text)
+        refused = [symbol for symbol in reply.symbols if symbol in self.subscription.symbols]
+        for symbol in refused:
+            self._refused.add(symbol)
+            self._books.drop(symbol)
+            for kind in sorted(self.subscription.kinds):
+                actions += self._go_down(kind, symbol, seen, f"refused: {reply.text[:100]}")
+        return actions + self._ask_singly()
+
+    def _ask_singly(self) -> list[Action]:
+        """One refusal may have cost all that was asked with it; asked singly it costs itself."""
+        if self._asked_singly:
+            return []
+        self._asked_singly = True
+        keep = [s for s in self.subscription.symbols if s not in self._refused]
+        return [Send(m) for m in self._venue.resubscribe(keep, self.subscription)]
+
+    def _note(self, what: str, detail: str) -> list[Action]:
+        if what in self._noted:
+            return []
+        self._noted.add(what)
+        return [Note(what, detail[:200])]

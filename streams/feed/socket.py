@@ -1,0 +1,428 @@
+"""One subscription over time: its socket, the next after a loss, the replacement before the end.
+
+The session decides; here is only the I/O that it asks for.
+
+Two sockets that bring the same liquidations, one after the other or the other way round. Pure.
+
+Each liquidation is said once, whichever socket brings it first; two that are alike in everything
+are two if one socket brings both.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from streams.clock import Clock
+from streams.events import AnyEvent, FeedState, Liquidation, Ms, Position
+from streams.feed.actions import Action, Fetch, Hangup, Note, Relist, Send
+from streams.feed.errors import Refusal, Told, in_words, refusal
+from streams.feed.session import Session
+from streams.proxies import Proxies
+from streams.venue import Listing, Request, Subscription, Venue
+
+_Key = tuple[str, Ms, Position, float, float]
+
+
+class Overlap:
+    """What the old socket has said and the new one has heard; what both have is forgotten."""
+
+    def __init__(self) -> None:
+        self._said: Counter[_Key] = Counter()
+        self._heard: defaultdict[_Key, deque[Liquidation]] = defaultdict(deque)
+
+    def said(self, event: Liquidation) -> None:
+        """The old socket brought this, and it was published."""
+        key = _key(event)
+        if waiting := self._heard.get(key):
+            waiting.popleft()
+            if not waiting:
+                del self._heard[key]
+        else:
+            self._said[key] += 1
+
+    def heard(self, event: Liquidation) -> None:
+        """The new socket brought this while the old one still speaks."""
+        if not self.is_repeat(event):
+            self._heard[_key(event)].append(event)
+
+    def is_repeat(self, event: Liquidation) -> bool:
+        """Whether the old socket has said what the new one brings now."""
+        key = _key(event)
+        count = self._said.pop(key, 0)
+        if count > 1:
+            self._said[key] = count - 1
+        return count > 0
+
+    def unsaid(self) -> list[Liquidation]:
+        """What only the new socket has brought so far, to be published now."""
+        left = [event for waiting in self._heard.values() for event in waiting]
+        self._heard.clear()
+        return sorted(left, key=lambda event: event.seen)
+
+
+def _key(event: Liquidation) -> _Key:
+    return event.symbol, event.at, event.position, event.price, event.base
+
+
+log = structlog.get_logger()
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+_OPEN_TIMEOUT_S = 10.0
+_CLOSE_TIMEOUT_S = 1.0
+_UNSENT_AT_MOST = 2_000
+
+_RENEW_AT = 0.96
+"""At this share of a socket's life its replacement is opened: 57 minutes before Binance's 24 h."""
+
+_HANDOVER_S = 900.0
+"""By then a replacement has nearly all its feeds up, or it is given up."""
+
+_SETTLE_S = 3.0
+"""Both listen for this long once all is up: what is still on its way to the old one arrives."""
+
+_ENOUGH = 0.9
+_RENEW_AGAIN_S = 300.0
+_AGE_LOOK_S = 10.0
+_LOOK_S = 0.2
+
+Publish = Callable[[AnyEvent], None]
+"""Says a fact to the rest of Lowtide. Never blocks, never fails."""
+
+
+class _Connect(connect):
+    """A handshake with the address that was asked for, and no other: venues do not redirect."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Every answer that is not a websocket's is a failure."""
+        return exc
+
+
+class Lost(Exception):
+    """The socket is gone; ``refused.words`` says why."""
+
+    def __init__(self, refused: Refusal) -> None:
+        super().__init__(refused.words)
+        self.refused = refused
+
+
+class Surroundings(Protocol):
+    """What a line needs of the venue it belongs to."""
+
+    venue: Venue
+    clock: Clock
+    publish: Publish
+    proxies: Proxies
+
+    def url(self, subscription: Subscription) -> str:
+        """Where to connect."""
+        ...
+
+    def fetch(self, request: Request, take: Callable[[str, bytes], None]) -> None:
+        """Ask for a book snapshot; ``take`` gets symbol and body, or nothing happens."""
+        ...
+
+    def ask_relist(self) -> None:
+        """Read the venue's listing again soon."""
+        ...
+
+    def blocked(self, words: str) -> None:
+        """The venue refuses this address: say so, once for all its sockets."""
+        ...
+
+    def unreached(self, words: str, blocked: bool) -> None:
+        """A socket that was never open could not be opened. ``blocked``: refused by country."""
+        ...
+
+    def tapped(self, subscription: Subscription, frame: bytes) -> None:
+        """A raw frame came, as it is."""
+        ...
+
+
+class Line:
+    """One subscription, for as long as it is wanted."""
+
+    def __init__(self, around: Surroundings, subscription: Subscription, listing: Listing) -> None:
+        self._around = around
+        self._subscription = subscription
+        self._socket = self._new_socket(listing)
+        self._next: _Socket | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session that speaks."""
+        return self._socket.session
+
+    def decode_with(self, listing: Listing) -> None:
+        """The venue's listing has changed."""
+        self._socket.session.listing = listing
+        if self._next is not None:
+            self._next.session.listing = listing
+
+    async def run(self, delay: float) -> None:
+        """Never returns. Opens the first socket after ``delay`` seconds."""
+        await asyncio.sleep(delay)
+        self._socket.start()
+        life_s = self._around.venue.SPEC.socket_life_s
+        try:
+            while True:
+                await self._socket.watch(_AGE_LOOK_S)
+                if life_s is not None and self._socket.age_s() > life_s * _RENEW_AT:
+                    await self._replace()
+        finally:
+            await self._socket.end()
+
+    def _new_socket(self, listing: Listing) -> "_Socket":
+        session = Session(self._around.venue, self._subscription, listing, random.random)
+        return _Socket(self._around, session)
+
+    async def _replace(self) -> None:
+        """Open a second socket, let it become complete in silence, then let it speak instead."""
+        old, new = self._socket, self._new_socket(self.session.listing)
+        overlap = Overlap()
+        old.say, new.say = self._said_meanwhile(overlap, new.session), _heard_by(overlap)
+        self._next = new
+        new.start()
+        try:
+            if await _complete(old, new):
+                await old.end()
+                self._hand_over(new, overlap)
+        finally:
+            self._next = None
+            await (new if self._socket is old else old).end()
+        if self._socket is old:
+            old.say = self._around.publish
+            log.warning("socket could not be replaced yet", **self._names())
+            await old.watch(_RENEW_AGAIN_S)
+
+    def _hand_over(self, new: "_Socket", overlap: Overlap) -> None:
+        old, self._socket = self._socket, new
+        seen = self._around.clock.seen()
+        for event in overlap.unsaid():
+            self._around.publish(event)
+        for state in new.session.take_over(old.session, seen):
+            self._around.publish(state)
+        old.session.closed("replaced", seen)
+        new.say = self._said_afterwards(overlap)
+        log.info("socket replaced", **self._names())
+
+    def _said_meanwhile(self, overlap: Overlap, other: Session) -> Publish:
+        """What the old socket says while the new one already listens."""
+
+        def say(event: AnyEvent) -> None:
+            if isinstance(event, Liquidation) and other.connected:
+                overlap.said(event)
+            self._around.publish(event)
+
+        return say
+
+    def _said_afterwards(self, overlap: Overlap) -> Publish:
+        """What the new socket says, some of which the old one may have said."""
+
+        def say(event: AnyEvent) -> None:
+            if not (isinstance(event, Liquidation) and overlap.is_repeat(event)):
+                self._around.publish(event)
+
+        return say
+
+    def _names(self) -> dict[str, str]:
+        return {"venue": self._around.venue.SPEC.name, "socket": self._subscription.name}
+
+
+def _heard_by(overlap: Overlap) -> Publish:
+    """What a socket that does not speak yet does with its events."""
+
+    def hear(event: AnyEvent) -> None:
+        if isinstance(event, Liquidation):
+            overlap.heard(event)
+
+    return hear
+
+
+async def _complete(old: "_Socket", new: "_Socket") -> bool:
+    """Whether the new socket has come to cover what is up in the old one."""
+    looks = 0
+    for _ in range(int(_HANDOVER_S / _LOOK_S)):
+        looks = looks + 1 if new.session.coverage(old.session) == 1.0 else 0
+        if looks > _SETTLE_S / _LOOK_S:
+            return True
+        await new.watch(_LOOK_S)
+        await old.watch(0)
+    return new.session.coverage(old.session) >= _ENOUGH
+
+
+class _Socket:
+    """One session's connection and its reconnects. ``say`` gets its events."""
+
+    def __init__(self, around: Surroundings, session: Session) -> None:
+        self.session = session
+        self.say: Publish = around.publish
+        self._around = around
+        self._task: asyncio.Task[None] | None = None
+        self._opened: Ms | None = None
+        self._outbox: asyncio.Queue[bytes] | None = None
+        self._told = Told()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def end(self) -> None:
+        """Stop. Doing it twice does no harm."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def watch(self, seconds: float) -> None:
+        """Wait so long. Raises what has ended the socket, which nothing should."""
+        assert self._task is not None  # noqa: S101  # start() made it
+        done, _ = await asyncio.wait([self._task], timeout=seconds)
+        if done:
+            await self._task
+
+    def age_s(self) -> float:
+        """How long the connection is open, 0 if it is not."""
+        return 0.0 if self._opened is None else (self._around.clock.now() - self._opened) / 1000
+
+    async def _run(self) -> None:
+        """Connect, listen, reconnect; never returns."""
+        while True:
+            try:
+                await self._connection()
+            except Lost as lost:
+                self._opened = self._outbox = None
+                actions, wait = self.session.closed(str(lost), self._around.clock.seen())
+                wait = max(wait, int(lost.refused.pause_s * 1000))
+                self._do(actions)
+                down = any(isinstance(action, FeedState) for action in actions)
+                self._report(lost.refused, wait, new=down)
+                await asyncio.sleep(wait / 1000)
+
+    def _report(self, lost: Refusal, wait: Ms, new: bool) -> None:
+        """Say why the socket is gone. ``new``: feeds were up, so this is no repetition."""
+        if new:
+            self._told.forget()
+        if not self.session.stats.connects:
+            self._around.unreached(lost.words, lost.blocked)
+        if not self._told.is_news(lost.words, self._around.clock.now()):
+            return
+        if lost.blocked:
+            self._around.blocked(lost.words)
+            return
+        title, name = self._around.venue.SPEC.title, self.session.subscription.name
+        next_try_s = round(wait / 1000, 1)
+        log.warning(f"lost {title}: {lost.words}", socket=name, next_try_s=next_try_s)
+
+    async def _connection(self) -> None:
+        """One connection, from handshake to loss, which it raises as Lost."""
+        now = self._around.clock.now
+        url = self._around.url(self.session.subscription)
+        try:
+            async with _Connect(
+                url,
+                proxy=self._around.proxies.of(url),
+                max_size=MAX_FRAME_BYTES,
+                open_timeout=_OPEN_TIMEOUT_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                ping_interval=20,
+                ping_timeout=30,
+                max_queue=256,
+            ) as socket:
+                self._opened = now()
+                self._outbox = asyncio.Queue(_UNSENT_AT_MOST)
+                self._do(self.session.opened(now()))
+                await self._listen(socket, self._outbox)
+        except InvalidStatus as error:
+            answer = error.response
+            words = refusal(answer.status_code, answer.headers, bytes(answer.body))
+            raise Lost(words) from error
+        except ConnectionClosed as error:
+            raise Lost(Refusal(_close_words(error))) from error
+        except (OSError, WebSocketException, TimeoutError, ValueError) as error:
+            # ValueError: an address that cannot be one, or what came was not HTTP
+            raise Lost(Refusal(in_words(error))) from error
+
+    async def _listen(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
+        """Read frames, write messages and tick until one of the three ends."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._ticks(), self._read(socket), self._write(socket, outbox))
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task in done:
+                    await task
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        session, clock, around = self.session, self._around.clock, self._around
+        while True:
+            frame = await socket.recv(decode=False)
+            around.tapped(session.subscription, frame)
+            actions = session.received(frame, clock.now(), clock.seen())
+            if actions:
+                self._do(actions)
+
+    async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
+        pause = 1 / self._around.venue.SPEC.sends_per_second
+        while True:
+            await socket.send(await outbox.get(), text=True)
+            await asyncio.sleep(pause)
+
+    async def _ticks(self) -> None:
+        clock = self._around.clock
+        while True:
+            await clock.sleep(1.0)
+            self._do(self.session.tick(clock.now(), clock.seen()))
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        """What the session wants. Raises Lost if it wants to hang up."""
+        for action in actions:
+            match action:
+                case Send(data):
+                    self._send(data)
+                case Hangup(reason):
+                    raise Lost(Refusal(reason))
+                case Fetch(request):
+                    self._around.fetch(request, self._fetched)
+                case Relist():
+                    self._around.ask_relist()
+                case Note(what, detail):
+                    log.warning(what, venue=self._around.venue.SPEC.name, detail=detail)
+                case _:
+                    self.say(action)
+
+    def _send(self, data: bytes) -> None:
+        if self._outbox is None:
+            return  # the connection is gone: all is asked again on the next
+        try:
+            self._outbox.put_nowait(data)
+        except asyncio.QueueFull:
+            raise Lost(Refusal("more must be asked than the venue lets us send")) from None
+
+    def _fetched(self, symbol: str, body: bytes) -> None:
+        with contextlib.suppress(Lost):  # not our caller's business; the next message meets it too
+            self._do(self.session.fetched(symbol, body, self._around.clock.now()))
+
+
+def _close_words(error: ConnectionClosed) -> str:
+    if error.rcvd is not None:
+        reason = f" ({error.rcvd.reason[:80]})" if error.rcvd.reason else ""
+        return f"it closed the connection with code {error.rcvd.code}{reason}"
+    match error.sent and error.sent.code:
+        case 1009:
+            return f"it sent a frame of more than {MAX_FRAME_BYTES >> 20} MB"
+        case 1011:
+            return "it no longer answers pings"
+        case _:
+            return "the connection broke"

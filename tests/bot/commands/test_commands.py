@@ -1,0 +1,510 @@
+"""Commands without any I/O: what is understood, who may, every answer against a golden text.
+
+After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from bot.commands import denied
+from bot.commands.access import (
+    MINUTE,
+    PER_MINUTE,
+    REFUSED_AGAIN,
+    Limiter,
+    Pace,
+    Refusal,
+    menus,
+    offered,
+    refusal,
+)
+from bot.commands.context import (
+    AddSilence,
+    Asker,
+    EndSilence,
+    Reports,
+    SendTest,
+    Subscribe,
+    reports,
+)
+from bot.commands.fitting import fitted
+from bot.commands.market import market
+from bot.commands.parsing import SPECS, Command, Mistake, parse
+from bot.commands.why import Sought, sought
+from bot.config import Settings
+from bot.config.chats import OperatorSettings
+from bot.lang import en, en_answers
+from bot.messages.blocks import MOST_CHARS, visible
+from bot.messages.voice import Html
+from bot.plan.silences import Silence
+from bot.plan.subscriptions import ANY, Subscription
+from rules.alerts import Alert, Level, Turn
+from rules.engine import Engine
+from rules.snapshot import Standing
+from tests.bot import asked
+from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
+from tests.bot.fake_telegram import parsed
+from tests.rules import scenes
+from tests.rules.mix import VENUES
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "commands_en.txt"
+MINE = Subscription(user=ANN, wants={"oi_drop": ("BTC", "ETH"), ANY: (ANY,)})
+STRANGER = Asker(user=BOB, name="Bob <b>", private=True)
+GROUP = Asker(user=ANN, name="@ann", private=False)
+OVER = asked.turn(4, Turn.CLOSE, Level.ALERT, -1.1, NOW - MIN, **asked.WORST)
+LATER = msgspec.structs.replace(asked.STANDING, seen=NOW - 10 * MIN)
+EMPTY = Standing(seen=NOW, values=(), episodes=())
+SHADOW = asked.turn(
+    1, Turn.OPEN, Level.WATCH, -0.001, NOW - 30 * MIN, rule="funding_predicted", post=False,
+    family="funding_predicted", metric="funding_predicted_8h_pct", threshold=0.0, facts=None,
+)  # fmt: skip
+LONG = [EPISODE[0], *(asked.turn(n, Turn.WORSE, Level.CRITICAL, -8.0 - n / 10, NOW - 9 * MIN + n)
+                      for n in range(20))]  # fmt: skip
+
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "start": ("/start", {}),
+    "start in the operators' chat": ("/start", {"asker": GROUP}),
+    "start for anybody": ("/start", {"asker": STRANGER}),
+    "help for an operator": ("/help", {}),
+    "help for anybody": ("/help", {"asker": STRANGER}),
+    "status": ("/status", {}),
+    "status for anybody": ("/status", {"asker": STRANGER, "silences": ()}),
+    "status when nothing runs": ("/status", {"standing": None, "reports": Reports()}),
+    "status of few roles": (
+        "/status", {"standing": None, "reports": Reports(running=("rules", "bot"), sent=0)},
+    ),
+    "funding": ("/funding", {}),
+    "funding of the market, not to be judged": (
+        "/funding",
+        {"standing": Standing(seen=NOW, episodes=(), values=(
+            msgspec.structs.replace(asked.SHARE, value=None, facts=None),))},
+    ),
+    "funding of an asset": ("/funding btc", {}),
+    "funding that is positive": ("/funding $ETH", {}),
+    "funding of an odd name": ("/funding A<B", {}),
+    "funding, misspelt": ("/funding BTCC", {}),
+    "funding of what is not there": ("/funding ZZZZZ", {}),
+    "open interest": ("/oi", {}),
+    "open interest of an asset": ("/oi BTC", {}),
+    "open interest, not to be judged": ("/oi ETH", {}),
+    "depth": ("/depth", {}),
+    "depth of an asset": ("/depth BTC", {}),
+    "depth, not to be judged": ("/depth ETH", {}),
+    "depth without the streams role": (
+        "/depth ETH", {"reports": Reports(running=("rules", "bot"))},
+    ),
+    "depth that takes days": ("/depth BTC", {"reports": Reports(running=("streams", "rules"))}),
+    "depth that no rule looks at": ("/depth A<B", {}),
+    "liquidations": ("/liq", {}),
+    "liquidations of an asset": ("/liq BTC", {}),
+    "no liquidations": ("/liq ETH", {}),
+    "top": ("/top", {}),
+    "top when what was bad has recovered": (
+        "/top",
+        {"standing": Standing(seen=NOW, values=(), episodes=(msgspec.structs.replace(
+            EPISODE[1], level=Level.CRITICAL, value=-1.2, extreme=-9.9),))},
+    ),
+    "why, when it has been worse since": (
+        "/why oi_drop BTC",
+        {"alerts": EPISODE[::-1], "standing": Standing(seen=NOW, values=(), episodes=(
+            msgspec.structs.replace(EPISODE[1], value=-11.0, extreme=-12.3),))},
+    ),
+    "top when all is quiet": ("/top", {"standing": EMPTY}),
+    "top without rules": ("/liq", {"standing": EMPTY}),
+    "what the rules saw long ago": ("/top", {"standing": LATER}),
+    "rules that have just started": ("/funding", {"standing": None}),
+    "rules that do not run": ("/oi", {"standing": None, "reports": Reports()}),
+    "rules": ("/rules", {}),
+    "why": ("/why oi_drop BTC", {"alerts": EPISODE[::-1]}),
+    "why, over": ("/why BTC", {"alerts": (OVER, *EPISODE[::-1])}),
+    "why, for anybody": ("/why BTC", {"alerts": EPISODE[::-1], "asker": STRANGER}),
+    "why of an id": (f"/why {EPISODE[0].id}", {"alerts": EPISODE[::-1]}),
+    "why of a cascade": ("/why cascade BTC", {"alerts": (asked.CASCADE,)}),
+    "why of a shadow": ("/why funding_predicted BTC", {"alerts": (SHADOW,)}),
+    "why of many turns": (
+        "/why oi_drop:1h BTC",
+        {"alerts": tuple(LONG[::-1]),
+         "silences": (Silence(family="oi_drop", asset="BTC", until=NOW + HOUR),)},
+    ),
+    "why, silenced": (
+        "/why BTC",
+        {"alerts": EPISODE[::-1],
+         "silences": (Silence(family="*", asset="BTC", until=NOW + HOUR),)},
+    ),
+    "why of a changed level": (
+        "/why oi_drop BTC",
+        {"alerts": (msgspec.structs.replace(EPISODE[1], turn=Turn.OPEN, threshold=-4.0),)},
+    ),
+    "why of a rule that is gone": (
+        "/why BTC",
+        {"alerts": (asked.turn(1, Turn.CLOSE, Level.ALERT, -1.0, NOW, rule="old", family="old",
+                               post=False),
+                    asked.turn(1, Turn.OPEN, Level.ALERT, -6.0, NOW, rule="old", family="old",
+                               post=False))},
+    ),
+    "why not": ("/why oi_drop BTC", {}),
+    "why not, soon after the start": (
+        "/why oi_drop BTC", {"standing": asked.watched_since(NOW - 6 * MIN)}
+    ),
+    "why, when it has become worse since": (
+        "/why depth_thin BTC", {"alerts": (asked.THIN,), "standing": asked.THINNER}
+    ),
+    "why not, when nobody knows": ("/why oi_drop BTC", {"standing": None}),
+    "why not on what is not watched": ("/why XRPP", {}),
+    "why of no rule": ("/why oi_dorp BTC", {}),
+    "why of nothing like a rule": ("/why zzzzzz BTC", {}),
+    "silence": ("/silence oi_drop BTC 6h", {"asker": GROUP}),
+    "silence of everything": ("/silence * ETH 30m", {}),
+    "silence for too long": ("/silence oi_drop BTC 90d", {}),
+    "silence of an asset that is not watched": ("/silence oi_drop BTCC 6h", {}),
+    "silence of one window": ("/silence oi_drop:1h BTC 6h", {}),
+    "silence of what is always critical": ("/silence cascade BTC 6h", {}),
+    "silence by somebody else": ("/silence oi_drop BTC 6h", {"asker": STRANGER}),
+    "silences": ("/unsilence", {}),
+    "no silences": ("/unsilence", {"silences": ()}),
+    "unsilence": ("/unsilence oi_drop ETH", {}),
+    "unsilence what is not silenced": ("/unsilence oi_drop BTC", {}),
+    "unsilence of half": ("/unsilence oi_drop", {}),
+    "test": ("/test", {}),
+    "subscribe": ("/subscribe oi_drop btc ETH", {}),
+    "subscribe to more": ("/subscribe liq_burst *", {"subscription": MINE}),
+    "subscribe to no rule": ("/subscribe oi_dorp BTC", {}),
+    "subscribe to what is not watched": ("/subscribe oi_drop WIFE", {}),
+    "subscribe to too much": (
+        f"/subscribe oi_drop {' '.join(['BTC'] * 29)}",
+        {"subscription": Subscription(user=ANN, wants={"oi_drop": tuple("ABCDEFGHIJKLMNOPQRSTU"
+                                                                      "VWXYZ1234")})},
+    ),
+    "subscribe when all places are taken": ("/subscribe oi_drop BTC", {"subscribers": 2}),
+    "subscribe in the group": ("/subscribe oi_drop BTC", {"asker": GROUP}),
+    "subscriptions": ("/subscriptions", {"subscription": MINE}),
+    "no subscriptions": ("/subscriptions", {}),
+    "unsubscribe from an asset": ("/unsubscribe oi_drop ETH", {"subscription": MINE}),
+    "unsubscribe from everything": ("/unsubscribe", {"subscription": MINE}),
+    "unsubscribe from what is not there": ("/unsubscribe cascade", {"subscription": MINE}),
+    "unsubscribe from nothing": ("/unsubscribe", {}),
+    "no such command": ("/fnding BTC", {}),
+    "nothing like a command": ("/zzzzzzzz", {}),
+    "a slash": ("/ funding", {}),
+    "too few words": ("/silence oi_drop", {}),
+    "too many characters": (f"/funding {'x' * 300}", {}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return asked.settings(tmp_path_factory.mktemp("asked"))
+
+
+def golden(made: Settings) -> str:
+    parts = []
+    for name, (text, changes) in CASES.items():
+        found = replied(text, context(made, **changes))
+        assert found is not None
+        effects = "".join(f"» {effect}\n" for effect in found.effects)
+        tell = f"» operators: {found.tell}\n" if found.tell else ""
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        parts.append(f"=== {name}\n{shown}\n---\n{message(found)}\n{effects}{tell}")
+    return "\n".join(parts)
+
+
+def test_every_answer_is_worded_as_agreed(made: Settings):
+    told = golden(made)
+    if os.environ.get("LOWTIDE_GOLDEN") == "write":
+        GOLDEN.write_text(told)
+    assert told == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_answer_can_be_sent(made: Settings, name: str):
+    text, changes = CASES[name]
+    found = replied(text, context(made, **changes))
+    assert found is not None
+    for sent in (message(found), found.tell):
+        assert visible(sent) <= MOST_CHARS
+        assert not sent or parsed(sent).strip()
+        assert not re.search(r"\b(None|nan|inf)\b", sent)
+
+
+def test_no_phrase_is_left_over(made: Settings):
+    used = golden(made).casefold()
+    elsewhere = (
+        "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
+        "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "test.message", "ask.rules.none",
+        "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth", "ask.and_more",
+        "ask.why.place",
+    )  # fmt: skip
+    for key, text in en_answers.PHRASES.items():
+        fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
+        assert fixed.casefold() in used or key in elsewhere or key.startswith("ask.menu."), key
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/status", Command("status")),
+        ("  /STATUS  ", Command("status")),
+        ("/status@lowtide_bot", Command("status")),
+        ("/status@LowTide_Bot", Command("status")),
+        ("/status@other_bot", None),
+        ("/nothing@other_bot", None),
+        ("hello", None),
+        ("", None),
+        ("see /status", None),
+        ("/oi\nBTC", Command("oi", ("BTC",))),
+        ("/start abc", Command("start", ("abc",))),
+        ("/", Mistake("ask.unknown_bare")),
+        ("/ü", Mistake("ask.unknown_bare")),
+        ("/stauts", Mistake("ask.unknown_near", {"name": "stauts", "near": "status"})),
+        ("/oi BTC ETH", Mistake("ask.usage", {"usage": "/oi [ASSET]"})),
+    ],
+)
+def test_what_is_a_command(text: str, found: object):
+    assert parse(text, "lowtide_bot") == found
+
+
+def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():
+    assert parse("/status@anybody", None) is None
+    assert parse("/status", None) == Command("status")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("btc",), Sought(rule="", asset="BTC")),
+        (("oi_drop", "BTC"), Sought(rule="oi_drop", asset="BTC")),
+        (("oi_drop:1h", "BTC"), Sought(rule="oi_drop:1h", asset="BTC")),
+        (("oi_drop:1h:BTC:179",), Sought(rule="oi_drop:1h", asset="BTC", opened_at=179)),
+        (("oi_drop:1h:BTC:179:2",), Sought(rule="oi_drop:1h", asset="BTC", opened_at=179)),
+        (("liq:binance/btcusdt:179",), Sought(rule="liq", asset="BINANCE/BTCUSDT", opened_at=179)),
+    ],
+)
+def test_what_why_is_asked_about(words: tuple[str, ...], found: Sought):
+    assert sought(Command("why", words)) == found
+
+
+def test_an_episode_is_complete_with_its_opening():
+    wanted = Sought(rule="oi_drop", asset="BTC")
+    assert [wanted.complete(EPISODE[::-1][:n]) for n in range(4)] == [False, False, False, True]
+    assert not wanted.matches(asked.CASCADE)
+
+
+EVERYONE = OperatorSettings(users=(ANN,), everyone=True)
+LISTED = OperatorSettings(users=(ANN,))
+NO_SUBSCRIBERS = OperatorSettings(users=(ANN,), everyone=True, subscribers=0)
+READING = [name for name, spec in SPECS.items() if not spec.changes and not spec.own]
+CHANGING = [name for name, spec in SPECS.items() if spec.changes]
+OWN = [name for name, spec in SPECS.items() if spec.own]
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize(
+    ("user", "operators", "reading", "changing", "own"),
+    [
+        (ANN, EVERYONE, None, None, None),
+        (ANN, LISTED, None, None, None),
+        (BOB, EVERYONE, None, Refusal.CHANGE, None),
+        (BOB, LISTED, Refusal.STRANGER, Refusal.STRANGER, Refusal.STRANGER),
+        (ANN, NO_SUBSCRIBERS, None, None, Refusal.NO_SUBSCRIBERS),
+        (BOB, NO_SUBSCRIBERS, None, Refusal.CHANGE, Refusal.NO_SUBSCRIBERS),
+    ],
+)
+def test_who_may_what(private, user, operators, reading, changing, own):
+    asker = Asker(user=user, name="x", private=private)
+    given = {name: refusal(spec, asker, operators) for name, spec in SPECS.items()}
+    assert {given[name] for name in READING} == {reading}
+    assert {given[name] for name in CHANGING} == {changing}
+    wanted = own if private or own is not None else Refusal.NOT_PRIVATE
+    assert {given[name] for name in OWN} == {wanted}
+    assert {s.name for s in offered(asker, operators)} == {n for n, no in given.items() if not no}
+
+
+def test_a_stranger_is_told_no_whatever_it_is(made: Settings):
+    closed = msgspec.structs.replace(made, operators=LISTED)
+    about = context(closed, asker=STRANGER)
+    for text in ("/status", "/silence oi_drop BTC 6h", "/nonsense", "/start"):
+        command = parse(text, None)
+        assert command is not None
+        found = denied(command, about)
+        assert found is not None and found[0] is Refusal.STRANGER
+        assert "<code>12</code>" in message(found[1]) and not found[1].effects
+
+
+def test_only_listed_users_ever_have_effects_but_on_their_own(made: Settings):
+    for name, (text, changes) in CASES.items():
+        found = replied(text, context(made, **{**changes, "asker": STRANGER}))
+        assert found is not None
+        assert all(isinstance(effect, Subscribe) for effect in found.effects), name
+        assert not found.tell
+
+
+def test_menus_show_what_may_be_used():
+    def names(operators: OperatorSettings) -> list[list[str]]:
+        return [[spec.name for spec in menu] for menu in menus(operators)]
+
+    public, inside = names(EVERYONE)
+    assert "silence" not in public and "subscribe" in public
+    assert "silence" in inside and "subscribe" not in inside
+    assert names(LISTED)[0] == ["start"]
+    assert "subscribe" not in names(NO_SUBSCRIBERS)[0]
+    for spec in SPECS.values():
+        assert re.fullmatch("[a-z]{1,32}", spec.name)
+        assert 1 <= len(en.WORDS.phrases[f"ask.menu.{spec.name}"]) <= 256
+
+
+def test_what_a_change_changes(made: Settings):
+    def effects(text: str, **changes: object) -> tuple:
+        found = replied(text, context(made, **changes))
+        assert found is not None
+        return found.effects
+
+    until = NOW + 6 * HOUR
+    silence = Silence(family="oi_drop", asset="BTC", until=until, by="@ann")
+    assert effects("/silence OI_DROP $btc 6H") == (AddSilence(silence),)
+    window = msgspec.structs.replace(silence, family="oi_drop:1h")
+    assert effects("/silence OI_DROP:1h $btc 6H") == (AddSilence(window),), "that window alone"
+    assert effects("/silence cascade BTC 6h") == (), "it is always critical"
+    assert effects("/unsilence oi_drop ETH") == (EndSilence("oi_drop", "ETH"),)
+    assert effects("/test") == (SendTest(),)
+    one = Subscription(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")
+    assert effects("/subscribe oi_drop btc eth") == (Subscribe(one),)
+    (ended,) = effects("/unsubscribe", subscription=MINE)
+    assert ended.subscription.wants == {}
+
+
+def test_what_is_unknown_is_never_a_number(made: Settings):
+    values = tuple(
+        msgspec.structs.replace(v, value=None, facts=None, missing=()) for v in asked.VALUES
+    )
+    blind = Standing(seen=NOW, values=values, episodes=())
+    for name in ("funding", "oi", "depth", "liq"):
+        for words in ((), ("BTC",)):
+            blocks = market(Command(name, words), context(made, standing=blind)).blocks
+            text = re.sub(r"<[^>]+>", "", "\n".join(blocks))
+            assert "annot be judged now" in text
+            assert not re.search(r"(\$|−|\+)\d", text)
+
+
+def test_what_the_rules_saw_a_minute_ago_still_counts_and_then_no_more(made: Settings):
+    for age, said in ((60_000, "As of"), (60_001, "nobody knows")):
+        old = msgspec.structs.replace(asked.STANDING, seen=NOW - age)
+        found = replied("/oi BTC", context(made, standing=old))
+        assert found is not None and said in message(found)
+
+
+def test_reports_of_roles_are_read_as_far_as_they_can_be():
+    venue = {"name": "bybit", "title": "Bybit", "feeds": {"depth": {"up": 1, "down": 2}}, "x": 1}
+    status = {"streams": {"venues": [venue]}, "rules": {}, "bot": {"sent": 3, "off": {"5": "no"}}}
+    found = reports(status)
+    assert found.running == ("streams", "rules", "bot")
+    assert found.venues[0].feeds["depth"].down == 2
+    assert (found.sent, found.off) == (3, {"5": "no"})
+    assert reports({}) == Reports()
+    odd = reports({"streams": {"venues": 5}, "bot": "?"})
+    assert (odd.venues, odd.sent, odd.running) == ((), None, ("streams", "bot"))
+
+
+def test_blocks_are_left_out_as_a_whole_then_lines():
+    blocks = [Html("<b>one</b>\ntwo"), Html("three"), Html("four\nfive")]
+    assert fitted(blocks, en.WORDS) == "<b>one</b>\ntwo\n\nthree\n\nfour\nfive"
+    assert fitted(blocks, en.WORDS, 19) == "<b>one</b>\ntwo\n\n… 2 more"
+    long = [Html("<b>one</b>\ntwo and three and four")]
+    assert fitted(long, en.WORDS, 12) == "<b>one</b>\n… 1 more"
+    assert fitted([Html("x" * 50)], en.WORDS, 40) == "The answer is too long to be sent."
+
+
+def test_a_sum_over_hundreds_of_assets_fits(made: Settings):
+    some = asked.VALUES[0]
+    many = tuple(msgspec.structs.replace(some, asset=f"A{n}") for n in range(2_000))
+    crowd = tuple(
+        msgspec.structs.replace(e, asset=f"A{n}") for n in range(500) for e in EPISODE[:1]
+    )
+    standing = Standing(seen=NOW, values=many, episodes=crowd)
+    for text in ("/funding", "/top", "/status"):
+        found = replied(text, context(made, standing=standing))
+        assert found is not None and 50 < visible(message(found)) <= MOST_CHARS
+
+
+def test_whatever_an_engine_sees_can_be_told(made: Settings):
+    engine, said = Engine(scenes.RULES, VENUES, scenes.COMPOSITES), []
+    texts = ["/top", "/status", "/funding", "/oi", "/depth", "/liq"]
+    met = 0
+    for n, event in enumerate(scenes.history(1)):
+        said += [one for one in engine.feed(event) if isinstance(one, Alert)]
+        if n % 97:
+            continue
+        standing = engine.standing()
+        asset = standing.values[0].asset if standing.values else "BTC"
+        about = context(made, standing=standing, now=standing.seen, alerts=tuple(said[::-1]))
+        for text in (*texts, f"/oi {asset}", f"/funding {asset}", f"/why {asset}"):
+            found = replied(text, about)
+            assert found is not None and parsed(message(found))
+            assert visible(message(found)) <= MOST_CHARS
+        met += len(standing.episodes)
+    assert met and said
+
+
+def test_a_user_has_so_many_a_minute_and_is_told_once():
+    limiter = Limiter()
+    assert [limiter.ask(1, NOW) for _ in range(PER_MINUTE)] == [Pace.ANSWER] * PER_MINUTE
+    assert [limiter.ask(1, NOW + 1) for _ in range(3)] == [Pace.SAY_SO, Pace.IGNORE, Pace.IGNORE]
+    assert limiter.ask(2, NOW + 1) is Pace.ANSWER
+    assert limiter.ask(1, NOW + MINUTE) is Pace.ANSWER
+
+
+def test_who_may_not_ask_is_told_so_once_an_hour():
+    limiter = Limiter()
+    told = [limiter.refuse(1, NOW + at) for at in (0, 1, REFUSED_AGAIN - 1, REFUSED_AGAIN)]
+    assert told == [True, False, False, True]
+
+
+def test_the_limiter_forgets():
+    limiter = Limiter()
+    for user in range(5_000):
+        limiter.ask(user, NOW + user * 1_000)
+        limiter.refuse(user, NOW + user * REFUSED_AGAIN)
+    assert len(limiter._asked) <= 2_001
+    assert len(limiter._refused) <= 2_001
+
+
+WORDS = st.sampled_from(
+    ["oi_drop", "oi_drop:1h", "BTC", "ETH", "A<B", "*", "6h", "cascade", "ALL", "::", "a:b:1",
+     "{x}", "<b>", "&", "\ud800", "1" * 30, "oi_drop:BTC:99999999999999"]
+)  # fmt: skip
+TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda name, words: f"/{name} {' '.join(words)}",
+        st.sampled_from([*SPECS, "nothing"]),
+        st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=4),
+    ),
+)
+ABOUTS = st.fixed_dictionaries(
+    {
+        "standing": st.sampled_from([asked.STANDING, None, LATER, EMPTY]),
+        "alerts": st.sampled_from([(), EPISODE[::-1], (asked.CASCADE,), (SHADOW,)]),
+        "subscription": st.sampled_from([None, MINE]),
+        "subscribers": st.sampled_from([0, 2]),
+        "asker": st.sampled_from([GROUP, STRANGER, Asker(user=ANN, name="@ann", private=True)]),
+        "now": st.sampled_from([NOW, NOW + DAY]),
+    }
+)
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(text=TEXTS, about=ABOUTS)
+def test_whatever_is_written_has_an_answer_that_can_be_sent(made: Settings, text: str, about: dict):
+    found = replied(text, context(made, **about))
+    if found is None:
+        assert not text.strip().startswith("/") or "@" in text
+        return
+    sent = message(found)
+    assert 0 < visible(sent) <= MOST_CHARS
+    assert parsed(sent)

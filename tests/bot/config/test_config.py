@@ -1,0 +1,708 @@
+"""Settings from config.toml: every error against a golden text, and what good files become.
+
+After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.__main__ import main
+from bot.config import ConfigError, Settings, load, load_tests
+from bot.config.chats import ChatSettings, OperatorSettings, Wanted, WebhookSettings
+from bot.config.explain import describe, show
+from bot.config.source import index, line_of
+from bot.config.values import redis_url
+from bot.config.warnings import warnings
+from bot.plan.planner import Quiet
+from rules.alerts import ALL, Level
+from rules.composite import Composite
+from rules.rule import Row
+from streams.bus.connection import connect
+from tests.bot.fake_telegram import TOKEN
+from tests.conftest import ROOT
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "config_errors.txt"
+
+HEAD = """
+[markets]
+venues = ["binance", "hyperliquid"]
+majors = ["BTC", "ETH"]
+large = ["SOL"]
+tail = "next 60 by OI"
+"""
+OI = """
+[rules.oi_drop]
+metric = "oi_net_1h_pct"
+fires = "below"
+"""
+
+
+def read(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> Settings:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return load(path, env or {})
+
+
+def problems_beside(folder: Path, text: str) -> list[str]:
+    """What is wrong with a file of tests beside good rules."""
+    (folder / "config.tests.toml").write_text(text)
+    rule = '[rules.liq_burst]\nmetric = "liq_10m_musd"\nfires = "above"\n'
+    settings = read(folder, HEAD + rule + "majors = { alert = 40, clear = 8 }\n")
+    with pytest.raises(ConfigError) as caught:
+        load_tests(settings)
+    return [line.replace(f"{folder}{os.sep}", "") for line in caught.value.problems]
+
+
+def problems(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text, env)
+    return [line.replace(f"{folder}{os.sep}", "") for line in caught.value.problems]
+
+
+def cases() -> dict[str, str]:
+    """Bad text by name. A token is written {token}, for none may stand in the project."""
+    found = re.findall(r"^=== (.+)\n((?:.*\n)*?)--- problems\n", GOLDEN.read_text(), re.M)
+    return dict(found)
+
+
+def wrong(folder: Path, name: str, text: str) -> list[str]:
+    if name.startswith("tests file: "):
+        return problems_beside(folder, text)
+    return problems(folder, text.replace("{token}", TOKEN))
+
+
+def test_every_error_is_worded_as_agreed(tmp_path: Path):
+    parts = [
+        f"=== {name}\n{text}--- problems\n"
+        + "".join(f"{line}\n" for line in wrong(tmp_path, name, text))
+        for name, text in cases().items()
+    ]
+    told = "".join(parts)
+    if os.environ.get("LOWTIDE_GOLDEN") == "write":
+        GOLDEN.write_text(told)
+    assert len(parts) >= 30
+    assert told == GOLDEN.read_text()
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "config.toml", {})
+    assert caught.value.problems == [
+        f"{tmp_path}/config.toml: no such file: name the configuration with --config or"
+        " LOWTIDE_CONFIG"
+    ]
+
+
+def test_a_folder_and_bytes_are_no_configuration(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path, {})
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"a = \xff")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load(path, {})
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path):
+    assert read(tmp_path, "\ufeff" + HEAD).tail == 60
+
+
+def test_the_shipped_file_is_valid_and_its_rules_are_complete():
+    settings = load(ROOT / "config.toml", {})
+    assert {rule.family for rule in settings.rules} == {
+        "funding_negative",
+        "funding_predicted",
+        "funding_breadth",
+        "oi_drop",
+        "oi_total_drop",
+        "depth_thin",
+        "depth_low",
+        "liq_burst",
+        "price_drop",
+    }
+    assert [rule.name for rule in settings.rules if rule.family == "oi_drop"] == [
+        "oi_drop:15m",
+        "oi_drop:1h",
+        "oi_drop:4h",
+        "oi_drop:24h",
+    ]
+    assert [composite.name for composite in settings.composites] == ["cascade"]
+    assert not warnings(settings)
+    drop = next(rule for rule in settings.rules if rule.name == "oi_drop:1h")
+    assert drop.rows["BTC"].levels == {Level.WATCH: -2.5, Level.ALERT: -4, Level.CRITICAL: -8}
+    assert drop.rows["ETH"].levels[Level.WATCH] == -3
+    assert drop.hold == dict.fromkeys(Level, 120_000)
+    assert drop.others is not None
+    assert drop.others.levels == {Level.ALERT: -15, Level.CRITICAL: -25}
+    assert (drop.rows["BTC"].floor_musd, drop.others.floor_musd) == (50, 5)
+
+
+def test_the_shipped_file_can_be_read_in_two_minutes():
+    assert len((ROOT / "config.toml").read_text().splitlines()) <= 140
+
+
+def test_defaults_of_a_small_file(tmp_path: Path):
+    settings = read(tmp_path, HEAD)
+    assert settings.chats == (ChatSettings(),)
+    assert settings.operators == OperatorSettings(subscribers=100)
+    assert (settings.webhooks, settings.resend) == ((), True)
+    assert settings.token is None
+    assert settings.redis_url is None
+    assert settings.api_url == "https://api.telegram.org"
+    assert settings.data_dir == tmp_path / "data"
+    assert (settings.keep, settings.max_mb, settings.language) == (3_600_000, 20, "en")
+    assert [venue.name for venue in settings.venues] == ["binance", "hyperliquid"]
+    assert settings.rules == ()
+
+
+def test_overrides_hold_only_what_differs(tmp_path: Path):
+    text = (
+        HEAD
+        + OI
+        + """
+        majors = { watch = -3, alert = -5, clear = -1.5 }
+        tail = { alert = -15, clear = -6 }
+        BTC = { alert = -4 }
+        DOGE = { alert = -9 }
+        SOL = { critical = -20, clear = -2 }
+    """
+    )
+    (rule,) = read(tmp_path, text).rules
+    assert rule.rows == {
+        "BTC": Row(levels={Level.WATCH: -3, Level.ALERT: -4}, clear=-1.5),
+        "ETH": Row(levels={Level.WATCH: -3, Level.ALERT: -5}, clear=-1.5),
+        "DOGE": Row(levels={Level.ALERT: -9}, clear=-6),
+        "SOL": Row(levels={Level.CRITICAL: -20}, clear=-2),
+    }
+    assert rule.others == Row(levels={Level.ALERT: -15}, clear=-6)
+
+
+def test_a_rule_without_a_row_for_a_tier_does_not_watch_it(tmp_path: Path):
+    (rule,) = read(tmp_path, HEAD + OI + "large = { alert = -5, clear = -1 }").rules
+    assert set(rule.rows) == {"SOL"}
+    assert rule.others is None
+
+
+@pytest.mark.parametrize("tail", ['"none"', "0"])
+def test_without_a_tail_nothing_else_is_watched(tmp_path: Path, tail: str):
+    head = HEAD.replace('"next 60 by OI"', tail)
+    settings = read(tmp_path, head + OI + "tail = { alert = -5, clear = -1 }")
+    assert settings.tail == 0
+    assert settings.rules[0].others is None
+
+
+def test_times_of_a_rule_replace_the_defaults(tmp_path: Path):
+    defaults = '[defaults]\ncooldown = "2h"\nclear_for = "90s"\nrepost_if = 2\n'
+    rows = "majors = { alert = -5, clear = -1 }\n"
+    own = (
+        'cooldown = "0s"\nrepost_if = 1.5\npost = false\nfor = { alert = "1m", critical = "0s" }\n'
+    )
+    (plain,) = read(tmp_path, HEAD + defaults + OI + rows).rules
+    assert (plain.cooldown, plain.clear_for, plain.repost_if) == (7_200_000, 90_000, 2)
+    assert plain.post
+    (rule,) = read(tmp_path, HEAD + defaults + OI + own + rows).rules
+    assert (rule.cooldown, rule.clear_for, rule.repost_if) == (0, 90_000, 1.5)
+    assert not rule.post
+    assert rule.hold == {Level.ALERT: 60_000, Level.CRITICAL: 0}
+
+
+def test_settlements_are_counted_for_settled_funding(tmp_path: Path):
+    text = """
+        [rules.f]
+        metric = "funding_8h_pct"
+        fires = "below"
+        for = "2 settlements"
+        majors = { alert = 0, clear = 0.002 }
+    """
+    (rule,) = read(tmp_path, HEAD + text).rules
+    assert (rule.settlements, rule.hold) == (2, {})
+
+
+def test_windows_share_what_their_rule_holds(tmp_path: Path):
+    text = """
+        [rules.drop]
+        metric = "oi_net_{window}_pct"
+        fires = "below"
+        for = "2m"
+        cooldown = "2h"
+        min_oi_musd = 5
+        post = false
+        [rules.drop.windows.15m]
+        for = { critical = "0s" }
+        majors = { alert = -3, clear = -1 }
+        [rules.drop.windows.1h]
+        cooldown = "0s"
+        min_oi_musd = { majors = 50, tail = 1 }
+        post = true
+        majors = { alert = -5, clear = -1 }
+        BTC = { alert = -4 }
+        tail = { alert = -15, clear = -6 }
+    """
+    fast, slow = read(tmp_path, HEAD + text).rules
+    assert [(rule.name, rule.family, rule.metric) for rule in (fast, slow)] == [
+        ("drop:15m", "drop", "oi_net_15m_pct"),
+        ("drop:1h", "drop", "oi_net_1h_pct"),
+    ]
+    assert fast.hold == {Level.CRITICAL: 0}
+    assert slow.hold == dict.fromkeys(Level, 120_000)
+    assert (fast.cooldown, slow.cooldown) == (7_200_000, 0)
+    assert (fast.post, slow.post) == (False, True)
+    assert fast.rows["ETH"] == Row(levels={Level.ALERT: -3}, clear=-1, floor_musd=5)
+    assert slow.rows["BTC"] == Row(levels={Level.ALERT: -4}, clear=-1, floor_musd=50)
+    assert slow.others == Row(levels={Level.ALERT: -15}, clear=-6, floor_musd=1)
+    assert fast.others is None
+
+
+def test_a_band_may_stand_for_the_window(tmp_path: Path):
+    text = """
+        [rules.thin]
+        metric = "depth_{window}_pct_of_recent"
+        fires = "below"
+        windows.25bp = { majors = { alert = 50, clear = 80 } }
+        windows.100bp = { tail = { alert = 30, clear = 70 } }
+    """
+    rules = read(tmp_path, HEAD + text).rules
+    assert [rule.metric for rule in rules] == [
+        "depth_25bp_pct_of_recent",
+        "depth_100bp_pct_of_recent",
+    ]
+
+
+def test_tiers_of_ones_own_lie_over_the_others(tmp_path: Path):
+    head = HEAD.replace("large", 'memes = ["SOL", "PEPE"]\nlarge')
+    rows = """
+        large = { alert = -8, clear = -2 }
+        tail = { alert = -15, clear = -6 }
+    """
+    settings = read(
+        tmp_path,
+        head
+        + OI
+        + rows
+        + """
+        memes = { watch = -9, alert = -12, clear = -4 }
+        PEPE = { alert = -20 }
+        min_oi_musd = { memes = 3, SOL = 4, tail = 5 }
+        """
+        + OI.replace("oi_drop", "other")
+        + rows,
+    )
+    ours, other = settings.rules
+    assert ours.rows == {
+        "SOL": Row(levels={Level.WATCH: -9, Level.ALERT: -12}, clear=-4, floor_musd=4),
+        "PEPE": Row(levels={Level.WATCH: -9, Level.ALERT: -20}, clear=-4, floor_musd=3),
+    }
+    assert other.rows == {
+        "SOL": Row(levels={Level.ALERT: -8}, clear=-2),
+        "PEPE": Row(levels={Level.ALERT: -15}, clear=-6),
+    }
+    assert settings.markets.named == ("BTC", "ETH", "SOL", "PEPE")
+    assert settings.own_tiers == {"memes": ("SOL", "PEPE")}
+
+
+def test_a_listed_asset_is_no_tail_where_there_is_none(tmp_path: Path):
+    head = HEAD.replace("large", 'memes = ["PEPE"]\nlarge').replace('"next 60 by OI"', '"none"')
+    text = "tail = { alert = -15, clear = -6 }\nmemes = { alert = -9, clear = -3 }\n"
+    ours, other = read(
+        tmp_path, head + OI + text + OI.replace("oi_drop", "o") + text.partition("\n")[0]
+    ).rules
+    assert set(ours.rows) == {"PEPE"}
+    assert other.rows == {}
+    assert other.others is None
+
+
+def test_a_rule_on_the_whole_market_has_one_row(tmp_path: Path):
+    text = """
+        [rules.total]
+        metric = "oi_total_net_1h_pct"
+        fires = "below"
+        all = { watch = -2, alert = -4, clear = -1 }
+    """
+    (rule,) = read(tmp_path, HEAD + text).rules
+    assert rule.scope == "market"
+    assert rule.rows == {ALL: Row(levels={Level.WATCH: -2, Level.ALERT: -4}, clear=-1)}
+    assert rule.row_of("BTC") is None
+    assert rule.row_of("PEPE") is None
+
+
+def test_a_rule_may_look_at_each_contract(tmp_path: Path):
+    rows = 'majors = { alert = -5, clear = -1 }\nscope = "instrument"\n'
+    (rule,) = read(tmp_path, HEAD + OI + rows).rules
+    assert rule.scope == "instrument"
+
+
+def test_composites(tmp_path: Path):
+    text = """
+        majors = { alert = -5, clear = -1 }
+        [rules.liq]
+        metric = "liq_10m_musd"
+        fires = "above"
+        majors = { alert = 40, clear = 8 }
+        [rules.both]
+        within = "1h"
+        all_of = ["oi_drop:alert", "liq:watch"]
+        hides = ["liq"]
+        [rules.either]
+        level = "alert"
+        within = "30m"
+        any_of = ["oi_drop:alert", "liq:alert"]
+        at_least = 1
+        hold = "5m"
+        cooldown = "10m"
+        post = false
+    """
+    settings = read(tmp_path, HEAD + OI + text)
+    assert settings.composites == (
+        Composite(
+            name="both",
+            level=Level.CRITICAL,
+            within=3_600_000,
+            all_of=(("oi_drop", Level.ALERT), ("liq", Level.WATCH)),
+            hides=("liq",),
+            hold=1_800_000,
+            cooldown=7_200_000,
+        ),
+        Composite(
+            name="either",
+            level=Level.ALERT,
+            within=1_800_000,
+            all_of=(("oi_drop", Level.ALERT), ("liq", Level.ALERT)),
+            at_least=1,
+            hold=300_000,
+            cooldown=600_000,
+            post=False,
+        ),
+    )
+    assert [rule.name for rule in settings.rules] == ["oi_drop", "liq"]
+
+
+def test_when_and_how_much_is_told(tmp_path: Path):
+    text = """
+        [channel]
+        quiet = "23:00-07:30 Asia/Taipei"
+        posts_per_hour = 6
+        [defaults]
+        group_wait = { alert = "5s" }
+    """
+    settings = read(tmp_path, text + HEAD)
+    (chat,) = settings.chats
+    assert chat.quiet == Quiet(start=1380, end=450, zone="Asia/Taipei")
+    assert chat.posts_per_hour == 6
+    assert settings.group_wait == {Level.WATCH: 60_000, Level.ALERT: 5_000, Level.CRITICAL: 0}
+    one = read(tmp_path, HEAD + '[channel]\nquiet = "01:00-02:00"\n[defaults]\ngroup_wait = "9s"\n')
+    assert one.chats[0].quiet == Quiet(start=60, end=120, zone="UTC")
+    assert one.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
+
+
+SEVERAL = """
+[channel]
+chat_id = "@lowtide"
+posts_per_hour = 6
+quiet = "23:00-07:00"
+[[chats]]
+id = -1001
+topic = 7
+rules = ["oi_drop"]
+assets = ["majors", "DOGE", "ALL"]
+min_level = "alert"
+[[chats]]
+id = -1001
+language = "en"
+posts_per_hour = 30
+quiet = "none"
+[operators]
+chat_id = -200
+users = [11, 12, 11]
+commands = "everyone"
+subscribers = 0
+[delivery]
+on_uncertain = "drop"
+[[webhooks]]
+url = "https://example.org/in/"
+min_level = "critical"
+"""
+
+
+def test_any_number_of_chats_and_what_they_leave_out_is_that_of_the_channel(tmp_path: Path):
+    rows = OI + "majors = { alert = -5, clear = -1 }\n"
+    env = {"LOWTIDE_WEBHOOK_SECRET": " a long random text\n"}
+    settings = read(tmp_path, HEAD + rows + SEVERAL, env)
+    night = Quiet(start=1380, end=420, zone="UTC")
+    channel, topic, other = settings.chats
+    assert channel == ChatSettings(id="@lowtide", posts_per_hour=6, quiet=night)
+    assert (topic.id, topic.topic, topic.posts_per_hour, topic.quiet) == (-1001, 7, 6, night)
+    assert topic.wanted == Wanted(
+        rules=("oi_drop",), assets=("majors", "DOGE", "ALL"), min_level=Level.ALERT
+    )
+    assert (other.topic, other.posts_per_hour, other.quiet) == (None, 30, None)
+    assert settings.operators == OperatorSettings(
+        chat_id=-200, users=(11, 12), everyone=True, subscribers=0
+    )
+    assert not settings.resend
+    assert settings.webhooks == (
+        WebhookSettings(
+            name="1", url="https://example.org/in", wanted=Wanted(min_level=Level.CRITICAL)
+        ),
+    )
+    assert settings.webhook_secret == "a long random text"
+    assert "random" not in repr(settings)
+
+
+def test_the_channel_is_no_chat_if_only_others_have_an_id(tmp_path: Path):
+    (only,) = read(tmp_path, HEAD + "[[chats]]\nid = 5\n").chats
+    assert only.id == 5
+
+
+def test_webhooks_need_a_secret_from_the_environment(tmp_path: Path):
+    text = HEAD + '[[webhooks]]\nurl = "https://example.org"\n'
+    assert problems(tmp_path, text) == [
+        "LOWTIDE_WEBHOOK_SECRET (environment): is missing: put any long random text there and into "
+        "the receivers of [[webhooks]], which check the signature with it"
+    ]
+    assert problems(tmp_path, text, {"LOWTIDE_WEBHOOK_SECRET": "short"}) == [
+        "LOWTIDE_WEBHOOK_SECRET (environment): must have at least 16 characters"
+    ]
+
+
+def test_a_webhook_has_a_name_of_its_own_or_its_number(tmp_path: Path):
+    env = {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}
+    plain, named = '[[webhooks]]\nurl = "https://example.org"\n', 'name = "my-bot"\n'
+    hooks = read(tmp_path, HEAD + plain + plain + named + plain, env).webhooks
+    assert [hook.name for hook in hooks] == ["1", "my-bot", "3"]
+    twice = HEAD + plain + plain + 'name = "1"\n'
+    (problem,) = problems(tmp_path, twice, env)
+    assert '"1" is the name of another one' in problem
+    (problem,) = problems(tmp_path, HEAD + plain + 'name = "a/b"\n', env)
+    assert 'must be 1 to 32 of letters, digits, - and _ in quotes, not "a/b"' in problem
+
+
+def test_tests_of_both_files_are_found(tmp_path: Path):
+    test = (
+        '[[test]]\nname = "one"\nrule = "oi_drop"\nsymbol = "BTC"\nevery = "30s"\n'
+        'series = "0 -6x3"\nexpect = ["30s open alert"]\n'
+    )
+    settings = read(tmp_path, HEAD + OI + "majors = { alert = -5, clear = -1 }\n" + test)
+    assert load_tests(settings) == settings.tests
+    (tmp_path / "config.tests.toml").write_text("\n" + test.replace("one", "two"))
+    one, two = load_tests(settings)
+    assert (one.name, one.place, one.asset) == ("one", "config.toml:12", "BTC")
+    assert (two.name, two.place) == ("two", "config.tests.toml:2")
+    assert two.series == {"oi_drop": (0, -6, -6, -6, -6)}
+
+
+@pytest.mark.parametrize(
+    ("given", "floors"),
+    [("3", (3, 3, 3)), ("{ majors = 40, tail = 1.5 }", (40, 0, 1.5))],
+)
+def test_the_least_loss_is_a_floor_of_depth_rows(tmp_path: Path, given: str, floors: tuple):
+    row = "{ alert = 50, clear = 80 }"
+    text = f"""
+        [rules.d]
+        metric = "depth_25bp_pct_of_normal"
+        fires = "below"
+        min_loss_musd = {given}
+        majors = {row}
+        large = {row}
+        tail = {row}
+    """
+    (rule,) = read(tmp_path, HEAD + text).rules
+    assert rule.others is not None
+    found = (rule.rows["BTC"].floor_musd, rule.rows["SOL"].floor_musd, rule.others.floor_musd)
+    assert found == floors
+
+
+def test_secrets_come_from_the_environment_and_do_not_show(tmp_path: Path):
+    row = OI + "majors = { alert = -5, clear = -1 }\n"
+    file = HEAD + row + '[redis]\nurl = "redis://file/0"\n[channel]\nchat_id = -100\n'
+    env = {"TELEGRAM_BOT_TOKEN": f" {TOKEN}\n", "REDIS_URL": "redis://me:secret@host/0"}
+    settings = read(tmp_path, file, env)
+    assert settings.token == TOKEN
+    assert settings.redis_url == "redis://me:secret@host/0"
+    for text in (repr(settings), describe(settings), show(settings, "BTC")):
+        assert TOKEN not in text
+        assert "secret@" not in text
+    assert read(tmp_path, file).redis_url == "redis://file/0"
+    assert read(tmp_path, file, {"TELEGRAM_BOT_TOKEN": "", "REDIS_URL": " "}).token is None
+
+
+def test_errors_of_the_environment_name_the_variable_and_hide_the_value(tmp_path: Path):
+    env = {"TELEGRAM_BOT_TOKEN": "oops oops", "REDIS_URL": "localhost:6379"}
+    assert problems(tmp_path, HEAD, env) == [
+        "TELEGRAM_BOT_TOKEN (environment): is not a bot token, which looks like 123456789:AAF…; "
+        "copy it again from @BotFather",
+        "REDIS_URL (environment): must be a URL that starts with redis:// or rediss:// or unix://",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis://:hid#den@host:6379/0", "percent-encode the password"),
+        ("redis://me:hid/den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid?den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid@den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid:den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid[den@host:6379/0", "percent-encode the password"),
+        ("redis://:hid%@host:6379/0", "percent-encode the password"),
+        ("redis://:hid den@host:6379/0", "percent-encode the password"),
+        ("redis://:hidden#host:6379/0", "percent-encode the password"),
+        ("redis://:hidden", "has no host that can be read"),
+        ("redis://host:hidden", "has a port that is no number from 1 to 65535"),
+        ("redis://host:99999/0", "has a port that is no number from 1 to 65535"),
+        ("redis://host:0", "has a port that is no number from 1 to 65535"),
+        ("redis://host:६३७९", "has a port that is no number from 1 to 65535"),
+        ("redis://[::1:6379", "has a [ that is not closed: an IPv6 address is written [::1]:6379"),
+        ("redis://[hidden]:6379", "has no host that can be read"),
+        ("redis://host/notadb", "must end with the number of a database, such as /0"),
+        ("redis://host:6379/0/1", "must end with the number of a database, such as /0"),
+        ("redis://host/0?hidden=1", "has something after the ? that is not understood: there may"),
+        ("redis://host/0?db=one", "has something after the ? that is not understood"),
+        ("redis://host/0?ssl_cert_reqs=none", "has something after the ? that is not understood"),
+        ("unix://hidden", "must name the path of a socket, such as unix:///run/redis.sock"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_redis_that_could_not_be_opened_is_refused_in_words(
+    tmp_path: Path, url: str, words: str, place: str
+):
+    if place == "file":
+        (problem,) = problems(tmp_path, f'{HEAD}[redis]\nurl = "{url}"\n')
+        assert problem.startswith("config.toml:8: redis.url: ")
+    else:
+        (problem,) = problems(tmp_path, HEAD, {"REDIS_URL": url})
+        assert problem.startswith("REDIS_URL (environment): ")
+    assert words in problem
+    assert not {"hid", "den", "hidden"} & set(re.findall(r"\w+", problem))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://me:p%23%2f%3F%40@host:1/2", "redis://host:1/2"),
+        ("redis://:abc-=_!$&'()*+,;~.@db-7.example.org", "redis://db-7.example.org"),
+        ("rediss://h?ssl_cert_reqs=none&db=3", "rediss://h?ssl_cert_reqs=none&db=3"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("unix://me:hidden@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+    ],
+)
+async def test_a_redis_that_is_taken_is_the_one_that_the_client_opens(
+    tmp_path: Path, url: str, shown: str
+):
+    settings = read(tmp_path, HEAD, {"REDIS_URL": url})
+    assert settings.redis_url == url
+    assert f"redis      {shown}\n" in describe(settings)
+    wanted = urlsplit(url)
+    opened = connect(url, "test").connection_pool.connection_kwargs
+    assert opened.get("password") == (unquote(wanted.password) if wanted.password else None)
+    assert opened.get("host") == wanted.hostname
+    assert opened.get("port") == wanted.port
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(["redis://:", "unix://:", "rediss://a:"]))
+def test_whatever_a_password_is_it_is_taken_encoded_and_never_shown(password: str, start: str):
+    rest = "/run/sock" if start.startswith("unix") else "host:1/0"
+    url = f"{start}{quote(password, safe='', errors='replace')}@{rest}"
+    assert redis_url(url) == url
+    raw = f"{start}secret{password}word@{rest}"
+    try:
+        assert connect(redis_url(raw), "test")
+    except ValueError as error:
+        assert "secret" not in str(error) and "word@" not in str(error)
+
+
+def test_urls_of_venues_may_be_replaced(tmp_path: Path):
+    text = '[venues.binance]\nwebsocket = "ws://127.0.0.1:1"\nrest = "http://127.0.0.1:2/"\n'
+    binance, other = read(tmp_path, HEAD + text).venues
+    assert (binance.websocket, binance.rest) == ("ws://127.0.0.1:1", "http://127.0.0.1:2")
+    assert (other.websocket, other.rest) == (None, None)
+
+
+@pytest.mark.parametrize(("flags", "token"), [([], TOKEN), (["--dry-run"], None)])
+def test_a_dry_run_has_no_token_to_post_with_and_a_redis_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], token: str | None
+):
+    path = tmp_path / "config.toml"
+    path.write_text(HEAD + "[channel]\nchat_id = -100\n[operators]\nchat_id = -200\n")
+    ran: list[tuple[Settings, tuple[str, ...]]] = []
+
+    async def run(settings: Settings, roles: tuple[str, ...]) -> None:
+        ran.append((settings, roles))
+
+    monkeypatch.setattr("bot.roles.run.run", run)
+    monkeypatch.setattr("bot.cli.configure", lambda level: None)
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("REDIS_URL", "redis://localhost/0")
+    with pytest.raises(SystemExit) as done:
+        main(["run", *flags, "--config", str(path)])
+    assert done.value.code == 0
+    settings, roles = ran.pop()
+    assert (settings.token, roles) == (token, ("streams", "rules", "bot"))
+    assert settings.chats[0].id == -100
+    # what a real Lowtide has in its Redis is left to it
+    assert (settings.redis_url is None) == (token is None)
+    assert (settings.data_dir.name == "dry-run") == (token is None)
+
+
+def test_lines_of_keys():
+    text = '''a = 1
+[t]
+b = """
+c = not a key
+"""
+"d e" = 2
+f.g = 3
+h = { i = 4 }
+[[list]]
+x = 1
+[list.sub]
+z = 1
+[[list]]
+y = 2
+[t.'u']
+v = 1
+[p.q]
+'''
+    lines = index(text)
+    tomllib.loads(text)
+    expected = {
+        ("a",): 1,
+        ("t",): 2,
+        ("t", "b"): 3,
+        ("t", "c"): 2,
+        ("t", "d e"): 6,
+        ("t", "f"): 7,
+        ("t", "f", "g"): 7,
+        ("t", "h", "i"): 8,
+        ("list", 0, "x"): 10,
+        ("list", 0, "sub", "z"): 12,
+        ("list", 1, "y"): 14,
+        ("p", "q"): 17,
+        ("p",): 17,
+        ("t", "u", "v"): 16,
+        ("nothing",): None,
+    }
+    assert {path: line_of(lines, path) for path in expected} == expected
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_line_index(text: str):
+    assert all(1 <= line <= text.count("\n") + len(text) + 1 for line in index(text).values())
+
+
+@given(text=st.text(alphabet='abM[]{}="\n.#1-', max_size=120))
+def test_any_text_is_settings_or_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+):
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_text(HEAD + text)
+    try:
+        load(path, {})
+    except ConfigError as error:
+        assert error.problems
+        assert all(line.startswith(str(path)) for line in error.problems)

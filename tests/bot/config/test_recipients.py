@@ -1,0 +1,169 @@
+"""Chats of the configuration and of subscribers, as the plan gets them."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.config import Settings, load
+from bot.config.chats import Wanted
+from bot.config.recipients import chats, filter_of, subscribed_chats, webhook_chats
+from bot.destination import ConsoleOutput, TelegramChat, WebhookName
+from bot.plan.planner import Chat, Filter
+from bot.plan.subscriptions import (  # fmt: skip
+    ANY,
+    MOST_ASSETS,
+    Subscription,
+    dump,
+    with_wish,
+    without_wish,
+)
+from bot.plan.subscriptions import load as loaded
+from rules.alerts import ALL, Level
+
+TEXT = """
+[markets]
+venues = ["binance"]
+majors = ["BTC", "ETH"]
+large = ["SOL", "DOGE"]
+memes = ["DOGE", "PEPE"]
+tail = "next 60 by OI"
+[defaults]
+group_wait = "9s"
+[rules.oi_drop]
+metric = "oi_net_1h_pct"
+fires = "below"
+majors = { alert = -5, clear = -1 }
+memes = { alert = -9, clear = -1 }
+[rules.liq]
+metric = "liq_10m_musd"
+fires = "above"
+majors = { alert = 40, clear = 8 }
+[rules.cascade]
+within = "1h"
+all_of = ["oi_drop:alert", "liq:alert"]
+hides = ["oi_drop", "liq"]
+[rules.mild]
+level = "watch"
+within = "1h"
+all_of = ["oi_drop:alert", "liq:alert"]
+hides = ["liq"]
+[rules.shadow]
+post = false
+within = "1h"
+all_of = ["oi_drop:alert", "liq:alert"]
+hides = ["liq"]
+"""
+
+
+def read(folder: Path, text: str = "") -> Settings:
+    path = folder / "config.toml"
+    path.write_text(TEXT + text)
+    return load(path, {})
+
+
+def test_without_a_chat_there_is_the_console(tmp_path: Path):
+    (chat,) = chats(read(tmp_path, "[channel]\nposts_per_hour = 3\n"))
+    assert (chat.destination, chat.posts_per_hour) == (ConsoleOutput(), 3)
+    assert chat.group_wait[Level.ALERT] == 9_000
+    assert dict(chat.hides) == {"cascade": ("oi_drop", "liq"), "mild": ("liq",)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hides"),
+    [
+        ("", {"cascade", "mild"}),
+        ('rules = ["oi_drop", "liq"]', set()),
+        ('rules = ["oi_drop", "cascade"]', {"cascade"}),
+        ('min_level = "alert"', {"cascade"}),
+    ],
+)
+def test_only_composites_that_a_chat_is_told_of_hide_their_parts(
+    tmp_path: Path, wanted: str, hides: set[str]
+):
+    (chat,) = chats(read(tmp_path, f"[[chats]]\nid = 5\n{wanted}\n"))
+    assert set(chat.hides) == hides
+
+
+def test_each_chat_has_its_own(tmp_path: Path):
+    text = '[channel]\nchat_id = "@lowtide"\n[[chats]]\nid = -5\ntopic = 7\nposts_per_hour = 2\n'
+    channel, topic = chats(read(tmp_path, text))
+    assert (channel.key, channel.posts_per_hour) == ("@lowtide", 12)
+    assert (topic.destination, topic.posts_per_hour) == (TelegramChat(-5, 7), 2)
+    assert not topic.private
+
+
+@pytest.mark.parametrize(
+    ("assets", "inside"),
+    [
+        ((), "BTC ETH SOL DOGE PEPE WIF ALL"),
+        (("majors",), "BTC ETH"),
+        (("majors", "SOL"), "BTC ETH SOL"),
+        (("memes",), "DOGE PEPE"),
+        (("tail",), "PEPE WIF"),
+        (("tail", "BTC", "ALL"), "BTC PEPE WIF ALL"),
+        (("large", "WIF"), "SOL DOGE WIF"),
+    ],
+)
+def test_tiers_are_assets(tmp_path: Path, assets: tuple[str, ...], inside: str):
+    found = filter_of(Wanted(assets=assets), read(tmp_path).tiers)
+    names = ("BTC", "ETH", "SOL", "DOGE", "PEPE", "WIF", ALL)
+    assert [name for name in names if found.wants_asset(name)] == inside.split()
+
+
+def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    wanted = 'url = "https://example.org/in"\nrules = ["liq"]\nmin_level = "alert"\n'
+    path.write_text(f"{TEXT}[[webhooks]]\n{wanted}")
+    (chat,) = webhook_chats(load(path, {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}))
+    assert chat.destination == WebhookName("1") and chat.posts_per_hour >= 1_000
+    assert chat.filters == (Filter(rules=frozenset({"liq"}), min_level=Level.ALERT),)
+    assert dict(chat.hides) == {}
+
+
+def test_a_subscriber_is_a_private_chat(tmp_path: Path):
+    one = Subscription(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
+    (chat,) = subscribed_chats([one], read(tmp_path))
+    assert (chat.destination, chat.private, dict(chat.hides)) == (TelegramChat(11), True, {})
+    wanted = {
+        (rule, asset)
+        for rule in ("oi_drop", "liq", "cascade")
+        for asset in ("BTC", "WIF")
+        if any(f.wants_rule(rule) and f.wants_asset(asset) for f in chat.filters)
+    }
+    assert wanted == {("oi_drop", "BTC"), ("liq", "BTC"), ("liq", "WIF")}
+
+
+def test_who_wants_every_rule_of_an_asset_is_told_of_composites(tmp_path: Path):
+    (chat,) = subscribed_chats([Subscription(user=1, wants={ANY: ("BTC",)})], read(tmp_path))
+    assert set(chat.hides) == {"cascade", "mild"}
+
+
+def test_who_wants_nothing_is_told_nothing(tmp_path: Path):
+    (chat,) = subscribed_chats([Subscription(user=1)], read(tmp_path))
+    assert isinstance(chat, Chat)
+    assert chat.filters == ()
+
+
+def test_wishes_add_up_and_can_be_taken_back():
+    one = with_wish(Subscription(user=1), "oi_drop", ["BTC", "ETH"])
+    one = with_wish(with_wish(one, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
+    assert one.wants == {"oi_drop": ("BTC", "ETH", "SOL"), "liq": ("BTC",)}
+    assert without_wish(one, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
+    assert without_wish(one, "oi_drop", []).wants == {"liq": ("BTC",)}
+    assert without_wish(one, "liq", ["BTC"]).wants == {"oi_drop": ("BTC", "ETH", "SOL")}
+    assert without_wish(one, "none", ["BTC"]) == one
+    assert without_wish(one, ANY, []).wants == {}
+    assert with_wish(one, "oi_drop", [ANY]).wants["oi_drop"] == (ANY,)
+    assert with_wish(with_wish(one, "x", [ANY]), "x", ["BTC"]).wants["x"] == (ANY,)
+
+
+def test_a_subscription_is_bounded():
+    names = [f"A{n}" for n in range(MOST_ASSETS)]
+    one = with_wish(Subscription(user=1), "oi_drop", names)
+    with pytest.raises(ValueError, match="at most 30 assets"):
+        with_wish(one, "oi_drop", ["B"])
+
+
+def test_a_subscription_is_kept():
+    one = Subscription(user=1, wants={"oi_drop": ("BTC",)}, language="en")
+    assert loaded(dump(one)) == one

@@ -1,0 +1,336 @@
+"""A configuration that changes under a running rules role: taken over, or refused with a reason."""
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from bot.config import load
+from bot.config.reload import Rejected, Watch, checked, on_sighup, taken
+from bot.lang import en
+from bot.messages.notices import notice_message
+from bot.roles.rules import RulesRole
+from rules import alerts
+from rules.alerts import Alert, Notice
+from streams.bus.connection import Keys
+from streams.events import AnyEvent, Liquidation, Position, Tick, encode
+
+START = 1_791_020_520_000
+CONFIG = """
+[markets]
+venues = ["binance"]
+majors = ["BTC"]
+
+[rules.liq_burst]
+metric = "liq_10m_musd"
+fires  = "above"
+majors = {{ alert = {alert}, critical = {critical}, clear = 8 }}
+"""
+TEST = """
+[[test]]
+name   = "a burst"
+rule   = "liq_burst"
+asset  = "BTC"
+every  = "10s"
+series = "0x2 {value}x2"
+expect = ["30s open alert"]
+"""
+
+
+def write(path: Path, alert: float = 40, critical: float = 120, extra: str = "") -> Path:
+    path.write_text(CONFIG.format(alert=alert, critical=critical) + extra)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write(tmp_path / "config.toml")
+
+
+def looks() -> Callable[[], float]:
+    """A clock by which each look is a long time after the last one."""
+    return itertools.count(0, 10.0).__next__
+
+
+def test_a_change_counts_once_it_has_settled(path: Path):
+    watch = Watch(path, looks())
+    assert not watch.due()
+    path.write_text("[mark")
+    assert not watch.due()
+    write(path, alert=41)
+    assert [watch.due() for _ in range(4)] == [False, True, False, False]
+
+
+def test_the_file_of_the_tests_counts_too_and_so_does_its_end(path: Path):
+    watch = Watch(path, looks())
+    tests = path.with_name("config.tests.toml")
+    tests.write_text(TEST.format(value=50))
+    assert [watch.due() for _ in range(3)] == [False, True, False]
+    tests.unlink()
+    assert [watch.due() for _ in range(3)] == [False, True, False]
+
+
+def test_between_two_looks_nothing_is_looked_at_unless_asked_for(path: Path):
+    now = 0.0
+    watch = Watch(path, lambda: now)
+    write(path, alert=41)
+    assert not any(watch.due() for _ in range(9))
+    watch.ask()
+    assert watch.due()
+    now = 5.0
+    assert not watch.due(), "what was read when asked is not read again"
+
+
+async def test_sighup_asks_all_that_hear_it(path: Path):
+    one, other = Watch(path), Watch(path)
+    with on_sighup(one), on_sighup(other):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.01)
+        assert one.due() and other.due()
+
+
+def test_what_is_wrong_with_it_is_said_line_by_line(path: Path):
+    write(path, alert=200)
+    with pytest.raises(Rejected) as error:
+        checked(path, {})
+    assert "config.toml:9: rules.liq_burst.majors" in str(error.value)
+    path.write_text("[markets]\nmajors = [")
+    with pytest.raises(Rejected, match="not valid TOML"):
+        checked(path, {})
+    path.unlink()
+    with pytest.raises(Rejected, match="no such file"):
+        checked(path, {})
+
+
+def test_a_rule_test_that_fails_refuses_it(path: Path):
+    path.with_name("config.tests.toml").write_text(TEST.format(value=50))
+    assert checked(path, {})[1] == 1
+    write(path, alert=60)
+    with pytest.raises(Rejected) as error:
+        checked(path, {})
+    told = "test 'a burst' failed: expected 30s open alert, got nothing"
+    assert str(error.value) == (
+        f"config.tests.toml:2: {told}\n"
+        "config.toml is used when its rule tests pass: lowtide test shows them"
+    )
+
+
+def test_what_needs_a_restart_is_said(path: Path):
+    old = load(path, {})
+    same, tests = checked(path, {})
+    assert taken(old, same, tests) == ""
+    write(path, extra="[redis]\nmax_mb = 99\n")
+    new, _ = checked(path, {})
+    assert taken(old, new, 1) == (
+        "config.toml, 1 rule, 1 rule test passed. Changed: redis.max_mb."
+        " Restart Lowtide for what changed in redis."
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("# a comment\n", ""),
+        ("[rules.liq_burst]\nmajors = { alert = 41 }", "rules.liq_burst.majors.alert 40 → 41"),
+        ('[rules.liq_burst]\nlarge = { watch = "none" }', 'rules.liq_burst.large.watch 5 → "none"'),
+        ('[channel]\nquiet = "23:00-07:00"', 'channel.quiet none → "23:00-07:00"'),
+        ('[markets]\nmajors = ["BTC"]', 'markets.majors ["BTC", "ETH"] → ["BTC"]'),
+        ("[[chats]]\nid = -5", "chats"),
+        ('[redis]\nurl = "redis://:hidden@host/0"', "redis.url"),
+        ("[rules.depth_low]\npost = false", "rules.depth_low.post none → false"),
+        (
+            "[rules.liq_burst]\nlarge = { alert = 20, clear = 4 }",
+            "rules.liq_burst.large.alert 15 → 20, rules.liq_burst.large.clear 3 → 4",
+        ),
+    ],
+)
+def test_what_changed_is_said(tmp_path: Path, more: str, told: str):
+    path = tmp_path / "local.toml"
+    path.write_text('extends = "shipped"\n')
+    old, _ = checked(path, {})
+    path.write_text(f'extends = "shipped"\n{more}\n')
+    new, tests = checked(path, {})
+    first, *_ = taken(old, new, tests).split("\n")
+    assert f" Changed: {told}." in first if told else first == ""
+    assert "hidden" not in first
+    back = taken(new, old, tests)
+    assert bool(back) == bool(told)
+
+
+def test_a_long_list_of_changes_is_cut_and_new_warnings_follow(tmp_path: Path):
+    path = tmp_path / "local.toml"
+    text = 'extends = "shipped"\n[markets]\nmajors = ["BTC", "ETH", "SOLUSDT"]\n'
+    path.write_text(text)
+    old, _ = checked(path, {})
+    levels = "majors = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
+    levels += "large = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
+    path.write_text(f"{text}[defaults]\nrepost_if = 150\n[rules.liq_burst]\n{levels}")
+    first, *rest = taken(old, checked(path, {})[0], 0).split("\n")
+    assert first.count("→") == 8 and first.endswith(", and 1 more.")
+    assert rest == [
+        "Warning: local.toml:5: defaults.repost_if: 150 is a factor: 1.5 is half as bad again"
+    ]
+
+
+class Bench:
+    """A rules role on a server of its own, fed by hand, one second of events at a time."""
+
+    def __init__(self, redis: Redis, path: Path) -> None:
+        self.redis = redis
+        self.path = path
+        self.seen = START
+        self.role = RulesRole(load(path, {}), redis, env={}, watch=Watch(path, looks()))
+
+    async def feed(self, *events: AnyEvent) -> None:
+        """These events and a tick; returns when they were judged, and the files looked at."""
+        self.seen += 1_000
+        for event in (*events, Tick(seen=self.seen)):
+            last = await self.redis.xadd(Keys().events, {"e": encode(event)})
+        async with asyncio.timeout(10):
+            while await self.redis.get(Keys().bookmark("rules")) != last:
+                await asyncio.sleep(0.005)
+
+    async def liquidate(self, musd: float) -> None:
+        await self.feed(
+            Liquidation(
+                venue="binance", symbol="BTCUSDT", asset="BTC", at=self.seen, seen=self.seen,
+                position=Position.LONG, price=100.0, base=musd * 1e4, usd=musd * 1e6,
+            )
+        )  # fmt: skip
+
+    async def reloaded(self) -> None:
+        """Batches until a change was seen, judged and told, and one more with what holds then."""
+        before = len(await self.notices())
+        for _ in range(100):
+            await self.feed()
+            if len(await self.notices()) > before:
+                return await self.feed()
+        raise AssertionError("no change was told")
+
+    async def said(self) -> list[Alert | Notice]:
+        entries = await self.redis.xrange(Keys().alerts)
+        return [alerts.decode(next(iter(fields.values()))) for _, fields in entries]
+
+    async def alerts(self) -> list[str]:
+        found = [one for one in await self.said() if isinstance(one, Alert)]
+        return [f"{one.turn} {one.level.name.lower()} {one.threshold:g}" for one in found]
+
+    async def notices(self) -> list[str]:
+        found = [one for one in await self.said() if isinstance(one, Notice)]
+        return [notice_message(one, en.WORDS).plain for one in found if one.id[:6] == "config"]
+
+
+@asynccontextmanager
+async def running(redis: Redis, path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(redis, path)
+    task = asyncio.create_task(bench.role.run())
+    try:
+        yield bench
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_changed_threshold_holds_from_the_next_event_and_reposts_nothing(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+        write(path, alert=45, critical=60)
+        await bench.reloaded()
+        assert await bench.alerts() == ["open alert 40"]
+        assert await bench.notices() == [
+            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed. Changed: "
+            "rules.liq_burst.majors.alert 40 → 45, rules.liq_burst.majors.critical 120 → 60."
+        ]
+        await bench.liquidate(11)
+        assert await bench.alerts() == ["open alert 40", "up critical 60"]
+
+
+async def test_nothing_is_told_where_nothing_changed(redis, path):
+    async with running(redis, path) as bench:
+        await bench.feed()
+        path.write_text(path.read_text() + "# a comment\n")
+        bench.role._watch.ask()
+        for _ in range(5):
+            await bench.feed()
+        assert await bench.notices() == []
+        write(path, extra="[rules.x]\n")
+        await bench.reloaded()
+        write(path)
+        await bench.reloaded()
+        _, told = await bench.notices()
+        assert told == (
+            "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed."
+            " It is again as it was before."
+        )
+
+
+async def test_a_faulty_file_changes_nothing_and_the_operators_hear_why(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=60, extra='[rules.x]\nmetric = "nonsense"\nfires = "above"\n')
+        await bench.reloaded()
+        await bench.liquidate(11)
+        assert await bench.alerts() == ["open alert 40"]
+        (told,) = await bench.notices()
+        assert told.startswith("⚪ Configuration not taken over, the old one stays: ")
+        assert "config.toml:11: rules.x.metric: unknown metric" in told
+        write(path, critical=65)
+        await bench.reloaded()
+        await bench.liquidate(5)
+        assert await bench.alerts() == ["open alert 40", "up critical 65"]
+        assert len(await bench.notices()) == 2
+
+
+async def test_a_level_reached_by_a_changed_threshold_alone_is_not_posted(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=45)
+        await bench.reloaded()
+        await bench.feed()
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_failing_rule_test_keeps_the_old_rules(redis, path):
+    async with running(redis, path) as bench:
+        await bench.feed()
+        path.with_name("config.tests.toml").write_text(TEST.format(value=50))
+        write(path, alert=60)
+        await bench.reloaded()
+        (told,) = await bench.notices()
+        assert "test 'a burst' failed" in told
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_bug_in_the_new_engine_keeps_the_old_one(redis, path, monkeypatch):
+    async with running(redis, path) as bench:
+        await bench.feed()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr("bot.roles.rules._engine", broken)
+        write(path, alert=60)
+        await bench.reloaded()
+        (told,) = await bench.notices()
+        assert told.endswith("RuntimeError: broken")
+        await bench.liquidate(50)
+        assert await bench.alerts() == ["open alert 40"]
+
+
+async def test_a_restart_after_a_change_goes_on_with_the_new_rules(redis, path):
+    async with running(redis, path) as bench:
+        await bench.liquidate(50)
+        write(path, critical=60)
+        await bench.reloaded()
+    async with running(redis, path) as again:
+        again.seen = bench.seen
+        await again.liquidate(11)
+        assert await again.alerts() == ["open alert 40", "up critical 60"]

@@ -1,0 +1,192 @@
+"""What is allowed and probably not meant is told by ``check`` and at the start."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.__main__ import main
+from bot.config import ConfigError, load
+from bot.config.source import SHIPPED
+from bot.config.warnings import warnings
+from bot.roles import run
+from tests.bot.fake_telegram import TOKEN
+
+HEAD = 'extends = "shipped"\n'
+
+
+def told(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
+    path = folder / "local.toml"
+    path.write_text(HEAD + text)
+    return warnings(load(path, env or {}))
+
+
+def test_nothing_is_told_of_what_is_shipped(tmp_path: Path):
+    assert warnings(load(SHIPPED, {})) == []
+    assert told(tmp_path, "") == []
+
+
+@pytest.mark.parametrize(
+    ("asset", "words"),
+    [
+        ("BTCUSDT", "BTCUSDT looks like a venue's name of a contract: write the asset, BTC"),
+        ("ETHUSD", "ETHUSD looks like a venue's name of a contract: write the asset, ETH"),
+        ("SUSDC", "SUSDC looks like a venue's name of a contract: write the asset, S"),
+        ("SOLPERP", "SOLPERP looks like a venue's name of a contract: write the asset, SOL"),
+        (
+            "1000PEPEUSDT",
+            "1000PEPEUSDT looks like a venue's name of a contract: write the asset, PEPE",
+        ),
+        ("1000PEPE", "1000PEPE looks like a contract on 1,000 coins: write the asset, PEPE"),
+        ("SHIB1000", "SHIB1000 looks like a contract on 1,000 coins: write the asset, SHIB"),
+        (
+            "1MBABYDOGE",
+            "1MBABYDOGE looks like a contract on 1,000,000 coins: write the asset, BABYDOGE",
+        ),
+        ("MATIC", "MATIC is called POL since September 2024: write POL"),
+        ("FTM", "FTM is called S since January 2025: write S"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("section", "key"), [("markets", "majors"), ("markets", "large"), ("chats", "assets")]
+)
+def test_a_name_that_no_venue_lists_is_told(
+    tmp_path: Path, asset: str, words: str, section: str, key: str
+):
+    table = "[[chats]]\nid = -100" if section == "chats" else "[markets]"
+    found = told(tmp_path, f'{table}\n{key} = ["{asset}"]\n', {"TELEGRAM_BOT_TOKEN": TOKEN})
+    line = 4 if section == "chats" else 3
+    name = "local.toml" if section == "chats" else f"local.toml:{line}"
+    assert f"{name}: {section}.{key}: {words}" in found
+
+
+@pytest.mark.parametrize(
+    "asset", ["BTC", "1INCH", "USD1", "PYUSD", "TUSD", "PERP", "POL", "S", "A"]
+)
+def test_coins_of_such_names_are_let_be(tmp_path: Path, asset: str):
+    found = told(tmp_path, f'[markets]\nmajors = ["{asset}"]\nlarge = []\n')
+    assert [line for line in found if "markets.majors" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (
+            "[rules.oi_drop.windows.1h]\nmajors = { watch = -0.03, clear = -0.01 }",
+            "rules.oi_drop.windows.1h.majors.watch: watch = -0.03 is -0.03 %: for -3 % write -3",
+        ),
+        (
+            "[rules.price_drop.windows.24h]\nBTC = { alert = -0.15, clear = -0.05 }",
+            "rules.price_drop.windows.24h.BTC.alert: alert = -0.15 is -0.15 %: for -15 % write -15",
+        ),
+        (
+            "[rules.depth_low]\nmajors = { watch = 0.6, alert = 0.45, clear = 0.75 }",
+            "rules.depth_low.majors.alert: alert = 0.45 is 0.45 %: for 45 % write 45",
+        ),
+        (
+            "[rules.funding_negative]\ntail = { alert = -0.0005, clear = 0 }",
+            "rules.funding_negative.tail.alert: alert = -0.0005 is -0.0005 %: for -0.05 % write"
+            " -0.05",
+        ),
+        (
+            "[rules.liq_burst]\nmajors = { alert = 40000000, critical = 120000000 }",
+            "rules.liq_burst.majors.alert: alert = 40000000 is in million USD: for $40,000,000"
+            " write 40",
+        ),
+        (
+            "[rules.oi_drop]\nmin_oi_musd = { majors = 50_000_000 }",
+            "rules.oi_drop.min_oi_musd: 50000000 is in million USD: for $50,000,000 write 50",
+        ),
+        (
+            "[rules.depth_thin.windows.25bp]\nmin_loss_musd = 5e6",
+            "rules.depth_thin.windows.25bp.min_loss_musd: 5000000 is in million USD: for $5,000,000"
+            " write 5",
+        ),
+        (
+            "[rules.oi_drop.windows.1h]\nlarge = { critical = -1200 }",
+            "rules.oi_drop.windows.1h.large.critical: critical = -1200 is further out than any"
+            " value: oi_net_1h_pct is in %",
+        ),
+        (
+            '[rules.up]\nmetric = "price_1h_pct"\nfires = "above"\nETH = {alert = -5, clear = -6}',
+            "rules.up.ETH.alert: alert = -5 is reached where nothing changes: a rise has no minus",
+        ),
+        (
+            '[rules.x]\nmetric = "oi_net_1h_pct"\nfires = "below"\nETH = { alert = 5, clear = 6 }',
+            "rules.x.ETH.alert: alert = 5 is reached where nothing changes: a fall has a minus, -5",
+        ),
+        (
+            "[rules.liq_burst]\nrepost_if = 150",
+            "rules.liq_burst.repost_if: 150 is a factor: 1.5 is half as bad again",
+        ),
+        ("[defaults]\nrepost_if = 50", "defaults.repost_if: 50 is a factor: 1.5 is half as bad"),
+    ],
+)
+def test_a_number_in_another_unit_is_told(tmp_path: Path, rule: str, words: str):
+    lines = told(tmp_path, f"{rule}\n")
+    assert [line for line in lines if f": {words}" in line and line.startswith("local.toml:")]
+
+
+def test_chats_without_a_token_are_told(tmp_path: Path):
+    text = '[channel]\nchat_id = "@mine"\n[[chats]]\nid = -100\n'
+    text += "[operators]\nchat_id = -5\nusers = [1]\n"
+    assert told(tmp_path, text, {"TELEGRAM_BOT_TOKEN": TOKEN}) == []
+    assert told(tmp_path, text) == [
+        "local.toml:3: channel.chat_id: there is no TELEGRAM_BOT_TOKEN, so what is for @mine is"
+        " printed here",
+        "local.toml: chats.id: there is no TELEGRAM_BOT_TOKEN, so what is for -100 is printed here",
+        "local.toml:7: operators.chat_id: there is no TELEGRAM_BOT_TOKEN, so notices are only"
+        " logged",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("a = “x”", '“ (U+201C) is no sign of TOML: write "'),
+        ('a = "x”', '” (U+201D) is no sign of TOML: write "'),
+        ("a = ‘x’", "‘ (U+2018) is no sign of TOML: write '"),
+        ("a = −5", "− (U+2212) is no sign of TOML: write -"),
+        ("［markets］", "［ (U+FF3B) is no sign of TOML: write ["),
+        ("a＝1", "＝ (U+FF1D) is no sign of TOML: write ="),
+        ("a = ５", "５ (U+FF15) is no sign of TOML: write 5"),
+        ("a = [1， 2]", "， (U+FF0C) is no sign of TOML: write ,"),
+        ("a\u00a0= 5", "U+00A0 is no sign of TOML: write a plain space"),
+        ("\u3000a = 5", "U+3000 is no sign of TOML: write a plain space"),
+    ],
+)
+def test_signs_of_word_processors_are_named(tmp_path: Path, line: str, hint: str):
+    path = tmp_path / "local.toml"
+    path.write_text(f"{HEAD}# “all” is well here\n{line}\n")
+    with pytest.raises(ConfigError) as error:
+        load(path, {})
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path}:3: not valid TOML: ") and problem.endswith(f"; {hint}")
+
+
+def test_other_faults_have_no_such_hint(tmp_path: Path):
+    path = tmp_path / "local.toml"
+    path.write_text("a = oops  # “x”\n")
+    with pytest.raises(ConfigError) as error:
+        load(path, {})
+    assert "no sign" not in str(error.value)
+
+
+def test_letters_of_another_width_are_no_asset(tmp_path: Path):
+    with pytest.raises(ConfigError, match='"ＢＴＣ" is not an asset: write it like "BTC"'):
+        told(tmp_path, '[markets]\nmajors = ["ＢＴＣ"]\n')
+    assert told(tmp_path, '[markets]\nmajors = ["币安人生"]\n') == []
+
+
+def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    async def nothing(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(run, "run", nothing)
+    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+    told(tmp_path, '[markets]\nmajors = ["BTCUSDT"]\n')
+    words = "markets.majors: BTCUSDT looks like a venue's name of a contract"
+    for command in ("check", "run", "streams", "rules", "bot"):
+        with pytest.raises(SystemExit) as done:
+            main([command, "--config", str(tmp_path / "local.toml")])
+        assert done.value.code == 0
+        assert words in "".join(capsys.readouterr())

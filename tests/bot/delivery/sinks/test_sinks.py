@@ -1,0 +1,269 @@
+"""Sinks against a server that fails in every way, and a stream."""
+
+import io
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bot.delivery.sinks import Edited, Later, Moved, Place, Receipt, Refused, Sink, Uncertain, What
+from bot.delivery.sinks.console import Console
+from bot.delivery.sinks.telegram import Telegram
+from bot.destination import ConsoleOutput, TelegramChat
+from bot.messages.render import Message
+from rules.alerts import Level, Turn
+from tests.bot.fake_telegram import (
+    CHANNEL,
+    CHANNEL_NAME,
+    FORUM,
+    MOVED_TO,
+    PRIVATE,
+    TOKEN,
+    FakeTelegram,
+    Fault,
+)
+
+# Said by the library at every RetryAfter; the sink silences it, pytest turns it on again.
+pytestmark = pytest.mark.filterwarnings("ignore:.*retry_after.*")
+
+
+def message(text: str = "🟠 <b>A&amp;B −5%</b>", silent: bool = False) -> Message:
+    return Message(
+        alert_id="oi_drop:BTC:1:0",
+        asset="BTC",
+        rule="oi_drop",
+        turn=Turn.OPEN,
+        level=Level.ALERT,
+        silent=silent,
+        html=text,
+        plain="🟠 A&B −5%\nsecond line",
+        at=1_791_014_400_000,
+    )
+
+
+HERE = TelegramChat(CHANNEL)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram() as server:
+        yield server
+
+
+@pytest.fixture
+async def sink(fake: FakeTelegram) -> AsyncIterator[Telegram]:
+    telegram = Telegram(TOKEN, fake.url, read_timeout=0.3, connect_timeout=0.3)
+    yield telegram
+    await telegram.close()
+
+
+def other(fake: FakeTelegram, token: str = TOKEN) -> Telegram:
+    return Telegram(token, fake.url, read_timeout=0.3, connect_timeout=0.3)
+
+
+async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, sink):
+    receipt = await sink.send(HERE, message())
+    assert receipt == Receipt(message_id=1)
+    assert [(p.text, p.silent) for p in fake.posted] == [("🟠 A&B −5%", False)]
+    method, given = fake.requests[-1]
+    assert method == "sendMessage"
+    assert '"is_disabled": true' in given["link_preview_options"]
+
+
+async def test_a_silent_message_makes_no_sound(fake, sink):
+    await sink.send(HERE, message(silent=True))
+    assert fake.posted[0].silent
+
+
+async def test_a_channel_may_be_given_by_name(fake):
+    sink = other(fake)
+    receipt = await sink.send(TelegramChat(CHANNEL_NAME), message())
+    assert fake.posted[0].chat == CHANNEL
+    assert fake.posted[0].message_id == receipt.message_id
+    await sink.close()
+
+
+async def test_one_sink_serves_many_chats_and_topics(fake, sink):
+    for chat, topic in ((CHANNEL, None), (PRIVATE, None), (FORUM, 7), (CHANNEL, None)):
+        await sink.send(TelegramChat(chat, topic), message())
+    places = [(p.chat, p.topic, p.message_id) for p in fake.posted]
+    assert places == [
+        (CHANNEL, None, 1), (PRIVATE, None, 1), (FORUM, 7, 1), (CHANNEL, None, 2)
+    ]  # fmt: skip
+    with pytest.raises(Refused, match=f"chat {FORUM} has no open topic 99") as caught:
+        await sink.send(TelegramChat(FORUM, 99), message())
+    assert caught.value.what is What.TOPIC
+
+
+async def test_a_reply_names_its_message_and_is_sent_without_it_too(fake, sink):
+    await sink.send(HERE, message())
+    await sink.send(HERE, message(), reply_to=1)
+    await sink.send(HERE, message(), reply_to=99)
+    assert [p.reply_to for p in fake.posted] == [None, 1, None]
+
+
+async def test_edits_say_what_came_of_them(fake, sink):
+    await sink.send(HERE, message())
+    fake.foreign("hello")
+    new = message("new")
+    answers = [await sink.edit(HERE, number, new) for number in (1, 1, 2, 3)]
+    assert answers == [Edited.CHANGED, Edited.SAME, Edited.FOREIGN, Edited.GONE]
+    assert [p.text for p in fake.posted] == ["new", "hello"]
+
+
+async def test_a_message_is_deleted_and_one_that_is_gone_is_fine(fake, sink):
+    await sink.send(HERE, message())
+    await sink.delete(HERE, 1)
+    await sink.delete(HERE, 1)
+    assert fake.seen() == []
+    fake.foreign("hello")
+    with pytest.raises(Refused):
+        await sink.delete(HERE, 2)
+
+
+async def test_check_names_the_bot_and_the_channel(sink):
+    assert await sink.check(HERE) == Place(
+        title="Telegram: @lowtide_bot posts to Lowtide", probe=True
+    )
+    assert not (await sink.check(TelegramChat(PRIVATE))).probe
+    assert not (await sink.check(TelegramChat(FORUM))).probe
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [(Fault.FLOOD, 7), (Fault.FLOOD_LONG, 10072)])
+async def test_flood_control_means_later(fake, sink, fault, seconds):
+    fake.faults.append(fault)
+    with pytest.raises(Later) as caught:
+        await sink.send(HERE, message())
+    assert (caught.value.seconds, caught.value.flood) == (seconds, True)
+    assert fake.posted == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "posts"),
+    [
+        (Fault.SLOW, 1),
+        (Fault.DROPPED_AFTER, 1),
+        (Fault.HTML_AFTER, 1),
+        (Fault.DROPPED_BEFORE, 0),
+        (Fault.BAD_GATEWAY, 0),
+    ],
+)
+async def test_a_lost_answer_is_uncertain_and_never_sent_twice(fake, sink, fault, posts):
+    fake.faults.append(fault)
+    with pytest.raises(Uncertain) as caught:
+        await sink.send(HERE, message())
+    assert "no clear answer from Telegram" in str(caught.value)
+    assert len(fake.posted) == posts
+    assert len(fake.requests) == 1
+
+
+async def test_a_server_that_cannot_be_reached_means_later():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sink = Telegram(TOKEN, f"http://127.0.0.1:{port}", 0.3, 0.3)
+    with pytest.raises(Later) as caught:
+        await sink.send(HERE, message())
+    assert 0 < caught.value.seconds <= 60
+    await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "what"),
+    [
+        (Fault.KICKED, 'administrator of the channel with the right "Post messages"', What.CHAT),
+        (Fault.NO_RIGHTS, 'give it the right "Post messages"', What.CHAT),
+        (Fault.UNAUTHORIZED, "get a new one from @BotFather", What.ALL),
+        (Fault.NOT_FOUND, "get a new one from @BotFather", What.ALL),
+        (Fault.TOO_LONG, "telegram refuses the message: message is too long", What.MESSAGE),
+    ],
+)
+async def test_refusals_say_what_to_do(fake, sink, fault, words, what):
+    fake.faults.append(fault)
+    with pytest.raises(Refused) as caught:
+        await sink.send(HERE, message())
+    assert words in caught.value.reason.lower() or words in caught.value.reason
+    assert caught.value.what is what
+    assert fake.posted == []
+
+
+async def test_an_unknown_chat_is_refused_with_advice(sink):
+    for attempt in (
+        sink.check(TelegramChat("@nobody")),
+        sink.send(TelegramChat("@nobody"), message()),
+    ):
+        with pytest.raises(Refused, match=r"check chat_id in the configuration") as caught:
+            await attempt
+        assert caught.value.what is What.CHAT
+
+
+@pytest.mark.parametrize("text", ["<b>open", "1 < 2", "AT&T", "<x>a</x>"])
+async def test_refused_markup_is_said_and_plain_text_goes_out(fake, sink, text):
+    with pytest.raises(Refused) as caught:
+        await sink.send(HERE, message(text))
+    assert caught.value.what is What.MARKUP
+    await sink.send(HERE, message(text), markup=False)
+    assert [p.text for p in fake.posted] == ["🟠 A&B −5%\nsecond line"]
+
+
+async def test_another_poller_with_the_token_is_waited_out(fake, sink):
+    fake.faults.append(Fault.CONFLICT)
+    with pytest.raises(Later, match="serves another one with this token"):
+        await sink.send(HERE, message())
+    assert fake.posted == []
+
+
+async def test_a_moved_chat_says_where_it_is(fake, sink):
+    fake.faults.append(Fault.MIGRATED)
+    with pytest.raises(Moved) as caught:
+        await sink.send(HERE, message())
+    assert caught.value.chat == MOVED_TO
+    await sink.send(TelegramChat(caught.value.chat), message())
+    assert fake.posted[-1].chat == MOVED_TO
+
+
+async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
+    caplog.set_level(logging.INFO)
+    wrong = "987654321:AA" + "Wrong" * 7
+    sinks = [other(fake, token=wrong), other(fake)]
+    told = list[str]()
+    for sink in sinks:
+        for fault in [Fault.UNAUTHORIZED, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE, None]:
+            fake.faults.clear()
+            fake.faults.extend([fault] if fault else [])
+            for attempt in (
+                lambda sink=sink: sink.check(HERE),
+                lambda sink=sink: sink.send(HERE, message()),
+            ):
+                try:
+                    await attempt()
+                except (Later, Refused, Uncertain) as error:
+                    told.append(f"{error} {error!r} {error.__cause__}")
+        await sink.close()
+    captured = capsys.readouterr()
+    everything = "\n".join([*told, caplog.text, captured.out, captured.err])
+    assert told
+    assert wrong not in everything
+    assert TOKEN not in everything
+
+
+async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
+    out = io.StringIO()
+    console: Sink = Console(out)
+    assert await console.check(ConsoleOutput()) == Place(title="the console")
+    assert await console.send(ConsoleOutput(), message()) == Receipt()
+    await console.send(ConsoleOutput(), message())
+    await console.close()
+    once = "2026-10-03 08:00:00  🟠 A&B −5%\n    second line\n\n"
+    assert out.getvalue() == once * 2
+
+
+async def test_the_console_uses_colour_on_a_terminal_only():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    await Console(out).send(ConsoleOutput(), message())
+    assert "\033[1m\033[33m🟠 A&B −5%\033[0m" in out.getvalue()

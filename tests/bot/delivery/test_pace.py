@@ -1,0 +1,116 @@
+"""The pace of a chat: never more than it bears; a flood slows it down for a while."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.delivery.pace import (
+    MINUTE,
+    NONE,
+    SECOND,
+    Lane,
+    Limits,
+    Overall,
+    Pace,
+    flooded,
+    paused,
+    ready,
+    share,
+    used,
+)
+
+LIMITS = Limits()
+
+
+def drive(pace: Pace, now: int, kinds: list[tuple[bool, bool]]) -> list[tuple[int, bool]]:
+    """Requests of these kinds (urgent, edit) one after the other, each as soon as it may be."""
+    made = []
+    for urgent, edit in kinds:
+        now = ready(pace, LIMITS, now, urgent=urgent, edit=edit)
+        pace = used(pace, now, edit=edit)
+        made.append((now, edit))
+    return made
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=120), st.integers(0, 10**9))
+def test_no_minute_gets_more_than_it_bears(kinds: list[tuple[bool, bool]], start: int):
+    made = drive(Pace(), start, kinds)
+    for at, _ in made:
+        within = [(t, edit) for t, edit in made if at <= t < at + MINUTE]
+        assert len(within) <= 18
+        assert sum(edit for _, edit in within) <= LIMITS.edits
+        assert len([t for t, _ in within if t < at + SECOND]) <= LIMITS.burst
+
+
+def test_three_urgent_posts_go_at_once_and_others_wait_a_second():
+    assert [at for at, _ in drive(Pace(), 0, [(True, False)] * 4)] == [0, 0, 0, 1_000]
+    assert [at for at, _ in drive(Pace(), 0, [(False, False)] * 3)] == [0, 1_000, 2_000]
+
+
+def test_room_is_kept_for_what_is_urgent():
+    pace = Pace()
+    for n in range(14):
+        assert ready(pace, LIMITS, n * SECOND) == n * SECOND
+        pace = used(pace, n * SECOND)
+    assert ready(pace, LIMITS, 14 * SECOND) == MINUTE
+    assert ready(pace, LIMITS, 14 * SECOND, urgent=True) == 14 * SECOND
+
+
+def test_a_flood_pauses_and_halves_the_pace_which_comes_back_slowly():
+    pace = flooded(Pace(), 0, 7 * SECOND)
+    assert ready(pace, LIMITS, 0, urgent=True) == 7 * SECOND
+    assert share(pace, 7 * SECOND) == 0.5
+    assert share(flooded(pace, 8 * SECOND, 9 * SECOND), 9 * SECOND) == pytest.approx(0.25, rel=0.02)
+    assert share(pace, 7 * SECOND + 5 * MINUTE) == 1.0
+    assert ready(used(pace, 8 * SECOND), LIMITS, 8 * SECOND) > 8 * SECOND + 1_900
+    for _ in range(10):
+        pace = flooded(pace, 0, 0)
+    assert share(pace, 0) == 0.1
+
+
+def test_a_pause_never_becomes_shorter():
+    assert paused(paused(Pace(), 9), 5).until == 9
+
+
+def test_a_clock_that_was_set_back_does_not_stop_a_chat():
+    pace = used(Pace(), 10**9)
+    assert ready(pace, LIMITS, 5) == 5
+    assert used(pace, 5).recent == (5,)
+
+
+def test_no_limits():
+    pace = Pace()
+    for _ in range(50):
+        assert ready(pace, NONE, 7) == 7
+        pace = used(pace, 7)
+
+
+def test_all_chats_together_get_no_more_than_25_in_a_second_and_no_bunch_of_them():
+    overall, now, made = Overall(LIMITS), 0, []
+    for _ in range(100):
+        now = overall.ready(now, Lane.URGENT)
+        overall.use(now)
+        made.append(now)
+    assert [at for at in made if at == 0] == [0] * 5
+    assert made[24] < SECOND
+    for at in made:
+        assert len([one for one in made if at <= one < at + SECOND]) <= 25
+        assert len([one for one in made if at <= one < at + SECOND // 5]) <= 10
+
+
+def test_of_each_second_the_end_is_kept_for_what_is_more_urgent():
+    overall = Overall(LIMITS)
+    free = dict.fromkeys(Lane, 0)
+    for n in range(25):
+        now = n * 39 + 40
+        for lane in Lane:
+            free[lane] += overall.ready(now, lane) == now
+        overall.use(now)
+    assert free == {Lane.URGENT: 25, Lane.POST: 20, Lane.ASIDE: 10}
+
+
+def test_without_limits_all_chats_go_at_once():
+    overall = Overall(NONE)
+    for _ in range(100):
+        assert overall.ready(7, Lane.ASIDE) == 7
+        overall.use(7)

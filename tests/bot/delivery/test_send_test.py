@@ -1,0 +1,141 @@
+"""``lowtide send-test``: a message in every chat, or the one sentence that says what is missing."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.__main__ import main
+from bot.config import Settings, load
+from bot.delivery.send_test import NO_BOT, NO_CHAT, Outcome, try_all
+from tests.bot.fake_telegram import TOKEN
+from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS, OTHER_GROUP, FakeUpdates, admin
+
+HEAD = '[markets]\nvenues = ["binance"]\nmajors = ["BTC"]\n'
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeUpdates]:
+    async with FakeUpdates() as server:
+        yield server
+
+
+def read(folder: Path, url: str, text: str, token: str = TOKEN) -> Settings:
+    path = folder / "config.toml"
+    path.write_text(f'{HEAD}[telegram]\napi_url = "{url}"\n{text}')
+    return load(path, {"TELEGRAM_BOT_TOKEN": token})
+
+
+async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_path: Path):
+    text = (
+        f'[channel]\nchat_id = "@lowtide"\n[[chats]]\nid = {FORUM}\ntopic = 7\n'
+        f"[[chats]]\nid = 11\n[operators]\nchat_id = {OPERATORS}\n"
+    )
+    fake.chats[11] = {"type": "private", "first_name": "Ann"}
+    assert await try_all(read(tmp_path, fake.url, text)) == (
+        Outcome(True, "posted to Lowtide"),
+        Outcome(True, "posted to Forum, topic 7"),
+        Outcome(True, "posted to Ann"),
+        Outcome(True, "posted to Ops"),
+    )
+    assert [(one.chat, one.topic, one.silent) for one in fake.sent] == [
+        (CHANNEL, None, True), (FORUM, 7, True), (11, None, True), (OPERATORS, None, True),
+    ]  # fmt: skip
+    assert {one.text for one in fake.sent} == {"⚪ Lowtide: this is a test. Alerts will come here."}
+
+
+ADD = 'add it under Administrators, with the right "Post messages"'
+GIVE = 'give it the right "Post messages"'
+
+
+@pytest.mark.parametrize(
+    ("chat", "member", "refusal", "problem"),
+    [
+        (
+            '"@nowhere"', None, None,
+            "Telegram finds no chat @nowhere: check channel.chat_id in the configuration, and add "
+            "the bot to the chat (to a channel as an administrator)",
+        ),
+        (CHANNEL, {"status": "left"}, None,
+         f"the bot is no administrator of the channel -1001: {ADD}"),
+        (CHANNEL, {"status": "member"}, None,
+         f"the bot is no administrator of the channel -1001: {ADD}"),
+        (CHANNEL, {"status": "hidden"}, None,
+         f"the bot is no administrator of the channel -1001: {ADD}"),
+        (CHANNEL, admin(can_post_messages=False), None,
+         f"the bot may not post to the channel -1001: {GIVE}"),
+        (CHANNEL, admin(), (400, "Bad Request: need administrator rights in the channel chat"),
+         f"the bot may not post to the channel -1001: {GIVE}"),
+        (CHANNEL, admin(), (403, "Forbidden: bot is not a member of the channel chat"),
+         f"the bot is no administrator of the channel -1001: {ADD}"),
+        (OTHER_GROUP, {"status": "left"}, None, "the bot is not in the group -300: add it there"),
+        (OTHER_GROUP, {"status": "member"}, (403, "Forbidden: bot was kicked from the group chat"),
+         "the bot is not in -300 any more (Forbidden: bot was kicked from the group chat): "
+         "add it again"),
+        (11, {}, (403, "Forbidden: bot can't initiate conversation with a user"),
+         "the user 11 has not begun to talk to the bot: write /start to it first"),
+        (CHANNEL, admin(), (400, "Bad Request: message text is odd"),
+         "Telegram does not take the message to -1001: Message text is odd"),
+        (CHANNEL, admin(), (502, "Bad Gateway"), "Telegram cannot be reached at URL (Bad Gateway): "
+         "check the network, or telegram.api_url in the configuration"),
+    ],
+)  # fmt: skip
+async def test_what_is_missing_is_one_sentence(
+    fake: FakeUpdates, tmp_path: Path, chat, member, refusal, problem: str
+):
+    fake.chats[11] = {"type": "private", "first_name": "Ann"}
+    if member is not None:
+        fake.members[chat] = member
+    if refusal is not None:
+        fake.refusals[chat] = refusal
+    (outcome,) = await try_all(read(tmp_path, fake.url, f"[channel]\nchat_id = {chat}\n"))
+    assert outcome == Outcome(False, problem.replace("URL", fake.url))
+    assert fake.sent == []
+
+
+async def test_a_topic_that_is_not_there(fake: FakeUpdates, tmp_path: Path):
+    text = f"[[chats]]\nid = {FORUM}\ntopic = 8\n[[chats]]\nid = {OPERATORS}\ntopic = 7\n"
+    assert await try_all(read(tmp_path, fake.url, text)) == (
+        Outcome(False, "the group -1002 has no topic 8: check topic in its table"),
+        Outcome(False, "-200 has no topics: take topic out of its table, or switch topics on"),
+    )
+
+
+async def test_a_wrong_token_and_no_network_are_said_once(fake: FakeUpdates, tmp_path: Path):
+    text = "[channel]\nchat_id = -1\n[[chats]]\nid = -2\n"
+    fake.token = "other"
+    (refused,) = await try_all(read(tmp_path, fake.url, text))
+    assert refused.text == (
+        "Telegram refuses the token in TELEGRAM_BOT_TOKEN: copy it again from @BotFather into .env"
+    )
+    (away,) = await try_all(read(tmp_path, "http://127.0.0.1:1", text))
+    assert away.text.startswith("Telegram cannot be reached at http://127.0.0.1:1 (ConnectError)")
+
+
+async def test_without_a_token_or_a_chat_it_says_where_to_get_one(
+    fake: FakeUpdates, tmp_path: Path
+):
+    assert await try_all(read(tmp_path, fake.url, "", token="")) == (Outcome(False, NO_BOT),)
+    assert await try_all(read(tmp_path, fake.url, "")) == (Outcome(False, NO_CHAT),)
+    assert "@BotFather" in NO_BOT and ".env" in NO_BOT and "[channel]" in NO_CHAT
+
+
+def test_the_command_ends_with_what_came_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "config.toml"
+    path.write_text(HEAD)
+    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+
+    def run() -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as done:
+            main(["send-test", "--config", str(path)])
+        return (done.value.code, *capsys.readouterr())
+
+    assert run() == (1, "", f"{NO_BOT}\n")
+
+    async def fine(_settings: Settings) -> tuple[Outcome, ...]:
+        return Outcome(True, "posted to A"), Outcome(False, "no such chat")
+
+    monkeypatch.setattr("bot.delivery.send_test.try_all", fine)
+    assert run() == (1, "posted to A\n", "no such chat\n")

@@ -1,0 +1,391 @@
+"""The sender: killed between any two steps, many chats at once, operators, edits, a burst."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.delivery.outgoing import outgoing
+from bot.delivery.pace import MINUTE, NONE, Lane, Limits, Overall
+from bot.delivery.post import ChatState, Policy, Send
+from bot.delivery.queue import Line
+from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
+from bot.destination import TelegramChat
+from bot.plan.planner import Chat, State, next_due, plan
+from bot.roles.bot import Audience, BotRole
+from rules import alerts
+from rules.alerts import Alert, Level, Turn
+from rules.snapshot import OpenEpisodes
+from streams.bus.connection import Keys
+from tests.bot.plan.test_planner import START, alert
+from tests.bot.role_fixtures import settings
+from tests.bot.sinks import Numbered
+
+KEYS = Keys()
+QUICK = Policy(backoff=(1, 10), off=50)
+
+
+def chat(number: int | str, **changes: object) -> Chat:
+    waits = dict.fromkeys(Level, 0)
+    return Chat(
+        **{
+            "destination": TelegramChat(number),
+            "group_wait": waits,
+            "posts_per_hour": 1_000,
+            **changes,
+        }
+    )
+
+
+def turns(asset: str, count: int = 3, level: Level = Level.CRITICAL) -> list[Alert]:
+    """The beginning of an episode, then it gets worse, all within a moment, now."""
+    now = time.time_ns() // 1_000_000 - START
+    return [
+        alert(now + n, asset, level, opened=now, turn=Turn.UP if n else Turn.OPEN, value=-5.0 - n)
+        for n in range(count)
+    ]
+
+
+async def say(redis: Redis, *said: Alert) -> None:
+    for one in said:
+        await redis.xadd(KEYS.alerts, {"a": alerts.encode(one)})
+
+
+@contextlib.asynccontextmanager
+async def running(
+    redis: Redis, folder: Path, sink: Numbered | Sinks, *chats: Chat, **how: object
+) -> AsyncIterator[BotRole]:
+    operators: Chat | None = how.pop("operators", None)
+    who = Audience(chats=chats or (chat(-1),), operators=operators)
+    ways = sink if isinstance(sink, Sinks) else Sinks(sink)
+    role = BotRole(
+        settings(folder), redis, ways, who=lambda *_: who,
+        **{"policy": QUICK, "limits": NONE, **how},
+    )  # fmt: skip
+    task = asyncio.create_task(role.run())
+    try:
+        yield role
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(reached, seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not reached():
+            await asyncio.sleep(0.002)
+
+
+def firsts(sink: Numbered, number: int = -1) -> list[str]:
+    return [m.plain.split("\n")[0] for m in sink.chats.get(number, []) if m is not None]
+
+
+# Killed between any two steps.
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Cut:
+    """Ends everything at the ``at``-th step; ``after``: once that step is done."""
+
+    def __init__(self, at: int | None, after: bool) -> None:
+        self.at, self.after, self.steps = at, after, 0
+        self.dead = asyncio.Event()
+        self.names: list[str] = []
+
+    def around(self, name: str, call):
+        async def cut(*args, **kwargs):
+            if self.dead.is_set():
+                await asyncio.Event().wait()
+            self.names.append(name)
+            self.steps += 1
+            fatal = self.steps == self.at
+            if fatal and not self.after:
+                await self._die()
+            answer = await call(*args, **kwargs)
+            if fatal:
+                await self._die()
+            return answer
+
+        return cut
+
+    async def _die(self) -> None:
+        self.dead.set()
+        await asyncio.Event().wait()
+
+
+async def life(redis: Redis, folder: Path, sink: Numbered, cut: Cut, wanted: int) -> None:
+    """One process: runs until it is killed, or has told all there is."""
+    role = BotRole(
+        settings(folder), redis, Sinks(sink), limits=NONE, policy=QUICK,
+        who=lambda *_: Audience(chats=(chat(-1),)),
+    )  # fmt: skip
+    role._store._write = cut.around("redis", role._store._write)
+    send, edit = sink.send, sink.edit
+    sink.send, sink.edit = cut.around("send", send), cut.around("edit", edit)
+    task = asyncio.create_task(role.run())
+    dead = asyncio.create_task(cut.dead.wait())
+    done = asyncio.create_task(until(lambda: len(sink.messages) >= wanted and role.sender.idle()))
+    await asyncio.wait([task, dead, done], return_when=asyncio.FIRST_COMPLETED)
+    role.sender._work = None
+    cut.dead.set()
+    for one in (task, dead, done):
+        one.cancel()
+    await asyncio.gather(task, dead, done, return_exceptions=True)
+    sink.send, sink.edit = send, edit
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_killed_between_any_two_steps_nothing_is_lost_or_repeated(
+    redis: Redis, tmp_path: Path, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.delivery.sender.FLUSH_S", 0.001)
+    cut = Cut(None, after)
+    cuts = 0
+    while True:
+        cuts += 1
+        await redis.flushall()
+        sink = Numbered()
+        await say(redis, *turns("BTC", 1))
+        await life(redis, tmp_path, sink, Cut(None, after), 1)
+        said = turns("ETH")
+        await say(redis, *said)
+        cut = Cut(cuts, after)
+        await life(redis, tmp_path, sink, cut, 4)
+        whole = cut.steps < cuts
+        await life(redis, tmp_path, sink, Cut(None, after), 4)
+        values = [m.plain.split("%")[0] for m in sink.messages]
+        assert len(values) == 4, (cuts, cut.names, firsts(sink))
+        assert [v.split()[-1] for v in values[1:]] == ["−5.0", "−6.0", "−7.0"], cuts
+        if whole:
+            break
+    assert cuts > 8
+
+
+# Many chats.
+
+
+class Moody(Numbered):
+    """Fails for some chats: ``moods`` says how, one answer a request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moods: dict[object, list[Exception | float]] = {}
+
+    async def send(self, to, message, **how) -> Receipt:
+        mood = self.moods[to.chat].pop(0) if self.moods.get(to.chat) else 0.0
+        if isinstance(mood, Exception):
+            raise mood
+        await asyncio.sleep(mood)
+        return await super().send(to, message, **how)
+
+
+async def test_no_chat_delays_another(redis: Redis, tmp_path: Path) -> None:
+    sink = Moody()
+    sink.moods = {
+        -1: [Later(60, "too much", flood=True)], -2: [30.0], -3: [Refused("no", What.CHAT)]
+    }  # fmt: skip
+    chats = [chat(-n) for n in range(1, 6)]
+    async with running(redis, tmp_path, sink, *chats) as role:
+        began = time.monotonic()
+        await say(redis, *turns("BTC", 2))
+        await until(lambda: len(firsts(sink, -4)) == len(firsts(sink, -5)) == 2)
+        assert time.monotonic() - began < 1
+        assert firsts(sink, -1) == firsts(sink, -2) == []
+        assert role.status().queued >= 3
+
+
+async def test_a_chat_that_is_off_is_tried_again_and_operators_are_told_once(
+    redis: Redis, tmp_path: Path
+) -> None:
+    sink = Moody()
+    sink.moods = {-1: [Refused("the bot was kicked", What.CHAT)] * 3}
+    async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
+        await say(redis, *turns("BTC", 2))
+        await until(lambda: len(firsts(sink)) == 2)
+        assert role.status().off == {}
+        await until(lambda: firsts(sink, -9))
+    assert firsts(sink, -9) == ["⚪ Delivery: nothing is sent to -1 for now: the bot was kicked"]
+
+
+async def test_a_moved_chat_is_followed_after_a_restart_too(redis: Redis, tmp_path: Path) -> None:
+    sink = Moody()
+    sink.moods = {-1: [Moved(-100)]}
+    for asset in ("BTC", "ETH"):
+        async with running(
+            redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))
+        ) as role:
+            await say(redis, *turns(asset, 1))
+            await until(lambda role=role: role.status().sent >= 1 and role.sender.idle())
+    assert len(firsts(sink, -100)) == 2
+    assert firsts(sink) == []
+    assert firsts(sink, -9)[0].startswith("⚪ Delivery: -1 is now -100; it is followed.")
+
+
+async def test_a_refused_token_ends_the_role_and_loses_nothing(
+    redis: Redis, tmp_path: Path
+) -> None:
+    sink = Moody()
+    sink.moods = {-1: [Refused("no such token", What.ALL)]}
+    role = BotRole(
+        settings(tmp_path), redis, Sinks(sink), limits=NONE,
+        who=lambda *_: Audience(chats=(chat(-1),)),
+    )  # fmt: skip
+    await say(redis, *turns("BTC", 1))
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(role.run(), 5)
+    assert "no such token" in repr(caught.value.exceptions)
+    async with running(redis, tmp_path, sink) as again:
+        await until(lambda: again.status().sent == 1)
+        assert again.status().uncertain == 0
+
+
+async def test_topics_of_a_group_share_its_pace_and_have_plans_of_their_own(
+    redis: Redis, tmp_path: Path
+) -> None:
+    sink = Numbered()
+    chats = (chat(-1, destination=TelegramChat(-1, 7)), chat(-1, destination=TelegramChat(-1, 8)))
+    async with running(redis, tmp_path, sink, *chats) as role:
+        await say(redis, *turns("BTC", 1))
+        await until(lambda: role.status().sent == 2)
+        assert list(role.sender.lines) == ["-1"]
+
+
+async def test_a_chat_that_is_not_served_any_more_is_forgotten(
+    redis: Redis, tmp_path: Path
+) -> None:
+    sink = Moody()
+    sink.moods = {-2: [Later(60, "busy")]}
+    async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
+        await say(redis, *turns("BTC", 1))
+        await until(lambda: role.status().sent == 1 and not sink.moods[-2])
+    async with running(redis, tmp_path, sink, chat(-1)) as role:
+        await until(lambda: role.status().destination)
+        fields = [name for name in await redis.hkeys(KEYS.outbox) if b"-2" in name]
+    assert fields == []
+
+
+# Live openings.
+
+
+async def test_openings_are_kept_true_and_say_when_it_is_over(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.plan.planner.CLOSE_WAIT", 0)
+    sink, (opening,) = Numbered(), turns("BTC", 1)
+    later = {"seen": opening.seen + 38 * 60_000, "extreme_at": opening.at}
+    worse = msgspec.structs.replace(opening, value=-4.2, extreme=-9.4, **later)
+    monkeypatch.setattr("bot.roles.bot.LIVE_S", 0.02)
+    policy = Policy(edit_every=1)
+    async with running(redis, tmp_path, sink, policy=policy) as role:
+        await say(redis, opening)
+        await until(lambda: role.status().sent == 1)
+        published = OpenEpisodes(seen=worse.seen, episodes=(worse,))
+        await redis.set(KEYS.episodes, msgspec.msgpack.encode(published))
+        await until(lambda: role.status().counts.edited == 1)
+        live = sink.chats[-1][0].plain.split("\n")[-1]
+        assert live.startswith("▸ now −4.2% · worst −9.4% ")
+        assert live.endswith(" · 38 min")
+        await say(redis, msgspec.structs.replace(opening, turn=Turn.CLOSE, id="x:close"))
+        await until(lambda: role.status().counts.edited == 2)
+    assert sink.chats[-1][0].plain.split("\n")[-1].startswith("⚪ Over since")
+    assert (sink.replies, sink.messages[1].silent) == ([None, 1], True)
+
+
+# A burst.
+
+
+def burst() -> list[Alert]:
+    """300 alerts within a second: 12 critical ones of three rules, the rest of four rules."""
+    found = [
+        alert(3 * n, f"C{n}", Level.CRITICAL, rule=f"liq_{n % 3}", metric="liq_10m_musd")
+        for n in range(12)
+    ]
+    for n in range(288):
+        level = Level.ALERT if n % 2 else Level.WATCH
+        found.append(alert(n * 3, f"T{n}", level, rule=f"oi_{n % 4}"))
+    return sorted(found, key=lambda one: one.seen)
+
+
+def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits():
+    """By a clock of numbers: plan, outbox and limiter together."""
+    told = Chat(destination=TelegramChat(-1))
+    line = Line("-1", ChatState(destination=TelegramChat(-1)), Limits())
+    overall, state, waiting = Overall(Limits()), State(), burst()
+    made: list[tuple[int, Level, int, str]] = []
+    number = 0
+    for now in range(START, START + 20 * MINUTE, 50):
+        due = [one for one in waiting if one.seen <= now]
+        waiting = waiting[len(due) :]
+        if due or ((at := next_due(state)) is not None and at <= now):
+            state, deliveries = plan(state, due, told, (), now)
+            for delivery in deliveries:
+                number += 1
+                line.add(outgoing(delivery, told, line, [], number, Policy()))
+        step = line.next(now)
+        if isinstance(step, Send) and overall.ready(now, Lane.URGENT) <= now:
+            overall.use(now)
+            begun = line.begin(step, now)
+            assert isinstance(begun, Send)
+            line.sent(begun.post, len(made) + 1, now)
+            made.append((now, step.post.message.level, step.post.count, begun.post.body))
+    critical = [at for at, level, _, _ in made if level is Level.CRITICAL]
+    others = [at for at, level, _, _ in made if level is not Level.CRITICAL]
+    assert max(critical) - START - 33 <= 2_000, "the last critical alert came after 33 ms"
+    assert max(critical) < min(others)
+    assert sum(count for _, level, count, _ in made if level is Level.CRITICAL) == 12
+    assert sum(count for _, level, count, _ in made) + sum(state.held.values()) >= 300 - 12
+    assert len(others) <= 12
+    for at, *_ in made:
+        assert len([1 for t, *_ in made if at <= t < at + MINUTE]) <= 18
+    names = Counter(one for _, _, count, body in made for one in [body] if count >= 4)
+    assert names
+
+
+async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_path: Path) -> None:
+    """In real time: critical ones first and within two seconds."""
+    sink, times = Numbered(), []
+    now = time.time_ns() // 1_000_000 - START
+    send = sink.send
+
+    async def timed(to, message, **how) -> Receipt:
+        times.append((time.monotonic(), message.level))
+        return await send(to, message, **how)
+
+    sink.send = timed
+    found = [msgspec.structs.replace(one, seen=one.seen + now, at=one.at + now) for one in burst()]
+    async with running(
+        redis, tmp_path, sink, Chat(destination=TelegramChat(-1)), limits=Limits()
+    ) as role:
+        await until(lambda: role.status().destination)
+        began = time.monotonic()
+        pipe = redis.pipeline(transaction=False)
+        for one in found:
+            pipe.xadd(KEYS.alerts, {"a": alerts.encode(one)})
+        await pipe.execute()
+        await until(lambda: len(times) >= 3)
+    assert [level for _, level in times[:3]] == [Level.CRITICAL] * 3
+    assert times[2][0] - began < 2
+
+
+# Failures of the way out, one after the other.
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_moods_of_every_kind_lose_nothing(redis: Redis, tmp_path: Path, seed: int) -> None:
+    kinds = [Later(0.001, "busy", flood=True), Uncertain("lost"), Refused("m", What.MARKUP), 0.001]
+    sink = Moody()
+    sink.moods = {-1: [kinds[(seed + n * (seed + 1)) % 4] for n in range(10)]}
+    async with running(redis, tmp_path, sink) as role:
+        await say(redis, *turns("BTC", 3))
+        await until(lambda: role.sender.idle() and role.status().sent + role.status().refused >= 3)
+        counts = role.status().counts
+        assert counts.sent + counts.refused >= 3

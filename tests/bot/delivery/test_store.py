@@ -1,0 +1,43 @@
+"""The outbox in Redis: what earlier versions wrote is taken over, and no address stays there."""
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.delivery.store import OutboxStore
+from bot.destination import ConsoleOutput, Destination, TelegramChat
+from streams.bus.connection import Keys
+
+KEYS = Keys()
+
+
+@pytest.mark.parametrize(
+    ("chat", "destination"),
+    [(None, ConsoleOutput()), (-100, TelegramChat(-100)), ("@lowtide", TelegramChat("@lowtide"))],
+)
+async def test_chats_of_before_destinations_had_a_type(
+    redis: Redis, chat: int | str | None, destination: Destination
+):
+    """Written then: the chat's number or name under ``chat``, None for the console."""
+    key = "console" if chat is None else str(chat)
+    state = {"chat": chat, "last_id": 7, "pace": {"until": 5}, "left": 1, "left_names": ["BTC"]}
+    await redis.hset(KEYS.outbox, f"chat {key}", msgspec.msgpack.encode(state))
+    loaded = (await OutboxStore(redis, KEYS).claim()).chats[key]
+    assert loaded.destination == destination
+    assert (loaded.last_id, loaded.pace.until, loaded.left_names) == (7, 5, ("BTC",))
+
+
+async def test_addresses_of_webhooks_that_were_written_before_are_deleted(redis: Redis):
+    address = "https://hooks.example.org/T0P53CR3T"
+    written = [f"chat {address}", f"plan {address}", f"post {address} 1791020520000 liq:BTC:1:1",
+               f"post digest {address} 1791020520000 liq:BTC:1:1 +3"]  # fmt: skip
+    fields = dict.fromkeys(written, msgspec.msgpack.encode({"chat": address}))
+    kept = {"chat -100": msgspec.msgpack.encode({"chat": -100})}
+    await redis.hset(KEYS.outbox, mapping=fields | kept)
+    loaded = await OutboxStore(redis, KEYS).claim()
+    assert set(loaded.chats) == {"-100"}
+    assert not loaded.plans
+    assert not loaded.posts
+    assert loaded.lost == []
+    left = await redis.hgetall(KEYS.outbox)
+    assert set(left) == {b"chat -100", b"owner", b"rev", b"version"}

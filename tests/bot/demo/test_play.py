@@ -1,0 +1,115 @@
+"""The demo, cut down to one asset: live pipeline and replay tell the same story."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+
+from bot.__main__ import main
+from bot.backtest.logfile import read_day
+from bot.backtest.series import Notes
+from bot.config import Settings, load
+from bot.config.recipients import chats
+from bot.demo import play as demo
+from bot.plan.planner import Delivery
+from bot.replay import Replay, judged, told
+from rules import alerts
+from rules.alerts import Alert, Said
+from streams.feed.recording import Recorded
+from tests.bot.backtest.logs import backtested, steps
+from tests.bot.story import cut
+
+ROOT = Path(__file__).parents[3]
+
+
+def of_dogecoin(record: Recorded) -> bool:
+    """What brings all assets together, and what is Dogecoin's own."""
+    text = f"{record.topic} {record.channel}".lower()
+    others = ("btc", "eth", "sol", "hype", "pepe")
+    return "doge" in text or not any(name in text.replace("hyperliquid", "") for name in others)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cut(tmp_path_factory.mktemp("story") / "doge.jsonl.gz", 50, 122, of_dogecoin)
+
+
+@pytest.fixture(scope="module")
+def chosen() -> Settings:
+    """The shipped rules, for Dogecoin alone."""
+    settings = load(ROOT / "config.toml", {})
+    return msgspec.structs.replace(settings, majors=(), large=("DOGE",), tail=0)
+
+
+@pytest.fixture(scope="module")
+def said(chosen: Settings, story: Path) -> list[Said]:
+    return list(judged(Replay(chosen).events([story]), chosen))
+
+
+def turns(said: Iterable[Said]) -> Counter[tuple[str, str]]:
+    posted = (one for one in said if isinstance(one, Alert) and one.post)
+    return Counter((alert.rule, alert.turn) for alert in posted if alert.asset == "DOGE")
+
+
+async def test_the_demo_tells_the_story_and_stops(
+    chosen: Settings,
+    story: Path,
+    said: list[Said],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo, "MARKETS", ((), ("DOGE",)))
+    monkeypatch.setattr(demo, "TemporaryDirectory", lambda prefix: nullcontext(tmp_path))
+    live: list[Said] = []
+    decode = alerts.decode
+
+    def heard(data: bytes) -> Said:
+        live.append(decode(data))
+        return live[-1]
+
+    monkeypatch.setattr(alerts, "decode", heard)
+    with structlog.testing.capture_logs() as logs:
+        await demo.play(chosen, 100_000.0, story)
+    bad = [entry for entry in logs if entry["log_level"] in ("error", "critical")]
+    assert bad == []
+    text = capsys.readouterr().out
+    for words in ("funding", "open interest", "deleveraging", "liquidations", "go on"):
+        assert re.search(rf"DOGE [^\n]*{words}", text), words
+    assert "2025-10-10 21:" in text
+    # Live, a second's tick falls between other frames than in a replay, so that values differ by
+    # a frame and an alert more or less may cross a level.
+    expected, found = turns(said), turns(live)
+    different = (found - expected) + (expected - found)
+    assert different.total() <= 0.2 * expected.total()
+    assert {rule for rule, _ in found} == {rule for rule, _ in expected}
+    # The metric log that the live run wrote says what the live run said, up to its last row.
+    days = sorted((tmp_path / "metrics").iterdir())
+    last = max(int(one.at[-1]) for one in read_day(days[-1], Notes()).series.values())
+    logged = steps(backtested(chosen, days))
+    here = steps([one for one in live if isinstance(one, Alert) and one.seen <= last])
+    assert {key: [step.level for step in some] for key, some in logged.items()} == {
+        key: [step.level for step in some] for key, some in here.items()
+    }
+    assert len(here) > 5
+
+
+def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: list[Said]) -> None:
+    assert list(judged(Replay(chosen).events([story]), chosen)) == said
+    rules = {rule for rule, _ in turns(said)}
+    assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
+    posts = [one for one in told(said, chats(chosen)[0]) if isinstance(one, Delivery)]
+    assert 3 < len(posts) < turns(said).total()
+
+
+def test_demo_command_has_a_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("0", "-1", "fast", "1e9"):
+        with pytest.raises(SystemExit) as ended:
+            main(["demo", "--speed", wrong])
+        assert ended.value.code == 2
+        assert "--speed" in capsys.readouterr().err

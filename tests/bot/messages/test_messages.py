@@ -1,0 +1,849 @@
+"""Every rule and turn against golden texts, and what must hold for any alert.
+
+After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
+"""
+
+import os
+import re
+import string
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.lang import LANGUAGES, en, numbers
+from bot.lang.numbers import significant_below
+from bot.messages import digest
+from bot.messages.digest import post
+from bot.messages.notices import config_notice, notice_message
+from bot.messages.render import MAX_CHARS, Message, live, render
+from bot.messages.voice import say, topic
+from bot.plan.planner import Delivery
+from rules import metrics
+from rules.alerts import (
+    ALL,
+    Alert,
+    CascadeFacts,
+    DepthFacts,
+    Facts,
+    FundingFacts,
+    FundingShareFacts,
+    Level,
+    Link,
+    LiquidationFacts,
+    Notice,
+    OpenInterestFacts,
+    PriceFacts,
+    Record,
+    RecordKind,
+    TotalOpenInterestFacts,
+    Turn,
+)
+from streams.events import MOMENTARY, FaultCode, Kind
+from tests.bot.delivered import samples
+from tests.bot.fake_telegram import parsed
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "messages_en.txt"
+AT = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
+SETTLEMENT = 1_791_014_400_000  # 08:00
+MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+AUGUST = 1_787_443_200_000  # 23 Aug 2026
+MARCH = 1_772_409_600_000  # 2 Mar 2026, the beginning of the record
+
+FUNDING = FundingFacts(
+    settled=True,
+    by_venue_pct_8h={"binance": -0.0042, "bybit": -0.0028, "hyperliquid": -0.0016},
+    hours={"binance": 8, "bybit": 8, "hyperliquid": 1},
+    predicted_pct_8h=-0.0051,
+)
+OI = OpenInterestFacts(
+    window_ms=HOUR,
+    before_base=612_412,
+    after_base=564_633,
+    net_usd=-5.37e9,
+    price_usd=-1.98e9,
+    by_venue_pct={"binance": -9.1, "bybit": -8.4, "hyperliquid": -3.9},
+)
+DEPTH = DepthFacts(
+    band_bp=25,
+    bid_usd=94e6,
+    ask_usd=132e6,
+    normal_usd=418e6,
+    normal_ms=24 * HOUR,
+    by_venue_pct={"binance": 50.4, "bybit": 61.2, "hyperliquid": 70},
+    live=3,
+    expected=3,
+    spread_bp=0.31,
+)
+LIQ = LiquidationFacts(
+    window_ms=10 * MIN,
+    long_usd=58.9e6,
+    short_usd=5.3e6,
+    orders=214,
+    largest_usd=7.1e6,
+    largest_venue="bybit",
+    largest_price=3412.4,
+    oi_pct=0.52,
+    saturation_pct={"binance": 68.2},
+    not_available=("hyperliquid",),
+)
+PRICE = PriceFacts(
+    window_ms=HOUR,
+    before=112_400.0,
+    after=106_555.0,
+    venue="binance",
+    by_venue_pct={"binance": -5.2, "bybit": -5.31, "hyperliquid": -5.18},
+    oi_usd=32.1e9,
+)
+TOTAL = TotalOpenInterestFacts(
+    window_ms=HOUR,
+    before_usd=58.2e9,
+    net_usd=-3.55e9,
+    price_usd=-1.9e9,
+    by_asset_usd={"BTC": -1.4e9, "ETH": -9.2e8, "SOL": -3.1e8, "XRP": -2.2e8, "DOGE": 9e6},
+    live=171,
+    expected=174,
+)
+SHARE = FundingShareFacts(
+    negative=43,
+    live=67,
+    expected=70,
+    lowest_pct_8h={"WLFI": -0.84, "ENA": -0.31, "TIA": -0.22, "APT": -0.19, "SEI": -0.16},
+)
+
+
+def link(
+    metric: str,
+    minutes: int,
+    value: float,
+    worst: float,
+    facts: Facts | None,
+    longs: float | None = None,
+) -> Link:
+    """A condition that came true so many minutes ago; ``longs``: of its worst value."""
+    family = {"liq": "liq_burst", "oi_": "oi_drop", "dep": "depth_thin"}.get(
+        metric[:3], "vol_spike"
+    )
+    at = AT - minutes * MIN
+    return Link(
+        at=at,
+        family=family,
+        rule=f"{family}:1h",
+        metric=metric,
+        unit="M USD",
+        level=Level.ALERT,
+        value=value,
+        extreme=worst,
+        opened_at=at,
+        facts=facts,
+        extreme_longs=longs,
+    )
+
+
+CASCADE = CascadeFacts(
+    within_ms=HOUR,
+    needed=3,
+    chain=(
+        link("liq_10m_musd", 38, 40.6, 340, LIQ, longs=312),
+        link("oi_net_1h_pct", 23, -4.02, -9.4, OI),
+        link("depth_25bp_pct_of_normal", 0, 69.2, 52.1, DEPTH),
+    ),
+    no_data=(),
+    earlier=2,
+    record_from=MARCH,
+    last_at=AUGUST,
+)
+
+
+def alert(**changes: object) -> Alert:
+    base = Alert(
+        id="oi_drop:BTC:1:0",
+        rule="oi_drop",
+        family="oi_drop",
+        metric="oi_net_1h_pct",
+        unit="%",
+        asset="BTC",
+        turn=Turn.OPEN,
+        level=Level.ALERT,
+        value=-7.8,
+        threshold=-5,
+        fires="below",
+        at=AT,
+        seen=AT + 80,
+        opened_at=AT + 80,
+        extreme=-7.8,
+        extreme_at=AT + 80,
+        post=True,
+        price=108_916.2,
+        price_before=112_400,
+        venues=("binance", "bybit", "hyperliquid"),
+        facts=OI,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
+    "funding": (
+        {
+            "rule": "funding_negative",
+            "metric": "funding_8h_pct",
+            "at": SETTLEMENT,
+            "seen": SETTLEMENT + 4_000,
+            "price": 112_400.0,
+            "price_before": None,
+            "facts": FUNDING,
+        },
+        {Turn.OPEN: -0.0031, Turn.UP: -0.0412, Turn.WORSE: -0.0052, Turn.CLOSE: 0.0021},
+    ),
+    "predicted": (
+        {
+            "rule": "funding_predicted",
+            "metric": "funding_predicted_8h_pct",
+            "level": Level.WATCH,
+            "price": 112_400.0,
+            "price_before": None,
+            "facts": msgspec.structs.replace(FUNDING, settled=False),
+        },
+        {Turn.OPEN: -0.0031, Turn.UP: -0.0412, Turn.WORSE: -0.0052, Turn.CLOSE: 0.0044},
+    ),
+    "oi": ({}, {Turn.OPEN: -7.8, Turn.UP: -9.6, Turn.WORSE: -9.8, Turn.CLOSE: -0.93}),
+    "depth": (
+        {"rule": "depth_thin", "metric": "depth_25bp_pct_of_normal", "facts": DEPTH},
+        {Turn.OPEN: 54.1, Turn.UP: 34.2, Turn.WORSE: 43.0, Turn.CLOSE: 93.1},
+    ),
+    "liq": (
+        {
+            "rule": "liq_burst",
+            "metric": "liq_10m_musd",
+            "fires": "above",
+            "asset": "ETH",
+            "price": 3_398.0,
+            "price_before": 3_471.5,
+            "facts": LIQ,
+        },
+        {Turn.OPEN: 64.2, Turn.UP: 131.4, Turn.WORSE: 82.0, Turn.CLOSE: 1.24},
+    ),
+    "price": (
+        {
+            "rule": "price_drop:1h",
+            "family": "price_drop",
+            "metric": "price_1h_pct",
+            "price": 106_555.0,
+            "facts": PRICE,
+        },
+        {Turn.OPEN: -5.2, Turn.UP: -8.1, Turn.WORSE: -7.4, Turn.CLOSE: -0.6},
+    ),
+    "total": (
+        {
+            "rule": "market_oi_drop",
+            "metric": "oi_total_net_1h_pct",
+            "asset": ALL,
+            "scope": "market",
+            "price": None,
+            "price_before": None,
+            "facts": TOTAL,
+        },
+        {Turn.OPEN: -6.1, Turn.UP: -10.2, Turn.WORSE: -8.0, Turn.CLOSE: -1.2},
+    ),
+    "breadth": (
+        {
+            "rule": "market_funding",
+            "metric": "funding_negative_share_pct",
+            "asset": ALL,
+            "scope": "market",
+            "fires": "above",
+            "price": None,
+            "price_before": None,
+            "facts": SHARE,
+        },
+        {Turn.OPEN: 64.2, Turn.UP: 81.0, Turn.WORSE: 78.0, Turn.CLOSE: 31.3},
+    ),
+    "cascade": (
+        {
+            "rule": "cascade",
+            "metric": "composite",
+            "unit": "composite",
+            "fires": "above",
+            "level": Level.CRITICAL,
+            "price": 107_200.0,
+            "facts": CASCADE,
+        },
+        {Turn.OPEN: 3, Turn.UP: 3, Turn.WORSE: 3, Turn.CLOSE: 0},
+    ),
+    "other": (
+        {"rule": "vol_spike", "family": "", "metric": "rv_7d_pct", "fires": "above", "facts": None},
+        {Turn.OPEN: 81.2, Turn.UP: 96.0, Turn.WORSE: 104.3, Turn.CLOSE: 55.0},
+    ),
+}
+
+
+def turned(kind: str, turn: Turn) -> Alert:
+    """The sample of one kind and turn; all but openings began 72 minutes before."""
+    changes, values = KINDS[kind]
+    sample = alert(**changes, turn=turn, value=values[turn])
+    if turn is Turn.OPEN:
+        return sample
+    level = Level.CRITICAL if turn is Turn.UP else sample.level
+    worst = values[Turn.UP]
+    return msgspec.structs.replace(
+        sample,
+        level=level,
+        opened_at=sample.seen - 72 * MIN,
+        extreme=worst,
+        extreme_at=sample.seen - 16 * MIN,
+    )
+
+
+def changed(kind: str, facts: dict[str, object], **changes: object) -> Alert:
+    """An opening with some facts, or facts of its feed, replaced."""
+    sample = turned(kind, Turn.OPEN)
+    assert sample.facts is not None
+    replaced: Facts = msgspec.structs.replace(sample.facts, **facts)
+    return msgspec.structs.replace(sample, facts=replaced, **changes)
+
+
+def recorded(kind: str, *records: Record, **changes: object) -> Alert:
+    return msgspec.structs.replace(turned(kind, Turn.OPEN), records=records, **changes)
+
+
+def since(kind: RecordKind, at: int | None = AUGUST, run: int | None = None) -> Record:
+    return Record(kind=kind, since=at, record_from=MARCH, run=run)
+
+
+def records() -> dict[str, Alert]:
+    first, longest, lowest, highest = RecordKind
+    hourly = msgspec.structs.replace(DEPTH, hour=9, normal_ms=14 * DAY)
+    return {
+        "funding, first": recorded("funding", since(first)),
+        "funding, first ever seen": recorded("funding", since(first, None)),
+        "funding, longest and lowest": recorded(
+            "funding", since(longest, run=5), since(lowest, MARCH - 200 * DAY), asset="WLFI"
+        ),
+        "funding above, first and longest": recorded(
+            "funding", since(first), since(longest, None, 9), fires="above", value=0.08
+        ),
+        "oi, largest fall": recorded("oi", since(lowest)),
+        "oi above, largest rise": recorded("oi", since(highest), fires="above", value=9.0),
+        "depth, thinnest at this hour": recorded("depth", since(lowest, AT - DAY), facts=hourly),
+        "depth above, thickest": recorded("depth", since(highest, None), fires="above", value=310),
+        "liq, most": recorded("liq", since(highest, None)),
+        "price, largest fall": recorded("price", since(lowest, None)),
+        "breadth, highest": recorded("breadth", since(highest)),
+        "total, largest fall": recorded("total", since(lowest)),
+    }
+
+
+def cascades() -> dict[str, Alert]:
+    vol = link("rv_7d_pct", 5, 81.2, 90.5, None)
+    short = msgspec.structs.replace(LIQ, long_usd=1e6, short_usd=4e7)
+    odd = (
+        link("liq_10m_musd", 0, 40.6, 45.0, short, longs=4.0),
+        link("price_15m_pct", 0, -3.1, -3.1, PRICE),
+        link("funding_8h_pct", 0, -0.031, -0.031, None),
+        link("funding_predicted_8h_pct", 0, -0.05, -0.05, None),
+        vol,
+    )
+    return {
+        "cascade, all at once, odd parts": changed(
+            "cascade",
+            {"chain": odd, "no_data": ("depth_thin",), "earlier": 0, "last_at": None},
+            price=None,
+        ),
+        "cascade, one before": changed("cascade", {"earlier": 1}),
+        "cascade, the record is young": changed("cascade", {"record_from": AT - DAY}),
+        "cascade closed, nothing known": msgspec.structs.replace(
+            turned("cascade", Turn.CLOSE), facts=None
+        ),
+        "no facts, cascade": msgspec.structs.replace(
+            turned("cascade", Turn.OPEN), facts=None, price=None
+        ),
+        "an asset that began before it was told": alert(opened_at=AT - 7 * MIN),
+        "price, one venue": changed("price", {"by_venue_pct": {"bybit": -5.2}, "oi_usd": None}),
+        "price above": changed("price", {"after": 118_300.0}, fires="above", value=5.25),
+        "total, price unknown": changed(
+            "total", {"price_usd": None, "by_asset_usd": {}, "net_usd": 2.2e9}, value=4.1
+        ),
+    }
+
+
+COINS = ("WLFI", "ENA", "TIA", "APT", "SEI", "SUI", "ARB", "OP")
+
+
+def delivery(kind: str, assets: tuple[str, ...], turn: Turn = Turn.OPEN, **changes) -> Delivery:
+    """A digest: the sample of a kind on each asset, milder from one to the next."""
+    alerts = []
+    for n, asset in enumerate(assets):
+        sample = turned(kind, turn)
+        value = sample.value * (1 - n / 20)
+        alerts.append(msgspec.structs.replace(sample, asset=asset, value=value, id=f"{n}"))
+    given = {"alerts": tuple(alerts), "at": AT, "silent": False, **changes}
+    return Delivery(**given)
+
+
+def mixed() -> tuple[Alert, ...]:
+    levels = (Level.CRITICAL, Level.ALERT, Level.ALERT, Level.WATCH)
+    return tuple(
+        msgspec.structs.replace(a, level=level, facts=None)
+        for a, level in zip(delivery("oi", COINS[:4]).alerts, levels, strict=True)
+    )
+
+
+def single(kind: str, turn: Turn = Turn.OPEN, **changes) -> Delivery:
+    return delivery(kind, (turned(kind, turn).asset,), turn, **changes)
+
+
+POSTS = {
+    **{
+        f"digest, {kind}": delivery(kind, COINS)
+        for kind in KINDS
+        if kind not in ("total", "breadth")
+    },
+    **{
+        f"digest of ends, {kind}": delivery(kind, COINS[:4], Turn.CLOSE, silent=True)
+        for kind in KINDS
+        if kind not in ("total", "breadth")
+    },
+    "digest of joiners, held": delivery(
+        "oi", COINS[:2], joined=True, held={"oi_drop": 4, "depth_thin": 3}
+    ),
+    "digest of levels, sums unknown": delivery("oi", COINS, alerts=mixed()),
+    "digest above, oi": delivery(
+        "oi",
+        (),
+        alerts=tuple(
+            changed("oi", {"net_usd": 4e8}, asset=a, fires="above", value=12.0) for a in COINS[:4]
+        ),
+    ),
+    "digest above, depth": delivery(
+        "depth",
+        (),
+        alerts=tuple(changed("depth", {}, asset=a, fires="above", value=312.0) for a in COINS[:4]),
+    ),
+    "digest of an odd asset": delivery("price", ("A&B<i>", "B", "C", "D")),
+    "digest after quiet hours": Delivery(
+        alerts=(turned("oi", Turn.OPEN), turned("liq", Turn.OPEN), turned("depth", Turn.WORSE)),
+        at=AT,
+        silent=True,
+        title="quiet.over",
+        held={"oi_drop": 2},
+    ),
+    "digest of cascades, parts folded": delivery("cascade", COINS[:4], hidden=9),
+    "cascade, a part folded": single("cascade", hidden=1),
+    "cascade closed, parts folded": single("cascade", Turn.CLOSE, hidden=7, silent=True),
+    "oi in quiet hours, held": single("oi", silent=True, held={"oi_drop": 7}),
+}
+
+BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST
+NOTICES = {
+    "feeds down": Notice(
+        id="feed:bybit:1", venue="bybit", kinds=(BOOK, OPEN_INTEREST), up=False, since=AT - MIN,
+        seen=AT, reason="silent for 60 s",
+    ),
+    "feeds back": Notice(
+        id="feed:bybit:2", venue="bybit", kinds=tuple(Kind), up=True, since=AT - 26 * MIN, seen=AT
+    ),
+    "half of the feeds back": Notice(
+        id="feed:bybit:3", venue="bybit", kinds=(Kind.FUNDING, Kind.LIQUIDATION, Kind.PRICE,
+        Kind.VOLUME), up=True, since=AT - MIN, seen=AT,
+    ),
+    "no tick": Notice(id="tick:1", venue="", kinds=(), up=False, since=AT - 30_000, seen=AT),
+    "ticks again": Notice(id="tick:2", venue="", kinds=(), up=True, since=AT - 40_000, seen=AT),
+    "an odd venue": Notice(
+        id="feed:x:1", venue="x<y", kinds=(BOOK,), up=False, since=AT, seen=AT, reason="a<b"
+    ),
+    "several contracts missing": Notice(
+        id="fault:1", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
+        fault=FaultCode.CONTRACT_MISSING, subjects=("BTCUSDT", "ETHUSDT"), reason="of <3> pages",
+    ),
+    "many contracts missing": Notice(
+        id="fault:2", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
+        fault=FaultCode.CONTRACT_MISSING, subjects=tuple(f"COIN{n}" for n in range(400)),
+    ),
+    "configuration kept": config_notice(False, "config.toml:12: rules.x: unknown <key>", AT),
+    "configuration taken": config_notice(True, "9 rules, 31 rule tests passed", AT),
+}  # fmt: skip
+NOTICES |= {
+    f"{code}{' over' if over else ''}": Notice(
+        id=f"fault:{code}", venue="bybit", kinds=(), up=over, since=AT - 26 * MIN, seen=AT,
+        fault=code, subjects=("NEIRO",), reason="" if over else "as it was said",
+    )
+    for code in FaultCode for over in (False, True) if not (over and code in MOMENTARY)
+}  # fmt: skip
+
+
+def edges() -> dict[str, Alert]:
+    bare: dict[str, object] = {"facts": None, "price": None, "price_before": None}
+    one = {"by_venue_pct_8h": {"binance": -0.84}, "hours": {"binance": 4}}
+    return {
+        "funding, one venue with another interval, held": changed(
+            "funding",
+            {**one, "predicted_pct_8h": None},
+            asset="WLFI",
+            level=Level.CRITICAL,
+            value=-0.84,
+            price=0.1712,
+            held=2,
+        ),
+        "funding, one venue": changed(
+            "funding", {"by_venue_pct_8h": {"bybit": -0.0031}, "hours": {"bybit": 8}}
+        ),
+        "funding, not caused by a settlement": changed("funding", {}, at=SETTLEMENT + 13 * MIN),
+        "funding above": changed(
+            "funding",
+            {"by_venue_pct_8h": {"binance": 0.11, "bybit": 0.09}, "predicted_pct_8h": 0.1},
+            fires="above",
+            value=0.1042,
+        ),
+        "funding low but not negative": changed("funding", {}, value=0.0012),
+        "funding closed below zero": msgspec.structs.replace(
+            turned("funding", Turn.CLOSE), value=-0.0151, missing=("bybit",)
+        ),
+        "funding closed after days": msgspec.structs.replace(
+            turned("funding", Turn.CLOSE),
+            opened_at=SETTLEMENT - 51 * HOUR,
+            extreme_at=SETTLEMENT - 48 * HOUR,
+        ),
+        "oi, a venue missing": changed(
+            "oi",
+            {"by_venue_pct": {"binance": -9.1, "hyperliquid": -3.9}},
+            missing=("bybit",),
+            held=1,
+        ),
+        "oi, price against": changed(
+            "oi", {"price_usd": 4.1e8}, price=112_400.0, price_before=111_700.0
+        ),
+        "oi, no price known": changed(
+            "oi", {"net_usd": None, "price_usd": None}, price=None, price_before=None
+        ),
+        "oi above": changed(
+            "oi",
+            {"net_usd": 5.4e6, "price_usd": 2e5, "by_venue_pct": {"bybit": 30.2}},
+            fires="above",
+            value=30.2,
+        ),
+        "oi, small coin with large numbers": changed(
+            "oi",
+            {
+                "before_base": 4.1066e12,
+                "after_base": 3.2e12,
+                "net_usd": -11_212_345.0,
+                "price_usd": -999_600.0,
+                "window_ms": 15 * MIN,
+            },
+            asset="PEPE",
+            value=-22.1,
+            price=0.0000123,
+            price_before=0.00001342,
+        ),
+        "depth, a book missing": changed(
+            "depth",
+            {"live": 2, "expected": 3, "spread_bp": None, "by_venue_pct": {"binance": 50.4}},
+            missing=("bybit", "hyperliquid"),
+        ),
+        "depth, tail": changed(
+            "depth",
+            {"band_bp": 100, "bid_usd": 41_200.0, "ask_usd": 0.0, "normal_usd": 1.1e6},
+            asset="WIF",
+            value=3.745,
+        ),
+        "liq, shorts, one order": changed(
+            "liq",
+            {
+                "long_usd": 0.0,
+                "short_usd": 5_210_000.0,
+                "orders": 1,
+                "oi_pct": None,
+                "saturation_pct": {},
+                "not_available": (),
+                "largest_usd": 5_210_000.0,
+            },
+            value=5.21,
+        ),
+        "liq, closed in silence": msgspec.structs.replace(turned("liq", Turn.CLOSE), value=0.0),
+        "liq, two venues publish none": changed("liq", {"not_available": ("dydx", "hyperliquid")}),
+        "up to alert": msgspec.structs.replace(turned("oi", Turn.UP), level=Level.ALERT),
+        "funding above, worse": msgspec.structs.replace(
+            turned("predicted", Turn.WORSE), fires="above", value=0.062
+        ),
+        "funding low, worse": msgspec.structs.replace(turned("funding", Turn.WORSE), value=0.0004),
+        "oi above, worse": msgspec.structs.replace(
+            turned("oi", Turn.WORSE), fires="above", value=12.0
+        ),
+        "depth above, worse": msgspec.structs.replace(
+            turned("depth", Turn.WORSE), fires="above", value=312.0
+        ),
+        "an asset that needs escaping": alert(asset="A&B<i>", missing=("x<y",)),
+        "no facts, funding": alert(
+            metric="funding_8h_pct", rule="funding_negative", value=-0.0031, **bare
+        ),
+        "no facts, oi": alert(**bare),
+        "no facts, depth": alert(metric="depth_25bp_pct_of_normal", value=54.0, **bare),
+        "no facts, liq": alert(metric="liq_10m_musd", fires="above", value=64.2, **bare),
+    }
+
+
+CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
+    edges() | records() | cascades()
+)
+
+
+def golden_text() -> str:
+    messages = {name: render(sample, en.WORDS) for name, sample in CASES.items()}
+    messages |= {name: post(one, en.WORDS) for name, one in POSTS.items()}
+    messages |= {f"notice, {name}": notice_message(n, en.WORDS) for name, n in NOTICES.items()}
+    openings = {kind: turned(kind, Turn.OPEN) for kind in KINDS}
+    openings["closed"] = turned("depth", Turn.CLOSE)
+    messages |= {f"delivery, {name}": m for name, m in samples(openings, en.WORDS).items()}
+    parts = [
+        f"=== alarm, {name} (rings)\n{say(en.WORDS, key, who='Redis', why='the disk is full')}\n"
+        for name, key in (("on", "alarm.on"), ("over", "alarm.over"))
+    ]
+    for name, message in messages.items():
+        sound = "silent" if message.silent else "rings"
+        parts.append(f"=== {name} ({sound})\n{message.plain}\n--- html\n{message.html}\n")
+    return "\n".join(parts)
+
+
+def test_golden():
+    text = golden_text()
+    if os.environ.get("LOWTIDE_GOLDEN") == "write":
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_message_is_sound(name: str):
+    sample = CASES[name]
+    message = render(sample, en.WORDS)
+    check(sample, message)
+    linked = render(sample, en.WORDS, "https://example.org/c/{metric}/{asset}")
+    assert parsed(linked.html).removesuffix(" · chart") == message.plain
+
+
+@pytest.mark.parametrize("name", POSTS)
+def test_every_post_is_sound(name: str):
+    one = POSTS[name]
+    message = post(one, en.WORDS, "https://example.org/{metric}")
+    visible = sound(message)
+    assert message.silent == one.silent
+    assert len(visible) <= (MAX_CHARS if len(one.alerts) == 1 else digest.MAX_CHARS)
+    for alert in one.alerts:
+        assert alert.asset in visible
+    if one.held:
+        assert visible.endswith(f"+{sum(one.held.values())} held")
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_a_notice_is_quiet_and_looks_like_no_alert(name: str):
+    message = notice_message(NOTICES[name], en.WORDS)
+    assert message.silent
+    assert "#" not in sound(message)
+    assert message.html.startswith("⚪ <i>") and message.html.endswith("</i>")
+
+
+def test_a_digest_of_hundreds_fits():
+    one = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
+    visible = parsed(post(one, en.WORDS).html)
+    assert len(visible) < 4_096
+    assert visible.endswith("#OI · 09:42 UTC")
+
+
+def check(sample: Alert, message: Message) -> None:
+    visible = sound(message)
+    assert message.plain == visible
+    assert len(visible) <= MAX_CHARS
+    assert sample.asset in visible.split("\n")[0] or sample.asset == ALL
+    assert message.silent == (sample.turn is Turn.CLOSE or sample.level is Level.WATCH)
+
+
+def sound(message: Message) -> str:
+    """What a reader sees, after a look at what no message may have."""
+    visible = parsed(message.html)
+    assert not re.search(r"None|\bnan\b|\binf\b|  |[{}]|−0(\.0+)?%", visible)
+    assert not re.search(r"-\d", visible.split("\n#")[0]), "a hyphen is no minus sign"
+    first = visible.split("\n")[0]
+    assert first[0] in "🟡🟠🔴⚪"
+    return visible
+
+
+def test_a_chart_is_a_link_in_html_and_an_address_in_plain_text():
+    message = render(alert(asset="A/B"), en.WORDS, 'https://example.org/c/{metric}/{asset}?a=1&b="')
+    address = "https://example.org/c/oi_net_1h_pct/A%2FB?a=1"
+    assert f'<a href="{address}&amp;b=&quot;">chart</a>' in message.html
+    assert message.plain.endswith(f'· chart: {address}&b="')
+
+
+def test_too_many_facts_are_cut_by_whole_lines():
+    many = {f"venue_with_a_long_name_{n}": -float(n) for n in range(30)}
+    message = render(changed("oi", {"by_venue_pct": many}), en.WORDS)
+    assert "venue_with" not in message.plain
+    assert "612,400 → 564,600 BTC" in message.plain
+    assert message.plain.endswith("#BTC #OI · 09:42 UTC")
+
+
+def test_plain_text_never_loses_or_unescapes_twice():
+    message = render(alert(asset="&amp;<b>"), en.WORDS)
+    assert message.plain.startswith("🟠 &amp;<b> open interest")
+    assert "&amp;amp;&lt;b&gt; open interest" in message.html
+
+
+numbers_of_any_size = st.floats(-1e15, 1e15) | st.floats(-1, 1) | st.just(0.0)
+positive = st.floats(0, 1e15) | st.floats(0, 1)
+
+
+@given(value=numbers_of_any_size, price=st.none() | positive, turn=st.sampled_from(Turn))
+def test_any_number_can_be_told(value: float, price: float | None, turn: Turn):
+    for kind in KINDS:
+        amount = abs(value) if kind in ("liq", "depth") else value
+        sample = msgspec.structs.replace(
+            turned(kind, turn), value=amount, extreme=amount, price=price, price_before=price
+        )
+        visible = parsed(render(sample, en.WORDS).html)
+        assert len(visible) <= MAX_CHARS
+        assert not re.search(r"\de[+-]\d", visible)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5.371e9, "$5.37B"),
+        (226e6, "$226M"),
+        (64.2e6, "$64.2M"),
+        (999_600, "$1M"),
+        (999_400, "$999K"),
+        (512.4, "$512"),
+        (1.2e12, "$1.2T"),
+        (0, "$0"),
+    ],
+)
+def test_amounts(value: float, text: str):
+    assert en.usd(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (65.19e6, "$65.1M"),
+        (73.1 * 1e6, "$73.1M"),  # one bit less than 73,100,000
+        (999_600, "$999K"),
+        (15e6, "$15M"),
+        (0.3, "$0.3"),
+        (0, "$0"),
+    ],
+)
+def test_a_lower_bound_is_never_rounded_up(value: float, text: str):
+    assert en.usd_at_least(value) == text
+
+
+@given(st.floats(0.001, 1e13))
+def test_what_a_lower_bound_says_is_not_more_than_it_is(value: float):
+    assert 0.98 * value <= significant_below(value, 3) <= value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("total", "longs", "text"),
+    [
+        (73.1, 65.2, "longs liquidated ≥ $65.2M"),
+        (9.0, 1.26, "shorts liquidated ≥ $7.74M"),
+        (73.1, 73.1, "longs liquidated ≥ $73.1M"),
+        (73.1, None, "liquidations ≥ $73.1M"),  # which side is not known
+    ],
+)
+def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text: str):
+    chain = (link("liq_10m_musd", 0, 40.6, total, LIQ, longs=longs),)
+    cascade = alert(
+        metric="composite", family="cascade", level=Level.CRITICAL,
+        facts=msgspec.structs.replace(CASCADE, chain=chain),
+    )  # fmt: skip
+    opened = render(cascade, en.WORDS).plain.splitlines()[0]
+    over = render(msgspec.structs.replace(cascade, turn=Turn.CLOSE), en.WORDS).plain
+    edited = live(cascade, en.WORDS)[1]
+    for said in (opened, over, edited):
+        assert text in said
+        assert said.count("$") == 1
+
+
+@pytest.mark.parametrize(("value", "extreme"), [(3.0, 312.0), (64.2, 64.2)])
+def test_the_live_line_of_liquidations_keeps_its_lower_bounds(value: float, extreme: float):
+    going_on = alert(metric="liq_10m_musd", fires="above", value=value, extreme=extreme, facts=LIQ)
+    plain, line = live(going_on, en.WORDS)
+    for text in (plain, line):
+        assert text.count("$") == text.count("≥ $") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (112_400, "$112,400"),
+        (3412.4, "$3,412"),
+        (34.1, "$34.10"),
+        (0.171, "$0.171"),
+        (0.0000123, "$0.0000123"),
+    ],
+)
+def test_prices(value: float, text: str):
+    assert en.price(value) == text
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (72 * MIN, "1 h 12 min"),
+        (16 * HOUR, "16 h"),
+        (42 * MIN + 59_999, "42 min"),
+        (45_000, "45 s"),
+        (51 * HOUR, "2 d 3 h"),
+        (0, "0 s"),
+    ],
+)
+def test_lengths(ms: int, text: str):
+    assert en.length(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.0031, "−0.0031"),
+        (-0.84, "−0.84"),
+        (-0.00004, "−0.00004"),
+        (-0.0000000001, "0"),
+        (0.01, "0.0100"),
+        (0.0, "0"),
+    ],
+)
+def test_rates(value: float, text: str):
+    assert numbers.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-7.84, "−7.8"), (0.6, "+0.6"), (-920.4, "−920"), (-0.04, "−0.04"), (-0.001, "0"), (0, "0")],
+)
+def test_changes(value: float, text: str):
+    assert numbers.change(value) == text
+
+
+def test_every_metric_has_words_of_its_own():
+    for form in metrics.METRICS:
+        name = form.replace("<duration>", "1h").replace("<bp>", "25")
+        assert metrics.metric(name).name == name
+        assert topic(name) != "other"
+
+
+def test_languages_have_the_phrases_and_places_of_english():
+    def places(text: str) -> set[str]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    for words in LANGUAGES.values():
+        assert words.phrases.keys() == en.WORDS.phrases.keys()
+        for key, text in words.phrases.items():
+            assert places(text) == places(en.WORDS.phrases[key]), key
+
+
+def test_no_phrase_is_left_over():
+    used = golden_text()
+    for key, text in en.PHRASES.items():
+        fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
+        assert fixed in used or key in ("chart", "level.1"), key

@@ -1,0 +1,180 @@
+"""The bot role on a real server: what it plans survives its end, and nothing is posted twice."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.config import Settings, load
+from bot.config.chats import OperatorSettings
+from bot.delivery.pace import NONE
+from bot.delivery.sinks import Receipt, Sinks
+from bot.destination import TelegramChat
+from bot.plan.silences import Silence, dump
+from bot.roles.bot import BotRole
+from rules import alerts
+from rules.alerts import Alert, Level, Notice
+from streams.bus.connection import Keys
+from streams.events import Kind, Ms
+from tests.bot.plan.test_planner import START, alert
+from tests.bot.sinks import Numbered
+
+CONFIG = Path(__file__).parents[3] / "config.toml"
+S, HOUR = 1_000, 3_600_000
+OPERATORS = -42
+
+
+class Hand:
+    """A clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.at: Ms = START
+
+    def now(self) -> Ms:
+        return self.at
+
+    def seen(self) -> Ms:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("the role must not wait by this clock")
+
+
+class Sink(Numbered):
+    """Remembers the first words of what it is sent, operators' apart; ``stuck`` sends for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+        self.operators: list[str] = []
+        self.stuck = False
+
+    async def send(self, to, message, **how) -> Receipt:
+        first, *rest = message.plain.split("\n")
+        again = " again" if any(line.startswith("↻") for line in rest) else ""
+        told = self.operators if to == TelegramChat(OPERATORS) else self.sent
+        told.append(first.split(" open")[0] + again)
+        receipt = await super().send(to, message, **how)
+        if self.stuck:
+            await asyncio.Event().wait()
+        return receipt
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    token = {"TELEGRAM_BOT_TOKEN": "1:x"}
+    operators = OperatorSettings(chat_id=OPERATORS)
+    return msgspec.structs.replace(load(CONFIG, token), operators=operators)
+
+
+class Bench:
+    """The role, what it sends, and a clock."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self.redis, self.settings = redis, settings
+        self.clock, self.channel = Hand(), Sink()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[BotRole]:
+        role = BotRole(
+            self.settings, self.redis, Sinks(self.channel), clock=self.clock, limits=NONE
+        )
+        task = asyncio.create_task(role.run())
+        try:
+            yield role
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def say(self, *said: Alert | Notice) -> None:
+        for one in said:
+            await self.redis.xadd(Keys().alerts, {"a": alerts.encode(one)})
+
+    async def until(self, count: int) -> list[str]:
+        """What the channel was sent, once it is so much."""
+        async with asyncio.timeout(5):
+            while len(self.channel.sent) < count:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
+        return self.channel.sent
+
+
+@pytest.fixture
+def bench(redis: Redis, settings: Settings) -> Bench:
+    return Bench(redis, settings)
+
+
+async def test_what_waits_survives_a_restart_and_is_told_once(bench: Bench):
+    async with bench.running():
+        await bench.say(alert(0, "ETH"), alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+    bench.clock.at += 20 * S
+    async with bench.running():
+        await bench.say(alert(20 * S, "XRP", Level.CRITICAL))
+        assert sorted(await bench.until(3)) == ["🔴 SOL", "🔴 XRP", "🟠 ETH"]
+    async with bench.running() as role:
+        await bench.say(alert(21 * S, "BNB", Level.CRITICAL))
+        assert (await bench.until(4))[3:] == ["🔴 BNB"]
+        assert role.status().waiting == 0
+
+
+async def test_what_was_being_sent_at_the_end_is_looked_for_and_not_repeated(bench: Bench):
+    async with bench.running():
+        await bench.say(alert(-1, "BTC", Level.CRITICAL))
+        await bench.until(1)
+        bench.channel.stuck = True
+        await bench.say(alert(0, "SOL", Level.CRITICAL), alert(1, "XRP", Level.CRITICAL))
+        await bench.until(2)
+    bench.channel.stuck = False
+    async with bench.running() as role:
+        assert await bench.until(3) == ["🔴 BTC", "🔴 SOL", "🔴 XRP"]
+        counts = role.status().counts
+        assert (counts.uncertain, counts.arrived, counts.resent) == (1, 1, 0)
+
+
+async def test_what_cannot_be_looked_for_is_sent_again_and_says_so(bench: Bench):
+    bench.channel.place = "a group"
+    bench.channel.probe = False
+    bench.channel.stuck = True
+    async with bench.running():
+        await bench.say(alert(0, "SOL", Level.CRITICAL), alert(1, "XRP", Level.CRITICAL))
+        await bench.until(1)
+    bench.channel.stuck = False
+    async with bench.running() as role:
+        assert await bench.until(3) == ["🔴 SOL", "🔴 SOL again", "🔴 XRP"]
+        assert role.status().counts.resent == 1
+
+
+async def test_notices_go_to_operators_alone(bench: Bench):
+    notice = Notice(
+        id="x", venue="bybit", kinds=(Kind.DEPTH,), up=False, since=START, seen=START
+    )  # fmt: skip
+    async with bench.running():
+        await bench.say(notice, alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+        while not bench.channel.operators:
+            await asyncio.sleep(0.005)
+    assert [text[:20] for text in bench.channel.operators] == ["⚪ Data: Bybit books "]
+
+
+async def test_silences_are_read_from_redis(bench: Bench):
+    silence = Silence(family="oi_drop", asset="ETH", until=START + HOUR)
+    await bench.redis.set(Keys().snapshot("silences"), dump([silence]))
+    async with bench.running() as role:
+        await bench.say(alert(0, "ETH"), alert(0, "SOL"), alert(20 * S, "XRP", Level.CRITICAL))
+        assert await bench.until(2) == ["🔴 XRP", "🟠 SOL"]
+        assert role.status().silenced == 1
+
+
+async def test_what_is_no_news_any_more_is_named_and_what_cannot_be_read_left_out(bench: Bench):
+    await bench.redis.xadd(Keys().alerts, {"a": b"rubbish"})
+    async with bench.running():
+        await bench.say(alert(-3 * HOUR, "ETH", Level.CRITICAL), alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+    assert "⏳ +1 older left out: ETH" in bench.channel.messages[-1].plain

@@ -1,0 +1,197 @@
+"""The bot role as it runs: commands and posts over the wire, and subscribers who come and go."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.commands import store
+from bot.config import Secret, Settings
+from bot.delivery.pace import NONE
+from bot.delivery.sinks import Later, Receipt, Sinks
+from bot.destination import Destination, TelegramChat
+from bot.messages.render import Message
+from bot.plan.subscriptions import Subscription
+from bot.roles import bot as bot_module
+from bot.roles.bot import BotRole, bot_role
+from bot.roles.run import sinks
+from rules import alerts
+from rules.alerts import Alert, Level
+from streams.bus.connection import Keys
+from streams.clock import wall_ms
+from tests.bot import asked
+from tests.bot.fake_telegram import TOKEN
+from tests.bot.fake_updates import OPERATORS, FakeUpdates
+from tests.bot.plan.test_planner import alert
+from tests.bot.sinks import Numbered
+
+READER, SUBSCRIBER, CHANNEL = 21, 22, -1001
+
+
+def fresh(number: int) -> Alert:
+    """A critical alert of now, each of an episode of its own."""
+    now = wall_ms() + number
+    return msgspec.structs.replace(
+        alert(0, level=Level.CRITICAL), id=f"oi_drop:BTC:{now}:1", seen=now, at=now,
+        opened_at=now, extreme_at=now,
+    )  # fmt: skip
+
+
+async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
+    tmp_path: Path, redis: Redis, valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bot_module, "SUBSCRIBERS_S", 0.05)
+    async with FakeUpdates() as fake:
+        made = msgspec.structs.replace(
+            asked.settings(tmp_path),
+            token=Secret(TOKEN),
+            api_url=fake.url,
+            redis_url=Secret(valkey.url),
+        )
+        running = asyncio.create_task(bot_role(made, valkey.url, lambda: sinks(made)))
+        fake.say("/subscribe liq_burst BTC", user=READER)
+        fake.say("/subscribe oi_drop BTC", user=SUBSCRIBER)
+        await fake.until(2)
+        await asyncio.sleep(0.5)  # until the role has looked who subscribed
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
+        await fake.until(4)
+        assert sorted(sent.chat for sent in fake.sent[2:]) == [CHANNEL, SUBSCRIBER]
+        fake.refusals[SUBSCRIBER] = (403, "Forbidden: bot was blocked by the user")
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(2))})
+        await fake.until(5)
+        async with asyncio.timeout(5):
+            while len(await store.subscriptions(redis)) > 1:
+                await asyncio.sleep(0.02)
+        began = time.monotonic()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert time.monotonic() - began < 4
+    [left] = await store.subscriptions(redis)
+    assert left.user == READER
+
+
+class Busy(Numbered):
+    """Puts off what is for a subscriber while it is ``busy``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.busy = True
+
+    async def send(self, to: Destination, message: Message, **how: Any) -> Receipt:
+        if to == TelegramChat(SUBSCRIBER) and self.busy:
+            self.asked += 1
+            raise Later(0.01, "busy")
+        return await super().send(to, message, **how)
+
+
+async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, redis: Redis) -> None:
+    made = msgspec.structs.replace(asked.settings(tmp_path), token=Secret(TOKEN))
+    await store.keep(redis, Subscription(user=SUBSCRIBER, wants={"*": ("BTC",)}))
+    await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
+    sink = Busy()
+    for _ in range(2):
+        running = asyncio.create_task(BotRole(made, redis, Sinks(sink), limits=NONE).run())
+        async with asyncio.timeout(5):
+            while not (sink.asked if sink.busy else sink.chats.get(SUBSCRIBER)):
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        sink.busy = False
+    assert len(sink.chats[SUBSCRIBER]) == 1
+
+
+async def test_a_group_that_becomes_a_supergroup_keeps_everything(
+    tmp_path: Path, redis: Redis, valkey
+) -> None:
+    """Its notices were followed, its commands and its menu were lost; restarts included."""
+    new_group = -1007777
+    async with FakeUpdates() as fake:
+        made = msgspec.structs.replace(
+            asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
+        )
+        fake.chats[new_group] = fake.chats[OPERATORS]
+
+        async with running(made, valkey):
+            fake.say("/start", chat=OPERATORS)
+            await fake.until(1)
+            fake.moves[OPERATORS] = new_group
+            fake.say("", chat=OPERATORS, migrate_to_chat_id=new_group)
+            fake.say("/rules", chat=new_group)
+            await fake.until(3)
+        texts = {one.text for one in fake.sent if one.chat == new_group}
+        [moved] = [text for text in texts if text.startswith("⚪ Delivery")]
+        assert str(new_group) in moved and str(OPERATORS) in moved
+        assert len(texts) == 2
+
+        fake.menus.clear()
+        async with running(made, valkey):
+            fake.say("/silence oi_drop BTC 1h", user=asked.ANN)
+            fake.say("/status", chat=new_group)
+            await fake.until(6)
+        assert [one.chat for one in fake.sent[3:]].count(new_group) == 2  # one tells of the silence
+        assert "silence" in fake.menus[str(new_group)]
+        assert str(OPERATORS) not in fake.menus
+
+
+async def test_a_move_that_a_menu_or_an_answer_meets_is_known_to_all(
+    tmp_path: Path, redis: Redis, valkey
+) -> None:
+    async with FakeUpdates() as fake:
+        made = msgspec.structs.replace(
+            asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
+        )
+        fake.chats[-1007777] = fake.chats[OPERATORS]
+        fake.moves[OPERATORS] = -1007777
+        async with running(made, valkey):
+            await fake.until(1)
+            fake.say("/rules", chat=-1007777)
+            await fake.until(2)
+    assert {one.chat for one in fake.sent} == {-1007777}
+
+
+async def test_a_thousand_subscribers_cost_no_burst_at_the_start(
+    tmp_path: Path, redis: Redis, valkey
+) -> None:
+    """261 getChat went out in a second, and SIGTERM took 8 s."""
+    for user in range(10_000, 11_000):
+        await store.keep(redis, Subscription(user=user, wants={"*": ("SOL",)}))
+    async with FakeUpdates() as fake:
+        made = msgspec.structs.replace(
+            asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
+        )
+        fake.chats |= {user: {"type": "private"} for user in range(10_000, 11_000)}
+        async with running(made, valkey):
+            await redis.xadd(Keys().alerts, {"a": alerts.encode(sol())})
+            await fake.until(60, 20)
+        assert fake.requests.count("getMe") == 1
+        assert fake.requests.count("getChat") <= 3
+        elapsed = fake.times[-1] - fake.times[0]
+        assert len(fake.times) / elapsed < 30
+
+
+def sol() -> Alert:
+    now = wall_ms()
+    return msgspec.structs.replace(
+        alert(0, "SOL", Level.CRITICAL), id=f"oi_drop:SOL:{now}:1", seen=now, at=now,
+        opened_at=now, extreme_at=now,
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def running(made: Settings, valkey: Any) -> AsyncIterator[None]:
+    """The bot role as it runs; it must stop soon."""
+    task = asyncio.create_task(bot_role(made, valkey.url, lambda: sinks(made)))
+    try:
+        yield
+    finally:
+        task.cancel()
+        began = time.monotonic()
+        await asyncio.gather(task, return_exceptions=True)
+        assert time.monotonic() - began < 2

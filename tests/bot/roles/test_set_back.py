@@ -1,0 +1,162 @@
+"""A clock that is set back, in each role."""
+
+import asyncio
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.config import load
+from bot.config.chats import OperatorSettings
+from bot.delivery import pace as limiter
+from bot.delivery.pace import Pace
+from bot.plan.planner import State, set_back
+from bot.roles.run import supervise
+from bot.roles.streams import mind
+from rules.alerts import Level, Notice
+from streams.clock import ClockSetBack, WallClock
+from streams.events import AnyEvent, Fault, FaultCode
+from tests.bot.plan.test_planner import alert
+from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench
+
+S = 1_000_000_000
+
+
+class Machine:
+    """A machine whose time of day can be set."""
+
+    def __init__(self) -> None:
+        self.wall, self.steady = 1_790_000_000 * S, 5 * S
+        self.clock = WallClock(lambda: self.wall, lambda: self.steady)
+
+
+async def test_streams_say_a_small_step_and_begin_anew_after_a_large_one() -> None:
+    machine, told = Machine(), list[AnyEvent]()
+    machine.wall -= 10 * S
+    task = asyncio.create_task(mind(machine.clock, told.append))
+    await asyncio.sleep(0)
+    assert [(e.code, e.detail) for e in told if isinstance(e, Fault)] == [
+        (FaultCode.CLOCK_SET_BACK, "by 10 s")
+    ]
+    task.cancel()
+    machine.wall -= 3 * 3_600 * S
+    with pytest.raises(ClockSetBack, match="by 3 h"):
+        await mind(machine.clock, told.append)
+    assert len(told) == 1  # the rules say it, who see it by the next Tick
+
+
+async def test_a_role_whose_clock_was_set_back_begins_anew_at_once() -> None:
+    begun, enough = list[float](), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def work() -> None:
+        begun.append(loop.time())
+        if len(begun) == 3:
+            enough.set()
+            await asyncio.Event().wait()
+        raise ClockSetBack("by 3 h")
+
+    task = asyncio.create_task(supervise("streams", work))
+    await asyncio.wait_for(enough.wait(), 0.5)  # no backoff, which begins at 0.75 s
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+HOUR = 3_600_000
+MINUTE = 60_000
+
+
+@pytest.fixture
+def bench(redis: Redis) -> Bench:
+    operators = OperatorSettings(chat_id=OPERATORS)
+    settings = load(CONFIG, {"TELEGRAM_BOT_TOKEN": "1:x"})
+    return Bench(redis, msgspec.structs.replace(settings, operators=operators))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("back", [3 * HOUR, 8 * HOUR, 61_000])
+async def test_the_bot_dates_what_waits_anew(bench: Bench, back: int, restarted: bool) -> None:
+    """An alert that waits 20 s for others leaves 20 s later, not when the clock has caught up."""
+    async with bench.running() as role:
+        await bench.say(alert(0, "ETH"), alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+        bench.clock.at -= back
+        if not restarted:
+            await heard(bench)
+            bench.clock.at += 21_000
+            await bench.say(alert(21_000 - back, "XRP", Level.CRITICAL))
+            assert sorted(await bench.until(3)) == ["🔴 SOL", "🔴 XRP", "🟠 ETH"]
+            assert role.status().off == {}
+    if restarted:
+        async with bench.running():
+            await heard(bench)
+            bench.clock.at += 21_000
+            await bench.say(alert(21_000 - back, "XRP", Level.CRITICAL))
+            assert sorted(await bench.until(3)) == ["🔴 SOL", "🔴 XRP", "🟠 ETH"]
+    assert [text.split(" (")[0] for text in bench.channel.operators] == [
+        "⚪ Data: the clock of this machine went back"
+    ]
+    assert "late" not in bench.channel.messages[-1].plain
+    assert "⏳" not in "".join(message.plain for message in bench.channel.messages)
+
+
+async def heard(bench: Bench) -> None:
+    async with asyncio.timeout(5):
+        while not bench.channel.operators:
+            await asyncio.sleep(0.005)
+
+
+async def test_operators_hear_of_one_clock_once(bench: Bench) -> None:
+    """The rules see the same step a little later."""
+    async with bench.running():
+        await bench.say(alert(0, "SOL", Level.CRITICAL))
+        await bench.until(1)
+        bench.clock.at -= 3 * HOUR
+        await heard(bench)
+        notice = Notice(
+            id="fault:clock_set_back::on:1", venue="", kinds=(), up=False, since=bench.clock.at,
+            seen=bench.clock.at, reason="by 3 h", fault=FaultCode.CLOCK_SET_BACK,
+        )  # fmt: skip
+        await bench.say(notice, alert(-3 * HOUR, "XRP", Level.CRITICAL))
+        await bench.until(2)
+    assert len(bench.channel.operators) == 1
+
+
+async def test_forwards_is_no_step_for_the_bot(bench: Bench) -> None:
+    async with bench.running():
+        await bench.say(alert(0, "ETH"))
+        await asyncio.sleep(0.05)
+        bench.clock.at += 30 * MINUTE
+        await bench.say(alert(30 * MINUTE, "SOL", Level.CRITICAL))
+        assert sorted(await bench.until(2)) == ["🔴 SOL", "🟠 ETH"]
+    assert bench.channel.operators == []
+
+
+async def test_alerts_from_a_clock_hours_ahead_hold_nothing_back(bench: Bench) -> None:
+    """Until it is right again they are told as they come, and what follows is told in time."""
+    async with bench.running():
+        await bench.say(alert(8 * HOUR, "SOL", Level.CRITICAL))
+        await bench.until(1)
+        await bench.say(alert(0, "ETH"))
+        await asyncio.sleep(0.05)
+        bench.clock.at += 90_000
+        await bench.say(alert(90_000, "XRP", Level.CRITICAL))
+        assert sorted(await bench.until(3)) == ["🔴 SOL", "🔴 XRP", "🟠 ETH"]
+
+
+def test_a_plan_keeps_how_long_ago_everything_was() -> None:
+    plan = State(
+        now=10 * HOUR, posts=[9 * HOUR], watch_posts=[8 * HOUR], hiding={"c:BTC": 7 * HOUR}
+    )
+    later = set_back(plan, 3 * HOUR, 7 * HOUR)
+    assert (later.now, later.posts, later.watch_posts) == (7 * HOUR, [6 * HOUR], [5 * HOUR])
+    assert later.hiding == {"c:BTC": 4 * HOUR}
+    assert plan.now == 10 * HOUR
+
+
+def test_a_pace_keeps_how_long_its_pause_is() -> None:
+    pace = Pace(recent=(9 * HOUR,), edits=(8 * HOUR,), until=11 * HOUR, eased=0)
+    later = limiter.set_back(pace, 3 * HOUR)
+    assert (later.recent, later.edits, later.until) == ((6 * HOUR,), (5 * HOUR,), 8 * HOUR)
+    assert later.eased == 0

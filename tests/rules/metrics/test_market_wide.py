@@ -1,0 +1,305 @@
+"""The whole market and single instruments: what is summed, what is left out, and by whom told."""
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx, mark, raises
+
+from rules.alerts import ALL, FundingShareFacts, Level, TotalOpenInterestFacts
+from rules.engine import Engine
+from rules.market import Memory, whole
+from rules.metric import Reading
+from rules.metrics import metric
+from rules.rule import Row, Rule
+from streams.events import FeedState, Kind, MarketEvent, Tick, kind_of
+from tests.rules.facts import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    depth,
+    feed,
+    liquidation,
+    oi,
+    predicted,
+    price,
+    settled,
+)
+from tests.rules.scenes import named, of_market, one, run
+
+VENUES = ("binance", "bybit", "okx")
+COINS = ("BTC", "ETH", "SOL", "PEPE")
+
+
+class Market:
+    """A metric of the market, fed by hand."""
+
+    def __init__(self, name: str) -> None:
+        self.metric = metric(name)
+        keeps = {keep.name: keep for keep in self.metric.keeps()}
+        self.memory = Memory(VENUES, self.metric.window or 0, keeps)
+        self.view = whole(self.memory.views)
+        self.now = 0
+
+    def feed(self, *events: MarketEvent | FeedState) -> "Market":
+        for event in events:
+            self.now = max(self.now, event.seen)
+            if isinstance(event, FeedState):
+                self.memory.hear(event, self.now)
+                continue
+            view = self.memory.view(event.asset)
+            market = view.market(event.venue, event.symbol)
+            market = market or self.memory.meet(view, event.venue, event.symbol)
+            market.data(kind_of(event), self.now)
+            if market.take(event, self.now) and kind_of(event) in self.metric.kinds:
+                self.metric.take(market, event, self.now)
+        return self
+
+    def reading(self) -> Reading | None:
+        return self.metric.value(self.view, self.now)
+
+    def value(self) -> float | None:
+        reading = self.reading()
+        return reading.value if reading else None
+
+    def facts(self):
+        return self.metric.facts(self.view, self.now)
+
+
+# ── open interest of everything ──
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_the_total_is_the_net_change_of_every_contract_at_the_first_price(seed):
+    dice, market = Random(seed), Market("oi_total_net_15m_pct")
+    held = {(v, c): (dice.uniform(1, 100), dice.uniform(1, 100)) for v in VENUES for c in COINS}
+    prices = {c: (dice.uniform(1, 500), dice.uniform(1, 500)) for c in COINS}
+    # a reading counts as the middle one of three, and one far off must last for half a minute
+    starts = [(START + n * 10 * SECOND, 0) for n in (-2, -1, 0)]
+    ends = [(START + 15 * MINUTE + n * 10 * SECOND, 1) for n in range(-6, 1)]
+    for t, end in [*starts, *ends]:
+        for coin in COINS:
+            market.feed(price("binance", t, prices[coin][end], asset=coin))
+        for (venue, coin), coins in held.items():
+            market.feed(oi(venue, t, coins[end], coins[end] * prices[coin][end], asset=coin))
+    before, after = (
+        sum(coins[end] * prices[coin][0] for (_, coin), coins in held.items()) for end in (0, 1)
+    )
+    reading, facts = market.reading(), market.facts()
+    assert reading.value == approx(100 * (after - before) / before, rel=1e-4, abs=1e-4)
+    assert reading.floor_musd == approx(before / 1e6)
+    assert reading.venues == VENUES
+    assert isinstance(facts, TotalOpenInterestFacts)
+    assert facts.net_usd == approx(after - before, abs=before / 1e6)
+    now_usd = sum(coins[1] * prices[coin][1] for (_, coin), coins in held.items())
+    assert facts.net_usd + facts.price_usd == approx(now_usd - before, abs=before / 1e6)
+    assert sum(facts.by_asset_usd.values()) == approx(facts.net_usd)
+    assert (facts.live, facts.expected) == (12, 12)
+
+
+def two_coins(market: Market, since: int, until: int, btc=1000.0, eth=1000.0) -> Market:
+    for t in range(since, until + 1, 30 * SECOND):
+        for coin, coins in (("BTC", btc), ("ETH", eth)):
+            market.feed(price("binance", t, 10.0, asset=coin), oi("binance", t, coins, asset=coin))
+    return market
+
+
+def test_a_fall_of_price_alone_is_no_change_of_the_total():
+    market = two_coins(Market("oi_total_net_15m_pct"), START - MINUTE, START + 14 * MINUTE)
+    for second in (-10, 0):  # a jump counts with the second price
+        market.feed(price("binance", START + 15 * MINUTE + second * SECOND, 5.0))
+    market.feed(oi("binance", START + 15 * MINUTE, 1000.0, 5000.0))
+    market.feed(oi("binance", START + 15 * MINUTE, 1000.0, 10_000.0, asset="ETH"))
+    assert market.value() == 0
+    assert market.facts().price_usd == approx(-5000)
+
+
+def test_a_contract_that_joins_is_on_neither_side():
+    market = two_coins(Market("oi_total_net_15m_pct"), START, START + 20 * MINUTE)
+    market.feed(oi("bybit", START + 20 * MINUTE, 500.0, 5000.0))
+    reading = market.reading()
+    assert (reading.value, reading.venues, reading.missing) == (0, ("binance",), ("bybit",))
+    assert (market.facts().live, market.facts().expected) == (2, 3)
+
+
+def test_less_than_sixty_per_cent_of_the_total_says_nothing():
+    def after(share: float) -> float | None:
+        market = two_coins(
+            Market("oi_total_net_15m_pct"),
+            START,
+            START + 20 * MINUTE,
+            100 * share,
+            100 - 100 * share,
+        )
+        down = feed("binance", Kind.OPEN_INTEREST, START + 20 * MINUTE, False, "ETHUSDT")
+        return market.feed(down).value()
+
+    assert after(0.61) == 0
+    assert after(0.59) is None
+
+
+# ── the share of negative funding ──
+
+
+def funded(count: int, negative: int) -> Market:
+    market = Market("funding_negative_share_pct")
+    for n in range(count):
+        rate = -0.0001 * (n + 1) if n < negative else 0.0001
+        market.feed(settled("binance", START, rate, asset=f"A{n}"))
+    return market
+
+
+def test_the_share_counts_contracts():
+    market = funded(10, 3)
+    reading, facts = market.reading(), market.facts()
+    assert reading.value == 30
+    assert isinstance(facts, FundingShareFacts)
+    assert (facts.negative, facts.live, facts.expected) == (3, 10, 10)
+    assert list(facts.lowest_pct_8h)[:3] == ["A2", "A1", "A0"]
+    assert facts.lowest_pct_8h["A2"] == approx(-0.03)
+    assert len(facts.lowest_pct_8h) == 5
+
+
+def test_zero_is_not_negative():
+    assert Market("funding_negative_share_pct").feed(settled("okx", START, 0.0)).value() == 0
+
+
+def test_what_was_charged_counts_and_the_estimate_stands_in():
+    market = funded(1, 0).feed(predicted("binance", START, -0.001, asset="A0"))
+    assert market.value() == 0
+    assert market.feed(predicted("bybit", START, -0.001, asset="A0")).value() == 50
+
+
+def test_a_share_of_less_than_sixty_per_cent_says_nothing():
+    market = funded(10, 3)
+    for n in range(4):
+        market.feed(feed("binance", Kind.FUNDING, START + 1, False, f"A{n}USDT"))
+    assert market.value() == 30  # what was charged stays a fact
+    market.feed(feed("binance", Kind.FUNDING, START + 1, False, "A4USDT"))
+    assert market.value() is None
+    silent = funded(4, 1)
+    for n in range(3):
+        silent.feed(feed("bybit", Kind.FUNDING, START, True, f"B{n}USDT"))
+        silent.feed(oi("bybit", START, 1.0, 1.0, asset=f"B{n}"))
+    assert silent.value() is None  # four of seven
+
+
+# ── in the engine ──
+
+TOTAL = of_market("total", one("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4))
+EACH = named("each", one("oi_net_2m_pct", "below", -1, alert=-4), scope="instrument")
+
+
+def test_one_alert_for_the_market():
+    engine = Engine([TOTAL], VENUES)
+    events = []
+    for second in range(0, 200, 5):
+        now = START + second * SECOND
+        coins = 1000.0 if second < 150 else 900.0
+        for coin in COINS:
+            events += [price("binance", now, 10.0, asset=coin), oi("okx", now, coins, asset=coin)]
+        events += [Tick(seen=now + n * SECOND) for n in range(5)]
+    alerts = run(engine, events)
+    assert [(a.asset, a.scope, a.level) for a in alerts] == [(ALL, "market", Level.ALERT)]
+    (alert,) = alerts
+    assert alert.id == f"total:ALL:{alert.opened_at}:1"
+    assert alert.value == approx(-10)
+    assert (alert.price, alert.instrument) == (None, "")
+    assert alert.seen - (START + 150 * SECOND) in range(6 * SECOND)
+
+
+def test_the_market_is_made_of_all_assets_watched_or_not():
+    engine = Engine([TOTAL, named("btc", one("liq_1m_musd", "above", 0.5, others=False, alert=1))])
+    for second in range(0, 150, 10):
+        for coin in COINS:
+            now = START + second * SECOND
+            engine.feed(price("binance", now, 10.0, asset=coin))
+            engine.feed(oi("binance", now, 1000.0, asset=coin))
+    alert = run(
+        engine,
+        [
+            *(
+                oi("binance", START + (150 + n) * SECOND, 500.0, asset=coin)
+                for n in range(2)
+                for coin in COINS
+            ),
+            Tick(seen=START + 151 * SECOND),
+        ],
+    )[0]
+    assert alert.facts.live == len(COINS)
+
+
+def test_an_instrument_speaks_for_itself():
+    engine = Engine([EACH], VENUES)
+    events = []
+    for second in range(0, 200, 5):
+        now = START + second * SECOND
+        for venue in VENUES:
+            coins = 900.0 if (venue, second >= 150) == ("bybit", True) else 1000.0
+            events.append(oi(venue, now, coins, coins * 10))
+        events.append(Tick(seen=now))
+    (alert,) = run(engine, events)
+    assert (alert.asset, alert.instrument, alert.scope) == ("BTC", "bybit/BTCUSDT", "instrument")
+    assert alert.id == f"each:bybit/BTCUSDT:{alert.opened_at}:1"
+    assert (alert.value, alert.venues) == (approx(-10), ("bybit",))
+    assert list(alert.facts.by_venue_pct) == ["bybit"]
+
+
+def test_liquidations_are_not_counted_twice_by_rules_of_two_scopes():
+    rule = one("liq_2m_musd", "above", 1, watch=2)
+    engine = Engine([rule, named("each", rule, scope="instrument")])
+    engine.feed(feed("okx", Kind.LIQUIDATION, START, True))
+    values = [a.value for a in engine.feed(liquidation("okx", START, 5e6))]
+    assert values == [5, 5]
+
+
+@mark.parametrize(
+    "name, scope", [("oi_net_1h_pct", "market"), ("oi_total_net_1h_pct", "asset"),
+                    ("funding_negative_share_pct", "instrument")],
+)  # fmt: skip
+def test_a_metric_is_asked_of_its_scope_only(name, scope):
+    row = Row(levels={Level.ALERT: -5.0}, clear=-1)
+    with raises(ValueError, match=f"scope of {name} is (market|asset or instrument)"):
+        Engine([Rule(name="x", metric=name, fires="below", rows={ALL: row}, scope=scope)])
+
+
+def test_an_instrument_that_is_forgotten_takes_its_rules_along():
+    engine = Engine([EACH, TOTAL], VENUES)
+    for hour in range(27):
+        now = START + hour * HOUR
+        if hour < 1:
+            engine.feed(oi("okx", now, 10.0))
+        engine.feed(oi("bybit", now, 10.0))
+        engine.feed(Tick(seen=now))
+    assert b"okx/BTCUSDT" not in engine.dump()
+    assert b"bybit/BTCUSDT" in engine.dump()
+
+
+# ── baselines ──
+
+
+def test_days_of_warming_are_told():
+    rules = [one("depth_100bp_pct_of_normal", "below", 95, watch=90)]
+    engine, now = Engine(rules), START
+    for day in range(7):
+        for minute in range(24 * 60):
+            for n in range(3):
+                now = START + day * 24 * HOUR + minute * MINUTE + n * 20 * SECOND
+                engine.feed(depth("binance", now, 4e6))
+        engine.feed(Tick(seen=START + (day + 1) * 24 * HOUR))
+        told = engine.warming()
+        assert [(w.metric, w.asset, w.days, w.needed) for w in told] == (
+            [("depth_100bp_pct_of_normal", "BTC", day + 1, 5)] if day < 4 else []
+        )
+    thin: list[MarketEvent | Tick] = []
+    for n in range(1, 120):
+        thin += [depth("binance", now + n * SECOND, 2e6), Tick(seen=now + n * SECOND)]
+    alert = run(engine, thin)[0]
+    assert alert.facts.hour == alert.seen // HOUR % 24
+    assert alert.facts.normal_ms == 7 * 24 * HOUR
+    assert alert.facts.normal_usd == approx(4e6)
+    later = msgspec.structs.replace(rules[0], metric="depth_100bp_pct_of_recent")
+    assert Engine([later]).warming() == []

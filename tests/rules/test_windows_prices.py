@@ -1,0 +1,81 @@
+"""The price now and in the past, against everything that was ever told."""
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import mark, raises
+
+from rules.windows import JUMP, Prices
+
+SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+START = 1_790_006_400_000
+
+
+@given(st.integers(0, 2**32), st.sampled_from([15 * MINUTE, HOUR, 24 * HOUR]))
+@settings(max_examples=15, deadline=None)
+def test_a_past_price_is_one_of_just_before(seed, window):
+    dice, prices, rows, now = Random(seed), Prices(window), list[tuple[int, float]](), START
+    spacing = 10 * SECOND if window <= HOUR else window // 288
+    for _ in range(150):
+        now += dice.choice([300, SECOND, 15 * SECOND, window // 100])
+        rows.append((now, dice.uniform(1, 1 + JUMP)))
+        prices.take(rows[-1][1], now)
+        if dice.random() < 0.1:
+            again = Prices(window)
+            again.load(prices.dump())
+            assert again.dump() == prices.dump()
+            prices = again
+        for t in (now - window, now - window // 2, now - 30 * SECOND, now - SECOND, now):
+            near = [x for at, x in rows if t - MINUTE - 2 * spacing <= at <= t]
+            found = prices.at(t)
+            assert found is None or any(abs(found - x) < 1e-6 for x in near)  # never a later one
+            # what was in force when the slot of t began is never missed
+            began = t - t % spacing
+            assert found is not None or not [x for at, x in rows if began - MINUTE <= at <= began]
+        assert prices.now(now + MINUTE) == rows[-1][1]
+        assert prices.now(now + MINUTE + 1) is None
+
+
+def test_a_past_price_is_not_of_ten_seconds_later():
+    prices = Prices(HOUR)
+    for second, price in ((0, 100.0), (9, 100.0), (13, 98.0), (18, 96.0), (31, 94.0)):
+        prices.take(price, START + second * SECOND)
+    # at 00:12 it was 100, and 98 is of a second later
+    assert [prices.at(START + s * SECOND) for s in (0, 12, 19, 30, 31)] == [100, 100, 100, 96, 94]
+
+
+def test_a_jump_counts_when_the_next_price_is_on_its_side():
+    prices = Prices(HOUR)
+    told = []
+    for second, price in enumerate((100.0, 88.0, 100.1, 88.0, 87.0, 112.0, 80.0, 79.0)):
+        prices.take(price, START + second * 2 * SECOND)
+        told.append((prices.now(START + second * 2 * SECOND), prices.last))
+    assert told == [
+        (100, 100), (88, 100), (100.1, 100.1), (88, 100.1), (87, 87), (112, 87), (80, 87), (79, 79)
+    ]  # fmt: skip
+
+
+@mark.parametrize("window, slots", [(15 * MINUTE, 102), (HOUR, 372), (24 * HOUR, 372 + 290)])
+def test_four_bytes_a_slot(window, slots):
+    prices = Prices(window)
+    for n in range(30 * 3600 // 5):
+        prices.take(1.0, START + n * 5 * SECOND)
+    assert sum(map(len, prices.dump())) <= 4 * slots + 40
+
+
+def test_a_dump_of_shorter_or_longer_windows_is_used_as_far_as_it_goes():
+    day, hour = Prices(24 * HOUR), Prices(HOUR)
+    for n in range(1000):
+        for prices in (day, hour):
+            prices.take(1000.0 + n, START + n * 10 * SECOND)
+    pairs = ((24 * HOUR, hour), (HOUR, day), (15 * MINUTE, hour), (4 * HOUR, day))
+    for window, old in pairs:
+        new = Prices(window)
+        new.load(old.dump())
+        assert new.at(START + 9_500 * SECOND) == 1950
+        assert new.now(START + 9_990 * SECOND) == 1999
+        new.take(2007.0, START + 10_000 * SECOND)
+        assert new.at(START + 10_000 * SECOND) == 2007
+    with raises(ValueError, match="cut short"):
+        day.load([b""])

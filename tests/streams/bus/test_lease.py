@@ -1,0 +1,122 @@
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+from redis.asyncio import Redis
+
+from streams.bus import lease as leases
+from streams.bus.connection import Keys, connect
+from streams.bus.lease import Lease, LeaseLost
+from tests.valkey import Proxy, Server
+
+KEYS = Keys()
+
+HOLDER = """
+import asyncio, sys
+from streams.bus.connection import Keys, connect
+from streams.bus.lease import Lease
+
+async def main():
+    lease = Lease(connect(sys.argv[1], "holder"), Keys(), "rules")
+    await lease.take()
+    print("holds", flush=True)
+    await lease.hold()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_second_role_waits_and_says_so(quick: None, redis: Redis) -> None:
+    first, second = Lease(redis, KEYS, "rules"), Lease(redis, KEYS, "rules")
+    await first.take()
+    holding = asyncio.create_task(first.hold())
+    with structlog.testing.capture_logs() as logs:
+        taking = asyncio.create_task(second.take())
+        await asyncio.sleep(1)
+        assert not taking.done()
+        await Lease(redis, KEYS, "bot").take()  # another role is another lease
+        holding.cancel()
+        await first.release()
+        await asyncio.wait_for(taking, 0.2)
+    assert [entry["event"] for entry in logs] == [
+        "another rules role is running on this Redis; waiting for its end"
+    ]
+
+
+async def test_the_next_takes_over_within_seconds_of_a_kill(redis: Redis, valkey: Server) -> None:
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, valkey.url,
+        stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert await holder.stdout.readline() == b"holds\n"
+    mine = Lease(redis, KEYS, "rules")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(mine.take(), 0.3)
+    os.kill(holder.pid, signal.SIGKILL)
+    await holder.wait()
+    began = time.monotonic()
+    await mine.take()
+    assert time.monotonic() - began < leases._LIFE_MS / 1000 + 1
+
+
+@pytest.mark.parametrize("hours", [3, 8])
+async def test_a_dead_holders_lease_ends_though_the_clock_was_set_back(
+    quick: None, redis: Redis, hours: int
+) -> None:
+    """The key expires by the time of day, so it would last as long as the clock was set back."""
+    await redis.set(KEYS.lease("rules"), "dead", px=hours * 3_600_000)
+    began = time.monotonic()
+    await asyncio.wait_for(Lease(redis, KEYS, "rules").take(), 10)
+    assert time.monotonic() - began < 2 * leases._LIFE_MS / 1000 + 1
+
+
+async def test_a_lease_taken_by_another_is_lost(quick: None, redis: Redis) -> None:
+    mine = Lease(redis, KEYS, "rules")
+    await mine.take()
+    await redis.set(KEYS.lease("rules"), "somebody else")
+    with pytest.raises(LeaseLost, match="another rules role has taken over"):
+        await asyncio.wait_for(mine.hold(), 1)
+    await mine.release()
+    assert await redis.get(KEYS.lease("rules")) == b"somebody else"
+
+
+async def test_a_lease_that_ran_out_unclaimed_is_kept(
+    quick: None, redis: Redis, shaky: Redis, proxy: Proxy
+) -> None:
+    mine = Lease(shaky, KEYS, "rules")
+    await mine.take()
+    holding = asyncio.create_task(mine.hold())
+    proxy.fail()
+    await asyncio.sleep(0.5)
+    assert await redis.get(KEYS.lease("rules")) is None
+    proxy.down = False
+    await asyncio.sleep(0.3)
+    assert await redis.get(KEYS.lease("rules")) is not None
+    assert not holding.done()
+    holding.cancel()
+
+
+async def test_release_gives_up_soon(quick: None, shaky: Redis, proxy: Proxy) -> None:
+    mine = Lease(shaky, KEYS, "rules")
+    await mine.take()
+    proxy.fail()
+    began = time.monotonic()
+    await mine.release()
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_reply_lost_while_taking_is_no_rival(
+    quick: None, redis: Redis, valkey: Server
+) -> None:
+    mine = Lease(redis, KEYS, "rules")
+    assert await mine._renewed()
+    await asyncio.wait_for(mine.take(), 0.1)  # it finds its own token
+    other = connect(valkey.url, "other")
+    assert not await Lease(other, KEYS, "rules")._renewed()
+    await other.aclose()

@@ -1,0 +1,530 @@
+"""The books of a session: sequences broken and mended, silence, crossing, reach, memory."""
+
+from itertools import pairwise
+
+import pytest
+
+from streams.events import Depth, FeedState
+from streams.feed.book import WAIT_MS, Book, Sample
+from tests.streams import frames
+from tests.streams.frames import BIDS
+from tests.streams.played import Played, depths, fetches, notes, reasons, sent, turns
+from tests.streams.virtual import EPOCH
+
+NARROW = (((99.99, 5.0),), ((100.01, 5.0),))
+CROSSED = (((101.0, 1.0),), ())
+
+
+def test_impossible_numbers_in_a_book_cost_at_most_that_book() -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    played.live_book("BTCUSDT")
+    played.live_book("ETHUSDT")
+    inf = float("inf")
+    odd = [inf, -inf, float("nan"), 0.0, -5.0, 1e300, 1e-300, 1e18, 1e-18, 99.990000001, 3.0]
+    last = 10
+    for price in odd:
+        for levels in (((price, 1e18), (price, 1e-18)), ((99.0, price), (101.0, price))):
+            last += 1
+            played.hear(frames.change("BTCUSDT", last, last, levels[:1], levels[1:]))
+            played.tick(1, frames.change("ETHUSDT", last, last))
+            assert depths(played.done[-1:]) == ["ETHUSDT"]
+    for depth in played.done:
+        if isinstance(depth, Depth):
+            sums = [usd for band in depth.bands for usd in (band.bid_usd, band.ask_usd)]
+            assert all(0 <= usd < inf for usd in [depth.mid, *sums])
+    assert "-depth ETHUSDT" not in turns(played.done)
+
+
+# ── books: Binance ──────────────────────────────────────────────────────
+
+
+def test_a_binance_book_asks_once_its_stream_began_and_is_up_with_the_snapshot() -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    assert played.tick(3) == []  # before the stream a snapshot would be too old
+    assert fetches(played.hear(frames.change("BTCUSDT", 8, 10))) == ["BTCUSDT"]
+    assert played.hear(frames.change("BTCUSDT", 11, 12)) == []
+    assert played.tick() == []
+    assert played.fetch("BTCUSDT", frames.snapshot(11)) == []
+    actions = played.tick()
+    assert turns(actions) == ["+depth BTCUSDT"]
+    assert depths(actions) == ["BTCUSDT"]
+    assert played.session.books() == (1, 2)
+    assert not played.session.ready
+    assert depths(played.tick(3, frames.change("ETHUSDT", 5, 5))) == ["BTCUSDT"] * 3
+    depth = played.done[-1]
+    assert isinstance(depth, Depth)
+    assert depth.mid == 100.0
+    assert depth.seen == played.seen
+
+
+def test_a_snapshot_ahead_of_the_stream_waits_and_is_not_asked_for_again() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.hear(frames.change("BTCUSDT", 1, 1))
+    played.tick(12)  # it waited in the queue
+    played.fetch("BTCUSDT", frames.snapshot(100))
+    assert played.tick(9, frames.change("BTCUSDT", 2, 2)) == []
+    assert fetches(played.hear(frames.change("BTCUSDT", 3, 101, previous=2))) == []
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_snapshot_older_than_the_stream_is_asked_for_again() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    assert fetches(played.hear(frames.change("BTCUSDT", 50, 60))) == ["BTCUSDT"]
+    assert played.fetch("BTCUSDT", frames.snapshot(20)) == []
+    assert fetches(played.tick(9, frames.change("BTCUSDT", 61, 61))) == []
+    assert fetches(played.tick(1)) == ["BTCUSDT"]
+    played.fetch("BTCUSDT", frames.snapshot(60))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_snapshot_that_never_comes_is_asked_for_ever_more_rarely() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    asked = [
+        place
+        for place in range(699)
+        if fetches(played.tick(1, frames.change("BTCUSDT", place + 1, place + 1)))
+    ]
+    assert asked == [0, 10, 30, 70, 150, 310, 470, 630]
+
+
+def test_a_book_that_waits_for_hours_stays_small_and_can_still_begin() -> None:
+    """REST may be banned for days while the stream goes on."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    last = 0
+    for _ in range(1000):
+        last += 1
+        price = 90 + last / 1000
+        levels = [(price, 1.0)], [(price + 20, 1.0)]
+        played.hear(frames.change("BTCUSDT", last, last, *levels, at=EPOCH + last * 500))
+    book = played.session._books._states["BTCUSDT"].book
+    assert len(book._buffer or []) <= 2 * WAIT_MS / 500
+    assert book.levels() == 0
+    played.fetch("BTCUSDT", frames.snapshot(last))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+    played.hear(frames.change("BTCUSDT", last + 1, last + 1))
+    assert depths(played.tick()) == ["BTCUSDT"]
+
+
+def test_a_gap_costs_one_symbol_and_only_that_is_asked_for() -> None:
+    played = Played("binance", "book-1", "BTC", "ETH", "SOL")
+    played.open()
+    for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
+        played.live_book(symbol)
+    played.tick(20, *(frames.change(s, 10, 10) for s in ("BTCUSDT", "ETHUSDT", "SOLUSDT")))
+    actions = played.hear(frames.change("ETHUSDT", 15, 16))
+    assert turns(actions) == ["-depth ETHUSDT"]
+    assert reasons(actions) == ["book: a change is missing"]
+    assert isinstance(actions[0], FeedState)
+    assert fetches(actions) == ["ETHUSDT"]
+    assert played.session.stats.gaps == 1
+    actions = played.tick(2, frames.change("BTCUSDT", 10, 10))
+    assert depths(actions) == ["BTCUSDT", "SOLUSDT"] * 2
+    assert fetches(actions) == []
+    played.fetch("ETHUSDT", frames.snapshot(16))
+    assert turns(played.tick()) == ["+depth ETHUSDT"]
+
+
+def test_a_gap_right_after_another_waits_for_its_turn() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.tick(10)
+    assert fetches(played.hear(frames.change("BTCUSDT", 15, 16))) == ["BTCUSDT"]
+    assert fetches(played.hear(frames.change("BTCUSDT", 19, 19))) == []
+    assert played.session.stats.gaps == 2
+    assert fetches(played.tick(9, frames.change("BTCUSDT", 20, 20))) == []
+    assert fetches(played.tick(1)) == ["BTCUSDT"]
+
+
+def test_duplicates_and_reordered_changes_are_ignored() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    for last in (11, 12, 13):
+        assert played.hear(frames.change("BTCUSDT", last, last, [(99.95, last)])) == []
+    for last in (12, 11, 13, 10):
+        assert played.hear(frames.change("BTCUSDT", last, last, [(99.95, 1e6)])) == []
+    assert played.session.stats.duplicates == 4
+    depth = played.tick()[0]
+    assert isinstance(depth, Depth)
+    assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
+    played = Played(venue, "book-1", "BTC")
+    played.open()
+    if venue == "binance":
+        played.live_book("BTCUSDT", 10)
+        crossing, healing = (
+            frames.change("BTCUSDT", 11, 11, *CROSSED),
+            frames.change("BTCUSDT", 12, 12, [(101.0, 0.0)]),
+        )
+    else:
+        played.hear(frames.bybit_book("BTCUSDT", 10))
+        crossing, healing = (
+            frames.bybit_book("BTCUSDT", 11, *CROSSED, delta=True),
+            frames.bybit_book("BTCUSDT", 12, [(101.0, 0.0)], [], delta=True),
+        )
+    played.tick(12)
+    played.hear(crossing)
+    assert played.tick(2) == []  # for a moment: nothing is said of it, and it stays up
+    played.hear(healing)
+    actions = played.tick()
+    assert turns(actions) == []
+    assert depths(actions) == ["BTCUSDT"]
+    played.hear(
+        frames.change("BTCUSDT", 13, 13, *CROSSED)
+        if venue == "binance"
+        else frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True)
+    )
+    assert played.tick(3) == []
+    actions = played.tick()
+    assert turns(actions) == ["-depth BTCUSDT"]
+    assert reasons(actions) == ["book: crossed"]
+    assert depths(actions) == []
+    if venue == "binance":
+        assert fetches(actions) == ["BTCUSDT"]
+        played.hear(frames.change("BTCUSDT", 20, 20))
+        played.fetch("BTCUSDT", frames.snapshot(20))
+    else:
+        assert [message["op"] for message in sent(actions)] == ["unsubscribe", "subscribe"]
+        played.hear(frames.bybit_book("BTCUSDT", 20))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_book_of_impossible_numbers_is_invalid_and_asked_for_anew() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.tick(12)
+    played.hear(frames.change("BTCUSDT", 11, 11, [(99.98, -5.0)]))
+    assert played.tick(3) == []
+    actions = played.tick()
+    assert reasons(actions) == ["book: of impossible sizes"]
+    assert depths(actions) == []
+    assert fetches(actions) == ["BTCUSDT"]
+    played.hear(frames.change("BTCUSDT", 12, 12))
+    played.fetch("BTCUSDT", frames.snapshot(12))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_one_sided_book_is_said_to_be_so_once() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.hear(frames.change("BTCUSDT", 11, 11, [(price, 0.0) for price, _ in BIDS]))
+    actions = played.tick(20, frames.change("BTCUSDT", 11, 11))
+    assert turns(actions) == ["-depth BTCUSDT"]
+    assert reasons(actions) == ["book: one-sided"]
+    assert depths(actions) == []
+    assert fetches(actions) == []
+    played.hear(frames.change("BTCUSDT", 12, 12, [(99.99, 1.0)]))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_book_whose_side_stays_empty_is_asked_for_after_a_minute() -> None:
+    """It may be true of a market that nobody quotes; likelier something was missed."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.hear(frames.change("BTCUSDT", 11, 11, [(price, 0.0) for price, _ in BIDS]))
+    alive = frames.change("BTCUSDT", 11, 11)
+    asked = [n for n in range(300) if fetches(played.tick(1, alive))]
+    assert asked[0] == 60
+    assert len(asked) <= 5
+    assert turns(played.done) == ["+depth BTCUSDT", "-depth BTCUSDT"]
+    played.fetch("BTCUSDT", frames.snapshot(11))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_a_price_that_left_the_snapshot_is_asked_for_within_seconds() -> None:
+    """A fall of one per cent each ten seconds, snapshots that reach a quarter of one."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    step, mid, last = 0.00025, 400_000, 10
+
+    def levels(first: int, then: int, size: float = 1.0) -> list[tuple[float, float]]:
+        return [(n * step, size) for n in range(first, then, 1 if then > first else -1)]
+
+    def snapshot() -> bytes:
+        return frames.snapshot(last, levels(mid - 1, mid - 1001), levels(mid + 1, mid + 1001))
+
+    played.hear(frames.change("BTCUSDT", last, last))
+    played.fetch("BTCUSDT", snapshot())
+    depth_at, asked_at = [], []
+    for second in range(90):
+        mid, last = mid - 400, last + 1
+        gone, came = levels(mid + 400, mid - 1, 0.0), levels(mid + 1, mid + 401)
+        played.hear(frames.change("BTCUSDT", last, last, gone, came))
+        actions = played.tick()
+        if depths(actions):
+            depth_at.append(second)
+        if fetches(actions):
+            asked_at.append(second)
+            played.fetch("BTCUSDT", snapshot())
+    assert turns(played.done) == ["+depth BTCUSDT"]  # it never goes dark
+    assert len(asked_at) == 9
+    assert all(later - sooner == 10 for sooner, later in pairwise(asked_at))
+    assert len(depth_at) >= 9
+    for depth in played.done:
+        if isinstance(depth, Depth):
+            assert any(abs(depth.mid - (100 - n / 10)) < 0.02 for n in range(91))
+
+
+def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_ten_seconds() -> None:
+    """The price moves by a hundredth of a per cent; the band of 25 bp just reached before."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    bids = [(n * 0.00025, 1.0) for n in range(399_999, 398_999, -1)]
+    asks = [(n * 0.00025, 1.0) for n in range(400_001, 401_001)]
+    played.hear(frames.change("BTCUSDT", 10, 10))
+    played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
+    played.tick(2)
+    depth = played.done[-1]
+    assert isinstance(depth, Depth)
+    assert [band.covered for band in depth.bands] == [True, True, False, False]
+    gone, came = [(p, 0.0) for p, _ in bids[:40]], [(p, 1.0) for p, _ in bids[:39]]
+    played.hear(frames.change("BTCUSDT", 11, 11, gone, came))
+    alive = frames.change("BTCUSDT", 11, 11)
+    asked = [n for n in range(100) if fetches(played.tick(1, alive))]
+    assert asked == [7, 67]  # ten seconds after the first; a minute after what did not help
+    assert turns(played.done) == ["+depth BTCUSDT"]
+
+
+def test_a_book_beyond_its_snapshot_that_is_never_answered_goes_down_and_comes_back() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    bids = [(99.99 - n / 100, 1.0) for n in range(1000)]
+    asks = [(100.01 + n / 100, 1.0) for n in range(1000)]
+    played.hear(frames.change("BTCUSDT", 10, 10))
+    played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
+    played.tick(10, frames.change("BTCUSDT", 10, 10))
+    played.hear(frames.change("BTCUSDT", 11, 11, [(p, 0.0) for p, _ in bids] + [(80.0, 1.0)]))
+    alive = frames.change("BTCUSDT", 11, 11)
+    actions = played.tick(30, alive)
+    assert turns(actions) == []
+    assert depths(actions) == []
+    assert len(fetches(actions)) == 2
+    actions = played.tick(1, alive)
+    assert reasons(actions) == ["book: beyond what is known"]
+    played.fetch("BTCUSDT", frames.snapshot(11, [(90.0, 1.0), (80.0, 1.0)], asks))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.live_book("ETHUSDT", 10)
+    alive = frames.change("ETHUSDT", 10, 10)
+    played.tick(10, alive)
+    broken = played.session._books._states["BTCUSDT"].book
+
+    def fail(self: Book, bands_bp: object = None) -> Sample | str:
+        if self is broken and self.synced:
+            raise OverflowError("cannot convert float infinity to integer")
+        return sample(self)
+
+    sample = Book.sample
+    monkeypatch.setattr(Book, "sample", fail)
+    actions = played.tick(1, alive)
+    assert turns(actions) == ["-depth BTCUSDT"]
+    assert notes(actions) == ["book failed"]
+    assert fetches(actions) == ["BTCUSDT"]
+    assert depths(actions) == ["ETHUSDT"]
+    monkeypatch.undo()
+    played.hear(frames.change("BTCUSDT", 20, 20))
+    played.fetch("BTCUSDT", frames.snapshot(20))
+    actions = played.tick()
+    assert turns(actions) == ["+depth BTCUSDT"]
+    assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid"])
+@pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
+def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
+    """A fall, and the five minutes after it: depth in each second, and never down."""
+    symbol = "BTC" if venue == "hyperliquid" else "BTCUSDT"
+    played = Played(venue, "book-1", "BTC")
+    played.open()
+    count = 20 if venue == "hyperliquid" else 400
+    last = 10
+
+    def book(mid: float) -> tuple[dict[float, float], dict[float, float]]:
+        bids = {round(mid - 0.1 - n / 10, 1): 1.0 for n in range(count)}
+        return bids, {round(mid + 0.1 + n / 10, 1): 1.0 for n in range(count)}
+
+    def tell(mid: float, before: float | None) -> bytes:
+        now = book(mid)
+        if before is not None and venue != "hyperliquid":
+            old = book(before)
+            gone = [
+                {p: 0.0 for p in was if p not in is_} for was, is_ in zip(old, now, strict=True)
+            ]
+            now = gone[0] | now[0], gone[1] | now[1]
+        levels = [list(side.items()) for side in now]
+        if venue == "hyperliquid":
+            return frames.coin_book(symbol, *levels)
+        if venue == "bybit":
+            return frames.bybit_book(symbol, last, *levels, delta=before is not None)
+        return frames.change(symbol, last, last, *levels)
+
+    if venue == "binance":
+        played.hear(frames.change(symbol, last, last))
+        played.fetch(symbol, frames.snapshot(last, *(list(s.items()) for s in book(100.0))))
+    else:
+        played.hear(tell(100.0, None))
+    played.tick(5)
+    mid = 100.0
+    for second in range(seconds + 300):
+        before, last = mid, last + 1
+        mid = round(100 * (1 - percent / 100 * min(1, (second + 1) / seconds)), 1)
+        played.hear(tell(mid, before))
+        depth = played.tick()[-1]
+        assert isinstance(depth, Depth)
+        assert depth.mid == pytest.approx(mid)
+        assert depth.bands[-1].covered
+        assert depth.bands[-1].bid_usd > 0
+    assert turns(played.done) == [f"+depth {symbol}"]
+
+
+def test_a_book_that_stands_still_among_live_ones_is_subscribed_and_asked_for() -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.live_book("ETHUSDT", 10)
+    alive = frames.change("BTCUSDT", 10, 10)
+    assert turns(played.tick(59, alive)) == []
+    actions = played.tick(1, alive) + played.tick(1, alive)
+    assert turns(actions) == ["-depth ETHUSDT"]
+    assert reasons(actions) == ["book: silent"]
+    assert sent(actions) == [{"method": "SUBSCRIBE", "params": ["ethusdt@depth@500ms"], "id": 1}]
+    assert fetches(actions) == ["ETHUSDT"]
+    played.fetch("ETHUSDT", frames.snapshot(30))
+    actions = played.tick(50, alive)  # no stream, so the snapshot alone proves nothing
+    assert set(depths(actions)) == {"BTCUSDT"}
+    assert fetches(actions) == []
+    played.hear(frames.change("ETHUSDT", 30, 31))
+    assert turns(played.tick(1, alive)) == ["+depth ETHUSDT"]
+
+
+def test_a_book_whose_stream_never_began_is_subscribed_again_each_minute() -> None:
+    played = Played("hyperliquid", "book-1", "BTC", "ETH")
+    played.open()
+    actions = played.tick(185, frames.coin_book("BTC"))
+    again = [m["subscription"]["coin"] for m in sent(actions) if m["method"] == "subscribe"]
+    assert again == ["ETH", "ETH", "ETH"]
+    assert turns(played.tick(1, frames.coin_book("ETH"))) == ["+depth ETH"]
+
+
+def test_narrow_bands_out_of_reach_are_asked_for_once_a_minute() -> None:
+    """A snapshot of 1000 levels that ends 2 bp away."""
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    bids = [(99.99 - n / 100_000, 1.0) for n in range(1000)]
+    asks = [(100.01 + n / 100_000, 1.0) for n in range(1000)]
+    played.hear(frames.change("BTCUSDT", 10, 10))
+    played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
+    asked = [n for n in range(125) if fetches(played.tick(1, frames.change("BTCUSDT", 10, 10)))]
+    assert len(asked) == 2
+    assert all(later - one >= 60 for one, later in pairwise(asked))
+    assert turns(played.done) == ["+depth BTCUSDT"]  # what is known stays known meanwhile
+    depth = played.done[-1]
+    assert isinstance(depth, Depth)
+    assert not depth.bands[0].covered
+
+
+def test_a_snapshot_asked_for_on_the_connection_before_does_no_harm() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    assert fetches(played.hear(frames.change("BTCUSDT", 10, 10))) == ["BTCUSDT"]
+    played.close()
+    assert played.fetch("BTCUSDT", frames.snapshot(9)) == []
+    played.open()
+    assert played.fetch("BTCUSDT", frames.snapshot(10)) == []  # before the stream began
+    assert played.tick() == []
+    played.hear(frames.change("BTCUSDT", 500, 510))  # what came between is lost
+    assert played.tick() == []
+    assert fetches(played.tick(11, frames.change("BTCUSDT", 511, 511))) == ["BTCUSDT"]
+    played.fetch("BTCUSDT", frames.snapshot(511))
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_books_start_empty_on_every_connection() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    assert turns(played.close()) == ["-depth BTCUSDT"]
+    assert played.session.books() == (0, 0)
+    played.open()
+    assert played.tick(5) == []
+    assert fetches(played.hear(frames.change("BTCUSDT", 11, 11))) == ["BTCUSDT"]
+
+
+def test_a_book_of_what_is_no_longer_listed_says_nothing() -> None:
+    played = Played("binance", "book-1", "BTC", "ETH")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    played.session.listing = frames.listing_of("binance", "ETH")
+    played.tick(5)
+    assert played.hear(frames.change("BTCUSDT", 11, 11)) == []
+    assert notes(played.fetch("BTCUSDT", frames.snapshot(11))) == ["snapshot dropped"]
+
+
+# ── books: Bybit and Hyperliquid ────────────────────────────────────────
+
+
+def test_bybit_starts_a_book_anew_by_subscribing_anew() -> None:
+    played = Played("bybit", "book-1", "BTC", "ETH")
+    played.open()
+    assert played.tick(5) == []  # snapshots come by themselves
+    played.hear(frames.bybit_book("BTCUSDT", 5), frames.bybit_book("ETHUSDT", 8))
+    assert turns(played.tick()) == ["+depth BTCUSDT", "+depth ETHUSDT"]
+    actions = played.hear(frames.bybit_book("BTCUSDT", 9, *NARROW, delta=True))
+    assert turns(actions) == ["-depth BTCUSDT"]
+    topic = ["orderbook.1000.BTCUSDT"]
+    assert sent(actions) == [
+        {"op": "unsubscribe", "args": topic},
+        {"op": "subscribe", "args": topic},
+    ]
+    assert played.hear(frames.bybit_book("BTCUSDT", 10, *NARROW, delta=True)) == []
+    assert depths(played.tick()) == ["ETHUSDT"]
+    played.hear(frames.bybit_book("BTCUSDT", 20))
+    played.hear(frames.bybit_book("BTCUSDT", 21, *NARROW, delta=True))
+    actions = played.tick()
+    assert turns(actions) == ["+depth BTCUSDT"]
+    assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
+
+
+def test_a_new_snapshot_of_bybit_is_no_gap() -> None:
+    played = Played("bybit", "book-1", "BTC")
+    played.open()
+    played.hear(frames.bybit_book("BTCUSDT", 5))
+    played.tick()
+    assert played.hear(frames.bybit_book("BTCUSDT", 1, delta=True)) == []  # u == 1: a restart
+    assert played.hear(frames.bybit_book("BTCUSDT", 2, *NARROW, delta=True)) == []
+    assert turns(played.tick()) == []
+
+
+def test_hyperliquid_needs_no_resync() -> None:
+    played = Played("hyperliquid", "book-1", "BTC", "ETH")
+    assert len(sent(played.open())) == 2
+    assert played.tick(3) == []
+    played.hear(frames.coin_book("BTC"), frames.coin_book("ETH"))
+    actions = played.tick(10)
+    assert depths(actions) == ["BTC", "ETH"] * 10
+    played.hear(frames.coin_book("BTC", [(101.0, 1.0)], [(100.0, 1.0)]))
+    actions = played.tick(10)
+    assert turns(actions) == ["-depth BTC"]
+    assert sent(actions) == [{"method": "ping"}]
+    assert fetches(actions) == []
+    played.hear(frames.coin_book("BTC"))
+    assert turns(played.tick()) == ["+depth BTC"]
+    assert played.session.stats.resyncs == 0

@@ -1,0 +1,736 @@
+"""A consumer against a whole venue on loopback: listing, sockets, polls and snapshots."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+from websockets.asyncio.server import ServerConnection
+
+from bot.demo.playback import Playback
+from streams.events import (
+    AnyEvent,
+    Depth,
+    Fault,
+    FeedState,
+    Funding,
+    Instrument,
+    Kind,
+    Liquidation,
+    OpenInterest,
+    Price,
+)
+from streams.feed import client as consumers
+from streams.feed.client import Consumer
+from streams.feed.recording import Recorded, encode
+from streams.feed.session import Session
+from tests.streams import frames
+from tests.streams.venue_server import (
+    Sockets,
+    StandIn,
+    at_work,
+    listening,
+    repeating,
+    resting,
+    turns,
+)
+from tests.streams.virtual import EPOCH, Clock, virtual
+
+
+class Binance:
+    """Binance on loopback. ``listed``: its contracts; ``status``: of all answers but 200."""
+
+    def __init__(self, *listed: str) -> None:
+        self.listed = list(listed)
+        self.hours: dict[str, int] = {}
+        self.status = 200
+        self.hold: set[str] = set()
+        self.asked: list[str] = []
+        self.interest: dict[str, str] = {}
+        self.ends: dict[str, int] = {}
+        self.talked: list[str] | None = None
+
+    def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        if self.status != 200:
+            return web.Response(status=self.status)
+        symbol = request.query.get("symbol", "")
+        if symbol in self.hold:
+            return web.Response(status=400)
+        return web.json_response(self._body(request.path, symbol))
+
+    def _body(self, path: str, symbol: str) -> Any:
+        match path:
+            case "/fapi/v1/exchangeInfo":
+                rows = [
+                    {"symbol": s, "contractType": "PERPETUAL", "status": "TRADING",
+                     "baseAsset": s.removesuffix("USDT"), "quoteAsset": "USDT",
+                     "deliveryDate": self.ends.get(s, 4133404800000)}
+                    for s in self.listed
+                ]  # fmt: skip
+                return {"symbols": rows}
+            case "/fapi/v1/fundingInfo":
+                return [
+                    {"symbol": s, "fundingIntervalHours": hours} for s, hours in self.hours.items()
+                ]
+            case "/fapi/v1/ticker/24hr" | "/fapi/v1/fundingRate":
+                return []
+            case "/fapi/v1/openInterest":
+                return {
+                    "symbol": symbol, "openInterest": self.interest.get(symbol, "5"), "time": EPOCH
+                }  # fmt: skip
+            case "/fapi/v1/depth":
+                return json.loads(frames.snapshot(_book_id()))
+            case _:
+                raise AssertionError(path)
+
+    async def talk(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        symbols = self.talked or [*self.listed]
+        if connection.request.path.startswith("/market/stream?streams="):
+            await repeating(frames.marks(*symbols), frames.minis(*symbols))(connection)
+        assert connection.request.path == "/public/stream"
+        told = _book_id() - 1
+        while True:
+            last = _book_id()
+            for symbol in symbols if last > told else ():
+                await connection.send(frames.change(symbol, told + 1, last), text=True)
+            told = last
+            await asyncio.sleep(0.5)
+
+
+def _book_id() -> int:
+    """The id of the last change of every book: two a second."""
+    return int(asyncio.get_running_loop().time() * 2)
+
+
+class Listened:
+    """A consumer at work and what it said."""
+
+    def __init__(self, consumer: Consumer, said: list[AnyEvent], server: Sockets) -> None:
+        self.consumer = consumer
+        self.said = said
+        self.server = server
+        self.listed: list[int] = []
+        self.assets: Sequence[str] = ("BTC", "ETH")
+
+    async def choose(self) -> Sequence[str]:
+        return self.assets
+
+    def run(self) -> Any:
+        def listed(_: str, instruments: Sequence[Instrument]) -> None:
+            self.listed.append(len(instruments))
+
+        return self.consumer.run(listed, self.choose)
+
+    @property
+    def facts(self) -> list[AnyEvent]:
+        return [event for event in self.said if not isinstance(event, Fault)]
+
+    @property
+    def faults(self) -> list[str]:
+        """In words; what is over and was never said is left out."""
+        words: list[str] = []
+        standing: set[str] = set()
+        for event in self.said:
+            if isinstance(event, Fault):
+                name = f"{event.code} {event.subject}".strip()
+                if event.over is not (name in standing):
+                    continue
+                (standing.discard if event.over else standing.add)(name)
+                words.append(f"{name} over" if event.over else name)
+        return words
+
+    def of(self, kind: type, symbol: str = "BTCUSDT") -> list[Any]:
+        return [e for e in self.said if isinstance(e, kind) and e.symbol == symbol]
+
+
+@asynccontextmanager
+async def listened(
+    name: str,
+    answer: Callable[[web.Request], web.Response],
+    talk: Callable[[ServerConnection], Any],
+    **more: Any,
+) -> AsyncIterator[Listened]:
+    async with resting(answer) as rest, listening(talk) as server:
+        said: list[AnyEvent] = []
+        spec = {key: more.pop(key) for key in ("socket_life_s",) if key in more}
+        consumer = Consumer(
+            StandIn(name, **spec), server.url + "/", rest, said.append, Clock(), **more
+        )
+        yield Listened(consumer, said, server)
+
+
+@asynccontextmanager
+async def binance(**more: Any) -> AsyncIterator[tuple[Binance, Listened]]:
+    venue = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT")
+    async with listened("binance", venue.answer, venue.talk, **more) as world:
+        yield venue, world
+
+
+@pytest.fixture(autouse=True)
+def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers.random, "random", lambda: 0.5)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# ── the good days ───────────────────────────────────────────────────────
+
+
+@virtual
+async def test_everything_of_the_wanted_instruments_is_published() -> None:
+    async with binance() as (venue, world):
+        async with at_work(world.run()):
+            await asyncio.sleep(20)
+            assert sorted(turns(world.said)) == [
+                "+depth BTCUSDT",
+                "+depth ETHUSDT",
+                "+funding *",
+                "+liquidation *",
+                "+open_interest BTCUSDT",
+                "+open_interest ETHUSDT",
+                "+price *",
+                "+volume *",
+            ]
+            assert world.listed == [3]
+            assert world.consumer.instruments == 2
+            assert world.consumer.trouble == ""
+            assert all(line.session.ready for line in world.consumer.lines)
+            for kind in (Funding, Price, OpenInterest, Depth):
+                assert len(world.of(kind)) >= 2
+                assert world.of(kind, "XRPUSDT") == []
+            assert sum("depth" in path for path in venue.asked) == 2
+        # cancelled: everything is said to be down, and nothing after that
+        down = turns(world.said)[8:]
+        assert sorted(down) == sorted(turn.replace("+", "-") for turn in turns(world.said)[:8])
+        assert turns(world.said[-8:]) == down
+        world.consumer.silence("again")
+        assert len(turns(world.said)) == 16
+
+
+@virtual
+async def test_a_liquidation_feed_without_liquidations_is_repeated_to_be_up() -> None:
+    async with binance() as (_, world), at_work(world.run()):
+        await asyncio.sleep(130)
+        again = [turn for turn in turns(world.said) if "liquidation" in turn]
+        assert again == ["+liquidation *"] * 3
+
+
+@virtual
+async def test_only_these_symbols() -> None:
+    async with binance(only=frozenset({"ETHUSDT"})) as (_, world), at_work(world.run()):
+        await asyncio.sleep(5)
+        assert world.of(Price) == []
+        assert world.of(Price, "ETHUSDT")
+        assert world.consumer.instruments == 1
+
+
+@virtual
+async def test_what_was_tapped_can_be_played_again(tmp_path: Path) -> None:
+    """Requests are recorded as they went out, with their times filled in."""
+    order = ("BTC", "ETH")
+    coins = {"universe": [{"name": name} for name in order]}
+    one = {"openInterest": "5", "markPx": "100"}
+
+    def answer(request: web.Request) -> web.Response:
+        return web.json_response([coins, [one, one]] if request._read_bytes == LIST else [])
+
+    async def talk(connection: ServerConnection) -> None:
+        await repeating(frames.contexts(2), *map(frames.coin_book, order))(connection)
+
+    tapped: list[Recorded] = []
+    async with listened("hyperliquid", answer, talk, tap=tapped.append) as world:
+        async with at_work(world.run()):
+            await asyncio.sleep(10)
+        assert world.of(Depth, "ETH")
+    channels = {record.channel for record in tapped}
+    assert "ws:/ws" in channels
+    assert any('"fundingHistory","coin":"ETH","startTime":17' in channel for channel in channels)
+    path = tmp_path / "tapped.jsonl"
+    path.write_bytes(b"".join(map(encode, tapped)))
+    async with Playback(path):
+        pass
+
+
+LIST = b'{"type":"metaAndAssetCtxs"}'
+
+
+# ── the listing over time ───────────────────────────────────────────────
+
+
+@virtual
+async def test_new_funding_intervals_are_taken_over_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(5)
+        assert world.of(Funding)[-1].hours == 8.0
+        venue.hours = {"BTCUSDT": 1}
+        venue.listed.append("NEWUSDT")
+        await asyncio.sleep(65)
+        assert world.of(Funding)[-1].hours == 1.0
+        assert len(world.server.opened) == 2  # no socket was opened anew
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_a_contract_that_one_listing_lacks_stays_and_operators_hear() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(25)
+        venue.listed.remove("ETHUSDT")
+        world.consumer.ask_relist()
+        await asyncio.sleep(60)
+        assert world.faults[-1] == "contract_missing ETHUSDT"
+        assert "ETHUSDT" in world.consumer.watched
+        venue.listed.append("ETHUSDT")
+        await asyncio.sleep(31)  # read anew every half minute, not in an hour
+        assert world.faults[-1] == "contract_missing ETHUSDT over"
+        assert len(world.server.opened) == 2  # nothing was disturbed
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_a_contract_that_is_gone_for_good_is_watched_again_once_it_is_listed() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(25)
+        venue.listed.remove("ETHUSDT")
+        world.consumer.ask_relist()
+        await asyncio.sleep(700)
+        assert [*world.consumer.watched] == ["BTCUSDT"]
+        down = [turn for turn in turns(world.said) if turn.startswith("-")]
+        # the socket of books is another one; the one of all markets is left alone
+        assert sorted(down) == ["-depth BTCUSDT", "-depth ETHUSDT", "-open_interest ETHUSDT"]
+        assert len(world.server.opened) == 3
+        standing = [e for e in world.said if isinstance(e, Fault)]
+        world.said[:] = [e for e in standing if e.subject == "ETHUSDT"]
+        venue.listed.append("ETHUSDT")
+        await asyncio.sleep(330)
+        assert world.faults[-1] == "contract_missing ETHUSDT over"
+        assert world.of(OpenInterest, "ETHUSDT") and world.of(Depth, "ETHUSDT")
+
+
+@pytest.mark.parametrize("listing", [[], ["XRPUSDT"], ["XRPUSDT", "BTCUSDT"]])
+def test_a_listing_that_lacks_most_of_it_blinds_nobody(listing: list[str]) -> None:
+    @virtual
+    async def check() -> None:
+        async with binance() as (venue, world), at_work(world.run()):
+            world.assets = ("BTC", "ETH", "SOL")
+            venue.listed.append("SOLUSDT")
+            await asyncio.sleep(25)
+            before, venue.listed = venue.listed, listing
+            world.consumer.ask_relist()
+            await asyncio.sleep(25)
+            venue.talked = before
+            await asyncio.sleep(7_200)
+            empty = "BTCUSDT" not in listing
+            assert ("listing_empty" in world.faults) is empty
+            assert ("contract_missing ETHUSDT" in world.faults) is not empty
+            assert world.consumer.instruments == 3
+            assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+            assert world.of(OpenInterest, "ETHUSDT")[-1].seen > EPOCH + 7_000_000
+            venue.listed = before
+            await asyncio.sleep(31)
+            over = "listing_empty over" if empty else "contract_missing ETHUSDT over"
+            assert over in world.faults[-4:]
+
+    check()
+
+
+@virtual
+async def test_a_contract_that_is_being_ended_is_not_watched_and_its_zero_is_no_fall() -> None:
+    """An empty contract asks for the listing at once; the listing says that it is settled."""
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(70)
+        held = len(world.of(OpenInterest, "ETHUSDT"))
+        assert held
+        venue.interest["ETHUSDT"] = "0"
+        venue.ends["ETHUSDT"] = EPOCH + 100_000
+        await asyncio.sleep(45)
+        assert world.faults[-1].startswith("contract_settling ETHUSDT")
+        assert [*world.consumer.watched] == ["BTCUSDT"]
+        assert all(event.base for event in world.of(OpenInterest, "ETHUSDT"))
+        assert "-open_interest ETHUSDT" in turns(world.said)
+
+
+@virtual
+async def test_one_zero_of_a_contract_that_goes_on_is_left_out() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(50)
+        venue.interest["BTCUSDT"] = "0"
+        await asyncio.sleep(20)
+        del venue.interest["BTCUSDT"]
+        await asyncio.sleep(60)
+        assert {event.base for event in world.of(OpenInterest)} == {5.0}
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_once_a_day_others_may_rank_higher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "CHOOSE_EVERY_S", 100.0)
+    async with binance() as (_, world), at_work(world.run()):
+        await asyncio.sleep(5)
+        world.assets = ("BTC", "XRP")
+        world.consumer.ask_relist()
+        await asyncio.sleep(30)
+        assert world.consumer.instruments == 2
+        assert "+depth XRPUSDT" not in turns(world.said)
+        await asyncio.sleep(90)
+        world.consumer.ask_relist()
+        await asyncio.sleep(40)
+        assert "-depth ETHUSDT" in turns(world.said)
+        assert "+depth XRPUSDT" in turns(world.said)
+        opened = len(world.server.opened)
+        world.consumer.ask_relist()
+        await asyncio.sleep(130)
+        world.consumer.ask_relist()
+        await asyncio.sleep(40)
+        assert len(world.server.opened) == opened  # nothing ranks higher: nothing is disturbed
+
+
+@virtual
+async def test_hyperliquid_lists_a_coin_and_nothing_stops() -> None:
+    order = ["BTC", "ETH"]
+    one = {"openInterest": "5", "markPx": "100"}
+    asked = 0
+
+    def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        if request._read_bytes != LIST:
+            return web.json_response([])
+        asked += 1
+        return web.json_response([{"universe": [{"name": n} for n in order]}, [one] * len(order)])
+
+    async def talk(connection: ServerConnection) -> None:
+        while True:
+            await connection.send(frames.contexts(len(order)), text=True)
+            for coin in order:
+                await connection.send(frames.coin_book(coin), text=True)
+            await asyncio.sleep(1)
+
+    async with listened("hyperliquid", answer, talk) as world, at_work(world.run()):
+        await asyncio.sleep(100)
+        before = len(world.of(Price, "ETH"))
+        order.insert(0, "NEW")
+        await asyncio.sleep(2)
+        assert asked == 2  # at once
+        await asyncio.sleep(5)
+        assert len(world.of(Price, "ETH")) >= before + 5
+        assert len(world.server.opened) == 2
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_a_listing_that_lags_behind_the_sockets_is_not_asked_for_all_the_time() -> None:
+    one = {"openInterest": "5", "markPx": "100"}
+    asked = 0
+
+    def answer(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += request._read_bytes == LIST
+        return web.json_response([{"universe": [{"name": "BTC"}]}, [one]])
+
+    talk = repeating(frames.contexts(2), frames.coin_book("BTC"), every_s=0.5)
+    async with listened("hyperliquid", answer, talk) as world, at_work(world.run()):
+        await asyncio.sleep(119)
+        assert 5 <= asked <= 7
+
+
+@virtual
+async def test_where_nothing_wanted_is_listed_nothing_is_opened_until_it_is() -> None:
+    async with binance() as (venue, world):
+        world.assets = ("SOL",)
+        with capture_logs() as logs:
+            async with at_work(world.run()):
+                await asyncio.sleep(100)
+                assert world.server.opened == []
+                assert world.facts == []
+                assert world.faults == ["listing_empty"]
+                venue.listed.append("SOLUSDT")
+                await asyncio.sleep(35)
+                assert world.of(Price, "SOLUSDT")
+                assert world.faults == ["listing_empty", "listing_empty over"]
+        assert logs[0]["event"] == "Binance lists nothing of what is to be watched"
+
+
+# ── losses ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "tries"),
+    [
+        (500, "it answered HTTP 500", 6),
+        (429, "it asked us to slow down (HTTP 429), pausing 60 s", 2),
+        (451, "it refuses this address (HTTP 451), most likely for its country", 1),
+    ],
+)
+def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
+    status: int, words: str, tries: int
+) -> None:
+    @virtual
+    async def check() -> None:
+        async with binance() as (venue, world):
+            venue.status = status
+            with capture_logs() as logs:
+                async with at_work(world.run()):
+                    await asyncio.sleep(100)
+                    assert len(venue.asked) == tries
+                    assert world.consumer.trouble.startswith(words)
+                    assert world.facts == []
+                    assert world.faults == ["venue_unreached"]
+                    # where the venue asks for patience it is known at once, else after a while
+                    fault = next(e for e in world.said if isinstance(e, Fault) and not e.over)
+                    assert fault.detail.startswith(words[:40])
+                    assert (fault.seen - EPOCH < 5_000) is (status == 451)
+                    venue.status = 200
+                    await asyncio.sleep(510 if status == 451 else 60)
+                    assert world.consumer.trouble == ""
+                    assert world.faults[:2] == ["venue_unreached", "venue_unreached over"]
+                    assert world.of(Price)
+            assert logs[0]["event"].startswith(f"cannot reach Binance: {words}")
+            assert logs[0]["next_try_s"] == {500: 2, 429: 60, 451: 600}[status]
+            assert [entry["event"] for entry in logs[1:]] == ["listening to Binance"]
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>", "its listing could not be read: JSON is malformed"),
+        (b'{"symbols":{}}', "its listing could not be read: Expected `array`"),
+        (b"[" * 100_000, "its listing could not be read: "),
+        (b"\xff\xfe", "its listing could not be read: "),
+    ],
+)
+def test_a_listing_that_cannot_be_read(body: bytes, words: str) -> None:
+    @virtual
+    async def check() -> None:
+        answer = web.Response
+        async with listened("binance", lambda _: answer(body=body), forever_silent) as world:
+            with capture_logs() as logs:
+                async with at_work(world.run()):
+                    await asyncio.sleep(1)
+                    assert world.consumer.trouble.startswith(words)
+            assert logs[0]["event"].startswith("cannot reach Binance: its listing could not be")
+
+    check()
+
+
+async def forever_silent(connection: ServerConnection) -> None:
+    await connection.wait_closed()
+
+
+@virtual
+async def test_a_listing_without_end() -> None:
+    page = {"retCode": 0, "result": {"list": [], "nextPageCursor": "more"}}
+    answer = web.json_response
+    async with (
+        listened("bybit", lambda _: answer(page), forever_silent) as world,
+        at_work(world.run()),
+    ):
+        await asyncio.sleep(20)
+        assert world.consumer.trouble == "its listing could not be read: its listing has no end"
+        assert world.consumer.rest.usage.requests < 100
+
+
+@virtual
+async def test_sockets_refused_by_country_are_told_once_for_all() -> None:
+    async with binance() as (_, world):
+        world.server.refuse = [(403, {}, b"<html>")]
+        with capture_logs() as logs:
+            async with at_work(world.run()):
+                await asyncio.sleep(30)
+                assert len(world.server.opened) == 2
+        told = [entry["event"] for entry in logs if "country" in entry["event"]]
+        assert len(told) == 1
+        assert told[0].startswith("cannot reach Binance: it refuses this address (HTTP 403)")
+
+
+@virtual
+async def test_the_venue_goes_away_and_comes_back() -> None:
+    """All sockets at once, and REST: what is blind is said to be, and then seen again."""
+    async with binance() as (venue, world), at_work(world.run()):
+        await asyncio.sleep(20)
+        world.said.clear()
+        venue.status = 503
+        world.server.refuse = [(503, {}, b"")]
+        for connection in tuple(world.server.open):
+            connection.transport.abort()
+        await asyncio.sleep(50)
+        assert sorted(turns(world.said)) == [
+            "-depth BTCUSDT",
+            "-depth ETHUSDT",
+            "-funding *",
+            "-liquidation *",
+            "-open_interest BTCUSDT",
+            "-open_interest ETHUSDT",
+            "-price *",
+            "-volume *",
+        ]
+        late = [event for event in world.said if event.seen > EPOCH + 21_000]
+        assert all(isinstance(event, FeedState | Fault) for event in late)
+        world.said.clear()
+        venue.status = 200
+        world.server.refuse = []
+        await asyncio.sleep(70)
+        assert len(set(turns(world.said))) == 8
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+async def test_one_book_without_snapshots_costs_itself() -> None:
+    async with binance() as (venue, world), at_work(world.run()):
+        venue.hold = {"ETHUSDT"}
+        await asyncio.sleep(60)
+        assert "+depth BTCUSDT" in turns(world.said)
+        assert "+depth ETHUSDT" not in turns(world.said)
+        assert world.of(Price, "ETHUSDT")
+        assert sum("depth?symbol=ETHUSDT" in path for path in venue.asked) == 3
+        venue.hold = set()
+        await asyncio.sleep(100)
+        assert "+depth ETHUSDT" in turns(world.said)
+
+
+@virtual
+async def test_books_and_all_survive_the_end_of_a_sockets_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with binance(socket_life_s=60.0) as (_, world), at_work(world.run()):
+        await asyncio.sleep(100)
+        assert len(world.server.opened) == 4
+        assert len(world.server.open) == 2
+        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        seconds = {event.seen // 1000 for event in world.of(Depth)}
+        assert len(seconds) >= 94  # hardly a second without a depth
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.3, 1.5, 8.0, 30.0])
+def test_whenever_it_is_cancelled_nothing_is_left_running_or_up(seconds: float) -> None:
+    @virtual
+    async def check() -> None:
+        async with binance() as (_, world):
+            task = asyncio.create_task(world.run())
+            await asyncio.sleep(seconds)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled()
+            up: set[str] = set()
+            for turn in turns(world.said):
+                (up.add if turn[0] == "+" else up.discard)(turn[1:])
+            assert up == set()
+            said = len(world.said)
+            await asyncio.sleep(5)
+            assert len(world.said) == said
+
+    check()
+
+
+@pytest.mark.parametrize("error", [KeyError("symbol"), AssertionError(), MemoryError("full")])
+def test_an_error_of_ours_takes_this_venue_down_and_everything_begins_anew(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = Session.received
+
+    def broken(session: Session, frame: bytes, now: int, seen: int) -> Any:
+        if seen >= EPOCH + 70_000:
+            raise error
+        return received(session, frame, now, seen)
+
+    @virtual
+    async def check() -> None:
+        async with binance() as (_, world):
+            with capture_logs() as logs:
+                async with at_work(world.run()):
+                    monkeypatch.setattr(Session, "received", broken)
+                    await asyncio.sleep(65)
+                    assert world.faults == []
+                    await asyncio.sleep(15)
+                    down = [turn for turn in turns(world.said) if turn.startswith("-")]
+                    assert len(set(down)) == 8
+                    assert world.faults == ["venue_failed"]
+                    assert "an error in Lowtide" in world.consumer.trouble
+                    await asyncio.sleep(200)
+                    monkeypatch.setattr(Session, "received", received)
+                    await asyncio.sleep(600)
+                    assert world.faults == ["venue_failed", "venue_failed over"]
+                    assert world.of(Price)[-1].seen > EPOCH + 860_000
+            told = [entry for entry in logs if entry["event"] == "listening to Binance failed"]
+            assert len(told) == 1
+            assert told[0]["exc_info"] is not None
+            # 2, 4, 8, … seconds: neither a busy loop nor an hour of silence
+            assert 10 <= len(world.server.opened) <= 20
+
+    check()
+
+
+@virtual
+async def test_a_number_without_end_costs_one_frame() -> None:
+    digits = "9" * 400
+    bad = (
+        frames.marks("BTCUSDT").replace(b'"T":', b'"T":%s,"x":' % digits.encode()),
+        frames.minis("BTCUSDT").replace(b'"E":', b'"E":%s,"x":' % (digits * 20).encode()),
+    )
+
+    async def talk(connection: ServerConnection) -> None:
+        if connection.request and connection.request.path.startswith("/market"):
+            for frame in bad:
+                await connection.send(frame, text=True)
+        await venue.talk(connection)
+
+    venue = Binance("BTCUSDT")
+    async with listened("binance", venue.answer, talk) as world, at_work(world.run()):
+        await asyncio.sleep(30)
+        assert world.of(Price) and world.faults == []
+        assert len(world.server.opened) == 2
+
+
+@virtual
+async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
+    bad = ("B\x1b[2JUSDT", "ETH\nUSDT", "\u202eBTCUSDT", "X" * 40, "A BUSDT", "\aUSDT", "")
+    async with listened("binance", (venue := Binance("BTCUSDT", *bad)).answer, venue.talk) as world:
+        world.assets = ("BTC", *(name.removesuffix("USDT") for name in bad))
+        with capture_logs() as logs:
+            async with at_work(world.run()):
+                await asyncio.sleep(5)
+                assert [*world.consumer.watched] == ["BTCUSDT"]
+                assert world.consumer.refused_names == len(bad)
+                (refused,) = (e for e in world.said if isinstance(e, Fault) and not e.over)
+    assert refused.code == "names_refused"
+    assert refused.detail == r"7 of 8, such as B\x1b[2JUSDT"
+    assert all(str(entry["event"]).isprintable() for entry in logs)
+
+
+@virtual
+async def test_bybit_from_listing_to_liquidations() -> None:
+    tickers = {"list": [{"symbol": "BTCUSDT", "turnover24h": "9"}]}
+    contract = {"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading",
+                "baseCoin": "BTC", "quoteCoin": "USDT", "fundingInterval": 480}  # fmt: skip
+    settled = {"symbol": "BTCUSDT", "fundingRate": "0.1", "fundingRateTimestamp": str(EPOCH)}
+
+    def answer(request: web.Request) -> web.Response:
+        result = {
+            "/v5/market/tickers": tickers,
+            "/v5/market/instruments-info": {"list": [contract], "nextPageCursor": ""},
+            "/v5/market/funding/history": {"list": [settled]},
+        }[request.path]
+        return web.json_response({"retCode": 0, "result": result})
+
+    async def talk(connection: ServerConnection) -> None:
+        await connection.send(frames.bybit_book("BTCUSDT", 1), text=True)
+        await connection.send(frames.liquidated("BTCUSDT", 1.0, 2.0), text=True)
+        await repeating(frames.ticker("BTCUSDT"))(connection)
+
+    async with listened("bybit", answer, talk) as world, at_work(world.run()):
+        await asyncio.sleep(5)
+        assert len(world.of(Liquidation)) == 4  # both sockets of this server send all
+        assert {event.settled for event in world.of(Funding)} == {True, False}
+        assert world.of(Depth)
+        kinds = {turn.split()[0][1:] for turn in turns(world.said)}
+        assert kinds == set(Kind)

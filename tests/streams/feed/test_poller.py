@@ -1,0 +1,365 @@
+"""Polls at their times, what their failures cost, and the queue of book snapshots."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+from structlog.testing import capture_logs
+
+from streams.contracts import Terms
+from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, OpenInterest
+from streams.feed.poller import Poller, SnapshotQueue, next_due
+from streams.feed.recording import request_channel
+from streams.feed.rest import Unavailable
+from streams.venue import Decoded, Listing, Malformed, Poll, Request
+from streams.venues import VENUES
+from tests.streams.virtual import EPOCH, Clock, ended, virtual
+
+HOUR = 3_600_000
+Answer = Callable[[Request], bytes | Exception | float]
+"""A body, a failure, or how long to hang before it fails."""
+
+
+class FakeRest:
+    """Stands for Rest: answers by function, remembers when it was asked."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.clock = Clock()
+        self.asked: list[tuple[int, Request]] = []
+        self.paused_s = 0.0
+        self.doubts = 0
+
+    async def ask(self, request: Request) -> bytes:
+        self.asked.append((self.clock.now(), request))
+        answer = self.answer(request)
+        if isinstance(answer, float):
+            await asyncio.sleep(answer)
+            raise Unavailable("it did not answer in time")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def doubt(self) -> None:
+        self.doubts += 1
+
+    def times(self, symbol: str) -> list[int]:
+        return [at for at, request in self.asked if request.symbol == symbol]
+
+
+class FakeVenue:
+    """A venue whose polls bring open interest: the body is the number of coins."""
+
+    SPEC = VENUES["binance"].SPEC
+
+    def __init__(self, polls: Sequence[Poll]) -> None:
+        self._polls = list(polls)
+
+    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+        return self._polls
+
+    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: int) -> list[Decoded]:
+        if body == b"nothing":
+            return []
+        if not body.isdigit():
+            raise Malformed(f"not a number: {body!r}")
+        symbol = poll.request.symbol
+        about = {"venue": "binance", "symbol": symbol, "asset": symbol, "at": seen, "seen": seen}
+        if poll.kind is Kind.FUNDING:
+            about["at"] = int(body) if len(body) == 13 else seen
+            return [Funding(**about, rate=0.1, hours=8, settled=True)]
+        return [OpenInterest(**about, base=float(body))]
+
+
+def poll(symbol: str, every_s: float = 15.0, offset_s: float = 0.0, **more: object) -> Poll:
+    request = Request(path=f"/oi?{symbol}", symbol=symbol)
+    more = {"kind": Kind.OPEN_INTEREST, "request": request} | more
+    return Poll(every_s=every_s, offset_s=offset_s, **more)  # type: ignore[arg-type]
+
+
+class Polling:
+    """A poller at work on ``polls``."""
+
+    def __init__(self, polls: Sequence[Poll], answer: Answer) -> None:
+        self.rest = FakeRest(answer)
+        self.said: list[AnyEvent] = []
+        self.tapped: list[tuple[Request, bytes]] = []
+        self.poller = Poller(
+            FakeVenue(polls),  # type: ignore[arg-type]
+            self.rest,  # type: ignore[arg-type]
+            Listing(instruments={}),
+            [],
+            self.said.append,
+            Clock(),
+            lambda request, body: self.tapped.append((request, body)),
+        )
+
+    async def go(self, seconds: float) -> None:
+        task = asyncio.create_task(self.poller.run())
+        await asyncio.sleep(seconds)
+        await ended(task)
+
+    def seen(self) -> int:
+        return self.rest.clock.seen()
+
+    def states(self) -> list[tuple[str, bool, str]]:
+        return [(s.symbol, s.up, s.reason) for s in self.said if isinstance(s, FeedState)]
+
+
+@virtual
+async def test_polls_are_asked_at_their_offsets_and_once_at_start() -> None:
+    polls = [poll("A", 15, 0), poll("B", 60, 1.3333), poll("C", 3600, 20, at_start=False)]
+    polling = Polling(polls, lambda _: b"1")
+    await asyncio.sleep(7)
+    await polling.go(125)
+    assert polling.rest.times("A") == [7_000, *range(15_000, 132_000, 15_000)]
+    assert polling.rest.times("B") == [7_000, 61_333, 121_333]
+    assert polling.rest.times("C") == [20_000]
+
+
+@pytest.mark.parametrize("name", sorted(VENUES))
+def test_due_times_of_every_venue_never_stand_still(name: str) -> None:
+    known = [Instrument(venue=name, symbol=str(n), asset=str(n), quote="USDT") for n in range(37)]
+    for one in VENUES[name].polls(known, VENUES[name].SPEC.kinds):
+        due = next_due(one, EPOCH)
+        assert due > EPOCH
+        assert next_due(one, due) == due + one.every_s * 1000  # right on time, not asked twice
+        assert next_due(one, due - 1) == due
+
+
+@virtual
+async def test_the_hour_before_is_filled_in_and_so_recorded() -> None:
+    body = b'{"type":"fundingHistory","coin":"BTC","startTime":{hour_ago}}'
+    request = Request(path="/info?since={hour_ago}", body=body, symbol="BTC")
+    polling = Polling([poll("BTC", request=request, kind=Kind.FUNDING)], lambda _: b"1")
+    await polling.go(0.5)
+    stamp = str(EPOCH - 3_600_000)
+    (_, asked), (tapped, answer) = polling.rest.asked[0], polling.tapped[0]
+    assert asked == tapped
+    assert asked.path == f"/info?since={stamp}"
+    assert asked.body == body.replace(b"{hour_ago}", stamp.encode())
+    assert request_channel(tapped).endswith(f'"startTime":{stamp}}}')
+    assert answer == b"1"
+
+
+@virtual
+async def test_up_with_data_and_down_after_three_failures_in_a_row() -> None:
+    bad = Unavailable("it answered HTTP 500")
+    answers: list[bytes | Exception] = [
+        b"nothing", b"5", bad, bad, b"6", bad, bad, b"nonsense", bad, bad, b"7",
+    ]  # fmt: skip
+    polling = Polling([poll("A")], lambda _: answers.pop(0) if answers else b"8")
+    with capture_logs() as logs:
+        await polling.go(30)
+        assert polling.states() == [("A", True, "")]  # an answer without data is not up
+        await polling.go(15 * 9)
+    assert [(up, reason) for _, up, reason in polling.states()] == [
+        (True, ""),
+        (False, "an answer could not be read: not a number: b'nonsense'"),
+        (True, ""),
+    ]
+    assert isinstance(polling.said[0], FeedState)  # before the first data
+    assert polling.poller.dropped == 1
+    assert [entry["event"] for entry in logs] == [
+        "Binance did not answer a poll: it answered HTTP 500",
+        "Binance did not answer a poll: an answer could not be read: not a number: b'nonsense'",
+    ]
+
+
+@virtual
+async def test_one_that_fails_or_hangs_does_not_stop_the_others() -> None:
+    def answer(request: Request) -> bytes | Exception | float:
+        match request.symbol:
+            case "BAD":
+                return Unavailable("it answered HTTP 400")
+            case "SLOW":
+                return 50.0
+            case _:
+                return b"1"
+
+    symbols = ["BAD", "SLOW", *map(str, range(30))]
+    polling = Polling([poll(symbol, 15, place / 4) for place, symbol in enumerate(symbols)], answer)
+    await polling.go(119)
+    assert {symbol for symbol, up, _ in polling.states() if up} == set(map(str, range(30)))
+    for symbol in map(str, range(30)):
+        assert len(polling.rest.times(symbol)) == 9
+    assert polling.rest.times("SLOW") == [0, 60_250]  # not again before it has failed
+    assert len(polling.rest.times("BAD")) == 8
+
+
+@virtual
+async def test_settled_funding_says_nothing_of_the_feed() -> None:
+    polling = Polling([poll("A", kind=Kind.FUNDING)], lambda _: b"1")
+    await polling.go(50)
+    assert len(polling.said) == 4
+    assert polling.states() == []
+
+
+@virtual
+@pytest.mark.parametrize("late_s", [0, 10, 100])
+async def test_a_settlement_that_is_not_there_yet_is_asked_for_again(late_s: int) -> None:
+    eight = EPOCH // (8 * HOUR) * 8 * HOUR + 8 * HOUR
+    there = eight + 20_000 + late_s * 1000
+
+    def answer(_: Request) -> bytes:
+        at = eight if polling.seen() >= there else eight - 8 * HOUR
+        return str(at + 2).encode()
+
+    polling = Polling([poll("", 3600, 20, kind=Kind.FUNDING, at_start=False)], answer)
+    await asyncio.sleep((eight - 60_000 - polling.seen()) / 1000)
+    await polling.go(60 + 20 + 300)
+    told = [(e.at - 2, e.seen) for e in polling.said if isinstance(e, Funding)]
+    assert told[-1][0] == eight
+    assert told[-1][1] - there <= min(3_000 + late_s * 1000, 30_000)
+    assert len(polling.rest.asked) <= 8
+
+
+@virtual
+async def test_a_settlement_that_never_comes_is_asked_for_eleven_times_more_an_hour() -> None:
+    failing = Unavailable("it answered HTTP 500")
+    for answer in (lambda _: b"nothing", lambda _: failing):
+        polling = Polling([poll("A", 3600, 20, kind=Kind.FUNDING, at_start=False)], answer)
+        await asyncio.sleep(3600 - polling.seen() / 1000 % 3600)
+        await polling.go(3600)
+        assert len(polling.rest.asked) == 12
+
+
+@virtual
+async def test_an_interval_that_became_shorter_owes_the_next_settlement_sooner() -> None:
+    eight = EPOCH // (8 * HOUR) * 8 * HOUR + 8 * HOUR
+    polling = Polling(
+        [poll("A", 3600, 20, kind=Kind.FUNDING, at_start=False)],
+        lambda _: str(eight).encode(),  # the row of nine does not come
+    )
+    polling.poller.listing.contracts.take(Terms(symbol="A", funding_hours=1))
+    await asyncio.sleep((eight - polling.seen()) / 1000)
+    await polling.go(3600 + 300)
+    assert len(polling.rest.asked) == 1 + 12
+
+
+@virtual
+async def test_down_says_once_what_was_up() -> None:
+    polling = Polling([poll("A"), poll("B")], lambda r: b"1" if r.symbol == "A" else b"nothing")
+    await polling.go(20)
+    polling.said.clear()
+    polling.poller.down("stopped")
+    polling.poller.down("stopped")
+    assert polling.states() == [("A", False, "stopped")]
+
+
+@virtual
+async def test_without_polls_a_poller_only_waits() -> None:
+    polling = Polling([], lambda _: b"")
+    await polling.go(10)
+    assert (polling.rest.asked, polling.said) == ([], [])
+
+
+class Snapshots:
+    """A snapshot queue at work."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.rest = FakeRest(answer)
+        self.tapped: list[str] = []
+        self.queue = SnapshotQueue(
+            self.rest,  # type: ignore[arg-type]
+            lambda request, _: self.tapped.append(request.symbol),
+            self.rest.clock.now,
+        )
+        self.taken: list[str] = []
+
+    def add(self, *symbols: str) -> None:
+        for symbol in symbols:
+            self.queue.add(Request(path="/depth", symbol=symbol), self.take)
+
+    def take(self, symbol: str, body: bytes) -> None:
+        self.taken.append(symbol)
+
+
+@virtual
+async def test_snapshots_come_in_order_of_rank_once_each() -> None:
+    snapshots = Snapshots(lambda _: b"book")
+    snapshots.queue.rank = {"BTC": 0, "ETH": 1, "SOL": 2, "DOGE": 3}
+    task = asyncio.create_task(snapshots.queue.run())
+    await asyncio.sleep(1)
+    snapshots.add("?", "DOGE", "SOL", "ETH", "BTC", "DOGE", "SOL")
+    await asyncio.sleep(1)
+    assert snapshots.taken == snapshots.tapped == ["BTC", "ETH", "SOL", "DOGE", "?"]
+    snapshots.add("SOL")
+    await asyncio.sleep(1)
+    assert snapshots.taken[5:] == ["SOL"]
+    await ended(task)
+
+
+@virtual
+async def test_two_sessions_that_want_one_book_both_get_it() -> None:
+    snapshots = Snapshots(lambda _: b"book")
+    others: list[str] = []
+    snapshots.add("BTC")
+    snapshots.queue.add(Request(path="/depth", symbol="BTC"), lambda s, _: others.append(s))
+    # run() forgets what waited before it
+    task = asyncio.create_task(snapshots.queue.run())
+    await asyncio.sleep(0.1)
+    assert (snapshots.taken, others) == ([], [])
+    snapshots.add("BTC")
+    snapshots.queue.add(Request(path="/depth", symbol="BTC"), lambda s, _: others.append(s))
+    await asyncio.sleep(0.1)
+    assert (snapshots.taken, others) == (["BTC"], ["BTC"])
+    assert len(snapshots.rest.asked) == 1
+    await ended(task)
+
+
+@virtual
+async def test_who_is_not_content_with_a_snapshot_may_ask_again_at_once() -> None:
+    snapshots = Snapshots(lambda _: b"book")
+    wanted = 3
+
+    def take(symbol: str, body: bytes) -> None:
+        nonlocal wanted
+        wanted -= 1
+        if wanted:
+            snapshots.queue.add(Request(path="/depth", symbol=symbol), take)
+
+    task = asyncio.create_task(snapshots.queue.run())
+    snapshots.queue.add(Request(path="/depth", symbol="BTC"), take)
+    await asyncio.sleep(0.1)
+    snapshots.queue.add(Request(path="/depth", symbol="BTC"), take)
+    await asyncio.sleep(0.1)
+    assert wanted == 0
+    await ended(task)
+
+
+@virtual
+async def test_a_snapshot_that_hangs_or_fails_does_not_hold_up_the_others() -> None:
+    def answer(request: Request) -> bytes | Exception | float:
+        bad = {"SLOW": 20.0, "BAD": Unavailable("it answered HTTP 400")}
+        return bad.get(request.symbol, b"book")
+
+    snapshots = Snapshots(answer)
+    snapshots.queue.rank = {"SLOW": 0, "BAD": 1}
+    task = asyncio.create_task(snapshots.queue.run())
+    await asyncio.sleep(0.1)
+    with capture_logs() as logs:
+        for _ in range(5):
+            snapshots.add("SLOW", "BAD", *map(str, range(10)))
+            await asyncio.sleep(10)
+    assert sorted(snapshots.taken) == sorted([*map(str, range(10))] * 5)
+    assert [entry["reason"] for entry in logs] == [
+        "it answered HTTP 400",
+        "it did not answer in time",
+    ]
+    await ended(task)
+
+
+@virtual
+async def test_no_snapshot_is_tried_while_the_venue_wants_a_pause() -> None:
+    snapshots = Snapshots(lambda _: b"book")
+    task = asyncio.create_task(snapshots.queue.run())
+    snapshots.rest.paused_s = 500.0
+    await asyncio.sleep(0.1)
+    snapshots.add("BTC")
+    await asyncio.sleep(30)
+    assert snapshots.rest.asked == []
+    snapshots.rest.paused_s = 0.0
+    await asyncio.sleep(1.1)
+    assert snapshots.taken == ["BTC"]
+    await ended(task)

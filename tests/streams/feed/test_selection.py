@@ -1,0 +1,182 @@
+"""Which assets and instruments are watched."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.events import FaultCode, Instrument
+from streams.feed.selection import (
+    GONE_AFTER_MS,
+    Found,
+    Markets,
+    Watchlist,
+    choose_assets,
+    choose_instruments,
+    presentable,
+    unlisted,
+)
+
+
+def listed(
+    asset: str, interest: float | None = None, volume: float | None = None, venue: str = "a"
+) -> Instrument:
+    return Instrument(
+        venue=venue,
+        symbol=f"{asset}USDT",
+        asset=asset,
+        quote="USDT",
+        open_interest_usd=interest,
+        volume_24h_usd=volume,
+    )
+
+
+def markets(tail: int) -> Markets:
+    return Markets(majors=("BTC", "ETH"), large=("SOL",), tail=tail)
+
+
+def test_named_assets_come_first_in_their_order_whatever_is_listed() -> None:
+    assert choose_assets([], markets(5)) == ("BTC", "ETH", "SOL")
+    some = [listed("DOGE", 9e9), listed("SOL", 1.0), listed("BTC", 2.0)]
+    assert choose_assets(some, markets(5)) == ("BTC", "ETH", "SOL", "DOGE")
+    assert choose_assets(some, markets(0)) == ("BTC", "ETH", "SOL")
+
+
+def test_the_tail_is_ranked_by_open_interest_summed_over_venues() -> None:
+    some = [
+        listed("XRP", 50.0, venue="a"),
+        listed("DOGE", 40.0, venue="a"),
+        listed("DOGE", 30.0, venue="b"),
+        listed("ADA", 60.0, venue="b"),
+        listed("LTC", 10.0, venue="b"),
+    ]
+    assert choose_assets(some, markets(3))[3:] == ("DOGE", "ADA", "XRP")
+
+
+def test_assets_whose_open_interest_nobody_tells_are_ranked_behind_by_volume() -> None:
+    some = [
+        listed("NEW", None, 9e9, venue="a"),
+        listed("NEWER", None, 8e9, venue="a"),
+        listed("NEWER", None, 2e9, venue="b"),
+        listed("UNKNOWN"),
+        listed("TINY", 5.0, 1.0),
+    ]
+    assert choose_assets(some, markets(9))[3:] == ("TINY", "NEWER", "NEW", "UNKNOWN")
+    told = [*some, listed("NEW", 6.0, venue="b")]  # one venue that tells is enough
+    assert choose_assets(told, markets(1))[3:] == ("NEW",)
+
+
+@pytest.mark.parametrize(
+    ("rank", "stays"),
+    [(9, True), (10, True), (11, True), (12, False), (13, False)],
+)
+def test_a_chosen_asset_stays_until_it_is_well_behind(rank: int, stays: bool) -> None:
+    """Ten in the tail: who is in stays up to rank 12 (counted from 0: 11)."""
+    some = [listed(f"A{place:02}", 1000.0 - place) for place in range(20)]
+    before = [f"A{place:02}" for place in range(9)] + [f"A{rank:02}"]
+    chosen = choose_assets(some, markets(10), before)
+    assert len(chosen) == 13
+    assert (f"A{rank:02}" in chosen) is stays
+    assert ("A09" in chosen) is (rank == 9 or not stays)
+    assert choose_assets(some, markets(10), chosen) == chosen  # and nothing moves by itself
+
+
+def test_a_smaller_tail_keeps_the_largest() -> None:
+    some = [listed(f"A{place}", 100.0 - place) for place in range(9)]
+    before = choose_assets(some, markets(6))
+    assert choose_assets(some, markets(2), before)[3:] == ("A0", "A1")
+
+
+def test_instruments_follow_the_assets_the_largest_first() -> None:
+    def symbol(name: str, asset: str, interest: float | None, volume: float) -> Instrument:
+        return Instrument(
+            venue="a",
+            symbol=name,
+            asset=asset,
+            quote="USDT",
+            open_interest_usd=interest,
+            volume_24h_usd=volume,
+        )
+
+    some = [
+        symbol("ETHUSDC", "ETH", None, 5.0),
+        symbol("ETHUSDT", "ETH", None, 50.0),
+        symbol("DOGEUSDT", "DOGE", 1.0, 1.0),
+        symbol("BTCPERP", "BTC", 7.0, 9.0),
+        symbol("BTCUSDT", "BTC", 70.0, 1.0),
+        symbol("BTCUSD2", "BTC", 7.0, 9.0),
+    ]
+    chosen = choose_instruments(some, ("BTC", "SOL", "ETH"))
+    assert [i.symbol for i in chosen] == ["BTCUSDT", "BTCPERP", "BTCUSD2", "ETHUSDT", "ETHUSDC"]
+
+
+# ── the watchlist ───────────────────────────────────────────────────────
+
+
+def contract(asset: str, **more: Any) -> Instrument:
+    return Instrument(venue="a", symbol=f"{asset}USDT", asset=asset, quote="USDT", **more)
+
+
+ASSETS = ("BTC", "ETH", "SOL", "XRP")
+ALL = [contract(asset) for asset in ASSETS]
+
+
+def told(found: list[Found], code: FaultCode) -> list[tuple[str, bool]]:
+    return [(symbol, over) for some, symbol, over, _ in found if some is code]
+
+
+def test_one_that_listings_lack_is_let_go_after_ten_minutes_and_taken_back_at_once() -> None:
+    watch, missing = Watchlist(), FaultCode.CONTRACT_MISSING
+    assert told(watch.take(ALL, ASSETS, 0), missing) == [(i.symbol, True) for i in ALL]
+    assert told(watch.take(ALL[1:], ASSETS, 1_000), missing) == [("BTCUSDT", False)]
+    watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS - 1)
+    assert [*watch.watched] == [i.symbol for i in ALL]
+    watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS)
+    assert [*watch.watched] == [i.symbol for i in ALL[1:]]
+    assert (watch.missing, watch.gone) == ({}, {"BTCUSDT"})
+    assert told(watch.take(ALL, ASSETS, GONE_AFTER_MS * 2), missing) == [("BTCUSDT", True)]
+    assert [*watch.watched] == [i.symbol for i in ALL] and watch.gone == set()
+
+
+def test_listings_that_lack_more_than_half_are_never_believed() -> None:
+    watch = Watchlist()
+    watch.take(ALL, ASSETS, 0)
+    for now in range(1, 100):
+        watch.take(ALL[:1], ASSETS, now * GONE_AFTER_MS)
+        watch.take([], ASSETS, now * GONE_AFTER_MS + 1)
+    assert [*watch.watched] == [i.symbol for i in ALL]
+
+
+def test_what_nobody_wants_any_more_is_not_missed() -> None:
+    watch = Watchlist()
+    watch.take(ALL, ASSETS, 0)
+    found = watch.take(ALL[1:], ASSETS[1:], 1)
+    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    assert [*watch.watched] == [i.symbol for i in ALL[1:]]
+
+
+@pytest.mark.parametrize(("at", "words"), [(0, ""), (1_795_262_400_000, "2026-11-21 12:00 UTC")])
+def test_an_end_is_told_once_and_what_ends_is_neither_watched_nor_ranked(
+    at: int, words: str
+) -> None:
+    watch, settling = Watchlist(), FaultCode.CONTRACT_SETTLING
+    watch.take(ALL, ASSETS, 0)
+    ending = [contract("BTC", ends_at=at, open_interest_usd=1e9), *ALL[1:]]
+    found = watch.take(ending, ASSETS, 1)
+    assert [one for one in found if one[0] is settling] == [(settling, "BTCUSDT", False, words)]
+    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    assert "BTCUSDT" not in watch.watched
+    assert told(watch.take(ending, ASSETS, 2), settling) == []
+    assert told(watch.take(ALL, ASSETS, 3), settling) == [("BTCUSDT", True)]
+    assert "BTCUSDT" in watch.watched
+    markets = Markets(majors=(), large=(), tail=1)
+    assert "BTC" not in choose_assets(ending, markets)
+    assert unlisted(ending, ("BTC", "ETH")) == {"BTC": "BTCUSDT is being ended"}
+
+
+@pytest.mark.parametrize("name", ["B\x1b", "A B", "", "x" * 31, "\u202eBTC", "A\n", "A\u3000B"])
+def test_names_that_cannot_be_shown(name: str) -> None:
+    good = contract("BTC")
+    assert presentable(good) and presentable(contract("币安人生"))
+    assert not presentable(msgspec.structs.replace(good, symbol=name))
+    assert not presentable(msgspec.structs.replace(good, asset=name))

@@ -1,0 +1,552 @@
+"""Sessions of the real adapters: tables of calls and moments against what they want done."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.events import Depth, Event, FeedState, Funding, Kind, Liquidation, OpenInterest, Price
+from streams.feed.actions import Action, Note, Relist, Send
+from streams.venues import VENUES
+from tests.streams import frames
+from tests.streams.played import Played, depths, fetches, hangups, notes, reasons, sent, turns
+
+NARROW = (((99.99, 5.0),), ((100.01, 5.0),))
+
+
+# ── opening, pinging, going up and down ─────────────────────────────────
+
+
+def test_nothing_is_said_or_done_before_the_socket_is_open() -> None:
+    played = Played("bybit", "market-1", "BTC")
+    assert played.tick(90) == []
+    assert played.hear(frames.ticker("BTCUSDT")) == []
+    assert fetches(played.fetch("BTCUSDT", frames.snapshot(1))) == []
+    assert not played.session.connected
+    assert [state.reason for state in played.session.states(0)] == ["not connected yet"] * 5
+
+
+def test_an_open_socket_subscribes_and_is_not_up_yet() -> None:
+    played = Played("bybit", "market-1", "BTC", "ETH")
+    assert played.open() == [Send(message) for message in played.plan.messages]
+    assert sent(played.done) == [
+        {
+            "op": "subscribe",
+            "args": [
+                "tickers.BTCUSDT",
+                "allLiquidation.BTCUSDT",
+                "tickers.ETHUSDT",
+                "allLiquidation.ETHUSDT",
+            ],
+        }
+    ]
+    assert played.session.connected
+    assert not played.session.ready
+    assert played.hear(frames.bybit_says("subscribe")) == []
+    assert {(s.up, s.reason) for s in played.session.states(0)} == {(False, "no data yet")}
+
+
+@pytest.mark.parametrize(
+    ("venue", "socket", "ping"),
+    [
+        ("bybit", "market-1", {"op": "ping"}),
+        ("hyperliquid", "contexts", {"method": "ping"}),
+        ("binance", "market", None),  # the library's own ping frames are enough
+    ],
+)
+def test_pings_go_out_every_twenty_seconds(venue: str, socket: str, ping: dict | None) -> None:
+    played = Played(venue, socket, "BTC")
+    keep = [frames.ticker("BTCUSDT"), frames.contexts(1), frames.marks("BTCUSDT")]
+    keep = [keep[["bybit", "hyperliquid", "binance"].index(venue)], frames.minis("BTCUSDT")]
+    if venue != "binance":
+        keep = keep[:1]
+    played.open()
+    when = [second for second in range(1, 66) if sent(played.tick(1, *keep)) == [ping]]
+    assert when == ([20, 40, 60] if ping else [])
+    played.close()
+    played.open()
+    assert sent(played.tick(19, *keep)) == []
+    assert sent(played.tick(1, *keep)) == ([ping] if ping else [])
+
+
+def test_binance_feeds_of_all_symbols_go_up_with_data_and_liquidations_with_them() -> None:
+    played = Played("binance", "market", "BTC", "ETH")
+    played.open()
+    actions = played.hear(frames.marks("BTCUSDT", "NOTOURSUSDT"))
+    assert turns(actions) == ["+funding *", "+liquidation *", "+price *"]
+    assert isinstance(actions[0], FeedState)  # said before its data
+    assert turns(played.hear(frames.marks("ETHUSDT"))) == []
+    assert turns(played.hear(frames.minis("BTCUSDT"))) == ["+volume *"]
+    assert played.session.ready
+    assert turns(played.close()) == ["-funding *", "-liquidation *", "-price *", "-volume *"]
+    assert set(reasons(played.done[-4:])) == {"the connection broke"}
+    assert {s.reason for s in played.session.states(0)} == {"the connection broke"}
+    played.open()
+    assert turns(played.hear(frames.forced("BTCUSDT"))) == ["+liquidation *"]
+    assert turns(played.hear(frames.minis("BTCUSDT"))) == ["+volume *"]
+
+
+def test_bybit_feeds_go_up_symbol_by_symbol() -> None:
+    played = Played("bybit", "market-1", "BTC", "ETH")
+    played.open()
+    assert turns(played.hear(frames.ticker("BTCUSDT"))) == [
+        "+funding BTCUSDT",
+        "+liquidation BTCUSDT",
+        "+open_interest BTCUSDT",
+        "+price BTCUSDT",
+        "+volume BTCUSDT",
+    ]
+    assert not played.session.ready
+    played.hear(frames.ticker("ETHUSDT"))
+    assert played.session.ready
+    up = {(s.symbol, s.kind) for s in played.session.states(7) if s.up and s.seen == 7}
+    assert len(up) == 10
+    assert len(turns(played.close())) == 10
+    assert turns(played.close("again")) == []
+
+
+def test_a_delta_brings_up_only_what_it_tells() -> None:
+    played = Played("bybit", "market-1", "BTC")
+    played.open()
+    empty = dict.fromkeys(
+        (
+            "indexPrice",
+            "fundingRate",
+            "singleOpenInterest",
+            "singleOpenInterestValue",
+            "turnover24h",
+        ),
+        "",
+    )
+    assert turns(played.hear(frames.ticker("BTCUSDT", **empty))) == [
+        "+liquidation BTCUSDT",
+        "+price BTCUSDT",
+    ]
+
+
+def test_facts_that_do_not_change_are_said_again_once_a_minute_while_the_symbol_lives() -> None:
+    """Bybit's deltas leave out what is unchanged: a quiet market's open interest stays known."""
+    played = Played("bybit", "market-1", "BTC")
+    played.open()
+    played.hear(frames.ticker("BTCUSDT"))
+    alone = {"singleOpenInterest": "", "singleOpenInterestValue": "", "fundingRate": ""}
+    price = frames.ticker("BTCUSDT", **alone, turnover24h="")
+    said = [a for a in played.tick(130, price) if isinstance(a, OpenInterest | Funding)]
+    assert sorted(type(a).__name__ for a in said) == ["Funding"] * 2 + ["OpenInterest"] * 2
+    first = next(a for a in said if isinstance(a, OpenInterest))
+    assert first.at == frames.EPOCH
+    assert first.seen - frames.EPOCH >= 60_000
+    quiet = [a for a in played.tick(29) if isinstance(a, OpenInterest | Funding)]
+    assert quiet == []
+
+
+def test_a_symbol_that_fell_silent_has_nothing_said_again() -> None:
+    played = Played("bybit", "market-1", "BTC", "ETH")
+    played.open()
+    played.hear(frames.ticker("BTCUSDT"), frames.ticker("ETHUSDT"))
+    price = frames.ticker("ETHUSDT")
+    said = [a for a in played.tick(200, price) if isinstance(a, OpenInterest)]
+    assert {a.symbol for a in said} == {"ETHUSDT"}
+
+
+# ── silence ─────────────────────────────────────────────────────────────
+
+
+def test_silence_is_judged_kind_by_kind_and_said_in_words() -> None:
+    played = Played("binance", "market", "BTC")
+    played.open()
+    marks, minis = frames.marks("BTCUSDT"), frames.minis("BTCUSDT")
+    assert hangups(played.tick(30)) == []  # the handshake's patience
+    assert hangups(played.tick(1)) == ["no funding data for 31 s"]
+    played.close()
+    played.open()
+    assert hangups(played.tick(100, marks, minis)) == []
+    assert hangups(played.tick(30, marks)) == []
+    assert hangups(played.tick(1, marks)) == ["no volume data for 31 s"]
+    played.close()
+    played.open()
+    played.hear(marks)
+    assert hangups(played.tick(10, minis)) == []
+    assert hangups(played.tick(1, minis))[0].startswith("no ")
+    assert "for 11 s" in hangups(played.done)[-1]
+
+
+def test_liquidations_are_never_judged_by_their_own_silence() -> None:
+    played = Played("bybit", "market-1", "BTC")
+    played.open()
+    assert hangups(played.tick(3_000, frames.ticker("BTCUSDT"))) == []
+    assert "+liquidation BTCUSDT" in turns(played.done)
+    assert "-liquidation BTCUSDT" not in turns(played.done)
+    # and their data alone does not hide that the rest is silent
+    assert hangups(played.tick(31, frames.liquidated("BTCUSDT", 1.0))) == ["no price data for 31 s"]
+
+
+def test_rubbish_and_replies_are_no_data() -> None:
+    played = Played("hyperliquid", "contexts", "BTC")
+    played.open()
+    rubbish = [b"{", b'{"channel":"pong"}', frames.coin_error("Already subscribed: x")]
+    assert hangups(played.tick(46, *rubbish)) != []
+
+
+# ── backoff ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.5), (0.999999, 1.0), (0.5, 0.75)])
+def test_backoff_doubles_up_to_a_minute(jitter: float, share: float) -> None:
+    played = Played("binance", "market", "BTC", jitter=jitter)
+    waits = []
+    for _ in range(9):
+        played.close("the connection was refused")
+        waits.append(played.wait)
+    whole = [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [pytest.approx(1000 * share * s, abs=1) for s in whole]
+    for _ in range(2_000):
+        played.session.closed("again", 0)
+    played.close()
+    assert played.wait == pytest.approx(60_000 * share, abs=1)
+
+
+def test_backoff_ends_with_data_that_keeps_coming_not_with_the_handshake() -> None:
+    played = Played("binance", "market", "BTC", jitter=0.999999)
+    marks = frames.marks("BTCUSDT")
+    waits = []
+    for seconds, keep in ((0, []), (20, []), (3, [marks]), (20, [frames.done()]), (11, [marks])):
+        played.open()
+        played.tick(seconds, *keep)
+        played.close()
+        waits.append(round(played.wait / 1000))
+    assert waits == [1, 2, 4, 8, 1]
+
+
+# ── rubbish ─────────────────────────────────────────────────────────────
+
+DEEP = b"[" * 100_000
+RUBBISH = {
+    "truncated": frames.marks("BTCUSDT")[:-20],
+    "binary": bytes(range(256)),
+    "not UTF-8": b'{"e":"markPriceUpdate","s":"\xff\xfe"}',
+    "not JSON": b"<html>Bad Gateway</html>",
+    "empty": b"",
+    "null": b"null",
+    "wrong types": b'{"e":"depthUpdate","E":"x","s":5,"U":[],"u":{},"pu":1,"b":7,"a":"no"}',
+    "infinite": b'{"e":"depthUpdate","E":1e999,"s":"BTCUSDT","U":1,"u":1,"pu":1,"b":[],"a":[]}',
+    "unknown event": b'{"e":"somethingNew"}',
+    "unknown topic": b'{"topic":"newThing.BTCUSDT"}',
+    "unknown channel": b'{"channel":"newThing"}',
+    "deep": DEEP,
+    "deep Binance": b'{"e":"markPriceUpdate","x":' + DEEP,
+    "deep closed": b'{"data":' + b"[" * 5_000 + b"]" * 5_000 + b',"e":"depthUpdate"}',
+    "deep Bybit": b'{"topic":"tickers.BTCUSDT","data":' + DEEP,
+    "deep Bybit answer": b'{"op":' + b'{"a":' * 100_000,
+    "deep Hyperliquid": b'{"channel":"allDexsAssetCtxs","data":' + DEEP,
+}
+SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), ("bybit", "book-1"),
+           ("hyperliquid", "contexts"), ("hyperliquid", "book-1"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("venue", "socket"), SOCKETS)
+def test_rubbish_is_counted_noted_once_and_never_raised(venue: str, socket: str) -> None:
+    played = Played(venue, socket, "BTC")
+    played.open()
+    for _ in range(2):
+        played.hear(*RUBBISH.values())
+    assert played.session.stats.dropped == played.session.stats.frames == 2 * len(RUBBISH)
+    assert notes(played.done) == ["frame dropped"]
+    detail = next(action.detail for action in played.done if isinstance(action, Note))
+    assert len(detail) <= 200
+    assert turns(played.done) == []
+    for body in RUBBISH.values():
+        played.fetch("BTCUSDT", body)
+    assert notes(played.done)[1:] == ["snapshot dropped"]
+
+
+# ── refusals ────────────────────────────────────────────────────────────
+
+
+def test_one_bad_topic_of_bybit_costs_itself_and_the_others_are_asked_for_singly() -> None:
+    played = Played("bybit", "market-1", "BTC", "XYZ", "ETH", "QQQ")
+    played.open()
+    no_xyz = frames.bybit_says("error:handler not found,topic:allLiquidation.XYZUSDT", False)
+    no_qqq = frames.bybit_says("error:handler not found,topic:tickers.QQQUSDT", False)
+    actions = played.hear(no_xyz)
+    assert notes(actions) == ["request refused"]
+    assert [message["args"] for message in sent(actions)] == [
+        [f"tickers.{symbol}", f"allLiquidation.{symbol}"]
+        for symbol in ("BTCUSDT", "ETHUSDT", "QQQUSDT")
+    ]
+    assert played.hear(no_qqq) == []  # it was asked for alone: nobody else is concerned
+    already = frames.bybit_says("error:already subscribed,topic:tickers.BTCUSDT", False)
+    assert played.hear(already) == []
+    played.hear(frames.ticker("BTCUSDT"), frames.ticker("ETHUSDT"))
+    assert played.session.ready
+    assert {state.symbol for state in played.session.states(0)} == {"BTCUSDT", "ETHUSDT"}
+    assert played.session.stats.refused == 2
+    played.close()
+    assert len(sent(played.open())) == 1  # on the next connection all is tried again
+    assert len(sent(played.hear(no_xyz))) == 3
+
+
+def test_a_refusal_that_names_nothing_has_all_asked_for_singly_once() -> None:
+    played = Played("bybit", "book-1", "BTC", "ETH")
+    played.open()
+    refused = frames.bybit_says("error:args size > 10", False)
+    assert [message["args"] for message in sent(played.hear(refused))] == [
+        ["orderbook.1000.BTCUSDT"],
+        ["orderbook.1000.ETHUSDT"],
+    ]
+    assert played.hear(refused, refused) == []
+
+
+def test_refusing_the_only_symbol_leaves_a_silent_socket_not_one_for_all_symbols() -> None:
+    played = Played("bybit", "market-1", "XYZ")
+    played.open()
+    played.hear(frames.bybit_says("error:handler not found,topic:tickers.XYZUSDT", False))
+    assert played.session.states(0) == []
+    assert hangups(played.tick(31)) == ["no price data for 31 s"]
+
+
+def test_a_book_refused_while_it_was_up_goes_down_first() -> None:
+    played = Played("bybit", "book-1", "BTC", "ETH")
+    played.open()
+    played.hear(frames.bybit_book("BTCUSDT", 5), frames.bybit_book("ETHUSDT", 8))
+    played.tick()
+    text = "error:handler not found,topic:orderbook.1000.ETHUSDT"
+    actions = played.hear(frames.bybit_says(text, False))
+    assert turns(actions) == ["-depth ETHUSDT"]
+    assert reasons(actions) == [f"refused: {text}"]
+    played.hear(frames.bybit_book("ETHUSDT", 9, *NARROW, delta=True))
+    assert depths(played.tick()) == ["BTCUSDT"]
+    assert turns(played.close()) == ["-depth BTCUSDT"]
+
+
+def test_hyperliquid_refuses_one_coin() -> None:
+    played = Played("hyperliquid", "book-1", "BTC", "NOSUCH")
+    played.open()
+    error = frames.coin_error('Invalid subscription {"type":"l2Book","coin":"NOSUCH"}')
+    again = [message["subscription"]["coin"] for message in sent(played.hear(error))]
+    assert again == ["BTC"]
+    assert (
+        played.hear(frames.coin_error('Already subscribed: {"type":"l2Book","coin":"BTC"}')) == []
+    )
+    assert turns(played.tick(2, frames.coin_book("BTC"))) == ["+depth BTC"]
+    assert played.session.ready
+
+
+def test_a_socket_that_is_closed_again_and_again_asks_for_the_listing() -> None:
+    # an unknown coin in a subscription closes Hyperliquid's socket without an error
+    played = Played("hyperliquid", "book-1", "BTC", "GONE")
+    relists = []
+    for _ in range(5):
+        played.open()
+        played.hear(frames.coin_book("BTC"))
+        relists.append(Relist() in played.close("it closed the connection with code 1006"))
+    assert relists == [False, False, True, True, True]
+    # one that was never open says nothing of the listing
+    assert Relist() not in played.close("refused")
+
+
+@pytest.mark.parametrize(
+    "prices", [(100_000.0, 4_000.0, 200.0), (30.0, 0.00027, 0.03), (2.0, 1.0, 0.1)]
+)
+def test_hyperliquid_coins_that_changed_places_are_not_believed(prices: tuple[float, ...]) -> None:
+    played = Played("hyperliquid", "contexts", "BTC", "ETH", "SOL")
+    played.open()
+    books = Played("hyperliquid", "book-1", "BTC", "ETH", "SOL")
+    books.session.listing = played.session.listing  # the consumer gives all sockets the same
+    books.open()
+    for coin, px in zip(("BTC", "ETH", "SOL"), prices, strict=True):
+        books.hear(frames.coin_book(coin, [(px * 0.999, 1.0)], [(px * 1.001, 1.0)]))
+
+    def heard(*marks: float) -> list[tuple[str, float | None]]:
+        actions = played.hear(frames.contexts_at(*marks))
+        assert {e.symbol for e in actions if isinstance(e, Funding | OpenInterest)} == {
+            e.symbol for e in actions if isinstance(e, Price)
+        }
+        return [(e.symbol, e.mark) for e in actions if isinstance(e, Price)]
+
+    btc, eth, sol = prices
+    assert heard(btc, eth, sol) == [("BTC", btc), ("ETH", eth), ("SOL", sol)]
+    played.tick()
+    assert heard(eth, btc, sol) == [("SOL", sol)]
+    assert Relist() in played.done
+    # a fall by a quarter in which book and mark go apart is no other coin
+    played.tick()
+    assert heard(btc * 0.75, eth * 0.75, sol * 0.75) != []
+    assert len(heard(btc * 0.75, eth * 0.75, sol * 0.75)) == 3
+
+
+def test_hyperliquid_contexts_of_another_length_call_for_the_listing() -> None:
+    played = Played("hyperliquid", "contexts", "BTC", "ETH")
+    played.open()
+    assert turns(played.hear(frames.contexts(2))) == [
+        "+price *",
+        "+funding *",
+        "+open_interest *",
+        "+volume *",
+    ]
+    actions = played.hear(frames.contexts(3))
+    assert actions[0] == Relist()
+    assert notes(actions) == ["listing out of date"]
+    assert played.hear(frames.contexts(3)) == [Relist()]  # noted once
+    played.session.listing = frames.listing_of("hyperliquid", "BTC", "ETH", "NEW")
+    assert {type(action) for action in played.hear(frames.contexts(3))} <= set(
+        Event.__subclasses__()
+    )
+
+
+# ── taking over ─────────────────────────────────────────────────────────
+
+
+def test_a_session_takes_over_what_is_up_and_says_only_what_differs() -> None:
+    old, new = Played("binance", "market", "BTC"), Played("binance", "market", "BTC")
+    assert new.session.coverage(old.session) == 0.0  # not connected
+    new.open()
+    assert new.session.coverage(old.session) == 1.0  # nothing to lose
+    old.open()
+    old.hear(frames.marks("BTCUSDT"))
+    assert new.session.coverage(old.session) == 0.0
+    new.hear(frames.minis("BTCUSDT"))
+    assert new.session.coverage(old.session) == pytest.approx(1 / 3)
+    states = new.session.take_over(old.session, 7)
+    assert turns(states) == ["-funding *", "-price *", "+volume *"]
+    assert new.session.stats.frames == 2
+    new.hear(frames.marks("BTCUSDT"))
+    assert new.session.coverage(old.session) == 1.0
+
+
+def test_down_silences_a_session_and_data_brings_it_back() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.live_book("BTCUSDT", 10)
+    assert turns(played.session.down("stopped", 0)) == ["-depth BTCUSDT"]
+    assert played.session.down("stopped", 0) == []
+    assert played.session.reason == "stopped"
+    assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+# ── whatever happens ────────────────────────────────────────────────────
+
+
+def _binance_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    levels = [(level, float(length))]
+    match kind:
+        case 0 | 1 | 2 | 3:
+            return frames.change(symbol, first, first + length, levels, [(200.0 - level, 1.0)])
+        case 4:
+            return frames.change(symbol, first, first + length, [(level, 0.0)])
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
+def _bybit_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    match kind:
+        case 0 | 1:
+            return frames.bybit_book(symbol, first)
+        case 2 | 3 | 4:
+            return frames.bybit_book(symbol, first, [(level, float(length))], [], delta=True)
+        case 5:
+            return frames.bybit_says(
+                f"error:handler not found,topic:orderbook.1000.{symbol}", False
+            )
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
+CALLS = st.lists(
+    st.one_of(
+        st.tuples(st.just("toggle")),
+        st.tuples(st.just("tick"), st.sampled_from([1, 1, 1, 4, 70])),
+        st.tuples(st.just("snapshot"), st.integers(0, 12), st.sampled_from(["BTCUSDT", "ETHUSDT"])),
+        st.tuples(
+            st.just("frame"),
+            st.integers(0, 6),
+            st.integers(0, 12),
+            st.integers(0, 3),
+            st.sampled_from([99.99, 99.5, 50.0, 100.5, 1e-9, 1e12]),
+            st.sampled_from(["BTCUSDT", "ETHUSDT", "QQQUSDT"]),
+        ),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(venue=st.sampled_from(["binance", "bybit"]), calls=CALLS)
+def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_are_up(
+    venue: str, calls: list[tuple]
+) -> None:
+    played = Played(venue, "book-1", "BTC", "ETH")
+    played.open()
+    for call in calls:
+        match call:
+            case ("toggle",):
+                played.close() if played.session.connected else played.open()
+            case ("tick", seconds):
+                if hangups(played.tick(seconds)):
+                    played.close()
+            case ("snapshot", last, symbol):
+                played.fetch(symbol, frames.snapshot(last))
+            case ("frame", *rest):
+                make = _binance_frame if venue == "binance" else _bybit_frame
+                played.hear(make(*rest))
+    check_order(played.done)
+    ups = {(s.kind, s.symbol) for s in played.session.states(0) if s.up}
+    played.close()
+    assert {(s.kind, s.symbol) for s in played.done[-len(ups) :] if isinstance(s, FeedState)} >= ups
+    check_order(played.done)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), venue=st.sampled_from(["binance", "bybit", "hyperliquid"]))
+def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
+    data: st.DataObject, venue: str
+) -> None:
+    socket, bodies = {
+        "binance": ("market", [frames.marks("BTCUSDT"), frames.minis("BTCUSDT"),
+                               frames.forced("BTCUSDT"), frames.done()]),
+        "bybit": ("market-1", [frames.ticker("BTCUSDT"), frames.liquidated("BTCUSDT", 1.0, 2.0),
+                               frames.bybit_says("error:x,topic:tickers.BTCUSDT", False)]),
+        "hyperliquid": ("contexts", [frames.contexts(1), frames.contexts(2)]),
+    }[venue]  # fmt: skip
+    played = Played(venue, socket, "BTC")
+    for _ in range(data.draw(st.integers(0, 30))):
+        match data.draw(st.integers(0, 4)):
+            case 0:
+                played.close() if played.session.connected else played.open()
+            case 1:
+                if hangups(played.tick(data.draw(st.sampled_from([1, 8, 40])))):
+                    played.close()
+            case 2:
+                played.hear(data.draw(st.binary(max_size=40)))
+            case _:
+                body = data.draw(st.sampled_from(bodies))
+                played.hear(body[: data.draw(st.sampled_from([len(body), len(body), 30]))])
+    check_order(played.done)
+
+
+def check_order(done: Sequence[Action]) -> None:
+    """Feed states alternate, and facts come only of feeds that are up."""
+    up: set[tuple[Kind, str]] = set()
+    for action in done:
+        match action:
+            case FeedState(kind=kind, symbol=symbol):
+                assert ((kind, symbol) in up) is not action.up, action
+                assert action.up or action.reason
+                (up.add if action.up else up.discard)((kind, symbol))
+            case Depth(symbol=symbol):
+                assert (Kind.DEPTH, symbol) in up
+            case Liquidation(symbol=symbol):
+                assert up & {(Kind.LIQUIDATION, symbol), (Kind.LIQUIDATION, "*")}
+            case _:
+                pass
+
+
+def test_limits_are_what_the_venues_ask_for() -> None:
+    """Hyperliquid sends a book every 5 s, so no limit below 20 s may judge it."""
+    for module in VENUES.values():
+        known = frames.contracts(module.SPEC.name, "BTC")
+        for plan in module.subscriptions(known, module.SPEC.kinds):
+            assert plan.silence_s, plan.name
+            if module.SPEC.name == "hyperliquid":
+                assert min(plan.silence_s.values()) >= 20
