@@ -9,8 +9,8 @@ from pathlib import Path
 from bot.config import Settings
 from streams.clock import WallClock
 from streams.events import AnyEvent, Instrument
-from streams.feed.client import Consumer
-from streams.feed.recording import Recorded, Writer
+from streams.feed.client import VenueClient
+from streams.feed.recording import Recorded, RecordingWriter
 from streams.venues import VENUES
 
 
@@ -22,7 +22,7 @@ async def record(settings: Settings, venue: str, symbols: Sequence[str], output:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        writer = Writer(output)
+        writer = RecordingWriter(output)
     except OSError as error:
         return _fail(f"cannot write {output}: {error.strerror}")
     except ValueError as error:
@@ -37,7 +37,9 @@ async def record(settings: Settings, venue: str, symbols: Sequence[str], output:
 class _Recording:
     """What comes while it is recorded, until ``stop``."""
 
-    def __init__(self, symbols: Sequence[str], writer: Writer, stop: asyncio.Event) -> None:
+    def __init__(
+        self, symbols: Sequence[str], writer: RecordingWriter, stop: asyncio.Event
+    ) -> None:
         self.written = 0
         self.full: OSError | None = None
         self.unknown: list[str] = []
@@ -73,12 +75,12 @@ async def _listen(
     settings: Settings,
     venue: str,
     symbols: Sequence[str],
-    writer: Writer,
+    writer: RecordingWriter,
     stop: asyncio.Event,
 ) -> int:
     recording = _Recording(symbols, writer, stop)
     place = next((v for v in settings.venues if v.name == venue), None)
-    consumer = Consumer(
+    consumer = VenueClient(
         VENUES[venue],
         place.websocket if place else None,
         place.rest if place else None,

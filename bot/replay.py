@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bot.config import Settings
-from bot.plan.planner import Chat, Delivery, State, next_due, plan
+from bot.plan.planner import Chat, Delivery, PlanState, next_due, plan
 from rules.alerts import Notice, Said
 from rules.engine import Engine
 from streams.bus.conflate import Conflator
@@ -105,7 +105,7 @@ def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[Said]:
 
 def told(all_said: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
     """What the channel and the operators read of these alerts and notices, in order."""
-    state = State()
+    state = PlanState()
     for seen, group in groupby(all_said, key=lambda said: said.seen):
         moment = list(group)
         yield from (said for said in moment if isinstance(said, Notice))

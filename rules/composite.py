@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 import msgspec
 
 from rules.alerts import Level, Turn
-from rules.episode import Episode, Step
+from rules.episode import Episode, Transition
 from rules.metric import Reading
 from rules.rule import Rule
 from streams.events import Ms
@@ -56,7 +56,7 @@ Far = Callable[[float], float]
 """How far a value is from normal, see ``Metric.distance``."""
 
 
-class Spell(msgspec.Struct, array_like=True):
+class ConditionMatch(msgspec.Struct, array_like=True):
     """A rule's last episode at or above the level of a condition, ``until`` None while it lasts."""
 
     at: Ms
@@ -82,7 +82,7 @@ class Worst(msgspec.Struct, array_like=True):
     """When its newest episode began."""
 
 
-class Gathering(msgspec.Struct, array_like=True):
+class CompositeState(msgspec.Struct, array_like=True):
     """The state of a composite on one asset. Owned by the engine, changed by its methods alone.
 
     ``spells``: rule → condition (its place in ``all_of``) → spell. ``fired_at``: when it last
@@ -93,11 +93,11 @@ class Gathering(msgspec.Struct, array_like=True):
     ``worst``: rule → how bad it has been since it fired, of the rules that it tells of.
     """
 
-    spells: dict[str, dict[int, Spell]] = {}
+    spells: dict[str, dict[int, ConditionMatch]] = {}
     firing: bool = False
     fired_at: Ms | None = None
     ended_at: Ms | None = None
-    chain: dict[int, tuple[str, Spell]] = {}
+    chain: dict[int, tuple[str, ConditionMatch]] = {}
     told: dict[int, Level] = {}
     needed: int = 0
     most: int = 0
@@ -109,12 +109,12 @@ class Gathering(msgspec.Struct, array_like=True):
 
     def holding(
         self, spec: Composite, now: Ms, without: Container[str] = ()
-    ) -> dict[int, tuple[str, Spell]]:
+    ) -> dict[int, tuple[str, ConditionMatch]]:
         """The conditions reached within the last ``within``: each with its earliest rule.
 
         ``without``: rules that count for nothing.
         """
-        found: dict[int, tuple[str, Spell]] = {}
+        found: dict[int, tuple[str, ConditionMatch]] = {}
         for condition, rule, spell in self._spells(spec, now):
             if rule in without:
                 continue
@@ -128,7 +128,7 @@ class Gathering(msgspec.Struct, array_like=True):
             if spell.until is None:
                 spell.until = at
 
-    def resume(self, rule: str, conditions: Mapping[int, Level], spell: Spell) -> bool:
+    def resume(self, rule: str, conditions: Mapping[int, Level], spell: ConditionMatch) -> bool:
         """After a hole an open episode has reached ``spell.level`` again.
 
         True if that fulfils a condition anew.
@@ -143,7 +143,7 @@ class Gathering(msgspec.Struct, array_like=True):
         return anew
 
     def hear(
-        self, rule: str, conditions: Mapping[int, Level], opened_at: Ms, step: Step, now: Ms
+        self, rule: str, conditions: Mapping[int, Level], opened_at: Ms, step: Transition, now: Ms
     ) -> bool:
         """A rule took a step; ``conditions``: those it may fulfil, with their levels.
 
@@ -158,7 +158,7 @@ class Gathering(msgspec.Struct, array_like=True):
                 if spell is not None and lasts:
                     spell.until = now
             elif step.level >= level and not lasts:
-                spells[condition] = Spell(now, step.level, step.value, opened_at)
+                spells[condition] = ConditionMatch(now, step.level, step.value, opened_at)
                 reached = True
             elif spell is not None and step.level > spell.level:
                 spell.level = step.level
@@ -264,7 +264,7 @@ class Gathering(msgspec.Struct, array_like=True):
         self,
         spec: Composite,
         now: Ms,
-        holding: Mapping[int, tuple[str, Spell]],
+        holding: Mapping[int, tuple[str, ConditionMatch]],
         known: Callable[[], int],
         reached: bool,
         worse: bool,
@@ -283,7 +283,7 @@ class Gathering(msgspec.Struct, array_like=True):
             return Turn.CLOSE
         return None
 
-    def _spells(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, Spell]]:
+    def _spells(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, ConditionMatch]]:
         for rule, spells in self.spells.items():
             for condition, spell in spells.items():
                 if spell.until is None or now - spell.until < spec.within:
@@ -295,7 +295,9 @@ class Gathering(msgspec.Struct, array_like=True):
             levels[condition] = max(spell.level, levels.get(condition, spell.level))
         return levels
 
-    def _tell(self, holding: Mapping[int, tuple[str, Spell]], levels: Mapping[int, Level]) -> None:
+    def _tell(
+        self, holding: Mapping[int, tuple[str, ConditionMatch]], levels: Mapping[int, Level]
+    ) -> None:
         for condition, (rule, spell) in holding.items():
             self.chain.setdefault(condition, (rule, msgspec.structs.replace(spell)))
         for condition, level in levels.items():

@@ -19,7 +19,7 @@ from rules.judge import Judge
 from rules.metric import Warming
 from rules.rule import Rule
 from rules.snapshot import Observed, OpenEpisodes, Standing, observed, open_episodes, values
-from rules.watchlist import Beat, Desk, Floor, Watch
+from rules.watchlist import InstrumentRoute, MetricInstance, RuleInstance, WatchList
 from streams.events import (
     AnyEvent,
     Fault,
@@ -123,10 +123,12 @@ class Engine:
             memory=self._floor.memory.dump(),
             feeds=self._feeds,
             watches=[_dump_watch(watch) for beat in beats for watch in beat.watches],
-            beats=[state.BeatDump(b.metric.name, b.place, b.due, b.waiting) for b in beats],
+            beats=[
+                state.MetricInstanceDump(b.metric.name, b.place, b.due, b.waiting) for b in beats
+            ],
             trails=self._floor.dump_trails(),
             clusters=[
-                state.ClusterDump(c.spec.name, c.asset, [*c.spec.all_of], c.gathering)
+                state.CompositeDump(c.spec.name, c.asset, [*c.spec.all_of], c.gathering)
                 for c in clusters
             ],
             awake=[(beat.metric.name, beat.place) for beat in self._awake],
@@ -157,15 +159,15 @@ class Engine:
         self._feeds = Feeds()
         self._faults = Faults()
         self._compare_at: Ms = 0
-        self._awake: dict[Beat, None] = {}
-        self._floor = Floor(self._rules, self._venue_order, self._composites, self._rouse)
+        self._awake: dict[MetricInstance, None] = {}
+        self._floor = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
         self._judge = Judge(self._floor.clusters_of)
         self._desks = self._floor.desks
 
-    def _rouse(self, beat: Beat) -> None:
+    def _rouse(self, beat: MetricInstance) -> None:
         self._awake[beat] = None
 
-    def _take(self, desk: Desk, event: MarketEvent, now: Ms) -> list[Said]:
+    def _take(self, desk: InstrumentRoute, event: MarketEvent, now: Ms) -> list[Said]:
         kind, market = kind_of(event), desk.market
         line = market.lines.get(kind)
         if line is not None and line.up:
@@ -206,7 +208,7 @@ class Engine:
         self._sweep()
         return said
 
-    def _look(self, beat: Beat, at: Ms) -> list[Said]:
+    def _look(self, beat: MetricInstance, at: Ms) -> list[Said]:
         now, rule_metric = self._now, beat.metric
         reading = rule_metric.value(beat.view, now)
         said: list[Said] = []
@@ -310,8 +312,8 @@ class Engine:
         self._judge.firing.update((c, None) for c in firing if c.gathering.firing)
 
 
-def _dump_watch(watch: Watch) -> state.WatchDump:
+def _dump_watch(watch: RuleInstance) -> state.RuleInstanceDump:
     rule, levels = watch.rule, dict(watch.row.levels)
-    return state.WatchDump(
+    return state.RuleInstanceDump(
         rule.name, rule.metric, watch.place, levels, watch.unsettled, watch.episode, watch.since
     )

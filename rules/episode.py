@@ -64,7 +64,7 @@ class Episode(msgspec.Struct):
         self.posted_at = None if self.posted_at is None else min(self.posted_at, now)
 
 
-class Step(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True):
     """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it."""
 
     turn: Turn
@@ -81,7 +81,7 @@ def step(
     now: Ms,
     reading: Reading | None,
     distance: Callable[[float], float] = abs,
-) -> list[Step]:
+) -> list[Transition]:
     """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live."""
     sign = -1 if rule.fires == "below" else 1
     # a sum that lacks a part can prove that something is above a level, and nothing else
@@ -171,7 +171,7 @@ def _rise(
     reading: Reading,
     distance: Callable[[float], float],
     reached: int,
-) -> list[Step]:
+) -> list[Transition]:
     value, posted = reading.value, state.posted_value
     worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
     if reached > state.level:
@@ -189,7 +189,7 @@ def _rise(
     return []
 
 
-def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Step:
+def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Transition:
     held = 0
     if post:
         held, state.held = state.held, 0
@@ -198,7 +198,7 @@ def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Step
     else:
         state.held += 1
     state.turns += 1
-    return Step(turn, Level(state.level), value, post, held)
+    return Transition(turn, Level(state.level), value, post, held)
 
 
 def _mind_extreme(state: Episode, now: Ms, reading: Reading, sign: int) -> None:
@@ -209,7 +209,7 @@ def _mind_extreme(state: Episode, now: Ms, reading: Reading, sign: int) -> None:
 
 def _recover(
     rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading, sign: int
-) -> list[Step]:
+) -> list[Transition]:
     if reading.lower_bound or sign * reading.value >= sign * row.clear:
         state.clear_since = None
         return []
@@ -217,7 +217,7 @@ def _recover(
         state.clear_since = now
     if now - state.clear_since < rule.clear_for:
         return []
-    closed = Step(Turn.CLOSE, Level(state.level), reading.value, state.posted_open)
+    closed = Transition(Turn.CLOSE, Level(state.level), reading.value, state.posted_open)
     state.level, state.clear_since, state.interrupted = 0, None, False
     state.turns += 1
     return [closed]

@@ -10,7 +10,7 @@ from statistics import median_low
 import msgspec
 
 from rules.alerts import Notice
-from rules.market import Line, Venue
+from rules.market import FeedUptime, VenueMemory
 from streams.events import FeedState, Kind, Ms
 
 TELL_AFTER: Ms = 15_000
@@ -28,7 +28,7 @@ def ticks_again(since: Ms, now: Ms) -> Notice:
     return _ticks_notice(True, since, now, "")
 
 
-class Feed(msgspec.Struct, array_like=True):
+class FeedHealth(msgspec.Struct, array_like=True):
     """One kind of feed of a venue: ``up`` or down since ``since``. ``told``: it is told to be down,
     since then."""
 
@@ -44,7 +44,7 @@ class Feeds(msgspec.Struct, array_like=True):
     absence was told. ``scan_at``: when to look at the feeds again.
     """
 
-    feeds: dict[str, dict[Kind, Feed]] = {}
+    feeds: dict[str, dict[Kind, FeedHealth]] = {}
     reasons: dict[str, dict[Kind, str]] = {}
     ticked: Ms | None = None
     silent: bool = False
@@ -71,7 +71,7 @@ class Feeds(msgspec.Struct, array_like=True):
         self.silent = True
         return [no_tick(self.ticked, now)]
 
-    def tick(self, now: Ms, venues: dict[str, Venue]) -> list[Notice]:
+    def tick(self, now: Ms, venues: dict[str, VenueMemory]) -> list[Notice]:
         """A Tick came; what is to be told of the ticks, and of all feeds."""
         notices: list[Notice] = []
         before, self.ticked = self.ticked, now
@@ -87,10 +87,10 @@ class Feeds(msgspec.Struct, array_like=True):
             notices += self._scan(name, _states(venue), now)
         return notices
 
-    def _scan(self, venue: str, lines: dict[Kind, Line], now: Ms) -> list[Notice]:
+    def _scan(self, venue: str, lines: dict[Kind, FeedUptime], now: Ms) -> list[Notice]:
         feeds = self.feeds.setdefault(venue, {})
         for kind, line in lines.items():
-            feed = feeds.setdefault(kind, Feed(line.up, line.since))
+            feed = feeds.setdefault(kind, FeedHealth(line.up, line.since))
             if feed.up is not line.up:
                 # what turns with one of many instruments has no older date than its last turn
                 feed.up, feed.since = line.up, line.since if line.since > feed.since else now
@@ -113,9 +113,9 @@ class Feeds(msgspec.Struct, array_like=True):
         return notices
 
 
-def _states(venue: Venue) -> dict[Kind, Line]:
+def _states(venue: VenueMemory) -> dict[Kind, FeedUptime]:
     """Each kind of feed of a venue as one line."""
-    lines: dict[Kind, list[Line]] = {}
+    lines: dict[Kind, list[FeedUptime]] = {}
     for symbol in venue.symbols.values():
         for kind, line in symbol.items():
             lines.setdefault(kind, []).append(line)
@@ -124,7 +124,7 @@ def _states(venue: Venue) -> dict[Kind, Line]:
         down = [line for line in some if not line.up]
         up = 2 * len(down) < len(some)
         alike = [line.since for line in some if line.up is up]
-        states[kind] = Line(up, median_low(alike))
+        states[kind] = FeedUptime(up, median_low(alike))
     return {kind: states[kind] for kind in Kind if kind in states}
 
 

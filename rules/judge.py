@@ -8,11 +8,11 @@ Turns of episodes and composites → alerts.
 from collections.abc import Callable, Sequence
 
 from rules.alerts import Alert, CascadeFacts, Level, Link, Record, Said, Turn
-from rules.composite import Spell, Worst
-from rules.episode import Step, ready, settle_in, step
+from rules.composite import ConditionMatch, Worst
+from rules.episode import Transition, ready, settle_in, step
 from rules.metric import Reading
 from rules.records import records
-from rules.watchlist import Cluster, Watch
+from rules.watchlist import CompositeInstance, RuleInstance
 from streams.events import Ms
 
 COMPOSITE = "composite"
@@ -20,7 +20,13 @@ COMPOSITE = "composite"
 
 
 def alert(
-    watch: Watch, step: Step, number: int, reading: Reading, now: Ms, at: Ms, hidden_by: str
+    watch: RuleInstance,
+    step: Transition,
+    number: int,
+    reading: Reading,
+    now: Ms,
+    at: Ms,
+    hidden_by: str,
 ) -> Alert:
     """The alert of one turn. ``number``: which turn of its episode it is."""
     rule, view, episode, window = watch.rule, watch.view, watch.episode, watch.metric.window
@@ -57,7 +63,7 @@ def alert(
     )
 
 
-def composite_alert(cluster: Cluster, turn: Turn, now: Ms, at: Ms) -> Alert:
+def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> Alert:
     """The alert of a composite, told by its chain."""
     spec, state = cluster.spec, cluster.gathering
     fired_at = state.fired_at or now
@@ -101,13 +107,15 @@ def composite_alert(cluster: Cluster, turn: Turn, now: Ms, at: Ms) -> Alert:
     )
 
 
-def _records(watch: Watch, value: float, reading: Reading, now: Ms) -> tuple[Record, ...]:
+def _records(watch: RuleInstance, value: float, reading: Reading, now: Ms) -> tuple[Record, ...]:
     rule = watch.rule
     x = watch.sign * value
     return records(watch.trail, rule.fires, x, reading, now, rule.record_after, rule.settlements)
 
 
-def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) -> Link | None:
+def _link(
+    cluster: CompositeInstance, condition: int, rule: str, spell: ConditionMatch, now: Ms
+) -> Link | None:
     part = cluster.parts.get(rule)
     if part is None:
         return None
@@ -128,9 +136,9 @@ def _link(cluster: Cluster, condition: int, rule: str, spell: Spell, now: Ms) ->
     )
 
 
-def _also(cluster: Cluster, now: Ms) -> tuple[Link, ...]:
+def _also(cluster: CompositeInstance, now: Ms) -> tuple[Link, ...]:
     """What is hidden and no condition: of each family the window that is worst."""
-    shown: dict[str, tuple[Watch, Worst]] = {}
+    shown: dict[str, tuple[RuleInstance, Worst]] = {}
     for rule, watch in cluster.folded.items():
         worst, family = cluster.gathering.worst.get(rule), watch.rule.family
         if worst is None or not worst.level:
@@ -156,11 +164,11 @@ def _also(cluster: Cluster, now: Ms) -> tuple[Link, ...]:
     )
 
 
-def _severity(watch: Watch, worst: Worst) -> tuple[int, float]:
+def _severity(watch: RuleInstance, worst: Worst) -> tuple[int, float]:
     return worst.level, watch.metric.distance(worst.extreme)
 
 
-def _no_data(cluster: Cluster, known: int) -> tuple[str, ...]:
+def _no_data(cluster: CompositeInstance, known: int) -> tuple[str, ...]:
     families = [
         family
         for condition, (family, _) in enumerate(cluster.spec.all_of)
@@ -177,11 +185,11 @@ class Judge:
     ``firing``: the composites that fire, in the order in which time is asked about them.
     """
 
-    def __init__(self, clusters_of: Callable[[str], Sequence[Cluster]]) -> None:
-        self.firing: dict[Cluster, None] = {}
+    def __init__(self, clusters_of: Callable[[str], Sequence[CompositeInstance]]) -> None:
+        self.firing: dict[CompositeInstance, None] = {}
         self._clusters_of = clusters_of
 
-    def move(self, watch: Watch, reading: Reading, now: Ms, at: Ms) -> list[Said]:
+    def move(self, watch: RuleInstance, reading: Reading, now: Ms, at: Ms) -> list[Said]:
         """A value of a rule; ``at``: the venue's time of the event that caused it."""
         episode = watch.episode
         posted = episode.posted_open
@@ -222,9 +230,9 @@ class Judge:
 
     def _hear(
         self,
-        cluster: Cluster,
-        watch: Watch,
-        steps: Sequence[Step],
+        cluster: CompositeInstance,
+        watch: RuleInstance,
+        steps: Sequence[Transition],
         reading: Reading,
         now: Ms,
         at: Ms,
@@ -237,7 +245,7 @@ class Judge:
         for one in steps if conditions else ():
             reached |= gathering.hear(rule.name, conditions, episode.opened_at, one, now)
         if conditions and episode.interrupted and (level := ready(rule, episode, now)):
-            spell = Spell(now, Level(level), reading.value, episode.opened_at)
+            spell = ConditionMatch(now, Level(level), reading.value, episode.opened_at)
             reached |= gathering.resume(rule.name, conditions, spell)
         worse = False
         if gathering.firing and episode.level:
@@ -248,7 +256,7 @@ class Judge:
         return self._judge(cluster, now, at, reached, worse)
 
     def _judge(
-        self, cluster: Cluster, now: Ms, at: Ms, reached: bool, worse: bool = False
+        self, cluster: CompositeInstance, now: Ms, at: Ms, reached: bool, worse: bool = False
     ) -> list[Said]:
         gathering = cluster.gathering
         turn = gathering.judge(

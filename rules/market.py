@@ -19,7 +19,7 @@ import msgspec
 
 from rules.alerts import ALL
 from rules.interest import Interest
-from rules.windows import Prices
+from rules.windows import PriceWindow
 from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
 MINUTE: Ms = 60_000
@@ -33,7 +33,7 @@ FRESH: Ms = 20_000
 _PRICE = Kind.PRICE
 
 
-class Line(msgspec.Struct, array_like=True):
+class FeedUptime(msgspec.Struct, array_like=True):
     """One kind of feed: ``up`` since ``since`` (or down since then), last data at ``seen``."""
 
     up: bool
@@ -57,7 +57,7 @@ class Line(msgspec.Struct, array_like=True):
         self.seen = now
 
 
-Lines = dict[Kind, Line]
+FeedUptimes = dict[Kind, FeedUptime]
 
 
 class Memo(Protocol):
@@ -137,8 +137,8 @@ class Market:
         venue: str,
         symbol: str,
         rank: int,
-        lines: Lines,
-        venue_lines: Lines,
+        lines: FeedUptimes,
+        venue_lines: FeedUptimes,
         price_keep: Ms,
     ) -> None:
         self.venue = venue
@@ -146,7 +146,7 @@ class Market:
         self.rank = (rank, venue, symbol)
         self.lines = lines
         self.venue_lines = venue_lines
-        self.prices = Prices(price_keep)
+        self.prices = PriceWindow(price_keep)
         self.memos: dict[str, Memo] = {}
         self.interest = Interest()
         self.likeness = Likeness()
@@ -156,7 +156,7 @@ class Market:
         self.predicted: Rate | None = None
         self.spread_bp: float | None = None
 
-    def line(self, kind: Kind) -> Line | None:
+    def line(self, kind: Kind) -> FeedUptime | None:
         """The feed of that kind; None: never heard of, so not available here."""
         return self.lines.get(kind) or self.venue_lines.get(kind)
 
@@ -165,12 +165,12 @@ class Market:
         line = self.lines.get(kind) or self.venue_lines.get(kind)
         return line is not None and line.up
 
-    def data(self, kind: Kind, now: Ms) -> Line:
+    def data(self, kind: Kind, now: Ms) -> FeedUptime:
         """Data of that kind came; the feed it came from, which stays the same."""
         line = self.lines.get(kind)
         if line is None:
             above = self.venue_lines.get(kind)
-            line = Line(above.up, above.since) if above else Line(True, now)
+            line = FeedUptime(above.up, above.since) if above else FeedUptime(True, now)
             self.lines[kind] = line
         line.data(now)
         return line
@@ -196,7 +196,7 @@ class Market:
             return self._take_interest(event, now)
         return True
 
-    def set_back(self, now: Ms, prices: Prices) -> None:
+    def set_back(self, now: Ms, prices: PriceWindow) -> None:
         """The clock was set back to ``now``: what was measured has no known age. ``prices``: none
         yet."""
         self.prices = prices
@@ -407,17 +407,17 @@ class ViewDump(msgspec.Struct, array_like=True):
     markets: list[MarketDump]
 
 
-class Venue(msgspec.Struct, array_like=True):
+class VenueMemory(msgspec.Struct, array_like=True):
     """The feeds of a venue: ``lines`` for all of it, ``symbols`` for single instruments."""
 
-    lines: Lines = {}
-    symbols: dict[str, Lines] = {}
+    lines: FeedUptimes = {}
+    symbols: dict[str, FeedUptimes] = {}
 
 
 class MemoryDump(msgspec.Struct, array_like=True):
     """The whole memory as dumped."""
 
-    venues: dict[str, Venue] = {}
+    venues: dict[str, VenueMemory] = {}
     views: list[ViewDump] = []
 
 
@@ -428,7 +428,7 @@ class Memory:
         self, venue_order: Sequence[str], price_keep: Ms, keeps: Mapping[str, Keep[Memo]]
     ) -> None:
         self.views: dict[str, View] = {}
-        self.venues: dict[str, Venue] = {}
+        self.venues: dict[str, VenueMemory] = {}
         self._order = {venue: rank for rank, venue in enumerate(venue_order)}
         self._price_keep = price_keep
         self._keeps = keeps
@@ -461,7 +461,7 @@ class Memory:
             lines = venue.symbols.setdefault(state.symbol, {})
             above = venue.lines.get(state.kind)
             if above and state.kind not in lines:
-                lines[state.kind] = Line(above.up, above.since)
+                lines[state.kind] = FeedUptime(above.up, above.since)
             _turn(lines, state, now)
 
     def forget(self, now: Ms) -> list[tuple[str, Market]]:
@@ -486,7 +486,7 @@ class Memory:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
         for view in self.views.values():
             for market in view:
-                market.set_back(now, Prices(self._price_keep))
+                market.set_back(now, PriceWindow(self._price_keep))
         for venue in self.venues.values():
             for lines in (venue.lines, *venue.symbols.values()):
                 for line in lines.values():
@@ -519,7 +519,7 @@ class Memory:
             view.sort(market)
             where = f"memory.{one.venue}/{one.symbol}"
             if not _fits(market.prices, one.prices):
-                market.prices = Prices(self._price_keep)
+                market.prices = PriceWindow(self._price_keep)
                 lost.append(f"{where}.prices")
             elif market.prices.last is not None:
                 market.prices.doubted = one.doubted
@@ -529,10 +529,10 @@ class Memory:
                     del market.memos[name]
                     lost.append(f"{where}.{name}")
 
-    def _venue(self, name: str) -> Venue:
+    def _venue(self, name: str) -> VenueMemory:
         venue = self.venues.get(name)
         if venue is None:
-            venue = self.venues[name] = Venue()
+            venue = self.venues[name] = VenueMemory()
         return venue
 
 
@@ -544,10 +544,10 @@ def _fits(memo: Memo, dumped: Sequence[bytes]) -> bool:
     return True
 
 
-def _turn(lines: Lines, state: FeedState, now: Ms) -> None:
+def _turn(lines: FeedUptimes, state: FeedState, now: Ms) -> None:
     line = lines.get(state.kind)
     if line is None:
-        lines[state.kind] = Line(state.up, now)
+        lines[state.kind] = FeedUptime(state.up, now)
     else:
         line.turn(state.up, now)
 

@@ -9,10 +9,10 @@ from math import isfinite
 import msgspec
 
 from rules.alerts import ALL, Alert, Level, PartFacts, Turn
-from rules.episode import Step
+from rules.episode import Transition
 from rules.judge import alert, composite_alert
 from rules.metric import Reading
-from rules.watchlist import Beat, Cluster, Watch
+from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
 from streams.events import Ms
 
 
@@ -86,7 +86,7 @@ class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
     stale: tuple[Alert, ...] = ()
 
 
-def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
+def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterator[Value]:
     """The value of each beat. ``with_facts``: with what a message tells beside it."""
     for beat in beats:
         metric, view = beat.metric, beat.view
@@ -115,7 +115,7 @@ def values(beats: Iterable[Beat], now: Ms, with_facts: bool) -> Iterator[Value]:
         )
 
 
-def observed(beats: Iterable[Beat], now: Ms) -> Iterator[Observed]:
+def observed(beats: Iterable[MetricInstance], now: Ms) -> Iterator[Observed]:
     """What each beat is and was since it was last asked for, and the prices of the assets."""
     priced: set[str] = set()
     for beat in beats:
@@ -126,7 +126,7 @@ def observed(beats: Iterable[Beat], now: Ms) -> Iterator[Observed]:
         yield _observed(beat, now)
 
 
-def _observed(beat: Beat, now: Ms) -> Observed:
+def _observed(beat: MetricInstance, now: Ms) -> Observed:
     reading = beat.metric.value(beat.view, now)
     seen = [x for x in (beat.low, beat.high) if isfinite(x)]
     beat.fresh()
@@ -146,7 +146,9 @@ def _observed(beat: Beat, now: Ms) -> Observed:
     )
 
 
-def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -> OpenEpisodes:
+def open_episodes(
+    beats: Iterable[MetricInstance], clusters: Iterable[CompositeInstance], now: Ms
+) -> OpenEpisodes:
     """The open episodes of these beats, and the composites that fire."""
     episodes: list[Alert] = []
     stale: list[Alert] = []
@@ -166,7 +168,7 @@ def open_episodes(beats: Iterable[Beat], clusters: Iterable[Cluster], now: Ms) -
     return OpenEpisodes(seen=now, episodes=tuple(episodes), stale=tuple(stale))
 
 
-def _last_seen(watch: Watch, now: Ms) -> Alert:
+def _last_seen(watch: RuleInstance, now: Ms) -> Alert:
     """An open episode as it was when it could last be judged."""
     episode = watch.episode
     # what an earlier version wrote down has no last value yet
@@ -177,5 +179,5 @@ def _last_seen(watch: Watch, now: Ms) -> Alert:
     return msgspec.structs.replace(last, facts=None)
 
 
-def _standing(watch: Watch, value: float) -> Step:
-    return Step(Turn.WORSE, Level(watch.episode.level), value, post=False)
+def _standing(watch: RuleInstance, value: float) -> Transition:
+    return Transition(Turn.WORSE, Level(watch.episode.level), value, post=False)

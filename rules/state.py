@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from rules.alerts import Level
-from rules.composite import Gathering
+from rules.composite import CompositeState
 from rules.episode import Episode
 from rules.faults import Faults
 from rules.feed_health import Feeds
@@ -28,7 +28,7 @@ Place = tuple[str, str]
 """An asset, and one instrument of it (``venue/symbol``) or ""."""
 
 
-class WatchDump(msgspec.Struct, array_like=True):
+class RuleInstanceDump(msgspec.Struct, array_like=True):
     """The state of one rule, under what must be unchanged for it to be taken over.
 
     ``levels``: what it was judged by; under others, what is so already is no news. ``since``: when
@@ -44,7 +44,7 @@ class WatchDump(msgspec.Struct, array_like=True):
     since: Ms | None = None
 
 
-class BeatDump(msgspec.Struct, array_like=True):
+class MetricInstanceDump(msgspec.Struct, array_like=True):
     """When one metric is looked at again, and whether data waits for that."""
 
     metric: str
@@ -62,13 +62,13 @@ class TrailDump(msgspec.Struct, array_like=True):
     trail: Trail
 
 
-class ClusterDump(msgspec.Struct, array_like=True):
+class CompositeDump(msgspec.Struct, array_like=True):
     """The state of one composite; ``all_of`` is what its conditions were."""
 
     name: str
     asset: str
     all_of: list[tuple[str, Level]]
-    gathering: Gathering
+    gathering: CompositeState
 
 
 class EngineDump(msgspec.Struct, array_like=True):
@@ -79,10 +79,10 @@ class EngineDump(msgspec.Struct, array_like=True):
     sweep_at: Ms | None
     memory: MemoryDump
     feeds: Feeds = msgspec.field(default_factory=Feeds)
-    watches: list[WatchDump] = []
-    beats: list[BeatDump] = []
+    watches: list[RuleInstanceDump] = []
+    beats: list[MetricInstanceDump] = []
     trails: list[TrailDump] = []
-    clusters: list[ClusterDump] = []
+    clusters: list[CompositeDump] = []
     awake: list[tuple[str, Place]] = []
     firing: list[tuple[str, str]] = []
     faults: Faults = msgspec.field(default_factory=Faults)

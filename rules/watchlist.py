@@ -11,7 +11,7 @@ from math import inf
 
 from rules import state
 from rules.alerts import ALL, Level
-from rules.composite import Composite, Gathering, Spell
+from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode
 from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Metric, Reading, Warming, Warms
@@ -25,7 +25,7 @@ TrailKey = tuple[str, Fires, Place]
 """Metric, side and place."""
 
 
-class Watch:
+class RuleInstance:
     """One rule on one asset, or on one of its instruments.
 
     ``mild``: the first threshold, with the sign that makes bad large. ``unsettled``: the levels
@@ -87,7 +87,7 @@ class Watch:
         return True
 
 
-class Beat:
+class MetricInstance:
     """One metric of one asset or instrument: looked at together for all rules that want it.
 
     ``due``: not before then. ``next``: when data matters, which is at once after a look, and then
@@ -105,7 +105,7 @@ class Beat:
         self.metric = metric
         self.view = view
         self.instrument = instrument
-        self.watches: list[Watch] = []
+        self.watches: list[RuleInstance] = []
         self.holder = metric if isinstance(metric, Holds) else None
         self.due: Ms = 0
         self.next: Ms = 0
@@ -162,7 +162,7 @@ class Beat:
         return self.view.asset, self.instrument
 
 
-class Cluster:
+class CompositeInstance:
     """One composite on one asset. ``parts``: rule → its watch, and the conditions it may fulfil.
 
     ``folded``: rule → its watch, of rules that are hidden and fulfil no condition.
@@ -170,7 +170,9 @@ class Cluster:
 
     __slots__ = ("asset", "folded", "gathering", "parts", "spec", "watched")
 
-    def __init__(self, spec: Composite, asset: str, watches: Iterable[Watch], now: Ms) -> None:
+    def __init__(
+        self, spec: Composite, asset: str, watches: Iterable[RuleInstance], now: Ms
+    ) -> None:
         self.spec = spec
         self.asset = asset
         of_asset = [watch for watch in watches if not watch.instrument]
@@ -186,7 +188,7 @@ class Cluster:
             and watch.rule.name not in self.parts
             and watch.rule.post
         }
-        self.gathering = Gathering(record_from=now)
+        self.gathering = CompositeState(record_from=now)
         self.watched = self._bits(lambda _: True)
 
     @property
@@ -198,7 +200,7 @@ class Cluster:
         """The conditions that can be judged now, as bits."""
         return self._bits(lambda watch: watch.metric.value(watch.view, now) is not None)
 
-    def conditions(self, watch: Watch) -> Mapping[int, Level] | None:
+    def conditions(self, watch: RuleInstance) -> Mapping[int, Level] | None:
         """The conditions that ``watch`` may fulfil, None if it is no part of this."""
         name = watch.rule.name
         if (part := self.parts.get(name)) is not None and part[0] is watch:
@@ -224,7 +226,7 @@ class Cluster:
         for watch in shown:
             self.gathering.tell(watch.rule.name, watch.episode)
 
-    def take_over(self, gathering: Gathering, same: bool) -> None:
+    def take_over(self, gathering: CompositeState, same: bool) -> None:
         """Goes on with a loaded state; of other conditions only with its cool-down."""
         if same:
             spells = {r: s for r, s in gathering.spells.items() if r in self.parts}
@@ -243,10 +245,10 @@ class Cluster:
             reached = [c for c, level in conditions.items() if episode.level >= level]
             for condition in reached:
                 level = conditions[condition]
-                spell = Spell(episode.opened_at, level, episode.extreme, episode.opened_at)
+                spell = ConditionMatch(episode.opened_at, level, episode.extreme, episode.opened_at)
                 self.gathering.spells.setdefault(rule, {})[condition] = spell
 
-    def _bits(self, which: Callable[[Watch], bool]) -> int:
+    def _bits(self, which: Callable[[RuleInstance], bool]) -> int:
         bits = 0
         for watch, conditions in self.parts.values():
             if which(watch):
@@ -256,13 +258,13 @@ class Cluster:
 
 
 Take = Callable[[Market, MarketEvent, Ms], bool]
-Takers = Mapping[Kind, tuple[tuple[Take, tuple[Beat, ...]], ...]]
+Takers = Mapping[Kind, tuple[tuple[Take, tuple[MetricInstance, ...]], ...]]
 """The metrics that take a kind of event in, each with the beats that then may want to look."""
 
 
-def takers_of(beats: Iterable[Beat], metrics: Iterable[Metric]) -> Takers:
+def takers_of(beats: Iterable[MetricInstance], metrics: Iterable[Metric]) -> Takers:
     """Those of all ``beats``, and ``metrics`` that take events in for others to look at."""
-    found: dict[str, tuple[Metric, list[Beat]]] = {m.name: (m, []) for m in metrics}
+    found: dict[str, tuple[Metric, list[MetricInstance]]] = {m.name: (m, []) for m in metrics}
     for beat in beats:
         found.setdefault(beat.metric.name, (beat.metric, []))[1].append(beat)
     return {
@@ -279,8 +281,8 @@ class Asset:
     def __init__(
         self,
         view: View,
-        beats: Sequence[Beat],
-        clusters: Iterable[Cluster],
+        beats: Sequence[MetricInstance],
+        clusters: Iterable[CompositeInstance],
         metrics: Sequence[Metric],
     ) -> None:
         self.view = view
@@ -289,33 +291,33 @@ class Asset:
         self.takers = takers_of(beats, metrics)
 
 
-class Desk:
+class InstrumentRoute:
     """Where the events of one instrument go. ``beats``: those of the instrument alone."""
 
     __slots__ = ("beats", "market", "takers")
 
-    def __init__(self, market: Market, beats: Sequence[Beat], takers: Takers) -> None:
+    def __init__(self, market: Market, beats: Sequence[MetricInstance], takers: Takers) -> None:
         self.market = market
         self.beats = tuple(beats)
         self.takers = takers
 
 
-def beats_of(watches: Iterable[Watch]) -> list[Beat]:
+def beats_of(watches: Iterable[RuleInstance]) -> list[MetricInstance]:
     """The beats of these watches, which are all of one asset or one instrument."""
-    beats: dict[str, Beat] = {}
+    beats: dict[str, MetricInstance] = {}
     for watch in watches:
         name = watch.metric.name
         if name not in beats:
-            beats[name] = Beat(watch.metric, watch.view, watch.instrument)
+            beats[name] = MetricInstance(watch.metric, watch.view, watch.instrument)
         beats[name].watches.append(watch)
     return list(beats.values())
 
 
-def _conditions(spec: Composite, watch: Watch) -> dict[int, Level]:
+def _conditions(spec: Composite, watch: RuleInstance) -> dict[int, Level]:
     return {n: lv for n, (family, lv) in enumerate(spec.all_of) if family == watch.rule.family}
 
 
-class Floor:
+class WatchList:
     """All of it. ``desks``: where the events of (asset, venue, symbol) go, None: nobody wants them.
 
     ``rouse`` is told of beats that shall be asked although nothing comes.
@@ -328,7 +330,7 @@ class Floor:
         rules: Sequence[Rule],
         venue_order: Sequence[str],
         composites: Sequence[Composite],
-        rouse: Callable[[Beat], None],
+        rouse: Callable[[MetricInstance], None],
     ) -> None:
         self._rules = tuple((rule, _metric_of(rule)) for rule in rules)
         self._composites = tuple(composites)
@@ -341,7 +343,7 @@ class Floor:
         )
         self._of_market = [m for rule, m in self._rules if rule.scope == "market"]
         self._assets: dict[str, Asset | None] = {}
-        self.desks: dict[tuple[str, str, str], Desk | None] = {}
+        self.desks: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         self._trails: dict[TrailKey, Trail] = {}
 
     def open(self, now: Ms) -> None:
@@ -357,26 +359,26 @@ class Floor:
             for cluster in asset.clusters:
                 cluster.gathering.record_from = now
 
-    def meet(self, event: MarketEvent, now: Ms) -> Desk | None:
+    def meet(self, event: MarketEvent, now: Ms) -> InstrumentRoute | None:
         """The desk of an instrument that speaks for the first time."""
         name = event.asset
         if name not in self._assets:
             view = self.memory.view(name) if self._wanted(name) else None
             self._assets[name] = self._build(view, now) if view else None
         asset = self._assets[name]
-        desk: Desk | None = None
+        desk: InstrumentRoute | None = None
         if asset is not None and name != ALL:
             market = self.memory.meet(asset.view, event.venue, event.symbol)
             desk = self._build_desk(asset, market, now)
         self.desks[name, event.venue, event.symbol] = desk
         return desk
 
-    def clusters_of(self, asset: str) -> tuple[Cluster, ...]:
+    def clusters_of(self, asset: str) -> tuple[CompositeInstance, ...]:
         """The composites over an asset."""
         found = self._assets.get(asset)
         return found.clusters if found else ()
 
-    def beats(self) -> Iterator[Beat]:
+    def beats(self) -> Iterator[MetricInstance]:
         """All of them, in an order that does not depend on which instrument spoke first."""
         for name, asset in self._assets.items():
             if asset is not None:
@@ -385,7 +387,7 @@ class Floor:
                     desk = self.desks[name, market.venue, market.symbol]
                     yield from desk.beats if desk is not None else ()
 
-    def clusters(self) -> Iterator[Cluster]:
+    def clusters(self) -> Iterator[CompositeInstance]:
         """All composites on all assets."""
         for asset in self._assets.values():
             if asset is not None:
@@ -397,10 +399,10 @@ class Floor:
         found = (b.metric.warming(b.view, now) for b in of_assets if isinstance(b.metric, Warms))
         return [warming for warming in found if warming is not None]
 
-    def forget(self, now: Ms) -> tuple[list[Beat], list[Cluster]]:
+    def forget(self, now: Ms) -> tuple[list[MetricInstance], list[CompositeInstance]]:
         """Lets go what has been silent for a day; the beats and composites that are gone."""
-        beats: list[Beat] = []
-        clusters: list[Cluster] = []
+        beats: list[MetricInstance] = []
+        clusters: list[CompositeInstance] = []
         for name, market in self.memory.forget(now):
             desk = self.desks.pop((name, market.venue, market.symbol))
             beats += desk.beats if desk else ()
@@ -441,18 +443,18 @@ class Floor:
     def _build(self, view: View, now: Ms) -> Asset:
         beats = beats_of(self._watches(view, "", now))
         watches = [watch for beat in beats for watch in beat.watches]
-        clusters = [Cluster(one, view.asset, watches, now) for one in self._composites]
+        clusters = [CompositeInstance(one, view.asset, watches, now) for one in self._composites]
         self._rouse_idle(beats)
         return Asset(view, beats, clusters, self._of_market)
 
-    def _build_desk(self, asset: Asset, market: Market, now: Ms) -> Desk:
+    def _build_desk(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
         instrument = f"{market.venue}/{market.symbol}"
         beats = beats_of(self._watches(asset.view.only(market), instrument, now))
         self._rouse_idle(beats)
         takers = takers_of([*asset.beats, *beats], self._of_market) if beats else asset.takers
-        return Desk(market, beats, takers)
+        return InstrumentRoute(market, beats, takers)
 
-    def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[Watch]:
+    def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[RuleInstance]:
         scope = "instrument" if instrument else "market" if view.asset == ALL else "asset"
         for rule, rule_metric in self._rules:
             row = rule.row_of(view.asset) if rule.scope == scope else None
@@ -460,11 +462,11 @@ class Floor:
                 # rules with one metric on one side share what was observed of it
                 key = rule.metric, rule.fires, (view.asset, instrument)
                 trail = self._trails.setdefault(key, Trail())
-                watch = Watch(rule, row, rule_metric, view, instrument, trail)
+                watch = RuleInstance(rule, row, rule_metric, view, instrument, trail)
                 watch.since = now
                 yield watch
 
-    def _rouse_idle(self, beats: Iterable[Beat]) -> None:
+    def _rouse_idle(self, beats: Iterable[MetricInstance]) -> None:
         for beat in beats:
             if beat.idle:
                 self._rouse(beat)

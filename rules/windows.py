@@ -255,7 +255,7 @@ _SLOTS = 288
 _SPARE: Ms = 2 * MAX_AGE
 
 
-class Prices:
+class PriceWindow:
     """Prices remembered over ``keep_ms``, quote per coin.
 
     ``last``: the newest that is not doubted; ``doubted``: the one after it, if it is; ``seen``:

@@ -43,7 +43,7 @@ SLEW_MOST: Ms = 60_000
 """A larger step back is not made up for by going slowly."""
 
 
-class Step(NamedTuple):
+class ClockStep(NamedTuple):
     """The clock was set back by ``back``; ``slewed``: ``seen`` goes slowly and never backwards."""
 
     back: Ms
@@ -66,7 +66,7 @@ class WallClock:
         self._read_steady = steady
         self._steady = steady()
         self._wall = self._seen = wall()
-        self._steps: list[Step] = []
+        self._steps: list[ClockStep] = []
 
     def now(self) -> Ms:
         """See Clock."""
@@ -81,11 +81,11 @@ class WallClock:
         self._wall, self._steady = wall, steady
         slewed = slow - wall <= SLEW_MOST * _NS
         if back > STEP * _NS:
-            self._steps.append(Step(back // _NS, slewed))
+            self._steps.append(ClockStep(back // _NS, slewed))
         self._seen = max(wall, slow) if slewed else wall
         return self._seen // _NS
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[ClockStep]:
         """How the clock was set back since this was last asked."""
         self.seen()
         steps, self._steps = self._steps, []

@@ -183,9 +183,9 @@ class Watch:
 
     async def check(self, to: Any) -> Any:
         """Always ready."""
-        from bot.delivery.sinks import Place
+        from bot.delivery.sinks import ChatInfo
 
-        return Place(title="a stop watch")
+        return ChatInfo(title="a stop watch")
 
     async def send(self, to: Any, message: Any, **how: object) -> Any:
         """Note how late the message is."""

@@ -96,10 +96,10 @@ async def _outbox() -> bytes:
     from bot.delivery.outgoing import outgoing
     from bot.delivery.pace import Limits
     from bot.delivery.post import ChatState, Policy
-    from bot.delivery.queue import Line
+    from bot.delivery.queue import ChatQueue
     from bot.delivery.store import OutboxStore
     from bot.plan import planner
-    from bot.plan.planner import State
+    from bot.plan.planner import PlanState
     from rules.alerts import Alert
     from streams.bus.connection import Keys, connect
     from streams.bus.embedded import Embedded
@@ -111,8 +111,8 @@ async def _outbox() -> bytes:
     await store.claim()
     alerts = [said for said in _alerts() if isinstance(said, Alert)]
     last = alerts[-1].seen
-    plan, deliveries = planner.plan(State(), alerts, chat, (), last)
-    line = Line("@lowtide", ChatState(chat="@lowtide", title="Lowtide", probe=True), Limits(),
+    plan, deliveries = planner.plan(PlanState(), alerts, chat, (), last)
+    line = ChatQueue("@lowtide", ChatState(chat="@lowtide", title="Lowtide", probe=True), Limits(),
                 policy)  # fmt: skip
     posts = []
     for number, delivery in enumerate(deliveries, start=1):

@@ -1,5 +1,6 @@
 """The project about itself: documentation that is true, roles that start, imports that hold."""
 
+import ast
 import fnmatch
 import re
 import shlex
@@ -25,12 +26,12 @@ from bot.config.schema import (
     ChatTable,
     CompositeTable,
     Defaults,
-    Delivery,
+    DeliveryTable,
     Metrics,
     Operators,
     Redis,
     Table,
-    Telegram,
+    TelegramTable,
     WebhookTable,
     keys_at,
 )
@@ -224,8 +225,8 @@ DEFAULTS: dict[str, type[Table]] = {
     "chats": ChatTable,
     "operators": Operators,
     "webhooks": WebhookTable,
-    "delivery": Delivery,
-    "telegram": Telegram,
+    "delivery": DeliveryTable,
+    "telegram": TelegramTable,
     "redis": Redis,
     "metrics": Metrics,
     "defaults": Defaults,
@@ -434,3 +435,80 @@ def test_the_picture_of_a_channel_shows_the_golden_texts():
     """Made by ``python -m tests.channel_picture docs/channel.svg``."""
     drawn = channel_picture.picture(channel_picture.GOLDEN.read_text())
     assert (ROOT / "docs" / "channel.svg").read_text() == drawn
+
+
+def packages() -> dict[str, str]:
+    """Each package that holds code, with the first sentence of its ``__init__``."""
+    found: dict[str, str] = {}
+    for top in ("streams", "rules", "bot"):
+        for path in sorted((ROOT / top).rglob("__init__.py")):
+            doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            found[f"{path.parent.relative_to(ROOT)}/"] = doc.partition("\n")[0]
+    return found
+
+
+def test_architecture_has_a_sentence_for_each_package() -> None:
+    rows = re.findall(r"^\| `((?:streams|rules|bot)/[a-z_/]*)` \| (.+) \|$",
+                      text_of("ARCHITECTURE.md"), re.MULTILINE)  # fmt: skip
+    described = {name: sentence for name, sentence in rows if name in packages()}
+    assert described.keys() == packages().keys()
+    for name, sentence in packages().items():
+        assert sentence and sentence.startswith(described[name].rstrip("."))
+
+
+def test_a_name_is_one_class() -> None:
+    """Public classes have names of their own, so that a name says one thing everywhere."""
+    places: dict[str, list[str]] = {}
+    for top in ("streams", "rules", "bot"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 200
+    assert {name: some for name, some in places.items() if len(some) > 1} == {}
+
+
+def test_the_tree_of_tests_mirrors_the_source() -> None:
+    """Each folder of tests below a package's is a package; each test file is named after a module,
+    a package, or a thing that several of them make together, which is named here."""
+    together = {
+        "bot/backtest": {"agreement", "defaults", "hindsight", "input", "judged", "metriclog"},
+        "bot/commands": {"commands"},
+        "bot/config": {"config"},
+        "bot/delivery": {"telegram_chaos"},
+        "bot/delivery/sinks": {"sinks", "telegram_emulator"},
+        "bot/demo": {"story"},
+        "bot/messages": {"messages"},
+        "bot/roles": {"roles", "pipeline", "set_back"},
+        "bot": {"main", "storm", "released", "scenarios", "rules", "crash_day", "worst"},
+        "rules": {"properties", "held_normal", "released", "set_back"},
+        "rules/metrics": {"metrics"},
+        "streams": {"bulkheads"},
+        "streams/venues": {"venues", "venues_recorded"},
+    }
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        folder = path.parent.relative_to(ROOT / "tests").as_posix()
+        if folder in (".", "seams") or folder.startswith("bot/scenarios"):
+            continue
+        assert (ROOT / folder).is_dir(), f"tests/{folder} mirrors no package"
+        modules = {module.stem for module in (ROOT / folder).glob("*.py")}
+        name = path.stem.removeprefix("test_")
+        known = name in modules or any(name.startswith(f"{module}_") for module in modules)
+        assert known or name in together.get(folder, set()), f"tests/{folder}/{path.name}"
+
+
+@pytest.mark.parametrize(
+    ("change", "module"),
+    [
+        ("how a digest looks", "bot/messages/digest.py"),
+        ("how a venue's open interest is read", "streams/venues/bybit.py"),
+        ("how long a post waits for others", "bot/plan/planner.py"),
+        ("how fast a chat is written to", "bot/delivery/pace.py"),
+        ("what /why says", "bot/commands/why.py"),
+        ("when a silent feed is told", "rules/feed_health.py"),
+        ("what an operator's file may hold", "bot/config/schema.py"),
+        ("how a book becomes bands", "streams/feed/book.py"),
+    ],
+)
+def test_a_newcomer_finds_the_place(change: str, module: str) -> None:
+    assert (ROOT / module).is_file(), f"{change} is not where its name says"

@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.series import DAY, Chunk, Floats, Place, Series, Times
+from bot.backtest.series import DAY, Chunk, Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
-from bot.plan.planner import Delivery, State, next_due, plan
+from bot.plan.planner import Delivery, PlanState, next_due, plan
 from rules.alerts import ALL, Alert, Level, PartFacts, Said, Scope
 from rules.composite import Composite
 from rules.judge import Judge
@@ -33,7 +33,7 @@ from rules.metrics import metric as real
 from rules.records import Trail
 from rules.rule import Row, Rule
 from rules.snapshot import PRICE
-from rules.watchlist import Cluster, Watch
+from rules.watchlist import CompositeInstance, RuleInstance
 from streams.events import Kind, MarketEvent, Ms
 
 
@@ -49,11 +49,11 @@ class Values:
     """
 
     def __init__(self) -> None:
-        self.series: Series | None = None
+        self.series: RecordedSeries | None = None
         self.last_live: Ms | None = None
         self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
-    def begin(self, series: Series | None) -> None:
+    def begin(self, series: RecordedSeries | None) -> None:
         """Goes on with the next piece."""
         self._end()
         self.series = series
@@ -80,7 +80,7 @@ class Values:
         return row if row >= 0 else None
 
 
-def reading(series: Series, row: int, value: float) -> Reading:
+def reading(series: RecordedSeries, row: int, value: float) -> Reading:
     """What a rule reads at ``row``, with one of its values."""
     at = int(series.at[row])
 
@@ -177,7 +177,7 @@ _SLACK = 1e-6
 """Of a threshold: values are kept with seven digits, so what is nearly beyond is looked at too."""
 
 
-class _RecordedWatch(Watch):
+class _RecordedWatch(RuleInstance):
     """Recorded values: live wherever there was one, though not every row is looked at."""
 
     __slots__ = ("values",)
@@ -206,7 +206,9 @@ class _Track:
 
     __slots__ = ("hot", "quiet", "rule", "series", "step", "values", "watch", "whole", "worst")
 
-    def __init__(self, rule: Rule, watch: Watch, values: Values, series: Series) -> None:
+    def __init__(
+        self, rule: Rule, watch: RuleInstance, values: Values, series: RecordedSeries
+    ) -> None:
         self.rule = rule
         self.watch = watch
         self.step: Ms | None = None  # that the watch's rule is adapted to
@@ -275,7 +277,7 @@ class _Asset:
     def __init__(self, name: str, rules: Sequence[Rule]) -> None:
         self.view = PricedView(name)
         self.values: dict[str, Values] = {}
-        self.watches: dict[str, list[tuple[Rule, Watch]]] = {}
+        self.watches: dict[str, list[tuple[Rule, RuleInstance]]] = {}
         scope = "market" if name == ALL else "asset"
         for rule in rules:
             if rule.scope == scope:
@@ -294,10 +296,10 @@ class _Asset:
     def begin(self, chunk: Chunk) -> Iterator[_Track]:
         """The next piece of time."""
         name = self.view.asset
-        self.view.prices.begin(chunk.series.get(Place(PRICE, name)))
+        self.view.prices.begin(chunk.series.get(SeriesKey(PRICE, name)))
         for key, values in self.values.items():
             metric_name, _, instrument = key.partition("\n")
-            series = chunk.series.get(Place(metric_name, name, instrument))
+            series = chunk.series.get(SeriesKey(metric_name, name, instrument))
             values.begin(series)
             if series is not None:
                 for rule, watch in self.watches[key]:
@@ -314,8 +316,8 @@ class Judged:
         self._composites = tuple(composites)
         self._start = self._ticked = start
         self._assets: dict[str, _Asset] = {}
-        self._clusters: dict[str, tuple[Cluster, ...]] = {}
-        self._instruments: set[Place] = set()
+        self._clusters: dict[str, tuple[CompositeInstance, ...]] = {}
+        self._instruments: set[SeriesKey] = set()
         self._judge = Judge(lambda asset: self._clusters.get(asset, ()))
 
     def take(self, chunk: Chunk) -> Iterator[Alert]:
@@ -348,12 +350,15 @@ class Judged:
             self._ticked += _TICK
             yield from _alerts(self._judge.tick(self._ticked))
 
-    def _meet(self, place: Place) -> None:
+    def _meet(self, place: SeriesKey) -> None:
         asset = self._assets.get(place.asset)
         if asset is None:
             asset = self._assets[place.asset] = _Asset(place.asset, self._rules)
             watches = [watch for some in asset.watches.values() for _, watch in some]
-            made = (Cluster(one, place.asset, watches, self._start) for one in self._composites)
+            made = (
+                CompositeInstance(one, place.asset, watches, self._start)
+                for one in self._composites
+            )
             self._clusters[place.asset] = tuple(one for one in made if one.possible)
         if place.instrument and place not in self._instruments:
             self._instruments.add(place)
@@ -362,7 +367,7 @@ class Judged:
                     asset.add(rule, place.instrument)
 
 
-def _beyond(worst: Floats, watch: Watch, series: Series) -> NDArray[np.bool_]:
+def _beyond(worst: Floats, watch: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
     """The rows that may breach the first level."""
     found = watch.sign * worst > watch.mild - _SLACK * abs(watch.mild)
     least = watch.row.floor_musd
@@ -382,7 +387,7 @@ class Run:
         self.settings = settings
         self.alerts: list[Alert] = []
         self.posts: list[Delivery] = []
-        self.state = State()
+        self.state = PlanState()
         self._judged = Judged(settings.rules, settings.composites, start)
         self._chat = chats(settings)[0]
 
@@ -413,14 +418,14 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[Place, int] = {}
-        self.holes: dict[Place, int] = {}
-        self.live_ms: dict[Place, Ms] = {}
-        self.frozen_ms: dict[Place, Ms] = {}
-        self.steps: dict[Place, tuple[Ms, Ms]] = {}
-        self.first: dict[Place, Ms] = {}
-        self.last: dict[Place, Ms] = {}
-        self._last_row: dict[Place, Ms] = {}
+        self.rows: dict[SeriesKey, int] = {}
+        self.holes: dict[SeriesKey, int] = {}
+        self.live_ms: dict[SeriesKey, Ms] = {}
+        self.frozen_ms: dict[SeriesKey, Ms] = {}
+        self.steps: dict[SeriesKey, tuple[Ms, Ms]] = {}
+        self.first: dict[SeriesKey, Ms] = {}
+        self.last: dict[SeriesKey, Ms] = {}
+        self._last_row: dict[SeriesKey, Ms] = {}
         self.days: dict[str, set[int]] = {}
 
     def take(self, chunk: Chunk) -> None:
@@ -436,7 +441,7 @@ class Seen:
             if live.any():
                 self._note(place, at[live], step[live], int(speaks[live].sum()))
 
-    def _note(self, place: Place, at: Times, step: Times, live_ms: Ms) -> None:
+    def _note(self, place: SeriesKey, at: Times, step: Times, live_ms: Ms) -> None:
         self.rows[place] = self.rows.get(place, 0) + len(at)
         self.live_ms[place] = self.live_ms.get(place, 0) + live_ms
         shortest, longest = self.steps.get(place, (int(step[0]), 0))

@@ -17,17 +17,17 @@ import numpy as np
 from bot.backtest.evaluate import Run, plain
 from bot.backtest.report import (
     HOUR,
+    ConfigurationPosts,
     Loud,
-    Prices,
+    PriceMoves,
     Report,
-    Told,
     day,
     each,
     is_end,
     moment,
     place_of,
 )
-from bot.backtest.series import DAY, Floats, Place, Series, Times
+from bot.backtest.series import DAY, Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.lang.en import length
 from rules.alerts import Level
@@ -40,7 +40,7 @@ _MOST = 500
 
 
 @dataclass(slots=True)
-class Line:
+class Curve:
     """Points of a line. ``high``: the upper edge where many values became one point."""
 
     at: Times
@@ -55,8 +55,8 @@ class Scene:
     loud: Loud
     start: Ms
     end: Ms
-    price: Line | None
-    values: Line | None
+    price: Curve | None
+    values: Curve | None
 
 
 def scene(sources: Sources, loud: Loud) -> Scene:
@@ -64,21 +64,21 @@ def scene(sources: Sources, loud: Loud) -> Scene:
     closed = loud.closed_at or loud.opened_at
     start, end = loud.opened_at - 24 * HOUR, min(closed, loud.opened_at + 96 * HOUR) + 24 * HOUR
     found = sources.between(start, end + HOUR).series
-    prices = found.get(Place(PRICE, loud.asset))
+    prices = found.get(SeriesKey(PRICE, loud.asset))
     known = msgspec.structs.replace(loud, prices=_prices(prices, loud.opened_at))
     return Scene(known, start, end, _line(prices), _line(found.get(place_of(loud))))
 
 
-def _prices(series: Series | None, at: Ms) -> Prices:
+def _prices(series: RecordedSeries | None, at: Ms) -> PriceMoves:
     now = _price(series, at)
     if now is None:
-        return Prices()
+        return PriceMoves()
 
     def pct(t: Ms) -> float | None:
         other = _price(series, t)
         return None if other is None else 100 * (other - now) / now
 
-    return Prices(
+    return PriceMoves(
         at=now,
         before_1h_pct=pct(at - HOUR),
         after_1h_pct=pct(at + HOUR),
@@ -87,7 +87,7 @@ def _prices(series: Series | None, at: Ms) -> Prices:
     )
 
 
-def _price(series: Series | None, at: Ms) -> float | None:
+def _price(series: RecordedSeries | None, at: Ms) -> float | None:
     """The last price known at a moment, None if it is old."""
     if series is None:
         return None
@@ -97,7 +97,7 @@ def _price(series: Series | None, at: Ms) -> float | None:
     return plain(float(series.value[row]))
 
 
-def _line(series: Series | None) -> Line | None:
+def _line(series: RecordedSeries | None) -> Curve | None:
     if series is None:
         return None
     live = ~np.isnan(series.value)
@@ -106,7 +106,7 @@ def _line(series: Series | None) -> Line | None:
         return None
     width = -(-len(at) // _MOST)
     starts = np.arange(0, len(at), width)
-    return Line(at[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts))
+    return Curve(at[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts))
 
 
 WIDTH, HEIGHT = 1000, 220
@@ -152,7 +152,7 @@ def bars(by_day: Mapping[int, Sequence[int]], first: int, last: int) -> str:
 
 def lines(
     scene: Scene,
-    line: Line,
+    line: Curve,
     title: str,
     levels: Sequence[tuple[str, Level, float]],
     posts: Sequence[tuple[Ms, Level | None, str]],
@@ -203,7 +203,7 @@ def _episode(scene: Scene, left: float, right: float) -> str:
     )
 
 
-def _points(line: Line, edge: Floats) -> Iterator[tuple[int, float]]:
+def _points(line: Curve, edge: Floats) -> Iterator[tuple[int, float]]:
     return zip(line.at.tolist(), edge.tolist(), strict=True)
 
 
@@ -312,7 +312,7 @@ def _per_day(report: Report, runs: Sequence[Run]) -> Iterator[str]:
     yield "<p class=key><b class=l1></b>watch <b class=l2></b>alert <b class=l3></b>critical</p>"
 
 
-def _busiest(told: Told) -> str:
+def _busiest(told: ConfigurationPosts) -> str:
     if told.busiest_at is None:
         return "<p>No posts.</p>"
     return (
@@ -321,7 +321,7 @@ def _busiest(told: Told) -> str:
     )
 
 
-def _kept_back(told: Iterable[Told]) -> Iterator[str]:
+def _kept_back(told: Iterable[ConfigurationPosts]) -> Iterator[str]:
     yield "<h2>Not posted</h2>"
     head = ("configuration", "cool-down", "hidden by a composite", "over budget or quiet",
             "told by another post", "rules that never post", "ends told")  # fmt: skip

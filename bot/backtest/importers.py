@@ -28,7 +28,16 @@ from typing import NamedTuple, TextIO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.series import Chunk, Notes, Place, Series, Times, merged, rows_where, steps
+from bot.backtest.series import (
+    Chunk,
+    Notes,
+    RecordedSeries,
+    SeriesKey,
+    Times,
+    merged,
+    rows_where,
+    steps,
+)
 from rules.alerts import ALL
 from rules.metric import LEAST_SHARE
 from rules.metrics import metric
@@ -50,7 +59,7 @@ class BadFile(ValueError):
 
 
 @dataclass(slots=True)
-class Table:
+class CsvTable:
     """One file. ``at``: when each row was known, ascending; columns by name, as long.
 
     ``names``: text; ``steps``: Ms; ``numbers``: NaN where nothing was given. ``source``: the path
@@ -104,7 +113,7 @@ def is_csv(path: Path) -> bool:
     return path.name.endswith((".csv", ".csv.gz"))
 
 
-def read(path: Path, notes: Notes) -> Table:
+def read(path: Path, notes: Notes) -> CsvTable:
     """One file. BadFile if any of it cannot be used; OSError if it cannot be opened."""
     header, rows = _rows(path)
     form_name, form = _form(path, header)
@@ -115,7 +124,7 @@ def read(path: Path, notes: Notes) -> Table:
     lengths = [name for name in ("step", "window") if name in cells]
     steps = _each(path, cells.pop(lengths[0]), step) if lengths else [0] * len(at)
     names = [*(n for n in form.names if n in cells), *(n for n in ("instrument",) if n in cells)]
-    table = Table(
+    table = CsvTable(
         form_name,
         at,
         {name: _texts(path, name, cells.pop(name)) for name in names},
@@ -252,7 +261,7 @@ def _bad(path: Path, row: int, text: str) -> BadFile:
     return BadFile(f"{path}, line {row + 2}: {text}")
 
 
-def _ordered(path: Path, table: Table, notes: Notes) -> Table:
+def _ordered(path: Path, table: CsvTable, notes: Notes) -> CsvTable:
     """In order of time, each row once."""
     at = table.at.tolist()
     keys = [*table.names.values(), table.steps]
@@ -275,7 +284,7 @@ def _ordered(path: Path, table: Table, notes: Notes) -> Table:
     elif not late:
         return table
     order = np.array(sorted(kept, key=at.__getitem__))
-    return Table(
+    return CsvTable(
         table.form,
         table.at[order],
         {name: [column[row] for row in order] for name, column in table.names.items()},
@@ -312,7 +321,9 @@ class Rows(NamedTuple):
         return np.searchsorted(self.at, now, "right") - 1
 
 
-def add_where_silent(found: dict[Place, Series], series: dict[Place, Series]) -> None:
+def add_where_silent(
+    found: dict[SeriesKey, RecordedSeries], series: dict[SeriesKey, RecordedSeries]
+) -> None:
     """Adds the rows at moments at which ``found`` is silent: one source speaks at a time.
 
     A source is silent from one and a half of its steps after its last row, so whether another one
@@ -329,7 +340,7 @@ def add_where_silent(found: dict[Place, Series], series: dict[Place, Series]) ->
             merged(Chunk(0, 0, found), {place: rows_where(other, silent)})
 
 
-def rows_of(tables: Sequence[Table], rows: list[tuple[Ms, Ms, int, int]]) -> Rows:
+def rows_of(tables: Sequence[CsvTable], rows: list[tuple[Ms, Ms, int, int]]) -> Rows:
     """In order of time; of several rows of one time that with the finest step."""
     best: dict[Ms, tuple[Ms, int, int]] = {}
     for at, step, n, row in rows:
@@ -397,11 +408,11 @@ def pct_8h(rows: Rows) -> Numbers:
 
 def series_of(
     at: Times, value: Numbers, step: Times | None = None, floor: Numbers | None = None
-) -> Series:
+) -> RecordedSeries:
     """``step``: as the source states it; None: as the rows show it."""
     x = value.astype(np.float32)
     least = None if floor is None else floor.astype(np.float32)
-    return Series(at, x, x, x, steps(at) if step is None else step, least)
+    return RecordedSeries(at, x, x, x, steps(at) if step is None else step, least)
 
 
 def known_values(
@@ -411,23 +422,23 @@ def known_values(
     value: Numbers,
     step: Times | None = None,
     floor: Numbers | None = None,
-) -> dict[Place, Series]:
+) -> dict[SeriesKey, RecordedSeries]:
     """The rows that have a value, nothing if none has."""
     known = ~np.isnan(value)
     if not known.any():
         return {}
     least = np.full(len(at), np.inf) if floor is None else floor
     stated = None if step is None else step[known]
-    return {Place(name, asset): series_of(at[known], value[known], stated, least[known])}
+    return {SeriesKey(name, asset): series_of(at[known], value[known], stated, least[known])}
 
 
 def with_settlements(
     name: str, asset: str, at: Times, pct: Numbers, settled: Times, hours: Numbers
-) -> dict[Place, Series]:
+) -> dict[SeriesKey, RecordedSeries]:
     series = series_of(at, pct, (hours * HOUR).astype(np.int64), np.full(len(at), np.inf))
     series.settled = ((at - settled) / 60_000).astype(np.float32)
     series.interval = (60 * hours).astype(np.float32)
-    return {Place(name, asset): series}
+    return {SeriesKey(name, asset): series}
 
 
 EVERYONE = "all"
@@ -451,7 +462,7 @@ two ends of a window are of one source and step.
 class History:
     """Tables together. ``venues``: in the order of the configuration; others count for OI only."""
 
-    def __init__(self, tables: Sequence[Table], venues: Sequence[str]) -> None:
+    def __init__(self, tables: Sequence[CsvTable], venues: Sequence[str]) -> None:
         self._venues = tuple(venues)
         self._tables = tables
         self._funding = self._of("funding_settled")
@@ -461,11 +472,11 @@ class History:
         self._depth = self._of("depth")
         self._burst = self._of("liquidations")
         self._price_series = self._prices()
-        self._plain: dict[Place, Series] = {}
+        self._plain: dict[SeriesKey, RecordedSeries] = {}
         for table in tables:
             merged(Chunk(0, 0, self._plain), _plain(table))
 
-    def series(self, metrics: Iterable[str], notes: Notes) -> dict[Place, Series]:
+    def series(self, metrics: Iterable[str], notes: Notes) -> dict[SeriesKey, RecordedSeries]:
         """The series of these metrics, and of prices; ``notes`` hear why one has none."""
         found = Chunk(0, 0, dict(self._plain))
         merged(found, self._price_series)
@@ -500,9 +511,9 @@ class History:
             scopes.setdefault((asset, venue), []).append(rows_of(tables, rows))
         return scopes
 
-    def _make(self, name: str) -> tuple[dict[Place, Series], str]:
+    def _make(self, name: str) -> tuple[dict[SeriesKey, RecordedSeries], str]:
         window = metric(name).window
-        made: dict[Place, Series] = {}
+        made: dict[SeriesKey, RecordedSeries] = {}
         kind = name if name.startswith("funding") else re.sub(r"_\d+[a-z]+(_|$)", r"\1", name)
         match kind:
             case "funding_8h_pct":
@@ -546,11 +557,11 @@ class History:
             return "at steps so short only small venues are known, which do not speak for all"
         return f"the data come each {_length(steps[0])} at best, which is too coarse for its window"
 
-    def _prices(self) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _prices(self) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for (asset, _), rows in self._in_order(self._bars):
             series = series_of(rows.at, rows.numbers["close"], rows.step)
-            add_where_silent(found, {Place(PRICE, asset): series})
+            add_where_silent(found, {SeriesKey(PRICE, asset): series})
         return found
 
     def _in_order(self, found: _Found) -> list[tuple[tuple[str, str], Rows]]:
@@ -558,8 +569,8 @@ class History:
         rank = {venue: n for n, venue in enumerate(self._venues)}
         return sorted(found.items(), key=lambda one: (rank.get(one[0][1], len(rank)), one[0][1]))
 
-    def _moves(self, name: str, window: Ms) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _moves(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for (asset, _), rows in self._in_order(self._bars):
             first = starts(rows.at, window)
             # the price at a bar's low was compared with one that was no lower than the low then
@@ -576,8 +587,8 @@ class History:
             add_where_silent(found, made)
         return found
 
-    def _net(self, name: str, window: Ms) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _net(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for asset in dict.fromkeys(asset for asset, _ in self._holdings):
             at, before, after, usd = self._ends(asset, window)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -623,7 +634,7 @@ class History:
     def _coins(self, asset: str, rows: Rows) -> Rows:
         """Rows whose coins are known: where only USD were given, by the price of that moment."""
         base, usd = rows.numbers["oi_base"], rows.numbers["oi_usd"]
-        prices = self._price_series.get(Place(PRICE, asset))
+        prices = self._price_series.get(SeriesKey(PRICE, asset))
         if prices is not None:
             last = np.searchsorted(prices.at, rows.at, "right") - 1
             fresh = (last >= 0) & (rows.at - prices.at[last] <= 2 * HOUR)
@@ -631,7 +642,7 @@ class History:
         known = base > 0
         return Rows(rows.at[known], rows.step[known], {"base": base[known], "usd": usd[known]})
 
-    def _total(self, name: str, window: Ms) -> dict[Place, Series]:
+    def _total(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
         """All assets together, at moments at which at least three of them are known."""
         moved: dict[int, float] = {}
         held: dict[int, float] = {}
@@ -648,8 +659,8 @@ class History:
         musd = np.array([held[t] / 1e6 for t in times])
         return known_values(name, ALL, np.array(times, np.int64), pct, floor=musd)
 
-    def _settled(self, name: str) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _settled(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for asset in dict.fromkeys(asset for asset, _ in self._funding):
             add_where_silent(found, self._weighted(name, asset))
             for venue in self._venues[:1]:  # of unknown weight, the first speaks for all
@@ -660,7 +671,7 @@ class History:
                     add_where_silent(found, alone)
         return found
 
-    def _weighted(self, name: str, asset: str) -> dict[Place, Series]:
+    def _weighted(self, name: str, asset: str) -> dict[SeriesKey, RecordedSeries]:
         """Weighted by open interest, at moments at which that of all venues heard so far is known.
 
         A venue of which nothing was heard yet is none.
@@ -700,14 +711,14 @@ class History:
             usd[newer], heard[newer] = rows.numbers["oi_usd"][last[newer]], when[newer]
         return usd
 
-    def _estimates(self, name: str) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _estimates(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for (asset, _), rows in self._in_order(self._predicted):
             pct = 100 * rows.numbers["rate_8h_close"]
             add_where_silent(found, known_values(name, asset, rows.at, pct))
         return found
 
-    def _negative_share(self, name: str) -> dict[Place, Series]:
+    def _negative_share(self, name: str) -> dict[SeriesKey, RecordedSeries]:
         contracts = [rows for (_, v), rows in self._funding.items() if v in self._venues]
         if not contracts:
             return {}
@@ -723,8 +734,8 @@ class History:
         pct = 100 * negative[enough] / known[enough]
         return known_values(name, ALL, at[enough], pct)
 
-    def _liquidated(self, name: str, window: Ms) -> dict[Place, Series]:
-        found: dict[Place, Series] = {}
+    def _liquidated(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
         for (asset, _), rows in self._in_order(self._burst):
             musd = (rows.numbers["long_usd"] + rows.numbers["short_usd"]) / 1e6
             for width in sorted({*rows.step.tolist()} - {0}):
@@ -734,9 +745,9 @@ class History:
                     add_where_silent(found, made)
         return found
 
-    def _of_normal(self, name: str) -> dict[Place, Series]:
+    def _of_normal(self, name: str) -> dict[SeriesKey, RecordedSeries]:
         band = int(re.findall(r"\d+", name)[0])
-        found: dict[Place, Series] = {}
+        found: dict[SeriesKey, RecordedSeries] = {}
         for (asset, _), rows in self._in_order(self._depth):
             right = rows.numbers["band_bp"] == band
             at = rows.at[right]
@@ -747,7 +758,7 @@ class History:
         return found
 
 
-def cut(series: dict[Place, Series], start: Ms, end: Ms) -> Chunk:
+def cut(series: dict[SeriesKey, RecordedSeries], start: Ms, end: Ms) -> Chunk:
     """The part of all series from ``start`` to before ``end``."""
     parts = {place: whole.between(start, end) for place, whole in series.items()}
     return Chunk(start, end, {place: part for place, part in parts.items() if part is not None})
@@ -773,7 +784,7 @@ def _venue_ends(
 
 def _summed(
     name: str, asset: str, at: Times, musd: Numbers, window: Ms, width: Ms
-) -> dict[Place, Series]:
+) -> dict[SeriesKey, RecordedSeries]:
     """Sums over whole windows of bars of one width."""
     count = window // width
     sums = np.convolve(musd, np.ones(count))[: len(musd)]
@@ -783,20 +794,20 @@ def _summed(
     return known_values(name, asset, at[whole], sums[whole], steps, sums[whole])
 
 
-def _plain(table: Table) -> dict[Place, Series]:
+def _plain(table: CsvTable) -> dict[SeriesKey, RecordedSeries]:
     """Series that a file holds as they are."""
     if table.form not in ("metric", "price"):
         return {}
     count = len(table.at)
     metrics = table.names.get("metric", [PRICE] * count)
     instruments = table.names.get("instrument", [""] * count)
-    rows: dict[Place, list[int]] = {}
+    rows: dict[SeriesKey, list[int]] = {}
     for row, place in enumerate(zip(metrics, table.names["asset"], instruments, strict=True)):
-        rows.setdefault(Place(*place), []).append(row)
+        rows.setdefault(SeriesKey(*place), []).append(row)
     return {place: _given(table, np.array(some)) for place, some in rows.items()}
 
 
-def _given(table: Table, rows: NDArray[np.int64]) -> Series:
+def _given(table: CsvTable, rows: NDArray[np.int64]) -> RecordedSeries:
     def column(name: str, instead: Numbers) -> Numbers:
         given = table.numbers.get(name)
         return instead if given is None else np.where(np.isnan(given[rows]), instead, given[rows])

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bot.backtest.series import DAY, Chunk, Floats, Notes, Place, Series, even, joined
+from bot.backtest.series import DAY, Chunk, Floats, Notes, RecordedSeries, SeriesKey, even, joined
 from bot.metriclog import COLUMNS, MAGIC, MINUTE, Block, Column, blocks
 
 _columns = msgspec.json.Decoder(list[Column])
@@ -63,7 +63,7 @@ def read_day(path: Path, notes: Notes) -> Chunk:
 
 
 def _chunk(segments: Sequence[_Segment]) -> Chunk:
-    parts: dict[Place, list[Series]] = {}
+    parts: dict[SeriesKey, list[RecordedSeries]] = {}
     for segment in segments:
         for place, series in _series(segment):
             parts.setdefault(place, []).append(series)
@@ -71,18 +71,18 @@ def _chunk(segments: Sequence[_Segment]) -> Chunk:
     return Chunk(start, start + DAY, {place: joined(some) for place, some in parts.items()})
 
 
-def _series(segment: _Segment) -> Iterator[tuple[Place, Series]]:
+def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
     at = np.array(segment.minutes, np.int64) * MINUTE
     values = segment.values()
-    fields: dict[Place, dict[str, Floats]] = {}
+    fields: dict[SeriesKey, dict[str, Floats]] = {}
     for column, row in zip(segment.columns, values, strict=True):
-        fields.setdefault(Place(*column[:3]), {})[column.field] = row
+        fields.setdefault(SeriesKey(*column[:3]), {})[column.field] = row
     for place, found in fields.items():
         value = found.get("value")
         if value is None:
             continue
         low, high = (_or_value(found.get(name), value) for name in ("low", "high"))
-        yield place, Series(
+        yield place, RecordedSeries(
             at, value, low, high, even(at, MINUTE),
             found.get("floor"), found.get("bound"), found.get("settled"), found.get("interval"),
         )  # fmt: skip

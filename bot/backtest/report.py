@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bot.backtest.evaluate import Run, Seen
-from bot.backtest.series import DAY, Place
+from bot.backtest.series import DAY, SeriesKey
 from bot.config import Settings
 from bot.lang.en import length
 from bot.plan.planner import Delivery
@@ -67,7 +67,7 @@ class Posts(msgspec.Struct, frozen=True, kw_only=True):
     per_day: float
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigurationPosts(msgspec.Struct, frozen=True, kw_only=True):
     """What one configuration posted, and what it did not. ``name``: the file, with as much of its
     path as tells it from the others.
 
@@ -92,7 +92,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     unposted: int
 
 
-class Prices(msgspec.Struct, frozen=True, kw_only=True):
+class PriceMoves(msgspec.Struct, frozen=True, kw_only=True):
     """What the price did around a moment; changes in percent of the price ``at`` it."""
 
     at: float | None = None
@@ -118,7 +118,7 @@ class Loud(msgspec.Struct, frozen=True, kw_only=True):
     extreme_at: Ms
     times: float
     posted: bool
-    prices: Prices = Prices()
+    prices: PriceMoves = PriceMoves()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     coverage: tuple[Coverage, ...]
     not_judged: tuple[NotJudged, ...]
     notes: tuple[str, ...]
-    told: tuple[Told, ...]
+    told: tuple[ConfigurationPosts, ...]
     loudest: tuple[Loud, ...]
 
 
@@ -203,7 +203,7 @@ def days_of(settings: Settings, seen: Seen) -> dict[str, int]:
     return counts
 
 
-def told(run: Run, seen: Seen, name: str) -> Told:
+def told(run: Run, seen: Seen, name: str) -> ConfigurationPosts:
     """The posts of one configuration. ``name``: what it is called in the report."""
     days = days_of(run.settings, seen)
     counts = run.state.counts
@@ -213,7 +213,7 @@ def told(run: Run, seen: Seen, name: str) -> Told:
     busiest = max(hours, key=lambda hour: (hours[hour], -hour), default=None)
     silent = {rule.name for rule in run.settings.rules if not rule.post}
     openings = [alert for alert in run.alerts if alert.turn is Turn.OPEN and not alert.post]
-    return Told(
+    return ConfigurationPosts(
         name=name,
         posts=tuple(
             Posts(
@@ -296,9 +296,9 @@ def families(settings: Iterable[Settings]) -> list[str]:
     return list(dict.fromkeys(rules + composites))
 
 
-def place_of(loud: Loud) -> Place:
+def place_of(loud: Loud) -> SeriesKey:
     """Where the series of an episode is."""
-    return Place(loud.metric, loud.asset, loud.instrument)
+    return SeriesKey(loud.metric, loud.asset, loud.instrument)
 
 
 def text(report: Report) -> str:
@@ -368,7 +368,7 @@ def _posts(report: Report) -> list[str]:
     ]
 
 
-def _busiest(told: Sequence[Told]) -> list[str]:
+def _busiest(told: Sequence[ConfigurationPosts]) -> list[str]:
     return ["BUSIEST HOUR"] + [
         f"  {one.name}: {one.busiest} in the hour from {moment(one.busiest_at)};"
         f" at most {one.most_a_day} in a day"
@@ -376,7 +376,7 @@ def _busiest(told: Sequence[Told]) -> list[str]:
     ]
 
 
-def _kept_back(told: Sequence[Told]) -> list[str]:
+def _kept_back(told: Sequence[ConfigurationPosts]) -> list[str]:
     head = ("", "cool-down", "hidden", "over budget", "merged", "never posted", "ends told")
     rows = [
         tuple(map(str, (t.name, t.cooled, t.hidden, t.over_budget, t.merged, t.unposted, t.ends)))

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 DAY: Ms = 86_400_000
 
 
-class Place(NamedTuple):
+class SeriesKey(NamedTuple):
     """What a series is of: a metric of an asset, of one ``venue/symbol`` of it, or of ALL."""
 
     metric: str
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Series:
+class RecordedSeries:
     """Values of one place, as they were known at ``at`` (Ms, ascending); NaN: could not be said.
 
     ``low``, ``high``: the extremes of what was seen since the row before; ``value`` itself where
@@ -42,7 +42,7 @@ class Series:
     settled: Floats | None = None
     interval: Floats | None = None
 
-    def between(self, start: Ms, end: Ms) -> "Series | None":
+    def between(self, start: Ms, end: Ms) -> "RecordedSeries | None":
         """The rows from ``start`` to before ``end``, None if there are none."""
         first, last = np.searchsorted(self.at, (start, end))
         if first == last:
@@ -50,7 +50,7 @@ class Series:
         part = slice(int(first), int(last))
         cut = [None if one is None else one[part] for one in self._columns()]
         value, low, high = self.value[part], self.low[part], self.high[part]
-        return Series(self.at[part], value, low, high, self.step[part], *cut)
+        return RecordedSeries(self.at[part], value, low, high, self.step[part], *cut)
 
     def _columns(self) -> tuple[Floats | None, ...]:
         return self.floor, self.bound, self.settled, self.interval
@@ -62,7 +62,7 @@ class Chunk:
 
     start: Ms
     end: Ms
-    series: dict[Place, Series]
+    series: dict[SeriesKey, RecordedSeries]
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def steps(at: Times, first: Ms = 60_000) -> Times:
     return np.minimum(gaps, before)
 
 
-def joined(parts: list[Series]) -> Series:
+def joined(parts: list[RecordedSeries]) -> RecordedSeries:
     """Parts that follow each other as one; what a part has no column of is NaN there."""
     if len(parts) == 1:
         return parts[0]
@@ -106,7 +106,7 @@ def joined(parts: list[Series]) -> Series:
         ]
         return np.concatenate(filled)
 
-    return Series(
+    return RecordedSeries(
         np.concatenate([p.at for p in parts]),
         np.concatenate([p.value for p in parts]),
         np.concatenate([p.low for p in parts]),
@@ -119,7 +119,7 @@ def joined(parts: list[Series]) -> Series:
     )
 
 
-def merged(one: Chunk, other: Mapping[Place, Series]) -> int:
+def merged(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
     """Adds the series of ``other``; of a place that both have, rows at other times only.
 
     The number of rows that both had, of which the first stays.
@@ -137,19 +137,23 @@ def merged(one: Chunk, other: Mapping[Place, Series]) -> int:
     return twice
 
 
-def _interleaved(known: Series, series: Series, new: NDArray[np.bool_]) -> Series:
+def _interleaved(
+    known: RecordedSeries, series: RecordedSeries, new: NDArray[np.bool_]
+) -> RecordedSeries:
     both = joined([known, rows_where(series, new)])
     order = np.argsort(both.at, kind="stable")
     return rows_where(both, order)
 
 
-def rows_where(series: Series, which: NDArray[np.bool_] | NDArray[np.intp]) -> Series:
+def rows_where(
+    series: RecordedSeries, which: NDArray[np.bool_] | NDArray[np.intp]
+) -> RecordedSeries:
     """Some rows of a series, or all in another order."""
 
     def of(column: Floats | None) -> Floats | None:
         return None if column is None else column[which]
 
-    return Series(
+    return RecordedSeries(
         series.at[which],
         series.value[which],
         series.low[which],

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from bot.backtest import importers
 from bot.backtest.importers import History, cut
 from bot.backtest.logfile import read_day
-from bot.backtest.series import DAY, Chunk, Notes, Place, Series, merged
+from bot.backtest.series import DAY, Chunk, Notes, RecordedSeries, SeriesKey, merged
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
 from bot.replay import Replay
@@ -23,7 +23,7 @@ from streams.events import Ms, Tick
 _ALL_OF_IT = 2**40
 
 
-def observed(paths: Sequence[Path], settings: Settings) -> dict[Place, Series]:
+def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, RecordedSeries]:
     """What the rules of ``settings`` see in these recordings, a row a minute.
 
     Raises OSError or ValueError for what cannot be read.
@@ -110,11 +110,11 @@ class Sources:
         inside = {edge for day in begins for edge in (day, day + DAY)} | set(months)
         return [first, *sorted(edge for edge in inside if first < edge < last), last]
 
-    def _only(self, day: Chunk, start: Ms, end: Ms) -> dict[Place, Series]:
+    def _only(self, day: Chunk, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
         found = ((place, one.between(start, end)) for place, one in day.series.items())
         return {place: part for place, part in found if part is not None}
 
-    def _merge(self, chunk: Chunk, series: dict[Place, Series]) -> None:
+    def _merge(self, chunk: Chunk, series: dict[SeriesKey, RecordedSeries]) -> None:
         twice = merged(chunk, series)
         text = "some values were given by several files: the first one counts"
         if twice and text not in self.notes.said:

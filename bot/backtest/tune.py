@@ -20,7 +20,7 @@ import tomlkit
 
 from bot.backtest.evaluate import Judged
 from bot.backtest.report import table
-from bot.backtest.series import Chunk, Place
+from bot.backtest.series import Chunk, SeriesKey
 from bot.backtest.sources import Sources
 from bot.config import ConfigError, Settings, load
 from bot.config.explain import rule_path
@@ -84,7 +84,7 @@ class _Group:
         self._observed: dict[tuple[str, int], Ms] = {}
         self._sign = -1 if rule.fires == "below" else 1
 
-    def take(self, place: Place, chunk: Chunk) -> None:
+    def take(self, place: SeriesKey, chunk: Chunk) -> None:
         """The worst value of each day of an asset."""
         series = chunk.series[place]
         x = series.low if self._sign < 0 else series.high
@@ -209,7 +209,7 @@ def _groups(settings: Settings, rule: Rule) -> dict[str, _Group]:
     return groups
 
 
-def _of(rule: Rule, chunk: Chunk) -> list[Place]:
+def _of(rule: Rule, chunk: Chunk) -> list[SeriesKey]:
     return [p for p in chunk.series if p.metric == rule.metric and not p.instrument]
 
 

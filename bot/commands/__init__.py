@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from bot.commands import changing, market, overview, why
-from bot.commands.access import Refusal, refusal
+from bot.commands.access import Denial, refusal
 from bot.commands.context import Answer, Context, only
 from bot.commands.parsing import Command, Mistake
 
@@ -34,12 +34,12 @@ def answer(command: Command | Mistake, context: Context) -> Answer:
     return _ANSWERS[command.name](command, context)
 
 
-def denied(command: Command | Mistake, context: Context) -> tuple[Refusal, Answer] | None:
+def denied(command: Command | Mistake, context: Context) -> tuple[Denial, Answer] | None:
     """Why the asker has no answer to ``command``; None: they have."""
     operators, asker = context.settings.operators, context.asker
     if isinstance(command, Mistake):
         strange = asker.user not in operators.users and not operators.everyone
-        found = Refusal.STRANGER if strange else None
+        found = Denial.STRANGER if strange else None
     else:
         found = refusal(command.spec, asker, operators)
     if found is None:

@@ -6,7 +6,7 @@ How much one person may ask. Pure: time is an argument.
 from enum import Enum
 
 from bot.commands.context import Asker
-from bot.commands.parsing import SPECS, Spec
+from bot.commands.parsing import SPECS, CommandSpec
 from bot.config.chats import OperatorSettings
 from streams.events import Ms
 
@@ -18,7 +18,7 @@ REFUSED_AGAIN: Ms = 3_600_000
 _MOST_USERS = 2_000
 
 
-class Pace(Enum):
+class AskPace(Enum):
     """What to do with one more message."""
 
     ANSWER = "answer"
@@ -26,7 +26,7 @@ class Pace(Enum):
     IGNORE = "say nothing"
 
 
-class Limiter:
+class AskLimiter:
     """Remembers when each user asked, no more than is needed and no more users than can be."""
 
     def __init__(self, per_minute: int = PER_MINUTE) -> None:
@@ -35,19 +35,19 @@ class Limiter:
         self._scolded: set[int] = set()
         self._refused: dict[int, Ms] = {}
 
-    def ask(self, user: int, now: Ms) -> Pace:
+    def ask(self, user: int, now: Ms) -> AskPace:
         """Counts one message of ``user``; what is ignored does not count."""
         self._sweep(now)
         asked = [at for at in self._asked.get(user, []) if now - at < MINUTE]
         if len(asked) < self._per_minute:
             self._asked[user] = [*asked, now]
             self._scolded.discard(user)
-            return Pace.ANSWER
+            return AskPace.ANSWER
         self._asked[user] = asked
         if user in self._scolded:
-            return Pace.IGNORE
+            return AskPace.IGNORE
         self._scolded.add(user)
-        return Pace.SAY_SO
+        return AskPace.SAY_SO
 
     def refuse(self, user: int, now: Ms) -> bool:
         """Whether to tell ``user`` that this bot does not answer them: once in a while."""
@@ -65,7 +65,7 @@ class Limiter:
             self._refused = {u: t for u, t in self._refused.items() if now - t < REFUSED_AGAIN}
 
 
-class Refusal(Enum):
+class Denial(Enum):
     """Why not; the value is the phrase that says so."""
 
     STRANGER = "ask.no.stranger"
@@ -74,26 +74,26 @@ class Refusal(Enum):
     NO_SUBSCRIBERS = "ask.no.subscribers"
 
 
-def refusal(spec: Spec, asker: Asker, operators: OperatorSettings) -> Refusal | None:
+def refusal(spec: CommandSpec, asker: Asker, operators: OperatorSettings) -> Denial | None:
     """Why ``asker`` may not use the command; None: they may."""
     listed = asker.user in operators.users
     if not listed and not operators.everyone:
-        return Refusal.STRANGER
+        return Denial.STRANGER
     if spec.changes and not listed:
-        return Refusal.CHANGE
+        return Denial.CHANGE
     if spec.own and not operators.subscribers:
-        return Refusal.NO_SUBSCRIBERS
+        return Denial.NO_SUBSCRIBERS
     if spec.own and not asker.private:
-        return Refusal.NOT_PRIVATE
+        return Denial.NOT_PRIVATE
     return None
 
 
-def offered(asker: Asker, operators: OperatorSettings) -> tuple[Spec, ...]:
+def offered(asker: Asker, operators: OperatorSettings) -> tuple[CommandSpec, ...]:
     """The commands that help lists for ``asker``."""
     return tuple(s for s in SPECS.values() if refusal(s, asker, operators) is None)
 
 
-def menus(operators: OperatorSettings) -> tuple[tuple[Spec, ...], tuple[Spec, ...]]:
+def menus(operators: OperatorSettings) -> tuple[tuple[CommandSpec, ...], tuple[CommandSpec, ...]]:
     """The commands that Telegram's menu shows: to everyone, and in the operators' chat."""
     nobody = Asker(user=0, name="", private=True)
     public = offered(nobody, operators) or (SPECS["start"],)

@@ -10,7 +10,7 @@ from bot.config.markets import looks_like_asset
 from bot.config.values import nearest
 from bot.messages.voice import Html, time
 from bot.plan.silences import ANY, Silence, listed, silence, split
-from bot.plan.subscriptions import Subscription, with_wish, without_wish
+from bot.plan.subscriptions import Subscriber, with_wish, without_wish
 from rules.alerts import ALL, Level
 
 
@@ -123,7 +123,7 @@ def subscribe(command: Command, context: Context) -> Answer:
     mine = context.subscription
     if mine is None and context.subscribers >= most:
         return only(context.say("ask.subscribed.full", most=str(most)))
-    before = mine or Subscription(user=context.asker.user, language=context.settings.language)
+    before = mine or Subscriber(user=context.asker.user, language=context.settings.language)
     try:
         after = with_wish(before, rule, names)
     except ValueError as error:
@@ -138,7 +138,7 @@ def unsubscribe(command: Command, context: Context) -> Answer:
         return only(context.say("ask.subscribed.nothing"))
     rule = _family(command.words[0]) if command.words else ANY
     names = [asset_of(asset) for asset in command.words[1:]]
-    after = Subscription(user=mine.user) if not command.words else without_wish(mine, rule, names)
+    after = Subscriber(user=mine.user) if not command.words else without_wish(mine, rule, names)
     if after == mine:
         nothing = context.say("ask.subscribed.not_that")
         return Answer(blocks=(nothing, _wishes(mine, context)))
@@ -151,12 +151,12 @@ def subscriptions(_command: Command, context: Context) -> Answer:
     return only(_wishes(mine, context) if mine else context.say("ask.subscribed.nothing"))
 
 
-def _now(after: Subscription, context: Context) -> Answer:
+def _now(after: Subscriber, context: Context) -> Answer:
     text = _wishes(after, context) if after.wants else context.say("ask.subscribed.ended")
     return Answer(blocks=(text,), effects=(Subscribe(after),))
 
 
-def _wishes(one: Subscription, context: Context) -> Html:
+def _wishes(one: Subscriber, context: Context) -> Html:
     lines = [context.say("ask.subscribed")]
     for rule, assets in one.wants.items():
         every_rule, every_asset = context.say("ask.every_rule"), context.say("ask.every_asset")

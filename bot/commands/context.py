@@ -12,7 +12,7 @@ from bot.config import Settings
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
-from bot.plan.subscriptions import Subscription
+from bot.plan.subscriptions import Subscriber
 from rules.alerts import Alert
 from rules.snapshot import Standing, Value
 from streams.events import Ms
@@ -20,21 +20,21 @@ from streams.events import Ms
 ROLES = ("streams", "rules", "bot")
 
 
-class Feed(msgspec.Struct, frozen=True):
+class FeedReport(msgspec.Struct, frozen=True):
     """How many feeds of one kind are up, and how many were lost."""
 
     up: int = 0
     down: int = 0
 
 
-class Venue(msgspec.Struct, frozen=True):
+class VenueReport(msgspec.Struct, frozen=True):
     """One venue; ``trouble``: why it cannot be listened to, "" if it can. ``feeds``: by kind."""
 
     name: str = ""
     title: str = ""
     trouble: str = ""
     instruments: int = 0
-    feeds: dict[str, Feed] = {}
+    feeds: dict[str, FeedReport] = {}
     not_available: list[str] = []
 
 
@@ -43,7 +43,7 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
     started; None: it was not heard. ``off``: chats that nothing is sent to, and why."""
 
     running: tuple[str, ...] = ()
-    venues: tuple[Venue, ...] = ()
+    venues: tuple[VenueReport, ...] = ()
     sent: int | None = None
     refused: int = 0
     uncertain: int = 0
@@ -52,7 +52,7 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Streams(msgspec.Struct):
-    venues: list[Venue] = []
+    venues: list[VenueReport] = []
 
 
 class _Bot(msgspec.Struct):
@@ -112,7 +112,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     reports: Reports = Reports()
     alerts: Sequence[Alert] = ()
     silences: tuple[Silence, ...] = ()
-    subscription: Subscription | None = None
+    subscription: Subscriber | None = None
     subscribers: int = 0
 
     @property
@@ -148,7 +148,7 @@ class EndSilence(msgspec.Struct, frozen=True):
 class Subscribe(msgspec.Struct, frozen=True):
     """A subscription is to be kept in the place of any other of this user; of nothing: ended."""
 
-    subscription: Subscription
+    subscription: Subscriber
 
 
 class SendTest(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ One metric now, in words: head and facts as posts tell them, or why it has no va
 
 from collections.abc import Iterable, Sequence
 
-from bot.commands.context import Answer, Context, Venue, only
+from bot.commands.context import Answer, Context, VenueReport, only
 from bot.commands.parsing import Command, asset_of
 from bot.config.values import nearest
 from bot.lang import numbers
@@ -115,7 +115,7 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
     return Html()
 
 
-def _lacking(venue: Venue, wanted: frozenset[Kind]) -> list[str]:
+def _lacking(venue: VenueReport, wanted: frozenset[Kind]) -> list[str]:
     """The feeds of these kinds that a venue has and that do not come now."""
     kinds = [kind for kind in venue.feeds if kind in wanted]
     return kinds if venue.trouble else [kind for kind in kinds if not venue.feeds[kind].up]

@@ -1,9 +1,9 @@
 """/start, /help, /status and /rules. Pure."""
 
 from bot.commands.access import offered
-from bot.commands.context import ROLES, Answer, Context, Venue, only
+from bot.commands.context import ROLES, Answer, Context, VenueReport, only
 from bot.commands.market import stale
-from bot.commands.parsing import Command, Spec
+from bot.commands.parsing import Command, CommandSpec
 from bot.config.explain import composite_in_words, hold_in_words, named_rows
 from bot.config.values import LEVELS
 from bot.messages.voice import Html
@@ -36,7 +36,7 @@ def help_(_command: Command, context: Context) -> Answer:
     return Answer(blocks=tuple(blocks))
 
 
-def _usage(spec: Spec, context: Context) -> Html:
+def _usage(spec: CommandSpec, context: Context) -> Html:
     text = f"/{spec.name} {spec.usage}".strip()
     return context.say("ask.help.line", usage=text, what=context.say(f"ask.menu.{spec.name}"))
 
@@ -68,7 +68,7 @@ def _rules_see(context: Context) -> Html:
     )
 
 
-def _venue(venue: Venue, context: Context) -> Html:
+def _venue(venue: VenueReport, context: Context) -> Html:
     if venue.trouble:
         return context.say("ask.status.trouble", venue=venue.title, reason=venue.trouble)
     feeds = [

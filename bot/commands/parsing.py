@@ -11,7 +11,7 @@ MOST_CHARS = 300
 """A longer text is no command that anybody typed."""
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
+class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One command. ``usage``: what follows its name, ``least`` to ``most`` words.
 
     ``changes``: only operators may. ``own``: it is about the asker, so it belongs into private.
@@ -25,25 +25,25 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = False
 
 
-SPECS: Mapping[str, Spec] = {
+SPECS: Mapping[str, CommandSpec] = {
     spec.name: spec
     for spec in (
-        Spec(name="status"),
-        Spec(name="top"),
-        Spec(name="funding", usage="[ASSET]", most=1),
-        Spec(name="oi", usage="[ASSET]", most=1),
-        Spec(name="depth", usage="[ASSET]", most=1),
-        Spec(name="liq", usage="[ASSET]", most=1),
-        Spec(name="rules"),
-        Spec(name="why", usage="[RULE] ASSET", least=1, most=2),
-        Spec(name="subscribe", usage="RULE ASSET…", least=2, most=40, own=True),
-        Spec(name="unsubscribe", usage="[RULE [ASSET…]]", most=40, own=True),
-        Spec(name="subscriptions", own=True),
-        Spec(name="help"),
-        Spec(name="start", most=1),
-        Spec(name="silence", usage="RULE ASSET 6h", least=3, most=3, changes=True),
-        Spec(name="unsilence", usage="[RULE ASSET]", most=2, changes=True),
-        Spec(name="test", changes=True),
+        CommandSpec(name="status"),
+        CommandSpec(name="top"),
+        CommandSpec(name="funding", usage="[ASSET]", most=1),
+        CommandSpec(name="oi", usage="[ASSET]", most=1),
+        CommandSpec(name="depth", usage="[ASSET]", most=1),
+        CommandSpec(name="liq", usage="[ASSET]", most=1),
+        CommandSpec(name="rules"),
+        CommandSpec(name="why", usage="[RULE] ASSET", least=1, most=2),
+        CommandSpec(name="subscribe", usage="RULE ASSET…", least=2, most=40, own=True),
+        CommandSpec(name="unsubscribe", usage="[RULE [ASSET…]]", most=40, own=True),
+        CommandSpec(name="subscriptions", own=True),
+        CommandSpec(name="help"),
+        CommandSpec(name="start", most=1),
+        CommandSpec(name="silence", usage="RULE ASSET 6h", least=3, most=3, changes=True),
+        CommandSpec(name="unsilence", usage="[RULE ASSET]", most=2, changes=True),
+        CommandSpec(name="test", changes=True),
     )
 }
 """Every command by its name, in the order in which help lists them."""
@@ -56,7 +56,7 @@ class Command(msgspec.Struct, frozen=True):
     words: tuple[str, ...] = ()
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> CommandSpec:
         """What is known of it."""
         return SPECS[self.name]
 
@@ -97,7 +97,7 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
     return Command(name, words)
 
 
-def usage(spec: Spec) -> Mistake:
+def usage(spec: CommandSpec) -> Mistake:
     """How the command is written."""
     return Mistake("ask.usage", {"usage": f"/{spec.name} {spec.usage}".strip()})
 

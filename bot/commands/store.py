@@ -16,7 +16,7 @@ from bot.commands.context import ROLES, Reports, reports
 from bot.commands.why import Sought
 from bot.plan import silences as keeping
 from bot.plan.silences import Silence
-from bot.plan.subscriptions import Subscription, dump, load, ordered
+from bot.plan.subscriptions import Subscriber, dump, load, ordered
 from rules import alerts
 from rules.alerts import Alert
 from rules.snapshot import OpenEpisodes, Standing
@@ -78,20 +78,20 @@ async def change_silences(
             return after
 
 
-async def subscriptions(redis: Redis) -> tuple[Subscription, ...]:
+async def subscriptions(redis: Redis) -> tuple[Subscriber, ...]:
     """All subscriptions, always in the same order."""
     found = cast("dict[bytes, bytes]", await _asked(_of(redis.hgetall(Keys().subscribers))))
     return ordered(one for data in found.values() if (one := _subscription(data)) is not None)
 
 
-async def subscribers(redis: Redis, user: int) -> tuple[Subscription | None, int]:
+async def subscribers(redis: Redis, user: int) -> tuple[Subscriber | None, int]:
     """The subscription of ``user``, and how many people have one."""
     mine = await _asked(_of(redis.hget(Keys().subscribers, str(user))))
     count = await _asked(_of(redis.hlen(Keys().subscribers)))
     return _subscription(cast("bytes | None", mine)), cast("int", count)
 
 
-async def keep(redis: Redis, one: Subscription) -> None:
+async def keep(redis: Redis, one: Subscriber) -> None:
     """Keep a subscription in the place of any other of its user; one of nothing is dropped."""
     if one.wants:
         await _asked(_of(redis.hset(Keys().subscribers, str(one.user), dump(one))))  # pyright: ignore[reportArgumentType]  # bytes are taken
@@ -148,7 +148,7 @@ async def _swap(redis: Redis, key: str, before: bytes, after: bytes) -> bool:
     return bool(await _asked(done))
 
 
-def _subscription(data: bytes | None) -> Subscription | None:
+def _subscription(data: bytes | None) -> Subscriber | None:
     try:
         return load(data) if data else None
     except msgspec.MsgspecError:

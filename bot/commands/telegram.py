@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.commands import answer, denied, store
-from bot.commands.access import Limiter, Pace, Refusal, menus
+from bot.commands.access import AskLimiter, AskPace, Denial, menus
 from bot.commands.context import (
     AddSilence,
     Answer,
@@ -34,13 +34,13 @@ from bot.commands.context import (
 )
 from bot.commands.fitting import fitted
 from bot.commands.parsing import Command, Mistake, parse
-from bot.commands.updates import PRIVATE, Chat, Written, number, written
+from bot.commands.updates import PRIVATE, MessageChat, Written, number, written
 from bot.commands.why import sought
 from bot.config import Settings
 from bot.delivery.pace import Lane
 from bot.delivery.send_test import send_test
 from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
 from bot.messages.render import plain
 from bot.messages.voice import Html, say
@@ -48,7 +48,7 @@ from bot.plan.silences import split, with_silence, without
 from streams.bus.connection import in_words
 from streams.clock import wall_ms
 from streams.events import Ms
-from streams.feed.errors import Told
+from streams.feed.errors import SayOnce
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class _Question(msgspec.Struct, frozen=True):
         return Lane.POST if listed else Lane.ASIDE
 
 
-class Desk:
+class CommandHandler:
     """Where messages come in: decides which are commands, looks up what they ask for, answers.
 
     Questions of one chat are answered in their order, and no chat waits for another. An answer
@@ -94,7 +94,7 @@ class Desk:
         self,
         settings: Callable[[], Settings],
         redis: Redis,
-        telegram: Telegram,
+        telegram: TelegramClient,
         gate: Gate,
         now: Callable[[], Ms],
     ) -> None:
@@ -104,11 +104,11 @@ class Desk:
         self._telegram = telegram
         self._gate = gate
         self._now = now
-        self._limiter = Limiter()
+        self._limiter = AskLimiter()
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._left_out = 0
-        self._told = Told()
+        self._told = SayOnce()
         self._menus: object = None
         self._changing = asyncio.Lock()
 
@@ -167,7 +167,7 @@ class Desk:
         deadline = asyncio.get_running_loop().time() + LATE_S
         return _Question(command, about, message, deadline)
 
-    def _is_operators(self, chat: Chat, wanted: int | str | None) -> bool:
+    def _is_operators(self, chat: MessageChat, wanted: int | str | None) -> bool:
         if wanted is None:
             return False
         address = self._gate.address(wanted)
@@ -193,7 +193,7 @@ class Desk:
     async def _reply(self, question: _Question) -> None:
         message, about = question.message, question.about
         pace = self._limiter.ask(about.asker.user, about.now)
-        if pace is Pace.IGNORE:
+        if pace is AskPace.IGNORE:
             return
         await self._turn(question)
         found = await self._answer(question.command, about, message, pace)
@@ -241,15 +241,15 @@ class Desk:
         command: Command | Mistake,
         about: Context,
         message: Written,
-        pace: Pace,
+        pace: AskPace,
     ) -> Answer | None:
         """What to reply, its effects done; None: nothing."""
-        if pace is Pace.SAY_SO:
+        if pace is AskPace.SAY_SO:
             return only(about.say("ask.slow"))
         if message.sender_chat is not None:
             return only(about.say("ask.no.anonymous"))
         if refused := denied(command, about):
-            strange = refused[0] is Refusal.STRANGER
+            strange = refused[0] is Denial.STRANGER
             once = not strange or self._limiter.refuse(about.asker.user, about.now)
             return refused[1] if once else None
         try:
@@ -377,7 +377,7 @@ _AGAIN_S = (1.0, 30.0)
 async def serve(
     settings: Callable[[], Settings],
     redis: Redis,
-    telegram: Telegram,
+    telegram: TelegramClient,
     gate: Gate,
     *,
     now: Callable[[], Ms] = wall_ms,
@@ -386,7 +386,7 @@ async def serve(
 
     ``gate``: the one that ``telegram`` has joined.
     """
-    desk = Desk(settings, redis, telegram, gate, now)
+    desk = CommandHandler(settings, redis, telegram, gate, now)
     polling = _Polling(desk, telegram)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -401,12 +401,12 @@ async def serve(
 class _Polling:
     """Asks Telegram what people have written, and hands it to the desk."""
 
-    def __init__(self, desk: Desk, telegram: Telegram) -> None:
+    def __init__(self, desk: CommandHandler, telegram: TelegramClient) -> None:
         self._desk = desk
         self._telegram = telegram
         self._offset = self._confirmed = 0
         self._works = False
-        self._told = Told()
+        self._told = SayOnce()
 
     async def run(self) -> None:
         """Never returns."""

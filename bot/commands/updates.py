@@ -11,7 +11,7 @@ PRIVATE = "private"
 _ID = msgspec.Meta(gt=-(2**53), lt=2**53)  # the Bot API: at most 52 significant bits
 
 
-class Chat(msgspec.Struct, frozen=True):
+class MessageChat(msgspec.Struct, frozen=True):
     """Where a message is. ``username``: a public group's, without @."""
 
     id: Annotated[int, _ID]
@@ -43,7 +43,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from
     """
 
     date: Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
-    chat: Chat
+    chat: MessageChat
     sender: Person | None = None
     text: str | None = None
     message_thread_id: int | None = None

@@ -25,7 +25,7 @@ from bot.config.chats import (
 )
 from bot.config.errors import (
     ConfigError,
-    Fault,
+    SchemaFault,
     arranged,
     keys_in,
     names_in,
@@ -261,9 +261,9 @@ def _validated(
     return model.model_validate(sound), problems
 
 
-def _fault(detail: ErrorDetails) -> Fault:
+def _fault(detail: ErrorDetails) -> SchemaFault:
     context = detail.get("ctx", {})
-    return Fault(detail["loc"], detail["type"], detail["input"], context, detail["msg"])
+    return SchemaFault(detail["loc"], detail["type"], detail["input"], context, detail["msg"])
 
 
 def _sound(section: str, table: Any, faulty: set[KeyPath]) -> Any:

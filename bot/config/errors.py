@@ -135,7 +135,7 @@ class ConfigError(Exception):
         self.problems = problems
 
 
-class Fault(msgspec.Struct, frozen=True):
+class SchemaFault(msgspec.Struct, frozen=True):
     """What the schema says of a value that it refuses."""
 
     at: KeyPath
@@ -145,13 +145,13 @@ class Fault(msgspec.Struct, frozen=True):
     words: str
 
 
-def problem(fault: Fault, raw: dict[str, Any]) -> Problem:
+def problem(fault: SchemaFault, raw: dict[str, Any]) -> Problem:
     """Where the fault is in the file, and a sentence about it."""
     path = tuple("rules" if part == COMPOSITES else part for part in fault.at if part != ROWS)
     return path, _sentence(fault, path, raw)
 
 
-def _sentence(fault: Fault, path: KeyPath, raw: dict[str, Any]) -> str:
+def _sentence(fault: SchemaFault, path: KeyPath, raw: dict[str, Any]) -> str:
     kind, got, context = fault.kind, shown(fault.got), fault.context
     if kind == "missing" and path == ("markets",):
         return 'is missing; a file that says only what differs begins with extends = "shipped"'

@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 import msgspec
 
-from bot.config.schema import ALL, TIERS, Markets, keys_at
+from bot.config.schema import ALL, TIERS, MarketsTable, keys_at
 from bot.config.values import did_you_mean, shown
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -52,7 +52,7 @@ class Tiers(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.tail) or asset in self.listed
 
 
-def tiers(markets: Markets) -> Tiers:
+def tiers(markets: MarketsTable) -> Tiers:
     """The tiers of a file."""
     return Tiers(
         majors=tuple(markets.majors),
@@ -73,7 +73,7 @@ def looks_like_asset(key: str, names: Collection[str] = ()) -> bool:
 
 
 def market_problems(
-    markets: Markets, venues: Sequence[str], used: Collection[str]
+    markets: MarketsTable, venues: Sequence[str], used: Collection[str]
 ) -> list[Problem]:
     """What is wrong with ``[markets]``, given the venues that exist and the rows of rules."""
     problems: list[Problem] = []

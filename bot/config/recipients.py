@@ -9,7 +9,7 @@ from bot.config.chats import Wanted
 from bot.config.markets import Tiers
 from bot.destination import TelegramChat, WebhookName, telegram_or_console
 from bot.plan.planner import Chat, Filter
-from bot.plan.subscriptions import ANY, Subscription
+from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import ALL
 
 _ANY_NUMBER = 100_000
@@ -50,7 +50,7 @@ def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
     )
 
 
-def subscribed_chats(subscriptions: Iterable[Subscription], settings: Settings) -> tuple[Chat, ...]:
+def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) -> tuple[Chat, ...]:
     """The private chats of those who subscribed, as they follow each other."""
     return tuple(
         _with_hides(

@@ -1,7 +1,7 @@
 """A configuration that changes while Lowtide runs: when to look again, and whether it may be used.
 
-Whoever uses the settings asks ``Watch.due`` between two pieces of work, then ``checked`` for the
-new ones; on any failure it keeps what it has and says why.
+Whoever uses the settings asks ``ConfigWatch.due`` between two pieces of work, then ``checked`` for
+the new ones; on any failure it keeps what it has and says why.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Rejected(Exception):
     """The changed configuration cannot be used; ``str()`` says why, a line for each problem."""
 
 
-class Watch:
+class ConfigWatch:
     """Whether a configuration has changed: its file, what it may lie on, the tests beside it.
 
     A change counts once the files have stayed as they are from one look to the next, so that a
@@ -62,11 +62,11 @@ class Watch:
         return tuple(_stamp(path) for path in self._paths)
 
 
-_hearing: list[Watch] = []
+_hearing: list[ConfigWatch] = []
 
 
 @contextmanager
-def on_sighup(watch: Watch) -> Generator[None]:
+def on_sighup(watch: ConfigWatch) -> Generator[None]:
     """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again.
 
     Afterwards it does nothing: whoever sends it wants nobody to end.
@@ -187,7 +187,7 @@ def _flat(tables: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple
             yield (*at, key), value
 
 
-def _failure(outcome: ruletests.Outcome) -> str:
+def _failure(outcome: ruletests.RuleTestOutcome) -> str:
     test = outcome.test
     got = ", ".join(map(str, outcome.got)) or "nothing"
     wanted = ", ".join(map(str, test.expect)) or "nothing"

@@ -21,8 +21,8 @@ from bot.config import Settings
 from bot.config.testfile import RuleTest
 from bot.config.values import Expected
 from rules.alerts import Level
-from rules.composite import Composite, Gathering
-from rules.episode import Episode, Step, step
+from rules.composite import Composite, CompositeState
+from rules.episode import Episode, Transition, step
 from rules.metric import Reading
 from rules.metrics import metric
 from rules.rule import Row, Rule
@@ -32,7 +32,7 @@ START: Ms = 1_790_006_400_000
 """A full hour, as good as any other."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class RuleTestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """A test that was run, and what it got."""
 
     test: RuleTest
@@ -73,12 +73,16 @@ class _Played:
             for at in range(came, came + test.every, min(pause, test.every)):
                 yield at, reading
 
-    def look(self, reading: Reading | None, now: Ms) -> list[Step]:
+    def look(self, reading: Reading | None, now: Ms) -> list[Transition]:
         """One step of the episode."""
         return step(self.rule, self.row, self.episode, now, reading, self._distance)
 
     def heard(
-        self, gathering: Gathering, conditions: dict[int, Level], reading: Reading | None, now: Ms
+        self,
+        gathering: CompositeState,
+        conditions: dict[int, Level],
+        reading: Reading | None,
+        now: Ms,
     ) -> bool:
         """One step that a composite hears of. True if a level of ``conditions`` was reached."""
         reached = False
@@ -88,21 +92,21 @@ class _Played:
         return reached
 
 
-def run(test: RuleTest, settings: Settings) -> Outcome:
+def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
     """Plays the test's series to its rule."""
     rules = {rule.name: rule for rule in settings.rules}
     played = [_played(rules[name], test) for name in test.series]
     spec = next((one for one in settings.composites if one.name == test.rule), None)
     got = _together(spec, played, test) if spec else _single(played[0], test)
-    return Outcome(test=test, got=tuple(got))
+    return RuleTestOutcome(test=test, got=tuple(got))
 
 
-def run_all(tests: Sequence[RuleTest], settings: Settings) -> list[Outcome]:
+def run_all(tests: Sequence[RuleTest], settings: Settings) -> list[RuleTestOutcome]:
     """All of them, in order."""
     return [run(test, settings) for test in tests]
 
 
-def report(outcomes: Sequence[Outcome]) -> str:
+def report(outcomes: Sequence[RuleTestOutcome]) -> str:
     """A line for each test, below a failed one the difference, and a last line with the count."""
     lines: list[str] = []
     for outcome in outcomes:
@@ -115,7 +119,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*lines, f"{tests}, {failed or 'none'} failed"])
 
 
-def _difference(outcome: Outcome) -> Iterator[str]:
+def _difference(outcome: RuleTestOutcome) -> Iterator[str]:
     expected, got = map(str, outcome.test.expect), map(str, outcome.got)
     for line in ndiff(list(expected), list(got)):
         if not line.startswith("?"):
@@ -137,7 +141,7 @@ def _single(played: _Played, test: RuleTest) -> Iterator[Expected]:
 
 def _together(spec: Composite, parts: Sequence[_Played], test: RuleTest) -> Iterator[Expected]:
     """The turns of a composite whose parts are played side by side."""
-    gathering, watched = Gathering(), _bits(spec, parts)
+    gathering, watched = CompositeState(), _bits(spec, parts)
     looks = sorted(
         ((at, n, reading) for n, part in enumerate(parts) for at, reading in part.looks(test)),
         key=lambda look: look[:2],

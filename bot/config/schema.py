@@ -78,11 +78,11 @@ class Operators(Table):
     subscribers: Annotated[int, Field(ge=0, le=1_000)] = 100
 
 
-class Delivery(Table):
+class DeliveryTable(Table):
     on_uncertain: Literal["resend", "drop"] = "resend"
 
 
-class Telegram(Table):
+class TelegramTable(Table):
     api_url: HttpUrl = "https://api.telegram.org"
     proxy: Annotated[str, PlainValidator(values.proxy)] | None = None
 
@@ -100,7 +100,7 @@ class Metrics(Table):
     max_mb: Annotated[int, Field(ge=1)] = 2_000
 
 
-class Markets(Table):
+class MarketsTable(Table):
     """Any other key is a tier of the operator's own: a list of assets."""
 
     model_config = ConfigDict(extra="allow")
@@ -217,11 +217,11 @@ class File(TestsFile):
     chats: list[ChatTable] = []
     operators: Operators = Operators()
     webhooks: list[WebhookTable] = []
-    delivery: Delivery = Delivery()
-    telegram: Telegram = Telegram()
+    delivery: DeliveryTable = DeliveryTable()
+    telegram: TelegramTable = TelegramTable()
     redis: Redis = Redis()
     metrics: Metrics = Metrics()
-    markets: Markets
+    markets: MarketsTable
     venues: dict[str, VenueTable] = {}
     defaults: Defaults = Defaults()
     rules: dict[str, RuleTable] = {}
@@ -256,11 +256,11 @@ _SECTIONS: dict[str, type[Table]] = {
     "chats": ChatTable,
     "operators": Operators,
     "webhooks": WebhookTable,
-    "delivery": Delivery,
-    "telegram": Telegram,
+    "delivery": DeliveryTable,
+    "telegram": TelegramTable,
     "redis": Redis,
     "metrics": Metrics,
-    "markets": Markets,
+    "markets": MarketsTable,
     "venues": VenueTable,
     "defaults": Defaults,
     "test": TestTable,

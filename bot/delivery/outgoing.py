@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bot.delivery.post import Policy, Post, Trouble, episode
-from bot.delivery.queue import Line
+from bot.delivery.post import DeliveryProblem, Policy, Post, episode
+from bot.delivery.queue import ChatQueue
 from bot.destination import Destination, TelegramChat, queue_key
 from bot.lang import LANGUAGES
 from bot.messages.digest import post as message_post
@@ -17,7 +17,12 @@ from streams.events import Ms
 
 
 def outgoing(
-    delivery: Delivery, chat: Chat, line: Line, fresh: Sequence[Post], number: int, policy: Policy
+    delivery: Delivery,
+    chat: Chat,
+    line: ChatQueue,
+    fresh: Sequence[Post],
+    number: int,
+    policy: Policy,
 ) -> Post:
     """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``line`` yet."""
     words, first = LANGUAGES[chat.language], delivery.alerts[0]
@@ -45,7 +50,7 @@ def outgoing(
     )
 
 
-def _opening(one: str, chat: Chat, line: Line, fresh: Sequence[Post]) -> str:
+def _opening(one: str, chat: Chat, line: ChatQueue, fresh: Sequence[Post]) -> str:
     found = line.opening(one, _topic(chat.destination))
     if found is not None:
         return found.key
@@ -73,7 +78,7 @@ def _topic(destination: Destination) -> int | None:
     return destination.topic if isinstance(destination, TelegramChat) else None
 
 
-def trouble_message(trouble: Trouble, chat: Chat, now: Ms) -> Message:
+def trouble_message(trouble: DeliveryProblem, chat: Chat, now: Ms) -> Message:
     """What to tell operators about ``trouble``."""
     words = LANGUAGES[chat.language]
     text = say(words, trouble.phrase, chat=trouble.chat, reason=trouble.reason, alert=trouble.alert)

@@ -26,7 +26,7 @@ HOUR: Ms = 3_600_000
 DAY: Ms = 24 * HOUR
 
 
-class State(StrEnum):
+class PostState(StrEnum):
     """Where a post is. ``retry``: surely not posted yet, and to be tried again."""
 
     QUEUED = "queued"
@@ -38,8 +38,8 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-WAITING = (State.QUEUED, State.RETRY)
-SETTLED = (State.SENT, State.EXPIRED, State.FAILED)
+WAITING = (PostState.QUEUED, PostState.RETRY)
+SETTLED = (PostState.SENT, PostState.EXPIRED, PostState.FAILED)
 
 
 NEWS: Mapping[Level, Ms] = {Level.WATCH: HOUR, Level.ALERT: 2 * HOUR, Level.CRITICAL: 2 * HOUR}
@@ -118,7 +118,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of how many posts it was made."""
     heads: tuple[str, ...] = ()
     """Of a post without ``parts`` that stands for several: what of each cannot be left out."""
-    state: State = State.QUEUED
+    state: PostState = PostState.QUEUED
     attempts: int = 0
     """How often it was sent."""
     message_id: int | None = None
@@ -213,7 +213,7 @@ def as_message(post: Post, text: str) -> Message:
     return msgspec.structs.replace(post.message, html=text, plain=plain(text))
 
 
-class Send(msgspec.Struct, frozen=True):
+class SendStep(msgspec.Struct, frozen=True):
     """Send this post, as a reply to that message."""
 
     post: Post
@@ -221,14 +221,14 @@ class Send(msgspec.Struct, frozen=True):
     urgent: bool
 
 
-class Probe(msgspec.Struct, frozen=True):
+class ProbeStep(msgspec.Struct, frozen=True):
     """Look whether this post is the message of that number."""
 
     post: Post
     message_id: int
 
 
-class Edit(msgspec.Struct, frozen=True):
+class EditStep(msgspec.Struct, frozen=True):
     """Give this post a new text."""
 
     post: Post
@@ -236,16 +236,16 @@ class Edit(msgspec.Struct, frozen=True):
     message_id: int
 
 
-class Delete(msgspec.Struct, frozen=True):
+class DeleteStep(msgspec.Struct, frozen=True):
     """Delete a message that is there twice."""
 
     message_id: int
 
 
-Step = Send | Probe | Edit | Delete
+QueueStep = SendStep | ProbeStep | EditStep | DeleteStep
 
 
-class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Something that operators should know: the key of its phrase, where, about what and why."""
 
     phrase: str

@@ -23,16 +23,16 @@ from bot.delivery.post import (
     SETTLED,
     WAITING,
     ChatState,
-    Delete,
-    Edit,
+    DeleteStep,
+    DeliveryProblem,
+    EditStep,
     Part,
     Policy,
     Post,
-    Probe,
-    Send,
-    State,
-    Step,
-    Trouble,
+    PostState,
+    ProbeStep,
+    QueueStep,
+    SendStep,
 )
 from bot.delivery.rendering import (
     Present,
@@ -125,7 +125,7 @@ def _union(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 replace = msgspec.structs.replace
 
 
-class Ledger:
+class PostLedger:
     """The posts of one chat, what is known of the chat, and what has changed.
 
     ``changed``: post by key, None: forgotten. ``state_changed``: so has what is known of the chat.
@@ -148,7 +148,7 @@ class Ledger:
         self.posts = {post.key: post for post in sorted(posts, key=lambda p: p.number)}
         self.changed: dict[str, Post | None] = {}
         self.state_changed = False
-        self.troubles: list[Trouble] = []
+        self.troubles: list[DeliveryProblem] = []
         self.present: Present = {}
         for post in list(self.posts.values()):
             self._end(post)
@@ -228,9 +228,9 @@ class Ledger:
                 self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
 
     def _fail(self, post: Post, reason: str, now: Ms) -> None:
-        self._settled(post, now, state=State.FAILED, reason=reason)
+        self._settled(post, now, state=PostState.FAILED, reason=reason)
         self.troubles.append(
-            Trouble(
+            DeliveryProblem(
                 phrase="trouble.failed",
                 chat=self.key,
                 reason=reason,
@@ -241,7 +241,7 @@ class Ledger:
     def _settled(self, post: Post, now: Ms, **changes: object) -> None:
         keep = self.policy.oldest if post.open else self.policy.over
         settled = self._put(post, kept_until=now + keep, **changes)
-        if settled.state is not State.SENT:
+        if settled.state is not PostState.SENT:
             self._put(settled, parts=())
         else:
             self._let_go(settled)
@@ -277,14 +277,14 @@ _NAMES = 5
 _FORGIVEN = 6
 
 
-class Line(Ledger):
+class ChatQueue(PostLedger):
     """What is next in one chat."""
 
     def recover(self) -> int:
         """After a start: what was under way is uncertain. How many that are."""
-        lost = [post for post in self.posts.values() if post.state is State.SENDING]
+        lost = [post for post in self.posts.values() if post.state is PostState.SENDING]
         for post in lost:
-            self._put(post, state=State.UNCERTAIN)
+            self._put(post, state=PostState.UNCERTAIN)
         return len(lost)
 
     def resting(self, now: Ms) -> Ms:
@@ -293,7 +293,7 @@ class Line(Ledger):
 
     # What is next.
 
-    def next(self, now: Ms) -> Step | Ms | None:
+    def next(self, now: Ms) -> QueueStep | Ms | None:
         """What to do now, or when to ask again; None: when something has been added."""
         self._expire(now)
         if self.state.off and now < self.state.off_until:
@@ -304,36 +304,36 @@ class Line(Ledger):
         step = self._first(now)
         if step is None:
             return self._next_edit(now)
-        urgent = not isinstance(step, Send) or step.urgent
+        urgent = not isinstance(step, SendStep) or step.urgent
         ready = pace.ready(self.state.pace, self.limits, now, urgent=urgent)
         if ready <= now:
             return step
-        if isinstance(step, Send) and urgent and self.state.pace.until <= now:
+        if isinstance(step, SendStep) and urgent and self.state.pace.until <= now:
             self._collapse(urgent=True)
         return ready
 
-    def _first(self, now: Ms) -> Step | None:
+    def _first(self, now: Ms) -> QueueStep | None:
         for post in list(self.posts.values()):
-            if post.state is State.UNCERTAIN and (probe := self._settle(post, now)):
+            if post.state is PostState.UNCERTAIN and (probe := self._settle(post, now)):
                 return probe
         if self.state.doomed:
-            return Delete(self.state.doomed[0])
+            return DeleteStep(self.state.doomed[0])
         waiting = self.waiting()
         if not waiting:
             return None
         urgent = _urgent(waiting)
         doubted = next((p for p in waiting if p.doubted or p.again), None)
         post = doubted or next((p for p in waiting if p.key in urgent), waiting[0])
-        return Send(post, self._reply_to(post), post.key in urgent or post.doubted)
+        return SendStep(post, self._reply_to(post), post.key in urgent or post.doubted)
 
-    def _settle(self, post: Post, now: Ms) -> Probe | None:
+    def _settle(self, post: Post, now: Ms) -> ProbeStep | None:
         """How an uncertain post is looked for; None: that is no use, and it is sent again or not.
 
         The bot is the only one who posts, so it can only be the message after the last one.
         """
         last, policy = self.state.last_id, self.policy
         if self.state.probe and last is not None and post.probes < policy.probes:
-            return Probe(post, last + 1 + post.skipped)
+            return ProbeStep(post, last + 1 + post.skipped)
         if post.found:
             self._arrived(post, now)
             return None
@@ -341,14 +341,16 @@ class Line(Ledger):
             self._fail(post, "perhaps posted, not sent again", now)
             self._know(last_id=None)
             return None
-        self._put(post, state=State.RETRY, again=True, doubted=post.skipped == 0)
+        self._put(post, state=PostState.RETRY, again=True, doubted=post.skipped == 0)
         return None
 
-    def _next_edit(self, now: Ms) -> Step | Ms | None:
+    def _next_edit(self, now: Ms) -> QueueStep | Ms | None:
         stale = [
             (max(post.edited_at + self.policy.edit_every, now), post)
             for post in self.posts.values()
-            if post.state is State.SENT and post.live != post.shown and post.message_id is not None
+            if post.state is PostState.SENT
+            and post.live != post.shown
+            and post.message_id is not None
         ]
         if not stale:
             return None
@@ -356,7 +358,7 @@ class Line(Ledger):
         due = max(due, pace.ready(self.state.pace, self.limits, now, edit=True))
         if due > now or post.message_id is None:
             return due
-        return Edit(post, edited(post).html, post.message_id)
+        return EditStep(post, edited(post).html, post.message_id)
 
     def _reply_to(self, post: Post) -> int | None:
         if len(post.openings) != 1:
@@ -367,11 +369,13 @@ class Line(Ledger):
     def _expire(self, now: Ms) -> None:
         for post in self.waiting():
             begun = [self.posts[key] for key in post.openings if key in self.posts]
-            unsaid = begun and all(p.state in (State.EXPIRED, State.FAILED) for p in begun)
+            unsaid = begun and all(p.state in (PostState.EXPIRED, PostState.FAILED) for p in begun)
             if post.close and unsaid:
-                self._settled(post, now, state=State.EXPIRED, reason="its beginning was not told")
+                self._settled(
+                    post, now, state=PostState.EXPIRED, reason="its beginning was not told"
+                )
             elif post.expires < now:
-                self._settled(post, now, state=State.EXPIRED, reason="too old to be news")
+                self._settled(post, now, state=PostState.EXPIRED, reason="too old to be news")
                 if not post.close:
                     self._leave_out(post)
 
@@ -411,17 +415,17 @@ class Line(Ledger):
 
     # What came of it.
 
-    def begin(self, step: Step, now: Ms) -> Step:
+    def begin(self, step: QueueStep, now: Ms) -> QueueStep:
         """``step`` is about to be made; a post gets the text that is true now."""
-        self._know(pace=pace.used(self.state.pace, now, edit=isinstance(step, Edit)))
-        if not isinstance(step, Send):
+        self._know(pace=pace.used(self.state.pace, now, edit=isinstance(step, EditStep)))
+        if not isinstance(step, SendStep):
             return step
         parts = with_present(step.post.parts, self.present)
         lines = lines_below(step.post, self.state, self.policy.late, now)
         message = rendered(replace(step.post, parts=parts), lines)
         post = self._put(
             step.post,
-            state=State.SENDING,
+            state=PostState.SENDING,
             attempts=step.post.attempts + 1,
             parts=parts,
             message=message if parts else step.post.message,
@@ -446,7 +450,7 @@ class Line(Ledger):
         if (until := self.state.closed_topics.get(post.topic or 0)) is not None and until <= now:
             topics = {t: at for t, at in self.state.closed_topics.items() if t != post.topic}
             self._know(closed_topics=topics)  # it was sent there: the topic is open again
-        self._settled(post, now, state=State.SENT, message_id=message_id, edited_at=now)
+        self._settled(post, now, state=PostState.SENT, message_id=message_id, edited_at=now)
         if post.left:
             self._know(left=max(0, self.state.left - post.left), left_names=())
         self._works()
@@ -454,7 +458,7 @@ class Line(Ledger):
     def put_off(self, post: Post | None, now: Ms, until: Ms, flood: bool = False) -> None:
         """It was surely not done, and may be from ``until`` on."""
         if post is not None:
-            self._put(post, state=State.RETRY)
+            self._put(post, state=PostState.RETRY)
         if flood:
             self._know(pace=pace.flooded(self.state.pace, now, until), flooded=True)
         else:
@@ -464,7 +468,7 @@ class Line(Ledger):
         """Nobody knows whether it was done. ``post``: what was being sent, None: something that
         may be repeated."""
         if post is not None:
-            self._put(post, state=State.UNCERTAIN)
+            self._put(post, state=PostState.UNCERTAIN)
         first, longest = self.policy.backoff
         wait = min(longest, first * 2 ** min(self.state.troubles, _FORGIVEN))
         self._know(
@@ -475,7 +479,7 @@ class Line(Ledger):
     def refused_markup(self, post: Post, reason: str, now: Ms) -> None:
         """The text was refused: once more as plain text, then not at all."""
         if post.markup:
-            self._put(post, state=State.RETRY, markup=False, reason=reason)
+            self._put(post, state=PostState.RETRY, markup=False, reason=reason)
         else:
             self.refused(post, reason, now)
 
@@ -491,18 +495,22 @@ class Line(Ledger):
     def topic_refused(self, post: Post, reason: str, now: Ms) -> None:
         """The topic takes nothing: the post and those that follow go to "General" for a while."""
         closed = self.state.closed_topics
-        self._put(post, state=State.RETRY)
+        self._put(post, state=PostState.RETRY)
         if post.topic is not None:
             if post.topic not in closed:
-                self.troubles.append(Trouble(phrase="trouble.topic", chat=self.key, reason=reason))
+                self.troubles.append(
+                    DeliveryProblem(phrase="trouble.topic", chat=self.key, reason=reason)
+                )
             self._know(closed_topics={**closed, post.topic: now + self.policy.off})
 
     def turned_off(self, post: Post | None, reason: str, now: Ms) -> None:
         """The chat does not let the bot post. What waits stays; later the next one is tried."""
-        if post is not None and post.state is State.SENDING:
-            self._put(post, state=State.RETRY)
+        if post is not None and post.state is PostState.SENDING:
+            self._put(post, state=PostState.RETRY)
         if not self.state.off:
-            self.troubles.append(Trouble(phrase="trouble.off", chat=self.key, reason=reason))
+            self.troubles.append(
+                DeliveryProblem(phrase="trouble.off", chat=self.key, reason=reason)
+            )
         self._know(off=reason, off_until=now + self.policy.off)
 
     def try_again(self) -> None:
@@ -513,16 +521,16 @@ class Line(Ledger):
     def moved(self, post: Post | None, to: int, now: Ms) -> None:
         """The chat is now another one, where old message numbers mean nothing."""
         if post is not None:
-            self._put(post, state=State.RETRY)
+            self._put(post, state=PostState.RETRY)
         if self.state.moved_to == to:
             return  # known already, from another answer or from the chat itself
-        self.troubles.append(Trouble(phrase="trouble.moved", chat=self.key, reason=str(to)))
+        self.troubles.append(DeliveryProblem(phrase="trouble.moved", chat=self.key, reason=str(to)))
         for old in list(self.posts.values()):
             if old.message_id is not None:
                 self._put(old, message_id=None)
         self._know(moved_to=to, last_id=None, doomed=())
 
-    def probed(self, step: Probe, found: Edited, now: Ms) -> None:
+    def probed(self, step: ProbeStep, found: Edited, now: Ms) -> None:
         """What stands where an uncertain post was looked for.
 
         A message of ours that had another text was a copy too, from an earlier try. Whoever was
@@ -537,7 +545,7 @@ class Line(Ledger):
         elif post.found:
             self._arrived(post, now)
         elif found is Edited.GONE:
-            self._put(post, state=State.RETRY, doubted=post.skipped == 0)
+            self._put(post, state=PostState.RETRY, doubted=post.skipped == 0)
             self._works()
         else:
             self._put(post, probes=post.probes + 1, skipped=post.skipped + 1)
@@ -547,13 +555,13 @@ class Line(Ledger):
         self._know(doomed=(*self.state.doomed, *doubles))
         self.sent(replace(post, doubted=False), last, now)
 
-    def unprobed(self, step: Probe, now: Ms) -> None:
+    def unprobed(self, step: ProbeStep, now: Ms) -> None:
         """It could not be looked for."""
         post = self.posts[step.post.key]
         self._put(post, probes=post.probes + 1)
         self.doubtful(None, now)
 
-    def edited(self, step: Edit, found: Edited, now: Ms) -> None:
+    def edited(self, step: EditStep, found: Edited, now: Ms) -> None:
         """What came of an edit. A message that is gone is not edited again."""
         post = self.posts[step.post.key]
         lost = found in (Edited.GONE, Edited.FOREIGN)

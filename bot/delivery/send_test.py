@@ -22,7 +22,7 @@ from telegram.error import (
 
 from bot.config import Settings
 from bot.config.chats import ChatSettings
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.redaction import redact
@@ -44,18 +44,18 @@ _IN_GROUP = (
 _TIMEOUT_S = 10.0
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class SendTestOutcome(msgspec.Struct, frozen=True):
     """What came of one chat, in a sentence; ``posted``: the message is there."""
 
     posted: bool
     text: str
 
 
-async def try_all(settings: Settings) -> tuple[Outcome, ...]:
+async def try_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
     """Post to every chat with a bot of its own. What is wrong before any chat is one outcome."""
     if settings.token is None:
-        return (Outcome(False, NO_BOT),)
-    telegram = Telegram(
+        return (SendTestOutcome(False, NO_BOT),)
+    telegram = TelegramClient(
         settings.token,
         settings.api_url,
         read_timeout=_TIMEOUT_S,
@@ -68,15 +68,15 @@ async def try_all(settings: Settings) -> tuple[Outcome, ...]:
         await telegram.close()
 
 
-async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[Outcome, ...]:
+async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[SendTestOutcome, ...]:
     """Post to every chat of ``settings`` with ``bot``."""
     targets = list(_targets(settings))
     if not targets:
-        return (Outcome(False, NO_CHAT),)
+        return (SendTestOutcome(False, NO_CHAT),)
     try:
         me = await bot.get_me()
     except TelegramError as error:
-        return (Outcome(False, _problem(error, targets[0], settings)),)
+        return (SendTestOutcome(False, _problem(error, targets[0], settings)),)
     return tuple([await _posted(bot, me.id, chat, settings) for chat in targets])
 
 
@@ -89,12 +89,14 @@ def _targets(settings: Settings) -> Iterator[ChatSettings]:
         yield ChatSettings(id=ops, language=settings.language, place="operators.chat_id")
 
 
-async def _posted(bot: telegram.Bot, me: int, chat: ChatSettings, settings: Settings) -> Outcome:
+async def _posted(
+    bot: telegram.Bot, me: int, chat: ChatSettings, settings: Settings
+) -> SendTestOutcome:
     chat_id = cast("int | str", chat.id)
     try:
         found = await bot.get_chat(chat_id)
         if missing := await _missing(bot, me, chat, found):
-            return Outcome(False, missing)
+            return SendTestOutcome(False, missing)
         text = LANGUAGES[chat.language].phrases["test.message"]
         await bot.send_message(
             chat_id,
@@ -104,10 +106,10 @@ async def _posted(bot: telegram.Bot, me: int, chat: ChatSettings, settings: Sett
             message_thread_id=TelegramChat(chat_id, chat.topic).thread,
         )
     except TelegramError as error:
-        return Outcome(False, _problem(error, chat, settings))
+        return SendTestOutcome(False, _problem(error, chat, settings))
     topic = "" if chat.topic is None else f", topic {chat.topic}"
     name = found.title or (f"@{found.username}" if found.username else found.first_name)
-    return Outcome(True, f"posted to {name or chat.id}{topic}")
+    return SendTestOutcome(True, f"posted to {name or chat.id}{topic}")
 
 
 async def _missing(

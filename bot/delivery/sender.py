@@ -17,19 +17,19 @@ from bot.delivery import pace as limiter
 from bot.delivery.pace import Lane, Limits, Overall, Pace
 from bot.delivery.post import (
     ChatState,
-    Delete,
-    Edit,
+    DeleteStep,
+    DeliveryProblem,
+    EditStep,
     Policy,
     Post,
-    Probe,
-    Send,
-    State,
-    Step,
-    Trouble,
+    PostState,
+    ProbeStep,
+    QueueStep,
+    SendStep,
     as_message,
     episode,
 )
-from bot.delivery.queue import Line
+from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import Present
 from bot.delivery.sinks import Busy, Edited, Later, Moved, Refused, Sink, Sinks, Uncertain, What
 from bot.delivery.store import Loaded, OutboxStore
@@ -57,7 +57,7 @@ _Chat = int | str | None
 """A chat of Telegram; None: what goes to no chat."""
 
 
-class Counts(msgspec.Struct):
+class SendCounts(msgspec.Struct):
     """What became of posts since the start. ``arrived``: uncertain ones that were found posted;
     ``lost``: found not posted; ``resent``: sent again in doubt; ``doubles``: deleted again."""
 
@@ -86,12 +86,12 @@ class Sender:
         sinks: Sinks,
         clock: Clock,
         policy: Policy,
-        tell: Callable[[Trouble], Awaitable[None]],
+        tell: Callable[[DeliveryProblem], Awaitable[None]],
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.lines: dict[str, Line] = {}
-        self.counts = Counts()
+        self.lines: dict[str, ChatQueue] = {}
+        self.counts = SendCounts()
         self.settled = asyncio.Event()
         self._store = store
         self._sinks = sinks
@@ -119,7 +119,7 @@ class Sender:
         for key, state in found.chats.items():
             self._begin(key, state)
 
-    def line(self, destination: Destination) -> Line:
+    def line(self, destination: Destination) -> ChatQueue:
         """The line of ``destination``, a new one if there is none."""
         key = queue_key(destination)
         if key not in self.lines:
@@ -226,7 +226,7 @@ class Sender:
         limits = self._limits or self._sinks.telegram.limits
         return max(overall, limiter.ready(pace, limits, now))
 
-    def _line_at(self, chat: _Chat) -> Line | None:
+    def _line_at(self, chat: _Chat) -> ChatQueue | None:
         """The line of ``chat``, by what the configuration calls it or where it is now."""
         if chat is None:
             return None
@@ -262,7 +262,7 @@ class Sender:
         sink = self._sinks.of(state.destination)
         limits = self._limits or sink.limits
         self._overall.setdefault(sink, Overall(limits))
-        line = self.lines[key] = Line(key, state, limits, self._policy, posts)
+        line = self.lines[key] = ChatQueue(key, state, limits, self._policy, posts)
         line.present = self._present
         self._news[key] = asyncio.Event()
         if lost := line.recover():
@@ -272,7 +272,7 @@ class Sender:
         if self._tasks is not None:
             self._workers[key] = self._tasks.create_task(self._work(line))
 
-    async def _work(self, line: Line) -> None:
+    async def _work(self, line: ChatQueue) -> None:
         while True:
             now = self._clock.seen()
             if line.key not in self._ready:
@@ -282,7 +282,7 @@ class Sender:
                     await self._check(line)
                 continue
             step = line.next(now)
-            if isinstance(step, Send | Probe | Edit | Delete):
+            if isinstance(step, SendStep | ProbeStep | EditStep | DeleteStep):
                 overall = self._overall[self._sinks.of(line.state.destination)]
                 if (free := overall.ready(now, _lane(step))) > now:
                     await self._rest(line, free)
@@ -292,7 +292,7 @@ class Sender:
             else:
                 await self._rest(line, step)
 
-    async def _rest(self, line: Line, until: Ms | None) -> None:
+    async def _rest(self, line: ChatQueue, until: Ms | None) -> None:
         """Keep what has changed, then wait for news or until a time."""
         await self._keep(line)
         news = self._news[line.key]
@@ -306,7 +306,7 @@ class Sender:
             return
         news.clear()
 
-    async def _check(self, line: Line) -> None:
+    async def _check(self, line: ChatQueue) -> None:
         """Whether the chat can be used; not a precondition for others."""
         now = self._clock.seen()
         try:
@@ -321,7 +321,7 @@ class Sender:
             log.info("ready to send", to=place.title)
         await self._keep(line)
 
-    async def _do(self, line: Line, step: Step) -> None:
+    async def _do(self, line: ChatQueue, step: QueueStep) -> None:
         """One request, with what is durable before and after it."""
         step = line.begin(step, self._clock.seen())
         await self._store.save(line)
@@ -335,10 +335,10 @@ class Sender:
         await self._keep(line)
         self.settled.set()
 
-    async def _request(self, line: Line, step: Step) -> None:
+    async def _request(self, line: ChatQueue, step: QueueStep) -> None:
         sink, address = self._sinks.of(line.state.destination), line.state.address
         match step:
-            case Send(post, reply_to):
+            case SendStep(post, reply_to):
                 topic = line.topic(post, self._clock.seen())
                 receipt = await sink.send(
                     address(topic), as_message(post, post.body), key=post.key,
@@ -346,18 +346,18 @@ class Sender:
                     reply_to=reply_to if topic == post.topic else None, markup=post.markup,
                 )  # fmt: skip
                 self._sent(line, step, receipt.message_id)
-            case Probe(post, message_id):
+            case ProbeStep(post, message_id):
                 found = await sink.edit(
                     address(), message_id, as_message(post, post.body), markup=post.markup
                 )
                 self._probed(line, step, found)
-            case Edit(post, text, message_id):
+            case EditStep(post, text, message_id):
                 found = await sink.edit(
                     address(), message_id, as_message(post, text), markup=post.markup
                 )
                 self.counts.edited += found is Edited.CHANGED
                 line.edited(step, found, self._clock.seen())
-            case Delete(message_id):
+            case DeleteStep(message_id):
                 await sink.delete(address(), message_id)
                 self.counts.doubles += 1
                 log.info("a double was deleted", chat=line.key, message=message_id)
@@ -365,19 +365,19 @@ class Sender:
             case _:
                 assert_never(step)
 
-    def _sent(self, line: Line, step: Send, message_id: int | None) -> None:
+    def _sent(self, line: ChatQueue, step: SendStep, message_id: int | None) -> None:
         post = step.post
         self.counts.sent += 1
         self.counts.resent += post.again
         line.sent(post, message_id, self._clock.seen())
         log.info("alert told", alert=post.message.alert_id, chat=line.key, message=message_id)
 
-    def _probed(self, line: Line, step: Probe, found: Edited) -> None:
+    def _probed(self, line: ChatQueue, step: ProbeStep, found: Edited) -> None:
         line.probed(step, found, self._clock.seen())
         state = line.posts[step.post.key].state
-        self.counts.arrived += state is State.SENT
-        self.counts.sent += state is State.SENT
-        self.counts.lost += state is State.RETRY
+        self.counts.arrived += state is PostState.SENT
+        self.counts.sent += state is PostState.SENT
+        self.counts.lost += state is PostState.RETRY
         log.info(
             "an uncertain post was looked for", alert=step.post.message.alert_id, chat=line.key,
             message=step.message_id, found=found.value,
@@ -385,13 +385,13 @@ class Sender:
 
     def _failed(
         self,
-        line: Line,
-        step: Step | None,
+        line: ChatQueue,
+        step: QueueStep | None,
         error: Later | Moved | Refused | Uncertain,
         now: Ms,
     ) -> None:
         """What an error means for the line."""
-        post = step.post if isinstance(step, Send) else None
+        post = step.post if isinstance(step, SendStep) else None
         told = "" if post is None else post.message.alert_id
         match error:
             case Later():
@@ -407,7 +407,7 @@ class Sender:
             case Uncertain():
                 log.warning("no clear answer", chat=line.key, alert=told, reason=error.reason)
                 self.counts.uncertain += post is not None
-                if isinstance(step, Probe):
+                if isinstance(step, ProbeStep):
                     line.unprobed(step, now)
                 else:
                     line.doubtful(post, now)
@@ -416,8 +416,8 @@ class Sender:
             case _:
                 assert_never(error)
 
-    def _refused(self, line: Line, step: Step | None, error: Refused, now: Ms) -> None:
-        post = step.post if isinstance(step, Send) else None
+    def _refused(self, line: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
+        post = step.post if isinstance(step, SendStep) else None
         told = "" if post is None else post.message.alert_id
         if error.what is What.ALL and post is not None:
             line.put_off(post, now, now)
@@ -430,23 +430,23 @@ class Sender:
             self.counts.refused += 1
             self._rejected(line, step, error, now)
 
-    def _rejected(self, line: Line, step: Step, error: Refused, now: Ms) -> None:
+    def _rejected(self, line: ChatQueue, step: QueueStep, error: Refused, now: Ms) -> None:
         """What it means that this one request is refused."""
         match step:
-            case Send() if error.what is What.MARKUP:
+            case SendStep() if error.what is What.MARKUP:
                 line.refused_markup(step.post, error.reason, now)
-            case Send() if error.what is What.TOPIC:
+            case SendStep() if error.what is What.TOPIC:
                 line.topic_refused(step.post, error.reason, now)
-            case Send():
+            case SendStep():
                 line.refused(step.post, error.reason, now)
-            case Probe():
+            case ProbeStep():
                 line.unprobed(step, now)
-            case Edit():
+            case EditStep():
                 line.edited(step, Edited.SAME, now)
-            case Delete():
+            case DeleteStep():
                 line.deleted(step.message_id)
 
-    async def _keep(self, line: Line) -> None:
+    async def _keep(self, line: ChatQueue) -> None:
         """Make all changes of ``line`` durable, and say what went wrong."""
         await self._store.save(line)
         troubles, line.troubles = line.troubles, []
@@ -454,9 +454,9 @@ class Sender:
             await self._tell(trouble)
 
 
-def _lane(step: Step) -> Lane:
+def _lane(step: QueueStep) -> Lane:
     """Edits can wait; so can posts that are not urgent; a probe and a double hold up their chat."""
-    urgent = step.urgent if isinstance(step, Send) else not isinstance(step, Edit)
+    urgent = step.urgent if isinstance(step, SendStep) else not isinstance(step, EditStep)
     return Lane.URGENT if urgent else Lane.POST
 
 

@@ -17,11 +17,11 @@ import structlog
 from redis.asyncio import Redis
 
 from bot.delivery.post import ChatState, Post
-from bot.delivery.queue import Line
+from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
-from bot.plan.planner import State as PlanState
+from bot.plan.planner import PlanState as PlanState
 from rules.salvage import salvaged
-from streams.bus.connection import Backoff, Keys, Overtaken, patiently
+from streams.bus.connection import Backoff, Keys, Overtaken, retry
 
 log = structlog.get_logger()
 
@@ -77,7 +77,7 @@ class OutboxStore:
 
     async def claim(self) -> Loaded:
         """From now on nobody else writes; what there is."""
-        reply = await patiently(
+        reply = await retry(
             self._backoff,
             lambda: cast(
                 "Awaitable[list[bytes]]",
@@ -103,7 +103,7 @@ class OutboxStore:
         """New posts that no alert caused."""
         await self._write({f"post {post.key}": msgspec.msgpack.encode(post) for post in posts})
 
-    async def save(self, line: Line) -> None:
+    async def save(self, line: ChatQueue) -> None:
         """All that has changed in ``line``."""
         fields = {
             f"post {key}": b"" if post is None else msgspec.msgpack.encode(post)
@@ -115,7 +115,7 @@ class OutboxStore:
         if fields:
             await self._write(fields)
 
-    async def forget(self, line: Line, plans: Sequence[str]) -> None:
+    async def forget(self, line: ChatQueue, plans: Sequence[str]) -> None:
         """A chat that is not served any more, and its plans."""
         fields = {f"post {key}": b"" for key in line.posts} | {f"chat {line.key}": b""}
         await self._write(fields | {f"plan {key}": b"" for key in plans})
@@ -125,7 +125,7 @@ class OutboxStore:
             self._written += 1
             number = str(self._written)
             flat = [part for item in fields.items() for part in item]
-            done = await patiently(
+            done = await retry(
                 self._backoff,
                 lambda: cast(
                     "Awaitable[int]",

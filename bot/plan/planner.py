@@ -111,7 +111,7 @@ class LastPost(msgspec.Struct, frozen=True):
     at: Ms
 
 
-class Counts(msgspec.Struct):
+class PlanCounts(msgspec.Struct):
     """What became of the alerts so far.
 
     ``merged``: another alert was told in its place, a later turn of the episode or another window
@@ -126,7 +126,7 @@ class Counts(msgspec.Struct):
     over: int = 0
 
 
-class State(msgspec.Struct):
+class PlanState(msgspec.Struct):
     """Everything that the next answer depends on.
 
     A subject is an asset or a contract. ``told``: rule and subject → beginning of the episode that
@@ -144,14 +144,14 @@ class State(msgspec.Struct):
     held: dict[str, int] = {}
     posts: list[Ms] = []
     watch_posts: list[Ms] = []
-    counts: Counts = msgspec.field(default_factory=Counts)
+    counts: PlanCounts = msgspec.field(default_factory=PlanCounts)
     quiet: dict[str, Alert] = {}
     """What waits for the end of the quiet hours: rule and subject → its newest turn."""
     quiet_until: Ms | None = None
     """When they end."""
 
 
-def set_back(state: State, by: Ms, now: Ms) -> State:
+def set_back(state: PlanState, by: Ms, now: Ms) -> PlanState:
     """``state`` after the clock was set back ``by`` so much, to ``now``: everything is as long ago,
     or as far away, as it was."""
     later = load(dump(state))
@@ -171,14 +171,14 @@ def set_back(state: State, by: Ms, now: Ms) -> State:
     return later
 
 
-def dump(state: State) -> bytes:
+def dump(state: PlanState) -> bytes:
     """The state as bytes."""
     return msgspec.msgpack.encode(state)
 
 
-def load(data: bytes) -> State:
+def load(data: bytes) -> PlanState:
     """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
-    return msgspec.msgpack.decode(data, type=State)
+    return msgspec.msgpack.decode(data, type=PlanState)
 
 
 SECOND: Ms = 1_000
@@ -264,7 +264,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
         return any(one.takes(alert) for one in self.filters)
 
 
-def next_due(state: State) -> Ms | None:
+def next_due(state: PlanState) -> Ms | None:
     """When ``plan`` has something to tell even if nothing more happens; None: never."""
     due = [waiting.due for group in state.groups.values() for waiting in group.waiting]
     if state.quiet and state.quiet_until is not None:
@@ -273,8 +273,8 @@ def next_due(state: State) -> Ms | None:
 
 
 def plan(
-    state: State, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
-) -> tuple[State, list[Delivery]]:
+    state: PlanState, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
+) -> tuple[PlanState, list[Delivery]]:
     """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed.
 
     An alert from long after ``now`` is one of a clock that is ahead of ours, and is not waited for.
@@ -293,7 +293,7 @@ def plan(
 class _Planner:
     """One call of ``plan``: a state of its own, and what is to be delivered."""
 
-    def __init__(self, state: State, chat: Chat, silences: Sequence[Silence]) -> None:
+    def __init__(self, state: PlanState, chat: Chat, silences: Sequence[Silence]) -> None:
         self.state = state
         self.deliveries: list[Delivery] = []
         self._chat = chat

@@ -15,7 +15,7 @@ MOST_ASSETS = 30
 """Of one rule; who wants more wants all."""
 
 
-class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     """What ``user`` is told. ``wants``: rule (a family, or ANY) → assets, or ANY among them."""
 
     user: int
@@ -23,7 +23,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     language: str = "en"
 
 
-def with_wish(one: Subscription, rule: str, assets: Sequence[str]) -> Subscription:
+def with_wish(one: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
     """``one`` with ``assets`` for ``rule`` too. ValueError if these are too many."""
     known = one.wants.get(rule, ())
     wanted = (ANY,) if ANY in (*known, *assets) else tuple(dict.fromkeys((*known, *assets)))
@@ -32,7 +32,7 @@ def with_wish(one: Subscription, rule: str, assets: Sequence[str]) -> Subscripti
     return msgspec.structs.replace(one, wants={**one.wants, rule: wanted})
 
 
-def without_wish(one: Subscription, rule: str, assets: Sequence[str]) -> Subscription:
+def without_wish(one: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
     """``one`` without ``assets`` for ``rule``; of no assets, without the rule; ANY: of everything.
 
     What is taken from ANY is still among every asset, so only the whole of it can be taken back.
@@ -44,16 +44,16 @@ def without_wish(one: Subscription, rule: str, assets: Sequence[str]) -> Subscri
     return msgspec.structs.replace(one, wants={name: some for name, some in wants.items() if some})
 
 
-def dump(one: Subscription) -> bytes:
+def dump(one: Subscriber) -> bytes:
     """As JSON, for Redis."""
     return msgspec.json.encode(one)
 
 
-def load(data: bytes) -> Subscription:
+def load(data: bytes) -> Subscriber:
     """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
-    return msgspec.json.decode(data, type=Subscription)
+    return msgspec.json.decode(data, type=Subscriber)
 
 
-def ordered(found: Iterable[Subscription]) -> tuple[Subscription, ...]:
+def ordered(found: Iterable[Subscriber]) -> tuple[Subscriber, ...]:
     """Always in the same order."""
     return tuple(sorted(found, key=lambda one: one.user))

@@ -13,25 +13,25 @@ from redis.exceptions import RedisError
 from bot.commands import store
 from bot.config import Settings
 from bot.config.recipients import chats, subscribed_chats, webhook_chats
-from bot.config.reload import Rejected, Watch, checked, on_sighup
+from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.outgoing import notice_post, outgoing, trouble_message
 from bot.delivery.pace import Limits
-from bot.delivery.post import Policy, Post, Trouble
-from bot.delivery.sender import Counts, Sender
+from bot.delivery.post import DeliveryProblem, Policy, Post
+from bot.delivery.sender import SendCounts, Sender
 from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
 from bot.lang import LANGUAGES
 from bot.messages.notices import clock_notice, notice_message, state_notice
 from bot.plan import planner
-from bot.plan.planner import Chat, State, set_back
+from bot.plan.planner import Chat, PlanState, set_back
 from bot.plan.silences import Silence
-from bot.plan.subscriptions import Subscription
+from bot.plan.subscriptions import Subscriber
 from bot.roles import report, role, rss_mb
 from rules import alerts
 from rules.alerts import Alert, Notice
-from streams.bus.connection import START, Backoff, Keys, Stage, patiently
+from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
 from streams.clock import SLEW_MOST, Clock, WallClock, wall_ms
 from streams.events import FaultCode, Ms, clock_set_back
 
@@ -55,7 +55,7 @@ class Audience(msgspec.Struct, frozen=True, kw_only=True):
     operators: Chat | None = None
 
 
-def audience(settings: Settings, subscriptions: Sequence[Subscription] = ()) -> Audience:
+def audience(settings: Settings, subscriptions: Sequence[Subscriber] = ()) -> Audience:
     """The chats of ``settings``, and those of subscribers. Without a token, operators have the
     log and nobody has subscribed."""
     operators = settings.operators.chat_id if settings.token is not None else None
@@ -87,7 +87,7 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     silenced: int
     queued: int
     off: dict[str, str]
-    counts: Counts
+    counts: SendCounts
 
 
 class BotRole:
@@ -103,26 +103,26 @@ class BotRole:
         redis: Redis,
         sinks: Sinks,
         *,
-        who: Callable[[Settings, Sequence[Subscription]], Audience] = audience,
+        who: Callable[[Settings, Sequence[Subscriber]], Audience] = audience,
         clock: Clock | None = None,
-        watch: Watch | None = None,
+        watch: ConfigWatch | None = None,
         policy: Policy | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._path = settings.path
-        self._watch = watch or Watch(settings.path)
+        self._watch = watch or ConfigWatch(settings.path)
         self.settings = settings
         self._who = who
-        self._found: tuple[Subscription, ...] = ()
-        self._subscribed: tuple[Subscription, ...] = ()
+        self._found: tuple[Subscriber, ...] = ()
+        self._subscribed: tuple[Subscriber, ...] = ()
         self._audience = who(settings, ())
         self._redis = redis
         self._backoff = Backoff("the bot role")
         self._clock = clock or WallClock()
         self._policy = policy or _policy(settings)
-        self._stage = Stage(redis, Keys(), "bot", Keys().alerts)
+        self._stage = StreamReader(redis, Keys(), "bot", Keys().alerts)
         self._store = OutboxStore(redis, Keys())
-        self._plans: dict[str, State] = {}
+        self._plans: dict[str, PlanState] = {}
         self._cursor = START
         self.resumed = asyncio.Event()
         self._latest: Ms = 0
@@ -172,7 +172,7 @@ class BotRole:
             await self._store.keep([made])
             self.sender.add([made])
 
-    async def trouble(self, trouble: Trouble) -> None:
+    async def trouble(self, trouble: DeliveryProblem) -> None:
         """Tell operators, unless it is their chat that cannot be written to."""
         subscriber = next((s for s in self._subscribed if str(s.user) == trouble.chat), None)
         if subscriber is not None and trouble.phrase == "trouble.off":
@@ -215,7 +215,7 @@ class BotRole:
         self._audience = self._who(self.settings, self._subscribed)
         await self._serve()
 
-    def _due(self, plan: State) -> bool:
+    def _due(self, plan: PlanState) -> bool:
         due = planner.next_due(plan)
         return due is not None and due <= self._clock.seen()
 
@@ -243,7 +243,7 @@ class BotRole:
         for chat in chats:
             self.sender.line(chat.destination)
         wanted = [chat.key for chat in told.chats]
-        self._plans = {key: self._plans.get(key, State()) for key in wanted}
+        self._plans = {key: self._plans.get(key, PlanState()) for key in wanted}
 
     async def _resume(self) -> None:
         """Take over what an earlier one has left."""
@@ -254,7 +254,7 @@ class BotRole:
         if self._cursor == START:
             self._cursor = f"{wall_ms() - NEWS_MS}-0"
         self.sender.load(found)
-        self._found = await patiently(self._backoff, lambda: store.subscriptions(self._redis))
+        self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
         times = [post.edited_at or post.at for post in found.posts]
         self._latest = max([*times, *(plan.now for plan in found.plans.values())], default=0)
@@ -300,11 +300,11 @@ class BotRole:
         """What was read, what the plans make of it, and the posts become durable in one step."""
         said = [one for entry_id, data in batch if (one := _read(entry_id, data)) is not None]
         found = [one for one in said if isinstance(one, Alert)]
-        silenced: tuple[Silence, ...] = await patiently(
+        silenced: tuple[Silence, ...] = await retry(
             self._backoff, lambda: store.silences(self._redis)
         )
         posts: list[Post] = self._notices([one for one in said if isinstance(one, Notice)])
-        plans: dict[str, State] = {}
+        plans: dict[str, PlanState] = {}
         for chat in self._audience.chats:
             plans[chat.key] = self._plan(chat, found, silenced, posts)
         cursor = batch[-1][0] if batch else self._cursor
@@ -314,7 +314,7 @@ class BotRole:
 
     def _plan(
         self, chat: Chat, found: Sequence[Alert], silenced: Sequence[Silence], posts: list[Post]
-    ) -> State:
+    ) -> PlanState:
         """The chat's plan after ``found``; what it wants told is added to ``posts``."""
         before = self._plans[chat.key]
         line = self.sender.line(chat.destination)
@@ -406,7 +406,7 @@ async def bot_role(
     ``clock``: the one whose time is on alerts. ``alarms`` take turns at our limiter meanwhile.
     """
     async with role(url, "bot") as redis:
-        ways_out, watch = sinks(), Watch(settings.path)
+        ways_out, watch = sinks(), ConfigWatch(settings.path)
         bot = BotRole(settings, redis, ways_out, clock=clock, watch=watch, policy=policy)
         if alarms is not None:
             alarms.gate = bot.sender
@@ -427,8 +427,8 @@ async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
     """Answer commands by the way on which posts go, once it is known which chats have moved."""
     # imported where they are used: without Telegram its library is not held
     from bot.commands.telegram import serve
-    from bot.delivery.sinks.telegram import Telegram
+    from bot.delivery.sinks.telegram import TelegramClient
 
     await bot.resumed.wait()
-    if isinstance(ways_out.telegram, Telegram):
+    if isinstance(ways_out.telegram, TelegramClient):
         await serve(lambda: bot.settings, redis, ways_out.telegram, bot.sender)

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.config import Settings
-from bot.config.reload import Rejected, Watch, checked, in_short, on_sighup, taken
+from bot.config.reload import ConfigWatch, Rejected, checked, in_short, on_sighup, taken
 from bot.messages.notices import config_notice, redis_notice, state_notice
 from bot.metriclog import MetricLog
 from bot.roles import report, role, rss_mb
@@ -22,7 +22,7 @@ from rules.alerts import Said
 from rules.engine import Engine
 from rules.feed_health import no_tick, ticks_again
 from rules.snapshot import OpenEpisodes, Standing
-from streams.bus.connection import ANSWER_S, START, Keys, Snapshot, Stage, parsed, unsafe
+from streams.bus.connection import ANSWER_S, START, Keys, Snapshot, StreamReader, parsed, unsafe
 from streams.bus.writer import FLUSH_S
 from streams.clock import wall_ms
 from streams.events import AnyEvent, Ms, Tick, decode
@@ -66,15 +66,15 @@ class RulesRole:
         settings: Settings,
         redis: Redis,
         env: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        watch: ConfigWatch | None = None,
     ) -> None:
         self._settings = settings
         self._env = os.environ if env is None else env
-        self._watch = watch or Watch(settings.path)
+        self._watch = watch or ConfigWatch(settings.path)
         self._redis = redis
         self._notices: list[Said] = []
         self._refused = False  # the file that is there was not taken over
-        self._stage = Stage(redis, Keys(), "rules", Keys().events)
+        self._stage = StreamReader(redis, Keys(), "rules", Keys().events)
         self._engine = _engine(settings)
         folder = settings.data_dir / "metrics"
         self._metric_log = MetricLog(folder, settings.metrics_keep, settings.metrics_mb)
@@ -279,7 +279,7 @@ async def show(
 
 async def rules_role(settings: Settings, url: str) -> None:
     """Events → alerts in Redis. Runs until cancelled."""
-    watch = Watch(settings.path)
+    watch = ConfigWatch(settings.path)
     async with role(url, "rules") as redis:
         rules = RulesRole(settings, redis, watch=watch)
         with on_sighup(watch):

@@ -247,9 +247,9 @@ def sinks(settings: Settings) -> Sinks:
     webhooks = _webhook(settings) if settings.webhooks else None
     if settings.token is None:
         return Sinks(console, webhooks=webhooks)
-    from bot.delivery.sinks.telegram import Telegram
+    from bot.delivery.sinks.telegram import TelegramClient
 
-    telegram = Telegram(settings.token, settings.api_url, proxy=settings.proxy_of_telegram)
+    telegram = TelegramClient(settings.token, settings.api_url, proxy=settings.proxy_of_telegram)
     return Sinks(console, telegram=telegram, webhooks=webhooks)
 
 

@@ -14,7 +14,7 @@ from streams.bus.publisher import Publisher
 from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, ClockSetBack, WallClock
 from streams.events import AnyEvent, Ms, clock_set_back
-from streams.feed.hub import Hub, Place, VenueStatus
+from streams.feed.hub import Hub, VenueAddress, VenueStatus
 from streams.venues import VENUES
 
 log = structlog.get_logger()
@@ -76,10 +76,10 @@ async def mind(clock: WallClock, publish: Callable[[AnyEvent], None]) -> None:
         await asyncio.sleep(_MIND_S)
 
 
-def places(settings: Settings) -> list[Place]:
+def places(settings: Settings) -> list[VenueAddress]:
     """The venues of the configuration."""
     return [
-        Place(
+        VenueAddress(
             venue=VENUES[venue.name],
             websocket=venue.websocket,
             rest=venue.rest,

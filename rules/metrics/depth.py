@@ -48,7 +48,7 @@ _LEAST_SPAN: Ms = 10_000
 """A median needs this many samples, over at least this time."""
 
 
-class Book:
+class DepthSamples:
     """Samples of depth (USD, both sides and bids alone), at most one a second, and their medians.
 
     ``taken``: the last event that was taken in, since two metrics may offer it.
@@ -276,7 +276,7 @@ _KINDS = frozenset({_DEPTH})
 
 class _Live(NamedTuple):
     market: Market
-    book: Book
+    book: DepthSamples
     usd: float
     normal_usd: float
 
@@ -292,7 +292,7 @@ class DepthMetric:
     bp: int
     hourly: bool
     unit: str
-    book: Keep[Book]
+    book: Keep[DepthSamples]
     place: int
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
@@ -314,7 +314,7 @@ class DepthMetric:
         if band is None or not band.covered:
             return False
         book = market.memos.get(self.book.name)
-        if not isinstance(book, Book):
+        if not isinstance(book, DepthSamples):
             book = market.keep(self.book)
         if book.taken is not event:
             book.taken = event
@@ -330,7 +330,7 @@ class DepthMetric:
         name, hourly = self.book.name, self.hourly
         for market in view.ordered:
             book = market.memos.get(name)
-            if not isinstance(book, Book):
+            if not isinstance(book, DepthSamples):
                 continue
             normally = book.hourly(now) if hourly else book.recent(now)
             if not normally:
@@ -397,10 +397,10 @@ class DepthMetric:
         days = max((book.hours.days(now) for book in books), default=0)
         return Warming(metric=self.name, asset=view.asset, days=days, needed=READY_DAYS)
 
-    def _normal(self, book: Book, now: Ms) -> float | None:
+    def _normal(self, book: DepthSamples, now: Ms) -> float | None:
         return book.hourly(now) if self.hourly else book.recent(now)
 
-    def _normal_ms(self, book: Book, now: Ms) -> Ms:
+    def _normal_ms(self, book: DepthSamples, now: Ms) -> Ms:
         return book.hours.days(now) * _DAY if self.hourly else book.recent_ms(now)
 
 
@@ -418,8 +418,8 @@ def of_normal(name: str, bp: int) -> DepthMetric:
     )
 
 
-def _keep(bp: int) -> Keep[Book]:
-    return Keep(f"depth.{bp}", Book)
+def _keep(bp: int) -> Keep[DepthSamples]:
+    return Keep(f"depth.{bp}", DepthSamples)
 
 
 def _warm(market: Market, now: Ms) -> bool:

@@ -213,7 +213,7 @@ class Backoff:
         self._said, self._wait = "", _BACKOFF_S[0]
 
 
-async def patiently(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
+async def retry(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
     """The answer, however long Redis is away. Only for calls that may be repeated."""
     while True:
         try:
@@ -228,7 +228,7 @@ async def patiently(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any
 
 async def last_time(redis: Redis, stream: str) -> Ms:
     """The time of the newest entry of ``stream``, 0 if there is none."""
-    reply = await patiently(Backoff("the newest entry"), lambda: redis.xrevrange(stream, count=1))
+    reply = await retry(Backoff("the newest entry"), lambda: redis.xrevrange(stream, count=1))
     entries = cast("list[Entry]", reply)
     return parsed(entries[0][0])[0] if entries else 0
 
@@ -256,7 +256,7 @@ return 1"""
 """Bookmark, alerts; from, to, the oldest alert to keep, alerts. No bookmark: Redis was emptied."""
 
 
-class Stage:
+class StreamReader:
     """A reader of one stream with a bookmark. One reader a stage keeps the order of events."""
 
     def __init__(self, redis: Redis, keys: Keys, name: str, source: str) -> None:
@@ -276,7 +276,7 @@ class Stage:
         """Entries after ``after``, at most COUNT; waits up to BLOCK_MS for the first."""
 
         wait = BLOCK_MS if block else None
-        reply = await self._patiently(
+        reply = await self._retry(
             lambda: self._redis.xread({self._source: after}, count=COUNT, block=wait)
         )
         read = cast("dict[bytes, list[Entry]]", reply or {})
@@ -288,7 +288,7 @@ class Stage:
 
     async def first(self) -> str | None:
         """The oldest entry that is still there, None if there is none."""
-        reply = await self._patiently(lambda: self._redis.xrange(self._source, count=1))
+        reply = await self._retry(lambda: self._redis.xrange(self._source, count=1))
         entries = cast("list[Entry]", reply)
         return entries[0][0].decode() if entries else None
 
@@ -298,7 +298,7 @@ class Stage:
         The bookmark tells whether it has happened before a lost reply. Raises Overtaken if it has
         been moved by somebody else.
         """
-        await self._patiently(lambda: self._commit(cursor, alerts))
+        await self._retry(lambda: self._commit(cursor, alerts))
         self._committed = cursor
 
     async def _commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
@@ -320,16 +320,16 @@ class Stage:
 
     async def say(self, alert: bytes) -> None:
         """Add to the alerts what no entry caused; twice if a reply is lost."""
-        await self._patiently(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
+        await self._retry(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
 
     async def save(self, snapshot: Snapshot) -> None:
         """Keep the stage's state."""
         data = msgspec.msgpack.encode(snapshot)
-        await self._patiently(lambda: self._redis.set(self.keys.snapshot(self.name), data))
+        await self._retry(lambda: self._redis.set(self.keys.snapshot(self.name), data))
 
     async def saved(self) -> Snapshot | None:
         """The state kept last, None if there is none. ValueError if it cannot be read."""
-        data = await self._patiently(lambda: self._redis.get(self.keys.snapshot(self.name)))
+        data = await self._retry(lambda: self._redis.get(self.keys.snapshot(self.name)))
         if not data:
             return None
         try:
@@ -341,13 +341,13 @@ class Stage:
         """Keep the saved state as it is under another name for a week, since it was not readable
         in full: the version that wrote it can go on with it."""
         old = self.keys.snapshot(self.name)
-        data = await self._patiently(lambda: self._redis.get(old))
+        data = await self._retry(lambda: self._redis.get(old))
         if data:
-            await self._patiently(lambda: self._redis.set(f"{old}:unread", data, ex=_ASIDE_S))
+            await self._retry(lambda: self._redis.set(f"{old}:unread", data, ex=_ASIDE_S))
 
     async def _text(self, key: str) -> str | None:
-        value = cast("bytes | None", await self._patiently(lambda: self._redis.get(key)))
+        value = cast("bytes | None", await self._retry(lambda: self._redis.get(key)))
         return None if value is None else value.decode()
 
-    async def _patiently(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        return await patiently(self._backoff, call)
+    async def _retry(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        return await retry(self._backoff, call)

@@ -62,7 +62,7 @@ class _State(msgspec.Struct):
     invalid_since: Ms | None = None
 
 
-class Shelf:
+class BookSet:
     """The books of one subscription."""
 
     def __init__(self, venue: Venue, subscription: Subscription, stats: Stats, turn: Turn) -> None:

@@ -1,6 +1,6 @@
 """One venue, live: its listing, its sockets and its polls.
 
-A ``Consumer`` reads the venue's listing, chooses instruments and keeps a ``Line`` for each
+A ``VenueClient`` reads the venue's listing, chooses instruments and keeps a ``Socket`` for each
 subscription. It decides nothing about the market: sessions and adapters do. It is supervised by
 itself: whatever goes wrong with one venue, the others do not notice.
 """
@@ -17,12 +17,12 @@ import structlog
 from streams.clock import Clock
 from streams.contracts import Contracts
 from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, OpenInterest, fault
-from streams.feed.errors import Told
+from streams.feed.errors import SayOnce
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
 from streams.feed.recording import Recorded, request_channel, socket_channel
 from streams.feed.rest import Rest, Unavailable
 from streams.feed.selection import Watchlist, presentable
-from streams.feed.socket import Line, Publish
+from streams.feed.socket import Publish, Socket
 from streams.proxies import NO_PROXIES, Proxies
 from streams.text import printable
 from streams.venue import UNREADABLE, Listing, Malformed, Request, Subscription, Venue
@@ -63,8 +63,8 @@ _FEED_REPEAT_S = 60.0
 _REASON_LENGTH = 200
 
 
-class Consumer:
-    """Everything we hear from one venue. Made for ``Line``: see ``line.Surroundings``."""
+class VenueClient:
+    """Everything we hear from one venue. Made for ``Socket``: see ``line.Surroundings``."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Consumer:
         self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
         self.trouble = "starting"
         self.refused_names = 0
-        self.lines: list[Line] = []
+        self.lines: list[Socket] = []
         self.poller: Poller | None = None
         self._publish = publish
         self._websocket = (websocket or spec.websocket).rstrip("/")
@@ -97,10 +97,10 @@ class Consumer:
         self._contracts = Contracts()
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
-        self._told = Told()
-        self._failures = Told()
+        self._told = SayOnce()
+        self._failures = SayOnce()
         self._watchlist = Watchlist()
-        self._running: dict[Line | Poller, asyncio.Task[None]] = {}
+        self._running: dict[Socket | Poller, asyncio.Task[None]] = {}
         self._began = clock.now()
         self._reached = False
         self._well = False
@@ -184,7 +184,7 @@ class Consumer:
         lines = [
             line
             if line is not None and line.session.subscription == subscription
-            else Line(self, subscription, listing)
+            else Socket(self, subscription, listing)
             for line, subscription in zip(kept, plan, strict=True)
         ]
         ended = [line for line in self.lines if line not in lines]
@@ -204,7 +204,7 @@ class Consumer:
             sockets = len(lines)
             log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=sockets)
 
-    async def _end(self, lines: Sequence[Line], reason: str) -> None:
+    async def _end(self, lines: Sequence[Socket], reason: str) -> None:
         ending = [self._running.pop(line) for line in lines]
         for task in ending:
             task.cancel()

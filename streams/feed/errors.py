@@ -46,7 +46,7 @@ _BY_TYPE = {
 }
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedStatus(msgspec.Struct, frozen=True):
     """An HTTP status that is not what was asked for.
 
     ``pause_s``: how long to ask nothing, 0 if it does not matter. ``blocked``: by country.
@@ -57,7 +57,7 @@ class Refusal(msgspec.Struct, frozen=True):
     blocked: bool = False
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refusal:
+def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> RefusedStatus:
     """What a status other than the expected one means, on a socket's handshake or an answer.
 
     Bybit says 403 with "access too frequent" where others say 429.
@@ -65,16 +65,18 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> Refus
     pause = wait_s(headers.get("Retry-After", ""), _LONGEST_PAUSE_S)
     if status in (418, 429) or (status == 403 and b"too frequent" in body.lower()):
         pause = pause or _PAUSE_S[status]
-        return Refusal(f"it asked us to slow down (HTTP {status}), pausing {pause:.0f} s", pause)
+        return RefusedStatus(
+            f"it asked us to slow down (HTTP {status}), pausing {pause:.0f} s", pause
+        )
     if status in (403, 451):
-        return Refusal(
+        return RefusedStatus(
             f"it refuses this address (HTTP {status}), most likely for its country: run Lowtide"
             " elsewhere, set another base URL, or take the venue out of the configuration",
             pause or _PAUSE_S[status],
             blocked=True,
         )
     redirect = ", a redirect, which is not followed" if 300 <= status < 400 else ""
-    return Refusal(f"it answered HTTP {status}{redirect}", pause or 0.0)
+    return RefusedStatus(f"it answered HTTP {status}{redirect}", pause or 0.0)
 
 
 def in_words(error: BaseException) -> str:
@@ -124,7 +126,7 @@ def wait_s(text: str, longest: float) -> float | None:
     return max(seconds, 1.0) if seconds <= longest else None
 
 
-class Told:
+class SayOnce:
     """Keeps the log readable: the same words are news once in ten minutes."""
 
     def __init__(self) -> None:

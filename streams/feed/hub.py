@@ -7,9 +7,9 @@ import msgspec
 
 from streams.clock import Clock
 from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
-from streams.feed.client import Consumer
+from streams.feed.client import VenueClient
 from streams.feed.selection import Markets, choose_assets, unlisted
-from streams.feed.socket import Line
+from streams.feed.socket import Socket
 from streams.proxies import NO_PROXIES, Proxies
 from streams.venue import Venue
 
@@ -17,7 +17,7 @@ _WAIT_FOR_OTHERS_S = 8.0
 """How long a venue waits for the other listings, so that the tail is ranked over all of them."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class VenueAddress(msgspec.Struct, frozen=True, kw_only=True):
     """A venue to listen to, where it is (None: where the venue itself says), and the proxies that
     lead there."""
 
@@ -81,13 +81,13 @@ class Hub:
 
     def __init__(
         self,
-        places: Sequence[Place],
+        places: Sequence[VenueAddress],
         markets: Markets,
         publish: Callable[[AnyEvent], None],
         clock: Clock,
     ) -> None:
         self.consumers = [
-            Consumer(
+            VenueClient(
                 place.venue, place.websocket, place.rest, self._heard, clock, proxies=place.proxies
             )
             for place in places
@@ -154,7 +154,7 @@ class Hub:
                     )
                 )
 
-    def _venue_status(self, consumer: Consumer) -> VenueStatus:
+    def _venue_status(self, consumer: VenueClient) -> VenueStatus:
         spec, usage = consumer.venue.SPEC, consumer.rest.usage
         return VenueStatus(
             name=spec.name,
@@ -169,13 +169,13 @@ class Hub:
             sockets=[self._socket_status(line) for line in consumer.lines],
         )
 
-    def _feed_count(self, consumer: Consumer, kind: Kind) -> FeedCount:
+    def _feed_count(self, consumer: VenueClient, kind: Kind) -> FeedCount:
         watched = {"*", *consumer.watched}
         feeds = self._feeds.get(consumer.venue.SPEC.name, {})
         states = [up for feed, up in feeds.items() if feed[0] is kind and feed[1] in watched]
         return FeedCount(up=sum(states), down=len(states) - sum(states))
 
-    def _socket_status(self, line: Line) -> SocketStatus:
+    def _socket_status(self, line: Socket) -> SocketStatus:
         session = line.session
         stats = session.stats
         live, books = session.books()

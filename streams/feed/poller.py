@@ -9,7 +9,7 @@ import structlog
 
 from streams.clock import Clock
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, MarketEvent, Ms
-from streams.feed.errors import Told
+from streams.feed.errors import SayOnce
 from streams.feed.rest import Rest, Unavailable
 from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Venue, facts
 
@@ -53,7 +53,7 @@ class Poller:
         self._asking: set[int] = set()
         self._failures: dict[_Feed, int] = {}
         self._up: set[_Feed] = set()
-        self._told = Told()
+        self._told = SayOnce()
 
     async def run(self) -> None:
         """Never returns."""
@@ -207,7 +207,7 @@ class SnapshotQueue:
         self._waiting: dict[str, tuple[Request, list[TakeSnapshot]]] = {}
         self._asking: dict[str, list[TakeSnapshot]] = {}
         self._wake = asyncio.Event()
-        self._told = Told()
+        self._told = SayOnce()
 
     def add(self, request: Request, take: TakeSnapshot) -> None:
         """Ask for this snapshot when its turn comes; a symbol is asked for once at a time.

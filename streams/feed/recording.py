@@ -160,7 +160,7 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
         yield line
 
 
-class Writer:
+class RecordingWriter:
     """Appends frames to a recording; at each frame, what is older than a second is on disk.
 
     Raises ValueError if ``path`` holds a recording that was cut short, since what came after the

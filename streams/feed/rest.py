@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from streams.events import Ms
-from streams.feed.errors import Refusal, in_words, refusal
+from streams.feed.errors import RefusedStatus, in_words, refusal
 from streams.http import PROXY_ERRORS, http_session
 from streams.proxies import NO_PROXIES, Proxies
 from streams.venue import Request, Spec
@@ -76,7 +76,7 @@ class Rest:
         self._left = self._most
         self._counted = now()
         self._turn = asyncio.Lock()
-        self._refusal = Refusal("")
+        self._refusal = RefusedStatus("")
         self._doubted = False
         self._users: Counter[aiohttp.ClientSession] = Counter()
 
@@ -162,7 +162,7 @@ class Rest:
             del self._users[old]
             await old.close()
 
-    def _refused(self, refused: Refusal) -> None:
+    def _refused(self, refused: RefusedStatus) -> None:
         until = self._now() + int(refused.pause_s * 1000)
         if refused.pause_s and until > self.usage.paused_until:
             self.usage.paused_until = until

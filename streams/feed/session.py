@@ -16,7 +16,7 @@ import msgspec
 from streams.contracts import Terms
 from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
-from streams.feed.books import Shelf
+from streams.feed.books import BookSet
 from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
 
 BACKOFF_MS = (1_000, 60_000)
@@ -62,7 +62,7 @@ class Session:
         self._up: set[tuple[Kind, str]] = set()
         self._known: dict[tuple[Kind, str], MarketEvent] = {}
         self._alive: dict[str, Ms] = {}
-        self._books = Shelf(venue, subscription, self.stats, self._turn_book)
+        self._books = BookSet(venue, subscription, self.stats, self._turn_book)
         self._refused: set[str] = set()
         self._asked_singly = False
         self._pinged: Ms = 0

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from streams.clock import Clock
 from streams.events import AnyEvent, FeedState, Liquidation, Ms, Position
 from streams.feed.actions import Action, Fetch, Hangup, Note, Relist, Send
-from streams.feed.errors import Refusal, Told, in_words, refusal
+from streams.feed.errors import RefusedStatus, SayOnce, in_words, refusal
 from streams.feed.session import Session
 from streams.proxies import Proxies
 from streams.venue import Listing, Request, Subscription, Venue
@@ -107,7 +107,7 @@ class _Connect(connect):
 class Lost(Exception):
     """The socket is gone; ``refused.words`` says why."""
 
-    def __init__(self, refused: Refusal) -> None:
+    def __init__(self, refused: RefusedStatus) -> None:
         super().__init__(refused.words)
         self.refused = refused
 
@@ -145,7 +145,7 @@ class Surroundings(Protocol):
         ...
 
 
-class Line:
+class Socket:
     """One subscription, for as long as it is wanted."""
 
     def __init__(self, around: Surroundings, subscription: Subscription, listing: Listing) -> None:
@@ -267,7 +267,7 @@ class _Socket:
         self._task: asyncio.Task[None] | None = None
         self._opened: Ms | None = None
         self._outbox: asyncio.Queue[bytes] | None = None
-        self._told = Told()
+        self._told = SayOnce()
 
     def start(self) -> None:
         """Begin to connect."""
@@ -304,7 +304,7 @@ class _Socket:
                 self._report(lost.refused, wait, new=down)
                 await asyncio.sleep(wait / 1000)
 
-    def _report(self, lost: Refusal, wait: Ms, new: bool) -> None:
+    def _report(self, lost: RefusedStatus, wait: Ms, new: bool) -> None:
         """Say why the socket is gone. ``new``: feeds were up, so this is no repetition."""
         if new:
             self._told.forget()
@@ -343,10 +343,10 @@ class _Socket:
             words = refusal(answer.status_code, answer.headers, bytes(answer.body))
             raise Lost(words) from error
         except ConnectionClosed as error:
-            raise Lost(Refusal(_close_words(error))) from error
+            raise Lost(RefusedStatus(_close_words(error))) from error
         except (OSError, WebSocketException, TimeoutError, ValueError) as error:
             # ValueError: an address that cannot be one, or what came was not HTTP
-            raise Lost(Refusal(in_words(error))) from error
+            raise Lost(RefusedStatus(in_words(error))) from error
 
     async def _listen(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
         """Read frames, write messages and tick until one of the three ends."""
@@ -392,7 +392,7 @@ class _Socket:
                 case Send(data):
                     self._send(data)
                 case Hangup(reason):
-                    raise Lost(Refusal(reason))
+                    raise Lost(RefusedStatus(reason))
                 case Fetch(request):
                     self._around.fetch(request, self._fetched)
                 case Relist():
@@ -408,7 +408,7 @@ class _Socket:
         try:
             self._outbox.put_nowait(data)
         except asyncio.QueueFull:
-            raise Lost(Refusal("more must be asked than the venue lets us send")) from None
+            raise Lost(RefusedStatus("more must be asked than the venue lets us send")) from None
 
     def _fetched(self, symbol: str, body: bytes) -> None:
         with contextlib.suppress(Lost):  # not our caller's business; the next message meets it too

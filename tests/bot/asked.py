@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from bot.commands import answer, denied
-from bot.commands.context import Answer, Asker, Context, Feed, Reports, Venue
+from bot.commands.context import Answer, Asker, Context, FeedReport, Reports, VenueReport
 from bot.commands.fitting import fitted
 from bot.commands.parsing import parse
 from bot.config import Settings, load
@@ -240,12 +240,14 @@ def watched_since(since: Ms) -> Standing:
 REPORTS = Reports(
     running=("streams", "rules", "bot"),
     venues=(
-        Venue(name="binance", title="Binance", instruments=67,
-              feeds={"depth": Feed(60, 2), "funding": Feed(1, 0), "liquidation": Feed(1, 0)}),
-        Venue(name="bybit", title="Bybit", instruments=64,
-              feeds={"depth": Feed(0, 64), "funding": Feed(0, 0)}, not_available=["volume"]),
-        Venue(name="hyperliquid", title="Hyperliquid", trouble="the <connection> was refused",
-              feeds={"funding": Feed(0, 0)}, not_available=["liquidation"]),
+        VenueReport(name="binance", title="Binance", instruments=67,
+              feeds={"depth": FeedReport(60, 2), "funding": FeedReport(1, 0),
+                     "liquidation": FeedReport(1, 0)}),
+        VenueReport(name="bybit", title="Bybit", instruments=64,
+              feeds={"depth": FeedReport(0, 64), "funding": FeedReport(0, 0)},
+              not_available=["volume"]),
+        VenueReport(name="hyperliquid", title="Hyperliquid", trouble="the <connection> was refused",
+              feeds={"funding": FeedReport(0, 0)}, not_available=["liquidation"]),
     ),
     sent=12, uncertain=1, queued=3, off={"-1001": "the bot was kicked"},
 )  # fmt: skip

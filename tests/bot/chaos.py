@@ -12,9 +12,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from bot.delivery.pace import Limits
-from bot.delivery.post import SETTLED, Policy, Post, State
+from bot.delivery.post import SETTLED, Policy, Post, PostState
 from bot.delivery.sinks import Refused, Sinks, telegram
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from bot.plan import planner
 from bot.plan.planner import Chat
@@ -65,7 +65,7 @@ async def _told_by(folder: Path, url: str, api: str) -> None:
         for number in (CHANNEL, GROUP)
     )
     while True:
-        sinks = Sinks(Telegram(TOKEN, api, read_timeout=0.1, connect_timeout=1))
+        sinks = Sinks(TelegramClient(TOKEN, api, read_timeout=0.1, connect_timeout=1))
         role = BotRole(
             settings(folder), redis, sinks, who=lambda *_: Audience(chats=chats),
             policy=POLICY, limits=FAST,
@@ -157,7 +157,7 @@ class Storm:
 
     async def _note_confirmed(self) -> None:
         for key, post in (await self.records()).items():
-            if post.state is State.SENT:
+            if post.state is PostState.SENT:
                 assert self.confirmed.setdefault(key, post.attempts) == post.attempts, key
 
     async def _until_settled(self, count: int) -> None:
@@ -176,7 +176,7 @@ class Storm:
         posts = (await self.records()).values()
         alerts_told = sum(post.count for post in posts)
         assert alerts_told == 2 * sum(map(len, self.values.values())), "told twice, or not at all"
-        wrong = [(p.key, p.state, p.reason) for p in posts if p.state is not State.SENT]
+        wrong = [(p.key, p.state, p.reason) for p in posts if p.state is not PostState.SENT]
         assert not wrong, wrong
         channel = [post.text for post in self.fake.seen(CHANNEL)]
         group = [p.text for p in self.fake.posted if p.chat in (GROUP, MOVED_TO)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bot.delivery.outgoing import trouble_message
-from bot.delivery.post import ChatState, Post, Trouble, as_message
+from bot.delivery.post import ChatState, DeliveryProblem, Post, as_message
 from bot.delivery.queue import digests
 from bot.delivery.rendering import edited, lines_below, rendered, worst_line
 from bot.destination import TelegramChat
@@ -50,7 +50,7 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     texts["opening of what is over"] = f"{first.message.html}\n{over}"
     told = {name: as_message(first, text) for name, text in texts.items()}
     for phrase in ("off", "failed", "moved", "topic"):
-        trouble = Trouble(
+        trouble = DeliveryProblem(
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
         )  # fmt: skip

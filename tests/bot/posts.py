@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from bot.delivery.pace import NONE, Limits
-from bot.delivery.post import ChatState, Policy, Post, Send
-from bot.delivery.queue import Line
+from bot.delivery.post import ChatState, Policy, Post, SendStep
+from bot.delivery.queue import ChatQueue
 from bot.destination import TelegramChat
 from bot.messages.render import Message, plain
 from rules.alerts import Level, Turn
@@ -49,9 +49,9 @@ def post(
 
 def line(
     *posts: Post, probe: bool = True, limits: Limits = NONE, policy: Policy | None = None
-) -> Line:
+) -> ChatQueue:
     """A line whose last message has the number 10."""
-    made = Line(
+    made = ChatQueue(
         "-1", ChatState(destination=TelegramChat(-1), probe=probe, last_id=10), limits, policy
     )
     for one in posts:
@@ -59,20 +59,20 @@ def line(
     return made
 
 
-def sent(made: Line, now: int, message_id: int | None = None) -> Post:
+def sent(made: ChatQueue, now: int, message_id: int | None = None) -> Post:
     """The next post is sent ``now`` and confirmed."""
     step = made.next(START + now)
-    assert isinstance(step, Send), step
+    assert isinstance(step, SendStep), step
     begun = made.begin(step, START + now)
-    assert isinstance(begun, Send)
+    assert isinstance(begun, SendStep)
     number = (made.state.last_id or 0) + 1 if message_id is None else message_id
     made.sent(begun.post, number, START + now)
     return made.posts[begun.post.key]
 
 
-def order(made: Line, now: int = 0) -> list[str]:
+def order(made: ChatQueue, now: int = 0) -> list[str]:
     """All that is sent, one after the other, at ``now``."""
     keys = []
-    while isinstance(made.next(START + now), Send):
+    while isinstance(made.next(START + now), SendStep):
         keys.append(sent(made, now).key)
     return keys

@@ -10,17 +10,17 @@ from redis.asyncio import Redis
 from bot.commands.telegram import serve
 from bot.config import Settings
 from bot.delivery.pace import NONE, Limits
-from bot.delivery.post import Policy, Trouble
+from bot.delivery.post import DeliveryProblem, Policy
 from bot.delivery.sender import Sender
 from bot.delivery.sinks import Sinks
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat
 from streams.bus.connection import Keys
 from streams.clock import WallClock
 
 
-async def _ignore(_trouble: Trouble) -> None:
+async def _ignore(_trouble: DeliveryProblem) -> None:
     """Nobody is told."""
 
 
@@ -34,7 +34,7 @@ async def served(
     """While inside, commands are answered; the gate. ``limits`` None: those of Telegram."""
     asked = settings if callable(settings) else lambda: settings
     clock = now or (lambda: int(time.time() * 1000))
-    telegram = Telegram(str(asked().token), asked().api_url)
+    telegram = TelegramClient(str(asked().token), asked().api_url)
     store = OutboxStore(redis, Keys())
     gate = Sender(store, Sinks(telegram), WallClock(), Policy(), _ignore, limits)
     if (operators := asked().operators.chat_id) is not None:

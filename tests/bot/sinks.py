@@ -1,7 +1,7 @@
 """Sinks for tests: chats in memory that number their messages as Telegram does."""
 
 from bot.delivery.pace import NONE
-from bot.delivery.sinks import Edited, Gate, Place, Receipt
+from bot.delivery.sinks import ChatInfo, Edited, Gate, Receipt
 from bot.destination import Destination, TelegramChat, WebhookName
 from bot.messages.render import Message
 
@@ -21,8 +21,8 @@ class Numbered:
     def join(self, gate: Gate) -> None:
         """Nothing but posts goes this way."""
 
-    async def check(self, to: Destination) -> Place:
-        return Place(title=self.place, probe=self.probe)
+    async def check(self, to: Destination) -> ChatInfo:
+        return ChatInfo(title=self.place, probe=self.probe)
 
     async def send(
         self,

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bot.config import load
-from bot.delivery.post import SETTLED, Post, State
+from bot.delivery.post import SETTLED, Post, PostState
 from bot.delivery.store import OutboxStore
 from rules import alerts
 from rules.alerts import Alert
@@ -176,7 +176,7 @@ class Storm:
 
         loaded = await OutboxStore(self._redis, Keys()).claim()
         assert loaded.lost == []
-        wrong = [(p.key, p.state, p.reason) for p in loaded.posts if p.state is not State.SENT]
+        wrong = [(p.key, p.state, p.reason) for p in loaded.posts if p.state is not PostState.SENT]
         assert not wrong, wrong
         (plan,) = loaded.plans.values()
         counts = msgspec.structs.asdict(plan.counts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bot.demo.play import STORY
-from streams.feed.recording import Recorded, Writer, read
+from streams.feed.recording import Recorded, RecordingWriter, read
 
 MINUTE = 60_000
 
@@ -22,7 +22,7 @@ def cut(path: Path, first_min: float, last_min: float, wanted: Callable[[Recorde
     records = _whole()
     start = records[0].t + int(first_min * MINUTE)
     until = records[0].t + int(last_min * MINUTE)
-    with Writer(path) as writer:
+    with RecordingWriter(path) as writer:
         for record in records:
             early = record.t < start and (record.channel.startswith("http:") or record.opens)
             if early and wanted(record):

@@ -12,7 +12,7 @@ from bot.config import VenueSettings
 from bot.demo.playback import Playback
 from bot.record import record
 from bot.replay import Replay
-from streams.feed.recording import Recorded, Writer, read
+from streams.feed.recording import Recorded, RecordingWriter, read
 from tests.bot.role_fixtures import settings
 from tests.bot.story import cut
 
@@ -108,10 +108,10 @@ async def test_a_disk_that_fills_up_ends_it_with_a_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def full(self: Writer, record: Recorded) -> None:
+    def full(self: RecordingWriter, record: Recorded) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Writer, "write", full)
+    monkeypatch.setattr(RecordingWriter, "write", full)
     async with Playback(story, speed=10_000) as playback:
         chosen = settings(tmp_path, venues=place(playback))
         ended = record(chosen, "bybit", ["BTCUSDT"], tmp_path / "x.jsonl")

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from bot.delivery.post import State
+from bot.delivery.post import PostState
 from bot.delivery.store import OutboxStore
 from bot.roles.rules import RulesRole
 from rules import alerts
 from rules.alerts import Notice
 from streams import events
-from streams.bus.connection import Keys, Snapshot, Stage
+from streams.bus.connection import Keys, Snapshot, StreamReader
 from streams.events import FaultCode, Tick
 from tests.bot.role_fixtures import settings
 from tests.bot.roles.test_bot import Bench
@@ -40,8 +40,8 @@ async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
     assert loaded.chats["@lowtide"].title == "Lowtide channel"
     assert loaded.chats["@lowtide"].last_id == 17
     states = [post.state for post in loaded.posts]
-    assert states.count(State.SENT) == 1
-    assert set(states) == {State.SENT, State.QUEUED}
+    assert states.count(PostState.SENT) == 1
+    assert set(states) == {PostState.SENT, PostState.QUEUED}
     plan = loaded.plans["@lowtide"]
     assert plan.counts.told > 0
     assert any(key.startswith("oi_drop") for key in plan.told)
@@ -88,7 +88,7 @@ async def test_operators_hear_that_the_rules_start_anew_and_the_old_state_is_kep
     redis: Redis, tmp_path: Path, saved: bytes | None
 ) -> None:
     if saved is None:
-        stage = Stage(redis, KEYS, "rules", KEYS.events)
+        stage = StreamReader(redis, KEYS, "rules", KEYS.events)
         await stage.save(Snapshot("5-0", zlib.compress(b"\x92\x63\x01")))
         saved = await redis.get(KEYS.snapshot("rules"))
     else:

@@ -10,7 +10,7 @@ from bot.__main__ import main
 from bot.config import load
 from bot.replay import Count, Replay
 from streams.events import AnyEvent, FeedState, OpenInterest
-from streams.feed.recording import Recorded, Writer
+from streams.feed.recording import Recorded, RecordingWriter
 from tests.bot.story import cut
 from tests.bot.test_main import PLAIN
 
@@ -102,7 +102,7 @@ def test_what_is_no_recording_is_said(
 
 def test_frames_without_a_listing_are_said_to_be_of_no_use(capsys, tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
-    with Writer(path) as writer:
+    with RecordingWriter(path) as writer:
         writer.write(Recorded(t=T0, venue="bybit", channel="ws:/v5/public/linear", frame=b"{}"))
     code, out, err = replayed(capsys, tmp_path, path)
     assert (code, out) == (1, "")
@@ -111,7 +111,7 @@ def test_frames_without_a_listing_are_said_to_be_of_no_use(capsys, tmp_path: Pat
 
 def test_rubbish_among_the_frames_is_counted(capsys, tmp_path: Path, story: Path) -> None:
     rubbish = tmp_path / "rubbish.jsonl"
-    with Writer(rubbish) as writer:
+    with RecordingWriter(rubbish) as writer:
         for n, frame in enumerate((b"\xff\x00", b"not json", b'{"topic": 5}', b"[" * 5_000)):
             t = 1_760_130_600_000 + n  # 21:10
             channel = "ws:/v5/public/linear"
@@ -156,7 +156,7 @@ def hour(*parts: tuple[float, bytes | None, bytes]) -> list[Recorded]:
 def events_of(folder: Path, records: list[Recorded]) -> tuple[list[AnyEvent], Count]:
     (folder / "config.toml").write_text(PLAIN)
     path = folder / "recording.jsonl"
-    with Writer(path) as writer:
+    with RecordingWriter(path) as writer:
         for record in records:
             writer.write(record)
     replay = Replay(load(folder / "config.toml", {}))

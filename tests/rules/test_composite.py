@@ -6,9 +6,9 @@ import msgspec
 from pytest import approx, mark
 
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
-from rules.composite import Composite, Gathering
+from rules.composite import Composite, CompositeState
 from rules.engine import Engine
-from rules.episode import Step
+from rules.episode import Transition
 from rules.rule import Row, Rule
 from streams.events import AnyEvent, Kind, Position, Tick
 from tests.rules.facts import MINUTE, SECOND, START, feed, liquidation, oi, price
@@ -35,7 +35,7 @@ class Played:
 
     def __init__(self, spec: Composite = CASCADE) -> None:
         self.spec = spec
-        self.gathering = Gathering()
+        self.gathering = CompositeState()
         self.unknown = 0
         self.dark: dict[str, int] = {}
 
@@ -43,7 +43,7 @@ class Played:
         now, family = round(minute * MINUTE), rule.partition(":")[0]
         named = enumerate(self.spec.all_of)
         conditions = {n: least for n, (name, least) in named if name == family}
-        step = Step(turn, level, -5.0, post=True)
+        step = Transition(turn, level, -5.0, post=True)
         reached = self.gathering.hear(rule, conditions, now, step, now)
         return self._judge(now, reached)
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Level, Turn
-from rules.episode import Episode, Step, ready, step
+from rules.episode import Episode, Transition, ready, step
 from rules.market import View
 from rules.metric import Reading
 from rules.metrics import metric
 from rules.records import Trail
 from rules.rule import Row, Rule
-from rules.watchlist import Watch
+from rules.watchlist import RuleInstance
 
 SECOND, MINUTE = 1_000, 60_000
 START = 1_790_000_000_000
@@ -152,7 +152,7 @@ def test_a_floor_must_be_reached_and_known():
     for floor in (None, 0.0, 39.9):
         assert step(rule, row, state, START, Reading(value=20, floor_musd=floor)) == []
     opened = step(rule, row, state, START, Reading(value=20, floor_musd=40.0))
-    assert opened == [Step(Turn.OPEN, Level.CRITICAL, 20, post=True)]
+    assert opened == [Transition(Turn.OPEN, Level.CRITICAL, 20, post=True)]
 
 
 def test_too_small_to_open_is_not_small_enough_to_close():
@@ -235,7 +235,7 @@ def test_a_lower_bound_proves_a_breach_and_never_a_recovery():
 def test_the_short_way_for_quiet_values_is_the_same_step(values, fires):
     row = DROP_ROW if fires == "below" else Row(levels={Level.WATCH: -3}, clear=-5)
     rule, now = msgspec.structs.replace(DROP, fires=fires, cooldown=0), START
-    quick = Watch(rule, row, metric(rule.metric), View("BTC"), "", Trail())
+    quick = RuleInstance(rule, row, metric(rule.metric), View("BTC"), "", Trail())
     plain, trail = Episode(), Trail()
     for seconds, value, low in values:
         now += seconds * SECOND

@@ -5,7 +5,7 @@ from pytest import approx, mark, raises
 
 from rules.alerts import Alert, Turn
 from rules.engine import Engine
-from rules.metrics.depth import HELD_MOST, RECENT, Book
+from rules.metrics.depth import HELD_MOST, RECENT, DepthSamples
 from rules.rule import Rule
 from rules.snapshot import Standing
 from streams.events import AnyEvent, Kind, Tick
@@ -92,14 +92,14 @@ def test_a_rule_that_is_gone_holds_nothing():
     assert crashed.value() == approx(100)
 
 
-def fed(book: Book, since: int, minutes: int, usd: float) -> int:
+def fed(book: DepthSamples, since: int, minutes: int, usd: float) -> int:
     for now in range(since, since + minutes * MINUTE, 10 * SECOND):
         book.add(now, usd, usd / 2)
     return since + minutes * MINUTE
 
 
 def test_the_normal_is_held_until_the_last_episode_is_over():
-    book = Book()
+    book = DepthSamples()
     now = fed(book, START, 60, 100.0)
     book.hold(1, True, now)
     book.hold(2, True, now)
@@ -114,7 +114,7 @@ def test_the_normal_is_held_until_the_last_episode_is_over():
 
 
 def test_nothing_is_held_where_nothing_is_known():
-    book = Book()
+    book = DepthSamples()
     book.hold(1, True, START)
     now = fed(book, START, 40, 100.0)
     assert book.recent(now) == 100
@@ -123,12 +123,12 @@ def test_nothing_is_held_where_nothing_is_known():
 
 
 def test_a_held_normal_has_an_end():
-    book = Book()
+    book = DepthSamples()
     now = fed(book, START, 60, 100.0)
     book.hold(1, True, now)
     assert book.recent(now + HELD_MOST - 1) == 100
     assert book.recent(now + HELD_MOST + RECENT) is None
-    book = Book()
+    book = DepthSamples()
     now = fed(book, START, 60, 100.0)
     book.hold(1, True, now)
     book.hold(1, False, now)
@@ -136,7 +136,7 @@ def test_a_held_normal_has_an_end():
 
 
 def test_what_is_held_is_dumped_and_a_book_of_an_earlier_version_is_loaded():
-    book, again, old = Book(), Book(), Book()
+    book, again, old = DepthSamples(), DepthSamples(), DepthSamples()
     now = fed(book, START, 60, 100.0)
     book.hold(2, True, now)
     fed(book, now, 60, 10.0)
@@ -148,7 +148,7 @@ def test_what_is_held_is_dumped_and_a_book_of_an_earlier_version_is_loaded():
     assert old.recent(now) == 100
     assert old.recent(now + HOUR + RECENT) is None
     with raises(ValueError, match="cut short"):
-        Book().load(dumped[:8])
+        DepthSamples().load(dumped[:8])
 
 
 # ── what is known of open episodes ──

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import mark, raises
 
-from rules.windows import JUMP, Prices
+from rules.windows import JUMP, PriceWindow
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 START = 1_790_006_400_000
@@ -15,14 +15,14 @@ START = 1_790_006_400_000
 @given(st.integers(0, 2**32), st.sampled_from([15 * MINUTE, HOUR, 24 * HOUR]))
 @settings(max_examples=15, deadline=None)
 def test_a_past_price_is_one_of_just_before(seed, window):
-    dice, prices, rows, now = Random(seed), Prices(window), list[tuple[int, float]](), START
+    dice, prices, rows, now = Random(seed), PriceWindow(window), list[tuple[int, float]](), START
     spacing = 10 * SECOND if window <= HOUR else window // 288
     for _ in range(150):
         now += dice.choice([300, SECOND, 15 * SECOND, window // 100])
         rows.append((now, dice.uniform(1, 1 + JUMP)))
         prices.take(rows[-1][1], now)
         if dice.random() < 0.1:
-            again = Prices(window)
+            again = PriceWindow(window)
             again.load(prices.dump())
             assert again.dump() == prices.dump()
             prices = again
@@ -38,7 +38,7 @@ def test_a_past_price_is_one_of_just_before(seed, window):
 
 
 def test_a_past_price_is_not_of_ten_seconds_later():
-    prices = Prices(HOUR)
+    prices = PriceWindow(HOUR)
     for second, price in ((0, 100.0), (9, 100.0), (13, 98.0), (18, 96.0), (31, 94.0)):
         prices.take(price, START + second * SECOND)
     # at 00:12 it was 100, and 98 is of a second later
@@ -46,7 +46,7 @@ def test_a_past_price_is_not_of_ten_seconds_later():
 
 
 def test_a_jump_counts_when_the_next_price_is_on_its_side():
-    prices = Prices(HOUR)
+    prices = PriceWindow(HOUR)
     told = []
     for second, price in enumerate((100.0, 88.0, 100.1, 88.0, 87.0, 112.0, 80.0, 79.0)):
         prices.take(price, START + second * 2 * SECOND)
@@ -58,20 +58,20 @@ def test_a_jump_counts_when_the_next_price_is_on_its_side():
 
 @mark.parametrize("window, slots", [(15 * MINUTE, 102), (HOUR, 372), (24 * HOUR, 372 + 290)])
 def test_four_bytes_a_slot(window, slots):
-    prices = Prices(window)
+    prices = PriceWindow(window)
     for n in range(30 * 3600 // 5):
         prices.take(1.0, START + n * 5 * SECOND)
     assert sum(map(len, prices.dump())) <= 4 * slots + 40
 
 
 def test_a_dump_of_shorter_or_longer_windows_is_used_as_far_as_it_goes():
-    day, hour = Prices(24 * HOUR), Prices(HOUR)
+    day, hour = PriceWindow(24 * HOUR), PriceWindow(HOUR)
     for n in range(1000):
         for prices in (day, hour):
             prices.take(1000.0 + n, START + n * 10 * SECOND)
     pairs = ((24 * HOUR, hour), (HOUR, day), (15 * MINUTE, hour), (4 * HOUR, day))
     for window, old in pairs:
-        new = Prices(window)
+        new = PriceWindow(window)
         new.load(old.dump())
         assert new.at(START + 9_500 * SECOND) == 1950
         assert new.now(START + 9_990 * SECOND) == 1999

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 
 from streams.events import AnyEvent, Fault, FaultCode, FeedState, Kind, Price, decode, encode
-from streams.feed.hub import Hub, Place
+from streams.feed.hub import Hub, VenueAddress
 from streams.feed.selection import Markets
 from streams.feed.session import Session
 from streams.venues import VENUES
@@ -151,7 +151,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
     }
     said: list[AnyEvent] = []
     async with AsyncExitStack() as stack:
-        places: list[Place] = []
+        places: list[VenueAddress] = []
         for name, (answer, talk) in venues.items():
             if name == mad:
                 answer, talk = mad_answer(answer, chance), mad_talk(talk, chance)
@@ -160,7 +160,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
             if name == mad and chance.random() < 0.3:
                 headers = {"Location": "http://[::1"}
                 server.refuse = [(302, headers, b""), (chance.choice((101, 200, 404)), {}, b"")]
-            places.append(Place(venue=StandIn(name), websocket=server.url, rest=rest))
+            places.append(VenueAddress(venue=StandIn(name), websocket=server.url, rest=rest))
         hub = Hub(places, MARKETS, said.append, Clock())
         with capture_logs() as logs:
             async with at_work(hub.run()):
@@ -250,7 +250,7 @@ def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> N
         venue = Binance("BTCUSDT", "1000PEPEUSDT")
         names = ("BTC", "BTCUSDT", "1000PEPE", "MATIC")
         async with resting(venue.answer) as rest, listening(venue.talk) as server:
-            place = Place(venue=VENUES["binance"], websocket=server.url, rest=rest)
+            place = VenueAddress(venue=VENUES["binance"], websocket=server.url, rest=rest)
             markets = Markets(majors=names, large=(), tail=0)
             async with at_work(Hub([place], markets, said.append, Clock()).run()):
                 await asyncio.sleep(7_300)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from pytest import mark
 
-from streams.clock import SLEW_MOST, STEP, Step, WallClock
+from streams.clock import SLEW_MOST, STEP, ClockStep, WallClock
 
 S = 1_000_000_000
 HOUR = 3_600 * S
@@ -43,7 +43,7 @@ def test_a_small_step_back_is_made_up_for_at_half_speed(back_s: int) -> None:
     assert after[-1] == 5_000 + (3 - 1) * back_s * 1_000
     half = after[round(10 * back_s) - 1]
     assert half == 5_000 + back_s * 500
-    assert machine.clock.steps() == [Step(back_s * 1_000, slewed=True)]
+    assert machine.clock.steps() == [ClockStep(back_s * 1_000, slewed=True)]
     assert machine.clock.steps() == []
 
 
@@ -53,7 +53,7 @@ def test_a_large_step_back_is_followed_at_once(back_s: int) -> None:
     machine.run(5)
     machine.wall -= back_s * S
     assert machine.pass_by(S) == 6_000 - back_s * 1_000
-    assert machine.clock.steps() == [Step(back_s * 1_000, slewed=False)]
+    assert machine.clock.steps() == [ClockStep(back_s * 1_000, slewed=False)]
 
 
 def test_small_steps_add_up_to_a_large_one() -> None:
@@ -62,7 +62,9 @@ def test_small_steps_add_up_to_a_large_one() -> None:
         machine.wall -= 25 * S
         last = machine.pass_by(S // 10)
     assert machine.clock.steps() == [
-        Step(25_000, slewed=True), Step(25_000, slewed=True), Step(25_000, slewed=False),
+        ClockStep(25_000, slewed=True),
+        ClockStep(25_000, slewed=True),
+        ClockStep(25_000, slewed=False),
     ]  # fmt: skip
     assert last == 300 - 75_000
 
@@ -83,7 +85,7 @@ def test_eight_hours_ahead_for_15_s_and_back() -> None:
     machine.run(15)
     machine.wall -= 8 * HOUR
     assert machine.pass_by(S) == 16_000
-    assert machine.clock.steps() == [Step(8 * 3_600_000, slewed=False)]
+    assert machine.clock.steps() == [ClockStep(8 * 3_600_000, slewed=False)]
 
 
 @mark.parametrize("rate", [1 - 500e-6, 1 + 500e-6, 1.0])

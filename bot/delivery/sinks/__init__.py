@@ -13,7 +13,7 @@ from bot.destination import ConsoleOutput, Destination, TelegramChat, WebhookNam
 from bot.messages.render import Message
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class ChatInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A chat that can be used. ``title``: a few words for people. ``probe``: message numbers have
     no gaps and nobody but the bot posts, so that an uncertain post can be looked for."""
 
@@ -134,7 +134,7 @@ class Sink(Protocol):
         """From now on, ask ``gate`` before every request but those of posts."""
         ...
 
-    async def check(self, to: Destination) -> Place:
+    async def check(self, to: Destination) -> ChatInfo:
         """Can messages be sent there?"""
         ...
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from bot.delivery.pace import NONE
-from bot.delivery.sinks import Edited, Gate, Place, Receipt
+from bot.delivery.sinks import ChatInfo, Edited, Gate, Receipt
 from bot.destination import Destination
 from bot.messages.render import Message
 from rules.alerts import Level, Turn
@@ -29,8 +29,8 @@ class Console:
     def join(self, gate: Gate) -> None:
         """Nothing but posts goes this way."""
 
-    async def check(self, to: Destination) -> Place:
-        return Place(title="the console")
+    async def check(self, to: Destination) -> ChatInfo:
+        return ChatInfo(title="the console")
 
     async def send(
         self,

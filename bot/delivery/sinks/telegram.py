@@ -39,11 +39,11 @@ from bot.delivery.pace import Lane, Limits, Overall
 from bot.delivery.sinks import (
     LONGEST_WAIT_S,
     Busy,
+    ChatInfo,
     Edited,
     Gate,
     Later,
     Moved,
-    Place,
     Receipt,
     Refused,
     Uncertain,
@@ -183,7 +183,7 @@ def _ms(loop: asyncio.AbstractEventLoop) -> int:
     return int(loop.time() * 1000)
 
 
-class Telegram:
+class TelegramClient:
     """Posts to any chat with the bot of ``token``, answers there, and asks what people write.
 
     ``api_url``: the Bot API server without a slash at the end. Timeouts in seconds. ``proxy``: see
@@ -288,15 +288,15 @@ class Telegram:
         to = _NOWHERE if chat is None else TelegramChat(chat)
         await _asked(self.bot.set_my_commands(list(menu), scope=scope), to)
 
-    async def check(self, to: Destination) -> Place:
+    async def check(self, to: Destination) -> ChatInfo:
         """A private chat is not asked for: there is nothing to learn but by writing to it."""
         chat, name = _chat(to), await self.name()
         if isinstance(chat, int) and chat > 0:
-            return Place(title=f"Telegram: @{name} posts to {chat}")
+            return ChatInfo(title=f"Telegram: @{name} posts to {chat}")
         found = await _asked(self.bot.get_chat(chat), to)
         called = found.title or found.username or destination_key(to)
         title = f"Telegram: @{name} posts to {called}"
-        return Place(title=title, probe=found.type == ChatType.CHANNEL)
+        return ChatInfo(title=title, probe=found.type == ChatType.CHANNEL)
 
     async def send(
         self,

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from bot.delivery.pace import Limits
-from bot.delivery.sinks import LONGEST_WAIT_S, Edited, Gate, Later, Place, Receipt, Refused, What
+from bot.delivery.sinks import LONGEST_WAIT_S, ChatInfo, Edited, Gate, Later, Receipt, Refused, What
 from bot.destination import Destination, WebhookName, destination_key
 from bot.messages.render import Message
 from streams.feed.errors import wait_s
@@ -77,9 +77,9 @@ class Webhook:
     def join(self, gate: Gate) -> None:
         """Nothing but posts goes this way."""
 
-    async def check(self, to: Destination) -> Place:
+    async def check(self, to: Destination) -> ChatInfo:
         self._endpoint(to)
-        return Place(title=destination_key(to))
+        return ChatInfo(title=destination_key(to))
 
     async def send(
         self,

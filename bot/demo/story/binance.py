@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 
 from bot.demo.story.market import HOUR_MS, START, Listed
-from bot.demo.story.trading import Market, Order
+from bot.demo.story.trading import Order, SimulatedMarket
 from bot.demo.story.writing import Fields, levels, number, record
 from streams.events import Ms
 from streams.feed.recording import Recorded
@@ -24,7 +24,7 @@ _UPDATES_AT_START = 9_041_775_000_000
 class Binance:
     """Frames and answers, step by step."""
 
-    def __init__(self, markets: list[Market], random: Random) -> None:
+    def __init__(self, markets: list[SimulatedMarket], random: Random) -> None:
         self._markets = markets
         self._random = random
         self._update = {market.listed.symbol: _UPDATES_AT_START for market in markets}
@@ -66,7 +66,7 @@ class Binance:
     def _array(self, t: Ms, stream: str, data: object) -> Recorded:
         return record(t, "binance", _MARKET, {"stream": stream, "data": data}, topic=stream)
 
-    def _open_interest(self, market: Market, t: Ms) -> Recorded:
+    def _open_interest(self, market: SimulatedMarket, t: Ms) -> Recorded:
         symbol = market.listed.symbol
         answer = {
             "symbol": symbol,
@@ -75,7 +75,7 @@ class Binance:
         }
         return record(t, "binance", f"http:GET /fapi/v1/openInterest?symbol={symbol}", answer)
 
-    def _book(self, market: Market, count: int, t: Ms) -> Iterator[Recorded]:
+    def _book(self, market: SimulatedMarket, count: int, t: Ms) -> Iterator[Recorded]:
         """The change of the book; before it, each minute, the snapshot that it ends with.
 
         Whoever gets a newer snapshot than its changes gets the change up to it afterwards; a new
@@ -106,7 +106,7 @@ class Binance:
         frame = {"stream": stream, "data": data}
         yield record(t, "binance", _BOOKS, frame, topic=stream, opens=opens)
 
-    def _snapshot(self, market: Market, last: int, t: Ms) -> Recorded:
+    def _snapshot(self, market: SimulatedMarket, last: int, t: Ms) -> Recorded:
         book = market.ladder
         answer = {
             "lastUpdateId": last,
@@ -153,7 +153,7 @@ def _settled(listed: Listed) -> Fields:
     }
 
 
-def _mark(market: Market, t: Ms) -> Fields:
+def _mark(market: SimulatedMarket, t: Ms) -> Fields:
     digits = market.listed.price_digits + 2
     return {
         "e": "markPriceUpdate",
@@ -168,7 +168,7 @@ def _mark(market: Market, t: Ms) -> Fields:
     }
 
 
-def _mini(market: Market, t: Ms) -> Fields:
+def _mini(market: SimulatedMarket, t: Ms) -> Fields:
     listed, now = market.listed, market.now
     return {
         "e": "24hrMiniTicker",
@@ -185,7 +185,7 @@ def _mini(market: Market, t: Ms) -> Fields:
     }
 
 
-def _orders(market: Market, t: Ms) -> Iterator[tuple[Order, Fields]]:
+def _orders(market: SimulatedMarket, t: Ms) -> Iterator[tuple[Order, Fields]]:
     listed, mark = market.listed, market.now.mark
     for order in market.orders:
         away = -1 if order.long else 1

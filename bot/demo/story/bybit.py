@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bot.demo.story.market import HOUR_MS, START, Listed
-from bot.demo.story.trading import Market
+from bot.demo.story.trading import SimulatedMarket
 from bot.demo.story.writing import Fields, levels, number, record
 from streams.events import Ms
 from streams.feed.recording import Recorded
@@ -21,7 +21,7 @@ _UPDATE_AT_START = 53_935_000
 class Bybit:
     """Frames and answers, step by step."""
 
-    def __init__(self, markets: list[Market]) -> None:
+    def __init__(self, markets: list[SimulatedMarket]) -> None:
         self._markets = markets
         self._update = {market.listed.symbol: _UPDATE_AT_START for market in markets}
 
@@ -52,7 +52,7 @@ class Bybit:
             if market.orders:
                 yield _liquidations(market, t)
 
-    def _news(self, market: Market, count: int, t: Ms) -> Iterator[Recorded]:
+    def _news(self, market: SimulatedMarket, count: int, t: Ms) -> Iterator[Recorded]:
         opens = count % _SNAPSHOT_STEPS == 0
         symbol = market.listed.symbol
         ticker: Fields = {
@@ -83,7 +83,7 @@ def _answer(path: str, rows: list[Fields], **more: str) -> Recorded:
     return record(START, "bybit", f"http:GET /v5/market/{path}", answer)
 
 
-def _ticker(market: Market, step: int) -> Fields:
+def _ticker(market: SimulatedMarket, step: int) -> Fields:
     """A full ticker with each snapshot, else what moves: prices, at times the slower values."""
     listed, now = market.listed, market.now
     fields: Fields = {
@@ -125,7 +125,7 @@ def _contract(listed: Listed) -> Fields:
     }
 
 
-def _book(market: Market, update: int, t: Ms, *, whole: bool) -> Fields:
+def _book(market: SimulatedMarket, update: int, t: Ms, *, whole: bool) -> Fields:
     book = market.ladder
     if whole:
         bids, asks = sorted(book.bids.items(), reverse=True), sorted(book.asks.items())
@@ -145,7 +145,7 @@ def _book(market: Market, update: int, t: Ms, *, whole: bool) -> Fields:
     return {"topic": topic, "type": kind, "ts": ts, "data": data, "cts": ts - 3}
 
 
-def _liquidations(market: Market, t: Ms) -> Recorded:
+def _liquidations(market: SimulatedMarket, t: Ms) -> Recorded:
     """The step's orders in one frame, when the last of them is known."""
     listed, mark = market.listed, market.now.mark
     rows = [

@@ -16,7 +16,7 @@ from bot.demo.story.bybit import Bybit
 from bot.demo.story.hyperliquid import Hyperliquid
 from bot.demo.story.listings import BINANCE, BYBIT, HYPERLIQUID
 from bot.demo.story.market import COINS, START, STEP_MS, Mood, Wander, moods
-from bot.demo.story.trading import Market
+from bot.demo.story.trading import SimulatedMarket
 from streams.feed.recording import Recorded, encode
 
 PATH = Path(__file__).parents[1] / "crash.jsonl.gz"
@@ -33,9 +33,9 @@ _ABOUT = (
 def frames() -> Iterator[Recorded]:
     """The whole recording, in order of time: words about it, listings, then 126 minutes."""
     random = Random(_SEED)
-    on_binance = [Market(row, random, deep=1.0, hard=1.0) for row in BINANCE]
-    on_bybit = [Market(row, random, deep=0.97, hard=1.05) for row in BYBIT]
-    on_hyperliquid = [Market(row, random, deep=0.93, hard=1.25) for row in HYPERLIQUID]
+    on_binance = [SimulatedMarket(row, random, deep=1.0, hard=1.0) for row in BINANCE]
+    on_bybit = [SimulatedMarket(row, random, deep=0.97, hard=1.05) for row in BYBIT]
+    on_hyperliquid = [SimulatedMarket(row, random, deep=0.93, hard=1.25) for row in HYPERLIQUID]
     venues = (Binance(on_binance, random), Bybit(on_bybit), Hyperliquid(on_hyperliquid))
     wander = {coin.name: Wander(random, 0.001) for coin in COINS}
     yield Recorded(t=START, venue="", channel="meta", frame=_ABOUT.encode())
@@ -53,7 +53,11 @@ def frames() -> Iterator[Recorded]:
 
 
 def _trade(
-    markets: list[Market], count: int, mood: Mood, moves: dict[str, float], most_orders: int
+    markets: list[SimulatedMarket],
+    count: int,
+    mood: Mood,
+    moves: dict[str, float],
+    most_orders: int,
 ) -> None:
     for market in markets:
         market.step(count, mood, moves[market.listed.coin.name], most_orders)

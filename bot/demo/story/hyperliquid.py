@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from bot.demo.story.market import HOUR_MS, START, STEP_MS
-from bot.demo.story.trading import Market
+from bot.demo.story.trading import SimulatedMarket
 from bot.demo.story.writing import Fields, number, record
 from streams.events import Ms
 from streams.feed.recording import Recorded
@@ -19,7 +19,7 @@ _STEPS_AN_HOUR = HOUR_MS // STEP_MS
 class Hyperliquid:
     """Frames and answers, step by step."""
 
-    def __init__(self, markets: list[Market]) -> None:
+    def __init__(self, markets: list[SimulatedMarket]) -> None:
         self._markets = markets
         self._charged = [market.listed.coin.funding[0] / 8 for market in markets]
 
@@ -63,7 +63,7 @@ def _answer(t: Ms, request: Fields, answer: object) -> Recorded:
     return record(t, "hyperliquid", channel, answer)
 
 
-def _context(market: Market) -> Fields:
+def _context(market: SimulatedMarket) -> Fields:
     listed, now = market.listed, market.now
     digits = listed.price_digits
     return {
@@ -78,7 +78,7 @@ def _context(market: Market) -> Fields:
     }
 
 
-def _book(market: Market, t: Ms) -> Recorded:
+def _book(market: SimulatedMarket, t: Ms) -> Recorded:
     listed, book = market.listed, market.ladder
     bids, asks = sorted(book.bids.items(), reverse=True), sorted(book.asks.items())
     sides = [

@@ -19,7 +19,7 @@ class Order(msgspec.Struct, frozen=True):
     size: float
 
 
-class Market:
+class SimulatedMarket:
     """A listed coin. ``deep``: its share of the price fall; ``hard``: of what happens to leverage.
 
     ``now``, ``changes`` (of the book) and ``orders`` (liquidated) describe the latest step.

@@ -9,7 +9,7 @@ import pytest
 
 from bot.backtest.evaluate import Judged, Seen
 from bot.backtest.importers import History, cut, read
-from bot.backtest.series import Chunk, Notes, Place, Series, even, joined
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, even, joined
 from bot.backtest.sources import Sources
 from bot.config import load
 from rules.alerts import Alert, Level
@@ -94,7 +94,7 @@ def files(seed: int) -> dict[str, tuple[str, list[Line]]]:
 
 def series(
     folder: Path, given: dict[str, tuple[str, list[Line]]], until: Ms
-) -> dict[Place, Series]:
+) -> dict[SeriesKey, RecordedSeries]:
     """What the rows known before ``until`` make."""
     folder.mkdir()
     tables = [
@@ -105,7 +105,7 @@ def series(
     return History(tables, VENUES).series([rule.metric for rule in RULES], Notes())
 
 
-def alerts(found: dict[Place, Series], end: Ms) -> list[Alert]:
+def alerts(found: dict[SeriesKey, RecordedSeries], end: Ms) -> list[Alert]:
     judged, said = Judged(RULES), list[Alert]()
     for start in range(T0, end, 3 * DAY):
         said += judged.take(cut(found, start, min(end, start + 3 * DAY)))
@@ -141,7 +141,7 @@ def oi(lines: Iterable[tuple[Ms, str, float, str]]) -> list[str]:
 def falls(paths: Sequence[Path], name: str = "oi_net_1h_pct") -> list[float]:
     """The values of open interest over a window."""
     tables = [read(path, Notes()) for path in paths]
-    found = History(tables, VENUES).series([name], Notes()).get(Place(name, "BTC"))
+    found = History(tables, VENUES).series([name], Notes()).get(SeriesKey(name, "BTC"))
     return [] if found is None else found.value.tolist()
 
 
@@ -188,18 +188,18 @@ def test_files_of_one_metric_follow_each_other(tmp_path: Path):
         for n in range(3)
     ]
     found = History([read(path, Notes()) for path in paths], VENUES).series([], Notes())
-    assert found[Place("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
+    assert found[SeriesKey("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
 
 
 def test_coverage_counts_each_moment_once():
     """Three days each 4 h, then a day each minute, with six hours without a row between."""
     coarse, fine = np.arange(1, 19) * 4 * HOUR, 78 * HOUR + np.arange(1, 1441) * MINUTE
     parts = [
-        Series(T0 + at, np.ones(len(at), np.float32), *(np.ones(len(at), np.float32),) * 2,
+        RecordedSeries(T0 + at, np.ones(len(at), np.float32), *(np.ones(len(at), np.float32),) * 2,
                even(at, step))
         for at, step in ((coarse, 4 * HOUR), (fine, MINUTE))
     ]  # fmt: skip
-    place, seen = Place("oi_net_1h_pct", "BTC"), Seen()
+    place, seen = SeriesKey("oi_net_1h_pct", "BTC"), Seen()
     whole = joined(parts)
     for start, end in ((T0, T0 + 30 * HOUR), (T0 + 30 * HOUR, T0 + 10 * DAY)):
         part = whole.between(start, end)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bot.backtest.importers import BadFile, History, read
-from bot.backtest.series import Notes, Place, Series
+from bot.backtest.series import Notes, RecordedSeries, SeriesKey
 from streams.events import Ms
 
 T0: Ms = 1_738_540_800_000  # 3 Feb 2025
@@ -114,7 +114,7 @@ METRICS = (
 )  # fmt: skip
 
 
-def history(folder: Path, until: Ms = 2**60) -> dict[Place, Series]:
+def history(folder: Path, until: Ms = 2**60) -> dict[SeriesKey, RecordedSeries]:
     """Three weeks of everything, of which ``until`` is known; some rows come late."""
     dice = random.Random(3)
     oi, bars, funding, predicted, liq, depth = ([] for _ in range(6))
@@ -165,11 +165,11 @@ def test_nothing_is_used_before_it_was_known(tmp_path: Path, days: float):
 
 def test_values_are_what_one_would_compute_by_hand(tmp_path: Path):
     found = history(tmp_path / "whole")
-    price, moves = found[Place("price", "BTC")], found[Place("price_24h_pct", "BTC")]
+    price, moves = found[SeriesKey("price", "BTC")], found[SeriesKey("price_24h_pct", "BTC")]
     at = {int(t): float(x) for t, x in zip(price.at, price.value, strict=True)}
     for t, x in zip(moves.at.tolist(), moves.value.tolist(), strict=True):
         assert x == pytest.approx(100 * (at[t] / at[t - 24 * HOUR] - 1), abs=1e-3)
-    fallen = found[Place("oi_net_24h_pct", "BTC")]
+    fallen = found[SeriesKey("oi_net_24h_pct", "BTC")]
     hours = (fallen.at - T0) // HOUR // 4 * 4
     expected = 100 * ((1e7 - hours * 1e4) / (1e7 - (hours - 24) * 1e4) - 1)
     near = np.abs(fallen.value - expected) < 0.01  # where the start came late, one row before
@@ -196,4 +196,4 @@ def test_a_small_venue_is_not_the_asset(tmp_path: Path):
     venues = ["binance", "hyperliquid"]
     found = History([table], venues).series(["oi_net_1h_pct", "oi_net_4h_pct"], Notes())
     assert {place.metric for place in found} == {"oi_net_4h_pct"}
-    assert float(np.abs(found[Place("oi_net_4h_pct", "BTC")].value).max()) == 0
+    assert float(np.abs(found[SeriesKey("oi_net_4h_pct", "BTC")].value).max()) == 0

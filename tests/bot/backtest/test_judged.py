@@ -8,7 +8,7 @@ import pytest
 
 from bot.backtest.evaluate import Judged, adapted, plain
 from bot.backtest.importers import cut
-from bot.backtest.series import Chunk, Place, Series, even
+from bot.backtest.series import Chunk, RecordedSeries, SeriesKey, even
 from rules.alerts import Alert, Level
 from rules.episode import Episode, step
 from rules.metric import Reading
@@ -17,7 +17,7 @@ from streams.events import Ms
 
 MINUTE: Ms = 60_000
 START: Ms = 1_790_985_600_000
-PLACE = Place("price_1h_pct", "BTC")
+PLACE = SeriesKey("price_1h_pct", "BTC")
 
 BELOW = Rule(
     name="drop", metric="price_1h_pct", fires="below", clear_for=300_000, cooldown=1_200_000,
@@ -32,7 +32,7 @@ ABOVE = Rule(
 )  # fmt: skip
 
 
-def walk(seed: int, rows: int = 2_000) -> Series:
+def walk(seed: int, rows: int = 2_000) -> RecordedSeries:
     """A value that wanders around its levels, with holes, rows apart and floors too low."""
     dice = random.Random(seed)
     at, values = START, 0.0
@@ -47,14 +47,14 @@ def walk(seed: int, rows: int = 2_000) -> Series:
         told.append((at, values if known else np.nan, low, high, dice.choice((5, 50, 50, 50))))
     columns = np.array(told)
     floats = columns.astype(np.float32)
-    return Series(
+    return RecordedSeries(
         columns[:, 0].astype(np.int64), floats[:, 1], floats[:, 2], floats[:, 3],
         even(columns[:, 0].astype(np.int64), MINUTE),
         np.full(rows, 50, np.float32) if seed % 3 else floats[:, 4],
     )  # fmt: skip
 
 
-def naive(rule: Rule, series: Series) -> Iterator[tuple[Ms, str, int, float, bool]]:
+def naive(rule: Rule, series: RecordedSeries) -> Iterator[tuple[Ms, str, int, float, bool]]:
     """Each row: the quiet extreme, the worst one, the value."""
     row, episode, rule = rule.rows["BTC"], Episode(), adapted(rule, MINUTE)
     assert series.floor is not None

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from bot.backtest.logfile import read_day
-from bot.backtest.series import DAY, Notes, Place
+from bot.backtest.series import DAY, Notes, SeriesKey
 from bot.metriclog import MINUTE, MetricLog
 from rules.snapshot import Observed
 from tests.bot.backtest.logs import KEEP, START, observed, write
 
-OI, PRICE = Place("oi_net_1h_pct", "BTC"), Place("price", "BTC")
+OI, PRICE = SeriesKey("oi_net_1h_pct", "BTC"), SeriesKey("price", "BTC")
 
 
 def rows(count: int) -> list[dict[tuple[str, str], float | None]]:
@@ -76,7 +76,7 @@ def test_every_number_survives(
     chunk = read_day(only(folder), Notes())
     for n, some in enumerate(told):
         for one in some:
-            series = chunk.series[Place("m", one.asset)]
+            series = chunk.series[SeriesKey("m", one.asset)]
             row = int(np.searchsorted(series.at, START + n * MINUTE))
             value = float("nan") if one.value is None else one.value
 

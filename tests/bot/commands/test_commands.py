@@ -18,9 +18,9 @@ from bot.commands.access import (
     MINUTE,
     PER_MINUTE,
     REFUSED_AGAIN,
-    Limiter,
-    Pace,
-    Refusal,
+    AskLimiter,
+    AskPace,
+    Denial,
     menus,
     offered,
     refusal,
@@ -44,7 +44,7 @@ from bot.lang import en, en_answers
 from bot.messages.blocks import MOST_CHARS, visible
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
-from bot.plan.subscriptions import ANY, Subscription
+from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Turn
 from rules.engine import Engine
 from rules.snapshot import Standing
@@ -55,7 +55,7 @@ from tests.rules import scenes
 from tests.rules.mix import VENUES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "commands_en.txt"
-MINE = Subscription(user=ANN, wants={"oi_drop": ("BTC", "ETH"), ANY: (ANY,)})
+MINE = Subscriber(user=ANN, wants={"oi_drop": ("BTC", "ETH"), ANY: (ANY,)})
 STRANGER = Asker(user=BOB, name="Bob <b>", private=True)
 GROUP = Asker(user=ANN, name="@ann", private=False)
 OVER = asked.turn(4, Turn.CLOSE, Level.ALERT, -1.1, NOW - MIN, **asked.WORST)
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "subscribe to what is not watched": ("/subscribe oi_drop WIFE", {}),
     "subscribe to too much": (
         f"/subscribe oi_drop {' '.join(['BTC'] * 29)}",
-        {"subscription": Subscription(user=ANN, wants={"oi_drop": tuple("ABCDEFGHIJKLMNOPQRSTU"
+        {"subscription": Subscriber(user=ANN, wants={"oi_drop": tuple("ABCDEFGHIJKLMNOPQRSTU"
                                                                       "VWXYZ1234")})},
     ),
     "subscribe when all places are taken": ("/subscribe oi_drop BTC", {"subscribers": 2}),
@@ -310,10 +310,10 @@ OWN = [name for name, spec in SPECS.items() if spec.own]
     [
         (ANN, EVERYONE, None, None, None),
         (ANN, LISTED, None, None, None),
-        (BOB, EVERYONE, None, Refusal.CHANGE, None),
-        (BOB, LISTED, Refusal.STRANGER, Refusal.STRANGER, Refusal.STRANGER),
-        (ANN, NO_SUBSCRIBERS, None, None, Refusal.NO_SUBSCRIBERS),
-        (BOB, NO_SUBSCRIBERS, None, Refusal.CHANGE, Refusal.NO_SUBSCRIBERS),
+        (BOB, EVERYONE, None, Denial.CHANGE, None),
+        (BOB, LISTED, Denial.STRANGER, Denial.STRANGER, Denial.STRANGER),
+        (ANN, NO_SUBSCRIBERS, None, None, Denial.NO_SUBSCRIBERS),
+        (BOB, NO_SUBSCRIBERS, None, Denial.CHANGE, Denial.NO_SUBSCRIBERS),
     ],
 )
 def test_who_may_what(private, user, operators, reading, changing, own):
@@ -321,7 +321,7 @@ def test_who_may_what(private, user, operators, reading, changing, own):
     given = {name: refusal(spec, asker, operators) for name, spec in SPECS.items()}
     assert {given[name] for name in READING} == {reading}
     assert {given[name] for name in CHANGING} == {changing}
-    wanted = own if private or own is not None else Refusal.NOT_PRIVATE
+    wanted = own if private or own is not None else Denial.NOT_PRIVATE
     assert {given[name] for name in OWN} == {wanted}
     assert {s.name for s in offered(asker, operators)} == {n for n, no in given.items() if not no}
 
@@ -333,7 +333,7 @@ def test_a_stranger_is_told_no_whatever_it_is(made: Settings):
         command = parse(text, None)
         assert command is not None
         found = denied(command, about)
-        assert found is not None and found[0] is Refusal.STRANGER
+        assert found is not None and found[0] is Denial.STRANGER
         assert "<code>12</code>" in message(found[1]) and not found[1].effects
 
 
@@ -373,7 +373,7 @@ def test_what_a_change_changes(made: Settings):
     assert effects("/silence cascade BTC 6h") == (), "it is always critical"
     assert effects("/unsilence oi_drop ETH") == (EndSilence("oi_drop", "ETH"),)
     assert effects("/test") == (SendTest(),)
-    one = Subscription(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")
+    one = Subscriber(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")
     assert effects("/subscribe oi_drop btc eth") == (Subscribe(one),)
     (ended,) = effects("/unsubscribe", subscription=MINE)
     assert ended.subscription.wants == {}
@@ -452,21 +452,25 @@ def test_whatever_an_engine_sees_can_be_told(made: Settings):
 
 
 def test_a_user_has_so_many_a_minute_and_is_told_once():
-    limiter = Limiter()
-    assert [limiter.ask(1, NOW) for _ in range(PER_MINUTE)] == [Pace.ANSWER] * PER_MINUTE
-    assert [limiter.ask(1, NOW + 1) for _ in range(3)] == [Pace.SAY_SO, Pace.IGNORE, Pace.IGNORE]
-    assert limiter.ask(2, NOW + 1) is Pace.ANSWER
-    assert limiter.ask(1, NOW + MINUTE) is Pace.ANSWER
+    limiter = AskLimiter()
+    assert [limiter.ask(1, NOW) for _ in range(PER_MINUTE)] == [AskPace.ANSWER] * PER_MINUTE
+    assert [limiter.ask(1, NOW + 1) for _ in range(3)] == [
+        AskPace.SAY_SO,
+        AskPace.IGNORE,
+        AskPace.IGNORE,
+    ]
+    assert limiter.ask(2, NOW + 1) is AskPace.ANSWER
+    assert limiter.ask(1, NOW + MINUTE) is AskPace.ANSWER
 
 
 def test_who_may_not_ask_is_told_so_once_an_hour():
-    limiter = Limiter()
+    limiter = AskLimiter()
     told = [limiter.refuse(1, NOW + at) for at in (0, 1, REFUSED_AGAIN - 1, REFUSED_AGAIN)]
     assert told == [True, False, False, True]
 
 
 def test_the_limiter_forgets():
-    limiter = Limiter()
+    limiter = AskLimiter()
     for user in range(5_000):
         limiter.ask(user, NOW + user * 1_000)
         limiter.refuse(user, NOW + user * REFUSED_AGAIN)

@@ -19,7 +19,7 @@ from bot.commands.why import Sought
 from bot.config import Secret, Settings
 from bot.delivery.pace import Limits
 from bot.plan.silences import Silence, with_silence
-from bot.plan.subscriptions import Subscription
+from bot.plan.subscriptions import Subscriber
 from bot.roles.rules import show
 from rules import alerts
 from rules.alerts import Alert, Turn
@@ -143,8 +143,8 @@ async def test_people_subscribe_as_long_as_there_is_room(
         await fake.until(6)
     assert fake.sent[2].text == "Sorry, there are 2 subscribers already, and no room for more."
     assert await store.subscriptions(redis) == (
-        Subscription(user=22, wants={"oi_drop": ("BTC",), "liq_burst": ("*",)}),
-        Subscription(user=23, wants={"oi_drop": ("ETH",)}),
+        Subscriber(user=22, wants={"oi_drop": ("BTC",), "liq_burst": ("*",)}),
+        Subscriber(user=23, wants={"oi_drop": ("ETH",)}),
     )
     await store.drop(redis, 22)
     assert [one.user for one in await store.subscriptions(redis)] == [23]

@@ -12,7 +12,7 @@ from bot.plan.planner import Chat, Filter
 from bot.plan.subscriptions import (  # fmt: skip
     ANY,
     MOST_ASSETS,
-    Subscription,
+    Subscriber,
     dump,
     with_wish,
     without_wish,
@@ -121,7 +121,7 @@ def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
 
 
 def test_a_subscriber_is_a_private_chat(tmp_path: Path):
-    one = Subscription(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
+    one = Subscriber(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
     (chat,) = subscribed_chats([one], read(tmp_path))
     assert (chat.destination, chat.private, dict(chat.hides)) == (TelegramChat(11), True, {})
     wanted = {
@@ -134,18 +134,18 @@ def test_a_subscriber_is_a_private_chat(tmp_path: Path):
 
 
 def test_who_wants_every_rule_of_an_asset_is_told_of_composites(tmp_path: Path):
-    (chat,) = subscribed_chats([Subscription(user=1, wants={ANY: ("BTC",)})], read(tmp_path))
+    (chat,) = subscribed_chats([Subscriber(user=1, wants={ANY: ("BTC",)})], read(tmp_path))
     assert set(chat.hides) == {"cascade", "mild"}
 
 
 def test_who_wants_nothing_is_told_nothing(tmp_path: Path):
-    (chat,) = subscribed_chats([Subscription(user=1)], read(tmp_path))
+    (chat,) = subscribed_chats([Subscriber(user=1)], read(tmp_path))
     assert isinstance(chat, Chat)
     assert chat.filters == ()
 
 
 def test_wishes_add_up_and_can_be_taken_back():
-    one = with_wish(Subscription(user=1), "oi_drop", ["BTC", "ETH"])
+    one = with_wish(Subscriber(user=1), "oi_drop", ["BTC", "ETH"])
     one = with_wish(with_wish(one, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
     assert one.wants == {"oi_drop": ("BTC", "ETH", "SOL"), "liq": ("BTC",)}
     assert without_wish(one, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
@@ -159,11 +159,11 @@ def test_wishes_add_up_and_can_be_taken_back():
 
 def test_a_subscription_is_bounded():
     names = [f"A{n}" for n in range(MOST_ASSETS)]
-    one = with_wish(Subscription(user=1), "oi_drop", names)
+    one = with_wish(Subscriber(user=1), "oi_drop", names)
     with pytest.raises(ValueError, match="at most 30 assets"):
         with_wish(one, "oi_drop", ["B"])
 
 
 def test_a_subscription_is_kept():
-    one = Subscription(user=1, wants={"oi_drop": ("BTC",)}, language="en")
+    one = Subscriber(user=1, wants={"oi_drop": ("BTC",)}, language="en")
     assert loaded(dump(one)) == one

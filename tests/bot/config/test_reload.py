@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.config import load
-from bot.config.reload import Rejected, Watch, checked, on_sighup, taken
+from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup, taken
 from bot.lang import en
 from bot.messages.notices import notice_message
 from bot.roles.rules import RulesRole
@@ -59,7 +59,7 @@ def looks() -> Callable[[], float]:
 
 
 def test_a_change_counts_once_it_has_settled(path: Path):
-    watch = Watch(path, looks())
+    watch = ConfigWatch(path, looks())
     assert not watch.due()
     path.write_text("[mark")
     assert not watch.due()
@@ -68,7 +68,7 @@ def test_a_change_counts_once_it_has_settled(path: Path):
 
 
 def test_the_file_of_the_tests_counts_too_and_so_does_its_end(path: Path):
-    watch = Watch(path, looks())
+    watch = ConfigWatch(path, looks())
     tests = path.with_name("config.tests.toml")
     tests.write_text(TEST.format(value=50))
     assert [watch.due() for _ in range(3)] == [False, True, False]
@@ -78,7 +78,7 @@ def test_the_file_of_the_tests_counts_too_and_so_does_its_end(path: Path):
 
 def test_between_two_looks_nothing_is_looked_at_unless_asked_for(path: Path):
     now = 0.0
-    watch = Watch(path, lambda: now)
+    watch = ConfigWatch(path, lambda: now)
     write(path, alert=41)
     assert not any(watch.due() for _ in range(9))
     watch.ask()
@@ -88,7 +88,7 @@ def test_between_two_looks_nothing_is_looked_at_unless_asked_for(path: Path):
 
 
 async def test_sighup_asks_all_that_hear_it(path: Path):
-    one, other = Watch(path), Watch(path)
+    one, other = ConfigWatch(path), ConfigWatch(path)
     with on_sighup(one), on_sighup(other):
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.sleep(0.01)
@@ -185,7 +185,7 @@ class Bench:
         self.redis = redis
         self.path = path
         self.seen = START
-        self.role = RulesRole(load(path, {}), redis, env={}, watch=Watch(path, looks()))
+        self.role = RulesRole(load(path, {}), redis, env={}, watch=ConfigWatch(path, looks()))
 
     async def feed(self, *events: AnyEvent) -> None:
         """These events and a tick; returns when they were judged, and the files looked at."""

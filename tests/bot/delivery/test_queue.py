@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.delivery.pace import Limits
-from bot.delivery.post import SETTLED, Delete, Edit, Policy, Post, Probe, Send, State, as_message
+from bot.delivery.post import (
+    SETTLED,
+    DeleteStep,
+    EditStep,
+    Policy,
+    Post,
+    PostState,
+    ProbeStep,
+    SendStep,
+    as_message,
+)
 from bot.delivery.rendering import short_id
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
@@ -65,7 +75,7 @@ def test_turns_and_the_end_reply_to_the_opening():
     replies = []
     for _ in range(3):
         step = made.next(START)
-        assert isinstance(step, Send)
+        assert isinstance(step, SendStep)
         replies.append(step.reply_to)
         sent(made, 0)
     assert replies == [None, 11, 11]
@@ -88,14 +98,14 @@ def test_while_an_opening_is_uncertain_its_end_waits():
     step = made.begin(made.next(START), START)
     made.doubtful(step.post, START)
     assert made.next(START) == START + S
-    assert isinstance(made.next(START + S), Probe)
+    assert isinstance(made.next(START + S), ProbeStep)
 
 
 def test_late_posts_say_so_and_expired_ones_are_named_in_the_next():
     made = line(post("old", 1, at=-2 * HOUR), post("late", 2, at=-4 * MIN), post("new", 3))
     assert sent(made, 0).body.split("\n")[-2:] == ["⏳ +1 older left out: old", "⏱ 4 min late"]
     assert sent(made, 0).body == "<b>new</b>\nfacts\n#tag"
-    assert made.posts["old"].state is State.EXPIRED
+    assert made.posts["old"].state is PostState.EXPIRED
 
 
 def test_what_was_left_out_is_said_until_it_has_arrived():
@@ -116,9 +126,9 @@ def uncertain(**how):
     return made
 
 
-def probe(made, now: int, found: Edited | None) -> Probe:
+def probe(made, now: int, found: Edited | None) -> ProbeStep:
     step = made.next(START + now)
-    assert isinstance(step, Probe), step
+    assert isinstance(step, ProbeStep), step
     made.begin(step, START + now)
     if found is None:
         made.unprobed(step, START + now)
@@ -131,7 +141,7 @@ def test_an_uncertain_post_is_looked_for_as_the_next_message_and_found():
     made = uncertain()
     assert made.next(START) == START + S, "not at once: it may still arrive"
     assert probe(made, 2 * S, Edited.SAME).message_id == 11
-    assert made.posts["b"].state is State.SENT
+    assert made.posts["b"].state is PostState.SENT
     assert made.posts["b"].message_id == made.state.last_id == 11
     assert order(made, 2 * S) == ["a"]
 
@@ -155,7 +165,7 @@ def test_what_arrived_after_all_is_deleted_once_the_resent_one_shows_it():
     probe(made, 2 * S, Edited.GONE)
     sent(made, 2 * S, message_id=12)
     step = made.next(START + 2 * S)
-    assert step == Delete(11)
+    assert step == DeleteStep(11)
     made.deleted(11)
     assert order(made, 2 * S) == ["a"]
 
@@ -173,7 +183,7 @@ def test_of_several_copies_the_last_is_kept():
     found = (Edited.CHANGED, Edited.SAME, Edited.GONE)
     assert [probe(made, now, one).message_id for one in found] == [11, 12, 13]
     assert (made.posts["b"].message_id, made.state.last_id) == (12, 12)
-    assert made.next(START + now) == Delete(11)
+    assert made.next(START + now) == DeleteStep(11)
 
 
 def test_what_is_sent_again_goes_before_what_is_critical():
@@ -205,7 +215,7 @@ def test_without_a_number_to_look_at_it_is_sent_again_and_says_so(how: str):
 def test_what_cannot_be_looked_for_may_be_dropped_instead():
     made = uncertain(probe=False, policy=Policy(on_uncertain="drop"))
     assert order(made, 2 * S) == ["a"]
-    assert made.posts["b"].state is State.FAILED
+    assert made.posts["b"].state is PostState.FAILED
     assert [t.phrase for t in made.troubles] == ["trouble.failed"]
 
 
@@ -214,7 +224,7 @@ def test_whoever_finds_a_post_half_sent_does_not_know_whether_it_arrived():
     made.begin(made.next(START), START)
     later = line(*made.posts.values())
     assert later.recover() == 1
-    assert isinstance(later.next(START), Probe)
+    assert isinstance(later.next(START), ProbeStep)
 
 
 # Refusals, pauses, chats that are off or have moved.
@@ -226,7 +236,7 @@ def test_refused_markup_is_sent_as_plain_text_and_then_given_up():
         step = made.begin(made.next(START), START)
         assert step.post.markup is markup
         made.refused_markup(step.post, "bad", START)
-    assert made.posts["a"].state is State.FAILED
+    assert made.posts["a"].state is PostState.FAILED
 
 
 def test_a_chat_that_refuses_the_bot_is_left_alone_and_its_posts_wait():
@@ -248,7 +258,7 @@ def test_a_chat_that_moved_is_followed_and_old_numbers_mean_nothing():
     step = made.begin(made.next(START), START)
     made.moved(step.post, -100, START)
     step = made.next(START)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert (step.post.key, step.reply_to, made.state.address()) == ("up", None, TelegramChat(-100))
 
 
@@ -305,7 +315,7 @@ def test_a_digest_takes_the_place_of_openings():
     digest = sent(made, 20 * S)
     made.add(msgspec.structs.replace(closes, openings=(digest.key,)))
     step = made.next(START + 21 * S)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert step.reply_to == digest.message_id
     assert made.opening("p3", None).key == digest.key
 
@@ -318,7 +328,7 @@ def test_what_is_for_a_closed_topic_goes_to_general_until_it_is_tried_again():
     step = made.begin(made.next(START), START)
     assert made.topic(step.post, START) == 7
     made.topic_refused(step.post, "TOPIC_CLOSED", START)
-    assert made.posts["a"].state is State.RETRY
+    assert made.posts["a"].state is PostState.RETRY
     assert [made.topic(made.posts[key], START + S) for key in "abc"] == [None, None, 8]
     assert order(made, S) == ["a", "b", "c"]
     made.add(post("d", 4, topic=7))
@@ -344,7 +354,7 @@ def test_an_opening_is_edited_at_most_once_a_minute_and_only_if_something_change
     made.live("en", [("e", "−7% −7%", "▸ now −7%")])
     assert made.next(START + 20 * S) == START + MIN
     step = made.next(START + MIN)
-    assert step == Edit(made.posts["e"], "<b>e</b>\nfacts\n#tag\n▸ now −7%", 11)
+    assert step == EditStep(made.posts["e"], "<b>e</b>\nfacts\n#tag\n▸ now −7%", 11)
     made.begin(step, START + MIN)
     made.live("en", [("e", "−8% −8%", "▸ now −8%")])
     made.edited(step, Edited.CHANGED, START + MIN)
@@ -357,7 +367,7 @@ def test_the_end_is_a_quiet_reply_and_the_openings_last_edit():
     made.add(post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "⚪ Over."}))
     sent(made, 0)
     step = made.next(START + MIN)
-    assert isinstance(step, Edit)
+    assert isinstance(step, EditStep)
     assert step.text.endswith("#tag\n⚪ Over.")
     made.edited(step, Edited.GONE, START + MIN)
     assert made.next(START + HOUR) is None, "a message that is gone is not edited again"
@@ -411,16 +421,16 @@ class Channel:
 
     def carry_out(self, step) -> Edited | int:
         match step:
-            case Send():
+            case SendStep():
                 self.texts.append(step.post.body)
                 return len(self.texts)
-            case Probe(told, number):
+            case ProbeStep(told, number):
                 if number > len(self.texts):
                     return Edited.GONE
                 same = self.texts[number - 1] == told.body
                 self.texts[number - 1] = told.body
                 return Edited.SAME if same else Edited.CHANGED
-            case Delete(number):
+            case DeleteStep(number):
                 self.texts[number - 1] = None
         return Edited.CHANGED
 
@@ -436,24 +446,24 @@ def test_whatever_happens_nothing_is_lost_and_repeats_say_so(fates):
         if step is None:
             break
         step = made.begin(step, now)
-        told = step.post if isinstance(step, Send) else None
+        told = step.post if isinstance(step, SendStep) else None
         if fate == "later":
             made.put_off(told, now, now + S)
             continue
         answer = None if fate == "unseen" else channel.carry_out(step)
         if fate == "ok":
             match step:
-                case Send():
+                case SendStep():
                     made.sent(step.post, answer, now)
-                case Probe():
+                case ProbeStep():
                     made.probed(step, answer, now)
-                case Delete():
+                case DeleteStep():
                     made.deleted(step.message_id)
         elif fate == "killed":
             made = line(*made.posts.values())
             made.state = msgspec.structs.replace(made.state, last_id=_last(made))
             made.recover()
-        elif isinstance(step, Probe):
+        elif isinstance(step, ProbeStep):
             made.unprobed(step, now)
         else:
             made.doubtful(told, now)

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from bot.delivery.outgoing import outgoing
-from bot.delivery.post import Edit, Policy, Post, Send, State, episode
-from bot.delivery.queue import Line
+from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep, episode
+from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
@@ -21,7 +21,7 @@ POLICY = Policy()
 EN = LANGUAGES["en"]
 
 
-def queued(made: Line, number: int, *alerts: Alert, at: int = 0, silent: bool = False) -> Post:
+def queued(made: ChatQueue, number: int, *alerts: Alert, at: int = 0, silent: bool = False) -> Post:
     """What the plan wanted told at ``at`` joins the queue."""
     delivery = Delivery(alerts=alerts, at=START + at, silent=silent)
     chat = Chat(destination=TelegramChat(-1))
@@ -30,7 +30,7 @@ def queued(made: Line, number: int, *alerts: Alert, at: int = 0, silent: bool = 
     return made.posts[post.key]
 
 
-def see(made: Line, *present: Alert) -> None:
+def see(made: ChatQueue, *present: Alert) -> None:
     """The rules have published these values."""
     made.present = {episode(a): a for a in present}
     made.live("en", [(key, *live(a, EN)) for key, a in made.present.items()])
@@ -67,10 +67,10 @@ def cascade(at: int, depth: float, musd: float, asset: str = "BTC") -> Alert:
     )  # fmt: skip
 
 
-def edit_due(made: Line, at: int) -> str:
+def edit_due(made: ChatQueue, at: int) -> str:
     """The text of the edit that is due, made."""
     step = made.next(START + at)
-    assert isinstance(step, Edit), step
+    assert isinstance(step, EditStep), step
     made.begin(step, START + at)
     made.edited(step, Edited.CHANGED, START + at)
     return step.text
@@ -144,7 +144,7 @@ def test_a_post_that_must_wait_again_is_rendered_again():
     queued(made, 1, fall(0, -6.0))
     see(made, fall(20 * S, -7.0))
     step = made.begin(made.next(START + 20 * S), START + 20 * S)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     assert "−7" in step.post.body
     made.put_off(step.post, START + 20 * S, START + 40 * S)
     see(made, fall(40 * S, -9.0))
@@ -230,7 +230,7 @@ def test_an_edit_that_comes_while_its_opening_is_being_sent_is_made_after():
     made = line()
     queued(made, 1, fall(0, -6.0))
     step = made.begin(made.next(START), START)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     see(made, fall(S, -9.0))
     made.sent(step.post, 11, START + 2 * S)
     text = edit_due(made, 2 * S + MIN)
@@ -242,7 +242,7 @@ def test_an_end_that_comes_while_its_opening_is_being_sent_is_told_in_it():
     made = line()
     post = queued(made, 1, fall(0, -6.0))
     step = made.begin(made.next(START), START)
-    assert isinstance(step, Send)
+    assert isinstance(step, SendStep)
     over = msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE)
     end = queued(made, 2, over, at=S, silent=True)
     assert end.openings == (post.key,)
@@ -267,4 +267,4 @@ def test_what_cannot_change_any_more_keeps_no_alerts():
     assert [made.posts[key].parts for key in (post.key, end.key)] == [(), ()]
     late = queued(made, 3, fall(MIN, -6.0, "ETH", opened=MIN), at=MIN)
     made.next(START + 3 * 60 * MIN)
-    assert (made.posts[late.key].state, made.posts[late.key].parts) == (State.EXPIRED, ())
+    assert (made.posts[late.key].state, made.posts[late.key].parts) == (PostState.EXPIRED, ())

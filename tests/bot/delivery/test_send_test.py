@@ -7,7 +7,7 @@ import pytest
 
 from bot.__main__ import main
 from bot.config import Settings, load
-from bot.delivery.send_test import NO_BOT, NO_CHAT, Outcome, try_all
+from bot.delivery.send_test import NO_BOT, NO_CHAT, SendTestOutcome, try_all
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS, OTHER_GROUP, FakeUpdates, admin
 
@@ -33,10 +33,10 @@ async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_
     )
     fake.chats[11] = {"type": "private", "first_name": "Ann"}
     assert await try_all(read(tmp_path, fake.url, text)) == (
-        Outcome(True, "posted to Lowtide"),
-        Outcome(True, "posted to Forum, topic 7"),
-        Outcome(True, "posted to Ann"),
-        Outcome(True, "posted to Ops"),
+        SendTestOutcome(True, "posted to Lowtide"),
+        SendTestOutcome(True, "posted to Forum, topic 7"),
+        SendTestOutcome(True, "posted to Ann"),
+        SendTestOutcome(True, "posted to Ops"),
     )
     assert [(one.chat, one.topic, one.silent) for one in fake.sent] == [
         (CHANNEL, None, True), (FORUM, 7, True), (11, None, True), (OPERATORS, None, True),
@@ -89,15 +89,17 @@ async def test_what_is_missing_is_one_sentence(
     if refusal is not None:
         fake.refusals[chat] = refusal
     (outcome,) = await try_all(read(tmp_path, fake.url, f"[channel]\nchat_id = {chat}\n"))
-    assert outcome == Outcome(False, problem.replace("URL", fake.url))
+    assert outcome == SendTestOutcome(False, problem.replace("URL", fake.url))
     assert fake.sent == []
 
 
 async def test_a_topic_that_is_not_there(fake: FakeUpdates, tmp_path: Path):
     text = f"[[chats]]\nid = {FORUM}\ntopic = 8\n[[chats]]\nid = {OPERATORS}\ntopic = 7\n"
     assert await try_all(read(tmp_path, fake.url, text)) == (
-        Outcome(False, "the group -1002 has no topic 8: check topic in its table"),
-        Outcome(False, "-200 has no topics: take topic out of its table, or switch topics on"),
+        SendTestOutcome(False, "the group -1002 has no topic 8: check topic in its table"),
+        SendTestOutcome(
+            False, "-200 has no topics: take topic out of its table, or switch topics on"
+        ),
     )
 
 
@@ -115,8 +117,10 @@ async def test_a_wrong_token_and_no_network_are_said_once(fake: FakeUpdates, tmp
 async def test_without_a_token_or_a_chat_it_says_where_to_get_one(
     fake: FakeUpdates, tmp_path: Path
 ):
-    assert await try_all(read(tmp_path, fake.url, "", token="")) == (Outcome(False, NO_BOT),)
-    assert await try_all(read(tmp_path, fake.url, "")) == (Outcome(False, NO_CHAT),)
+    assert await try_all(read(tmp_path, fake.url, "", token="")) == (
+        SendTestOutcome(False, NO_BOT),
+    )
+    assert await try_all(read(tmp_path, fake.url, "")) == (SendTestOutcome(False, NO_CHAT),)
     assert "@BotFather" in NO_BOT and ".env" in NO_BOT and "[channel]" in NO_CHAT
 
 
@@ -134,8 +138,8 @@ def test_the_command_ends_with_what_came_of_it(
 
     assert run() == (1, "", f"{NO_BOT}\n")
 
-    async def fine(_settings: Settings) -> tuple[Outcome, ...]:
-        return Outcome(True, "posted to A"), Outcome(False, "no such chat")
+    async def fine(_settings: Settings) -> tuple[SendTestOutcome, ...]:
+        return SendTestOutcome(True, "posted to A"), SendTestOutcome(False, "no such chat")
 
     monkeypatch.setattr("bot.delivery.send_test.try_all", fine)
     assert run() == (1, "posted to A\n", "no such chat\n")

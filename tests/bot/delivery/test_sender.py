@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 
 from bot.delivery.outgoing import outgoing
 from bot.delivery.pace import MINUTE, NONE, Lane, Limits, Overall
-from bot.delivery.post import ChatState, Policy, Send
-from bot.delivery.queue import Line
+from bot.delivery.post import ChatState, Policy, SendStep
+from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
 from bot.destination import TelegramChat
-from bot.plan.planner import Chat, State, next_due, plan
+from bot.plan.planner import Chat, PlanState, next_due, plan
 from bot.roles.bot import Audience, BotRole
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
@@ -318,8 +318,8 @@ def burst() -> list[Alert]:
 def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits():
     """By a clock of numbers: plan, outbox and limiter together."""
     told = Chat(destination=TelegramChat(-1))
-    line = Line("-1", ChatState(destination=TelegramChat(-1)), Limits())
-    overall, state, waiting = Overall(Limits()), State(), burst()
+    line = ChatQueue("-1", ChatState(destination=TelegramChat(-1)), Limits())
+    overall, state, waiting = Overall(Limits()), PlanState(), burst()
     made: list[tuple[int, Level, int, str]] = []
     number = 0
     for now in range(START, START + 20 * MINUTE, 50):
@@ -331,10 +331,10 @@ def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits
                 number += 1
                 line.add(outgoing(delivery, told, line, [], number, Policy()))
         step = line.next(now)
-        if isinstance(step, Send) and overall.ready(now, Lane.URGENT) <= now:
+        if isinstance(step, SendStep) and overall.ready(now, Lane.URGENT) <= now:
             overall.use(now)
             begun = line.begin(step, now)
-            assert isinstance(begun, Send)
+            assert isinstance(begun, SendStep)
             line.sent(begun.post, len(made) + 1, now)
             made.append((now, step.post.message.level, step.post.count, begun.post.body))
     critical = [at for at, level, _, _ in made if level is Level.CRITICAL]

@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from bot.demo import playback as playing
 from bot.demo.playback import Playback
-from streams.feed.recording import Recorded, Writer
+from streams.feed.recording import Recorded, RecordingWriter
 
 T0 = 1_760_000_000_000
 
@@ -30,7 +30,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Callable]:
 
     async def start(*frames: Recorded, speed: float | None = None) -> Playback:
         path = tmp_path / f"{len(opened)}.jsonl.gz"
-        with Writer(path) as writer:
+        with RecordingWriter(path) as writer:
             for frame in frames:
                 writer.write(frame)
         playback = Playback(path, speed=speed)

@@ -26,7 +26,7 @@ from streams.events import (
     Price,
     kind_of,
 )
-from streams.feed.recording import Recorded, Writer, read, replay
+from streams.feed.recording import Recorded, RecordingWriter, read, replay
 from streams.venue import BookUpdate, Listing, Poll, Request, Venue, facts
 from streams.venues import VENUES
 
@@ -336,7 +336,7 @@ async def test_playback_gives_a_whole_binance_book_whenever_one_connects(
     told: Told, tmp_path: Path
 ) -> None:
     topic, path = "btcusdt@depth@500ms", "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
-    with Writer(tmp_path / "part.jsonl.gz") as writer:
+    with RecordingWriter(tmp_path / "part.jsonl.gz") as writer:
         for record in told.records:
             is_book = record.topic == topic or record.channel == f"http:GET {path}"
             if is_book and record.t < START + 5 * MINUTE:

@@ -17,8 +17,8 @@ from bot.plan.planner import (
     Chat,
     Delivery,
     Filter,
+    PlanState,
     Quiet,
-    State,
     dump,
     load,
     next_due,
@@ -75,7 +75,7 @@ class Told:
     """A plan in use: a call for each ``at``, with a restart in between."""
 
     def __init__(self, chat: Chat = CHAT, silences: Sequence[Silence] = ()) -> None:
-        self.state = State()
+        self.state = PlanState()
         self.chat = chat
         self.silences = silences
         self.deliveries: list[Delivery] = []
@@ -109,7 +109,7 @@ def test_waits_are_the_chat_s():
 def test_what_is_not_to_be_posted_is_nothing_to_the_plan():
     told = Told()
     assert told.at(HOUR, alert(0, post=False)) == []
-    assert told.state == State(now=START + HOUR)
+    assert told.state == PlanState(now=START + HOUR)
 
 
 def test_four_assets_are_one_digest_the_worst_first():

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.config import load
-from bot.delivery.post import SETTLED, Post, State
+from bot.delivery.post import SETTLED, Post, PostState
 from bot.demo.playback import Playback
 from rules import alerts
 from rules.alerts import Said
@@ -193,7 +193,7 @@ async def _topics(playback: Playback) -> None:
 def _each_posted_once(posts: list[Post], telegram: FakeTelegram) -> None:
     """All that was to be posted, and no text twice: not even what was being sent at a kill, since
     it is looked for."""
-    assert {post.state for post in posts} == {State.SENT}
+    assert {post.state for post in posts} == {PostState.SENT}
     seen = [post.text for post in telegram.seen()]
     assert len(posts) == len(seen) == len(set(seen)) > 3
     assert not [text for text in seen if "↻" in text]

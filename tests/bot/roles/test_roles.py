@@ -14,7 +14,7 @@ from bot import roles
 from bot.delivery.pace import NONE
 from bot.delivery.post import Policy
 from bot.delivery.sender import to_the_end
-from bot.delivery.sinks import Later, Place, Receipt, Refused, Sinks, Uncertain, What
+from bot.delivery.sinks import ChatInfo, Later, Receipt, Refused, Sinks, Uncertain, What
 from bot.roles import rules as rules_module
 from bot.roles.bot import BotRole
 from bot.roles.rules import RulesRole
@@ -375,10 +375,10 @@ async def test_bot_waits_until_its_sink_can_be_used(redis: Redis, bot: Callable)
         def join(self, gate) -> None:
             """Nothing but posts goes this way."""
 
-        async def check(self, to) -> Place:
+        async def check(self, to) -> ChatInfo:
             if answers:
                 raise answers.pop(0)
-            return Place(title="there")
+            return ChatInfo(title="there")
 
     role = bot(Late())
     await until(lambda: role.status().destination == "there")

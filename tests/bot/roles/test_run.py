@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 
 from bot.config import Settings, VenueSettings
 from bot.config.chats import ChatSettings, WebhookSettings
-from bot.config.reload import Watch, on_sighup
+from bot.config.reload import ConfigWatch, on_sighup
 from bot.delivery.sinks import Refused, What
 from bot.delivery.sinks.console import Console
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.delivery.sinks.webhook import Webhook
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.roles import run as running
@@ -265,7 +265,7 @@ def test_which_sink_is_used(tmp_path: Path) -> None:
     for dry in (settings(tmp_path), settings(tmp_path, chats=chats)):
         assert isinstance(sinks(dry).of(TelegramChat("@somewhere")), Console)
     both = settings(tmp_path, chats=chats, token=secret("1:x"))
-    assert isinstance(sinks(both).of(TelegramChat("@somewhere")), Telegram)
+    assert isinstance(sinks(both).of(TelegramChat("@somewhere")), TelegramClient)
     assert isinstance(sinks(both).of(ConsoleOutput()), Console)
     hooked = settings(
         tmp_path,
@@ -297,7 +297,7 @@ async def test_sighup_ends_nobody(
 
 async def test_sighup_is_harmless_between_two_lives_of_a_role() -> None:
     loop = asyncio.get_running_loop()
-    with on_sighup(Watch(Path("config.toml"))):
+    with on_sighup(ConfigWatch(Path("config.toml"))):
         pass
     os.kill(os.getpid(), signal.SIGHUP)
     await asyncio.sleep(0.05)

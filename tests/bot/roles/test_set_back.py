@@ -10,7 +10,7 @@ from bot.config import load
 from bot.config.chats import OperatorSettings
 from bot.delivery import pace as limiter
 from bot.delivery.pace import Pace
-from bot.plan.planner import State, set_back
+from bot.plan.planner import PlanState, set_back
 from bot.roles.run import supervise
 from bot.roles.streams import mind
 from rules.alerts import Level, Notice
@@ -146,7 +146,7 @@ async def test_alerts_from_a_clock_hours_ahead_hold_nothing_back(bench: Bench) -
 
 
 def test_a_plan_keeps_how_long_ago_everything_was() -> None:
-    plan = State(
+    plan = PlanState(
         now=10 * HOUR, posts=[9 * HOUR], watch_posts=[8 * HOUR], hiding={"c:BTC": 7 * HOUR}
     )
     later = set_back(plan, 3 * HOUR, 7 * HOUR)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, raises
 
-from rules.metrics.depth import MINUTE, Book
+from rules.metrics.depth import MINUTE, DepthSamples
 from rules.windows import HOUR
 
 SECOND = 1_000
@@ -50,7 +50,7 @@ class Naive:
 @given(st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_against_sorting_everything(seed):
-    dice, naive, book, now = Random(seed), Naive(), Book(), START
+    dice, naive, book, now = Random(seed), Naive(), DepthSamples(), START
     for n in range(600):
         now += dice.choice([100, 400, 900, 1_000, 2_000, 5_000])
         now += dice.randint(1, 5) * MINUTE if dice.random() < 0.01 else 0
@@ -63,7 +63,7 @@ def test_against_sorting_everything(seed):
             assert book.current(later) == naive.current(later)
             now = later
         if dice.random() < 0.05:
-            again = Book()
+            again = DepthSamples()
             again.load(book.dump())
             assert again.dump() == book.dump()
             book = again
@@ -72,9 +72,9 @@ def test_against_sorting_everything(seed):
             assert book.recent(now) == approx(naive.recent())
 
 
-def filled(hours: int) -> tuple[Book, int]:
+def filled(hours: int) -> tuple[DepthSamples, int]:
     """A book of so many hours, three samples in each minute, 1 MUSD more each hour of day."""
-    book = Book()
+    book = DepthSamples()
     for minute in range(hours * 60):
         for n in range(3):
             t = START + minute * MINUTE + n * 20 * SECOND
@@ -99,7 +99,7 @@ def test_an_hour_is_closed_by_the_first_minute_of_the_next():
 
 
 def test_an_hour_that_was_hardly_seen_is_not_remembered():
-    book = Book()
+    book = DepthSamples()
     for minute in [*range(29), *range(60, 100), *range(120, 122)]:
         for n in range(3):
             book.add(START + minute * MINUTE + n * 20 * SECOND, 5e6, 1.0)
@@ -111,4 +111,4 @@ def test_an_hour_that_was_hardly_seen_is_not_remembered():
 
 def test_a_dump_that_is_cut_short_is_refused():
     with raises(ValueError, match="cut short"):
-        Book().load(Book().dump()[:-1])
+        DepthSamples().load(DepthSamples().dump()[:-1])

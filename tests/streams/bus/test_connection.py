@@ -8,15 +8,15 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 from streams.bus import connection
-from streams.bus.connection import START, Keys, Overtaken, Snapshot, Stage
+from streams.bus.connection import START, Keys, Overtaken, Snapshot, StreamReader
 from tests.valkey import Do, Proxy, troubles
 
 KEYS = Keys()
 EVENTS = KEYS.events
 
 
-def stage(redis: Redis, name: str = "rules") -> Stage:
-    return Stage(redis, Keys(), name, EVENTS)
+def stage(redis: Redis, name: str = "rules") -> StreamReader:
+    return StreamReader(redis, Keys(), name, EVENTS)
 
 
 async def told(redis: Redis) -> list[bytes]:

@@ -15,7 +15,7 @@ from rules import alerts
 from rules.alerts import Notice
 from streams import events
 from streams.bus import connection
-from streams.bus.connection import Keys, Stage, connect, in_words, unsafe, use_prefix
+from streams.bus.connection import Keys, StreamReader, connect, in_words, unsafe, use_prefix
 from streams.bus.embedded import Embedded
 from streams.bus.lease import Lease
 from streams.bus.writer import Writer
@@ -53,7 +53,7 @@ async def test_a_managed_server_is_usable(managed: str, redis: Redis) -> None:
         await writer.append([(1_000 * n, events.encode(Tick(seen=n))) for n in range(1, 30)])
         assert writer.written == 29
     assert await redis.xlen(keys.events) == 58
-    stage = Stage(client, keys, "rules", keys.events)
+    stage = StreamReader(client, keys, "rules", keys.events)
     assert len(await stage.read(await stage.bookmark())) == 58
     await stage.commit("5-0", [b"a"])
     lease = Lease(client, keys, "rules")
@@ -113,7 +113,7 @@ async def test_two_installations_share_a_server(redis: Redis, prefix: None) -> N
         use_prefix(name)
         keys = Keys()
         assert keys.events == f"{name}:{{0}}:events"
-        stage = Stage(redis, keys, "rules", keys.events)
+        stage = StreamReader(redis, keys, "rules", keys.events)
         assert await stage.bookmark() == connection.START
         await stage.commit("5-0", [name.encode()])
         lease = Lease(redis, keys, "rules")

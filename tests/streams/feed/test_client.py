@@ -26,7 +26,7 @@ from streams.events import (
     Price,
 )
 from streams.feed import client as consumers
-from streams.feed.client import Consumer
+from streams.feed.client import VenueClient
 from streams.feed.recording import Recorded, encode
 from streams.feed.session import Session
 from tests.streams import frames
@@ -112,7 +112,7 @@ def _book_id() -> int:
 class Listened:
     """A consumer at work and what it said."""
 
-    def __init__(self, consumer: Consumer, said: list[AnyEvent], server: Sockets) -> None:
+    def __init__(self, consumer: VenueClient, said: list[AnyEvent], server: Sockets) -> None:
         self.consumer = consumer
         self.said = said
         self.server = server
@@ -160,7 +160,7 @@ async def listened(
     async with resting(answer) as rest, listening(talk) as server:
         said: list[AnyEvent] = []
         spec = {key: more.pop(key) for key in ("socket_life_s",) if key in more}
-        consumer = Consumer(
+        consumer = VenueClient(
             StandIn(name, **spec), server.url + "/", rest, said.append, Clock(), **more
         )
         yield Listened(consumer, said, server)

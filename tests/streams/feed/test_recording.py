@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from streams.feed.recording import (
     MAX_FRAME,
     Recorded,
-    Writer,
+    RecordingWriter,
     decode,
     encode,
     read,
@@ -29,7 +29,7 @@ FRAMES = [
 
 
 def record(path: Path, frames: list[Recorded]) -> Path:
-    with Writer(path) as writer:
+    with RecordingWriter(path) as writer:
         for frame in frames:
             writer.write(frame)
     return path
@@ -102,14 +102,14 @@ def test_nothing_is_appended_behind_damage(tmp_path: Path) -> None:
     path = record(tmp_path / "a.jsonl.gz", FRAMES)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="record to a new file"):
-        Writer(path)
+        RecordingWriter(path)
 
 
 def test_frames_are_on_disk_after_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter((0.0, 0.5, 1.2, 1.2))
     monkeypatch.setattr("streams.feed.recording.time.monotonic", lambda: next(clock))
     path = tmp_path / "a.jsonl.gz"
-    writer = Writer(path)
+    writer = RecordingWriter(path)
     writer.write(FRAMES[0])
     assert list(read(path)) == []
     writer.write(FRAMES[1])
@@ -119,7 +119,10 @@ def test_frames_are_on_disk_after_a_second(tmp_path: Path, monkeypatch: pytest.M
 
 def test_huge_frames_are_refused(tmp_path: Path) -> None:
     frame = Recorded(t=1, venue="bybit", channel="ws:/v5", frame=b"x" * (MAX_FRAME + 1))
-    with Writer(tmp_path / "a.jsonl") as writer, pytest.raises(ValueError, match="at most"):
+    with (
+        RecordingWriter(tmp_path / "a.jsonl") as writer,
+        pytest.raises(ValueError, match="at most"),
+    ):
         writer.write(frame)
     path = tmp_path / "b.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"t":1,"venue":"","channel":"","frame":"' + b"x" * 2**24))

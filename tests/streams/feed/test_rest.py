@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streams.feed.rest as resting
-from streams.feed.errors import Told, in_words, refusal
+from streams.feed.errors import SayOnce, in_words, refusal
 from streams.feed.rest import Rest, Unavailable
 from streams.venue import Request, Spec
 from streams.venues import VENUES
@@ -344,7 +344,7 @@ def test_words_for_several_addresses_and_the_unknown() -> None:
 
 
 def test_the_same_words_are_news_once_in_ten_minutes() -> None:
-    told = Told()
+    told = SayOnce()
     assert [told.is_news("a", now) for now in (0, 1, 599_999, 600_000, 700_000)] == [
         True, False, False, True, False,
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from streams.events import Funding, Liquidation, Price
 from streams.feed import session as sessions
 from streams.feed import socket as lines
-from streams.feed.socket import Line
+from streams.feed.socket import Socket
 from streams.venue import Subscription
 from tests.streams import frames
 from tests.streams.venue_server import (
@@ -32,15 +32,15 @@ from tests.streams.virtual import EPOCH, virtual
 MARKET = (frames.marks("BTCUSDT"), frames.minis("BTCUSDT"))
 
 
-def line_of(around: Around, socket: str, *assets: str) -> Line:
+def line_of(around: Around, socket: str, *assets: str) -> Socket:
     name = around.venue.SPEC.name
     known = frames.contracts(name, *assets)
     plans = around.venue.subscriptions(known, around.venue.SPEC.kinds)
     plan: Subscription = next(plan for plan in plans if plan.name == socket)
-    return Line(around, plan, frames.listing_of(name, *assets))
+    return Socket(around, plan, frames.listing_of(name, *assets))
 
 
-def market(around: Around) -> Line:
+def market(around: Around) -> Socket:
     """The socket of Binance that needs no subscribing."""
     return line_of(around, "market", "BTC")
 

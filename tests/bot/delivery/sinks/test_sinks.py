@@ -7,9 +7,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bot.delivery.sinks import Edited, Later, Moved, Place, Receipt, Refused, Sink, Uncertain, What
+from bot.delivery.sinks import (
+    ChatInfo,
+    Edited,
+    Later,
+    Moved,
+    Receipt,
+    Refused,
+    Sink,
+    Uncertain,
+    What,
+)
 from bot.delivery.sinks.console import Console
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import ConsoleOutput, TelegramChat
 from bot.messages.render import Message
 from rules.alerts import Level, Turn
@@ -52,14 +62,14 @@ async def fake() -> AsyncIterator[FakeTelegram]:
 
 
 @pytest.fixture
-async def sink(fake: FakeTelegram) -> AsyncIterator[Telegram]:
-    telegram = Telegram(TOKEN, fake.url, read_timeout=0.3, connect_timeout=0.3)
+async def sink(fake: FakeTelegram) -> AsyncIterator[TelegramClient]:
+    telegram = TelegramClient(TOKEN, fake.url, read_timeout=0.3, connect_timeout=0.3)
     yield telegram
     await telegram.close()
 
 
-def other(fake: FakeTelegram, token: str = TOKEN) -> Telegram:
-    return Telegram(token, fake.url, read_timeout=0.3, connect_timeout=0.3)
+def other(fake: FakeTelegram, token: str = TOKEN) -> TelegramClient:
+    return TelegramClient(token, fake.url, read_timeout=0.3, connect_timeout=0.3)
 
 
 async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, sink):
@@ -123,7 +133,7 @@ async def test_a_message_is_deleted_and_one_that_is_gone_is_fine(fake, sink):
 
 
 async def test_check_names_the_bot_and_the_channel(sink):
-    assert await sink.check(HERE) == Place(
+    assert await sink.check(HERE) == ChatInfo(
         title="Telegram: @lowtide_bot posts to Lowtide", probe=True
     )
     assert not (await sink.check(TelegramChat(PRIVATE))).probe
@@ -162,7 +172,7 @@ async def test_a_server_that_cannot_be_reached_means_later():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    sink = Telegram(TOKEN, f"http://127.0.0.1:{port}", 0.3, 0.3)
+    sink = TelegramClient(TOKEN, f"http://127.0.0.1:{port}", 0.3, 0.3)
     with pytest.raises(Later) as caught:
         await sink.send(HERE, message())
     assert 0 < caught.value.seconds <= 60
@@ -251,7 +261,7 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
 async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
     out = io.StringIO()
     console: Sink = Console(out)
-    assert await console.check(ConsoleOutput()) == Place(title="the console")
+    assert await console.check(ConsoleOutput()) == ChatInfo(title="the console")
     assert await console.send(ConsoleOutput(), message()) == Receipt()
     await console.send(ConsoleOutput(), message())
     await console.close()

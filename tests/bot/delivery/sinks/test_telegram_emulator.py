@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from bot.delivery.sinks import Edited, Refused, Uncertain
-from bot.delivery.sinks.telegram import Telegram
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.posts import message
@@ -34,8 +34,8 @@ async def emulator() -> AsyncIterator[tuple[object, str]]:
 
 
 @pytest.fixture
-async def sink(emulator) -> AsyncIterator[Telegram]:
-    telegram = Telegram(TOKEN, emulator[1], read_timeout=1, connect_timeout=1)
+async def sink(emulator) -> AsyncIterator[TelegramClient]:
+    telegram = TelegramClient(TOKEN, emulator[1], read_timeout=1, connect_timeout=1)
     telegram._preview = None  # one of the gaps
     yield telegram
     await telegram.close()
