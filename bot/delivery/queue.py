@@ -336,6 +336,8 @@ class ChatQueue(PostLedger):
             return ProbeStep(post, last + 1 + post.skipped)
         if post.found:
             self._arrived(post, now)
+            if len(post.found) < post.attempts:  # one more may follow that nobody has seen
+                self._know(last_id=None)
             return None
         if policy.on_uncertain == "drop" or post.expires < now:
             self._fail(post, "perhaps posted, not sent again", now)
