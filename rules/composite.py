@@ -8,7 +8,8 @@ Invariants:
   reached again;
 - it ends when too few conditions held within ``within``, and only while something can be judged;
 - while it fires, what gets worse is told as part of it, since its parts are hidden: a higher level,
-  or a value that its rule would post again (``repost_if``).
+  or a value that its rule would post again (``repost_if``);
+- its level is never below that of anything it hides: it rises with it, and hides nothing higher.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -30,6 +31,7 @@ _LEAST = 2
 class Composite(msgspec.Struct, frozen=True, kw_only=True):
     """Fires at ``level`` when enough of ``all_of`` were reached within the last ``within``.
 
+    ``level`` is the least: it is as high as the worst of what it hides.
     ``all_of``: (family, level) of other rules, each reached by any window of that family on the
     same asset. ``at_least``: how many of them are enough; 0: all. ``hides``: the families whose
     alerts on that asset are told as part of this one, while it fires and for ``hold`` after.
@@ -90,7 +92,8 @@ class CompositeState(msgspec.Struct, array_like=True):
     rule that fulfilled it first, and its spell then. ``told``: condition → the highest level that
     any rule had reached when it was told. ``needed``: how many conditions made it fire. ``most``:
     how many held at best, at ``most_at``. ``history``: all firings since ``record_from``.
-    ``worst``: rule → how bad it has been since it fired, of the rules that it tells of.
+    ``worst``: rule → how bad it has been since it fired, of the rules that it tells of. ``risen``:
+    the highest level of what it hid since it fired, 0: none was as high as its own.
     """
 
     spells: dict[str, dict[int, ConditionMatch]] = {}
@@ -106,6 +109,11 @@ class CompositeState(msgspec.Struct, array_like=True):
     history: list[Ms] = []
     record_from: Ms = 0
     worst: dict[str, Worst] = {}
+    risen: int = 0
+
+    def level(self, spec: Composite) -> Level:
+        """The level at which it fires, or fired last."""
+        return max(spec.level, Level(self.risen)) if self.risen else spec.level
 
     def holding(
         self, spec: Composite, now: Ms, without: Container[str] = ()
@@ -175,18 +183,21 @@ class CompositeState(msgspec.Struct, array_like=True):
         *,
         worse: bool = False,
         dark: Mapping[str, Ms] = {},
+        hidden: int = 0,
     ) -> Turn | None:
-        """What follows: it fires, says more, or ends.
+        """What follows: it fires, rises, says more, or ends.
 
         ``watched``: the conditions that a rule watches on this asset, and ``known``: those of them
         that can be judged now, as bits. ``reached``: a level was just reached. ``worse``: a value
         that it tells of has become much worse. ``dark``: the rules with an open episode that have
-        not been judged for longer than a gap, each with the time when they last were.
+        not been judged for longer than a gap, each with the time when they last were. ``hidden``:
+        the highest level of what it hides: while it fires of what was just reached, else of all
+        that is open; 0: none.
         """
         for rule, at in dark.items():
             self.interrupt(rule, at)
         if self.firing:
-            return self._go_on(spec, now, self.holding(spec, now), known, reached, worse)
+            return self._go_on(spec, now, known, reached, worse, hidden)
         holding = self.holding(spec, now, without=dark)
         if not reached or len(holding) < min(_LEAST, spec.enough):
             return None
@@ -203,7 +214,7 @@ class CompositeState(msgspec.Struct, array_like=True):
         self.firing, self.fired_at, self.ended_at = True, now, None
         self.needed, self.turns = needed, 1
         self.most, self.most_at = len(holding), now
-        self.chain, self.told, self.worst = {}, {}, {}
+        self.chain, self.told, self.worst, self.risen = {}, {}, {}, hidden
         self._tell(holding, self._levels(spec, now))
         return Turn.OPEN
 
@@ -254,9 +265,12 @@ class CompositeState(msgspec.Struct, array_like=True):
         much = far(worst.told) * part.repost_if
         return sign * value > sign * worst.told and 0 < much <= far(value)
 
-    def hides(self, spec: Composite, family: str, now: Ms) -> bool:
-        """Whether it tells of that family's alerts now. What is never posted tells of nothing."""
-        if family not in spec.hides or not spec.post:
+    def hides(self, spec: Composite, family: str, level: Level, now: Ms) -> bool:
+        """Whether it tells of that family's alerts of ``level`` now.
+
+        What is never posted tells of nothing, and nothing is hidden by something milder.
+        """
+        if family not in spec.hides or not spec.post or level > self.level(spec):
             return False
         return self.firing or (self.ended_at is not None and now - self.ended_at < spec.hold)
 
@@ -264,19 +278,22 @@ class CompositeState(msgspec.Struct, array_like=True):
         self,
         spec: Composite,
         now: Ms,
-        holding: Mapping[int, tuple[str, ConditionMatch]],
         known: Callable[[], int],
         reached: bool,
         worse: bool,
+        hidden: int,
     ) -> Turn | None:
+        holding = self.holding(spec, now)
         if len(holding) > self.most:
             self.most, self.most_at = len(holding), now
-        levels = self._levels(spec, now) if reached or worse else {}
+        rises = hidden > self.level(spec)
+        levels = self._levels(spec, now) if reached or worse or rises else {}
         higher = any(level > self.told.get(condition, 0) for condition, level in levels.items())
-        if higher or worse:
+        if rises or higher or worse:
+            self.risen = max(self.risen, hidden)
             self.turns += 1
             self._tell(holding, levels)
-            return Turn.WORSE
+            return Turn.UP if rises else Turn.WORSE
         if len(holding) < self.needed and known():
             self.firing, self.ended_at = False, now
             self.turns += 1

@@ -82,7 +82,7 @@ def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> 
         asset=cluster.asset,
         scope=watches[0].rule.scope,
         turn=turn,
-        level=spec.level,
+        level=state.level(spec),
         value=float(len(state.holding(spec, now))),
         threshold=float(state.needed),
         fires="above",
@@ -211,7 +211,8 @@ class Judge:
             episode.interrupted = False
         if not steps:
             return together
-        hiding = (c for c in clusters if c.gathering.hides(c.spec, watch.rule.family, now))
+        family, level = watch.rule.family, max(one.level for one in steps)
+        hiding = (c for c in clusters if c.gathering.hides(c.spec, family, level, now))
         hidden_by = next((c.spec.name for c in hiding), "")
         if hidden_by:
             # what began unseen ends unseen
@@ -253,12 +254,22 @@ class Judge:
             worse = gathering.note(cluster.spec, rule, episode, reading, now, far)
         if not (reached or worse or steps):
             return []
-        return self._judge(cluster, now, at, reached, worse)
+        level = max((one.level for one in steps if one.turn is not Turn.CLOSE), default=0)
+        hidden = level if cluster.hides(watch) else 0
+        return self._judge(cluster, now, at, reached, worse, hidden)
 
     def _judge(
-        self, cluster: CompositeInstance, now: Ms, at: Ms, reached: bool, worse: bool = False
+        self,
+        cluster: CompositeInstance,
+        now: Ms,
+        at: Ms,
+        reached: bool,
+        worse: bool = False,
+        hidden: int = 0,
     ) -> list[Said]:
         gathering = cluster.gathering
+        if reached and not gathering.firing:
+            hidden = cluster.hidden_level()
         turn = gathering.judge(
             cluster.spec,
             now,
@@ -267,6 +278,7 @@ class Judge:
             reached,
             worse=worse,
             dark=cluster.dark(now),
+            hidden=hidden,
         )
         if turn is not None and gathering.firing:
             cluster.tell()

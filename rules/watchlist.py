@@ -207,6 +207,15 @@ class CompositeInstance:
             return part[1]
         return {} if self.folded.get(name) is watch else None
 
+    def hides(self, watch: RuleInstance) -> bool:
+        """Whether it tells of what ``watch`` would post, while it fires."""
+        return self.spec.post and watch.rule.post and watch.rule.family in self.spec.hides
+
+    def hidden_level(self) -> int:
+        """The highest level of an open episode that it would hide, 0: there is none."""
+        watches = [*(watch for watch, _ in self.parts.values()), *self.folded.values()]
+        return max((watch.episode.level for watch in watches if self.hides(watch)), default=0)
+
     def dark(self, now: Ms) -> dict[str, Ms]:
         """The rules with an open episode whose data are dead, with the time of their last value."""
         return {

@@ -404,7 +404,8 @@ class _Planner:
 
         def part(other: Alert) -> bool:
             mine = other.asset == alert.asset and other.family in parts
-            return mine and other.turn is not Turn.CLOSE
+            # nothing is hidden by something milder
+            return mine and other.turn is not Turn.CLOSE and other.level <= alert.level
 
         for group in self.state.groups.values():
             for waiting in [w for w in group.waiting if part(w.alert)]:

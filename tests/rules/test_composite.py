@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from pytest import approx, mark
 
+from bot.destination import TelegramChat
+from bot.plan.planner import Chat, PlanState, Quiet, plan
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
 from rules.composite import Composite, CompositeState
 from rules.engine import Engine
@@ -168,13 +170,13 @@ def test_it_hides_its_parts_while_it_fires_and_for_a_while_after():
     for rule in ("liq_burst", "oi_drop", "price_drop"):
         played.step(10, rule, Turn.CLOSE, ALERT)
     hides = played.gathering.hides
-    assert hides(CASCADE, "oi_drop", 69 * MINUTE)
-    assert not hides(CASCADE, "depth_thin", 69 * MINUTE)
+    assert hides(CASCADE, "oi_drop", CRITICAL, 69 * MINUTE)
+    assert not hides(CASCADE, "depth_thin", CRITICAL, 69 * MINUTE)
     played.tick(70)
-    assert hides(CASCADE, "oi_drop", 99 * MINUTE)
-    assert not hides(CASCADE, "oi_drop", 100 * MINUTE)
+    assert hides(CASCADE, "oi_drop", CRITICAL, 99 * MINUTE)
+    assert not hides(CASCADE, "oi_drop", CRITICAL, 100 * MINUTE)
     shadow = msgspec.structs.replace(CASCADE, post=False)
-    assert not hides(shadow, "oi_drop", 71 * MINUTE)
+    assert not hides(shadow, "oi_drop", CRITICAL, 71 * MINUTE)
 
 
 def test_the_cooldown_is_counted_from_the_last_firing():
@@ -451,6 +453,87 @@ def test_what_is_hidden_and_no_condition_is_told_too():
     run(engine, calm(at + 10 * SECOND, at + 20 * SECOND, base=900.0, px=81.0))
     more = run(engine, calm(at + 20 * SECOND, at + 25 * SECOND, base=900.0, px=79.9))
     assert told(more) == [("price_drop", "up", "cascade"), ("cascade", "worse", "")]
+
+
+TWIN = msgspec.structs.replace(
+    QUICK,
+    name="twin",
+    level=ALERT,
+    all_of=(("liq_burst", ALERT), ("liq2", ALERT)),
+    hides=("liq_burst", "liq2"),
+)
+BURSTS = [
+    part("liq_burst", "liq_2m_musd", "above", 1, alert=25, critical=100),
+    part("liq2", "liq_1m_musd", "above", 5, watch=10, alert=20),
+]
+ONE_POST = Chat(destination=TelegramChat(-100), hides={"twin": TWIN.hides}, posts_per_hour=1)
+
+
+def test_nothing_is_hidden_by_something_milder():
+    for quiet in (None, Quiet(start=0, end=24 * 60 - 1, zone="UTC")):
+        engine = ready([TWIN], BURSTS)
+        alerts = run(engine, [liquidation("binance", NOW, 6e7), *calm(NOW, NOW + MINUTE)])
+        assert [(a.rule, a.turn, a.level) for a in alerts] == [
+            ("liq_burst", Turn.OPEN, ALERT),
+            ("liq2", Turn.OPEN, ALERT),
+            ("twin", Turn.OPEN, ALERT),
+        ]
+        at = NOW + MINUTE
+        more = run(engine, [liquidation("binance", at, 2e8), *calm(at, at + MINUTE)])
+        assert [(a.rule, a.turn, a.level, a.hidden_by) for a in more] == [
+            ("liq_burst", Turn.UP, CRITICAL, "twin"),
+            ("twin", Turn.UP, CRITICAL, ""),
+            ("twin", Turn.WORSE, CRITICAL, ""),  # by the value of the other window
+        ]
+        # the budget of the hour is used up, or the chat is quiet
+        chat = msgspec.structs.replace(ONE_POST, quiet=quiet)
+        used = PlanState(now=NOW - SECOND, posts=[NOW - SECOND])
+        _, posts = plan(used, [*alerts, *more], chat, (), at + 5 * MINUTE)
+        critical = next(post for post in posts if not post.silent)
+        assert [(a.rule, a.level) for a in critical.alerts] == [("twin", CRITICAL)]
+        # it stays as high as it was, and its end too
+        restarted = Engine(BURSTS, ("binance",), [TWIN])
+        restarted.load(engine.dump())
+        over = run(restarted, calm(at + MINUTE, at + 10 * MINUTE))
+        (end,) = [a for a in over if a.rule == "twin"]
+        assert (end.turn, end.level) == (Turn.CLOSE, CRITICAL)
+
+
+def test_a_composite_begins_as_high_as_what_it_hides_and_a_rule_in_shadow_raises_nothing():
+    for post, level in ((True, CRITICAL), (False, ALERT)):
+        rules = [msgspec.structs.replace(BURSTS[0], post=post), BURSTS[1]]
+        alerts = run(ready([TWIN], rules), [liquidation("binance", NOW, 2e8)])
+        assert [(a.rule, a.level) for a in alerts if not a.hidden_by] == [
+            ("liq_burst", CRITICAL),
+            ("twin", level),
+        ]
+    # of a family that it hides without having it as a condition too
+    fall = part("price_drop", "price_2m_pct", "below", -1, alert=-3, critical=-8)
+    spec = msgspec.structs.replace(TWIN, hides=("liq2", "price_drop"))
+    engine = ready([spec], [*BURSTS, fall])
+    alerts = run(engine, [liquidation("binance", NOW, 6e7), *calm(NOW, NOW + MINUTE, px=90.0)])
+    assert [(a.rule, a.turn, a.level, a.hidden_by) for a in alerts[-2:]] == [
+        ("price_drop", Turn.OPEN, CRITICAL, "twin"),
+        ("twin", Turn.UP, CRITICAL, ""),
+    ]
+
+
+def test_what_a_composite_cannot_tell_of_it_hides_only_when_it_is_as_high():
+    """A rule over single contracts is no part of a composite over an asset."""
+    contract = msgspec.structs.replace(
+        part("liq2", "liq_2m_musd", "above", 1, alert=100, critical=150), scope="instrument"
+    )
+    asset = part("liq3", "liq_2m_musd", "above", 1, watch=20)
+    spec = msgspec.structs.replace(
+        TWIN, all_of=(("liq_burst", ALERT), ("liq3", WATCH)), hides=("liq_burst", "liq2", "liq3")
+    )
+    bursts = msgspec.structs.replace(BURSTS[0], others=Row(levels={ALERT: 25}, clear=1))
+    engine = ready([spec], [bursts, asset, contract])
+    run(engine, [liquidation("binance", NOW, 6e7)])
+    for usd, level, hidden_by in ((5e7, ALERT, "twin"), (9e7, CRITICAL, "")):
+        alerts = run(engine, [liquidation("binance", NOW + SECOND, usd)])
+        (of_contract,) = [a for a in alerts if a.instrument]
+        assert (of_contract.level, of_contract.hidden_by) == (level, hidden_by)
 
 
 def test_the_worst_of_an_earlier_episode_of_a_part_is_kept():

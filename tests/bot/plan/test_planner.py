@@ -278,6 +278,13 @@ def test_a_composite_hides_a_critical_part_of_the_same_moment():
     assert [d.alerts[0].rule for d in told.deliveries] == ["cascade"]
 
 
+def test_a_composite_takes_over_nothing_that_is_higher_than_itself():
+    told = Told()
+    part = alert(0, level=CRITICAL, instrument="binance/BTCUSDT")
+    assert told.at(0, part, alert(0, level=ALERT, rule="cascade")) == [(0, "BTC")]
+    assert told.deliveries[0].alerts == (part,)
+
+
 def test_the_end_of_a_part_told_before_is_folded_in_and_its_next_episode_is_new():
     told = Told()
     told.at(0, alert(0))
