@@ -364,8 +364,10 @@ def starts(at: Times, window: Ms) -> NDArray[np.intp]:
     return np.where((first >= 0) & (at - window - at[first] <= window // 4), first, -1)
 
 
-def both_ends(rows: Rows, at: Times, window: Ms) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """Coins before and after, USD before, and the usual coins, at each moment.
+def both_ends(
+    rows: Rows, at: Times, window: Ms
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    """Coins before and after, USD before, the step, and the usual coins, at each moment.
 
     Usual is what the newest row said, also when it is old: a venue that is not heard still holds
     its contracts.
@@ -382,6 +384,7 @@ def both_ends(rows: Rows, at: Times, window: Ms) -> tuple[Numbers, Numbers, Numb
         np.where(known, before, np.nan),
         np.where(known, after, np.nan),
         np.where(known, held, np.nan),
+        np.where(known, rows.step[last], np.nan),
         usual,
     )
 
@@ -590,14 +593,15 @@ class History:
     def _net(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
         found: dict[SeriesKey, RecordedSeries] = {}
         for asset in dict.fromkeys(asset for asset, _ in self._holdings):
-            at, before, after, usd = self._ends(asset, window)
+            at, before, after, usd, step = self._ends(asset, window)
             with np.errstate(divide="ignore", invalid="ignore"):
                 pct = 100 * (after - before) / before
-            found |= known_values(name, asset, at, pct, floor=usd / 1e6)
+            found |= known_values(name, asset, at, pct, step, usd / 1e6)
         return found
 
-    def _ends(self, asset: str, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers]:
-        """Coins at both ends of the window, and USD at its start; NaN where they cannot be said.
+    def _ends(self, asset: str, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers, Times]:
+        """Coins at both ends of the window, USD at its start, NaN where they cannot be said; and
+        the longest step of those that speak.
 
         The sum over all venues where it is known at both ends, else those venues that are, if they
         hold enough of what is usual. All of it is what was known at that moment.
@@ -610,26 +614,29 @@ class History:
         times = [rows.at for scopes in venues.values() for rows in scopes]
         at = np.unique(np.concatenate([np.zeros(0, np.int64), *times]))
         sums = {name: np.zeros(len(at)) for name in ("before", "after", "usd", "usual")}
-        whole: tuple[Numbers, Numbers, Numbers] | None = None
+        steps = np.zeros(len(at))
+        whole: tuple[Numbers, Numbers, Numbers, Numbers] | None = None
         total = np.zeros(len(at))
         speaks = np.zeros(len(at), np.bool_)  # one small venue is not the asset
         for venue, scopes in venues.items():
-            before, after, usd, usual = _venue_ends(scopes, at, window)
+            before, after, usd, step, usual = _venue_ends(scopes, at, window)
             if venue in (EVERYONE, *self._venues[:1]):
                 speaks |= ~np.isnan(usual)
             if venue == EVERYONE:
-                whole, total = (before, after, usd), np.nan_to_num(usual)
+                whole, total = (before, after, usd, step), np.nan_to_num(usual)
                 continue
             known = ~np.isnan(before)
+            steps = np.fmax(steps, step)
             for key, part in (("before", before), ("after", after), ("usd", usd)):
                 sums[key] += np.where(known, part, 0)
             sums["usual"] += np.nan_to_num(usual)
         usual = np.where(total > 0, total, sums["usual"])
         enough = speaks & (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
         ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
+        ends.append(steps)
         if whole is not None:
             ends = [np.where(np.isnan(whole[0]), e, w) for e, w in zip(ends, whole, strict=True)]
-        return at, ends[0], ends[1], ends[2]
+        return at, ends[0], ends[1], ends[2], ends[3].astype(np.int64)
 
     def _coins(self, asset: str, rows: Rows) -> Rows:
         """Rows whose coins are known: where only USD were given, by the price of that moment."""
@@ -647,17 +654,21 @@ class History:
         moved: dict[int, float] = {}
         held: dict[int, float] = {}
         count: dict[int, int] = {}
+        steps: dict[int, Ms] = {}
         for asset in dict.fromkeys(asset for asset, _ in self._holdings):
-            at, before, after, usd = self._ends(asset, window)
-            for t, b, a, u in zip(at.tolist(), before, after, usd, strict=True):
+            at, before, after, usd, step = self._ends(asset, window)
+            columns = (at.tolist(), before, after, usd, step.tolist())
+            for t, b, a, u, s in zip(*columns, strict=True):
                 if not np.isnan(b):
+                    steps[t] = max(s, steps.get(t, 0))
                     moved[t] = moved.get(t, 0.0) + (a - b) / b * u
                     held[t] = held.get(t, 0.0) + u
                     count[t] = count.get(t, 0) + 1
         times = sorted(t for t, n in count.items() if n >= 3)
         pct = np.array([100 * moved[t] / held[t] for t in times])
         musd = np.array([held[t] / 1e6 for t in times])
-        return known_values(name, ALL, np.array(times, np.int64), pct, floor=musd)
+        step = np.array([steps[t] for t in times], np.int64)
+        return known_values(name, ALL, np.array(times, np.int64), pct, step, musd)
 
     def _settled(self, name: str) -> dict[SeriesKey, RecordedSeries]:
         found: dict[SeriesKey, RecordedSeries] = {}
@@ -766,20 +777,21 @@ def cut(series: dict[SeriesKey, RecordedSeries], start: Ms, end: Ms) -> Chunk:
 
 def _venue_ends(
     scopes: Sequence[Rows], at: Times, window: Ms
-) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
     """As ``both_ends``: of the first scope that knows them; usual is what was heard last of any."""
-    before, after, usd, usual = (np.full(len(at), np.nan) for _ in range(4))
+    before, after, usd, step, usual = (np.full(len(at), np.nan) for _ in range(5))
     heard = np.full(len(at), -1)
     for rows in scopes:
         *ends, newest = both_ends(rows, at, window)
         take = np.isnan(before) & ~np.isnan(ends[0])
-        for column, end in zip((before, after, usd), ends, strict=True):
+        for column, end in zip((before, after, usd, step), ends, strict=True):
             column[take] = end[take]
         last = rows.newest(at)
         when = np.where(last >= 0, rows.at[last], -1)
         newer = (when > heard) & ~np.isnan(newest)
         usual[newer], heard[newer] = newest[newer], when[newer]
-    return before, after, usd, usual
+    usual = np.where(np.isnan(after), usual, after)  # compared with what is counted alike
+    return before, after, usd, step, usual
 
 
 def _summed(

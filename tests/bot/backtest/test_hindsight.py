@@ -181,6 +181,33 @@ def test_both_ends_of_a_window_are_of_one_scope(tmp_path: Path):
     assert len(falls(months)) == len(falls(paths[1:])) == 288 - 12
 
 
+@pytest.mark.parametrize(
+    ("share", "late"), [(0.73, MINUTE), (2.0, MINUTE), (0.73, 0), (2.0, 17 * MINUTE)]
+)
+def test_a_second_source_takes_no_alert_away(tmp_path: Path, share: float, late: Ms):
+    """Each hour 100,000 coins that become 85,000; each 4 h the same venue counted otherwise."""
+
+    def coins(n: int) -> float:
+        return 85_000.0 if n >= 73 else 100_000.0
+
+    hourly = [(T0 + n * HOUR, "binance", coins(n), "1h") for n in range(144)]
+    other = [(T0 + n * HOUR + late, "binance", coins(n) * share, "4h") for n in range(0, 144, 4)]
+    rules = [rule for rule in RULES if rule.metric.startswith("oi_net")]
+    said: list[list[tuple[str, Ms, str, float]]] = []
+    coarse = written(tmp_path, *oi(other), name="other.csv")
+    fine = written(tmp_path, *oi(hourly), name="hourly.csv")
+    for paths in ([fine], [fine, coarse], [coarse, fine]):
+        tables = [read(path, Notes()) for path in paths]
+        found = History(tables, VENUES).series([rule.metric for rule in rules], Notes())
+        judged, seen = Judged(rules), Seen()
+        chunk = cut(found, T0, T0 + 10 * DAY)
+        seen.take(chunk)
+        assert seen.holes[SeriesKey("oi_net_1h_pct", "BTC")] == 0
+        said.append([(a.rule, a.seen, a.turn, a.value) for a in judged.take(chunk)])
+    assert len(said[0]) >= 4
+    assert said[1] == said[0] and said[2] == said[0]
+
+
 def test_files_of_one_metric_follow_each_other(tmp_path: Path):
     head = "known_ms,metric,asset,value"
     paths = [
