@@ -252,7 +252,7 @@ class BotRole:
         bookmark = await self._stage.bookmark()
         self._cursor = found.cursor or bookmark
         if self._cursor == START:
-            self._cursor = f"{wall_ms() - NEWS_MS}-0"
+            self._cursor = await self._stage.recent(NEWS_MS)
         self.sender.load(found)
         self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()

@@ -159,6 +159,8 @@ class RulesRole:
 
     async def _resume(self) -> None:
         self._muted_to = await self._stage.bookmark()
+        if parsed(self._muted_to) > parsed(await self._stage.newest()):
+            self._muted_to = START  # of another stream, of which this one knows nothing
         if said := await unsafe(self._redis):
             log.warning(f"Redis is not safe to use: {said}")
             self._notices.append(redis_notice(said, wall_ms()))
@@ -188,6 +190,8 @@ class RulesRole:
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         found: list[Said] = []
         self._whole = False
+        if parsed(batch[0][0]) <= parsed(self._cursor):
+            self._muted_to = START  # another stream: of this one nothing was told
         for entry_id, data in batch:
             said = self._feed(entry_id, data)
             if said and parsed(self._muted_to) < parsed(entry_id):

@@ -249,11 +249,16 @@ _COMMIT = """local there = redis.call('GET', KEYS[1])
 if there == ARGV[2] then return 1 end
 if there and there ~= ARGV[1] then return 0 end
 for i = 4, #ARGV do
-  redis.call('XADD', KEYS[2], 'MINID', '~', ARGV[3], '*', 'a', ARGV[i])
+  local id = redis.call('XADD', KEYS[2], '*', 'a', ARGV[i])
+  local oldest = tonumber(string.match(id, '^%d+')) - tonumber(ARGV[3])
+  redis.call('XTRIM', KEYS[2], 'MINID', '~', string.format('%d', math.max(0, oldest)))
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1"""
-"""Bookmark, alerts; from, to, the oldest alert to keep, alerts. No bookmark: Redis was emptied."""
+"""Bookmark, alerts; from, to, how long to keep alerts (Ms), alerts. No bookmark: Redis was emptied.
+
+How old an alert is goes by the server's clock, which has dated it: ours may be days ahead of it.
+"""
 
 
 class StreamReader:
@@ -273,9 +278,24 @@ class StreamReader:
         return self._committed
 
     async def read(self, after: str, block: bool = True) -> list[tuple[str, bytes]]:
-        """Entries after ``after``, at most COUNT; waits up to BLOCK_MS for the first."""
+        """Entries after ``after``, at most COUNT; waits up to BLOCK_MS for the first.
 
-        wait = BLOCK_MS if block else None
+        If ``after`` lies beyond the newest entry there ever was, the stream is another one, or
+        ``after`` is of a clock that was ahead: nothing in the stream has been read then, and it is
+        read from its beginning.
+        """
+        entries = await self._entries(after, BLOCK_MS if block else None)
+        if entries or parsed(after) <= parsed(await self.newest()):
+            return entries
+        entries = await self._entries(START, None)
+        if entries:
+            log.warning(
+                "the bookmark lies beyond the stream, which is read from its beginning",
+                stage=self.name, bookmark=after,
+            )  # fmt: skip
+        return entries
+
+    async def _entries(self, after: str, wait: Ms | None) -> list[tuple[str, bytes]]:
         reply = await self._retry(
             lambda: self._redis.xread({self._source: after}, count=COUNT, block=wait)
         )
@@ -285,6 +305,35 @@ class StreamReader:
             for entries in read.values()
             for entry_id, fields in entries
         ]
+
+    async def newest(self) -> str:
+        """The id of the newest entry there ever was, whether or not it was let go; START: none."""
+        return await self._retry(self._newest)
+
+    async def _newest(self) -> str:
+        try:
+            info = cast("dict[str | bytes, bytes]", await self._redis.xinfo_stream(self._source))
+        except ResponseError as error:
+            if "no such key" not in str(error):
+                raise
+            return START
+        return {str(k, "ascii") if isinstance(k, bytes) else k: v for k, v in info.items()}[
+            "last-generated-id"
+        ].decode()
+
+    async def recent(self, ms: Ms) -> str:
+        """A bookmark before all that comes from now on, and before what came in the last ``ms`` of
+        the server's time, by which entries without an id of their own are dated."""
+        newest = await self.newest()
+        since = await self._retry(self._server_time) - ms
+        return min(newest, f"{max(0, since)}-0", key=parsed)
+
+    async def _server_time(self) -> Ms:
+        try:
+            seconds, micros = await self._redis.time()  # pyright: ignore[reportUnknownMemberType]
+        except ResponseError:  # not everybody may ask: ours is as good as any, and bounded above
+            return wall_ms()
+        return seconds * 1_000 + micros // 1_000
 
     async def first(self) -> str | None:
         """The oldest entry that is still there, None if there is none."""
@@ -303,10 +352,10 @@ class StreamReader:
 
     async def _commit(self, cursor: str, alerts: Sequence[bytes]) -> None:
         keys = self.keys.bookmark(self.name), self.keys.alerts
-        keep = wall_ms() - ALERTS_KEEP_MS
+        keep = str(ALERTS_KEEP_MS)
         done = await cast(
             "Awaitable[int]",
-            self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, str(keep), *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken
+            self._redis.eval(_COMMIT, 2, *keys, self._committed, cursor, keep, *alerts),  # pyright: ignore[reportArgumentType]  # bytes are taken
         )
         if done:
             return

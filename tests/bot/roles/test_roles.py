@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from bot.roles.bot import BotRole
 from bot.roles.rules import RulesRole
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
+from rules.engine import Engine
 from streams import events
 from streams.bus import connection
-from streams.bus.connection import Keys
+from streams.bus.connection import Keys, Snapshot, StreamReader
 from streams.clock import wall_ms
 from streams.events import Tick
 from tests.bot.role_fixtures import history, lively, settings, undisturbed
@@ -147,6 +149,27 @@ async def test_rules_say_that_events_were_let_go_meanwhile(redis: Redis, tmp_pat
         await redis.xadd(KEYS.events, tick, id=f"{n}-0")
         await redis.xadd(KEYS.events, tick, id=f"{n + 1}-0")
         await redis.xtrim(KEYS.events, minid=f"{n + 1}-0", approximate=False)
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+async def test_rules_whose_bookmark_lies_beyond_the_stream_hear_all_of_it(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_state: bool
+) -> None:
+    """The server was emptied while a clock hours ahead had numbered the entries before."""
+    monkeypatch.setattr(connection, "BLOCK_MS", 20)
+    ahead = f"{wall_ms() + 8 * 3_600_000}-0"
+    await redis.set(KEYS.bookmark("rules"), ahead)
+    if with_state:
+        state = zlib.compress(Engine(settings(tmp_path).rules).dump())
+        stage = StreamReader(redis, KEYS, "rules", KEYS.events)
+        await stage.save(Snapshot(ahead, state))
+    expected = await written(redis, 700)
+    last = await end(redis, KEYS.events)
+    role = RulesRole(settings(tmp_path), redis)
+    running = asyncio.create_task(role.run())
+    await until(lambda: role.status().cursor == last)
+    await ended(running)
+    assert await told(redis) == expected
 
 
 async def test_rules_leave_out_what_they_cannot_read(redis: Redis, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from bot.plan.planner import PlanState, set_back
 from bot.roles.run import supervise
 from bot.roles.streams import mind
 from rules.alerts import Level, Notice
-from streams.clock import ClockSetBack, WallClock
+from streams.bus.connection import Keys, parsed
+from streams.clock import ClockSetBack, WallClock, wall_ms
 from streams.events import AnyEvent, Fault, FaultCode
 from tests.bot.plan.test_planner import alert
 from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench
@@ -143,6 +144,35 @@ async def test_alerts_from_a_clock_hours_ahead_hold_nothing_back(bench: Bench) -
         bench.clock.at += 90_000
         await bench.say(alert(90_000, "XRP", Level.CRITICAL))
         assert sorted(await bench.until(3)) == ["🔴 SOL", "🔴 XRP", "🟠 ETH"]
+
+
+@pytest.mark.parametrize("ahead", [8 * HOUR, 30 * 24 * HOUR])
+async def test_a_first_start_with_a_clock_ahead_of_the_servers_hears_what_comes(
+    bench: Bench, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.roles.bot.wall_ms", lambda: wall_ms() + ahead)
+    monkeypatch.setattr("streams.bus.connection.wall_ms", lambda: wall_ms() + ahead)
+    await bench.say(alert(0, "ETH", Level.CRITICAL))  # of before the first start: news as well
+    async with bench.running():
+        await bench.until(1)
+        await bench.say(alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(2) == ["🔴 ETH", "🔴 SOL"]
+
+
+async def test_a_bookmark_of_a_clock_that_was_ahead_keeps_nobody_deaf(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.bus.connection.BLOCK_MS", 50)
+    await bench.redis.set(Keys().bookmark("bot"), f"{wall_ms() + 6 * HOUR}-0")
+    async with bench.running() as role:
+        await bench.say(alert(0, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+        await bench.say(alert(1, "XRP", Level.CRITICAL))
+        assert await bench.until(2) == ["🔴 SOL", "🔴 XRP"]
+        assert parsed(role.status().cursor)[0] <= wall_ms()
+    async with bench.running():
+        await bench.say(alert(2, "BNB", Level.CRITICAL))
+        assert await bench.until(3) == ["🔴 SOL", "🔴 XRP", "🔴 BNB"]
 
 
 def test_a_plan_keeps_how_long_ago_everything_was() -> None:

@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 from streams.bus import connection
-from streams.bus.connection import START, Keys, Overtaken, Snapshot, StreamReader
+from streams.bus.connection import START, Keys, Overtaken, Snapshot, StreamReader, parsed
+from streams.clock import wall_ms
 from tests.valkey import Do, Proxy, troubles
 
 KEYS = Keys()
@@ -62,6 +63,44 @@ async def test_old_alerts_are_let_go(redis: Redis) -> None:
     await stage(redis).commit("5-0", [b"new"])
     assert (await told(redis))[-1] == b"new"
     assert await redis.xlen(KEYS.alerts) < 200
+
+
+@pytest.mark.parametrize("ahead_ms", [30 * 86_400_000, -30 * 86_400_000])
+async def test_how_old_an_alert_is_goes_by_the_servers_clock(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, ahead_ms: int
+) -> None:
+    monkeypatch.setattr(connection, "wall_ms", lambda: wall_ms() + ahead_ms)
+    mine = stage(redis)
+    for n in range(1, 401):
+        await mine.commit(f"{n}-0", [b"%d" % n])
+    assert len(await told(redis)) == 400
+
+
+async def test_a_bookmark_beyond_the_stream_is_read_from_the_beginning(redis: Redis) -> None:
+    mine = stage(redis)
+    assert await mine.read("9-0", block=False) == []  # there is no stream
+    await redis.xadd(EVENTS, {"e": b"a"}, id="5-0")
+    assert await mine.read("9-0", block=False) == [("5-0", b"a")]
+    assert await mine.read("5-0", block=False) == []
+    await redis.xtrim(EVENTS, maxlen=0, approximate=False)
+    assert await mine.read("5-0", block=False) == []  # it was let go, and is read all the same
+    assert await mine.newest() == "5-0"
+
+
+async def test_what_is_recent_goes_by_the_server_and_is_never_beyond_the_stream(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "wall_ms", lambda: wall_ms() + 8 * 3_600_000)
+    mine = stage(redis)
+    assert await mine.recent(1_000) == START
+    ms, _ = parsed(await redis.xadd(EVENTS, {"e": b"a"}))
+    assert ms - 60_000 <= parsed(await mine.recent(60_000))[0] <= ms
+
+    async def forbidden() -> None:
+        raise exceptions.NoPermissionError("no permission to run the 'time' command")
+
+    monkeypatch.setattr(redis, "time", forbidden)
+    assert await mine.recent(60_000) == await mine.newest()
 
 
 @pytest.mark.parametrize("fault", [Do.DROP, Do.LOSE])
