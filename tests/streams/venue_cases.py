@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from streams.contracts import FUNDING_HOURS, Terms
 from streams.events import Funding, Instrument, Kind, Liquidation, OpenInterest, Price, Volume
 from streams.venue import BookUpdate, Decoded, Listing, Reply, Venue
 from streams.venues import VENUES
+from tests.golden import check_text
 
 HERE = Path(__file__).resolve().parent
 SEEN = 1_795_262_412_345
@@ -87,10 +87,7 @@ def _named(one: Decoded) -> list[object]:
 
 
 def check_golden(name: str, found: Sequence[str], limit: int = 8_000) -> None:
-    """``found`` equals the golden file; large ones are kept as a digest and their beginning.
-
-    With LOWTIDE_WRITE_GOLDEN=1 in the environment the file is written instead: then read it.
-    """
+    """``found`` equals the golden file; large ones are kept as a digest and their beginning."""
     text = "".join(line + "\n" for line in found)
     if len(text) > limit:
         digest = {
@@ -99,12 +96,7 @@ def check_golden(name: str, found: Sequence[str], limit: int = 8_000) -> None:
             "first": [line[:400] for line in found if line != "[]"][:3],
         }
         text = json.dumps(digest, indent=1, ensure_ascii=False) + "\n"
-    path = HERE / "golden" / name
-    if os.environ.get("LOWTIDE_WRITE_GOLDEN"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert path.exists(), f"{path.name} is missing: run once with LOWTIDE_WRITE_GOLDEN=1, read it"
-    assert text == path.read_text(encoding="utf-8")
+    check_text(HERE / "golden" / name, text)
 
 
 def check_invariants(one: Decoded) -> None:

@@ -1,6 +1,5 @@
 """The claims of docs/defaults.md, kept true: the shipped configuration over recorded history."""
 
-import os
 from collections import Counter
 
 import pytest
@@ -12,6 +11,7 @@ from rules.alerts import Level
 from streams.events import Ms
 from tests.bot.backtest.figures import LATE, figures, ms, of_day, rings
 from tests.conftest import ROOT
+from tests.golden import writing
 
 DAY: Ms = 86_400_000
 WEEK = 7 * DAY
@@ -83,7 +83,7 @@ def test_the_page_tells_these_figures(judged: tuple[Seen, Run]):
     told, mark, after = rest.partition("\n<!-- /figures -->")
     assert mark
     expected = figures(*judged, STRESS)
-    if os.environ.get("LOWTIDE_GOLDEN") == "write":
+    if writing():
         path.write_text(f"{before}<!-- figures -->\n{expected}{mark}{after}", encoding="utf-8")
         told = expected
     assert told == expected

@@ -3,7 +3,6 @@
 After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
 """
 
-import os
 import re
 from pathlib import Path
 
@@ -51,6 +50,7 @@ from rules.snapshot import Standing
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
 from tests.bot.fake_telegram import parsed
+from tests.golden import check_text
 from tests.rules import scenes
 from tests.rules.mix import VENUES
 
@@ -216,10 +216,7 @@ def golden(made: Settings) -> str:
 
 
 def test_every_answer_is_worded_as_agreed(made: Settings):
-    told = golden(made)
-    if os.environ.get("LOWTIDE_GOLDEN") == "write":
-        GOLDEN.write_text(told)
-    assert told == GOLDEN.read_text()
+    check_text(GOLDEN, golden(made))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,7 +3,6 @@
 After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
 """
 
-import os
 import re
 import string
 from pathlib import Path
@@ -44,6 +43,7 @@ from rules.alerts import (
 from streams.events import MOMENTARY, FaultCode, Kind
 from tests.bot.delivered import samples
 from tests.bot.fake_telegram import parsed
+from tests.golden import check_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages_en.txt"
 AT = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
@@ -608,9 +608,7 @@ def golden_text() -> str:
 
 def test_golden():
     text = golden_text()
-    if os.environ.get("LOWTIDE_GOLDEN") == "write":
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text()
+    check_text(GOLDEN, text)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,7 +4,6 @@ Each is played to its own rule alone, with the numbers of the shipped config.tom
 rules or words, run it with LOWTIDE_GOLDEN=write and read the diff.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,6 +22,7 @@ from bot.replay import judged, told
 from rules.alerts import Notice
 from streams.events import AnyEvent
 from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
+from tests.golden import check_text
 
 FOLDER = Path(__file__).parent
 CONFIG = FOLDER.parents[2] / "config.toml"
@@ -234,10 +234,7 @@ def text(said: Iterable[Delivery | Notice]) -> str:
 
 
 def compare(name: str, found: str) -> None:
-    golden = FOLDER / f"{name}.txt"
-    if os.environ.get("LOWTIDE_GOLDEN") == "write":
-        golden.write_text(found)
-    assert found == golden.read_text()
+    check_text(FOLDER / f"{name}.txt", found)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
