@@ -25,7 +25,7 @@ from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
 from bot.lang import LANGUAGES
 from bot.logs import configure
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
 from bot.plan.planner import Delivery
 from bot.redaction import redact
@@ -227,7 +227,7 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
         for one in told(judged(replay.events(files), settings), chats(settings)[0]):
             if isinstance(one, Delivery):
                 posts += 1
-                await console.send(ConsoleOutput(), post(one, words))
+                await console.send(ConsoleOutput(), delivery_message(one, words))
             else:
                 await console.send(ConsoleOutput(), notice_message(one, words))
     except OSError as error:

@@ -32,7 +32,6 @@ from bot.commands.context import (
     Subscribe,
     only,
 )
-from bot.commands.fitting import fitted
 from bot.commands.parsing import Command, Mistake, parse
 from bot.commands.updates import PRIVATE, MessageChat, Written, number, written
 from bot.commands.why import sought
@@ -42,6 +41,7 @@ from bot.delivery.send_test import send_test
 from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
+from bot.messages.blocks import fitted_answer
 from bot.messages.render import plain
 from bot.messages.voice import Html, say
 from bot.plan.silences import split, with_silence, without
@@ -201,7 +201,7 @@ class CommandHandler:
             return
         failure: Exception | None = None
         try:
-            await self._say_it(question, fitted(found.blocks, about.words))
+            await self._say_it(question, fitted_answer(found.blocks, about.words))
         except (Busy, *_NOT_SENT) as error:
             failure = error
         if found.tell and about.asker.private:

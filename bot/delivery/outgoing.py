@@ -8,7 +8,7 @@ from bot.delivery.post import DeliveryProblem, Policy, Post, episode
 from bot.delivery.queue import ChatQueue
 from bot.destination import Destination, TelegramChat, queue_key
 from bot.lang import LANGUAGES
-from bot.messages.digest import post as message_post
+from bot.messages.digest import delivery_message
 from bot.messages.render import Message, ended, live, plain
 from bot.messages.voice import say
 from bot.plan.planner import Chat, Delivery
@@ -33,7 +33,7 @@ def outgoing(
         key=f"{chat.key} {delivery.at} {first.id}",
         chat=line.key,
         number=number,
-        message=message_post(delivery, words),
+        message=delivery_message(delivery, words),
         at=delivery.at,
         expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
         parts=(delivery,),

@@ -7,9 +7,7 @@ Invariants:
 - a post that was confirmed is never sent again;
 - an end is told only if its beginning was.
 
-One chat's posts: every change is noted until somebody has made it durable. Pure.
-
-Posts that waited too long in one chat → digests of them. Pure.
+Every change is noted until somebody has made it durable. Posts that waited too long become digests.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from bot.delivery import pace
-from bot.delivery import pace as limiter
 from bot.delivery.pace import Limits
 from bot.delivery.post import (
     SETTLED,
@@ -124,9 +121,12 @@ def _union(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 replace = msgspec.structs.replace
 
+_NAMES = 5
+_FORGIVEN = 6
 
-class PostLedger:
-    """The posts of one chat, what is known of the chat, and what has changed.
+
+class ChatQueue:
+    """The posts of one chat: what is next, what is known of the chat, and what has changed.
 
     ``changed``: post by key, None: forgotten. ``state_changed``: so has what is known of the chat.
     ``troubles``: what operators are still to be told. ``present``: the newest values of open
@@ -205,9 +205,8 @@ class PostLedger:
             }
             self._put(post, parts=set_back(post.parts, by), **times)
         closed = {topic: max(0, at - by) for topic, at in self.state.closed_topics.items()}
-        pace = limiter.set_back(self.state.pace, by)
         off = max(0, self.state.off_until - by)
-        self._know(pace=pace, off_until=off, closed_topics=closed)
+        self._know(pace=pace.set_back(self.state.pace, by), off_until=off, closed_topics=closed)
 
     def prune(self, now: Ms) -> None:
         """Forget what has been settled for long."""
@@ -266,19 +265,11 @@ class PostLedger:
 
     def asked(self, now: Ms) -> None:
         """Something that is no post was asked of the chat: an answer, a check, a menu."""
-        self._know(pace=limiter.used(self.state.pace, now))
+        self._know(pace=pace.used(self.state.pace, now))
 
     def _know(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)
         self.state_changed = True
-
-
-_NAMES = 5
-_FORGIVEN = 6
-
-
-class ChatQueue(PostLedger):
-    """What is next in one chat."""
 
     def recover(self) -> int:
         """After a start: what was under way is uncertain. How many that are."""

@@ -15,8 +15,7 @@ from bot.delivery.post import ChatState, Part, Post, episode
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, with_lines
-from bot.messages.digest import heads_of
-from bot.messages.digest import post as message_post
+from bot.messages.digest import delivery_message, heads_of
 from bot.messages.render import Message, plain
 from bot.messages.voice import say, time
 from bot.plan.planner import Delivery, severity
@@ -114,7 +113,7 @@ def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
     if post.title:
         text = _collapsed(post, words)
     elif deliveries:
-        message = message_post(deliveries[0], words)
+        message = delivery_message(deliveries[0], words)
         text, at, level = message.html, message.at, message.level
     if post.title and deliveries:
         alerts = [alert for delivery in deliveries for alert in delivery.alerts]

@@ -13,7 +13,7 @@ from typing import TypeVar, assert_never
 import msgspec
 import structlog
 
-from bot.delivery import pace as limiter
+from bot.delivery import pace
 from bot.delivery.pace import Lane, Limits, Overall, Pace
 from bot.delivery.post import (
     ChatState,
@@ -164,7 +164,7 @@ class Sender:
 
     async def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much: what waits, waits as long as before."""
-        self._paces = {chat: limiter.set_back(pace, by) for chat, pace in self._paces.items()}
+        self._paces = {chat: pace.set_back(paced, by) for chat, paced in self._paces.items()}
         for line in list(self.lines.values()):
             line.set_back(by)
             await self._keep(line)
@@ -192,7 +192,7 @@ class Sender:
         if (line := self._line_at(chat)) is not None:
             line.asked(now)
         elif chat is not None:
-            self._paces[chat] = limiter.used(self._pace(chat, now), now)
+            self._paces[chat] = pace.used(self._pace(chat, now), now)
 
     def flooded(self, chat: _Chat, seconds: float) -> None:
         """See ``Gate``."""
@@ -201,7 +201,7 @@ class Sender:
         if (line := self._line_at(chat)) is not None:
             line.put_off(None, now, until, flood=True)
         elif chat is not None:
-            self._paces[chat] = limiter.flooded(self._pace(chat, now), now, until)
+            self._paces[chat] = pace.flooded(self._pace(chat, now), now, until)
 
     def moved(self, chat: int | str, to: int) -> None:
         """See ``Gate``."""
@@ -222,9 +222,9 @@ class Sender:
         if chat is None:
             return overall
         line = self._line_at(chat)
-        pace = self._pace(chat, now) if line is None else line.state.pace
+        paced = self._pace(chat, now) if line is None else line.state.pace
         limits = self._limits or self._sinks.telegram.limits
-        return max(overall, limiter.ready(pace, limits, now))
+        return max(overall, pace.ready(paced, limits, now))
 
     def _line_at(self, chat: _Chat) -> ChatQueue | None:
         """The line of ``chat``, by what the configuration calls it or where it is now."""
@@ -238,9 +238,9 @@ class Sender:
         """The pace of a chat without a line."""
         if len(self._paces) > _MOST_PACES:
             self._paces = {
-                one: pace
-                for one, pace in self._paces.items()
-                if pace.until > now or (pace.recent and pace.recent[-1] > now - limiter.MINUTE)
+                one: paced
+                for one, paced in self._paces.items()
+                if paced.until > now or (paced.recent and paced.recent[-1] > now - pace.MINUTE)
             }
         return self._paces.get(chat, Pace())
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from bot.delivery.post import ChatState, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
-from bot.plan.planner import PlanState as PlanState
+from bot.plan.planner import PlanState
 from rules.salvage import salvaged
 from streams.bus.connection import Backoff, Keys, Overtaken, retry
 

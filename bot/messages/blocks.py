@@ -6,7 +6,10 @@ out, so that what is left is never broken markup.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from bot.lang.words import Words
+from bot.messages.voice import Html, say
 
 POST_CHARS = 500
 """Telegram limits longer posts sooner."""
@@ -35,13 +38,38 @@ def blocks(text: str) -> list[str]:
     return found
 
 
-def fitted(parts: Sequence[str], limit: int, keep: int = 1) -> str:
+def fitted(
+    parts: Sequence[str],
+    limit: int,
+    keep: int = 1,
+    between: str = "\n",
+    more: Callable[[int], str] | None = None,
+) -> str:
     """As many of ``parts`` as fit into ``limit`` characters: the first and the last ``keep`` stay,
-    the others are left out from the end."""
-    kept = list(parts)
-    while len(kept) > keep + 1 and visible("\n".join(kept)) > limit:
-        del kept[-keep - 1]
-    return "\n".join(kept)
+    the others are left out from the end. ``more``: says in their place how many those are."""
+    text, end = "", len(parts) - keep
+    for left_out in range(max(1, end)):
+        note = [more(left_out)] if more is not None and left_out else []
+        text = between.join([*parts[: end - left_out], *note, *parts[end:]])
+        if visible(text) <= limit:
+            break
+    return text
+
+
+def fitted_answer(parts: Sequence[Html], words: Words, limit: int = MOST_CHARS) -> Html:
+    """As many of ``parts`` as fit, from the first, with an empty line between them.
+
+    Of a first part that is too long itself as many lines; no tag reaches over a line's end.
+    """
+
+    def more(count: int) -> Html:
+        return say(words, "ask.more", count=str(count))
+
+    kept = [part for part in parts if part]
+    text = fitted(kept, limit, 0, "\n\n", more)
+    if visible(text) > limit:
+        text = fitted(kept[0].split("\n"), limit, 0, "\n", more)
+    return Html(text) if kept and visible(text) <= limit else say(words, "ask.too_much")
 
 
 def with_lines(text: str, lines: Sequence[str], one: bool) -> str:

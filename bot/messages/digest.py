@@ -19,7 +19,7 @@ MAX_CHARS = 3_500
 """Of the 4,096 characters that Telegram takes."""
 
 
-def post(delivery: Delivery, words: Words, charts: str | None = None) -> Message:
+def delivery_message(delivery: Delivery, words: Words, charts: str | None = None) -> Message:
     """The message of ``delivery``; ``charts`` as in ``bot.messages.render.render``."""
     held = sum(delivery.held.values())
     first, *others = delivery.alerts

@@ -6,10 +6,10 @@ import msgspec
 
 from bot.commands import answer, denied
 from bot.commands.context import Answer, Asker, Context, FeedReport, Reports, VenueReport
-from bot.commands.fitting import fitted
 from bot.commands.parsing import parse
 from bot.config import Settings, load
 from bot.lang import en
+from bot.messages.blocks import fitted_answer
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
 from rules.alerts import (
@@ -278,4 +278,4 @@ def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer
 
 def message(found: Answer) -> Html:
     """As it is sent."""
-    return fitted(found.blocks, en.WORDS)
+    return fitted_answer(found.blocks, en.WORDS)

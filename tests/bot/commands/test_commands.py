@@ -33,14 +33,13 @@ from bot.commands.context import (
     Subscribe,
     reports,
 )
-from bot.commands.fitting import fitted
 from bot.commands.market import market
 from bot.commands.parsing import SPECS, Command, Mistake, parse
 from bot.commands.why import Sought, sought
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
 from bot.lang import en, en_answers
-from bot.messages.blocks import MOST_CHARS, visible
+from bot.messages.blocks import MOST_CHARS, fitted_answer, visible
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
@@ -410,11 +409,11 @@ def test_reports_of_roles_are_read_as_far_as_they_can_be():
 
 def test_blocks_are_left_out_as_a_whole_then_lines():
     blocks = [Html("<b>one</b>\ntwo"), Html("three"), Html("four\nfive")]
-    assert fitted(blocks, en.WORDS) == "<b>one</b>\ntwo\n\nthree\n\nfour\nfive"
-    assert fitted(blocks, en.WORDS, 19) == "<b>one</b>\ntwo\n\n… 2 more"
+    assert fitted_answer(blocks, en.WORDS) == "<b>one</b>\ntwo\n\nthree\n\nfour\nfive"
+    assert fitted_answer(blocks, en.WORDS, 19) == "<b>one</b>\ntwo\n\n… 2 more"
     long = [Html("<b>one</b>\ntwo and three and four")]
-    assert fitted(long, en.WORDS, 12) == "<b>one</b>\n… 1 more"
-    assert fitted([Html("x" * 50)], en.WORDS, 40) == "The answer is too long to be sent."
+    assert fitted_answer(long, en.WORDS, 12) == "<b>one</b>\n… 1 more"
+    assert fitted_answer([Html("x" * 50)], en.WORDS, 40) == "The answer is too long to be sent."
 
 
 def test_a_sum_over_hundreds_of_assets_fits(made: Settings):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bot.lang import LANGUAGES, en, numbers
 from bot.lang.numbers import significant_below
 from bot.messages import digest
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.messages.notices import config_notice, notice_message
 from bot.messages.render import MAX_CHARS, Message, live, render
 from bot.messages.voice import say, topic
@@ -591,7 +591,7 @@ CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn
 
 def golden_text() -> str:
     messages = {name: render(sample, en.WORDS) for name, sample in CASES.items()}
-    messages |= {name: post(one, en.WORDS) for name, one in POSTS.items()}
+    messages |= {name: delivery_message(one, en.WORDS) for name, one in POSTS.items()}
     messages |= {f"notice, {name}": notice_message(n, en.WORDS) for name, n in NOTICES.items()}
     openings = {kind: turned(kind, Turn.OPEN) for kind in KINDS}
     openings["closed"] = turned("depth", Turn.CLOSE)
@@ -623,7 +623,7 @@ def test_every_message_is_sound(name: str):
 @pytest.mark.parametrize("name", POSTS)
 def test_every_post_is_sound(name: str):
     one = POSTS[name]
-    message = post(one, en.WORDS, "https://example.org/{metric}")
+    message = delivery_message(one, en.WORDS, "https://example.org/{metric}")
     visible = sound(message)
     assert message.silent == one.silent
     assert len(visible) <= (MAX_CHARS if len(one.alerts) == 1 else digest.MAX_CHARS)
@@ -643,7 +643,7 @@ def test_a_notice_is_quiet_and_looks_like_no_alert(name: str):
 
 def test_a_digest_of_hundreds_fits():
     one = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
-    visible = parsed(post(one, en.WORDS).html)
+    visible = parsed(delivery_message(one, en.WORDS).html)
     assert len(visible) < 4_096
     assert visible.endswith("#OI · 09:42 UTC")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
 from bot.lang import LANGUAGES
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.plan.planner import (
     GROUP_OPEN,
     GROUP_WAIT,
@@ -435,7 +435,7 @@ def test_when_quiet_hours_end_one_digest_tells_what_is_still_true():
         ("BTC", "liq_burst", -5.0, Turn.OPEN),
     ]
     assert (morning.silent, morning.title) == (True, "quiet.over")
-    text = post(morning, LANGUAGES["en"]).plain.split("\n")
+    text = delivery_message(morning, LANGUAGES["en"]).plain.split("\n")
     assert text[0] == "🟡 Quiet hours are over: 3 alerts go on"
     assert [line[:5] for line in text[1:-1]] == ["🟡 ETH", "🟡 BTC", "🟡 BTC"]
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from bot.config import load
 from bot.config.chats import OperatorSettings
-from bot.delivery import pace as limiter
+from bot.delivery import pace
 from bot.delivery.pace import Pace
 from bot.plan.planner import PlanState, set_back
 from bot.roles.run import supervise
@@ -186,7 +186,7 @@ def test_a_plan_keeps_how_long_ago_everything_was() -> None:
 
 
 def test_a_pace_keeps_how_long_its_pause_is() -> None:
-    pace = Pace(recent=(9 * HOUR,), edits=(8 * HOUR,), until=11 * HOUR, eased=0)
-    later = limiter.set_back(pace, 3 * HOUR)
+    before = Pace(recent=(9 * HOUR,), edits=(8 * HOUR,), until=11 * HOUR, eased=0)
+    later = pace.set_back(before, 3 * HOUR)
     assert (later.recent, later.edits, later.until) == ((6 * HOUR,), (5 * HOUR,), 8 * HOUR)
     assert later.eased == 0

@@ -15,7 +15,7 @@ from bot.config import load
 from bot.config.recipients import chats
 from bot.demo.story import crash as story
 from bot.lang import en
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.metriclog import MetricLog
 from bot.plan.planner import Delivery
 from bot.replay import Replay, told
@@ -137,7 +137,7 @@ def test_every_end_belongs_to_a_beginning_and_every_message_is_short(crash: Cras
             episode = (a.rule, a.asset, a.opened_at)
             assert (a.turn is Turn.OPEN) == (episode not in began)
             began.add(episode)
-        message = post(one, en.WORDS)
+        message = delivery_message(one, en.WORDS)
         assert len(parsed(message.html)) <= (500 if len(one.alerts) == 1 else 1_500)
         assert not re.search(r"\b(None|nan|inf)\b|  ", message.plain)
 

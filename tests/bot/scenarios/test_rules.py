@@ -15,7 +15,7 @@ import pytest
 from bot.config import Settings, load
 from bot.config.recipients import chats
 from bot.lang import en
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
 from bot.plan.planner import Delivery
 from bot.replay import judged, told
@@ -226,7 +226,11 @@ def text(said: Iterable[Delivery | Notice]) -> str:
     parts: list[str] = []
     for one in said:
         at = one.seen if isinstance(one, Notice) else one.at
-        message = notice_message(one, en.WORDS) if isinstance(one, Notice) else post(one, en.WORDS)
+        message = (
+            notice_message(one, en.WORDS)
+            if isinstance(one, Notice)
+            else delivery_message(one, en.WORDS)
+        )
         sound = "to operators" if isinstance(one, Notice) else "silent" if one.silent else "rings"
         when = f"{datetime.fromtimestamp(at / 1000, UTC):%d %b %H:%M:%S}"
         parts.append(f"=== {when}, {sound}\n{message.plain}\n")

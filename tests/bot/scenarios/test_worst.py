@@ -10,7 +10,7 @@ import pytest
 from bot.config import load
 from bot.config.recipients import chats
 from bot.lang import en
-from bot.messages.digest import post
+from bot.messages.digest import delivery_message
 from bot.messages.render import live
 from bot.plan.planner import Delivery
 from bot.replay import told
@@ -147,7 +147,7 @@ def test_the_peak_is_told_by_edit_within_a_minute_and_rings_once_more(crash: Cra
     # the opening, and one or two more: in a crash of four minutes no reader needs a third
     assert 2 <= len(rings) <= 3
     assert rings[-1].at <= peak.seen + 5 * MINUTE
-    text = post(rings[-1], en.WORDS).plain
+    text = delivery_message(rings[-1], en.WORDS).plain
     assert f"price {crash.price[2] - 100:.1f}%".replace("-", "−") in text
     assert "deleveraging goes on" in text
 
