@@ -23,8 +23,11 @@ from bot.backtest.report import table
 from bot.backtest.series import Chunk, SeriesKey
 from bot.backtest.sources import Sources
 from bot.config import ConfigError, Settings, load
+from bot.config.chats import WEBHOOK_SECRET
 from bot.config.explain import rule_path
+from bot.config.reload import Rejected, checked
 from bot.config.source import own_file
+from bot.config.values import NO_LEVEL
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.rule import Row, Rule
 from streams.events import Ms
@@ -69,8 +72,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.levels) and not self.why
 
 
-class _Group:
-    """The assets of one row of the file, with what was seen of them.
+class TunedRow:
+    """The assets whose levels one row of the file decides, with what was seen of them.
 
     ``named``: those that the file names; of the tail none.
     """
@@ -132,7 +135,7 @@ def tune(
     tell: Callable[[float], None] | None = None,
 ) -> list[Proposal]:
     """A proposal for each row of the rule, in the order of the file."""
-    groups = _groups(settings, rule)
+    groups = rows_of(settings, rule)
     place_of = {asset: group for group in groups.values() for asset in group.named}
     tail = groups.get("tail") if rule.others is not None else None
     for chunk in sources.pieces((lambda share: tell(share / 2)) if tell else None):
@@ -151,7 +154,7 @@ def tune(
 class _Trials:
     """One rule with each of the thresholds, for the assets of one row."""
 
-    def __init__(self, rule: Rule, group: _Group) -> None:
+    def __init__(self, rule: Rule, group: TunedRow) -> None:
         self._rule = rule
         self._group = group
         self._judged = [(x, Judged([_with(rule, group, x)])) for x in group.candidates()]
@@ -162,10 +165,9 @@ class _Trials:
         for x, judged in self._judged:
             self._alerts[x] += judged.take(Chunk(chunk.start, chunk.end, mine))
 
-    def proposal(self, group: _Group, posts_a_week: float) -> Proposal:
+    def proposal(self, group: TunedRow, posts_a_week: float) -> Proposal:
         tried = tuple(_tried(x, alerts, group) for x, alerts in self._alerts.items())
-        now = {level.name.lower(): x for level, x in group.row.levels.items()}
-        now["clear"] = group.row.clear
+        now = values_of(group.row)
         if not tried:
             why = "no values of it were recorded"
             return Proposal(row=group.name, days=0, now=now, levels={}, tried=(), why=why)
@@ -195,17 +197,17 @@ class _Trials:
         )
 
 
-def _groups(settings: Settings, rule: Rule) -> dict[str, _Group]:
+def rows_of(settings: Settings, rule: Rule) -> dict[str, TunedRow]:
     """One for each row of the file, with the assets whose levels that row has the last word on."""
     family, _, window = rule.name.partition(":")
     table = ("rules", family, "windows", window) if window else ("rules", family)
     keys = settings.source.keys(*table)
-    groups: dict[str, _Group] = {}
+    groups: dict[str, TunedRow] = {}
     for asset, row in rule.rows.items():
         name = "all" if asset == ALL else settings.tiers.layers(keys, asset)[-1]
-        groups.setdefault(name, _Group(name, rule, row)).named.add(asset)
+        groups.setdefault(name, TunedRow(name, rule, row)).named.add(asset)
     if rule.others is not None:
-        groups.setdefault("tail", _Group("tail", rule, rule.others))
+        groups.setdefault("tail", TunedRow("tail", rule, rule.others))
     return groups
 
 
@@ -213,7 +215,7 @@ def _of(rule: Rule, chunk: Chunk) -> list[SeriesKey]:
     return [p for p in chunk.series if p.metric == rule.metric and not p.instrument]
 
 
-def _with(rule: Rule, group: _Group, threshold: float) -> Rule:
+def _with(rule: Rule, group: TunedRow, threshold: float) -> Rule:
     """The rule for the assets of a group, with one level."""
     sign = -1 if rule.fires == "below" else 1
     clear = group.row.clear
@@ -234,7 +236,7 @@ def _with(rule: Rule, group: _Group, threshold: float) -> Rule:
     )
 
 
-def _tried(threshold: float, alerts: Sequence[Alert], group: _Group) -> Tried:
+def _tried(threshold: float, alerts: Sequence[Alert], group: TunedRow) -> Tried:
     opened = [alert for alert in alerts if alert.turn is Turn.OPEN]
     posted = [alert for alert in opened if alert.post]
     return Tried(
@@ -302,29 +304,95 @@ def told(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
 
 
 def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list[str]:
-    """Writes the proposed numbers where the configuration has such numbers; what, in words.
+    """Writes the proposals into the operator's own file; what changed, in words.
 
-    They go into the operator's own file: what is shipped stays as it is. Keys that the
-    configuration does not have are not added, so a row that holds only what differs stays so.
+    Afterwards each row is in force as proposed, and rows without a proposal as they were. A row of
+    one asset holds what differs from the row of its tier. Where the latter changes, the former is
+    written out, since it gets no more from it, nor from a shipped row of the asset, which an own
+    row of the tier replaces.
+
+    Raises ValueError, and writes nothing, if the file would not say what was proposed.
     """
-    source, path = settings.source, own_file(settings.path)
+    path = own_file(settings.path)
     text = path.read_text(encoding="utf-8-sig") if path.exists() else 'extends = "shipped"\n'
     document = tomlkit.parse(text)
-    table = rule_path(rule)
-    written: list[str] = []
-    for one in proposals:
-        if not one.sound:
+    wanted = _wanted(settings, rule, proposals)
+    for name, values in _to_write(settings, rule, wanted).items():
+        row = _row_at(document, (*rule_path(rule), name))
+        for key, value in values.items():
+            row[key] = int(value) if isinstance(value, float) and value.is_integer() else value
+    changed = [
+        f"{rule.name}, {name}: {key} = {was:g} is now {wanted[name][key]:g}"
+        for name, row in rows_of(settings, rule).items()
+        for key, was in values_of(row.row).items()
+        if wanted[name][key] != was
+    ]
+    if not changed:
+        return []
+    secret = settings.webhook_secret
+    env = {WEBHOOK_SECRET: str(secret)} if secret else {}
+    _replace(path, tomlkit.dumps(document), env, lambda after: _not_as_wanted(after, rule, wanted))
+    changed.append(f"written to {path.name}")
+    try:
+        checked(path, env)
+    except Rejected as error:
+        changed.append(f"It is not used as it is now:\n{error}")
+    return changed
+
+
+def values_of(row: Row) -> dict[str, float]:
+    """The levels of a row and its ``clear``, by key of the file."""
+    return {**{level.name.lower(): x for level, x in row.levels.items()}, "clear": row.clear}
+
+
+def _wanted(
+    settings: Settings, rule: Rule, proposals: Sequence[Proposal]
+) -> dict[str, Mapping[str, float]]:
+    """What is to be in force for the assets of each row."""
+    sound = {proposal.row: proposal.levels for proposal in proposals if proposal.sound}
+    return {
+        name: sound.get(name) or values_of(row.row) for name, row in rows_of(settings, rule).items()
+    }
+
+
+def _to_write(
+    settings: Settings, rule: Rule, wanted: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float | str]]:
+    """The keys of each row that have to be written for ``wanted`` to be in force."""
+    table, source = rule_path(rule), settings.source
+    written: dict[str, dict[str, float | str]] = {}
+    assets = {*settings.tiers.listed, *rule.rows} - {ALL}
+    for name, values in wanted.items():  # the rows of tiers first: those of assets lie on them
+        present = source.values(*table, name)
+        if name not in assets and (keys := _differing(values, present)):
+            written[name] = keys
+    for name, values in wanted.items():
+        if name not in assets:
             continue
-        before = source.values(*table, one.row)
-        for key, value in one.levels.items():
-            if isinstance(was := before.get(key), int | float) and was != value:
-                written.append(f"{rule.name}, {one.row}: {key} = {was:g} is now {value:g}")
-                row = _row_at(document, (*table, one.row))
-                row[key] = int(value) if value.is_integer() else value
-    if written:
-        _replace(path, tomlkit.dumps(document))
-        written.append(f"written to {path.name}")
+        present = source.values(*table, name)
+        tier = settings.tiers.layers(source.keys(*table), name)[0]
+        below: Mapping[str, float] = {}
+        if tier != name:
+            below = wanted.get(tier) or _numbers(source.values(*table, tier))
+        whole: dict[str, float | str] = {
+            key: x for key, x in values.items() if key in present or below.get(key) != x
+        }
+        whole |= dict.fromkeys(below.keys() - values.keys(), NO_LEVEL)
+        if set(settings.tiers.names(name)[1:]) & written.keys():
+            written[name] = whole
+        elif keys := _differing(whole, present):
+            written[name] = keys
     return written
+
+
+def _differing(
+    values: Mapping[str, float | str], present: Mapping[str, object]
+) -> dict[str, float | str]:
+    return {key: x for key, x in values.items() if present.get(key) != x}
+
+
+def _numbers(row: Mapping[str, object]) -> dict[str, float]:
+    return {key: float(x) for key, x in row.items() if isinstance(x, int | float)}
 
 
 def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMapping[str, object]:
@@ -340,7 +408,9 @@ def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMappi
     return cast("MutableMapping[str, object]", table[row])
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(
+    path: Path, text: str, env: Mapping[str, str], wrong_rows: Callable[[Settings], Sequence[str]]
+) -> None:
     """All of it or nothing: a running Lowtide takes changes over at once."""
     with NamedTemporaryFile(
         "w", dir=path.parent, suffix=".toml", delete=False, encoding="utf-8"
@@ -348,7 +418,11 @@ def _replace(path: Path, text: str) -> None:
         file.write(text)
     new = Path(file.name)
     try:
-        load(new, {})
+        if wrong := wrong_rows(load(new, env)):
+            raise ValueError(
+                f"{path.name} with this proposal in it would give {', '.join(wrong)} other levels"
+                " than were proposed, and nothing was written"
+            )
         if path.exists():
             new.chmod(path.stat().st_mode)
         new.replace(path)
@@ -359,6 +433,17 @@ def _replace(path: Path, text: str) -> None:
         ) from error
     finally:
         new.unlink(missing_ok=True)
+
+
+def _not_as_wanted(
+    settings: Settings, rule: Rule, wanted: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """The rows for which something else is in force."""
+    after = next((one for one in settings.rules if one.name == rule.name), None)
+    rows = {} if after is None else rows_of(settings, after)
+    return [
+        name for name in wanted if name not in rows or values_of(rows[name].row) != wanted[name]
+    ]
 
 
 def _remarks(proposal: Proposal) -> list[str]:

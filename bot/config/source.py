@@ -159,8 +159,9 @@ class Source(msgspec.Struct, frozen=True):
         return tuple(self.values(*path))
 
     def place(self, *path: str) -> str | None:
-        """``config.toml:41``, where the key at ``path`` is; None if it is in no file."""
-        if not any(part.has(path) for part in self.parts):
+        """``config.toml:41``, where the key at ``path`` is; None if it is in no file, or only in a
+        row or rule of the shipped file that the operator's file replaces."""
+        if _at(self.tables, path) is None:
             return None
         _, file, line = self.spot(path)
         return f"{file.name}:{line}" if line else file.name

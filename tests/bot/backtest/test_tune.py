@@ -12,10 +12,13 @@ import structlog
 from bot.__main__ import main
 from bot.backtest.evaluate import Judged
 from bot.backtest.sources import Sources
-from bot.backtest.tune import Proposal, told, tune
+from bot.backtest.tune import Proposal, rows_of, told, tune, values_of
 from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
+from bot.config.explain import origin_of_level, show
 from rules.alerts import Alert, Turn
+from rules.rule import Row as RuleRow
+from rules.rule import Rule
 from tests.bot.backtest.logs import START, Row, write
 from tests.conftest import ROOT
 
@@ -164,17 +167,140 @@ def test_levels_are_never_equal(overridden: Settings, tmp_path: Path):
     assert "moved in proportion" in told(overridden.rules[0], [found], 0.01)
 
 
+def proposal(row: str, **levels: float) -> Proposal:
+    return Proposal(row=row, days=20, now={}, tried=(), levels=levels)
+
+
 def test_a_proposal_that_breaks_the_file_is_not_written(overridden: Settings):
-    """BTC keeps the critical level of the majors, which would now be milder than its own alert."""
-    wrong = Proposal(
-        row="majors", days=20, now={}, tried=(),
-        levels={"watch": 1.0, "alert": 2.0, "critical": 3.0, "clear": 0.5},
-    )  # fmt: skip
+    wrong = proposal("majors", watch=3.0, alert=2.0, critical=1.0, clear=0.5)
     before = overridden.path.read_text()
     with pytest.raises(ValueError, match="nothing was written"):
         write_levels(overridden, overridden.rules[0], [wrong])
     assert overridden.path.read_text() == before
     assert [path.name for path in overridden.path.parent.iterdir()] == ["lowtide.toml"]
+
+
+def test_an_asset_without_a_proposal_keeps_its_levels_when_its_tier_changes(overridden: Settings):
+    majors = proposal("majors", watch=1.0, alert=2.0, critical=3.0, clear=0.5)
+    write_levels(overridden, overridden.rules[0], [majors])
+    after = load(overridden.path, {}).rules[0]
+    assert after.row_of("BTC") == overridden.rules[0].row_of("BTC")
+    assert values_of(after.rows["ETH"]) == dict(majors.levels)
+
+
+SHIPPED_WITH_LESS = """extends = "shipped"
+[markets]
+venues = ["binance", "bybit", "hyperliquid"]
+tail = "none"
+"""
+
+
+def local(folder: Path, text: str) -> Settings:
+    path = folder / "local.toml"
+    path.write_text(text)
+    return load(path, {})
+
+
+def test_what_was_proposed_is_in_force_and_its_source_is_named(tmp_path: Path):
+    """The shipped row of BTC holds two numbers, and gives way to an own row of the majors."""
+    settings = local(tmp_path, SHIPPED_WITH_LESS)
+    rule = next(rule for rule in settings.rules if rule.name == "price_drop:1h")
+    found = [
+        proposal("BTC", watch=-2.8, alert=-4.3, critical=-8, clear=-1.4),
+        proposal("majors", watch=-3.6, alert=-5.6, critical=-12, clear=-1.8),
+        proposal("large", watch=-5, alert=-6.9, critical=-18, clear=-2.5),
+    ]
+    said = write_levels(settings, rule, found)
+    after = load(settings.path, {})
+    rule = next(rule for rule in after.rules if rule.name == "price_drop:1h")
+    for one, asset in zip(found, ("BTC", "ETH", "SOL"), strict=True):
+        assert values_of(rule.rows[asset]) == one.levels
+    assert [line for line in said if "BTC" in line] == [
+        "price_drop:1h, BTC: watch = -4 is now -2.8",
+        "price_drop:1h, BTC: alert = -5 is now -4.3",
+        "price_drop:1h, BTC: clear = -2 is now -1.4",
+    ]
+    block = next(one for one in show(after, "BTC").split("\n\n") if "price_1h" in one)
+    row = next(n for n, x in enumerate(settings.path.read_text().splitlines(), 1) if "BTC" in x)
+    for line in block.splitlines()[1:5]:
+        assert line.endswith(f"local.toml:{row} BTC"), line
+
+
+FILES = {
+    "plain": 'extends = "shipped"\n',
+    "no tail": SHIPPED_WITH_LESS,
+    "own rows": 'extends = "shipped"\n[rules.price_drop.windows.1h]\nBTC = { watch = "none" }\n'
+    "SOL = { alert = -9 }\n[rules.oi_drop.windows.4h]\nmajors = { alert = -6.5 }\n",
+    "own tier": 'extends = "shipped"\n[markets]\nmemes = ["DOGE", "PEPE"]\n'
+    "[rules.liq_burst]\nmemes = { alert = 4, critical = 14, clear = 1 }\nPEPE = { alert = 6 }\n"
+    "[rules.oi_drop.windows.1h]\nmemes = { alert = -30, clear = -9 }\nDOGE = { alert = -33 }\n",
+    "own rule": 'extends = "shipped"\n[rules.liq_burst]\nmetric = "liq_10m_musd"\n'
+    'fires = "above"\nmajors = { alert = 40, clear = 8 }\nBTC = { critical = 200 }\n',
+}
+
+
+def any_levels(dice: random.Random, rule: Rule, row: RuleRow) -> dict[str, float]:
+    """Levels in the right order, sometimes some of those that are in force."""
+    sign = 1 if rule.fires == "above" else -1
+    before, x = values_of(row), row.clear - sign * dice.uniform(0, 2)
+    levels = {"clear": round(x, 2)}
+    for key in [key for key in before if key != "clear"]:
+        x += sign * dice.uniform(0.02, 5)
+        levels[key] = round(x, 2)
+    return levels if dice.random() < 0.9 else before
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", FILES)
+def test_whatever_is_proposed_is_what_is_in_force_afterwards(tmp_path: Path, name: str, seed: int):
+    dice = random.Random(f"{name} {seed}")
+    names = [rule.name for rule in local(tmp_path, FILES[name]).rules]
+    for rule_name in names:
+        if dice.random() < 0.5:
+            settings = local(tmp_path, FILES[name])
+        else:  # on top of what was written before
+            settings = load(tmp_path / "local.toml", {})
+        rule = next(rule for rule in settings.rules if rule.name == rule_name)
+        rows = rows_of(settings, rule)
+        wanted = {row: values_of(group.row) for row, group in rows.items()}
+        chosen = {row for row in rows if dice.random() < 0.7}
+        wanted |= {row: any_levels(dice, rule, rows[row].row) for row in chosen}
+        write_levels(settings, rule, [proposal(row, **wanted[row]) for row in chosen])
+        after = load(settings.path, {})
+        now = next(rule for rule in after.rules if rule.name == rule_name)
+        for row, group in rows.items():
+            if row == "tail":
+                assert now.others is not None and values_of(now.others) == wanted[row]
+            for asset in group.named:
+                assert values_of(now.rows[asset]) == wanted[row], (row, asset)
+                for key in wanted[row]:
+                    file, line, of = _source_of(after, now, asset, key)
+                    text = (tmp_path if file == "local.toml" else ROOT) / file
+                    written = text.read_text().splitlines()[line - 1]
+                    assert re.match(rf"{of} *=", written), (asset, key, written)
+                    number = re.search(rf"\b{key} *= *([-\d.]+)", written)
+                    assert number is not None and float(number[1]) == wanted[row][key]
+        unrelated = [rule for rule in after.rules if rule.name != rule_name]
+        assert unrelated == [rule for rule in settings.rules if rule.name != rule_name]
+
+
+def _source_of(settings: Settings, rule: Rule, asset: str, key: str) -> tuple[str, int, str]:
+    place, of = origin_of_level(settings, rule, asset, key).split()
+    file, line = place.split(":")
+    return file, int(line), of
+
+
+def test_rule_tests_that_fail_with_the_new_levels_are_named(tmp_path: Path):
+    settings = local(tmp_path, SHIPPED_WITH_LESS)
+    (tmp_path / "local.tests.toml").write_text(
+        '[[test]]\nname = "a fall"\nrule = "price_drop:1h"\nasset = "ETH"\nevery = "1m"\n'
+        'series = "0 -6.5 -6.5 -6.5"\nexpect = ["2m open alert"]\n'
+    )
+    rule = next(rule for rule in settings.rules if rule.name == "price_drop:1h")
+    milder = proposal("majors", watch=-4, alert=-7, critical=-9, clear=-2)
+    said = "\n".join(write_levels(settings, rule, [milder]))
+    assert "local.tests.toml:1: test 'a fall' failed" in said
+    assert "local.toml is used when its rule tests pass" in said
 
 
 def test_fewer_posts_need_higher_levels(folder: Path):

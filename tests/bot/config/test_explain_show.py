@@ -151,3 +151,28 @@ def test_a_table_of_its_own_and_a_single_line_are_told_alike(settings: Settings)
     assert source.place("rules", "oi_drop", "windows", "1h", "BTC", "alert") == "config.toml:22"
     assert source.place("rules", "oi_drop", "windows", "1h", "BTC", "watch") is None
     assert source.place("rules", "nothing", "at", "all") is None
+
+
+def test_a_shipped_row_that_an_own_one_replaces_is_no_source(tmp_path: Path):
+    path = tmp_path / "local.toml"
+    path.write_text(
+        'extends = "shipped"\n'
+        "[rules.price_drop.windows.1h]\n"
+        "majors = { watch = -3.6, alert = -5.6, critical = -12, clear = -1.8 }\n"
+        "BTC = { alert = -4.3 }\n"
+        "[rules.depth_low]\n"
+        'metric = "depth_25bp_pct_of_normal"\n'
+        'fires = "below"\n'
+        "majors = { alert = 40, clear = 75 }\n"
+    )
+    blocks = show(load(path, {}), "BTC").split("\n\n")
+    price = next(block for block in blocks if block.startswith("price_drop:1h"))
+    assert [line.split()[1:] for line in price.splitlines()[1:5]] == [
+        ["-3.6", "local.toml:3", "majors"],
+        ["-4.3", "local.toml:4", "BTC"],
+        ["-12", "local.toml:3", "majors"],
+        ["-1.8", "local.toml:3", "majors"],
+    ]
+    depth = next(block for block in blocks if block.startswith("depth_low"))
+    hold = next(line for line in depth.splitlines() if line.startswith("  for "))
+    assert hold.split() == ["for", "at", "once", "default"]  # not the line of the shipped "30m"
