@@ -201,8 +201,11 @@ class CompositeState(msgspec.Struct, array_like=True):
         holding = self.holding(spec, now, without=dark)
         if not reached or len(holding) < min(_LEAST, spec.enough):
             return None
-        if self.fired_at is not None and now - self.fired_at < spec.cooldown:
-            return None
+        if self.fired_at is not None:
+            # of what fired before the clock was set back and ended after it, the end has a date
+            ended_at = self.fired_at if self.ended_at is None else self.ended_at
+            if now - min(self.fired_at, ended_at) < spec.cooldown:
+                return None
         unknown = watched & ~known()
         blind = sum(unknown >> c & 1 and c not in holding for c in range(len(spec.all_of)))
         needed = max(min(_LEAST, spec.enough), spec.enough - blind)
@@ -219,18 +222,23 @@ class CompositeState(msgspec.Struct, array_like=True):
         return Turn.OPEN
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: nothing was later."""
-        for spells in self.spells.values():
-            for spell in spells.values():
-                spell.at = min(spell.at, now)
-                spell.until = None if spell.until is None else min(spell.until, now)
-        self.fired_at = None if self.fired_at is None else min(self.fired_at, now)
+        """The clock was set back to ``now``: nothing was later.
+
+        While it fires, ``fired_at`` is part of its name, under which its end is told, and stays.
+        """
+        spells = [spell for spells in self.spells.values() for spell in spells.values()]
+        for spell in (*spells, *(spell for _, spell in self.chain.values())):
+            spell.at = min(spell.at, now)
+            spell.until = None if spell.until is None else min(spell.until, now)
+        name = self.fired_at if self.firing else None
+        self.history = [at if at == name else min(at, now) for at in self.history]
+        if self.fired_at is not None and not self.firing:
+            self.fired_at = min(self.fired_at, now)
         self.ended_at = None if self.ended_at is None else min(self.ended_at, now)
-        self.history = [min(at, now) for at in self.history]
+        self.most_at = min(self.most_at, now)
         self.record_from = min(self.record_from, now)
         for worst in self.worst.values():
             worst.extreme_at = min(worst.extreme_at, now)
-            worst.opened_at = min(worst.opened_at, now)
 
     def tell(self, rule: str, episode: Episode) -> None:
         """The composite takes a turn, and tells of this rule how bad it has been up to now."""

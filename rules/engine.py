@@ -239,9 +239,11 @@ class Engine:
         """The clock that stamps events was set back to ``now``, here or while nobody was there.
 
         What was measured has no age any more, so it is a hole: windows fill anew, timers start
-        anew, open episodes stay open.
+        anew, open episodes stay open. Every time that is remembered is brought to ``now`` from
+        here; times of the venues' clocks (settlements) and names (when an episode began) stay.
         """
         back, self._now = self._now - now, now
+        self._compare_at = min(self._compare_at, now + likeness.LOOK_EVERY)
         self._floor.memory.set_back(now)
         self._feeds.set_back(now)
         self._faults.set_back(now)

@@ -57,7 +57,11 @@ class Episode(msgspec.Struct):
         return bool(self.level or self.since)
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: timers start anew, the cool-down begins now."""
+        """The clock was set back to ``now``: timers start anew, the cool-down begins now.
+
+        ``opened_at`` is part of the episode's name, under which its end is told, and stays.
+        """
+        self.extreme_at = min(self.extreme_at, now)
         self.since.clear()
         self.clear_since = None
         self.last_live = None if self.last_live is None else min(self.last_live, now)

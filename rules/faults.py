@@ -52,7 +52,14 @@ class Faults(msgspec.Struct, array_like=True):
                 self._tell(fault, since)
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``."""
+        """The clock was set back to ``now``: nothing was later."""
+        self.news = [
+            News(
+                msgspec.structs.replace(news.fault, seen=min(news.fault.seen, now)),
+                min(news.since, now),
+            )
+            for news in self.news
+        ]
         self.standing = {key: min(since, now) for key, since in self.standing.items()}
 
     def tick(self, now: Ms) -> list[Notice]:

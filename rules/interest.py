@@ -45,6 +45,12 @@ class Interest(msgspec.Struct, array_like=True):
         (_, a), (_, b), (_, c) = self.recent
         return max(min(a, b), min(max(a, b), c))
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: nothing was later."""
+        self.recent = [(min(at, now), base) for at, base in self.recent]
+        self.odd = [(min(at, now), base) for at, base in self.odd]
+        self.odd_since = min(self.odd_since, now)
+
     def take(self, base: float, now: Ms) -> bool:
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:

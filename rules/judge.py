@@ -147,7 +147,7 @@ def _also(cluster: CompositeInstance, now: Ms) -> tuple[Link, ...]:
             shown[family] = (watch, worst)
     return tuple(
         Link(
-            at=worst.opened_at,
+            at=min(worst.opened_at, now),
             family=family,
             rule=watch.rule.name,
             metric=watch.rule.metric,

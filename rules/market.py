@@ -118,6 +118,10 @@ class Likeness(msgspec.Struct, array_like=True):
     same: bool = False
     stranger: bool = False
 
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.since = min(self.since, now)
+
 
 class Market:
     """One instrument. ``lines``: its own feeds; ``venue_lines``: what holds for the whole venue.
@@ -200,6 +204,8 @@ class Market:
         """The clock was set back to ``now``: what was measured has no known age. ``prices``: none
         yet."""
         self.prices = prices
+        self.interest.set_back(now)
+        self.likeness.set_back(now)
         for name, memo in [*self.memos.items()]:
             if isinstance(memo, Lasting):
                 memo.set_back(now)
@@ -485,7 +491,7 @@ class Memory:
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
         for view in self.views.values():
-            for market in view:
+            for market in view.everyone:
                 market.set_back(now, PriceWindow(self._price_keep))
         for venue in self.venues.values():
             for lines in (venue.lines, *venue.symbols.values()):

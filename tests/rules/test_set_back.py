@@ -1,12 +1,28 @@
 """The clock that stamps events is set back: a hole, told once, and nobody is deaf till then."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType
+
 import msgspec
 from pytest import approx, mark
 
 from rules.alerts import Alert, Notice, Turn
 from rules.engine import SET_BACK, Engine
-from streams.events import AnyEvent, FaultCode, Kind, Ms, Tick
-from tests.rules.facts import HOUR, MINUTE, SECOND, START, depth, feed, liquidation, oi, settled
+from rules.windows import Hours
+from streams.events import AnyEvent, FaultCode, Kind, Ms, Tick, fault
+from tests.rules.facts import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    depth,
+    feed,
+    liquidation,
+    oi,
+    predicted,
+    price,
+    settled,
+)
 from tests.rules.scenes import RULES, VENUES, loaded, one, said, warm
 
 HOURS_BACK = [3 * HOUR, 8 * HOUR, 61 * SECOND, 400 * 24 * HOUR]
@@ -157,3 +173,145 @@ def test_a_settlement_of_another_day_is_refused() -> None:
     said(engine, [settled("binance", far, -0.0005, seen=START)])
     said(engine, [settled("binance", START, 0.0001, seen=START)])
     assert value(engine, "funding_8h_pct") == approx(0.01)
+
+
+NAMES = {
+    "Episode.opened_at", "ConditionMatch.opened_at", "Worst.opened_at", "CompositeState.fired_at",
+    "CompositeState.history",
+}  # fmt: skip
+"""Times that are part of a name."""
+
+VENUES_TIMES = {"Episode.settled_at", "Market.settled", "Trail.runs", "Trail.run_end", "Trail.last"}
+"""Times by the venues' clocks: settlements."""
+
+SCHEDULED: Ms = 2 * 24 * HOUR
+"""The engine plans nothing further ahead."""
+
+
+def times(thing: object, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Ms]]:
+    """Everything below ``thing`` that may be a time since START, with ``Class.field``."""
+    seen = set() if seen is None else seen
+    if isinstance(thing, int):
+        if not isinstance(thing, bool) and START <= thing < 2 * START:
+            yield path, thing
+        return
+    if isinstance(thing, str | bytes | bytearray | float | type(None)) or id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, Mapping):
+        for key, value in thing.items():
+            yield from times(key, path, seen)
+            yield from times(value, path, seen)
+    elif isinstance(thing, Iterable):
+        for value in thing:
+            yield from times(value, path, seen)
+    if isinstance(thing, Hours):
+        yield "Hours.newest", thing._ring.newest * HOUR
+    if type(thing).__module__.startswith(("rules.", "streams.")) and not isinstance(
+        thing, FunctionType | type
+    ):
+        names = getattr(thing, "__slots__", ()) or getattr(thing, "__dict__", ())
+        fields = getattr(thing, "__struct_fields__", names)
+        for name in fields:
+            if hasattr(thing, name):
+                yield from times(getattr(thing, name), f"{type(thing).__name__}.{name}", seen)
+
+
+def crowded() -> tuple[Engine, Ms]:
+    """An engine that remembers something everywhere: episodes, composites, another coin of the
+    same name, an open interest that is doubted, faults that are not told yet."""
+    engine, now = loaded(warm()[0]), warm()[1]
+    events: list[AnyEvent] = []
+    for n in range(1, 150):
+        t = now + n * SECOND
+        crash = 1.0 if n < 60 else 0.55
+        for rank, venue in enumerate(VENUES):
+            events += [depth(venue, t, 4e6 / (1 + rank) * crash),
+                       price(venue, t, 100 * crash if rank else 100.0 * crash),
+                       price(venue, t, 1.0 if rank == 2 else 30.0, asset="ETH"),
+                       predicted(venue, t, -0.0004)]  # fmt: skip
+            if n % 5 == 0:
+                odd = 0.2 if n > 130 else crash
+                events.append(oi(venue, t, 1e5 / (1 + rank) * odd, 1e8 / (1 + rank) * odd))
+        if n > 60:
+            events.append(liquidation("bybit", t, 4e5))
+        events.append(Tick(seen=t))
+    told = said(engine, events)
+    assert {alert.rule for alert in told if isinstance(alert, Alert)} >= {"cascade", "any_two"}
+    engine.feed(fault(FaultCode.CONTRACT_MISSING, t, venue="bybit", subject="X"))
+    return engine, t
+
+
+@mark.parametrize("restarted", [False, True])
+@mark.parametrize("back", [10 * 24 * HOUR, 400 * 24 * HOUR])
+def test_after_a_step_back_nothing_that_is_remembered_lies_ahead(back: Ms, restarted: bool) -> None:
+    engine, now = crowded()
+    known = {path for path, at in times(engine)}
+    assert known >= {
+        "Engine._compare_at", "Engine._sweep_at", "FeedUptime.since", "FeedUptime.seen",
+        "Likeness.since", "Interest.recent", "Interest.odd", "Interest.odd_since", "Episode.since",
+        "Episode.extreme_at", "Episode.last_live", "Episode.posted_at", "Trail.peaks", "Trail.due",
+        "CompositeState.most_at", "ConditionMatch.at", "Worst.extreme_at", "News.since",
+        "Fault.seen", "Faults.standing", "FeedHealth.since", "Feeds.ticked", "Feeds.scan_at",
+        "RuleInstance.since", "MetricInstance.due", "Market.predicted", "PriceWindow.seen",
+        "DepthSamples._times", "DepthSamples._held_since", "Excursion.at", "Hours.newest",
+    } - NAMES  # fmt: skip
+    if restarted:
+        engine = loaded(engine.dump())
+    then = now - back
+    engine.feed(Tick(seen=then))
+    ahead = {path for path, at in times(engine) if at > then + SCHEDULED}
+    assert ahead - NAMES - VENUES_TIMES == set()
+
+
+def test_the_end_of_a_composite_is_told_under_the_name_of_its_beginning() -> None:
+    engine, now = crowded()
+    then = now - 3 * HOUR
+    calm: list[AnyEvent] = [Tick(seen=then)]
+    for n in range(1, 300):
+        t = then + n * SECOND
+        calm += [depth(venue, t, 4e6) for venue in VENUES]
+        calm += [*(price(venue, t, 55.0) for venue in VENUES), Tick(seen=t)]
+    ends = [a for a in said(engine, calm) if isinstance(a, Alert) and a.turn is Turn.CLOSE]
+    cascade = next(alert for alert in ends if alert.rule == "cascade")
+    assert now - 90 * SECOND < cascade.opened_at <= now
+
+
+@mark.parametrize("back", [3 * HOUR, 30 * 24 * HOUR])
+def test_another_coin_of_the_name_is_found_at_once_after_a_step_back(back: Ms) -> None:
+    engine, now = Engine([liq_rule()], VENUES), START
+    for venue in VENUES:
+        engine.feed(feed(venue, Kind.PRICE, now, up=True))
+
+    def prices(since: Ms, seconds: int) -> list[AnyEvent]:
+        return [
+            event
+            for n in range(seconds)
+            for event in (
+                price("binance", since + n * SECOND, 30.0),
+                price("bybit", since + n * SECOND, 30.0),
+                price("hyperliquid", since + n * SECOND, 1.0),
+                Tick(seen=since + n * SECOND),
+            )
+        ]  # fmt: skip
+
+    said(engine, prices(now, 30))
+    told = said(engine, prices(now + 30 * SECOND - back, 180))
+    assert FaultCode.TICKER_SHARED in [one.fault for one in notices(told)]
+    strangers = said(engine, prices(now + 210 * SECOND - 2 * back, 180))
+    assert FaultCode.TICKER_SHARED not in [one.fault for one in notices(strangers)]
+
+
+@mark.parametrize("back", [3 * HOUR, 8 * HOUR])
+def test_a_doubted_open_interest_is_believed_30_s_after_a_step_back(back: Ms) -> None:
+    engine = Engine([one("oi_net_2m_pct", "below", -1, alert=-4)], VENUES)
+    engine.feed(feed("binance", Kind.OPEN_INTEREST, START, up=True))
+    said(engine, [oi("binance", START + n * SECOND, 1e5) for n in range(0, 60, 5)])
+    said(engine, [oi("binance", START + 60 * SECOND, 4e4), Tick(seen=START + 61 * SECOND)])
+    then = START + 62 * SECOND - back
+    said(engine, [Tick(seen=then)])
+    events: list[AnyEvent] = []
+    for n in range(0, 300, 5):
+        events += [oi("binance", then + n * SECOND, 4e4), Tick(seen=then + n * SECOND)]
+    said(engine, events)
+    assert value(engine, "oi_net_2m_pct") == approx(0, abs=0.01)
