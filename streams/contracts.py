@@ -19,6 +19,14 @@ _HOUR: Ms = 3_600_000
 _MINUTE: Ms = 60_000
 """Venues stamp a settlement within seconds of its hour."""
 
+_DAY_HOURS = 24
+_LASTS: Ms = 30_000
+"""A time of the next settlement that contradicts the venue's word is an error, or stays so long."""
+
+_ASK_EVERY: Ms = 300_000
+_DUES = 8
+"""Settlements that are remembered of a contract: a venue that errs may name many."""
+
 _MISPLACED = 1.5
 """No mark price is so many times the mid of its own book, or so small a part of it, for long."""
 
@@ -27,29 +35,54 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue said of one contract itself; None: it said nothing of that.
 
     ``funding_hours``: the interval now in force. ``funding_cap``: the largest rate either way, a
-    fraction per interval.
+    fraction per interval. ``settled_before``: the settlement before the newest one, which follows.
     """
 
     symbol: str
     funding_hours: float | None = None
     funding_cap: float | None = None
+    settled_before: Ms | None = None
+
+
+class _Due(msgspec.Struct):
+    """A settlement to come. ``fits``: the intervals that have it next, as of when it was first
+    named, under the word ``word``; ``hours``: the interval it was believed to end, None: unknown.
+    """
+
+    fits: frozenset[float]
+    word: float
+    hours: float | None = None
 
 
 class _Contract(msgspec.Struct):
-    """One contract. ``settled_at``, ``settled_before``: the last two settlements known of.
+    """One contract. ``word``: the interval that the venue said last; ``shown``: what it showed
+    otherwise for long enough, and ``refuted`` whether that was no word about later; ``early``:
+    whether it is a listing's alone, which may say today what holds from the next settlement on.
+
+    ``dues``: settlements to come and the last ones, by their hour. ``contrary``: the time of a next
+    settlement that does not fit the word, since ``contrary_since``; ``asked``: when the listing was
+    asked for because of one. ``settled_at``: the last settlement known of; ``row_before``: the one
+    before, by the same answer.
 
     ``mid``: of its book, which names it, seen at ``mid_seen``. ``misplaced``: when a price that was
     joined to it by place was another's.
     """
 
     listed: Instrument | None = None
-    hours: float | None = None
+    word: float | None = None
+    shown: float | None = None
+    refuted: bool = False
+    early: bool = False
     cap: float | None = None
     mark: float | None = None
     index: float | None = None
     next_at: Ms | None = None
+    dues: dict[int, _Due] = {}
+    contrary: Ms | None = None
+    contrary_since: Ms = 0
+    asked: Ms | None = None
     settled_at: Ms | None = None
-    settled_before: Ms | None = None
+    row_before: Ms | None = None
     mid: float | None = None
     mid_seen: Ms = 0
     misplaced: Ms = 0
@@ -69,7 +102,8 @@ class Contracts:
             before = contract.listed
             contract.listed = instrument
             if before is None or instrument.funding_hours != before.funding_hours:
-                contract.hours = instrument.funding_hours
+                contract.early = contract.word != instrument.funding_hours
+                _say(contract, instrument.funding_hours)
             if before is None or instrument.funding_cap != before.funding_cap:
                 contract.cap = instrument.funding_cap
             self._known[instrument.symbol] = contract
@@ -78,9 +112,12 @@ class Contracts:
         """The venue said something of a contract."""
         contract = self._contract(terms.symbol)
         if terms.funding_hours is not None:
-            contract.hours = terms.funding_hours
+            contract.early = False
+            _say(contract, terms.funding_hours)
         if terms.funding_cap is not None:
             contract.cap = terms.funding_cap
+        if terms.settled_before is not None:
+            contract.row_before = terms.settled_before
 
     def complete(self, event: MarketEvent) -> tuple[MarketEvent | None, str]:
         """The event with what its frame left out, None if it cannot be true.
@@ -115,7 +152,7 @@ class Contracts:
     def owes(self, newest: Funding, now: Ms) -> bool:
         """Whether a settlement after ``newest``, the last one that is known, is due."""
         contract = self._contract(newest.symbol)
-        hours = newest.hours if contract.hours is None else contract.hours
+        hours = contract.shown or contract.word or newest.hours
         settled_at = contract.settled_at or 0  # by the time of the next one, before any answer
         return newest.at + hours * _HOUR <= now or settled_at > newest.at + _MINUTE
 
@@ -141,35 +178,77 @@ class Contracts:
 
     def _predicted(self, event: Funding) -> tuple[Funding | None, str]:
         contract = self._contract(event.symbol)
-        hours = event.hours if contract.hours is None else contract.hours
-        doubt = ""
+        word = contract.word or event.hours
         if event.next_at is not None:
             _next(contract, event.next_at, event.at)
-        shown = _shown(contract, hours, event.at)
-        if shown != hours:
-            doubt = f"{event.symbol}: funding every {shown:g} h, not every {hours:g} h"
-            hours = contract.hours = shown
-        return _within_cap(contract, _with_hours(event, hours), doubt)
+        due = _due(contract, event.at, word)
+        if due is None:
+            return _within_cap(contract, _with_hours(event, contract.shown or word), "")
+        due.hours = _in_force(contract, due, word, event.seen)
+        doubt = ""
+        if word not in due.fits and not (
+            contract.asked is not None and 0 <= event.seen - contract.asked < _ASK_EVERY
+        ):
+            contract.asked = event.seen
+            doubt = f"{event.symbol}: the next settlement is not that of an interval of {word:g} h"
+        if due.hours is None:
+            return None, doubt
+        return _within_cap(contract, _with_hours(event, due.hours), doubt)
 
     def _settled(self, event: Funding) -> tuple[Funding | None, str]:
         contract = self._contract(event.symbol)
         _settle(contract, event.at)
-        hours, before = event.hours, contract.settled_before
-        if before is not None and contract.settled_at is not None:
-            gap = _whole_hours(event.at - before)
-            if abs(event.at - contract.settled_at) < _MINUTE and 0 < gap < hours:
-                hours = interval_within(gap, event.at)
+        before, contract.row_before = contract.row_before, None
+        hour = round(event.at / _HOUR)
+        due = contract.dues.get(hour)
+        # an interval other than the listing's is one that the answer itself told
+        listed = contract.listed is not None and event.hours == contract.listed.funding_hours
+        hours: float | None = (contract.word if listed else None) or event.hours
+        if due is not None and due.hours is not None:
+            hours = due.hours
+        elif before is not None:
+            hours = _interval_between(before, event.at, contract.word or event.hours)
+        if hours is None or hour % hours:
+            return None, ""
         return _within_cap(contract, _with_hours(event, hours), "")
 
 
-def interval_within(gap_hours: float, at: Ms) -> float:
-    """The longest interval of at most ``gap_hours`` (1 or more) that has a settlement at ``at``.
+def _say(contract: _Contract, hours: float | None) -> None:
+    """The venue said an interval."""
+    contract.word, contract.shown, contract.refuted, contract.contrary = hours, None, False, None
 
-    Venues settle at whole multiples of the interval from midnight UTC.
+
+def intervals_between(before: Ms, at: Ms) -> frozenset[float]:
+    """The intervals of which the first settlement after ``before`` is at ``at``.
+
+    Times within a minute of a settlement are on either side of it. What is said within an hour
+    that is not whole is only no longer than the interval.
     """
     hour = round(at / _HOUR)
-    fitting = [h for h in FUNDING_HOURS if h <= gap_hours and hour % h == 0]
-    return float(max(fitting, default=FUNDING_HOURS[0]))
+    if abs(at - hour * _HOUR) >= _MINUTE:
+        return frozenset(float(h) for h in FUNDING_HOURS if at - before <= h * _HOUR + _MINUTE)
+    first, last = (before - _MINUTE) // _HOUR, (before + _MINUTE) // _HOUR
+    return frozenset(
+        float(h) for h in FUNDING_HOURS if hour in ((first // h + 1) * h, (last // h + 1) * h)
+    )
+
+
+def _interval_between(before: Ms, at: Ms, word: float) -> float | None:
+    """The interval that a settlement ended, None if it cannot be told.
+
+    ``before``: the settlement before; ``word``: what the venue said, maybe only after ``at``.
+    Intervals change at settlements.
+    """
+    fits, gap = intervals_between(before, at), float(round((at - before) / _HOUR))
+    if word in fits:
+        return word if gap == word or gap not in fits else None
+    return gap if gap in fits else _only(fits)
+
+
+def _only(fits: frozenset[float]) -> float | None:
+    """The one interval that fits; one of a day only where no shorter one does."""
+    shorter = fits - {float(_DAY_HOURS)} or fits
+    return next(iter(shorter)) if len(shorter) == 1 else None
 
 
 def _next(contract: _Contract, next_at: Ms, now: Ms) -> None:
@@ -180,33 +259,44 @@ def _next(contract: _Contract, next_at: Ms, now: Ms) -> None:
     contract.next_at = next_at
 
 
-def _shown(contract: _Contract, hours: float, now: Ms) -> float:
-    """The interval that is in keeping with the time of the next settlement."""
-    if contract.next_at is None:
-        return hours
-    left = contract.next_at - now
-    if left > hours * _HOUR + _MINUTE:
-        longer = [h for h in FUNDING_HOURS if left <= h * _HOUR + _MINUTE]
-        return float(min(longer, default=hours))
-    if contract.settled_at is not None and left > 0:
-        gap = _whole_hours(contract.next_at - contract.settled_at)
-        if 0 < gap < hours:
-            return interval_within(gap, contract.next_at)
-    return hours
+def _due(contract: _Contract, now: Ms, word: float) -> _Due | None:
+    """The next settlement, None if it is unknown which that is."""
+    next_at = contract.next_at
+    if next_at is None or next_at < now - _MINUTE:
+        return None
+    hour = round(next_at / _HOUR)
+    due = contract.dues.get(hour)
+    if due is None:
+        for old in sorted(contract.dues)[: 1 - _DUES]:
+            del contract.dues[old]
+        due = contract.dues[hour] = _Due(intervals_between(now, next_at), word)
+    return due
+
+
+def _in_force(contract: _Contract, due: _Due, word: float, seen: Ms) -> float | None:
+    """The interval that ends with ``due``, None if it is unknown."""
+    if contract.early and word != due.word and {word, due.word} <= due.fits:
+        return None  # it changed at the settlement before and is said late, or will change at this
+    if word in due.fits and not contract.refuted:
+        contract.shown = contract.contrary = None
+        return word
+    if contract.shown in due.fits:
+        contract.contrary = None
+        return contract.shown
+    if contract.contrary != contract.next_at or seen < contract.contrary_since:
+        contract.contrary, contract.contrary_since = contract.next_at, seen
+    only = _only(due.fits)
+    if only is None or seen - contract.contrary_since < _LASTS:
+        return None
+    # a word that came after this settlement was named may be one about the time after it
+    contract.shown, contract.refuted = only, due.word == word != only
+    return only
 
 
 def _settle(contract: _Contract, at: Ms) -> None:
     """There was a settlement at ``at``."""
-    if contract.settled_at is None:
+    if contract.settled_at is None or at > contract.settled_at + _MINUTE:
         contract.settled_at = at
-    elif at > contract.settled_at + _MINUTE:
-        contract.settled_before, contract.settled_at = contract.settled_at, at
-
-
-def _whole_hours(duration: Ms) -> int:
-    """The duration in hours, 0 if it is not a whole number of them."""
-    hours = round(duration / _HOUR)
-    return hours if abs(duration - hours * _HOUR) < _MINUTE else 0
 
 
 def _with_hours(event: Funding, hours: float) -> Funding:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from streams.contracts import Terms
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
@@ -400,21 +401,16 @@ def _settlements(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[D
             before[row.symbol] = last.fundingTime
         newest[row.symbol] = row
     oldest = min((row.fundingTime for row in rows), default=0)
-    return [
-        event
-        for row in newest.values()
-        if (of := listing.instruments.get(row.symbol)) is not None
-        for event in wire.made(
-            wire.settled(
-                of,
-                row.fundingTime,
-                seen,
-                row.fundingRate,
-                since=before.get(row.symbol, oldest),
-                whole=row.symbol in before,
-            )
-        )
-    ]
+    events: list[Decoded] = []
+    for symbol, row in newest.items():
+        of, since = listing.instruments.get(symbol), before.get(symbol)
+        if of is None:
+            continue
+        terms = None if since is None else Terms(symbol=symbol, settled_before=since)
+        none_since = oldest if since is None else None
+        at, rate = row.fundingTime, row.fundingRate
+        events += wire.made(terms, wire.settled(of, at, seen, rate, none_since))
+    return events
 
 
 def resync(symbol: str, subscription: Subscription) -> Request:

@@ -418,7 +418,10 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     ]
     of, since = listing.instruments.get(newest.symbol), max(before, default=None)
     at, rate = newest.fundingRateTimestamp, newest.fundingRate
-    return wire.made(of and wire.settled(of, at, seen, rate, since))
+    if of is None:
+        return []
+    terms = None if since is None else Terms(symbol=of.symbol, settled_before=since)
+    return wire.made(terms, wire.settled(of, at, seen, rate))
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from streams.contracts import FUNDING_HOURS, interval_within
+from streams.contracts import FUNDING_HOURS
 from streams.events import (
     Funding,
     Instrument,
@@ -27,6 +27,7 @@ from streams.events import (
 from streams.venue import Decoded, Malformed, Poll, Request, Subscription
 
 HOUR_MS: Ms = 3_600_000
+MINUTE_MS: Ms = 60_000
 
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
@@ -133,19 +134,17 @@ def predicted(
 
 
 def settled(
-    of: Instrument, at: Ms, seen: Ms, rate: Text | None, since: Ms | None = None, whole: bool = True
+    of: Instrument, at: Ms, seen: Ms, rate: Text | None, none_since: Ms | None = None
 ) -> Funding | None:
     """The rate charged at ``at``. None without a rate, or where no interval is known.
 
-    ``since``: the settlement before, which tells the interval; not ``whole``: the one before was
-    not after it. Without it the interval is the instrument's.
+    ``none_since``: there was no settlement between this moment and ``at``. The interval is the
+    instrument's, or the shortest that explains it.
     """
     value, hours = fraction(rate), of.funding_hours
-    if since is not None:
-        gap = round((at - since) / HOUR_MS)
-        if whole and gap > 0:
-            hours = interval_within(gap, at)
-        elif hours is not None and gap > hours:
+    if none_since is not None and hours is not None:
+        gap = (at - none_since + MINUTE_MS) // HOUR_MS  # stamped within seconds of the hour
+        if gap > hours:
             hours = next((float(h) for h in FUNDING_HOURS if h >= gap), None)
     if value is None or hours not in FUNDING_HOURS:
         return None

@@ -9,6 +9,8 @@ from tests.streams.virtual import EPOCH
 
 Levels = Sequence[tuple[float, float]]
 
+NEXT_FUNDING: Ms = (EPOCH // 28_800_000 + 1) * 28_800_000
+
 
 def listing_of(venue: str, *assets: str) -> Listing:
     """A listing in which each asset has one contract."""
@@ -50,7 +52,7 @@ def marks(*symbols: str, at: Ms = EPOCH) -> bytes:
     """Funding and price of these symbols."""
     rows = [
         {"e": "markPriceUpdate", "E": at, "s": s, "p": "100", "i": "100", "r": "0.0001",
-         "T": EPOCH + 1000, "st": 1}
+         "T": NEXT_FUNDING, "st": 1}
         for s in symbols
     ]  # fmt: skip
     return _line({"stream": "!markPrice@arr@1s", "data": rows})
@@ -107,7 +109,7 @@ def ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> bytes:
         "indexPrice": "100",
         "fundingRate": "0.0001",
         "fundingIntervalHour": "8",
-        "nextFundingTime": str(EPOCH + 1000),
+        "nextFundingTime": str(NEXT_FUNDING),
         "singleOpenInterest": "10",
         "singleOpenInterestValue": "1000",
         "turnover24h": "1e6",
