@@ -4,7 +4,8 @@
 one role each) with their own Valkey, and has a server at every end: ``venue`` speaks Bybit's
 protocol, ``telegram`` is the Bot API (messages out, commands in, edits), ``webhook`` receives HTTP,
 ``console`` is what the processes print. A test says what happens at one end and looks at the other;
-no test here imports a name from ``bot``, ``rules`` or ``streams``.
+but for the playback of recorded frames, no test here imports a name from ``bot``, ``rules`` or
+``streams``.
 
     async with System(tmp_path, '[channel]\\nchat_id = -1001\\n') as system:
         await system.start()                          # or: start("streams", "rules", "bot")
@@ -145,13 +146,13 @@ class System:
         await redis.aclose()
         return "\n".join(map(str, found))
 
-    async def start(self, *commands: str) -> None:
+    async def start(self, *commands: str, heard: Callable[[], object] | None = None) -> None:
         """Start ``lowtide run``, or a process for each of these commands. Returns once the venue
-        has been subscribed to, if the streams role is among them."""
+        has been subscribed to, if the streams role is among them; ``heard`` says when that is."""
         for command in commands or ("run",):
             self._running[command] = await self._process(command, "console", "log")
         if not commands or "streams" in commands:
-            await self.until(lambda: self.venue.subscribers("allLiquidation."))
+            await self.until(heard or (lambda: self.venue.subscribers("allLiquidation.")))
 
     async def spawn(self, command: str) -> asyncio.subprocess.Process:
         """Start one more process, which is the caller's to end."""
