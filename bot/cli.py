@@ -14,11 +14,11 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from bot.config import ConfigError, Settings, load, load_tests, own_tests, ruletests
+from bot.config import ConfigError, Settings, load, load_tests, ruletests
 from bot.config.environment import environment, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
-from bot.config.reload import Rejected, checked, count, in_short
+from bot.config.reload import Rejected, checked, count, in_short, tested
 from bot.config.source import OWN, chosen, home, is_shipped
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
@@ -126,8 +126,11 @@ def _dry(settings: Settings) -> Settings:
 
 
 def _check(settings: Settings) -> None:
-    own_tests(settings)  # faulty ones end it here
-    tests, failed = _tests(settings)
+    try:
+        passed = tested(settings)
+    except Rejected as error:
+        _fail(str(error), 2)
+    tests, failed = _shipped_tests(settings) if is_shipped(settings.path) else (passed, 0)
     print(describe(settings))  # noqa: T201
     print(f"\n{count(tests, 'rule test')}: lowtide test")  # noqa: T201
     doubts = _doubts(settings)
@@ -141,10 +144,8 @@ def _check(settings: Settings) -> None:
         print(f"warning: {line}")  # noqa: T201
 
 
-def _tests(settings: Settings) -> tuple[int, int]:
-    """How many rule tests there are, and of the shipped ones how many do not hold."""
-    if not is_shipped(settings.path):
-        return len(load_tests(settings)), 0
+def _shipped_tests(settings: Settings) -> tuple[int, int]:
+    """How many rule tests come with Lowtide, and how many of them do not hold."""
     try:
         outcomes = ruletests.run_all(load_tests(settings), settings)
     except ConfigError as error:

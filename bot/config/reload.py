@@ -87,18 +87,26 @@ def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:
     """
     try:
         settings = load(path, environment(env, home(path)))
-        tests = own_tests(settings)
+        return settings, tested(settings)
     except ConfigError as error:
         raise Rejected(str(error)) from None
     except OSError as error:
         raise Rejected(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def tested(settings: Settings) -> int:
+    """How many rule tests must pass before ``settings`` are used, and did.
+
+    Raises ConfigError where they are faulty, Rejected where they fail.
+    """
+    tests = own_tests(settings)
     failed = [one for one in ruletests.run_all(tests, settings) if not one.passed]
     if failed:
         raise Rejected(
             "\n".join(_failure(one) for one in failed)
-            + f"\n{path.name} is used when its rule tests pass: lowtide test shows them"
+            + f"\n{settings.path.name} is used when its rule tests pass: lowtide test shows them"
         )
-    return settings, len(tests)
+    return len(tests)
 
 
 def needs_restart(old: Settings, new: Settings) -> list[str]:

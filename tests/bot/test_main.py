@@ -109,6 +109,36 @@ def test_check_names_every_problem(config: Path, capsys) -> None:
     assert 'unknown key (did you mean "tail"?)' in err
 
 
+RULE_TEST = """
+[[test]]
+name = "forty"
+rule = "liq"
+asset = "BTC"
+every = "10s"
+series = "0 40 40"
+expect = ["10s open alert"]
+"""
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_check_refuses_what_a_start_refuses(config: Path, beside: bool, capsys) -> None:
+    """Beside the file or in it, a failing test costs the start, so check says so with its code."""
+    file = config.with_name("config.tests.toml") if beside else config
+    before = PLAIN if file == config else ""
+    file.write_text(before + RULE_TEST)
+    code, out, _ = ended(["check", "--config", str(config)], capsys)
+    assert code == 0 and "1 rule test: lowtide test" in out
+    file.write_text(before + RULE_TEST.replace("open alert", "open critical"))
+    answers = {
+        command: ended([command, "--config", str(config)], capsys)
+        for command in ("check", "run", "bot")
+    }
+    code, out, err = answers["check"]
+    assert (code, out) == (2, "")
+    assert "test 'forty' failed: expected 10s open critical, got 10s open alert\n" in err
+    assert set(answers.values()) == {answers["check"]}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_a_configuration_and_says_if_it_is_missing(
     command: str, tmp_path: Path, capsys
