@@ -7,7 +7,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from bot.roles import STATUS_LIFE_S, ended_key
+from bot.lang.en import length
+from bot.roles import ENDED_LIFE_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed
 from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
 
@@ -28,8 +29,8 @@ async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
     for role in ROLES:
         data = await redis.get(f"{keys.status}:{role}")
         answer[role] = msgspec.json.decode(data) if data else None
-        if not data and (reason := cast("bytes | None", await redis.get(ended_key(role)))):
-            answer["ended"][role] = reason.decode(errors="replace")
+        if not data and (end := await _end(redis, role)):
+            answer["ended"][role] = end
     memory = await _memory(redis)
     length = {name: await redis.xlen(key) for name, key in _streams(keys)}
     answer["redis"] = {
@@ -41,6 +42,17 @@ async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
         "rss_mb": _mb(memory.get("used_memory_rss")),
     }
     return answer
+
+
+async def _end(redis: Redis, role: str) -> dict[str, Any] | None:
+    """Why the role ended ("": it was stopped) and how long ago, by the server's clock."""
+    key = ended_key(role)
+    reason = cast("bytes | None", await redis.get(key))
+    left_ms: int = await redis.pttl(key)
+    if reason is None or left_ms < 0:
+        return None
+    seconds = max(0, round(ENDED_LIFE_S - left_ms / 1000))
+    return {"reason": reason.decode(errors="replace"), "seconds_ago": seconds}
 
 
 async def _memory(redis: Redis) -> dict[str, Any]:
@@ -72,9 +84,13 @@ def faults(status: dict[str, Any]) -> list[str]:
 
 
 def _not_running(role: str, status: dict[str, Any]) -> str:
-    reason = status["ended"].get(role)
-    words = f"not running (nothing heard for {STATUS_LIFE_S} s)"
-    return f"{role:8} {words}" + (f"; it ended: {reason}" if reason else "")
+    end = status["ended"].get(role)
+    if end is None:
+        return f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)"
+    ago = f"{length(end['seconds_ago'] * 1000)} ago"
+    if not end["reason"]:
+        return f"{role:8} not running: it was stopped {ago}"
+    return f"{role:8} not running: it ended {ago}: {end['reason']}"
 
 
 def describe(status: dict[str, Any]) -> str:

@@ -13,14 +13,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from streams.bus.connection import ANSWER_S, Keys, connect, in_words
-from streams.bus.lease import Lease
+from streams.bus.lease import Lease, LeaseLost
 
 STATUS_EVERY_S = 5.0
 STATUS_LIFE_S = 30
 
 _CLOSE_S = 0.2
 _REASON = 300
-_ENDED_LIFE_S = 7 * 86_400
+ENDED_LIFE_S = 7 * 86_400
+"""So long it is kept why a role ended; what is left of it tells when that was."""
 
 
 def rss_mb() -> float:
@@ -36,9 +37,11 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
     """A client and the lease of a role; the lease is given back at the end."""
     redis = connect(url, name)
     lease = Lease(redis, Keys(), name)
+    held, reason = False, ""
     try:
         await lease.take()
-        await _note_end(redis, name, None)
+        held = True
+        await _note_start(redis, name)
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(lease.hold())
             try:
@@ -46,35 +49,47 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
             finally:
                 holding.cancel()
     except Exception as error:
-        await _note_end(redis, name, error)
+        reason = in_a_line(error)
+        held = held and not isinstance(_first(error), LeaseLost)
         raise
     finally:
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await asyncio.wait_for(redis.delete(_status_key(name)), _CLOSE_S)
+        if held:  # else what stands there is of the process that has the role
+            await _note_end(redis, name, reason)
         await lease.release()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(redis.aclose(), _CLOSE_S)
 
 
-async def _note_end(redis: Redis, role: str, error: Exception | None) -> None:
-    """Keep why the role has ended where ``lowtide status`` finds it; None: it runs."""
+async def _note_start(redis: Redis, role: str) -> None:
+    """Forget why the role ended before."""
     with contextlib.suppress(RedisError, OSError, TimeoutError):
-        key = ended_key(role)
-        if error is None:
-            await asyncio.wait_for(redis.delete(key), ANSWER_S)
-        else:
-            reason = in_a_line(error)[:_REASON].encode()
-            await asyncio.wait_for(redis.set(key, reason, ex=_ENDED_LIFE_S), _CLOSE_S)
+        await asyncio.wait_for(redis.delete(ended_key(role)), ANSWER_S)
+
+
+async def _note_end(redis: Redis, role: str, reason: str) -> None:
+    """Keep for ``lowtide status`` that the role has ended, and why; "": it was stopped."""
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        # a full Redis takes the first and not the second
+        async with redis.pipeline(transaction=False) as together:
+            together.delete(_status_key(role))
+            together.set(ended_key(role), reason[:_REASON].encode(), ex=ENDED_LIFE_S)
+            await asyncio.wait_for(together.execute(), _CLOSE_S)
 
 
 def in_a_line(error: BaseException) -> str:
     """What ended a role, out of the groups around it, in one line."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    error = _first(error)
     if isinstance(error, RedisError | TimeoutError):
         return in_words(error)
     text = getattr(error, "reason", "") or str(error)
     return " ".join(str(text).split()) or type(error).__name__
+
+
+def _first(error: BaseException) -> BaseException:
+    """What failed, out of the groups around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
 
 
 def ended_key(role: str) -> str:

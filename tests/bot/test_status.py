@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from redis.asyncio import Redis
 
 from bot import cli, roles, status
 from bot.config import VenueSettings
-from bot.delivery.sinks import Sinks
+from bot.delivery.sinks import Refused, Sinks, What
 from bot.delivery.sinks.console import Console
 from bot.demo.playback import Playback
 from bot.roles.bot import bot_role
@@ -53,17 +54,61 @@ async def test_a_dead_role_is_a_fault_and_says_why(redis: Redis, valkey: Server)
         for name in ("streams", "bot"):
             await redis.set(f"{Keys().status}:{name}", b"{}")
         found = await status.collect(redis)
-        assert status.faults(found) == [
-            "rules    not running (nothing heard for 30 s); it ended: No space left on device"
-        ]
+        (fault,) = status.faults(found)
+        assert re.fullmatch(
+            r"rules    not running: it ended \d+ s ago: No space left on device", fault
+        )
         await redis.set(f"{Keys().status}:rules", b"{}")
         assert status.faults(await status.collect(redis)) == []
-    async with roles.role(valkey.url, "rules"):
-        pass
-    assert status.faults(await status.collect(redis)) == [
-        "rules    not running (nothing heard for 30 s)",
-        "bot      not running (nothing heard for 30 s)",
+
+
+async def test_how_long_a_role_has_not_run_is_true(redis: Redis, valkey: Server) -> None:
+    """Stopped is not silent for thirty seconds; the age is by the server's own clock."""
+    for name in ("streams", "rules"):
+        async with roles.role(valkey.url, name):
+            await redis.set(f"{Keys().status}:{name}", b"{}")
+    with contextlib.suppress(ExceptionGroup):
+        async with roles.role(valkey.url, "bot"):
+            raise Refused("Telegram says Unauthorized: 401", What.ALL)
+    await _ended_before(redis, "streams", 150)
+    await _ended_before(redis, "rules", 3_750)
+    await _ended_before(redis, "bot", 90_000)
+    found = await status.collect(redis)
+    assert status.faults(found) == [
+        "streams  not running: it was stopped 2 min ago",
+        "rules    not running: it was stopped 1 h 2 min ago",
+        "bot      not running: it ended 1 d 1 h ago: Telegram says Unauthorized: 401",
     ]
+    assert found["ended"]["streams"]["reason"] == ""
+    assert 150 <= found["ended"]["streams"]["seconds_ago"] < 180
+    async with roles.role(valkey.url, "bot"):  # killed: nobody can say when or why
+        pass
+    await redis.delete(roles.ended_key("bot"))
+    assert status.faults(await status.collect(redis))[2] == (
+        "bot      not running (nothing heard for 30 s)"
+    )
+
+
+async def _ended_before(redis: Redis, role: str, seconds: int) -> None:
+    assert await redis.pexpire(roles.ended_key(role), (roles.ENDED_LIFE_S - seconds) * 1000)
+
+
+async def test_a_second_process_that_waits_and_is_stopped_says_nothing_of_the_first(
+    redis: Redis, valkey: Server
+) -> None:
+    async with roles.role(valkey.url, "rules"):
+        await redis.set(f"{Keys().status}:rules", b"{}")
+
+        async def second() -> None:
+            async with roles.role(valkey.url, "rules"):
+                raise AssertionError("the role is taken")
+
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        found = await status.collect(redis)
+        assert found["rules"] == {} and "rules" not in found["ended"]
 
 
 @pytest.mark.parametrize(("missing", "code"), [((), 0), (("rules",), 1), (("streams", "bot"), 1)])
