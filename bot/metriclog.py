@@ -49,7 +49,8 @@ class Column(NamedTuple):
 def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
     """A row: ``value`` and ``floor`` as observed; ``low``, ``high`` where they differ from it.
 
-    ``bound`` 1: there may be more. ``settled``: minutes since the settlement, ``interval`` minutes.
+    ``bound`` 1: there may be more; 2: so much more that it says nothing of a level that it does not
+    exceed. ``settled``: minutes since the settlement, ``interval`` minutes.
     """
     row: dict[Column, float] = {}
     for one in observed:
@@ -60,8 +61,8 @@ def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
                 row[Column(*place, field)] = nan if x is None or x == one.value else x
         if one.floor_musd is not None:
             row[Column(*place, "floor")] = one.floor_musd
-        if one.lower_bound:
-            row[Column(*place, "bound")] = 1.0
+        if one.lower_bound or one.breach_only:
+            row[Column(*place, "bound")] = 2.0 if one.breach_only else 1.0
         if one.settled_at is not None:
             row[Column(*place, "settled")] = (now - one.settled_at) / MINUTE
         if one.interval_ms is not None:

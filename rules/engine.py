@@ -209,8 +209,7 @@ class Engine:
         return said
 
     def _look(self, beat: MetricInstance, at: Ms) -> list[Said]:
-        now, rule_metric = self._now, beat.metric
-        reading = rule_metric.value(beat.view, now)
+        now, reading = self._now, beat.reading(self._now)
         said: list[Said] = []
         awake = False
         if reading is not None:

@@ -9,6 +9,7 @@ Invariants:
 """
 
 from collections.abc import Callable
+from math import inf
 
 import msgspec
 
@@ -88,8 +89,7 @@ def step(
 ) -> list[Transition]:
     """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live."""
     sign = -1 if rule.fires == "below" else 1
-    # a sum that lacks a part can prove that something is above a level, and nothing else
-    if reading is None or (reading.lower_bound and sign < 0):
+    if reading is None or not judged(rule, row, reading):
         return []
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
@@ -99,6 +99,19 @@ def step(
         _mind_extreme(state, now, reading, sign)
         steps += _recover(rule, row, state, now, reading, sign)
     return steps
+
+
+def judged(rule: Rule, row: Row, reading: Reading, level: Level = Level.WATCH) -> bool:
+    """Whether ``reading`` says anything of ``level`` and those above it."""
+    if not reading.lower_bound and not reading.breach_only:
+        return True
+    # a sum that lacks a part can prove that something is above a level, and nothing else
+    if rule.fires == "below":
+        return False
+    if not reading.breach_only:
+        return True
+    least = min((x for lv, x in row.levels.items() if lv >= level), default=inf)
+    return reading.value > least and _enough(row, reading)
 
 
 def settle_in(rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading) -> None:

@@ -191,6 +191,8 @@ class Judge:
 
     def move(self, watch: RuleInstance, reading: Reading, now: Ms, at: Ms) -> list[Said]:
         """A value of a rule; ``at``: the venue's time of the event that caused it."""
+        if not watch.judged(reading):
+            return []
         episode = watch.episode
         posted = episode.posted_open
         if watch.unsettled:

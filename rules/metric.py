@@ -28,8 +28,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     ``used``: whose data is in it, out of ``expected``. ``floor_musd``: what ``Row.floor_musd`` is
     compared with, million USD, None if unknown. ``lower_bound``: something is left out that can
-    only add to the value, so that it may prove a breach but never a recovery. ``longs``: of a
-    sum over both sides, the part that was longs, in the same unit; None: no such sum.
+    only add to the value, so that it may prove a breach but never a recovery. ``breach_only``: so
+    much is left out that it says nothing of a level that it does not exceed, as if there were no
+    value. ``longs``: of a sum over both sides, the part that was longs, in the same unit; None: no
+    such sum.
     ``settled_at``, ``interval_ms``: for settled funding, the settlement of the market with the
     largest open interest and its interval.
     """
@@ -39,6 +41,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     expected: Sequence[Market] = ()
     floor_musd: float | None = None
     lower_bound: bool = False
+    breach_only: bool = False
     longs: float | None = None
     settled_at: Ms | None = None
     interval_ms: Ms | None = None

@@ -45,7 +45,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules saw of one metric, for the metric log; of ``PRICE``, the price of an asset.
 
     ``value``: now; None: cannot be said now. ``low``, ``high``: the extremes of what was seen since
-    the last time this was asked, ``value`` included; None if nothing was. The rest as in ``Value``.
+    the last time this was asked, ``value`` included; None if nothing was. ``breach_only``: see
+    ``Reading``. The rest as in ``Value``.
     """
 
     metric: str
@@ -56,6 +57,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None = None
     floor_musd: float | None = None
     lower_bound: bool = False
+    breach_only: bool = False
     settled_at: Ms | None = None
     interval_ms: Ms | None = None
 
@@ -91,7 +93,7 @@ def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterat
     for beat in beats:
         metric, view = beat.metric, beat.view
         price = view.price(now)
-        reading = metric.value(view, now)
+        reading = beat.reading(now)
         if reading is None:
             yield Value(
                 metric=metric.name, unit=metric.unit, asset=view.asset,
@@ -127,7 +129,7 @@ def observed(beats: Iterable[MetricInstance], now: Ms) -> Iterator[Observed]:
 
 
 def _observed(beat: MetricInstance, now: Ms) -> Observed:
-    reading = beat.metric.value(beat.view, now)
+    reading = beat.reading(now)
     seen = [x for x in (beat.low, beat.high) if isfinite(x)]
     beat.fresh()
     if reading is not None:
@@ -141,6 +143,7 @@ def _observed(beat: MetricInstance, now: Ms) -> Observed:
         high=max(seen, default=None),
         floor_musd=reading.floor_musd if reading else None,
         lower_bound=reading.lower_bound if reading else False,
+        breach_only=reading.breach_only if reading else False,
         settled_at=reading.settled_at if reading else None,
         interval_ms=reading.interval_ms if reading else None,
     )
@@ -156,7 +159,7 @@ def open_episodes(
         firing = [watch for watch in beat.watches if watch.episode.level]
         reading = beat.metric.value(beat.view, now) if firing else None
         for watch in firing:
-            if reading is not None:
+            if reading is not None and watch.judged(reading):
                 step = _standing(watch, reading.value)
                 episodes.append(alert(watch, step, watch.episode.turns, reading, now, now, ""))
             else:

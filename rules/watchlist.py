@@ -12,7 +12,7 @@ from math import inf
 from rules import state
 from rules.alerts import ALL, Level
 from rules.composite import Composite, CompositeState, ConditionMatch
-from rules.episode import Episode
+from rules.episode import Episode, judged
 from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Metric, Reading, Warming, Warms
 from rules.metrics import metric
@@ -66,6 +66,10 @@ class RuleInstance:
         """Under which its trail is kept."""
         return self.rule.metric, self.rule.fires, self.place
 
+    def judged(self, reading: Reading, level: Level = Level.WATCH) -> bool:
+        """Whether ``reading`` says anything of ``level`` and those above it."""
+        return judged(self.rule, self.row, reading, level)
+
     def rest(self, now: Ms, reading: Reading) -> bool:
         """Takes note of a value on the quiet side while nothing is pending; False if it is not so.
 
@@ -77,6 +81,7 @@ class RuleInstance:
             or episode.level
             or episode.since
             or reading.lower_bound
+            or reading.breach_only
             or self.rule.settlements
         ):
             return False
@@ -132,6 +137,13 @@ class MetricInstance:
     def since(self) -> Ms | None:
         """From when on all its rules watch it."""
         return max((watch.since for watch in self.watches), default=None)
+
+    def reading(self, now: Ms) -> Reading | None:
+        """The value now, None if it says nothing to any of its rules."""
+        reading = self.metric.value(self.view, now)
+        if reading is None or not reading.breach_only:
+            return reading
+        return reading if any(watch.judged(reading) for watch in self.watches) else None
 
     def hold(self, on: bool, now: Ms) -> None:
         """What is usual stays what it was before the open episode, or is learned again."""
@@ -189,7 +201,7 @@ class CompositeInstance:
             and watch.rule.post
         }
         self.gathering = CompositeState(record_from=now)
-        self.watched = self._bits(lambda _: True)
+        self.watched = sum({1 << n for _, conditions in self.parts.values() for n in conditions})
 
     @property
     def possible(self) -> bool:
@@ -198,7 +210,13 @@ class CompositeInstance:
 
     def known(self, now: Ms) -> int:
         """The conditions that can be judged now, as bits."""
-        return self._bits(lambda watch: watch.metric.value(watch.view, now) is not None)
+        bits = 0
+        for watch, conditions in self.parts.values():
+            reading = watch.metric.value(watch.view, now)
+            for condition, level in conditions.items():
+                if reading is not None and watch.judged(reading, level):
+                    bits |= 1 << condition
+        return bits
 
     def conditions(self, watch: RuleInstance) -> Mapping[int, Level] | None:
         """The conditions that ``watch`` may fulfil, None if it is no part of this."""
@@ -256,14 +274,6 @@ class CompositeInstance:
                 level = conditions[condition]
                 spell = ConditionMatch(episode.opened_at, level, episode.extreme, episode.opened_at)
                 self.gathering.spells.setdefault(rule, {})[condition] = spell
-
-    def _bits(self, which: Callable[[RuleInstance], bool]) -> int:
-        bits = 0
-        for watch, conditions in self.parts.values():
-            if which(watch):
-                for condition in conditions:
-                    bits |= 1 << condition
-        return bits
 
 
 Take = Callable[[Market, MarketEvent, Ms], bool]

@@ -92,7 +92,8 @@ def reading(series: RecordedSeries, row: int, value: float) -> Reading:
     return Reading(
         value=plain(value),
         floor_musd=of(series.floor),
-        lower_bound=bound == 1,
+        lower_bound=bound is not None,
+        breach_only=bound == 2,
         settled_at=None if settled is None else at - round(settled) * 60_000,
         interval_ms=None if interval is None else round(interval) * 60_000,
     )

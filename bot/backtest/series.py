@@ -27,9 +27,10 @@ class RecordedSeries:
     """Values of one place, as they were known at ``at`` (Ms, ascending); NaN: could not be said.
 
     ``low``, ``high``: the extremes of what was seen since the row before; ``value`` itself where
-    only that is known. ``floor``: million USD. ``bound``: there may be more. ``settled``: minutes
-    since the settlement, ``interval``: minutes between two. ``step``: for how many Ms before it a
-    row speaks; known when the row is known, so rows that follow change none of it.
+    only that is known. ``floor``: million USD. ``bound``: 1: there may be more, 2: so much more
+    that it says nothing of a level that it does not exceed. ``settled``: minutes since the
+    settlement, ``interval``: minutes between two. ``step``: for how many Ms before it a row speaks;
+    known when the row is known, so rows that follow change none of it.
     """
 
     at: Times

@@ -1,7 +1,8 @@
 """Reported liquidations in a sliding window, million USD, both sides together: a lower bound.
 
 Silence is normal here, so a market is live as long as its feed is up. A venue whose feed is down
-is left out: then the sum can only be too low, and proves a breach but never a recovery.
+is left out: then the sum can only be too low, and proves a breach but never a recovery. So a level
+that is exceeded is exceeded however few venues are up; of one that is not, too few say nothing.
 """
 
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class LiquidationMetric:
     def value(self, view: View, now: Ms) -> Reading | None:
         given = _given(view)
         live = [m for m in given if m.up(Kind.LIQUIDATION)]
-        if not live or _share(view, live, given) < LEAST_SHARE:
+        if not live:
             return None
         totals = [self._sums(m, now) for m in live]
         musd = sum(t[_LONG] + t[_SHORT] for t in totals) / 1e8
@@ -80,6 +81,7 @@ class LiquidationMetric:
             expected=given,
             floor_musd=musd,
             lower_bound=len(live) < len(given),
+            breach_only=_share(view, live, given) < LEAST_SHARE,
             longs=sum(t[_LONG] for t in totals) / 1e8,
         )
 

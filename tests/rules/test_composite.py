@@ -601,3 +601,63 @@ def test_changed_conditions_keep_the_cooldown_only():
     again.load(engine.dump())
     alerts = run(again, [liquidation("binance", NOW + 100 * SECOND, 3e8)])
     assert "cascade" not in [a.rule for a in alerts]
+
+
+# ── sums that prove a breach though most venues are down ──
+
+
+def of_bybit(since: int, until: int, px: float = 100.0) -> list[AnyEvent]:
+    events: list[AnyEvent] = []
+    for now in range(since, until, 5 * SECOND):
+        events += [oi("bybit", now, 100.0, 100 * px), price("bybit", now, px)]
+        events += [Tick(seen=now + n * SECOND) for n in range(5)]
+    return events
+
+
+@mark.parametrize("kinds", [tuple(Kind), (Kind.LIQUIDATION, Kind.OPEN_INTEREST)])
+def test_a_crash_rings_though_the_largest_venue_is_down(kinds: tuple[Kind, ...]):
+    """A tenth of the open interest is left: its fall says nothing, its liquidations do."""
+    engine = Engine(PARTS[:3], ("binance", "bybit"), (QUICK,))
+    for venue in ("binance", "bybit"):
+        engine.feed(feed(venue, Kind.LIQUIDATION, START, True))
+    both = sorted([*calm(START, NOW), *of_bybit(START, NOW)], key=lambda event: event.seen)
+    assert run(engine, both) == []
+    for kind in kinds:
+        engine.feed(feed("binance", kind, NOW, False))
+    some = [liquidation("bybit", NOW, 3.9e6), *of_bybit(NOW, NOW + 10 * SECOND)]
+    assert run(engine, some) == []
+    burst = next(v for v in engine.standing().values if v.metric == "liq_2m_musd")
+    assert burst.value is None, "too little to say anything of a level that is not exceeded"
+    at = NOW + 10 * SECOND
+    (opened,) = run(engine, [liquidation("bybit", at, 2e6)])
+    assert (opened.rule, opened.value, opened.missing) == ("liq_burst", 5.9, ("binance",))
+    crash = run(engine, of_bybit(at, at + 20 * SECOND, px=95.0))
+    if kinds == tuple(Kind):
+        assert told(crash) == [("price_drop", "open", "cascade"), ("cascade", "open", "")]
+        assert (crash[-1].facts.needed, crash[-1].facts.no_data) == (2, ("oi_drop",))
+    # what cannot be judged does not end, and its episode says when it last could be
+    later = run(engine, of_bybit(at + 20 * SECOND, at + 10 * MINUTE, px=95.0))
+    assert [a for a in later if a.rule == "liq_burst"] == []
+    assert [a.rule for a in engine.standing().stale] == ["liq_burst"]
+    until = at + 10 * MINUTE
+    engine.feed(feed("binance", Kind.LIQUIDATION, until, True))
+    calmed = run(engine, [Tick(seen=until + n * SECOND) for n in range(1, 240)])
+    assert [(a.turn, a.value) for a in calmed if a.rule == "liq_burst"] == [(Turn.CLOSE, 0)]
+
+
+def test_what_is_too_little_to_be_judged_neither_helps_nor_blocks():
+    engine = Engine(PARTS[:3], ("binance", "bybit"), (QUICK,))
+    for venue in ("binance", "bybit"):
+        engine.feed(feed(venue, Kind.LIQUIDATION, START, True))
+    both = sorted([*of_bybit(START, NOW), *calm(START, NOW)], key=lambda event: event.seen)
+    assert run(engine, both) == []
+    engine.feed(feed("binance", Kind.LIQUIDATION, NOW, False))
+    crash = [
+        *CRASH[1:],
+        *of_bybit(NOW, NOW + 40 * SECOND),
+        *of_bybit(NOW + 40 * SECOND, NOW + 80 * SECOND, 95.0),
+    ]
+    crash.sort(key=lambda event: event.seen)
+    alerts = run(engine, [liquidation("bybit", NOW, 3e6), *crash])
+    (cascade,) = [a for a in alerts if a.rule == "cascade"]
+    assert (cascade.facts.needed, cascade.facts.no_data) == (2, ("liq_burst",))

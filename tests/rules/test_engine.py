@@ -237,9 +237,9 @@ def test_a_word_for_the_whole_venue_overrules_earlier_ones():
     engine.feed(oi("binance", START, 20, 7e8))
     engine.feed(feed("binance", Kind.LIQUIDATION, START, False))
     engine.feed(oi("bybit", START, 20, 7e8))
-    assert [a.missing for a in engine.feed(liquidation("bybit", START, 5e6))] == []
+    assert [a.missing for a in engine.feed(liquidation("bybit", START, 5e6))] == [("binance",)]
     engine.feed(feed("binance", Kind.LIQUIDATION, START, True, symbol="BTCUSDT"))
-    (alert,) = engine.feed(liquidation("bybit", START + 1, 1e6))
+    (alert,) = engine.feed(liquidation("bybit", START + 1, 4e6))
     assert alert.missing == ()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Level, Turn
-from rules.episode import Episode, Transition, ready, step
+from rules.episode import Episode, Transition, judged, ready, step
 from rules.market import View
 from rules.metric import Reading
 from rules.metrics import metric
@@ -223,10 +223,36 @@ def test_a_lower_bound_proves_a_breach_and_never_a_recovery():
     assert step(quiet, row, Episode(), START, Reading(value=0, lower_bound=True)) == []
 
 
+def test_what_can_only_prove_a_breach_is_no_value_below_it():
+    rule = msgspec.structs.replace(DROP, fires="above", hold={}, max_gap=MINUTE)
+    row = Row(levels={Level.ALERT: 40.0, Level.CRITICAL: 90.0}, clear=8.0)
+    state = Episode()
+
+    def at(seconds: int, value: float) -> list[Turn]:
+        reading = Reading(value=value, lower_bound=True, breach_only=True)
+        return [s.turn for s in step(rule, row, state, START + seconds * SECOND, reading)]
+
+    assert at(0, 40) == [] and state.last_live is None
+    assert at(10, 41) == [Turn.OPEN]
+    assert at(20, 91) == [Turn.UP]
+    assert at(30, 60) == [] and state.last_live == START + 30 * SECOND
+    assert at(40, 0) == [] and state.last_live == START + 30 * SECOND
+    # of each level for itself
+    reading = Reading(value=60, lower_bound=True, breach_only=True)
+    assert judged(rule, row, reading, Level.ALERT)
+    assert not judged(rule, row, reading, Level.CRITICAL)
+    # and with a floor only if that is reached too
+    floored = msgspec.structs.replace(row, floor_musd=100)
+    assert not judged(rule, floored, reading)
+    assert judged(rule, floored, msgspec.structs.replace(reading, floor_musd=100))
+
+
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 90), st.sampled_from([None, -9.0, -4.0, -2.0, 0.0]), st.booleans()
+            st.integers(0, 90),
+            st.sampled_from([None, -9.0, -4.0, -2.0, 0.0]),
+            st.sampled_from([(False, False), (True, False), (True, True)]),
         ),
         max_size=80,
     ),
@@ -237,11 +263,15 @@ def test_the_short_way_for_quiet_values_is_the_same_step(values, fires):
     rule, now = msgspec.structs.replace(DROP, fires=fires, cooldown=0), START
     quick = RuleInstance(rule, row, metric(rule.metric), View("BTC"), "", Trail())
     plain, trail = Episode(), Trail()
-    for seconds, value, low in values:
+    for seconds, value, (low, breach) in values:
         now += seconds * SECOND
         if value is None:
             continue
-        reading = Reading(value=value, lower_bound=low)
+        reading = Reading(value=value, lower_bound=low, breach_only=breach)
+        if not quick.judged(reading):
+            assert not quick.rest(now, reading)
+            assert step(rule, row, plain, now, reading) == []
+            continue
         expected = step(rule, row, plain, now, reading)
         trail.note(now, quick.sign * value, reading, plain.awake)
         if quick.rest(now, reading):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from bot.backtest.evaluate import reading
 from bot.backtest.logfile import read_day
 from bot.backtest.series import DAY, Notes, SeriesKey
 from bot.metriclog import MINUTE, MetricLog
@@ -49,6 +50,13 @@ number = st.floats(width=32, allow_nan=False, allow_infinity=False)
 maybe = st.none() | number
 
 
+BOUNDS: list[dict[str, bool]] = [
+    {},
+    {"lower_bound": True},
+    {"lower_bound": True, "breach_only": True},
+]
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[list[Observed]]:
     """Minutes in which places come and go, with all that may stand beside a value."""
@@ -58,7 +66,7 @@ def histories(draw: st.DrawFn) -> list[list[Observed]]:
         return Observed(
             metric=metric, asset=asset, value=value,
             low=draw(maybe), high=draw(maybe), floor_musd=draw(maybe),
-            lower_bound=draw(st.booleans()),
+            **draw(st.sampled_from(BOUNDS)),
         )  # fmt: skip
 
     names = st.lists(st.sampled_from(["BTC", "ETH", "SOL"]), unique=True, min_size=1)
@@ -88,7 +96,8 @@ def test_every_number_survives(
             assert same(series.low, value if one.low is None else one.low)
             assert same(series.high, value if one.high is None else one.high)
             assert series.floor is None or same(series.floor, one.floor_musd)
-            assert bool(series.bound is not None and series.bound[row] == 1) == one.lower_bound
+            read = reading(series, row, value)
+            assert (read.lower_bound, read.breach_only) == (one.lower_bound, one.breach_only)
 
 
 @pytest.mark.parametrize("lost", [1, 7, 40, 400])

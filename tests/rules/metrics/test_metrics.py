@@ -564,14 +564,16 @@ def test_a_throttled_feed_is_never_more_than_full():
     assert seconds.facts(START + 60 * SECOND - 1).saturation_pct == {"okx": 100}
 
 
-@mark.parametrize("share, known", [(5.999e9, False), (6e9, True), (6.001e9, True)])
-def test_exactly_sixty_per_cent_of_the_givers_is_enough(share, known):
-    assert (lost(share, 10e9 - share).reading() is not None) is known
+@mark.parametrize("share, enough", [(5.999e9, False), (6e9, True), (6.001e9, True)])
+def test_exactly_sixty_per_cent_of_the_givers_is_enough(share, enough):
+    assert lost(share, 10e9 - share).reading().breach_only is not enough
 
 
-def test_less_than_sixty_per_cent_of_the_givers_says_nothing():
-    assert lost(5e9, 5e9).reading() is None
-    assert lost(None, 5e9).reading() is None  # one of two, since the size of one is unknown
+def test_less_than_sixty_per_cent_of_the_givers_can_only_prove_a_breach():
+    # also one of two, since the size of one is unknown
+    for binance_usd in (5e9, None):
+        reading = lost(binance_usd, 5e9).reading()
+        assert (reading.value, reading.lower_bound, reading.breach_only) == (1, True, True)
 
 
 # ── the asset's price ──
