@@ -2,7 +2,8 @@
 
 A kind of feed is down at a venue when it is for at least half of the instruments there, or for the
 venue as a whole as long as no instrument spoke for itself. It is told after 15 s, and so is its
-return, so that a reconnect is no news.
+return, so that a reconnect is no news. A venue all of whose feeds are down for minutes is lost,
+which is a fault of its own, told once, and once when any of them is back.
 """
 
 from statistics import median_low
@@ -11,9 +12,10 @@ import msgspec
 
 from rules.alerts import Notice
 from rules.market import FeedUptime, VenueMemory
-from streams.events import FeedState, Kind, Ms
+from streams.events import FaultCode, FeedState, Kind, Ms
 
 TELL_AFTER: Ms = 15_000
+LOST_AFTER: Ms = 180_000
 NO_TICK: Ms = 30_000
 SCAN_EVERY: Ms = 5_000
 
@@ -41,7 +43,8 @@ class Feeds(msgspec.Struct, array_like=True):
     """What is known and told of the feeds, by venue and kind.
 
     ``reasons``: why a kind went down, as last said. ``ticked``: the last Tick; ``silent``: its
-    absence was told. ``scan_at``: when to look at the feeds again.
+    absence was told. ``scan_at``: when to look at the feeds again. ``lost``: since when
+    venues are, of those that are told to be.
     """
 
     feeds: dict[str, dict[Kind, FeedHealth]] = {}
@@ -49,6 +52,7 @@ class Feeds(msgspec.Struct, array_like=True):
     ticked: Ms | None = None
     silent: bool = False
     scan_at: Ms = 0
+    lost: dict[str, Ms] = {}
 
     def hear(self, state: FeedState) -> None:
         """Why a feed went down."""
@@ -63,6 +67,7 @@ class Feeds(msgspec.Struct, array_like=True):
             for feed in feeds.values():
                 feed.since = min(feed.since, now)
                 feed.told = None if feed.told is None else min(feed.told, now)
+        self.lost = {venue: min(since, now) for venue, since in self.lost.items()}
 
     def miss_tick(self, now: Ms) -> list[Notice]:
         """Something came, but the last Tick is more than ``NO_TICK`` ago."""
@@ -110,7 +115,21 @@ class Feeds(msgspec.Struct, array_like=True):
             feed.told = None
         for feed in down.values():
             feed.told = feed.since
-        return notices
+        return notices + self._mind_lost(venue, feeds, now)
+
+    def _mind_lost(self, venue: str, feeds: dict[Kind, FeedHealth], now: Ms) -> list[Notice]:
+        since = self.lost.get(venue)
+        if since is not None:
+            if not any(feed.up and now - feed.since >= TELL_AFTER for feed in feeds.values()):
+                return []
+            del self.lost[venue]
+            return [_lost_notice(venue, True, since, now, "")]
+        silent_since = max((feed.since for feed in feeds.values()), default=now)
+        if any(feed.up for feed in feeds.values()) or now - silent_since < LOST_AFTER:
+            return []
+        self.lost[venue] = silent_since
+        why = dict.fromkeys(self.reasons.get(venue, {}).values())
+        return [_lost_notice(venue, False, silent_since, now, "; ".join(why))]
 
 
 def _states(venue: VenueMemory) -> dict[Kind, FeedUptime]:
@@ -126,6 +145,20 @@ def _states(venue: VenueMemory) -> dict[Kind, FeedUptime]:
         alike = [line.since for line in some if line.up is up]
         states[kind] = FeedUptime(up, median_low(alike))
     return {kind: states[kind] for kind in Kind if kind in states}
+
+
+def _lost_notice(venue: str, over: bool, since: Ms, now: Ms, reason: str) -> Notice:
+    code = FaultCode.VENUE_LOST
+    return Notice(
+        id=f"fault:{code}:{venue}:{'over' if over else 'on'}:{now}",
+        venue=venue,
+        kinds=(),
+        up=over,
+        since=since,
+        seen=now,
+        reason=reason,
+        fault=code,
+    )
 
 
 def _notice(

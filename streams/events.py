@@ -180,7 +180,8 @@ class FaultCode(StrEnum):
     the venue delivers or delists it, so its positions end without anybody deleveraging.
     ``asset_not_listed``: a named asset that no venue lists. ``names_refused``: the listing holds
     names that are not fit to be shown. ``listing_empty``: the venue lists nothing that is wanted.
-    ``venue_unreached``: the venue has not been reached since the start. ``venue_failed``: listening
+    ``venue_unreached``: the venue has not been reached since the start. ``venue_lost``: of a venue
+    nothing has been heard for minutes. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
     ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
     venues' clocks. ``state_lost``: what a role had saved could not be taken over in full.
@@ -194,6 +195,7 @@ class FaultCode(StrEnum):
     LISTING_EMPTY = "listing_empty"
     VENUE_UNREACHED = "venue_unreached"
     VENUE_FAILED = "venue_failed"
+    VENUE_LOST = "venue_lost"
     TICKER_SHARED = "ticker_shared"
     CLOCK_SET_BACK = "clock_set_back"
     CLOCK_SKEWED = "clock_skewed"

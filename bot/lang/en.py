@@ -250,6 +250,8 @@ PHRASES = {
     "fault.listing_empty.over": "{venue} lists contracts again, after {length}.",
     "fault.venue_unreached": "{venue} has not been reached since the start{reason}.",
     "fault.venue_unreached.over": "{venue} is reached, after {length}.",
+    "fault.venue_lost": "nothing from {venue} for {length}{reason}: its market is not watched.",
+    "fault.venue_lost.over": "{venue} is heard again, after {length}.",
     "fault.venue_failed": (
         "{venue} is not listened to because of an error in Lowtide{reason}. It is tried again; the"
         " log has the details."

@@ -1,6 +1,7 @@
 """Notices for operators → messages: feeds that fall silent, faults, a changed configuration. Pure.
 
-They are quiet, in italics and without hashtags, so that nobody takes them for the market.
+They are in italics and without hashtags, so that nobody takes them for the market, and all but the
+``LOUD`` ones are quiet.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from streams.events import Fault, FaultCode, Kind, Ms
 
 CONFIG = "config"
 """The beginning of the id of a notice about the configuration; ``reason`` says it all."""
+
+LOUD = frozenset({FaultCode.VENUE_LOST})
+"""Faults that ring: whoever relies on the bot must know that it is blind."""
 
 _NAMED = 10
 """So many symbols or assets are named; the others are counted."""
@@ -81,7 +85,7 @@ def notice_message(notice: Notice, words: Words) -> Message:
         rule="feeds",
         turn=Turn.CLOSE if notice.up else Turn.OPEN,
         level=Level.WATCH,
-        silent=True,
+        silent=notice.fault not in LOUD,
         html=text,
         plain=plain(text),
         at=notice.seen,

@@ -44,18 +44,18 @@ ASIDE = "damaged"
 _TRIES = 2
 _LEAST_FREE = 1_000_000
 _LOG_READ = 64 * 1024
-_DAMAGE = (
-    "Bad file format",
-    "Unexpected end of file",
-    "Unrecoverable error reading the append only file",
-    "Wrong signature trying to load",
-    "Internal error in RDB reading",
-    "RDB file was saved with",
-    "the AOF manifest file",
-    "checksum",
-    "Terminating server after rdb file reading failure",
+_NO_DAMAGE = (
+    "Permission denied",
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Out Of Memory",
+    "Can't open the log file",
 )
-"""What Valkey and Redis log of a file that they cannot read (aof.c and rdb.c)."""
+"""What keeps a server from reading a file that is whole. Everything else that ends it again and
+again while it has a file, and not without one, is the file: there are too many ways to say so."""
+
+_ENDED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -154,15 +154,29 @@ class Embedded:
             except Damaged as error:
                 log.error(str(error))
                 if not left:
-                    self.set_aside = self._rename(error)
+                    await self._spawn_anew(self._rename(error))
             else:
                 return
+
+    async def _spawn_anew(self, aside: Path) -> None:
+        """Start the server without its file, which is ``aside`` now. Raises CannotStart."""
+        try:
+            await self._spawn()
+        except CannotStart:  # without it too, so it is not the file, which stays what it is
+            self._put_back(aside)
+            raise
+        self.set_aside = aside
         log.error(
-            "Valkey's file is damaged: it was set aside and a new one is begun; `lowtide repair`"
+            "Valkey's file is damaged: it was set aside and a new one is begun, without the posts"
+            " that waited, subscriptions, silences and what the rules had learned; `lowtide repair`"
             " says what can be done",
-            set_aside=str(self.set_aside),
+            set_aside=str(aside),
         )
-        await self._spawn()
+
+    def _put_back(self, aside: Path) -> None:
+        shutil.rmtree(self._data / AOF, ignore_errors=True)  # begun just now, and never used
+        with contextlib.suppress(OSError):
+            aside.rename(self._data / AOF)
 
     def _rename(self, damaged: "Damaged") -> Path:
         """The damaged folder under another name. Raises CannotStart."""
@@ -177,6 +191,11 @@ class Embedded:
     async def _spawn(self) -> None:
         assert self._lock is not None  # noqa: S101  # the callers have seen to it
         self._log_from = self._log_size()
+        if self._without_manifest():
+            raise Damaged(
+                f"{self._data / AOF} has no manifest, without which Valkey would write over what is"
+                " there: it is damaged"
+            )
         try:
             self._socket.unlink(missing_ok=True)
             self._process = await asyncio.create_subprocess_exec(
@@ -223,10 +242,25 @@ class Embedded:
                     f"the disk of {self._data} is full ({free / 1e6:,.1f} MB are free): make room,"
                     " or set redis.data_dir in config.toml to another disk"
                 )
-        if any(sign.lower() in text.lower() for sign in _DAMAGE):
-            return Damaged(f"Valkey cannot read its file in {self._data / AOF}: it is damaged")
         last = text.splitlines()[-1][-200:] if text else "it left no log"
+        code = None if self._process is None else self._process.returncode
+        # without a word in the log it has not come so far as to read a file
+        healthy = not text or any(sign.lower() in text.lower() for sign in _NO_DAMAGE)
+        if (self._data / AOF).exists() and not healthy and code not in _ENDED_FROM_OUTSIDE:
+            return Damaged(
+                f"Valkey cannot read its file in {self._data / AOF}: it is damaged ({last})"
+            )
         return CannotStart(f"Valkey did not start in {self._data}: {last}")
+
+    def _without_manifest(self) -> bool:
+        """Whether there is a file whose manifest is gone."""
+        try:
+            names = [path.name for path in (self._data / AOF).iterdir()]
+        except OSError:
+            return False
+        return any(name.endswith(".aof") for name in names) and not any(
+            name.endswith(".manifest") for name in names
+        )
 
     def _words(self) -> str:
         """What the server has logged since it was started."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rules.alerts import Alert, Kind, Notice, decode, encode
 from rules.engine import Engine
-from streams.events import AnyEvent, FeedState, Tick
+from streams.events import AnyEvent, FaultCode, FeedState, Tick
 from tests.rules.facts import MINUTE, SECOND, START, feed, oi
 from tests.rules.mix import rule
 
@@ -52,6 +52,46 @@ def test_a_silent_venue_is_one_notice_and_one_more_when_it_is_back():
     assert brief(back) == [("bybit", "open_interest+depth", True, 155)]
     assert back[0].since == at(60)
     assert back[0].id != told[0].id
+
+
+def lost(notices: Sequence[Notice]) -> list[tuple[str, bool, int]]:
+    """(venue, over, seconds after it went down)."""
+    return [
+        (n.venue, n.up, (n.seen - n.since) // SECOND)
+        for n in notices
+        if n.fault is FaultCode.VENUE_LOST
+    ]
+
+
+def test_a_venue_lost_for_minutes_is_told_once_more_and_once_when_it_is_over():
+    engine = fresh()
+    down = [
+        FeedState(venue="bybit", symbol="*", kind=kind, seen=at(60), up=False, reason="socket lost")
+        for kind in (DEPTH, OI)
+    ]
+    told = notices(engine, [*down, *ticks(60, 900)])
+    assert lost(told) == [("bybit", False, 180)]
+    assert [n.reason for n in told] == ["socket lost", "socket lost"]
+    again = Engine(RULES)
+    again.load(engine.dump())
+    assert lost(notices(again, ticks(900, 1_500))) == []
+    back = notices(again, [feed("bybit", DEPTH, at(1_500), True), *ticks(1_500, 1_900)])
+    assert lost(back) == [("bybit", True, 1_455)]
+
+
+def test_a_venue_of_which_one_feed_is_left_or_that_is_back_soon_is_not_lost():
+    engine = fresh()
+    assert lost(notices(engine, [feed("bybit", OI, at(60), False), *ticks(60, 900)])) == []
+    short = [feed("bybit", DEPTH, at(900), False), *ticks(900, 1_070)]
+    short += [feed("bybit", DEPTH, at(1_070), True), *ticks(1_070, 1_400)]
+    assert lost(notices(engine, short)) == []
+
+
+def test_a_venue_that_was_never_reached_is_lost_after_minutes():
+    engine = Engine(RULES)
+    engine.feed(oi("binance", at(0), 1000.0))
+    down = [feed("bybit", kind, at(0), False) for kind in (OI, DEPTH)]
+    assert lost(notices(engine, [*down, *ticks(0, 400)])) == [("bybit", False, 180)]
 
 
 def test_a_reconnect_is_no_news():

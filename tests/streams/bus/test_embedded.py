@@ -299,7 +299,43 @@ def spoil_base(folder: Path) -> None:
     file.write_bytes(b"REDIS0011\xff rubbish" + bytes(100))
 
 
-@pytest.mark.parametrize("spoil", [spoil_commands, spoil_manifest, spoil_base])
+def empty_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").write_bytes(b"")
+
+
+def strange_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").write_bytes(b"file a seq b type c\n")
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / "appendonly.aof.manifest").unlink()
+
+
+def no_commands(folder: Path) -> None:
+    (file,) = folder.glob("*.incr.aof")
+    file.unlink()
+
+
+def no_base(folder: Path) -> None:
+    (file,) = folder.glob("*.base.rdb")
+    file.unlink()
+
+
+def commands_are_a_folder(folder: Path) -> None:
+    no_commands(folder)
+    (folder / "appendonly.aof.1.incr.aof").mkdir()
+
+
+def cut_base(folder: Path) -> None:
+    (file,) = folder.glob("*.base.rdb")
+    file.write_bytes(file.read_bytes()[:20])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_commands, spoil_manifest, spoil_base, empty_manifest, strange_manifest, no_manifest,
+     no_commands, no_base, commands_are_a_folder, cut_base],
+)  # fmt: skip
 async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     server: Callable[..., Embedded], tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
@@ -316,7 +352,7 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     assert sum("it is damaged" in event for event in events) == embedded._TRIES
     assert any("`lowtide repair`" in event for event in events)
     assert again.set_aside is not None
-    assert (again.set_aside / "appendonly.aof.manifest").exists()
+    assert [*again.set_aside.iterdir()]
     assert await got(again.url, "key1") is None
     await put(again.url, "key1", "new")
     await again.stop()
@@ -328,6 +364,33 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     assert code == 1
     assert str(again.set_aside) in text
     assert "valkey-check-aof --fix" in text
+
+
+@pytest.mark.parametrize("wrong", [("--save", "rubbish"), ("--unixsocket", "/nowhere/at/all")])
+async def test_a_server_that_starts_without_its_file_no_more_than_with_it_keeps_the_file(
+    server: Callable[..., Embedded],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: tuple[str, str],
+) -> None:
+    first = server()
+    await first.start()
+    await put(first.url, "a", "1")
+    await first.stop()
+    command = embedded._command
+    with monkeypatch.context() as broken:
+        broken.setattr(embedded, "_command", lambda *a: [*command(*a), *wrong])
+        second = server()
+        with pytest.raises(CannotStart, match="did not start"):
+            await second.start()
+        await second.stop()
+    assert sorted(path.name for path in (tmp_path / "data").glob("appendonlydir*")) == [
+        "appendonlydir"
+    ]
+    again = server()
+    await again.start()
+    assert again.set_aside is None
+    assert await got(again.url, "a") == b"1"
 
 
 async def test_a_file_that_ends_too_soon_costs_its_end_alone(
