@@ -7,6 +7,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from bot.config.reload import count
+from bot.delivery.sender import STUCK, ChatReport
 from bot.lang.en import length
 from bot.roles import ENDED_LIFE_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed
@@ -79,8 +81,26 @@ def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
 
 
 def faults(status: dict[str, Any]) -> list[str]:
-    """What is not as it has to be, in a sentence each: a role that does not run, and why."""
-    return [_not_running(role, status) for role in ROLES if status[role] is None]
+    """What is not as it has to be, in a sentence each: a role that does not run, and why; a chat
+    in which something critical waits that would have gone first."""
+    stuck = [_chat(chat) for chat in _troubled(status) if chat.critical_ms > STUCK]
+    return [_not_running(role, status) for role in ROLES if status[role] is None] + stuck
+
+
+def _troubled(status: dict[str, Any]) -> list[ChatReport]:
+    bot = cast("dict[str, Any]", status["bot"] or {})
+    return msgspec.convert(bot.get("troubled", []), list[ChatReport])
+
+
+def _chat(chat: ChatReport) -> str:
+    """A chat that is not ready or where something critical waits, and what waits there."""
+    parts = [chat.chat if chat.ready else f"{chat.chat} is not ready"]
+    if chat.queued:
+        parts.append(f"{count(chat.queued, 'post')} {'waits' if chat.queued == 1 else 'wait'}")
+    if chat.critical_ms:
+        parts.append(f"the oldest critical one for {chat.critical_ms // 1000:,} s")
+    words = ", ".join(parts) + (f": {chat.reason}" if chat.reason else "")
+    return f"bot      {words}"
 
 
 def _not_running(role: str, status: dict[str, Any]) -> str:
@@ -101,9 +121,12 @@ def describe(status: dict[str, Any]) -> str:
             lines.append(_not_running(role, status))
         else:
             lines.append(f"{role:8} {_role(role, status[role])}")
+        if role == "bot":
+            lines += [_chat(chat) for chat in _troubled(status)]
     redis = status["redis"]
     for name, stream in redis["streams"].items():
-        lines.append(f"{name:8} {stream['entries']:,} entries over {stream['seconds']:,.0f} s")
+        entries = "1 entry" if stream["entries"] == 1 else f"{stream['entries']:,} entries"
+        lines.append(f"{name:8} {entries} over {stream['seconds']:,.0f} s")
     used, resident = redis["memory_mb"], redis["rss_mb"]
     if used is None:
         lines.append("redis    does not say how much memory it takes")
@@ -122,16 +145,18 @@ def _role(role: str, status: dict[str, Any]) -> str:
     memory = f"{status['rss_mb']} MB"
     match role:
         case "streams":
-            waiting = f", {status['waiting']:,} wait for Redis" if status["waiting"] else ""
-            return f"{memory}, {status['written']:,} events written{waiting}"
+            waiting = f", {status['waiting']:,} waiting for Redis" if status["waiting"] else ""
+            return f"{memory}, {count(status['written'], 'event')} written{waiting}"
         case "rules":
             return (
-                f"{memory}, {status['events']:,} events read, {status['alerts']:,} alerts,"
+                f"{memory}, {count(status['events'], 'event')} read,"
+                f" {count(status['alerts'], 'alert')},"
                 f" {status['lag_ms']} ms behind"
             )
         case _:
             return (
-                f"{memory}, {status['sent']:,} messages sent to {status['destination'] or '?'},"
+                f"{memory}, {count(status['sent'], 'message')} sent to"
+                f" {status['destination'] or '?'},"
                 f" {status['refused']} refused, {status['uncertain']} uncertain"
             )
 
@@ -140,7 +165,7 @@ def _venue(venue: VenueStatus) -> list[str]:
     if venue.trouble:
         return [f"{venue.title}: cannot be reached: {venue.trouble}"]
     missing = ", ".join(kind.replace("_", " ") for kind in venue.not_available)
-    head = f"{venue.title}: {venue.instruments} instruments"
+    head = f"{venue.title}: {count(venue.instruments, 'instrument')}"
     if missing:
         head += f", {missing}: not available"
     feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())

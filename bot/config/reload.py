@@ -136,8 +136,8 @@ def in_short(settings: Settings, tests: int) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """``1 rule``, ``2 rules``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """``1 rule``, ``2 rules``, ``1,000 rules``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def taken(old: Settings, new: Settings, tests: int) -> str:

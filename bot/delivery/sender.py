@@ -16,6 +16,7 @@ import structlog
 from bot.delivery import pace
 from bot.delivery.pace import Lane, Limits, Overall, Pace
 from bot.delivery.post import (
+    SETTLED,
     ChatState,
     DeleteStep,
     DeliveryProblem,
@@ -55,6 +56,23 @@ _MOST_PACES = 1_000
 
 _Chat = int | str | None
 """A chat of Telegram; None: what goes to no chat."""
+
+
+STUCK: Ms = 2 * 60_000
+"""A critical post goes first: one that waits for so long says that nothing goes out there."""
+
+
+class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How it goes in one chat. ``ready``: it was asked what it is, and does not refuse the bot.
+    ``reason``: what the last request failed by, "" if none did. ``queued``: posts that are not
+    settled. ``critical_ms``: for how long the oldest critical one of them has been due; 0: there is
+    none."""
+
+    chat: str
+    ready: bool
+    reason: str = ""
+    queued: int = 0
+    critical_ms: Ms = 0
 
 
 class SendCounts(msgspec.Struct):
@@ -103,6 +121,8 @@ class Sender:
         self._overall: dict[Sink, Overall] = {}
         self._paces: dict[int | str, Pace] = {}
         self._ready: set[str] = set()
+        self._check_again: dict[str, Ms] = {}
+        self._reasons: dict[str, str] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -152,6 +172,24 @@ class Sender:
                 line.live(language, told)
             self._news[line.key].set()
 
+    def troubled(self) -> list[ChatReport]:
+        """The chats in which not all is well: not ready yet, refusing the bot, or with something
+        critical that waits for longer than ``STUCK``."""
+        now = self._clock.seen()
+        reports = (self._report(line, now) for line in self.lines.values())
+        return [one for one in reports if not one.ready or one.critical_ms > STUCK]
+
+    def _report(self, line: ChatQueue, now: Ms) -> ChatReport:
+        open_posts = [post for post in line.posts.values() if post.state not in SETTLED]
+        critical = [now - post.at for post in open_posts if post.critical]
+        return ChatReport(
+            chat=line.key,
+            ready=line.key in self._ready and not line.state.off,
+            reason=line.state.off or self._reasons.get(line.key, ""),
+            queued=len(open_posts),
+            critical_ms=max(critical, default=0),
+        )
+
     def idle(self) -> bool:
         """Whether everything is settled."""
         return all(line.idle() for line in self.lines.values())
@@ -173,6 +211,9 @@ class Sender:
     async def drop(self, key: str, plans: Sequence[str]) -> None:
         """The chat is not served any more; what waits for it is not sent."""
         line = self.lines.pop(key)
+        self._ready.discard(key)
+        self._check_again.pop(key, None)
+        self._reasons.pop(key, None)
         if worker := self._workers.pop(key, None):
             worker.cancel()
         left = len(line.waiting())
@@ -209,7 +250,6 @@ class Sender:
             line.moved(None, to, self._clock.seen())
             self._ready.discard(line.key)
             self._news[line.key].set()
-            log.warning("chat moved", chat=line.key, now=to, put_in="chat_id")
 
     def address(self, chat: int | str) -> int | str:
         """See ``Gate``."""
@@ -275,7 +315,7 @@ class Sender:
     async def _work(self, line: ChatQueue) -> None:
         while True:
             now = self._clock.seen()
-            if line.key not in self._ready:
+            if line.key not in self._ready or self._check_again.get(line.key, now + 1) <= now:
                 if (until := line.resting(now)) > now:
                     await self._rest(line, until)
                 else:
@@ -290,7 +330,8 @@ class Sender:
                 overall.use(now)
                 await to_the_end(self._do(line, step), FLUSH_S)
             else:
-                await self._rest(line, step)
+                due = [at for at in (step, self._check_again.get(line.key)) if at is not None]
+                await self._rest(line, min(due, default=None))
 
     async def _rest(self, line: ChatQueue, until: Ms | None) -> None:
         """Keep what has changed, then wait for news or until a time."""
@@ -307,17 +348,26 @@ class Sender:
         news.clear()
 
     async def _check(self, line: ChatQueue) -> None:
-        """Whether the chat can be used; not a precondition for others."""
+        """Whether the chat can be used; not a precondition for others. An unclear answer is none
+        for what waits either: it is sent, and the chat is asked again later."""
         now = self._clock.seen()
+        self._check_again.pop(line.key, None)
         try:
             place = await self._sinks.of(line.state.destination).check(line.state.address())
-        except (Later, Moved, Refused, Uncertain) as error:
+        except Uncertain as error:
+            if line.key not in self._ready:
+                log.warning("what the chat is cannot be read; it is posted to all the same",
+                            chat=line.key, reason=error.reason)  # fmt: skip
+            self._ready.add(line.key)
+            self._check_again[line.key] = now + self._policy.off
+        except (Later, Moved, Refused) as error:
             if isinstance(error, Refused) and error.what is What.ALL:
                 raise
             self._failed(line, None, error, now)
         else:
             line.known(place.title, place.probe)
             self._ready.add(line.key)
+            self._reasons.pop(line.key, None)
             log.info("ready to send", to=place.title)
         await self._keep(line)
 
@@ -369,6 +419,7 @@ class Sender:
         post = step.post
         self.counts.sent += 1
         self.counts.resent += post.again
+        self._reasons.pop(line.key, None)
         line.sent(post, message_id, self._clock.seen())
         log.info("alert told", alert=post.message.alert_id, chat=line.key, message=message_id)
 
@@ -393,6 +444,8 @@ class Sender:
         """What an error means for the line."""
         post = step.post if isinstance(step, SendStep) else None
         told = "" if post is None else post.message.alert_id
+        if not isinstance(error, Moved):
+            self._reasons[line.key] = error.reason
         match error:
             case Later():
                 self.counts.put_off += 1
@@ -403,7 +456,6 @@ class Sender:
             case Moved():
                 line.moved(post, error.chat, now)
                 self._ready.discard(line.key)
-                log.warning("chat moved", chat=line.key, now=error.chat, put_in="chat_id")
             case Uncertain():
                 log.warning("no clear answer", chat=line.key, alert=told, reason=error.reason)
                 self.counts.uncertain += post is not None

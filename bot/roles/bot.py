@@ -18,7 +18,7 @@ from bot.delivery.alarms import Alarms
 from bot.delivery.outgoing import notice_post, outgoing, trouble_message
 from bot.delivery.pace import Limits
 from bot.delivery.post import DeliveryProblem, Policy, Post
-from bot.delivery.sender import SendCounts, Sender
+from bot.delivery.sender import ChatReport, SendCounts, Sender
 from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
@@ -44,6 +44,7 @@ TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 _NAMED = 5
+_REPORTED = 20
 _SAME_CLOCK: Ms = 5 * 60_000
 """The rules say within this time that the clock was set back, if it is the clock of the bot too."""
 
@@ -72,6 +73,7 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot role says of itself. ``waiting``: alerts that wait for others of their kind;
     ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.plan.planner``;
     ``queued``: posts that wait to be sent; ``off``: chats that nothing is sent to, and why;
+    ``troubled``: chats that are not ready or where something critical waits, at most _REPORTED;
     ``counts``: what became of posts; ``sent``, ``refused``, ``uncertain``: the same."""
 
     seen: Ms
@@ -88,6 +90,7 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
     off: dict[str, str]
     counts: SendCounts
+    troubled: list[ChatReport] = []
 
 
 class BotRole:
@@ -137,7 +140,7 @@ class BotRole:
             seen=wall_ms(),
             rss_mb=rss_mb(),
             cursor=self._cursor,
-            destination=", ".join(line.state.title for line in lines if line.state.title),
+            destination=_named(sorted({line.state.title for line in lines} - {""})),
             sent=counts.sent,
             refused=counts.refused,
             uncertain=counts.uncertain,
@@ -149,6 +152,7 @@ class BotRole:
             queued=sum(len(line.waiting()) for line in lines),
             off={line.key: line.state.off for line in lines if line.state.off},
             counts=counts,
+            troubled=sorted(self.sender.troubled(), key=lambda one: -one.critical_ms)[:_REPORTED],
         )
 
     async def run(self) -> None:
@@ -182,6 +186,12 @@ class BotRole:
         operators = self._audience.operators
         moved = trouble.phrase == "trouble.moved"
         theirs = operators is not None and queue_key(operators.destination) == trouble.chat
+        if moved:
+            posts = any(queue_key(one.destination) == trouble.chat for one in self._audience.chats)
+            where = [*["chat_id"] * posts, *["operators.chat_id"] * theirs]
+            log.warning(
+                "chat moved", chat=trouble.chat, now=trouble.reason, put_in=" and ".join(where)
+            )
         if operators is None or (theirs and not moved):
             return
         now = self._clock.seen()
@@ -292,9 +302,7 @@ class BotRole:
 
     async def _tell_lost(self, lost: Sequence[str]) -> None:
         """Of what was saved a part cannot be taken over: operators hear of it."""
-        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        now = self._clock.seen()
-        await self._tell(state_notice("bot", ", ".join(lost[:_NAMED]) + more, now))
+        await self._tell(state_notice("bot", _named(lost), self._clock.seen()))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""
@@ -378,6 +386,11 @@ class BotRole:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if (found := await store.open_episodes(self._redis)) is not None:
                 self.sender.live(found.episodes)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _read(entry_id: str, data: bytes) -> Alert | Notice | None:

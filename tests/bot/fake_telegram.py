@@ -134,6 +134,7 @@ class FakeTelegram:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.faults: deque[Fault] = deque()
         self.slow_s = 5.0
+        self.about_chat: Any = None  # what getChat answers, None: what Telegram does
         self.url = ""
         self._release = asyncio.Event()
         self._ids: Counter[int] = Counter()
@@ -242,7 +243,11 @@ class FakeTelegram:
         chat = _chat(given)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
-        return _ok({**chat, "accent_color_id": 0, "max_reaction_count": 11} | _FULL)
+        return _ok(
+            {**chat, "accent_color_id": 0, "max_reaction_count": 11} | _FULL
+            if self.about_chat is None
+            else self.about_chat
+        )
 
     def _sendMessage(self, given: Mapping[str, str]) -> web.Response:
         chat = _chat(given)

@@ -136,6 +136,40 @@ async def test_the_command_fails_where_a_role_is_dead(
         assert as_json or f"{role:8} not running" in out
 
 
+async def test_chats_that_are_not_ready_are_named_and_what_waits_too_long_is_a_fault(
+    redis: Redis,
+) -> None:
+    said = {
+        "streams": {"rss_mb": 1, "written": 1, "waiting": 0, "venues": []},
+        "rules": {"rss_mb": 1, "events": 1, "alerts": 1, "lag_ms": 1},
+        "bot": {
+            "rss_mb": 1, "sent": 1, "destination": "T", "refused": 0, "uncertain": 0,
+            "troubled": [
+                {"chat": "-1", "ready": False, "reason": "no clear answer", "queued": 3,
+                 "critical_ms": 120_001},
+                {"chat": "-2", "ready": False, "queued": 1, "critical_ms": 95_000},
+                {"chat": "-3", "ready": False},
+            ],
+        },
+    }  # fmt: skip
+    for role, report in said.items():
+        await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(report))
+    found = await status.collect(redis)
+    late = (
+        "bot      -1 is not ready, 3 posts wait, the oldest critical one for 120 s: no clear answer"
+    )
+    lines = status.describe(found).split("\n")
+    assert lines[:6] == [
+        "streams  1 MB, 1 event written",
+        "rules    1 MB, 1 event read, 1 alert, 1 ms behind",
+        "bot      1 MB, 1 message sent to T, 0 refused, 0 uncertain",
+        late,
+        "bot      -2 is not ready, 1 post waits, the oldest critical one for 95 s",
+        "bot      -3 is not ready",
+    ]
+    assert status.faults(found) == [late]
+
+
 async def test_everything_there_is_to_know(
     redis: Redis, valkey: Server, tmp_path: Path, story: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,13 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What the library raises for an answer that is not as the Bot API says."""
 
+_SHOWN = 200
+"""So much of an error is shown, since it may be made of what Telegram has sent."""
+
 _PATIENCE_S = 600.0
 """How long a check, a menu or a test message waits for its turn."""
+
+_KINDS = ("channel", "group", "supergroup", "private")
 
 _NOWHERE = TelegramChat("no chat")
 """Of requests that are about none."""
@@ -88,8 +93,8 @@ _FLOOD_PAUSE_S = 30
 
 # Said at every RetryAfter, of an attribute that ``_seconds`` reads in its old and its new type.
 warnings.filterwarnings("ignore", ".*retry_after.*", PTBDeprecationWarning)
-# Updates are asked for as they are, since the library reads all of a batch or nothing.
-warnings.filterwarnings("ignore", "Please use 'Bot.getUpdates'", PTBUserWarning)
+# Updates and chats are asked for as they are: the library reads all of them or nothing.
+warnings.filterwarnings("ignore", "Please use 'Bot.get(Updates|Chat)'", PTBUserWarning)
 
 
 class _Request(HTTPXRequest):
@@ -293,10 +298,16 @@ class TelegramClient:
         chat, name = _chat(to), await self.name()
         if isinstance(chat, int) and chat > 0:
             return ChatInfo(title=f"Telegram: @{name} posts to {chat}")
-        found = await _asked(self.bot.get_chat(chat), to)
-        called = found.title or found.username or destination_key(to)
-        title = f"Telegram: @{name} posts to {called}"
-        return ChatInfo(title=title, probe=found.type == ChatType.CHANNEL)
+        # as Telegram sends it: the library reads all of a chat or, if one field is missing, nothing
+        found = await _asked(self.bot.do_api_request("getChat", {"chat_id": chat}), to)
+        about = cast("dict[str, Any]", found if isinstance(found, dict) else {})
+        kind = next((one for one in _KINDS if one == about.get("type")), "chat")
+        called = about.get("title") or about.get("username")
+        place = f"{kind} {destination_key(to)}"
+        if isinstance(called, str):
+            place = f"{called} ({place})"
+        title = f"Telegram: @{name} posts to {place}"
+        return ChatInfo(title=title, probe=kind == ChatType.CHANNEL)
 
     async def send(
         self,
@@ -369,7 +380,8 @@ async def _asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
     except Busy as error:
         raise Later(_PAUSE_S, str(error)) from None
     except _UNREADABLE as error:
-        raise Uncertain(f"Telegram's answer cannot be read ({type(error).__name__})") from None
+        what = redact(f"{type(error).__name__}: {error}")[:_SHOWN]
+        raise Uncertain(f"Telegram's answer cannot be read ({what})") from None
 
 
 def _chat(to: Destination) -> int | str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from bot.delivery.outgoing import outgoing
@@ -389,3 +390,76 @@ async def test_moods_of_every_kind_lose_nothing(redis: Redis, tmp_path: Path, se
         await until(lambda: role.sender.idle() and role.status().sent + role.status().refused >= 3)
         counts = role.status().counts
         assert counts.sent + counts.refused >= 3
+
+
+# Chats that are not ready.
+
+
+class Unclear(Numbered):
+    """Nobody can read what it says of a chat; ``refuses``: nor does it take posts."""
+
+    def __init__(self, refuses: bool = False) -> None:
+        super().__init__()
+        self.refuses = refuses
+        self.checks = 0
+
+    async def check(self, to):
+        self.checks += 1
+        raise Uncertain("Telegram's answer cannot be read (TypeError: a field is missing)")
+
+    async def send(self, to, message, **how):
+        if self.refuses:
+            raise Later(0.01, "Telegram cannot be reached")
+        return await super().send(to, message, **how)
+
+
+async def test_a_chat_that_cannot_be_read_is_posted_to_at_once(tmp_path: Path, redis: Redis):
+    sink = Unclear()
+    patient = msgspec.structs.replace(QUICK, off=600_000, backoff=(60_000, 60_000))
+    async with running(redis, tmp_path, sink, policy=patient) as role:
+        await say(redis, *turns("BTC", 1), *turns("ETH", 1, Level.ALERT))
+        await until(lambda: len(firsts(sink)) == 2)
+        assert role.status().troubled == []
+        assert sink.checks == 1
+
+
+async def test_a_chat_that_moved_is_logged_once_with_where_to_put_it(tmp_path: Path, redis: Redis):
+    class Elsewhere(Numbered):
+        async def check(self, to):
+            if to.chat == -9:
+                role.sender.moved(-9, -99)  # as the way to Telegram does
+                raise Moved(-99)
+            return await super().check(to)
+
+    operators = chat(-9)
+    with structlog.testing.capture_logs() as logs:
+        async with running(redis, tmp_path, Elsewhere(), operators=operators) as role:
+            await until(lambda: [one for one in logs if one["event"] == "chat moved"])
+            await until(lambda: [one for one in logs if one.get("to") == "a list"])
+    [moved] = [one for one in logs if one["event"] == "chat moved"]
+    assert (moved["chat"], moved["now"], moved["put_in"]) == ("-9", "-99", "operators.chat_id")
+
+
+async def test_a_chat_that_cannot_be_read_is_asked_again_later(tmp_path: Path, redis: Redis):
+    sink = Unclear()
+    async with running(redis, tmp_path, sink):
+        await until(lambda: sink.checks == 3)
+
+
+async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Path, redis: Redis):
+    sink = Unclear(refuses=True)
+    async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
+        await until(lambda: len(role.sender.lines) == 2)
+        await say(redis, *turns("BTC", 1), *turns("ETH", 1, Level.ALERT))
+        await until(lambda: role.sender.counts.put_off > 1 and role.status().queued == 4)
+        assert role.status().troubled == []
+        for line in role.sender.lines.values():
+            line.posts = {
+                key: msgspec.structs.replace(post, at=post.at - 121_000)
+                for key, post in line.posts.items()
+            }
+        first, second = role.status().troubled
+    assert {first.chat, second.chat} == {"-1", "-2"}
+    assert (first.ready, first.queued) == (True, 2)
+    assert first.critical_ms > 120_000
+    assert first.reason == "Telegram cannot be reached"

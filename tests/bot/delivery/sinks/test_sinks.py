@@ -134,10 +134,25 @@ async def test_a_message_is_deleted_and_one_that_is_gone_is_fine(fake, sink):
 
 async def test_check_names_the_bot_and_the_channel(sink):
     assert await sink.check(HERE) == ChatInfo(
-        title="Telegram: @lowtide_bot posts to Lowtide", probe=True
+        title=f"Telegram: @lowtide_bot posts to Lowtide (channel {HERE.chat})", probe=True
     )
     assert not (await sink.check(TelegramChat(PRIVATE))).probe
     assert not (await sink.check(TelegramChat(FORUM))).probe
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "probe"),
+    [
+        ({"id": -1, "type": "channel", "title": "T"}, "T (channel {})", True),
+        ({"id": -1, "title": "T", "type": ["channel"]}, "T (chat {})", False),
+        ({"id": -1, "type": "group", "title": {"a": 1}}, "group {}", False),
+        ([], "chat {}", False),
+    ],
+)
+async def test_what_is_missing_of_a_chat_does_not_forbid_to_post(fake, sink, answer, words, probe):
+    fake.about_chat = answer
+    title = f"Telegram: @lowtide_bot posts to {words.format(HERE.chat)}"
+    assert await sink.check(HERE) == ChatInfo(title=title, probe=probe)
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [(Fault.FLOOD, 7), (Fault.FLOOD_LONG, 10072)])
