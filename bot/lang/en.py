@@ -133,6 +133,7 @@ PHRASES = {
     "lasted.cascade": "It lasted {length}. At worst: {parts}.",
     "lasted.bare": "It lasted {length}.",
     # Lines of facts, one fact each.
+    "length.unknown": "an unknown time",
     "began": "Began {time}, {length} ago.",
     "funding.weighted": "OI-weighted, {count} venues: {list} (% per 8h)",
     "funding.single": "{venue} alone.",

@@ -65,7 +65,7 @@ def live(alert: Alert, words: Words) -> tuple[str, str]:
     Without and with what changes by itself: only a change of the first is worth an edit.
     """
     voice = Voice(alert, words)
-    length = words.length(max(0, alert.seen - alert.opened_at))
+    length = voice.lasted()
     if isinstance(alert.facts, CascadeFacts):
         now = parts(words, alert.facts)
         return str(now), str(voice.say("live.parts", parts=now, length=length))
@@ -78,7 +78,7 @@ def live(alert: Alert, words: Words) -> tuple[str, str]:
 def ended(alert: Alert, words: Words) -> str:
     """What the opening says once its episode has ended with ``alert``."""
     voice = Voice(alert, words)
-    length = words.length(max(0, alert.seen - alert.opened_at))
+    length = voice.lasted()
     return str(voice.say("live.over", time=voice.time(alert.seen), length=length))
 
 
@@ -215,7 +215,7 @@ def _close(voice: Voice) -> Html:
 
 def _lasted(voice: Voice) -> Html:
     alert, facts = voice.alert, voice.alert.facts
-    length = voice.words.length(max(0, alert.seen - alert.opened_at))
+    length = voice.lasted()
     if voice.topic == "cascade":
         if isinstance(facts, CascadeFacts) and facts.chain:
             return voice.say("lasted.cascade", length=length, parts=parts(voice.words, facts))
@@ -223,7 +223,7 @@ def _lasted(voice: Voice) -> Html:
     thin = voice.topic == "depth" and not voice.above
     lasted = voice.say("lasted.thin" if thin else "lasted", length=length)
     side = "peak" if voice.topic == "liq" else "high" if voice.above else "low"
-    far = voice.say(f"extreme.{side}", value=extreme(voice), time=voice.time(alert.extreme_at))
+    far = voice.say(f"extreme.{side}", value=extreme(voice), time=voice.our_time(alert.extreme_at))
     return Html(lasted + far)
 
 
@@ -242,10 +242,11 @@ def _missing(voice: Voice) -> list[Html]:
 def _history(voice: Voice) -> list[Html]:
     alert = voice.alert
     lines: list[Html] = []
-    age = max(0, alert.seen - alert.opened_at)
-    if alert.turn in (Turn.UP, Turn.WORSE) or age >= 2 * MINUTE:
-        length = voice.words.length(age)
-        lines.append(voice.say("began", time=voice.time(alert.opened_at), length=length))
+    age = alert.seen - alert.opened_at
+    # one that began before the clock was set back has no beginning by this clock
+    if age >= 2 * MINUTE or (age >= 0 and alert.turn in (Turn.UP, Turn.WORSE)):
+        began = voice.our_time(alert.opened_at)
+        lines.append(voice.say("began", time=began, length=voice.lasted()))
     if alert.held:
         lines.append(
             voice.say("held_one" if alert.held == 1 else "held_many", count=str(alert.held))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from bot.lang import numbers
 from bot.lang.words import Words
-from rules.alerts import Alert
+from rules.alerts import Alert, FundingFacts
 from streams.events import Ms
 from streams.venues import VENUES
 
@@ -24,6 +24,11 @@ _TOPICS = {
     "price_": "price",
     "composite": "cascade",
 }
+
+
+AHEAD: Ms = 60_000
+LATE: Ms = 30 * 60_000
+"""Further ahead of us, or further behind us, an event has the time of another clock."""
 
 
 class Html(str):
@@ -47,6 +52,25 @@ class Voice:
     def time(self, ms: Ms) -> Html:
         """Shown by Telegram in the reader's own zone; with the day if it is another one."""
         return time(self.words, ms, self.alert.at)
+
+    def our_time(self, ms: Ms) -> Html:
+        """As ``time``, of a moment that this machine's clock has dated, such as a beginning."""
+        return self.time(ms + self._clocks_apart())
+
+    def lasted(self) -> str:
+        """How long the episode has lasted; of one that began before the clock was set back nobody
+        knows."""
+        length = self.alert.seen - self.alert.opened_at
+        return self.words.length(length) if length >= 0 else str(self.say("length.unknown"))
+
+    def _clocks_apart(self) -> Ms:
+        """How far the clock of the venue, by which ``alert.at`` is, is ahead of this machine's; 0
+        where both may be right. So that one post has the times of one clock."""
+        ahead = self.alert.at - self.alert.seen
+        # a settlement is told as of its time, and what came late is of its time too
+        settled = isinstance(self.alert.facts, FundingFacts)
+        apart = ahead > AHEAD or (ahead < -LATE and not settled)
+        return ahead if apart else 0
 
     def bare_time(self, ms: Ms) -> Html:
         """As ``time``, for a line of several times."""

@@ -71,6 +71,11 @@ def without(silences: Sequence[Silence], family: str, asset: str) -> tuple[Silen
     return tuple(s for s in silences if (s.family, s.asset) != (family, asset))
 
 
+def set_back(silences: Sequence[Silence], by: Ms) -> tuple[Silence, ...]:
+    """``silences`` after the clock was set back ``by`` so much: each lasts no longer for it."""
+    return tuple(msgspec.structs.replace(one, until=one.until - by) for one in silences)
+
+
 def split(silences: Sequence[Silence], now: Ms) -> tuple[tuple[Silence, ...], tuple[Silence, ...]]:
     """Those in force and those that are over at ``now``, which operators are to be told."""
     return (

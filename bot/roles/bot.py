@@ -24,7 +24,7 @@ from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
 from bot.lang import LANGUAGES
 from bot.messages.notices import clock_notice, notice_message, state_notice
-from bot.plan import planner
+from bot.plan import planner, silences
 from bot.plan.planner import Chat, PlanState, set_back
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
@@ -286,6 +286,8 @@ class BotRole:
         self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
         await self._store.commit(self._cursor, self._plans, [])
         await self.sender.set_back(back)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # then they last longer
+            await store.change_silences(self._redis, lambda kept: silences.set_back(kept, back))
         await self._tell(clock_notice(fault, "what waits is dated anew"))
 
     async def _tell(self, notice: Notice) -> None:

@@ -296,6 +296,17 @@ def turned(kind: str, turn: Turn) -> Alert:
     )
 
 
+def behind(kind: str, by: int) -> Alert:
+    """One that got worse, by a clock of ours that is so far behind the venue's."""
+    sample = turned(kind, Turn.UP)
+    return msgspec.structs.replace(
+        sample,
+        seen=sample.seen - by,
+        opened_at=sample.opened_at - by,
+        extreme_at=sample.extreme_at - by,
+    )
+
+
 def changed(kind: str, facts: dict[str, object], **changes: object) -> Alert:
     """An opening with some facts, or facts of its feed, replaced."""
     sample = turned(kind, Turn.OPEN)
@@ -560,6 +571,14 @@ def edges() -> dict[str, Alert]:
                 "largest_usd": 5_210_000.0,
             },
             value=5.21,
+        ),
+        "liq, by a clock 3 h behind the venue's": behind("liq", 3 * HOUR),
+        "oi, by a clock 8 h ahead of the venue's": behind("oi", -8 * HOUR),
+        "liq, from before the clock was set back": msgspec.structs.replace(
+            turned("liq", Turn.UP), opened_at=AT + 3 * HOUR
+        ),
+        "liq, closed, from before the clock was set back": msgspec.structs.replace(
+            turned("liq", Turn.CLOSE), opened_at=AT + 3 * HOUR
         ),
         "liq, closed in silence": msgspec.structs.replace(turned("liq", Turn.CLOSE), value=0.0),
         "liq, two venues publish none": changed("liq", {"not_available": ("dydx", "hyperliquid")}),

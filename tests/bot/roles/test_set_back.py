@@ -11,6 +11,7 @@ from bot.config.chats import OperatorSettings
 from bot.delivery import pace
 from bot.delivery.pace import Pace
 from bot.plan.planner import PlanState, set_back
+from bot.plan.silences import Silence, dump
 from bot.roles.run import supervise
 from bot.roles.streams import mind
 from rules.alerts import Level, Notice
@@ -122,6 +123,25 @@ async def test_operators_hear_of_one_clock_once(bench: Bench) -> None:
         await bench.say(notice, alert(-3 * HOUR, "XRP", Level.CRITICAL))
         await bench.until(2)
     assert len(bench.channel.operators) == 1
+
+
+@pytest.mark.parametrize("back", [3 * HOUR, 8 * HOUR])
+async def test_a_silence_lasts_no_longer_for_a_clock_set_back(bench: Bench, back: int) -> None:
+    silence = Silence(family="oi_drop", asset="ETH", until=bench.clock.at + HOUR)
+    await bench.redis.set(Keys().snapshot("silences"), dump([silence]))
+    async with bench.running() as role:
+        await bench.say(alert(0, "ETH"), alert(0, "SOL", Level.CRITICAL))
+        await bench.until(1)
+        bench.clock.at -= back
+        await heard(bench)
+        await bench.say(alert(1_000 - back, "ETH"), alert(1_000 - back, "XRP", Level.CRITICAL))
+        await bench.until(2)
+        assert role.status().silenced == 2
+        bench.clock.at += HOUR + 60_000
+        since = HOUR + 60_000 - back
+        await bench.say(alert(since, "ETH", Level.ALERT), alert(since, "BNB", Level.CRITICAL))
+        await bench.until(3)
+        assert role.status().silenced == 2
 
 
 async def test_forwards_is_no_step_for_the_bot(bench: Bench) -> None:
