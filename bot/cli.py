@@ -15,11 +15,11 @@ import structlog
 from redis.exceptions import RedisError
 
 from bot.config import ConfigError, Settings, load, load_tests, ruletests
-from bot.config.environment import environment, open_to_others
+from bot.config.environment import environment, misspelt, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
 from bot.config.reload import Rejected, checked, count, in_short, tested
-from bot.config.source import OWN, chosen, home, is_shipped
+from bot.config.source import OWN, chosen, home, is_packaged, is_shipped
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
@@ -155,7 +155,9 @@ def _shipped_tests(settings: Settings) -> tuple[int, int]:
 
 def _doubts(settings: Settings) -> list[str]:
     """What is allowed and probably not meant: in the configuration, and around it."""
-    return warnings(settings) + open_to_others(home(settings.path), settings.data_dir)
+    folder = home(settings.path)
+    names = misspelt(environment(os.environ, folder))
+    return warnings(settings) + names + open_to_others(folder, settings.data_dir)
 
 
 def _show(settings: Settings, asset: str) -> None:
@@ -192,7 +194,8 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
         flush=True,
     )
     asyncio.run(play(settings, speed))
-    print("The story is over. `make run` listens to the real venues.")  # noqa: T201
+    live = "lowtide run" if is_packaged() else "make run"
+    print(f"The story is over. `{live}` listens to the real venues.")  # noqa: T201
 
 
 async def _status(settings: Settings, as_json: bool) -> int:

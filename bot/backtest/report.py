@@ -304,7 +304,12 @@ def place_of(loud: Loud) -> SeriesKey:
 def text(report: Report) -> str:
     """All of it, in the order of the page in docs."""
     names = " against ".join(one.name for one in report.told)
-    head = f"{names}: {day(report.start)} to {day(report.end)} UTC, {report.days} days with values"
+    if report.days:
+        span = f"{day(report.start)} to {day(report.end)} UTC"
+        days = "1 day" if report.days == 1 else f"{report.days} days"
+        head = f"{names}: {span}, {days} with values"
+    else:
+        head = f"{names}: nothing to judge: the files hold no values that a rule looks at"
     parts = [
         [head],
         _coverage(report),

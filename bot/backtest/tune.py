@@ -351,7 +351,8 @@ def _wanted(
     """What is to be in force for the assets of each row."""
     sound = {proposal.row: proposal.levels for proposal in proposals if proposal.sound}
     return {
-        name: sound.get(name) or values_of(row.row) for name, row in rows_of(settings, rule).items()
+        name: {**values_of(row.row), **sound.get(name, {})}
+        for name, row in rows_of(settings, rule).items()
     }
 
 

@@ -27,7 +27,9 @@ def silence_(command: Command, context: Context) -> Answer:
     try:
         new = silence(
             f"{family.lower()} {asset_of(asset)} {length.lower()}",
-            [*families(context), *(rule.name for rule in context.settings.rules)],
+            list(
+                dict.fromkeys([*families(context), *(rule.name for rule in context.settings.rules)])
+            ),
             context.now,
             context.asker.name,
         )

@@ -23,6 +23,7 @@ from bot.config.chats import (
     secret_problems,
     webhooks,
 )
+from bot.config.environment import placed
 from bot.config.errors import (
     ConfigError,
     SchemaFault,
@@ -177,7 +178,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         for webhook in file.webhooks:
             register_address(webhook.url)
     if words or file is None:
-        raise ConfigError(words)
+        raise ConfigError([placed(sentence, env) for sentence in words])
     return _settings(file, (rules, found, tests), source, env)
 
 

@@ -9,26 +9,74 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from bot.config.errors import ConfigError
+from bot.config.values import nearest
+from streams.proxies import VARIABLES
 
 SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET")
 
+_KNOWN = frozenset(
+    {*SECRETS, *(f"{name}_FILE" for name in SECRETS), *VARIABLES, *map(str.lower, VARIABLES)}
+)
+_ABOUT = re.compile(r"(\w+) \(environment\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHERS = 0o077
 
 
-def environment(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+class Environment(dict[str, str]):
+    """Variables by name. ``places``: where those were read that the process did not have."""
+
+    def __init__(self, values: Mapping[str, str], places: Mapping[str, Path]) -> None:
+        super().__init__(values)
+        self.places = places
+
+
+def placed(sentence: str, env: Mapping[str, str]) -> str:
+    """``NAME (environment): …`` with the file in place of "environment" if NAME was read in one."""
+    found = _ABOUT.match(sentence)
+    if found is None or not isinstance(env, Environment):
+        return sentence
+    names = (found[1].lower(), found[1])  # of a proxy's variables the lower case one wins
+    place = next((env.places[name] for name in names if name in env.places), None)
+    return sentence if place is None else f"{found[1]} ({place}){sentence[found.end() :]}"
+
+
+def environment(env: Mapping[str, str], folder: Path) -> Environment:
     """``env`` with what ``folder/.env`` adds; NAME_FILE stands for a file that holds NAME.
 
     Variables that are set win over ``.env``; one that is set to nothing does not. Raises OSError
     where a file can't be read, ConfigError where a line of ``.env`` is not understood.
     """
     merged = _dotenv(folder / ".env")
-    merged |= {name: value for name, value in env.items() if value.strip() or name not in merged}
+    places = dict.fromkeys(merged, folder / ".env")
+    for name, value in env.items():
+        if value.strip() or name not in merged:
+            merged[name] = value
+            places.pop(name, None)
     for name in SECRETS:
         file = merged.get(f"{name}_FILE")
         if file and not merged.get(name, "").strip():
             merged[name] = _text(Path(file)).strip()
-    return merged
+            places[name] = Path(file)
+    return Environment(merged, places)
+
+
+def misspelt(env: Environment) -> list[str]:
+    """A sentence for each name in ``.env`` that looks like one that is read, and is not set."""
+    sentences: list[str] = []
+    for name, path in env.places.items():
+        meant = None if name in _KNOWN else _meant(name)
+        if meant is not None and not env.get(meant, "").strip():
+            sentences.append(f"{path}: {name} is not read: write {meant} if that is meant")
+    return sentences
+
+
+def _meant(name: str) -> str | None:
+    """The name of which this one is probably a part, or a slip of the pen."""
+    words = set(name.upper().split("_"))
+    for known in SECRETS:
+        if name.upper() == known or (len(words) > 1 and words < set(known.split("_"))):
+            return known
+    return nearest(name, list(SECRETS), cutoff=0.8)
 
 
 def open_to_others(folder: Path, data_dir: Path) -> list[str]:

@@ -44,9 +44,11 @@ def describe(settings: Settings) -> str:
 def _proxies(settings: Settings) -> list[tuple[str, str]]:
     """Through which proxies, without their passwords; nothing if there is none."""
     found = settings.proxies
+    same = found.plain == found.secure
     ways = {
-        "https": found.secure,
-        "http": found.plain if found.plain != found.secure else None,
+        "https and wss, http and ws": found.secure if same else None,
+        "https and wss": None if same else found.secure,
+        "http and ws": None if same else found.plain,
         "Telegram": settings.telegram_proxy,
     }
     shown = [f"{shown_proxy(url)} for {what}" for what, url in ways.items() if url]

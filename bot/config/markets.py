@@ -12,6 +12,9 @@ from bot.config.values import did_you_mean, shown
 Problem = tuple[tuple[str | int, ...], str]
 """The path of a key, and a sentence that says what is wrong with its value."""
 
+_KILO = re.compile(r"k([A-Z0-9]+)")
+"""Hyperliquid's names of contracts on 1,000 coins."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -96,6 +99,10 @@ def _assets(tiers: Mapping[str, list[str]]) -> list[Problem]:
         for asset in assets:
             if not looks_like_asset(asset):
                 text = f'{shown(asset)} is not an asset: write it like "BTC"'
+                if kilo := _KILO.fullmatch(asset):
+                    text = (
+                        f"{asset} looks like a contract on 1,000 coins: write the asset, {kilo[1]}"
+                    )
                 problems.append((("markets", tier), text))
             elif asset in seen:
                 problems.append((("markets", tier), f"{asset} is listed twice"))

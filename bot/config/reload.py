@@ -7,7 +7,7 @@ the new ones; on any failure it keeps what it has and says why.
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -140,10 +140,13 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def taken(old: Settings, new: Settings, tests: int) -> str:
-    """What to say of a configuration that was taken over, "" if nothing has changed."""
-    changed, later = changes(old, new), needs_restart(old, new)
-    if not changed and not later:
+def taken(old: Settings, new: Settings, tests: int, started: Settings | None = None) -> str:
+    """What to say of a configuration that was taken over, "" if nothing has changed.
+
+    ``started``: the settings of the start, with which runs what needs a restart; None: ``old``.
+    """
+    changed, later = changes(old, new), needs_restart(started or old, new)
+    if not changed and not needs_restart(old, new):
         return ""
     more = [f"and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
     text = f"{in_short(new, tests)}."
@@ -164,19 +167,70 @@ _WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics")
 
 
 def changes(old: Settings, new: Settings) -> list[str]:
-    """``rules.liq_burst.majors.alert 40 → 45`` for each key that changed."""
-    before, after = (dict(_flat(one.source.tables)) for one in (old, new))
+    """``rules.liq_burst.majors.alert 40 → 45`` for each key that changed; a rule, a window or a
+    chat that is new or gone by its name alone."""
+    tables = old.source.tables, new.source.tables
+    before, after = (dict(_flat(one)) for one in tables)
     lines: list[str] = []
     for path in [*before, *(path for path in after if path not in before)]:
+        if whole := _new_or_gone(path, *tables):
+            if whole not in lines:
+                lines.append(whole)
+            continue
         was, now = before.get(path), after.get(path)
         if type(was) is type(now) and was == now:
             continue
         name = ".".join(path)
-        if path[0] in _WITH_VALUES:
+        if path == ("chats",):
+            lines += _chats(was, now)
+        elif path[0] in _WITH_VALUES:
             lines.append(f"{name} {_value(was)} → {_value(now)}")
         else:
             lines.append(name)
     return lines
+
+
+def _new_or_gone(path: _Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What is told of a key of a rule or window that only one of the two has; "" of any other."""
+    if path[0] != "rules" or len(path) < 2:
+        return ""
+    ends = [2, 4] if len(path) > 4 and path[2] == "windows" else [2]
+    for end in ends:
+        name = path[end - 1]
+        had, has = (name in _inner(one, path[: end - 1]) for one in (before, after))
+        if had != has:
+            what = f"rule {name}" if end == 2 else f"window {name} of {path[1]}"
+            return f"new {what}" if has else f"{what} is gone"
+    return ""
+
+
+def _inner(tables: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
+    for name in path:
+        inner = tables.get(name)
+        tables = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+    return tables
+
+
+def _chats(before: object, after: object) -> list[str]:
+    """Which of ``[[chats]]`` are new, gone or changed, by id and topic, and in which keys."""
+    was, now = _by_chat(before), _by_chat(after)
+    lines = [f"new chat {chat}" for chat in now if chat not in was]
+    lines += [f"chat {chat} is gone" for chat in was if chat not in now]
+    for chat in [chat for chat in now if chat in was and was[chat] != now[chat]]:
+        keys = sorted(was[chat].keys() | now[chat].keys())
+        changed = [key for key in keys if was[chat].get(key) != now[chat].get(key)]
+        lines.append(f"chat {chat}: {', '.join(changed)}")
+    return lines or ["chats"]
+
+
+def _by_chat(chats: object) -> dict[str, dict[str, Any]]:
+    tables = cast("list[dict[str, Any]]", chats) if isinstance(chats, list) else []
+    return {_chat_name(table): table for table in tables}
+
+
+def _chat_name(table: Mapping[str, Any]) -> str:
+    topic = table.get("topic")
+    return str(table.get("id")) if topic is None else f"{table.get('id')} (topic {topic})"
 
 
 def _value(value: object) -> str:

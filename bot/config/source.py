@@ -117,8 +117,12 @@ def is_shipped(path: Path) -> bool:
 
 def home(path: Path) -> Path:
     """The folder of ``.env`` and ``data/``: the file's, but never the package's."""
-    packaged = SHIPPED.is_relative_to(Path(__file__).parents[1].resolve())
-    return Path() if packaged and is_shipped(path) else path.parent
+    return Path() if is_packaged() and is_shipped(path) else path.parent
+
+
+def is_packaged() -> bool:
+    """Whether this is an installed package, not a checkout with a Makefile."""
+    return SHIPPED.is_relative_to(Path(__file__).parents[1].resolve())
 
 
 def own_file(path: Path) -> Path:

@@ -56,10 +56,10 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def nearest(word: str, candidates: list[str]) -> str | None:
+def nearest(word: str, candidates: list[str], cutoff: float = 0.6) -> str | None:
     """The candidate that ``word`` was probably meant to be, whatever its case."""
     folded = {candidate.casefold(): candidate for candidate in candidates}
-    found = get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
+    found = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
     return folded[found[0]] if found else None
 
 

@@ -230,8 +230,20 @@ def _factors(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield (*table, "repost_if"), text
 
 
+_LEAST_CHANNEL = 1_000_000_000
+"""The ids of channels have ten digits behind their -100."""
+
+
 def _destinations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Chats that hear nothing because there is no token."""
+    """Chats that are probably not meant, or hear nothing because there is no token."""
+    for chat in settings.chats:
+        if isinstance(chat.id, int) and chat.id >= _LEAST_CHANNEL:
+            section = chat.place.partition(".")[0]
+            text = (
+                f"{chat.id} is the id of a person; that of a channel or a large group begins with"
+                f" -100: write -100{chat.id} if one is meant"
+            )
+            yield (section, "chat_id" if section == "channel" else "id"), text
     if settings.token is not None:
         return
     for chat in settings.chats:

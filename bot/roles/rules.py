@@ -68,7 +68,7 @@ class RulesRole:
         env: Mapping[str, str] | None = None,
         watch: ConfigWatch | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings = self._started = settings
         self._env = os.environ if env is None else env
         self._watch = watch or ConfigWatch(settings.path)
         self._redis = redis
@@ -144,7 +144,7 @@ class RulesRole:
             return
         self._engine, self._settings = engine, new
         refused, self._refused = self._refused, False
-        text = taken(old, new, tests)
+        text = taken(old, new, tests, self._started)
         if not text and not refused:
             log.info("configuration read again: nothing has changed")
             return

@@ -112,3 +112,14 @@ def test_an_end_is_drawn_as_an_end(folder: Path):
     page = html.page(*reported(Sources([folder], settings, []), [settings]))
     drawn = re.findall(r'class="post (\w+)"[^>]*><title>(\w+) (\w+)', page)
     assert {(kind, turn) for kind, _, turn in drawn} == {("s3", "open"), ("end", "close")}
+
+
+def test_a_log_of_seconds_is_nothing_to_judge_and_one_day_is_singular(tmp_path: Path):
+    write(tmp_path / "log", rows()[:1])
+    settings = load(ROOT / "config.toml", {})
+    one, _, _ = reported(Sources([tmp_path / "log"], settings, []), [settings])
+    assert ", 1 day with values" in text(one).splitlines()[0]
+    nothing = msgspec.structs.replace(one, start=0, end=0, days=0)
+    first = text(nothing).splitlines()[0]
+    assert first.endswith(": nothing to judge: the files hold no values that a rule looks at")
+    assert "1970" not in text(nothing)

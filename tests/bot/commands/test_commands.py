@@ -163,6 +163,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "silence of everything": ("/silence * ETH 30m", {}),
     "silence for too long": ("/silence oi_drop BTC 90d", {}),
     "silence of an asset that is not watched": ("/silence oi_drop BTCC 6h", {}),
+    "silence of no rule": ("/silence ALL BTC 1h", {}),
     "silence of one window": ("/silence oi_drop:1h BTC 6h", {}),
     "silence of what is always critical": ("/silence cascade BTC 6h", {}),
     "silence by somebody else": ("/silence oi_drop BTC 6h", {"asker": STRANGER}),

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.config.environment import environment, open_to_others
+from bot.config.environment import Environment, environment, misspelt, open_to_others, placed
 from bot.config.errors import ConfigError
 
 
-def lines(folder: Path, text: str, env: dict[str, str] | None = None) -> dict[str, str]:
+def lines(folder: Path, text: str, env: dict[str, str] | None = None) -> Environment:
     (folder / ".env").write_text(text, encoding="utf-8")
     return environment(env or {}, folder)
 
@@ -99,3 +99,41 @@ def test_a_file_that_is_no_text_is_an_error_with_its_name(tmp_path: Path) -> Non
     with pytest.raises(OSError) as error:
         environment({}, tmp_path)
     assert error.value.filename == str(tmp_path / ".env")
+
+
+def test_a_value_is_wrong_where_it_is_written(tmp_path: Path) -> None:
+    token, proxy = "TELEGRAM_BOT_TOKEN (environment): no", "ALL_PROXY (environment): no"
+    read = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\nall_proxy=x\n", {"REDIS_URL": "y"})
+    assert placed(token, read) == f"TELEGRAM_BOT_TOKEN ({tmp_path}/.env): no"
+    assert placed(proxy, read) == f"ALL_PROXY ({tmp_path}/.env): no"
+    assert placed("REDIS_URL (environment): no", read) == "REDIS_URL (environment): no"
+    over = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\n", {"TELEGRAM_BOT_TOKEN": "2"})
+    assert placed(token, over) == token
+    secret = tmp_path / "secret"
+    secret.write_text("1")
+    held = lines(tmp_path, "", {"TELEGRAM_BOT_TOKEN_FILE": str(secret)})
+    assert placed(token, held) == f"TELEGRAM_BOT_TOKEN ({secret}): no"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TELEGRAM_TOKEN", "TELEGRAM_BOT_TOKEN"),
+        ("BOT_TOKEN", "TELEGRAM_BOT_TOKEN"),
+        ("telegram_bot_token", "TELEGRAM_BOT_TOKEN"),
+        ("TELEGRAM_BOT_TOKENS", "TELEGRAM_BOT_TOKEN"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("WEBHOOK_SECRET", "LOWTIDE_WEBHOOK_SECRET"),
+        ("COMPOSE_PROJECT_NAME", ""),
+        ("TOKEN", ""),
+        ("https_proxy", ""),
+        ("REDIS_URL_FILE", ""),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_ours_is_named(tmp_path: Path, name: str, meant: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}={tmp_path / '.env'}\n")
+    found = misspelt(environment({}, tmp_path))
+    words = f"{tmp_path}/.env: {name} is not read: write {meant} if that is meant"
+    assert found == ([words] if meant else [])
+    if meant:
+        assert misspelt(environment({meant: "x"}, tmp_path)) == []

@@ -7,6 +7,7 @@ import pytest
 from bot.__main__ import main
 from bot.config import Settings, load
 from bot.config.explain import describe
+from bot.config.source import SHIPPED
 from bot.config.warnings import warnings
 from tests.bot.fake_telegram import TOKEN
 
@@ -306,3 +307,22 @@ def test_check_warns_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixtur
         "warning: config.toml:8: rules.liq_burst: can never fire: Hyperliquid publishes no "
         "liquidations\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"ALL_PROXY": "socks5h://p:1"}, "socks5h://p:1 for https and wss, http and ws"),
+        ({"HTTPS_PROXY": "http://p:2"}, "http://p:2 for https and wss"),
+        ({"HTTP_PROXY": "http://p:3"}, "http://p:3 for http and ws"),
+        (
+            {"ALL_PROXY": "http://p:4", "HTTP_PROXY": "http://p:3"},
+            "http://p:4 for https and wss, http://p:3 for http and ws",
+        ),
+    ],
+)
+def test_all_that_a_proxy_is_for_is_said(env: dict[str, str], words: str):
+    (line,) = [
+        line for line in describe(load(SHIPPED, env)).splitlines() if line.startswith("proxy")
+    ]
+    assert line.removeprefix("proxy").strip() == words

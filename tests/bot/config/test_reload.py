@@ -141,7 +141,18 @@ def test_what_needs_a_restart_is_said(path: Path):
         ('[rules.liq_burst]\nlarge = { watch = "none" }', 'rules.liq_burst.large.watch 5 → "none"'),
         ('[channel]\nquiet = "23:00-07:00"', 'channel.quiet none → "23:00-07:00"'),
         ('[markets]\nmajors = ["BTC"]', 'markets.majors ["BTC", "ETH"] → ["BTC"]'),
-        ("[[chats]]\nid = -5", "chats"),
+        ("[[chats]]\nid = -5", "new chat -5"),
+        ("[[chats]]\nid = -5\ntopic = 7", "new chat -5 (topic 7)"),
+        (
+            '[rules.liq2]\nmetric = "liq_10m_musd"\nfires = "above"\ncooldown = "2h"\n'
+            "majors = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
+            "large = { watch = 1, alert = 2, critical = 3, clear = 0.5 }",
+            "new rule liq2",
+        ),
+        (
+            "[rules.price_drop.windows.4h]\nmajors = { alert = -7, clear = -4 }",
+            "new window 4h of price_drop",
+        ),
         ('[redis]\nurl = "redis://:hidden@host/0"', "redis.url"),
         ("[rules.depth_low]\npost = false", "rules.depth_low.post none → false"),
         (
@@ -161,6 +172,28 @@ def test_what_changed_is_said(tmp_path: Path, more: str, told: str):
     assert "hidden" not in first
     back = taken(new, old, tests)
     assert bool(back) == bool(told)
+    if told.startswith("new "):
+        assert f" Changed: {told.removeprefix('new ')} is gone." in back
+
+
+def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
+    """Venues, and an address, changed and changed back: nothing is left to restart for."""
+    for extra in ('[venues.binance]\nrest = "https://x.example"\n', "[redis]\nmax_mb = 99\n"):
+        started = load(write(path), {})
+        changed = load(write(path, extra=extra), {})
+        assert "Restart Lowtide" in taken(started, changed, 0, started)
+        back = taken(changed, load(write(path), {}), 0, started)
+        assert "Changed: " in back and "Restart" not in back
+        later = load(write(path, alert=41, extra=extra), {})
+        assert "Restart Lowtide" in taken(changed, later, 0, started), "it is still due"
+        assert taken(changed, changed, 0, started) == ""
+
+
+def test_of_a_chat_the_keys_that_changed_are_said(path: Path):
+    chat = "[[chats]]\nid = -5\nlanguage = 'en'\n"
+    old = load(write(path, extra=chat), {})
+    new = load(write(path, extra=f"{chat}posts_per_hour = 3\n"), {})
+    assert " Changed: chat -5: posts_per_hour." in taken(old, new, 0)
 
 
 def test_a_long_list_of_changes_is_cut_and_new_warnings_follow(tmp_path: Path):

@@ -332,8 +332,10 @@ def test_proposed_levels_go_into_the_operators_file(edited: Path):
     ]
     assert edited.read_text() == before
     mine = edited.with_name("local.toml")
+    # the shipped row of BTC would give way to an own row of the majors
     assert mine.read_text() == (
-        'extends = "shipped"\n\n[rules.oi_drop.windows.1h]\nmajors = {watch = -3.5, alert = -6}\n'
+        'extends = "shipped"\n\n[rules.oi_drop.windows.1h]\n'
+        "majors = {watch = -3.5, alert = -6}\nBTC = {watch = -2.5, alert = -4}\n"
     )
     settings = load(own_file(edited), {})
     rule = next(rule for rule in settings.rules if rule.name == "oi_drop:1h")

@@ -190,3 +190,18 @@ def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest
             main([command, "--config", str(tmp_path / "local.toml")])
         assert done.value.code == 0
         assert words in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("table", ["[channel]\nchat_id = {}", "[[chats]]\nid = {}"])
+def test_the_id_of_a_channel_without_its_minus_100_is_named(tmp_path: Path, table: str):
+    words = "is the id of a person; that of a channel or a large group begins with -100: write"
+    found = told(tmp_path, table.format(1111111111) + "\n")
+    assert any(f"1111111111 {words} -1001111111111 if one is meant" in one for one in found)
+    for right in ("-1001111111111", '"@lowtide"', "4242"):
+        assert not any(words in one for one in told(tmp_path, table.format(right) + "\n"))
+
+
+def test_a_name_of_hyperliquid_for_a_thousand_coins_is_no_asset(tmp_path: Path):
+    for name in ("PEPE", "SHIB"):
+        with pytest.raises(ConfigError, match=f"k{name} looks like a contract on 1,000 coins: wri"):
+            told(tmp_path, f'[markets]\nlarge = ["k{name}"]\n')
