@@ -18,7 +18,15 @@ from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
 from rules.metric import Warming
 from rules.rule import Rule
-from rules.snapshot import Observed, OpenEpisodes, Standing, observed, open_episodes, values
+from rules.snapshot import (
+    Observed,
+    OpenEpisodes,
+    Standing,
+    composites,
+    observed,
+    open_episodes,
+    values,
+)
 from rules.watchlist import InstrumentRoute, MetricInstance, RuleInstance, WatchList
 from streams.events import (
     AnyEvent,
@@ -103,6 +111,7 @@ class Engine:
             values=tuple(values(beats, now, with_facts)),
             episodes=found.episodes,
             stale=found.stale,
+            composites=tuple(composites(self._floor.clusters())),
         )
 
     def open_episodes(self) -> OpenEpisodes:

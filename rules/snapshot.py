@@ -62,6 +62,14 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     interval_ms: Ms | None = None
 
 
+class CompositeSince(msgspec.Struct, frozen=True, kw_only=True):
+    """A composite that is watched on an asset, ``since`` then: what was before, nobody knows."""
+
+    composite: str
+    asset: str
+    since: Ms
+
+
 PRICE = "price"
 """Stands for a metric's name where an asset's price is meant, quote per coin."""
 
@@ -71,13 +79,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     ``episodes``: each open one as an alert with its present value, level and extreme, which is not
     to be posted. ``stale``: those whose value cannot be said now, in the same way but with their
-    last value, ``at`` the time when it was seen, and without facts.
+    last value, ``at`` the time when it was seen, and without facts. ``composites``: all that are
+    watched.
     """
 
     seen: Ms
     values: tuple[Value, ...]
     episodes: tuple[Alert, ...]
     stale: tuple[Alert, ...] = ()
+    composites: tuple[CompositeSince, ...] = ()
 
 
 class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +125,13 @@ def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterat
             since=beat.since,
             facts=metric.facts(view, now) if with_facts else None,
         )
+
+
+def composites(clusters: Iterable[CompositeInstance]) -> Iterator[CompositeSince]:
+    """Since when each composite is watched on its asset."""
+    for cluster in clusters:
+        since = cluster.gathering.record_from
+        yield CompositeSince(composite=cluster.spec.name, asset=cluster.asset, since=since)
 
 
 def observed(beats: Iterable[MetricInstance], now: Ms) -> Iterator[Observed]:

@@ -274,7 +274,13 @@ def _no_episode(wanted: Sought, context: Context) -> Answer:
     blocks = [_distance(rule, row, value, context) for rule, row, value in judged]
     if not blocks and not any(v.asset == wanted.asset for v in context.values):
         return only(not_watched(wanted.asset, context))
-    since = max((v.since for _, _, v in judged if v.since is not None), default=None)
+    begun = [v.since for _, _, v in judged if v.since is not None]
+    begun += [
+        one.since
+        for one in context.fresh.composites
+        if wanted.rule in ("", one.composite) and one.asset == wanted.asset
+    ]
+    since = max(begun, default=None)
     return Answer(blocks=(_none(wanted, context, since), *blocks))
 
 

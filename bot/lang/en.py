@@ -75,6 +75,7 @@ PHRASES = {
     "window": " in {window}",
     "depth.band": " ±{band}%",
     "depth.total": "{usd}, ",
+    "liq.none": "none reported",
     "liq.longs": ", {pct}% longs",
     "liq.shorts": ", {pct}% shorts",
     "price.ends": ": {before} → {after}",
@@ -83,8 +84,8 @@ PHRASES = {
     # One condition of a composite.
     "part.oi": "OI {value}{window}",
     "part.liq": "liquidations {value}{window}",
-    "part.longs": "longs liquidated ≥ {usd}",
-    "part.shorts": "shorts liquidated ≥ {usd}",
+    "part.longs": "longs liquidated ≥ {usd}{window}",
+    "part.shorts": "shorts liquidated ≥ {usd}{window}",
     "part.depth": "depth {value} of normal",
     "part.price": "price {value}{window}",
     "part.funding": "funding {value}% / 8h",

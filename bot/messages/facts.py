@@ -1,7 +1,7 @@
 """The fact lines of a message, one fact each, feed by feed. Pure; what is unknown is left out."""
 
 from bot.lang import numbers
-from bot.messages.headline import part, window_of
+from bot.messages.headline import amount, part, window_of
 from bot.messages.voice import Html, Voice, title
 from rules.alerts import (
     CascadeFacts,
@@ -193,8 +193,8 @@ def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     lines = [
         voice.say(
             "liq.sides",
-            longs=words.usd(facts.long_usd),
-            shorts=words.usd(facts.short_usd),
+            longs=amount(words, "liq", facts.long_usd / 1e6, ""),
+            shorts=amount(words, "liq", facts.short_usd / 1e6, ""),
             orders=voice.say(
                 "liq.orders_one" if one else "liq.orders_many", count=str(facts.orders)
             ),
@@ -204,7 +204,7 @@ def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     if facts.largest_usd > 0:
         largest = voice.say(
             "liq.largest",
-            usd=words.usd(facts.largest_usd),
+            usd=words.usd_at_least(facts.largest_usd),  # never more than the sums above
             venue=title(facts.largest_venue),
             price=words.price(facts.largest_price),
         )

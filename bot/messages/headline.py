@@ -58,7 +58,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
         case "depth" | "breadth":
             return f"{numbers.share(value)}%"
         case "liq":
-            return f"≥ {words.usd_at_least(value * 1e6)}"
+            usd = words.usd_at_least(value * 1e6)
+            return f"≥ {usd}" if value > 0 else str(say(words, "liq.none"))
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
 
@@ -73,9 +74,14 @@ def extreme(voice: Voice) -> str:
 def parts(words: Words, facts: CascadeFacts) -> Html:
     """``OI −9.4%, longs liquidated ≥ $312M, depth 52% of normal, price −9.1% in 1h``.
 
-    Each at its worst: the conditions, and what is hidden beside them.
+    Each at its worst: the conditions, and what is hidden beside them. Of two of one kind, each says
+    over which window it is.
     """
-    conditions = [_worst(words, link, Html()) for link in facts.chain]
+    kinds = [topic(link.metric) for link in facts.chain]
+    conditions = [
+        _worst(words, link, window_of(words, link.facts) if kinds.count(kind) > 1 else Html())
+        for kind, link in zip(kinds, facts.chain, strict=True)
+    ]
     also = [_worst(words, link, window_of(words, link.facts)) for link in facts.also]
     return Html(", ".join([*conditions, *also]))
 
@@ -87,7 +93,7 @@ def _worst(words: Words, link: Link, window: Html) -> Html:
     # the sum over both sides is no lower bound of one of them
     shorts = link.extreme - longs
     side, musd = ("longs", longs) if longs >= shorts else ("shorts", shorts)
-    return say(words, f"part.{side}", usd=words.usd_at_least(musd * 1e6))
+    return say(words, f"part.{side}", usd=words.usd_at_least(musd * 1e6), window=window)
 
 
 def part(words: Words, link: Link, value: float, window: Html) -> Html:

@@ -6,7 +6,7 @@ that is exceeded is exceeded however few venues are up; of one that is not, too 
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from rules.alerts import LiquidationFacts, Scope
 from rules.market import Keep, Market, Memo, View
@@ -26,6 +26,7 @@ IDLE_LOOK: Ms = 120_000
 """Silence is a value here, so it is looked at now and then."""
 
 _LONG, _SHORT, _ORDERS, _SECONDS = range(4)
+_SUMS = "liq."
 _KINDS = frozenset({Kind.LIQUIDATION})
 
 
@@ -110,7 +111,14 @@ class LiquidationMetric:
 
     def _sums(self, market: Market, now: Ms) -> tuple[float, ...]:
         series = market.memo(self.sums)
-        return series.sums(now - self.window) if series else (0.0, 0.0, 0.0, 0.0)
+        sums = series.sums(now - self.window) if series else (0.0, 0.0, 0.0, 0.0)
+        # a window that is watched since a moment ago holds at least what a shorter one has seen
+        for name, memo in market.memos.items():
+            window = _window_of_sums(name)
+            if window is not None and window < self.window and isinstance(memo, Series):
+                shorter = memo.sums(now - window)
+                sums = tuple(max(pair) for pair in zip(sums, shorter, strict=True))
+        return sums
 
     def _largest(self, markets: list[Market], now: Ms) -> tuple[float, str, float]:
         best = (0.0, "", 0.0)
@@ -134,9 +142,16 @@ class LiquidationMetric:
 
 def liquidation(name: str, window: Ms) -> LiquidationMetric:
     """The metric over ``window``."""
-    sums = Keep(f"liq.{window}", partial(Series, 4, window, window // SLOTS))
-    largest = Keep(f"liq.{window}.largest", partial(Series, 2, window))
+    sums = Keep(f"{_SUMS}{window}", partial(Series, 4, window, window // SLOTS))
+    largest = Keep(f"{_SUMS}{window}.largest", partial(Series, 2, window))
     return LiquidationMetric(name, window, sums, largest)
+
+
+@cache
+def _window_of_sums(name: str) -> Ms | None:
+    """The window of the running totals of that name, None of any other memo."""
+    window = name.removeprefix(_SUMS)
+    return int(window) if name.startswith(_SUMS) and window.isdecimal() else None
 
 
 def _given(view: View) -> list[Market]:

@@ -661,3 +661,12 @@ def test_what_is_too_little_to_be_judged_neither_helps_nor_blocks():
     alerts = run(engine, [liquidation("bybit", NOW, 3e6), *crash])
     (cascade,) = [a for a in alerts if a.rule == "cascade"]
     assert (cascade.facts.needed, cascade.facts.no_data) == (2, ("liq_burst",))
+
+
+def test_since_when_a_composite_is_watched_is_known_and_survives_a_restart():
+    engine = ready()
+    restarted = Engine(PARTS, ("binance",), (QUICK,))
+    restarted.load(engine.dump())
+    for each in (engine, restarted):
+        (cascade,) = each.standing().composites
+        assert (cascade.composite, cascade.asset, cascade.since) == ("cascade", "BTC", START)

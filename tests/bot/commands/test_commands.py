@@ -45,7 +45,7 @@ from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Turn
 from rules.engine import Engine
-from rules.snapshot import Standing
+from rules.snapshot import CompositeSince, Standing
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
 from tests.bot.fake_telegram import parsed
@@ -374,6 +374,17 @@ def test_what_a_change_changes(made: Settings):
     assert effects("/subscribe oi_drop btc eth") == (Subscribe(one),)
     (ended,) = effects("/unsubscribe", subscription=MINE)
     assert ended.subscription.wants == {}
+
+
+@pytest.mark.parametrize("asset", ["BTC", "ETH"])
+def test_why_claims_no_time_in_which_a_composite_was_not_watched(made: Settings, asset: str):
+    since = CompositeSince(composite="cascade", asset=asset, since=NOW - 6 * MIN)
+    standing = msgspec.structs.replace(asked.STANDING, composites=(since,))
+    for command in (f"/why cascade {asset}", f"/why {asset}"):
+        found = replied(command, context(made, standing=standing))
+        assert found is not None
+        assert "14 days" not in message(found)
+        assert "09:36 UTC</tg-time>; before that it was not watched" in message(found)
 
 
 def test_what_is_unknown_is_never_a_number(made: Settings):

@@ -782,6 +782,41 @@ def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text
         assert said.count("$") == 1
 
 
+def test_two_windows_of_one_kind_say_which_is_which():
+    hour = msgspec.structs.replace(LIQ, window_ms=HOUR)
+    for longs, what in ((300.0, "longs liquidated"), (None, "liquidations")):
+        chain = (
+            link("liq_10m_musd", 0, 40.6, 300.0, LIQ, longs=longs),
+            link("liq_1h_musd", 0, 40.6, 750.0, hour, longs=longs and 750.0),
+        )
+        cascade = alert(
+            metric="composite", family="twin", level=Level.CRITICAL,
+            facts=msgspec.structs.replace(CASCADE, chain=chain),
+        )  # fmt: skip
+        head = render(cascade, en.WORDS).plain.splitlines()[0]
+        assert f"{what} ≥ $300M in 10 min, {what} ≥ $750M in 1h" in head
+
+
+@pytest.mark.parametrize("usd", [129.96e6, 5.999e6])
+def test_every_line_of_liquidations_is_cut_in_the_same_way(usd: float):
+    facts = msgspec.structs.replace(
+        LIQ, long_usd=usd, short_usd=0.0, orders=1, largest_usd=usd, oi_pct=None
+    )
+    burst = alert(metric="liq_10m_musd", fires="above", value=usd / 1e6, facts=facts)
+    head, sides, largest, *_ = render(burst, en.WORDS).plain.splitlines()
+    cut = en.usd_at_least(usd)
+    assert f"≥ {cut} in 10 min" in head
+    assert sides == f"Longs ≥ {cut}, shorts none reported, in 1 order."
+    assert largest.startswith(f"Largest order {cut} on ")
+
+
+def test_an_empty_lower_bound_says_that_none_is_reported():
+    burst = alert(metric="liq_10m_musd", fires="above", value=0.0, extreme=129.0, facts=LIQ)
+    compared, line = live(burst, en.WORDS)
+    assert compared == "none reported ≥ $129M"
+    assert line.startswith("▸ now none reported · worst ≥ $129M")
+
+
 @pytest.mark.parametrize(("value", "extreme"), [(3.0, 312.0), (64.2, 64.2)])
 def test_the_live_line_of_liquidations_keeps_its_lower_bounds(value: float, extreme: float):
     going_on = alert(metric="liq_10m_musd", fires="above", value=value, extreme=extreme, facts=LIQ)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
+from rules.market import Memory
 from rules.metrics import METRICS, metric
 from streams.events import Kind, Position
 from tests.rules.facts import (
@@ -548,6 +549,26 @@ def lost(binance_usd, bybit_usd):
 def test_a_sum_without_a_venue_is_a_lower_bound():
     reading = lost(7e9, 3e9).reading()
     assert (reading.value, reading.missing, reading.lower_bound) == (1, ("bybit",), True)
+
+
+def test_a_longer_window_holds_at_least_what_a_shorter_one_inside_it_has_seen():
+    """Rules that are loaded anew may ask for a window of which nothing was kept before."""
+    short, long = metric("liq_10m_musd"), metric("liq_1h_musd")
+    keeps = {keep.name: keep for one in (short, long) for keep in one.keeps()}
+    memory = Memory(("binance",), HOUR, keeps)
+    market = memory.meet(memory.view("BTC"), "binance", "BTCUSDT")
+    market.data(Kind.LIQUIDATION, START)
+    for usd, position in ((8e7, Position.LONG), (3e7, Position.SHORT)):
+        short.take(market, liquidation("binance", START, usd, position), START)
+    late = liquidation("binance", START + MINUTE, 6e7)
+    for one in (short, long):
+        one.take(market, late, START + MINUTE)
+    view = memory.view("BTC")
+    values = [one.value(view, START + MINUTE) for one in (short, long)]
+    assert [(reading.value, reading.longs) for reading in values] == [(170, 140), (170, 140)]
+    # what the short one has forgotten nobody knows
+    later = [one.value(view, START + 11 * MINUTE).value for one in (short, long)]
+    assert later == [0, 60]
 
 
 def test_a_throttled_feed_is_never_more_than_full():
