@@ -61,3 +61,27 @@ async def test_a_clock_set_back(tmp_path: Path, roles: tuple[str, ...], hours: i
     times = [60 * int(h) + int(m) for h, m in re.findall(r"(\d\d):(\d\d) UTC", worse)]
     assert len(times) >= 2
     assert all((a - b) % DAY_MIN <= 2 or (b - a) % DAY_MIN <= 2 for a in times for b in times)
+
+
+async def test_a_clock_8_h_ahead_at_the_first_start(tmp_path: Path):
+    """Redis has its own clock, which is right: nobody waits until it has caught up."""
+    site, offset = tmp_path / "site", tmp_path / "offset"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SITE)
+    offset.write_text(str(8 * HOUR_S))
+    env = {"PYTHONPATH": str(site), "LOWTIDE_TEST_OFFSET": str(offset)}
+    async with System(tmp_path, CONFIG, env=env) as system:
+
+        def posts(chat: int, words: str) -> list[str]:
+            return [s.text for s in system.telegram.sent if s.chat == chat and words in s.text]
+
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: posts(CHANNEL, "BTC"))
+        await system.stop()
+        offset.write_text("0")
+        await system.start()
+        await system.until(lambda: posts(OPERATORS, "went back"))
+        await system.liquidate("ETHUSDT", 6e6)
+        await system.until(lambda: posts(CHANNEL, "🔴 ETH"))
+        assert len(posts(OPERATORS, "went back")) == 1
