@@ -61,6 +61,11 @@ def queue_key(destination: Destination) -> str:
     return destination_key(with_topic(destination, None))
 
 
+def topic_of(destination: Destination) -> int | None:
+    """The ``message_thread_id`` of a topic, None where there is none."""
+    return destination.topic if isinstance(destination, TelegramChat) else None
+
+
 def with_topic(destination: Destination, topic: int | None) -> Destination:
     """``destination`` with another topic; only chats of Telegram have one."""
     if isinstance(destination, TelegramChat):

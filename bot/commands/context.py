@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bot.config import Settings
+from bot.delivery.fate import AlertFate
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
@@ -114,6 +115,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     silences: tuple[Silence, ...] = ()
     subscription: Subscriber | None = None
     subscribers: int = 0
+    fates: Mapping[str, Sequence[AlertFate]] = {}
+    """What became of ``alerts``, by their ids: in each chat that takes one, those of subscribers
+    left out but for the asker's."""
 
     @property
     def fresh(self) -> Standing | None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import html
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,7 @@ from bot.commands.parsing import Command, Mistake, parse
 from bot.commands.updates import PRIVATE, MessageChat, Written, number, written
 from bot.commands.why import sought
 from bot.config import Settings
+from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
 from bot.delivery.send_test import send_test
 from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
@@ -45,12 +46,15 @@ from bot.messages.blocks import fitted_answer
 from bot.messages.render import plain
 from bot.messages.voice import Html, say
 from bot.plan.silences import split, with_silence, without
+from rules.alerts import Alert
 from streams.bus.connection import in_words
 from streams.clock import wall_ms
 from streams.events import Ms
 from streams.feed.errors import SayOnce
 
 log = structlog.get_logger()
+
+Fates = Callable[[Sequence[Alert], int], Mapping[str, Sequence[AlertFate]]]
 
 TOO_OLD: Ms = 120_000
 """What was asked longer ago, while nobody listened, is not answered any more."""
@@ -97,6 +101,7 @@ class CommandHandler:
         telegram: TelegramClient,
         gate: Gate,
         now: Callable[[], Ms],
+        fates: Fates,
     ) -> None:
         self.connected = asyncio.Event()
         self._settings = settings
@@ -104,6 +109,7 @@ class CommandHandler:
         self._telegram = telegram
         self._gate = gate
         self._now = now
+        self._fates = fates
         self._limiter = AskLimiter()
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -275,13 +281,15 @@ class CommandHandler:
         language = about.words
         if about.asker.private and subscription is not None:
             language = LANGUAGES.get(subscription.language, language)
+        alerts = await store.episode(redis, sought(command)) if command.name == "why" else ()
         return msgspec.structs.replace(
             about,
             words=language,
             standing=await store.standing(redis),
             reports=await store.role_reports(redis),
             silences=await store.silences(redis),
-            alerts=await store.episode(redis, sought(command)) if command.name == "why" else (),
+            alerts=alerts,
+            fates=self._fates(alerts, user),
             subscription=subscription,
             subscribers=count,
         )
@@ -381,12 +389,13 @@ async def serve(
     gate: Gate,
     *,
     now: Callable[[], Ms] = wall_ms,
+    fates: Fates = lambda _alerts, _user: {},
 ) -> None:
     """Answer commands until cancelled. ``settings``: those that hold now, asked for each time.
 
-    ``gate``: the one that ``telegram`` has joined.
+    ``gate``: the one that ``telegram`` has joined. ``fates``: what became of alerts, for a user.
     """
-    desk = CommandHandler(settings, redis, telegram, gate, now)
+    desk = CommandHandler(settings, redis, telegram, gate, now, fates)
     polling = _Polling(desk, telegram)
     try:
         async with asyncio.TaskGroup() as tasks:

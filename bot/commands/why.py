@@ -4,6 +4,7 @@ What a reader can type is what a post shows: the rule and the asset, or the asse
 the newest episode; the id of an alert, as logs and webhooks have it, names any other.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -14,6 +15,7 @@ from bot.commands.parsing import Command, asset_of
 from bot.config.explain import hold_in_words, origin_of_hold, origin_of_level
 from bot.config.recipients import chats
 from bot.config.values import LEVELS, nearest
+from bot.delivery.fate import AlertFate
 from bot.messages.facts import fact_lines
 from bot.messages.headline import amount
 from bot.messages.render import MARKS, OVER
@@ -226,16 +228,41 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
 
 
 def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
-    """What the rules wanted done with a turn."""
-    if alert.hidden_by:
-        return context.say("ask.fate.hidden", composite=alert.hidden_by)
+    """What became of a turn: why the rules keep it to themselves, or what each chat made of it."""
     if alert.post:
-        return context.say("ask.fate.told")
+        return _in_chats(alert, context)
     if rule is not None and not rule.post:
         return context.say("ask.fate.shadow")
     if alert.turn is Turn.CLOSE:
         return context.say("ask.fate.unsaid")
     return context.say("ask.fate.cooldown")
+
+
+def _in_chats(alert: Alert, context: Context) -> Html:
+    """What became of it in the chats that take it, and if that differs, in how many of them."""
+    fates = context.fates.get(alert.id)
+    if fates is None:
+        return context.say("ask.fate.unknown")
+    if not fates:
+        return context.say("ask.fate.nobody")
+    phrases = Counter(_of_chat(alert, fate, context) for fate in fates)
+    if len(phrases) == 1:
+        return next(iter(phrases))
+    each = [
+        context.say("ask.fate.chats", fate=phrase, count=str(count))
+        for phrase, count in phrases.items()
+    ]
+    return Html(" · ".join(each))
+
+
+def _of_chat(alert: Alert, fate: AlertFate, context: Context) -> Html:
+    until = "" if fate.until is None else time(context.words, fate.until, context.now)
+    return context.say(
+        f"ask.fate.{fate.fate}",
+        composite=alert.hidden_by or "a composite",
+        time=until,
+        reason=fate.reason,
+    )
 
 
 def _chats(last: Alert, context: Context) -> Html:

@@ -6,7 +6,7 @@ import msgspec
 
 from bot.delivery.post import DeliveryProblem, Policy, Post, episode
 from bot.delivery.queue import ChatQueue
-from bot.destination import Destination, TelegramChat, queue_key
+from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.messages.digest import delivery_message
 from bot.messages.render import Message, ended, live, plain
@@ -37,8 +37,9 @@ def outgoing(
         at=delivery.at,
         expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
         parts=(delivery,),
+        alerts=tuple(alert.id for alert in delivery.alerts),
         language=chat.language,
-        topic=_topic(chat.destination),
+        topic=topic_of(chat.destination),
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(told),
@@ -51,10 +52,10 @@ def outgoing(
 
 
 def _opening(one: str, chat: Chat, line: ChatQueue, fresh: Sequence[Post]) -> str:
-    found = line.opening(one, _topic(chat.destination))
+    found = line.opening(one, topic_of(chat.destination))
     if found is not None:
         return found.key
-    here = (line.key, _topic(chat.destination))
+    here = (line.key, topic_of(chat.destination))
     mine = [p for p in fresh if (p.chat, p.topic) == here and not p.close]
     return next((p.key for p in mine if one in p.episodes), "")
 
@@ -69,13 +70,9 @@ def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: 
         at=message.at,
         expires=now + policy.expires[Level.ALERT],
         language=chat.language,
-        topic=_topic(chat.destination),
+        topic=topic_of(chat.destination),
         names=(message.rule,),
     )
-
-
-def _topic(destination: Destination) -> int | None:
-    return destination.topic if isinstance(destination, TelegramChat) else None
 
 
 def trouble_message(trouble: DeliveryProblem, chat: Chat, now: Ms) -> Message:

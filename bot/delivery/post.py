@@ -95,6 +95,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When it is no news any more."""
     parts: tuple[Part, ...] = ()
     """What it is rendered from when it is sent; () of notices, and once nothing can change."""
+    alerts: tuple[str, ...] = ()
+    """The ids of the alerts that are told in it."""
     title: str = ""
     """Of a post in place of several: the key of the phrase above their first lines."""
     language: str = "en"

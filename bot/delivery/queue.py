@@ -100,6 +100,7 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         language=last.language,
         topic=last.topic,
         count=sum(post.count for post in posts),
+        alerts=_union(post.alerts for post in posts),
         names=_union(post.names for post in posts),
         episodes=_union(post.episodes for post in posts),
         open=_union(post.open for post in posts),

@@ -22,6 +22,7 @@ from bot.destination import telegram_or_console
 from bot.plan.planner import PlanState
 from rules.salvage import salvaged
 from streams.bus.connection import Backoff, Keys, Overtaken, retry
+from streams.events import Ms
 
 log = structlog.get_logger()
 
@@ -55,13 +56,15 @@ and their address is a secret that must not stay in Redis."""
 
 class Loaded(msgspec.Struct, frozen=True):
     """What the outbox held: how far alerts were read, the plan of each chat and topic, what is
-    known of each line's chat, and all posts. ``lost``: what could not be read, in words."""
+    known of each line's chat, and all posts. ``lost``: what could not be read, in words. ``seen``:
+    when that was written last."""
 
     cursor: str | None
     plans: dict[str, PlanState]
     chats: dict[str, ChatState]
     posts: list[Post]
     lost: list[str]
+    seen: Ms = 0
 
 
 class OutboxStore:
@@ -91,10 +94,11 @@ class OutboxStore:
         return _loaded({key: value for key, value in fields.items() if key not in addressed})
 
     async def commit(
-        self, cursor: str, plans: Mapping[str, PlanState], posts: Sequence[Post]
+        self, cursor: str, plans: Mapping[str, PlanState], posts: Sequence[Post], seen: Ms = 0
     ) -> None:
-        """The alerts up to ``cursor`` became ``plans`` and ``posts``."""
-        fields = {"cursor": cursor.encode()}
+        """The alerts up to ``cursor`` became ``plans``, those that changed, and ``posts``, at
+        ``seen`` by the clock that stamps alerts."""
+        fields = {"cursor": cursor.encode(), "seen": str(seen).encode()}
         fields |= {f"plan {key}": msgspec.msgpack.encode(plan) for key, plan in plans.items()}
         fields |= {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
         await self._write(fields)
@@ -140,6 +144,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
     """What can be read of ``fields``; the rest stays in Redis, is said and left out."""
     loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
+    seen: Ms = 0
     for field, value in fields.items():
         kind, _, key = field.decode().partition(" ")
         lost: list[str] = []
@@ -147,6 +152,8 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
             match kind:
                 case "cursor":
                     cursor = value.decode()
+                case "seen":
+                    seen = int(value)
                 case "version" if value.isdigit() and int(value) > VERSION:
                     loaded.lost.append(f"it is of a newer version, {int(value)}")
                 case "plan":
@@ -163,7 +170,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
             log.error("a record of the outbox could not be read in full",
                       record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
             loaded.lost.append(f"{kind} {key}"[:200])
-    return msgspec.structs.replace(loaded, cursor=cursor)
+    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen)
 
 
 def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:

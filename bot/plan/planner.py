@@ -18,11 +18,12 @@ Which alerts somebody wants: by rule, by asset and by level. Pure.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bot.destination import ConsoleOutput, Destination, destination_key
+from bot.destination import ConsoleOutput, Destination, WebhookName, destination_key
 from bot.plan.silences import Silence, silenced
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
@@ -111,6 +112,17 @@ class LastPost(msgspec.Struct, frozen=True):
     at: Ms
 
 
+class Unsaid(StrEnum):
+    """Why an alert was not told: a composite tells of it; the budget kept it back; a silence covers
+    it; a later turn or another window was told in its place; its episode was over before that."""
+
+    HIDDEN = "hidden"
+    HELD = "held"
+    SILENCED = "silenced"
+    MERGED = "merged"
+    OVER = "over"
+
+
 class PlanCounts(msgspec.Struct):
     """What became of the alerts so far.
 
@@ -149,6 +161,8 @@ class PlanState(msgspec.Struct):
     """What waits for the end of the quiet hours: rule and subject → its newest turn."""
     quiet_until: Ms | None = None
     """When they end."""
+    unsaid: dict[str, Unsaid] = {}
+    """The ids of the last UNSAID alerts that were not told, and why."""
 
 
 def set_back(state: PlanState, by: Ms, now: Ms) -> PlanState:
@@ -203,7 +217,11 @@ CLOCKS_APART: Ms = MINUTE
 
 UPDATE_EVERY: Ms = 5 * MINUTE
 """A told episode says that it got worse at most so often; a critical one at once, but composites:
-what makes them worse are their parts, which they hide."""
+what makes them worse are their parts, which they hide. Meanwhile its post is edited; a webhook,
+where nothing can be edited, is told at once."""
+
+UNSAID = 40
+"""Of so many alerts that were not told is it known why."""
 
 DIGEST_FROM = 4
 """So many assets (or contracts) that wait together become one digest, and after so many posts what
@@ -307,6 +325,7 @@ class _Planner:
             self._hide(alert, alert.hidden_by)
         elif self._silenced(alert):
             self.state.counts.silenced += 1
+            self._unsaid(alert, Unsaid.SILENCED)
             self.state.hiding.pop(_composite(alert), None)
             self._end_unsaid(alert)
         elif alert.turn is Turn.CLOSE:
@@ -314,7 +333,7 @@ class _Planner:
         else:
             self._fold_parts(alert)
             earlier = self._take_back(alert)
-            self.state.counts.merged += earlier is not None
+            self._merged(earlier)
             if earlier is not None and earlier.alert.turn is Turn.CLOSE:
                 earlier = None
             pause = self._pause(alert)
@@ -331,7 +350,7 @@ class _Planner:
         asleep = self.state.quiet.get(_instance(alert))
         if asleep is not None and asleep.opened_at == alert.opened_at:
             del self.state.quiet[_instance(alert)]
-            self._hold(asleep)
+            self._hold(asleep, Unsaid.OVER)
 
     def advance(self, now: Ms) -> None:
         """Tells what is due up to ``now``, in the order in which it is due."""
@@ -364,6 +383,12 @@ class _Planner:
                 for alert in alerts:
                     self._deliver([alert])
 
+    def _unsaid(self, alert: Alert, why: Unsaid) -> None:
+        unsaid = self.state.unsaid
+        unsaid[alert.id] = why
+        while len(unsaid) > UNSAID:
+            del unsaid[next(iter(unsaid))]
+
     def _hidden(self, alert: Alert) -> bool:
         """Whether this chat is told of a composite instead."""
         there = f"{alert.hidden_by}:{alert.asset}" in self.state.hiding
@@ -380,15 +405,23 @@ class _Planner:
         told = self.state.told.get(_instance(alert)) == alert.opened_at
         waited = self._take_back(alert)
         if told:
-            self.state.counts.merged += waited is not None
+            self._merged(waited)
             self._wait(alert, CLOSE_WAIT, None)
             return
         self.state.counts.over += 1
+        self._unsaid(alert, Unsaid.OVER)
         if waited is not None:  # over before it was told: worth a count, not a post
-            self._hold(waited.alert)
+            self._hold(waited.alert, Unsaid.OVER)
+
+    def _merged(self, waited: Waiting | None) -> None:
+        if waited is not None:
+            self.state.counts.merged += 1
+            self._unsaid(waited.alert, Unsaid.MERGED)
 
     def _pause(self, alert: Alert) -> Ms:
         """How long a told episode has to wait until it may say that it got worse."""
+        if isinstance(self._chat.destination, WebhookName):
+            return 0  # no edit tells of it meanwhile
         told = self.state.told.get(_instance(alert)) == alert.opened_at
         said = self.state.said.get(_topic(alert))
         if alert.turn is not Turn.WORSE or not told or said is None:
@@ -421,11 +454,13 @@ class _Planner:
     def _hide(self, alert: Alert, composite: str) -> None:
         key = f"{composite}:{alert.asset}"
         self.state.counts.hidden += 1
+        self._unsaid(alert, Unsaid.HIDDEN)
         self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
         self._end_unsaid(alert)
 
-    def _hold(self, alert: Alert) -> None:
+    def _hold(self, alert: Alert, why: Unsaid = Unsaid.HELD) -> None:
         held = self.state.held
+        self._unsaid(alert, why)
         self.state.counts.held += 1
         held[alert.family] = held.get(alert.family, 0) + 1
         self.state.hiding.pop(_composite(alert), None)
@@ -435,10 +470,10 @@ class _Planner:
         if alert.turn is Turn.CLOSE:
             told = self.state.told.get(_instance(alert)) == alert.opened_at
             waited = self._take_back(alert)
-            if waited is not None and told:
-                self.state.counts.merged += 1
+            if told:
+                self._merged(waited)
             elif waited is not None:
-                self._hold(waited.alert)
+                self._hold(waited.alert, Unsaid.OVER)
             self._forget(alert)
 
     def _forget(self, alert: Alert) -> None:
@@ -520,6 +555,8 @@ class _Planner:
         waited, state.quiet, state.quiet_until = list(state.quiet.values()), {}, None
         silenced = [a for a in waited if self._silenced(a, state.now)]
         state.counts.silenced += len(silenced)
+        for alert in silenced:
+            self._unsaid(alert, Unsaid.SILENCED)
         by_group: dict[str, list[Alert]] = {}
         for alert in waited:
             if alert not in silenced:
@@ -536,6 +573,7 @@ class _Planner:
         for alert in sorted(alerts, key=severity):
             if _subject(alert) in chosen or self._just_said(alert):
                 self.state.counts.merged += 1
+                self._unsaid(alert, Unsaid.MERGED)
                 self._forget(alert)
             else:
                 chosen[_subject(alert)] = alert

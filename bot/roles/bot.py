@@ -15,6 +15,7 @@ from bot.config import Settings
 from bot.config.recipients import chats, subscribed_chats, webhook_chats
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
+from bot.delivery.fate import AlertFate, alert_fate
 from bot.delivery.outgoing import notice_post, outgoing, trouble_message
 from bot.delivery.pace import Limits
 from bot.delivery.post import DeliveryProblem, Policy, Post
@@ -155,6 +156,22 @@ class BotRole:
             troubled=sorted(self.sender.troubled(), key=lambda one: -one.critical_ms)[:_REPORTED],
         )
 
+    def fates(self, found: Sequence[Alert], user: int) -> dict[str, list[AlertFate]]:
+        """What became of ``found`` in each chat that takes them, by their ids; of subscribers' in
+        that of ``user`` alone."""
+        own = TelegramChat(user)
+        chats = [one for one in self._audience.chats if not one.private or one.destination == own]
+        return {
+            alert.id: [self._fate(alert, chat) for chat in chats if chat.takes(alert)]
+            for alert in found
+            if alert.post
+        }
+
+    def _fate(self, alert: Alert, chat: Chat) -> AlertFate:
+        line = self.sender.line(chat.destination)
+        plan = self._plans.get(chat.key, PlanState())
+        return alert_fate(alert, chat, plan, line.posts.values())
+
     async def run(self) -> None:
         """Read, plan, send; runs until cancelled. Raises Refused when nothing can be sent at all,
         Overtaken when another one is at work."""
@@ -267,7 +284,8 @@ class BotRole:
         self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
         times = [post.edited_at or post.at for post in found.posts]
-        self._latest = max([*times, *(plan.now for plan in found.plans.values())], default=0)
+        plans = [plan.now for plan in found.plans.values()]
+        self._latest = max([found.seen, *times, *plans])
         await self._mind_clock()
         await self._refresh()
         if found.lost:
@@ -284,7 +302,7 @@ class BotRole:
         fault = clock_set_back(now, back)
         log.warning("the clock was set back: what waits is dated anew", how_far=fault.detail)
         self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
-        await self._store.commit(self._cursor, self._plans, [])
+        await self._store.commit(self._cursor, self._plans, [], now)
         await self.sender.set_back(back)
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # then they last longer
             await store.change_silences(self._redis, lambda kept: silences.set_back(kept, back))
@@ -314,11 +332,12 @@ class BotRole:
             self._backoff, lambda: store.silences(self._redis)
         )
         posts: list[Post] = self._notices([one for one in said if isinstance(one, Notice)])
-        plans: dict[str, PlanState] = {}
-        for chat in self._audience.chats:
-            plans[chat.key] = self._plan(chat, found, silenced, posts)
+        plans = {
+            chat.key: self._plan(chat, found, silenced, posts) for chat in self._audience.chats
+        }
+        changed = {key: plan for key, plan in plans.items() if _differs(plan, self._plans[key])}
         cursor = batch[-1][0] if batch else self._cursor
-        await self._store.commit(cursor, plans, posts)
+        await self._store.commit(cursor, changed, posts, self._latest)
         self._cursor, self._plans = cursor, self._plans | plans
         self.sender.add(posts)
 
@@ -390,6 +409,11 @@ class BotRole:
                 self.sender.live(found.episodes)
 
 
+def _differs(plan: PlanState, before: PlanState) -> bool:
+    """Whether more of a plan changed than how late it is, which is the same for all."""
+    return msgspec.structs.replace(plan, now=before.now) != before
+
+
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
@@ -446,4 +470,4 @@ async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
 
     await bot.resumed.wait()
     if isinstance(ways_out.telegram, TelegramClient):
-        await serve(lambda: bot.settings, redis, ways_out.telegram, bot.sender)
+        await serve(lambda: bot.settings, redis, ways_out.telegram, bot.sender, fates=bot.fates)

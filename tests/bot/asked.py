@@ -1,6 +1,7 @@
 """A market, alerts and a configuration to ask about, worked out by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -8,6 +9,7 @@ from bot.commands import answer, denied
 from bot.commands.context import Answer, Asker, Context, FeedReport, Reports, VenueReport
 from bot.commands.parsing import parse
 from bot.config import Settings, load
+from bot.delivery.fate import AlertFate, Fate
 from bot.lang import en
 from bot.messages.blocks import fitted_answer
 from bot.messages.voice import Html
@@ -257,12 +259,16 @@ SILENCES = (
 )
 
 
-def context(made: Settings, **changes: object) -> Context:
+def context(made: Settings, **changes: Any) -> Context:
     """Ann asks in private while all is well."""
     given: dict[str, object] = {
         "settings": made, "words": en.WORDS, "now": NOW,
         "asker": Asker(user=ANN, name="@ann", private=True), "standing": STANDING,
         "reports": REPORTS, "silences": SILENCES, "subscribers": 1,
+        "fates": {
+            one.id: (AlertFate(Fate.HIDDEN if one.hidden_by else Fate.POSTED),)
+            for one in changes.get("alerts", ())
+        },
     }  # fmt: skip
     return Context(**{**given, **changes})
 

@@ -38,6 +38,7 @@ from bot.commands.parsing import SPECS, Command, Mistake, parse
 from bot.commands.why import Sought, sought
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
+from bot.delivery.fate import AlertFate, Fate
 from bot.lang import en, en_answers
 from bot.messages.blocks import MOST_CHARS, fitted_answer, visible
 from bot.messages.voice import Html
@@ -127,6 +128,33 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "why of an id": (f"/why {EPISODE[0].id}", {"alerts": EPISODE[::-1]}),
     "why of a cascade": ("/why cascade BTC", {"alerts": (asked.CASCADE,)}),
     "why of a shadow": ("/why funding_predicted BTC", {"alerts": (SHADOW,)}),
+    "why, when chats differ": (
+        "/why cascade BTC",
+        {
+            "alerts": (asked.CASCADE,),
+            "fates": {
+                asked.CASCADE.id: (
+                    AlertFate(Fate.POSTED),
+                    AlertFate(Fate.EDITED_WAITS, NOW + 3 * MIN),
+                    AlertFate(Fate.POSTED),
+                )
+            },
+        },
+    ),
+    "why, all that may become of it": (
+        "/why cascade BTC",
+        {
+            "alerts": (asked.CASCADE,),
+            "fates": {
+                asked.CASCADE.id: [AlertFate(fate, NOW + 3 * MIN, "too <long>") for fate in Fate]
+            },
+        },
+    ),
+    "why, for no chat": (
+        "/why cascade BTC",
+        {"alerts": (asked.CASCADE,), "fates": {asked.CASCADE.id: ()}},
+    ),
+    "why, long ago": ("/why cascade BTC", {"alerts": (asked.CASCADE,), "fates": {}}),
     "why of many turns": (
         "/why oi_drop:1h BTC",
         {"alerts": tuple(LONG[::-1]),

@@ -18,7 +18,7 @@ from bot.delivery.post import ChatState, Policy, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
 from bot.destination import TelegramChat
-from bot.plan.planner import Chat, PlanState, next_due, plan
+from bot.plan.planner import Chat, Filter, PlanState, next_due, plan
 from bot.roles.bot import Audience, BotRole
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
@@ -463,3 +463,30 @@ async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Pat
     assert (first.ready, first.queued) == (True, 2)
     assert first.critical_ms > 120_000
     assert first.reason == "Telegram cannot be reached"
+
+
+# What a commit costs.
+
+
+@pytest.mark.parametrize("critical", [True, False])
+async def test_only_plans_that_changed_are_written(tmp_path: Path, redis: Redis, critical: bool):
+    """Of 1,000 subscribers five want the asset; the plans of the others stay as they are."""
+    wants = {True: Filter(assets=frozenset(["BTC"])), False: Filter(assets=frozenset(["ETH"]))}
+    chats = [chat(n, filters=(wants[n % 200 == 0],), private=True) for n in range(1, 1_001)]
+    commits: list[dict[str, int]] = []
+    async with running(redis, tmp_path, Numbered(), *chats) as role:
+        await role.resumed.wait()
+        write = role._store._write
+
+        async def counted(fields):
+            if "cursor" in fields:
+                commits.append({name: len(value) for name, value in fields.items()})
+            await write(fields)
+
+        role._store._write = counted
+        await say(redis, *turns("BTC", 1, Level.CRITICAL if critical else Level.ALERT))
+        await until(lambda: commits, 20)
+    plans = {name: size for name, size in commits[0].items() if name.startswith("plan ")}
+    assert set(plans) == {f"plan {n}" for n in (200, 400, 600, 800, 1_000)}
+    assert sum(commits[0].values()) < 20_000
+    assert not [name for commit in commits[1:] for name in commit if name.startswith("plan ")]

@@ -1,0 +1,95 @@
+"""What became of an alert in a chat, by its plan and the posts of its queue. Pure."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from bot.delivery.post import Post, PostState, episode
+from bot.destination import topic_of
+from bot.plan.planner import Chat, PlanState, Unsaid
+from rules.alerts import Alert
+from streams.events import Ms
+
+
+class Fate(StrEnum):
+    """What became of an alert in a chat; the value is a part of its phrase's key.
+
+    EDITED: its episode's post was edited since. WAITS: for others of its kind, or for the pause
+    between updates; QUIET: for the end of the quiet hours; QUEUED: its post waits to be sent;
+    UNCERTAIN: nobody knows yet whether its post arrived; FAILED: its post was given up. UNKNOWN: it
+    is too long ago to be remembered. The others as in ``Unsaid``.
+    """
+
+    POSTED = "posted"
+    EDITED = "edited"
+    EDITED_WAITS = "edited_waits"
+    WAITS = "waits"
+    QUIET = "quiet"
+    QUEUED = "queued"
+    UNCERTAIN = "uncertain"
+    FAILED = "failed"
+    HIDDEN = "hidden"
+    HELD = "held"
+    SILENCED = "silenced"
+    MERGED = "merged"
+    OVER = "over"
+    UNKNOWN = "unknown"
+
+
+class AlertFate(msgspec.Struct, frozen=True):
+    """``until``: of what waits in the plan, when it is due. ``reason``: why it failed."""
+
+    fate: Fate
+    until: Ms | None = None
+    reason: str = ""
+
+
+def alert_fate(alert: Alert, chat: Chat, plan: PlanState, posts: Iterable[Post]) -> AlertFate:
+    """What became of ``alert``, which ``chat`` takes. ``posts``: those of its queue."""
+    here = [post for post in posts if post.topic == topic_of(chat.destination)]
+    for post in here:
+        if alert.id in (post.alerts or (post.message.alert_id,)):
+            return _of_post(post)
+    edited = _edited(alert, here)
+    for group in plan.groups.values():
+        for waiting in group.waiting:
+            if waiting.alert.id == alert.id:
+                return AlertFate(Fate.EDITED_WAITS if edited else Fate.WAITS, waiting.due)
+    if any(other.id == alert.id for other in plan.quiet.values()):
+        return AlertFate(Fate.QUIET, plan.quiet_until)
+    if edited:
+        return AlertFate(Fate.EDITED)
+    unsaid: Unsaid | None = plan.unsaid.get(alert.id)
+    return AlertFate(Fate.UNKNOWN if unsaid is None else Fate(unsaid))
+
+
+def _of_post(post: Post) -> AlertFate:
+    match post.state:
+        case PostState.SENT:
+            return AlertFate(Fate.POSTED)
+        case PostState.QUEUED | PostState.RETRY | PostState.SENDING:
+            return AlertFate(Fate.QUEUED)
+        case PostState.UNCERTAIN:
+            return AlertFate(Fate.UNCERTAIN)
+        case _:
+            return AlertFate(Fate.FAILED, reason=post.reason)
+
+
+def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
+    """Whether a post of its episode has been edited since, with values that are not older."""
+    return any(
+        post.state is PostState.SENT
+        and not post.close
+        and episode(alert) in post.episodes
+        and post.shown != ""
+        and post.edited_at >= alert.seen
+        and _reaches(post, alert)
+        for post in posts
+    )
+
+
+def _reaches(post: Post, alert: Alert) -> bool:
+    told = [one for part in post.parts if not isinstance(part, str) for one in part.alerts]
+    mine = [one for one in told if episode(one) == episode(alert)]
+    return not mine or any(one.seen >= alert.seen for one in mine)
