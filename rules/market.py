@@ -19,7 +19,7 @@ import msgspec
 
 from rules.alerts import ALL
 from rules.interest import Interest
-from rules.windows import PriceWindow
+from rules.windows import LatestPrices, PriceWindow
 from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
 MINUTE: Ms = 60_000
@@ -404,6 +404,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     doubted: float | None = None
     interest: Interest = msgspec.field(default_factory=Interest)
     likeness: Likeness = msgspec.field(default_factory=Likeness)
+    latest: LatestPrices = msgspec.field(default_factory=LatestPrices)
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -529,6 +530,7 @@ class Memory:
                 lost.append(f"{where}.prices")
             elif market.prices.last is not None:
                 market.prices.doubted = one.doubted
+                market.prices.latest = one.latest
             for name, memo in one.memos.items():
                 keep = self._keeps.get(name)
                 if keep and not _fits(market.keep(keep), memo):
@@ -572,4 +574,5 @@ def _dump_market(market: Market) -> MarketDump:
         doubted=market.prices.doubted,
         interest=market.interest,
         likeness=market.likeness,
+        latest=market.prices.latest,
     )

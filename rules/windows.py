@@ -29,6 +29,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from math import isnan, nan
 from statistics import median
+from typing import NamedTuple
+
+import msgspec
 
 from streams.events import Ms
 
@@ -241,6 +244,72 @@ class Series:
         self._head = head
 
 
+HELD: Ms = 20_000
+"""A price that a venue has held so long, against what others say, is one."""
+
+_BLOCK: Ms = 5_000
+_HELD_BLOCKS = HELD // _BLOCK
+_HELD_PRICES = 2
+
+FROZEN: Ms = 60_000
+"""A price that has not changed at all for so long, while another does, is that of a frozen feed."""
+
+_MOVING_BLOCKS = 3
+
+
+class PriceBlock(NamedTuple):
+    """The prices of 5 s: when they begin, the extremes, and how many there were."""
+
+    slot: int
+    low: float
+    high: float
+    number: int
+
+
+class LatestPrices(msgspec.Struct, array_like=True):
+    """The prices of the last ``HELD`` ms, doubted or not, and of the block before.
+
+    ``price``: the newest, since ``changed``.
+    """
+
+    blocks: list[PriceBlock] = []
+    price: float | None = None
+    changed: Ms = 0
+
+    def take(self, price: float, now: Ms) -> None:
+        """A new price."""
+        if price != self.price:
+            self.price, self.changed = price, now
+        slot, blocks = now // _BLOCK, self.blocks
+        if blocks and slot <= blocks[-1].slot:
+            slot, low, high, number = blocks[-1]
+            blocks[-1] = PriceBlock(slot, min(low, price), max(high, price), number + 1)
+            return
+        blocks.append(PriceBlock(slot, price, price, 1))
+        while len(blocks) > 1 and blocks[1].slot <= slot - _HELD_BLOCKS:
+            del blocks[0]
+
+    def frozen(self, now: Ms) -> bool:
+        """Whether it has not changed for long."""
+        return self.price is not None and now - self.changed >= FROZEN
+
+    def moving(self, now: Ms) -> bool:
+        """Whether it has changed again and again of late."""
+        slot = now // _BLOCK - _HELD_BLOCKS
+        prices = [(b.low, b.high) for b in self.blocks if b.slot >= slot]
+        return len(set(prices)) >= _MOVING_BLOCKS
+
+    def held(self, before: float, now: Ms) -> float | None:
+        """The price nearest to ``before`` of the last ``HELD`` ms; None of too few prices."""
+        slot = now // _BLOCK - _HELD_BLOCKS
+        old = [b for b in self.blocks if b.slot <= slot]
+        blocks = [*old[-1:], *(b for b in self.blocks if b.slot > slot)]
+        if not old or sum([b.number for b in blocks]) < _HELD_PRICES:
+            return None
+        low, high = min([b.low for b in blocks]), max([b.high for b in blocks])
+        return min(max(before, low), high)
+
+
 MAX_AGE: Ms = 60_000
 """A price older than this is not "now", and after a hole so long there is no price either."""
 
@@ -259,15 +328,16 @@ class PriceWindow:
     """Prices remembered over ``keep_ms``, quote per coin.
 
     ``last``: the newest that is not doubted; ``doubted``: the one after it, if it is; ``seen``:
-    when the newest came.
+    when the newest came; ``latest``: those of the last seconds.
     """
 
-    __slots__ = ("_coarse", "_coarse_slot", "_fine", "_next", "doubted", "last", "seen")
+    __slots__ = ("_coarse", "_coarse_slot", "_fine", "_next", "doubted", "last", "latest", "seen")
 
     def __init__(self, keep_ms: Ms) -> None:
         self.last: float | None = None
         self.doubted: float | None = None
         self.seen: Ms = 0
+        self.latest = LatestPrices()
         self._fine = Ring((min(keep_ms, _FINE_KEEP) + _SPARE) // _FINE)
         self._coarse_slot = max(1, -(-keep_ms // _SLOTS // _FINE)) * _FINE
         slots = (keep_ms + _SPARE) // self._coarse_slot + 1
@@ -276,6 +346,7 @@ class PriceWindow:
 
     def take(self, price: float, now: Ms) -> None:
         """A new price."""
+        self.latest.take(price, now)
         begins = now >= self._next
         if begins:
             self._begin(now)
@@ -311,7 +382,7 @@ class PriceWindow:
         return _at(self._coarse, t // self._coarse_slot)
 
     def dump(self) -> list[bytes]:
-        """The prices as bytes, in this machine's byte order; not the doubted one."""
+        """The prices as bytes, in this machine's byte order; not the doubted and latest ones."""
         last = Series(1, 0)
         if self.last is not None:
             last.append(self.seen, (self.last,))

@@ -2,8 +2,8 @@
 
 Each venue has an index of its own, so a price now is only compared with the same contract's price
 then. Of the venues that reach back far enough the one with the middle change speaks for the asset,
-so a wrong price of one is no fall; where there is one venue, a jump must be confirmed by its next
-price.
+so a wrong price of one is no fall; of two that differ, what one has held for some seconds counts.
+Where there is one venue, a jump must be confirmed by its next price.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from rules.alerts import PriceFacts, Scope
 from rules.market import Keep, Market, Memo, View, speakers
 from rules.metric import OF_ASSET, Reading, fall, look_every
+from rules.windows import JUMP
 from streams.events import Kind, MarketEvent, Ms
 
 _PRICE = Kind.PRICE
@@ -80,24 +81,34 @@ class PriceMetric:
         return fall(-value) if value < 0 else value
 
     def _change(self, view: View, now: Ms) -> _Change | None:
-        """The middle change of the venues, of an even number the milder one of the two middle."""
+        """The middle change of the venues.
+
+        Of an even number the milder one of the two middle, if these are not of two minds for long:
+        then what the other one has held meanwhile. A frozen feed has no say while another moves.
+        """
         ends: dict[Market, tuple[float, float]] = {}
         for market in view.ordered:
             before, after = self._ends(market, now)
             if before is not None and after is not None:
                 ends[market] = before, after
         chosen = speakers([*ends])
+        if not chosen:
+            return None
         if len(chosen) == 1:
             # nobody else can confirm a jump: its own next price must
             market = chosen[0]
             return _change(market, ends[market][0], market.prices.last or ends[market][1])
-        changes = sorted([_change(m, *ends[m]) for m in chosen], key=_pct)
-        if not changes:
-            return None
+        live = _live(chosen, now)
+        changes = sorted([_change(m, *ends[m]) for m in live], key=_pct)
         half = len(changes) // 2
+        if len(changes) == 1:
+            return _held(changes[0], now)
         if len(changes) % 2:
             return changes[half]
-        return min(changes[half - 1], changes[half], key=_size)
+        mild, strong = sorted(changes[half - 1 : half + 1], key=_size)
+        if abs(strong.pct - mild.pct) <= 100 * JUMP:
+            return mild
+        return max(mild, _held(strong, now) or mild, key=_size)
 
     def _ends(self, market: Market, now: Ms) -> tuple[float | None, float | None]:
         prices = market.prices
@@ -105,6 +116,19 @@ class PriceMetric:
         if after is None or not market.up(_PRICE):
             return None, None
         return prices.at(now - self.window), after
+
+
+def _live(chosen: list[Market], now: Ms) -> list[Market]:
+    """Those whose price is not frozen while that of another one moves."""
+    if not any(m.prices.latest.moving(now) for m in chosen):
+        return chosen
+    return [m for m in chosen if not m.prices.latest.frozen(now)]
+
+
+def _held(change: _Change, now: Ms) -> _Change | None:
+    """What of a change has lasted, None if nobody knows yet."""
+    price = change.market.prices.latest.held(change.before, now)
+    return None if price is None else _change(change.market, change.before, price)
 
 
 def _change(market: Market, before: float, after: float) -> _Change:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import mark, raises
 
-from rules.windows import JUMP, PriceWindow
+from rules.windows import HELD, JUMP, LatestPrices, PriceWindow
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 START = 1_790_006_400_000
@@ -79,3 +79,17 @@ def test_a_dump_of_shorter_or_longer_windows_is_used_as_far_as_it_goes():
         assert new.at(START + 10_000 * SECOND) == 2007
     with raises(ValueError, match="cut short"):
         day.load([b""])
+
+
+def test_what_was_held_is_the_mildest_of_some_seconds():
+    latest = LatestPrices()
+    for second in range(120):
+        latest.take(100.0 if second < 60 else 88.0 - (second - 60) / 100, second * SECOND)
+        fall = latest.held(100.0, second * SECOND)
+        if HELD <= second * SECOND < 60 * SECOND + HELD - 5 * SECOND:
+            assert fall == 100
+        if second > 85:
+            assert fall is not None and 87.6 < fall <= 88
+    assert not latest.frozen(120 * SECOND)
+    assert latest.moving(120 * SECOND)
+    assert len(latest.blocks) <= 6

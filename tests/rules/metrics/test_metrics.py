@@ -649,7 +649,7 @@ def test_the_change_is_of_one_venue_s_price():
     fed = Fed("price_15m_pct")
     for n in range(16 * 6):
         t = START + n * 10 * SECOND
-        fed.feed(price("binance", t, 100.0 - n / 24), price("bybit", t, 50.0 - n / 24))
+        fed.feed(price("binance", t, 100.0 - n / 24), price("bybit", t, 80.0 - n / 24))
     reading = fed.reading()
     assert reading.value == approx(100 * (96.0417 - 99.7917) / 99.7917, rel=1e-4)
     assert (reading.venues, reading.missing) == (("binance",), ())
@@ -684,6 +684,43 @@ def test_a_venue_that_stays_wrong_is_no_fall_while_others_disagree():
         fed.feed(price("binance", fed.now + SECOND, 88.0), price("bybit", fed.now, 100.0))
         fed.feed(price("okx", fed.now, 100.0))
         assert fed.value() == 0
+
+
+@mark.parametrize("wobble", [0.0, 0.02])
+@mark.parametrize("every", [1, 2, 13])
+def test_a_fall_that_one_of_two_venues_holds_counts_within_half_a_minute(wobble, every):
+    fed, start = calm(*VENUES[:2]), 0
+    start = fed.now
+    values: dict[int, float] = {}
+    for second in range(1, 61):
+        fed.feed(price("bybit", start + second * SECOND, 100.0))  # frozen, and its frames arrive
+        if second % every == 0:
+            fed.feed(price("binance", fed.now, 88.0 + wobble * (second % 7)))
+        values[second] = fed.value()
+    assert {values[second] for second in range(1, 16)} == {0}
+    assert max(values[second] for second in range(40, 61)) < -11.8
+    assert max(values[second] for second in range(30 if every < 13 else 39, 61)) < -11.8
+
+
+@mark.parametrize("bad", [1, 4, 15])
+def test_a_wrong_price_of_some_seconds_counts_at_no_time(bad):
+    fed = calm(*VENUES[:2])
+    for second in range(90):
+        x = 88.0 if second < bad else 100.0 + second % 3 / 100
+        fed.feed(price("binance", fed.now + SECOND, x), price("bybit", fed.now + 1, 100.0))
+        assert abs(fed.value()) < 0.03
+
+
+def test_frozen_venues_do_not_outvote_the_one_that_moves():
+    fed = calm(*VENUES)
+    values = []
+    for second in range(120):
+        fed.feed(price("binance", fed.now + SECOND, 100.0 - second / 10))
+        fed.feed(price("bybit", fed.now, 100.0), price("okx", fed.now, 100.0))
+        values.append(fed.value())
+    # of a fall that goes on, what was so 20 to 25 s ago
+    assert values[59] < -3
+    assert values[119] < -9.3
 
 
 @mark.parametrize("venues", [VENUES, VENUES[:2]])

@@ -67,7 +67,7 @@ class FakeVenue:
         about = {"venue": "binance", "symbol": symbol, "asset": symbol, "at": seen, "seen": seen}
         if poll.kind is Kind.FUNDING:
             about["at"] = int(body) if len(body) == 13 else seen
-            return [Funding(**about, rate=0.1, hours=8, settled=True)]
+            return [Funding(**about, rate=0.1, hours=1, settled=True)]
         return [OpenInterest(**about, base=float(body))]
 
 
