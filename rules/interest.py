@@ -13,11 +13,12 @@ from streams.events import Ms
 MAX_AGE: Ms = 180_000
 """Readings further apart do not belong together: three polls of a slow feed (60 s)."""
 
-OUT_OF_PROPORTION = 2.0
+OUT_OF_PROPORTION = 1.5
 """More than so many times, or less than this part of, the reading before."""
 
-LASTS: Ms = 30_000
-"""After so long what seemed out of proportion is so: the feed was away, or the market is gone."""
+LASTS: Ms = 40_000
+"""After so long, by two readings at least, which is one poll of a slow feed, what seemed out of
+proportion is so: the feed was away, or the market is gone."""
 
 _READINGS = 3
 
@@ -67,7 +68,11 @@ class Interest(msgspec.Struct, array_like=True):
         self.odd = [*self.odd[1 - _READINGS :], reading]
         if now - self.odd_since < LASTS:
             return False
-        self.recent, self.odd = self.odd, []
+        # it has lasted, so it counts at once, as far as all of these say
+        before = self.recent[-1][1] if self.recent else base
+        bases = [x for _, x in self.odd]
+        mildest = min(max(before, min(bases)), max(bases))
+        self.recent, self.odd = [(now, mildest)] * _READINGS, []
         return True
 
     def _odd(self, base: float) -> bool:

@@ -222,7 +222,7 @@ def test_the_market_is_made_of_all_assets_watched_or_not():
         engine,
         [
             *(
-                oi("binance", START + (150 + n) * SECOND, 500.0, asset=coin)
+                oi("binance", START + (150 + n) * SECOND, 700.0, asset=coin)
                 for n in range(2)
                 for coin in COINS
             ),

@@ -288,9 +288,9 @@ def test_most_of_the_open_interest_must_be_on_both_sides():
 def test_both_ends_are_taken_where_the_slowest_venue_is():
     fed = Fed("oi_net_15m_pct")
     held(fed, "binance", START, START + 20 * MINUTE, 1000)
-    held(fed, "bybit", START, START + 19 * MINUTE, 1000)
+    held(fed, "bybit", START, START + 19 * MINUTE, 900)
     for second in (5, 10):
-        fed.feed(oi("binance", START + 20 * MINUTE + second * SECOND, 600))
+        fed.feed(oi("binance", START + 20 * MINUTE + second * SECOND, 700))
     assert fed.value() == 0
 
 
@@ -322,14 +322,30 @@ def test_a_real_change_counts_with_the_second_reading(base):
     assert polled([92_000.0] * 100 + [base] * 70)[-1] == 0
 
 
-@mark.parametrize("wrong", [0.0, 12.0, 30_000.0, 200_000.0])
-def test_readings_out_of_proportion_must_last_half_a_minute(wrong):
+@mark.parametrize("wrong", [0.0, 12.0, 30_000.0, 41_400.0, 50_600.0, 200_000.0])
+def test_readings_out_of_proportion_must_last_forty_seconds(wrong):
     calm = [92_000.0] * 200
-    assert set(polled([*calm, wrong, wrong, wrong, wrong, *calm], 5 * SECOND)) <= {None, 0.0}
+    for lasts in (4, 7):  # readings, 5 s apart
+        assert set(polled([*calm, *[wrong] * lasts, *calm], 5 * SECOND)) <= {None, 0.0}
     lasting = polled([*calm, *[wrong] * 36], 5 * SECOND)
-    assert set(lasting[200:206]) == {0.0}
+    assert set(lasting[200:208]) == {0.0}
     # a zero is no open interest; anything else is one when it stays
-    assert lasting[206] == (0.0 if wrong == 0 else approx(100 * (wrong - 92_000) / 92_000))
+    assert lasting[208] == (0.0 if wrong == 0 else approx(100 * (wrong - 92_000) / 92_000))
+
+
+@mark.parametrize("left", [0.39, 0.6, 0.9])
+def test_a_fall_that_slow_polls_show_counts_one_poll_later(left):
+    values = polled([10_000.0] * 40 + [10_000.0 * left] * 3, 60 * SECOND)
+    assert values[40] == 0
+    assert values[41] == values[42] == approx(-100 * (1 - left))
+
+
+@mark.parametrize("every", [5, 15, 60])
+def test_a_fall_of_eight_per_cent_in_ten_minutes_is_followed_one_reading_behind(every):
+    fall = [10_000.0 * (1 - 0.08 * s / 600) for s in range(0, 601, every)]
+    values = polled([10_000.0] * (1200 // every) + fall, every * SECOND)[-len(fall) :]
+    for n in range(1, len(fall)):
+        assert values[n] == approx(fall[n - 1] / 100 - 100, abs=1e-9)
 
 
 def test_a_venue_whose_open_interest_stays_zero_is_left_out():
