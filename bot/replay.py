@@ -210,8 +210,11 @@ class _Heard:
             return []
         if channel in self._snapshots:
             symbol = self._snapshots[channel]
-            found = [s.fetched(symbol, record.frame, record.t) for s in self._sessions.values()]
-            return [event for actions in found for event in _events(actions)]
+            answered = [
+                session.fetched(symbol, record.frame, record.t, record.t)
+                for session in self._sessions.values()
+            ]
+            return [event for actions in answered for event in _events(actions)]
         poll = self._polls.get(channel)
         if poll is None:
             return []

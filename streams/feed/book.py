@@ -332,6 +332,8 @@ class Verdict(Enum):
     APPLIED = auto()
     WAITING = auto()
     """Applied, but the book needs a snapshot before it means anything."""
+    MERGED = auto()
+    """Applied, and a snapshot that waited for it too: more is known than before."""
     DUPLICATE = auto()
     """Older than what is known; ignored."""
     GAP = auto()
@@ -393,7 +395,8 @@ class Book:
             self._remember(update, self._buffer)
         if self._held is not None and update.last >= self._held.last:
             held, self._held = self._held, None
-            self._merge(held)
+            if self._merge(held):
+                return Verdict.MERGED
         if verdict is Verdict.GAP or self.synced:
             return verdict
         return Verdict.WAITING
@@ -412,6 +415,11 @@ class Book:
             self._held = snapshot
             return True
         return self._merge(snapshot)
+
+    @property
+    def awaits_stream(self) -> bool:
+        """A snapshot is here that is newer than the stream."""
+        return self._held is not None
 
     def reset(self) -> None:
         """Forget everything, as after a lost connection."""

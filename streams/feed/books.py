@@ -15,11 +15,18 @@ from streams.feed.book import BEYOND, ONE_SIDED, Book, Sample, Verdict
 from streams.venue import BookUpdate, Request, Subscription, Venue
 
 RESYNC_EVERY_MS = (10_000, 160_000)
-"""A book is not asked for more often than this; longer and longer while it does not help."""
+"""A book that got no answer is asked for no more often than this: longer and longer."""
 
-WIDEN_EVERY_MS = (10_000, 60_000)
-"""How often a book whose narrow bands reach beyond what was told is asked for anew: where bands
-were lost since, as in a fall, and where the snapshot did not reach them in the first place."""
+FOLLOW_MS = (1_000, 5_000)
+"""How long after it was asked for, and answered, a book that the price leaves is asked for again:
+where mid runs or is not known, and where it only drifts. The second is a fraction of the minute
+that the rules take a median of."""
+
+RUNS_BP = 5.0
+"""Mid runs if it has moved by half the narrowest band since the last answer."""
+
+WIDEN_EVERY_MS = 60_000
+"""A book of which a snapshot does not reach the narrow bands in the first place."""
 
 NARROW = 1
 """The band, by its place in BANDS_BP, that a snapshot of 1000 levels just reaches on BTC (25 bp).
@@ -30,8 +37,8 @@ INVALID_MS = 3_000
 wrong in itself (crossed, of impossible numbers) has missed something then, whatever its ids say."""
 
 BEYOND_MS = 30_000
-"""A price that ran away from what was told leaves out samples until the next snapshot: no reason
-to call the book down before this."""
+"""A price that ran away from what was told leaves out samples until the next snapshot. Only where
+no snapshot came for so long is the book down."""
 
 STALL_MS = 60_000
 """One book silent for this long, on a socket where others move, is subscribed and asked for. So is
@@ -48,8 +55,11 @@ class _State(msgspec.Struct):
     """One book and what is known of its health.
 
     ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
-    something since. ``asked``: when a snapshot was, ``tries`` times in vain. ``reach``: the most
-    of the narrow bands that were covered since. ``invalid_since``: since when it cannot be read.
+    something since. ``asked``: when a snapshot was, ``tries`` times in vain; ``again``: when it may
+    be next; ``answered``: when one was last put to use. ``reach``: the most of the narrow bands
+    that were covered since; ``mid``: of the first sample since, 0 if there was none; ``away``: no
+    narrow band was covered at some moment since, or mid was not known. ``invalid_since``: since
+    when it cannot be read.
     """
 
     book: Book
@@ -58,7 +68,11 @@ class _State(msgspec.Struct):
     up: bool = False
     asked: Ms = -(10**12)
     tries: int = 0
+    again: Ms = 0
+    answered: Ms = -(10**12)
     reach: int = 0
+    mid: float = 0.0
+    away: bool = False
     invalid_since: Ms | None = None
 
 
@@ -94,7 +108,9 @@ class BookSet:
         """How many books are up, out of how many."""
         return sum(state.up for state in self._states.values()), len(self._states)
 
-    def update(self, update: BookUpdate, now: Ms, seen: Ms) -> list[Action]:
+    def update(
+        self, instruments: Mapping[str, Instrument], update: BookUpdate, now: Ms, seen: Ms
+    ) -> list[Action]:
         """A snapshot or a change came."""
         state = self._states.get(update.symbol)
         if state is None:
@@ -110,13 +126,18 @@ class BookSet:
         if verdict is Verdict.DUPLICATE:
             self._stats.duplicates += 1
             return []
+        if verdict is Verdict.MERGED:
+            return self._answered(instruments, update.symbol, state, now, seen)
         actions: list[Action] = []
         if verdict is Verdict.GAP:
             self._stats.gaps += 1
+            _hold_off(state)
             actions += self._down(update.symbol, state, "a change is missing", seen)
         return actions + self._resync(update.symbol, state, now)
 
-    def offer(self, snapshot: BookUpdate, now: Ms) -> list[Action]:
+    def offer(
+        self, instruments: Mapping[str, Instrument], snapshot: BookUpdate, now: Ms, seen: Ms
+    ) -> list[Action]:
         """A snapshot that was asked for came."""
         state = self._states.get(snapshot.symbol)
         if state is None:
@@ -125,10 +146,13 @@ class BookSet:
             fits = state.book.offer(snapshot)
         except _BROKEN as error:
             return [_break(snapshot.symbol, state, error)]
-        if not fits:
+        if not fits:  # an answer nevertheless: the next one is likely to
+            state.again = state.asked + _wait(FOLLOW_MS[0], state.tries - 1)
             return self._resync(snapshot.symbol, state, now)
-        state.asked = now  # it may wait for the stream to catch up: no reason to ask again
-        return []
+        if state.book.awaits_stream:
+            state.again = now + RESYNC_EVERY_MS[0]  # no reason to ask for another one
+            return []
+        return self._answered(instruments, snapshot.symbol, state, now, seen)
 
     def tick(self, instruments: Mapping[str, Instrument], now: Ms, seen: Ms) -> list[Action]:
         """A second has passed: what the books say now, and what is to be done about them."""
@@ -136,23 +160,56 @@ class BookSet:
         for symbol, state in self._states.items():
             if now - state.moved > STALL_MS:
                 actions += self._revive(symbol, state, now, seen)
-                continue
-            try:
-                sample = state.book.sample()
-            except _BROKEN as error:
-                actions.append(_break(symbol, state, error))
-                sample = "of impossible numbers"
-            if isinstance(sample, str):
-                actions += self._invalid(symbol, state, sample, now, seen)
-            elif (instrument := instruments.get(symbol)) is not None:
-                actions += self._valid(instrument, state, sample, now, seen)
+            else:
+                actions += self._say(instruments, symbol, state, now, seen)
         return actions
+
+    def _say(
+        self,
+        instruments: Mapping[str, Instrument],
+        symbol: str,
+        state: _State,
+        now: Ms,
+        seen: Ms,
+    ) -> list[Action]:
+        """What the book says now, and what is to be done about it."""
+        actions: list[Action] = []
+        try:
+            sample = state.book.sample()
+        except _BROKEN as error:
+            actions.append(_break(symbol, state, error))
+            sample = "of impossible numbers"
+        if isinstance(sample, str):
+            actions += self._invalid(symbol, state, sample, now, seen)
+        elif (instrument := instruments.get(symbol)) is not None:
+            actions += self._valid(instrument, state, sample, now, seen)
+        return actions
+
+    def _answered(
+        self,
+        instruments: Mapping[str, Instrument],
+        symbol: str,
+        state: _State,
+        now: Ms,
+        seen: Ms,
+    ) -> list[Action]:
+        """A snapshot is in the book. It says what it can at once: a second later the price may be
+        beyond what is known again. One that the price left while this answer was on its way is
+        asked for again with no wait for that."""
+        running, state.away = state.away, False
+        state.answered, state.tries, state.reach, state.mid = now, 0, 0, 0.0
+        state.again = state.asked + FOLLOW_MS[0]
+        if not state.up and state.invalid_since is None:
+            return []  # it begins: see tick
+        actions = self._say(instruments, symbol, state, now, seen)
+        return actions + self._widen(symbol, state, now) if running else actions
 
     def _valid(
         self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
     ) -> list[Action]:
         actions: list[Action] = []
-        state.invalid_since, state.tries = None, 0
+        if state.invalid_since is not None or not state.up:
+            state.invalid_since, state.tries = None, 0
         if not state.up:
             state.up = True
             actions += self._turn(instrument.symbol, True, seen, "")
@@ -161,11 +218,15 @@ class BookSet:
         # Where levels are aggregated (no spread) narrow bands are never covered.
         if sample.spread_bp is not None:
             reach = sum(band.covered for band in sample.bands[: NARROW + 1])
-            wait = WIDEN_EVERY_MS[reach >= state.reach]
+            lost = reach < state.reach
             state.reach = max(state.reach, reach)
-            if reach <= NARROW and now - state.asked >= wait:
-                state.reach = reach
-                actions += self._widen(instrument.symbol, state, now)
+            state.away |= lost and not reach
+            state.mid = state.mid or sample.mid
+            if reach <= NARROW:
+                runs = not reach or abs(sample.mid - state.mid) * 10_000 > RUNS_BP * state.mid
+                wait = FOLLOW_MS[not runs] if lost else WIDEN_EVERY_MS
+                if now - state.asked >= wait:
+                    actions += self._widen(instrument.symbol, state, now)
         return actions
 
     def _invalid(self, symbol: str, state: _State, reason: str, now: Ms, seen: Ms) -> list[Action]:
@@ -177,16 +238,20 @@ class BookSet:
         if state.invalid_since is None:
             state.invalid_since = now
         lasted = now - state.invalid_since
-        if lasted < (BEYOND_MS if reason == BEYOND else INVALID_MS):
-            return self._resync(symbol, state, now) if reason == BEYOND else []
+        if reason == BEYOND:  # true as far as the book goes: nothing is thrown away
+            state.away = True
+            unanswered = now - max(state.invalid_since, state.answered) >= BEYOND_MS
+            actions = self._down(symbol, state, reason, seen) if unanswered else []
+            return actions + self._resync(symbol, state, now)
+        if lasted < INVALID_MS:
+            return []
         actions = self._down(symbol, state, reason, seen)
-        if reason in (BEYOND, ONE_SIDED):  # true as far as the book goes: nothing is thrown away
-            if reason == BEYOND or lasted >= STALL_MS:
-                actions += self._resync(symbol, state, now)
-            return actions
+        if reason == ONE_SIDED:  # so is this
+            return actions + (self._resync(symbol, state, now) if lasted >= STALL_MS else [])
         self._stats.gaps += 1
         state.invalid_since = None
         state.book.reset()
+        _hold_off(state)
         return actions + self._resync(symbol, state, now)
 
     def _revive(self, symbol: str, state: _State, now: Ms, seen: Ms) -> list[Action]:
@@ -205,11 +270,10 @@ class BookSet:
         return self._resync(symbol, state, now) if isinstance(how, Request) else []
 
     def _resync(self, symbol: str, state: _State, now: Ms) -> list[Action]:
-        first, longest = RESYNC_EVERY_MS
-        if now - state.asked < min(first << max(0, state.tries - 1), longest):
+        if now < state.again:
             return []
-        state.asked = now
-        state.tries = min(state.tries + 1, 16)
+        state.asked, state.again = now, now + _wait(RESYNC_EVERY_MS[0], state.tries)
+        state.tries += 1
         state.book.expect_snapshot()
         how = self._venue.resync(symbol, self._subscription)
         if isinstance(how, Request):
@@ -228,7 +292,18 @@ class BookSet:
 def _break(symbol: str, state: _State, error: Exception) -> Note:
     """Whatever a book cannot bear costs that book alone: it begins anew."""
     state.book.reset()
+    _hold_off(state)
     return Note("book failed", f"{symbol}: {error!r}"[:200])
+
+
+def _hold_off(state: _State) -> None:
+    """A book that goes wrong again and again is not asked for all the time, answered or not."""
+    state.again = max(state.again, state.asked + RESYNC_EVERY_MS[0])
+
+
+def _wait(first: Ms, tries: int) -> Ms:
+    """Twice as long each time."""
+    return min(first << min(max(0, tries), 16), RESYNC_EVERY_MS[1])
 
 
 def _depth(instrument: Instrument, at: Ms, seen: Ms, sample: Sample) -> Depth:

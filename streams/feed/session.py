@@ -100,7 +100,7 @@ class Session:
                 if self.listing.order and item.snapshot and item.bids and item.asks:
                     mid = (item.bids[0][0] + item.asks[0][0]) / 2
                     self.listing.contracts.take_mid(item.symbol, mid, seen)
-                actions += self._books.update(item, now, seen)
+                actions += self._books.update(self.listing.instruments, item, now, seen)
             elif isinstance(item, Reply):
                 actions += self._reply(item, seen)
             elif isinstance(item, Terms):
@@ -109,14 +109,14 @@ class Session:
                 self._take(item, now, seen, actions)
         return actions
 
-    def fetched(self, symbol: str, body: bytes, now: Ms) -> list[Action]:
+    def fetched(self, symbol: str, body: bytes, now: Ms, seen: Ms) -> list[Action]:
         """The answer to a Fetch. It may come late, even after a reconnect: ids tell."""
         try:
             snapshot = self._venue.decode_snapshot(symbol, body, self.listing)
         except UNREADABLE as error:
             self.stats.dropped += 1
             return self._note("snapshot dropped", f"{error}: {body[:120]!r}")
-        return self._books.offer(snapshot, now)
+        return self._books.offer(self.listing.instruments, snapshot, now, seen)
 
     def tick(self, now: Ms, seen: Ms) -> list[Action]:
         """A second has passed: sample the books, ping, look for silence."""

@@ -411,8 +411,9 @@ class _Socket:
             raise Lost(RefusedStatus("more must be asked than the venue lets us send")) from None
 
     def _fetched(self, symbol: str, body: bytes) -> None:
+        clock = self._around.clock
         with contextlib.suppress(Lost):  # not our caller's business; the next message meets it too
-            self._do(self.session.fetched(symbol, body, self._around.clock.now()))
+            self._do(self.session.fetched(symbol, body, clock.now(), clock.seen()))
 
 
 def _close_words(error: ConnectionClosed) -> str:

@@ -42,7 +42,7 @@ class Played:
         ]
 
     def fetch(self, symbol: str, body: bytes) -> list[Action]:
-        return self._did(self.session.fetched(symbol, body, self.now))
+        return self._did(self.session.fetched(symbol, body, self.now, self.seen))
 
     def tick(self, seconds: float = 1, *keeping: bytes) -> list[Action]:
         """Seconds pass one by one; ``keeping`` is heard in each."""

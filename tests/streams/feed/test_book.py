@@ -254,7 +254,7 @@ def test_recorded_btc_has_no_gap_and_equals_a_naive_book(shared: Path) -> None:
     assert book.offer(snapshot(bids, asks, last=body["lastUpdateId"], reach=1000))
     naive.apply(bids, asks)
     for frame in frames[1:]:
-        assert book.update(_binance(frame)) in (Verdict.APPLIED, Verdict.WAITING)
+        assert book.update(_binance(frame)) in (Verdict.APPLIED, Verdict.WAITING, Verdict.MERGED)
         if frame["u"] > body["lastUpdateId"]:
             naive.apply(_floats(frame["b"]), _floats(frame["a"]))
         if frame["u"] % 7 == 0 and book.synced:

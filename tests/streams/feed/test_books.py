@@ -1,10 +1,13 @@
 """The books of a session: sequences broken and mended, silence, crossing, reach, memory."""
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from random import Random
 
 import pytest
 
 from streams.events import Depth, FeedState
+from streams.feed.actions import Action
 from streams.feed.book import WAIT_MS, Book, Sample
 from tests.streams import frames
 from tests.streams.frames import BIDS
@@ -75,10 +78,21 @@ def test_a_snapshot_older_than_the_stream_is_asked_for_again() -> None:
     played.open()
     assert fetches(played.hear(frames.change("BTCUSDT", 50, 60))) == ["BTCUSDT"]
     assert played.fetch("BTCUSDT", frames.snapshot(20)) == []
-    assert fetches(played.tick(9, frames.change("BTCUSDT", 61, 61))) == []
-    assert fetches(played.tick(1)) == ["BTCUSDT"]
+    assert fetches(played.tick(1, frames.change("BTCUSDT", 61, 61))) == ["BTCUSDT"]
     played.fetch("BTCUSDT", frames.snapshot(60))
     assert turns(played.tick()) == ["+depth BTCUSDT"]
+
+
+def test_snapshots_that_are_always_too_old_are_asked_for_ever_more_rarely() -> None:
+    played = Played("binance", "book-1", "BTC")
+    played.open()
+    played.hear(frames.change("BTCUSDT", 50, 60))
+    asked = []
+    for second in range(1, 600):
+        played.fetch("BTCUSDT", frames.snapshot(20))
+        if fetches(played.tick(1, frames.change("BTCUSDT", 60 + second, 60 + second))):
+            asked.append(second)
+    assert asked == [1, 3, 7, 15, 31, 63, 127, 255, 415, 575]
 
 
 def test_a_snapshot_that_never_comes_is_asked_for_ever_more_rarely() -> None:
@@ -240,45 +254,11 @@ def test_a_book_whose_side_stays_empty_is_asked_for_after_a_minute() -> None:
     assert asked[0] == 60
     assert len(asked) <= 5
     assert turns(played.done) == ["+depth BTCUSDT", "-depth BTCUSDT"]
-    played.fetch("BTCUSDT", frames.snapshot(11))
-    assert turns(played.tick()) == ["+depth BTCUSDT"]
+    assert turns(played.fetch("BTCUSDT", frames.snapshot(11))) == ["+depth BTCUSDT"]
+    assert depths(played.tick()) == ["BTCUSDT"]
 
 
-def test_a_price_that_left_the_snapshot_is_asked_for_within_seconds() -> None:
-    """A fall of one per cent each ten seconds, snapshots that reach a quarter of one."""
-    played = Played("binance", "book-1", "BTC")
-    played.open()
-    step, mid, last = 0.00025, 400_000, 10
-
-    def levels(first: int, then: int, size: float = 1.0) -> list[tuple[float, float]]:
-        return [(n * step, size) for n in range(first, then, 1 if then > first else -1)]
-
-    def snapshot() -> bytes:
-        return frames.snapshot(last, levels(mid - 1, mid - 1001), levels(mid + 1, mid + 1001))
-
-    played.hear(frames.change("BTCUSDT", last, last))
-    played.fetch("BTCUSDT", snapshot())
-    depth_at, asked_at = [], []
-    for second in range(90):
-        mid, last = mid - 400, last + 1
-        gone, came = levels(mid + 400, mid - 1, 0.0), levels(mid + 1, mid + 401)
-        played.hear(frames.change("BTCUSDT", last, last, gone, came))
-        actions = played.tick()
-        if depths(actions):
-            depth_at.append(second)
-        if fetches(actions):
-            asked_at.append(second)
-            played.fetch("BTCUSDT", snapshot())
-    assert turns(played.done) == ["+depth BTCUSDT"]  # it never goes dark
-    assert len(asked_at) == 9
-    assert all(later - sooner == 10 for sooner, later in pairwise(asked_at))
-    assert len(depth_at) >= 9
-    for depth in played.done:
-        if isinstance(depth, Depth):
-            assert any(abs(depth.mid - (100 - n / 10)) < 0.02 for n in range(91))
-
-
-def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_ten_seconds() -> None:
+def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_five_seconds() -> None:
     """The price moves by a hundredth of a per cent; the band of 25 bp just reached before."""
     played = Played("binance", "book-1", "BTC")
     played.open()
@@ -294,7 +274,14 @@ def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_ten_secon
     played.hear(frames.change("BTCUSDT", 11, 11, gone, came))
     alive = frames.change("BTCUSDT", 11, 11)
     asked = [n for n in range(100) if fetches(played.tick(1, alive))]
-    assert asked == [7, 67]  # ten seconds after the first; a minute after what did not help
+    assert asked == [2, 12, 32, 72]  # five seconds after the first; then nothing is answered
+    bids, asks = (
+        [(99.98975 - n / 1e4, 1.0) for n in range(1000)],
+        [(99.99025 + n / 1e4, 1.0) for n in range(1000)],
+    )
+    played.fetch("BTCUSDT", frames.snapshot(11, bids, asks))
+    asked = [n for n in range(100) if fetches(played.tick(1, alive))]
+    assert asked == [32, 92]  # a minute after an answer that did not help
     assert turns(played.done) == ["+depth BTCUSDT"]
 
 
@@ -314,8 +301,150 @@ def test_a_book_beyond_its_snapshot_that_is_never_answered_goes_down_and_comes_b
     assert len(fetches(actions)) == 2
     actions = played.tick(1, alive)
     assert reasons(actions) == ["book: beyond what is known"]
-    played.fetch("BTCUSDT", frames.snapshot(11, [(90.0, 1.0), (80.0, 1.0)], asks))
-    assert turns(played.tick()) == ["+depth BTCUSDT"]
+    actions = played.fetch("BTCUSDT", frames.snapshot(11, [(90.0, 1.0), (80.0, 1.0)], asks))
+    assert turns(actions) == ["+depth BTCUSDT"]
+    assert depths(actions) == ["BTCUSDT"]
+
+
+class Fall:
+    """Binance's book of a price that falls, sampled as it is: changes twice a second, and snapshots
+    of 1000 levels a side that come ``delay_ms`` after they were asked for, if they come."""
+
+    PRICE, LEVELS = 80_000.0, 3_000
+
+    def __init__(self, reach_bp: float, delay_ms: int) -> None:
+        self.step = round(self.PRICE * reach_bp / 1e7, 3)
+        self.delay_ms = delay_ms
+        self.played = Played("binance", "book-1", "BTC")
+        self.played.open()
+        self.mid = round(self.PRICE / self.step)
+        self.last = 100
+        self.coming: list[int] = []
+        self.answers = True
+        self.asked: list[int] = []
+        self.depths: list[Depth] = []
+        self.share = self.covered = 0.0
+        self.hear(())
+        self.play([self.PRICE] * 4)
+        self.depths.clear()
+
+    def sides(self, mid: int, count: int) -> tuple[range, range]:
+        return range(mid - 1, mid - 1 - count, -1), range(mid + 1, mid + 1 + count)
+
+    def levels(self, places: Iterable[int], size: float = 1.0) -> list[tuple[float, float]]:
+        return [(round(place * self.step, 3), size) for place in places]
+
+    def hear(self, actions: Sequence[Action], *, moved_to: int | None = None) -> None:
+        """A message of the stream, if the price has moved; what came of it or of ``actions``."""
+        old, new = self.sides(self.mid, self.LEVELS), self.sides(moved_to or self.mid, self.LEVELS)
+        told = [
+            self.levels((n for n in was if n not in now), 0.0)
+            + self.levels(n for n in now if n not in was)
+            for was, now in zip(old, new, strict=True)
+        ]
+        if moved_to is not None or not self.asked:
+            self.mid, self.last = moved_to or self.mid, self.last + 1
+            frame = frames.change("BTCUSDT", self.last, self.last, *told, previous=self.last - 1)
+            actions = self.played.hear(frame)
+        self.depths += [depth for depth in actions if isinstance(depth, Depth)]
+        if fetches(actions):
+            self.asked.append(self.played.now)
+            self.coming.append(self.played.now + self.delay_ms)
+
+    def play(self, prices: Sequence[float]) -> None:
+        """A second for each price. ``share``: of these seconds, in how many a depth was said;
+        ``covered``: in how many of one whose band of 10 bp is covered."""
+        said = covered = 0
+        for price in prices:
+            before, self.depths = self.mid, []
+            target = round(price / self.step)
+            for tenth in range(10):
+                self.played.now += 100
+                if tenth in (4, 9):
+                    self.hear((), moved_to=target if tenth == 9 else (before + target) // 2)
+                if tenth == 9:
+                    self.hear(self.played.tick(0) or self.second())
+                for when in [n for n in self.coming if n <= self.played.now]:
+                    self.coming.remove(when)
+                    if self.answers:
+                        sides = [self.levels(side) for side in self.sides(self.mid, 1000)]
+                        self.hear(self.played.fetch("BTCUSDT", frames.snapshot(self.last, *sides)))
+            for depth in self.depths:
+                places = depth.mid / self.step
+                assert min(before, target) - 1 <= places <= max(before, target) + 1
+                for band in depth.bands:  # a lower bound where it is not covered
+                    real = depth.mid * (depth.mid * band.bp / 10_000 / self.step)
+                    assert band.bid_usd <= real * 1.05
+                    assert not band.covered or band.bid_usd >= real * 0.9
+            said += bool(self.depths)
+            covered += any(depth.bands[0].covered for depth in self.depths)
+        self.share, self.covered = said / len(prices), covered / len(prices)
+
+    def second(self) -> list[Action]:
+        self.played.now -= 1_000
+        return self.played.tick()
+
+
+def falling(percent: float, seconds: int, after: int = 0) -> list[float]:
+    """The price at the end of each second, and ``after`` seconds more of the last one."""
+    steps = [min(1, (n + 1) / seconds) for n in range(seconds + after)]
+    return [Fall.PRICE * (1 - percent / 100 * step) for step in steps]
+
+
+@pytest.mark.parametrize("delay_ms", [200, 1_000])
+@pytest.mark.parametrize(
+    ("percent", "seconds", "reach_bp", "share", "covered"),
+    [
+        (10, 60, 25, 0.98, 0.98),
+        (10, 120, 25, 1.0, 0.98),
+        (10, 300, 25, 1.0, 0.98),
+        (5, 20, 25, 0.94, 0.94),
+        (-10, 60, 25, 0.98, 0.98),
+        (10, 60, 12.5, 0.9, 0.9),
+        (30, 60, 25, 0.9, 0.9),
+        (10, 10, 50, 0.9, 0.9),
+    ],
+)
+def test_depth_is_told_while_the_price_leaves_each_snapshot_behind(
+    percent: float, seconds: int, reach_bp: float, share: float, covered: float, delay_ms: int
+) -> None:
+    fall = Fall(reach_bp, delay_ms)
+    fall.play(falling(percent, seconds))
+    assert fall.share >= share
+    assert fall.covered >= covered
+    assert turns(fall.played.done) == ["+depth BTCUSDT"]
+    waits = [later - sooner for sooner, later in pairwise(fall.asked)]
+    assert min(waits) >= 1_000  # 1,200 of the 2,400 that the venue allows a minute
+
+
+@pytest.mark.parametrize("reach_bp", [12.5, 25])
+def test_depth_is_told_of_a_price_that_jumps_half_a_percent_each_second(reach_bp: float) -> None:
+    random = Random(1)
+    fall = Fall(reach_bp, 1_000)
+    fall.play(falling(10, 5))
+    fall.play([72_000 * random.uniform(0.995, 1.005) for _ in range(300)])
+    assert fall.share > 0.8
+    assert fall.covered > 0.8
+    assert turns(fall.played.done) == ["+depth BTCUSDT"]
+
+
+def test_a_price_that_ran_away_and_is_answered_with_nothing_goes_down() -> None:
+    fall = Fall(25, 1_000)
+    fall.answers = False
+    fall.play(falling(10, 10, after=15))
+    assert turns(fall.played.done) == ["+depth BTCUSDT"]
+    fall.play([72_000.0] * 15)
+    assert turns(fall.played.done) == ["+depth BTCUSDT", "-depth BTCUSDT"]
+    assert reasons(fall.played.done) == ["", "book: beyond what is known"]
+
+
+def test_a_calm_price_is_hardly_asked_for() -> None:
+    """A hundredth of a per cent to and fro: snapshots join up, and then the bands stay covered."""
+    random = Random(2)
+    fall = Fall(26, 200)
+    fall.play([Fall.PRICE * random.uniform(0.9998, 1.0002) for _ in range(600)])
+    assert fall.covered == 1.0
+    assert len(fall.asked) < 15
 
 
 def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.MonkeyPatch) -> None:

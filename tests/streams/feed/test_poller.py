@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from streams.contracts import Terms
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, OpenInterest
-from streams.feed.poller import Poller, SnapshotQueue, next_due
+from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot, next_due
 from streams.feed.recording import request_channel
 from streams.feed.rest import Unavailable
 from streams.venue import Decoded, Listing, Malformed, Poll, Request
@@ -271,6 +271,9 @@ class Snapshots:
         for symbol in symbols:
             self.queue.add(Request(path="/depth", symbol=symbol), self.take)
 
+    def add_for(self, symbol: str, take: TakeSnapshot) -> None:
+        self.queue.add(Request(path="/depth", symbol=symbol), take)
+
     def take(self, symbol: str, body: bytes) -> None:
         self.taken.append(symbol)
 
@@ -287,6 +290,47 @@ async def test_snapshots_come_in_order_of_rank_once_each() -> None:
     snapshots.add("SOL")
     await asyncio.sleep(1)
     assert snapshots.taken[5:] == ["SOL"]
+    await ended(task)
+
+
+@virtual
+async def test_books_that_are_always_wanted_share_what_the_venue_allows() -> None:
+    """Sixty books that ask again with each answer, and one more that asks once in a while."""
+    budget = asyncio.Semaphore(0)
+
+    async def answer(request: Request) -> bytes:
+        await budget.acquire()
+        return b"book"
+
+    snapshots = Snapshots(lambda _: b"book")
+    snapshots.rest.ask = answer  # type: ignore[method-assign]
+    names = [f"C{place}" for place in range(60)]
+    snapshots.queue.rank = {name: place for place, name in enumerate(names)}
+
+    def take(symbol: str, body: bytes) -> None:
+        snapshots.taken.append(symbol)
+        snapshots.add_for(symbol, take)
+
+    task = asyncio.create_task(snapshots.queue.run())
+    await asyncio.sleep(0.1)
+    for name in reversed(names):
+        snapshots.add_for(name, take)
+    for _ in range(600):
+        budget.release()
+        await asyncio.sleep(0.01)
+    times = [snapshots.taken.count(name) for name in names]
+    assert set(snapshots.taken) == set(names)
+    assert times == sorted(times, reverse=True)
+    assert 2 * times[3] < times[0] < 100
+    assert 2 * times[29] < times[9]
+    first = [snapshots.taken.index(name) for name in names]
+    assert first == sorted(first)
+    snapshots.taken.clear()
+    snapshots.add("late")  # of no rank, so behind all others once, and no more than that
+    for _ in range(400):
+        budget.release()
+        await asyncio.sleep(0.01)
+    assert "late" in snapshots.taken
     await ended(task)
 
 
