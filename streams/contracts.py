@@ -30,6 +30,11 @@ _DUES = 8
 _MISPLACED = 1.5
 """No mark price is so many times the mid of its own book, or so small a part of it, for long."""
 
+_OFF, _ALIKE, _FRESH = 1.05, 1.01, 10_000
+"""A price this far from its own book and this near to that of another contract is of the other, if
+both books were heard so lately: coins of like prices may change places too. In a crash marks and
+books go apart by some per cent, and are not where another coin's book happens to be."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue said of one contract itself; None: it said nothing of that.
@@ -142,12 +147,25 @@ class Contracts:
         """
         contract = self._contract(event.symbol)
         if isinstance(event, Price) and event.mark is not None and contract.mid is not None:
-            apart = max(event.mark / contract.mid, contract.mid / event.mark)
-            if apart > _MISPLACED and event.seen - contract.mid_seen <= _MINUTE:
+            age = event.seen - contract.mid_seen
+            apart = _apart(event.mark, contract.mid)
+            if (apart > _MISPLACED and age <= _MINUTE) or (
+                apart > _OFF and age <= _FRESH and self._is_of_another(event.mark, event)
+            ):
                 contract.misplaced = event.seen
         if contract.misplaced != event.seen:
             return ""
         return f"{event.symbol}: a price far from the book's {contract.mid:.6g}, so of another coin"
+
+    def _is_of_another(self, mark: float, event: MarketEvent) -> bool:
+        """Whether the book of another contract is where this price is."""
+        return any(
+            other.mid is not None
+            and event.seen - other.mid_seen <= _FRESH
+            and _apart(mark, other.mid) <= _ALIKE
+            for symbol, other in self._known.items()
+            if symbol != event.symbol
+        )
 
     def owes(self, newest: Funding, now: Ms) -> bool:
         """Whether a settlement after ``newest``, the last one that is known, is due."""
@@ -311,3 +329,8 @@ def _within_cap(contract: _Contract, event: Funding, doubt: str) -> tuple[Fundin
         None,
         f"{event.symbol}: a funding rate of {event.rate:g} where {contract.cap:g} is the cap",
     )
+
+
+def _apart(price: float, other: float) -> float:
+    """How many times one price is the other, at least 1."""
+    return max(price / other, other / price)

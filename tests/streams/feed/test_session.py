@@ -376,6 +376,33 @@ def test_hyperliquid_coins_that_changed_places_are_not_believed(prices: tuple[fl
     assert len(heard(btc * 0.75, eth * 0.75, sol * 0.75)) == 3
 
 
+def test_hyperliquid_coins_of_like_prices_that_changed_places_are_not_believed() -> None:
+    """XRP at 2.1 and SUI at 1.6: no more apart than a coin in a crash and its book may be."""
+    played = Played("hyperliquid", "contexts", "XRP", "SUI", "SOL")
+    played.open()
+    books = Played("hyperliquid", "book-1", "XRP", "SUI", "SOL")
+    books.session.listing = played.session.listing
+    books.open()
+
+    def book(**mids: float) -> None:
+        for coin, px in mids.items():
+            books.hear(frames.coin_book(coin, [(px * 0.999, 1.0)], [(px * 1.001, 1.0)]))
+
+    def heard(*marks: float) -> list[str]:
+        actions = played.hear(frames.contexts_at(*marks))
+        return [e.symbol for e in actions if isinstance(e, Price)]
+
+    book(XRP=2.1, SUI=1.6, SOL=150)
+    assert heard(2.1, 1.6, 150) == ["XRP", "SUI", "SOL"]
+    played.tick()
+    assert heard(1.6, 2.1, 150) == ["SOL"]
+    played.tick()
+    # a fall of 15 % that the books have not followed yet, and one that they have
+    assert heard(2.1 * 0.85, 1.6 * 0.85, 150 * 0.85) == ["XRP", "SUI", "SOL"]
+    book(XRP=1.6, SUI=1.2, SOL=120)
+    assert heard(1.61, 1.21, 121) == ["XRP", "SUI", "SOL"]
+
+
 def test_hyperliquid_contexts_of_another_length_call_for_the_listing() -> None:
     played = Played("hyperliquid", "contexts", "BTC", "ETH")
     played.open()
