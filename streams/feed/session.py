@@ -217,6 +217,8 @@ class Session:
             whole = None
         else:
             whole, doubt = contracts.complete(event)
+            if whole is None:  # the venue spoke, though what it said cannot be told yet
+                self._heard_of(kind_of(event), now, seen)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
         if whole is not None:

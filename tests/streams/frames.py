@@ -48,11 +48,11 @@ ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
 # ── Binance ─────────────────────────────────────────────────────────────
 
 
-def marks(*symbols: str, at: Ms = EPOCH) -> bytes:
+def marks(*symbols: str, at: Ms = EPOCH, next_at: Ms = NEXT_FUNDING) -> bytes:
     """Funding and price of these symbols."""
     rows = [
         {"e": "markPriceUpdate", "E": at, "s": s, "p": "100", "i": "100", "r": "0.0001",
-         "T": NEXT_FUNDING, "st": 1}
+         "T": next_at, "st": 1}
         for s in symbols
     ]  # fmt: skip
     return _line({"stream": "!markPrice@arr@1s", "data": rows})

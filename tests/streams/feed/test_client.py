@@ -48,6 +48,7 @@ class Binance:
     def __init__(self, *listed: str) -> None:
         self.listed = list(listed)
         self.hours: dict[str, int] = {}
+        self.next_funding = frames.NEXT_FUNDING
         self.status = 200
         self.hold: set[str] = set()
         self.asked: list[str] = []
@@ -93,7 +94,11 @@ class Binance:
         assert connection.request is not None
         symbols = self.talked or [*self.listed]
         if connection.request.path.startswith("/market/stream?streams="):
-            await repeating(frames.marks(*symbols), frames.minis(*symbols))(connection)
+            while True:
+                marks = frames.marks(*symbols, next_at=self.next_funding)
+                for frame in (marks, frames.minis(*symbols)):
+                    await connection.send(frame, text=True)
+                await asyncio.sleep(1)
         assert connection.request.path == "/public/stream"
         told = _book_id() - 1
         while True:
@@ -272,7 +277,7 @@ async def test_new_funding_intervals_are_taken_over_in_place(
     async with binance() as (venue, world), at_work(world.run()):
         await asyncio.sleep(5)
         assert world.of(Funding)[-1].hours == 8.0
-        venue.hours = {"BTCUSDT": 1}
+        venue.hours, venue.next_funding = {"BTCUSDT": 1}, EPOCH + 3_600_000
         venue.listed.append("NEWUSDT")
         await asyncio.sleep(65)
         assert world.of(Funding)[-1].hours == 1.0
@@ -712,13 +717,16 @@ async def test_bybit_from_listing_to_liquidations() -> None:
     tickers = {"list": [{"symbol": "BTCUSDT", "turnover24h": "9"}]}
     contract = {"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading",
                 "baseCoin": "BTC", "quoteCoin": "USDT", "fundingInterval": 480}  # fmt: skip
-    settled = {"symbol": "BTCUSDT", "fundingRate": "0.1", "fundingRateTimestamp": str(EPOCH)}
+    settled, before = (
+        {"symbol": "BTCUSDT", "fundingRate": "0.1", "fundingRateTimestamp": str(at)}
+        for at in (EPOCH - 4 * 3_600_000, EPOCH - 12 * 3_600_000)
+    )
 
     def answer(request: web.Request) -> web.Response:
         result = {
             "/v5/market/tickers": tickers,
             "/v5/market/instruments-info": {"list": [contract], "nextPageCursor": ""},
-            "/v5/market/funding/history": {"list": [settled]},
+            "/v5/market/funding/history": {"list": [settled, before]},
         }[request.path]
         return web.json_response({"retCode": 0, "result": result})
 
