@@ -33,8 +33,8 @@ def rss_mb() -> float:
 
 
 @asynccontextmanager
-async def role(url: str, name: str) -> AsyncGenerator[Redis]:
-    """A client and the lease of a role; the lease is given back at the end."""
+async def role(url: str, name: str) -> AsyncGenerator[tuple[Redis, Lease]]:
+    """A client, and the lease of a role, which is given back at the end."""
     redis = connect(url, name)
     lease = Lease(redis, Keys(), name)
     held, reason = False, ""
@@ -45,7 +45,7 @@ async def role(url: str, name: str) -> AsyncGenerator[Redis]:
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(lease.hold())
             try:
-                yield redis
+                yield redis, lease
             finally:
                 holding.cancel()
     except Exception as error:

@@ -444,7 +444,7 @@ async def bot_role(
 
     ``clock``: the one whose time is on alerts. ``alarms`` take turns at our limiter meanwhile.
     """
-    async with role(url, "bot") as redis:
+    async with role(url, "bot") as (redis, _):
         ways_out, watch = sinks(), ConfigWatch(settings.path)
         bot = BotRole(settings, redis, ways_out, clock=clock, watch=watch, policy=policy)
         if alarms is not None:

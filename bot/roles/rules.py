@@ -284,7 +284,7 @@ async def show(
 async def rules_role(settings: Settings, url: str) -> None:
     """Events → alerts in Redis. Runs until cancelled."""
     watch = ConfigWatch(settings.path)
-    async with role(url, "rules") as redis:
+    async with role(url, "rules") as (redis, _):
         rules = RulesRole(settings, redis, watch=watch)
         with on_sighup(watch):
             async with asyncio.TaskGroup() as tasks:

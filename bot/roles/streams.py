@@ -36,9 +36,9 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
     """Venues → events in Redis. Runs until cancelled, then writes what it has accepted."""
     wall = WallClock()
     clock = clock or wall
-    async with role(url, "streams") as redis:
+    async with role(url, "streams") as (redis, lease):
         wall.not_before(await last_time(redis, Keys().events))
-        writer = Writer(redis, Keys().events, settings.keep, settings.max_mb * 1_000_000)
+        writer = Writer(redis, Keys().events, settings.keep, settings.max_mb * 1_000_000, lease)
         markets = settings.markets
         publisher = Publisher(writer, Conflator(markets.named), clock)
         hub = Hub(places(settings), markets, publisher.publish, clock)

@@ -8,6 +8,7 @@ from typing import cast
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from streams.bus.connection import ANSWER_S, Backoff, Keys
@@ -46,6 +47,21 @@ class Lease:
         self._role = role
         self._token = secrets.token_hex(8)
         self._backoff = Backoff(f"the {role} role")
+
+    async def guard(self, pipe: Pipeline) -> None:
+        """Let what ``pipe`` is told next happen only while the lease is ours.
+
+        A holder that was frozen for longer than its lease does not know yet that another one is at
+        work. Raises LeaseLost if so; a lease that changes hands in between makes the transaction
+        fail as a whole.
+        """
+        await pipe.watch(self._key)
+        holder = await pipe.get(self._key)
+        if holder is None:
+            raise RedisError("the lease has run out and is being renewed")
+        if holder != self._token.encode():
+            raise LeaseLost(f"another {self._role} role has taken over")
+        pipe.multi()
 
     async def take(self) -> None:
         """Wait until the lease is ours."""

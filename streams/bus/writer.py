@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError, WatchError
 
 from streams.bus.connection import ANSWER_S, Backoff, Entry, Id, parsed
+from streams.bus.lease import Lease
 from streams.events import Ms
 
 FLUSH_S = 1.2
@@ -34,12 +35,16 @@ _PARTS = 32
 class Writer:
     """Appends entries to one stream, each exactly once, within a limit of age and of memory."""
 
-    def __init__(self, redis: Redis, key: str, keep_ms: Ms, max_bytes: int) -> None:
+    def __init__(
+        self, redis: Redis, key: str, keep_ms: Ms, max_bytes: int, lease: Lease | None = None
+    ) -> None:
+        """``lease``: nothing is written once another process holds it; LeaseLost is raised then."""
         self.written = 0
         self._redis = redis
         self._key = key
         self._keep_ms = keep_ms
         self._max_bytes = max_bytes
+        self._lease = lease
         self._accepted: list[tuple[Ms, bytes]] = []
         self._batch: list[tuple[Id, bytes]] = []
         self._last: Id | None = None  # of the stream, None while that is unknown
@@ -67,6 +72,8 @@ class Writer:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await self._advance()
+            except WatchError:  # the lease was renewed in between
+                continue
             except (RedisError, OSError, TimeoutError) as error:
                 if isinstance(error, OutOfMemoryError):
                     await self._shrink()
@@ -90,6 +97,8 @@ class Writer:
     async def _write(self, batch: Sequence[tuple[Id, bytes]]) -> None:
         newest = batch[-1][0]
         async with self._redis.pipeline(transaction=True) as pipe:
+            if self._lease is not None:
+                await self._lease.guard(pipe)
             for entry_id, data in batch:
                 trim: dict[str, Any] = {}
                 if entry_id == newest:

@@ -10,6 +10,8 @@ import structlog
 from redis.asyncio import Redis
 
 from streams.bus import connection
+from streams.bus.connection import Keys
+from streams.bus.lease import Lease, LeaseLost
 from streams.bus.writer import Writer
 from tests.valkey import Do, Proxy, Server, troubles
 
@@ -224,3 +226,38 @@ async def test_a_full_disk_is_said_once_and_waited_out(
     finally:
         await redis.aclose()
         server.stop()
+
+
+async def test_whoever_has_lost_the_lease_writes_nothing(redis: Redis) -> None:
+    """A holder frozen for longer than its lease has frames that its successor heard too."""
+    keys = Keys()
+    frozen, following = Lease(redis, keys, "streams"), Lease(redis, keys, "streams")
+    await frozen.take()
+    late = Writer(redis, KEY, 1 << 40, 1 << 30, frozen)
+    await late.append([(1, b"before")])
+    await redis.delete(keys.lease("streams"))  # it ran out
+    await following.take()
+    await Writer(redis, KEY, 1 << 40, 1 << 30, following).append([(2, b"both heard")])
+    with pytest.raises(LeaseLost):
+        await late.append([(2, b"both heard")])
+    assert [fields[b"e"] for _, fields in await redis.xrange(KEY)] == [b"before", b"both heard"]
+
+
+async def test_a_lease_that_is_renewed_meanwhile_keeps_nothing_from_being_written(
+    redis: Redis,
+) -> None:
+    lease = Lease(redis, Keys(), "streams")
+    await lease.take()
+    mine = Writer(redis, KEY, 1 << 40, 1 << 30, lease)
+
+    async def renew() -> None:
+        while True:
+            await lease.take()
+            await asyncio.sleep(0.005)
+
+    renewing = asyncio.create_task(renew())
+    for n in range(50):
+        await mine.append([(n, b"%d" % n)])
+    renewing.cancel()
+    found = [fields[b"e"] for _, fields in await redis.xrange(KEY)]
+    assert found == [b"%d" % n for n in range(50)]
