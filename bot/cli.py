@@ -32,6 +32,7 @@ from bot.redaction import redact
 from bot.repair import explained
 from streams.bus import connection
 from streams.bus.embedded import CannotStart
+from streams.durations import MINUTE
 
 log = structlog.get_logger()
 
@@ -239,7 +240,7 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     except ValueError as error:
         _fail(f"cannot replay: {error}", 1)
     count = replay.count
-    minutes = (count.last - count.first) / 60_000
+    minutes = (count.last - count.first) / MINUTE
     print(  # noqa: T201
         f"{count.frames:,} frames over {minutes:,.0f} min, {count.dropped:,} dropped,"
         f" {count.events:,} events, {posts} messages",

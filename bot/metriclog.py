@@ -22,15 +22,14 @@ import structlog
 
 from rules.snapshot import PRICE, Observed
 from streams.bus.health import HEALTH
+from streams.durations import MINUTE
 from streams.events import Ms
 
 log = structlog.get_logger()
 
 MAGIC = b"lowtide metrics 1\n"
 SUFFIX = ".metrics"
-MINUTE: Ms = 60_000
 _WHO = "the metric log"
-DAY: Ms = 86_400_000
 
 BLOCK = struct.Struct("<cIII")
 """Kind, bytes that follow, their crc32, minute since the epoch. All little-endian."""

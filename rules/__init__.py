@@ -1,1 +1,1 @@
-"""Pure rules: events in, alerts out. Imports streams.events only."""
+"""Pure rules: events in, alerts out. Imports streams.events and streams.durations only."""

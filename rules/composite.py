@@ -20,9 +20,10 @@ from rules.alerts import Level, Turn
 from rules.episode import Episode, Transition
 from rules.metric import Reading
 from rules.rule import Rule
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 
-HISTORY: Ms = 400 * 86_400_000
+HISTORY: Ms = 400 * DAY
 """How long firings are remembered."""
 
 _LEAST = 2
@@ -44,8 +45,8 @@ class Composite(msgspec.Struct, frozen=True, kw_only=True):
     all_of: tuple[tuple[str, Level], ...]
     at_least: int = 0
     hides: tuple[str, ...] = ()
-    hold: Ms = 1_800_000
-    cooldown: Ms = 7_200_000
+    hold: Ms = 30 * MINUTE
+    cooldown: Ms = 2 * HOUR
     post: bool = True
 
     @property

@@ -28,6 +28,7 @@ from rules.snapshot import (
     values,
 )
 from rules.watchlist import InstrumentRoute, MetricInstance, RuleInstance, WatchList
+from streams.durations import HOUR, SECOND
 from streams.events import (
     AnyEvent,
     Fault,
@@ -40,8 +41,8 @@ from streams.events import (
     kind_of,
 )
 
-SWEEP_EVERY: Ms = 3_600_000
-SET_BACK: Ms = 30_000
+SWEEP_EVERY: Ms = HOUR
+SET_BACK: Ms = 30 * SECOND
 """A Tick so much before the latest event says that the clock was set back."""
 
 _NEVER: Ms = 2**62

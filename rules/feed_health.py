@@ -12,12 +12,13 @@ import msgspec
 
 from rules.alerts import Notice
 from rules.market import FeedUptime, VenueMemory
+from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, FeedState, Kind, Ms
 
-TELL_AFTER: Ms = 15_000
-LOST_AFTER: Ms = 180_000
-NO_TICK: Ms = 30_000
-SCAN_EVERY: Ms = 5_000
+TELL_AFTER: Ms = 15 * SECOND
+LOST_AFTER: Ms = 3 * MINUTE
+NO_TICK: Ms = 30 * SECOND
+SCAN_EVERY: Ms = 5 * SECOND
 
 
 def no_tick(since: Ms, now: Ms) -> Notice:

@@ -8,15 +8,16 @@ venues send 0 when they do not know.
 
 import msgspec
 
+from streams.durations import MINUTE, SECOND
 from streams.events import Ms
 
-MAX_AGE: Ms = 180_000
+MAX_AGE: Ms = 3 * MINUTE
 """Readings further apart do not belong together: three polls of a slow feed (60 s)."""
 
 OUT_OF_PROPORTION = 1.5
 """More than so many times, or less than this part of, the reading before."""
 
-LASTS: Ms = 40_000
+LASTS: Ms = 40 * SECOND
 """After so long, by two readings at least, which is one poll of a slow feed, what seemed out of
 proportion is so: the feed was away, or the market is gone."""
 

@@ -11,21 +11,21 @@ what has the price at which most is held.
 from collections.abc import Iterable, Iterator
 
 from rules.market import Likeness, Market, View
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Fault, FaultCode, Kind, Ms, fault
 
-LOOK_EVERY: Ms = 10_000
+LOOK_EVERY: Ms = 10 * SECOND
 
 APART = 1.2
 """Prices are as those of two assets where one is more than so many times the other."""
 
 _FAR_APART = 2.0
-_MINUTE: Ms = 60_000
-_TOGETHER_FOR: Ms = _MINUTE
+_TOGETHER_FOR: Ms = MINUTE
 """After so long at one price they are one asset."""
 
-_FAR_APART_FOR: Ms = _MINUTE
-_APART_FOR: Ms = 10 * _MINUTE
-_REFUTED_AFTER: Ms = 6 * 60 * _MINUTE
+_FAR_APART_FOR: Ms = MINUTE
+_APART_FOR: Ms = 10 * MINUTE
+_REFUTED_AFTER: Ms = 6 * HOUR
 
 
 def look(views: Iterable[View], now: Ms) -> Iterator[Fault]:

@@ -20,14 +20,14 @@ import msgspec
 from rules.alerts import ALL
 from rules.interest import Interest
 from rules.windows import LatestPrices, PriceWindow
+from streams.durations import DAY, HOUR, SECOND
 from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
-MINUTE: Ms = 60_000
-CLOCKS_APART: Ms = 3_600_000
+CLOCKS_APART: Ms = HOUR
 """A settlement may be so much later than our clock, which may be behind; a later one is refused,
 since it would hide all true ones until then."""
 
-FRESH: Ms = 20_000
+FRESH: Ms = 20 * SECOND
 """A price so much older than another venue's newest one has no say: it may be of before a move."""
 
 _PRICE = Kind.PRICE
@@ -385,7 +385,7 @@ def venues(markets: Sequence[Market]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([m.venue for m in markets]))
 
 
-FORGET_AFTER: Ms = 24 * 3_600_000
+FORGET_AFTER: Ms = DAY
 """An instrument without data for this long is delisted, or no longer asked for."""
 
 

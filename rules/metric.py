@@ -8,17 +8,18 @@ import msgspec
 
 from rules.alerts import PartFacts, Scope
 from rules.market import Keep, Market, Memo, View, venues
+from streams.durations import SECOND
 from streams.events import Kind, MarketEvent, Ms
 
 LEAST_SHARE = 0.6
 """A value over fewer than all venues counts only if these carry this share of the usual total."""
 
-LOOK_EVERY: Ms = 1_000
+LOOK_EVERY: Ms = SECOND
 """A value is asked for at most this often."""
 
 _THIRD = 100 / 3
 
-_SLOWEST_LOOK: Ms = 5_000
+_SLOWEST_LOOK: Ms = 5 * SECOND
 _LOOKS = 600
 """A value over a window need not be looked at more often than this in one window."""
 

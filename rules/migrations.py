@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Any, cast
 
+from streams.durations import MINUTE
+
 Plain = list[Any]
 
 
@@ -96,7 +98,7 @@ def _books(series: Mapping[str, Any]) -> dict[str, list[bytes]]:
     for name, (times, columns) in series.items():
         if name.startswith("depth.") and f"{name}.minutes" in series:
             stamps, (medians,) = _columns(series[f"{name}.minutes"])
-            slots = {t // 60_000: usd for t, usd in zip(stamps, medians, strict=True)}
+            slots = {t // MINUTE: usd for t, usd in zip(stamps, medians, strict=True)}
             books[name] = [times, *columns[:2], *_ring(240, slots), *_ring(336, {})]
     return books
 

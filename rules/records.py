@@ -16,10 +16,9 @@ import msgspec
 from rules.alerts import Record, RecordKind
 from rules.metric import Reading
 from rules.rule import Fires
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
-MINUTE: Ms = 60_000
-DAY: Ms = 86_400_000
 KEEP_DAYS = 400
 LEAST_COVERAGE = 0.95
 

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from rules.alerts import Level, Scope
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 
 Fires = Literal["above", "below"]
@@ -49,10 +50,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     not_watched: frozenset[str] = frozenset()
     hold: Mapping[Level, Ms] = {}
     settlements: int = 0
-    clear_for: Ms = 600_000
-    cooldown: Ms = 3_600_000
+    clear_for: Ms = 10 * MINUTE
+    cooldown: Ms = HOUR
     repost_if: float = 1.25
-    max_gap: Ms = 60_000
+    max_gap: Ms = MINUTE
     post: bool = True
     family: str = ""
     scope: Scope = "asset"

@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Ms
 
 _NONE = -1
@@ -244,14 +245,14 @@ class Series:
         self._head = head
 
 
-HELD: Ms = 20_000
+HELD: Ms = 20 * SECOND
 """A price that a venue has held so long, against what others say, is one."""
 
-_BLOCK: Ms = 5_000
+_BLOCK: Ms = 5 * SECOND
 _HELD_BLOCKS = HELD // _BLOCK
 _HELD_PRICES = 2
 
-FROZEN: Ms = 60_000
+FROZEN: Ms = MINUTE
 """A price that has not changed at all for so long, while another does, is that of a frozen feed."""
 
 _MOVING_BLOCKS = 3
@@ -310,14 +311,14 @@ class LatestPrices(msgspec.Struct, array_like=True):
         return min(max(before, low), high)
 
 
-MAX_AGE: Ms = 60_000
+MAX_AGE: Ms = MINUTE
 """A price older than this is not "now", and after a hole so long there is no price either."""
 
 JUMP = 0.03
 """A change from one price to the next beyond which the second one is doubted."""
 
-_FINE: Ms = 10_000
-_FINE_KEEP: Ms = 3_600_000
+_FINE: Ms = 10 * SECOND
+_FINE_KEEP: Ms = HOUR
 _SLOTS = 288
 """Slots of a long window: 5 min in a day."""
 
@@ -426,7 +427,6 @@ def _at(ring: Ring, slot: int) -> float | None:
     return ring.at(slot - 1) if price is None else price
 
 
-HOUR: Ms = 3_600_000
 DAYS = 14
 READY_DAYS = 5
 """Days that must have been observed around an hour before there is a baseline for it."""

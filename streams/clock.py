@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from streams.durations import MINUTE, SECOND
 from streams.events import Ms
 
 
@@ -36,10 +37,10 @@ def wall_ms() -> Ms:
     return time.time_ns() // 1_000_000
 
 
-STEP: Ms = 3_000
+STEP: Ms = 3 * SECOND
 """A smaller step back is what NTP does all the time, and no news."""
 
-SLEW_MOST: Ms = 60_000
+SLEW_MOST: Ms = MINUTE
 """A larger step back is not made up for by going slowly."""
 
 

@@ -10,20 +10,19 @@ from collections.abc import Iterable
 
 import msgspec
 
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Funding, Instrument, MarketEvent, Ms, Price
 
 FUNDING_HOURS = (1, 2, 4, 8, 24)
 """The funding intervals that venues have. Anything else is unreadable."""
 
-_HOUR: Ms = 3_600_000
-_MINUTE: Ms = 60_000
 """Venues stamp a settlement within seconds of its hour."""
 
 _DAY_HOURS = 24
-_LASTS: Ms = 30_000
+_LASTS: Ms = 30 * SECOND
 """A time of the next settlement that contradicts the venue's word is an error, or stays so long."""
 
-_ASK_EVERY: Ms = 300_000
+_ASK_EVERY: Ms = 5 * MINUTE
 _DUES = 8
 """Settlements that are remembered of a contract: a venue that errs may name many."""
 
@@ -149,7 +148,7 @@ class Contracts:
         if isinstance(event, Price) and event.mark is not None and contract.mid is not None:
             age = event.seen - contract.mid_seen
             apart = _apart(event.mark, contract.mid)
-            if (apart > _MISPLACED and age <= _MINUTE) or (
+            if (apart > _MISPLACED and age <= MINUTE) or (
                 apart > _OFF and age <= _FRESH and self._is_of_another(event.mark, event)
             ):
                 contract.misplaced = event.seen
@@ -172,7 +171,7 @@ class Contracts:
         contract = self._contract(newest.symbol)
         hours = contract.shown or contract.word or newest.hours
         settled_at = contract.settled_at or 0  # by the time of the next one, before any answer
-        return newest.at + hours * _HOUR <= now or settled_at > newest.at + _MINUTE
+        return newest.at + hours * HOUR <= now or settled_at > newest.at + MINUTE
 
     def _contract(self, symbol: str) -> _Contract:
         contract = self._known.get(symbol)
@@ -217,7 +216,7 @@ class Contracts:
         contract = self._contract(event.symbol)
         _settle(contract, event.at)
         before, contract.row_before = contract.row_before, None
-        hour = round(event.at / _HOUR)
+        hour = round(event.at / HOUR)
         due = contract.dues.get(hour)
         # an interval other than the listing's is one that the answer itself told
         listed = contract.listed is not None and event.hours == contract.listed.funding_hours
@@ -242,10 +241,10 @@ def intervals_between(before: Ms, at: Ms) -> frozenset[float]:
     Times within a minute of a settlement are on either side of it. What is said within an hour
     that is not whole is only no longer than the interval.
     """
-    hour = round(at / _HOUR)
-    if abs(at - hour * _HOUR) >= _MINUTE:
-        return frozenset(float(h) for h in FUNDING_HOURS if at - before <= h * _HOUR + _MINUTE)
-    first, last = (before - _MINUTE) // _HOUR, (before + _MINUTE) // _HOUR
+    hour = round(at / HOUR)
+    if abs(at - hour * HOUR) >= MINUTE:
+        return frozenset(float(h) for h in FUNDING_HOURS if at - before <= h * HOUR + MINUTE)
+    first, last = (before - MINUTE) // HOUR, (before + MINUTE) // HOUR
     return frozenset(
         float(h) for h in FUNDING_HOURS if hour in ((first // h + 1) * h, (last // h + 1) * h)
     )
@@ -257,7 +256,7 @@ def _interval_between(before: Ms, at: Ms, word: float) -> float | None:
     ``before``: the settlement before; ``word``: what the venue said, maybe only after ``at``.
     Intervals change at settlements.
     """
-    fits, gap = intervals_between(before, at), float(round((at - before) / _HOUR))
+    fits, gap = intervals_between(before, at), float(round((at - before) / HOUR))
     if word in fits:
         return word if gap == word or gap not in fits else None
     return gap if gap in fits else _only(fits)
@@ -272,7 +271,7 @@ def _only(fits: frozenset[float]) -> float | None:
 def _next(contract: _Contract, next_at: Ms, now: Ms) -> None:
     """The next settlement is due at ``next_at``; the one that was due before may be over."""
     due = contract.next_at
-    if due is not None and due < next_at and due <= now + _MINUTE:
+    if due is not None and due < next_at and due <= now + MINUTE:
         _settle(contract, due)
     contract.next_at = next_at
 
@@ -280,9 +279,9 @@ def _next(contract: _Contract, next_at: Ms, now: Ms) -> None:
 def _due(contract: _Contract, now: Ms, word: float) -> _Due | None:
     """The next settlement, None if it is unknown which that is."""
     next_at = contract.next_at
-    if next_at is None or next_at < now - _MINUTE:
+    if next_at is None or next_at < now - MINUTE:
         return None
-    hour = round(next_at / _HOUR)
+    hour = round(next_at / HOUR)
     due = contract.dues.get(hour)
     if due is None:
         for old in sorted(contract.dues)[: 1 - _DUES]:
@@ -313,7 +312,7 @@ def _in_force(contract: _Contract, due: _Due, word: float, seen: Ms) -> float | 
 
 def _settle(contract: _Contract, at: Ms) -> None:
     """There was a settlement at ``at``."""
-    if contract.settled_at is None or at > contract.settled_at + _MINUTE:
+    if contract.settled_at is None or at > contract.settled_at + MINUTE:
         contract.settled_at = at
 
 

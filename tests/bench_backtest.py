@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 
 from bot.backtest.evaluate import run
 from bot.config import Settings, load
-from bot.metriclog import MINUTE, MetricLog
+from bot.metriclog import MetricLog
 from rules.rule import Rule
 from rules.snapshot import Observed
+from streams.durations import MINUTE
 from streams.events import Ms
 from tests.conftest import ROOT
 

@@ -12,12 +12,13 @@ from functools import cache
 
 import msgspec
 
+from streams.durations import HOUR
+
 NAMED = ("BTC", "ETH", "SOL", "XRP", "BNB", "DOGE", "HYPE")
 SNAPSHOT_LEVELS = 500
 """Levels a side in a snapshot: what most of Binance's small coins have at limit=1000."""
 
 HYPERLIQUID_LEVELS = 20
-HOUR_MS = 3_600_000
 FIRST_ID = 1_000_000_000_000
 """Thirteen digits, so that the flood can put another id in the place of one."""
 
@@ -277,9 +278,9 @@ def markets(venue: str, count: int) -> list[Market]:
 
 def last_hour(hours: int) -> int:
     """When funding was last charged."""
-    return now_ms() // (hours * HOUR_MS) * hours * HOUR_MS
+    return now_ms() // (hours * HOUR) * hours * HOUR
 
 
 def next_hour(hours: int) -> int:
     """When funding will be charged."""
-    return last_hour(hours) + hours * HOUR_MS
+    return last_hour(hours) + hours * HOUR

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, Band, Depth, FeedState, Kind, OpenInterest, Price, Tick
-from tests.rules.facts import HOUR, MINUTE, SECOND, START, liquidation, settled
+from tests.rules.facts import START, liquidation, settled
 
 FOLDER = Path(__file__).parent / "released"
 VENUES = ("binance", "bybit")
-DAY = 24 * HOUR
 END = START + 3 * HOUR
 FALL = END - 20 * MINUTE
 """From then on a tenth of the open interest goes in ten minutes, and four fifths of the depth."""

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.series import DAY, Chunk, Floats, RecordedSeries, SeriesKey, Times
+from bot.backtest.series import Chunk, Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
@@ -34,6 +34,7 @@ from rules.records import Trail
 from rules.rule import Row, Rule
 from rules.snapshot import PRICE
 from rules.watchlist import CompositeInstance, RuleInstance
+from streams.durations import DAY, MINUTE
 from streams.events import Kind, MarketEvent, Ms
 
 
@@ -94,8 +95,8 @@ def reading(series: RecordedSeries, row: int, value: float) -> Reading:
         floor_musd=of(series.floor),
         lower_bound=bound is not None,
         breach_only=bound == 2,
-        settled_at=None if settled is None else at - round(settled) * 60_000,
-        interval_ms=None if interval is None else round(interval) * 60_000,
+        settled_at=None if settled is None else at - round(settled) * MINUTE,
+        interval_ms=None if interval is None else round(interval) * MINUTE,
     )
 
 
@@ -104,7 +105,7 @@ class RecordedMetric:
 
     kinds: frozenset[Kind] = frozenset()
     idle_look: Ms | None = None
-    look_every: Ms = 60_000
+    look_every: Ms = MINUTE
 
     def __init__(self, real: Metric, values: Values, rule: Rule) -> None:
         self.name = real.name
@@ -173,7 +174,7 @@ def longest_gap(rule: Rule, step: Times) -> Times:
     return np.where(step <= rule.max_gap, rule.max_gap, step * 3 // 2)
 
 
-_TICK: Ms = 60_000
+_TICK: Ms = MINUTE
 _SLACK = 1e-6
 """Of a threshold: values are kept with seven digits, so what is nearly beyond is looked at too."""
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from bot.backtest.evaluate import Run, plain
 from bot.backtest.report import (
-    HOUR,
     ConfigurationPosts,
     Loud,
     PriceMoves,
@@ -27,11 +26,12 @@ from bot.backtest.report import (
     moment,
     place_of,
 )
-from bot.backtest.series import DAY, Floats, RecordedSeries, SeriesKey, Times
+from bot.backtest.series import Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.lang.en import length
 from rules.alerts import Level
 from rules.snapshot import PRICE
+from streams.durations import DAY, HOUR
 from streams.events import Ms
 
 _FRESH: Ms = 2 * HOUR

@@ -38,18 +38,17 @@ from bot.backtest.series import (
     rows_where,
     steps,
 )
+from bot.lang import en as words
 from rules.alerts import ALL
 from rules.metric import LEAST_SHARE
 from rules.metrics import metric
 from rules.metrics.funding import SETTLED_LATE
 from rules.snapshot import PRICE
+from streams.durations import DAY, HOUR, MINUTE, duration
 from streams.events import Ms
 
 EARLIEST: Ms = 1_230_768_000_000  # 2009
 LATEST: Ms = 4_102_444_800_000  # 2100
-
-_STEP = re.compile(r"([1-9][0-9]*)(s|min|m|h|d)")
-_STEP_MS = {"s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 _Cell = TypeVar("_Cell", str, int, float)
 
@@ -138,10 +137,10 @@ def read(path: Path, notes: Notes) -> CsvTable:
 @cache
 def step(text: str) -> Ms:
     """``4h``, ``1d``, ``1min``: Ms. ValueError in words."""
-    found = _STEP.fullmatch(text)
-    if not found:
+    length = duration(re.sub(r"(?<=\d)min$", "m", text))
+    if not length:
         raise ValueError(f"{text!r} is not a length of time such as 1min, 4h or 1d")
-    return int(found[1]) * _STEP_MS[found[2]]
+    return length
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -298,8 +297,6 @@ def _same(column: NDArray[np.float64], one: int, other: int) -> bool:
     return bool(column[one] == column[other] or (column[one] != column[one]))
 
 
-HOUR: Ms = 3_600_000
-DAY: Ms = 86_400_000
 _NORMAL_DAYS = 14
 _READY_DAYS = 5
 _USUAL_FOR: Ms = 30 * DAY
@@ -374,7 +371,7 @@ def both_ends(
     """
     last = rows.newest(at)
     age = at - rows.at[last]
-    fresh = (last >= 0) & (age <= np.maximum(rows.step[last] * 3 // 2, 60_000))
+    fresh = (last >= 0) & (age <= np.maximum(rows.step[last] * 3 // 2, MINUTE))
     first = starts(rows.at, window)[last]
     base, usd = rows.numbers["base"], rows.numbers["usd"]
     known = fresh & (first >= 0)
@@ -439,7 +436,7 @@ def with_settlements(
     name: str, asset: str, at: Times, pct: Numbers, settled: Times, hours: Numbers
 ) -> dict[SeriesKey, RecordedSeries]:
     series = series_of(at, pct, (hours * HOUR).astype(np.int64), np.full(len(at), np.inf))
-    series.settled = ((at - settled) / 60_000).astype(np.float32)
+    series.settled = ((at - settled) / MINUTE).astype(np.float32)
     series.interval = (60 * hours).astype(np.float32)
     return {SeriesKey(name, asset): series}
 
@@ -531,8 +528,8 @@ class History:
                 made = self._total(name, window)
             case "price_pct" if window:
                 made = self._moves(name, window)
-            case "liq_musd":
-                made = self._liquidated(name, _window_of(name))
+            case "liq_musd" if window:
+                made = self._liquidated(name, window)
             case "depth_pct_of_normal":
                 made = self._of_normal(name)
             case _:
@@ -558,7 +555,8 @@ class History:
             return "no data of this kind"
         if kind.startswith("oi") and steps[0] <= window:
             return "at steps so short only small venues are known, which do not speak for all"
-        return f"the data come each {_length(steps[0])} at best, which is too coarse for its window"
+        best = words.length(steps[0])
+        return f"the data come each {best} at best, which is too coarse for its window"
 
     def _prices(self) -> dict[SeriesKey, RecordedSeries]:
         found: dict[SeriesKey, RecordedSeries] = {}
@@ -700,7 +698,7 @@ class History:
             interval = rows.numbers["interval_h"][last]
             due = rows.at[last] + (interval * HOUR).astype(np.int64)
             weight = self._held_usd(asset, venue, at)
-            weight[(at > due + SETTLED_LATE) | (due <= newest + 60_000)] = np.nan
+            weight[(at > due + SETTLED_LATE) | (due <= newest + MINUTE)] = np.nan
             weight[last < 0] = 0
             total, mean = total + weight, mean + weight * pct_8h(rows)[last]
             most = weight > largest
@@ -830,16 +828,3 @@ def _given(table: CsvTable, rows: NDArray[np.int64]) -> RecordedSeries:
     series.low = column("low", value).astype(np.float32)
     series.high = column("high", value).astype(np.float32)
     return series
-
-
-def _window_of(name: str) -> Ms:
-    count, unit = re.findall(r"(\d+)([mh])", name)[0]
-    return int(count) * (HOUR if unit == "h" else 60_000)
-
-
-def _length(ms: Ms) -> str:
-    return next(
-        f"{ms // unit} {name}"
-        for unit, name in ((DAY, "d"), (HOUR, "h"), (60_000, "min"), (1_000, "s"))
-        if ms % unit == 0
-    )

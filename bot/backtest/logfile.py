@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bot.backtest.series import DAY, Chunk, Floats, Notes, RecordedSeries, SeriesKey, even, joined
-from bot.metriclog import COLUMNS, MAGIC, MINUTE, Block, Column, blocks
+from bot.backtest.series import Chunk, Floats, Notes, RecordedSeries, SeriesKey, even, joined
+from bot.metriclog import COLUMNS, MAGIC, Block, Column, blocks
+from streams.durations import DAY, MINUTE
 
 _columns = msgspec.json.Decoder(list[Column])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bot.backtest.evaluate import Run, Seen
-from bot.backtest.series import DAY, SeriesKey
+from bot.backtest.series import SeriesKey
 from bot.config import Settings
 from bot.lang.en import length
 from bot.plan.planner import Delivery
@@ -19,9 +19,9 @@ from rules.alerts import Alert, Level, Turn
 from rules.metrics import metric
 from rules.rule import Rule
 from rules.snapshot import PRICE
+from streams.durations import DAY, HOUR
 from streams.events import Ms
 
-HOUR: Ms = 3_600_000
 LOUDEST = 10
 ALIKE = 2
 """So many of one rule on one asset are shown, so that one of them does not fill the list."""

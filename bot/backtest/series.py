@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.durations import MINUTE
 from streams.events import Ms
 
 Times = NDArray[np.int64]
 Floats = NDArray[np.float32]
-DAY: Ms = 86_400_000
 
 
 class SeriesKey(NamedTuple):
@@ -79,7 +79,7 @@ def even(at: Times, step: Ms) -> Times:
     return np.broadcast_to(np.int64(step), len(at))
 
 
-def steps(at: Times, first: Ms = 60_000) -> Times:
+def steps(at: Times, first: Ms = MINUTE) -> Times:
     """The step of each row, where no source states it: the shorter of the last two gaps.
 
     So one gap is a hole, and a second one of the same length is the step. ``first``: of the row

@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 from bot.backtest import importers
 from bot.backtest.importers import History, cut
 from bot.backtest.logfile import read_day
-from bot.backtest.series import DAY, Chunk, Notes, RecordedSeries, SeriesKey, merged
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, merged
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
 from bot.replay import Replay
 from rules.alerts import ALL
 from rules.engine import Engine
+from streams.durations import DAY
 from streams.events import Ms, Tick
 
 _ALL_OF_IT = 2**40

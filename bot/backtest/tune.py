@@ -30,9 +30,9 @@ from bot.config.source import own_file
 from bot.config.values import NO_LEVEL
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.rule import Row, Rule
+from streams.durations import DAY
 from streams.events import Ms
 
-DAY: Ms = 86_400_000
 TRIED = 24
 SHARE: Mapping[Level, float] = {Level.WATCH: 3.0, Level.ALERT: 1.0, Level.CRITICAL: 0.125}
 """Posts at a level and above, in posts at alert and above."""

@@ -8,11 +8,11 @@ from enum import Enum
 from bot.commands.context import Asker
 from bot.commands.parsing import SPECS, CommandSpec
 from bot.config.chats import OperatorSettings
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 
 PER_MINUTE = 20
-MINUTE: Ms = 60_000
-REFUSED_AGAIN: Ms = 3_600_000
+REFUSED_AGAIN: Ms = HOUR
 """Who may not ask is told so once an hour at most."""
 
 _MOST_USERS = 2_000

@@ -16,6 +16,7 @@ from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
 from rules.alerts import Alert
 from rules.snapshot import Standing, Value
+from streams.durations import MINUTE
 from streams.events import Ms
 
 ROLES = ("streams", "rules", "bot")
@@ -85,7 +86,7 @@ def _as(given: Any, kind: type[_Streams] | type[_Bot]) -> Any:
         return None
 
 
-FRESH: Ms = 60_000
+FRESH: Ms = MINUTE
 """What the rules saw longer ago says nothing about now."""
 
 

@@ -18,6 +18,7 @@ from rules.metric import Warms
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.snapshot import Value
+from streams.durations import HOUR
 from streams.events import Kind
 from streams.venues import VENUES
 
@@ -81,7 +82,7 @@ def _head(voice: Voice, value: Value, context: Context) -> Html:
 def _settled(value: Value, context: Context) -> list[Html]:
     if value.settled_at is None or not value.interval_ms:
         return []
-    time, hours = as_voice(value, context).time(value.settled_at), value.interval_ms / 3_600_000
+    time, hours = as_voice(value, context).time(value.settled_at), value.interval_ms / HOUR
     return [context.say("ask.settled", time=time, hours=f"{hours:g}")]
 
 

@@ -49,6 +49,7 @@ from bot.plan.silences import split, with_silence, without
 from rules.alerts import Alert
 from streams.bus.connection import in_words
 from streams.clock import wall_ms
+from streams.durations import MINUTE
 from streams.events import Ms
 from streams.feed.errors import SayOnce
 
@@ -56,7 +57,7 @@ log = structlog.get_logger()
 
 Fates = Callable[[Sequence[Alert], int], Mapping[str, Sequence[AlertFate]]]
 
-TOO_OLD: Ms = 120_000
+TOO_OLD: Ms = 2 * MINUTE
 """What was asked longer ago, while nobody listened, is not answered any more."""
 
 LATE_S = 5.0

@@ -24,10 +24,11 @@ from bot.plan.silences import silenced
 from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.rule import Row, Rule
 from rules.snapshot import Value
+from streams.durations import DAY
 from streams.events import Ms
 
 TURNS = 12
-KEPT: Ms = 14 * 86_400_000
+KEPT: Ms = 14 * DAY
 """How long alerts are kept, and so how far back an episode is found."""
 
 

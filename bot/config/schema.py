@@ -14,6 +14,7 @@ from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.plan.planner import GROUP_WAIT, Quiet
 from rules.alerts import Level
+from streams.durations import HOUR
 from streams.events import Ms
 
 ROWS = "(rows)"
@@ -91,7 +92,7 @@ class Redis(Table):
     url: Annotated[str, PlainValidator(values.redis_url)] | None = None
     prefix: Annotated[str, PlainValidator(values.redis_prefix)] = "lowtide"
     data_dir: Annotated[str, Field(min_length=1)] = "data"
-    keep: SomeTime = 3_600_000
+    keep: SomeTime = HOUR
     max_mb: Annotated[int, Field(ge=1)] = 20
 
 
@@ -123,7 +124,7 @@ class VenueTable(Table):
 
 
 class Defaults(Table):
-    cooldown: Duration = 3_600_000
+    cooldown: Duration = HOUR
     repost_if: Annotated[float, Field(gt=1)] = 1.25
     clear_for: Duration = 600_000
     group_wait: Annotated[Mapping[Level, Ms], PlainValidator(values.group_wait)] = GROUP_WAIT

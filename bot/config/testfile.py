@@ -8,10 +8,11 @@ from bot.config.markets import Problem
 from bot.config.rules import families
 from bot.config.schema import TestTable
 from bot.config.source import KeyPath, Source
-from bot.config.values import Expected, Values, did_you_mean, since
+from bot.config.values import Expected, Values, did_you_mean
 from rules.alerts import ALL
 from rules.composite import Composite
 from rules.rule import Rule
+from streams.durations import compact
 from streams.events import Ms
 
 
@@ -141,7 +142,7 @@ def _check_rule(table: TestTable, rule: Rule) -> Iterator[tuple[str, str]]:
     if not rule.settlements and table.every > rule.max_gap:
         yield (
             "every",
-            f"must be at most {since(rule.max_gap)}: {rule.name} takes a longer time without a"
+            f"must be at most {compact(rule.max_gap)}: {rule.name} takes a longer time without a"
             " value for a hole",
         )
 
@@ -150,4 +151,4 @@ def _check_expected(table: TestTable) -> Iterator[tuple[str, str]]:
     end = max(map(len, table.series.values())) * table.every
     for one in table.expect:
         if one.at >= end:
-            yield "expect", f'"{one}" is after the series, which ends at {since(end)}'
+            yield "expect", f'"{one}" is after the series, which ends at {compact(end)}'

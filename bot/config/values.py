@@ -22,13 +22,13 @@ import msgspec
 
 from bot.plan.planner import GROUP_WAIT, Quiet
 from rules.alerts import Level, Turn
+from streams import durations
+from streams.durations import compact
 from streams.events import Ms
 from streams.proxies import proxy_url
 
 LEVELS = {"watch": Level.WATCH, "alert": Level.ALERT, "critical": Level.CRITICAL}
 
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+)([smhd])")
 _SETTLEMENTS = re.compile(r"(\d+) settlements?")
 _NEXT_BY_OI = re.compile(r"next (\d+) by OI")
 _CHAT_NAME = re.compile(r"@[A-Za-z]\w{3,}")
@@ -71,12 +71,12 @@ def did_you_mean(word: str, candidates: list[str]) -> str:
 
 def duration(value: object) -> Ms:
     """``"90s"``, ``"2m"``, ``"1h"``, ``"1d"`` in Ms."""
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    length = durations.duration(value) if isinstance(value, str) else None
+    if length is None:
         raise ValueError(
             f'must be a duration such as "90s", "2m", "1h" or "1d", not {shown(value)}'
         )
-    return int(found[1]) * _UNIT_MS[found[2]]
+    return length
 
 
 def some_time(value: object) -> Ms:
@@ -358,8 +358,6 @@ LONGEST = 100_000
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _WORD = re.compile(rf"(-?{_NUMBER}|_|stale)(?:([+-]{_NUMBER})?x(\d{{1,6}}))?")
-_TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 class Expected(msgspec.Struct, frozen=True, order=True):
@@ -371,17 +369,8 @@ class Expected(msgspec.Struct, frozen=True, order=True):
     held: bool = False
 
     def __str__(self) -> str:
-        text = f"{since(self.at)} {self.turn} {self.level.name.lower()}"
+        text = f"{compact(self.at)} {self.turn} {self.level.name.lower()}"
         return f"{text} held" if self.held else text
-
-
-def since(ms: Ms) -> str:
-    """``5m10s``, ``1h2m``, ``0s``."""
-    seconds, text = ms // 1000, ""
-    for unit, size in _UNITS:
-        count, seconds = divmod(seconds, size)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
 
 
 def series(value: object) -> Values:
@@ -422,17 +411,12 @@ def expected(value: object) -> Expected:
             f'must be like "5m10s open alert" or "5m10s open alert held", not {shown(value)}'
         )
     time, turn, level = words[:3]
+    at = durations.duration(time)
+    if at is None:
+        raise ValueError(f'cannot read the time "{time}": write it like 5m10s')
     if turn not in list(Turn):
         near = did_you_mean(turn, list(Turn)) or f": choose from {', '.join(Turn)}"
         raise ValueError(f'unknown turn "{turn}"{near}')
     if level not in LEVELS:
         raise ValueError(f'unknown level "{level}"{did_you_mean(level, list(LEVELS))}')
-    return Expected(_time(time), Turn(turn), LEVELS[level], held=len(words) == 4)
-
-
-def _time(text: str) -> Ms:
-    found = _TIME.fullmatch(text)
-    if not found or not text:
-        raise ValueError(f'cannot read the time "{text}": write it like 5m10s')
-    sizes = [size for _, size in _UNITS]
-    return 1000 * sum(int(n or 0) * size for n, size in zip(found.groups(), sizes, strict=True))
+    return Expected(at, Turn(turn), LEVELS[level], held=len(words) == 4)

@@ -13,10 +13,9 @@ from enum import Enum
 
 import msgspec
 
+from streams.durations import MINUTE, SECOND
 from streams.events import Ms
 
-SECOND: Ms = 1_000
-MINUTE: Ms = 60_000
 RECOVERY: Ms = 10 * MINUTE
 """How long a chat takes from a standstill to its full pace."""
 

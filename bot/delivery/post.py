@@ -18,12 +18,8 @@ from bot.destination import Destination, TelegramChat, with_topic
 from bot.messages.render import Message, plain
 from bot.plan.planner import Delivery
 from rules.alerts import Alert, Level, Turn
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Ms
-
-SECOND: Ms = 1_000
-MINUTE: Ms = 60_000
-HOUR: Ms = 3_600_000
-DAY: Ms = 24 * HOUR
 
 
 class PostState(StrEnum):

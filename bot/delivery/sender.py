@@ -40,6 +40,7 @@ from bot.messages.render import live
 from rules.alerts import Alert
 from streams.bus.writer import FLUSH_S
 from streams.clock import Clock
+from streams.durations import MINUTE
 from streams.events import Ms
 
 log = structlog.get_logger()
@@ -58,7 +59,7 @@ _Chat = int | str | None
 """A chat of Telegram; None: what goes to no chat."""
 
 
-STUCK: Ms = 2 * 60_000
+STUCK: Ms = 2 * MINUTE
 """A critical post goes first: one that waits for so long says that nothing goes out there."""
 
 
@@ -280,7 +281,7 @@ class Sender:
             self._paces = {
                 one: paced
                 for one, paced in self._paces.items()
-                if paced.until > now or (paced.recent and paced.recent[-1] > now - pace.MINUTE)
+                if paced.until > now or (paced.recent and paced.recent[-1] > now - MINUTE)
             }
         return self._paces.get(chat, Pace())
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from bot.config import Settings, VenueSettings
 from bot.config.chats import ChatSettings
-from bot.delivery.post import DAY, Policy
+from bot.delivery.post import Policy
 from bot.delivery.sinks import Sinks
 from bot.delivery.sinks.console import Console
 from bot.demo.playback import Playback
@@ -21,6 +21,7 @@ from bot.roles.streams import streams_role
 from rules.alerts import Level
 from streams.bus.connection import Keys, connect
 from streams.clock import WallClock
+from streams.durations import DAY
 from streams.events import Ms
 
 STORY = Path(__file__).parent / "crash.jsonl.gz"

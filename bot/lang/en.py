@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from bot.lang import en_answers
 from bot.lang.numbers import MINUS, significant, significant_below, trimmed
 from bot.lang.words import Words
+from streams.durations import HOUR
 from streams.events import Ms
 
 PHRASES = {
@@ -342,8 +343,8 @@ def length(ms: Ms) -> str:
 
 def window(ms: Ms) -> str:
     """1h, 24h, 14d as traders write them, but 10 min."""
-    hours = ms // 3_600_000
-    if ms % 3_600_000 or not hours:
+    hours = ms // HOUR
+    if ms % HOUR or not hours:
         return length(ms)
     return f"{hours // 24}d" if hours % 24 == 0 and hours > 24 else f"{hours}h"
 

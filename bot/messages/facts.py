@@ -14,9 +14,10 @@ from rules.alerts import (
     PriceFacts,
     TotalOpenInterestFacts,
 )
+from streams.durations import DAY
 from streams.events import Ms
 
-WEEK: Ms = 7 * 86_400_000
+WEEK: Ms = 7 * DAY
 
 
 def fact_lines(voice: Voice) -> list[Html]:

@@ -16,9 +16,8 @@ from rules.alerts import (
     PriceFacts,
     TotalOpenInterestFacts,
 )
+from streams.durations import MINUTE
 from streams.events import Ms
-
-MINUTE: Ms = 60_000
 
 
 def head(voice: Voice) -> Html:

@@ -24,9 +24,8 @@ from bot.messages.facts import fact_lines
 from bot.messages.headline import amount, extreme, head, liquidations_over, parts, window_of
 from bot.messages.voice import Html, Voice, title
 from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
-
-DAY: Ms = 86_400_000
 
 
 def record_lines(voice: Voice) -> list[Html]:
@@ -83,8 +82,6 @@ def ended(alert: Alert, words: Words) -> str:
 
 
 MAX_CHARS = 500
-HOUR: Ms = 3_600_000
-MINUTE: Ms = 60_000
 
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
 OVER = "⚪"

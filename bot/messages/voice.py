@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from bot.lang import numbers
 from bot.lang.words import Words
 from rules.alerts import Alert, FundingFacts
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 from streams.venues import VENUES
 
@@ -26,8 +27,8 @@ _TOPICS = {
 }
 
 
-AHEAD: Ms = 60_000
-LATE: Ms = 30 * 60_000
+AHEAD: Ms = MINUTE
+LATE: Ms = 30 * MINUTE
 """Further ahead of us, or further behind us, an event has the time of another clock."""
 
 
@@ -113,7 +114,7 @@ def say(words: Words, key: str, **values: str) -> Html:
 
 def time(words: Words, ms: Ms, now: Ms) -> Html:
     """``ms`` for a reader at ``now``: Telegram shows it in the reader's own zone."""
-    same_day = ms // 86_400_000 == now // 86_400_000
+    same_day = ms // DAY == now // DAY
     shape, text = ("t", words.clock(ms)) if same_day else ("dt", words.date(ms))
     return Html(f'<tg-time unix="{ms // 1000}" format="{shape}">{text}</tg-time>')
 

@@ -26,6 +26,7 @@ import msgspec
 from bot.destination import ConsoleOutput, Destination, WebhookName, destination_key
 from bot.plan.silences import Silence, silenced
 from rules.alerts import Alert, Level, Turn
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Ms
 
 
@@ -194,10 +195,6 @@ def load(data: bytes) -> PlanState:
     """What ``dump`` wrote. Raises msgspec.MsgspecError if it is something else."""
     return msgspec.msgpack.decode(data, type=PlanState)
 
-
-SECOND: Ms = 1_000
-MINUTE: Ms = 60_000
-HOUR: Ms = 3_600_000
 
 GROUP_WAIT: Mapping[Level, Ms] = {
     Level.WATCH: 60 * SECOND,

@@ -4,19 +4,18 @@ A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and
 silences what is critical: see ``bot.plan.planner``.
 """
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
 from bot.lang.words import Words
 from rules.alerts import Alert
+from streams.durations import DAY, duration
 from streams.events import Ms
 
 ANY = "*"
-LONGEST: Ms = 30 * 86_400_000
+LONGEST: Ms = 30 * DAY
 
-_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _USAGE = 'write it like "oi_drop SOL 6h"; * stands for every rule or every asset'
 
 
@@ -45,10 +44,9 @@ def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Sile
     family, asset, length = words
     if family != ANY and family not in families:
         raise ValueError(f'there is no rule "{family}": use one of {", ".join(families)}')
-    found = re.fullmatch(r"([1-9]\d{0,4})([mhd])", length)
-    if not found:
+    ms = duration(length)
+    if not ms:
         raise ValueError(f'"{length}" is no duration: use one such as 30m, 6h or 2d')
-    ms = int(found[1]) * _UNIT_MS[found[2]]
     if ms > LONGEST:
         raise ValueError(f'"{length}" is too long: a silence lasts at most 30d')
     return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)

@@ -34,11 +34,12 @@ from rules import alerts
 from rules.alerts import Alert, Notice
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
 from streams.clock import SLEW_MOST, Clock, WallClock, wall_ms
+from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode, Ms, clock_set_back
 
 log = structlog.get_logger()
 
-NEWS_MS: Ms = 2 * 3_600_000
+NEWS_MS: Ms = 2 * HOUR
 """How far back the first start ever looks for alerts."""
 
 TIDY_S = 60.0
@@ -46,7 +47,7 @@ LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 _NAMED = 5
 _REPORTED = 20
-_SAME_CLOCK: Ms = 5 * 60_000
+_SAME_CLOCK: Ms = 5 * MINUTE
 """The rules say within this time that the clock was set back, if it is the clock of the bot too."""
 
 

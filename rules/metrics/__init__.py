@@ -5,19 +5,20 @@ from collections.abc import Callable
 
 from rules.metric import Metric
 from rules.metrics import depth, funding, liquidation, market_wide, open_interest, price
+from streams.durations import DAY, duration
 from streams.events import BANDS_BP, Ms
 
-LONGEST: Ms = 24 * 3_600_000
+LONGEST: Ms = DAY
 """Longest window of a name. Memory does not grow with it, but windows get coarser."""
 
-_UNIT_MS = {"m": 60_000, "h": 3_600_000}
+_WINDOW = re.compile(r"[1-9][0-9]{0,3}[mh]")
+"""One count and one unit: a name is an identity, so that there are few ways to write a window."""
 
 
 def _windowed(build: Callable[[str, Ms], Metric]) -> Callable[[str, str], Metric | None]:
     def parse(name: str, text: str) -> Metric | None:
-        found = re.fullmatch(r"([1-9][0-9]{0,3})([mh])", text)
-        window = int(found[1]) * _UNIT_MS[found[2]] if found else 0
-        return build(name, window) if 0 < window <= LONGEST else None
+        window = duration(text) if _WINDOW.fullmatch(text) else None
+        return build(name, window) if window and window <= LONGEST else None
 
     return parse
 

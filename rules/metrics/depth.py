@@ -24,10 +24,10 @@ from typing import NamedTuple
 from rules.alerts import DepthFacts, Scope
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming, fall, median
-from rules.windows import HOUR, READY_DAYS, Hours, Ring
+from rules.windows import READY_DAYS, Hours, Ring
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import BANDS_BP, Depth, Kind, MarketEvent, Ms
 
-MINUTE: Ms = 60_000
 HALF_HOUR: Ms = 30 * MINUTE
 RECENT: Ms = 240 * MINUTE
 HELD_MOST: Ms = 24 * HOUR
@@ -39,12 +39,12 @@ RECENT_READY = 30
 HOUR_READY = 30
 """Minute medians that an hour's median must be made of."""
 
-_MAX_AGE: Ms = 30_000
+_MAX_AGE: Ms = 30 * SECOND
 """Older samples are not "now"."""
 
-_SPACING: Ms = 1_000
+_SPACING: Ms = SECOND
 _LEAST_SAMPLES = 3
-_LEAST_SPAN: Ms = 10_000
+_LEAST_SPAN: Ms = 10 * SECOND
 """A median needs this many samples, over at least this time."""
 
 
@@ -263,13 +263,12 @@ class DepthSamples:
             self._hour_end = 0
 
 
-EVERY_OTHER: Ms = 2_000
+EVERY_OTHER: Ms = 2 * SECOND
 """The median of a minute moves slowly."""
 
-WARM_UP: Ms = 60_000
+WARM_UP: Ms = MINUTE
 """A book that came back counts again after this time."""
 
-_DAY: Ms = 24 * 3_600_000
 _DEPTH = Kind.DEPTH
 _KINDS = frozenset({_DEPTH})
 
@@ -374,7 +373,7 @@ class DepthMetric:
             live=len(live),
             expected=len(reading.expected),
             spread_bp=max(live, key=lambda one: one.usd).market.spread_bp,
-            hour=now // 3_600_000 % 24 if self.hourly else None,
+            hour=now // HOUR % 24 if self.hourly else None,
         )
 
     def hold(self, view: View, instrument: bool, on: bool, now: Ms) -> None:
@@ -401,7 +400,7 @@ class DepthMetric:
         return book.hourly(now) if self.hourly else book.recent(now)
 
     def _normal_ms(self, book: DepthSamples, now: Ms) -> Ms:
-        return book.hours.days(now) * _DAY if self.hourly else book.recent_ms(now)
+        return book.hours.days(now) * DAY if self.hourly else book.recent_ms(now)
 
 
 def of_recent(name: str, bp: int) -> DepthMetric:

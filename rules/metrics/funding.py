@@ -11,10 +11,8 @@ from typing import NamedTuple
 from rules.alerts import FundingFacts, Scope
 from rules.market import Keep, Market, Memo, Rate, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Funding, Kind, MarketEvent, Ms
-
-HOUR: Ms = 3_600_000
-MINUTE: Ms = 60_000
 
 SETTLED_LATE: Ms = 10 * MINUTE
 """How long after its time a settlement may be missing before the old rate is stale."""
@@ -26,7 +24,7 @@ NEUTRAL_PCT = 0.01
 """Percent per 8 h that longs pay when perpetual and index agree: the interest of the formula
 F = P + clamp(0.01 % - P, +-0.05 %) that the large venues publish. Zero is not the middle."""
 
-LOOK_EVERY: Ms = 5_000
+LOOK_EVERY: Ms = 5 * SECOND
 """Estimates change with every move of the price, and settlements come once in hours."""
 
 _KINDS = frozenset({Kind.FUNDING})

@@ -12,6 +12,7 @@ from rules.alerts import LiquidationFacts, Scope
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, left_out, look_every
 from rules.windows import Series
+from streams.durations import MINUTE
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
 THROTTLED = frozenset({"binance", "okx", "aster"})
@@ -22,7 +23,7 @@ contract per second"; Aster keeps Binance's API)."""
 SLOTS = 3_600
 """Most samples kept for one window and market: 1 s apart in an hour."""
 
-IDLE_LOOK: Ms = 120_000
+IDLE_LOOK: Ms = 2 * MINUTE
 """Silence is a value here, so it is looked at now and then."""
 
 _LONG, _SHORT, _ORDERS, _SECONDS = range(4)

@@ -13,9 +13,10 @@ from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_MARKET, Reading, fall
 from rules.metrics.funding import predicted_rate, settled_rate
 from rules.metrics.open_interest import OpenInterestMetric, open_interest
+from streams.durations import SECOND
 from streams.events import Funding, Kind, MarketEvent, Ms
 
-LOOK_EVERY: Ms = 5_000
+LOOK_EVERY: Ms = 5 * SECOND
 TOP = 5
 """How many assets facts name."""
 

@@ -8,6 +8,7 @@ faults and ticks are never held back.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from streams.durations import MINUTE, SECOND
 from streams.events import (
     AnyEvent,
     Depth,
@@ -30,7 +31,7 @@ FRONT_MS: Mapping[Kind, Ms] = {
     Kind.PRICE: 2_000,
     Kind.OPEN_INTEREST: 5_000,
     Kind.FUNDING: 10_000,
-    Kind.VOLUME: 60_000,
+    Kind.VOLUME: MINUTE,
 }
 """Intervals for the assets that the configuration names."""
 
@@ -38,7 +39,7 @@ TAIL_MS: Mapping[Kind, Ms] = {
     Kind.DEPTH: 10_000,
     Kind.PRICE: 10_000,
     Kind.OPEN_INTEREST: 15_000,
-    Kind.FUNDING: 60_000,
+    Kind.FUNDING: MINUTE,
     Kind.VOLUME: 300_000,
 }
 """Intervals for the tail: a tenth of the entries for assets of which nobody asks for seconds."""
@@ -46,7 +47,7 @@ TAIL_MS: Mapping[Kind, Ms] = {
 _ALIVE = 6
 """An unchanged fact is repeated after so many intervals."""
 
-_ALIVE_AT_MOST: Ms = 20_000
+_ALIVE_AT_MOST: Ms = 20 * SECOND
 
 Key = tuple[Kind, str, str]
 

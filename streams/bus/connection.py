@@ -34,6 +34,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from streams.bus.health import HEALTH
 from streams.clock import wall_ms
+from streams.durations import DAY
 from streams.events import Ms
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ ANSWER_S = 10.0
 
 BLOCK_MS = 2_000
 COUNT = 500
-ALERTS_KEEP_MS: Ms = 14 * 86_400_000
+ALERTS_KEEP_MS: Ms = 14 * DAY
 _ASIDE_S = 7 * 86_400
 _BACKOFF_S = (0.2, 5.0)
 

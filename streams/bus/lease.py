@@ -12,11 +12,12 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from streams.bus.connection import ANSWER_S, Backoff, Keys
+from streams.durations import SECOND
 from streams.events import Ms
 
 log = structlog.get_logger()
 
-_LIFE_MS: Ms = 3_000
+_LIFE_MS: Ms = 3 * SECOND
 """So soon after the end of one holder, even by SIGKILL, the next one may begin."""
 
 _RENEW_S = 0.75

@@ -9,6 +9,7 @@ from streams.bus.conflate import Conflator, newest_only
 from streams.bus.skew import Skew
 from streams.bus.writer import Writer
 from streams.clock import Clock
+from streams.durations import SECOND
 from streams.events import AnyEvent, Ms, Tick, encode
 
 log = structlog.get_logger()
@@ -20,7 +21,7 @@ _COMPACT_AT = 20_000
 _MOST = 200_000
 """Events waiting at most, about 50 MB; then the oldest go, and it is said."""
 
-_TICK_MS: Ms = 1_000
+_TICK_MS: Ms = SECOND
 
 
 class Publisher:

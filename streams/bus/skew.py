@@ -7,12 +7,13 @@ if it is so twice in a row. What is said again, because nothing has changed, has
 does not count.
 """
 
+from streams.durations import SECOND
 from streams.events import AnyEvent, Depth, Fault, FaultCode, Liquidation, Ms, Price, fault
 
-MOST: Ms = 2_000
+MOST: Ms = 2 * SECOND
 """So far apart is told; within half of it, that it is over."""
 
-LOOK_EVERY: Ms = 10_000
+LOOK_EVERY: Ms = 10 * SECOND
 _TIMES = 2
 
 

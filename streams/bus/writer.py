@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError, WatchE
 
 from streams.bus.connection import ANSWER_S, Backoff, Entry, Id, parsed
 from streams.bus.lease import Lease
+from streams.durations import SECOND
 from streams.events import Ms
 
 FLUSH_S = 1.2
@@ -27,7 +28,7 @@ _ENTRY_OVERHEAD = 30
 _ENTRY_AVERAGE = 230
 """Bytes of an entry of the live streams, with its overhead."""
 
-_PART_MS: Ms = 5_000
+_PART_MS: Ms = 5 * SECOND
 _PARTS = 32
 """The stream is let go of in parts: of so many Ms, or of this share of its memory."""
 

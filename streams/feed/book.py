@@ -29,6 +29,7 @@ from operator import mul
 
 import msgspec
 
+from streams.durations import SECOND
 from streams.events import BANDS_BP, Band, Ms
 from streams.venue import BookUpdate
 
@@ -321,7 +322,7 @@ def _grid(prices: Sequence[float], mid: float, most: float) -> float | None:
     return None
 
 
-WAIT_MS: Ms = 10_000
+WAIT_MS: Ms = 10 * SECOND
 """So much of the stream (by the venue's time) is remembered while a snapshot is on its way: no
 answer takes longer, and it is newer than its request."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from streams.durations import MINUTE
 from streams.events import Depth, Instrument, Ms
 from streams.feed.actions import Action, Fetch, Note, Send, Stats
 from streams.feed.book import BEYOND, ONE_SIDED, Book, Sample, Verdict
@@ -25,7 +26,7 @@ that the rules take a median of."""
 RUNS_BP = 5.0
 """Mid runs if it has moved by half the narrowest band since the last answer."""
 
-WIDEN_EVERY_MS = 60_000
+WIDEN_EVERY_MS = MINUTE
 """A book of which a snapshot does not reach the narrow bands in the first place."""
 
 NARROW = 1
@@ -40,7 +41,7 @@ BEYOND_MS = 30_000
 """A price that ran away from what was told leaves out samples until the next snapshot. Only where
 no snapshot came for so long is the book down."""
 
-STALL_MS = 60_000
+STALL_MS = MINUTE
 """One book silent for this long, on a socket where others move, is subscribed and asked for. So is
 one with an empty side: it may be true of a market that nobody quotes, but not of many."""
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from streams.durations import MINUTE
 from streams.events import Ms
 
 _PAUSE_S = {429: 60.0, 418: 300.0, 403: 600.0, 451: 600.0}
@@ -18,7 +19,7 @@ _LONGEST_PAUSE_S = 3 * 86_400.0
 
 _MOST_DIGITS = 9
 
-_SAY_AGAIN_MS = 600_000
+_SAY_AGAIN_MS = 10 * MINUTE
 _REMEMBERED = 50
 
 _ERRNO = re.compile(r"\[Errno (\d+)\]")

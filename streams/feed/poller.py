@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from streams.clock import Clock
+from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, MarketEvent, Ms
 from streams.feed.errors import SayOnce
 from streams.feed.rest import Rest, Unavailable
@@ -15,7 +16,6 @@ from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Venue, fa
 
 log = structlog.get_logger()
 
-_HOUR_MS = 3_600_000
 _AT_ONCE = 6
 _SNAPSHOTS_AT_ONCE = 3
 """So that one symbol whose answers hang does not hold up the others."""
@@ -181,7 +181,7 @@ def next_due(poll: Poll, now: Ms) -> Ms:
 
 def _as_of(request: Request, now: Ms) -> Request:
     """The request with its time filled in, as it goes out."""
-    stamp = str(now - _HOUR_MS)
+    stamp = str(now - HOUR)
     return msgspec.structs.replace(
         request,
         path=request.path.replace("{hour_ago}", stamp),

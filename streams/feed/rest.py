@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from streams.durations import MINUTE
 from streams.events import Ms
 from streams.feed.errors import RefusedStatus, in_words, refusal
 from streams.http import PROXY_ERRORS, http_session
@@ -71,7 +72,7 @@ class Rest:
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         per_minute = spec.weight_per_minute or spec.requests_per_second * 60
-        self._per_ms = per_minute * _BUDGET_SHARE / 60_000
+        self._per_ms = per_minute * _BUDGET_SHARE / MINUTE
         self._most = per_minute * _BURST_SHARE
         self._left = self._most
         self._counted = now()

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from streams.durations import MINUTE
 from streams.events import FaultCode, Instrument, Ms
 
-GONE_AFTER_MS: Ms = 600_000
+GONE_AFTER_MS: Ms = 10 * MINUTE
 """A contract that no listing has shown for so long is no longer watched."""
 
 _NAME_LENGTH = 30

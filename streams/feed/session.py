@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from streams.contracts import Terms
+from streams.durations import MINUTE, SECOND
 from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.feed.books import BookSet
 from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
 
-BACKOFF_MS = (1_000, 60_000)
+BACKOFF_MS = (SECOND, MINUTE)
 """First and longest wait before the next try."""
 
 STEADY_MS = 10_000
@@ -28,7 +29,7 @@ STEADY_MS = 10_000
 HANDSHAKE_SILENCE_MS = 30_000
 """A kind that has not come at all for this long after opening is silent."""
 
-REPEAT_MS = 60_000
+REPEAT_MS = MINUTE
 """Venues leave out what did not change; a known fact of a live feed is said again so often."""
 
 _CLOSED_AGAIN = 3

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
     BookUpdate,
@@ -257,7 +258,7 @@ def _facts(coin: str, context: _Context, listing: Listing, seen: Ms) -> list[Dec
         return []
     units, mark = wire.not_negative(context.openInterest), wire.positive(context.markPx)
     usd = None if units is None or mark is None else units * mark
-    next_at = (seen // wire.HOUR_MS + 1) * wire.HOUR_MS
+    next_at = (seen // HOUR + 1) * HOUR
     return wire.made(
         # first: it shows whether all of this is of this coin
         wire.price(of, seen, seen, context.markPx, context.oraclePx),

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.contracts import FUNDING_HOURS
+from streams.durations import HOUR, MINUTE
 from streams.events import (
     Funding,
     Instrument,
@@ -25,9 +26,6 @@ from streams.events import (
     Volume,
 )
 from streams.venue import Decoded, Malformed, Poll, Request, Subscription
-
-HOUR_MS: Ms = 3_600_000
-MINUTE_MS: Ms = 60_000
 
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
@@ -143,7 +141,7 @@ def settled(
     """
     value, hours = fraction(rate), of.funding_hours
     if none_since is not None and hours is not None:
-        gap = (at - none_since + MINUTE_MS) // HOUR_MS  # stamped within seconds of the hour
+        gap = (at - none_since + MINUTE) // HOUR  # stamped within seconds of the hour
         if gap > hours:
             hours = next((float(h) for h in FUNDING_HOURS if h >= gap), None)
     if value is None or hours not in FUNDING_HOURS:

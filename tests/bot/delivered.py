@@ -13,8 +13,7 @@ from bot.lang.words import Words
 from bot.messages.render import Message, ended, live, plain, render
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert
-
-HOUR = 3_600_000
+from streams.durations import HOUR
 
 
 def _sent(post: Post, chat: ChatState, now: int) -> str:

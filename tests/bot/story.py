@@ -7,9 +7,8 @@ from pathlib import Path
 import msgspec
 
 from bot.demo.play import STORY
+from streams.durations import MINUTE
 from streams.feed.recording import Recorded, RecordingWriter, read
-
-MINUTE = 60_000
 
 
 @cache

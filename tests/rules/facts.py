@@ -18,9 +18,6 @@ from streams.events import (
 )
 
 START: Ms = 1_790_006_400_000  # a full hour
-SECOND: Ms = 1_000
-MINUTE: Ms = 60_000
-HOUR: Ms = 3_600_000
 
 
 def _where(venue: str, seen: Ms, asset: str = "BTC") -> dict[str, object]:

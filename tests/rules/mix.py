@@ -14,6 +14,7 @@ from rules.composite import Composite
 from rules.engine import Engine
 from rules.rule import Fires, Row, Rule
 from rules.windows import Hours
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import (
     BANDS_BP,
     AnyEvent,
@@ -33,9 +34,6 @@ from streams.events import (
 START: Ms = 1_790_000_000_000
 VENUES = ("binance", "bybit", "hyperliquid")
 KINDS = (Kind.FUNDING, Kind.OPEN_INTEREST, Kind.DEPTH, Kind.PRICE)
-SECOND: Ms = 1_000
-MINUTE: Ms = 60_000
-HOUR: Ms = 3_600_000
 BATCH = 200
 
 

@@ -10,20 +10,10 @@ from rules.alerts import ALL, Alert, Level, Said
 from rules.composite import Composite
 from rules.engine import Engine
 from rules.rule import Row, Rule
+from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Position, Tick
 from tests.rules import mix
-from tests.rules.facts import (
-    MINUTE,
-    SECOND,
-    START,
-    depth,
-    feed,
-    liquidation,
-    oi,
-    predicted,
-    price,
-    settled,
-)
+from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
 
 VENUES = ("binance", "bybit", "hyperliquid")
 ASSETS = ("BTC", "ETH", "PEPE")

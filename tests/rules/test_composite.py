@@ -12,8 +12,9 @@ from rules.composite import Composite, CompositeState
 from rules.engine import Engine
 from rules.episode import Transition
 from rules.rule import Row, Rule
+from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Position, Tick
-from tests.rules.facts import MINUTE, SECOND, START, feed, liquidation, oi, price
+from tests.rules.facts import START, feed, liquidation, oi, price
 from tests.rules.scenes import down, named, one, run
 
 WATCH, ALERT, CRITICAL = Level

@@ -9,20 +9,10 @@ from pytest import approx, mark, raises
 from rules.alerts import Alert, Level, Said, Turn
 from rules.engine import Engine
 from rules.rule import Row, Rule
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Tick, decode, encode
 from tests.rules import mix
-from tests.rules.facts import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    depth,
-    feed,
-    liquidation,
-    oi,
-    price,
-    settled,
-)
+from tests.rules.facts import START, depth, feed, liquidation, oi, price, settled
 from tests.rules.scenes import (
     COMPOSITES,
     RULES,

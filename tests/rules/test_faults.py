@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from rules.alerts import Notice, decode, encode
 from rules.engine import Engine
+from streams.durations import SECOND
 from streams.events import AnyEvent, Fault, FaultCode, Tick, fault
-from tests.rules.facts import SECOND, START
+from tests.rules.facts import START
 from tests.rules.mix import rule
 
 MISSING, BACK = FaultCode.CONTRACT_MISSING, FaultCode.CLOCK_SET_BACK

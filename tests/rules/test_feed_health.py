@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from rules.alerts import Alert, Kind, Notice, decode, encode
 from rules.engine import Engine
+from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, FaultCode, FeedState, Tick
-from tests.rules.facts import MINUTE, SECOND, START, feed, oi
+from tests.rules.facts import START, feed, oi
 from tests.rules.mix import rule
 
 OI, DEPTH, FUNDING = Kind.OPEN_INTEREST, Kind.DEPTH, Kind.FUNDING

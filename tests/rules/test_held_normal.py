@@ -8,8 +8,9 @@ from rules.engine import Engine
 from rules.metrics.depth import HELD_MOST, RECENT, DepthSamples
 from rules.rule import Rule
 from rules.snapshot import Standing
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Tick
-from tests.rules.facts import HOUR, MINUTE, SECOND, START, depth, feed, liquidation
+from tests.rules.facts import START, depth, feed, liquidation
 from tests.rules.scenes import of_market, one, run
 
 THIN = msgspec.structs.replace(

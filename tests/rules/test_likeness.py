@@ -6,8 +6,9 @@ from pytest import approx, mark
 from rules.alerts import Notice
 from rules.engine import Engine
 from rules.market import View
+from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, Tick
-from tests.rules.facts import MINUTE, SECOND, START, oi, price
+from tests.rules.facts import START, oi, price
 from tests.rules.scenes import one
 
 RULE = one("oi_net_2m_pct", "below", -1, alert=-4)

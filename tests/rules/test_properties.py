@@ -11,8 +11,8 @@ from rules.alerts import ALL, Alert, Notice, Said, Turn
 from rules.judge import COMPOSITE
 from rules.metrics import metric
 from rules.rule import Row, Rule
+from streams.durations import SECOND
 from streams.events import AnyEvent, FeedState, Kind, Tick, kind_of
-from tests.rules.facts import SECOND
 from tests.rules.scenes import COMPOSITES, RULES, VENUES, down, history, loaded, said, warm
 
 SEEDS = range(15)

@@ -10,10 +10,10 @@ from pytest import mark
 from rules.alerts import Record, RecordKind
 from rules.market import Market
 from rules.metric import Reading
-from rules.records import DAY, KEEP_DAYS, LULL, MINUTE, Trail, records
+from rules.records import KEEP_DAYS, LULL, Trail, records
+from streams.durations import DAY, HOUR, MINUTE
 
 START = 1_790_035_200_000  # midnight
-HOUR = 60 * MINUTE
 WEEK = 7 * DAY
 LOW = RecordKind.LOWEST
 

@@ -9,20 +9,9 @@ from pytest import approx, mark
 from rules.alerts import Alert, Notice, Turn
 from rules.engine import SET_BACK, Engine
 from rules.windows import Hours
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, FaultCode, Kind, Ms, Tick, fault
-from tests.rules.facts import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    depth,
-    feed,
-    liquidation,
-    oi,
-    predicted,
-    price,
-    settled,
-)
+from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
 from tests.rules.scenes import RULES, VENUES, loaded, one, said, warm
 
 HOURS_BACK = [3 * HOUR, 8 * HOUR, 61 * SECOND, 400 * 24 * HOUR]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, raises
 
-from rules.windows import DAYS, HOUR, READY_DAYS, Hours
+from rules.windows import DAYS, READY_DAYS, Hours
+from streams.durations import HOUR
 
 FIRST = 497_000
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from random import Random
 
-from bot.demo.story.market import HOUR_MS, START, Listed
+from bot.demo.story.market import START, Listed
 from bot.demo.story.trading import Order, SimulatedMarket
 from bot.demo.story.writing import Fields, levels, number, record
+from streams.durations import HOUR
 from streams.events import Ms
 from streams.feed.recording import Recorded
 
@@ -14,7 +15,7 @@ MOST_ORDERS = 2
 _LATENCY_MS = 35
 _MARKET = "ws:/market/stream"
 _BOOKS = "ws:/public/stream"
-_NEXT_FUNDING = START + 4 * HOUR_MS
+_NEXT_FUNDING = START + 4 * HOUR
 _MINI_STEPS = 3
 _POLL_STEPS = 6
 _SNAPSHOT_STEPS = 12
@@ -146,7 +147,7 @@ def _adjusted(listed: Listed) -> Fields:
 def _settled(listed: Listed) -> Fields:
     return {
         "symbol": listed.symbol,
-        "fundingTime": START - (0 if listed.funding_hours == 4 else 4 * HOUR_MS),
+        "fundingTime": START - (0 if listed.funding_hours == 4 else 4 * HOUR),
         "fundingRate": number(listed.coin.funding[0] * listed.funding_hours / 8, 8),
         "markPrice": number(listed.coin.price, 8),
         "rateType": "Regular",

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from bot.demo.story.market import HOUR_MS, START, Listed
+from bot.demo.story.market import START, Listed
 from bot.demo.story.trading import SimulatedMarket
 from bot.demo.story.writing import Fields, levels, number, record
+from streams.durations import HOUR
 from streams.events import Ms
 from streams.feed.recording import Recorded
 
@@ -12,7 +13,7 @@ MOST_ORDERS = 4
 
 _LATENCY_MS = 60
 _CHANNEL = "ws:/v5/public/linear"
-_NEXT_FUNDING = START + 4 * HOUR_MS
+_NEXT_FUNDING = START + 4 * HOUR
 _SLOW_STEPS = 4
 _SNAPSHOT_STEPS = 12
 _UPDATE_AT_START = 53_935_000
@@ -33,14 +34,14 @@ class Bybit:
         yield _answer("instruments-info?category=linear&limit=1000", contracts, nextPageCursor="")
         for market in self._markets:
             listed = market.listed
-            newest = START - (0 if listed.funding_hours == 4 else 4 * HOUR_MS)
+            newest = START - (0 if listed.funding_hours == 4 else 4 * HOUR)
             rows: list[Fields] = [
                 {
                     "symbol": listed.symbol,
                     "fundingRate": number(listed.coin.funding[0] * listed.funding_hours / 8, 8),
                     "fundingRateTimestamp": str(at),
                 }
-                for at in (newest, newest - int(listed.funding_hours * HOUR_MS))
+                for at in (newest, newest - int(listed.funding_hours * HOUR))
             ]
             yield _answer(f"funding/history?category=linear&limit=2&symbol={listed.symbol}", rows)
 

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bot.demo.story.market import HOUR_MS, START, STEP_MS
+from bot.demo.story.market import START, STEP_MS
 from bot.demo.story.trading import SimulatedMarket
 from bot.demo.story.writing import Fields, number, record
+from streams.durations import HOUR
 from streams.events import Ms
 from streams.feed.recording import Recorded
 
 _LATENCY_MS = 250
 _CHANNEL = "ws:/ws"
 _SETTLED_AFTER_STEPS = 2
-_STEPS_AN_HOUR = HOUR_MS // STEP_MS
+_STEPS_AN_HOUR = HOUR // STEP_MS
 
 
 class Hyperliquid:
@@ -53,7 +54,7 @@ class Hyperliquid:
                 "coin": coin,
                 "fundingRate": number(rate, 10),
                 "premium": number(rate * 8, 10),
-                "time": t // HOUR_MS * HOUR_MS + 47,
+                "time": t // HOUR * HOUR + 47,
             }
             yield _answer(t, {"type": "fundingHistory", "coin": coin}, [row])
 

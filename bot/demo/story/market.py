@@ -13,16 +13,16 @@ from random import Random
 
 import msgspec
 
+from streams.durations import MINUTE, SECOND
 from streams.events import Ms
 
 START: Ms = 1_760_126_400_000
 """10 October 2025, 20:00 UTC."""
 
-STEP_MS: Ms = 5_000
+STEP_MS: Ms = 5 * SECOND
 STEPS = 1_512
 """126 minutes: half an hour for depth to know its normal, and the settlement of 22:00."""
 
-HOUR_MS: Ms = 3_600_000
 
 MAJORS = ("BTC", "ETH")
 """Coins whose books and tickers come at every step, those of the others at every second."""
@@ -137,7 +137,7 @@ class Mood(msgspec.Struct, frozen=True, kw_only=True):
 
 def moods() -> list[Mood]:
     """The story, step by step."""
-    minutes = [step * STEP_MS / 60_000 for step in range(STEPS + 1)]
+    minutes = [step * STEP_MS / MINUTE for step in range(STEPS + 1)]
     cascade = [at(_CASCADE, minute) for minute in minutes]
     total = sum(cascade)
     return [

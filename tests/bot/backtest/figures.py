@@ -9,9 +9,9 @@ from bot.backtest.report import is_end
 from bot.plan.planner import Delivery
 from rules.alerts import ALL, Level
 from rules.rule import Row, Rule
+from streams.durations import DAY
 from streams.events import Ms
 
-DAY: Ms = 86_400_000
 MONTH = 30 * DAY
 LATE = DAY // 2
 """Windows of a day and bars of 4 h tell of a day after it."""

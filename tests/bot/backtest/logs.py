@@ -8,9 +8,10 @@ from bot.backtest.evaluate import Judged
 from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes
 from bot.config import Settings
-from bot.metriclog import MINUTE, MetricLog
+from bot.metriclog import MetricLog
 from rules.alerts import Alert, Turn
 from rules.snapshot import Observed
+from streams.durations import MINUTE
 from streams.events import Ms
 
 START: Ms = 1_790_985_600_000  # 3 Oct 2026 00:00 UTC

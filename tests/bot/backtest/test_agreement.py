@@ -20,12 +20,13 @@ from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes
 from bot.backtest.sources import Sources
 from bot.config import load
-from bot.metriclog import MINUTE, MetricLog
+from bot.metriclog import MetricLog
 from bot.replay import Replay
 from bot.roles.rules import RulesRole
 from rules.alerts import Alert
 from rules.engine import Engine
 from streams.bus.connection import Keys
+from streams.durations import MINUTE
 from streams.events import Tick, encode
 from tests.bot import story
 from tests.bot.backtest.logs import KEEP, backtested, steps

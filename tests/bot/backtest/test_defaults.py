@@ -8,12 +8,12 @@ from bot.backtest.evaluate import Run, Seen
 from bot.backtest.report import is_end
 from bot.plan.planner import Delivery
 from rules.alerts import Level
+from streams.durations import DAY
 from streams.events import Ms
 from tests.bot.backtest.figures import LATE, figures, ms, of_day, rings
 from tests.conftest import ROOT
 from tests.golden import writing
 
-DAY: Ms = 86_400_000
 WEEK = 7 * DAY
 
 STRESS = {

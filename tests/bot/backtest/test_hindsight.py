@@ -14,14 +14,12 @@ from bot.backtest.sources import Sources
 from bot.config import load
 from rules.alerts import Alert, Level
 from rules.rule import Row, Rule
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 from tests.bot.backtest.test_input import OI, written
 from tests.conftest import ROOT
 
 T0: Ms = 1_738_540_800_000  # 3 Feb 2025
-MINUTE: Ms = 60_000
-HOUR: Ms = 3_600_000
-DAY: Ms = 86_400_000
 BARS = "known_ms,venue,asset,open,high,low,close,volume_base,step"
 FUNDING = "known_ms,venue,asset,rate,interval_h"
 STEPS = {"5m": 5 * MINUTE, "1h": HOUR, "4h": 4 * HOUR}

@@ -9,10 +9,10 @@ import pytest
 
 from bot.backtest.importers import BadFile, History, read
 from bot.backtest.series import Notes, RecordedSeries, SeriesKey
+from streams.durations import HOUR
 from streams.events import Ms
 
 T0: Ms = 1_738_540_800_000  # 3 Feb 2025
-HOUR: Ms = 3_600_000
 OI = "known_ms,venue,asset,oi_usd,oi_base,step"
 METRIC = "known_ms,metric,asset,value"
 

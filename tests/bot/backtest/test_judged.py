@@ -13,9 +13,9 @@ from rules.alerts import Alert, Level
 from rules.episode import Episode, step
 from rules.metric import Reading
 from rules.rule import Row, Rule
+from streams.durations import MINUTE
 from streams.events import Ms
 
-MINUTE: Ms = 60_000
 START: Ms = 1_790_985_600_000
 PLACE = SeriesKey("price_1h_pct", "BTC")
 

@@ -12,9 +12,10 @@ from structlog.testing import capture_logs
 
 from bot.backtest.evaluate import reading
 from bot.backtest.logfile import read_day
-from bot.backtest.series import DAY, Notes, SeriesKey
-from bot.metriclog import MINUTE, MetricLog
+from bot.backtest.series import Notes, SeriesKey
+from bot.metriclog import MetricLog
 from rules.snapshot import Observed
+from streams.durations import DAY, MINUTE
 from tests.bot.backtest.logs import KEEP, START, observed, write
 
 OI, PRICE = SeriesKey("oi_net_1h_pct", "BTC"), SeriesKey("price", "BTC")

@@ -12,12 +12,10 @@ from bot.backtest.evaluate import Seen
 from bot.backtest.report import Report, days_of, names, text
 from bot.backtest.sources import Sources
 from bot.config import load
+from streams.durations import DAY, HOUR, MINUTE
 from tests.bot.backtest.logs import START, Row, write
 from tests.conftest import ROOT
 
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 BURST = 150.0
 
 

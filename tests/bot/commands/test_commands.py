@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bot.commands import denied
 from bot.commands.access import (
-    MINUTE,
     PER_MINUTE,
     REFUSED_AGAIN,
     AskLimiter,
@@ -47,6 +46,7 @@ from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Turn
 from rules.engine import Engine
 from rules.snapshot import CompositeSince, Standing
+from streams.durations import MINUTE
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
 from tests.bot.fake_telegram import parsed

@@ -11,7 +11,7 @@ from bot.__main__ import main
 from bot.config import Settings, load, load_tests
 from bot.config.ruletests import report, run, run_all
 from bot.config.testfile import RuleTest
-from bot.config.values import Expected, expected, series, since
+from bot.config.values import Expected, expected, series
 from rules.alerts import Level, Turn
 from tests.conftest import ROOT
 
@@ -118,7 +118,7 @@ def test_an_expectation_is_told_as_it_is_written():
         assert str(expected(text)) == text
     assert expected("90s open alert") == expected("1m30s open alert")
     assert expected("1m open alert held") == Expected(60_000, Turn.OPEN, Level.ALERT, held=True)
-    assert since(0) == "0s"
+    assert str(Expected(0, Turn.OPEN, Level.ALERT)) == "0s open alert"
 
 
 def test_the_values_go_through_the_episode_of_the_rule(tmp_path: Path):

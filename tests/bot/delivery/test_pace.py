@@ -4,20 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.delivery.pace import (
-    MINUTE,
-    NONE,
-    SECOND,
-    Lane,
-    Limits,
-    Overall,
-    Pace,
-    flooded,
-    paused,
-    ready,
-    share,
-    used,
-)
+from bot.delivery.pace import NONE, Lane, Limits, Overall, Pace, flooded, paused, ready, share, used
+from streams.durations import MINUTE, SECOND
 
 LIMITS = Limits()
 

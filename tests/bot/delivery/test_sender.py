@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bot.delivery.outgoing import outgoing
-from bot.delivery.pace import MINUTE, NONE, Lane, Limits, Overall
+from bot.delivery.pace import NONE, Lane, Limits, Overall
 from bot.delivery.post import ChatState, Policy, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
@@ -24,6 +24,7 @@ from rules import alerts
 from rules.alerts import Alert, Level, Turn
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys
+from streams.durations import MINUTE
 from tests.bot.plan.test_planner import START, alert
 from tests.bot.role_fixtures import settings
 from tests.bot.sinks import Numbered

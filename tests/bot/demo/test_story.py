@@ -15,6 +15,7 @@ from bot.demo.playback import Playback
 from bot.demo.story import crash
 from bot.demo.story.market import START
 from streams.contracts import Contracts, Terms
+from streams.durations import MINUTE
 from streams.events import (
     Event,
     Funding,
@@ -29,8 +30,6 @@ from streams.events import (
 from streams.feed.recording import Recorded, RecordingWriter, read, replay
 from streams.venue import BookUpdate, Listing, Poll, Request, Venue, facts
 from streams.venues import VENUES
-
-MINUTE = 60_000
 
 
 class Levels:

@@ -19,6 +19,8 @@ def quiet(family: str = "oi_drop", asset: str = "SOL", ms: int = HOUR) -> Silenc
     [
         ("oi_drop SOL 6h", quiet(ms=6 * HOUR)),
         ("  oi_drop   sol  30m ", quiet(ms=30 * MIN)),
+        ("oi_drop SOL 1h30m", quiet(ms=90 * MIN)),
+        ("oi_drop SOL 3600s", quiet(ms=HOUR)),
         ("* BTC 2d", quiet("*", "BTC", 2 * DAY)),
         ("liq_burst * 30d", quiet("liq_burst", "*", 30 * DAY)),
     ],

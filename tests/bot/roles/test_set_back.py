@@ -17,6 +17,7 @@ from bot.roles.streams import mind
 from rules.alerts import Level, Notice
 from streams.bus.connection import Keys, parsed
 from streams.clock import ClockSetBack, WallClock, wall_ms
+from streams.durations import HOUR, MINUTE
 from streams.events import AnyEvent, Fault, FaultCode
 from tests.bot.plan.test_planner import alert
 from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench
@@ -63,10 +64,6 @@ async def test_a_role_whose_clock_was_set_back_begins_anew_at_once() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-HOUR = 3_600_000
-MINUTE = 60_000
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, raises
 
-from rules.metrics.depth import MINUTE, DepthSamples
-from rules.windows import HOUR
+from rules.metrics.depth import DepthSamples
+from streams.durations import HOUR, MINUTE, SECOND
 
-SECOND = 1_000
 START = 1_790_006_400_000  # a full hour
 
 

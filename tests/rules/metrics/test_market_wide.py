@@ -13,20 +13,9 @@ from rules.market import Memory, whole
 from rules.metric import Reading
 from rules.metrics import metric
 from rules.rule import Row, Rule
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import FeedState, Kind, MarketEvent, Tick, kind_of
-from tests.rules.facts import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    depth,
-    feed,
-    liquidation,
-    oi,
-    predicted,
-    price,
-    settled,
-)
+from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
 from tests.rules.scenes import named, of_market, one, run
 
 VENUES = ("binance", "bybit", "okx")

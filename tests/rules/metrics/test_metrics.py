@@ -11,21 +11,9 @@ from pytest import approx, mark, raises
 
 from rules.market import Memory
 from rules.metrics import METRICS, metric
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Kind, Position
-from tests.rules.facts import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    Fed,
-    depth,
-    feed,
-    liquidation,
-    oi,
-    predicted,
-    price,
-    settled,
-)
+from tests.rules.facts import START, Fed, depth, feed, liquidation, oi, predicted, price, settled
 
 VENUES = ("binance", "bybit", "okx")
 

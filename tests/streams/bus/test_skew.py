@@ -3,10 +3,9 @@
 from pytest import mark
 
 from streams.bus.skew import Skew
+from streams.durations import SECOND
 from streams.events import Fault, FaultCode, Kind, Ms, Tick
 from tests.rules.facts import START, feed, oi, price, settled
-
-SECOND = 1_000
 
 
 def run(skew: Skew, since: int, seconds: int, **late: Ms) -> list[Fault]:

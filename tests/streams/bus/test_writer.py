@@ -13,10 +13,10 @@ from streams.bus import connection
 from streams.bus.connection import Keys
 from streams.bus.lease import Lease, LeaseLost
 from streams.bus.writer import Writer
+from streams.durations import HOUR
 from tests.valkey import Do, Proxy, Server, troubles
 
 KEY = "lowtide:{0}:events"
-HOUR = 3_600_000
 T0 = 1_790_000_000_000
 PLENTY = 1 << 30
 

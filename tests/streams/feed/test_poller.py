@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streams.contracts import Terms
+from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, OpenInterest
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot, next_due
 from streams.feed.recording import request_channel
@@ -15,7 +16,6 @@ from streams.venue import Decoded, Listing, Malformed, Poll, Request
 from streams.venues import VENUES
 from tests.streams.virtual import EPOCH, Clock, ended, virtual
 
-HOUR = 3_600_000
 Answer = Callable[[Request], bytes | Exception | float]
 """A body, a failure, or how long to hang before it fails."""
 

@@ -6,13 +6,13 @@ from collections import Counter
 import msgspec
 import pytest
 
+from streams.durations import HOUR
 from streams.events import Funding, Kind, OpenInterest, Price
 from streams.venue import BookUpdate, Listing, Malformed, Reply
 from streams.venues import hyperliquid
 from tests.streams.venue_cases import SEEN, body, largest, lines, listing
 
 ALL = hyperliquid.SPEC.kinds
-HOUR = 3_600_000
 
 
 def decoded(file: str, place: int = 0) -> list[object]:
