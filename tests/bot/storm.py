@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+from redis.exceptions import RedisError
 
 from bot.config import load
 from bot.delivery.post import SETTLED, Post, PostState
@@ -37,7 +38,7 @@ chat_id = {CHANNEL}
 posts_per_hour = 100000
 """
 
-COMMON = """
+ENDS = """
 [telegram]
 api_url = "{telegram}"
 [markets]
@@ -51,6 +52,9 @@ rest = "{rest}"
 [redis]
 url = "REDIS"
 data_dir = "data"
+"""
+
+SHORT = """
 [defaults]
 cooldown  = "1s"
 clear_for = "5s"
@@ -64,10 +68,18 @@ large  = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
 """
 
 
-class Storm:
-    """``seed`` decides who is hit, how and when; how far the processes are then, it does not."""
+LEAST_ALERTS = 5
+"""A storm in which nothing happened shows nothing: until so many alerts it goes on."""
 
-    def __init__(self, folder: Path, seed: int, coins: int) -> None:
+
+class Storm:
+    """``seed`` decides who is hit, how and when; how far the processes are then, it does not.
+
+    ``shipped``: with the rules as they are shipped, their windows and cool-downs included; else
+    with one rule of short windows, whose episodes begin, get worse and end all the time.
+    """
+
+    def __init__(self, folder: Path, seed: int, coins: int, shipped: bool) -> None:
         self.hits: Counter[str] = Counter()
         self._dice = random.Random(seed)
         self._folder = folder
@@ -75,8 +87,11 @@ class Storm:
         self._server = Server(folder / "redis")
         self._coins = [f"C{n:02}" for n in range(coins)]
         named = ", ".join(f'"{coin}"' for coin in self._coins)
-        common = COMMON.replace("REDIS", self._server.url).replace("COINS", named)
-        self.system = System(folder, CONFIG, common=common)
+        ends = ENDS.replace("REDIS", self._server.url).replace("COINS", named)
+        if shipped:
+            self.system = System(folder, f'extends = "shipped"\n{CONFIG}', common=ends)
+        else:
+            self.system = System(folder, CONFIG, common=ends + SHORT)
         self.system.venue.prices |= {f"{coin}USDT": 10.0 for coin in self._coins}
         self._processes: dict[str, Process] = {}
         self._sent = 0
@@ -92,7 +107,7 @@ class Storm:
                 await self.system.until(self._subscribed, 60)
                 feeding = asyncio.create_task(self._feed())
                 end = time.monotonic() + seconds
-                while time.monotonic() < end:
+                while time.monotonic() < end or await self._too_quiet(end):
                     await self._hit()
                     await asyncio.sleep(self._dice.uniform(0.2, 2.0))
                 feeding.cancel()
@@ -108,6 +123,15 @@ class Storm:
 
     def _subscribed(self) -> bool:
         return bool(self.system.venue.subscribers("allLiquidation."))
+
+    async def _too_quiet(self, end: float) -> bool:
+        """Whether a storm that should be over at ``end`` goes on, for a minute at most."""
+        if time.monotonic() > end + 60:
+            return False
+        try:
+            return int(await self._redis.xlen(Keys().alerts)) < LEAST_ALERTS
+        except RedisError:
+            return True
 
     async def _feed(self) -> None:
         """Liquidations, no two of the same size, in bursts of one coin."""
@@ -154,7 +178,7 @@ class Storm:
                 ]
                 last = await self._redis.xrevrange(Keys().alerts, count=1)
                 now = (len(posts), last[0][0] if last else b"", fields.get(b"cursor"))
-                at_end = bool(last) and fields.get(b"cursor") == last[0][0]
+                at_end = not last or fields.get(b"cursor") == last[0][0]
                 settled = at_end and all(post.state in SETTLED for post in posts)
                 steady = steady + 1 if settled and now == before else 0
                 before = now
@@ -171,7 +195,8 @@ class Storm:
         engine = Engine(settings.rules, venues, settings.composites)
         expected = [a for e in seen for a in engine.feed(e) if isinstance(a, Alert)]
         told = [alerts.decode(f[b"a"]) for _, f in await self._redis.xrange(Keys().alerts)]
-        said = [one for one in told if isinstance(one, Alert)]
+        said = [alert for alert in told if isinstance(alert, Alert)]
+        assert len(said) >= LEAST_ALERTS, "too little happened to show anything"
         assert [a.id for a in said] == [a.id for a in expected], "alerts lost, doubled or changed"
 
         loaded = await OutboxStore(self._redis, Keys()).claim()
@@ -193,4 +218,5 @@ class Storm:
     def _nothing_twice(self, texts: list[str]) -> None:
         """A post that might be there twice says so."""
         bare = Counter(text for text in texts if NOTE not in text)
-        assert not {text: n for text, n in bare.items() if n > 1}
+        twice = {text: times for text, times in bare.items() if times > 1}
+        assert not twice, f"posted twice without a word: {twice}"
