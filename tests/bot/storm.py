@@ -5,6 +5,7 @@ lease. Only children of ours are touched, by their id; everything is on this mac
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -111,7 +112,8 @@ class Storm:
                     await self._hit()
                     await asyncio.sleep(self._dice.uniform(0.2, 2.0))
                 feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await feeding
                 await self._told()
                 return await self._judge()
             finally:

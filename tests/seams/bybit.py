@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 from tests.streams.venue_server import listening, repeating, resting
 
@@ -47,7 +48,8 @@ class FakeBybit:
     async def send(self, frame: Mapping[str, object]) -> None:
         """To every connection that has asked for the frame's topic."""
         for connection in self.subscribers(f'"{frame["topic"]}"'):
-            await connection.send(json.dumps(frame))
+            with contextlib.suppress(ConnectionClosed):  # whoever is killed hears nothing more
+                await connection.send(json.dumps(frame))
 
     async def liquidate(self, symbol: str, usd: float, *, long: bool = True) -> None:
         """A position of this size is liquidated at the mark price."""
