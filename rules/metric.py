@@ -8,7 +8,7 @@ import msgspec
 
 from rules.alerts import PartFacts, Scope
 from rules.market import Keep, Market, Memo, View, venues
-from streams.durations import SECOND
+from streams.durations import MINUTE, SECOND
 from streams.events import Kind, MarketEvent, Ms
 
 LEAST_SHARE = 0.6
@@ -101,6 +101,41 @@ class Metric(Protocol):
     def distance(self, value: float) -> float:
         """How far a value is from normal: what "25 % worse" is measured by."""
         ...
+
+
+class SuppliedMetric:
+    """A metric whose values are supplied, not made of events: recorded, or written in a test.
+
+    It is judged like ``real``, whose name, unit and measure of distance it has. A subclass says
+    what the ``value`` is.
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    idle_look: Ms | None = None
+    look_every: Ms = MINUTE
+
+    def __init__(self, real: Metric) -> None:
+        self.name = real.name
+        self.unit = real.unit
+        self.scopes: frozenset[Scope] = real.scopes
+        self.window = real.window
+        self.distance = real.distance
+
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        """None: there are no events to remember."""
+        return ()
+
+    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
+        """Never called, since it listens to no kind of event."""
+        return False
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        """The supplied value of ``now``. None: there is none."""
+        raise NotImplementedError
+
+    def facts(self, view: View, now: Ms) -> PartFacts | None:
+        """None: nobody supplied them."""
+        return None
 
 
 class Warming(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,18 +24,18 @@ from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
 from bot.plan.planner import Delivery, PlanState, next_due, plan
-from rules.alerts import ALL, Alert, Level, PartFacts, Said, Scope
+from rules.alerts import ALL, Alert, Level, Said
 from rules.composite import Composite
 from rules.judge import Judge
-from rules.market import Keep, Market, Memo, View
-from rules.metric import Metric, Reading
+from rules.market import View
+from rules.metric import Metric, Reading, SuppliedMetric
 from rules.metrics import metric as real
 from rules.records import Trail
 from rules.rule import Row, Rule
 from rules.snapshot import PRICE
 from rules.watchlist import CompositeInstance, RuleInstance
 from streams.durations import DAY, MINUTE
-from streams.events import Kind, MarketEvent, Ms
+from streams.events import Ms
 
 
 def plain(x: float) -> float:
@@ -100,27 +100,13 @@ def reading(series: RecordedSeries, row: int, value: float) -> Reading:
     )
 
 
-class RecordedMetric:
+class RecordedMetric(SuppliedMetric):
     """A metric whose values were recorded, as ``rule`` asks for it."""
 
-    kinds: frozenset[Kind] = frozenset()
-    idle_look: Ms | None = None
-    look_every: Ms = MINUTE
-
     def __init__(self, real: Metric, values: Values, rule: Rule) -> None:
-        self.name = real.name
-        self.unit = real.unit
-        self.scopes: frozenset[Scope] = real.scopes
-        self.window = real.window
-        self.distance = real.distance
+        super().__init__(real)
         self.values = values
         self._rule = rule
-
-    def keeps(self) -> tuple[Keep[Memo], ...]:
-        return ()
-
-    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
-        return False
 
     def value(self, view: View, now: Ms) -> Reading | None:
         row = self.values.row_at(now)
@@ -130,9 +116,6 @@ class RecordedMetric:
         if now - int(series.at[row]) > int(longest_gap(self._rule, series.step[row : row + 1])[0]):
             return None
         return reading(series, row, float(series.value[row]))
-
-    def facts(self, view: View, now: Ms) -> PartFacts | None:
-        return None
 
 
 class PricedView(View):

@@ -1,16 +1,17 @@
-"""Rule tests as data: values in, turns out, through the same step that judges live values.
+"""Rule tests as data: values in, turns out, through the judge that live values go through.
 
 A test replaces the metric by a series and asks only the rule: levels, ``for``, ``clear``, holes,
-cool-down. It does not cover what lies before (how a metric makes a value of events, which venues
-are in it, when it calls them stale, bounds, baselines; a floor counts as reached unless the test
-gives ``size_musd``) nor what lies after (grouping, hiding by composites, silences, quiet hours and
-the budget of posts). Live, a rule looks when an event comes and each second while it is awake; here
-it looks when a value comes. Only charged funding is asked every minute between two settlements, as
-it is live: each value of such a rule is one settlement.
+cool-down; of a composite also when it rises and when it says more. It does not cover what lies
+before (how a metric makes a value of events, which venues are in it, when it calls them stale,
+bounds, baselines; a floor counts as reached unless the test gives ``size_musd``) nor what lies
+after (grouping, hiding by composites, silences, quiet hours and the budget of posts). Live, a rule
+looks when an event comes and each second while it is awake; here it looks when a value comes. Only
+charged funding is asked every minute between two settlements, as it is live: each value of such a
+rule is one settlement.
 Of a composite, rules without a series count as not watched.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import ndiff
 from itertools import groupby
 from math import inf
@@ -20,12 +21,14 @@ import msgspec
 from bot.config import Settings
 from bot.config.testfile import RuleTest
 from bot.config.values import Expected
-from rules.alerts import Level
-from rules.composite import Composite, CompositeState
-from rules.episode import Episode, Transition, step
-from rules.metric import Reading
+from rules.alerts import Alert, Said
+from rules.judge import Judge
+from rules.market import View
+from rules.metric import Reading, SuppliedMetric
 from rules.metrics import metric
-from rules.rule import Row, Rule
+from rules.records import Trail
+from rules.rule import Rule
+from rules.watchlist import CompositeInstance, RuleInstance
 from streams.events import Ms
 
 START: Ms = 1_790_006_400_000
@@ -44,60 +47,52 @@ class RuleTestOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.got == self.test.expect
 
 
-class _Played:
-    """One rule of a test: its episode, moved on by values."""
+class _SeriesMetric(SuppliedMetric):
+    """A metric whose values are those of a test's series, one each ``test.every``."""
 
-    def __init__(self, rule: Rule, row: Row, test: RuleTest) -> None:
-        self.rule = rule
-        self.row = row
-        self.episode = Episode()
-        self._distance: Callable[[float], float] = metric(rule.metric).distance
+    def __init__(self, rule: Rule, test: RuleTest) -> None:
+        super().__init__(metric(rule.metric))
+        self._values = test.series[rule.name]
         self._every = test.every
-        self._size = inf if test.size_musd is None else test.size_musd
+        self._settles = bool(rule.settlements)
+        self._size_musd = inf if test.size_musd is None else test.size_musd
 
-    def reading(self, value: float | None, at: Ms) -> Reading | None:
-        """A value of the series that came at ``at``."""
+    def value(self, view: View, now: Ms) -> Reading | None:
+        """The value that came last."""
+        place = (now - START) // self._every
+        value = self._values[place] if place < len(self._values) else None
         if value is None:
             return None
-        settled = (at, self._every) if self.rule.settlements else (None, None)
         return Reading(
-            value=value, floor_musd=self._size, settled_at=settled[0], interval_ms=settled[1]
+            value=value,
+            floor_musd=self._size_musd,
+            settled_at=START + place * self._every if self._settles else None,
+            interval_ms=self._every if self._settles else None,
         )
-
-    def looks(self, test: RuleTest) -> Iterator[tuple[Ms, Reading | None]]:
-        """(time since the start, reading): one a value; of settlements also one a minute."""
-        pause = self.rule.max_gap if self.rule.settlements else test.every
-        for n, value in enumerate(test.series[self.rule.name]):
-            came = n * test.every
-            reading = self.reading(value, START + came)
-            for at in range(came, came + test.every, min(pause, test.every)):
-                yield at, reading
-
-    def look(self, reading: Reading | None, now: Ms) -> list[Transition]:
-        """One step of the episode."""
-        return step(self.rule, self.row, self.episode, now, reading, self._distance)
-
-    def heard(
-        self,
-        gathering: CompositeState,
-        conditions: dict[int, Level],
-        reading: Reading | None,
-        now: Ms,
-    ) -> bool:
-        """One step that a composite hears of. True if a level of ``conditions`` was reached."""
-        reached = False
-        for one in self.look(reading, now):
-            opened_at = self.episode.opened_at
-            reached |= gathering.hear(self.rule.name, conditions, opened_at, one, now)
-        return reached
 
 
 def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
-    """Plays the test's series to its rule."""
-    rules = {rule.name: rule for rule in settings.rules}
-    played = [_played(rules[name], test) for name in test.series]
-    spec = next((one for one in settings.composites if one.name == test.rule), None)
-    got = _together(spec, played, test) if spec else _single(played[0], test)
+    """Plays the test's series to its rule, or to the parts of its composite."""
+    composite = next((c for c in settings.composites if c.name == test.rule), None)
+    view = View(test.asset)
+    rules = [rule for rule in settings.rules if rule.name in test.series]
+    if composite is None:
+        # what it would post, were it posted: a rule that is never posted is tested like any other
+        rules = [msgspec.structs.replace(rule, post=True) for rule in rules]
+    watches = [_watch(rule, view, test) for rule in rules]
+    clusters: list[CompositeInstance] = []
+    if composite is not None:
+        cluster = CompositeInstance(composite, test.asset, watches, START)
+        clusters += [cluster] if cluster.possible else []
+    judge, got = Judge(lambda _: clusters), list[Expected]()
+    for at, together in groupby(_looks(watches, test), key=lambda look: look[0]):
+        now = START + at
+        said = [s for _, n in together for s in _look(judge, watches[n], now)]
+        got += [
+            Expected(at, alert.turn, alert.level, held=not alert.post and composite is None)
+            for alert in (*said, *judge.tick(now))
+            if isinstance(alert, Alert) and alert.rule == test.rule
+        ]
     return RuleTestOutcome(test=test, got=tuple(got))
 
 
@@ -126,44 +121,23 @@ def _difference(outcome: RuleTestOutcome) -> Iterator[str]:
             yield f"        {line}"
 
 
-def _played(rule: Rule, test: RuleTest) -> _Played:
+def _watch(rule: Rule, view: View, test: RuleTest) -> RuleInstance:
     row = rule.row_of(test.asset)
     if row is None:
         raise ValueError(f"{rule.name} does not watch {test.asset}")
-    return _Played(rule, row, test)
+    instrument = test.asset if rule.scope == "instrument" else ""
+    return RuleInstance(rule, row, _SeriesMetric(rule, test), view, instrument, Trail())
 
 
-def _single(played: _Played, test: RuleTest) -> Iterator[Expected]:
-    for at, reading in played.looks(test):
-        for one in played.look(reading, START + at):
-            yield Expected(at, one.turn, one.level, held=not one.post)
+def _looks(watches: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, int]]:
+    """(time since the start, which rule): one a value; of settlements also one a ``max_gap``."""
+    looks: list[tuple[Ms, int]] = []
+    for n, watch in enumerate(watches):
+        pause = min(watch.rule.max_gap, test.every) if watch.rule.settlements else test.every
+        looks += [(at, n) for at in range(0, len(test.series[watch.rule.name]) * test.every, pause)]
+    return sorted(looks)
 
 
-def _together(spec: Composite, parts: Sequence[_Played], test: RuleTest) -> Iterator[Expected]:
-    """The turns of a composite whose parts are played side by side."""
-    gathering, watched = CompositeState(), _bits(spec, parts)
-    looks = sorted(
-        ((at, n, reading) for n, part in enumerate(parts) for at, reading in part.looks(test)),
-        key=lambda look: look[:2],
-    )
-    live: dict[int, bool] = {}
-    for at, together in groupby(looks, key=lambda look: look[0]):
-        now, at_once = START + at, list(together)
-        live |= {n: reading is not None for _, n, reading in at_once}
-        able = _bits(spec, [part for n, part in enumerate(parts) if live.get(n)])
-        for _, n, reading in at_once:
-            reached = parts[n].heard(gathering, _levels(spec, parts[n]), reading, now)
-            turn = gathering.judge(spec, now, watched, lambda able=able: able, reached)
-            if turn is not None:
-                yield Expected(at, turn, spec.level)
-
-
-def _levels(spec: Composite, part: _Played) -> dict[int, Level]:
-    """The conditions that a rule may fulfil: their place and level."""
-    named = enumerate(spec.all_of)
-    return {n: level for n, (family, level) in named if family == part.rule.family}
-
-
-def _bits(spec: Composite, parts: Iterable[_Played]) -> int:
-    """The conditions that any of these rules may fulfil, as bits."""
-    return sum(1 << n for n in {n for part in parts for n in _levels(spec, part)})
+def _look(judge: Judge, watch: RuleInstance, now: Ms) -> list[Said]:
+    reading = watch.metric.value(watch.view, now)
+    return [] if reading is None else judge.move(watch, reading, now, now)

@@ -158,6 +158,20 @@ def test_parts_of_a_composite_are_played_side_by_side(tmp_path: Path):
     assert got(tmp_path, "both", '{ drop = "-6x90" }') == []
 
 
+def test_a_composite_rises_and_says_more_as_it_does_live(tmp_path: Path):
+    mild = '[rules.mild]\nlevel = "alert"\nwithin = "10m"\nhides = ["drop"]\n'
+    mild += 'all_of = ["drop:alert", "liq:alert"]\n'
+    values = '{ drop = "0x3 -5.1x9 -9x9", liq = "0x9 50 70x12" }'
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG + mild + table("mild", values))
+    settings = load(path, {})
+    assert [str(turn) for turn in run(settings.tests[0], settings).got] == [
+        "5m open alert",
+        "5m30s worse alert",  # 70 is 1.25 times what was told of liq
+        "7m up critical",  # drop, which is hidden, became critical
+    ]
+
+
 def test_the_report_shows_what_differs(tmp_path: Path):
     tests = table("drop", '"-5.5x20"', '["2m open alert"]')
     tests += table(
