@@ -31,9 +31,10 @@ soak: $(STAMP) ## kill and freeze all roles and Redis for minutes, then the send
 fuzz: $(STAMP) ## one venue after the other goes mad on loopback; the others must not notice
 	LOWTIDE_FUZZ=200 $(BIN)/python -m pytest -n auto tests/streams/test_bulkheads.py $(ARGS)
 
-check: $(STAMP) ## format, lint, types, import rules, tests: what CI runs
+check: $(STAMP) ## format, lint, spelling, types, import rules, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports --no-logo
 	@$(MAKE) --no-print-directory test
