@@ -51,6 +51,11 @@ lock: ## write requirements.lock anew (needs uv; ARGS=--upgrade takes newer vers
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet \
 	  --python-version 3.11 --no-header -o requirements.lock $(ARGS)
 
+release: $(STAMP) ## commit, tag and build VERSION=x.y.z, after make check; publishes nothing
+	@$(BIN)/python -m tests.gates.release --check "$(VERSION)"
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m tests.gates.release "$(VERSION)"
+
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 

@@ -4,11 +4,10 @@ Only this module is imported for ``--help`` and ``--version``, so it imports not
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-
-from bot import __version__
 
 _ABOUT = "Real-time alerts for crypto derivatives: tells when leverage leaves the market."
 
@@ -21,9 +20,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     do(options)
 
 
+class _Version(argparse.Action):
+    """As argparse's own, but git is asked for the commit only where the version is wanted."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from bot.version import description
+
+        sys.stdout.write(f"{description()}\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lowtide", description=_ABOUT)
-    parser.add_argument("--version", action="version", version=f"lowtide {__version__}")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="say the version and the commit, and exit"
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config", type=Path, metavar="PATH",

@@ -74,7 +74,7 @@ def test_the_package_has_what_is_shipped_byte_for_byte(package: Path):
 
 def test_it_works_from_an_empty_folder(package: Path, tmp_path: Path):
     done = lowtide(package, tmp_path, "--version")
-    assert (done.stdout, done.returncode) == (f"lowtide {__version__}\n", 0)
+    assert (done.stdout, done.returncode) == (f"lowtide {__version__} (commit unknown)\n", 0)
     done = lowtide(package, tmp_path, "check")
     assert (done.stderr, done.returncode) == ("", 0)
     assert "redis      started by Lowtide, data in data\n" in done.stdout
