@@ -137,6 +137,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many message numbers were looked at."""
     found: tuple[int, ...] = ()
     """The messages that have its text."""
+    values_at: Mapping[str, Ms] = {}
+    """Of each of its episodes, from when the value is that was sent."""
     left: int = 0
     """How many older ones it says were left out."""
     live: str = ""
@@ -155,6 +157,12 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def close(self) -> bool:
         """Whether it tells of ends."""
         return self.message.turn is Turn.CLOSE and bool(self.episodes)
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """What it tells, if that is one delivery of one rule's alerts and no end."""
+        part = self.parts[0] if len(self.parts) == 1 and not (self.close or self.title) else None
+        return part if isinstance(part, Delivery) and not part.title else None
 
     @property
     def critical(self) -> bool:

@@ -5,7 +5,8 @@ Invariants:
 - what is critical goes first, else first come first served; a critical post takes with it the
   earlier ones of its episodes, so that turns of an episode keep their order;
 - a post that was confirmed is never sent again;
-- an end is told only if its beginning was.
+- an end is told only if its beginning was;
+- what waits of one episode is told once, as it is when it leaves, and its end in a post of its own.
 
 Every change is noted until somebody has made it durable. Posts that waited too long become digests.
 """
@@ -30,23 +31,28 @@ from bot.delivery.post import (
     ProbeStep,
     QueueStep,
     SendStep,
+    episode,
 )
 from bot.delivery.rendering import (
     Present,
     edited,
     lines_below,
+    merged,
     post_heads,
     rendered,
     set_back,
+    values_at,
     with_present,
     with_worst,
     worst_line,
 )
 from bot.delivery.sinks import Edited
+from bot.destination import WebhookName
 from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
+from bot.messages.digest import delivery_message
 from bot.messages.voice import say
-from rules.alerts import Turn
+from rules.alerts import CascadeFacts, Turn
 from streams.events import Ms
 
 _ROOM = MOST_CHARS - 400
@@ -109,6 +115,38 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         gathered=sum(post.gathered for post in posts),
     )
     return msgspec.structs.replace(made, message=rendered(made))
+
+
+def _merged(first: Post, later: Post) -> Post | None:
+    """Both in the place of ``first``; None if they do not tell of the same episodes."""
+    told, newer = first.delivery, later.delivery
+    if told is None or newer is None or set(first.episodes) != set(later.episodes):
+        return None
+    delivery = merged(told, newer)
+    return msgspec.structs.replace(
+        first,
+        message=delivery_message(delivery, LANGUAGES[first.language]),
+        expires=max(first.expires, later.expires),
+        parts=(delivery,),
+        alerts=_union((first.alerts, later.alerts)),
+        live_of=first.live_of if first.live else later.live_of,
+        markup=True,
+    )
+
+
+def _told_by(sent: Post, post: Post) -> bool:
+    """Whether ``sent`` said of all that ``post`` tells how it was then or later, as loudly."""
+    delivery = post.delivery
+    if sent.state is not PostState.SENT or delivery is None:
+        return False
+    if sent.message.level < post.message.level or sent.message.silent > post.message.silent:
+        return False
+    for alert in delivery.alerts:
+        # one event can give a composite two turns, of which the second knows more
+        later = alert.seen + isinstance(alert.facts, CascadeFacts)
+        if sent.values_at.get(episode(alert), -1) < later:
+            return False
+    return set(sent.episodes) == set(post.episodes)
 
 
 def _parts(post: Post) -> tuple[Part, ...]:
@@ -204,7 +242,8 @@ class ChatQueue:
                 for name in ("at", "expires", "edited_at", "kept_until")
                 if (at := getattr(post, name))
             }
-            self._put(post, parts=set_back(post.parts, by), **times)
+            values = {of: at - by for of, at in post.values_at.items()}
+            self._put(post, parts=set_back(post.parts, by), values_at=values, **times)
         closed = {topic: max(0, at - by) for topic, at in self.state.closed_topics.items()}
         off = max(0, self.state.off_until - by)
         self._know(pace=pace.set_back(self.state.pace, by), off_until=off, closed_topics=closed)
@@ -218,11 +257,11 @@ class ChatQueue:
 
     def _end(self, close: Post) -> None:
         """The episodes of an end are over; an opening of one alone says so in its last edit."""
-        for episode, said in close.ends.items():
+        for ended, said in close.ends.items():
             for post in list(self.posts.values()):
-                if episode not in post.open:
+                if ended not in post.open:
                     continue
-                rest = tuple(one for one in post.open if one != episode)
+                rest = tuple(of for of in post.open if of != ended)
                 until = post.kept_until if rest else close.at + self.policy.over
                 live = (said, "over") if post.opens else (post.live, post.live_of)
                 self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
@@ -287,6 +326,7 @@ class ChatQueue:
 
     def next(self, now: Ms) -> QueueStep | Ms | None:
         """What to do now, or when to ask again; None: when something has been added."""
+        self._merge()
         self._expire(now)
         if self.state.off and now < self.state.off_until:
             return self.state.off_until
@@ -380,8 +420,7 @@ class ChatQueue:
     def _collapse(self, urgent: bool) -> None:
         """Too much of one lane waits: digests take its place."""
         lane = _urgent(self.waiting())
-        calm = [p for p in self.waiting() if not (p.again or p.doubted)]
-        posts = [p for p in calm if (p.key in lane) is urgent]
+        posts = [p for p in self.waiting() if self._unsent(p) and (p.key in lane) is urgent]
         title, crowd = "collapsed", self.policy.crowded
         if urgent:
             title, crowd = "rush", self.policy.rush
@@ -390,6 +429,36 @@ class ChatQueue:
         for topic in dict.fromkeys((post.topic, post.language) for post in posts):
             group = [post for post in posts if (post.topic, post.language) == topic]
             self._replace(group, digests(group, title))
+
+    def _unsent(self, post: Post) -> bool:
+        """Whether it waits, and has surely not arrived: it may be told in another post. A webhook
+        may have taken what it did not confirm, and takes the same key once."""
+        tried = post.attempts > 0 and isinstance(self.state.destination, WebhookName)
+        return post.state in WAITING and not (post.again or post.doubted or tried)
+
+    def _merge(self) -> None:
+        """What waits of the same episodes becomes one post, in the place of the first; what was
+        said by the last post before it is not said again."""
+        waiting = {of for post in self.waiting() for of in post.episodes}
+        last: dict[tuple[str, int | None, str], Post] = {}
+        for post in list(self.posts.values()) if waiting else []:
+            told = [(of, post.topic, post.language) for of in post.episodes if of in waiting]
+            before = last.get(told[0]) if told else None
+            if before is not None and all(last.get(of) is before for of in told):
+                post = self._merged_into(before, post) or post
+            last |= dict.fromkeys(told, post)
+
+    def _merged_into(self, before: Post, post: Post) -> Post | None:
+        """``before`` with ``post``, which needs no post of its own then; None if it does."""
+        if not self._unsent(post):
+            return None
+        if self._unsent(before) and (both := _merged(before, post)) is not None:
+            self._replace([before, post], [both])
+            return both
+        if _told_by(before, post):
+            self._drop(post.key)
+            return self._put(before, alerts=_union((before.alerts, post.alerts)))
+        return None
 
     def _replace(self, group: Sequence[Post], made: Sequence[Post]) -> None:
         for post in group:
@@ -424,6 +493,7 @@ class ChatQueue:
             parts=parts,
             message=message if parts else step.post.message,
             body=message.html,
+            values_at=values_at(parts),
             lines=lines,
             left=0 if step.post.close else self.state.left,
             probes=0,

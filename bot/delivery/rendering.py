@@ -70,19 +70,53 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
     settled = isinstance(alert.facts, FundingFacts) and alert.facts.settled
     if settled and _values(newer) == _values(alert):
         return alert  # its time is that of the settlement
-    higher = max(newer, alert, key=lambda one: one.level)
     return replace(
-        newer,
+        _reaching(alert, newer),
         id=alert.id,
         turn=alert.turn,
-        level=higher.level,
-        threshold=higher.threshold,
         post=alert.post,
         held=alert.held,
         hidden_by=alert.hidden_by,
-        # true of a value that is at least as bad
-        records=alert.records if _worse(newer, alert) else (),
     )
+
+
+def _reaching(alert: Alert, newer: Alert) -> Alert:
+    """``newer`` with what stays true of ``alert``: a level that was reached, and its records while
+    the value is at least as bad."""
+    higher = max(newer, alert, key=lambda turn: turn.level)
+    records = newer.records or (alert.records if _worse(newer, alert) else ())
+    return replace(newer, level=higher.level, threshold=higher.threshold, records=records)
+
+
+_GREATEST = (Turn.WORSE, Turn.UP, Turn.OPEN)
+"""Turns but the end, by what a reader who has heard of none of them must hear first."""
+
+
+def merged(first: Delivery, later: Delivery) -> Delivery:
+    """``first`` and ``later``, turns of the same episodes but their ends, as one: the values of the
+    later one, told as the greater of the two turns, and ringing if either does."""
+    newer = {episode(alert): alert for alert in later.alerts}
+
+    def both(alert: Alert) -> Alert:
+        latest = newer[episode(alert)]
+        teller = max(latest, alert, key=lambda turn: _GREATEST.index(turn.turn))
+        held = alert.held + latest.held
+        return replace(_reaching(alert, latest), id=teller.id, turn=teller.turn, held=held)
+
+    families = {*first.held, *later.held}
+    return replace(
+        first,
+        alerts=tuple(sorted(map(both, first.alerts), key=severity)),
+        silent=first.silent and later.silent,
+        hidden=first.hidden + later.hidden,
+        held={name: first.held.get(name, 0) + later.held.get(name, 0) for name in families},
+    )
+
+
+def values_at(parts: Sequence[Part]) -> Mapping[str, Ms]:
+    """From when the value is that ``parts`` tell of each episode."""
+    deliveries = [part for part in parts if isinstance(part, Delivery)]
+    return {episode(alert): alert.seen for part in deliveries for alert in part.alerts}
 
 
 def _values(alert: Alert) -> tuple[object, ...]:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.delivery.pace import Limits
+from bot.delivery.pace import NONE, Limits
 from bot.delivery.post import (
     SETTLED,
+    ChatState,
     DeleteStep,
     EditStep,
     Policy,
@@ -17,12 +18,16 @@ from bot.delivery.post import (
     SendStep,
     as_message,
 )
+from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import short_id
 from bot.delivery.sinks import Edited
-from bot.destination import TelegramChat
+from bot.destination import TelegramChat, WebhookName
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, visible, with_lines
-from rules.alerts import Level, Turn
+from bot.messages.render import plain
+from rules.alerts import Alert, Level, Turn
+from tests.bot.delivery.test_rendering import cascade, fall, queued, see
 from tests.bot.fake_telegram import parsed
+from tests.bot.plan.test_planner import alert
 from tests.bot.posts import HOUR, MIN, START, S, line, order, post, sent
 
 WATCH, ALERT, CRITICAL = Level
@@ -225,6 +230,234 @@ def test_whoever_finds_a_post_half_sent_does_not_know_whether_it_arrived():
     later = line(*made.posts.values())
     assert later.recover() == 1
     assert isinstance(later.next(START), ProbeStep)
+
+
+# What waits of one episode.
+
+
+def burst(at: int, musd: float, turn: Turn = Turn.WORSE, level: Level = CRITICAL, opened: int = 0):
+    """A turn of liquidations that began at ``opened``."""
+    return alert(
+        at, "C00", level, "liq:1m", turn, opened, metric="liq_1m_musd", unit="million USD",
+        fires="above", value=musd, extreme=musd, threshold=5.0,
+    )  # fmt: skip
+
+
+def first_lines(made: ChatQueue, now: int = 0) -> list[str]:
+    return [plain(made.posts[key].body).split("\n")[0] for key in order(made, now)]
+
+
+def test_turns_that_waited_while_nobody_was_there_are_told_once_as_it_is_now():
+    """The opening was posted; the bot was away while it got worse twice."""
+    made = line()
+    opening = queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    assert first_lines(made) == ["🔴 C00 liquidations ≥ $6M"]
+    worse = [burst(3 * S, 20.0), burst(6 * S, 40.0), burst(8 * S, 51.3)]
+    for number, turn in enumerate(worse, start=2):
+        queued(made, number, turn, at=number * S)
+    see(made, burst(9 * S, 51.3))
+    assert first_lines(made, 10 * S) == ["🔴 C00 liquidations go on: ≥ $51.3M"]
+    [post] = [post for post in made.posts.values() if post.key != opening.key]
+    assert post.alerts == tuple(turn.id for turn in worse)
+    assert (post.count, post.openings, post.at) == (1, (opening.key,), START + 2 * S)
+    assert sum(value is None for value in made.changed.values()) == 2
+    assert (made.state.left, made.troubles) == (0, [])
+
+
+def test_an_opening_that_waits_takes_in_what_got_worse_and_rings_if_that_rings():
+    made = line(limits=Limits())
+    opening = queued(made, 1, burst(0, 1.0, Turn.OPEN, WATCH), silent=True)
+    queued(made, 2, burst(2 * S, 6.0, Turn.UP), at=2 * S)
+    queued(made, 3, burst(3 * S, 9.0), at=3 * S)
+    end = burst(9 * S, 0.0, CLOSE)
+    queued(made, 4, end, at=9 * S, silent=True)
+    assert first_lines(made, 10 * S) == ["🔴 C00 liquidations ≥ $9M"]
+    told = made.posts[opening.key]
+    assert (told.message.silent, told.message.level, told.message.turn) == (
+        False, CRITICAL, Turn.OPEN,
+    )  # fmt: skip
+    [after] = [post for post in made.posts.values() if post.close]
+    assert after.openings == (opening.key,)
+    assert first_lines(made, MIN)[0].startswith("⚪ ")
+
+
+def test_a_risen_level_is_told_as_such_with_the_newest_value():
+    made = line()
+    queued(made, 1, burst(0, 1.0, Turn.OPEN, ALERT))
+    order(made)
+    queued(made, 2, burst(S, 6.0, Turn.UP))
+    queued(made, 3, burst(2 * S, 9.0))
+    assert first_lines(made, 3 * S) == ["🔴 C00 liquidations now critical: ≥ $9M"]
+
+
+def test_what_was_told_with_the_newest_values_is_not_told_again():
+    """The rules' values can be known before the alert that they cause has been read."""
+    made = line()
+    queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    order(made)
+    see(made, burst(8 * S, 51.3))
+    first = queued(made, 2, burst(6 * S, 40.0))
+    assert first_lines(made, 8 * S) == ["🔴 C00 liquidations go on: ≥ $51.3M"]
+    same = burst(8 * S, 51.3)
+    queued(made, 3, same)
+    assert order(made, 9 * S) == []
+    assert made.posts[first.key].alerts[-1] == same.id
+    queued(made, 4, burst(9 * S, 60.0))
+    assert first_lines(made, 10 * S) == ["🔴 C00 liquidations go on: ≥ $60M"]
+
+
+def test_what_would_ring_is_told_although_a_silent_post_said_the_same():
+    made = line()
+    see(made, burst(8 * S, 51.3))
+    queued(made, 1, burst(0, 1.0, Turn.OPEN, WATCH), silent=True)
+    order(made)
+    queued(made, 2, burst(8 * S, 51.3, Turn.UP))
+    assert first_lines(made, 9 * S) == ["🔴 C00 liquidations now critical: ≥ $51.3M"]
+
+
+def test_an_edit_that_is_still_to_come_has_told_nothing():
+    made = line()
+    opening = queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    order(made)
+    see(made, burst(8 * S, 51.3))
+    assert made.posts[opening.key].live
+    queued(made, 2, burst(8 * S, 51.3))
+    assert first_lines(made, 9 * S) == ["🔴 C00 liquidations go on: ≥ $51.3M"]
+
+
+def test_a_second_turn_of_a_composite_at_one_moment_knows_more():
+    made = line()
+    queued(made, 1, cascade(0, 50.0, 6.0))
+    order(made)
+    queued(made, 2, cascade(S, 40.0, 6.0))
+    order(made, S)
+    queued(made, 3, cascade(S, 40.0, 9.0), at=S)
+    assert len(order(made, 2 * S)) == 1
+
+
+@pytest.mark.parametrize("doubt", ["again", "doubted"])
+def test_a_post_in_doubt_stays_itself_and_what_comes_behind_is_told_once(doubt: str):
+    made = line(probe=doubt == "doubted")
+    first = queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    step = made.begin(made.next(START), START)
+    made.doubtful(step.post, START)
+    if doubt == "doubted":
+        probe(made, 2 * S, Edited.GONE)
+    rest = [queued(made, 2 + n, burst((2 + n) * S, 20.0 + n)) for n in range(2)]
+    step = made.next(START + 5 * S)
+    assert isinstance(step, SendStep)
+    assert getattr(step.post, doubt)
+    assert (step.post.key, step.post.alerts) == (first.key, first.alerts)
+    assert order(made, 5 * S) == [first.key, rest[0].key]
+    assert made.posts[rest[0].key].alerts == (*rest[0].alerts, *rest[1].alerts)
+
+
+def test_a_post_in_doubt_that_was_sent_again_with_the_newest_values_told_them():
+    made = line()
+    first = queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    step = made.begin(made.next(START), START)
+    made.doubtful(step.post, START)
+    probe(made, 2 * S, Edited.GONE)
+    queued(made, 2, burst(3 * S, 51.3))
+    see(made, burst(3 * S, 51.3))
+    assert order(made, 5 * S) == [first.key]
+
+
+def test_what_a_webhook_may_have_taken_stays_itself():
+    made = ChatQueue("https", ChatState(destination=WebhookName("desk")), NONE)
+    first = queued(made, 1, burst(0, 6.0, Turn.OPEN))
+    step = made.begin(made.next(START), START)
+    made.put_off(step.post, START, START)
+    others = [queued(made, 2 + n, burst((2 + n) * S, 20.0 + n)) for n in range(2)]
+    assert order(made, 5 * S) == [first.key, others[0].key]
+
+
+def test_a_chat_that_takes_nothing_for_long_is_still_seen_to_be_stuck():
+    made = line()
+    for n in range(5):
+        queued(made, n, burst(n * MIN, 6.0 + n, Turn.OPEN if n == 0 else Turn.WORSE), at=n * MIN)
+        made.next(START + n * MIN)
+    [post] = made.waiting()
+    assert post.at == START
+    assert "⏱ 5 min late" in sent(made, 5 * MIN).body
+
+
+class Reader:
+    """The naive model of one chat: what waits of each episode, and what a reader has seen."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[tuple[str, int], list[Alert]]] = []
+        self.seen: list[tuple[str, Turn, float, Level, bool]] = []
+
+    def add(self, turn: Alert) -> None:
+        of = (turn.asset, turn.opened_at)
+        for name, turns in self.waiting:
+            if name == of and turns[0].turn is not CLOSE and turn.turn is not CLOSE:
+                turns.append(turn)
+                return
+        self.waiting.append((of, [turn]))
+
+    def read(self) -> None:
+        """The next post: the first that is critical or is needed before one, else the first."""
+        urgent = [
+            name for name, turns in self.waiting
+            if max(turn.level for turn in turns) is CRITICAL and turns[0].turn is not CLOSE
+        ]  # fmt: skip
+        place = next((n for n, (name, _) in enumerate(self.waiting) if name in urgent), 0)
+        name, turns = self.waiting.pop(place)
+        kinds = [turn.turn for turn in turns]
+        told = next((kind for kind in (Turn.OPEN, Turn.UP) if kind in kinds), turns[-1].turn)
+        level = max(turn.level for turn in turns)
+        loud = any(turn.level > WATCH and turn.turn is not CLOSE for turn in turns)
+        self.seen.append((name[0], told, turns[-1].value, level, loud))
+
+
+STEPS = st.lists(st.sampled_from(["A", "B", "C", "A", "B", "over", "send", "later"]), max_size=40)
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+def test_a_reader_of_a_slow_chat_sees_what_the_naive_model_says(steps, dice):
+    made, model, seen = line(policy=Policy(crowded=99, rush=99)), Reader(), []
+    turns: dict[str, list[Alert]] = {}
+    said: list[str] = []
+    for n, step in enumerate([*steps, *["send"] * 40]):
+        now = START + n * S
+        if step in ("send", "later"):
+            following = made.next(now)
+            if not isinstance(following, SendStep):
+                assert model.waiting == []
+                continue
+            begun = made.begin(following, now)
+            if step == "later":
+                made.put_off(begun.post, now, now)
+                continue
+            made.sent(begun.post, n, now)
+            model.read()
+            [part] = begun.post.parts
+            [turn] = part.alerts
+            loud = not begun.post.message.silent
+            seen.append((turn.asset, turn.turn, turn.value, begun.post.message.level, loud))
+            continue
+        name = dice.choice("ABC") if step == "over" else step
+        before = turns.get(name, [])
+        if step == "over" and not before:
+            continue
+        level = max([dice.choice(list(Level)), *(turn.level for turn in before)])
+        higher = bool(before) and level > before[-1].level
+        kind = (Turn.UP if higher else Turn.WORSE) if before else Turn.OPEN
+        opened = before[0].seen - START if before else n * S
+        kind, level = (CLOSE, before[-1].level) if step == "over" else (kind, level)
+        turn = fall(n * S, -5.0 - n, name, level, opened)
+        turn = msgspec.structs.replace(turn, turn=kind, id=f"{name} {n}")
+        turns[name] = [] if kind is CLOSE else [*before, turn]
+        queued(made, n, turn, at=n * S, silent=level is WATCH or kind is CLOSE)
+        model.add(turn)
+        said.append(turn.id)
+    assert seen == model.seen
+    assert made.idle()
+    told = [of for post in made.posts.values() for of in post.alerts]
+    assert sorted(told) == sorted(said), "each alert is accounted for once"
+    assert (made.state.left, made.troubles) == (0, [])
 
 
 # Refusals, pauses, chats that are off or have moved.

@@ -45,13 +45,10 @@ def chat(number: int | str, **changes: object) -> Chat:
     )
 
 
-def turns(asset: str, count: int = 3, level: Level = Level.CRITICAL) -> list[Alert]:
-    """The beginning of an episode, then it gets worse, all within a moment, now."""
+def openings(asset: str, count: int = 3, level: Level = Level.CRITICAL) -> list[Alert]:
+    """Episodes of ``count`` rules that begin within a moment, now: each has a post of its own."""
     now = time.time_ns() // 1_000_000 - START
-    return [
-        alert(now + n, asset, level, opened=now, turn=Turn.UP if n else Turn.OPEN, value=-5.0 - n)
-        for n in range(count)
-    ]
+    return [alert(now + n, asset, level, f"oi_drop_{n}", value=-5.0 - n) for n in range(count)]
 
 
 async def say(redis: Redis, *said: Alert) -> None:
@@ -156,9 +153,9 @@ async def test_killed_between_any_two_steps_nothing_is_lost_or_repeated(
         cuts += 1
         await redis.flushall()
         sink = Numbered()
-        await say(redis, *turns("BTC", 1))
+        await say(redis, *openings("BTC", 1))
         await life(redis, tmp_path, sink, Cut(None, after), 1)
-        said = turns("ETH")
+        said = openings("ETH")
         await say(redis, *said)
         cut = Cut(cuts, after)
         await life(redis, tmp_path, sink, cut, 4)
@@ -198,7 +195,7 @@ async def test_no_chat_delays_another(redis: Redis, tmp_path: Path) -> None:
     chats = [chat(-n) for n in range(1, 6)]
     async with running(redis, tmp_path, sink, *chats) as role:
         began = time.monotonic()
-        await say(redis, *turns("BTC", 2))
+        await say(redis, *openings("BTC", 2))
         await until(lambda: len(firsts(sink, -4)) == len(firsts(sink, -5)) == 2)
         assert time.monotonic() - began < 1
         assert firsts(sink, -1) == firsts(sink, -2) == []
@@ -211,7 +208,7 @@ async def test_a_chat_that_is_off_is_tried_again_and_operators_are_told_once(
     sink = Moody()
     sink.moods = {-1: [Refused("the bot was kicked", What.CHAT)] * 3}
     async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
-        await say(redis, *turns("BTC", 2))
+        await say(redis, *openings("BTC", 2))
         await until(lambda: len(firsts(sink)) == 2)
         assert role.status().off == {}
         await until(lambda: firsts(sink, -9))
@@ -225,7 +222,7 @@ async def test_a_moved_chat_is_followed_after_a_restart_too(redis: Redis, tmp_pa
         async with running(
             redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))
         ) as role:
-            await say(redis, *turns(asset, 1))
+            await say(redis, *openings(asset, 1))
             await until(lambda role=role: role.status().sent >= 1 and role.sender.idle())
     assert len(firsts(sink, -100)) == 2
     assert firsts(sink) == []
@@ -241,7 +238,7 @@ async def test_a_refused_token_ends_the_role_and_loses_nothing(
         settings(tmp_path), redis, Sinks(sink), limits=NONE,
         who=lambda *_: Audience(chats=(chat(-1),)),
     )  # fmt: skip
-    await say(redis, *turns("BTC", 1))
+    await say(redis, *openings("BTC", 1))
     with pytest.raises(ExceptionGroup) as caught:
         await asyncio.wait_for(role.run(), 5)
     assert "no such token" in repr(caught.value.exceptions)
@@ -256,7 +253,7 @@ async def test_topics_of_a_group_share_its_pace_and_have_plans_of_their_own(
     sink = Numbered()
     chats = (chat(-1, destination=TelegramChat(-1, 7)), chat(-1, destination=TelegramChat(-1, 8)))
     async with running(redis, tmp_path, sink, *chats) as role:
-        await say(redis, *turns("BTC", 1))
+        await say(redis, *openings("BTC", 1))
         await until(lambda: role.status().sent == 2)
         assert list(role.sender.lines) == ["-1"]
 
@@ -267,7 +264,7 @@ async def test_a_chat_that_is_not_served_any_more_is_forgotten(
     sink = Moody()
     sink.moods = {-2: [Later(60, "busy")]}
     async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
-        await say(redis, *turns("BTC", 1))
+        await say(redis, *openings("BTC", 1))
         await until(lambda: role.status().sent == 1 and not sink.moods[-2])
     async with running(redis, tmp_path, sink, chat(-1)) as role:
         await until(lambda: role.status().destination)
@@ -282,7 +279,7 @@ async def test_openings_are_kept_true_and_say_when_it_is_over(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.plan.planner.CLOSE_WAIT", 0)
-    sink, (opening,) = Numbered(), turns("BTC", 1)
+    sink, (opening,) = Numbered(), openings("BTC", 1)
     later = {"seen": opening.seen + 38 * 60_000, "extreme_at": opening.at}
     worse = msgspec.structs.replace(opening, value=-4.2, extreme=-9.4, **later)
     monkeypatch.setattr("bot.roles.bot.LIVE_S", 0.02)
@@ -387,7 +384,7 @@ async def test_moods_of_every_kind_lose_nothing(redis: Redis, tmp_path: Path, se
     sink = Moody()
     sink.moods = {-1: [kinds[(seed + n * (seed + 1)) % 4] for n in range(10)]}
     async with running(redis, tmp_path, sink) as role:
-        await say(redis, *turns("BTC", 3))
+        await say(redis, *openings("BTC", 3))
         await until(lambda: role.sender.idle() and role.status().sent + role.status().refused >= 3)
         counts = role.status().counts
         assert counts.sent + counts.refused >= 3
@@ -418,7 +415,7 @@ async def test_a_chat_that_cannot_be_read_is_posted_to_at_once(tmp_path: Path, r
     sink = Unclear()
     patient = msgspec.structs.replace(QUICK, off=600_000, backoff=(60_000, 60_000))
     async with running(redis, tmp_path, sink, policy=patient) as role:
-        await say(redis, *turns("BTC", 1), *turns("ETH", 1, Level.ALERT))
+        await say(redis, *openings("BTC", 1), *openings("ETH", 1, Level.ALERT))
         await until(lambda: len(firsts(sink)) == 2)
         assert role.status().troubled == []
         assert sink.checks == 1
@@ -451,7 +448,7 @@ async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Pat
     sink = Unclear(refuses=True)
     async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
         await until(lambda: len(role.sender.lines) == 2)
-        await say(redis, *turns("BTC", 1), *turns("ETH", 1, Level.ALERT))
+        await say(redis, *openings("BTC", 1), *openings("ETH", 1, Level.ALERT))
         await until(lambda: role.sender.counts.put_off > 1 and role.status().queued == 4)
         assert role.status().troubled == []
         for line in role.sender.lines.values():
@@ -485,7 +482,7 @@ async def test_only_plans_that_changed_are_written(tmp_path: Path, redis: Redis,
             await write(fields)
 
         role._store._write = counted
-        await say(redis, *turns("BTC", 1, Level.CRITICAL if critical else Level.ALERT))
+        await say(redis, *openings("BTC", 1, Level.CRITICAL if critical else Level.ALERT))
         await until(lambda: commits, 20)
     plans = {name: size for name, size in commits[0].items() if name.startswith("plan ")}
     assert set(plans) == {f"plan {n}" for n in (200, 400, 600, 800, 1_000)}
