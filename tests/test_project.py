@@ -403,32 +403,76 @@ def test_lock_has_every_package_and_no_url() -> None:
     assert unhashed == []
 
 
-FORBIDDEN = (
-    ("streams.feed.client", "rules.engine"),
-    ("streams.events", "asyncio"),
-    ("streams.venues.bybit", "streams.venues.binance"),
-    ("streams.feed.session", "streams.venues"),
-    ("rules.engine", "random"),
-    ("rules.rule", "streams.bus.connection"),
-    ("bot.messages.render", "aiohttp"),
-    ("bot.plan.planner", "redis"),
-)
+FORBIDDEN = {
+    "bot > rules > streams": ("streams.feed.client", "rules.engine"),
+    "packages of bot, from the command line down to words": (
+        "bot.messages.render",
+        "bot.roles.run",
+    ),
+    "a venue live and Redis do not know each other, and neither names a venue": (
+        "streams.bus.lease",
+        "streams.venues",
+    ),
+    "venue adapters do not know each other": ("streams.venues.bybit", "streams.venues.binance"),
+    "the inside of streams is pure": ("streams.feed.session", "asyncio"),
+    "rules are pure": ("rules.engine", "random"),
+    "of streams, rules know the events and the lengths of time only": (
+        "rules.rule",
+        "streams.bus.connection",
+    ),
+    "who is told what, and in which words, is decided without I/O": ("bot.plan.planner", "redis"),
+    "answers are made without I/O, but for the looking up and the talking to Telegram": (
+        "bot.commands.why",
+        "aiohttp",
+    ),
+    "sockets and HTTP have five places": ("bot.delivery.store", "websockets"),
+    "Telegram is one sink among others": ("bot.status", "telegram"),
+    "pydantic reads config.toml and nothing else": ("bot.metriclog", "pydantic"),
+    "running roles read no history": ("bot.roles.streams", "numpy"),
+}
+"""An import that each contract of pyproject.toml must refuse."""
 
 
-def test_forbidden_imports_are_found(tmp_path: Path) -> None:
+def broken_contracts(tree: Path) -> dict[str, str]:
+    """Each contract that lint-imports finds broken in a tree, and what it says of it."""
+    lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(lint, cwd=tree, capture_output=True, text=True, check=False)
+    _, _, details = done.stdout.partition("Broken contracts")
+    sections = re.split(r"^(.+)\n-{3,}$", details, flags=re.MULTILINE)[1:]
+    broken = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert bool(broken) == bool(done.returncode), done.stdout + done.stderr
+    return broken
+
+
+def tree_of_packages(folder: Path) -> Path:
     for package in ROLES:
         shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.gz")
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "*.gz")
         )
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for importer, imported in FORBIDDEN:
-        with (tmp_path / f"{importer.replace('.', '/')}.py").open("a") as file:
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def test_each_import_contract_bites(tmp_path: Path) -> None:
+    contracts = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    assert [contract["name"] for contract in contracts] == list(FORBIDDEN)
+    tree = tree_of_packages(tmp_path)
+    for importer, imported in FORBIDDEN.values():
+        path = tree / importer.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        with path.open("a") as file:
             file.write(f"\nimport {imported}\n")
-    lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    done = subprocess.run(lint, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    found = re.findall(r"([\w.]+) -> ([\w.]+) \(l\.", done.stdout)
-    assert set(FORBIDDEN) <= set(found), done.stdout
+    broken = broken_contracts(tree)
+    for name, (importer, imported) in FORBIDDEN.items():
+        assert f"{importer} -> {imported} (l." in broken.get(name, ""), name
+
+
+def test_a_module_without_a_place_breaks_the_layers(tmp_path: Path) -> None:
+    tree = tree_of_packages(tmp_path)
+    (tree / "bot" / "stray.py").write_text("")
+    broken = broken_contracts(tree)
+    assert list(broken) == ["packages of bot, from the command line down to words"]
+    assert "bot.stray" in broken.popitem()[1]
 
 
 def test_the_picture_of_a_channel_shows_the_golden_texts():
@@ -468,6 +512,43 @@ def test_a_name_is_one_class() -> None:
     assert {name: some for name, some in places.items() if len(some) > 1} == {}
 
 
+NAMES_OF_SEVERAL = {
+    "a step of a life, said with its module's name (planner.dump, silences.dump)": (
+        "decode", "dump", "encode", "load", "next_due", "parsed", "read", "ready", "record",
+        "report", "run", "set_back", "show", "step", "tune",
+    ),
+    "how a module writes what it has, said with its name (report.text, en.price)": (
+        "clock", "day", "describe", "first_line", "in_words", "named", "number", "plain", "share",
+        "shown", "text", "told",
+    ),
+    "what a module takes out of what it was handed, said with its name (wire.price)": (
+        "blocks", "chats", "composites", "duration", "episode", "families", "judged", "left_out",
+        "liquidation", "moment", "observed", "open_episodes", "open_interest", "price", "redis_url",
+        "refusal", "rows_of", "subscriptions",
+    ),
+}  # fmt: skip
+"""Names of public functions that several modules have, and why; a new one needs a reason too."""
+
+
+def test_a_name_is_one_function() -> None:
+    """A public function has a name of its own. Adapters share those of the contract, which
+    ``streams/venue.py`` has; methods are said with their object."""
+    places: dict[str, list[str]] = {}
+    for top in ("streams", "rules", "bot"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            if path.stem in VENUES and path.parent.name == "venues":
+                continue
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                if function and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 300
+    several = {name for names in NAMES_OF_SEVERAL.values() for name in names}
+    twins = {name: where for name, where in places.items() if len(where) > 1}
+    assert {name: where for name, where in twins.items() if name not in several} == {}
+    assert several - twins.keys() == set(), "each is the name of one function now: take it out"
+
+
 def test_the_tree_of_tests_mirrors_the_source() -> None:
     """Each folder of tests below a package's is a package; each test file is named after a module,
     a package, or a thing that several of them make together, which is named here."""
@@ -497,18 +578,59 @@ def test_the_tree_of_tests_mirrors_the_source() -> None:
         assert known or name in together.get(folder, set()), f"tests/{folder}/{path.name}"
 
 
-@pytest.mark.parametrize(
-    ("change", "module"),
-    [
-        ("how a digest looks", "bot/messages/digest.py"),
-        ("how a venue's open interest is read", "streams/venues/bybit.py"),
-        ("how long a post waits for others", "bot/plan/planner.py"),
-        ("how fast a chat is written to", "bot/delivery/pace.py"),
-        ("what /why says", "bot/commands/why.py"),
-        ("when a silent feed is told", "rules/feed_health.py"),
-        ("what an operator's file may hold", "bot/config/schema.py"),
-        ("how a book becomes bands", "streams/feed/book.py"),
-    ],
-)
-def test_a_newcomer_finds_the_place(change: str, module: str) -> None:
-    assert (ROOT / module).is_file(), f"{change} is not where its name says"
+def questions() -> list[tuple[str, str, str]]:
+    """The rows of CONTRIBUTING.md: what to change, in which file, and what it is called there."""
+    _, _, table = text_of("CONTRIBUTING.md").partition("## Where would you change …")
+    return re.findall(r"^\| (.+?) \| `([^`]+)` \| `([^`]+)` \|$", table.partition("\n## ")[0], re.M)
+
+
+def test_a_newcomer_finds_the_place() -> None:
+    rows = questions()
+    assert len(rows) >= 20
+    for change, file, name in rows:
+        assert (ROOT / file).is_file(), f"{change}: there is no {file}"
+        if not file.endswith(".py"):
+            assert re.search(rf"^{re.escape(name)}$", text_of(file), re.MULTILINE), change
+            continue
+        body: list[ast.stmt] = ast.parse(text_of(file)).body
+        for part in name.split("."):
+            defined = {getattr(node, "name", None): node for node in body}
+            for node in body:
+                targets = node.targets if isinstance(node, ast.Assign) else []
+                targets += [node.target] if isinstance(node, ast.AnnAssign) else []
+                defined |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+            assert part in defined, f"{change}: {file} has no {name}"
+            body = getattr(defined[part], "body", [])
+
+
+def layers() -> str:
+    """The packages as pyproject.toml lets them import each other: each row those below it."""
+    tool = tomllib.loads(text_of("pyproject.toml"))["tool"]
+    contracts = {contract["name"]: contract for contract in tool["importlinter"]["contracts"]}
+    inside = contracts["packages of bot, from the command line down to words"]["layers"]
+    apart = contracts["a venue live and Redis do not know each other, and neither names a venue"]
+    events = contracts["of streams, rules know the events and the lengths of time only"]
+    known = [path.rpartition("streams.")[2] for path in events["ignore_imports"]]
+    rooms = {
+        "bot": [row.replace(" : ", " · ") for row in inside],
+        "rules": [f"of streams: {', '.join(known)} only"],
+        "streams": [" | ".join(module.removeprefix("streams.") for module in apart["modules"])],
+    }
+    lines: list[str] = []
+    for room in contracts["bot > rules > streams"]["layers"]:
+        width = 72
+        lines.append(f"┌─ {room}/ {'─' * (width - len(room) - 4)}┐")
+        lines += [f"│ {row.center(width - 2)} │" for row in rooms[room]]
+        lines.append(f"└{'─' * width}┘")
+    return "\n".join(lines)
+
+
+def test_the_picture_of_packages_is_that_of_the_contracts() -> None:
+    drawn = re.search(
+        r"<!-- packages -->\n```\n(.*?)\n```\n<!-- /packages -->",
+        text_of("ARCHITECTURE.md"),
+        re.DOTALL,
+    )
+    expected = layers()
+    shown = drawn[1] if drawn else ""
+    assert shown == expected, f"put this between the two marks in ARCHITECTURE.md:\n{expected}"
