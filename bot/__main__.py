@@ -70,7 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     record.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     replay = add("replay", "recorded frames to messages, as fast as it goes")
     replay.add_argument("files", metavar="FILE", nargs="+", type=Path)
-    _history(add("backtest", "what this configuration would have posted over recorded data"))
+    backtest = add("backtest", "what this configuration would have posted over recorded data")
+    _history(backtest)
+    backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
+    _history(add("score", "what the rings were worth, held against what the price did"))
     tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
     tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")
     tune.add_argument(
@@ -105,7 +108,6 @@ def _history(command: argparse.ArgumentParser) -> None:
         "--assets", type=_assets, default=frozenset(), metavar="BTC,ETH", help="these only"
     )
     command.add_argument("--json", action="store_true", help="everything, as JSON")
-    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
 
 
 def _rate(text: str) -> float:

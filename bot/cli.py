@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
-    "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "tune",
+    "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
+    "tune",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -107,6 +108,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_replay(options.files, settings))
         case "backtest":
             _backtest(options, settings)
+        case "score":
+            _score(options, settings)
         case "tune":
             _tune(options, settings)
         case name:
@@ -262,6 +265,20 @@ def _backtest(options: argparse.Namespace, settings: Settings) -> None:
     )
     env = environment(os.environ, home(settings.path))
     _answer("backtest", lambda: backtest(settings, asked, env))
+
+
+def _score(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.backtest.command import Options, score
+
+    asked = Options(
+        paths=options.paths,
+        against=options.against,
+        assets=options.assets,
+        as_json=options.json,
+        **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
+    )
+    env = environment(os.environ, home(settings.path))
+    _answer("score", lambda: score(settings, asked, env))
 
 
 def _tune(options: argparse.Namespace, settings: Settings) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 
 from bot.backtest import html, report
+from bot.backtest import score as scoring
 from bot.backtest import tune as tuning
 from bot.backtest.evaluate import Run, run
 from bot.backtest.html import Scene, scene
 from bot.backtest.importers import LATEST
 from bot.backtest.report import Report, text
+from bot.backtest.score import Prices
 from bot.backtest.sources import Sources
 from bot.backtest.tune import told as proposals_in_words
 from bot.backtest.tune import write as write_levels
@@ -56,6 +58,33 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
         return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     written = f"\n\nThe page is {options.html}" if options.html else ""
     return text(found) + written
+
+
+def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
+    """What the rings were worth, for the terminal. Raises OSError or ValueError in a sentence."""
+    configurations = [settings]
+    if options.against is not None:
+        configurations.append(load(options.against, env))
+    compared = scoring.named(configurations)
+    metrics = sorted({rule.metric for one in compared.values() for rule in one.rules})
+    sources = Sources(
+        options.paths, settings, metrics, options.start, options.end, options.assets
+    )  # fmt: skip
+    prices, runs = Prices(), {name: Run(one) for name, one in compared.items()}
+    spans: list[tuple[Ms, Ms]] = []
+    for chunk in sources.pieces(progress()):
+        spans.append((chunk.start, chunk.end))
+        prices.take(chunk)
+        for judged in runs.values():
+            judged.take(chunk)
+    for judged in runs.values():
+        judged.end()
+    if not prices.assets():
+        raise ValueError("these files have no prices, so no ring can be held against a fall")
+    answer = scoring.score(prices, runs, settings.tiers, spans[0][0], spans[-1][1])
+    if options.as_json:
+        return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
+    return scoring.text(answer)
 
 
 def tune(

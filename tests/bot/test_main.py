@@ -88,7 +88,7 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", *COMMANDS, "show", "test", "send-test", "backtest", "tune"]
+    "command", ["", *COMMANDS, "show", "test", "send-test", "backtest", "score", "tune"]
 )
 def test_help_is_plain_text(command: str, capsys) -> None:
     code, out, _ = ended([*command.split(), "--help"], capsys)
