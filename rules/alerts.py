@@ -232,6 +232,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     run: int | None = None
 
 
+class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What another metric said at the same moment, for a rule that asks it (``Rule.when``).
+
+    ``value``: in ``unit``, None: it cannot be said. ``asked``: what it is asked for, ``<= -1``.
+    ``agrees`` None: the value, or what is known of it, says neither yes nor no. ``lower_bound``:
+    there may be more.
+    """
+
+    metric: str
+    unit: str
+    asked: str
+    value: float | None = None
+    agrees: bool | None = None
+    lower_bound: bool = False
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="alert"):
     """One turn of one episode.
 
@@ -246,7 +262,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     episode, reached at ``extreme_at``. ``missing``: venues left out because their feed is down
     ("ex-Bybit"). ``price``: quote per coin now; ``price_before``: at the window's start (of a
     composite: when its chain began). ``records``: what is remarkable about the value, at open and
-    up.
+    up. ``opinions``: what the metrics say that the rule asks besides its own. ``alone``: the level
+    that the value alone has reached, if it is told at a lower one because they do not agree.
 
     A composite has metric and unit "composite"; its value is the number of conditions that hold.
     """
@@ -278,6 +295,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     facts: Facts | None = None
     records: tuple[Record, ...] = ()
     hidden_by: str = ""
+    opinions: tuple[Opinion, ...] = ()
+    alone: Level | None = None
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):

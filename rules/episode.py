@@ -5,7 +5,9 @@ Invariants:
 - after a hole longer than ``max_gap`` every timer starts anew;
 - a level never goes down inside an episode; closing needs the value beyond ``clear`` for
   ``clear_for``;
-- inside the cool-down an opening is recorded and not posted, unless it is worse than the last post.
+- inside the cool-down an opening is recorded and not posted, unless it is worse than the last post;
+- of a rule that asks other metrics too (``Rule.when``), timers run on its own value alone, and the
+  others are asked at the moment at which a level has lasted long enough.
 """
 
 from collections.abc import Callable
@@ -70,13 +72,17 @@ class Episode(msgspec.Struct):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it."""
+    """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it.
+
+    ``alone``: see ``Alert.alone``.
+    """
 
     turn: Turn
     level: Level
     value: float
     post: bool
     held: int = 0
+    alone: Level | None = None
 
 
 def step(
@@ -86,14 +92,20 @@ def step(
     now: Ms,
     reading: Reading | None,
     distance: Callable[[float], float] = abs,
+    told: Callable[[int], int] | None = None,
 ) -> list[Transition]:
-    """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live."""
+    """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live.
+
+    ``told``: at which level a level that was reached is told, None: as it is.
+    """
     sign = -1 if rule.fires == "below" else 1
     if reading is None or not judged(rule, row, reading):
         return []
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
-    steps = _rise(rule, state, now, reading, distance, ready(rule, state, now))
+    alone = ready(rule, state, now)
+    reached = told(alone) if told and alone else alone
+    steps = _rise(rule, state, now, reading, distance, reached, alone)
     if state.level:
         state.value = reading.value
         _mind_extreme(state, now, reading, sign)
@@ -114,7 +126,14 @@ def judged(rule: Rule, row: Row, reading: Reading, level: Level = Level.WATCH) -
     return reading.value > least and _enough(row, reading)
 
 
-def settle_in(rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading) -> None:
+def settle_in(
+    rule: Rule,
+    row: Row,
+    state: Episode,
+    now: Ms,
+    reading: Reading,
+    told: Callable[[int], int] | None = None,
+) -> None:
     """Takes an open episode over to changed levels: what is so already is no news, so no turn."""
     sign = -1 if rule.fires == "below" else 1
     if not state.level or (reading.lower_bound and sign < 0) or not _enough(row, reading):
@@ -125,7 +144,7 @@ def settle_in(rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading) -
             state.since[level] = min(state.since.get(level, now), now - rule.hold.get(level, 0))
             if rule.settlements:
                 state.settlements[level] = rule.settlements
-            state.level = max(state.level, level)
+            state.level = max(state.level, told(level) if told else level)
     state.posted_level = max(state.posted_level, state.level)
 
 
@@ -188,6 +207,7 @@ def _rise(
     reading: Reading,
     distance: Callable[[float], float],
     reached: int,
+    alone: int,
 ) -> list[Transition]:
     value, posted = reading.value, state.posted_value
     worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
@@ -200,13 +220,13 @@ def _rise(
             state.extreme, state.extreme_at, state.clear_since = value, now, None
             state.extreme_longs, state.interrupted = reading.longs, False
         state.level = reached
-        return [_turn(state, now, turn, value, post)]
+        return [_turn(state, now, turn, value, post, alone)]
     if state.level and reached == state.level and state.posted_open and worse:
-        return [_turn(state, now, Turn.WORSE, value, post=True)]
+        return [_turn(state, now, Turn.WORSE, value, post=True, alone=alone)]
     return []
 
 
-def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Transition:
+def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool, alone: int) -> Transition:
     held = 0
     if post:
         held, state.held = state.held, 0
@@ -215,7 +235,8 @@ def _turn(state: Episode, now: Ms, turn: Turn, value: float, post: bool) -> Tran
     else:
         state.held += 1
     state.turns += 1
-    return Transition(turn, Level(state.level), value, post, held)
+    kept_below = Level(alone) if alone > state.level else None
+    return Transition(turn, Level(state.level), value, post, held, kept_below)
 
 
 def _mind_extreme(state: Episode, now: Ms, reading: Reading, sign: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rules.alerts import Alert, CascadeFacts, Level, Link, Record, Said, Turn
 from rules.composite import ConditionMatch, Worst
-from rules.episode import Transition, ready, settle_in, step
+from rules.episode import Transition, settle_in, step
 from rules.metric import Reading
 from rules.records import records
 from rules.watchlist import CompositeInstance, RuleInstance
@@ -30,6 +30,7 @@ def alert(
 ) -> Alert:
     """The alert of one turn. ``number``: which turn of its episode it is."""
     rule, view, episode, window = watch.rule, watch.view, watch.episode, watch.metric.window
+    levels = watch.row.levels
     new = step.turn in (Turn.OPEN, Turn.UP)
     return Alert(
         id=f"{rule.name}:{watch.instrument or view.asset}:{episode.opened_at}:{number}",
@@ -44,7 +45,7 @@ def alert(
         level=step.level,
         value=step.value,
         # a level that a changed rule no longer has can still be closed
-        threshold=watch.row.levels.get(step.level, watch.row.clear),
+        threshold=levels.get(step.level, levels.get(step.alone or step.level, watch.row.clear)),
         fires=rule.fires,
         at=at,
         seen=now,
@@ -60,6 +61,8 @@ def alert(
         missing=reading.missing,
         facts=watch.metric.facts(view, now),
         records=_records(watch, step.value, reading, now) if new else (),
+        opinions=watch.opinions(now) if step.turn is not Turn.CLOSE else (),
+        alone=step.alone,
     )
 
 
@@ -196,10 +199,11 @@ class Judge:
         episode = watch.episode
         posted = episode.posted_open
         if watch.unsettled:
-            settle_in(watch.rule, watch.row, episode, now, reading)
+            settle_in(watch.rule, watch.row, episode, now, reading, watch.told(now))
             watch.unsettled = False
         before = episode.last_live
-        steps = step(watch.rule, watch.row, episode, now, reading, watch.metric.distance)
+        distance, told = watch.metric.distance, watch.told(now)
+        steps = step(watch.rule, watch.row, episode, now, reading, distance, told)
         watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
         goes_on = episode.level and (episode.interrupted or self.firing)
         if not steps and not goes_on:
@@ -209,7 +213,7 @@ class Judge:
             for cluster in clusters:
                 cluster.gathering.interrupt(watch.rule.name, before)
         together = [s for c in clusters for s in self._hear(c, watch, steps, reading, now, at)]
-        if episode.interrupted and ready(watch.rule, episode, now) >= episode.level:
+        if episode.interrupted and watch.reached(now) >= episode.level:
             episode.interrupted = False
         if not steps:
             return together
@@ -247,7 +251,7 @@ class Judge:
         reached = False
         for one in steps if conditions else ():
             reached |= gathering.hear(rule.name, conditions, episode.opened_at, one, now)
-        if conditions and episode.interrupted and (level := ready(rule, episode, now)):
+        if conditions and episode.interrupted and (level := watch.reached(now)):
             spell = ConditionMatch(now, Level(level), reading.value, episode.opened_at)
             reached |= gathering.resume(rule.name, conditions, spell)
         worse = False

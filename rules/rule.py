@@ -3,16 +3,48 @@
 ``bot.config`` resolves tiers and overrides into rows; the engine sees only these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 from rules.alerts import Level, Scope
+from rules.metric import Reading
 from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 
 Fires = Literal["above", "below"]
+
+
+Comparison = Literal["<=", ">=", "<", ">"]
+
+
+class When(msgspec.Struct, frozen=True):
+    """A second opinion: another metric of the same asset, and what its value must be.
+
+    It is asked at the moment at which the rule's own value is judged.
+    """
+
+    metric: str
+    comparison: Comparison
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.comparison} {self.threshold:g}"
+
+    def agrees(self, reading: Reading | None) -> bool | None:
+        """Whether it is so; None: unknown. Of a lower bound only "more than" can be known."""
+        if reading is None:
+            return None
+        at_least = reading.lower_bound or reading.breach_only
+        value, than = reading.value, self.threshold
+        match self.comparison:
+            case ">=" | ">":
+                more = value >= than if self.comparison == ">=" else value > than
+                return more or (None if at_least else False)
+            case "<=" | "<":
+                less = value <= than if self.comparison == "<=" else value < than
+                return (None if at_least else True) if less else False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +72,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ``max_gap``: a longer time without a live value is a hole, after which timers start anew.
     ``rows``: by asset; ``others``: for every other asset (None: not watched), save those in
     ``not_watched``. ``record_after``: a record must reach back at least that far to be told.
+    ``when``: metrics that must agree now for what is at alert to be told as such; see ``told_at``.
     """
 
     name: str
@@ -58,13 +91,34 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     scope: Scope = "asset"
     record_after: Ms = 604_800_000
+    when: tuple[When, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.family:
             msgspec.structs.force_setattr(self, "family", self.name)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that it asks for, its own metric first."""
+        return tuple(dict.fromkeys([self.metric, *(one.metric for one in self.when)]))
 
     def row_of(self, asset: str) -> Row | None:
         """The levels for ``asset``, None if this rule does not watch it."""
         if asset in self.not_watched:
             return None
         return self.rows.get(asset, self.others)
+
+
+def told_at(reached: int, agree: bool | None) -> int:
+    """The level at which a rule with second opinions tells of ``reached``, its value's own level.
+
+    ``agree``: whether all opinions agree, None: not all are known. Only agreement lets an alert be
+    one, else it is told at watch. What is critical is so whatever others say, and needs nobody.
+    """
+    return Level.WATCH if reached == Level.ALERT and not agree else reached
+
+
+def agreement(answers: Iterable[bool | None]) -> bool | None:
+    """Whether all agree; one that is unknown is no agreement, and one "no" is enough."""
+    each = list(answers)
+    return False if False in each else None if None in each else True

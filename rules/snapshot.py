@@ -9,7 +9,7 @@ from math import isfinite
 import msgspec
 
 from rules.alerts import ALL, Alert, Level, PartFacts, Turn
-from rules.episode import Transition
+from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
 from rules.metric import Reading
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
@@ -177,7 +177,7 @@ def open_episodes(
         reading = beat.metric.value(beat.view, now) if firing else None
         for watch in firing:
             if reading is not None and watch.judged(reading):
-                step = _standing(watch, reading.value)
+                step = _standing(watch, reading.value, now)
                 episodes.append(alert(watch, step, watch.episode.turns, reading, now, now, ""))
             else:
                 stale.append(_last_seen(watch, now))
@@ -194,10 +194,12 @@ def _last_seen(watch: RuleInstance, now: Ms) -> Alert:
     # what an earlier version wrote down has no last value yet
     value = episode.extreme if episode.value is None else episode.value
     at = now if episode.last_live is None else episode.last_live
-    step = _standing(watch, value)
+    step = _standing(watch, value, now)
     last = alert(watch, step, episode.turns, Reading(value=value), now, at, "")
     return msgspec.structs.replace(last, facts=None)
 
 
-def _standing(watch: RuleInstance, value: float) -> Transition:
-    return Transition(Turn.WORSE, Level(watch.episode.level), value, post=False)
+def _standing(watch: RuleInstance, value: float, now: Ms) -> Transition:
+    level, alone = watch.episode.level, ready(watch.rule, watch.episode, now)
+    kept_below = Level(alone) if alone > level else None
+    return Transition(Turn.WORSE, Level(level), value, post=False, alone=kept_below)

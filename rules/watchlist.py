@@ -7,17 +7,18 @@ Who watches what: rules on assets, the metrics they share, and composites over t
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import inf
 
 from rules import state
-from rules.alerts import ALL, Level
+from rules.alerts import ALL, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
-from rules.episode import Episode, judged
+from rules.episode import Episode, judged, ready
 from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Metric, Reading, Warming, Warms
 from rules.metrics import metric
 from rules.records import Trail
-from rules.rule import Fires, Row, Rule
+from rules.rule import Fires, Row, Rule, agreement, told_at
 from rules.state import Place
 from streams.events import Kind, MarketEvent, Ms
 
@@ -29,20 +30,29 @@ class RuleInstance:
     """One rule on one asset, or on one of its instruments.
 
     ``mild``: the first threshold, with the sign that makes bad large. ``unsettled``: the levels
-    have changed since the episode was last judged. ``since``: when it began to watch.
+    have changed since the episode was last judged. ``since``: when it began to watch. ``others``:
+    the metrics that the rule asks besides its own, in the order of ``Rule.when``.
     """
 
     __slots__ = (
-        "episode", "instrument", "metric", "mild", "row", "rule", "sign", "since", "trail",
-        "unsettled", "view",
+        "episode", "instrument", "metric", "mild", "others", "row", "rule", "sign", "since",
+        "trail", "unsettled", "view",
     )  # fmt: skip
 
     def __init__(
-        self, rule: Rule, row: Row, metric: Metric, view: View, instrument: str, trail: Trail
+        self,
+        rule: Rule,
+        row: Row,
+        metric: Metric,
+        view: View,
+        instrument: str,
+        trail: Trail,
+        others: Sequence[Metric] = (),
     ) -> None:
         self.rule = rule
         self.row = row
         self.metric = metric
+        self.others = tuple(others)
         self.view = view
         self.instrument = instrument
         self.episode = Episode()
@@ -69,6 +79,39 @@ class RuleInstance:
     def judged(self, reading: Reading, level: Level = Level.WATCH) -> bool:
         """Whether ``reading`` says anything of ``level`` and those above it."""
         return judged(self.rule, self.row, reading, level)
+
+    def opinions(self, now: Ms) -> tuple[Opinion, ...]:
+        """What the other metrics say now."""
+        found: list[Opinion] = []
+        for when, other in zip(self.rule.when, self.others, strict=True):
+            reading = other.value(self.view, now)
+            opinion = Opinion(
+                metric=when.metric,
+                unit=other.unit,
+                asked=str(when),
+                value=None if reading is None else reading.value,
+                agrees=when.agrees(reading),
+                lower_bound=reading is not None and (reading.lower_bound or reading.breach_only),
+            )
+            found.append(opinion)
+        return tuple(found)
+
+    def told(self, now: Ms) -> Callable[[int], int] | None:
+        """At which level a level that was reached is told; None: as it is."""
+        return partial(self._told, now) if self.others else None
+
+    def reached(self, now: Ms) -> int:
+        """The highest level that has lasted long enough, as it is told; 0 if none has."""
+        alone = ready(self.rule, self.episode, now)
+        return self._told(now, alone) if self.others else alone
+
+    def _told(self, now: Ms, alone: int) -> int:
+        if alone != Level.ALERT:
+            return alone  # nobody needs to be asked
+        asked = zip(self.rule.when, self.others, strict=True)
+        return told_at(
+            alone, agreement(when.agrees(other.value(self.view, now)) for when, other in asked)
+        )
 
     def rest(self, now: Ms, reading: Reading) -> bool:
         """Takes note of a value on the quiet side while nothing is pending; False if it is not so.
@@ -321,14 +364,21 @@ class InstrumentRoute:
         self.takers = takers
 
 
-def beats_of(watches: Iterable[RuleInstance]) -> list[MetricInstance]:
-    """The beats of these watches, which are all of one asset or one instrument."""
+def beats_of(watches: Sequence[RuleInstance]) -> list[MetricInstance]:
+    """The beats of these watches, which are all of one asset or one instrument.
+
+    Those that are only asked for a second opinion come last, and no rule watches them.
+    """
     beats: dict[str, MetricInstance] = {}
     for watch in watches:
         name = watch.metric.name
         if name not in beats:
             beats[name] = MetricInstance(watch.metric, watch.view, watch.instrument)
         beats[name].watches.append(watch)
+    for watch in watches:
+        for other in watch.others:
+            if other.name not in beats:
+                beats[other.name] = MetricInstance(other, watch.view, watch.instrument)
     return list(beats.values())
 
 
@@ -351,16 +401,18 @@ class WatchList:
         composites: Sequence[Composite],
         rouse: Callable[[MetricInstance], None],
     ) -> None:
-        self._rules = tuple((rule, _metric_of(rule)) for rule in rules)
+        self._rules = tuple((rule, _metric_of(rule), _others_of(rule)) for rule in rules)
         self._composites = tuple(composites)
         self._rouse = rouse
-        metrics = [m for _, m in self._rules]
+        metrics = [m for _, own, others in self._rules for m in (own, *others)]
         self.memory = Memory(
             venue_order,
             price_keep=max((m.window or 0 for m in metrics), default=0),
             keeps={keep.name: keep for m in metrics for keep in m.keeps()},
         )
-        self._of_market = [m for rule, m in self._rules if rule.scope == "market"]
+        self._of_market = [
+            m for rule, own, others in self._rules if rule.scope == "market" for m in (own, *others)
+        ]
         self._assets: dict[str, Asset | None] = {}
         self.desks: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         self._trails: dict[TrailKey, Trail] = {}
@@ -456,11 +508,11 @@ class WatchList:
         self._trails = {key: trail for key, trail in self._trails.items() if key in used}
 
     def _wanted(self, asset: str) -> bool:
-        rules = (rule for rule, _ in self._rules if rule.scope != "market")
+        rules = (rule for rule, _, _ in self._rules if rule.scope != "market")
         return bool(self._of_market) or any(rule.row_of(asset) for rule in rules)
 
     def _build(self, view: View, now: Ms) -> Asset:
-        beats = beats_of(self._watches(view, "", now))
+        beats = beats_of(list(self._watches(view, "", now)))
         watches = [watch for beat in beats for watch in beat.watches]
         clusters = [CompositeInstance(one, view.asset, watches, now) for one in self._composites]
         self._rouse_idle(beats)
@@ -468,20 +520,20 @@ class WatchList:
 
     def _build_desk(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
         instrument = f"{market.venue}/{market.symbol}"
-        beats = beats_of(self._watches(asset.view.only(market), instrument, now))
+        beats = beats_of(list(self._watches(asset.view.only(market), instrument, now)))
         self._rouse_idle(beats)
         takers = takers_of([*asset.beats, *beats], self._of_market) if beats else asset.takers
         return InstrumentRoute(market, beats, takers)
 
     def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[RuleInstance]:
         scope = "instrument" if instrument else "market" if view.asset == ALL else "asset"
-        for rule, rule_metric in self._rules:
+        for rule, rule_metric, others in self._rules:
             row = rule.row_of(view.asset) if rule.scope == scope else None
             if row is not None:
                 # rules with one metric on one side share what was observed of it
                 key = rule.metric, rule.fires, (view.asset, instrument)
                 trail = self._trails.setdefault(key, Trail())
-                watch = RuleInstance(rule, row, rule_metric, view, instrument, trail)
+                watch = RuleInstance(rule, row, rule_metric, view, instrument, trail, others)
                 watch.since = now
                 yield watch
 
@@ -491,9 +543,14 @@ class WatchList:
                 self._rouse(beat)
 
 
-def _metric_of(rule: Rule) -> Metric:
-    found = metric(rule.metric)
+def _metric_of(rule: Rule, name: str = "") -> Metric:
+    """The metric of that name, its own if none is given, which must know the scope of the rule."""
+    found = metric(name or rule.metric)
     if rule.scope not in found.scopes:
         scopes = " or ".join(sorted(found.scopes))
-        raise ValueError(f"rule {rule.name!r}: the scope of {rule.metric} is {scopes}")
+        raise ValueError(f"rule {rule.name!r}: the scope of {found.name} is {scopes}")
     return found
+
+
+def _others_of(rule: Rule) -> tuple[Metric, ...]:
+    return tuple(_metric_of(rule, when.metric) for when in rule.when)

@@ -45,7 +45,7 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
     configurations = [settings]
     if options.against is not None:
         configurations.append(load(options.against, env))
-    metrics = sorted({rule.metric for one in configurations for rule in one.rules})
+    metrics = sorted({m for one in configurations for rule in one.rules for m in rule.metrics})
     sources = Sources(
         options.paths, settings, metrics, options.start, options.end, options.assets
     )  # fmt: skip
@@ -92,7 +92,7 @@ def tune(
 ) -> str:
     """The proposal for the terminal. Raises OSError or ValueError in a sentence."""
     rule = _rule(settings, name)
-    sources = Sources(paths, settings, [rule.metric])
+    sources = Sources(paths, settings, rule.metrics)
     proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
     text = proposals_in_words(rule, proposals, posts_a_week)
     if not write:

@@ -176,8 +176,9 @@ class _RecordedWatch(RuleInstance):
         instrument: str,
         trail: Trail,
         values: Values,
+        others: Sequence[RecordedMetric] = (),
     ) -> None:
-        super().__init__(rule, row, metric, view, instrument, trail)
+        super().__init__(rule, row, metric, view, instrument, trail, others)
         self.values = values
 
     def last_live(self, now: Ms) -> Ms | None:
@@ -222,8 +223,8 @@ class _Track:
         """
         watch, episode, sign = self.watch, self.watch.episode, self.watch.sign
         threshold = watch.row.levels.get(Level(episode.level)) if episode.level else None
-        if threshold is None or not self.whole or watch.rule.settlements > 1:
-            return row
+        if threshold is None or not self.whole or watch.rule.settlements > 1 or watch.others:
+            return row  # what other metrics say may change at any row
         if episode.clear_since is not None or max(episode.since, default=0) != episode.level:
             return row
         near = sign * threshold + _SLACK * abs(threshold)
@@ -272,11 +273,16 @@ class _Asset:
         """Watches a metric by a rule, if it has a row for the asset."""
         row = rule.row_of(self.view.asset)
         if row is not None:
-            key = f"{rule.metric}\n{instrument}"
-            values = self.values.setdefault(key, Values())
-            metric = RecordedMetric(real(rule.metric), values, rule)
-            watch = _RecordedWatch(rule, row, metric, self.view, instrument, Trail(), values)
-            self.watches.setdefault(key, []).append((rule, watch))
+            metric = self._recorded(rule.metric, instrument, rule)
+            others = [self._recorded(when.metric, instrument, rule) for when in rule.when]
+            watch = _RecordedWatch(
+                rule, row, metric, self.view, instrument, Trail(), metric.values, others
+            )
+            self.watches.setdefault(_key(rule.metric, instrument), []).append((rule, watch))
+
+    def _recorded(self, name: str, instrument: str, rule: Rule) -> RecordedMetric:
+        values = self.values.setdefault(_key(name, instrument), Values())
+        return RecordedMetric(real(name), values, rule)
 
     def begin(self, chunk: Chunk) -> Iterator[_Track]:
         """The next piece of time."""
@@ -287,8 +293,12 @@ class _Asset:
             series = chunk.series.get(SeriesKey(metric_name, name, instrument))
             values.begin(series)
             if series is not None:
-                for rule, watch in self.watches[key]:
+                for rule, watch in self.watches.get(key, ()):
                     yield _Track(rule, watch, values, series)
+
+
+def _key(metric: str, instrument: str) -> str:
+    return f"{metric}\n{instrument}"
 
 
 class Judged:

@@ -139,13 +139,13 @@ def tune(
     place_of = {asset: group for group in groups.values() for asset in group.named}
     tail = groups.get("tail") if rule.others is not None else None
     for chunk in sources.pieces((lambda share: tell(share / 2)) if tell else None):
-        for place in _of(rule, chunk):
+        for place in _of([rule.metric], chunk):
             group = place_of.get(place.asset, None if place.asset in rule.not_watched else tail)
             if group is not None:
                 group.take(place, chunk)
     trials = {name: _Trials(rule, group) for name, group in groups.items()}
     for chunk in sources.pieces((lambda share: tell(0.5 + share / 2)) if tell else None):
-        some = Chunk(chunk.start, chunk.end, {p: chunk.series[p] for p in _of(rule, chunk)})
+        some = Chunk(chunk.start, chunk.end, {p: chunk.series[p] for p in _of(rule.metrics, chunk)})
         for one in trials.values():
             one.take(some)
     return [trials[name].proposal(group, posts_a_week) for name, group in groups.items()]
@@ -211,8 +211,8 @@ def rows_of(settings: Settings, rule: Rule) -> dict[str, TunedRow]:
     return groups
 
 
-def _of(rule: Rule, chunk: Chunk) -> list[SeriesKey]:
-    return [p for p in chunk.series if p.metric == rule.metric and not p.instrument]
+def _of(metrics: Sequence[str], chunk: Chunk) -> list[SeriesKey]:
+    return [p for p in chunk.series if p.metric in metrics and not p.instrument]
 
 
 def _with(rule: Rule, group: TunedRow, threshold: float) -> Rule:

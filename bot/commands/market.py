@@ -10,7 +10,7 @@ from bot.commands.parsing import Command, asset_of
 from bot.config.values import nearest
 from bot.lang import numbers
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount, head, parts, window_of
+from bot.messages.headline import amount, head, metric_name, parts, window_of
 from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
@@ -122,17 +122,9 @@ def _lacking(venue: VenueReport, wanted: frozenset[Kind]) -> list[str]:
     return kinds if venue.trouble else [kind for kind in kinds if not venue.feeds[kind].up]
 
 
-def named(metric_name: str, context: Context) -> Html:
+def named(name: str, context: Context) -> Html:
     """``open interest in 1h``, ``depth ±0.25% against the last hours``."""
-    of = metric(metric_name)
-    values: dict[str, str] = {}
-    key = topic(metric_name)
-    if isinstance(of, DepthMetric):
-        values["band"] = f"{of.bp / 100:g}"
-        key = "depth_hour" if of.hourly else "depth"
-    elif of.window:
-        values["window"] = context.words.window(of.window)
-    return context.say(f"ask.name.{key}", **values)
+    return metric_name(context.words, name)
 
 
 def without_liquidations(context: Context) -> Html:

@@ -4,7 +4,7 @@ from bot.commands.access import offered
 from bot.commands.context import ROLES, Answer, Context, VenueReport, only
 from bot.commands.market import stale
 from bot.commands.parsing import Command, CommandSpec
-from bot.config.explain import composite_in_words, hold_in_words, named_rows
+from bot.config.explain import composite_in_words, hold_in_words, named_rows, when_in_words
 from bot.config.values import LEVELS
 from bot.messages.voice import Html
 from bot.plan.silences import listed, split
@@ -151,7 +151,7 @@ def _rule(rule: Rule, context: Context) -> Html:
             rule=rule.name,
             metric=rule.metric,
             fires=rule.fires,
-            hold=hold_in_words(rule),
+            hold=hold_in_words(rule) + when_in_words(rule),
         )
     ]
     for name, row in named_rows(rule, context.settings):

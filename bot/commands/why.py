@@ -12,17 +12,18 @@ import msgspec
 from bot.commands.context import Answer, Context, only
 from bot.commands.market import RATES, first_line, not_watched, stale
 from bot.commands.parsing import Command, asset_of
-from bot.config.explain import hold_in_words, origin_of_hold, origin_of_level
+from bot.config.explain import hold_in_words, origin_of_hold, origin_of_level, origin_of_when
 from bot.config.recipients import chats
 from bot.config.values import LEVELS, nearest
 from bot.delivery.fate import AlertFate
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount
+from bot.messages.headline import amount, opinion
 from bot.messages.render import MARKS, OVER
 from bot.messages.voice import Html, Voice, time, title, topic
 from bot.plan.silences import silenced
-from rules.alerts import Alert, CascadeFacts, Level, Turn
-from rules.rule import Row, Rule
+from rules.alerts import Alert, CascadeFacts, Level, Opinion, Turn
+from rules.metrics import metric
+from rules.rule import Row, Rule, When
 from rules.snapshot import Value
 from streams.durations import DAY
 from streams.events import Ms
@@ -143,17 +144,17 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
         needed = str(last.facts.needed)
         within = context.words.length(last.facts.within_ms)
         return [context.say("ask.why.composite", needed=needed, within=within)]
-    level = last.level.name.lower()
     lines = [
         context.say(
             "ask.why.level",
             metric=last.metric,
             fires=last.fires,
-            level=level,
+            level=_own_level(last, rule).name.lower(),
             threshold=f"{last.threshold:g}",
             origin=_origin(last, rule, context),
         )
     ]
+    lines += _opinions(last, rule, context)
     if rule is not None and (hold := hold_in_words(rule).strip(" ,").removeprefix("for ")):
         origin = origin_of_hold(context.settings, rule)
         lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
@@ -161,6 +162,28 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
     value = _amount(last, worst.extreme, context)
     when = time(context.words, worst.extreme_at, context.now)
     lines.append(context.say("ask.why.extreme", value=value, time=when))
+    return lines
+
+
+def _own_level(last: Alert, rule: Rule | None) -> Level:
+    """The level that ``threshold`` is of: that of the value alone where the rule has none for what
+    it is told at."""
+    row = rule.row_of(last.asset) if rule else None
+    if last.alone is None or (row is not None and last.level in row.levels):
+        return last.level
+    return last.alone
+
+
+def _opinions(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
+    """What the other metrics that the rule asks said at the last turn, and what followed."""
+    if not last.opinions:
+        return []
+    said = Html("; ".join(opinion(context.words, one) for one in last.opinions))
+    origin = origin_of_when(context.settings, rule) if rule else context.say("ask.why.gone")
+    lines = [context.say("ask.why.opinions", list=said, origin=origin)]
+    if last.alone is not None:
+        alone = last.alone.name.lower()
+        lines.append(context.say("ask.why.kept", level=last.level.name.lower(), alone=alone))
     return lines
 
 
@@ -177,10 +200,11 @@ def _newest(last: Alert, context: Context) -> Alert:
 def _origin(last: Alert, rule: Rule | None, context: Context) -> Html:
     """Where the configuration has the level, and whether it says something else now."""
     row = rule.row_of(last.asset) if rule else None
-    now = row.levels.get(last.level) if row else None
+    level = _own_level(last, rule)
+    now = row.levels.get(level) if row else None
     if rule is None or now is None:
         return context.say("ask.why.gone")
-    place = origin_of_level(context.settings, rule, last.asset, last.level.name.lower())
+    place = origin_of_level(context.settings, rule, last.asset, level.name.lower())
     if now != last.threshold:
         return context.say("ask.why.changed", place=place, value=f"{now:g}")
     return context.say("ask.why.place", place=place)
@@ -325,8 +349,19 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
         for name, level in LEVELS.items()
         if level in row.levels
     ]
+    if rule.when:
+        asked = Html("; ".join(opinion(context.words, _now(w, value, context)) for w in rule.when))
+        origin = origin_of_when(context.settings, rule)
+        levels.append(context.say("ask.why.opinions", list=asked, origin=origin))
     head = context.say("ask.why.rule", rule=rule.name)
     return Html("\n".join([head, first_line(value, context), *levels]))
+
+
+def _now(when: When, beside: Value, context: Context) -> Opinion:
+    """What another metric says now of the asset that ``beside`` is of."""
+    found = [v for v in context.values if (v.metric, v.asset) == (when.metric, beside.asset)]
+    value = found[0].value if found else None
+    return Opinion(metric=when.metric, unit=metric(when.metric).unit, asked=str(when), value=value)
 
 
 def _none(wanted: Sought, context: Context, since: Ms | None = None) -> Html:

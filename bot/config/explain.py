@@ -115,6 +115,12 @@ def hold_in_words(rule: Rule) -> str:
     return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
 
 
+def when_in_words(rule: Rule) -> str:
+    """What other metrics must say, ``"; at alert only while price_1h_pct <= -1"`` or nothing."""
+    asked = " and ".join(f"{one.metric} {one}" for one in rule.when)
+    return f"; at alert only while {asked}, else told at watch" if asked else ""
+
+
 def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
     """Each chat with what it is told, then what holds for all of them."""
     for n, chat in enumerate(settings.chats):
@@ -164,7 +170,7 @@ def _clock(minutes: int) -> str:
 
 def _rule(rule: Rule, settings: Settings) -> str:
     each = " of each contract" if rule.scope == "instrument" else ""
-    first = f"{rule.metric}{each} {rule.fires} the level{hold_in_words(rule)}"
+    first = f"{rule.metric}{each} {rule.fires} the level{hold_in_words(rule)}{when_in_words(rule)}"
     if not rule.post:
         first += ", never posted"
     rest = (
@@ -291,6 +297,8 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
         yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
     hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
     yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
+    for one in rule.when:
+        yield _Line("when", f"{one.metric} {one}", origin_of_when(settings, rule))
     for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
         yield _Line(key, length(ms), _of_rule(settings, rule, key))
     yield _Line("repost_if", f"{rule.repost_if:g}", _of_rule(settings, rule, "repost_if"))
@@ -328,6 +336,11 @@ def origin_of_level(settings: Settings, rule: Rule, asset: str, key: str) -> str
 def origin_of_hold(settings: Settings, rule: Rule) -> str:
     """The place that says how long a breach must last."""
     return _of_rule(settings, rule, "for")
+
+
+def origin_of_when(settings: Settings, rule: Rule) -> str:
+    """The place that says which other metrics are asked."""
+    return _of_rule(settings, rule, "when")
 
 
 def _of_rule(settings: Settings, rule: Rule, key: str) -> str:

@@ -30,7 +30,7 @@ from rules.alerts import Level
 from rules.composite import Composite
 from rules.metrics import metric
 from rules.metrics.funding import SETTLED
-from rules.rule import Row, Rule
+from rules.rule import Row, Rule, When
 
 MARKS = frozenset({"all_of", "any_of", "at_least", "within", "hides", "level"})
 """A rule's table without a metric and with one of these keys is a composite."""
@@ -209,6 +209,15 @@ def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults)
         cooldown=_first(own.cooldown, shared.cooldown, defaults.cooldown),
         repost_if=_first(own.repost_if, shared.repost_if, defaults.repost_if),
         post=_first(own.post, shared.post, True),
+        when=_asked(given),
+    )
+
+
+def _asked(given: _Given) -> tuple[When, ...]:
+    """The metrics that it asks besides its own, with its window in their names."""
+    return tuple(
+        msgspec.structs.replace(one, metric=one.metric.replace(WINDOW, given.window))
+        for one in _first(given.table.when, given.shared.when, ())
     )
 
 
@@ -257,6 +266,7 @@ def _check(given: _Given, where: Tiers) -> list[Problem]:
         problems.append((given.where("for", "hold"), text))
     for key, starts in _FLOORS.items():
         problems += _check_floors(given, key, starts, where)
+    problems += _check_when(given)
     if given.market and given.shared.scope:
         text = f"is for metrics of an asset: {given.metric} is of the whole market"
         problems.append((("rules", given.family, "scope"), text))
@@ -264,6 +274,24 @@ def _check(given: _Given, where: Tiers) -> list[Problem]:
         wanted = "all" if given.market else "majors, large, tail or an asset"
         problems.append((given.at, f"has no row: give levels for {wanted}"))
     return problems
+
+
+def _check_when(given: _Given) -> Iterator[Problem]:
+    path = given.where("when", "when")
+    if given.window == "" and any(WINDOW in one.metric for one in given.table.when or ()):
+        yield path, f"has {WINDOW} in it, and the rule has no windows"
+        return
+    scope = "market" if given.market else given.shared.scope or "asset"
+    for one in _asked(given):
+        if wrong := valid_metric(one.metric):
+            yield path, wrong
+        elif scope not in metric(one.metric).scopes:
+            of = "the whole market" if on_market(one.metric) else "an asset"
+            yield path, f"{one.metric} is of {of}, {given.metric} is not: ask one of the same kind"
+        elif one.metric == given.metric:
+            yield path, f"{one.metric} is the rule's own metric: a second opinion is of another one"
+    if given.table.when and not any("alert" in row.given() for row in given.table.rows.values()):
+        yield path, "is asked for what is at alert, and no row has an alert level"
 
 
 def _check_floors(

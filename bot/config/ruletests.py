@@ -8,7 +8,8 @@ after (grouping, hiding by composites, silences, quiet hours and the budget of p
 looks when an event comes and each second while it is awake; here it looks when a value comes. Only
 charged funding is asked every minute between two settlements, as it is live: each value of such a
 rule is one settlement.
-Of a composite, rules without a series count as not watched.
+Of a composite, rules without a series count as not watched. A metric that a rule asks besides its
+own (``when``) and that has no series is unknown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ import msgspec
 
 from bot.config import Settings
 from bot.config.testfile import RuleTest
-from bot.config.values import Expected
+from bot.config.values import Expected, Values
 from rules.alerts import Alert, Said
 from rules.judge import Judge
 from rules.market import View
@@ -50,11 +51,11 @@ class RuleTestOutcome(msgspec.Struct, frozen=True, kw_only=True):
 class _SeriesMetric(SuppliedMetric):
     """A metric whose values are those of a test's series, one each ``test.every``."""
 
-    def __init__(self, rule: Rule, test: RuleTest) -> None:
-        super().__init__(metric(rule.metric))
-        self._values = test.series[rule.name]
+    def __init__(self, name: str, values: Values, test: RuleTest, settles: bool = False) -> None:
+        super().__init__(metric(name))
+        self._values = values
         self._every = test.every
-        self._settles = bool(rule.settlements)
+        self._settles = settles
         self._size_musd = inf if test.size_musd is None else test.size_musd
 
     def value(self, view: View, now: Ms) -> Reading | None:
@@ -126,7 +127,11 @@ def _watch(rule: Rule, view: View, test: RuleTest) -> RuleInstance:
     if row is None:
         raise ValueError(f"{rule.name} does not watch {test.asset}")
     instrument = test.asset if rule.scope == "instrument" else ""
-    return RuleInstance(rule, row, _SeriesMetric(rule, test), view, instrument, Trail())
+    own = _SeriesMetric(rule.metric, test.series[rule.name], test, bool(rule.settlements))
+    others = [
+        _SeriesMetric(when.metric, test.when.get(when.metric, ()), test) for when in rule.when
+    ]
+    return RuleInstance(rule, row, own, view, instrument, Trail(), others)
 
 
 def _looks(watches: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, int]]:

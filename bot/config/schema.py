@@ -14,6 +14,7 @@ from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.plan.planner import GROUP_WAIT, Quiet
 from rules.alerts import Level
+from rules.rule import When
 from streams.durations import HOUR
 from streams.events import Ms
 
@@ -154,6 +155,7 @@ class WindowTable(Table):
     hold: Annotated[Hold, PlainValidator(values.hold)] | None = Field(default=None, alias="for")
     min_loss_musd: Floors = {}
     min_oi_musd: Floors = {}
+    when: Annotated[tuple[When, ...], PlainValidator(values.when)] | None = None
     cooldown: Duration | None = None
     repost_if: Annotated[float, Field(gt=1)] | None = None
     clear_for: Duration | None = None
@@ -195,6 +197,13 @@ def _series(value: object) -> dict[str, Values]:
     return found
 
 
+def _others(value: object) -> dict[str, Values]:
+    """Values of other metrics, by name."""
+    if not isinstance(value, dict):
+        raise ValueError('must be a table of metrics and series, such as { price_1h_pct = "-2x9" }')
+    return _series(cast("dict[str, object]", value))
+
+
 class TestTable(Table):
     name: Annotated[str, Field(min_length=1)]
     rule: str
@@ -203,6 +212,7 @@ class TestTable(Table):
     every: SomeTime
     series: Annotated[dict[str, Values], PlainValidator(_series)]
     size_musd: Annotated[float, Field(ge=0)] | None = None
+    when: Annotated[dict[str, Values], PlainValidator(_others)] = {}
     expect: list[Annotated[Expected, PlainValidator(notation.expected)]]
 
 

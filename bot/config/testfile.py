@@ -21,7 +21,8 @@ class RuleTest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``rule``: a rule of the engine (``oi_drop:1h``) or a composite. ``series``: values by rule of
     the engine; for a composite those of its parts. ``size_musd``: what the rule's least size is
-    compared with, None: large enough. ``place``: where it is written, ``config.tests.toml:12``.
+    compared with, None: large enough. ``when``: values by metric, of those that its rules ask
+    besides their own. ``place``: where it is written, ``config.tests.toml:12``.
     """
 
     name: str
@@ -32,6 +33,7 @@ class RuleTest(msgspec.Struct, frozen=True, kw_only=True):
     series: Mapping[str, Values]
     expect: tuple[Expected, ...]
     size_musd: float | None = None
+    when: Mapping[str, Values] = {}
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,7 @@ def _test(table: TestTable, known: Known, place: str) -> RuleTest:
         series={rule.name: values for rule, values in named},
         expect=tuple(table.expect),
         size_musd=table.size_musd,
+        when=table.when,
     )
 
 
@@ -118,7 +121,18 @@ def _check(table: TestTable, known: Known) -> Iterator[tuple[str, str]]:
                 rules.append(rule)
     for rule in rules:
         yield from _check_rule(table, rule)
+    if rules:
+        yield from _check_when(table, rules)
     yield from _check_expected(table)
+
+
+def _check_when(table: TestTable, rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+    """Metrics that nobody asks; one that is asked and has no series is unknown all the time."""
+    asked = list(dict.fromkeys(one.metric for rule in rules for one in rule.when))
+    for name in table.when:
+        if name not in asked:
+            names = " and ".join(dict.fromkeys(rule.name for rule in rules))
+            yield "when", f"{names} does not ask {name}{did_you_mean(name, asked)}"
 
 
 def _check_parts(table: TestTable, composite: Composite) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ import msgspec
 
 from bot.plan.planner import GROUP_WAIT, Quiet
 from rules.alerts import Level, Turn
+from rules.rule import Comparison, When
 from streams import durations
 from streams.durations import compact
 from streams.events import Ms
@@ -236,6 +237,36 @@ def condition(value: object) -> tuple[str, Level]:
     if not found:
         raise ValueError(f'must be a rule and a level such as "oi_drop:alert", not {shown(value)}')
     return found[1], _level(found[2])
+
+
+_ASKED = re.compile(r"(<=|>=|<|>)\s*(\S+)")
+
+
+def when(value: object) -> tuple[When, ...]:
+    """``{ price_1h_pct = "<= -1" }``: other metrics and what their values must be; ``"none"``."""
+    if value == "none":
+        return ()
+    if isinstance(value, dict) and value:
+        asked = cast("dict[str, object]", value)
+        return tuple(_when(name, text) for name, text in asked.items())
+    raise ValueError(
+        'must be a table of metrics and what they must be, such as { price_1h_pct = "<= -1" }, not '
+        + shown(cast("object", value))
+    )
+
+
+def _when(name: str, text: object) -> When:
+    found = _ASKED.fullmatch(text.strip()) if isinstance(text, str) else None
+    try:
+        threshold = number(float(found[2])) if found else math.nan
+    except ValueError:
+        found, threshold = None, math.nan
+    if not found:
+        raise ValueError(
+            f'{name}: must be one of <=, >=, < and > and a number, such as "<= -1", not'
+            f" {shown(text)}"
+        )
+    return When(name, cast("Comparison", found[1]), threshold)
 
 
 def level(value: object) -> Level:

@@ -48,13 +48,26 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     for rule in settings.rules:
         if why := _why_never(rule, settings):
             yield rule_path(rule), f"can never fire: {why}"
+        elif why := _never_agrees(rule, settings):
+            yield rule_path(rule), f"only what is critical can ring, since when cannot agree: {why}"
 
 
 def _why_never(rule: Rule, settings: Settings) -> str | None:
     """Why a rule can never fire, None if it can."""
     if not rule.rows and rule.others is None:
         return "it has rows for empty tiers only, so it watches no asset"
-    kinds = metric(rule.metric).kinds
+    return _unpublished(rule.metric, settings)
+
+
+def _never_agrees(rule: Rule, settings: Settings) -> str | None:
+    """Why another metric that a rule asks can never agree, None if each can."""
+    found = (_unpublished(one.metric, settings) for one in rule.when)
+    return next((why for why in found if why), None)
+
+
+def _unpublished(name: str, settings: Settings) -> str | None:
+    """Who does not publish what a metric is made of, None if somebody does."""
+    kinds = metric(name).kinds
     given = {kind for venue in settings.venues for kind in VENUES[venue.name].SPEC.kinds}
     if kinds & given:
         return None

@@ -142,6 +142,8 @@ PHRASES = {
     "ask.why.changed": "{place}, which says {value} by now",
     "ask.why.gone": "the configuration has no such level any more",
     "ask.why.hold": "It had to last {hold} first ({origin}).",
+    "ask.why.opinions": "It asks besides: {list} ({origin}).",
+    "ask.why.kept": "That did not agree, so it is told at {level} and not at {alone}.",
     "ask.why.composite": "At least {needed} of its conditions were reached within {within}.",
     "ask.why.extreme": "At worst {value}, at {time}.",
     "ask.why.facts": "<b>At its last turn</b>",

@@ -13,9 +13,12 @@ from rules.alerts import (
     Link,
     LiquidationFacts,
     OpenInterestFacts,
+    Opinion,
     PriceFacts,
     TotalOpenInterestFacts,
 )
+from rules.metrics import metric
+from rules.metrics.depth import DepthMetric
 from streams.durations import MINUTE
 from streams.events import Ms
 
@@ -61,6 +64,29 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"≥ {usd}" if value > 0 else str(say(words, "liq.none"))
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
+
+
+def metric_name(words: Words, name: str) -> Html:
+    """``open interest in 1h``, ``depth ±0.25%, % of the last hours``."""
+    of = metric(name)
+    values: dict[str, str] = {}
+    key = topic(name)
+    if isinstance(of, DepthMetric):
+        values["band"] = f"{of.bp / 100:g}"
+        key = "depth_hour" if of.hourly else "depth"
+    elif of.window:
+        values["window"] = words.window(of.window)
+    return say(words, f"ask.name.{key}", **values)
+
+
+def opinion(words: Words, of: Opinion) -> Html:
+    """``price in 1h −0.3% (asked: ≤ −1)``: what another metric says."""
+    asked = of.asked.replace("<=", "≤").replace(">=", "≥").replace("-", numbers.MINUS)
+    name = metric_name(words, of.metric)
+    if of.value is None:
+        return say(words, "opinion.unknown", name=name, asked=asked)
+    value = amount(words, topic(of.metric), of.value, of.unit)
+    return say(words, "opinion.value", name=name, value=value, asked=asked)
 
 
 def extreme(voice: Voice) -> str:

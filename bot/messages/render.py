@@ -21,7 +21,15 @@ import msgspec
 
 from bot.lang.words import Words
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount, extreme, head, liquidations_over, parts, window_of
+from bot.messages.headline import (
+    amount,
+    extreme,
+    head,
+    liquidations_over,
+    opinion,
+    parts,
+    window_of,
+)
 from bot.messages.voice import Html, Voice, title
 from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
 from streams.durations import DAY, HOUR, MINUTE
@@ -190,7 +198,7 @@ def _chart(voice: Voice, charts: str) -> Html:
 
 def _facts(voice: Voice, charts: str | None, hidden: int, held: int) -> list[Html]:
     """All lines but the first."""
-    facts = [*record_lines(voice), *fact_lines(voice), *folded(voice, hidden)]
+    facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice), *folded(voice, hidden)]
     facts += [*_missing(voice), *_history(voice)]
     return [*(fact for fact in facts if fact), footer(voice, charts, held)]
 
@@ -229,6 +237,16 @@ def folded(voice: Voice, hidden: int) -> list[Html]:
     if not hidden:
         return []
     return [voice.say("folded_one" if hidden == 1 else "folded_many", count=str(hidden))]
+
+
+def kept_below(voice: Voice) -> list[Html]:
+    """Why it is told at watch though its value is at alert: what other metrics say."""
+    alert, words = voice.alert, voice.words
+    against = [opinion(words, one) for one in alert.opinions if not one.agrees]
+    if alert.alone is None or alert.alone <= alert.level or not against:
+        return []
+    level = voice.say(f"level.{alert.alone.value}")
+    return [voice.say("opinion.kept", level=level, list=Html("; ".join(against)))]
 
 
 def _missing(voice: Voice) -> list[Html]:

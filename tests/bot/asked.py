@@ -76,6 +76,11 @@ majors = { alert = -3, clear = -1 }
 majors = { watch = -3, alert = -5, critical = -8, clear = -1.5 }
 BTC = { watch = -2.5 }
 tail = { alert = -15, clear = -6 }
+[rules.surge]
+metric = "oi_net_1h_pct"
+fires = "above"
+when = { price_1h_pct = ">= 2", liq_10m_musd = "> 5" }
+majors = { alert = 5, clear = 2 }
 [rules.depth_thin]
 metric = "depth_25bp_pct_of_recent"
 fires = "below"

@@ -9,7 +9,7 @@ import msgspec
 from rules.alerts import ALL, Alert, Level, Said
 from rules.composite import Composite
 from rules.engine import Engine
-from rules.rule import Row, Rule
+from rules.rule import Row, Rule, When
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Position, Tick
 from tests.rules import mix
@@ -70,6 +70,11 @@ RULES = [
     named("one_liq", one("liq_1m_musd", "above", 0.3, alert=1), scope="instrument"),
     of_market("total", one("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4)),
     of_market("share", one("funding_negative_share_pct", "above", 20, watch=25, alert=40)),
+    named(
+        "asking",
+        one("oi_net_2m_pct", "below", -1, alert=-4, critical=-12),
+        when=(When("price_2m_pct", "<=", -0.5), When("liq_3m_musd", ">=", 0.2)),
+    ),
 ]
 COMPOSITES = [
     Composite(

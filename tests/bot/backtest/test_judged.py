@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from bot.backtest.series import Chunk, RecordedSeries, SeriesKey, even
 from rules.alerts import Alert, Level
 from rules.episode import Episode, step
 from rules.metric import Reading
-from rules.rule import Row, Rule
+from rules.rule import Row, Rule, When
 from streams.durations import MINUTE
 from streams.events import Ms
 
@@ -102,3 +103,41 @@ def test_coarse_values_stand_for_their_step():
     rule = adapted(BELOW, 4 * 3_600_000)
     assert (rule.hold, rule.clear_for, rule.max_gap) == ({}, 0, 6 * 3_600_000)
     assert adapted(BELOW, MINUTE) is BELOW
+
+
+# ── a second opinion ──
+
+ASKING = msgspec.structs.replace(
+    BELOW, metric="oi_net_1h_pct", when=(When("price_1h_pct", "<=", -1),)
+)
+"""Asks the price; its own values are those of PLACE in the tests before."""
+
+
+def levels(price: list[float], fall: float = -2.5, seconds: int = 60) -> list[tuple[int, str, int]]:
+    """The turns by row, of a value that has fallen and stays so."""
+    at = np.arange(len(price), dtype=np.int64) * seconds * 1_000 + START
+    flat = np.full(len(price), fall, np.float32)
+    asked = np.array(price, np.float32)
+    step = even(at, seconds * 1_000)
+    many = np.full(len(price), 50, np.float32)
+    chunk = Chunk(START, int(at[-1]) + 1, {
+        SeriesKey("oi_net_1h_pct", "BTC"): RecordedSeries(at, flat, flat, flat, step, many),
+        SeriesKey("price_1h_pct", "BTC"): RecordedSeries(at, asked, asked, asked, step),
+    })  # fmt: skip
+    alerts = Judged([ASKING]).take(chunk)
+    return [((a.seen - START) // (seconds * 1_000), a.turn, a.level) for a in alerts]
+
+
+def test_recorded_values_are_asked_for_a_second_opinion_as_live_ones_are():
+    assert levels([-0.5] * 40) == [(1, "open", Level.WATCH)]
+    assert levels([-2.0] * 40) == [(1, "open", Level.WATCH), (2, "up", Level.ALERT)]
+    late = [-0.5] * 20 + [-1.0] + [-0.5] * 19
+    assert levels(late) == [(1, "open", Level.WATCH), (20, "up", Level.ALERT)]
+    assert levels([np.nan] * 40) == [(1, "open", Level.WATCH)]
+    assert levels([3.0] * 40, fall=-5)[-1] == (0, "open", Level.CRITICAL)
+
+
+def test_a_coarse_history_is_asked_too():
+    hours = [-0.5] * 5 + [-1.5] * 3
+    assert levels(hours, seconds=3_600)[0] == (0, "open", Level.WATCH)
+    assert levels(hours, seconds=3_600)[-1] == (5, "up", Level.ALERT)

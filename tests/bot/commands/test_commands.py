@@ -43,7 +43,7 @@ from bot.messages.blocks import MOST_CHARS, fitted_answer, visible
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
-from rules.alerts import Alert, Level, Turn
+from rules.alerts import Alert, Level, Opinion, Turn
 from rules.engine import Engine
 from rules.snapshot import CompositeSince, Standing
 from streams.durations import MINUTE
@@ -67,6 +67,14 @@ SHADOW = asked.turn(
 )  # fmt: skip
 LONG = [EPISODE[0], *(asked.turn(n, Turn.WORSE, Level.CRITICAL, -8.0 - n / 10, NOW - 9 * MIN + n)
                       for n in range(20))]  # fmt: skip
+
+SURGE = asked.turn(
+    1, Turn.OPEN, Level.WATCH, 5.4, NOW - 8 * MIN, rule="surge", family="surge", fires="above",
+    threshold=5.0, alone=Level.ALERT, missing=(), opinions=(
+        Opinion(metric="price_1h_pct", unit="%", asked=">= 2", value=-0.31, agrees=False),
+        Opinion(metric="liq_10m_musd", unit="M USD", asked="> 5"),
+    ),
+)  # fmt: skip
 
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "start": ("/start", {}),
@@ -126,6 +134,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "why, over": ("/why BTC", {"alerts": (OVER, *EPISODE[::-1])}),
     "why, for anybody": ("/why BTC", {"alerts": EPISODE[::-1], "asker": STRANGER}),
     "why of an id": (f"/why {EPISODE[0].id}", {"alerts": EPISODE[::-1]}),
+    "why of what others do not bear out": ("/why surge BTC", {"alerts": (SURGE,)}),
+    "why not, and what others say": ("/why surge BTC", {}),
     "why of a cascade": ("/why cascade BTC", {"alerts": (asked.CASCADE,)}),
     "why of a shadow": ("/why funding_predicted BTC", {"alerts": (SHADOW,)}),
     "why, when chats differ": (

@@ -23,7 +23,7 @@ from bot.config.warnings import warnings
 from bot.plan.planner import Quiet
 from rules.alerts import ALL, Level
 from rules.composite import Composite
-from rules.rule import Row
+from rules.rule import Row, When
 from streams.bus.connection import connect
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
@@ -314,6 +314,46 @@ def test_a_listed_asset_is_no_tail_where_there_is_none(tmp_path: Path):
     assert set(ours.rows) == {"PEPE"}
     assert other.rows == {}
     assert other.others is None
+
+
+def test_a_rule_may_ask_other_metrics_and_a_window_may_not(tmp_path: Path):
+    text = """
+[rules.oi_drop]
+metric = "oi_net_{window}_pct"
+fires = "below"
+when = { "price_{window}_pct" = "<= -0.5", liq_1h_musd = ">2" }
+[rules.oi_drop.windows.15m]
+majors = { alert = -3, clear = -1 }
+[rules.oi_drop.windows.1h]
+when = "none"
+majors = { alert = -3, clear = -1 }
+[rules.oi_drop.windows.4h]
+when = { price_24h_pct = ">= 1" }
+majors = { alert = -3, clear = -1 }
+"""
+    settings = read(tmp_path, HEAD + text)
+    fast, none, other = (rule.when for rule in settings.rules)
+    assert fast == (When("price_15m_pct", "<=", -0.5), When("liq_1h_musd", ">", 2))
+    assert (none, other) == ((), (When("price_24h_pct", ">=", 1),))
+    assert settings.rules[0].metrics == ("oi_net_15m_pct", "price_15m_pct", "liq_1h_musd")
+    shown = show(settings, "BTC")
+    assert re.search(r"when +price_15m_pct <= -0.5  config.toml:11\n", shown)
+    asked = "at alert only while price_15m_pct <= -0.5 and liq_1h_musd > 2, else told at watch"
+    assert asked in describe(settings)
+
+
+def test_an_operators_file_adds_a_second_opinion_to_a_shipped_rule_or_takes_it_away(tmp_path: Path):
+    text = 'extends = "shipped"\n[rules.oi_total_drop]\nwhen = { WHAT }\n'
+    asked = '"oi_total_net_4h_pct" = "<= -1"'
+    settings = read(tmp_path, text.replace("WHAT", asked))
+    (rule,) = (rule for rule in settings.rules if rule.family == "oi_total_drop")
+    assert rule.when == (When("oi_total_net_4h_pct", "<=", -1),)
+
+
+def test_when_that_can_never_agree_is_warned_of(tmp_path: Path):
+    text = OI + 'when = { liq_1h_musd = ">= 1" }\nmajors = { alert = -3, clear = -1 }\n'
+    settings = read(tmp_path, HEAD.replace('"binance", ', "") + text)
+    assert any("only what is critical can ring" in line for line in warnings(settings))
 
 
 def test_a_rule_on_the_whole_market_has_one_row(tmp_path: Path):

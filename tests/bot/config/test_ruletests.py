@@ -47,6 +47,13 @@ fires = "below"
 min_loss_musd = 40
 majors = { alert = 55, clear = 85 }
 
+[rules.asking]
+metric = "oi_net_1h_pct"
+fires = "below"
+for = "1m"
+when = { price_1h_pct = "<= -1" }
+majors = { watch = -3, alert = -5, critical = -8, clear = -1.5 }
+
 [rules.both]
 within = "10m"
 cooldown = "20m"
@@ -252,3 +259,29 @@ def _cut(test: RuleTest, at: int) -> RuleTest:
         name: values[:at] + (None,) * (len(values) - at) for name, values in test.series.items()
     }
     return msgspec.structs.replace(test, series=series)
+
+
+# ── a second opinion ──
+
+
+@pytest.mark.parametrize(
+    ("series", "price", "turns"),
+    [
+        ("-6x9", "-2x9", ["1m open alert"]),
+        ("-6x9", "-0.5x9", ["1m open watch"]),
+        ("-6x9", "0x4 -1x4", ["1m open watch", "2m30s up alert"]),
+        ("-6x9", "_x9", ["1m open watch"]),
+        ("-6x9", "-2", ["1m open watch"]),  # nothing is known beyond its end
+        ("-9x9", "3x9", ["1m open critical"]),
+        ("-4x9", "-2x9", ["1m open watch"]),
+    ],
+)
+def test_a_test_plays_the_metrics_that_a_rule_asks_besides(
+    tmp_path: Path, series: str, price: str, turns: list[str]
+):
+    more = f'when = {{ price_1h_pct = "{price}" }}'
+    assert got(tmp_path, "asking", series, more=more) == turns
+
+
+def test_without_a_series_the_other_metric_is_unknown(tmp_path: Path):
+    assert got(tmp_path, "asking", "-6x9") == ["1m open watch"]

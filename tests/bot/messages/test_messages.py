@@ -34,6 +34,7 @@ from rules.alerts import (
     LiquidationFacts,
     Notice,
     OpenInterestFacts,
+    Opinion,
     PriceFacts,
     Record,
     RecordKind,
@@ -323,6 +324,20 @@ def since(kind: RecordKind, at: int | None = AUGUST, run: int | None = None) -> 
     return Record(kind=kind, since=at, record_from=MARCH, run=run)
 
 
+def opinions() -> dict[str, Alert]:
+    price = Opinion(metric="price_1h_pct", unit="%", asked="<= -1", value=-0.3, agrees=False)
+    sums = Opinion(metric="liq_10m_musd", unit="M USD", asked=">= 5")
+    agreed = msgspec.structs.replace(price, value=-2.0, agrees=True)
+    kept = msgspec.structs.replace(
+        turned("oi", Turn.OPEN), level=Level.WATCH, alone=Level.ALERT, opinions=(price, sums)
+    )
+    return {
+        "oi, not borne out": kept,
+        "oi, worse and not borne out": msgspec.structs.replace(kept, turn=Turn.WORSE, value=-9.8),
+        "oi, borne out": msgspec.structs.replace(turned("oi", Turn.OPEN), opinions=(agreed,)),
+    }
+
+
 def records() -> dict[str, Alert]:
     first, longest, lowest, highest = RecordKind
     hourly = msgspec.structs.replace(DEPTH, hour=9, normal_ms=14 * DAY)
@@ -604,7 +619,7 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades()
+    edges() | records() | cascades() | opinions()
 )
 
 

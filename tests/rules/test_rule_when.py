@@ -1,0 +1,163 @@
+"""A second opinion: a rule that asks another metric at the moment at which its own value rings."""
+
+from pytest import mark
+
+from rules.alerts import Alert, Level, Opinion, Turn
+from rules.engine import Engine
+from rules.metric import Reading
+from rules.rule import When, agreement, told_at
+from streams.durations import SECOND
+from streams.events import Kind, Tick
+from tests.rules.facts import START, feed, liquidation, oi, price
+from tests.rules.scenes import VENUES, named, one, run
+
+PRICE = When("price_2m_pct", "<=", -1)
+LIQUIDATED = When("liq_3m_musd", ">=", 2)
+
+ASKING = named("asking", one("oi_net_2m_pct", "below", -1, alert=-4, critical=-8), when=(PRICE,))
+"""It has no watch level of its own."""
+
+
+def story(coins, prices, rule=ASKING, more=(), silent=()):
+    """Open interest each 2 s and price each second, both as functions of the second."""
+    engine = Engine([rule], VENUES)
+    told: list[Alert] = []
+    events = dict(more)
+    for n in range(400):
+        now = START + n * SECOND
+        given = [oi("binance", now, coins(n))] if n % 2 == 0 else []
+        if n not in silent:
+            given.append(price("binance", now, prices(n)))
+        told += run(engine, [*given, *events.get(n, ()), Tick(seen=now)])
+    return engine, told
+
+
+def fell(start, pct, second=200):
+    return lambda n: start * (1 + pct / 100) if n >= second else start
+
+
+def turns(told):
+    return [(a.turn, a.level, a.alone) for a in told]
+
+
+def test_an_alert_that_price_does_not_bear_out_is_told_at_watch_with_the_reason():
+    _, told = story(fell(1000, -5), lambda n: 100.0)
+    opened = told[0]
+    assert (opened.turn, opened.level, opened.alone, opened.post) == (
+        Turn.OPEN, Level.WATCH, Level.ALERT, True,
+    )  # fmt: skip
+    assert opened.opinions == (
+        Opinion(metric="price_2m_pct", unit="%", asked="<= -1", value=0.0, agrees=False),
+    )
+    assert opened.threshold == -4  # of the level that the value has
+    assert {a.level for a in told} == {Level.WATCH}
+
+
+def test_an_alert_rings_at_once_when_price_agrees():
+    _, told = story(fell(1000, -5), fell(100, -2))
+    assert turns(told)[0] == (Turn.OPEN, Level.ALERT, None)
+    assert told[0].opinions[0].agrees is True
+
+
+def test_it_rises_as_soon_as_price_agrees_and_keeps_its_level_when_it_does_not_any_more():
+    # the price is down from second 230 to 260 only
+    _, told = story(fell(1000, -5), lambda n: 98.0 if 230 <= n < 260 else 100.0)
+    assert turns(told)[:2] == [
+        (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
+    ]  # fmt: skip
+    assert 230 <= (told[1].seen - START) // SECOND <= 235
+    assert [a.turn for a in told[2:]] == [Turn.CLOSE]
+    assert told[-1].level is Level.ALERT and told[-1].opinions == ()
+
+
+def test_what_is_critical_needs_nobody():
+    _, told = story(fell(1000, -9), fell(100, +3))
+    assert turns(told)[0] == (Turn.OPEN, Level.CRITICAL, None)
+    assert told[0].opinions[0].agrees is False
+
+
+@mark.parametrize(("pct", "level"), [(-5, Level.WATCH), (-9, Level.CRITICAL)])
+def test_an_unknown_price_is_no_agreement_and_holds_nothing_critical_back(pct, level):
+    _, told = story(fell(1000, pct), fell(100, -5), silent=range(100, 400))
+    assert told[0].level is level
+    assert told[0].opinions == (Opinion(metric="price_2m_pct", unit="%", asked="<= -1"),)
+
+
+def test_getting_worse_rings_only_while_price_agrees():
+    def coins(n):
+        return 1000 if n < 200 else 955 if n < 240 else 930
+
+    ringing = named("asking", ASKING, repost_if=1.25)
+    _, agreed = story(coins, fell(100, -2), ringing)
+    assert [a.turn for a in agreed[:2]] == [Turn.OPEN, Turn.WORSE]
+    _, apart = story(coins, lambda n: 98.0 if 190 <= n < 230 else 100.0, ringing)
+    assert [a.turn for a in apart] == [Turn.OPEN, Turn.CLOSE]
+
+
+def test_all_of_several_must_agree_and_a_metric_that_no_rule_watches_can_be_asked():
+    both = named("asking", ASKING, when=(PRICE, LIQUIDATED))
+    burst = {210: [liquidation("binance", START + 210 * SECOND, 3e6)]}
+    up = [(0, [feed("binance", Kind.LIQUIDATION, START, True)])]
+    engine, told = story(fell(1000, -5), fell(100, -2), both, [*up, *burst.items()])
+    assert turns(told)[:2] == [
+        (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
+    ]  # fmt: skip
+    assert (told[1].seen - START) // SECOND == 211  # at the next look, a second later
+    seen = {row.metric for row in engine.observed()}
+    assert seen == {"price", "oi_net_2m_pct", "price_2m_pct", "liq_3m_musd"}
+
+
+def test_a_restart_at_any_time_keeps_it_as_it_is():
+    engine, through = story(fell(1000, -5), lambda n: 98.0 if 230 <= n < 260 else 100.0)
+    again = Engine([ASKING], VENUES)
+    assert again.load(engine.dump()) == ""
+    assert again.dump() == engine.dump()
+    assert len(through) >= 3
+
+
+def test_what_is_open_says_that_it_is_kept_below_its_level():
+    engine = Engine([ASKING], VENUES)
+    for n in range(260):
+        now = START + n * SECOND
+        run(engine, [oi("binance", now, fell(1000, -5)(n)), price("binance", now, 100.0)])
+        run(engine, [Tick(seen=now)])
+    (standing,) = engine.open_episodes().episodes
+    assert (standing.level, standing.alone) == (Level.WATCH, Level.ALERT)
+    assert standing.opinions[0].value == 0.0
+
+
+# ── what a value says ──
+
+
+@mark.parametrize(
+    ("asked", "value", "answer"),
+    [
+        ("<= -1", -1, True), ("<= -1", -0.9, False), ("< -1", -1, False), (">= 2", 2, True),
+        (">= 2", 1.9, False), ("> 2", 2, False), ("> 2", 2.1, True),
+    ],
+)  # fmt: skip
+def test_a_value_agrees_or_not(asked, value, answer):
+    sign, number = asked.split()
+    when = When("price_1h_pct", sign, float(number))
+    assert str(when) == asked
+    assert when.agrees(Reading(value=value)) is answer
+    assert when.agrees(None) is None
+
+
+@mark.parametrize("kind", ["lower_bound", "breach_only"])
+def test_of_a_lower_bound_only_more_can_be_known(kind):
+    at_least = Reading(value=5, **{kind: True})
+    answers = [
+        When("liq_10m_musd", sign, threshold).agrees(at_least)
+        for sign, threshold in [(">=", 5), (">", 5), (">=", 6), ("<=", 5), ("<", 5), ("<=", 4)]
+    ]
+    assert answers == [True, None, None, None, False, False]
+
+
+def test_one_no_is_enough_and_nobody_asked_agrees():
+    assert agreement([True, True]) is True
+    assert agreement([True, None]) is None
+    assert agreement([None, False]) is False
+    assert [told_at(level, agree) for level in (1, 2, 3) for agree in (True, None, False)] == [
+        1, 1, 1, 2, 1, 1, 3, 3, 3,
+    ]  # fmt: skip
