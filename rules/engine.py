@@ -16,7 +16,6 @@ from rules.composite import Composite
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
-from rules.metric import Warming
 from rules.rule import Rule
 from rules.snapshot import (
     Observed,
@@ -98,10 +97,6 @@ class Engine:
             desk = self._floor.meet(event, now)
         said = self._take(desk, event, now) if desk is not None else []
         return late + said if late else said
-
-    def warming(self) -> list[Warming]:
-        """What cannot be judged before days of observation: one for each metric and asset."""
-        return self._floor.warming(self._now)
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""

@@ -138,24 +138,6 @@ class SuppliedMetric:
         return None
 
 
-class Warming(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric that cannot speak of an asset before it has watched ``needed`` days of it."""
-
-    metric: str
-    asset: str
-    days: int
-    needed: int
-
-
-@runtime_checkable
-class Warms(Protocol):
-    """A metric that needs days of observation before it has a value."""
-
-    def warming(self, view: View, now: Ms) -> Warming | None:
-        """How far it is, None once it is ready."""
-        ...
-
-
 @runtime_checkable
 class Holds(Protocol):
     """A metric against what is usual, which must not learn from the episode that it shows."""

@@ -15,7 +15,7 @@ from rules.alerts import ALL, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.market import Market, Memory, View, whole
-from rules.metric import Holds, Metric, Reading, Warming, Warms
+from rules.metric import Holds, Metric, Reading
 from rules.metrics import metric
 from rules.records import Trail
 from rules.rule import Fires, Row, Rule, agreement, told_at
@@ -463,12 +463,6 @@ class WatchList:
         for asset in self._assets.values():
             if asset is not None:
                 yield from asset.clusters
-
-    def warming(self, now: Ms) -> list[Warming]:
-        """What cannot be judged before days of observation."""
-        of_assets = (beat for asset in self._assets.values() if asset for beat in asset.beats)
-        found = (b.metric.warming(b.view, now) for b in of_assets if isinstance(b.metric, Warms))
-        return [warming for warming in found if warming is not None]
 
     def forget(self, now: Ms) -> tuple[list[MetricInstance], list[CompositeInstance]]:
         """Lets go what has been silent for a day; the beats and composites that are gone."""

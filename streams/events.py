@@ -147,7 +147,10 @@ class Price(Event, frozen=True, kw_only=True, tag="price"):
 
 
 class Volume(Event, frozen=True, kw_only=True, tag="volume"):
-    """Traded notional of the last 24 hours in USD."""
+    """Traded notional of the last 24 hours in USD.
+
+    No metric reads it yet: it is what the share of spot in all turnover will be made of.
+    """
 
     usd_24h: float
 

@@ -33,7 +33,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     each poll counts 1 against ``requests_per_second``). ``ping``: the text to send every ``ping_s``
     (None: protocol pings only). ``socket_life_s``: the venue cuts sockets of this age, so a
     replacement is up before (None: no limit known). ``sends_per_second``: how fast a socket may be
-    written to. ``notes``: what its feeds do not give, in words for the README.
+    written to.
     """
 
     name: str
@@ -47,7 +47,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ping_s: float = 20.0
     socket_life_s: float | None = None
     sends_per_second: float = 5.0
-    notes: tuple[str, ...] = ()
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

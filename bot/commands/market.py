@@ -14,7 +14,6 @@ from bot.messages.headline import amount, head, metric_name, parts, window_of
 from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
-from rules.metric import Warms
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.snapshot import Value
@@ -111,7 +110,7 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
         return context.say("ask.lack.feeds", kinds=feeds, venues=", ".join(lacking))
     if "streams" not in context.reports.running:
         return context.say("ask.lack.no_streams")
-    if isinstance(of, Warms) and (not isinstance(of, DepthMetric) or of.hourly):
+    if isinstance(of, DepthMetric) and of.hourly:
         return context.say("ask.lack.days")
     return Html()
 

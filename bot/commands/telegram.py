@@ -39,7 +39,7 @@ from bot.config import Settings
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
 from bot.delivery.send_test import send_test
-from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Uncertain, What
+from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Later, Moved, Refused, SendProblem, What
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
 from bot.messages.blocks import fitted_answer
@@ -69,7 +69,6 @@ MOST_WAITING = 200
 TEND_S = 20.0
 _TELL_S = 60.0
 _REDIS = (RedisError, OSError, TimeoutError)
-_NOT_SENT = (Later, Moved, Refused, Uncertain)
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -190,7 +189,7 @@ class CommandHandler:
                 await self._reply(question)
             except Busy:
                 self._leave_out()
-            except _NOT_SENT as error:
+            except SEND_PROBLEMS as error:
                 self._say("a command was not answered", reason=str(error)[:200])
             except Exception:  # the next one is answered all the same
                 log.exception("a command failed", command=question.message.text)
@@ -209,7 +208,7 @@ class CommandHandler:
         failure: Exception | None = None
         try:
             await self._say_it(question, fitted_answer(found.blocks, about.words))
-        except (Busy, *_NOT_SENT) as error:
+        except (Busy, *SEND_PROBLEMS) as error:
             failure = error
         if found.tell and about.asker.private:
             await self._tell_operators(found.tell)
@@ -342,7 +341,7 @@ class CommandHandler:
                 await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
                                             for one in inside], chat)  # fmt: skip
             self._menus = wanted
-        except _NOT_SENT as error:
+        except SEND_PROBLEMS as error:
             if isinstance(error, Refused):
                 self._menus = wanted  # trying again would not help
             self._say("the menu of commands was not set", reason=str(error)[:200])
@@ -369,7 +368,7 @@ class CommandHandler:
         try:
             await self._gate.turn(chat, _TELL_S, Lane.POST)
             await self._telegram.answer(self._gate.address(chat), text, silent=True)
-        except (Busy, *_NOT_SENT) as error:
+        except (Busy, *SEND_PROBLEMS) as error:
             log.warning("operators were not told", reason=str(error)[:200])
 
 
@@ -426,7 +425,7 @@ class _Polling:
                 if not self._works:
                     await self._telegram.clear_webhook()
                 await self._poll()
-            except (Later, Moved, Refused, Uncertain) as error:
+            except SEND_PROBLEMS as error:
                 self._troubled(error)
                 flood = error.seconds if isinstance(error, Later) and error.flood else 0.0
                 await asyncio.sleep(max(wait, flood))
@@ -458,7 +457,7 @@ class _Polling:
                 self._offset = max(self._offset, last + 1)
             self._desk.hear(update, me)
 
-    def _troubled(self, error: Later | Moved | Refused | Uncertain) -> None:
+    def _troubled(self, error: SendProblem) -> None:
         """Each kind of failure in a row is said once."""
         self._works = False
         reason = str(error) if isinstance(error, Moved) else error.reason

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from bot.delivery.pace import Lane
-from bot.delivery.sinks import Busy, Gate, Later, Moved, Refused, Sink, Uncertain
+from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Refused, Sink, Uncertain
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.messages.render import Message, plain
@@ -88,7 +88,7 @@ class Alarms:
                 await self.gate.turn(self._chat.chat, _PATIENCE_S, Lane.URGENT)
             self._sink = self._sink or self._make()
             await self._sink.send(self._chat, _message(text, silent), markup=True)
-        except (Busy, Later, Moved, Refused, Uncertain) as error:
+        except (Busy, *SEND_PROBLEMS) as error:
             log.error("an alarm could not be told", text=words, reason=str(error))
             return isinstance(error, Refused | Uncertain)  # no use in saying it again
         log.warning("alarm told to operators", text=words)

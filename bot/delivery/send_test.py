@@ -6,23 +6,14 @@ For ``lowtide send-test`` and ``/test``.
 from collections.abc import Iterator
 from typing import cast
 
-import httpx
 import msgspec
 import telegram
 from telegram.constants import ChatMemberStatus, ChatType, ParseMode
-from telegram.error import (
-    BadRequest,
-    ChatMigrated,
-    Forbidden,
-    InvalidToken,
-    NetworkError,
-    RetryAfter,
-    TelegramError,
-)
 
 from bot.config import Settings
 from bot.config.chats import ChatSettings
-from bot.delivery.sinks.telegram import TelegramClient
+from bot.delivery.sinks import SEND_PROBLEMS, Later, Moved, Refused, SendProblem, What
+from bot.delivery.sinks.telegram import TelegramClient, asked, no_administrator, no_right
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.redaction import redact
@@ -74,8 +65,8 @@ async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[SendTestOutc
     if not targets:
         return (SendTestOutcome(False, NO_CHAT),)
     try:
-        me = await bot.get_me()
-    except TelegramError as error:
+        me = await asked(bot.get_me())
+    except SEND_PROBLEMS as error:
         return (SendTestOutcome(False, _problem(error, targets[0], settings)),)
     return tuple([await _posted(bot, me.id, chat, settings) for chat in targets])
 
@@ -93,19 +84,21 @@ async def _posted(
     bot: telegram.Bot, me: int, chat: ChatSettings, settings: Settings
 ) -> SendTestOutcome:
     chat_id = cast("int | str", chat.id)
+    to = TelegramChat(chat_id, chat.topic)
     try:
-        found = await bot.get_chat(chat_id)
+        found = await asked(bot.get_chat(chat_id), to)
         if missing := await _missing(bot, me, chat, found):
-            return SendTestOutcome(False, missing)
+            return SendTestOutcome(False, f"{chat.place}: {missing}")
         text = LANGUAGES[chat.language].phrases["test.message"]
-        await bot.send_message(
+        sending = bot.send_message(
             chat_id,
             text,
             parse_mode=ParseMode.HTML,
             disable_notification=True,  # readers of a channel are not to be rung for it
-            message_thread_id=TelegramChat(chat_id, chat.topic).thread,
+            message_thread_id=to.thread,
         )
-    except TelegramError as error:
+        await asked(sending, to)
+    except SEND_PROBLEMS as error:
         return SendTestOutcome(False, _problem(error, chat, settings))
     topic = "" if chat.topic is None else f", topic {chat.topic}"
     name = found.title or (f"@{found.username}" if found.username else found.first_name)
@@ -117,80 +110,34 @@ async def _missing(
 ) -> str:
     """What the bot may not do in a chat that exists; "" if nothing is known to be missing."""
     if chat.topic is not None and not found.is_forum:
-        return f"{chat.id} has no topics: take topic out of its table, or switch topics on"
+        return f"{chat.id} has no topics; take topic out of its table, or switch topics on"
     if found.type == ChatType.PRIVATE:
         return ""
-    member = await bot.get_chat_member(found.id, me)
+    member = await asked(bot.get_chat_member(found.id, me), TelegramChat(found.id))
     if found.type == ChatType.CHANNEL:
         if not isinstance(member, telegram.ChatMemberAdministrator):
-            return _make_admin(chat)
-        return "" if member.can_post_messages else _give_right(chat)
+            return no_administrator(found.id)
+        return "" if member.can_post_messages else no_right(found.id)
     if member.status not in _IN_GROUP:
-        return f"the bot is not in the group {chat.id}: add it there"
+        return f"the bot is not in the group {chat.id}; add it there"
     if isinstance(member, telegram.ChatMemberRestricted) and not member.can_send_messages:
-        return f"the bot may not write in the group {chat.id}: lift its restrictions"
+        return f"the bot may not write in the group {chat.id}; lift its restrictions"
     return ""
 
 
-def _make_admin(chat: ChatSettings) -> str:
-    return (
-        f"the bot is no administrator of the channel {chat.id}: add it under Administrators, with "
-        'the right "Post messages"'
-    )
-
-
-def _give_right(chat: ChatSettings) -> str:
-    return f'the bot may not post to the channel {chat.id}: give it the right "Post messages"'
-
-
-def _problem(error: TelegramError, chat: ChatSettings, settings: Settings) -> str:
+def _problem(error: SendProblem, chat: ChatSettings, settings: Settings) -> str:
     """What ``error`` says is missing, and where to mend it."""
-    reason = redact(error.message)
     match error:
-        case InvalidToken():
-            return (
-                "Telegram refuses the token in TELEGRAM_BOT_TOKEN: copy it again from @BotFather "
-                "into .env"
-            )
-        case RetryAfter():
-            return f"Telegram asks for a pause before anything more is sent to {chat.id}: {reason}"
-        case ChatMigrated():
-            return f"the group {chat.id} is now {error.new_chat_id}: put that into {chat.place}"
-        case Forbidden():
-            return _forbidden(reason, chat)
-        case BadRequest():
-            return _refused(reason, chat)
-        case NetworkError():
-            cause = error.__cause__
-            name = type(cause).__name__ if isinstance(cause, httpx.HTTPError) else reason[:80]
-            return (
-                f"Telegram cannot be reached at {redact(settings.api_url)} ({name}): check the "
-                "network, or telegram.api_url in the configuration"
-            )
+        case Moved():
+            return f"{chat.place}: the group {chat.id} is now {error.chat}; write that there"
+        case Refused() if error.what is What.ALL:
+            return error.reason
+        case Refused():
+            return f"{chat.place}: {error.reason}"
+        case Later() if error.flood:
+            return f"{chat.place}: Telegram asks for a pause of {error.seconds:.0f} s"
         case _:
-            return f"Telegram does not take the message to {chat.id}: {reason}"
-
-
-def _forbidden(reason: str, chat: ChatSettings) -> str:
-    words = reason.lower()
-    if "blocked" in words or "initiate" in words:
-        return f"the user {chat.id} has not begun to talk to the bot: write /start to it first"
-    if "channel" in words:
-        return _make_admin(chat)
-    return f"the bot is not in {chat.id} any more ({reason}): add it again"
-
-
-def _refused(reason: str, chat: ChatSettings) -> str:
-    words = reason.lower()
-    if "chat not found" in words:
-        return (
-            f"Telegram finds no chat {chat.id}: check {chat.place} in the configuration, and add "
-            "the bot to the chat (to a channel as an administrator)"
-        )
-    if "thread not found" in words or "topic" in words:
-        return f"the group {chat.id} has no topic {chat.topic}: check topic in its table"
-    if "member list is inaccessible" in words:
-        return _make_admin(chat)
-    if "rights" in words:
-        return _give_right(chat)
-    return f"Telegram does not take the message to {chat.id}: {reason}"
+            return (
+                f"{error.reason} at {redact(settings.api_url)}; check the network, or "
+                "telegram.api_url in the configuration"
+            )

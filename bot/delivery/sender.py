@@ -32,7 +32,19 @@ from bot.delivery.post import (
 )
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import Present
-from bot.delivery.sinks import Busy, Edited, Later, Moved, Refused, Sink, Sinks, Uncertain, What
+from bot.delivery.sinks import (
+    SEND_PROBLEMS,
+    Busy,
+    Edited,
+    Later,
+    Moved,
+    Refused,
+    SendProblem,
+    Sink,
+    Sinks,
+    Uncertain,
+    What,
+)
 from bot.delivery.store import Loaded, OutboxStore
 from bot.destination import Destination, TelegramChat, queue_key, with_topic
 from bot.lang import LANGUAGES
@@ -378,7 +390,7 @@ class Sender:
         await self._store.save(line)
         try:
             await self._request(line, step)
-        except (Later, Moved, Refused, Uncertain) as error:
+        except SEND_PROBLEMS as error:
             self._failed(line, step, error, self._clock.seen())
             if isinstance(error, Refused) and error.what is What.ALL:
                 await self._store.save(line)
@@ -439,7 +451,7 @@ class Sender:
         self,
         line: ChatQueue,
         step: QueueStep | None,
-        error: Later | Moved | Refused | Uncertain,
+        error: SendProblem,
         now: Ms,
     ) -> None:
         """What an error means for the line."""

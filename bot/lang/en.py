@@ -213,7 +213,6 @@ PHRASES = {
     "settled": "settled {time}",
     "estimate": "estimate of {time}",
     "held": "+{count} held",
-    "chart": "chart",
     # What delivery adds to a post.
     "late": "⏱ {length} late",
     "left_out": "⏳ +{count} older left out: {names}",
@@ -227,11 +226,11 @@ PHRASES = {
     "live.over": "⚪ Over since {time}, after {length}.",
     # Notices for operators. They never look like an alert.
     "notice": "⚪ <i>Data: {text} This is not a market signal.</i>",
-    "notice.down": "{venue} {kinds} silent since {time}{reason}. {effect}",
+    "notice.down": "{venue} {kinds} silent since {time}{reason}.{effect}",
     "notice.up": "{venue} {kinds} back, silent for {length}.",
     "notice.no_tick": "no tick since {time}, so no rule can judge{reason}.",
     "notice.tick": "ticks are back after {length}.",
-    "notice.effect": "Totals leave {venue} out on both sides of every comparison.",
+    "notice.effect": " Totals leave {venue} out on both sides of every comparison.",
     "notice.reason": " ({reason})",
     "notice.and": " and ",
     "notice.more": " and {count} more",

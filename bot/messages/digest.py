@@ -19,18 +19,17 @@ MAX_CHARS = 3_500
 """Of the 4,096 characters that Telegram takes."""
 
 
-def delivery_message(delivery: Delivery, words: Words, charts: str | None = None) -> Message:
-    """The message of ``delivery``; ``charts`` as in ``bot.messages.render.render``."""
+def delivery_message(delivery: Delivery, words: Words) -> Message:
+    """The message of ``delivery``."""
     held = sum(delivery.held.values())
     first, *others = delivery.alerts
     if delivery.title:
         return _titled(delivery, words, held)
     if others:
-        return _digest(delivery, words, charts, held)
+        return _digest(delivery, words, held)
     return render(
         first,
         words,
-        charts,
         silent=delivery.silent,
         hidden=delivery.hidden,
         held=held,
@@ -60,11 +59,11 @@ def _titled_lines(delivery: Delivery, words: Words) -> list[Html]:
     return [title, *(first_line(alert, words) for alert in delivery.alerts)]
 
 
-def _digest(delivery: Delivery, words: Words, charts: str | None, held: int) -> Message:
+def _digest(delivery: Delivery, words: Words, held: int) -> Message:
     alerts = list(delivery.alerts)
     worst, latest = Voice(alerts[0], words), max(alerts, key=lambda a: a.at)
     lines = _digest_lines(delivery, words)
-    lines.append(footer(Voice(latest, words), charts, held, one=False))
+    lines.append(footer(Voice(latest, words), held, one=False))
     message = message_of(worst.alert, lines, delivery.silent, MAX_CHARS)
     return msgspec.structs.replace(message, at=latest.at)
 

@@ -15,7 +15,6 @@ beginning of the record; it never says "all-time".
 import html
 import re
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import msgspec
 
@@ -93,7 +92,6 @@ MAX_CHARS = 500
 
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
 OVER = "⚪"
-_LINK = re.compile(r'<a href="([^"]*)">([^<]*)</a>')
 _TAG = re.compile(r"<[^>]+>")
 
 
@@ -117,7 +115,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def render(
     alert: Alert,
     words: Words,
-    charts: str | None = None,
     *,
     silent: bool | None = None,
     hidden: int = 0,
@@ -125,14 +122,13 @@ def render(
 ) -> Message:
     """The message of ``alert`` in one language.
 
-    ``charts``: URL of a chart with ``{metric}`` and ``{asset}`` in it, None for no link.
     ``silent``: None lets the alert's level decide. ``hidden``: alerts that this one stands for;
     ``held``: others that were kept back before it.
     """
     voice = Voice(alert, words)
     lines = [first_line(alert, words, hidden)]
     if alert.turn is not Turn.CLOSE:
-        lines += _facts(voice, charts, hidden, held)
+        lines += _facts(voice, hidden, held)
     quiet = alert.turn is Turn.CLOSE or alert.level is Level.WATCH
     return message_of(alert, lines, quiet if silent is None else silent)
 
@@ -164,19 +160,17 @@ def message_of(
 
 
 def plain(text: str) -> str:
-    """Telegram HTML as plain text; a link keeps its address."""
-    return html.unescape(_TAG.sub("", _LINK.sub(r"\2: \1", text)))
+    """Telegram HTML as plain text."""
+    return html.unescape(_TAG.sub("", text))
 
 
-def footer(voice: Voice, charts: str | None, held: int, one: bool = True) -> Html:
-    """Hashtags, time, chart, and how many alerts were kept back. ``one``: it is of one asset."""
+def footer(voice: Voice, held: int, one: bool = True) -> Html:
+    """Hashtags, time, and how many alerts were kept back. ``one``: it is of one asset."""
     alert, facts = voice.alert, voice.alert.facts
     time = voice.time(alert.at)
     if isinstance(facts, FundingFacts):
         time = _rate_time(voice, facts)
     parts = [" ".join(_tags(voice) if one else _tags(voice)[-1:]), time]
-    if charts and one:
-        parts.append(_chart(voice, charts))
     if held:
         parts.append(voice.say("held", count=str(held)))
     return Html(" · ".join(parts))
@@ -189,18 +183,11 @@ def _tags(voice: Voice) -> list[Html]:
     return [*own, voice.say(f"tag.{voice.topic}", rule=alert.family or alert.rule)]
 
 
-def _chart(voice: Voice, charts: str) -> Html:
-    alert = voice.alert
-    address = charts.replace("{metric}", quote(alert.metric, safe=""))
-    address = html.escape(address.replace("{asset}", quote(alert.asset, safe="")))
-    return Html(f'<a href="{address}">{voice.say("chart")}</a>')
-
-
-def _facts(voice: Voice, charts: str | None, hidden: int, held: int) -> list[Html]:
+def _facts(voice: Voice, hidden: int, held: int) -> list[Html]:
     """All lines but the first."""
     facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice), *folded(voice, hidden)]
     facts += [*_missing(voice), *_history(voice)]
-    return [*(fact for fact in facts if fact), footer(voice, charts, held)]
+    return [*(fact for fact in facts if fact), footer(voice, held)]
 
 
 def _fitting(lines: Sequence[Html], limit: int) -> list[Html]:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from rules.alerts import DepthFacts, Scope
 from rules.market import Keep, Market, Memo, View
-from rules.metric import LEAST_SHARE, OF_ASSET, Reading, Warming, fall, median
-from rules.windows import READY_DAYS, Hours, Ring
+from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, median
+from rules.windows import Hours, Ring
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import BANDS_BP, Depth, Kind, MarketEvent, Ms
 
@@ -387,14 +387,6 @@ class DepthMetric:
 
     def distance(self, value: float) -> float:
         return fall(100 - value) if value < 100 else value - 100
-
-    def warming(self, view: View, now: Ms) -> Warming | None:
-        """How many days of this hour the longest watched book has, None once one is ready."""
-        books = [book for market in view if (book := market.memo(self.book)) is not None]
-        if not self.hourly or any(book.hourly(now) is not None for book in books):
-            return None
-        days = max((book.hours.days(now) for book in books), default=0)
-        return Warming(metric=self.name, asset=view.asset, days=days, needed=READY_DAYS)
 
     def _normal(self, book: DepthSamples, now: Ms) -> float | None:
         return book.hourly(now) if self.hourly else book.recent(now)

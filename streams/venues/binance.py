@@ -35,13 +35,6 @@ SPEC = Spec(
     kinds=frozenset(Kind),
     weight_per_minute=2400,
     socket_life_s=86_400,
-    notes=(
-        "Liquidations: at most one order a symbol and second, so sums are lower bounds.",
-        "Depth: a snapshot has 1000 levels a side (about 25 bp on BTC, 50 bp on ETH, all bands on"
-        " smaller coins); further out the book fills in slowly and counts as not covered.",
-        "Open interest: polled every 15 s for the ten largest, every 60 s for the rest.",
-        "USDT and USDC perpetuals only; stock and commodity perpetuals are left out.",
-    ),
 )
 
 _FAST_POLLS = 10

@@ -35,12 +35,6 @@ SPEC = Spec(
     requests_per_second=20.0,
     ping=b'{"op":"ping"}',
     sends_per_second=10.0,
-    notes=(
-        "Liquidations: all of them, at the bankruptcy price, not the price of the fill.",
-        "Depth: the best 1000 levels a side for the 20 largest instruments, the best 200 for the"
-        " rest; bands beyond the last level are not covered.",
-        "USDT and USDC perpetuals only; stock, commodity and forex perpetuals are left out.",
-    ),
 )
 
 _PATH = "/v5/public/linear"

@@ -35,13 +35,6 @@ SPEC = Spec(
     kinds=frozenset(Kind) - {Kind.LIQUIDATION},
     weight_per_minute=1200,
     ping=b'{"method":"ping"}',
-    notes=(
-        "Liquidations: no public feed.",
-        "Main dex only: markets of other dexes (HIP-3) are left out.",
-        "Depth: 20 levels a side, rounded to 4 significant figures (1 to 10 bp each), every 5 s;"
-        " no spread. They reach 25 bp while the price begins with 10 to 78: not of BTC between"
-        " 80,000 and 100,000, where 10 bp are known.",
-    ),
 )
 
 _PATH = "/ws"

@@ -47,7 +47,6 @@ def test_the_last_released_format_is_taken_over_whole() -> None:
     assert known["depth_25bp_pct_of_normal"] == pytest.approx(20)  # seven days observed
     assert known["liq_10m_musd"] == pytest.approx(2.5)
     assert known["funding_8h_pct"] == pytest.approx(0.01)
-    assert this.warming() == []
     assert {alert.rule: alert.level for alert in this.standing().episodes} == {
         "oi_total_drop": Level.CRITICAL,
         "oi_drop:15m": Level.CRITICAL,

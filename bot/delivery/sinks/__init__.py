@@ -95,6 +95,11 @@ class Uncertain(Exception):
         self.reason = reason
 
 
+SendProblem = Later | Moved | Refused | Uncertain
+SEND_PROBLEMS = (Later, Moved, Refused, Uncertain)
+"""All that a sink raises."""
+
+
 class Gate(Protocol):
     """The one limiter of a way out, which whoever asks anything of it passes.
 

@@ -46,6 +46,7 @@ from bot.delivery.sinks import (
     Moved,
     Receipt,
     Refused,
+    SendProblem,
     Uncertain,
     What,
 )
@@ -243,7 +244,7 @@ class TelegramClient:
         """The bot's name, without @."""
         async with self._naming:  # asked once, however many chats begin at once
             if self._name is None:
-                self._name = (await _asked(self.bot.get_me())).username or ""
+                self._name = (await asked(self.bot.get_me())).username or ""
         return self._name
 
     async def updates(self, offset: int, wait_s: float) -> list[Any]:
@@ -251,18 +252,16 @@ class TelegramClient:
 
         What has a smaller number is confirmed by that, and not sent again.
         """
-        asked = {"offset": offset, "timeout": round(wait_s), "allowed_updates": ["message"]}
+        query = {"offset": offset, "timeout": round(wait_s), "allowed_updates": ["message"]}
         read_timeout = wait_s + self._read_timeout
-        found = await _asked(
-            self.bot.do_api_request("getUpdates", asked, read_timeout=read_timeout)
-        )
+        found = await asked(self.bot.do_api_request("getUpdates", query, read_timeout=read_timeout))
         if not isinstance(found, list):
             raise Uncertain("Telegram sends something else than messages")
         return cast("list[Any]", found)
 
     async def clear_webhook(self) -> None:
         """Take the bot's webhook away, if somebody has set one: it forbids to ask for messages."""
-        await _asked(self.bot.delete_webhook())
+        await asked(self.bot.delete_webhook())
 
     async def answer(
         self,
@@ -274,7 +273,7 @@ class TelegramClient:
         silent: bool = False,
     ) -> None:
         """Say something that is no post, its turn having been taken at the gate."""
-        await _asked(
+        await asked(
             self.bot.send_message(
                 chat,
                 text,
@@ -291,7 +290,7 @@ class TelegramClient:
         menu is shown."""
         scope = None if chat is None else telegram.BotCommandScopeChat(chat)
         to = _NOWHERE if chat is None else TelegramChat(chat)
-        await _asked(self.bot.set_my_commands(list(menu), scope=scope), to)
+        await asked(self.bot.set_my_commands(list(menu), scope=scope), to)
 
     async def check(self, to: Destination) -> ChatInfo:
         """A private chat is not asked for: there is nothing to learn but by writing to it."""
@@ -299,7 +298,7 @@ class TelegramClient:
         if isinstance(chat, int) and chat > 0:
             return ChatInfo(title=f"Telegram: @{name} posts to {chat}")
         # as Telegram sends it: the library reads all of a chat or, if one field is missing, nothing
-        found = await _asked(self.bot.do_api_request("getChat", {"chat_id": chat}), to)
+        found = await asked(self.bot.do_api_request("getChat", {"chat_id": chat}), to)
         about = cast("dict[str, Any]", found if isinstance(found, dict) else {})
         kind = next((one for one in _KINDS if one == about.get("type")), "chat")
         called = about.get("title") or about.get("username")
@@ -321,7 +320,7 @@ class TelegramClient:
         reply = None
         if reply_to is not None:
             reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True)
-        sent = await _asked(
+        sent = await asked(
             self.bot.send_message(
                 _chat(to),
                 message.html if markup else message.plain,
@@ -348,7 +347,7 @@ class TelegramClient:
             rate_limit_args=_POST,
         )
         try:
-            await _asked(edit, to)
+            await asked(edit, to)
         except Refused as error:
             words = error.reason.lower()
             for text, found in _EDITED.items():
@@ -360,7 +359,7 @@ class TelegramClient:
     async def delete(self, to: Destination, message_id: int) -> None:
         deleted = self.bot.delete_message(_chat(to), message_id, rate_limit_args=_POST)
         try:
-            await _asked(deleted, to)
+            await asked(deleted, to)
         except Refused as error:
             if "message to delete not found" not in error.reason.lower():
                 raise
@@ -370,7 +369,7 @@ class TelegramClient:
             await request.shutdown()
 
 
-async def _asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
+async def asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
     """What Telegram answers. Raises Later, Moved, Refused or Uncertain and nothing else; a request
     that had to wait too long for its turn is Later."""
     try:
@@ -394,7 +393,7 @@ def _thread(to: Destination) -> int | None:
     return to.thread if isinstance(to, TelegramChat) else None
 
 
-def _meaning(error: TelegramError, to: Destination) -> Later | Moved | Refused | Uncertain:
+def _meaning(error: TelegramError, to: Destination) -> SendProblem:
     """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
     reason = redact(error.message)
     match error:
@@ -410,11 +409,7 @@ def _meaning(error: TelegramError, to: Destination) -> Later | Moved | Refused |
                 What.ALL,
             )
         case Forbidden():
-            return Refused(
-                f"Telegram does not let the bot post to {_chat(to)} ({reason}); make it an "
-                'administrator of the channel with the right "Post messages"',
-                What.CHAT,
-            )
+            return Refused(_forbidden(reason, _chat(to)), What.CHAT)
         case BadRequest():
             return _bad_request(reason, to)
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
@@ -423,21 +418,42 @@ def _meaning(error: TelegramError, to: Destination) -> Later | Moved | Refused |
             return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
 
 
+def _forbidden(reason: str, chat: int | str) -> str:
+    words = reason.lower()
+    if "blocked" in words or "initiate" in words:
+        return f"the user {chat} does not let the bot write ({reason}); write /start to it there"
+    if "channel" in words:
+        return no_administrator(chat)
+    return f"the bot is not in {chat} any more ({reason}); add it again"
+
+
+def no_administrator(chat: int | str) -> str:
+    """The sentence for a channel in which the bot is an ordinary member, or none."""
+    return (
+        f"the bot is no administrator of the channel {chat}; add it under Administrators, with "
+        'the right "Post messages"'
+    )
+
+
+def no_right(chat: int | str) -> str:
+    """The sentence for a chat in which the bot is, and may not post."""
+    return f'the bot may not post to {chat}; give it the right "Post messages" there'
+
+
 def _bad_request(reason: str, to: Destination) -> Refused:
     words = reason.lower()
     if any(text in words for text in _MARKUP):
         return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
     if "chat not found" in words:
         return Refused(
-            f"Telegram finds no chat {_chat(to)}; check chat_id in the configuration and add the "
-            "bot to the channel as an administrator",
+            f"Telegram finds no chat {_chat(to)}; check chat_id in the configuration, and add "
+            "the bot to the chat (to a channel as an administrator)",
             What.CHAT,
         )
     if any(text in words for text in _NO_RIGHTS):
-        return Refused(
-            f'the bot may not post to {_chat(to)}; give it the right "Post messages" there',
-            What.CHAT,
-        )
+        return Refused(no_right(_chat(to)), What.CHAT)
+    if "member list is inaccessible" in words:
+        return Refused(no_administrator(_chat(to)), What.CHAT)
     if any(text in words for text in _NO_TOPIC):
         return _topic_refused(to)
     return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)

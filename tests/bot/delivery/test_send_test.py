@@ -45,7 +45,7 @@ async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_
 
 
 ADD = 'add it under Administrators, with the right "Post messages"'
-GIVE = 'give it the right "Post messages"'
+GIVE = 'give it the right "Post messages" there'
 
 
 @pytest.mark.parametrize(
@@ -53,31 +53,32 @@ GIVE = 'give it the right "Post messages"'
     [
         (
             '"@nowhere"', None, None,
-            "Telegram finds no chat @nowhere: check channel.chat_id in the configuration, and add "
+            "Telegram finds no chat @nowhere; check chat_id in the configuration, and add "
             "the bot to the chat (to a channel as an administrator)",
         ),
         (CHANNEL, {"status": "left"}, None,
-         f"the bot is no administrator of the channel -1001: {ADD}"),
+         f"the bot is no administrator of the channel -1001; {ADD}"),
         (CHANNEL, {"status": "member"}, None,
-         f"the bot is no administrator of the channel -1001: {ADD}"),
+         f"the bot is no administrator of the channel -1001; {ADD}"),
         (CHANNEL, {"status": "hidden"}, None,
-         f"the bot is no administrator of the channel -1001: {ADD}"),
+         f"the bot is no administrator of the channel -1001; {ADD}"),
         (CHANNEL, admin(can_post_messages=False), None,
-         f"the bot may not post to the channel -1001: {GIVE}"),
+         f"the bot may not post to -1001; {GIVE}"),
         (CHANNEL, admin(), (400, "Bad Request: need administrator rights in the channel chat"),
-         f"the bot may not post to the channel -1001: {GIVE}"),
+         f"the bot may not post to -1001; {GIVE}"),
         (CHANNEL, admin(), (403, "Forbidden: bot is not a member of the channel chat"),
-         f"the bot is no administrator of the channel -1001: {ADD}"),
-        (OTHER_GROUP, {"status": "left"}, None, "the bot is not in the group -300: add it there"),
+         f"the bot is no administrator of the channel -1001; {ADD}"),
+        (OTHER_GROUP, {"status": "left"}, None, "the bot is not in the group -300; add it there"),
         (OTHER_GROUP, {"status": "member"}, (403, "Forbidden: bot was kicked from the group chat"),
-         "the bot is not in -300 any more (Forbidden: bot was kicked from the group chat): "
+         "the bot is not in -300 any more (Forbidden: bot was kicked from the group chat); "
          "add it again"),
         (11, {}, (403, "Forbidden: bot can't initiate conversation with a user"),
-         "the user 11 has not begun to talk to the bot: write /start to it first"),
+         "the user 11 does not let the bot write (Forbidden: bot can't initiate conversation with "
+         "a user); write /start to it there"),
         (CHANNEL, admin(), (400, "Bad Request: message text is odd"),
-         "Telegram does not take the message to -1001: Message text is odd"),
-        (CHANNEL, admin(), (502, "Bad Gateway"), "Telegram cannot be reached at URL (Bad Gateway): "
-         "check the network, or telegram.api_url in the configuration"),
+         "Telegram refuses the message: Message text is odd"),
+        (CHANNEL, admin(), (502, "Bad Gateway"), "no clear answer from Telegram (Bad Gateway) at "
+         "URL; check the network, or telegram.api_url in the configuration"),
     ],
 )  # fmt: skip
 async def test_what_is_missing_is_one_sentence(
@@ -89,16 +90,23 @@ async def test_what_is_missing_is_one_sentence(
     if refusal is not None:
         fake.refusals[chat] = refusal
     (outcome,) = await try_all(read(tmp_path, fake.url, f"[channel]\nchat_id = {chat}\n"))
-    assert outcome == SendTestOutcome(False, problem.replace("URL", fake.url))
+    place = "" if problem.startswith("no clear answer") else "channel.chat_id: "
+    assert outcome == SendTestOutcome(False, place + problem.replace("URL", fake.url))
     assert fake.sent == []
 
 
 async def test_a_topic_that_is_not_there(fake: FakeUpdates, tmp_path: Path):
     text = f"[[chats]]\nid = {FORUM}\ntopic = 8\n[[chats]]\nid = {OPERATORS}\ntopic = 7\n"
     assert await try_all(read(tmp_path, fake.url, text)) == (
-        SendTestOutcome(False, "the group -1002 has no topic 8: check topic in its table"),
         SendTestOutcome(
-            False, "-200 has no topics: take topic out of its table, or switch topics on"
+            False,
+            "chats.id (table 1): chat -1002 has no open topic 8; open it again, or mend topic in "
+            "its table",
+        ),
+        SendTestOutcome(
+            False,
+            "chats.id (table 2): -200 has no topics; take topic out of its table, or switch topics "
+            "on",
         ),
     )
 
@@ -108,10 +116,10 @@ async def test_a_wrong_token_and_no_network_are_said_once(fake: FakeUpdates, tmp
     fake.token = "other"
     (refused,) = await try_all(read(tmp_path, fake.url, text))
     assert refused.text == (
-        "Telegram refuses the token in TELEGRAM_BOT_TOKEN: copy it again from @BotFather into .env"
+        "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather"
     )
     (away,) = await try_all(read(tmp_path, "http://127.0.0.1:1", text))
-    assert away.text.startswith("Telegram cannot be reached at http://127.0.0.1:1 (ConnectError)")
+    assert away.text.startswith("Telegram cannot be reached (ConnectError) at http://127.0.0.1:1; ")
 
 
 async def test_without_a_token_or_a_chat_it_says_where_to_get_one(
