@@ -81,7 +81,7 @@ def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
         judged.end()
     if not prices.assets():
         raise ValueError("these files have no prices, so no ring can be held against a fall")
-    answer = scoring.score(prices, runs, settings.tiers, spans[0][0], spans[-1][1])
+    answer = scoring.compare(prices, runs, settings.tiers, spans[0][0], spans[-1][1])
     if options.as_json:
         return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
     return scoring.text(answer)

@@ -34,7 +34,7 @@ from bot.backtest.series import (
     RecordedSeries,
     SeriesKey,
     Times,
-    merged,
+    add_series,
     rows_where,
     steps,
 )
@@ -334,7 +334,7 @@ def add_where_silent(
         last = np.searchsorted(known.at, other.at, "right") - 1
         silent = (last < 0) | (other.at - known.at[last] > known.step[last] * 3 // 2)
         if silent.any():
-            merged(Chunk(0, 0, found), {place: rows_where(other, silent)})
+            add_series(Chunk(0, 0, found), {place: rows_where(other, silent)})
 
 
 def rows_of(tables: Sequence[CsvTable], rows: list[tuple[Ms, Ms, int, int]]) -> Rows:
@@ -474,15 +474,15 @@ class History:
         self._price_series = self._prices()
         self._plain: dict[SeriesKey, RecordedSeries] = {}
         for table in tables:
-            merged(Chunk(0, 0, self._plain), _plain(table))
+            add_series(Chunk(0, 0, self._plain), _plain(table))
 
     def series(self, metrics: Iterable[str], notes: Notes) -> dict[SeriesKey, RecordedSeries]:
         """The series of these metrics, and of prices; ``notes`` hear why one has none."""
         found = Chunk(0, 0, dict(self._plain))
-        merged(found, self._price_series)
+        add_series(found, self._price_series)
         for name in dict.fromkeys(metrics):
             made, why = self._make(name)
-            merged(found, made)
+            add_series(found, made)
             if why and not any(place.metric == name for place in found.series):
                 notes.why[name] = why
         return found.series

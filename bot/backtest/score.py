@@ -228,7 +228,7 @@ def _one_line(name: str, metric: str, alert: float, clear: float) -> Rule:
     )
 
 
-def score(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, end: Ms) -> Score:
+def compare(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, end: Ms) -> Score:
     """All configurations against the same falls."""
     by_tier: dict[str, list[str]] = {}
     for asset in prices.assets():

@@ -120,7 +120,7 @@ def joined(parts: list[RecordedSeries]) -> RecordedSeries:
     )
 
 
-def merged(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
+def add_series(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
     """Adds the series of ``other``; of a place that both have, rows at other times only.
 
     The number of rows that both had, of which the first stays.

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from bot.backtest import importers
 from bot.backtest.importers import History, cut
 from bot.backtest.logfile import read_day
-from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, merged
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
 from bot.replay import Replay
@@ -39,7 +39,7 @@ def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, Recor
             if isinstance(event, Tick) and log.due(event.seen):
                 log.write(event.seen, engine.observed())
         for day in sorted(Path(folder).iterdir()):
-            merged(found, read_day(day, Notes()).series)
+            add_series(found, read_day(day, Notes()).series)
     return found.series
 
 
@@ -116,7 +116,7 @@ class Sources:
         return {place: part for place, part in found if part is not None}
 
     def _merge(self, chunk: Chunk, series: dict[SeriesKey, RecordedSeries]) -> None:
-        twice = merged(chunk, series)
+        twice = add_series(chunk, series)
         text = "some values were given by several files: the first one counts"
         if twice and text not in self.notes.said:
             self.notes.said.append(text)
