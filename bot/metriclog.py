@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import structlog
@@ -78,19 +78,20 @@ class Block(NamedTuple):
     end: int
 
 
-def blocks(content: bytes) -> Iterator[Block]:
+def blocks(file: BinaryIO) -> Iterator[Block]:
     """The blocks of a file up to its end, or to where it is torn. ValueError if it is no log."""
-    if not content.startswith(MAGIC):
+    if file.read(len(MAGIC)) != MAGIC:
         raise ValueError("is not a metric log")
     at = len(MAGIC)
-    while at + BLOCK.size <= len(content):
-        kind, size, crc, minute = BLOCK.unpack_from(content, at)
-        end = at + BLOCK.size + size
-        data = content[at + BLOCK.size : end]
-        if kind not in (COLUMNS, ROW) or end > len(content) or zlib.crc32(data) != crc:
+    while len(head := file.read(BLOCK.size)) == BLOCK.size:
+        kind, size, crc, minute = BLOCK.unpack(head)
+        if kind not in (COLUMNS, ROW):
             return
-        yield Block(kind, minute, data, end)
-        at = end
+        data = file.read(size)
+        if len(data) < size or zlib.crc32(data) != crc:
+            return
+        at += BLOCK.size + size
+        yield Block(kind, minute, data, at)
 
 
 class _Packer:
@@ -170,8 +171,9 @@ class MetricLog:
         last, end = 0, 0
         if path.exists():
             try:
-                for block in blocks(path.read_bytes()):
-                    last, end = max(last, block.minute), block.end
+                with path.open("rb") as written:
+                    for block in blocks(written):
+                        last, end = max(last, block.minute), block.end
             except ValueError:
                 last = end = 0
         with path.open("ab") as file:

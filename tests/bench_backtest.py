@@ -97,9 +97,10 @@ def shifted(path: Path, folder: Path, days: int) -> None:
     from bot.metriclog import BLOCK, MAGIC, SUFFIX, blocks
 
     parts = [MAGIC]
-    for one in blocks(path.read_bytes()):
-        kind, size, crc, _ = BLOCK.unpack(_head(one.data, one.kind))
-        parts += [BLOCK.pack(kind, size, crc, one.minute + days * DAY_MINUTES), one.data]
+    with path.open("rb") as file:
+        for one in blocks(file):
+            kind, size, crc, _ = BLOCK.unpack(_head(one.data, one.kind))
+            parts += [BLOCK.pack(kind, size, crc, one.minute + days * DAY_MINUTES), one.data]
     when = datetime.fromtimestamp(START / 1000 + days * 86_400, UTC)
     (folder / f"{when:%Y-%m-%d}{SUFFIX}").write_bytes(b"".join(parts))
 

@@ -524,7 +524,7 @@ NAMES_OF_SEVERAL = {
     "what a module takes out of what it was handed, said with its name (wire.price)": (
         "blocks", "chats", "composites", "duration", "episode", "families", "judged", "left_out",
         "liquidation", "moment", "observed", "open_episodes", "open_interest", "price", "redis_url",
-        "refusal", "rows_of", "subscriptions",
+        "refusal", "subscriptions",
     ),
 }  # fmt: skip
 """Names of public functions that several modules have, and why; a new one needs a reason too."""

@@ -12,8 +12,8 @@ from bot.backtest import score as scoring
 from bot.backtest import tune as tuning
 from bot.backtest.evaluate import Run, run
 from bot.backtest.html import Scene, scene
-from bot.backtest.importers import LATEST
 from bot.backtest.report import Report, text
+from bot.backtest.rows import LATEST
 from bot.backtest.score import Prices
 from bot.backtest.sources import Sources
 from bot.backtest.tune import told as proposals_in_words
@@ -127,7 +127,7 @@ def reported(
         end=max(seen.last.values(), default=0),
         days=len(set[int]().union(*seen.days.values())),
         coverage=report.coverage(seen),
-        not_judged=report.not_judged(seen, runs, sources.notes.why, assets),
+        not_judged=report.not_judged(seen, runs, sources.why, assets),
         notes=tuple(sources.notes.said),
         told=tuple(report.told(one, seen, name) for one, name in zip(runs, names, strict=True)),
         loudest=tuple(one.loud for one in scenes),

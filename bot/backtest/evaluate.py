@@ -12,7 +12,6 @@ Recorded values in the place of live ones: what rules, composites and alerts ask
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from math import inf, isnan, nan
 
 import msgspec
@@ -46,12 +45,13 @@ def plain(x: float) -> float:
 class Values:
     """The rows of one place; of the present piece of time, and the last one of the pieces before.
 
-    ``last_live``: the last row before this piece that had a value.
+    ``last_live``: the last row before this piece that had a value; ``last_value``: which.
     """
 
     def __init__(self) -> None:
         self.series: RecordedSeries | None = None
         self.last_live: Ms | None = None
+        self.last_value: float | None = None
         self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
     def begin(self, series: RecordedSeries | None) -> None:
@@ -63,7 +63,9 @@ class Values:
 
     def _end(self) -> None:
         if self.series is not None and self.live.any():
-            self.last_live = int(self.series.at[np.flatnonzero(self.live)[-1]])
+            row = np.flatnonzero(self.live)[-1]
+            self.last_live = int(self.series.at[row])
+            self.last_value = plain(float(self.series.value[row]))
 
     def live_before(self, row: int) -> Ms | None:
         """When there was a value before ``row``."""
@@ -128,7 +130,7 @@ class PricedView(View):
     def price(self, now: Ms) -> float | None:
         row = self.prices.row_at(now)
         if row is None or self.prices.series is None:
-            return None
+            return self.prices.last_value
         x = float(self.prices.series.value[row])
         return None if x != x else plain(x)
 
@@ -258,18 +260,27 @@ class _Track:
 
 
 class _Asset:
-    """All that watches one asset."""
+    """All that watches one asset, and its composites: assets know nothing of each other."""
 
-    def __init__(self, name: str, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self, name: str, rules: Sequence[Rule], composites: Sequence[Composite], start: Ms
+    ) -> None:
         self.view = PricedView(name)
         self.values: dict[str, Values] = {}
         self.watches: dict[str, list[tuple[Rule, RuleInstance]]] = {}
+        self._rules = rules
+        self._instruments: set[SeriesKey] = set()
         scope = "market" if name == ALL else "asset"
         for rule in rules:
             if rule.scope == scope:
-                self.add(rule, "")
+                self._add(rule, "")
+        watches = [watch for some in self.watches.values() for _, watch in some]
+        instances = (CompositeInstance(one, name, watches, start) for one in composites)
+        clusters = tuple(instance for instance in instances if instance.possible)
+        self._judge = Judge(lambda asset: clusters)
+        self._ticked = start
 
-    def add(self, rule: Rule, instrument: str) -> None:
+    def _add(self, rule: Rule, instrument: str) -> None:
         """Watches a metric by a rule, if it has a row for the asset."""
         row = rule.row_of(self.view.asset)
         if row is not None:
@@ -284,42 +295,17 @@ class _Asset:
         values = self.values.setdefault(_key(name, instrument), Values())
         return RecordedMetric(real(name), values, rule)
 
-    def begin(self, chunk: Chunk) -> Iterator[_Track]:
-        """The next piece of time."""
-        name = self.view.asset
-        self.view.prices.begin(chunk.series.get(SeriesKey(PRICE, name)))
-        for key, values in self.values.items():
-            metric_name, _, instrument = key.partition("\n")
-            series = chunk.series.get(SeriesKey(metric_name, name, instrument))
-            values.begin(series)
-            if series is not None:
-                for rule, watch in self.watches.get(key, ()):
-                    yield _Track(rule, watch, values, series)
-
-
-def _key(metric: str, instrument: str) -> str:
-    return f"{metric}\n{instrument}"
-
-
-class Judged:
-    """Rules and composites over pieces of time that follow each other."""
-
-    def __init__(
-        self, rules: Sequence[Rule], composites: Sequence[Composite] = (), start: Ms = 0
-    ) -> None:
-        self._rules = tuple(rules)
-        self._composites = tuple(composites)
-        self._start = self._ticked = start
-        self._assets: dict[str, _Asset] = {}
-        self._clusters: dict[str, tuple[CompositeInstance, ...]] = {}
-        self._instruments: set[SeriesKey] = set()
-        self._judge = Judge(lambda asset: self._clusters.get(asset, ()))
+    def meet(self, place: SeriesKey) -> None:
+        """Watches an instrument of which there are values."""
+        if place.instrument and place not in self._instruments:
+            self._instruments.add(place)
+            for rule in self._rules:
+                if rule.scope == "instrument" and rule.metric == place.metric:
+                    self._add(rule, place.instrument)
 
     def take(self, chunk: Chunk) -> Iterator[Alert]:
-        """What is said in the next piece of time, in order."""
-        for place in chunk.series:
-            self._meet(place)
-        tracks = list(chain.from_iterable(a.begin(chunk) for a in self._assets.values()))
+        """What is said of the asset in the next piece of time, in order."""
+        tracks = list(self._begin(chunk))
         agenda = [
             (int(track.series.at[row]), n, row)
             for n, track in enumerate(tracks)
@@ -339,27 +325,56 @@ class Judged:
             self._ticked = now
         yield from self._pass(chunk.end)
 
+    def _begin(self, chunk: Chunk) -> Iterator[_Track]:
+        """The next piece of time."""
+        name = self.view.asset
+        self.view.prices.begin(chunk.series.get(SeriesKey(PRICE, name)))
+        for key, values in self.values.items():
+            metric_name, _, instrument = key.partition("\n")
+            series = chunk.series.get(SeriesKey(metric_name, name, instrument))
+            values.begin(series)
+            if series is not None:
+                for rule, watch in self.watches.get(key, ()):
+                    yield _Track(rule, watch, values, series)
+
     def _pass(self, until: Ms) -> Iterator[Alert]:
         """Minutes in which there is nothing to look at but the composites that fire."""
         while self._judge.firing and self._ticked + _TICK < until:
             self._ticked += _TICK
             yield from _alerts(self._judge.tick(self._ticked))
 
-    def _meet(self, place: SeriesKey) -> None:
-        asset = self._assets.get(place.asset)
-        if asset is None:
-            asset = self._assets[place.asset] = _Asset(place.asset, self._rules)
-            watches = [watch for some in asset.watches.values() for _, watch in some]
-            made = (
-                CompositeInstance(one, place.asset, watches, self._start)
-                for one in self._composites
-            )
-            self._clusters[place.asset] = tuple(one for one in made if one.possible)
-        if place.instrument and place not in self._instruments:
-            self._instruments.add(place)
-            for rule in self._rules:
-                if rule.scope == "instrument" and rule.metric == place.metric:
-                    asset.add(rule, place.instrument)
+
+def _key(metric: str, instrument: str) -> str:
+    return f"{metric}\n{instrument}"
+
+
+class Judged:
+    """Rules and composites over pieces of time that follow each other."""
+
+    def __init__(
+        self, rules: Sequence[Rule], composites: Sequence[Composite] = (), start: Ms = 0
+    ) -> None:
+        self._rules = tuple(rules)
+        self._composites = tuple(composites)
+        self._start = start
+        self._assets: dict[str, _Asset] = {}
+
+    def take(self, chunk: Chunk) -> list[Alert]:
+        """What is said in the next piece of time of the assets that it is of, in order."""
+        for place in chunk.series:
+            if place.asset not in self._assets:
+                self._assets[place.asset] = _Asset(
+                    place.asset, self._rules, self._composites, self._start
+                )
+            self._assets[place.asset].meet(place)
+        names = self._assets if chunk.assets is None else self._assets.keys() & chunk.assets
+        alerts = [alert for name in names for alert in self._assets[name].take(chunk)]
+        return in_order(alerts)
+
+
+def in_order(alerts: Iterable[Alert]) -> list[Alert]:
+    """By time; of one moment and asset as they were said."""
+    return sorted(alerts, key=lambda alert: alert.seen)
 
 
 def _beyond(worst: Floats, watch: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
@@ -376,7 +391,11 @@ def _alerts(said: Iterable[Said]) -> Iterator[Alert]:
 
 
 class Run:
-    """What a configuration said: ``alerts``; and told: ``posts``. ``state``: the plan's counts."""
+    """What a configuration said: ``alerts``; and told: ``posts``. ``state``: the plan's counts.
+
+    Of each piece of time the assets come one after the other; the plan needs all of them in order,
+    so it hears of a piece when the next one begins, or at the ``end``.
+    """
 
     def __init__(self, settings: Settings, start: Ms = 0) -> None:
         self.settings = settings
@@ -385,18 +404,27 @@ class Run:
         self.state = PlanState()
         self._judged = Judged(settings.rules, settings.composites, start)
         self._chat = chats(settings)[0]
+        self._piece: Ms = 0
+        self._waiting: list[Alert] = []
 
     def take(self, chunk: Chunk) -> None:
-        """The next piece of time."""
-        alerts = list(self._judged.take(chunk))
-        if alerts:  # the plan goes from alert to alert by itself, and copies its state at each call
-            self.alerts += alerts
-            self._plan(alerts, alerts[-1].seen)
+        """An asset in the present piece of time, or in the next one."""
+        if chunk.start != self._piece:
+            self._hear()
+            self._piece = chunk.start
+        self._waiting += self._judged.take(chunk)
 
     def end(self) -> None:
         """What still waits is told."""
+        self._hear()
         while (due := next_due(self.state)) is not None:
             self._plan((), due)
+
+    def _hear(self) -> None:
+        alerts, self._waiting = in_order(self._waiting), []
+        if alerts:  # the plan goes from alert to alert by itself, and copies its state at each call
+            self.alerts += alerts
+            self._plan(alerts, alerts[-1].seen)
 
     def _plan(self, alerts: Sequence[Alert], now: Ms) -> None:
         self.state, posts = plan(self.state, alerts, self._chat, (), now)

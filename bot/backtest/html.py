@@ -63,7 +63,7 @@ def scene(sources: Sources, loud: Loud) -> Scene:
     """An episode and a day around it."""
     closed = loud.closed_at or loud.opened_at
     start, end = loud.opened_at - 24 * HOUR, min(closed, loud.opened_at + 96 * HOUR) + 24 * HOUR
-    found = sources.between(start, end + HOUR).series
+    found = sources.between(loud.asset, start, end + HOUR).series
     prices = found.get(SeriesKey(PRICE, loud.asset))
     known = msgspec.structs.replace(loud, prices=_prices(prices, loud.opened_at))
     return Scene(known, start, end, _line(prices), _line(found.get(place_of(loud))))

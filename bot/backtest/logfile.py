@@ -1,18 +1,93 @@
-"""The days of a metric log as series."""
+"""The days of a metric log as series, read in pieces that fit into memory whatever their width."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
-from bot.backtest.series import Chunk, Floats, Notes, RecordedSeries, SeriesKey, even, joined
-from bot.metriclog import COLUMNS, MAGIC, Block, Column, blocks
+from bot.backtest.series import (
+    Chunk,
+    Floats,
+    Notes,
+    RecordedSeries,
+    SeriesKey,
+    even,
+    joined,
+)
+from bot.metriclog import (
+    BLOCK,
+    COLUMNS,
+    MAGIC,
+    SUFFIX,
+    Column,
+    blocks,
+)
 from streams.durations import DAY, MINUTE
+from streams.events import Ms
 
 _columns = msgspec.json.Decoder(list[Column])
+
+_CELLS = 3_000_000
+"""So many numbers of a log are held at once: a day of a hundred assets."""
+
+
+class MetricLogs:
+    """Any number of days as a source of series. Raises ValueError in a sentence for a file that is
+    no metric log; what is torn is left out, and noted."""
+
+    def __init__(self, files: Sequence[Path], notes: Notes) -> None:
+        self._days = {day_of(file.name): file for file in sorted(files, key=lambda f: f.name)}
+        self._notes = notes
+        self._piece = Chunk(0, 0, {})
+
+    def span(self) -> tuple[Ms, Ms] | None:
+        """From the beginning of the first day to the last moment of the last."""
+        return (min(self._days), max(self._days) + DAY - 1) if self._days else None
+
+    def edges(self) -> Collection[Ms]:
+        """The ends of days, and of as much of a wide day as is read at once."""
+        found: set[Ms] = set()
+        for day, file in self._days.items():
+            pieces = -(-_widest(file) * (DAY // MINUTE) // _CELLS) or 1
+            minutes = -(-DAY // MINUTE // pieces)
+            found.update(range(day, day + DAY, minutes * MINUTE))
+            found.add(day + DAY)
+        return found
+
+    def assets(self, start: Ms, end: Ms) -> Collection[str]:
+        """Those of which there is a column in this piece."""
+        return dict.fromkeys(key.asset for key in self._between(start, end)).keys()
+
+    def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        """The series of an asset from ``start`` to before ``end``."""
+        piece = self._between(start, end)
+        return {key: series for key, series in piece.items() if key.asset == asset}
+
+    def _between(self, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        """All series of a piece; the last one is kept, since it is asked for by asset."""
+        if (start, end) != (self._piece.start, self._piece.end):
+            parts: dict[SeriesKey, list[RecordedSeries]] = {}
+            for day, file in self._days.items():
+                if start < day + DAY and day < end:
+                    for key, series in read_day(file, self._notes, start, end).series.items():
+                        parts.setdefault(key, []).append(series)
+            self._piece = Chunk(start, end, {key: joined(some) for key, some in parts.items()})
+        return self._piece.series
+
+
+def day_of(name: str) -> Ms:
+    """When the day of a metric log begins, by the file's name. ValueError in a sentence."""
+    try:
+        when = datetime.strptime(name, f"%Y-%m-%d{SUFFIX}").replace(tzinfo=UTC)
+    except ValueError:
+        text = f"{name}: the name of a metric log is its day, such as 2026-10-03{SUFFIX}"
+        raise ValueError(text) from None
+    return round(when.timestamp() * 1000)
 
 
 @dataclass(slots=True)
@@ -21,46 +96,77 @@ class _Segment:
 
     columns: list[Column]
     minutes: list[int] = field(default_factory=list[int])
-    packed: list[bytes] = field(default_factory=list[bytes])
-
-    def take(self, row: Block) -> None:
-        self.minutes.append(row.minute)
-        self.packed.append(row.data)
+    rows: list[bytes] = field(default_factory=list[bytes])
 
     def values(self) -> Floats:
         """One row for each column."""
         width, count = len(self.columns), len(self.minutes)
-        planes = zlib.decompressobj(-15).decompress(b"".join(self.packed))
-        changed = np.frombuffer(planes, np.uint32).reshape(count, width)
-        cells = np.bitwise_xor.accumulate(changed, axis=0).view(np.uint8)
+        cells = np.frombuffer(b"".join(self.rows), np.uint8).reshape(count, 4 * width)
+        self.rows.clear()
         out = np.empty((width, count, 4), np.uint8)
         for plane in range(4):
             out[:, :, plane] = cells[:, plane * width : (plane + 1) * width].T
         return out.view("<f4").reshape(width, count)
 
 
-def read_day(path: Path, notes: Notes) -> Chunk:
-    """One file. ValueError in a sentence if it is no metric log; what is torn is left out."""
-    content = path.read_bytes()
+def read_day(path: Path, notes: Notes, start: Ms = 0, end: Ms = 2**62) -> Chunk:
+    """One file, its rows from ``start`` to before ``end``. ValueError in a sentence if it is no
+    metric log; what is torn is left out."""
     segments: list[_Segment] = []
-    end = len(MAGIC)
-    try:
-        for block in blocks(content):
-            end = block.end
-            if block.kind == COLUMNS:
-                segments.append(_Segment(_columns.decode(zlib.decompress(block.data))))
-            else:
-                segments[-1].take(block)
-    except (ValueError, IndexError, zlib.error, msgspec.MsgspecError) as error:
-        raise ValueError(f"{path}: is not a metric log, or it is damaged at byte {end}") from error
-    if end < len(content):
-        notes.said.append(
-            f"{path}: the last {len(content) - end} bytes are not whole, and left out"
-        )
-    segments = [one for one in segments if one.minutes]
-    if not segments:
+    whole = place = 0
+    with path.open("rb") as file:
+        try:
+            before, inflate, size = 0, zlib.decompressobj(-15), 0
+            for block in blocks(file):
+                place = block.end
+                if block.kind == COLUMNS:
+                    segments.append(_Segment(_columns.decode(zlib.decompress(block.data))))
+                    size = 4 * len(segments[-1].columns)
+                    before, inflate = 0, zlib.decompressobj(-15)
+                    continue
+                changed = inflate.decompress(block.data, size + 1)
+                if len(changed) != size:
+                    raise ValueError("a row of another width")
+                # rows are told as what changed; whole numbers make that one operation
+                before ^= int.from_bytes(changed, "little")
+                whole += 1
+                if start <= block.minute * MINUTE < end:
+                    segments[-1].minutes.append(block.minute)
+                    segments[-1].rows.append(before.to_bytes(size, "little"))
+        except (ValueError, IndexError, zlib.error, msgspec.MsgspecError) as error:
+            place = max(place, len(MAGIC))
+            text = f"{path}: is not a metric log, or it is damaged at byte {place}"
+            raise ValueError(text) from error
+        torn = path.stat().st_size - max(place, len(MAGIC))
+    if torn > 0:
+        notes.add(f"{path}: the last {torn} bytes are not whole, and left out")
+    if not whole:
         raise ValueError(f"{path}: holds no whole minute")
-    return _chunk(segments)
+    return _chunk([segment for segment in segments if segment.minutes])
+
+
+def _widest(path: Path) -> int:
+    """The most columns that a file has, found by its heads alone; 0 if it is no log."""
+    widest = 0
+    with path.open("rb", buffering=1 << 20) as file:
+        for size in _heads(file):
+            try:
+                widest = max(widest, len(_columns.decode(zlib.decompress(file.read(size)))))
+            except (ValueError, zlib.error, msgspec.MsgspecError):
+                return widest  # whoever reads it says so
+    return widest
+
+
+def _heads(file: BinaryIO) -> Iterator[int]:
+    """Stops at each block that names columns, and gives its size."""
+    place = len(MAGIC)
+    file.seek(place)
+    while len(head := file.read(BLOCK.size)) == BLOCK.size:
+        kind, size, _, _ = BLOCK.unpack(head)
+        place += BLOCK.size + size
+        if kind == COLUMNS:
+            yield size
+        file.seek(place)
 
 
 def _chunk(segments: Sequence[_Segment]) -> Chunk:
@@ -68,7 +174,7 @@ def _chunk(segments: Sequence[_Segment]) -> Chunk:
     for segment in segments:
         for place, series in _series(segment):
             parts.setdefault(place, []).append(series)
-    start = segments[0].minutes[0] * MINUTE // DAY * DAY
+    start = segments[0].minutes[0] * MINUTE // DAY * DAY if segments else 0
     return Chunk(start, start + DAY, {place: joined(some) for place, some in parts.items()})
 
 

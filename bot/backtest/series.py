@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.durations import MINUTE
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
 Times = NDArray[np.int64]
@@ -59,19 +59,28 @@ class RecordedSeries:
 
 @dataclass(slots=True)
 class Chunk:
-    """All series of a piece of time, from ``start`` to before ``end``; prices are series too."""
+    """Series of a piece of time, from ``start`` to before ``end``; prices are series too.
+
+    ``assets``: whose they are, those of which nothing is known in this piece among them; None: of
+    all there are.
+    """
 
     start: Ms
     end: Ms
     series: dict[SeriesKey, RecordedSeries]
+    assets: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
 class Notes:
-    """What was noticed while reading: sentences, and why a metric has no values, by its name."""
+    """What was noticed while reading, in sentences, each once."""
 
     said: list[str] = field(default_factory=list[str])
-    why: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, sentence: str) -> None:
+        """Notes it; a file that is read again says the same again."""
+        if sentence not in self.said:
+            self.said.append(sentence)
 
 
 def even(at: Times, step: Ms) -> Times:
@@ -79,17 +88,36 @@ def even(at: Times, step: Ms) -> Times:
     return np.broadcast_to(np.int64(step), len(at))
 
 
+FORGOTTEN: Ms = 30 * DAY
+"""A row so long ago says nothing of the step of the next one."""
+
+
 def steps(at: Times, first: Ms = MINUTE) -> Times:
     """The step of each row, where no source states it: the shorter of the last two gaps.
 
-    So one gap is a hole, and a second one of the same length is the step. ``first``: of the row
-    before which there is none.
+    So one gap is a hole, and a second one of the same length is the step. ``first``: of a row
+    before which there is none, or none in the last 30 days.
     """
     gaps = np.diff(at, prepend=at[:1] - first)
+    begins = gaps > FORGOTTEN
+    begins[:1] = True
+    gaps[begins] = first
     before = np.concatenate([gaps[:1], gaps[:-1]])
-    if len(gaps) > 1:
-        before[1] = gaps[1]
+    second = np.flatnonzero(begins[:-1]) + 1
+    before[second] = gaps[second]
     return np.minimum(gaps, before)
+
+
+def series_of(
+    at: Times,
+    value: NDArray[np.float64],
+    step: Times | None = None,
+    floor: NDArray[np.float64] | None = None,
+) -> RecordedSeries:
+    """``step``: as the source states it; None: as the rows show it."""
+    x = value.astype(np.float32)
+    least = None if floor is None else floor.astype(np.float32)
+    return RecordedSeries(at, x, x, x, steps(at) if step is None else step, least)
 
 
 def joined(parts: list[RecordedSeries]) -> RecordedSeries:
@@ -118,6 +146,12 @@ def joined(parts: list[RecordedSeries]) -> RecordedSeries:
         column("settled"),
         column("interval"),
     )
+
+
+def cut(series: dict[SeriesKey, RecordedSeries], start: Ms, end: Ms) -> Chunk:
+    """The part of all series from ``start`` to before ``end``."""
+    parts = {place: whole.between(start, end) for place, whole in series.items()}
+    return Chunk(start, end, {place: part for place, part in parts.items() if part is not None})
 
 
 def add_series(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:

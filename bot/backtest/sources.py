@@ -1,18 +1,21 @@
 """Whatever is given on the command line → pieces of time: metric logs, CSV, recorded frames.
 
-Recorded frames → the series that the metric log would have had.
+Each kind of file is a ``SeriesSource``; those that hold rows of venues are a ``RowSource`` and
+become series in ``bot/backtest/history.py``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
-from bot.backtest import importers
-from bot.backtest.importers import History, cut
-from bot.backtest.logfile import read_day
-from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series
+from bot.backtest import csvfile
+from bot.backtest.csvfile import CsvRows
+from bot.backtest.history import History
+from bot.backtest.logfile import MetricLogs, read_day
+from bot.backtest.rows import LATEST
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series, cut
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
 from bot.replay import Replay
@@ -22,6 +25,52 @@ from streams.durations import DAY
 from streams.events import Ms, Tick
 
 _ALL_OF_IT = 2**40
+_PIECE: Ms = 60 * DAY
+"""Longer pieces take more memory, shorter ones look back more often."""
+
+
+class SeriesSource(Protocol):
+    """Recorded values, read by asset and time, so that memory grows with neither."""
+
+    def span(self) -> tuple[Ms, Ms] | None:
+        """When the first and the last row are known, None: there are none."""
+        ...
+
+    def edges(self) -> Collection[Ms]:
+        """Where time is best cut."""
+        ...
+
+    def assets(self, start: Ms, end: Ms) -> Collection[str]:
+        """What is known of in a piece of time, ALL for what is of the whole market."""
+        ...
+
+    def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        """The series of an asset, the rows from ``start`` to before ``end``."""
+        ...
+
+
+class SeriesInMemory:
+    """Series that were read at once: those that CSV files hold as they are, and recordings."""
+
+    def __init__(self, series: dict[SeriesKey, RecordedSeries]) -> None:
+        self._by_asset: dict[str, dict[SeriesKey, RecordedSeries]] = {}
+        for key, whole in series.items():
+            self._by_asset.setdefault(key.asset, {})[key] = whole
+
+    def span(self) -> tuple[Ms, Ms] | None:
+        times = [whole.at for some in self._by_asset.values() for whole in some.values()]
+        if not times:
+            return None
+        return min(int(at[0]) for at in times), max(int(at[-1]) for at in times)
+
+    def edges(self) -> Collection[Ms]:
+        return ()
+
+    def assets(self, start: Ms, end: Ms) -> Collection[str]:
+        return self._by_asset.keys()
+
+    def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        return cut(self._by_asset.get(asset, {}), start, end).series
 
 
 def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, RecordedSeries]:
@@ -43,14 +92,11 @@ def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, Recor
     return found.series
 
 
-MONTH: Ms = 30 * DAY
-
-
 class Sources:
     """All that was given, of ``assets`` only (none: all) and from ``start`` to before ``end``.
 
-    CSV and recordings are read at once, and wholly or not at all; days of logs one after the other.
-    Raises OSError or ValueError in a sentence for what cannot be read.
+    What several sources say of one moment is taken from the first: CSV files, then recordings, then
+    metric logs. Raises OSError or ValueError in a sentence for what cannot be read.
     """
 
     def __init__(
@@ -59,73 +105,68 @@ class Sources:
         settings: Settings,
         metrics: Sequence[str],
         start: Ms = 0,
-        end: Ms = importers.LATEST,
+        end: Ms = LATEST,
         assets: frozenset[str] = frozenset(),
     ) -> None:
         self.notes = Notes()
-        self._assets = assets and assets | {ALL}
+        self._wanted = assets and assets | {ALL}
         self._start, self._end = start, end
         files = [file for path in paths for file in _files(path)]
-        self._days = sorted((f for f in files if f.suffix == SUFFIX), key=lambda file: file.name)
-        tables = [importers.read(file, self.notes) for file in files if importers.is_csv(file)]
-        frames = [f for f in files if f.suffix != SUFFIX and not importers.is_csv(f)]
+        logs = [file for file in files if file.suffix == SUFFIX]
+        tables = [csvfile.read(f, self.notes) for f in files if csvfile.is_csv(f)]
+        frames = [f for f in files if f.suffix != SUFFIX and not csvfile.is_csv(f)]
         venues = [venue.name for venue in settings.venues]
-        found = Chunk(0, 0, History(tables, venues).series(metrics, self.notes) if tables else {})
-        if frames:
-            self._merge(found, observed(frames, settings))
-        self._series = found.series
-        if self._days:
-            self.notes.why.clear()
-        elif not self._series:
+        self._history = History([CsvRows(tables)], venues, metrics)
+        self._logged = bool(logs)
+        self._sources: list[SeriesSource] = [
+            SeriesInMemory(csvfile.ready_series(tables)),
+            self._history,
+            SeriesInMemory(observed(frames, settings) if frames else {}),
+            MetricLogs(logs, self.notes),
+        ]
+        self._spans = [span for one in self._sources if (span := one.span()) is not None]
+        if not self._spans:
             raise ValueError("nothing to read: none of these files holds values of a metric")
 
-    def pieces(self, progress: Callable[[float], None] | None = None) -> Iterator[Chunk]:
-        """One after the other; ``progress`` is told which share is done."""
-        edges = self._edges()
-        days = {file.name: file for file in self._days}
-        for n, (start, end) in enumerate(pairwise(edges)):
-            chunk = cut(self._series, start, end)
-            for file in (days[name] for name in sorted(days) if _begins(name, start, end)):
-                self._merge(chunk, self._only(read_day(file, self.notes), start, end))
-            yield self._wanted(chunk)
-            if progress:
-                progress((n + 1) / (len(edges) - 1))
+    @property
+    def why(self) -> dict[str, str]:
+        """Why metrics have no values, of what was read so far; of metric logs nobody knows."""
+        return {} if self._logged else self._history.why()
 
-    def between(self, start: Ms, end: Ms) -> Chunk:
-        """All that is known from ``start`` to before ``end``, read again."""
-        chunk = cut(self._series, start, end)
-        for file in (file for file in self._days if _begins(file.name, start, end)):
-            self._merge(chunk, self._only(read_day(file, Notes()), start, end))
-        return self._wanted(chunk)
+    def pieces(self, progress: Callable[[float], None] | None = None) -> Iterator[Chunk]:
+        """Time in pieces, and of each piece one asset after the other.
+
+        An asset that was met once is in all later pieces. ``progress`` hears which share is done.
+        """
+        edges, met = self._edges(), dict[str, None]()
+        for n, (start, end) in enumerate(pairwise(edges)):
+            met |= dict.fromkeys(self._assets(start, end))
+            for m, asset in enumerate(met, start=1):
+                yield self.between(asset, start, end)
+                if progress:
+                    progress((n + m / len(met)) / (len(edges) - 1))
+
+    def between(self, asset: str, start: Ms, end: Ms) -> Chunk:
+        """All that is known of an asset from ``start`` to before ``end``."""
+        chunk = Chunk(start, end, {}, frozenset({asset}))
+        for source in self._sources:
+            if add_series(chunk, source.read(asset, start, end)):
+                self.notes.add("some values were given by several files: the first one counts")
+        return chunk
+
+    def _assets(self, start: Ms, end: Ms) -> list[str]:
+        names = dict.fromkeys(a for one in self._sources for a in one.assets(start, end))
+        return [name for name in names if not self._wanted or name in self._wanted]
 
     def _edges(self) -> list[Ms]:
-        """The days of logs; between and without them a month each."""
-        begins = [_day(file.name) for file in self._days]
-        firsts = [int(one.at[0]) for one in self._series.values()]
-        lasts = [int(one.at[-1]) for one in self._series.values()]
-        first = max(min(firsts + begins), self._start)
-        last = min(max(lasts + [day + DAY - 1 for day in begins]) + 1, self._end)
+        """Where sources are best cut, and each ``_PIECE``."""
+        first = max(min(first for first, _ in self._spans), self._start)
+        last = min(max(last for _, last in self._spans) + 1, self._end)
         if first >= last:
             raise ValueError("there is nothing between --from and --to")
-        months = range(first // DAY * DAY, last, MONTH)
-        inside = {edge for day in begins for edge in (day, day + DAY)} | set(months)
+        inside = set(range(first // DAY * DAY, last, _PIECE))
+        inside.update(edge for source in self._sources for edge in source.edges())
         return [first, *sorted(edge for edge in inside if first < edge < last), last]
-
-    def _only(self, day: Chunk, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
-        found = ((place, one.between(start, end)) for place, one in day.series.items())
-        return {place: part for place, part in found if part is not None}
-
-    def _merge(self, chunk: Chunk, series: dict[SeriesKey, RecordedSeries]) -> None:
-        twice = add_series(chunk, series)
-        text = "some values were given by several files: the first one counts"
-        if twice and text not in self.notes.said:
-            self.notes.said.append(text)
-
-    def _wanted(self, chunk: Chunk) -> Chunk:
-        if self._assets:
-            some = {p: s for p, s in chunk.series.items() if p.asset in self._assets}
-            chunk.series = some
-        return chunk
 
 
 def _files(path: Path) -> list[Path]:
@@ -134,20 +175,7 @@ def _files(path: Path) -> list[Path]:
             hint = f": assets are named as --assets BTC,{path}" if str(path).isupper() else ""
             raise ValueError(f"{path}: there is no such file{hint}")
         return [path]
-    files = [f for f in sorted(path.iterdir()) if f.suffix == SUFFIX or importers.is_csv(f)]
+    files = [f for f in sorted(path.iterdir()) if f.suffix == SUFFIX or csvfile.is_csv(f)]
     if not files:
         raise ValueError(f"{path}: there is no metric log and no CSV file in this folder")
     return files
-
-
-def _day(name: str) -> Ms:
-    try:
-        when = datetime.strptime(name, f"%Y-%m-%d{SUFFIX}").replace(tzinfo=UTC)
-    except ValueError:
-        text = f"{name}: the name of a metric log is its day, such as 2026-10-03{SUFFIX}"
-        raise ValueError(text) from None
-    return round(when.timestamp() * 1000)
-
-
-def _begins(name: str, start: Ms, end: Ms) -> bool:
-    return start < _day(name) + DAY and _day(name) < end

@@ -1,12 +1,17 @@
-"""Metric logs for tests: written by the writer that the rules role uses, and judged again."""
+"""Metric logs for tests: written by the writer that the rules role uses, and judged again; and
+what CSV files make."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bot.backtest import csvfile
+from bot.backtest.csvfile import CsvRows, CsvTable
 from bot.backtest.evaluate import Judged
+from bot.backtest.history import History
 from bot.backtest.logfile import read_day
-from bot.backtest.series import Notes
+from bot.backtest.rows import LATEST
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series
 from bot.config import Settings
 from bot.metriclog import MetricLog
 from rules.alerts import Alert, Turn
@@ -56,3 +61,19 @@ def steps(alerts: list[Alert]) -> dict[tuple[str, str], list[Step]]:
             level = 0 if a.turn is Turn.CLOSE else int(a.level)
             found.setdefault((a.rule, a.asset), {})[row] = Step(row, level)
     return {key: list(rows.values()) for key, rows in found.items()}
+
+
+def history_of(
+    tables: Sequence[CsvTable], venues: Sequence[str], metrics: Sequence[str]
+) -> History:
+    return History([CsvRows(tables)], venues, metrics)
+
+
+def series_of_tables(
+    tables: Sequence[CsvTable], venues: Sequence[str], metrics: Sequence[str]
+) -> dict[SeriesKey, RecordedSeries]:
+    """All that these tables make, in one piece."""
+    history, found = history_of(tables, venues, metrics), Chunk(0, 0, csvfile.ready_series(tables))
+    for asset in history.assets(0, LATEST):
+        add_series(found, history.read(asset, 0, LATEST))
+    return found.series

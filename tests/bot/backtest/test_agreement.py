@@ -15,9 +15,8 @@ import numpy as np
 from redis.asyncio import Redis
 
 from bot.backtest.evaluate import Judged
-from bot.backtest.importers import cut
 from bot.backtest.logfile import read_day
-from bot.backtest.series import Notes
+from bot.backtest.series import Notes, cut
 from bot.backtest.sources import Sources
 from bot.config import load
 from bot.metriclog import MetricLog

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bot.backtest.csvfile import read
 from bot.backtest.evaluate import Judged, Seen
-from bot.backtest.importers import History, cut, read
-from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, even, joined
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, cut, even, joined
 from bot.backtest.sources import Sources
 from bot.config import load
 from rules.alerts import Alert, Level
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
+from tests.bot.backtest.logs import series_of_tables
 from tests.bot.backtest.test_input import OI, written
 from tests.conftest import ROOT
 
@@ -100,7 +101,7 @@ def series(
         for name, (head, lines) in given.items()
         if (rows := [line for at, line in lines if at < until])
     ]
-    return History(tables, VENUES).series([rule.metric for rule in RULES], Notes())
+    return series_of_tables(tables, VENUES, [rule.metric for rule in RULES])
 
 
 def alerts(found: dict[SeriesKey, RecordedSeries], end: Ms) -> list[Alert]:
@@ -139,7 +140,7 @@ def oi(lines: Iterable[tuple[Ms, str, float, str]]) -> list[str]:
 def falls(paths: Sequence[Path], name: str = "oi_net_1h_pct") -> list[float]:
     """The values of open interest over a window."""
     tables = [read(path, Notes()) for path in paths]
-    found = History(tables, VENUES).series([name], Notes()).get(SeriesKey(name, "BTC"))
+    found = series_of_tables(tables, VENUES, [name]).get(SeriesKey(name, "BTC"))
     return [] if found is None else found.value.tolist()
 
 
@@ -196,7 +197,7 @@ def test_a_second_source_takes_no_alert_away(tmp_path: Path, share: float, late:
     fine = written(tmp_path, *oi(hourly), name="hourly.csv")
     for paths in ([fine], [fine, coarse], [coarse, fine]):
         tables = [read(path, Notes()) for path in paths]
-        found = History(tables, VENUES).series([rule.metric for rule in rules], Notes())
+        found = series_of_tables(tables, VENUES, [rule.metric for rule in rules])
         judged, seen = Judged(rules), Seen()
         chunk = cut(found, T0, T0 + 10 * DAY)
         seen.take(chunk)
@@ -212,7 +213,7 @@ def test_files_of_one_metric_follow_each_other(tmp_path: Path):
         written(tmp_path, head, f"{T0 + n * DAY},liq_10m_musd,BTC,{n}", name=f"{n}.csv")
         for n in range(3)
     ]
-    found = History([read(path, Notes()) for path in paths], VENUES).series([], Notes())
+    found = series_of_tables([read(path, Notes()) for path in paths], VENUES, [])
     assert found[SeriesKey("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.backtest.importers import BadFile, History, read
+from bot.backtest.csvfile import BadFile, read
+from bot.backtest.rows import LATEST
 from bot.backtest.series import Notes, RecordedSeries, SeriesKey
 from streams.durations import HOUR
 from streams.events import Ms
+from tests.bot.backtest.logs import history_of, series_of_tables
 
 T0: Ms = 1_738_540_800_000  # 3 Feb 2025
 OI = "known_ms,venue,asset,oi_usd,oi_base,step"
@@ -146,7 +148,7 @@ def history(folder: Path, until: Ms = 2**60) -> dict[SeriesKey, RecordedSeries]:
              Notes())
         for n, (head, rows) in heads.items()
     ]  # fmt: skip
-    return History(tables, ["binance"]).series(METRICS, Notes())
+    return series_of_tables(tables, ["binance"], METRICS)
 
 
 @pytest.mark.parametrize("days", [7.1, 12, 20.5])
@@ -178,11 +180,11 @@ def test_values_are_what_one_would_compute_by_hand(tmp_path: Path):
 
 def test_coarse_data_do_not_answer_for_short_windows(tmp_path: Path):
     rows = [f"{T0 + n * 4 * HOUR},all,BTC,1e9,{1e7 + n},4h" for n in range(50)]
-    notes = Notes()
-    table = read(written(tmp_path, OI, *rows), notes)
-    found = History([table], ["binance"]).series(["oi_net_1h_pct", "oi_net_4h_pct"], notes)
+    table = read(written(tmp_path, OI, *rows), Notes())
+    history = history_of([table], ["binance"], ["oi_net_1h_pct", "oi_net_4h_pct"])
+    found = history.read("BTC", 0, LATEST)
     assert {place.metric for place in found} == {"oi_net_4h_pct"}
-    assert notes.why["oi_net_1h_pct"] == (
+    assert history.why()["oi_net_1h_pct"] == (
         "the data come each 4 h at best, which is too coarse for its window"
     )
 
@@ -194,6 +196,6 @@ def test_a_small_venue_is_not_the_asset(tmp_path: Path):
     rows += [f"{T0 + n * 4 * HOUR},all,BTC,5e9,5e6,4h" for n in range(15)]
     table = read(written(tmp_path, OI, *sorted(rows)), Notes())
     venues = ["binance", "hyperliquid"]
-    found = History([table], venues).series(["oi_net_1h_pct", "oi_net_4h_pct"], Notes())
+    found = series_of_tables([table], venues, ["oi_net_1h_pct", "oi_net_4h_pct"])
     assert {place.metric for place in found} == {"oi_net_4h_pct"}
     assert float(np.abs(found[SeriesKey("oi_net_4h_pct", "BTC")].value).max()) == 0

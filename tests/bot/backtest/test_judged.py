@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from bot.backtest.evaluate import Judged, adapted, plain
-from bot.backtest.importers import cut
-from bot.backtest.series import Chunk, RecordedSeries, SeriesKey, even
+from bot.backtest.series import Chunk, RecordedSeries, SeriesKey, cut, even
 from rules.alerts import Alert, Level
 from rules.episode import Episode, step
 from rules.metric import Reading

@@ -1,0 +1,580 @@
+"""Rows of venues → the series of metrics, each value made only of what was known by then.
+
+A value over a window needs a row at its start: so rows each 4 h give no value over 1 h. What is
+assumed where history says less than live feeds do is in docs/backtest.md.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.backtest.rows import (
+    LOOK_BACK,
+    Numbers,
+    RowForm,
+    RowPart,
+    Rows,
+    RowSource,
+    united,
+)
+from bot.backtest.series import (
+    Chunk,
+    RecordedSeries,
+    SeriesKey,
+    Times,
+    add_series,
+    cut,
+    rows_where,
+    series_of,
+)
+from bot.lang import en as words
+from rules.alerts import ALL
+from rules.metric import LEAST_SHARE
+from rules.metrics import metric
+from rules.metrics.funding import SETTLED_LATE
+from rules.snapshot import PRICE
+from streams.durations import DAY, HOUR, MINUTE
+from streams.events import Ms
+
+_NORMAL_DAYS = 14
+_READY_DAYS = 5
+_USUAL_FOR: Ms = 30 * DAY
+"""So long what a venue held when it was last heard counts as usual: longer than any outage or hole
+of a file, shorter than a venue that closed should weigh on the others."""
+
+
+def add_where_silent(
+    found: dict[SeriesKey, RecordedSeries], series: dict[SeriesKey, RecordedSeries]
+) -> None:
+    """Adds the rows at moments at which ``found`` is silent: one source speaks at a time.
+
+    A source is silent from one and a half of its steps after its last row, so whether another one
+    may speak is known at that moment and does not depend on what comes later.
+    """
+    for place, other in series.items():
+        known = found.get(place)
+        if known is None:
+            found[place] = other
+            continue
+        last = np.searchsorted(known.at, other.at, "right") - 1
+        silent = (last < 0) | (other.at - known.at[last] > known.step[last] * 3 // 2)
+        if silent.any():
+            add_series(Chunk(0, 0, found), {place: rows_where(other, silent)})
+
+
+def starts(at: Times, window: Ms) -> NDArray[np.intp]:
+    """For each row that at the start of the window which it ends, -1 where there is none.
+
+    One that is older than the start by more than a quarter of the window is none.
+    """
+    first = np.searchsorted(at, at - window, "right") - 1
+    return np.where((first >= 0) & (at - window - at[first] <= window // 4), first, -1)
+
+
+def both_ends(
+    rows: Rows, at: Times, window: Ms
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    """Coins before and after, USD before, the step, and the usual coins, at each moment.
+
+    Usual is what the newest row said, also when it is old: a venue that is not heard still holds
+    its contracts.
+    """
+    last = rows.newest(at)
+    age = at - rows.at[last]
+    fresh = (last >= 0) & (age <= np.maximum(rows.step[last] * 3 // 2, MINUTE))
+    first = starts(rows.at, window)[last]
+    base, usd = rows.numbers["base"], rows.numbers["usd"]
+    known = fresh & (first >= 0)
+    usual = np.where((last >= 0) & (age <= _USUAL_FOR), base[last], np.nan)
+    before, after, held = base[first], base[last], usd[first]
+    return (
+        np.where(known, before, np.nan),
+        np.where(known, after, np.nan),
+        np.where(known, held, np.nan),
+        np.where(known, rows.step[last], np.nan),
+        usual,
+    )
+
+
+def normally(at: Times, usd: Numbers) -> Numbers:
+    """The median of the last 14 days within an hour of this hour of day; NaN before 5 days.
+
+    Told anew with the first row of each hour, as live does.
+    """
+    normal = np.full(len(at), np.nan)
+    firsts = np.flatnonzero(np.diff(at // HOUR, prepend=-1))
+    for n, end in pairwise([*firsts.tolist(), len(at)]):
+        now = int(at[n])
+        first = int(np.searchsorted(at, now - _NORMAL_DAYS * DAY))
+        before: Times = at[first:n]
+        apart: Times = (before - now) % DAY
+        near = ((apart <= HOUR) | (apart >= DAY - HOUR)) & ~np.isnan(usd[first:n])
+        kept: Times = before[near] // DAY
+        days: set[int] = {*kept.tolist()}
+        if len(days) >= _READY_DAYS:
+            normal[n:end] = np.median(usd[first:n][near])
+    return normal
+
+
+def pct_8h(rows: Rows) -> Numbers:
+    return 100 * rows.numbers["rate"] * 8 / rows.numbers["interval_h"]
+
+
+def known_values(
+    name: str,
+    asset: str,
+    at: Times,
+    value: Numbers,
+    step: Times | None = None,
+    floor: Numbers | None = None,
+) -> dict[SeriesKey, RecordedSeries]:
+    """The rows that have a value, nothing if none has."""
+    known = ~np.isnan(value)
+    if not known.any():
+        return {}
+    least = np.full(len(at), np.inf) if floor is None else floor
+    stated = None if step is None else step[known]
+    return {SeriesKey(name, asset): series_of(at[known], value[known], stated, least[known])}
+
+
+def with_settlements(
+    name: str, asset: str, at: Times, pct: Numbers, settled: Times, hours: Numbers
+) -> dict[SeriesKey, RecordedSeries]:
+    series = series_of(at, pct, (hours * HOUR).astype(np.int64), np.full(len(at), np.inf))
+    series.settled = ((at - settled) / MINUTE).astype(np.float32)
+    series.interval = (60 * hours).astype(np.float32)
+    return {SeriesKey(name, asset): series}
+
+
+EVERYONE = "all"
+"""A row of this venue is the sum over all of them."""
+
+LEAST_CONTRACTS = 20
+"""A share of fewer contracts is not one of the market."""
+
+
+_KINDS: dict[str, tuple[RowForm, ...]] = {
+    "funding": (RowForm.FUNDING_SETTLED, RowForm.FUNDING_PREDICTED),
+    "oi": (RowForm.OPEN_INTEREST,),
+    "price": (RowForm.PRICE_BARS,),
+    "liq": (RowForm.LIQUIDATIONS,),
+    "depth": (RowForm.DEPTH,),
+}
+"""The first word of a metric's name → the rows that it is made of."""
+
+_OF_MARKET = ("oi_total", "funding_negative")
+"""How the metrics of all assets together begin."""
+
+
+class History:
+    """Rows of venues as a source of series of ``metrics`` and of prices.
+
+    ``venues``: in the order of the configuration; others count for open interest only. An asset is
+    read at a time, and of its rows those of a piece of time and what ``LOOK_BACK`` says before it.
+    """
+
+    def __init__(
+        self, sources: Sequence[RowSource], venues: Sequence[str], metrics: Sequence[str]
+    ) -> None:
+        self._sources = tuple(sources)
+        self._venues = tuple(venues)
+        self._metrics = tuple(dict.fromkeys(metrics))
+        self._steps: dict[RowForm, set[Ms]] = {}
+        self._bands: set[int] = set()
+
+    def span(self) -> tuple[Ms, Ms] | None:
+        """When the first and the last row are known."""
+        spans = [span for source in self._sources if (span := source.span()) is not None]
+        if not spans:
+            return None
+        return min(first for first, _ in spans), max(last for _, last in spans)
+
+    def edges(self) -> Collection[Ms]:
+        """Time may be cut anywhere."""
+        return ()
+
+    def assets(self, start: Ms, end: Ms) -> Collection[str]:
+        """All that rows are of, and ALL if a metric is of the market."""
+        names = {name: None for source in self._sources for name in source.assets()}
+        if names and any(name.startswith(_OF_MARKET) for name in self._metrics):
+            names[ALL] = None
+        return names.keys()
+
+    def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        """The series of an asset from ``start`` to before ``end``."""
+        found = Chunk(start, end, {})
+        of_market = [name for name in self._metrics if name.startswith(_OF_MARKET)]
+        if asset == ALL:
+            for name in of_market:
+                add_series(found, self._of_market(name, start, end))
+        else:
+            rows = self._rows(asset, start, end)
+            add_series(found, rows.prices())
+            for name in self._metrics:
+                if name not in of_market:
+                    add_series(found, rows.of(name))
+        return cut(found.series, start, end).series
+
+    def why(self) -> dict[str, str]:
+        """Why a metric has no values, of what was read so far, by its name."""
+        return {name: self._why(name) for name in self._metrics}
+
+    def _rows(self, asset: str, start: Ms, end: Ms) -> "_AssetRows":
+        return _AssetRows(self, asset, self._venues, start, end)
+
+    def parts(self, form: RowForm, asset: str, start: Ms, end: Ms) -> list[RowPart]:
+        """The rows of a form, each venue and scope once, the finest scope of a venue first."""
+        same: dict[tuple[str, str], list[RowPart]] = {}
+        for source in self._sources:
+            for part in source.parts(form, asset, start, end):
+                same.setdefault((part.venue, part.scope), []).append(part)
+        found = [
+            some[0] if len(some) == 1 else some[0]._replace(rows=united(some))
+            for some in same.values()
+        ]
+        for part in found:
+            self._steps.setdefault(form, set()).update(np.unique(part.rows.step).tolist())
+            if form is RowForm.DEPTH:
+                self._bands.update(np.unique(part.rows.numbers["band_bp"]).astype(int).tolist())
+        return sorted(found, key=lambda part: int(part.rows.step[0]))
+
+    def _of_market(self, name: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
+        assets = [asset for asset in self.assets(start, end) if asset != ALL]
+        each = (self._rows(asset, start, end) for asset in assets)
+        window = metric(name).window
+        return _total(name, window, each) if window else self._negative_share(name, each)
+
+    def _negative_share(
+        self, name: str, each: Iterable["_AssetRows"]
+    ) -> dict[SeriesKey, RecordedSeries]:
+        """Of contracts of the configured venues, at moments at which enough of them are known."""
+        contracts = [
+            rows
+            for one in each
+            for venue, rows in one.of_venues(RowForm.FUNDING_SETTLED).items()
+            if venue in self._venues
+        ]
+        if not contracts:
+            return {}
+        at = np.unique(np.concatenate([rows.at for rows in contracts]))
+        known, negative = np.zeros(len(at)), np.zeros(len(at))
+        for rows in contracts:
+            last = rows.newest(at)
+            due = rows.at[last] + (rows.numbers["interval_h"][last] * HOUR).astype(np.int64)
+            live = (last >= 0) & (at <= due + SETTLED_LATE)
+            known += live
+            negative += live & (rows.numbers["rate"][last] < 0)
+        enough = known >= LEAST_CONTRACTS
+        pct = 100 * negative[enough] / known[enough]
+        return known_values(name, ALL, at[enough], pct)
+
+    def _why(self, name: str) -> str:
+        kind, window = name.partition("_")[0], metric(name).window or 0
+        forms = _KINDS.get(kind, ())
+        if not any(form in self._steps for form in forms):
+            return "no data of this kind"
+        steps = sorted({step for form in forms for step in self._steps.get(form, ()) if step > 0})
+        if name.startswith("depth") and name.endswith("_pct_of_normal"):
+            return f"the data are of {', '.join(map(str, sorted(self._bands)))} bp"
+        if not _is_made(name):
+            return "history has no samples close enough for it"
+        if not steps or kind == "funding":
+            return "no data of this kind"
+        if kind == "oi" and steps[0] <= window:
+            return "at steps so short only small venues are known, which do not speak for all"
+        best = words.length(steps[0])
+        return f"the data come each {best} at best, which is too coarse for its window"
+
+
+def _is_made(name: str) -> bool:
+    """Whether rows can give the metric at all."""
+    return _kind(name) in _AssetRows.MADE or name.startswith(_OF_MARKET)
+
+
+def _kind(name: str) -> str:
+    """The name of a metric without its window or band."""
+    return name if name.startswith("funding") else re.sub(r"_\d+[a-z]+(_|$)", r"\1", name)
+
+
+class _AssetRows:
+    """The rows of one asset in a piece of time, and the series made of them."""
+
+    MADE = frozenset(
+        {
+            "funding_8h_pct", "funding_predicted_8h_pct", "oi_net_pct", "price_pct", "liq_musd",
+            "depth_pct_of_normal",
+        }
+    )  # fmt: skip
+
+    def __init__(
+        self, history: History, asset: str, venues: Sequence[str], start: Ms, end: Ms
+    ) -> None:
+        self.asset = asset
+        self._history = history
+        self._venues = tuple(venues)
+        self._start, self._end = start, end
+        self._parts: dict[tuple[RowForm, Ms], list[RowPart]] = {}
+
+    def parts(self, form: RowForm, back: Ms | None = None) -> list[RowPart]:
+        """The rows of a form, those of ``back`` before the piece among them."""
+        key = form, LOOK_BACK[form] if back is None else back
+        if key not in self._parts:
+            found = self._history.parts(form, self.asset, self._start - key[1], self._end)
+            self._parts[key] = found
+        return self._parts[key]
+
+    def of_venues(self, form: RowForm) -> dict[str, Rows]:
+        """Of each venue the rows of all its scopes together."""
+        scopes: dict[str, list[RowPart]] = {}
+        for part in self.parts(form):
+            scopes.setdefault(part.venue, []).append(part)
+        return {venue: united(parts) for venue, parts in scopes.items()}
+
+    def of(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        """The series of a metric, nothing if these rows cannot give it."""
+        window = metric(name).window
+        match _kind(name):
+            case "funding_8h_pct":
+                return self._settled(name)
+            case "funding_predicted_8h_pct":
+                return self._estimates(name)
+            case "oi_net_pct" if window:
+                return self._net(name, window)
+            case "price_pct" if window:
+                return self._moves(name, window)
+            case "liq_musd" if window:
+                return self._liquidated(name, window)
+            case "depth_pct_of_normal":
+                return self._of_normal(name)
+            case _:
+                return {}
+
+    def prices(self, back: Ms | None = None) -> dict[SeriesKey, RecordedSeries]:
+        """The price: one venue speaks at a time."""
+        found: dict[SeriesKey, RecordedSeries] = {}
+        for part in self._in_order(self.parts(RowForm.PRICE_BARS, back)):
+            rows = part.rows
+            close = series_of(rows.at, rows.numbers["close"], rows.step)
+            add_where_silent(found, {SeriesKey(PRICE, self.asset): close})
+        return found
+
+    def _in_order(self, parts: Sequence[RowPart]) -> list[RowPart]:
+        """By the order of venues; those that are not configured come last."""
+        rank = {venue: n for n, venue in enumerate(self._venues)}
+        return sorted(parts, key=lambda part: (rank.get(part.venue, len(rank)), part.venue))
+
+    def _moves(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
+        for part in self._in_order(self.parts(RowForm.PRICE_BARS)):
+            rows = part.rows
+            first = starts(rows.at, window)
+            # the price at a bar's low was compared with one that was no lower than the low then
+            ends = {
+                edge: np.where(first < 0, np.nan, 100 * (x / x[first] - 1))
+                for edge, x in rows.numbers.items()
+                if edge in ("close", "low", "high")
+            }
+            moves = known_values(name, self.asset, rows.at, ends["close"], rows.step)
+            for series in moves.values():
+                known = ~np.isnan(ends["close"])
+                series.low = np.fmin(series.value, ends["low"][known].astype(np.float32))
+                series.high = np.fmax(series.value, ends["high"][known].astype(np.float32))
+            add_where_silent(found, moves)
+        return found
+
+    def _net(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        at, before, after, usd, step = self.ends(window)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pct = 100 * (after - before) / before
+        return known_values(name, self.asset, at, pct, step, usd / 1e6)
+
+    def ends(self, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers, Times]:
+        """Coins at both ends of the window, USD at its start, NaN where they cannot be said; and
+        the longest step of those that speak.
+
+        The sum over all venues where it is known at both ends, else those venues that are, if they
+        hold enough of what is usual. All of it is what was known at that moment.
+        """
+        venues: dict[str, list[Rows]] = {}
+        for part in self.parts(RowForm.OPEN_INTEREST):
+            if len((coins := self._coins(part.rows)).at):
+                venues.setdefault(part.venue, []).append(coins)
+        times = [rows.at for scopes in venues.values() for rows in scopes]
+        at = np.unique(np.concatenate([np.zeros(0, np.int64), *times]))
+        sums = {name: np.zeros(len(at)) for name in ("before", "after", "usd", "usual")}
+        steps = np.zeros(len(at))
+        whole: tuple[Numbers, Numbers, Numbers, Numbers] | None = None
+        total = np.zeros(len(at))
+        speaks = np.zeros(len(at), np.bool_)  # one small venue is not the asset
+        for venue, scopes in venues.items():
+            before, after, usd, step, usual = _venue_ends(scopes, at, window)
+            if venue in (EVERYONE, *self._venues[:1]):
+                speaks |= ~np.isnan(usual)
+            if venue == EVERYONE:
+                whole, total = (before, after, usd, step), np.nan_to_num(usual)
+                continue
+            known = ~np.isnan(before)
+            steps = np.fmax(steps, step)
+            for key, part in (("before", before), ("after", after), ("usd", usd)):
+                sums[key] += np.where(known, part, 0)
+            sums["usual"] += np.nan_to_num(usual)
+        usual = np.where(total > 0, total, sums["usual"])
+        enough = speaks & (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
+        ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
+        ends.append(steps)
+        if whole is not None:
+            ends = [np.where(np.isnan(whole[0]), e, w) for e, w in zip(ends, whole, strict=True)]
+        return at, ends[0], ends[1], ends[2], ends[3].astype(np.int64)
+
+    def _coins(self, rows: Rows) -> Rows:
+        """Rows whose coins are known: where only USD were given, by the price of that moment."""
+        base, usd = rows.numbers["oi_base"], rows.numbers["oi_usd"]
+        prices = None
+        if np.isnan(base).any():
+            back = LOOK_BACK[RowForm.OPEN_INTEREST] + 2 * HOUR
+            prices = self.prices(back).get(SeriesKey(PRICE, self.asset))
+        if prices is not None:
+            last = np.searchsorted(prices.at, rows.at, "right") - 1
+            fresh = (last >= 0) & (rows.at - prices.at[last] <= 2 * HOUR)
+            base = np.where(np.isnan(base) & fresh, usd / prices.value[last], base)
+        known = base > 0
+        return Rows(rows.at[known], rows.step[known], {"base": base[known], "usd": usd[known]})
+
+    def _settled(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        funding = self.of_venues(RowForm.FUNDING_SETTLED)
+        found = self._weighted(name, funding)
+        for venue in self._venues[:1]:  # of unknown weight, the first speaks for all
+            if (rows := funding.get(venue)) is not None:
+                hours = rows.numbers["interval_h"]
+                alone = with_settlements(name, self.asset, rows.at, pct_8h(rows), rows.at, hours)
+                add_where_silent(found, alone)
+        return found
+
+    def _weighted(self, name: str, funding: dict[str, Rows]) -> dict[SeriesKey, RecordedSeries]:
+        """Weighted by open interest, at moments at which that of all venues is known that settled
+        in the last 30 days. A venue of which nothing was heard yet is none.
+        """
+        rates = {venue: funding[venue] for venue in self._venues if venue in funding}
+        at = np.unique(np.concatenate([np.zeros(0, np.int64), *(r.at for r in rates.values())]))
+        total, mean, largest = (np.zeros(len(at)) for _ in range(3))
+        settled, hours = np.zeros(len(at), np.int64), np.full(len(at), 8.0)
+        newest = np.zeros(len(at), np.int64)
+        for rows in rates.values():
+            last = rows.newest(at)
+            newest = np.maximum(newest, np.where(last >= 0, rows.at[last], 0))
+        for venue, rows in rates.items():
+            last = rows.newest(at)
+            interval = rows.numbers["interval_h"][last]
+            due = rows.at[last] + (interval * HOUR).astype(np.int64)
+            weight = self._held_usd(venue, at)
+            weight[(at > due + SETTLED_LATE) | (due <= newest + MINUTE)] = np.nan
+            weight[(last < 0) | (at - rows.at[last] > _USUAL_FOR)] = 0
+            total, mean = total + weight, mean + weight * pct_8h(rows)[last]
+            most = weight > largest
+            largest = np.where(most, weight, largest)
+            settled, hours = np.where(most, rows.at[last], settled), np.where(most, interval, hours)
+        known = total > 0
+        if not known.any():
+            return {}
+        columns = (at[known], mean[known] / total[known], settled[known], hours[known])
+        return with_settlements(name, self.asset, *columns)
+
+    def _held_usd(self, venue: str, at: Times) -> Numbers:
+        """The newest open interest of a venue in USD, whatever its scope; NaN where nothing was
+        heard in the last 30 days."""
+        usd, heard = np.full(len(at), np.nan), at - _USUAL_FOR - 1
+        for part in self.parts(RowForm.OPEN_INTEREST):
+            if part.venue == venue:
+                last = part.rows.newest(at)
+                when = np.where(last >= 0, part.rows.at[last], -1)
+                newer = when > heard
+                usd[newer] = part.rows.numbers["oi_usd"][last[newer]]
+                heard[newer] = when[newer]
+        return usd
+
+    def _estimates(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
+        for part in self._in_order(self.parts(RowForm.FUNDING_PREDICTED)):
+            pct = 100 * part.rows.numbers["rate_8h_close"]
+            add_where_silent(found, known_values(name, self.asset, part.rows.at, pct))
+        return found
+
+    def _liquidated(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        found: dict[SeriesKey, RecordedSeries] = {}
+        for part in self._in_order(self.parts(RowForm.LIQUIDATIONS)):
+            rows = part.rows
+            musd = (rows.numbers["long_usd"] + rows.numbers["short_usd"]) / 1e6
+            for width in sorted({*rows.step.tolist()} - {0}):
+                if window % width == 0:
+                    bars = rows.step == width
+                    sums = _summed(name, self.asset, rows.at[bars], musd[bars], window, width)
+                    add_where_silent(found, sums)
+        return found
+
+    def _of_normal(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+        band = int(re.findall(r"\d+", name)[0])
+        found: dict[SeriesKey, RecordedSeries] = {}
+        for part in self._in_order(self.parts(RowForm.DEPTH)):
+            right = part.rows.numbers["band_bp"] == band
+            usd = (part.rows.numbers["bid_usd"] + part.rows.numbers["ask_usd"])[right]
+            at, steps = part.rows.at[right], part.rows.step[right]
+            normal = normally(at, usd)
+            pct, lost = 100 * usd / normal, (normal - usd) / 1e6
+            add_where_silent(found, known_values(name, self.asset, at, pct, steps, lost))
+        return found
+
+
+def _total(name: str, window: Ms, each: Iterable[_AssetRows]) -> dict[SeriesKey, RecordedSeries]:
+    """All assets together, at moments at which at least three of them are known."""
+    moved: dict[int, float] = {}
+    held: dict[int, float] = {}
+    count: dict[int, int] = {}
+    longest: dict[int, Ms] = {}
+    for one in each:
+        at, before, after, usd, step = one.ends(window)
+        known = ~np.isnan(before)
+        some = (column[known].tolist() for column in (at, before, after, usd, step))
+        for t, b, a, u, s in zip(*some, strict=True):
+            longest[t] = max(s, longest.get(t, 0))
+            moved[t] = moved.get(t, 0.0) + (a - b) / b * u
+            held[t] = held.get(t, 0.0) + u
+            count[t] = count.get(t, 0) + 1
+    times = sorted(t for t, n in count.items() if n >= 3)
+    pct = np.array([100 * moved[t] / held[t] for t in times])
+    musd = np.array([held[t] / 1e6 for t in times])
+    step = np.array([longest[t] for t in times], np.int64)
+    return known_values(name, ALL, np.array(times, np.int64), pct, step, musd)
+
+
+def _venue_ends(
+    scopes: Sequence[Rows], at: Times, window: Ms
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    """As ``both_ends``: of the first scope that knows them; usual is what was heard last of any."""
+    before, after, usd, step, usual = (np.full(len(at), np.nan) for _ in range(5))
+    heard = np.full(len(at), -1)
+    for rows in scopes:
+        *ends, newest = both_ends(rows, at, window)
+        take = np.isnan(before) & ~np.isnan(ends[0])
+        for column, end in zip((before, after, usd, step), ends, strict=True):
+            column[take] = end[take]
+        last = rows.newest(at)
+        when = np.where(last >= 0, rows.at[last], -1)
+        newer = (when > heard) & ~np.isnan(newest)
+        usual[newer], heard[newer] = newest[newer], when[newer]
+    usual = np.where(np.isnan(after), usual, after)  # compared with what is counted alike
+    return before, after, usd, step, usual
+
+
+def _summed(
+    name: str, asset: str, at: Times, musd: Numbers, window: Ms, width: Ms
+) -> dict[SeriesKey, RecordedSeries]:
+    """Sums over whole windows of bars of one width."""
+    count = window // width
+    sums = np.convolve(musd, np.ones(count))[: len(musd)]
+    first = np.arange(len(musd)) - (count - 1)
+    whole = (first >= 0) & (at - at[first] == (count - 1) * width)
+    steps = np.full(int(whole.sum()), width, np.int64)
+    return known_values(name, asset, at[whole], sums[whole], steps, sums[whole])
