@@ -8,7 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from bot.config.reload import count
-from bot.delivery.sender import STUCK, ChatReport
+from bot.delivery.post import ChatReport
+from bot.delivery.sender import STUCK
 from bot.lang.en import length
 from bot.roles import ENDED_LIFE_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed

@@ -10,6 +10,7 @@ import msgspec
 
 from bot.config import Settings
 from bot.delivery.fate import AlertFate
+from bot.delivery.post import ChatReport
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
@@ -42,7 +43,8 @@ class VenueReport(msgspec.Struct, frozen=True):
 
 class Reports(msgspec.Struct, frozen=True, kw_only=True):
     """``running``: the roles that were heard lately. ``sent`` and so on: posts since the bot role
-    started; None: it was not heard. ``off``: chats that nothing is sent to, and why."""
+    started; None: it was not heard. ``off``: chats that nothing is sent to, and why. ``troubled``:
+    other destinations that are not ready, or where posts wait."""
 
     running: tuple[str, ...] = ()
     venues: tuple[VenueReport, ...] = ()
@@ -51,6 +53,7 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
     uncertain: int = 0
     queued: int = 0
     off: Mapping[str, str] = {}
+    troubled: tuple[ChatReport, ...] = ()
 
 
 class _Streams(msgspec.Struct):
@@ -63,6 +66,7 @@ class _Bot(msgspec.Struct):
     uncertain: int = 0
     queued: int = 0
     off: dict[str, str] = {}
+    troubled: list[ChatReport] = []
 
 
 def reports(status: Mapping[str, Any]) -> Reports:
@@ -76,6 +80,7 @@ def reports(status: Mapping[str, Any]) -> Reports:
         uncertain=bot.uncertain if bot else 0,
         queued=bot.queued if bot else 0,
         off=bot.off if bot else {},
+        troubled=tuple(chat for chat in bot.troubled if chat.chat not in bot.off) if bot else (),
     )
 
 

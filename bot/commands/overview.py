@@ -6,6 +6,7 @@ from bot.commands.market import stale
 from bot.commands.parsing import Command, CommandSpec
 from bot.config.explain import composite_in_words, hold_in_words, named_rows, when_in_words
 from bot.config.values import LEVELS
+from bot.delivery.post import ChatReport
 from bot.messages.voice import Html
 from bot.plan.silences import listed, split
 from rules.composite import Composite
@@ -109,7 +110,20 @@ def _posts(context: Context) -> Html:
             context.say("ask.status.off", chat=chat, reason=reason)
             for chat, reason in reports.off.items()
         ]
+        lines += [_troubled(chat, context) for chat in reports.troubled]
     return Html("\n".join(lines))
+
+
+def _troubled(chat: ChatReport, context: Context) -> Html:
+    """A destination by its name, what waits there and why."""
+    key = "ask.status.waits" if chat.ready else "ask.status.not_ready"
+    parts = [context.say(key, chat=chat.chat, queued=str(chat.queued))]
+    if chat.critical_ms:
+        parts.append(
+            context.say("ask.status.critical", length=context.words.length(chat.critical_ms))
+        )
+    reason = [context.say("ask.status.reason", reason=chat.reason)] if chat.reason else []
+    return Html("".join([*parts, *reason]))
 
 
 def _silences(context: Context) -> Html:

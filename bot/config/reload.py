@@ -21,6 +21,8 @@ from bot.config.warnings import warnings
 EVERY_S = 2.0
 
 _Path = tuple[str, ...]
+_Name = Callable[[int, Mapping[str, Any]], str]
+"""The name of a table of a list, from its number, counted from 1, and what it holds."""
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -182,7 +184,9 @@ def changes(old: Settings, new: Settings) -> list[str]:
             continue
         name = ".".join(path)
         if path == ("chats",):
-            lines += _chats(was, now)
+            lines += _listed("chat", _chat_name, was, now)
+        elif path == ("webhooks",):
+            lines += _listed("webhook", _webhook_name, was, now)
         elif path[0] in _WITH_VALUES:
             lines.append(f"{name} {_value(was)} → {_value(now)}")
         else:
@@ -211,24 +215,28 @@ def _inner(tables: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
     return tables
 
 
-def _chats(before: object, after: object) -> list[str]:
-    """Which of ``[[chats]]`` are new, gone or changed, by id and topic, and in which keys."""
-    was, now = _by_chat(before), _by_chat(after)
-    lines = [f"new chat {chat}" for chat in now if chat not in was]
-    lines += [f"chat {chat} is gone" for chat in was if chat not in now]
-    for chat in [chat for chat in now if chat in was and was[chat] != now[chat]]:
-        keys = sorted(was[chat].keys() | now[chat].keys())
-        changed = [key for key in keys if was[chat].get(key) != now[chat].get(key)]
-        lines.append(f"chat {chat}: {', '.join(changed)}")
-    return lines or ["chats"]
+def _listed(what: str, name_of: _Name, before: object, after: object) -> list[str]:
+    """Which tables of a list are new, gone or changed, by name, and in which keys."""
+    was, now = _by_name(before, name_of), _by_name(after, name_of)
+    lines = [f"new {what} {name}" for name in now if name not in was]
+    lines += [f"{what} {name} is gone" for name in was if name not in now]
+    for name in [name for name in now if name in was and was[name] != now[name]]:
+        keys = sorted(was[name].keys() | now[name].keys())
+        changed = [key for key in keys if was[name].get(key) != now[name].get(key)]
+        lines.append(f"{what} {name}: {', '.join(changed)}")
+    return lines or [f"{what}s"]
 
 
-def _by_chat(chats: object) -> dict[str, dict[str, Any]]:
-    tables = cast("list[dict[str, Any]]", chats) if isinstance(chats, list) else []
-    return {_chat_name(table): table for table in tables}
+def _by_name(tables: object, name_of: _Name) -> dict[str, dict[str, Any]]:
+    listed = cast("list[dict[str, Any]]", tables) if isinstance(tables, list) else []
+    return {name_of(number, table): table for number, table in enumerate(listed, start=1)}
 
 
-def _chat_name(table: Mapping[str, Any]) -> str:
+def _webhook_name(number: int, table: Mapping[str, Any]) -> str:
+    return str(table.get("name") or number)
+
+
+def _chat_name(_number: int, table: Mapping[str, Any]) -> str:
     topic = table.get("topic")
     return str(table.get("id")) if topic is None else f"{table.get('id')} (topic {topic})"
 

@@ -49,11 +49,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     found out. ``expires``: how long an alert is news. ``late``: from which age a post says so.
     ``edit_every``: at least so long between two edits of a post. ``off``: how long a chat that
     refuses the bot is left alone. ``backoff``: first and longest wait after an unclear answer.
-    ``probes``: how often an uncertain post is looked for. ``crowded``: after a flood, more waiting
-    posts than that become digests; ``rush``: as do more critical ones than that, if they cannot be
-    sent at once. ``over``, ``oldest``, ``most``: a settled post is forgotten
-    so long after its episode is over, so long after it was sent, and if there are more than so many
-    in a chat.
+    ``probes``: how often an uncertain post is looked for, and a double tried to be deleted.
+    ``unread``: a post is given up after so many answers that could not be read. ``crowded``: after
+    a flood, more waiting posts than that become digests; ``rush``: as do more critical ones than
+    that, if they cannot be sent at once. ``over``, ``oldest``, ``most``: a settled post is
+    forgotten so long after its episode is over, so long after it was sent, and if there are more
+    than so many in a chat.
     """
 
     on_uncertain: Literal["resend", "drop"] = "resend"
@@ -63,6 +64,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     off: Ms = 10 * MINUTE
     backoff: tuple[Ms, Ms] = (SECOND, MINUTE)
     probes: int = 5
+    unread: int = 3
     crowded: int = 5
     rush: int = 3
     over: Ms = 6 * HOUR
@@ -131,6 +133,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It is sent although it was perhaps posted."""
     doubted: bool = False
     """It might turn out to be there twice."""
+    unread: int = 0
+    """How often it was answered in a way that could not be read."""
     probes: int = 0
     """How often looking for it failed."""
     skipped: int = 0
@@ -200,6 +204,8 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left: int = 0
     left_names: tuple[str, ...] = ()
     doomed: tuple[int, ...] = ()
+    undeleted: int = 0
+    """How often it was unclear whether the first of them was deleted."""
     closed_topics: Mapping[int, Ms] = {}
     """Topics that take nothing, and until when posts for them go to the topic "General"."""
 
@@ -258,3 +264,16 @@ class DeliveryProblem(msgspec.Struct, frozen=True, kw_only=True):
     chat: str
     reason: str
     alert: str = ""
+
+
+class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How it goes in one chat. ``ready``: it was asked what it is, and does not refuse the bot.
+    ``reason``: what the last request failed by, "" if none did. ``queued``: posts that are not
+    settled. ``critical_ms``: for how long the oldest critical one of them has been due; 0: there is
+    none."""
+
+    chat: str
+    ready: bool
+    reason: str = ""
+    queued: int = 0
+    critical_ms: Ms = 0

@@ -371,6 +371,11 @@ class ChatQueue:
             if len(post.found) < post.attempts:  # one more may follow that nobody has seen
                 self._know(last_id=None)
             return None
+        if post.unread >= policy.unread:
+            reason = f"perhaps posted: {post.unread} answers could not be read"
+            self._fail(post, reason, now)
+            self._know(last_id=None)
+            return None
         if policy.on_uncertain == "drop" or post.expires < now:
             self._fail(post, "perhaps posted, not sent again", now)
             self._know(last_id=None)
@@ -528,11 +533,11 @@ class ChatQueue:
         else:
             self._know(pace=pace.paused(self.state.pace, until))
 
-    def doubtful(self, post: Post | None, now: Ms) -> None:
+    def doubtful(self, post: Post | None, now: Ms, answered: bool = False) -> None:
         """Nobody knows whether it was done. ``post``: what was being sent, None: something that
-        may be repeated."""
+        may be repeated. ``answered``: see ``Uncertain``."""
         if post is not None:
-            self._put(post, state=PostState.UNCERTAIN)
+            self._put(post, state=PostState.UNCERTAIN, unread=post.unread + answered)
         first, longest = self.policy.backoff
         wait = min(longest, first * 2 ** min(self.state.troubles, _FORGIVEN))
         self._know(
@@ -635,7 +640,15 @@ class ChatQueue:
 
     def deleted(self, message_id: int) -> None:
         """It is gone, or cannot be deleted."""
-        self._know(doomed=tuple(one for one in self.state.doomed if one != message_id))
+        doomed = tuple(number for number in self.state.doomed if number != message_id)
+        self._know(doomed=doomed, undeleted=0)
+
+    def undeleted(self, message_id: int, now: Ms) -> None:
+        """It is unclear whether it was deleted; what waits behind it does not wait for ever."""
+        self._know(undeleted=self.state.undeleted + 1)
+        if self.state.undeleted >= self.policy.probes:
+            self.deleted(message_id)
+        self.doubtful(None, now)
 
     def known(self, title: str, probe: bool) -> None:
         """What the chat says of itself."""

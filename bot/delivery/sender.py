@@ -17,6 +17,7 @@ from bot.delivery import pace
 from bot.delivery.pace import Lane, Limits, Overall, Pace
 from bot.delivery.post import (
     SETTLED,
+    ChatReport,
     ChatState,
     DeleteStep,
     DeliveryProblem,
@@ -73,19 +74,6 @@ _Chat = int | str | None
 
 STUCK: Ms = 2 * MINUTE
 """A critical post goes first: one that waits for so long says that nothing goes out there."""
-
-
-class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How it goes in one chat. ``ready``: it was asked what it is, and does not refuse the bot.
-    ``reason``: what the last request failed by, "" if none did. ``queued``: posts that are not
-    settled. ``critical_ms``: for how long the oldest critical one of them has been due; 0: there is
-    none."""
-
-    chat: str
-    ready: bool
-    reason: str = ""
-    queued: int = 0
-    critical_ms: Ms = 0
 
 
 class SendCounts(msgspec.Struct):
@@ -186,11 +174,15 @@ class Sender:
             self._news[line.key].set()
 
     def troubled(self) -> list[ChatReport]:
-        """The chats in which not all is well: not ready yet, refusing the bot, or with something
-        critical that waits for longer than ``STUCK``."""
+        """The destinations in which not all is well: not ready yet, refusing the bot, with posts
+        that wait since the last request failed, or with something critical that waits for longer
+        than ``STUCK``."""
         now = self._clock.seen()
         reports = (self._report(line, now) for line in self.lines.values())
-        return [one for one in reports if not one.ready or one.critical_ms > STUCK]
+        return [
+            chat for chat in reports
+            if not chat.ready or (chat.reason and chat.queued) or chat.critical_ms > STUCK
+        ]  # fmt: skip
 
     def _report(self, line: ChatQueue, now: Ms) -> ChatReport:
         open_posts = [post for post in line.posts.values() if post.state not in SETTLED]
@@ -472,10 +464,13 @@ class Sender:
             case Uncertain():
                 log.warning("no clear answer", chat=line.key, alert=told, reason=error.reason)
                 self.counts.uncertain += post is not None
-                if isinstance(step, ProbeStep):
-                    line.unprobed(step, now)
-                else:
-                    line.doubtful(post, now)
+                match step:
+                    case ProbeStep():
+                        line.unprobed(step, now)
+                    case DeleteStep(message_id):
+                        line.undeleted(message_id, now)
+                    case _:
+                        line.doubtful(post, now, error.answered)
             case Refused():
                 self._refused(line, step, error, now)
             case _:

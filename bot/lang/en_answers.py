@@ -124,6 +124,10 @@ PHRASES = {
         "waiting."
     ),
     "ask.status.off": "Nothing is sent to {chat} for now: {reason}",
+    "ask.status.not_ready": "{chat} is not ready, posts waiting: {queued}",
+    "ask.status.waits": "{chat} gets nothing at the moment, posts waiting: {queued}",
+    "ask.status.critical": ", a critical one for {length}",
+    "ask.status.reason": ": {reason}",
     "ask.status.no_silence": "Nothing is silenced.",
     "ask.status.silences": "<b>Silenced</b>",
     "ask.status.subscribers": "Subscribers: {count} of at most {most}.",

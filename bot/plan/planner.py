@@ -214,8 +214,11 @@ CLOCKS_APART: Ms = MINUTE
 
 UPDATE_EVERY: Ms = 5 * MINUTE
 """A told episode says that it got worse at most so often; a critical one at once, but composites:
-what makes them worse are their parts, which they hide. Meanwhile its post is edited; a webhook,
-where nothing can be edited, is told at once."""
+what makes them worse are their parts, which they hide. Meanwhile its post is edited."""
+
+PRINT_EVERY: Ms = MINUTE
+"""The same on the console, where nothing can be edited and a line more disturbs nobody. A webhook
+is told at once: how often is for its receiver to say."""
 
 UNSAID = 40
 """Of so many alerts that were not told is it known why."""
@@ -417,13 +420,19 @@ class _Planner:
 
     def _pause(self, alert: Alert) -> Ms:
         """How long a told episode has to wait until it may say that it got worse."""
-        if isinstance(self._chat.destination, WebhookName):
-            return 0  # no edit tells of it meanwhile
+        every = UPDATE_EVERY
+        match self._chat.destination:
+            case WebhookName():
+                return 0
+            case ConsoleOutput():
+                every = PRINT_EVERY
+            case _:
+                pass
         told = self.state.told.get(_instance(alert)) == alert.opened_at
         said = self.state.said.get(_topic(alert))
         if alert.turn is not Turn.WORSE or not told or said is None:
             return 0
-        return max(0, said.at + UPDATE_EVERY - self.state.now)
+        return max(0, said.at + every - self.state.now)
 
     def _fold_parts(self, alert: Alert) -> None:
         """A composite takes over those of its parts that are still to be told."""

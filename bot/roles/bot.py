@@ -18,8 +18,8 @@ from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
 from bot.delivery.outgoing import notice_post, outgoing, trouble_message
 from bot.delivery.pace import Limits
-from bot.delivery.post import DeliveryProblem, Policy, Post
-from bot.delivery.sender import ChatReport, SendCounts, Sender
+from bot.delivery.post import ChatReport, DeliveryProblem, Policy, Post
+from bot.delivery.sender import SendCounts, Sender
 from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
@@ -75,7 +75,8 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the bot role says of itself. ``waiting``: alerts that wait for others of their kind;
     ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.plan.planner``;
     ``queued``: posts that wait to be sent; ``off``: chats that nothing is sent to, and why;
-    ``troubled``: chats that are not ready or where something critical waits, at most _REPORTED;
+    ``troubled``: destinations that are not ready or where posts wait for something that failed, at
+    most _REPORTED;
     ``counts``: what became of posts; ``sent``, ``refused``, ``uncertain``: the same."""
 
     seen: Ms
@@ -154,7 +155,9 @@ class BotRole:
             queued=sum(len(line.waiting()) for line in lines),
             off={line.key: line.state.off for line in lines if line.state.off},
             counts=counts,
-            troubled=sorted(self.sender.troubled(), key=lambda one: -one.critical_ms)[:_REPORTED],
+            troubled=sorted(
+                self.sender.troubled(), key=lambda chat: (chat.ready, -chat.critical_ms)
+            )[:_REPORTED],
         )
 
     def fates(self, found: Sequence[Alert], user: int) -> dict[str, list[AlertFate]]:

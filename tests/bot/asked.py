@@ -10,6 +10,7 @@ from bot.commands.context import Answer, Asker, Context, FeedReport, Reports, Ve
 from bot.commands.parsing import parse
 from bot.config import Settings, load
 from bot.delivery.fate import AlertFate, Fate
+from bot.delivery.post import ChatReport
 from bot.lang import en
 from bot.messages.blocks import fitted_answer
 from bot.messages.voice import Html
@@ -257,6 +258,11 @@ REPORTS = Reports(
               feeds={"funding": FeedReport(0, 0)}, not_available=["liquidation"]),
     ),
     sent=12, uncertain=1, queued=3, off={"-1001": "the bot was kicked"},
+    troubled=(
+        ChatReport(chat="webhook:desk", ready=True, queued=4, critical_ms=3 * MIN,
+                   reason="webhook:desk answers 503"),
+        ChatReport(chat="@lowtide", ready=False),
+    ),
 )  # fmt: skip
 SILENCES = (
     Silence(family="oi_drop", asset="ETH", until=NOW + 5 * HOUR + 12 * MIN, by="@ann"),

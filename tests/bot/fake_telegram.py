@@ -60,6 +60,7 @@ class Fault(Enum):
     DROPPED_AFTER = "dropped after posting"
     SLOW = "slow answer"
     HTML_AFTER = "502 after posting"
+    RUBBISH = "200 that cannot be read, after posting"
 
 
 _ANSWERS: dict[Fault, tuple[int, str, dict[str, int]]] = {
@@ -82,7 +83,7 @@ _ANSWERS: dict[Fault, tuple[int, str, dict[str, int]]] = {
     Fault.NOT_FOUND: (404, "Not Found", {}),
     Fault.CONFLICT: (409, "Conflict: terminated by other getUpdates request", {}),
 }
-AFTER = (Fault.DROPPED_AFTER, Fault.SLOW, Fault.HTML_AFTER)
+AFTER = (Fault.DROPPED_AFTER, Fault.SLOW, Fault.HTML_AFTER, Fault.RUBBISH)
 UNCLEAR = (*AFTER, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE)
 """Those after which nobody can know whether the request was carried out."""
 
@@ -118,8 +119,8 @@ class FakeTelegram:
 
     ``chances``: of each fault, for requests about messages, thrown with ``dice``; ``thrown`` counts
     them. ``retry_s``: what a thrown flood asks for. ``moves``: groups that are now other chats.
-    ``blocked``: chats that have thrown the bot out. ``accepted``: per chat, when (loop time) a
-    message was posted, edited or deleted.
+    ``mumbles``: chats about which it answers ``rubbish``. ``blocked``: chats that have thrown the
+    bot out. ``accepted``: per chat, when (loop time) a message was posted, edited or deleted.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -129,6 +130,8 @@ class FakeTelegram:
         self.retry_s = 1
         self.moves: dict[int, int] = {}
         self.blocked: set[int] = set()
+        self.mumbles: set[int] = set()
+        self.rubbish = b"<html><h1>Welcome to the proxy</h1></html>"
         self.thrown: Counter[tuple[str, Fault]] = Counter()
         self.accepted: dict[int, list[float]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -177,6 +180,8 @@ class FakeTelegram:
         if unknown := set(given) - _KNOWN[method]:
             return _error(400, f"Bad Request: the fake does not know {sorted(unknown)}")
         fault = self.faults.popleft() if self.faults else self._throw(method, given)
+        if given.get("chat_id") in map(str, self.mumbles) and method != "getChat":
+            fault = Fault.RUBBISH
         if fault is Fault.FLOOD and self.chances:
             return _error(429, "Too Many Requests", {"retry_after": self.retry_s})
         if fault in _ANSWERS:
@@ -229,6 +234,8 @@ class FakeTelegram:
             return _drop(request)
         if fault is Fault.HTML_AFTER:
             return _bad_gateway()
+        if fault is Fault.RUBBISH:
+            return web.Response(body=self.rubbish, content_type="text/html")
         if fault is Fault.SLOW:
             try:
                 await asyncio.wait_for(self._release.wait(), self.slow_s)

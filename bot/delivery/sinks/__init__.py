@@ -88,11 +88,13 @@ class Refused(Exception):
 
 
 class Uncertain(Exception):
-    """Done or not: nobody can say. Sending it again may post it twice."""
+    """Done or not: nobody can say. Sending it again may post it twice. ``answered``: there was an
+    answer that said neither yes nor no, so asking again is likely to be answered alike."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, answered: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.answered = answered
 
 
 SendProblem = Later | Moved | Refused | Uncertain

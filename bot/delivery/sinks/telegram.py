@@ -380,7 +380,7 @@ async def asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
         raise Later(_PAUSE_S, str(error)) from None
     except _UNREADABLE as error:
         what = redact(f"{type(error).__name__}: {error}")[:_SHOWN]
-        raise Uncertain(f"Telegram's answer cannot be read ({what})") from None
+        raise Uncertain(f"Telegram's answer cannot be read ({what})", answered=True) from None
 
 
 def _chat(to: Destination) -> int | str:
@@ -414,8 +414,11 @@ def _meaning(error: TelegramError, to: Destination) -> SendProblem:
             return _bad_request(reason, to)
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
             return Later(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
-        case _:
+        case NetworkError():
             return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
+        case _:
+            text = f"Telegram's answer cannot be read ({_cause(error)})"
+            return Uncertain(text, answered=True)
 
 
 def _forbidden(reason: str, chat: int | str) -> str:

@@ -447,11 +447,14 @@ def test_what_the_rules_saw_a_minute_ago_still_counts_and_then_no_more(made: Set
 
 def test_reports_of_roles_are_read_as_far_as_they_can_be():
     venue = {"name": "bybit", "title": "Bybit", "feeds": {"depth": {"up": 1, "down": 2}}, "x": 1}
-    status = {"streams": {"venues": [venue]}, "rules": {}, "bot": {"sent": 3, "off": {"5": "no"}}}
+    chats = [{"chat": "5", "ready": False}, {"chat": "webhook:desk", "ready": False, "queued": 2}]
+    bot = {"sent": 3, "off": {"5": "no"}, "troubled": chats}
+    status = {"streams": {"venues": [venue]}, "rules": {}, "bot": bot}
     found = reports(status)
     assert found.running == ("streams", "rules", "bot")
     assert found.venues[0].feeds["depth"].down == 2
     assert (found.sent, found.off) == (3, {"5": "no"})
+    assert [chat.chat for chat in found.troubled] == ["webhook:desk"]
     assert reports({}) == Reports()
     odd = reports({"streams": {"venues": 5}, "bot": "?"})
     assert (odd.venues, odd.sent, odd.running) == ((), None, ("streams", "bot"))

@@ -189,6 +189,33 @@ def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
         assert taken(changed, changed, 0, started) == ""
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("", '[[webhooks]]\nname = "desk"\nurl = "{}one"\n', "new webhook desk"),
+        ('[[webhooks]]\nurl = "{}one"\n', "", "webhook 1 is gone"),
+        (
+            '[[webhooks]]\nurl = "{0}one"\n[[webhooks]]\nname = "desk"\nurl = "{0}two"\n',
+            '[[webhooks]]\nurl = "{0}one"\n[[webhooks]]\nname = "desk"\nurl = "{0}three"\n',
+            "webhook desk: url",
+        ),
+        (
+            '[[webhooks]]\nurl = "{0}one"\n[[webhooks]]\nurl = "{0}two"\n',
+            '[[webhooks]]\nurl = "{0}one"\n[[webhooks]]\nurl = "{0}two"\nmin_level = "alert"\n',
+            "webhook 2: min_level",
+        ),
+    ],
+)
+def test_of_a_webhook_its_name_and_the_keys_are_said_and_never_its_address(
+    path: Path, before: str, after: str, told: str
+):
+    env, address = {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}, "https://example.org/hidden/"
+    old = load(write(path, extra=before.format(address)), env)
+    text = taken(old, load(write(path, extra=after.format(address)), env), 0)
+    assert f" Changed: {told}. Restart Lowtide for what changed in webhooks." in text
+    assert "hidden" not in text and "random" not in text
+
+
 def test_of_a_chat_the_keys_that_changed_are_said(path: Path):
     chat = "[[chats]]\nid = -5\nlanguage = 'en'\n"
     old = load(write(path, extra=chat), {})

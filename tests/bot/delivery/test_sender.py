@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 
 from bot.delivery.outgoing import outgoing
 from bot.delivery.pace import NONE, Lane, Limits, Overall
-from bot.delivery.post import ChatState, Policy, SendStep
+from bot.delivery.post import ChatState, DeleteStep, Policy, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
+from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from bot.plan.planner import Chat, Filter, PlanState, next_due, plan
 from bot.roles.bot import Audience, BotRole
@@ -25,6 +26,7 @@ from rules.alerts import Alert, Level, Turn
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys
 from streams.durations import MINUTE
+from tests.bot.fake_telegram import CHANNEL, GROUP, TOKEN, FakeTelegram
 from tests.bot.plan.test_planner import START, alert
 from tests.bot.role_fixtures import settings
 from tests.bot.sinks import Numbered
@@ -390,6 +392,42 @@ async def test_moods_of_every_kind_lose_nothing(redis: Redis, tmp_path: Path, se
         assert counts.sent + counts.refused >= 3
 
 
+@pytest.mark.parametrize("probe", [False, True])
+async def test_a_server_that_always_answers_rubbish_gets_a_post_a_few_times_and_operators_hear(
+    redis: Redis, tmp_path: Path, probe: bool
+) -> None:
+    """In a group nothing can be looked for; in a channel looking for it is answered alike."""
+    mumbling, operators = (CHANNEL, GROUP) if probe else (GROUP, CHANNEL)
+    async with FakeTelegram() as fake:
+        telegram = TelegramClient(TOKEN, fake.url, read_timeout=1, connect_timeout=1)
+        async with running(
+            redis, tmp_path, Sinks(telegram), chat(mumbling), operators=chat(operators)
+        ) as role:
+            await say(redis, *openings("ETH", 1))
+            await until(lambda: role.status().sent == 1)
+            fake.mumbles.add(mumbling)
+            await say(redis, *openings("BTC", 1))
+            await until(lambda: fake.seen(operators), 10)
+            fake.mumbles.clear()
+            await say(redis, *openings("SOL", 1))
+            await until(lambda: role.sender.idle() and role.status().sent == 3, 10)
+        await telegram.close()
+        firsts = [post.first.split("\n")[0] for post in fake.seen(mumbling)]
+        [trouble] = [post.text for post in fake.seen(operators)]
+    assert [sum(name in text for text in firsts) for name in ("ETH", "BTC", "SOL")] == [1, 3, 1]
+    assert "perhaps posted: 3 answers could not be read" in trouble
+
+
+async def test_a_delete_that_is_never_answered_clearly_holds_nothing_up_for_ever() -> None:
+    queue = ChatQueue("-1", ChatState(destination=TelegramChat(-1), doomed=(7, 8)), NONE, QUICK)
+    now = 0
+    for _ in range(QUICK.probes):
+        now = max(now, resting) if isinstance(resting := queue.next(now), int) else now
+        assert queue.next(now) == DeleteStep(7)
+        queue.undeleted(7, now)
+    assert (queue.state.doomed, queue.state.undeleted) == ((8,), 0)
+
+
 # Chats that are not ready.
 
 
@@ -450,7 +488,10 @@ async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Pat
         await until(lambda: len(role.sender.lines) == 2)
         await say(redis, *openings("BTC", 1), *openings("ETH", 1, Level.ALERT))
         await until(lambda: role.sender.counts.put_off > 1 and role.status().queued == 4)
-        assert role.status().troubled == []
+        reports = role.status().troubled
+        assert [(one.ready, one.reason) for one in reports] == [
+            (True, "Telegram cannot be reached")
+        ] * 2
         for line in role.sender.lines.values():
             line.posts = {
                 key: msgspec.structs.replace(post, at=post.at - 121_000)

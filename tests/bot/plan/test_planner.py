@@ -1,5 +1,6 @@
 """The plan: waits, digests, hiding, silences, quiet hours, budget; and what always holds."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -211,6 +212,24 @@ def test_what_is_critical_and_gets_worse_is_told_at_once_but_of_composites_in_tu
     assert told.deliveries[-1].alerts[0].value == 2
     later = alert(HOUR, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0)
     assert told.at(HOUR, later) == [(HOUR, "ETH")]
+
+
+def test_the_console_where_nothing_is_edited_has_a_line_a_minute_of_what_gets_worse():
+    told = Told(msgspec.structs.replace(CHAT, destination=ConsoleOutput()))
+    told.at(0, alert(0), alert(0, "ETH", level=CRITICAL, rule="cascade"))
+    for n in range(1, 13):  # every 15 s, for three minutes
+        at = 30 * S + n * 15 * S
+        worse = alert(at, turn=Turn.WORSE, opened=0, value=-5.0 - n)
+        more = alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n)
+        told.at(at, worse, more)
+    told.at(HOUR)
+    for asset in ("BTC", "ETH"):
+        times = [d.at - START for d in told.deliveries if d.alerts[0].asset == asset]
+        assert 3 <= len(times) <= 5
+        assert all(after - before >= MIN for before, after in itertools.pairwise(times))
+        assert max(times) <= 4 * MIN + 50 * S
+    critical = [alert(n * S, "SOL", CRITICAL, turn=Turn.WORSE, opened=0) for n in (0, 7, 9)]
+    assert len([told.at(HOUR + n, one) for n, one in enumerate(critical)]) == 3
 
 
 def test_what_many_composites_add_is_one_digest():

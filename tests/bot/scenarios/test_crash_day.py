@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from bot.config import load
-from bot.config.recipients import chats
 from bot.demo.story import crash as story
 from bot.lang import en
 from bot.messages.digest import delivery_message
@@ -35,7 +34,7 @@ from streams.events import (
 from tests.bot.backtest.logs import KEEP
 from tests.bot.fake_telegram import parsed
 from tests.bot.scenarios.market import HOUR, MINUTE, SECOND
-from tests.bot.scenarios.test_rules import CONFIG, compare, text
+from tests.bot.scenarios.test_rules import CONFIG, channel, compare, text
 
 CALM = 80 * MINUTE
 Key = tuple[str, str, Kind]
@@ -79,7 +78,7 @@ class Crash:
         self.said: list[Said] = []
         self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
-        self.told = list(told(self._noted(day.events()), chats(settings)[0]))
+        self.told = list(told(self._noted(day.events()), channel(settings)))
         self.logs = sorted(folder.iterdir())
         self.posts = [one for one in self.told if isinstance(one, Delivery)]
         self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]

@@ -14,10 +14,11 @@ import pytest
 
 from bot.config import Settings, load
 from bot.config.recipients import chats
+from bot.destination import TelegramChat
 from bot.lang import en
 from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
-from bot.plan.planner import Delivery
+from bot.plan.planner import Chat, Delivery
 from bot.replay import judged, told
 from rules.alerts import Notice
 from streams.events import AnyEvent
@@ -237,6 +238,11 @@ def text(said: Iterable[Delivery | Notice]) -> str:
     return "\n".join(parts)
 
 
+def channel(settings: Settings) -> Chat:
+    """The first chat of ``settings``, as a channel, where posts are edited."""
+    return msgspec.structs.replace(chats(settings)[0], destination=TelegramChat("@lowtide"))
+
+
 def compare(name: str, found: str) -> None:
     check_text(FOLDER / f"{name}.txt", found)
 
@@ -245,7 +251,7 @@ def compare(name: str, found: str) -> None:
 def test_scenario(name: str, settings: Settings):
     events, families = SCENARIOS[name]
     mine = only(settings, families or (name,))
-    compare(name, text(told(judged(events(), mine), chats(mine)[0])))
+    compare(name, text(told(judged(events(), mine), channel(mine))))
 
 
 def test_every_shipped_rule_has_a_scenario(settings: Settings):

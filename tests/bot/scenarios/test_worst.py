@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from bot.config import load
-from bot.config.recipients import chats
 from bot.lang import en
 from bot.messages.digest import delivery_message
 from bot.messages.render import live
@@ -18,7 +17,7 @@ from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.engine import Engine
 from streams.events import AnyEvent, Tick
 from tests.bot.scenarios.market import MINUTE, Coin, Market
-from tests.bot.scenarios.test_rules import CONFIG
+from tests.bot.scenarios.test_rules import CONFIG, channel
 
 CALM_MIN = 61.0
 FALL_MIN = 8.0
@@ -81,7 +80,7 @@ class Played:
         still = {crash.asset: {"burst": 0.0}}
         self._feed(market.play(12.0, **still))
         self.deliveries = [
-            one for one in told(self.alerts, chats(settings)[0]) if isinstance(one, Delivery)
+            one for one in told(self.alerts, channel(settings)) if isinstance(one, Delivery)
         ]
 
     def _fall(self, market: Market, minutes: float, stage: int, before: float) -> None:

@@ -179,8 +179,25 @@ async def test_a_lost_answer_is_uncertain_and_never_sent_twice(fake, sink, fault
     with pytest.raises(Uncertain) as caught:
         await sink.send(HERE, message())
     assert "no clear answer from Telegram" in str(caught.value)
+    assert not caught.value.answered
     assert len(fake.posted) == posts
     assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"", b"<html>proxy</html>", b'{"ok":true,"result":{"message_id":', b"[]", b"{}",
+        b'{"ok":true,"result":{"message_id":"x"}}', b"\xff\x00",
+    ],
+)  # fmt: skip
+async def test_an_answer_that_cannot_be_read_is_uncertain_and_was_one(fake, sink, rubbish):
+    fake.rubbish = rubbish
+    fake.faults.append(Fault.RUBBISH)
+    with pytest.raises(Uncertain, match="Telegram's answer cannot be read") as caught:
+        await sink.send(HERE, message())
+    assert caught.value.answered
+    assert len(fake.posted) == len(fake.requests) == 1
 
 
 async def test_a_server_that_cannot_be_reached_means_later():
