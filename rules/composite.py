@@ -9,7 +9,8 @@ Invariants:
 - it ends when too few conditions held within ``within``, and only while something can be judged;
 - while it fires, what gets worse is told as part of it, since its parts are hidden: a higher level,
   or a value that its rule would post again (``repost_if``);
-- its level is never below that of anything it hides: it rises with it, and hides nothing higher.
+- its level is never below that of anything it hides: it rises with it, and hides nothing higher;
+- once it is over it hides nothing critical: what goes on then is told by its own rule.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -35,7 +36,8 @@ class Composite(msgspec.Struct, frozen=True, kw_only=True):
     ``level`` is the least: it is as high as the worst of what it hides.
     ``all_of``: (family, level) of other rules, each reached by any window of that family on the
     same asset. ``at_least``: how many of them are enough; 0: all. ``hides``: the families whose
-    alerts on that asset are told as part of this one, while it fires and for ``hold`` after.
+    alerts on that asset are told as part of this one, while it fires and, but for critical ones,
+    for ``hold`` after.
     ``cooldown``: least time between two firings. Durations in Ms.
     """
 
@@ -281,7 +283,10 @@ class CompositeState(msgspec.Struct, array_like=True):
         """
         if family not in spec.hides or not spec.post or level > self.level(spec):
             return False
-        return self.firing or (self.ended_at is not None and now - self.ended_at < spec.hold)
+        if self.firing:
+            return True
+        ended_lately = self.ended_at is not None and now - self.ended_at < spec.hold
+        return ended_lately and level < Level.CRITICAL
 
     def _go_on(
         self,

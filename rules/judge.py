@@ -288,6 +288,8 @@ class Judge:
         )
         if turn is not None and gathering.firing:
             cluster.tell()
+        if turn is Turn.CLOSE:
+            cluster.let_go()
         if gathering.firing:
             self.firing[cluster] = None
         else:

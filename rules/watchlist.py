@@ -296,6 +296,14 @@ class CompositeInstance:
         for watch in shown:
             self.gathering.tell(watch.rule.name, watch.episode)
 
+    def let_go(self) -> None:
+        """It is over: a critical part that began unseen and goes on is told from now on by its own
+        rule, once it is much worse than it was while the composite told of it."""
+        for watch in (*(watch for watch, _ in self.parts.values()), *self.folded.values()):
+            episode = watch.episode
+            if self.hides(watch) and episode.level == Level.CRITICAL and not episode.posted_open:
+                episode.posted_open, episode.posted_value = True, episode.extreme
+
     def take_over(self, gathering: CompositeState, same: bool) -> None:
         """Goes on with a loaded state; of other conditions only with its cool-down."""
         if same:

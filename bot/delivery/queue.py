@@ -37,7 +37,7 @@ from bot.delivery.rendering import (
     Present,
     edited,
     lines_below,
-    merged,
+    merged_delivery,
     post_heads,
     rendered,
     set_back,
@@ -122,7 +122,7 @@ def _merged(first: Post, later: Post) -> Post | None:
     told, newer = first.delivery, later.delivery
     if told is None or newer is None or set(first.episodes) != set(later.episodes):
         return None
-    delivery = merged(told, newer)
+    delivery = merged_delivery(told, newer)
     return msgspec.structs.replace(
         first,
         message=delivery_message(delivery, LANGUAGES[first.language]),

@@ -18,7 +18,7 @@ from bot.messages.blocks import MOST_CHARS, blocks, fitted, with_lines
 from bot.messages.digest import delivery_message, heads_of
 from bot.messages.render import Message, plain
 from bot.messages.voice import say, time
-from bot.plan.planner import Delivery, severity
+from bot.plan.planner import Delivery, reaching, severity, together
 from rules.alerts import Alert, CascadeFacts, FundingFacts, Turn
 from streams.events import Ms
 
@@ -71,7 +71,7 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
     if settled and _values(newer) == _values(alert):
         return alert  # its time is that of the settlement
     return replace(
-        _reaching(alert, newer),
+        reaching(alert, newer),
         id=alert.id,
         turn=alert.turn,
         post=alert.post,
@@ -80,33 +80,15 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
     )
 
 
-def _reaching(alert: Alert, newer: Alert) -> Alert:
-    """``newer`` with what stays true of ``alert``: a level that was reached, and its records while
-    the value is at least as bad."""
-    higher = max(newer, alert, key=lambda turn: turn.level)
-    records = newer.records or (alert.records if _worse(newer, alert) else ())
-    return replace(newer, level=higher.level, threshold=higher.threshold, records=records)
-
-
-_GREATEST = (Turn.WORSE, Turn.UP, Turn.OPEN)
-"""Turns but the end, by what a reader who has heard of none of them must hear first."""
-
-
-def merged(first: Delivery, later: Delivery) -> Delivery:
-    """``first`` and ``later``, turns of the same episodes but their ends, as one: the values of the
-    later one, told as the greater of the two turns, and ringing if either does."""
+def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
+    """``first`` and ``later``, turns of the same episodes but their ends, as one, which rings if
+    either does."""
     newer = {episode(alert): alert for alert in later.alerts}
-
-    def both(alert: Alert) -> Alert:
-        latest = newer[episode(alert)]
-        teller = max(latest, alert, key=lambda turn: _GREATEST.index(turn.turn))
-        held = alert.held + latest.held
-        return replace(_reaching(alert, latest), id=teller.id, turn=teller.turn, held=held)
-
+    alerts = [together(alert, newer[episode(alert)]) for alert in first.alerts]
     families = {*first.held, *later.held}
     return replace(
         first,
-        alerts=tuple(sorted(map(both, first.alerts), key=severity)),
+        alerts=tuple(sorted(alerts, key=severity)),
         silent=first.silent and later.silent,
         hidden=first.hidden + later.hidden,
         held={name: first.held.get(name, 0) + later.held.get(name, 0) for name in families},

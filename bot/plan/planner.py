@@ -332,12 +332,14 @@ class _Planner:
             self._take_close(alert)
         else:
             self._fold_parts(alert)
+            alert = self._with_ringing(alert)
             earlier = self._take_back(alert)
             self._merged(earlier)
             if earlier is not None and earlier.alert.turn is Turn.CLOSE:
                 earlier = None
             pause = self._pause(alert)
-            if alert.level is Level.CRITICAL and not (pause and alert.family in self._chat.hides):
+            rings = alert.level is Level.CRITICAL
+            if rings and not (pause and alert.family in self._chat.hides):
                 self._ringing.append(alert)
             else:
                 wait = self._chat.group_wait.get(alert.level, 0)
@@ -400,6 +402,16 @@ class _Planner:
             return False
         at = alert.seen if now is None else now
         return silenced(alert, self._silences, at)
+
+    def _with_ringing(self, alert: Alert) -> Alert:
+        """``alert`` as the only post of its moment: one event can move two windows of a composite,
+        which then rises and gets worse."""
+        for ringing in self._ringing:
+            if _instance(ringing) == _instance(alert):
+                self._ringing.remove(ringing)
+                self._merged(Waiting(ringing, self.state.now))
+                return msgspec.structs.replace(together(ringing, alert), id=alert.id)
+        return alert
 
     def _take_close(self, alert: Alert) -> None:
         told = self.state.told.get(_instance(alert)) == alert.opened_at
@@ -643,9 +655,46 @@ class _Planner:
         state.said[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
         before = state.told.get(_instance(alert))
         state.told[_instance(alert)] = alert.opened_at
-        if before == alert.opened_at:
+        if before == alert.opened_at or self._told_by_composite(alert):
             return alert
         return msgspec.structs.replace(alert, turn=Turn.OPEN)
+
+    def _told_by_composite(self, alert: Alert) -> bool:
+        """Whether a composite has told of its episode already: what is new is how it goes on."""
+        tellers = [name for name, parts in self._chat.hides.items() if alert.family in parts]
+        posts = [self.state.said.get(f"{name} above {alert.asset}") for name in tellers]
+        told = any(post is not None and post.at >= alert.opened_at for post in posts)
+        return told and alert.turn is not Turn.OPEN and alert.level is Level.CRITICAL
+
+
+def together(alert: Alert, later: Alert) -> Alert:
+    """Two turns of one episode, neither its end, as one: the newest values, told as what a reader
+    who has heard of neither must hear first, with a level that was reached and records that are
+    true of what is at least as bad."""
+    teller = max(later, alert, key=lambda turn: _GREATEST.index(turn.turn))
+    return msgspec.structs.replace(
+        reaching(alert, later),
+        id=teller.id,
+        turn=teller.turn,
+        held=alert.held + later.held,
+    )
+
+
+def reaching(alert: Alert, later: Alert) -> Alert:
+    """``later`` with what stays true of ``alert``: a level that was reached, and its records while
+    the value is at least as bad."""
+    higher = max(later, alert, key=lambda turn: turn.level)
+    sign = -1 if later.fires == "below" else 1
+    as_bad = later.level > alert.level or sign * later.value > sign * alert.value
+    return msgspec.structs.replace(
+        later,
+        level=higher.level,
+        threshold=higher.threshold,
+        records=later.records or (alert.records if as_bad else ()),
+    )
+
+
+_GREATEST = (Turn.WORSE, Turn.UP, Turn.OPEN)
 
 
 def _subject(alert: Alert) -> str:

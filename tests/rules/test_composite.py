@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from pytest import approx, mark
 
 from bot.destination import TelegramChat
@@ -174,10 +175,11 @@ def test_it_hides_its_parts_while_it_fires_and_for_a_while_after():
     assert hides(CASCADE, "oi_drop", CRITICAL, 69 * MINUTE)
     assert not hides(CASCADE, "depth_thin", CRITICAL, 69 * MINUTE)
     played.tick(70)
-    assert hides(CASCADE, "oi_drop", CRITICAL, 99 * MINUTE)
-    assert not hides(CASCADE, "oi_drop", CRITICAL, 100 * MINUTE)
+    assert hides(CASCADE, "oi_drop", ALERT, 99 * MINUTE)
+    assert not hides(CASCADE, "oi_drop", ALERT, 100 * MINUTE)
+    assert not hides(CASCADE, "oi_drop", CRITICAL, 71 * MINUTE), "it tells of nothing any more"
     shadow = msgspec.structs.replace(CASCADE, post=False)
-    assert not hides(shadow, "oi_drop", CRITICAL, 71 * MINUTE)
+    assert not hides(shadow, "oi_drop", ALERT, 71 * MINUTE)
 
 
 def test_the_cooldown_is_counted_from_the_last_firing():
@@ -274,6 +276,44 @@ def test_the_whole_story():
     assert [link.extreme for link in closed.facts.chain] == approx([5, -30, -5])
     ends = {a.rule: a.hidden_by for a in over if a.turn is Turn.CLOSE}
     assert ends["price_drop"] == "cascade"
+
+
+BEFORE = [event for event in CRASH if event.seen < NOW + 40 * SECOND]
+
+
+def falling(since: int, until: int, px: float, a_minute: float) -> list[AnyEvent]:
+    """The price falls by so many percent a minute."""
+    events: list[AnyEvent] = []
+    for now in range(since, until, 10 * SECOND):
+        px *= (1 - a_minute / 100) ** (1 / 6)
+        events += calm(now, now + 10 * SECOND, base=900.0, px=px)
+    return events
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("critical", [-4, -50])
+def test_a_critical_part_that_goes_on_after_the_end_is_told_by_its_own_rule(
+    restart: bool, critical: float
+):
+    """The price fell while the composite told of it, and falls faster when that is over."""
+    price_drop = part("price_drop", "price_2m_pct", "below", -1, watch=-3, critical=critical)
+    composite, rules = msgspec.structs.replace(QUICK, hold=30 * MINUTE), [*PARTS[:2], price_drop]
+    engine = ready([composite], rules)
+    alerts = run(engine, [*BEFORE, *falling(NOW + 40 * SECOND, NOW + 9 * MINUTE, 95.0, 3.0)])
+    assert ("price_drop", "open", "cascade") in told(alerts)
+    assert [a.turn for a in alerts if a.rule == "cascade"][-1] is Turn.CLOSE
+    assert [a for a in alerts if a.rule == "price_drop" and a.post and not a.hidden_by] == []
+    if restart:
+        restarted = Engine(rules, ("binance",), [composite])
+        restarted.load(engine.dump())
+        engine = restarted
+    fell = run(engine, calm(NOW + 9 * MINUTE, NOW + 11 * MINUTE, base=900.0, px=55.0))
+    posted = [a for a in fell if a.rule == "price_drop" and a.post and not a.hidden_by]
+    if critical == -50:  # it stays below critical, and hidden for the hold
+        assert posted == []
+        return
+    assert [(a.turn, a.level) for a in posted] == [(Turn.WORSE, CRITICAL)]
+    assert posted[0].seen - (NOW + 9 * MINUTE) <= MINUTE
 
 
 def test_a_side_s_worst_sum_is_told_beside_the_whole():

@@ -20,6 +20,7 @@ from bot.plan.planner import (
     Filter,
     PlanState,
     Quiet,
+    Unsaid,
     dump,
     load,
     next_due,
@@ -288,6 +289,44 @@ def test_a_composite_takes_over_the_parts_that_wait_and_those_that_come():
     told.at(HOUR)
     assert told.deliveries[-1].hidden == 1
     assert told.state.counts.hidden == 3
+
+
+def test_after_a_composite_s_end_a_critical_part_is_told_as_what_goes_on():
+    told = Told()
+    told.at(0, alert(0, level=CRITICAL, post=False, hidden_by="cascade"))
+    told.at(S, alert(S, level=CRITICAL, rule="cascade", fires="above"))
+    told.at(HOUR, alert(HOUR, level=CRITICAL, rule="cascade", fires="above", turn=Turn.CLOSE,
+                        opened=S))  # fmt: skip
+    worse = alert(HOUR + MIN, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
+    assert told.at(HOUR + MIN, worse)[-1] == (HOUR + MIN, "BTC")
+    assert told.deliveries[-1].alerts[0].turn is Turn.WORSE
+    assert told.deliveries[-1].hidden == 0
+    later = alert(2 * HOUR, level=CRITICAL, turn=Turn.UP, opened=HOUR + 2 * MIN)
+    told.at(2 * HOUR, later)
+    assert told.deliveries[-1].alerts[0].turn is Turn.OPEN, "it began after all was told"
+
+
+def test_one_event_that_moves_a_composite_twice_is_one_post():
+    told = Told()
+    told.at(0, alert(0, level=ALERT, rule="cascade", fires="above", value=2.0))
+    told.at(MIN)
+    at = 10 * MIN
+    up = alert(at, level=CRITICAL, rule="cascade", fires="above", turn=Turn.UP, opened=0, value=2.0)
+    worse = msgspec.structs.replace(up, id="worse", turn=Turn.WORSE, value=3.0)
+    assert told.at(at, up, worse) == [(at, "BTC")]
+    [alert_told] = told.deliveries[-1].alerts
+    assert (alert_told.id, alert_told.turn, alert_told.value) == ("worse", Turn.UP, 3.0)
+    assert told.state.unsaid[up.id] is Unsaid.MERGED
+    assert told.at(HOUR) == []
+
+
+def test_a_beginning_and_its_next_turn_of_one_moment_are_one_post():
+    told = Told()
+    opening = alert(0, level=CRITICAL, held=2)
+    worse = alert(0, level=CRITICAL, turn=Turn.WORSE, value=-8.0, id="worse")
+    assert told.at(0, opening, worse, alert(0, "ETH", CRITICAL)) == [(0, "BTC"), (0, "ETH")]
+    first = told.deliveries[0].alerts[0]
+    assert (first.turn, first.value, first.held) == (Turn.OPEN, -8.0, 2)
 
 
 def test_a_composite_hides_a_critical_part_of_the_same_moment():
@@ -656,6 +695,7 @@ def test_nothing_critical_is_late_and_nothing_is_lost(alerts: list[Alert], chat:
 def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Alert], chat: Chat):
     told = batched(alerts, chat, [], [])
     began: dict[tuple[str, str, Ms], Ms] = {}
+    composites: dict[str, Ms] = {}
     posts: list[Ms] = []
     for delivery in told.deliveries:
         for one in delivery.alerts:
@@ -664,7 +704,14 @@ def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Aler
             if one.level is WATCH and chat.quiet is not None:
                 latest = max(latest, chat.quiet.ends_after(one.seen))
             assert one.seen <= delivery.at <= latest
-            assert (one.turn is Turn.OPEN) == (episode not in began)
+            if one.family in chat.hides and one.turn is not Turn.CLOSE:
+                composites[one.asset] = delivery.at
+            by_composite = (
+                one.turn not in (Turn.OPEN, Turn.CLOSE)
+                and one.family in chat.hides.get("cascade", ())
+                and composites.get(one.asset, 0) >= one.opened_at
+            )
+            assert (one.turn is Turn.OPEN) == (episode not in began) or by_composite
             assert one.seen >= began.get(episode, 0)
             began[episode] = one.seen
         level = max(a.level for a in delivery.alerts)
