@@ -1,9 +1,10 @@
 """Open interest of one market in coins, as far as it is believed.
 
 One wrong reading would stand at the end of a window now, and at its start when the window has
-passed, so the middle one of three readings is what counts: it follows a real change one reading
-later. A reading out of all proportion is not listened to before it has lasted, and none is zero:
-venues send 0 when they do not know.
+passed, and venues repeat what is stale. So a reading is listened to when it has been held: what
+counts moves only as far as all readings of the last ``HELD`` ms say, and a reading out of all
+proportion must last longer. Until then a second venue may confirm it (``latest``,
+``rules.metrics.open_interest``). None is zero: venues send 0 when they do not know.
 """
 
 import msgspec
@@ -14,37 +15,49 @@ from streams.events import Ms
 MAX_AGE: Ms = 3 * MINUTE
 """Readings further apart do not belong together: three polls of a slow feed (60 s)."""
 
+HELD: Ms = 20_000
+"""After so long, by two readings at least, a change is believed without a second venue."""
+
 OUT_OF_PROPORTION = 1.5
-"""More than so many times, or less than this part of, the reading before."""
+"""More than so many times, or less than this part of, what is believed."""
 
 LASTS: Ms = 40 * SECOND
 """After so long, by two readings at least, which is one poll of a slow feed, what seemed out of
 proportion is so: the feed was away, or the market is gone."""
 
+AGREE = 1.02
+"""The first readings of a market are believed once none is so many times another: a level that
+began wrong would be a change when it is mended."""
+
 _READINGS = 3
 
 
 class Interest(msgspec.Struct, array_like=True):
-    """``recent``: the last readings with their times.
-
-    ``odd``: those that must last first; the first of them came at ``odd_since``.
-    """
+    """What is remembered of one market's open interest."""
 
     recent: list[tuple[Ms, float]] = []
+    """The readings of the last ``HELD`` ms with their times and the one before, at least three; the
+    last one of each second."""
     odd: list[tuple[Ms, float]] = []
+    """The last of those that must last first, since they are out of proportion."""
     odd_since: Ms = 0
-
-    @property
-    def last(self) -> float | None:
-        """The newest reading that is believed by itself."""
-        return self.recent[-1][1] if self.recent else None
+    """When the first of those came."""
+    level: float | None = None
+    """What is believed, None before the first readings agree; after a hole, of before it."""
 
     @property
     def steady(self) -> float | None:
-        """The middle one of the last three readings; None before there are three."""
-        if len(self.recent) < _READINGS:
+        """What is believed now; None while that is not known."""
+        recent = self.recent
+        return self.level if recent and recent[-1][0] - recent[0][0] >= HELD else None
+
+    @property
+    def latest(self) -> float | None:
+        """The middle one of the last three readings, believed or not; None before there are."""
+        last = [*self.recent[-_READINGS:], *self.odd][-_READINGS:]
+        if len(last) < _READINGS:
             return None
-        (_, a), (_, b), (_, c) = self.recent
+        (_, a), (_, b), (_, c) = last
         return max(min(a, b), min(max(a, b), c))
 
     def set_back(self, now: Ms) -> None:
@@ -57,27 +70,47 @@ class Interest(msgspec.Struct, array_like=True):
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:
             return False
-        reading = (now, base)
         if self.recent and now - self.recent[-1][0] > MAX_AGE:
-            self.recent = self.recent[-1:] if self._odd(base) else []
+            self.recent = []
         if not self._odd(base):
             self.odd = []
-            self.recent = [*self.recent[1 - _READINGS :], reading]
+            self._note(base, now)
             return True
         if not self.odd or not _alike(self.odd[-1][1], base):
             self.odd, self.odd_since = [], now
-        self.odd = [*self.odd[1 - _READINGS :], reading]
+        self.odd = [*self.odd[1 - _READINGS :], (now, base)]
         if now - self.odd_since < LASTS:
             return False
         # it has lasted, so it counts at once, as far as all of these say
-        before = self.recent[-1][1] if self.recent else base
         bases = [x for _, x in self.odd]
-        mildest = min(max(before, min(bases)), max(bases))
-        self.recent, self.odd = [(now, mildest)] * _READINGS, []
+        before = bases[-1] if self.level is None else self.level
+        self.level = min(max(before, min(bases)), max(bases))
+        self.recent, self.odd = [(self.odd_since, self.level), *self.odd], []
         return True
 
+    def _note(self, base: float, now: Ms) -> None:
+        recent, horizon = self.recent, now - HELD
+        if recent and recent[-1][0] // SECOND == now // SECOND:
+            recent[-1] = recent[-1][0], base
+        else:
+            recent.append((now, base))
+        # the reading in force when that time began, or the first one
+        first = next((n for n in range(len(recent) - 1, 0, -1) if recent[n][0] <= horizon), 0)
+        spare = max(0, min(first, len(recent) - _READINGS))
+        del recent[:spare]
+        if recent[first - spare][0] > horizon:
+            return
+        if self.level is not None:
+            bases = [x for _, x in recent[first - spare :]]
+            self.level = min(max(self.level, min(bases)), max(bases))
+            return
+        bases = sorted([x for _, x in recent])
+        if len(bases) >= _READINGS and bases[-1] <= AGREE * bases[0]:
+            self.level = bases[len(bases) // 2]
+
     def _odd(self, base: float) -> bool:
-        return bool(self.recent) and not _alike(self.recent[-1][1], base)
+        known = self.level or (self.recent[-1][1] if self.recent else None)
+        return known is not None and not _alike(known, base)
 
 
 def _alike(a: float, b: float) -> bool:

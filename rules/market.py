@@ -219,11 +219,11 @@ class Market:
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
 
     def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
-        if not self.interest.take(event.base, now):
-            return False
-        # it weighs the venues against each other
-        self.oi_base, self.oi_usd = event.base, event.usd
-        return True
+        if self.interest.take(event.base, now):
+            # it weighs the venues against each other
+            self.oi_base, self.oi_usd = event.base, event.usd
+        # what is doubted may be confirmed by another venue
+        return event.base > 0
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         price = event.mark if event.index is None else event.index

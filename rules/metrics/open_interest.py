@@ -1,8 +1,9 @@
 """Net change of open interest in coins over a window: positions opened or closed, price removed.
 
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
-at the newest moment that all of them have reached. Each is the middle one of three readings, so
-that no single one is an end (``rules.interest``). With one price P0 for the asset at the start,
+at the newest moment that all of them have reached. Each is what has been held for 20 s, so that no
+wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
+far as both say: a crash is everywhere. With one price P0 for the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 """
 
@@ -20,15 +21,19 @@ from streams.events import Kind, MarketEvent, Ms, OpenInterest
 SLOTS = 288
 """Most samples kept for one window and market: 12.5 s apart in an hour, 5 min in a day."""
 
+SUPPORT: Ms = 120_000
+"""What another venue did within so long supports what one shows now: two polls of a slow feed."""
+
 _KINDS = frozenset({Kind.OPEN_INTEREST})
 
 
 class Ends(NamedTuple):
-    """One market's coins at both ends of a window."""
+    """One market's coins at both ends of a window, and a little before its end (``SUPPORT``)."""
 
     market: Market
     before: float
     after: float
+    recent: float
 
 
 class Span(NamedTuple):
@@ -73,10 +78,9 @@ class OpenInterestMetric:
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
         if not isinstance(event, OpenInterest):
             return False
-        steady = market.interest.steady
-        if steady is None:
-            return False
-        market.keep(self.samples).append(now, (steady,))
+        interest = market.interest
+        if not interest.odd and (steady := interest.steady) is not None:
+            market.keep(self.samples).append(now, (steady,))
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
@@ -85,7 +89,8 @@ class OpenInterestMetric:
         if span is None:
             return None
         before, after = span.before, span.after
-        usual = sum([m.oi_base or 0.0 for m in expected])
+        used = {e.market for e in span.ends}
+        usual = after + sum([m.oi_base or 0.0 for m in expected if m not in used])
         if before <= 0 or after < LEAST_SHARE * usual:
             return None
         price = view.price_at(span.start)
@@ -135,8 +140,9 @@ class OpenInterestMetric:
             near = newest - end < self.spacing
             after = series.last_first if near else series.first_at(end, max_age)
             if before is not None and after is not None:
-                ends.append(Ends(market, before, after))
-        return Span(start, end, ends) if ends else None
+                recent = series.first_at(max(start, end - SUPPORT), max_age)
+                ends.append(Ends(market, before, after, before if recent is None else recent))
+        return Span(start, end, _confirmed(ends)) if ends else None
 
 
 def open_interest(name: str, window: Ms) -> OpenInterestMetric:
@@ -151,9 +157,44 @@ def _expected(view: View) -> list[Market]:
     return [m for m in view if m.oi_base is not None]
 
 
+def _confirmed(ends: list[Ends]) -> list[Ends]:
+    """The ends with what is not held yet, as far as another venue shows the same.
+
+    Measured from what was held ``SUPPORT`` ago: a venue goes down as far as it shows, but no
+    further than the one that shows the second deepest fall; up in the same way.
+    """
+    if len({e.market.venue for e in ends}) < 2:
+        return ends
+    sums: dict[str, tuple[float, float, float]] = {}
+    for market, _, after, recent in ends:
+        latest = market.interest.latest
+        old, held, shown = sums.get(market.venue, (0.0, 0.0, 0.0))
+        shown += after if latest is None else latest
+        sums[market.venue] = old + recent, held + after, shown
+    moves = {v: (held / old, shown / old) for v, (old, held, shown) in sums.items() if old > 0}
+    order = sorted(shown for _, shown in moves.values())
+    if len(order) < 2:
+        return ends
+    shares: dict[str, float] = {}
+    for venue, (held, shown) in moves.items():
+        if shown < held:
+            shares[venue] = (max(shown, min(held, order[1])) - held) / (shown - held)
+        elif shown > held:
+            shares[venue] = (min(shown, max(held, order[-2])) - held) / (shown - held)
+    return [_moved(e, shares.get(e.market.venue, 0.0)) for e in ends]
+
+
+def _moved(end: Ends, share: float) -> Ends:
+    """The end, with this share of what is shown and not held."""
+    latest = end.market.interest.latest
+    if latest is None or not share:
+        return end
+    return end._replace(after=end.after + share * (latest - end.after))
+
+
 def _by_venue(ends: list[Ends]) -> dict[str, float]:
     totals: dict[str, tuple[float, float]] = {}
-    for market, before, after in ends:
+    for market, before, after, _ in ends:
         sums = totals.get(market.venue, (0.0, 0.0))
         totals[market.venue] = (sums[0] + before, sums[1] + after)
     return {v: 100 * (b - a) / a for v, (a, b) in totals.items() if a > 0}

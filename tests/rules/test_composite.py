@@ -215,7 +215,8 @@ QUICK = msgspec.structs.replace(CASCADE, within=2 * MINUTE, hold=MINUTE, cooldow
 def calm(since: int, until: int, base=1000.0, px=100.0) -> list[AnyEvent]:
     events: list[AnyEvent] = []
     for now in range(since, until, 5 * SECOND):
-        events += [oi("binance", now, base, base * px), price("binance", now, px)]
+        events += [oi(venue, now, base / 2, base / 2 * px) for venue in ("binance", "okx")]
+        events.append(price("binance", now, px))
         events += [Tick(seen=now + n * SECOND) for n in range(5)]
     return events
 
@@ -250,7 +251,7 @@ def test_the_whole_story():
         ("cascade", "open", ""),
     ]
     cascade = alerts[-1]
-    # what jumps counts with its second reading, 5 s later
+    # what jumps counts with its second reading, 5 s later; open interest at both venues
     at = NOW + 45 * SECOND
     assert cascade.id == f"cascade:BTC:{at}:1"
     assert (cascade.level, cascade.value, cascade.threshold) == (CRITICAL, 3, 3)
@@ -261,7 +262,7 @@ def test_the_whole_story():
     chain = [(link.at - NOW, link.family, link.rule, link.level) for link in facts.chain]
     assert chain == [
         (0, "liq_burst", "liq_burst", ALERT),
-        (25 * SECOND, "oi_drop", "oi_drop:2m", ALERT),
+        (26 * SECOND, "oi_drop", "oi_drop:2m", ALERT),
         (45 * SECOND, "price_drop", "price_drop", WATCH),
     ]
     assert [link.value for link in facts.chain] == approx([5, -10, -5])

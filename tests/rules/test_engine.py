@@ -136,9 +136,11 @@ def test_a_throttled_look_is_made_up_for_by_the_next_tick():
     for second in range(0, 180, 10):
         engine.feed(oi("binance", START + second * SECOND, 1000))
     now = START + 180 * SECOND
-    assert engine.feed(oi("binance", now, 1000)) == []
+    engine.feed(oi("binance", now - 5 * SECOND, 900))
+    engine.feed(oi("binance", now + 5 * SECOND, 900))
+    assert engine.feed(oi("binance", now + 14_600, 900)) == []
+    now += 15 * SECOND
     assert engine.feed(oi("binance", now + 300, 900)) == []
-    assert engine.feed(oi("binance", now + 400, 900)) == []
     assert [a.turn for a in engine.feed(Tick(seen=now + SECOND))] == [Turn.OPEN]
 
 
@@ -189,10 +191,11 @@ def test_a_hole_starts_a_pending_breach_anew():
 
     def opened(hole: int) -> list[Turn]:
         engine, events, t = Engine([rule]), list[AnyEvent](), START
-        for n in range(40):
-            t += 5 * SECOND + (hole if n == 29 else 0)
-            events.append(oi("binance", t, 1000 if n < 26 else 900))
-        return [a.turn for a in run(engine, events[:32])]
+        for n in range(43):
+            t += 5 * SECOND + (hole if n == 39 else 0)
+            events += [oi(venue, t, 1000 if n < 36 else 900) for venue in ("binance", "bybit")]
+            events.append(Tick(seen=t))
+        return [a.turn for a in run(engine, events)]
 
     assert opened(0) == [Turn.OPEN]
     assert opened(31 * SECOND) == []

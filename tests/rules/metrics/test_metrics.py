@@ -179,14 +179,39 @@ def test_the_neutral_rate_is_normal():
 
 
 def believed(samples):
-    """The middle one of each three readings that belong together, with the time of the last."""
-    runs = [[]]
-    for row in samples:
-        if runs[-1] and row[0] - runs[-1][-1][0] > 180_000:
-            runs.append([])
-        runs[-1].append(row)
-    threes = [run[n - 3 : n] for run in runs for n in range(3, len(run) + 1)]
-    return [(three[-1][0], median(base for _, base in three)) for three in threes]
+    """What has been held for 20 s, at each reading from which on that is known."""
+    levels, run, level = [], [], None
+    for t, base in samples:
+        if run and t - run[-1][0] > 180_000:
+            run = []
+        run.append((t, base))
+        before = [row for row in run if row[0] <= t - 20_000][-1:]
+        if not before or (level is None and len(run) < 3):
+            continue
+        window = [x for at, x in run if at >= before[0][0]]
+        if level is None:
+            first = sorted(x for at, x in run if at >= min(before[0][0], run[-3][0]))
+            if first[-1] > 1.02 * first[0]:
+                continue
+            level = first[len(first) // 2]
+        level = min(max(level, min(window)), max(window))
+        levels.append((t, level))
+    return levels
+
+
+def confirmed(recent, held, latest):
+    """Coins of each venue: as far as another venue goes the same way, not what is held alone."""
+    coins = {}
+    shown = {venue: latest[venue] / recent[venue] for venue in held}
+    for venue, base in held.items():
+        others = [x for v, x in shown.items() if v != venue]
+        now, then = shown[venue], base / recent[venue]
+        if others and now < then:
+            then = min(then, max(now, min(others)))
+        elif others:
+            then = max(then, min(now, max(others)))
+        coins[venue] = then * recent[venue]
+    return coins
 
 
 def naive_oi(told, down, now, window):
@@ -196,14 +221,21 @@ def naive_oi(told, down, now, window):
     if not fresh:
         return None
     end = min(samples[-1][0] for samples in fresh.values())
-    before = after = 0.0
-    for samples in fresh.values():
+    before, after, latest, recent = {}, {}, {}, {}
+    for venue, samples in fresh.items():
         first = [row for row in samples if row[0] <= end - window][-1:]
         last = [row for row in samples if row[0] <= end][-1:]
         if first and last and end - window - first[0][0] <= 180_000 >= end - last[0][0]:
-            before, after = before + first[0][1], after + last[0][1]
-    usual = sum(samples[-1][1] for samples in told.values() if samples)
-    return 100 * (after - before) / before if before and after >= 0.6 * usual else None
+            before[venue], after[venue] = first[0][1], last[0][1]
+            near = [row for row in samples if row[0] <= end - 120_000][-1:]
+            good = near and end - 120_000 - near[0][0] <= 180_000
+            recent[venue] = near[0][1] if good else before[venue]
+            three = told[venue][-3:]
+            whole = len(three) == 3 and all(b[0] - a[0] <= 180_000 for a, b in pairwise(three))
+            latest[venue] = median(base for _, base in three) if whole else after[venue]
+    after = sum(confirmed(recent, after, latest).values())
+    usual = after + sum(told[v][-1][1] for v in told if told[v] and v not in before)
+    return 100 * (after / sum(before.values()) - 1) if before and after >= 0.6 * usual else None
 
 
 @given(st.integers(0, 2**32), st.sampled_from([5, 15]))
@@ -212,7 +244,7 @@ def test_open_interest_against_naive(seed, minutes):
     dice, fed = Random(seed), Fed(f"oi_net_{minutes}m_pct")
     rows, down = {venue: [] for venue in VENUES}, set()
     weights = {venue: dice.choice([1, 3, 10]) for venue in VENUES}
-    now = START
+    now, fall = START, START + dice.randint(20, 60) * MINUTE
     for _ in range(120):
         now += dice.randint(4, 60) * SECOND if dice.random() < 0.97 else 6 * MINUTE
         venue = dice.choice(VENUES)
@@ -220,7 +252,7 @@ def test_open_interest_against_naive(seed, minutes):
             fed.feed(feed(venue, Kind.OPEN_INTEREST, now, False))
             down.add(venue)
         else:
-            base = weights[venue] * dice.uniform(900, 1000)
+            base = weights[venue] * dice.uniform(985, 1000) * (0.95 if now > fall else 1)
             fed.feed(oi(venue, now, base))
             rows[venue].append((now, base))
             down.discard(venue)
@@ -275,9 +307,9 @@ def test_most_of_the_open_interest_must_be_on_both_sides():
 
 def test_both_ends_are_taken_where_the_slowest_venue_is():
     fed = Fed("oi_net_15m_pct")
-    held(fed, "binance", START, START + 20 * MINUTE, 1000)
-    held(fed, "bybit", START, START + 19 * MINUTE, 900)
-    for second in (5, 10):
+    for t in range(START, START + 20 * MINUTE + 1, 15 * SECOND):
+        fed.feed(oi("binance", t, 1000), *[oi("bybit", t, 900)] * (t <= START + 19 * MINUTE))
+    for second in range(5, 31, 5):
         fed.feed(oi("binance", START + 20 * MINUTE + second * SECOND, 700))
     assert fed.value() == 0
 
@@ -302,10 +334,13 @@ def test_one_reading_that_is_wrong_is_no_change_now_nor_when_the_window_has_pass
 
 
 @mark.parametrize("base", [85_800, 98_600])
-def test_a_real_change_counts_with_the_second_reading(base):
+def test_a_real_change_of_the_only_venue_counts_once_it_is_held(base):
     values = polled([92_000.0] * 100 + [base] * 20)
-    assert values[100] == 0
-    assert values[101] == approx(100 * (base - 92_000) / 92_000)
+    assert values[100] == values[101] == 0
+    assert values[102] == approx(100 * (base - 92_000) / 92_000)
+    fast = polled([92_000.0] * 200 + [base] * 20, 5 * SECOND)
+    assert fast[203] == 0
+    assert fast[204] == values[102]
     # and is gone when the window has passed it
     assert polled([92_000.0] * 100 + [base] * 70)[-1] == 0
 
@@ -329,11 +364,12 @@ def test_a_fall_that_slow_polls_show_counts_one_poll_later(left):
 
 
 @mark.parametrize("every", [5, 15, 60])
-def test_a_fall_of_eight_per_cent_in_ten_minutes_is_followed_one_reading_behind(every):
+def test_a_fall_of_eight_per_cent_in_ten_minutes_is_followed_what_must_be_held_behind(every):
     fall = [10_000.0 * (1 - 0.08 * s / 600) for s in range(0, 601, every)]
     values = polled([10_000.0] * (1200 // every) + fall, every * SECOND)[-len(fall) :]
-    for n in range(1, len(fall)):
-        assert values[n] == approx(fall[n - 1] / 100 - 100, abs=1e-9)
+    behind = -(-20 // every)
+    for n in range(behind, len(fall)):
+        assert values[n] == approx(fall[n - behind] / 100 - 100, abs=1e-9)
 
 
 def test_a_venue_whose_open_interest_stays_zero_is_left_out():
@@ -807,7 +843,7 @@ def test_the_end_of_a_day_is_now_and_not_five_minutes_ago():
     for minute in range(24 * 60 + 7):
         fed.feed(oi("binance", START + minute * MINUTE, 1000.0))
         fed.feed(oi("bybit", START + minute * MINUTE + 20 * SECOND, 1000.0))
-    for _ in range(2):
+    for _ in range(3):
         fed.feed(oi("binance", fed.now + 10 * SECOND, 800.0))
     assert fed.value() == approx(-10)
 

@@ -1,0 +1,292 @@
+"""Open interest that is believed: no ring of a wrong reading now or later, none of a fall missed.
+
+The rules here ring as the shipped ones do, at once, at a fall of 5 % in 15 min.
+"""
+
+import gzip
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx, mark
+
+from rules.engine import Engine
+from rules.interest import HELD, LASTS, MAX_AGE, Interest
+from streams.durations import MINUTE, SECOND
+from streams.events import AnyEvent, OpenInterest, Tick
+from tests.rules.facts import START, Fed, oi
+from tests.rules.scenes import one, run
+
+VENUES = ("binance", "bybit", "hyperliquid")
+FALL_PCT = -5.0
+WINDOW = 15 * MINUTE
+RULE = one("oi_net_15m_pct", "below", -1.0, critical=FALL_PCT)
+COINS = 90_000.0
+LASTING = 40 * MINUTE
+FASTEST, SLOWEST = 5 * SECOND, 60 * SECOND
+RATES = [FASTEST, 15 * SECOND, SLOWEST]
+
+Truth = Callable[[str, int], float]
+"""The coins that a venue really holds, as a share of ``COINS``, so long after the start."""
+
+
+def calm(dice: Random) -> Truth:
+    """Within 0.3 %, as in a quiet hour."""
+    waves = {venue: (dice.uniform(0, 6), dice.uniform(200, 900) * SECOND) for venue in VENUES}
+
+    def share(venue: str, t: int) -> float:
+        offset, period = waves[venue]
+        return 1 + 0.003 * (2 * abs((offset + t / period) % 1 - 0.5) - 0.5) * 2
+
+    return share
+
+
+def falling(quiet: Truth, venues: tuple[str, ...], since: int, takes: int, gone: float) -> Truth:
+    """Of these venues so much is gone within ``takes``."""
+
+    def share(venue: str, t: int) -> float:
+        fallen = 1.0 if t >= since + takes else max(0.0, (t - since) / max(1, takes))
+        return quiet(venue, t) * (1 - (gone * fallen if venue in venues else 0.0))
+
+    return share
+
+
+class Polls:
+    """Readings of some venues, each at its own moment of the interval, and what goes wrong."""
+
+    def __init__(self, dice: Random, truth: Truth, venues: tuple[str, ...], every: int) -> None:
+        self.dice, self.every = dice, every
+        self.readings: dict[str, list[tuple[int, float]]] = {}
+        for venue in venues:
+            first = dice.randrange(0, every, SECOND)
+            times = range(first, LASTING, every)
+            self.readings[venue] = [(t, truth(venue, t)) for t in times]
+
+    def spoil(self, since: int = 0, until: int = LASTING) -> "Polls":
+        """Wrong readings for less than ``HELD`` in each minute or so, of one venue at a time."""
+        dice, minute = self.dice, 3 * MINUTE // 2
+        at_once = max(1, -(-HELD // self.every))
+        for begins in range(since, until - minute, minute):
+            rows = self.readings[dice.choice([*self.readings])]
+            places = [n for n, (t, _) in enumerate(rows) if begins <= t < begins + minute // 3]
+            burst = places[: dice.randint(0, at_once)]
+            how = dice.choice(["factor", "factors", "zero", "stale", "swapped"])
+            factor = dice.choice([0.01, 0.3, 0.7, 0.8, 0.93, 1.07, 1.4, 3.0])
+            for n in burst:
+                t, share = rows[n]
+                match how:
+                    case "factors":
+                        rows[n] = t, share * dice.uniform(0.4, 2.5)
+                    case "zero":
+                        rows[n] = t, 0.0
+                    case "stale":
+                        rows[n] = t, rows[max(0, n - dice.randint(1, 30))][1]
+                    case "swapped" if n + 1 < len(rows):
+                        after = rows[n + 1]
+                        rows[n], rows[n + 1] = (t, after[1]), (after[0], share)
+                    case _ if dice.random() < 0.7:
+                        rows[n] = t, share * factor
+                    case _:
+                        pass
+        return self
+
+    def events(self) -> list[AnyEvent]:
+        told: list[tuple[int, AnyEvent]] = []
+        for venue, rows in self.readings.items():
+            for t, share in rows:
+                reading = oi(venue, START + t, COINS * share)
+                told += [(t, reading)] * (2 if self.dice.random() < 0.05 else 1)
+        told += [(t, Tick(seen=START + t)) for t in range(0, LASTING, SECOND)]
+        return [event for _, event in sorted(told, key=lambda row: row[0])]
+
+    def rings(self) -> list[int]:
+        """When it rang, since the start."""
+        alerts = run(Engine([RULE], VENUES), self.events())
+        return [alert.seen - START for alert in alerts if alert.turn.value != "close"]
+
+
+some_venues = st.sampled_from([VENUES[:1], VENUES[:2], VENUES])
+
+
+@given(st.integers(0, 2**32), some_venues, st.sampled_from(RATES))
+@settings(max_examples=40, deadline=None)
+def test_nothing_rings_of_wrong_readings_alone(seed, venues, every):
+    dice = Random(seed)
+    assert Polls(dice, calm(dice), venues, every).spoil().rings() == []
+
+
+@given(st.integers(0, 2**32), some_venues, st.sampled_from(RATES), st.floats(0.065, 0.3))
+@settings(max_examples=40, deadline=None)
+def test_a_fall_rings_in_time_though_readings_are_wrong_before_and_after(seed, venues, every, gone):
+    dice = Random(seed)
+    since, takes = 20 * MINUTE + dice.randrange(0, MINUTE, SECOND), dice.choice([0, 1, 60, 300])
+    truth = falling(calm(dice), venues, since, takes * SECOND, gone)
+    polls = Polls(dice, truth, venues, every)
+    polls.spoil(0, since - HELD).spoil(since + takes * SECOND + 2 * MINUTE + HELD)
+    # when the fall is what rings; then a second reading of two venues, or one held long enough
+    crossed = since + round(takes * SECOND * min(1.0, 0.06 / gone))
+    one_more = -(-HELD // every) * every if len(venues) == 1 else every
+    rings = polls.rings()
+    assert rings
+    assert since <= rings[0] <= crossed + every + one_more + 3 * SECOND
+
+
+@given(st.integers(0, 2**32), st.sampled_from(RATES), st.floats(0.2, 0.3))
+@settings(max_examples=20, deadline=None)
+def test_a_fall_at_one_of_three_venues_rings_when_it_is_held(seed, every, gone):
+    dice = Random(seed)
+    since = 20 * MINUTE + dice.randrange(0, MINUTE, SECOND)
+    polls = Polls(dice, falling(calm(dice), VENUES[:1], since, 0, gone), VENUES, every)
+    (ring,) = polls.rings()
+    # both ends are taken where the slowest venue is
+    assert since + HELD <= ring <= since + 2 * every + -(-HELD // every) * every + 3 * SECOND
+
+
+@given(st.integers(0, 2**32), st.floats(0.065, 0.3))
+@settings(max_examples=30, deadline=None)
+def test_a_fall_with_wrong_readings_in_it_rings_soon_after_the_last_of_them(seed, gone):
+    dice = Random(seed)
+    since = 20 * MINUTE + dice.randrange(0, MINUTE, SECOND)
+    polls = Polls(dice, falling(calm(dice), VENUES, since, 0, gone), VENUES, FASTEST)
+    rings = polls.spoil(since - 10 * SECOND, since + 90 * SECOND).rings()
+    assert rings
+    assert since <= rings[0] <= since + 2 * HELD + 4 * FASTEST
+
+
+def test_a_crash_at_all_venues_rings_with_the_second_reading():
+    for gone in (0.07, 0.2, 0.45):
+        events: list[AnyEvent] = []
+        for t in range(START, START + 21 * MINUTE, SECOND):
+            left = COINS * (1 - gone) if t >= START + 20 * MINUTE else COINS
+            if t % FASTEST == 0:
+                events += [oi(venue, t, left) for venue in VENUES]
+            events.append(Tick(seen=t))
+        alert = run(Engine([RULE], VENUES), events)[0]
+        assert alert.seen - (START + 20 * MINUTE) <= 7 * SECOND
+        assert alert.value == approx(-100 * gone)
+
+
+PATTERNS = {
+    "high, ok, high": [98_600, 92_000, 98_600],
+    "low, ok, low, ok, low": [85_000, 92_000, 85_000, 92_000, 85_000],
+    "two high": [98_600, 98_600],
+    "two of three low": [64_400, 92_000, 64_400],
+    "low and lower": [64_400, 50_000],
+}
+
+
+@mark.parametrize("every", [*RATES[:2], 10 * SECOND])
+@mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_of_wrong_readings_rings_neither_now_nor_when_the_window_has_passed(
+    pattern, every
+):
+    readings = [92_000.0] * (20 * MINUTE // every)
+    readings += [*PATTERNS[pattern], *[92_000.0] * (20 * MINUTE // every)]
+    events = [oi("binance", START + n * every, base) for n, base in enumerate(readings)]
+    fed = Fed("oi_net_15m_pct")
+    assert {fed.feed(event).value() for event in events} <= {None, 0.0}
+
+
+def test_wrong_readings_of_twenty_seconds_at_one_venue_do_not_ring():
+    for venues in (VENUES[:1], VENUES):
+        fed = Fed("oi_net_15m_pct")
+        for t in range(0, 40 * MINUTE, FASTEST):
+            for venue in venues:
+                wrong = venue == "binance" and 20 * MINUTE <= t < 20 * MINUTE + HELD
+                fed.feed(oi(venue, START + t, 0.7 * COINS if wrong and t % 15_000 else COINS))
+            assert fed.value() in (None, 0.0)
+
+
+def test_one_venue_counts_as_far_as_the_next_one_goes():
+    fed = Fed("oi_net_15m_pct")
+    for t in range(START, START + 20 * MINUTE, FASTEST):
+        fed.feed(*(oi(venue, t, 1000.0) for venue in VENUES))
+    for t in (0, 5):
+        left = (900.0, 960.0, 1010.0)
+        now = START + 20 * MINUTE + t * SECOND
+        fed.feed(*(oi(v, now, x) for v, x in zip(VENUES, left, strict=True)))
+    assert fed.value() == approx(100 * (-40 - 40) / 3000)
+    assert fed.facts().by_venue_pct == approx({"binance": -4, "bybit": -4, "hyperliquid": 0})
+
+
+def test_two_contracts_of_one_venue_do_not_confirm_each_other():
+    fed = Fed("oi_net_15m_pct")
+
+    def both(t: int, coins: float) -> list[OpenInterest]:
+        perpetual = oi("binance", t, coins)
+        return [perpetual, msgspec.structs.replace(perpetual, symbol="BTCUSDC")]
+
+    for t in range(START, START + 20 * MINUTE, FASTEST):
+        fed.feed(*both(t, 1000.0), oi("bybit", t, 1000.0))
+    for t in (0, 5, 10):
+        now = START + 20 * MINUTE + t * SECOND
+        fed.feed(*both(now, 800.0), oi("bybit", now, 1000.0))
+        assert fed.value() == 0
+
+
+def test_the_first_readings_are_believed_when_they_agree():
+    wrong = Interest()
+    for n, base in enumerate([64_400.0, 64_400.0, *[92_000.0] * 6]):
+        wrong.take(base, START + n * FASTEST)
+        assert wrong.steady in (None, 92_000.0)
+    assert wrong.steady == 92_000.0
+
+
+def test_after_a_hole_nothing_is_known_until_it_is_held_again():
+    interest = Interest()
+    for n in range(10):
+        interest.take(1000.0, START + n * FASTEST)
+    after = START + 9 * FASTEST + MAX_AGE + 1
+    for n, expected in enumerate([None, None, None, None, 970.0]):
+        interest.take(970.0, after + n * FASTEST)
+        assert interest.steady == expected
+    hours = after + 60 * MINUTE
+    for n in range(LASTS // FASTEST + 1):
+        assert interest.take(97.0, hours + n * FASTEST) is (n == LASTS // FASTEST)
+    assert interest.steady == 97.0
+
+
+def test_what_is_polled_each_five_minutes_is_not_live():
+    fed = Fed("oi_net_15m_pct")
+    for t in range(START, START + 120 * MINUTE, 5 * MINUTE):
+        assert fed.feed(oi("binance", t, 1000.0)).value() is None
+
+
+def test_a_flood_of_readings_is_remembered_by_the_second():
+    interest = Interest()
+    for ms in range(0, 120 * SECOND, 20):
+        interest.take(1000.0 - ms / MINUTE, START + ms)
+    assert len(interest.recent) <= HELD // SECOND + 2
+    assert interest.steady == approx(1000 - 100 / 60, abs=0.02)
+
+
+@mark.parametrize("asset", ["BTC", "ARB", "WIF"])
+def test_recorded_months_ring_as_they_did_without_the_doubt(shared: Path, asset: str):
+    path = shared / "history-fine" / "open_interest_5m.csv.gz"
+    with gzip.open(path, "rt") as lines:
+        rows = [line.split(",") for line in lines]
+    told = [(int(row[0]), float(row[4])) for row in rows if row[2] == asset]
+    limit = -2.5
+    fed, plain = Fed("oi_net_15m_pct"), dict(told)
+    seen: dict[int, float] = {}
+    for (t, base), (later, following) in pairwise(told):
+        if later - t <= 6 * MINUTE:
+            for n in range(t, later, MINUTE):
+                between = base + (following - base) * (n - t) / (later - t)
+                fed.feed(oi("binance", n, between))
+                if (value := fed.value()) is not None:
+                    seen[n] = value
+    naive = {t: 100 * (x / plain[t - WINDOW] - 1) for t, x in told if t - WINDOW in plain}
+    breached = {t for t, value in naive.items() if value <= limit}
+    for t in breached:
+        assert any(seen.get(t + n * MINUTE, 0) <= limit + 0.3 for n in range(6))
+    for t, value in seen.items():
+        if value <= limit:
+            assert any(
+                naive.get(n, 0) <= limit + 0.3 for n in range(t - 6 * MINUTE, t + 6 * MINUTE)
+            )
+    assert breached
