@@ -6,7 +6,7 @@ unknown, never zero.
 
 from collections.abc import Mapping
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -248,11 +248,38 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lower_bound: bool = False
 
 
+class EpisodeKey(NamedTuple):
+    """What an episode is called for ever: its rule, what it is about, and when it began."""
+
+    rule: str
+    subject: str
+    """The asset, or the instrument (``venue/symbol``) where the scope is one."""
+    opened_at: Ms
+
+    def __str__(self) -> str:
+        """``oi_drop:1h:BTC:1790006400000``: in ids, where it is stored, and after ``/why``."""
+        return f"{self.rule}:{self.subject}:{self.opened_at}"
+
+    def turn(self, number: int) -> str:
+        """The id of one of its turns."""
+        return f"{self}:{number}"
+
+    @classmethod
+    def parse(cls, text: str) -> "EpisodeKey | None":
+        """The episode of that text or of that turn's id; None if it is neither."""
+        head, *last = text.rsplit(":", 2)
+        times = [word for word in last if word.isascii() and word.isdigit() and len(word) <= 15]
+        if len(last) < 2 or last[-1] not in times:
+            return None
+        name = head if len(times) == 2 else f"{head}:{last[0]}"
+        rule, colon, subject = name.rpartition(":")
+        return cls(rule, subject, int(times[0])) if colon else None
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="alert"):
     """One turn of one episode.
 
-    ``id`` names the turn for ever: ``rule:subject:opened_at:n``, where the subject is the asset,
-    or the ``instrument`` (``venue/symbol``) where the scope is one. ``family``: the rule's name in
+    ``id`` names the turn for ever, see ``EpisodeKey``. ``family``: the rule's name in
     the configuration, which its windows share.
     ``seen`` is the clock of the event that caused it, ``at`` the venue's time of that event.
     ``value`` is in ``unit`` (the metric's). ``level`` is the level now (for a close: the level it
@@ -297,6 +324,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     hidden_by: str = ""
     opinions: tuple[Opinion, ...] = ()
     alone: Level | None = None
+
+    @property
+    def episode(self) -> EpisodeKey:
+        """The episode that it is a turn of."""
+        return EpisodeKey(self.rule, self.instrument or self.asset, self.opened_at)
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):

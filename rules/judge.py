@@ -7,7 +7,7 @@ Turns of episodes and composites → alerts.
 
 from collections.abc import Callable, Sequence
 
-from rules.alerts import Alert, CascadeFacts, Level, Link, Record, Said, Turn
+from rules.alerts import Alert, CascadeFacts, EpisodeKey, Level, Link, Record, Said, Turn
 from rules.composite import ConditionMatch, Worst
 from rules.episode import Transition, settle_in, step
 from rules.metric import Reading
@@ -33,7 +33,7 @@ def alert(
     levels = watch.row.levels
     new = step.turn in (Turn.OPEN, Turn.UP)
     return Alert(
-        id=f"{rule.name}:{watch.instrument or view.asset}:{episode.opened_at}:{number}",
+        id=EpisodeKey(rule.name, watch.instrument or view.asset, episode.opened_at).turn(number),
         rule=rule.name,
         family=rule.family,
         metric=rule.metric,
@@ -77,7 +77,7 @@ def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> 
     view, known = watches[0].view, cluster.known(now)
     earlier = [t for t in state.history if t < fired_at]
     return Alert(
-        id=f"{spec.name}:{cluster.asset}:{fired_at}:{state.turns}",
+        id=EpisodeKey(spec.name, cluster.asset, fired_at).turn(state.turns),
         rule=spec.name,
         family=spec.name,
         metric=COMPOSITE,

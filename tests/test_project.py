@@ -522,7 +522,7 @@ NAMES_OF_SEVERAL = {
         "shown", "text", "told",
     ),
     "what a module takes out of what it was handed, said with its name (wire.price)": (
-        "blocks", "chats", "composites", "duration", "episode", "families", "judged", "left_out",
+        "blocks", "chats", "composites", "duration", "families", "judged", "left_out",
         "liquidation", "moment", "observed", "open_episodes", "open_interest", "price", "redis_url",
         "refusal", "subscriptions",
     ),

@@ -21,7 +21,7 @@ from bot.messages.headline import amount, opinion
 from bot.messages.render import MARKS, OVER
 from bot.messages.voice import Html, Voice, time, title, topic
 from bot.plan.silences import silenced
-from rules.alerts import Alert, CascadeFacts, Level, Opinion, Turn
+from rules.alerts import Alert, CascadeFacts, EpisodeKey, Level, Opinion, Turn
 from rules.metrics import metric
 from rules.rule import Row, Rule, When
 from rules.snapshot import Value
@@ -49,24 +49,17 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
 
     def complete(self, found: Sequence[Alert]) -> bool:
         """Whether the newest episode of ``found``, newest turn first, is there as a whole."""
-        return bool(found) and any(_same(found[0], a) and a.turn is Turn.OPEN for a in found)
+        opened = [alert.episode for alert in found if alert.turn is Turn.OPEN]
+        return bool(found) and found[0].episode in opened
 
 
 def sought(command: Command) -> Sought:
     """What ``/why`` asks for: ``BTC``, ``oi_drop BTC``, or an id."""
     last = command.words[-1]
-    parts = last.rsplit(":", 2)
-    if len(parts) == 3 and parts[1].isascii() and parts[1].isdigit() and len(parts[1]) <= 15:
-        return _of_id(parts[0], int(parts[1]))
-    if len(parts) == 3 and parts[2].isascii() and parts[2].isdigit() and len(parts[2]) <= 15:
-        return _of_id(f"{parts[0]}:{parts[1]}", int(parts[2]))
+    if (key := EpisodeKey.parse(last)) is not None:
+        return Sought(rule=key.rule, asset=key.subject.upper(), opened_at=key.opened_at)
     rule = command.words[0].lower() if len(command.words) == 2 else ""
     return Sought(rule=rule, asset=asset_of(last))
-
-
-def _of_id(head: str, opened_at: Ms) -> Sought:
-    rule, _, subject = head.rpartition(":")
-    return Sought(rule=rule, asset=subject.upper(), opened_at=opened_at)
 
 
 def why(command: Command, context: Context) -> Answer:
@@ -80,7 +73,7 @@ def why(command: Command, context: Context) -> Answer:
     found = [alert for alert in context.alerts if wanted.matches(alert)]
     if not found:
         return _no_episode(wanted, context)
-    turns = [alert for alert in found if _same(found[0], alert)]
+    turns = [alert for alert in found if found[0].episode == alert.episode]
     return _episode(turns[::-1], context)
 
 
@@ -89,12 +82,6 @@ def _no_rule(rule: str, names: list[str], context: Context) -> Html:
     if near:
         return context.say("ask.no_such_rule_near", rule=rule, near=near)
     return context.say("ask.no_such_rule", rule=rule)
-
-
-def _same(one: Alert, other: Alert) -> bool:
-    return (one.rule, one.asset, one.instrument, one.opened_at) == (
-        other.rule, other.asset, other.instrument, other.opened_at,
-    )  # fmt: skip
 
 
 def _episode(turns: Sequence[Alert], context: Context) -> Answer:
@@ -114,7 +101,8 @@ def _with_present_extreme(last: Alert, context: Context) -> Alert:
     standing = context.standing
     if standing is None or last.turn is Turn.CLOSE:
         return last
-    now = next((e for e in (*standing.episodes, *standing.stale) if _same(e, last)), None)
+    known = (*standing.episodes, *standing.stale)
+    now = next((alert for alert in known if alert.episode == last.episode), None)
     sign = -1 if last.fires == "below" else 1
     if now is None or sign * now.extreme <= sign * last.extreme:
         return last
@@ -193,7 +181,7 @@ def _newest(last: Alert, context: Context) -> Alert:
     if standing is None or last.turn is Turn.CLOSE:
         return last
     sign = 1 if last.fires == "below" else -1
-    now = [episode for episode in standing.episodes if _same(episode, last)]
+    now = [alert for alert in standing.episodes if alert.episode == last.episode]
     return min((last, *now), key=lambda alert: sign * alert.extreme)
 
 

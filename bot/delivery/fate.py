@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bot.delivery.post import Post, PostState, episode
+from bot.delivery.post import Post, PostState
 from bot.destination import topic_of
 from bot.plan.planner import Chat, PlanState, Unsaid
 from rules.alerts import Alert
@@ -81,7 +81,7 @@ def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
     return any(
         post.state is PostState.SENT
         and not post.close
-        and episode(alert) in post.episodes
+        and str(alert.episode) in post.episodes
         and post.shown != ""
         and post.edited_at >= alert.seen
         and _reaches(post, alert)
@@ -91,5 +91,5 @@ def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
 
 def _reaches(post: Post, alert: Alert) -> bool:
     told = [one for part in post.parts if not isinstance(part, str) for one in part.alerts]
-    mine = [one for one in told if episode(one) == episode(alert)]
+    mine = [one for one in told if one.episode == alert.episode]
     return not mine or any(one.seen >= alert.seen for one in mine)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bot.delivery.post import DeliveryProblem, Policy, Post, episode
+from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
@@ -27,7 +27,7 @@ def outgoing(
     """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``line`` yet."""
     words, first = LANGUAGES[chat.language], delivery.alerts[0]
     close = first.turn is Turn.CLOSE
-    told = {episode(alert): alert for alert in delivery.alerts}
+    told = {str(alert.episode): alert for alert in delivery.alerts}
     openings = {key: _opening(key, chat, line, fresh) for key in told}
     return Post(
         key=f"{chat.key} {delivery.at} {first.id}",

@@ -17,7 +17,7 @@ from bot.delivery.pace import Pace
 from bot.destination import Destination, TelegramChat, with_topic
 from bot.messages.render import Message, plain
 from bot.plan.planner import Delivery
-from rules.alerts import Alert, Level, Turn
+from rules.alerts import Level, Turn
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Ms
 
@@ -105,7 +105,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     names: tuple[str, ...] = ()
     """What it is about, for a line that says it was left out."""
     episodes: tuple[str, ...] = ()
-    """The episodes that are told of."""
+    """The episodes that are told of: each the text of an ``EpisodeKey``, as in all that follow."""
     open: tuple[str, ...] = ()
     """Those that go on."""
     begins: tuple[str, ...] = ()
@@ -213,11 +213,6 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Where the chat, or a topic of it, is now."""
         now = self.destination if self.moved_to is None else TelegramChat(self.moved_to)
         return with_topic(now, topic)
-
-
-def episode(alert: Alert) -> str:
-    """The episode that ``alert`` is a turn of."""
-    return f"{alert.rule} {alert.instrument or alert.asset} {alert.opened_at}"
 
 
 def as_message(post: Post, text: str) -> Message:

@@ -31,7 +31,6 @@ from bot.delivery.post import (
     ProbeStep,
     QueueStep,
     SendStep,
-    episode,
 )
 from bot.delivery.rendering import (
     Present,
@@ -144,7 +143,7 @@ def _told_by(sent: Post, post: Post) -> bool:
     for alert in delivery.alerts:
         # one event can give a composite two turns, of which the second knows more
         later = alert.seen + isinstance(alert.facts, CascadeFacts)
-        if sent.values_at.get(episode(alert), -1) < later:
+        if sent.values_at.get(str(alert.episode), -1) < later:
             return False
     return set(sent.episodes) == set(post.episodes)
 

@@ -11,7 +11,7 @@ from hashlib import blake2s
 
 import msgspec
 
-from bot.delivery.post import ChatState, Part, Post, episode
+from bot.delivery.post import ChatState, Part, Post
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, with_lines
@@ -19,18 +19,18 @@ from bot.messages.digest import delivery_message, heads_of
 from bot.messages.render import Message, plain
 from bot.messages.voice import say, time
 from bot.plan.planner import Delivery, reaching, severity, together
-from rules.alerts import Alert, CascadeFacts, FundingFacts, Turn
+from rules.alerts import Alert, CascadeFacts, EpisodeKey, FundingFacts, Turn
 from streams.events import Ms
 
 replace = msgspec.structs.replace
 
-Present = Mapping[str, Alert]
+Present = Mapping[EpisodeKey, Alert]
 """Open episodes by their key, each as an alert with its present value, level and facts."""
 
 
 def with_present(parts: Sequence[Part], present: Present) -> tuple[Part, ...]:
     """``parts`` with the newest values of their episodes, as far as any are newer."""
-    return _replaced(parts, lambda alert: _newest(alert, present.get(episode(alert))))
+    return _replaced(parts, lambda alert: _newest(alert, present.get(alert.episode)))
 
 
 def with_worst(
@@ -40,8 +40,7 @@ def with_worst(
     object if none is."""
 
     def worst(alert: Alert) -> Alert:
-        key = episode(alert)
-        newer = present.get(key) if key in still_open else None
+        newer = present.get(alert.episode) if str(alert.episode) in still_open else None
         return _newest(alert, newer) if newer is not None and _worse(newer, alert) else alert
 
     changed = _replaced(parts, worst)
@@ -83,8 +82,8 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
 def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
     """``first`` and ``later``, turns of the same episodes but their ends, as one, which rings if
     either does."""
-    newer = {episode(alert): alert for alert in later.alerts}
-    alerts = [together(alert, newer[episode(alert)]) for alert in first.alerts]
+    newer = {alert.episode: alert for alert in later.alerts}
+    alerts = [together(alert, newer[alert.episode]) for alert in first.alerts]
     families = {*first.held, *later.held}
     return replace(
         first,
@@ -98,7 +97,7 @@ def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
 def values_at(parts: Sequence[Part]) -> Mapping[str, Ms]:
     """From when the value is that ``parts`` tell of each episode."""
     deliveries = [part for part in parts if isinstance(part, Delivery)]
-    return {episode(alert): alert.seen for part in deliveries for alert in part.alerts}
+    return {str(alert.episode): alert.seen for part in deliveries for alert in part.alerts}
 
 
 def _values(alert: Alert) -> tuple[object, ...]:

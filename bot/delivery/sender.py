@@ -29,7 +29,6 @@ from bot.delivery.post import (
     QueueStep,
     SendStep,
     as_message,
-    episode,
 )
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import Present
@@ -162,9 +161,9 @@ class Sender:
 
     def live(self, episodes: Sequence[Alert]) -> None:
         """What the open episodes look like now; their openings are edited in time."""
-        self._present = {episode(alert): alert for alert in episodes}
+        self._present = {alert.episode: alert for alert in episodes}
         lines = {
-            language: [(key, *live(alert, words)) for key, alert in self._present.items()]
+            language: [(str(key), *live(alert, words)) for key, alert in self._present.items()]
             for language, words in LANGUAGES.items()
         }
         for line in self.lines.values():

@@ -20,6 +20,7 @@ from bot.delivery.post import ChatState, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
 from bot.plan.planner import PlanState
+from rules.alerts import EpisodeKey
 from rules.salvage import salvaged
 from streams.bus.connection import Backoff, Keys, Overtaken, retry
 from streams.events import Ms
@@ -161,7 +162,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
                 case "chat":
                     loaded.chats[key] = _chat_state(value, lost)
                 case "post":
-                    loaded.posts.append(_decoded(value, Post, lost))
+                    loaded.posts.append(_post(value, lost))
                 case _:
                     pass
         except (msgspec.MsgspecError, ValueError) as error:
@@ -178,6 +179,29 @@ def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.ValidationError:  # of another version
         return salvaged(msgspec.msgpack.decode(data), kind, lost)
+
+
+def _post(data: bytes, lost: list[str]) -> Post:
+    """A post, also as written when an episode was called ``oi_drop:1h BTC 1790006400000``."""
+    post = _decoded(data, Post, lost)
+    if not any(" " in name for name in post.episodes):
+        return post
+    return msgspec.structs.replace(
+        post,
+        episodes=tuple(map(_episode, post.episodes)),
+        open=tuple(map(_episode, post.open)),
+        begins=tuple(map(_episode, post.begins)),
+        ends={_episode(name): text for name, text in post.ends.items()},
+        values_at={_episode(name): at for name, at in post.values_at.items()},
+    )
+
+
+def _episode(name: str) -> str:
+    match name.rsplit(" ", 2):
+        case [rule, subject, opened_at] if opened_at.isdecimal():
+            return str(EpisodeKey(rule, subject, int(opened_at)))
+        case _:
+            return name
 
 
 def _chat_state(data: bytes, lost: list[str]) -> ChatState:

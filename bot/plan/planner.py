@@ -326,7 +326,7 @@ class _Planner:
         elif self._silenced(alert):
             self.state.counts.silenced += 1
             self._unsaid(alert, Unsaid.SILENCED)
-            self.state.hiding.pop(_composite(alert), None)
+            self.state.hiding.pop(_composite(alert.family, alert), None)
             self._end_unsaid(alert)
         elif alert.turn is Turn.CLOSE:
             self._take_close(alert)
@@ -393,7 +393,7 @@ class _Planner:
 
     def _hidden(self, alert: Alert) -> bool:
         """Whether this chat is told of a composite instead."""
-        there = f"{alert.hidden_by}:{alert.asset}" in self.state.hiding
+        there = _composite(alert.hidden_by, alert) in self.state.hiding
         return there and alert.hidden_by in self._chat.hides
 
     def _silenced(self, alert: Alert, now: Ms | None = None) -> bool:
@@ -451,7 +451,7 @@ class _Planner:
         parts = self._chat.hides.get(alert.family)
         if parts is None:
             return
-        self.state.hiding[_composite(alert)] = self.state.now
+        self.state.hiding[_composite(alert.family, alert)] = self.state.now
 
         def part(other: Alert) -> bool:
             mine = other.asset == alert.asset and other.family in parts
@@ -470,7 +470,7 @@ class _Planner:
             self._hide(other, alert.family)
 
     def _hide(self, alert: Alert, composite: str) -> None:
-        key = f"{composite}:{alert.asset}"
+        key = _composite(composite, alert)
         self.state.counts.hidden += 1
         self._unsaid(alert, Unsaid.HIDDEN)
         self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
@@ -481,7 +481,7 @@ class _Planner:
         self._unsaid(alert, why)
         self.state.counts.held += 1
         held[alert.family] = held.get(alert.family, 0) + 1
-        self.state.hiding.pop(_composite(alert), None)
+        self.state.hiding.pop(_composite(alert.family, alert), None)
 
     def _end_unsaid(self, alert: Alert) -> None:
         """An end that is not for readers takes along what still waits of its episode."""
@@ -614,7 +614,7 @@ class _Planner:
     def _post(self, alerts: list[Alert], silent: bool, joined: bool, title: str = "") -> None:
         state = self.state
         close = alerts[0].turn is Turn.CLOSE
-        hidden = sum(state.hidden.pop(_composite(alert), 0) for alert in alerts)
+        hidden = sum(state.hidden.pop(_composite(alert.family, alert), 0) for alert in alerts)
         held: dict[str, int] = {}
         if not close:
             held, state.held = state.held, {}
@@ -709,8 +709,8 @@ def _topic(alert: Alert) -> str:
     return f"{_group(alert)} {_subject(alert)}"
 
 
-def _composite(alert: Alert) -> str:
-    return f"{alert.family}:{alert.asset}"
+def _composite(name: str, alert: Alert) -> str:
+    return f"{name}:{alert.asset}"
 
 
 def _group(alert: Alert) -> str:

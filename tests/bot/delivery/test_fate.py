@@ -2,7 +2,7 @@
 
 from bot.delivery.fate import AlertFate, Fate, alert_fate
 from bot.delivery.outgoing import outgoing
-from bot.delivery.post import Policy, episode
+from bot.delivery.post import Policy
 from bot.delivery.sinks import Edited
 from bot.destination import Destination, TelegramChat, WebhookName
 from bot.lang import en
@@ -47,8 +47,8 @@ class Chain:
         return requests
 
     def look(self, *episodes: Alert) -> None:
-        self.queue.present = {episode(one): one for one in episodes}
-        self.queue.live("en", [(episode(one), *live(one, en.WORDS)) for one in episodes])
+        self.queue.present = {one.episode: one for one in episodes}
+        self.queue.live("en", [(str(one.episode), *live(one, en.WORDS)) for one in episodes])
 
     def fate(self, one: Alert) -> AlertFate:
         return alert_fate(one, self.chat, self.plan, self.queue.posts.values())

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bot.delivery.outgoing import outgoing
-from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep, episode
+from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
@@ -32,8 +32,8 @@ def queued(made: ChatQueue, number: int, *alerts: Alert, at: int = 0, silent: bo
 
 def see(made: ChatQueue, *present: Alert) -> None:
     """The rules have published these values."""
-    made.present = {episode(a): a for a in present}
-    made.live("en", [(key, *live(a, EN)) for key, a in made.present.items()])
+    made.present = {a.episode: a for a in present}
+    made.live("en", [(str(key), *live(a, EN)) for key, a in made.present.items()])
 
 
 def fall(at: int, value: float, asset: str = "BTC", level: Level = Level.CRITICAL, opened: int = 0):

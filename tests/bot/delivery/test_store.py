@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from bot.delivery.store import OutboxStore
 from bot.destination import ConsoleOutput, Destination, TelegramChat
 from streams.bus.connection import Keys
+from tests.bot.posts import post
 
 KEYS = Keys()
 
@@ -25,6 +26,24 @@ async def test_chats_of_before_destinations_had_a_type(
     loaded = (await OutboxStore(redis, KEYS).claim()).chats[key]
     assert loaded.destination == destination
     assert (loaded.last_id, loaded.pace.until, loaded.left_names) == (7, 5, ("BTC",))
+
+
+async def test_posts_of_before_episodes_had_a_key(redis: Redis):
+    """Written then: an episode as its rule, subject and beginning with spaces between them."""
+    names = ("oi_drop:1h BTC 1790006400000", "thin bybit/BTCUSDT 1790006400001")
+    now = ("oi_drop:1h:BTC:1790006400000", "thin:bybit/BTCUSDT:1790006400001")
+    then = msgspec.structs.replace(
+        post("p", 1, episodes=list(names)),
+        open=names, begins=names[:1], ends={names[1]: "over"}, values_at={names[0]: 7},
+    )  # fmt: skip
+    await redis.hset(KEYS.outbox, "post p", msgspec.msgpack.encode(then))
+    (loaded,) = (await OutboxStore(redis, KEYS).claim()).posts
+    assert loaded.episodes == loaded.open == now
+    assert loaded.begins == now[:1]
+    assert (dict(loaded.ends), dict(loaded.values_at)) == ({now[1]: "over"}, {now[0]: 7})
+    again = msgspec.msgpack.encode(loaded)
+    await redis.hset(KEYS.outbox, "post p", again)
+    assert (await OutboxStore(redis, KEYS).claim()).posts == [loaded]
 
 
 async def test_addresses_of_webhooks_that_were_written_before_are_deleted(redis: Redis):
