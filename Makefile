@@ -11,7 +11,8 @@ ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo send-test test soak fuzz check bench fmt lock help
+.PHONY: run demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
+PYTHONS := 3.11 3.12 3.13
 
 run: $(STAMP) ## start Lowtide: everything in one process
 	@$(BIN)/lowtide run $(ARGS)
@@ -24,6 +25,27 @@ send-test: $(STAMP) ## post a test message to every chat, or say what is missing
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-all: ## run the tests under each Python from 3.11 to 3.13 that is here
+	@set -u; failed=; \
+	for v in $(PYTHONS); do \
+	  for p in python$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python $(BIN)/python; do \
+	    "$$p" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$v')" 2>/dev/null && break; p=; \
+	  done; \
+	  if [ -z "$$p" ]; then echo "Python $$v is not here: its tests are left out"; continue; fi; \
+	  echo "Python $$v:"; \
+	  $(MAKE) --no-print-directory test VENV=build/python$$v PYTHON="$$p" || failed="$$failed $$v"; \
+	done; \
+	if [ "$$failed" ]; then echo "failed under Python$$failed" >&2; exit 1; fi
+
+coverage: $(STAMP) ## run the tests, measuring lines and branches; fails below the floor
+	@rm -rf build/coverage; mkdir -p build/coverage
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutants: $(STAMP) ## small mistakes in important modules, which tests must see; ARGS="--since main"
+	@$(BIN)/python -m tests.gates.mutants $(ARGS)
 
 soak: $(STAMP) ## kill and freeze all roles and Redis for minutes, then the sender a hundred times
 	LOWTIDE_SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/bot/test_storm.py tests/bot/delivery/test_telegram_chaos.py $(ARGS)
