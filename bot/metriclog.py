@@ -3,7 +3,9 @@
 Invariants:
 - a file is only ever appended to, one whole block at a time, so an end at any moment costs the row
   that was being written; what is torn is cut off before the next row;
-- a minute is written once, also when a restart feeds its events again;
+- a minute is written once, also when a restart feeds its events again; after the clock was set back
+  minutes come again, and of two with one number the later counts;
+- no clock deletes what was written: days are counted as files, and go one at a time;
 - a disk that takes nothing is said once and stops nothing.
 """
 
@@ -22,7 +24,7 @@ import structlog
 
 from rules.snapshot import PRICE, Observed
 from streams.bus.health import HEALTH
-from streams.durations import MINUTE
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
 log = structlog.get_logger()
@@ -118,8 +120,12 @@ class _Packer:
         return self._deflate.compress(planes) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
+FED_AGAIN = 60
+"""A file that is further ahead than so many minutes was written by a clock that was ahead."""
+
+
 class MetricLog:
-    """Files of one folder. ``keep``: age in Ms at which a day goes; ``max_mb``: of all days."""
+    """Files of one folder. ``keep``: so many days, in Ms, are kept; ``max_mb``: of all days."""
 
     def __init__(self, folder: Path, keep: Ms, max_mb: int) -> None:
         self._folder = folder
@@ -128,24 +134,35 @@ class MetricLog:
         self._path: Path | None = None
         self._packer: _Packer | None = None
         self._last: int | None = None
+        self._went_back = False
         self._failed = False
 
     def due(self, now: Ms) -> bool:
-        """Whether a minute is over that was not written yet."""
-        return self._last is None or now // MINUTE > self._last
+        """Whether a minute is over that was not written yet, or the clock was set back."""
+        minute = now // MINUTE
+        return self._last is None or not self._last - 1 <= minute <= self._last
 
-    def write(self, now: Ms, observed: Iterable[Observed]) -> None:
-        """The row of the minute that ``now`` has just begun, unless it is there already."""
+    def write(self, now: Ms, observed: Iterable[Observed], again: bool = False) -> None:
+        """The row of the minute that ``now`` has just begun, unless it is there already.
+
+        ``again``: it is known that it was written before.
+        """
         minute, before = now // MINUTE, self._last or 0
-        self._last = max(minute, before)
+        self._went_back |= minute < before
+        if self._went_back:
+            before = 0
+        self._last = minute
+        if again:
+            return
         try:
             path = self._folder / f"{datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d}{SUFFIX}"
             if path != self._path:
-                before = max(before, self._open(path))
-                self._last = max(minute, before)
-                self._let_go(now)
+                last = self._open(path)
+                if not self._went_back and last - minute < FED_AGAIN:
+                    before = max(before, last)
+                self._let_go()
             elif minute % 60 == 0:
-                self._let_go(now)
+                self._let_go()
             if minute > before:
                 self._append(path, minute, numbers(observed, minute * MINUTE))
         except OSError as error:
@@ -165,7 +182,7 @@ class MetricLog:
             self._failed = False
 
     def _open(self, path: Path) -> int:
-        """Goes on with a file, or begins it; the last minute that is in it, 0 if none is."""
+        """Goes on with a file, or begins it; the minute of its last row, 0 if there is none."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._packer = None
         last, end = 0, 0
@@ -173,7 +190,7 @@ class MetricLog:
             try:
                 with path.open("rb") as written:
                     for block in blocks(written):
-                        last, end = max(last, block.minute), block.end
+                        last, end = block.minute, block.end
             except ValueError:
                 last = end = 0
         with path.open("ab") as file:
@@ -194,16 +211,21 @@ class MetricLog:
             if file.write(data) != len(data):
                 raise OSError("the disk is full")
 
-    def _let_go(self, now: Ms) -> None:
-        """Deletes the days that are too old, and the oldest while there is too much."""
+    def _let_go(self) -> None:
+        """Deletes the oldest day if there are too many, and the oldest while there is too much.
+
+        What is old is what there is more of than is to be kept, whatever the date is: a clock that
+        is ahead by years costs one day.
+        """
         files = sorted(self._folder.glob(f"*{SUFFIX}"))
         sizes = {path: path.stat().st_size for path in files}
-        oldest = f"{datetime.fromtimestamp((now - self._keep) / 1000, UTC):%Y-%m-%d}"
-        for path in files[:-1]:
-            if path.name >= oldest and sum(sizes.values()) <= self._max_bytes:
+        many = len(files) > self._keep // DAY + 1
+        for path in (path for path in files if path != self._path):
+            if not many and sum(sizes.values()) <= self._max_bytes:
                 break
             path.unlink()
             del sizes[path]
+            many = False
 
 
 def _block(kind: bytes, minute: int, data: bytes) -> bytes:

@@ -291,6 +291,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     composite: when its chain began). ``records``: what is remarkable about the value, at open and
     up. ``opinions``: what the metrics say that the rule asks besides its own. ``alone``: the level
     that the value alone has reached, if it is told at a lower one because they do not agree.
+    ``opened_at`` is by the clock of then; ``began``: the same by the clock of ``seen``, None
+    where that has not stepped since. ``ahead``: how far the venues' clocks are ahead of that of
+    ``seen``, 0 where both may be right.
 
     A composite has metric and unit "composite"; its value is the number of conditions that hold.
     """
@@ -324,6 +327,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     hidden_by: str = ""
     opinions: tuple[Opinion, ...] = ()
     alone: Level | None = None
+    began: Ms | None = None
+    ahead: Ms = 0
 
     @property
     def episode(self) -> EpisodeKey:

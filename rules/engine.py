@@ -1,14 +1,18 @@
 """Events in, alerts and notices out. The answer depends on the sequence of events alone.
 
-The engine's clock is the largest ``seen`` so far; a Tick that is much older says that the clock was
-set back, which is a hole. An event makes the metrics of its asset that
+The engine's time is the largest ``seen`` so far. Where the clock that stamps events steps, a
+ClockStep says by how much, and the engine's time goes on evenly (``rules.timeline``); a Tick that
+is much older without one says that the clock was set back by nobody knows how much, which is a
+hole. An event makes the metrics of its asset that
 listen to its kind look again, each at most as often as it is worth (liquidations: at once); a Tick
 looks again only where time matters: at what was put off, is pending, firing or recovering, and
 every few seconds at the market as a whole. So an event costs the same however many instruments
 there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from rules import likeness, state
 from rules.alerts import Said
@@ -26,17 +30,28 @@ from rules.snapshot import (
     open_episodes,
     values,
 )
-from rules.watchlist import InstrumentRoute, MetricInstance, RuleInstance, WatchList
+from rules.timeline import Timeline
+from rules.watchlist import (
+    CompositeInstance,
+    InstrumentRoute,
+    MetricInstance,
+    RuleInstance,
+    WatchList,
+)
 from streams.durations import HOUR, SECOND
 from streams.events import (
     AnyEvent,
+    ClockStep,
+    Depth,
     Fault,
     FeedState,
     Kind,
+    Liquidation,
     MarketEvent,
     Ms,
+    Price,
     Tick,
-    clock_set_back,
+    clock_stepped,
     kind_of,
 )
 
@@ -44,9 +59,16 @@ SWEEP_EVERY: Ms = HOUR
 SET_BACK: Ms = 30 * SECOND
 """A Tick so much before the latest event says that the clock was set back."""
 
+TURN_EVERY: Ms = 10 * SECOND
+"""So often the clocks of the venues are compared."""
+
 _NEVER: Ms = 2**62
 # an enum's member is slow to look up, and this is asked for every event
 _DEPTH, _LIQUIDATION = Kind.DEPTH, Kind.LIQUIDATION
+_TIMED = (Depth, Price, Liquidation)
+"""Events that have the time at which a venue sent them; others are polled, or of long ago."""
+
+replace = msgspec.structs.replace
 
 
 class Engine:
@@ -74,14 +96,22 @@ class Engine:
 
     def feed(self, event: AnyEvent) -> list[Said]:
         """Takes one event and gives what it causes to be said, in order."""
-        now = self._now
-        if event.seen > now:
+        now, seen = self._now, event.seen + self._timeline.behind
+        if self._timeline.doubted:
+            seen = self._weigh(event, seen)
+        if isinstance(event, ClockStep):
+            return self._step(event)
+        if seen > now:
             if not now:
-                self._floor.begin(event.seen)
-            now = self._now = event.seen
+                self._floor.begin(seen)
+            now = self._now = seen
+        said = self._hear(event, seen, now)
+        return self._timeline.said(said, isinstance(event, Tick)) if said else said
+
+    def _hear(self, event: MarketEvent | FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[Said]:
         if isinstance(event, Tick):
-            if now - event.seen > SET_BACK:
-                now = self._set_back(event.seen)
+            if now - seen > SET_BACK:
+                now = self._set_back(seen)
             return self._tick(now)
         late = self._miss_tick(now) if now > self._late_at else None
         if isinstance(event, FeedState):
@@ -89,30 +119,52 @@ class Engine:
             self._feeds.hear(event)
             return late or []
         if isinstance(event, Fault):
-            self._faults.take(event)
+            self._faults.take(event if seen == event.seen else replace(event, seen=seen))
             return late or []
         try:
             desk = self._desks[event.asset, event.venue, event.symbol]
         except KeyError:
             desk = self._floor.meet(event, now)
+            if desk is not None:
+                desk.market.clock.assumed = -self._timeline.behind
         said = self._take(desk, event, now) if desk is not None else []
         return late + said if late else said
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""
         beats, now = list(self._floor.beats()), self._now
-        found = open_episodes(beats, self._floor.clusters(), now)
+        found, timeline = self._open_episodes(beats, self._floor.clusters()), self._timeline
         return Standing(
-            seen=now,
-            values=tuple(values(beats, now, with_facts)),
+            seen=timeline.now(now),
+            values=tuple(
+                replace(
+                    value,
+                    since=None if value.since is None else timeline.now(value.since),
+                    facts=timeline.facts(value.facts, now),
+                )
+                for value in values(beats, now, with_facts)
+            ),
             episodes=found.episodes,
             stale=found.stale,
-            composites=tuple(composites(self._floor.clusters())),
+            composites=tuple(
+                replace(composite, since=timeline.now(composite.since))
+                for composite in composites(self._floor.clusters())
+            ),
         )
 
     def open_episodes(self) -> OpenEpisodes:
         """What is open now. It costs as much as is open, however much is watched."""
-        return open_episodes(self._awake, self._judge.firing, self._now)
+        return self._open_episodes(self._awake, self._judge.firing)
+
+    def _open_episodes(
+        self, beats: Iterable[MetricInstance], clusters: Iterable[CompositeInstance]
+    ) -> OpenEpisodes:
+        found, timeline = open_episodes(beats, clusters, self._now), self._timeline
+        return OpenEpisodes(
+            seen=timeline.now(found.seen),
+            episodes=tuple([timeline.alert(alert, own=True) for alert in found.episodes]),
+            stale=tuple([timeline.alert(alert, own=True) for alert in found.stale]),
+        )
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last asked; what follows is the same."""
@@ -140,6 +192,8 @@ class Engine:
             firing=[(c.spec.name, c.asset) for c in self._judge.firing],
             faults=self._faults,
             compare_at=self._compare_at,
+            timeline=self._timeline,
+            turn_at=self._turn_at,
         )
         return state.encode(dump)
 
@@ -164,6 +218,8 @@ class Engine:
         self._feeds = Feeds()
         self._faults = Faults()
         self._compare_at: Ms = 0
+        self._turn_at: Ms = 0
+        self._timeline = Timeline()
         self._awake: dict[MetricInstance, None] = {}
         self._floor = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
         self._judge = Judge(self._floor.clusters_of)
@@ -179,6 +235,8 @@ class Engine:
             line.seen = now
         else:
             market.data(kind, now)
+        if isinstance(event, _TIMED) and event.at != event.seen:
+            market.clock.hear(event.at, now)
         said: list[Said] = []
         # books and liquidations are remembered by metrics alone
         if kind is not _DEPTH and not market.take(event, now):
@@ -201,6 +259,9 @@ class Engine:
 
     def _tick(self, now: Ms) -> list[Said]:
         self._late_at = now + NO_TICK
+        if now >= self._turn_at:
+            self._turn_at = now + TURN_EVERY
+            self._compare_clocks()
         said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
@@ -239,8 +300,56 @@ class Engine:
             del self._awake[beat]
         return said
 
+    def _step(self, step: ClockStep) -> list[Said]:
+        """The machine's clock stepped, and by how much is known."""
+        now, timeline = self._now, self._timeline
+        if not now:
+            return []
+        self._settle_doubt()
+        timeline.step(step.by, now)
+        self._take_clocks_for_ours()
+        if step.by > 0:
+            timeline.doubt(step.by, now)
+        else:
+            self._faults.take(clock_stepped(now, step.by))
+        return []
+
+    def _weigh(self, event: AnyEvent, seen: Ms) -> Ms:
+        """``event.seen`` by the engine's time, after a step ahead.
+
+        A machine that slept has not seen the time pass that has passed: then the clocks of the
+        venues are ahead by as much.
+        """
+        timeline = self._timeline
+        if seen > timeline.doubted_until:
+            self._settle_doubt()
+        elif isinstance(event, _TIMED) and event.at != event.seen:
+            desk = self._desks.get((event.asset, event.venue, event.symbol))
+            known = desk.market.clock.known if desk is not None else None
+            if known is not None and event.at - seen - known > timeline.doubted // 2:
+                timeline.passed(self._now)
+                self._take_clocks_for_ours()
+        return event.seen + timeline.behind
+
+    def _settle_doubt(self) -> None:
+        """The last step ahead was one: the venues' clocks stayed."""
+        timeline = self._timeline
+        if timeline.doubted:
+            self._faults.take(clock_stepped(self._now, timeline.doubted))
+            timeline.doubted = 0
+
+    def _take_clocks_for_ours(self) -> None:
+        """The clocks of venues that were not heard yet are taken for that of the machine."""
+        for clock in self._floor.memory.clocks():
+            clock.assumed = -self._timeline.behind
+
+    def _compare_clocks(self) -> None:
+        for clock in self._floor.memory.clocks():
+            clock.turn()
+        self._timeline.measure(self._floor.memory.clocks())
+
     def _set_back(self, now: Ms) -> Ms:
-        """The clock that stamps events was set back to ``now``, here or while nobody was there.
+        """The clock that stamps events was set back to ``now``, by nobody knows how much.
 
         What was measured has no age any more, so it is a hole: windows fill anew, timers start
         anew, open episodes stay open. Every time that is remembered is brought to ``now`` from
@@ -248,6 +357,10 @@ class Engine:
         """
         back, self._now = self._now - now, now
         self._compare_at = min(self._compare_at, now + likeness.LOOK_EVERY)
+        self._turn_at = min(self._turn_at, now + TURN_EVERY)
+        self._timeline.hole(now)
+        for clock in self._floor.memory.clocks():
+            clock.lose(-self._timeline.behind)
         self._floor.memory.set_back(now)
         self._feeds.set_back(now)
         self._faults.set_back(now)
@@ -257,7 +370,7 @@ class Engine:
             cluster.gathering.set_back(now)
         if self._sweep_at is not None:
             self._sweep_at = min(self._sweep_at, now + SWEEP_EVERY)
-        self._faults.take(clock_set_back(now, back))
+        self._faults.take(clock_stepped(now, -back, hole=True))
         return now
 
     def _sweep(self) -> None:
@@ -277,7 +390,8 @@ class Engine:
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
         self._faults = old.faults
-        self._compare_at = old.compare_at
+        self._compare_at, self._turn_at = old.compare_at, old.turn_at
+        self._timeline = old.timeline
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
         self._floor.load(old, lost)

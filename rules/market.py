@@ -19,13 +19,14 @@ import msgspec
 
 from rules.alerts import ALL
 from rules.interest import Interest
+from rules.timeline import VenueClock
 from rules.windows import LatestPrices, PriceWindow
 from streams.durations import DAY, HOUR, SECOND
 from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
 CLOCKS_APART: Ms = HOUR
-"""A settlement may be so much later than our clock, which may be behind; a later one is refused,
-since it would hide all true ones until then."""
+"""A settlement may be so much later than the venue's clock, as far as that is known; a later one is
+refused, since it would hide all true ones until then."""
 
 FRESH: Ms = 20 * SECOND
 """A price so much older than another venue's newest one has no say: it may be of before a move."""
@@ -129,11 +130,12 @@ class Market:
     ``oi_base`` (coins), ``oi_usd``, ``settled``, ``predicted`` and ``spread_bp`` are what was last
     said, None while unknown; ``interest`` is what of the open interest is believed. ``memos``: what
     metrics remember, by the name of their Keep. ``likeness``: whether it is the asset of its name.
+    ``clock``: that of its venue.
     """
 
     __slots__ = (
-        "interest", "likeness", "lines", "memos", "oi_base", "oi_usd", "predicted", "prices",
-        "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
+        "clock", "interest", "likeness", "lines", "memos", "oi_base", "oi_usd", "predicted",
+        "prices", "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -144,12 +146,14 @@ class Market:
         lines: FeedUptimes,
         venue_lines: FeedUptimes,
         price_keep: Ms,
+        clock: VenueClock | None = None,
     ) -> None:
         self.venue = venue
         self.symbol = symbol
         self.rank = (rank, venue, symbol)
         self.lines = lines
         self.venue_lines = venue_lines
+        self.clock = clock or VenueClock()
         self.prices = PriceWindow(price_keep)
         self.memos: dict[str, Memo] = {}
         self.interest = Interest()
@@ -240,7 +244,9 @@ class Market:
             return True
         # every poll tells the last settlement again, and a history may come newest first
         last = self.settled
-        if event.at > now + CLOCKS_APART or (last is not None and event.at < last.at):
+        if event.at > self.clock.time(now) + CLOCKS_APART or (
+            last is not None and event.at < last.at
+        ):
             return False
         if last is not None and event.at == last.at and event.hours == last.hours:
             return False  # with another interval it mends what was stored
@@ -415,10 +421,11 @@ class ViewDump(msgspec.Struct, array_like=True):
 
 
 class VenueMemory(msgspec.Struct, array_like=True):
-    """The feeds of a venue: ``lines`` for all of it, ``symbols`` for single instruments."""
+    """A venue: ``lines`` are feeds for all of it, ``symbols`` for single instruments; its clock."""
 
     lines: FeedUptimes = {}
     symbols: dict[str, FeedUptimes] = {}
+    clock: VenueClock = msgspec.field(default_factory=VenueClock)
 
 
 class MemoryDump(msgspec.Struct, array_like=True):
@@ -452,7 +459,7 @@ class Memory:
         feeds = self._venue(venue)
         lines = feeds.symbols.setdefault(symbol, {})
         rank = self._order.get(venue, len(self._order))
-        market = Market(venue, symbol, rank, lines, feeds.lines, self._price_keep)
+        market = Market(venue, symbol, rank, lines, feeds.lines, self._price_keep, feeds.clock)
         view.include(market)
         return market
 
@@ -488,6 +495,10 @@ class Memory:
                 if all(max(line.since, line.seen or 0) < horizon for line in lines.values()):
                     del venue.symbols[symbol]
         return gone
+
+    def clocks(self) -> Iterator[VenueClock]:
+        """The clocks of all venues."""
+        return (venue.clock for venue in self.venues.values())
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""

@@ -20,6 +20,7 @@ from rules.migrations import migrated
 from rules.records import Trail
 from rules.rule import Fires
 from rules.salvage import salvaged
+from rules.timeline import Timeline
 from streams.events import Ms
 
 VERSION = 2
@@ -87,6 +88,8 @@ class EngineDump(msgspec.Struct, array_like=True):
     firing: list[tuple[str, str]] = []
     faults: Faults = msgspec.field(default_factory=Faults)
     compare_at: Ms = 0
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
+    turn_at: Ms = 0
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)
@@ -102,6 +105,7 @@ _NAMES = {
     "awake": "when to look next",
     "firing": "composites",
     "faults": "faults",
+    "timeline": "how the clock stepped",
 }
 """What operators call a part of the dump."""
 

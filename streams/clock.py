@@ -1,18 +1,19 @@
 """The clocks of roles, as arguments, so that a recording can bring its own time.
 
-Whether this machine's clock was set back is noticed here and nowhere else, by the clock that counts
-steadily: ``seen`` follows the time of day forwards at once, since a machine that slept has missed
-what it missed; a small step back is made up for by going at half speed until the time of day has
-caught up, so that time never runs backwards; a larger one is followed at once, and whoever counts
-with ``seen`` is to begin anew.
+Whether this machine's time of day stepped is noticed here and nowhere else, by the clock that
+counts steadily. A small step ahead is followed, a small one back made up for by going at half
+speed, so that time does not run backwards by a little; a larger one is followed at once, and
+whoever listens is told by how much before any time of after the step is given out.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Protocol
 
-from streams.durations import MINUTE, SECOND
+from streams.durations import SECOND
 from streams.events import Ms
 
 
@@ -37,37 +38,33 @@ def wall_ms() -> Ms:
     return time.time_ns() // 1_000_000
 
 
+def uptime_ns() -> int:
+    """Nanoseconds since this machine started, those that it slept included where it knows them."""
+    return time.clock_gettime_ns(_UPTIME)
+
+
+def boot() -> str:
+    """Which start of the machine ``uptime_ns`` counts from, "" where the machine does not say."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
 STEP: Ms = 3 * SECOND
-"""A smaller step back is what NTP does all the time, and no news."""
-
-SLEW_MOST: Ms = MINUTE
-"""A larger step back is not made up for by going slowly."""
-
-
-class ClockStep(NamedTuple):
-    """The clock was set back by ``back``; ``slewed``: ``seen`` goes slowly and never backwards."""
-
-    back: Ms
-    slewed: bool
-
-
-class ClockSetBack(Exception):
-    """The clock was set back so far that what counts with it begins anew; ``str()`` says so."""
+"""A smaller step is what NTP does all the time, and no news."""
 
 
 class WallClock:
     """Real time. ``wall`` and ``steady``: the time of day and a steady clock, in nanoseconds."""
 
     def __init__(
-        self,
-        wall: Callable[[], int] = time.time_ns,
-        steady: Callable[[], int] = time.monotonic_ns,
+        self, wall: Callable[[], int] | None = None, steady: Callable[[], int] | None = None
     ) -> None:
-        self._read_wall = wall
-        self._read_steady = steady
-        self._steady = steady()
-        self._wall = self._seen = wall()
-        self._steps: list[ClockStep] = []
+        self._read_wall = wall or time.time_ns
+        self._read_steady = steady or uptime_ns
+        self._steady = self._read_steady()
+        self._seen = self._read_wall()
+        self._stepped: Callable[[Ms, Ms], None] | None = None
 
     def now(self) -> Ms:
         """See Clock."""
@@ -76,26 +73,25 @@ class WallClock:
     def seen(self) -> Ms:
         """See Clock."""
         wall, steady = self._read_wall(), self._read_steady()
-        passed = steady - self._steady
-        back = self._wall + passed - wall
-        slow = self._seen + passed // 2
-        self._wall, self._steady = wall, steady
-        slewed = slow - wall <= SLEW_MOST * _NS
-        if back > STEP * _NS:
-            self._steps.append(ClockStep(back // _NS, slewed))
-        self._seen = max(wall, slow) if slewed else wall
-        return self._seen // _NS
+        passed, self._steady = steady - self._steady, steady
+        by = wall - (self._seen + passed)
+        if abs(by) <= STEP * _NS:
+            self._seen = max(wall, self._seen + passed // 2)
+            return self._seen // _NS
+        before, self._seen = self._seen + passed, wall
+        if self._stepped is not None:
+            self._stepped(wall // _NS - before // _NS, wall // _NS)
+        return wall // _NS
 
-    def steps(self) -> list[ClockStep]:
-        """How the clock was set back since this was last asked."""
-        self.seen()
-        steps, self._steps = self._steps, []
-        return steps
+    def on_step(self, stepped: Callable[[Ms, Ms], None]) -> None:
+        """``stepped`` is told by how much the time of day stepped, and what it is now, before
+        ``seen`` gives a time of after the step to anybody."""
+        self._stepped = stepped
 
-    def not_before(self, seen: Ms) -> None:
-        """``seen`` was given out before we began: a small step back since then is made up for."""
-        if self._seen < seen * _NS <= self._seen + SLEW_MOST * _NS:
-            self._seen = seen * _NS
+    def line(self) -> Ms:
+        """What ``seen`` says when the steady clock says 0: the same until the next step."""
+        seen = self.seen()
+        return seen - self._steady // _NS
 
     async def sleep(self, seconds: float) -> None:
         """See Clock."""
@@ -104,3 +100,6 @@ class WallClock:
 
 _NS = 1_000_000
 """Nanoseconds in a millisecond."""
+
+_UPTIME: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's steady clock that goes on while the machine sleeps; others have one that may stand."""

@@ -148,8 +148,8 @@ class Contracts:
         if isinstance(event, Price) and event.mark is not None and contract.mid is not None:
             age = event.seen - contract.mid_seen
             apart = _apart(event.mark, contract.mid)
-            if (apart > _MISPLACED and age <= MINUTE) or (
-                apart > _OFF and age <= _FRESH and self._is_of_another(event.mark, event)
+            if (apart > _MISPLACED and 0 <= age <= MINUTE) or (
+                apart > _OFF and 0 <= age <= _FRESH and self._is_of_another(event.mark, event)
             ):
                 contract.misplaced = event.seen
         if contract.misplaced != event.seen:
@@ -160,7 +160,7 @@ class Contracts:
         """Whether the book of another contract is where this price is."""
         return any(
             other.mid is not None
-            and event.seen - other.mid_seen <= _FRESH
+            and 0 <= event.seen - other.mid_seen <= _FRESH
             and _apart(mark, other.mid) <= _ALIKE
             for symbol, other in self._known.items()
             if symbol != event.symbol

@@ -176,6 +176,17 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
     seen: Ms
 
 
+class ClockStep(msgspec.Struct, frozen=True, kw_only=True, tag="clock_step"):
+    """The clock that stamps ``seen`` stepped by ``by`` here, negative: back.
+
+    ``seen`` is what it says now; without the step it would say ``seen - by``. Between this and the
+    event before no more time has passed than that.
+    """
+
+    seen: Ms
+    by: Ms
+
+
 class FaultCode(StrEnum):
     """What is wrong with our view of the market, or with this machine: never a market event.
 
@@ -186,8 +197,10 @@ class FaultCode(StrEnum):
     ``venue_unreached``: the venue has not been reached since the start. ``venue_lost``: of a venue
     nothing has been heard for minutes. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
-    ``clock_set_back``: this machine's clock went back. ``clock_skewed``: it differs from the
-    venues' clocks. ``state_lost``: what a role had saved could not be taken over in full.
+    ``clock_set_back``, ``clock_set_ahead``: this machine's clock went back, or ahead.
+    ``clock_hole``: it went back while nobody could measure by how much. ``clock_skewed``: it
+    differs from the venues' clocks. ``venue_clock_skewed``: a venue's differs from the others'.
+    ``state_lost``: what a role had saved could not be taken over in full.
     ``redis_unsafe``: the server may lose what was saved.
     """
 
@@ -201,12 +214,23 @@ class FaultCode(StrEnum):
     VENUE_LOST = "venue_lost"
     TICKER_SHARED = "ticker_shared"
     CLOCK_SET_BACK = "clock_set_back"
+    CLOCK_SET_AHEAD = "clock_set_ahead"
+    CLOCK_HOLE = "clock_hole"
     CLOCK_SKEWED = "clock_skewed"
+    VENUE_CLOCK_SKEWED = "venue_clock_skewed"
     STATE_LOST = "state_lost"
     REDIS_UNSAFE = "redis_unsafe"
 
 
-MOMENTARY = frozenset({FaultCode.CLOCK_SET_BACK, FaultCode.STATE_LOST, FaultCode.REDIS_UNSAFE})
+MOMENTARY = frozenset(
+    {
+        FaultCode.CLOCK_SET_BACK,
+        FaultCode.CLOCK_SET_AHEAD,
+        FaultCode.CLOCK_HOLE,
+        FaultCode.STATE_LOST,
+        FaultCode.REDIS_UNSAFE,
+    }
+)
 """Faults that are over as they happen: each one is told, and none of them ends."""
 
 
@@ -247,17 +271,24 @@ def fault(
     )
 
 
-def clock_set_back(seen: Ms, back: Ms) -> Fault:
-    """The clock that stamps events was set back by ``back``, to ``seen``."""
-    seconds = round(back / 1000)
+def clock_stepped(seen: Ms, by: Ms, *, hole: bool = False) -> Fault:
+    """The clock that stamps events stepped by ``by``, to ``seen``. ``hole``: nobody measured it."""
+    code = FaultCode.CLOCK_SET_BACK if by < 0 else FaultCode.CLOCK_SET_AHEAD
+    return fault(
+        FaultCode.CLOCK_HOLE if hole else code, seen, detail=f"by {length_in_words(abs(by))}"
+    )
+
+
+def length_in_words(length: Ms) -> str:
+    """``10 s``, ``3 h 20 min``."""
+    seconds = round(length / 1000)
     hours, minutes = divmod(round(seconds / 60), 60)
-    parts = [f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
-    by = f"{seconds} s" if seconds < 120 else " ".join(parts)
-    return fault(FaultCode.CLOCK_SET_BACK, seen, detail=f"by {by}")
+    parts = [f"{hours:,} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0)
+    return f"{seconds} s" if seconds < 120 else " ".join(parts)
 
 
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | Volume
-AnyEvent = MarketEvent | FeedState | Fault | Tick
+AnyEvent = MarketEvent | FeedState | Fault | ClockStep | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

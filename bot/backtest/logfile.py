@@ -18,6 +18,7 @@ from bot.backtest.series import (
     SeriesKey,
     even,
     joined,
+    rows_by_time,
 )
 from bot.metriclog import (
     BLOCK,
@@ -175,7 +176,8 @@ def _chunk(segments: Sequence[_Segment]) -> Chunk:
         for place, series in _series(segment):
             parts.setdefault(place, []).append(series)
     start = segments[0].minutes[0] * MINUTE // DAY * DAY if segments else 0
-    return Chunk(start, start + DAY, {place: joined(some) for place, some in parts.items()})
+    series = {place: rows_by_time(joined(some)) for place, some in parts.items()}
+    return Chunk(start, start + DAY, series)
 
 
 def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:

@@ -154,6 +154,31 @@ def cut(series: dict[SeriesKey, RecordedSeries], start: Ms, end: Ms) -> Chunk:
     return Chunk(start, end, {place: part for place, part in parts.items() if part is not None})
 
 
+def rows_by_time(series: RecordedSeries) -> RecordedSeries:
+    """The rows by time, of two of one time the later written: the clock may have been set back."""
+    at = series.at
+    if len(at) < 2 or bool(np.all(at[1:] > at[:-1])):
+        return series
+    order = np.argsort(at, kind="stable")
+    last = np.append(at[order][1:] != at[order][:-1], True)
+    rows = order[last]
+
+    def of(column: Floats | None) -> Floats | None:
+        return None if column is None else column[rows]
+
+    return RecordedSeries(
+        at[rows],
+        series.value[rows],
+        series.low[rows],
+        series.high[rows],
+        series.step[rows],
+        of(series.floor),
+        of(series.bound),
+        of(series.settled),
+        of(series.interval),
+    )
+
+
 def add_series(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
     """Adds the series of ``other``; of a place that both have, rows at other times only.
 

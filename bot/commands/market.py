@@ -265,5 +265,5 @@ def episode_line(alert: Alert, context: Context) -> Html:
         asset=alert.asset if not alert.instrument else f"{alert.asset} ({alert.instrument})",
         rule=alert.rule,
         value=value,
-        time=time(words, alert.opened_at, context.now),
+        time=time(words, alert.opened_at if alert.began is None else alert.began, context.now),
     )

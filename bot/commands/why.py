@@ -112,13 +112,14 @@ def _with_present_extreme(last: Alert, context: Context) -> Alert:
 def _title(turns: Sequence[Alert], context: Context) -> Html:
     last, words = turns[-1], context.words
     over = last.turn is Turn.CLOSE
-    length = words.length(max(0, (last.seen if over else context.now) - last.opened_at))
+    began = last.opened_at if last.began is None else last.began
+    length = words.length(max(0, (last.seen if over else context.now) - began))
     return context.say(
         "ask.why.over" if over else "ask.why.open",
         mark=OVER if over else MARKS[last.level],
         rule=last.rule,
         asset=last.instrument or last.asset,
-        time=time(words, last.opened_at, context.now),
+        time=time(words, began, context.now),
         length=length,
     )
 

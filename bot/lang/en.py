@@ -267,8 +267,13 @@ PHRASES = {
     ),
     "fault.ticker_shared.over": "{subjects} is the same coin everywhere again.",
     "fault.clock_set_back": "the clock of this machine went back{reason}.",
+    "fault.clock_set_ahead": "the clock of this machine went ahead{reason}.",
+    "fault.clock_hole": "the clock of this machine went back{reason}, which nobody measured: "
+    "what was seen before has no age any more and is left out.",
     "fault.clock_skewed": "the clock of this machine is not right{reason}.",
     "fault.clock_skewed.over": "the clock of this machine is right again, after {length}.",
+    "fault.venue_clock_skewed": "the clock of {venue} is not right{reason}.",
+    "fault.venue_clock_skewed.over": "the clock of {venue} is right again, after {length}.",
     "alarm.on": "🔧 Lowtide itself: {who} does not work: {why}",
     "alarm.over": "🔧 Lowtide itself: {who} works again.",
     "fault.redis_unsafe": "Redis may lose what Lowtide has saved{reason}.",

@@ -85,7 +85,7 @@ def ended(alert: Alert, words: Words) -> str:
     """What the opening says once its episode has ended with ``alert``."""
     voice = Voice(alert, words)
     length = voice.lasted()
-    return str(voice.say("live.over", time=voice.time(alert.seen), length=length))
+    return str(voice.say("live.over", time=voice.our_time(alert.seen), length=length))
 
 
 MAX_CHARS = 500
@@ -244,10 +244,10 @@ def _missing(voice: Voice) -> list[Html]:
 def _history(voice: Voice) -> list[Html]:
     alert = voice.alert
     lines: list[Html] = []
-    age = alert.seen - alert.opened_at
-    # one that began before the clock was set back has no beginning by this clock
+    age = alert.seen - voice.began
+    # one that began before the clock was set back by nobody knows how much has no beginning by it
     if age >= 2 * MINUTE or (age >= 0 and alert.turn in (Turn.UP, Turn.WORSE)):
-        began = voice.our_time(alert.opened_at)
+        began = voice.our_time(voice.began)
         lines.append(voice.say("began", time=began, length=voice.lasted()))
     if alert.held:
         lines.append(

@@ -29,7 +29,8 @@ _TOPICS = {
 
 AHEAD: Ms = MINUTE
 LATE: Ms = 30 * MINUTE
-"""Further ahead of us, or further behind us, an event has the time of another clock."""
+"""Further ahead of us, or further behind us, an event has the time of another clock, where the
+alert does not say how the clocks stand."""
 
 
 class Html(str):
@@ -58,15 +59,23 @@ class Voice:
         """As ``time``, of a moment that this machine's clock has dated, such as a beginning."""
         return self.time(ms + self._clocks_apart())
 
+    @property
+    def began(self) -> Ms:
+        """When the episode began, by this machine's clock as it was at ``alert.seen``."""
+        alert = self.alert
+        return alert.opened_at if alert.began is None else alert.began
+
     def lasted(self) -> str:
-        """How long the episode has lasted; of one that began before the clock was set back nobody
-        knows."""
-        length = self.alert.seen - self.alert.opened_at
+        """How long the episode has lasted; of one that began before the clock was set back by
+        nobody knows how much, nobody knows."""
+        length = self.alert.seen - self.began
         return self.words.length(length) if length >= 0 else str(self.say("length.unknown"))
 
     def _clocks_apart(self) -> Ms:
         """How far the clock of the venue, by which ``alert.at`` is, is ahead of this machine's; 0
         where both may be right. So that one post has the times of one clock."""
+        if self.alert.ahead:
+            return self.alert.ahead
         ahead = self.alert.at - self.alert.seen
         # a settlement is told as of its time, and what came late is of its time too
         settled = isinstance(self.alert.facts, FundingFacts)
@@ -74,7 +83,8 @@ class Voice:
         return ahead if apart else 0
 
     def bare_time(self, ms: Ms) -> Html:
-        """As ``time``, for a line of several times."""
+        """As ``our_time``, for a line of several times."""
+        ms += self.alert.ahead
         return Html(
             f'<tg-time unix="{ms // 1000}" format="t">{self.words.bare_clock(ms)}</tg-time>'
         )

@@ -33,9 +33,9 @@ from bot.roles import report, role, rss_mb
 from rules import alerts
 from rules.alerts import Alert, Notice
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
-from streams.clock import SLEW_MOST, Clock, WallClock, wall_ms
+from streams.clock import STEP, Clock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
-from streams.events import FaultCode, Ms, clock_set_back
+from streams.events import FaultCode, Ms, clock_stepped
 
 log = structlog.get_logger()
 
@@ -299,11 +299,11 @@ class BotRole:
         """After the clock was set back what waits is dated anew, here or while nobody was there."""
         now = self._clock.seen()
         back = self._latest - now
-        if back <= SLEW_MOST:
+        if back <= STEP:
             self._latest = max(self._latest, now)
             return
         self._latest, self._set_back_at = now, self._clock.now()
-        fault = clock_set_back(now, back)
+        fault = clock_stepped(now, -back)
         log.warning("the clock was set back: what waits is dated anew", how_far=fault.detail)
         self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
         await self._store.commit(self._cursor, self._plans, [], now)

@@ -216,7 +216,8 @@ class RulesRole:
         try:
             said = self._engine.feed(event)
             if isinstance(event, Tick) and self._metric_log.due(event.seen):
-                self._metric_log.write(event.seen, self._engine.observed())
+                again = parsed(entry_id) <= parsed(self._muted_to)
+                self._metric_log.write(event.seen, self._engine.observed(), again)
             known = {one.id for one in said}
             return [*said, *(one for one in back if one.id not in known)]
         except Exception:  # one event must not stop all alerts for ever

@@ -22,7 +22,7 @@ from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect
 from streams.bus.embedded import Embedded
 from streams.bus.health import HEALTH
 from streams.bus.lease import LeaseLost
-from streams.clock import Clock, ClockSetBack, wall_ms
+from streams.clock import Clock, wall_ms
 
 log = structlog.get_logger()
 
@@ -171,9 +171,6 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
         healthy = loop.call_later(_WORKS_S, HEALTH.works, f"the {name} role")
         error = await _life(work)
         healthy.cancel()
-        if isinstance(error, ClockSetBack):  # nothing is broken: it begins anew at once
-            log.warning(f"the {name} role begins anew: {error}")
-            continue
         if isinstance(error, Refused):  # until a person has mended it
             wait = longest
         elif loop.time() - began > _HEALTHY_S:

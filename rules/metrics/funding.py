@@ -112,7 +112,9 @@ PREDICTED = FundingMetric("funding_predicted_8h_pct", settled=False)
 def settled_rate(market: Market, now: Ms) -> Rate | None:
     """The rate last charged, None if the next charge is overdue."""
     rate = market.settled
-    return rate if rate is not None and now <= _due(rate) + SETTLED_LATE else None
+    if rate is None or market.clock.time(now) > _due(rate) + SETTLED_LATE:
+        return None
+    return rate
 
 
 def predicted_rate(market: Market, now: Ms) -> Rate | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from streams.durations import MINUTE, SECOND
 from streams.events import (
     AnyEvent,
+    ClockStep,
     Depth,
     Fault,
     FeedState,
@@ -56,7 +57,7 @@ def lasting(event: AnyEvent) -> bool:
     """Whether a later event of the same feed does not replace this one."""
     if isinstance(event, Funding):
         return event.settled
-    return isinstance(event, Liquidation | FeedState | Fault | Tick)
+    return isinstance(event, Liquidation | FeedState | Fault | ClockStep | Tick)
 
 
 class Conflator:
@@ -75,7 +76,7 @@ class Conflator:
         """
         if isinstance(event, FeedState):
             return [*self._release(event), event]
-        if isinstance(event, Tick | Liquidation | Fault) or lasting(event):
+        if isinstance(event, Tick | Liquidation | Fault | ClockStep) or lasting(event):
             return (event,)
         key = kind_of(event), event.venue, event.symbol
         last = self._said.get(key)
@@ -98,6 +99,15 @@ class Conflator:
             if _fact(event) != _fact(self._said[key]):
                 self._said[key] = event
                 yield event
+
+    def flush(self) -> Sequence[AnyEvent]:
+        """All that is held, before the clock that dated it steps; the next of each feed goes on."""
+        held = [
+            event for key, event in self._held.items() if _fact(event) != _fact(self._said[key])
+        ]
+        self._said.clear()
+        self._held.clear()
+        return held
 
     def _release(self, state: FeedState) -> Iterator[MarketEvent]:
         for key in [key for key in self._said if _speaks_of(state, key)]:
@@ -122,7 +132,7 @@ def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
         key: object = None
         if isinstance(event, Tick):
             key = Tick
-        elif not isinstance(event, FeedState | Fault) and not lasting(event):
+        elif not isinstance(event, FeedState | Fault | ClockStep) and not lasting(event):
             key = kind_of(event), event.venue, event.symbol
         if key is not None:
             if key in replaced:

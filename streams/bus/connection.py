@@ -227,13 +227,6 @@ async def retry(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
         return answer
 
 
-async def last_time(redis: Redis, stream: str) -> Ms:
-    """The time of the newest entry of ``stream``, 0 if there is none."""
-    reply = await retry(Backoff("the newest entry"), lambda: redis.xrevrange(stream, count=1))
-    entries = cast("list[Entry]", reply)
-    return parsed(entries[0][0])[0] if entries else 0
-
-
 class Overtaken(Exception):
     """The bookmark is not where this reader left it: somebody else reads for this stage now, or
     Redis has lost the last writes. ``str()`` says which."""

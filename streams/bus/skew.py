@@ -2,19 +2,34 @@
 
 A frame takes a while to arrive, so of each venue the quickest one of some seconds counts: what even
 that one is late is the way, or our clock that is ahead; one that comes before it was sent is our
-clock that is behind. A venue may be wrong alone, so the median of the venues is believed, and only
-if it is so twice in a row. What is said again, because nothing has changed, has its old time and
+clock that is behind. Where all venues say so our clock is wrong; where only some do, it is theirs:
+so the median of the venues is believed, and whose clock is far from that is told by itself. Each
+must be so twice in a row. What is said again, because nothing has changed, has its old time and
 does not count.
 """
 
+from collections.abc import Iterable, Mapping
+
 from streams.durations import SECOND
-from streams.events import AnyEvent, Depth, Fault, FaultCode, Liquidation, Ms, Price, fault
+from streams.events import (
+    AnyEvent,
+    ClockStep,
+    Depth,
+    Fault,
+    FaultCode,
+    Liquidation,
+    Ms,
+    Price,
+    fault,
+    length_in_words,
+)
 
 MOST: Ms = 2 * SECOND
 """So far apart is told; within half of it, that it is over."""
 
 LOOK_EVERY: Ms = 10 * SECOND
 _TIMES = 2
+_OURS = ""
 
 
 class Skew:
@@ -25,8 +40,13 @@ class Skew:
         self._newest: dict[str, Ms] = {}
         self._highest: dict[str, Ms] = {}  # since the last look: one lie is not believed for ever
         self._look_at: Ms | None = None
-        self._beyond = 0
-        self._told = False
+        self._beyond: dict[str, int] = {}
+        self._told: set[str] = set()
+
+    @property
+    def late(self) -> Mapping[str, Ms]:
+        """Venue → how late its quickest event since the last look was, by our clock."""
+        return self._quickest
 
     def take(self, event: AnyEvent) -> None:
         """Notes how long ``event`` was on its way. What is polled or settled was long before."""
@@ -42,35 +62,76 @@ class Skew:
         if before is None or late < before:
             self._quickest[venue] = late
 
-    def look(self, now: Ms) -> Fault | None:
-        """What is to be said at ``now``: that the clocks differ, or do no longer."""
+    def step(self) -> None:
+        """Our clock stepped: what was late by it says nothing more."""
+        self._quickest, self._look_at = {}, None
+
+    def look(self, now: Ms) -> list[Fault]:
+        """What is to be said at ``now``: whose clocks are wrong, or are no longer."""
         if self._look_at is None or now < self._look_at - LOOK_EVERY:
             self._look_at = now + LOOK_EVERY
         if now < self._look_at:
-            return None
+            return []
         self._look_at = now + LOOK_EVERY
         self._newest, self._highest = self._highest, {}
-        if not self._quickest:
-            return None
-        ordered = sorted(self._quickest.values())
-        middle = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-        ahead = min(middle, key=abs)
-        self._quickest = {}
-        if abs(ahead) > MOST:
-            self._beyond += 1
-            if self._beyond < _TIMES or self._told:
-                return None
-            self._told = True
-            return fault(FaultCode.CLOCK_SKEWED, now, detail=_words(ahead))
-        self._beyond = 0
-        if self._told and abs(ahead) <= MOST // 2:
-            self._told = False
-            return fault(FaultCode.CLOCK_SKEWED, now, over=True)
-        return None
+        late, self._quickest = self._quickest, {}
+        if not late:
+            return []
+        ours = middle_lateness(late.values())
+        said = self._judge(_OURS, ours, now, _our_words(ours, [*late]))
+        for venue, ms in late.items():
+            said += self._judge(venue, ms - ours, now, _venue_words(ms - ours))
+        return said
+
+    def _judge(self, whose: str, off: Ms, now: Ms, words: str) -> list[Fault]:
+        code = FaultCode.VENUE_CLOCK_SKEWED if whose else FaultCode.CLOCK_SKEWED
+        if abs(off) > MOST:
+            self._beyond[whose] = self._beyond.get(whose, 0) + 1
+            if self._beyond[whose] < _TIMES or whose in self._told:
+                return []
+            self._told.add(whose)
+            return [fault(code, now, venue=whose, detail=words)]
+        self._beyond[whose] = 0
+        if whose in self._told and abs(off) <= MOST // 2:
+            self._told.remove(whose)
+            return [fault(code, now, venue=whose, over=True)]
+        return []
 
 
-def _words(ahead: Ms) -> str:
-    seconds = f"{abs(ahead) / 1000:,.0f} s"
+def middle_lateness(late: Iterable[Ms]) -> Ms:
+    """The median; of two, the one nearer to none at all. ``late``: at least one."""
+    ordered = sorted(late)
+    return min(ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2], key=abs)
+
+
+def late_before(events: Iterable[AnyEvent]) -> Mapping[str, Ms]:
+    """How late the quickest event of each venue was when the last of ``events`` came, by the clock
+    of then: of those since its last step."""
+    skew = Skew()
+    for event in events:
+        if isinstance(event, ClockStep):
+            skew = Skew()
+        skew.take(event)
+    return skew.late
+
+
+def stepped_since(before: Mapping[str, Ms], now: Mapping[str, Ms]) -> Ms | None:
+    """By how much our clock stepped while nobody watched it: by as much as every venue's events
+    come later now than they did. None if there is no venue to ask."""
+    shifts = [now[venue] - before[venue] for venue in now if venue in before]
+    return middle_lateness(shifts) if shifts else None
+
+
+def _our_words(ahead: Ms, venues: list[str]) -> str:
+    length = length_in_words(abs(ahead))
+    whose = "the venues'" if len(venues) > 1 else f"that of {venues[0]}, the only one heard"
     if ahead < 0:
-        return f"{seconds} behind the venues'"
-    return f"{seconds} ahead of the venues', unless everything arrives so late"
+        return f"{length} behind {whose}"
+    return f"{length} ahead of {whose}, unless everything arrives so late"
+
+
+def _venue_words(behind: Ms) -> str:
+    length = length_in_words(abs(behind))
+    if behind < 0:
+        return f"{length} ahead"
+    return f"{length} behind, unless everything from there arrives so late"

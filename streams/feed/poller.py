@@ -68,7 +68,11 @@ class Poller:
         async with asyncio.TaskGroup() as tasks:
             while due:
                 when, place = due[0]
-                wait = (when - self._clock.seen()) / 1000
+                seen = self._clock.seen()
+                wait = (when - seen) / 1000
+                if when > (sooner := next_due(self.polls[place], seen)):  # the clock went back
+                    heapq.heapreplace(due, (sooner, place))
+                    continue
                 if wait > 0:
                     await self._clock.sleep(min(wait, 60.0))
                     continue

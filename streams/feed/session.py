@@ -241,7 +241,10 @@ class Session:
     def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
         """Facts that have not changed for a while, of symbols that something was heard of."""
         for feed, event in self._known.items():
-            if seen - event.seen >= REPEAT_MS and now - self._alive[event.symbol] < REPEAT_MS:
+            if (
+                not 0 <= seen - event.seen < REPEAT_MS
+                and now - self._alive[event.symbol] < REPEAT_MS
+            ):
                 again, _ = self.listing.contracts.complete(
                     msgspec.structs.replace(event, seen=seen)
                 )

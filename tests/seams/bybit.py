@@ -3,6 +3,7 @@
 Shapes from bybit-exchange.github.io/docs/v5 (instruments-info, tickers, allLiquidation).
 """
 
+import asyncio
 import contextlib
 import json
 import time
@@ -12,7 +13,7 @@ from aiohttp import web
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.streams.venue_server import listening, repeating, resting
+from tests.streams.venue_server import listening, resting
 
 PRICES = {"BTCUSDT": 100_000.0, "ETHUSDT": 4_000.0, "SOLUSDT": 200.0}
 
@@ -21,7 +22,7 @@ class FakeBybit:
     """An async context manager; serves at ``websocket`` and ``rest``.
 
     ``prices``: the symbols that are listed, and their mark prices; a ticker of each is sent twice a
-    second, with an open interest of ``base`` coins.
+    second, as it is then, with an open interest of ``base`` coins.
     """
 
     def __init__(self) -> None:
@@ -60,8 +61,11 @@ class FakeBybit:
         await self.send({"topic": topic, "type": "snapshot", "ts": now, "data": [row]})
 
     async def _talk(self, connection: ServerConnection) -> None:
-        frames = [json.dumps({"success": True, "ret_msg": "", "op": "subscribe"}).encode()]
-        await repeating(*frames, *self._tickers(), every_s=0.5)(connection)
+        subscribed = json.dumps({"success": True, "ret_msg": "", "op": "subscribe"}).encode()
+        while True:
+            for frame in (subscribed, *self._tickers()):
+                await connection.send(frame, text=True)
+            await asyncio.sleep(0.5)
 
     def _tickers(self) -> list[bytes]:
         return [

@@ -15,7 +15,7 @@ from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes, SeriesKey
 from bot.metriclog import MetricLog
 from rules.snapshot import Observed
-from streams.durations import DAY, MINUTE
+from streams.durations import DAY, HOUR, MINUTE
 from tests.bot.backtest.logs import KEEP, START, observed, write
 
 OI, PRICE = SeriesKey("oi_net_1h_pct", "BTC"), SeriesKey("price", "BTC")
@@ -125,6 +125,58 @@ def test_a_minute_is_written_once_also_after_a_restart(tmp_path: Path):
     assert list(read_day(only(tmp_path), Notes()).series[OI].at) == [
         START + n * MINUTE for n in range(51)
     ]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ahead", [8 * HOUR, 20 * MINUTE, 400 * DAY])
+def test_rows_are_written_at_once_after_a_clock_that_was_ahead(
+    tmp_path: Path, ahead: int, restarted: bool
+):
+    """As the rules role feeds it: after a restart what was committed is fed again."""
+    log, told = MetricLog(tmp_path, KEEP, 1_000), rows(30)
+    times = [START + ahead * (n in (5, 6)) + n * MINUTE for n in range(30)]
+    for n in range(12):
+        assert log.due(times[n])
+        log.write(times[n], observed(told[n]))
+    if restarted:
+        log = MetricLog(tmp_path, KEEP, 1_000)
+        for n in range(3, 12):
+            log.write(times[n], observed(told[n]), again=True)
+    for n in range(12, 30):
+        assert log.due(times[n])
+        log.write(times[n], observed(told[n]))
+    found = {}
+    for path in sorted(tmp_path.iterdir()):
+        series = read_day(path, Notes()).series[OI]
+        assert list(series.at) == sorted(set(series.at))
+        found |= dict(zip(series.at.tolist(), series.value.tolist(), strict=True))
+    values = [row["oi_net_1h_pct", "BTC"] for row in told]
+    expected = {time: np.nan if x is None else x for time, x in zip(times, values, strict=True)}
+    assert found == pytest.approx(expected, nan_ok=True, rel=1e-6)
+
+
+def test_a_process_that_begins_after_a_clock_that_was_ahead_writes_at_once(tmp_path: Path):
+    write(tmp_path, rows(3), START + 8 * HOUR)
+    write(tmp_path, rows(10))
+    series = read_day(only(tmp_path), Notes()).series[OI]
+    assert list(series.at) == [
+        *(START + n * MINUTE for n in range(10)), *(START + 8 * HOUR + n * MINUTE for n in range(3))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ahead", [8 * HOUR, 40 * DAY, 4_000 * DAY])
+def test_a_clock_ahead_deletes_nothing(tmp_path: Path, ahead: int):
+    log = MetricLog(tmp_path, 30 * DAY, 1_000)
+    for day in range(20):
+        log.write(START + day * DAY, observed(rows(1)[0]))
+    before = set(tmp_path.iterdir())
+    for n in range(100):
+        log.write(START + 19 * DAY + ahead + n * HOUR, observed(rows(1)[0]))
+    assert before <= set(tmp_path.iterdir())
+    # and of a full log one day goes for each day that comes
+    log = MetricLog(tmp_path, 19 * DAY, 1_000)
+    log.write(START + 20 * DAY, observed(rows(1)[0]))
+    assert len(before - set(tmp_path.iterdir())) == 1
 
 
 def test_days_have_files_and_old_ones_go(tmp_path: Path):

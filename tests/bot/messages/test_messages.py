@@ -602,6 +602,12 @@ def edges() -> dict[str, Alert]:
         ),
         "liq, by a clock 3 h behind the venue's": behind("liq", 3 * HOUR),
         "oi, by a clock 8 h ahead of the venue's": behind("oi", -8 * HOUR),
+        "liq, by a clock 9 s behind the venue's": msgspec.structs.replace(
+            behind("liq", 9_000), ahead=9_000
+        ),
+        "liq, from before a step of the clock": msgspec.structs.replace(
+            turned("liq", Turn.UP), opened_at=AT + 3 * HOUR, began=AT - 10 * MIN
+        ),
         "liq, from before the clock was set back": msgspec.structs.replace(
             turned("liq", Turn.UP), opened_at=AT + 3 * HOUR
         ),

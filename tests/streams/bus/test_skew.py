@@ -2,9 +2,9 @@
 
 from pytest import mark
 
-from streams.bus.skew import Skew
+from streams.bus.skew import Skew, late_before, stepped_since
 from streams.durations import SECOND
-from streams.events import Fault, FaultCode, Kind, Ms, Tick
+from streams.events import ClockStep, Fault, FaultCode, Kind, Ms, Price, Tick
 from tests.rules.facts import START, feed, oi, price, settled
 
 
@@ -17,8 +17,7 @@ def run(skew: Skew, since: int, seconds: int, **late: Ms) -> list[Fault]:
             for way in (0, 5_000):
                 event = price(venue, now, 100.0)
                 skew.take(type(event)(**{**_fields(event), "at": now - ms - way}))
-        if (fault := skew.look(now)) is not None:
-            told.append(fault)
+        told += skew.look(now)
     return told
 
 
@@ -31,7 +30,7 @@ def _fields(event):
     [
         (-60_000, "60 s behind the venues'"),
         (-3_000, "3 s behind the venues'"),
-        (8 * 3_600_000, "28,800 s ahead of the venues', unless everything arrives so late"),
+        (8 * 3_600_000, "8 h ahead of the venues', unless everything arrives so late"),
     ],
 )
 def test_a_clock_that_is_wrong_is_told_once_and_once_when_it_is_right(late: Ms, words: str) -> None:
@@ -48,10 +47,72 @@ def test_a_clock_that_is_right_is_not_told(late: Ms) -> None:
     assert run(Skew(), 0, 120, binance=late + 1, bybit=late + 2) == []
 
 
-def test_one_venue_may_be_wrong_alone() -> None:
-    assert run(Skew(), 0, 120, binance=90, bybit=-40_000, hyperliquid=300) == []
-    assert run(Skew(), 0, 120, binance=90, bybit=-40_000) == []
-    assert run(Skew(), 0, 120, bybit=-40_000) != []
+OURS, VENUES = FaultCode.CLOCK_SKEWED, FaultCode.VENUE_CLOCK_SKEWED
+
+
+@mark.parametrize(
+    ("late", "told"),
+    [
+        ({"bybit": -40_000}, [(VENUES, "bybit", "40 s ahead")]),
+        ({"bybit": 7_000}, [
+            (VENUES, "bybit", "7 s behind, unless everything from there arrives so late"),
+        ]),
+        ({"bybit": -3 * 3_600_000, "hyperliquid": -2_100}, [
+            (OURS, "", "2 s behind the venues'"),
+            (VENUES, "binance", "2 s behind, unless everything from there arrives so late"),
+            (VENUES, "bybit", "3 h ahead"),
+        ]),
+    ],
+)  # fmt: skip
+def test_where_the_others_agree_the_venue_is_wrong(late: dict[str, Ms], told: list) -> None:
+    said = run(Skew(), 0, 120, **({"binance": 90, "hyperliquid": 300} | late))
+    assert [(f.code, f.venue, f.detail) for f in said] == told
+
+
+def test_of_two_that_differ_the_one_that_agrees_with_us_is_right() -> None:
+    (told,) = run(Skew(), 0, 120, binance=90, bybit=-40_000)
+    assert (told.code, told.venue, told.detail) == (VENUES, "bybit", "40 s ahead")
+
+
+def test_where_all_differ_alike_we_are_wrong() -> None:
+    (told,) = run(Skew(), 0, 120, binance=-39_000, bybit=-40_000, hyperliquid=-39_500)
+    assert (told.code, told.venue, told.detail) == (OURS, "", "40 s behind the venues'")
+    (told,) = run(Skew(), 0, 120, bybit=-40_000)
+    assert told.detail == "40 s behind that of bybit, the only one heard"
+
+
+def test_a_venue_that_is_right_again_is_told() -> None:
+    skew = Skew()
+    run(skew, 0, 60, binance=90, bybit=-40_000)
+    (told,) = run(skew, 60, 60, binance=90, bybit=100)
+    assert (told.code, told.venue, told.over) == (VENUES, "bybit", True)
+
+
+def test_after_a_step_of_ours_what_was_late_before_it_does_not_count() -> None:
+    skew = Skew()
+    run(skew, 0, 15, binance=-60_000, bybit=-60_000)
+    skew.step()
+    assert run(skew, 60, 60, binance=80, bybit=90) == []
+
+
+def test_by_how_much_our_clock_stepped_is_what_all_venues_are_late_by_now() -> None:
+    before = late_before(
+        [
+            *(_late("bybit", 9_000, n) for n in range(5)),
+            ClockStep(seen=START, by=-9_000),
+            *(_late("bybit", 90 + n, n) for n in range(5)),
+            *(_late("binance", 40, n) for n in range(5)),
+        ]
+    )
+    assert before == {"bybit": 90, "binance": 40}
+    now = {"bybit": 140 - 3 * 3_600_000, "binance": 30 - 3 * 3_600_000, "okx": 5}
+    assert stepped_since(before, now) in (50 - 3 * 3_600_000, -10 - 3 * 3_600_000)
+    assert stepped_since(before, {"okx": 5}) is None
+
+
+def _late(venue: str, late: Ms, n: int) -> Price:
+    event = price(venue, START + n * SECOND, 100.0)
+    return Price(**{**_fields(event), "at": START + n * SECOND - late})
 
 
 def test_ten_seconds_of_a_slow_line_are_not_told() -> None:
@@ -68,7 +129,7 @@ def test_what_was_long_ago_says_nothing_of_clocks() -> None:
         skew.take(oi("binance", now, 1.0))
         skew.take(feed("binance", Kind.PRICE, now, up=True))
         skew.take(Tick(seen=now))
-        assert skew.look(now) is None
+        assert skew.look(now) == []
 
 
 def test_what_is_said_again_says_nothing_of_clocks() -> None:
@@ -79,7 +140,7 @@ def test_what_is_said_again_says_nothing_of_clocks() -> None:
         now = START + n * SECOND
         event = price("binance", now, 1.0)
         skew.take(type(event)(**{**_fields(event), "at": START}))
-        assert skew.look(now) is None
+        assert skew.look(now) == []
 
 
 def test_one_time_from_the_far_future_is_not_believed_for_ever() -> None:
