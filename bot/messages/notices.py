@@ -34,44 +34,33 @@ def config_notice(taken: bool, reason: str, now: Ms) -> Notice:
 
 def state_notice(role: str, lost: str, now: Ms) -> Notice:
     """Of what the ``role`` had saved, ``lost`` could not be taken over."""
-    return Notice(
-        id=f"fault:{FaultCode.STATE_LOST}:{role}:{now}",
-        venue="",
-        kinds=(),
-        up=False,
-        since=now,
-        seen=now,
-        reason=lost,
-        fault=FaultCode.STATE_LOST,
-        subjects=(role,),
-    )
+    return _fault_notice(FaultCode.STATE_LOST, role, lost, now, (role,))
 
 
 def redis_notice(reason: str, now: Ms) -> Notice:
     """The server is not safe to use: ``reason``."""
+    return _fault_notice(FaultCode.REDIS_UNSAFE, "", reason, now)
+
+
+def clock_notice(fault: Fault, effect: str) -> Notice:
+    """This role's clock was set back, and ``effect`` is what it did about it."""
+    return _fault_notice(fault.code, "bot", f"{fault.detail}; {effect}", fault.seen)
+
+
+def _fault_notice(
+    code: FaultCode, role: str, reason: str, now: Ms, subjects: tuple[str, ...] = ()
+) -> Notice:
+    """A fault of this machine; ``role``: the one it concerns, "" if it concerns all."""
     return Notice(
-        id=f"fault:{FaultCode.REDIS_UNSAFE}::{now}",
+        id=f"fault:{code}:{role}:{now}",
         venue="",
         kinds=(),
         up=False,
         since=now,
         seen=now,
         reason=reason,
-        fault=FaultCode.REDIS_UNSAFE,
-    )
-
-
-def clock_notice(fault: Fault, effect: str) -> Notice:
-    """This role's clock was set back, and ``effect`` is what it did about it."""
-    return Notice(
-        id=f"fault:{fault.code}:bot:{fault.seen}",
-        venue="",
-        kinds=(),
-        up=False,
-        since=fault.seen,
-        seen=fault.seen,
-        reason=f"{fault.detail}; {effect}",
-        fault=fault.code,
+        fault=code,
+        subjects=subjects,
     )
 
 

@@ -27,7 +27,7 @@ from streams import events
 from streams.bus.connection import Keys, connect
 from streams.events import Liquidation
 from tests.bot.fake_updates import CHANNEL
-from tests.seams.system import System
+from tests.seams.system import System, ends, short
 from tests.valkey import Server
 
 ROLES = ("streams", "rules", "bot")
@@ -38,36 +38,6 @@ CONFIG = f"""
 chat_id = {CHANNEL}
 posts_per_hour = 100000
 """
-
-ENDS = """
-[telegram]
-api_url = "{telegram}"
-[markets]
-venues = ["bybit"]
-majors = ["BTC", "ETH"]
-large  = [COINS]
-tail   = "none"
-[venues.bybit]
-websocket = "{websocket}"
-rest = "{rest}"
-[redis]
-url = "REDIS"
-data_dir = "data"
-"""
-
-SHORT = """
-[defaults]
-cooldown  = "1s"
-clear_for = "5s"
-repost_if = 1.2
-group_wait = {{ watch = "1s", alert = "1s" }}
-[rules.liq]
-metric = "liq_1m_musd"
-fires  = "above"
-majors = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
-large  = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
-"""
-
 
 LEAST_ALERTS = 5
 """A storm in which nothing happened shows nothing: until so many alerts it goes on."""
@@ -87,12 +57,11 @@ class Storm:
         (folder / "redis").mkdir()
         self._server = Server(folder / "redis")
         self._coins = [f"C{n:02}" for n in range(coins)]
-        named = ", ".join(f'"{coin}"' for coin in self._coins)
-        ends = ENDS.replace("REDIS", self._server.url).replace("COINS", named)
+        common = ends(self._coins, self._server.url)
         if shipped:
-            self.system = System(folder, f'extends = "shipped"\n{CONFIG}', common=ends)
+            self.system = System(folder, f'extends = "shipped"\n{CONFIG}', common=common)
         else:
-            self.system = System(folder, CONFIG, common=ends + SHORT)
+            self.system = System(folder, CONFIG, common=common + short("1m", clear_for="5s"))
         self.system.venue.prices |= {f"{coin}USDT": 10.0 for coin in self._coins}
         self._processes: dict[str, Process] = {}
         self._sent = 0

@@ -25,7 +25,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -40,30 +40,48 @@ ROOT = Path(__file__).parents[2]
 ENDED = (0, -signal.SIGTERM)
 """Exit codes after SIGTERM; the second of a process that was not up yet."""
 
-COMMON = """
+_ENDS = """
 [telegram]
-api_url = "{telegram}"
+api_url = "{{telegram}}"
 [markets]
 venues = ["bybit"]
 majors = ["BTC", "ETH"]
-large  = ["SOL"]
+large  = [{large}]
 tail   = "none"
 [venues.bybit]
-websocket = "{websocket}"
-rest = "{rest}"
+websocket = "{{websocket}}"
+rest = "{{rest}}"
 [redis]
-data_dir = "data"
+{redis}data_dir = "data"
+"""
+
+_SHORT = """
 [defaults]
 cooldown  = "1s"
-clear_for = "1s"
+clear_for = "{clear_for}"
 repost_if = 1.2
-group_wait = {{ watch = "1s", alert = "1s" }}
+group_wait = {{{{ watch = "1s", alert = "1s" }}}}
 [rules.liq]
-metric = "liq_10m_musd"
+metric = "liq_{window}_musd"
 fires  = "above"
-majors = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
-large  = {{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}
+majors = {{{{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}}}
+large  = {{{{ watch = 0.1, alert = 1, critical = 5, clear = 0.05 }}}}
 """
+
+
+def ends(large: Sequence[str] = ("SOL",), redis_url: str = "") -> str:
+    """What a configuration says of the servers at its ends, for ``System``. ``redis_url``: of a
+    server that is there already."""
+    named = ", ".join(f'"{coin}"' for coin in large)
+    return _ENDS.format(large=named, redis=f'url = "{redis_url}"\n' if redis_url else "")
+
+
+def short(window: str = "10m", clear_for: str = "1s") -> str:
+    """One rule, whose episodes begin, get worse and end all the time."""
+    return _SHORT.format(window=window, clear_for=clear_for)
+
+
+COMMON = ends() + short()
 
 
 class System:

@@ -176,6 +176,22 @@ class Sink(Protocol):
         ...
 
 
+class OneWay:
+    """What a sink does on whose way nothing but posts goes, and where what was sent stays as it is:
+    it has no number, so nobody asks to edit or delete it."""
+
+    def join(self, gate: Gate) -> None:
+        """There is nothing to ask for."""
+
+    async def edit(
+        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
+    ) -> Edited:
+        return Edited.GONE
+
+    async def delete(self, to: Destination, message_id: int) -> None:
+        """It is gone as far as anybody knows."""
+
+
 class Sinks:
     """The sink of each kind of destination; ``main`` where a kind has none of its own.
     ``telegram``: that of chats."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from bot.delivery.pace import NONE
-from bot.delivery.sinks import ChatInfo, Edited, Gate, Receipt
+from bot.delivery.sinks import ChatInfo, OneWay, Receipt
 from bot.destination import Destination
 from bot.messages.render import Message
 from rules.alerts import Level, Turn
@@ -15,19 +15,15 @@ _RESET, _DIM, _BOLD = "\033[0m", "\033[2m", "\033[1m"
 _COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\033[31m"}
 
 
-class Console:
+class Console(OneWay):
     """Prints each message with its UTC time in front and an empty line behind.
 
-    Colours only where a person reads (a terminal). What is printed has no number, so nobody asks to
-    edit it.
+    Colours only where a person reads (a terminal).
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self.limits = NONE
-
-    def join(self, gate: Gate) -> None:
-        """Nothing but posts goes this way."""
 
     async def check(self, to: Destination) -> ChatInfo:
         return ChatInfo(title="the console")
@@ -44,14 +40,6 @@ class Console:
         self._stream.write(self._text(message))
         self._stream.flush()
         return Receipt()
-
-    async def edit(
-        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
-    ) -> Edited:
-        return Edited.GONE
-
-    async def delete(self, to: Destination, message_id: int) -> None:
-        """What is printed stays."""
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from bot.delivery.pace import Limits
-from bot.delivery.sinks import LONGEST_WAIT_S, ChatInfo, Edited, Gate, Later, Receipt, Refused, What
+from bot.delivery.sinks import LONGEST_WAIT_S, ChatInfo, Later, OneWay, Receipt, Refused, What
 from bot.destination import Destination, WebhookName, destination_key
 from bot.messages.render import Message
 from streams.feed.errors import wait_s
@@ -57,7 +57,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self)
 
 
-class Webhook:
+class Webhook(OneWay):
     """Posts to the endpoints of webhooks, by name. ``timeout``: seconds for one request."""
 
     def __init__(
@@ -73,9 +73,6 @@ class Webhook:
         self._proxies = proxies
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self.limits = Limits(per_minute=60, reserved=0)
-
-    def join(self, gate: Gate) -> None:
-        """Nothing but posts goes this way."""
 
     async def check(self, to: Destination) -> ChatInfo:
         self._endpoint(to)
@@ -104,15 +101,6 @@ class Webhook:
         )
         await self._post(self._endpoint(to), key, body.content, destination_key(to))
         return Receipt()
-
-    async def edit(
-        self, to: Destination, message_id: int, message: Message, *, markup: bool = True
-    ) -> Edited:
-        """Posts to a webhook have no number, so nobody asks to edit one."""
-        return Edited.GONE
-
-    async def delete(self, to: Destination, message_id: int) -> None:
-        """Nor to delete one."""
 
     async def close(self) -> None:
         for way in self._sessions.values():

@@ -294,14 +294,18 @@ async def test_it_waits_for_telegram_and_stops_while_it_waits(
 
 
 async def test_a_poll_that_waits_does_not_hold_up_the_end(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, made: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
+    """It was refused and waits for an hour until it polls again."""
+    monkeypatch.setattr(serving, "_AGAIN_S", (3_600.0, 3_600.0))
     fake.refuse.extend([(409, "Conflict: x")] * 9)
-    async with served(made, redis):
-        async with asyncio.timeout(5):
-            while fake.polls < 1:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        with structlog.testing.capture_logs() as said:
+            async with served(made, redis):
+                while not said:
+                    await asyncio.sleep(0.01)
+    assert ["commands are not answered" in entry["event"] for entry in said] == [True]
+    assert (fake.polls, len(fake.refuse), fake.sent) == (1, 8, [])
 
 
 async def test_a_token_that_is_refused_is_said_once_and_tried_again(
@@ -362,6 +366,12 @@ async def test_an_update_that_is_none_costs_no_other(
         fake.say("/start")
         await fake.until(1)
         await fake.read()
+        fake.say("/help")
+        await fake.until(2)
+    assert [sent.chat for sent in fake.sent] == [ANN, ANN]
+    first, second = (sent.text for sent in fake.sent)
+    assert first.startswith("I tell when leverage leaves the crypto derivatives market")
+    assert second.startswith("You can ask")
 
 
 @pytest.mark.parametrize(

@@ -245,11 +245,11 @@ class Reader(Numbered):
 
 
 def alert(n: int, post: bool = True, seen: int | None = None) -> Alert:
-    """One episode's ``n``-th turn, now; ever worse, so that each is told."""
+    """The beginning of the ``n``-th rule's episode, now: each has a post of its own."""
     now = int(time.time() * 1000) if seen is None else seen
     return Alert(
-        id=f"r:BTC:1:{n}", rule="r", metric="liq_10m_musd", unit="million USD", asset="BTC",
-        turn=Turn.UP if n else Turn.OPEN, level=Level.CRITICAL, value=40.0, threshold=30.0,
+        id=f"r:BTC:1:{n}", rule=f"r{n}", metric="liq_10m_musd", unit="million USD", asset="BTC",
+        turn=Turn.OPEN, level=Level.CRITICAL, value=40.0, threshold=30.0,
         fires="above", at=now, seen=now, opened_at=1, extreme=40.0, extreme_at=1, post=post,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from bot.delivery.post import Policy
 from bot.delivery.sinks import LONGEST_WAIT_S, Later, Refused, Sinks, What
 from bot.delivery.sinks.webhook import Endpoint, Webhook, _judge, key_of
 from bot.destination import WebhookName
-from tests.bot.delivery.test_sender import chat, running, say, turns, until
+from tests.bot.delivery.test_sender import chat, openings, running, say, until
 from tests.bot.posts import message
 from tests.bot.receiver import Receiver
 from tests.bot.sinks import Numbered
@@ -142,7 +142,7 @@ async def test_the_outbox_sends_again_with_the_same_key(
     receiver.statuses.extend([503, 500])
     ways = Sinks(Numbered(), webhooks=webhook)
     async with running(redis, tmp_path, ways, chat(0, destination=HOOK), policy=Policy()) as role:
-        await say(redis, *turns("BTC", 1))
+        await say(redis, *openings("BTC", 1))
         await until(lambda: role.status().sent == 1)
     keys = [headers["Idempotency-Key"] for headers, _ in receiver.got]
     assert len(keys) == 3
