@@ -42,8 +42,7 @@ from bot.delivery.send_test import send_test
 from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Later, Moved, Refused, SendProblem, What
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
-from bot.messages.blocks import fitted_answer
-from bot.messages.render import plain
+from bot.messages.blocks import fitted_answer, plain
 from bot.messages.voice import Html, say
 from bot.plan.silences import split, with_silence, without
 from rules.alerts import Alert

@@ -14,7 +14,8 @@ from bot.delivery.pace import Lane
 from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Refused, Sink, Uncertain
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
-from bot.messages.render import Message, plain
+from bot.messages.blocks import plain
+from bot.messages.render import Message
 from bot.messages.voice import Html, say
 from rules.alerts import Level, Turn
 from streams.bus.health import HEALTH, Health

@@ -8,8 +8,9 @@ from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
+from bot.messages.blocks import plain
 from bot.messages.digest import delivery_message
-from bot.messages.render import Message, ended, live, plain
+from bot.messages.render import Message, ended, live
 from bot.messages.voice import say
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Level, Turn

@@ -15,7 +15,8 @@ import msgspec
 
 from bot.delivery.pace import Pace
 from bot.destination import Destination, TelegramChat, with_topic
-from bot.messages.render import Message, plain
+from bot.messages.blocks import plain
+from bot.messages.render import Message
 from bot.plan.planner import Delivery
 from rules.alerts import Level, Turn
 from streams.durations import DAY, HOUR, MINUTE, SECOND

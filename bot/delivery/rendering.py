@@ -14,9 +14,9 @@ import msgspec
 from bot.delivery.post import ChatState, Part, Post
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
-from bot.messages.blocks import MOST_CHARS, blocks, fitted, with_lines
+from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, with_lines
 from bot.messages.digest import delivery_message, heads_of
-from bot.messages.render import Message, plain
+from bot.messages.render import Message
 from bot.messages.voice import say, time
 from bot.plan.planner import Delivery, reaching, severity, together
 from rules.alerts import Alert, CascadeFacts, EpisodeKey, FundingFacts, Turn

@@ -12,7 +12,10 @@ from bot.lang.words import Words
 from bot.messages.voice import Html, say
 
 POST_CHARS = 500
-"""Telegram limits longer posts sooner."""
+"""The most of a post of one alert: Telegram limits longer ones sooner."""
+
+DIGEST_CHARS = 3_500
+"""The most of a digest, which leaves room for lines about the post itself."""
 
 MOST_CHARS = 4_096
 """What Telegram takes, counted after the markup is read."""
@@ -20,9 +23,14 @@ MOST_CHARS = 4_096
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)[^>]*>")
 
 
+def plain(text: str) -> str:
+    """Telegram HTML as plain text."""
+    return html.unescape(_TAG.sub("", text))
+
+
 def visible(text: str) -> int:
     """How long ``text`` is as Telegram counts it: UTF-16 units, without tags."""
-    return len(html.unescape(_TAG.sub("", text)).encode("utf-16-le", "replace")) // 2
+    return len(plain(text).encode("utf-16-le", "replace")) // 2
 
 
 def blocks(text: str) -> list[str]:

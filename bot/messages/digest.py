@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from bot.lang.words import Words
+from bot.messages.blocks import DIGEST_CHARS
 from bot.messages.headline import amount, parts, window_ms, window_of
 from bot.messages.render import MARKS, OVER, Message, first_line, folded, footer, message_of, render
 from bot.messages.voice import Html, Voice, say
@@ -15,7 +16,6 @@ from bot.plan.planner import Delivery
 from rules.alerts import Alert, CascadeFacts, DepthFacts, LiquidationFacts, OpenInterestFacts, Turn
 
 SHOWN = 5
-MAX_CHARS = 3_500
 """Of the 4,096 characters that Telegram takes."""
 
 
@@ -50,7 +50,7 @@ def _titled(delivery: Delivery, words: Words, held: int) -> Message:
     voice = Voice(max(delivery.alerts, key=lambda a: a.at), words)
     last = [voice.time(voice.alert.at), *([voice.say("held", count=str(held))] if held else [])]
     lines = [*_titled_lines(delivery, words), Html(" · ".join(last))]
-    message = message_of(delivery.alerts[0], lines, delivery.silent, MAX_CHARS)
+    message = message_of(delivery.alerts[0], lines, delivery.silent, DIGEST_CHARS)
     return msgspec.structs.replace(message, asset="", at=voice.alert.at)
 
 
@@ -64,7 +64,7 @@ def _digest(delivery: Delivery, words: Words, held: int) -> Message:
     worst, latest = Voice(alerts[0], words), max(alerts, key=lambda a: a.at)
     lines = _digest_lines(delivery, words)
     lines.append(footer(Voice(latest, words), held, one=False))
-    message = message_of(worst.alert, lines, delivery.silent, MAX_CHARS)
+    message = message_of(worst.alert, lines, delivery.silent, DIGEST_CHARS)
     return msgspec.structs.replace(message, at=latest.at)
 
 

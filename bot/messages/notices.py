@@ -7,7 +7,8 @@ They are in italics and without hashtags, so that nobody takes them for the mark
 from collections.abc import Sequence
 
 from bot.lang.words import Words
-from bot.messages.render import Message, plain
+from bot.messages.blocks import plain
+from bot.messages.render import Message
 from bot.messages.voice import Html, say, time, title
 from rules.alerts import Level, Notice, Turn
 from streams.events import Fault, FaultCode, Kind, Ms

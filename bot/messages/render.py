@@ -12,13 +12,13 @@ A record is bounded by what was observed, so where nothing like it was seen the 
 beginning of the record; it never says "all-time".
 """
 
-import html
 import re
 from collections.abc import Sequence
 
 import msgspec
 
 from bot.lang.words import Words
+from bot.messages.blocks import POST_CHARS, fitted, plain
 from bot.messages.facts import fact_lines
 from bot.messages.headline import (
     amount,
@@ -88,11 +88,8 @@ def ended(alert: Alert, words: Words) -> str:
     return str(voice.say("live.over", time=voice.our_time(alert.seen), length=length))
 
 
-MAX_CHARS = 500
-
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
 OVER = "⚪"
-_TAG = re.compile(r"<[^>]+>")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,10 +139,10 @@ def first_line(alert: Alert, words: Words, hidden: int = 0) -> Html:
 
 
 def message_of(
-    alert: Alert, lines: Sequence[Html], silent: bool, limit: int = MAX_CHARS
+    alert: Alert, lines: Sequence[Html], silent: bool, limit: int = POST_CHARS
 ) -> Message:
     """A message of these lines that tells of ``alert``, at most ``limit`` characters long."""
-    text = "\n".join(_fitting(lines, limit))
+    text = fitted(lines, limit)
     return Message(
         alert_id=alert.id,
         asset=alert.asset,
@@ -157,11 +154,6 @@ def message_of(
         plain=plain(text),
         at=alert.at,
     )
-
-
-def plain(text: str) -> str:
-    """Telegram HTML as plain text."""
-    return html.unescape(_TAG.sub("", text))
 
 
 def footer(voice: Voice, held: int, one: bool = True) -> Html:
@@ -188,14 +180,6 @@ def _facts(voice: Voice, hidden: int, held: int) -> list[Html]:
     facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice), *folded(voice, hidden)]
     facts += [*_missing(voice), *_history(voice)]
     return [*(fact for fact in facts if fact), footer(voice, held)]
-
-
-def _fitting(lines: Sequence[Html], limit: int) -> list[Html]:
-    """Whole lines are left out, from the end of the facts, until the rest fits."""
-    kept = list(lines)
-    while len(kept) > 2 and len(_TAG.sub("", "\n".join(kept))) > limit:
-        del kept[-2]
-    return kept
 
 
 def _close(voice: Voice) -> Html:

@@ -10,7 +10,8 @@ from bot.delivery.queue import digests
 from bot.delivery.rendering import edited, lines_below, rendered, worst_line
 from bot.destination import TelegramChat
 from bot.lang.words import Words
-from bot.messages.render import Message, ended, live, plain, render
+from bot.messages.blocks import plain
+from bot.messages.render import Message, ended, live, render
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert
 from streams.durations import HOUR

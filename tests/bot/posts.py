@@ -6,7 +6,8 @@ from bot.delivery.pace import NONE, Limits
 from bot.delivery.post import ChatState, Policy, Post, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.destination import TelegramChat
-from bot.messages.render import Message, plain
+from bot.messages.blocks import plain
+from bot.messages.render import Message
 from rules.alerts import Level, Turn
 
 START = 1_791_020_520_000

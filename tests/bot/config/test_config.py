@@ -25,30 +25,12 @@ from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, When
 from streams.bus.connection import connect
+from tests.bot.config.written import HEAD, OI, read
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
 from tests.golden import check_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "config_errors.txt"
-
-HEAD = """
-[markets]
-venues = ["binance", "hyperliquid"]
-majors = ["BTC", "ETH"]
-large = ["SOL"]
-tail = "next 60 by OI"
-"""
-OI = """
-[rules.oi_drop]
-metric = "oi_net_1h_pct"
-fires = "below"
-"""
-
-
-def read(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> Settings:
-    path = tmp_path / "config.toml"
-    path.write_text(text)
-    return load(path, env or {})
 
 
 def problems_beside(folder: Path, text: str) -> list[str]:

@@ -5,36 +5,19 @@ from pathlib import Path
 import pytest
 
 from bot.__main__ import main
-from bot.config import Settings, load
+from bot.config import load
 from bot.config.explain import describe
 from bot.config.source import SHIPPED
 from bot.config.warnings import warnings
+from tests.bot.config.written import HEAD, OI, read
 from tests.bot.fake_telegram import TOKEN
 
-HEAD = """
-[markets]
-venues = ["binance", "hyperliquid"]
-majors = ["BTC", "ETH"]
-large = ["SOL"]
-tail = "next 60 by OI"
-"""
-OI = """
-[rules.oi_drop]
-metric = "oi_net_1h_pct"
-fires = "below"
-"""
 LIQ = """
 [rules.liq_burst]
 metric = "liq_10m_musd"
 fires = "above"
 majors = { watch = 15, alert = 40, clear = 8 }
 """
-
-
-def read(folder: Path, text: str, env: dict[str, str] | None = None) -> Settings:
-    path = folder / "config.toml"
-    path.write_text(text)
-    return load(path, env or {})
 
 
 def warned(folder: Path, text: str) -> list[str]:

@@ -22,8 +22,7 @@ from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import short_id
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat, WebhookName
-from bot.messages.blocks import MOST_CHARS, blocks, fitted, visible, with_lines
-from bot.messages.render import plain
+from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, visible, with_lines
 from rules.alerts import Alert, Level, Turn
 from tests.bot.delivery.test_rendering import cascade, fall, queued, see
 from tests.bot.fake_telegram import parsed

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from bot.lang import LANGUAGES, en, numbers
 from bot.lang.numbers import significant_below
-from bot.messages import digest
+from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
 from bot.messages.digest import delivery_message
 from bot.messages.notices import UNREAD, config_notice, notice_message
-from bot.messages.render import MAX_CHARS, Message, live, render
-from bot.messages.voice import say, topic
+from bot.messages.render import Message, live, message_of, render
+from bot.messages.voice import Html, say, topic
 from bot.plan.planner import Delivery
 from rules import metrics
 from rules.alerts import (
@@ -678,7 +678,7 @@ def test_every_post_is_sound(name: str):
     message = delivery_message(one, en.WORDS)
     visible = sound(message)
     assert message.silent == one.silent
-    assert len(visible) <= (MAX_CHARS if len(one.alerts) == 1 else digest.MAX_CHARS)
+    assert len(visible) <= (POST_CHARS if len(one.alerts) == 1 else DIGEST_CHARS)
     for alert in one.alerts:
         assert alert.asset in visible
     if one.held:
@@ -703,7 +703,7 @@ def test_a_digest_of_hundreds_fits():
 def check(sample: Alert, message: Message) -> None:
     visible = sound(message)
     assert message.plain == visible
-    assert len(visible) <= MAX_CHARS
+    assert len(visible) <= POST_CHARS
     assert sample.asset in visible.split("\n")[0] or sample.asset == ALL
     assert message.silent == (sample.turn is Turn.CLOSE or sample.level is Level.WATCH)
 
@@ -726,6 +726,16 @@ def test_too_many_facts_are_cut_by_whole_lines():
     assert message.plain.endswith("#BTC #OI · 09:42 UTC")
 
 
+def test_a_post_is_as_long_as_telegram_counts():
+    """A sign of two UTF-16 units counts as two, a character that HTML escapes as one."""
+    line = Html("x" * 98)
+    for sign, stays in (("&amp;", True), ("🔴", False)):
+        lines = [line] * 4 + [Html(sign * 97), Html("end")]
+        message = message_of(alert(), lines, silent=False)
+        assert (sign[0] in message.plain) is stays
+        assert message.plain.endswith("\nend")
+
+
 def test_plain_text_never_loses_or_unescapes_twice():
     message = render(alert(asset="&amp;<b>"), en.WORDS)
     assert message.plain.startswith("🟠 &amp;<b> open interest")
@@ -744,7 +754,7 @@ def test_any_number_can_be_told(value: float, price: float | None, turn: Turn):
             turned(kind, turn), value=amount, extreme=amount, price=price, price_before=price
         )
         visible = parsed(render(sample, en.WORDS).html)
-        assert len(visible) <= MAX_CHARS
+        assert len(visible) <= POST_CHARS
         assert not re.search(r"\de[+-]\d", visible)
 
 
