@@ -234,7 +234,8 @@ class _Heard:
             if following is not None:
                 self._wanted.insert(0, following)
             if not self._wanted:
-                self._list(*self._venue.instruments(self._bodies), now)
+                listed = self._venue.instruments(self._bodies)
+                self._list(listed.instruments, listed.order, now)
         except UNREADABLE:
             if self._listing is None:
                 raise

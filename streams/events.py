@@ -193,7 +193,8 @@ class FaultCode(StrEnum):
     ``contract_missing``: a watched contract is not in the venue's listing. ``contract_settling``:
     the venue delivers or delists it, so its positions end without anybody deleveraging.
     ``asset_not_listed``: a named asset that no venue lists. ``names_refused``: the listing holds
-    names that are not fit to be shown. ``listing_empty``: the venue lists nothing that is wanted.
+    names that are not fit to be shown. ``rows_unreadable``: contracts of the listing that cannot
+    be read, and are left out. ``listing_empty``: the venue lists nothing that is wanted.
     ``venue_unreached``: the venue has not been reached since the start. ``venue_lost``: of a venue
     nothing has been heard for minutes. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
@@ -208,6 +209,7 @@ class FaultCode(StrEnum):
     CONTRACT_SETTLING = "contract_settling"
     ASSET_NOT_LISTED = "asset_not_listed"
     NAMES_REFUSED = "names_refused"
+    ROWS_UNREADABLE = "rows_unreadable"
     LISTING_EMPTY = "listing_empty"
     VENUE_UNREACHED = "venue_unreached"
     VENUE_FAILED = "venue_failed"

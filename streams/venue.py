@@ -7,7 +7,7 @@ session nor the consumer names a venue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -132,6 +132,17 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     relist: bool = False
 
 
+class ListedContracts(NamedTuple):
+    """What a venue's listing says."""
+
+    instruments: list[Instrument]
+    """The perpetuals that trade or end."""
+    order: tuple[str, ...] = ()
+    """All symbols in the venue's own order, "" for one that cannot be read; () if none matters."""
+    unreadable: tuple[str, ...] = ()
+    """Rows that cannot be read, by their names as far as there are any; each costs itself alone."""
+
+
 Decoded = MarketEvent | BookUpdate | Reply | Terms
 
 
@@ -175,10 +186,11 @@ class Venue(Protocol):
         """What to ask so that ``instruments`` can answer; asked again every hour."""
         ...
 
-    def instruments(self, bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
-        """All perpetuals now trading, and the venue's own order of symbols (() if none matters).
+    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
+        """All perpetuals now trading, and what of the listing cannot be read.
 
-        ``bodies`` are the answers to ``listing_requests``, in that order.
+        ``bodies`` are the answers to ``listing_requests``, in that order. Malformed where more than
+        half the rows of a list cannot be read.
         """
         ...
 

@@ -244,6 +244,10 @@ PHRASES = {
     "fault.contract_settling.over": "{venue} trades {subjects} again.",
     "fault.asset_not_listed": "no venue lists {subjects}, which the configuration names{reason}.",
     "fault.asset_not_listed.over": "{subjects} is listed now.",
+    "fault.rows_unreadable": (
+        "{venue} lists contracts that cannot be read; they alone are left out{reason}."
+    ),
+    "fault.rows_unreadable.over": "all that {venue} lists can be read again.",
     "fault.names_refused": (
         "{venue} lists contracts whose names cannot be shown; they are left out{reason}."
     ),

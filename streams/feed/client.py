@@ -25,12 +25,17 @@ from streams.feed.selection import Watchlist, presentable
 from streams.feed.socket import Publish, Socket
 from streams.proxies import NO_PROXIES, Proxies
 from streams.text import printable
-from streams.venue import UNREADABLE, Listing, Malformed, Request, Subscription, Venue
+from streams.venue import (
+    UNREADABLE,
+    ListedContracts,
+    Listing,
+    Malformed,
+    Request,
+    Subscription,
+    Venue,
+)
 
 log = structlog.get_logger()
-
-Listed = tuple[list[Instrument], tuple[str, ...]]
-"""A venue's instruments, and its own order of symbols."""
 
 LISTING_EVERY_S = 3600.0
 CHOOSE_EVERY_S = 86_400.0
@@ -88,6 +93,7 @@ class VenueClient:
         self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
         self.trouble = "starting"
         self.refused_names = 0
+        self.unreadable_rows = 0
         self.lines: list[Socket] = []
         self.poller: Poller | None = None
         self._publish = publish
@@ -154,7 +160,7 @@ class VenueClient:
                 for work in (self._snapshots.run(), self._repeat_states(), self._confirm()):
                     tasks.create_task(work)
                 while True:
-                    instruments, order = await self._listing()
+                    instruments, order, _ = await self._listing()
                     now = self.clock.now()
                     listed(name, [*instruments, *self._watchlist.missing_from(instruments)])
                     if chosen_at is None or now - chosen_at >= CHOOSE_EVERY_S * 1000:
@@ -249,12 +255,12 @@ class VenueClient:
                 await self._relist.wait()
         self._relist.clear()
 
-    async def _listing(self) -> Listed:
+    async def _listing(self) -> ListedContracts:
         """The venue's listing, however long it takes to get one."""
         wait, longest = _LISTING_BACKOFF_S
         while True:
             try:
-                listed, order = self.venue.instruments(await self._listing_bodies())
+                listed = self.venue.instruments(await self._listing_bodies())
             except (Unavailable, *UNREADABLE) as error:
                 if not isinstance(error, Unavailable):
                     self.rest.doubt()
@@ -266,7 +272,8 @@ class VenueClient:
             if self.trouble:
                 self.trouble = ""
                 self._told.forget()
-            return self._presentable(listed), order
+            self._say_unreadable(listed)
+            return listed._replace(instruments=self._presentable(listed.instruments))
 
     def _presentable(self, listed: Sequence[Instrument]) -> list[Instrument]:
         """Without the instruments whose names nobody could read."""
@@ -281,6 +288,17 @@ class VenueClient:
         self.refused_names = len(refused)
         self._say_fault(FaultCode.NAMES_REFUSED, over=not refused, detail=detail)
         return fit
+
+    def _say_unreadable(self, listed: ListedContracts) -> None:
+        """What of the listing cannot be read costs those contracts alone, and operators hear."""
+        rows, detail = listed.unreadable, ""
+        if rows:
+            detail = f"{len(rows)}, such as {printable(rows[0], 30)}"
+            if len(rows) != self.unreadable_rows:
+                title = self.venue.SPEC.title
+                log.warning(f"{title} lists contracts that cannot be read: {detail}")
+        self.unreadable_rows = len(rows)
+        self._say_fault(FaultCode.ROWS_UNREADABLE, over=not rows, detail=detail)
 
     def _say_trouble(self, error: Exception, pause: float) -> None:
         unreadable = "" if isinstance(error, Unavailable) else "its listing could not be read: "

@@ -17,6 +17,7 @@ from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
     Decoded,
+    ListedContracts,
     Listing,
     Malformed,
     Poll,
@@ -75,7 +76,7 @@ class _Symbol(msgspec.Struct):
 
 
 class _ExchangeInfo(msgspec.Struct):
-    symbols: list[_Symbol]
+    symbols: list[msgspec.Raw]
 
 
 class _FundingInfo(msgspec.Struct):
@@ -177,8 +178,10 @@ class _Snapshot(msgspec.Struct):
 
 
 _exchange_info = msgspec.json.Decoder(_ExchangeInfo)
-_funding_info = msgspec.json.Decoder(list[_FundingInfo], strict=False)
-_day_tickers = msgspec.json.Decoder(list[_DayTicker])
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
+_symbol = msgspec.json.Decoder(_Symbol)
+_funding_info = msgspec.json.Decoder(_FundingInfo, strict=False)
+_day_ticker = msgspec.json.Decoder(_DayTicker)
 _depth = msgspec.json.Decoder(_Depth, strict=False)
 _wrapped_depth = msgspec.json.Decoder(_WrappedDepth, strict=False)
 _wrapped = msgspec.json.Decoder(_Wrapped)
@@ -205,19 +208,35 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
     return None
 
 
-def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
-    """USDT and USDC perpetuals that trade or end. TRADIFI_PERPETUAL (stocks) is another type."""
+def instruments(bodies: Sequence[bytes]) -> ListedContracts:
+    """USDT and USDC perpetuals that trade or end. TRADIFI_PERPETUAL (stocks) is another type.
+
+    Whose row of intervals cannot be read is left out: 8 h, which no row stands for, would be wrong.
+    """
     contracts, intervals, tickers = bodies
-    adjusted = {row.symbol: row for row in wire.read(_funding_info, intervals)}
-    days = wire.read(_day_tickers, tickers)
-    volumes = {row.symbol: wire.positive(row.quoteVolume) for row in days}
-    return [
-        _instrument(row, adjusted.get(row.symbol), volumes.get(row.symbol))
-        for row in wire.read(_exchange_info, contracts).symbols
-        if row.contractType == "PERPETUAL"
-        and (row.status == "TRADING" or row.status in _ENDING)
-        and row.quoteAsset in ("USDT", "USDC")
-    ], ()
+    unreadable: list[str] = []
+    intervals_of = wire.rows(
+        wire.read(_rows, intervals), lambda raw: wire.read(_funding_info, raw), unreadable
+    )
+    adjusted = {row.symbol: row for row in intervals_of if row is not None}
+    unknown = frozenset(unreadable)
+    days = wire.rows(wire.read(_rows, tickers), lambda raw: wire.read(_day_ticker, raw), unreadable)
+    volumes = {row.symbol: row.quoteVolume for row in days if row is not None}
+
+    def build(raw: msgspec.Raw) -> Instrument | None:
+        row = wire.read(_symbol, raw)
+        wanted = (
+            row.contractType == "PERPETUAL"
+            and (row.status == "TRADING" or row.status in _ENDING)
+            and row.quoteAsset in ("USDT", "USDC")
+            and row.symbol not in unknown
+        )
+        if not wanted:
+            return None
+        return _instrument(row, adjusted.get(row.symbol), wire.positive(volumes.get(row.symbol)))
+
+    listed = wire.rows(wire.read(_exchange_info, contracts).symbols, build, unreadable)
+    return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
 
 def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | None) -> Instrument:

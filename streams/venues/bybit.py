@@ -16,6 +16,7 @@ from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
     Decoded,
+    ListedContracts,
     Listing,
     Malformed,
     Poll,
@@ -98,13 +99,9 @@ class _Answer(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class _Contracts(msgspec.Struct):
-    list: list[_Contract]
+class _Rows(msgspec.Struct):
+    list: list[msgspec.Raw]
     nextPageCursor: str = ""
-
-
-class _Tickers(msgspec.Struct):
-    list: list[_Ticker]
 
 
 class _Settlements(msgspec.Struct):
@@ -153,8 +150,9 @@ class _Asked(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
-_contracts = msgspec.json.Decoder(_Contracts, strict=False)
-_tickers = msgspec.json.Decoder(_Tickers)
+_rows = msgspec.json.Decoder(_Rows)
+_contract = msgspec.json.Decoder(_Contract, strict=False)
+_ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(_Settlements, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
@@ -180,25 +178,34 @@ def listing_requests() -> list[Request]:
 
 def next_listing_request(request: Request, body: bytes) -> Request | None:
     """The next page of contracts. Cursors arrive percent-encoded and go back as they came."""
-    cursor = wire.read(_contracts, _result(body)).nextPageCursor
+    cursor = wire.read(_rows, _result(body)).nextPageCursor
     if not cursor:
         return None
     path = request.path.partition("&cursor=")[0]
     return Request(path=f"{path}&cursor={quote(cursor, safe='%')}")
 
 
-def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
+def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     """Linear perpetuals that trade or end; without dated futures, stocks, commodities, forex."""
-    tickers = {row.symbol: row for row in wire.read(_tickers, _result(bodies[0])).list}
-    contracts = [row for body in bodies[1:] for row in wire.read(_contracts, _result(body)).list]
-    return [
-        _instrument(row, tickers.get(row.symbol))
-        for row in contracts
-        if row.contractType == "LinearPerpetual"
-        and (row.status == "Trading" or row.status in _ENDING)
-        and row.quoteCoin in ("USDT", "USDC")
-        and row.symbolType not in _NOT_CRYPTO
-    ], ()
+    unreadable: list[str] = []
+    days = wire.rows(
+        wire.read(_rows, _result(bodies[0])).list, lambda raw: wire.read(_ticker, raw), unreadable
+    )
+    tickers = {row.symbol: row for row in days if row is not None}
+
+    def build(raw: msgspec.Raw) -> Instrument | None:
+        row = wire.read(_contract, raw)
+        wanted = (
+            row.contractType == "LinearPerpetual"
+            and (row.status == "Trading" or row.status in _ENDING)
+            and row.quoteCoin in ("USDT", "USDC")
+            and row.symbolType not in _NOT_CRYPTO
+        )
+        return _instrument(row, tickers.get(row.symbol)) if wanted else None
+
+    raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).list]
+    listed = wire.rows(raws, build, unreadable)
+    return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
 
 def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:

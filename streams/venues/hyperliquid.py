@@ -17,6 +17,7 @@ from streams.events import Instrument, Kind, Ms
 from streams.venue import (
     BookUpdate,
     Decoded,
+    ListedContracts,
     Listing,
     Malformed,
     Poll,
@@ -39,7 +40,8 @@ SPEC = Spec(
 
 _PATH = "/ws"
 _FUNDING_HOURS = 1.0
-_FUNDING_CAP = 0.04  # an hour, the venue's documentation of funding
+# an hour: in a public record of all settlements from May 2023 to October 2026 the largest is 4 %
+_FUNDING_CAP = 0.04
 _MAIN_DEX = ""
 _LEVELS = 20
 _SIGNIFICANT_FIGURES = 4
@@ -65,7 +67,7 @@ class _Coin(msgspec.Struct):
 
 
 class _Meta(msgspec.Struct):
-    universe: list[_Coin]
+    universe: list[msgspec.Raw]
 
 
 class _Context(msgspec.Struct):
@@ -118,7 +120,9 @@ class _Settled(msgspec.Struct):
     time: wire.Time
 
 
-_listing = msgspec.json.Decoder(tuple[_Meta, list[_Context]])
+_listing = msgspec.json.Decoder(tuple[_Meta, list[msgspec.Raw]])
+_coin = msgspec.json.Decoder(_Coin)
+_context = msgspec.json.Decoder(_Context)
 _contexts_frame = msgspec.json.Decoder(_AllContextsFrame)
 _contexts = msgspec.json.Decoder(list[_Context])
 _context_frame = msgspec.json.Decoder(_OneContextFrame)
@@ -137,15 +141,21 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
     return None
 
 
-def instruments(bodies: Sequence[bytes]) -> tuple[list[Instrument], tuple[str, ...]]:
+def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     """All coins, delisted ones as ended, and their order: contexts are joined by place."""
     meta, contexts = wire.read(_listing, bodies[0])
     if len(meta.universe) != len(contexts):
         raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
-    listed = [
-        _instrument(coin, context) for coin, context in zip(meta.universe, contexts, strict=True)
-    ]
-    return listed, tuple(coin.name for coin in meta.universe)
+    unreadable: list[str] = []
+    said = iter(contexts)
+
+    def build(raw: msgspec.Raw) -> Instrument:
+        context = next(said)
+        return _instrument(wire.read(_coin, raw), wire.read(_context, context))
+
+    listed = wire.rows(meta.universe, build, unreadable)
+    order = tuple("" if instrument is None else instrument.symbol for instrument in listed)
+    return ListedContracts([i for i in listed if i is not None], order, tuple(unreadable))
 
 
 def _instrument(coin: _Coin, context: _Context) -> Instrument:

@@ -6,7 +6,7 @@ one makes no event.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from streams.events import (
     Price,
     Volume,
 )
-from streams.venue import Decoded, Malformed, Poll, Request, Subscription
+from streams.venue import UNREADABLE, Decoded, Malformed, Poll, Request, Subscription
 
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
@@ -60,6 +60,36 @@ def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
         raise Malformed("JSON nested too deep to be read") from error
     except UnicodeDecodeError as error:
         raise Malformed("JSON that is not UTF-8") from error
+
+
+_NAME = re.compile(rb'"(?:symbol|name)"\s*:\s*"([^"]{1,60})"')
+
+
+def rows(
+    raws: Sequence[msgspec.Raw], build: Callable[[msgspec.Raw], _T | None], unreadable: list[str]
+) -> list[_T | None]:
+    """What ``build`` makes of each row, None where it cannot be read.
+
+    The names of those that cannot go to ``unreadable``. Malformed if they are more than half.
+    """
+    built: list[_T | None] = []
+    refused: list[str] = []
+    for raw in raws:
+        try:
+            built.append(build(raw))
+        except UNREADABLE:
+            refused.append(_name_of(raw))
+            built.append(None)
+    if 2 * len(refused) > len(raws):
+        raise Malformed(f"{len(refused)} of {len(raws)} rows cannot be read: {refused[0]}")
+    unreadable += refused
+    return built
+
+
+def _name_of(raw: msgspec.Raw) -> str:
+    """The name in a row that cannot be read, or how the row begins."""
+    name = _NAME.search(bytes(raw))
+    return (name[1] if name else bytes(raw)[:40]).decode("utf-8", "replace")
 
 
 def number(value: Text | None) -> float | None:
@@ -115,20 +145,7 @@ def predicted(
     of: Instrument, at: Ms, seen: Ms, rate: Text | None, hours: float | None, next_at: Ms | None
 ) -> Funding | None:
     """The running estimate ``rate`` per ``hours``. None without a rate or an interval there is."""
-    value = fraction(rate)
-    if value is None or hours not in FUNDING_HOURS:
-        return None
-    return Funding(
-        venue=of.venue,
-        symbol=of.symbol,
-        asset=of.asset,
-        at=at,
-        seen=seen,
-        rate=value,
-        hours=hours,
-        settled=False,
-        next_at=next_at,
-    )
+    return _funding(of, at, seen, fraction(rate), hours, next_at)
 
 
 def settled(
@@ -144,7 +161,19 @@ def settled(
         gap = (at - none_since + MINUTE) // HOUR  # stamped within seconds of the hour
         if gap > hours:
             hours = next((float(h) for h in FUNDING_HOURS if h >= gap), None)
-    if value is None or hours not in FUNDING_HOURS:
+    return _funding(of, at, seen, value, hours, settled=True)
+
+
+def _funding(
+    of: Instrument,
+    at: Ms,
+    seen: Ms,
+    rate: float | None,
+    hours: float | None,
+    next_at: Ms | None = None,
+    settled: bool = False,
+) -> Funding | None:
+    if rate is None or hours is None or hours not in FUNDING_HOURS:
         return None
     return Funding(
         venue=of.venue,
@@ -152,9 +181,10 @@ def settled(
         asset=of.asset,
         at=at,
         seen=seen,
-        rate=value,
+        rate=rate,
         hours=hours,
-        settled=True,
+        settled=settled,
+        next_at=next_at,
     )
 
 

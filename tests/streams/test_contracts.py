@@ -239,7 +239,7 @@ def test_a_cap_that_a_ticker_says_is_newer_than_the_listing() -> None:
 
 def test_hyperliquid_pays_at_most_four_per_cent_an_hour() -> None:
     meta = msgspec.json.encode([{"universe": [{"name": "XYZ"}]}, [{}]])
-    ((known,), _) = hyperliquid.instruments([meta])
+    ((known,), *_) = hyperliquid.instruments([meta])
     assert (known.funding_hours, known.funding_cap) == (1, 0.04)
 
 

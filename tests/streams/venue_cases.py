@@ -10,7 +10,7 @@ import msgspec
 
 from streams.contracts import FUNDING_HOURS, Terms
 from streams.events import Funding, Instrument, Kind, Liquidation, OpenInterest, Price, Volume
-from streams.venue import BookUpdate, Decoded, Listing, Reply, Venue
+from streams.venue import BookUpdate, Decoded, ListedContracts, Listing, Reply, Venue
 from streams.venues import VENUES
 from tests.golden import check_text
 
@@ -28,7 +28,7 @@ def lines(venue: str, name: str) -> list[bytes]:
 
 
 @cache
-def listed(venue: str) -> tuple[list[Instrument], tuple[str, ...]]:
+def listed(venue: str) -> ListedContracts:
     """What the fixtures ``listing_*.json`` of a venue say."""
     names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
     return VENUES[venue].instruments([body(venue, name) for name in names])
@@ -37,7 +37,7 @@ def listed(venue: str) -> tuple[list[Instrument], tuple[str, ...]]:
 @cache
 def listing(venue: str) -> Listing:
     """The contracts that are not being ended, of those that are listed."""
-    known, order = listed(venue)
+    known, order, _ = listed(venue)
     return Listing(instruments={i.symbol: i for i in known if i.ends_at is None}, order=order)
 
 

@@ -713,6 +713,30 @@ async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
 
 
 @virtual
+async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once() -> None:
+    venue = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT")
+
+    def answer(request: web.Request) -> web.Response:
+        response = venue.answer(request)
+        if request.path != "/fapi/v1/exchangeInfo":
+            return response
+        listed = json.loads(response.text or "")
+        listed["symbols"][2] |= {"symbol": "XRP\x1bUSDT", "contractType": None}
+        return web.json_response(listed)
+
+    async with listened("binance", answer, venue.talk) as world:
+        world.assets = ("BTC", "ETH", "XRP")
+        async with at_work(world.run()):
+            await asyncio.sleep(2 * 3600)
+            assert [*world.consumer.watched] == ["BTCUSDT", "ETHUSDT"]
+            assert world.consumer.unreadable_rows == 1
+            faults = [e for e in world.said if isinstance(e, Fault) and not e.over]
+    assert {(e.code.value, e.venue, e.detail) for e in faults} >= {
+        ("rows_unreadable", "binance", r"1, such as XRP\u001bUSDT")
+    }
+
+
+@virtual
 async def test_bybit_from_listing_to_liquidations() -> None:
     tickers = {"list": [{"symbol": "BTCUSDT", "turnover24h": "9"}]}
     contract = {"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading",

@@ -81,7 +81,7 @@ def test_thousands_are_published_per_coin() -> None:
 )
 def test_only_a_small_k_before_a_capital_is_a_thousand(name: str, asset: str) -> None:
     listing_body = json.dumps([{"universe": [{"name": name}]}, [{}]]).encode()
-    ((found,), _) = hyperliquid.instruments([listing_body])
+    ((found,), *_) = hyperliquid.instruments([listing_body])
     assert found.asset == asset
     assert found.open_interest_usd is None
 

@@ -92,7 +92,8 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
 
 @by_venue
 def test_listing_gives_its_golden_instruments(venue: str) -> None:
-    known, order = listed(venue)
+    known, order, unreadable = listed(venue)
+    assert unreadable == ()
     found = [msgspec.json.encode(one).decode() for one in known]
     check_golden(f"{venue}/listing.jsonl", [*found, json.dumps(order)])
     assert all(one.venue == venue == VENUES[venue].SPEC.name for one in known)
@@ -263,6 +264,80 @@ def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject)
         VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
     except (Malformed, msgspec.MsgspecError):
         return
+
+
+def listing_answers(venue: str) -> list[Any]:
+    """The fixtures of a listing, page by page."""
+    names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
+    return [json.loads(body(venue, name)) for name in names]
+
+
+def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
+    """The lists of rows in the answers of a listing."""
+    match venue:
+        case "binance":
+            return [answers[0]["symbols"], *answers[1:]]
+        case "bybit":
+            return [answer["result"]["list"] for answer in answers]
+        case _:
+            return [answers[0][0]["universe"], answers[0][1]]
+
+
+UNREADABLE_VALUES = (10**400, int("9" * 400), None, [], {}, "\x1b[2J", 10**30, -1, True, "nan")
+
+
+def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> None:
+    """Every value of some rows in turn is one of those: it costs that contract and no other."""
+    listed_before = VENUES[venue].instruments([*map(msgspec.json.encode, answers)])
+    whole = {i.symbol: i for i in listed_before.instruments}
+    for rows in rows_of(venue, answers):
+        for place in range(0, len(rows), max(1, len(rows) // most)):
+            row = rows[place]
+            for key, value in [*row.items()] if isinstance(row, dict) else []:
+                for unreadable in UNREADABLE_VALUES:
+                    row[key] = unreadable
+                    bodies = [json.dumps(answer).encode() for answer in answers]
+                    left, _, refused = VENUES[venue].instruments(bodies)
+                    others = {i.symbol: i for i in left if i.symbol in whole}
+                    lost = [s for s in whole if others.get(s) != whole[s]]
+                    assert len(lost) <= 1
+                    assert len(refused) <= 1
+                row[key] = value
+
+
+@by_venue
+def test_one_unreadable_row_costs_that_contract_alone(venue: str) -> None:
+    answers = listing_answers(venue)
+    for rows in rows_of(venue, answers):
+        rows += [dict(row) for row in rows * 2]  # so that one row is not most of them
+    spoiled_one_by_one(venue, answers, most=2)
+
+
+SPOILED = {
+    "binance": (0, "deliveryDate", int("9" * 400)),
+    "bybit": (1, "symbol", None),
+    "hyperliquid": (0, "name", None),
+}
+
+
+@by_venue
+def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) -> None:
+    module = VENUES[venue]
+    answers = listing_answers(venue)
+    number, key, value = SPOILED[venue]
+    rows = rows_of(venue, answers)[number]
+    symbol = rows[0].get("symbol") or rows[0]["name"]
+    rows[0][key] = value
+    name = symbol if key == "deliveryDate" else '{"'
+    listed_now, order, unreadable = module.instruments([json.dumps(a).encode() for a in answers])
+    assert len(unreadable) == 1
+    assert unreadable[0].startswith(name)
+    assert {i.symbol for i in listed_now} == {i.symbol for i in listed(venue)[0]} - {symbol}
+    assert not order or order[:2] == ("", listed(venue)[1][1])
+    for row in rows:
+        row[key] = value
+    with pytest.raises(Malformed, match=r"\d+ of \d+ rows cannot be read: "):
+        module.instruments([json.dumps(a).encode() for a in answers])
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -243,7 +243,7 @@ def test_recorded_listing_of_binance(shared: Path) -> None:
         "gct_rest_fapi_v1_fundingInfo_all.json",
         "gct_rest_fapi_v1_ticker_24hr_all.json",
     )
-    found, order = VENUES["binance"].instruments([raw(folder / name) for name in names])
+    found, order, _ = VENUES["binance"].instruments([raw(folder / name) for name in names])
     by_symbol = {one.symbol: one for one in found}
     assert order == ()
     assert by_symbol["BTCUSDT"].volume_24h_usd == 10_941_924_833.36
@@ -251,9 +251,33 @@ def test_recorded_listing_of_binance(shared: Path) -> None:
     check_golden("recorded/binance/listing.jsonl", [msgspec.json.encode(o).decode() for o in found])
 
 
+def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(shared: Path) -> None:
+    folder = shared / "frames" / "binance-usdm"
+    names = (
+        "rest_exchangeInfo_2021-07-22.json.gz",
+        "gct_rest_fapi_v1_fundingInfo_all.json",
+        "gct_rest_fapi_v1_ticker_24hr_all.json",
+    )
+    bodies = [raw(folder / name) for name in names]
+    whole = {one.symbol: one for one in VENUES["binance"].instruments(bodies).instruments}
+    for number, answer in enumerate(map(json.loads, bodies)):
+        rows = answer["symbols"] if isinstance(answer, dict) else answer
+        for row in rows[:: max(1, len(rows) // 12)]:
+            for key, value in (("symbol", None), ("deliveryDate", 10**400), ("quoteVolume", [])):
+                kept = {**row}
+                row[key] = value
+                spoiled = [*bodies[:number], json.dumps(answer).encode(), *bodies[number + 1 :]]
+                found, _, unreadable = VENUES["binance"].instruments(spoiled)
+                left = {one.symbol: one for one in found}
+                assert len(unreadable) <= 1
+                assert {s for s in whole if left.get(s) != whole[s]} <= {kept["symbol"]}
+                row.clear()
+                row.update(kept)
+
+
 def test_recorded_listing_of_hyperliquid(shared: Path) -> None:
     path = shared / "frames" / "hyperliquid" / "jkorf_futures_GetExchangeInfoAndTickers.json"
-    found, order = VENUES["hyperliquid"].instruments([raw(path)])
+    found, order, _ = VENUES["hyperliquid"].instruments([raw(path)])
     assert order == ("BTC", "ETH", "HPOS") == tuple(one.symbol for one in found)
     assert found[0].open_interest_usd == pytest.approx(688.11 * 14.3161)
 
@@ -261,7 +285,7 @@ def test_recorded_listing_of_hyperliquid(shared: Path) -> None:
 def test_recorded_listing_of_bybit(shared: Path) -> None:
     path = shared / "frames" / "bybit" / "xchange_getInstrumentLinear.json"
     tickers = b'{"retCode":0,"result":{"list":[]}}'
-    ((btc,), _) = VENUES["bybit"].instruments([tickers, raw(path)])
+    ((btc,), *_) = VENUES["bybit"].instruments([tickers, raw(path)])
     assert (btc.symbol, btc.asset, btc.funding_hours, btc.volume_24h_usd) == (
         "BTCUSDT",
         "BTC",
@@ -269,7 +293,7 @@ def test_recorded_listing_of_bybit(shared: Path) -> None:
         None,
     )
     inverse = raw(path.with_name("xchange_getInstrumentInverse.json"))
-    assert VENUES["bybit"].instruments([tickers, inverse]) == ([], ())
+    assert VENUES["bybit"].instruments([tickers, inverse]).instruments == []
 
 
 def test_recorded_refusal_of_binance_is_malformed(shared: Path) -> None:
