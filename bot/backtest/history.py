@@ -5,7 +5,7 @@ assumed where history says less than live feeds do is in docs/backtest.md.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bot.backtest.rows import (
     LOOK_BACK,
+    MARKS,
     Numbers,
     RowForm,
     RowPart,
@@ -34,6 +35,7 @@ from bot.lang import en as words
 from rules.alerts import ALL
 from rules.metric import LEAST_SHARE
 from rules.metrics import metric
+from rules.metrics.depth import RECENT, RECENT_READY
 from rules.metrics.funding import SETTLED_LATE
 from rules.snapshot import PRICE
 from streams.durations import DAY, HOUR, MINUTE
@@ -99,11 +101,9 @@ def both_ends(
     )
 
 
-def normally(at: Times, usd: Numbers) -> Numbers:
-    """The median of the last 14 days within an hour of this hour of day; NaN before 5 days.
-
-    Told anew with the first row of each hour, as live does.
-    """
+def normally(at: Times, step: Times, usd: Numbers) -> tuple[Numbers, Numbers]:
+    """What is there, and the median of the last 14 days within an hour of this hour of day; NaN
+    before 5 days. Told anew with the first row of each hour, as live does."""
     normal = np.full(len(at), np.nan)
     firsts = np.flatnonzero(np.diff(at // HOUR, prepend=-1))
     for n, end in pairwise([*firsts.tolist(), len(at)]):
@@ -116,7 +116,31 @@ def normally(at: Times, usd: Numbers) -> Numbers:
         days: set[int] = {*kept.tolist()}
         if len(days) >= _READY_DAYS:
             normal[n:end] = np.median(usd[first:n][near])
-    return normal
+    return usd, normal
+
+
+def recently(at: Times, step: Times, usd: Numbers) -> tuple[Numbers, Numbers]:
+    """The median of the last minute's samples, two at least, and that of the minute medians of the
+    last 4 h; NaN before half an hour of them, and where samples are farther apart than a minute.
+
+    As live, but that the normal of an episode that is open is not held.
+    """
+    current, normal = np.full(len(at), np.nan), np.full(len(at), np.nan)
+    known = ~np.isnan(usd) & (step <= MINUTE)
+    at, rows, usd = at[known], np.flatnonzero(known), usd[known]
+    begins = np.searchsorted(at, at - MINUTE, "right")
+    firsts = np.flatnonzero(np.diff(at // MINUTE, prepend=-1))
+    minutes, medians = at[firsts] // MINUTE, np.zeros(len(firsts))
+    oldest_of = np.searchsorted(minutes, minutes - RECENT // MINUTE).tolist()
+    for place, (n, end) in enumerate(pairwise([*firsts.tolist(), len(at)])):
+        medians[place] = np.median(usd[n:end])
+        oldest = oldest_of[place]
+        if place - oldest >= RECENT_READY:
+            normal[rows[n:end]] = np.median(medians[oldest:place])
+        for row in range(n, end):
+            if row > begins[row]:
+                current[rows[row]] = np.median(usd[begins[row] : row + 1])
+    return current, normal
 
 
 def pct_8h(rows: Rows) -> Numbers:
@@ -277,12 +301,14 @@ class History:
         if not any(form in self._steps for form in forms):
             return "no data of this kind"
         steps = sorted({step for form in forms for step in self._steps.get(form, ()) if step > 0})
-        if name.startswith("depth") and name.endswith("_pct_of_normal"):
+        if kind == "depth" and int(re.findall(r"\d+", name)[0]) not in self._bands:
             return f"the data are of {', '.join(map(str, sorted(self._bands)))} bp"
         if not _is_made(name):
             return "history has no samples close enough for it"
         if not steps or kind == "funding":
             return "no data of this kind"
+        if name.endswith("_pct_of_normal"):
+            return "less than five days of it"
         if kind == "oi" and steps[0] <= window:
             return "at steps so short only small venues are known, which do not speak for all"
         best = words.length(steps[0])
@@ -305,7 +331,7 @@ class _AssetRows:
     MADE = frozenset(
         {
             "funding_8h_pct", "funding_predicted_8h_pct", "oi_net_pct", "price_pct", "liq_musd",
-            "depth_pct_of_normal",
+            "depth_pct_of_normal", "depth_pct_of_recent",
         }
     )  # fmt: skip
 
@@ -348,7 +374,9 @@ class _AssetRows:
             case "liq_musd" if window:
                 return self._liquidated(name, window)
             case "depth_pct_of_normal":
-                return self._of_normal(name)
+                return self._thinned(name, normally)
+            case "depth_pct_of_recent":
+                return self._thinned(name, recently)
             case _:
                 return {}
 
@@ -362,9 +390,14 @@ class _AssetRows:
         return found
 
     def _in_order(self, parts: Sequence[RowPart]) -> list[RowPart]:
-        """By the order of venues; those that are not configured come last."""
+        """By the order of venues, mark prices before trades; venues that are not configured come
+        last."""
         rank = {venue: n for n, venue in enumerate(self._venues)}
-        return sorted(parts, key=lambda part: (rank.get(part.venue, len(rank)), part.venue))
+
+        def place(part: RowPart) -> tuple[int, str, bool]:
+            return rank.get(part.venue, len(rank)), part.venue, part.scope != MARKS
+
+        return sorted(parts, key=place)
 
     def _moves(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
         found: dict[SeriesKey, RecordedSeries] = {}
@@ -514,15 +547,19 @@ class _AssetRows:
                     add_where_silent(found, sums)
         return found
 
-    def _of_normal(self, name: str) -> dict[SeriesKey, RecordedSeries]:
+    def _thinned(
+        self, name: str, usual: Callable[[Times, Times, Numbers], tuple[Numbers, Numbers]]
+    ) -> dict[SeriesKey, RecordedSeries]:
         band = int(re.findall(r"\d+", name)[0])
         found: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.DEPTH)):
             right = part.rows.numbers["band_bp"] == band
             usd = (part.rows.numbers["bid_usd"] + part.rows.numbers["ask_usd"])[right]
             at, steps = part.rows.at[right], part.rows.step[right]
-            normal = normally(at, usd)
-            pct, lost = 100 * usd / normal, (normal - usd) / 1e6
+            current, normal = usual(at, steps, usd)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                pct, lost = 100 * current / normal, (normal - current) / 1e6
+            pct[~(normal > 0)] = np.nan
             add_where_silent(found, known_values(name, self.asset, at, pct, steps, lost))
         return found
 

@@ -43,6 +43,9 @@ class RowForm(StrEnum):
     """``n``, ``median_return``, ``share_down_5pct``, ``quote_volume_usd``: no metric uses them."""
 
 
+MARKS = "mark price"
+"""The scope of bars of the mark price, which is what the rules look at: it speaks before trades."""
+
 LOOK_BACK: dict[RowForm, Ms] = {
     RowForm.FUNDING_SETTLED: 31 * DAY,
     RowForm.FUNDING_PREDICTED: 31 * DAY,

@@ -1,4 +1,5 @@
-"""Whatever is given on the command line → pieces of time: metric logs, CSV, recorded frames.
+"""Whatever is given on the command line → pieces of time: metric logs, CSV, files of public
+archives, recorded frames.
 
 Each kind of file is a ``SeriesSource``; those that hold rows of venues are a ``RowSource`` and
 become series in ``bot/backtest/history.py``.
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from bot.backtest import csvfile
+from bot.backtest.archive import ArchiveFiles, is_archive
 from bot.backtest.csvfile import CsvRows
 from bot.backtest.history import History
 from bot.backtest.logfile import MetricLogs, read_day
@@ -113,10 +115,11 @@ class Sources:
         self._start, self._end = start, end
         files = [file for path in paths for file in _files(path)]
         logs = [file for file in files if file.suffix == SUFFIX]
-        tables = [csvfile.read(f, self.notes) for f in files if csvfile.is_csv(f)]
-        frames = [f for f in files if f.suffix != SUFFIX and not csvfile.is_csv(f)]
+        archives = ArchiveFiles([file for file in files if is_archive(file)], self.notes)
+        tables = [csvfile.read(f, self.notes) for f in files if _is_table(f)]
+        frames = [f for f in files if not _is_known(f)]
         venues = [venue.name for venue in settings.venues]
-        self._history = History([CsvRows(tables)], venues, metrics)
+        self._history = History([CsvRows(tables), archives], venues, metrics)
         self._logged = bool(logs)
         self._sources: list[SeriesSource] = [
             SeriesInMemory(csvfile.ready_series(tables)),
@@ -175,7 +178,17 @@ def _files(path: Path) -> list[Path]:
             hint = f": assets are named as --assets BTC,{path}" if str(path).isupper() else ""
             raise ValueError(f"{path}: there is no such file{hint}")
         return [path]
-    files = [f for f in sorted(path.iterdir()) if f.suffix == SUFFIX or csvfile.is_csv(f)]
+    files = [f for f in sorted(path.rglob("*")) if _is_known(f) and f.is_file()]
     if not files:
-        raise ValueError(f"{path}: there is no metric log and no CSV file in this folder")
+        raise ValueError(f"{path}: there is no metric log, CSV or archive file in this folder")
     return files
+
+
+def _is_table(path: Path) -> bool:
+    return csvfile.is_csv(path) and not is_archive(path)
+
+
+def _is_known(path: Path) -> bool:
+    """Whether a file of a folder is read; one that is still being got begins with a dot."""
+    known = path.suffix == SUFFIX or csvfile.is_csv(path) or is_archive(path)
+    return known and not path.name.startswith(".")

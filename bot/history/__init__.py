@@ -1,0 +1,1 @@
+"""History from public archives: which files there are, and how they get into the data directory."""
