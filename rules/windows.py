@@ -270,16 +270,19 @@ class PriceBlock(NamedTuple):
 class LatestPrices(msgspec.Struct, array_like=True):
     """The prices of the last ``HELD`` ms, doubted or not, and of the block before.
 
-    ``price``: the newest, since ``changed``.
+    ``price``: the newest, since ``changed``. ``jumped``: when one was far from the one before.
     """
 
     blocks: list[PriceBlock] = []
     price: float | None = None
     changed: Ms = 0
+    jumped: Ms = 0
 
     def take(self, price: float, now: Ms) -> None:
         """A new price."""
         if price != self.price:
+            if self.price is not None and abs(price - self.price) > JUMP * self.price:
+                self.jumped = now
             self.price, self.changed = price, now
         slot, blocks = now // _BLOCK, self.blocks
         if blocks and slot <= blocks[-1].slot:
@@ -299,6 +302,13 @@ class LatestPrices(msgspec.Struct, array_like=True):
         slot = now // _BLOCK - _HELD_BLOCKS
         prices = [(b.low, b.high) for b in self.blocks if b.slot >= slot]
         return len(set(prices)) >= _MOVING_BLOCKS
+
+    def came_from(self, price: float, t: Ms) -> bool:
+        """Whether it was about ``price`` in the 5 s at ``t``, and has not jumped since."""
+        if self.jumped > t:
+            return False
+        then = next((b for b in reversed(self.blocks) if b.slot <= t // _BLOCK), None)
+        return then is not None and then.low * (1 - JUMP) <= price <= then.high * (1 + JUMP)
 
     def held(self, before: float, now: Ms) -> float | None:
         """The price nearest to ``before`` of the last ``HELD`` ms; None of too few prices."""

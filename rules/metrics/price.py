@@ -3,7 +3,9 @@
 Each venue has an index of its own, so a price now is only compared with the same contract's price
 then. Of the venues that reach back far enough the one with the middle change speaks for the asset,
 so a wrong price of one is no fall; of two that differ, what one has held for some seconds counts.
-Where there is one venue, a jump must be confirmed by its next price.
+A venue that tells its price every few seconds confirms what another said until then: from there on
+the other one speaks alone, until it jumps. Where there is one venue, a jump must be confirmed by
+its next price.
 """
 
 from dataclasses import dataclass
@@ -11,9 +13,13 @@ from typing import NamedTuple
 
 from rules.alerts import PriceFacts, Scope
 from rules.market import Keep, Market, Memo, View, speakers
-from rules.metric import OF_ASSET, Reading, fall, look_every
+from rules.metric import LOOK_EVERY, OF_ASSET, Reading, fall
 from rules.windows import JUMP
 from streams.events import Kind, MarketEvent, Ms
+
+LATE: Ms = 1_500
+"""Venues tell prices each second or more often; one that tells them less often is behind by more
+(Hyperliquid's contexts come every 13 s)."""
 
 _PRICE = Kind.PRICE
 _KINDS = frozenset({_PRICE})
@@ -36,10 +42,8 @@ class PriceMetric:
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
     idle_look: Ms | None = None
-
-    @property
-    def look_every(self) -> Ms:
-        return look_every(self.window)
+    look_every: Ms = LOOK_EVERY
+    """However long the window: a price falls within seconds, and telling it is what we are for."""
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return ()
@@ -83,8 +87,9 @@ class PriceMetric:
     def _change(self, view: View, now: Ms) -> _Change | None:
         """The middle change of the venues.
 
-        Of an even number the milder one of the two middle, if these are not of two minds for long:
-        then what the other one has held meanwhile. A frozen feed has no say while another moves.
+        Of an even number the milder one of the two middle, unless it is behind the other one, and
+        if these are not of two minds for long: then what the other one has held meanwhile. A frozen
+        feed has no say while another moves.
         """
         ends: dict[Market, tuple[float, float]] = {}
         for market in view.ordered:
@@ -106,6 +111,8 @@ class PriceMetric:
         if len(changes) % 2:
             return changes[half]
         mild, strong = sorted(changes[half - 1 : half + 1], key=_size)
+        if _behind(mild.market, strong.market):
+            return strong
         if abs(strong.pct - mild.pct) <= 100 * JUMP:
             return mild
         return max(mild, _held(strong, now) or mild, key=_size)
@@ -123,6 +130,16 @@ def _live(chosen: list[Market], now: Ms) -> list[Market]:
     if not any(m.prices.latest.moving(now) for m in chosen):
         return chosen
     return [m for m in chosen if not m.prices.latest.frozen(now)]
+
+
+def _behind(market: Market, other: Market) -> bool:
+    """Whether a venue's newest price is old beside the other's, which has moved on from it."""
+    prices = market.prices
+    return (
+        other.prices.seen - prices.seen > LATE
+        and prices.latest.price is not None
+        and other.prices.latest.came_from(prices.latest.price, prices.seen)
+    )
 
 
 def _held(change: _Change, now: Ms) -> _Change | None:

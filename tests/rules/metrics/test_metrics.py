@@ -786,6 +786,48 @@ def test_a_venue_that_has_not_spoken_since_the_fall_does_not_deny_it():
     assert values[11] < -9.9  # 22 s later
 
 
+def fallen(percent, seconds, n):
+    """The price in the nth second of a fall in a straight line."""
+    return 100.0 - percent * min(1.0, n / seconds)
+
+
+@mark.parametrize("every", [5, 13, 19])
+@mark.parametrize(("percent", "seconds"), [(10, 60), (10, 5), (30, 300), (-10, 60), (2.9, 1)])
+@mark.parametrize("first", ["binance", "hyperliquid"])
+def test_a_venue_that_speaks_seldom_does_not_hold_up_a_fall(first, percent, seconds, every):
+    """Of two venues one tells its price each second, the other one is behind for ``every`` s."""
+    fed, began = calm(first, "binance" if first == "hyperliquid" else "hyperliquid"), 0
+    for n in range(1, 20):  # both move a little, as prices do
+        now = fed.now + SECOND
+        fed.feed(*(price(v, now, 100.0 + n % 3 / 100) for v in ("binance", "hyperliquid")))
+    began = fed.now
+    for n in range(1, seconds + 20):
+        x = fallen(percent, seconds, n)
+        fed.feed(price("binance", began + n * SECOND, x))
+        now, before = x - 100, fallen(percent, seconds, n - 1) - 100
+        assert min(now, before) - 0.05 <= fed.value() <= max(now, before) + 0.05
+        if n % every == 0:
+            fed.feed(price("hyperliquid", fed.now, x))
+
+
+@mark.parametrize("seconds", [1, 2, 6, 12])
+@mark.parametrize("wrong", [88.0, 96.5, 112.0])
+def test_a_wrong_price_is_no_fall_while_a_venue_that_speaks_seldom_is_silent(wrong, seconds):
+    fed = calm("binance", "hyperliquid")
+    for n in range(1, 40):
+        x = 100.0 + n % 3 / 100 if n <= 20 or n > 20 + seconds else wrong
+        fed.feed(price("binance", fed.now + SECOND, x))
+        if n in (13, 26, 39):
+            fed.feed(price("hyperliquid", fed.now, 100.0 + n / 1000))
+        assert abs(fed.value()) < 0.05
+
+
+def test_a_fall_is_looked_at_each_second_however_long_the_window():
+    assert {Fed(f"price_{window}_pct").metric.look_every for window in ("5m", "1h", "24h")} == {
+        SECOND
+    }
+
+
 def test_a_venue_that_does_not_reach_back_leaves_the_word_to_the_next():
     fed = Fed("price_15m_pct")
     for n in range(16 * 6):
