@@ -18,6 +18,11 @@ from streams.venue import BookUpdate, Request, Subscription, Venue
 RESYNC_EVERY_MS = (10_000, 160_000)
 """A book that got no answer is asked for no more often than this: longer and longer."""
 
+_SHARE_MS = 800
+"""Where no book is answered each waits at most so long for every book of its socket, so that all
+of them together ask for no more than a venue allows (200 of weight 20: 1,500 of 2,400 a minute),
+and few are soon there again."""
+
 FOLLOW_MS = (1_000, 5_000)
 """How long after it was asked for, and answered, a book that the price leaves is asked for again:
 where mid runs or is not known, and where it only drifts. The second is a fraction of the minute
@@ -55,14 +60,15 @@ Turn = Callable[[str, bool, Ms, str], list[Action]]
 class _State(msgspec.Struct):
     """One book and what is known of its health.
 
-    ``moved``: when its stream last brought something, or was asked for; ``heard``: it has brought
-    something since. ``asked``: when a snapshot was, ``tries`` times in vain; ``again``: when it may
-    be next; ``answered``: when one was last put to use. ``reach``: the most of the narrow bands
-    that were covered since; ``mid``: of the first sample since, 0 if there was none; ``away``: no
-    narrow band was covered at some moment since, or mid was not known. ``invalid_since``: since
-    when it cannot be read.
+    ``symbol``: whose it is. ``moved``: when its stream last brought something, or was asked for;
+    ``heard``: it has brought something since. ``asked``: when a snapshot was, ``tries`` times in
+    vain; ``again``: when it may be next; ``answered``: when one was last put to use. ``reach``: the
+    most of the narrow bands that were covered since; ``mid``: of the first sample since, 0 if there
+    was none; ``away``: no narrow band was covered at some moment since, or mid was not known.
+    ``invalid_since``: since when it cannot be read.
     """
 
+    symbol: str
     book: Book
     moved: Ms
     heard: bool = False
@@ -90,7 +96,7 @@ class BookSet:
     def open(self, now: Ms) -> None:
         """Begin with empty books of all symbols."""
         symbols = self._subscription.symbols
-        self._states = {symbol: _State(book=Book(), moved=now) for symbol in symbols}
+        self._states = {symbol: _State(symbol=symbol, book=Book(), moved=now) for symbol in symbols}
 
     def close(self) -> None:
         """Forget all books; the session says that they are down."""
@@ -121,20 +127,20 @@ class BookSet:
         try:
             verdict = state.book.update(update)
         except _BROKEN as error:
-            return [_break(update.symbol, state, error)]
+            return [_break(state, error)]
         if verdict is Verdict.APPLIED:
             return []
         if verdict is Verdict.DUPLICATE:
             self._stats.duplicates += 1
             return []
         if verdict is Verdict.MERGED:
-            return self._answered(instruments, update.symbol, state, now, seen)
+            return self._answered(instruments, state, now, seen)
         actions: list[Action] = []
         if verdict is Verdict.GAP:
             self._stats.gaps += 1
             _hold_off(state)
-            actions += self._down(update.symbol, state, "a change is missing", seen)
-        return actions + self._resync(update.symbol, state, now)
+            actions += self._down(state, "a change is missing", seen)
+        return actions + self._resync(state, now)
 
     def offer(
         self, instruments: Mapping[str, Instrument], snapshot: BookUpdate, now: Ms, seen: Ms
@@ -146,64 +152,62 @@ class BookSet:
         try:
             fits = state.book.offer(snapshot)
         except _BROKEN as error:
-            return [_break(snapshot.symbol, state, error)]
+            return [_break(state, error)]
         if not fits:  # an answer nevertheless: the next one is likely to
-            state.again = state.asked + _wait(FOLLOW_MS[0], state.tries - 1)
-            return self._resync(snapshot.symbol, state, now)
+            state.again = state.asked + self._wait(FOLLOW_MS[0], state.tries - 1)
+            return self._resync(state, now)
         if state.book.awaits_stream:
             state.again = now + RESYNC_EVERY_MS[0]  # no reason to ask for another one
             return []
-        return self._answered(instruments, snapshot.symbol, state, now, seen)
+        return self._answered(instruments, state, now, seen)
 
     def tick(self, instruments: Mapping[str, Instrument], now: Ms, seen: Ms) -> list[Action]:
         """A second has passed: what the books say now, and what is to be done about them."""
         actions: list[Action] = []
-        for symbol, state in self._states.items():
+        for state in self._states.values():
             if now - state.moved > STALL_MS:
-                actions += self._revive(symbol, state, now, seen)
+                actions += self._revive(state, now, seen)
             else:
-                actions += self._say(instruments, symbol, state, now, seen)
+                actions += self._say(instruments, state, now, seen)
         return actions
 
     def _say(
-        self,
-        instruments: Mapping[str, Instrument],
-        symbol: str,
-        state: _State,
-        now: Ms,
-        seen: Ms,
+        self, instruments: Mapping[str, Instrument], state: _State, now: Ms, seen: Ms
     ) -> list[Action]:
         """What the book says now, and what is to be done about it."""
         actions: list[Action] = []
         try:
             sample = state.book.sample()
         except _BROKEN as error:
-            actions.append(_break(symbol, state, error))
+            actions.append(_break(state, error))
             sample = "of impossible numbers"
         if isinstance(sample, str):
-            actions += self._invalid(symbol, state, sample, now, seen)
-        elif (instrument := instruments.get(symbol)) is not None:
+            actions += self._invalid(state, sample, now, seen)
+        elif (instrument := instruments.get(state.symbol)) is not None:
             actions += self._valid(instrument, state, sample, now, seen)
         return actions
 
     def _answered(
-        self,
-        instruments: Mapping[str, Instrument],
-        symbol: str,
-        state: _State,
-        now: Ms,
-        seen: Ms,
+        self, instruments: Mapping[str, Instrument], state: _State, now: Ms, seen: Ms
     ) -> list[Action]:
         """A snapshot is in the book. It says what it can at once: a second later the price may be
         beyond what is known again. One that the price left while this answer was on its way is
         asked for again with no wait for that."""
+        if state.tries > 1:
+            self._retry_all(now)
         running, state.away = state.away, False
         state.answered, state.tries, state.reach, state.mid = now, 0, 0, 0.0
         state.again = state.asked + FOLLOW_MS[0]
         if not state.up and state.invalid_since is None:
             return []  # it begins: see tick
-        actions = self._say(instruments, symbol, state, now, seen)
-        return actions + self._widen(symbol, state, now) if running else actions
+        actions = self._say(instruments, state, now, seen)
+        return actions + self._widen(state, now) if running else actions
+
+    def _retry_all(self, now: Ms) -> None:
+        """Answers come again: nobody else waits for long either."""
+        for state in self._states.values():
+            if state.tries > 1:
+                state.again = min(state.again, max(now, state.asked + RESYNC_EVERY_MS[0]))
 
     def _valid(
         self, instrument: Instrument, state: _State, sample: Sample, now: Ms, seen: Ms
@@ -227,84 +231,87 @@ class BookSet:
                 runs = not reach or abs(sample.mid - state.mid) * 10_000 > RUNS_BP * state.mid
                 wait = FOLLOW_MS[not runs] if lost else WIDEN_EVERY_MS
                 if now - state.asked >= wait:
-                    actions += self._widen(instrument.symbol, state, now)
+                    actions += self._widen(state, now)
         return actions
 
-    def _invalid(self, symbol: str, state: _State, reason: str, now: Ms, seen: Ms) -> list[Action]:
+    def _invalid(self, state: _State, reason: str, now: Ms, seen: Ms) -> list[Action]:
         if not state.book.synced:
             # Before its stream begins a book needs no snapshot; if it never does, see _revive.
             state.invalid_since = None
-            asked = self._resync(symbol, state, now) if state.heard else []
-            return self._down(symbol, state, reason, seen) + asked
+            asked = self._resync(state, now) if state.heard else []
+            return self._down(state, reason, seen) + asked
         if state.invalid_since is None:
             state.invalid_since = now
         lasted = now - state.invalid_since
         if reason == BEYOND:  # true as far as the book goes: nothing is thrown away
             state.away = True
             unanswered = now - max(state.invalid_since, state.answered) >= BEYOND_MS
-            actions = self._down(symbol, state, reason, seen) if unanswered else []
-            return actions + self._resync(symbol, state, now)
+            actions = self._down(state, reason, seen) if unanswered else []
+            return actions + self._resync(state, now)
         if lasted < INVALID_MS:
             return []
-        actions = self._down(symbol, state, reason, seen)
+        actions = self._down(state, reason, seen)
         if reason == ONE_SIDED:  # so is this
-            return actions + (self._resync(symbol, state, now) if lasted >= STALL_MS else [])
+            return actions + (self._resync(state, now) if lasted >= STALL_MS else [])
         self._stats.gaps += 1
         state.invalid_since = None
         state.book.reset()
         _hold_off(state)
-        return actions + self._resync(symbol, state, now)
+        return actions + self._resync(state, now)
 
-    def _revive(self, symbol: str, state: _State, now: Ms, seen: Ms) -> list[Action]:
+    def _revive(self, state: _State, now: Ms, seen: Ms) -> list[Action]:
         """Silent while others move: its subscription may be lost, what is known is out of date."""
         state.moved, state.heard = now, False
         state.book.reset()
-        actions = self._down(symbol, state, "silent", seen)
-        asked = self._resync(symbol, state, now)
+        actions = self._down(state, "silent", seen)
+        asked = self._resync(state, now)
         if not any(isinstance(action, Send) for action in asked):
-            actions += [Send(m) for m in self._venue.resubscribe([symbol], self._subscription)]
+            actions += [
+                Send(m) for m in self._venue.resubscribe([state.symbol], self._subscription)
+            ]
         return actions + asked
 
-    def _widen(self, symbol: str, state: _State, now: Ms) -> list[Action]:
+    def _widen(self, state: _State, now: Ms) -> list[Action]:
         """The price has left what the snapshot told: a fresh one adds to what is known."""
-        how = self._venue.resync(symbol, self._subscription)
-        return self._resync(symbol, state, now) if isinstance(how, Request) else []
+        how = self._venue.resync(state.symbol, self._subscription)
+        return self._resync(state, now) if isinstance(how, Request) else []
 
-    def _resync(self, symbol: str, state: _State, now: Ms) -> list[Action]:
+    def _resync(self, state: _State, now: Ms) -> list[Action]:
         if now < state.again:
             return []
-        state.asked, state.again = now, now + _wait(RESYNC_EVERY_MS[0], state.tries)
+        state.asked, state.again = now, now + self._wait(RESYNC_EVERY_MS[0], state.tries)
         state.tries += 1
         state.book.expect_snapshot()
-        how = self._venue.resync(symbol, self._subscription)
+        how = self._venue.resync(state.symbol, self._subscription)
         if isinstance(how, Request):
             self._stats.resyncs += 1
             return [Fetch(how)]
         self._stats.resyncs += bool(how)
         return [Send(message) for message in how]
 
-    def _down(self, symbol: str, state: _State, reason: str, seen: Ms) -> list[Action]:
+    def _wait(self, first: Ms, tries: int) -> Ms:
+        """Twice as long each time, up to a limit for each book of so many."""
+        shortest, longest = 2 * RESYNC_EVERY_MS[0], RESYNC_EVERY_MS[1]
+        most = min(max(shortest, _SHARE_MS * len(self._states)), longest)
+        return min(first << min(max(0, tries), 16), most)
+
+    def _down(self, state: _State, reason: str, seen: Ms) -> list[Action]:
         if not state.up:
             return []
         state.up = False
-        return self._turn(symbol, False, seen, f"book: {reason}")
+        return self._turn(state.symbol, False, seen, f"book: {reason}")
 
 
-def _break(symbol: str, state: _State, error: Exception) -> Note:
+def _break(state: _State, error: Exception) -> Note:
     """Whatever a book cannot bear costs that book alone: it begins anew."""
     state.book.reset()
     _hold_off(state)
-    return Note("book failed", f"{symbol}: {error!r}"[:200])
+    return Note("book failed", f"{state.symbol}: {error!r}"[:200])
 
 
 def _hold_off(state: _State) -> None:
     """A book that goes wrong again and again is not asked for all the time, answered or not."""
     state.again = max(state.again, state.asked + RESYNC_EVERY_MS[0])
-
-
-def _wait(first: Ms, tries: int) -> Ms:
-    """Twice as long each time."""
-    return min(first << min(max(0, tries), 16), RESYNC_EVERY_MS[1])
 
 
 def _depth(instrument: Instrument, at: Ms, seen: Ms, sample: Sample) -> Depth:

@@ -48,10 +48,10 @@ ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
 # ── Binance ─────────────────────────────────────────────────────────────
 
 
-def marks(*symbols: str, at: Ms = EPOCH, next_at: Ms = NEXT_FUNDING) -> bytes:
+def marks(*symbols: str, at: Ms = EPOCH, next_at: Ms = NEXT_FUNDING, price: float = 100) -> bytes:
     """Funding and price of these symbols."""
     rows = [
-        {"e": "markPriceUpdate", "E": at, "s": s, "p": "100", "i": "100", "r": "0.0001",
+        {"e": "markPriceUpdate", "E": at, "s": s, "p": str(price), "i": str(price), "r": "0.0001",
          "T": next_at, "st": 1}
         for s in symbols
     ]  # fmt: skip
@@ -64,9 +64,13 @@ def minis(*symbols: str, at: Ms = EPOCH) -> bytes:
     return _line({"stream": "!miniTicker@arr", "data": rows})
 
 
-def forced(symbol: str, size: float = 1.0, at: Ms = EPOCH) -> bytes:
-    """A long of Binance was liquidated at 100."""
-    order = {"s": symbol, "S": "SELL", "X": "FILLED", "ap": "100", "z": str(size), "T": at, "st": 1}
+def forced(
+    symbol: str, size: float = 1.0, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """A long (or a short) of Binance was liquidated at 100, or at ``price``."""
+    side = "SELL" if long else "BUY"
+    order = {"s": symbol, "S": side, "X": "FILLED", "ap": str(price), "z": str(size), "T": at,
+             "st": 1}  # fmt: skip
     data = {"e": "forceOrder", "E": at, "o": order}
     return _line({"stream": "!forceOrder@arr", "data": data})
 
@@ -117,9 +121,12 @@ def ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> bytes:
     return _line({"topic": f"tickers.{symbol}", "type": "snapshot", "data": data, "ts": at})
 
 
-def liquidated(symbol: str, *sizes: float, at: Ms = EPOCH) -> bytes:
-    """Longs of Bybit were liquidated at 100."""
-    rows = [{"T": at, "s": symbol, "S": "Buy", "v": str(size), "p": "100"} for size in sizes]
+def liquidated(
+    symbol: str, *sizes: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """Longs (or shorts) of Bybit were liquidated at 100, or at ``price``."""
+    side = "Buy" if long else "Sell"
+    rows = [{"T": at, "s": symbol, "S": side, "v": str(size), "p": str(price)} for size in sizes]
     return _line({"topic": f"allLiquidation.{symbol}", "type": "snapshot", "ts": at, "data": rows})
 
 
@@ -156,11 +163,11 @@ def contexts(count: int) -> bytes:
     return contexts_at(*[100.0] * count)
 
 
-def contexts_at(*marks: float) -> bytes:
+def contexts_at(*marks: float, interest: float = 5) -> bytes:
     """The contexts of the first coins, at these prices."""
     rows = [
-        {"funding": "0.0001", "openInterest": "5", "markPx": str(mark), "oraclePx": str(mark),
-         "dayNtlVlm": "1e6"}
+        {"funding": "0.0001", "openInterest": str(interest), "markPx": str(mark),
+         "oraclePx": str(mark), "dayNtlVlm": "1e6"}
         for mark in marks
     ]  # fmt: skip
     return _line({"channel": "allDexsAssetCtxs", "data": {"ctxs": [["", rows]]}})

@@ -92,18 +92,49 @@ def test_snapshots_that_are_always_too_old_are_asked_for_ever_more_rarely() -> N
         played.fetch("BTCUSDT", frames.snapshot(20))
         if fetches(played.tick(1, frames.change("BTCUSDT", 60 + second, 60 + second))):
             asked.append(second)
-    assert asked == [1, 3, 7, 15, 31, 63, 127, 255, 415, 575]
+    assert asked == [1, 3, 7, 15, 31, *range(51, 600, 20)]
 
 
-def test_a_snapshot_that_never_comes_is_asked_for_ever_more_rarely() -> None:
-    played = Played("binance", "book-1", "BTC")
+def many(count: int) -> list[str]:
+    """The assets of a socket with so many books, the first of them BTC."""
+    return ["BTC", *(f"COIN{n}" for n in range(1, count))]
+
+
+@pytest.mark.parametrize(
+    ("books", "expected"),
+    [
+        (200, [0, 10, 30, 70, 150, 310, 470, 630]),
+        (67, [0, 10, 30, 70, *range(124, 699, 54)]),
+        (1, [0, 10, *range(30, 699, 20)]),
+    ],
+)
+def test_a_snapshot_that_never_comes_is_asked_for_ever_more_rarely(
+    books: int, expected: list[int]
+) -> None:
+    """The fewer books there are to be asked for, the less rarely."""
+    played = Played("binance", "book-1", *many(books))
     played.open()
     asked = [
         place
         for place in range(699)
-        if fetches(played.tick(1, frames.change("BTCUSDT", place + 1, place + 1)))
+        if "BTCUSDT" in fetches(played.tick(1, frames.change("BTCUSDT", place + 1, place + 1)))
     ]
-    assert asked == [0, 10, 30, 70, 150, 310, 470, 630]
+    assert asked == expected
+
+
+def test_an_answer_for_one_book_ends_the_long_waits_of_the_others() -> None:
+    """REST was away for ten minutes: whoever is answered first shows that it is back."""
+    assets = many(200)
+    played = Played("binance", "book-1", *assets)
+    played.open()
+    for last in range(1, 601):
+        alive = [frames.change(f"{asset}USDT", last, last) for asset in assets[:20]]
+        played.tick(1, *alive)
+    alive = [frames.change(f"{asset}USDT", 601, 601) for asset in assets[:20]]
+    assert fetches(played.tick(1, *alive)) == []
+    played.fetch("BTCUSDT", frames.snapshot(601))
+    asked = fetches(played.tick(1, *alive))
+    assert sorted(asked) == sorted(f"{asset}USDT" for asset in assets[1:20])
 
 
 def test_a_book_that_waits_for_hours_stays_small_and_can_still_begin() -> None:
@@ -252,7 +283,7 @@ def test_a_book_whose_side_stays_empty_is_asked_for_after_a_minute() -> None:
     alive = frames.change("BTCUSDT", 11, 11)
     asked = [n for n in range(300) if fetches(played.tick(1, alive))]
     assert asked[0] == 60
-    assert len(asked) <= 5
+    assert len(asked) <= 13
     assert turns(played.done) == ["+depth BTCUSDT", "-depth BTCUSDT"]
     assert turns(played.fetch("BTCUSDT", frames.snapshot(11))) == ["+depth BTCUSDT"]
     assert depths(played.tick()) == ["BTCUSDT"]
@@ -274,14 +305,14 @@ def test_a_narrow_band_that_was_covered_and_is_lost_is_asked_for_after_five_seco
     played.hear(frames.change("BTCUSDT", 11, 11, gone, came))
     alive = frames.change("BTCUSDT", 11, 11)
     asked = [n for n in range(100) if fetches(played.tick(1, alive))]
-    assert asked == [2, 12, 32, 72]  # five seconds after the first; then nothing is answered
+    assert asked == [2, 12, 32, 52, 72, 92]  # after five seconds; then nothing is answered
     bids, asks = (
         [(99.98975 - n / 1e4, 1.0) for n in range(1000)],
         [(99.99025 + n / 1e4, 1.0) for n in range(1000)],
     )
     played.fetch("BTCUSDT", frames.snapshot(11, bids, asks))
     asked = [n for n in range(100) if fetches(played.tick(1, alive))]
-    assert asked == [32, 92]  # a minute after an answer that did not help
+    assert asked == [52]  # a minute after an answer that did not help
     assert turns(played.done) == ["+depth BTCUSDT"]
 
 
