@@ -9,7 +9,7 @@ from pytest import approx, mark
 from bot.destination import TelegramChat
 from bot.plan.planner import Chat, PlanState, Quiet, plan
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
-from rules.composite import Composite, CompositeState
+from rules.composite import Composite, CompositeState, ConditionMatch, Worst
 from rules.engine import Engine
 from rules.episode import Transition
 from rules.rule import Row, Rule
@@ -712,3 +712,66 @@ def test_since_when_a_composite_is_watched_is_known_and_survives_a_restart():
     for each in (engine, restarted):
         (cascade,) = each.standing().composites
         assert (cascade.composite, cascade.asset, cascade.since) == ("cascade", "BTC", START)
+
+
+# ── what a hole and a clock leave of the state ──
+
+
+def match(at: int, level: Level = ALERT, until: int | None = None) -> ConditionMatch:
+    return ConditionMatch(at=at, level=level, value=-5.0, opened_at=at, until=until)
+
+
+def test_a_hole_ends_what_lasts_when_it_was_last_judged():
+    state = CompositeState(spells={"oi_drop": {0: match(1), 1: match(2, until=3)}})
+    state.interrupt("oi_drop", 9)
+    state.interrupt("price_drop", 9)
+    assert state.spells == {"oi_drop": {0: match(1, until=9), 1: match(2, until=3)}}
+
+
+@mark.parametrize(
+    ("before", "level", "anew"),
+    [
+        (None, ALERT, True),
+        (match(1, until=2), ALERT, True),
+        (match(1), ALERT, False),
+        (match(1, until=2), WATCH, False),
+        (None, WATCH, False),
+    ],
+)
+def test_a_condition_is_fulfilled_anew_after_a_hole(
+    before: ConditionMatch | None, level: Level, anew: bool
+):
+    """At its level or above, unless it never ended; the other condition's level is out of reach."""
+    state = CompositeState(spells={"oi_drop": {0: before}} if before else {})
+    again = match(5, level)
+    assert state.resume("oi_drop", {0: ALERT, 1: CRITICAL}, again) is anew
+    left = again if anew else before
+    assert state.spells == {"oi_drop": {0: left} if left else {}}
+    assert state.spells["oi_drop"].get(0) is not again
+
+
+def test_a_clock_set_back_leaves_nothing_later_but_the_name_of_what_fires():
+    def state(firing: bool, at: int, name: int) -> CompositeState:
+        return CompositeState(
+            spells={"oi_drop": {0: match(at, until=at), 1: match(at)}},
+            chain={0: ("oi_drop", match(at, until=at))},
+            firing=firing, fired_at=name, ended_at=at, most_at=at, record_from=at,
+            history=[at, name],
+            worst={"oi_drop": Worst(-5.0, at, None, -5.0, 2, 0)},
+        )  # fmt: skip
+
+    def set_back(before: CompositeState) -> CompositeState:
+        before.set_back(10)
+        for spells in before.spells.values():
+            for spell in spells.values():
+                spell.opened_at = spell.at  # when it opened is part of a name too, and stays
+        for _, spell in before.chain.values():
+            spell.opened_at = spell.at
+        return before
+
+    assert set_back(state(True, 15, 20)) == state(True, 10, 20)
+    assert set_back(state(False, 15, 20)) == state(False, 10, 10)
+    assert set_back(state(False, 5, 4)) == state(False, 5, 4)
+    fresh = CompositeState()
+    fresh.set_back(10)
+    assert fresh == CompositeState()

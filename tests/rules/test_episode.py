@@ -386,3 +386,20 @@ def test_a_hole_in_an_open_episode_is_remembered_until_its_level_is_reached_agai
     for n in range(2, 16):
         turns(state, back + n * MINUTE, 0, rule)
     assert (state.level, state.interrupted) == (0, False)
+
+
+def test_a_clock_set_back_leaves_nothing_later_and_starts_timers_anew():
+    now = START
+    early, late = now - MINUTE, now + MINUTE
+    state = Episode(
+        since={1: late}, clear_since=late, last_live=late, opened_at=late, extreme_at=late,
+        posted_at=late,
+    )  # fmt: skip
+    state.set_back(now)
+    assert state == Episode(last_live=now, opened_at=late, extreme_at=now, posted_at=now)
+    state = Episode(last_live=early, extreme_at=early, posted_at=early)
+    state.set_back(now)
+    assert state == Episode(last_live=early, extreme_at=early, posted_at=early)
+    state = Episode()
+    state.set_back(now)
+    assert state == Episode()
