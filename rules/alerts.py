@@ -232,6 +232,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     run: int | None = None
 
 
+class Cause(StrEnum):
+    """What is happening, from the signs of price and net open interest (``rules.cause``)."""
+
+    UNCLEAR = "unclear"
+    LONG_UNWINDING = "long unwinding"
+    SHORT_COVERING = "short covering"
+    NEW_SHORTS = "new shorts"
+    NEW_LONGS = "new longs"
+
+
+CAUSES = tuple(Cause)
+"""In the order in which they are numbered in the metric log, which must not change."""
+
+
 class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What another metric said at the same moment, for a rule that asks it (``Rule.when``).
 
@@ -291,6 +305,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     composite: when its chain began). ``records``: what is remarkable about the value, at open and
     up. ``opinions``: what the metrics say that the rule asks besides its own. ``alone``: the level
     that the value alone has reached, if it is told at a lower one because they do not agree.
+    ``cause``: of open interest, price and composites, None: unknown.
     ``opened_at`` is by the clock of then; ``began``: the same by the clock of ``seen``, None
     where that has not stepped since. ``ahead``: how far the venues' clocks are ahead of that of
     ``seen``, 0 where both may be right.
@@ -329,6 +344,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     alone: Level | None = None
     began: Ms | None = None
     ahead: Ms = 0
+    cause: Cause | None = None
 
     @property
     def episode(self) -> EpisodeKey:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 
 import msgspec
 
-from rules.alerts import Level, Turn
+from rules.alerts import Cause, Level, Turn
 from rules.episode import Episode, Transition
 from rules.metric import Reading
 from rules.rule import Rule
@@ -96,7 +96,8 @@ class CompositeState(msgspec.Struct, array_like=True):
     any rule had reached when it was told. ``needed``: how many conditions made it fire. ``most``:
     how many held at best, at ``most_at``. ``history``: all firings since ``record_from``.
     ``worst``: rule → how bad it has been since it fired, of the rules that it tells of. ``risen``:
-    the highest level of what it hid since it fired, 0: none was as high as its own.
+    the highest level of what it hid since it fired, 0: none was as high as its own. ``cause``: what
+    was happening when it last took a turn but its end.
     """
 
     spells: dict[str, dict[int, ConditionMatch]] = {}
@@ -113,6 +114,7 @@ class CompositeState(msgspec.Struct, array_like=True):
     record_from: Ms = 0
     worst: dict[str, Worst] = {}
     risen: int = 0
+    cause: Cause | None = None
 
     def level(self, spec: Composite) -> Level:
         """The level at which it fires, or fired last."""

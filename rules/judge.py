@@ -63,6 +63,7 @@ def alert(
         records=_records(watch, step.value, reading, now) if new else (),
         opinions=watch.opinions(now) if step.turn is not Turn.CLOSE else (),
         alone=step.alone,
+        cause=watch.cause(now) if step.turn is not Turn.CLOSE else None,
     )
 
 
@@ -97,6 +98,7 @@ def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> 
         post=spec.post,
         price=view.price(now),
         price_before=view.price_at(began),
+        cause=state.cause,
         facts=CascadeFacts(
             within_ms=spec.within,
             needed=state.needed,
@@ -288,6 +290,7 @@ class Judge:
         )
         if turn is not None and gathering.firing:
             cluster.tell()
+            gathering.cause = cluster.teller.cause(now) if cluster.teller else None
         if turn is Turn.CLOSE:
             cluster.let_go()
         if gathering.firing:

@@ -3,12 +3,12 @@
 ``bot.config`` resolves tiers and overrides into rows; the engine sees only these.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from rules.alerts import Level, Scope
+from rules.alerts import Cause, Level, Scope
 from rules.metric import Reading
 from streams.durations import HOUR, MINUTE
 from streams.events import Ms
@@ -73,6 +73,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ``rows``: by asset; ``others``: for every other asset (None: not watched), save those in
     ``not_watched``. ``record_after``: a record must reach back at least that far to be told.
     ``when``: metrics that must agree now for what is at alert to be told as such; see ``told_at``.
+    ``cause``: it counts only while what is happening is one of these; empty: whatever it is.
     """
 
     name: str
@@ -92,15 +93,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = "asset"
     record_after: Ms = 604_800_000
     when: tuple[When, ...] = ()
+    cause: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.family:
             msgspec.structs.force_setattr(self, "family", self.name)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """All that it asks for, its own metric first."""
-        return tuple(dict.fromkeys([self.metric, *(one.metric for one in self.when)]))
 
     def row_of(self, asset: str) -> Row | None:
         """The levels for ``asset``, None if this rule does not watch it."""
@@ -116,6 +113,17 @@ def told_at(reached: int, agree: bool | None) -> int:
     one, else it is told at watch. What is critical is so whatever others say, and needs nobody.
     """
     return Level.WATCH if reached == Level.ALERT and not agree else reached
+
+
+def counted(reached: int, causes: Collection[Cause], present: Cause | None) -> int:
+    """The level at which a rule that asks for ``causes`` tells of ``reached``.
+
+    ``present``: what is happening. Another cause is none of its business (0); while it is unknown
+    (None), only what is critical is told.
+    """
+    if not causes or present in causes:
+        return reached
+    return reached if present is None and reached == Level.CRITICAL else 0
 
 
 def agreement(answers: Iterable[bool | None]) -> bool | None:

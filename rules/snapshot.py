@@ -8,10 +8,11 @@ from math import isfinite
 
 import msgspec
 
-from rules.alerts import ALL, Alert, Level, PartFacts, Turn
+from rules.alerts import ALL, Alert, Cause, Level, PartFacts, Turn
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
 from rules.metric import Reading
+from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
 from streams.events import Ms
 
@@ -23,7 +24,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     what the rules' absolute floors are compared with, million USD. ``missing``: venues left out.
     ``lower_bound``: there may be more. ``settled_at``, ``interval_ms``: of settled funding.
     ``price``: quote per coin, of the asset. ``since``: from when on every rule on this metric has
-    watched it; of a time before, nobody can say that there was no episode.
+    watched it; of a time before, nobody can say that there was no episode. ``cause``: of open
+    interest and price.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: float | None = None
     facts: PartFacts | None = None
     since: Ms | None = None
+    cause: Cause | None = None
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,8 @@ def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterat
     """The value of each beat. ``with_facts``: with what a message tells beside it."""
     for beat in beats:
         metric, view = beat.metric, beat.view
+        if isinstance(metric, CauseMetric):
+            continue  # a number that only the metric log understands
         price = view.price(now)
         reading = beat.reading(now)
         if reading is None:
@@ -124,6 +129,7 @@ def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterat
             price=price,
             since=beat.since,
             facts=metric.facts(view, now) if with_facts else None,
+            cause=beat.watches[0].cause(now) if with_facts and beat.watches else None,
         )
 
 

@@ -11,14 +11,15 @@ from functools import partial
 from math import inf
 
 from rules import state
-from rules.alerts import ALL, Level, Opinion
+from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Metric, Reading
-from rules.metrics import metric
+from rules.metrics import cause_asked_by, metric
+from rules.metrics.cause import cause_of
 from rules.records import Trail
-from rules.rule import Fires, Row, Rule, agreement, told_at
+from rules.rule import Fires, Row, Rule, agreement, counted, told_at
 from rules.state import Place
 from streams.events import Kind, MarketEvent, Ms
 
@@ -31,12 +32,13 @@ class RuleInstance:
 
     ``mild``: the first threshold, with the sign that makes bad large. ``unsettled``: the levels
     have changed since the episode was last judged. ``since``: when it began to watch. ``others``:
-    the metrics that the rule asks besides its own, in the order of ``Rule.when``.
+    the metrics that the rule asks besides its own, in the order of ``Rule.when``; ``causes``: what
+    says which cause its value has, None: nobody.
     """
 
     __slots__ = (
-        "episode", "instrument", "metric", "mild", "others", "row", "rule", "sign", "since",
-        "trail", "unsettled", "view",
+        "causes", "episode", "instrument", "metric", "mild", "others", "row", "rule", "sign",
+        "since", "trail", "unsettled", "view",
     )  # fmt: skip
 
     def __init__(
@@ -48,11 +50,13 @@ class RuleInstance:
         instrument: str,
         trail: Trail,
         others: Sequence[Metric] = (),
+        causes: Metric | None = None,
     ) -> None:
         self.rule = rule
         self.row = row
         self.metric = metric
         self.others = tuple(others)
+        self.causes = causes
         self.view = view
         self.instrument = instrument
         self.episode = Episode()
@@ -96,21 +100,33 @@ class RuleInstance:
             found.append(opinion)
         return tuple(found)
 
+    def cause(self, now: Ms) -> Cause | None:
+        """What is happening; None: unknown, or it is not asked of this metric."""
+        return None if self.causes is None else cause_of(self.causes.value(self.view, now))
+
+    @property
+    def alone(self) -> bool:
+        """Whether its own value alone says what it tells."""
+        return not self.rule.when and not self.rule.cause
+
     def told(self, now: Ms) -> Callable[[int], int] | None:
         """At which level a level that was reached is told; None: as it is."""
-        return partial(self._told, now) if self.others else None
+        return None if self.alone else partial(self._told, now)
 
     def reached(self, now: Ms) -> int:
         """The highest level that has lasted long enough, as it is told; 0 if none has."""
         alone = ready(self.rule, self.episode, now)
-        return self._told(now, alone) if self.others else alone
+        return alone if self.alone else self._told(now, alone)
 
     def _told(self, now: Ms, alone: int) -> int:
-        if alone != Level.ALERT:
-            return alone  # nobody needs to be asked
-        asked = zip(self.rule.when, self.others, strict=True)
+        reached, rule = alone, self.rule
+        if rule.cause and reached:
+            reached = counted(reached, rule.cause, self.cause(now))
+        if reached != Level.ALERT or not rule.when:
+            return reached  # nobody needs to be asked
+        asked = zip(rule.when, self.others, strict=True)
         return told_at(
-            alone, agreement(when.agrees(other.value(self.view, now)) for when, other in asked)
+            reached, agreement(when.agrees(other.value(self.view, now)) for when, other in asked)
         )
 
     def rest(self, now: Ms, reading: Reading) -> bool:
@@ -220,10 +236,11 @@ class MetricInstance:
 class CompositeInstance:
     """One composite on one asset. ``parts``: rule → its watch, and the conditions it may fulfil.
 
-    ``folded``: rule → its watch, of rules that are hidden and fulfil no condition.
+    ``folded``: rule → its watch, of rules that are hidden and fulfil no condition. ``teller``: the
+    watch that knows its cause, over the longest of their windows that is within ``within``.
     """
 
-    __slots__ = ("asset", "folded", "gathering", "parts", "spec", "watched")
+    __slots__ = ("asset", "folded", "gathering", "parts", "spec", "teller", "watched")
 
     def __init__(
         self, spec: Composite, asset: str, watches: Iterable[RuleInstance], now: Ms
@@ -243,6 +260,8 @@ class CompositeInstance:
             and watch.rule.name not in self.parts
             and watch.rule.post
         }
+        telling = [w for w in of_asset if w.causes and self.conditions(w) is not None]
+        self.teller = max(telling, key=partial(_fit, spec.within), default=None)
         self.gathering = CompositeState(record_from=now)
         self.watched = sum({1 << n for _, conditions in self.parts.values() for n in conditions})
 
@@ -327,6 +346,12 @@ class CompositeInstance:
                 self.gathering.spells.setdefault(rule, {})[condition] = spell
 
 
+def _fit(within: Ms, watch: RuleInstance) -> tuple[bool, Ms]:
+    """How well the window over which a watch knows the cause fits one of that length."""
+    window = (watch.causes.window if watch.causes else None) or 0
+    return (True, window) if window <= within else (False, -window)
+
+
 Take = Callable[[Market, MarketEvent, Ms], bool]
 Takers = Mapping[Kind, tuple[tuple[Take, tuple[MetricInstance, ...]], ...]]
 """The metrics that take a kind of event in, each with the beats that then may want to look."""
@@ -384,7 +409,8 @@ def beats_of(watches: Sequence[RuleInstance]) -> list[MetricInstance]:
             beats[name] = MetricInstance(watch.metric, watch.view, watch.instrument)
         beats[name].watches.append(watch)
     for watch in watches:
-        for other in watch.others:
+        logged = [watch.causes] if watch.causes is not None and watch.rule.cause else []
+        for other in (*watch.others, *logged):
             if other.name not in beats:
                 beats[other.name] = MetricInstance(other, watch.view, watch.instrument)
     return list(beats.values())
@@ -410,9 +436,11 @@ class WatchList:
         rouse: Callable[[MetricInstance], None],
     ) -> None:
         self._rules = tuple((rule, _metric_of(rule), _others_of(rule)) for rule in rules)
+        self._causes = {rule.name: of for rule in rules if (of := cause_asked_by(rule)) is not None}
         self._composites = tuple(composites)
         self._rouse = rouse
         metrics = [m for _, own, others in self._rules for m in (own, *others)]
+        metrics += self._causes.values()
         self.memory = Memory(
             venue_order,
             price_keep=max((m.window or 0 for m in metrics), default=0),
@@ -421,6 +449,8 @@ class WatchList:
         self._of_market = [
             m for rule, own, others in self._rules if rule.scope == "market" for m in (own, *others)
         ]
+        # those that remember for others: what is asked of the market, and of causes
+        self._takers = [*self._of_market, *(of.interest for of in self._causes.values())]
         self._assets: dict[str, Asset | None] = {}
         self.desks: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         self._trails: dict[TrailKey, Trail] = {}
@@ -518,13 +548,13 @@ class WatchList:
         watches = [watch for beat in beats for watch in beat.watches]
         clusters = [CompositeInstance(one, view.asset, watches, now) for one in self._composites]
         self._rouse_idle(beats)
-        return Asset(view, beats, clusters, self._of_market)
+        return Asset(view, beats, clusters, self._takers)
 
     def _build_desk(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
         instrument = f"{market.venue}/{market.symbol}"
         beats = beats_of(list(self._watches(asset.view.only(market), instrument, now)))
         self._rouse_idle(beats)
-        takers = takers_of([*asset.beats, *beats], self._of_market) if beats else asset.takers
+        takers = takers_of([*asset.beats, *beats], self._takers) if beats else asset.takers
         return InstrumentRoute(market, beats, takers)
 
     def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[RuleInstance]:
@@ -535,7 +565,10 @@ class WatchList:
                 # rules with one metric on one side share what was observed of it
                 key = rule.metric, rule.fires, (view.asset, instrument)
                 trail = self._trails.setdefault(key, Trail())
-                watch = RuleInstance(rule, row, rule_metric, view, instrument, trail, others)
+                watch = RuleInstance(
+                    rule, row, rule_metric, view, instrument, trail, others,
+                    self._causes.get(rule.name),
+                )  # fmt: skip
                 watch.since = now
                 yield watch
 

@@ -13,9 +13,9 @@ GOLDEN = Path(__file__).parent / "bot" / "scenarios" / "crash_day.txt"
 SHOWN = (
     r"🟡 BTC depth ",
     r"🟠 \d coins: liquidations",
-    r"🔴 HYPE deleveraging within",
+    r"🔴 HYPE deleveraging of longs within",
     r"🔴 Whole-market open interest −",
-    r"⚪ HYPE deleveraging over",
+    r"⚪ HYPE deleveraging of longs over",
 )
 """The first message of each kind; the last is the quiet reply to the third."""
 

@@ -21,6 +21,7 @@ from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from bot.config.source import own_file
 from bot.config.values import did_you_mean
+from rules.metrics import asked_by
 from rules.rule import Rule
 from streams.events import Ms
 
@@ -45,7 +46,7 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
     configurations = [settings]
     if options.against is not None:
         configurations.append(load(options.against, env))
-    metrics = sorted({m for one in configurations for rule in one.rules for m in rule.metrics})
+    metrics = sorted({m for one in configurations for rule in one.rules for m in asked_by(rule)})
     sources = Sources(
         options.paths, settings, metrics, options.start, options.end, options.assets
     )  # fmt: skip
@@ -92,7 +93,7 @@ def tune(
 ) -> str:
     """The proposal for the terminal. Raises OSError or ValueError in a sentence."""
     rule = _rule(settings, name)
-    sources = Sources(paths, settings, rule.metrics)
+    sources = Sources(paths, settings, asked_by(rule))
     proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
     text = proposals_in_words(rule, proposals, posts_a_week)
     if not write:

@@ -28,6 +28,7 @@ from rules.composite import Composite
 from rules.judge import Judge
 from rules.market import View
 from rules.metric import Metric, Reading, SuppliedMetric
+from rules.metrics import cause_asked_by
 from rules.metrics import metric as real
 from rules.records import Trail
 from rules.rule import Row, Rule
@@ -179,8 +180,9 @@ class _RecordedWatch(RuleInstance):
         trail: Trail,
         values: Values,
         others: Sequence[RecordedMetric] = (),
+        causes: RecordedMetric | None = None,
     ) -> None:
-        super().__init__(rule, row, metric, view, instrument, trail, others)
+        super().__init__(rule, row, metric, view, instrument, trail, others, causes)
         self.values = values
 
     def last_live(self, now: Ms) -> Ms | None:
@@ -225,7 +227,7 @@ class _Track:
         """
         watch, episode, sign = self.watch, self.watch.episode, self.watch.sign
         threshold = watch.row.levels.get(Level(episode.level)) if episode.level else None
-        if threshold is None or not self.whole or watch.rule.settlements > 1 or watch.others:
+        if threshold is None or not self.whole or watch.rule.settlements > 1 or not watch.alone:
             return row  # what other metrics say may change at any row
         if episode.clear_since is not None or max(episode.since, default=0) != episode.level:
             return row
@@ -284,16 +286,18 @@ class _Asset:
         """Watches a metric by a rule, if it has a row for the asset."""
         row = rule.row_of(self.view.asset)
         if row is not None:
-            metric = self._recorded(rule.metric, instrument, rule)
-            others = [self._recorded(when.metric, instrument, rule) for when in rule.when]
+            metric = self._recorded(real(rule.metric), instrument, rule)
+            others = [self._recorded(real(when.metric), instrument, rule) for when in rule.when]
+            of = cause_asked_by(rule) if rule.cause else None
+            causes = None if of is None else self._recorded(of, instrument, rule)
             watch = _RecordedWatch(
-                rule, row, metric, self.view, instrument, Trail(), metric.values, others
+                rule, row, metric, self.view, instrument, Trail(), metric.values, others, causes
             )
             self.watches.setdefault(_key(rule.metric, instrument), []).append((rule, watch))
 
-    def _recorded(self, name: str, instrument: str, rule: Rule) -> RecordedMetric:
-        values = self.values.setdefault(_key(name, instrument), Values())
-        return RecordedMetric(real(name), values, rule)
+    def _recorded(self, metric: Metric, instrument: str, rule: Rule) -> RecordedMetric:
+        values = self.values.setdefault(_key(metric.name, instrument), Values())
+        return RecordedMetric(metric, values, rule)
 
     def meet(self, place: SeriesKey) -> None:
         """Watches an instrument of which there are values."""

@@ -32,9 +32,11 @@ from bot.backtest.series import (
     series_of,
 )
 from bot.lang import en as words
-from rules.alerts import ALL
+from rules.alerts import ALL, CAUSES
+from rules.cause import cause
 from rules.metric import LEAST_SHARE
-from rules.metrics import metric
+from rules.metrics import logged
+from rules.metrics.cause import cause_metric
 from rules.metrics.depth import RECENT, RECENT_READY
 from rules.metrics.funding import SETTLED_LATE
 from rules.snapshot import PRICE
@@ -186,6 +188,7 @@ _KINDS: dict[str, tuple[RowForm, ...]] = {
     "price": (RowForm.PRICE_BARS,),
     "liq": (RowForm.LIQUIDATIONS,),
     "depth": (RowForm.DEPTH,),
+    "cause": (RowForm.OPEN_INTEREST,),
 }
 """The first word of a metric's name → the rows that it is made of."""
 
@@ -268,7 +271,7 @@ class History:
     def _of_market(self, name: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
         assets = [asset for asset in self.assets(start, end) if asset != ALL]
         each = (self._rows(asset, start, end) for asset in assets)
-        window = metric(name).window
+        window = logged(name).window
         return _total(name, window, each) if window else self._negative_share(name, each)
 
     def _negative_share(
@@ -296,7 +299,7 @@ class History:
         return known_values(name, ALL, at[enough], pct)
 
     def _why(self, name: str) -> str:
-        kind, window = name.partition("_")[0], metric(name).window or 0
+        kind, window = name.partition("_")[0], logged(name).window or 0
         forms = _KINDS.get(kind, ())
         if not any(form in self._steps for form in forms):
             return "no data of this kind"
@@ -331,7 +334,7 @@ class _AssetRows:
     MADE = frozenset(
         {
             "funding_8h_pct", "funding_predicted_8h_pct", "oi_net_pct", "price_pct", "liq_musd",
-            "depth_pct_of_normal", "depth_pct_of_recent",
+            "depth_pct_of_normal", "depth_pct_of_recent", "cause",
         }
     )  # fmt: skip
 
@@ -361,7 +364,7 @@ class _AssetRows:
 
     def of(self, name: str) -> dict[SeriesKey, RecordedSeries]:
         """The series of a metric, nothing if these rows cannot give it."""
-        window = metric(name).window
+        window = logged(name).window
         match _kind(name):
             case "funding_8h_pct":
                 return self._settled(name)
@@ -371,6 +374,8 @@ class _AssetRows:
                 return self._net(name, window)
             case "price_pct" if window:
                 return self._moves(name, window)
+            case "cause" if window:
+                return self._causes(name, window)
             case "liq_musd" if window:
                 return self._liquidated(name, window)
             case "depth_pct_of_normal":
@@ -423,6 +428,21 @@ class _AssetRows:
         with np.errstate(divide="ignore", invalid="ignore"):
             pct = 100 * (after - before) / before
         return known_values(name, self.asset, at, pct, step, usd / 1e6)
+
+    def _causes(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
+        """From the signs of price and open interest alone, at the moments of the latter."""
+        of = cause_metric(window)
+        moved = self._moves(of.moves.name, window).get(SeriesKey(of.moves.name, self.asset))
+        held = self._net(of.interest.name, window).get(SeriesKey(of.interest.name, self.asset))
+        if moved is None or held is None:
+            return {}
+        last = np.searchsorted(moved.at, held.at, "right") - 1
+        known = (last >= 0) & (held.at - moved.at[last] <= moved.step[last] * 3 // 2)
+        numbers = [
+            float(CAUSES.index(cause(window, float(price), float(interest)))) if live else np.nan
+            for price, interest, live in zip(moved.value[last], held.value, known, strict=True)
+        ]
+        return known_values(name, self.asset, held.at, np.array(numbers), held.step)
 
     def ends(self, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers, Times]:
         """Coins at both ends of the window, USD at its start, NaN where they cannot be said; and

@@ -29,6 +29,7 @@ from bot.config.reload import Rejected, checked
 from bot.config.source import own_file
 from bot.config.values import NO_LEVEL
 from rules.alerts import ALL, Alert, Level, Turn
+from rules.metrics import asked_by
 from rules.rule import Row, Rule
 from streams.durations import DAY
 from streams.events import Ms
@@ -145,7 +146,9 @@ def tune(
                 group.take(place, chunk)
     trials = {name: _Trials(rule, group) for name, group in groups.items()}
     for chunk in sources.pieces((lambda share: tell(0.5 + share / 2)) if tell else None):
-        some = Chunk(chunk.start, chunk.end, {p: chunk.series[p] for p in _of(rule.metrics, chunk)})
+        some = Chunk(
+            chunk.start, chunk.end, {p: chunk.series[p] for p in _of(asked_by(rule), chunk)}
+        )
         for one in trials.values():
             one.take(some)
     return [trials[name].proposal(group, posts_a_week) for name, group in groups.items()]

@@ -10,7 +10,7 @@ from bot.commands.parsing import Command, asset_of
 from bot.config.values import nearest
 from bot.lang import numbers
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount, head, metric_name, parts, window_of
+from bot.messages.headline import amount, cause_in_words, head, metric_name, parts, window_of
 from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
@@ -41,7 +41,7 @@ def as_voice(value: Value, context: Context) -> Voice:
         turn=Turn.OPEN, level=Level.WATCH, value=value.value or 0.0, threshold=0.0,
         fires="above" if above else "below", at=now, seen=now, opened_at=now,
         extreme=value.value or 0.0, extreme_at=now, post=False,
-        missing=value.missing, facts=value.facts, price=value.price,
+        missing=value.missing, facts=value.facts, price=value.price, cause=value.cause,
     )  # fmt: skip
     return Voice(alert, context.words)
 
@@ -259,11 +259,13 @@ def episode_line(alert: Alert, context: Context) -> Html:
         value = context.say("ask.rate", rate=text) if of in RATES else Html(text)
         if text != worst:  # the mark is of what the episode has reached
             value = context.say("ask.episode.worst", value=value, worst=worst)
+    cause = cause_in_words(words, alert.cause)
     return context.say(
         "ask.episode",
         mark=MARKS[alert.level],
         asset=alert.asset if not alert.instrument else f"{alert.asset} ({alert.instrument})",
         rule=alert.rule,
         value=value,
+        cause=context.say("cause", cause=cause) if cause else cause,
         time=time(words, alert.opened_at if alert.began is None else alert.began, context.now),
     )

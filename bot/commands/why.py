@@ -12,12 +12,18 @@ import msgspec
 from bot.commands.context import Answer, Context, only
 from bot.commands.market import RATES, first_line, not_watched, stale
 from bot.commands.parsing import Command, asset_of
-from bot.config.explain import hold_in_words, origin_of_hold, origin_of_level, origin_of_when
+from bot.config.explain import (
+    hold_in_words,
+    origin_of_cause,
+    origin_of_hold,
+    origin_of_level,
+    origin_of_when,
+)
 from bot.config.recipients import chats
 from bot.config.values import LEVELS, nearest
 from bot.delivery.fate import AlertFate
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount, opinion
+from bot.messages.headline import amount, cause_in_words, opinion
 from bot.messages.render import MARKS, OVER
 from bot.messages.voice import Html, Voice, time, title, topic
 from bot.plan.silences import silenced
@@ -132,7 +138,8 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
     if isinstance(last.facts, CascadeFacts):
         needed = str(last.facts.needed)
         within = context.words.length(last.facts.within_ms)
-        return [context.say("ask.why.composite", needed=needed, within=within)]
+        told = context.say("ask.why.composite", needed=needed, within=within)
+        return [told, *_causes(last, rule, context)]
     lines = [
         context.say(
             "ask.why.level",
@@ -143,7 +150,7 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
             origin=_origin(last, rule, context),
         )
     ]
-    lines += _opinions(last, rule, context)
+    lines += [*_causes(last, rule, context), *_opinions(last, rule, context)]
     if rule is not None and (hold := hold_in_words(rule).strip(" ,").removeprefix("for ")):
         origin = origin_of_hold(context.settings, rule)
         lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
@@ -161,6 +168,24 @@ def _own_level(last: Alert, rule: Rule | None) -> Level:
     if last.alone is None or (row is not None and last.level in row.levels):
         return last.level
     return last.alone
+
+
+def _causes(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
+    """What was happening at the last turn, and whether the rule asks for it."""
+    lines: list[Html] = []
+    if word := cause_in_words(context.words, last.cause):
+        lines.append(context.say("ask.why.cause", cause=word))
+    if rule is not None and rule.cause:
+        lines.append(_asked_cause(rule, context))
+        if not word and last.turn is not Turn.CLOSE:
+            lines.append(context.say("ask.why.cause_unknown"))
+    return lines
+
+
+def _asked_cause(rule: Rule, context: Context) -> Html:
+    causes = " / ".join(cause_in_words(context.words, one) for one in rule.cause)
+    origin = origin_of_cause(context.settings, rule)
+    return context.say("ask.why.causes", causes=causes, origin=origin)
 
 
 def _opinions(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
@@ -338,6 +363,8 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
         for name, level in LEVELS.items()
         if level in row.levels
     ]
+    if rule.cause:
+        levels.append(_asked_cause(rule, context))
     if rule.when:
         asked = Html("; ".join(opinion(context.words, _now(w, value, context)) for w in rule.when))
         origin = origin_of_when(context.settings, rule)

@@ -116,9 +116,10 @@ def hold_in_words(rule: Rule) -> str:
 
 
 def when_in_words(rule: Rule) -> str:
-    """What other metrics must say, ``"; at alert only while price_1h_pct <= -1"`` or nothing."""
+    """What must be so beside the value, ``"; at alert only while price_1h_pct <= -1"``."""
     asked = " and ".join(f"{one.metric} {one}" for one in rule.when)
-    return f"; at alert only while {asked}, else told at watch" if asked else ""
+    text = f"; counts only while it is {' or '.join(rule.cause)}" if rule.cause else ""
+    return f"{text}; at alert only while {asked}, else told at watch" if asked else text
 
 
 def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -297,6 +298,8 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
         yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
     hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
     yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
+    if rule.cause:
+        yield _Line("cause", " or ".join(rule.cause), origin_of_cause(settings, rule))
     for one in rule.when:
         yield _Line("when", f"{one.metric} {one}", origin_of_when(settings, rule))
     for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
@@ -341,6 +344,11 @@ def origin_of_hold(settings: Settings, rule: Rule) -> str:
 def origin_of_when(settings: Settings, rule: Rule) -> str:
     """The place that says which other metrics are asked."""
     return _of_rule(settings, rule, "when")
+
+
+def origin_of_cause(settings: Settings, rule: Rule) -> str:
+    """The place that says which causes count."""
+    return _of_rule(settings, rule, "cause")
 
 
 def _of_rule(settings: Settings, rule: Rule, key: str) -> str:

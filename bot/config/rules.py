@@ -210,6 +210,7 @@ def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults)
         repost_if=_first(own.repost_if, shared.repost_if, defaults.repost_if),
         post=_first(own.post, shared.post, True),
         when=_asked(given),
+        cause=_first(own.cause, shared.cause, ()),
     )
 
 
@@ -267,6 +268,9 @@ def _check(given: _Given, where: Tiers) -> list[Problem]:
     for key, starts in _FLOORS.items():
         problems += _check_floors(given, key, starts, where)
     problems += _check_when(given)
+    if given.market and (given.table.cause or given.shared.cause):
+        text = f"is of one asset: {given.metric} is of the whole market"
+        problems.append((given.where("cause", "cause"), text))
     if given.market and given.shared.scope:
         text = f"is for metrics of an asset: {given.metric} is of the whole market"
         problems.append((("rules", given.family, "scope"), text))

@@ -9,7 +9,7 @@ looks when an event comes and each second while it is awake; here it looks when 
 charged funding is asked every minute between two settlements, as it is live: each value of such a
 rule is one settlement.
 Of a composite, rules without a series count as not watched. A metric that a rule asks besides its
-own (``when``) and that has no series is unknown.
+own (``when``) and that has no series is unknown. The cause follows from price and open interest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,13 @@ import msgspec
 from bot.config import Settings
 from bot.config.testfile import RuleTest
 from bot.config.values import Expected, Values
-from rules.alerts import Alert, Said
+from rules.alerts import CAUSES, Alert, Said
+from rules.cause import cause
 from rules.judge import Judge
 from rules.market import View
 from rules.metric import Reading, SuppliedMetric
-from rules.metrics import metric
+from rules.metrics import cause_asked_by, metric
+from rules.metrics.cause import CauseMetric
 from rules.records import Trail
 from rules.rule import Rule
 from rules.watchlist import CompositeInstance, RuleInstance
@@ -70,6 +72,26 @@ class _SeriesMetric(SuppliedMetric):
             settled_at=START + place * self._every if self._settles else None,
             interval_ms=self._every if self._settles else None,
         )
+
+
+class _SeriesCause(SuppliedMetric):
+    """The cause of a test's values of price and open interest, of which one may be the rule's own;
+    without a word of liquidations and funding."""
+
+    def __init__(self, of: CauseMetric, own: _SeriesMetric, test: RuleTest) -> None:
+        super().__init__(of)
+        self._window = of.window
+        self._moves, self._interest = (
+            own if name == own.name else _SeriesMetric(name, test.when.get(name, ()), test)
+            for name in (of.moves.name, of.interest.name)
+        )
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        """The number of the cause."""
+        moved, held = self._moves.value(view, now), self._interest.value(view, now)
+        if moved is None or held is None:
+            return None
+        return Reading(value=float(CAUSES.index(cause(self._window, moved.value, held.value))))
 
 
 def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
@@ -131,7 +153,9 @@ def _watch(rule: Rule, view: View, test: RuleTest) -> RuleInstance:
     others = [
         _SeriesMetric(when.metric, test.when.get(when.metric, ()), test) for when in rule.when
     ]
-    return RuleInstance(rule, row, own, view, instrument, Trail(), others)
+    of = cause_asked_by(rule) if rule.cause else None
+    causes = None if of is None else _SeriesCause(of, own, test)
+    return RuleInstance(rule, row, own, view, instrument, Trail(), others, causes)
 
 
 def _looks(watches: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, int]]:

@@ -13,7 +13,7 @@ from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.plan.planner import GROUP_WAIT, Quiet
-from rules.alerts import Level
+from rules.alerts import Cause, Level
 from rules.rule import When
 from streams.durations import HOUR
 from streams.events import Ms
@@ -156,6 +156,7 @@ class WindowTable(Table):
     min_loss_musd: Floors = {}
     min_oi_musd: Floors = {}
     when: Annotated[tuple[When, ...], PlainValidator(values.when)] | None = None
+    cause: Annotated[tuple[Cause, ...], PlainValidator(values.causes)] | None = None
     cooldown: Duration | None = None
     repost_if: Annotated[float, Field(gt=1)] | None = None
     clear_for: Duration | None = None

@@ -11,6 +11,7 @@ from bot.config.source import KeyPath, Source
 from bot.config.values import Expected, Values, did_you_mean
 from rules.alerts import ALL
 from rules.composite import Composite
+from rules.metrics import cause_asked_by
 from rules.rule import Rule
 from streams.durations import compact
 from streams.events import Ms
@@ -128,11 +129,18 @@ def _check(table: TestTable, known: Known) -> Iterator[tuple[str, str]]:
 
 def _check_when(table: TestTable, rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
     """Metrics that nobody asks; one that is asked and has no series is unknown all the time."""
-    asked = list(dict.fromkeys(one.metric for rule in rules for one in rule.when))
+    asked = list(dict.fromkeys(name for rule in rules for name in _asked(rule)))
     for name in table.when:
         if name not in asked:
             names = " and ".join(dict.fromkeys(rule.name for rule in rules))
             yield "when", f"{names} does not ask {name}{did_you_mean(name, asked)}"
+
+
+def _asked(rule: Rule) -> Iterator[str]:
+    """The metrics that a test may give beside the rule's own."""
+    yield from (one.metric for one in rule.when)
+    if rule.cause and (of := cause_asked_by(rule)) is not None:
+        yield from (name for name in (of.moves.name, of.interest.name) if name != rule.metric)
 
 
 def _check_parts(table: TestTable, composite: Composite) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import msgspec
 
 from bot.plan.planner import GROUP_WAIT, Quiet
-from rules.alerts import Level, Turn
+from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
 from streams import durations
 from streams.durations import compact
@@ -253,6 +253,22 @@ def when(value: object) -> tuple[When, ...]:
         'must be a table of metrics and what they must be, such as { price_1h_pct = "<= -1" }, not '
         + shown(cast("object", value))
     )
+
+
+def causes(value: object) -> tuple[Cause, ...]:
+    """``["long unwinding"]``: what must be happening; ``"none"``: whatever it is."""
+    if value == "none":
+        return ()
+    known = list(Cause)
+    if not isinstance(value, list) or not value:
+        text = f"must be a list of {', '.join(known)}, not {shown(cast('object', value))}"
+        raise ValueError(text)
+    names = cast("list[object]", value)
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, [*known]) if isinstance(name, str) else ""
+            raise ValueError(f"unknown cause {shown(name)}{near}: choose from {', '.join(known)}")
+    return tuple(dict.fromkeys(Cause(name) for name in names))
 
 
 def _when(name: str, text: object) -> When:

@@ -10,7 +10,7 @@ from bot.config.markets import looks_like_asset
 from bot.config.rules import families
 from bot.config.values import LEVELS, did_you_mean
 from rules.composite import Composite
-from rules.metrics import metric
+from rules.metrics import cause_asked_by, metric
 from rules.rule import Rule
 from streams.events import Kind
 from streams.venues import VENUES
@@ -56,7 +56,10 @@ def _why_never(rule: Rule, settings: Settings) -> str | None:
     """Why a rule can never fire, None if it can."""
     if not rule.rows and rule.others is None:
         return "it has rows for empty tiers only, so it watches no asset"
-    return _unpublished(rule.metric, settings)
+    of = cause_asked_by(rule) if rule.cause else None
+    parts = [rule.metric, *([of.moves.name, of.interest.name] if of else [])]
+    found = (_unpublished(part, settings) for part in parts)
+    return next((why for why in found if why), None)
 
 
 def _never_agrees(rule: Rule, settings: Settings) -> str | None:

@@ -86,7 +86,7 @@ PHRASES = {
     "ask.top.open": "<b>Going on now</b>",
     "ask.top.none": "<b>Nothing is going on now:</b> no rule is at any of its levels.",
     "ask.episode.worst": "{value} (worst {worst})",
-    "ask.episode": "{mark} {asset} {rule} {value}, since {time}",
+    "ask.episode": "{mark} {asset} {rule} {value}{cause}, since {time}",
     # /start, /help
     "ask.start": (
         "I tell when leverage leaves the crypto derivatives market: funding turns negative, open "
@@ -147,6 +147,9 @@ PHRASES = {
     "ask.why.gone": "the configuration has no such level any more",
     "ask.why.hold": "It had to last {hold} first ({origin}).",
     "ask.why.opinions": "It asks besides: {list} ({origin}).",
+    "ask.why.cause": "What was happening: {cause}.",
+    "ask.why.causes": "It counts only while it is {causes} ({origin}).",
+    "ask.why.cause_unknown": "That was not known, and what is critical is told all the same.",
     "ask.why.kept": "That did not agree, so it is told at {level} and not at {alone}.",
     "ask.why.composite": "At least {needed} of its conditions were reached within {within}.",
     "ask.why.extreme": "At worst {value}, at {time}.",

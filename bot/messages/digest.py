@@ -9,11 +9,26 @@ import msgspec
 
 from bot.lang.words import Words
 from bot.messages.blocks import DIGEST_CHARS
-from bot.messages.headline import amount, parts, window_ms, window_of
+from bot.messages.headline import (
+    amount,
+    cause_in_words,
+    event_in_words,
+    parts,
+    window_ms,
+    window_of,
+)
 from bot.messages.render import MARKS, OVER, Message, first_line, folded, footer, message_of, render
 from bot.messages.voice import Html, Voice, say
 from bot.plan.planner import Delivery
-from rules.alerts import Alert, CascadeFacts, DepthFacts, LiquidationFacts, OpenInterestFacts, Turn
+from rules.alerts import (
+    Alert,
+    CascadeFacts,
+    Cause,
+    DepthFacts,
+    LiquidationFacts,
+    OpenInterestFacts,
+    Turn,
+)
 
 SHOWN = 5
 """Of the 4,096 characters that Telegram takes."""
@@ -98,9 +113,11 @@ def _head(voice: Voice, delivery: Delivery) -> Html:
     coins = voice.say("digest.joined" if more else "digest.count", count=count)
     rule = alert.family or alert.rule
     if alert.turn is Turn.CLOSE:
-        return voice.say(f"digest.end.{topic}", coins=coins, rule=rule)
+        event = event_in_words(voice.words, _same_cause(delivery.alerts))
+        return voice.say(f"digest.end.{topic}", coins=coins, rule=rule, event=event)
     negative = all(a.value < 0 for a in delivery.alerts)
     state = "high" if voice.above else "negative" if negative else "low"
+    cause = cause_in_words(voice.words, _same_cause(delivery.alerts))
     ways = ("digest.thick", "digest.thin") if topic == "depth" else ("digest.rises", "digest.falls")
     return voice.say(
         f"digest.{topic}",
@@ -110,7 +127,15 @@ def _head(voice: Voice, delivery: Delivery) -> Html:
         moves=voice.say(ways[0] if voice.above else ways[1]),
         window=_window(voice, delivery.alerts),
         total=_total(voice, delivery.alerts),
+        event=event_in_words(voice.words, _same_cause(delivery.alerts)),
+        cause=voice.say("cause", cause=cause) if cause else cause,
     )
+
+
+def _same_cause(alerts: Sequence[Alert]) -> Cause | None:
+    """What is happening, if it is the same everywhere."""
+    causes = {a.cause for a in alerts}
+    return causes.pop() if len(causes) == 1 else None
 
 
 def _known(voice: Voice) -> str:

@@ -7,6 +7,7 @@ from bot.lang.words import Words
 from bot.messages.voice import Html, Voice, say, topic
 from rules.alerts import (
     CascadeFacts,
+    Cause,
     DepthFacts,
     Facts,
     FundingShareFacts,
@@ -64,6 +65,22 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"≥ {usd}" if value > 0 else str(say(words, "liq.none"))
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
+
+
+def cause_in_words(words: Words, cause: Cause | None) -> Html:
+    """``long unwinding``; nothing if it is unknown."""
+    return say(words, f"cause.{cause.name.lower()}") if cause else Html()
+
+
+def _cause(voice: Voice) -> Html:
+    """The end of a first line."""
+    word = cause_in_words(voice.words, voice.alert.cause)
+    return voice.say("cause", cause=word) if word else word
+
+
+def event_in_words(words: Words, cause: Cause | None) -> Html:
+    """What several things at once are called."""
+    return say(words, f"cascade.event_{cause.name.lower()}" if cause else "cascade.event_unclear")
 
 
 def metric_name(words: Words, name: str) -> Html:
@@ -158,6 +175,7 @@ def _open_interest(voice: Voice) -> dict[str, str]:
         "pct": numbers.change(alert.value),
         "window": window_of(voice.words, voice.alert.facts),
         "closed": closed,
+        "cause": _cause(voice),
         "further": voice.say(f"oi.further_{alert.fires}"),
     }
 
@@ -203,6 +221,7 @@ def _price(voice: Voice) -> dict[str, str]:
         "pct": numbers.change(voice.alert.value),
         "window": window_of(voice.words, voice.alert.facts),
         "ends": ends,
+        "cause": _cause(voice),
         "further": voice.say(f"oi.further_{voice.alert.fires}"),
     }
 
@@ -217,12 +236,13 @@ def _breadth(voice: Voice) -> dict[str, str]:
 
 def _cascade(voice: Voice) -> dict[str, str]:
     alert, facts = voice.alert, voice.alert.facts
+    event = event_in_words(voice.words, alert.cause)
     if not isinstance(facts, CascadeFacts) or not facts.chain:
-        return {"parts": Html(), "within": Html()}
+        return {"event": event, "parts": Html(), "within": Html()}
     within = Html()
     if (length := alert.seen - facts.chain[0].at) >= MINUTE:
         within = voice.say("cascade.within", length=voice.words.length(length))
-    return {"parts": Html(": " + parts(voice.words, facts)), "within": within}
+    return {"event": event, "parts": Html(": " + parts(voice.words, facts)), "within": within}
 
 
 def _other(voice: Voice) -> dict[str, str]:

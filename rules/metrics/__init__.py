@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 
 from rules.metric import Metric
-from rules.metrics import depth, funding, liquidation, market_wide, open_interest, price
+from rules.metrics import cause, depth, funding, liquidation, market_wide, open_interest, price
+from rules.metrics.cause import CauseMetric
+from rules.rule import Rule
 from streams.durations import DAY, duration
 from streams.events import BANDS_BP, Ms
 
@@ -42,6 +44,33 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
+
+
+def cause_asked_by(rule: Rule) -> CauseMetric | None:
+    """What says which cause a rule's value has; None: alerts of this rule tell of none.
+
+    Over the window of its own metric; of a metric without one only if the rule asks for a cause.
+    """
+    own = metric(rule.metric)
+    if rule.scope == "market":
+        return None
+    if isinstance(own, open_interest.OpenInterestMetric | price.PriceMetric):
+        return cause.cause_metric(own.window)
+    return cause.cause_metric(own.window or cause.DEFAULT) if rule.cause else None
+
+
+def logged(name: str) -> Metric:
+    """What a name in the metric log is of: a metric, or a cause. ValueError if it is neither."""
+    if name.startswith(cause.PREFIX) and (window := duration(name.removeprefix(cause.PREFIX))):
+        return cause.cause_metric(window)
+    return metric(name)
+
+
+def asked_by(rule: Rule) -> tuple[str, ...]:
+    """The names of all that a rule asks to judge its value, its own metric first."""
+    of = cause_asked_by(rule) if rule.cause else None
+    names = [rule.metric, *(one.metric for one in rule.when), *([of.name] if of else [])]
+    return tuple(dict.fromkeys(names))
 
 
 def metric(name: str) -> Metric:

@@ -148,6 +148,22 @@ def liquidation(name: str, window: Ms) -> LiquidationMetric:
     return LiquidationMetric(name, window, sums, largest)
 
 
+def sides(view: View, window: Ms, now: Ms) -> tuple[float, float]:
+    """USD of longs and of shorts that were reported within ``window``, as far as is remembered.
+
+    Of the windows that rules watch the longest one that is no longer. Both are lower bounds.
+    """
+    long = short = 0.0
+    for market in view:
+        known = [(w, memo) for name, memo in market.memos.items()
+                 if (w := _window_of_sums(name)) is not None and w <= window]  # fmt: skip
+        span, memo = max(known, key=lambda one: one[0], default=(0, None))
+        if isinstance(memo, Series) and market.up(Kind.LIQUIDATION):
+            sums = memo.sums(now - span)
+            long, short = long + sums[_LONG] / 100, short + sums[_SHORT] / 100
+    return long, short
+
+
 @cache
 def _window_of_sums(name: str) -> Ms | None:
     """The window of the running totals of that name, None of any other memo."""

@@ -18,6 +18,7 @@ from bot.plan.silences import Silence
 from rules.alerts import (
     Alert,
     CascadeFacts,
+    Cause,
     DepthFacts,
     FundingFacts,
     FundingShareFacts,
@@ -81,6 +82,7 @@ tail = { alert = -15, clear = -6 }
 metric = "oi_net_1h_pct"
 fires = "above"
 when = { price_1h_pct = ">= 2", liq_10m_musd = "> 5" }
+cause = ["new longs", "short covering"]
 majors = { alert = 5, clear = 2 }
 [rules.depth_thin]
 metric = "depth_25bp_pct_of_recent"
@@ -121,7 +123,7 @@ def _funding(asset: str, pct: float, **venues: float) -> Value:
 def _oi(asset: str, window: str, ms: Ms, pct: float, missing: tuple[str, ...] = ()) -> Value:
     return Value(
         metric=f"oi_net_{window}_pct", unit="%", asset=asset, value=pct, price=112_400.0,
-        missing=missing,
+        missing=missing, cause=Cause.LONG_UNWINDING if pct < -1 else Cause.UNCLEAR,
         facts=OpenInterestFacts(
             window_ms=ms, before_base=612_400, after_base=612_400 * (1 + pct / 100),
             net_usd=612_400 * pct / 100 * 113_000, price_usd=-198e6,
@@ -193,6 +195,7 @@ def turn(number: int, what: Turn, level: Level, value: float, at: Ms, **changes:
         "value": value, "threshold": {1: -2.5, 2: -5, 3: -8}[level], "fires": "below", "at": at,
         "seen": at, "opened_at": opened, "extreme": value, "extreme_at": at, "post": True,
         "venues": ("binance", "bybit"), "missing": ("hyperliquid",), "price": 112_400.0,
+        "cause": Cause.LONG_UNWINDING,
         "facts": _oi("BTC", "1h", HOUR, value).facts,
     }  # fmt: skip
     return Alert(**{**given, **changes})

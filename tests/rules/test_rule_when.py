@@ -23,7 +23,7 @@ def story(coins, prices, rule=ASKING, more=(), silent=()):
     engine = Engine([rule], VENUES)
     told: list[Alert] = []
     events = dict(more)
-    for n in range(400):
+    for n in range(460):
         now = START + n * SECOND
         given = [oi("binance", now, coins(n))] if n % 2 == 0 else []
         if n not in silent:
@@ -78,31 +78,31 @@ def test_what_is_critical_needs_nobody():
 
 @mark.parametrize(("pct", "level"), [(-5, Level.WATCH), (-9, Level.CRITICAL)])
 def test_an_unknown_price_is_no_agreement_and_holds_nothing_critical_back(pct, level):
-    _, told = story(fell(1000, pct), fell(100, -5), silent=range(100, 400))
+    _, told = story(fell(1000, pct), fell(100, -5), silent=range(100, 460))
     assert told[0].level is level
     assert told[0].opinions == (Opinion(metric="price_2m_pct", unit="%", asked="<= -1"),)
 
 
 def test_getting_worse_rings_only_while_price_agrees():
     def coins(n):
-        return 1000 if n < 200 else 955 if n < 240 else 930
+        return 1000 if n < 200 else 955 if n < 260 else 930
 
     ringing = named("asking", ASKING, repost_if=1.25)
     _, agreed = story(coins, fell(100, -2), ringing)
     assert [a.turn for a in agreed[:2]] == [Turn.OPEN, Turn.WORSE]
-    _, apart = story(coins, lambda n: 98.0 if 190 <= n < 230 else 100.0, ringing)
+    _, apart = story(coins, lambda n: 98.0 if 190 <= n < 250 else 100.0, ringing)
     assert [a.turn for a in apart] == [Turn.OPEN, Turn.CLOSE]
 
 
 def test_all_of_several_must_agree_and_a_metric_that_no_rule_watches_can_be_asked():
     both = named("asking", ASKING, when=(PRICE, LIQUIDATED))
-    burst = {210: [liquidation("binance", START + 210 * SECOND, 3e6)]}
+    burst = {250: [liquidation("binance", START + 250 * SECOND, 3e6)]}
     up = [(0, [feed("binance", Kind.LIQUIDATION, START, True)])]
     engine, told = story(fell(1000, -5), fell(100, -2), both, [*up, *burst.items()])
     assert turns(told)[:2] == [
         (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
     ]  # fmt: skip
-    assert (told[1].seen - START) // SECOND == 211  # at the next look, a second later
+    assert (told[1].seen - START) // SECOND == 251  # at the next look, a second later
     seen = {row.metric for row in engine.observed()}
     assert seen == {"price", "oi_net_2m_pct", "price_2m_pct", "liq_3m_musd"}
 

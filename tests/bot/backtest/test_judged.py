@@ -9,7 +9,7 @@ import pytest
 
 from bot.backtest.evaluate import Judged, adapted, plain
 from bot.backtest.series import Chunk, RecordedSeries, SeriesKey, cut, even
-from rules.alerts import Alert, Level
+from rules.alerts import CAUSES, Alert, Cause, Level
 from rules.episode import Episode, step
 from rules.metric import Reading
 from rules.rule import Row, Rule, When
@@ -140,3 +140,22 @@ def test_a_coarse_history_is_asked_too():
     hours = [-0.5] * 5 + [-1.5] * 3
     assert levels(hours, seconds=3_600)[0] == (0, "open", Level.WATCH)
     assert levels(hours, seconds=3_600)[-1] == (5, "up", Level.ALERT)
+
+
+def test_a_recorded_cause_counts_as_a_live_one_does():
+    rule = msgspec.structs.replace(
+        BELOW, metric="oi_net_1h_pct", cause=(Cause.SHORT_COVERING,), hold={}
+    )
+    words = [Cause.UNCLEAR] * 5 + [Cause.SHORT_COVERING] * 5 + [Cause.LONG_UNWINDING] * 5
+    at = np.arange(len(words), dtype=np.int64) * MINUTE + START
+    flat = np.full(len(at), -2.5, np.float32)
+    code = np.array([CAUSES.index(word) for word in words], np.float32)
+    step, many = even(at, MINUTE), np.full(len(at), 50, np.float32)
+    chunk = Chunk(START, int(at[-1]) + 1, {
+        SeriesKey("oi_net_1h_pct", "BTC"): RecordedSeries(at, flat, flat, flat, step, many),
+        SeriesKey("cause_1h", "BTC"): RecordedSeries(at, code, code, code, step),
+    })  # fmt: skip
+    alerts = list(Judged([rule]).take(chunk))
+    assert [((a.seen - START) // MINUTE, a.level, a.cause) for a in alerts] == [
+        (5, Level.ALERT, Cause.SHORT_COVERING)
+    ]

@@ -16,7 +16,7 @@ from bot.backtest.rows import LATEST
 from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, cut, steps
 from bot.backtest.sources import Sources
 from bot.config import load
-from rules.alerts import ALL, Alert
+from rules.alerts import ALL, CAUSES, Alert, Cause
 from streams.durations import DAY, HOUR, MINUTE
 from tests.bot.backtest.logs import START, Row, history_of, series_of_tables, write
 from tests.bot.backtest.test_hindsight import BARS, FUNDING, RULES, T0, VENUES, files
@@ -43,6 +43,7 @@ def test_where_time_is_cut_changes_no_value(tmp_path: Path, seed: int):
         for name, (head, lines) in files(seed).items()
     ]
     metrics = [rule.metric for rule in RULES] + ["funding_negative_share_pct", "oi_net_24h_pct"]
+    metrics.append("cause_4h")
     whole = series_of_tables(tables, VENUES, metrics)
     history = history_of(tables, VENUES, metrics)
     edges = sorted({T0, *(T0 + dice.randrange(10 * DAY) for _ in range(7)), T0 + 10 * DAY})
@@ -53,6 +54,23 @@ def test_where_time_is_cut_changes_no_value(tmp_path: Path, seed: int):
         wanted = cut(whole, start, end).series
         assert piece.keys() == wanted.keys()
         assert all(same(piece[key], series) for key, series in wanted.items())
+
+
+def test_history_gives_the_cause_by_the_signs_of_price_and_open_interest(tmp_path: Path):
+    bars = [f"{T0 + n * HOUR},binance,BTC,{p},{p},{p},{p},1,1h" for n, p in enumerate(MOVED)]
+    coins = [f"{T0 + n * HOUR},binance,BTC,{q * 100},{q},1h" for n, q in enumerate(HELD)]
+    prices = written(tmp_path, BARS, *bars, name="price.csv")
+    paths = (prices, written(tmp_path, OI, *coins, name="oi.csv"))
+    found = series_of_tables([read(path, Notes()) for path in paths], VENUES, ["cause_1h"])
+    causes = found[SeriesKey("cause_1h", "BTC")]
+    assert [CAUSES[round(float(x))] for x in causes.value] == [
+        Cause.LONG_UNWINDING, Cause.SHORT_COVERING, Cause.UNCLEAR, Cause.NEW_LONGS,
+        Cause.NEW_SHORTS,
+    ]  # fmt: skip
+
+
+MOVED = [100, 97, 100, 100, 103, 100]
+HELD = [1000, 950, 900, 880, 930, 980]
 
 
 def sparse(folder: Path) -> list[Path]:

@@ -70,7 +70,7 @@ LONG = [EPISODE[0], *(asked.turn(n, Turn.WORSE, Level.CRITICAL, -8.0 - n / 10, N
 
 SURGE = asked.turn(
     1, Turn.OPEN, Level.WATCH, 5.4, NOW - 8 * MIN, rule="surge", family="surge", fires="above",
-    threshold=5.0, alone=Level.ALERT, missing=(), opinions=(
+    threshold=5.0, alone=Level.ALERT, missing=(), cause=None, opinions=(
         Opinion(metric="price_1h_pct", unit="%", asked=">= 2", value=-0.31, agrees=False),
         Opinion(metric="liq_10m_musd", unit="M USD", asked="> 5"),
     ),

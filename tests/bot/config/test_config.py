@@ -21,8 +21,9 @@ from bot.config.source import index, line_of
 from bot.config.values import redis_url
 from bot.config.warnings import warnings
 from bot.plan.planner import Quiet
-from rules.alerts import ALL, Level
+from rules.alerts import ALL, Cause, Level
 from rules.composite import Composite
+from rules.metrics import asked_by
 from rules.rule import Row, When
 from streams.bus.connection import connect
 from tests.bot.config.written import HEAD, OI, read
@@ -317,11 +318,22 @@ majors = { alert = -3, clear = -1 }
     fast, none, other = (rule.when for rule in settings.rules)
     assert fast == (When("price_15m_pct", "<=", -0.5), When("liq_1h_musd", ">", 2))
     assert (none, other) == ((), (When("price_24h_pct", ">=", 1),))
-    assert settings.rules[0].metrics == ("oi_net_15m_pct", "price_15m_pct", "liq_1h_musd")
+    assert asked_by(settings.rules[0]) == ("oi_net_15m_pct", "price_15m_pct", "liq_1h_musd")
     shown = show(settings, "BTC")
     assert re.search(r"when +price_15m_pct <= -0.5  config.toml:11\n", shown)
     asked = "at alert only while price_15m_pct <= -0.5 and liq_1h_musd > 2, else told at watch"
     assert asked in describe(settings)
+
+
+def test_a_rule_may_ask_for_a_cause(tmp_path: Path):
+    text = OI + 'cause = ["short covering", "new longs"]\nmajors = { alert = -3, clear = -1 }\n'
+    settings = read(tmp_path, HEAD + text)
+    assert settings.rules[0].cause == (Cause.SHORT_COVERING, Cause.NEW_LONGS)
+    shown = show(settings, "BTC")
+    assert re.search(r"cause +short covering or new longs  config.toml:11\n", shown)
+    assert "below the level; counts only while it is short covering or new longs" in describe(
+        settings
+    )
 
 
 def test_an_operators_file_adds_a_second_opinion_to_a_shipped_rule_or_takes_it_away(tmp_path: Path):

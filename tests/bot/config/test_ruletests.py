@@ -54,6 +54,12 @@ for = "1m"
 when = { price_1h_pct = "<= -1" }
 majors = { watch = -3, alert = -5, critical = -8, clear = -1.5 }
 
+[rules.squeeze]
+metric = "oi_net_1h_pct"
+fires = "below"
+cause = ["short covering"]
+majors = { alert = -5, critical = -8, clear = -1.5 }
+
 [rules.both]
 within = "10m"
 cooldown = "20m"
@@ -285,3 +291,21 @@ def test_a_test_plays_the_metrics_that_a_rule_asks_besides(
 
 def test_without_a_series_the_other_metric_is_unknown(tmp_path: Path):
     assert got(tmp_path, "asking", "-6x9") == ["1m open watch"]
+
+
+@pytest.mark.parametrize(
+    ("series", "price", "turns"),
+    [
+        ("-6x9", "2x9", ["0s open alert"]),
+        ("-6x9", "-2x9", []),
+        ("-6x9", "0x4 2x4", ["2m30s open alert"]),
+        ("-9x9", "-2x9", []),
+        ("-9x9", "_x9", ["0s open critical"]),
+        ("-6x9", "_x9", []),
+    ],
+)
+def test_a_test_plays_the_other_half_of_a_cause(
+    tmp_path: Path, series: str, price: str, turns: list[str]
+):
+    more = f'when = {{ price_1h_pct = "{price}" }}'
+    assert got(tmp_path, "squeeze", series, more=more) == turns

@@ -25,6 +25,7 @@ from rules.alerts import (
     ALL,
     Alert,
     CascadeFacts,
+    Cause,
     DepthFacts,
     Facts,
     FundingFacts,
@@ -338,6 +339,38 @@ def opinions() -> dict[str, Alert]:
     }
 
 
+def causes() -> dict[str, Alert]:
+    rise = changed("price", {"before": 100_000.0, "after": 104_000.0}, value=4.0, fires="above")
+    squeezed = msgspec.structs.replace(
+        turned("cascade", Turn.OPEN), cause=Cause.SHORT_COVERING, price=116_000.0
+    )
+    return (
+        {
+            f"oi, {one}": msgspec.structs.replace(turned("oi", Turn.OPEN), cause=one)
+            for one in (Cause.LONG_UNWINDING, Cause.SHORT_COVERING, Cause.UNCLEAR)
+        }
+        | {
+            "oi, new longs": changed(
+                "oi", {"net_usd": 2.1e9, "price_usd": 4e8, "by_venue_pct": {"bybit": 4.1}},
+                value=6.2, fires="above", threshold=5, price=118_000.0, cause=Cause.NEW_LONGS,
+            ),
+            "price, new shorts": msgspec.structs.replace(
+                turned("price", Turn.UP), cause=Cause.NEW_SHORTS
+            ),
+            "price, short covering": msgspec.structs.replace(rise, cause=Cause.SHORT_COVERING),
+            "cascade of shorts": squeezed,
+            "cascade of shorts, worse": msgspec.structs.replace(squeezed, turn=Turn.WORSE),
+            "cascade of shorts, over": msgspec.structs.replace(
+                turned("cascade", Turn.CLOSE), cause=Cause.SHORT_COVERING
+            ),
+        }
+        | {
+            f"cascade, {one}": msgspec.structs.replace(turned("cascade", Turn.OPEN), cause=one)
+            for one in (Cause.LONG_UNWINDING, Cause.NEW_SHORTS, Cause.NEW_LONGS)
+        }
+    )  # fmt: skip
+
+
 def records() -> dict[str, Alert]:
     first, longest, lowest, highest = RecordKind
     hourly = msgspec.structs.replace(DEPTH, hour=9, normal_ms=14 * DAY)
@@ -638,7 +671,7 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades() | opinions()
+    edges() | records() | cascades() | opinions() | causes()
 )
 
 

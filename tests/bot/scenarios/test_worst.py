@@ -148,7 +148,7 @@ def test_the_peak_is_told_by_edit_within_a_minute_and_rings_once_more(crash: Cra
     assert rings[-1].at <= peak.seen + 5 * MINUTE
     text = delivery_message(rings[-1], en.WORDS).plain
     assert f"price {crash.price[2] - 100:.1f}%".replace("-", "−") in text
-    assert "deleveraging goes on" in text
+    assert "deleveraging of longs goes on" in text
 
 
 def test_the_live_line_of_a_cascade_says_that_it_tells_the_worst():

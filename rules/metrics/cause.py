@@ -1,0 +1,98 @@
+"""What is happening to one asset, in one word, as a number: which of ``rules.alerts.CAUSES`` it is.
+
+No rule has it as its metric; rules ask it besides their own (``Rule.cause``), and alerts tell it.
+It is what the metric log keeps, so that a backtest asks what was asked live.
+"""
+
+from dataclasses import dataclass
+
+from rules.alerts import CAUSES, Cause, Scope
+from rules.cause import cause
+from rules.market import Keep, Market, Memo, View
+from rules.metric import OF_ASSET, Reading
+from rules.metrics.funding import PREDICTED
+from rules.metrics.liquidation import sides
+from rules.metrics.open_interest import OpenInterestMetric, open_interest
+from rules.metrics.price import PriceMetric, price
+from streams.durations import HOUR, MINUTE
+from streams.events import Kind, MarketEvent, Ms
+
+PREFIX = "cause_"
+LEAST_LIQUIDATED = 0.02
+"""Of what was closed so much must have been liquidated for its side to tell anything."""
+
+_KINDS = frozenset({Kind.OPEN_INTEREST})
+
+
+@dataclass(frozen=True, slots=True)
+class CauseMetric:
+    """``cause_<duration>``: the place of the cause in ``CAUSES``."""
+
+    name: str
+    window: Ms
+    moves: PriceMetric
+    interest: OpenInterestMetric
+    unit: str = ""
+    scopes: frozenset[Scope] = OF_ASSET
+    kinds: frozenset[Kind] = _KINDS
+    idle_look: Ms | None = None
+
+    @property
+    def look_every(self) -> Ms:
+        return self.interest.look_every
+
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        return self.interest.keeps()
+
+    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
+        return self.interest.take(market, event, now)
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        moved, held = self.moves.value(view, now), self.interest.value(view, now)
+        if moved is None or held is None:
+            return None
+        rate = PREDICTED.value(view, now) if held.value > 0 else None
+        found = cause(
+            self.window,
+            moved.value,
+            held.value,
+            _longs(view, self.window, held, now) if held.value < 0 else None,
+            None if rate is None else rate.value,
+        )
+        return Reading(value=float(CAUSES.index(found)), used=held.used, expected=held.expected)
+
+    def facts(self, view: View, now: Ms) -> None:
+        return None
+
+    def distance(self, value: float) -> float:
+        return 0.0
+
+
+def cause_metric(window: Ms) -> CauseMetric:
+    """The metric over ``window``."""
+    hours, rest = divmod(window, HOUR)
+    name = f"{window // MINUTE}m" if rest else f"{hours}h"
+    return CauseMetric(
+        f"{PREFIX}{name}",
+        window,
+        price(f"price_{name}_pct", window),
+        open_interest(f"oi_net_{name}_pct", window),
+    )
+
+
+def cause_of(reading: Reading | None) -> Cause | None:
+    """The cause that a reading of this metric names."""
+    return None if reading is None else CAUSES[round(reading.value)]
+
+
+def _longs(view: View, window: Ms, closed: Reading, now: Ms) -> float | None:
+    """Which share of what was liquidated was longs, None if too little of it is known."""
+    longs, shorts = sides(view, window, now)
+    held = closed.floor_musd
+    if held is None or longs + shorts < LEAST_LIQUIDATED * held * -closed.value / 100 * 1e6:
+        return None
+    return longs / (longs + shorts) if longs + shorts > 0 else None
+
+
+DEFAULT: Ms = HOUR
+"""The window for rules on what has none."""
