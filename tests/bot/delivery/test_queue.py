@@ -18,7 +18,7 @@ from bot.delivery.post import (
     SendStep,
     as_message,
 )
-from bot.delivery.queue import ChatQueue
+from bot.delivery.queue import ChatQueue, digests
 from bot.delivery.rendering import short_id
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat, WebhookName
@@ -799,3 +799,30 @@ def test_records_survive_as_bytes():
     told = sent(made, 0)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Post) == told
     assert as_message(told, "<b>x</b>").plain == "x"
+
+
+def test_a_digest_is_what_its_posts_are_together():
+    """As bad as the worst, as late as the latest, silent only if all are; its turn is an end, and
+    it ends the openings that it is of, only if all are ends."""
+    first = post("a", 1, WATCH, at=2 * S, alerts=("a1", "x"), begins=("a",), topic=3)
+    later = post("b", 2, CRITICAL, at=S, alerts=("x", "b1"), begins=("b",), topic=3, gathered=2)
+    end = post("c", 3, ALERT, turn=CLOSE, alerts=("c1",), openings=("a", "c"), topic=3)
+    (digest,) = digests([first, later, end], "collapsed")
+    assert (digest.key, digest.chat, digest.number, digest.topic) == ("digest a +2", "-1", 3, 3)
+    assert (digest.at, digest.expires) == (START + 2 * S, START + 2 * S + HOUR)
+    assert digest.alerts == ("a1", "x", "b1", "c1")
+    assert (digest.names, digest.episodes) == (("a", "b", "c"), ("a", "b", "c"))
+    assert (digest.open, digest.begins, digest.openings) == (("a", "b"), ("a", "b"), ())
+    assert (digest.count, digest.gathered, digest.title) == (3, 4, "collapsed")
+    message = digest.message
+    assert (message.level, message.turn, message.silent, message.asset) == (
+        CRITICAL,
+        Turn.OPEN,
+        False,
+        "",
+    )
+    (ends,) = digests([end, msgspec.structs.replace(end, key="d", openings=("d",))], "collapsed")
+    assert (ends.message.turn, ends.openings) == (CLOSE, ("a", "c", "d"))
+    (quiet,) = digests([first, msgspec.structs.replace(first, key="e")], "collapsed")
+    assert quiet.message.silent
+    assert digests([first], "collapsed") == [first]
