@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+_DATA = ("metrics", "bookDepth", "fundingRate", "klines", "markPriceKlines")
+"""Folders of the archive, see ``bot/history/files.py``."""
+
 _ABOUT = "Real-time alerts for crypto derivatives: tells when leverage leaves the market."
 
 
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _history(backtest)
     backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
     _history(add("score", "what the rings were worth, held against what the price did"))
+    _archives(add("history", "history from public archives, into the data directory"))
     tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
     tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")
     tune.add_argument(
@@ -88,10 +92,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _archives(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", choices=("get",), help="get: what is not here yet")
+    command.add_argument(
+        "--assets", type=_assets, default=frozenset(), metavar="BTC,ETH",
+        help="these; without it those that the configuration names",
+    )  # fmt: skip
+    command.add_argument(
+        "--from", dest="start", type=_moment, metavar="DAY",
+        help="such as 2026-08-01, UTC; without it 90 days back",
+    )  # fmt: skip
+    command.add_argument("--to", dest="end", type=_moment, metavar="DAY", help="not included")
+    command.add_argument(
+        "--data", nargs="+", choices=_DATA, default=_DATA[:4], metavar="NAME",
+        help=f"some of {', '.join(_DATA)}; without it the first four",
+    )  # fmt: skip
+
+
 def _paths(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "paths", metavar="PATH", nargs="+", type=Path,
-        help="metric logs (data/metrics), recordings, CSV files, or folders of them",
+        help="metric logs (data/metrics), files of archives (data/history), recordings, CSV files,"
+        " or folders of them",
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ log = structlog.get_logger()
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
-    "tune",
+    "tune", "history",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -112,6 +112,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             _score(options, settings)
         case "tune":
             _tune(options, settings)
+        case "history":
+            return asyncio.run(_history(options, settings))
         case name:
             from bot.roles.run import ROLES, run  # the other commands need not wait for its imports
 
@@ -288,6 +290,26 @@ def _tune(options: argparse.Namespace, settings: Settings) -> None:
     _answer(
         "tune", lambda: tune(settings, options.rule, wanted, options.paths, options.write)
     )  # fmt: skip
+
+
+async def _history(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.backtest.command import progress
+    from bot.history.files import ArchiveData
+    from bot.history.get import HistoryWanted, fetch_history, folder_of, now_ms, outcome
+
+    wanted = HistoryWanted(
+        assets=options.assets,
+        start=options.start,
+        end=options.end,
+        data=tuple(ArchiveData(name) for name in options.data),
+    )
+    os.umask(0o077)
+    try:
+        got = await fetch_history(settings, wanted, now_ms(), progress())
+    except ValueError as error:
+        _fail(f"cannot get history: {error}", 1)
+    print(outcome(got, folder_of(settings)), file=sys.stdout if got.done else sys.stderr)
+    return 0 if got.done else 1
 
 
 def _answer(what: str, make: Callable[[], str]) -> None:

@@ -27,6 +27,7 @@ from bot.config.schema import (
     CompositeTable,
     Defaults,
     DeliveryTable,
+    HistoryTable,
     Metrics,
     Operators,
     Redis,
@@ -229,6 +230,7 @@ DEFAULTS: dict[str, type[Table]] = {
     "telegram": TelegramTable,
     "redis": Redis,
     "metrics": Metrics,
+    "history": HistoryTable,
     "defaults": Defaults,
 }
 NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}
@@ -425,7 +427,7 @@ FORBIDDEN = {
         "bot.commands.why",
         "aiohttp",
     ),
-    "sockets and HTTP have five places": ("bot.delivery.store", "websockets"),
+    "sockets and HTTP have six places": ("bot.delivery.store", "websockets"),
     "Telegram is one sink among others": ("bot.status", "telegram"),
     "pydantic reads config.toml and nothing else": ("bot.metriclog", "pydantic"),
     "running roles read no history": ("bot.roles.streams", "numpy"),

@@ -19,8 +19,7 @@ from io import TextIOWrapper
 from math import isfinite, nan
 from pathlib import Path
 from typing import TextIO
-from zipfile import BadZipFile, ZipFile
-from zlib import error as ZlibError
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from bot.backtest.csvfile import BadFile
 from bot.backtest.rows import EARLIEST, LATEST, MARKS, Numbers, RowForm, RowPart, Rows, united
 from bot.backtest.series import Notes, Times
-from bot.history.files import QUOTES, ArchiveName, archive_name, only_member
+from bot.history.files import DAMAGED, QUOTES, ArchiveName, archive_name, only_member
 from streams.events import Ms
 from streams.venues.wire import coin_of
 
@@ -127,7 +126,7 @@ def named(path: Path) -> ArchiveName | None:
         try:
             with ZipFile(path) as archive:
                 return archive_name(only_member(archive).filename)
-        except (BadZipFile, ValueError):
+        except (*DAMAGED, ValueError):
             return None
     return name
 
@@ -151,7 +150,7 @@ def opened(path: Path) -> Generator[TextIO]:
                 yield TextIOWrapper(file, encoding="utf-8-sig", newline="")
     except BadFile:
         raise
-    except (BadZipFile, ZlibError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise BadFile(f"{path}: is damaged: get it again") from error
     except UnicodeDecodeError as error:
         raise BadFile(f"{path}: is no text") from error

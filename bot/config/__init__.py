@@ -95,7 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``redis_prefix``: what
     all keys begin with. ``keep``: age in Ms up to
     which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
-    of the metric log, which is in ``data_dir`` too. ``tail``: how many assets are watched besides
+    of the metric log, which is in ``data_dir`` too.
+    ``history_url``: where public archives are. ``tail``: how many assets are watched besides
     the listed ones, by open interest. ``own_tiers``: tiers of the operator's own. ``tests``: those
     in the file itself, see ``load_tests``.
     """
@@ -117,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_prefix: str = "lowtide"
     metrics_keep: Ms = 34_560_000_000
     metrics_mb: int = 2_000
+    history_url: str = "https://data.binance.vision"
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
@@ -325,6 +327,7 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         max_mb=file.redis.max_mb,
         metrics_keep=file.metrics.keep,
         metrics_mb=file.metrics.max_mb,
+        history_url=file.history.url,
         venues=_venues(file.markets.venues, file),
         majors=where.majors,
         large=where.large,

@@ -102,6 +102,10 @@ class Metrics(Table):
     max_mb: Annotated[int, Field(ge=1)] = 2_000
 
 
+class HistoryTable(Table):
+    url: HttpUrl = "https://data.binance.vision"
+
+
 class MarketsTable(Table):
     """Any other key is a tier of the operator's own: a list of assets."""
 
@@ -233,6 +237,7 @@ class File(TestsFile):
     telegram: TelegramTable = TelegramTable()
     redis: Redis = Redis()
     metrics: Metrics = Metrics()
+    history: HistoryTable = HistoryTable()
     markets: MarketsTable
     venues: dict[str, VenueTable] = {}
     defaults: Defaults = Defaults()
@@ -272,6 +277,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "telegram": TelegramTable,
     "redis": Redis,
     "metrics": Metrics,
+    "history": HistoryTable,
     "markets": MarketsTable,
     "venues": VenueTable,
     "defaults": Defaults,

@@ -10,12 +10,22 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+from zlib import error as ZlibError
 
 from streams.events import Ms
 
 MAX_CSV_BYTES = 64 * 1024 * 1024
 """What a file may unpack to. A month of minutes has 5 MB, a day of depth 2 MB."""
+
+DAMAGED: tuple[type[Exception], ...] = (
+    BadZipFile,
+    ZlibError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What reading a zip raises that is not whole, or is none."""
 
 QUOTES = ("USDT", "USDC")
 """Perpetuals in other currencies are not watched."""
