@@ -183,9 +183,9 @@ async def _send_test(settings: Settings) -> int:
     from bot.delivery import send_test  # python-telegram-bot takes a while to import
 
     outcomes = await send_test.try_all(settings)
-    for one in outcomes:
-        print(one.text, file=sys.stdout if one.posted else sys.stderr)
-    return 0 if all(one.posted for one in outcomes) else 1
+    for outcome in outcomes:
+        print(outcome.text, file=sys.stdout if outcome.posted else sys.stderr)
+    return 0 if all(outcome.posted for outcome in outcomes) else 1
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> None:
@@ -229,17 +229,17 @@ async def _record(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _replay(files: Sequence[Path], settings: Settings) -> int:
-    from bot.replay import Replay, judged, told
+    from bot.replay import Replay, judged, messages
 
     console, words, posts = Console(), LANGUAGES[settings.language], 0
     replay = Replay(settings)
     try:
-        for one in told(judged(replay.events(files), settings), chats(settings)[0]):
-            if isinstance(one, Delivery):
+        for message in messages(judged(replay.events(files), settings), chats(settings)[0]):
+            if isinstance(message, Delivery):
                 posts += 1
-                await console.send(ConsoleOutput(), delivery_message(one, words))
+                await console.send(ConsoleOutput(), delivery_message(message, words))
             else:
-                await console.send(ConsoleOutput(), notice_message(one, words))
+                await console.send(ConsoleOutput(), notice_message(message, words))
     except OSError as error:
         _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
     except ValueError as error:

@@ -54,20 +54,20 @@ def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
     exceed. ``settled``: minutes since the settlement, ``interval`` minutes.
     """
     row: dict[Column, float] = {}
-    for one in observed:
-        place = one.metric, one.asset, one.instrument
-        row[Column(*place, "value")] = nan if one.value is None else one.value
-        for field, x in (("low", one.low), ("high", one.high)):
-            if one.metric != PRICE:
-                row[Column(*place, field)] = nan if x is None or x == one.value else x
-        if one.floor_musd is not None:
-            row[Column(*place, "floor")] = one.floor_musd
-        if one.lower_bound or one.breach_only:
-            row[Column(*place, "bound")] = 2.0 if one.breach_only else 1.0
-        if one.settled_at is not None:
-            row[Column(*place, "settled")] = (now - one.settled_at) / MINUTE
-        if one.interval_ms is not None:
-            row[Column(*place, "interval")] = one.interval_ms / MINUTE
+    for value in observed:
+        place = value.metric, value.asset, value.instrument
+        row[Column(*place, "value")] = nan if value.value is None else value.value
+        for field, x in (("low", value.low), ("high", value.high)):
+            if value.metric != PRICE:
+                row[Column(*place, field)] = nan if x is None or x == value.value else x
+        if value.floor_musd is not None:
+            row[Column(*place, "floor")] = value.floor_musd
+        if value.lower_bound or value.breach_only:
+            row[Column(*place, "bound")] = 2.0 if value.breach_only else 1.0
+        if value.settled_at is not None:
+            row[Column(*place, "settled")] = (now - value.settled_at) / MINUTE
+        if value.interval_ms is not None:
+            row[Column(*place, "interval")] = value.interval_ms / MINUTE
     return row
 
 

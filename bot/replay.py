@@ -66,7 +66,7 @@ class Replay:
             if heard is None:
                 heard = self._venues[record.venue] = _Heard(VENUES[record.venue], self._markets)
             yield from self._offer(heard.take(record))
-            self.count.dropped = sum(some.dropped for some in self._venues.values())
+            self.count.dropped = sum(venue.dropped for venue in self._venues.values())
         unlisted = [name for name, heard in self._venues.items() if not heard.listed]
         if unlisted:
             raise ValueError(
@@ -103,13 +103,13 @@ def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[Said]:
         yield from engine.feed(event)
 
 
-def told(all_said: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
+def messages(turns: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
     """What the channel and the operators read of these alerts and notices, in order."""
     state = PlanState()
-    for seen, group in groupby(all_said, key=lambda said: said.seen):
+    for seen, group in groupby(turns, key=lambda turn: turn.seen):
         moment = list(group)
-        yield from (said for said in moment if isinstance(said, Notice))
-        alerts = [said for said in moment if not isinstance(said, Notice)]
+        yield from (turn for turn in moment if isinstance(turn, Notice))
+        alerts = [turn for turn in moment if not isinstance(turn, Notice)]
         state, deliveries = plan(state, alerts, chat, (), seen)
         yield from deliveries
     while (due := next_due(state)) is not None:
@@ -276,15 +276,15 @@ def _frames(path: Path) -> Iterator[Recorded]:
         raise ValueError(f"{path} holds no frames")
 
 
-def _joined(one: Subscription | None, other: Subscription) -> Subscription:
+def _joined(before: Subscription | None, other: Subscription) -> Subscription:
     """Sockets of one path cannot be told apart in a recording: they are heard as one."""
-    if one is None:
+    if before is None:
         return other
     return msgspec.structs.replace(
-        one,
-        kinds=one.kinds | other.kinds,
-        symbols=tuple(dict.fromkeys(one.symbols + other.symbols)),
-        silence_s={**one.silence_s, **other.silence_s},
+        before,
+        kinds=before.kinds | other.kinds,
+        symbols=tuple(dict.fromkeys(before.symbols + other.symbols)),
+        silence_s={**before.silence_s, **other.silence_s},
     )
 
 

@@ -44,7 +44,7 @@ class Proxies(msgspec.Struct, frozen=True, kw_only=True):
             return None
         port = parts.port or (443 if parts.scheme in _SECURE else 80)
         host = parts.hostname.rstrip(".")
-        if _is_here(host) or any(_covers(one, host, port) for one in self.bypass):
+        if _is_here(host) or any(_covers(rule, host, port) for rule in self.bypass):
             return None
         return proxy
 
@@ -54,8 +54,8 @@ NO_PROXIES = Proxies()
 
 def proxies(env: Mapping[str, str]) -> Proxies:
     """What the variables in ``env`` ask for. Raises ValueError: see ``problems``."""
-    found = {name: _variable(env, name) for name in VARIABLES}
-    https, http, everything = (proxy_url(text) if text else None for text in found.values())
+    variables = {name: _variable(env, name) for name in VARIABLES}
+    https, http, everything = (proxy_url(text) if text else None for text in variables.values())
     names = _variable(env, "NO_PROXY").replace(" ", ",").split(",")
     return Proxies(
         secure=https or everything,
@@ -67,14 +67,14 @@ def proxies(env: Mapping[str, str]) -> Proxies:
 def problems(env: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that is no proxy. None shows any part of it, for whatever is
     misplaced may be a part of a password."""
-    found: list[str] = []
+    sentences: list[str] = []
     for name in VARIABLES:
         try:
             if text := _variable(env, name):
                 proxy_url(text)
         except ValueError as error:
-            found.append(f"{name} (environment): {error}")
-    return found
+            sentences.append(f"{name} (environment): {error}")
+    return sentences
 
 
 def proxy_url(text: str) -> str:

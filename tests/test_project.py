@@ -551,6 +551,37 @@ def test_a_name_is_one_function() -> None:
     assert several - twins.keys() == set(), "each is the name of one function now: take it out"
 
 
+VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
+"""Local names that do not say what they are of. A local name carries the type of what it holds."""
+
+TO_BE_NAMED = {
+    "bot/backtest", "bot/commands", "bot/config", "bot/delivery", "bot/history", "bot/plan",
+    "rules",
+}  # fmt: skip
+"""Where such names are still found: to be shortened, never to be extended."""
+
+
+def vague_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The local names and parameters in ``tree`` that are VAGUE, and their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.arg):
+            name = node.id if isinstance(node, ast.Name) else node.arg
+            if name in VAGUE:
+                yield name, node.lineno
+
+
+def test_local_names_say_what_they_are_of() -> None:
+    assert [*vague_names(ast.parse("def f(one): return [made for made in one]"))]
+    vague = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for package in ("bot", "rules", "streams")
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if not any(path.is_relative_to(ROOT / folder) for folder in TO_BE_NAMED)
+        for name, line in vague_names(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert vague == []
+
+
 def test_the_tree_of_tests_mirrors_the_source() -> None:
     """Each folder of tests below a package's is a package; each test file is named after a module,
     a package, or a thing that several of them make together, which is named here."""

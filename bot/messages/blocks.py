@@ -35,15 +35,15 @@ def visible(text: str) -> int:
 
 def blocks(text: str) -> list[str]:
     """The blocks of ``text``; with "\\n" between them they are ``text`` again."""
-    found: list[str] = []
+    whole: list[str] = []
     open_tags = 0
     for line in text.split("\n"):
         if open_tags:
-            found[-1] += f"\n{line}"
+            whole[-1] += f"\n{line}"
         else:
-            found.append(line)
+            whole.append(line)
         open_tags += sum(-1 if closing else 1 for closing, _ in _TAG.findall(line))
-    return found
+    return whole
 
 
 def fitted(
@@ -80,13 +80,13 @@ def fitted_answer(parts: Sequence[Html], words: Words, limit: int = MOST_CHARS) 
     return Html(text) if kept and visible(text) <= limit else say(words, "ask.too_much")
 
 
-def with_lines(text: str, lines: Sequence[str], one: bool) -> str:
+def with_lines(text: str, lines: Sequence[str], single: bool) -> str:
     """``text`` and ``lines`` below it.
 
-    ``one``: it tells of one alert, and gives up facts for them, but not its last line, to stay
+    ``single``: it tells of one alert, and gives up facts for them, but not its last line, to stay
     short. A digest has nothing to give up.
     """
     if not lines:
         return text
-    limit = POST_CHARS if one and visible(text) <= POST_CHARS else MOST_CHARS
+    limit = POST_CHARS if single and visible(text) <= POST_CHARS else MOST_CHARS
     return fitted([*blocks(text), *lines], limit, keep=len(lines) + 1)

@@ -78,7 +78,7 @@ def _digest(delivery: Delivery, words: Words, held: int) -> Message:
     alerts = list(delivery.alerts)
     worst, latest = Voice(alerts[0], words), max(alerts, key=lambda a: a.at)
     lines = _digest_lines(delivery, words)
-    lines.append(footer(Voice(latest, words), held, one=False))
+    lines.append(footer(Voice(latest, words), held, single=False))
     message = message_of(worst.alert, lines, delivery.silent, DIGEST_CHARS)
     return msgspec.structs.replace(message, at=latest.at)
 
@@ -160,8 +160,8 @@ def _item(voice: Voice, marked: bool) -> Html:
         text, key = parts(voice.words, alert.facts), "digest.cascade_item"
     else:
         text, key = amount(voice.words, voice.topic, alert.value, alert.unit), "digest.item"
-    said = voice.say(key, asset=alert.asset, value=text)
-    return Html(f"{MARKS[alert.level]} {said}") if marked else said
+    item = voice.say(key, asset=alert.asset, value=text)
+    return Html(f"{MARKS[alert.level]} {item}") if marked else item
 
 
 def _window(voice: Voice, alerts: Sequence[Alert]) -> Html:

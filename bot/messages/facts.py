@@ -130,9 +130,9 @@ def _cascade_facts(voice: Voice, facts: CascadeFacts) -> list[Html]:
     words = voice.words
     chain = [_step(voice, link) for link in facts.chain]
     closed = [
-        voice.say("cascade.closed", usd=words.usd(net), window=words.window(one.window_ms))
-        for one in (link.facts for link in facts.chain)
-        if isinstance(one, OpenInterestFacts) and (net := one.net_usd) is not None and net < 0
+        voice.say("cascade.closed", usd=words.usd(net), window=words.window(part.window_ms))
+        for part in (link.facts for link in facts.chain)
+        if isinstance(part, OpenInterestFacts) and (net := part.net_usd) is not None and net < 0
     ]
     no_data = voice.say("cascade.no_data", list=", ".join(facts.no_data))
     return [
@@ -189,7 +189,7 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
 
 def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     words = voice.words
-    one = facts.orders == 1
+    single = facts.orders == 1
     share = voice.say("liq.share", pct=numbers.share(facts.oi_pct)) if facts.oi_pct else Html()
     lines = [
         voice.say(
@@ -197,7 +197,7 @@ def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
             longs=amount(words, "liq", facts.long_usd / 1e6, ""),
             shorts=amount(words, "liq", facts.short_usd / 1e6, ""),
             orders=voice.say(
-                "liq.orders_one" if one else "liq.orders_many", count=str(facts.orders)
+                "liq.orders_one" if single else "liq.orders_many", count=str(facts.orders)
             ),
             share=share,
         )

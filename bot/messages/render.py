@@ -77,8 +77,8 @@ def live(alert: Alert, words: Words) -> tuple[str, str]:
         return str(now), str(voice.say("live.parts", parts=now, length=length))
     now, worst = amount(words, voice.topic, alert.value, alert.unit), extreme(voice)
     time = voice.bare_time(alert.extreme_at)
-    said = voice.say("live", now=now, worst=worst, time=time, length=length)
-    return f"{now} {worst}", str(said)
+    line = voice.say("live", now=now, worst=worst, time=time, length=length)
+    return f"{now} {worst}", str(line)
 
 
 def ended(alert: Alert, words: Words) -> str:
@@ -156,13 +156,13 @@ def message_of(
     )
 
 
-def footer(voice: Voice, held: int, one: bool = True) -> Html:
-    """Hashtags, time, and how many alerts were kept back. ``one``: it is of one asset."""
+def footer(voice: Voice, held: int, single: bool = True) -> Html:
+    """Hashtags, time, and how many alerts were kept back. ``single``: it is of one asset."""
     alert, facts = voice.alert, voice.alert.facts
     time = voice.time(alert.at)
     if isinstance(facts, FundingFacts):
         time = _rate_time(voice, facts)
-    parts = [" ".join(_tags(voice) if one else _tags(voice)[-1:]), time]
+    parts = [" ".join(_tags(voice) if single else _tags(voice)[-1:]), time]
     if held:
         parts.append(voice.say("held", count=str(held)))
     return Html(" · ".join(parts))
@@ -213,7 +213,7 @@ def folded(voice: Voice, hidden: int) -> list[Html]:
 def kept_below(voice: Voice) -> list[Html]:
     """Why it is told at watch though its value is at alert: what other metrics say."""
     alert, words = voice.alert, voice.words
-    against = [opinion(words, one) for one in alert.opinions if not one.agrees]
+    against = [opinion(words, other) for other in alert.opinions if not other.agrees]
     if alert.alone is None or alert.alone <= alert.level or not against:
         return []
     level = voice.say(f"level.{alert.alone.value}")

@@ -160,14 +160,16 @@ class BotRole:
             )[:_REPORTED],
         )
 
-    def fates(self, found: Sequence[Alert], user: int) -> dict[str, list[AlertFate]]:
-        """What became of ``found`` in each chat that takes them, by their ids; of subscribers' in
+    def fates(self, asked: Sequence[Alert], user: int) -> dict[str, list[AlertFate]]:
+        """What became of ``asked`` in each chat that takes them, by their ids; of subscribers' in
         that of ``user`` alone."""
         own = TelegramChat(user)
-        chats = [one for one in self._audience.chats if not one.private or one.destination == own]
+        chats = [
+            chat for chat in self._audience.chats if not chat.private or chat.destination == own
+        ]
         return {
             alert.id: [self._fate(alert, chat) for chat in chats if chat.takes(alert)]
-            for alert in found
+            for alert in asked
             if alert.post
         }
 
@@ -192,10 +194,10 @@ class BotRole:
     async def tell_operators(self, post: Callable[[Chat, int], Post]) -> None:
         """Keep and send what ``post`` makes for the operators' chat, if there is one."""
         if (chat := self._audience.operators) is not None:
-            made = post(chat, self.sender.number())
+            notice = post(chat, self.sender.number())
             self.sender.line(chat.destination)
-            await self._store.keep([made])
-            self.sender.add([made])
+            await self._store.keep([notice])
+            self.sender.add([notice])
 
     async def trouble(self, trouble: DeliveryProblem) -> None:
         """Tell operators, unless it is their chat that cannot be written to."""
@@ -208,7 +210,9 @@ class BotRole:
         moved = trouble.phrase == "trouble.moved"
         theirs = operators is not None and queue_key(operators.destination) == trouble.chat
         if moved:
-            posts = any(queue_key(one.destination) == trouble.chat for one in self._audience.chats)
+            posts = any(
+                queue_key(chat.destination) == trouble.chat for chat in self._audience.chats
+            )
             where = [*["chat_id"] * posts, *["operators.chat_id"] * theirs]
             log.warning(
                 "chat moved", chat=trouble.chat, now=trouble.reason, put_in=" and ".join(where)
@@ -266,34 +270,34 @@ class BotRole:
 
     async def _serve(self) -> None:
         """A line for each chat of the audience, and none for others."""
-        told = self._audience
-        chats = [*told.chats, *([told.operators] if told.operators else [])]
+        audience = self._audience
+        chats = [*audience.chats, *([audience.operators] if audience.operators else [])]
         for key in set(self.sender.lines) - {queue_key(chat.destination) for chat in chats}:
             plans = [plan for plan in self._plans if plan.partition("/")[0] == key]
             await self.sender.drop(key, plans)
         for chat in chats:
             self.sender.line(chat.destination)
-        wanted = [chat.key for chat in told.chats]
+        wanted = [chat.key for chat in audience.chats]
         self._plans = {key: self._plans.get(key, PlanState()) for key in wanted}
 
     async def _resume(self) -> None:
         """Take over what an earlier one has left."""
-        found = await self._store.claim()
-        self._plans = found.plans
+        saved = await self._store.claim()
+        self._plans = saved.plans
         bookmark = await self._stage.bookmark()
-        self._cursor = found.cursor or bookmark
+        self._cursor = saved.cursor or bookmark
         if self._cursor == START:
             self._cursor = await self._stage.recent(NEWS_MS)
-        self.sender.load(found)
+        self.sender.load(saved)
         self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
-        times = [post.edited_at or post.at for post in found.posts]
-        plans = [plan.now for plan in found.plans.values()]
-        self._latest = max([found.seen, *times, *plans])
+        times = [post.edited_at or post.at for post in saved.posts]
+        plans = [plan.now for plan in saved.plans.values()]
+        self._latest = max([saved.seen, *times, *plans])
         await self._mind_clock()
         await self._refresh()
-        if found.lost:
-            await self._tell_lost(found.lost)
+        if saved.lost:
+            await self._tell_lost(saved.lost)
 
     async def _mind_clock(self) -> None:
         """After the clock was set back what waits is dated anew, here or while nobody was there."""
@@ -330,14 +334,15 @@ class BotRole:
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
         """What was read, what the plans make of it, and the posts become durable in one step."""
-        said = [one for entry_id, data in batch if (one := _read(entry_id, data)) is not None]
-        found = [one for one in said if isinstance(one, Alert)]
+        turns = [turn for entry_id, data in batch if (turn := _read(entry_id, data)) is not None]
+        market_alerts = [turn for turn in turns if isinstance(turn, Alert)]
         silenced: tuple[Silence, ...] = await retry(
             self._backoff, lambda: store.silences(self._redis)
         )
-        posts: list[Post] = self._notices([one for one in said if isinstance(one, Notice)])
+        posts: list[Post] = self._notices([turn for turn in turns if isinstance(turn, Notice)])
         plans = {
-            chat.key: self._plan(chat, found, silenced, posts) for chat in self._audience.chats
+            chat.key: self._plan(chat, market_alerts, silenced, posts)
+            for chat in self._audience.chats
         }
         changed = {key: plan for key, plan in plans.items() if _differs(plan, self._plans[key])}
         cursor = batch[-1][0] if batch else self._cursor
@@ -346,22 +351,30 @@ class BotRole:
         self.sender.add(posts)
 
     def _plan(
-        self, chat: Chat, found: Sequence[Alert], silenced: Sequence[Silence], posts: list[Post]
+        self,
+        chat: Chat,
+        market_alerts: Sequence[Alert],
+        silenced: Sequence[Silence],
+        posts: list[Post],
     ) -> PlanState:
-        """The chat's plan after ``found``; what it wants told is added to ``posts``."""
+        """The chat's plan after ``market_alerts``; what it wants told is added to ``posts``."""
         before = self._plans[chat.key]
         line = self.sender.line(chat.destination)
-        made: list[Post] = []
+        planned: list[Post] = []
         try:
-            after, deliveries = planner.plan(before, found, chat, silenced, self._clock.seen())
+            after, deliveries = planner.plan(
+                before, market_alerts, chat, silenced, self._clock.seen()
+            )
             for delivery in deliveries:
                 number = self.sender.number()
-                fresh = [*posts, *made]
-                made.append(outgoing(delivery, chat, line, fresh, number, self._policy))
+                fresh = [*posts, *planned]
+                planned.append(outgoing(delivery, chat, line, fresh, number, self._policy))
         except Exception:  # one alert must not stop all others for ever
-            log.exception("the plan failed; alerts were left out", alerts=[a.id for a in found])
+            log.exception(
+                "the plan failed; alerts were left out", alerts=[a.id for a in market_alerts]
+            )
             return before
-        posts += made
+        posts += planned
         return after
 
     def _notices(self, notices: Sequence[Notice]) -> list[Post]:
@@ -409,8 +422,8 @@ class BotRole:
     async def _refresh(self) -> None:
         """What posts say is what the rules saw last."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            if (found := await store.open_episodes(self._redis)) is not None:
-                self.sender.live(found.episodes)
+            if (seen := await store.open_episodes(self._redis)) is not None:
+                self.sender.live(seen.episodes)
 
 
 def _differs(plan: PlanState, before: PlanState) -> bool:

@@ -161,9 +161,9 @@ class RulesRole:
         self._muted_to = await self._stage.bookmark()
         if parsed(self._muted_to) > parsed(await self._stage.newest()):
             self._muted_to = START  # of another stream, of which this one knows nothing
-        if said := await unsafe(self._redis):
-            log.warning(f"Redis is not safe to use: {said}")
-            self._notices.append(redis_notice(said, wall_ms()))
+        if danger := await unsafe(self._redis):
+            log.warning(f"Redis is not safe to use: {danger}")
+            self._notices.append(redis_notice(danger, wall_ms()))
         snapshot: Snapshot | None = None
         try:
             if (snapshot := await self._stage.saved()) is not None:
@@ -188,20 +188,20 @@ class RulesRole:
         self._notices.append(state_notice("rules", what, wall_ms()))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        found: list[Said] = []
+        turns: list[Said] = []
         self._whole = False
         if parsed(batch[0][0]) <= parsed(self._cursor):
             self._muted_to = START  # another stream: of this one nothing was told
         for entry_id, data in batch:
-            said = self._feed(entry_id, data)
-            if said and parsed(self._muted_to) < parsed(entry_id):
-                found += [one for one in said if one.id != self._missed]
+            of_event = self._feed(entry_id, data)
+            if of_event and parsed(self._muted_to) < parsed(entry_id):
+                turns += [turn for turn in of_event if turn.id != self._missed]
         cursor = batch[-1][0]
         if parsed(self._muted_to) < parsed(cursor):
-            found, self._notices = found + self._notices, []
-            await self._stage.commit(cursor, [alerts.encode(alert) for alert in found])
+            turns, self._notices = turns + self._notices, []
+            await self._stage.commit(cursor, [alerts.encode(alert) for alert in turns])
         self._cursor, self._whole = cursor, True
-        self._alerts += len(found)
+        self._alerts += len(turns)
 
     def _feed(self, entry_id: str, data: bytes) -> Sequence[Said]:
         self._events += 1
@@ -214,12 +214,12 @@ class RulesRole:
         self._lag = wall_ms() - event.seen
         back = self._ticks(event) if isinstance(event, Tick) else []
         try:
-            said = self._engine.feed(event)
+            turns = self._engine.feed(event)
             if isinstance(event, Tick) and self._metric_log.due(event.seen):
                 again = parsed(entry_id) <= parsed(self._muted_to)
                 self._metric_log.write(event.seen, self._engine.observed(), again)
-            known = {one.id for one in said}
-            return [*said, *(one for one in back if one.id not in known)]
+            known = {turn.id for turn in turns}
+            return [*turns, *(turn for turn in back if turn.id not in known)]
         except Exception:  # one event must not stop all alerts for ever
             self._unreadable += 1
             log.exception("the rules failed on an event; it was left out", entry=entry_id)

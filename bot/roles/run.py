@@ -254,5 +254,7 @@ def _webhook(settings: Settings) -> Sink:
     from bot.delivery.sinks.webhook import Endpoint, Webhook
 
     secret = settings.webhook_secret or ""
-    endpoints = {one.name: Endpoint(url=one.url, secret=secret) for one in settings.webhooks}
+    endpoints = {
+        webhook.name: Endpoint(url=webhook.url, secret=secret) for webhook in settings.webhooks
+    }
     return Webhook(endpoints, proxies=settings.proxies)

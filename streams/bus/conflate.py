@@ -111,8 +111,8 @@ class Conflator:
 
     def _release(self, state: FeedState) -> Iterator[MarketEvent]:
         for key in [key for key in self._said if _speaks_of(state, key)]:
-            said, held = self._said.pop(key), self._held.pop(key, None)
-            if held is not None and _fact(held) != _fact(said):
+            sent, held = self._said.pop(key), self._held.pop(key, None)
+            if held is not None and _fact(held) != _fact(sent):
                 yield held
 
     def _interval(self, event: MarketEvent) -> Ms:

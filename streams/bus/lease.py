@@ -67,7 +67,7 @@ class Lease:
     async def take(self) -> None:
         """Wait until the lease is ours."""
         began = asyncio.get_running_loop().time()
-        said = False
+        warned = False
         while True:
             try:
                 if await self._renewed():
@@ -81,8 +81,8 @@ class Lease:
                 await self._shorten()
             waited_s = asyncio.get_running_loop().time() - began
             # until then it may be what a killed predecessor has left
-            if not said and waited_s > _LIFE_MS / 1000:
-                said = True
+            if not warned and waited_s > _LIFE_MS / 1000:
+                warned = True
                 log.warning(
                     f"another {self._role} role is running on this Redis; waiting for its end"
                 )

@@ -78,10 +78,10 @@ class Skew:
         if not late:
             return []
         ours = middle_lateness(late.values())
-        said = self._judge(_OURS, ours, now, _our_words(ours, [*late]))
+        faults = self._judge(_OURS, ours, now, _our_words(ours, [*late]))
         for venue, ms in late.items():
-            said += self._judge(venue, ms - ours, now, _venue_words(ms - ours))
-        return said
+            faults += self._judge(venue, ms - ours, now, _venue_words(ms - ours))
+        return faults
 
     def _judge(self, whose: str, off: Ms, now: Ms, words: str) -> list[Fault]:
         code = FaultCode.VENUE_CLOCK_SKEWED if whose else FaultCode.CLOCK_SKEWED

@@ -213,8 +213,8 @@ class Side:
         whole, top, out = 0.0, len(prices), list[float]()
         for edge in edges:
             low = bisect_left(prices, sign * edge * (1 - sign * _HAIR), hi=top, key=key)
-            some = prices[low:top]
-            whole += sum(map(mul, some, map(far.__getitem__, some)))
+            inside = prices[low:top]
+            whole += sum(map(mul, inside, map(far.__getitem__, inside)))
             top = low
             out.append(whole)
         return out

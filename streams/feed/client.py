@@ -174,8 +174,8 @@ class VenueClient:
     def _take(self, instruments: Sequence[Instrument], assets: Sequence[str]) -> None:
         """Decide what is watched from now on, and say what operators should know about it."""
         only = self._only
-        some = instruments if only is None else [i for i in instruments if i.symbol in only]
-        for code, symbol, over, detail in self._watchlist.take(some, assets, self.clock.now()):
+        wanted = instruments if only is None else [i for i in instruments if i.symbol in only]
+        for code, symbol, over, detail in self._watchlist.take(wanted, assets, self.clock.now()):
             self._say_fault(code, symbol, over=over, detail=detail)
 
     async def _watch(self, tasks: asyncio.TaskGroup, order: tuple[str, ...]) -> None:

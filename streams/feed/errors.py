@@ -135,8 +135,8 @@ class SayOnce:
 
     def is_news(self, words: str, now: Ms) -> bool:
         """Whether to say ``words`` at ``now``, any clock in Ms; they count as said then."""
-        said = self._at.get(words)
-        if said is not None and now - said < _SAY_AGAIN_MS:
+        last = self._at.get(words)
+        if last is not None and now - last < _SAY_AGAIN_MS:
             return False
         if len(self._at) >= _REMEMBERED:
             self._at.clear()

@@ -132,13 +132,13 @@ class Hub:
         except TimeoutError:
             self._all_listed.set()  # nobody else need wait for who cannot be reached
             self._say_unlisted()
-        listed = [instrument for some in self._listed.values() for instrument in some]
+        listed = [instrument for of_venue in self._listed.values() for instrument in of_venue]
         self._chosen = choose_assets(listed, self._markets, self._chosen)
         return self._chosen
 
     def _say_unlisted(self) -> None:
         """Say which assets are named and listed nowhere; of each once, and when it changes."""
-        listed = [instrument for some in self._listed.values() for instrument in some]
+        listed = [instrument for of_venue in self._listed.values() for instrument in of_venue]
         absent = unlisted(listed, self._markets.named)
         for asset in self._markets.named:
             if self._unlisted.get(asset) is not (asset in absent):

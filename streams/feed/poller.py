@@ -142,21 +142,21 @@ class Poller:
 
     def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> bool:
         self._failures[feed] = 0
-        found, doubt = facts(decoded, self.listing.contracts)
+        events, doubt = facts(decoded, self.listing.contracts)
         if doubt and self._told.is_news(doubt, self._clock.now()):
             log.warning("answer dropped", venue=self._venue.SPEC.name, reason=doubt)
         # Funding is a socket's feed: what is polled only adds the settlements.
-        if found and feed not in self._up and poll.kind is not Kind.FUNDING:
+        if events and feed not in self._up and poll.kind is not Kind.FUNDING:
             self._up.add(feed)
             self._say(feed, True, "")
-        for fact in found:
+        for fact in events:
             self._publish(fact)
-        return poll.kind is Kind.FUNDING and not self._settled(found)
+        return poll.kind is Kind.FUNDING and not self._settled(events)
 
-    def _settled(self, found: Sequence[MarketEvent]) -> bool:
+    def _settled(self, events: Sequence[MarketEvent]) -> bool:
         """Whether the newest settlement that is due is among these, of all that they speak of."""
         now, contracts = self._clock.seen(), self.listing.contracts
-        rates = [fact for fact in found if isinstance(fact, Funding)]
+        rates = [fact for fact in events if isinstance(fact, Funding)]
         return bool(rates) and not any(contracts.owes(rate, now) for rate in rates)
 
     def _failed(self, feed: _Feed, poll: Poll, reason: str) -> None:

@@ -271,10 +271,10 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
     if Kind.DEPTH in kinds:
         depth = frozenset((Kind.DEPTH,))
         symbols = [instrument.symbol for instrument in instruments]
-        for part, some in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
-            messages = _subscribe(some)
+        for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+            messages = _subscribe(batch)
             sockets.append(
-                wire.socket(f"book-{part}", "/public/stream", messages, depth, some, _SILENCE_S)
+                wire.socket(f"book-{part}", "/public/stream", messages, depth, batch, _SILENCE_S)
             )
     return sockets
 
@@ -282,8 +282,8 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
 def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
     streams = [f"{symbol.lower()}@depth@500ms" for symbol in symbols]
     return tuple(
-        msgspec.json.encode({"method": "SUBSCRIBE", "params": some, "id": part})
-        for part, some in enumerate(wire.batches(streams, _PARAMS_PER_MESSAGE), start=1)
+        msgspec.json.encode({"method": "SUBSCRIBE", "params": batch, "id": part})
+        for part, batch in enumerate(wire.batches(streams, _PARAMS_PER_MESSAGE), start=1)
     )
 
 

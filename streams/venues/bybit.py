@@ -250,15 +250,15 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
     names = [name for name, brings in _FEEDS if brings & kinds]
     brings = kinds & (_TICKER_KINDS | {Kind.LIQUIDATION})
     feeds = [(symbol, [f"{name}.{symbol}" for name in names]) for symbol in symbols]
-    for part, some in enumerate(_fit(feeds), start=1):
-        sockets.append(_socket(f"market-{part}", some, brings))
+    for part, batch in enumerate(_fit(feeds), start=1):
+        sockets.append(_socket(f"market-{part}", batch, brings))
     if Kind.DEPTH in kinds:
         books = [
             (symbol, [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"])
             for place, symbol in enumerate(symbols)
         ]
-        for part, some in enumerate(_fit(books), start=1):
-            sockets.append(_socket(f"book-{part}", some, frozenset((Kind.DEPTH,))))
+        for part, batch in enumerate(_fit(books), start=1):
+            sockets.append(_socket(f"book-{part}", batch, frozenset((Kind.DEPTH,))))
     return sockets
 
 
@@ -281,8 +281,8 @@ def _fit(topics: _Topics) -> list[_Topics]:
 def _socket(name: str, topics: _Topics, kinds: frozenset[Kind]) -> Subscription:
     size = _ARGS_PER_MESSAGE // len(topics[0][1])
     messages = tuple(
-        _ask("subscribe", [name for _, names in some for name in names])
-        for some in wire.batches(topics, size)
+        _ask("subscribe", [name for _, names in batch for name in names])
+        for batch in wire.batches(topics, size)
     )
     return wire.socket(name, _PATH, messages, kinds, [symbol for symbol, _ in topics], _SILENCE_S)
 
@@ -349,12 +349,12 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     of = listing.instruments.get(ticker.symbol)
     if of is None:
         return []
-    said = wire.number(ticker.fundingIntervalHour)
-    hours, cap = wire.interval(said), wire.positive(ticker.fundingCap)
+    stated_hours = wire.number(ticker.fundingIntervalHour)
+    hours, cap = wire.interval(stated_hours), wire.positive(ticker.fundingCap)
     terms = None
     if hours is not None or cap is not None:
         terms = Terms(symbol=of.symbol, funding_hours=hours, funding_cap=cap)
-    if said is None:
+    if stated_hours is None:
         hours = of.funding_hours
     next_at = wire.moment(ticker.nextFundingTime)
     return wire.made(

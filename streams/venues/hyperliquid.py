@@ -147,10 +147,10 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     if len(meta.universe) != len(contexts):
         raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
     unreadable: list[str] = []
-    said = iter(contexts)
+    in_order = iter(contexts)
 
     def build(raw: msgspec.Raw) -> Instrument:
-        context = next(said)
+        context = next(in_order)
         return _instrument(wire.read(_coin, raw), wire.read(_context, context))
 
     listed = wire.rows(meta.universe, build, unreadable)
@@ -186,9 +186,9 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         depth = frozenset((Kind.DEPTH,))
         symbols = [instrument.symbol for instrument in instruments[:_MAX_BOOKS]]
         size = max(_BOOKS_PER_SOCKET, math.ceil(len(symbols) / _MAX_BOOK_SOCKETS))
-        for part, some in enumerate(wire.batches(symbols, size), start=1):
-            messages = _subscribe(some)
-            sockets.append(wire.socket(f"book-{part}", _PATH, messages, depth, some, _SILENCE_S))
+        for part, batch in enumerate(wire.batches(symbols, size), start=1):
+            messages = _subscribe(batch)
+            sockets.append(wire.socket(f"book-{part}", _PATH, messages, depth, batch, _SILENCE_S))
     return sockets
 
 

@@ -17,7 +17,7 @@ from bot.config import Settings, load
 from bot.config.recipients import chats
 from bot.demo import play as demo
 from bot.plan.planner import Delivery
-from bot.replay import Replay, judged, told
+from bot.replay import Replay, judged, messages
 from rules import alerts
 from rules.alerts import Alert, Said
 from streams.feed.recording import Recorded
@@ -103,7 +103,7 @@ def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: lis
     assert list(judged(Replay(chosen).events([story]), chosen)) == said
     rules = {rule for rule, _ in turns(said)}
     assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
-    posts = [one for one in told(said, chats(chosen)[0]) if isinstance(one, Delivery)]
+    posts = [one for one in messages(said, chats(chosen)[0]) if isinstance(one, Delivery)]
     assert 3 < len(posts) < turns(said).total()
 
 

@@ -17,7 +17,7 @@ from bot.lang import en
 from bot.messages.digest import delivery_message
 from bot.metriclog import MetricLog
 from bot.plan.planner import Delivery
-from bot.replay import Replay, told
+from bot.replay import Replay, messages
 from rules.alerts import Alert, Level, Notice, Said, Turn
 from rules.engine import Engine
 from streams.events import (
@@ -78,7 +78,7 @@ class Crash:
         self.said: list[Said] = []
         self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
-        self.told = list(told(self._noted(day.events()), channel(settings)))
+        self.told = list(messages(self._noted(day.events()), channel(settings)))
         self.logs = sorted(folder.iterdir())
         self.posts = [one for one in self.told if isinstance(one, Delivery)]
         self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]

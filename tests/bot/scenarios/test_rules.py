@@ -19,7 +19,7 @@ from bot.lang import en
 from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
 from bot.plan.planner import Chat, Delivery
-from bot.replay import judged, told
+from bot.replay import judged, messages
 from rules.alerts import Notice
 from streams.events import AnyEvent
 from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
@@ -251,7 +251,7 @@ def compare(name: str, found: str) -> None:
 def test_scenario(name: str, settings: Settings):
     events, families = SCENARIOS[name]
     mine = only(settings, families or (name,))
-    compare(name, text(told(judged(events(), mine), channel(mine))))
+    compare(name, text(messages(judged(events(), mine), channel(mine))))
 
 
 def test_every_shipped_rule_has_a_scenario(settings: Settings):

@@ -12,7 +12,7 @@ from bot.lang import en
 from bot.messages.digest import delivery_message
 from bot.messages.render import live
 from bot.plan.planner import Delivery
-from bot.replay import told
+from bot.replay import messages
 from rules.alerts import Alert, CascadeFacts, Level, Turn
 from rules.engine import Engine
 from streams.events import AnyEvent, Tick
@@ -80,7 +80,7 @@ class Played:
         still = {crash.asset: {"burst": 0.0}}
         self._feed(market.play(12.0, **still))
         self.deliveries = [
-            one for one in told(self.alerts, channel(settings)) if isinstance(one, Delivery)
+            one for one in messages(self.alerts, channel(settings)) if isinstance(one, Delivery)
         ]
 
     def _fall(self, market: Market, minutes: float, stage: int, before: float) -> None:
