@@ -9,8 +9,8 @@ from bot.commands.parsing import SPECS, Command, asset_of, usage
 from bot.config.markets import looks_like_asset
 from bot.config.values import nearest
 from bot.messages.voice import Html, time
-from bot.plan.silences import ANY, Silence, listed, silence, split
-from bot.plan.subscriptions import Subscriber, with_wish, without_wish
+from bot.plan.silences import ANY, Silence, silence, silence_lines, split_by_end
+from bot.plan.subscriptions import Subscriber, with_assets, without_assets
 from rules.alerts import ALL, Level
 
 
@@ -78,7 +78,7 @@ def _watched(asset: str, context: Context) -> bool:
 
 def unsilence(command: Command, context: Context) -> Answer:
     """/unsilence: those in force, or the end of one."""
-    in_force = split(context.silences, context.now)[0]
+    in_force = split_by_end(context.silences, context.now)[0]
     if not command.words:
         return only(_listed(in_force, context))
     if len(command.words) != 2:
@@ -99,7 +99,7 @@ def _listed(in_force: Sequence[Silence], context: Context) -> Html:
     if not in_force:
         return context.say("ask.status.no_silence")
     lines = [context.say("ask.item", text=one) for one in
-             listed(in_force, context.words, context.now)]  # fmt: skip
+             silence_lines(in_force, context.words, context.now)]  # fmt: skip
     return Html("\n".join([context.say("ask.status.silences"), *lines]))
 
 
@@ -127,7 +127,7 @@ def subscribe(command: Command, context: Context) -> Answer:
         return only(context.say("ask.subscribed.full", most=str(most)))
     before = mine or Subscriber(user=context.asker.user, language=context.settings.language)
     try:
-        after = with_wish(before, rule, names)
+        after = with_assets(before, rule, names)
     except ValueError as error:
         return only(context.say("ask.sorry", text=str(error)))
     return _now(after, context)
@@ -140,7 +140,7 @@ def unsubscribe(command: Command, context: Context) -> Answer:
         return only(context.say("ask.subscribed.nothing"))
     rule = _family(command.words[0]) if command.words else ANY
     names = [asset_of(asset) for asset in command.words[1:]]
-    after = Subscriber(user=mine.user) if not command.words else without_wish(mine, rule, names)
+    after = Subscriber(user=mine.user) if not command.words else without_assets(mine, rule, names)
     if after == mine:
         nothing = context.say("ask.subscribed.not_that")
         return Answer(blocks=(nothing, _wishes(mine, context)))

@@ -8,7 +8,7 @@ from bot.config.explain import composite_in_words, hold_in_words, named_rows, wh
 from bot.config.values import LEVELS
 from bot.delivery.post import ChatReport
 from bot.messages.voice import Html
-from bot.plan.silences import listed, split
+from bot.plan.silences import silence_lines, split_by_end
 from rules.composite import Composite
 from rules.rule import Row, Rule
 
@@ -127,10 +127,10 @@ def _troubled(chat: ChatReport, context: Context) -> Html:
 
 
 def _silences(context: Context) -> Html:
-    in_force = split(context.silences, context.now)[0]
+    in_force = split_by_end(context.silences, context.now)[0]
     if not in_force:
         return context.say("ask.status.no_silence")
-    lines = listed(in_force, context.words, context.now)
+    lines = silence_lines(in_force, context.words, context.now)
     return Html("\n".join([context.say("ask.status.silences"), *_escaped(lines, context)]))
 
 

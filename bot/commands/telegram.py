@@ -44,7 +44,7 @@ from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
 from bot.messages.blocks import fitted_answer, plain
 from bot.messages.voice import Html, say
-from bot.plan.silences import split, with_silence, without
+from bot.plan.silences import split_by_end, with_silence, without_silence
 from rules.alerts import Alert
 from streams.bus.connection import in_words
 from streams.clock import wall_ms
@@ -299,7 +299,9 @@ class CommandHandler:
             case AddSilence(silence):
                 await store.change_silences(self._redis, lambda all_: with_silence(all_, silence))
             case EndSilence(family, asset):
-                await store.change_silences(self._redis, lambda all_: without(all_, family, asset))
+                await store.change_silences(
+                    self._redis, lambda all_: without_silence(all_, family, asset)
+                )
             case Subscribe(subscription):
                 await store.keep(self._redis, subscription)
             case SendTest():
@@ -346,7 +348,7 @@ class CommandHandler:
             self._say("the menu of commands was not set", reason=str(error)[:200])
 
     async def _end_silences(self) -> None:
-        over = split(await store.silences(self._redis), self._now())[1]
+        over = split_by_end(await store.silences(self._redis), self._now())[1]
         if not over:
             return
         await store.change_silences(

@@ -310,8 +310,8 @@ def _chats(last: Alert, context: Context) -> Html:
         return Html()
     opening = msgspec.structs.replace(last, turn=Turn.OPEN)
     each = chats(context.settings)
-    taking = [chat.key for chat in each if chat.takes(opening)]
-    others = [chat.key for chat in each if not chat.takes(opening)]
+    taking = [chat.key for chat in each if chat.matches(opening)]
+    others = [chat.key for chat in each if not chat.matches(opening)]
     lines = [context.say("ask.why.chats", chats=", ".join(taking) or "–")]
     if others:
         lines.append(context.say("ask.why.not_chats", chats=", ".join(others)))

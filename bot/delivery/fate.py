@@ -7,7 +7,7 @@ import msgspec
 
 from bot.delivery.post import Post, PostState
 from bot.destination import topic_of
-from bot.plan.planner import Chat, PlanState, Unsaid
+from bot.plan.planner import Chat, NotPosted, PlanState
 from rules.alerts import Alert
 from streams.events import Ms
 
@@ -18,7 +18,7 @@ class Fate(StrEnum):
     EDITED: its episode's post was edited since. WAITS: for others of its kind, or for the pause
     between updates; QUIET: for the end of the quiet hours; QUEUED: its post waits to be sent;
     UNCERTAIN: nobody knows yet whether its post arrived; FAILED: its post was given up. UNKNOWN: it
-    is too long ago to be remembered. The others as in ``Unsaid``.
+    is too long ago to be remembered. The others as in ``NotPosted``.
     """
 
     POSTED = "posted"
@@ -60,8 +60,8 @@ def alert_fate(alert: Alert, chat: Chat, plan: PlanState, posts: Iterable[Post])
         return AlertFate(Fate.QUIET, plan.quiet_until)
     if edited:
         return AlertFate(Fate.EDITED)
-    unsaid: Unsaid | None = plan.unsaid.get(alert.id)
-    return AlertFate(Fate.UNKNOWN if unsaid is None else Fate(unsaid))
+    why: NotPosted | None = plan.not_posted.get(alert.id)
+    return AlertFate(Fate.UNKNOWN if why is None else Fate(why))
 
 
 def _of_post(post: Post) -> AlertFate:

@@ -18,7 +18,7 @@ from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, with_lines
 from bot.messages.digest import delivery_message, heads_of
 from bot.messages.render import Message
 from bot.messages.voice import say, time
-from bot.plan.planner import Delivery, reaching, severity, together
+from bot.plan.planner import Delivery, merge_turns, severity, with_level_of
 from rules.alerts import Alert, CascadeFacts, EpisodeKey, FundingFacts, Turn
 from streams.events import Ms
 
@@ -70,7 +70,7 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
     if settled and _values(newer) == _values(alert):
         return alert  # its time is that of the settlement
     return replace(
-        reaching(alert, newer),
+        with_level_of(alert, newer),
         id=alert.id,
         turn=alert.turn,
         post=alert.post,
@@ -83,7 +83,7 @@ def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
     """``first`` and ``later``, turns of the same episodes but their ends, as one, which rings if
     either does."""
     newer = {alert.episode: alert for alert in later.alerts}
-    alerts = [together(alert, newer[alert.episode]) for alert in first.alerts]
+    alerts = [merge_turns(alert, newer[alert.episode]) for alert in first.alerts]
     families = {*first.held, *later.held}
     return replace(
         first,

@@ -1,1 +1,1 @@
-"""Who is told what, and when. Pure."""
+"""Which alerts each chat gets, bundled how, and when. Pure."""

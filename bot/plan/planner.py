@@ -1,19 +1,16 @@
-"""Who is told what, and when. Pure: time comes from the alerts and from ``now``.
+"""Which posts each chat gets, of which alerts, and when. Pure: time comes from alerts and ``now``.
+
+A chat's filters choose alerts by rule, asset and level. Alerts wait a little, so that a composite
+can hide its parts and so that one event on many assets becomes one digest. What waits, and what
+the plan remembers between calls, is in the state, which survives restarts.
 
 Invariants:
 - a critical alert is delivered by the call that takes it; only a composite hides it, and only what
-  a composite adds to what it has told shortly before may wait;
-- every alert that the engine wants posted is told, or counted under the reason why not;
-- what a chat's filters do not take is not for it: neither told nor counted;
-- turns of one episode are told in their order, and an end only if the beginning was told;
+  a composite adds to its post of shortly before may wait;
+- every alert that the engine wants posted is posted, or counted under the reason why not;
+- an alert that no filter of the chat matches is neither posted nor counted;
+- turns of one episode are posted in their order, and an end only if the beginning was posted;
 - how alerts are split over calls changes nothing but how critical alerts of one moment are bundled.
-
-Alerts wait a little, so that a composite can hide its parts and so that one event on many assets
-becomes one digest. What waits is in the state, which survives restarts.
-
-What is to be told, and what the plan remembers between calls. Pure.
-
-Which alerts somebody wants: by rule, by asset and by level. Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,21 +28,20 @@ from streams.events import Ms
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted. None stands for every rule, or every asset.
-
-    ``rules``: families, composites among them. ``assets``: of the whole market it is
-    ``rules.alerts.ALL``. ``all_but``: besides ``assets``, every asset that is not among these.
-    """
+    """Which alerts a chat wants, by rule, asset and level."""
 
     rules: frozenset[str] | None = None
+    """Families, composites among them; None: every rule."""
     assets: frozenset[str] | None = None
+    """None: every asset. The whole market is the asset ``rules.alerts.ALL``."""
     all_but: frozenset[str] | None = None
+    """Besides ``assets``, every asset that is not among these."""
     min_level: Level = Level.WATCH
 
-    def takes(self, alert: Alert) -> bool:
+    def matches(self, alert: Alert) -> bool:
         """Whether ``alert`` is wanted.
 
-        An end is, whatever its level: whether its beginning was told is for the plan to know.
+        An end is, whatever its level: whether its beginning was posted is for the plan to know.
         """
         family = alert.family or alert.rule
         high = alert.turn is Turn.CLOSE or alert.level >= self.min_level
@@ -63,19 +59,20 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What one post is made of: one alert, or a digest of several, the worst first.
-
-    ``at``: when it was due. ``joined``: a digest of what came after an earlier one. ``hidden``:
-    alerts folded into this composite since it was last told. ``held``: family → alerts that the
-    budget or quiet hours kept back since the last post.
-    """
+    """What one post is made of: one alert, or a digest of several."""
 
     alerts: tuple[Alert, ...]
+    """The worst first."""
     at: Ms
+    """When it was due."""
     silent: bool
     joined: bool = False
+    """A digest of what came after an earlier digest."""
     hidden: int = 0
+    """How many alerts were folded into this composite since its last post."""
     held: Mapping[str, int] = {}
+    """Family → alerts that the budget kept back, or that were over too soon, since the last
+    post."""
     title: str = ""
     """The key of the phrase above a digest of several rules; "" where all are of one rule."""
 
@@ -87,22 +84,20 @@ def severity(alert: Alert) -> tuple[int, float]:
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """An alert to be told at ``due``."""
+    """An alert to be posted at ``due``."""
 
     alert: Alert
     due: Ms
 
 
 class Group(msgspec.Struct):
-    """What is told together: one family, one direction.
-
-    ``told``: subjects told lately, and when. ``digest_at``: the last digest, or when so many were
-    told that what joins waits for one.
-    """
+    """What is posted together: alerts of one family, in one direction."""
 
     waiting: list[Waiting] = []
-    told: dict[str, Ms] = {}
+    posted: dict[str, Ms] = msgspec.field(default_factory=dict[str, Ms], name="told")
+    """Subject → when it was posted; forgotten after GROUP_OPEN."""
     digest_at: Ms | None = None
+    """The last digest, or when so many had been posted that what joins waits for one."""
 
 
 class LastPost(msgspec.Struct, frozen=True):
@@ -113,57 +108,69 @@ class LastPost(msgspec.Struct, frozen=True):
     at: Ms
 
 
-class Unsaid(StrEnum):
-    """Why an alert was not told: a composite tells of it; the budget kept it back; a silence covers
-    it; a later turn or another window was told in its place; its episode was over before that."""
+class NotPosted(StrEnum):
+    """Why an alert was not posted."""
 
     HIDDEN = "hidden"
+    """A composite covers it."""
     HELD = "held"
+    """The budget kept it back."""
     SILENCED = "silenced"
+    """A silence covers it."""
     MERGED = "merged"
+    """A later turn of the episode, or another window of the rule, was posted in its place."""
     OVER = "over"
+    """Its episode was over before it was posted, or it is the end of one that was not posted."""
 
 
 class PlanCounts(msgspec.Struct):
-    """What became of the alerts so far.
+    """How many alerts were posted so far, and how many were not, by ``NotPosted``."""
 
-    ``merged``: another alert was told in its place, a later turn of the episode or another window
-    of the rule. ``over``: the end of an episode whose beginning was not told.
-    """
-
-    told: int = 0
+    posted: int = msgspec.field(default=0, name="told")
     hidden: int = 0
     held: int = 0
+    """By the budget, or because the episode was over too soon."""
     silenced: int = 0
     merged: int = 0
     over: int = 0
+    """Ends of episodes whose beginnings were not posted."""
 
 
 class PlanState(msgspec.Struct):
-    """Everything that the next answer depends on.
+    """Everything that the next answer depends on. A subject is an asset or a contract.
 
-    A subject is an asset or a contract. ``told``: rule and subject → beginning of the episode that
-    was told. ``said``: family, direction and subject → its last post. ``hiding``: composite and
-    asset whose parts it hides → when it was taken. ``hidden``, ``held``: not yet said. ``posts``:
-    times within the last hour, of posts that were not critical; ``watch_posts``: of watch alone.
+    A ``name`` is what older versions wrote the field under; plans they kept stay readable.
     """
 
     now: Ms = 0
+    """The time up to which all that was due has been posted."""
     groups: dict[str, Group] = {}
-    told: dict[str, Ms] = {}
-    said: dict[str, LastPost] = {}
+    """Family and direction → its group."""
+    episodes: dict[str, Ms] = msgspec.field(default_factory=dict[str, Ms], name="told")
+    """Rule and subject → beginning of the episode that was posted, while that is open."""
+    last_posts: dict[str, LastPost] = msgspec.field(
+        default_factory=dict[str, LastPost], name="said"
+    )
+    """Family, direction and subject → its last post."""
     hiding: dict[str, Ms] = {}
+    """Composite and asset whose parts it hides → when it was taken."""
     hidden: dict[str, int] = {}
+    """Composite and asset → alerts hidden since its last post, which the next one counts."""
     held: dict[str, int] = {}
+    """Family → alerts kept back since the last post, which the next one counts."""
     posts: list[Ms] = []
+    """Times within the last hour of posts that were not critical."""
     watch_posts: list[Ms] = []
+    """The same of posts at watch."""
     counts: PlanCounts = msgspec.field(default_factory=PlanCounts)
     quiet: dict[str, Alert] = {}
     """What waits for the end of the quiet hours: rule and subject → its newest turn."""
     quiet_until: Ms | None = None
     """When they end."""
-    unsaid: dict[str, Unsaid] = {}
-    """The ids of the last UNSAID alerts that were not told, and why."""
+    not_posted: dict[str, NotPosted] = msgspec.field(
+        default_factory=dict[str, NotPosted], name="unsaid"
+    )
+    """The ids of the last NOT_POSTED_KEPT alerts that were not posted, and why."""
 
 
 def set_back(state: PlanState, by: Ms, now: Ms) -> PlanState:
@@ -172,11 +179,12 @@ def set_back(state: PlanState, by: Ms, now: Ms) -> PlanState:
     later = load(dump(state))
     later.now = now
     for group in later.groups.values():
-        group.waiting = [Waiting(one.alert, one.due - by) for one in group.waiting]
-        group.told = {subject: at - by for subject, at in group.told.items()}
+        group.waiting = [Waiting(waiting.alert, waiting.due - by) for waiting in group.waiting]
+        group.posted = {subject: at - by for subject, at in group.posted.items()}
         group.digest_at = None if group.digest_at is None else group.digest_at - by
-    later.said = {
-        topic: msgspec.structs.replace(post, at=post.at - by) for topic, post in later.said.items()
+    later.last_posts = {
+        topic: msgspec.structs.replace(post, at=post.at - by)
+        for topic, post in later.last_posts.items()
     }
     later.hiding = {composite: at - by for composite, at in later.hiding.items()}
     later.posts = [at - by for at in later.posts]
@@ -203,7 +211,7 @@ GROUP_WAIT: Mapping[Level, Ms] = {
 }
 CLOSE_WAIT: Ms = 60 * SECOND
 GROUP_OPEN: Ms = 10 * MINUTE
-"""How long what comes belongs to the same group: told in digests, once there are DIGEST_FROM."""
+"""How long what comes belongs to the same group: posted in digests, once there are DIGEST_FROM."""
 
 WINDOWS_AGREE: Ms = 30 * MINUTE
 """How long after a post the other windows of its rule have nothing to add on the same asset, unless
@@ -213,19 +221,20 @@ CLOCKS_APART: Ms = MINUTE
 """The clock that stamps alerts may be so far ahead of ours."""
 
 UPDATE_EVERY: Ms = 5 * MINUTE
-"""A told episode says that it got worse at most so often; a critical one at once, but composites:
-what makes them worse are their parts, which they hide. Meanwhile its post is edited."""
+"""At most so often a post says that a posted episode got worse; meanwhile its post is edited. A
+critical alert says so at once, unless it is a composite: what makes a composite worse are its
+parts, which it hides."""
 
 PRINT_EVERY: Ms = MINUTE
 """The same on the console, where nothing can be edited and a line more disturbs nobody. A webhook
-is told at once: how often is for its receiver to say."""
+gets it at once: how often is too often is for its receiver to say."""
 
-UNSAID = 40
-"""Of so many alerts that were not told is it known why."""
+NOT_POSTED_KEPT = 40
+"""For so many of the last alerts that were not posted the reason is remembered."""
 
 DIGEST_FROM = 4
-"""So many assets (or contracts) that wait together become one digest, and after so many posts what
-else joins waits for the next one."""
+"""So many assets (or contracts) that wait together become one digest; after so many posts, whatever
+else joins waits for the next digest."""
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,36 +263,36 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told, where, of what, and how much can be borne.
-
-    ``filters``: an alert is for this chat if one of them takes it. ``private``: one person, whose
-    chat with the bot it is. ``posts_per_hour``: once so many were told within an hour, only what is
-    critical still comes; of watch, at most half as many. What is critical is not counted, nor are
-    ends. ``quiet``: watch waits until they end, alert is silent. ``group_wait``: how long an alert
-    waits for others; critical never does. ``hides``: composite → its parts' families.
-    """
+    """Where posts go, of which alerts, and how many at most."""
 
     destination: Destination = ConsoleOutput()
     language: str = "en"
     filters: tuple[Filter, ...] = (Filter(),)
+    """An alert is for this chat if one of them matches it."""
     private: bool = False
+    """Whether it is one person's chat with the bot."""
     posts_per_hour: int = 12
+    """Once so many were posted within an hour, only critical alerts still come; of watch, at most
+    half as many. Critical alerts and ends are not counted."""
     quiet: Quiet | None = None
+    """In these hours alerts at watch wait until the hours end, and those at alert are silent."""
     group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
+    """How long an alert waits for others; a critical one never does."""
     hides: Mapping[str, Sequence[str]] = {}
+    """Composite → the families of its parts."""
 
     @property
     def key(self) -> str:
         """What the chat is called where it is remembered."""
         return destination_key(self.destination)
 
-    def takes(self, alert: Alert) -> bool:
-        """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
-        return any(one.takes(alert) for one in self.filters)
+    def matches(self, alert: Alert) -> bool:
+        """Whether ``alert`` is for this chat. An end is posted only if its beginning was."""
+        return any(wanted.matches(alert) for wanted in self.filters)
 
 
 def next_due(state: PlanState) -> Ms | None:
-    """When ``plan`` has something to tell even if nothing more happens; None: never."""
+    """When ``plan`` has something to post even if nothing more happens; None: never."""
     due = [waiting.due for group in state.groups.values() for waiting in group.waiting]
     if state.quiet and state.quiet_until is not None:
         due.append(state.quiet_until)
@@ -293,13 +302,13 @@ def next_due(state: PlanState) -> Ms | None:
 def plan(
     state: PlanState, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
 ) -> tuple[PlanState, list[Delivery]]:
-    """Takes ``alerts`` and says what is due up to ``now``; ``state`` itself is not changed.
+    """The state after ``alerts``, and what is due up to ``now``; ``state`` itself is not changed.
 
     An alert from long after ``now`` is one of a clock that is ahead of ours, and is not waited for.
     """
     planner = _Planner(load(dump(state)), chat, silences)
     for alert in alerts:
-        if alert.post and chat.takes(alert):
+        if alert.post and chat.matches(alert):
             planner.take(alert, now)
         elif alert.turn is Turn.CLOSE:
             planner.end_unposted(alert, now)
@@ -319,15 +328,15 @@ class _Planner:
         self._ringing: list[Alert] = []
 
     def take(self, alert: Alert, now: Ms) -> None:
-        """Puts ``alert`` where it waits, or counts why not."""
+        """Put ``alert`` where it waits, or count why it does not."""
         self.advance(min(alert.seen, now + CLOCKS_APART))
         if self._hidden(alert):
             self._hide(alert, alert.hidden_by)
         elif self._silenced(alert):
             self.state.counts.silenced += 1
-            self._unsaid(alert, Unsaid.SILENCED)
+            self._not_posted(alert, NotPosted.SILENCED)
             self.state.hiding.pop(_composite(alert.family, alert), None)
-            self._end_unsaid(alert)
+            self._end_without_post(alert)
         elif alert.turn is Turn.CLOSE:
             self._take_close(alert)
         else:
@@ -346,16 +355,16 @@ class _Planner:
                 self._wait(alert, max(wait, pause), earlier)
 
     def end_unposted(self, alert: Alert, now: Ms) -> None:
-        """An end that is not to be posted is one all the same: what ended in quiet hours is not
-        told when they are over."""
+        """Take an end that is not to be posted: what ended in quiet hours is not posted when they
+        are over."""
         self.advance(min(alert.seen, now + CLOCKS_APART))
         asleep = self.state.quiet.get(_instance(alert))
         if asleep is not None and asleep.opened_at == alert.opened_at:
             del self.state.quiet[_instance(alert)]
-            self._hold(asleep, Unsaid.OVER)
+            self._hold(asleep, NotPosted.OVER)
 
     def advance(self, now: Ms) -> None:
-        """Tells what is due up to ``now``, in the order in which it is due."""
+        """Post what is due up to ``now``, in the order in which it is due."""
         if now > self.state.now:
             self.ring()
         now = max(now, self.state.now)
@@ -363,17 +372,17 @@ class _Planner:
             self.state.now = max(self.state.now, due)
             for group in self.state.groups.values():
                 if any(w.due <= due for w in group.waiting):
-                    self._tell_due(group, due)
+                    self._post_due(group, due)
             if self.state.quiet and (self.state.quiet_until or 0) <= due:
                 self._end_quiet()
         self.state.now = now
         for key, group in list(self.state.groups.items()):
-            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
-            if not group.waiting and not group.told and not _open(group, now):
+            _forget_posted(group, now)
+            if not group.waiting and not group.posted and not _open(group, now):
                 del self.state.groups[key]
 
     def ring(self) -> None:
-        """Tells the critical alerts of this moment, bundled among themselves only."""
+        """Post the critical alerts of this moment, bundled among themselves only."""
         by_group: dict[str, list[Alert]] = {}
         for alert in self._ringing:
             by_group.setdefault(_group(alert), []).append(alert)
@@ -385,16 +394,16 @@ class _Planner:
                 for alert in alerts:
                     self._deliver([alert])
 
-    def _unsaid(self, alert: Alert, why: Unsaid) -> None:
-        unsaid = self.state.unsaid
-        unsaid[alert.id] = why
-        while len(unsaid) > UNSAID:
-            del unsaid[next(iter(unsaid))]
+    def _not_posted(self, alert: Alert, why: NotPosted) -> None:
+        reasons = self.state.not_posted
+        reasons[alert.id] = why
+        while len(reasons) > NOT_POSTED_KEPT:
+            del reasons[next(iter(reasons))]
 
     def _hidden(self, alert: Alert) -> bool:
-        """Whether this chat is told of a composite instead."""
-        there = _composite(alert.hidden_by, alert) in self.state.hiding
-        return there and alert.hidden_by in self._chat.hides
+        """Whether this chat gets a composite instead."""
+        hides = _composite(alert.hidden_by, alert) in self.state.hiding
+        return hides and alert.hidden_by in self._chat.hides
 
     def _silenced(self, alert: Alert, now: Ms | None = None) -> bool:
         """Whether a silence covers it when it came, or ``now``."""
@@ -410,28 +419,28 @@ class _Planner:
             if _instance(ringing) == _instance(alert):
                 self._ringing.remove(ringing)
                 self._merged(Waiting(ringing, self.state.now))
-                return msgspec.structs.replace(together(ringing, alert), id=alert.id)
+                return msgspec.structs.replace(merge_turns(ringing, alert), id=alert.id)
         return alert
 
     def _take_close(self, alert: Alert) -> None:
-        told = self.state.told.get(_instance(alert)) == alert.opened_at
+        posted = self._posted(alert)
         waited = self._take_back(alert)
-        if told:
+        if posted:
             self._merged(waited)
             self._wait(alert, CLOSE_WAIT, None)
             return
         self.state.counts.over += 1
-        self._unsaid(alert, Unsaid.OVER)
-        if waited is not None:  # over before it was told: worth a count, not a post
-            self._hold(waited.alert, Unsaid.OVER)
+        self._not_posted(alert, NotPosted.OVER)
+        if waited is not None:  # over before it was posted: worth a count, not a post
+            self._hold(waited.alert, NotPosted.OVER)
 
     def _merged(self, waited: Waiting | None) -> None:
         if waited is not None:
             self.state.counts.merged += 1
-            self._unsaid(waited.alert, Unsaid.MERGED)
+            self._not_posted(waited.alert, NotPosted.MERGED)
 
     def _pause(self, alert: Alert) -> Ms:
-        """How long a told episode has to wait until it may say that it got worse."""
+        """How long to wait until a post may say that the posted episode got worse."""
         every = UPDATE_EVERY
         match self._chat.destination:
             case WebhookName():
@@ -440,14 +449,17 @@ class _Planner:
                 every = PRINT_EVERY
             case _:
                 pass
-        told = self.state.told.get(_instance(alert)) == alert.opened_at
-        said = self.state.said.get(_topic(alert))
-        if alert.turn is not Turn.WORSE or not told or said is None:
+        last = self.state.last_posts.get(_topic(alert))
+        if alert.turn is not Turn.WORSE or not self._posted(alert) or last is None:
             return 0
-        return max(0, said.at + every - self.state.now)
+        return max(0, last.at + every - self.state.now)
+
+    def _posted(self, alert: Alert) -> bool:
+        """Whether the beginning of its episode was posted, and its end was not."""
+        return self.state.episodes.get(_instance(alert)) == alert.opened_at
 
     def _fold_parts(self, alert: Alert) -> None:
-        """A composite takes over those of its parts that are still to be told."""
+        """A composite takes over those of its parts that are still to be posted."""
         parts = self._chat.hides.get(alert.family)
         if parts is None:
             return
@@ -472,35 +484,35 @@ class _Planner:
     def _hide(self, alert: Alert, composite: str) -> None:
         key = _composite(composite, alert)
         self.state.counts.hidden += 1
-        self._unsaid(alert, Unsaid.HIDDEN)
+        self._not_posted(alert, NotPosted.HIDDEN)
         self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
-        self._end_unsaid(alert)
+        self._end_without_post(alert)
 
-    def _hold(self, alert: Alert, why: Unsaid = Unsaid.HELD) -> None:
+    def _hold(self, alert: Alert, why: NotPosted = NotPosted.HELD) -> None:
         held = self.state.held
-        self._unsaid(alert, why)
+        self._not_posted(alert, why)
         self.state.counts.held += 1
         held[alert.family] = held.get(alert.family, 0) + 1
         self.state.hiding.pop(_composite(alert.family, alert), None)
 
-    def _end_unsaid(self, alert: Alert) -> None:
-        """An end that is not for readers takes along what still waits of its episode."""
+    def _end_without_post(self, alert: Alert) -> None:
+        """The end of an episode that is not posted: what still waits of it is not posted either."""
         if alert.turn is Turn.CLOSE:
-            told = self.state.told.get(_instance(alert)) == alert.opened_at
+            posted = self._posted(alert)
             waited = self._take_back(alert)
-            if told:
+            if posted:
                 self._merged(waited)
             elif waited is not None:
-                self._hold(waited.alert, Unsaid.OVER)
+                self._hold(waited.alert, NotPosted.OVER)
             self._forget(alert)
 
     def _forget(self, alert: Alert) -> None:
-        """The episode is over, though its end is not told."""
-        if alert.turn is Turn.CLOSE and self.state.told.get(_instance(alert)) == alert.opened_at:
-            del self.state.told[_instance(alert)]
+        """The episode is over, whether its end is posted or not."""
+        if alert.turn is Turn.CLOSE and self._posted(alert):
+            del self.state.episodes[_instance(alert)]
 
     def _take_back(self, alert: Alert) -> Waiting | None:
-        """What waits of the same rule and asset, taken out: the newer alert says it better."""
+        """Take out what waits of the same rule and subject: the newer alert replaces it."""
         instance = _instance(alert)
         for group in self.state.groups.values():
             for waiting in group.waiting:
@@ -524,7 +536,7 @@ class _Planner:
             due = min(due, earlier.due)
         group.waiting.append(Waiting(alert, due))
 
-    def _tell_due(self, group: Group, due: Ms) -> None:
+    def _post_due(self, group: Group, due: Ms) -> None:
         subjects = len(_subjects([w.alert for w in group.waiting]))
         joined = group.digest_at is not None
         if subjects >= DIGEST_FROM or (joined and subjects > 1):
@@ -539,8 +551,11 @@ class _Planner:
             self._deliver([waiting.alert])
 
     def _deliver(self, alerts: list[Alert], joined: bool = False) -> bool:
-        """Tells ``alerts`` as one post, unless quiet hours, the budget or other posts forbid."""
-        alerts = self._worth_telling(alerts)
+        """Deliver ``alerts`` as one post, unless quiet hours, the budget or other posts forbid.
+
+        Whether there is a post.
+        """
+        alerts = self._worth_posting(alerts)
         if not alerts:
             return False
         level = max(a.level for a in alerts)
@@ -559,13 +574,13 @@ class _Planner:
         return True
 
     def _wait_for_morning(self, alerts: Sequence[Alert]) -> None:
-        """What is at watch waits for the end of the quiet hours."""
+        """Keep alerts at watch for the end of the quiet hours."""
         if self._chat.quiet is not None:
             self.state.quiet |= {_instance(alert): alert for alert in alerts}
             self.state.quiet_until = self._chat.quiet.ends_after(self.state.now)
 
     def _end_quiet(self) -> None:
-        """One digest of what has waited and is still true; what ended meanwhile is not told."""
+        """Post one digest of what has waited and is still open; what has ended is left out."""
         state = self.state
         if self._chat.quiet is not None and self._chat.quiet.covers(state.now):
             state.quiet_until = self._chat.quiet.ends_after(state.now)  # the hours have changed
@@ -574,37 +589,38 @@ class _Planner:
         silenced = [a for a in waited if self._silenced(a, state.now)]
         state.counts.silenced += len(silenced)
         for alert in silenced:
-            self._unsaid(alert, Unsaid.SILENCED)
+            self._not_posted(alert, NotPosted.SILENCED)
         by_group: dict[str, list[Alert]] = {}
         for alert in waited:
             if alert not in silenced:
                 by_group.setdefault(_group(alert), []).append(alert)
-        alerts = [one for group in by_group.values() for one in self._worth_telling(group)]
+        alerts = [alert for group in by_group.values() for alert in self._worth_posting(group)]
         if alerts:
             alerts.sort(key=severity)
             title = "quiet.over" if len(alerts) > 1 else ""
             self._post(alerts, silent=True, joined=False, title=title)
 
-    def _worth_telling(self, alerts: list[Alert]) -> list[Alert]:
-        """The worst first, one for each subject, without what another window has just said."""
+    def _worth_posting(self, alerts: list[Alert]) -> list[Alert]:
+        """The worst first, one for each subject, without what another window has just posted."""
         chosen: dict[str, Alert] = {}
         for alert in sorted(alerts, key=severity):
-            if _subject(alert) in chosen or self._just_said(alert):
+            if _subject(alert) in chosen or self._just_posted(alert):
                 self.state.counts.merged += 1
-                self._unsaid(alert, Unsaid.MERGED)
+                self._not_posted(alert, NotPosted.MERGED)
                 self._forget(alert)
             else:
                 chosen[_subject(alert)] = alert
         return list(chosen.values())
 
-    def _just_said(self, alert: Alert) -> bool:
-        said = self.state.said.get(_topic(alert))
-        if said is None or said.rule == alert.rule or alert.level is Level.CRITICAL:
+    def _just_posted(self, alert: Alert) -> bool:
+        """Whether another window of the rule has just been posted, at no lower level."""
+        last = self.state.last_posts.get(_topic(alert))
+        if last is None or last.rule == alert.rule or alert.level is Level.CRITICAL:
             return False
-        return said.level >= alert.level and self.state.now - said.at < WINDOWS_AGREE
+        return last.level >= alert.level and self.state.now - last.at < WINDOWS_AGREE
 
     def _spent(self, level: Level) -> bool:
-        """Whether the hour has had enough. Half of the budget is not for watch."""
+        """Whether the budget of the hour is spent. Half of it is not for watch."""
         state, most = self.state, self._chat.posts_per_hour
         state.posts = [t for t in state.posts if t > state.now - HOUR]
         state.watch_posts = [t for t in state.watch_posts if t > state.now - HOUR]
@@ -624,7 +640,7 @@ class _Planner:
         self._join(alerts)
         self.deliveries.append(
             Delivery(
-                alerts=tuple(self._as_told(alert) for alert in alerts),
+                alerts=tuple(self._mark_posted(alert) for alert in alerts),
                 at=state.now,
                 silent=silent,
                 joined=joined,
@@ -639,50 +655,50 @@ class _Planner:
         now = self.state.now
         for key in dict.fromkeys(map(_group, alerts)):
             group = self.state.groups.setdefault(key, Group())
-            group.told = {name: at for name, at in group.told.items() if now < at + GROUP_OPEN}
+            _forget_posted(group, now)
             mine = [alert for alert in alerts if _group(alert) == key]
-            group.told |= dict.fromkeys(_subjects(mine), now)
-            if len(group.told) >= DIGEST_FROM and not _open(group, now):
+            group.posted |= dict.fromkeys(_subjects(mine), now)
+            if len(group.posted) >= DIGEST_FROM and not _open(group, now):
                 group.digest_at = now
 
-    def _as_told(self, alert: Alert) -> Alert:
-        """Marks ``alert`` as told. Whoever hears of an episode first hears that it began."""
+    def _mark_posted(self, alert: Alert) -> Alert:
+        """``alert`` as it is posted: the first post of an episode says that it began."""
         state = self.state
-        state.counts.told += 1
+        state.counts.posted += 1
         if alert.turn is Turn.CLOSE:
             self._forget(alert)
             return alert
-        state.said[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
-        before = state.told.get(_instance(alert))
-        state.told[_instance(alert)] = alert.opened_at
-        if before == alert.opened_at or self._told_by_composite(alert):
+        state.last_posts[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
+        begun = self._posted(alert)
+        state.episodes[_instance(alert)] = alert.opened_at
+        if begun or self._posted_by_composite(alert):
             return alert
         return msgspec.structs.replace(alert, turn=Turn.OPEN)
 
-    def _told_by_composite(self, alert: Alert) -> bool:
-        """Whether a composite has told of its episode already: what is new is how it goes on."""
-        tellers = [name for name, parts in self._chat.hides.items() if alert.family in parts]
-        posts = [self.state.said.get(f"{name} above {alert.asset}") for name in tellers]
-        told = any(post is not None and post.at >= alert.opened_at for post in posts)
-        return told and alert.turn is not Turn.OPEN and alert.level is Level.CRITICAL
+    def _posted_by_composite(self, alert: Alert) -> bool:
+        """Whether a post of a composite covers its episode: what is new is how it goes on."""
+        composites = [name for name, parts in self._chat.hides.items() if alert.family in parts]
+        posts = [self.state.last_posts.get(f"{name} above {alert.asset}") for name in composites]
+        posted = any(post is not None and post.at >= alert.opened_at for post in posts)
+        return posted and alert.turn is not Turn.OPEN and alert.level is Level.CRITICAL
 
 
-def together(alert: Alert, later: Alert) -> Alert:
-    """Two turns of one episode, neither its end, as one: the newest values, told as what a reader
-    who has heard of neither must hear first, with a level that was reached and records that are
-    true of what is at least as bad."""
-    teller = max(later, alert, key=lambda turn: _GREATEST.index(turn.turn))
+def merge_turns(alert: Alert, later: Alert) -> Alert:
+    """Two turns of one episode, neither its end, as one: the newest values, under the turn that a
+    reader who has seen neither must see first (a beginning before a rise before a worsening), with
+    the highest level that was reached; the records as by ``with_level_of``."""
+    first = max(later, alert, key=lambda turn: _FIRST_TO_READ.index(turn.turn))
     return msgspec.structs.replace(
-        reaching(alert, later),
-        id=teller.id,
-        turn=teller.turn,
+        with_level_of(alert, later),
+        id=first.id,
+        turn=first.turn,
         held=alert.held + later.held,
     )
 
 
-def reaching(alert: Alert, later: Alert) -> Alert:
-    """``later`` with what stays true of ``alert``: a level that was reached, and its records while
-    the value is at least as bad."""
+def with_level_of(alert: Alert, later: Alert) -> Alert:
+    """``later`` with what stays true of ``alert``: the higher level, and its records if ``later``
+    has none and is worse, by its value or its level."""
     higher = max(later, alert, key=lambda turn: turn.level)
     sign = -1 if later.fires == "below" else 1
     as_bad = later.level > alert.level or sign * later.value > sign * alert.value
@@ -694,7 +710,8 @@ def reaching(alert: Alert, later: Alert) -> Alert:
     )
 
 
-_GREATEST = (Turn.WORSE, Turn.UP, Turn.OPEN)
+_FIRST_TO_READ = (Turn.WORSE, Turn.UP, Turn.OPEN)
+"""The last of these takes the place of the others."""
 
 
 def _subject(alert: Alert) -> str:
@@ -720,6 +737,10 @@ def _group(alert: Alert) -> str:
 
 def _subjects(alerts: Iterable[Alert]) -> list[str]:
     return list(dict.fromkeys(_subject(alert) for alert in alerts))
+
+
+def _forget_posted(group: Group, now: Ms) -> None:
+    group.posted = {name: at for name, at in group.posted.items() if now < at + GROUP_OPEN}
 
 
 def _open(group: Group, now: Ms) -> bool:

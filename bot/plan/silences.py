@@ -1,7 +1,7 @@
-"""Silences: what an operator does not want to hear for a while. Pure.
+"""Silences: what an operator does not want posted for a while. Pure.
 
 A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and an end. It never
-silences what is critical: see ``bot.plan.planner``.
+silences critical alerts: see ``bot.plan.planner``.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -14,19 +14,23 @@ from streams.durations import DAY, duration
 from streams.events import Ms
 
 ANY = "*"
+"""Every rule, or every asset."""
+
 LONGEST: Ms = 30 * DAY
 
 _USAGE = 'write it like "oi_drop SOL 6h"; * stands for every rule or every asset'
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """``family`` on ``asset`` is not told before ``until``; ``*`` stands for any. ``by``: who asked
-    for it."""
+    """Alerts of ``family`` on ``asset`` are not posted before ``until``."""
 
     family: str
+    """A rule, one window of a rule, or ANY."""
     asset: str
+    """Its ticker, or ANY."""
     until: Ms
     by: str = ""
+    """Who asked for it; "": not known."""
 
     def covers(self, family: str, asset: str, now: Ms) -> bool:
         """Whether an alert of ``family`` on ``asset`` is silenced at ``now``."""
@@ -55,7 +59,7 @@ def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Sile
 def silenced(alert: Alert, silences: Iterable[Silence], now: Ms) -> bool:
     """Whether any of ``silences`` is of the alert's rule, or of its window alone, ``now``."""
     names = dict.fromkeys((alert.family, alert.rule))
-    return any(one.covers(name, alert.asset, now) for one in silences for name in names)
+    return any(s.covers(name, alert.asset, now) for s in silences for name in names)
 
 
 def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ...]:
@@ -64,27 +68,29 @@ def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ..
     return (*(s for s in silences if (s.family, s.asset) != same), new)
 
 
-def without(silences: Sequence[Silence], family: str, asset: str) -> tuple[Silence, ...]:
+def without_silence(silences: Sequence[Silence], family: str, asset: str) -> tuple[Silence, ...]:
     """``silences`` without the one for this rule and asset."""
     return tuple(s for s in silences if (s.family, s.asset) != (family, asset))
 
 
 def set_back(silences: Sequence[Silence], by: Ms) -> tuple[Silence, ...]:
     """``silences`` after the clock was set back ``by`` so much: each lasts no longer for it."""
-    return tuple(msgspec.structs.replace(one, until=one.until - by) for one in silences)
+    return tuple(msgspec.structs.replace(s, until=s.until - by) for s in silences)
 
 
-def split(silences: Sequence[Silence], now: Ms) -> tuple[tuple[Silence, ...], tuple[Silence, ...]]:
-    """Those in force and those that are over at ``now``, which operators are to be told."""
+def split_by_end(
+    silences: Sequence[Silence], now: Ms
+) -> tuple[tuple[Silence, ...], tuple[Silence, ...]]:
+    """Those in force at ``now``, and those that are over, of which operators are informed."""
     return (
         tuple(s for s in silences if now < s.until),
         tuple(s for s in silences if now >= s.until),
     )
 
 
-def listed(silences: Sequence[Silence], words: Words, now: Ms) -> list[str]:
+def silence_lines(silences: Sequence[Silence], words: Words, now: Ms) -> list[str]:
     """``oi_drop SOL, 5 h 12 min left (@ann)``: one line each, the next to end first."""
-    in_force = sorted(split(silences, now)[0], key=lambda s: s.until)
+    in_force = sorted(split_by_end(silences, now)[0], key=lambda s: s.until)
     return [
         f"{s.family} {s.asset}, {words.length(s.until - now)} left{f' ({s.by})' if s.by else ''}"
         for s in in_force

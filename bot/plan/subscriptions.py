@@ -1,4 +1,4 @@
-"""Subscriptions: what single people want to be told in private. Pure.
+"""Subscriptions: which alerts a single person wants in private. Pure.
 
 A subscription goes by rules and assets. It is kept under the number of the user, which is also that
 of the chat.
@@ -16,37 +16,42 @@ MOST_ASSETS = 30
 
 
 class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``user`` is told. ``wants``: rule (a family, or ANY) → assets, or ANY among them."""
+    """Which alerts ``user`` gets."""
 
     user: int
+    """The number that Telegram gave the user, and the private chat."""
     wants: Mapping[str, tuple[str, ...]] = {}
+    """Rule (a family, or ANY) → assets, or ANY among them."""
     language: str = "en"
 
 
-def with_wish(one: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
-    """``one`` with ``assets`` for ``rule`` too. ValueError if these are too many."""
-    known = one.wants.get(rule, ())
+def with_assets(subscriber: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
+    """``subscriber`` with ``assets`` for ``rule`` too. ValueError if these are too many."""
+    known = subscriber.wants.get(rule, ())
     wanted = (ANY,) if ANY in (*known, *assets) else tuple(dict.fromkeys((*known, *assets)))
     if len(wanted) > MOST_ASSETS:
         raise ValueError(f"at most {MOST_ASSETS} assets for one rule; * stands for all of them")
-    return msgspec.structs.replace(one, wants={**one.wants, rule: wanted})
+    return msgspec.structs.replace(subscriber, wants={**subscriber.wants, rule: wanted})
 
 
-def without_wish(one: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
-    """``one`` without ``assets`` for ``rule``; of no assets, without the rule; ANY: of everything.
+def without_assets(subscriber: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
+    """``subscriber`` without ``assets`` for ``rule``. No assets: without the rule; and if that is
+    ANY, without everything.
 
     What is taken from ANY is still among every asset, so only the whole of it can be taken back.
     """
     if rule == ANY and not assets:
-        return msgspec.structs.replace(one, wants={})
-    left = tuple(a for a in one.wants.get(rule, ()) if assets and a not in assets)
-    wants = {name: left if name == rule else those for name, those in one.wants.items()}
-    return msgspec.structs.replace(one, wants={name: some for name, some in wants.items() if some})
+        return msgspec.structs.replace(subscriber, wants={})
+    left = tuple(a for a in subscriber.wants.get(rule, ()) if assets and a not in assets)
+    wants = {name: left if name == rule else those for name, those in subscriber.wants.items()}
+    return msgspec.structs.replace(
+        subscriber, wants={name: names for name, names in wants.items() if names}
+    )
 
 
-def dump(one: Subscriber) -> bytes:
+def dump(subscriber: Subscriber) -> bytes:
     """As JSON, for Redis."""
-    return msgspec.json.encode(one)
+    return msgspec.json.encode(subscriber)
 
 
 def load(data: bytes) -> Subscriber:
@@ -54,6 +59,6 @@ def load(data: bytes) -> Subscriber:
     return msgspec.json.decode(data, type=Subscriber)
 
 
-def ordered(found: Iterable[Subscriber]) -> tuple[Subscriber, ...]:
-    """Always in the same order."""
-    return tuple(sorted(found, key=lambda one: one.user))
+def ordered(subscribers: Iterable[Subscriber]) -> tuple[Subscriber, ...]:
+    """In the order of their numbers."""
+    return tuple(sorted(subscribers, key=lambda subscriber: subscriber.user))

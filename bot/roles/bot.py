@@ -168,7 +168,7 @@ class BotRole:
             chat for chat in self._audience.chats if not chat.private or chat.destination == own
         ]
         return {
-            alert.id: [self._fate(alert, chat) for chat in chats if chat.takes(alert)]
+            alert.id: [self._fate(alert, chat) for chat in chats if chat.matches(alert)]
             for alert in asked
             if alert.post
         }

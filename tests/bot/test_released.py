@@ -43,8 +43,8 @@ async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
     assert states.count(PostState.SENT) == 1
     assert set(states) == {PostState.SENT, PostState.QUEUED}
     plan = loaded.plans["@lowtide"]
-    assert plan.counts.told > 0
-    assert any(key.startswith("oi_drop") for key in plan.told)
+    assert plan.counts.posted > 0
+    assert any(key.startswith("oi_drop") for key in plan.episodes)
     assert await redis.hget(KEYS.outbox, "version") == b"2"
 
 
@@ -60,7 +60,7 @@ async def test_one_unreadable_record_costs_itself_alone(redis: Redis) -> None:
     )  # fmt: skip
     loaded = await OutboxStore(redis, KEYS).claim()
     assert {p.key for p in loaded.posts} == {p.key for p in whole.posts[1:]}
-    assert loaded.plans["@lowtide"].told == whole.plans["@lowtide"].told
+    assert loaded.plans["@lowtide"].episodes == whole.plans["@lowtide"].episodes
     assert set(loaded.lost) == {
         "plan @lowtide", f"post {whole.posts[0].key}", "it is of a newer version, 3",
     }  # fmt: skip

@@ -14,8 +14,8 @@ from bot.plan.subscriptions import (  # fmt: skip
     MOST_ASSETS,
     Subscriber,
     dump,
-    with_wish,
-    without_wish,
+    with_assets,
+    without_assets,
 )
 from bot.plan.subscriptions import load as loaded
 from rules.alerts import ALL, Level
@@ -145,23 +145,23 @@ def test_who_wants_nothing_is_told_nothing(tmp_path: Path):
 
 
 def test_wishes_add_up_and_can_be_taken_back():
-    one = with_wish(Subscriber(user=1), "oi_drop", ["BTC", "ETH"])
-    one = with_wish(with_wish(one, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
+    one = with_assets(Subscriber(user=1), "oi_drop", ["BTC", "ETH"])
+    one = with_assets(with_assets(one, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
     assert one.wants == {"oi_drop": ("BTC", "ETH", "SOL"), "liq": ("BTC",)}
-    assert without_wish(one, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
-    assert without_wish(one, "oi_drop", []).wants == {"liq": ("BTC",)}
-    assert without_wish(one, "liq", ["BTC"]).wants == {"oi_drop": ("BTC", "ETH", "SOL")}
-    assert without_wish(one, "none", ["BTC"]) == one
-    assert without_wish(one, ANY, []).wants == {}
-    assert with_wish(one, "oi_drop", [ANY]).wants["oi_drop"] == (ANY,)
-    assert with_wish(with_wish(one, "x", [ANY]), "x", ["BTC"]).wants["x"] == (ANY,)
+    assert without_assets(one, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
+    assert without_assets(one, "oi_drop", []).wants == {"liq": ("BTC",)}
+    assert without_assets(one, "liq", ["BTC"]).wants == {"oi_drop": ("BTC", "ETH", "SOL")}
+    assert without_assets(one, "none", ["BTC"]) == one
+    assert without_assets(one, ANY, []).wants == {}
+    assert with_assets(one, "oi_drop", [ANY]).wants["oi_drop"] == (ANY,)
+    assert with_assets(with_assets(one, "x", [ANY]), "x", ["BTC"]).wants["x"] == (ANY,)
 
 
 def test_a_subscription_is_bounded():
     names = [f"A{n}" for n in range(MOST_ASSETS)]
-    one = with_wish(Subscriber(user=1), "oi_drop", names)
+    one = with_assets(Subscriber(user=1), "oi_drop", names)
     with pytest.raises(ValueError, match="at most 30 assets"):
-        with_wish(one, "oi_drop", ["B"])
+        with_assets(one, "oi_drop", ["B"])
 
 
 def test_a_subscription_is_kept():

@@ -18,9 +18,9 @@ from bot.plan.planner import (
     Chat,
     Delivery,
     Filter,
+    NotPosted,
     PlanState,
     Quiet,
-    Unsaid,
     dump,
     load,
     next_due,
@@ -73,7 +73,7 @@ def alert(
     )
 
 
-class Told:
+class Planned:
     """A plan in use: a call for each ``at``, with a restart in between."""
 
     def __init__(self, chat: Chat = CHAT, silences: Sequence[Silence] = ()) -> None:
@@ -83,7 +83,7 @@ class Told:
         self.deliveries: list[Delivery] = []
 
     def at(self, now: Ms, *alerts: Alert) -> list[tuple[Ms, str]]:
-        """What is told by the call at ``now``: (when it was due, assets)."""
+        """What is posted by the call at ``now``: (when it was due, assets)."""
         state = load(dump(self.state))
         self.state, new = plan(state, alerts, self.chat, self.silences, START + now)
         assert state == load(dump(state)), "the given state is left alone"
@@ -92,337 +92,337 @@ class Told:
 
 
 def test_critical_is_told_at_once_and_the_others_wait_by_level():
-    told = Told()
+    planned = Planned()
     three = [alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL)]
-    assert told.at(0, *three) == [(0, "SOL")]
-    assert next_due(told.state) == START + 20 * S
-    assert told.at(20 * S - 1) == []
-    assert told.at(90 * S) == [(20 * S, "ETH"), (60 * S, "BTC")]
-    assert [d.silent for d in told.deliveries] == [False, False, True]
-    assert next_due(told.state) is None
+    assert planned.at(0, *three) == [(0, "SOL")]
+    assert next_due(planned.state) == START + 20 * S
+    assert planned.at(20 * S - 1) == []
+    assert planned.at(90 * S) == [(20 * S, "ETH"), (60 * S, "BTC")]
+    assert [d.silent for d in planned.deliveries] == [False, False, True]
+    assert next_due(planned.state) is None
 
 
 def test_waits_are_the_chat_s():
-    told = Told(Chat(group_wait={WATCH: 5 * S}))
-    assert told.at(5 * S, alert(0, level=WATCH)) == [(5 * S, "BTC")]
-    assert told.at(9 * S, alert(9 * S, "ETH", level=ALERT)) == [(9 * S, "ETH")]
+    planned = Planned(Chat(group_wait={WATCH: 5 * S}))
+    assert planned.at(5 * S, alert(0, level=WATCH)) == [(5 * S, "BTC")]
+    assert planned.at(9 * S, alert(9 * S, "ETH", level=ALERT)) == [(9 * S, "ETH")]
 
 
 def test_what_is_not_to_be_posted_is_nothing_to_the_plan():
-    told = Told()
-    assert told.at(HOUR, alert(0, post=False)) == []
-    assert told.state == PlanState(now=START + HOUR)
+    planned = Planned()
+    assert planned.at(HOUR, alert(0, post=False)) == []
+    assert planned.state == PlanState(now=START + HOUR)
 
 
 def test_four_assets_are_one_digest_the_worst_first():
-    told = Told()
+    planned = Planned()
     values = {"BTC": -5.0, "ETH": -9.0, "SOL": -6.0}
     for n, (asset, value) in enumerate(values.items()):
-        assert told.at(n * S, alert(n * S, asset, value=value)) == []
-    told.at(3 * S, alert(3 * S, "DOGE", WATCH, value=-12.0))
-    assert told.at(MIN) == [(20 * S, "ETH SOL BTC DOGE")]
-    assert not told.deliveries[0].silent and not told.deliveries[0].joined
+        assert planned.at(n * S, alert(n * S, asset, value=value)) == []
+    planned.at(3 * S, alert(3 * S, "DOGE", WATCH, value=-12.0))
+    assert planned.at(MIN) == [(20 * S, "ETH SOL BTC DOGE")]
+    assert not planned.deliveries[0].silent and not planned.deliveries[0].joined
 
 
 def test_three_assets_are_three_posts_and_other_families_do_not_count():
-    told = Told()
-    told.at(0, *(alert(0, asset) for asset in ("BTC", "ETH", "SOL")))
-    told.at(0, alert(0, "BTC", rule="depth_thin"), alert(0, "XRP", fires="above"))
-    assert len(told.at(MIN)) == 5
+    planned = Planned()
+    planned.at(0, *(alert(0, asset) for asset in ("BTC", "ETH", "SOL")))
+    planned.at(0, alert(0, "BTC", rule="depth_thin"), alert(0, "XRP", fires="above"))
+    assert len(planned.at(MIN)) == 5
 
 
 def test_who_joins_is_named_in_another_digest_ten_minutes_later():
-    told = Told()
-    told.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
-    assert told.at(20 * S) == [(20 * S, "A B C D")]
-    told.at(2 * MIN, alert(2 * MIN, "E"))
-    told.at(5 * MIN, alert(5 * MIN, "F"), alert(5 * MIN, "A", turn=Turn.WORSE, opened=0))
-    assert told.at(9 * MIN) == []
+    planned = Planned()
+    planned.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
+    assert planned.at(20 * S) == [(20 * S, "A B C D")]
+    planned.at(2 * MIN, alert(2 * MIN, "E"))
+    planned.at(5 * MIN, alert(5 * MIN, "F"), alert(5 * MIN, "A", turn=Turn.WORSE, opened=0))
+    assert planned.at(9 * MIN) == []
     slot = 20 * S + GROUP_OPEN
-    assert told.at(slot) == [(slot, "E F A")]
-    assert told.deliveries[-1].joined
-    assert [a.turn for a in told.deliveries[-1].alerts] == [Turn.OPEN, Turn.OPEN, Turn.WORSE]
+    assert planned.at(slot) == [(slot, "E F A")]
+    assert planned.deliveries[-1].joined
+    assert [a.turn for a in planned.deliveries[-1].alerts] == [Turn.OPEN, Turn.OPEN, Turn.WORSE]
     # a single one that joins is a message of its own, and the group is over
-    told.at(slot + MIN, alert(slot + MIN, "G"))
-    assert told.at(2 * GROUP_OPEN + MIN) == [(slot + GROUP_OPEN, "G")]
-    assert not told.deliveries[-1].joined
+    planned.at(slot + MIN, alert(slot + MIN, "G"))
+    assert planned.at(2 * GROUP_OPEN + MIN) == [(slot + GROUP_OPEN, "G")]
+    assert not planned.deliveries[-1].joined
     late = 3 * GROUP_OPEN
-    assert told.at(late + MIN, alert(late, "H")) == [(late + 20 * S, "H")]
+    assert planned.at(late + MIN, alert(late, "H")) == [(late + 20 * S, "H")]
 
 
 def test_after_four_posts_in_a_row_the_rest_is_a_digest():
-    told = Told()
+    planned = Planned()
     for n, asset in enumerate("ABCDEFG"):
-        told.at(n * MIN, alert(n * MIN, asset, CRITICAL if asset == "G" else ALERT))
-    assert [d.alerts[0].asset for d in told.deliveries] == ["A", "B", "C", "D", "G"]
+        planned.at(n * MIN, alert(n * MIN, asset, CRITICAL if asset == "G" else ALERT))
+    assert [d.alerts[0].asset for d in planned.deliveries] == ["A", "B", "C", "D", "G"]
     fourth = 3 * MIN + 20 * S
-    assert told.at(HOUR) == [(fourth + GROUP_OPEN, "E F")]
-    assert told.deliveries[-1].joined
+    assert planned.at(HOUR) == [(fourth + GROUP_OPEN, "E F")]
+    assert planned.deliveries[-1].joined
 
 
 def test_critical_does_not_wait_for_the_digest_of_joiners():
-    told = Told()
-    told.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
-    told.at(20 * S)
-    told.at(MIN, alert(MIN, "E"))
+    planned = Planned()
+    planned.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
+    planned.at(20 * S)
+    planned.at(MIN, alert(MIN, "E"))
     up = alert(2 * MIN, "E", CRITICAL, turn=Turn.UP, opened=MIN)
-    assert told.at(2 * MIN, up) == [(2 * MIN, "E")]
-    assert told.at(HOUR) == []
-    assert told.state.counts.merged == 1
+    assert planned.at(2 * MIN, up) == [(2 * MIN, "E")]
+    assert planned.at(HOUR) == []
+    assert planned.state.counts.merged == 1
 
 
 def test_critical_alerts_of_one_moment_are_one_digest():
-    told = Told()
-    assert told.at(0, *(alert(0, a, CRITICAL) for a in "ABCD")) == [(0, "A B C D")]
-    assert told.at(S, *(alert(S, a, CRITICAL, "price_drop") for a in "ABC")) == [
+    planned = Planned()
+    assert planned.at(0, *(alert(0, a, CRITICAL) for a in "ABCD")) == [(0, "A B C D")]
+    assert planned.at(S, *(alert(S, a, CRITICAL, "price_drop") for a in "ABC")) == [
         (S, "A"), (S, "B"), (S, "C"),
     ]  # fmt: skip
 
 
 def test_a_later_turn_replaces_the_one_that_waits_and_is_told_as_the_beginning():
-    told = Told()
-    told.at(0, alert(0, level=WATCH, turn=Turn.OPEN))
-    told.at(30 * S, alert(30 * S, level=ALERT, turn=Turn.UP, opened=0))
-    assert told.at(2 * MIN) == [(50 * S, "BTC")]
-    assert told.deliveries[0].alerts[0].turn is Turn.OPEN
-    told.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.WORSE, opened=0))
-    told.at(9 * MIN)
-    assert told.deliveries[1].alerts[0].turn is Turn.WORSE
+    planned = Planned()
+    planned.at(0, alert(0, level=WATCH, turn=Turn.OPEN))
+    planned.at(30 * S, alert(30 * S, level=ALERT, turn=Turn.UP, opened=0))
+    assert planned.at(2 * MIN) == [(50 * S, "BTC")]
+    assert planned.deliveries[0].alerts[0].turn is Turn.OPEN
+    planned.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.WORSE, opened=0))
+    planned.at(9 * MIN)
+    assert planned.deliveries[1].alerts[0].turn is Turn.WORSE
 
 
 def test_an_episode_that_was_just_told_does_not_say_at_once_that_it_got_worse():
-    told = Told()
-    told.at(0, alert(0))
-    told.at(MIN, alert(MIN, turn=Turn.WORSE, opened=0, value=-6.0))
-    told.at(2 * MIN, alert(2 * MIN, turn=Turn.WORSE, opened=0, value=-7.0))
-    assert told.at(HOUR) == [(5 * MIN + 20 * S, "BTC")]
-    assert told.deliveries[-1].alerts[0].value == -7.0
-    told.at(HOUR, alert(HOUR, turn=Turn.WORSE, opened=0))
-    assert told.at(2 * HOUR) == [(HOUR + 20 * S, "BTC")]
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(MIN, alert(MIN, turn=Turn.WORSE, opened=0, value=-6.0))
+    planned.at(2 * MIN, alert(2 * MIN, turn=Turn.WORSE, opened=0, value=-7.0))
+    assert planned.at(HOUR) == [(5 * MIN + 20 * S, "BTC")]
+    assert planned.deliveries[-1].alerts[0].value == -7.0
+    planned.at(HOUR, alert(HOUR, turn=Turn.WORSE, opened=0))
+    assert planned.at(2 * HOUR) == [(HOUR + 20 * S, "BTC")]
 
 
 def test_what_is_critical_and_gets_worse_is_told_at_once_but_of_composites_in_turn():
-    told = Told()
-    told.at(0, alert(0, level=CRITICAL), alert(0, "ETH", level=CRITICAL, rule="cascade"))
+    planned = Planned()
+    planned.at(0, alert(0, level=CRITICAL), alert(0, "ETH", level=CRITICAL, rule="cascade"))
     worse = alert(S, level=CRITICAL, turn=Turn.WORSE, opened=0)
-    assert told.at(S, worse) == [(S, "BTC")]
+    assert planned.at(S, worse) == [(S, "BTC")]
     for n in (1, 2):
         at = n * MIN
-        told.at(at, alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n))
-    assert told.at(HOUR) == [(5 * MIN, "ETH")]
-    assert told.deliveries[-1].alerts[0].value == 2
+        planned.at(at, alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n))
+    assert planned.at(HOUR) == [(5 * MIN, "ETH")]
+    assert planned.deliveries[-1].alerts[0].value == 2
     later = alert(HOUR, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0)
-    assert told.at(HOUR, later) == [(HOUR, "ETH")]
+    assert planned.at(HOUR, later) == [(HOUR, "ETH")]
 
 
 def test_the_console_where_nothing_is_edited_has_a_line_a_minute_of_what_gets_worse():
-    told = Told(msgspec.structs.replace(CHAT, destination=ConsoleOutput()))
-    told.at(0, alert(0), alert(0, "ETH", level=CRITICAL, rule="cascade"))
+    planned = Planned(msgspec.structs.replace(CHAT, destination=ConsoleOutput()))
+    planned.at(0, alert(0), alert(0, "ETH", level=CRITICAL, rule="cascade"))
     for n in range(1, 13):  # every 15 s, for three minutes
         at = 30 * S + n * 15 * S
         worse = alert(at, turn=Turn.WORSE, opened=0, value=-5.0 - n)
         more = alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n)
-        told.at(at, worse, more)
-    told.at(HOUR)
+        planned.at(at, worse, more)
+    planned.at(HOUR)
     for asset in ("BTC", "ETH"):
-        times = [d.at - START for d in told.deliveries if d.alerts[0].asset == asset]
+        times = [d.at - START for d in planned.deliveries if d.alerts[0].asset == asset]
         assert 3 <= len(times) <= 5
         assert all(after - before >= MIN for before, after in itertools.pairwise(times))
         assert max(times) <= 4 * MIN + 50 * S
     critical = [alert(n * S, "SOL", CRITICAL, turn=Turn.WORSE, opened=0) for n in (0, 7, 9)]
-    assert len([told.at(HOUR + n, one) for n, one in enumerate(critical)]) == 3
+    assert len([planned.at(HOUR + n, worse) for n, worse in enumerate(critical)]) == 3
 
 
 def test_what_many_composites_add_is_one_digest():
-    told = Told()
+    planned = Planned()
     for n, asset in enumerate("ABCD"):
-        told.at(n * MIN, alert(n * MIN, asset, CRITICAL, "cascade"))
+        planned.at(n * MIN, alert(n * MIN, asset, CRITICAL, "cascade"))
         at = n * MIN + 30 * S
-        told.at(at, alert(at, asset, CRITICAL, "cascade", Turn.WORSE, opened=n * MIN))
-    assert len(told.deliveries) == 4
-    assert told.at(HOUR) == [(5 * MIN, "A B C D")]
+        planned.at(at, alert(at, asset, CRITICAL, "cascade", Turn.WORSE, opened=n * MIN))
+    assert len(planned.deliveries) == 4
+    assert planned.at(HOUR) == [(5 * MIN, "A B C D")]
 
 
 def test_an_end_is_told_if_its_beginning_was_and_once():
-    told = Told()
-    told.at(0, alert(0))
-    told.at(20 * S)
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(20 * S)
     close = alert(MIN, turn=Turn.CLOSE, opened=0)
-    assert told.at(MIN, close) == []
-    assert told.at(3 * MIN) == [(2 * MIN, "BTC")]
-    assert told.deliveries[-1].silent
-    told.at(4 * MIN, alert(4 * MIN, turn=Turn.CLOSE, opened=0))
-    assert told.at(9 * MIN) == []
-    assert told.state.counts.over == 1
+    assert planned.at(MIN, close) == []
+    assert planned.at(3 * MIN) == [(2 * MIN, "BTC")]
+    assert planned.deliveries[-1].silent
+    planned.at(4 * MIN, alert(4 * MIN, turn=Turn.CLOSE, opened=0))
+    assert planned.at(9 * MIN) == []
+    assert planned.state.counts.over == 1
 
 
 def test_what_is_over_before_it_was_told_is_counted_and_not_told():
-    told = Told()
-    told.at(0, alert(0, level=WATCH))
-    told.at(30 * S, alert(30 * S, level=WATCH, turn=Turn.CLOSE, opened=0))
-    assert told.at(HOUR) == []
-    told.at(HOUR, alert(HOUR, "ETH", CRITICAL))
-    assert told.deliveries[0].held == {"oi_drop": 1}
+    planned = Planned()
+    planned.at(0, alert(0, level=WATCH))
+    planned.at(30 * S, alert(30 * S, level=WATCH, turn=Turn.CLOSE, opened=0))
+    assert planned.at(HOUR) == []
+    planned.at(HOUR, alert(HOUR, "ETH", CRITICAL))
+    assert planned.deliveries[0].held == {"oi_drop": 1}
 
 
 def test_a_new_episode_replaces_the_end_of_the_last_one_that_waits():
-    told = Told()
-    told.at(0, alert(0))
-    told.at(MIN, alert(MIN, turn=Turn.CLOSE, opened=0))
-    told.at(MIN + S, alert(MIN + S))
-    assert told.at(HOUR) == [(MIN + 21 * S, "BTC")]
-    assert told.deliveries[-1].alerts[0].turn is Turn.OPEN
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(MIN, alert(MIN, turn=Turn.CLOSE, opened=0))
+    planned.at(MIN + S, alert(MIN + S))
+    assert planned.at(HOUR) == [(MIN + 21 * S, "BTC")]
+    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
 
 
 def test_a_composite_takes_over_the_parts_that_wait_and_those_that_come():
-    told = Told()
-    told.at(0, alert(0, "BTC"), alert(0, "BTC", rule="liq_burst"), alert(0, "ETH"))
-    told.at(5 * S, alert(5 * S, "BTC", rule="depth_thin"))
+    planned = Planned()
+    planned.at(0, alert(0, "BTC"), alert(0, "BTC", rule="liq_burst"), alert(0, "ETH"))
+    planned.at(5 * S, alert(5 * S, "BTC", rule="depth_thin"))
     cascade = alert(10 * S, "BTC", CRITICAL, "cascade")
-    assert told.at(10 * S, cascade) == [(10 * S, "BTC")]
-    assert told.deliveries[0].hidden == 2
+    assert planned.at(10 * S, cascade) == [(10 * S, "BTC")]
+    assert planned.deliveries[0].hidden == 2
     late = alert(15 * S, "BTC", CRITICAL, turn=Turn.UP, opened=0, hidden_by="cascade")
-    assert told.at(15 * S, late) == []
-    assert told.at(MIN) == [(20 * S, "ETH"), (25 * S, "BTC")], "others are not its parts"
+    assert planned.at(15 * S, late) == []
+    assert planned.at(MIN) == [(20 * S, "ETH"), (25 * S, "BTC")], "others are not its parts"
     worse = alert(2 * MIN, "BTC", CRITICAL, "cascade", Turn.WORSE, opened=10 * S)
-    told.at(2 * MIN, worse)
-    told.at(HOUR)
-    assert told.deliveries[-1].hidden == 1
-    assert told.state.counts.hidden == 3
+    planned.at(2 * MIN, worse)
+    planned.at(HOUR)
+    assert planned.deliveries[-1].hidden == 1
+    assert planned.state.counts.hidden == 3
 
 
 def test_after_a_composite_s_end_a_critical_part_is_told_as_what_goes_on():
-    told = Told()
-    told.at(0, alert(0, level=CRITICAL, post=False, hidden_by="cascade"))
-    told.at(S, alert(S, level=CRITICAL, rule="cascade", fires="above"))
-    told.at(HOUR, alert(HOUR, level=CRITICAL, rule="cascade", fires="above", turn=Turn.CLOSE,
+    planned = Planned()
+    planned.at(0, alert(0, level=CRITICAL, post=False, hidden_by="cascade"))
+    planned.at(S, alert(S, level=CRITICAL, rule="cascade", fires="above"))
+    planned.at(HOUR, alert(HOUR, level=CRITICAL, rule="cascade", fires="above", turn=Turn.CLOSE,
                         opened=S))  # fmt: skip
     worse = alert(HOUR + MIN, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
-    assert told.at(HOUR + MIN, worse)[-1] == (HOUR + MIN, "BTC")
-    assert told.deliveries[-1].alerts[0].turn is Turn.WORSE
-    assert told.deliveries[-1].hidden == 0
+    assert planned.at(HOUR + MIN, worse)[-1] == (HOUR + MIN, "BTC")
+    assert planned.deliveries[-1].alerts[0].turn is Turn.WORSE
+    assert planned.deliveries[-1].hidden == 0
     later = alert(2 * HOUR, level=CRITICAL, turn=Turn.UP, opened=HOUR + 2 * MIN)
-    told.at(2 * HOUR, later)
-    assert told.deliveries[-1].alerts[0].turn is Turn.OPEN, "it began after all was told"
+    planned.at(2 * HOUR, later)
+    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN, "it began after all was planned"
 
 
 def test_one_event_that_moves_a_composite_twice_is_one_post():
-    told = Told()
-    told.at(0, alert(0, level=ALERT, rule="cascade", fires="above", value=2.0))
-    told.at(MIN)
+    planned = Planned()
+    planned.at(0, alert(0, level=ALERT, rule="cascade", fires="above", value=2.0))
+    planned.at(MIN)
     at = 10 * MIN
     up = alert(at, level=CRITICAL, rule="cascade", fires="above", turn=Turn.UP, opened=0, value=2.0)
     worse = msgspec.structs.replace(up, id="worse", turn=Turn.WORSE, value=3.0)
-    assert told.at(at, up, worse) == [(at, "BTC")]
-    [alert_told] = told.deliveries[-1].alerts
-    assert (alert_told.id, alert_told.turn, alert_told.value) == ("worse", Turn.UP, 3.0)
-    assert told.state.unsaid[up.id] is Unsaid.MERGED
-    assert told.at(HOUR) == []
+    assert planned.at(at, up, worse) == [(at, "BTC")]
+    [posted] = planned.deliveries[-1].alerts
+    assert (posted.id, posted.turn, posted.value) == ("worse", Turn.UP, 3.0)
+    assert planned.state.not_posted[up.id] is NotPosted.MERGED
+    assert planned.at(HOUR) == []
 
 
 def test_a_beginning_and_its_next_turn_of_one_moment_are_one_post():
-    told = Told()
+    planned = Planned()
     opening = alert(0, level=CRITICAL, held=2)
     worse = alert(0, level=CRITICAL, turn=Turn.WORSE, value=-8.0, id="worse")
-    assert told.at(0, opening, worse, alert(0, "ETH", CRITICAL)) == [(0, "BTC"), (0, "ETH")]
-    first = told.deliveries[0].alerts[0]
+    assert planned.at(0, opening, worse, alert(0, "ETH", CRITICAL)) == [(0, "BTC"), (0, "ETH")]
+    first = planned.deliveries[0].alerts[0]
     assert (first.turn, first.value, first.held) == (Turn.OPEN, -8.0, 2)
 
 
 def test_a_composite_hides_a_critical_part_of_the_same_moment():
-    told = Told()
+    planned = Planned()
     both = [alert(0, level=CRITICAL), alert(0, level=CRITICAL, rule="cascade")]
-    told.at(0, *both)
-    assert [d.alerts[0].rule for d in told.deliveries] == ["cascade"]
+    planned.at(0, *both)
+    assert [d.alerts[0].rule for d in planned.deliveries] == ["cascade"]
 
 
 def test_a_composite_takes_over_nothing_that_is_higher_than_itself():
-    told = Told()
+    planned = Planned()
     part = alert(0, level=CRITICAL, instrument="binance/BTCUSDT")
-    assert told.at(0, part, alert(0, level=ALERT, rule="cascade")) == [(0, "BTC")]
-    assert told.deliveries[0].alerts == (part,)
+    assert planned.at(0, part, alert(0, level=ALERT, rule="cascade")) == [(0, "BTC")]
+    assert planned.deliveries[0].alerts == (part,)
 
 
 def test_the_end_of_a_part_told_before_is_folded_in_and_its_next_episode_is_new():
-    told = Told()
-    told.at(0, alert(0))
-    told.at(5 * MIN, alert(5 * MIN, level=CRITICAL, rule="cascade"))
-    told.at(9 * MIN, alert(9 * MIN, turn=Turn.CLOSE, opened=0, hidden_by="cascade"))
-    told.at(HOUR)
-    told.at(3 * HOUR, alert(3 * HOUR))
-    told.at(4 * HOUR)
-    assert [d.alerts[0].family for d in told.deliveries] == ["oi_drop", "cascade", "oi_drop"]
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(5 * MIN, alert(5 * MIN, level=CRITICAL, rule="cascade"))
+    planned.at(9 * MIN, alert(9 * MIN, turn=Turn.CLOSE, opened=0, hidden_by="cascade"))
+    planned.at(HOUR)
+    planned.at(3 * HOUR, alert(3 * HOUR))
+    planned.at(4 * HOUR)
+    assert [d.alerts[0].family for d in planned.deliveries] == ["oi_drop", "cascade", "oi_drop"]
 
 
 def test_parts_are_told_if_their_composite_is_not():
     quiet = Silence(family="cascade", asset="*", until=START + HOUR)
-    told = Told(silences=[quiet])
-    told.at(0, alert(0, level=ALERT, rule="cascade"))
-    assert told.at(MIN, alert(S, hidden_by="cascade")) == [(21 * S, "BTC")]
-    shadow = Told()
+    planned = Planned(silences=[quiet])
+    planned.at(0, alert(0, level=ALERT, rule="cascade"))
+    assert planned.at(MIN, alert(S, hidden_by="cascade")) == [(21 * S, "BTC")]
+    shadow = Planned()
     shadow.at(0, alert(0, level=CRITICAL, rule="cascade", post=False))
     assert shadow.at(MIN, alert(S, hidden_by="cascade")) == [(21 * S, "BTC")]
 
 
 def test_windows_of_one_rule_say_it_once():
-    told = Told()
-    told.at(0, alert(0, rule="oi_drop:15m"), alert(0, rule="oi_drop:1h"))
-    assert told.at(MIN) == [(20 * S, "BTC")]
-    told.at(5 * MIN, alert(5 * MIN, rule="oi_drop:1d"))
-    assert told.at(6 * MIN) == []
-    assert told.state.counts.merged == 2
+    planned = Planned()
+    planned.at(0, alert(0, rule="oi_drop:15m"), alert(0, rule="oi_drop:1h"))
+    assert planned.at(MIN) == [(20 * S, "BTC")]
+    planned.at(5 * MIN, alert(5 * MIN, rule="oi_drop:1d"))
+    assert planned.at(6 * MIN) == []
+    assert planned.state.counts.merged == 2
     up = alert(6 * MIN, level=CRITICAL, rule="oi_drop:1h", turn=Turn.UP, opened=0)
-    assert told.at(6 * MIN, up) == [(6 * MIN, "BTC")]
-    assert told.deliveries[-1].alerts[0].turn is Turn.OPEN
-    # only what was told is closed
-    told.at(HOUR, *(alert(HOUR, rule=f"oi_drop:{w}", turn=Turn.CLOSE, opened=0)
+    assert planned.at(6 * MIN, up) == [(6 * MIN, "BTC")]
+    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
+    # only what was posted is closed
+    planned.at(HOUR, *(alert(HOUR, rule=f"oi_drop:{w}", turn=Turn.CLOSE, opened=0)
                     for w in ("15m", "1h")))  # fmt: skip
-    told.at(HOUR, alert(HOUR, rule="oi_drop:1d", turn=Turn.CLOSE, opened=5 * MIN))
-    told.at(2 * HOUR)
-    assert [d.alerts[0].rule for d in told.deliveries[2:]] == ["oi_drop:15m", "oi_drop:1h"]
+    planned.at(HOUR, alert(HOUR, rule="oi_drop:1d", turn=Turn.CLOSE, opened=5 * MIN))
+    planned.at(2 * HOUR)
+    assert [d.alerts[0].rule for d in planned.deliveries[2:]] == ["oi_drop:15m", "oi_drop:1h"]
 
 
 def test_windows_after_a_while_speak_again():
-    told = Told()
-    told.at(0, alert(0, rule="oi_drop:15m"))
-    told.at(30 * MIN, alert(30 * MIN, rule="oi_drop:1h"))
-    assert told.at(HOUR) == [(30 * MIN + 20 * S, "BTC")]
+    planned = Planned()
+    planned.at(0, alert(0, rule="oi_drop:15m"))
+    planned.at(30 * MIN, alert(30 * MIN, rule="oi_drop:1h"))
+    assert planned.at(HOUR) == [(30 * MIN + 20 * S, "BTC")]
 
 
 def test_a_digest_names_an_asset_once():
-    told = Told()
-    told.at(0, *(alert(0, a, rule=f"oi_drop:{w}") for a in "ABCD" for w in ("15m", "1h")))
-    assert told.at(MIN) == [(20 * S, "A B C D")]
-    assert told.state.counts.merged == 4
+    planned = Planned()
+    planned.at(0, *(alert(0, a, rule=f"oi_drop:{w}") for a in "ABCD" for w in ("15m", "1h")))
+    assert planned.at(MIN) == [(20 * S, "A B C D")]
+    assert planned.state.counts.merged == 4
 
 
 def test_contracts_of_one_asset_are_told_apart():
-    told = Told()
-    told.at(0, *(alert(0, instrument=f"{v}/BTCUSDT") for v in ("binance", "bybit")))
-    assert len(told.at(MIN)) == 2
+    planned = Planned()
+    planned.at(0, *(alert(0, instrument=f"{v}/BTCUSDT") for v in ("binance", "bybit")))
+    assert len(planned.at(MIN)) == 2
 
 
 def test_silences_hold_for_a_rule_and_an_asset_until_they_end_but_not_for_critical():
     silence = Silence(family="oi_drop", asset="SOL", until=START + HOUR)
-    told = Told(silences=[silence])
-    told.at(0, alert(0, "SOL"), alert(0, "BTC"), alert(0, "SOL", rule="price_drop"))
-    assert told.at(MIN) == [(20 * S, "BTC"), (20 * S, "SOL")]
-    assert told.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL)) == [(2 * MIN, "SOL")]
-    assert told.state.counts.silenced == 1
-    assert told.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
+    planned = Planned(silences=[silence])
+    planned.at(0, alert(0, "SOL"), alert(0, "BTC"), alert(0, "SOL", rule="price_drop"))
+    assert planned.at(MIN) == [(20 * S, "BTC"), (20 * S, "SOL")]
+    assert planned.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL)) == [(2 * MIN, "SOL")]
+    assert planned.state.counts.silenced == 1
+    assert planned.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
 
 
 def test_an_end_that_is_silenced_takes_along_what_waits_of_its_episode():
-    told = Told()
-    told.at(0, alert(0, level=WATCH), alert(0, "ETH"))
-    told.at(MIN)
-    told.at(MIN, alert(MIN, turn=Turn.UP, opened=0), alert(MIN, "SOL", WATCH))
-    told.silences = [Silence(family="oi_drop", asset="*", until=START + HOUR)]
-    told.at(MIN + S, *(alert(MIN + S, a, turn=Turn.CLOSE, opened=o) for a, o in
+    planned = Planned()
+    planned.at(0, alert(0, level=WATCH), alert(0, "ETH"))
+    planned.at(MIN)
+    planned.at(MIN, alert(MIN, turn=Turn.UP, opened=0), alert(MIN, "SOL", WATCH))
+    planned.silences = [Silence(family="oi_drop", asset="*", until=START + HOUR)]
+    planned.at(MIN + S, *(alert(MIN + S, a, turn=Turn.CLOSE, opened=o) for a, o in
                        (("BTC", 0), ("SOL", MIN))))  # fmt: skip
-    assert told.at(HOUR) == []
-    assert (told.state.counts.merged, told.state.counts.held) == (1, 1)
-    assert told.state.told.keys() == {"oi_drop ETH"}
+    assert planned.at(HOUR) == []
+    assert (planned.state.counts.merged, planned.state.counts.held) == (1, 1)
+    assert planned.state.episodes.keys() == {"oi_drop ETH"}
 
 
 def utc(hour: int, minute: int = 0, day: int = 3) -> Ms:
@@ -461,32 +461,32 @@ MORNING = 18 * MIN
 
 
 def test_in_quiet_hours_watch_waits_alert_is_silent_and_critical_rings():
-    told = Told(Chat(quiet=QUIET))
-    told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL))
-    assert told.at(2 * MIN) == [(20 * S, "ETH")]
-    assert [(d.alerts[0].asset, d.silent) for d in told.deliveries] == [
+    planned = Planned(Chat(quiet=QUIET))
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL))
+    assert planned.at(2 * MIN) == [(20 * S, "ETH")]
+    assert [(d.alerts[0].asset, d.silent) for d in planned.deliveries] == [
         ("SOL", False), ("ETH", True),
     ]  # fmt: skip
-    assert next_due(told.state) == START + MORNING
-    assert told.at(HOUR) == [(MORNING, "BTC")]
-    assert told.deliveries[-1].silent
-    assert told.state.counts.held == 0
-    told.at(HOUR + MIN, alert(HOUR, "XRP"))
-    assert not told.deliveries[-1].silent
+    assert next_due(planned.state) == START + MORNING
+    assert planned.at(HOUR) == [(MORNING, "BTC")]
+    assert planned.deliveries[-1].silent
+    assert planned.state.counts.held == 0
+    planned.at(HOUR + MIN, alert(HOUR, "XRP"))
+    assert not planned.deliveries[-1].silent
 
 
 def test_when_quiet_hours_end_one_digest_tells_what_is_still_true():
-    told = Told(Chat(posts_per_hour=1, quiet=QUIET))
-    told.at(0, *(alert(0, coin, WATCH) for coin in ("BTC", "ETH")),
+    planned = Planned(Chat(posts_per_hour=1, quiet=QUIET))
+    planned.at(0, *(alert(0, coin, WATCH) for coin in ("BTC", "ETH")),
             alert(0, "BTC", WATCH, "liq_burst"), alert(0, "SOL", WATCH, "depth_thin"),
             alert(0, "HYPE", WATCH, "funding"))  # fmt: skip
-    told.at(5 * MIN, alert(5 * MIN, "ETH", WATCH, turn=Turn.WORSE, opened=0, value=-7.0))
-    told.at(6 * MIN, alert(6 * MIN, "SOL", WATCH, "depth_thin", Turn.CLOSE, 0))
-    told.at(7 * MIN, alert(7 * MIN, "HYPE", WATCH, "funding", Turn.CLOSE, 0, post=False))
-    told.at(8 * MIN, alert(8 * MIN, "XRP", ALERT))
-    told.at(HOUR)
-    assert [d.at - START for d in told.deliveries] == [8 * MIN + 20 * S, MORNING]
-    morning = told.deliveries[-1]
+    planned.at(5 * MIN, alert(5 * MIN, "ETH", WATCH, turn=Turn.WORSE, opened=0, value=-7.0))
+    planned.at(6 * MIN, alert(6 * MIN, "SOL", WATCH, "depth_thin", Turn.CLOSE, 0))
+    planned.at(7 * MIN, alert(7 * MIN, "HYPE", WATCH, "funding", Turn.CLOSE, 0, post=False))
+    planned.at(8 * MIN, alert(8 * MIN, "XRP", ALERT))
+    planned.at(HOUR)
+    assert [d.at - START for d in planned.deliveries] == [8 * MIN + 20 * S, MORNING]
+    morning = planned.deliveries[-1]
     assert [(a.asset, a.family, a.value, a.turn) for a in morning.alerts] == [
         ("ETH", "oi_drop", -7.0, Turn.OPEN),
         ("BTC", "oi_drop", -5.0, Turn.OPEN),
@@ -499,41 +499,43 @@ def test_when_quiet_hours_end_one_digest_tells_what_is_still_true():
 
 
 def test_what_got_worse_in_quiet_hours_is_told_then_and_not_again():
-    told = Told(Chat(quiet=QUIET))
-    told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
-    told.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
-    assert told.at(HOUR) == [(MORNING, "ETH")]
-    told.at(2 * HOUR, alert(2 * HOUR, "ETH", WATCH, turn=Turn.CLOSE, opened=0))
-    assert told.at(3 * HOUR) == [(2 * HOUR + MIN, "ETH")], "its end is told as it was told"
+    planned = Planned(Chat(quiet=QUIET))
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
+    planned.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
+    assert planned.at(HOUR) == [(MORNING, "ETH")]
+    planned.at(2 * HOUR, alert(2 * HOUR, "ETH", WATCH, turn=Turn.CLOSE, opened=0))
+    assert planned.at(3 * HOUR) == [(2 * HOUR + MIN, "ETH")], (
+        "its end is posted, as its beginning was"
+    )
 
 
 def test_a_silence_of_one_window_leaves_the_others():
     silence = Silence(family="oi_drop:1h", asset="BTC", until=START + 9 * HOUR)
-    told = Told(silences=(silence,))
-    told.at(0, alert(0, "BTC", rule="oi_drop:1h"), alert(0, "ETH", rule="oi_drop:1h"),
+    planned = Planned(silences=(silence,))
+    planned.at(0, alert(0, "BTC", rule="oi_drop:1h"), alert(0, "ETH", rule="oi_drop:1h"),
             alert(0, "BTC", rule="oi_drop:4h"))  # fmt: skip
-    told.at(MIN)
-    found = [(a.asset, a.rule) for d in told.deliveries for a in d.alerts]
-    assert sorted(found) == [("BTC", "oi_drop:4h"), ("ETH", "oi_drop:1h")]
-    assert told.state.counts.silenced == 1
+    planned.at(MIN)
+    posted = [(a.asset, a.rule) for d in planned.deliveries for a in d.alerts]
+    assert sorted(posted) == [("BTC", "oi_drop:4h"), ("ETH", "oi_drop:1h")]
+    assert planned.state.counts.silenced == 1
 
 
 def test_a_silence_made_in_quiet_hours_and_a_composite_take_what_waits():
-    told = Told(Chat(quiet=QUIET, hides=CHAT.hides))
-    told.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH), alert(0, "SOL", WATCH))
-    told.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, "cascade"))
-    told.silences = (Silence(family="oi_drop", asset="ETH", until=START + 9 * HOUR),)
-    assert told.at(HOUR) == [(MORNING, "SOL")]
-    counts = told.state.counts
+    planned = Planned(Chat(quiet=QUIET, hides=CHAT.hides))
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH), alert(0, "SOL", WATCH))
+    planned.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, "cascade"))
+    planned.silences = (Silence(family="oi_drop", asset="ETH", until=START + 9 * HOUR),)
+    assert planned.at(HOUR) == [(MORNING, "SOL")]
+    counts = planned.state.counts
     assert (counts.hidden, counts.silenced) == (1, 1)
 
 
 @pytest.mark.parametrize("changed", [None, Quiet(start=9 * 60, end=11 * 60, zone="UTC")])
 def test_quiet_hours_that_are_changed_meanwhile(changed: Quiet | None):
-    told = Told(Chat(quiet=QUIET))
-    told.at(2 * MIN, alert(0, "BTC", WATCH))
-    told.chat = Chat(quiet=changed)
-    assert told.at(3 * HOUR) == [(MORNING if changed is None else MORNING + HOUR, "BTC")]
+    planned = Planned(Chat(quiet=QUIET))
+    planned.at(2 * MIN, alert(0, "BTC", WATCH))
+    planned.chat = Chat(quiet=changed)
+    assert planned.at(3 * HOUR) == [(MORNING if changed is None else MORNING + HOUR, "BTC")]
 
 
 @pytest.mark.parametrize(
@@ -547,61 +549,65 @@ def test_when_quiet_hours_end(zone: str, now: Ms, hours: float):
 
 
 def test_quiet_hours_end_by_the_clock_that_was_set_back():
-    told = Told(Chat(quiet=QUIET))
-    told.at(2 * MIN, alert(0, "BTC", WATCH))
-    told.state = set_back(told.state, 10 * MIN, START - 8 * MIN)
-    assert told.at(MORNING - S) == []
-    assert told.at(MORNING) == [(MORNING, "BTC")]
+    planned = Planned(Chat(quiet=QUIET))
+    planned.at(2 * MIN, alert(0, "BTC", WATCH))
+    planned.state = set_back(planned.state, 10 * MIN, START - 8 * MIN)
+    assert planned.at(MORNING - S) == []
+    assert planned.at(MORNING) == [(MORNING, "BTC")]
 
 
 def test_the_budget_is_of_an_hour():
-    told = Told(Chat(posts_per_hour=1))
-    told.at(MIN, alert(0, "A"))
-    told.at(HOUR - S, alert(50 * MIN, "B"))
-    assert [d.alerts[0].asset for d in told.deliveries] == ["A"]
-    told.at(2 * HOUR, alert(HOUR + S, "C"))
-    assert [d.alerts[0].asset for d in told.deliveries] == ["A", "C"], "an hour later there is room"
+    planned = Planned(Chat(posts_per_hour=1))
+    planned.at(MIN, alert(0, "A"))
+    planned.at(HOUR - S, alert(50 * MIN, "B"))
+    assert [d.alerts[0].asset for d in planned.deliveries] == ["A"]
+    planned.at(2 * HOUR, alert(HOUR + S, "C"))
+    assert [d.alerts[0].asset for d in planned.deliveries] == ["A", "C"], (
+        "an hour later there is room"
+    )
 
 
 def test_half_of_the_budget_is_not_for_watch():
-    told = Told(Chat(posts_per_hour=5))
+    planned = Planned(Chat(posts_per_hour=5))
     for n in range(9):
         level = WATCH if n < 6 else ALERT
-        told.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level))
-    told.at(HOUR)
-    assert [d.alerts[0].asset for d in told.deliveries] == ["A0", "A1", "A2", "A6", "A7"]
+        planned.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level))
+    planned.at(HOUR)
+    assert [d.alerts[0].asset for d in planned.deliveries] == ["A0", "A1", "A2", "A6", "A7"]
 
 
 def test_alerts_leave_watch_its_half_while_there_is_room():
-    told = Told(Chat(posts_per_hour=4))
+    planned = Planned(Chat(posts_per_hour=4))
     for n, level in enumerate((ALERT, ALERT, WATCH, ALERT, WATCH)):
-        told.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level, rule=f"r{n}"))
-    told.at(HOUR)
-    assert [d.alerts[0].asset for d in told.deliveries] == ["A0", "A1", "A2", "A3"]
+        planned.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level, rule=f"r{n}"))
+    planned.at(HOUR)
+    assert [d.alerts[0].asset for d in planned.deliveries] == ["A0", "A1", "A2", "A3"]
 
 
 def test_what_is_critical_takes_nothing_from_the_budget():
-    told = Told(Chat(posts_per_hour=1))
+    planned = Planned(Chat(posts_per_hour=1))
     for n in range(9):
-        told.at(n, alert(n, f"A{n}", CRITICAL))
-    told.at(2 * MIN, alert(MIN, "B", rule="x"), alert(MIN + S, "C", rule="y"))
-    assert [d.alerts[0].asset for d in told.deliveries[9:]] == ["B"]
+        planned.at(n, alert(n, f"A{n}", CRITICAL))
+    planned.at(2 * MIN, alert(MIN, "B", rule="x"), alert(MIN + S, "C", rule="y"))
+    assert [d.alerts[0].asset for d in planned.deliveries[9:]] == ["B"]
 
 
 def test_over_the_budget_only_critical_and_ends_come_and_the_rest_is_counted():
-    told = Told(Chat(posts_per_hour=2))
+    planned = Planned(Chat(posts_per_hour=2))
     for n in range(5):
-        told.at(n * MIN, alert(n * MIN, f"A{n}"), alert(n * MIN, f"A{n}", rule="depth_thin"))
-    assert len(told.deliveries) == 2
-    assert told.at(9 * MIN, alert(9 * MIN, "X", CRITICAL)) == [(9 * MIN, "X")]
-    assert told.deliveries[-1].held == {"oi_drop": 4, "depth_thin": 4}
-    assert told.at(12 * MIN, alert(10 * MIN, "A0", turn=Turn.CLOSE, opened=0)) == [(11 * MIN, "A0")]
-    assert told.at(13 * MIN, alert(12 * MIN, "A4", turn=Turn.CLOSE, opened=4 * MIN)) == []
+        planned.at(n * MIN, alert(n * MIN, f"A{n}"), alert(n * MIN, f"A{n}", rule="depth_thin"))
+    assert len(planned.deliveries) == 2
+    assert planned.at(9 * MIN, alert(9 * MIN, "X", CRITICAL)) == [(9 * MIN, "X")]
+    assert planned.deliveries[-1].held == {"oi_drop": 4, "depth_thin": 4}
+    assert planned.at(12 * MIN, alert(10 * MIN, "A0", turn=Turn.CLOSE, opened=0)) == [
+        (11 * MIN, "A0")
+    ]
+    assert planned.at(13 * MIN, alert(12 * MIN, "A4", turn=Turn.CLOSE, opened=4 * MIN)) == []
     # an hour after the first post there is room again, and an untold episode begins for the reader
-    told.at(2 * HOUR, alert(2 * HOUR, "A1", turn=Turn.WORSE, opened=MIN))
-    told.at(3 * HOUR)
-    assert told.deliveries[-1].alerts[0].turn is Turn.OPEN
-    assert told.deliveries[-1].held == {}
+    planned.at(2 * HOUR, alert(2 * HOUR, "A1", turn=Turn.WORSE, opened=MIN))
+    planned.at(3 * HOUR)
+    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
+    assert planned.deliveries[-1].held == {}
 
 
 # What always holds, for any alerts of an engine: episodes in order, ends last.
@@ -621,7 +627,7 @@ def engines(draw: st.DrawFn) -> list[Alert]:
 
 @st.composite
 def episodes(draw: st.DrawFn, asset: str, rule: str) -> list[Alert]:
-    at, found = 0, []
+    at, turned = 0, []
     for _ in range(draw(st.integers(1, 2))):
         at += draw(st.integers(1, 40)) * 10 * S
         opened, level = at, draw(st.sampled_from(Level))
@@ -631,9 +637,9 @@ def episodes(draw: st.DrawFn, asset: str, rule: str) -> list[Alert]:
             if turn is Turn.UP:
                 level = Level(min(CRITICAL, level + 1))
             post = turn is not Turn.CLOSE or draw(st.booleans())
-            found.append(alert(at, asset, level, rule, turn, opened, hidden_by=hidden, post=post))
+            turned.append(alert(at, asset, level, rule, turn, opened, hidden_by=hidden, post=post))
             at += draw(st.integers(1, 60)) * 7 * S
-    return found
+    return turned
 
 
 CHATS = st.builds(
@@ -645,75 +651,75 @@ CHATS = st.builds(
 END = 12 * HOUR
 
 
-def batched(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]) -> Told:
+def batched(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]) -> Planned:
     """The alerts in batches that end at ``cuts``, and calls without any at ``extra``."""
-    told = Told(chat)
+    planned = Planned(chat)
     edges = sorted({START + c * 10 * S for c in cuts} | {START + e for e in extra})
     done = 0
     for edge in edges:
         batch = [a for a in alerts[done:] if a.seen <= edge]
         done += len(batch)
-        told.at(edge - START, *batch)
-    told.at(END, *alerts[done:])
-    return told
+        planned.at(edge - START, *batch)
+    planned.at(END, *alerts[done:])
+    return planned
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS, st.lists(st.integers(0, 300)), st.lists(st.integers(0, 3_000_000)))
 def test_batches_change_nothing(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]):
-    one, many = batched(alerts, chat, [], []), batched(alerts, chat, cuts, extra)
-    assert one.deliveries == many.deliveries
-    assert one.state == many.state
+    whole, cut = batched(alerts, chat, [], []), batched(alerts, chat, cuts, extra)
+    assert whole.deliveries == cut.deliveries
+    assert whole.state == cut.state
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS)
 def test_nothing_critical_is_late_and_nothing_is_lost(alerts: list[Alert], chat: Chat):
-    told = Told(chat)
-    for one in alerts:
-        told.at(one.seen - START, one)
-        critical = one.post and one.level is CRITICAL and one.turn is not Turn.CLOSE
-        more = one.family == "cascade" and one.turn is Turn.WORSE
-        if critical and not one.hidden_by and not more:
-            last = told.deliveries[-1]
-            assert last.at == one.seen and [a.id for a in last.alerts] == [one.id]
+    planned = Planned(chat)
+    for coming in alerts:
+        planned.at(coming.seen - START, coming)
+        critical = coming.post and coming.level is CRITICAL and coming.turn is not Turn.CLOSE
+        more = coming.family == "cascade" and coming.turn is Turn.WORSE
+        if critical and not coming.hidden_by and not more:
+            last = planned.deliveries[-1]
+            assert last.at == coming.seen and [a.id for a in last.alerts] == [coming.id]
             assert not last.silent
-    told.at(END)
-    assert next_due(told.state) is None
-    counts = told.state.counts
-    delivered = sum(len(d.alerts) for d in told.deliveries)
-    assert counts.told == delivered
+    planned.at(END)
+    assert next_due(planned.state) is None
+    counts = planned.state.counts
+    delivered = sum(len(d.alerts) for d in planned.deliveries)
+    assert counts.posted == delivered
     assert sum(1 for a in alerts if a.post) == sum(msgspec.structs.astuple(counts))
-    said = sum(sum(d.held.values()) for d in told.deliveries)
-    assert counts.held == said + sum(told.state.held.values())
-    folded = sum(d.hidden for d in told.deliveries)
-    assert counts.hidden == folded + sum(told.state.hidden.values())
+    named = sum(sum(d.held.values()) for d in planned.deliveries)
+    assert counts.held == named + sum(planned.state.held.values())
+    folded = sum(d.hidden for d in planned.deliveries)
+    assert counts.hidden == folded + sum(planned.state.hidden.values())
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS)
 def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Alert], chat: Chat):
-    told = batched(alerts, chat, [], [])
+    planned = batched(alerts, chat, [], [])
     began: dict[tuple[str, str, Ms], Ms] = {}
     composites: dict[str, Ms] = {}
     posts: list[Ms] = []
-    for delivery in told.deliveries:
-        for one in delivery.alerts:
-            episode = (one.rule, one.asset, one.opened_at)
-            latest = one.seen + max(GROUP_WAIT.values()) + GROUP_OPEN
-            if one.level is WATCH and chat.quiet is not None:
-                latest = max(latest, chat.quiet.ends_after(one.seen))
-            assert one.seen <= delivery.at <= latest
-            if one.family in chat.hides and one.turn is not Turn.CLOSE:
-                composites[one.asset] = delivery.at
+    for delivery in planned.deliveries:
+        for posted in delivery.alerts:
+            episode = (posted.rule, posted.asset, posted.opened_at)
+            latest = posted.seen + max(GROUP_WAIT.values()) + GROUP_OPEN
+            if posted.level is WATCH and chat.quiet is not None:
+                latest = max(latest, chat.quiet.ends_after(posted.seen))
+            assert posted.seen <= delivery.at <= latest
+            if posted.family in chat.hides and posted.turn is not Turn.CLOSE:
+                composites[posted.asset] = delivery.at
             by_composite = (
-                one.turn not in (Turn.OPEN, Turn.CLOSE)
-                and one.family in chat.hides.get("cascade", ())
-                and composites.get(one.asset, 0) >= one.opened_at
+                posted.turn not in (Turn.OPEN, Turn.CLOSE)
+                and posted.family in chat.hides.get("cascade", ())
+                and composites.get(posted.asset, 0) >= posted.opened_at
             )
-            assert (one.turn is Turn.OPEN) == (episode not in began) or by_composite
-            assert one.seen >= began.get(episode, 0)
-            began[episode] = one.seen
+            assert (posted.turn is Turn.OPEN) == (episode not in began) or by_composite
+            assert posted.seen >= began.get(episode, 0)
+            began[episode] = posted.seen
         level = max(a.level for a in delivery.alerts)
         morning = chat.quiet is not None and chat.quiet.ends_after(delivery.at - 1) == delivery.at
         if morning and level is WATCH:
@@ -722,7 +728,7 @@ def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Aler
             recent = [t for t in posts if t > delivery.at - HOUR]
             assert len(recent) < chat.posts_per_hour
             posts.append(delivery.at)
-    assert [d.at for d in told.deliveries] == sorted(d.at for d in told.deliveries)
+    assert [d.at for d in planned.deliveries] == sorted(d.at for d in planned.deliveries)
 
 
 # What a chat does not take.
@@ -734,58 +740,62 @@ def at_least(level: Level, **changes: object) -> Chat:
 
 
 def test_an_episode_that_rises_to_the_level_of_a_chat_begins_there():
-    told = Told(at_least(ALERT))
-    assert told.at(0, alert(0, level=WATCH)) == []
-    told.at(MIN, alert(MIN, level=ALERT, turn=Turn.UP, opened=0))
-    told.at(2 * MIN)
-    assert [a.turn for a in told.deliveries[0].alerts] == [Turn.OPEN]
-    told.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.CLOSE, opened=0))
-    told.at(HOUR)
-    assert [d.alerts[0].turn for d in told.deliveries] == [Turn.OPEN, Turn.CLOSE]
+    planned = Planned(at_least(ALERT))
+    assert planned.at(0, alert(0, level=WATCH)) == []
+    planned.at(MIN, alert(MIN, level=ALERT, turn=Turn.UP, opened=0))
+    planned.at(2 * MIN)
+    assert [a.turn for a in planned.deliveries[0].alerts] == [Turn.OPEN]
+    planned.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.CLOSE, opened=0))
+    planned.at(HOUR)
+    assert [d.alerts[0].turn for d in planned.deliveries] == [Turn.OPEN, Turn.CLOSE]
 
 
 def test_an_end_is_not_told_where_its_beginning_was_too_mild():
-    told = Told(at_least(CRITICAL))
-    told.at(0, alert(0), alert(0, "ETH", CRITICAL))
-    told.at(MIN, *(alert(MIN, asset, turn=Turn.CLOSE, opened=0) for asset in ("BTC", "ETH")))
-    told.at(HOUR)
-    assert [(d.alerts[0].asset, d.alerts[0].turn) for d in told.deliveries] == [
+    planned = Planned(at_least(CRITICAL))
+    planned.at(0, alert(0), alert(0, "ETH", CRITICAL))
+    planned.at(MIN, *(alert(MIN, asset, turn=Turn.CLOSE, opened=0) for asset in ("BTC", "ETH")))
+    planned.at(HOUR)
+    assert [(d.alerts[0].asset, d.alerts[0].turn) for d in planned.deliveries] == [
         ("ETH", Turn.OPEN), ("ETH", Turn.CLOSE),
     ]  # fmt: skip
-    assert told.state.counts.over == 1
+    assert planned.state.counts.over == 1
 
 
 def test_rules_and_assets_that_a_chat_did_not_ask_for_are_nothing_to_it():
-    told = Told(at_least(WATCH, rules=frozenset({"oi_drop"}), assets=frozenset({"BTC"})))
-    told.at(0, alert(0), alert(0, "ETH"), alert(0, rule="price_drop"), alert(0, rule="oi_drop:1h"))
-    told.at(HOUR)
-    assert [(d.alerts[0].rule, d.alerts[0].asset) for d in told.deliveries] == [("oi_drop", "BTC")]
-    assert told.state.counts.merged == 1
+    planned = Planned(at_least(WATCH, rules=frozenset({"oi_drop"}), assets=frozenset({"BTC"})))
+    planned.at(
+        0, alert(0), alert(0, "ETH"), alert(0, rule="price_drop"), alert(0, rule="oi_drop:1h")
+    )
+    planned.at(HOUR)
+    assert [(d.alerts[0].rule, d.alerts[0].asset) for d in planned.deliveries] == [
+        ("oi_drop", "BTC")
+    ]
+    assert planned.state.counts.merged == 1
 
 
 def test_a_tail_is_all_that_is_not_listed():
-    some = Filter(assets=frozenset({"SOL"}), all_but=frozenset({"BTC", "SOL", "ALL"}))
-    assert [some.wants_asset(a) for a in ("BTC", "SOL", "WIF", "ALL")] == [False, True, True, False]
+    tail = Filter(assets=frozenset({"SOL"}), all_but=frozenset({"BTC", "SOL", "ALL"}))
+    assert [tail.wants_asset(a) for a in ("BTC", "SOL", "WIF", "ALL")] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("hides", [{}, CHAT.hides])
 def test_a_composite_hides_nothing_where_it_is_not_told(hides):
     chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
-    told = Told(msgspec.structs.replace(chat, hides=hides))
-    told.at(0, alert(0, level=CRITICAL, rule="cascade"))
-    told.at(S, alert(S, hidden_by="cascade"))
-    told.at(HOUR)
-    assert [d.alerts[0].family for d in told.deliveries] == ["oi_drop"]
+    planned = Planned(msgspec.structs.replace(chat, hides=hides))
+    planned.at(0, alert(0, level=CRITICAL, rule="cascade"))
+    planned.at(S, alert(S, hidden_by="cascade"))
+    planned.at(HOUR)
+    assert [d.alerts[0].family for d in planned.deliveries] == ["oi_drop"]
 
 
 def test_a_composite_hides_nothing_any_more_once_it_is_not_asked_for():
-    told = Told()
-    told.at(0, alert(0, level=CRITICAL, rule="cascade"))
-    told.chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
-    told.chat = msgspec.structs.replace(told.chat, hides={})
-    told.at(S, alert(S, hidden_by="cascade"))
-    told.at(HOUR)
-    assert [d.alerts[0].family for d in told.deliveries] == ["cascade", "oi_drop"]
+    planned = Planned()
+    planned.at(0, alert(0, level=CRITICAL, rule="cascade"))
+    planned.chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
+    planned.chat = msgspec.structs.replace(planned.chat, hides={})
+    planned.at(S, alert(S, hidden_by="cascade"))
+    planned.at(HOUR)
+    assert [d.alerts[0].family for d in planned.deliveries] == ["cascade", "oi_drop"]
 
 
 def test_a_chat_has_a_name_that_lasts():
@@ -814,19 +824,19 @@ def test_nothing_is_told_that_was_not_asked_for_and_all_else_is_as_if_there_was_
     alerts: list[Alert], chat: Chat, filters: tuple[Filter, ...]
 ):
     chat = msgspec.structs.replace(chat, filters=filters)
-    told = batched(alerts, chat, [], [])
+    planned = batched(alerts, chat, [], [])
     opened: set[tuple[str, str, Ms]] = set()
-    for delivery in told.deliveries:
-        for one in delivery.alerts:
-            assert any(f.wants_rule(one.family) and f.wants_asset(one.asset) for f in filters)
-            episode = (one.rule, one.asset, one.opened_at)
-            if one.turn is Turn.CLOSE:
+    for delivery in planned.deliveries:
+        for posted in delivery.alerts:
+            assert any(f.wants_rule(posted.family) and f.wants_asset(posted.asset) for f in filters)
+            episode = (posted.rule, posted.asset, posted.opened_at)
+            if posted.turn is Turn.CLOSE:
                 assert episode in opened
             else:
-                assert any(one.level >= f.min_level and f.takes(one) for f in filters)
+                assert any(posted.level >= f.min_level and f.matches(posted) for f in filters)
                 opened.add(episode)
-    theirs = [a for a in alerts if chat.takes(a)]
+    theirs = [a for a in alerts if chat.matches(a)]
     everything = msgspec.structs.replace(chat, filters=(Filter(),))
-    assert batched(theirs, everything, [], []).deliveries == told.deliveries
-    counted = sum(msgspec.structs.astuple(told.state.counts))
+    assert batched(theirs, everything, [], []).deliveries == planned.deliveries
+    counted = sum(msgspec.structs.astuple(planned.state.counts))
     assert counted == sum(1 for a in theirs if a.post)

@@ -3,7 +3,16 @@
 import pytest
 
 from bot.lang import en
-from bot.plan.silences import Silence, dump, listed, load, silence, split, with_silence, without
+from bot.plan.silences import (
+    Silence,
+    dump,
+    load,
+    silence,
+    silence_lines,
+    split_by_end,
+    with_silence,
+    without_silence,
+)
 
 NOW = 1_791_020_520_000
 MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -50,12 +59,12 @@ def test_what_is_wrong_is_said_in_a_sentence(text: str, why: str):
 
 
 def test_it_covers_its_rule_and_asset_until_it_ends():
-    one = quiet()
-    assert one.covers("oi_drop", "SOL", NOW)
-    assert not one.covers("oi_drop", "BTC", NOW)
-    assert not one.covers("liq_burst", "SOL", NOW)
-    assert one.covers("oi_drop", "SOL", NOW + HOUR - 1)
-    assert not one.covers("oi_drop", "SOL", NOW + HOUR)
+    sol = quiet()
+    assert sol.covers("oi_drop", "SOL", NOW)
+    assert not sol.covers("oi_drop", "BTC", NOW)
+    assert not sol.covers("liq_burst", "SOL", NOW)
+    assert sol.covers("oi_drop", "SOL", NOW + HOUR - 1)
+    assert not sol.covers("oi_drop", "SOL", NOW + HOUR)
     assert quiet("*", "SOL").covers("liq_burst", "SOL", NOW)
     assert quiet("oi_drop", "*").covers("oi_drop", "BTC", NOW)
 
@@ -64,15 +73,18 @@ def test_a_new_one_replaces_that_for_the_same_rule_and_asset():
     both = with_silence(with_silence((), quiet()), quiet(asset="BTC"))
     longer = with_silence(both, quiet(ms=2 * HOUR))
     assert set(longer) == {quiet(asset="BTC"), quiet(ms=2 * HOUR)}
-    assert without(longer, "oi_drop", "BTC") == (quiet(ms=2 * HOUR),)
+    assert without_silence(longer, "oi_drop", "BTC") == (quiet(ms=2 * HOUR),)
 
 
 def test_they_are_listed_by_what_is_left_and_those_over_are_told_apart():
-    some = (quiet(ms=5 * HOUR + 12 * MIN), quiet("*", "BTC", 30 * MIN), quiet("cascade", ms=-1))
-    assert listed(some, en.WORDS, NOW) == ["* BTC, 30 min left", "oi_drop SOL, 5 h 12 min left"]
-    assert split(some, NOW) == (some[:2], some[2:])
+    silences = (quiet(ms=5 * HOUR + 12 * MIN), quiet("*", "BTC", 30 * MIN), quiet("cascade", ms=-1))
+    assert silence_lines(silences, en.WORDS, NOW) == [
+        "* BTC, 30 min left",
+        "oi_drop SOL, 5 h 12 min left",
+    ]
+    assert split_by_end(silences, NOW) == (silences[:2], silences[2:])
 
 
 def test_they_are_kept():
-    some = (quiet(), quiet("*", "*"))
-    assert load(dump(some)) == some
+    silences = (quiet(), quiet("*", "*"))
+    assert load(dump(silences)) == silences
