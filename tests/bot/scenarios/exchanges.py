@@ -5,7 +5,9 @@ and time is virtual. Every half second the books and prices are told as the mark
 answers come half a second after they were asked for.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -101,8 +103,9 @@ class Exchange:
     def look(self) -> Quotes:
         """The market's quotes as they are at this venue."""
         market = self.market
-        levels = market.price * 25 / 10_000 / self.step
-        size = round(self.depth_musd * market.depth / 2 * 1e6 / levels / market.price, 6)
+        near = round(market.price, -3)  # so that not each level has another size each time
+        levels = near * 25 / 10_000 / self.step
+        size = round(self.depth_musd * market.depth / 2 * 1e6 / levels / near, 6)
         pulled = round(market.price * market.pulled_bp / 10_000 / self.step)
         return Quotes(round(market.price / self.step), size, pulled, market.empty)
 
@@ -127,9 +130,9 @@ class Exchange:
     def open(self, session: Session) -> Sequence[Action]:
         return session.opened(self.market.now)
 
-    def hear(self, session: Session, *told: bytes) -> Iterator[Action]:
-        for frame in told:
-            yield from session.received(frame, self.market.now, self.market.seen)
+    def hear(self, session: Session, *messages: bytes) -> Iterator[Action]:
+        for message in messages:
+            yield from session.received(message, self.market.now, self.market.seen)
 
     def moment(self) -> Iterator[Action]:
         """What this venue tells now."""
@@ -311,6 +314,18 @@ class Hyperliquid(Exchange):
 KINDS: Mapping[str, type[Exchange]] = {kind.name: kind for kind in (Binance, Bybit, Hyperliquid)}
 
 
+@cache
+def _warm(venues: tuple[str, ...]) -> "Crash":
+    crash = Crash(*venues)
+    crash.calm()
+    return crash
+
+
+def after_calm(*venues: str) -> "Crash":
+    """A market that has stood still for an hour, which is played once for all who ask for it."""
+    return _warm(venues).copy()
+
+
 class Crash:
     """One market on some venues, and the shipped rules.
 
@@ -330,7 +345,7 @@ class Crash:
         settings = load(CONFIG, {})
         names = [venue.name for venue in settings.venues]
         self.engine = Engine(settings.rules, names, settings.composites)
-        self.said: list[Said] = []
+        self.spoken: list[Said] = []
         self.events: list[AnyEvent] = []
         self.prices: list[tuple[Ms, float]] = []
         self.liquidated: list[tuple[Ms, float]] = []
@@ -342,12 +357,6 @@ class Crash:
     @property
     def seen(self) -> Ms:
         return EPOCH + self.now
-
-    def __getattr__(self, name: str) -> Exchange:
-        try:
-            return self.__dict__["venues"][name]
-        except KeyError:
-            raise AttributeError(name) from None
 
     def take(self, venue: Exchange, actions: Iterator[Action] | Sequence[Action]) -> None:
         """What a session says and wants."""
@@ -382,6 +391,11 @@ class Crash:
         self.play((minutes - 1) * 60, every=5_000)
         self.play(60)
 
+    def copy(self) -> "Crash":
+        """The same market once more, which goes its own way from here."""
+        assert not any(venue.coming for venue in self.venues.values())  # they are of this one
+        return copy.deepcopy(self, {id(module): module for module in VENUES.values()})
+
     def _liquidate(self) -> None:
         able = [v for v in self.venues.values() if v.name != "hyperliquid"]
         venue = able[self._turns % len(able)]
@@ -392,17 +406,17 @@ class Crash:
 
     def _feed(self, event: AnyEvent) -> None:
         self.events.append(event)
-        self.said += self.engine.feed(event)
+        self.spoken += self.engine.feed(event)
 
     # ── what came of it ─────────────────────────────────────────────────
 
     @property
     def alerts(self) -> list[Alert]:
-        return [said for said in self.said if isinstance(said, Alert)]
+        return [item for item in self.spoken if isinstance(item, Alert)]
 
     @property
     def notices(self) -> list[Notice]:
-        return [said for said in self.said if isinstance(said, Notice)]
+        return [item for item in self.spoken if isinstance(item, Notice)]
 
     def of(self, family: str, *turns: Turn) -> list[Alert]:
         return [a for a in self.alerts if a.family == family and (not turns or a.turn in turns)]
@@ -424,7 +438,7 @@ class Crash:
         total = 0.0
         for at, usd in self.liquidated:
             total += usd
-            if total > musd * 1e6:
+            if total + 0.01 >= musd * 1e6:  # in whole cents
                 return at
         raise AssertionError(f"no {musd} million USD were liquidated")
 

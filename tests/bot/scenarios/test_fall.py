@@ -6,9 +6,9 @@ the market was beyond a threshold the alert comes.
 
 import pytest
 
-from rules.alerts import Alert, Level, Turn
+from rules.alerts import Alert, Cause, Level, LiquidationFacts, Turn
 from streams.events import Kind, Ms
-from tests.bot.scenarios.exchanges import PRICE, Crash
+from tests.bot.scenarios.exchanges import HALF, PRICE, Binance, Crash, after_calm
 
 ALL = ("binance", "bybit", "hyperliquid")
 TWO = ("binance", "hyperliquid")
@@ -23,18 +23,25 @@ MEDIAN: Ms = 31 * SECOND
 HOLD: Ms = 120 * SECOND
 """``for`` of the shipped depth rule."""
 
+CLEAR: Ms = 600 * SECOND
+"""``clear_for`` of all shipped rules."""
+
 FEW: Ms = 4 * SECOND
 
 
 def fallen(crash: Crash, percent: float, seconds: float) -> Ms:
     """A fall (or rise) in a line, in which two thirds of all quotes go; when it began."""
-    crash.calm()
     began = crash.seen
     crash.depth, crash.long = 0.3, percent < 0
     crash.burst = 200 * 60 / seconds
-    crash.play(seconds, price=PRICE * (1 + percent / 100), oi=0.92)
+    crash.play(seconds, every=1_000 if seconds > 100 else HALF, price=ahead(percent), oi=0.92)
     crash.burst = 0.0
     return began
+
+
+def ahead(percent: float) -> float:
+    """The price that many percent away."""
+    return PRICE * (1 + percent / 100)
 
 
 def opened(crash: Crash) -> Alert:
@@ -42,12 +49,20 @@ def opened(crash: Crash) -> Alert:
     return cascade
 
 
-@pytest.mark.parametrize("venues", [ALL, TWO], ids=["all", "without Bybit"])
-@pytest.mark.parametrize(("percent", "seconds"), [(-10, 60), (-3, 10)])
+def by_rule(alerts: list[Alert]) -> dict[str, Alert]:
+    """The alerts by their rules, of which each has one."""
+    assert len({alert.rule for alert in alerts}) == len(alerts)
+    return {alert.rule: alert for alert in alerts}
+
+
+@pytest.mark.parametrize(
+    ("venues", "percent", "seconds"),
+    [(ALL, -30, 300), (ALL, -10, 60), (ALL, -3, 10), (TWO, -10, 60), (TWO, -3, 10)],
+)
 def test_a_fall_is_told_in_time(venues: tuple[str, ...], percent: float, seconds: float) -> None:
-    crash = Crash(*venues)
+    crash = after_calm(*venues)
     began = fallen(crash, percent, seconds)
-    crash.play(180 - seconds)
+    crash.play(max(180 - seconds, 10))
     for musd, level in ((40, Level.ALERT), (120, Level.CRITICAL)):
         alert = crash.reached("liq_burst", level)
         assert 0 <= alert.seen - crash.when_liquidated(musd) <= SECOND
@@ -62,7 +77,8 @@ def test_a_fall_is_told_in_time(venues: tuple[str, ...], percent: float, seconds
     alert = crash.reached("depth_thin", Level.WATCH)
     assert 0 <= alert.seen - (began + HOLD) <= MEDIAN + FEW
     assert alert.value == pytest.approx(30, abs=1.5)
-    assert 0 <= opened(crash).seen - alert.seen <= FEW
+    parts = [alert, crash.reached("oi_drop", Level.ALERT), crash.reached("liq_burst", Level.ALERT)]
+    assert 0 <= opened(crash).seen - max(part.seen for part in parts) <= FEW
     assert opened(crash).level is Level.CRITICAL
     assert crash.notices == []
     for venue in venues:
@@ -72,12 +88,13 @@ def test_a_fall_is_told_in_time(venues: tuple[str, ...], percent: float, seconds
 @pytest.mark.parametrize("venues", [ALL, TWO], ids=["all", "without Bybit"])
 def test_a_book_that_nobody_answers_is_unknown_and_not_thin(venues: tuple[str, ...]) -> None:
     """Binance's REST is away for a minute: its book is down, and the rest makes the cascade."""
-    crash = Crash(*venues)
-    crash.calm(61)
-    crash.binance.rest_away = True  # type: ignore[attr-defined]
+    crash = after_calm(*venues)
+    binance = crash.venues["binance"]
+    assert isinstance(binance, Binance)
+    binance.rest_away = True
     began = fallen(crash, -10, 60)
     back = crash.seen
-    crash.binance.rest_away = False  # type: ignore[attr-defined]
+    binance.rest_away = False
     crash.play(120)
     assert crash.turns("binance", Kind.DEPTH, began) == [
         (False, "book: beyond what is known"),
@@ -87,3 +104,87 @@ def test_a_book_that_nobody_answers_is_unknown_and_not_thin(venues: tuple[str, .
     again = next(d.seen for d in crash.depths("binance", began) if d.seen > back)
     assert again - back <= 21 * SECOND
     assert 0 <= opened(crash).seen - crash.reached("oi_drop", Level.ALERT).seen <= FEW
+
+
+def test_a_rise_is_no_fall_and_liquidates_shorts() -> None:
+    crash = after_calm(*ALL)
+    began = fallen(crash, 10, 60)
+    crash.play(120)
+    alert = crash.reached("liq_burst", Level.CRITICAL)
+    assert 0 <= alert.seen - crash.when_liquidated(120) <= SECOND
+    assert isinstance(alert.facts, LiquidationFacts)
+    assert alert.facts.long_usd == 0
+    assert alert.facts.short_usd == pytest.approx(alert.value * 1e6)
+    assert crash.of("price_drop") == []
+    assert 0 <= crash.reached("depth_thin", Level.ALERT).seen - (began + HOLD) <= MEDIAN + FEW
+    assert opened(crash).cause is Cause.SHORT_COVERING
+    assert crash.notices == []
+
+
+def test_quotes_pulled_on_both_sides_are_zero_near_the_price_and_thin_further_out() -> None:
+    """Nothing is left within 15 bp: within 10 bp that is zero, which is known."""
+    crash = after_calm(*ALL)
+    began = crash.seen
+    crash.pulled_bp = 15
+    crash.play(30, price=ahead(-5))
+    crash.play(150)
+    thin = by_rule(crash.of("depth_thin", Turn.OPEN))
+    near, far = thin["depth_thin:10bp"], thin["depth_thin:25bp"]
+    assert (near.level, far.level) == (Level.CRITICAL, Level.ALERT)
+    assert near.value == 0
+    assert far.value == pytest.approx(40, abs=3)
+    for alert in (near, far):
+        assert 0 <= alert.seen - (began + HOLD) <= MEDIAN + FEW
+        assert alert.missing == ()
+    assert crash.notices == []
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_an_empty_side_has_no_depth_and_is_told_to_operators(side: str) -> None:
+    """20 s without bids: there is no mid, so there is no sample, and the rest is not thin."""
+    crash = after_calm(*ALL)
+    began = crash.seen
+    crash.empty = frozenset({side})
+    crash.play(20, price=ahead(-3))
+    crash.empty = frozenset()
+    crash.play(200)
+    for venue in ALL:
+        assert crash.turns(venue, Kind.DEPTH, began) == [(False, "book: one-sided"), (True, "")]
+        first = crash.depths(venue, began)[0].seen
+        assert 0 < first - (began + 20 * SECOND) <= FEW
+    assert crash.of("depth_thin") == []
+    assert [(n.venue, n.kinds, n.up) for n in crash.notices] == [
+        (venue, (Kind.DEPTH,), up) for up in (False, True) for venue in ALL
+    ]
+
+
+def test_depth_that_comes_back_ends_once() -> None:
+    crash = after_calm(*ALL)
+    crash.depth = 0.3
+    crash.play(180, price=ahead(-2))
+    crash.depth = 1.0
+    back = crash.seen
+    crash.play(60)
+    crash.play(15 * 60, every=5_000)
+    begun, over = (by_rule(crash.of("depth_thin", turn)) for turn in (Turn.OPEN, Turn.CLOSE))
+    assert begun.keys() == over.keys() == {"depth_thin:10bp", "depth_thin:25bp"}
+    for alert in over.values():
+        assert alert.post and not alert.hidden_by
+        assert alert.value == pytest.approx(100, abs=4)
+        assert 0 <= alert.seen - (back + CLEAR) <= MEDIAN + 2 * FEW
+
+
+def test_what_a_cascade_tells_of_does_not_end_a_second_time() -> None:
+    """It ends when open interest and price have also been steady for as long as their windows."""
+    crash = after_calm(*ALL)
+    fallen(crash, -10, 60)
+    crash.play(120)
+    crash.depth = 1.0
+    crash.play(60)
+    crash.play(75 * 60, every=10_000)
+    (end,) = crash.of("cascade", Turn.CLOSE)
+    assert end.post
+    for family in ("depth_thin", "liq_burst", "oi_drop", "price_drop"):
+        closed = by_rule(crash.of(family, Turn.CLOSE))
+        assert closed.keys() == {alert.rule for alert in crash.of(family, Turn.OPEN)}
+        assert all(alert.hidden_by == "cascade" for alert in closed.values())
