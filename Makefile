@@ -11,7 +11,7 @@ ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
+.PHONY: run demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
 PYTHONS := 3.11 3.12 3.13
 
 run: $(STAMP) ## start Lowtide: everything in one process
@@ -19,6 +19,9 @@ run: $(STAMP) ## start Lowtide: everything in one process
 
 demo: $(STAMP) ## play the bundled crash: no network, no token
 	@$(BIN)/lowtide demo $(ARGS)
+
+backtest-demo: $(STAMP) ## what a backtest says of ten made days with a crash: no network
+	@$(BIN)/lowtide demo --backtest $(ARGS)
 
 send-test: $(STAMP) ## post a test message to every chat, or say what is missing
 	@$(BIN)/lowtide send-test $(ARGS)

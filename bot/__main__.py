@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     add("send-test", "post a test message to every chat, or say what is missing")
     demo = add("demo", "play the bundled crash: no network, no token")
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
+    demo.add_argument(
+        "--backtest", action="store_true", help="instead, what a backtest says of ten made days"
+    )
     status = add("status", "how the running roles are doing")
     status.add_argument("--json", action="store_true", help="everything, as JSON")
     add("repair", "what became of a damaged file of the embedded Redis, and what to do")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import msgspec
@@ -189,6 +190,9 @@ async def _send_test(settings: Settings) -> int:
 
 
 def _demo(options: argparse.Namespace, settings: Settings) -> None:
+    if options.backtest:
+        _demo_backtest(settings)
+        return
     from bot.demo.play import play
 
     speed: float = options.speed
@@ -202,6 +206,25 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
     asyncio.run(play(settings, speed))
     live = "lowtide run" if is_packaged() else "make run"
     print(f"The story is over. `{live}` listens to the real venues.")  # noqa: T201
+
+
+def _demo_backtest(settings: Settings) -> None:
+    from bot.backtest.command import Options, backtest
+    from bot.demo.archive import write_archive
+
+    print(  # noqa: T201
+        "Lowtide demo: what this configuration would have posted in ten days with a crash.\n"
+        "Made, not recorded: a generator wrote them in the form of Binance's public archive.\n"
+        "History as it was: lowtide history get, then lowtide backtest data/history.\n",
+        flush=True,
+    )
+    with TemporaryDirectory() as name:
+
+        def answer() -> str:
+            write_archive(Path(name))
+            return backtest(settings, Options(paths=[Path(name)]), {})
+
+        _answer("backtest", answer)
 
 
 async def _status(settings: Settings, as_json: bool) -> int:

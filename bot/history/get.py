@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,22 @@ import msgspec
 from bot.config import Settings
 from bot.history.download import Archive, ArchiveStopped, Fetched, NotFetched
 from bot.history.files import ArchiveData, ArchiveFile, files_of
-from streams.durations import DAY
+from bot.history.recent import (
+    FUNDING,
+    OPEN_INTEREST,
+    REACH,
+    funding_rows,
+    open_interest_rows,
+    recent_file,
+    write_rows,
+)
+from streams.durations import DAY, HOUR
 from streams.events import Ms
+from streams.feed.rest import Rest, Unavailable
+from streams.venues import VENUES
+from streams.venues.wire import coin_of
+
+VENUE = "binance"
 
 DATA = (ArchiveData.METRICS, ArchiveData.DEPTH, ArchiveData.FUNDING, ArchiveData.KLINES)
 """What is got if nothing else is asked for."""
@@ -37,13 +52,15 @@ class HistoryWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryGot(msgspec.Struct, kw_only=True):
-    """What came of it. ``failed``: sentences; ``stopped``: why the rest was not tried, or ""."""
+    """What came of it. ``came``: bytes; ``recent``: rows from the venue itself; ``failed``:
+    sentences; ``stopped``: why the rest was not tried, or ""."""
 
     counts: Counter[Fetched] = msgspec.field(default_factory=Counter[Fetched])
     changed: list[str] = msgspec.field(default_factory=list[str])
     failed: list[str] = msgspec.field(default_factory=list[str])
     absent: Counter[str] = msgspec.field(default_factory=Counter[str])
     came: int = 0
+    recent: int = 0
     stopped: str = ""
 
     @property
@@ -88,7 +105,63 @@ async def fetch_history(
 
         await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
         got.came = archive.came
+    if not got.stopped:
+        contracts = dict(zip(assets, symbols, strict=True))
+        await _add_recent(settings, wanted.data, contracts, (start, end), now, got)
     return got
+
+
+async def _add_recent(
+    settings: Settings,
+    data: Sequence[ArchiveData],
+    contracts: Mapping[str, str],
+    span: tuple[Ms, Ms],
+    now: Ms,
+    got: HistoryGot,
+) -> None:
+    """The last days, which the archive does not have yet, from the venue itself."""
+    folder, spec = folder_of(settings), VENUES[VENUE].SPEC
+    place = next((venue for venue in settings.venues if venue.name == VENUE), None)
+    base = (place.rest if place else None) or spec.rest
+    clock: Callable[[], Ms] = lambda: round(time.monotonic() * 1000)  # noqa: E731
+    async with Rest(spec, base, clock, proxies=settings.proxies) as rest:
+        for asset, symbol in contracts.items():
+            _, per_unit = coin_of(symbol.removesuffix("USDT"))
+            try:
+                for what, kind in (
+                    (OPEN_INTEREST, ArchiveData.METRICS), (FUNDING, ArchiveData.FUNDING)
+                ):  # fmt: skip
+                    since = _first_missing(folder, kind, symbol, max(span[0], now - REACH), span[1])
+                    if kind not in data or since is None:
+                        continue
+                    rows = (
+                        await open_interest_rows(rest, symbol, asset, per_unit, since, span[1])
+                        if what == OPEN_INTEREST
+                        else await funding_rows(rest, symbol, asset, since, span[1])
+                    )
+                    if rows:
+                        write_rows(recent_file(folder, asset, what), what, rows)
+                        got.recent += len(rows)
+            except Unavailable as error:
+                got.failed.append(
+                    f"{symbol}: the last days, from {base}: {error}; run it again to get them"
+                )
+                return
+            except OSError as error:
+                got.stopped = (
+                    f"cannot write into {folder}: {error.strerror or error}. What is complete"
+                    " stays; make room, or mend it, and run it again"
+                )
+                return
+
+
+def _first_missing(folder: Path, kind: ArchiveData, symbol: str, start: Ms, end: Ms) -> Ms | None:
+    """From when on the archive's files are not all here, and a day and an hour before it, since
+    windows need their beginning from the same source; None if they are."""
+    for [file, *_] in files_of(kind, symbol, start, end) if start < end else ():
+        if not (folder / file.path).is_file():
+            return max(start, file.start - DAY - HOUR)
+    return None
 
 
 def _span(wanted: HistoryWanted, now: Ms) -> tuple[Ms, Ms]:
@@ -165,6 +238,8 @@ def outcome(got: HistoryGot, folder: Path) -> str:
         f" {counts[Fetched.CHANGED]:,} had changed and were got again,"
         f" {counts[Fetched.ABSENT]:,} are not in the archive; {got.came / 1e6:,.1f} MB"
     ]
+    if got.recent:
+        lines.append(f"{got.recent:,} rows of the last days came from the venue itself")
     lines += _some("changed in the archive, and got again: ", sorted(got.changed))
     lines += [
         f"not in the archive: {count:,} of {place}" for place, count in sorted(got.absent.items())

@@ -266,3 +266,10 @@ def test_a_reader_who_leaves_is_no_traceback(config: Path) -> None:
     assert check.wait(10) == 1
     assert check.stderr.read() == b""
     check.stderr.close()
+
+
+def test_the_demo_of_a_backtest_needs_no_network(capsys: pytest.CaptureFixture[str]):
+    code, out, err = ended(["demo", "--backtest", "--config", str(ROOT / "config.toml")], capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith("Lowtide demo: what this configuration would have posted in ten days")
+    assert "Made, not recorded" in out and "LOUDEST EPISODES" in out

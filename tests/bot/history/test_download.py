@@ -1,93 +1,19 @@
 """Files of an archive from a local server that does what servers do; nothing is here half."""
 
-import asyncio
 import hashlib
 import io
-import sys
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import aiohttp.test_utils
 import pytest
 from aiohttp import web
 
-from bot.config import Settings, load
 from bot.history import download
 from bot.history.download import Archive, ArchiveStopped, Fetched, NotFetched
-from bot.history.files import ArchiveData, ArchiveFile, files_of
-from bot.history.get import HistoryWanted, fetch_history, folder_of, outcome
-from streams.durations import DAY
+from bot.history.files import ArchiveFile
 from streams.proxies import proxies
 from tests import proxy
-from tests.conftest import ROOT
-
-START = 1_790_726_400_000  # 30 Sep 2026
-HEAD = "create_time,symbol,sum_open_interest,sum_open_interest_value,a,b,c,d"
-
-
-def content(symbol: str = "BTCUSDT", size: int = 200_000, member: str = "") -> bytes:
-    """A zip of about ``size`` bytes."""
-    data = io.BytesIO()
-    name = f"{symbol}-metrics-2026-09-30"
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:
-        rows = f"2026-09-30 00:05:00,{symbol},5,100,1,1,1,1\n" * (size // 40)
-        archive.writestr(member or f"{name}.csv", f"{HEAD}\n{rows}")
-    return data.getvalue()
-
-
-def file_of(symbol: str = "BTCUSDT", day: int = 0) -> ArchiveFile:
-    start = START + day * DAY
-    [[file]] = files_of(ArchiveData.METRICS, symbol, start, start + DAY)
-    return file
-
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-
-
-class Server:
-    """Serves ``files`` by path with their checksums. ``before``: asked first, for each request."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.checksums: dict[str, str] = {}
-        self.asked: list[tuple[str, str]] = []
-        self.before: Answer | None = None
-        self.url = ""
-
-    def put(self, file: ArchiveFile, data: bytes) -> bytes:
-        self.files[file.path] = data
-        return data
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        path = request.path.lstrip("/")
-        self.asked.append((path, request.headers.get("Range", "")))
-        if self.before is not None and (answer := await self.before(request)) is not None:
-            return answer
-        plain = path.removesuffix(".CHECKSUM")
-        if plain not in self.files:
-            raise web.HTTPNotFound
-        data = self.files[plain]
-        if path != plain:
-            digest = self.checksums.get(plain) or hashlib.sha256(data).hexdigest()
-            return web.Response(text=f"{digest}  {plain.rpartition('/')[2]}\n")
-        if begin := request.headers.get("Range", ""):
-            first = int(begin.removeprefix("bytes=").removesuffix("-"))
-            if first >= len(data):
-                raise web.HTTPRequestRangeNotSatisfiable
-            part = f"bytes {first}-{len(data) - 1}/{len(data)}"
-            return web.Response(status=206, body=data[first:], headers={"Content-Range": part})
-        return web.Response(body=data)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    served = Server()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", served.answer)
-    async with aiohttp.test_utils.TestServer(app, host="127.0.0.1") as running:
-        served.url = str(running.make_url("")).rstrip("/")
-        yield served
+from tests.bot.history.archive_server import Answer, Server, content, file_of
 
 
 class Clock:
@@ -425,127 +351,3 @@ async def test_it_goes_through_the_proxy_of_the_environment(server: Server, tmp_
         async with Archive(f"http://archive.test:{port}", tmp_path, found) as archive:
             assert await archive.fetch(file) is Fetched.NEW
         assert running.reached == [f"archive.test:{port}"] * 2
-
-
-# ── the command ─────────────────────────────────────────────────────────
-
-
-def settings_of(folder: Path, url: str) -> Settings:
-    path = folder / "config.toml"
-    path.write_text(
-        (ROOT / "config.toml").read_text() + f'\n[history]\nurl = "{url}"\n', encoding="utf-8"
-    )
-    return load(path, {})
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_EVERY_S", 0.0)
-    monkeypatch.setattr(download, "_WAIT_S", (0.0, 0.0, 0.0))
-
-
-@pytest.mark.usefixtures("quick")
-async def test_the_command_gets_what_there_is_and_says_what_is_not(server: Server, tmp_path: Path):
-    settings = settings_of(tmp_path, server.url)
-    for day in (0, 1, 3):
-        server.put(file_of(day=day), content(size=400))
-    server.put(file_of("1000PEPEUSDT", 3), content("1000PEPEUSDT", size=400))
-    server.put(file_of("1000PEPEUSDT", 2), content("1000PEPEUSDT", size=400))
-    server.checksums[file_of(day=1).path] = "0" * 64
-    wanted = HistoryWanted(
-        assets=frozenset({"BTC", "PEPE"}), start=START, end=START + 4 * DAY,
-        data=(ArchiveData.METRICS,),
-    )  # fmt: skip
-    shares: list[float] = []
-    got = await fetch_history(settings, wanted, START + 9 * DAY, shares.append)
-    assert shares == sorted(shares) and shares[-1] == 1
-    assert not got.done and len(got.failed) == 1
-    words = outcome(got, folder_of(settings)).splitlines()
-    assert words[0].startswith(
-        "4 files came, 0 were here already, 0 had changed and were got again, 3 are not in the"
-        " archive; 0.0 MB"
-    )
-    assert words[1:3] == [
-        "not in the archive: 2 of metrics/1000PEPEUSDT",
-        "not in the archive: 1 of metrics/BTCUSDT",
-    ]
-    assert "does not have the checksum" in words[3]
-    server.checksums.clear()
-    server.put(file_of(day=0), content(size=800))
-    again = await fetch_history(settings, wanted, START + 9 * DAY)
-    assert again.done and again.changed == [file_of(day=0).name]
-    assert again.counts == {
-        Fetched.NEW: 1, Fetched.CHANGED: 1, Fetched.KEPT: 3, Fetched.ABSENT: 3
-    }  # fmt: skip
-    assert "changed in the archive, and got again: BTCUSDT-metrics-2026-09-30.zip" in outcome(
-        again, folder_of(settings)
-    )
-
-
-@pytest.mark.usefixtures("quick")
-async def test_a_month_that_is_not_there_yet_comes_day_by_day(server: Server, tmp_path: Path):
-    settings = settings_of(tmp_path, server.url)
-    august = START - 60 * DAY  # 1 August 2026
-    ways = next(files_of(ArchiveData.KLINES, "BTCUSDT", august, august + 31 * DAY))
-    assert len(ways) == 32 and "/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2026-08.zip" in ways[0].path
-    for day in ways[1:]:
-        server.put(day, content(size=100))
-    wanted = HistoryWanted(
-        assets=frozenset({"BTC"}), start=august, end=august + 31 * DAY, data=(ArchiveData.KLINES,)
-    )
-    got = await fetch_history(settings, wanted, START)
-    assert got.counts == {Fetched.NEW: 31} and got.done
-
-
-@pytest.mark.usefixtures("quick")
-async def test_a_server_that_is_gone_ends_the_run_with_one_sentence(tmp_path: Path):
-    settings = settings_of(tmp_path, "http://127.0.0.1:1")
-    got = await fetch_history(settings, HistoryWanted(assets=frozenset({"BTC"})), START)
-    assert outcome(got, tmp_path).splitlines()[1:] == [
-        "http://127.0.0.1:1 cannot be reached: the connection was refused; run it again to go on"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "words"),
-    [
-        (HistoryWanted(assets=frozenset({"../BTC"})), "'../BTC' is no name of an asset"),
-        (HistoryWanted(start=START, end=START), "there is nothing between --from and --to"),
-        (HistoryWanted(start=START + 99 * DAY), "there is nothing between --from and --to"),
-    ],
-)
-async def test_what_cannot_be_asked_for_is_said(tmp_path: Path, wanted: HistoryWanted, words: str):
-    settings = settings_of(tmp_path, "http://127.0.0.1:1")
-    with pytest.raises(ValueError, match=words):
-        await fetch_history(settings, wanted, START + DAY)
-
-
-async def ran(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """The command in a process of its own: its exit code, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *arguments, "--config", str(folder / "config.toml"),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
-
-
-async def test_from_the_command_line_to_a_backtest(server: Server, tmp_path: Path):
-    settings = settings_of(tmp_path, server.url)
-    for day in (0, 1):
-        server.put(file_of(day=day), content(size=400))
-    server.checksums[file_of(day=1).path] = "0" * 64
-    what = ("--assets", "btc", "--from", "2026-09-30", "--to", "2026-10-02", "--data", "metrics")
-    code, out, err = await ran(tmp_path, "history", "get", *what)
-    assert code == 1 and not out and "1 files came" in err and "does not have the checksum" in err
-    server.checksums.clear()
-    code, out, err = await ran(tmp_path, "history", "get", *what)
-    assert (code, err) == (0, "")
-    assert out.splitlines()[-1] == (
-        f"What they would have been worth: lowtide backtest {folder_of(settings)}"
-    )
-    assert (folder_of(settings) / file_of().path).stat().st_mode & 0o077 == 0
-    code, out, err = await ran(tmp_path, "backtest", str(folder_of(settings)))
-    assert code == 0, err
-    assert "liq_burst: no data of this kind" in out
