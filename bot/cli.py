@@ -183,7 +183,7 @@ def _test(settings: Settings) -> int:
 async def _send_test(settings: Settings) -> int:
     from bot.delivery import send_test  # python-telegram-bot takes a while to import
 
-    outcomes = await send_test.try_all(settings)
+    outcomes = await send_test.send_test_to_all(settings)
     for outcome in outcomes:
         print(outcome.text, file=sys.stdout if outcome.posted else sys.stderr)
     return 0 if all(outcome.posted for outcome in outcomes) else 1

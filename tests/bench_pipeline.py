@@ -173,10 +173,10 @@ class Watch:
     """A sink that only looks at the clock."""
 
     def __init__(self) -> None:
-        from bot.delivery.pace import NONE
+        from bot.delivery.pace import NO_LIMITS
 
         self.late_ms: list[float] = []
-        self.limits = NONE
+        self.limits = NO_LIMITS
 
     def join(self, gate) -> None:
         """Nothing but posts goes this way."""

@@ -1,8 +1,9 @@
 """Alarms for operators that need neither the disk nor the outbox: straight to their chat.
 
-What is told here keeps everything else from being told: Redis that cannot write, a role that is
-dead. So it is kept in memory alone, told once and once when it is over, in one message for all that
-is new, at most one a minute; and it takes its turn at the one limiter of Telegram (``Gate``).
+An alarm is of what keeps everything else from being posted: Redis that cannot write, a role that is
+dead. So it is kept in memory alone, sent once, and once more when it is over; all that is new goes
+into one message, at most one a minute, which takes its turn at the one limiter of Telegram
+(``Gate``).
 """
 
 import asyncio
@@ -24,16 +25,19 @@ from streams.clock import wall_ms
 log = structlog.get_logger()
 
 LASTING_S = 60.0
-"""What is over sooner is no alarm."""
+"""A fault that is over sooner is no alarm."""
 
 LOOK_S = 5.0
 EVERY_S = 60.0
 _PATIENCE_S = 30.0
+"""How long an alarm waits for its turn at the gate."""
+
 _WHY = 300
+"""So many characters of a reason are sent."""
 
 
 class Alarms:
-    """Watches ``health`` and tells ``chat``, by a sink made when it is first needed.
+    """Watches ``health`` and sends alarms to ``chat``, by a sink made when it is first needed.
 
     ``gate``: the one limiter, while there is a bot role in this process.
     """
@@ -51,7 +55,7 @@ class Alarms:
         self._make = sink
         self._sink: Sink | None = None
         self._health = health
-        self._told: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
 
     async def run(self) -> None:
         """Never returns."""
@@ -64,10 +68,10 @@ class Alarms:
                 await self._sink.close()
 
     async def look(self) -> bool:
-        """Tell what is new; whether there was anything, and it arrived."""
+        """Send what is new; whether there was anything, and it arrived."""
         now = self._health.lasting(LASTING_S)
-        begun = {who: why for who, why in now.items() if who not in self._told}
-        over = [who for who in self._told if who not in now]
+        begun = {who: why for who, why in now.items() if who not in self._sent}
+        over = [who for who in self._sent if who not in now]
         if not begun and not over:
             return False
         lines = [
@@ -76,7 +80,7 @@ class Alarms:
         lines += [say(self._words, "alarm.over", who=who) for who in over]
         if not await self._send(Html("\n".join(lines)), silent=not begun):
             return False
-        self._told = {who: why for who, why in self._told.items() if who in now} | begun
+        self._sent = {who: why for who, why in self._sent.items() if who in now} | begun
         return True
 
     async def _send(self, text: Html, silent: bool) -> bool:
@@ -91,7 +95,7 @@ class Alarms:
             await self._sink.send(self._chat, _message(text, silent), markup=True)
         except (Busy, *SEND_PROBLEMS) as error:
             log.error("an alarm could not be told", text=words, reason=str(error))
-            return isinstance(error, Refused | Uncertain)  # no use in saying it again
+            return isinstance(error, Refused | Uncertain)  # sending it again is no use
         log.warning("alarm told to operators", text=words)
         return True
 

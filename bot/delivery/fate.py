@@ -15,38 +15,45 @@ from streams.events import Ms
 class Fate(StrEnum):
     """What became of an alert in a chat; the value is a part of its phrase's key.
 
-    EDITED: its episode's post was edited since. WAITS: for others of its kind, or for the pause
-    between updates; QUIET: for the end of the quiet hours; QUEUED: its post waits to be sent;
-    UNCERTAIN: nobody knows yet whether its post arrived; FAILED: its post was given up. UNKNOWN: it
-    is too long ago to be remembered. The others as in ``NotPosted``.
+    HIDDEN, HELD, SILENCED, MERGED and OVER are those of ``NotPosted``.
     """
 
     POSTED = "posted"
     EDITED = "edited"
+    """The post of its episode was edited since."""
     EDITED_WAITS = "edited_waits"
+    """That, and a post of its own waits for the pause between updates."""
     WAITS = "waits"
+    """It waits for others of its kind, or for the pause between updates."""
     QUIET = "quiet"
+    """It waits for the end of the quiet hours."""
     QUEUED = "queued"
+    """Its post waits to be sent."""
     UNCERTAIN = "uncertain"
+    """Nobody knows yet whether its post arrived."""
     FAILED = "failed"
+    """Its post was given up."""
     HIDDEN = "hidden"
     HELD = "held"
     SILENCED = "silenced"
     MERGED = "merged"
     OVER = "over"
     UNKNOWN = "unknown"
+    """It is too long ago to be remembered."""
 
 
 class AlertFate(msgspec.Struct, frozen=True):
-    """``until``: of what waits in the plan, when it is due. ``reason``: why it failed."""
+    """A fate with its time or reason."""
 
     fate: Fate
     until: Ms | None = None
+    """Of what waits in the plan: when it is due."""
     reason: str = ""
+    """Why it failed."""
 
 
 def alert_fate(alert: Alert, chat: Chat, plan: PlanState, posts: Iterable[Post]) -> AlertFate:
-    """What became of ``alert``, which ``chat`` takes. ``posts``: those of its queue."""
+    """What became of ``alert``, which is for ``chat``. ``posts``: those of its queue."""
     here = [post for post in posts if post.topic == topic_of(chat.destination)]
     for post in here:
         if alert.id in (post.alerts or (post.message.alert_id,)):
@@ -90,6 +97,8 @@ def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
 
 
 def _reaches(post: Post, alert: Alert) -> bool:
-    told = [one for part in post.parts if not isinstance(part, str) for one in part.alerts]
-    mine = [one for one in told if one.episode == alert.episode]
-    return not mine or any(one.seen >= alert.seen for one in mine)
+    """Whether ``post`` shows values of the alert's episode that are not older than the alert."""
+    deliveries = [part for part in post.parts if not isinstance(part, str)]
+    shown = [other for delivery in deliveries for other in delivery.alerts]
+    mine = [other for other in shown if other.episode == alert.episode]
+    return not mine or any(other.seen >= alert.seen for other in mine)

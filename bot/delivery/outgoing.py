@@ -1,4 +1,4 @@
-"""What the plan or the operators' desk has to say → posts for the outbox. Pure."""
+"""Posts for the outbox: of a plan's delivery, of a notice, of a delivery problem. Pure."""
 
 from collections.abc import Sequence
 
@@ -17,22 +17,22 @@ from rules.alerts import Level, Turn
 from streams.events import Ms
 
 
-def outgoing(
+def delivery_post(
     delivery: Delivery,
     chat: Chat,
-    line: ChatQueue,
+    queue: ChatQueue,
     fresh: Sequence[Post],
     number: int,
     policy: Policy,
 ) -> Post:
-    """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``line`` yet."""
+    """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``queue`` yet."""
     words, first = LANGUAGES[chat.language], delivery.alerts[0]
     close = first.turn is Turn.CLOSE
-    told = {str(alert.episode): alert for alert in delivery.alerts}
-    openings = {key: _opening(key, chat, line, fresh) for key in told}
+    alerts = {str(alert.episode): alert for alert in delivery.alerts}
+    openings = {key: _opening(key, chat, queue, fresh) for key in alerts}
     return Post(
         key=f"{chat.key} {delivery.at} {first.id}",
-        chat=line.key,
+        chat=queue.key,
         number=number,
         message=delivery_message(delivery, words),
         at=delivery.at,
@@ -43,26 +43,27 @@ def outgoing(
         topic=topic_of(chat.destination),
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
-        episodes=tuple(told),
-        open=() if close else tuple(told),
+        episodes=tuple(alerts),
+        open=() if close else tuple(alerts),
         begins=() if close else tuple(key for key, opening in openings.items() if not opening),
         openings=tuple(dict.fromkeys(opening for opening in openings.values() if opening)),
-        ends={key: ended(alert, words) for key, alert in told.items()} if close else {},
-        live_of="" if close or len(told) > 1 else live(first, words)[0],
+        ends={key: ended(alert, words) for key, alert in alerts.items()} if close else {},
+        live_of="" if close or len(alerts) > 1 else live(first, words)[0],
     )
 
 
-def _opening(one: str, chat: Chat, line: ChatQueue, fresh: Sequence[Post]) -> str:
-    found = line.opening(one, topic_of(chat.destination))
-    if found is not None:
-        return found.key
-    here = (line.key, topic_of(chat.destination))
+def _opening(episode: str, chat: Chat, queue: ChatQueue, fresh: Sequence[Post]) -> str:
+    """The key of the post in which ``episode`` began; "": there is none."""
+    opening = queue.opening(episode, topic_of(chat.destination))
+    if opening is not None:
+        return opening.key
+    here = (queue.key, topic_of(chat.destination))
     mine = [p for p in fresh if (p.chat, p.topic) == here and not p.close]
-    return next((p.key for p in mine if one in p.episodes), "")
+    return next((p.key for p in mine if episode in p.episodes), "")
 
 
 def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: Ms) -> Post:
-    """A post for operators that says ``message``."""
+    """A post of ``message`` for operators."""
     return Post(
         key=f"{chat.key} {message.alert_id}",
         chat=queue_key(chat.destination),
@@ -76,12 +77,12 @@ def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: 
     )
 
 
-def trouble_message(trouble: DeliveryProblem, chat: Chat, now: Ms) -> Message:
-    """What to tell operators about ``trouble``."""
+def problem_message(problem: DeliveryProblem, chat: Chat, now: Ms) -> Message:
+    """What to tell operators about ``problem``."""
     words = LANGUAGES[chat.language]
-    text = say(words, trouble.phrase, chat=trouble.chat, reason=trouble.reason, alert=trouble.alert)
+    text = say(words, problem.phrase, chat=problem.chat, reason=problem.reason, alert=problem.alert)
     return Message(
-        alert_id=f"{trouble.phrase} {trouble.chat} {trouble.alert} {now}",
+        alert_id=f"{problem.phrase} {problem.chat} {problem.alert} {now}",
         asset="",
         rule="delivery",
         turn=Turn.OPEN,

@@ -20,53 +20,57 @@ RECOVERY: Ms = 10 * MINUTE
 """How long a chat takes from a standstill to its full pace."""
 
 _SLOWEST = 0.1
+"""The least share of the full pace, however many floods there were."""
+
 _AT_ONCE = 5
 """So many requests to all chats together may follow each other without waiting."""
 
 
 class Lane(Enum):
-    """What a request is for; the value is the share of a second's requests up to which it may go.
-
-    URGENT: critical posts and looking for what is uncertain; POST: other posts, their edits, and
-    what operators ask for; ASIDE: answers to everybody else, checks of chats, menus.
-    """
+    """What a request is for; its value: up to which share of a second's requests it may go."""
 
     URGENT = 1.0
+    """Critical posts, and looking for posts that are uncertain."""
     POST = 0.8
+    """Other posts, their edits, and answers to operators."""
     ASIDE = 0.4
+    """Answers to everybody else, checks of chats, menus."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a way out bears: requests a minute in one chat; Ms between two; all chats in a second.
-
-    Telegram documents 30 requests a second for all chats together; ours stay below that.
-    ``burst``: so many urgent posts may follow each other without waiting. ``reserved``: how many of
-    a minute's requests are for urgent posts alone. ``edits``: how many may be edits.
-    """
+    """How many requests a sink bears. The defaults are for Telegram."""
 
     per_minute: int = 18
+    """In one chat."""
     gap: Ms = SECOND
+    """Between two requests to one chat."""
     overall: int = 25
+    """To all chats together in a second. Telegram documents 30; ours stay below that."""
     burst: int = 3
+    """So many urgent posts may follow each other without waiting."""
     reserved: int = 4
+    """How many of a minute's requests are for urgent posts alone."""
     edits: int = 6
+    """How many of a minute's requests may be edits."""
 
 
-NONE = Limits(per_minute=1_000_000, gap=0, overall=1_000_000, burst=1, reserved=0, edits=1_000_000)
-"""No limits, for ways out that need none."""
+NO_LIMITS = Limits(
+    per_minute=1_000_000, gap=0, overall=1_000_000, burst=1, reserved=0, edits=1_000_000
+)
+"""For sinks that need none."""
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chat has been sent in the last minute, and how it took that.
-
-    ``recent``: times of requests, oldest first; ``edits``: of those that were edits. ``until``: the
-    end of a pause. ``share``: of the full pace, at the time ``eased``.
-    """
+    """What a chat has been sent in the last minute, and how much it bears after floods."""
 
     recent: tuple[Ms, ...] = ()
+    """Times of requests, oldest first."""
     edits: tuple[Ms, ...] = ()
+    """Times of those that were edits."""
     until: Ms = 0
+    """The end of a pause."""
     share: float = 1.0
+    """Of the full pace, at the time ``eased``; it grows back to 1 within ``RECOVERY``."""
     eased: Ms = 0
 
 
@@ -96,7 +100,7 @@ def paused(pace: Pace, until: Ms) -> Pace:
 
 
 def flooded(pace: Pace, now: Ms, until: Ms) -> Pace:
-    """``pace`` after the chat was said to have got too much, until ``until``: half as fast."""
+    """``pace`` after Telegram asked for a pause until ``until``: half as fast from then on."""
     slower = max(_SLOWEST, share(pace, now) / 2)
     return msgspec.structs.replace(paused(pace, until), share=slower, eased=max(now, until))
 
@@ -135,8 +139,8 @@ def _spaced(recent: list[Ms], gap: Ms, burst: int) -> Ms:
 
 
 class Overall:
-    """What all chats of one way out together get within a second, spread over it: what leaves in
-    a bunch may arrive late, and in one second with what follows."""
+    """The limit of all chats of a sink together within a second. Requests are spread over the
+    second: those that leave in a bunch may arrive late, in one second with what follows."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

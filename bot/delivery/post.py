@@ -1,10 +1,8 @@
-"""What can be done next in a chat, and what operators should hear of. Pure data.
+"""The records of delivery: posts, what is known of a chat, the steps of its queue. Pure data.
 
-What is to be posted and what became of it, one record a post. Pure data.
-
-queued → sending → sent | retry | uncertain | expired | failed. ``sending`` is durable before the
-request is made, its outcome after. Whoever finds ``sending`` at a start knows that somebody died
-while it was under way: it is uncertain whether it was posted.
+A post goes queued → sending → sent | retry | uncertain | expired | failed. ``sending`` is durable
+before the request is made, its outcome after. A post that is ``sending`` at a start was under way
+when an earlier process died: it is uncertain whether it was posted.
 """
 
 from collections.abc import Mapping
@@ -24,19 +22,25 @@ from streams.events import Ms
 
 
 class PostState(StrEnum):
-    """Where a post is. ``retry``: surely not posted yet, and to be tried again."""
+    """How far a post has got."""
 
     QUEUED = "queued"
     SENDING = "sending"
     SENT = "sent"
     RETRY = "retry"
+    """Surely not posted yet, and to be tried again."""
     UNCERTAIN = "uncertain"
+    """Perhaps posted: the answer was lost, or could not be read."""
     EXPIRED = "expired"
+    """Too old to be posted."""
     FAILED = "failed"
 
 
 WAITING = (PostState.QUEUED, PostState.RETRY)
+"""States of posts that are to be sent."""
+
 SETTLED = (PostState.SENT, PostState.EXPIRED, PostState.FAILED)
+"""States in which a post is sent no more, and may be forgotten."""
 
 
 NEWS: Mapping[Level, Ms] = {Level.WATCH: HOUR, Level.ALERT: 2 * HOUR, Level.CRITICAL: 2 * HOUR}
@@ -44,44 +48,48 @@ NEWS: Mapping[Level, Ms] = {Level.WATCH: HOUR, Level.ALERT: 2 * HOUR, Level.CRIT
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator may choose about delivery.
-
-    ``on_uncertain``: what becomes of a post that was perhaps posted and about which nothing can be
-    found out. ``expires``: how long an alert is news. ``late``: from which age a post says so.
-    ``edit_every``: at least so long between two edits of a post. ``off``: how long a chat that
-    refuses the bot is left alone. ``backoff``: first and longest wait after an unclear answer.
-    ``probes``: how often an uncertain post is looked for, and a double tried to be deleted.
-    ``unread``: a post is given up after so many answers that could not be read. ``crowded``: after
-    a flood, more waiting posts than that become digests; ``rush``: as do more critical ones than
-    that, if they cannot be sent at once. ``over``, ``oldest``, ``most``: a settled post is
-    forgotten so long after its episode is over, so long after it was sent, and if there are more
-    than so many in a chat.
-    """
+    """What an operator may choose about delivery."""
 
     on_uncertain: Literal["resend", "drop"] = "resend"
+    """What becomes of a post that was perhaps posted and about which nothing can be found out."""
     expires: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: NEWS)
+    """How long an alert is news."""
     late: Ms = MINUTE
+    """From this age on a post says how late it is."""
     edit_every: Ms = MINUTE
+    """The least time between two edits of a post."""
     off: Ms = 10 * MINUTE
+    """How long a chat that refuses the bot is left alone."""
     backoff: tuple[Ms, Ms] = (SECOND, MINUTE)
+    """The first and the longest wait after an unclear answer."""
     probes: int = 5
+    """How often an uncertain post is looked for, and a duplicate tried to be deleted."""
     unread: int = 3
+    """A post is given up after so many answers that could not be read."""
     crowded: int = 5
+    """After a flood, more waiting posts than that become digests."""
     rush: int = 3
+    """More critical posts than that become a digest if they cannot be sent at once."""
     over: Ms = 6 * HOUR
+    """So long after its episode is over a settled post is forgotten …"""
     oldest: Ms = 7 * DAY
+    """… or so long after it was sent …"""
     most: int = 1_000
+    """… or if more than so many are settled in the chat."""
 
 
 Part = Delivery | str
-"""What a post is made of: what the plan wanted told, or a first line that is finished text."""
+"""What a post is made of: a delivery of the plan, or a first line that is finished text."""
 
 
 class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One post of one chat."""
+    """One post of one chat, and what became of it.
+
+    A ``name`` is what older versions wrote the field under; records they kept stay readable.
+    """
 
     key: str
-    """Names it for ever."""
+    """Its name, which stays the same however often it is sent."""
     chat: str
     """The queue it waits in, see ``bot.destination.queue_key``."""
     number: int
@@ -95,24 +103,24 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: tuple[Part, ...] = ()
     """What it is rendered from when it is sent; () of notices, and once nothing can change."""
     alerts: tuple[str, ...] = ()
-    """The ids of the alerts that are told in it."""
+    """The ids of the alerts in it."""
     title: str = ""
     """Of a post in place of several: the key of the phrase above their first lines."""
     language: str = "en"
     topic: int | None = None
     """The ``message_thread_id`` of a topic."""
     count: int = 1
-    """How many alerts are told in it."""
+    """How many alerts are in it."""
     names: tuple[str, ...] = ()
     """What it is about, for a line that says it was left out."""
     episodes: tuple[str, ...] = ()
-    """The episodes that are told of: each the text of an ``EpisodeKey``, as in all that follow."""
+    """The episodes of its alerts: each the text of an ``EpisodeKey``, as in all that follow."""
     open: tuple[str, ...] = ()
     """Those that go on."""
     begins: tuple[str, ...] = ()
-    """Those whose beginning is told here and nowhere before."""
+    """Those whose beginning is posted here and nowhere before."""
     openings: tuple[str, ...] = ()
-    """The posts in which the beginning of the others was told."""
+    """The keys of the posts in which the others began."""
     ends: Mapping[str, str] = {}
     """Of an end: what the opening of each episode is to say then."""
     gathered: int = 1
@@ -123,36 +131,37 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     """How often it was sent."""
     message_id: int | None = None
-    """Where it is."""
+    """The number of its message in the chat; None: not sent, or the sink has no numbers."""
     body: str = ""
     """The text as it was sent, by which it is looked for."""
     lines: tuple[str, ...] = ()
     """What the text says of the post itself, below the message: late, others left out, again."""
     markup: bool = True
     """Whether it is sent as HTML."""
-    again: bool = False
+    resend: bool = msgspec.field(default=False, name="again")
     """It is sent although it was perhaps posted."""
-    doubted: bool = False
-    """It might turn out to be there twice."""
+    maybe_duplicate: bool = msgspec.field(default=False, name="doubted")
+    """It might turn out to be there twice: the number of its message will show it."""
     unread: int = 0
     """How often it was answered in a way that could not be read."""
     probes: int = 0
-    """How often looking for it failed."""
+    """How often looking for it failed, while it is uncertain."""
     skipped: int = 0
     """How many message numbers were looked at."""
-    found: tuple[int, ...] = ()
-    """The messages that have its text."""
+    copies: tuple[int, ...] = msgspec.field(default=(), name="found")
+    """The numbers of messages that were found to have its text."""
     values_at: Mapping[str, Ms] = {}
-    """Of each of its episodes, from when the value is that was sent."""
+    """Episode → the time of the value that was sent."""
     left: int = 0
     """How many older ones it says were left out."""
     live: str = ""
     """The line below the message that edits keep true."""
     live_of: str = ""
-    """What that line says but for durations."""
+    """What that line says apart from durations, which alone are worth no edit."""
     shown: str = ""
     """That line as readers have it."""
     edited_at: Ms = 0
+    """When it was sent or last edited."""
     reason: str = ""
     """Why it failed."""
     kept_until: Ms = 0
@@ -160,12 +169,12 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def close(self) -> bool:
-        """Whether it tells of ends."""
+        """Whether it is about ends of episodes."""
         return self.message.turn is Turn.CLOSE and bool(self.episodes)
 
     @property
     def delivery(self) -> Delivery | None:
-        """What it tells, if that is one delivery of one rule's alerts and no end."""
+        """The delivery it is made of, if that is one of a single rule's alerts and no end."""
         part = self.parts[0] if len(self.parts) == 1 and not (self.close or self.title) else None
         return part if isinstance(part, Delivery) and not part.title else None
 
@@ -176,35 +185,38 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def opens(self) -> bool:
-        """Whether it is one episode's opening, below which a line tells how it goes on."""
+        """Whether it is one episode's opening, below which a line says how the episode goes on."""
         return len(self.episodes) == 1 and not self.openings and not self.close
 
 
 class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is known of a chat.
-
-    ``destination``: where it is, without a topic. ``moved_to``: where it is now, if it has moved.
-    ``probe``: its message numbers have no gaps and nobody else posts there, so a post can be looked
-    for. ``last_id``: the number of the last message, None: unknown. ``flooded``: too much was sent;
-    the queue is to be collapsed after the pause. ``troubles``: unclear answers in a row. ``off``:
-    why nothing is sent there, until ``off_until``. ``left``: posts that expired and were not
-    yet said to be left out, of ``left_names``. ``doomed``: messages that are surely
-    double and are to be deleted.
-    """
+    """What is known of a chat. A ``name`` as in ``Post``."""
 
     destination: Destination
+    """Where it is, without a topic."""
     moved_to: int | None = None
+    """Where it is now, if it has moved."""
     title: str = ""
+    """What a sink calls it, for people."""
     probe: bool = False
+    """Its message numbers have no gaps and nobody else posts there, so a post can be looked for."""
     last_id: int | None = None
+    """The number of the last message; None: unknown."""
     pace: Pace = Pace()
     flooded: bool = False
-    troubles: int = 0
+    """Too much was sent: what waits is to be bundled after the pause."""
+    unclear: int = msgspec.field(default=0, name="troubles")
+    """How many unclear answers there were in a row."""
     off: str = ""
+    """Why nothing is sent there; "": it is."""
     off_until: Ms = 0
+    """When it is tried again."""
     left: int = 0
+    """How many alerts expired without a post having said so yet."""
     left_names: tuple[str, ...] = ()
-    doomed: tuple[int, ...] = ()
+    """What some of these were about."""
+    duplicates: tuple[int, ...] = msgspec.field(default=(), name="doomed")
+    """The numbers of messages that are surely there twice and are to be deleted."""
     undeleted: int = 0
     """How often it was unclear whether the first of them was deleted."""
     closed_topics: Mapping[int, Ms] = {}
@@ -222,11 +234,13 @@ def as_message(post: Post, text: str) -> Message:
 
 
 class SendStep(msgspec.Struct, frozen=True):
-    """Send this post, as a reply to that message."""
+    """Send a post."""
 
     post: Post
     reply_to: int | None
+    """The number of the message that it answers."""
     urgent: bool
+    """Whether it goes by the critical lane."""
 
 
 class ProbeStep(msgspec.Struct, frozen=True):
@@ -254,22 +268,27 @@ QueueStep = SendStep | ProbeStep | EditStep | DeleteStep
 
 
 class DeliveryProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that operators should know: the key of its phrase, where, about what and why."""
+    """Something about a chat that operators should know."""
 
     phrase: str
+    """The key of its phrase."""
     chat: str
+    """The key of the queue."""
     reason: str
     alert: str = ""
+    """The id of the alert concerned, if there is one."""
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How it goes in one chat. ``ready``: it was asked what it is, and does not refuse the bot.
-    ``reason``: what the last request failed by, "" if none did. ``queued``: posts that are not
-    settled. ``critical_ms``: for how long the oldest critical one of them has been due; 0: there is
-    none."""
+    """How delivery goes in one chat."""
 
     chat: str
+    """The key of the queue."""
     ready: bool
+    """It was asked what it is, and does not refuse the bot."""
     reason: str = ""
+    """Why the last request failed; "": it did not."""
     queued: int = 0
+    """How many posts are not settled."""
     critical_ms: Ms = 0
+    """For how long the oldest critical one of them has been due; 0: there is none."""

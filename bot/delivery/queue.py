@@ -1,12 +1,13 @@
-"""One chat's posts: what is next, and what its outcome changes. Pure.
+"""The queue of one chat's posts: which step is next, and what its outcome changes. Pure.
 
 Invariants:
 - one thing at a time: until it is settled whether a post arrived, nothing else is sent;
-- what is critical goes first, else first come first served; a critical post takes with it the
-  earlier ones of its episodes, so that turns of an episode keep their order;
+- critical posts go first, the others as they came; a critical post takes with it the earlier ones
+  of its episodes, so that turns of an episode keep their order;
 - a post that was confirmed is never sent again;
-- an end is told only if its beginning was;
-- what waits of one episode is told once, as it is when it leaves, and its end in a post of its own.
+- an end is posted only if its beginning was;
+- turns of one episode that wait become one post, with the values of when it leaves; its end has a
+  post of its own.
 
 Every change is noted until somebody has made it durable. Posts that waited too long become digests.
 """
@@ -55,8 +56,8 @@ from rules.alerts import CascadeFacts, Turn
 from streams.events import Ms
 
 _ROOM = MOST_CHARS - 400
-"""The rest is for values that have changed when it is sent, and for what is said of late and
-left-out posts."""
+"""How long a digest may be. The rest of a message is for values that have changed when it is sent,
+and for lines that say that it is late, or that others were left out."""
 
 
 def digests(posts: Sequence[Post], title: str) -> list[Post]:
@@ -93,7 +94,7 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         silent=all(post.message.silent for post in posts),
         at=max(post.message.at for post in posts),
     )
-    made = Post(
+    digest = Post(
         key=f"digest {posts[0].key} +{len(posts) - 1}",
         chat=last.chat,
         number=last.number,
@@ -113,15 +114,15 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         openings=_union(post.openings for post in posts) if closes else (),
         gathered=sum(post.gathered for post in posts),
     )
-    return msgspec.structs.replace(made, message=rendered(made))
+    return msgspec.structs.replace(digest, message=rendered(digest))
 
 
 def _merged(first: Post, later: Post) -> Post | None:
-    """Both in the place of ``first``; None if they do not tell of the same episodes."""
-    told, newer = first.delivery, later.delivery
-    if told is None or newer is None or set(first.episodes) != set(later.episodes):
+    """Both in the place of ``first``; None if they are not of the same episodes."""
+    older, newer = first.delivery, later.delivery
+    if older is None or newer is None or set(first.episodes) != set(later.episodes):
         return None
-    delivery = merged_delivery(told, newer)
+    delivery = merged_delivery(older, newer)
     return msgspec.structs.replace(
         first,
         message=delivery_message(delivery, LANGUAGES[first.language]),
@@ -133,8 +134,9 @@ def _merged(first: Post, later: Post) -> Post | None:
     )
 
 
-def _told_by(sent: Post, post: Post) -> bool:
-    """Whether ``sent`` said of all that ``post`` tells how it was then or later, as loudly."""
+def _covered_by(sent: Post, post: Post) -> bool:
+    """Whether ``sent`` showed all episodes of ``post`` with values as new, at a level as high, and
+    with a sound if ``post`` has one."""
     delivery = post.delivery
     if sent.state is not PostState.SENT or delivery is None:
         return False
@@ -149,27 +151,25 @@ def _told_by(sent: Post, post: Post) -> bool:
 
 
 def _parts(post: Post) -> tuple[Part, ...]:
-    """What it is rendered from; of a post without alerts the lines that must be told."""
+    """What it is rendered from; of a post without alerts the lines that cannot be left out."""
     return post.parts or post_heads(post)
 
 
-def _union(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for part in parts for one in part))
+def _union(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for names in several for name in names))
 
 
 replace = msgspec.structs.replace
 
 _NAMES = 5
-_FORGIVEN = 6
+"""So many names of what was left out are shown."""
+
+_DOUBLINGS = 6
+"""So often the wait after an unclear answer doubles."""
 
 
 class ChatQueue:
-    """The posts of one chat: what is next, what is known of the chat, and what has changed.
-
-    ``changed``: post by key, None: forgotten. ``state_changed``: so has what is known of the chat.
-    ``troubles``: what operators are still to be told. ``present``: the newest values of open
-    episodes.
-    """
+    """The posts of one chat: what is next, what is known of the chat, and what has changed."""
 
     def __init__(
         self,
@@ -185,22 +185,25 @@ class ChatQueue:
         self.policy = policy or Policy()
         self.posts = {post.key: post for post in sorted(posts, key=lambda p: p.number)}
         self.changed: dict[str, Post | None] = {}
+        """Posts by key that are not durable as they are; None: forgotten."""
         self.state_changed = False
-        self.troubles: list[DeliveryProblem] = []
+        """Whether what is known of the chat is not durable as it is."""
+        self.problems: list[DeliveryProblem] = []
+        """Those that operators have not been informed of yet."""
         self.present: Present = {}
         for post in list(self.posts.values()):
-            self._end(post)
+            self._end_episodes(post)
 
     def waiting(self) -> list[Post]:
-        """What is to be sent, the oldest first."""
+        """The posts that are to be sent, the oldest first."""
         return [post for post in self.posts.values() if post.state in WAITING]
 
     def idle(self) -> bool:
         """Whether everything is settled but edits."""
-        return all(p.state in SETTLED for p in self.posts.values()) and not self.state.doomed
+        return all(p.state in SETTLED for p in self.posts.values()) and not self.state.duplicates
 
     def opening(self, episode: str, topic: int | None) -> Post | None:
-        """The post in which the beginning of ``episode`` was told, or will be."""
+        """The post in which ``episode`` began, or will begin, in this topic."""
         for post in self.posts.values():
             if episode in post.episodes and post.topic == topic and not post.close:
                 return post
@@ -210,17 +213,17 @@ class ChatQueue:
         """``post``, which has been kept already, joins the queue; a second time it is ignored."""
         if post.key not in self.posts:
             self.posts[post.key] = post
-            self._end(post)
+            self._end_episodes(post)
 
-    def live(self, language: str, told: Iterable[tuple[str, str, str]]) -> None:
-        """What episodes look like now in ``language``: the episode, what is told, the line that
-        tells it. Only what is told is worth an edit."""
-        lines = {episode: (of, line) for episode, of, line in told}
+    def live(self, language: str, lines: Iterable[tuple[str, str, str]]) -> None:
+        """Take the live lines of open episodes in ``language``: (episode, what the line says apart
+        from durations, the line). Only a change of the second is worth an edit."""
+        by_episode = {episode: (of, line) for episode, of, line in lines}
         for post in [p for p in self.posts.values() if p.open and p.language == language]:
-            self.posts[post.key] = self._still_true(post, lines)
+            self.posts[post.key] = self._still_true(post, by_episode)
 
     def _still_true(self, post: Post, lines: Mapping[str, tuple[str, str]]) -> Post:
-        """``post`` as it is to be edited: what began in it, at its worst so far."""
+        """``post`` as it is to be edited: the episodes that began in it, at their worst so far."""
         if post.opens and post.episodes[0] in lines:
             of, line = lines[post.episodes[0]]
             if post.live_of != of:
@@ -245,7 +248,7 @@ class ChatQueue:
             self._put(post, parts=set_back(post.parts, by), values_at=values, **times)
         closed = {topic: max(0, at - by) for topic, at in self.state.closed_topics.items()}
         off = max(0, self.state.off_until - by)
-        self._know(pace=pace.set_back(self.state.pace, by), off_until=off, closed_topics=closed)
+        self._update(pace=pace.set_back(self.state.pace, by), off_until=off, closed_topics=closed)
 
     def prune(self, now: Ms) -> None:
         """Forget what has been settled for long."""
@@ -254,20 +257,20 @@ class ChatQueue:
         for post in [*surplus, *(p for p in settled if p.kept_until < now)]:
             self._drop(post.key)
 
-    def _end(self, close: Post) -> None:
-        """The episodes of an end are over; an opening of one alone says so in its last edit."""
-        for ended, said in close.ends.items():
+    def _end_episodes(self, close: Post) -> None:
+        """The episodes of ``close`` are over; an opening of one alone says so in its last edit."""
+        for ended, line in close.ends.items():
             for post in list(self.posts.values()):
                 if ended not in post.open:
                     continue
                 rest = tuple(of for of in post.open if of != ended)
                 until = post.kept_until if rest else close.at + self.policy.over
-                live = (said, "over") if post.opens else (post.live, post.live_of)
+                live = (line, "over") if post.opens else (post.live, post.live_of)
                 self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
 
     def _fail(self, post: Post, reason: str, now: Ms) -> None:
-        self._settled(post, now, state=PostState.FAILED, reason=reason)
-        self.troubles.append(
+        self._settle(post, now, state=PostState.FAILED, reason=reason)
+        self.problems.append(
             DeliveryProblem(
                 phrase="trouble.failed",
                 chat=self.key,
@@ -276,16 +279,16 @@ class ChatQueue:
             )
         )
 
-    def _settled(self, post: Post, now: Ms, **changes: object) -> None:
+    def _settle(self, post: Post, now: Ms, **changes: object) -> None:
         keep = self.policy.oldest if post.open else self.policy.over
         settled = self._put(post, kept_until=now + keep, **changes)
         if settled.state is not PostState.SENT:
             self._put(settled, parts=())
         else:
-            self._let_go(settled)
+            self._forget_parts(settled)
 
-    def _let_go(self, post: Post) -> None:
-        """Once nothing of it can change, it need not be rendered again."""
+    def _forget_parts(self, post: Post) -> None:
+        """Once its text cannot change any more, it need not be rendered again."""
         if not post.open and (post.live == post.shown or post.message_id is None):
             self._put(post, parts=())
 
@@ -302,16 +305,16 @@ class ChatQueue:
         if self.posts.pop(key, None) is not None:
             self.changed[key] = None
 
-    def asked(self, now: Ms) -> None:
-        """Something that is no post was asked of the chat: an answer, a check, a menu."""
-        self._know(pace=pace.used(self.state.pace, now))
+    def count_request(self, now: Ms) -> None:
+        """Something that is no post was sent to the chat: an answer, a check, a menu."""
+        self._update(pace=pace.used(self.state.pace, now))
 
-    def _know(self, **changes: object) -> None:
+    def _update(self, **changes: object) -> None:
         self.state = replace(self.state, **changes)
         self.state_changed = True
 
     def recover(self) -> int:
-        """After a start: what was under way is uncertain. How many that are."""
+        """After a start: posts that were under way are uncertain. How many these are."""
         lost = [post for post in self.posts.values() if post.state is PostState.SENDING]
         for post in lost:
             self._put(post, state=PostState.UNCERTAIN)
@@ -330,7 +333,7 @@ class ChatQueue:
         if self.state.off and now < self.state.off_until:
             return self.state.off_until
         if self.state.flooded and self.state.pace.until <= now:
-            self._know(flooded=False)
+            self._update(flooded=False)
             self._collapse(urgent=False)
         step = self._first(now)
         if step is None:
@@ -345,41 +348,41 @@ class ChatQueue:
 
     def _first(self, now: Ms) -> QueueStep | None:
         for post in list(self.posts.values()):
-            if post.state is PostState.UNCERTAIN and (probe := self._settle(post, now)):
+            if post.state is PostState.UNCERTAIN and (probe := self._resolve(post, now)):
                 return probe
-        if self.state.doomed:
-            return DeleteStep(self.state.doomed[0])
+        if self.state.duplicates:
+            return DeleteStep(self.state.duplicates[0])
         waiting = self.waiting()
         if not waiting:
             return None
         urgent = _urgent(waiting)
-        doubted = next((p for p in waiting if p.doubted or p.again), None)
-        post = doubted or next((p for p in waiting if p.key in urgent), waiting[0])
-        return SendStep(post, self._reply_to(post), post.key in urgent or post.doubted)
+        in_doubt = next((p for p in waiting if p.maybe_duplicate or p.resend), None)
+        post = in_doubt or next((p for p in waiting if p.key in urgent), waiting[0])
+        return SendStep(post, self._reply_to(post), post.key in urgent or post.maybe_duplicate)
 
-    def _settle(self, post: Post, now: Ms) -> ProbeStep | None:
-        """How an uncertain post is looked for; None: that is no use, and it is sent again or not.
+    def _resolve(self, post: Post, now: Ms) -> ProbeStep | None:
+        """How an uncertain post is looked for; None: it cannot be, so its state is decided here.
 
         The bot is the only one who posts, so it can only be the message after the last one.
         """
         last, policy = self.state.last_id, self.policy
         if self.state.probe and last is not None and post.probes < policy.probes:
             return ProbeStep(post, last + 1 + post.skipped)
-        if post.found:
+        if post.copies:
             self._arrived(post, now)
-            if len(post.found) < post.attempts:  # one more may follow that nobody has seen
-                self._know(last_id=None)
+            if len(post.copies) < post.attempts:  # one more may follow that nobody has seen
+                self._update(last_id=None)
             return None
         if post.unread >= policy.unread:
             reason = f"perhaps posted: {post.unread} answers could not be read"
             self._fail(post, reason, now)
-            self._know(last_id=None)
+            self._update(last_id=None)
             return None
         if policy.on_uncertain == "drop" or post.expires < now:
             self._fail(post, "perhaps posted, not sent again", now)
-            self._know(last_id=None)
+            self._update(last_id=None)
             return None
-        self._put(post, state=PostState.RETRY, again=True, doubted=post.skipped == 0)
+        self._put(post, state=PostState.RETRY, resend=True, maybe_duplicate=post.skipped == 0)
         return None
 
     def _next_edit(self, now: Ms) -> QueueStep | Ms | None:
@@ -407,22 +410,22 @@ class ChatQueue:
     def _expire(self, now: Ms) -> None:
         for post in self.waiting():
             begun = [self.posts[key] for key in post.openings if key in self.posts]
-            unsaid = begun and all(p.state in (PostState.EXPIRED, PostState.FAILED) for p in begun)
-            if post.close and unsaid:
-                self._settled(
+            never = begun and all(p.state in (PostState.EXPIRED, PostState.FAILED) for p in begun)
+            if post.close and never:
+                self._settle(
                     post, now, state=PostState.EXPIRED, reason="its beginning was not told"
                 )
             elif post.expires < now:
-                self._settled(post, now, state=PostState.EXPIRED, reason="too old to be news")
+                self._settle(post, now, state=PostState.EXPIRED, reason="too old to be news")
                 if not post.close:
                     self._leave_out(post)
 
     def _leave_out(self, post: Post) -> None:
         names = tuple(dict.fromkeys((*self.state.left_names, *post.names)))[:_NAMES]
-        self._know(left=self.state.left + post.count, left_names=names)
+        self._update(left=self.state.left + post.count, left_names=names)
 
     def _collapse(self, urgent: bool) -> None:
-        """Too much of one lane waits: digests take its place."""
+        """Put digests in the place of waiting posts, if too many of one lane wait."""
         lane = _urgent(self.waiting())
         posts = [p for p in self.waiting() if self._unsent(p) and (p.key in lane) is urgent]
         title, crowd = "collapsed", self.policy.crowded
@@ -435,22 +438,22 @@ class ChatQueue:
             self._replace(group, digests(group, title))
 
     def _unsent(self, post: Post) -> bool:
-        """Whether it waits, and has surely not arrived: it may be told in another post. A webhook
-        may have taken what it did not confirm, and takes the same key once."""
+        """Whether it waits, and has surely not arrived, so that another post may take its place. A
+        webhook may have taken what it did not confirm, and knows it by its key alone."""
         tried = post.attempts > 0 and isinstance(self.state.destination, WebhookName)
-        return post.state in WAITING and not (post.again or post.doubted or tried)
+        return post.state in WAITING and not (post.resend or post.maybe_duplicate or tried)
 
     def _merge(self) -> None:
-        """What waits of the same episodes becomes one post, in the place of the first; what was
-        said by the last post before it is not said again."""
+        """Make one post of those that wait of the same episodes, in the place of the first; drop
+        what the last post before it has shown already."""
         waiting = {of for post in self.waiting() for of in post.episodes}
         last: dict[tuple[str, int | None, str], Post] = {}
         for post in list(self.posts.values()) if waiting else []:
-            told = [(of, post.topic, post.language) for of in post.episodes if of in waiting]
-            before = last.get(told[0]) if told else None
-            if before is not None and all(last.get(of) is before for of in told):
+            keys = [(of, post.topic, post.language) for of in post.episodes if of in waiting]
+            before = last.get(keys[0]) if keys else None
+            if before is not None and all(last.get(key) is before for key in keys):
                 post = self._merged_into(before, post) or post
-            last |= dict.fromkeys(told, post)
+            last |= dict.fromkeys(keys, post)
 
     def _merged_into(self, before: Post, post: Post) -> Post | None:
         """``before`` with ``post``, which needs no post of its own then; None if it does."""
@@ -459,15 +462,15 @@ class ChatQueue:
         if self._unsent(before) and (both := _merged(before, post)) is not None:
             self._replace([before, post], [both])
             return both
-        if _told_by(before, post):
+        if _covered_by(before, post):
             self._drop(post.key)
             return self._put(before, alerts=_union((before.alerts, post.alerts)))
         return None
 
-    def _replace(self, group: Sequence[Post], made: Sequence[Post]) -> None:
+    def _replace(self, group: Sequence[Post], instead: Sequence[Post]) -> None:
         for post in group:
             self._drop(post.key)
-        for digest in made:
+        for digest in instead:
             self.posts[digest.key] = self.changed[digest.key] = digest
         self.posts = dict(sorted(self.posts.items(), key=lambda item: item[1].number))
         for post in list(self.posts.values()):
@@ -475,16 +478,20 @@ class ChatQueue:
                 self._put(post, openings=self._openings(post))
 
     def _openings(self, post: Post) -> tuple[str, ...]:
-        """Where the beginnings of its episodes are told now."""
-        found = [self.opening(episode, post.topic) for episode in post.episodes]
-        earlier = [one.key for one in found if one is not None and one.number < post.number]
+        """The keys of the posts in which its episodes begin now."""
+        openings = [self.opening(episode, post.topic) for episode in post.episodes]
+        earlier = [
+            opening.key
+            for opening in openings
+            if opening is not None and opening.number < post.number
+        ]
         return tuple(dict.fromkeys(earlier))
 
     # What came of it.
 
     def begin(self, step: QueueStep, now: Ms) -> QueueStep:
-        """``step`` is about to be made; a post gets the text that is true now."""
-        self._know(pace=pace.used(self.state.pace, now, edit=isinstance(step, EditStep)))
+        """``step`` is about to be made; a post gets the values of ``now``."""
+        self._update(pace=pace.used(self.state.pace, now, edit=isinstance(step, EditStep)))
         if not isinstance(step, SendStep):
             return step
         parts = with_present(step.post.parts, self.present)
@@ -502,45 +509,47 @@ class ChatQueue:
             left=0 if step.post.close else self.state.left,
             probes=0,
             skipped=0,
-            found=(),
+            copies=(),
         )
         return replace(step, post=post)
 
     def sent(self, post: Post, message_id: int | None, now: Ms) -> None:
-        """It arrived. A jump of the numbers after doubts: it had arrived before as well."""
+        """It arrived. If the numbers jump after a doubt, it had arrived before as well: what lies
+        between are its duplicates."""
         last = self.state.last_id
-        if post.doubted and self.state.probe and last is not None and message_id is not None:
-            doubles = range(last + 1, message_id)
-            if len(doubles) < post.attempts:
-                self._know(doomed=(*self.state.doomed, *doubles))
+        doubt = post.maybe_duplicate and self.state.probe
+        if doubt and last is not None and message_id is not None:
+            earlier = range(last + 1, message_id)
+            if len(earlier) < post.attempts:
+                self._update(duplicates=(*self.state.duplicates, *earlier))
         if message_id is not None:
-            self._know(last_id=message_id)
+            self._update(last_id=message_id)
         if (until := self.state.closed_topics.get(post.topic or 0)) is not None and until <= now:
             topics = {t: at for t, at in self.state.closed_topics.items() if t != post.topic}
-            self._know(closed_topics=topics)  # it was sent there: the topic is open again
-        self._settled(post, now, state=PostState.SENT, message_id=message_id, edited_at=now)
+            self._update(closed_topics=topics)  # it was sent there: the topic is open again
+        self._settle(post, now, state=PostState.SENT, message_id=message_id, edited_at=now)
         if post.left:
-            self._know(left=max(0, self.state.left - post.left), left_names=())
-        self._works()
+            self._update(left=max(0, self.state.left - post.left), left_names=())
+        self._forget_refusals()
 
     def put_off(self, post: Post | None, now: Ms, until: Ms, flood: bool = False) -> None:
-        """It was surely not done, and may be from ``until`` on."""
+        """The request was surely not done, and may be made again from ``until`` on."""
         if post is not None:
             self._put(post, state=PostState.RETRY)
         if flood:
-            self._know(pace=pace.flooded(self.state.pace, now, until), flooded=True)
+            self._update(pace=pace.flooded(self.state.pace, now, until), flooded=True)
         else:
-            self._know(pace=pace.paused(self.state.pace, until))
+            self._update(pace=pace.paused(self.state.pace, until))
 
-    def doubtful(self, post: Post | None, now: Ms, answered: bool = False) -> None:
-        """Nobody knows whether it was done. ``post``: what was being sent, None: something that
-        may be repeated. ``answered``: see ``Uncertain``."""
+    def outcome_unknown(self, post: Post | None, now: Ms, answered: bool = False) -> None:
+        """Nobody knows whether the request was done. ``post``: what was being sent; None: it was
+        something that may be repeated. ``answered``: see ``Uncertain``."""
         if post is not None:
             self._put(post, state=PostState.UNCERTAIN, unread=post.unread + answered)
         first, longest = self.policy.backoff
-        wait = min(longest, first * 2 ** min(self.state.troubles, _FORGIVEN))
-        self._know(
-            troubles=self.state.troubles + 1,
+        wait = min(longest, first * 2 ** min(self.state.unclear, _DOUBLINGS))
+        self._update(
+            unclear=self.state.unclear + 1,
             pace=pace.paused(self.state.pace, now + wait),
         )
 
@@ -566,25 +575,25 @@ class ChatQueue:
         self._put(post, state=PostState.RETRY)
         if post.topic is not None:
             if post.topic not in closed:
-                self.troubles.append(
+                self.problems.append(
                     DeliveryProblem(phrase="trouble.topic", chat=self.key, reason=reason)
                 )
-            self._know(closed_topics={**closed, post.topic: now + self.policy.off})
+            self._update(closed_topics={**closed, post.topic: now + self.policy.off})
 
     def turned_off(self, post: Post | None, reason: str, now: Ms) -> None:
         """The chat does not let the bot post. What waits stays; later the next one is tried."""
         if post is not None and post.state is PostState.SENDING:
             self._put(post, state=PostState.RETRY)
         if not self.state.off:
-            self.troubles.append(
+            self.problems.append(
                 DeliveryProblem(phrase="trouble.off", chat=self.key, reason=reason)
             )
-        self._know(off=reason, off_until=now + self.policy.off)
+        self._update(off=reason, off_until=now + self.policy.off)
 
     def try_again(self) -> None:
         """Somebody has changed something: a chat that is off is tried at once."""
         if self.state.off:
-            self._know(off_until=0)
+            self._update(off_until=0)
 
     def moved(self, post: Post | None, to: int, now: Ms) -> None:
         """The chat is now another one, where old message numbers mean nothing."""
@@ -592,71 +601,72 @@ class ChatQueue:
             self._put(post, state=PostState.RETRY)
         if self.state.moved_to == to:
             return  # known already, from another answer or from the chat itself
-        self.troubles.append(DeliveryProblem(phrase="trouble.moved", chat=self.key, reason=str(to)))
+        self.problems.append(DeliveryProblem(phrase="trouble.moved", chat=self.key, reason=str(to)))
         for old in list(self.posts.values()):
             if old.message_id is not None:
                 self._put(old, message_id=None)
-        self._know(moved_to=to, last_id=None, doomed=())
+        self._update(moved_to=to, last_id=None, duplicates=())
 
-    def probed(self, step: ProbeStep, found: Edited, now: Ms) -> None:
-        """What stands where an uncertain post was looked for.
+    def probed(self, step: ProbeStep, answer: Edited, now: Ms) -> None:
+        """Take what is at the number at which an uncertain post was looked for.
 
-        A message of ours that had another text was a copy too, from an earlier try. Whoever was
-        tried more than once may be there more than once: the last copy is kept.
+        A message of ours that had another text was a copy too, from an earlier try. A post
+        that was tried more than once may be there more than once: the last copy is kept.
         """
         post = self.posts[step.post.key]
-        if found in (Edited.SAME, Edited.CHANGED):
-            here = (*post.found, step.message_id)
-            post = self._put(post, found=here, skipped=post.skipped + 1)
-            if found is Edited.SAME and post.attempts == 1 and len(here) == 1:
+        if answer in (Edited.SAME, Edited.CHANGED):
+            here = (*post.copies, step.message_id)
+            post = self._put(post, copies=here, skipped=post.skipped + 1)
+            if answer is Edited.SAME and post.attempts == 1 and len(here) == 1:
                 self._arrived(post, now)
-        elif post.found:
+        elif post.copies:
             self._arrived(post, now)
-        elif found is Edited.GONE:
-            self._put(post, state=PostState.RETRY, doubted=post.skipped == 0)
-            self._works()
+        elif answer is Edited.GONE:
+            self._put(post, state=PostState.RETRY, maybe_duplicate=post.skipped == 0)
+            self._forget_refusals()
         else:
             self._put(post, probes=post.probes + 1, skipped=post.skipped + 1)
 
     def _arrived(self, post: Post, now: Ms) -> None:
-        *doubles, last = post.found
-        self._know(doomed=(*self.state.doomed, *doubles))
-        self.sent(replace(post, doubted=False), last, now)
+        *earlier, last = post.copies
+        self._update(duplicates=(*self.state.duplicates, *earlier))
+        self.sent(replace(post, maybe_duplicate=False), last, now)
 
     def unprobed(self, step: ProbeStep, now: Ms) -> None:
         """It could not be looked for."""
         post = self.posts[step.post.key]
         self._put(post, probes=post.probes + 1)
-        self.doubtful(None, now)
+        self.outcome_unknown(None, now)
 
-    def edited(self, step: EditStep, found: Edited, now: Ms) -> None:
-        """What came of an edit. A message that is gone is not edited again."""
+    def edited(self, step: EditStep, answer: Edited, now: Ms) -> None:
+        """Take what came of an edit. A message that is gone is not edited again."""
         post = self.posts[step.post.key]
-        lost = found in (Edited.GONE, Edited.FOREIGN)
+        lost = answer in (Edited.GONE, Edited.FOREIGN)
         number = None if lost else post.message_id
-        self._let_go(self._put(post, shown=step.post.live, edited_at=now, message_id=number))
-        self._works()
+        self._forget_parts(self._put(post, shown=step.post.live, edited_at=now, message_id=number))
+        self._forget_refusals()
 
     def deleted(self, message_id: int) -> None:
         """It is gone, or cannot be deleted."""
-        doomed = tuple(number for number in self.state.doomed if number != message_id)
-        self._know(doomed=doomed, undeleted=0)
+        duplicates = tuple(number for number in self.state.duplicates if number != message_id)
+        self._update(duplicates=duplicates, undeleted=0)
 
     def undeleted(self, message_id: int, now: Ms) -> None:
         """It is unclear whether it was deleted; what waits behind it does not wait for ever."""
-        self._know(undeleted=self.state.undeleted + 1)
+        self._update(undeleted=self.state.undeleted + 1)
         if self.state.undeleted >= self.policy.probes:
             self.deleted(message_id)
-        self.doubtful(None, now)
+        self.outcome_unknown(None, now)
 
-    def known(self, title: str, probe: bool) -> None:
-        """What the chat says of itself."""
+    def identified(self, title: str, probe: bool) -> None:
+        """Take what the chat says of itself."""
         if (self.state.title, self.state.probe) != (title, probe):
-            self._know(title=title, probe=probe)
+            self._update(title=title, probe=probe)
 
-    def _works(self) -> None:
-        if self.state.troubles or self.state.off:
-            self._know(troubles=0, off="", off_until=0)
+    def _forget_refusals(self) -> None:
+        """The chat takes requests: earlier refusals and unclear answers count no more."""
+        if self.state.unclear or self.state.off:
+            self._update(unclear=0, off="", off_until=0)
 
 
 def _urgent(waiting: Sequence[Post]) -> set[str]:

@@ -1,9 +1,8 @@
-"""What a post says when it leaves, and when it is edited. Pure.
+"""The text of a post when it is sent, and when it is edited. Pure.
 
 A post keeps its alerts and is rendered from them each time: when it is sent, with the newest values
-that the rules have published of its episodes, so that it says what is so at that moment, with the
-time of those values; when it is edited, with the worst values since, which a later and milder
-reading does not take back.
+that the rules have published of its episodes, and the time of those values; when it is edited, with
+the worst values since, which a later and milder reading does not take back.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -62,8 +61,8 @@ def _replaced(parts: Iterable[Part], change: Callable[[Alert], Alert]) -> tuple[
 
 
 def _newest(alert: Alert, newer: Alert | None) -> Alert:
-    """``alert`` with what ``newer`` knows of its episode: the turn that is told stays the same, and
-    a level that was reached is not taken back."""
+    """``alert`` with the values of ``newer``, of the same episode: its turn stays the same, and a
+    level that was reached is not taken back."""
     if newer is None or alert.turn is Turn.CLOSE or newer.seen <= alert.seen:
         return alert
     settled = isinstance(alert.facts, FundingFacts) and alert.facts.settled
@@ -95,13 +94,13 @@ def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
 
 
 def values_at(parts: Sequence[Part]) -> Mapping[str, Ms]:
-    """From when the value is that ``parts`` tell of each episode."""
+    """Episode → the time of its value in ``parts``."""
     deliveries = [part for part in parts if isinstance(part, Delivery)]
     return {str(alert.episode): alert.seen for part in deliveries for alert in part.alerts}
 
 
 def _values(alert: Alert) -> tuple[object, ...]:
-    """What a reader is told of how bad it is. Of a composite: its parts, each at its worst."""
+    """The values that say how bad it is. Of a composite: its parts, each at its worst."""
     if isinstance(alert.facts, CascadeFacts):
         links = (*alert.facts.chain, *alert.facts.also)
         return tuple((link.rule, link.extreme) for link in links)
@@ -150,8 +149,8 @@ def part_heads(part: Part, words: Words) -> Sequence[str]:
 
 
 def post_heads(post: Post) -> tuple[str, ...]:
-    """What cannot be left out of ``post``: a digest tells in all its lines but the last who is
-    meant. A post without alerts has only its finished text."""
+    """What cannot be left out of ``post``: of a digest all lines but the last, which name its
+    assets. A post without alerts has only its finished text."""
     words = LANGUAGES[post.language]
     if post.parts:
         return tuple(head for part in post.parts for head in part_heads(part, words))
@@ -160,11 +159,11 @@ def post_heads(post: Post) -> tuple[str, ...]:
 
 
 def lines_below(post: Post, state: ChatState, late: Ms, now: Ms) -> tuple[str, ...]:
-    """What is to be said of ``post`` itself if it is sent ``now``: that it may be there twice, how
-    late it is, and what was left out before it."""
+    """What ``post`` says of itself if it is sent ``now``: that it may be there twice, how late it
+    is, and what was left out before it."""
     words = LANGUAGES[post.language]
     lines: list[str] = []
-    if post.again:
+    if post.resend:
         lines.append(say(words, "again", id=short_id(post)))
     if state.left and not post.close:
         lines.append(left_out(words, state.left, state.left_names))
@@ -174,7 +173,7 @@ def lines_below(post: Post, state: ChatState, late: Ms, now: Ms) -> tuple[str, .
 
 
 def edited(post: Post) -> Message:
-    """``post`` as an edit has it: with the line that tells how its episode goes on."""
+    """``post`` as an edit has it: with the line that says how its episode goes on."""
     return rendered(post, [*post.lines, *([post.live] if post.live else [])])
 
 
@@ -190,7 +189,7 @@ def left_out(words: Words, count: int, names: Sequence[str]) -> str:
 
 
 def worst_line(parts: Sequence[Part], language: str) -> str:
-    """Says below a post of several episodes from when its values are."""
+    """The line below a post of several episodes: the time of its values."""
     words = LANGUAGES[language]
     alerts = [a for part in parts if isinstance(part, Delivery) for a in part.alerts]
     latest = max(alert.at for alert in alerts)

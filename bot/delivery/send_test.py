@@ -13,7 +13,7 @@ from telegram.constants import ChatMemberStatus, ChatType, ParseMode
 from bot.config import Settings
 from bot.config.chats import ChatSettings
 from bot.delivery.sinks import SEND_PROBLEMS, Later, Moved, Refused, SendProblem, What
-from bot.delivery.sinks.telegram import TelegramClient, asked, no_administrator, no_right
+from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administrator, no_right
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.redaction import redact
@@ -36,13 +36,15 @@ _TIMEOUT_S = 10.0
 
 
 class SendTestOutcome(msgspec.Struct, frozen=True):
-    """What came of one chat, in a sentence; ``posted``: the message is there."""
+    """What came of a test message to one chat."""
 
     posted: bool
+    """Whether the message is there."""
     text: str
+    """A sentence that says where it is, or what is missing."""
 
 
-async def try_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
+async def send_test_to_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
     """Post to every chat with a bot of its own. What is wrong before any chat is one outcome."""
     if settings.token is None:
         return (SendTestOutcome(False, NO_BOT),)
@@ -65,7 +67,7 @@ async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[SendTestOutc
     if not targets:
         return (SendTestOutcome(False, NO_CHAT),)
     try:
-        me = await asked(bot.get_me())
+        me = await answer_of(bot.get_me())
     except SEND_PROBLEMS as error:
         return (SendTestOutcome(False, _problem(error, targets[0], settings)),)
     return tuple([await _posted(bot, me.id, chat, settings) for chat in targets])
@@ -86,8 +88,8 @@ async def _posted(
     chat_id = cast("int | str", chat.id)
     to = TelegramChat(chat_id, chat.topic)
     try:
-        found = await asked(bot.get_chat(chat_id), to)
-        if missing := await _missing(bot, me, chat, found):
+        info = await answer_of(bot.get_chat(chat_id), to)
+        if missing := await _missing(bot, me, chat, info):
             return SendTestOutcome(False, f"{chat.place}: {missing}")
         text = LANGUAGES[chat.language].phrases["test.message"]
         sending = bot.send_message(
@@ -97,27 +99,27 @@ async def _posted(
             disable_notification=True,  # readers of a channel are not to be rung for it
             message_thread_id=to.thread,
         )
-        await asked(sending, to)
+        await answer_of(sending, to)
     except SEND_PROBLEMS as error:
         return SendTestOutcome(False, _problem(error, chat, settings))
     topic = "" if chat.topic is None else f", topic {chat.topic}"
-    name = found.title or (f"@{found.username}" if found.username else found.first_name)
+    name = info.title or (f"@{info.username}" if info.username else info.first_name)
     return SendTestOutcome(True, f"posted to {name or chat.id}{topic}")
 
 
 async def _missing(
-    bot: telegram.Bot, me: int, chat: ChatSettings, found: telegram.ChatFullInfo
+    bot: telegram.Bot, me: int, chat: ChatSettings, info: telegram.ChatFullInfo
 ) -> str:
     """What the bot may not do in a chat that exists; "" if nothing is known to be missing."""
-    if chat.topic is not None and not found.is_forum:
+    if chat.topic is not None and not info.is_forum:
         return f"{chat.id} has no topics; take topic out of its table, or switch topics on"
-    if found.type == ChatType.PRIVATE:
+    if info.type == ChatType.PRIVATE:
         return ""
-    member = await asked(bot.get_chat_member(found.id, me), TelegramChat(found.id))
-    if found.type == ChatType.CHANNEL:
+    member = await answer_of(bot.get_chat_member(info.id, me), TelegramChat(info.id))
+    if info.type == ChatType.CHANNEL:
         if not isinstance(member, telegram.ChatMemberAdministrator):
-            return no_administrator(found.id)
-        return "" if member.can_post_messages else no_right(found.id)
+            return no_administrator(info.id)
+        return "" if member.can_post_messages else no_right(info.id)
     if member.status not in _IN_GROUP:
         return f"the bot is not in the group {chat.id}; add it there"
     if isinstance(member, telegram.ChatMemberRestricted) and not member.can_send_messages:

@@ -1,7 +1,7 @@
-"""The outbox in motion: a worker for each chat, so that none delays another.
+"""Sends what is in the outbox: a worker for each chat's queue, so that none delays another.
 
-Each step is durable before it is made and after it, see ``bot.delivery.post``. Whatever else goes
-out by the same ways (answers, checks, menus) takes its turns here as well, see
+Each step is durable before it is made and after it, see ``bot.delivery.post``. Everything else that
+goes through the same sinks (answers, checks, menus) takes its turns here as well, see
 ``bot.delivery.sinks.Gate``.
 """
 
@@ -60,11 +60,14 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _LOOK_S = 0.25
-"""A worker that waits for a time looks at the clock so often: a story's clock has its own pace."""
+"""A worker that waits for a time looks at the clock so often: the clock of a demo has its own
+pace."""
 
 _JITTER = 0.1
+"""A pause is longer by up to this share, so that chats do not all go on at the same moment."""
+
 _MOST_PACES = 1_000
-"""So many chats that get answers only are remembered; then those that wait for nothing are not."""
+"""So many chats that get answers only are remembered; of more, only those that must wait."""
 
 
 _Chat = int | str | None
@@ -76,26 +79,32 @@ STUCK: Ms = 2 * MINUTE
 
 
 class SendCounts(msgspec.Struct):
-    """What became of posts since the start. ``arrived``: uncertain ones that were found posted;
-    ``lost``: found not posted; ``resent``: sent again in doubt; ``doubles``: deleted again."""
+    """What became of posts since the start."""
 
     sent: int = 0
     edited: int = 0
     put_off: int = 0
+    """Requests that were surely not done, and are made again."""
     uncertain: int = 0
+    """Posts of which it was unclear whether they arrived."""
     arrived: int = 0
+    """Uncertain ones that were found posted."""
     lost: int = 0
+    """Uncertain ones that were found not posted."""
     resent: int = 0
+    """Sent again in doubt."""
     doubles: int = 0
+    """Duplicates that were deleted."""
     refused: int = 0
     off: int = 0
+    """How often a chat refused the bot."""
 
 
 class Sender:
-    """Sends what is in the lines of ``store``.
+    """Sends what is in the queues of ``store``.
 
-    ``limits``: in place of those of the sinks. ``tell``: what is done about a trouble. ``settled``
-    is set whenever a step is done. ``jitter``: between 0 and 1, for pauses.
+    ``limits``: in place of those of the sinks. ``report``: what is done about a delivery problem.
+    ``jitter``: between 0 and 1, for pauses.
     """
 
     def __init__(
@@ -104,48 +113,49 @@ class Sender:
         sinks: Sinks,
         clock: Clock,
         policy: Policy,
-        tell: Callable[[DeliveryProblem], Awaitable[None]],
+        report: Callable[[DeliveryProblem], Awaitable[None]],
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.lines: dict[str, ChatQueue] = {}
+        self.queues: dict[str, ChatQueue] = {}
         self.counts = SendCounts()
         self.settled = asyncio.Event()
+        """Set whenever a step is done."""
         self._store = store
         self._sinks = sinks
         self._clock = clock
         self._policy = policy
-        self._tell = tell
+        self._report_problem = report
         self._limits = limits
         self._jitter = jitter
         self._overall: dict[Sink, Overall] = {}
         self._paces: dict[int | str, Pace] = {}
         self._ready: set[str] = set()
         self._check_again: dict[str, Ms] = {}
-        self._reasons: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}  # why the last request failed, of the chats where it did
         self._news: dict[str, asyncio.Event] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._orphans: dict[str, list[Post]] = {}
+        self._orphans: dict[str, list[Post]] = {}  # loaded posts whose chat has no queue yet
         self._number = 0
         self._present: Present = {}
         sinks.join(self)
 
-    def load(self, found: Loaded) -> None:
+    def load(self, loaded: Loaded) -> None:
         """Take over what an earlier sender has left; what it was sending is uncertain now."""
-        self._number = max((post.number for post in found.posts), default=0)
-        for post in found.posts:
+        self._number = max((post.number for post in loaded.posts), default=0)
+        for post in loaded.posts:
             self._orphans.setdefault(post.chat, []).append(post)
-        for key, state in found.chats.items():
+        for key, state in loaded.chats.items():
             self._begin(key, state)
 
-    def line(self, destination: Destination) -> ChatQueue:
-        """The line of ``destination``, a new one if there is none."""
+    def queue(self, destination: Destination) -> ChatQueue:
+        """The queue of ``destination``; a new one if there is none."""
         key = queue_key(destination)
-        if key not in self.lines:
+        if key not in self.queues:
             self._begin(key, ChatState(destination=with_topic(destination, None)))
-            self.lines[key].state_changed = True
-        return self.lines[key]
+            self.queues[key].state_changed = True
+        return self.queues[key]
 
     def number(self) -> int:
         """The place of a new post among all."""
@@ -153,76 +163,76 @@ class Sender:
         return self._number
 
     def add(self, posts: Sequence[Post]) -> None:
-        """Posts that have been kept are sent as soon as may be."""
+        """Send posts that have been made durable, as soon as may be."""
         for post in posts:
-            self.lines[post.chat].add(post)
+            self.queues[post.chat].add(post)
             self._news[post.chat].set()
         self.settled.set()
 
     def live(self, episodes: Sequence[Alert]) -> None:
-        """What the open episodes look like now; their openings are edited in time."""
+        """Take what the open episodes are like now; their openings are edited accordingly."""
         self._present = {alert.episode: alert for alert in episodes}
         lines = {
             language: [(str(key), *live(alert, words)) for key, alert in self._present.items()]
             for language, words in LANGUAGES.items()
         }
-        for line in self.lines.values():
-            line.present = self._present
-            for language, told in lines.items():
-                line.live(language, told)
-            self._news[line.key].set()
+        for queue in self.queues.values():
+            queue.present = self._present
+            for language, live_lines in lines.items():
+                queue.live(language, live_lines)
+            self._news[queue.key].set()
 
     def troubled(self) -> list[ChatReport]:
         """The destinations in which not all is well: not ready yet, refusing the bot, with posts
         that wait since the last request failed, or with something critical that waits for longer
         than ``STUCK``."""
         now = self._clock.seen()
-        reports = (self._report(line, now) for line in self.lines.values())
+        reports = (self._report(queue, now) for queue in self.queues.values())
         return [
             chat for chat in reports
             if not chat.ready or (chat.reason and chat.queued) or chat.critical_ms > STUCK
         ]  # fmt: skip
 
-    def _report(self, line: ChatQueue, now: Ms) -> ChatReport:
-        open_posts = [post for post in line.posts.values() if post.state not in SETTLED]
+    def _report(self, queue: ChatQueue, now: Ms) -> ChatReport:
+        open_posts = [post for post in queue.posts.values() if post.state not in SETTLED]
         critical = [now - post.at for post in open_posts if post.critical]
         return ChatReport(
-            chat=line.key,
-            ready=line.key in self._ready and not line.state.off,
-            reason=line.state.off or self._reasons.get(line.key, ""),
+            chat=queue.key,
+            ready=queue.key in self._ready and not queue.state.off,
+            reason=queue.state.off or self._reasons.get(queue.key, ""),
             queued=len(open_posts),
             critical_ms=max(critical, default=0),
         )
 
     def idle(self) -> bool:
         """Whether everything is settled."""
-        return all(line.idle() for line in self.lines.values())
+        return all(queue.idle() for queue in self.queues.values())
 
     def try_again(self) -> None:
         """Somebody has changed something: chats that are off are tried at once."""
-        for line in self.lines.values():
-            line.try_again()
-            self._news[line.key].set()
+        for queue in self.queues.values():
+            queue.try_again()
+            self._news[queue.key].set()
 
     async def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much: what waits, waits as long as before."""
         self._paces = {chat: pace.set_back(paced, by) for chat, paced in self._paces.items()}
-        for line in list(self.lines.values()):
-            line.set_back(by)
-            await self._keep(line)
-            self._news[line.key].set()
+        for queue in list(self.queues.values()):
+            queue.set_back(by)
+            await self._keep(queue)
+            self._news[queue.key].set()
 
     async def drop(self, key: str, plans: Sequence[str]) -> None:
         """The chat is not served any more; what waits for it is not sent."""
-        line = self.lines.pop(key)
+        queue = self.queues.pop(key)
         self._ready.discard(key)
         self._check_again.pop(key, None)
         self._reasons.pop(key, None)
         if worker := self._workers.pop(key, None):
             worker.cancel()
-        left = len(line.waiting())
+        left = len(queue.waiting())
         log.info("a chat is not served any more", chat=key, posts_left_out=left)
-        await self._store.forget(line, plans)
+        await self._store.forget(queue, plans)
 
     async def turn(self, chat: _Chat, patience_s: float, lane: Lane = Lane.ASIDE) -> None:
         """See ``Gate``."""
@@ -234,8 +244,8 @@ class Sender:
             await asyncio.sleep(min((free - now) / 1000, _LOOK_S))
             now = self._clock.seen()
         self._overall_of_telegram.use(now)
-        if (line := self._line_at(chat)) is not None:
-            line.asked(now)
+        if (queue := self._queue_of(chat)) is not None:
+            queue.count_request(now)
         elif chat is not None:
             self._paces[chat] = pace.used(self._pace(chat, now), now)
 
@@ -243,47 +253,47 @@ class Sender:
         """See ``Gate``."""
         now = self._clock.seen()
         until = now + round(seconds * 1000)
-        if (line := self._line_at(chat)) is not None:
-            line.put_off(None, now, until, flood=True)
+        if (queue := self._queue_of(chat)) is not None:
+            queue.put_off(None, now, until, flood=True)
         elif chat is not None:
             self._paces[chat] = pace.flooded(self._pace(chat, now), now, until)
 
     def moved(self, chat: int | str, to: int) -> None:
         """See ``Gate``."""
-        if (line := self._line_at(chat)) is not None and line.state.moved_to != to:
-            line.moved(None, to, self._clock.seen())
-            self._ready.discard(line.key)
-            self._news[line.key].set()
+        if (queue := self._queue_of(chat)) is not None and queue.state.moved_to != to:
+            queue.moved(None, to, self._clock.seen())
+            self._ready.discard(queue.key)
+            self._news[queue.key].set()
 
     def address(self, chat: int | str) -> int | str:
         """See ``Gate``."""
-        line = self._line_at(chat)
-        return chat if line is None or line.state.moved_to is None else line.state.moved_to
+        queue = self._queue_of(chat)
+        return chat if queue is None or queue.state.moved_to is None else queue.state.moved_to
 
     def _free(self, chat: _Chat, lane: Lane, now: Ms) -> Ms:
         """When one more request that is no post may be made."""
         overall = self._overall_of_telegram.ready(now, lane)
         if chat is None:
             return overall
-        line = self._line_at(chat)
-        paced = self._pace(chat, now) if line is None else line.state.pace
+        queue = self._queue_of(chat)
+        paced = self._pace(chat, now) if queue is None else queue.state.pace
         limits = self._limits or self._sinks.telegram.limits
         return max(overall, pace.ready(paced, limits, now))
 
-    def _line_at(self, chat: _Chat) -> ChatQueue | None:
-        """The line of ``chat``, by what the configuration calls it or where it is now."""
+    def _queue_of(self, chat: _Chat) -> ChatQueue | None:
+        """The queue of ``chat``, by what the configuration calls it or where it is now."""
         if chat is None:
             return None
-        if (line := self.lines.get(queue_key(TelegramChat(chat)))) is not None:
-            return line
-        return next((one for one in self.lines.values() if one.state.moved_to == chat), None)
+        if (queue := self.queues.get(queue_key(TelegramChat(chat)))) is not None:
+            return queue
+        return next((q for q in self.queues.values() if q.state.moved_to == chat), None)
 
     def _pace(self, chat: int | str, now: Ms) -> Pace:
-        """The pace of a chat without a line."""
+        """The pace of a chat without a queue."""
         if len(self._paces) > _MOST_PACES:
             self._paces = {
-                one: paced
-                for one, paced in self._paces.items()
+                other: paced
+                for other, paced in self._paces.items()
                 if paced.until > now or (paced.recent and paced.recent[-1] > now - MINUTE)
             }
         return self._paces.get(chat, Pace())
@@ -297,8 +307,8 @@ class Sender:
         """Send for ever. Raises Refused when nothing can be sent at all, and Overtaken."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for line in self.lines.values():
-                self._workers[line.key] = tasks.create_task(self._work(line))
+            for queue in self.queues.values():
+                self._workers[queue.key] = tasks.create_task(self._work(queue))
             await asyncio.Event().wait()
 
     def _begin(self, key: str, state: ChatState) -> None:
@@ -306,41 +316,41 @@ class Sender:
         sink = self._sinks.of(state.destination)
         limits = self._limits or sink.limits
         self._overall.setdefault(sink, Overall(limits))
-        line = self.lines[key] = ChatQueue(key, state, limits, self._policy, posts)
-        line.present = self._present
+        queue = self.queues[key] = ChatQueue(key, state, limits, self._policy, posts)
+        queue.present = self._present
         self._news[key] = asyncio.Event()
-        if lost := line.recover():
+        if lost := queue.recover():
             self.counts.uncertain += lost
             log.warning("stopped while sending; perhaps posted", chat=key)
-        line.try_again()
+        queue.try_again()
         if self._tasks is not None:
-            self._workers[key] = self._tasks.create_task(self._work(line))
+            self._workers[key] = self._tasks.create_task(self._work(queue))
 
-    async def _work(self, line: ChatQueue) -> None:
+    async def _work(self, queue: ChatQueue) -> None:
         while True:
             now = self._clock.seen()
-            if line.key not in self._ready or self._check_again.get(line.key, now + 1) <= now:
-                if (until := line.resting(now)) > now:
-                    await self._rest(line, until)
+            if queue.key not in self._ready or self._check_again.get(queue.key, now + 1) <= now:
+                if (until := queue.resting(now)) > now:
+                    await self._rest(queue, until)
                 else:
-                    await self._check(line)
+                    await self._check(queue)
                 continue
-            step = line.next(now)
+            step = queue.next(now)
             if isinstance(step, SendStep | ProbeStep | EditStep | DeleteStep):
-                overall = self._overall[self._sinks.of(line.state.destination)]
+                overall = self._overall[self._sinks.of(queue.state.destination)]
                 if (free := overall.ready(now, _lane(step))) > now:
-                    await self._rest(line, free)
+                    await self._rest(queue, free)
                     continue
                 overall.use(now)
-                await to_the_end(self._do(line, step), FLUSH_S)
+                await to_the_end(self._do(queue, step), FLUSH_S)
             else:
-                due = [at for at in (step, self._check_again.get(line.key)) if at is not None]
-                await self._rest(line, min(due, default=None))
+                due = [at for at in (step, self._check_again.get(queue.key)) if at is not None]
+                await self._rest(queue, min(due, default=None))
 
-    async def _rest(self, line: ChatQueue, until: Ms | None) -> None:
+    async def _rest(self, queue: ChatQueue, until: Ms | None) -> None:
         """Keep what has changed, then wait for news or until a time."""
-        await self._keep(line)
-        news = self._news[line.key]
+        await self._keep(queue)
+        news = self._news[queue.key]
         wait = None
         if until is not None:
             wait = min(max(0.001, (until - self._clock.seen()) / 1000), _LOOK_S)
@@ -351,170 +361,170 @@ class Sender:
             return
         news.clear()
 
-    async def _check(self, line: ChatQueue) -> None:
-        """Whether the chat can be used; not a precondition for others. An unclear answer is none
-        for what waits either: it is sent, and the chat is asked again later."""
+    async def _check(self, queue: ChatQueue) -> None:
+        """Ask whether the chat can be used; other chats do not wait for that. After an unclear
+        answer its posts are sent all the same, and it is asked again later."""
         now = self._clock.seen()
-        self._check_again.pop(line.key, None)
+        self._check_again.pop(queue.key, None)
         try:
-            place = await self._sinks.of(line.state.destination).check(line.state.address())
+            place = await self._sinks.of(queue.state.destination).check(queue.state.address())
         except Uncertain as error:
-            if line.key not in self._ready:
+            if queue.key not in self._ready:
                 log.warning("what the chat is cannot be read; it is posted to all the same",
-                            chat=line.key, reason=error.reason)  # fmt: skip
-            self._ready.add(line.key)
-            self._check_again[line.key] = now + self._policy.off
+                            chat=queue.key, reason=error.reason)  # fmt: skip
+            self._ready.add(queue.key)
+            self._check_again[queue.key] = now + self._policy.off
         except (Later, Moved, Refused) as error:
             if isinstance(error, Refused) and error.what is What.ALL:
                 raise
-            self._failed(line, None, error, now)
+            self._failed(queue, None, error, now)
         else:
-            line.known(place.title, place.probe)
-            self._ready.add(line.key)
-            self._reasons.pop(line.key, None)
+            queue.identified(place.title, place.probe)
+            self._ready.add(queue.key)
+            self._reasons.pop(queue.key, None)
             log.info("ready to send", to=place.title)
-        await self._keep(line)
+        await self._keep(queue)
 
-    async def _do(self, line: ChatQueue, step: QueueStep) -> None:
+    async def _do(self, queue: ChatQueue, step: QueueStep) -> None:
         """One request, with what is durable before and after it."""
-        step = line.begin(step, self._clock.seen())
-        await self._store.save(line)
+        step = queue.begin(step, self._clock.seen())
+        await self._store.save(queue)
         try:
-            await self._request(line, step)
+            await self._request(queue, step)
         except SEND_PROBLEMS as error:
-            self._failed(line, step, error, self._clock.seen())
+            self._failed(queue, step, error, self._clock.seen())
             if isinstance(error, Refused) and error.what is What.ALL:
-                await self._store.save(line)
+                await self._store.save(queue)
                 raise
-        await self._keep(line)
+        await self._keep(queue)
         self.settled.set()
 
-    async def _request(self, line: ChatQueue, step: QueueStep) -> None:
-        sink, address = self._sinks.of(line.state.destination), line.state.address
+    async def _request(self, queue: ChatQueue, step: QueueStep) -> None:
+        sink, address = self._sinks.of(queue.state.destination), queue.state.address
         match step:
             case SendStep(post, reply_to):
-                topic = line.topic(post, self._clock.seen())
+                topic = queue.topic(post, self._clock.seen())
                 receipt = await sink.send(
                     address(topic), as_message(post, post.body), key=post.key,
                     # an answer lands in the topic of what it answers to
                     reply_to=reply_to if topic == post.topic else None, markup=post.markup,
                 )  # fmt: skip
-                self._sent(line, step, receipt.message_id)
+                self._sent(queue, step, receipt.message_id)
             case ProbeStep(post, message_id):
-                found = await sink.edit(
+                outcome = await sink.edit(
                     address(), message_id, as_message(post, post.body), markup=post.markup
                 )
-                self._probed(line, step, found)
+                self._probed(queue, step, outcome)
             case EditStep(post, text, message_id):
-                found = await sink.edit(
+                outcome = await sink.edit(
                     address(), message_id, as_message(post, text), markup=post.markup
                 )
-                self.counts.edited += found is Edited.CHANGED
-                line.edited(step, found, self._clock.seen())
+                self.counts.edited += outcome is Edited.CHANGED
+                queue.edited(step, outcome, self._clock.seen())
             case DeleteStep(message_id):
                 await sink.delete(address(), message_id)
                 self.counts.doubles += 1
-                log.info("a double was deleted", chat=line.key, message=message_id)
-                line.deleted(message_id)
+                log.info("a double was deleted", chat=queue.key, message=message_id)
+                queue.deleted(message_id)
             case _:
                 assert_never(step)
 
-    def _sent(self, line: ChatQueue, step: SendStep, message_id: int | None) -> None:
+    def _sent(self, queue: ChatQueue, step: SendStep, message_id: int | None) -> None:
         post = step.post
         self.counts.sent += 1
-        self.counts.resent += post.again
-        self._reasons.pop(line.key, None)
-        line.sent(post, message_id, self._clock.seen())
-        log.info("alert told", alert=post.message.alert_id, chat=line.key, message=message_id)
+        self.counts.resent += post.resend
+        self._reasons.pop(queue.key, None)
+        queue.sent(post, message_id, self._clock.seen())
+        log.info("alert told", alert=post.message.alert_id, chat=queue.key, message=message_id)
 
-    def _probed(self, line: ChatQueue, step: ProbeStep, found: Edited) -> None:
-        line.probed(step, found, self._clock.seen())
-        state = line.posts[step.post.key].state
+    def _probed(self, queue: ChatQueue, step: ProbeStep, outcome: Edited) -> None:
+        queue.probed(step, outcome, self._clock.seen())
+        state = queue.posts[step.post.key].state
         self.counts.arrived += state is PostState.SENT
         self.counts.sent += state is PostState.SENT
         self.counts.lost += state is PostState.RETRY
         log.info(
-            "an uncertain post was looked for", alert=step.post.message.alert_id, chat=line.key,
-            message=step.message_id, found=found.value,
+            "an uncertain post was looked for", alert=step.post.message.alert_id, chat=queue.key,
+            message=step.message_id, found=outcome.value,
         )  # fmt: skip
 
     def _failed(
         self,
-        line: ChatQueue,
+        queue: ChatQueue,
         step: QueueStep | None,
         error: SendProblem,
         now: Ms,
     ) -> None:
-        """What an error means for the line."""
+        """Apply what ``error`` means for the queue."""
         post = step.post if isinstance(step, SendStep) else None
-        told = "" if post is None else post.message.alert_id
+        alert_id = "" if post is None else post.message.alert_id
         if not isinstance(error, Moved):
-            self._reasons[line.key] = error.reason
+            self._reasons[queue.key] = error.reason
         match error:
             case Later():
                 self.counts.put_off += 1
                 wait = round(error.seconds * 1000 * (1 + _JITTER * self._jitter()))
-                line.put_off(post, now, now + wait, error.flood)
-                log.warning("put off", chat=line.key, alert=told, reason=error.reason,
+                queue.put_off(post, now, now + wait, error.flood)
+                log.warning("put off", chat=queue.key, alert=alert_id, reason=error.reason,
                             next_try_s=round(wait / 1000, 1))  # fmt: skip
             case Moved():
-                line.moved(post, error.chat, now)
-                self._ready.discard(line.key)
+                queue.moved(post, error.chat, now)
+                self._ready.discard(queue.key)
             case Uncertain():
-                log.warning("no clear answer", chat=line.key, alert=told, reason=error.reason)
+                log.warning("no clear answer", chat=queue.key, alert=alert_id, reason=error.reason)
                 self.counts.uncertain += post is not None
                 match step:
                     case ProbeStep():
-                        line.unprobed(step, now)
+                        queue.unprobed(step, now)
                     case DeleteStep(message_id):
-                        line.undeleted(message_id, now)
+                        queue.undeleted(message_id, now)
                     case _:
-                        line.doubtful(post, now, error.answered)
+                        queue.outcome_unknown(post, now, error.answered)
             case Refused():
-                self._refused(line, step, error, now)
+                self._refused(queue, step, error, now)
             case _:
                 assert_never(error)
 
-    def _refused(self, line: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
+    def _refused(self, queue: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
         post = step.post if isinstance(step, SendStep) else None
-        told = "" if post is None else post.message.alert_id
+        alert_id = "" if post is None else post.message.alert_id
         if error.what is What.ALL and post is not None:
-            line.put_off(post, now, now)
+            queue.put_off(post, now, now)
         elif step is None or error.what is What.CHAT:
             self.counts.off += 1
-            line.turned_off(post, error.reason, now)
-            log.error(f"nothing is sent to {line.key} for now: {error.reason}")
+            queue.turned_off(post, error.reason, now)
+            log.error(f"nothing is sent to {queue.key} for now: {error.reason}")
         elif error.what is not What.ALL:
-            log.error("refused", chat=line.key, alert=told, reason=error.reason)
+            log.error("refused", chat=queue.key, alert=alert_id, reason=error.reason)
             self.counts.refused += 1
-            self._rejected(line, step, error, now)
+            self._rejected(queue, step, error, now)
 
-    def _rejected(self, line: ChatQueue, step: QueueStep, error: Refused, now: Ms) -> None:
-        """What it means that this one request is refused."""
+    def _rejected(self, queue: ChatQueue, step: QueueStep, error: Refused, now: Ms) -> None:
+        """Apply that this one request is refused."""
         match step:
             case SendStep() if error.what is What.MARKUP:
-                line.refused_markup(step.post, error.reason, now)
+                queue.refused_markup(step.post, error.reason, now)
             case SendStep() if error.what is What.TOPIC:
-                line.topic_refused(step.post, error.reason, now)
+                queue.topic_refused(step.post, error.reason, now)
             case SendStep():
-                line.refused(step.post, error.reason, now)
+                queue.refused(step.post, error.reason, now)
             case ProbeStep():
-                line.unprobed(step, now)
+                queue.unprobed(step, now)
             case EditStep():
-                line.edited(step, Edited.SAME, now)
+                queue.edited(step, Edited.SAME, now)
             case DeleteStep():
-                line.deleted(step.message_id)
+                queue.deleted(step.message_id)
 
-    async def _keep(self, line: ChatQueue) -> None:
-        """Make all changes of ``line`` durable, and say what went wrong."""
-        await self._store.save(line)
-        troubles, line.troubles = line.troubles, []
-        for trouble in troubles:
-            await self._tell(trouble)
+    async def _keep(self, queue: ChatQueue) -> None:
+        """Make all changes of ``queue`` durable, and report its problems."""
+        await self._store.save(queue)
+        problems, queue.problems = queue.problems, []
+        for problem in problems:
+            await self._report_problem(problem)
 
 
 def _lane(step: QueueStep) -> Lane:
-    """Edits can wait; so can posts that are not urgent; a probe and a double hold up their chat."""
+    """Edits can wait, and posts that are not urgent; a probe and a deletion hold up their chat."""
     urgent = step.urgent if isinstance(step, SendStep) else not isinstance(step, EditStep)
     return Lane.URGENT if urgent else Lane.POST
 

@@ -56,16 +56,19 @@ and their address is a secret that must not stay in Redis."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What the outbox held: how far alerts were read, the plan of each chat and topic, what is
-    known of each line's chat, and all posts. ``lost``: what could not be read, in words. ``seen``:
-    when that was written last."""
+    """What the outbox held."""
 
     cursor: str | None
+    """How far alerts were read; None: none were."""
     plans: dict[str, PlanState]
+    """The plan of each chat and topic, by ``Chat.key``."""
     chats: dict[str, ChatState]
+    """What is known of each chat, by the key of its queue."""
     posts: list[Post]
     lost: list[str]
+    """What could not be read, in words."""
     seen: Ms = 0
+    """When alerts were last committed, by the clock that stamps alerts."""
 
 
 class OutboxStore:
@@ -80,7 +83,7 @@ class OutboxStore:
         self._backoff = Backoff("the outbox")
 
     async def claim(self) -> Loaded:
-        """From now on nobody else writes; what there is."""
+        """Become the only one who writes; what the outbox holds."""
         reply = await retry(
             self._backoff,
             lambda: cast(
@@ -108,21 +111,21 @@ class OutboxStore:
         """New posts that no alert caused."""
         await self._write({f"post {post.key}": msgspec.msgpack.encode(post) for post in posts})
 
-    async def save(self, line: ChatQueue) -> None:
-        """All that has changed in ``line``."""
+    async def save(self, queue: ChatQueue) -> None:
+        """All that has changed in ``queue``."""
         fields = {
             f"post {key}": b"" if post is None else msgspec.msgpack.encode(post)
-            for key, post in line.changed.items()
+            for key, post in queue.changed.items()
         }
-        if line.state_changed:
-            fields[f"chat {line.key}"] = msgspec.msgpack.encode(line.state)
-        line.changed, line.state_changed = {}, False
+        if queue.state_changed:
+            fields[f"chat {queue.key}"] = msgspec.msgpack.encode(queue.state)
+        queue.changed, queue.state_changed = {}, False
         if fields:
             await self._write(fields)
 
-    async def forget(self, line: ChatQueue, plans: Sequence[str]) -> None:
+    async def forget(self, queue: ChatQueue, plans: Sequence[str]) -> None:
         """A chat that is not served any more, and its plans."""
-        fields = {f"post {key}": b"" for key in line.posts} | {f"chat {line.key}": b""}
+        fields = {f"post {key}": b"" for key in queue.posts} | {f"chat {queue.key}": b""}
         await self._write(fields | {f"plan {key}": b"" for key in plans})
 
     async def _write(self, fields: Mapping[str, bytes]) -> None:
@@ -142,7 +145,7 @@ class OutboxStore:
 
 
 def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
-    """What can be read of ``fields``; the rest stays in Redis, is said and left out."""
+    """What can be read of ``fields``; the rest stays in Redis, is logged and left out."""
     loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
     seen: Ms = 0

@@ -16,7 +16,7 @@ from bot.config.recipients import chats, subscribed_chats, webhook_chats
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
-from bot.delivery.outgoing import notice_post, outgoing, trouble_message
+from bot.delivery.outgoing import delivery_post, notice_post, problem_message
 from bot.delivery.pace import Limits
 from bot.delivery.post import ChatReport, DeliveryProblem, Policy, Post
 from bot.delivery.sender import SendCounts, Sender
@@ -137,13 +137,13 @@ class BotRole:
 
     def status(self) -> BotStatus:
         """How it goes."""
-        plans, lines = self._plans.values(), self.sender.lines.values()
+        plans, queues = self._plans.values(), self.sender.queues.values()
         counts = self.sender.counts
         return BotStatus(
             seen=wall_ms(),
             rss_mb=rss_mb(),
             cursor=self._cursor,
-            destination=_named(sorted({line.state.title for line in lines} - {""})),
+            destination=_named(sorted({queue.state.title for queue in queues} - {""})),
             sent=counts.sent,
             refused=counts.refused,
             uncertain=counts.uncertain,
@@ -152,8 +152,8 @@ class BotRole:
             held=sum(plan.counts.held for plan in plans),
             hidden=sum(plan.counts.hidden for plan in plans),
             silenced=sum(plan.counts.silenced for plan in plans),
-            queued=sum(len(line.waiting()) for line in lines),
-            off={line.key: line.state.off for line in lines if line.state.off},
+            queued=sum(len(queue.waiting()) for queue in queues),
+            off={queue.key: queue.state.off for queue in queues if queue.state.off},
             counts=counts,
             troubled=sorted(
                 self.sender.troubled(), key=lambda chat: (chat.ready, -chat.critical_ms)
@@ -174,9 +174,9 @@ class BotRole:
         }
 
     def _fate(self, alert: Alert, chat: Chat) -> AlertFate:
-        line = self.sender.line(chat.destination)
+        queue = self.sender.queue(chat.destination)
         plan = self._plans.get(chat.key, PlanState())
-        return alert_fate(alert, chat, plan, line.posts.values())
+        return alert_fate(alert, chat, plan, queue.posts.values())
 
     async def run(self) -> None:
         """Read, plan, send; runs until cancelled. Raises Refused when nothing can be sent at all,
@@ -195,7 +195,7 @@ class BotRole:
         """Keep and send what ``post`` makes for the operators' chat, if there is one."""
         if (chat := self._audience.operators) is not None:
             notice = post(chat, self.sender.number())
-            self.sender.line(chat.destination)
+            self.sender.queue(chat.destination)
             await self._store.keep([notice])
             self.sender.add([notice])
 
@@ -222,7 +222,7 @@ class BotRole:
         now = self._clock.seen()
         await self.tell_operators(
             lambda chat, number: notice_post(
-                trouble_message(trouble, chat, now), chat, number, self._policy, now
+                problem_message(trouble, chat, now), chat, number, self._policy, now
             )
         )
 
@@ -245,7 +245,7 @@ class BotRole:
             await asyncio.sleep(SUBSCRIBERS_S)
 
     async def _welcome(self) -> None:
-        """A line for each who subscribed, none for who left."""
+        """A queue for each who subscribed, none for who left."""
         self._subscribed = self._found
         self._audience = self._who(self.settings, self._subscribed)
         await self._serve()
@@ -269,14 +269,14 @@ class BotRole:
         self.sender.try_again()
 
     async def _serve(self) -> None:
-        """A line for each chat of the audience, and none for others."""
+        """A queue for each chat of the audience, and none for others."""
         audience = self._audience
         chats = [*audience.chats, *([audience.operators] if audience.operators else [])]
-        for key in set(self.sender.lines) - {queue_key(chat.destination) for chat in chats}:
+        for key in set(self.sender.queues) - {queue_key(chat.destination) for chat in chats}:
             plans = [plan for plan in self._plans if plan.partition("/")[0] == key]
             await self.sender.drop(key, plans)
         for chat in chats:
-            self.sender.line(chat.destination)
+            self.sender.queue(chat.destination)
         wanted = [chat.key for chat in audience.chats]
         self._plans = {key: self._plans.get(key, PlanState()) for key in wanted}
 
@@ -359,7 +359,7 @@ class BotRole:
     ) -> PlanState:
         """The chat's plan after ``market_alerts``; what it wants told is added to ``posts``."""
         before = self._plans[chat.key]
-        line = self.sender.line(chat.destination)
+        queue = self.sender.queue(chat.destination)
         planned: list[Post] = []
         try:
             after, deliveries = planner.plan(
@@ -368,7 +368,7 @@ class BotRole:
             for delivery in deliveries:
                 number = self.sender.number()
                 fresh = [*posts, *planned]
-                planned.append(outgoing(delivery, chat, line, fresh, number, self._policy))
+                planned.append(delivery_post(delivery, chat, queue, fresh, number, self._policy))
         except Exception:  # one alert must not stop all others for ever
             log.exception(
                 "the plan failed; alerts were left out", alerts=[a.id for a in market_alerts]
@@ -409,9 +409,9 @@ class BotRole:
         """Forget what was settled long ago."""
         while True:
             await asyncio.sleep(TIDY_S)
-            for line in list(self.sender.lines.values()):
-                line.prune(self._clock.seen())
-                await self._store.save(line)
+            for queue in list(self.sender.queues.values()):
+                queue.prune(self._clock.seen())
+                await self._store.save(queue)
 
     async def _look(self) -> None:
         """Keep the openings of open episodes true, by what the rules see."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bot.delivery.outgoing import trouble_message
+from bot.delivery.outgoing import problem_message
 from bot.delivery.post import ChatState, DeliveryProblem, Post, as_message
 from bot.delivery.queue import digests
 from bot.delivery.rendering import edited, lines_below, rendered, worst_line
@@ -32,7 +32,7 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     ]  # fmt: skip
     first, now = queue[0], queue[0].at
     behind = ChatState(destination=TelegramChat(-1), left=7, left_names=("SOL", "ETH", "XRP"))
-    twice = msgspec.structs.replace(first, again=True)
+    twice = msgspec.structs.replace(first, resend=True)
     texts = {
         "late, others left out": _sent(first, behind, now + 4 * 60_000),
         "sent again in doubt": _sent(twice, ChatState(destination=TelegramChat(-1)), now),
@@ -54,7 +54,7 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
         )  # fmt: skip
-        told[f"trouble, {phrase}"] = trouble_message(
+        told[f"trouble, {phrase}"] = problem_message(
             trouble, Chat(destination=TelegramChat(-9)), now
         )
     assert all(message.plain == plain(message.html) for message in told.values())

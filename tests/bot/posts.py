@@ -1,8 +1,8 @@
-"""Posts and lines for tests."""
+"""Posts and queues for tests."""
 
 from collections.abc import Sequence
 
-from bot.delivery.pace import NONE, Limits
+from bot.delivery.pace import NO_LIMITS, Limits
 from bot.delivery.post import ChatState, Policy, Post, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.destination import TelegramChat
@@ -31,7 +31,7 @@ def post(
 ) -> Post:
     """A post named and worded ``name``, of an episode of its own if none is given."""
     turn = changes.pop("turn", Turn.OPEN)
-    told = (name,) if episodes is None else tuple(episodes)
+    keys = (name,) if episodes is None else tuple(episodes)
     return Post(
         **{
             "key": name,
@@ -41,39 +41,39 @@ def post(
             "at": START + at,
             "expires": START + at + HOUR,
             "names": (name,),
-            "episodes": told,
-            "open": () if turn is Turn.CLOSE else told,
+            "episodes": keys,
+            "open": () if turn is Turn.CLOSE else keys,
             **changes,
         }
     )
 
 
-def line(
-    *posts: Post, probe: bool = True, limits: Limits = NONE, policy: Policy | None = None
+def chat_queue(
+    *posts: Post, probe: bool = True, limits: Limits = NO_LIMITS, policy: Policy | None = None
 ) -> ChatQueue:
-    """A line whose last message has the number 10."""
-    made = ChatQueue(
+    """A queue whose last message has the number 10."""
+    queue = ChatQueue(
         "-1", ChatState(destination=TelegramChat(-1), probe=probe, last_id=10), limits, policy
     )
-    for one in posts:
-        made.add(one)
-    return made
+    for new in posts:
+        queue.add(new)
+    return queue
 
 
-def sent(made: ChatQueue, now: int, message_id: int | None = None) -> Post:
+def sent(queue: ChatQueue, now: int, message_id: int | None = None) -> Post:
     """The next post is sent ``now`` and confirmed."""
-    step = made.next(START + now)
+    step = queue.next(START + now)
     assert isinstance(step, SendStep), step
-    begun = made.begin(step, START + now)
+    begun = queue.begin(step, START + now)
     assert isinstance(begun, SendStep)
-    number = (made.state.last_id or 0) + 1 if message_id is None else message_id
-    made.sent(begun.post, number, START + now)
-    return made.posts[begun.post.key]
+    number = (queue.state.last_id or 0) + 1 if message_id is None else message_id
+    queue.sent(begun.post, number, START + now)
+    return queue.posts[begun.post.key]
 
 
-def order(made: ChatQueue, now: int = 0) -> list[str]:
+def order(queue: ChatQueue, now: int = 0) -> list[str]:
     """All that is sent, one after the other, at ``now``."""
     keys = []
-    while isinstance(made.next(START + now), SendStep):
-        keys.append(sent(made, now).key)
+    while isinstance(queue.next(START + now), SendStep):
+        keys.append(sent(queue, now).key)
     return keys

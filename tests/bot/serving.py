@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from bot.commands.telegram import serve
 from bot.config import Settings
-from bot.delivery.pace import NONE, Limits
+from bot.delivery.pace import NO_LIMITS, Limits
 from bot.delivery.post import DeliveryProblem, Policy
 from bot.delivery.sender import Sender
 from bot.delivery.sinks import Sinks
@@ -29,7 +29,7 @@ async def served(
     settings: Callable[[], Settings] | Settings,
     redis: Redis,
     now: Callable[[], int] | None = None,
-    limits: Limits | None = NONE,
+    limits: Limits | None = NO_LIMITS,
 ) -> AsyncIterator[Sender]:
     """While inside, commands are answered; the gate. ``limits`` None: those of Telegram."""
     asked = settings if callable(settings) else lambda: settings
@@ -38,7 +38,7 @@ async def served(
     store = OutboxStore(redis, Keys())
     gate = Sender(store, Sinks(telegram), WallClock(), Policy(), _ignore, limits)
     if (operators := asked().operators.chat_id) is not None:
-        gate.line(TelegramChat(operators))
+        gate.queue(TelegramChat(operators))
     task = asyncio.create_task(serve(asked, redis, telegram, gate, now=clock))
     try:
         yield gate

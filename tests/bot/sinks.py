@@ -1,6 +1,6 @@
 """Sinks for tests: chats in memory that number their messages as Telegram does."""
 
-from bot.delivery.pace import NONE
+from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import ChatInfo, Edited, Gate, Receipt
 from bot.destination import Destination, TelegramChat, WebhookName
 from bot.messages.render import Message
@@ -10,7 +10,7 @@ class Numbered:
     """Keeps each chat's messages by number; ``probe``: chats are channels of ours alone."""
 
     def __init__(self) -> None:
-        self.limits = NONE
+        self.limits = NO_LIMITS
         self.place = "a list"
         self.probe = True
         self.chats: dict[object, list[Message | None]] = {}

@@ -1,4 +1,4 @@
-"""Ways out: what a sink must do, and the ways in which sending can fail.
+"""Sinks: what each must do, and the ways in which sending can fail.
 
 Whether to send again is part of the answer, never guessed by the caller.
 """
@@ -14,26 +14,32 @@ from bot.messages.render import Message
 
 
 class ChatInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat that can be used. ``title``: a few words for people. ``probe``: message numbers have
-    no gaps and nobody but the bot posts, so that an uncertain post can be looked for."""
+    """A chat that can be used."""
 
     title: str
+    """A few words for people."""
     probe: bool = False
+    """Message numbers have no gaps and nobody but the bot posts, so that an uncertain post can be
+    looked for."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The message arrived, under which number (None where a sink has none)."""
+    """The message arrived."""
 
     message_id: int | None = None
+    """Under which number; None where a sink has none."""
 
 
 class Edited(Enum):
-    """What came of an edit: done; it had that text already; no such message; not ours to edit."""
+    """What came of an edit."""
 
     CHANGED = "changed"
     SAME = "same"
+    """It had that text already."""
     GONE = "gone"
+    """There is no such message."""
     FOREIGN = "foreign"
+    """Somebody else wrote it."""
 
 
 LONGEST_WAIT_S = 24 * 3_600.0
@@ -68,14 +74,17 @@ class Busy(Exception):
 
 
 class What(StrEnum):
-    """What is refused: a message's markup, the message, all that goes to a topic of a chat, all
-    that goes to a chat, everything."""
+    """What is refused."""
 
     MARKUP = "markup"
+    """The markup of this message."""
     MESSAGE = "message"
     TOPIC = "topic"
+    """Everything for a topic of the chat."""
     CHAT = "chat"
+    """Everything for the chat."""
     ALL = "all"
+    """Everything: the token is refused."""
 
 
 class Refused(Exception):
@@ -103,7 +112,7 @@ SEND_PROBLEMS = (Later, Moved, Refused, Uncertain)
 
 
 class Gate(Protocol):
-    """The one limiter of a way out, which whoever asks anything of it passes.
+    """The one limiter of a sink, which every request passes.
 
     The sender is it: posts take their turns there before they are made durable as being sent, and
     everything else does so by ``turn``. It knows where chats have moved to as well.
@@ -119,7 +128,7 @@ class Gate(Protocol):
         ...
 
     def flooded(self, chat: int | str | None, seconds: float) -> None:
-        """The way out asks to send less there, for so long."""
+        """The sink was asked to send less there, for so long."""
         ...
 
     def moved(self, chat: int | str, to: int) -> None:
@@ -132,13 +141,14 @@ class Gate(Protocol):
 
 
 class Sink(Protocol):
-    """A way out to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
-    nothing else. ``limits``: what it bears."""
+    """Sends to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
+    nothing else."""
 
     limits: Limits
+    """How many requests it bears."""
 
     def join(self, gate: Gate) -> None:
-        """From now on, ask ``gate`` before every request but those of posts."""
+        """From now on, ask ``gate`` before every request that is no post."""
         ...
 
     async def check(self, to: Destination) -> ChatInfo:
@@ -177,8 +187,8 @@ class Sink(Protocol):
 
 
 class OneWay:
-    """What a sink does on whose way nothing but posts goes, and where what was sent stays as it is:
-    it has no number, so nobody asks to edit or delete it."""
+    """The part of a sink that only sends posts: messages have no numbers there, so nobody asks to
+    edit or delete one."""
 
     def join(self, gate: Gate) -> None:
         """There is nothing to ask for."""

@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from bot.delivery.pace import NONE
+from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import ChatInfo, OneWay, Receipt
 from bot.destination import Destination
 from bot.messages.render import Message
@@ -23,7 +23,7 @@ class Console(OneWay):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
-        self.limits = NONE
+        self.limits = NO_LIMITS
 
     async def check(self, to: Destination) -> ChatInfo:
         return ChatInfo(title="the console")

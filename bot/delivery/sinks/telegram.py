@@ -1,7 +1,7 @@
 """Messages to Telegram chats, through the Bot API.
 
 sendMessage has no idempotency key, so a lost answer leaves in doubt whether a message was posted.
-Which errors those are can only be told from the cause under python-telegram-bot's exception: of
+Which errors those are shows only in the cause under python-telegram-bot's exception: of
 httpx's errors, ConnectError, ConnectTimeout, PoolTimeout and ProxyError mean that nothing was sent;
 all others (read or write timeouts, a connection lost while waiting, an answer that is not the
 API's) may come after Telegram has posted. Checked with python-telegram-bot 22.8.
@@ -72,8 +72,8 @@ _NOWHERE = TelegramChat("no chat")
 """Of requests that are about none."""
 
 _TAKEN, _POST = "taken", "post"
-"""Say of a request that its turn has been taken already; of posts, that the sender sees to the rest
-as well."""
+"""Marks of a request: its turn has been taken at the gate; it is a post, so that the sender sees to
+floods and moves as well."""
 _MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
 _NO_RIGHTS = (
     "not enough rights",
@@ -92,7 +92,7 @@ _FLOOD_PAUSE_S = 30
 """After a "too many requests" that does not say for how long."""
 
 
-# Said at every RetryAfter, of an attribute that ``_seconds`` reads in its old and its new type.
+# Warned of at every RetryAfter: an attribute that ``_seconds`` reads in its old and its new type.
 warnings.filterwarnings("ignore", ".*retry_after.*", PTBDeprecationWarning)
 # Updates and chats are asked for as they are: the library reads all of them or nothing.
 warnings.filterwarnings("ignore", "Please use 'Bot.get(Updates|Chat)'", PTBUserWarning)
@@ -109,16 +109,16 @@ class _Request(HTTPXRequest):
             raise TelegramError("Invalid server response") from None
         if not isinstance(answer, dict):
             raise TelegramError("Invalid server response")
-        found = cast("dict[str, Any]", answer)
-        if not isinstance(found.get("description", ""), str):
-            del found["description"]
-        given = found.pop("parameters", None)
-        sound = _sound(cast("dict[str, Any]", given)) if isinstance(given, dict) else {}
-        if found.get("error_code") == 429:  # surely not done, whatever else it says
+        fields = cast("dict[str, Any]", answer)
+        if not isinstance(fields.get("description", ""), str):
+            del fields["description"]
+        parameters = fields.pop("parameters", None)
+        sound = _sound(cast("dict[str, Any]", parameters)) if isinstance(parameters, dict) else {}
+        if fields.get("error_code") == 429:  # surely not done, whatever else it says
             sound.setdefault("retry_after", _FLOOD_PAUSE_S)
         if sound:
-            found["parameters"] = sound
-        return found
+            fields["parameters"] = sound
+        return fields
 
 
 def _sound(parameters: dict[str, Any]) -> dict[str, int]:
@@ -133,11 +133,11 @@ def _sound(parameters: dict[str, Any]) -> dict[str, int]:
 
 
 class _Turns(BaseRateLimiter[str]):
-    """Where every request of the bot passes: takes its turn at the gate, unless that is done, and
-    tells the gate what Telegram says about pace and place.
+    """Passes every request of the bot: takes its turn at the gate, unless that is done, and informs
+    the gate of floods and of chats that have moved.
 
-    The gate says what may go; here it leaves, never faster than all chats bear, even if much was
-    let through and then held up by a slow disk.
+    The gate says what may go; here it leaves, never faster than all chats bear, even if many
+    requests were let through and then held up by a slow disk.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -244,7 +244,7 @@ class TelegramClient:
         """The bot's name, without @."""
         async with self._naming:  # asked once, however many chats begin at once
             if self._name is None:
-                self._name = (await asked(self.bot.get_me())).username or ""
+                self._name = (await answer_of(self.bot.get_me())).username or ""
         return self._name
 
     async def updates(self, offset: int, wait_s: float) -> list[Any]:
@@ -254,14 +254,15 @@ class TelegramClient:
         """
         query = {"offset": offset, "timeout": round(wait_s), "allowed_updates": ["message"]}
         read_timeout = wait_s + self._read_timeout
-        found = await asked(self.bot.do_api_request("getUpdates", query, read_timeout=read_timeout))
-        if not isinstance(found, list):
+        request = self.bot.do_api_request("getUpdates", query, read_timeout=read_timeout)
+        updates = await answer_of(request)
+        if not isinstance(updates, list):
             raise Uncertain("Telegram sends something else than messages")
-        return cast("list[Any]", found)
+        return cast("list[Any]", updates)
 
     async def clear_webhook(self) -> None:
         """Take the bot's webhook away, if somebody has set one: it forbids to ask for messages."""
-        await asked(self.bot.delete_webhook())
+        await answer_of(self.bot.delete_webhook())
 
     async def answer(
         self,
@@ -272,8 +273,8 @@ class TelegramClient:
         topic: int | None = None,
         silent: bool = False,
     ) -> None:
-        """Say something that is no post, its turn having been taken at the gate."""
-        await asked(
+        """Send something that is no post, and whose turn has been taken at the gate."""
+        await answer_of(
             self.bot.send_message(
                 chat,
                 text,
@@ -286,11 +287,11 @@ class TelegramClient:
         )
 
     async def offer(self, menu: Sequence[tuple[str, str]], chat: int | str | None = None) -> None:
-        """Show these commands, with a few words for each, in ``chat`` or (None) wherever no other
-        menu is shown."""
+        """Show a menu of commands, each with a few words, in ``chat`` or (None) where there is no
+        other."""
         scope = None if chat is None else telegram.BotCommandScopeChat(chat)
         to = _NOWHERE if chat is None else TelegramChat(chat)
-        await asked(self.bot.set_my_commands(list(menu), scope=scope), to)
+        await answer_of(self.bot.set_my_commands(list(menu), scope=scope), to)
 
     async def check(self, to: Destination) -> ChatInfo:
         """A private chat is not asked for: there is nothing to learn but by writing to it."""
@@ -298,9 +299,9 @@ class TelegramClient:
         if isinstance(chat, int) and chat > 0:
             return ChatInfo(title=f"Telegram: @{name} posts to {chat}")
         # as Telegram sends it: the library reads all of a chat or, if one field is missing, nothing
-        found = await asked(self.bot.do_api_request("getChat", {"chat_id": chat}), to)
-        about = cast("dict[str, Any]", found if isinstance(found, dict) else {})
-        kind = next((one for one in _KINDS if one == about.get("type")), "chat")
+        answer = await answer_of(self.bot.do_api_request("getChat", {"chat_id": chat}), to)
+        about = cast("dict[str, Any]", answer if isinstance(answer, dict) else {})
+        kind = next((kind for kind in _KINDS if kind == about.get("type")), "chat")
         called = about.get("title") or about.get("username")
         place = f"{kind} {destination_key(to)}"
         if isinstance(called, str):
@@ -320,7 +321,7 @@ class TelegramClient:
         reply = None
         if reply_to is not None:
             reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True)
-        sent = await asked(
+        sent = await answer_of(
             self.bot.send_message(
                 _chat(to),
                 message.html if markup else message.plain,
@@ -347,19 +348,19 @@ class TelegramClient:
             rate_limit_args=_POST,
         )
         try:
-            await asked(edit, to)
+            await answer_of(edit, to)
         except Refused as error:
             words = error.reason.lower()
-            for text, found in _EDITED.items():
+            for text, outcome in _EDITED.items():
                 if text in words:
-                    return found
+                    return outcome
             raise
         return Edited.CHANGED
 
     async def delete(self, to: Destination, message_id: int) -> None:
         deleted = self.bot.delete_message(_chat(to), message_id, rate_limit_args=_POST)
         try:
-            await asked(deleted, to)
+            await answer_of(deleted, to)
         except Refused as error:
             if "message to delete not found" not in error.reason.lower():
                 raise
@@ -369,7 +370,7 @@ class TelegramClient:
             await request.shutdown()
 
 
-async def asked(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
+async def answer_of(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
     """What Telegram answers. Raises Later, Moved, Refused or Uncertain and nothing else; a request
     that had to wait too long for its turn is Later."""
     try:

@@ -22,14 +22,15 @@ from streams.http import PROXY_ERRORS, http_session
 from streams.proxies import NO_PROXIES, Proxies
 
 _PAUSE_S = 10.0
+"""After a failure for which the receiver names no pause."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to post. ``secret`` signs what is posted. Neither is ever logged: an address may be a
-    secret itself."""
+    """Where to post. Neither field is ever logged: an address may be a secret itself."""
 
     url: str
     secret: str
+    """Signs what is posted."""
 
     def __repr__(self) -> str:
         return "<endpoint>"
@@ -103,8 +104,8 @@ class Webhook(OneWay):
         return Receipt()
 
     async def close(self) -> None:
-        for way in self._sessions.values():
-            await way.close()
+        for session in self._sessions.values():
+            await session.close()
 
     def _endpoint(self, to: Destination) -> Endpoint:
         endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None

@@ -164,9 +164,9 @@ async def test_a_redis_that_is_gone_reaches_the_operators(
         task = asyncio.create_task(run(chosen, roles))
         await asyncio.sleep(0.7)
         proxy.fail()
-        await told(fake, "does not work: Redis cannot be reached")
+        await posted(fake, "does not work: Redis cannot be reached")
         proxy.down = False
-        await told(fake, "works again")
+        await posted(fake, "works again")
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(task, 6)
     for who in [*HEALTH.lasting(0)]:
@@ -174,7 +174,7 @@ async def test_a_redis_that_is_gone_reaches_the_operators(
     assert all(post.chat == GROUP for post in fake.posted)
 
 
-async def told(fake: FakeTelegram, words: str) -> None:
+async def posted(fake: FakeTelegram, words: str) -> None:
     async with asyncio.timeout(20):
         while not any(words in post.text for post in fake.posted):
             await asyncio.sleep(0.02)

@@ -1,7 +1,7 @@
 """What /why says became of an alert: by the plan and the queue, whatever the rules wanted."""
 
 from bot.delivery.fate import AlertFate, Fate, alert_fate
-from bot.delivery.outgoing import outgoing
+from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import Policy
 from bot.delivery.sinks import Edited
 from bot.destination import Destination, TelegramChat, WebhookName
@@ -12,7 +12,7 @@ from bot.plan.silences import Silence
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
 from tests.bot.plan.test_planner import START, alert
-from tests.bot.posts import line
+from tests.bot.posts import chat_queue
 
 S, MIN = 1_000, 60_000
 HERE = TelegramChat(-1)
@@ -25,14 +25,14 @@ class Chain:
     def __init__(self, destination: Destination = HERE, **how: object) -> None:
         self.chat = Chat(**{"destination": destination, "hides": HIDES, **how})
         self.plan = PlanState()
-        self.queue = line(probe=False)
+        self.queue = chat_queue(probe=False)
         self.silences: tuple[Silence, ...] = ()
 
     def hear(self, at: Ms, *alerts: Alert) -> None:
-        self.plan, told = plan(self.plan, alerts, self.chat, self.silences, START + at)
-        for delivery in told:
+        self.plan, deliveries = plan(self.plan, alerts, self.chat, self.silences, START + at)
+        for delivery in deliveries:
             number = len(self.queue.posts) + 1
-            self.queue.add(outgoing(delivery, self.chat, self.queue, [], number, Policy()))
+            self.queue.add(delivery_post(delivery, self.chat, self.queue, [], number, Policy()))
 
     def send(self, at: Ms) -> int:
         """All that may go ``at`` this time; how many requests."""
@@ -47,11 +47,11 @@ class Chain:
         return requests
 
     def look(self, *episodes: Alert) -> None:
-        self.queue.present = {one.episode: one for one in episodes}
-        self.queue.live("en", [(str(one.episode), *live(one, en.WORDS)) for one in episodes])
+        self.queue.present = {alert.episode: alert for alert in episodes}
+        self.queue.live("en", [(str(alert.episode), *live(alert, en.WORDS)) for alert in episodes])
 
-    def fate(self, one: Alert) -> AlertFate:
-        return alert_fate(one, self.chat, self.plan, self.queue.posts.values())
+    def fate(self, alert: Alert) -> AlertFate:
+        return alert_fate(alert, self.chat, self.plan, self.queue.posts.values())
 
 
 def cascade(at: Ms, turn: Turn, value: float) -> Alert:
@@ -68,12 +68,12 @@ def test_a_composite_that_gets_far_worse_is_edited_and_waits():
     for n, worse in enumerate(turns[1:], 1):
         chain.hear(n * 20 * S, worse)
     chain.send(2 * MIN)
-    fates = [chain.fate(one).fate for one in turns]
+    fates = [chain.fate(turn).fate for turn in turns]
     assert fates == [Fate.POSTED, *[Fate.MERGED] * 5, Fate.WAITS]
     assert chain.fate(turns[-1]).until == START + 5 * MIN
     chain.look(turns[-1])
     assert chain.send(2 * MIN + S) == 1
-    assert [chain.fate(one).fate for one in turns[1:]] == [*[Fate.EDITED] * 5, Fate.EDITED_WAITS]
+    assert [chain.fate(turn).fate for turn in turns[1:]] == [*[Fate.EDITED] * 5, Fate.EDITED_WAITS]
     chain.hear(5 * MIN)
     assert chain.fate(turns[-1]) == AlertFate(Fate.QUEUED)
     chain.send(5 * MIN)
@@ -104,8 +104,8 @@ def test_what_is_kept_back_says_why():
     )
     wanted = {first: Fate.QUEUED, held: Fate.HELD, silenced: Fate.SILENCED, top: Fate.QUEUED,
               part: Fate.HIDDEN}  # fmt: skip
-    assert {one.id: chain.fate(one).fate for one in wanted} == {
-        one.id: fate for one, fate in wanted.items()
+    assert {kept.id: chain.fate(kept).fate for kept in wanted} == {
+        kept.id: fate for kept, fate in wanted.items()
     }
     assert chain.fate(alert(0, "XRP")) == AlertFate(Fate.UNKNOWN)
 
@@ -116,7 +116,7 @@ def test_what_is_over_before_it_was_told_and_what_waits_for_the_morning():
     end = alert(S, "BTC", Level.ALERT, turn=Turn.CLOSE, opened=0)
     chain.hear(S, short, asleep, end)
     chain.hear(2 * MIN)
-    assert [chain.fate(one).fate for one in (short, end, asleep)] == [
+    assert [chain.fate(kept).fate for kept in (short, end, asleep)] == [
         Fate.OVER, Fate.OVER, Fate.QUIET,
     ]  # fmt: skip
     assert chain.fate(asleep).until == chain.plan.quiet_until
@@ -124,10 +124,10 @@ def test_what_is_over_before_it_was_told_and_what_waits_for_the_morning():
 
 def test_a_post_that_was_given_up_says_why_and_one_of_another_topic_is_not_meant():
     chain = Chain()
-    told = alert(0, "BTC", Level.CRITICAL)
-    chain.hear(0, told)
+    failed = alert(0, "BTC", Level.CRITICAL)
+    chain.hear(0, failed)
     step = chain.queue.begin(chain.queue.next(START), START)
     chain.queue.refused(step.post, "too long", START)
-    assert chain.fate(told) == AlertFate(Fate.FAILED, reason="too long")
+    assert chain.fate(failed) == AlertFate(Fate.FAILED, reason="too long")
     chain.chat = Chat(destination=TelegramChat(-1, 7))
-    assert chain.fate(told) == AlertFate(Fate.UNKNOWN)
+    assert chain.fate(failed) == AlertFate(Fate.UNKNOWN)

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.delivery.pace import NONE, Lane, Limits, Overall, Pace, flooded, paused, ready, share, used
+from bot.delivery.pace import (
+    NO_LIMITS,
+    Lane,
+    Limits,
+    Overall,
+    Pace,
+    flooded,
+    paused,
+    ready,
+    share,
+    used,
+)
 from streams.durations import MINUTE, SECOND
 
 LIMITS = Limits()
@@ -12,19 +23,19 @@ LIMITS = Limits()
 
 def drive(pace: Pace, now: int, kinds: list[tuple[bool, bool]]) -> list[tuple[int, bool]]:
     """Requests of these kinds (urgent, edit) one after the other, each as soon as it may be."""
-    made = []
+    requests = []
     for urgent, edit in kinds:
         now = ready(pace, LIMITS, now, urgent=urgent, edit=edit)
         pace = used(pace, now, edit=edit)
-        made.append((now, edit))
-    return made
+        requests.append((now, edit))
+    return requests
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=120), st.integers(0, 10**9))
 def test_no_minute_gets_more_than_it_bears(kinds: list[tuple[bool, bool]], start: int):
-    made = drive(Pace(), start, kinds)
-    for at, _ in made:
-        within = [(t, edit) for t, edit in made if at <= t < at + MINUTE]
+    requests = drive(Pace(), start, kinds)
+    for at, _ in requests:
+        within = [(t, edit) for t, edit in requests if at <= t < at + MINUTE]
         assert len(within) <= 18
         assert sum(edit for _, edit in within) <= LIMITS.edits
         assert len([t for t, _ in within if t < at + SECOND]) <= LIMITS.burst
@@ -69,21 +80,21 @@ def test_a_clock_that_was_set_back_does_not_stop_a_chat():
 def test_no_limits():
     pace = Pace()
     for _ in range(50):
-        assert ready(pace, NONE, 7) == 7
+        assert ready(pace, NO_LIMITS, 7) == 7
         pace = used(pace, 7)
 
 
 def test_all_chats_together_get_no_more_than_25_in_a_second_and_no_bunch_of_them():
-    overall, now, made = Overall(LIMITS), 0, []
+    overall, now, requests = Overall(LIMITS), 0, []
     for _ in range(100):
         now = overall.ready(now, Lane.URGENT)
         overall.use(now)
-        made.append(now)
-    assert [at for at in made if at == 0] == [0] * 5
-    assert made[24] < SECOND
-    for at in made:
-        assert len([one for one in made if at <= one < at + SECOND]) <= 25
-        assert len([one for one in made if at <= one < at + SECOND // 5]) <= 10
+        requests.append(now)
+    assert [at for at in requests if at == 0] == [0] * 5
+    assert requests[24] < SECOND
+    for at in requests:
+        assert len([other for other in requests if at <= other < at + SECOND]) <= 25
+        assert len([other for other in requests if at <= other < at + SECOND // 5]) <= 10
 
 
 def test_of_each_second_the_end_is_kept_for_what_is_more_urgent():
@@ -98,7 +109,7 @@ def test_of_each_second_the_end_is_kept_for_what_is_more_urgent():
 
 
 def test_without_limits_all_chats_go_at_once():
-    overall = Overall(NONE)
+    overall = Overall(NO_LIMITS)
     for _ in range(100):
         assert overall.ready(7, Lane.ASIDE) == 7
         overall.use(7)

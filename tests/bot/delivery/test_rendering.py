@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from bot.delivery.outgoing import outgoing
+from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Edited
@@ -15,25 +15,27 @@ from bot.messages.render import live
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert, CascadeFacts, Level, Link, Turn
 from tests.bot.plan.test_planner import alert
-from tests.bot.posts import MIN, START, S, line, sent
+from tests.bot.posts import MIN, START, S, chat_queue, sent
 
 POLICY = Policy()
 EN = LANGUAGES["en"]
 
 
-def queued(made: ChatQueue, number: int, *alerts: Alert, at: int = 0, silent: bool = False) -> Post:
+def queued(
+    queue: ChatQueue, number: int, *alerts: Alert, at: int = 0, silent: bool = False
+) -> Post:
     """What the plan wanted told at ``at`` joins the queue."""
     delivery = Delivery(alerts=alerts, at=START + at, silent=silent)
     chat = Chat(destination=TelegramChat(-1))
-    post = outgoing(delivery, chat, made, [], number, POLICY)
-    made.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
-    return made.posts[post.key]
+    post = delivery_post(delivery, chat, queue, [], number, POLICY)
+    queue.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
+    return queue.posts[post.key]
 
 
-def see(made: ChatQueue, *present: Alert) -> None:
+def see(queue: ChatQueue, *present: Alert) -> None:
     """The rules have published these values."""
-    made.present = {a.episode: a for a in present}
-    made.live("en", [(str(key), *live(a, EN)) for key, a in made.present.items()])
+    queue.present = {a.episode: a for a in present}
+    queue.live("en", [(str(key), *live(a, EN)) for key, a in queue.present.items()])
 
 
 def fall(at: int, value: float, asset: str = "BTC", level: Level = Level.CRITICAL, opened: int = 0):
@@ -67,12 +69,12 @@ def cascade(at: int, depth: float, musd: float, asset: str = "BTC") -> Alert:
     )  # fmt: skip
 
 
-def edit_due(made: ChatQueue, at: int) -> str:
+def edit_due(queue: ChatQueue, at: int) -> str:
     """The text of the edit that is due, made."""
-    step = made.next(START + at)
+    step = queue.next(START + at)
     assert isinstance(step, EditStep), step
-    made.begin(step, START + at)
-    made.edited(step, Edited.CHANGED, START + at)
+    queue.begin(step, START + at)
+    queue.edited(step, Edited.CHANGED, START + at)
     return step.text
 
 
@@ -81,11 +83,11 @@ def edit_due(made: ChatQueue, at: int) -> str:
 
 def test_a_digest_that_waited_says_what_is_so_when_it_leaves():
     """Four cascades of 15:39:24, sent at 15:42:33: two minutes before its own edit said worse."""
-    made, coins = line(), ("BTC", "ETH", "SOL", "HYPE")
-    post = queued(made, 1, *(cascade(0, 19, 120, coin) for coin in coins))
+    queue, coins = chat_queue(), ("BTC", "ETH", "SOL", "HYPE")
+    post = queued(queue, 1, *(cascade(0, 19, 120, coin) for coin in coins))
     assert "depth 19% of normal" in post.message.plain
-    see(made, *(cascade(189 * S, 11, 215, coin) for coin in coins))
-    body = sent(made, 189 * S).body
+    see(queue, *(cascade(189 * S, 11, 215, coin) for coin in coins))
+    body = sent(queue, 189 * S).body
     assert "depth 11% of normal" in body
     assert "≥ $215M" in body
     assert "19%" not in body
@@ -94,10 +96,10 @@ def test_a_digest_that_waited_says_what_is_so_when_it_leaves():
 
 
 def test_one_alert_that_waited_says_its_present_value_with_its_time():
-    made = line()
-    queued(made, 1, fall(0, -13.1, "HYPE"))
-    see(made, fall(4 * MIN, -45.0, "HYPE"))
-    body = sent(made, 4 * MIN).body
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -13.1, "HYPE"))
+    see(queue, fall(4 * MIN, -45.0, "HYPE"))
+    body = sent(queue, 4 * MIN).body
     assert "−45" in body
     assert "−13.1" not in body
     assert body.endswith("⏱ 4 min late")
@@ -108,67 +110,67 @@ def test_one_alert_that_waited_says_its_present_value_with_its_time():
 def test_what_was_published_before_or_of_another_episode_changes_nothing(
     published: Sequence[Alert],
 ):
-    made = line()
-    post = queued(made, 1, fall(0, -6.0))
-    see(made, *published, fall(-1 * S, -5.5, "ETH"))
-    assert sent(made, 30 * S).body == post.message.html
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -6.0))
+    see(queue, *published, fall(-1 * S, -5.5, "ETH"))
+    assert sent(queue, 30 * S).body == post.message.html
 
 
 def test_an_older_reading_of_the_same_episode_changes_nothing():
-    made = line()
-    post = queued(made, 1, fall(30 * S, -6.0, opened=0), at=30 * S)
-    see(made, fall(20 * S, -5.5))
-    assert sent(made, 30 * S).body == post.message.html
+    queue = chat_queue()
+    post = queued(queue, 1, fall(30 * S, -6.0, opened=0), at=30 * S)
+    see(queue, fall(20 * S, -5.5))
+    assert sent(queue, 30 * S).body == post.message.html
 
 
 def test_the_worst_comes_first_when_it_leaves():
-    made = line()
-    queued(made, 1, *(fall(0, -9.0 + n, coin) for n, coin in enumerate(("BTC", "ETH", "SOL"))),
+    queue = chat_queue()
+    queued(queue, 1, *(fall(0, -9.0 + n, coin) for n, coin in enumerate(("BTC", "ETH", "SOL"))),
            fall(0, -5.5, "HYPE"))  # fmt: skip
-    see(made, fall(MIN, -45.0, "HYPE"))
-    items = sent(made, MIN).body.split("\n")[1]
+    see(queue, fall(MIN, -45.0, "HYPE"))
+    items = sent(queue, MIN).body.split("\n")[1]
     assert items.index("HYPE") < items.index("BTC")
 
 
 def test_a_level_that_was_reached_is_not_taken_back_and_a_higher_one_is_told():
-    made = line()
-    queued(made, 1, fall(0, -6.0, "BTC", Level.ALERT))
-    queued(made, 2, fall(0, -6.0, "ETH", Level.ALERT))
-    see(made, fall(MIN, -12.0, "BTC", Level.CRITICAL), fall(MIN, -3.0, "ETH", Level.WATCH))
-    assert sent(made, MIN).body.startswith("🔴")
-    assert sent(made, MIN).body.startswith("🟠")
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0, "BTC", Level.ALERT))
+    queued(queue, 2, fall(0, -6.0, "ETH", Level.ALERT))
+    see(queue, fall(MIN, -12.0, "BTC", Level.CRITICAL), fall(MIN, -3.0, "ETH", Level.WATCH))
+    assert sent(queue, MIN).body.startswith("🔴")
+    assert sent(queue, MIN).body.startswith("🟠")
 
 
 def test_a_post_that_must_wait_again_is_rendered_again():
-    made = line()
-    queued(made, 1, fall(0, -6.0))
-    see(made, fall(20 * S, -7.0))
-    step = made.begin(made.next(START + 20 * S), START + 20 * S)
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    see(queue, fall(20 * S, -7.0))
+    step = queue.begin(queue.next(START + 20 * S), START + 20 * S)
     assert isinstance(step, SendStep)
     assert "−7" in step.post.body
-    made.put_off(step.post, START + 20 * S, START + 40 * S)
-    see(made, fall(40 * S, -9.0))
-    assert "−9" in sent(made, 40 * S).body
+    queue.put_off(step.post, START + 20 * S, START + 40 * S)
+    see(queue, fall(40 * S, -9.0))
+    assert "−9" in sent(queue, 40 * S).body
 
 
 def test_what_is_looked_for_has_the_text_that_was_sent():
-    made = line()
-    queued(made, 1, fall(0, -6.0))
-    step = made.begin(made.next(START), START)
-    see(made, fall(2 * S, -9.0))
-    made.doubtful(step.post, START)
-    probe = made.next(START + 2 * S)
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    step = queue.begin(queue.next(START), START)
+    see(queue, fall(2 * S, -9.0))
+    queue.outcome_unknown(step.post, START)
+    probe = queue.next(START + 2 * S)
     assert probe.post.body == step.post.body
     assert "−6" in probe.post.body
 
 
 def test_what_replaces_a_crowd_says_what_is_so_too():
-    made = line()
+    queue = chat_queue()
     for n in range(7):
-        queued(made, n + 1, fall(0, -5.0 - n / 10, f"C{n}", Level.ALERT))
-    made.put_off(None, START, START + S, flood=True)
-    see(made, fall(30 * S, -31.0, "C3", Level.CRITICAL))
-    post = sent(made, 30 * S)
+        queued(queue, n + 1, fall(0, -5.0 - n / 10, f"C{n}", Level.ALERT))
+    queue.put_off(None, START, START + S, flood=True)
+    see(queue, fall(30 * S, -31.0, "C3", Level.CRITICAL))
+    post = sent(queue, 30 * S)
     assert post.count == 7
     assert post.body.startswith("⏳ <b>7 posts waited")
     (head,) = (text for text in post.body.split("\n") if "C3" in text)
@@ -177,11 +179,11 @@ def test_what_replaces_a_crowd_says_what_is_so_too():
 
 
 def test_after_the_clock_was_set_back_what_comes_is_newer():
-    made = line()
-    queued(made, 1, fall(180 * MIN, -6.0, opened=0), at=180 * MIN)
-    made.set_back(180 * MIN)
-    see(made, fall(S, -9.0))
-    assert "−9" in sent(made, S).body
+    queue = chat_queue()
+    queued(queue, 1, fall(180 * MIN, -6.0, opened=0), at=180 * MIN)
+    queue.set_back(180 * MIN)
+    see(queue, fall(S, -9.0))
+    assert "−9" in sent(queue, S).body
 
 
 # Edits.
@@ -189,18 +191,18 @@ def test_after_the_clock_was_set_back_what_comes_is_newer():
 
 def test_a_digest_is_edited_while_what_began_in_it_gets_worse():
     """HYPE was told at −13.1 % and never at −45 %."""
-    made, coins = line(), ("BTC", "ETH", "SOL")
-    queued(made, 1, fall(0, -13.1, "HYPE"), *(fall(0, -6.0, coin) for coin in coins))
-    sent(made, 0)
-    see(made, fall(50 * S, -45.0, "HYPE"), fall(50 * S, -5.0, "BTC"))
-    text = edit_due(made, MIN)
+    queue, coins = chat_queue(), ("BTC", "ETH", "SOL")
+    queued(queue, 1, fall(0, -13.1, "HYPE"), *(fall(0, -6.0, coin) for coin in coins))
+    sent(queue, 0)
+    see(queue, fall(50 * S, -45.0, "HYPE"), fall(50 * S, -5.0, "BTC"))
+    text = edit_due(queue, MIN)
     assert "HYPE <b>−45" in text or "HYPE −45" in text
     assert "BTC −6" in text, "milder than what is told: it is not taken back"
     assert "worst so far" in text
-    see(made, fall(70 * S, -30.0, "HYPE"))
-    assert made.next(START + 10 * MIN) is None
-    see(made, fall(80 * S, -46.0, "HYPE"))
-    assert "HYPE −46" in edit_due(made, 2 * MIN)
+    see(queue, fall(70 * S, -30.0, "HYPE"))
+    assert queue.next(START + 10 * MIN) is None
+    see(queue, fall(80 * S, -46.0, "HYPE"))
+    assert "HYPE −46" in edit_due(queue, 2 * MIN)
 
 
 def test_the_headline_of_an_opening_goes_along():
@@ -211,60 +213,60 @@ def test_the_headline_of_an_opening_goes_along():
                      metric="liq_10m_musd", unit="million USD", fires="above", value=musd,
                      extreme=max(musd, extreme), threshold=10.0)  # fmt: skip
 
-    made = line()
-    queued(made, 1, burst(0, 15, Level.WATCH), silent=True)
-    assert "≥ $15M" in sent(made, 0).body
-    see(made, burst(MIN, 550, Level.CRITICAL))
-    first, *_, last = edit_due(made, MIN).split("\n")
+    queue = chat_queue()
+    queued(queue, 1, burst(0, 15, Level.WATCH), silent=True)
+    assert "≥ $15M" in sent(queue, 0).body
+    see(queue, burst(MIN, 550, Level.CRITICAL))
+    first, *_, last = edit_due(queue, MIN).split("\n")
     assert first.startswith("🔴")
     assert "≥ $550M" in first
     assert "now ≥ $550M" in last
-    see(made, burst(10 * MIN, 40, Level.CRITICAL, 550))
-    first, *_, last = edit_due(made, 10 * MIN).split("\n")
+    see(queue, burst(10 * MIN, 40, Level.CRITICAL, 550))
+    first, *_, last = edit_due(queue, 10 * MIN).split("\n")
     assert "≥ $550M" in first, "the worst, which a milder reading does not take back"
     assert "now ≥ $40M" in last, "the present value is what the live line says"
     assert "worst ≥ $550M" in last
 
 
 def test_an_edit_that_comes_while_its_opening_is_being_sent_is_made_after():
-    made = line()
-    queued(made, 1, fall(0, -6.0))
-    step = made.begin(made.next(START), START)
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    step = queue.begin(queue.next(START), START)
     assert isinstance(step, SendStep)
-    see(made, fall(S, -9.0))
-    made.sent(step.post, 11, START + 2 * S)
-    text = edit_due(made, 2 * S + MIN)
+    see(queue, fall(S, -9.0))
+    queue.sent(step.post, 11, START + 2 * S)
+    text = edit_due(queue, 2 * S + MIN)
     assert "−9" in text.split("\n")[0]
     assert "now −9" in text.split("\n")[-1]
 
 
 def test_an_end_that_comes_while_its_opening_is_being_sent_is_told_in_it():
-    made = line()
-    post = queued(made, 1, fall(0, -6.0))
-    step = made.begin(made.next(START), START)
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -6.0))
+    step = queue.begin(queue.next(START), START)
     assert isinstance(step, SendStep)
     over = msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE)
-    end = queued(made, 2, over, at=S, silent=True)
+    end = queued(queue, 2, over, at=S, silent=True)
     assert end.openings == (post.key,)
     assert end.close
-    made.sent(step.post, 11, START + 2 * S)
-    assert made.posts[post.key].open == ()
-    assert sent(made, 2 * S).key == end.key
-    text = edit_due(made, 2 * S + MIN)
+    queue.sent(step.post, 11, START + 2 * S)
+    assert queue.posts[post.key].open == ()
+    assert sent(queue, 2 * S).key == end.key
+    text = edit_due(queue, 2 * S + MIN)
     assert "−6" in text.split("\n")[0]
     assert text.split("\n")[-1].startswith("⚪ Over since")
-    assert made.next(START + 10 * MIN) is None
+    assert queue.next(START + 10 * MIN) is None
 
 
 def test_what_cannot_change_any_more_keeps_no_alerts():
-    made = line()
-    post = queued(made, 1, fall(0, -6.0))
-    sent(made, 0)
-    assert made.posts[post.key].parts
-    end = queued(made, 2, msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE), at=S)
-    sent(made, S)
-    edit_due(made, 2 * MIN)
-    assert [made.posts[key].parts for key in (post.key, end.key)] == [(), ()]
-    late = queued(made, 3, fall(MIN, -6.0, "ETH", opened=MIN), at=MIN)
-    made.next(START + 3 * 60 * MIN)
-    assert (made.posts[late.key].state, made.posts[late.key].parts) == (PostState.EXPIRED, ())
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    assert queue.posts[post.key].parts
+    end = queued(queue, 2, msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE), at=S)
+    sent(queue, S)
+    edit_due(queue, 2 * MIN)
+    assert [queue.posts[key].parts for key in (post.key, end.key)] == [(), ()]
+    late = queued(queue, 3, fall(MIN, -6.0, "ETH", opened=MIN), at=MIN)
+    queue.next(START + 3 * 60 * MIN)
+    assert (queue.posts[late.key].state, queue.posts[late.key].parts) == (PostState.EXPIRED, ())

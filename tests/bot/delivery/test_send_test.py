@@ -7,7 +7,7 @@ import pytest
 
 from bot.__main__ import main
 from bot.config import Settings, load
-from bot.delivery.send_test import NO_BOT, NO_CHAT, SendTestOutcome, try_all
+from bot.delivery.send_test import NO_BOT, NO_CHAT, SendTestOutcome, send_test_to_all
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS, OTHER_GROUP, FakeUpdates, admin
 
@@ -32,16 +32,18 @@ async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_
         f"[[chats]]\nid = 11\n[operators]\nchat_id = {OPERATORS}\n"
     )
     fake.chats[11] = {"type": "private", "first_name": "Ann"}
-    assert await try_all(read(tmp_path, fake.url, text)) == (
+    assert await send_test_to_all(read(tmp_path, fake.url, text)) == (
         SendTestOutcome(True, "posted to Lowtide"),
         SendTestOutcome(True, "posted to Forum, topic 7"),
         SendTestOutcome(True, "posted to Ann"),
         SendTestOutcome(True, "posted to Ops"),
     )
-    assert [(one.chat, one.topic, one.silent) for one in fake.sent] == [
+    assert [(posted.chat, posted.topic, posted.silent) for posted in fake.sent] == [
         (CHANNEL, None, True), (FORUM, 7, True), (11, None, True), (OPERATORS, None, True),
     ]  # fmt: skip
-    assert {one.text for one in fake.sent} == {"⚪ Lowtide: this is a test. Alerts will come here."}
+    assert {posted.text for posted in fake.sent} == {
+        "⚪ Lowtide: this is a test. Alerts will come here."
+    }
 
 
 ADD = 'add it under Administrators, with the right "Post messages"'
@@ -89,7 +91,7 @@ async def test_what_is_missing_is_one_sentence(
         fake.members[chat] = member
     if refusal is not None:
         fake.refusals[chat] = refusal
-    (outcome,) = await try_all(read(tmp_path, fake.url, f"[channel]\nchat_id = {chat}\n"))
+    (outcome,) = await send_test_to_all(read(tmp_path, fake.url, f"[channel]\nchat_id = {chat}\n"))
     place = "" if problem.startswith("no clear answer") else "channel.chat_id: "
     assert outcome == SendTestOutcome(False, place + problem.replace("URL", fake.url))
     assert fake.sent == []
@@ -97,7 +99,7 @@ async def test_what_is_missing_is_one_sentence(
 
 async def test_a_topic_that_is_not_there(fake: FakeUpdates, tmp_path: Path):
     text = f"[[chats]]\nid = {FORUM}\ntopic = 8\n[[chats]]\nid = {OPERATORS}\ntopic = 7\n"
-    assert await try_all(read(tmp_path, fake.url, text)) == (
+    assert await send_test_to_all(read(tmp_path, fake.url, text)) == (
         SendTestOutcome(
             False,
             "chats.id (table 1): chat -1002 has no open topic 8; open it again, or mend topic in "
@@ -114,21 +116,23 @@ async def test_a_topic_that_is_not_there(fake: FakeUpdates, tmp_path: Path):
 async def test_a_wrong_token_and_no_network_are_said_once(fake: FakeUpdates, tmp_path: Path):
     text = "[channel]\nchat_id = -1\n[[chats]]\nid = -2\n"
     fake.token = "other"
-    (refused,) = await try_all(read(tmp_path, fake.url, text))
+    (refused,) = await send_test_to_all(read(tmp_path, fake.url, text))
     assert refused.text == (
         "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather"
     )
-    (away,) = await try_all(read(tmp_path, "http://127.0.0.1:1", text))
+    (away,) = await send_test_to_all(read(tmp_path, "http://127.0.0.1:1", text))
     assert away.text.startswith("Telegram cannot be reached (ConnectError) at http://127.0.0.1:1; ")
 
 
 async def test_without_a_token_or_a_chat_it_says_where_to_get_one(
     fake: FakeUpdates, tmp_path: Path
 ):
-    assert await try_all(read(tmp_path, fake.url, "", token="")) == (
+    assert await send_test_to_all(read(tmp_path, fake.url, "", token="")) == (
         SendTestOutcome(False, NO_BOT),
     )
-    assert await try_all(read(tmp_path, fake.url, "")) == (SendTestOutcome(False, NO_CHAT),)
+    assert await send_test_to_all(read(tmp_path, fake.url, "")) == (
+        SendTestOutcome(False, NO_CHAT),
+    )
     assert "@BotFather" in NO_BOT and ".env" in NO_BOT and "[channel]" in NO_CHAT
 
 
@@ -149,5 +153,5 @@ def test_the_command_ends_with_what_came_of_it(
     async def fine(_settings: Settings) -> tuple[SendTestOutcome, ...]:
         return SendTestOutcome(True, "posted to A"), SendTestOutcome(False, "no such chat")
 
-    monkeypatch.setattr("bot.delivery.send_test.try_all", fine)
+    monkeypatch.setattr("bot.delivery.send_test.send_test_to_all", fine)
     assert run() == (1, "posted to A\n", "no such chat\n")

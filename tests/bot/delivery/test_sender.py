@@ -12,8 +12,8 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
-from bot.delivery.outgoing import outgoing
-from bot.delivery.pace import NONE, Lane, Limits, Overall
+from bot.delivery.outgoing import delivery_post
+from bot.delivery.pace import NO_LIMITS, Lane, Limits, Overall
 from bot.delivery.post import ChatState, DeleteStep, Policy, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
@@ -53,9 +53,9 @@ def openings(asset: str, count: int = 3, level: Level = Level.CRITICAL) -> list[
     return [alert(now + n, asset, level, f"oi_drop_{n}", value=-5.0 - n) for n in range(count)]
 
 
-async def say(redis: Redis, *said: Alert) -> None:
-    for one in said:
-        await redis.xadd(KEYS.alerts, {"a": alerts.encode(one)})
+async def say(redis: Redis, *news: Alert) -> None:
+    for raised in news:
+        await redis.xadd(KEYS.alerts, {"a": alerts.encode(raised)})
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ async def running(
     ways = sink if isinstance(sink, Sinks) else Sinks(sink)
     role = BotRole(
         settings(folder), redis, ways, who=lambda *_: who,
-        **{"policy": QUICK, "limits": NONE, **how},
+        **{"policy": QUICK, "limits": NO_LIMITS, **how},
     )  # fmt: skip
     task = asyncio.create_task(role.run())
     try:
@@ -126,7 +126,7 @@ class Cut:
 async def life(redis: Redis, folder: Path, sink: Numbered, cut: Cut, wanted: int) -> None:
     """One process: runs until it is killed, or has told all there is."""
     role = BotRole(
-        settings(folder), redis, Sinks(sink), limits=NONE, policy=QUICK,
+        settings(folder), redis, Sinks(sink), limits=NO_LIMITS, policy=QUICK,
         who=lambda *_: Audience(chats=(chat(-1),)),
     )  # fmt: skip
     role._store._write = cut.around("redis", role._store._write)
@@ -138,8 +138,8 @@ async def life(redis: Redis, folder: Path, sink: Numbered, cut: Cut, wanted: int
     await asyncio.wait([task, dead, done], return_when=asyncio.FIRST_COMPLETED)
     role.sender._work = None
     cut.dead.set()
-    for one in (task, dead, done):
-        one.cancel()
+    for running_ in (task, dead, done):
+        running_.cancel()
     await asyncio.gather(task, dead, done, return_exceptions=True)
     sink.send, sink.edit = send, edit
 
@@ -157,8 +157,8 @@ async def test_killed_between_any_two_steps_nothing_is_lost_or_repeated(
         sink = Numbered()
         await say(redis, *openings("BTC", 1))
         await life(redis, tmp_path, sink, Cut(None, after), 1)
-        said = openings("ETH")
-        await say(redis, *said)
+        news = openings("ETH")
+        await say(redis, *news)
         cut = Cut(cuts, after)
         await life(redis, tmp_path, sink, cut, 4)
         whole = cut.steps < cuts
@@ -237,7 +237,7 @@ async def test_a_refused_token_ends_the_role_and_loses_nothing(
     sink = Moody()
     sink.moods = {-1: [Refused("no such token", What.ALL)]}
     role = BotRole(
-        settings(tmp_path), redis, Sinks(sink), limits=NONE,
+        settings(tmp_path), redis, Sinks(sink), limits=NO_LIMITS,
         who=lambda *_: Audience(chats=(chat(-1),)),
     )  # fmt: skip
     await say(redis, *openings("BTC", 1))
@@ -257,7 +257,7 @@ async def test_topics_of_a_group_share_its_pace_and_have_plans_of_their_own(
     async with running(redis, tmp_path, sink, *chats) as role:
         await say(redis, *openings("BTC", 1))
         await until(lambda: role.status().sent == 2)
-        assert list(role.sender.lines) == ["-1"]
+        assert list(role.sender.queues) == ["-1"]
 
 
 async def test_a_chat_that_is_not_served_any_more_is_forgotten(
@@ -306,48 +306,48 @@ async def test_openings_are_kept_true_and_say_when_it_is_over(
 
 def burst() -> list[Alert]:
     """300 alerts within a second: 12 critical ones of three rules, the rest of four rules."""
-    found = [
+    raised = [
         alert(3 * n, f"C{n}", Level.CRITICAL, rule=f"liq_{n % 3}", metric="liq_10m_musd")
         for n in range(12)
     ]
     for n in range(288):
         level = Level.ALERT if n % 2 else Level.WATCH
-        found.append(alert(n * 3, f"T{n}", level, rule=f"oi_{n % 4}"))
-    return sorted(found, key=lambda one: one.seen)
+        raised.append(alert(n * 3, f"T{n}", level, rule=f"oi_{n % 4}"))
+    return sorted(raised, key=lambda new: new.seen)
 
 
 def test_a_burst_leaves_critical_first_and_the_rest_in_digests_within_the_limits():
     """By a clock of numbers: plan, outbox and limiter together."""
-    told = Chat(destination=TelegramChat(-1))
-    line = ChatQueue("-1", ChatState(destination=TelegramChat(-1)), Limits())
+    reader = Chat(destination=TelegramChat(-1))
+    queue = ChatQueue("-1", ChatState(destination=TelegramChat(-1)), Limits())
     overall, state, waiting = Overall(Limits()), PlanState(), burst()
-    made: list[tuple[int, Level, int, str]] = []
+    posted: list[tuple[int, Level, int, str]] = []
     number = 0
     for now in range(START, START + 20 * MINUTE, 50):
-        due = [one for one in waiting if one.seen <= now]
+        due = [raised for raised in waiting if raised.seen <= now]
         waiting = waiting[len(due) :]
         if due or ((at := next_due(state)) is not None and at <= now):
-            state, deliveries = plan(state, due, told, (), now)
+            state, deliveries = plan(state, due, reader, (), now)
             for delivery in deliveries:
                 number += 1
-                line.add(outgoing(delivery, told, line, [], number, Policy()))
-        step = line.next(now)
+                queue.add(delivery_post(delivery, reader, queue, [], number, Policy()))
+        step = queue.next(now)
         if isinstance(step, SendStep) and overall.ready(now, Lane.URGENT) <= now:
             overall.use(now)
-            begun = line.begin(step, now)
+            begun = queue.begin(step, now)
             assert isinstance(begun, SendStep)
-            line.sent(begun.post, len(made) + 1, now)
-            made.append((now, step.post.message.level, step.post.count, begun.post.body))
-    critical = [at for at, level, _, _ in made if level is Level.CRITICAL]
-    others = [at for at, level, _, _ in made if level is not Level.CRITICAL]
+            queue.sent(begun.post, len(posted) + 1, now)
+            posted.append((now, step.post.message.level, step.post.count, begun.post.body))
+    critical = [at for at, level, _, _ in posted if level is Level.CRITICAL]
+    others = [at for at, level, _, _ in posted if level is not Level.CRITICAL]
     assert max(critical) - START - 33 <= 2_000, "the last critical alert came after 33 ms"
     assert max(critical) < min(others)
-    assert sum(count for _, level, count, _ in made if level is Level.CRITICAL) == 12
-    assert sum(count for _, level, count, _ in made) + sum(state.held.values()) >= 300 - 12
+    assert sum(count for _, level, count, _ in posted if level is Level.CRITICAL) == 12
+    assert sum(count for _, level, count, _ in posted) + sum(state.held.values()) >= 300 - 12
     assert len(others) <= 12
-    for at, *_ in made:
-        assert len([1 for t, *_ in made if at <= t < at + MINUTE]) <= 18
-    names = Counter(one for _, _, count, body in made for one in [body] if count >= 4)
+    for at, *_ in posted:
+        assert len([1 for t, *_ in posted if at <= t < at + MINUTE]) <= 18
+    names = Counter(body for _, _, count, body in posted if count >= 4)
     assert names
 
 
@@ -362,15 +362,18 @@ async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_pa
         return await send(to, message, **how)
 
     sink.send = timed
-    found = [msgspec.structs.replace(one, seen=one.seen + now, at=one.at + now) for one in burst()]
+    storm = [
+        msgspec.structs.replace(raised, seen=raised.seen + now, at=raised.at + now)
+        for raised in burst()
+    ]
     async with running(
         redis, tmp_path, sink, Chat(destination=TelegramChat(-1)), limits=Limits()
     ) as role:
         await until(lambda: role.status().destination)
         began = time.monotonic()
         pipe = redis.pipeline(transaction=False)
-        for one in found:
-            pipe.xadd(KEYS.alerts, {"a": alerts.encode(one)})
+        for raised in storm:
+            pipe.xadd(KEYS.alerts, {"a": alerts.encode(raised)})
         await pipe.execute()
         await until(lambda: len(times) >= 3)
     assert [level for _, level in times[:3]] == [Level.CRITICAL] * 3
@@ -419,13 +422,15 @@ async def test_a_server_that_always_answers_rubbish_gets_a_post_a_few_times_and_
 
 
 async def test_a_delete_that_is_never_answered_clearly_holds_nothing_up_for_ever() -> None:
-    queue = ChatQueue("-1", ChatState(destination=TelegramChat(-1), doomed=(7, 8)), NONE, QUICK)
+    queue = ChatQueue(
+        "-1", ChatState(destination=TelegramChat(-1), duplicates=(7, 8)), NO_LIMITS, QUICK
+    )
     now = 0
     for _ in range(QUICK.probes):
         now = max(now, resting) if isinstance(resting := queue.next(now), int) else now
         assert queue.next(now) == DeleteStep(7)
         queue.undeleted(7, now)
-    assert (queue.state.doomed, queue.state.undeleted) == ((8,), 0)
+    assert (queue.state.duplicates, queue.state.undeleted) == ((8,), 0)
 
 
 # Chats that are not ready.
@@ -470,9 +475,9 @@ async def test_a_chat_that_moved_is_logged_once_with_where_to_put_it(tmp_path: P
     operators = chat(-9)
     with structlog.testing.capture_logs() as logs:
         async with running(redis, tmp_path, Elsewhere(), operators=operators) as role:
-            await until(lambda: [one for one in logs if one["event"] == "chat moved"])
-            await until(lambda: [one for one in logs if one.get("to") == "a list"])
-    [moved] = [one for one in logs if one["event"] == "chat moved"]
+            await until(lambda: [entry for entry in logs if entry["event"] == "chat moved"])
+            await until(lambda: [entry for entry in logs if entry.get("to") == "a list"])
+    [moved] = [entry for entry in logs if entry["event"] == "chat moved"]
     assert (moved["chat"], moved["now"], moved["put_in"]) == ("-9", "-99", "operators.chat_id")
 
 
@@ -485,17 +490,17 @@ async def test_a_chat_that_cannot_be_read_is_asked_again_later(tmp_path: Path, r
 async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Path, redis: Redis):
     sink = Unclear(refuses=True)
     async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
-        await until(lambda: len(role.sender.lines) == 2)
+        await until(lambda: len(role.sender.queues) == 2)
         await say(redis, *openings("BTC", 1), *openings("ETH", 1, Level.ALERT))
         await until(lambda: role.sender.counts.put_off > 1 and role.status().queued == 4)
         reports = role.status().troubled
-        assert [(one.ready, one.reason) for one in reports] == [
+        assert [(report.ready, report.reason) for report in reports] == [
             (True, "Telegram cannot be reached")
         ] * 2
-        for line in role.sender.lines.values():
-            line.posts = {
+        for queue in role.sender.queues.values():
+            queue.posts = {
                 key: msgspec.structs.replace(post, at=post.at - 121_000)
-                for key, post in line.posts.items()
+                for key, post in queue.posts.items()
             }
         first, second = role.status().troubled
     assert {first.chat, second.chat} == {"-1", "-2"}

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from bot.config import Settings, load
 from bot.config.chats import OperatorSettings
-from bot.delivery.pace import NONE
+from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import Receipt, Sinks
 from bot.destination import TelegramChat
 from bot.plan.silences import Silence, dump
@@ -82,7 +82,7 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[BotRole]:
         role = BotRole(
-            self.settings, self.redis, Sinks(self.channel), clock=self.clock, limits=NONE
+            self.settings, self.redis, Sinks(self.channel), clock=self.clock, limits=NO_LIMITS
         )
         task = asyncio.create_task(role.run())
         try:

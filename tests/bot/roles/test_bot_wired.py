@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from bot.commands import store
 from bot.config import Secret, Settings
-from bot.delivery.pace import NONE
+from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import Later, Receipt, Sinks
 from bot.destination import Destination, TelegramChat
 from bot.messages.render import Message
@@ -97,7 +97,7 @@ async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, re
     await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
     sink = Busy()
     for _ in range(2):
-        running = asyncio.create_task(BotRole(made, redis, Sinks(sink), limits=NONE).run())
+        running = asyncio.create_task(BotRole(made, redis, Sinks(sink), limits=NO_LIMITS).run())
         async with asyncio.timeout(5):
             while not (sink.asked if sink.busy else sink.chats.get(SUBSCRIBER)):
                 await asyncio.sleep(0.01)

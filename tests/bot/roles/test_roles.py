@@ -12,7 +12,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bot import roles
-from bot.delivery.pace import NONE
+from bot.delivery.pace import NO_LIMITS
 from bot.delivery.post import Policy
 from bot.delivery.sender import to_the_end
 from bot.delivery.sinks import ChatInfo, Later, Receipt, Refused, Sinks, Uncertain, What
@@ -265,7 +265,7 @@ async def bot(redis: Redis, tmp_path: Path) -> AsyncIterator[Callable[..., BotRo
 
     def start(sink: Reader, client: Redis = redis) -> BotRole:
         policy = Policy(backoff=(20, 50))
-        role = BotRole(settings(tmp_path), client, Sinks(sink), policy=policy, limits=NONE)
+        role = BotRole(settings(tmp_path), client, Sinks(sink), policy=policy, limits=NO_LIMITS)
         running.append(asyncio.create_task(role.run()))
         role.task = running[-1]  # pyright: ignore[reportAttributeAccessIssue]
         return role

@@ -76,9 +76,9 @@ async def test_a_message_arrives_as_html_with_sound_and_without_preview(fake, si
     receipt = await sink.send(HERE, message())
     assert receipt == Receipt(message_id=1)
     assert [(p.text, p.silent) for p in fake.posted] == [("🟠 A&B −5%", False)]
-    method, given = fake.requests[-1]
+    method, data = fake.requests[-1]
     assert method == "sendMessage"
-    assert '"is_disabled": true' in given["link_preview_options"]
+    assert '"is_disabled": true' in data["link_preview_options"]
 
 
 async def test_a_silent_message_makes_no_sound(fake, sink):
@@ -269,7 +269,7 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
     caplog.set_level(logging.INFO)
     wrong = "987654321:AA" + "Wrong" * 7
     sinks = [other(fake, token=wrong), other(fake)]
-    told = list[str]()
+    errors = list[str]()
     for sink in sinks:
         for fault in [Fault.UNAUTHORIZED, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE, None]:
             fake.faults.clear()
@@ -281,11 +281,11 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
                 try:
                     await attempt()
                 except (Later, Refused, Uncertain) as error:
-                    told.append(f"{error} {error!r} {error.__cause__}")
+                    errors.append(f"{error} {error!r} {error.__cause__}")
         await sink.close()
     captured = capsys.readouterr()
-    everything = "\n".join([*told, caplog.text, captured.out, captured.err])
-    assert told
+    everything = "\n".join([*errors, caplog.text, captured.out, captured.err])
+    assert errors
     assert wrong not in everything
     assert TOKEN not in everything
 

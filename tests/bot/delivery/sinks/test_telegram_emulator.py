@@ -24,12 +24,12 @@ CHAT = -1001234567890
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[tuple[object, str]]:
-    made = emulators.LoBotApiEmulator()
-    runner = web.AppRunner(made.app(), shutdown_timeout=0.1, access_log=None)
+    server = emulators.LoBotApiEmulator()
+    runner = web.AppRunner(server.app(), shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    yield made, f"http://{host}:{port}"
+    yield server, f"http://{host}:{port}"
     await runner.cleanup()
 
 
@@ -42,7 +42,7 @@ async def sink(emulator) -> AsyncIterator[TelegramClient]:
 
 
 def methods(emulator) -> list[tuple[str, int]]:
-    return [(one["method"], one["status"]) for one in emulator[0].requests]
+    return [(request["method"], request["status"]) for request in emulator[0].requests]
 
 
 async def test_sends_replies_edits_and_deletions_are_understood(emulator, sink):

@@ -33,9 +33,9 @@ async def receiver() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def webhook(receiver: Receiver) -> AsyncIterator[Webhook]:
     endpoint = Endpoint(url=receiver.url, secret=SECRET)
-    made = Webhook({"mine": endpoint}, timeout=1, now=lambda: 1_791_020_520.7)
-    yield made
-    await made.close()
+    sink = Webhook({"mine": endpoint}, timeout=1, now=lambda: 1_791_020_520.7)
+    yield sink
+    await sink.close()
 
 
 async def test_what_arrives_is_json_signed_over_its_time(receiver: Receiver, webhook: Webhook):
@@ -46,10 +46,10 @@ async def test_what_arrives_is_json_signed_over_its_time(receiver: Receiver, web
     wanted = hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     assert headers["Lowtide-Signature"] == f"sha256={wanted}"
     assert headers["Idempotency-Key"] == key_of("the key")
-    told = msgspec.json.decode(body)
-    assert told["text"] == "A&B −5%"
-    assert told["html"] == "<b>A&amp;B</b> −5%"
-    assert (told["level"], told["turn"], told["key"]) == ("alert", "open", "the key")
+    received = msgspec.json.decode(body)
+    assert received["text"] == "A&B −5%"
+    assert received["html"] == "<b>A&amp;B</b> −5%"
+    assert (received["level"], received["turn"], received["key"]) == ("alert", "open", "the key")
 
 
 async def test_the_documentation_names_every_field_and_header(receiver: Receiver, webhook: Webhook):
