@@ -2,7 +2,8 @@
 
 Depth, price, open interest, volume and running funding estimates change many times a second, and
 only the newest tells anything: at most one an interval and instrument goes on, and one that says
-nothing new goes on only to show that its feed is alive. Liquidations, settled funding, feed states,
+nothing new goes on only to show that its feed is alive. A price that runs goes on sooner: it is
+what a message about a crash is read for. Liquidations, settled funding, feed states,
 faults and ticks are never held back.
 """
 
@@ -45,6 +46,12 @@ TAIL_MS: Mapping[Kind, Ms] = {
 }
 """Intervals for the tail: a tenth of the entries for assets of which nobody asks for seconds."""
 
+RUNS = 0.0025
+"""A price that is so far (fraction) from the one that went on last runs."""
+
+RUNNING_MS: Ms = 500
+"""Its interval, for whatever asset."""
+
 _ALIVE = 6
 """An unchanged fact is repeated after so many intervals."""
 
@@ -81,7 +88,7 @@ class Conflator:
         key = kind_of(event), event.venue, event.symbol
         last = self._said.get(key)
         if last is not None:
-            age, interval = event.seen - last.seen, self._interval(event)
+            age, interval = event.seen - last.seen, self._interval(event, last)
             if 0 <= age < interval:
                 self._held[key] = event
                 return ()
@@ -93,7 +100,10 @@ class Conflator:
 
     def due(self, now: Ms) -> Iterator[AnyEvent]:
         """Held events whose interval is over."""
-        ready = [k for k, e in self._held.items() if now - self._said[k].seen >= self._interval(e)]
+        ready = [
+            key for key, event in self._held.items()
+            if now - (last := self._said[key]).seen >= self._interval(event, last)
+        ]  # fmt: skip
         for key in ready:
             event = self._held.pop(key)
             if _fact(event) != _fact(self._said[key]):
@@ -115,8 +125,17 @@ class Conflator:
             if held is not None and _fact(held) != _fact(sent):
                 yield held
 
-    def _interval(self, event: MarketEvent) -> Ms:
-        return (FRONT_MS if event.asset in self._front else TAIL_MS)[kind_of(event)]
+    def _interval(self, event: MarketEvent, last: MarketEvent) -> Ms:
+        """How long after ``last`` the event may go on."""
+        interval = (FRONT_MS if event.asset in self._front else TAIL_MS)[kind_of(event)]
+        return min(interval, RUNNING_MS) if _runs(event, last) else interval
+
+
+def _runs(event: MarketEvent, last: MarketEvent) -> bool:
+    if not (isinstance(event, Price) and isinstance(last, Price)):
+        return False
+    pairs = (event.mark, last.mark), (event.index, last.index)
+    return any(new and old and abs(new - old) >= RUNS * old for new, old in pairs)
 
 
 def _speaks_of(state: FeedState, key: Key) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.bus.conflate import FRONT_MS, TAIL_MS, Conflator, lasting, newest_only
+from streams.bus.conflate import FRONT_MS, RUNNING_MS, TAIL_MS, Conflator, lasting, newest_only
 from streams.events import (
     AnyEvent,
     Band,
@@ -164,10 +165,43 @@ def concerns(event: AnyEvent, kind: Kind, venue: str, symbol: str) -> bool:
 @pytest.mark.parametrize("asset", ["BTC", "TAIL"])
 def test_at_most_one_an_interval(kind: Kind, asset: str) -> None:
     interval = (FRONT_MS if asset == "BTC" else TAIL_MS)[kind]
-    events = [fact(kind, float(n), T0 + n * 100, asset) for n in range(6 * interval // 100)]
+    events = [fact(kind, 1e6 + n, T0 + n * 100, asset) for n in range(6 * interval // 100)]
     out = [when for when, _ in played(Conflator({"BTC"}), events)]
     assert 6 <= len(out) <= 8
     assert all(b - a >= interval - 100 for a, b in pairwise(out))
+
+
+@pytest.mark.parametrize("asset", ["BTC", "TAIL"])
+@pytest.mark.parametrize(("percent", "seconds"), [(-10, 4), (10, 10), (-30, 20)])
+def test_a_price_that_runs_is_never_far_from_what_went_on(
+    asset: str, percent: float, seconds: int
+) -> None:
+    conflator, known = Conflator({"BTC"}), 100.0
+    out: list[int] = []
+    for n in range(seconds * 10):
+        now, price = T0 + n * 100, 100 * (1 + percent / 100 * n / (seconds * 10))
+        for event in conflator.offer(fact(Kind.PRICE, price, now, asset)):
+            assert isinstance(event, Price) and event.mark
+            known = event.mark
+            out.append(now)
+        # what it moves by in half a second, or what does not count as running yet
+        assert abs(known - price) <= max(abs(percent) / seconds * RUNNING_MS / 1_000, 0.25) + 1e-9
+    assert all(later - sooner >= RUNNING_MS for sooner, later in pairwise(out))
+
+
+def test_one_of_two_prices_runs_and_the_one_that_is_held_goes_on_at_the_next_look() -> None:
+    conflator = Conflator({"BTC"})
+    price = fact(Kind.PRICE, 100.0, T0)
+    assert isinstance(price, Price)
+    assert conflator.offer(msgspec.structs.replace(price, index=100.0))
+    ran = msgspec.structs.replace(price, index=99.7, seen=T0 + 400)
+    assert not conflator.offer(ran)
+    assert list(conflator.due(T0 + 450)) == []
+    assert list(conflator.due(T0 + 1_000)) == [ran]
+    near = msgspec.structs.replace(price, index=99.6, seen=T0 + 1_400)
+    assert not conflator.offer(near)
+    assert list(conflator.due(T0 + 2_000)) == []
+    assert list(conflator.due(T0 + 2_500)) == [near]
 
 
 def test_an_unchanged_fact_offered_again_shows_that_its_feed_is_alive() -> None:
