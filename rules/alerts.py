@@ -151,6 +151,22 @@ class FundingShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="funding_
     lowest_pct_8h: Mapping[str, float]
 
 
+class PriceShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price_share"):
+    """How many assets fell within ``window_ms`` by at least what is stated for each.
+
+    ``live``/``expected``: assets whose change is known, out of those that count. While not all are
+    known, ``fallen`` is a lower bound. ``by_asset_pct``: the changes of those that fell most.
+    ``least_fall_pct``: asset → how far it must fall to count, %, without a sign.
+    """
+
+    window_ms: Ms
+    fallen: int
+    live: int
+    expected: int
+    by_asset_pct: Mapping[str, float]
+    least_fall_pct: Mapping[str, float]
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -159,6 +175,7 @@ PartFacts = (
     | PriceFacts
     | TotalOpenInterestFacts
     | FundingShareFacts
+    | PriceShareFacts
 )
 """The facts of a rule with a metric."""
 

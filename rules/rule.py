@@ -74,6 +74,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     ``not_watched``. ``record_after``: a record must reach back at least that far to be told.
     ``when``: metrics that must agree now for what is at alert to be told as such; see ``told_at``.
     ``cause``: it counts only while what is happening is one of these; empty: whatever it is.
+    ``least_fall_pct``: of the share of assets that fall, which assets count, and by how much each
+    must fall, %, without a sign. Rules on one such metric must say the same.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     record_after: Ms = 604_800_000
     when: tuple[When, ...] = ()
     cause: tuple[Cause, ...] = ()
+    least_fall_pct: Mapping[str, float] = {}
 
     def __post_init__(self) -> None:
         if not self.family:

@@ -18,6 +18,7 @@ from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Metric, Reading
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
+from rules.metrics.market_wide import PriceDownShare
 from rules.records import Trail
 from rules.rule import Fires, Row, Rule, agreement, counted, told_at
 from rules.state import Place
@@ -584,7 +585,7 @@ def _metric_of(rule: Rule, name: str = "") -> Metric:
     if rule.scope not in found.scopes:
         scopes = " or ".join(sorted(found.scopes))
         raise ValueError(f"rule {rule.name!r}: the scope of {found.name} is {scopes}")
-    return found
+    return found.over(rule.least_fall_pct) if isinstance(found, PriceDownShare) else found
 
 
 def _others_of(rule: Rule) -> tuple[Metric, ...]:

@@ -162,7 +162,15 @@ def known_key(path: tuple[str, ...]) -> bool:
 def key_paths(table: dict[str, Any], parent: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in table.items():
         yield (*parent, key)
-        plain = ("for", "min_loss_musd", "min_oi_musd", "group_wait", "series", "when")
+        plain = (
+            "for",
+            "min_loss_musd",
+            "min_oi_musd",
+            "group_wait",
+            "series",
+            "when",
+            "least_fall_pct",
+        )
         for table in value if isinstance(value, list) else [value]:
             if isinstance(table, dict) and key not in plain:
                 yield from key_paths(table, (*parent, key))

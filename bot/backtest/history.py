@@ -5,7 +5,7 @@ assumed where history says less than live feeds do is in docs/backtest.md.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -192,7 +192,7 @@ _KINDS: dict[str, tuple[RowForm, ...]] = {
 }
 """The first word of a metric's name → the rows that it is made of."""
 
-_OF_MARKET = ("oi_total", "funding_negative")
+_OF_MARKET = ("oi_total", "funding_negative", "price_down_share")
 """How the metrics of all assets together begin."""
 
 
@@ -204,8 +204,13 @@ class History:
     """
 
     def __init__(
-        self, sources: Sequence[RowSource], venues: Sequence[str], metrics: Sequence[str]
+        self,
+        sources: Sequence[RowSource],
+        venues: Sequence[str],
+        metrics: Sequence[str],
+        falls: Mapping[str, Mapping[str, float]] = {},
     ) -> None:
+        self._falls = falls
         self._sources = tuple(sources)
         self._venues = tuple(venues)
         self._metrics = tuple(dict.fromkeys(metrics))
@@ -272,6 +277,9 @@ class History:
         assets = [asset for asset in self.assets(start, end) if asset != ALL]
         each = (self._rows(asset, start, end) for asset in assets)
         window = logged(name).window
+        if name.startswith("price_down_share"):
+            falls = self._falls.get(name, {})
+            return _down_share(name, window or 0, falls, [a for a in each if a.asset in falls])
         return _total(name, window, each) if window else self._negative_share(name, each)
 
     def _negative_share(
@@ -582,6 +590,32 @@ class _AssetRows:
             pct[~(normal > 0)] = np.nan
             add_where_silent(found, known_values(name, self.asset, at, pct, steps, lost))
         return found
+
+
+def _down_share(
+    name: str, window: Ms, falls: Mapping[str, float], each: Sequence["_AssetRows"]
+) -> dict[SeriesKey, RecordedSeries]:
+    """Of the assets that have prices at all; where that of one is not known, a lower bound."""
+    found = {
+        a.asset: moved for a in each for moved in a.of(f"price_{window // MINUTE}m_pct").values()
+    }
+    if not found:
+        return {}
+    at = np.unique(np.concatenate([moved.at for moved in found.values()]))
+    step = np.zeros(len(at), np.int64)
+    fallen, dipped, live = np.zeros(len(at)), np.zeros(len(at)), np.zeros(len(at))
+    for asset, moved in found.items():
+        last = np.searchsorted(moved.at, at, "right") - 1
+        known = (last >= 0) & (at - moved.at[last] < moved.step[last] * 3 // 2)
+        live += known
+        fallen += known & (moved.value[last] <= -falls[asset])
+        dipped += known & (moved.low[last] <= -falls[asset])
+        step = np.maximum(step, np.where(known, moved.step[last], 0))
+    series = series_of(at, 100 * fallen / len(found), step)
+    series.high = (100 * dipped / len(found)).astype(np.float32)
+    few = live < LEAST_SHARE * len(found)
+    series.bound = np.where(few, 2, np.where(live < len(found), 1, np.nan)).astype(np.float32)
+    return {SeriesKey(name, ALL): series}
 
 
 def _total(name: str, window: Ms, each: Iterable[_AssetRows]) -> dict[SeriesKey, RecordedSeries]:

@@ -119,7 +119,12 @@ class Sources:
         tables = [csvfile.read(f, self.notes) for f in files if _is_table(f)]
         frames = [f for f in files if not _is_known(f)]
         venues = [venue.name for venue in settings.venues]
-        self._history = History([CsvRows(tables), archives], venues, metrics)
+        self._history = History(
+            [CsvRows(tables), archives],
+            venues,
+            metrics,
+            {rule.metric: rule.least_fall_pct for rule in settings.rules if rule.least_fall_pct},
+        )
         self._logged = bool(logs)
         self._sources: list[SeriesSource] = [
             SeriesInMemory(csvfile.ready_series(tables)),

@@ -3,7 +3,7 @@
 Settings in plain words, for ``lowtide check``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -115,10 +115,21 @@ def hold_in_words(rule: Rule) -> str:
     return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
 
 
+def falls_in_words(least_fall_pct: Mapping[str, float]) -> list[str]:
+    """``3 (ETH, SOL)``, ``1.8 (BTC)``: how far which coins must fall to count."""
+    groups: dict[float, list[str]] = {}
+    for asset, pct in least_fall_pct.items():
+        groups.setdefault(pct, []).append(asset)
+    largest = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return [f"{pct:g} ({', '.join(assets)})" for pct, assets in largest]
+
+
 def when_in_words(rule: Rule) -> str:
     """What must be so beside the value, ``"; at alert only while price_1h_pct <= -1"``."""
     asked = " and ".join(f"{one.metric} {one}" for one in rule.when)
-    text = f"; counts only while it is {' or '.join(rule.cause)}" if rule.cause else ""
+    falls = " and ".join(falls_in_words(rule.least_fall_pct))
+    fallen = f"; a coin counts that fell by so many %: {falls}" if falls else ""
+    text = f"{fallen}; counts only while it is {' or '.join(rule.cause)}" if rule.cause else fallen
     return f"{text}; at alert only while {asked}, else told at watch" if asked else text
 
 
@@ -298,6 +309,9 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
         yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
     hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
     yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
+    if rule.least_fall_pct:
+        falls = ", ".join(falls_in_words(rule.least_fall_pct))
+        yield _Line("least_fall_pct", falls, _of_rule(settings, rule, "least_fall_pct"))
     if rule.cause:
         yield _Line("cause", " or ".join(rule.cause), origin_of_cause(settings, rule))
     for one in rule.when:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from bot.config.markets import Problem, Tiers, tiers
+from bot.config.markets import Problem, Tiers, looks_like_asset, tiers
 from bot.config.schema import (
     ALL,
     TIERS,
@@ -30,6 +30,7 @@ from rules.alerts import Level
 from rules.composite import Composite
 from rules.metrics import metric
 from rules.metrics.funding import SETTLED
+from rules.metrics.market_wide import PriceDownShare
 from rules.rule import Row, Rule, When
 
 MARKS = frozenset({"all_of", "any_of", "at_least", "within", "hides", "level"})
@@ -161,7 +162,18 @@ def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
             problems += found + faulty
             if not found and not faulty:
                 rules.append(_rule(given, rows, where, file.defaults))
+                problems += _differing(given, rules)
     return tuple(rules), problems
+
+
+def _differing(given: _Given, rules: list[Rule]) -> Iterator[Problem]:
+    """Two shares of one name that count differently: what is logged under it would be neither."""
+    *others, last = rules
+    for other in others:
+        if other.metric == last.metric and other.least_fall_pct != last.least_fall_pct:
+            text = f"differs from that of {other.name}, which is on {last.metric} too: say the same"
+            yield given.where("least_fall_pct", "least_fall_pct"), text
+            return
 
 
 def valid_metric(name: str) -> str | None:
@@ -211,7 +223,19 @@ def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults)
         post=_first(own.post, shared.post, True),
         when=_asked(given),
         cause=_first(own.cause, shared.cause, ()),
+        least_fall_pct=_least_falls(given, where),
     )
+
+
+def _least_falls(given: _Given, where: Tiers) -> dict[str, float]:
+    """How far each listed asset must fall to count: as it says itself, else as its tier does."""
+    falls = given.table.least_fall_pct or given.shared.least_fall_pct
+    found: dict[str, float] = {}
+    for asset in where.listed:
+        named = [name for name in where.names(asset) if name in falls]
+        if named:
+            found[asset] = falls[named[0]]
+    return found
 
 
 def _asked(given: _Given) -> tuple[When, ...]:
@@ -268,6 +292,7 @@ def _check(given: _Given, where: Tiers) -> list[Problem]:
     for key, starts in _FLOORS.items():
         problems += _check_floors(given, key, starts, where)
     problems += _check_when(given)
+    problems += _check_falls(given, where)
     if given.market and (given.table.cause or given.shared.cause):
         text = f"is of one asset: {given.metric} is of the whole market"
         problems.append((given.where("cause", "cause"), text))
@@ -278,6 +303,24 @@ def _check(given: _Given, where: Tiers) -> list[Problem]:
         wanted = "all" if given.market else "majors, large, tail or an asset"
         problems.append((given.at, f"has no row: give levels for {wanted}"))
     return problems
+
+
+def _check_falls(given: _Given, where: Tiers) -> Iterator[Problem]:
+    falls = given.table.least_fall_pct or given.shared.least_fall_pct
+    path = given.where("least_fall_pct", "least_fall_pct")
+    if not isinstance(metric(given.metric), PriceDownShare):
+        if falls:
+            yield path, f"is for price_down_share_<duration>_pct only, not {given.metric}"
+        return
+    if not falls:
+        yield given.at, "needs least_fall_pct: how far coins must fall to count, { majors = 3 }"
+        return
+    known = [name for name in (*TIERS, *where.own, *where.listed) if name != "tail"]
+    for name in falls:
+        if name == "tail":
+            yield path, "counts listed assets only: leave out the tail"
+        elif name not in known and not looks_like_asset(name):
+            yield path, f'unknown tier "{name}"{did_you_mean(name, known)}'
 
 
 def _check_when(given: _Given) -> Iterator[Problem]:

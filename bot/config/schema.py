@@ -159,6 +159,7 @@ class WindowTable(Table):
     hold: Annotated[Hold, PlainValidator(values.hold)] | None = Field(default=None, alias="for")
     min_loss_musd: Floors = {}
     min_oi_musd: Floors = {}
+    least_fall_pct: Annotated[dict[str, float], PlainValidator(values.fall_amounts)] = {}
     when: Annotated[tuple[When, ...], PlainValidator(values.when)] | None = None
     cause: Annotated[tuple[Cause, ...], PlainValidator(values.causes)] | None = None
     cooldown: Duration | None = None

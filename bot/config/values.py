@@ -164,6 +164,18 @@ def floors(value: object) -> dict[str, float]:
     return {name: musd(size) for name, size in cast("dict[str, object]", value).items()}
 
 
+def fall_amounts(value: object) -> dict[str, float]:
+    """By tier or asset, how far a price must fall in %, without a sign: ``{ majors = 3 }``."""
+    if not isinstance(value, dict) or not value:
+        text = "must be a table of tiers and assets, such as { majors = 3, BTC = 1.8 }, not "
+        raise ValueError(text + shown(cast("object", value)))
+    found = {name: number(pct) for name, pct in cast("dict[str, object]", value).items()}
+    for name, pct in found.items():
+        if not 0 < pct < 100:
+            raise ValueError(f"{name}: must be above 0 and below 100, how far it falls in %")
+    return found
+
+
 def chat_id(value: object) -> int | str:
     """The number or the @name of a Telegram chat."""
     if isinstance(value, int) and not isinstance(value, bool) and value != 0:

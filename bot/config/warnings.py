@@ -11,6 +11,7 @@ from bot.config.rules import families
 from bot.config.values import LEVELS, did_you_mean
 from rules.composite import Composite
 from rules.metrics import cause_asked_by, metric
+from rules.metrics.market_wide import PriceDownShare
 from rules.rule import Rule
 from streams.events import Kind
 from streams.venues import VENUES
@@ -56,6 +57,8 @@ def _why_never(rule: Rule, settings: Settings) -> str | None:
     """Why a rule can never fire, None if it can."""
     if not rule.rows and rule.others is None:
         return "it has rows for empty tiers only, so it watches no asset"
+    if isinstance(metric(rule.metric), PriceDownShare) and not rule.least_fall_pct:
+        return "least_fall_pct names no coin that is listed"
     of = cause_asked_by(rule) if rule.cause else None
     parts = [rule.metric, *([of.moves.name, of.interest.name] if of else [])]
     found = (_unpublished(part, settings) for part in parts)
@@ -166,12 +169,13 @@ class _Range(NamedTuple):
 
 _RANGES = (
     _Range(r"funding_(predicted_)?8h_pct", 0.001, 16),  # a cap of 2 % an hour
+    _Range(r"price_down_share_\w+_pct", 2, 100),
     _Range(r"(oi_net|oi_total_net|price)_\w+_pct", 0.2, 100),
     _Range(r"depth_\w+_pct_of_\w+", 2, 1_000),
     _Range(r"funding_negative_share_pct", 2, 100),
     _Range(r"liq_\w+_musd", 0.01, 20_000),  # $19 billion on 10 October 2025 was the most in a day
 )
-_CHANGE = re.compile(r"(oi_net|oi_total_net|price)_\w+_pct")
+_CHANGE = re.compile(r"(oi_net|oi_total_net|price(?!_down_share))_\w+_pct")
 
 
 def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -74,6 +74,7 @@ PHRASES = {
     "ask.name.liq": "liquidations in {window}",
     "ask.name.price": "price in {window}",
     "ask.name.breadth": "funding",
+    "ask.name.falls": "coins that fall in {window}",
     "ask.name.total": "open interest in {window}",
     "ask.name.other": "value",
     "ask.lowest_first": "lowest first",

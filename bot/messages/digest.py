@@ -140,7 +140,7 @@ def _same_cause(alerts: Sequence[Alert]) -> Cause | None:
 
 def _known(voice: Voice) -> str:
     """The topic; market-wide ones never come in numbers, but they have a name to be told by."""
-    return "other" if voice.topic in ("total", "breadth") else voice.topic
+    return "other" if voice.topic in ("total", "breadth", "falls") else voice.topic
 
 
 def _list_key(voice: Voice) -> str:

@@ -1,5 +1,7 @@
 """The fact lines of a message, one fact each, feed by feed. Pure; what is unknown is left out."""
 
+from collections.abc import Mapping
+
 from bot.lang import numbers
 from bot.messages.headline import amount, part, window_of
 from bot.messages.voice import Html, Voice, title
@@ -12,6 +14,7 @@ from rules.alerts import (
     LiquidationFacts,
     OpenInterestFacts,
     PriceFacts,
+    PriceShareFacts,
     TotalOpenInterestFacts,
 )
 from streams.durations import DAY
@@ -37,6 +40,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _total_facts(voice, facts)
         case FundingShareFacts() as facts:
             return _breadth_facts(voice, facts)
+        case PriceShareFacts() as facts:
+            return _falls_facts(voice, facts)
         case CascadeFacts() as facts:
             return _cascade_facts(voice, facts)
         case None:
@@ -110,6 +115,32 @@ def _breadth_facts(voice: Voice, facts: FundingShareFacts) -> list[Html]:
         voice.say("breadth.lowest", list=shown) if shown else Html(),
         voice.say("contracts", live=str(facts.live), expected=str(facts.expected)),
     ]
+
+
+def _falls_facts(voice: Voice, facts: PriceShareFacts) -> list[Html]:
+    worst = sorted(facts.by_asset_pct.items(), key=lambda item: item[1])
+    shown = " · ".join(f"{asset} {numbers.change(pct)}%" for asset, pct in worst)
+    lines = [voice.say("oi.by_venue", list=shown), _counted(voice, facts.least_fall_pct)]
+    if facts.live < facts.expected:
+        known = voice.say("falls.known", live=str(facts.live), expected=str(facts.expected))
+        lines.append(known)
+    return lines
+
+
+def _counted(voice: Voice, least_fall_pct: Mapping[str, float]) -> Html:
+    """From which fall on a coin counts: what holds for most, and those for which another does."""
+    each = list(least_fall_pct.values())
+    if not each:
+        return Html()
+    most = max(each, key=each.count)
+    others = [
+        f"{asset} {numbers.change(-pct)}%" for asset, pct in least_fall_pct.items() if pct != most
+    ]
+    falls = [
+        *others,
+        voice.say("falls.others" if others else "falls.all", pct=numbers.change(-most)),
+    ]
+    return voice.say("falls.counted", list=Html(", ".join(falls)))
 
 
 def _price_facts(voice: Voice, facts: PriceFacts) -> list[Html]:

@@ -16,6 +16,7 @@ from rules.alerts import (
     OpenInterestFacts,
     Opinion,
     PriceFacts,
+    PriceShareFacts,
     TotalOpenInterestFacts,
 )
 from rules.metrics import metric
@@ -35,6 +36,8 @@ def window_ms(facts: Facts | None) -> Ms | None:
     """The length of the window that ``facts`` are of, None if they are of one moment."""
     match facts:
         case OpenInterestFacts() | TotalOpenInterestFacts() | LiquidationFacts() | PriceFacts():
+            return facts.window_ms
+        case PriceShareFacts():
             return facts.window_ms
         case _:
             return None
@@ -58,7 +61,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return numbers.rate(value)
         case "oi" | "total" | "price":
             return f"{numbers.change(value)}%"
-        case "depth" | "breadth":
+        case "depth" | "breadth" | "falls":
             return f"{numbers.share(value)}%"
         case "liq":
             usd = words.usd_at_least(value * 1e6)
@@ -234,6 +237,15 @@ def _breadth(voice: Voice) -> dict[str, str]:
     return {"pct": numbers.share(voice.alert.value), "count": count}
 
 
+def _falls(voice: Voice) -> dict[str, str]:
+    facts = voice.alert.facts
+    share = voice.say("falls.share", pct=numbers.share(voice.alert.value))
+    if isinstance(facts, PriceShareFacts):
+        key = "falls.count" if facts.live == facts.expected else "falls.at_least"
+        share = voice.say(key, fallen=str(facts.fallen), expected=str(facts.expected))
+    return {"share": share, "window": window_of(voice.words, facts)}
+
+
 def _cascade(voice: Voice) -> dict[str, str]:
     alert, facts = voice.alert, voice.alert.facts
     event = event_in_words(voice.words, alert.cause)
@@ -258,6 +270,7 @@ _PLACES: dict[str, Callable[[Voice], dict[str, str]]] = {
     "funding": _funding,
     "predicted": _funding,
     "breadth": _breadth,
+    "falls": _falls,
     "oi": _open_interest,
     "total": _open_interest,
     "depth": _depth,

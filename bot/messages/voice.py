@@ -22,6 +22,7 @@ _TOPICS = {
     "oi_": "oi",
     "depth_": "depth",
     "liq_": "liq",
+    "price_down_share_": "falls",
     "price_": "price",
     "composite": "cascade",
 }

@@ -41,6 +41,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "liq_<duration>_musd": _windowed(liquidation.liquidation),
     "price_<duration>_pct": _windowed(price.price),
     "oi_total_net_<duration>_pct": _windowed(market_wide.total),
+    "price_down_share_<duration>_pct": _windowed(market_wide.down_share),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""

@@ -35,11 +35,8 @@ class CauseMetric:
     unit: str = ""
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
+    look_every: Ms = MINUTE  # for the metric log alone: whoever asks is told what is so then
     idle_look: Ms | None = None
-
-    @property
-    def look_every(self) -> Ms:
-        return self.interest.look_every
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return self.interest.keeps()

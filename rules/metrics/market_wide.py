@@ -1,18 +1,20 @@
-"""The whole market: open interest of everything, and how many contracts have negative funding.
+"""The whole market: open interest of everything, how many contracts have negative funding, and how
+many coins fall.
 
-Both walk over all instruments, which the engine lets them do once in some seconds only.
+All walk over all instruments, which the engine lets them do once in some seconds only.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from heapq import nlargest
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from heapq import nlargest, nsmallest
 from typing import NamedTuple
 
-from rules.alerts import FundingShareFacts, Scope, TotalOpenInterestFacts
+from rules.alerts import FundingShareFacts, PriceShareFacts, Scope, TotalOpenInterestFacts
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_MARKET, Reading, fall
 from rules.metrics.funding import predicted_rate, settled_rate
 from rules.metrics.open_interest import OpenInterestMetric, open_interest
+from rules.metrics.price import PriceMetric, price
 from streams.durations import SECOND
 from streams.events import Funding, Kind, MarketEvent, Ms
 
@@ -22,6 +24,7 @@ TOP = 5
 
 _FUNDING = frozenset({Kind.FUNDING})
 _OPEN_INTEREST = frozenset({Kind.OPEN_INTEREST})
+_PRICE = frozenset({Kind.PRICE})
 
 
 class _Asset(NamedTuple):
@@ -156,6 +159,88 @@ class FundingShare:
 
     def distance(self, value: float) -> float:
         return fall(value)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceDownShare:
+    """``price_down_share_<duration>_pct``: percent of the assets that fell by what is stated.
+
+    ``least_fall_pct``: asset → %. One whose price is not known now, or not at the window's start,
+    counts as not fallen: then the share is a lower bound, and with less than ``LEAST_SHARE`` of
+    them it says nothing of a level that it does not exceed. An asset that no venue ever priced is
+    none of the market's.
+    """
+
+    name: str
+    moves: PriceMetric
+    least_fall_pct: Mapping[str, float] = field(default_factory=dict[str, float])
+    unit: str = "% of coins"
+    scopes: frozenset[Scope] = OF_MARKET
+    kinds: frozenset[Kind] = _PRICE
+    look_every: Ms = LOOK_EVERY
+    idle_look: Ms | None = LOOK_EVERY
+
+    @property
+    def window(self) -> Ms | None:
+        return self.moves.window
+
+    def over(self, least_fall_pct: Mapping[str, float]) -> "PriceDownShare":
+        """The metric over these assets."""
+        return replace(self, least_fall_pct=least_fall_pct)
+
+    def keeps(self) -> tuple[Keep[Memo], ...]:
+        return ()
+
+    def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
+        return False
+
+    def value(self, view: View, now: Ms) -> Reading | None:
+        changes = self._changes(view, now)
+        live = sum([pct is not None for pct in changes.values()])
+        if not live:
+            return None
+        return Reading(
+            value=100 * self._fallen(changes) / len(changes),
+            lower_bound=live < len(changes),
+            breach_only=live < LEAST_SHARE * len(changes),
+        )
+
+    def facts(self, view: View, now: Ms) -> PriceShareFacts | None:
+        changes = self._changes(view, now)
+        known = {asset: pct for asset, pct in changes.items() if pct is not None}
+        if not known:
+            return None
+        return PriceShareFacts(
+            window_ms=self.moves.window,
+            fallen=self._fallen(changes),
+            live=len(known),
+            expected=len(changes),
+            by_asset_pct=dict(nsmallest(TOP, known.items(), key=lambda entry: entry[1])),
+            least_fall_pct={asset: self.least_fall_pct[asset] for asset in changes},
+        )
+
+    def distance(self, value: float) -> float:
+        return fall(value)
+
+    def _changes(self, view: View, now: Ms) -> dict[str, float | None]:
+        """The change of each asset that counts and has a price feed, None: unknown."""
+        changes: dict[str, float | None] = {}
+        for name in self.least_fall_pct:
+            asset = view.assets.get(name)
+            if asset is not None and any(m.line(Kind.PRICE) is not None for m in asset):
+                reading = self.moves.value(asset, now)
+                changes[name] = None if reading is None else reading.value
+        return changes
+
+    def _fallen(self, changes: Mapping[str, float | None]) -> int:
+        return sum(
+            [pct is not None and pct <= -self.least_fall_pct[a] for a, pct in changes.items()]
+        )
+
+
+def down_share(name: str, window: Ms) -> PriceDownShare:
+    """The metric over ``window``, still without the assets that count."""
+    return PriceDownShare(name, price(name, window))
 
 
 NEGATIVE_SHARE = FundingShare("funding_negative_share_pct")

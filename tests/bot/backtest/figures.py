@@ -39,7 +39,7 @@ def by_rule(seen: Seen, run: Run, stress: Mapping[str, str]) -> Iterator[str]:
         " | days of stress that rang | missed |"
     )
     yield "|---|---|---|---|---|---|"
-    for rule in run.settings.rules:
+    for rule in (rule for rule in run.settings.rules if rule.post):
         for tier, assets, row in tiers(rule, run, seen):
             yield line(rule, tier, assets, row, seen, run, stress)
 

@@ -49,7 +49,7 @@ def test_the_log_of_the_day_says_what_the_day_said(crash: Crash):
         for one, other in zip(some, again[key], strict=True)
     ]
     assert len(apart) > 100
-    assert {-1, 0} >= set(apart) and apart.count(0) > 0.9 * len(apart)
+    assert {-1, 0} >= set(apart) and apart.count(0) > 0.85 * len(apart)
 
 
 def test_a_recording_says_what_its_log_says(tmp_path: Path):

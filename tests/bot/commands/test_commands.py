@@ -273,8 +273,8 @@ def test_no_phrase_is_left_over(made: Settings):
     elsewhere = (
         "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
         "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "test.message", "ask.rules.none",
-        "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth", "ask.and_more",
-        "ask.why.place",
+        "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
+        "ask.and_more", "ask.why.place",
     )  # fmt: skip
     for key, text in en_answers.PHRASES.items():
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)

@@ -99,6 +99,11 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
     settings = load(ROOT / "config.toml", {})
     assert {rule.family for rule in settings.rules} == {
         "funding_negative",
+        "funding_high",
+        "market_fall",
+        "oi_surge",
+        "price_rise",
+        "squeeze",
         "funding_predicted",
         "funding_breadth",
         "oi_drop",
@@ -126,7 +131,7 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
 
 
 def test_the_shipped_file_can_be_read_in_two_minutes():
-    assert len((ROOT / "config.toml").read_text().splitlines()) <= 140
+    assert len((ROOT / "config.toml").read_text().splitlines()) <= 200
 
 
 def test_defaults_of_a_small_file(tmp_path: Path):
@@ -334,6 +339,25 @@ def test_a_rule_may_ask_for_a_cause(tmp_path: Path):
     assert "below the level; counts only while it is short covering or new longs" in describe(
         settings
     )
+
+
+def test_coins_that_count_and_how_far_they_must_fall_are_named_by_tier(tmp_path: Path):
+    text = """
+[rules.falls]
+metric = "price_down_share_1h_pct"
+fires = "above"
+least_fall_pct = { majors = 3, large = 4, BTC = 1.8 }
+all = { watch = 55, clear = 15 }
+"""
+    settings = read(tmp_path, HEAD + text)
+    (rule,) = settings.rules
+    assert rule.least_fall_pct == {"BTC": 1.8, "ETH": 3, "SOL": 4}
+    assert re.search(
+        r"least_fall_pct +1.8 \(BTC\), 3 \(ETH\), 4 \(SOL\)  config.toml:11\n",
+        show(settings, "ALL"),
+    )
+    assert "a coin counts that fell by so many %: 1.8 (BTC) and 3 (ETH)" in describe(settings)
+    assert warnings(settings) == []
 
 
 def test_an_operators_file_adds_a_second_opinion_to_a_shipped_rule_or_takes_it_away(tmp_path: Path):

@@ -37,6 +37,7 @@ from rules.alerts import (
     OpenInterestFacts,
     Opinion,
     PriceFacts,
+    PriceShareFacts,
     Record,
     RecordKind,
     TotalOpenInterestFacts,
@@ -113,6 +114,16 @@ SHARE = FundingShareFacts(
     live=67,
     expected=70,
     lowest_pct_8h={"WLFI": -0.84, "ENA": -0.31, "TIA": -0.22, "APT": -0.19, "SEI": -0.16},
+)
+
+
+FALLS = PriceShareFacts(
+    window_ms=HOUR,
+    fallen=4,
+    live=7,
+    expected=7,
+    by_asset_pct={"HYPE": -5.2, "SOL": -3.9, "DOGE": -3.8, "BTC": -1.93, "XRP": -1.1},
+    least_fall_pct={"BTC": 1.8, "ETH": 3, "SOL": 3, "XRP": 3, "BNB": 3, "DOGE": 3, "HYPE": 3},
 )
 
 
@@ -262,6 +273,19 @@ KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
         },
         {Turn.OPEN: 64.2, Turn.UP: 81.0, Turn.WORSE: 78.0, Turn.CLOSE: 31.3},
     ),
+    "falls": (
+        {
+            "rule": "market_fall",
+            "metric": "price_down_share_1h_pct",
+            "asset": ALL,
+            "scope": "market",
+            "fires": "above",
+            "price": None,
+            "price_before": None,
+            "facts": FALLS,
+        },
+        {Turn.OPEN: 57.1, Turn.UP: 85.7, Turn.WORSE: 85.7, Turn.CLOSE: 14.3},
+    ),
     "cascade": (
         {
             "rule": "cascade",
@@ -323,6 +347,15 @@ def recorded(kind: str, *records: Record, **changes: object) -> Alert:
 
 def since(kind: RecordKind, at: int | None = AUGUST, run: int | None = None) -> Record:
     return Record(kind=kind, since=at, record_from=MARCH, run=run)
+
+
+def falls() -> dict[str, Alert]:
+    alike = dict.fromkeys(("ETH", "SOL", "XRP"), 3.0)
+    return {
+        "falls, two coins unknown": changed("falls", {"live": 5}),
+        "falls, all alike": changed("falls", {"least_fall_pct": alike}),
+        "falls, facts unknown": msgspec.structs.replace(turned("falls", Turn.OPEN), facts=None),
+    }
 
 
 def opinions() -> dict[str, Alert]:
@@ -671,7 +704,7 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades() | opinions() | causes()
+    edges() | records() | cascades() | opinions() | causes() | falls()
 )
 
 

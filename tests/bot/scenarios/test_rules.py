@@ -160,6 +160,47 @@ def price_drop() -> Events:
     )
 
 
+def market_fall() -> Events:
+    """Seven coins fall together, one venue falls silent, and they stay where they are."""
+    names = ("BTC", "ETH", "SOL", "XRP", "BNB", "DOGE", "HYPE")
+    market = Market({name: Coin() for name in names})
+    fall = {name: {"price": 97.0 - 0.4 * n} for n, name in enumerate(names)}
+    return chain(market.play(65), market.play(20, **fall), market.play(90))
+
+
+def price_rise() -> Events:
+    market = btc(price=100_000.0, oi=3_000)
+    return chain(
+        market.play(65), market.play(20, BTC={"price": 107_000.0, "oi": 2_900}), market.play(90)
+    )
+
+
+def oi_surge() -> Events:
+    market = btc(price=100_000.0, oi=3_000)
+    return chain(
+        market.play(65), market.play(20, BTC={"price": 102_000.0, "oi": 3_270}), market.play(90)
+    )
+
+
+def squeeze() -> Events:
+    """Open interest falls twice: while the price rises, and, later, while it falls."""
+    market = btc(price=100_000.0, oi=3_000)
+    return chain(
+        market.play(65), market.play(20, BTC={"price": 103_000.0, "oi": 2_820}), market.play(90),
+        market.play(20, BTC={"price": 99_000.0, "oi": 2_600}), market.play(90),
+    )  # fmt: skip
+
+
+def funding_high() -> Events:
+    market = btc()
+    return chain(
+        market.play(2 * DAY_MIN - 60, step=SLOW),
+        market.play(8 * 60, step=MINUTE, BTC={"rate": 0.0007}),
+        market.play(8 * 60, step=MINUTE, BTC={"rate": 0.0001}),
+        market.play(60, step=MINUTE),
+    )
+
+
 def cascade() -> Events:
     """Liquidations, open interest, depth, in this order; then everything calms down."""
     market = btc(price=112_400.0, oi=3_000, depth=30)
@@ -202,6 +243,11 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "depth_low": (depth_low, ()),
     "liq_burst": (liq_burst, ()),
     "price_drop": (price_drop, ()),
+    "market_fall": (market_fall, ()),
+    "price_rise": (price_rise, ()),
+    "oi_surge": (oi_surge, ()),
+    "squeeze": (squeeze, ()),
+    "funding_high": (funding_high, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "feeds": (feeds, ("oi_drop",)),
 }
@@ -214,10 +260,14 @@ def settings() -> Settings:
 
 
 def only(settings: Settings, families: Iterable[str]) -> Settings:
-    """The settings with these rules alone."""
+    """The settings with these rules alone, all of them posted."""
     return msgspec.structs.replace(
         settings,
-        rules=tuple(rule for rule in settings.rules if rule.family in families),
+        rules=tuple(
+            msgspec.structs.replace(rule, post=True)
+            for rule in settings.rules
+            if rule.family in families
+        ),
         composites=tuple(one for one in settings.composites if one.name in families),
     )
 

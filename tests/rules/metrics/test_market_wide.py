@@ -2,11 +2,19 @@
 
 from random import Random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
-from rules.alerts import ALL, FundingShareFacts, Level, TotalOpenInterestFacts
+from rules.alerts import (
+    ALL,
+    FundingShareFacts,
+    Level,
+    PriceShareFacts,
+    TotalOpenInterestFacts,
+    Turn,
+)
 from rules.engine import Engine
 from rules.market import Memory, whole
 from rules.metric import Reading
@@ -285,3 +293,79 @@ def test_what_is_usual_at_an_hour_is_known_after_days_of_it():
     assert alert.facts.hour == alert.seen // HOUR % 24
     assert alert.facts.normal_ms == 7 * 24 * HOUR
     assert alert.facts.normal_usd == approx(4e6)
+
+
+# ── how many coins fall ──
+
+FALLS = {"BTC": 1.8, "ETH": 3.0, "SOL": 3.0, "PEPE": 3.0}
+SHARE = msgspec.structs.replace(
+    of_market("falls", one("price_down_share_2m_pct", "above", 30, watch=45, alert=70)),
+    least_fall_pct=FALLS,
+)
+
+
+def prices(moved, silent=(), until=300, more=()):
+    """What is said of coins whose prices change at second 150, by so many %."""
+    engine, told = Engine([SHARE], VENUES), []
+    extra = dict(more)
+    for n in range(until):
+        now = START + n * SECOND
+        events = [
+            price("binance", now, 100 * (1 + pct / 100 * (n >= 150)), asset=asset)
+            for asset, pct in moved.items()
+            if not (asset in silent and n > 60)
+        ]
+        told += run(engine, [*events, *extra.get(n, ()), Tick(seen=now)])
+    return engine, told
+
+
+def share(engine):
+    (value,) = engine.standing().values
+    return value
+
+
+def test_coins_that_fall_by_what_is_stated_for_them_are_one_post_of_the_market():
+    fell = {"BTC": -1.9, "ETH": -2.9, "SOL": -3.1, "PEPE": 4.0, "DOGE": -20.0}
+    engine, told = prices(fell, until=200)
+    assert [(a.asset, a.turn, a.level, a.value) for a in told] == [
+        (ALL, Turn.OPEN, Level.WATCH, 50.0)
+    ]
+    facts = told[0].facts
+    assert isinstance(facts, PriceShareFacts)
+    assert (facts.fallen, facts.live, facts.expected, facts.window_ms) == (2, 4, 4, 2 * MINUTE)
+    assert list(facts.by_asset_pct) == ["SOL", "ETH", "BTC", "PEPE"]  # the worst first
+    assert facts.least_fall_pct == FALLS
+    assert share(engine).lower_bound is False
+
+
+def test_a_coin_that_is_not_known_makes_it_a_lower_bound_that_ends_nothing():
+    fell = {"BTC": -1.9, "ETH": -3.2, "SOL": -3.1, "PEPE": -3.5}
+    engine, told = prices(fell, silent=("PEPE",), until=200)
+    assert told[0].value == 75.0 and told[0].level is Level.ALERT
+    assert share(engine).lower_bound is True
+    # all that is known recovers, and nobody says that it is over
+    engine, told = prices(fell, silent=("PEPE",), until=420)
+    assert [a.turn for a in told] == [Turn.OPEN]
+    assert share(engine).value == 0.0
+
+
+def test_of_too_few_coins_nothing_is_said_but_of_what_is_exceeded():
+    fell = {"BTC": -1.9, "ETH": -0.2, "SOL": -3.1, "PEPE": -3.5}
+    engine, told = prices(fell, silent=("SOL", "PEPE"), until=200)
+    assert told == [] and share(engine).value is None  # 25 % of four, and two are unknown
+    engine, told = prices(fell | {"ETH": -9}, silent=("SOL", "PEPE"), until=200)
+    assert [(a.level, a.value) for a in told] == [(Level.WATCH, 50.0)]
+
+
+def test_a_coin_that_nobody_lists_is_none_and_before_the_window_is_full_nothing_is_said():
+    engine, _ = prices({"BTC": -2, "ETH": -4}, until=200)
+    assert share(engine).value == 100.0
+    engine, _ = prices({"BTC": -2, "ETH": -4}, until=100)
+    assert share(engine).value is None
+
+
+def test_a_restart_changes_nothing_of_it():
+    engine, _ = prices({"BTC": -2, "ETH": -4}, until=200)
+    again = Engine([SHARE], VENUES)
+    assert again.load(engine.dump()) == "" and again.dump() == engine.dump()
+    assert share(again) == share(engine)
