@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -45,6 +45,7 @@ class MetricLogs:
         self._days = {day_of(file.name): file for file in sorted(files, key=lambda f: f.name)}
         self._notes = notes
         self._piece = Chunk(0, 0, {})
+        self._reader: tuple[Ms, _DayReader] | None = None
 
     def span(self) -> tuple[Ms, Ms] | None:
         """From the beginning of the first day to the last moment of the last."""
@@ -73,12 +74,20 @@ class MetricLogs:
         """All series of a piece; the last one is kept, since it is asked for by asset."""
         if (start, end) != (self._piece.start, self._piece.end):
             parts: dict[SeriesKey, list[RecordedSeries]] = {}
-            for day, file in self._days.items():
+            for day in self._days:
                 if start < day + DAY and day < end:
-                    for key, series in read_day(file, self._notes, start, end).series.items():
+                    segments = self._reader_of(day, start).between(start, end)
+                    for key, series in _chunk(segments).series.items():
                         parts.setdefault(key, []).append(series)
             self._piece = Chunk(start, end, {key: joined(some) for key, some in parts.items()})
         return self._piece.series
+
+    def _reader_of(self, day: Ms, start: Ms) -> "_DayReader":
+        """The one that stands before ``start``, so that the pieces of a day are unpacked once."""
+        known = self._reader
+        if known is None or known[0] != day or start < known[1].position:
+            self._reader = known = day, _DayReader(self._days[day], self._notes)
+        return known[1]
 
 
 def day_of(name: str) -> Ms:
@@ -110,40 +119,72 @@ class _Segment:
         return out.view("<f4").reshape(width, count)
 
 
-def read_day(path: Path, notes: Notes, start: Ms = 0, end: Ms = 2**62) -> Chunk:
-    """One file, its rows from ``start`` to before ``end``. ValueError in a sentence if it is no
-    metric log; what is torn is left out."""
-    segments: list[_Segment] = []
-    whole = place = 0
+class _Row(NamedTuple):
+    """A minute, told apart by the columns that it has."""
+
+    columns: list[Column]
+    minute: int
+    cells: bytes
+
+
+class _DayReader:
+    """One file from its beginning to its end. ``position``: what is before it was read (Ms)."""
+
+    def __init__(self, path: Path, notes: Notes) -> None:
+        self.position: Ms = 0
+        self._rows = _rows_of_day(path, notes)
+        self._next: _Row | None = None
+
+    def between(self, start: Ms, end: Ms) -> list[_Segment]:
+        """The rows from ``start`` to before ``end``, neither before what was asked for last.
+
+        Raises ValueError in a sentence if the file is no metric log.
+        """
+        self.position = end
+        segments: list[_Segment] = []
+        row = self._next or next(self._rows, None)
+        while row is not None and row.minute * MINUTE < end:
+            if row.minute * MINUTE >= start:
+                if not segments or segments[-1].columns is not row.columns:
+                    segments.append(_Segment(row.columns))
+                segments[-1].minutes.append(row.minute)
+                segments[-1].rows.append(row.cells)
+            row = next(self._rows, None)
+        self._next = row
+        return segments
+
+
+def _rows_of_day(path: Path, notes: Notes) -> Iterator[_Row]:
+    columns, place, whole = list[Column](), len(MAGIC), 0
     with path.open("rb") as file:
         try:
-            before, inflate, size = 0, zlib.decompressobj(-15), 0
+            before, inflate, size = 0, None, 0
             for block in blocks(file):
                 place = block.end
                 if block.kind == COLUMNS:
-                    segments.append(_Segment(_columns.decode(zlib.decompress(block.data))))
-                    size = 4 * len(segments[-1].columns)
-                    before, inflate = 0, zlib.decompressobj(-15)
+                    columns = _columns.decode(zlib.decompress(block.data))
+                    before, inflate, size = 0, zlib.decompressobj(-15), 4 * len(columns)
                     continue
-                changed = inflate.decompress(block.data, size + 1)
-                if len(changed) != size:
+                changed = b"" if inflate is None else inflate.decompress(block.data, size + 1)
+                if inflate is None or len(changed) != size:
                     raise ValueError("a row of another width")
                 # rows are told as what changed; whole numbers make that one operation
                 before ^= int.from_bytes(changed, "little")
                 whole += 1
-                if start <= block.minute * MINUTE < end:
-                    segments[-1].minutes.append(block.minute)
-                    segments[-1].rows.append(before.to_bytes(size, "little"))
-        except (ValueError, IndexError, zlib.error, msgspec.MsgspecError) as error:
-            place = max(place, len(MAGIC))
+                yield _Row(columns, block.minute, before.to_bytes(size, "little"))
+        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
             text = f"{path}: is not a metric log, or it is damaged at byte {place}"
             raise ValueError(text) from error
-        torn = path.stat().st_size - max(place, len(MAGIC))
+        torn = path.stat().st_size - place
     if torn > 0:
         notes.add(f"{path}: the last {torn} bytes are not whole, and left out")
     if not whole:
         raise ValueError(f"{path}: holds no whole minute")
-    return _chunk([segment for segment in segments if segment.minutes])
+
+
+def read_day(path: Path, notes: Notes) -> Chunk:
+    """One file. ValueError in a sentence if it is no metric log; what is torn is left out."""
+    return _chunk(_DayReader(path, notes).between(0, 2**62))
 
 
 def _widest(path: Path) -> int:

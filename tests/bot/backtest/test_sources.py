@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -142,6 +143,31 @@ def test_a_wide_day_is_read_in_pieces_that_say_the_same(
         assert np.concatenate([part.at for part in parts[key]]).tolist() == series.at.tolist()
         values = np.concatenate([part.value for part in parts[key]])
         assert np.array_equal(values, series.value, equal_nan=True)
+
+
+def test_the_pieces_of_a_day_are_unpacked_once_and_may_be_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(tmp_path, log_rows(240, 3))
+    [path] = tmp_path.iterdir()
+    whole = read_day(path, Notes()).series
+    opened: list[Path] = []
+    real = logfile._rows_of_day  # pyright: ignore[reportPrivateUsage]
+
+    def counted(path: Path, notes: Notes) -> Iterator[object]:
+        opened.append(path)
+        return real(path, notes)
+
+    monkeypatch.setattr(logfile, "_rows_of_day", counted)
+    logs = MetricLogs([path], Notes())
+    ends = [START + n * MINUTE for n in (0, 50, 51, 190, 240)]
+    pieces = [logs.read("A1", start, end) for start, end in pairwise(ends)]
+    assert len(opened) == 1
+    assert sum(len(piece[SeriesKey("price", "A1")].at) for piece in pieces) == 240
+    earlier = logs.read("A1", ends[1], ends[3])
+    wanted = cut(whole, ends[1], ends[3]).series
+    assert len(opened) == 2 and earlier
+    assert all(same(earlier[key], wanted[key]) for key in earlier)
 
 
 def test_a_log_of_more_assets_takes_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
