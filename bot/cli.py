@@ -19,8 +19,8 @@ from bot.config import ConfigError, Settings, load, load_tests, ruletests
 from bot.config.environment import environment, misspelt, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
-from bot.config.reload import Rejected, checked, count, in_short, tested
-from bot.config.source import OWN, chosen, home, is_packaged, is_shipped
+from bot.config.reload import Rejected, checked, count, in_short, passed_tests
+from bot.config.source import OWN, config_path, home, is_packaged, is_shipped
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
@@ -64,7 +64,7 @@ def do(options: argparse.Namespace) -> NoReturn:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    path = chosen(options.config, os.environ)
+    path = config_path(options.config, os.environ)
     try:
         if options.command in _ROLES:
             return _tried(path)
@@ -134,7 +134,7 @@ def _dry(settings: Settings) -> Settings:
 
 def _check(settings: Settings) -> None:
     try:
-        passed = tested(settings)
+        passed = passed_tests(settings)
     except Rejected as error:
         _fail(str(error), 2)
     tests, failed = _shipped_tests(settings) if is_shipped(settings.path) else (passed, 0)

@@ -23,7 +23,7 @@ from bot.config.chats import (
     secret_problems,
     webhooks,
 )
-from bot.config.environment import placed
+from bot.config.environment import with_place
 from bot.config.errors import (
     ConfigError,
     SchemaFault,
@@ -32,8 +32,8 @@ from bot.config.errors import (
     names_in,
     parsed,
     problem,
+    sentences,
     text_of,
-    told,
 )
 from bot.config.markets import Problem, Tiers, market_problems, tiers
 from bot.config.rules import composites, resolve
@@ -78,58 +78,67 @@ class Secret(str):
 
 
 class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue that is switched on. URLs replace those of its Spec; None: the Spec's."""
+    """One venue that is switched on."""
 
     name: str
     websocket: str | None = None
+    """The URL in place of that of its Spec; None: the Spec's."""
     rest: str | None = None
+    """The same of REST."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that an operator can choose.
-
-    ``token`` None: nothing is sent to Telegram. ``chats``: who is told, at least one; ``language``:
-    of all else that is said. ``resend``: a post of which nobody can say whether it arrived is sent
-    again. ``proxies``: what the environment says, for all but a Redis; ``telegram_proxy``: for
-    Telegram in its place. ``webhook_secret``: what signs ``webhooks``.
-    ``redis_url`` None: Lowtide starts a Redis of its own in ``data_dir``. ``redis_prefix``: what
-    all keys begin with. ``keep``: age in Ms up to
-    which events are kept, unless ``max_mb`` megabytes are reached before; ``metrics_*``: the same
-    of the metric log, which is in ``data_dir`` too.
-    ``history_url``: where public archives are. ``tail``: how many assets are watched besides
-    the listed ones, by open interest. ``own_tiers``: tiers of the operator's own. ``tests``: those
-    in the file itself, see ``load_tests``.
-    """
+    """Everything that an operator can choose."""
 
     path: Path
+    """The operator's file."""
     chats: tuple[ChatSettings, ...]
+    """Who gets alerts: at least one, which may be the console."""
     operators: OperatorSettings
     webhooks: tuple[WebhookSettings, ...]
     webhook_secret: Secret | None
+    """What signs the posts to webhooks."""
     resend: bool
+    """Whether a post of which nobody can say whether it arrived is sent again."""
     language: str
+    """The language of everything that has none of its own: notices, webhooks, answers."""
     group_wait: Mapping[Level, Ms]
+    """How long alerts wait for others, see ``bot.plan.planner.Chat``."""
     api_url: str
+    """The Bot API server."""
     token: Secret | None
+    """The bot's; None: nothing is sent to Telegram."""
     redis_url: Secret | None
+    """None: Lowtide starts a Redis of its own in ``data_dir``."""
     data_dir: Path
     keep: Ms
+    """The age up to which events are kept, unless ``max_mb`` is reached before."""
     max_mb: int
     redis_prefix: str = "lowtide"
+    """What all keys begin with."""
     metrics_keep: Ms = 34_560_000_000
+    """The age up to which the metric log in ``data_dir`` is kept, unless ``metrics_mb`` is reached
+    before."""
     metrics_mb: int = 2_000
     history_url: str = "https://data.binance.vision"
+    """Where public archives are."""
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
     own_tiers: Mapping[str, tuple[str, ...]]
+    """Tiers of the operator's own, by name."""
     tail: int
+    """How many assets are watched besides the listed ones, by open interest."""
     rules: tuple[Rule, ...]
     composites: tuple[Composite, ...]
     tests: tuple[RuleTest, ...]
+    """Those in the file itself, see ``load_tests``."""
     source: Source
+    """The files that the settings were read from."""
     proxies: Proxies = NO_PROXIES
+    """What the environment says, for everything but a Redis."""
     telegram_proxy: Secret | None = None
+    """For Telegram in their place."""
 
     @property
     def proxy_of_telegram(self) -> str | None:
@@ -143,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def markets(self) -> Markets:
-        """What to watch: those of tiers of the operator's own count as large."""
+        """What to watch. Assets of the operator's own tiers count as large."""
         named = [asset for asset in self.tiers.listed if asset not in self.majors]
         return Markets(majors=self.majors, large=tuple(named), tail=self.tail)
 
@@ -158,11 +167,11 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
     raw = dict(source.tables)
     file, problems = _validated(File, arranged(raw), raw)
     rules: tuple[Rule, ...] = ()
-    found: tuple[Composite, ...] = ()
+    loaded_composites: tuple[Composite, ...] = ()
     tests: tuple[RuleTest, ...] = ()
     if file is not None:
         rules, wrong = resolve(file)
-        found, faulty = composites(file, names_in(raw.get("rules")))
+        loaded_composites, faulty = composites(file, names_in(raw.get("rules")))
         names = names_in(raw.get("rules"))
         problems += market_problems(
             file.markets, list(VENUES), keys_in(raw.get("rules"))
@@ -170,22 +179,22 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += wrong + faulty
         if not problems:
-            known = Known(rules=rules, composites=found)
+            known = Known(rules=rules, composites=loaded_composites)
             tests, problems = rule_tests(file.test, known, source)
-    words = told(source, problems) + _env_problems(env) + proxy_problems(env)
+    lines = sentences(source, problems) + _env_problems(env) + proxy_problems(env)
     if file is not None:
-        words += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
+        lines += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
         for url in (file.redis.url, file.telegram.proxy):
             register_login(url or "")
         for webhook in file.webhooks:
             register_address(webhook.url)
-    if words or file is None:
-        raise ConfigError([placed(sentence, env) for sentence in words])
-    return _settings(file, (rules, found, tests), source, env)
+    if lines or file is None:
+        raise ConfigError([with_place(sentence, env) for sentence in lines])
+    return _settings(file, (rules, loaded_composites, tests), source, env)
 
 
 def _register(env: Mapping[str, str]) -> None:
-    """What the environment holds of secrets is shown nowhere, right or wrong as it may be."""
+    """Keep the secrets of the environment out of logs and errors, whether they are valid or not."""
     register_token(env.get("TELEGRAM_BOT_TOKEN", "").strip())
     register(env.get(WEBHOOK_SECRET, "").strip(), "secret")
     for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
@@ -204,7 +213,7 @@ def _source(path: Path) -> Source:
             text = (
                 f'must be "shipped", the configuration that comes with Lowtide, not {shown(other)}'
             )
-            raise ConfigError(told(Source((own,)), [(("extends",), text)]))
+            raise ConfigError(sentences(Source((own,)), [(("extends",), text)]))
 
 
 def _part(path: Path) -> Part:
@@ -228,7 +237,7 @@ def load_tests(settings: Settings) -> tuple[RuleTest, ...]:
         known = Known(rules=settings.rules, composites=settings.composites)
         tests, problems = rule_tests(file.test, known, source)
     if problems:
-        raise ConfigError(told(source, problems))
+        raise ConfigError(sentences(source, problems))
     return settings.tests + tests
 
 
@@ -304,7 +313,7 @@ def _env_problems(env: Mapping[str, str]) -> list[str]:
 _Resolved = tuple[tuple[Rule, ...], tuple[Composite, ...], tuple[RuleTest, ...]]
 
 
-def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str]) -> Settings:
+def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str, str]) -> Settings:
     token = env.get("TELEGRAM_BOT_TOKEN", "").strip()
     url = env.get("REDIS_URL", "").strip() or file.redis.url
     secret = env.get(WEBHOOK_SECRET, "").strip()
@@ -333,9 +342,9 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
         large=where.large,
         own_tiers=where.own,
         tail=where.tail,
-        rules=made[0],
-        composites=made[1],
-        tests=made[2],
+        rules=resolved[0],
+        composites=resolved[1],
+        tests=resolved[2],
         source=source,
         proxies=proxies(env),
         telegram_proxy=Secret(file.telegram.proxy) if file.telegram.proxy else None,
@@ -343,5 +352,5 @@ def _settings(file: File, made: _Resolved, source: Source, env: Mapping[str, str
 
 
 def _venues(names: Sequence[str], file: File) -> tuple[VenueSettings, ...]:
-    given = {name: table.model_dump() for name, table in file.venues.items()}
-    return tuple(VenueSettings(name=name, **given.get(name, {})) for name in dict.fromkeys(names))
+    urls = {name: table.model_dump() for name, table in file.venues.items()}
+    return tuple(VenueSettings(name=name, **urls.get(name, {})) for name in dict.fromkeys(names))

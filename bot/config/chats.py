@@ -1,4 +1,4 @@
-"""Who is told: ``[channel]``, ``[[chats]]``, ``[operators]`` and ``[[webhooks]]``. Pure."""
+"""Who gets alerts: ``[channel]``, ``[[chats]]``, ``[operators]`` and ``[[webhooks]]``. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -15,52 +15,56 @@ _LEAST_SECRET = 16
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody is told of. ``rules``: families; ``assets``: assets or tiers; (): all."""
+    """Which alerts a chat or a webhook gets."""
 
     rules: tuple[str, ...] = ()
+    """Families; (): all."""
     assets: tuple[str, ...] = ()
+    """Assets and tiers; (): all."""
     min_level: Level = Level.WATCH
 
 
 class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat that is told. ``id`` None: whoever reads the console. ``topic``: of a forum group,
-    its message_thread_id. ``place``: where the configuration names it."""
+    """One chat that gets alerts."""
 
     id: int | str | None = None
+    """None: the console."""
     topic: int | None = None
+    """The ``message_thread_id`` of a topic in a forum group."""
     language: str = "en"
     wanted: Wanted = Wanted()
     posts_per_hour: int = 12
     quiet: Quiet | None = None
     place: str = "channel.chat_id"
+    """Where the configuration names it."""
 
 
 class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Those who run Lowtide.
-
-    ``chat_id`` None: notices are only logged. ``users``: who may change things by command.
-    ``everyone``: whether anybody may ask. ``subscribers``: how many may have alerts in private.
-    """
+    """Those who run Lowtide, and what others may do."""
 
     chat_id: int | str | None = None
+    """The chat of notices; None: they are only logged."""
     users: tuple[int, ...] = ()
+    """Who may change things by command."""
     everyone: bool = False
+    """Whether anybody may ask by command."""
     subscribers: int = 100
+    """How many people may have alerts in private."""
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """An address that gets alerts as JSON. ``name``: what it is called everywhere else, since the
-    address may be a secret of its receiver."""
+    """An address that gets alerts as JSON."""
 
     name: str
+    """What it is called everywhere else, since the address may be a secret of its receiver."""
     url: str
     wanted: Wanted = Wanted()
 
 
 def chats(file: File) -> tuple[ChatSettings, ...]:
-    """All chats, that of ``[channel]`` first; without any the console, in the channel's manner.
+    """All chats, that of ``[channel]`` first; without any the console, with the channel's settings.
 
-    What a table of ``[[chats]]`` leaves out is that of ``[channel]``.
+    A table of ``[[chats]]`` takes what it leaves out from ``[channel]``.
     """
     channel = file.channel
     first = ChatSettings(
@@ -119,7 +123,7 @@ def _wanted(table: ChatTable | WebhookTable) -> Wanted:
 def chat_problems(
     file: File, families: Sequence[str], where: Tiers, languages: Collection[str]
 ) -> list[Problem]:
-    """What is wrong with who is told. ``families``: the names of all rules and composites."""
+    """What is wrong with chats and webhooks. ``families``: all names of rules and composites."""
     problems = _languages(file, languages)
     seen: set[tuple[int | str | None, int | None]] = {(file.channel.chat_id, None)}
     for n, table in enumerate(file.chats):
@@ -136,15 +140,15 @@ def chat_problems(
 
 
 def _languages(file: File, languages: Collection[str]) -> list[Problem]:
-    given: list[tuple[tuple[str | int, ...], str]] = [
+    chosen: list[tuple[tuple[str | int, ...], str]] = [
         (("channel", "language"), file.channel.language),
-        *((("chats", n, "language"), one.language) for n, one in enumerate(file.chats)
-          if one.language is not None),
+        *((("chats", n, "language"), table.language) for n, table in enumerate(file.chats)
+          if table.language is not None),
     ]  # fmt: skip
     known = ", ".join(languages)
     return [
         (path, f"unknown language {shown(language)}: choose from {known}")
-        for path, language in given
+        for path, language in chosen
         if language not in languages
     ]
 

@@ -23,21 +23,22 @@ _OTHERS = 0o077
 
 
 class Environment(dict[str, str]):
-    """Variables by name. ``places``: where those were read that the process did not have."""
+    """Variables by name."""
 
     def __init__(self, values: Mapping[str, str], places: Mapping[str, Path]) -> None:
         super().__init__(values)
         self.places = places
+        """The file of each variable that the process itself did not have."""
 
 
-def placed(sentence: str, env: Mapping[str, str]) -> str:
+def with_place(sentence: str, env: Mapping[str, str]) -> str:
     """``NAME (environment): …`` with the file in place of "environment" if NAME was read in one."""
-    found = _ABOUT.match(sentence)
-    if found is None or not isinstance(env, Environment):
+    match = _ABOUT.match(sentence)
+    if match is None or not isinstance(env, Environment):
         return sentence
-    names = (found[1].lower(), found[1])  # of a proxy's variables the lower case one wins
+    names = (match[1].lower(), match[1])  # of a proxy's variables the lower case one wins
     place = next((env.places[name] for name in names if name in env.places), None)
-    return sentence if place is None else f"{found[1]} ({place}){sentence[found.end() :]}"
+    return sentence if place is None else f"{match[1]} ({place}){sentence[match.end() :]}"
 
 
 def environment(env: Mapping[str, str], folder: Path) -> Environment:

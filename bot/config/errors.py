@@ -1,6 +1,6 @@
-"""What is wrong with a file, in sentences: file, line, key and what to do.
+"""A file as text and as plain tables, and what is wrong with it in sentences.
 
-The file as text and as plain tables, before anything is judged.
+A sentence names the file, the line and the key, and says what to do.
 """
 
 import re
@@ -119,20 +119,21 @@ def keys_in(rules: Any) -> set[str]:
     """All keys of the rules and of their windows, rows included."""
     if not isinstance(rules, dict):
         return set()
-    found: set[str] = set()
+    names: set[str] = set()
     for table in cast("dict[str, Any]", rules).values():
         if isinstance(table, dict):
             keys = cast("dict[str, Any]", table)
-            found |= {*keys, *keys_in(keys.get("windows"))}
-    return found
+            names |= {*keys, *keys_in(keys.get("windows"))}
+    return names
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. ``problems``: one line each, in the order of the file."""
+    """The configuration cannot be used."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        """A line for each, in the order of the file."""
 
 
 class SchemaFault(msgspec.Struct, frozen=True):
@@ -140,9 +141,13 @@ class SchemaFault(msgspec.Struct, frozen=True):
 
     at: KeyPath
     kind: str
+    """The name that pydantic has for it."""
     got: object
+    """The value."""
     context: dict[str, Any]
+    """What the value was compared with."""
     words: str
+    """Pydantic's own sentence."""
 
 
 def problem(fault: SchemaFault, raw: dict[str, Any]) -> Problem:
@@ -205,7 +210,7 @@ def _rows(parent: KeyPath, raw: dict[str, Any]) -> list[str]:
     return [*lists, *(str(asset) for assets in lists.values() for asset in assets)]
 
 
-def told(source: Source, problems: Iterable[Problem]) -> list[str]:
+def sentences(source: Source, problems: Iterable[Problem]) -> list[str]:
     """The problems as ``file:line: key: sentence``, in the order of the files."""
     placed = [(source.spot(at), at, text) for at, text in problems]
     placed.sort(key=lambda entry: (entry[0][0], entry[0][2]))

@@ -1,7 +1,5 @@
-"""The numbers that hold for one asset and where each comes from, for ``lowtide show``.
-
-Settings in plain words, for ``lowtide check``.
-"""
+"""Settings in plain words, for ``lowtide check``; and the numbers that hold for one asset, each
+with where it comes from, for ``lowtide show``."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -37,18 +35,20 @@ def describe(settings: Settings) -> str:
         ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
     lines = [f"{name:{width}}  {text}" for name, text in head]
-    composites = [f"\n{one.name}: {composite_in_words(one)}" for one in settings.composites]
+    composites = [
+        f"\n{composite.name}: {composite_in_words(composite)}" for composite in settings.composites
+    ]
     return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
 
 
 def _proxies(settings: Settings) -> list[tuple[str, str]]:
     """Through which proxies, without their passwords; nothing if there is none."""
-    found = settings.proxies
-    same = found.plain == found.secure
+    proxies = settings.proxies
+    same = proxies.plain == proxies.secure
     ways = {
-        "https and wss, http and ws": found.secure if same else None,
-        "https and wss": None if same else found.secure,
-        "http and ws": None if same else found.plain,
+        "https and wss, http and ws": proxies.secure if same else None,
+        "https and wss": None if same else proxies.secure,
+        "http and ws": None if same else proxies.plain,
         "Telegram": settings.telegram_proxy,
     }
     shown = [f"{shown_proxy(url)} for {what}" for what, url in ways.items() if url]
@@ -125,8 +125,8 @@ def falls_in_words(least_fall_pct: Mapping[str, float]) -> list[str]:
 
 
 def when_in_words(rule: Rule) -> str:
-    """What must be so beside the value, ``"; at alert only while price_1h_pct <= -1"``."""
-    asked = " and ".join(f"{one.metric} {one}" for one in rule.when)
+    """What else must hold besides the value, ``"; at alert only while price_1h_pct <= -1"``."""
+    asked = " and ".join(f"{condition.metric} {condition}" for condition in rule.when)
     falls = " and ".join(falls_in_words(rule.least_fall_pct))
     fallen = f"; a coin counts that fell by so many %: {falls}" if falls else ""
     text = f"{fallen}; counts only while it is {' or '.join(rule.cause)}" if rule.cause else fallen
@@ -134,7 +134,7 @@ def when_in_words(rule: Rule) -> str:
 
 
 def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each chat with what it is told, then what holds for all of them."""
+    """Each chat with which alerts it gets, then what holds for all of them."""
     for n, chat in enumerate(settings.chats):
         where = destination(chat, settings.token is not None)
         yield "" if n else "messages", f"{where}, language {chat.language}"
@@ -245,11 +245,14 @@ _DEFAULT = "default"
 
 
 class _Line(NamedTuple):
-    """One number: its key in the file, the value in words, where it comes from."""
+    """One number that holds for an asset."""
 
     key: str
+    """Its key in the file."""
     value: str
+    """In words."""
     origin: str
+    """Where it comes from: file, line and row."""
 
 
 def show(settings: Settings, name: str) -> str:
@@ -266,9 +269,11 @@ def show(settings: Settings, name: str) -> str:
     blocks = [_head(settings, asset)]
     blocks += [_block(settings, rule, row, asset) for rule, row in rules]
     blocks += [
-        _lines_of(composite_in_words(one), list(_composite(settings, one)), one.name)
-        for one in settings.composites
-        if _watched(one, {rule.family for rule, _ in rules})
+        _lines_of(
+            composite_in_words(composite), list(_composite(settings, composite)), composite.name
+        )
+        for composite in settings.composites
+        if _watched(composite, {rule.family for rule, _ in rules})
     ]
     return "\n\n".join(blocks)
 
@@ -314,8 +319,8 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
         yield _Line("least_fall_pct", falls, _of_rule(settings, rule, "least_fall_pct"))
     if rule.cause:
         yield _Line("cause", " or ".join(rule.cause), origin_of_cause(settings, rule))
-    for one in rule.when:
-        yield _Line("when", f"{one.metric} {one}", origin_of_when(settings, rule))
+    for condition in rule.when:
+        yield _Line("when", f"{condition.metric} {condition}", origin_of_when(settings, rule))
     for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
         yield _Line(key, length(ms), _of_rule(settings, rule, key))
     yield _Line("repost_if", f"{rule.repost_if:g}", _of_rule(settings, rule, "repost_if"))
@@ -324,18 +329,18 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
         yield _Line(key, f"{row.floor_musd:g}", _of_rule(settings, rule, key))
 
 
-def _composite(settings: Settings, one: Composite) -> Iterator[_Line]:
-    table = ("rules", one.name)
+def _composite(settings: Settings, composite: Composite) -> Iterator[_Line]:
+    table = ("rules", composite.name)
     values = {
-        "level": one.level.name.lower(),
-        "within": length(one.within),
-        "at_least": str(one.enough),
-        "hold": length(one.hold),
-        "cooldown": length(one.cooldown),
+        "level": composite.level.name.lower(),
+        "within": length(composite.within),
+        "at_least": str(composite.enough),
+        "hold": length(composite.hold),
+        "cooldown": length(composite.cooldown),
     }
     for key, value in values.items():
         place = settings.source.place(*table, key)
-        if key == "at_least" and not one.at_least:
+        if key == "at_least" and not composite.at_least:
             place = settings.source.place(*table, "all_of")
         yield _Line(key, value, place or _DEFAULT)
 

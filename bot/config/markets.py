@@ -19,15 +19,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Tiers(msgspec.Struct, frozen=True, kw_only=True):
-    """Every asset is in majors, large or the tail; tiers of the operator's own lie over these.
-
-    ``own``: tier → assets. ``tail``: how many assets are watched besides the listed ones.
-    """
+    """Which asset is in which tier. Every asset is in majors, large or the tail."""
 
     majors: tuple[str, ...]
     large: tuple[str, ...]
     own: Mapping[str, tuple[str, ...]]
+    """The operator's own tiers, name → assets; their rows go before those of the other tiers."""
     tail: int
+    """How many assets are watched besides the listed ones."""
 
     @property
     def listed(self) -> tuple[str, ...]:

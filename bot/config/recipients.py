@@ -16,60 +16,62 @@ _ANY_NUMBER = 100_000
 
 
 def chats(settings: Settings) -> tuple[Chat, ...]:
-    """Where messages go and what is borne there, at least one."""
+    """The chats of the configuration; at least one."""
     return tuple(
         _with_hides(
             Chat(
-                destination=telegram_or_console(one.id, one.topic),
-                language=one.language,
-                filters=(filter_of(one.wanted, settings.tiers),),
-                posts_per_hour=one.posts_per_hour,
-                quiet=one.quiet,
+                destination=telegram_or_console(chat.id, chat.topic),
+                language=chat.language,
+                filters=(filter_of(chat.wanted, settings.tiers),),
+                posts_per_hour=chat.posts_per_hour,
+                quiet=chat.quiet,
                 group_wait=settings.group_wait,
             ),
             settings,
         )
-        for one in settings.chats
+        for chat in settings.chats
     )
 
 
 def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
-    """The webhooks, by name. Programs bear any number of posts."""
+    """The webhooks, by name. Their posts are not limited: programs read them."""
     return tuple(
         _with_hides(
             Chat(
-                destination=WebhookName(one.name),
+                destination=WebhookName(webhook.name),
                 language=settings.language,
-                filters=(filter_of(one.wanted, settings.tiers),),
+                filters=(filter_of(webhook.wanted, settings.tiers),),
                 posts_per_hour=_ANY_NUMBER,
                 group_wait=settings.group_wait,
             ),
             settings,
         )
-        for one in settings.webhooks
+        for webhook in settings.webhooks
     )
 
 
 def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) -> tuple[Chat, ...]:
-    """The private chats of those who subscribed, as they follow each other."""
+    """The private chats of those who subscribed, in their order."""
     return tuple(
         _with_hides(
             Chat(
-                destination=TelegramChat(one.user),
-                language=one.language,
-                filters=tuple(_subscribed(rule, assets) for rule, assets in one.wants.items()),
+                destination=TelegramChat(subscriber.user),
+                language=subscriber.language,
+                filters=tuple(
+                    _subscribed(rule, assets) for rule, assets in subscriber.wants.items()
+                ),
                 private=True,
                 group_wait=settings.group_wait,
             ),
             settings,
         )
-        for one in subscriptions
+        for subscriber in subscriptions
     )
 
 
 def filter_of(wanted: Wanted, where: Tiers) -> Filter:
-    """``wanted`` with its tiers as assets. A tier of the operator's own lies over the others, and
-    its assets are in majors, large or the tail all the same."""
+    """``wanted`` with its tiers as assets. Assets of the operator's own tiers are in majors,
+    large or the tail as well."""
     names = set(wanted.assets)
     assets = names - {"majors", "large", "tail", *where.own}
     for tier, members in {"majors": where.majors, "large": where.large, **where.own}.items():
@@ -92,11 +94,13 @@ def _subscribed(rule: str, assets: Iterable[str]) -> Filter:
 
 
 def _with_hides(chat: Chat, settings: Settings) -> Chat:
-    """``chat`` with the composites it may be told of. Any other hides nothing from it."""
+    """``chat`` with the composites that it may get. Any other hides nothing from it."""
     hides = {
-        one.name: one.hides
-        for one in settings.composites
-        if one.post
-        and any(f.wants_rule(one.name) and one.level >= f.min_level for f in chat.filters)
+        composite.name: composite.hides
+        for composite in settings.composites
+        if composite.post
+        and any(
+            f.wants_rule(composite.name) and composite.level >= f.min_level for f in chat.filters
+        )
     }
     return msgspec.structs.replace(chat, hides=hides)

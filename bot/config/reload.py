@@ -1,7 +1,7 @@
 """A configuration that changes while Lowtide runs: when to look again, and whether it may be used.
 
-Whoever uses the settings asks ``ConfigWatch.due`` between two pieces of work, then ``checked`` for
-the new ones; on any failure it keeps what it has and says why.
+A role asks ``ConfigWatch.due`` between two pieces of work, then ``checked`` for the new settings;
+on any failure it keeps the old ones and says why.
 """
 
 import asyncio
@@ -69,13 +69,13 @@ _hearing: list[ConfigWatch] = []
 
 @contextmanager
 def on_sighup(watch: ConfigWatch) -> Generator[None]:
-    """While inside, SIGHUP asks ``watch``, and whatever else this process has to look again.
+    """While inside, SIGHUP makes ``watch``, and every other one of this process, look again.
 
-    Afterwards it does nothing: whoever sends it wants nobody to end.
+    Afterwards the signal does nothing: it is not meant to end the process, as it would by default.
     """
     loop = asyncio.get_running_loop()
     _hearing.append(watch)
-    loop.add_signal_handler(signal.SIGHUP, lambda: [one.ask() for one in _hearing])
+    loop.add_signal_handler(signal.SIGHUP, lambda: [other.ask() for other in _hearing])
     try:
         yield
     finally:
@@ -89,23 +89,23 @@ def checked(path: Path, env: Mapping[str, str]) -> tuple[Settings, int]:
     """
     try:
         settings = load(path, environment(env, home(path)))
-        return settings, tested(settings)
+        return settings, passed_tests(settings)
     except ConfigError as error:
         raise Rejected(str(error)) from None
     except OSError as error:
         raise Rejected(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-def tested(settings: Settings) -> int:
+def passed_tests(settings: Settings) -> int:
     """How many rule tests must pass before ``settings`` are used, and did.
 
     Raises ConfigError where they are faulty, Rejected where they fail.
     """
     tests = own_tests(settings)
-    failed = [one for one in ruletests.run_all(tests, settings) if not one.passed]
+    failed = [outcome for outcome in ruletests.run_all(tests, settings) if not outcome.passed]
     if failed:
         raise Rejected(
-            "\n".join(_failure(one) for one in failed)
+            "\n".join(_failure(outcome) for outcome in failed)
             + f"\n{settings.path.name} is used when its rule tests pass: lowtide test shows them"
         )
     return len(tests)
@@ -119,15 +119,14 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
 
 def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     """What is read at the start only, by section."""
-    one = settings
     return {
-        "markets": (one.venues, one.markets),
-        "redis": (one.redis_url, one.data_dir, one.keep, one.max_mb),
-        "metrics": (one.metrics_keep, one.metrics_mb),
-        "webhooks": (one.webhooks, one.webhook_secret),
-        "delivery": (one.resend,),
-        "telegram": (one.api_url, one.token, one.telegram_proxy),
-        "proxies": (one.proxies,),
+        "markets": (settings.venues, settings.markets),
+        "redis": (settings.redis_url, settings.data_dir, settings.keep, settings.max_mb),
+        "metrics": (settings.metrics_keep, settings.metrics_mb),
+        "webhooks": (settings.webhooks, settings.webhook_secret),
+        "delivery": (settings.resend,),
+        "telegram": (settings.api_url, settings.token, settings.telegram_proxy),
+        "proxies": (settings.proxies,),
     }
 
 
@@ -142,10 +141,12 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def taken(old: Settings, new: Settings, tests: int, started: Settings | None = None) -> str:
+def change_summary(
+    old: Settings, new: Settings, tests: int, started: Settings | None = None
+) -> str:
     """What to say of a configuration that was taken over, "" if nothing has changed.
 
-    ``started``: the settings of the start, with which runs what needs a restart; None: ``old``.
+    ``started``: the settings at the start, which hold for what needs a restart; None: ``old``.
     """
     changed, later = changes(old, new), needs_restart(started or old, new)
     if not changed and not needs_restart(old, new):
@@ -162,17 +163,17 @@ def taken(old: Settings, new: Settings, tests: int, started: Settings | None = N
 
 
 _SHOWN = 8
-"""So many changes and warnings are told; no message holds a whole file."""
+"""So many changes and warnings are named; no message holds a whole file."""
 
 _WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics")
-"""Sections without secrets. Of others only the key is told: an address may hold a password."""
+"""Sections without secrets. Of others only the key is named: an address may hold a password."""
 
 
 def changes(old: Settings, new: Settings) -> list[str]:
     """``rules.liq_burst.majors.alert 40 → 45`` for each key that changed; a rule, a window or a
     chat that is new or gone by its name alone."""
     tables = old.source.tables, new.source.tables
-    before, after = (dict(_flat(one)) for one in tables)
+    before, after = (dict(_flat(each)) for each in tables)
     lines: list[str] = []
     for path in [*before, *(path for path in after if path not in before)]:
         if whole := _new_or_gone(path, *tables):
@@ -195,13 +196,13 @@ def changes(old: Settings, new: Settings) -> list[str]:
 
 
 def _new_or_gone(path: _Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """What is told of a key of a rule or window that only one of the two has; "" of any other."""
+    """The line for a key of a rule or window that only one of the two has; "" for any other."""
     if path[0] != "rules" or len(path) < 2:
         return ""
     ends = [2, 4] if len(path) > 4 and path[2] == "windows" else [2]
     for end in ends:
         name = path[end - 1]
-        had, has = (name in _inner(one, path[: end - 1]) for one in (before, after))
+        had, has = (name in _inner(tables, path[: end - 1]) for tables in (before, after))
         if had != has:
             what = f"rule {name}" if end == 2 else f"window {name} of {path[1]}"
             return f"new {what}" if has else f"{what} is gone"
@@ -242,7 +243,7 @@ def _chat_name(_number: int, table: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    """As it stands in the file."""
+    """As it is written in the file."""
     if isinstance(value, list):
         return f"[{', '.join(map(_value, cast('list[object]', value)))}]"
     return "none" if value is None else shown(value)

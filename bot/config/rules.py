@@ -1,9 +1,8 @@
-"""Rule tables of config.toml → ``rules.rule.Rule``: one rule a window, one row an asset.
+"""Tables of config.toml → ``rules.rule.Rule``, one a window with a row for each asset, and
+``rules.composite.Composite``. Pure.
 
-Pure. What is wrong comes back as problems, (path of the key, sentence), so that all of them can be
-shown at once; rules are only complete if there are none.
-
-Composite tables of config.toml → ``rules.composite.Composite``, or what is wrong. Pure.
+What is wrong comes back as problems, (path of the key, sentence), so that all of them can be shown
+at once; rules are only complete if there are none.
 """
 
 import re
@@ -42,15 +41,15 @@ def composites(file: File, named: Collection[str]) -> tuple[tuple[Composite, ...
 
     ``named``: all rules and composites that the file names, the faulty ones too.
     """
-    found: list[Composite] = []
+    sound: list[Composite] = []
     problems: list[Problem] = []
     rules = [name for name in named if name not in file.composites]
     for name, table in file.composites.items():
         wrong = list(_check_composite(name, table, rules, named))
         problems += wrong
         if not wrong:
-            found.append(_composite(name, table))
-    return tuple(found), problems
+            sound.append(_composite(name, table))
+    return tuple(sound), problems
 
 
 def _composite(name: str, table: CompositeTable) -> Composite:
@@ -102,10 +101,10 @@ def _unknown(family: str, rules: list[str], named: Collection[str]) -> str:
 
 def families(rules: Collection[Rule]) -> dict[str, list[Rule]]:
     """The rules by the name that the file gives them: a family has a rule for each window."""
-    found: dict[str, list[Rule]] = {}
+    by_family: dict[str, list[Rule]] = {}
     for rule in rules:
-        found.setdefault(rule.family, []).append(rule)
-    return found
+        by_family.setdefault(rule.family, []).append(rule)
+    return by_family
 
 
 WINDOW = "{window}"
@@ -119,18 +118,19 @@ _FLOORS = {"min_loss_musd": ("depth_",), "min_oi_musd": ("oi_net_", "funding_", 
 _T = TypeVar("_T")
 
 
-class _Given(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule as the file gives it. ``at``: where ``table`` is, which has its rows.
-
-    ``shared``: what holds for all windows; without windows the same as ``table``.
-    """
+class _RuleEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule, or one window of a rule, as the file has it."""
 
     family: str
     window: str
+    """ "": the rule has none."""
     metric: str
     at: tuple[str, ...]
+    """The path of ``table``."""
     table: WindowTable
+    """What holds for the window, with its rows."""
     shared: RuleTable
+    """What holds for all windows; without windows the same as ``table``."""
 
     @property
     def market(self) -> bool:
@@ -156,23 +156,23 @@ def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
             problems.append((("rules", family), "a rule's name is made of a-z, 0-9 and _"))
         wrong = _check_family(family, table)
         problems += wrong
-        for given in () if wrong else _given(family, table):
-            found = _check(given, where)
-            rows, faulty = _rows(given, where)
-            problems += found + faulty
-            if not found and not faulty:
-                rules.append(_rule(given, rows, where, file.defaults))
-                problems += _differing(given, rules)
+        for entry in () if wrong else _entries(family, table):
+            broken = _check(entry, where)
+            rows, faulty = _rows(entry, where)
+            problems += broken + faulty
+            if not broken and not faulty:
+                rules.append(_rule(entry, rows, where, file.defaults))
+                problems += _differing(entry, rules)
     return tuple(rules), problems
 
 
-def _differing(given: _Given, rules: list[Rule]) -> Iterator[Problem]:
+def _differing(entry: _RuleEntry, rules: list[Rule]) -> Iterator[Problem]:
     """Two shares of one name that count differently: what is logged under it would be neither."""
     *others, last = rules
     for other in others:
         if other.metric == last.metric and other.least_fall_pct != last.least_fall_pct:
             text = f"differs from that of {other.name}, which is on {last.metric} too: say the same"
-            yield given.where("least_fall_pct", "least_fall_pct"), text
+            yield entry.where("least_fall_pct", "least_fall_pct"), text
             return
 
 
@@ -185,14 +185,14 @@ def valid_metric(name: str) -> str | None:
     return None
 
 
-def _given(family: str, table: RuleTable) -> Iterator[_Given]:
+def _entries(family: str, table: RuleTable) -> Iterator[_RuleEntry]:
     path = ("rules", family)
     if not table.windows:
-        yield _Given(
+        yield _RuleEntry(
             family=family, window="", metric=table.metric, at=path, table=table, shared=table
         )
     for window, own in table.windows.items():
-        yield _Given(
+        yield _RuleEntry(
             family=family,
             window=window,
             metric=table.metric.replace(WINDOW, window),
@@ -202,18 +202,18 @@ def _given(family: str, table: RuleTable) -> Iterator[_Given]:
         )
 
 
-def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults) -> Rule:
-    own, shared = given.table, given.shared
+def _rule(entry: _RuleEntry, rows: dict[str, Row], where: Tiers, defaults: Defaults) -> Rule:
+    own, shared = entry.table, entry.shared
     hold = own.hold or shared.hold or Hold({})
-    tail = own.rows.get("tail") if where.tail and not given.market else None
+    tail = own.rows.get("tail") if where.tail and not entry.market else None
     return Rule(
-        name=f"{given.family}:{given.window}" if given.window else given.family,
-        family=given.family,
-        metric=given.metric,
+        name=f"{entry.family}:{entry.window}" if entry.window else entry.family,
+        family=entry.family,
+        metric=entry.metric,
         fires=shared.fires,
-        scope="market" if given.market else shared.scope or "asset",
+        scope="market" if entry.market else shared.scope or "asset",
         rows=rows,
-        others=_row(given, where, "", tail.given()) if tail else None,
+        others=_row(entry, where, "", tail.numbers()) if tail else None,
         not_watched=frozenset(where.listed) - rows.keys(),
         hold=hold.by_level,
         settlements=hold.settlements,
@@ -221,28 +221,28 @@ def _rule(given: _Given, rows: dict[str, Row], where: Tiers, defaults: Defaults)
         cooldown=_first(own.cooldown, shared.cooldown, defaults.cooldown),
         repost_if=_first(own.repost_if, shared.repost_if, defaults.repost_if),
         post=_first(own.post, shared.post, True),
-        when=_asked(given),
+        when=_conditions(entry),
         cause=_first(own.cause, shared.cause, ()),
-        least_fall_pct=_least_falls(given, where),
+        least_fall_pct=_least_falls(entry, where),
     )
 
 
-def _least_falls(given: _Given, where: Tiers) -> dict[str, float]:
+def _least_falls(entry: _RuleEntry, where: Tiers) -> dict[str, float]:
     """How far each listed asset must fall to count: as it says itself, else as its tier does."""
-    falls = given.table.least_fall_pct or given.shared.least_fall_pct
-    found: dict[str, float] = {}
+    falls = entry.table.least_fall_pct or entry.shared.least_fall_pct
+    falls_of: dict[str, float] = {}
     for asset in where.listed:
         named = [name for name in where.names(asset) if name in falls]
         if named:
-            found[asset] = falls[named[0]]
-    return found
+            falls_of[asset] = falls[named[0]]
+    return falls_of
 
 
-def _asked(given: _Given) -> tuple[When, ...]:
-    """The metrics that it asks besides its own, with its window in their names."""
+def _conditions(entry: _RuleEntry) -> tuple[When, ...]:
+    """The conditions on other metrics, with the window in their names."""
     return tuple(
-        msgspec.structs.replace(one, metric=one.metric.replace(WINDOW, given.window))
-        for one in _first(given.table.when, given.shared.when, ())
+        msgspec.structs.replace(asked, metric=asked.metric.replace(WINDOW, entry.window))
+        for asked in _first(entry.table.when, entry.shared.when, ())
     )
 
 
@@ -283,37 +283,37 @@ def _wrong_window(template: str, window: str) -> str | None:
     return valid_metric(template.replace(WINDOW, window))
 
 
-def _check(given: _Given, where: Tiers) -> list[Problem]:
+def _check(entry: _RuleEntry, where: Tiers) -> list[Problem]:
     problems: list[Problem] = []
-    hold = given.table.hold or given.shared.hold
-    if hold and hold.settlements and metric(given.metric) is not SETTLED:
-        text = f"settlements are counted for {SETTLED.name} only, not for {given.metric}"
-        problems.append((given.where("for", "hold"), text))
+    hold = entry.table.hold or entry.shared.hold
+    if hold and hold.settlements and metric(entry.metric) is not SETTLED:
+        text = f"settlements are counted for {SETTLED.name} only, not for {entry.metric}"
+        problems.append((entry.where("for", "hold"), text))
     for key, starts in _FLOORS.items():
-        problems += _check_floors(given, key, starts, where)
-    problems += _check_when(given)
-    problems += _check_falls(given, where)
-    if given.market and (given.table.cause or given.shared.cause):
-        text = f"is of one asset: {given.metric} is of the whole market"
-        problems.append((given.where("cause", "cause"), text))
-    if given.market and given.shared.scope:
-        text = f"is for metrics of an asset: {given.metric} is of the whole market"
-        problems.append((("rules", given.family, "scope"), text))
-    if not given.table.rows:
-        wanted = "all" if given.market else "majors, large, tail or an asset"
-        problems.append((given.at, f"has no row: give levels for {wanted}"))
+        problems += _check_floors(entry, key, starts, where)
+    problems += _check_when(entry)
+    problems += _check_falls(entry, where)
+    if entry.market and (entry.table.cause or entry.shared.cause):
+        text = f"is of one asset: {entry.metric} is of the whole market"
+        problems.append((entry.where("cause", "cause"), text))
+    if entry.market and entry.shared.scope:
+        text = f"is for metrics of an asset: {entry.metric} is of the whole market"
+        problems.append((("rules", entry.family, "scope"), text))
+    if not entry.table.rows:
+        wanted = "all" if entry.market else "majors, large, tail or an asset"
+        problems.append((entry.at, f"has no row: give levels for {wanted}"))
     return problems
 
 
-def _check_falls(given: _Given, where: Tiers) -> Iterator[Problem]:
-    falls = given.table.least_fall_pct or given.shared.least_fall_pct
-    path = given.where("least_fall_pct", "least_fall_pct")
-    if not isinstance(metric(given.metric), PriceDownShare):
+def _check_falls(entry: _RuleEntry, where: Tiers) -> Iterator[Problem]:
+    falls = entry.table.least_fall_pct or entry.shared.least_fall_pct
+    path = entry.where("least_fall_pct", "least_fall_pct")
+    if not isinstance(metric(entry.metric), PriceDownShare):
         if falls:
-            yield path, f"is for price_down_share_<duration>_pct only, not {given.metric}"
+            yield path, f"is for price_down_share_<duration>_pct only, not {entry.metric}"
         return
     if not falls:
-        yield given.at, "needs least_fall_pct: how far coins must fall to count, { majors = 3 }"
+        yield entry.at, "needs least_fall_pct: how far coins must fall to count, { majors = 3 }"
         return
     known = [name for name in (*TIERS, *where.own, *where.listed) if name != "tail"]
     for name in falls:
@@ -323,80 +323,86 @@ def _check_falls(given: _Given, where: Tiers) -> Iterator[Problem]:
             yield path, f'unknown tier "{name}"{did_you_mean(name, known)}'
 
 
-def _check_when(given: _Given) -> Iterator[Problem]:
-    path = given.where("when", "when")
-    if given.window == "" and any(WINDOW in one.metric for one in given.table.when or ()):
+def _check_when(entry: _RuleEntry) -> Iterator[Problem]:
+    path = entry.where("when", "when")
+    if entry.window == "" and any(WINDOW in other.metric for other in entry.table.when or ()):
         yield path, f"has {WINDOW} in it, and the rule has no windows"
         return
-    scope = "market" if given.market else given.shared.scope or "asset"
-    for one in _asked(given):
-        if wrong := valid_metric(one.metric):
+    scope = "market" if entry.market else entry.shared.scope or "asset"
+    for asked in _conditions(entry):
+        if wrong := valid_metric(asked.metric):
             yield path, wrong
-        elif scope not in metric(one.metric).scopes:
-            of = "the whole market" if on_market(one.metric) else "an asset"
-            yield path, f"{one.metric} is of {of}, {given.metric} is not: ask one of the same kind"
-        elif one.metric == given.metric:
-            yield path, f"{one.metric} is the rule's own metric: a second opinion is of another one"
-    if given.table.when and not any("alert" in row.given() for row in given.table.rows.values()):
+        elif scope not in metric(asked.metric).scopes:
+            of = "the whole market" if on_market(asked.metric) else "an asset"
+            yield (
+                path,
+                f"{asked.metric} is of {of}, {entry.metric} is not: ask one of the same kind",
+            )
+        elif asked.metric == entry.metric:
+            yield (
+                path,
+                f"{asked.metric} is the rule's own metric: a second opinion is of another one",
+            )
+    if entry.table.when and not any("alert" in row.numbers() for row in entry.table.rows.values()):
         yield path, "is asked for what is at alert, and no row has an alert level"
 
 
 def _check_floors(
-    given: _Given, key: str, starts: tuple[str, ...], where: Tiers
+    entry: _RuleEntry, key: str, starts: tuple[str, ...], where: Tiers
 ) -> Iterator[Problem]:
-    floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
-    path = given.where(key, key)
-    if floors and (given.market or not given.metric.startswith(starts)):
+    floors: Mapping[str, float] = getattr(entry.table, key) or getattr(entry.shared, key)
+    path = entry.where(key, key)
+    if floors and (entry.market or not entry.metric.startswith(starts)):
         kind = "depth" if key == "min_loss_musd" else "open-interest, funding and price"
-        yield path, f"is for {kind} metrics of an asset only, not {given.metric}"
+        yield path, f"is for {kind} metrics of an asset only, not {entry.metric}"
         return
-    known = [*TIERS, *where.own, *where.listed, *given.table.rows]
+    known = [*TIERS, *where.own, *where.listed, *entry.table.rows]
     for name in floors:
         if name and name not in known:
             yield path, f'unknown tier "{name}"{did_you_mean(name, known)}'
 
 
-def _rows(given: _Given, where: Tiers) -> tuple[dict[str, Row], list[Problem]]:
+def _rows(entry: _RuleEntry, where: Tiers) -> tuple[dict[str, Row], list[Problem]]:
     """Rows of all named assets. A tier's row is judged once, not again for each of its assets."""
-    if given.market:
-        return _market_row(given)
-    given_rows, fires = given.table.rows, given.shared.fires
+    if entry.market:
+        return _market_row(entry)
+    own_rows, fires = entry.table.rows, entry.shared.fires
     rows: dict[str, Row] = {}
     problems: list[Problem] = []
     named = {*TIERS, *where.own}
-    for name, row in given_rows.items():
+    for name, row in own_rows.items():
         if name == ALL:
-            text = f"is for rules on the whole market; {given.metric} is of an asset: give majors"
-            problems.append(((*given.at, name), text + ", large or tail"))
+            text = f"is for rules on the whole market; {entry.metric} is of an asset: give majors"
+            problems.append(((*entry.at, name), text + ", large or tail"))
         elif name in named:
-            problems += [((*given.at, name), text) for text in _wrong(row.given(), fires)]
+            problems += [((*entry.at, name), text) for text in _wrong(row.numbers(), fires)]
     sound = not problems
-    overrides = [name for name in given_rows if name not in named and name != ALL]
+    overrides = [name for name in own_rows if name not in named and name != ALL]
     for asset in dict.fromkeys([*where.listed, *overrides]):
-        layers = where.layers(given_rows, asset)
-        values = _merged([given_rows[name] for name in layers])
-        if asset in given_rows:
+        layers = where.layers(own_rows, asset)
+        values = _merged([own_rows[name] for name in layers])
+        if asset in own_rows:
             if not where.watches(asset):
-                problems.append(((*given.at, asset), _not_watched(asset, where)))
+                problems.append(((*entry.at, asset), _not_watched(asset, where)))
             elif sound:
-                problems += [((*given.at, asset), text) for text in _wrong(values, fires)]
+                problems += [((*entry.at, asset), text) for text in _wrong(values, fires)]
         if values and not problems:
-            rows[asset] = _row(given, where, asset, values)
+            rows[asset] = _row(entry, where, asset, values)
     return rows, problems
 
 
-def _market_row(given: _Given) -> tuple[dict[str, Row], list[Problem]]:
+def _market_row(entry: _RuleEntry) -> tuple[dict[str, Row], list[Problem]]:
     problems: list[Problem] = []
-    for name, row in given.table.rows.items():
-        path = (*given.at, name)
+    for name, row in entry.table.rows.items():
+        path = (*entry.at, name)
         if name == ALL:
-            problems += [(path, text) for text in _wrong(row.given(), given.shared.fires)]
+            problems += [(path, text) for text in _wrong(row.numbers(), entry.shared.fires)]
         else:
-            text = f"{given.metric} is of the whole market: its only row is all"
+            text = f"{entry.metric} is of the whole market: its only row is all"
             problems.append((path, text))
-    if problems or ALL not in given.table.rows:
+    if problems or ALL not in entry.table.rows:
         return {}, problems
-    values = given.table.rows[ALL].given()
+    values = entry.table.rows[ALL].numbers()
     return {MARKET: Row(levels=_levels(values), clear=values["clear"])}, []
 
 
@@ -412,14 +418,14 @@ def _not_watched(asset: str, where: Tiers) -> str:
     return f"is not in markets.majors or markets.large, and there is no tail{near}"
 
 
-def _row(given: _Given, where: Tiers, asset: str, values: Mapping[str, float]) -> Row:
+def _row(entry: _RuleEntry, where: Tiers, asset: str, values: Mapping[str, float]) -> Row:
     """``asset`` "": the row of the tail."""
     names = where.names(asset) if asset else ("tail",)
     least = 0.0
     for key in _FLOORS:
-        floors: Mapping[str, float] = getattr(given.table, key) or getattr(given.shared, key)
-        found = (floors[name] for name in (*names, "") if name in floors)
-        least = max(least, next(found, 0.0))
+        floors: Mapping[str, float] = getattr(entry.table, key) or getattr(entry.shared, key)
+        sizes = (floors[name] for name in (*names, "") if name in floors)
+        least = max(least, next(sizes, 0.0))
     return Row(levels=_levels(values), clear=values["clear"], floor_musd=least)
 
 

@@ -1,15 +1,17 @@
-"""Rule tests as data: values in, turns out, through the judge that live values go through.
+"""Rule tests: series of values in, turns out, through the judge that live values go through.
 
-A test replaces the metric by a series and asks only the rule: levels, ``for``, ``clear``, holes,
-cool-down; of a composite also when it rises and when it says more. It does not cover what lies
-before (how a metric makes a value of events, which venues are in it, when it calls them stale,
-bounds, baselines; a floor counts as reached unless the test gives ``size_musd``) nor what lies
-after (grouping, hiding by composites, silences, quiet hours and the budget of posts). Live, a rule
-looks when an event comes and each second while it is awake; here it looks when a value comes. Only
-charged funding is asked every minute between two settlements, as it is live: each value of such a
-rule is one settlement.
-Of a composite, rules without a series count as not watched. A metric that a rule asks besides its
-own (``when``) and that has no series is unknown. The cause follows from price and open interest.
+A test replaces the metric by a series and covers only the rule: levels, ``for``, ``clear``, holes,
+cool-down; of a composite also when it rises and gets worse. It does not cover what comes before
+(how a metric makes a value of events, which venues are in it, when these are stale, bounds,
+baselines; a floor counts as reached unless the test gives ``size_musd``) nor what comes after
+(grouping, hiding by composites, silences, quiet hours and the budget of posts).
+
+Live, a rule is judged when an event comes and each second while it is awake; here, when a value
+comes. Only charged funding is judged every minute between two settlements too, as it is live: each
+value of such a rule is one settlement.
+
+Of a composite, rules without a series count as not watched. A metric of ``when`` without a series
+is unknown. The cause follows from price and open interest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,8 +77,8 @@ class _SeriesMetric(SuppliedMetric):
 
 
 class _SeriesCause(SuppliedMetric):
-    """The cause of a test's values of price and open interest, of which one may be the rule's own;
-    without a word of liquidations and funding."""
+    """The cause that follows from a test's values of price and open interest, one of which may be
+    the rule's own; liquidations and funding are not known."""
 
     def __init__(self, of: CauseMetric, own: _SeriesMetric, test: RuleTest) -> None:
         super().__init__(of)
@@ -95,7 +97,7 @@ class _SeriesCause(SuppliedMetric):
 
 
 def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
-    """Plays the test's series to its rule, or to the parts of its composite."""
+    """Play the test's series to its rule, or to the parts of its composite."""
     composite = next((c for c in settings.composites if c.name == test.rule), None)
     view = View(test.asset)
     rules = [rule for rule in settings.rules if rule.name in test.series]
@@ -110,10 +112,10 @@ def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
     judge, got = Judge(lambda _: clusters), list[Expected]()
     for at, together in groupby(_looks(watches, test), key=lambda look: look[0]):
         now = START + at
-        said = [s for _, n in together for s in _look(judge, watches[n], now)]
+        events = [s for _, n in together for s in _look(judge, watches[n], now)]
         got += [
             Expected(at, alert.turn, alert.level, held=not alert.post and composite is None)
-            for alert in (*said, *judge.tick(now))
+            for alert in (*events, *judge.tick(now))
             if isinstance(alert, Alert) and alert.rule == test.rule
         ]
     return RuleTestOutcome(test=test, got=tuple(got))

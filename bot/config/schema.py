@@ -143,14 +143,14 @@ class RowTable(Table):
     critical: RowLevel | None = None
     clear: Annotated[float, PlainValidator(values.number)] | None = None
 
-    def given(self) -> dict[str, float]:
-        """Only the levels that the row holds, and ``clear``."""
+    def numbers(self) -> dict[str, float]:
+        """The levels that the row has, and ``clear``."""
         return {key: v for key, v in self.model_dump().items() if v not in (None, values.NO_LEVEL)}
 
     def over(self, below: Mapping[str, float]) -> dict[str, float]:
         """The levels of a row ``below``, as this one changes them."""
         none = {key for key, value in self.model_dump().items() if value == values.NO_LEVEL}
-        return {k: v for k, v in below.items() if k not in none} | self.given()
+        return {k: v for k, v in below.items() if k not in none} | self.numbers()
 
 
 class WindowTable(Table):
@@ -192,15 +192,15 @@ def _series(value: object) -> dict[str, Values]:
     """Values by rule; of the test's own rule under ""."""
     if not isinstance(value, dict):
         return {"": notation.series(value)}
-    found: dict[str, Values] = {}
+    by_rule: dict[str, Values] = {}
     for name, text in cast("dict[str, object]", value).items():
         try:
-            found[name] = notation.series(text)
+            by_rule[name] = notation.series(text)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    if not found:
+    if not by_rule:
         raise ValueError("is empty: give a series for each part")
-    return found
+    return by_rule
 
 
 def _others(value: object) -> dict[str, Values]:
@@ -265,8 +265,8 @@ def keys_at(path: Sequence[str | int]) -> list[str]:
             models = (_SECTIONS[other[0]],)
     names = [f.alias or name for model in models for name, f in model.model_fields.items()]
     rows = (*TIERS, ALL) if ROWS in names else ()
-    made = (ROWS, COMPOSITES)
-    return list(dict.fromkeys([*(name for name in names if name not in made), *rows]))
+    ours = (ROWS, COMPOSITES)
+    return list(dict.fromkeys([*(name for name in names if name not in ours), *rows]))
 
 
 _SECTIONS: dict[str, type[Table]] = {

@@ -1,13 +1,12 @@
-"""Which file is the configuration, what it lies on, and where each of its keys stands.
+"""Which file is the configuration, what it extends, and in which line each of its keys is.
 
 An operator's file is whole, or it begins with ``extends = "shipped"`` and says only what differs
 from the configuration that comes with Lowtide. That one is tracked by git and part of the package;
 the operator's is neither.
 
-Where a key stands in a TOML text, so that an error can name its line.
-
-tomllib keeps no positions. This index reads the text again, only far enough to see table headers
-and keys at the start of a line; keys inside an inline table answer with the line of that table.
+An error names the line of its key, and tomllib keeps no positions. So ``index`` reads the text
+again, only far enough to see table headers and keys at the start of a line; keys inside an inline
+table have the line of that table.
 """
 
 import re
@@ -50,18 +49,18 @@ def _read(
     lines: dict[KeyPath, int],
     counts: dict[KeyPath, int],
 ) -> KeyPath:
-    if found := _ARRAY.match(line):
-        path = _parts(found[1])
+    if match := _ARRAY.match(line):
+        path = _parts(match[1])
         counts[path] = counts.get(path, -1) + 1
         lines.setdefault(path, number)
         table = (*path, counts[path])
         lines[table] = number
-    elif found := _TABLE.match(line):
-        table = _inside(_parts(found[1]), counts)
+    elif match := _TABLE.match(line):
+        table = _inside(_parts(match[1]), counts)
         for end in range(1, len(table) + 1):
             lines.setdefault(table[:end], number)
-    elif found := _KEY.match(line):
-        path = (*table, *_parts(found[1]))
+    elif match := _KEY.match(line):
+        path = (*table, *_parts(match[1]))
         for end in range(len(table) + 1, len(path) + 1):
             lines.setdefault(path[:end], number)
     return table
@@ -99,13 +98,13 @@ VARIABLE = "LOWTIDE_CONFIG"
 _CONDITIONS = frozenset({"all_of", "any_of", "at_least"})
 
 
-def chosen(named: Path | None, env: Mapping[str, str]) -> Path:
+def config_path(named: Path | None, env: Mapping[str, str]) -> Path:
     """The configuration to use: as ``named``, as the environment says, else what is here, else the
     shipped one. An operator's own file goes before a whole one beside it."""
     if named is not None:
         return named
-    if given := env.get(VARIABLE, "").strip():
-        return Path(given)
+    if from_env := env.get(VARIABLE, "").strip():
+        return Path(from_env)
     here = [folder / name for folder in (Path(), SHIPPED.parent) for name in (OWN, SHIPPED.name)]
     return next((path for path in here if path.is_file()), SHIPPED)
 
@@ -181,13 +180,15 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def layered(own: Part, base: Part) -> Source:
-    """``own`` on ``base``: tables are merged key by key, whatever else ``own`` has replaces."""
+    """``own`` on ``base``: tables are merged key by key, other values replaced."""
     tables = _merged(own.tables, base.tables)
     markets, rules = _table(tables, "markets"), _table(tables, "rules")
-    given = _table(own.tables, "markets")
-    moved = {asset for tier, assets in given.items() if tier != "venues" for asset in _list(assets)}
+    own_markets = _table(own.tables, "markets")
+    moved = {
+        asset for tier, assets in own_markets.items() if tier != "venues" for asset in _list(assets)
+    }
     for tier in ("majors", "large"):
-        if tier not in given and tier in markets:  # an asset that moved to another tier
+        if tier not in own_markets and tier in markets:  # an asset that moved to another tier
             markets[tier] = [asset for asset in _list(markets[tier]) if asset not in moved]
     for name, table in _table(own.tables, "rules").items():
         _replaced(name, table, rules)
@@ -217,33 +218,34 @@ _TAIL = frozenset({"tail"})
 
 def _tiers(markets: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """The tiers of each listed asset. One that is in tiers of an operator alone is of the tail."""
-    found: dict[str, frozenset[str]] = {}
+    by_asset: dict[str, frozenset[str]] = {}
     for tier in [name for name in markets if name != "venues"]:
         for asset in [asset for asset in _list(markets[tier]) if isinstance(asset, str)]:
-            found[asset] = found.get(asset, frozenset()) | {tier}
+            by_asset[asset] = by_asset.get(asset, frozenset()) | {tier}
     return {
-        a: names if names & {"majors", "large"} else names | _TAIL for a, names in found.items()
+        a: names if names & {"majors", "large"} else names | _TAIL for a, names in by_asset.items()
     }
 
 
 def _rows(
     rules: dict[str, Any], own: Mapping[str, Any], kept: Mapping[str, frozenset[str]]
 ) -> None:
-    """Take out the shipped rows of single assets that lie on nothing shipped any more.
+    """Take out the shipped rows of single assets that are no longer watched in the tier they were
+    shipped for.
 
     ``kept``: the tiers of assets that are still watched and in the tier for which they are shipped.
     Where the operator wrote the row of such a tier it holds for all of its assets.
     """
     for name in rules:
-        rows, given = _table(rules, name), _table(own, name)
+        rows, own_rows = _table(rules, name), _table(own, name)
         for row in [key for key in rows if looks_like_asset(key, (*TIERS, ALL))]:
-            if row in kept and not kept[row] & given.keys():
+            if row in kept and not kept[row] & own_rows.keys():
                 continue
-            if row in given:
-                rows[row] = given[row]
+            if row in own_rows:
+                rows[row] = own_rows[row]
             else:
                 del rows[row]
-        _rows(_table(rows, "windows"), _table(given, "windows"), kept)
+        _rows(_table(rows, "windows"), _table(own_rows, "windows"), kept)
 
 
 def _merged(own: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,7 +276,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _at(tables: Any, at: Sequence[str | int]) -> Any:
-    """What stands at a path, None if there is nothing."""
+    """The value at a path, None if there is none."""
     for part in at:
         if isinstance(tables, dict):
             tables = cast("dict[str, Any]", tables).get(cast("str", part))

@@ -18,23 +18,23 @@ from streams.events import Ms
 
 
 class RuleTest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rule must make of values that come ``every`` Ms.
-
-    ``rule``: a rule of the engine (``oi_drop:1h``) or a composite. ``series``: values by rule of
-    the engine; for a composite those of its parts. ``size_musd``: what the rule's least size is
-    compared with, None: large enough. ``when``: values by metric, of those that its rules ask
-    besides their own. ``place``: where it is written, ``config.tests.toml:12``.
-    """
+    """What a rule must make of a series of values."""
 
     name: str
     place: str
+    """Where it is written, ``config.tests.toml:12``."""
     rule: str
+    """A rule of the engine (``oi_drop:1h``) or a composite."""
     asset: str
     every: Ms
+    """The time between two values."""
     series: Mapping[str, Values]
+    """Values by rule of the engine; of a composite those of its parts."""
     expect: tuple[Expected, ...]
     size_musd: float | None = None
+    """What the rule's least size is compared with; None: large enough."""
     when: Mapping[str, Values] = {}
+    """Values by metric, of the metrics in ``when`` and ``cause`` of its rules."""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     def composite(self, name: str) -> Composite | None:
         """The composite of that name."""
-        return next((one for one in self.composites if one.name == name), None)
+        return next((composite for composite in self.composites if composite.name == name), None)
 
     def rule(self, name: str) -> Rule | str:
         """The rule of that name, or of that family if it has one window; else what is wrong."""
@@ -68,9 +68,9 @@ def rule_tests(
     problems: list[Problem] = []
     for n, table in enumerate(tables):
         at: KeyPath = ("test", n)
-        found = list(_check(table, known))
-        problems += [((*at, key), text) for key, text in found]
-        if not found:
+        wrong = list(_check(table, known))
+        problems += [((*at, key), text) for key, text in wrong]
+        if not wrong:
             _, path, line = source.spot(at)
             place = f"{path.name}:{line}" if line else path.name
             tests.append(_test(table, known, place))
@@ -128,7 +128,7 @@ def _check(table: TestTable, known: Known) -> Iterator[tuple[str, str]]:
 
 
 def _check_when(table: TestTable, rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
-    """Metrics that nobody asks; one that is asked and has no series is unknown all the time."""
+    """Metrics that no rule asks for; one that a rule asks for and that has no series is unknown."""
     asked = list(dict.fromkeys(name for rule in rules for name in _asked(rule)))
     for name in table.when:
         if name not in asked:
@@ -138,7 +138,7 @@ def _check_when(table: TestTable, rules: Sequence[Rule]) -> Iterator[tuple[str, 
 
 def _asked(rule: Rule) -> Iterator[str]:
     """The metrics that a test may give beside the rule's own."""
-    yield from (one.metric for one in rule.when)
+    yield from (condition.metric for condition in rule.when)
     if rule.cause and (of := cause_asked_by(rule)) is not None:
         yield from (name for name in (of.moves.name, of.interest.name) if name != rule.metric)
 
@@ -171,6 +171,6 @@ def _check_rule(table: TestTable, rule: Rule) -> Iterator[tuple[str, str]]:
 
 def _check_expected(table: TestTable) -> Iterator[tuple[str, str]]:
     end = max(map(len, table.series.values())) * table.every
-    for one in table.expect:
-        if one.at >= end:
-            yield "expect", f'"{one}" is after the series, which ends at {compact(end)}'
+    for turn in table.expect:
+        if turn.at >= end:
+            yield "expect", f'"{turn}" is after the series, which ends at {compact(end)}'

@@ -1,15 +1,13 @@
-"""The notation of rule tests: series of values, and turns that are expected.
+"""Single values of config.toml: text, numbers and tables → what the program uses, or a ValueError.
+Every sentence about a single value is written here. Durations become Ms.
 
-A series is words: ``5`` one value; ``5x3`` 5 and then 3 more; ``5+2x3`` is 5 7 9 11, ``5-2x3`` is
-5 3 1 -1; ``_`` no value, ``stale`` the same for a feed known to be down, ``_x3`` and then 3 more.
-As in Prometheus's promtool, but for ``_x3``, which there is 3 in all.
+The values of rule tests have a notation of their own. A series is words: ``5`` one value; ``5x3``
+5 and then 3 more; ``5+2x3`` is 5 7 9 11, ``5-2x3`` is 5 3 1 -1; ``_`` no value, ``stale`` the same
+for a feed known to be down, ``_x3`` and then 3 more. As in Prometheus's promtool, but for ``_x3``,
+which there is 3 in all.
 
 An expectation is ``"5m10s open alert"``: time since the first value, turn, level; ``held`` after it
 if the cool-down keeps it from being posted.
-
-Single values of config.toml: text, numbers and tables → what the program uses, or a ValueError.
-
-All sentences about a single value are written here. Durations become Ms.
 """
 
 import math
@@ -40,14 +38,15 @@ _CONDITION = re.compile(r"([a-z][a-z0-9_]*):([a-z]+)")
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """How long a breach must last: in Ms by level, or in settlements of funding."""
+    """How long a breach must last."""
 
     by_level: dict[Level, Ms]
     settlements: int = 0
+    """In settlements of funding; 0: in Ms."""
 
 
 def shown(value: object) -> str:
-    """A value as it stands in TOML, short enough for an error."""
+    """A value as TOML writes it, short enough for an error."""
     if isinstance(value, str):
         text = f'"{value}"'
     elif isinstance(value, bool):
@@ -60,14 +59,14 @@ def shown(value: object) -> str:
 def nearest(word: str, candidates: list[str], cutoff: float = 0.6) -> str | None:
     """The candidate that ``word`` was probably meant to be, whatever its case."""
     folded = {candidate.casefold(): candidate for candidate in candidates}
-    found = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
-    return folded[found[0]] if found else None
+    close = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
+    return folded[close[0]] if close else None
 
 
 def did_you_mean(word: str, candidates: list[str]) -> str:
     """`` (did you mean "…"?)``, or nothing if no candidate is near."""
-    found = nearest(word, candidates)
-    return f' (did you mean "{found}"?)' if found else ""
+    near = nearest(word, candidates)
+    return f' (did you mean "{near}"?)' if near else ""
 
 
 def duration(value: object) -> Ms:
@@ -91,11 +90,11 @@ def some_time(value: object) -> Ms:
 def hold(value: object) -> Hold:
     """``"2m"``, ``{ alert = "1m", critical = "0s" }`` or ``"1 settlement"``."""
     if isinstance(value, dict):
-        given = cast("dict[str, object]", value)
-        return Hold({_level(name): duration(length) for name, length in given.items()})
-    found = _SETTLEMENTS.fullmatch(value) if isinstance(value, str) else None
-    if found and int(found[1]) > 0:
-        return Hold({}, int(found[1]))
+        by_level = cast("dict[str, object]", value)
+        return Hold({_level(name): duration(length) for name, length in by_level.items()})
+    match = _SETTLEMENTS.fullmatch(value) if isinstance(value, str) else None
+    if match and int(match[1]) > 0:
+        return Hold({}, int(match[1]))
     try:
         ms = duration(value)
     except ValueError:
@@ -114,10 +113,10 @@ def group_wait(value: object) -> dict[Level, Ms]:
     if not isinstance(value, dict):
         ms = duration(value)
         return {Level.WATCH: ms, Level.ALERT: ms, Level.CRITICAL: 0}
-    given = {_level(k): duration(v) for k, v in cast("dict[str, object]", value).items()}
-    if given.get(Level.CRITICAL):
+    waits = {_level(k): duration(v) for k, v in cast("dict[str, object]", value).items()}
+    if waits.get(Level.CRITICAL):
         raise ValueError("critical never waits: leave it out")
-    return {**GROUP_WAIT, **given}
+    return {**GROUP_WAIT, **waits}
 
 
 def _level(name: str) -> Level:
@@ -135,12 +134,12 @@ def number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number, not {shown(value)}")
     try:
-        found = float(value)
+        finite = float(value)
     except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
+        finite = math.inf
+    if not math.isfinite(finite):
         raise ValueError(f"must be a finite number, not {shown(value)}")
-    return found
+    return finite
 
 
 def row_level(value: object) -> float | str:
@@ -169,11 +168,11 @@ def fall_amounts(value: object) -> dict[str, float]:
     if not isinstance(value, dict) or not value:
         text = "must be a table of tiers and assets, such as { majors = 3, BTC = 1.8 }, not "
         raise ValueError(text + shown(cast("object", value)))
-    found = {name: number(pct) for name, pct in cast("dict[str, object]", value).items()}
-    for name, pct in found.items():
+    falls = {name: number(pct) for name, pct in cast("dict[str, object]", value).items()}
+    for name, pct in falls.items():
         if not 0 < pct < 100:
             raise ValueError(f"{name}: must be above 0 and below 100, how far it falls in %")
-    return found
+    return falls
 
 
 def chat_id(value: object) -> int | str:
@@ -211,20 +210,20 @@ def tail(value: object) -> int:
         return 0
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    found = _NEXT_BY_OI.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _NEXT_BY_OI.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError(f'must be "next 60 by OI" or "none", not {shown(value)}')
-    return int(found[1])
+    return int(match[1])
 
 
 def quiet(value: object) -> Quiet | None:
     """``"23:00-07:00 Asia/Taipei"``, without a zone in UTC; ``"none"``: no such hours."""
     if value == "none":
         return None
-    found = _QUIET.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _QUIET.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError(f'must be like "23:00-07:00 Asia/Taipei", not {shown(value)}')
-    start, end, zone = clock(found[1]), clock(found[2]), found[3] or "UTC"
+    start, end, zone = clock(match[1]), clock(match[2]), match[3] or "UTC"
     if start == end:
         raise ValueError('must not begin when it ends: write "none" to have no quiet hours')
     try:
@@ -237,18 +236,18 @@ def quiet(value: object) -> Quiet | None:
 
 def clock(value: object) -> int:
     """``"08:05"``: minutes after midnight."""
-    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError(f'must be a time of day such as "08:05", not {shown(value)}')
-    return int(found[1]) * 60 + int(found[2])
+    return int(match[1]) * 60 + int(match[2])
 
 
 def condition(value: object) -> tuple[str, Level]:
     """``"oi_drop:alert"``: a rule, and the level it must have reached."""
-    found = _CONDITION.fullmatch(value) if isinstance(value, str) else None
-    if not found:
+    match = _CONDITION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
         raise ValueError(f'must be a rule and a level such as "oi_drop:alert", not {shown(value)}')
-    return found[1], _level(found[2])
+    return match[1], _level(match[2])
 
 
 _ASKED = re.compile(r"(<=|>=|<|>)\s*(\S+)")
@@ -284,17 +283,17 @@ def causes(value: object) -> tuple[Cause, ...]:
 
 
 def _when(name: str, text: object) -> When:
-    found = _ASKED.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _ASKED.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
-        threshold = number(float(found[2])) if found else math.nan
+        threshold = number(float(match[2])) if match else math.nan
     except ValueError:
-        found, threshold = None, math.nan
-    if not found:
+        match, threshold = None, math.nan
+    if not match:
         raise ValueError(
             f'{name}: must be one of <=, >=, < and > and a number, such as "<= -1", not'
             f" {shown(text)}"
         )
-    return When(name, cast("Comparison", found[1]), threshold)
+    return When(name, cast("Comparison", match[1]), threshold)
 
 
 def level(value: object) -> Level:
@@ -366,7 +365,7 @@ _REDIS_OPTIONS = {
     "ssl_cert_reqs": r"none|optional|required",
     "ssl_check_hostname": r"true|false",
 }
-"""What may stand after the ``?`` of a Redis URL, and its values; redis-py hands on whatever else it
+"""The options after the ``?`` of a Redis URL, and their values. redis-py passes on whatever else it
 finds there, and fails on it when it connects."""
 
 
@@ -377,13 +376,13 @@ def _redis_place(scheme: str, host: str, path: str) -> None:
         return
     if host.startswith("[") and "]" not in host:
         raise ValueError("has a [ that is not closed: an IPv6 address is written [::1]:6379")
-    found = _HOST.fullmatch(host)
-    if not found:
+    match = _HOST.fullmatch(host)
+    if not match:
         raise ValueError(
             "has no host that can be read: write redis://host:6379/0, an IPv6 address in [ ];"
             f" {_ENCODE}"
         )
-    port = found[1]
+    port = match[1]
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
         raise ValueError(
             f"has a port that is no number from 1 to 65535; with a password in the URL, {_ENCODE}"
@@ -396,8 +395,8 @@ def _redis_place(scheme: str, host: str, path: str) -> None:
 def _redis_query(query: str, tls: bool) -> None:
     known = [name for name in _REDIS_OPTIONS if tls or name == "db"]
     for part in query.split("&") if query else ():
-        name, _, given = part.partition("=")
-        if name not in known or not re.fullmatch(_REDIS_OPTIONS[name], given, re.ASCII):
+        name, _, content = part.partition("=")
+        if name not in known or not re.fullmatch(_REDIS_OPTIONS[name], content, re.ASCII):
             raise ValueError(
                 "has something after the ? that is not understood: there may be"
                 f" {', '.join(known)}, with a value each; with a ? in the password, {_ENCODE}"
@@ -420,12 +419,14 @@ _WORD = re.compile(rf"(-?{_NUMBER}|_|stale)(?:([+-]{_NUMBER})?x(\d{{1,6}}))?")
 
 
 class Expected(msgspec.Struct, frozen=True, order=True):
-    """A turn at ``at`` Ms after the first value. ``held``: not posted."""
+    """A turn that a test expects."""
 
     at: Ms
+    """After the first value."""
     turn: Turn
     level: Level
     held: bool = False
+    """Whether the cool-down keeps it from being posted."""
 
     def __str__(self) -> str:
         text = f"{compact(self.at)} {self.turn} {self.level.name.lower()}"
@@ -445,19 +446,19 @@ def series(value: object) -> Values:
 
 
 def _values(word: str) -> list[float | None]:
-    found = _WORD.fullmatch(word)
-    nothing = found is not None and found[1] in ("_", "stale")
-    if not found or (nothing and found[2]):
+    match = _WORD.fullmatch(word)
+    nothing = match is not None and match[1] in ("_", "stale")
+    if not match or (nothing and match[2]):
         raise ValueError(
             f'cannot read "{word}": write 100, 100x18 (100 and then 18 more), 100-5x6 (six steps '
             "down), _ or stale (no value), _x30"
         )
-    count = int(found[3] or 0) + 1
+    count = int(match[3] or 0) + 1
     if count > LONGEST:
         raise ValueError(f"is longer than {LONGEST:,} values")
     if nothing:
         return [None] * count
-    first, step = float(found[1]), float(found[2] or 0)
+    first, step = float(match[1]), float(match[2] or 0)
     # 0.1 + 0.2 would be a hair above a threshold of 0.3
     return [round(first + n * step, 9) for n in range(count)]
 

@@ -22,7 +22,7 @@ _TAIL = "(tail)"
 
 def warnings(settings: Settings) -> list[str]:
     """A sentence for each, with file, line and key."""
-    found = [
+    doubts = [
         *_names(settings),
         *_rules(settings),
         *_assets(settings),
@@ -33,7 +33,7 @@ def warnings(settings: Settings) -> list[str]:
         *_operators(settings),
     ]
     able = [rule for rule in settings.rules if not _why_never(rule, settings)]
-    found += [
+    doubts += [
         (("rules", composite.name), f"can never fire: {why}")
         for composite in settings.composites
         if (why := _never(composite, able))
@@ -41,7 +41,7 @@ def warnings(settings: Settings) -> list[str]:
     source = settings.source
     return [
         f"{source.place(*path) or settings.path.name}: {'.'.join(path)}: {text}"
-        for path, text in dict.fromkeys(found)
+        for path, text in dict.fromkeys(doubts)
     ]
 
 
@@ -61,21 +61,21 @@ def _why_never(rule: Rule, settings: Settings) -> str | None:
         return "least_fall_pct names no coin that is listed"
     of = cause_asked_by(rule) if rule.cause else None
     parts = [rule.metric, *([of.moves.name, of.interest.name] if of else [])]
-    found = (_unpublished(part, settings) for part in parts)
-    return next((why for why in found if why), None)
+    reasons = (_unpublished(part, settings) for part in parts)
+    return next((why for why in reasons if why), None)
 
 
 def _never_agrees(rule: Rule, settings: Settings) -> str | None:
-    """Why another metric that a rule asks can never agree, None if each can."""
-    found = (_unpublished(one.metric, settings) for one in rule.when)
-    return next((why for why in found if why), None)
+    """Why a condition on another metric can never hold, None if each can."""
+    reasons = (_unpublished(condition.metric, settings) for condition in rule.when)
+    return next((why for why in reasons if why), None)
 
 
 def _unpublished(name: str, settings: Settings) -> str | None:
     """Who does not publish what a metric is made of, None if somebody does."""
     kinds = metric(name).kinds
-    given = {kind for venue in settings.venues for kind in VENUES[venue.name].SPEC.kinds}
-    if kinds & given:
+    published = {kind for venue in settings.venues for kind in VENUES[venue.name].SPEC.kinds}
+    if kinds & published:
         return None
     titles = [VENUES[venue.name].SPEC.title for venue in settings.venues]
     names = " or ".join(_PLURALS.get(kind, str(kind)) for kind in sorted(kinds))
@@ -137,8 +137,8 @@ def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         for asset in cast("list[str]", assets)
     ]
     for section in ("chats", "webhooks"):
-        wanted = [one.wanted for one in getattr(settings, section)]
-        named += [((section, "assets"), asset) for one in wanted for asset in one.assets]
+        wanted = [receiver.wanted for receiver in getattr(settings, section)]
+        named += [((section, "assets"), asset) for each in wanted for asset in each.assets]
     for path, asset in dict.fromkeys(named):
         if meant := _meant(asset):
             yield path, meant
@@ -159,12 +159,14 @@ def _meant(asset: str) -> str | None:
 
 
 class _Range(NamedTuple):
-    """Sizes that levels of a metric have. ``least``: of one that is not 0, and below it there is
-    probably a fraction; ``most``: no value was ever further out."""
+    """Sizes that levels of a metric have."""
 
     metric: str
+    """A pattern of the names of metrics."""
     least: float
+    """Below this, and not 0, a level is probably a fraction where % is meant."""
     most: float
+    """No value was ever further out."""
 
 
 _RANGES = (
@@ -179,10 +181,10 @@ _CHANGE = re.compile(r"(oi_net|oi_total_net|price(?!_down_share))_\w+_pct")
 
 
 def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Levels in another unit than the metric's, or on the wrong side of nothing at all."""
+    """Levels in another unit than the metric's, or with the wrong sign."""
     for rule in settings.rules:
         table = rule_path(rule)
-        limits = next((one for one in _RANGES if re.fullmatch(one.metric, rule.metric)), None)
+        limits = next((sizes for sizes in _RANGES if re.fullmatch(sizes.metric, rule.metric)), None)
         for row, values in settings.source.values(*table).items():
             for key in LEVELS if isinstance(values, dict) and row != "windows" else ():
                 value = cast("dict[str, object]", values).get(key)
@@ -218,7 +220,7 @@ def _doubt(rule: Rule, limits: _Range, key: str, value: float) -> str | None:
 
 
 _MOST_FLOOR_MUSD = 100_000
-"""More than all contracts of one asset were ever worth; who writes more has counted in USD."""
+"""More than all contracts of one asset were ever worth: a larger number is meant in USD."""
 
 
 def _amounts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -226,8 +228,8 @@ def _amounts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     for rule in settings.rules:
         for table in dict.fromkeys((rule_path(rule), ("rules", rule.family))):
             for key in ("min_oi_musd", "min_loss_musd"):
-                given = settings.source.values(*table).get(key)
-                sizes = cast("dict[str, object]", given) if isinstance(given, dict) else {"": given}
+                floor = settings.source.values(*table).get(key)
+                sizes = cast("dict[str, object]", floor) if isinstance(floor, dict) else {"": floor}
                 for size in sizes.values():
                     if isinstance(size, int | float) and size >= _MOST_FLOOR_MUSD:
                         text = (
@@ -255,7 +257,7 @@ _LEAST_CHANNEL = 1_000_000_000
 
 
 def _destinations(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Chats that are probably not meant, or hear nothing because there is no token."""
+    """Chats that are probably not meant, or get nothing because there is no token."""
     for chat in settings.chats:
         if isinstance(chat.id, int) and chat.id >= _LEAST_CHANNEL:
             section = chat.place.partition(".")[0]

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.config import Settings
-from bot.config.reload import ConfigWatch, Rejected, checked, in_short, on_sighup, taken
+from bot.config.reload import ConfigWatch, Rejected, change_summary, checked, in_short, on_sighup
 from bot.messages.notices import config_notice, redis_notice, state_notice
 from bot.metriclog import MetricLog
 from bot.roles import report, role, rss_mb
@@ -144,7 +144,7 @@ class RulesRole:
             return
         self._engine, self._settings = engine, new
         refused, self._refused = self._refused, False
-        text = taken(old, new, tests, self._started)
+        text = change_summary(old, new, tests, self._started)
         if not text and not refused:
             log.info("configuration read again: nothing has changed")
             return

@@ -237,39 +237,39 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return asked.settings(tmp_path_factory.mktemp("asked"))
 
 
-def golden(made: Settings) -> str:
+def golden(configured: Settings) -> str:
     parts = []
     for name, (text, changes) in CASES.items():
-        found = replied(text, context(made, **changes))
-        assert found is not None
-        effects = "".join(f"» {effect}\n" for effect in found.effects)
-        tell = f"» operators: {found.tell}\n" if found.tell else ""
+        reply = replied(text, context(configured, **changes))
+        assert reply is not None
+        effects = "".join(f"» {effect}\n" for effect in reply.effects)
+        tell = f"» operators: {reply.tell}\n" if reply.tell else ""
         shown = text if len(text) <= 80 else f"{text[:80]}…"
-        parts.append(f"=== {name}\n{shown}\n---\n{message(found)}\n{effects}{tell}")
+        parts.append(f"=== {name}\n{shown}\n---\n{message(reply)}\n{effects}{tell}")
     return "\n".join(parts)
 
 
-def test_every_answer_is_worded_as_agreed(made: Settings):
-    check_text(GOLDEN, golden(made))
+def test_every_answer_is_worded_as_agreed(configured: Settings):
+    check_text(GOLDEN, golden(configured))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_answer_can_be_sent(made: Settings, name: str):
+def test_every_answer_can_be_sent(configured: Settings, name: str):
     text, changes = CASES[name]
-    found = replied(text, context(made, **changes))
-    assert found is not None
-    for sent in (message(found), found.tell):
+    reply = replied(text, context(configured, **changes))
+    assert reply is not None
+    for sent in (message(reply), reply.tell):
         assert visible(sent) <= MOST_CHARS
         assert not sent or parsed(sent).strip()
         assert not re.search(r"\b(None|nan|inf)\b", sent)
 
 
-def test_no_phrase_is_left_over(made: Settings):
-    used = golden(made).casefold()
+def test_no_phrase_is_left_over(configured: Settings):
+    used = golden(configured).casefold()
     elsewhere = (
         "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
         "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "test.message", "ask.rules.none",
@@ -282,7 +282,7 @@ def test_no_phrase_is_left_over(made: Settings):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "command"),
     [
         ("/status", Command("status")),
         ("  /STATUS  ", Command("status")),
@@ -301,8 +301,8 @@ def test_no_phrase_is_left_over(made: Settings):
         ("/oi BTC ETH", Mistake("ask.usage", {"usage": "/oi [ASSET]"})),
     ],
 )
-def test_what_is_a_command(text: str, found: object):
-    assert parse(text, "lowtide_bot") == found
+def test_what_is_a_command(text: str, command: object):
+    assert parse(text, "lowtide_bot") == command
 
 
 def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():
@@ -311,7 +311,7 @@ def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "wanted"),
     [
         (("btc",), Sought(rule="", asset="BTC")),
         (("oi_drop", "BTC"), Sought(rule="oi_drop", asset="BTC")),
@@ -321,8 +321,8 @@ def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():
         (("liq:binance/btcusdt:179",), Sought(rule="liq", asset="BINANCE/BTCUSDT", opened_at=179)),
     ],
 )
-def test_what_why_is_asked_about(words: tuple[str, ...], found: Sought):
-    assert sought(Command("why", words)) == found
+def test_what_why_is_asked_about(words: tuple[str, ...], wanted: Sought):
+    assert sought(Command("why", words)) == wanted
 
 
 def test_an_episode_is_complete_with_its_opening():
@@ -353,31 +353,33 @@ OWN = [name for name, spec in SPECS.items() if spec.own]
 )
 def test_who_may_what(private, user, operators, reading, changing, own):
     asker = Asker(user=user, name="x", private=private)
-    given = {name: refusal(spec, asker, operators) for name, spec in SPECS.items()}
-    assert {given[name] for name in READING} == {reading}
-    assert {given[name] for name in CHANGING} == {changing}
+    refusals = {name: refusal(spec, asker, operators) for name, spec in SPECS.items()}
+    assert {refusals[name] for name in READING} == {reading}
+    assert {refusals[name] for name in CHANGING} == {changing}
     wanted = own if private or own is not None else Denial.NOT_PRIVATE
-    assert {given[name] for name in OWN} == {wanted}
-    assert {s.name for s in offered(asker, operators)} == {n for n, no in given.items() if not no}
+    assert {refusals[name] for name in OWN} == {wanted}
+    assert {s.name for s in offered(asker, operators)} == {
+        n for n, no in refusals.items() if not no
+    }
 
 
-def test_a_stranger_is_told_no_whatever_it_is(made: Settings):
-    closed = msgspec.structs.replace(made, operators=LISTED)
+def test_a_stranger_is_told_no_whatever_it_is(configured: Settings):
+    closed = msgspec.structs.replace(configured, operators=LISTED)
     about = context(closed, asker=STRANGER)
     for text in ("/status", "/silence oi_drop BTC 6h", "/nonsense", "/start"):
         command = parse(text, None)
         assert command is not None
-        found = denied(command, about)
-        assert found is not None and found[0] is Denial.STRANGER
-        assert "<code>12</code>" in message(found[1]) and not found[1].effects
+        denial = denied(command, about)
+        assert denial is not None and denial[0] is Denial.STRANGER
+        assert "<code>12</code>" in message(denial[1]) and not denial[1].effects
 
 
-def test_only_listed_users_ever_have_effects_but_on_their_own(made: Settings):
+def test_only_listed_users_ever_have_effects_but_on_their_own(configured: Settings):
     for name, (text, changes) in CASES.items():
-        found = replied(text, context(made, **{**changes, "asker": STRANGER}))
-        assert found is not None
-        assert all(isinstance(effect, Subscribe) for effect in found.effects), name
-        assert not found.tell
+        reply = replied(text, context(configured, **{**changes, "asker": STRANGER}))
+        assert reply is not None
+        assert all(isinstance(effect, Subscribe) for effect in reply.effects), name
+        assert not reply.tell
 
 
 def test_menus_show_what_may_be_used():
@@ -394,11 +396,11 @@ def test_menus_show_what_may_be_used():
         assert 1 <= len(en.WORDS.phrases[f"ask.menu.{spec.name}"]) <= 256
 
 
-def test_what_a_change_changes(made: Settings):
+def test_what_a_change_changes(configured: Settings):
     def effects(text: str, **changes: object) -> tuple:
-        found = replied(text, context(made, **changes))
-        assert found is not None
-        return found.effects
+        reply = replied(text, context(configured, **changes))
+        assert reply is not None
+        return reply.effects
 
     until = NOW + 6 * HOUR
     silence = Silence(family="oi_drop", asset="BTC", until=until, by="@ann")
@@ -408,41 +410,41 @@ def test_what_a_change_changes(made: Settings):
     assert effects("/silence cascade BTC 6h") == (), "it is always critical"
     assert effects("/unsilence oi_drop ETH") == (EndSilence("oi_drop", "ETH"),)
     assert effects("/test") == (SendTest(),)
-    one = Subscriber(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")
-    assert effects("/subscribe oi_drop btc eth") == (Subscribe(one),)
+    subscriber = Subscriber(user=ANN, wants={"oi_drop": ("BTC", "ETH")}, language="en")
+    assert effects("/subscribe oi_drop btc eth") == (Subscribe(subscriber),)
     (ended,) = effects("/unsubscribe", subscription=MINE)
     assert ended.subscription.wants == {}
 
 
 @pytest.mark.parametrize("asset", ["BTC", "ETH"])
-def test_why_claims_no_time_in_which_a_composite_was_not_watched(made: Settings, asset: str):
+def test_why_claims_no_time_in_which_a_composite_was_not_watched(configured: Settings, asset: str):
     since = CompositeSince(composite="cascade", asset=asset, since=NOW - 6 * MIN)
     standing = msgspec.structs.replace(asked.STANDING, composites=(since,))
     for command in (f"/why cascade {asset}", f"/why {asset}"):
-        found = replied(command, context(made, standing=standing))
-        assert found is not None
-        assert "14 days" not in message(found)
-        assert "09:36 UTC</tg-time>; before that it was not watched" in message(found)
+        reply = replied(command, context(configured, standing=standing))
+        assert reply is not None
+        assert "14 days" not in message(reply)
+        assert "09:36 UTC</tg-time>; before that it was not watched" in message(reply)
 
 
-def test_what_is_unknown_is_never_a_number(made: Settings):
+def test_what_is_unknown_is_never_a_number(configured: Settings):
     values = tuple(
         msgspec.structs.replace(v, value=None, facts=None, missing=()) for v in asked.VALUES
     )
     blind = Standing(seen=NOW, values=values, episodes=())
     for name in ("funding", "oi", "depth", "liq"):
         for words in ((), ("BTC",)):
-            blocks = market(Command(name, words), context(made, standing=blind)).blocks
+            blocks = market(Command(name, words), context(configured, standing=blind)).blocks
             text = re.sub(r"<[^>]+>", "", "\n".join(blocks))
             assert "annot be judged now" in text
             assert not re.search(r"(\$|−|\+)\d", text)
 
 
-def test_what_the_rules_saw_a_minute_ago_still_counts_and_then_no_more(made: Settings):
-    for age, said in ((60_000, "As of"), (60_001, "nobody knows")):
+def test_what_the_rules_saw_a_minute_ago_still_counts_and_then_no_more(configured: Settings):
+    for age, words in ((60_000, "As of"), (60_001, "nobody knows")):
         old = msgspec.structs.replace(asked.STANDING, seen=NOW - age)
-        found = replied("/oi BTC", context(made, standing=old))
-        assert found is not None and said in message(found)
+        reply = replied("/oi BTC", context(configured, standing=old))
+        assert reply is not None and words in message(reply)
 
 
 def test_reports_of_roles_are_read_as_far_as_they_can_be():
@@ -450,11 +452,11 @@ def test_reports_of_roles_are_read_as_far_as_they_can_be():
     chats = [{"chat": "5", "ready": False}, {"chat": "webhook:desk", "ready": False, "queued": 2}]
     bot = {"sent": 3, "off": {"5": "no"}, "troubled": chats}
     status = {"streams": {"venues": [venue]}, "rules": {}, "bot": bot}
-    found = reports(status)
-    assert found.running == ("streams", "rules", "bot")
-    assert found.venues[0].feeds["depth"].down == 2
-    assert (found.sent, found.off) == (3, {"5": "no"})
-    assert [chat.chat for chat in found.troubled] == ["webhook:desk"]
+    read = reports(status)
+    assert read.running == ("streams", "rules", "bot")
+    assert read.venues[0].feeds["depth"].down == 2
+    assert (read.sent, read.off) == (3, {"5": "no"})
+    assert [chat.chat for chat in read.troubled] == ["webhook:desk"]
     assert reports({}) == Reports()
     odd = reports({"streams": {"venues": 5}, "bot": "?"})
     assert (odd.venues, odd.sent, odd.running) == ((), None, ("streams", "bot"))
@@ -469,35 +471,37 @@ def test_blocks_are_left_out_as_a_whole_then_lines():
     assert fitted_answer([Html("x" * 50)], en.WORDS, 40) == "The answer is too long to be sent."
 
 
-def test_a_sum_over_hundreds_of_assets_fits(made: Settings):
-    some = asked.VALUES[0]
-    many = tuple(msgspec.structs.replace(some, asset=f"A{n}") for n in range(2_000))
+def test_a_sum_over_hundreds_of_assets_fits(configured: Settings):
+    value = asked.VALUES[0]
+    many = tuple(msgspec.structs.replace(value, asset=f"A{n}") for n in range(2_000))
     crowd = tuple(
         msgspec.structs.replace(e, asset=f"A{n}") for n in range(500) for e in EPISODE[:1]
     )
     standing = Standing(seen=NOW, values=many, episodes=crowd)
     for text in ("/funding", "/top", "/status"):
-        found = replied(text, context(made, standing=standing))
-        assert found is not None and 50 < visible(message(found)) <= MOST_CHARS
+        reply = replied(text, context(configured, standing=standing))
+        assert reply is not None and 50 < visible(message(reply)) <= MOST_CHARS
 
 
-def test_whatever_an_engine_sees_can_be_told(made: Settings):
-    engine, said = Engine(scenes.RULES, VENUES, scenes.COMPOSITES), []
+def test_whatever_an_engine_sees_can_be_told(configured: Settings):
+    engine, alerts = Engine(scenes.RULES, VENUES, scenes.COMPOSITES), []
     texts = ["/top", "/status", "/funding", "/oi", "/depth", "/liq"]
     met = 0
     for n, event in enumerate(scenes.history(1)):
-        said += [one for one in engine.feed(event) if isinstance(one, Alert)]
+        alerts += [out for out in engine.feed(event) if isinstance(out, Alert)]
         if n % 97:
             continue
         standing = engine.standing()
         asset = standing.values[0].asset if standing.values else "BTC"
-        about = context(made, standing=standing, now=standing.seen, alerts=tuple(said[::-1]))
+        about = context(
+            configured, standing=standing, now=standing.seen, alerts=tuple(alerts[::-1])
+        )
         for text in (*texts, f"/oi {asset}", f"/funding {asset}", f"/why {asset}"):
-            found = replied(text, about)
-            assert found is not None and parsed(message(found))
-            assert visible(message(found)) <= MOST_CHARS
+            reply = replied(text, about)
+            assert reply is not None and parsed(message(reply))
+            assert visible(message(reply)) <= MOST_CHARS
         met += len(standing.episodes)
-    assert met and said
+    assert met and alerts
 
 
 def test_a_user_has_so_many_a_minute_and_is_told_once():
@@ -514,8 +518,8 @@ def test_a_user_has_so_many_a_minute_and_is_told_once():
 
 def test_who_may_not_ask_is_told_so_once_an_hour():
     limiter = AskLimiter()
-    told = [limiter.refuse(1, NOW + at) for at in (0, 1, REFUSED_AGAIN - 1, REFUSED_AGAIN)]
-    assert told == [True, False, False, True]
+    answers = [limiter.refuse(1, NOW + at) for at in (0, 1, REFUSED_AGAIN - 1, REFUSED_AGAIN)]
+    assert answers == [True, False, False, True]
 
 
 def test_the_limiter_forgets():
@@ -553,11 +557,13 @@ ABOUTS = st.fixed_dictionaries(
 
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(text=TEXTS, about=ABOUTS)
-def test_whatever_is_written_has_an_answer_that_can_be_sent(made: Settings, text: str, about: dict):
-    found = replied(text, context(made, **about))
-    if found is None:
+def test_whatever_is_written_has_an_answer_that_can_be_sent(
+    configured: Settings, text: str, about: dict
+):
+    reply = replied(text, context(configured, **about))
+    if reply is None:
         assert not text.strip().startswith("/") or "@" in text
         return
-    sent = message(found)
+    sent = message(reply)
     assert 0 < visible(sent) <= MOST_CHARS
     assert parsed(sent)

@@ -40,7 +40,7 @@ async def fake() -> AsyncIterator[FakeUpdates]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, fake: FakeUpdates) -> Settings:
+def configured(tmp_path: Path, fake: FakeUpdates) -> Settings:
     settings = asked.settings(tmp_path)
     return msgspec.structs.replace(settings, token=Secret(TOKEN), api_url=fake.url)
 
@@ -57,14 +57,16 @@ async def know(redis: Redis) -> None:
     await redis.set(Keys().standing, msgspec.msgpack.encode(seen))
 
 
-async def tell(redis: Redis, *said: Alert) -> None:
-    for one in said:
-        await redis.xadd(Keys().alerts, {"a": alerts.encode(one)})
+async def tell(redis: Redis, *events: Alert) -> None:
+    for event in events:
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(event)})
 
 
-async def test_a_question_in_private_is_answered(fake: FakeUpdates, made: Settings, redis: Redis):
+async def test_a_question_in_private_is_answered(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
     await know(redis)
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/funding BTC", user=BOB)
         (answer,) = await fake.until(1)
         assert (answer.chat, answer.topic) == (BOB, None)
@@ -72,9 +74,9 @@ async def test_a_question_in_private_is_answered(fake: FakeUpdates, made: Settin
 
 
 async def test_the_operators_chat_is_answered_in_its_topic_and_other_chats_are_not(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/status", chat=OTHER_GROUP)
         fake.say("/status@other_bot", chat=OPERATORS)
         fake.say("hello", chat=OPERATORS)
@@ -85,13 +87,15 @@ async def test_the_operators_chat_is_answered_in_its_topic_and_other_chats_are_n
         fake.say("/start@lowtide_bot", chat=OPERATORS)
         await fake.until(2)
         await fake.read()
-    assert [(one.chat, one.topic, one.text[:12]) for one in fake.sent] == [
+    assert [(sent.chat, sent.topic, sent.text[:12]) for sent in fake.sent] == [
         (OPERATORS, 7, "What is judg"), (OPERATORS, None, "I tell when "),
     ]  # fmt: skip
 
 
-async def test_the_menu_shows_what_may_be_used(fake: FakeUpdates, made: Settings, redis: Redis):
-    async with served(made, redis):
+async def test_the_menu_shows_what_may_be_used(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    async with served(configured, redis):
         fake.say("/start")
         await fake.until(1)
     assert "silence" not in fake.menus["default"] and "subscribe" in fake.menus["default"]
@@ -99,7 +103,7 @@ async def test_the_menu_shows_what_may_be_used(fake: FakeUpdates, made: Settings
 
 
 async def test_silences_are_kept_told_of_and_end(
-    fake: FakeUpdates, made: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(desks, "TEND_S", 0.02)
     late = 0
@@ -107,7 +111,7 @@ async def test_silences_are_kept_told_of_and_end(
     def now() -> int:
         return int(time.time() * 1000) + late
 
-    async with served(made, redis, now):
+    async with served(configured, redis, now):
         fake.say("/silence oi_drop BTC 90m", user=BOB)
         fake.say("/silence oi_drop BTC 90m", user=ANN)
         await fake.until(3)
@@ -122,8 +126,8 @@ async def test_silences_are_kept_told_of_and_end(
         assert (ended.chat, ended.silent) == (OPERATORS, True)
         assert ended.text == "⚪ The silence of oi_drop on BTC is over (it was set by @user11)."
         assert len(await store.silences(redis)) == 1
-    told = [(one.chat, one.silent, one.text.split(":")[0][:20]) for one in fake.sent[:4]]
-    assert sorted(told[:3], reverse=True) + told[3:] == [
+    texts = [(sent.chat, sent.silent, sent.text.split(":")[0][:20]) for sent in fake.sent[:4]]
+    assert sorted(texts[:3], reverse=True) + texts[3:] == [
         (BOB, False, "Sorry, only operator"),
         (ANN, False, "Silenced"),
         (OPERATORS, True, "⚪ @user11 silenced o"),
@@ -132,9 +136,9 @@ async def test_silences_are_kept_told_of_and_end(
 
 
 async def test_people_subscribe_as_long_as_there_is_room(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         for user in (21, 22, 23):
             fake.say("/subscribe oi_drop BTC", user=user)
         fake.say("/subscribe liq_burst *", user=22)
@@ -147,14 +151,14 @@ async def test_people_subscribe_as_long_as_there_is_room(
         Subscriber(user=23, wants={"oi_drop": ("ETH",)}),
     )
     await store.drop(redis, 22)
-    assert [one.user for one in await store.subscriptions(redis)] == [23]
+    assert [subscriber.user for subscriber in await store.subscriptions(redis)] == [23]
 
 
 async def test_who_is_not_an_operator_is_told_no_once(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    operators = msgspec.structs.replace(made.operators, everyone=False)
-    closed = msgspec.structs.replace(made, operators=operators)
+    operators = msgspec.structs.replace(configured.operators, everyone=False)
+    closed = msgspec.structs.replace(configured, operators=operators)
     async with served(closed, redis):
         for text in ("/start", "/status", "/test", "/nonsense"):
             fake.say(text, user=BOB)
@@ -162,81 +166,83 @@ async def test_who_is_not_an_operator_is_told_no_once(
         fake.say("/rules", chat=OPERATORS, sender_chat={"id": OPERATORS, "type": "supergroup"})
         await fake.until(3)
         await fake.read()
-    told = {one.chat: one.text for one in fake.sent}
-    assert {chat: text[:30] for chat, text in told.items()} == {
+    texts = {sent.chat: sent.text for sent in fake.sent}
+    assert {chat: text[:30] for chat, text in texts.items()} == {
         BOB: "Sorry, this bot answers its op",
         ANN: "What is judged by what. Where ",
         OPERATORS: "I cannot see who you are: writ",
     }
-    assert "user number is 12;" in told[BOB]
+    assert "user number is 12;" in texts[BOB]
     assert fake.menus["default"] == ["start"]
 
 
 async def test_too_many_commands_are_answered_once_and_then_not(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         for _ in range(25):
             fake.say("/start", user=BOB)
         fake.say("/start", user=ANN)
         await fake.until(22)
         await fake.read()
-    texts = [one.text for one in fake.sent if one.chat == BOB]
+    texts = [sent.text for sent in fake.sent if sent.chat == BOB]
     assert texts[20:] == ["That was a lot in one minute. I answer again in a minute."]
-    assert [one.chat for one in fake.sent].count(ANN) == 1
+    assert [sent.chat for sent in fake.sent].count(ANN) == 1
 
 
-async def test_why_looks_back_to_the_opening(fake: FakeUpdates, made: Settings, redis: Redis):
+async def test_why_looks_back_to_the_opening(fake: FakeUpdates, configured: Settings, redis: Redis):
     other = msgspec.structs.replace(asked.EPISODE[0], asset="ETH")
-    old = [msgspec.structs.replace(one, opened_at=NOW - 9 * HOUR) for one in asked.EPISODE[:2]]
+    old = [msgspec.structs.replace(turn, opened_at=NOW - 9 * HOUR) for turn in asked.EPISODE[:2]]
     await tell(redis, *old, asked.EPISODE[0], *([other] * 1200), *asked.EPISODE[1:])
     await redis.xadd(Keys().alerts, {"a": b"rubbish"})
-    found = await store.episode(redis, Sought(rule="", asset="BTC"))
-    assert {one.opened_at for one in found} >= {asked.EPISODE[0].opened_at}
-    assert found[:2] == asked.EPISODE[:0:-1]
-    assert any(one.turn is Turn.OPEN for one in found)
-    async with served(made, redis, lambda: int(time.time() * 1000)):
+    turns = await store.episode(redis, Sought(rule="", asset="BTC"))
+    assert {turn.opened_at for turn in turns} >= {asked.EPISODE[0].opened_at}
+    assert turns[:2] == asked.EPISODE[:0:-1]
+    assert any(turn.turn is Turn.OPEN for turn in turns)
+    async with served(configured, redis, lambda: int(time.time() * 1000)):
         fake.say("/why oi_drop btc")
         (answer,) = await fake.until(1)
     assert answer.text.startswith("🟠 oi_drop:1h on BTC: open since ")
     assert answer.text.count("not known any more whether it was posted") == 2
 
 
-async def test_a_test_message_goes_to_every_chat(fake: FakeUpdates, made: Settings, redis: Redis):
-    async with served(made, redis):
+async def test_a_test_message_goes_to_every_chat(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    async with served(configured, redis):
         fake.say("/test", chat=OPERATORS)
         await fake.until(4)
     *posts, answer = fake.sent
-    assert {one.text for one in posts} == {"⚪ Lowtide: this is a test. Alerts will come here."}
-    assert [one.chat for one in posts] == [CHANNEL, CHANNEL, OPERATORS]
+    assert {sent.text for sent in posts} == {"⚪ Lowtide: this is a test. Alerts will come here."}
+    assert [sent.chat for sent in posts] == [CHANNEL, CHANNEL, OPERATORS]
     assert answer.text.split("\n\n") == [
         "Test messages", "posted to Lowtide", "posted to Lowtide", "posted to Ops",
     ]  # fmt: skip
 
 
 async def test_a_changed_configuration_holds_for_the_next_command(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    named = msgspec.structs.replace(made.operators, chat_id="@lowtide_ops", users=(ANN, BOB))
-    used = [made]
+    named = msgspec.structs.replace(configured.operators, chat_id="@lowtide_ops", users=(ANN, BOB))
+    used = [configured]
     async with served(lambda: used[0], redis):
         fake.say("/silence oi_drop BTC 1h", user=BOB)
         await fake.until(1)
-        used[0] = msgspec.structs.replace(made, operators=named)
+        used[0] = msgspec.structs.replace(configured, operators=named)
         fake.say("/silence oi_drop BTC 1h", user=BOB)
         await fake.until(2)
         fake.chats[OTHER_GROUP]["username"] = "Lowtide_Ops"
         fake.say("/rules", user=BOB, chat=OTHER_GROUP)
         await fake.until(3)
-    assert [one.text[:5] for one in fake.sent] == ["Sorry", "Silen", "What "]
+    assert [sent.text[:5] for sent in fake.sent] == ["Sorry", "Silen", "What "]
 
 
 async def test_without_redis_it_is_said_that_nothing_can_be_done(
-    fake: FakeUpdates, made: Settings, proxy: Proxy
+    fake: FakeUpdates, configured: Settings, proxy: Proxy
 ):
     redis = connect(proxy.url, "test")
     proxy.fail()
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/silence oi_drop BTC 6h")
         (answer,) = await fake.until(1)
     assert answer.text.startswith("I cannot do that now: Redis cannot be reached")
@@ -245,10 +251,10 @@ async def test_without_redis_it_is_said_that_nothing_can_be_done(
 
 async def test_two_who_silence_at_once_do_not_lose_each_other(shaky: Redis, proxy: Proxy):
     async def add(n: int) -> None:
-        one = Silence(family="oi_drop", asset=f"A{n}", until=NOW)
+        silence = Silence(family="oi_drop", asset=f"A{n}", until=NOW)
         while True:
             try:
-                await store.change_silences(shaky, lambda all_: with_silence(all_, one))
+                await store.change_silences(shaky, lambda all_: with_silence(all_, silence))
             except (OSError, TimeoutError, store_errors):
                 continue
             return
@@ -257,65 +263,67 @@ async def test_two_who_silence_at_once_do_not_lose_each_other(shaky: Redis, prox
 
     proxy.plan.extend([Do.PASS, Do.LOSE, Do.PASS, Do.DROP] * 5)
     await asyncio.gather(*(add(n) for n in range(12)))
-    assert {one.asset for one in await store.silences(shaky)} == {f"A{n}" for n in range(12)}
+    assert {silence.asset for silence in await store.silences(shaky)} == {
+        f"A{n}" for n in range(12)
+    }
 
 
 async def test_another_poller_and_a_lost_network_are_waited_out_and_said_once(
-    fake: FakeUpdates, made: Settings, redis: Redis, swift: None
+    fake: FakeUpdates, configured: Settings, redis: Redis, swift: None
 ):
     conflict = (409, "Conflict: terminated by other getUpdates request")
     fake.refuse.extend([conflict, conflict, None, (502, "Bad Gateway")])
-    with structlog.testing.capture_logs() as said:
-        async with served(made, redis):
+    with structlog.testing.capture_logs() as entries:
+        async with served(configured, redis):
             fake.say("/start")
             await fake.until(1)
-    texts = [entry["event"] for entry in said if entry["log_level"] == "warning"]
+    texts = [entry["event"] for entry in entries if entry["log_level"] == "warning"]
     assert texts == [
         "commands are not answered: Telegram serves another one with this token (Conflict: "
         "terminated by other getUpdates request)",
         "commands are not answered: no clear answer from Telegram (RemoteProtocolError)",
     ]  # the 502 that follows is of the same kind
-    assert TOKEN not in str(said)
+    assert TOKEN not in str(entries)
 
 
 async def test_it_waits_for_telegram_and_stops_while_it_waits(
-    made: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.01))
-    nowhere = msgspec.structs.replace(made, api_url="http://127.0.0.1:1")
-    with structlog.testing.capture_logs() as said:
+    nowhere = msgspec.structs.replace(configured, api_url="http://127.0.0.1:1")
+    with structlog.testing.capture_logs() as entries:
         async with served(nowhere, redis), asyncio.timeout(5):
-            while not said:
+            while not entries:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
-    assert [entry["event"] for entry in said] == [
+    assert [entry["event"] for entry in entries] == [
         "commands are not answered: Telegram cannot be reached (ConnectError)"
     ]
 
 
 async def test_a_poll_that_waits_does_not_hold_up_the_end(
-    fake: FakeUpdates, made: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
     """It was refused and waits for an hour until it polls again."""
     monkeypatch.setattr(serving, "_AGAIN_S", (3_600.0, 3_600.0))
     fake.refuse.extend([(409, "Conflict: x")] * 9)
     async with asyncio.timeout(10):
-        with structlog.testing.capture_logs() as said:
-            async with served(made, redis):
-                while not said:
+        with structlog.testing.capture_logs() as entries:
+            async with served(configured, redis):
+                while not entries:
                     await asyncio.sleep(0.01)
-    assert ["commands are not answered" in entry["event"] for entry in said] == [True]
+    assert ["commands are not answered" in entry["event"] for entry in entries] == [True]
     assert (fake.polls, len(fake.refuse), fake.sent) == (1, 8, [])
 
 
 async def test_a_token_that_is_refused_is_said_once_and_tried_again(
-    fake: FakeUpdates, made: Settings, redis: Redis, swift: None
+    fake: FakeUpdates, configured: Settings, redis: Redis, swift: None
 ):
     fake.token = "other"
-    with structlog.testing.capture_logs() as said:
-        async with served(made, redis):
+    with structlog.testing.capture_logs() as entries:
+        async with served(configured, redis):
             async with asyncio.timeout(5):
-                while not said:
+                while not entries:
                     await asyncio.sleep(0.01)
             fake.token = TOKEN
             fake.say("/start")
@@ -325,7 +333,7 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again(
             await fake.until(2)
             fake.say("/start")
             await fake.until(3)
-    texts = [entry["event"] for entry in said]
+    texts = [entry["event"] for entry in entries]
     refused = (
         "commands are not answered: Telegram refuses the token in TELEGRAM_BOT_TOKEN; "
         "get a new one from @BotFather"
@@ -343,25 +351,25 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize("strange", STRANGE, ids=lambda one: next(iter(one)))
+@pytest.mark.parametrize("strange", STRANGE, ids=lambda sent: next(iter(sent)))
 async def test_a_message_that_cannot_be_read_costs_no_other(
-    fake: FakeUpdates, made: Settings, redis: Redis, strange: dict[str, object]
+    fake: FakeUpdates, configured: Settings, redis: Redis, strange: dict[str, object]
 ):
     """The library reads a batch as a whole: one such message came again and again for ever."""
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/start", user=BOB)
         fake.garble(**strange)
         fake.say("/start")
         await fake.until(1)
         await fake.read()
-    assert [one.chat for one in fake.sent] == [ANN]
+    assert [sent.chat for sent in fake.sent] == [ANN]
 
 
 @pytest.mark.parametrize("update", [{"message": 5}, {"update_id": 10**30}, {"update_id": "²"}, 7])
 async def test_an_update_that_is_none_costs_no_other(
-    fake: FakeUpdates, made: Settings, redis: Redis, update: object
+    fake: FakeUpdates, configured: Settings, redis: Redis, update: object
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.odd.append(update)
         fake.say("/start")
         await fake.until(1)
@@ -383,9 +391,9 @@ async def test_an_update_that_is_none_costs_no_other(
     ],
 )
 async def test_what_somebody_else_has_written_is_not_carried_out(
-    fake: FakeUpdates, made: Settings, redis: Redis, sign: dict[str, object]
+    fake: FakeUpdates, configured: Settings, redis: Redis, sign: dict[str, object]
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/silence oi_drop BTC 6h", **sign)
         fake.say("/silence oi_drop BTC 6h", chat=OPERATORS, **sign)
         fake.say("/start")
@@ -398,11 +406,11 @@ async def test_what_somebody_else_has_written_is_not_carried_out(
 @pytest.mark.filterwarnings("ignore:.*retry_after.*")
 @pytest.mark.parametrize("wait", [1e308, 10**40, -5, "²", "7", None, True, [1], 0, 0.5])
 async def test_a_wait_that_is_none_ends_neither_polling_nor_answers(
-    fake: FakeUpdates, made: Settings, redis: Redis, swift: None, wait: object,
+    fake: FakeUpdates, configured: Settings, redis: Redis, swift: None, wait: object,
     monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
     monkeypatch.setattr("bot.delivery.sinks.telegram._FLOOD_PAUSE_S", 1)
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.parameters = {"retry_after": wait, "migrate_to_chat_id": wait}
         fake.refuse.append((429, "Too Many Requests"))
         fake.refusals[BOB] = (429, "Too Many Requests")
@@ -417,51 +425,55 @@ async def test_a_wait_that_is_none_ends_neither_polling_nor_answers(
 
 
 async def test_a_flood_of_questions_is_answered_at_a_pace_and_ends_at_once(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
     """By the server's clock: 419 answers went out in a second for as many questions."""
-    with structlog.testing.capture_logs() as said:
-        async with served(made, redis, limits=None):
+    with structlog.testing.capture_logs() as entries:
+        async with served(configured, redis, limits=None):
             for user in range(1_000, 3_000):
                 fake.say("/status", user=user)
             await fake.read(30)
             fake.say("/status", user=ANN)  # an operator passes strangers
             async with asyncio.timeout(20):
-                while ANN not in {one.chat for one in fake.sent}:
+                while ANN not in {sent.chat for sent in fake.sent}:
                     await asyncio.sleep(0.01)
         # served() has asserted that it stopped within 2 s
     assert busiest(fake.times) <= Limits().overall
     assert 10 < len(fake.sent) < 500
-    (left_out,) = [entry for entry in said if "left out" in entry["event"]]
+    (left_out,) = [entry for entry in entries if "left out" in entry["event"]]
     assert left_out["so_far"] == 1
 
 
 async def test_one_chat_that_asks_a_lot_holds_up_no_other(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    async with served(made, redis, limits=None):
+    async with served(configured, redis, limits=None):
         for _ in range(15):
             fake.say("/start", user=BOB)
         fake.say("/start", user=ANN)
         async with asyncio.timeout(20):
-            while ANN not in {one.chat for one in fake.sent}:
+            while ANN not in {sent.chat for sent in fake.sent}:
                 await asyncio.sleep(0.01)
         assert len(fake.sent) <= 4
-    times = [at for at, one in zip(fake.times, fake.requests, strict=True) if one == "sendMessage"]
+    times = [
+        at for at, sent in zip(fake.times, fake.requests, strict=True) if sent == "sendMessage"
+    ]
     assert busiest(times) <= 3
 
 
 def busiest(times: list[float]) -> int:
     """The most of ``times`` within a second."""
-    return max(sum(at <= one < at + 0.99 for one in times) for at in times)
+    return max(sum(at <= other < at + 0.99 for other in times) for at in times)
 
 
-async def test_the_token_is_in_no_log(fake: FakeUpdates, made: Settings, redis: Redis, swift: None):
+async def test_the_token_is_in_no_log(
+    fake: FakeUpdates, configured: Settings, redis: Redis, swift: None
+):
     stream = io.StringIO()
     logs.configure("DEBUG", stream)
     try:
         fake.refuse.extend([(409, "Conflict: x"), None])
-        async with served(made, redis):
+        async with served(configured, redis):
             fake.say("/status")
             fake.say("/silence oi_drop BTC")
             await fake.until(2)
@@ -473,9 +485,9 @@ async def test_the_token_is_in_no_log(fake: FakeUpdates, made: Settings, redis: 
 
 
 async def test_an_answer_that_cannot_be_sent_does_not_stop_the_next(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/start", user=BOB)
         fake.refusals[BOB] = (403, "Forbidden: bot was blocked by the user")
         fake.say("/start", user=ANN)
@@ -483,11 +495,11 @@ async def test_an_answer_that_cannot_be_sent_does_not_stop_the_next(
 
 
 async def test_a_bug_is_said_and_does_not_stop_the_next(
-    fake: FakeUpdates, made: Settings, redis: Redis
+    fake: FakeUpdates, configured: Settings, redis: Redis
 ):
     await redis.set(Keys().subscribers, b"no hash")  # WRONGTYPE
     await redis.set(Keys().standing, b"rubbish")
-    async with served(made, redis):
+    async with served(configured, redis):
         fake.say("/status")
         assert "I cannot do that now: Redis refused a command" in (await fake.until(1))[0].text
         await redis.delete(Keys().subscribers)
@@ -505,18 +517,18 @@ async def test_what_is_kept_wrong_counts_as_nothing(redis: Redis):
 
 
 async def test_what_is_open_is_found_where_the_rules_put_it(redis: Redis):
-    found = OpenEpisodes(
+    episodes = OpenEpisodes(
         seen=NOW, episodes=asked.STANDING.episodes[:1], stale=asked.STANDING.episodes[1:]
     )
     assert await store.open_episodes(redis) is None
-    showing = asyncio.create_task(show(redis, Keys().episodes, lambda: found, every_s=0))
+    showing = asyncio.create_task(show(redis, Keys().episodes, lambda: episodes, every_s=0))
     try:
         async with asyncio.timeout(10):
             while (read := await store.open_episodes(redis)) is None:
                 await asyncio.sleep(0)
     finally:
         showing.cancel()
-    assert read == found
+    assert read == episodes
     await store.change_silences(redis, lambda all_: (*all_, Silence(family="a", asset="B",
                                                                     until=MIN)))  # fmt: skip
     assert len(await store.silences(redis)) == 1

@@ -52,7 +52,7 @@ class Emulator:
         await self.inner.enqueue_update({"message": message}, token=TOKEN)
 
     def answers(self, method: str) -> list[Any]:
-        return [one for one in self.inner.requests if one["method"] == method]
+        return [request for request in self.inner.requests if request["method"] == method]
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, emulator: Emulator) -> Settings:
+def configured(tmp_path: Path, emulator: Emulator) -> Settings:
     settings = asked.settings(tmp_path)
     return msgspec.structs.replace(settings, token=Secret(TOKEN), api_url=emulator.url)
 
 
-async def test_every_command_is_answered(emulator: Emulator, made: Settings, redis: Redis):
+async def test_every_command_is_answered(emulator: Emulator, configured: Settings, redis: Redis):
     seen = msgspec.structs.replace(asked.STANDING, seen=int(time.time() * 1000))
     await redis.set(Keys().standing, msgspec.msgpack.encode(seen))
     texts = [
@@ -75,7 +75,7 @@ async def test_every_command_is_answered(emulator: Emulator, made: Settings, red
         "/liq BTC", "/rules", "/why oi_drop BTC", "/silence oi_drop BTC 6h", "/unsilence",
         "/subscribe oi_drop BTC", "/subscriptions", "/unsubscribe", "/nonsense",
     ]  # fmt: skip
-    async with served(made, redis):
+    async with served(configured, redis):
         for text in texts:
             await emulator.say(text)
         await emulator.say("/status@lowtide_bot")  # it does not know its name here
@@ -84,19 +84,19 @@ async def test_every_command_is_answered(emulator: Emulator, made: Settings, red
             while len(emulator.answers("sendMessage")) < len(texts) + 1:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        assert {one["status"] for one in emulator.answers("getUpdates")} == {200}
+        assert {request["status"] for request in emulator.answers("getUpdates")} == {200}
     sent = emulator.answers("sendMessage")
-    assert {one["status"] for one in sent} == {200}
+    assert {request["status"] for request in sent} == {200}
     assert len(sent) == len(texts) + 1
-    assert [one["status"] for one in emulator.answers("setMyCommands")] == [200, 200]
+    assert [request["status"] for request in emulator.answers("setMyCommands")] == [200, 200]
 
 
-async def test_a_second_poller_waits(emulator: Emulator, made: Settings, redis: Redis):
-    async with served(made, redis):
+async def test_a_second_poller_waits(emulator: Emulator, configured: Settings, redis: Redis):
+    async with served(configured, redis):
         while not emulator.answers("setMyCommands"):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
-        async with served(made, redis):
+        async with served(configured, redis):
             await asyncio.sleep(0.5)
-        statuses = {one["status"] for one in emulator.answers("getUpdates")}
+        statuses = {request["status"] for request in emulator.answers("getUpdates")}
     assert 409 in statuses

@@ -52,8 +52,8 @@ def problems(folder: Path, text: str, env: dict[str, str] | None = None) -> list
 
 def cases() -> dict[str, str]:
     """Bad text by name. A token is written {token}, for none may stand in the project."""
-    found = re.findall(r"^=== (.+)\n((?:.*\n)*?)--- problems\n", GOLDEN.read_text(), re.M)
-    return dict(found)
+    sections = re.findall(r"^=== (.+)\n((?:.*\n)*?)--- problems\n", GOLDEN.read_text(), re.M)
+    return dict(sections)
 
 
 def wrong(folder: Path, name: str, text: str) -> list[str]:
@@ -68,9 +68,9 @@ def test_every_error_is_worded_as_agreed(tmp_path: Path):
         + "".join(f"{line}\n" for line in wrong(tmp_path, name, text))
         for name, text in cases().items()
     ]
-    told = "".join(parts)
+    text = "".join(parts)
     assert len(parts) >= 30
-    check_text(GOLDEN, told)
+    check_text(GOLDEN, text)
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path):
@@ -452,9 +452,11 @@ def test_when_and_how_much_is_told(tmp_path: Path):
     assert chat.quiet == Quiet(start=1380, end=450, zone="Asia/Taipei")
     assert chat.posts_per_hour == 6
     assert settings.group_wait == {Level.WATCH: 60_000, Level.ALERT: 5_000, Level.CRITICAL: 0}
-    one = read(tmp_path, HEAD + '[channel]\nquiet = "01:00-02:00"\n[defaults]\ngroup_wait = "9s"\n')
-    assert one.chats[0].quiet == Quiet(start=60, end=120, zone="UTC")
-    assert one.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
+    settings = read(
+        tmp_path, HEAD + '[channel]\nquiet = "01:00-02:00"\n[defaults]\ngroup_wait = "9s"\n'
+    )
+    assert settings.chats[0].quiet == Quiet(start=60, end=120, zone="UTC")
+    assert settings.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
 
 
 SEVERAL = """
@@ -547,31 +549,31 @@ def test_tests_of_both_files_are_found(tmp_path: Path):
     settings = read(tmp_path, HEAD + OI + "majors = { alert = -5, clear = -1 }\n" + test)
     assert load_tests(settings) == settings.tests
     (tmp_path / "config.tests.toml").write_text("\n" + test.replace("one", "two"))
-    one, two = load_tests(settings)
-    assert (one.name, one.place, one.asset) == ("one", "config.toml:12", "BTC")
-    assert (two.name, two.place) == ("two", "config.tests.toml:2")
-    assert two.series == {"oi_drop": (0, -6, -6, -6, -6)}
+    first, second = load_tests(settings)
+    assert (first.name, first.place, first.asset) == ("one", "config.toml:12", "BTC")
+    assert (second.name, second.place) == ("two", "config.tests.toml:2")
+    assert second.series == {"oi_drop": (0, -6, -6, -6, -6)}
 
 
 @pytest.mark.parametrize(
-    ("given", "floors"),
+    ("written", "floors"),
     [("3", (3, 3, 3)), ("{ majors = 40, tail = 1.5 }", (40, 0, 1.5))],
 )
-def test_the_least_loss_is_a_floor_of_depth_rows(tmp_path: Path, given: str, floors: tuple):
+def test_the_least_loss_is_a_floor_of_depth_rows(tmp_path: Path, written: str, floors: tuple):
     row = "{ alert = 50, clear = 80 }"
     text = f"""
         [rules.d]
         metric = "depth_25bp_pct_of_normal"
         fires = "below"
-        min_loss_musd = {given}
+        min_loss_musd = {written}
         majors = {row}
         large = {row}
         tail = {row}
     """
     (rule,) = read(tmp_path, HEAD + text).rules
     assert rule.others is not None
-    found = (rule.rows["BTC"].floor_musd, rule.rows["SOL"].floor_musd, rule.others.floor_musd)
-    assert found == floors
+    got = (rule.rows["BTC"].floor_musd, rule.rows["SOL"].floor_musd, rule.others.floor_musd)
+    assert got == floors
 
 
 def test_secrets_come_from_the_environment_and_do_not_show(tmp_path: Path):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config.environment import Environment, environment, misspelt, open_to_others, placed
+from bot.config.environment import Environment, environment, misspelt, open_to_others, with_place
 from bot.config.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "variables"),
     [
         ("A=1 # a comment\nB='x # y'  # another\n", {"A": "1", "B": "x # y"}),
         ("A=p#ss\n", {"A": "p#ss"}),
@@ -30,9 +30,9 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_usual_in_such_files_is_understood(
-    tmp_path: Path, text: str, found: dict[str, str]
+    tmp_path: Path, text: str, variables: dict[str, str]
 ) -> None:
-    assert lines(tmp_path, text) == found
+    assert lines(tmp_path, text) == variables
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_what_is_not_understood_is_refused_with_its_line_and_not_shown(
 
 @pytest.mark.parametrize("nothing", ["", " ", "\n"])
 def test_a_variable_set_to_nothing_does_not_hide_the_file(tmp_path: Path, nothing: str) -> None:
-    found = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\n", {"TELEGRAM_BOT_TOKEN": nothing, "X": ""})
-    assert found == {"TELEGRAM_BOT_TOKEN": "1", "X": ""}
+    variables = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\n", {"TELEGRAM_BOT_TOKEN": nothing, "X": ""})
+    assert variables == {"TELEGRAM_BOT_TOKEN": "1", "X": ""}
 
 
 def test_what_others_may_read_is_told(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_without_a_file(tmp_path: Path) -> None:
 
 def test_secrets_from_files(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("redis://somewhere\n")
-    given = {"REDIS_URL_FILE": str(tmp_path / "url")}
-    assert environment(given, tmp_path)["REDIS_URL"] == "redis://somewhere"
-    set_too = given | {"REDIS_URL": "redis://elsewhere"}
+    env = {"REDIS_URL_FILE": str(tmp_path / "url")}
+    assert environment(env, tmp_path)["REDIS_URL"] == "redis://somewhere"
+    set_too = env | {"REDIS_URL": "redis://elsewhere"}
     assert environment(set_too, tmp_path)["REDIS_URL"] == "redis://elsewhere"
     with pytest.raises(FileNotFoundError):
         environment({"TELEGRAM_BOT_TOKEN_FILE": str(tmp_path / "gone")}, tmp_path)
@@ -104,15 +104,15 @@ def test_a_file_that_is_no_text_is_an_error_with_its_name(tmp_path: Path) -> Non
 def test_a_value_is_wrong_where_it_is_written(tmp_path: Path) -> None:
     token, proxy = "TELEGRAM_BOT_TOKEN (environment): no", "ALL_PROXY (environment): no"
     read = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\nall_proxy=x\n", {"REDIS_URL": "y"})
-    assert placed(token, read) == f"TELEGRAM_BOT_TOKEN ({tmp_path}/.env): no"
-    assert placed(proxy, read) == f"ALL_PROXY ({tmp_path}/.env): no"
-    assert placed("REDIS_URL (environment): no", read) == "REDIS_URL (environment): no"
+    assert with_place(token, read) == f"TELEGRAM_BOT_TOKEN ({tmp_path}/.env): no"
+    assert with_place(proxy, read) == f"ALL_PROXY ({tmp_path}/.env): no"
+    assert with_place("REDIS_URL (environment): no", read) == "REDIS_URL (environment): no"
     over = lines(tmp_path, "TELEGRAM_BOT_TOKEN=1\n", {"TELEGRAM_BOT_TOKEN": "2"})
-    assert placed(token, over) == token
+    assert with_place(token, over) == token
     secret = tmp_path / "secret"
     secret.write_text("1")
     held = lines(tmp_path, "", {"TELEGRAM_BOT_TOKEN_FILE": str(secret)})
-    assert placed(token, held) == f"TELEGRAM_BOT_TOKEN ({secret}): no"
+    assert with_place(token, held) == f"TELEGRAM_BOT_TOKEN ({secret}): no"
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_a_value_is_wrong_where_it_is_written(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_nearly_one_of_ours_is_named(tmp_path: Path, name: str, meant: str) -> None:
     (tmp_path / ".env").write_text(f"{name}={tmp_path / '.env'}\n")
-    found = misspelt(environment({}, tmp_path))
+    sentences = misspelt(environment({}, tmp_path))
     words = f"{tmp_path}/.env: {name} is not read: write {meant} if that is meant"
-    assert found == ([words] if meant else [])
+    assert sentences == ([words] if meant else [])
     if meant:
         assert misspelt(environment({meant: "x"}, tmp_path)) == []

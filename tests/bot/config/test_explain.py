@@ -26,8 +26,8 @@ def warned(folder: Path, text: str) -> list[str]:
 
 def test_a_description_says_what_will_happen(tmp_path: Path):
     text = HEAD + OI + 'for = "2m"\nmajors = { alert = -5, clear = -1 }\nBTC = { alert = -4 }\n'
-    told = describe(read(tmp_path, '[channel]\nchat_id = "@lowtide"\n' + text))
-    assert told.splitlines() == [
+    description = describe(read(tmp_path, '[channel]\nchat_id = "@lowtide"\n' + text))
+    assert description.splitlines() == [
         "venues     Binance, Hyperliquid",
         "majors     BTC, ETH",
         "large      SOL",
@@ -73,13 +73,13 @@ def test_windows_tiers_of_ones_own_floors_and_the_market_are_explained(tmp_path:
         scope = "instrument"
         large = { watch = -2, clear = -1 }
     """
-    told = describe(read(tmp_path, text)).splitlines()
-    assert told[2:5] == [
+    lines = describe(read(tmp_path, text)).splitlines()
+    assert lines[2:5] == [
         "large      SOL",
         "memecoins  SOL, PEPE",
         "tail       the next 60 by open interest",
     ]
-    rules = [line for line in told[13:] if not line.startswith("  over once")]
+    rules = [line for line in lines[13:] if not line.startswith("  over once")]
     assert rules == [
         "oi_drop:15m: oi_net_15m_pct below the level, watch for 5 min, alert for 2 min, "
         "never posted",
@@ -177,8 +177,8 @@ url = "https://me:secret@example.org/secret"
 rules = ["liq_burst"]
 """
     env = {"TELEGRAM_BOT_TOKEN": TOKEN, "LOWTIDE_WEBHOOK_SECRET": "a long random text"}
-    told = describe(read(tmp_path, HEAD + LIQ + text, env)).splitlines()
-    assert told[4:12] == [
+    lines = describe(read(tmp_path, HEAD + LIQ + text, env)).splitlines()
+    assert lines[4:12] == [
         "messages   to Telegram chat @lowtide, language en",
         "           all rules; at most 12 an hour",
         "           to Telegram chat -1001 (topic 7), language en",
@@ -188,7 +188,7 @@ rules = ["liq_burst"]
         "           a post that perhaps did not arrive is not sent again",
         "operators  notices to chat -200, commands for everyone, changes by 1 user",
     ]
-    assert "secret" not in "\n".join(told)
+    assert "secret" not in "\n".join(lines)
 
 
 def test_a_rule_on_what_no_venue_publishes_is_warned_of(tmp_path: Path):
@@ -254,15 +254,15 @@ def test_a_composite_that_can_never_fire_is_warned_of(
     tmp_path: Path, rows: str, conditions: str, why: str | None
 ):
     text = HEAD + OI + rows + LIQ + f'[rules.both]\nwithin = "1h"\n{conditions}\n'
-    told = warned(tmp_path, text)
+    doubts = warned(tmp_path, text)
     line = text[: text.index("[rules.both]")].count("\n") + 1
-    assert told == ([f"config.toml:{line}: rules.both: can never fire: {why}"] if why else [])
+    assert doubts == ([f"config.toml:{line}: rules.both: can never fire: {why}"] if why else [])
 
 
 def test_a_composite_of_a_rule_that_never_fires_is_warned_of(tmp_path: Path):
     alone = HEAD.replace('"binance", ', "") + LIQ
-    told = warned(tmp_path, alone + '[rules.x]\nwithin = "1h"\nall_of = ["liq_burst:watch"]\n')
-    assert told[1:] == ["config.toml:12: rules.x: can never fire: liq_burst never reaches watch"]
+    doubts = warned(tmp_path, alone + '[rules.x]\nwithin = "1h"\nall_of = ["liq_burst:watch"]\n')
+    assert doubts[1:] == ["config.toml:12: rules.x: can never fire: liq_burst never reaches watch"]
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def test_a_composite_of_a_rule_that_never_fires_is_warned_of(tmp_path: Path):
 def test_commands_that_nobody_may_use_are_warned_of(
     tmp_path: Path, operators: str, warned_of: bool
 ):
-    told = warned(tmp_path, f"[operators]\n{operators}\n{HEAD}{LIQ}")
-    told = [text for text in told if "TELEGRAM_BOT_TOKEN" not in text]
+    doubts = warned(tmp_path, f"[operators]\n{operators}\n{HEAD}{LIQ}")
+    doubts = [text for text in doubts if "TELEGRAM_BOT_TOKEN" not in text]
     text = "config.toml: operators.users: is empty, so nobody may change anything by command"
-    assert told == ([text] if warned_of else [])
+    assert doubts == ([text] if warned_of else [])
 
 
 def test_check_warns_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

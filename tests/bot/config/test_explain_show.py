@@ -102,21 +102,21 @@ def test_every_number_of_an_asset_says_where_it_comes_from(settings: Settings):
 
 
 def test_a_tier_of_ones_own_comes_before_another(settings: Settings):
-    told = show(settings, "sol").splitlines()
-    assert told[:5] == [
+    lines = show(settings, "sol").splitlines()
+    assert lines[:5] == [
         "SOL: memes, large",
         "",
         "oi_drop:1h: oi_net_1h_pct below the level",
         "  alert        -20  config.toml:21 memes",
         "  clear         -8  config.toml:21 memes",
     ]
-    assert not any("cascade" in line for line in told)
+    assert not any("cascade" in line for line in lines)
 
 
 def test_what_is_in_no_list_is_of_the_tail(settings: Settings):
-    told = show(settings, "PEPE").splitlines()
-    assert told[0] == "PEPE: tail, if it is among the next 60 by open interest"
-    assert told[3] == "  alert        -15  config.toml:20 tail"
+    lines = show(settings, "PEPE").splitlines()
+    assert lines[0] == "PEPE: tail, if it is among the next 60 by open interest"
+    assert lines[3] == "  alert        -15  config.toml:20 tail"
 
 
 def test_the_whole_market_is_called_all(settings: Settings):

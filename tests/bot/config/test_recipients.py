@@ -105,9 +105,9 @@ def test_each_chat_has_its_own(tmp_path: Path):
     ],
 )
 def test_tiers_are_assets(tmp_path: Path, assets: tuple[str, ...], inside: str):
-    found = filter_of(Wanted(assets=assets), read(tmp_path).tiers)
+    wanted = filter_of(Wanted(assets=assets), read(tmp_path).tiers)
     names = ("BTC", "ETH", "SOL", "DOGE", "PEPE", "WIF", ALL)
-    assert [name for name in names if found.wants_asset(name)] == inside.split()
+    assert [name for name in names if wanted.wants_asset(name)] == inside.split()
 
 
 def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
@@ -121,8 +121,8 @@ def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
 
 
 def test_a_subscriber_is_a_private_chat(tmp_path: Path):
-    one = Subscriber(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
-    (chat,) = subscribed_chats([one], read(tmp_path))
+    subscriber = Subscriber(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
+    (chat,) = subscribed_chats([subscriber], read(tmp_path))
     assert (chat.destination, chat.private, dict(chat.hides)) == (TelegramChat(11), True, {})
     wanted = {
         (rule, asset)
@@ -145,25 +145,25 @@ def test_who_wants_nothing_is_told_nothing(tmp_path: Path):
 
 
 def test_wishes_add_up_and_can_be_taken_back():
-    one = with_assets(Subscriber(user=1), "oi_drop", ["BTC", "ETH"])
-    one = with_assets(with_assets(one, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
-    assert one.wants == {"oi_drop": ("BTC", "ETH", "SOL"), "liq": ("BTC",)}
-    assert without_assets(one, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
-    assert without_assets(one, "oi_drop", []).wants == {"liq": ("BTC",)}
-    assert without_assets(one, "liq", ["BTC"]).wants == {"oi_drop": ("BTC", "ETH", "SOL")}
-    assert without_assets(one, "none", ["BTC"]) == one
-    assert without_assets(one, ANY, []).wants == {}
-    assert with_assets(one, "oi_drop", [ANY]).wants["oi_drop"] == (ANY,)
-    assert with_assets(with_assets(one, "x", [ANY]), "x", ["BTC"]).wants["x"] == (ANY,)
+    subscriber = with_assets(Subscriber(user=1), "oi_drop", ["BTC", "ETH"])
+    subscriber = with_assets(with_assets(subscriber, "oi_drop", ["ETH", "SOL"]), "liq", ["BTC"])
+    assert subscriber.wants == {"oi_drop": ("BTC", "ETH", "SOL"), "liq": ("BTC",)}
+    assert without_assets(subscriber, "oi_drop", ["ETH"]).wants["oi_drop"] == ("BTC", "SOL")
+    assert without_assets(subscriber, "oi_drop", []).wants == {"liq": ("BTC",)}
+    assert without_assets(subscriber, "liq", ["BTC"]).wants == {"oi_drop": ("BTC", "ETH", "SOL")}
+    assert without_assets(subscriber, "none", ["BTC"]) == subscriber
+    assert without_assets(subscriber, ANY, []).wants == {}
+    assert with_assets(subscriber, "oi_drop", [ANY]).wants["oi_drop"] == (ANY,)
+    assert with_assets(with_assets(subscriber, "x", [ANY]), "x", ["BTC"]).wants["x"] == (ANY,)
 
 
 def test_a_subscription_is_bounded():
     names = [f"A{n}" for n in range(MOST_ASSETS)]
-    one = with_assets(Subscriber(user=1), "oi_drop", names)
+    subscriber = with_assets(Subscriber(user=1), "oi_drop", names)
     with pytest.raises(ValueError, match="at most 30 assets"):
-        with_assets(one, "oi_drop", ["B"])
+        with_assets(subscriber, "oi_drop", ["B"])
 
 
 def test_a_subscription_is_kept():
-    one = Subscriber(user=1, wants={"oi_drop": ("BTC",)}, language="en")
-    assert loaded(dump(one)) == one
+    subscriber = Subscriber(user=1, wants={"oi_drop": ("BTC",)}, language="en")
+    assert loaded(dump(subscriber)) == subscriber

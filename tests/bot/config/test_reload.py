@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.config import load
-from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup, taken
+from bot.config.reload import ConfigWatch, Rejected, change_summary, checked, on_sighup
 from bot.lang import en
 from bot.messages.notices import notice_message
 from bot.roles.rules import RulesRole
@@ -88,11 +88,11 @@ def test_between_two_looks_nothing_is_looked_at_unless_asked_for(path: Path):
 
 
 async def test_sighup_asks_all_that_hear_it(path: Path):
-    one, other = ConfigWatch(path), ConfigWatch(path)
-    with on_sighup(one), on_sighup(other):
+    watch, other = ConfigWatch(path), ConfigWatch(path)
+    with on_sighup(watch), on_sighup(other):
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.sleep(0.01)
-        assert one.due() and other.due()
+        assert watch.due() and other.due()
 
 
 def test_what_is_wrong_with_it_is_said_line_by_line(path: Path):
@@ -114,9 +114,9 @@ def test_a_rule_test_that_fails_refuses_it(path: Path):
     write(path, alert=60)
     with pytest.raises(Rejected) as error:
         checked(path, {})
-    told = "test 'a burst' failed: expected 30s open alert, got nothing"
+    failure = "test 'a burst' failed: expected 30s open alert, got nothing"
     assert str(error.value) == (
-        f"config.tests.toml:2: {told}\n"
+        f"config.tests.toml:2: {failure}\n"
         "config.toml is used when its rule tests pass: lowtide test shows them"
     )
 
@@ -124,17 +124,17 @@ def test_a_rule_test_that_fails_refuses_it(path: Path):
 def test_what_needs_a_restart_is_said(path: Path):
     old = load(path, {})
     same, tests = checked(path, {})
-    assert taken(old, same, tests) == ""
+    assert change_summary(old, same, tests) == ""
     write(path, extra="[redis]\nmax_mb = 99\n")
     new, _ = checked(path, {})
-    assert taken(old, new, 1) == (
+    assert change_summary(old, new, 1) == (
         "config.toml, 1 rule, 1 rule test passed. Changed: redis.max_mb."
         " Restart Lowtide for what changed in redis."
     )
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "change"),
     [
         ("# a comment\n", ""),
         ("[rules.liq_burst]\nmajors = { alert = 41 }", "rules.liq_burst.majors.alert 40 → 41"),
@@ -161,19 +161,19 @@ def test_what_needs_a_restart_is_said(path: Path):
         ),
     ],
 )
-def test_what_changed_is_said(tmp_path: Path, more: str, told: str):
+def test_what_changed_is_said(tmp_path: Path, more: str, change: str):
     path = tmp_path / "local.toml"
     path.write_text('extends = "shipped"\n')
     old, _ = checked(path, {})
     path.write_text(f'extends = "shipped"\n{more}\n')
     new, tests = checked(path, {})
-    first, *_ = taken(old, new, tests).split("\n")
-    assert f" Changed: {told}." in first if told else first == ""
+    first, *_ = change_summary(old, new, tests).split("\n")
+    assert f" Changed: {change}." in first if change else first == ""
     assert "hidden" not in first
-    back = taken(new, old, tests)
-    assert bool(back) == bool(told)
-    if told.startswith("new "):
-        assert f" Changed: {told.removeprefix('new ')} is gone." in back
+    back = change_summary(new, old, tests)
+    assert bool(back) == bool(change)
+    if change.startswith("new "):
+        assert f" Changed: {change.removeprefix('new ')} is gone." in back
 
 
 def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
@@ -181,16 +181,16 @@ def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
     for extra in ('[venues.binance]\nrest = "https://x.example"\n', "[redis]\nmax_mb = 99\n"):
         started = load(write(path), {})
         changed = load(write(path, extra=extra), {})
-        assert "Restart Lowtide" in taken(started, changed, 0, started)
-        back = taken(changed, load(write(path), {}), 0, started)
+        assert "Restart Lowtide" in change_summary(started, changed, 0, started)
+        back = change_summary(changed, load(write(path), {}), 0, started)
         assert "Changed: " in back and "Restart" not in back
         later = load(write(path, alert=41, extra=extra), {})
-        assert "Restart Lowtide" in taken(changed, later, 0, started), "it is still due"
-        assert taken(changed, changed, 0, started) == ""
+        assert "Restart Lowtide" in change_summary(changed, later, 0, started), "it is still due"
+        assert change_summary(changed, changed, 0, started) == ""
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "change"),
     [
         ("", '[[webhooks]]\nname = "desk"\nurl = "{}one"\n', "new webhook desk"),
         ('[[webhooks]]\nurl = "{}one"\n', "", "webhook 1 is gone"),
@@ -207,12 +207,12 @@ def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
     ],
 )
 def test_of_a_webhook_its_name_and_the_keys_are_said_and_never_its_address(
-    path: Path, before: str, after: str, told: str
+    path: Path, before: str, after: str, change: str
 ):
     env, address = {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}, "https://example.org/hidden/"
     old = load(write(path, extra=before.format(address)), env)
-    text = taken(old, load(write(path, extra=after.format(address)), env), 0)
-    assert f" Changed: {told}. Restart Lowtide for what changed in webhooks." in text
+    text = change_summary(old, load(write(path, extra=after.format(address)), env), 0)
+    assert f" Changed: {change}. Restart Lowtide for what changed in webhooks." in text
     assert "hidden" not in text and "random" not in text
 
 
@@ -220,7 +220,7 @@ def test_of_a_chat_the_keys_that_changed_are_said(path: Path):
     chat = "[[chats]]\nid = -5\nlanguage = 'en'\n"
     old = load(write(path, extra=chat), {})
     new = load(write(path, extra=f"{chat}posts_per_hour = 3\n"), {})
-    assert " Changed: chat -5: posts_per_hour." in taken(old, new, 0)
+    assert " Changed: chat -5: posts_per_hour." in change_summary(old, new, 0)
 
 
 def test_a_long_list_of_changes_is_cut_and_new_warnings_follow(tmp_path: Path):
@@ -231,7 +231,7 @@ def test_a_long_list_of_changes_is_cut_and_new_warnings_follow(tmp_path: Path):
     levels = "majors = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
     levels += "large = { watch = 1, alert = 2, critical = 3, clear = 0.5 }\n"
     path.write_text(f"{text}[defaults]\nrepost_if = 150\n[rules.liq_burst]\n{levels}")
-    first, *rest = taken(old, checked(path, {})[0], 0).split("\n")
+    first, *rest = change_summary(old, checked(path, {})[0], 0).split("\n")
     assert first.count("→") == 8 and first.endswith(", and 1 more.")
     assert rest == [
         "Warning: local.toml:5: defaults.repost_if: 150 is a factor: 1.5 is half as bad again"
@@ -273,17 +273,23 @@ class Bench:
                 return await self.feed()
         raise AssertionError("no change was told")
 
-    async def said(self) -> list[Alert | Notice]:
+    async def events(self) -> list[Alert | Notice]:
         entries = await self.redis.xrange(Keys().alerts)
         return [alerts.decode(next(iter(fields.values()))) for _, fields in entries]
 
     async def alerts(self) -> list[str]:
-        found = [one for one in await self.said() if isinstance(one, Alert)]
-        return [f"{one.turn} {one.level.name.lower()} {one.threshold:g}" for one in found]
+        published = [alert for alert in await self.events() if isinstance(alert, Alert)]
+        return [
+            f"{alert.turn} {alert.level.name.lower()} {alert.threshold:g}" for alert in published
+        ]
 
     async def notices(self) -> list[str]:
-        found = [one for one in await self.said() if isinstance(one, Notice)]
-        return [notice_message(one, en.WORDS).plain for one in found if one.id[:6] == "config"]
+        published = [notice for notice in await self.events() if isinstance(notice, Notice)]
+        return [
+            notice_message(notice, en.WORDS).plain
+            for notice in published
+            if notice.id[:6] == "config"
+        ]
 
 
 @asynccontextmanager
@@ -324,8 +330,8 @@ async def test_nothing_is_told_where_nothing_changed(redis, path):
         await bench.reloaded()
         write(path)
         await bench.reloaded()
-        _, told = await bench.notices()
-        assert told == (
+        _, notice_text = await bench.notices()
+        assert notice_text == (
             "⚪ Configuration taken over: config.toml, 1 rule, 0 rule tests passed."
             " It is again as it was before."
         )
@@ -338,9 +344,9 @@ async def test_a_faulty_file_changes_nothing_and_the_operators_hear_why(redis, p
         await bench.reloaded()
         await bench.liquidate(11)
         assert await bench.alerts() == ["open alert 40"]
-        (told,) = await bench.notices()
-        assert told.startswith("⚪ Configuration not taken over, the old one stays: ")
-        assert "config.toml:11: rules.x.metric: unknown metric" in told
+        (notice_text,) = await bench.notices()
+        assert notice_text.startswith("⚪ Configuration not taken over, the old one stays: ")
+        assert "config.toml:11: rules.x.metric: unknown metric" in notice_text
         write(path, critical=65)
         await bench.reloaded()
         await bench.liquidate(5)
@@ -363,8 +369,8 @@ async def test_a_failing_rule_test_keeps_the_old_rules(redis, path):
         path.with_name("config.tests.toml").write_text(TEST.format(value=50))
         write(path, alert=60)
         await bench.reloaded()
-        (told,) = await bench.notices()
-        assert "test 'a burst' failed" in told
+        (notice_text,) = await bench.notices()
+        assert "test 'a burst' failed" in notice_text
         await bench.liquidate(50)
         assert await bench.alerts() == ["open alert 40"]
 
@@ -379,8 +385,8 @@ async def test_a_bug_in_the_new_engine_keeps_the_old_one(redis, path, monkeypatc
         monkeypatch.setattr("bot.roles.rules._engine", broken)
         write(path, alert=60)
         await bench.reloaded()
-        (told,) = await bench.notices()
-        assert told.endswith("RuntimeError: broken")
+        (notice_text,) = await bench.notices()
+        assert notice_text.endswith("RuntimeError: broken")
         await bench.liquidate(50)
         assert await bench.alerts() == ["open alert 40"]
 

@@ -83,7 +83,7 @@ def table(rule: str, series: str, expect: str = "[]", every: str = "30s", more: 
 def got(folder: Path, rule: str, series: str, every: str = "30s", more: str = "") -> list[str]:
     quoted = series if series.startswith("{") else f'"{series}"'
     settings = settings_of(folder, table(rule, quoted, every=every, more=more))
-    return [str(one) for one in run(settings.tests[0], settings).got]
+    return [str(turn) for turn in run(settings.tests[0], settings).got]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_the_command_fails_if_a_test_does(tmp_path: Path, capsys: pytest.Capture
         with pytest.raises(SystemExit) as done:
             main(["test", "--config", str(path)])
         assert done.value.code == code
-    told = capsys.readouterr().out.splitlines()
-    assert told == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
         "ok      drop BTC: it",
         "1 test, none failed",
         "FAILED  drop BTC: it",
@@ -232,7 +232,9 @@ def test_every_default_rule_passes_its_tests():
     tests = load_tests(settings)
     failed = [outcome for outcome in run_all(tests, settings) if not outcome.passed]
     assert not failed, report(failed)
-    names = {rule.name for rule in settings.rules} | {one.name for one in settings.composites}
+    names = {rule.name for rule in settings.rules} | {
+        composite.name for composite in settings.composites
+    }
     assert {test.rule for test in tests} == names
     assert [test.name for test in tests] == list(dict.fromkeys(test.name for test in tests))
 
@@ -245,7 +247,7 @@ def test_every_default_rule_is_tested_through_an_outage():
         for test in load_tests(settings)
         if any(None in values for values in test.series.values())
     }
-    composites = {one.name for one in settings.composites}
+    composites = {composite.name for composite in settings.composites}
     assert with_holes == set(families.values()) | composites
 
 
@@ -253,7 +255,7 @@ def test_a_hole_is_never_a_turn_whatever_the_default_rule():
     """Every default test again with an outage in place of all values from some moment on."""
     settings = load(ROOT / "config.toml", {})
     for test in load_tests(settings):
-        for cut in {0, 1, *(int(one.at // test.every) for one in test.expect)}:
+        for cut in {0, 1, *(int(turn.at // test.every) for turn in test.expect)}:
             outcome = run(_cut(test, cut), settings)
             assert outcome.got == tuple(
                 o for o in run(test, settings).got if o.at < cut * test.every

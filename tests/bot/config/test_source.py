@@ -15,7 +15,7 @@ from bot.config.explain import show
 from bot.config.reload import Rejected, checked
 from bot.config.ruletests import run_all
 from bot.config.schema import TIERS
-from bot.config.source import SHIPPED, chosen, home, own_file
+from bot.config.source import SHIPPED, config_path, home, own_file
 from bot.config.warnings import warnings
 from bot.roles import run
 from rules.alerts import Level
@@ -65,13 +65,13 @@ def test_the_shipped_file_is_the_one_at_the_top():
 
 def test_which_file_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert chosen(None, {}) == SHIPPED
+    assert config_path(None, {}) == SHIPPED
     Path("config.toml").touch()
-    assert chosen(None, {}) == Path("config.toml")
+    assert config_path(None, {}) == Path("config.toml")
     Path("local.toml").touch()
-    assert chosen(None, {"LOWTIDE_CONFIG": " "}) == Path("local.toml")
-    assert chosen(None, {"LOWTIDE_CONFIG": "/etc/lowtide.toml"}) == Path("/etc/lowtide.toml")
-    assert chosen(Path("x.toml"), {"LOWTIDE_CONFIG": "/etc/lowtide.toml"}) == Path("x.toml")
+    assert config_path(None, {"LOWTIDE_CONFIG": " "}) == Path("local.toml")
+    assert config_path(None, {"LOWTIDE_CONFIG": "/etc/lowtide.toml"}) == Path("/etc/lowtide.toml")
+    assert config_path(Path("x.toml"), {"LOWTIDE_CONFIG": "/etc/lowtide.toml"}) == Path("x.toml")
 
 
 def test_a_file_that_only_extends_is_the_shipped_configuration(tmp_path: Path):
@@ -324,8 +324,8 @@ def test_proposed_levels_go_into_the_operators_file(edited: Path):
     before = edited.read_text()
     settings = load(edited, {})
     rule = next(rule for rule in settings.rules if rule.name == "oi_drop:1h")
-    told = write(settings, rule, [proposal(watch=-3.5, alert=-6.0, critical=-8.0)])
-    assert told == [
+    lines = write(settings, rule, [proposal(watch=-3.5, alert=-6.0, critical=-8.0)])
+    assert lines == [
         "oi_drop:1h, majors: watch = -3 is now -3.5",
         "oi_drop:1h, majors: alert = -5 is now -6",
         "written to local.toml",
@@ -341,8 +341,8 @@ def test_proposed_levels_go_into_the_operators_file(edited: Path):
     rule = next(rule for rule in settings.rules if rule.name == "oi_drop:1h")
     assert rule.rows["ETH"].levels == {Level.WATCH: -3.5, Level.ALERT: -6, Level.CRITICAL: -8}
     mine.write_text(mine.read_text() + "# mine\n")
-    told = write(settings, rule, [proposal(watch=-3.5, alert=-7.0, critical=-9.0)])
-    assert [line.split(": ")[-1] for line in told[:-1]] == [
+    lines = write(settings, rule, [proposal(watch=-3.5, alert=-7.0, critical=-9.0)])
+    assert [line.split(": ")[-1] for line in lines[:-1]] == [
         "alert = -6 is now -7",
         "critical = -8 is now -9",
     ]

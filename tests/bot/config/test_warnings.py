@@ -14,7 +14,7 @@ from tests.bot.fake_telegram import TOKEN
 HEAD = 'extends = "shipped"\n'
 
 
-def told(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
+def warned(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
     path = folder / "local.toml"
     path.write_text(HEAD + text)
     return warnings(load(path, env or {}))
@@ -22,7 +22,7 @@ def told(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str
 
 def test_nothing_is_told_of_what_is_shipped(tmp_path: Path):
     assert warnings(load(SHIPPED, {})) == []
-    assert told(tmp_path, "") == []
+    assert warned(tmp_path, "") == []
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,18 @@ def test_a_name_that_no_venue_lists_is_told(
     tmp_path: Path, asset: str, words: str, section: str, key: str
 ):
     table = "[[chats]]\nid = -100" if section == "chats" else "[markets]"
-    found = told(tmp_path, f'{table}\n{key} = ["{asset}"]\n', {"TELEGRAM_BOT_TOKEN": TOKEN})
+    doubts = warned(tmp_path, f'{table}\n{key} = ["{asset}"]\n', {"TELEGRAM_BOT_TOKEN": TOKEN})
     line = 4 if section == "chats" else 3
     name = "local.toml" if section == "chats" else f"local.toml:{line}"
-    assert f"{name}: {section}.{key}: {words}" in found
+    assert f"{name}: {section}.{key}: {words}" in doubts
 
 
 @pytest.mark.parametrize(
     "asset", ["BTC", "1INCH", "USD1", "PYUSD", "TUSD", "PERP", "POL", "S", "A"]
 )
 def test_coins_of_such_names_are_let_be(tmp_path: Path, asset: str):
-    found = told(tmp_path, f'[markets]\nmajors = ["{asset}"]\nlarge = []\n')
-    assert [line for line in found if "markets.majors" in line] == []
+    doubts = warned(tmp_path, f'[markets]\nmajors = ["{asset}"]\nlarge = []\n')
+    assert [line for line in doubts if "markets.majors" in line] == []
 
 
 @pytest.mark.parametrize(
@@ -122,15 +122,15 @@ def test_coins_of_such_names_are_let_be(tmp_path: Path, asset: str):
     ],
 )
 def test_a_number_in_another_unit_is_told(tmp_path: Path, rule: str, words: str):
-    lines = told(tmp_path, f"{rule}\n")
+    lines = warned(tmp_path, f"{rule}\n")
     assert [line for line in lines if f": {words}" in line and line.startswith("local.toml:")]
 
 
 def test_chats_without_a_token_are_told(tmp_path: Path):
     text = '[channel]\nchat_id = "@mine"\n[[chats]]\nid = -100\n'
     text += "[operators]\nchat_id = -5\nusers = [1]\n"
-    assert told(tmp_path, text, {"TELEGRAM_BOT_TOKEN": TOKEN}) == []
-    assert told(tmp_path, text) == [
+    assert warned(tmp_path, text, {"TELEGRAM_BOT_TOKEN": TOKEN}) == []
+    assert warned(tmp_path, text) == [
         "local.toml:3: channel.chat_id: there is no TELEGRAM_BOT_TOKEN, so what is for @mine is"
         " printed here",
         "local.toml: chats.id: there is no TELEGRAM_BOT_TOKEN, so what is for -100 is printed here",
@@ -173,8 +173,8 @@ def test_other_faults_have_no_such_hint(tmp_path: Path):
 
 def test_letters_of_another_width_are_no_asset(tmp_path: Path):
     with pytest.raises(ConfigError, match='"ＢＴＣ" is not an asset: write it like "BTC"'):
-        told(tmp_path, '[markets]\nmajors = ["ＢＴＣ"]\n')
-    assert told(tmp_path, '[markets]\nmajors = ["币安人生"]\n') == []
+        warned(tmp_path, '[markets]\nmajors = ["ＢＴＣ"]\n')
+    assert warned(tmp_path, '[markets]\nmajors = ["币安人生"]\n') == []
 
 
 def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
@@ -183,7 +183,7 @@ def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest
 
     monkeypatch.setattr(run, "run", nothing)
     monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
-    told(tmp_path, '[markets]\nmajors = ["BTCUSDT"]\n')
+    warned(tmp_path, '[markets]\nmajors = ["BTCUSDT"]\n')
     words = "markets.majors: BTCUSDT looks like a venue's name of a contract"
     for command in ("check", "run", "streams", "rules", "bot"):
         with pytest.raises(SystemExit) as done:
@@ -195,13 +195,13 @@ def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest
 @pytest.mark.parametrize("table", ["[channel]\nchat_id = {}", "[[chats]]\nid = {}"])
 def test_the_id_of_a_channel_without_its_minus_100_is_named(tmp_path: Path, table: str):
     words = "is the id of a person; that of a channel or a large group begins with -100: write"
-    found = told(tmp_path, table.format(1111111111) + "\n")
-    assert any(f"1111111111 {words} -1001111111111 if one is meant" in one for one in found)
+    doubts = warned(tmp_path, table.format(1111111111) + "\n")
+    assert any(f"1111111111 {words} -1001111111111 if one is meant" in doubt for doubt in doubts)
     for right in ("-1001111111111", '"@lowtide"', "4242"):
-        assert not any(words in one for one in told(tmp_path, table.format(right) + "\n"))
+        assert not any(words in doubt for doubt in warned(tmp_path, table.format(right) + "\n"))
 
 
 def test_a_name_of_hyperliquid_for_a_thousand_coins_is_no_asset(tmp_path: Path):
     for name in ("PEPE", "SHIB"):
         with pytest.raises(ConfigError, match=f"k{name} looks like a contract on 1,000 coins: wri"):
-            told(tmp_path, f'[markets]\nlarge = ["k{name}"]\n')
+            warned(tmp_path, f'[markets]\nlarge = ["k{name}"]\n')
