@@ -13,9 +13,13 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Ask for a book snapshot by REST; the answer goes to ``Session.fetched``."""
+    """Ask for a book snapshot by REST; the answer goes to ``Session.fetched``.
+
+    ``lost``: nothing is known of the book; else it is known and the price leaves what is.
+    """
 
     request: Request
+    lost: bool
 
 
 class Hangup(msgspec.Struct, frozen=True):

@@ -285,7 +285,7 @@ class BookSet:
         how = self._venue.resync(state.symbol, self._subscription)
         if isinstance(how, Request):
             self._stats.resyncs += 1
-            return [Fetch(how)]
+            return [Fetch(how, lost=not state.book.synced)]
         self._stats.resyncs += bool(how)
         return [Send(message) for message in how]
 

@@ -384,9 +384,9 @@ class VenueClient:
         """See line.Surroundings."""
         return self._websocket + subscription.path
 
-    def fetch(self, request: Request, take: TakeSnapshot) -> None:
+    def fetch(self, request: Request, take: TakeSnapshot, lost: bool) -> None:
         """See line.Surroundings."""
-        self._snapshots.add(request, take)
+        self._snapshots.add(request, take, lost)
 
     def blocked(self, words: str) -> None:
         """See line.Surroundings."""

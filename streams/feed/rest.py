@@ -1,7 +1,8 @@
 """A venue's REST API from our side: one budget, one pause.
 
 All requests of a venue go through one ``Rest``. It never exceeds the venue's budget, and asks
-nothing for as long as the venue has asked us to stay away.
+nothing for as long as the venue has asked us to stay away. What can wait (``spare``) has the part
+of the budget that nothing else wants at that moment.
 """
 
 import asyncio
@@ -77,6 +78,8 @@ class Rest:
         self._left = self._most
         self._counted = now()
         self._turn = asyncio.Lock()
+        self._spare_turn = asyncio.Lock()
+        self._wanted = 0.0
         self._refusal = RefusedStatus("")
         self._doubted = False
         self._users: Counter[aiohttp.ClientSession] = Counter()
@@ -103,9 +106,12 @@ class Rest:
         """How long the venue wants to be left alone, 0 if it does not."""
         return max(0.0, (self.usage.paused_until - self._now()) / 1000)
 
-    async def ask(self, request: Request) -> bytes:
-        """The body of a 200 answer. Waits for the budget; raises Unavailable with the reason."""
-        await self._wait_for(request.weight if self._weighs else 1)
+    async def ask(self, request: Request, spare: bool = False) -> bytes:
+        """The body of a 200 answer. Waits for the budget; raises Unavailable with the reason.
+
+        ``spare``: every request that is not, now or before its turn comes, is asked first.
+        """
+        await self._wait_for(request.weight if self._weighs else 1, spare)
         self.usage.requests += 1
         try:
             return await self._asked(request)
@@ -170,24 +176,37 @@ class Rest:
             self._refusal = refused
         raise Unavailable(refused.words, refused.blocked)
 
-    async def _wait_for(self, weight: int) -> None:
-        async with self._turn:  # first come, first served
-            while True:
-                if self.paused_s > _PATIENCE_S:
-                    raise Unavailable(self._refusal.words, self._refusal.blocked)
-                lacking = self._lacking(weight)
-                wait_s = max(self.paused_s, lacking / self._per_ms / 1000)
-                if wait_s <= 0:
-                    self._left -= weight
-                    return
-                await self._sleep(max(wait_s, 0.001))  # the clock has no finer steps
+    async def _wait_for(self, weight: int, spare: bool) -> None:
+        share = min(weight, self._most)
+        if spare:
+            async with self._spare_turn:  # first come, first served
+                await self._spend(weight, lambda: share + self._wanted)
+            return
+        self._wanted += share
+        try:
+            async with self._turn:  # so is this
+                await self._spend(weight, lambda: share)
+        finally:
+            self._wanted -= share
 
-    def _lacking(self, weight: int) -> float:
-        """How much of the budget must come back before ``weight`` may be asked."""
+    async def _spend(self, weight: int, needed: Callable[[], float]) -> None:
+        """Take ``weight`` as soon as so much as is ``needed`` is left of the budget."""
+        while True:
+            if self.paused_s > _PATIENCE_S:
+                raise Unavailable(self._refusal.words, self._refusal.blocked)
+            lacking = needed() - self._come_back()
+            wait_s = max(self.paused_s, lacking / self._per_ms / 1000)
+            if wait_s <= 0:
+                self._left -= weight
+                return
+            await self._sleep(max(wait_s, 0.001))  # the clock has no finer steps
+
+    def _come_back(self) -> float:
+        """How much of the budget is left, with what came back since it was last asked."""
         now = self._now()
         gained = (now - self._counted) * self._per_ms
         self._left, self._counted = min(self._left + gained, self._most), now
-        return min(weight, self._most) - self._left
+        return self._left
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -124,8 +124,11 @@ class Surroundings(Protocol):
         """Where to connect."""
         ...
 
-    def fetch(self, request: Request, take: Callable[[str, bytes], None]) -> None:
-        """Ask for a book snapshot; ``take`` gets symbol and body, or nothing happens."""
+    def fetch(self, request: Request, take: Callable[[str, bytes], None], lost: bool) -> None:
+        """Ask for a book snapshot; ``take`` gets symbol and body, or nothing happens.
+
+        ``lost``: nothing is known of the book.
+        """
         ...
 
     def ask_relist(self) -> None:
@@ -393,8 +396,8 @@ class _Socket:
                     self._send(data)
                 case Hangup(reason):
                     raise Lost(RefusedStatus(reason))
-                case Fetch(request):
-                    self._around.fetch(request, self._fetched)
+                case Fetch(request, lost):
+                    self._around.fetch(request, self._fetched, lost)
                 case Relist():
                     self._around.ask_relist()
                 case Note(what, detail):

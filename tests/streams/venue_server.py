@@ -190,7 +190,7 @@ class Around:
     def url(self, subscription: Subscription) -> str:
         return self._url + subscription.path
 
-    def fetch(self, request: Asked, take: Callable[[str, bytes], None]) -> None:
+    def fetch(self, request: Asked, take: Callable[[str, bytes], None], lost: bool) -> None:
         self.asked.append(request)
         self.takers.append(take)
 

@@ -11,7 +11,7 @@ from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, OpenInterest
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot, next_due
 from streams.feed.recording import request_channel
-from streams.feed.rest import Unavailable
+from streams.feed.rest import Rest, Unavailable
 from streams.venue import Decoded, Listing, Malformed, Poll, Request
 from streams.venues import VENUES
 from tests.streams.virtual import EPOCH, Clock, ended, virtual
@@ -30,7 +30,7 @@ class FakeRest:
         self.paused_s = 0.0
         self.doubts = 0
 
-    async def ask(self, request: Request) -> bytes:
+    async def ask(self, request: Request, spare: bool = False) -> bytes:
         self.asked.append((self.clock.now(), request))
         answer = self.answer(request)
         if isinstance(answer, float):
@@ -267,12 +267,12 @@ class Snapshots:
         )
         self.taken: list[str] = []
 
-    def add(self, *symbols: str) -> None:
+    def add(self, *symbols: str, lost: bool = True) -> None:
         for symbol in symbols:
-            self.queue.add(Request(path="/depth", symbol=symbol), self.take)
+            self.add_for(symbol, self.take, lost)
 
-    def add_for(self, symbol: str, take: TakeSnapshot) -> None:
-        self.queue.add(Request(path="/depth", symbol=symbol), take)
+    def add_for(self, symbol: str, take: TakeSnapshot, lost: bool = True) -> None:
+        self.queue.add(Request(path="/depth", symbol=symbol), take, lost)
 
     def take(self, symbol: str, body: bytes) -> None:
         self.taken.append(symbol)
@@ -298,7 +298,7 @@ async def test_books_that_are_always_wanted_share_what_the_venue_allows() -> Non
     """Sixty books that ask again with each answer, and one more that asks once in a while."""
     budget = asyncio.Semaphore(0)
 
-    async def answer(request: Request) -> bytes:
+    async def answer(request: Request, spare: bool = False) -> bytes:
         await budget.acquire()
         return b"book"
 
@@ -309,12 +309,12 @@ async def test_books_that_are_always_wanted_share_what_the_venue_allows() -> Non
 
     def take(symbol: str, body: bytes) -> None:
         snapshots.taken.append(symbol)
-        snapshots.add_for(symbol, take)
+        snapshots.add_for(symbol, take, lost=False)
 
     task = asyncio.create_task(snapshots.queue.run())
     await asyncio.sleep(0.1)
     for name in reversed(names):
-        snapshots.add_for(name, take)
+        snapshots.add_for(name, take, lost=False)
     for _ in range(600):
         budget.release()
         await asyncio.sleep(0.01)
@@ -326,7 +326,7 @@ async def test_books_that_are_always_wanted_share_what_the_venue_allows() -> Non
     first = [snapshots.taken.index(name) for name in names]
     assert first == sorted(first)
     snapshots.taken.clear()
-    snapshots.add("late")  # of no rank, so behind all others once, and no more than that
+    snapshots.add("late", lost=False)  # of no rank: behind all others, once
     for _ in range(400):
         budget.release()
         await asyncio.sleep(0.01)
@@ -339,13 +339,13 @@ async def test_two_sessions_that_want_one_book_both_get_it() -> None:
     snapshots = Snapshots(lambda _: b"book")
     others: list[str] = []
     snapshots.add("BTC")
-    snapshots.queue.add(Request(path="/depth", symbol="BTC"), lambda s, _: others.append(s))
+    snapshots.add_for("BTC", lambda s, _: others.append(s))
     # run() forgets what waited before it
     task = asyncio.create_task(snapshots.queue.run())
     await asyncio.sleep(0.1)
     assert (snapshots.taken, others) == ([], [])
     snapshots.add("BTC")
-    snapshots.queue.add(Request(path="/depth", symbol="BTC"), lambda s, _: others.append(s))
+    snapshots.add_for("BTC", lambda s, _: others.append(s))
     await asyncio.sleep(0.1)
     assert (snapshots.taken, others) == (["BTC"], ["BTC"])
     assert len(snapshots.rest.asked) == 1
@@ -361,12 +361,12 @@ async def test_who_is_not_content_with_a_snapshot_may_ask_again_at_once() -> Non
         nonlocal wanted
         wanted -= 1
         if wanted:
-            snapshots.queue.add(Request(path="/depth", symbol=symbol), take)
+            snapshots.add_for(symbol, take)
 
     task = asyncio.create_task(snapshots.queue.run())
-    snapshots.queue.add(Request(path="/depth", symbol="BTC"), take)
+    snapshots.add_for("BTC", take)
     await asyncio.sleep(0.1)
-    snapshots.queue.add(Request(path="/depth", symbol="BTC"), take)
+    snapshots.add_for("BTC", take)
     await asyncio.sleep(0.1)
     assert wanted == 0
     await ended(task)
@@ -406,4 +406,111 @@ async def test_no_snapshot_is_tried_while_the_venue_wants_a_pause() -> None:
     snapshots.rest.paused_s = 0.0
     await asyncio.sleep(1.1)
     assert snapshots.taken == ["BTC"]
+    await ended(task)
+
+
+class Budgeted(Rest):
+    """Asks within Binance's budget; each answer takes ``answers_in_s``."""
+
+    def __init__(self, answers_in_s: float) -> None:
+        self.clock = Clock()
+        self.sent: list[tuple[int, Request]] = []
+        self._answers_in_s = answers_in_s
+        super().__init__(FakeVenue.SPEC, "", self.clock.now, self.clock.sleep)
+
+    async def _asked(self, request: Request) -> bytes:
+        self.sent.append((self.clock.seen(), request))
+        await asyncio.sleep(self._answers_in_s)
+        return b"1"
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("count", "answers_in_s", "served_in_s"), [(300, 0.4, 360), (300, 1.5, 360), (500, 0.4, 720)]
+)
+async def test_open_interest_is_on_time_while_all_books_are_lost_at_once(
+    count: int, answers_in_s: float, served_in_s: int
+) -> None:
+    names = [f"C{place}" for place in range(count)]
+    polls = VENUES["binance"].polls(
+        [Instrument(venue="binance", symbol=name, asset=name, quote="USDT") for name in names],
+        frozenset((Kind.OPEN_INTEREST,)),
+    )
+    rest = Budgeted(answers_in_s)
+    poller = Poller(
+        FakeVenue(polls), rest, Listing(instruments={}), [], lambda _: None, rest.clock,
+        lambda _request, _body: None,
+    )  # type: ignore[arg-type]  # fmt: skip
+    queue = SnapshotQueue(rest, lambda _request, _body: None, rest.clock.now)
+    queue.rank = {name: place for place, name in enumerate(names)}
+    ask_depth = {name: VENUES["binance"].resync(name, None) for name in names}  # type: ignore[arg-type]
+    served: dict[str, int] = {}
+
+    def take(symbol: str, body: bytes) -> None:
+        """The price runs: whoever has a book wants another one a second later."""
+        served.setdefault(symbol, rest.clock.seen())
+        asyncio.get_running_loop().call_later(1, queue.add, ask_depth[symbol], take, False)
+
+    async with asyncio.TaskGroup() as tasks:
+        working = [tasks.create_task(poller.run()), tasks.create_task(queue.run())]
+        await asyncio.sleep(70)  # after the polls of the start
+        lost_at = rest.clock.seen()
+        for name in reversed(names):
+            queue.add(ask_depth[name], take, True)  # type: ignore[arg-type]
+        await asyncio.sleep(served_in_s)
+        for task in working:
+            task.cancel()
+
+    times: dict[str, list[int]] = {name: [] for name in names}
+    for at, request in rest.sent:
+        if request.weight == 1:
+            times[request.symbol].append(at)
+    late_ms = 0
+    for asked in polls:
+        due = next_due(asked, lost_at)
+        sent = iter(times[asked.request.symbol])
+        while due < lost_at + served_in_s * 1000 - 15_000:
+            late_ms = max(late_ms, next(at for at in sent if at >= due) - due)
+            due = next_due(asked, due)
+    assert late_ms <= 250
+    assert len(served) == count
+    assert max(served.values()) - lost_at <= served_in_s * 1000
+    depths = [request.symbol for _, request in rest.sent if request.weight == 20]
+    assert [*dict.fromkeys(depths)] == names  # the largest first
+    within, began = 0, 0
+    for at, request in rest.sent:
+        within += request.weight
+        while at - rest.sent[began][0] >= 60_000:
+            within -= rest.sent[began][1].weight
+            began += 1
+        assert within <= 2400
+
+
+@virtual
+async def test_lost_books_and_followed_ones_share_and_no_lost_one_waits_for_another_twice() -> None:
+    snapshots = Snapshots(lambda _: b"book")
+    names = ["BTC", "ETH", "SOL", "DOGE", "XRP", "ADA"]
+    snapshots.queue.rank = {name: place for place, name in enumerate(names)}
+    again = {"BTC": 2}
+
+    def take(symbol: str, body: bytes) -> None:
+        snapshots.taken.append(symbol)
+        if again.get(symbol, 0):
+            again[symbol] -= 1
+            snapshots.add_for(symbol, take)  # it did not fit
+
+    task = asyncio.create_task(snapshots.queue.run())
+    await asyncio.sleep(1)
+    snapshots.add_for("ADA", take, lost=False)
+    snapshots.add_for("XRP", take, lost=False)
+    for name in ("DOGE", "SOL", "ETH", "BTC"):
+        snapshots.add_for(name, take)
+    snapshots.add_for("ADA", take)  # lost while it waited
+    await asyncio.sleep(1)
+    assert snapshots.taken == ["BTC", "ETH", "XRP", "SOL", "DOGE", "ADA", "BTC", "BTC"]
+    snapshots.taken.clear()
+    for name in reversed(names):  # another loss begins anew with the largest
+        snapshots.add_for(name, take)
+    await asyncio.sleep(1)
+    assert snapshots.taken == names
     await ended(task)

@@ -101,7 +101,7 @@ def test_no_minute_costs_more_than_the_budget(
         spec = msgspec.structs.replace(BINANCE, weight_per_minute=per_minute)
         rest = FreeRest(spec, "", clock.now, clock.sleep)
         for place, weight in enumerate(weights):
-            await rest.ask(Request(path="", weight=weight))
+            await rest.ask(Request(path="", weight=weight), spare=place % 3 == 0)
             spent.append((clock.now(), weight))
             if place < len(rests):
                 await asyncio.sleep(rests[place])
@@ -139,6 +139,31 @@ async def test_first_come_first_served_so_that_snapshots_do_not_starve_polls() -
             tasks.create_task(ask(f"snapshot {n}", 20))
             tasks.create_task(ask(f"poll {n}", 1))
     assert order[1::2] == [f"poll {n}" for n in range(60)]
+
+
+@virtual
+async def test_what_is_spare_takes_what_nothing_else_wants_and_gets_all_of_it() -> None:
+    clock = Clock()
+    rest = FreeRest(BINANCE, "", clock.now, clock.sleep)
+    sent: list[tuple[str, int]] = []
+
+    async def ask(name: str, weight: int, spare: bool) -> None:
+        await rest.ask(Request(path="", weight=weight), spare)
+        sent.append((name, clock.now()))
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(ask("snapshot", 20, True))
+        await asyncio.sleep(5.1)
+        asked_at = clock.now()
+        for _ in range(30):
+            tasks.create_task(ask("poll", 1, False))
+    polls = [at - asked_at for name, at in sent if name == "poll"]
+    assert max(polls) <= 30 / 32 * 1000 + 40
+    snapshots = [at for name, at in sent if name == "snapshot"]
+    assert snapshots[23] == 0  # all of the burst
+    assert not any(asked_at < at < asked_at + max(polls) for at in snapshots)
+    assert max(snapshots) <= ((100 * 20 - 480 + 30) / 32) * 1000 + 200
 
 
 @virtual
