@@ -93,7 +93,9 @@ class LiquidationMetric:
         totals = [self._sums(m, now) for m in live]
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
         usd, venue, price = self._largest(live, now)
-        known = view.held_usd()
+        held = [view.oi_usd(m) for m in live]
+        # of what is liquidated where nobody knows what is held it would be more than there is
+        known = None if None in held else view.held_usd()
         return LiquidationFacts(
             window_ms=self.window,
             long_usd=long,

@@ -22,6 +22,11 @@ LOOK_EVERY: Ms = 5 * SECOND
 TOP = 5
 """How many assets facts name."""
 
+KNOWN_SHARE = 0.95
+"""A share of contracts is said where the rates of so many of them are known: it is wrong by at most
+what is not. A sum over fewer would be a lower bound; a share over fewer is none, since those whose
+rates are not known may all be positive, or all negative."""
+
 _FUNDING = frozenset({Kind.FUNDING})
 _OPEN_INTEREST = frozenset({Kind.OPEN_INTEREST})
 _PRICE = frozenset({Kind.PRICE})
@@ -114,6 +119,7 @@ class FundingShare:
     """``funding_negative_share_pct``: percent of the contracts whose funding is negative.
 
     The rate last charged counts; the running estimate stands in until the first charge is known.
+    Never a lower bound: None where less than ``KNOWN_SHARE`` of the contracts' rates are known.
     """
 
     name: str
@@ -132,7 +138,7 @@ class FundingShare:
 
     def value(self, view: View, now: Ms) -> Reading | None:
         expected, rates = _funded(view, now)
-        if not rates or len(rates) < LEAST_SHARE * len(expected):
+        if not rates or len(rates) < KNOWN_SHARE * len(expected):
             return None
         # the settled rate outlives its feed, but a market that is mostly dark is not judged by it
         if sum([m.up(Kind.FUNDING) for m in expected]) < LEAST_SHARE * len(expected):

@@ -169,18 +169,44 @@ def test_what_was_charged_counts_and_the_estimate_stands_in():
     assert market.feed(predicted("bybit", START, -0.001, asset="A0")).value() == 50
 
 
-def test_a_share_of_less_than_sixty_per_cent_says_nothing():
+def unknown_rates(market: Market, count: int) -> Market:
+    """So many contracts more that have funding, of which no rate is known."""
+    for n in range(count):
+        market.feed(feed("bybit", Kind.FUNDING, START, True, f"B{n}USDT"))
+        market.feed(oi("bybit", START, 1.0, 1.0, asset=f"B{n}"))
+    return market
+
+
+def test_a_share_is_said_only_where_what_is_unknown_cannot_turn_it():
+    """72 of 100 known contracts are above 70 %; of 144 with a venue that is gone they are 50 %."""
+    assert funded(100, 72).value() == 72
+    assert unknown_rates(funded(100, 72), 44).reading() is None
+    assert unknown_rates(funded(95, 38), 6).reading() is None
+    reading = unknown_rates(funded(95, 38), 5).reading()
+    assert reading.value == 40  # of all 100 they are 38 to 43
+    assert (reading.lower_bound, reading.breach_only) == (False, False)
+    assert reading.missing == ("bybit",)
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60))
+@settings(max_examples=50, deadline=None)
+def test_a_share_is_as_near_to_the_truth_as_is_known(count, negative, unknown):
+    negative = min(negative, count)
+    market = unknown_rates(funded(count, negative), unknown)
+    value, contracts = market.value(), count + unknown
+    least, most = 100 * negative / contracts, 100 * (negative + unknown) / contracts
+    assert value is None or least - 1e-9 <= value <= most + 1e-9
+    assert (value is None) == (unknown > 0.05 * contracts)
+    assert value is None or most - least <= 5 + 1e-9
+
+
+def test_a_share_of_mostly_dark_feeds_says_nothing():
     market = funded(10, 3)
     for n in range(4):
         market.feed(feed("binance", Kind.FUNDING, START + 1, False, f"A{n}USDT"))
     assert market.value() == 30  # what was charged stays a fact
     market.feed(feed("binance", Kind.FUNDING, START + 1, False, "A4USDT"))
     assert market.value() is None
-    silent = funded(4, 1)
-    for n in range(3):
-        silent.feed(feed("bybit", Kind.FUNDING, START, True, f"B{n}USDT"))
-        silent.feed(oi("bybit", START, 1.0, 1.0, asset=f"B{n}"))
-    assert silent.value() is None  # four of seven
 
 
 # ── in the engine ──

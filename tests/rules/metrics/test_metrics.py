@@ -574,6 +574,17 @@ def test_a_venue_that_gives_no_liquidations_is_named_not_missed():
     assert fed.facts().oi_pct == approx(100 * 5e6 / 10e9)
 
 
+def test_liquidations_are_no_share_of_an_open_interest_that_lacks_theirs():
+    """5 M USD of two venues where one holds 10 M and nobody knows what the other one does."""
+    fed = Fed("liq_10m_musd").feed(oi("binance", START, 1e6, 1e7))
+    fed.feed(liquidation("binance", START, 1e6))
+    assert fed.facts().oi_pct == approx(10)
+    fed.feed(liquidation("bybit", START, 4e6))
+    assert (fed.value(), fed.facts().oi_pct) == (5, None)
+    fed.feed(oi("bybit", START, 4e6, 4e7))
+    assert fed.facts().oi_pct == approx(10)
+
+
 def test_no_venue_that_gives_liquidations_says_nothing():
     assert Fed("liq_10m_musd").feed(oi("hyperliquid", START, 10, 9e9)).reading() is None
 
