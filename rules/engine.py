@@ -64,7 +64,7 @@ TURN_EVERY: Ms = 10 * SECOND
 
 _NEVER: Ms = 2**62
 # an enum's member is slow to look up, and this is asked for every event
-_DEPTH, _LIQUIDATION = Kind.DEPTH, Kind.LIQUIDATION
+_DEPTH, _LIQUIDATION, _PRICE = Kind.DEPTH, Kind.LIQUIDATION, Kind.PRICE
 _TIMED = (Depth, Price, Liquidation)
 """Events that have the time at which a venue sent them; others are polled, or of long ago."""
 
@@ -237,6 +237,8 @@ class Engine:
             market.data(kind, now)
         if isinstance(event, _TIMED) and event.at != event.seen:
             market.clock.hear(event.at, now)
+        if kind is _PRICE and market.prices.last is None:
+            self._compare_at = now  # with the others of its name, at the next Tick
         said: list[Said] = []
         # books and liquidations are remembered by metrics alone
         if kind is not _DEPTH and not market.take(event, now):

@@ -2,10 +2,11 @@
 
 Now and then two coins go by one ticker; added up, the larger one hides what the smaller one does,
 or the other way round. One asset has one price, so a contract whose price differs from that of the
-others by more than a fifth is another asset, and left out of all that is said of the name. In a
-crash venues differ by as much for seconds, so it must last; and a contract that once was at the
-price of the others is the same asset, which only hours of another price can refute. The asset is
-what has the price at which most is held.
+others by more than a fifth is another asset, and left out of all that is said of the name, from
+the first comparison on, which is a second after its first price. In a crash venues differ by as
+much for seconds, so it must last before it is told; until then a contract counts again as soon as
+it has the price of the others. One that once had it for a minute is the same asset, which only
+hours of another price can refute. The asset is what has the price at which most is held.
 """
 
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,19 @@ def look(views: Iterable[View], now: Ms) -> Iterator[Fault]:
     for view in views:
         if len(view.everyone) > 1:
             yield from _look(view, now)
+        elif not view.ordered:
+            yield from _stay_alone(view, now)
+
+
+def _stay_alone(view: View, now: Ms) -> Iterator[Fault]:
+    """The others of its name are gone for good: what was left out is all there is."""
+    for market in view.everyone:
+        told, market.likeness = market.likeness.stranger, Likeness()
+        view.sort(market)
+        if told:
+            yield fault(
+                FaultCode.TICKER_SHARED, now, venue=market.venue, subject=view.asset, over=True
+            )
 
 
 def _look(view: View, now: Ms) -> Iterator[Fault]:
@@ -44,11 +58,12 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
         return
     largest = max(known, key=lambda m: (_held_near(prices[m], prices), _held(m, prices)))
     for market, price in prices.items():
+        like, ratio = market.likeness, _ratio(price, prices[largest])
+        if like.differs is not (ratio > APART):
+            like.differs, like.since = ratio > APART, now
+            view.sort(market)
         if market is largest:
             continue
-        ratio = _ratio(price, prices[largest])
-        like = market.likeness
-        _note(like, ratio > APART, now)
         lasted = now - like.since
         if not like.differs and lasted >= _TOGETHER_FOR:
             like.same = largest.likeness.same = True
@@ -77,11 +92,6 @@ def _held_near(price: float, prices: dict[Market, float]) -> float:
 
 def _ratio(a: float, b: float) -> float:
     return max(a, b) / min(a, b)
-
-
-def _note(like: Likeness, differs: bool, now: Ms) -> None:
-    if like.differs is not differs:
-        like.differs, like.since = differs, now
 
 
 def _patience(like: Likeness, ratio: float) -> Ms:

@@ -111,13 +111,19 @@ class Likeness(msgspec.Struct, array_like=True):
     """Whether a contract has the price that others of its name have, for ``rules.likeness``.
 
     ``differs``: whether it does not, since ``since``; None: never compared. ``same``: it once was
-    at their price for long enough to be the same asset. ``stranger``: it is another one.
+    at their price for long enough to be the same asset. ``stranger``: it is another one, and
+    operators know.
     """
 
     differs: bool | None = None
     since: Ms = 0
     same: bool = False
     stranger: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether the contract is added to the others. One that never had their price is not."""
+        return not self.stranger and (self.same or not self.differs)
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``."""
@@ -299,7 +305,7 @@ class View:
         """Puts one of the markets where its likeness says that it belongs."""
         if market in self.ordered:
             self.ordered.remove(market)
-        if not market.likeness.stranger:
+        if market.likeness.counts:
             insort(self.ordered, market, key=_rank)
 
     def exclude(self, market: Market) -> None:

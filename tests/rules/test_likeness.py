@@ -7,8 +7,8 @@ from rules.alerts import Notice
 from rules.engine import Engine
 from rules.market import View
 from streams.durations import MINUTE, SECOND
-from streams.events import FaultCode, Tick
-from tests.rules.facts import START, oi, price
+from streams.events import FaultCode, Kind, Tick
+from tests.rules.facts import START, feed, liquidation, oi, price
 from tests.rules.scenes import one
 
 RULE = one("oi_net_2m_pct", "below", -1, alert=-4)
@@ -118,3 +118,75 @@ def test_what_is_left_out_and_falls_silent_is_forgotten() -> None:
         market.play(10 * SECOND, NEIRO, binance=0.00027)
     assert [m.venue for m in market.view.everyone] == ["binance"]
     assert msgspec.msgpack.decode(market.engine.dump())
+
+
+@mark.parametrize("ratio", [1.3, 1.21, 1 / 1.3, 40.0])
+def test_nothing_of_a_contract_is_added_up_before_its_price_was_compared(ratio: float) -> None:
+    """The smaller coin's closing of 80 % was 10 % of both; apart it is nothing of the larger."""
+    market = Market("MEME")
+    coins = {"binance": 1e9, "bybit": 0.15e9 / ratio}
+    market.play(5 * MINUTE, coins, binance=0.5, bybit=0.5 * ratio)
+    assert (market.counted(), market.told()) == (["binance"], [("bybit", False)][: ratio > 2])
+    market.play(4 * MINUTE, coins | {"bybit": 0.03e9 / ratio}, binance=0.5, bybit=0.5 * ratio)
+    assert (market.counted(), market.alerts) == (["binance"], [])
+    market.play(3 * MINUTE, coins, binance=0.5, bybit=0.5 * ratio)
+    assert market.told() == [("bybit", False)]
+
+
+def test_a_contract_that_joins_is_compared_within_a_second_of_its_first_price() -> None:
+    market = Market("MEME")
+    market.play(5 * MINUTE, {"binance": 1e9}, binance=0.5)
+    market.say(Tick(seen=market.now + SECOND))
+    market.say(price("bybit", market.now + 1_500, 0.65, asset="MEME"))
+    market.say(Tick(seen=market.now + 2 * SECOND))
+    assert market.counted() == ["binance"]
+    market.say(price("hyperliquid", market.now + 2_500, 0.51, asset="MEME"))
+    market.say(Tick(seen=market.now + 3 * SECOND))
+    assert market.counted() == ["binance", "hyperliquid"]
+
+
+def test_liquidations_of_another_coin_are_in_no_sum() -> None:
+    market = Market("MEME")
+    market.engine = Engine([one("liq_2m_musd", "above", 1, watch=2)], ("binance", "bybit"))
+    for venue in ("binance", "bybit"):
+        market.say(feed(venue, Kind.LIQUIDATION, market.now, True))
+    market.play(MINUTE, {"binance": 1e9, "bybit": 1e8}, binance=0.5, bybit=0.65)
+    market.say(liquidation("bybit", market.now + SECOND, 5e6, asset="MEME"))
+    market.say(Tick(seen=market.now + 2 * SECOND))
+    assert market.alerts == []
+    market.say(liquidation("binance", market.now + 3 * SECOND, 3e6, asset="MEME"))
+    assert [alert.value for alert in market.alerts] == [3]
+
+
+def test_a_price_apart_for_seconds_costs_seconds_and_nobody_is_told() -> None:
+    market = Market("MEME")
+    coins = {"binance": 1e9, "bybit": 1e8}
+    market.play(30 * SECOND, coins, binance=0.5, bybit=0.4)
+    assert market.counted() == ["binance"]
+    market.play(20 * SECOND, coins, binance=0.41, bybit=0.4)
+    assert (market.counted(), market.told()) == (["binance", "bybit"], [])
+    market.play(MINUTE, coins, binance=0.4, bybit=0.4)
+    market.play(2 * MINUTE, coins, binance=0.4, bybit=0.3)  # the same asset by now
+    assert (market.counted(), market.told()) == (["binance", "bybit"], [])
+
+
+def test_of_two_coins_as_large_as_each_other_one_counts_at_any_time() -> None:
+    market = Market("MEME")
+    for minute in range(9):
+        coins = {"binance": 1e9, "bybit": 1e9 * (0.9 if minute % 2 else 1.1) / 1.3}
+        market.play(MINUTE, coins, binance=0.5, bybit=0.65)
+        assert len(market.counted()) == 1
+    market.play(11 * MINUTE, {"binance": 1e9, "bybit": 0.5e9}, binance=0.5, bybit=0.65)
+    assert (market.counted(), market.told()) == (["binance"], [("bybit", False)])
+
+
+@mark.parametrize("minutes", [5, 15])
+def test_who_was_left_out_counts_once_the_other_coin_is_gone_for_good(minutes: int) -> None:
+    market = Market("MEME")
+    market.play(minutes * MINUTE, {"binance": 1e9, "bybit": 1e8}, binance=0.5, bybit=0.65)
+    assert market.counted() == ["binance"]
+    for hour in range(1, 27):
+        market.now = START + hour * HOURS
+        market.play(20 * SECOND, {"bybit": 1e8}, bybit=0.65)
+    assert [m.venue for m in market.view.everyone] == market.counted() == ["bybit"]
+    assert market.told() == [("bybit", False), ("bybit", True)] * (minutes == 15)
