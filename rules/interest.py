@@ -27,9 +27,13 @@ proportion is so: the feed was away, or the market is gone."""
 
 AGREE = 1.02
 """The first readings of a market are believed once none is so many times another: a level that
-began wrong would be a change when it is mended."""
+began wrong would be a change when it is mended. So much above a level and below it readings may be
+at the same time and confirm it."""
 
 _READINGS = 3
+
+MEMOS = "oi."
+"""So begin the names of the series that metrics keep of what was believed."""
 
 
 class Interest(msgspec.Struct, array_like=True):
@@ -43,7 +47,10 @@ class Interest(msgspec.Struct, array_like=True):
     odd_since: Ms = 0
     """When the first of those came."""
     level: float | None = None
-    """What is believed, None before the first readings agree; after a hole, of before it."""
+    """What is believed, None before readings agree; after a hole, of before it."""
+    doubted_since: Ms | None = None
+    """Since when no reading confirmed the level: all are out of proportion, or on both sides of it.
+    After ``MAX_AGE`` of that it is unknown."""
 
     @property
     def steady(self) -> float | None:
@@ -65,14 +72,36 @@ class Interest(msgspec.Struct, array_like=True):
         self.recent = [(min(at, now), base) for at, base in self.recent]
         self.odd = [(min(at, now), base) for at, base in self.odd]
         self.odd_since = min(self.odd_since, now)
+        if self.doubted_since is not None:
+            self.doubted_since = min(self.doubted_since, now)
+
+    def resume(self, base: float, at: Ms) -> None:
+        """Go on from what was believed at ``at``, where nothing else is remembered."""
+        if self.level is None and not self.recent and not self.odd and base > 0:
+            self.recent, self.level = [(at, base)], base
 
     def take(self, base: float, now: Ms) -> bool:
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:
             return False
+        believed = self._take(base, now)
+        if self.level is None or (believed and not self._between()):
+            self.doubted_since = None
+        elif self.doubted_since is None:
+            self.doubted_since = now
+        elif now - self.doubted_since >= MAX_AGE:
+            self.level = self.doubted_since = None
+        return believed
+
+    def _take(self, base: float, now: Ms) -> bool:
         if self.recent and now - self.recent[-1][0] > MAX_AGE:
             self.recent = []
-        if not self._odd(base):
+        if self.level is None:  # nothing is out of proportion to what nobody knows
+            before = self.recent[-1][1] if self.recent else base
+            self.odd = []
+            self._note(base, now)
+            return _alike(before, base)
+        if _alike(self.level, base):
             self.odd = []
             self._note(base, now)
             return True
@@ -83,8 +112,7 @@ class Interest(msgspec.Struct, array_like=True):
             return False
         # it has lasted, so it counts at once, as far as all of these say
         bases = [x for _, x in self.odd]
-        before = bases[-1] if self.level is None else self.level
-        self.level = min(max(before, min(bases)), max(bases))
+        self.level = min(max(self.level, min(bases)), max(bases))
         self.recent, self.odd = [(self.odd_since, self.level), *self.odd], []
         return True
 
@@ -108,9 +136,10 @@ class Interest(msgspec.Struct, array_like=True):
         if len(bases) >= _READINGS and bases[-1] <= AGREE * bases[0]:
             self.level = bases[len(bases) // 2]
 
-    def _odd(self, base: float) -> bool:
-        known = self.level or (self.recent[-1][1] if self.recent else None)
-        return known is not None and not _alike(known, base)
+    def _between(self) -> bool:
+        """Whether the last readings lie on both sides of the level, and far from it."""
+        bases = [x for _, x in self.recent]
+        return self.level is not None and AGREE * min(bases) < self.level < max(bases) / AGREE
 
 
 def _alike(a: float, b: float) -> bool:

@@ -18,9 +18,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkab
 import msgspec
 
 from rules.alerts import ALL
-from rules.interest import Interest
+from rules.interest import MAX_AGE, MEMOS, Interest
 from rules.timeline import VenueClock
-from rules.windows import LatestPrices, PriceWindow
+from rules.windows import LatestPrices, PriceWindow, Series
 from streams.durations import DAY, HOUR, SECOND
 from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
 
@@ -523,16 +523,19 @@ class Memory:
             [ViewDump(v.asset, [_dump_market(m) for m in v.everyone]) for v in self.views.values()],
         )
 
-    def load(self, dumped: MemoryDump, assets: Iterable[str], lost: list[str]) -> None:
-        """Takes over what was dumped of ``assets``. What does not fit is named in ``lost``."""
+    def load(self, dumped: MemoryDump, assets: Iterable[str], now: Ms, lost: list[str]) -> None:
+        """Takes over what was dumped of ``assets`` at ``now``.
+
+        What does not fit is named in ``lost``.
+        """
         self.venues = dumped.venues
         self.views.clear()
         wanted = frozenset(assets)
         for one in dumped.views:
             if one.asset in wanted:
-                self._load_view(one, lost)
+                self._load_view(one, now, lost)
 
-    def _load_view(self, dumped: ViewDump, lost: list[str]) -> None:
+    def _load_view(self, dumped: ViewDump, now: Ms, lost: list[str]) -> None:
         view = self.view(dumped.asset)
         for one in dumped.markets:
             market = self.meet(view, one.venue, one.symbol)
@@ -553,6 +556,7 @@ class Memory:
                 if keep and not _fits(market.keep(keep), memo):
                     del market.memos[name]
                     lost.append(f"{where}.{name}")
+            _resume_interest(market, now)
 
     def _venue(self, name: str) -> VenueMemory:
         venue = self.venues.get(name)
@@ -567,6 +571,19 @@ def _fits(memo: Memo, dumped: Sequence[bytes]) -> bool:
     except (ValueError, IndexError, OverflowError):
         return False
     return True
+
+
+def _resume_interest(market: Market, now: Ms) -> None:
+    """Of dumps older than ``Interest`` the newest sample of open interest is what was believed."""
+    newest: tuple[Ms, float] | None = None
+    for name, memo in market.memos.items():
+        if not name.startswith(MEMOS) or not isinstance(memo, Series):
+            continue
+        at, sample = memo.last_time, memo.last
+        if at is not None and sample and (newest is None or at > newest[0]):
+            newest = at, sample[0]
+    if newest is not None and now - newest[0] <= MAX_AGE:
+        market.interest.resume(newest[1], newest[0])
 
 
 def _turn(lines: FeedUptimes, state: FeedState, now: Ms) -> None:

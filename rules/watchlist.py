@@ -531,7 +531,7 @@ class WatchList:
         self._trails.update(((one.metric, one.fires, one.place), one.trail) for one in old.trails)
         self.open(old.now)
         names = [view.asset for view in old.memory.views if self._wanted(view.asset)]
-        self.memory.load(old.memory, names, lost)
+        self.memory.load(old.memory, names, old.now, lost)
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
             for market in asset.view.everyone:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
-from rules.interest import MAX_AGE
+from rules.interest import MAX_AGE, MEMOS
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
@@ -128,7 +128,7 @@ class OpenInterestMetric:
             newest = series.last_time if series is not None else None
             if series is None or newest is None or now - newest > MAX_AGE:
                 continue
-            if market.up(Kind.OPEN_INTEREST):
+            if market.up(Kind.OPEN_INTEREST) and market.interest.level is not None:
                 fresh.append((market, series, newest))
                 if newest < end:
                     end = newest
@@ -149,7 +149,7 @@ def open_interest(name: str, window: Ms) -> OpenInterestMetric:
     """The metric over ``window``. Samples lie at most ``window / SLOTS`` apart."""
     spacing = max(1, window // SLOTS)
     max_age = max(MAX_AGE, 2 * spacing)
-    keep = Keep(f"oi.{window}", partial(Series, 1, window + max_age, spacing))
+    keep = Keep(f"{MEMOS}{window}", partial(Series, 1, window + max_age, spacing))
     return OpenInterestMetric(name, window, keep, spacing, max_age)
 
 

@@ -290,3 +290,59 @@ def test_recorded_months_ring_as_they_did_without_the_doubt(shared: Path, asset:
                 naive.get(n, 0) <= limit + 0.3 for n in range(t - 6 * MINUTE, t + 6 * MINUTE)
             )
     assert breached
+
+
+BOTH_SIDES = {
+    "out of proportion": [2.2, 0.4],
+    "far in proportion": [1.2, 0.8],
+    "near": [1.05, 0.95],
+    "now and then three": [1.3, 0.5, 0.7],
+}
+
+
+@mark.parametrize("every", RATES)
+@mark.parametrize("pattern", BOTH_SIDES)
+def test_a_level_with_readings_on_both_sides_alone_is_unknown_after_three_minutes(pattern, every):
+    fed, began = Fed("oi_net_15m_pct"), START + 20 * MINUTE
+    for t in range(START, began, every):
+        fed.feed(oi("binance", t, COINS))
+    assert fed.value() == 0
+    shares = BOTH_SIDES[pattern]
+    for n, t in enumerate(range(began, began + 20 * MINUTE, every)):
+        fed.feed(oi("binance", t, COINS * shares[n % len(shares)]))
+        if t - began >= MAX_AGE + 2 * every:
+            assert fed.value() is None
+        elif t - began < MAX_AGE - every:
+            assert fed.value() == 0  # known so far, and no move
+    (market,) = fed.view
+    assert (market.interest.level, market.interest.steady) == (None, None)
+    for t in range(began + 20 * MINUTE, began + 50 * MINUTE, every):
+        fed.feed(oi("binance", t, 0.98 * COINS))
+    assert market.interest.steady == approx(0.98 * COINS)
+    assert fed.value() == approx(0)
+
+
+@mark.parametrize("every", RATES)
+@mark.parametrize("wrong", [2.5, 1.3, 0.7, 0.3])
+def test_a_level_that_every_other_reading_confirms_stays(wrong, every):
+    fed = Fed("oi_net_15m_pct")
+    for n, t in enumerate(range(START, START + 40 * MINUTE, every)):
+        spoilt = t >= START + 20 * MINUTE and n % 2
+        fed.feed(oi("binance", t, COINS * (wrong if spoilt else 1.0)))
+        if t >= START + 20 * MINUTE:
+            assert fed.value() == 0
+
+
+def test_since_when_a_level_is_doubted_survives_a_restart_and_a_clock_set_back():
+    interest = Interest()
+    for n in range(10):
+        interest.take(1000.0, START + n * FASTEST)
+    doubted = START + 10 * FASTEST
+    for n in range(4):
+        interest.take(1000.0 * (2.2, 0.4)[n % 2], doubted + n * FASTEST)
+    again = msgspec.convert(msgspec.to_builtins(interest), Interest)
+    assert (again, again.doubted_since) == (interest, doubted)
+    again.take(2200.0, doubted + MAX_AGE)
+    assert again.level is None
+    interest.set_back(START)
+    assert interest.doubted_since == START

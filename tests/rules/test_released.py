@@ -132,3 +132,31 @@ def test_what_nothing_can_be_read_of_is_refused(dumped: bytes) -> None:
     with pytest.raises(ValueError, match="not readable"):
         this.load(dumped)
     assert this.dump() == warm()[0]
+
+
+def without_levels(plain: list) -> None:
+    """As it was written before what is believed of open interest was remembered."""
+    for _asset, markets in plain[3][1]:
+        for market in markets:
+            market[10] = [[], [], 0, None]
+
+
+@pytest.mark.parametrize("away", [10_000, 100_000])
+def test_open_interest_is_known_at_once_after_an_upgrade(away: int) -> None:
+    this = engine()
+    assert this.load(changed(upgraded(2).dump(), without_levels)) == ""
+    assert values(this)["oi_net_1h_pct"] == pytest.approx(-10)
+    last = [event for event in story() if event.seen >= END - 60_000]
+    for event in last:
+        this.feed(msgspec.structs.replace(event, seen=event.seen + 60_000 + away))
+        assert values(this)["oi_net_1h_pct"] is not None
+
+
+def test_a_level_that_is_not_fresh_does_not_come_back_with_an_upgrade() -> None:
+    def stale(plain: list) -> None:
+        without_levels(plain)
+        plain[1] += 180_001
+
+    this = engine()
+    assert this.load(changed(upgraded(2).dump(), stale)) == ""
+    assert values(this)["oi_net_1h_pct"] is None

@@ -597,7 +597,8 @@ async def test_one_book_without_snapshots_costs_itself() -> None:
         assert "+depth BTCUSDT" in turns(world.said)
         assert "+depth ETHUSDT" not in turns(world.said)
         assert world.of(Price, "ETHUSDT")
-        assert sum("depth?symbol=ETHUSDT" in path for path in venue.asked) == 3
+        # at once, after 10 s, and then each 20 s
+        assert sum("depth?symbol=ETHUSDT" in path for path in venue.asked) == 4
         venue.hold = set()
         await asyncio.sleep(100)
         assert "+depth ETHUSDT" in turns(world.said)
