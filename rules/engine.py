@@ -295,6 +295,8 @@ class Engine:
                 awake = True
         if beat.holder is not None and (was_open or beat.open):
             beat.hold(beat.open, now)
+        if beat.learner is not None:
+            beat.learner.learn(beat.view, now)
         beat.looked(now + (beat.every if awake else beat.every_idle))
         if awake or beat.idle:
             self._awake[beat] = None

@@ -265,14 +265,16 @@ class View:
 
     The view of the whole market is called ``rules.alerts.ALL`` and has all ``assets``; others none.
     ``ordered``: its markets, without those that are another asset of the same name (``everyone``).
+    ``memos``: what metrics remember of the asset over all its markets, by the name of their Keep.
     """
 
-    __slots__ = ("_markets", "asset", "assets", "ordered")
+    __slots__ = ("_markets", "asset", "assets", "memos", "ordered")
 
     def __init__(self, asset: str, assets: Mapping[str, "View"] | None = None) -> None:
         self.asset = asset
         self.assets: Mapping[str, View] = {} if assets is None else assets
         self.ordered: list[Market] = []
+        self.memos: dict[str, Memo] = {}
         self._markets: dict[tuple[str, str], Market] = {}
 
     def __iter__(self) -> Iterator[Market]:
@@ -284,6 +286,25 @@ class View:
         if len(self._markets) == len(self.ordered):
             return self.ordered
         return sorted(self._markets.values(), key=_rank)
+
+    def keep(self, keep: Keep[M]) -> M:
+        """The memo of that name, made when first asked for."""
+        memo = self.memos.get(keep.name)
+        if memo is None:
+            memo = self.memos[keep.name] = keep.make()
+        return cast("M", memo)
+
+    def memo(self, keep: Keep[M]) -> M | None:
+        """The memo of that name, if there is one."""
+        return cast("M | None", self.memos.get(keep.name))
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: of memos only those that last are still good."""
+        for name, memo in [*self.memos.items()]:
+            if isinstance(memo, Lasting):
+                memo.set_back(now)
+            else:
+                del self.memos[name]
 
     def only(self, market: Market) -> "View":
         """The view of one instrument, whether it is the asset or not."""
@@ -424,6 +445,7 @@ class ViewDump(msgspec.Struct, array_like=True):
 
     asset: str
     markets: list[MarketDump]
+    memos: dict[str, list[bytes]] = {}
 
 
 class VenueMemory(msgspec.Struct, array_like=True):
@@ -509,6 +531,7 @@ class Memory:
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
         for view in self.views.values():
+            view.set_back(now)
             for market in view.everyone:
                 market.set_back(now, PriceWindow(self._price_keep))
         for venue in self.venues.values():
@@ -520,7 +543,14 @@ class Memory:
         """All of it, ready to be encoded; not a copy, so encode before the next event."""
         return MemoryDump(
             self.venues,
-            [ViewDump(v.asset, [_dump_market(m) for m in v.everyone]) for v in self.views.values()],
+            [
+                ViewDump(
+                    view.asset,
+                    [_dump_market(market) for market in view.everyone],
+                    {name: memo.dump() for name, memo in view.memos.items()},
+                )
+                for view in self.views.values()
+            ],
         )
 
     def load(self, dumped: MemoryDump, assets: Iterable[str], now: Ms, lost: list[str]) -> None:
@@ -537,6 +567,11 @@ class Memory:
 
     def _load_view(self, dumped: ViewDump, now: Ms, lost: list[str]) -> None:
         view = self.view(dumped.asset)
+        for name, memo in dumped.memos.items():
+            keep = self._keeps.get(name)
+            if keep and not _fits(view.keep(keep), memo):
+                del view.memos[name]
+                lost.append(f"memory.{dumped.asset}.{name}")
         for one in dumped.markets:
             market = self.meet(view, one.venue, one.symbol)
             market.oi_base, market.oi_usd = one.oi_base, one.oi_usd

@@ -139,6 +139,15 @@ class SuppliedMetric:
 
 
 @runtime_checkable
+class Learns(Protocol):
+    """A metric that learns what is usual from its own values."""
+
+    def learn(self, view: View, now: Ms) -> None:
+        """It is looked at; asked for values at other times, it learns nothing."""
+        ...
+
+
+@runtime_checkable
 class Holds(Protocol):
     """A metric against what is usual, which must not learn from the episode that it shows."""
 

@@ -15,7 +15,7 @@ from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.market import Market, Memory, View, whole
-from rules.metric import Holds, Metric, Reading
+from rules.metric import Holds, Learns, Metric, Reading
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -162,8 +162,8 @@ class MetricInstance:
     """
 
     __slots__ = (
-        "due", "every", "every_idle", "high", "holder", "idle", "instrument", "low", "metric",
-        "next", "view", "watches",
+        "due", "every", "every_idle", "high", "holder", "idle", "instrument", "learner", "low",
+        "metric", "next", "view", "watches",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, view: View, instrument: str) -> None:
@@ -172,6 +172,7 @@ class MetricInstance:
         self.instrument = instrument
         self.watches: list[RuleInstance] = []
         self.holder = metric if isinstance(metric, Holds) else None
+        self.learner = metric if isinstance(metric, Learns) else None
         self.due: Ms = 0
         self.next: Ms = 0
         self.idle = metric.idle_look is not None

@@ -443,12 +443,14 @@ READY_DAYS = 5
 
 
 class Hours:
-    """A ring of 336 hourly values, numbered since the epoch."""
+    """A ring of hourly values of so many days, numbered since the epoch; ``ready``: how many of
+    them must have been observed around an hour before there is a baseline for it."""
 
-    __slots__ = ("_ring",)
+    __slots__ = ("_days", "_ready", "_ring")
 
-    def __init__(self) -> None:
-        self._ring = Ring(DAYS * 24)
+    def __init__(self, days: int = DAYS, ready: int = READY_DAYS) -> None:
+        self._days, self._ready = days, ready
+        self._ring = Ring(days * 24)
 
     def put(self, hour: int, value: float) -> None:
         """The value of an hour; hours must not run backwards."""
@@ -459,16 +461,16 @@ class Hours:
         self._ring.cut(now // HOUR - 1)
 
     def days(self, now: Ms) -> int:
-        """On how many of the last 14 days this time of day was observed, most of it at least."""
+        """On how many of the last days this time of day was observed, most of it at least."""
         hour = now // HOUR
-        return sum(len(self._around(hour - 24 * day)) >= 2 for day in range(1, DAYS + 1))
+        return sum(len(self._around(hour - 24 * day)) >= 2 for day in range(1, self._days + 1))
 
     def normal(self, now: Ms) -> float | None:
         """The baseline of the hour of ``now``, None before it is ready."""
-        if self.days(now) < READY_DAYS:
+        if self.days(now) < self._ready:
             return None
         hour = now // HOUR
-        return median([x for day in range(DAYS + 1) for x in self._around(hour - 24 * day)])
+        return median([x for day in range(self._days + 1) for x in self._around(hour - 24 * day)])
 
     def dump(self) -> list[bytes]:
         """The ring as bytes, in this machine's byte order."""

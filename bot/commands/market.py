@@ -16,6 +16,7 @@ from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.usual import UsualMetric
 from rules.snapshot import Value
 from streams.durations import HOUR
 from streams.events import Kind
@@ -110,7 +111,7 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
         return context.say("ask.lack.feeds", kinds=feeds, venues=", ".join(lacking))
     if "streams" not in context.reports.running:
         return context.say("ask.lack.no_streams")
-    if isinstance(of, DepthMetric) and of.hourly:
+    if isinstance(of, UsualMetric) or (isinstance(of, DepthMetric) and of.hourly):
         return context.say("ask.lack.days")
     return Html()
 

@@ -174,6 +174,8 @@ def _total(voice: Voice, alerts: Sequence[Alert]) -> Html:
     """What all of them come to in USD; nothing if that is not known of each."""
     usd = [_usd(a) for a in alerts]
     known = [x for x in usd if x is not None]
+    if voice.topic == "usual":
+        return Html()
     if not known or len(known) < len(usd) or len({a.metric for a in alerts}) > 1:
         return Html()
     total = sum(known)

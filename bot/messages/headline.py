@@ -21,6 +21,7 @@ from rules.alerts import (
 )
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.usual import UsualMetric
 from streams.durations import MINUTE
 from streams.events import Ms
 
@@ -63,6 +64,10 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value)}%"
         case "depth" | "breadth" | "falls":
             return f"{numbers.share(value)}%"
+        case "usual" if unit == "σ":
+            return f"{numbers.change(value).removesuffix('.0')}σ"
+        case "usual":
+            return f"≥ {numbers.trimmed(value, 2)}{unit}"
         case "liq":
             usd = words.usd_at_least(value * 1e6)
             return f"≥ {usd}" if value > 0 else str(say(words, "liq.none"))
@@ -91,6 +96,8 @@ def metric_name(words: Words, name: str) -> Html:
     of = metric(name)
     values: dict[str, str] = {}
     key = topic(name)
+    if isinstance(of, UsualMetric):
+        key = f"usual_{topic(of.base.name)}"
     if isinstance(of, DepthMetric):
         values["band"] = f"{of.bp / 100:g}"
         key = "depth_hour" if of.hourly else "depth"
@@ -237,6 +244,27 @@ def _breadth(voice: Voice) -> dict[str, str]:
     return {"pct": numbers.share(voice.alert.value), "count": count}
 
 
+def _usual(voice: Voice) -> dict[str, str]:
+    alert, facts, words = voice.alert, voice.alert.facts, voice.words
+    move, what = "", topic(alert.metric.removesuffix("_sigma").removesuffix("_x_normal"))
+    match facts:
+        case PriceFacts():
+            move = f"{numbers.change(100 * (facts.after / facts.before - 1))}%"
+        case OpenInterestFacts():
+            move = f"{numbers.change(100 * (facts.after_base / facts.before_base - 1))}%"
+        case LiquidationFacts():
+            move = f"≥ {words.usd_at_least(facts.long_usd + facts.short_usd)}"
+        case _:
+            pass
+    return {
+        "what": voice.say(f"usual.{what}"),
+        "value": amount(words, "usual", alert.value, alert.unit),
+        "window": window_of(words, facts),
+        "move": voice.say("usual.move", move=move) if move else Html(),
+        "cause": _cause(voice),
+    }
+
+
 def _falls(voice: Voice) -> dict[str, str]:
     facts = voice.alert.facts
     share = voice.say("falls.share", pct=numbers.share(voice.alert.value))
@@ -271,6 +299,7 @@ _PLACES: dict[str, Callable[[Voice], dict[str, str]]] = {
     "predicted": _funding,
     "breadth": _breadth,
     "falls": _falls,
+    "usual": _usual,
     "oi": _open_interest,
     "total": _open_interest,
     "depth": _depth,

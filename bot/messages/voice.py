@@ -28,6 +28,8 @@ _TOPICS = {
 }
 
 
+_AGAINST_USUAL = ("_sigma", "_x_normal")
+
 AHEAD: Ms = MINUTE
 LATE: Ms = 30 * MINUTE
 """Further ahead of us, or further behind us, an event has the time of another clock, where the
@@ -132,6 +134,8 @@ def time(words: Words, ms: Ms, now: Ms) -> Html:
 
 def topic(metric: str) -> str:
     """Which set of phrases tells of ``metric``; ``other`` where none is written for it."""
+    if metric.endswith(_AGAINST_USUAL):
+        return "usual"
     return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
 
 

@@ -4,7 +4,16 @@ import re
 from collections.abc import Callable
 
 from rules.metric import Metric
-from rules.metrics import cause, depth, funding, liquidation, market_wide, open_interest, price
+from rules.metrics import (
+    cause,
+    depth,
+    funding,
+    liquidation,
+    market_wide,
+    open_interest,
+    price,
+    usual,
+)
 from rules.metrics.cause import CauseMetric
 from rules.rule import Rule
 from streams.durations import DAY, duration
@@ -40,6 +49,9 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "depth_<bp>bp_pct_of_recent": _banded(depth.of_recent),
     "liq_<duration>_musd": _windowed(liquidation.liquidation),
     "price_<duration>_pct": _windowed(price.price),
+    "price_<duration>_sigma": _windowed(usual.price_sigma),
+    "oi_net_<duration>_sigma": _windowed(usual.interest_sigma),
+    "liq_<duration>_x_normal": _windowed(usual.liquidations_x_normal),
     "oi_total_net_<duration>_pct": _windowed(market_wide.total),
     "price_down_share_<duration>_pct": _windowed(market_wide.down_share),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
@@ -53,6 +65,8 @@ def cause_asked_by(rule: Rule) -> CauseMetric | None:
     Over the window of its own metric; of a metric without one only if the rule asks for a cause.
     """
     own = metric(rule.metric)
+    if isinstance(own, usual.UsualMetric):
+        own = own.base
     if rule.scope == "market":
         return None
     if isinstance(own, open_interest.OpenInterestMetric | price.PriceMetric):

@@ -273,6 +273,7 @@ def test_no_phrase_is_left_over(configured: Settings):
     elsewhere = (
         "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
         "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "test.message", "ask.rules.none",
+        "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place",
     )  # fmt: skip

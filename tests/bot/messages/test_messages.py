@@ -273,6 +273,17 @@ KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
         },
         {Turn.OPEN: 64.2, Turn.UP: 81.0, Turn.WORSE: 78.0, Turn.CLOSE: 31.3},
     ),
+    "usual": (
+        {
+            "rule": "price_unusual",
+            "metric": "price_1h_sigma",
+            "unit": "σ",
+            "price": 106_555.0,
+            "facts": PRICE,
+            "cause": Cause.LONG_UNWINDING,
+        },
+        {Turn.OPEN: -5.23, Turn.UP: -8.1, Turn.WORSE: -7.4, Turn.CLOSE: -0.6},
+    ),
     "falls": (
         {
             "rule": "market_fall",
@@ -347,6 +358,20 @@ def recorded(kind: str, *records: Record, **changes: object) -> Alert:
 
 def since(kind: RecordKind, at: int | None = AUGUST, run: int | None = None) -> Record:
     return Record(kind=kind, since=at, record_from=MARCH, run=run)
+
+
+def usual() -> dict[str, Alert]:
+    of_interest = msgspec.structs.replace(
+        turned("oi", Turn.OPEN), metric="oi_net_1h_sigma", unit="σ", value=-4.0, family="oi_usual"
+    )
+    of_liquidations = msgspec.structs.replace(
+        turned("liq", Turn.OPEN), metric="liq_10m_x_normal", unit="× normal", value=12.3
+    )
+    return {
+        "usual, open interest": of_interest,
+        "usual, liquidations": of_liquidations,
+        "usual, facts unknown": msgspec.structs.replace(of_interest, facts=None),
+    }
 
 
 def falls() -> dict[str, Alert]:
@@ -704,7 +729,7 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades() | opinions() | causes() | falls()
+    edges() | records() | cascades() | opinions() | causes() | falls() | usual()
 )
 
 
