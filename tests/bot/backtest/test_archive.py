@@ -17,8 +17,11 @@ from bot.backtest.csvfile import BadFile
 from bot.backtest.history import History, recently
 from bot.backtest.rows import LATEST, MARKS, RowForm, RowPart
 from bot.backtest.series import Notes, RecordedSeries, SeriesKey
+from bot.backtest.sources import Sources
+from bot.config import load
 from bot.history.files import ArchiveName, archive_name
 from streams.durations import DAY, HOUR, MINUTE
+from tests.conftest import ROOT
 
 FIVE = 5 * MINUTE
 HEAD = "create_time,symbol,sum_open_interest,sum_open_interest_value,a,b,c,d"
@@ -461,6 +464,21 @@ def test_a_file_with_another_name_is_refused_before_anything_is_read(samples: Pa
     for other in ("bybit_xrpusdt-ob500.data.zip",):
         with pytest.raises(ValueError, match="the name of an archive file says what it is of"):
             ArchiveFiles([samples / other], Notes())
+
+
+def test_a_folder_is_read_with_what_is_below_it_and_without_what_still_comes(tmp_path: Path):
+    settings = load(ROOT / "config.toml", {})
+    below = tmp_path / "data" / "metrics"
+    below.mkdir(parents=True)
+    rows = [f"2026-09-30 {n // 12:02}:{n % 12 * 5:02}:00,BTCUSDT,5,100,1,1,1,1" for n in range(60)]
+    name = "BTCUSDT-metrics-2026-09-30.zip"
+    path = zipped(below, name, "\n".join([HEAD, *rows]))
+    other = path.with_name(f".BTCUSDT-metrics-2026-10-01.zip.{'0' * 16}.part")
+    other.write_bytes(b"half")
+    path.with_name(".BTCUSDT-metrics-2026-10-02.zip").write_bytes(b"half")
+    sources = Sources([tmp_path], settings, ["oi_net_1h_pct"])
+    [series] = [s for chunk in sources.pieces() for s in chunk.series.values()]
+    assert len(series.at) == 48 and sources.notes.said == []
 
 
 def test_only_the_files_of_a_piece_of_time_are_read(
