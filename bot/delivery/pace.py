@@ -4,7 +4,9 @@ Invariants:
 - within any minute a chat gets at most ``per_minute`` requests, edits and probes among them;
 - the end of what it bears is kept free: edits, and then posts that are not urgent, stop earlier;
 - a flood (Telegram's "retry after") pauses that chat alone, halves its pace, and is forgotten
-  slowly;
+  slowly; however many requests are refused in a row, it is one flood;
+- a refused request is not counted: it brought the chat nothing;
+- what is urgent keeps the full pace after a pause, for Telegram itself says when it may be sent;
 - of what all chats together get in a second, the end is kept for critical posts, and what comes
   before it for other posts: answers and checks stop first.
 """
@@ -100,9 +102,21 @@ def paused(pace: Pace, until: Ms) -> Pace:
 
 
 def flooded(pace: Pace, now: Ms, until: Ms) -> Pace:
-    """``pace`` after Telegram asked for a pause until ``until``: half as fast from then on."""
-    slower = max(_SLOWEST, share(pace, now) / 2)
+    """``pace`` after Telegram refused the last request and asked for a pause until ``until``: half
+    as fast from then on. A refusal right after a pause, with nothing accepted since, is of the same
+    flood: the pace stays as it is."""
+    pace = _refused(pace)
+    accepted = any(at >= pace.eased for at in pace.recent)
+    again = pace.share < 1 and now - pace.eased < MINUTE and not accepted
+    slower = pace.share if again else max(_SLOWEST, share(pace, now) / 2)
     return msgspec.structs.replace(paused(pace, until), share=slower, eased=max(now, until))
+
+
+def _refused(pace: Pace) -> Pace:
+    """``pace`` without its last request."""
+    *recent, last = pace.recent or (None,)
+    edits = pace.edits[:-1] if pace.edits and pace.edits[-1] == last else pace.edits
+    return msgspec.structs.replace(pace, recent=tuple(recent), edits=edits)
 
 
 def share(pace: Pace, now: Ms) -> float:
@@ -112,7 +126,7 @@ def share(pace: Pace, now: Ms) -> float:
 
 def ready(pace: Pace, limits: Limits, now: Ms, urgent: bool = False, edit: bool = False) -> Ms:
     """The first time, ``now`` or later, at which one more request may be made."""
-    part = share(pace, now)
+    part = 1.0 if urgent else share(pace, now)
     recent = [t for t in pace.recent if now - MINUTE < t <= now]
     edits = [t for t in pace.edits if now - MINUTE < t <= now]
     most = max(1, int(limits.per_minute * part) - (0 if urgent else limits.reserved))

@@ -16,7 +16,7 @@ from bot.delivery.pace import (
     share,
     used,
 )
-from streams.durations import MINUTE, SECOND
+from streams.durations import HOUR, MINUTE, SECOND
 
 LIMITS = Limits()
 
@@ -55,16 +55,67 @@ def test_room_is_kept_for_what_is_urgent():
     assert ready(pace, LIMITS, 14 * SECOND, urgent=True) == 14 * SECOND
 
 
+def refused(pace: Pace, now: int, until: int) -> Pace:
+    """A request at ``now`` is refused, nothing before ``until``."""
+    return flooded(used(pace, now), now, until)
+
+
 def test_a_flood_pauses_and_halves_the_pace_which_comes_back_slowly():
-    pace = flooded(Pace(), 0, 7 * SECOND)
+    pace = refused(Pace(), 0, 7 * SECOND)
     assert ready(pace, LIMITS, 0, urgent=True) == 7 * SECOND
     assert share(pace, 7 * SECOND) == 0.5
-    assert share(flooded(pace, 8 * SECOND, 9 * SECOND), 9 * SECOND) == pytest.approx(0.25, rel=0.02)
+    second = refused(used(pace, 8 * SECOND), 8 * SECOND, 9 * SECOND)
+    assert share(second, 9 * SECOND) == pytest.approx(0.25, rel=0.02)
     assert share(pace, 7 * SECOND + 5 * MINUTE) == 1.0
     assert ready(used(pace, 8 * SECOND), LIMITS, 8 * SECOND) > 8 * SECOND + 1_900
-    for _ in range(10):
-        pace = flooded(pace, 0, 0)
-    assert share(pace, 0) == 0.1
+    for n in range(10):
+        pace = refused(used(pace, n * SECOND), n * SECOND, n * SECOND)
+    assert share(pace, 9 * SECOND) == 0.1
+
+
+@pytest.mark.parametrize(("pauses", "length"), [(3, 3 * SECOND), (12, 5 * SECOND), (2, HOUR)])
+def test_refusals_in_a_row_are_one_flood_and_no_used_budget(pauses: int, length: int):
+    """Three refusals "retry after 3": the pace was an eighth, and the next request at 62 s."""
+    pace, now = used(Pace(), 0), SECOND
+    for _ in range(pauses):
+        now = ready(pace, LIMITS, now, urgent=True)
+        pace = refused(pace, now, now + length)
+    end = SECOND + pauses * length
+    assert share(pace, end) == 0.5
+    assert [ready(pace, LIMITS, now, urgent=urgent) for urgent in (True, False)] == [end, end]
+
+
+def test_a_refusal_that_comes_within_the_pause_is_of_the_same_flood():
+    pace = used(used(Pace(), 0), 0)
+    pace = flooded(flooded(pace, SECOND, 9 * SECOND), 2 * SECOND, 10 * SECOND)
+    assert (share(pace, 10 * SECOND), pace.until, pace.recent) == (0.5, 10 * SECOND, ())
+
+
+def test_a_flood_long_after_another_halves_what_has_come_back():
+    pace = refused(Pace(), 0, 0)
+    pace = refused(pace, 2 * MINUTE, 2 * MINUTE)
+    assert share(pace, 2 * MINUTE) == pytest.approx(0.35)
+
+
+def test_a_refused_edit_is_no_edit():
+    pace = flooded(used(Pace(), 0, edit=True), 0, SECOND)
+    assert (pace.recent, pace.edits) == ((), ())
+    pace = flooded(used(used(Pace(), 0, edit=True), 1), 1, SECOND)
+    assert (pace.recent, pace.edits) == ((0,), (0,))
+
+
+def test_what_is_urgent_is_not_slowed_after_a_flood_but_has_the_limit_of_a_minute():
+    pace = Pace()
+    for n in range(14):
+        pace = used(pace, n * SECOND)
+    pace = refused(pace, 14 * SECOND, 20 * SECOND)
+    requests, now = [], 20 * SECOND
+    for _ in range(5):
+        now = ready(pace, LIMITS, now, urgent=True)
+        pace = used(pace, now)
+        requests.append(now)
+    assert requests == [20 * SECOND] * 3 + [21 * SECOND, MINUTE]
+    assert ready(pace, LIMITS, MINUTE) > MINUTE
 
 
 def test_a_pause_never_becomes_shorter():

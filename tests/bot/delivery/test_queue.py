@@ -121,6 +121,33 @@ def test_what_was_left_out_is_said_until_it_has_arrived():
     assert "left out: old" in sent(queue, 0).body
 
 
+@pytest.mark.parametrize(("flood", "before"), [(9 * S, 0), (9 * S, 10), (30 * S, 14)])
+def test_what_is_critical_leaves_as_soon_as_a_flood_is_over(flood: int, before: int):
+    """Refused until second 9, each time with "retry after 3": it left at second 62."""
+    queue = chat_queue(limits=Limits())
+    for n in range(before):
+        queue.count_request(START - 20 * S + n * S)
+    for n in range(4):
+        queue.add(post(str(n), n, WATCH))
+    queue.add(post("crash", 4, CRITICAL))
+    now, kept = 0, dict[str, int]()
+    while len(kept) < 3:
+        step = queue.next(START + now)
+        if isinstance(step, int):
+            now = step - START
+            continue
+        step = queue.begin(step, START + now)
+        assert isinstance(step, SendStep)
+        if now < flood:
+            queue.put_off(step.post, START + now, START + now + 3 * S, flood=True)
+        else:
+            queue.sent(step.post, None, START + now)
+            kept[step.post.key] = now
+    assert list(kept) == ["crash", "0", "1"]
+    assert kept["crash"] == flood
+    assert kept["0"] >= flood + 2 * S, "the others go at half the pace"
+
+
 # Uncertain posts.
 
 
