@@ -563,7 +563,7 @@ VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
 """Local names that do not say what they are of. A local name carries the type of what it holds."""
 
 TO_BE_NAMED = {
-    "bot/backtest", "bot/commands", "bot/history",
+    "bot/backtest", "bot/history",
     "rules",
 }  # fmt: skip
 """Where such names are still found: to be shortened, never to be extended."""

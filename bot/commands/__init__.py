@@ -28,20 +28,20 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
 
 
 def answer(command: Command | Mistake, context: Context) -> Answer:
-    """What to say, and what to do first. Whoever may not ask is refused by ``denied`` before."""
+    """The answer, with what is to be done first. Who may not ask has been refused by ``denied``."""
     if isinstance(command, Mistake):
         return only(context.say(command.phrase, **command.values))
     return _ANSWERS[command.name](command, context)
 
 
 def denied(command: Command | Mistake, context: Context) -> tuple[Denial, Answer] | None:
-    """Why the asker has no answer to ``command``; None: they have."""
+    """Why the asker gets no answer to ``command``, and what they get; None: they may ask."""
     operators, asker = context.settings.operators, context.asker
     if isinstance(command, Mistake):
         strange = asker.user not in operators.users and not operators.everyone
-        found = Denial.STRANGER if strange else None
+        denial = Denial.STRANGER if strange else None
     else:
-        found = refusal(command.spec, asker, operators)
-    if found is None:
+        denial = refusal(command.spec, asker, operators)
+    if denial is None:
         return None
-    return found, only(context.say(found.value, user=str(asker.user)))
+    return denial, only(context.say(denial.value, user=str(asker.user)))

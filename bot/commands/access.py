@@ -1,7 +1,4 @@
-"""Who may ask for what. Pure.
-
-How much one person may ask. Pure: time is an argument.
-"""
+"""Who may use which command, and how much one person may ask. Pure: time is an argument."""
 
 from enum import Enum
 
@@ -13,44 +10,45 @@ from streams.events import Ms
 
 PER_MINUTE = 20
 REFUSED_AGAIN: Ms = HOUR
-"""Who may not ask is told so once an hour at most."""
+"""Somebody who may not ask gets an answer that says so at most this often."""
 
 _MOST_USERS = 2_000
+"""Of more users, those are forgotten whose times do not matter any more."""
 
 
 class AskPace(Enum):
     """What to do with one more message."""
 
     ANSWER = "answer"
-    SAY_SO = "say once that it is too much"
+    WARN = "say once that it is too much"
     IGNORE = "say nothing"
 
 
 class AskLimiter:
-    """Remembers when each user asked, no more than is needed and no more users than can be."""
+    """Remembers when each user asked: times of the last minute, of a bounded number of users."""
 
     def __init__(self, per_minute: int = PER_MINUTE) -> None:
         self._per_minute = per_minute
         self._asked: dict[int, list[Ms]] = {}
-        self._scolded: set[int] = set()
+        self._warned: set[int] = set()
         self._refused: dict[int, Ms] = {}
 
     def ask(self, user: int, now: Ms) -> AskPace:
-        """Counts one message of ``user``; what is ignored does not count."""
+        """Count one message of ``user``, unless it is ignored; what to do with it."""
         self._sweep(now)
         asked = [at for at in self._asked.get(user, []) if now - at < MINUTE]
         if len(asked) < self._per_minute:
             self._asked[user] = [*asked, now]
-            self._scolded.discard(user)
+            self._warned.discard(user)
             return AskPace.ANSWER
         self._asked[user] = asked
-        if user in self._scolded:
+        if user in self._warned:
             return AskPace.IGNORE
-        self._scolded.add(user)
-        return AskPace.SAY_SO
+        self._warned.add(user)
+        return AskPace.WARN
 
     def refuse(self, user: int, now: Ms) -> bool:
-        """Whether to tell ``user`` that this bot does not answer them: once in a while."""
+        """Whether to answer ``user`` that this bot does not answer them: once in REFUSED_AGAIN."""
         self._sweep(now)
         if now - self._refused.get(user, -REFUSED_AGAIN) < REFUSED_AGAIN:
             return False
@@ -60,13 +58,13 @@ class AskLimiter:
     def _sweep(self, now: Ms) -> None:
         if len(self._asked) > _MOST_USERS:
             self._asked = {u: ats for u, ats in self._asked.items() if now - ats[-1] < MINUTE}
-            self._scolded &= self._asked.keys()
+            self._warned &= self._asked.keys()
         if len(self._refused) > _MOST_USERS:
             self._refused = {u: t for u, t in self._refused.items() if now - t < REFUSED_AGAIN}
 
 
 class Denial(Enum):
-    """Why not; the value is the phrase that says so."""
+    """Why somebody may not use a command; the value is the phrase that says so."""
 
     STRANGER = "ask.no.stranger"
     CHANGE = "ask.no.change"

@@ -1,5 +1,5 @@
-"""/silence, /unsilence, /test, /subscribe, /unsubscribe, /subscriptions: what changes something,
-said as effects. Pure."""
+"""/silence, /unsilence, /test, /subscribe, /unsubscribe, /subscriptions: commands that change
+something, and the effects by which they do. Pure."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,9 @@ from rules.alerts import ALL, Level
 def families(context: Context) -> list[str]:
     """The rules that may be silenced or subscribed to, composites among them."""
     settings = context.settings
-    names = [rule.family for rule in settings.rules] + [one.name for one in settings.composites]
+    names = [rule.family for rule in settings.rules] + [
+        composite.name for composite in settings.composites
+    ]
     return list(dict.fromkeys(names))
 
 
@@ -46,16 +48,19 @@ def silence_(command: Command, context: Context) -> Answer:
         "length": context.words.length(new.until - context.now),
     }
     until = time(context.words, new.until, context.now)
-    said = context.say("ask.silenced", until=until, **what)
-    tell = context.say("ask.tell.silenced", who=context.asker.name, until=until, **what)
-    return Answer(blocks=(said, context.say("ask.silenced.critical")), effects=(AddSilence(new),),
-                  tell=tell)  # fmt: skip
+    confirmation = context.say("ask.silenced", until=until, **what)
+    to_operators = context.say("ask.tell.silenced", who=context.asker.name, until=until, **what)
+    return Answer(
+        blocks=(confirmation, context.say("ask.silenced.critical")),
+        effects=(AddSilence(new),),
+        to_operators=to_operators,
+    )
 
 
 def _only_critical(name: str, context: Context) -> bool:
-    """Whether a rule or composite has no other level, so that no silence can do anything."""
+    """Whether a rule or composite has no other level, so that a silence would do nothing."""
     settings = context.settings
-    levels = {one.level for one in settings.composites if one.name == name}
+    levels = {composite.level for composite in settings.composites if composite.name == name}
     for rule in settings.rules:
         if name in (rule.family, rule.name):
             rows = [*rule.rows.values(), *([rule.others] if rule.others else [])]
@@ -91,26 +96,28 @@ def unsilence(command: Command, context: Context) -> Answer:
     return Answer(
         blocks=(context.say("ask.unsilenced", **what),),
         effects=(EndSilence(family, asset),),
-        tell=context.say("ask.tell.unsilenced", who=context.asker.name, **what),
+        to_operators=context.say("ask.tell.unsilenced", who=context.asker.name, **what),
     )
 
 
 def _listed(in_force: Sequence[Silence], context: Context) -> Html:
     if not in_force:
         return context.say("ask.status.no_silence")
-    lines = [context.say("ask.item", text=one) for one in
+    lines = [context.say("ask.item", text=line) for line in
              silence_lines(in_force, context.words, context.now)]  # fmt: skip
     return Html("\n".join([context.say("ask.status.silences"), *lines]))
 
 
 def test(_command: Command, context: Context) -> Answer:
     """/test: a message to every chat."""
-    tell = context.say("ask.tell.test", who=context.asker.name)
-    return Answer(blocks=(context.say("ask.testing"),), effects=(SendTest(),), tell=tell)
+    to_operators = context.say("ask.tell.test", who=context.asker.name)
+    return Answer(
+        blocks=(context.say("ask.testing"),), effects=(SendTest(),), to_operators=to_operators
+    )
 
 
 def subscribe(command: Command, context: Context) -> Answer:
-    """/subscribe: a rule on some assets, beside what is subscribed to already."""
+    """/subscribe: to a rule on some assets, besides what is subscribed to already."""
     word, *assets = command.words
     rule, known = _family(word), families(context)
     if rule not in (ANY, *known):
@@ -143,24 +150,24 @@ def unsubscribe(command: Command, context: Context) -> Answer:
     after = Subscriber(user=mine.user) if not command.words else without_assets(mine, rule, names)
     if after == mine:
         nothing = context.say("ask.subscribed.not_that")
-        return Answer(blocks=(nothing, _wishes(mine, context)))
+        return Answer(blocks=(nothing, _subscribed(mine, context)))
     return _now(after, context)
 
 
 def subscriptions(_command: Command, context: Context) -> Answer:
-    """/subscriptions: what the asker is told."""
+    """/subscriptions: which alerts the asker gets."""
     mine = context.subscription
-    return only(_wishes(mine, context) if mine else context.say("ask.subscribed.nothing"))
+    return only(_subscribed(mine, context) if mine else context.say("ask.subscribed.nothing"))
 
 
 def _now(after: Subscriber, context: Context) -> Answer:
-    text = _wishes(after, context) if after.wants else context.say("ask.subscribed.ended")
+    text = _subscribed(after, context) if after.wants else context.say("ask.subscribed.ended")
     return Answer(blocks=(text,), effects=(Subscribe(after),))
 
 
-def _wishes(one: Subscriber, context: Context) -> Html:
+def _subscribed(subscriber: Subscriber, context: Context) -> Html:
     lines = [context.say("ask.subscribed")]
-    for rule, assets in one.wants.items():
+    for rule, assets in subscriber.wants.items():
         every_rule, every_asset = context.say("ask.every_rule"), context.say("ask.every_asset")
         lines.append(
             context.say(

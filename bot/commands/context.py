@@ -1,7 +1,5 @@
-"""What an answer is made of, and what it is. Pure: everything comes from outside, so does time.
-
-What the roles say of themselves (``bot.status``), as far as an answer needs it. Pure.
-"""
+"""What an answer is made of, the reports of the roles (``bot.status``) among it, and what an answer
+is. Pure: everything is handed in, the time too."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,29 +29,35 @@ class FeedReport(msgspec.Struct, frozen=True):
 
 
 class VenueReport(msgspec.Struct, frozen=True):
-    """One venue; ``trouble``: why it cannot be listened to, "" if it can. ``feeds``: by kind."""
+    """One venue."""
 
     name: str = ""
     title: str = ""
     trouble: str = ""
+    """Why it cannot be listened to; "": it can."""
     instruments: int = 0
     feeds: dict[str, FeedReport] = {}
+    """By kind."""
     not_available: list[str] = []
+    """The kinds that it does not publish."""
 
 
 class Reports(msgspec.Struct, frozen=True, kw_only=True):
-    """``running``: the roles that were heard lately. ``sent`` and so on: posts since the bot role
-    started; None: it was not heard. ``off``: chats that nothing is sent to, and why. ``troubled``:
-    other destinations that are not ready, or where posts wait."""
+    """What the roles report, as far as an answer needs it. Posts are those since the bot role
+    started."""
 
     running: tuple[str, ...] = ()
+    """The roles that have reported lately."""
     venues: tuple[VenueReport, ...] = ()
     sent: int | None = None
+    """None: the bot role has not reported."""
     refused: int = 0
     uncertain: int = 0
     queued: int = 0
     off: Mapping[str, str] = {}
+    """Chats that nothing is sent to, and why."""
     troubled: tuple[ChatReport, ...] = ()
+    """Other destinations that are not ready, or where posts wait."""
 
 
 class _Streams(msgspec.Struct):
@@ -70,7 +74,7 @@ class _Bot(msgspec.Struct):
 
 
 def reports(status: Mapping[str, Any]) -> Reports:
-    """The answer of ``bot.status.collect``; what is not as expected counts as not heard."""
+    """The answer of ``bot.status.collect``; a report that is not as expected counts as none."""
     streams, bot = _as(status.get("streams"), _Streams), _as(status.get("bot"), _Bot)
     return Reports(
         running=tuple(role for role in ROLES if status.get(role) is not None),
@@ -84,46 +88,49 @@ def reports(status: Mapping[str, Any]) -> Reports:
     )
 
 
-def _as(given: Any, kind: type[_Streams] | type[_Bot]) -> Any:
+def _as(report: Any, kind: type[_Streams] | type[_Bot]) -> Any:
     try:
-        return None if given is None else msgspec.convert(given, kind)
+        return None if report is None else msgspec.convert(report, kind)
     except msgspec.ValidationError:
         return None
 
 
 FRESH: Ms = MINUTE
-"""What the rules saw longer ago says nothing about now."""
+"""The rules' values count as present up to this age."""
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: ``name`` as others know them, ``private``: alone with the bot."""
+    """Who asks."""
 
     user: int
+    """Their number."""
     name: str
+    """As others know them."""
     private: bool
+    """Whether they are alone with the bot."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when somebody asks.
-
-    ``standing`` None: the rules have not said anything lately. ``alerts``: those that the command
-    asks for, the newest first. ``subscription``: the asker's; ``subscribers``: how many there are.
-    ``silences``: those in force and those just over.
-    """
+    """What is known when somebody asks."""
 
     settings: Settings
     words: Words
     now: Ms
     asker: Asker
     standing: Standing | None = None
+    """What the rules see; None: they have not written it lately."""
     reports: Reports = Reports()
     alerts: Sequence[Alert] = ()
+    """Those that the command asks for, the newest first."""
     silences: tuple[Silence, ...] = ()
+    """Those in force and those just over."""
     subscription: Subscriber | None = None
+    """The asker's."""
     subscribers: int = 0
+    """How many there are."""
     fates: Mapping[str, Sequence[AlertFate]] = {}
-    """What became of ``alerts``, by their ids: in each chat that takes one, those of subscribers
-    left out but for the asker's."""
+    """What became of ``alerts``, by their ids, in each chat that one is for; of subscribers' chats
+    only the asker's."""
 
     @property
     def fresh(self) -> Standing | None:
@@ -133,7 +140,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """All metrics that are watched, contracts apart left out; none if nobody says."""
+        """All metrics that are watched but those of single contracts; none if unknown."""
         standing = self.fresh
         return tuple(v for v in standing.values if not v.instrument) if standing else ()
 
@@ -169,12 +176,14 @@ Effect = AddSilence | EndSilence | Subscribe | SendTest
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """``blocks`` of whole lines of Telegram HTML; what is to be done first; ``tell``: what the
-    operators' chat is told if the answer is given elsewhere."""
+    """What is answered, and what is done for it."""
 
     blocks: tuple[Html, ...]
+    """Of whole lines of Telegram HTML."""
     effects: tuple[Effect, ...] = ()
-    tell: Html = Html()
+    """What is to be done first."""
+    to_operators: Html = Html()
+    """What goes to the operators' chat if the answer is given elsewhere."""
 
 
 def only(text: Html) -> Answer:

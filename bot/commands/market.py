@@ -1,6 +1,6 @@
 """/funding, /oi, /depth, /liq and /top: what the rules see now. Pure.
 
-One metric now, in words: head and facts as posts tell them, or why it has no value. Pure.
+Each value is in the words of posts, a headline and facts below it, or it is said why there is none.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ RATES = ("funding", "predicted")
 
 
 def order(metric_name: str, context: Context) -> tuple[int, bool]:
-    """Where a metric stands among the rules, and whether its highest values are the worst."""
+    """The place of a metric among the rules, and whether its highest values are the worst."""
     for place, rule in enumerate(context.settings.rules):
         if rule.metric == metric_name:
             return place, rule.fires == "above"
@@ -34,7 +34,7 @@ def order(metric_name: str, context: Context) -> tuple[int, bool]:
 
 
 def as_voice(value: Value, context: Context) -> Voice:
-    """What speaks of ``value`` as it would of an alert."""
+    """The voice of a post about an alert with this value."""
     above, standing = order(value.metric, context)[1], context.standing
     now = standing.seen if standing else context.now
     alert = Alert(
@@ -47,8 +47,8 @@ def as_voice(value: Value, context: Context) -> Voice:
     return Voice(alert, context.words)
 
 
-def told(value: Value, context: Context) -> Html:
-    """``value`` with its facts, a line each; of an unknown one why."""
+def with_facts(value: Value, context: Context) -> Html:
+    """``value`` with its facts, a line each; of an unknown one, why it is."""
     if value.value is None:
         return unknown(value, context)
     voice = as_voice(value, context)
@@ -63,7 +63,7 @@ def told(value: Value, context: Context) -> Html:
 
 
 def first_line(value: Value, context: Context) -> Html:
-    """``value`` alone."""
+    """``value`` without its facts."""
     if value.value is None:
         return unknown(value, context)
     return _head(as_voice(value, context), value, context)
@@ -95,18 +95,18 @@ def short(value: Value, context: Context) -> str:
 
 
 def unknown(value: Value, context: Context) -> Html:
-    """That it cannot be said now, and why, as far as the feeds tell."""
+    """That the value is not known now, and why, as far as the feeds show it."""
     name = named(value.metric, context)
     asset = context.say("ask.market") if value.asset == ALL else value.asset
     return context.say("ask.cannot", asset=asset, name=name, why=why_unknown([value], context))
 
 
 def why_unknown(values: Sequence[Value], context: Context) -> Html:
-    """Which venues' feeds are lacking, or that days must pass; nothing if that is not known."""
+    """Which venues' feeds are lacking, or that days must pass first; nothing if unknown."""
     of = metric(values[0].metric)
     lacking = {v.title: kinds for v in context.reports.venues if (kinds := _lacking(v, of.kinds))}
     if lacking:
-        kinds = sorted({kind for some in lacking.values() for kind in some})
+        kinds = sorted({kind for names in lacking.values() for kind in names})
         feeds = ", ".join(context.say(f"kind.{kind}") for kind in kinds)
         return context.say("ask.lack.feeds", kinds=feeds, venues=", ".join(lacking))
     if "streams" not in context.reports.running:
@@ -162,7 +162,7 @@ def market(command: Command, context: Context) -> Answer:
     values.sort(key=lambda v: order(v.metric, context)[0])
     if command.words:
         return _of_asset(command, asset_of(command.words[0]), values, context)
-    whole = [told(v, context) for v in values if topic(v.metric) in _MARKET]
+    whole = [with_facts(v, context) for v in values if topic(v.metric) in _MARKET]
     lists = [_list(metric, of, context, SHOWN) for metric, of in _by_metric(values)]
     blocks = [*whole, *lists] or [context.say("ask.no_rule", command=command.name)]
     if command.name == "liq":
@@ -173,7 +173,7 @@ def market(command: Command, context: Context) -> Answer:
 def _of_asset(command: Command, asset: str, values: Sequence[Value], context: Context) -> Answer:
     mine = [v for v in values if v.asset == asset]
     if mine:
-        blocks = [told(v, context) for v in mine]
+        blocks = [with_facts(v, context) for v in mine]
         return Answer(blocks=(*blocks, _as_of(context)))
     if any(v.asset == asset for v in context.values):
         return only(context.say("ask.no_rule_on", command=command.name, asset=asset))
@@ -181,7 +181,7 @@ def _of_asset(command: Command, asset: str, values: Sequence[Value], context: Co
 
 
 def not_watched(asset: str, context: Context) -> Html:
-    """That nobody watches this asset; which one may be meant."""
+    """That this asset is not watched, and which one may be meant."""
     known = sorted({v.asset for v in context.values} | {*context.settings.tiers.listed, ALL})
     near = nearest(asset, known)
     if near and near != asset:
@@ -190,7 +190,7 @@ def not_watched(asset: str, context: Context) -> Html:
 
 
 def stale(context: Context) -> Html:
-    """That nothing can be said of now, and why."""
+    """That there are no present values, and why."""
     if "rules" not in context.reports.running:
         return context.say("ask.stale.no_rules")
     if context.standing is None:
@@ -205,15 +205,15 @@ def _as_of(context: Context) -> Html:
 
 
 def _by_metric(values: Iterable[Value]) -> list[tuple[str, list[Value]]]:
-    found: dict[str, list[Value]] = {}
+    by_metric: dict[str, list[Value]] = {}
     for value in values:
         if value.asset != ALL:
-            found.setdefault(value.metric, []).append(value)
-    return list(found.items())
+            by_metric.setdefault(value.metric, []).append(value)
+    return list(by_metric.items())
 
 
 def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> Html:
-    """The worst ones, and those of which nothing can be said."""
+    """The worst values, and the assets whose value is not known."""
     above = order(metric, context)[1]
     known = [v for v in values if v.value is not None]
     known.sort(key=lambda v: ((-1 if above else 1) * (v.value or 0.0), v.asset))

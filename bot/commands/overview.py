@@ -43,7 +43,7 @@ def _usage(spec: CommandSpec, context: Context) -> Html:
 
 
 def status(_command: Command, context: Context) -> Answer:
-    """/status: what runs, what is heard, what is posted, what is silenced."""
+    """/status: which roles run, which feeds are up, what is posted, what is silenced."""
     reports = context.reports
     lines = [context.say("ask.status")]
     for role in ROLES:
@@ -149,12 +149,12 @@ def _subscribers(context: Context) -> Html:
 
 
 def rules(_command: Command, context: Context) -> Answer:
-    """/rules: what is judged by what."""
+    """/rules: every rule with its levels, then the composites."""
     settings = context.settings
     if not settings.rules:
         return only(context.say("ask.rules.none"))
     blocks = [_rule(rule, context) for rule in settings.rules]
-    blocks += [_composite(one, context) for one in settings.composites]
+    blocks += [_composite(composite, context) for composite in settings.composites]
     return Answer(blocks=(context.say("ask.rules"), *blocks))
 
 
@@ -174,10 +174,10 @@ def _rule(rule: Rule, context: Context) -> Html:
 
 
 def _levels(row: Row) -> str:
-    given = [f"{n} {row.levels[level]:g}" for n, level in LEVELS.items() if level in row.levels]
-    return ", ".join([*given, f"clear {row.clear:g}"])
+    levels = [f"{n} {row.levels[level]:g}" for n, level in LEVELS.items() if level in row.levels]
+    return ", ".join([*levels, f"clear {row.clear:g}"])
 
 
-def _composite(one: Composite, context: Context) -> Html:
-    text = "; ".join(line.strip() for line in composite_in_words(one).splitlines())
-    return context.say("ask.rule.composite", rule=one.name, text=text)
+def _composite(composite: Composite, context: Context) -> Html:
+    text = "; ".join(line.strip() for line in composite_in_words(composite).splitlines())
+    return context.say("ask.rule.composite", rule=composite.name, text=text)

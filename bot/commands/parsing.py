@@ -12,17 +12,19 @@ MOST_CHARS = 300
 
 
 class CommandSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. ``usage``: what follows its name, ``least`` to ``most`` words.
-
-    ``changes``: only operators may. ``own``: it is about the asker, so it belongs into private.
-    """
+    """One command."""
 
     name: str
     usage: str = ""
+    """What follows its name."""
     least: int = 0
+    """The least number of words after its name."""
     most: int = 0
+    """The greatest number of them."""
     changes: bool = False
+    """Whether only operators may use it."""
     own: bool = False
+    """Whether it is about the asker, so that it belongs into a private chat."""
 
 
 SPECS: Mapping[str, CommandSpec] = {
@@ -57,15 +59,17 @@ class Command(msgspec.Struct, frozen=True):
 
     @property
     def spec(self) -> CommandSpec:
-        """What is known of it."""
+        """Its row in SPECS."""
         return SPECS[self.name]
 
 
 class Mistake(msgspec.Struct, frozen=True):
-    """Something that was meant as a command: the phrase that helps, and what to put into it."""
+    """Something that was meant as a command."""
 
     phrase: str
+    """The key of the phrase that helps."""
     values: Mapping[str, str] = {}
+    """What to put into it."""
 
 
 _COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]{1,64}))?(?=\s|$)")
@@ -77,10 +81,10 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
     None: nothing, it is plain text or for another bot.
     """
     text = text.strip()
-    found = _COMMAND.match(text)
-    if found is None:
+    match = _COMMAND.match(text)
+    if match is None:
         return Mistake("ask.unknown_bare") if text.startswith("/") else None
-    name, other = found[1].lower(), found[2]
+    name, other = match[1].lower(), match[2]
     if other is not None and (me is None or other.lower() != me.lower()):
         return None
     if len(text) > MOST_CHARS:
@@ -91,7 +95,7 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
         if near:
             return Mistake("ask.unknown_near", {"name": name, "near": near})
         return Mistake("ask.unknown", {"name": name})
-    words = tuple(text[found.end() :].split())
+    words = tuple(text[match.end() :].split())
     if not spec.least <= len(words) <= spec.most:
         return usage(spec)
     return Command(name, words)

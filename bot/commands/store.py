@@ -1,7 +1,7 @@
 """What commands look up and change in Redis.
 
-All of it raises RedisError, OSError or TimeoutError when Redis cannot be reached; whatever changes
-something may be asked again then.
+Every function raises RedisError, OSError or TimeoutError when Redis cannot be reached; those that
+change something may be called again then.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from bot.commands.context import ROLES, Reports, reports
-from bot.commands.why import Sought
+from bot.commands.why import EpisodeQuery
 from bot.plan import silences as keeping
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber, dump, load, ordered
@@ -26,17 +26,17 @@ log = structlog.get_logger()
 
 PAGE = 500
 MOST_PAGES = 100
-"""So far back an episode is looked for: 50,000 alerts."""
+"""How far back an episode is looked for: 50,000 alerts."""
 
 _SWAP = """if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1"""
-"""A key from what it was to what it shall be; 0 if somebody else has changed it."""
+"""Sets a key if it is still what it was; 0: somebody else has changed it."""
 
 
 async def standing(redis: Redis) -> Standing | None:
     """What the rules see; None if they have not said so lately."""
-    data = cast("bytes | None", await _asked(redis.get(Keys().standing)))
+    data = cast("bytes | None", await _answer_of(redis.get(Keys().standing)))
     try:
         return msgspec.msgpack.decode(data, type=Standing) if data else None
     except msgspec.MsgspecError as error:
@@ -46,7 +46,7 @@ async def standing(redis: Redis) -> Standing | None:
 
 async def open_episodes(redis: Redis) -> OpenEpisodes | None:
     """What is open; None if the rules have not said so lately."""
-    data = cast("bytes | None", await _asked(redis.get(Keys().episodes)))
+    data = cast("bytes | None", await _answer_of(redis.get(Keys().episodes)))
     try:
         return msgspec.msgpack.decode(data, type=OpenEpisodes) if data else None
     except msgspec.MsgspecError as error:
@@ -55,15 +55,15 @@ async def open_episodes(redis: Redis) -> OpenEpisodes | None:
 
 
 async def role_reports(redis: Redis) -> Reports:
-    """What the roles say of themselves."""
+    """What the roles report."""
     names = [f"{Keys().status}:{role}" for role in ROLES]
-    found = cast("list[bytes | None]", await _asked(redis.mget(names)))
-    said = {role: _json(data) for role, data in zip(ROLES, found, strict=True)}
-    return reports(said)
+    values = cast("list[bytes | None]", await _answer_of(redis.mget(names)))
+    by_role = {role: _json(data) for role, data in zip(ROLES, values, strict=True)}
+    return reports(by_role)
 
 
 async def silences(redis: Redis) -> tuple[Silence, ...]:
-    """All that are kept, those just over too."""
+    """All silences that are kept, those just over among them."""
     return _silences(await _raw_silences(redis))
 
 
@@ -80,59 +80,62 @@ async def change_silences(
 
 async def subscriptions(redis: Redis) -> tuple[Subscriber, ...]:
     """All subscriptions, always in the same order."""
-    found = cast("dict[bytes, bytes]", await _asked(_of(redis.hgetall(Keys().subscribers))))
-    return ordered(one for data in found.values() if (one := _subscription(data)) is not None)
+    fields = cast("dict[bytes, bytes]", await _answer_of(_of(redis.hgetall(Keys().subscribers))))
+    return ordered(
+        subscriber for data in fields.values() if (subscriber := _subscription(data)) is not None
+    )
 
 
 async def subscribers(redis: Redis, user: int) -> tuple[Subscriber | None, int]:
     """The subscription of ``user``, and how many people have one."""
-    mine = await _asked(_of(redis.hget(Keys().subscribers, str(user))))
-    count = await _asked(_of(redis.hlen(Keys().subscribers)))
+    mine = await _answer_of(_of(redis.hget(Keys().subscribers, str(user))))
+    count = await _answer_of(_of(redis.hlen(Keys().subscribers)))
     return _subscription(cast("bytes | None", mine)), cast("int", count)
 
 
-async def keep(redis: Redis, one: Subscriber) -> None:
-    """Keep a subscription in the place of any other of its user; one of nothing is dropped."""
-    if one.wants:
-        await _asked(_of(redis.hset(Keys().subscribers, str(one.user), dump(one))))  # pyright: ignore[reportArgumentType]  # bytes are taken
+async def save_subscription(redis: Redis, subscriber: Subscriber) -> None:
+    """Keep a subscription in the place of any other of its user; an empty one is dropped."""
+    if subscriber.wants:
+        user, data = str(subscriber.user), dump(subscriber)
+        await _answer_of(_of(redis.hset(Keys().subscribers, user, data)))  # pyright: ignore[reportArgumentType]  # bytes are taken
     else:
-        await drop(redis, one.user)
+        await drop_subscription(redis, subscriber.user)
 
 
-async def drop(redis: Redis, chat: int) -> None:
+async def drop_subscription(redis: Redis, chat: int) -> None:
     """End the subscription of a private chat, as when its owner has blocked the bot."""
-    await _asked(_of(redis.hdel(Keys().subscribers, str(chat))))
+    await _answer_of(_of(redis.hdel(Keys().subscribers, str(chat))))
 
 
-async def episode(redis: Redis, wanted: Sought) -> tuple[Alert, ...]:
+async def episode(redis: Redis, wanted: EpisodeQuery) -> tuple[Alert, ...]:
     """The alerts that ``/why`` asks for, the newest first, back to the opening of the newest."""
     mark = b'"asset":' + msgspec.json.encode(wanted.asset)
-    found: list[Alert] = []
+    turns: list[Alert] = []
     before = "+"
     for _ in range(MOST_PAGES):
         page = cast(
-            "list[Entry]", await _asked(redis.xrevrange(Keys().alerts, max=before, count=PAGE))
+            "list[Entry]", await _answer_of(redis.xrevrange(Keys().alerts, max=before, count=PAGE))
         )
         for _, fields in page:
             data = next(iter(fields.values()))
             if "/" in wanted.asset or mark in data:
-                found += [one for one in _alert(data) if wanted.matches(one)]
-        if len(page) < PAGE or wanted.complete(found):
+                turns += [alert for alert in _alert(data) if wanted.matches(alert)]
+        if len(page) < PAGE or wanted.complete(turns):
             break
         before = f"({page[-1][0].decode()}"
-    return tuple(found)
+    return tuple(turns)
 
 
 def _alert(data: bytes) -> list[Alert]:
     try:
-        said = alerts.decode(data)
+        event = alerts.decode(data)
     except msgspec.MsgspecError:
-        return []  # whoever posts it has said so
-    return [said] if isinstance(said, Alert) else []
+        return []  # the bot role has logged it
+    return [event] if isinstance(event, Alert) else []
 
 
 async def _raw_silences(redis: Redis) -> bytes:
-    return cast("bytes | None", await _asked(redis.get(Keys().snapshot("silences")))) or b""
+    return cast("bytes | None", await _answer_of(redis.get(Keys().snapshot("silences")))) or b""
 
 
 def _silences(data: bytes) -> tuple[Silence, ...]:
@@ -145,7 +148,7 @@ def _silences(data: bytes) -> tuple[Silence, ...]:
 
 async def _swap(redis: Redis, key: str, before: bytes, after: bytes) -> bool:
     done = _of(redis.eval(_SWAP, 1, key, before, after))  # pyright: ignore[reportArgumentType]  # bytes are taken
-    return bool(await _asked(done))
+    return bool(await _answer_of(done))
 
 
 def _subscription(data: bytes | None) -> Subscriber | None:
@@ -168,6 +171,6 @@ def _of(call: Any) -> Awaitable[Any]:
     return cast("Awaitable[Any]", call)
 
 
-async def _asked(call: Awaitable[Any]) -> Any:
+async def _answer_of(call: Awaitable[Any]) -> Any:
     async with asyncio.timeout(ANSWER_S):
         return await call

@@ -1,10 +1,9 @@
 """Commands in and answers out, by long polling.
 
-Whatever ends the polling is said once and tried again for ever: a network that is away, another
-program with the same token, a token that Telegram does not take, an answer that nobody can read.
-
-One message in, one answer out: decides whether it is a command, looks up what it asks for, does
-what it changes, and replies.
+``CommandHandler`` takes each message: it decides whether that is a command, looks up what it asks
+for, carries out what it changes, and replies. Whatever ends the polling is logged once and tried
+again for ever: a network that is away, another program with the same token, a token that Telegram
+does not take, an answer that cannot be read.
 """
 
 import asyncio
@@ -33,8 +32,8 @@ from bot.commands.context import (
     only,
 )
 from bot.commands.parsing import Command, Mistake, parse
-from bot.commands.updates import PRIVATE, MessageChat, Written, number, written
-from bot.commands.why import sought
+from bot.commands.updates import PRIVATE, MessageChat, UserMessage, new_message, number
+from bot.commands.why import episode_query
 from bot.config import Settings
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
@@ -57,7 +56,7 @@ log = structlog.get_logger()
 Fates = Callable[[Sequence[Alert], int], Mapping[str, Sequence[AlertFate]]]
 
 TOO_OLD: Ms = 2 * MINUTE
-"""What was asked longer ago, while nobody listened, is not answered any more."""
+"""A question that is older, asked while the bot was away, is not answered any more."""
 
 LATE_S = 5.0
 """An answer that would come later than this is left out, and what it was to change is not done."""
@@ -65,8 +64,8 @@ LATE_S = 5.0
 MOST_WAITING = 200
 """So many messages wait for their answers; more are left out."""
 
-TEND_S = 20.0
-_TELL_S = 60.0
+EVERY_S = 20.0
+_OPERATORS_S = 60.0
 _REDIS = (RedisError, OSError, TimeoutError)
 
 
@@ -75,7 +74,7 @@ class _Question(msgspec.Struct, frozen=True):
 
     command: Command | Mistake
     about: Context
-    message: Written
+    message: UserMessage
     deadline: float
 
     @property
@@ -86,11 +85,10 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 class CommandHandler:
-    """Where messages come in: decides which are commands, looks up what they ask for, answers.
+    """Decides which messages are commands, looks up what they ask for, and answers.
 
     Questions of one chat are answered in their order, and no chat waits for another. An answer
-    takes its turn at ``gate`` before anything is looked up for it. ``connected``: Telegram has
-    been reached.
+    takes its turn at ``gate`` before anything is looked up for it.
     """
 
     def __init__(
@@ -103,6 +101,7 @@ class CommandHandler:
         fates: Fates,
     ) -> None:
         self.connected = asyncio.Event()
+        """Set once Telegram has been reached."""
         self._settings = settings
         self._redis = redis
         self._telegram = telegram
@@ -113,19 +112,19 @@ class CommandHandler:
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._left_out = 0
-        self._told = SayOnce()
+        self._warned = SayOnce()
         self._menus: object = None
         self._changing = asyncio.Lock()
 
-    def hear(self, update: Any, me: str) -> None:
-        """One update; only new messages of people, in private or in the operators' chat, count.
+    def take(self, update: Any, me: str) -> None:
+        """Take an update; only new messages of people, in private or in the operators' chat, count.
 
         ``me``: the bot's name, by which groups call it.
         """
         try:
-            message = written(update)
+            message = new_message(update)
         except msgspec.ValidationError as error:
-            self._say("a message could not be read, and was left out", reason=str(error)[:200])
+            self._warn("a message could not be read, and was left out", reason=str(error)[:200])
             return
         if message is None:
             return
@@ -146,14 +145,14 @@ class CommandHandler:
             task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Answer nothing any more."""
+        """Stop answering."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _question(self, message: Written, me: str) -> _Question | None:
-        """The command in ``message``, if it is for us."""
+    def _question(self, message: UserMessage, me: str) -> _Question | None:
+        """The command in ``message``, if it is for this bot."""
         settings = self._settings()
         if message.text is None or message.sender is None or not message.own_words:
             return None
@@ -181,7 +180,7 @@ class CommandHandler:
         return chat.id == address
 
     async def _serve(self, chat: int, waiting: deque[_Question]) -> None:
-        """Answer what waits in one chat, one after the other."""
+        """Answer the questions of one chat, one after the other."""
         while waiting:
             question = waiting[0]
             try:
@@ -189,7 +188,7 @@ class CommandHandler:
             except Busy:
                 self._leave_out()
             except SEND_PROBLEMS as error:
-                self._say("a command was not answered", reason=str(error)[:200])
+                self._warn("a command was not answered", reason=str(error)[:200])
             except Exception:  # the next one is answered all the same
                 log.exception("a command failed", command=question.message.text)
             waiting.popleft()
@@ -201,21 +200,21 @@ class CommandHandler:
         if pace is AskPace.IGNORE:
             return
         await self._turn(question)
-        found = await self._answer(question.command, about, message, pace)
-        if found is None:
+        reply = await self._answer(question.command, about, message, pace)
+        if reply is None:
             return
         failure: Exception | None = None
         try:
-            await self._say_it(question, fitted_answer(found.blocks, about.words))
+            await self._send_answer(question, fitted_answer(reply.blocks, about.words))
         except (Busy, *SEND_PROBLEMS) as error:
             failure = error
-        if found.tell and about.asker.private:
-            await self._tell_operators(found.tell)
+        if reply.to_operators and about.asker.private:
+            await self._send_to_operators(reply.to_operators)
         if failure is not None:
             raise failure
 
-    async def _say_it(self, question: _Question, text: Html) -> None:
-        """In the same chat and topic; as plain text if the markup is refused after all."""
+    async def _send_answer(self, question: _Question, text: Html) -> None:
+        """Answer in the same chat and topic; as plain text if the markup is refused after all."""
         message = question.message
         try:
             await self._telegram.answer(message.chat.id, text, topic=message.topic)
@@ -233,23 +232,23 @@ class CommandHandler:
 
     def _leave_out(self) -> None:
         self._left_out += 1
-        self._say("more is asked than can be answered in time; answers are left out",
+        self._warn("more is asked than can be answered in time; answers are left out",
                   so_far=self._left_out)  # fmt: skip
 
-    def _say(self, event: str, **more: object) -> None:
-        """Once in ten minutes, whoever may cause it."""
-        if self._told.is_news(event, self._now()):
+    def _warn(self, event: str, **more: object) -> None:
+        """Log each event once in ten minutes, however often somebody causes it."""
+        if self._warned.is_news(event, self._now()):
             log.warning(event, **more)
 
     async def _answer(
         self,
         command: Command | Mistake,
         about: Context,
-        message: Written,
+        message: UserMessage,
         pace: AskPace,
     ) -> Answer | None:
-        """What to reply, its effects done; None: nothing."""
-        if pace is AskPace.SAY_SO:
+        """What to reply, after its effects; None: nothing."""
+        if pace is AskPace.WARN:
             return only(about.say("ask.slow"))
         if message.sender_chat is not None:
             return only(about.say("ask.no.anonymous"))
@@ -260,19 +259,19 @@ class CommandHandler:
         try:
             async with self._changing:  # what is looked up still holds when it is changed
                 about = await self._looked_up(command, about)
-                found = answer(command, about)
-                for effect in found.effects:
+                reply = answer(command, about)
+                for effect in reply.effects:
                     await self._change(effect)
-            done = await self._test() if SendTest() in found.effects else []
+            done = await self._test() if SendTest() in reply.effects else []
         except _REDIS as error:
             return only(about.say("ask.redis", reason=in_words(error)))
-        except Exception:  # whoever asks is not left without an answer, and the bug is in the log
+        except Exception:  # the asker gets an answer all the same, and the bug is in the log
             log.exception("a command failed", command=message.text)
             return only(about.say("ask.failed"))
-        return msgspec.structs.replace(found, blocks=(*found.blocks, *done))
+        return msgspec.structs.replace(reply, blocks=(*reply.blocks, *done))
 
     async def _looked_up(self, command: Command | Mistake, about: Context) -> Context:
-        """With all that an answer may be made of."""
+        """``about`` with all that an answer may be made of."""
         if isinstance(command, Mistake):
             return about
         redis, user = self._redis, about.asker.user
@@ -280,7 +279,7 @@ class CommandHandler:
         language = about.words
         if about.asker.private and subscription is not None:
             language = LANGUAGES.get(subscription.language, language)
-        alerts = await store.episode(redis, sought(command)) if command.name == "why" else ()
+        alerts = await store.episode(redis, episode_query(command)) if command.name == "why" else ()
         return msgspec.structs.replace(
             about,
             words=language,
@@ -303,28 +302,28 @@ class CommandHandler:
                     self._redis, lambda all_: without_silence(all_, family, asset)
                 )
             case Subscribe(subscription):
-                await store.keep(self._redis, subscription)
+                await store.save_subscription(self._redis, subscription)
             case SendTest():
                 pass
 
     async def _test(self) -> list[Html]:
         """A test message to every chat; what came of each."""
         outcomes = await send_test(self._telegram.bot, self._settings())
-        return [Html(html.escape(one.text, quote=False)) for one in outcomes]
+        return [Html(html.escape(outcome.text, quote=False)) for outcome in outcomes]
 
-    async def tend(self) -> None:
-        """Silences that are over are taken away and told of; never returns."""
+    async def end_silences(self) -> None:
+        """Take away silences that are over, and inform operators; never returns."""
         while True:
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(EVERY_S)
             with contextlib.suppress(*_REDIS):
                 await self._end_silences()
 
     async def show_menus(self) -> None:
-        """The menus of commands are those that hold; never returns."""
+        """Keep the menus of commands up to date; never returns."""
         await self.connected.wait()
         while True:
             await self._offer_menus()
-            await asyncio.sleep(TEND_S)
+            await asyncio.sleep(EVERY_S)
 
     async def _offer_menus(self) -> None:
         """Tell Telegram which commands to show, and where, whenever that has changed."""
@@ -336,38 +335,38 @@ class CommandHandler:
             return
         public, inside = menus(operators)
         try:
-            await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
-                                        for one in public])  # fmt: skip
+            await self._telegram.offer([(spec.name, words.phrases[f"ask.menu.{spec.name}"])
+                                        for spec in public])  # fmt: skip
             if chat is not None:
-                await self._telegram.offer([(one.name, words.phrases[f"ask.menu.{one.name}"])
-                                            for one in inside], chat)  # fmt: skip
+                await self._telegram.offer([(spec.name, words.phrases[f"ask.menu.{spec.name}"])
+                                            for spec in inside], chat)  # fmt: skip
             self._menus = wanted
         except SEND_PROBLEMS as error:
             if isinstance(error, Refused):
                 self._menus = wanted  # trying again would not help
-            self._say("the menu of commands was not set", reason=str(error)[:200])
+            self._warn("the menu of commands was not set", reason=str(error)[:200])
 
     async def _end_silences(self) -> None:
         over = split_by_end(await store.silences(self._redis), self._now())[1]
         if not over:
             return
         await store.change_silences(
-            self._redis, lambda all_: tuple(one for one in all_ if one not in over)
+            self._redis, lambda all_: tuple(silence for silence in all_ if silence not in over)
         )
         words = LANGUAGES[self._settings().language]
-        for one in over:
-            log.info("a silence is over", rule=one.family, asset=one.asset)
-            who = one.by or "?"
-            text = say(words, "ask.tell.over", rule=one.family, asset=one.asset, who=who)
-            await self._tell_operators(text)
+        for silence in over:
+            log.info("a silence is over", rule=silence.family, asset=silence.asset)
+            who = silence.by or "?"
+            text = say(words, "ask.tell.over", rule=silence.family, asset=silence.asset, who=who)
+            await self._send_to_operators(text)
 
-    async def _tell_operators(self, text: Html) -> None:
-        """In their chat, without a sound, if there is one."""
+    async def _send_to_operators(self, text: Html) -> None:
+        """Send ``text`` to the operators' chat, if there is one, without a sound."""
         chat = self._settings().operators.chat_id
         if chat is None:
             return
         try:
-            await self._gate.turn(chat, _TELL_S, Lane.POST)
+            await self._gate.turn(chat, _OPERATORS_S, Lane.POST)
             await self._telegram.answer(self._gate.address(chat), text, silent=True)
         except (Busy, *SEND_PROBLEMS) as error:
             log.warning("operators were not told", reason=str(error)[:200])
@@ -392,31 +391,31 @@ async def serve(
     now: Callable[[], Ms] = wall_ms,
     fates: Fates = lambda _alerts, _user: {},
 ) -> None:
-    """Answer commands until cancelled. ``settings``: those that hold now, asked for each time.
+    """Answer commands until cancelled. ``settings``: gives those that hold now.
 
     ``gate``: the one that ``telegram`` has joined. ``fates``: what became of alerts, for a user.
     """
-    desk = CommandHandler(settings, redis, telegram, gate, now, fates)
-    polling = _Polling(desk, telegram)
+    handler = CommandHandler(settings, redis, telegram, gate, now, fates)
+    polling = _Polling(handler, telegram)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(desk.tend())
-            tasks.create_task(desk.show_menus())
+            tasks.create_task(handler.end_silences())
+            tasks.create_task(handler.show_menus())
             tasks.create_task(polling.run())
     finally:
-        await desk.close()
+        await handler.close()
         await polling.confirm()
 
 
 class _Polling:
-    """Asks Telegram what people have written, and hands it to the desk."""
+    """Asks Telegram for messages, and passes them to the handler."""
 
-    def __init__(self, desk: CommandHandler, telegram: TelegramClient) -> None:
-        self._desk = desk
+    def __init__(self, handler: CommandHandler, telegram: TelegramClient) -> None:
+        self._handler = handler
         self._telegram = telegram
         self._offset = self._confirmed = 0
         self._works = False
-        self._told = SayOnce()
+        self._warned = SayOnce()
 
     async def run(self) -> None:
         """Never returns."""
@@ -427,7 +426,7 @@ class _Polling:
                     await self._telegram.clear_webhook()
                 await self._poll()
             except SEND_PROBLEMS as error:
-                self._troubled(error)
+                self._failed(error)
                 flood = error.seconds if isinstance(error, Later) and error.flood else 0.0
                 await asyncio.sleep(max(wait, flood))
                 wait = min(wait * 2, longest)
@@ -450,18 +449,18 @@ class _Polling:
         if not self._works:
             log.info("commands are answered", bot=me)
             self._works = True
-            self._told.forget()
-            self._desk.connected.set()
+            self._warned.forget()
+            self._handler.connected.set()
         self._confirmed = self._offset
         for update in updates:
             if (last := number(update)) is not None:
                 self._offset = max(self._offset, last + 1)
-            self._desk.hear(update, me)
+            self._handler.take(update, me)
 
-    def _troubled(self, error: SendProblem) -> None:
-        """Each kind of failure in a row is said once."""
+    def _failed(self, error: SendProblem) -> None:
+        """Log each kind of failure in a row once."""
         self._works = False
         reason = str(error) if isinstance(error, Moved) else error.reason
         kind = type(error).__name__
-        if self._told.is_news(kind + reason[:20], 0):
+        if self._warned.is_news(kind + reason[:20], 0):
             log.warning(f"commands are not answered: {reason[:200]}", next_try_s=_AGAIN_S[1])

@@ -1,4 +1,4 @@
-"""What Telegram sends of a message, as far as commands need it. Pure.
+"""What Telegram sends about a message, as far as commands need it. Pure.
 
 Each update is read by itself, so that one which is not as expected costs no other.
 """
@@ -12,11 +12,12 @@ _ID = msgspec.Meta(gt=-(2**53), lt=2**53)  # the Bot API: at most 52 significant
 
 
 class MessageChat(msgspec.Struct, frozen=True):
-    """Where a message is. ``username``: a public group's, without @."""
+    """Where a message is."""
 
     id: Annotated[int, _ID]
     type: str
     username: str | None = None
+    """A public group's, without @."""
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -35,27 +36,29 @@ class Person(msgspec.Struct, frozen=True):
         return f"{self.first_name} {self.last_name or ''}".strip()[:60]
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):
-    """A message. ``date`` in seconds; ``message_thread_id``: the topic, if ``is_topic_message``.
-
-    ``sender_chat``: somebody who writes as a chat. ``forward_origin``, ``via_bot``: the text is not
-    by who sent it. ``migrate_to_chat_id``: the group has become that supergroup.
-    """
+class UserMessage(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):
+    """A message in a chat."""
 
     date: Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
+    """In seconds."""
     chat: MessageChat
     sender: Person | None = None
     text: str | None = None
     message_thread_id: int | None = None
+    """The topic, if ``is_topic_message``."""
     is_topic_message: bool = False
     sender_chat: Any = None
+    """The chat in whose name somebody writes."""
     forward_origin: Any = None
+    """Set if the sender has forwarded the text of another."""
     via_bot: Any = None
+    """Set if a bot has made the text."""
     migrate_to_chat_id: Annotated[int, _ID] | None = None
+    """The supergroup that the group has become."""
 
     @property
     def own_words(self) -> bool:
-        """Whether who sent it has written it: a forwarded command is nobody's order."""
+        """Whether its sender has written it: a forwarded command is nobody's order."""
         return self.forward_origin is None and self.via_bot is None
 
     @property
@@ -65,16 +68,16 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from
 
 
 class _Update(msgspec.Struct, frozen=True):
-    message: Written | None = None
+    message: UserMessage | None = None
 
 
 def number(update: Any) -> int | None:
     """The update's number; None if it has none that could be confirmed."""
     fields = cast("dict[str, Any]", update) if isinstance(update, dict) else {}
-    found = fields.get("update_id")
-    return found if type(found) is int and 0 <= found < 2**53 else None
+    update_id = fields.get("update_id")
+    return update_id if type(update_id) is int and 0 <= update_id < 2**53 else None
 
 
-def written(update: Any) -> Written | None:
+def new_message(update: Any) -> UserMessage | None:
     """The message in ``update``, None if it holds no new one. Raises msgspec.ValidationError."""
     return msgspec.convert(update, _Update).message

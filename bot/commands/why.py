@@ -39,13 +39,15 @@ KEPT: Ms = 14 * DAY
 """How long alerts are kept, and so how far back an episode is found."""
 
 
-class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """Which episode is asked for. ``rule``: a rule or a family, "": any. ``opened_at``: of that
-    moment, None: the newest one."""
+class EpisodeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which episode is asked for."""
 
     rule: str
+    """A rule or a family; "": any."""
     asset: str
+    """An asset or a contract."""
     opened_at: Ms | None = None
+    """None: the newest one."""
 
     def matches(self, alert: Alert) -> bool:
         """Whether ``alert`` is a turn of it."""
@@ -53,33 +55,33 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
         same = self.rule in rules and self.asset in (alert.asset, alert.instrument.upper())
         return same and self.opened_at in (None, alert.opened_at)
 
-    def complete(self, found: Sequence[Alert]) -> bool:
-        """Whether the newest episode of ``found``, newest turn first, is there as a whole."""
-        opened = [alert.episode for alert in found if alert.turn is Turn.OPEN]
-        return bool(found) and found[0].episode in opened
+    def complete(self, turns: Sequence[Alert]) -> bool:
+        """Whether ``turns``, the newest first, hold the newest episode as a whole."""
+        opened = [alert.episode for alert in turns if alert.turn is Turn.OPEN]
+        return bool(turns) and turns[0].episode in opened
 
 
-def sought(command: Command) -> Sought:
+def episode_query(command: Command) -> EpisodeQuery:
     """What ``/why`` asks for: ``BTC``, ``oi_drop BTC``, or an id."""
     last = command.words[-1]
     if (key := EpisodeKey.parse(last)) is not None:
-        return Sought(rule=key.rule, asset=key.subject.upper(), opened_at=key.opened_at)
+        return EpisodeQuery(rule=key.rule, asset=key.subject.upper(), opened_at=key.opened_at)
     rule = command.words[0].lower() if len(command.words) == 2 else ""
-    return Sought(rule=rule, asset=asset_of(last))
+    return EpisodeQuery(rule=rule, asset=asset_of(last))
 
 
 def why(command: Command, context: Context) -> Answer:
     """The newest episode that fits, turn by turn; if there is none, how far it is from one."""
-    wanted = sought(command)
+    wanted = episode_query(command)
     families = {rule.family for rule in context.settings.rules}
     names = {*families, *(rule.name for rule in context.settings.rules)}
-    names |= {one.name for one in context.settings.composites}
+    names |= {composite.name for composite in context.settings.composites}
     if wanted.rule and wanted.rule not in names:
         return only(_no_rule(wanted.rule, sorted(names), context))
-    found = [alert for alert in context.alerts if wanted.matches(alert)]
-    if not found:
+    alerts = [alert for alert in context.alerts if wanted.matches(alert)]
+    if not alerts:
         return _no_episode(wanted, context)
-    turns = [alert for alert in found if found[0].episode == alert.episode]
+    turns = [alert for alert in alerts if alerts[0].episode == alert.episode]
     return _episode(turns[::-1], context)
 
 
@@ -131,15 +133,16 @@ def _title(turns: Sequence[Alert], context: Context) -> Html:
 
 
 def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
-    """By what it was judged: the level, where it stands, how long it had to last, how far it went.
+    """What it was judged by: the level and its place in the configuration, how long it had to last;
+    and how far it went.
 
-    A composite is judged by its conditions, which its facts tell.
+    A composite is judged by its conditions, which are among its facts.
     """
     if isinstance(last.facts, CascadeFacts):
         needed = str(last.facts.needed)
         within = context.words.length(last.facts.within_ms)
-        told = context.say("ask.why.composite", needed=needed, within=within)
-        return [told, *_causes(last, rule, context)]
+        condition = context.say("ask.why.composite", needed=needed, within=within)
+        return [condition, *_causes(last, rule, context)]
     lines = [
         context.say(
             "ask.why.level",
@@ -162,8 +165,8 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
 
 
 def _own_level(last: Alert, rule: Rule | None) -> Level:
-    """The level that ``threshold`` is of: that of the value alone where the rule has none for what
-    it is told at."""
+    """The level that ``threshold`` is of: that of the value alone, where the rule has no level as
+    high as the alert's."""
     row = rule.row_of(last.asset) if rule else None
     if last.alone is None or (row is not None and last.level in row.levels):
         return last.level
@@ -171,7 +174,7 @@ def _own_level(last: Alert, rule: Rule | None) -> Level:
 
 
 def _causes(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
-    """What was happening at the last turn, and whether the rule asks for it."""
+    """The cause at the last turn, and which causes the rule asks for."""
     lines: list[Html] = []
     if word := cause_in_words(context.words, last.cause):
         lines.append(context.say("ask.why.cause", cause=word))
@@ -183,18 +186,18 @@ def _causes(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
 
 
 def _asked_cause(rule: Rule, context: Context) -> Html:
-    causes = " / ".join(cause_in_words(context.words, one) for one in rule.cause)
+    causes = " / ".join(cause_in_words(context.words, cause) for cause in rule.cause)
     origin = origin_of_cause(context.settings, rule)
     return context.say("ask.why.causes", causes=causes, origin=origin)
 
 
 def _opinions(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
-    """What the other metrics that the rule asks said at the last turn, and what followed."""
+    """The values of the metrics in ``when`` at the last turn, and what followed from them."""
     if not last.opinions:
         return []
-    said = Html("; ".join(opinion(context.words, one) for one in last.opinions))
+    asked = Html("; ".join(opinion(context.words, each) for each in last.opinions))
     origin = origin_of_when(context.settings, rule) if rule else context.say("ask.why.gone")
-    lines = [context.say("ask.why.opinions", list=said, origin=origin)]
+    lines = [context.say("ask.why.opinions", list=asked, origin=origin)]
     if last.alone is not None:
         alone = last.alone.name.lower()
         lines.append(context.say("ask.why.kept", level=last.level.name.lower(), alone=alone))
@@ -202,7 +205,7 @@ def _opinions(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
 
 
 def _newest(last: Alert, context: Context) -> Alert:
-    """The last turn, or what the rules see of the episode now if it has been worse since."""
+    """The last turn, or the episode as the rules see it now if it has got worse since."""
     standing = context.fresh
     if standing is None or last.turn is Turn.CLOSE:
         return last
@@ -231,7 +234,7 @@ def _amount(alert: Alert, value: float, context: Context) -> Html:
 
 
 def _facts(last: Alert, context: Context) -> Html:
-    """What was known at the last turn: the facts, whose data they are, who was left out."""
+    """The facts at the last turn, the venues whose data they are, and those left out."""
     lines = [line for line in fact_lines(Voice(last, context.words)) if line]
     if last.venues:
         names = ", ".join(title(venue) for venue in last.venues)
@@ -267,7 +270,7 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
 
 
 def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
-    """What became of a turn: why the rules keep it to themselves, or what each chat made of it."""
+    """What became of a turn: why it was not to be posted, or what it came to in each chat."""
     if alert.post:
         return _in_chats(alert, context)
     if rule is not None and not rule.post:
@@ -278,7 +281,7 @@ def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
 
 
 def _in_chats(alert: Alert, context: Context) -> Html:
-    """What became of it in the chats that take it, and if that differs, in how many of them."""
+    """What became of it in the chats that it is for; if that differs, in how many of them."""
     fates = context.fates.get(alert.id)
     if fates is None:
         return context.say("ask.fate.unknown")
@@ -305,7 +308,7 @@ def _of_chat(alert: Alert, fate: AlertFate, context: Context) -> Html:
 
 
 def _chats(last: Alert, context: Context) -> Html:
-    """Which chats are told of it, and whether it is silenced. Operators only."""
+    """Which chats get it, and whether it is silenced. Operators only."""
     if context.asker.user not in context.settings.operators.users:
         return Html()
     opening = msgspec.structs.replace(last, turn=Turn.OPEN)
@@ -321,7 +324,7 @@ def _chats(last: Alert, context: Context) -> Html:
     return Html("\n".join(lines))
 
 
-def _no_episode(wanted: Sought, context: Context) -> Answer:
+def _no_episode(wanted: EpisodeQuery, context: Context) -> Answer:
     """How far it is from one now, by every rule that was asked for."""
     if context.fresh is None:
         return Answer(blocks=(_none(wanted, context), stale(context)))
@@ -342,9 +345,9 @@ def _no_episode(wanted: Sought, context: Context) -> Answer:
         return only(not_watched(wanted.asset, context))
     begun = [v.since for _, _, v in judged if v.since is not None]
     begun += [
-        one.since
-        for one in context.fresh.composites
-        if wanted.rule in ("", one.composite) and one.asset == wanted.asset
+        instance.since
+        for instance in context.fresh.composites
+        if wanted.rule in ("", instance.composite) and instance.asset == wanted.asset
     ]
     since = max(begun, default=None)
     return Answer(blocks=(_none(wanted, context, since), *blocks))
@@ -374,13 +377,13 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
 
 
 def _now(when: When, beside: Value, context: Context) -> Opinion:
-    """What another metric says now of the asset that ``beside`` is of."""
-    found = [v for v in context.values if (v.metric, v.asset) == (when.metric, beside.asset)]
-    value = found[0].value if found else None
+    """The present value of another metric of the asset of ``beside``, as an opinion."""
+    values = [v for v in context.values if (v.metric, v.asset) == (when.metric, beside.asset)]
+    value = values[0].value if values else None
     return Opinion(metric=when.metric, unit=metric(when.metric).unit, asked=str(when), value=value)
 
 
-def _none(wanted: Sought, context: Context, since: Ms | None = None) -> Html:
+def _none(wanted: EpisodeQuery, context: Context, since: Ms | None = None) -> Html:
     """That there was none, since when it was watched if that is less than what is kept."""
     rule = context.say("ask.why.of_rule", rule=wanted.rule) if wanted.rule else Html()
     if since is not None and context.now - since < KEPT:

@@ -204,7 +204,7 @@ class BotRole:
         subscriber = next((s for s in self._subscribed if str(s.user) == trouble.chat), None)
         if subscriber is not None and trouble.phrase == "trouble.off":
             log.info("a subscriber left", reason=trouble.reason)
-            await store.drop(self._redis, subscriber.user)
+            await store.drop_subscription(self._redis, subscriber.user)
             return
         operators = self._audience.operators
         moved = trouble.phrase == "trouble.moved"

@@ -34,7 +34,7 @@ from bot.commands.context import (
 )
 from bot.commands.market import market
 from bot.commands.parsing import SPECS, Command, Mistake, parse
-from bot.commands.why import Sought, sought
+from bot.commands.why import EpisodeQuery, episode_query
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
 from bot.delivery.fate import AlertFate, Fate
@@ -247,7 +247,7 @@ def golden(configured: Settings) -> str:
         reply = replied(text, context(configured, **changes))
         assert reply is not None
         effects = "".join(f"» {effect}\n" for effect in reply.effects)
-        tell = f"» operators: {reply.tell}\n" if reply.tell else ""
+        tell = f"» operators: {reply.to_operators}\n" if reply.to_operators else ""
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         parts.append(f"=== {name}\n{shown}\n---\n{message(reply)}\n{effects}{tell}")
     return "\n".join(parts)
@@ -262,7 +262,7 @@ def test_every_answer_can_be_sent(configured: Settings, name: str):
     text, changes = CASES[name]
     reply = replied(text, context(configured, **changes))
     assert reply is not None
-    for sent in (message(reply), reply.tell):
+    for sent in (message(reply), reply.to_operators):
         assert visible(sent) <= MOST_CHARS
         assert not sent or parsed(sent).strip()
         assert not re.search(r"\b(None|nan|inf)\b", sent)
@@ -314,20 +314,23 @@ def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("btc",), Sought(rule="", asset="BTC")),
-        (("oi_drop", "BTC"), Sought(rule="oi_drop", asset="BTC")),
-        (("oi_drop:1h", "BTC"), Sought(rule="oi_drop:1h", asset="BTC")),
-        (("oi_drop:1h:BTC:179",), Sought(rule="oi_drop:1h", asset="BTC", opened_at=179)),
-        (("oi_drop:1h:BTC:179:2",), Sought(rule="oi_drop:1h", asset="BTC", opened_at=179)),
-        (("liq:binance/btcusdt:179",), Sought(rule="liq", asset="BINANCE/BTCUSDT", opened_at=179)),
+        (("btc",), EpisodeQuery(rule="", asset="BTC")),
+        (("oi_drop", "BTC"), EpisodeQuery(rule="oi_drop", asset="BTC")),
+        (("oi_drop:1h", "BTC"), EpisodeQuery(rule="oi_drop:1h", asset="BTC")),
+        (("oi_drop:1h:BTC:179",), EpisodeQuery(rule="oi_drop:1h", asset="BTC", opened_at=179)),
+        (("oi_drop:1h:BTC:179:2",), EpisodeQuery(rule="oi_drop:1h", asset="BTC", opened_at=179)),
+        (
+            ("liq:binance/btcusdt:179",),
+            EpisodeQuery(rule="liq", asset="BINANCE/BTCUSDT", opened_at=179),
+        ),
     ],
 )
-def test_what_why_is_asked_about(words: tuple[str, ...], wanted: Sought):
-    assert sought(Command("why", words)) == wanted
+def test_what_why_is_asked_about(words: tuple[str, ...], wanted: EpisodeQuery):
+    assert episode_query(Command("why", words)) == wanted
 
 
 def test_an_episode_is_complete_with_its_opening():
-    wanted = Sought(rule="oi_drop", asset="BTC")
+    wanted = EpisodeQuery(rule="oi_drop", asset="BTC")
     assert [wanted.complete(EPISODE[::-1][:n]) for n in range(4)] == [False, False, False, True]
     assert not wanted.matches(asked.CASCADE)
 
@@ -380,7 +383,7 @@ def test_only_listed_users_ever_have_effects_but_on_their_own(configured: Settin
         reply = replied(text, context(configured, **{**changes, "asker": STRANGER}))
         assert reply is not None
         assert all(isinstance(effect, Subscribe) for effect in reply.effects), name
-        assert not reply.tell
+        assert not reply.to_operators
 
 
 def test_menus_show_what_may_be_used():
@@ -509,7 +512,7 @@ def test_a_user_has_so_many_a_minute_and_is_told_once():
     limiter = AskLimiter()
     assert [limiter.ask(1, NOW) for _ in range(PER_MINUTE)] == [AskPace.ANSWER] * PER_MINUTE
     assert [limiter.ask(1, NOW + 1) for _ in range(3)] == [
-        AskPace.SAY_SO,
+        AskPace.WARN,
         AskPace.IGNORE,
         AskPace.IGNORE,
     ]

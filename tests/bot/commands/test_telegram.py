@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from bot import logs
 from bot.commands import store
-from bot.commands import telegram as desks
 from bot.commands import telegram as serving
-from bot.commands.why import Sought
+from bot.commands import telegram as telegram_commands
+from bot.commands.why import EpisodeQuery
 from bot.config import Secret, Settings
 from bot.delivery.pace import Limits
 from bot.plan.silences import Silence, with_silence
@@ -105,7 +105,7 @@ async def test_the_menu_shows_what_may_be_used(
 async def test_silences_are_kept_told_of_and_end(
     fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(desks, "TEND_S", 0.02)
+    monkeypatch.setattr(telegram_commands, "EVERY_S", 0.02)
     late = 0
 
     def now() -> int:
@@ -150,7 +150,7 @@ async def test_people_subscribe_as_long_as_there_is_room(
         Subscriber(user=22, wants={"oi_drop": ("BTC",), "liq_burst": ("*",)}),
         Subscriber(user=23, wants={"oi_drop": ("ETH",)}),
     )
-    await store.drop(redis, 22)
+    await store.drop_subscription(redis, 22)
     assert [subscriber.user for subscriber in await store.subscriptions(redis)] == [23]
 
 
@@ -195,7 +195,7 @@ async def test_why_looks_back_to_the_opening(fake: FakeUpdates, configured: Sett
     old = [msgspec.structs.replace(turn, opened_at=NOW - 9 * HOUR) for turn in asked.EPISODE[:2]]
     await tell(redis, *old, asked.EPISODE[0], *([other] * 1200), *asked.EPISODE[1:])
     await redis.xadd(Keys().alerts, {"a": b"rubbish"})
-    turns = await store.episode(redis, Sought(rule="", asset="BTC"))
+    turns = await store.episode(redis, EpisodeQuery(rule="", asset="BTC"))
     assert {turn.opened_at for turn in turns} >= {asked.EPISODE[0].opened_at}
     assert turns[:2] == asked.EPISODE[:0:-1]
     assert any(turn.turn is Turn.OPEN for turn in turns)

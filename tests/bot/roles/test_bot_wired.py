@@ -93,7 +93,7 @@ class Busy(Numbered):
 
 async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, redis: Redis) -> None:
     made = msgspec.structs.replace(asked.settings(tmp_path), token=Secret(TOKEN))
-    await store.keep(redis, Subscriber(user=SUBSCRIBER, wants={"*": ("BTC",)}))
+    await store.save_subscription(redis, Subscriber(user=SUBSCRIBER, wants={"*": ("BTC",)}))
     await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
     sink = Busy()
     for _ in range(2):
@@ -161,7 +161,7 @@ async def test_a_thousand_subscribers_cost_no_burst_at_the_start(
 ) -> None:
     """261 getChat went out in a second, and SIGTERM took 8 s."""
     for user in range(10_000, 11_000):
-        await store.keep(redis, Subscriber(user=user, wants={"*": ("SOL",)}))
+        await store.save_subscription(redis, Subscriber(user=user, wants={"*": ("SOL",)}))
     async with FakeUpdates() as fake:
         made = msgspec.structs.replace(
             asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
