@@ -114,17 +114,27 @@ def _assets(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 _QUOTED = re.compile(r"([A-Z0-9]+?)(?:USDT|USDC|FDUSD|BUSD|PERP|(?<=...)USD)")
 _RENAMED = {
+    # Binance's notice of the swap: MATIC's contracts are settled on 2024-09-09, its pairs end on
+    # 2024-09-10, POL's begin on 2024-09-13
     "MATIC": ("POL", "since September 2024"),
+    # Binance's notice of the swap: FTM ends on 2025-01-13, S begins on 2025-01-16
     "FTM": ("S", "since January 2025"),
+    # OKX's notice: RNDRUSDT ends on 2024-07-09; Render Network's documentation of its token: RNDR
+    # is the former one, RENDER the one of today
     "RNDR": ("RENDER", "since July 2024"),
+    # Binance's notice of the new name: KLAY ends on 2024-10-28, KAIA begins on 2024-10-31
     "KLAY": ("KAIA", "since October 2024"),
+    # OKX's notice of the swap: A begins on 2025-05-29
     "EOS": ("A", "since May 2025"),
+    # Paradex's notice: MKR-USD-PERP ends on 2025-09-09 for the swap; the rate is that of Sky's own
+    # converter
     "MKR": ("SKY", "since September 2025, 24,000 for one"),
-    "AGIX": ("FET", "since July 2024"),
-    "OCEAN": ("FET", "since July 2024"),
+    # OKX's notice of the swap on 2024-07-01: 1 AGIX = 0.43335 FET
+    "AGIX": ("FET", "since July 2024, 0.43335 for one"),
+    # the venues' listings: the base asset is BTC
     "XBT": ("BTC", "on the venues that are listened to"),
 }
-"""Coins whose contracts go by another name now, after the venues' announcements of the swaps."""
+"""Coins whose contracts go by another name now, each with the notice that says so."""
 
 
 def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

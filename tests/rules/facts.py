@@ -1,6 +1,6 @@
 """Short ways to say events in tests, and a metric fed without an engine."""
 
-from rules.market import Memory
+from rules.market import Memory, View, whole
 from rules.metric import Reading
 from rules.metrics import metric
 from streams.events import (
@@ -85,13 +85,18 @@ class Fed:
             if isinstance(event, FeedState):
                 self.memory.hear(event, self.now)
                 continue
-            market = self.view.market(event.venue, event.symbol)
-            market = market or self.memory.meet(self.view, event.venue, event.symbol)
+            view = self.view_of(event)
+            market = view.market(event.venue, event.symbol)
+            market = market or self.memory.meet(view, event.venue, event.symbol)
             market.data(kind_of(event), self.now)
             news = market.take(event, self.now)
             if news and kind_of(event) in self.metric.kinds:
                 self.metric.take(market, event, self.now)
         return self
+
+    def view_of(self, event: MarketEvent) -> View:
+        """Where the market of ``event`` is."""
+        return self.view
 
     def reading(self, now: Ms | None = None) -> Reading | None:
         return self.metric.value(self.view, self.now if now is None else now)
@@ -102,3 +107,14 @@ class Fed:
 
     def facts(self, now: Ms | None = None):
         return self.metric.facts(self.view, self.now if now is None else now)
+
+
+class FedMarket(Fed):
+    """One metric of the whole market, fed by hand."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.view = whole(self.memory.views)
+
+    def view_of(self, event: MarketEvent) -> View:
+        return self.memory.view(event.asset)

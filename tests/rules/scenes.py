@@ -203,3 +203,10 @@ def loaded(dumped: bytes, rules: Sequence[Rule] = RULES, composites=None) -> Eng
 
 def down(venues: Sequence[str], now: int) -> list[AnyEvent]:
     return [feed(venue, kind, now, False) for venue in venues for kind in Kind]
+
+
+def value(engine: Engine, metric: str, asset: str = "BTC") -> float | None:
+    """What the metric of that name is now, of ``asset``."""
+    return next(
+        v.value for v in engine.standing(False).values if (v.metric, v.asset) == (metric, asset)
+    )

@@ -12,7 +12,7 @@ from rules.windows import Hours
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, FaultCode, Kind, Ms, Tick, fault
 from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
-from tests.rules.scenes import RULES, VENUES, loaded, one, said, warm
+from tests.rules.scenes import RULES, VENUES, loaded, one, said, value, warm
 
 HOURS_BACK = [3 * HOUR, 8 * HOUR, 61 * SECOND, 400 * 24 * HOUR]
 
@@ -29,12 +29,6 @@ def ticks(engine: Engine, since: Ms, seconds: int, *others: AnyEvent) -> list:
 
 def liquidations(since: Ms, count: int, usd: float = 250_000.0) -> list[AnyEvent]:
     return [liquidation("bybit", since + n * 5 * SECOND, usd) for n in range(count)]
-
-
-def value(engine: Engine, metric: str, asset: str = "BTC") -> float | None:
-    return next(
-        v.value for v in engine.standing(False).values if (v.metric, v.asset) == (metric, asset)
-    )
 
 
 def notices(told: list) -> list[Notice]:

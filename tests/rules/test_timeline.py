@@ -21,7 +21,7 @@ from tests.rules.facts import (
     price,
     settled,
 )
-from tests.rules.scenes import RULES, VENUES, history, loaded, one, said, warm
+from tests.rules.scenes import RULES, VENUES, history, loaded, one, said, value, warm
 
 replace = msgspec.structs.replace
 CLOCK = (FaultCode.CLOCK_SET_BACK, FaultCode.CLOCK_SET_AHEAD, FaultCode.CLOCK_HOLE)
@@ -285,12 +285,6 @@ def test_a_time_that_lies_does_not_let_settlements_of_the_future_in_for_long() -
             now = START + (10 * n + second) * SECOND
             clock.hear(now - 80, now)
     assert clock.time(START) == START - 80
-
-
-def value(engine: Engine, metric: str, asset: str = "BTC") -> float | None:
-    return next(
-        v.value for v in engine.standing(False).values if (v.metric, v.asset) == (metric, asset)
-    )
 
 
 @mark.parametrize("off", [-20 * MINUTE, -9 * SECOND, 90 * SECOND])

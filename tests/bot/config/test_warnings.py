@@ -44,6 +44,7 @@ def test_nothing_is_told_of_what_is_shipped(tmp_path: Path):
         ),
         ("MATIC", "MATIC is called POL since September 2024: write POL"),
         ("FTM", "FTM is called S since January 2025: write S"),
+        ("AGIX", "AGIX is called FET since July 2024, 0.43335 for one: write FET"),
     ],
 )
 @pytest.mark.parametrize(

@@ -16,52 +16,24 @@ from rules.alerts import (
     Turn,
 )
 from rules.engine import Engine
-from rules.market import Memory, whole
-from rules.metric import Reading
-from rules.metrics import metric
 from rules.rule import Row, Rule
 from streams.durations import HOUR, MINUTE, SECOND
-from streams.events import FeedState, Kind, MarketEvent, Tick, kind_of
-from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
+from streams.events import Kind, MarketEvent, Tick
+from tests.rules.facts import (
+    START,
+    FedMarket,
+    depth,
+    feed,
+    liquidation,
+    oi,
+    predicted,
+    price,
+    settled,
+)
 from tests.rules.scenes import named, of_market, one, run
 
 VENUES = ("binance", "bybit", "okx")
 COINS = ("BTC", "ETH", "SOL", "PEPE")
-
-
-class Market:
-    """A metric of the market, fed by hand."""
-
-    def __init__(self, name: str) -> None:
-        self.metric = metric(name)
-        keeps = {keep.name: keep for keep in self.metric.keeps()}
-        self.memory = Memory(VENUES, self.metric.window or 0, keeps)
-        self.view = whole(self.memory.views)
-        self.now = 0
-
-    def feed(self, *events: MarketEvent | FeedState) -> "Market":
-        for event in events:
-            self.now = max(self.now, event.seen)
-            if isinstance(event, FeedState):
-                self.memory.hear(event, self.now)
-                continue
-            view = self.memory.view(event.asset)
-            market = view.market(event.venue, event.symbol)
-            market = market or self.memory.meet(view, event.venue, event.symbol)
-            market.data(kind_of(event), self.now)
-            if market.take(event, self.now) and kind_of(event) in self.metric.kinds:
-                self.metric.take(market, event, self.now)
-        return self
-
-    def reading(self) -> Reading | None:
-        return self.metric.value(self.view, self.now)
-
-    def value(self) -> float | None:
-        reading = self.reading()
-        return reading.value if reading else None
-
-    def facts(self):
-        return self.metric.facts(self.view, self.now)
 
 
 # ── open interest of everything ──
@@ -70,7 +42,7 @@ class Market:
 @given(st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
 def test_the_total_is_the_net_change_of_every_contract_at_the_first_price(seed):
-    dice, market = Random(seed), Market("oi_total_net_15m_pct")
+    dice, market = Random(seed), FedMarket("oi_total_net_15m_pct")
     held = {(v, c): (dice.uniform(1, 100), dice.uniform(1, 100)) for v in VENUES for c in COINS}
     prices = {c: (dice.uniform(1, 500), dice.uniform(1, 500)) for c in COINS}
     # a reading counts when it is held, one far off later still
@@ -96,7 +68,7 @@ def test_the_total_is_the_net_change_of_every_contract_at_the_first_price(seed):
     assert (facts.live, facts.expected) == (12, 12)
 
 
-def two_coins(market: Market, since: int, until: int, btc=1000.0, eth=1000.0) -> Market:
+def two_coins(market: FedMarket, since: int, until: int, btc=1000.0, eth=1000.0) -> FedMarket:
     for t in range(since, until + 1, 30 * SECOND):
         for coin, coins in (("BTC", btc), ("ETH", eth)):
             market.feed(price("binance", t, 10.0, asset=coin), oi("binance", t, coins, asset=coin))
@@ -104,7 +76,7 @@ def two_coins(market: Market, since: int, until: int, btc=1000.0, eth=1000.0) ->
 
 
 def test_a_fall_of_price_alone_is_no_change_of_the_total():
-    market = two_coins(Market("oi_total_net_15m_pct"), START - MINUTE, START + 14 * MINUTE)
+    market = two_coins(FedMarket("oi_total_net_15m_pct"), START - MINUTE, START + 14 * MINUTE)
     for second in (-10, 0):  # a jump counts with the second price
         market.feed(price("binance", START + 15 * MINUTE + second * SECOND, 5.0))
     market.feed(oi("binance", START + 15 * MINUTE, 1000.0, 5000.0))
@@ -114,7 +86,7 @@ def test_a_fall_of_price_alone_is_no_change_of_the_total():
 
 
 def test_a_contract_that_joins_is_on_neither_side():
-    market = two_coins(Market("oi_total_net_15m_pct"), START, START + 20 * MINUTE)
+    market = two_coins(FedMarket("oi_total_net_15m_pct"), START, START + 20 * MINUTE)
     market.feed(oi("bybit", START + 20 * MINUTE, 500.0, 5000.0))
     reading = market.reading()
     assert (reading.value, reading.venues, reading.missing) == (0, ("binance",), ("bybit",))
@@ -124,7 +96,7 @@ def test_a_contract_that_joins_is_on_neither_side():
 def test_less_than_sixty_per_cent_of_the_total_says_nothing():
     def after(share: float) -> float | None:
         market = two_coins(
-            Market("oi_total_net_15m_pct"),
+            FedMarket("oi_total_net_15m_pct"),
             START,
             START + 20 * MINUTE,
             100 * share,
@@ -140,8 +112,8 @@ def test_less_than_sixty_per_cent_of_the_total_says_nothing():
 # ── the share of negative funding ──
 
 
-def funded(count: int, negative: int) -> Market:
-    market = Market("funding_negative_share_pct")
+def funded(count: int, negative: int) -> FedMarket:
+    market = FedMarket("funding_negative_share_pct")
     for n in range(count):
         rate = -0.0001 * (n + 1) if n < negative else 0.0001
         market.feed(settled("binance", START, rate, asset=f"A{n}"))
@@ -160,7 +132,7 @@ def test_the_share_counts_contracts():
 
 
 def test_zero_is_not_negative():
-    assert Market("funding_negative_share_pct").feed(settled("okx", START, 0.0)).value() == 0
+    assert FedMarket("funding_negative_share_pct").feed(settled("okx", START, 0.0)).value() == 0
 
 
 def test_what_was_charged_counts_and_the_estimate_stands_in():
@@ -169,7 +141,7 @@ def test_what_was_charged_counts_and_the_estimate_stands_in():
     assert market.feed(predicted("bybit", START, -0.001, asset="A0")).value() == 50
 
 
-def unknown_rates(market: Market, count: int) -> Market:
+def unknown_rates(market: FedMarket, count: int) -> FedMarket:
     """So many contracts more that have funding, of which no rate is known."""
     for n in range(count):
         market.feed(feed("bybit", Kind.FUNDING, START, True, f"B{n}USDT"))

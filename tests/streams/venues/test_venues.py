@@ -203,11 +203,26 @@ def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
             assert all(isinstance(one, Reply) for one in module.decode(frame, nobody, SEEN))
 
 
+def says_why(error: Exception) -> None:
+    """Operators read it in a log: a sentence of what is wrong, on one line, not the whole frame."""
+    text = str(error)
+    assert text.isprintable(), text
+    assert len(text.split()) >= 2, text
+    assert len(text) <= 200, text
+    if isinstance(error, msgspec.MsgspecError):
+        assert re.match(
+            r"(Expected `|Object missing|JSON is malformed: |Input data was truncated$|Invalid |"
+            r"Number out of range)",
+            text,
+        ), text
+
+
 def harmless(read: Any, data: bytes) -> None:
     """Reads, or raises what the contract allows; what is read keeps the invariants."""
     try:
         decoded = read(data)
-    except (Malformed, msgspec.MsgspecError):
+    except (Malformed, msgspec.MsgspecError) as error:
+        says_why(error)
         return
     for one in decoded:
         check_invariants(one)
@@ -262,8 +277,8 @@ def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject)
     try:
         VENUES[venue].instruments(bodies)
         VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
-    except (Malformed, msgspec.MsgspecError):
-        return
+    except (Malformed, msgspec.MsgspecError) as error:
+        says_why(error)
 
 
 def listing_answers(venue: str) -> list[Any]:
@@ -351,18 +366,32 @@ def test_random_bytes_raise_only_what_the_contract_says(
     harmless(read, frame[:40] + data)
 
 
-@pytest.mark.parametrize("frame", [b"[" * 100_000, b'{"e":"trade' + b'{"a":' * 100_000])
+TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
+CUT = "JSON is malformed: expected ',' or '}' (byte 18)"
+NESTED = {
+    "binance": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
+    "bybit": ((TOO_DEEP,) * 3, (CUT,) * 3),
+    "hyperliquid": (("no channel", NO_LIST, NO_LIST), ("no channel", NO_LIST, NO_LIST)),
+}
+"""What is said of a frame, of a poll's answer and of a listing that are lists in lists, or objects
+in a text that does not end."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "frame"), enumerate([b"[" * 100_000, b'{"e":"trade' + b'{"a":' * 100_000])
+)
 @by_venue
-def test_deep_nesting_is_malformed(venue: str, frame: bytes) -> None:
+def test_deep_nesting_is_malformed(venue: str, kind: int, frame: bytes) -> None:
     deep = b'{"x":' + frame
     module = VENUES[venue]
     poll = Poll(request=Request(path="/"), kind=Kind.FUNDING, every_s=1.0)
-    for read in (
+    reads = (
         lambda: module.decode(deep, listing(venue), SEEN),
         lambda: module.decode_poll(poll, deep, listing(venue), SEEN),
         lambda: module.instruments([deep] * len(module.listing_requests())),
-    ):
-        with pytest.raises((Malformed, msgspec.MsgspecError)):
+    )
+    for read, sentence in zip(reads, NESTED[venue][kind], strict=True):
+        with pytest.raises((Malformed, msgspec.MsgspecError), match=f"^{re.escape(sentence)}$"):
             read()
 
 
