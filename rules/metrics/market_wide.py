@@ -33,9 +33,12 @@ _PRICE = frozenset({Kind.PRICE})
 
 
 class _Asset(NamedTuple):
+    """An asset's open interest over a window; ``left_out_usd``: at its start, of other markets."""
+
     name: str
     before_usd: float
     after_usd: float
+    left_out_usd: float
     price_usd: float | None
     markets: list[Market]
 
@@ -69,12 +72,16 @@ class TotalOpenInterest:
 
     def value(self, view: View, now: Ms) -> Reading | None:
         assets = list(self._assets(view, now))
-        expected, usual = _holding(view)
+        expected = [m for asset in view.assets.values() for m, _ in _holding(asset)]
         before = sum([a.before_usd for a in assets])
         after = sum([a.after_usd for a in assets])
         used = [market for asset in assets for market in asset.markets]
-        held = sum([view.assets[a.name].oi_usd(m) or 0.0 for a in assets for m in a.markets])
-        if before <= 0 or held < LEAST_SHARE * usual:
+        # as it was before the assets fell: what is not known now was last said then
+        known = {a.name for a in assets}
+        unknown = [asset for name, asset in view.assets.items() if name not in known]
+        left_out = sum([a.left_out_usd for a in assets])
+        left_out += sum([usd for asset in unknown for _, usd in _holding(asset)])
+        if before <= 0 or before < LEAST_SHARE * (before + left_out):
             return None
         return Reading(
             value=100 * (after - before) / before,
@@ -96,7 +103,7 @@ class TotalOpenInterest:
             price_usd=sum(effects) if len(effects) == len(assets) else None,
             by_asset_usd={a.name: a.after_usd - a.before_usd for a in moved},
             live=sum(len(a.markets) for a in assets),
-            expected=len(_holding(view)[0]),
+            expected=sum(len(_holding(asset)) for asset in view.assets.values()),
         )
 
     def distance(self, value: float) -> float:
@@ -104,14 +111,16 @@ class TotalOpenInterest:
 
     def _assets(self, view: View, now: Ms) -> Iterator[_Asset]:
         for name, asset in view.assets.items():
-            span = self.part.span([m for m in asset if m.oi_base is not None], now)
+            holding = [m for m in asset if m.oi_base is not None]
+            span = self.part.span(holding, now)
             first = asset.price_at(span.start) if span else None
             if span is None or first is None:
                 continue
             before, after, last = span.before, span.after, asset.price(now)
             effect = None if last is None else after * (last - first)
             markets = [e.market for e in span.ends]
-            yield _Asset(name, before * first, after * first, effect, markets)
+            left_out = before * first * self.part.left_out(holding, span)
+            yield _Asset(name, before * first, after * first, left_out, effect, markets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,15 +266,9 @@ def total(name: str, window: Ms) -> TotalOpenInterest:
     return TotalOpenInterest(name, open_interest(name, window))
 
 
-def _holding(view: View) -> tuple[list[Market], float]:
-    """The contracts whose open interest is known in USD, and its sum."""
-    known = [
-        (market, usd)
-        for asset in view.assets.values()
-        for market in asset
-        if (usd := asset.oi_usd(market)) is not None
-    ]
-    return [market for market, _ in known], sum([usd for _, usd in known])
+def _holding(asset: View) -> list[tuple[Market, float]]:
+    """The contracts of an asset whose open interest is known in USD."""
+    return [(market, usd) for market in asset if (usd := asset.oi_usd(market)) is not None]
 
 
 def _funded(view: View, now: Ms) -> tuple[list[Market], list[tuple[str, Market, float]]]:

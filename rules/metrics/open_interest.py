@@ -89,9 +89,7 @@ class OpenInterestMetric:
         if span is None:
             return None
         before, after = span.before, span.after
-        used = {e.market for e in span.ends}
-        usual = after + sum([m.oi_base or 0.0 for m in expected if m not in used])
-        if before <= 0 or after < LEAST_SHARE * usual:
+        if before <= 0 or LEAST_SHARE * (1 + self.left_out(expected, span)) > 1:
             return None
         price = view.price_at(span.start)
         return Reading(
@@ -118,6 +116,33 @@ class OpenInterestMetric:
 
     def distance(self, value: float) -> float:
         return fall(-value) if value < 0 else value
+
+    def left_out(self, markets: list[Market], span: Span) -> float:
+        """Coins of the markets that are not in the span, per coin of those that are.
+
+        Each is compared at the last moment at which it was known itself, since the others may have
+        fallen after that; at the window's start if that was before.
+        """
+        used = {e.market for e in span.ends}
+        ratio = 0.0
+        for market in markets:
+            if market in used:
+                continue
+            series = market.memo(self.samples)
+            last = None if series is None else series.last_time
+            if series is None or last is None:
+                last, coins = span.end, market.oi_base or 0.0
+            else:
+                coins = series.last_first
+            beside = sum([self._coins_at(e, last, span.start) for e in span.ends])
+            ratio += coins / beside if beside > 0 else 0.0
+        return ratio
+
+    def _coins_at(self, end: Ends, t: Ms, start: Ms) -> float:
+        """A market's coins at ``t``; at the window's start where they are not known."""
+        series = end.market.memo(self.samples) if t >= start else None
+        coins = None if series is None else series.first_at(t, self.window)
+        return end.before if coins is None else coins
 
     def span(self, markets: list[Market], now: Ms) -> Span | None:
         """Both ends of the window, aligned at the slowest fresh market's newest sample."""

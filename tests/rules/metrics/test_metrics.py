@@ -234,8 +234,18 @@ def naive_oi(told, down, now, window):
             whole = len(three) == 3 and all(b[0] - a[0] <= 180_000 for a, b in pairwise(three))
             latest[venue] = median(base for _, base in three) if whole else after[venue]
     after = sum(confirmed(recent, after, latest).values())
-    usual = after + sum(told[v][-1][1] for v in told if told[v] and v not in before)
-    return 100 * (after / sum(before.values()) - 1) if before and after >= 0.6 * usual else None
+    if not before:
+        return None
+    # what is lost is compared with the others at its own last moment
+    left_out = 0.0
+    for venue in [v for v in told if told[v] and v not in before]:
+        at, coins = rows[venue][-1] if rows[venue] else (end, told[venue][-1][1])
+        beside = 0.0
+        for v, first in before.items():
+            then = [x for t, x in rows[v] if at - window <= t <= at][-1:]
+            beside += then[0] if then and at >= end - window else first
+        left_out += coins / beside
+    return 100 * (after / sum(before.values()) - 1) if 0.6 * (1 + left_out) <= 1 else None
 
 
 @given(st.integers(0, 2**32), st.sampled_from([5, 15]))
