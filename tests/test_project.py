@@ -562,10 +562,7 @@ def test_a_name_is_one_function() -> None:
 VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
 """Local names that do not say what they are of. A local name carries the type of what it holds."""
 
-TO_BE_NAMED = {
-    "bot/backtest", "bot/history",
-    "rules",
-}  # fmt: skip
+TO_BE_NAMED = {"rules"}
 """Where such names are still found: to be shortened, never to be extended."""
 
 

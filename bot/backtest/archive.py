@@ -91,7 +91,7 @@ class ArchiveFiles:
 
     def span(self) -> tuple[Ms, Ms] | None:
         """From the beginning of the first file's day to the end of the last one's."""
-        names = [name for some in self._files.values() for name, _ in some]
+        names = [name for files in self._files.values() for name, _ in files]
         if not names:
             return None
         return min(name.start for name in names), max(name.end for name in names)
@@ -108,7 +108,7 @@ class ArchiveFiles:
                     cut = part._replace(rows=part.rows.between(start, end))
                     if len(cut.rows.at):
                         same.setdefault((part.venue, part.scope), []).append(cut)
-        return [some[0]._replace(rows=united(some)) for some in same.values()]
+        return [parts[0]._replace(rows=united(parts)) for parts in same.values()]
 
     def _read(self, path: Path, name: ArchiveName) -> Sequence[RowPart]:
         try:
@@ -163,7 +163,7 @@ def read_archive(file: TextIO, name: ArchiveName, path: str, notes: Notes) -> Se
     name says."""
     lines = _Lines(file, _kind(name), path)
     base, per_unit = coin_of(_base(name.symbol))
-    found = {
+    parts = {
         "metrics": _metrics, "bookDepth": _depth, "fundingRate": _funding, "klines": _bars,
     }[_kind(name)](lines, name, per_unit)  # fmt: skip
     if lines.contradictions:
@@ -171,7 +171,7 @@ def read_archive(file: TextIO, name: ArchiveName, path: str, notes: Notes) -> Se
             f"{path}: {lines.contradictions} rows say otherwise than one of the same time: which is"
             " right cannot be known, and all of them are left out"
         )
-    return [part._replace(asset=base) for part in found]
+    return [part._replace(asset=base) for part in parts]
 
 
 class _Lines:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from bot.backtest.report import Report, text
 from bot.backtest.rows import LATEST
 from bot.backtest.score import Prices
 from bot.backtest.sources import Sources
-from bot.backtest.tune import told as proposals_in_words
+from bot.backtest.tune import in_words as proposals_in_words
 from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from bot.config.source import own_file
@@ -46,19 +46,25 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
     configurations = [settings]
     if options.against is not None:
         configurations.append(load(options.against, env))
-    metrics = sorted({m for one in configurations for rule in one.rules for m in asked_by(rule)})
+    metrics = _metrics(configurations)
     sources = Sources(
         options.paths, settings, metrics, options.start, options.end, options.assets
     )  # fmt: skip
-    found, scenes, runs = reported(sources, configurations, options.assets, progress())
-    if missing := options.assets - {asset for one in found.coverage for asset in one.assets}:
+    answer, scenes, runs = reported(sources, configurations, options.assets, progress())
+    if missing := options.assets - {asset for entry in answer.coverage for asset in entry.assets}:
         raise ValueError(f"these files have no values of {', '.join(sorted(missing))}")
     if options.html is not None:
-        options.html.write_text(html.page(found, scenes, runs), encoding="utf-8")
+        options.html.write_text(html.page(answer, scenes, runs), encoding="utf-8")
     if options.as_json:
-        return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
     written = f"\n\nThe page is {options.html}" if options.html else ""
-    return text(found) + written
+    return text(answer) + written
+
+
+def _metrics(configurations: Iterable[Settings]) -> list[str]:
+    """All that their rules ask for, in ``when`` too."""
+    rules = (rule for settings in configurations for rule in settings.rules)
+    return sorted({metric for rule in rules for metric in asked_by(rule)})
 
 
 def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
@@ -67,11 +73,11 @@ def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
     if options.against is not None:
         configurations.append(load(options.against, env))
     compared = scoring.named(configurations)
-    metrics = sorted({rule.metric for one in compared.values() for rule in one.rules})
+    metrics = _metrics(compared.values())
     sources = Sources(
         options.paths, settings, metrics, options.start, options.end, options.assets
     )  # fmt: skip
-    prices, runs = Prices(), {name: Run(one) for name, one in compared.items()}
+    prices, runs = Prices(), {name: Run(configuration) for name, configuration in compared.items()}
     spans: list[tuple[Ms, Ms]] = []
     for chunk in sources.pieces(progress()):
         spans.append((chunk.start, chunk.end))
@@ -105,7 +111,7 @@ def tune(
 
 def _rule(settings: Settings, name: str) -> Rule:
     rules = {rule.name: rule for rule in settings.rules}
-    windows = [one for one in rules if one.startswith(f"{name}:")]
+    windows = [window for window in rules if window.startswith(f"{name}:")]
     if windows:
         raise ValueError(f"{name} has several windows: name one, such as {windows[0]}")
     if name not in rules:
@@ -122,18 +128,20 @@ def reported(
     """Judges everything and says what came of it."""
     seen, runs = run(sources, configurations, tell)
     scenes = [scene(sources, loud) for loud in report.loudest(runs[0])]
-    names = report.names([one.path for one in configurations])
-    found = Report(
+    names = report.names([chosen.path for chosen in configurations])
+    answer = Report(
         start=min(seen.first.values(), default=0),
         end=max(seen.last.values(), default=0),
         days=len(set[int]().union(*seen.days.values())),
         coverage=report.coverage(seen),
         not_judged=report.not_judged(seen, runs, sources.why, assets),
-        notes=tuple(sources.notes.said),
-        told=tuple(report.told(one, seen, name) for one, name in zip(runs, names, strict=True)),
-        loudest=tuple(one.loud for one in scenes),
+        notes=tuple(sources.notes.sentences),
+        posted=tuple(
+            report.posted(judged, seen, name) for judged, name in zip(runs, names, strict=True)
+        ),
+        loudest=tuple(shown.loud for shown in scenes),
     )
-    return found, scenes[:_SCENES], runs
+    return answer, scenes[:_SCENES], runs
 
 
 def progress() -> Callable[[float], None] | None:

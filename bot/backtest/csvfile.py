@@ -116,7 +116,7 @@ def read(path: Path, notes: Notes) -> CsvTable:
         at,
         {name: _texts(path, name, cells.pop(name)) for name in names},
         steps,
-        {name: _numbers(path, name, some) for name, some in cells.items()},
+        {name: _numbers(path, name, column) for name, column in cells.items()},
         re.sub(r"\d+", "#", str(path)),
     )
     return _ordered(path, table, notes)
@@ -161,13 +161,13 @@ def _opened(path: Path) -> TextIO:
 
 
 def _form(path: Path, header: Sequence[str]) -> tuple[str, Form]:
-    given = set(header) - {"known_ms", "time"}
+    columns = set(header) - {"known_ms", "time"}
     clocks = [name for name in ("known_ms", "time") if name in header]
-    if len(given) + len(clocks) != len(header):
+    if len(columns) + len(clocks) != len(header):
         raise BadFile(f"{path}, line 1: a column stands in the header twice")
     for name, form in FORMS.items():
         needed = {*form.names, *form.numbers}
-        if len(clocks) == 1 and needed <= given <= needed | set(form.extra):
+        if len(clocks) == 1 and needed <= columns <= needed | set(form.extra):
             return name, form
     raise BadFile(
         f"{path}, line 1: the header {','.join(header)!r} is none of the forms that"
@@ -180,7 +180,7 @@ def _times(path: Path, name: str, cells: Sequence[str]) -> Times:
         return np.array(_each(path, cells, _ms), np.int64)
     zones: set[str] = set()
 
-    def one(text: str) -> Ms:
+    def moment(text: str) -> Ms:
         try:
             when = datetime.fromisoformat(text)
         except ValueError:
@@ -192,7 +192,7 @@ def _times(path: Path, name: str, cells: Sequence[str]) -> Times:
             raise ValueError(f"{text!r} is in another time zone than the rows above: use one")
         return _in_range(round(when.timestamp() * 1000), text)
 
-    return np.array(_each(path, cells, one), np.int64)
+    return np.array(_each(path, cells, moment), np.int64)
 
 
 def _ms(text: str) -> Ms:
@@ -210,7 +210,7 @@ def _in_range(at: Ms, text: str) -> Ms:
 
 
 def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]:
-    def one(text: str) -> float:
+    def number(text: str) -> float:
         if not text and name in _MAY_MISS:
             return nan
         try:
@@ -225,7 +225,7 @@ def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]
             raise ValueError(f"{name} is {text}, and must be above zero")
         return x
 
-    return np.array(_each(path, cells, one), np.float64)
+    return np.array(_each(path, cells, number), np.float64)
 
 
 def _texts(path: Path, name: str, cells: Sequence[str]) -> list[str]:
@@ -234,14 +234,14 @@ def _texts(path: Path, name: str, cells: Sequence[str]) -> list[str]:
     return list(cells)
 
 
-def _each(path: Path, cells: Sequence[str], one: Callable[[str], _Cell]) -> list[_Cell]:
-    found: list[_Cell] = []
+def _each(path: Path, cells: Sequence[str], value: Callable[[str], _Cell]) -> list[_Cell]:
+    values: list[_Cell] = []
     try:
         for cell in cells:
-            found.append(one(cell))  # noqa: PERF401  its length says which line is wrong
+            values.append(value(cell))  # noqa: PERF401  its length says which line is wrong
     except ValueError as error:
-        raise _bad(path, len(found), str(error)) from None
-    return found
+        raise _bad(path, len(values), str(error)) from None
+    return values
 
 
 def _bad(path: Path, row: int, text: str) -> BadFile:
@@ -254,7 +254,7 @@ def _ordered(path: Path, table: CsvTable, notes: Notes) -> CsvTable:
     keys = [*table.names.values(), table.steps]
     if "band_bp" in table.numbers:
         keys.append(table.numbers["band_bp"].tolist())
-    late = sum(other < one for one, other in pairwise(at))
+    late = sum(other < later for later, other in pairwise(at))
     first: dict[tuple[object, ...], int] = {}
     kept: list[int] = []
     for row, key in enumerate(zip(at, *keys, strict=True)):
@@ -281,20 +281,20 @@ def _ordered(path: Path, table: CsvTable, notes: Notes) -> CsvTable:
     )
 
 
-def _same(column: NDArray[np.float64], one: int, other: int) -> bool:
-    return bool(column[one] == column[other] or (column[one] != column[one]))
+def _same(column: NDArray[np.float64], row: int, other: int) -> bool:
+    return bool(column[row] == column[other] or (column[row] != column[row]))
 
 
 class CsvRows:
     """The rows of venues that these tables hold, apart by what is counted alike."""
 
     def __init__(self, tables: Sequence[CsvTable]) -> None:
-        found: dict[tuple[RowForm, str, str, str], list[RowPart]] = {}
+        parts: dict[tuple[RowForm, str, str, str], list[RowPart]] = {}
         for table in tables:
             for part in _parts(table):
-                found.setdefault((part.form, part.asset, part.venue, part.scope), []).append(part)
+                parts.setdefault((part.form, part.asset, part.venue, part.scope), []).append(part)
         self._parts: dict[tuple[RowForm, str], list[RowPart]] = {}
-        for (form, asset, _, _), same in found.items():
+        for (form, asset, _, _), same in parts.items():
             whole = same[0]._replace(rows=united(same))
             self._parts.setdefault((form, asset), []).append(whole)
 
@@ -309,8 +309,8 @@ class CsvRows:
 
     def parts(self, form: RowForm, asset: str, start: Ms, end: Ms) -> Sequence[RowPart]:
         known = self._parts.get((form, asset), ())
-        some = [part._replace(rows=part.rows.between(start, end)) for part in known]
-        return [part for part in some if len(part.rows.at)]
+        parts = [part._replace(rows=part.rows.between(start, end)) for part in known]
+        return [part for part in parts if len(part.rows.at)]
 
 
 def _parts(table: CsvTable) -> Iterator[RowPart]:
@@ -330,8 +330,8 @@ def _parts(table: CsvTable) -> Iterator[RowPart]:
     for row, key in enumerate(keys):
         places.setdefault(key, []).append(row)
     steps = np.array(table.steps, np.int64)
-    for (venue, asset, scope), some in places.items():
-        chosen = np.array(some)
+    for (venue, asset, scope), rows_of in places.items():
+        chosen = np.array(rows_of)
         numbers = {name: column[chosen] for name, column in table.numbers.items()}
         part = RowPart(form, venue, asset, scope, Rows(table.at[chosen], steps[chosen], numbers))
         yield part._replace(rows=united([part]))
@@ -339,10 +339,10 @@ def _parts(table: CsvTable) -> Iterator[RowPart]:
 
 def ready_series(tables: Sequence[CsvTable]) -> dict[SeriesKey, RecordedSeries]:
     """The series that these tables hold as they are, with nothing to be computed."""
-    found = Chunk(0, 0, {})
+    chunk = Chunk(0, 0, {})
     for table in tables:
-        add_series(found, _series(table))
-    return found.series
+        add_series(chunk, _series(table))
+    return chunk.series
 
 
 def _series(table: CsvTable) -> dict[SeriesKey, RecordedSeries]:
@@ -354,13 +354,17 @@ def _series(table: CsvTable) -> dict[SeriesKey, RecordedSeries]:
     rows: dict[SeriesKey, list[int]] = {}
     for row, place in enumerate(zip(metrics, table.names["asset"], instruments, strict=True)):
         rows.setdefault(SeriesKey(*place), []).append(row)
-    return {place: _given(table, np.array(some)) for place, some in rows.items()}
+    return {place: _given(table, np.array(rows_of)) for place, rows_of in rows.items()}
 
 
 def _given(table: CsvTable, rows: NDArray[np.int64]) -> RecordedSeries:
     def column(name: str, instead: Numbers) -> Numbers:
-        given = table.numbers.get(name)
-        return instead if given is None else np.where(np.isnan(given[rows]), instead, given[rows])
+        numbers = table.numbers.get(name)
+        return (
+            instead
+            if numbers is None
+            else np.where(np.isnan(numbers[rows]), instead, numbers[rows])
+        )
 
     value = table.numbers["value" if table.form == "metric" else "price"][rows]
     floor = column("floor_musd", np.full(len(rows), np.inf))

@@ -276,8 +276,8 @@ class _Asset:
         for rule in rules:
             if rule.scope == scope:
                 self._add(rule, "")
-        watches = [watch for some in self.watches.values() for _, watch in some]
-        instances = (CompositeInstance(one, name, watches, start) for one in composites)
+        watches = [watch for watching in self.watches.values() for _, watch in watching]
+        instances = (CompositeInstance(composite, name, watches, start) for composite in composites)
         clusters = tuple(instance for instance in instances if instance.possible)
         self._judge = Judge(lambda asset: clusters)
         self._ticked = start
@@ -383,15 +383,15 @@ def in_order(alerts: Iterable[Alert]) -> list[Alert]:
 
 def _beyond(worst: Floats, watch: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
     """The rows that may breach the first level."""
-    found = watch.sign * worst > watch.mild - _SLACK * abs(watch.mild)
+    rows = watch.sign * worst > watch.mild - _SLACK * abs(watch.mild)
     least = watch.row.floor_musd
     if least and series.floor is not None:
-        found &= series.floor >= least * (1 - _SLACK)
-    return found if not least or series.floor is not None else np.zeros_like(found)
+        rows &= series.floor >= least * (1 - _SLACK)
+    return rows if not least or series.floor is not None else np.zeros_like(rows)
 
 
-def _alerts(said: Iterable[Said]) -> Iterator[Alert]:
-    return (one for one in said if isinstance(one, Alert))
+def _alerts(turns: Iterable[Said]) -> Iterator[Alert]:
+    return (turn for turn in turns if isinstance(turn, Alert))
 
 
 class Run:
@@ -490,8 +490,8 @@ def run(
     seen, runs = Seen(), [Run(settings) for settings in configurations]
     for chunk in sources.pieces(progress):
         seen.take(chunk)
-        for one in runs:
-            one.take(chunk)
-    for one in runs:
-        one.end()
+        for configuration in runs:
+            configuration.take(chunk)
+    for configuration in runs:
+        configuration.end()
     return seen, runs

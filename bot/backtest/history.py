@@ -51,22 +51,22 @@ of a file, shorter than a venue that closed should weigh on the others."""
 
 
 def add_where_silent(
-    found: dict[SeriesKey, RecordedSeries], series: dict[SeriesKey, RecordedSeries]
+    known_series: dict[SeriesKey, RecordedSeries], series: dict[SeriesKey, RecordedSeries]
 ) -> None:
-    """Adds the rows at moments at which ``found`` is silent: one source speaks at a time.
+    """Adds the rows at moments at which ``known_series`` is silent: one source speaks at a time.
 
     A source is silent from one and a half of its steps after its last row, so whether another one
     may speak is known at that moment and does not depend on what comes later.
     """
     for place, other in series.items():
-        known = found.get(place)
+        known = known_series.get(place)
         if known is None:
-            found[place] = other
+            known_series[place] = other
             continue
         last = np.searchsorted(known.at, other.at, "right") - 1
         silent = (last < 0) | (other.at - known.at[last] > known.step[last] * 3 // 2)
         if silent.any():
-            add_series(Chunk(0, 0, found), {place: rows_where(other, silent)})
+            add_series(Chunk(0, 0, known_series), {place: rows_where(other, silent)})
 
 
 def starts(at: Times, window: Ms) -> NDArray[np.intp]:
@@ -237,18 +237,18 @@ class History:
 
     def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
         """The series of an asset from ``start`` to before ``end``."""
-        found = Chunk(start, end, {})
+        chunk = Chunk(start, end, {})
         of_market = [name for name in self._metrics if name.startswith(_OF_MARKET)]
         if asset == ALL:
             for name in of_market:
-                add_series(found, self._of_market(name, start, end))
+                add_series(chunk, self._of_market(name, start, end))
         else:
             rows = self._rows(asset, start, end)
-            add_series(found, rows.prices())
+            add_series(chunk, rows.prices())
             for name in self._metrics:
                 if name not in of_market:
-                    add_series(found, rows.of(name))
-        return cut(found.series, start, end).series
+                    add_series(chunk, rows.of(name))
+        return cut(chunk.series, start, end).series
 
     def why(self) -> dict[str, str]:
         """Why a metric has no values, of what was read so far, by its name."""
@@ -263,15 +263,15 @@ class History:
         for source in self._sources:
             for part in source.parts(form, asset, start, end):
                 same.setdefault((part.venue, part.scope), []).append(part)
-        found = [
-            some[0] if len(some) == 1 else some[0]._replace(rows=united(some))
-            for some in same.values()
+        united_parts = [
+            alike[0] if len(alike) == 1 else alike[0]._replace(rows=united(alike))
+            for alike in same.values()
         ]
-        for part in found:
+        for part in united_parts:
             self._steps.setdefault(form, set()).update(np.unique(part.rows.step).tolist())
             if form is RowForm.DEPTH:
                 self._bands.update(np.unique(part.rows.numbers["band_bp"]).astype(int).tolist())
-        return sorted(found, key=lambda part: int(part.rows.step[0]))
+        return sorted(united_parts, key=lambda part: int(part.rows.step[0]))
 
     def _of_market(self, name: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
         assets = [asset for asset in self.assets(start, end) if asset != ALL]
@@ -288,8 +288,8 @@ class History:
         """Of contracts of the configured venues, at moments at which enough of them are known."""
         contracts = [
             rows
-            for one in each
-            for venue, rows in one.of_venues(RowForm.FUNDING_SETTLED).items()
+            for of_asset in each
+            for venue, rows in of_asset.of_venues(RowForm.FUNDING_SETTLED).items()
             if venue in self._venues
         ]
         if not contracts:
@@ -359,8 +359,8 @@ class _AssetRows:
         """The rows of a form, those of ``back`` before the piece among them."""
         key = form, LOOK_BACK[form] if back is None else back
         if key not in self._parts:
-            found = self._history.parts(form, self.asset, self._start - key[1], self._end)
-            self._parts[key] = found
+            parts = self._history.parts(form, self.asset, self._start - key[1], self._end)
+            self._parts[key] = parts
         return self._parts[key]
 
     def of_venues(self, form: RowForm) -> dict[str, Rows]:
@@ -395,12 +395,12 @@ class _AssetRows:
 
     def prices(self, back: Ms | None = None) -> dict[SeriesKey, RecordedSeries]:
         """The price: one venue speaks at a time."""
-        found: dict[SeriesKey, RecordedSeries] = {}
+        series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.PRICE_BARS, back)):
             rows = part.rows
             close = series_of(rows.at, rows.numbers["close"], rows.step)
-            add_where_silent(found, {SeriesKey(PRICE, self.asset): close})
-        return found
+            add_where_silent(series, {SeriesKey(PRICE, self.asset): close})
+        return series
 
     def _in_order(self, parts: Sequence[RowPart]) -> list[RowPart]:
         """By the order of venues, mark prices before trades; venues that are not configured come
@@ -413,7 +413,7 @@ class _AssetRows:
         return sorted(parts, key=place)
 
     def _moves(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
-        found: dict[SeriesKey, RecordedSeries] = {}
+        series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.PRICE_BARS)):
             rows = part.rows
             first = starts(rows.at, window)
@@ -424,12 +424,12 @@ class _AssetRows:
                 if edge in ("close", "low", "high")
             }
             moves = known_values(name, self.asset, rows.at, ends["close"], rows.step)
-            for series in moves.values():
+            for move in moves.values():
                 known = ~np.isnan(ends["close"])
-                series.low = np.fmin(series.value, ends["low"][known].astype(np.float32))
-                series.high = np.fmax(series.value, ends["high"][known].astype(np.float32))
-            add_where_silent(found, moves)
-        return found
+                move.low = np.fmin(move.value, ends["low"][known].astype(np.float32))
+                move.high = np.fmax(move.value, ends["high"][known].astype(np.float32))
+            add_where_silent(series, moves)
+        return series
 
     def _net(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
         at, before, after, usd, step = self.ends(window)
@@ -506,13 +506,13 @@ class _AssetRows:
 
     def _settled(self, name: str) -> dict[SeriesKey, RecordedSeries]:
         funding = self.of_venues(RowForm.FUNDING_SETTLED)
-        found = self._weighted(name, funding)
+        series = self._weighted(name, funding)
         for venue in self._venues[:1]:  # of unknown weight, the first speaks for all
             if (rows := funding.get(venue)) is not None:
                 hours = rows.numbers["interval_h"]
                 alone = with_settlements(name, self.asset, rows.at, pct_8h(rows), rows.at, hours)
-                add_where_silent(found, alone)
-        return found
+                add_where_silent(series, alone)
+        return series
 
     def _weighted(self, name: str, funding: dict[str, Rows]) -> dict[SeriesKey, RecordedSeries]:
         """Weighted by open interest, at moments at which that of all venues is known that settled
@@ -557,14 +557,14 @@ class _AssetRows:
         return usd
 
     def _estimates(self, name: str) -> dict[SeriesKey, RecordedSeries]:
-        found: dict[SeriesKey, RecordedSeries] = {}
+        series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.FUNDING_PREDICTED)):
             pct = 100 * part.rows.numbers["rate_8h_close"]
-            add_where_silent(found, known_values(name, self.asset, part.rows.at, pct))
-        return found
+            add_where_silent(series, known_values(name, self.asset, part.rows.at, pct))
+        return series
 
     def _liquidated(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
-        found: dict[SeriesKey, RecordedSeries] = {}
+        series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.LIQUIDATIONS)):
             rows = part.rows
             musd = (rows.numbers["long_usd"] + rows.numbers["short_usd"]) / 1e6
@@ -572,14 +572,14 @@ class _AssetRows:
                 if window % width == 0:
                     bars = rows.step == width
                     sums = _summed(name, self.asset, rows.at[bars], musd[bars], window, width)
-                    add_where_silent(found, sums)
-        return found
+                    add_where_silent(series, sums)
+        return series
 
     def _thinned(
         self, name: str, usual: Callable[[Times, Times, Numbers], tuple[Numbers, Numbers]]
     ) -> dict[SeriesKey, RecordedSeries]:
         band = int(re.findall(r"\d+", name)[0])
-        found: dict[SeriesKey, RecordedSeries] = {}
+        series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.DEPTH)):
             right = part.rows.numbers["band_bp"] == band
             usd = (part.rows.numbers["bid_usd"] + part.rows.numbers["ask_usd"])[right]
@@ -588,8 +588,8 @@ class _AssetRows:
             with np.errstate(divide="ignore", invalid="ignore"):
                 pct, lost = 100 * current / normal, (normal - current) / 1e6
             pct[~(normal > 0)] = np.nan
-            add_where_silent(found, known_values(name, self.asset, at, pct, steps, lost))
-        return found
+            add_where_silent(series, known_values(name, self.asset, at, pct, steps, lost))
+        return series
 
 
 def _down_share(
@@ -624,11 +624,11 @@ def _total(name: str, window: Ms, each: Iterable[_AssetRows]) -> dict[SeriesKey,
     held: dict[int, float] = {}
     count: dict[int, int] = {}
     longest: dict[int, Ms] = {}
-    for one in each:
-        at, before, after, usd, step = one.ends(window)
+    for of_asset in each:
+        at, before, after, usd, step = of_asset.ends(window)
         known = ~np.isnan(before)
-        some = (column[known].tolist() for column in (at, before, after, usd, step))
-        for t, b, a, u, s in zip(*some, strict=True):
+        columns = (column[known].tolist() for column in (at, before, after, usd, step))
+        for t, b, a, u, s in zip(*columns, strict=True):
             longest[t] = max(s, longest.get(t, 0))
             moved[t] = moved.get(t, 0.0) + (a - b) / b * u
             held[t] = held.get(t, 0.0) + u

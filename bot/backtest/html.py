@@ -63,10 +63,10 @@ def scene(sources: Sources, loud: Loud) -> Scene:
     """An episode and a day around it."""
     closed = loud.closed_at or loud.opened_at
     start, end = loud.opened_at - 24 * HOUR, min(closed, loud.opened_at + 96 * HOUR) + 24 * HOUR
-    found = sources.between(loud.asset, start, end + HOUR).series
-    prices = found.get(SeriesKey(PRICE, loud.asset))
+    series = sources.between(loud.asset, start, end + HOUR).series
+    prices = series.get(SeriesKey(PRICE, loud.asset))
     known = msgspec.structs.replace(loud, prices=_prices(prices, loud.opened_at))
-    return Scene(known, start, end, _line(prices), _line(found.get(place_of(loud))))
+    return Scene(known, start, end, _line(prices), _line(series.get(place_of(loud))))
 
 
 def _prices(series: RecordedSeries | None, at: Ms) -> PriceMoves:
@@ -118,11 +118,11 @@ def bars(by_day: Mapping[int, Sequence[int]], first: int, last: int) -> str:
     days = last - first + 1
     group = max(1, -(-days // 400))
     counts: dict[int, list[int]] = {}
-    for n, some in by_day.items():
-        bin_ = counts.setdefault((n - first) // group, [0] * len(some))
-        for place, count in enumerate(some):
+    for n, by_level in by_day.items():
+        bin_ = counts.setdefault((n - first) // group, [0] * len(by_level))
+        for place, count in enumerate(by_level):
             bin_[place] += count
-    most = max((sum(some) for some in counts.values()), default=1)
+    most = max((sum(by_level) for by_level in counts.values()), default=1)
     wide = (WIDTH - LEFT - RIGHT) * group / days
 
     def x(day_number: float) -> float:
@@ -130,9 +130,9 @@ def bars(by_day: Mapping[int, Sequence[int]], first: int, last: int) -> str:
 
     def body() -> Iterator[str]:
         yield from _grid(0, most, "posts" if group == 1 else f"posts in {group} days")
-        for n, some in sorted(counts.items()):
+        for n, by_level in sorted(counts.items()):
             below = 0
-            for place, count in enumerate(some):
+            for place, count in enumerate(by_level):
                 if count:
                     top = _y(below + count, 0, most)
                     tall = _y(below, 0, most) - top
@@ -162,7 +162,7 @@ def lines(
     ``posts``: when, at which level (None: that it is over), and what.
     """
     low, high = float(line.low.min()), float(line.high.max())
-    shown = [one for one in levels if low - (high - low) <= one[2] <= high + (high - low)]
+    shown = [level for level in levels if low - (high - low) <= level[2] <= high + (high - low)]
     low, high = min([low, *(x for _, _, x in shown)]), max([high, *(x for _, _, x in shown)])
     room = (high - low) * 0.06 or abs(high) * 0.01 or 1.0
     low, high = low - room, high + room
@@ -255,16 +255,16 @@ def _svg(body: Iterator[str]) -> str:
 
 def page(report: Report, scenes: Sequence[Scene], runs: Sequence[Run]) -> str:
     """The whole page."""
-    names = " against ".join(escape(one.name) for one in report.told)
+    names = " against ".join(escape(item.name) for item in report.posted)
     parts = [
         f"<h1>Backtest of {names}</h1>",
         f"<p>{day(report.start)} to {day(report.end)} UTC, {report.days:,} days with values.</p>",
         *_coverage(report),
         *_posts(report),
         *_per_day(report, runs),
-        *_kept_back(report.told),
+        *_kept_back(report.posted),
         *_loudest(report),
-        *(part for one in scenes for part in _scene(one, runs[0])),
+        *(part for item in scenes for part in _scene(item, runs[0])),
     ]
     return _FRAME.replace("{{body}}", "\n".join(parts))
 
@@ -287,47 +287,49 @@ def _coverage(report: Report) -> Iterator[str]:
 
 def _posts(report: Report) -> Iterator[str]:
     yield "<h2>Posts per day on which the rule had values</h2>"
-    keys = sorted({(p.rule, p.level) for told in report.told for p in told.posts})
+    keys = sorted(
+        {(p.rule, p.level) for configuration in report.posted for p in configuration.posts}
+    )
     days = max(report.days, 1)
 
     def cells(key: tuple[str, str]) -> Iterator[str]:
-        for told in report.told:
-            found = next((p for p in told.posts if (p.rule, p.level) == key), None)
-            yield f"{found.per_day:.3f} ({found.count:,})" if found else "–"
+        for configuration in report.posted:
+            posts = next((p for p in configuration.posts if (p.rule, p.level) == key), None)
+            yield f"{posts.per_day:.3f} ({posts.count:,})" if posts else "–"
 
     rows = [(*key, *cells(key)) for key in keys]
-    rows.append(("all", "", *(f"{t.total / days:.3f} ({t.total:,})" for t in report.told)))
-    rows.append(("all", "ringing", *(f"{t.rings / days:.3f} ({t.rings:,})" for t in report.told)))
-    yield _table(("rule", "level", *(t.name for t in report.told)), rows)
+    rows.append(("all", "", *(f"{t.total / days:.3f} ({t.total:,})" for t in report.posted)))
+    rows.append(("all", "ringing", *(f"{t.rings / days:.3f} ({t.rings:,})" for t in report.posted)))
+    yield _table(("rule", "level", *(t.name for t in report.posted)), rows)
 
 
 def _per_day(report: Report, runs: Sequence[Run]) -> Iterator[str]:
-    for one, told in zip(runs, report.told, strict=True):
-        posts = [post for post in one.posts if not is_end(post)]
+    for run, configuration in zip(runs, report.posted, strict=True):
+        posts = [post for post in run.posts if not is_end(post)]
         counts = Counter((post.at // DAY, post.alerts[0].level) for post in posts)
         by_day = {n: [counts[n, level] for level in Level] for n, _ in counts}
-        yield f"<h3>{escape(told.name)}: posts by day</h3>"
+        yield f"<h3>{escape(configuration.name)}: posts by day</h3>"
         yield bars(by_day, report.start // DAY, report.end // DAY)
-        yield _busiest(told)
+        yield _busiest(configuration)
     yield "<p class=key><b class=l1></b>watch <b class=l2></b>alert <b class=l3></b>critical</p>"
 
 
-def _busiest(told: ConfigurationPosts) -> str:
-    if told.busiest_at is None:
+def _busiest(configuration: ConfigurationPosts) -> str:
+    if configuration.busiest_at is None:
         return "<p>No posts.</p>"
     return (
-        f"<p>Busiest hour: {told.busiest} posts from {moment(told.busiest_at)};"
-        f" at most {told.most_a_day} in a day.</p>"
+        f"<p>Busiest hour: {configuration.busiest} posts from {moment(configuration.busiest_at)};"
+        f" at most {configuration.most_a_day} in a day.</p>"
     )
 
 
-def _kept_back(told: Iterable[ConfigurationPosts]) -> Iterator[str]:
+def _kept_back(configurations: Iterable[ConfigurationPosts]) -> Iterator[str]:
     yield "<h2>Not posted</h2>"
     head = ("configuration", "cool-down", "hidden by a composite", "over budget or quiet",
             "told by another post", "rules that never post", "ends told")  # fmt: skip
     yield _table(head, (
         tuple(map(str, (t.name, t.cooled, t.hidden, t.over_budget, t.merged, t.unposted, t.ends)))
-        for t in told
+        for t in configurations
     ))  # fmt: skip
 
 
@@ -336,20 +338,20 @@ def _loudest(report: Report) -> Iterator[str]:
     head = ("opened (UTC)", "rule", "asset", "level", "worst", "lasted", "price", "1 h before",
             "1 h after", "4 h after", "24 h after")  # fmt: skip
     rows: list[tuple[str, ...]] = []
-    for one in report.loudest:
-        p = one.prices
+    for loud in report.loudest:
+        p = loud.prices
         moves = (p.before_1h_pct, p.after_1h_pct, p.after_4h_pct, p.after_24h_pct)
-        lasted = "still open" if one.closed_at is None else length(one.closed_at - one.opened_at)
+        lasted = "still open" if loud.closed_at is None else length(loud.closed_at - loud.opened_at)
         rows.append((
-            moment(one.opened_at), one.rule, one.instrument or one.asset, one.level,
-            f"{one.extreme:.4g} {one.unit}", lasted, "–" if p.at is None else f"{p.at:,.6g}",
+            moment(loud.opened_at), loud.rule, loud.instrument or loud.asset, loud.level,
+            f"{loud.extreme:.4g} {loud.unit}", lasted, "–" if p.at is None else f"{p.at:,.6g}",
             *("–" if x is None else f"{x:+.1f} %" for x in moves),
         ))  # fmt: skip
     yield _table(head, rows)
 
 
-def _scene(one: Scene, run: Run) -> Iterator[str]:
-    loud = one.loud
+def _scene(shown: Scene, run: Run) -> Iterator[str]:
+    loud = shown.loud
     name = loud.instrument or loud.asset
     yield f"<h3>{escape(name)}, {escape(loud.rule)}: {moment(loud.opened_at)}</h3>"
     posts = [
@@ -359,16 +361,16 @@ def _scene(one: Scene, run: Run) -> Iterator[str]:
             f"{post.alerts[0].rule} {post.alerts[0].turn}",
         )
         for post in run.posts
-        if one.start <= post.at < one.end and any(a.asset == loud.asset for a in post.alerts)
+        if shown.start <= post.at < shown.end and any(a.asset == loud.asset for a in post.alerts)
     ]
     rule = next((rule for rule in run.settings.rules if rule.name == loud.rule), None)
     row = rule.row_of(loud.asset) if rule else None
     levels = [(level.name.lower(), level, x) for level, x in row.levels.items()] if row else []
-    if one.price is not None:
-        yield lines(one, one.price, "price", [], posts)
-    if one.values is not None:
-        yield lines(one, one.values, f"{loud.metric}, {loud.unit}", levels, posts)
-    if one.price is None and one.values is None:
+    if shown.price is not None:
+        yield lines(shown, shown.price, "price", [], posts)
+    if shown.values is not None:
+        yield lines(shown, shown.values, f"{loud.metric}, {loud.unit}", levels, posts)
+    if shown.price is None and shown.values is None:
         yield "<p>No values of this in the data: it is made of other rules.</p>"
 
 

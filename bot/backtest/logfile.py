@@ -53,13 +53,13 @@ class MetricLogs:
 
     def edges(self) -> Collection[Ms]:
         """The ends of days, and of as much of a wide day as is read at once."""
-        found: set[Ms] = set()
+        edges: set[Ms] = set()
         for day, file in self._days.items():
             pieces = -(-_widest(file) * (DAY // MINUTE) // _CELLS) or 1
             minutes = -(-DAY // MINUTE // pieces)
-            found.update(range(day, day + DAY, minutes * MINUTE))
-            found.add(day + DAY)
-        return found
+            edges.update(range(day, day + DAY, minutes * MINUTE))
+            edges.add(day + DAY)
+        return edges
 
     def assets(self, start: Ms, end: Ms) -> Collection[str]:
         """Those of which there is a column in this piece."""
@@ -79,7 +79,7 @@ class MetricLogs:
                     segments = self._reader_of(day, start).between(start, end)
                     for key, series in _chunk(segments).series.items():
                         parts.setdefault(key, []).append(series)
-            self._piece = Chunk(start, end, {key: joined(some) for key, some in parts.items()})
+            self._piece = Chunk(start, end, {key: joined(pieces) for key, pieces in parts.items()})
         return self._piece.series
 
     def _reader_of(self, day: Ms, start: Ms) -> "_DayReader":
@@ -217,7 +217,7 @@ def _chunk(segments: Sequence[_Segment]) -> Chunk:
         for place, series in _series(segment):
             parts.setdefault(place, []).append(series)
     start = segments[0].minutes[0] * MINUTE // DAY * DAY if segments else 0
-    series = {place: rows_by_time(joined(some)) for place, some in parts.items()}
+    series = {place: rows_by_time(joined(pieces)) for place, pieces in parts.items()}
     return Chunk(start, start + DAY, series)
 
 
@@ -227,14 +227,14 @@ def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
     fields: dict[SeriesKey, dict[str, Floats]] = {}
     for column, row in zip(segment.columns, values, strict=True):
         fields.setdefault(SeriesKey(*column[:3]), {})[column.field] = row
-    for place, found in fields.items():
-        value = found.get("value")
+    for place, columns in fields.items():
+        value = columns.get("value")
         if value is None:
             continue
-        low, high = (_or_value(found.get(name), value) for name in ("low", "high"))
+        low, high = (_or_value(columns.get(name), value) for name in ("low", "high"))
         yield place, RecordedSeries(
             at, value, low, high, even(at, MINUTE),
-            found.get("floor"), found.get("bound"), found.get("settled"), found.get("interval"),
+            *(columns.get(name) for name in ("floor", "bound", "settled", "interval")),
         )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     coverage: tuple[Coverage, ...]
     not_judged: tuple[NotJudged, ...]
     notes: tuple[str, ...]
-    told: tuple[ConfigurationPosts, ...]
+    posted: tuple[ConfigurationPosts, ...]
     loudest: tuple[Loud, ...]
 
 
@@ -159,20 +159,20 @@ def not_judged(
     seen: Seen, runs: Sequence[Run], why: dict[str, str], assets: frozenset[str]
 ) -> tuple[NotJudged, ...]:
     """Rules without a value, and those without one for an asset that they name."""
-    found: dict[tuple[str, str], set[str]] = {}
-    for rule in (rule for one in runs for rule in one.settings.rules):
+    missing_by_rule: dict[tuple[str, str], set[str]] = {}
+    for rule in (rule for run in runs for rule in run.settings.rules):
         known = {place.asset for place in seen.rows if place.metric == rule.metric}
         reason = why.get(rule.metric, "its metric is not in the log")
         if not known:
-            found.setdefault((rule.name, reason), set())
+            missing_by_rule.setdefault((rule.name, reason), set())
             continue
         missing = {a for a in rule.rows if a not in known and (not assets or a in assets)}
         if missing:
             reason = f"no values of {rule.metric} for them"
-            found.setdefault((rule.name, reason), set()).update(missing)
+            missing_by_rule.setdefault((rule.name, reason), set()).update(missing)
     return tuple(
-        NotJudged(rule=rule, assets=tuple(sorted(some)), why=reason)
-        for (rule, reason), some in found.items()
+        NotJudged(rule=rule, assets=tuple(sorted(assets_of)), why=reason)
+        for (rule, reason), assets_of in missing_by_rule.items()
     )
 
 
@@ -203,7 +203,7 @@ def days_of(settings: Settings, seen: Seen) -> dict[str, int]:
     return counts
 
 
-def told(run: Run, seen: Seen, name: str) -> ConfigurationPosts:
+def posted(run: Run, seen: Seen, name: str) -> ConfigurationPosts:
     """The posts of one configuration. ``name``: what it is called in the report."""
     days = days_of(run.settings, seen)
     counts = run.state.counts
@@ -251,14 +251,16 @@ def loudest(run: Run, most: int = LOUDEST) -> list[Loud]:
         key = alert.rule, alert.instrument or alert.asset, alert.opened_at
         episodes.setdefault(key, []).append(alert)
     rules = {rule.name: rule for rule in run.settings.rules}
-    found = [_loud(rules, alerts) for alerts in episodes.values()]
-    found.sort(key=lambda one: (-Level[one.level.upper()], -one.times, one.opened_at, one.rule))
+    episodes_by_worst = [_loud(rules, alerts) for alerts in episodes.values()]
+    episodes_by_worst.sort(
+        key=lambda loud: (-Level[loud.level.upper()], -loud.times, loud.opened_at, loud.rule)
+    )
     met: Counter[tuple[str, str]] = Counter()
     chosen: list[Loud] = []
-    for one in found:
-        met[one.rule, one.asset] += 1
-        if met[one.rule, one.asset] <= ALIKE:
-            chosen.append(one)
+    for loud in episodes_by_worst:
+        met[loud.rule, loud.asset] += 1
+        if met[loud.rule, loud.asset] <= ALIKE:
+            chosen.append(loud)
     return chosen[:most]
 
 
@@ -291,8 +293,8 @@ def _times(rule: Rule | None, alert: Alert) -> float:
 
 def families(settings: Iterable[Settings]) -> list[str]:
     """The rules of all configurations by the name they have in the file, in its order."""
-    rules = [rule.family for one in settings for rule in one.rules]
-    composites = [one.name for some in settings for one in some.composites]
+    rules = [rule.family for chosen in settings for rule in chosen.rules]
+    composites = [composite.name for chosen in settings for composite in chosen.composites]
     return list(dict.fromkeys(rules + composites))
 
 
@@ -303,7 +305,7 @@ def place_of(loud: Loud) -> SeriesKey:
 
 def text(report: Report) -> str:
     """All of it, in the order of the page in docs."""
-    names = " against ".join(one.name for one in report.told)
+    names = " against ".join(configuration.name for configuration in report.posted)
     if report.days:
         span = f"{day(report.start)} to {day(report.end)} UTC"
         days = "1 day" if report.days == 1 else f"{report.days} days"
@@ -314,8 +316,8 @@ def text(report: Report) -> str:
         [head],
         _coverage(report),
         _posts(report),
-        _busiest(report.told),
-        _kept_back(report.told),
+        _busiest(report.posted),
+        _kept_back(report.posted),
         _loudest(report.loudest),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -333,80 +335,82 @@ def moment(at: Ms | None) -> str:
 
 
 def _coverage(report: Report) -> list[str]:
-    rows = [_coverage_row(one) for one in report.coverage]
+    rows = [_coverage_row(entry) for entry in report.coverage]
     lines = ["COVERAGE", *table(("metric", "assets", "hours", "frozen", "holes", "each"), rows)]
     if report.not_judged:
         lines.append("not judged:")
-        for one in report.not_judged:
-            some = f" for {', '.join(one.assets)}" if one.assets else ""
-            lines.append(f"  {one.rule}{some}: {one.why}")
+        for entry in report.not_judged:
+            of_assets = f" for {', '.join(entry.assets)}" if entry.assets else ""
+            lines.append(f"  {entry.rule}{of_assets}: {entry.why}")
     return [*lines, *(f"note: {note}" for note in report.notes)]
 
 
-def _coverage_row(one: Coverage) -> tuple[str, ...]:
-    frozen = f"{one.frozen_hours:,.0f} h" if one.frozen_hours else "-"
-    some = len(one.assets)
-    name = one.assets[0] if some == 1 else str(some)
-    return one.metric, name, f"{one.hours:,.0f}", frozen, f"{one.holes:,}", each(one)
+def _coverage_row(entry: Coverage) -> tuple[str, ...]:
+    frozen = f"{entry.frozen_hours:,.0f} h" if entry.frozen_hours else "-"
+    count = len(entry.assets)
+    name = entry.assets[0] if count == 1 else str(count)
+    return entry.metric, name, f"{entry.hours:,.0f}", frozen, f"{entry.holes:,}", each(entry)
 
 
-def each(one: Coverage) -> str:
+def each(entry: Coverage) -> str:
     """How far apart values lie, in words."""
-    if one.longest_step_ms == one.step_ms:
-        return length(one.step_ms)
-    return f"{length(one.step_ms)} to {length(one.longest_step_ms)}"
+    if entry.longest_step_ms == entry.step_ms:
+        return length(entry.step_ms)
+    return f"{length(entry.step_ms)} to {length(entry.longest_step_ms)}"
 
 
 def _posts(report: Report) -> list[str]:
-    keys = list(dict.fromkeys((p.rule, p.level) for one in report.told for p in one.posts))
+    keys = list(dict.fromkeys((p.rule, p.level) for posted in report.posted for p in posted.posts))
     rows: list[tuple[str, ...]] = []
     for key in sorted(keys):
-        found = [next((p for p in t.posts if (p.rule, p.level) == key), None) for t in report.told]
-        rows.append((*key, *(f"{p.per_day:.3f} ({p.count:,})" if p else "-" for p in found)))
+        posts = [
+            next((p for p in t.posts if (p.rule, p.level) == key), None) for t in report.posted
+        ]
+        rows.append((*key, *(f"{p.per_day:.3f} ({p.count:,})" if p else "-" for p in posts)))
     days = max(report.days, 1)
-    rows.append(("all", "", *(f"{t.total / days:.3f} ({t.total:,})" for t in report.told)))
-    rows.append(("", "ringing", *(f"{t.rings / days:.3f} ({t.rings:,})" for t in report.told)))
-    head = ("rule", "level", *(one.name for one in report.told))
+    rows.append(("all", "", *(f"{t.total / days:.3f} ({t.total:,})" for t in report.posted)))
+    rows.append(("", "ringing", *(f"{t.rings / days:.3f} ({t.rings:,})" for t in report.posted)))
+    head = ("rule", "level", *(configuration.name for configuration in report.posted))
     return [
         "POSTS PER DAY ON WHICH THE RULE HAD VALUES (and in all; ends not counted)",
         *table(head, rows),
     ]
 
 
-def _busiest(told: Sequence[ConfigurationPosts]) -> list[str]:
+def _busiest(configurations: Sequence[ConfigurationPosts]) -> list[str]:
     return ["BUSIEST HOUR"] + [
-        f"  {one.name}: {one.busiest} in the hour from {moment(one.busiest_at)};"
-        f" at most {one.most_a_day} in a day"
-        for one in told
+        f"  {posted.name}: {posted.busiest} in the hour from {moment(posted.busiest_at)};"
+        f" at most {posted.most_a_day} in a day"
+        for posted in configurations
     ]
 
 
-def _kept_back(told: Sequence[ConfigurationPosts]) -> list[str]:
+def _kept_back(configurations: Sequence[ConfigurationPosts]) -> list[str]:
     head = ("", "cool-down", "hidden", "over budget", "merged", "never posted", "ends told")
     rows = [
         tuple(map(str, (t.name, t.cooled, t.hidden, t.over_budget, t.merged, t.unposted, t.ends)))
-        for t in told
+        for t in configurations
     ]
     return ["NOT POSTED", *table(head, rows)]
 
 
-def _loudest(found: Sequence[Loud]) -> list[str]:
-    rows = [_loud_row(one) for one in found]
+def _loudest(episodes: Sequence[Loud]) -> list[str]:
+    rows = [_loud_row(loud) for loud in episodes]
     head = ("opened", "rule", "asset", "level", "worst", "lasted", "price", "1h before", "1h after",
             "4h after", "24h after")  # fmt: skip
     return ["LOUDEST EPISODES", *table(head, rows)] if rows else ["LOUDEST EPISODES", "  none"]
 
 
-def _loud_row(one: Loud) -> tuple[str, ...]:
-    prices = one.prices
+def _loud_row(loud: Loud) -> tuple[str, ...]:
+    prices = loud.prices
     moves = (prices.before_1h_pct, prices.after_1h_pct, prices.after_4h_pct, prices.after_24h_pct)
-    lasted = "open" if one.closed_at is None else length(one.closed_at - one.opened_at)
+    lasted = "open" if loud.closed_at is None else length(loud.closed_at - loud.opened_at)
     return (
-        moment(one.opened_at),
-        one.rule + ("" if one.posted else " (not posted)"),
-        one.instrument or one.asset,
-        one.level,
-        f"{one.extreme:.4g} {one.unit}",
+        moment(loud.opened_at),
+        loud.rule + ("" if loud.posted else " (not posted)"),
+        loud.instrument or loud.asset,
+        loud.level,
+        f"{loud.extreme:.4g} {loud.unit}",
         lasted,
         "-" if prices.at is None else f"{prices.at:,.6g}",
         *("-" if x is None else f"{x:+.1f} %" for x in moves),

@@ -233,9 +233,9 @@ def compare(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, en
     by_tier: dict[str, list[str]] = {}
     for asset in prices.assets():
         by_tier.setdefault(tiers.tier(asset), []).append(asset)
-    found: dict[str, list[Fall]] = {}
+    falls_by_tier: dict[str, list[Fall]] = {}
     for tier, assets in by_tier.items():
-        found[tier] = sorted(
+        falls_by_tier[tier] = sorted(
             (fall for asset in assets for fall in _falls(prices, asset, tier)),
             key=lambda fall: fall.low_at,
         )
@@ -244,7 +244,8 @@ def compare(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, en
         ConfigurationScore(
             name=name,
             tiers=tuple(
-                _tier(tier, frozenset(by_tier[tier]), found[tier], prices, run) for tier in ordered
+                _tier(tier, frozenset(by_tier[tier]), falls_by_tier[tier], prices, run)
+                for tier in ordered
             ),
         )
         for name, run in runs.items()
@@ -258,13 +259,15 @@ def _falls(prices: Prices, asset: str, tier: str) -> Iterator[Fall]:
 
 
 def _tier(
-    tier: str, assets: frozenset[str], found: Sequence[Fall], prices: Prices, run: Run
+    tier: str, assets: frozenset[str], of_tier: Sequence[Fall], prices: Prices, run: Run
 ) -> TierScore:
     everybody = frozenset({ALL}) if tier != "tail" else frozenset[str]()
     posts = [p for p in run.posts if not is_end(p) and _about(p, assets | everybody)]
-    calm = _calm(found, prices, assets)
+    calm = _calm(of_tier, prices, assets)
     families = dict.fromkeys(alert.family for post in posts for alert in post.alerts)
-    rules = [_worth(name, _of_rule(posts, name), found, prices, calm) for name in sorted(families)]
+    rules = [
+        _worth(name, _of_rule(posts, name), of_tier, prices, calm) for name in sorted(families)
+    ]
     asked = {
         rule.name: any((rule.metric, asset) in prices.known for asset in assets | {ALL})
         for rule in run.settings.rules
@@ -274,9 +277,9 @@ def _tier(
         tier=tier,
         not_judged=tuple(name for name, known in asked.items() if not known),
         judged=any(asked.values()),
-        whole=_worth(tier, posts, found, prices, calm),
+        whole=_worth(tier, posts, of_tier, prices, calm),
         rules=tuple(rules),
-        caught=tuple(_caught(fall, posts, prices) for fall in found),
+        caught=tuple(_caught(fall, posts, prices) for fall in of_tier),
     )
 
 
@@ -335,9 +338,9 @@ class _Calm:
         return not any(start <= now <= end for start, end in self._fell)
 
 
-def _calm(found: Iterable[Fall], prices: Prices, assets: Iterable[str]) -> _Calm:
+def _calm(of_tier: Iterable[Fall], prices: Prices, assets: Iterable[str]) -> _Calm:
     watched = _united(stretch for asset in assets for stretch in _stretches(prices.rows(asset)[0]))
-    return _Calm(watched, _united((fall.high_at, fall.ended_at) for fall in found))
+    return _Calm(watched, _united((fall.high_at, fall.ended_at) for fall in of_tier))
 
 
 def _stretches(at: Times) -> Iterator[tuple[Ms, Ms]]:
@@ -360,13 +363,13 @@ def _united(stretches: Iterable[tuple[Ms, Ms]]) -> list[tuple[Ms, Ms]]:
 
 
 def _worth(
-    name: str, posts: Sequence[Delivery], found: Sequence[Fall], prices: Prices, calm: _Calm
+    name: str, posts: Sequence[Delivery], of_tier: Sequence[Fall], prices: Prices, calm: _Calm
 ) -> Worth:
     rings = [p for p in posts if any(a.level >= Level.ALERT for a in p.alerts)]
-    caught = [_caught(fall, posts, prices) for fall in found]
-    leads = [one.lead_ms for one in caught if one.first_at is not None]
-    inside = [p for p in rings if _within(p, found, late=False)]
-    late = [p for p in rings if p not in inside and _within(p, found, late=True)]
+    caught = [_caught(fall, posts, prices) for fall in of_tier]
+    leads = [fall.lead_ms for fall in caught if fall.first_at is not None]
+    inside = [p for p in rings if _within(p, of_tier, late=False)]
+    late = [p for p in rings if p not in inside and _within(p, of_tier, late=True)]
     quiet = [p for p in posts if calm.holds(p.at)]
     months = max(calm.months, 1e-9)
     return Worth(
@@ -375,20 +378,20 @@ def _worth(
         rings=len(rings),
         without_fall=len(rings) - len(inside) - len(late),
         late=len(late),
-        falls=len(found),
+        falls=len(of_tier),
         caught=len(leads),
         median_lead_ms=round(median(leads)) if leads else None,
-        mean_to_come=fmean([one.to_come for one in caught]) if caught else 0.0,
+        mean_to_come=fmean([fall.to_come for fall in caught]) if caught else 0.0,
         calm_months=calm.months,
         calm_posts_a_month=len(quiet) / months,
         calm_rings_a_month=sum(calm.holds(p.at) for p in rings) / months,
     )
 
 
-def _within(post: Delivery, found: Iterable[Fall], *, late: bool) -> bool:
+def _within(post: Delivery, of_tier: Iterable[Fall], *, late: bool) -> bool:
     """Whether it is about a fall: between high and low, or, ``late``, between low and end."""
     subjects = {alert.asset for alert in post.alerts if alert.level >= Level.ALERT}
-    for fall in found:
+    for fall in of_tier:
         if fall.asset in subjects or ALL in subjects:
             first, last = (fall.low_at, fall.ended_at) if late else (fall.high_at, fall.low_at)
             if first < post.at <= last:
@@ -411,13 +414,13 @@ def text(score: Score) -> str:
         " ring, a missed fall counting as 0.",
     ]
     for number, tier in enumerate(tier.tier for tier in score.scores[0].tiers):
-        judged = [one for one in score.scores if one.tiers[number].judged]
-        wholes = [(one.name, one.tiers[number].whole) for one in judged]
+        judged = [scored for scored in score.scores if scored.tiers[number].judged]
+        wholes = [(scored.name, scored.tiers[number].whole) for scored in judged]
         lines += ["", *_sums(tier, wholes)]
         lines += [
-            f"{one.name}: not judged, there are no values of its metric"
-            for one in score.scores
-            if one not in judged
+            f"{configuration.name}: not judged, there are no values of its metric"
+            for configuration in score.scores
+            if configuration not in judged
         ]
         first = score.scores[0].tiers[number]
         if first.rules:
@@ -448,18 +451,18 @@ def _sums(title: str, worths: Sequence[tuple[str, Worth]]) -> Iterator[str]:
 def _each_fall(tier: str, judged: Sequence[ConfigurationScore], number: int) -> Iterator[str]:
     if not judged:
         return
-    rows = list(zip(*(one.tiers[number].caught for one in judged), strict=True))
+    rows = list(zip(*(entry.tiers[number].caught for entry in judged), strict=True))
     deepest = sorted(rows, key=lambda of_fall: of_fall[0].fall_pct)[:DEEPEST]
     left_out = f", the {DEEPEST} deepest of {len(rows)}; --json has all" * (len(rows) > DEEPEST)
     yield f"{tier}: falls{left_out}, and the first ring before the low: " + "; ".join(
-        one.name for one in judged
+        entry.name for entry in judged
     )
     for of_fall in sorted(deepest, key=lambda of_fall: of_fall[0].low_at):
         fall = of_fall[0]
         rings = (
-            "missed" if one.first_at is None
-            else f"{length(one.lead_ms)} before, {one.to_come:.0%} to come"
-            for one in of_fall
+            "missed" if entry.first_at is None
+            else f"{length(entry.lead_ms)} before, {entry.to_come:.0%} to come"
+            for entry in of_fall
         )  # fmt: skip
         yield f"  {_minute(fall.low_at)} {fall.asset} {fall.fall_pct:.1f} %: {'; '.join(rings)}"
 

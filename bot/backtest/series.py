@@ -49,7 +49,7 @@ class RecordedSeries:
         if first == last:
             return None
         part = slice(int(first), int(last))
-        cut = [None if one is None else one[part] for one in self._columns()]
+        cut = [None if column is None else column[part] for column in self._columns()]
         value, low, high = self.value[part], self.low[part], self.high[part]
         return RecordedSeries(self.at[part], value, low, high, self.step[part], *cut)
 
@@ -75,12 +75,12 @@ class Chunk:
 class Notes:
     """What was noticed while reading, in sentences, each once."""
 
-    said: list[str] = field(default_factory=list[str])
+    sentences: list[str] = field(default_factory=list[str])
 
     def add(self, sentence: str) -> None:
         """Notes it; a file that is read again says the same again."""
-        if sentence not in self.said:
-            self.said.append(sentence)
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
 
 
 def even(at: Times, step: Ms) -> Times:
@@ -126,12 +126,12 @@ def joined(parts: list[RecordedSeries]) -> RecordedSeries:
         return parts[0]
 
     def column(name: str) -> Floats | None:
-        found: list[Floats | None] = [getattr(part, name) for part in parts]
-        if all(one is None for one in found):
+        columns: list[Floats | None] = [getattr(part, name) for part in parts]
+        if all(values is None for values in columns):
             return None
         filled = [
-            np.full(len(part.at), np.nan, np.float32) if one is None else one
-            for part, one in zip(parts, found, strict=True)
+            np.full(len(part.at), np.nan, np.float32) if values is None else values
+            for part, values in zip(parts, columns, strict=True)
         ]
         return np.concatenate(filled)
 
@@ -179,21 +179,21 @@ def rows_by_time(series: RecordedSeries) -> RecordedSeries:
     )
 
 
-def add_series(one: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
+def add_series(chunk: Chunk, other: Mapping[SeriesKey, RecordedSeries]) -> int:
     """Adds the series of ``other``; of a place that both have, rows at other times only.
 
     The number of rows that both had, of which the first stays.
     """
     twice = 0
     for place, series in other.items():
-        known = one.series.get(place)
+        known = chunk.series.get(place)
         if known is None:
-            one.series[place] = series
+            chunk.series[place] = series
             continue
         new = ~np.isin(series.at, known.at)
         twice += int(len(new) - new.sum())
         if new.any():
-            one.series[place] = _interleaved(known, series, new)
+            chunk.series[place] = _interleaved(known, series, new)
     return twice
 
 

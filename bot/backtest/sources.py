@@ -60,7 +60,7 @@ class SeriesInMemory:
             self._by_asset.setdefault(key.asset, {})[key] = whole
 
     def span(self) -> tuple[Ms, Ms] | None:
-        times = [whole.at for some in self._by_asset.values() for whole in some.values()]
+        times = [whole.at for of_asset in self._by_asset.values() for whole in of_asset.values()]
         if not times:
             return None
         return min(int(at[0]) for at in times), max(int(at[-1]) for at in times)
@@ -82,7 +82,7 @@ def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, Recor
     """
     venues = [venue.name for venue in settings.venues]
     engine = Engine(settings.rules, venues, settings.composites)
-    found = Chunk(0, 0, {})
+    chunk = Chunk(0, 0, {})
     with TemporaryDirectory() as folder:
         log = MetricLog(Path(folder), _ALL_OF_IT, _ALL_OF_IT)
         for event in Replay(settings).events(paths):
@@ -90,8 +90,8 @@ def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, Recor
             if isinstance(event, Tick) and log.due(event.seen):
                 log.write(event.seen, engine.observed())
         for day in sorted(Path(folder).iterdir()):
-            add_series(found, read_day(day, Notes()).series)
-    return found.series
+            add_series(chunk, read_day(day, Notes()).series)
+    return chunk.series
 
 
 class Sources:
@@ -132,7 +132,7 @@ class Sources:
             SeriesInMemory(observed(frames, settings) if frames else {}),
             MetricLogs(logs, self.notes),
         ]
-        self._spans = [span for one in self._sources if (span := one.span()) is not None]
+        self._spans = [span for source in self._sources if (span := source.span()) is not None]
         if not self._spans:
             raise ValueError("nothing to read: none of these files holds values of a metric")
 
@@ -163,7 +163,7 @@ class Sources:
         return chunk
 
     def _assets(self, start: Ms, end: Ms) -> list[str]:
-        names = dict.fromkeys(a for one in self._sources for a in one.assets(start, end))
+        names = dict.fromkeys(a for source in self._sources for a in source.assets(start, end))
         return [name for name in names if not self._wanted or name in self._wanted]
 
     def _edges(self) -> list[Ms]:

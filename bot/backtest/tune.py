@@ -119,11 +119,11 @@ class TunedRow:
 
     def candidates(self) -> list[float]:
         """Thresholds to be tried, mild first, rounded as one would write them."""
-        found = np.array(sorted(self.worst.values()))
-        if not len(found):
+        values = np.array(sorted(self.worst.values()))
+        if not len(values):
             return []
-        shares = 1 - np.geomspace(1, 1 / len(found), TRIED)
-        picked = (self._sign * np.quantile(found, shares)).tolist()
+        shares = 1 - np.geomspace(1, 1 / len(values), TRIED)
+        picked = (self._sign * np.quantile(values, shares)).tolist()
         rounded = dict.fromkeys([*(round_to(x) for x in picked), *self.row.levels.values()])
         return sorted(rounded, key=lambda x: self._sign * x)
 
@@ -146,11 +146,11 @@ def tune(
                 group.take(place, chunk)
     trials = {name: _Trials(rule, group) for name, group in groups.items()}
     for chunk in sources.pieces((lambda share: tell(0.5 + share / 2)) if tell else None):
-        some = Chunk(
+        part = Chunk(
             chunk.start, chunk.end, {p: chunk.series[p] for p in _of(asked_by(rule), chunk)}
         )
-        for one in trials.values():
-            one.take(some)
+        for trial in trials.values():
+            trial.take(part)
     return [trials[name].proposal(group, posts_a_week) for name, group in groups.items()]
 
 
@@ -252,12 +252,13 @@ def _tried(threshold: float, alerts: Sequence[Alert], group: TunedRow) -> Tried:
 
 def _choice(tried: Sequence[Tried], wanted: float) -> float:
     """The mildest threshold that posts no more than wanted; the harshest if all post more."""
-    fit = [one for one in tried if one.posts_a_week <= wanted]
+    fit = [threshold for threshold in tried if threshold.posts_a_week <= wanted]
     quiet = fit[0] if fit else tried[-1]
-    for one in reversed(tried):  # posts may rise again with a harsher threshold: stay on its side
-        if one.posts_a_week > wanted:
+    # posts may rise again with a harsher threshold: stay on its side
+    for threshold in reversed(tried):
+        if threshold.posts_a_week > wanted:
             break
-        quiet = one
+        quiet = threshold
     return quiet.threshold
 
 
@@ -286,21 +287,21 @@ _SHOWN = 9
 """Rows of the trade-off around the proposal."""
 
 
-def told(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
+def in_words(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> str:
     """The proposals, each with what other thresholds would have posted."""
     blocks = [f"{rule.name}: {rule.metric} {rule.fires} the level, {posts_a_week:g} posts a week"]
-    for one in proposals:
-        head = f"{one.row}: {_row(one.now)}"
-        if not one.levels:
-            blocks.append(f"{head}\n  stays: {one.why}")
+    for proposal in proposals:
+        head = f"{proposal.row}: {_row(proposal.now)}"
+        if not proposal.levels:
+            blocks.append(f"{head}\n  stays: {proposal.why}")
             continue
         rows = [
             (f"{t.threshold:g}", f"{t.posts_a_week:.2f}", f"{t.openings_a_week:.2f}", str(t.assets))
-            for t in _around(one)
+            for t in _around(proposal)
         ]
         head_cells = ("level", "posts a week", "with those held", "assets")
-        seen = f"  from {one.days:.1f} observed days; at alert and above:"
-        lines = [head, f"  proposed {_row(one.levels)}", *_remarks(one), seen]
+        seen = f"  from {proposal.days:.1f} observed days; at alert and above:"
+        lines = [head, f"  proposed {_row(proposal.levels)}", *_remarks(proposal), seen]
         lines += table(head_cells, rows)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
@@ -443,7 +444,7 @@ def _not_as_wanted(
     settings: Settings, rule: Rule, wanted: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
     """The rows for which something else is in force."""
-    after = next((one for one in settings.rules if one.name == rule.name), None)
+    after = next((current for current in settings.rules if current.name == rule.name), None)
     rows = {} if after is None else rows_of(settings, after)
     return [
         name for name in wanted if name not in rows or values_of(rows[name].row) != wanted[name]
@@ -464,8 +465,8 @@ def _row(levels: Mapping[str, float]) -> str:
     return "{ " + ", ".join(f"{key} = {x:g}" for key, x in levels.items()) + " }"
 
 
-def _around(one: Proposal) -> Sequence[Tried]:
-    chosen = one.levels.get("alert", next(iter(one.levels.values())))
-    place = next((n for n, t in enumerate(one.tried) if t.threshold == chosen), 0)
-    first = max(0, min(place - _SHOWN // 2, len(one.tried) - _SHOWN))
-    return one.tried[first : first + _SHOWN]
+def _around(proposal: Proposal) -> Sequence[Tried]:
+    chosen = proposal.levels.get("alert", next(iter(proposal.levels.values())))
+    place = next((n for n, t in enumerate(proposal.tried) if t.threshold == chosen), 0)
+    first = max(0, min(place - _SHOWN // 2, len(proposal.tried) - _SHOWN))
+    return proposal.tried[first : first + _SHOWN]

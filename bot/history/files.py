@@ -73,10 +73,10 @@ class ArchiveName(NamedTuple):
 def archive_name(name: str) -> ArchiveName | None:
     """``BTCUSDT-metrics-2026-09-30.zip`` taken apart, None if it is no such name."""
     stem = name.removesuffix(".zip").removesuffix(".csv")
-    found = _NAME.fullmatch(stem)
-    if found is None:
+    match = _NAME.fullmatch(stem)
+    if match is None:
         return None
-    symbol, content, text = found.groups()
+    symbol, content, text = match.groups()
     try:
         first = date.fromisoformat(text if len(text) > 7 else f"{text}-01")
     except ValueError:
@@ -137,10 +137,10 @@ def _file(data: ArchiveData, symbol: str, every: str, first: date, end: date) ->
 
 def checksum(text: str, name: str) -> str:
     """The SHA-256 in a ``.CHECKSUM`` file, in lower case. ValueError if it is none of ``name``."""
-    found = _CHECKSUM.fullmatch(text.strip())
-    if found is None or found[2] != name:
+    match = _CHECKSUM.fullmatch(text.strip())
+    if match is None or match[2] != name:
         raise ValueError("its checksum file is not one")
-    return found[1].lower()
+    return match[1].lower()
 
 
 def only_member(archive: ZipFile) -> ZipInfo:

@@ -89,7 +89,7 @@ def test_rows_that_stand_twice_count_once_and_those_that_differ_not_at_all(sampl
     other = lines[3].replace(lines[3].split(",")[2], "1.0")
     [left] = parts_of("\n".join([head, *lines, other]), name, notes)
     assert len(left.rows.at) == 24
-    [note] = notes.said
+    [note] = notes.sentences
     assert note == (
         f"{name}: 2 rows say otherwise than one of the same time: which is right cannot be known,"
         " and all of them are left out"
@@ -174,7 +174,7 @@ def test_contracts_are_not_coins(samples: Path, tmp_path: Path):
     ]
     files = ArchiveFiles(paths, notes)
     assert not files.assets() and files.span() is None
-    assert notes.said == [
+    assert notes.sentences == [
         "BTCUSD_PERP: a contract margined in coins or with a date of delivery, counted in"
         " contracts, which Lowtide does not watch; left out"
     ]
@@ -189,7 +189,7 @@ def test_liquidations_of_the_archive_are_not_taken_for_those_that_lowtide_counts
     notes = Notes()
     link = linked(tmp_path, path, "BTCUSD_PERP-liquidationSnapshot-2023-06-25.csv")
     assert not ArchiveFiles([link], notes).assets()
-    assert "until October 2024" in notes.said[0] and "left out" in notes.said[0]
+    assert "until October 2024" in notes.sentences[0] and "left out" in notes.sentences[0]
 
 
 def depth_of(samples: Path, date: str) -> dict[int, RowPart]:
@@ -424,7 +424,7 @@ def test_a_damaged_file_is_left_out_and_the_others_are_read(tmp_path: Path):
     files = ArchiveFiles([torn, good, wrong], notes)
     [part] = files.parts(RowForm.OPEN_INTEREST, "BTC", 0, LATEST)
     assert len(part.rows.at) == 3
-    assert sorted(notes.said) == sorted(
+    assert sorted(notes.sentences) == sorted(
         f"{path}: is damaged: get it again; left out" for path in (torn, wrong)
     )
 

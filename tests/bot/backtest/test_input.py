@@ -94,7 +94,7 @@ def test_rows_out_of_order_and_twice_are_survived_and_said(tmp_path: Path):
     table = read(written(tmp_path, METRIC, *rows), notes)
     assert table.at.tolist() == [T0 + n for n in (0, 1, 2, 3, 5)]
     assert table.numbers["value"].tolist() == [0, 1, 2, 3, 5]
-    assert [note.partition(": ")[2] for note in notes.said] == [
+    assert [note.partition(": ")[2] for note in notes.sentences] == [
         "1 rows were out of order, and put in order of time",
         "1 rows stand there twice, and count once",
     ]

@@ -109,11 +109,11 @@ def test_a_torn_tail_costs_the_rows_in_it_and_is_cut_off_by_the_next(tmp_path: P
     path.write_bytes(path.read_bytes()[:-lost])
     notes = Notes()
     kept = len(read_day(path, notes).series[OI].at)
-    assert 150 < kept < 200 and len(notes.said) == 1 and "not whole" in notes.said[0]
+    assert 150 < kept < 200 and len(notes.sentences) == 1 and "not whole" in notes.sentences[0]
     write(tmp_path, told[200:], START + 200 * MINUTE)
     notes = Notes()
     series = read_day(path, notes).series[OI]
-    assert notes.said == []
+    assert notes.sentences == []
     assert len(series.at) == kept + 100 and list(np.unique(series.at)) == list(series.at)
 
 

@@ -45,7 +45,7 @@ def test_it_says_what_was_seen_told_and_loudest(folder: Path):
     why = {one.rule: (one.assets, one.why) for one in found.not_judged}
     assert why["oi_drop:1h"] == ((), "its metric is not in the log")
     assert why["liq_burst"][0] == ("BNB", "DOGE", "ETH", "HYPE", "SOL", "XRP")
-    told, again = found.told
+    told, again = found.posted
     assert told == again
     assert [(p.rule, p.level, p.count) for p in told.posts] == [("liq_burst", "critical", 1)]
     assert (told.total, told.rings, told.ends, told.busiest_at) == (1, 1, 1, START + HOUR)
@@ -68,7 +68,7 @@ def test_only_what_was_asked_for_is_judged(folder: Path):
     late = Sources([folder], settings, [], START + 2 * HOUR, START + 3 * HOUR)
     found, _, _ = reported(late, [settings])
     assert (found.start, found.end) == (START + 2 * HOUR, START + 3 * HOUR - MINUTE)
-    assert found.told[0].total == 0
+    assert found.posted[0].total == 0
     other = Sources([folder], settings, [], assets=frozenset({"ETH"}))
     assert reported(other, [settings])[0].coverage == ()
 
@@ -82,12 +82,12 @@ def test_posts_per_day_are_of_days_on_which_the_rule_had_values(tmp_path: Path):
     settings = load(ROOT / "config.toml", {})
     found, _, _ = reported(Sources([tmp_path / "log", table], settings, []), [settings])
     assert found.days == 10
-    [posts] = found.told[0].posts
+    [posts] = found.posted[0].posts
     assert (posts.rule, posts.count, posts.days, posts.per_day) == ("liq_burst", 1, 1, 1.0)
     again, _, _ = reported(
         Sources([tmp_path / "log", table], settings, [], assets=frozenset({"BTC"})), [settings]
     )
-    assert again.told == found.told
+    assert again.posted == found.posted
 
 
 def test_a_composite_could_be_judged_where_two_of_its_conditions_could(folder: Path):

@@ -12,7 +12,7 @@ import structlog
 from bot.__main__ import main
 from bot.backtest.evaluate import Judged
 from bot.backtest.sources import Sources
-from bot.backtest.tune import Proposal, rows_of, told, tune, values_of
+from bot.backtest.tune import Proposal, in_words, rows_of, tune, values_of
 from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from bot.config.explain import origin_of_level, show
@@ -150,7 +150,7 @@ def test_little_is_a_guess_and_never_written(overridden: Settings, tmp_path: Pat
     write(tmp_path / "logs", noisy_eth(1))
     found = tuned_burst(overridden, tmp_path / "logs", 0.5)
     assert not found["majors"].sound and found["majors"].days == pytest.approx(1, rel=0.01)
-    text = told(overridden.rules[0], list(found.values()), 0.5)
+    text = in_words(overridden.rules[0], list(found.values()), 0.5)
     assert "less than 7 days were observed: a guess, and --write leaves this row as it is" in text
     before = overridden.path.read_text()
     assert write_levels(overridden, overridden.rules[0], list(found.values())) == []
@@ -164,7 +164,7 @@ def test_levels_are_never_equal(overridden: Settings, tmp_path: Path):
     levels = found.levels
     assert levels["watch"] < levels["alert"] < levels["critical"]
     assert "critical" in found.scaled
-    assert "moved in proportion" in told(overridden.rules[0], [found], 0.01)
+    assert "moved in proportion" in in_words(overridden.rules[0], [found], 0.01)
 
 
 def proposal(row: str, **levels: float) -> Proposal:
