@@ -529,7 +529,7 @@ NAMES_OF_SEVERAL = {
     ),
     "how a module writes what it has, said with its name (report.text, en.price)": (
         "clock", "day", "describe", "first_line", "in_words", "named", "number", "plain", "share",
-        "shown", "text", "told",
+        "shown", "text",
     ),
     "what a module takes out of what it was handed, said with its name (wire.price)": (
         "blocks", "chats", "composites", "duration", "families", "judged", "left_out",

@@ -596,25 +596,25 @@ def _down_share(
     name: str, window: Ms, falls: Mapping[str, float], each: Sequence["_AssetRows"]
 ) -> dict[SeriesKey, RecordedSeries]:
     """Of the assets that have prices at all; where that of one is not known, a lower bound."""
-    found = {
+    rows = {
         a.asset: moved for a in each for moved in a.of(f"price_{window // MINUTE}m_pct").values()
     }
-    if not found:
+    if not rows:
         return {}
-    at = np.unique(np.concatenate([moved.at for moved in found.values()]))
+    at = np.unique(np.concatenate([moved.at for moved in rows.values()]))
     step = np.zeros(len(at), np.int64)
     fallen, dipped, live = np.zeros(len(at)), np.zeros(len(at)), np.zeros(len(at))
-    for asset, moved in found.items():
+    for asset, moved in rows.items():
         last = np.searchsorted(moved.at, at, "right") - 1
         known = (last >= 0) & (at - moved.at[last] < moved.step[last] * 3 // 2)
         live += known
         fallen += known & (moved.value[last] <= -falls[asset])
         dipped += known & (moved.low[last] <= -falls[asset])
         step = np.maximum(step, np.where(known, moved.step[last], 0))
-    series = series_of(at, 100 * fallen / len(found), step)
-    series.high = (100 * dipped / len(found)).astype(np.float32)
-    few = live < LEAST_SHARE * len(found)
-    series.bound = np.where(few, 2, np.where(live < len(found), 1, np.nan)).astype(np.float32)
+    series = series_of(at, 100 * fallen / len(rows), step)
+    series.high = (100 * dipped / len(rows)).astype(np.float32)
+    few = live < LEAST_SHARE * len(rows)
+    series.bound = np.where(few, 2, np.where(live < len(rows), 1, np.nan)).astype(np.float32)
     return {SeriesKey(name, ALL): series}
 
 

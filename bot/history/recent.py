@@ -51,7 +51,7 @@ async def open_interest_rows(
     rest: Rest, symbol: str, asset: str, per_unit: float, start: Ms, end: Ms
 ) -> list[str]:
     """Rows from ``start`` to before ``end``, at most ``REACH`` apart. Raises Unavailable."""
-    found: dict[Ms, str] = {}
+    rows: dict[Ms, str] = {}
     while start < end:
         until = min(end, start + _PAGE * _FIVE_MINUTES)
         path = (
@@ -63,9 +63,9 @@ async def open_interest_rows(
             real = 0 < coins < inf and 0 < usd < inf
             if real and start <= row.timestamp < until:
                 line = f"{row.timestamp},binance,{asset},{usd},{coins * per_unit},5m"
-                found[row.timestamp] = line
+                rows[row.timestamp] = line
         start = until
-    return [found[at] for at in sorted(found)]
+    return [rows[at] for at in sorted(rows)]
 
 
 async def funding_rows(rest: Rest, symbol: str, asset: str, start: Ms, end: Ms) -> list[str]:
