@@ -6,6 +6,7 @@ import msgspec
 
 from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
+from bot.delivery.rendering import alerts_of, as_openings
 from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
@@ -30,6 +31,11 @@ def delivery_post(
     close = first.turn is Turn.CLOSE
     alerts = {str(alert.episode): alert for alert in delivery.alerts}
     openings = {key: _opening(key, chat, queue, fresh) for key in alerts}
+    topic = topic_of(chat.destination)
+    unheard = [key for key, opening in openings.items() if not opening and queue.lost(key, topic)]
+    if unheard and not close:
+        parts = as_openings([delivery], unheard)
+        delivery = msgspec.structs.replace(delivery, alerts=tuple(alerts_of(parts)))
     return Post(
         key=f"{chat.key} {delivery.at} {first.id}",
         chat=queue.key,
@@ -40,7 +46,7 @@ def delivery_post(
         parts=(delivery,),
         alerts=tuple(alert.id for alert in delivery.alerts),
         language=chat.language,
-        topic=topic_of(chat.destination),
+        topic=topic,
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(alerts),
@@ -53,7 +59,7 @@ def delivery_post(
 
 
 def _opening(episode: str, chat: Chat, queue: ChatQueue, fresh: Sequence[Post]) -> str:
-    """The key of the post in which ``episode`` began; "": there is none."""
+    """The key of the post in which readers heard of ``episode`` first; "": there is none."""
     opening = queue.opening(episode, topic_of(chat.destination))
     if opening is not None:
         return opening.key

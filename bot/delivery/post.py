@@ -42,6 +42,9 @@ WAITING = (PostState.QUEUED, PostState.RETRY)
 SETTLED = (PostState.SENT, PostState.EXPIRED, PostState.FAILED)
 """States in which a post is sent no more, and may be forgotten."""
 
+GIVEN_UP = (PostState.EXPIRED, PostState.FAILED)
+"""States of posts that readers have never got."""
+
 
 NEWS: Mapping[Level, Ms] = {Level.WATCH: HOUR, Level.ALERT: 2 * HOUR, Level.CRITICAL: 2 * HOUR}
 """How long an alert is news."""
@@ -118,9 +121,9 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     open: tuple[str, ...] = ()
     """Those that go on."""
     begins: tuple[str, ...] = ()
-    """Those whose beginning is posted here and nowhere before."""
+    """Those that readers hear of here first: no earlier post of them was sent, or will be."""
     openings: tuple[str, ...] = ()
-    """The keys of the posts in which the others began."""
+    """The keys of the posts in which readers heard of the others first."""
     ends: Mapping[str, str] = {}
     """Of an end: what the opening of each episode is to say then."""
     gathered: int = 1

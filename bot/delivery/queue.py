@@ -5,7 +5,8 @@ Invariants:
 - critical posts go first, the others as they came; a critical post takes with it the earlier ones
   of its episodes, so that turns of an episode keep their order;
 - a post that was confirmed is never sent again;
-- an end is posted only if its beginning was;
+- an end is posted only if readers heard of its episode; the first post that they get of one is its
+  beginning, and says so, whatever was given up before it;
 - turns of one episode that wait become one post, with the values of when it leaves; its end has a
   post of its own.
 
@@ -19,6 +20,7 @@ import msgspec
 from bot.delivery import pace
 from bot.delivery.pace import Limits
 from bot.delivery.post import (
+    GIVEN_UP,
     SETTLED,
     WAITING,
     ChatState,
@@ -35,7 +37,10 @@ from bot.delivery.post import (
 )
 from bot.delivery.rendering import (
     Present,
+    alerts_of,
+    as_openings,
     edited,
+    limited,
     lines_below,
     merged_delivery,
     post_heads,
@@ -52,6 +57,7 @@ from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
 from bot.messages.digest import delivery_message
 from bot.messages.voice import say
+from bot.plan.planner import Delivery
 from rules.alerts import CascadeFacts, Turn
 from streams.events import Ms
 
@@ -150,6 +156,24 @@ def _covered_by(sent: Post, post: Post) -> bool:
     return set(sent.episodes) == set(post.episodes)
 
 
+def _limited(post: Post, episodes: Sequence[str]) -> Post:
+    """What of an end is about ``episodes``."""
+    parts = limited(post.parts, episodes)
+    alerts = alerts_of(parts)
+    single = len(parts) == 1
+    return replace(
+        post,
+        parts=parts,
+        title="" if single else post.title,
+        gathered=1 if single else post.gathered - len(post.parts) + len(parts),
+        count=len(alerts),
+        alerts=tuple(alert.id for alert in alerts),
+        names=tuple(dict.fromkeys(alert.asset for alert in alerts)),
+        episodes=tuple(episodes),
+        openings=(),
+    )
+
+
 def _parts(post: Post) -> tuple[Part, ...]:
     """What it is rendered from; of a post without alerts the lines that cannot be left out."""
     return post.parts or post_heads(post)
@@ -203,11 +227,21 @@ class ChatQueue:
         return all(p.state in SETTLED for p in self.posts.values()) and not self.state.duplicates
 
     def opening(self, episode: str, topic: int | None) -> Post | None:
-        """The post in which ``episode`` began, or will begin, in this topic."""
-        for post in self.posts.values():
-            if episode in post.episodes and post.topic == topic and not post.close:
-                return post
-        return None
+        """The post in which readers of this topic hear of ``episode`` first."""
+        posts = self._posts_of(episode, topic)
+        return next((post for post in posts if post.state not in GIVEN_UP), None)
+
+    def lost(self, episode: str, topic: int | None) -> bool:
+        """Whether readers of this topic got no post of ``episode``, since each was given up."""
+        posts = self._posts_of(episode, topic)
+        return bool(posts) and all(post.state in GIVEN_UP for post in posts)
+
+    def _posts_of(self, episode: str, topic: int | None) -> list[Post]:
+        return [
+            post
+            for post in self.posts.values()
+            if episode in post.episodes and post.topic == topic and not post.close
+        ]
 
     def add(self, post: Post) -> None:
         """``post``, which has been kept already, joins the queue; a second time it is ignored."""
@@ -283,9 +317,32 @@ class ChatQueue:
         keep = self.policy.oldest if post.open else self.policy.over
         settled = self._put(post, kept_until=now + keep, **changes)
         if settled.state is not PostState.SENT:
-            self._put(settled, parts=())
+            self._begin_later(self._put(settled, parts=()))
         else:
             self._forget_parts(settled)
+
+    def _begin_later(self, post: Post) -> None:
+        """``post`` was given up: what began in it begins in the next post of each episode."""
+        for later in list(self.posts.values()):
+            common = [of for of in later.episodes if of in post.episodes]
+            if later.state in SETTLED or later.topic != post.topic or not common:
+                continue
+            changes: dict[str, object] = {}
+            if later.openings:
+                changes["openings"] = self._openings(later)
+            begins = [of for of in common if self.opening(of, later.topic) is later]
+            if begins and not later.close:
+                changes["begins"] = _union((later.begins, tuple(begins)))
+                changes["parts"] = as_openings(later.parts, begins)
+            self._reworded(self._put(later, **changes))
+
+    def _reworded(self, post: Post) -> Post:
+        """``post`` with the message of its parts."""
+        if post.title:
+            return self._put(post, message=rendered(post))
+        if post.parts and isinstance(part := post.parts[0], Delivery):
+            return self._put(post, message=delivery_message(part, LANGUAGES[post.language]))
+        return post
 
     def _forget_parts(self, post: Post) -> None:
         """Once its text cannot change any more, it need not be rendered again."""
@@ -408,17 +465,41 @@ class ChatQueue:
         return opening.message_id if opening else None
 
     def _expire(self, now: Ms) -> None:
-        for post in self.waiting():
-            begun = [self.posts[key] for key in post.openings if key in self.posts]
-            never = begun and all(p.state in (PostState.EXPIRED, PostState.FAILED) for p in begun)
-            if post.close and never:
-                self._settle(
-                    post, now, state=PostState.EXPIRED, reason="its beginning was not told"
-                )
-            elif post.expires < now:
-                self._settle(post, now, state=PostState.EXPIRED, reason="too old to be news")
-                if not post.close:
-                    self._leave_out(post)
+        too_old = {"state": PostState.EXPIRED, "reason": "too old to be news"}
+        for key in [post.key for post in self.waiting() if not post.close and post.expires < now]:
+            self._settle(self.posts[key], now, **too_old)
+            self._leave_out(self.posts[key])
+        ends = [post for post in self.waiting() if post.close]
+        lost = self._lost() if ends else set[tuple[str, int | None]]()
+        for end in ends:
+            post = self._without(end, [of for of in end.episodes if (of, end.topic) in lost], now)
+            if post.state in WAITING and post.expires < now:
+                self._settle(post, now, **too_old)
+
+    def _lost(self) -> set[tuple[str, int | None]]:
+        """Episodes, each with a topic, for which ``lost`` is true."""
+        given_up: dict[tuple[str, int | None], bool] = {}
+        for post in self.posts.values():
+            for of in post.episodes if not post.close else ():
+                earlier = given_up.get((of, post.topic), True)
+                given_up[of, post.topic] = earlier and post.state in GIVEN_UP
+        return {of for of, lost in given_up.items() if lost}
+
+    def _without(self, post: Post, lost: Sequence[str], now: Ms) -> Post:
+        """``post``, an end, without those of episodes of which readers have never heard."""
+        if not lost:
+            return post
+        dropped = post
+        if rest := [of for of in post.episodes if of not in lost]:
+            kept = _limited(post, rest)
+            if kept.parts == post.parts or not self._unsent(post):
+                return post
+            dropped = replace(_limited(post, lost), key=f"{post.key} untold")
+            kept = replace(kept, openings=self._openings(kept))
+            post = self._reworded(self._put(kept, parts=kept.parts))
+        reason = "its beginning was not told"
+        self._settle(dropped, now, state=PostState.EXPIRED, reason=reason)
+        return self.posts[post.key]
 
     def _leave_out(self, post: Post) -> None:
         names = tuple(dict.fromkeys((*self.state.left_names, *post.names)))[:_NAMES]

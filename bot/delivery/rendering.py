@@ -46,6 +46,27 @@ def with_worst(
     return parts if changed == parts else changed
 
 
+def as_openings(parts: Sequence[Part], episodes: Collection[str]) -> tuple[Part, ...]:
+    """``parts`` as the first that readers hear of ``episodes``, which is that they began."""
+    return _replaced(
+        parts,
+        lambda alert: replace(alert, turn=Turn.OPEN) if str(alert.episode) in episodes else alert,
+    )
+
+
+def limited(parts: Sequence[Part], episodes: Collection[str]) -> tuple[Part, ...]:
+    """What of ``parts`` is about ``episodes``. Finished text stays: it does not say what of."""
+    kept: list[Part] = []
+    for part in parts:
+        if isinstance(part, str):
+            kept.append(part)
+            continue
+        alerts = tuple(alert for alert in part.alerts if str(alert.episode) in episodes)
+        if alerts:
+            kept.append(replace(part, alerts=alerts, title=part.title if len(alerts) > 1 else ""))
+    return tuple(kept)
+
+
 def set_back(parts: Sequence[Part], by: Ms) -> tuple[Part, ...]:
     """``parts`` after the clock was set back ``by`` so much: what comes is newer than they are."""
     return _replaced(parts, lambda alert: replace(alert, seen=alert.seen - by))
@@ -93,10 +114,14 @@ def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
     )
 
 
+def alerts_of(parts: Sequence[Part]) -> list[Alert]:
+    """The alerts in ``parts``."""
+    return [alert for part in parts if isinstance(part, Delivery) for alert in part.alerts]
+
+
 def values_at(parts: Sequence[Part]) -> Mapping[str, Ms]:
     """Episode → the time of its value in ``parts``."""
-    deliveries = [part for part in parts if isinstance(part, Delivery)]
-    return {str(alert.episode): alert.seen for part in deliveries for alert in part.alerts}
+    return {str(alert.episode): alert.seen for alert in alerts_of(parts)}
 
 
 def _values(alert: Alert) -> tuple[object, ...]:
@@ -191,6 +216,5 @@ def left_out(words: Words, count: int, names: Sequence[str]) -> str:
 def worst_line(parts: Sequence[Part], language: str) -> str:
     """The line below a post of several episodes: the time of its values."""
     words = LANGUAGES[language]
-    alerts = [a for part in parts if isinstance(part, Delivery) for a in part.alerts]
-    latest = max(alert.at for alert in alerts)
+    latest = max(alert.at for alert in alerts_of(parts))
     return str(say(words, "live.digest", time=time(words, latest, latest)))

@@ -1,6 +1,7 @@
 """What a post says when it leaves and when it is edited: what is so at that moment."""
 
 from collections.abc import Sequence
+from random import Random
 
 import msgspec
 import pytest
@@ -8,11 +9,12 @@ import pytest
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
+from bot.delivery.rendering import alerts_of
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.messages.render import live
-from bot.plan.planner import Chat, Delivery
+from bot.plan.planner import Chat, Delivery, PlanState, plan
 from rules.alerts import Alert, CascadeFacts, Level, Link, Turn
 from tests.bot.plan.test_planner import alert
 from tests.bot.posts import MIN, START, S, chat_queue, sent
@@ -184,6 +186,165 @@ def test_after_the_clock_was_set_back_what_comes_is_newer():
     queue.set_back(180 * MIN)
     see(queue, fall(S, -9.0))
     assert "−9" in sent(queue, S).body
+
+
+# What readers hear of first.
+
+
+def turned(turn: Turn, *args: object, **how: object) -> Alert:
+    return msgspec.structs.replace(fall(*args, **how), turn=turn)
+
+
+def give_up(queue: ChatQueue, at: int, how: str) -> None:
+    """The post that is next is refused, or, with all others at watch, waits until it is too old."""
+    if how == "refused":
+        step = queue.begin(queue.next(START + at), START + at)
+        assert isinstance(step, SendStep)
+        queue.refused(step.post, "Bad Request", START + at)
+    else:
+        queue.put_off(None, START + at, START + at + 65 * MIN)
+
+
+@pytest.mark.parametrize("how", ["refused", "expired"])
+@pytest.mark.parametrize("coins", [("BTC",), ("BTC", "ETH", "SOL", "HYPE")])
+@pytest.mark.parametrize(("turn", "before"), [(Turn.UP, 0), (Turn.UP, 1), (Turn.WORSE, 0)])
+def test_the_first_post_that_readers_get_is_the_beginning(
+    how: str, coins: Sequence[str], turn: Turn, before: int
+):
+    """The opening was given up, "now critical" rang: −30 % was never edited in, nor the end told.
+    ``before``: whether the rise waits already when the opening is given up."""
+    queue, later = chat_queue(), 66 * MIN
+    queued(queue, 1, *(fall(0, -4.2, coin, Level.WATCH) for coin in coins), silent=True)
+    rise = turned(turn, 50 * MIN, -12.0, "BTC")
+    give_up(queue, 0, how)
+    if before and (how, len(coins)) != ("expired", 1):  # then both become one post
+        queued(queue, 2, rise, at=50 * MIN)
+        assert not isinstance(queue.next(START + 65 * MIN - 1), SendStep) or how == "refused"
+    else:
+        queue.next(START + 65 * MIN - 1)
+        queue.next(START + 65 * MIN)
+        queued(queue, 2, rise, at=50 * MIN)
+    post = sent(queue, later)
+    assert post.body.startswith("🔴 <b>BTC price −12.0%</b>"), post.body
+    assert not post.message.silent
+    see(queue, fall(70 * MIN, -30.0, "BTC"))
+    assert "−30.0%" in edit_due(queue, 70 * MIN).split("\n")[0]
+    end = queued(queue, 3, turned(Turn.CLOSE, 80 * MIN, -1.0, "BTC"), at=80 * MIN, silent=True)
+    step = queue.next(START + 80 * MIN)
+    assert isinstance(step, SendStep)
+    assert (step.post.key, step.reply_to) == (end.key, post.message_id)
+    sent(queue, 80 * MIN)
+    assert edit_due(queue, 90 * MIN).split("\n")[-1].startswith("⚪ Over since")
+
+
+def test_a_rise_after_an_opening_that_was_sent_is_no_opening():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0, level=Level.ALERT))
+    sent(queue, 0)
+    queued(queue, 2, turned(Turn.UP, MIN, -9.0), at=MIN)
+    give_up(queue, MIN, "refused")
+    queued(queue, 3, turned(Turn.WORSE, 2 * MIN, -20.0), at=2 * MIN)
+    post = sent(queue, 2 * MIN)
+    assert "keeps falling" in post.body
+    assert post.begins == ()
+
+
+@pytest.mark.parametrize("titles", [1, 2])
+def test_a_digest_of_ends_leaves_out_what_was_never_told(titles: int):
+    """ETH was told, BTC was not: "2 coins: price steadier" named both. ``titles`` 2: seven ends of
+    which each has a post became a digest."""
+    queue, rest = chat_queue(), ("ETH", "SOL", "HYPE", "XRP", "DOGE", "ADA")
+    queued(queue, 1, fall(0, -6.0, "BTC"))
+    queue.put_off(None, START, START + 125 * MIN)
+    queued(queue, 2, *(fall(100 * MIN, -6.0, coin, opened=100 * MIN) for coin in rest),
+           at=100 * MIN)  # fmt: skip
+    opening = sent(queue, 126 * MIN)
+    over = [turned(Turn.CLOSE, 130 * MIN, -1.0, "BTC")]
+    over += [turned(Turn.CLOSE, 130 * MIN, -1.0, coin, opened=100 * MIN) for coin in rest]
+    if titles == 1:
+        queued(queue, 3, *over, at=130 * MIN, silent=True)
+    else:
+        for n, close in enumerate(over):
+            queued(queue, 3 + n, close, at=130 * MIN, silent=True)
+        queue.put_off(None, START + 130 * MIN, START + 131 * MIN, flood=True)
+    step = queue.next(START + 131 * MIN)
+    assert isinstance(step, SendStep)
+    assert step.reply_to == opening.message_id
+    post = sent(queue, 131 * MIN)
+    assert "BTC" not in post.body
+    assert all(coin in post.body for coin in rest[:5])
+    assert post.count == len(post.alerts) == len(post.names) == len(rest)
+    assert "6 " in post.body.split("\n")[0]
+    (untold,) = (p for p in queue.posts.values() if p.close and p.state is PostState.EXPIRED)
+    assert (untold.names, untold.reason) == (("BTC",), "its beginning was not told")
+    assert untold.alerts == (over[0].id,)
+
+
+def test_the_end_of_two_of_which_one_was_never_told_is_that_of_one():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0, "BTC"))
+    give_up(queue, 0, "refused")
+    queued(queue, 2, fall(0, -6.0, "ETH"))
+    sent(queue, 0)
+    over = [turned(Turn.CLOSE, MIN, -1.0, coin) for coin in ("BTC", "ETH")]
+    queued(queue, 3, *over, at=MIN, silent=True)
+    assert sent(queue, MIN).body.startswith("⚪ <b>ETH price steadier: −1.0%.</b>")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_given_up_readers_hear_of_a_beginning_first_and_of_its_end_last(seed: int):
+    """Random turns of five coins, with outages and refusals, through the plan and the queue."""
+    dice, queue, state = Random(seed), chat_queue(), PlanState()
+    chat = Chat(destination=TelegramChat(-1), posts_per_hour=1_000)
+    going: dict[str, Alert] = {}
+    heard: dict[str, list[Turn]] = {}
+    now = number = 0
+    for _ in range(200):
+        now += dice.randrange(5 * S, 90 * S)
+        asset = dice.choice(("BTC", "ETH", "SOL", "HYPE", "XRP"))
+        before, luck = going.get(asset), dice.random()
+        if before is None:
+            raised = fall(now, -5.0, asset, dice.choice(list(Level)), now)
+        elif luck < 0.3:
+            raised = msgspec.structs.replace(before, turn=Turn.CLOSE, seen=START + now)
+        else:
+            rises = luck < 0.6 and before.level < Level.CRITICAL
+            raised = msgspec.structs.replace(
+                fall(now, before.value * 1.5, asset, Level(before.level + rises),
+                     before.opened_at - START),
+                turn=Turn.UP if rises else Turn.WORSE,
+            )  # fmt: skip
+        going[asset] = raised
+        if raised.turn is Turn.CLOSE:
+            del going[asset]
+        state, deliveries = plan(state, [raised], chat, (), START + now)
+        for delivery in deliveries:
+            number += 1
+            queue.add(delivery_post(delivery, chat, queue, [], number, POLICY))
+        see(queue, *going.values())
+        if dice.random() < 0.02:
+            outage = dice.choice((MIN, 10 * MIN, 65 * MIN))
+            queue.put_off(None, START + now, START + now + outage, flood=dice.random() < 0.5)
+        while not isinstance(step := queue.next(START + now), int | None):
+            step = queue.begin(step, START + now)
+            if isinstance(step, EditStep):
+                queue.edited(step, Edited.CHANGED, START + now)
+                continue
+            assert isinstance(step, SendStep)
+            if dice.random() < 0.05:
+                queue.refused(step.post, "Bad Request", START + now)
+                continue
+            queue.sent(step.post, number, START + now)
+            for shown in alerts_of(step.post.parts):
+                heard.setdefault(str(shown.episode), []).append(shown.turn)
+    assert heard
+    for turns in heard.values():
+        assert turns[0] is Turn.OPEN
+        assert Turn.OPEN not in turns[1:]
+        assert Turn.CLOSE not in turns[:-1]
+    for post in queue.posts.values():
+        if post.close and "beginning" in post.reason:
+            assert heard.keys().isdisjoint(post.episodes)
 
 
 # Edits.
