@@ -51,20 +51,22 @@ _LEAST_SPAN: Ms = 10 * SECOND
 class DepthSamples:
     """Samples of depth (USD, both sides and bids alone), at most one a second, and their medians.
 
-    ``taken``: the last event that was taken in, since two metrics may offer it.
+    ``taken``: the last event that was taken in, since two metrics may offer it. ``unbroken_since``:
+    the first of the samples of which each came while the one before it was still "now".
     """
 
     __slots__ = (
         "_bids", "_first", "_held", "_held_ms", "_held_since", "_held_until", "_holders",
         "_hour_end", "_hourly", "_hours", "_minute_end", "_minutes", "_ordered", "_recent",
         "_recent_end", "_second", "_sorted", "_times", "_usd", "taken",
+        "unbroken_since",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._times = array("q")
         self._usd = array("d")
         self._bids = array("d")
-        self._second = self._minute_end = 0
+        self._second = self._minute_end = self.unbroken_since = 0
         self._ordered = array("d")
         self._first = self._sorted = 0
         self._minutes = Ring(RECENT // MINUTE)
@@ -90,6 +92,8 @@ class DepthSamples:
     def add(self, t: Ms, usd: float, bids: float) -> None:
         """A sample; it replaces another one of the same second. Times must not run backwards."""
         second = t // _SPACING
+        if not self._times or t - self._times[-1] > _MAX_AGE:
+            self.unbroken_since = t
         if t >= self._minute_end:
             if self._times:
                 self._close_minute(t)
@@ -171,7 +175,7 @@ class DepthSamples:
             *(column.tobytes() for column in samples),
             *self._minutes.dump(),
             array("d", [self._holders, self._held, self._held_ms]).tobytes(),
-            array("q", [self._held_since, self._held_until]).tobytes(),
+            array("q", [self._held_since, self._held_until, self.unbroken_since]).tobytes(),
             *self._hours.dump(),
         ]
 
@@ -185,10 +189,12 @@ class DepthSamples:
         held, times = array("d", [0, 0, 0]), array("q", [0, 0])
         if len(dumped) == 9:
             held, times = array("d", dumped[5]), array("q", dumped[6])
-        if len(held) != 3 or len(times) != 2:
+        if len(times) == 2:  # written before holes in it were minded: none is known to be short
+            times.append(array("q", dumped[0])[-1] if dumped[0] else 0)
+        if len(held) != 3 or len(times) != 3:
             raise ValueError("the dumped book is cut short: start without it")
         self._holders, self._held, self._held_ms = int(held[0]), held[1], int(held[2])
-        self._held_since, self._held_until = times
+        self._held_since, self._held_until, self.unbroken_since = times
         self._times = array("q", dumped[0])
         self._usd, self._bids = array("d", dumped[1]), array("d", dumped[2])
         self._ordered = array("d")
@@ -267,7 +273,8 @@ EVERY_OTHER: Ms = 2 * SECOND
 """The median of a minute moves slowly."""
 
 WARM_UP: Ms = MINUTE
-"""A book that came back counts again after this time."""
+"""A book that came back counts again after this time; at once, if it was away so shortly that its
+last sample was still "now": then the median is of both sides of the hole."""
 
 _DEPTH = Kind.DEPTH
 _KINDS = frozenset({_DEPTH})
@@ -337,7 +344,7 @@ class DepthMetric:
             expected.append(market)
             usual += normally
             current = book.current(now)
-            if current is not None and _warm(market, now):
+            if current is not None and _warm(market, book, now):
                 used.append(market)
                 usd += current
                 normal += normally
@@ -413,9 +420,11 @@ def _keep(bp: int) -> Keep[DepthSamples]:
     return Keep(f"depth.{bp}", DepthSamples)
 
 
-def _warm(market: Market, now: Ms) -> bool:
+def _warm(market: Market, book: DepthSamples, now: Ms) -> bool:
     line = market.lines.get(_DEPTH) or market.venue_lines.get(_DEPTH)
-    return line is not None and line.up and now - line.since >= WARM_UP
+    if line is None or not line.up:
+        return False
+    return now - min(line.since, book.unbroken_since) >= WARM_UP
 
 
 def _by_venue(live: list[_Live]) -> dict[str, float]:

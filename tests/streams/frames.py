@@ -121,6 +121,12 @@ def ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> bytes:
     return _line({"topic": f"tickers.{symbol}", "type": "snapshot", "data": data, "ts": at})
 
 
+def ticker_delta(symbol: str, at: Ms = EPOCH, **fields: str) -> bytes:
+    """What changed in a Bybit ticker."""
+    data = {"symbol": symbol} | fields
+    return _line({"topic": f"tickers.{symbol}", "type": "delta", "data": data, "ts": at})
+
+
 def liquidated(
     symbol: str, *sizes: float, at: Ms = EPOCH, price: float = 100, long: bool = True
 ) -> bytes:

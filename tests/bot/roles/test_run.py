@@ -295,10 +295,18 @@ async def test_sighup_ends_nobody(
     await asyncio.wait_for(task, 6)
 
 
-async def test_sighup_is_harmless_between_two_lives_of_a_role() -> None:
-    loop = asyncio.get_running_loop()
-    with on_sighup(ConfigWatch(Path("config.toml"))):
-        pass
-    os.kill(os.getpid(), signal.SIGHUP)
-    await asyncio.sleep(0.05)
-    loop.remove_signal_handler(signal.SIGHUP)
+async def test_sighup_asks_whoever_hears_it_and_nobody_afterwards() -> None:
+    """Between two lives of a role it ends nobody either."""
+    loop, watch = asyncio.get_running_loop(), ConfigWatch(Path("config.toml"))
+    asked: list[bool] = []
+    try:
+        with on_sighup(watch):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.05)
+            asked.append(watch.due())
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.05)
+        asked.append(watch.due())
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+    assert asked == [True, False]

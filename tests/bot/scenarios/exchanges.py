@@ -15,6 +15,7 @@ import msgspec
 from bot.config import load
 from rules.alerts import Alert, Level, Notice, Said, Turn
 from rules.engine import Engine
+from streams.durations import HOUR
 from streams.events import AnyEvent, Depth, FeedState, Instrument, Kind, Ms, Tick
 from streams.feed.actions import Action, Fetch, Hangup, Send
 from streams.feed.session import Session
@@ -60,23 +61,29 @@ class Quotes(msgspec.Struct, frozen=True):
 class Exchange:
     """One venue: its sessions, and what it has told so far.
 
-    ``depth_musd``: both sides within 25 bp; ``base``: open interest in coins. ``frozen``: its
-    prices stand still though others move; ``crossed``: its book is; ``silent``: kinds of sockets
-    (``market``, ``book``) that bring nothing.
+    ``depth_musd``: both sides within 25 bp; ``base``: open interest in contracts of ``multiplier``
+    coins. ``frozen``: its prices stand still though others move; ``crossed``: its book is;
+    ``funding_hours``: the interval now in force. Prices and sizes here are those of a contract.
     """
 
     name = ""
-    symbol = "BTCUSDT"
+    quote = "USDT"
     depth_musd = 20.0
     base = 50_000.0
     step = 0.3
     count = 1_000
     rolling = False
 
-    def __init__(self, market: "Crash") -> None:
-        self.market = market
+    def __init__(self, market: "Crash", multiplier: float = 1.0) -> None:
+        self.market, self.multiplier = market, multiplier
+        self.symbol = f"{1000 if multiplier > 1 else ''}{market.asset}{self.quote}"
         venue = VENUES[self.name]
-        known = [msgspec.structs.replace(market.instrument, venue=self.name, symbol=self.symbol)]
+        known = [
+            Instrument(
+                venue=self.name, symbol=self.symbol, asset=market.asset, quote="USDT",
+                funding_hours=8.0, multiplier=multiplier,
+            )
+        ]  # fmt: skip
         self.listing = Listing(instruments={self.symbol: known[0]}, order=(self.symbol,))
         self.listing.contracts.relist(known)
         self.sessions = {
@@ -87,9 +94,12 @@ class Exchange:
         self.coming: list[tuple[Ms, Callable[[], Sequence[Action]]]] = []
         self.frozen = False
         self.crossed = False
-        self.silent: set[str] = set()
+        self.wick, self.skips = 1.0, 0
+        self.funding_hours = 8
+        self.step *= market.price * multiplier / PRICE
+        self.base *= PRICE / (market.price * multiplier)
+        self.first = self.price = market.price * multiplier
         self.quotes = self.look()
-        self.price = market.price
 
     @property
     def book(self) -> Session:
@@ -102,15 +112,15 @@ class Exchange:
 
     def look(self) -> Quotes:
         """The market's quotes as they are at this venue."""
-        market = self.market
-        near = round(market.price, -3)  # so that not each level has another size each time
+        market, price = self.market, self.market.price * self.multiplier
+        near = self.first * round(price / self.first, 2)  # so that sizes do not change all the time
         levels = near * 25 / 10_000 / self.step
         size = round(self.depth_musd * market.depth / 2 * 1e6 / levels / near, 6)
-        pulled = round(market.price * market.pulled_bp / 10_000 / self.step)
-        return Quotes(round(market.price / self.step), size, pulled, market.empty)
+        pulled = round(price * market.pulled_bp / 10_000 / self.step)
+        return Quotes(round(price / self.step), size, pulled, market.empty)
 
     def levels(self, side: Side) -> list[tuple[float, float]]:
-        return [(round(place * self.step, 6), size) for place, size in side.items()]
+        return [(round(place * self.step, 8), size) for place, size in side.items()]
 
     def changes(self) -> list[list[tuple[float, float]]] | None:
         """What changed in the book since it was told last, None if nothing did."""
@@ -137,11 +147,16 @@ class Exchange:
     def moment(self) -> Iterator[Action]:
         """What this venue tells now."""
         if not self.frozen:  # and no price stands quite still
-            self.price = round(self.market.price * (1 + self.market.now // HALF % 7 / 1e5), 2)
-        if "book" not in self.silent:
-            yield from self.hear(self.book, *self.tell_book())
-        if "market" not in self.silent:
-            yield from self.hear(self.talk, *self.tell())
+            price = self.market.price * self.multiplier
+            self.price = float(f"{price * (1 + self.market.now // HALF % 7 / 1e5):.8g}")
+        messages = [*self.tell_book()]
+        if self.skips and messages:
+            self.skips, messages = self.skips - 1, []
+        yield from self.hear(self.book, *messages)
+        price, self.price = self.price, self.price * self.wick
+        messages = [*self.tell()]
+        self.price, self.wick = price, 1.0 if messages else self.wick
+        yield from self.hear(self.talk, *messages)
         for _at, answer in [entry for entry in self.coming if entry[0] <= self.market.now]:
             self.coming = [entry for entry in self.coming if entry[1] is not answer]
             yield from answer()
@@ -154,10 +169,11 @@ class Exchange:
         for session in self.sessions.values():
             yield from self.open(session)
 
-    def cut(self, session: Session) -> Iterator[Action]:
-        """The socket breaks and is there again a second later."""
+    def cut(self, session: Session, seconds: float) -> Iterator[Action]:
+        """The socket breaks, and is there again after so long."""
         states, _ = session.closed("the connection broke", self.market.seen)
-        self.coming.append((self.market.now + 1_000, lambda: self.open(session)))
+        back = self.market.now + round(seconds * 1_000)
+        self.coming.append((back, lambda: self.open(session)))
         yield from states
 
     def liquidate(self, usd: float, long: bool) -> Iterator[Action]:
@@ -191,7 +207,7 @@ class Binance(Exchange):
         changed = self.changes() or [[], []]
         self.last += 1
         if self.crossed:
-            changed[0].append((round((self.quotes.mid + 3) * self.step, 6), 1.0))
+            changed[0].append((round((self.quotes.mid + 3) * self.step, 8), 1.0))
         yield frames.change(
             self.symbol, self.last, self.last, *changed, at=self.market.seen,
             previous=self.last - 1,
@@ -249,6 +265,10 @@ class Bybit(Exchange):
     rolling = True
     last = 0
     fresh = True
+    alternates = False
+    """Its tickers tell one of two prices at a time."""
+    hours_told: int | None = None
+    """An interval that is no longer in force, while it still says so."""
 
     def tell_book(self) -> Iterator[bytes]:
         self.last += 1
@@ -260,15 +280,23 @@ class Bybit(Exchange):
             return
         changed = changed or [[], []]
         if self.crossed:
-            changed[0].append((round((self.quotes.mid + 3) * self.step, 6), 1.0))
+            changed[0].append((round((self.quotes.mid + 3) * self.step, 8), 1.0))
         at, fresh, self.fresh = self.market.seen, self.fresh, False
         yield frames.bybit_book(self.symbol, self.last, *changed, delta=not fresh, at=at)
 
     def tell(self) -> Iterator[bytes]:
-        price, base = self.price, self.base * self.market.oi
+        price, base, at = self.price, self.base * self.market.oi, self.market.seen
+        if self.alternates and self.market.now % (4 * HALF):
+            name = ("markPrice", "indexPrice")[self.market.now // HALF % 2]
+            yield frames.ticker_delta(self.symbol, at, **{name: str(price)})
+            return
+        hours, hours_told = self.funding_hours, self.hours_told or self.funding_hours
+        next_at = (at // (hours * HOUR) + 1) * hours * HOUR
         yield frames.ticker(
-            self.symbol, self.market.seen, markPrice=str(price), indexPrice=str(price),
+            self.symbol, at, markPrice=str(price), indexPrice=str(price),
             singleOpenInterest=f"{base:.3f}", singleOpenInterestValue=f"{base * price:.2f}",
+            fundingRate=f"{self.market.rate * hours / 8:.10f}",
+            fundingIntervalHour=str(hours_told), nextFundingTime=str(next_at),
         )  # fmt: skip
 
     def liquidate(self, usd: float, long: bool) -> Iterator[Action]:
@@ -290,7 +318,7 @@ class Hyperliquid(Exchange):
     """Twenty buckets a side each time, and all the rest every 13 s."""
 
     name = "hyperliquid"
-    symbol = "BTC"
+    quote = ""
     depth_musd = 10.0
     base = 30_000.0
     step = 10.0
@@ -330,18 +358,23 @@ class Crash:
     """One market on some venues, and the shipped rules.
 
     ``price`` USD; ``oi``, ``depth``: parts of what they were at first; ``burst``: million USD
-    liquidated each minute, longs or (``long`` False) shorts, on each venue in turn.
+    liquidated each minute, longs or (``long`` False) shorts, on each venue in turn. ``rate``: of
+    funding, a fraction in 8 h. ``multipliers``: coins in a contract, where that is not one.
     """
 
-    def __init__(self, *venues: str, price: float = PRICE, symbol: str = "") -> None:
+    def __init__(
+        self,
+        *venues: str,
+        price: float = PRICE,
+        asset: str = "BTC",
+        multipliers: Mapping[str, float] = {},
+    ) -> None:
         self.now: Ms = 0
+        self.asset, self.rate = asset, 0.0001
         self.price, self.oi, self.depth, self.burst = price, 1.0, 1.0, 0.0
         self.long = True
         self.pulled_bp = 0.0
         self.empty: frozenset[str] = frozenset()
-        self.instrument = Instrument(
-            venue="", symbol="", asset="BTC", quote="USDT", funding_hours=8.0
-        )
         settings = load(CONFIG, {})
         names = [venue.name for venue in settings.venues]
         self.engine = Engine(settings.rules, names, settings.composites)
@@ -349,7 +382,8 @@ class Crash:
         self.events: list[AnyEvent] = []
         self.prices: list[tuple[Ms, float]] = []
         self.liquidated: list[tuple[Ms, float]] = []
-        self.venues = {name: KINDS[name](self) for name in venues}
+        self.reported: list[tuple[Ms, float]] = []
+        self.venues = {name: KINDS[name](self, multipliers.get(name, 1.0)) for name in venues}
         self._turns = 0
         for venue in self.venues.values():
             self.take(venue, venue.begin())
@@ -402,6 +436,8 @@ class Crash:
         self._turns += 1
         usd = self.burst * 1e6 / 60
         self.liquidated.append((self.seen, usd))
+        if venue.talk.connected:
+            self.reported.append((self.seen, usd))
         self.take(venue, venue.liquidate(usd, self.long))
 
     def _feed(self, event: AnyEvent) -> None:
@@ -435,8 +471,9 @@ class Crash:
         )  # fmt: skip
 
     def when_liquidated(self, musd: float) -> Ms:
+        """When so many million USD had been liquidated, as far as a venue could report it."""
         total = 0.0
-        for at, usd in self.liquidated:
+        for at, usd in self.reported:
             total += usd
             if total + 0.01 >= musd * 1e6:  # in whole cents
                 return at

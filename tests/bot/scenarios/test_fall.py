@@ -4,11 +4,22 @@ Frames of each venue → sessions → events → the shipped rules. Times are of
 the market was beyond a threshold the alert comes.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import pytest
 
 from rules.alerts import Alert, Cause, Level, LiquidationFacts, Turn
-from streams.events import Kind, Ms
-from tests.bot.scenarios.exchanges import HALF, PRICE, Binance, Crash, after_calm
+from streams.events import Depth, Funding, Kind, Liquidation, Ms, OpenInterest, Price
+from tests.bot.scenarios.exchanges import (
+    CONTEXTS_EVERY,
+    HALF,
+    PRICE,
+    Binance,
+    Crash,
+    Exchange,
+    after_calm,
+)
 
 ALL = ("binance", "bybit", "hyperliquid")
 TWO = ("binance", "hyperliquid")
@@ -27,6 +38,12 @@ CLEAR: Ms = 600 * SECOND
 """``clear_for`` of all shipped rules."""
 
 FEW: Ms = 4 * SECOND
+
+HOLE: Ms = 10 * SECOND
+"""How much later the median may turn where a book is away for some seconds."""
+
+PARTS = ("liq_burst", "price_drop", "oi_drop", "depth_thin")
+"""The rules that a cascade tells of."""
 
 
 def fallen(crash: Crash, percent: float, seconds: float) -> Ms:
@@ -184,7 +201,139 @@ def test_what_a_cascade_tells_of_does_not_end_a_second_time() -> None:
     crash.play(75 * 60, every=10_000)
     (end,) = crash.of("cascade", Turn.CLOSE)
     assert end.post
-    for family in ("depth_thin", "liq_burst", "oi_drop", "price_drop"):
+    for family in PARTS:
         closed = by_rule(crash.of(family, Turn.CLOSE))
         assert closed.keys() == {alert.rule for alert in crash.of(family, Turn.OPEN)}
         assert all(alert.hidden_by == "cascade" for alert in closed.values())
+
+
+# ── and one venue goes wrong in the middle of it ────────────────────────
+
+Turned = Callable[[Crash, Exchange], None]
+
+
+class Trouble(NamedTuple):
+    """What happens at a venue 24 s after the fall began, and what ends it 5 s later.
+
+    ``price_late``: how late the fall of the price may be told because of it.
+    """
+
+    begin: Turned
+    end: Turned = lambda crash, venue: None
+    venues: tuple[str, ...] = ALL
+    price_late: Ms = 2 * SECOND
+
+
+def put(**values: object) -> Turned:
+    """The venue has these values from now on."""
+
+    def turn(_: Crash, venue: Exchange) -> None:
+        for name, value in values.items():
+            assert hasattr(venue, name)
+            setattr(venue, name, value)
+
+    return turn
+
+
+def cut(seconds: float) -> Turned:
+    """The socket that liquidations come by breaks, and is there again after so long."""
+    return lambda crash, venue: crash.take(venue, venue.cut(venue.talk, seconds))
+
+
+TROUBLES = {
+    "crossed book": Trouble(put(crossed=True), put(crossed=False)),
+    "lost changes of the book": Trouble(put(skips=2), venues=("binance", "bybit")),
+    "no liquidations for 1.5 s": Trouble(cut(1.5), venues=("binance",)),
+    "no liquidations for 10 s": Trouble(cut(10), venues=("bybit",)),
+    "one price of two at a time": Trouble(put(alternates=True), venues=("bybit",)),
+    "frozen prices": Trouble(put(frozen=True), venues=TWO, price_late=CONTEXTS_EVERY + SECOND),
+    "a wick of 40 %": Trouble(put(wick=0.6), venues=("binance",)),
+    "settles each hour": Trouble(put(funding_hours=1), venues=("bybit",)),
+    "settles each hour, and says so late": Trouble(
+        put(funding_hours=1, hours_told=8), put(hours_told=None), venues=("bybit",)
+    ),
+    "settles each 4 h, and says so late": Trouble(
+        put(funding_hours=4, hours_told=8), put(hours_told=None), venues=("bybit",)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "name"),
+    [(trouble, name) for trouble in TROUBLES.values() for name in trouble.venues],
+    ids=[f"{key} at {name}" for key, trouble in TROUBLES.items() for name in trouble.venues],
+)
+def test_what_goes_wrong_at_a_venue_hides_nothing_and_is_not_told_of_the_market(
+    trouble: Trouble, name: str
+) -> None:
+    crash = after_calm(*ALL)
+    venue, began = crash.venues[name], crash.seen
+    crash.depth, crash.burst = 0.3, 200.0
+    crash.play(24, price=ahead(-4), oi=0.968)
+    trouble.begin(crash, venue)
+    crash.play(5, price=ahead(-29 / 6), oi=0.96)
+    trouble.end(crash, venue)
+    crash.play(31, price=ahead(-10), oi=0.92)
+    crash.burst = 0.0
+    crash.play(110)
+
+    # in time
+    alert = crash.reached("liq_burst", Level.CRITICAL)
+    assert 0 <= alert.seen - crash.when_liquidated(120) <= SECOND
+    alert = crash.reached("price_drop", Level.CRITICAL)
+    assert -SECOND <= alert.seen - crash.when_price(-8) <= trouble.price_late
+    assert -10.1 < alert.value < -8
+    alert = crash.reached("oi_drop", Level.CRITICAL)
+    assert alert.seen - (began + 38 * SECOND) <= OI_LATE
+    alert = crash.reached("depth_thin", Level.WATCH)
+    assert 0 <= alert.seen - (began + HOLD) <= MEDIAN + HOLE
+    assert alert.value == pytest.approx(30, abs=1.5)
+    assert opened(crash).level is Level.CRITICAL
+
+    # and nothing else
+    families = {alert.family for alert in crash.alerts}
+    assert families <= {*PARTS, "cascade", "oi_total_drop", "market_fall"}
+    assert crash.of("price_drop", Turn.CLOSE) == []
+    assert crash.notices == []
+    heard = [event.usd for event in crash.events if isinstance(event, Liquidation)]
+    assert heard == pytest.approx([usd for _, usd in crash.reported])
+    for alert in crash.of("liq_burst"):
+        until = sum(usd for at, usd in crash.liquidated if at <= alert.seen)
+        assert alert.value <= until / 1e6 + 1e-6
+    for event in crash.events:
+        if isinstance(event, Funding) and event.venue != "hyperliquid":  # has its own rate
+            assert event.rate * 8 / event.hours == pytest.approx(crash.rate)
+
+
+def test_a_contract_of_a_thousand_coins_is_a_thousand_coins() -> None:
+    """At two venues, and at the third one it is of one coin."""
+    multipliers = {"binance": 1_000.0, "hyperliquid": 1_000.0}
+    crash = Crash(*ALL, price=72.0, asset="DOGE", multipliers=multipliers)
+    crash.calm()
+    for name, musd, depth in (
+        ("binance", 5_760, 20),
+        ("bybit", 3_600, 20),
+        ("hyperliquid", 2_160, 10),
+    ):
+        events = [event for event in crash.events if getattr(event, "venue", "") == name]
+        price = next(event.mark for event in events if isinstance(event, Price))
+        coins = next(event.base for event in events if isinstance(event, OpenInterest))
+        band = next(event.bands[1] for event in events if isinstance(event, Depth))
+        assert price == pytest.approx(72, rel=1e-3)
+        assert coins * 72 / 1e6 == pytest.approx(musd)
+        assert (band.bid_usd + band.ask_usd) / 1e6 == pytest.approx(depth, rel=0.01)
+    began = crash.seen
+    crash.depth, crash.burst = 0.3, 200.0
+    crash.play(60, price=72 * 0.85, oi=0.9)
+    crash.burst = 0.0
+    crash.play(110)
+    alert = crash.reached("liq_burst", Level.CRITICAL)
+    assert 0 <= alert.seen - crash.when_liquidated(50) <= SECOND
+    alert = crash.reached("price_drop", Level.CRITICAL)
+    assert -SECOND <= alert.seen - crash.when_price(-13) <= 2 * SECOND
+    assert crash.reached("oi_drop", Level.ALERT).value > -10.1
+    alert = crash.reached("depth_thin", Level.WATCH)
+    assert 0 <= alert.seen - (began + HOLD) <= MEDIAN + HOLE
+    assert alert.value == pytest.approx(30, abs=1.5)
+    assert opened(crash).asset == "DOGE"
+    assert crash.notices == []

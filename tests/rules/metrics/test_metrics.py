@@ -412,9 +412,11 @@ def naive_depth(rows, ups, now):
             continue
         usual += median(closed)
         last = [(t, usd) for t, usd in samples if t > now - MINUTE]
+        holes = [b for (a, _), (b, _) in pairwise(samples) if b - a > 30 * SECOND]
+        unbroken_since = holes[-1] if holes else samples[0][0]
         if (
             ups[venue] is not None
-            and now - ups[venue] >= MINUTE
+            and now - min(ups[venue], unbroken_since) >= MINUTE
             and len(last) >= 3
             and last[-1][0] - last[0][0] >= 10 * SECOND
             and now - last[-1][0] <= 30 * SECOND
@@ -507,14 +509,31 @@ def test_a_book_that_stops_covering_the_band_is_invalid_not_thin():
     assert fed.reading() is None
 
 
-def test_a_book_that_comes_back_warms_up_for_a_minute():
-    fed = booked(Fed("depth_100bp_pct_of_recent"), START, START + 40 * MINUTE, binance=5e6)
-    up = START + 40 * MINUTE + 10 * SECOND
+@mark.parametrize("away_s", [31, 45, 300])
+def test_a_book_that_comes_back_warms_up_for_a_minute(away_s):
+    down = START + 40 * MINUTE
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, down, binance=5e6)
+    up = down + away_s * SECOND
     fed.feed(feed("binance", Kind.DEPTH, up - SECOND, False), feed("binance", Kind.DEPTH, up, True))
     booked(fed, up, up + 59 * SECOND, every=SECOND, binance=5e6)
     assert fed.reading() is None
     fed.feed(depth("binance", up + MINUTE, 5e6))
     assert fed.value() == approx(100)
+
+
+@mark.parametrize("away_s", [2, 8, 30])
+def test_a_book_that_was_away_for_some_seconds_counts_at_once_and_goes_on_counting(away_s):
+    """It was crossed in the middle of a fall: that is no reason to wait a minute longer."""
+    down = START + 40 * MINUTE
+    fed = booked(Fed("depth_100bp_pct_of_recent"), START, down, every=SECOND, binance=5e6)
+    fed.feed(feed("binance", Kind.DEPTH, down + SECOND, False))
+    assert fed.reading() is None
+    up = down + away_s * SECOND
+    fed.feed(feed("binance", Kind.DEPTH, up, True))
+    for second in range(90):
+        fed.feed(depth("binance", up + second * SECOND, 1e6))
+        assert fed.value() in (approx(100), approx(20), approx(60))
+    assert fed.value() == approx(20)
 
 
 def test_normal_forgets_after_four_hours():

@@ -354,7 +354,7 @@ class Fall:
         self.answers = True
         self.asked: list[int] = []
         self.depths: list[Depth] = []
-        self.share = self.covered = 0.0
+        self.share = self.covered_10 = self.covered_25 = 0.0
         self.hear(())
         self.play([self.PRICE] * 4)
         self.depths.clear()
@@ -384,8 +384,8 @@ class Fall:
 
     def play(self, prices: Sequence[float]) -> None:
         """A second for each price. ``share``: of these seconds, in how many a depth was said;
-        ``covered``: in how many of one whose band of 10 bp is covered."""
-        said = covered = 0
+        ``covered_10``, ``covered_25``: in how many of one whose band of so many bp is covered."""
+        said = covered_10 = covered_25 = 0
         for price in prices:
             before, self.depths = self.mid, []
             target = round(price / self.step)
@@ -408,8 +408,11 @@ class Fall:
                     assert band.bid_usd <= real * 1.05
                     assert not band.covered or band.bid_usd >= real * 0.9
             said += bool(self.depths)
-            covered += any(depth.bands[0].covered for depth in self.depths)
-        self.share, self.covered = said / len(prices), covered / len(prices)
+            covered_10 += any(depth.bands[0].covered for depth in self.depths)
+            covered_25 += any(depth.bands[1].covered for depth in self.depths)
+        self.share, self.covered_10, self.covered_25 = (
+            count / len(prices) for count in (said, covered_10, covered_25)
+        )
 
     def second(self) -> list[Action]:
         self.played.now -= 1_000
@@ -424,25 +427,32 @@ def falling(percent: float, seconds: int, after: int = 0) -> list[float]:
 
 @pytest.mark.parametrize("delay_ms", [200, 1_000])
 @pytest.mark.parametrize(
-    ("percent", "seconds", "reach_bp", "share", "covered"),
-    [
-        (10, 60, 25, 0.98, 0.98),
-        (10, 120, 25, 1.0, 0.98),
-        (10, 300, 25, 1.0, 0.98),
-        (5, 20, 25, 0.94, 0.94),
-        (-10, 60, 25, 0.98, 0.98),
-        (10, 60, 12.5, 0.9, 0.9),
-        (30, 60, 25, 0.9, 0.9),
-        (10, 10, 50, 0.9, 0.9),
+    ("percent", "seconds", "reach_bp", "share", "covered_10", "covered_25"),
+    [  # 25 bp: as far as a snapshot reaches on one side, which a rise makes less
+        (10, 60, 25, 0.98, 0.98, 0.98),
+        (10, 120, 25, 1.0, 0.98, 0.65),
+        (10, 300, 25, 1.0, 0.98, 0.33),
+        (5, 20, 25, 0.94, 0.94, 0.94),
+        (-10, 60, 25, 0.98, 0.98, 0.0),
+        (10, 60, 12.5, 0.9, 0.9, 0.0),
+        (30, 60, 25, 0.9, 0.9, 0.9),
+        (10, 10, 50, 0.9, 0.9, 0.9),
     ],
 )
 def test_depth_is_told_while_the_price_leaves_each_snapshot_behind(
-    percent: float, seconds: int, reach_bp: float, share: float, covered: float, delay_ms: int
+    percent: float,
+    seconds: int,
+    reach_bp: float,
+    share: float,
+    covered_10: float,
+    covered_25: float,
+    delay_ms: int,
 ) -> None:
     fall = Fall(reach_bp, delay_ms)
     fall.play(falling(percent, seconds))
     assert fall.share >= share
-    assert fall.covered >= covered
+    assert fall.covered_10 >= covered_10
+    assert fall.covered_25 >= covered_25
     assert turns(fall.played.done) == ["+depth BTCUSDT"]
     waits = [later - sooner for sooner, later in pairwise(fall.asked)]
     assert min(waits) >= 1_000  # 1,200 of the 2,400 that the venue allows a minute
@@ -455,7 +465,7 @@ def test_depth_is_told_of_a_price_that_jumps_half_a_percent_each_second(reach_bp
     fall.play(falling(10, 5))
     fall.play([72_000 * random.uniform(0.995, 1.005) for _ in range(300)])
     assert fall.share > 0.8
-    assert fall.covered > 0.8
+    assert fall.covered_10 > 0.8
     assert turns(fall.played.done) == ["+depth BTCUSDT"]
 
 
@@ -474,7 +484,7 @@ def test_a_calm_price_is_hardly_asked_for() -> None:
     random = Random(2)
     fall = Fall(26, 200)
     fall.play([Fall.PRICE * random.uniform(0.9998, 1.0002) for _ in range(600)])
-    assert fall.covered == 1.0
+    assert fall.covered_10 == fall.covered_25 == 1.0
     assert len(fall.asked) < 15
 
 
