@@ -2,9 +2,10 @@
 
 One wrong reading would stand at the end of a window now, and at its start when the window has
 passed, and venues repeat what is stale. So a reading is listened to when it has been held: what
-counts moves only as far as all readings of the last ``HELD`` ms say, and a reading out of all
-proportion must last longer. Until then a second venue may confirm it (``latest``,
-``rules.metrics.open_interest``). None is zero: venues send 0 when they do not know.
+counts moves only as far as all readings of the last ``HELD`` ms say, the mildest of them, so that a
+slide is followed that far behind. Where even that is out of all proportion it must have lasted
+longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.open_interest``). None
+is zero: venues send 0 when they do not know.
 """
 
 import msgspec
@@ -23,7 +24,7 @@ OUT_OF_PROPORTION = 1.5
 
 LASTS: Ms = 40 * SECOND
 """After so long, by two readings at least, which is one poll of a slow feed, what seemed out of
-proportion is so: the feed was away, or the market is gone."""
+proportion is so, as far as all of them say: the feed was away, or the market is gone."""
 
 AGREE = 1.02
 """The first readings of a market are believed once none is so many times another: a level that
@@ -40,10 +41,10 @@ class Interest(msgspec.Struct, array_like=True):
     """What is remembered of one market's open interest."""
 
     recent: list[tuple[Ms, float]] = []
-    """The readings of the last ``HELD`` ms with their times and the one before, at least three; the
-    last one of each second."""
+    """The readings of the last ``LASTS`` ms with their times and the one before, at least three;
+    the last one of each second. Without ``odd``."""
     odd: list[tuple[Ms, float]] = []
-    """The last of those that must last first, since they are out of proportion."""
+    """The newest ones, as far as they are out of proportion to ``level``."""
     odd_since: Ms = 0
     """When the first of those came."""
     level: float | None = None
@@ -55,8 +56,10 @@ class Interest(msgspec.Struct, array_like=True):
     @property
     def steady(self) -> float | None:
         """What is believed now; None while that is not known."""
-        recent = self.recent
-        return self.level if recent and recent[-1][0] - recent[0][0] >= HELD else None
+        if not self.recent:
+            return None  # after a hole, and nothing in proportion to what was before it
+        newest = self.odd[-1] if self.odd else self.recent[-1]
+        return self.level if newest[0] - self.recent[0][0] >= HELD else None
 
     @property
     def latest(self) -> float | None:
@@ -84,8 +87,9 @@ class Interest(msgspec.Struct, array_like=True):
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:
             return False
+        before = self.level
         believed = self._take(base, now)
-        if self.level is None or (believed and not self._between()):
+        if self.level is None or self.level != before or (believed and not self._between()):
             self.doubted_since = None
         elif self.doubted_since is None:
             self.doubted_since = now
@@ -94,47 +98,43 @@ class Interest(msgspec.Struct, array_like=True):
         return believed
 
     def _take(self, base: float, now: Ms) -> bool:
-        if self.recent and now - self.recent[-1][0] > MAX_AGE:
-            self.recent = []
-        if self.level is None:  # nothing is out of proportion to what nobody knows
-            before = self.recent[-1][1] if self.recent else base
-            self.odd = []
-            self._note(base, now)
-            return _alike(before, base)
-        if _alike(self.level, base):
-            self.odd = []
-            self._note(base, now)
-            return True
-        if not self.odd or not _alike(self.odd[-1][1], base):
-            self.odd, self.odd_since = [], now
-        self.odd = [*self.odd[1 - _READINGS :], (now, base)]
-        if now - self.odd_since < LASTS:
-            return False
-        # it has lasted, so it counts at once, as far as all of these say
-        bases = [x for _, x in self.odd]
-        self.level = min(max(self.level, min(bases)), max(bases))
-        self.recent, self.odd = [(self.odd_since, self.level), *self.odd], []
-        return True
+        readings, level = [*self.recent, *self.odd], self.level
+        if readings and now - readings[-1][0] > MAX_AGE:
+            readings = []
+        before = level or (readings[-1][1] if readings else base)
+        believed = _alike(before, base)
+        if level is not None and believed:
+            # what was out of proportion on the other side is not confirmed by this one
+            below = base < level
+            readings = [r for r in readings if _alike(level, r[1]) or (r[1] < level) is below]
+        _note(readings, base, now)
+        self.level = self._held(readings, now)
+        if self.level is None:
+            self.recent, self.odd = readings, []
+            return believed
+        first = len(readings)
+        while first and not _alike(self.level, readings[first - 1][1]):
+            first -= 1
+        if first < len(readings) and not self.odd:
+            self.odd_since = readings[first][0]
+        self.recent, self.odd = readings[:first], readings[first:]
+        return not self.odd
 
-    def _note(self, base: float, now: Ms) -> None:
-        recent, horizon = self.recent, now - HELD
-        if recent and recent[-1][0] // SECOND == now // SECOND:
-            recent[-1] = recent[-1][0], base
-        else:
-            recent.append((now, base))
-        # the reading in force when that time began, or the first one
-        first = next((n for n in range(len(recent) - 1, 0, -1) if recent[n][0] <= horizon), 0)
-        spare = max(0, min(first, len(recent) - _READINGS))
-        del recent[:spare]
-        if recent[first - spare][0] > horizon:
-            return
-        if self.level is not None:
-            bases = [x for _, x in recent[first - spare :]]
-            self.level = min(max(self.level, min(bases)), max(bases))
-            return
-        bases = sorted([x for _, x in recent])
-        if len(bases) >= _READINGS and bases[-1] <= AGREE * bases[0]:
-            self.level = bases[len(bases) // 2]
+    def _held(self, readings: list[tuple[Ms, float]], now: Ms) -> float | None:
+        """What is believed with these readings: the level, moved as far as all of them say."""
+        since = _in_force(readings, now - HELD)
+        if since is None:
+            return self.level
+        if self.level is None:
+            since = max(0, min(since, len(readings) - _READINGS))
+            bases = sorted([x for _, x in readings[since:]])
+            agree = len(bases) >= _READINGS and bases[-1] <= AGREE * bases[0]
+            return bases[len(bases) // 2] if agree else None
+        held = _moved(self.level, readings[since:])
+        if _alike(self.level, held):
+            return held
+        since = _in_force(readings, now - LASTS)
+        return self.level if since is None else _moved(self.level, readings[since:])
 
     def _between(self) -> bool:
         """Whether the last readings lie on both sides of the level, and far from it."""
@@ -144,3 +144,24 @@ class Interest(msgspec.Struct, array_like=True):
 
 def _alike(a: float, b: float) -> bool:
     return a <= OUT_OF_PROPORTION * b and b <= OUT_OF_PROPORTION * a
+
+
+def _note(readings: list[tuple[Ms, float]], base: float, now: Ms) -> None:
+    """Adds a reading, and forgets those that nobody needs any more."""
+    if readings and readings[-1][0] // SECOND == now // SECOND:
+        readings[-1] = readings[-1][0], base
+    else:
+        readings.append((now, base))
+    first = _in_force(readings, now - LASTS) or 0
+    del readings[: max(0, min(first, len(readings) - _READINGS))]
+
+
+def _in_force(readings: list[tuple[Ms, float]], t: Ms) -> int | None:
+    """The place of the reading in force at ``t``; None if all came later."""
+    return next((n for n in range(len(readings) - 1, -1, -1) if readings[n][0] <= t), None)
+
+
+def _moved(level: float, readings: list[tuple[Ms, float]]) -> float:
+    """The level, as far as all readings say that it moved."""
+    bases = [x for _, x in readings]
+    return min(max(level, min(bases)), max(bases))

@@ -78,8 +78,7 @@ class OpenInterestMetric:
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
         if not isinstance(event, OpenInterest):
             return False
-        interest = market.interest
-        if not interest.odd and (steady := interest.steady) is not None:
+        if (steady := market.interest.steady) is not None:
             market.keep(self.samples).append(now, (steady,))
         return True
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest import approx, mark
 
 from rules.engine import Engine
-from rules.interest import HELD, LASTS, MAX_AGE, Interest
+from rules.interest import HELD, LASTS, MAX_AGE, OUT_OF_PROPORTION, Interest
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, OpenInterest, Tick
 from tests.rules.facts import START, Fed, oi
@@ -260,7 +260,7 @@ def test_a_flood_of_readings_is_remembered_by_the_second():
     interest = Interest()
     for ms in range(0, 120 * SECOND, 20):
         interest.take(1000.0 - ms / MINUTE, START + ms)
-    assert len(interest.recent) <= HELD // SECOND + 2
+    assert len(interest.recent) <= LASTS // SECOND + 2
     assert interest.steady == approx(1000 - 100 / 60, abs=0.02)
 
 
@@ -300,8 +300,16 @@ BOTH_SIDES = {
 }
 
 
-@mark.parametrize("every", RATES)
-@mark.parametrize("pattern", BOTH_SIDES)
+@mark.parametrize(
+    # two readings of a minute on one side have held
+    ("pattern", "every"),
+    [
+        (p, every)
+        for p in BOTH_SIDES
+        for every in RATES
+        if len(BOTH_SIDES[p]) == 2 or every < SLOWEST
+    ],
+)
 def test_a_level_with_readings_on_both_sides_alone_is_unknown_after_three_minutes(pattern, every):
     fed, began = Fed("oi_net_15m_pct"), START + 20 * MINUTE
     for t in range(START, began, every):
@@ -346,3 +354,94 @@ def test_since_when_a_level_is_doubted_survives_a_restart_and_a_clock_set_back()
     assert again.level is None
     interest.set_back(START)
     assert interest.doubted_since == START
+
+
+def believed(readings: list[tuple[int, float]]) -> dict[int, float]:
+    """What share is believed at each reading, in s and shares, after ten minutes of calm."""
+    interest = Interest()
+    for s in range(-600, 0, 5):
+        interest.take(COINS, START + s * SECOND)
+    levels: dict[int, float] = {}
+    for s, share in readings:
+        interest.take(share * COINS, START + s * SECOND)
+        levels[s] = (interest.steady or 0.0) / COINS
+    return levels
+
+
+def in_steps(*steps: tuple[int, float], every: int = 5, until: int = 180):
+    """Readings of a fall in steps: from when on (s) what share is left."""
+    return [(s, [x for at, x in steps if at <= s][-1]) for s in range(0, until, every)]
+
+
+STEPS = {
+    "out of proportion at once": ([(0, 0.94), (19, 0.62)], {15: 1.0, 20: 0.94}),
+    "out of proportion later": ([(0, 0.8), (15, 0.5)], {15: 1.0, 20: 0.8, 35: 0.8, 55: 0.5}),
+    "three": ([(0, 0.65), (30, 0.4), (60, 0.2)], {35: 1.0, 40: 0.65, 70: 0.4, 100: 0.2}),
+    "up": ([(0, 1.06), (15, 1.9)], {15: 1.0, 20: 1.06, 55: 1.9}),
+    "up and up": ([(0, 1.6), (30, 2.5), (60, 4.0)], {35: 1.0, 40: 1.6, 70: 2.5, 100: 4.0}),
+}
+
+
+@mark.parametrize("steps", STEPS)
+def test_a_move_in_steps_is_believed_as_far_as_all_readings_say(steps):
+    readings, expected = STEPS[steps]
+    levels = believed(in_steps(*readings))
+    assert {s: levels[s] for s in expected} == approx(expected)
+
+
+@mark.parametrize("share", [0.97, 0.92, 0.8, 1.05, 1.2])
+def test_a_slide_is_followed_as_far_as_it_was_twenty_seconds_ago(share):
+    levels = believed([(s, share ** (s // 5 + 1)) for s in range(0, 60, 5)])
+    for s in range(20, 60, 5):
+        assert levels[s] == approx(share ** ((s - 20) // 5 + 1))
+
+
+@mark.parametrize("share", [0.7, 0.65, 0.3, 1.4, 1.7])
+def test_a_slide_in_slow_polls_is_followed_one_poll_behind(share):
+    levels = believed([(60 * n, share ** (n + 1)) for n in range(6)])
+    assert levels == approx({60 * n: share**n for n in range(6)})
+
+
+@given(st.integers(0, 2**32), st.sampled_from(RATES), st.sampled_from([0.9, 0.85, 0.7, 0.6, 0.4]))
+@settings(max_examples=40, deadline=None)
+def test_a_steep_slide_at_one_venue_rings_once_it_is_held(seed, every, share):
+    dice = Random(seed)
+    since = 20 * MINUTE + dice.randrange(0, MINUTE, SECOND)
+    quiet = calm(dice)
+
+    def sliding(venue: str, t: int) -> float:
+        steps = 0 if t < since else (t - since) // every + 1
+        return quiet(venue, t) * max(0.05, share**steps)
+
+    rings = Polls(dice, sliding, VENUES[:1], every).rings()
+    lasts = LASTS if share * OUT_OF_PROPORTION < 1 else HELD
+    assert rings
+    assert since <= rings[0] <= since + every + -(-lasts // every) * every + 3 * SECOND
+
+
+@given(st.integers(0, 2**32), st.sampled_from(RATES))
+@settings(max_examples=60, deadline=None)
+def test_what_is_believed_lies_within_what_was_held_of_late(seed, every):
+    dice, interest, last = Random(seed), Interest(), COINS
+    taken: list[tuple[int, float]] = []
+    for t in range(START, START + 20 * MINUTE, every):
+        base = dice.choice([COINS, COINS, 0.0, last, COINS * dice.uniform(0.1, 3)])
+        interest.take(base, t)
+        last = base or last
+        taken += [(t, base)] if base else []
+        before = interest.level
+        # no reading that the next true one contradicts within 20 s may move it
+        interest.take(COINS, t + every // 2)
+        taken.append((t + every // 2, COINS))
+        in_force = max((at for at, _ in taken if at <= t + every // 2 - HELD), default=0)
+        held = [x for at, x in taken if at >= in_force]
+        if before is not None and interest.level is not None and interest.level != before:
+            assert min(held) <= interest.level <= max(held)
+
+
+@mark.parametrize("every", [5, 15])
+@mark.parametrize("wrong", [0.3, 0.6, 0.8, 1.3, 3.0])
+def test_wrong_readings_with_a_true_one_each_twenty_seconds_move_nothing(every, wrong):
+    true_each = -(-20 // every)
+    readings = [(s, 1.0 if s // every % true_each == 0 else wrong) for s in range(0, 600, every)]
+    assert set(believed(readings).values()) == {1.0}
