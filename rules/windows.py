@@ -8,7 +8,8 @@ The price of one instrument, now and at the start of a window.
 Two resolutions: slots of 10 s for the last hour, and 288 slots over the longest window that is
 asked for. A slot holds the price that was in force when it began, so a price of the past is never
 later than the moment it is asked for. A price that jumps is doubted until a second one confirms it;
-doubted ones do not become the past.
+doubted ones do not become the past, nor does one that was far from those around it and held for
+less than 20 s.
 
 A window of samples that forgets by event time.
 
@@ -66,6 +67,11 @@ class Ring:
             for later in range(max(slot, self.newest - self.size) + 1, self.newest + 1):
                 self._values[later % self.size] = nan
             self.newest = slot
+
+    def mend(self, slot: int, value: float) -> None:
+        """Another value for a slot that has one; nothing where it has none or is forgotten."""
+        if self.at(slot) is not None:
+            self._values[slot % self.size] = value
 
     def at(self, slot: int) -> float | None:
         """The value of a slot, None if it has none or is forgotten."""
@@ -328,6 +334,9 @@ JUMP = 0.03
 """A change from one price to the next beyond which the second one is doubted."""
 
 _FINE: Ms = 10 * SECOND
+_BESIDE = HELD // _FINE
+"""So many slots on each side decide on one. Steps and slides stay what they are."""
+
 _FINE_KEEP: Ms = HOUR
 _SLOTS = 288
 """Slots of a long window: 5 min in a day."""
@@ -426,9 +435,23 @@ class PriceWindow:
         coarse, last = self._coarse, self.last
         if last is None or t % _FINE:
             return
-        self._fine.put(t // _FINE, last)
+        slot = t // _FINE
+        self._fine.put(slot, last)
         if coarse is not None and t % self._coarse_slot == 0:
             coarse.put(t // self._coarse_slot, last)
+        self._mend(slot - _BESIDE)
+
+    def _mend(self, slot: int) -> None:
+        """A slot whose price was far from those around it, and not held, gets the middle one."""
+        around = self._fine.among(range(slot - _BESIDE, slot + _BESIDE + 1))
+        if len(around) <= 2 * _BESIDE:
+            return
+        price, t = sorted(around)[_BESIDE], slot * _FINE
+        if abs(around[_BESIDE] - price) <= JUMP * price:
+            return
+        self._fine.mend(slot, price)
+        if self._coarse is not None and t % self._coarse_slot == 0:
+            self._coarse.mend(t // self._coarse_slot, price)
 
 
 def _at(ring: Ring, slot: int) -> float | None:

@@ -93,3 +93,30 @@ def test_what_was_held_is_the_mildest_of_some_seconds():
     assert not latest.frozen(120 * SECOND)
     assert latest.moving(120 * SECOND)
     assert len(latest.blocks) <= 6
+
+
+@mark.parametrize("window", [15 * MINUTE, HOUR, 24 * HOUR])
+@mark.parametrize("factor", [0.88, 1.12, 3.0])
+@mark.parametrize("seconds", [2, 10, 19])
+@mark.parametrize("begins", [0, 3, 9])
+def test_a_wrong_price_of_some_seconds_does_not_become_the_past(window, factor, seconds, begins):
+    prices, wrong = PriceWindow(window), START + 10 * MINUTE + begins * SECOND
+    for t in range(START, START + 80 * MINUTE, SECOND):
+        prices.take(100.0 * (factor if wrong <= t < wrong + seconds * SECOND else 1.0), t)
+        if wrong + HELD * 3 <= t <= wrong + 2 * window:
+            assert prices.at(t - window) in (None, 100.0)
+    assert prices.at(wrong + seconds * SECOND // 2) in (None, 100.0)
+
+
+@mark.parametrize("takes", [0, 5, 25, 60])
+@mark.parametrize("left", [0.8, 1.25])
+def test_a_move_that_stays_is_the_past_from_its_second_on(takes, left):
+    prices, began, told = PriceWindow(HOUR), START + 10 * MINUTE + 4 * SECOND, dict[int, float]()
+    for t in range(START, START + 20 * MINUTE, SECOND):
+        moved = min(1.0, max(0.0, (t - began) / (takes * SECOND or 1)))
+        told[t] = 100.0 * (1 + (left - 1) * moved)
+        prices.take(told[t], t)
+    for t in range(began - MINUTE, began + 2 * MINUTE, 10 * SECOND):
+        slot = t - t % (10 * SECOND)
+        # a jump is doubted until the next price, so it may begin a slot later
+        assert min(abs(prices.at(t) - told[s]) for s in (slot, slot - SECOND)) < 1e-4
