@@ -188,6 +188,7 @@ def _socket(socket: SocketStatus) -> str:
         for name, count in (
             ("gaps", socket.gaps),
             ("dropped", socket.dropped),
+            ("unreadable rows", socket.unreadable_rows),
             ("refused", socket.refused),
             ("reconnects", max(0, socket.connects - 1)),
         )

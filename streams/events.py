@@ -193,10 +193,10 @@ class FaultCode(StrEnum):
     ``contract_missing``: a watched contract is not in the venue's listing. ``contract_settling``:
     the venue delivers or delists it, so its positions end without anybody deleveraging.
     ``asset_not_listed``: a named asset that no venue lists. ``names_refused``: the listing holds
-    names that are not fit to be shown. ``rows_unreadable``: contracts of the listing that cannot
-    be read, and are left out. ``listing_empty``: the venue lists nothing that is wanted.
-    ``venue_unreached``: the venue has not been reached since the start. ``venue_lost``: of a venue
-    nothing has been heard for minutes. ``venue_failed``: listening
+    names that are not fit to be shown. ``rows_unreadable``: rows, of the listing or of what brings
+    many contracts at once, that cannot be read and are left out. ``listing_empty``: the venue lists
+    nothing that is wanted. ``venue_unreached``: the venue has not been reached since the start.
+    ``venue_lost``: of a venue nothing has been heard for minutes. ``venue_failed``: listening
     to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
     ``clock_set_back``, ``clock_set_ahead``: this machine's clock went back, or ahead.
     ``clock_hole``: it went back while nobody could measure by how much. ``clock_skewed``: it

@@ -143,7 +143,14 @@ class ListedContracts(NamedTuple):
     """Rows that cannot be read, by their names as far as there are any; each costs itself alone."""
 
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of a frame or an answer that cannot be read, each of which costs its contract alone."""
+
+    rows: tuple[str, ...]
+    """By the names of their contracts, or how a row begins that names none."""
+
+
+Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +176,7 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply):
+        elif not isinstance(item, BookUpdate | Reply | Unreadable):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:
@@ -209,11 +216,15 @@ class Venue(Protocol):
         ...
 
     def decode(self, frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-        """A websocket frame as facts. Knowingly ignored frames give []."""
+        """A websocket frame as facts. Knowingly ignored frames give [].
+
+        Of a frame that brings many contracts a row that cannot be read costs its contract alone,
+        and is in Unreadable; Malformed where that is more than half of the rows.
+        """
         ...
 
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-        """The answer to a poll as facts."""
+        """The answer to a poll as facts; rows that cannot be read as in ``decode``."""
         ...
 
     def resync(self, symbol: str, subscription: Subscription) -> Request | tuple[bytes, ...]:

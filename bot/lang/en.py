@@ -280,9 +280,9 @@ PHRASES = {
     "fault.asset_not_listed": "no venue lists {subjects}, which the configuration names{reason}.",
     "fault.asset_not_listed.over": "{subjects} is listed now.",
     "fault.rows_unreadable": (
-        "{venue} lists contracts that cannot be read; they alone are left out{reason}."
+        "{venue} sends rows that cannot be read; they alone are left out{reason}."
     ),
-    "fault.rows_unreadable.over": "all that {venue} lists can be read again.",
+    "fault.rows_unreadable.over": "all rows of {venue} can be read again.",
     "fault.names_refused": (
         "{venue} lists contracts whose names cannot be shown; they are left out{reason}."
     ),

@@ -3,7 +3,7 @@
 import msgspec
 
 from streams.events import FeedState, MarketEvent, Ms
-from streams.venue import Request
+from streams.venue import Request, Unreadable
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -39,19 +39,20 @@ class Note(msgspec.Struct, frozen=True):
     detail: str
 
 
-Action = MarketEvent | FeedState | Send | Fetch | Hangup | Relist | Note
+Action = MarketEvent | FeedState | Send | Fetch | Hangup | Relist | Note | Unreadable
 
 
 class Stats(msgspec.Struct):
     """What a subscription has lived through since start, for the status page.
 
     ``lag_ms``: how old the newest data was when it came; ``resyncs``: how often a book was asked
-    for, the first time included.
+    for, the first time included; ``unreadable_rows``: rows that were left out of their frames.
     """
 
     frames: int = 0
     events: int = 0
     dropped: int = 0
+    unreadable_rows: int = 0
     refused: int = 0
     gaps: int = 0
     duplicates: int = 0

@@ -58,6 +58,11 @@ _WELL_AFTER_S = 60.0
 _UNREACHED_AFTER_S = 30.0
 _LOOK_S = 5.0
 
+_READABLE_AFTER_S = 600.0
+"""A contract of which no row was unreadable for so long can be read again."""
+
+_ROWS_REMEMBERED = 1_000
+
 _PAGES_AT_MOST = 20
 _STAGGER_S = 0.25
 """Sockets of a venue are opened this far apart: venues ban those who knock too often."""
@@ -94,6 +99,8 @@ class VenueClient:
         self.trouble = "starting"
         self.refused_names = 0
         self.unreadable_rows = 0
+        self._rows_listed: tuple[str, ...] = ()
+        self._rows_sent: dict[str, Ms] = {}
         self.lines: list[Socket] = []
         self.poller: Poller | None = None
         self._publish = publish
@@ -224,7 +231,14 @@ class VenueClient:
     ) -> None:
         if self.poller is None:
             self.poller = Poller(
-                self.venue, self.rest, listing, chosen, self.publish, self.clock, self._asked
+                self.venue,
+                self.rest,
+                listing,
+                chosen,
+                self.publish,
+                self.clock,
+                self._asked,
+                self.unreadable,
             )
         elif not self.poller.take(listing, chosen):
             return
@@ -272,7 +286,8 @@ class VenueClient:
             if self.trouble:
                 self.trouble = ""
                 self._told.forget()
-            self._say_unreadable(listed)
+            self._rows_listed = listed.unreadable
+            self._say_unreadable()
             return listed._replace(instruments=self._presentable(listed.instruments))
 
     def _presentable(self, listed: Sequence[Instrument]) -> list[Instrument]:
@@ -289,14 +304,25 @@ class VenueClient:
         self._say_fault(FaultCode.NAMES_REFUSED, over=not refused, detail=detail)
         return fit
 
-    def _say_unreadable(self, listed: ListedContracts) -> None:
-        """What of the listing cannot be read costs those contracts alone, and operators hear."""
-        rows, detail = listed.unreadable, ""
+    def unreadable(self, rows: Sequence[str]) -> None:
+        """See line.Surroundings."""
+        now, known = self.clock.now(), len(self._rows_sent)
+        for name in rows:
+            if name in self._rows_sent or len(self._rows_sent) < _ROWS_REMEMBERED:
+                self._rows_sent[name] = now
+        if len(self._rows_sent) > known:
+            self._say_unreadable()
+
+    def _say_unreadable(self) -> None:
+        """What cannot be read, listed or sent, costs those contracts alone, and operators hear."""
+        since = self.clock.now() - _READABLE_AFTER_S * 1000
+        self._rows_sent = {name: at for name, at in self._rows_sent.items() if at >= since}
+        rows, detail = tuple(dict.fromkeys((*self._rows_listed, *self._rows_sent))), ""
         if rows:
             detail = f"{len(rows)}, such as {printable(rows[0], 30)}"
             if len(rows) != self.unreadable_rows:
                 title = self.venue.SPEC.title
-                log.warning(f"{title} lists contracts that cannot be read: {detail}")
+                log.warning(f"{title} sends rows that cannot be read: {detail}")
         self.unreadable_rows = len(rows)
         self._say_fault(FaultCode.ROWS_UNREADABLE, over=not rows, detail=detail)
 

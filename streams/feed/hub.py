@@ -45,6 +45,7 @@ class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
     resyncs: int
     duplicates: int
     dropped: int
+    unreadable_rows: int = 0
     refused: int
     books_live: int
     books: int

@@ -12,7 +12,7 @@ from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, MarketEvent, Ms
 from streams.feed.errors import SayOnce
 from streams.feed.rest import Rest, Unavailable
-from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Venue, facts
+from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Unreadable, Venue, facts
 
 log = structlog.get_logger()
 
@@ -44,7 +44,9 @@ class Poller:
         publish: Callable[[AnyEvent], None],
         clock: Clock,
         tapped: Callable[[Request, bytes], None],
+        unreadable: Callable[[Sequence[str]], None],
     ) -> None:
+        """``unreadable`` is told the rows of an answer that cannot be read."""
         self.polls = venue.polls(instruments, venue.SPEC.kinds)
         self.listing = listing
         self.dropped = 0
@@ -53,6 +55,7 @@ class Poller:
         self._publish = publish
         self._clock = clock
         self._tapped = tapped
+        self._unreadable = unreadable
         self._asking: set[int] = set()
         self._failures: dict[_Feed, int] = {}
         self._up: set[_Feed] = set()
@@ -145,6 +148,9 @@ class Poller:
 
     def _succeeded(self, feed: _Feed, poll: Poll, decoded: Sequence[Decoded]) -> bool:
         self._failures[feed] = 0
+        for item in decoded:
+            if isinstance(item, Unreadable):
+                self._unreadable(item.rows)
         events, doubt = facts(decoded, self.listing.contracts)
         if doubt and self._told.is_news(doubt, self._clock.now()):
             log.warning("answer dropped", venue=self._venue.SPEC.name, reason=doubt)

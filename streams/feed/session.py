@@ -18,7 +18,15 @@ from streams.durations import MINUTE, SECOND
 from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.feed.books import BookSet
-from streams.venue import UNREADABLE, BookUpdate, Listing, Reply, Subscription, Venue
+from streams.venue import (
+    UNREADABLE,
+    BookUpdate,
+    Listing,
+    Reply,
+    Subscription,
+    Unreadable,
+    Venue,
+)
 
 BACKOFF_MS = (SECOND, MINUTE)
 """First and longest wait before the next try."""
@@ -106,6 +114,9 @@ class Session:
                 actions += self._reply(item, seen)
             elif isinstance(item, Terms):
                 self.listing.contracts.take(item)
+            elif isinstance(item, Unreadable):
+                self.stats.unreadable_rows += len(item.rows)
+                actions.append(item)
             else:
                 self._take(item, now, seen, actions)
         return actions

@@ -25,7 +25,7 @@ from streams.feed.actions import Action, Fetch, Hangup, Note, Relist, Send
 from streams.feed.errors import RefusedStatus, SayOnce, in_words, refusal
 from streams.feed.session import Session
 from streams.proxies import Proxies
-from streams.venue import Listing, Request, Subscription, Venue
+from streams.venue import Listing, Request, Subscription, Unreadable, Venue
 
 _Key = tuple[str, Ms, Position, float, float]
 
@@ -133,6 +133,10 @@ class Surroundings(Protocol):
 
     def ask_relist(self) -> None:
         """Read the venue's listing again soon."""
+        ...
+
+    def unreadable(self, rows: Sequence[str]) -> None:
+        """These rows of a frame or an answer cannot be read."""
         ...
 
     def blocked(self, words: str) -> None:
@@ -400,6 +404,8 @@ class _Socket:
                     self._around.fetch(request, self._fetched, lost)
                 case Relist():
                     self._around.ask_relist()
+                case Unreadable():
+                    self._around.unreadable(action.rows)
                 case Note(what, detail):
                     log.warning(what, venue=self._around.venue.SPEC.name, detail=detail)
                 case _:

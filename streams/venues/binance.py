@@ -15,6 +15,7 @@ import msgspec
 from streams.contracts import Terms
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    UNREADABLE,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -185,11 +186,15 @@ _day_ticker = msgspec.json.Decoder(_DayTicker)
 _depth = msgspec.json.Decoder(_Depth, strict=False)
 _wrapped_depth = msgspec.json.Decoder(_WrappedDepth, strict=False)
 _wrapped = msgspec.json.Decoder(_Wrapped)
+_mark = msgspec.json.Decoder(_Mark, strict=False)
 _marks = msgspec.json.Decoder(list[_Mark], strict=False)
+_mini = msgspec.json.Decoder(_MiniTicker, strict=False)
 _minis = msgspec.json.Decoder(list[_MiniTicker], strict=False)
+_order = msgspec.json.Decoder(_ForceOrder, strict=False)
 _orders = msgspec.json.Decoder(list[_ForceOrder], strict=False)
 _answer = msgspec.json.Decoder(_Answer)
 _open_interest = msgspec.json.Decoder(_OpenInterest, strict=False)
+_settlement = msgspec.json.Decoder(_Settled, strict=False)
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
 _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 
@@ -211,17 +216,17 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     """USDT and USDC perpetuals that trade or end. TRADIFI_PERPETUAL (stocks) is another type.
 
-    Whose row of intervals cannot be read is left out: 8 h, which no row stands for, would be wrong.
+    Whose row of intervals cannot be read has none: 8 h, which no row stands for, would be wrong.
+    Volumes only rank: whose cannot be read has none.
     """
     contracts, intervals, tickers = bodies
     unreadable: list[str] = []
-    intervals_of = wire.rows(
-        wire.read(_rows, intervals), lambda raw: wire.read(_funding_info, raw), unreadable
-    )
+    interval_rows = wire.read(_rows, intervals)
+    intervals_of = wire.rows(interval_rows, _read_interval, unreadable, needed=False)
     adjusted = {row.symbol: row for row in intervals_of if row is not None}
     unknown = frozenset(unreadable)
-    days = wire.rows(wire.read(_rows, tickers), lambda raw: wire.read(_day_ticker, raw), unreadable)
-    volumes = {row.symbol: row.quoteVolume for row in days if row is not None}
+    days = wire.rows(wire.read(_rows, tickers), _read_volume, unreadable, needed=False)
+    volumes = dict(row for row in days if row is not None)
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_symbol, raw)
@@ -229,14 +234,27 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
             row.contractType == "PERPETUAL"
             and (row.status == "TRADING" or row.status in _ENDING)
             and row.quoteAsset in ("USDT", "USDC")
-            and row.symbol not in unknown
         )
         if not wanted:
             return None
-        return _instrument(row, adjusted.get(row.symbol), wire.positive(volumes.get(row.symbol)))
+        instrument = _instrument(row, adjusted.get(row.symbol), volumes.get(row.symbol))
+        if row.symbol in unknown:
+            return msgspec.structs.replace(instrument, funding_hours=None)
+        return instrument
 
     listed = wire.rows(wire.read(_exchange_info, contracts).symbols, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
+
+
+def _read_interval(raw: msgspec.Raw) -> _FundingInfo:
+    row = wire.read(_funding_info, raw)
+    _cap(row)  # what it raises is this row's
+    return row
+
+
+def _read_volume(raw: msgspec.Raw) -> tuple[str, float | None]:
+    row = wire.read(_day_ticker, raw)
+    return row.symbol, wire.positive(row.quoteVolume)
 
 
 def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | None) -> Instrument:
@@ -320,7 +338,8 @@ def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return [_reply(frame)]
     if name[1] in _IGNORED:
         return []
-    reader = _READERS.get(name[1])
+    names = (match[1] for match in _EVENT_NAME.finditer(frame, name.start()))
+    reader = next((_READERS[known] for known in names if known in _READERS), None)
     if reader is None:
         raise Malformed(f"unknown event type {name[1]!r:.40}")
     data = bytes(wire.read(_wrapped, frame).data) if wrapped else frame
@@ -349,38 +368,47 @@ def _book(depth: _Depth, listing: Listing) -> list[Decoded]:
 
 
 def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    events: list[Decoded] = []
-    for row in wire.read(_marks, data):
+    def facts(row: _Mark) -> list[Decoded]:
         of = listing.instruments.get(row.s)
         if of is None or row.st == _COIN_M:
-            continue
+            return []
         next_at = wire.moment(row.T)
+        funding = None
         if next_at is not None:  # dated futures have none and an empty or a zero rate
-            events += wire.made(wire.predicted(of, row.E, seen, row.r, of.funding_hours, next_at))
-        events += wire.made(wire.price(of, row.E, seen, row.p, row.i))
-    return events
+            funding = wire.predicted(of, row.E, seen, row.r, of.funding_hours, next_at)
+        return wire.made(funding, wire.price(of, row.E, seen, row.p, row.i))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_marks, data), lambda: wire.read(_rows, data), _mark, facts
+    )
 
 
 def _read_minis(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    events: list[Decoded] = []
-    for row in wire.read(_minis, data):
+    def facts(row: _MiniTicker) -> list[Decoded]:
         of = listing.instruments.get(row.s)
-        if of is not None and row.st != _COIN_M:
-            events += wire.made(wire.volume(of, row.E, seen, row.q))
-    return events
+        if of is None or row.st == _COIN_M:
+            return []
+        return wire.made(wire.volume(of, row.E, seen, row.q))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_minis, data), lambda: wire.read(_rows, data), _mini, facts
+    )
 
 
 def _read_orders(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    events: list[Decoded] = []
-    for order in (row.o for row in wire.read(_orders, data)):
+    def facts(row: _ForceOrder) -> list[Decoded]:
+        order = row.o
         of = listing.instruments.get(order.s)
         if of is None or order.st == _COIN_M or order.X != "FILLED":
-            continue
+            return []
         # S is the side of the order that closes the position; z x ap is what was filled and at
         # what price (l is only the last fill, p only the limit).
         position = Position.LONG if order.S == "SELL" else Position.SHORT
-        events += wire.made(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
-    return events
+        return wire.made(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_orders, data), lambda: wire.read(_rows, data), _order, facts
+    )
 
 
 _READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
@@ -397,15 +425,34 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         of = listing.instruments.get(answer.symbol)
         units = answer.openInterest  # and no mark price beside them, hence no usd
         return wire.made(of and wire.open_interest(of, answer.time, seen, units, None))
-    return _settlements(wire.read(_settled, body), listing, seen)
+    try:
+        return _settlements(wire.read(_settled, body), (), listing, seen)
+    except UNREADABLE:
+        raws = wire.read(_rows, body)
+    unreadable: list[str] = []
+    settlements = wire.rows(raws, _read_settlement, unreadable)
+    lost = [wire.name_of(raw) for raw, row in zip(raws, settlements, strict=True) if row is None]
+    readable = [row for row in settlements if row is not None and row.symbol not in lost]
+    events = _settlements(readable, lost, listing, seen)
+    return [*events, *wire.unreadable_of(unreadable)]
 
 
-def _settlements(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[Decoded]:
+def _read_settlement(raw: msgspec.Raw) -> _Settled:
+    row = wire.read(_settlement, raw)
+    wire.number(row.fundingRate)
+    return row
+
+
+def _settlements(
+    rows: Sequence[_Settled], lost: Sequence[str], listing: Listing, seen: Ms
+) -> list[Decoded]:
     """The newest settlement of every symbol, with the interval that the one before it tells.
 
     The answer is the newest rows of all symbols, so what it has no row of since its oldest time was
-    not settled since.
+    not settled since. ``lost``: symbols of the rows that could not be read; one of "" may be
+    anybody's, so that nobody's settlement before the newest one is known.
     """
+    whole = "" not in lost
     newest: dict[str, _Settled] = {}
     before: dict[str, Ms] = {}
     for row in sorted(rows, key=lambda row: row.fundingTime):
@@ -418,8 +465,9 @@ def _settlements(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[D
         of, since = listing.instruments.get(symbol), before.get(symbol)
         if of is None:
             continue
-        terms = None if since is None else Terms(symbol=symbol, settled_before=since)
-        none_since = oldest if since is None else None
+        is_known = whole and since is not None
+        terms = Terms(symbol=symbol, settled_before=since) if is_known else None
+        none_since = oldest if whole and since is None else None
         at, rate = row.fundingTime, row.fundingRate
         events += wire.made(terms, wire.settled(of, at, seen, rate, none_since))
     return events

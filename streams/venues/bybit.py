@@ -139,6 +139,10 @@ class _LiquidationFrame(msgspec.Struct):
     data: list[_Row]
 
 
+class _LiquidationRows(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
 class _Status(msgspec.Struct):
     op: str
     success: bool = True
@@ -157,6 +161,8 @@ _settlements = msgspec.json.Decoder(_Settlements, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
 _liquidation_frame = msgspec.json.Decoder(_LiquidationFrame, strict=False)
+_liquidation_rows = msgspec.json.Decoder(_LiquidationRows)
+_liquidation = msgspec.json.Decoder(_Row, strict=False)
 _status = msgspec.json.Decoder(_Status)
 _asked = msgspec.json.Decoder(_Asked)
 
@@ -186,12 +192,14 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 
 
 def instruments(bodies: Sequence[bytes]) -> ListedContracts:
-    """Linear perpetuals that trade or end; without dated futures, stocks, commodities, forex."""
+    """Linear perpetuals that trade or end; without dated futures, stocks, commodities, forex.
+
+    Tickers only rank: a contract whose ticker cannot be read has no open interest and no volume.
+    """
     unreadable: list[str] = []
-    days = wire.rows(
-        wire.read(_rows, _result(bodies[0])).list, lambda raw: wire.read(_ticker, raw), unreadable
-    )
-    tickers = {row.symbol: row for row in days if row is not None}
+    tickers = wire.read(_rows, _result(bodies[0])).list
+    read = wire.rows(tickers, _read_sizes, unreadable, needed=False)
+    sizes = dict(row for row in read if row is not None)
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_contract, raw)
@@ -201,14 +209,21 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
             and row.quoteCoin in ("USDT", "USDC")
             and row.symbolType not in _NOT_CRYPTO
         )
-        return _instrument(row, tickers.get(row.symbol)) if wanted else None
+        return _instrument(row, sizes.get(row.symbol, (None, None))) if wanted else None
 
     raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).list]
     listed = wire.rows(raws, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
 
-def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
+def _read_sizes(raw: msgspec.Raw) -> tuple[str, tuple[float | None, float | None]]:
+    """A symbol, its open interest and its volume, both in USD."""
+    row = wire.read(_ticker, raw)
+    return row.symbol, (_one_side(row)[1], wire.not_negative(row.turnover24h))
+
+
+def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Instrument:
+    open_interest_usd, volume_usd = sizes
     asset, multiplier = wire.coin_of(row.baseCoin)
     limits = (row.upperFundingRate, row.lowerFundingRate)
     return Instrument(
@@ -219,8 +234,8 @@ def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
         multiplier=multiplier,
         funding_hours=_HOURS_OF_MINUTES.get(row.fundingInterval),
         funding_cap=max(filter(None, map(_size, limits)), default=None),
-        open_interest_usd=ticker and _one_side(ticker)[1],
-        volume_24h_usd=ticker and wire.not_negative(ticker.turnover24h),
+        open_interest_usd=open_interest_usd,
+        volume_24h_usd=volume_usd,
         ends_at=0 if row.status in _ENDING else wire.end_of(row.deliveryTime),
     )
 
@@ -389,14 +404,20 @@ def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 
 
 def _read_liquidations(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    events: list[Decoded] = []
-    for row in wire.read(_liquidation_frame, frame).data:
+    def facts(row: _Row) -> list[Decoded]:
         of = listing.instruments.get(row.s)
-        if of is not None:
-            # S is the side of the position here, not of an order: Buy is a long liquidated.
-            position = Position.LONG if row.S == "Buy" else Position.SHORT
-            events += wire.made(wire.liquidation(of, row.T, seen, position, row.p, row.v))
-    return events
+        if of is None:
+            return []
+        # S is the side of the position here, not of an order: Buy is a long liquidated.
+        position = Position.LONG if row.S == "Buy" else Position.SHORT
+        return wire.made(wire.liquidation(of, row.T, seen, position, row.p, row.v))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_liquidation_frame, frame).data,
+        lambda: wire.read(_liquidation_rows, frame).data,
+        _liquidation,
+        facts,
+    )
 
 
 _READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {

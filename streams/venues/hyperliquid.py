@@ -15,6 +15,7 @@ import msgspec
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
+    UNREADABLE,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -79,7 +80,7 @@ class _Context(msgspec.Struct):
 
 
 class _AllContexts(msgspec.Struct):
-    ctxs: list[tuple[str, msgspec.Raw]]
+    ctxs: list[msgspec.Raw]
 
 
 class _AllContextsFrame(msgspec.Struct):
@@ -124,7 +125,9 @@ _listing = msgspec.json.Decoder(tuple[_Meta, list[msgspec.Raw]])
 _coin = msgspec.json.Decoder(_Coin)
 _context = msgspec.json.Decoder(_Context)
 _contexts_frame = msgspec.json.Decoder(_AllContextsFrame)
+_dex = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _contexts = msgspec.json.Decoder(list[_Context])
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
 _context_frame = msgspec.json.Decoder(_OneContextFrame)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
 _error_frame = msgspec.json.Decoder(_ErrorFrame)
@@ -142,25 +145,38 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 
 
 def instruments(bodies: Sequence[bytes]) -> ListedContracts:
-    """All coins, delisted ones as ended, and their order: contexts are joined by place."""
+    """All coins, delisted ones as ended, and their order: contexts are joined by place.
+
+    Here contexts only rank: a coin whose context cannot be read has no open interest and no volume.
+    """
     meta, contexts = wire.read(_listing, bodies[0])
     if len(meta.universe) != len(contexts):
         raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
     unreadable: list[str] = []
-    in_order = iter(contexts)
+    sizes = wire.rows(contexts, _read_sizes, [], needed=False)
+    in_order = iter(sizes)
 
     def build(raw: msgspec.Raw) -> Instrument:
-        context = next(in_order)
-        return _instrument(wire.read(_coin, raw), wire.read(_context, context))
+        of_coin = next(in_order)
+        return _instrument(wire.read(_coin, raw), of_coin or (None, None))
 
     listed = wire.rows(meta.universe, build, unreadable)
     order = tuple("" if instrument is None else instrument.symbol for instrument in listed)
+    unreadable += [coin for coin, size in zip(order, sizes, strict=True) if coin and size is None]
     return ListedContracts([i for i in listed if i is not None], order, tuple(unreadable))
 
 
-def _instrument(coin: _Coin, context: _Context) -> Instrument:
-    kilo = _KILO.fullmatch(coin.name)
+def _read_sizes(raw: msgspec.Raw) -> tuple[float | None, float | None]:
+    """Open interest and volume of a coin, both in USD."""
+    context = wire.read(_context, raw)
     units, mark = wire.not_negative(context.openInterest), wire.positive(context.markPx)
+    usd = None if units is None or mark is None else units * mark
+    return usd, wire.not_negative(context.dayNtlVlm)
+
+
+def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instrument:
+    open_interest_usd, volume_usd = sizes
+    kilo = _KILO.fullmatch(coin.name)
     return Instrument(
         venue=SPEC.name,
         symbol=coin.name,
@@ -169,8 +185,8 @@ def _instrument(coin: _Coin, context: _Context) -> Instrument:
         multiplier=1000.0 if kilo else 1.0,
         funding_hours=_FUNDING_HOURS,
         funding_cap=_FUNDING_CAP,
-        open_interest_usd=None if units is None or mark is None else units * mark,
-        volume_24h_usd=wire.not_negative(context.dayNtlVlm),
+        open_interest_usd=open_interest_usd,
+        volume_24h_usd=volume_usd,
         ends_at=0 if coin.isDelisted else None,
     )
 
@@ -235,18 +251,39 @@ def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 
 
 def _read_contexts(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    by_dex = dict(wire.read(_contexts_frame, frame).data.ctxs)
-    if _MAIN_DEX not in by_dex:
-        raise Malformed("no contexts of the main dex")
-    contexts = wire.read(_contexts, by_dex[_MAIN_DEX])
-    if len(contexts) != len(listing.order):
-        text = f"{len(contexts)} contexts for {len(listing.order)} listed coins"
+    contexts, order = _of_main_dex(frame), listing.order
+    try:
+        every = wire.read(_contexts, contexts)
+        if len(every) == len(order):
+            pairs = zip(order, every, strict=True)
+            return [fact for pair in pairs for fact in _facts(*pair, listing, seen)]
+    except UNREADABLE:
+        pass
+    raws, coins = wire.read(_rows, contexts), iter(order)
+    if len(raws) != len(order):
+        text = f"{len(raws)} contexts for {len(order)} listed coins"
         return [Reply(ok=False, text=text, relist=True)]
-    return [
-        event
-        for coin, context in zip(listing.order, contexts, strict=True)
-        for event in _facts(coin, context, listing, seen)
-    ]
+
+    def build(raw: msgspec.Raw) -> list[Decoded]:
+        coin = next(coins)
+        return _facts(coin, wire.read(_context, raw), listing, seen)
+
+    built = wire.rows(raws, build, [])
+    lost = [coin for coin, of_coin in zip(order, built, strict=True) if of_coin is None]
+    facts = [fact for of_coin in built for fact in of_coin or ()]
+    return [*facts, *wire.unreadable_of(lost)]
+
+
+def _of_main_dex(frame: bytes) -> msgspec.Raw:
+    """The contexts of the main dex, whatever those of the others look like."""
+    for raw in wire.read(_contexts_frame, frame).data.ctxs:
+        try:
+            dex, contexts = wire.read(_dex, raw)
+        except UNREADABLE:
+            continue
+        if dex == _MAIN_DEX:
+            return contexts
+    raise Malformed("no contexts of the main dex")
 
 
 def _read_context(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:

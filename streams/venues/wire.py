@@ -25,7 +25,7 @@ from streams.events import (
     Price,
     Volume,
 )
-from streams.venue import UNREADABLE, Decoded, Malformed, Poll, Request, Subscription
+from streams.venue import UNREADABLE, Decoded, Malformed, Poll, Request, Subscription, Unreadable
 
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
@@ -62,15 +62,21 @@ def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
         raise Malformed("JSON that is not UTF-8") from error
 
 
-_NAME = re.compile(rb'"(?:symbol|name)"\s*:\s*"([^"]{1,60})"')
+_DIGIT = re.compile(rb"[0-9]")
+_NAME = re.compile(rb'"(?:symbol|name|s)"\s*:\s*"([^"]{1,60})"')
 
 
 def rows(
-    raws: Sequence[msgspec.Raw], build: Callable[[msgspec.Raw], _T | None], unreadable: list[str]
+    raws: Sequence[msgspec.Raw],
+    build: Callable[[msgspec.Raw], _T | None],
+    unreadable: list[str],
+    *,
+    needed: bool = True,
 ) -> list[_T | None]:
     """What ``build`` makes of each row, None where it cannot be read.
 
-    The names of those that cannot go to ``unreadable``. Malformed if they are more than half.
+    The names of those that cannot go to ``unreadable``. Malformed if they are more than half,
+    unless the rows are not ``needed``.
     """
     built: list[_T | None] = []
     refused: list[str] = []
@@ -78,18 +84,48 @@ def rows(
         try:
             built.append(build(raw))
         except UNREADABLE:
-            refused.append(_name_of(raw))
+            refused.append(name_of(raw) or _beginning(raw))
             built.append(None)
-    if 2 * len(refused) > len(raws):
+    if needed and 2 * len(refused) > len(raws):
         raise Malformed(f"{len(refused)} of {len(raws)} rows cannot be read: {refused[0]}")
     unreadable += refused
     return built
 
 
-def _name_of(raw: msgspec.Raw) -> str:
-    """The name in a row that cannot be read, or how the row begins."""
+def name_of(raw: msgspec.Raw) -> str:
+    """The name in a row that cannot be read, as it is written there, "" if there is none."""
     name = _NAME.search(bytes(raw))
-    return (name[1] if name else bytes(raw)[:40]).decode("utf-8", "replace")
+    return name[1].decode("utf-8", "replace") if name else ""
+
+
+def _beginning(raw: msgspec.Raw) -> str:
+    """How a row begins, up to its first digit: the same in each frame."""
+    return _DIGIT.split(bytes(raw)[:40], maxsplit=1)[0].decode("utf-8", "replace")
+
+
+def facts_of_rows(
+    whole: Callable[[], Sequence[_T]],
+    raws: Callable[[], Sequence[msgspec.Raw]],
+    single: msgspec.json.Decoder[_T],
+    facts: Callable[[_T], Sequence[Decoded]],
+) -> list[Decoded]:
+    """What ``facts`` makes of the rows of a frame that brings many contracts.
+
+    ``whole`` decodes them all at once, which is fast. Only where that fails, or ``facts`` does, the
+    rows are decoded one by one: one that cannot be read costs itself alone. Malformed if more than
+    half of them cannot.
+    """
+    try:
+        return [fact for row in whole() for fact in facts(row)]
+    except UNREADABLE:
+        unreadable: list[str] = []
+        built = rows(raws(), lambda raw: facts(read(single, raw)), unreadable)
+    return [*(fact for of_row in built for fact in of_row or ()), *unreadable_of(unreadable)]
+
+
+def unreadable_of(rows: Sequence[str]) -> list[Decoded]:
+    """What says that these rows cannot be read, nothing where there are none."""
+    return [Unreadable(rows=tuple(rows))] if rows else []
 
 
 def number(value: Text | None) -> float | None:

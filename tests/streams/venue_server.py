@@ -5,7 +5,7 @@ import contextlib
 import http
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,7 @@ class Around:
         self.takers: list[Callable[[str, bytes], None]] = []
         self.relists = 0
         self.refusals: list[str] = []
+        self.unreadable_rows: list[str] = []
         self.failures: list[str] = []
         self._url = url
 
@@ -196,6 +197,9 @@ class Around:
 
     def ask_relist(self) -> None:
         self.relists += 1
+
+    def unreadable(self, rows: Sequence[str]) -> None:
+        self.unreadable_rows += rows
 
     def blocked(self, words: str) -> None:
         self.refusals.append(words)

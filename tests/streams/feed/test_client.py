@@ -714,7 +714,10 @@ async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
 
 
 @virtual
-async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once() -> None:
+async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
     venue = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT")
 
     def answer(request: web.Request) -> web.Response:
@@ -728,13 +731,53 @@ async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once() -> Non
     async with listened("binance", answer, venue.talk) as world:
         world.assets = ("BTC", "ETH", "XRP")
         async with at_work(world.run()):
-            await asyncio.sleep(2 * 3600)
+            await asyncio.sleep(150)
             assert [*world.consumer.watched] == ["BTCUSDT", "ETHUSDT"]
             assert world.consumer.unreadable_rows == 1
             faults = [e for e in world.said if isinstance(e, Fault) and not e.over]
     assert {(e.code.value, e.venue, e.detail) for e in faults} >= {
         ("rows_unreadable", "binance", r"1, such as XRP\u001bUSDT")
     }
+
+
+@virtual
+@pytest.mark.parametrize("damage", [{"p": None}, {"T": 10**400}, {"s": None, "r": "-"}])
+async def test_a_contract_that_cannot_be_read_in_frames_blinds_no_other(
+    damage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told once while it lasts, over once nothing is unreadable any more."""
+    venue, whole = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT"), frames.marks
+    unreadable = True
+
+    def spoiled(*symbols: str, **fields: Any) -> bytes:
+        frame = json.loads(whole(*symbols, **fields))
+        if unreadable:
+            frame["data"][2] |= damage
+        return json.dumps(frame).encode()
+
+    monkeypatch.setattr(frames, "marks", spoiled)
+    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
+    monkeypatch.setattr(consumers, "_READABLE_AFTER_S", 60.0)
+    async with listened("binance", venue.answer, venue.talk) as world:
+        world.assets = ("BTC", "ETH", "XRP")
+        async with at_work(world.run()):
+            await asyncio.sleep(120)
+            assert [turn for turn in turns(world.said) if turn.startswith("-")] == []
+            assert len(world.of(Price)) == len(world.of(Price, "ETHUSDT")) > 100
+            assert world.of(Price, "XRPUSDT") == []
+            (market,) = [
+                line for line in world.consumer.lines if line.session.stats.unreadable_rows
+            ]
+            assert market.session.stats.unreadable_rows > 100
+            assert market.session.stats.dropped == 0
+            assert world.consumer.unreadable_rows == 1
+            faults = [e for e in world.said if isinstance(e, Fault) and e.code == "rows_unreadable"]
+            name = "XRPUSDT" if "s" not in damage else '{"e": "markPriceUpdate", "E": '
+            assert {e.detail for e in faults if not e.over} == {f"1, such as {name}"}
+            unreadable = False
+            await asyncio.sleep(150)
+            assert len(world.of(Price, "XRPUSDT")) > 100
+            assert world.faults == ["rows_unreadable", "rows_unreadable over"]
 
 
 @virtual

@@ -84,6 +84,7 @@ class Polling:
         self.rest = FakeRest(answer)
         self.said: list[AnyEvent] = []
         self.tapped: list[tuple[Request, bytes]] = []
+        self.unreadable: list[str] = []
         self.poller = Poller(
             FakeVenue(polls),  # type: ignore[arg-type]
             self.rest,  # type: ignore[arg-type]
@@ -92,6 +93,7 @@ class Polling:
             self.said.append,
             Clock(),
             lambda request, body: self.tapped.append((request, body)),
+            self.unreadable.extend,
         )
 
     async def go(self, seconds: float) -> None:
@@ -439,7 +441,7 @@ async def test_open_interest_is_on_time_while_all_books_are_lost_at_once(
     rest = Budgeted(answers_in_s)
     poller = Poller(
         FakeVenue(polls), rest, Listing(instruments={}), [], lambda _: None, rest.clock,
-        lambda _request, _body: None,
+        lambda _request, _body: None, lambda _rows: None,
     )  # type: ignore[arg-type]  # fmt: skip
     queue = SnapshotQueue(rest, lambda _request, _body: None, rest.clock.now)
     queue.rank = {name: place for place, name in enumerate(names)}

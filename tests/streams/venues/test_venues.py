@@ -1,5 +1,6 @@
 """Every venue against the contract, without being told about it: fixtures, limits, rubbish."""
 
+import itertools
 import json
 import re
 from typing import Any
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from streams.contracts import Terms
 from streams.events import (
     Band,
+    ClockStep,
     Depth,
     Fault,
     FeedState,
     Funding,
+    Instrument,
     Kind,
     Liquidation,
     OpenInterest,
@@ -26,7 +29,7 @@ from streams.events import (
     encode,
     kind_of,
 )
-from streams.venue import BookUpdate, Listing, Malformed, Poll, Reply, Request
+from streams.venue import BookUpdate, Decoded, Listing, Malformed, Poll, Reply, Request, Unreadable
 from streams.venues import VENUES
 from tests.streams.venue_cases import (
     HERE,
@@ -355,6 +358,202 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
         module.instruments([json.dumps(a).encode() for a in answers])
 
 
+RANKS = {
+    "binance": (2, ("quoteVolume", "symbol")),
+    "bybit": (0, ("turnover24h", "openInterestValue", "symbol")),
+    "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
+}
+
+
+def unranked(instrument: Instrument) -> Instrument:
+    return msgspec.structs.replace(instrument, open_interest_usd=None, volume_24h_usd=None)
+
+
+@by_venue
+def test_what_only_ranks_costs_no_contract(venue: str) -> None:
+    """Not one row of it that cannot be read, and not all of them."""
+    module, (number, keys) = VENUES[venue], RANKS[venue]
+    for key, value in itertools.product(keys, ("abc", None, [], 10**400)):
+        for most in (1, None):
+            answers = listing_answers(venue)
+            spoiled = rows_of(venue, answers)[number][:most]
+            for row in spoiled:
+                row[key] = value
+            left, order, unreadable = module.instruments([json.dumps(a).encode() for a in answers])
+            assert [unranked(i) for i in left] == [unranked(i) for i in listed(venue)[0]]
+            assert order == listed(venue)[1]
+            if value == "abc" and key != "symbol":
+                assert len(unreadable) == len(spoiled)
+                ranks = {i.symbol: (i.open_interest_usd, i.volume_24h_usd) for i in left}
+                assert all(ranks.get(name, (None, None)) == (None, None) for name in unreadable)
+
+
+def test_an_interval_that_cannot_be_read_is_unknown_and_costs_nothing_else() -> None:
+    hours_before = {i.symbol: i.funding_hours for i in listed("binance").instruments}
+    for key, value in (("fundingIntervalHours", "x"), ("adjustedFundingRateCap", "abc")):
+        answers = listing_answers("binance")
+        for row in answers[1]:
+            row[key] = value
+        names = {row["symbol"] for row in answers[1]}
+        left, _, unreadable = VENUES["binance"].instruments(
+            [json.dumps(a).encode() for a in answers]
+        )
+        assert set(unreadable) == names
+        hours = {i.symbol: i.funding_hours for i in left}
+        assert hours == {s: None if s in names else h for s, h in hours_before.items()}
+
+
+# ── frames and answers that bring many contracts ────────────────────────
+
+MANY = (
+    ("binance", "ws_mark_price.jsonl", 0),
+    ("binance", "ws_mini_ticker.jsonl", 0),
+    ("binance", "ws_force_order.jsonl", 0),
+    ("binance", "poll_funding.jsonl", 0),
+    ("bybit", "ws_liquidation.jsonl", 0),
+    ("hyperliquid", "ws_contexts.jsonl", 0),
+)
+
+
+def rows_in(message: Any) -> list[Any]:
+    """The rows of a frame or an answer that brings many contracts."""
+    while not isinstance(message, list):
+        message = message["data"] if "data" in message else message["ctxs"][0][1]
+    return message
+
+
+def many(venue: str, file: str, number: int) -> Any:
+    """A frame of the fixtures in which there are three contracts or more."""
+    frame = json.loads(lines(venue, file)[number])
+    if file.startswith("ws_force_order"):  # each comes alone in the fixtures
+        frame["data"] = [frame["data"], json.loads(lines(venue, file)[1])]
+    rows = rows_in(frame)
+    if venue != "hyperliquid" and not file.startswith("poll"):
+        rows += [spelled(rows[0], symbol) for symbol in sorted(listing(venue).instruments)[:4]]
+    return frame
+
+
+def spelled(row: Any, symbol: str) -> Any:
+    """The row as one of another contract."""
+    if "o" in row and isinstance(row["o"], dict):
+        return {**row, "o": {**row["o"], "s": symbol}}
+    return {**row, "s": symbol}
+
+
+def symbol_in(venue: str, row: Any, place: int) -> str:
+    if venue == "hyperliquid":
+        return listing(venue).order[place]
+    row = row["o"] if isinstance(row.get("o"), dict) else row
+    return row.get("s") or row["symbol"]
+
+
+def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[Decoded]:
+    """What is said of all the others."""
+    return [
+        item
+        for item in decoded
+        if not isinstance(item, Unreadable)
+        and (terms or not isinstance(item, Terms))
+        and getattr(item, "symbol", "") != symbol
+    ]
+
+
+NAMES = re.compile(r'"(?:s|symbol)": ("[^"]*")')
+DAMAGE = (None, "", "-", "abc", "nan", [], {}, True, -1, 0, 10**30, 10**400, "9" * 400, "\x1b[2J")
+
+
+def damaged_rows(row: Any) -> list[Any]:
+    """The row with each of its values in turn damaged, or left out, and the row itself."""
+    damaged: list[Any] = [*DAMAGE]
+    for key in row:
+        damaged += [{**row, key: value} for value in DAMAGE]
+        damaged.append({name: value for name, value in row.items() if name != key})
+        if isinstance(row[key], dict):
+            damaged += [{**row, key: inner} for inner in damaged_rows(row[key])]
+    return damaged
+
+
+@pytest.mark.parametrize(("venue", "file", "number"), MANY)
+def test_a_row_that_cannot_be_read_costs_its_contract_alone(
+    venue: str, file: str, number: int
+) -> None:
+    """Whatever is wrong with it, the others' events are those of the undamaged frame."""
+    frame = many(venue, file, number)
+    read, rows = reader(venue, file, listing(venue)), rows_in(frame)
+    golden = read(json.dumps(frame).encode())
+    assert len({getattr(item, "symbol", "") for item in golden}) >= 2
+    assert not any(isinstance(item, Unreadable) for item in golden)
+    unreadable = 0
+    for place, row in enumerate([*rows]):
+        symbol = symbol_in(venue, row, place)
+        for rows[place] in damaged_rows(row):
+            decoded = read(json.dumps(frame).encode())
+            lost = [name for item in decoded if isinstance(item, Unreadable) for name in item.rows]
+            unreadable += len(lost)
+            assert len(lost) <= 1
+            assert lost in ([], [symbol]) or f'"{symbol}"' not in NAMES.findall(
+                json.dumps(rows[place])
+            )
+            terms = lost in ([], [symbol])  # else it may have been anybody's settlement
+            others = without(symbol, decoded, terms=terms)
+            assert others == without(symbol, golden, terms=terms)
+            for item in decoded:
+                check_invariants(item)
+        rows[place] = row
+    assert unreadable > 10 * len(rows)
+
+
+@pytest.mark.parametrize(("venue", "file", "number"), MANY)
+def test_a_frame_of_which_most_rows_cannot_be_read_is_unreadable(
+    venue: str, file: str, number: int
+) -> None:
+    frame = many(venue, file, number)
+    rows = rows_in(frame)
+    half = len(rows) // 2
+    rows[:half] = [None] * half
+    decoded = reader(venue, file, listing(venue))(json.dumps(frame).encode())
+    assert [len(item.rows) for item in decoded if isinstance(item, Unreadable)] == [half]
+    rows[: half + 1] = [None] * (half + 1)
+    with pytest.raises(Malformed, match=r"\d+ of \d+ rows cannot be read: "):
+        reader(venue, file, listing(venue))(json.dumps(frame).encode())
+
+
+@pytest.mark.parametrize("symbol", ["XYZUSDT", None])
+def test_no_interval_is_told_by_a_gap_where_a_settlement_cannot_be_read(symbol: str | None) -> None:
+    """A contract of 4 h whose row in the middle is lost was not settled 8 hours ago."""
+    hour, first = 3_600_000, 1_795_219_200_000
+    rows: list[dict[str, object]] = [
+        {"symbol": name, "fundingTime": first + place * 4 * hour, "fundingRate": "0.0001"}
+        for name in ("BTCUSDT", "XYZUSDT")
+        for place in range(3)
+    ]
+    rows[4] |= {"symbol": symbol, "fundingRate": None}
+    known = {
+        name: Instrument(
+            venue="binance", symbol=name, asset=name[:3], quote="USDT", funding_hours=4.0
+        )
+        for name in ("BTCUSDT", "XYZUSDT")
+    }
+    read = reader("binance", "poll_funding.json", Listing(instruments=known))
+    decoded = read(json.dumps(rows).encode())
+    terms = [item.symbol for item in decoded if isinstance(item, Terms)]
+    rates = {item.symbol: item.hours for item in decoded if isinstance(item, Funding)}
+    if symbol is None:  # it may have been anybody's
+        assert (terms, rates) == ([], {"BTCUSDT": 4.0, "XYZUSDT": 4.0})
+    else:
+        assert (terms, rates) == (["BTCUSDT"], {"BTCUSDT": 4.0})
+
+
+def test_contexts_of_another_dex_cost_the_main_one_nothing() -> None:
+    frame = many("hyperliquid", "ws_contexts.jsonl", 0)
+    read = reader("hyperliquid", "ws_contexts.jsonl", listing("hyperliquid"))
+    golden = read(json.dumps(frame).encode())
+    main = frame["data"]["ctxs"][0]
+    for other in (None, [None, []], ["xyz", None], {}, []):
+        frame["data"]["ctxs"] = [other, main]
+        assert read(json.dumps(frame).encode()) == golden
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.binary(max_size=60), start=st.sampled_from(FRAMES))
 def test_random_bytes_raise_only_what_the_contract_says(
@@ -423,6 +622,7 @@ def test_examples_in_normalisation_are_events() -> None:
         Volume,
         FeedState,
         Fault,
+        ClockStep,
         Tick,
     }
     assert [encode(example).decode() for example in examples] == block.splitlines()

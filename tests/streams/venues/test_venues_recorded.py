@@ -3,14 +3,17 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
+from streams.contracts import Terms
 from streams.events import Instrument, Kind
-from streams.venue import BookUpdate, Listing, Malformed, Poll, Request
+from streams.venue import BookUpdate, Decoded, Listing, Malformed, Poll, Request, Unreadable
 from streams.venues import VENUES
 from tests.streams.venue_cases import (
     SEEN,
@@ -273,6 +276,75 @@ def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(share
                 assert {s for s in whole if left.get(s) != whole[s]} <= {kept["symbol"]}
                 row.clear()
                 row.update(kept)
+
+
+def rows_in(message: Any) -> list[Any] | None:
+    """The rows of a recorded frame that brings several, None where it brings no rows."""
+    match message:
+        case {"channel": "allDexsAssetCtxs"}:
+            return next(rows for dex, rows in message["data"]["ctxs"] if dex == "")
+        case {"data": [_, *_] as rows} if str(message.get("topic")).startswith("allLiquidation"):
+            return rows
+        case [{"fundingRate": _}, *_]:
+            return message
+        case _:
+            return None
+
+
+def gathered(venue: str, path: Path) -> Iterator[Any]:
+    """Recorded frames of at least two rows; Binance's rows of a kind that came singly, as one."""
+    alone: dict[str, list[Any]] = {}
+    for frame in frames(path):
+        message = json.loads(frame)
+        if venue == "binance" and isinstance(message, dict):
+            event = message.get("data", message)
+            if event.get("e") in ("markPriceUpdate", "24hrMiniTicker", "forceOrder"):
+                alone.setdefault(event["e"], []).append(event)
+        elif (rows := rows_in(message)) is not None and len(rows) > 1:
+            yield message
+    yield from (rows[:40] for rows in alone.values() if len(rows) > 1)
+
+
+@pytest.mark.parametrize("venue", list(READ))
+def test_a_recorded_row_that_cannot_be_read_costs_nobody_else(shared: Path, venue: str) -> None:
+    """Values drawn at random, in the rows of every kind of frame that was recorded with several."""
+    random, spoiled = Random(venue), 0
+    for file, (how, symbols, _) in READ[venue].items():
+        if how not in ("ws", "poll_funding"):
+            continue
+        if venue != "binance" and how == "poll_funding":
+            continue  # of one contract
+        if file.endswith(".gz"):
+            continue  # depth, one contract a frame
+        read = reader(venue, how, known(venue, symbols))
+        for message in gathered(venue, shared / "frames" / FOLDERS[venue] / file):
+            rows = message if isinstance(message, list) else rows_in(message)
+            assert rows is not None
+            golden = read(json.dumps(message).encode())
+            for _ in range(60):
+                place = random.randrange(len(rows))
+                row = rows[place]
+                inner = row.get("o") if isinstance(row.get("o"), dict) else row
+                kept, key = dict(inner), random.choice([*inner])
+                inner[key] = random.choice(JUNK)
+                decoded = read(json.dumps(message).encode())
+                lost = kept.get("s") or kept.get("symbol") or f"COIN{place}"
+                assert of_others(lost, decoded) == of_others(lost, golden)
+                spoiled += any(isinstance(item, Unreadable) for item in decoded)
+                inner.update(kept)
+    assert spoiled > 5
+
+
+JUNK = (None, "-", "abc", [], {}, True, -1, 10**30, 10**400, "9" * 400, "\x1b[2J")
+
+
+def of_others(symbol: str, decoded: Sequence[Decoded]) -> list[Decoded]:
+    """What is said of all but this contract; which settlement was before may be unknown."""
+    return [
+        item
+        for item in decoded
+        if not isinstance(item, Unreadable | Terms) and getattr(item, "symbol", "") != symbol
+    ]
 
 
 def test_recorded_listing_of_hyperliquid(shared: Path) -> None:
