@@ -368,6 +368,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         """The episode that it is a turn of."""
         return EpisodeKey(self.rule, self.instrument or self.asset, self.opened_at)
 
+    @property
+    def age(self) -> Ms:
+        """How long the episode had gone on, whatever steps the clock made; negative if it began
+        before the clock was set back by nobody knows how much."""
+        return self.seen - (self.opened_at if self.began is None else self.began)
+
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):
     """Feeds of a venue went silent or are back, or a fault: for operators, never a market alert.

@@ -155,6 +155,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The numbers of messages that were found to have its text."""
     values_at: Mapping[str, Ms] = {}
     """Episode → the time of the value that was sent."""
+    ages: Mapping[str, Ms] = {}
+    """Episode → its age at that time."""
     left: int = 0
     """How many older ones it says were left out."""
     live: str = ""

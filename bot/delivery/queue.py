@@ -37,6 +37,7 @@ from bot.delivery.post import (
 )
 from bot.delivery.rendering import (
     Present,
+    ages,
     alerts_of,
     as_openings,
     edited,
@@ -150,9 +151,11 @@ def _covered_by(sent: Post, post: Post) -> bool:
         return False
     for alert in delivery.alerts:
         # one event can give a composite two turns, of which the second knows more
-        later = alert.seen + isinstance(alert.facts, CascadeFacts)
-        if sent.values_at.get(str(alert.episode), -1) < later:
+        later, key = isinstance(alert.facts, CascadeFacts), str(alert.episode)
+        if sent.values_at.get(key, -1) < alert.seen + later:
             return False
+        if key in sent.ages and sent.ages[key] < alert.age + later:
+            return False  # the clock of the streams was set back in between
     return set(sent.episodes) == set(post.episodes)
 
 
@@ -586,6 +589,7 @@ class ChatQueue:
             message=message if parts else step.post.message,
             body=message.html,
             values_at=values_at(parts),
+            ages=ages(parts),
             lines=lines,
             left=0 if step.post.close else self.state.left,
             probes=0,

@@ -69,7 +69,10 @@ def limited(parts: Sequence[Part], episodes: Collection[str]) -> tuple[Part, ...
 
 def set_back(parts: Sequence[Part], by: Ms) -> tuple[Part, ...]:
     """``parts`` after the clock was set back ``by`` so much: what comes is newer than they are."""
-    return _replaced(parts, lambda alert: replace(alert, seen=alert.seen - by))
+    return _replaced(
+        parts,
+        lambda alert: replace(alert, seen=alert.seen - by, began=alert.seen - alert.age - by),
+    )
 
 
 def _replaced(parts: Iterable[Part], change: Callable[[Alert], Alert]) -> tuple[Part, ...]:
@@ -84,7 +87,7 @@ def _replaced(parts: Iterable[Part], change: Callable[[Alert], Alert]) -> tuple[
 def _newest(alert: Alert, newer: Alert | None) -> Alert:
     """``alert`` with the values of ``newer``, of the same episode: its turn stays the same, and a
     level that was reached is not taken back."""
-    if newer is None or alert.turn is Turn.CLOSE or newer.seen <= alert.seen:
+    if newer is None or alert.turn is Turn.CLOSE or not _is_newer(newer, alert):
         return alert
     settled = isinstance(alert.facts, FundingFacts) and alert.facts.settled
     if settled and _values(newer) == _values(alert):
@@ -97,6 +100,12 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
         held=alert.held,
         hidden_by=alert.hidden_by,
     )
+
+
+def _is_newer(newer: Alert, alert: Alert) -> bool:
+    """Whether ``newer``, of the same episode, was seen after ``alert``: by its time, or by its age,
+    where the clock of the streams was set back in between and ours was not."""
+    return newer.seen > alert.seen or newer.age > alert.age
 
 
 def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
@@ -124,6 +133,11 @@ def values_at(parts: Sequence[Part]) -> Mapping[str, Ms]:
     return {str(alert.episode): alert.seen for alert in alerts_of(parts)}
 
 
+def ages(parts: Sequence[Part]) -> Mapping[str, Ms]:
+    """Episode → its age at the time of its value in ``parts``."""
+    return {str(alert.episode): alert.age for alert in alerts_of(parts)}
+
+
 def _values(alert: Alert) -> tuple[object, ...]:
     """The values that say how bad it is. Of a composite: its parts, each at its worst."""
     if isinstance(alert.facts, CascadeFacts):
@@ -134,7 +148,7 @@ def _values(alert: Alert) -> tuple[object, ...]:
 
 def _worse(newer: Alert, shown: Alert) -> bool:
     """Whether ``newer`` is worse than what is shown."""
-    if newer.seen <= shown.seen:
+    if not _is_newer(newer, shown):
         return False
     if newer.level > shown.level:
         return True

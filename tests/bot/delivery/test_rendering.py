@@ -347,6 +347,53 @@ def test_whatever_is_given_up_readers_hear_of_a_beginning_first_and_of_its_end_l
             assert heard.keys().isdisjoint(post.episodes)
 
 
+# The clock of the streams is set back, ours is not.
+
+
+def stepped(by: int, *alerts: Alert) -> list[Alert]:
+    """``alerts`` by a clock that was set back by ``by`` after their episodes had begun."""
+    return [msgspec.structs.replace(a, seen=a.seen - by, began=a.opened_at - by) for a in alerts]
+
+
+@pytest.mark.parametrize("by", [180 * MIN, 4 * MIN])
+def test_a_ring_is_told_though_the_clock_of_the_streams_was_set_back(by: int):
+    """−10 % told by a clock 3 h ahead, which was then set right: −22 % did not ring, and edits
+    stayed at −10 %."""
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -10.0))
+    sent(queue, 0)
+    worse = fall(5 * MIN, -22.0)
+    (seen,) = stepped(by, worse)
+    see(queue, seen)
+    queued(queue, 2, seen, at=5 * MIN)
+    post = sent(queue, 5 * MIN)
+    assert "−22.0%" in post.body
+    assert not post.message.silent
+    see(queue, *stepped(by, fall(7 * MIN, -25.0)))
+    assert "−25.0%" in edit_due(queue, 7 * MIN).split("\n")[0]
+
+
+def test_what_waits_takes_the_values_that_came_after_such_a_step():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -10.0))
+    see(queue, *stepped(180 * MIN, fall(MIN, -14.0)))
+    assert "−14.0%" in sent(queue, MIN).body
+    see(queue, *stepped(180 * MIN, fall(30 * S, -16.0)))
+    first = edit_due(queue, 10 * MIN).split("\n")[0]
+    assert "−14.0%" in first, "the other is older than what was sent"
+
+
+@pytest.mark.parametrize("by", [0, 180 * MIN])
+def test_what_was_shown_already_does_not_ring_again_after_such_a_step(by: int):
+    queue = chat_queue()
+    queued(queue, 1, *stepped(by, fall(0, -10.0)))
+    worse = stepped(by, fall(MIN, -22.0))
+    see(queue, *worse)
+    sent(queue, MIN)
+    queued(queue, 2, *worse, at=MIN)
+    assert not isinstance(queue.next(START + MIN), SendStep)
+
+
 # Edits.
 
 
