@@ -96,9 +96,12 @@ class Engine:
 
     def feed(self, event: AnyEvent) -> list[Said]:
         """Takes one event and gives what it causes to be said, in order."""
-        now, seen = self._now, event.seen + self._timeline.behind
         if self._timeline.doubted:
-            seen = self._weigh(event, seen)
+            return self._weigh(event)
+        return self._feed(event)
+
+    def _feed(self, event: AnyEvent) -> list[Said]:
+        now, seen = self._now, event.seen + self._timeline.behind
         if isinstance(event, ClockStep):
             return self._step(event)
         if seen > now:
@@ -193,6 +196,7 @@ class Engine:
             faults=self._faults,
             compare_at=self._compare_at,
             timeline=self._timeline,
+            unclear=self._unclear,
             turn_at=self._turn_at,
         )
         return state.encode(dump)
@@ -220,6 +224,7 @@ class Engine:
         self._compare_at: Ms = 0
         self._turn_at: Ms = 0
         self._timeline = Timeline()
+        self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
         self._floor = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
         self._judge = Judge(self._floor.clusters_of)
@@ -313,27 +318,39 @@ class Engine:
         timeline.step(step.by, now)
         self._take_clocks_for_ours()
         if step.by > 0:
-            timeline.doubt(step.by, now)
+            timeline.doubt(step.by)
         else:
             self._faults.take(clock_stepped(now, step.by))
         return []
 
-    def _weigh(self, event: AnyEvent, seen: Ms) -> Ms:
-        """``event.seen`` by the engine's time, after a step ahead.
+    def _weigh(self, event: AnyEvent) -> list[Said]:
+        """Takes an event after a step ahead of which nobody knows yet whether it was one.
 
         A machine that slept has not seen the time pass that has passed: then the clocks of the
-        venues are ahead by as much.
+        venues are ahead by as much. Until that is known what comes is kept and not judged, since
+        what is remembered may be hours old.
         """
         timeline = self._timeline
-        if seen > timeline.doubted_until:
+        seen = event.seen + timeline.behind
+        if isinstance(event, ClockStep) or (
+            timeline.doubted_until and seen > timeline.doubted_until
+        ):
             self._settle_doubt()
-        elif isinstance(event, _TIMED) and event.at != event.seen:
-            desk = self._desks.get((event.asset, event.venue, event.symbol))
-            known = desk.market.clock.known if desk is not None else None
-            if known is not None and event.at - seen - known > timeline.doubted // 2:
-                timeline.passed(self._now)
-                self._take_clocks_for_ours()
-        return event.seen + timeline.behind
+        elif not isinstance(event, FeedState | Fault | Tick):
+            timeline.data_since = timeline.data_since or seen
+            if isinstance(event, _TIMED) and event.at != event.seen:
+                desk = self._desks.get((event.asset, event.venue, event.symbol))
+                known = desk.market.clock.known if desk is not None else None
+                if known is not None:
+                    timeline.vote(event.venue, event.at - seen, known, seen)
+        if timeline.sleeping(seen):
+            timeline.passed(self._now)
+            self._take_clocks_for_ours()
+        if timeline.unclear(seen):
+            self._unclear.append(event)
+            return []
+        waited, self._unclear = self._unclear, []
+        return [said for kept in (*waited, event) for said in self._feed(kept)]
 
     def _settle_doubt(self) -> None:
         """The last step ahead was one: the venues' clocks stayed."""
@@ -395,7 +412,7 @@ class Engine:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
         self._faults = old.faults
         self._compare_at, self._turn_at = old.compare_at, old.turn_at
-        self._timeline = old.timeline
+        self._timeline, self._unclear = old.timeline, old.unclear
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
         self._floor.load(old, lost)

@@ -21,7 +21,7 @@ from rules.records import Trail
 from rules.rule import Fires
 from rules.salvage import salvaged
 from rules.timeline import Timeline
-from streams.events import Ms
+from streams.events import AnyEvent, Ms
 
 VERSION = 2
 
@@ -89,6 +89,8 @@ class EngineDump(msgspec.Struct, array_like=True):
     faults: Faults = msgspec.field(default_factory=Faults)
     compare_at: Ms = 0
     timeline: Timeline = msgspec.field(default_factory=Timeline)
+    unclear: list[AnyEvent] = []
+    """What came after a step ahead that may be none, and is not judged yet."""
     turn_at: Ms = 0
 
 
@@ -106,6 +108,7 @@ _NAMES = {
     "firing": "composites",
     "faults": "faults",
     "timeline": "how the clock stepped",
+    "unclear": "the last seconds",
 }
 """What operators call a part of the dump."""
 

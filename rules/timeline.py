@@ -32,7 +32,15 @@ APART: Ms = 2 * SECOND
 """Clocks that are closer than this are the same: frames are on their way for as long."""
 
 DOUBT: Ms = 30 * SECOND
-"""For so long after a step ahead the venues may tell that it was time that passed."""
+"""For so long from the first event after a step ahead the venues may tell that it was time that
+passed."""
+
+QUIET_DOUBT: Ms = 3 * SECOND
+"""So long after the first event that tells of it nothing is judged: what was in the line when a
+machine went to sleep comes first, and is old."""
+
+_TIMES_SAID = 2
+"""A venue says that time passed once so many of its events do: one may be dated wrongly."""
 
 _MOST_STEPS = 100
 
@@ -98,9 +106,16 @@ class Timeline(msgspec.Struct, array_like=True):
     doubted: Ms = 0
     """The last step ahead, if it may have been time that passed; 0: none."""
     doubted_until: Ms = 0
+    """Until when the venues may tell; 0: none of them was heard since."""
     ahead: Ms = 0
     """How far the venues' clocks are ahead of the engine's time."""
     ahead_known: bool = False
+    votes: dict[str, int] = {}
+    """Venues heard since the doubted step → how many of their events say that time passed."""
+    data_since: Ms = 0
+    """When the first data came after the doubted step, also such as tell nothing of it."""
+    before_step: dict[str, Ms] = {}
+    """How far the clocks of these venues were ahead of the engine's time before that step."""
 
     def step(self, by: Ms, now: Ms) -> None:
         """The machine's clock stepped by ``by`` at ``now``: everything keeps its age."""
@@ -113,9 +128,35 @@ class Timeline(msgspec.Struct, array_like=True):
         self.before = [(min(until, now), behind) for until, behind in self.before]
         self.doubted, self.ahead_known = 0, False
 
-    def doubt(self, by: Ms, now: Ms) -> None:
+    def doubt(self, by: Ms) -> None:
         """A step ahead may have been time that passed, as of a machine that slept."""
-        self.doubted, self.doubted_until = by, now + DOUBT
+        self.doubted, self.doubted_until, self.data_since = by, 0, 0
+        self.votes, self.before_step = {}, {}
+
+    def vote(self, venue: str, ahead: Ms, known: Ms, now: Ms) -> None:
+        """An event of ``venue`` says of the doubted step whether it was time that passed.
+
+        ``ahead``: how far its time is ahead of the engine's; ``known``: how far that was known to
+        be before this event.
+        """
+        if not self.votes:
+            self.doubted_until = now + DOUBT
+        passed = ahead - self.before_step.setdefault(venue, known) > self.doubted // 2
+        self.votes[venue] = self.votes.get(venue, 0) + passed
+
+    def sleeping(self, now: Ms) -> bool:
+        """Whether it was time that passed: most of the venues that were heard say so, or there were
+        data for long and none of them could say."""
+        if not self.votes:
+            return bool(self.data_since) and now - self.data_since > DOUBT
+        saying = sum(times >= _TIMES_SAID for times in self.votes.values())
+        return 2 * saying > len(self.votes)
+
+    def unclear(self, now: Ms) -> bool:
+        """Whether data have come of which nobody knows how old what is remembered is by then."""
+        if not self.doubted or not self.data_since:
+            return False
+        return not self.votes or now < self.doubted_until - DOUBT + QUIET_DOUBT
 
     def passed(self, now: Ms) -> None:
         """The doubted step was time that passed: everything is that much older."""

@@ -130,6 +130,63 @@ def test_a_machine_that_slept_has_a_hole_though_its_steady_clock_stood_still(
     assert alert.value == approx(-10)
 
 
+@mark.parametrize("quiet_s", [1, 10, 29, 31, 50, 170])
+@mark.parametrize("polls_first", [False, True])
+def test_a_machine_that_slept_is_found_out_however_late_the_venues_are_heard(
+    quiet_s: int, polls_first: bool
+) -> None:
+    """Sockets come back late, or polls, which do not tell the time, come first: nothing rings."""
+    rules = [price_rule(), one("oi_net_15m_pct", "below", -1, alert=-3, critical=-5)]
+    engine, slept = Engine(rules, VENUES), 3 * HOUR
+    now = START
+    for n in range(0, 300, 5):
+        said(engine, [oi(venue, now + n * SECOND, 100_000.0) for venue in VENUES])
+        said(engine, prices(now + n * SECOND, 5, 100.0))
+    now += 300 * SECOND
+    told = said(engine, [ClockStep(seen=now + slept, by=slept)])
+    now += slept
+    for n in range(quiet_s + 60):
+        if (polls_first or n >= quiet_s) and n % 5 == 0:
+            told += said(engine, [oi(venue, now + n * SECOND, 89_000.0) for venue in VENUES])
+        heard = VENUES if n >= quiet_s else ()
+        told += said(engine, prices(now + n * SECOND, 1, 90.0, heard))
+    assert [item for item in told if isinstance(item, Alert)] == []
+    told = said(engine, prices(now + (quiet_s + 60) * SECOND, 100, 90.0))
+    told += said(engine, prices(now + (quiet_s + 160) * SECOND, 3, 81.0))
+    assert [item.value for item in told if isinstance(item, Alert)] == [approx(-10)]
+
+
+@mark.parametrize("frames", [1, 2])
+def test_what_one_venue_dates_wrongly_makes_no_hole_of_a_step_ahead(frames: int) -> None:
+    engine, by = Engine([price_rule()], VENUES), 2 * HOUR
+    steady(engine, START)
+    now = START + 300 * SECOND
+    told = said(engine, [ClockStep(seen=now + by, by=by)])
+    lies = [
+        replace(price(VENUES[0], now + n, 100.0), at=now + 70 * MINUTE + n) for n in range(frames)
+    ]
+    after = [*prices(now, 2, 100.0), *lies, *prices(now + 2 * SECOND, 58, 100.0)]
+    after += prices(now + 60 * SECOND, 3, 90.0)
+    told += said(engine, [stepped(event, by) for event in after])
+    assert [item.value for item in told if isinstance(item, Alert)] == [approx(-10)]
+
+
+def test_what_is_not_clear_yet_outlives_a_restart() -> None:
+    """The fall of the first seconds after a step ahead is judged once, whoever judges it."""
+    by, now = 2 * HOUR, START + 300 * SECOND
+    after = [stepped(event, by) for event in prices(now, 8, 90.0)]
+    told: list[list[Said]] = []
+    for cut in (0, 1, 4, 7):
+        engine = Engine([price_rule()], VENUES)
+        steady(engine, START)
+        heard = said(engine, [ClockStep(seen=now + by, by=by), *after[:cut]])
+        dumped, engine = engine.dump(), Engine([price_rule()], VENUES)
+        assert engine.load(dumped) == ""
+        told.append([*heard, *said(engine, after[cut:])])
+    assert [item.value for item in told[0] if isinstance(item, Alert)] == [approx(-10)]
+    assert all(other == told[0] for other in told)
+
+
 def test_what_was_in_the_line_when_the_machine_slept_does_not_settle_it() -> None:
     engine, slept = Engine([price_rule()], VENUES), 3 * HOUR
     steady(engine, START)
@@ -240,10 +297,14 @@ def test_whatever_the_clock_does_the_alerts_are_those_of_a_clock_that_never_step
 ) -> None:
     events, dice = calm_first(history(seed)), Random(1_000 + seed)
     steps = {dice.randrange(1, len(events)): dice.choice(STEPS) for _ in range(8)}
+    # what is not clear after the last step is by then
+    events += [Tick(seen=events[-1].seen + n * SECOND) for n in range(1, 6)]
     plain = [nameless(a) for a in alerts_of(said(loaded(warm()[0]), events))]
     engine, alerts = loaded(warm()[0]), list[Alert]()
     for off, event in placed(events, steps):
-        alerts += [undone(a, off) for a in alerts_of(engine.feed(event))]
+        # before a step what was not clear until then is judged
+        then = off - event.by if isinstance(event, ClockStep) else off
+        alerts += [undone(a, then) for a in alerts_of(engine.feed(event))]
         if restarts and isinstance(event, ClockStep):
             engine = loaded(engine.dump())
     assert len(plain) > 3
