@@ -402,9 +402,9 @@ _decoder = msgspec.json.Decoder(Said)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(said: Said) -> bytes:
+def encode(turn: Said) -> bytes:
     """What was said as JSON, with a ``type`` field that names it."""
-    return _encoder.encode(said)
+    return _encoder.encode(turn)
 
 
 def decode(data: bytes) -> Said:

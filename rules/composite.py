@@ -127,13 +127,13 @@ class CompositeState(msgspec.Struct, array_like=True):
 
         ``without``: rules that count for nothing.
         """
-        found: dict[int, tuple[str, ConditionMatch]] = {}
+        first: dict[int, tuple[str, ConditionMatch]] = {}
         for condition, rule, spell in self._spells(spec, now):
             if rule in without:
                 continue
-            if condition not in found or spell.at < found[condition][1].at:
-                found[condition] = (rule, spell)
-        return found
+            if condition not in first or spell.at < first[condition][1].at:
+                first[condition] = (rule, spell)
+        return first
 
     def interrupt(self, rule: str, at: Ms) -> None:
         """A rule with an open episode was last judged at ``at``, before a hole."""
@@ -337,12 +337,12 @@ class CompositeState(msgspec.Struct, array_like=True):
             self.told[condition] = max(level, self.told.get(condition, level))
 
 
-def _worst(episode: Episode, told: float) -> Worst:
+def _worst(episode: Episode, last_value: float) -> Worst:
     return Worst(
         extreme=episode.extreme,
         extreme_at=episode.extreme_at,
         longs=episode.extreme_longs,
-        told=told,
+        told=last_value,
         level=episode.level,
         opened_at=episode.opened_at,
     )

@@ -85,7 +85,7 @@ class Engine:
         venue_order: Sequence[str] = (),
         composites: Sequence[Composite] = (),
     ) -> None:
-        names = [rule.name for rule in rules] + [one.name for one in composites]
+        names = [rule.name for rule in rules] + [composite.name for composite in composites]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two rules are called {twice!r}: rename one")
         self._rules = tuple(rules)
@@ -108,8 +108,8 @@ class Engine:
             if not now:
                 self._floor.begin(seen)
             now = self._now = seen
-        said = self._hear(event, seen, now)
-        return self._timeline.said(said, isinstance(event, Tick)) if said else said
+        turns = self._hear(event, seen, now)
+        return self._timeline.said(turns, isinstance(event, Tick)) if turns else turns
 
     def _hear(self, event: MarketEvent | FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[Said]:
         if isinstance(event, Tick):
@@ -130,13 +130,13 @@ class Engine:
             desk = self._floor.meet(event, now)
             if desk is not None:
                 desk.market.clock.assumed = -self._timeline.behind
-        said = self._take(desk, event, now) if desk is not None else []
-        return late + said if late else said
+        turns = self._take(desk, event, now) if desk is not None else []
+        return late + turns if late else turns
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""
         beats, now = list(self._floor.beats()), self._now
-        found, timeline = self._open_episodes(beats, self._floor.clusters()), self._timeline
+        episodes, timeline = self._open_episodes(beats, self._floor.clusters()), self._timeline
         return Standing(
             seen=timeline.now(now),
             values=tuple(
@@ -147,8 +147,8 @@ class Engine:
                 )
                 for value in values(beats, now, with_facts)
             ),
-            episodes=found.episodes,
-            stale=found.stale,
+            episodes=episodes.episodes,
+            stale=episodes.stale,
             composites=tuple(
                 replace(composite, since=timeline.now(composite.since))
                 for composite in composites(self._floor.clusters())
@@ -162,11 +162,11 @@ class Engine:
     def _open_episodes(
         self, beats: Iterable[MetricInstance], clusters: Iterable[CompositeInstance]
     ) -> OpenEpisodes:
-        found, timeline = open_episodes(beats, clusters, self._now), self._timeline
+        episodes, timeline = open_episodes(beats, clusters, self._now), self._timeline
         return OpenEpisodes(
-            seen=timeline.now(found.seen),
-            episodes=tuple([timeline.alert(alert, own=True) for alert in found.episodes]),
-            stale=tuple([timeline.alert(alert, own=True) for alert in found.stale]),
+            seen=timeline.now(episodes.seen),
+            episodes=tuple([timeline.alert(alert, own=True) for alert in episodes.episodes]),
+            stale=tuple([timeline.alert(alert, own=True) for alert in episodes.stale]),
         )
 
     def observed(self) -> list[Observed]:
@@ -244,21 +244,21 @@ class Engine:
             market.clock.hear(event.at, now)
         if kind is _PRICE and market.prices.last is None:
             self._compare_at = now  # with the others of its name, at the next Tick
-        said: list[Said] = []
+        turns: list[Said] = []
         # books and liquidations are remembered by metrics alone
         if kind is not _DEPTH and not market.take(event, now):
-            return said
+            return turns
         urgent = kind is _LIQUIDATION
         for take, beats in desk.takers[kind]:
             if take(market, event, now):
                 for beat in beats:
                     if urgent or now >= beat.due:
-                        if found := self._look(beat, event.at):
-                            said += found
+                        if caused := self._look(beat, event.at):
+                            turns += caused
                     elif now >= beat.next:  # too early: the next Tick looks
                         beat.wait()
                         self._awake[beat] = None
-        return said
+        return turns
 
     def _miss_tick(self, now: Ms) -> list[Said]:
         self._late_at = _NEVER
@@ -269,21 +269,21 @@ class Engine:
         if now >= self._turn_at:
             self._turn_at = now + TURN_EVERY
             self._compare_clocks()
-        said: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
+        turns: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
             for shared in likeness.look(self._floor.memory.views.values(), now):
                 self._faults.take(shared)
-        said += self._faults.tick(now)
+        turns += self._faults.tick(now)
         for beat in [beat for beat in self._awake if now >= beat.due]:
-            said += self._look(beat, now)
-        said += self._judge.tick(now)
+            turns += self._look(beat, now)
+        turns += self._judge.tick(now)
         self._sweep()
-        return said
+        return turns
 
     def _look(self, beat: MetricInstance, at: Ms) -> list[Said]:
         now, reading = self._now, beat.reading(self._now)
-        said: list[Said] = []
+        turns: list[Said] = []
         awake = False
         if reading is not None:
             x = reading.value
@@ -294,7 +294,7 @@ class Engine:
         was_open = beat.holder is not None and beat.open
         for watch in beat.watches:
             if reading is not None and not watch.rest(now, reading):
-                said += self._judge.move(watch, reading, now, at)
+                turns += self._judge.move(watch, reading, now, at)
             episode = watch.episode
             if episode.level or episode.since:
                 awake = True
@@ -307,7 +307,7 @@ class Engine:
             self._awake[beat] = None
         elif beat in self._awake:
             del self._awake[beat]
-        return said
+        return turns
 
     def _step(self, step: ClockStep) -> list[Said]:
         """The machine's clock stepped, and by how much is known."""
@@ -350,7 +350,7 @@ class Engine:
             self._unclear.append(event)
             return []
         waited, self._unclear = self._unclear, []
-        return [said for kept in (*waited, event) for said in self._feed(kept)]
+        return [turn for kept in (*waited, event) for turn in self._feed(kept)]
 
     def _settle_doubt(self) -> None:
         """The last step ahead was one: the venues' clocks stayed."""
@@ -422,17 +422,17 @@ class Engine:
     def _load_watches(self, old: state.EngineDump) -> None:
         beats = {(beat.metric.name, beat.place): beat for beat in self._floor.beats()}
         watches = {(w.rule.name, w.place): w for beat in beats.values() for w in beat.watches}
-        for one in old.watches:
-            watch = watches.get((one.rule, one.place))
-            if watch and watch.rule.metric == one.metric:
-                watch.episode = one.episode
-                watch.unsettled = one.unsettled or one.levels != watch.row.levels
+        for saved in old.watches:
+            watch = watches.get((saved.rule, saved.place))
+            if watch and watch.rule.metric == saved.metric:
+                watch.episode = saved.episode
+                watch.unsettled = saved.unsettled or saved.levels != watch.row.levels
                 began = watch.trail.began or old.now
-                watch.since = min(began, old.now) if one.since is None else one.since
-        for one in old.beats:
-            if beat := beats.get((one.metric, one.place)):
-                beat.looked(one.due)
-                if one.waiting:
+                watch.since = min(began, old.now) if saved.since is None else saved.since
+        for saved in old.beats:
+            if beat := beats.get((saved.metric, saved.place)):
+                beat.looked(saved.due)
+                if saved.waiting:
                     beat.wait()
         for beat in beats.values():
             if not beat.open:  # a rule that is gone holds nothing
@@ -443,10 +443,10 @@ class Engine:
 
     def _load_clusters(self, old: state.EngineDump) -> None:
         clusters = {(c.spec.name, c.asset): c for c in self._floor.clusters()}
-        before = {(one.name, one.asset): one for one in old.clusters}
+        before = {(saved.name, saved.asset): saved for saved in old.clusters}
         for key, cluster in clusters.items():
-            if one := before.get(key):
-                cluster.take_over(one.gathering, tuple(one.all_of) == cluster.spec.all_of)
+            if saved := before.get(key):
+                cluster.take_over(saved.gathering, tuple(saved.all_of) == cluster.spec.all_of)
             else:
                 cluster.adopt()
         firing = (clusters[key] for key in old.firing if key in clusters)

@@ -92,11 +92,11 @@ def step(
     now: Ms,
     reading: Reading | None,
     distance: Callable[[float], float] = abs,
-    told: Callable[[int], int] | None = None,
+    limit: Callable[[int], int] | None = None,
 ) -> list[Transition]:
     """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live.
 
-    ``told``: at which level a level that was reached is told, None: as it is.
+    ``limit``: at which level a level that was reached is told, None: as it is.
     """
     sign = -1 if rule.fires == "below" else 1
     if reading is None or not judged(rule, row, reading):
@@ -104,7 +104,7 @@ def step(
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
     alone = ready(rule, state, now)
-    reached = told(alone) if told and alone else alone
+    reached = limit(alone) if limit and alone else alone
     steps = _rise(rule, state, now, reading, distance, reached, alone)
     if state.level:
         state.value = reading.value
@@ -132,7 +132,7 @@ def settle_in(
     state: Episode,
     now: Ms,
     reading: Reading,
-    told: Callable[[int], int] | None = None,
+    limit: Callable[[int], int] | None = None,
 ) -> None:
     """Takes an open episode over to changed levels: what is so already is no news, so no turn."""
     sign = -1 if rule.fires == "below" else 1
@@ -144,7 +144,7 @@ def settle_in(
             state.since[level] = min(state.since.get(level, now), now - rule.hold.get(level, 0))
             if rule.settlements:
                 state.settlements[level] = rule.settlements
-            state.level = max(state.level, told(level) if told else level)
+            state.level = max(state.level, limit(level) if limit else level)
     state.posted_level = max(state.posted_level, state.level)
 
 

@@ -140,10 +140,10 @@ def _states(venue: VenueMemory) -> dict[Kind, FeedUptime]:
         for kind, line in symbol.items():
             lines.setdefault(kind, []).append(line)
     states = {kind: line for kind, line in venue.lines.items() if kind not in lines}
-    for kind, some in lines.items():
-        down = [line for line in some if not line.up]
-        up = 2 * len(down) < len(some)
-        alike = [line.since for line in some if line.up is up]
+    for kind, of_kind in lines.items():
+        down = [line for line in of_kind if not line.up]
+        up = 2 * len(down) < len(of_kind)
+        alike = [line.since for line in of_kind if line.up is up]
         states[kind] = FeedUptime(up, median_low(alike))
     return {kind: states[kind] for kind in Kind if kind in states}
 

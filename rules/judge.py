@@ -204,8 +204,8 @@ class Judge:
             settle_in(watch.rule, watch.row, episode, now, reading, watch.told(now))
             watch.unsettled = False
         before = episode.last_live
-        distance, told = watch.metric.distance, watch.told(now)
-        steps = step(watch.rule, watch.row, episode, now, reading, distance, told)
+        distance, limit = watch.metric.distance, watch.told(now)
+        steps = step(watch.rule, watch.row, episode, now, reading, distance, limit)
         watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
         goes_on = episode.level and (episode.interrupted or self.firing)
         if not steps and not goes_on:
@@ -219,7 +219,7 @@ class Judge:
             episode.interrupted = False
         if not steps:
             return together
-        family, level = watch.rule.family, max(one.level for one in steps)
+        family, level = watch.rule.family, max(turn.level for turn in steps)
         hiding = (c for c in clusters if c.gathering.hides(c.spec, family, level, now))
         hidden_by = next((c.spec.name for c in hiding), "")
         if hidden_by:
@@ -234,7 +234,9 @@ class Judge:
     def tick(self, now: Ms) -> list[Said]:
         """Time passed: composites that fire may be over."""
         return [
-            said for one in tuple(self.firing) for said in self._judge(one, now, now, reached=False)
+            turn
+            for composite in tuple(self.firing)
+            for turn in self._judge(composite, now, now, reached=False)
         ]
 
     def _hear(
@@ -251,8 +253,8 @@ class Judge:
         if conditions is None:
             return []
         reached = False
-        for one in steps if conditions else ():
-            reached |= gathering.hear(rule.name, conditions, episode.opened_at, one, now)
+        for turn in steps if conditions else ():
+            reached |= gathering.hear(rule.name, conditions, episode.opened_at, turn, now)
         if conditions and episode.interrupted and (level := watch.reached(now)):
             spell = ConditionMatch(now, Level(level), reading.value, episode.opened_at)
             reached |= gathering.resume(rule.name, conditions, spell)
@@ -262,7 +264,7 @@ class Judge:
             worse = gathering.note(cluster.spec, rule, episode, reading, now, far)
         if not (reached or worse or steps):
             return []
-        level = max((one.level for one in steps if one.turn is not Turn.CLOSE), default=0)
+        level = max((turn.level for turn in steps if turn.turn is not Turn.CLOSE), default=0)
         hidden = level if cluster.hides(watch) else 0
         return self._judge(cluster, now, at, reached, worse, hidden)
 

@@ -41,9 +41,9 @@ def look(views: Iterable[View], now: Ms) -> Iterator[Fault]:
 def _stay_alone(view: View, now: Ms) -> Iterator[Fault]:
     """The others of its name are gone for good: what was left out is all there is."""
     for market in view.everyone:
-        told, market.likeness = market.likeness.stranger, Likeness()
+        was_stranger, market.likeness = market.likeness.stranger, Likeness()
         view.sort(market)
-        if told:
+        if was_stranger:
             yield fault(
                 FaultCode.TICKER_SHARED, now, venue=market.venue, subject=view.asset, over=True
             )

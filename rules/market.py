@@ -561,9 +561,9 @@ class Memory:
         self.venues = dumped.venues
         self.views.clear()
         wanted = frozenset(assets)
-        for one in dumped.views:
-            if one.asset in wanted:
-                self._load_view(one, now, lost)
+        for saved in dumped.views:
+            if saved.asset in wanted:
+                self._load_view(saved, now, lost)
 
     def _load_view(self, dumped: ViewDump, now: Ms, lost: list[str]) -> None:
         view = self.view(dumped.asset)
@@ -572,21 +572,21 @@ class Memory:
             if keep and not _fits(view.keep(keep), memo):
                 del view.memos[name]
                 lost.append(f"memory.{dumped.asset}.{name}")
-        for one in dumped.markets:
-            market = self.meet(view, one.venue, one.symbol)
-            market.oi_base, market.oi_usd = one.oi_base, one.oi_usd
-            market.settled, market.predicted = one.settled, one.predicted
-            market.spread_bp = one.spread_bp
-            market.interest, market.likeness = one.interest, one.likeness
+        for saved in dumped.markets:
+            market = self.meet(view, saved.venue, saved.symbol)
+            market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
+            market.settled, market.predicted = saved.settled, saved.predicted
+            market.spread_bp = saved.spread_bp
+            market.interest, market.likeness = saved.interest, saved.likeness
             view.sort(market)
-            where = f"memory.{one.venue}/{one.symbol}"
-            if not _fits(market.prices, one.prices):
+            where = f"memory.{saved.venue}/{saved.symbol}"
+            if not _fits(market.prices, saved.prices):
                 market.prices = PriceWindow(self._price_keep)
                 lost.append(f"{where}.prices")
             elif market.prices.last is not None:
-                market.prices.doubted = one.doubted
-                market.prices.latest = one.latest
-            for name, memo in one.memos.items():
+                market.prices.doubted = saved.doubted
+                market.prices.latest = saved.latest
+            for name, memo in saved.memos.items():
                 keep = self._keeps.get(name)
                 if keep and not _fits(market.keep(keep), memo):
                     del market.memos[name]

@@ -202,16 +202,16 @@ def records(
     """
     if reading.missing or reading.venues != trail.venues or trail.last is None:
         return ()
-    told: list[Record] = []
+    lines: list[Record] = []
     if reading.settled_at is not None and trail.run:
         first = trail.run <= max(1, settlements)
         kind = RecordKind.FIRST if first else RecordKind.LONGEST
         least = 1 if first else trail.run
         since = next((end for end, count in reversed(trail.runs) if count >= least), None)
-        told += _since(trail, kind, since, now, after, trail.run)
+        lines += _since(trail, kind, since, now, after, trail.run)
     worst = RecordKind.LOWEST if fires == "below" else RecordKind.HIGHEST
     since = next((at for at, peak in reversed(trail.peaks) if peak >= x), None)
-    return (*told, *_since(trail, worst, since, now, after, None))
+    return (*lines, *_since(trail, worst, since, now, after, None))
 
 
 def _since(

@@ -186,13 +186,13 @@ class Timeline(msgspec.Struct, array_like=True):
         behind = next((behind for until, behind in self.before if t <= until), self.behind)
         return t - behind
 
-    def said(self, said: list[Said], own: bool) -> list[Said]:
+    def said(self, turns: list[Said], own: bool) -> list[Said]:
         """What the engine says, by the machine's clock. ``own``: no event of a venue caused it."""
         if not self.before and not self.apart:
-            return said
+            return turns
         return [
             self.alert(item, own) if isinstance(item, Alert) else self._notice(item)
-            for item in said
+            for item in turns
         ]
 
     def alert(self, alert: Alert, own: bool) -> Alert:

@@ -87,7 +87,7 @@ class RuleInstance:
 
     def opinions(self, now: Ms) -> tuple[Opinion, ...]:
         """What the other metrics say now."""
-        found: list[Opinion] = []
+        opinions: list[Opinion] = []
         for when, other in zip(self.rule.when, self.others, strict=True):
             reading = other.value(self.view, now)
             opinion = Opinion(
@@ -98,8 +98,8 @@ class RuleInstance:
                 agrees=when.agrees(reading),
                 lower_bound=reading is not None and (reading.lower_bound or reading.breach_only),
             )
-            found.append(opinion)
-        return tuple(found)
+            opinions.append(opinion)
+        return tuple(opinions)
 
     def cause(self, now: Ms) -> Cause | None:
         """What is happening; None: unknown, or it is not asked of this metric."""
@@ -361,11 +361,13 @@ Takers = Mapping[Kind, tuple[tuple[Take, tuple[MetricInstance, ...]], ...]]
 
 def takers_of(beats: Iterable[MetricInstance], metrics: Iterable[Metric]) -> Takers:
     """Those of all ``beats``, and ``metrics`` that take events in for others to look at."""
-    found: dict[str, tuple[Metric, list[MetricInstance]]] = {m.name: (m, []) for m in metrics}
+    takers: dict[str, tuple[Metric, list[MetricInstance]]] = {m.name: (m, []) for m in metrics}
     for beat in beats:
-        found.setdefault(beat.metric.name, (beat.metric, []))[1].append(beat)
+        takers.setdefault(beat.metric.name, (beat.metric, []))[1].append(beat)
     return {
-        kind: tuple((m.take, tuple(some)) for m, some in found.values() if kind in m.kinds)
+        kind: tuple(
+            (m.take, tuple(instances)) for m, instances in takers.values() if kind in m.kinds
+        )
         for kind in Kind
     }
 
@@ -486,8 +488,8 @@ class WatchList:
 
     def clusters_of(self, asset: str) -> tuple[CompositeInstance, ...]:
         """The composites over an asset."""
-        found = self._assets.get(asset)
-        return found.clusters if found else ()
+        watched = self._assets.get(asset)
+        return watched.clusters if watched else ()
 
     def beats(self) -> Iterator[MetricInstance]:
         """All of them, in an order that does not depend on which instrument spoke first."""
@@ -529,7 +531,9 @@ class WatchList:
 
         What does not fit is named in ``lost``.
         """
-        self._trails.update(((one.metric, one.fires, one.place), one.trail) for one in old.trails)
+        self._trails.update(
+            ((saved.metric, saved.fires, saved.place), saved.trail) for saved in old.trails
+        )
         self.open(old.now)
         names = [view.asset for view in old.memory.views if self._wanted(view.asset)]
         self.memory.load(old.memory, names, old.now, lost)
@@ -548,7 +552,9 @@ class WatchList:
     def _build(self, view: View, now: Ms) -> Asset:
         beats = beats_of(list(self._watches(view, "", now)))
         watches = [watch for beat in beats for watch in beat.watches]
-        clusters = [CompositeInstance(one, view.asset, watches, now) for one in self._composites]
+        clusters = [
+            CompositeInstance(composite, view.asset, watches, now) for composite in self._composites
+        ]
         self._rouse_idle(beats)
         return Asset(view, beats, clusters, self._takers)
 
@@ -582,11 +588,11 @@ class WatchList:
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:
     """The metric of that name, its own if none is given, which must know the scope of the rule."""
-    found = metric(name or rule.metric)
-    if rule.scope not in found.scopes:
-        scopes = " or ".join(sorted(found.scopes))
-        raise ValueError(f"rule {rule.name!r}: the scope of {found.name} is {scopes}")
-    return found.over(rule.least_fall_pct) if isinstance(found, PriceDownShare) else found
+    asked = metric(name or rule.metric)
+    if rule.scope not in asked.scopes:
+        scopes = " or ".join(sorted(asked.scopes))
+        raise ValueError(f"rule {rule.name!r}: the scope of {asked.name} is {scopes}")
+    return asked.over(rule.least_fall_pct) if isinstance(asked, PriceDownShare) else asked
 
 
 def _others_of(rule: Rule) -> tuple[Metric, ...]:

@@ -84,7 +84,11 @@ def logged(name: str) -> Metric:
 def asked_by(rule: Rule) -> tuple[str, ...]:
     """The names of all that a rule asks to judge its value, its own metric first."""
     of = cause_asked_by(rule) if rule.cause else None
-    names = [rule.metric, *(one.metric for one in rule.when), *([of.name] if of else [])]
+    names = [
+        rule.metric,
+        *(condition.metric for condition in rule.when),
+        *([of.name] if of else []),
+    ]
     return tuple(dict.fromkeys(names))
 
 
@@ -92,8 +96,8 @@ def metric(name: str) -> Metric:
     """The metric of that name. ValueError with the valid forms if there is none."""
     for form, parse in METRICS.items():
         pattern = re.sub("<[a-z]+>", "(.*)", form)
-        if (found := re.fullmatch(pattern, name)) and (
-            parsed := parse(name, found[1] if found.groups() else "")
+        if (match := re.fullmatch(pattern, name)) and (
+            parsed := parse(name, match[1] if match.groups() else "")
         ):
             return parsed
     bands = ", ".join(map(str, BANDS_BP))

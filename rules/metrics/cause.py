@@ -49,14 +49,14 @@ class CauseMetric:
         if moved is None or held is None:
             return None
         rate = PREDICTED.value(view, now) if held.value > 0 else None
-        found = cause(
+        word = cause(
             self.window,
             moved.value,
             held.value,
             _longs(view, self.window, held, now) if held.value < 0 else None,
             None if rate is None else rate.value,
         )
-        return Reading(value=float(CAUSES.index(found)), used=held.used, expected=held.expected)
+        return Reading(value=float(CAUSES.index(word)), used=held.used, expected=held.expected)
 
     def facts(self, view: View, now: Ms) -> None:
         return None

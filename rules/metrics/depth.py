@@ -233,16 +233,16 @@ class DepthSamples:
         """The minute of the newest sample is over, and its samples are still all here."""
         times, end = self._times, self._minute_end
         first = bisect_left(times, end - MINUTE)
-        some = self._usd[first:]
+        samples = self._usd[first:]
         if (
-            len(some) >= _LEAST_SAMPLES
+            len(samples) >= _LEAST_SAMPLES
             and times[-1] - times[first] >= _LEAST_SPAN
             and not self._holding(end)
         ):
             minute, before = end // MINUTE - 1, self._minutes.newest
             if before >= 0 and before // 60 != minute // 60:
                 self._close_hour(before // 60)
-            self._minutes.put(minute, median(some) or 0.0)
+            self._minutes.put(minute, median(samples) or 0.0)
             self._count_recent()
         gone = self._sort(now - MINUTE)
         for column in (self._times, self._usd, self._bids):
@@ -257,14 +257,14 @@ class DepthSamples:
         return self._minutes.among(range(newest - RECENT // MINUTE + 1, newest + 1))
 
     def _count_recent(self) -> None:
-        some = self._last_minutes()
-        self._recent = median(some) if len(some) >= RECENT_READY else None
+        minutes = self._last_minutes()
+        self._recent = median(minutes) if len(minutes) >= RECENT_READY else None
         self._recent_end = (self._minutes.newest + 1) * MINUTE + RECENT
 
     def _close_hour(self, hour: int) -> None:
-        some = self._minutes.among(range(60 * hour, 60 * hour + 60))
-        usual = median(some)
-        if usual is not None and len(some) >= HOUR_READY:
+        minutes = self._minutes.among(range(60 * hour, 60 * hour + 60))
+        usual = median(minutes)
+        if usual is not None and len(minutes) >= HOUR_READY:
             self._hours.put(hour, usual)
             self._hour_end = 0
 
@@ -316,7 +316,7 @@ class DepthMetric:
         # books list the same bands in the same order, as a rule
         band = bands[place] if place < len(bands) else None
         if band is None or band.bp != self.bp:
-            band = next((one for one in bands if one.bp == self.bp), None)
+            band = next((b for b in bands if b.bp == self.bp), None)
         if band is None or not band.covered:
             return False
         book = market.memos.get(self.book.name)
@@ -368,18 +368,18 @@ class DepthMetric:
         ]
         if not live:
             return None
-        usd = sum(one.usd for one in live)
-        bid = sum(one.book.bids(now) or 0.0 for one in live)
+        usd = sum(of_market.usd for of_market in live)
+        bid = sum(of_market.book.bids(now) or 0.0 for of_market in live)
         return DepthFacts(
             band_bp=self.bp,
             bid_usd=min(bid, usd),
             ask_usd=max(usd - bid, 0.0),
-            normal_usd=sum(one.normal_usd for one in live),
-            normal_ms=max(self._normal_ms(one.book, now) for one in live),
+            normal_usd=sum(of_market.normal_usd for of_market in live),
+            normal_ms=max(self._normal_ms(of_market.book, now) for of_market in live),
             by_venue_pct=_by_venue(live),
             live=len(live),
             expected=len(reading.expected),
-            spread_bp=max(live, key=lambda one: one.usd).market.spread_bp,
+            spread_bp=max(live, key=lambda of_market: of_market.usd).market.spread_bp,
             hour=now // HOUR % 24 if self.hourly else None,
         )
 
@@ -429,7 +429,7 @@ def _warm(market: Market, book: DepthSamples, now: Ms) -> bool:
 
 def _by_venue(live: list[_Live]) -> dict[str, float]:
     totals: dict[str, tuple[float, float]] = {}
-    for one in live:
-        sums = totals.get(one.market.venue, (0.0, 0.0))
-        totals[one.market.venue] = (sums[0] + one.usd, sums[1] + one.normal_usd)
+    for of_market in live:
+        sums = totals.get(of_market.market.venue, (0.0, 0.0))
+        totals[of_market.market.venue] = (sums[0] + of_market.usd, sums[1] + of_market.normal_usd)
     return {venue: 100 * usd / normal for venue, (usd, normal) in totals.items()}

@@ -96,8 +96,10 @@ class FundingMetric:
         predicted = PREDICTED.value(view, now)
         return FundingFacts(
             settled=self.settled,
-            by_venue_pct_8h={venue: _mean(some) for venue, some in by_venue.items()},
-            hours={venue: max(some, key=_by_weight).rate.hours for venue, some in by_venue.items()},
+            by_venue_pct_8h={venue: _mean(rates) for venue, rates in by_venue.items()},
+            hours={
+                venue: max(rates, key=_by_weight).rate.hours for venue, rates in by_venue.items()
+            },
             predicted_pct_8h=predicted.value if predicted else None,
         )
 
@@ -134,8 +136,8 @@ def _weight(view: View, market: Market) -> float | None:
     return view.oi_usd(market) if usd is None else usd
 
 
-def _by_weight(one: _Weighed) -> float:
-    return one.weight_usd
+def _by_weight(rate: _Weighed) -> float:
+    return rate.weight_usd
 
 
 def _mean(rates: list[_Weighed]) -> float:

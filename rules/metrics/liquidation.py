@@ -71,8 +71,8 @@ class LiquidationMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        given = _given(view)
-        live = [m for m in given if m.up(Kind.LIQUIDATION)]
+        reporting = _given(view)
+        live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
         if not live:
             return None
         totals = [self._sums(m, now) for m in live]
@@ -80,16 +80,16 @@ class LiquidationMetric:
         return Reading(
             value=musd,
             used=live,
-            expected=given,
+            expected=reporting,
             floor_musd=musd,
-            lower_bound=len(live) < len(given),
-            breach_only=_share(view, live, given) < LEAST_SHARE,
+            lower_bound=len(live) < len(reporting),
+            breach_only=_share(view, live, reporting) < LEAST_SHARE,
             longs=sum(t[_LONG] for t in totals) / 1e8,
         )
 
     def facts(self, view: View, now: Ms) -> LiquidationFacts:
-        given = _given(view)
-        live = [m for m in given if m.up(Kind.LIQUIDATION)]
+        reporting = _given(view)
+        live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
         totals = [self._sums(m, now) for m in live]
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
         usd, venue, price = self._largest(live, now)
@@ -106,7 +106,7 @@ class LiquidationMetric:
             largest_price=price,
             oi_pct=100 * (long + short) / known if known else None,
             saturation_pct=self._saturation(live, totals),
-            not_available=left_out(view.ordered, given),
+            not_available=left_out(view.ordered, reporting),
         )
 
     def distance(self, value: float) -> float:
@@ -159,7 +159,7 @@ def sides(view: View, window: Ms, now: Ms) -> tuple[float, float]:
     for market in view:
         known = [(w, memo) for name, memo in market.memos.items()
                  if (w := _window_of_sums(name)) is not None and w <= window]  # fmt: skip
-        span, memo = max(known, key=lambda one: one[0], default=(0, None))
+        span, memo = max(known, key=lambda span_and_memo: span_and_memo[0], default=(0, None))
         if isinstance(memo, Series) and market.up(Kind.LIQUIDATION):
             sums = memo.sums(now - span)
             long, short = long + sums[_LONG] / 100, short + sums[_SHORT] / 100
@@ -177,12 +177,12 @@ def _given(view: View) -> list[Market]:
     return [m for m in view if m.line(Kind.LIQUIDATION) is not None]
 
 
-def _share(view: View, live: list[Market], given: list[Market]) -> float:
+def _share(view: View, live: list[Market], reporting: list[Market]) -> float:
     """How much of the giving markets is live: by open interest, by count where that is unknown."""
-    if len(live) == len(given):
+    if len(live) == len(reporting):
         return 1.0
-    held = {m: view.oi_usd(m) for m in given}
+    held = {m: view.oi_usd(m) for m in reporting}
     total = sum(x or 0.0 for x in held.values())
     if None in held.values() or total <= 0:
-        return len(live) / len(given)
+        return len(live) / len(reporting)
     return sum(held[m] or 0.0 for m in live) / total
