@@ -44,7 +44,8 @@ class MetricLogs:
     def __init__(self, files: Sequence[Path], notes: Notes) -> None:
         self._days = {day_of(file.name): file for file in sorted(files, key=lambda f: f.name)}
         self._notes = notes
-        self._piece = Chunk(0, 0, {})
+        self._piece: tuple[Ms, Ms] = 0, 0
+        self._by_asset: dict[str, dict[SeriesKey, RecordedSeries]] = {}
         self._reader: tuple[Ms, _DayReader] | None = None
 
     def span(self) -> tuple[Ms, Ms] | None:
@@ -63,24 +64,25 @@ class MetricLogs:
 
     def assets(self, start: Ms, end: Ms) -> Collection[str]:
         """Those of which there is a column in this piece."""
-        return dict.fromkeys(key.asset for key in self._between(start, end)).keys()
+        return self._between(start, end).keys()
 
     def read(self, asset: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
         """The series of an asset from ``start`` to before ``end``."""
-        piece = self._between(start, end)
-        return {key: series for key, series in piece.items() if key.asset == asset}
+        return self._between(start, end).get(asset, {})
 
-    def _between(self, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
-        """All series of a piece; the last one is kept, since it is asked for by asset."""
-        if (start, end) != (self._piece.start, self._piece.end):
+    def _between(self, start: Ms, end: Ms) -> dict[str, dict[SeriesKey, RecordedSeries]]:
+        """All series of a piece by asset; the last piece is kept, since each asset is asked for."""
+        if (start, end) != self._piece:
             parts: dict[SeriesKey, list[RecordedSeries]] = {}
             for day in self._days:
                 if start < day + DAY and day < end:
                     segments = self._reader_of(day, start).between(start, end)
                     for key, series in _chunk(segments).series.items():
                         parts.setdefault(key, []).append(series)
-            self._piece = Chunk(start, end, {key: joined(pieces) for key, pieces in parts.items()})
-        return self._piece.series
+            self._piece, self._by_asset = (start, end), {}
+            for key, pieces in parts.items():
+                self._by_asset.setdefault(key.asset, {})[key] = joined(pieces)
+        return self._by_asset
 
     def _reader_of(self, day: Ms, start: Ms) -> "_DayReader":
         """The one that stands before ``start``, so that the pieces of a day are unpacked once."""
