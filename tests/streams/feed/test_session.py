@@ -520,7 +520,8 @@ def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_
     check_order(played.done)
     ups = {(s.kind, s.symbol) for s in played.session.states(0) if s.up}
     played.close()
-    assert {(s.kind, s.symbol) for s in played.done[-len(ups) :] if isinstance(s, FeedState)} >= ups
+    states = [item for item in played.done if isinstance(item, FeedState)]
+    assert {(s.kind, s.symbol) for s in states[-len(ups) :]} >= ups
     check_order(played.done)
 
 
