@@ -136,7 +136,7 @@ def test_what_nothing_can_be_read_of_is_refused(dumped: bytes) -> None:
 
 def without_levels(plain: list) -> None:
     """As it was written before what is believed of open interest was remembered."""
-    for _asset, markets in plain[3][1]:
+    for _asset, markets, *_memos in plain[3][1]:
         for market in markets:
             market[10] = [[], [], 0, None]
 

@@ -478,7 +478,7 @@ def test_a_folder_is_read_with_what_is_below_it_and_without_what_still_comes(tmp
     path.with_name(".BTCUSDT-metrics-2026-10-02.zip").write_bytes(b"half")
     sources = Sources([tmp_path], settings, ["oi_net_1h_pct"])
     [series] = [s for chunk in sources.pieces() for s in chunk.series.values()]
-    assert len(series.at) == 48 and sources.notes.said == []
+    assert len(series.at) == 48 and sources.notes.sentences == []
 
 
 def test_only_the_files_of_a_piece_of_time_are_read(

@@ -252,9 +252,6 @@ TROUBLES = {
     "settles each hour, and says so late": Trouble(
         put(funding_hours=1, hours_told=8), put(hours_told=None), venues=("bybit",)
     ),
-    "settles each 4 h, and says so late": Trouble(
-        put(funding_hours=4, hours_told=8), put(hours_told=None), venues=("bybit",)
-    ),
 }
 
 

@@ -188,7 +188,7 @@ def test_what_is_damaged_of_it_costs_it_alone():
     memory.views[0].memos["usual.price_15m_sigma"] = [b"x"]
     lost: list[str] = []
     again._floor.open(now)
-    again._floor.memory.load(memory, ["BTC"], lost)
+    again._floor.memory.load(memory, ["BTC"], now, lost)
     assert lost == ["memory.BTC.usual.price_15m_sigma"]
 
 

@@ -484,7 +484,7 @@ def test_a_calm_price_is_hardly_asked_for() -> None:
     random = Random(2)
     fall = Fall(26, 200)
     fall.play([Fall.PRICE * random.uniform(0.9998, 1.0002) for _ in range(600)])
-    assert fall.covered_10 == fall.covered_25 == 1.0
+    assert fall.covered_10 == 1.0 and fall.covered_25 > 0.99  # the first seconds apart
     assert len(fall.asked) < 15
 
 
