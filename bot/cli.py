@@ -107,10 +107,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_record(options, settings))
         case "replay":
             return asyncio.run(_replay(options.files, settings))
-        case "backtest":
-            _backtest(options, settings)
-        case "score":
-            _score(options, settings)
+        case "backtest" | "score":
+            _judge_recorded(options, settings)
         case "tune":
             _tune(options, settings)
         case "history":
@@ -277,33 +275,21 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     return 0
 
 
-def _backtest(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.backtest.command import Options, backtest  # the roles do without numpy
+def _judge_recorded(options: argparse.Namespace, settings: Settings) -> None:
+    """``backtest`` or ``score``: both ask recorded values the same way."""
+    from bot.backtest import command  # the roles do without numpy
 
-    asked = Options(
+    asked = command.Options(
         paths=options.paths,
         against=options.against,
         assets=options.assets,
         as_json=options.json,
-        html=options.html,
+        html=getattr(options, "html", None),
         **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
     )
     env = environment(os.environ, home(settings.path))
-    _answer("backtest", lambda: backtest(settings, asked, env))
-
-
-def _score(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.backtest.command import Options, score
-
-    asked = Options(
-        paths=options.paths,
-        against=options.against,
-        assets=options.assets,
-        as_json=options.json,
-        **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
-    )
-    env = environment(os.environ, home(settings.path))
-    _answer("score", lambda: score(settings, asked, env))
+    answer = command.score if options.command == "score" else command.backtest
+    _answer(options.command, lambda: answer(settings, asked, env))
 
 
 def _tune(options: argparse.Namespace, settings: Settings) -> None:

@@ -265,21 +265,24 @@ def _tier(
     posts = [p for p in run.posts if not is_end(p) and _about(p, assets | everybody)]
     calm = _calm(of_tier, prices, assets)
     families = dict.fromkeys(alert.family for post in posts for alert in post.alerts)
+    by_rule = {name: _of_rule(posts, name) for name in sorted(families)}
     rules = [
-        _worth(name, _of_rule(posts, name), of_tier, prices, calm) for name in sorted(families)
+        _worth(name, own, of_tier, _each_caught(of_tier, own, prices), calm)
+        for name, own in by_rule.items()
     ]
     asked = {
         rule.name: any((rule.metric, asset) in prices.known for asset in assets | {ALL})
         for rule in run.settings.rules
         if rule.scope == "market" or any(rule.row_of(asset) for asset in assets)
     }
+    caught = _each_caught(of_tier, posts, prices)
     return TierScore(
         tier=tier,
         not_judged=tuple(name for name, known in asked.items() if not known),
         judged=any(asked.values()),
-        whole=_worth(tier, posts, of_tier, prices, calm),
+        whole=_worth(tier, posts, of_tier, caught, calm),
         rules=tuple(rules),
-        caught=tuple(_caught(fall, posts, prices) for fall in of_tier),
+        caught=tuple(caught),
     )
 
 
@@ -294,6 +297,12 @@ def _of_rule(posts: Iterable[Delivery], family: str) -> list[Delivery]:
         for p in posts
     )
     return [post for post in kept if post.alerts]
+
+
+def _each_caught(
+    of_tier: Sequence[Fall], posts: Sequence[Delivery], prices: Prices
+) -> list[Caught]:
+    return [_caught(fall, posts, prices) for fall in of_tier]
 
 
 def _caught(fall: Fall, posts: Sequence[Delivery], prices: Prices) -> Caught:
@@ -363,10 +372,13 @@ def _united(stretches: Iterable[tuple[Ms, Ms]]) -> list[tuple[Ms, Ms]]:
 
 
 def _worth(
-    name: str, posts: Sequence[Delivery], of_tier: Sequence[Fall], prices: Prices, calm: _Calm
+    name: str,
+    posts: Sequence[Delivery],
+    of_tier: Sequence[Fall],
+    caught: Sequence[Caught],
+    calm: _Calm,
 ) -> Worth:
     rings = [p for p in posts if any(a.level >= Level.ALERT for a in p.alerts)]
-    caught = [_caught(fall, posts, prices) for fall in of_tier]
     leads = [fall.lead_ms for fall in caught if fall.first_at is not None]
     inside = [p for p in rings if _within(p, of_tier, late=False)]
     late = [p for p in rings if p not in inside and _within(p, of_tier, late=True)]
