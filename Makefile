@@ -4,32 +4,38 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Written last: a virtual environment without it is half made, and is made anew. It holds the
+# Written last: a virtual environment without them is half made, and is made anew. They hold the
 # folder's name, because the scripts in a virtual environment do not survive a move or a copy.
+# RUNTIME: what running needs is there; STAMP: what developers need is there too.
+RUNTIME := $(VENV)/.runtime
 STAMP := $(VENV)/.installed
-ifneq ($(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null),$(CURDIR))
+ifneq ($(shell test -x $(BIN)/python && cat $(RUNTIME) 2>/dev/null),$(CURDIR))
+.PHONY: $(RUNTIME)
+endif
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
 .PHONY: run demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
-PYTHONS := 3.11 3.12 3.13
+PYTHONS := 3.11 3.12 3.13 3.14
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-run: $(STAMP) ## start Lowtide: everything in one process
+run: $(RUNTIME) ## start Lowtide: everything in one process
 	@$(BIN)/lowtide run $(ARGS)
 
-demo: $(STAMP) ## play the bundled crash: no network, no token
+demo: $(RUNTIME) ## play the bundled crash: no network, no token
 	@$(BIN)/lowtide demo $(ARGS)
 
-backtest-demo: $(STAMP) ## what a backtest says of ten made days with a crash: no network
+backtest-demo: $(RUNTIME) ## what a backtest says of ten made days with a crash: no network
 	@$(BIN)/lowtide demo --backtest $(ARGS)
 
-send-test: $(STAMP) ## post a test message to every chat, or say what is missing
+send-test: $(RUNTIME) ## post a test message to every chat, or say what is missing
 	@$(BIN)/lowtide send-test $(ARGS)
 
 test: $(STAMP) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-test-all: ## run the tests under each Python from 3.11 to 3.13 that is here
+test-all: ## run the tests under each Python from 3.11 to 3.14 that is here
 	@set -u; failed=; \
 	for v in $(PYTHONS); do \
 	  for p in python$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python $(BIN)/python; do \
@@ -71,10 +77,12 @@ fmt: $(STAMP) ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## write requirements.lock anew (needs uv; ARGS=--upgrade takes newer versions)
+LOCK := uv pip compile pyproject.toml --universal --generate-hashes --quiet --python-version 3.11 \
+  --no-header
+lock: ## write both locks anew (needs uv; ARGS=--upgrade takes newer versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes --quiet \
-	  --python-version 3.11 --no-header -o requirements.lock $(ARGS)
+	$(LOCK) --group build -o requirements.lock $(ARGS)
+	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock $(ARGS)
 
 release: $(STAMP) ## commit, tag and build VERSION=x.y.z, after make check; publishes nothing
 	@$(BIN)/python -m tests.gates.release --check "$(VERSION)"
@@ -85,7 +93,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 # Debian's python3 comes without python3-venv, so that one package is installed where we may.
-$(STAMP): requirements.lock
+$(RUNTIME): requirements.lock
 	@set -eu; \
 	for p in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
 	  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; p=; \
@@ -104,8 +112,13 @@ $(STAMP): requirements.lock
 	echo "creating .venv (once, about a minute)"; \
 	rm -rf $(VENV); \
 	"$$p" -m venv $(VENV); \
-	pip="$(BIN)/python -m pip --quiet --disable-pip-version-check --no-input"; \
-	{ $$pip install --require-hashes --only-binary :all: -r requirements.lock \
-	  && $$pip install --no-deps --no-build-isolation --no-index --editable .; } \
+	{ $(PIP) install --require-hashes --only-binary :all: -r requirements.lock \
+	  && $(PIP) install --no-deps --no-build-isolation --no-index --editable .; } \
 	  || { echo "the packages were not installed: see above, then make again" >&2; exit 1; }; \
 	pwd -P > $@
+
+$(STAMP): $(RUNTIME) requirements-dev.lock
+	@echo "adding developers' tools"
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements-dev.lock \
+	  || { echo "the packages were not installed: see above, then make again" >&2; exit 1; }
+	@pwd -P > $@

@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import os
 import re
 import shlex
 import shutil
@@ -400,17 +401,65 @@ def test_no_trace_of_a_machine_and_no_secret() -> None:
         assert not token.search(text), f"{file} holds what looks like a bot token"
 
 
-def test_lock_has_every_package_and_no_url() -> None:
-    lock = text_of("requirements.lock")
-    assert "://" not in lock
-    pins = dict(re.findall(r"^([\w-]+)==([^\s;]+)", lock, re.MULTILINE))
+LOCKS = {"requirements.lock": "build", "requirements-dev.lock": "dev"}
+"""Each lock, and the group of pyproject.toml that it holds beside what running needs."""
+
+
+def pins(lock: str) -> dict[str, dict[str, frozenset[str]]]:
+    """Package → its version (several, if Pythons need several) → hashes, in the text of a lock."""
+    pinned: dict[str, dict[str, frozenset[str]]] = {}
+    for block in re.split(r"^(?=[\w-]+==)", lock, flags=re.MULTILINE)[1:]:
+        name, version = block.split(" ", 1)[0].split("==")
+        hashes = frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", block))
+        pinned.setdefault(name, {})[version] = hashes
+    return pinned
+
+
+def wanted_packages(group: str) -> list[Requirement]:
     project = tomllib.loads(text_of("pyproject.toml"))
-    for line in project["project"]["dependencies"] + project["dependency-groups"]["dev"]:
-        wanted = Requirement(line)
-        assert wanted.name in pins, f"{wanted.name} is missing: run make lock"
-        assert pins[wanted.name] in wanted.specifier, f"{line} is not what is locked: run make lock"
-    unhashed = re.findall(r"^[\w-]+==.*[^\\]$", lock, re.MULTILINE)
-    assert unhashed == []
+    lines: list[str] = project["project"]["dependencies"]
+    for entry in project["dependency-groups"][group]:
+        if isinstance(entry, dict):
+            lines = lines + project["dependency-groups"][entry["include-group"]]
+        else:
+            lines = [*lines, entry]
+    return [Requirement(line) for line in lines]
+
+
+@pytest.mark.parametrize(("name", "group"), LOCKS.items())
+def test_a_lock_has_every_package_and_no_url(name: str, group: str) -> None:
+    lock = text_of(name)
+    assert "://" not in lock
+    pinned = pins(lock)
+    for wanted in wanted_packages(group):
+        assert wanted.name in pinned, f"{wanted.name} is missing: run make lock"
+        for version in pinned[wanted.name]:
+            assert version in wanted.specifier, f"{wanted} is not what is locked: run make lock"
+    assert [package for package, versions in pinned.items() if not all(versions.values())] == []
+
+
+def test_developers_have_what_runs_and_who_runs_it_has_no_developers_tools() -> None:
+    running, all_packages = (pins(text_of(name)) for name in LOCKS)
+    assert {package: all_packages.get(package) for package in running} == running
+    tools = {wanted.name for wanted in wanted_packages("dev")}
+    tools -= {wanted.name for wanted in wanted_packages("build")}
+    assert running.keys() & tools == set()
+
+
+@pytest.mark.parametrize(
+    ("target", "developer"),
+    [("run", False), ("demo", False), ("send-test", False), ("check", True), ("test", True)],
+)
+def test_make_installs_what_a_target_needs(target: str, developer: bool, tmp_path: Path) -> None:
+    """Of a fresh clone: what would be done, without doing it."""
+    for name in ("Makefile", *LOCKS):
+        shutil.copy(ROOT / name, tmp_path)
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True, env=env
+    )
+    assert "-r requirements.lock" in done.stdout
+    assert ("-r requirements-dev.lock" in done.stdout) is developer
 
 
 FORBIDDEN = {
