@@ -38,7 +38,7 @@ from bot.config import Settings
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
 from bot.delivery.send_test import send_test
-from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Later, Moved, Refused, SendProblem, What
+from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
 from bot.messages.blocks import fitted_answer, plain
@@ -187,7 +187,7 @@ class CommandHandler:
                 await self._reply(question)
             except Busy:
                 self._leave_out()
-            except SEND_PROBLEMS as error:
+            except SendError as error:
                 self._warn("a command was not answered", reason=str(error)[:200])
             except Exception:  # the next one is answered all the same
                 log.exception("a command failed", command=question.message.text)
@@ -206,7 +206,7 @@ class CommandHandler:
         failure: Exception | None = None
         try:
             await self._send_answer(question, fitted_answer(reply.blocks, about.words))
-        except (Busy, *SEND_PROBLEMS) as error:
+        except (Busy, SendError) as error:
             failure = error
         if reply.to_operators and about.asker.private:
             await self._send_to_operators(reply.to_operators)
@@ -219,7 +219,7 @@ class CommandHandler:
         try:
             await self._telegram.answer(message.chat.id, text, topic=message.topic)
         except Refused as error:
-            if error.what is not What.MARKUP:
+            if error.scope is not RefusalScope.MARKUP:
                 raise
             log.error("an answer was refused", reason=error.reason)
             await self._turn(question)
@@ -341,7 +341,7 @@ class CommandHandler:
                 await self._telegram.offer([(spec.name, words.phrases[f"ask.menu.{spec.name}"])
                                             for spec in inside], chat)  # fmt: skip
             self._menus = wanted
-        except SEND_PROBLEMS as error:
+        except SendError as error:
             if isinstance(error, Refused):
                 self._menus = wanted  # trying again would not help
             self._warn("the menu of commands was not set", reason=str(error)[:200])
@@ -368,7 +368,7 @@ class CommandHandler:
         try:
             await self._gate.turn(chat, _OPERATORS_S, Lane.POST)
             await self._telegram.answer(self._gate.address(chat), text, silent=True)
-        except (Busy, *SEND_PROBLEMS) as error:
+        except (Busy, SendError) as error:
             log.warning("operators were not told", reason=str(error)[:200])
 
 
@@ -425,9 +425,9 @@ class _Polling:
                 if not self._works:
                     await self._telegram.clear_webhook()
                 await self._poll()
-            except SEND_PROBLEMS as error:
+            except SendError as error:
                 self._failed(error)
-                flood = error.seconds if isinstance(error, Later) and error.flood else 0.0
+                flood = error.seconds if isinstance(error, RetryLater) and error.flood else 0.0
                 await asyncio.sleep(max(wait, flood))
                 wait = min(wait * 2, longest)
                 continue
@@ -457,10 +457,9 @@ class _Polling:
                 self._offset = max(self._offset, last + 1)
             self._handler.take(update, me)
 
-    def _failed(self, error: SendProblem) -> None:
+    def _failed(self, error: SendError) -> None:
         """Log each kind of failure in a row once."""
         self._works = False
-        reason = str(error) if isinstance(error, Moved) else error.reason
         kind = type(error).__name__
-        if self._warned.is_news(kind + reason[:20], 0):
-            log.warning(f"commands are not answered: {reason[:200]}", next_try_s=_AGAIN_S[1])
+        if self._warned.is_news(kind + error.reason[:20], 0):
+            log.warning(f"commands are not answered: {error.reason[:200]}", next_try_s=_AGAIN_S[1])

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from bot.delivery.pace import Lane
-from bot.delivery.sinks import SEND_PROBLEMS, Busy, Gate, Refused, Sink, Uncertain
+from bot.delivery.sinks import Busy, Gate, OutcomeUnknown, Refused, SendError, Sink
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
@@ -93,9 +93,9 @@ class Alarms:
                 await self.gate.turn(self._chat.chat, _PATIENCE_S, Lane.URGENT)
             self._sink = self._sink or self._make()
             await self._sink.send(self._chat, _message(text, silent), markup=True)
-        except (Busy, *SEND_PROBLEMS) as error:
+        except (Busy, SendError) as error:
             log.error("an alarm could not be told", text=words, reason=str(error))
-            return isinstance(error, Refused | Uncertain)  # sending it again is no use
+            return isinstance(error, Refused | OutcomeUnknown)  # sending it again is no use
         log.warning("alarm told to operators", text=words)
         return True
 

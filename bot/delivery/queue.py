@@ -628,7 +628,7 @@ class ChatQueue:
 
     def outcome_unknown(self, post: Post | None, now: Ms, answered: bool = False) -> None:
         """Nobody knows whether the request was done. ``post``: what was being sent; None: it was
-        something that may be repeated. ``answered``: see ``Uncertain``."""
+        something that may be repeated. ``answered``: see ``OutcomeUnknown``."""
         if post is not None:
             self._put(post, state=PostState.UNCERTAIN, unread=post.unread + answered)
         first, longest = self.policy.backoff

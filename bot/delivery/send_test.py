@@ -12,7 +12,7 @@ from telegram.constants import ChatMemberStatus, ChatType, ParseMode
 
 from bot.config import Settings
 from bot.config.chats import ChatSettings
-from bot.delivery.sinks import SEND_PROBLEMS, Later, Moved, Refused, SendProblem, What
+from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administrator, no_right
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
@@ -68,7 +68,7 @@ async def send_test(bot: telegram.Bot, settings: Settings) -> tuple[SendTestOutc
         return (SendTestOutcome(False, NO_CHAT),)
     try:
         me = await answer_of(bot.get_me())
-    except SEND_PROBLEMS as error:
+    except SendError as error:
         return (SendTestOutcome(False, _problem(error, targets[0], settings)),)
     return tuple([await _posted(bot, me.id, chat, settings) for chat in targets])
 
@@ -100,7 +100,7 @@ async def _posted(
             message_thread_id=to.thread,
         )
         await answer_of(sending, to)
-    except SEND_PROBLEMS as error:
+    except SendError as error:
         return SendTestOutcome(False, _problem(error, chat, settings))
     topic = "" if chat.topic is None else f", topic {chat.topic}"
     name = info.title or (f"@{info.username}" if info.username else info.first_name)
@@ -127,16 +127,16 @@ async def _missing(
     return ""
 
 
-def _problem(error: SendProblem, chat: ChatSettings, settings: Settings) -> str:
+def _problem(error: SendError, chat: ChatSettings, settings: Settings) -> str:
     """What ``error`` says is missing, and where to mend it."""
     match error:
-        case Moved():
+        case ChatMoved():
             return f"{chat.place}: the group {chat.id} is now {error.chat}; write that there"
-        case Refused() if error.what is What.ALL:
+        case Refused() if error.scope is RefusalScope.ALL:
             return error.reason
         case Refused():
             return f"{chat.place}: {error.reason}"
-        case Later() if error.flood:
+        case RetryLater() if error.flood:
             return f"{chat.place}: Telegram asks for a pause of {error.seconds:.0f} s"
         case _:
             return (

@@ -33,17 +33,16 @@ from bot.delivery.post import (
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import Present
 from bot.delivery.sinks import (
-    SEND_PROBLEMS,
     Busy,
+    ChatMoved,
     Edited,
-    Later,
-    Moved,
+    OutcomeUnknown,
+    RefusalScope,
     Refused,
-    SendProblem,
+    RetryLater,
+    SendError,
     Sink,
     Sinks,
-    Uncertain,
-    What,
 )
 from bot.delivery.store import Loaded, OutboxStore
 from bot.destination import Destination, TelegramChat, queue_key, with_topic
@@ -368,14 +367,14 @@ class Sender:
         self._check_again.pop(queue.key, None)
         try:
             place = await self._sinks.of(queue.state.destination).check(queue.state.address())
-        except Uncertain as error:
+        except OutcomeUnknown as error:
             if queue.key not in self._ready:
                 log.warning("what the chat is cannot be read; it is posted to all the same",
                             chat=queue.key, reason=error.reason)  # fmt: skip
             self._ready.add(queue.key)
             self._check_again[queue.key] = now + self._policy.off
-        except (Later, Moved, Refused) as error:
-            if isinstance(error, Refused) and error.what is What.ALL:
+        except SendError as error:
+            if isinstance(error, Refused) and error.scope is RefusalScope.ALL:
                 raise
             self._failed(queue, None, error, now)
         else:
@@ -391,9 +390,9 @@ class Sender:
         await self._store.save(queue)
         try:
             await self._request(queue, step)
-        except SEND_PROBLEMS as error:
+        except SendError as error:
             self._failed(queue, step, error, self._clock.seen())
-            if isinstance(error, Refused) and error.what is What.ALL:
+            if isinstance(error, Refused) and error.scope is RefusalScope.ALL:
                 await self._store.save(queue)
                 raise
         await self._keep(queue)
@@ -452,25 +451,25 @@ class Sender:
         self,
         queue: ChatQueue,
         step: QueueStep | None,
-        error: SendProblem,
+        error: SendError,
         now: Ms,
     ) -> None:
         """Apply what ``error`` means for the queue."""
         post = step.post if isinstance(step, SendStep) else None
         alert_id = "" if post is None else post.message.alert_id
-        if not isinstance(error, Moved):
+        if not isinstance(error, ChatMoved):
             self._reasons[queue.key] = error.reason
         match error:
-            case Later():
+            case RetryLater():
                 self.counts.put_off += 1
                 wait = round(error.seconds * 1000 * (1 + _JITTER * self._jitter()))
                 queue.put_off(post, now, now + wait, error.flood)
                 log.warning("put off", chat=queue.key, alert=alert_id, reason=error.reason,
                             next_try_s=round(wait / 1000, 1))  # fmt: skip
-            case Moved():
+            case ChatMoved():
                 queue.moved(post, error.chat, now)
                 self._ready.discard(queue.key)
-            case Uncertain():
+            case OutcomeUnknown():
                 log.warning("no clear answer", chat=queue.key, alert=alert_id, reason=error.reason)
                 self.counts.uncertain += post is not None
                 match step:
@@ -483,18 +482,18 @@ class Sender:
             case Refused():
                 self._refused(queue, step, error, now)
             case _:
-                assert_never(error)
+                raise error  # no sink raises another kind
 
     def _refused(self, queue: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
         post = step.post if isinstance(step, SendStep) else None
         alert_id = "" if post is None else post.message.alert_id
-        if error.what is What.ALL and post is not None:
+        if error.scope is RefusalScope.ALL and post is not None:
             queue.put_off(post, now, now)
-        elif step is None or error.what is What.CHAT:
+        elif step is None or error.scope is RefusalScope.CHAT:
             self.counts.off += 1
             queue.turned_off(post, error.reason, now)
             log.error(f"nothing is sent to {queue.key} for now: {error.reason}")
-        elif error.what is not What.ALL:
+        elif error.scope is not RefusalScope.ALL:
             log.error("refused", chat=queue.key, alert=alert_id, reason=error.reason)
             self.counts.refused += 1
             self._rejected(queue, step, error, now)
@@ -502,9 +501,9 @@ class Sender:
     def _rejected(self, queue: ChatQueue, step: QueueStep, error: Refused, now: Ms) -> None:
         """Apply that this one request is refused."""
         match step:
-            case SendStep() if error.what is What.MARKUP:
+            case SendStep() if error.scope is RefusalScope.MARKUP:
                 queue.refused_markup(step.post, error.reason, now)
-            case SendStep() if error.what is What.TOPIC:
+            case SendStep() if error.scope is RefusalScope.TOPIC:
                 queue.topic_refused(step.post, error.reason, now)
             case SendStep():
                 queue.refused(step.post, error.reason, now)

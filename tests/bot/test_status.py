@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from bot import cli, roles, status
 from bot.config import VenueSettings
-from bot.delivery.sinks import Refused, Sinks, What
+from bot.delivery.sinks import RefusalScope, Refused, Sinks
 from bot.delivery.sinks.console import Console
 from bot.demo.playback import Playback
 from bot.roles.bot import bot_role
@@ -69,7 +69,7 @@ async def test_how_long_a_role_has_not_run_is_true(redis: Redis, valkey: Server)
             await redis.set(f"{Keys().status}:{name}", b"{}")
     with contextlib.suppress(ExceptionGroup):
         async with roles.role(valkey.url, "bot"):
-            raise Refused("Telegram says Unauthorized: 401", What.ALL)
+            raise Refused("Telegram says Unauthorized: 401", RefusalScope.ALL)
     await _ended_before(redis, "streams", 150)
     await _ended_before(redis, "rules", 3_750)
     await _ended_before(redis, "bot", 90_000)

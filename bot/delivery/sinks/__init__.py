@@ -48,20 +48,29 @@ LONGEST_WAIT_S = 24 * 3_600.0
 _LEAST_WAIT_S = 0.001
 
 
-class Later(Exception):
+class SendError(Exception):
+    """A request to a sink that was not confirmed. Every sink raises one of the four below and
+    nothing else."""
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        super().__init__(text or reason)
+        self.reason = reason
+        """For people: what the sink says, or how it could not be asked."""
+
+
+class RetryLater(SendError):
     """Not done; may be done after ``seconds``, which are bounded, whoever asked for them.
     ``flood``: because too much was sent."""
 
     def __init__(self, seconds: float, reason: str, *, flood: bool = False) -> None:
         # this order of the two lets NaN be the least wait
         seconds = min(max(_LEAST_WAIT_S, seconds), LONGEST_WAIT_S)
-        super().__init__(f"{reason}; to be tried again in {seconds:g} s")
+        super().__init__(reason, f"{reason}; to be tried again in {seconds:g} s")
         self.seconds = seconds
-        self.reason = reason
         self.flood = flood
 
 
-class Moved(Exception):
+class ChatMoved(SendError):
     """Not done: the chat is now ``chat``."""
 
     def __init__(self, chat: int) -> None:
@@ -69,12 +78,8 @@ class Moved(Exception):
         self.chat = chat
 
 
-class Busy(Exception):
-    """Not done: its turn would have come too late."""
-
-
-class What(StrEnum):
-    """What is refused."""
+class RefusalScope(StrEnum):
+    """How much is refused."""
 
     MARKUP = "markup"
     """The markup of this message."""
@@ -87,28 +92,25 @@ class What(StrEnum):
     """Everything: the token is refused."""
 
 
-class Refused(Exception):
+class Refused(SendError):
     """Not done, and doing the same again is no use."""
 
-    def __init__(self, reason: str, what: What) -> None:
+    def __init__(self, reason: str, scope: RefusalScope) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.what = what
+        self.scope = scope
 
 
-class Uncertain(Exception):
+class OutcomeUnknown(SendError):
     """Done or not: nobody can say. Sending it again may post it twice. ``answered``: there was an
     answer that said neither yes nor no, so asking again is likely to be answered alike."""
 
     def __init__(self, reason: str, *, answered: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.answered = answered
 
 
-SendProblem = Later | Moved | Refused | Uncertain
-SEND_PROBLEMS = (Later, Moved, Refused, Uncertain)
-"""All that a sink raises."""
+class Busy(Exception):
+    """Not done: its turn at the limiter (``Gate``) would have come too late."""
 
 
 class Gate(Protocol):
@@ -141,8 +143,7 @@ class Gate(Protocol):
 
 
 class Sink(Protocol):
-    """Sends to any number of chats. Its methods raise Later, Moved, Refused or Uncertain and
-    nothing else."""
+    """Sends to any number of chats. Its methods raise SendError and nothing else."""
 
     limits: Limits
     """How many requests it bears."""

@@ -40,15 +40,15 @@ from bot.delivery.sinks import (
     LONGEST_WAIT_S,
     Busy,
     ChatInfo,
+    ChatMoved,
     Edited,
     Gate,
-    Later,
-    Moved,
+    OutcomeUnknown,
     Receipt,
+    RefusalScope,
     Refused,
-    SendProblem,
-    Uncertain,
-    What,
+    RetryLater,
+    SendError,
 )
 from bot.destination import Destination, TelegramChat, destination_key
 from bot.logs import quiet_http
@@ -257,7 +257,7 @@ class TelegramClient:
         request = self.bot.do_api_request("getUpdates", query, read_timeout=read_timeout)
         updates = await answer_of(request)
         if not isinstance(updates, list):
-            raise Uncertain("Telegram sends something else than messages")
+            raise OutcomeUnknown("Telegram sends something else than messages")
         return cast("list[Any]", updates)
 
     async def clear_webhook(self) -> None:
@@ -371,22 +371,22 @@ class TelegramClient:
 
 
 async def answer_of(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
-    """What Telegram answers. Raises Later, Moved, Refused or Uncertain and nothing else; a request
-    that had to wait too long for its turn is Later."""
+    """What Telegram answers. Raises SendError and nothing else; a request that had to wait too long
+    for its turn is RetryLater."""
     try:
         return await call
     except TelegramError as error:
         raise _meaning(error, to) from None
     except Busy as error:
-        raise Later(_PAUSE_S, str(error)) from None
+        raise RetryLater(_PAUSE_S, str(error)) from None
     except _UNREADABLE as error:
-        what = redact(f"{type(error).__name__}: {error}")[:_SHOWN]
-        raise Uncertain(f"Telegram's answer cannot be read ({what})", answered=True) from None
+        cause = redact(f"{type(error).__name__}: {error}")[:_SHOWN]
+        raise OutcomeUnknown(f"Telegram's answer cannot be read ({cause})", answered=True) from None
 
 
 def _chat(to: Destination) -> int | str:
     if not isinstance(to, TelegramChat):
-        raise Refused(f"{destination_key(to)} is no chat of Telegram", What.CHAT)
+        raise Refused(f"{destination_key(to)} is no chat of Telegram", RefusalScope.CHAT)
     return to.chat
 
 
@@ -394,32 +394,32 @@ def _thread(to: Destination) -> int | None:
     return to.thread if isinstance(to, TelegramChat) else None
 
 
-def _meaning(error: TelegramError, to: Destination) -> SendProblem:
+def _meaning(error: TelegramError, to: Destination) -> SendError:
     """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
     reason = redact(error.message)
     match error:
         case RetryAfter():
-            return Later(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
+            return RetryLater(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
         case ChatMigrated():
-            return Moved(error.new_chat_id)
+            return ChatMoved(error.new_chat_id)
         case Conflict():
-            return Later(_PAUSE_S, f"Telegram serves another one with this token ({reason})")
+            return RetryLater(_PAUSE_S, f"Telegram serves another one with this token ({reason})")
         case InvalidToken() | EndPointNotFound():
             return Refused(
                 "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather",
-                What.ALL,
+                RefusalScope.ALL,
             )
         case Forbidden():
-            return Refused(_forbidden(reason, _chat(to)), What.CHAT)
+            return Refused(_forbidden(reason, _chat(to)), RefusalScope.CHAT)
         case BadRequest():
             return _bad_request(reason, to)
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
-            return Later(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
+            return RetryLater(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
         case NetworkError():
-            return Uncertain(f"no clear answer from Telegram ({_cause(error)})")
+            return OutcomeUnknown(f"no clear answer from Telegram ({_cause(error)})")
         case _:
             text = f"Telegram's answer cannot be read ({_cause(error)})"
-            return Uncertain(text, answered=True)
+            return OutcomeUnknown(text, answered=True)
 
 
 def _forbidden(reason: str, chat: int | str) -> str:
@@ -447,28 +447,30 @@ def no_right(chat: int | str) -> str:
 def _bad_request(reason: str, to: Destination) -> Refused:
     words = reason.lower()
     if any(text in words for text in _MARKUP):
-        return Refused(f"Telegram refuses the markup: {reason}", What.MARKUP)
+        return Refused(f"Telegram refuses the markup: {reason}", RefusalScope.MARKUP)
     if "chat not found" in words:
         return Refused(
             f"Telegram finds no chat {_chat(to)}; check chat_id in the configuration, and add "
             "the bot to the chat (to a channel as an administrator)",
-            What.CHAT,
+            RefusalScope.CHAT,
         )
     if any(text in words for text in _NO_RIGHTS):
-        return Refused(no_right(_chat(to)), What.CHAT)
+        return Refused(no_right(_chat(to)), RefusalScope.CHAT)
     if "member list is inaccessible" in words:
-        return Refused(no_administrator(_chat(to)), What.CHAT)
+        return Refused(no_administrator(_chat(to)), RefusalScope.CHAT)
     if any(text in words for text in _NO_TOPIC):
         return _topic_refused(to)
-    return Refused(f"Telegram refuses the message: {reason}", What.MESSAGE)
+    return Refused(f"Telegram refuses the message: {reason}", RefusalScope.MESSAGE)
 
 
 def _topic_refused(to: Destination) -> Refused:
     if (thread := _thread(to)) is None:
-        return Refused(f'the topic "General" of {_chat(to)} is closed; open it again', What.CHAT)
+        return Refused(
+            f'the topic "General" of {_chat(to)} is closed; open it again', RefusalScope.CHAT
+        )
     return Refused(
         f"chat {_chat(to)} has no open topic {thread}; open it again, or mend topic in its table",
-        What.TOPIC,
+        RefusalScope.TOPIC,
     )
 
 

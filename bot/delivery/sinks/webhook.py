@@ -14,7 +14,15 @@ import aiohttp
 import msgspec
 
 from bot.delivery.pace import Limits
-from bot.delivery.sinks import LONGEST_WAIT_S, ChatInfo, Later, OneWay, Receipt, Refused, What
+from bot.delivery.sinks import (
+    LONGEST_WAIT_S,
+    ChatInfo,
+    OneWay,
+    Receipt,
+    RefusalScope,
+    Refused,
+    RetryLater,
+)
 from bot.destination import Destination, WebhookName, destination_key
 from bot.messages.render import Message
 from streams.feed.errors import wait_s
@@ -111,7 +119,7 @@ class Webhook(OneWay):
         endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
         if endpoint is None:
             key = destination_key(to)
-            raise Refused(f"{key} is not in [[webhooks]] of the configuration", What.CHAT)
+            raise Refused(f"{key} is not in [[webhooks]] of the configuration", RefusalScope.CHAT)
         return endpoint
 
     async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:
@@ -131,9 +139,9 @@ class Webhook(OneWay):
                 _judge(answer.status, answer.headers.get("Retry-After", ""), name)
         except (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError) as error:
             # the key makes it safe to send again what may have arrived
-            raise Later(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
+            raise RetryLater(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
         except ValueError:
-            raise Refused(f"{name} has no usable address", What.CHAT) from None
+            raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:
@@ -154,10 +162,10 @@ def _judge(status: int, retry_after: str, name: str) -> None:
         return
     if status == 429:
         seconds = wait_s(retry_after, LONGEST_WAIT_S)
-        raise Later(seconds or _PAUSE_S, f"{name} asks to send less", flood=True)
+        raise RetryLater(seconds or _PAUSE_S, f"{name} asks to send less", flood=True)
     if status >= 500 or status == 408:
-        raise Later(_PAUSE_S, f"{name} answers {status}")
+        raise RetryLater(_PAUSE_S, f"{name} answers {status}")
     if status in (401, 403, 404, 410):
         reason = f"{name} answers {status}: check its address and secret"
-        raise Refused(reason, What.CHAT)
-    raise Refused(f"{name} refuses the message with {status}", What.MESSAGE)
+        raise Refused(reason, RefusalScope.CHAT)
+    raise Refused(f"{name} refuses the message with {status}", RefusalScope.MESSAGE)

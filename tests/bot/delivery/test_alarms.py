@@ -13,7 +13,7 @@ from bot.config.chats import OperatorSettings
 from bot.delivery import alarms as alarms_module
 from bot.delivery.alarms import LASTING_S, Alarms
 from bot.delivery.pace import Lane
-from bot.delivery.sinks import Busy, Later, Receipt, Refused, Uncertain, What
+from bot.delivery.sinks import Busy, OutcomeUnknown, Receipt, RefusalScope, Refused, RetryLater
 from bot.destination import TelegramChat
 from bot.roles import run as running
 from bot.roles.run import run, supervise
@@ -104,7 +104,7 @@ async def test_all_that_is_new_is_one_message_and_markup_is_escaped() -> None:
     assert len(text) < 1_200
 
 
-@pytest.mark.parametrize("error", [Later(3.0, "too much"), Busy("x")])
+@pytest.mark.parametrize("error", [RetryLater(3.0, "too much"), Busy("x")])
 async def test_what_surely_did_not_arrive_is_told_later(error: Exception) -> None:
     time, health, chat, alarms = bench()
     health.failing("the bot role", "why")
@@ -115,7 +115,9 @@ async def test_what_surely_did_not_arrive_is_told_later(error: Exception) -> Non
     assert len(chat.texts) == 1
 
 
-@pytest.mark.parametrize("error", [Refused("no rights", What.CHAT), Uncertain("timed out")])
+@pytest.mark.parametrize(
+    "error", [Refused("no rights", RefusalScope.CHAT), OutcomeUnknown("timed out")]
+)
 async def test_what_cannot_be_told_or_perhaps_was_is_not_said_for_ever(error: Exception) -> None:
     time, health, chat, alarms = bench()
     health.failing("the bot role", "why")

@@ -16,7 +16,15 @@ from bot.delivery.outgoing import delivery_post
 from bot.delivery.pace import NO_LIMITS, Lane, Limits, Overall
 from bot.delivery.post import ChatState, DeleteStep, Policy, SendStep
 from bot.delivery.queue import ChatQueue
-from bot.delivery.sinks import Later, Moved, Receipt, Refused, Sinks, Uncertain, What
+from bot.delivery.sinks import (
+    ChatMoved,
+    OutcomeUnknown,
+    Receipt,
+    RefusalScope,
+    Refused,
+    RetryLater,
+    Sinks,
+)
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from bot.plan.planner import Chat, Filter, PlanState, next_due, plan
@@ -191,9 +199,8 @@ class Moody(Numbered):
 
 async def test_no_chat_delays_another(redis: Redis, tmp_path: Path) -> None:
     sink = Moody()
-    sink.moods = {
-        -1: [Later(60, "too much", flood=True)], -2: [30.0], -3: [Refused("no", What.CHAT)]
-    }  # fmt: skip
+    flood, refused = RetryLater(60, "too much", flood=True), Refused("no", RefusalScope.CHAT)
+    sink.moods = {-1: [flood], -2: [30.0], -3: [refused]}
     chats = [chat(-n) for n in range(1, 6)]
     async with running(redis, tmp_path, sink, *chats) as role:
         began = time.monotonic()
@@ -208,7 +215,7 @@ async def test_a_chat_that_is_off_is_tried_again_and_operators_are_told_once(
     redis: Redis, tmp_path: Path
 ) -> None:
     sink = Moody()
-    sink.moods = {-1: [Refused("the bot was kicked", What.CHAT)] * 3}
+    sink.moods = {-1: [Refused("the bot was kicked", RefusalScope.CHAT)] * 3}
     async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
         await say(redis, *openings("BTC", 2))
         await until(lambda: len(firsts(sink)) == 2)
@@ -219,7 +226,7 @@ async def test_a_chat_that_is_off_is_tried_again_and_operators_are_told_once(
 
 async def test_a_moved_chat_is_followed_after_a_restart_too(redis: Redis, tmp_path: Path) -> None:
     sink = Moody()
-    sink.moods = {-1: [Moved(-100)]}
+    sink.moods = {-1: [ChatMoved(-100)]}
     for asset in ("BTC", "ETH"):
         async with running(
             redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))
@@ -235,7 +242,7 @@ async def test_a_refused_token_ends_the_role_and_loses_nothing(
     redis: Redis, tmp_path: Path
 ) -> None:
     sink = Moody()
-    sink.moods = {-1: [Refused("no such token", What.ALL)]}
+    sink.moods = {-1: [Refused("no such token", RefusalScope.ALL)]}
     role = BotRole(
         settings(tmp_path), redis, Sinks(sink), limits=NO_LIMITS,
         who=lambda *_: Audience(chats=(chat(-1),)),
@@ -264,7 +271,7 @@ async def test_a_chat_that_is_not_served_any_more_is_forgotten(
     redis: Redis, tmp_path: Path
 ) -> None:
     sink = Moody()
-    sink.moods = {-2: [Later(60, "busy")]}
+    sink.moods = {-2: [RetryLater(60, "busy")]}
     async with running(redis, tmp_path, sink, chat(-1), chat(-2)) as role:
         await say(redis, *openings("BTC", 1))
         await until(lambda: role.status().sent == 1 and not sink.moods[-2])
@@ -385,7 +392,12 @@ async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_pa
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_moods_of_every_kind_lose_nothing(redis: Redis, tmp_path: Path, seed: int) -> None:
-    kinds = [Later(0.001, "busy", flood=True), Uncertain("lost"), Refused("m", What.MARKUP), 0.001]
+    kinds = [
+        RetryLater(0.001, "busy", flood=True),
+        OutcomeUnknown("lost"),
+        Refused("m", RefusalScope.MARKUP),
+        0.001,
+    ]
     sink = Moody()
     sink.moods = {-1: [kinds[(seed + n * (seed + 1)) % 4] for n in range(10)]}
     async with running(redis, tmp_path, sink) as role:
@@ -446,11 +458,11 @@ class Unclear(Numbered):
 
     async def check(self, to):
         self.checks += 1
-        raise Uncertain("Telegram's answer cannot be read (TypeError: a field is missing)")
+        raise OutcomeUnknown("Telegram's answer cannot be read (TypeError: a field is missing)")
 
     async def send(self, to, message, **how):
         if self.refuses:
-            raise Later(0.01, "Telegram cannot be reached")
+            raise RetryLater(0.01, "Telegram cannot be reached")
         return await super().send(to, message, **how)
 
 
@@ -469,7 +481,7 @@ async def test_a_chat_that_moved_is_logged_once_with_where_to_put_it(tmp_path: P
         async def check(self, to):
             if to.chat == -9:
                 role.sender.moved(-9, -99)  # as the way to Telegram does
-                raise Moved(-99)
+                raise ChatMoved(-99)
             return await super().check(to)
 
     operators = chat(-9)

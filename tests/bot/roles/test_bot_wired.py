@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from bot.commands import store
 from bot.config import Secret, Settings
 from bot.delivery.pace import NO_LIMITS
-from bot.delivery.sinks import Later, Receipt, Sinks
+from bot.delivery.sinks import Receipt, RetryLater, Sinks
 from bot.destination import Destination, TelegramChat
 from bot.messages.render import Message
 from bot.plan.subscriptions import Subscriber
@@ -87,7 +87,7 @@ class Busy(Numbered):
     async def send(self, to: Destination, message: Message, **how: Any) -> Receipt:
         if to == TelegramChat(SUBSCRIBER) and self.busy:
             self.asked += 1
-            raise Later(0.01, "busy")
+            raise RetryLater(0.01, "busy")
         return await super().send(to, message, **how)
 
 

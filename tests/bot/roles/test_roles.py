@@ -15,7 +15,15 @@ from bot import roles
 from bot.delivery.pace import NO_LIMITS
 from bot.delivery.post import Policy
 from bot.delivery.sender import to_the_end
-from bot.delivery.sinks import ChatInfo, Later, Receipt, Refused, Sinks, Uncertain, What
+from bot.delivery.sinks import (
+    ChatInfo,
+    OutcomeUnknown,
+    Receipt,
+    RefusalScope,
+    Refused,
+    RetryLater,
+    Sinks,
+)
 from bot.roles import rules as rules_module
 from bot.roles.bot import BotRole
 from bot.roles.rules import RulesRole
@@ -234,7 +242,7 @@ class Reader(Numbered):
 
     async def send(self, to, message, **how) -> Receipt:
         what = self.plan.pop(0) if self.plan else 0.0
-        if isinstance(what, Later | Refused):
+        if isinstance(what, RetryLater | Refused):
             raise what
         await asyncio.sleep(what if isinstance(what, float) else 0)
         self.got.append(message.alert_id)
@@ -308,7 +316,11 @@ async def test_bot_settles_each_kind_of_failure(redis: Redis, bot: Callable) -> 
     sink = Reader()
     role = bot(sink)
     await until(lambda: len(sink.got) == 1)
-    sink.plan = [Later(0.01, "busy"), Uncertain("lost"), Refused("too long", What.MESSAGE)]
+    sink.plan = [
+        RetryLater(0.01, "busy"),
+        OutcomeUnknown("lost"),
+        Refused("too long", RefusalScope.MESSAGE),
+    ]
     await say(redis, alert(1), alert(2), alert(3))
     await until(lambda: role.status().sent == 3)
     status = role.status()
@@ -339,7 +351,7 @@ async def test_bot_killed_while_put_off_sends_it_later(redis: Redis, bot: Callab
     """Telegram said no: it is certain that nothing was posted."""
     await say(redis, alert(0))
     sink = Reader()
-    sink.plan = [Later(0.5, "Telegram asks to send less")]
+    sink.plan = [RetryLater(0.5, "Telegram asks to send less")]
     role = bot(sink)
     await until(lambda: not sink.plan)
     await asyncio.sleep(0.05)
@@ -392,7 +404,7 @@ async def test_bot_repeats_nothing_whatever_redis_does(
 
 
 async def test_bot_waits_until_its_sink_can_be_used(redis: Redis, bot: Callable) -> None:
-    answers: list[Exception] = [Later(0.01, "away"), Later(0.01, "away")]
+    answers: list[Exception] = [RetryLater(0.01, "away"), RetryLater(0.01, "away")]
 
     class Late(Reader):
         def join(self, gate) -> None:

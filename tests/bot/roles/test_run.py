@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from bot.config import Settings, VenueSettings
 from bot.config.chats import ChatSettings, WebhookSettings
 from bot.config.reload import ConfigWatch, on_sighup
-from bot.delivery.sinks import Refused, What
+from bot.delivery.sinks import RefusalScope, Refused
 from bot.delivery.sinks.console import Console
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.delivery.sinks.webhook import Webhook
@@ -163,7 +163,7 @@ async def _raise(error: Exception) -> None:
     [
         (LeaseLost("another bot role has taken over"), 1),
         (Overtaken("another bot role is at work"), 1),
-        (Refused("Telegram refuses the token", What.ALL), 60),
+        (Refused("Telegram refuses the token", RefusalScope.ALL), 60),
     ],
 )
 async def test_what_is_known_is_said_in_a_sentence(error: Exception, pause_s: float) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from bot.delivery.sinks import (
     ChatInfo,
+    ChatMoved,
     Edited,
-    Later,
-    Moved,
+    OutcomeUnknown,
     Receipt,
+    RefusalScope,
     Refused,
+    RetryLater,
     Sink,
-    Uncertain,
-    What,
 )
 from bot.delivery.sinks.console import Console
 from bot.delivery.sinks.telegram import TelegramClient
@@ -103,7 +103,7 @@ async def test_one_sink_serves_many_chats_and_topics(fake, sink):
     ]  # fmt: skip
     with pytest.raises(Refused, match=f"chat {FORUM} has no open topic 99") as caught:
         await sink.send(TelegramChat(FORUM, 99), message())
-    assert caught.value.what is What.TOPIC
+    assert caught.value.scope is RefusalScope.TOPIC
 
 
 async def test_a_reply_names_its_message_and_is_sent_without_it_too(fake, sink):
@@ -158,7 +158,7 @@ async def test_what_is_missing_of_a_chat_does_not_forbid_to_post(fake, sink, ans
 @pytest.mark.parametrize(("fault", "seconds"), [(Fault.FLOOD, 7), (Fault.FLOOD_LONG, 10072)])
 async def test_flood_control_means_later(fake, sink, fault, seconds):
     fake.faults.append(fault)
-    with pytest.raises(Later) as caught:
+    with pytest.raises(RetryLater) as caught:
         await sink.send(HERE, message())
     assert (caught.value.seconds, caught.value.flood) == (seconds, True)
     assert fake.posted == []
@@ -176,7 +176,7 @@ async def test_flood_control_means_later(fake, sink, fault, seconds):
 )
 async def test_a_lost_answer_is_uncertain_and_never_sent_twice(fake, sink, fault, posts):
     fake.faults.append(fault)
-    with pytest.raises(Uncertain) as caught:
+    with pytest.raises(OutcomeUnknown) as caught:
         await sink.send(HERE, message())
     assert "no clear answer from Telegram" in str(caught.value)
     assert not caught.value.answered
@@ -194,7 +194,7 @@ async def test_a_lost_answer_is_uncertain_and_never_sent_twice(fake, sink, fault
 async def test_an_answer_that_cannot_be_read_is_uncertain_and_was_one(fake, sink, rubbish):
     fake.rubbish = rubbish
     fake.faults.append(Fault.RUBBISH)
-    with pytest.raises(Uncertain, match="Telegram's answer cannot be read") as caught:
+    with pytest.raises(OutcomeUnknown, match="Telegram's answer cannot be read") as caught:
         await sink.send(HERE, message())
     assert caught.value.answered
     assert len(fake.posted) == len(fake.requests) == 1
@@ -205,28 +205,28 @@ async def test_a_server_that_cannot_be_reached_means_later():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     sink = TelegramClient(TOKEN, f"http://127.0.0.1:{port}", 0.3, 0.3)
-    with pytest.raises(Later) as caught:
+    with pytest.raises(RetryLater) as caught:
         await sink.send(HERE, message())
     assert 0 < caught.value.seconds <= 60
     await sink.close()
 
 
 @pytest.mark.parametrize(
-    ("fault", "words", "what"),
+    ("fault", "words", "scope"),
     [
-        (Fault.KICKED, "is no administrator of the channel", What.CHAT),
-        (Fault.NO_RIGHTS, 'give it the right "Post messages"', What.CHAT),
-        (Fault.UNAUTHORIZED, "get a new one from @BotFather", What.ALL),
-        (Fault.NOT_FOUND, "get a new one from @BotFather", What.ALL),
-        (Fault.TOO_LONG, "telegram refuses the message: message is too long", What.MESSAGE),
+        (Fault.KICKED, "is no administrator of the channel", RefusalScope.CHAT),
+        (Fault.NO_RIGHTS, 'give it the right "Post messages"', RefusalScope.CHAT),
+        (Fault.UNAUTHORIZED, "get a new one from @BotFather", RefusalScope.ALL),
+        (Fault.NOT_FOUND, "get a new one from @BotFather", RefusalScope.ALL),
+        (Fault.TOO_LONG, "telegram refuses the message: message is too long", RefusalScope.MESSAGE),
     ],
 )
-async def test_refusals_say_what_to_do(fake, sink, fault, words, what):
+async def test_refusals_say_what_to_do(fake, sink, fault, words, scope):
     fake.faults.append(fault)
     with pytest.raises(Refused) as caught:
         await sink.send(HERE, message())
     assert words in caught.value.reason.lower() or words in caught.value.reason
-    assert caught.value.what is what
+    assert caught.value.scope is scope
     assert fake.posted == []
 
 
@@ -237,28 +237,28 @@ async def test_an_unknown_chat_is_refused_with_advice(sink):
     ):
         with pytest.raises(Refused, match=r"check chat_id in the configuration") as caught:
             await attempt
-        assert caught.value.what is What.CHAT
+        assert caught.value.scope is RefusalScope.CHAT
 
 
 @pytest.mark.parametrize("text", ["<b>open", "1 < 2", "AT&T", "<x>a</x>"])
 async def test_refused_markup_is_said_and_plain_text_goes_out(fake, sink, text):
     with pytest.raises(Refused) as caught:
         await sink.send(HERE, message(text))
-    assert caught.value.what is What.MARKUP
+    assert caught.value.scope is RefusalScope.MARKUP
     await sink.send(HERE, message(text), markup=False)
     assert [p.text for p in fake.posted] == ["🟠 A&B −5%\nsecond line"]
 
 
 async def test_another_poller_with_the_token_is_waited_out(fake, sink):
     fake.faults.append(Fault.CONFLICT)
-    with pytest.raises(Later, match="serves another one with this token"):
+    with pytest.raises(RetryLater, match="serves another one with this token"):
         await sink.send(HERE, message())
     assert fake.posted == []
 
 
 async def test_a_moved_chat_says_where_it_is(fake, sink):
     fake.faults.append(Fault.MIGRATED)
-    with pytest.raises(Moved) as caught:
+    with pytest.raises(ChatMoved) as caught:
         await sink.send(HERE, message())
     assert caught.value.chat == MOVED_TO
     await sink.send(TelegramChat(caught.value.chat), message())
@@ -280,7 +280,7 @@ async def test_the_token_is_in_no_log_and_no_error(fake, caplog, capsys):
             ):
                 try:
                     await attempt()
-                except (Later, Refused, Uncertain) as error:
+                except (RetryLater, Refused, OutcomeUnknown) as error:
                     errors.append(f"{error} {error!r} {error.__cause__}")
         await sink.close()
     captured = capsys.readouterr()

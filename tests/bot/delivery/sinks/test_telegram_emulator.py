@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from bot.delivery.sinks import Edited, Refused, Uncertain
+from bot.delivery.sinks import Edited, OutcomeUnknown, Refused
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
 from tests.bot.fake_telegram import TOKEN
@@ -73,7 +73,7 @@ async def test_empty_and_overlong_texts_are_refused_as_our_fake_does(sink):
 
 async def test_the_known_gaps(emulator, sink):
     """When one of these is closed, the note above can be shorter."""
-    with pytest.raises((Refused, Uncertain)):
+    with pytest.raises((Refused, OutcomeUnknown)):
         await sink.check(TelegramChat(CHAT))
     with pytest.raises(Refused, match="not supported yet"):
         await sink.send(TelegramChat(CHAT, 7), message("x"))

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.delivery.post import Policy
-from bot.delivery.sinks import LONGEST_WAIT_S, Later, Refused, Sinks, What
+from bot.delivery.sinks import LONGEST_WAIT_S, RefusalScope, Refused, RetryLater, Sinks
 from bot.delivery.sinks.webhook import Endpoint, Webhook, _judge, key_of
 from bot.destination import WebhookName
 from tests.bot.delivery.test_sender import chat, openings, running, say, until
@@ -78,25 +78,25 @@ def test_the_documented_check_accepts_what_is_signed():
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "what"),
+    ("status", "kind", "scope"),
     [
-        (429, Later, None),
-        (500, Later, None),
-        (503, Later, None),
-        (401, Refused, What.CHAT),
-        (404, Refused, What.CHAT),
-        (302, Refused, What.MESSAGE),
-        (400, Refused, What.MESSAGE),
+        (429, RetryLater, None),
+        (500, RetryLater, None),
+        (503, RetryLater, None),
+        (401, Refused, RefusalScope.CHAT),
+        (404, Refused, RefusalScope.CHAT),
+        (302, Refused, RefusalScope.MESSAGE),
+        (400, Refused, RefusalScope.MESSAGE),
     ],
 )
-async def test_answers_mean_later_or_never(receiver, webhook, status, kind, what):
+async def test_answers_mean_later_or_never(receiver, webhook, status, kind, scope):
     receiver.statuses.append(status)
     receiver.headers = {"Retry-After": "7"}
     with pytest.raises(kind) as caught:
         await webhook.send(HOOK, message("x"))
     if status == 429:
         assert (caught.value.seconds, caught.value.flood) == (7, True)
-    assert getattr(caught.value, "what", None) is what
+    assert getattr(caught.value, "scope", None) is scope
     assert receiver.url not in str(caught.value)
 
 
@@ -108,14 +108,14 @@ async def test_answers_mean_later_or_never(receiver, webhook, status, kind, what
 )  # fmt: skip
 def test_a_wait_is_a_number_of_seconds_within_a_day_or_ours(asked: str, seconds: float):
     """ "²" is a digit to str.isdigit and none to float; 400 nines are infinite."""
-    with pytest.raises(Later) as caught:
+    with pytest.raises(RetryLater) as caught:
         _judge(429, asked, "webhook:mine")
     assert (caught.value.seconds, caught.value.flood) == (seconds, True)
 
 
 @pytest.mark.parametrize("seconds", [1e308, float("inf"), float("nan"), -1.0])
 def test_no_way_out_can_ask_for_more_than_a_day(seconds: float):
-    assert 0 < Later(seconds, "x").seconds <= LONGEST_WAIT_S
+    assert 0 < RetryLater(seconds, "x").seconds <= LONGEST_WAIT_S
 
 
 async def test_a_server_that_is_away_means_later_and_names_no_address():
@@ -124,7 +124,7 @@ async def test_a_server_that_is_away_means_later_and_names_no_address():
         port = free.getsockname()[1]
     endpoint = Endpoint(url=f"http://127.0.0.1:{port}/secret-path", secret=SECRET)
     webhook = Webhook({"mine": endpoint}, timeout=0.3)
-    with pytest.raises(Later) as caught:
+    with pytest.raises(RetryLater) as caught:
         await webhook.send(HOOK, message("x"))
     assert "secret-path" not in f"{caught.value} {endpoint!r} {caught.value.__cause__}"
     await webhook.close()
