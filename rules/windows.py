@@ -258,6 +258,11 @@ _BLOCK: Ms = 5 * SECOND
 _HELD_BLOCKS = HELD // _BLOCK
 _HELD_PRICES = 2
 
+CONFIRMED: Ms = 4 * SECOND
+"""So long a price that runs must have been as far, within ``JUMP``, where nobody else can say."""
+
+_SECONDS = CONFIRMED // SECOND
+
 FROZEN: Ms = MINUTE
 """A price that has not changed at all for so long, while another does, is that of a frozen feed."""
 
@@ -265,7 +270,7 @@ _MOVING_BLOCKS = 3
 
 
 class PriceBlock(NamedTuple):
-    """The prices of 5 s: when they begin, the extremes, and how many there were."""
+    """The prices of some seconds: which ones, the extremes, and how many there were."""
 
     slot: int
     low: float
@@ -277,12 +282,14 @@ class LatestPrices(msgspec.Struct, array_like=True):
     """The prices of the last ``HELD`` ms, doubted or not, and of the block before.
 
     ``price``: the newest, since ``changed``. ``jumped``: when one was far from the one before.
+    ``seconds``: those of the last ``CONFIRMED`` ms, second by second, and of the one before.
     """
 
     blocks: list[PriceBlock] = []
     price: float | None = None
     changed: Ms = 0
     jumped: Ms = 0
+    seconds: list[PriceBlock] = []
 
     def take(self, price: float, now: Ms) -> None:
         """A new price."""
@@ -290,14 +297,8 @@ class LatestPrices(msgspec.Struct, array_like=True):
             if self.price is not None and abs(price - self.price) > JUMP * self.price:
                 self.jumped = now
             self.price, self.changed = price, now
-        slot, blocks = now // _BLOCK, self.blocks
-        if blocks and slot <= blocks[-1].slot:
-            slot, low, high, number = blocks[-1]
-            blocks[-1] = PriceBlock(slot, min(low, price), max(high, price), number + 1)
-            return
-        blocks.append(PriceBlock(slot, price, price, 1))
-        while len(blocks) > 1 and blocks[1].slot <= slot - _HELD_BLOCKS:
-            del blocks[0]
+        _note(self.seconds, now // SECOND, price, _SECONDS)
+        _note(self.blocks, now // _BLOCK, price, _HELD_BLOCKS)
 
     def frozen(self, now: Ms) -> bool:
         """Whether it has not changed for long."""
@@ -308,6 +309,11 @@ class LatestPrices(msgspec.Struct, array_like=True):
         slot = now // _BLOCK - _HELD_BLOCKS
         prices = [(b.low, b.high) for b in self.blocks if b.slot >= slot]
         return len(set(prices)) >= _MOVING_BLOCKS
+
+    @property
+    def gap(self) -> Ms:
+        """How long it is from one price to the next, as far as the last ones tell."""
+        return HELD // max(1, sum([b.number for b in self.blocks]))
 
     def came_from(self, price: float, t: Ms) -> bool:
         """Whether it was about ``price`` in the 5 s at ``t``, and has not jumped since."""
@@ -323,8 +329,35 @@ class LatestPrices(msgspec.Struct, array_like=True):
         blocks = [*old[-1:], *(b for b in self.blocks if b.slot > slot)]
         if not old or sum([b.number for b in blocks]) < _HELD_PRICES:
             return None
-        low, high = min([b.low for b in blocks]), max([b.high for b in blocks])
+        low, high = _range(blocks)
         return min(max(before, low), high)
+
+    def confirmed(self, before: float, now: Ms) -> float | None:
+        """The newest price, no further from ``before`` than ``JUMP`` beyond the nearest one of the
+        last ``CONFIRMED`` ms; None before the first."""
+        if self.price is None:
+            return None
+        since = now // SECOND - _SECONDS
+        first = next((n for n in range(len(self.seconds) - 1, 0, -1)
+                      if self.seconds[n].slot <= since), 0)  # fmt: skip
+        low, high = _range(self.seconds[first:] or [PriceBlock(since, self.price, self.price, 1)])
+        nearest = min(max(before, low), high)
+        return min(max(self.price, nearest * (1 - JUMP)), nearest * (1 + JUMP))
+
+
+def _note(blocks: list[PriceBlock], slot: int, price: float, keep: int) -> None:
+    """Adds a price to the block it is of, and forgets those that were over ``keep`` blocks ago."""
+    if blocks and slot <= blocks[-1].slot:
+        slot, low, high, number = blocks[-1]
+        blocks[-1] = PriceBlock(slot, min(low, price), max(high, price), number + 1)
+        return
+    blocks.append(PriceBlock(slot, price, price, 1))
+    while len(blocks) > 1 and blocks[1].slot <= slot - keep:
+        del blocks[0]
+
+
+def _range(blocks: Sequence[PriceBlock]) -> tuple[float, float]:
+    return min([b.low for b in blocks]), max([b.high for b in blocks])
 
 
 MAX_AGE: Ms = MINUTE

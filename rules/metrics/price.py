@@ -4,8 +4,10 @@ Each venue has an index of its own, so a price now is only compared with the sam
 then. Of the venues that reach back far enough the one with the middle change speaks for the asset,
 so a wrong price of one is no fall; of two that differ, what one has held for some seconds counts.
 A venue that tells its price every few seconds confirms what another said until then: from there on
-the other one speaks alone, until it jumps. Where there is one venue, a jump must be confirmed by
-its next price.
+the other one speaks alone, until it jumps. What it says alone counts as far as it has been so for
+some seconds, and 3 % beyond that: the other one was steady when it was last heard, and will speak
+soon. So it is with a jump where the other one has been silent for longer than it ever is. Where
+there is one venue, a jump must be confirmed by its next price.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from streams.events import Kind, MarketEvent, Ms
 LATE: Ms = 1_500
 """Venues tell prices each second or more often; one that tells them less often is behind by more
 (Hyperliquid's contexts come every 13 s)."""
+
+_GAPS = 3
+"""After so many times its usual gap a venue cannot be heard, and is not waited for."""
 
 _PRICE = Kind.PRICE
 _KINDS = frozenset({_PRICE})
@@ -111,8 +116,9 @@ class PriceMetric:
         if len(changes) % 2:
             return changes[half]
         mild, strong = sorted(changes[half - 1 : half + 1], key=_size)
-        if _behind(mild.market, strong.market):
-            return strong
+        if _behind(mild.market, strong.market, now):
+            # of more than two another one has moved as far
+            return strong if len(changes) > 2 else max(mild, _confirmed(strong, now), key=_size)
         if abs(strong.pct - mild.pct) <= 100 * JUMP:
             return mild
         return max(mild, _held(strong, now) or mild, key=_size)
@@ -132,20 +138,26 @@ def _live(chosen: list[Market], now: Ms) -> list[Market]:
     return [m for m in chosen if not m.prices.latest.frozen(now)]
 
 
-def _behind(market: Market, other: Market) -> bool:
-    """Whether a venue's newest price is old beside the other's, which has moved on from it."""
+def _behind(market: Market, other: Market, now: Ms) -> bool:
+    """Whether a venue's newest price is old beside the other's, which has moved on from it, or
+    which is the only one that can be heard."""
     prices = market.prices
-    return (
-        other.prices.seen - prices.seen > LATE
-        and prices.latest.price is not None
-        and other.prices.latest.came_from(prices.latest.price, prices.seen)
-    )
+    if other.prices.seen - prices.seen <= LATE or prices.latest.price is None:
+        return False
+    unheard = now - prices.seen > max(LATE, _GAPS * prices.latest.gap)
+    return unheard or other.prices.latest.came_from(prices.latest.price, prices.seen)
 
 
 def _held(change: _Change, now: Ms) -> _Change | None:
     """What of a change has lasted, None if nobody knows yet."""
     price = change.market.prices.latest.held(change.before, now)
     return None if price is None else _change(change.market, change.before, price)
+
+
+def _confirmed(change: _Change, now: Ms) -> _Change:
+    """What of a change counts where nobody else can say yet."""
+    price = change.market.prices.latest.confirmed(change.before, now)
+    return change if price is None else _change(change.market, change.before, price)
 
 
 def _change(market: Market, before: float, after: float) -> _Change:

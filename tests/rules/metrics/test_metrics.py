@@ -826,6 +826,16 @@ def test_a_venue_that_has_not_spoken_since_the_fall_does_not_deny_it():
     assert values[11] < -9.9  # 22 s later
 
 
+def calm_beside_a_seldom_one(first, every):
+    """Binance tells its price each second, Hyperliquid each ``every`` s, last of all just now."""
+    fed = Fed("price_15m_pct", venue_order=(first,))
+    for n in range(951):  # both move a little, as prices do
+        fed.feed(price("binance", START + n * SECOND, 100.0 + n % 3 / 1000))
+        if (950 - n) % every == 0:
+            fed.feed(price("hyperliquid", fed.now, 100.0 + n % 7 / 1000))
+    return fed
+
+
 def fallen(percent, seconds, n):
     """The price in the nth second of a fall in a straight line."""
     return 100.0 - percent * min(1.0, n / seconds)
@@ -835,16 +845,19 @@ def fallen(percent, seconds, n):
 @mark.parametrize(("percent", "seconds"), [(10, 60), (10, 5), (30, 300), (-10, 60), (2.9, 1)])
 @mark.parametrize("first", ["binance", "hyperliquid"])
 def test_a_venue_that_speaks_seldom_does_not_hold_up_a_fall(first, percent, seconds, every):
-    """Of two venues one tells its price each second, the other one is behind for ``every`` s."""
-    fed, began = calm(first, "binance" if first == "hyperliquid" else "hyperliquid"), 0
-    for n in range(1, 20):  # both move a little, as prices do
-        now = fed.now + SECOND
-        fed.feed(*(price(v, now, 100.0 + n % 3 / 100) for v in ("binance", "hyperliquid")))
+    """Of two venues one tells its price each second, the other one is behind for ``every`` s.
+
+    Then what the first one says counts within a second, but of what is more than 3 % in 4 s, which
+    must have been so for as long.
+    """
+    fed = calm_beside_a_seldom_one(first, every)
     began = fed.now
     for n in range(1, seconds + 20):
         x = fallen(percent, seconds, n)
         fed.feed(price("binance", began + n * SECOND, x))
         now, before = x - 100, fallen(percent, seconds, n - 1) - 100
+        if (sure := 0.97 * fallen(percent, seconds, max(0, n - 4)) - 100) > before:
+            before = sure
         assert min(now, before) - 0.05 <= fed.value() <= max(now, before) + 0.05
         if n % every == 0:
             fed.feed(price("hyperliquid", fed.now, x))
@@ -853,13 +866,50 @@ def test_a_venue_that_speaks_seldom_does_not_hold_up_a_fall(first, percent, seco
 @mark.parametrize("seconds", [1, 2, 6, 12])
 @mark.parametrize("wrong", [88.0, 96.5, 112.0])
 def test_a_wrong_price_is_no_fall_while_a_venue_that_speaks_seldom_is_silent(wrong, seconds):
-    fed = calm("binance", "hyperliquid")
+    fed = calm_beside_a_seldom_one("binance", 13)
     for n in range(1, 40):
         x = 100.0 + n % 3 / 100 if n <= 20 or n > 20 + seconds else wrong
         fed.feed(price("binance", fed.now + SECOND, x))
         if n in (13, 26, 39):
             fed.feed(price("hyperliquid", fed.now, 100.0 + n / 1000))
         assert abs(fed.value()) < 0.05
+
+
+@mark.parametrize("first", ["binance", "hyperliquid"])
+@mark.parametrize("silent_for", [1, 12])
+@mark.parametrize("steps", [(-2.8, -5.6, -8.3), (2.9, 5.8, 8.7), (-2.9, -5.7, -8.4, -11.0)])
+def test_a_wrong_price_that_creeps_for_seconds_is_no_fall(first, silent_for, steps):
+    """No step is a jump; the other venue was steady when it was last heard, and speaks later."""
+    fed = calm_beside_a_seldom_one(first, 13)
+    for _ in range(silent_for):
+        fed.feed(price("binance", fed.now + SECOND, 100.0))
+    for pct in (*steps, 0, 0, 0, 0, 0):
+        fed.feed(price("binance", fed.now + SECOND, 100.0 + pct))
+        assert abs(fed.value()) < 3.1
+
+
+def test_two_venues_that_fall_wait_for_none_that_speak_seldom():
+    fed, values = calm(*VENUES, "hyperliquid"), list[float]()
+    fed.feed(*(price(venue, fed.now + SECOND, 100.001) for venue in (*VENUES, "hyperliquid")))
+    for pct in (2.5, 5.0, 7.5, 10.0):
+        now = fed.now + SECOND
+        fed.feed(*(price(venue, now, 100.0 - pct) for venue in ("binance", "bybit")))
+        values.append(fed.value())
+    # after a second nobody is late yet
+    assert values == approx([0, -5, -7.5, -10], abs=0.002)
+
+
+@mark.parametrize(("every", "counts_after"), [(1, 5), (2, 6), (5, 13), (13, 20)])
+def test_a_jump_counts_soon_when_the_other_venue_cannot_be_heard(every, counts_after):
+    """A venue that tells each second and falls silent is not waited for; one of 13 s is."""
+    fed = calm_beside_a_seldom_one("binance", every)
+    values: list[float] = []
+    for _ in range(25):
+        fed.feed(price("binance", fed.now + SECOND, 90.0))
+        values.append(fed.value())
+    counts = [n for n, value in enumerate(values, 1) if value < -8]
+    assert counts == list(range(counts_after, 26))
+    assert min(values[: counts_after - 1]) > -3.1
 
 
 def test_a_fall_is_looked_at_each_second_however_long_the_window():
