@@ -1,16 +1,15 @@
-"""Several things at once: conditions on other rules' episodes that together are one bigger event.
+"""Composites: conditions on other rules' episodes that together are one bigger event.
 
 Invariants:
 - a composite fires only when a rule has just reached a level, never by time and never by a hole;
-- what cannot be judged neither helps nor blocks, for as long as it cannot be judged, but one
-  condition alone is never a composite;
-- a hole ends what was reached before it as of when it was last seen; after it the level must be
-  reached again;
+- a condition without data neither helps nor blocks while it has none, but one condition alone is
+  never a composite;
+- a hole ends a match as of its last value; after the hole the level must be reached again;
 - it ends when too few conditions held within ``within``, and only while something can be judged;
-- while it fires, what gets worse is told as part of it, since its parts are hidden: a higher level,
-  or a value that its rule would post again (``repost_if``);
+- while it fires it posts what gets worse, since its parts are hidden: a higher level, or a value
+  that its rule would post again (``repost_if``);
 - its level is never below that of anything it hides: it rises with it, and hides nothing higher;
-- once it is over it hides nothing critical: what goes on then is told by its own rule.
+- once it is over it hides nothing critical: a part that goes on is posted by its own rule.
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -31,25 +30,24 @@ _LEAST = 2
 
 
 class Composite(msgspec.Struct, frozen=True, kw_only=True):
-    """Fires at ``level`` when enough of ``all_of`` were reached within the last ``within``.
-
-    ``level`` is the least: it is as high as the worst of what it hides.
-    ``all_of``: (family, level) of other rules, each reached by any window of that family on the
-    same asset. ``at_least``: how many of them are enough; 0: all. ``hides``: the families whose
-    alerts on that asset are told as part of this one, while it fires and, but for critical ones,
-    for ``hold`` after.
-    ``cooldown``: least time between two firings. Durations in Ms.
-    """
+    """Fires when enough of ``all_of`` were reached within the last ``within``."""
 
     name: str
     level: Level
+    """The least level: it rises to that of the worst episode that it hides."""
     within: Ms
     all_of: tuple[tuple[str, Level], ...]
+    """(family, level) of other rules, each reached by any window of that family on the asset."""
     at_least: int = 0
+    """How many of ``all_of`` are enough; 0: all."""
     hides: tuple[str, ...] = ()
+    """The families whose alerts on the asset are part of this composite's post."""
     hold: Ms = 30 * MINUTE
+    """So long after its end it still hides alerts, except critical ones."""
     cooldown: Ms = 2 * HOUR
+    """The least time between two firings."""
     post: bool = True
+    """False: it is judged and logged, and never posted."""
 
     @property
     def enough(self) -> int:
@@ -62,25 +60,30 @@ Far = Callable[[float], float]
 
 
 class ConditionMatch(msgspec.Struct, array_like=True):
-    """A rule's last episode at or above the level of a condition, ``until`` None while it lasts."""
+    """A rule's last episode at or above the level of a condition."""
 
     at: Ms
+    """When the level was reached."""
     level: Level
+    """The highest level since then."""
     value: float
+    """The value at ``at``, in the unit of the rule's metric."""
     opened_at: Ms
+    """When the episode began."""
     until: Ms | None = None
+    """When the episode ended or was last seen before a hole; None while it lasts."""
 
 
 class Worst(msgspec.Struct, array_like=True):
-    """How bad a rule has been while a composite fired that tells of it."""
+    """How bad a rule has been while a composite fired that shows it."""
 
     extreme: float
     """Its worst value, in the unit of the rule's metric."""
     extreme_at: Ms
     longs: float | None
     """Of ``extreme``, see ``Reading.longs``."""
-    told: float
-    """The worst value when the composite last took a turn."""
+    reported: float
+    """``extreme`` as it was at the composite's last turn."""
     level: int
     """The highest level that any of its episodes had then; 0: none was open."""
     opened_at: Ms
@@ -90,31 +93,36 @@ class Worst(msgspec.Struct, array_like=True):
 class CompositeState(msgspec.Struct, array_like=True):
     """The state of a composite on one asset. Owned by the engine, changed by its methods alone.
 
-    ``spells``: rule → condition (its place in ``all_of``) → spell. ``fired_at``: when it last
-    fired; ``firing``: it still does, else it ended at ``ended_at``. ``chain``: condition → the
-    rule that fulfilled it first, and its spell then. ``told``: condition → the highest level that
-    any rule had reached when it was told. ``needed``: how many conditions made it fire. ``most``:
-    how many held at best, at ``most_at``. ``history``: all firings since ``record_from``.
-    ``worst``: rule → how bad it has been since it fired, of the rules that it tells of. ``risen``:
-    the highest level of what it hid since it fired, 0: none was as high as its own. ``cause``: what
-    was happening when it last took a turn but its end.
+    A condition is named by its place in ``all_of``.
     """
 
-    spells: dict[str, dict[int, ConditionMatch]] = {}
+    matches: dict[str, dict[int, ConditionMatch]] = {}
+    """Rule → condition → its last match."""
     firing: bool = False
     fired_at: Ms | None = None
+    """When it last fired."""
     ended_at: Ms | None = None
+    """When that ended; None: it fires, or never did."""
     chain: dict[int, tuple[str, ConditionMatch]] = {}
-    told: dict[int, Level] = {}
+    """Condition → the rule that fulfilled it first since it fired, and a copy of its match."""
+    reported: dict[int, Level] = {}
+    """Condition → the highest level that any of its rules had reached by the last turn."""
     needed: int = 0
+    """How many conditions made it fire."""
     most: int = 0
+    """The largest number of conditions that held at once since it fired."""
     most_at: Ms = 0
     turns: int = 0
+    """How many turns it took since it fired, its opening included."""
     history: list[Ms] = []
+    """All firings since ``record_from``."""
     record_from: Ms = 0
     worst: dict[str, Worst] = {}
+    """Rule → how bad it has been since it fired, of the rules that its post shows."""
     risen: int = 0
+    """The highest level of what it hid since it fired; 0: none was above its own."""
     cause: Cause | None = None
+    """The cause at its last turn, the end excepted; None: unknown."""
 
     def level(self, spec: Composite) -> Level:
         """The level at which it fires, or fired last."""
@@ -123,58 +131,58 @@ class CompositeState(msgspec.Struct, array_like=True):
     def holding(
         self, spec: Composite, now: Ms, without: Container[str] = ()
     ) -> dict[int, tuple[str, ConditionMatch]]:
-        """The conditions reached within the last ``within``: each with its earliest rule.
+        """The conditions reached within the last ``within``, each with its earliest match.
 
-        ``without``: rules that count for nothing.
+        ``without``: rules that do not count.
         """
         first: dict[int, tuple[str, ConditionMatch]] = {}
-        for condition, rule, spell in self._spells(spec, now):
+        for condition, rule, match in self._matches(spec, now):
             if rule in without:
                 continue
-            if condition not in first or spell.at < first[condition][1].at:
-                first[condition] = (rule, spell)
+            if condition not in first or match.at < first[condition][1].at:
+                first[condition] = (rule, match)
         return first
 
     def interrupt(self, rule: str, at: Ms) -> None:
         """A rule with an open episode was last judged at ``at``, before a hole."""
-        for spell in self.spells.get(rule, {}).values():
-            if spell.until is None:
-                spell.until = at
+        for match in self.matches.get(rule, {}).values():
+            if match.until is None:
+                match.until = at
 
-    def resume(self, rule: str, conditions: Mapping[int, Level], spell: ConditionMatch) -> bool:
-        """After a hole an open episode has reached ``spell.level`` again.
+    def resume(self, rule: str, conditions: Mapping[int, Level], match: ConditionMatch) -> bool:
+        """After a hole an open episode has reached ``match.level`` again.
 
         True if that fulfils a condition anew.
         """
-        spells = self.spells.setdefault(rule, {})
+        matches = self.matches.setdefault(rule, {})
         anew = False
         for condition, level in conditions.items():
-            before = spells.get(condition)
-            if spell.level >= level and (before is None or before.until is not None):
-                spells[condition] = msgspec.structs.replace(spell)
+            before = matches.get(condition)
+            if match.level >= level and (before is None or before.until is not None):
+                matches[condition] = msgspec.structs.replace(match)
                 anew = True
         return anew
 
     def hear(
         self, rule: str, conditions: Mapping[int, Level], opened_at: Ms, step: Transition, now: Ms
     ) -> bool:
-        """A rule took a step; ``conditions``: those it may fulfil, with their levels.
+        """A rule took a step. ``conditions``: those that it may fulfil, with their levels.
 
-        True if it has just reached the level of one, or a higher one.
+        True if the step reached the level of a condition, or a higher one.
         """
-        spells = self.spells.setdefault(rule, {})
+        matches = self.matches.setdefault(rule, {})
         reached = False
         for condition, level in conditions.items():
-            spell = spells.get(condition)
-            lasts = spell is not None and spell.until is None
+            match = matches.get(condition)
+            lasts = match is not None and match.until is None
             if step.turn is Turn.CLOSE:
-                if spell is not None and lasts:
-                    spell.until = now
+                if match is not None and lasts:
+                    match.until = now
             elif step.level >= level and not lasts:
-                spells[condition] = ConditionMatch(now, step.level, step.value, opened_at)
+                matches[condition] = ConditionMatch(now, step.level, step.value, opened_at)
                 reached = True
-            elif spell is not None and step.level > spell.level:
-                spell.level = step.level
+            elif match is not None and step.level > match.level:
+                match.level = step.level
                 reached = True
         return reached
 
@@ -190,14 +198,14 @@ class CompositeState(msgspec.Struct, array_like=True):
         dark: Mapping[str, Ms] = {},
         hidden: int = 0,
     ) -> Turn | None:
-        """What follows: it fires, rises, says more, or ends.
+        """The turn that follows: it fires, rises, gets worse or ends; None: nothing changes.
 
         ``watched``: the conditions that a rule watches on this asset, and ``known``: those of them
         that can be judged now, as bits. ``reached``: a level was just reached. ``worse``: a value
-        that it tells of has become much worse. ``dark``: the rules with an open episode that have
-        not been judged for longer than a gap, each with the time when they last were. ``hidden``:
-        the highest level of what it hides: while it fires of what was just reached, else of all
-        that is open; 0: none.
+        in its post has become much worse. ``dark``: the rules with an open episode that have not
+        been judged for longer than a gap, each with the time of its last value. ``hidden``: the
+        highest level of what it hides: while it fires of what was just reached, else of all that
+        is open; 0: none.
         """
         for rule, at in dark.items():
             self.interrupt(rule, at)
@@ -222,21 +230,21 @@ class CompositeState(msgspec.Struct, array_like=True):
         self.firing, self.fired_at, self.ended_at = True, now, None
         self.needed, self.turns = needed, 1
         self.most, self.most_at = len(holding), now
-        self.chain, self.told, self.worst, self.risen = {}, {}, {}, hidden
-        self._tell(holding, self._levels(spec, now))
+        self.chain, self.reported, self.worst, self.risen = {}, {}, {}, hidden
+        self._report(holding, self._levels(spec, now))
         return Turn.OPEN
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: nothing was later.
 
-        While it fires, ``fired_at`` is part of its name, under which its end is told, and stays.
+        While it fires, ``fired_at`` is part of the key of its episode, and stays.
         """
-        spells = [spell for spells in self.spells.values() for spell in spells.values()]
-        for spell in (*spells, *(spell for _, spell in self.chain.values())):
-            spell.at = min(spell.at, now)
-            spell.until = None if spell.until is None else min(spell.until, now)
-        name = self.fired_at if self.firing else None
-        self.history = [at if at == name else min(at, now) for at in self.history]
+        matches = [match for matches in self.matches.values() for match in matches.values()]
+        for match in (*matches, *(match for _, match in self.chain.values())):
+            match.at = min(match.at, now)
+            match.until = None if match.until is None else min(match.until, now)
+        key = self.fired_at if self.firing else None
+        self.history = [at if at == key else min(at, now) for at in self.history]
         if self.fired_at is not None and not self.firing:
             self.fired_at = min(self.fired_at, now)
         self.ended_at = None if self.ended_at is None else min(self.ended_at, now)
@@ -245,12 +253,12 @@ class CompositeState(msgspec.Struct, array_like=True):
         for worst in self.worst.values():
             worst.extreme_at = min(worst.extreme_at, now)
 
-    def tell(self, rule: str, episode: Episode) -> None:
-        """The composite takes a turn, and tells of this rule how bad it has been up to now."""
+    def report(self, rule: str, episode: Episode) -> None:
+        """The composite takes a turn that shows how bad this rule has been up to now."""
         worst = self.worst.get(rule)
         if worst is None:
             worst = self.worst[rule] = _worst(episode, episode.extreme)
-        worst.told = worst.extreme
+        worst.reported = worst.extreme
         worst.level = max(worst.level, episode.level)
 
     def note(
@@ -258,9 +266,9 @@ class CompositeState(msgspec.Struct, array_like=True):
     ) -> bool:
         """A value of a rule with an open episode, while the composite fires.
 
-        True if the composite must say so: the value is ``repost_if`` times as far from normal as
-        what it told, or, of a rule that is hidden and no condition, the level is as high as its
-        own. ``far``: how far from normal a value is.
+        True if that is a turn of the composite: the value is ``repost_if`` times as far from
+        normal as the one in its last turn, or, of a rule that is hidden and no condition, the
+        level is at least its own. ``far``: how far from normal a value is.
         """
         value, sign = reading.value, -1 if part.fires == "below" else 1
         worst = self.worst.get(part.name)
@@ -269,19 +277,19 @@ class CompositeState(msgspec.Struct, array_like=True):
             if folded:
                 worst = self.worst[part.name] = _worst(episode, value)
                 return episode.level >= spec.level
-            return False  # another window of a condition, which is told by one of them
+            return False  # another window of a condition: the post shows one of them
         worst.opened_at = episode.opened_at
         if sign * value > sign * worst.extreme:
             worst.extreme, worst.extreme_at, worst.longs = value, now, reading.longs
         if folded and spec.level <= episode.level > worst.level:
             return True
-        much = far(worst.told) * part.repost_if
-        return sign * value > sign * worst.told and 0 < much <= far(value)
+        much = far(worst.reported) * part.repost_if
+        return sign * value > sign * worst.reported and 0 < much <= far(value)
 
     def hides(self, spec: Composite, family: str, level: Level, now: Ms) -> bool:
-        """Whether it tells of that family's alerts of ``level`` now.
+        """Whether it hides that family's alerts at ``level`` now.
 
-        What is never posted tells of nothing, and nothing is hidden by something milder.
+        A composite that is never posted hides nothing, and none hides what is above its level.
         """
         if family not in spec.hides or not spec.post or level > self.level(spec):
             return False
@@ -304,11 +312,11 @@ class CompositeState(msgspec.Struct, array_like=True):
             self.most, self.most_at = len(holding), now
         rises = hidden > self.level(spec)
         levels = self._levels(spec, now) if reached or worse or rises else {}
-        higher = any(level > self.told.get(condition, 0) for condition, level in levels.items())
+        higher = any(level > self.reported.get(condition, 0) for condition, level in levels.items())
         if rises or higher or worse:
             self.risen = max(self.risen, hidden)
             self.turns += 1
-            self._tell(holding, levels)
+            self._report(holding, levels)
             return Turn.UP if rises else Turn.WORSE
         if len(holding) < self.needed and known():
             self.firing, self.ended_at = False, now
@@ -316,25 +324,25 @@ class CompositeState(msgspec.Struct, array_like=True):
             return Turn.CLOSE
         return None
 
-    def _spells(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, ConditionMatch]]:
-        for rule, spells in self.spells.items():
-            for condition, spell in spells.items():
-                if spell.until is None or now - spell.until < spec.within:
-                    yield condition, rule, spell
+    def _matches(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, ConditionMatch]]:
+        for rule, matches in self.matches.items():
+            for condition, match in matches.items():
+                if match.until is None or now - match.until < spec.within:
+                    yield condition, rule, match
 
     def _levels(self, spec: Composite, now: Ms) -> dict[int, Level]:
         levels: dict[int, Level] = {}
-        for condition, _, spell in self._spells(spec, now):
-            levels[condition] = max(spell.level, levels.get(condition, spell.level))
+        for condition, _, match in self._matches(spec, now):
+            levels[condition] = max(match.level, levels.get(condition, match.level))
         return levels
 
-    def _tell(
+    def _report(
         self, holding: Mapping[int, tuple[str, ConditionMatch]], levels: Mapping[int, Level]
     ) -> None:
-        for condition, (rule, spell) in holding.items():
-            self.chain.setdefault(condition, (rule, msgspec.structs.replace(spell)))
+        for condition, (rule, match) in holding.items():
+            self.chain.setdefault(condition, (rule, msgspec.structs.replace(match)))
         for condition, level in levels.items():
-            self.told[condition] = max(level, self.told.get(condition, level))
+            self.reported[condition] = max(level, self.reported.get(condition, level))
 
 
 def _worst(episode: Episode, last_value: float) -> Worst:
@@ -342,7 +350,7 @@ def _worst(episode: Episode, last_value: float) -> Worst:
         extreme=episode.extreme,
         extreme_at=episode.extreme_at,
         longs=episode.extreme_longs,
-        told=last_value,
+        reported=last_value,
         level=episode.level,
         opened_at=episode.opened_at,
     )

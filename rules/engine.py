@@ -25,7 +25,7 @@ from rules.snapshot import (
     Observed,
     OpenEpisodes,
     Standing,
-    composites,
+    composites_since,
     observed,
     open_episodes,
     values,
@@ -92,7 +92,7 @@ class Engine:
         self._venue_order = tuple(venue_order)
         self._composites = tuple(composites)
         self._start()
-        self._floor.open(0)
+        self._watchlist.open(0)
 
     def feed(self, event: AnyEvent) -> list[Said]:
         """Takes one event and gives what it causes to be said, in order."""
@@ -106,7 +106,7 @@ class Engine:
             return self._step(event)
         if seen > now:
             if not now:
-                self._floor.begin(seen)
+                self._watchlist.begin(seen)
             now = self._now = seen
         turns = self._hear(event, seen, now)
         return self._timeline.said(turns, isinstance(event, Tick)) if turns else turns
@@ -118,25 +118,28 @@ class Engine:
             return self._tick(now)
         late = self._miss_tick(now) if now > self._late_at else None
         if isinstance(event, FeedState):
-            self._floor.memory.hear(event, now)
+            self._watchlist.memory.hear(event, now)
             self._feeds.hear(event)
             return late or []
         if isinstance(event, Fault):
             self._faults.take(event if seen == event.seen else replace(event, seen=seen))
             return late or []
         try:
-            desk = self._desks[event.asset, event.venue, event.symbol]
+            route = self._routes[event.asset, event.venue, event.symbol]
         except KeyError:
-            desk = self._floor.meet(event, now)
-            if desk is not None:
-                desk.market.clock.assumed = -self._timeline.behind
-        turns = self._take(desk, event, now) if desk is not None else []
+            route = self._watchlist.meet(event, now)
+            if route is not None:
+                route.market.clock.assumed = -self._timeline.behind
+        turns = self._take(route, event, now) if route is not None else []
         return late + turns if late else turns
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""
-        beats, now = list(self._floor.beats()), self._now
-        episodes, timeline = self._open_episodes(beats, self._floor.clusters()), self._timeline
+        metric_instances, now = list(self._watchlist.metric_instances()), self._now
+        episodes, timeline = (
+            self._open_episodes(metric_instances, self._watchlist.composites()),
+            self._timeline,
+        )
         return Standing(
             seen=timeline.now(now),
             values=tuple(
@@ -145,13 +148,13 @@ class Engine:
                     since=None if value.since is None else timeline.now(value.since),
                     facts=timeline.facts(value.facts, now),
                 )
-                for value in values(beats, now, with_facts)
+                for value in values(metric_instances, now, with_facts)
             ),
             episodes=episodes.episodes,
             stale=episodes.stale,
             composites=tuple(
                 replace(composite, since=timeline.now(composite.since))
-                for composite in composites(self._floor.clusters())
+                for composite in composites_since(self._watchlist.composites())
             ),
         )
 
@@ -160,9 +163,9 @@ class Engine:
         return self._open_episodes(self._awake, self._judge.firing)
 
     def _open_episodes(
-        self, beats: Iterable[MetricInstance], clusters: Iterable[CompositeInstance]
+        self, metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance]
     ) -> OpenEpisodes:
-        episodes, timeline = open_episodes(beats, clusters, self._now), self._timeline
+        episodes, timeline = open_episodes(metric_instances, composites, self._now), self._timeline
         return OpenEpisodes(
             seen=timeline.now(episodes.seen),
             episodes=tuple([timeline.alert(alert, own=True) for alert in episodes.episodes]),
@@ -171,27 +174,38 @@ class Engine:
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last asked; what follows is the same."""
-        return [*observed(self._floor.beats(), self._now)]
+        return [*observed(self._watchlist.metric_instances(), self._now)]
 
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""
-        beats, clusters = list(self._floor.beats()), list(self._floor.clusters())
+        metric_instances, composites = (
+            list(self._watchlist.metric_instances()),
+            list(self._watchlist.composites()),
+        )
         dump = state.EngineDump(
             version=state.VERSION,
             now=self._now,
             sweep_at=self._sweep_at,
-            memory=self._floor.memory.dump(),
+            memory=self._watchlist.memory.dump(),
             feeds=self._feeds,
-            watches=[_dump_watch(watch) for beat in beats for watch in beat.watches],
-            beats=[
-                state.MetricInstanceDump(b.metric.name, b.place, b.due, b.waiting) for b in beats
+            rule_instances=[
+                _dump_instance(instance)
+                for metric_instance in metric_instances
+                for instance in metric_instance.rules
             ],
-            trails=self._floor.dump_trails(),
-            clusters=[
-                state.CompositeDump(c.spec.name, c.asset, [*c.spec.all_of], c.gathering)
-                for c in clusters
+            metric_instances=[
+                state.MetricInstanceDump(b.metric.name, b.place, b.due, b.waiting)
+                for b in metric_instances
             ],
-            awake=[(beat.metric.name, beat.place) for beat in self._awake],
+            trails=self._watchlist.dump_trails(),
+            composites=[
+                state.CompositeDump(c.spec.name, c.asset, [*c.spec.all_of], c.state)
+                for c in composites
+            ],
+            awake=[
+                (metric_instance.metric.name, metric_instance.place)
+                for metric_instance in self._awake
+            ],
             firing=[(c.spec.name, c.asset) for c in self._judge.firing],
             faults=self._faults,
             compare_at=self._compare_at,
@@ -226,15 +240,15 @@ class Engine:
         self._timeline = Timeline()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
-        self._floor = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
-        self._judge = Judge(self._floor.clusters_of)
-        self._desks = self._floor.desks
+        self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
+        self._judge = Judge(self._watchlist.composites_of)
+        self._routes = self._watchlist.routes
 
-    def _rouse(self, beat: MetricInstance) -> None:
-        self._awake[beat] = None
+    def _rouse(self, metric_instance: MetricInstance) -> None:
+        self._awake[metric_instance] = None
 
-    def _take(self, desk: InstrumentRoute, event: MarketEvent, now: Ms) -> list[Said]:
-        kind, market = kind_of(event), desk.market
+    def _take(self, route: InstrumentRoute, event: MarketEvent, now: Ms) -> list[Said]:
+        kind, market = kind_of(event), route.market
         line = market.lines.get(kind)
         if line is not None and line.up:
             line.seen = now
@@ -249,15 +263,15 @@ class Engine:
         if kind is not _DEPTH and not market.take(event, now):
             return turns
         urgent = kind is _LIQUIDATION
-        for take, beats in desk.takers[kind]:
+        for take, metric_instances in route.takers[kind]:
             if take(market, event, now):
-                for beat in beats:
-                    if urgent or now >= beat.due:
-                        if caused := self._look(beat, event.at):
+                for metric_instance in metric_instances:
+                    if urgent or now >= metric_instance.due:
+                        if caused := self._look(metric_instance, event.at):
                             turns += caused
-                    elif now >= beat.next:  # too early: the next Tick looks
-                        beat.wait()
-                        self._awake[beat] = None
+                    elif now >= metric_instance.next:  # too early: the next Tick looks
+                        metric_instance.wait()
+                        self._awake[metric_instance] = None
         return turns
 
     def _miss_tick(self, now: Ms) -> list[Said]:
@@ -269,44 +283,48 @@ class Engine:
         if now >= self._turn_at:
             self._turn_at = now + TURN_EVERY
             self._compare_clocks()
-        turns: list[Said] = [*self._feeds.tick(now, self._floor.memory.venues)]
+        turns: list[Said] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
-            for shared in likeness.look(self._floor.memory.views.values(), now):
+            for shared in likeness.look(self._watchlist.memory.views.values(), now):
                 self._faults.take(shared)
         turns += self._faults.tick(now)
-        for beat in [beat for beat in self._awake if now >= beat.due]:
-            turns += self._look(beat, now)
+        for metric_instance in [
+            metric_instance for metric_instance in self._awake if now >= metric_instance.due
+        ]:
+            turns += self._look(metric_instance, now)
         turns += self._judge.tick(now)
         self._sweep()
         return turns
 
-    def _look(self, beat: MetricInstance, at: Ms) -> list[Said]:
-        now, reading = self._now, beat.reading(self._now)
+    def _look(self, metric_instance: MetricInstance, at: Ms) -> list[Said]:
+        now, reading = self._now, metric_instance.reading(self._now)
         turns: list[Said] = []
         awake = False
         if reading is not None:
             x = reading.value
-            if x < beat.low:
-                beat.low = x
-            if x > beat.high:
-                beat.high = x
-        was_open = beat.holder is not None and beat.open
-        for watch in beat.watches:
-            if reading is not None and not watch.rest(now, reading):
-                turns += self._judge.move(watch, reading, now, at)
-            episode = watch.episode
+            if x < metric_instance.low:
+                metric_instance.low = x
+            if x > metric_instance.high:
+                metric_instance.high = x
+        was_open = metric_instance.holder is not None and metric_instance.open
+        for instance in metric_instance.rules:
+            if reading is not None and not instance.rest(now, reading):
+                turns += self._judge.move(instance, reading, now, at)
+            episode = instance.episode
             if episode.level or episode.since:
                 awake = True
-        if beat.holder is not None and (was_open or beat.open):
-            beat.hold(beat.open, now)
-        if beat.learner is not None:
-            beat.learner.learn(beat.view, now)
-        beat.looked(now + (beat.every if awake else beat.every_idle))
-        if awake or beat.idle:
-            self._awake[beat] = None
-        elif beat in self._awake:
-            del self._awake[beat]
+        if metric_instance.holder is not None and (was_open or metric_instance.open):
+            metric_instance.hold(metric_instance.open, now)
+        if metric_instance.learner is not None:
+            metric_instance.learner.learn(metric_instance.view, now)
+        metric_instance.looked(
+            now + (metric_instance.every if awake else metric_instance.every_idle)
+        )
+        if awake or metric_instance.idle:
+            self._awake[metric_instance] = None
+        elif metric_instance in self._awake:
+            del self._awake[metric_instance]
         return turns
 
     def _step(self, step: ClockStep) -> list[Said]:
@@ -339,8 +357,8 @@ class Engine:
         elif not isinstance(event, FeedState | Fault | Tick):
             timeline.data_since = timeline.data_since or seen
             if isinstance(event, _TIMED) and event.at != event.seen:
-                desk = self._desks.get((event.asset, event.venue, event.symbol))
-                known = desk.market.clock.known if desk is not None else None
+                route = self._routes.get((event.asset, event.venue, event.symbol))
+                known = route.market.clock.known if route is not None else None
                 if known is not None:
                     timeline.vote(event.venue, event.at - seen, known, seen)
         if timeline.sleeping(seen):
@@ -361,13 +379,13 @@ class Engine:
 
     def _take_clocks_for_ours(self) -> None:
         """The clocks of venues that were not heard yet are taken for that of the machine."""
-        for clock in self._floor.memory.clocks():
+        for clock in self._watchlist.memory.clocks():
             clock.assumed = -self._timeline.behind
 
     def _compare_clocks(self) -> None:
-        for clock in self._floor.memory.clocks():
+        for clock in self._watchlist.memory.clocks():
             clock.turn()
-        self._timeline.measure(self._floor.memory.clocks())
+        self._timeline.measure(self._watchlist.memory.clocks())
 
     def _set_back(self, now: Ms) -> Ms:
         """The clock that stamps events was set back to ``now``, by nobody knows how much.
@@ -380,15 +398,15 @@ class Engine:
         self._compare_at = min(self._compare_at, now + likeness.LOOK_EVERY)
         self._turn_at = min(self._turn_at, now + TURN_EVERY)
         self._timeline.hole(now)
-        for clock in self._floor.memory.clocks():
+        for clock in self._watchlist.memory.clocks():
             clock.lose(-self._timeline.behind)
-        self._floor.memory.set_back(now)
+        self._watchlist.memory.set_back(now)
         self._feeds.set_back(now)
         self._faults.set_back(now)
-        for beat in self._floor.beats():
-            beat.set_back(now)
-        for cluster in self._floor.clusters():
-            cluster.gathering.set_back(now)
+        for metric_instance in self._watchlist.metric_instances():
+            metric_instance.set_back(now)
+        for composite in self._watchlist.composites():
+            composite.state.set_back(now)
         if self._sweep_at is not None:
             self._sweep_at = min(self._sweep_at, now + SWEEP_EVERY)
         self._faults.take(clock_stepped(now, -back, hole=True))
@@ -402,11 +420,11 @@ class Engine:
         # long past due: we were away ourselves, so silence is ours; let the feeds speak first
         if due is None or self._now > due + SWEEP_EVERY:
             return
-        beats, clusters = self._floor.forget(self._now)
-        for beat in beats:
-            self._awake.pop(beat, None)
-        for cluster in clusters:
-            self._judge.firing.pop(cluster, None)
+        metric_instances, composites = self._watchlist.forget(self._now)
+        for metric_instance in metric_instances:
+            self._awake.pop(metric_instance, None)
+        for composite in composites:
+            self._judge.firing.pop(composite, None)
 
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
@@ -415,46 +433,59 @@ class Engine:
         self._timeline, self._unclear = old.timeline, old.unclear
         if old.feeds.ticked is not None and not old.feeds.silent:
             self._late_at = old.feeds.ticked + NO_TICK
-        self._floor.load(old, lost)
-        self._load_watches(old)
-        self._load_clusters(old)
+        self._watchlist.load(old, lost)
+        self._load_instances(old)
+        self._load_composites(old)
 
-    def _load_watches(self, old: state.EngineDump) -> None:
-        beats = {(beat.metric.name, beat.place): beat for beat in self._floor.beats()}
-        watches = {(w.rule.name, w.place): w for beat in beats.values() for w in beat.watches}
-        for saved in old.watches:
-            watch = watches.get((saved.rule, saved.place))
-            if watch and watch.rule.metric == saved.metric:
-                watch.episode = saved.episode
-                watch.unsettled = saved.unsettled or saved.levels != watch.row.levels
-                began = watch.trail.began or old.now
-                watch.since = min(began, old.now) if saved.since is None else saved.since
-        for saved in old.beats:
-            if beat := beats.get((saved.metric, saved.place)):
-                beat.looked(saved.due)
+    def _load_instances(self, old: state.EngineDump) -> None:
+        metric_instances = {
+            (metric_instance.metric.name, metric_instance.place): metric_instance
+            for metric_instance in self._watchlist.metric_instances()
+        }
+        instances = {
+            (w.rule.name, w.place): w
+            for metric_instance in metric_instances.values()
+            for w in metric_instance.rules
+        }
+        for saved in old.rule_instances:
+            instance = instances.get((saved.rule, saved.place))
+            if instance and instance.rule.metric == saved.metric:
+                instance.episode = saved.episode
+                instance.unsettled = saved.unsettled or saved.levels != instance.row.levels
+                began = instance.trail.began or old.now
+                instance.since = min(began, old.now) if saved.since is None else saved.since
+        for saved in old.metric_instances:
+            if metric_instance := metric_instances.get((saved.metric, saved.place)):
+                metric_instance.looked(saved.due)
                 if saved.waiting:
-                    beat.wait()
-        for beat in beats.values():
-            if not beat.open:  # a rule that is gone holds nothing
-                beat.hold(False, old.now)
+                    metric_instance.wait()
+        for metric_instance in metric_instances.values():
+            if not metric_instance.open:  # a rule that is gone holds nothing
+                metric_instance.hold(False, old.now)
         roused = self._awake
-        self._awake = {beats[key]: None for key in old.awake if key in beats}
+        self._awake = {metric_instances[key]: None for key in old.awake if key in metric_instances}
         self._awake.update(roused)
 
-    def _load_clusters(self, old: state.EngineDump) -> None:
-        clusters = {(c.spec.name, c.asset): c for c in self._floor.clusters()}
-        before = {(saved.name, saved.asset): saved for saved in old.clusters}
-        for key, cluster in clusters.items():
+    def _load_composites(self, old: state.EngineDump) -> None:
+        composites = {(c.spec.name, c.asset): c for c in self._watchlist.composites()}
+        before = {(saved.name, saved.asset): saved for saved in old.composites}
+        for key, composite in composites.items():
             if saved := before.get(key):
-                cluster.take_over(saved.gathering, tuple(saved.all_of) == cluster.spec.all_of)
+                composite.take_over(saved.state, tuple(saved.all_of) == composite.spec.all_of)
             else:
-                cluster.adopt()
-        firing = (clusters[key] for key in old.firing if key in clusters)
-        self._judge.firing.update((c, None) for c in firing if c.gathering.firing)
+                composite.adopt()
+        firing = (composites[key] for key in old.firing if key in composites)
+        self._judge.firing.update((c, None) for c in firing if c.state.firing)
 
 
-def _dump_watch(watch: RuleInstance) -> state.RuleInstanceDump:
-    rule, levels = watch.rule, dict(watch.row.levels)
+def _dump_instance(instance: RuleInstance) -> state.RuleInstanceDump:
+    rule, levels = instance.rule, dict(instance.row.levels)
     return state.RuleInstanceDump(
-        rule.name, rule.metric, watch.place, levels, watch.unsettled, watch.episode, watch.since
+        rule.name,
+        rule.metric,
+        instance.place,
+        levels,
+        instance.unsettled,
+        instance.episode,
+        instance.since,
     )

@@ -1,8 +1,6 @@
-"""Readings → turns → what is said of rules, and of the composites over them. Pure.
+"""Readings → turns of episodes and composites → alerts. Pure.
 
-The same for values as they come and for recorded ones.
-
-Turns of episodes and composites → alerts.
+Live values and recorded ones are judged by the same code.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ COMPOSITE = "composite"
 
 
 def alert(
-    watch: RuleInstance,
+    instance: RuleInstance,
     step: Transition,
     number: int,
     reading: Reading,
@@ -29,23 +27,28 @@ def alert(
     hidden_by: str,
 ) -> Alert:
     """The alert of one turn. ``number``: which turn of its episode it is."""
-    rule, view, episode, window = watch.rule, watch.view, watch.episode, watch.metric.window
-    levels = watch.row.levels
+    rule, view, episode, window = (
+        instance.rule,
+        instance.view,
+        instance.episode,
+        instance.metric.window,
+    )
+    levels = instance.row.levels
     new = step.turn in (Turn.OPEN, Turn.UP)
     return Alert(
-        id=EpisodeKey(rule.name, watch.instrument or view.asset, episode.opened_at).turn(number),
+        id=EpisodeKey(rule.name, instance.instrument or view.asset, episode.opened_at).turn(number),
         rule=rule.name,
         family=rule.family,
         metric=rule.metric,
-        unit=watch.metric.unit,
+        unit=instance.metric.unit,
         asset=view.asset,
         scope=rule.scope,
-        instrument=watch.instrument,
+        instrument=instance.instrument,
         turn=step.turn,
         level=step.level,
         value=step.value,
         # a level that a changed rule no longer has can still be closed
-        threshold=levels.get(step.level, levels.get(step.alone or step.level, watch.row.clear)),
+        threshold=levels.get(step.level, levels.get(step.alone or step.level, instance.row.clear)),
         fires=rule.fires,
         at=at,
         seen=now,
@@ -59,32 +62,32 @@ def alert(
         price_before=view.price_at(now - window) if window else None,
         venues=reading.venues,
         missing=reading.missing,
-        facts=watch.metric.facts(view, now),
-        records=_records(watch, step.value, reading, now) if new else (),
-        opinions=watch.opinions(now) if step.turn is not Turn.CLOSE else (),
+        facts=instance.metric.facts(view, now),
+        records=_records(instance, step.value, reading, now) if new else (),
+        opinions=instance.opinions(now) if step.turn is not Turn.CLOSE else (),
         alone=step.alone,
-        cause=watch.cause(now) if step.turn is not Turn.CLOSE else None,
+        cause=instance.cause(now) if step.turn is not Turn.CLOSE else None,
     )
 
 
-def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> Alert:
-    """The alert of a composite, told by its chain."""
-    spec, state = cluster.spec, cluster.gathering
+def composite_alert(composite: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> Alert:
+    """The alert of one turn of a composite, with the chain of what happened."""
+    spec, state = composite.spec, composite.state
     fired_at = state.fired_at or now
-    spells = sorted(state.chain.items(), key=lambda entry: (entry[1][1].at, entry[0]))
-    watches = [watch for watch, _ in cluster.parts.values()]
-    began = min((spell.at for _, (_, spell) in spells), default=fired_at)
-    chain = [_link(cluster, condition, rule, spell, now) for condition, (rule, spell) in spells]
-    view, known = watches[0].view, cluster.known(now)
+    matches = sorted(state.chain.items(), key=lambda entry: (entry[1][1].at, entry[0]))
+    instances = [instance for instance, _ in composite.parts.values()]
+    began = min((match.at for _, (_, match) in matches), default=fired_at)
+    chain = [_link(composite, condition, rule, match, now) for condition, (rule, match) in matches]
+    view, known = instances[0].view, composite.known(now)
     earlier = [t for t in state.history if t < fired_at]
     return Alert(
-        id=EpisodeKey(spec.name, cluster.asset, fired_at).turn(state.turns),
+        id=EpisodeKey(spec.name, composite.asset, fired_at).turn(state.turns),
         rule=spec.name,
         family=spec.name,
         metric=COMPOSITE,
         unit=COMPOSITE,
-        asset=cluster.asset,
-        scope=watches[0].rule.scope,
+        asset=composite.asset,
+        scope=instances[0].rule.scope,
         turn=turn,
         level=state.level(spec),
         value=float(len(state.holding(spec, now))),
@@ -103,8 +106,8 @@ def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> 
             within_ms=spec.within,
             needed=state.needed,
             chain=tuple(link for link in chain if link is not None),
-            also=_also(cluster, now),
-            no_data=_no_data(cluster, known),
+            also=_also(composite, now),
+            no_data=_no_data(composite, known),
             earlier=len(earlier),
             record_from=state.record_from,
             last_at=max(earlier, default=None),
@@ -112,127 +115,128 @@ def composite_alert(cluster: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> 
     )
 
 
-def _records(watch: RuleInstance, value: float, reading: Reading, now: Ms) -> tuple[Record, ...]:
-    rule = watch.rule
-    x = watch.sign * value
-    return records(watch.trail, rule.fires, x, reading, now, rule.record_after, rule.settlements)
+def _records(instance: RuleInstance, value: float, reading: Reading, now: Ms) -> tuple[Record, ...]:
+    rule = instance.rule
+    x = instance.sign * value
+    return records(instance.trail, rule.fires, x, reading, now, rule.record_after, rule.settlements)
 
 
 def _link(
-    cluster: CompositeInstance, condition: int, rule: str, spell: ConditionMatch, now: Ms
+    composite: CompositeInstance, condition: int, rule: str, match: ConditionMatch, now: Ms
 ) -> Link | None:
-    part = cluster.parts.get(rule)
+    part = composite.parts.get(rule)
     if part is None:
         return None
-    watch, worst = part[0], cluster.gathering.worst.get(rule)
+    instance, worst = part[0], composite.state.worst.get(rule)
     return Link(
-        at=spell.at,
-        family=watch.rule.family,
+        at=match.at,
+        family=instance.rule.family,
         rule=rule,
-        metric=watch.rule.metric,
-        unit=watch.metric.unit,
-        level=cluster.gathering.told.get(condition, spell.level),
-        value=spell.value,
-        extreme=worst.extreme if worst else spell.value,
-        extreme_at=worst.extreme_at if worst else spell.at,
+        metric=instance.rule.metric,
+        unit=instance.metric.unit,
+        level=composite.state.reported.get(condition, match.level),
+        value=match.value,
+        extreme=worst.extreme if worst else match.value,
+        extreme_at=worst.extreme_at if worst else match.at,
         extreme_longs=worst.longs if worst else None,
-        opened_at=spell.opened_at,
-        facts=watch.metric.facts(watch.view, now),
+        opened_at=match.opened_at,
+        facts=instance.metric.facts(instance.view, now),
     )
 
 
-def _also(cluster: CompositeInstance, now: Ms) -> tuple[Link, ...]:
-    """What is hidden and no condition: of each family the window that is worst."""
+def _also(composite: CompositeInstance, now: Ms) -> tuple[Link, ...]:
+    """What is hidden and no condition: of each family its worst window."""
     shown: dict[str, tuple[RuleInstance, Worst]] = {}
-    for rule, watch in cluster.folded.items():
-        worst, family = cluster.gathering.worst.get(rule), watch.rule.family
+    for rule, instance in composite.folded.items():
+        worst, family = composite.state.worst.get(rule), instance.rule.family
         if worst is None or not worst.level:
             continue
-        if family not in shown or _severity(watch, worst) > _severity(*shown[family]):
-            shown[family] = (watch, worst)
+        if family not in shown or _severity(instance, worst) > _severity(*shown[family]):
+            shown[family] = (instance, worst)
     return tuple(
         Link(
             at=min(worst.opened_at, now),
             family=family,
-            rule=watch.rule.name,
-            metric=watch.rule.metric,
-            unit=watch.metric.unit,
+            rule=instance.rule.name,
+            metric=instance.rule.metric,
+            unit=instance.metric.unit,
             level=Level(worst.level),
             value=worst.extreme,
             extreme=worst.extreme,
             extreme_at=worst.extreme_at,
             extreme_longs=worst.longs,
             opened_at=worst.opened_at,
-            facts=watch.metric.facts(watch.view, now),
+            facts=instance.metric.facts(instance.view, now),
         )
-        for family, (watch, worst) in shown.items()
+        for family, (instance, worst) in shown.items()
     )
 
 
-def _severity(watch: RuleInstance, worst: Worst) -> tuple[int, float]:
-    return worst.level, watch.metric.distance(worst.extreme)
+def _severity(instance: RuleInstance, worst: Worst) -> tuple[int, float]:
+    return worst.level, instance.metric.distance(worst.extreme)
 
 
-def _no_data(cluster: CompositeInstance, known: int) -> tuple[str, ...]:
+def _no_data(composite: CompositeInstance, known: int) -> tuple[str, ...]:
     families = [
         family
-        for condition, (family, _) in enumerate(cluster.spec.all_of)
-        if cluster.watched >> condition & 1
+        for condition, (family, _) in enumerate(composite.spec.all_of)
+        if composite.watched >> condition & 1
         and not known >> condition & 1
-        and condition not in cluster.gathering.chain
+        and condition not in composite.state.chain
     ]
     return tuple(dict.fromkeys(families))
 
 
 class Judge:
-    """Moves watches on. ``clusters_of``: the composites over an asset.
+    """Steps the episodes of rules and composites. ``composites_of``: those over an asset."""
 
-    ``firing``: the composites that fire, in the order in which time is asked about them.
-    """
-
-    def __init__(self, clusters_of: Callable[[str], Sequence[CompositeInstance]]) -> None:
+    def __init__(self, composites_of: Callable[[str], Sequence[CompositeInstance]]) -> None:
         self.firing: dict[CompositeInstance, None] = {}
-        self._clusters_of = clusters_of
+        """The composites that fire, in the order in which ``tick`` judges them."""
+        self._composites_of = composites_of
 
-    def move(self, watch: RuleInstance, reading: Reading, now: Ms, at: Ms) -> list[Said]:
+    def move(self, instance: RuleInstance, reading: Reading, now: Ms, at: Ms) -> list[Said]:
         """A value of a rule; ``at``: the venue's time of the event that caused it."""
-        if not watch.judged(reading):
+        if not instance.judged(reading):
             return []
-        episode = watch.episode
+        episode = instance.episode
         posted = episode.posted_open
-        if watch.unsettled:
-            settle_in(watch.rule, watch.row, episode, now, reading, watch.told(now))
-            watch.unsettled = False
+        if instance.unsettled:
+            settle_in(instance.rule, instance.row, episode, now, reading, instance.level_limit(now))
+            instance.unsettled = False
         before = episode.last_live
-        distance, limit = watch.metric.distance, watch.told(now)
-        steps = step(watch.rule, watch.row, episode, now, reading, distance, limit)
-        watch.trail.note(now, watch.sign * reading.value, reading, episode.awake)
+        distance, limit = instance.metric.distance, instance.level_limit(now)
+        steps = step(instance.rule, instance.row, episode, now, reading, distance, limit)
+        instance.trail.note(now, instance.sign * reading.value, reading, episode.awake)
         goes_on = episode.level and (episode.interrupted or self.firing)
         if not steps and not goes_on:
             return []
-        clusters = self._clusters_of(watch.view.asset)
-        if episode.interrupted and before is not None and now - before > watch.rule.max_gap:
-            for cluster in clusters:
-                cluster.gathering.interrupt(watch.rule.name, before)
-        together = [s for c in clusters for s in self._hear(c, watch, steps, reading, now, at)]
-        if episode.interrupted and watch.reached(now) >= episode.level:
+        composites = self._composites_of(instance.view.asset)
+        if episode.interrupted and before is not None and now - before > instance.rule.max_gap:
+            for composite in composites:
+                composite.state.interrupt(instance.rule.name, before)
+        together = [s for c in composites for s in self._hear(c, instance, steps, reading, now, at)]
+        if episode.interrupted and instance.reached(now) >= episode.level:
             episode.interrupted = False
         if not steps:
             return together
-        family, level = watch.rule.family, max(turn.level for turn in steps)
-        hiding = (c for c in clusters if c.gathering.hides(c.spec, family, level, now))
+        family, level = instance.rule.family, max(turn.level for turn in steps)
+        hiding = (c for c in composites if c.state.hides(c.spec, family, level, now))
         hidden_by = next((c.spec.name for c in hiding), "")
         if hidden_by:
             # what began unseen ends unseen
             episode.posted_open = posted and steps[0].turn is not Turn.OPEN
         first = episode.turns - len(steps) + 1
         return [
-            *(alert(watch, s, first + n, reading, now, at, hidden_by) for n, s in enumerate(steps)),
+            *(
+                alert(instance, s, first + n, reading, now, at, hidden_by)
+                for n, s in enumerate(steps)
+            ),
             *together,
         ]
 
     def tick(self, now: Ms) -> list[Said]:
-        """Time passed: composites that fire may be over."""
+        """Time passed: a composite that fires may be over."""
         return [
             turn
             for composite in tuple(self.firing)
@@ -241,62 +245,62 @@ class Judge:
 
     def _hear(
         self,
-        cluster: CompositeInstance,
-        watch: RuleInstance,
+        composite: CompositeInstance,
+        instance: RuleInstance,
         steps: Sequence[Transition],
         reading: Reading,
         now: Ms,
         at: Ms,
     ) -> list[Said]:
-        rule, episode, gathering = watch.rule, watch.episode, cluster.gathering
-        conditions = cluster.conditions(watch)
+        rule, episode, state = instance.rule, instance.episode, composite.state
+        conditions = composite.conditions(instance)
         if conditions is None:
             return []
         reached = False
         for turn in steps if conditions else ():
-            reached |= gathering.hear(rule.name, conditions, episode.opened_at, turn, now)
-        if conditions and episode.interrupted and (level := watch.reached(now)):
-            spell = ConditionMatch(now, Level(level), reading.value, episode.opened_at)
-            reached |= gathering.resume(rule.name, conditions, spell)
+            reached |= state.hear(rule.name, conditions, episode.opened_at, turn, now)
+        if conditions and episode.interrupted and (level := instance.reached(now)):
+            match = ConditionMatch(now, Level(level), reading.value, episode.opened_at)
+            reached |= state.resume(rule.name, conditions, match)
         worse = False
-        if gathering.firing and episode.level:
-            far = watch.metric.distance
-            worse = gathering.note(cluster.spec, rule, episode, reading, now, far)
+        if state.firing and episode.level:
+            far = instance.metric.distance
+            worse = state.note(composite.spec, rule, episode, reading, now, far)
         if not (reached or worse or steps):
             return []
         level = max((turn.level for turn in steps if turn.turn is not Turn.CLOSE), default=0)
-        hidden = level if cluster.hides(watch) else 0
-        return self._judge(cluster, now, at, reached, worse, hidden)
+        hidden = level if composite.hides(instance) else 0
+        return self._judge(composite, now, at, reached, worse, hidden)
 
     def _judge(
         self,
-        cluster: CompositeInstance,
+        composite: CompositeInstance,
         now: Ms,
         at: Ms,
         reached: bool,
         worse: bool = False,
         hidden: int = 0,
     ) -> list[Said]:
-        gathering = cluster.gathering
-        if reached and not gathering.firing:
-            hidden = cluster.hidden_level()
-        turn = gathering.judge(
-            cluster.spec,
+        state = composite.state
+        if reached and not state.firing:
+            hidden = composite.hidden_level()
+        turn = state.judge(
+            composite.spec,
             now,
-            cluster.watched,
-            lambda: cluster.known(now),
+            composite.watched,
+            lambda: composite.known(now),
             reached,
             worse=worse,
-            dark=cluster.dark(now),
+            dark=composite.dark(now),
             hidden=hidden,
         )
-        if turn is not None and gathering.firing:
-            cluster.tell()
-            gathering.cause = cluster.teller.cause(now) if cluster.teller else None
+        if turn is not None and state.firing:
+            composite.report()
+            state.cause = composite.cause_rule.cause(now) if composite.cause_rule else None
         if turn is Turn.CLOSE:
-            cluster.let_go()
-        if gathering.firing:
-            self.firing[cluster] = None
+            composite.release_parts()
+        if state.firing:
+            self.firing[composite] = None
         else:
-            self.firing.pop(cluster, None)
-        return [composite_alert(cluster, turn, now, at)] if turn is not None else []
+            self.firing.pop(composite, None)
+        return [composite_alert(composite, turn, now, at)] if turn is not None else []

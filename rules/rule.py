@@ -109,7 +109,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return self.rows.get(asset, self.others)
 
 
-def told_at(reached: int, agree: bool | None) -> int:
+def agreed_level(reached: int, agree: bool | None) -> int:
     """The level at which a rule with second opinions tells of ``reached``, its value's own level.
 
     ``agree``: whether all opinions agree, None: not all are known. Only agreement lets an alert be

@@ -14,7 +14,7 @@ def salvaged(plain: object, kind: type[T], lost: list[str], path: str = "") -> T
     """``plain`` (lists, dicts, numbers …) as a ``kind``; what does not fit is left out.
 
     A field that does not fit gets its default, an item of a list or dict is dropped, and either
-    is added to ``lost`` as a path such as ``watches[3]``. Raises msgspec.ValidationError if
+    is added to ``lost`` as a path such as ``rule_instances[3]``. Raises msgspec.ValidationError if
     nothing stands in for what does not fit.
     """
     try:

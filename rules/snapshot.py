@@ -101,25 +101,27 @@ class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
     stale: tuple[Alert, ...] = ()
 
 
-def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterator[Value]:
-    """The value of each beat. ``with_facts``: with what a message tells beside it."""
-    for beat in beats:
-        metric, view = beat.metric, beat.view
+def values(
+    metric_instances: Iterable[MetricInstance], now: Ms, with_facts: bool
+) -> Iterator[Value]:
+    """The value of each metric instance. ``with_facts``: with what a message shows beside it."""
+    for metric_instance in metric_instances:
+        metric, view = metric_instance.metric, metric_instance.view
         if isinstance(metric, CauseMetric):
             continue  # a number that only the metric log understands
         price = view.price(now)
-        reading = beat.reading(now)
+        reading = metric_instance.reading(now)
         if reading is None:
             yield Value(
                 metric=metric.name, unit=metric.unit, asset=view.asset,
-                instrument=beat.instrument, price=price, since=beat.since,
+                instrument=metric_instance.instrument, price=price, since=metric_instance.since,
             )  # fmt: skip
             continue
         yield Value(
             metric=metric.name,
             unit=metric.unit,
             asset=view.asset,
-            instrument=beat.instrument,
+            instrument=metric_instance.instrument,
             value=reading.value,
             floor_musd=reading.floor_musd,
             missing=reading.missing,
@@ -127,40 +129,42 @@ def values(beats: Iterable[MetricInstance], now: Ms, with_facts: bool) -> Iterat
             settled_at=reading.settled_at,
             interval_ms=reading.interval_ms,
             price=price,
-            since=beat.since,
+            since=metric_instance.since,
             facts=metric.facts(view, now) if with_facts else None,
-            cause=beat.watches[0].cause(now) if with_facts and beat.watches else None,
+            cause=metric_instance.rules[0].cause(now)
+            if with_facts and metric_instance.rules
+            else None,
         )
 
 
-def composites(clusters: Iterable[CompositeInstance]) -> Iterator[CompositeSince]:
+def composites_since(composites: Iterable[CompositeInstance]) -> Iterator[CompositeSince]:
     """Since when each composite is watched on its asset."""
-    for cluster in clusters:
-        since = cluster.gathering.record_from
-        yield CompositeSince(composite=cluster.spec.name, asset=cluster.asset, since=since)
+    for composite in composites:
+        since = composite.state.record_from
+        yield CompositeSince(composite=composite.spec.name, asset=composite.asset, since=since)
 
 
-def observed(beats: Iterable[MetricInstance], now: Ms) -> Iterator[Observed]:
-    """What each beat is and was since it was last asked for, and the prices of the assets."""
+def observed(metric_instances: Iterable[MetricInstance], now: Ms) -> Iterator[Observed]:
+    """What each metric instance saw since this was last called, and the prices of the assets."""
     priced: set[str] = set()
-    for beat in beats:
-        view = beat.view
-        if view.asset not in priced and not beat.instrument and view.asset != ALL:
+    for metric_instance in metric_instances:
+        view = metric_instance.view
+        if view.asset not in priced and not metric_instance.instrument and view.asset != ALL:
             priced.add(view.asset)
             yield Observed(metric=PRICE, asset=view.asset, value=view.price(now))
-        yield _observed(beat, now)
+        yield _observed(metric_instance, now)
 
 
-def _observed(beat: MetricInstance, now: Ms) -> Observed:
-    reading = beat.reading(now)
-    seen = [x for x in (beat.low, beat.high) if isfinite(x)]
-    beat.fresh()
+def _observed(metric_instance: MetricInstance, now: Ms) -> Observed:
+    reading = metric_instance.reading(now)
+    seen = [x for x in (metric_instance.low, metric_instance.high) if isfinite(x)]
+    metric_instance.fresh()
     if reading is not None:
         seen.append(reading.value)
     return Observed(
-        metric=beat.metric.name,
-        asset=beat.view.asset,
-        instrument=beat.instrument,
+        metric=metric_instance.metric.name,
+        asset=metric_instance.view.asset,
+        instrument=metric_instance.instrument,
         value=reading.value if reading else None,
         low=min(seen, default=None),
         high=max(seen, default=None),
@@ -173,39 +177,41 @@ def _observed(beat: MetricInstance, now: Ms) -> Observed:
 
 
 def open_episodes(
-    beats: Iterable[MetricInstance], clusters: Iterable[CompositeInstance], now: Ms
+    metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance], now: Ms
 ) -> OpenEpisodes:
-    """The open episodes of these beats, and the composites that fire."""
+    """The open episodes of these metric instances, and the composites that fire."""
     episodes: list[Alert] = []
     stale: list[Alert] = []
-    for beat in beats:
-        firing = [watch for watch in beat.watches if watch.episode.level]
-        reading = beat.metric.value(beat.view, now) if firing else None
-        for watch in firing:
-            if reading is not None and watch.judged(reading):
-                step = _standing(watch, reading.value, now)
-                episodes.append(alert(watch, step, watch.episode.turns, reading, now, now, ""))
+    for metric_instance in metric_instances:
+        firing = [instance for instance in metric_instance.rules if instance.episode.level]
+        reading = metric_instance.metric.value(metric_instance.view, now) if firing else None
+        for instance in firing:
+            if reading is not None and instance.judged(reading):
+                step = _standing(instance, reading.value, now)
+                episodes.append(
+                    alert(instance, step, instance.episode.turns, reading, now, now, "")
+                )
             else:
-                stale.append(_last_seen(watch, now))
-    for cluster in clusters:
-        if cluster.gathering.firing:
-            standing = composite_alert(cluster, Turn.WORSE, now, now)
+                stale.append(_last_seen(instance, now))
+    for composite in composites:
+        if composite.state.firing:
+            standing = composite_alert(composite, Turn.WORSE, now, now)
             episodes.append(msgspec.structs.replace(standing, post=False))
     return OpenEpisodes(seen=now, episodes=tuple(episodes), stale=tuple(stale))
 
 
-def _last_seen(watch: RuleInstance, now: Ms) -> Alert:
+def _last_seen(instance: RuleInstance, now: Ms) -> Alert:
     """An open episode as it was when it could last be judged."""
-    episode = watch.episode
+    episode = instance.episode
     # what an earlier version wrote down has no last value yet
     value = episode.extreme if episode.value is None else episode.value
     at = now if episode.last_live is None else episode.last_live
-    step = _standing(watch, value, now)
-    last = alert(watch, step, episode.turns, Reading(value=value), now, at, "")
+    step = _standing(instance, value, now)
+    last = alert(instance, step, episode.turns, Reading(value=value), now, at, "")
     return msgspec.structs.replace(last, facts=None)
 
 
-def _standing(watch: RuleInstance, value: float, now: Ms) -> Transition:
-    level, alone = watch.episode.level, ready(watch.rule, watch.episode, now)
+def _standing(instance: RuleInstance, value: float, now: Ms) -> Transition:
+    level, alone = instance.episode.level, ready(instance.rule, instance.episode, now)
     kept_below = Level(alone) if alone > level else None
     return Transition(Turn.WORSE, Level(level), value, post=False, alone=kept_below)

@@ -69,7 +69,7 @@ class CompositeDump(msgspec.Struct, array_like=True):
     name: str
     asset: str
     all_of: list[tuple[str, Level]]
-    gathering: CompositeState
+    state: CompositeState
 
 
 class EngineDump(msgspec.Struct, array_like=True):
@@ -80,10 +80,10 @@ class EngineDump(msgspec.Struct, array_like=True):
     sweep_at: Ms | None
     memory: MemoryDump
     feeds: Feeds = msgspec.field(default_factory=Feeds)
-    watches: list[RuleInstanceDump] = []
-    beats: list[MetricInstanceDump] = []
+    rule_instances: list[RuleInstanceDump] = []
+    metric_instances: list[MetricInstanceDump] = []
     trails: list[TrailDump] = []
-    clusters: list[CompositeDump] = []
+    composites: list[CompositeDump] = []
     awake: list[tuple[str, Place]] = []
     firing: list[tuple[str, str]] = []
     faults: Faults = msgspec.field(default_factory=Faults)
@@ -100,10 +100,10 @@ _encoder = msgspec.msgpack.Encoder()
 _NAMES = {
     "memory": "what was measured",
     "feeds": "the state of feeds",
-    "watches": "episodes",
-    "beats": "when to look next",
+    "rule_instances": "episodes",
+    "metric_instances": "when to look next",
     "trails": "records",
-    "clusters": "composites",
+    "composites": "composites",
     "awake": "when to look next",
     "firing": "composites",
     "faults": "faults",

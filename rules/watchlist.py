@@ -1,9 +1,7 @@
-"""Who watches what: assets, their instruments, and the rules and composites over them.
+"""The watch list: which rules and composites look at which asset, and the metrics that they share.
 
-Assets and instruments are met when they first speak, and forgotten when they have been silent for
-a day. With a rule for the whole market every asset is remembered, watched by a rule or not.
-
-Who watches what: rules on assets, the metrics they share, and composites over them.
+Assets and instruments are added with their first event, and removed after a day of silence. With a
+rule for the whole market every asset is remembered, even if no other rule watches it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
 from rules.records import Trail
-from rules.rule import Fires, Row, Rule, agreement, counted, told_at
+from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
 from rules.state import Place
 from streams.events import Kind, MarketEvent, Ms
 
@@ -29,13 +27,7 @@ TrailKey = tuple[str, Fires, Place]
 
 
 class RuleInstance:
-    """One rule on one asset, or on one of its instruments.
-
-    ``mild``: the first threshold, with the sign that makes bad large. ``unsettled``: the levels
-    have changed since the episode was last judged. ``since``: when it began to watch. ``others``:
-    the metrics that the rule asks besides its own, in the order of ``Rule.when``; ``causes``: what
-    says which cause its value has, None: nobody.
-    """
+    """One rule on one asset, or on one of its instruments."""
 
     __slots__ = (
         "causes", "episode", "instrument", "metric", "mild", "others", "row", "rule", "sign",
@@ -57,15 +49,22 @@ class RuleInstance:
         self.row = row
         self.metric = metric
         self.others = tuple(others)
+        """The metrics that the rule asks besides its own, in the order of ``Rule.when``."""
         self.causes = causes
+        """The metric that knows the cause of its value; None: the rule does not ask for one."""
         self.view = view
         self.instrument = instrument
+        """``venue/symbol``; "": the rule watches the asset as a whole."""
         self.episode = Episode()
         self.trail = trail
         self.unsettled = False
+        """The levels have changed since the episode was last judged."""
         self.since: Ms = 0
+        """When it began to watch, in the engine's time."""
         self.sign = -1 if rule.fires == "below" else 1
+        """Times a value: larger is worse."""
         self.mild = min((self.sign * x for x in row.levels.values()), default=inf)
+        """The first threshold, times ``sign``."""
 
     @property
     def place(self) -> Place:
@@ -78,15 +77,15 @@ class RuleInstance:
 
     @property
     def trail_key(self) -> TrailKey:
-        """Under which its trail is kept."""
+        """The key of its trail."""
         return self.rule.metric, self.rule.fires, self.place
 
     def judged(self, reading: Reading, level: Level = Level.WATCH) -> bool:
-        """Whether ``reading`` says anything of ``level`` and those above it."""
+        """Whether ``reading`` decides about ``level`` and those above it."""
         return judged(self.rule, self.row, reading, level)
 
     def opinions(self, now: Ms) -> tuple[Opinion, ...]:
-        """What the other metrics say now."""
+        """The values of the other metrics now."""
         opinions: list[Opinion] = []
         for when, other in zip(self.rule.when, self.others, strict=True):
             reading = other.value(self.view, now)
@@ -102,38 +101,38 @@ class RuleInstance:
         return tuple(opinions)
 
     def cause(self, now: Ms) -> Cause | None:
-        """What is happening; None: unknown, or it is not asked of this metric."""
+        """The cause of its value; None: unknown, or the rule does not ask for one."""
         return None if self.causes is None else cause_of(self.causes.value(self.view, now))
 
     @property
     def alone(self) -> bool:
-        """Whether its own value alone says what it tells."""
+        """Whether its level depends on its own value alone."""
         return not self.rule.when and not self.rule.cause
 
-    def told(self, now: Ms) -> Callable[[int], int] | None:
-        """At which level a level that was reached is told; None: as it is."""
-        return None if self.alone else partial(self._told, now)
+    def level_limit(self, now: Ms) -> Callable[[int], int] | None:
+        """Maps the level that its value reached to the one that is posted; None: it is the same."""
+        return None if self.alone else partial(self._posted_level, now)
 
     def reached(self, now: Ms) -> int:
-        """The highest level that has lasted long enough, as it is told; 0 if none has."""
+        """The highest level that has lasted long enough, as it is posted; 0 if none has."""
         alone = ready(self.rule, self.episode, now)
-        return alone if self.alone else self._told(now, alone)
+        return alone if self.alone else self._posted_level(now, alone)
 
-    def _told(self, now: Ms, alone: int) -> int:
+    def _posted_level(self, now: Ms, alone: int) -> int:
         reached, rule = alone, self.rule
         if rule.cause and reached:
             reached = counted(reached, rule.cause, self.cause(now))
         if reached != Level.ALERT or not rule.when:
-            return reached  # nobody needs to be asked
+            return reached  # other metrics can lower an alert only
         asked = zip(rule.when, self.others, strict=True)
-        return told_at(
+        return agreed_level(
             reached, agreement(when.agrees(other.value(self.view, now)) for when, other in asked)
         )
 
     def rest(self, now: Ms, reading: Reading) -> bool:
-        """Takes note of a value on the quiet side while nothing is pending; False if it is not so.
+        """Note a value on the quiet side while nothing is pending; False in all other cases.
 
-        What ``step`` would do, in the case that is by far the most frequent.
+        It does what ``step`` would, for the case that is by far the most frequent.
         """
         x, episode = self.sign * reading.value, self.episode
         if (
@@ -153,81 +152,81 @@ class RuleInstance:
 
 
 class MetricInstance:
-    """One metric of one asset or instrument: looked at together for all rules that want it.
-
-    ``due``: not before then. ``next``: when data matters, which is at once after a look, and then
-    not before it is due. ``every``, ``every_idle``: how long till the next look, if time can change
-    something or if not. ``idle``: that one comes though there is no data. ``low``, ``high``: of the
-    values seen since ``fresh``.
-    """
+    """One metric on one asset or instrument, evaluated once for all rules that use it."""
 
     __slots__ = (
         "due", "every", "every_idle", "high", "holder", "idle", "instrument", "learner", "low",
-        "metric", "next", "view", "watches",
+        "metric", "next", "rules", "view",
     )  # fmt: skip
 
     def __init__(self, metric: Metric, view: View, instrument: str) -> None:
         self.metric = metric
         self.view = view
         self.instrument = instrument
-        self.watches: list[RuleInstance] = []
+        self.rules: list[RuleInstance] = []
+        """Those whose own metric it is."""
         self.holder = metric if isinstance(metric, Holds) else None
         self.learner = metric if isinstance(metric, Learns) else None
         self.due: Ms = 0
+        """It is not evaluated before then, unless by a liquidation."""
         self.next: Ms = 0
+        """Events before then are ignored: 0 after an evaluation, ``due`` once one is awaited."""
         self.idle = metric.idle_look is not None
+        """Whether it is evaluated although there is no data."""
         self.every = metric.look_every
+        """Time between evaluations while an episode is pending or open."""
         self.every_idle = metric.look_every if metric.idle_look is None else metric.idle_look
+        """The same in quiet times."""
         self.fresh()
 
     def fresh(self) -> None:
-        """Forgets which values were seen."""
+        """Forget the lowest and the highest value seen."""
         self.low, self.high = inf, -inf
 
     @property
     def waiting(self) -> bool:
-        """Whether there was data since the last look."""
+        """Whether there was data since the last evaluation."""
         return self.next > 0
 
     @property
     def open(self) -> bool:
         """Whether an episode on it is open."""
-        return any(watch.episode.level for watch in self.watches)
+        return any(instance.episode.level for instance in self.rules)
 
     @property
     def since(self) -> Ms | None:
-        """From when on all its rules watch it."""
-        return max((watch.since for watch in self.watches), default=None)
+        """Since when all its rules watch it; None: no rule does."""
+        return max((instance.since for instance in self.rules), default=None)
 
     def reading(self, now: Ms) -> Reading | None:
-        """The value now, None if it says nothing to any of its rules."""
+        """The value now; None if it decides nothing for any of its rules."""
         reading = self.metric.value(self.view, now)
         if reading is None or not reading.breach_only:
             return reading
-        return reading if any(watch.judged(reading) for watch in self.watches) else None
+        return reading if any(instance.judged(reading) for instance in self.rules) else None
 
     def hold(self, on: bool, now: Ms) -> None:
-        """What is usual stays what it was before the open episode, or is learned again."""
+        """Stop learning what is usual while an episode is open (``on``), or go on with it."""
         if self.holder is not None:
             self.holder.hold(self.view, bool(self.instrument), on, now)
 
     def wait(self) -> None:
-        """There was data, and a look at it is to come."""
+        """There was data: evaluate it when it is due."""
         self.next = self.due
 
     def looked(self, due: Ms) -> None:
-        """It was looked at, and shall be again from ``due`` on."""
+        """It was evaluated, and the next evaluation is ``due``."""
         self.due = due
         self.next = 0
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: it is looked at again at once."""
+        """The clock was set back to ``now``: it is due at once."""
         self.due = min(self.due, now)
         self.next = min(self.next, now)
-        for watch in self.watches:
-            watch.episode.set_back(now)
-            watch.trail.set_back(now)
-            watch.since = min(watch.since, now)
+        for instance in self.rules:
+            instance.episode.set_back(now)
+            instance.trail.set_back(now)
+            instance.since = min(instance.since, now)
 
     @property
     def place(self) -> Place:
@@ -236,36 +235,37 @@ class MetricInstance:
 
 
 class CompositeInstance:
-    """One composite on one asset. ``parts``: rule → its watch, and the conditions it may fulfil.
+    """One composite on one asset."""
 
-    ``folded``: rule → its watch, of rules that are hidden and fulfil no condition. ``teller``: the
-    watch that knows its cause, over the longest of their windows that is within ``within``.
-    """
-
-    __slots__ = ("asset", "folded", "gathering", "parts", "spec", "teller", "watched")
+    __slots__ = ("asset", "cause_rule", "folded", "parts", "spec", "state", "watched")
 
     def __init__(
-        self, spec: Composite, asset: str, watches: Iterable[RuleInstance], now: Ms
+        self, spec: Composite, asset: str, instances: Iterable[RuleInstance], now: Ms
     ) -> None:
         self.spec = spec
         self.asset = asset
-        of_asset = [watch for watch in watches if not watch.instrument]
+        of_asset = [instance for instance in instances if not instance.instrument]
         self.parts = {
-            watch.rule.name: (watch, conditions)
-            for watch in of_asset
-            if (conditions := _conditions(spec, watch))
+            instance.rule.name: (instance, conditions)
+            for instance in of_asset
+            if (conditions := _conditions(spec, instance))
         }
+        """Rule → its instance, and the conditions that it may fulfil: their place in ``all_of`` →
+        their level."""
         self.folded = {
-            watch.rule.name: watch
-            for watch in of_asset
-            if watch.rule.family in spec.hides
-            and watch.rule.name not in self.parts
-            and watch.rule.post
+            instance.rule.name: instance
+            for instance in of_asset
+            if instance.rule.family in spec.hides
+            and instance.rule.name not in self.parts
+            and instance.rule.post
         }
+        """Rule → its instance, of rules that are hidden and fulfil no condition."""
         telling = [w for w in of_asset if w.causes and self.conditions(w) is not None]
-        self.teller = max(telling, key=partial(_fit, spec.within), default=None)
-        self.gathering = CompositeState(record_from=now)
+        self.cause_rule = max(telling, key=partial(_fit, spec.within), default=None)
+        """The rule that knows the cause, over the longest window that is within ``within``."""
+        self.state = CompositeState(record_from=now)
         self.watched = sum({1 << n for _, conditions in self.parts.values() for n in conditions})
+        """The conditions that a rule watches on this asset, as bits."""
 
     @property
     def possible(self) -> bool:
@@ -275,161 +275,171 @@ class CompositeInstance:
     def known(self, now: Ms) -> int:
         """The conditions that can be judged now, as bits."""
         bits = 0
-        for watch, conditions in self.parts.values():
-            reading = watch.metric.value(watch.view, now)
+        for instance, conditions in self.parts.values():
+            reading = instance.metric.value(instance.view, now)
             for condition, level in conditions.items():
-                if reading is not None and watch.judged(reading, level):
+                if reading is not None and instance.judged(reading, level):
                     bits |= 1 << condition
         return bits
 
-    def conditions(self, watch: RuleInstance) -> Mapping[int, Level] | None:
-        """The conditions that ``watch`` may fulfil, None if it is no part of this."""
-        name = watch.rule.name
-        if (part := self.parts.get(name)) is not None and part[0] is watch:
+    def conditions(self, instance: RuleInstance) -> Mapping[int, Level] | None:
+        """The conditions that ``instance`` may fulfil; None: it is no part of this composite."""
+        name = instance.rule.name
+        if (part := self.parts.get(name)) is not None and part[0] is instance:
             return part[1]
-        return {} if self.folded.get(name) is watch else None
+        return {} if self.folded.get(name) is instance else None
 
-    def hides(self, watch: RuleInstance) -> bool:
-        """Whether it tells of what ``watch`` would post, while it fires."""
-        return self.spec.post and watch.rule.post and watch.rule.family in self.spec.hides
+    def hides(self, instance: RuleInstance) -> bool:
+        """Whether it hides, while it fires, what ``instance`` would post."""
+        return self.spec.post and instance.rule.post and instance.rule.family in self.spec.hides
 
     def hidden_level(self) -> int:
         """The highest level of an open episode that it would hide, 0: there is none."""
-        watches = [*(watch for watch, _ in self.parts.values()), *self.folded.values()]
-        return max((watch.episode.level for watch in watches if self.hides(watch)), default=0)
+        instances = [*(instance for instance, _ in self.parts.values()), *self.folded.values()]
+        return max(
+            (instance.episode.level for instance in instances if self.hides(instance)), default=0
+        )
 
     def dark(self, now: Ms) -> dict[str, Ms]:
-        """The rules with an open episode whose data are dead, with the time of their last value."""
+        """The rules with an open episode that have no data, with the time of their last value."""
         return {
             rule: last
-            for rule, (watch, _) in self.parts.items()
-            if watch.episode.level
-            and (last := watch.last_live(now)) is not None
-            and now - last > watch.rule.max_gap
+            for rule, (instance, _) in self.parts.items()
+            if instance.episode.level
+            and (last := instance.last_live(now)) is not None
+            and now - last > instance.rule.max_gap
         }
 
-    def tell(self) -> None:
-        """A turn is taken, which tells how bad each rule has been up to now."""
-        shown = [
-            self.parts[rule][0] for rule, _ in self.gathering.chain.values() if rule in self.parts
-        ]
-        shown += [watch for watch in self.folded.values() if watch.episode.level]
-        for watch in shown:
-            self.gathering.tell(watch.rule.name, watch.episode)
+    def report(self) -> None:
+        """Remember how bad each rule is that the present turn shows."""
+        shown = [self.parts[rule][0] for rule, _ in self.state.chain.values() if rule in self.parts]
+        shown += [instance for instance in self.folded.values() if instance.episode.level]
+        for instance in shown:
+            self.state.report(instance.rule.name, instance.episode)
 
-    def let_go(self) -> None:
-        """It is over: a critical part that began unseen and goes on is told from now on by its own
-        rule, once it is much worse than it was while the composite told of it."""
-        for watch in (*(watch for watch, _ in self.parts.values()), *self.folded.values()):
-            episode = watch.episode
-            if self.hides(watch) and episode.level == Level.CRITICAL and not episode.posted_open:
+    def release_parts(self) -> None:
+        """The composite is over: a critical part whose opening it hid, and that goes on, is posted
+        by its own rule as soon as it is much worse than it was while the composite was open."""
+        for instance in (*(instance for instance, _ in self.parts.values()), *self.folded.values()):
+            episode = instance.episode
+            if self.hides(instance) and episode.level == Level.CRITICAL and not episode.posted_open:
                 episode.posted_open, episode.posted_value = True, episode.extreme
 
-    def take_over(self, gathering: CompositeState, same: bool) -> None:
-        """Goes on with a loaded state; of other conditions only with its cool-down."""
+    def take_over(self, saved: CompositeState, same: bool) -> None:
+        """Go on with a loaded state; if the conditions are not the ``same``, keep its cool-down
+        only."""
         if same:
-            spells = {r: s for r, s in gathering.spells.items() if r in self.parts}
-            gathering.spells = spells
-            self.gathering = gathering
-            if gathering.firing and not gathering.worst:
-                self.tell()  # an earlier version did not keep it
+            saved.matches = {rule: m for rule, m in saved.matches.items() if rule in self.parts}
+            self.state = saved
+            if saved.firing and not saved.worst:
+                self.report()  # an earlier version did not keep it
         else:
-            self.gathering.fired_at = gathering.fired_at
+            self.state.fired_at = saved.fired_at
             self.adopt()
 
     def adopt(self) -> None:
-        """Counts the episodes that are open already, without firing for them."""
-        for rule, (watch, conditions) in self.parts.items():
-            episode = watch.episode
+        """Count the episodes that are open already, without firing for them."""
+        for rule, (instance, conditions) in self.parts.items():
+            episode = instance.episode
             reached = [c for c, level in conditions.items() if episode.level >= level]
             for condition in reached:
                 level = conditions[condition]
-                spell = ConditionMatch(episode.opened_at, level, episode.extreme, episode.opened_at)
-                self.gathering.spells.setdefault(rule, {})[condition] = spell
+                match = ConditionMatch(episode.opened_at, level, episode.extreme, episode.opened_at)
+                self.state.matches.setdefault(rule, {})[condition] = match
 
 
-def _fit(within: Ms, watch: RuleInstance) -> tuple[bool, Ms]:
-    """How well the window over which a watch knows the cause fits one of that length."""
-    window = (watch.causes.window if watch.causes else None) or 0
+def _fit(within: Ms, instance: RuleInstance) -> tuple[bool, Ms]:
+    """How well the window of the cause that a rule knows fits ``within``: larger is better."""
+    window = (instance.causes.window if instance.causes else None) or 0
     return (True, window) if window <= within else (False, -window)
 
 
 Take = Callable[[Market, MarketEvent, Ms], bool]
 Takers = Mapping[Kind, tuple[tuple[Take, tuple[MetricInstance, ...]], ...]]
-"""The metrics that take a kind of event in, each with the beats that then may want to look."""
+"""Kind of event → the metrics that read it, each with the metric instances to evaluate then."""
 
 
-def takers_of(beats: Iterable[MetricInstance], metrics: Iterable[Metric]) -> Takers:
-    """Those of all ``beats``, and ``metrics`` that take events in for others to look at."""
+def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metric]) -> Takers:
+    """Those of ``metric_instances``, and of ``metrics``, which remember events for others."""
     takers: dict[str, tuple[Metric, list[MetricInstance]]] = {m.name: (m, []) for m in metrics}
-    for beat in beats:
-        takers.setdefault(beat.metric.name, (beat.metric, []))[1].append(beat)
+    for metric_instance in metric_instances:
+        takers.setdefault(metric_instance.metric.name, (metric_instance.metric, []))[1].append(
+            metric_instance
+        )
     return {
         kind: tuple(
-            (m.take, tuple(instances)) for m, instances in takers.values() if kind in m.kinds
+            (m.take, tuple(metric_instances))
+            for m, metric_instances in takers.values()
+            if kind in m.kinds
         )
         for kind in Kind
     }
 
 
 class Asset:
-    """An asset with all that watches it. ``takers``: what its instruments share."""
+    """An asset with all that watches it. ``takers``: those that its instruments share."""
 
-    __slots__ = ("beats", "clusters", "takers", "view")
+    __slots__ = ("composites", "metric_instances", "takers", "view")
 
     def __init__(
         self,
         view: View,
-        beats: Sequence[MetricInstance],
-        clusters: Iterable[CompositeInstance],
+        metric_instances: Sequence[MetricInstance],
+        composites: Iterable[CompositeInstance],
         metrics: Sequence[Metric],
     ) -> None:
         self.view = view
-        self.beats = tuple(beats)
-        self.clusters = tuple(cluster for cluster in clusters if cluster.possible)
-        self.takers = takers_of(beats, metrics)
+        self.metric_instances = tuple(metric_instances)
+        self.composites = tuple(composite for composite in composites if composite.possible)
+        self.takers = takers_of(metric_instances, metrics)
 
 
 class InstrumentRoute:
-    """Where the events of one instrument go. ``beats``: those of the instrument alone."""
+    """Where the events of one instrument go. ``metric_instances``: of the instrument alone."""
 
-    __slots__ = ("beats", "market", "takers")
+    __slots__ = ("market", "metric_instances", "takers")
 
-    def __init__(self, market: Market, beats: Sequence[MetricInstance], takers: Takers) -> None:
+    def __init__(
+        self, market: Market, metric_instances: Sequence[MetricInstance], takers: Takers
+    ) -> None:
         self.market = market
-        self.beats = tuple(beats)
+        self.metric_instances = tuple(metric_instances)
         self.takers = takers
 
 
-def beats_of(watches: Sequence[RuleInstance]) -> list[MetricInstance]:
-    """The beats of these watches, which are all of one asset or one instrument.
+def metric_instances_of(instances: Sequence[RuleInstance]) -> list[MetricInstance]:
+    """The metric instances of these rule instances, all on one asset or one instrument.
 
-    Those that are only asked for a second opinion come last, and no rule watches them.
+    Those that are asked for a second opinion only come last, and have no rules.
     """
-    beats: dict[str, MetricInstance] = {}
-    for watch in watches:
-        name = watch.metric.name
-        if name not in beats:
-            beats[name] = MetricInstance(watch.metric, watch.view, watch.instrument)
-        beats[name].watches.append(watch)
-    for watch in watches:
-        logged = [watch.causes] if watch.causes is not None and watch.rule.cause else []
-        for other in (*watch.others, *logged):
-            if other.name not in beats:
-                beats[other.name] = MetricInstance(other, watch.view, watch.instrument)
-    return list(beats.values())
+    metric_instances: dict[str, MetricInstance] = {}
+    for instance in instances:
+        name = instance.metric.name
+        if name not in metric_instances:
+            metric_instances[name] = MetricInstance(
+                instance.metric, instance.view, instance.instrument
+            )
+        metric_instances[name].rules.append(instance)
+    for instance in instances:
+        logged = [instance.causes] if instance.causes is not None and instance.rule.cause else []
+        for other in (*instance.others, *logged):
+            if other.name not in metric_instances:
+                metric_instances[other.name] = MetricInstance(
+                    other, instance.view, instance.instrument
+                )
+    return list(metric_instances.values())
 
 
-def _conditions(spec: Composite, watch: RuleInstance) -> dict[int, Level]:
-    return {n: lv for n, (family, lv) in enumerate(spec.all_of) if family == watch.rule.family}
+def _conditions(spec: Composite, instance: RuleInstance) -> dict[int, Level]:
+    return {n: lv for n, (family, lv) in enumerate(spec.all_of) if family == instance.rule.family}
 
 
 class WatchList:
-    """All of it. ``desks``: where the events of (asset, venue, symbol) go, None: nobody wants them.
+    """All that is watched.
 
-    ``rouse`` is told of beats that shall be asked although nothing comes.
+    ``rouse`` is called with each metric instance that is evaluated although there is no data.
 
-    ValueError if a rule's metric is unknown or cannot be asked of its scope.
+    ValueError if a rule's metric is unknown or does not have its scope.
     """
 
     def __init__(
@@ -453,81 +463,90 @@ class WatchList:
         self._of_market = [
             m for rule, own, others in self._rules if rule.scope == "market" for m in (own, *others)
         ]
-        # those that remember for others: what is asked of the market, and of causes
+        # those that remember events for others: metrics of the market, and of causes
         self._takers = [*self._of_market, *(of.interest for of in self._causes.values())]
         self._assets: dict[str, Asset | None] = {}
-        self.desks: dict[tuple[str, str, str], InstrumentRoute | None] = {}
+        self.routes: dict[tuple[str, str, str], InstrumentRoute | None] = {}
+        """(asset, venue, symbol) → where its events go; None: nothing reads them."""
         self._trails: dict[TrailKey, Trail] = {}
 
     def open(self, now: Ms) -> None:
-        """Begins to watch the market as a whole, if a rule asks for it."""
+        """Begin to watch the market as a whole, if a rule asks for it."""
         if self._of_market:
             self._assets[ALL] = self._build(whole(self.memory.views), now)
 
     def begin(self, now: Ms) -> None:
-        """The first event came: the market as a whole is watched since then."""
+        """The first event came at ``now``: since then the market as a whole is watched."""
         if (asset := self._assets.get(ALL)) is not None:
-            for watch in (watch for beat in asset.beats for watch in beat.watches):
-                watch.since = now
-            for cluster in asset.clusters:
-                cluster.gathering.record_from = now
+            for instance in (
+                instance
+                for metric_instance in asset.metric_instances
+                for instance in metric_instance.rules
+            ):
+                instance.since = now
+            for composite in asset.composites:
+                composite.state.record_from = now
 
     def meet(self, event: MarketEvent, now: Ms) -> InstrumentRoute | None:
-        """The desk of an instrument that speaks for the first time."""
+        """The route of an instrument whose first event is ``event``."""
         name = event.asset
         if name not in self._assets:
             view = self.memory.view(name) if self._wanted(name) else None
             self._assets[name] = self._build(view, now) if view else None
         asset = self._assets[name]
-        desk: InstrumentRoute | None = None
+        route: InstrumentRoute | None = None
         if asset is not None and name != ALL:
             market = self.memory.meet(asset.view, event.venue, event.symbol)
-            desk = self._build_desk(asset, market, now)
-        self.desks[name, event.venue, event.symbol] = desk
-        return desk
+            route = self._build_route(asset, market, now)
+        self.routes[name, event.venue, event.symbol] = route
+        return route
 
-    def clusters_of(self, asset: str) -> tuple[CompositeInstance, ...]:
+    def composites_of(self, asset: str) -> tuple[CompositeInstance, ...]:
         """The composites over an asset."""
         watched = self._assets.get(asset)
-        return watched.clusters if watched else ()
+        return watched.composites if watched else ()
 
-    def beats(self) -> Iterator[MetricInstance]:
+    def metric_instances(self) -> Iterator[MetricInstance]:
         """All of them, in an order that does not depend on which instrument spoke first."""
         for name, asset in self._assets.items():
             if asset is not None:
-                yield from asset.beats
+                yield from asset.metric_instances
                 for market in asset.view.everyone:
-                    desk = self.desks[name, market.venue, market.symbol]
-                    yield from desk.beats if desk is not None else ()
+                    route = self.routes[name, market.venue, market.symbol]
+                    yield from route.metric_instances if route is not None else ()
 
-    def clusters(self) -> Iterator[CompositeInstance]:
+    def composites(self) -> Iterator[CompositeInstance]:
         """All composites on all assets."""
         for asset in self._assets.values():
             if asset is not None:
-                yield from asset.clusters
+                yield from asset.composites
 
     def forget(self, now: Ms) -> tuple[list[MetricInstance], list[CompositeInstance]]:
-        """Lets go what has been silent for a day; the beats and composites that are gone."""
-        beats: list[MetricInstance] = []
-        clusters: list[CompositeInstance] = []
+        """Remove what has been silent for a day; the instances that are gone."""
+        metric_instances: list[MetricInstance] = []
+        composites: list[CompositeInstance] = []
         for name, market in self.memory.forget(now):
-            desk = self.desks.pop((name, market.venue, market.symbol))
-            beats += desk.beats if desk else ()
+            route = self.routes.pop((name, market.venue, market.symbol))
+            metric_instances += route.metric_instances if route else ()
             if name not in self.memory.views and (asset := self._assets.pop(name, None)):
-                beats += asset.beats
-                clusters += asset.clusters
-        for beat in beats:
-            for watch in beat.watches:
-                self._trails.pop(watch.trail_key, None)
-        return beats, clusters
+                metric_instances += asset.metric_instances
+                composites += asset.composites
+        for metric_instance in metric_instances:
+            for instance in metric_instance.rules:
+                self._trails.pop(instance.trail_key, None)
+        return metric_instances, composites
 
     def dump_trails(self) -> list[state.TrailDump]:
-        """What was observed over months, in the order of the beats."""
-        keys = dict.fromkeys(watch.trail_key for beat in self.beats() for watch in beat.watches)
+        """What was observed over months, in the order of ``metric_instances``."""
+        keys = dict.fromkeys(
+            instance.trail_key
+            for metric_instance in self.metric_instances()
+            for instance in metric_instance.rules
+        )
         return [state.TrailDump(*key, self._trails[key]) for key in keys]
 
     def load(self, old: state.EngineDump, lost: list[str]) -> None:
-        """Takes over what is still watched; the asset, instruments and trails of all else go.
+        """Take over what is still watched; all else of the saved state is dropped.
 
         What does not fit is named in ``lost``.
         """
@@ -540,9 +559,13 @@ class WatchList:
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
             for market in asset.view.everyone:
-                desk = self._build_desk(asset, market, old.now)
-                self.desks[name, market.venue, market.symbol] = desk
-        used = {watch.trail_key for beat in self.beats() for watch in beat.watches}
+                route = self._build_route(asset, market, old.now)
+                self.routes[name, market.venue, market.symbol] = route
+        used = {
+            instance.trail_key
+            for metric_instance in self.metric_instances()
+            for instance in metric_instance.rules
+        }
         self._trails = {key: trail for key, trail in self._trails.items() if key in used}
 
     def _wanted(self, asset: str) -> bool:
@@ -550,22 +573,30 @@ class WatchList:
         return bool(self._of_market) or any(rule.row_of(asset) for rule in rules)
 
     def _build(self, view: View, now: Ms) -> Asset:
-        beats = beats_of(list(self._watches(view, "", now)))
-        watches = [watch for beat in beats for watch in beat.watches]
-        clusters = [
-            CompositeInstance(composite, view.asset, watches, now) for composite in self._composites
+        metric_instances = metric_instances_of(list(self._instances(view, "", now)))
+        instances = [
+            instance for metric_instance in metric_instances for instance in metric_instance.rules
         ]
-        self._rouse_idle(beats)
-        return Asset(view, beats, clusters, self._takers)
+        composites = [
+            CompositeInstance(spec, view.asset, instances, now) for spec in self._composites
+        ]
+        self._rouse_idle(metric_instances)
+        return Asset(view, metric_instances, composites, self._takers)
 
-    def _build_desk(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
+    def _build_route(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
         instrument = f"{market.venue}/{market.symbol}"
-        beats = beats_of(list(self._watches(asset.view.only(market), instrument, now)))
-        self._rouse_idle(beats)
-        takers = takers_of([*asset.beats, *beats], self._takers) if beats else asset.takers
-        return InstrumentRoute(market, beats, takers)
+        metric_instances = metric_instances_of(
+            list(self._instances(asset.view.only(market), instrument, now))
+        )
+        self._rouse_idle(metric_instances)
+        takers = (
+            takers_of([*asset.metric_instances, *metric_instances], self._takers)
+            if metric_instances
+            else asset.takers
+        )
+        return InstrumentRoute(market, metric_instances, takers)
 
-    def _watches(self, view: View, instrument: str, now: Ms) -> Iterator[RuleInstance]:
+    def _instances(self, view: View, instrument: str, now: Ms) -> Iterator[RuleInstance]:
         scope = "instrument" if instrument else "market" if view.asset == ALL else "asset"
         for rule, rule_metric, others in self._rules:
             row = rule.row_of(view.asset) if rule.scope == scope else None
@@ -573,17 +604,17 @@ class WatchList:
                 # rules with one metric on one side share what was observed of it
                 key = rule.metric, rule.fires, (view.asset, instrument)
                 trail = self._trails.setdefault(key, Trail())
-                watch = RuleInstance(
+                instance = RuleInstance(
                     rule, row, rule_metric, view, instrument, trail, others,
                     self._causes.get(rule.name),
                 )  # fmt: skip
-                watch.since = now
-                yield watch
+                instance.since = now
+                yield instance
 
-    def _rouse_idle(self, beats: Iterable[MetricInstance]) -> None:
-        for beat in beats:
-            if beat.idle:
-                self._rouse(beat)
+    def _rouse_idle(self, metric_instances: Iterable[MetricInstance]) -> None:
+        for metric_instance in metric_instances:
+            if metric_instance.idle:
+                self._rouse(metric_instance)
 
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:

@@ -581,7 +581,7 @@ NAMES_OF_SEVERAL = {
         "shown", "text",
     ),
     "what a module takes out of what it was handed, said with its name (wire.price)": (
-        "blocks", "chats", "composites", "duration", "families", "judged", "left_out",
+        "blocks", "chats", "duration", "families", "judged", "left_out",
         "liquidation", "moment", "observed", "open_episodes", "open_interest", "price", "redis_url",
         "refusal", "subscriptions",
     ),

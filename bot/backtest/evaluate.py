@@ -194,26 +194,26 @@ class _RecordedWatch(RuleInstance):
 class _Track:
     """One rule on one series of the present piece of time. ``hot``: rows beyond the first level."""
 
-    __slots__ = ("hot", "quiet", "rule", "series", "step", "values", "watch", "whole", "worst")
+    __slots__ = ("hot", "instance", "quiet", "rule", "series", "step", "values", "whole", "worst")
 
     def __init__(
-        self, rule: Rule, watch: RuleInstance, values: Values, series: RecordedSeries
+        self, rule: Rule, instance: RuleInstance, values: Values, series: RecordedSeries
     ) -> None:
         self.rule = rule
-        self.watch = watch
+        self.instance = instance
         self.step: Ms | None = None  # that the watch's rule is adapted to
         self.values = values
-        below = watch.sign < 0
+        below = instance.sign < 0
         self.worst, self.quiet = (series.low, series.high) if below else (series.high, series.low)
         self.series = series
-        self.hot = np.flatnonzero(_beyond(self.worst, watch, series))
+        self.hot = np.flatnonzero(_beyond(self.worst, instance, series))
         apart = np.diff(series.at)
         late = bool((apart > longest_gap(rule, series.step[1:])).any())
         self.whole = bool(values.live.all()) and not late and series.bound is None
 
     def next(self, row: int) -> int | None:
         """The first row from ``row`` on that must be looked at."""
-        if self.watch.episode.awake:
+        if self.instance.episode.awake:
             row = self._after_more_of_the_same(row)
             return row if row < len(self.worst) else None
         place = int(np.searchsorted(self.hot, row))
@@ -225,18 +225,23 @@ class _Track:
         Nothing changes while all values are beyond the level that was reached and none is worse
         than the worst so far, unless a higher level or the end is already near.
         """
-        watch, episode, sign = self.watch, self.watch.episode, self.watch.sign
-        threshold = watch.row.levels.get(Level(episode.level)) if episode.level else None
-        if threshold is None or not self.whole or watch.rule.settlements > 1 or not watch.alone:
+        instance, episode, sign = self.instance, self.instance.episode, self.instance.sign
+        threshold = instance.row.levels.get(Level(episode.level)) if episode.level else None
+        if (
+            threshold is None
+            or not self.whole
+            or instance.rule.settlements > 1
+            or not instance.alone
+        ):
             return row  # what other metrics say may change at any row
         if episode.clear_since is not None or max(episode.since, default=0) != episode.level:
             return row
         near = sign * threshold + _SLACK * abs(threshold)
         far = sign * episode.extreme - _SLACK * abs(episode.extreme)
-        above = (x for level, x in watch.row.levels.items() if level > episode.level)
+        above = (x for level, x in instance.row.levels.items() if level > episode.level)
         if far > min((sign * x for x in above), default=inf):
             return row
-        least, floor = watch.row.floor_musd, self.series.floor
+        least, floor = instance.row.floor_musd, self.series.floor
         while row < len(self.worst):
             if sign * self.quiet[row] <= near or sign * self.worst[row] >= far:
                 break
@@ -247,17 +252,17 @@ class _Track:
 
     def look(self, judge: Judge, row: int) -> Iterator[Said]:
         """What follows from one row."""
-        series, episode = self.series, self.watch.episode
+        series, episode = self.series, self.instance.episode
         now, step = int(series.at[row]), int(series.step[row])
         if step != self.step:
-            self.step, self.watch.rule = step, adapted(self.rule, step)
+            self.step, self.instance.rule = step, adapted(self.rule, step)
         before = self.values.live_before(row)
         if before is not None and (episode.last_live is None or before > episode.last_live):
             episode.last_live = before
         last = None
         for x in (self.quiet[row], self.worst[row], series.value[row]):
             if x == x and x != last:
-                yield from judge.move(self.watch, reading(series, row, float(x)), now, now)
+                yield from judge.move(self.instance, reading(series, row, float(x)), now, now)
                 last = x
 
 
@@ -269,17 +274,17 @@ class _Asset:
     ) -> None:
         self.view = PricedView(name)
         self.values: dict[str, Values] = {}
-        self.watches: dict[str, list[tuple[Rule, RuleInstance]]] = {}
+        self.instances: dict[str, list[tuple[Rule, RuleInstance]]] = {}
         self._rules = rules
         self._instruments: set[SeriesKey] = set()
         scope = "market" if name == ALL else "asset"
         for rule in rules:
             if rule.scope == scope:
                 self._add(rule, "")
-        watches = [watch for watching in self.watches.values() for _, watch in watching]
-        instances = (CompositeInstance(composite, name, watches, start) for composite in composites)
-        clusters = tuple(instance for instance in instances if instance.possible)
-        self._judge = Judge(lambda asset: clusters)
+        instances = [instance for watching in self.instances.values() for _, instance in watching]
+        watched = [CompositeInstance(spec, name, instances, start) for spec in composites]
+        possible = tuple(composite for composite in watched if composite.possible)
+        self._judge = Judge(lambda asset: possible)
         self._ticked = start
 
     def _add(self, rule: Rule, instrument: str) -> None:
@@ -290,10 +295,10 @@ class _Asset:
             others = [self._recorded(real(when.metric), instrument, rule) for when in rule.when]
             of = cause_asked_by(rule) if rule.cause else None
             causes = None if of is None else self._recorded(of, instrument, rule)
-            watch = _RecordedWatch(
+            instance = _RecordedWatch(
                 rule, row, metric, self.view, instrument, Trail(), metric.values, others, causes
             )
-            self.watches.setdefault(_key(rule.metric, instrument), []).append((rule, watch))
+            self.instances.setdefault(_key(rule.metric, instrument), []).append((rule, instance))
 
     def _recorded(self, metric: Metric, instrument: str, rule: Rule) -> RecordedMetric:
         values = self.values.setdefault(_key(metric.name, instrument), Values())
@@ -338,8 +343,8 @@ class _Asset:
             series = chunk.series.get(SeriesKey(metric_name, name, instrument))
             values.begin(series)
             if series is not None:
-                for rule, watch in self.watches.get(key, ()):
-                    yield _Track(rule, watch, values, series)
+                for rule, instance in self.instances.get(key, ()):
+                    yield _Track(rule, instance, values, series)
 
     def _pass(self, until: Ms) -> Iterator[Alert]:
         """Minutes in which there is nothing to look at but the composites that fire."""
@@ -381,10 +386,10 @@ def in_order(alerts: Iterable[Alert]) -> list[Alert]:
     return sorted(alerts, key=lambda alert: alert.seen)
 
 
-def _beyond(worst: Floats, watch: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
+def _beyond(worst: Floats, instance: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
     """The rows that may breach the first level."""
-    rows = watch.sign * worst > watch.mild - _SLACK * abs(watch.mild)
-    least = watch.row.floor_musd
+    rows = instance.sign * worst > instance.mild - _SLACK * abs(instance.mild)
+    least = instance.row.floor_musd
     if least and series.floor is not None:
         rows &= series.floor >= least * (1 - _SLACK)
     return rows if not least or series.floor is not None else np.zeros_like(rows)

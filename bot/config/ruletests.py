@@ -98,23 +98,23 @@ class _SeriesCause(SuppliedMetric):
 
 def run(test: RuleTest, settings: Settings) -> RuleTestOutcome:
     """Play the test's series to its rule, or to the parts of its composite."""
-    composite = next((c for c in settings.composites if c.name == test.rule), None)
+    spec = next((spec for spec in settings.composites if spec.name == test.rule), None)
     view = View(test.asset)
     rules = [rule for rule in settings.rules if rule.name in test.series]
-    if composite is None:
+    if spec is None:
         # what it would post, were it posted: a rule that is never posted is tested like any other
         rules = [msgspec.structs.replace(rule, post=True) for rule in rules]
-    watches = [_watch(rule, view, test) for rule in rules]
-    clusters: list[CompositeInstance] = []
-    if composite is not None:
-        cluster = CompositeInstance(composite, test.asset, watches, START)
-        clusters += [cluster] if cluster.possible else []
-    judge, got = Judge(lambda _: clusters), list[Expected]()
-    for at, together in groupby(_looks(watches, test), key=lambda look: look[0]):
+    instances = [_watch(rule, view, test) for rule in rules]
+    composites: list[CompositeInstance] = []
+    if spec is not None:
+        composite = CompositeInstance(spec, test.asset, instances, START)
+        composites += [composite] if composite.possible else []
+    judge, got = Judge(lambda _: composites), list[Expected]()
+    for at, together in groupby(_looks(instances, test), key=lambda look: look[0]):
         now = START + at
-        events = [s for _, n in together for s in _look(judge, watches[n], now)]
+        events = [s for _, n in together for s in _look(judge, instances[n], now)]
         got += [
-            Expected(at, alert.turn, alert.level, held=not alert.post and composite is None)
+            Expected(at, alert.turn, alert.level, held=not alert.post and spec is None)
             for alert in (*events, *judge.tick(now))
             if isinstance(alert, Alert) and alert.rule == test.rule
         ]
@@ -160,15 +160,17 @@ def _watch(rule: Rule, view: View, test: RuleTest) -> RuleInstance:
     return RuleInstance(rule, row, own, view, instrument, Trail(), others, causes)
 
 
-def _looks(watches: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, int]]:
+def _looks(instances: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, int]]:
     """(time since the start, which rule): one a value; of settlements also one a ``max_gap``."""
     looks: list[tuple[Ms, int]] = []
-    for n, watch in enumerate(watches):
-        pause = min(watch.rule.max_gap, test.every) if watch.rule.settlements else test.every
-        looks += [(at, n) for at in range(0, len(test.series[watch.rule.name]) * test.every, pause)]
+    for n, instance in enumerate(instances):
+        pause = min(instance.rule.max_gap, test.every) if instance.rule.settlements else test.every
+        looks += [
+            (at, n) for at in range(0, len(test.series[instance.rule.name]) * test.every, pause)
+        ]
     return sorted(looks)
 
 
-def _look(judge: Judge, watch: RuleInstance, now: Ms) -> list[Said]:
-    reading = watch.metric.value(watch.view, now)
-    return [] if reading is None else judge.move(watch, reading, now, now)
+def _look(judge: Judge, instance: RuleInstance, now: Ms) -> list[Said]:
+    reading = instance.metric.value(instance.view, now)
+    return [] if reading is None else judge.move(instance, reading, now, now)

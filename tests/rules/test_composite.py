@@ -39,7 +39,7 @@ class Played:
 
     def __init__(self, spec: Composite = CASCADE) -> None:
         self.spec = spec
-        self.gathering = CompositeState()
+        self.state = CompositeState()
         self.unknown = 0
         self.dark: dict[str, int] = {}
 
@@ -48,7 +48,7 @@ class Played:
         named = enumerate(self.spec.all_of)
         conditions = {n: least for n, (name, least) in named if name == family}
         step = Transition(turn, level, -5.0, post=True)
-        reached = self.gathering.hear(rule, conditions, now, step, now)
+        reached = self.state.hear(rule, conditions, now, step, now)
         return self._judge(now, reached)
 
     def tick(self, minute: float) -> Turn | None:
@@ -56,7 +56,7 @@ class Played:
 
     def _judge(self, now: int, reached: bool) -> Turn | None:
         known = 7 & ~self.unknown
-        return self.gathering.judge(self.spec, now, 7, lambda: known, reached, dark=self.dark)
+        return self.state.judge(self.spec, now, 7, lambda: known, reached, dark=self.dark)
 
 
 def opened(*rules: str, spec: Composite = CASCADE) -> Played:
@@ -94,8 +94,8 @@ def test_what_lasts_counts_however_long_ago_it_began():
 def test_any_window_of_a_family_will_do():
     played = opened("liq_burst", "price_drop")
     assert played.step(3, "oi_drop:15m", Turn.OPEN, ALERT) is Turn.OPEN
-    rule, spell = played.gathering.chain[0]
-    assert (rule, spell.at) == ("oi_drop:15m", 3 * MINUTE)
+    rule, match = played.state.chain[0]
+    assert (rule, match.at) == ("oi_drop:15m", 3 * MINUTE)
 
 
 def test_what_cannot_be_judged_neither_helps_nor_blocks():
@@ -114,7 +114,7 @@ def test_what_cannot_be_judged_neither_helps_nor_blocks():
     played = opened("liq_burst", "price_drop")
     played.unknown = BITS["price_drop"]
     assert played.step(3, "oi_drop", Turn.OPEN, ALERT) is Turn.OPEN
-    assert played.gathering.needed == 3
+    assert played.state.needed == 3
 
 
 def test_at_least_some_of_them():
@@ -130,7 +130,7 @@ def test_at_least_some_of_them():
 
 def fired() -> Played:
     played = opened("liq_burst", "oi_drop", "price_drop")
-    assert played.gathering.firing
+    assert played.state.firing
     return played
 
 
@@ -145,8 +145,8 @@ def test_what_gets_worse_is_told_once_a_level():
     assert played.step(6, "oi_drop:15m", Turn.OPEN, ALERT) is None
     assert played.step(7, "oi_drop:15m", Turn.UP, CRITICAL) is Turn.WORSE
     assert played.step(8, "oi_drop", Turn.UP, CRITICAL) is None
-    rule, spell = played.gathering.chain[0]
-    assert (rule, spell.at, played.gathering.told[0]) == ("oi_drop", MINUTE, CRITICAL)
+    rule, match = played.state.chain[0]
+    assert (rule, match.at, played.state.reported[0]) == ("oi_drop", MINUTE, CRITICAL)
 
 
 def test_it_ends_when_too_little_held_within_the_time():
@@ -171,7 +171,7 @@ def test_it_hides_its_parts_while_it_fires_and_for_a_while_after():
     played = fired()
     for rule in ("liq_burst", "oi_drop", "price_drop"):
         played.step(10, rule, Turn.CLOSE, ALERT)
-    hides = played.gathering.hides
+    hides = played.state.hides
     assert hides(CASCADE, "oi_drop", CRITICAL, 69 * MINUTE)
     assert not hides(CASCADE, "depth_thin", CRITICAL, 69 * MINUTE)
     played.tick(70)
@@ -191,7 +191,7 @@ def test_the_cooldown_is_counted_from_the_last_firing():
         for rule in ("liq_burst", "oi_drop"):
             played.step(80, rule, Turn.OPEN, ALERT)
         assert played.step(minute, "price_drop", Turn.OPEN, WATCH) is turn
-        assert len(played.gathering.history) == 1 + (turn is Turn.OPEN)
+        assert len(played.state.history) == 1 + (turn is Turn.OPEN)
 
 
 # ── in the engine ──
@@ -722,10 +722,10 @@ def match(at: int, level: Level = ALERT, until: int | None = None) -> ConditionM
 
 
 def test_a_hole_ends_what_lasts_when_it_was_last_judged():
-    state = CompositeState(spells={"oi_drop": {0: match(1), 1: match(2, until=3)}})
+    state = CompositeState(matches={"oi_drop": {0: match(1), 1: match(2, until=3)}})
     state.interrupt("oi_drop", 9)
     state.interrupt("price_drop", 9)
-    assert state.spells == {"oi_drop": {0: match(1, until=9), 1: match(2, until=3)}}
+    assert state.matches == {"oi_drop": {0: match(1, until=9), 1: match(2, until=3)}}
 
 
 @mark.parametrize(
@@ -742,18 +742,18 @@ def test_a_condition_is_fulfilled_anew_after_a_hole(
     before: ConditionMatch | None, level: Level, anew: bool
 ):
     """At its level or above, unless it never ended; the other condition's level is out of reach."""
-    state = CompositeState(spells={"oi_drop": {0: before}} if before else {})
+    state = CompositeState(matches={"oi_drop": {0: before}} if before else {})
     again = match(5, level)
     assert state.resume("oi_drop", {0: ALERT, 1: CRITICAL}, again) is anew
     left = again if anew else before
-    assert state.spells == {"oi_drop": {0: left} if left else {}}
-    assert state.spells["oi_drop"].get(0) is not again
+    assert state.matches == {"oi_drop": {0: left} if left else {}}
+    assert state.matches["oi_drop"].get(0) is not again
 
 
 def test_a_clock_set_back_leaves_nothing_later_but_the_name_of_what_fires():
     def state(firing: bool, at: int, name: int) -> CompositeState:
         return CompositeState(
-            spells={"oi_drop": {0: match(at, until=at), 1: match(at)}},
+            matches={"oi_drop": {0: match(at, until=at), 1: match(at)}},
             chain={0: ("oi_drop", match(at, until=at))},
             firing=firing, fired_at=name, ended_at=at, most_at=at, record_from=at,
             history=[at, name],
@@ -762,11 +762,11 @@ def test_a_clock_set_back_leaves_nothing_later_but_the_name_of_what_fires():
 
     def set_back(before: CompositeState) -> CompositeState:
         before.set_back(10)
-        for spells in before.spells.values():
-            for spell in spells.values():
-                spell.opened_at = spell.at  # when it opened is part of a name too, and stays
-        for _, spell in before.chain.values():
-            spell.opened_at = spell.at
+        for matches in before.matches.values():
+            for match in matches.values():
+                match.opened_at = match.at  # when it opened is part of a name too, and stays
+        for _, match in before.chain.values():
+            match.opened_at = match.at
         return before
 
     assert set_back(state(True, 15, 20)) == state(True, 10, 20)

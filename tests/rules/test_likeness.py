@@ -40,7 +40,7 @@ class Market:
 
     @property
     def view(self) -> View:
-        return self.engine._floor.memory.views[self.name]
+        return self.engine._watchlist.memory.views[self.name]
 
     def counted(self) -> list[str]:
         return [market.venue for market in self.view]

@@ -5,7 +5,7 @@ from pytest import mark
 from rules.alerts import Alert, Level, Opinion, Turn
 from rules.engine import Engine
 from rules.metric import Reading
-from rules.rule import When, agreement, told_at
+from rules.rule import When, agreed_level, agreement
 from streams.durations import SECOND
 from streams.events import Kind, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
@@ -158,6 +158,6 @@ def test_one_no_is_enough_and_nobody_asked_agrees():
     assert agreement([True, True]) is True
     assert agreement([True, None]) is None
     assert agreement([None, False]) is False
-    assert [told_at(level, agree) for level in (1, 2, 3) for agree in (True, None, False)] == [
+    assert [agreed_level(level, agree) for level in (1, 2, 3) for agree in (True, None, False)] == [
         1, 1, 1, 2, 1, 1, 3, 3, 3,
     ]  # fmt: skip

@@ -122,11 +122,11 @@ def test_every_coin_s_cascade_is_told_at_once_and_hides_its_parts(crash: Crash):
 
 
 def test_nothing_critical_is_late(crash: Crash):
-    told_at = {a.id: one.at for one in crash.posts for a in one.alerts}
+    agreed_level = {a.id: one.at for one in crash.posts for a in one.alerts}
     for a in crash.alerts:
         more = a.family == "cascade" and a.turn is Turn.WORSE
         if a.level is Level.CRITICAL and a.turn is not Turn.CLOSE and not a.hidden_by and not more:
-            assert told_at.get(a.id, a.seen) == a.seen
+            assert agreed_level.get(a.id, a.seen) == a.seen
 
 
 def test_every_end_belongs_to_a_beginning_and_every_message_is_short(crash: Crash):

@@ -155,7 +155,7 @@ def test_its_value_is_the_move_in_usual_moves():
                   for name in ("price_15m_sigma", "price_15m_pct"))  # fmt: skip
     found = metric("price_15m_sigma")
     assert isinstance(found, UsualMetric)
-    view = engine._floor.memory.view("BTC")
+    view = engine._watchlist.memory.view("BTC")
     usual = found.usual(view, engine._now)
     assert usual is not None and usual > PRICE_FLOOR / 2
     assert sigma.value == approx((pct.value or 0) / usual)
@@ -184,11 +184,11 @@ def test_whoever_asks_teaches_it_nothing_and_a_restart_changes_nothing():
 def test_what_is_damaged_of_it_costs_it_alone():
     engine, _, now, _ = market(8, 0.2)
     again = Engine([named("sigma", SIGMA, metric="price_15m_sigma")], VENUES)
-    memory = engine._floor.memory.dump()
+    memory = engine._watchlist.memory.dump()
     memory.views[0].memos["usual.price_15m_sigma"] = [b"x"]
     lost: list[str] = []
-    again._floor.open(now)
-    again._floor.memory.load(memory, ["BTC"], now, lost)
+    again._watchlist.open(now)
+    again._watchlist.memory.load(memory, ["BTC"], now, lost)
     assert lost == ["memory.BTC.usual.price_15m_sigma"]
 
 
@@ -219,5 +219,5 @@ def test_liquidations_without_a_venue_are_a_bound_and_teach_nothing():
     told = run(engine, [liquidation("binance", now + SECOND, 1.5e6)])
     assert [(a.level, a.turn) for a in told] == [(Level.ALERT, Turn.OPEN)]
     found = metric("liq_10m_x_normal")
-    reading = found.value(engine._floor.memory.view("BTC"), now + SECOND)
+    reading = found.value(engine._watchlist.memory.view("BTC"), now + SECOND)
     assert isinstance(reading, Reading) and reading.floor_musd == approx(1.7, abs=0.03)
