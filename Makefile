@@ -16,7 +16,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
+.PHONY: run init demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench fmt lock release help
 PYTHONS := 3.11 3.12 3.13 3.14
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
@@ -28,6 +28,9 @@ demo: $(RUNTIME) ## play the bundled crash: no network, no token
 
 backtest-demo: $(RUNTIME) ## what a backtest says of ten made days with a crash: no network
 	@$(BIN)/lowtide demo --backtest $(ARGS)
+
+init: $(RUNTIME) ## three questions, then your own configuration, a token and a test message
+	@$(BIN)/lowtide init $(ARGS)
 
 send-test: $(RUNTIME) ## post a test message to every chat, or say what is missing
 	@$(BIN)/lowtide send-test $(ARGS)

@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         help="messages to the terminal only; with a Redis of its own, so beside a real one too",
     )  # fmt: skip
     add("bot", "only the role that sends messages")
+    init = add("init", "three questions, then a configuration, a token and a test message")
+    init.add_argument("--api-url", metavar="URL", help="a Bot API server in place of Telegram's")
     add("check", "read the configuration and say what it means")
     shown = add("show", "the numbers that hold for one asset, and where each comes from")
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")

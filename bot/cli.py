@@ -20,7 +20,8 @@ from bot.config.environment import environment, misspelt, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
 from bot.config.reload import Rejected, checked, count, in_short, passed_tests
-from bot.config.source import OWN, config_path, home, is_packaged, is_shipped
+from bot.config.source import OWN, SHIPPED, config_path, home, is_packaged, is_shipped
+from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
@@ -40,7 +41,7 @@ log = structlog.get_logger()
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
-    "tune", "history",
+    "tune", "history", "init",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -49,6 +50,8 @@ def do(options: argparse.Namespace) -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
     configure("WARNING" if options.command in _QUIET else "INFO")
     try:
+        if options.command == "init":
+            sys.exit(_init(options))
         settings = _settings(options)
         connection.use_prefix(settings.redis_prefix)
         sys.exit(_do(options, settings))
@@ -61,6 +64,33 @@ def do(options: argparse.Namespace) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from bot.init.dialogue import Dialogue
+    from bot.init.files import InitError, own_path
+
+    try:
+        api_url = options.api_url and valid_url(options.api_url, ("https", "http"))
+        path = own_path(options.config, os.environ)
+        env = environment(os.environ, path.parent)
+        written = Dialogue(path, env, api_url).run()
+    except InitError as error:
+        _fail(str(error), 2)
+    except ValueError as error:
+        _fail(f"--api-url {error}", 2)
+    except OSError as error:
+        _fail(f"cannot read {error.filename}: {error.strerror}", 2)
+    print(f"\nWritten: {' and '.join(map(str, written))}\n")  # noqa: T201
+    settings = load(path, environment(os.environ, path.parent))
+    _check(settings)
+    named = "" if path in (Path(OWN), Path(SHIPPED.name)) else f" --config {path}"
+    lowtide = f"lowtide {{}}{named}" if is_packaged() else f".venv/bin/lowtide {{}}{named}"
+    print()  # noqa: T201
+    if settings.token is not None and asyncio.run(_send_test(settings)):
+        _fail(f"Mend that, then try again: {lowtide.format('send-test')}", 1)
+    print(f"Start it: {lowtide.format('run')}")  # noqa: T201
+    return 0
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -56,11 +56,14 @@ def environment(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(folder)}
 
 
-def lowtide(package: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def lowtide(
+    package: Path, folder: Path, *arguments: str, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run a command in ``folder``."""
     return subprocess.run(
         [sys.executable, "-c", program(package), *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, check=False,
+        cwd=folder, env=environment(folder), input=typed, capture_output=True,
+        text=True, check=False,
     )  # fmt: skip
 
 
@@ -91,6 +94,14 @@ def test_a_file_of_ones_own_is_found_there(package: Path, tmp_path: Path):
     done = lowtide(package, tmp_path, "check")
     assert (done.stderr, done.returncode) == ("", 0)
     assert "majors     BTC\n" in done.stdout and "redis      redis://example.org/3\n" in done.stdout
+
+
+def test_init_makes_it_the_operators_own(package: Path, tmp_path: Path):
+    done = lowtide(package, tmp_path, "init", typed="\nBTC SOL\n")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.endswith("Start it: lowtide run\n")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+    assert "large      SOL\n" in lowtide(package, tmp_path, "check").stdout
 
 
 def test_it_runs_there_and_keeps_its_data_there(package: Path, tmp_path: Path):

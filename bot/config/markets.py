@@ -91,17 +91,21 @@ def market_problems(
     return problems + _assets(base) + _assets(markets.own) + _names(markets.own, used)
 
 
+def asset_problem(asset: str) -> str:
+    """A sentence on why ``asset`` names no coin; "" if it may be one."""
+    if looks_like_asset(asset):
+        return ""
+    if kilo := _KILO.fullmatch(asset):
+        return f"{asset} looks like a contract on 1,000 coins: write the asset, {kilo[1]}"
+    return f'{shown(asset)} is not an asset: write it like "BTC"'
+
+
 def _assets(tiers: Mapping[str, list[str]]) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[str] = set()
     for tier, assets in tiers.items():
         for asset in assets:
-            if not looks_like_asset(asset):
-                text = f'{shown(asset)} is not an asset: write it like "BTC"'
-                if kilo := _KILO.fullmatch(asset):
-                    text = (
-                        f"{asset} looks like a contract on 1,000 coins: write the asset, {kilo[1]}"
-                    )
+            if text := asset_problem(asset):
                 problems.append((("markets", tier), text))
             elif asset in seen:
                 problems.append((("markets", tier), f"{asset} is listed twice"))

@@ -47,15 +47,22 @@ def warnings(settings: Settings) -> list[str]:
 
 def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     for rule in settings.rules:
+        if not _watches(rule) and not settings.source.parts[0].has(rule_path(rule)):
+            continue  # a shipped rule for tiers that the operator has left empty
         if why := _why_never(rule, settings):
             yield rule_path(rule), f"can never fire: {why}"
         elif why := _never_agrees(rule, settings):
             yield rule_path(rule), f"only what is critical can ring, since when cannot agree: {why}"
 
 
+def _watches(rule: Rule) -> bool:
+    """Whether there may be an asset that the rule looks at."""
+    return bool(rule.rows) or rule.others is not None
+
+
 def _why_never(rule: Rule, settings: Settings) -> str | None:
     """Why a rule can never fire, None if it can."""
-    if not rule.rows and rule.others is None:
+    if not _watches(rule):
         return "it has rows for empty tiers only, so it watches no asset"
     if isinstance(metric(rule.metric), PriceDownShare) and not rule.least_fall_pct:
         return "least_fall_pct names no coin that is listed"

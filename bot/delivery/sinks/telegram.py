@@ -247,12 +247,14 @@ class TelegramClient:
                 self._name = (await answer_of(self.bot.get_me())).username or ""
         return self._name
 
-    async def updates(self, offset: int, wait_s: float) -> list[Any]:
+    async def updates(
+        self, offset: int, wait_s: float, kinds: Sequence[str] = ("message",)
+    ) -> list[Any]:
         """What people have written since ``offset``, as Telegram sends it; waits so long for it.
 
-        What has a smaller number is confirmed by that, and not sent again.
+        What has a smaller number is confirmed by that, and not sent again. ``kinds``: of updates.
         """
-        query = {"offset": offset, "timeout": round(wait_s), "allowed_updates": ["message"]}
+        query = {"offset": offset, "timeout": round(wait_s), "allowed_updates": list(kinds)}
         read_timeout = wait_s + self._read_timeout
         request = self.bot.do_api_request("getUpdates", query, read_timeout=read_timeout)
         updates = await answer_of(request)
