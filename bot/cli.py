@@ -138,11 +138,11 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
         case "replay":
             return asyncio.run(_replay(options.files, settings))
         case "backtest" | "score":
-            _judge_recorded(options, settings)
+            _judge_history(options, settings)
         case "tune":
             _tune(options, settings)
         case "history":
-            return asyncio.run(_history(options, settings))
+            return asyncio.run(_get_history(options, settings))
         case name:
             from bot.roles.run import ROLES, run  # the other commands need not wait for its imports
 
@@ -305,8 +305,8 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     return 0
 
 
-def _judge_recorded(options: argparse.Namespace, settings: Settings) -> None:
-    """``backtest`` or ``score``: both ask recorded values the same way."""
+def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
+    """``backtest`` or ``score``: both judge the same values, given by the same options."""
     from bot.backtest import command  # the roles do without numpy
 
     asked = command.Options(
@@ -331,7 +331,7 @@ def _tune(options: argparse.Namespace, settings: Settings) -> None:
     )  # fmt: skip
 
 
-async def _history(options: argparse.Namespace, settings: Settings) -> int:
+async def _get_history(options: argparse.Namespace, settings: Settings) -> int:
     from bot.backtest.command import progress
     from bot.history.files import ArchiveData
     from bot.history.get import HistoryWanted, fetch_history, folder_of, now_ms, outcome

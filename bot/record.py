@@ -80,7 +80,7 @@ async def _listen(
 ) -> int:
     recording = _Recording(symbols, writer, stop)
     place = next((v for v in settings.venues if v.name == venue), None)
-    consumer = VenueClient(
+    venue_client = VenueClient(
         VENUES[venue],
         place.websocket if place else None,
         place.rest if place else None,
@@ -90,7 +90,7 @@ async def _listen(
         frozenset(symbols),
         settings.proxies,
     )
-    listening = asyncio.create_task(consumer.run(recording.listed, recording.choose))
+    listening = asyncio.create_task(venue_client.run(recording.listed, recording.choose))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([listening, stopping], return_when=asyncio.FIRST_COMPLETED)
     listening.cancel()

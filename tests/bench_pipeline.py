@@ -358,9 +358,7 @@ def _until_ready(config: Path, process: "subprocess.Popen[bytes]") -> tuple[floa
     began = time.monotonic()
     _pin(process.pid, 0)
     while time.monotonic() - began < READY_LIMIT_S:
-        time.sleep(1)
-        if process.poll() is not None:
-            raise RuntimeError(f"lowtide run ended: see {_LOG}")
+        _let_run(process, 1)
         with contextlib.suppress(OSError, KeyError):
             live, books = _books(_status(config)["streams"])
             if books and live >= 0.95 * books:
@@ -371,13 +369,20 @@ def _until_ready(config: Path, process: "subprocess.Popen[bytes]") -> tuple[floa
 
 
 def _watch(process: "subprocess.Popen[bytes]", seconds: float) -> list[tuple[float, float, float]]:
-    """(second, MB of the process, MB of its Valkey), once a second."""
+    """(second, MB of the process, MB of its Valkey), a sample a second."""
     (valkey,) = _children(process.pid)
     began, samples = time.monotonic(), list[tuple[float, float, float]]()
     while (passed := time.monotonic() - began) < seconds:
         samples.append((passed, _rss_mb(process.pid), _rss_mb(valkey)))
-        time.sleep(1)
+        _let_run(process, 1)
     return samples
+
+
+def _let_run(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Wait so long; fails as soon as the process has ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        raise RuntimeError(f"lowtide run ended: see {_LOG}")
 
 
 def _rss_mb(pid: int) -> float:

@@ -19,6 +19,9 @@ from redis.exceptions import ConnectionError as NoConnection
 
 from streams.bus import connection, embedded, lease
 
+_START_S = 60.0
+"""A server that does not answer by then never will; on a busy machine it takes seconds."""
+
 
 class Server:
     """One Valkey process in a folder of its own."""
@@ -38,12 +41,16 @@ class Server:
         self.wait()
 
     def wait(self) -> None:
+        """Return as soon as it answers. Fails once it has ended, or has not answered for long."""
+        deadline = time.monotonic() + _START_S
         with BlockingRedis.from_url(self.url) as client:
-            for _ in range(500):
+            while time.monotonic() < deadline:
                 with contextlib.suppress(NoConnection):
                     if client.ping():
                         return
-                time.sleep(0.01)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = self.process.wait(0.01)
+                    raise AssertionError(f"Valkey ended with code {code}")
         raise AssertionError("Valkey does not answer")
 
     def stop(self) -> None:

@@ -25,7 +25,11 @@ class AskPace(Enum):
 
 
 class AskLimiter:
-    """Remembers when each user asked: times of the last minute, of a bounded number of users."""
+    """Remembers when each user asked: times of the last minute, of a bounded number of users.
+
+    What is too much is dropped here. ``bot.delivery.pace`` limits what we send, where nothing is
+    dropped but waits, and ``streams.feed.rest`` what we ask of a venue, by its weights.
+    """
 
     def __init__(self, per_minute: int = PER_MINUTE) -> None:
         self._per_minute = per_minute

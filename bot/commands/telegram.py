@@ -112,7 +112,7 @@ class CommandHandler:
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._left_out = 0
-        self._warned = SayOnce()
+        self._once = SayOnce()
         self._menus: object = None
         self._changing = asyncio.Lock()
 
@@ -237,7 +237,7 @@ class CommandHandler:
 
     def _warn(self, event: str, **more: object) -> None:
         """Log each event once in ten minutes, however often somebody causes it."""
-        if self._warned.is_news(event, self._now()):
+        if self._once.is_news(event, self._now()):
             log.warning(event, **more)
 
     async def _answer(
@@ -415,7 +415,7 @@ class _Polling:
         self._telegram = telegram
         self._offset = self._confirmed = 0
         self._works = False
-        self._warned = SayOnce()
+        self._once = SayOnce()
 
     async def run(self) -> None:
         """Never returns."""
@@ -449,7 +449,7 @@ class _Polling:
         if not self._works:
             log.info("commands are answered", bot=me)
             self._works = True
-            self._warned.forget()
+            self._once.forget()
             self._handler.connected.set()
         self._confirmed = self._offset
         for update in updates:
@@ -461,5 +461,5 @@ class _Polling:
         """Log each kind of failure in a row once."""
         self._works = False
         kind = type(error).__name__
-        if self._warned.is_news(kind + error.reason[:20], 0):
+        if self._once.is_news(kind + error.reason[:20], 0):
             log.warning(f"commands are not answered: {error.reason[:200]}", next_try_s=_AGAIN_S[1])

@@ -3,7 +3,8 @@
 An alarm is of what keeps everything else from being posted: Redis that cannot write, a role that is
 dead. So it is kept in memory alone, sent once, and once more when it is over; all that is new goes
 into one message, at most one a minute, which takes its turn at the one limiter of Telegram
-(``Gate``).
+(``Gate``). What counts is whether a fault lasts and operators got the message: so this is not
+``SayOnce``, which only keeps the same words out of the log for a while.
 """
 
 import asyncio

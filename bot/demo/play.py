@@ -133,7 +133,7 @@ async def _drained(redis: Redis) -> None:
     for _ in range(int(_DRAIN_LIMIT_S / 0.1)):
         await asyncio.sleep(0.1)
         ends = [await redis.xrevrange(key, count=1) for key in (keys.events, keys.alerts)]
-        marks = [await redis.get(keys.bookmark(stage)) for stage in ("rules", "bot")]
+        marks = [await redis.get(keys.bookmark(role)) for role in ("rules", "bot")]
         last = [end[0][0] if end else None for end in ends]
         if last == [marks[0], marks[1]] and last[0] is not None:
             return

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from zipfile import ZipFile
 
@@ -133,12 +132,7 @@ class Archive:
         self._session = http_session(self._base, self._proxies, _TIMEOUT)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 

@@ -126,7 +126,7 @@ class BotRole:
         self._backoff = Backoff("the bot role")
         self._clock = clock or WallClock()
         self._policy = policy or _policy(settings)
-        self._stage = StreamReader(redis, Keys(), "bot", Keys().alerts)
+        self._reader = StreamReader(redis, Keys(), "bot", Keys().alerts)
         self._store = OutboxStore(redis, Keys())
         self._plans: dict[str, PlanState] = {}
         self._cursor = START
@@ -228,7 +228,7 @@ class BotRole:
 
     async def _read_on(self) -> None:
         while True:
-            batch = await self._stage.read(self._cursor)
+            batch = await self._reader.read(self._cursor)
             await self._mind_clock()
             if self._watch.due():
                 await self._reload()
@@ -284,10 +284,10 @@ class BotRole:
         """Take over what an earlier one has left."""
         saved = await self._store.claim()
         self._plans = saved.plans
-        bookmark = await self._stage.bookmark()
+        bookmark = await self._reader.bookmark()
         self._cursor = saved.cursor or bookmark
         if self._cursor == START:
-            self._cursor = await self._stage.recent(NEWS_MS)
+            self._cursor = await self._reader.recent(NEWS_MS)
         self.sender.load(saved)
         self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
         await self._welcome()
@@ -403,7 +403,7 @@ class BotRole:
             nothing_due = all(planner.next_due(plan) is None for plan in self._plans.values())
             if self._cursor != marked and nothing_due and self.sender.idle():
                 marked = self._cursor
-                await self._stage.commit(marked, [])
+                await self._reader.commit(marked, [])
 
     async def _tidy(self) -> None:
         """Forget what was settled long ago."""

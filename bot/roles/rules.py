@@ -74,7 +74,7 @@ class RulesRole:
         self._redis = redis
         self._notices: list[Said] = []
         self._refused = False  # the file that is there was not taken over
-        self._stage = StreamReader(redis, Keys(), "rules", Keys().events)
+        self._reader = StreamReader(redis, Keys(), "rules", Keys().events)
         self._engine = _engine(settings)
         folder = settings.data_dir / "metrics"
         self._metric_log = MetricLog(folder, settings.metrics_keep, settings.metrics_mb)
@@ -112,7 +112,7 @@ class RulesRole:
         saved = time.monotonic()
         try:
             while True:
-                batch = await self._stage.read(self._cursor)
+                batch = await self._reader.read(self._cursor)
                 if batch:
                     await self._take(batch)
                 await self._listen_for_ticks()
@@ -158,15 +158,15 @@ class RulesRole:
         self._notices.append(config_notice(was_taken, reason, wall_ms()))
 
     async def _resume(self) -> None:
-        self._muted_to = await self._stage.bookmark()
-        if parsed(self._muted_to) > parsed(await self._stage.newest()):
+        self._muted_to = await self._reader.bookmark()
+        if parsed(self._muted_to) > parsed(await self._reader.newest()):
             self._muted_to = START  # of another stream, of which this one knows nothing
         if danger := await unsafe(self._redis):
             log.warning(f"Redis is not safe to use: {danger}")
             self._notices.append(redis_notice(danger, wall_ms()))
         snapshot: Snapshot | None = None
         try:
-            if (snapshot := await self._stage.saved()) is not None:
+            if (snapshot := await self._reader.saved()) is not None:
                 lost = self._engine.load(zlib.decompress(snapshot.state))
                 self._cursor = snapshot.cursor
                 if lost:
@@ -175,7 +175,7 @@ class RulesRole:
             self._engine = _engine(self._settings)
             await self._lose(str(error))
         self._whole = True
-        first = await self._stage.first()
+        first = await self._reader.first()
         if snapshot is not None and first is not None and parsed(self._cursor) < parsed(first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
         if self._cursor != START or self._muted_to != START:
@@ -184,7 +184,7 @@ class RulesRole:
     async def _lose(self, what: str) -> None:
         """Of the saved state ``what`` could not be taken over: operators hear of it."""
         log.error("a part of the rules' saved state could not be taken over", what=what)
-        await self._stage.set_aside()
+        await self._reader.set_aside()
         self._notices.append(state_notice("rules", what, wall_ms()))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
@@ -199,7 +199,7 @@ class RulesRole:
         cursor = batch[-1][0]
         if parsed(self._muted_to) < parsed(cursor):
             turns, self._notices = turns + self._notices, []
-            await self._stage.commit(cursor, [alerts.encode(alert) for alert in turns])
+            await self._reader.commit(cursor, [alerts.encode(alert) for alert in turns])
         self._cursor, self._whole = cursor, True
         self._alerts += len(turns)
 
@@ -243,7 +243,7 @@ class RulesRole:
         if notice.id != self._missed:
             log.warning("no tick for 30 s: is the streams role running?")
             self._missed = notice.id
-            await self._stage.say(alerts.encode(notice))
+            await self._reader.say(alerts.encode(notice))
 
     async def _save(self) -> None:
         if self._cursor == START or not self._whole:
@@ -251,7 +251,7 @@ class RulesRole:
         cursor = self._cursor
         state = await _compressed(self._engine.dump())
         self._state_bytes = len(state)
-        await self._stage.save(Snapshot(cursor, state))
+        await self._reader.save(Snapshot(cursor, state))
 
 
 def _engine(settings: Settings) -> Engine:

@@ -1,7 +1,5 @@
-"""The whole market: open interest of everything, how many contracts have negative funding, and how
-many coins fall.
-
-All walk over all instruments, which the engine lets them do once in some seconds only.
+"""The whole market: its open interest, the share of contracts with negative funding, and of falling
+coins.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,18 +31,31 @@ _PRICE = frozenset({Kind.PRICE})
 
 
 class _Asset(NamedTuple):
-    """An asset's open interest over a window; ``left_out_usd``: at its start, of other markets."""
+    """An asset's open interest over a window, at the price of the window's start."""
 
     name: str
     before_usd: float
     after_usd: float
     left_out_usd: float
+    """At the window's start, of contracts that are not known at both ends."""
     price_usd: float | None
+    """By how much its price alone changed it; None: the price now is unknown."""
     markets: list[Market]
 
 
+class MarketWideMetric:
+    """What metrics of the whole market share. They walk over all instruments, so they are evaluated
+    once in some seconds, and by time, since no event is theirs alone."""
+
+    __slots__ = ()
+
+    scopes: frozenset[Scope] = OF_MARKET
+    look_every: Ms = LOOK_EVERY
+    idle_look: Ms | None = LOOK_EVERY
+
+
 @dataclass(frozen=True, slots=True)
-class TotalOpenInterest:
+class TotalOpenInterest(MarketWideMetric):
     """``oi_total_net_<duration>_pct``: percent of the USD held at the window's start.
 
     The change in coins of every contract known at both ends, each asset at its price of the
@@ -54,11 +65,9 @@ class TotalOpenInterest:
 
     name: str
     part: OpenInterestMetric
+    """The metric of one asset, over the same window."""
     unit: str = "%"
-    scopes: frozenset[Scope] = OF_MARKET
     kinds: frozenset[Kind] = _OPEN_INTEREST
-    look_every: Ms = LOOK_EVERY
-    idle_look: Ms | None = LOOK_EVERY
 
     @property
     def window(self) -> Ms | None:
@@ -124,7 +133,7 @@ class TotalOpenInterest:
 
 
 @dataclass(frozen=True, slots=True)
-class FundingShare:
+class FundingShare(MarketWideMetric):
     """``funding_negative_share_pct``: percent of the contracts whose funding is negative.
 
     The rate last charged counts; the running estimate stands in until the first charge is known.
@@ -133,11 +142,8 @@ class FundingShare:
 
     name: str
     unit: str = "% of contracts"
-    scopes: frozenset[Scope] = OF_MARKET
     kinds: frozenset[Kind] = _FUNDING
     window: Ms | None = None
-    look_every: Ms = LOOK_EVERY
-    idle_look: Ms | None = LOOK_EVERY
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return ()
@@ -177,23 +183,22 @@ class FundingShare:
 
 
 @dataclass(frozen=True, slots=True)
-class PriceDownShare:
+class PriceDownShare(MarketWideMetric):
     """``price_down_share_<duration>_pct``: percent of the assets that fell by what is stated.
 
-    ``least_fall_pct``: asset → %. One whose price is not known now, or not at the window's start,
-    counts as not fallen: then the share is a lower bound, and with less than ``LEAST_SHARE`` of
-    them it says nothing of a level that it does not exceed. An asset that no venue ever priced is
-    none of the market's.
+    An asset whose price is not known now, or not at the window's start, counts as not fallen: then
+    the share is a lower bound, and with fewer than ``LEAST_SHARE`` of the prices known it decides
+    nothing about a level that it does not exceed. An asset without a price of any venue does not
+    count.
     """
 
     name: str
     moves: PriceMetric
+    """The metric of one asset, over the same window."""
     least_fall_pct: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The assets that count → how much each must fall, %, without a sign."""
     unit: str = "% of coins"
-    scopes: frozenset[Scope] = OF_MARKET
     kinds: frozenset[Kind] = _PRICE
-    look_every: Ms = LOOK_EVERY
-    idle_look: Ms | None = LOOK_EVERY
 
     @property
     def window(self) -> Ms | None:
@@ -272,7 +277,7 @@ def _holding(asset: View) -> list[tuple[Market, float]]:
 
 
 def _funded(view: View, now: Ms) -> tuple[list[Market], list[tuple[str, Market, float]]]:
-    """The contracts that have funding, and (asset, contract, % per 8 h) of those that are known."""
+    """The contracts that have funding, and (asset, contract, % per 8 h) of those with a rate."""
     expected = [(name, m) for name, m in _contracts(view) if m.line(Kind.FUNDING) is not None]
     rates = ((name, m, settled_rate(m, now) or predicted_rate(m, now)) for name, m in expected)
     known = [(name, m, rate.pct_8h) for name, m, rate in rates if rate is not None]

@@ -1,8 +1,8 @@
-"""The only Redis, with ``writer``: what is read, committed and kept.
+"""Redis: connections, the names of keys, and the reader of a stream. Writing is in ``writer``.
 
 Invariants:
-- what a stage says and how far it has read become durable together and once, even when the
-  reply is lost and even when a second reader has been let in;
+- the alerts of a role and how far it has read become durable together and once, even when the
+  reply is lost and even when a second reader is at work;
 - only commands known to Redis 6.2 and to Valkey are used, and all keys of a shard share a slot.
 """
 
@@ -84,13 +84,13 @@ class Keys:
         self.outbox = f"{base}:outbox"
         self._base = base
 
-    def bookmark(self, stage: str) -> str:
-        """How far a stage has read."""
-        return f"{self._base}:bookmark:{stage}"
+    def bookmark(self, role: str) -> str:
+        """How far a role has read."""
+        return f"{self._base}:bookmark:{role}"
 
-    def snapshot(self, stage: str) -> str:
-        """The state of a stage, with its own bookmark inside."""
-        return f"{self._base}:snapshot:{stage}"
+    def snapshot(self, role: str) -> str:
+        """The saved state of a role, with its own bookmark inside."""
+        return f"{self._base}:snapshot:{role}"
 
     def lease(self, role: str) -> str:
         """Who runs a role now."""
@@ -188,19 +188,23 @@ def _cause(text: str) -> str:
 
 
 class Backoff:
-    """Waits longer after each failure in a row, and says each kind of failure once."""
+    """Waits longer after each failure in a row; logs the first of each kind, and that it is over.
+
+    This is the state of one outage, which ``HEALTH`` shows as well. ``streams.feed.errors.SayOnce``
+    only keeps the same words out of the log for a while.
+    """
 
     def __init__(self, who: str) -> None:
         self._who = who
         self._wait = _BACKOFF_S[0]
-        self._said = ""
+        self._logged = ""
 
     async def failed(self, error: Exception) -> None:
-        """Say what is wrong, if that is new, and wait."""
+        """Log what is wrong, if that is new, and wait."""
         words = in_words(error)
-        what = words.partition(":")[0]  # how it fails may change from try to try
-        if what != self._said:
-            self._said = what
+        kind = words.partition(":")[0]  # the details may change from try to try
+        if kind != self._logged:
+            self._logged = kind
             HEALTH.failing(self._who, words)
             log.error(f"{words}; {self._who} keeps trying and keeps what it has")
         await asyncio.sleep(self._wait)
@@ -208,10 +212,10 @@ class Backoff:
 
     def worked(self) -> None:
         """It works (again)."""
-        if self._said:
+        if self._logged:
             HEALTH.works(self._who)
             log.info(f"Redis works again for {self._who}")
-        self._said, self._wait = "", _BACKOFF_S[0]
+        self._logged, self._wait = "", _BACKOFF_S[0]
 
 
 async def retry(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -228,12 +232,12 @@ async def retry(backoff: Backoff, call: Callable[[], Awaitable[Any]]) -> Any:
 
 
 class Overtaken(Exception):
-    """The bookmark is not where this reader left it: somebody else reads for this stage now, or
-    Redis has lost the last writes. ``str()`` says which."""
+    """The bookmark is not where this reader left it: another process has this role now, or Redis
+    has lost the last writes. ``str()`` says which."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A stage's state and the entry it had read up to."""
+    """A role's state and the entry that it had read up to."""
 
     cursor: str
     state: bytes
@@ -256,7 +260,7 @@ How old an alert is goes by the server's clock, which has dated it: ours may be 
 
 
 class StreamReader:
-    """A reader of one stream with a bookmark. One reader a stage keeps the order of events."""
+    """A role's reader of one stream, with a bookmark. One for a role keeps events in order."""
 
     def __init__(self, redis: Redis, keys: Keys, name: str, source: str) -> None:
         self.keys = keys
@@ -285,7 +289,7 @@ class StreamReader:
         if entries:
             log.warning(
                 "the bookmark lies beyond the stream, which is read from its beginning",
-                stage=self.name, bookmark=after,
+                role=self.name, bookmark=after,
             )  # fmt: skip
         return entries
 
@@ -362,11 +366,11 @@ class StreamReader:
         raise Overtaken(f"another {self.name} role is at work")
 
     async def say(self, alert: bytes) -> None:
-        """Add to the alerts what no entry caused; twice if a reply is lost."""
+        """Add an alert that no entry caused; it is there twice if a reply is lost."""
         await self._retry(lambda: self._redis.xadd(self.keys.alerts, {"a": alert}))
 
     async def save(self, snapshot: Snapshot) -> None:
-        """Keep the stage's state."""
+        """Keep the role's state."""
         data = msgspec.msgpack.encode(snapshot)
         await self._retry(lambda: self._redis.set(self.keys.snapshot(self.name), data))
 

@@ -74,7 +74,7 @@ _REASON_LENGTH = 200
 
 
 class VenueClient:
-    """Everything we hear from one venue. Made for ``Socket``: see ``line.Surroundings``."""
+    """All that comes from one venue. It is the ``SocketOwner`` of its sockets."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class VenueClient:
     ) -> None:
         """``websocket`` and ``rest`` replace the venue's own base URLs where given.
 
-        ``tap`` is told every raw frame and body as it came. ``only``: no symbols but these.
+        ``tap`` is called with every raw frame and body as it came. ``only``: no symbols but these.
         """
         spec = venue.SPEC
         self.venue = venue
@@ -97,11 +97,16 @@ class VenueClient:
         self.proxies = proxies
         self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
         self.trouble = "starting"
+        """Why the venue cannot be listened to; "": it can."""
         self.refused_names = 0
+        """Instruments that are left out since their names cannot be shown."""
         self.unreadable_rows = 0
+        """Contracts of which something that the venue sends cannot be read."""
         self._rows_listed: tuple[str, ...] = ()
+        """The unreadable rows of the last listing."""
         self._rows_sent: dict[str, Ms] = {}
-        self.lines: list[Socket] = []
+        """Unreadable rows of frames and answers → when the last one came, on the steady clock."""
+        self.sockets: list[Socket] = []
         self.poller: Poller | None = None
         self._publish = publish
         self._websocket = (websocket or spec.websocket).rstrip("/")
@@ -110,14 +115,17 @@ class VenueClient:
         self._contracts = Contracts()
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
-        self._told = SayOnce()
+        self._once = SayOnce()
         self._failures = SayOnce()
         self._watchlist = Watchlist()
         self._running: dict[Socket | Poller, asyncio.Task[None]] = {}
         self._began = clock.now()
         self._reached = False
+        """A listing was read, and a socket was open once."""
         self._well = False
+        """Operators know that there was no error of ours for a while."""
         self._held: set[str] = set()
+        """Symbols whose open interest was not zero."""
 
     @property
     def watched(self) -> Collection[str]:
@@ -134,10 +142,10 @@ class VenueClient:
         listed: Callable[[str, Sequence[Instrument]], None],
         choose: Callable[[], Awaitable[Sequence[str]]],
     ) -> NoReturn:
-        """Never returns. ``listed`` is told each listing; ``choose`` gives the assets to watch.
+        """Never returns. ``listed`` gets each listing; ``choose`` gives the assets to watch.
 
-        An error that nobody thought of is logged with its traceback, takes all feeds down, and
-        everything begins anew after a while.
+        An unexpected error is logged with its traceback and takes all feeds down; after a while
+        everything begins anew.
         """
         self._began = self.clock.now()
         wait, longest = FAILED_BACKOFF_S
@@ -158,7 +166,7 @@ class VenueClient:
         listed: Callable[[str, Sequence[Instrument]], None],
         choose: Callable[[], Awaitable[Sequence[str]]],
     ) -> NoReturn:
-        self.lines, self.poller, self._running = [], None, {}
+        self.sockets, self.poller, self._running = [], None, {}
         name = self.venue.SPEC.name
         assets: Sequence[str] = ()
         chosen_at: Ms | None = None
@@ -176,7 +184,7 @@ class VenueClient:
                     await self._watch(tasks, order)
                     await self._next_listing()
         finally:
-            self.silence("Lowtide stopped listening")  # once nobody speaks any more
+            self.silence("Lowtide stopped listening")  # after all tasks have ended
 
     def _take(self, instruments: Sequence[Instrument], assets: Sequence[str]) -> None:
         """Decide what is watched from now on, and say what operators should know about it."""
@@ -192,38 +200,37 @@ class VenueClient:
         self._contracts.relist(chosen)
         listing = Listing(instruments=watched, order=order, contracts=self._contracts)
         plan = self.venue.subscriptions(chosen, spec.kinds) if chosen else []
-        before = {line.session.subscription.name: line for line in self.lines}
+        before = {socket.session.subscription.name: socket for socket in self.sockets}
         kept = [before.get(subscription.name) for subscription in plan]
-        lines = [
-            line
-            if line is not None and line.session.subscription == subscription
+        sockets = [
+            socket
+            if socket is not None and socket.session.subscription == subscription
             else Socket(self, subscription, listing)
-            for line, subscription in zip(kept, plan, strict=True)
+            for socket, subscription in zip(kept, plan, strict=True)
         ]
-        ended = [line for line in self.lines if line not in lines]
-        fresh = [line for line in lines if line not in self.lines]
+        ended = [socket for socket in self.sockets if socket not in sockets]
+        fresh = [socket for socket in sockets if socket not in self.sockets]
         await self._end(ended, "instruments are being chosen anew")
-        self.lines = lines
-        for line in lines:
-            line.decode_with(listing)
-        for place, line in enumerate(fresh):
-            self._running[line] = tasks.create_task(line.run(place * _STAGGER_S))
+        self.sockets = sockets
+        for socket in sockets:
+            socket.decode_with(listing)
+        for place, socket in enumerate(fresh):
+            self._running[socket] = tasks.create_task(socket.run(place * _STAGGER_S))
         await self._poll(tasks, listing, chosen)
         self._snapshots.rank = {symbol: place for place, symbol in enumerate(watched)}
         if not chosen:
-            if self._told.is_news("nothing", self.clock.now()):
+            if self._once.is_news("nothing", self.clock.now()):
                 log.warning(f"{spec.title} lists nothing of what is to be watched")
         elif fresh or ended:
-            sockets = len(lines)
-            log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=sockets)
+            log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=len(sockets))
 
-    async def _end(self, lines: Sequence[Socket], reason: str) -> None:
-        ending = [self._running.pop(line) for line in lines]
+    async def _end(self, sockets: Sequence[Socket], reason: str) -> None:
+        ending = [self._running.pop(socket) for socket in sockets]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        for line in lines:
-            for state in line.session.down(reason, self.clock.seen()):
+        for socket in sockets:
+            for state in socket.session.down(reason, self.clock.seen()):
                 self.publish(state)
 
     async def _poll(
@@ -249,8 +256,8 @@ class VenueClient:
 
     def silence(self, reason: str) -> None:
         """Say of all feeds that they are down."""
-        for line in self.lines:
-            for state in line.session.down(reason, self.clock.seen()):
+        for socket in self.sockets:
+            for state in socket.session.down(reason, self.clock.seen()):
                 self.publish(state)
         if self.poller is not None:
             self.poller.down(reason)
@@ -285,27 +292,23 @@ class VenueClient:
                 continue
             if self.trouble:
                 self.trouble = ""
-                self._told.forget()
+                self._once.forget()
             self._rows_listed = listed.unreadable
             self._say_unreadable()
             return listed._replace(instruments=self._presentable(listed.instruments))
 
     def _presentable(self, listed: Sequence[Instrument]) -> list[Instrument]:
         """Without the instruments whose names nobody could read."""
-        fit = [instrument for instrument in listed if presentable(instrument)]
-        refused = [instrument for instrument in listed if not presentable(instrument)]
-        detail = ""
-        if refused:
-            detail = f"{len(refused)} of {len(listed)}, such as {printable(refused[0].symbol, 30)}"
-            if len(refused) != self.refused_names:
-                title = self.venue.SPEC.title
-                log.warning(f"{title} lists names that are not fit to be shown: {detail}")
+        refused = [instrument.symbol for instrument in listed if not presentable(instrument)]
+        count = f"{len(refused)} of {len(listed)}"
+        detail = self._left_out("lists names that are not fit to be shown", refused, count,
+                                new=len(refused) != self.refused_names)  # fmt: skip
         self.refused_names = len(refused)
         self._say_fault(FaultCode.NAMES_REFUSED, over=not refused, detail=detail)
-        return fit
+        return [instrument for instrument in listed if presentable(instrument)]
 
     def unreadable(self, rows: Sequence[str]) -> None:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         now, known = self.clock.now(), len(self._rows_sent)
         for name in rows:
             if name in self._rows_sent or len(self._rows_sent) < _ROWS_REMEMBERED:
@@ -314,22 +317,28 @@ class VenueClient:
             self._say_unreadable()
 
     def _say_unreadable(self) -> None:
-        """What cannot be read, listed or sent, costs those contracts alone, and operators hear."""
+        """Report the contracts that are left out since something of them cannot be read."""
         since = self.clock.now() - _READABLE_AFTER_S * 1000
         self._rows_sent = {name: at for name, at in self._rows_sent.items() if at >= since}
-        rows, detail = tuple(dict.fromkeys((*self._rows_listed, *self._rows_sent))), ""
-        if rows:
-            detail = f"{len(rows)}, such as {printable(rows[0], 30)}"
-            if len(rows) != self.unreadable_rows:
-                title = self.venue.SPEC.title
-                log.warning(f"{title} sends rows that cannot be read: {detail}")
+        rows = tuple(dict.fromkeys((*self._rows_listed, *self._rows_sent)))
+        detail = self._left_out("sends rows that cannot be read", rows, str(len(rows)),
+                                new=len(rows) != self.unreadable_rows)  # fmt: skip
         self.unreadable_rows = len(rows)
         self._say_fault(FaultCode.ROWS_UNREADABLE, over=not rows, detail=detail)
+
+    def _left_out(self, cause: str, symbols: Sequence[str], count: str, *, new: bool) -> str:
+        """The detail of a fault that leaves ``symbols`` out, "" for none; logged if ``new``."""
+        if not symbols:
+            return ""
+        detail = f"{count}, such as {printable(symbols[0], 30)}"
+        if new:
+            log.warning(f"{self.venue.SPEC.title} {cause}: {detail}")
+        return detail
 
     def _say_trouble(self, error: Exception, pause: float) -> None:
         unreadable = "" if isinstance(error, Unavailable) else "its listing could not be read: "
         self.trouble = printable(f"{unreadable}{error}")
-        if self._told.is_news(self.trouble, self.clock.now()):
+        if self._once.is_news(self.trouble, self.clock.now()):
             title = self.venue.SPEC.title
             log.warning(f"cannot reach {title}: {self.trouble}", next_try_s=round(pause))
         self.unreached(self.trouble, isinstance(error, Unavailable) and error.blocked)
@@ -350,15 +359,15 @@ class VenueClient:
     async def _repeat_states(self) -> None:
         while True:
             await self.clock.sleep(_FEED_REPEAT_S)
-            for line in self.lines:
-                for state in line.session.states(self.clock.seen()):
-                    if state.kind is Kind.LIQUIDATION and line.session.connected:
+            for socket in self.sockets:
+                for state in socket.session.states(self.clock.seen()):
+                    if state.kind is Kind.LIQUIDATION and socket.session.connected:
                         self.publish(state)
 
     # ── what operators should know ──────────────────────────────────────
 
     def _fail(self, error: Exception, pause: float) -> None:
-        """Something that nobody thought of."""
+        """An unexpected error, which ended listening."""
         first = _first_of(error)
         words = printable(f"{type(first).__name__}: {first}", 120)
         self.trouble, self._well = f"an error in Lowtide: {words}", False
@@ -372,9 +381,11 @@ class VenueClient:
         began = self.clock.now()
         while not (self._reached and self._well):
             await asyncio.sleep(_LOOK_S)
-            lines = self.lines
+            sockets = self.sockets
             if not self._reached and not self.trouble:
-                self._reached = not lines or any(line.session.stats.connects for line in lines)
+                self._reached = not sockets or any(
+                    socket.session.stats.connects for socket in sockets
+                )
                 if self._reached:
                     self._say_fault(FaultCode.VENUE_UNREACHED, over=True)
             if not self._well and self.clock.now() - began >= _WELL_AFTER_S * 1000:
@@ -387,13 +398,13 @@ class VenueClient:
         venue, seen = self.venue.SPEC.name, self.clock.seen()
         self.publish(fault(code, seen, venue=venue, subject=subject, over=over, detail=detail))
 
-    # ── what lines need ─────────────────────────────────────────────────
+    # ── what sockets need ─────────────────────────────────────────────────
 
     def publish(self, event: AnyEvent) -> None:
-        """Say a fact to the rest of Lowtide; see line.Surroundings.
+        """Publish an event to the rest of Lowtide; see ``SocketOwner``.
 
-        An open interest of zero is none: a contract that people trade has some, and one that is
-        being settled has nothing left that anybody closed. The listing tells which it is.
+        An open interest of zero is not published: a contract in trade has some, and in one that is
+        being settled nobody closed anything. The listing shows which it is.
         """
         if isinstance(event, OpenInterest):
             if event.base == 0:
@@ -407,30 +418,30 @@ class VenueClient:
         self._publish(event)
 
     def url(self, subscription: Subscription) -> str:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         return self._websocket + subscription.path
 
     def fetch(self, request: Request, take: TakeSnapshot, lost: bool) -> None:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         self._snapshots.add(request, take, lost)
 
     def blocked(self, words: str) -> None:
-        """See line.Surroundings."""
-        if self._told.is_news(words, self.clock.now()):
+        """See ``SocketOwner``."""
+        if self._once.is_news(words, self.clock.now()):
             log.warning(f"cannot reach {self.venue.SPEC.title}: {words}")
 
     def unreached(self, words: str, blocked: bool) -> None:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         long = self.clock.now() - self._began >= _UNREACHED_AFTER_S * 1000
         if not self._reached and (blocked or long):
             self._say_fault(FaultCode.VENUE_UNREACHED, detail=words)
 
     def ask_relist(self) -> None:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         self._relist.set()
 
     def tapped(self, subscription: Subscription, frame: bytes) -> None:
-        """See line.Surroundings."""
+        """See ``SocketOwner``."""
         if self._tap is not None:
             self._record(socket_channel(subscription.path), frame)
 

@@ -128,7 +128,8 @@ def wait_s(text: str, longest: float) -> float | None:
 
 
 class SayOnce:
-    """Keeps the log readable: the same words are news once in ten minutes."""
+    """Keeps the log readable: the same words are logged once in ten minutes. The one form of this
+    for logs; an outage of Redis has ``streams.bus.connection.Backoff``."""
 
     def __init__(self) -> None:
         self._at: dict[str, Ms] = {}

@@ -1,4 +1,4 @@
-"""All venues together: who is listened to, and how they are doing."""
+"""All venues together: what is listened to, and how they are doing."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -28,15 +28,22 @@ class VenueAddress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One socket: its feeds and what it has lived through since the role started."""
+    """One socket: its feeds, and what it has done since the role started.
+
+    The counts are those of ``streams.feed.actions.Stats``.
+    """
 
     name: str
     kinds: list[str]
+    """The kinds of events that it brings."""
     connected: bool
     ready: bool
+    """All its feeds are up."""
     reason: str
+    """Why it is not ready, "" if it is."""
     frames: int
     frames_per_s: float
+    """Since the status before this one."""
     events: int
     lag_ms: int
     last_data: Ms
@@ -48,37 +55,41 @@ class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
     unreadable_rows: int = 0
     refused: int
     books_live: int
+    """Order books that are complete now, of ``books``."""
     books: int
 
 
 class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many feeds of one kind are up, and how many have been lost. Both 0: no data yet."""
+    """How many feeds of one kind are up, and how many are down. Both 0: no data yet."""
 
     up: int
     down: int
 
 
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue. ``trouble``: why it cannot be listened to, "" if it can.
-
-    ``refused_names``: instruments left out since their names cannot be shown.
-    ``feeds``: by kind; one that brings all instruments together counts as one.
-    """
+    """One venue."""
 
     name: str
     title: str
+    """Its name for people."""
     trouble: str
+    """Why it cannot be listened to, "" if it can."""
     instruments: int
+    """How many are listened to."""
     refused_names: int
+    """Instruments left out since their names cannot be shown."""
     feeds: dict[str, FeedCount]
+    """By kind; a feed that brings all instruments together counts as one."""
     not_available: list[str]
+    """The kinds that the venue does not have."""
     requests: int
     requests_failed: int
+    """REST requests since the start."""
     sockets: list[SocketStatus]
 
 
 class Hub:
-    """The consumers of all venues, agreeing on which assets to watch."""
+    """The clients of all venues, which agree on the assets to watch."""
 
     def __init__(
         self,
@@ -87,9 +98,14 @@ class Hub:
         publish: Callable[[AnyEvent], None],
         clock: Clock,
     ) -> None:
-        self.consumers = [
+        self.clients = [
             VenueClient(
-                place.venue, place.websocket, place.rest, self._heard, clock, proxies=place.proxies
+                place.venue,
+                place.websocket,
+                place.rest,
+                self._on_event,
+                clock,
+                proxies=place.proxies,
             )
             for place in places
         ]
@@ -106,21 +122,21 @@ class Hub:
     async def run(self) -> None:
         """Listen to all venues; never returns."""
         async with asyncio.TaskGroup() as tasks:
-            for consumer in self.consumers:
-                tasks.create_task(consumer.run(self._take_listing, self._choose))
+            for client in self.clients:
+                tasks.create_task(client.run(self._take_listing, self._choose))
 
     def status(self) -> list[VenueStatus]:
         """How every venue is doing."""
-        return [self._venue_status(consumer) for consumer in self.consumers]
+        return [self._venue_status(client) for client in self.clients]
 
-    def _heard(self, event: AnyEvent) -> None:
+    def _on_event(self, event: AnyEvent) -> None:
         if isinstance(event, FeedState):
             self._feeds.setdefault(event.venue, {})[event.kind, event.symbol] = event.up
         self._publish(event)
 
     def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
         self._listed[venue] = instruments
-        if len(self._listed) == len(self.consumers):
+        if len(self._listed) == len(self.clients):
             self._all_listed.set()
         if self._all_listed.is_set():
             self._say_unlisted()
@@ -131,14 +147,14 @@ class Hub:
             async with asyncio.timeout(_WAIT_FOR_OTHERS_S):
                 await self._all_listed.wait()
         except TimeoutError:
-            self._all_listed.set()  # nobody else need wait for who cannot be reached
+            self._all_listed.set()  # other venues do not wait for one that cannot be reached
             self._say_unlisted()
         listed = [instrument for of_venue in self._listed.values() for instrument in of_venue]
         self._chosen = choose_assets(listed, self._markets, self._chosen)
         return self._chosen
 
     def _say_unlisted(self) -> None:
-        """Say which assets are named and listed nowhere; of each once, and when it changes."""
+        """Report assets that are named and listed nowhere: each once, and when it changes."""
         listed = [instrument for of_venue in self._listed.values() for instrument in of_venue]
         absent = unlisted(listed, self._markets.named)
         for asset in self._markets.named:
@@ -155,29 +171,29 @@ class Hub:
                     )
                 )
 
-    def _venue_status(self, consumer: VenueClient) -> VenueStatus:
-        spec, usage = consumer.venue.SPEC, consumer.rest.usage
+    def _venue_status(self, client: VenueClient) -> VenueStatus:
+        spec, usage = client.venue.SPEC, client.rest.usage
         return VenueStatus(
             name=spec.name,
             title=spec.title,
-            trouble=consumer.trouble,
-            instruments=consumer.instruments,
-            refused_names=consumer.refused_names,
-            feeds={kind: self._feed_count(consumer, kind) for kind in sorted(spec.kinds)},
+            trouble=client.trouble,
+            instruments=client.instruments,
+            refused_names=client.refused_names,
+            feeds={kind: self._feed_count(client, kind) for kind in sorted(spec.kinds)},
             not_available=sorted(set(Kind) - spec.kinds),
             requests=usage.requests,
             requests_failed=usage.failures,
-            sockets=[self._socket_status(line) for line in consumer.lines],
+            sockets=[self._socket_status(socket) for socket in client.sockets],
         )
 
-    def _feed_count(self, consumer: VenueClient, kind: Kind) -> FeedCount:
-        watched = {"*", *consumer.watched}
-        feeds = self._feeds.get(consumer.venue.SPEC.name, {})
+    def _feed_count(self, client: VenueClient, kind: Kind) -> FeedCount:
+        watched = {"*", *client.watched}
+        feeds = self._feeds.get(client.venue.SPEC.name, {})
         states = [up for feed, up in feeds.items() if feed[0] is kind and feed[1] in watched]
         return FeedCount(up=sum(states), down=len(states) - sum(states))
 
-    def _socket_status(self, line: Socket) -> SocketStatus:
-        session = line.session
+    def _socket_status(self, socket: Socket) -> SocketStatus:
+        session = socket.session
         stats = session.stats
         live, books = session.books()
         return SocketStatus(
@@ -186,7 +202,7 @@ class Hub:
             connected=session.connected,
             ready=session.ready,
             reason="" if session.ready else session.reason,
-            frames_per_s=self._rate(id(line), stats.frames),
+            frames_per_s=self._rate(id(socket), stats.frames),
             books_live=live,
             books=books,
             **msgspec.structs.asdict(stats),

@@ -59,7 +59,7 @@ class Poller:
         self._asking: set[int] = set()
         self._failures: dict[_Feed, int] = {}
         self._up: set[_Feed] = set()
-        self._told = SayOnce()
+        self._once = SayOnce()
 
     async def run(self) -> None:
         """Never returns."""
@@ -152,7 +152,7 @@ class Poller:
             if isinstance(item, Unreadable):
                 self._unreadable(item.rows)
         events, doubt = facts(decoded, self.listing.contracts)
-        if doubt and self._told.is_news(doubt, self._clock.now()):
+        if doubt and self._once.is_news(doubt, self._clock.now()):
             log.warning("answer dropped", venue=self._venue.SPEC.name, reason=doubt)
         # Funding is a socket's feed: what is polled only adds the settlements.
         if events and feed not in self._up and poll.kind is not Kind.FUNDING:
@@ -171,7 +171,7 @@ class Poller:
     def _failed(self, feed: _Feed, poll: Poll, reason: str) -> None:
         reason = reason[:200]
         self._failures[feed] = self._failures.get(feed, 0) + 1
-        if self._told.is_news(reason, self._clock.now()):
+        if self._once.is_news(reason, self._clock.now()):
             title, path = self._venue.SPEC.title, poll.request.path
             log.warning(f"{title} did not answer a poll: {reason}", path=path)
         if self._failures[feed] == _FAILURES_DOWN and feed in self._up:
@@ -245,7 +245,7 @@ class SnapshotQueue:
         self._lost_in_a_row = 0
         self._asking: dict[str, list[TakeSnapshot]] = {}
         self._wake = asyncio.Event()
-        self._told = SayOnce()
+        self._once = SayOnce()
 
     def add(self, request: Request, take: TakeSnapshot, lost: bool) -> None:
         """Ask for this snapshot when its turn comes; a symbol is asked for once at a time.
@@ -320,7 +320,7 @@ class SnapshotQueue:
         try:
             body = await self._rest.ask(request, spare=True)
         except Unavailable as error:
-            if self._told.is_news(str(error), self._now()):
+            if self._once.is_news(str(error), self._now()):
                 log.warning("book snapshot not given", symbol=symbol, reason=str(error))
             body = None
         finally:

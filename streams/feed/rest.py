@@ -8,7 +8,6 @@ of the budget that nothing else wants at that moment.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -88,12 +87,7 @@ class Rest:
         self._session = self._new_session()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             self._users[self._session] += 0
         for session in self._users:

@@ -2,10 +2,9 @@
 
 The session decides; here is only the I/O that it asks for.
 
-Two sockets that bring the same liquidations, one after the other or the other way round. Pure.
-
-Each liquidation is said once, whichever socket brings it first; two that are alike in everything
-are two if one socket brings both.
+While two sockets overlap they bring the same liquidations, in any order. Each is published once,
+whichever socket brings it first; two that are equal in everything are two if one socket brings
+both.
 """
 
 import asyncio
@@ -31,39 +30,40 @@ _Key = tuple[str, Ms, Position, float, float]
 
 
 class Overlap:
-    """What the old socket has said and the new one has heard; what both have is forgotten."""
+    """The liquidations of two sockets: those of the old one that were published, and those of the
+    new one that wait. What both have brought is forgotten. Pure."""
 
     def __init__(self) -> None:
-        self._said: Counter[_Key] = Counter()
-        self._heard: defaultdict[_Key, deque[Liquidation]] = defaultdict(deque)
+        self._published: Counter[_Key] = Counter()
+        self._received: defaultdict[_Key, deque[Liquidation]] = defaultdict(deque)
 
-    def said(self, event: Liquidation) -> None:
+    def published(self, event: Liquidation) -> None:
         """The old socket brought this, and it was published."""
         key = _key(event)
-        if waiting := self._heard.get(key):
+        if waiting := self._received.get(key):
             waiting.popleft()
             if not waiting:
-                del self._heard[key]
+                del self._received[key]
         else:
-            self._said[key] += 1
+            self._published[key] += 1
 
-    def heard(self, event: Liquidation) -> None:
-        """The new socket brought this while the old one still speaks."""
+    def received(self, event: Liquidation) -> None:
+        """The new socket brought this, while only the old one publishes."""
         if not self.is_repeat(event):
-            self._heard[_key(event)].append(event)
+            self._received[_key(event)].append(event)
 
     def is_repeat(self, event: Liquidation) -> bool:
-        """Whether the old socket has said what the new one brings now."""
+        """Whether the old socket has brought what the new one brings now."""
         key = _key(event)
-        count = self._said.pop(key, 0)
+        count = self._published.pop(key, 0)
         if count > 1:
-            self._said[key] = count - 1
+            self._published[key] = count - 1
         return count > 0
 
-    def unsaid(self) -> list[Liquidation]:
+    def unpublished(self) -> list[Liquidation]:
         """What only the new socket has brought so far, to be published now."""
-        left = [event for waiting in self._heard.values() for event in waiting]
-        self._heard.clear()
+        left = [event for waiting in self._received.values() for event in waiting]
+        self._received.clear()
         return sorted(left, key=lambda event: event.seen)
 
 
@@ -88,16 +88,20 @@ _SETTLE_S = 3.0
 """Both listen for this long once all is up: what is still on its way to the old one arrives."""
 
 _ENOUGH = 0.9
+"""At the end of the handover so many of the old socket's feeds must be up in the new one."""
+
 _RENEW_AGAIN_S = 300.0
+"""The wait after a replacement that failed."""
+
 _AGE_LOOK_S = 10.0
 _LOOK_S = 0.2
 
 Publish = Callable[[AnyEvent], None]
-"""Says a fact to the rest of Lowtide. Never blocks, never fails."""
+"""Passes an event to the rest of Lowtide. Never blocks, never fails."""
 
 
 class _Connect(connect):
-    """A handshake with the address that was asked for, and no other: venues do not redirect."""
+    """A handshake with the address that was asked for and no other: venues do not redirect."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Every answer that is not a websocket's is a failure."""
@@ -112,8 +116,8 @@ class Lost(Exception):
         self.refused = refused
 
 
-class Surroundings(Protocol):
-    """What a line needs of the venue it belongs to."""
+class SocketOwner(Protocol):
+    """What a socket needs of the client of its venue."""
 
     venue: Venue
     clock: Clock
@@ -140,7 +144,7 @@ class Surroundings(Protocol):
         ...
 
     def blocked(self, words: str) -> None:
-        """The venue refuses this address: say so, once for all its sockets."""
+        """The venue refuses this address: log it, once for all its sockets."""
         ...
 
     def unreached(self, words: str, blocked: bool) -> None:
@@ -155,15 +159,15 @@ class Surroundings(Protocol):
 class Socket:
     """One subscription, for as long as it is wanted."""
 
-    def __init__(self, around: Surroundings, subscription: Subscription, listing: Listing) -> None:
-        self._around = around
+    def __init__(self, owner: SocketOwner, subscription: Subscription, listing: Listing) -> None:
+        self._owner = owner
         self._subscription = subscription
         self._socket = self._new_socket(listing)
         self._next: _Socket | None = None
 
     @property
     def session(self) -> Session:
-        """The session that speaks."""
+        """The session whose events are published."""
         return self._socket.session
 
     def decode_with(self, listing: Listing) -> None:
@@ -176,7 +180,7 @@ class Socket:
         """Never returns. Opens the first socket after ``delay`` seconds."""
         await asyncio.sleep(delay)
         self._socket.start()
-        life_s = self._around.venue.SPEC.socket_life_s
+        life_s = self._owner.venue.SPEC.socket_life_s
         try:
             while True:
                 await self._socket.watch(_AGE_LOOK_S)
@@ -186,14 +190,14 @@ class Socket:
             await self._socket.end()
 
     def _new_socket(self, listing: Listing) -> "_Socket":
-        session = Session(self._around.venue, self._subscription, listing, random.random)
-        return _Socket(self._around, session)
+        session = Session(self._owner.venue, self._subscription, listing, random.random)
+        return _Socket(self._owner, session)
 
     async def _replace(self) -> None:
-        """Open a second socket, let it become complete in silence, then let it speak instead."""
+        """Open a second socket, wait until it is complete, then publish its events instead."""
         old, new = self._socket, self._new_socket(self.session.listing)
         overlap = Overlap()
-        old.say, new.say = self._said_meanwhile(overlap, new.session), _heard_by(overlap)
+        old.publish, new.publish = self._publish_and_note(overlap, new.session), _note_only(overlap)
         self._next = new
         new.start()
         try:
@@ -204,56 +208,56 @@ class Socket:
             self._next = None
             await (new if self._socket is old else old).end()
         if self._socket is old:
-            old.say = self._around.publish
+            old.publish = self._owner.publish
             log.warning("socket could not be replaced yet", **self._names())
             await old.watch(_RENEW_AGAIN_S)
 
     def _hand_over(self, new: "_Socket", overlap: Overlap) -> None:
         old, self._socket = self._socket, new
-        seen = self._around.clock.seen()
-        for event in overlap.unsaid():
-            self._around.publish(event)
+        seen = self._owner.clock.seen()
+        for event in overlap.unpublished():
+            self._owner.publish(event)
         for state in new.session.take_over(old.session, seen):
-            self._around.publish(state)
+            self._owner.publish(state)
         old.session.closed("replaced", seen)
-        new.say = self._said_afterwards(overlap)
+        new.publish = self._publish_unless_repeat(overlap)
         log.info("socket replaced", **self._names())
 
-    def _said_meanwhile(self, overlap: Overlap, other: Session) -> Publish:
-        """What the old socket says while the new one already listens."""
+    def _publish_and_note(self, overlap: Overlap, other: Session) -> Publish:
+        """For the old socket, while the new one is already open."""
 
-        def say(event: AnyEvent) -> None:
+        def publish(event: AnyEvent) -> None:
             if isinstance(event, Liquidation) and other.connected:
-                overlap.said(event)
-            self._around.publish(event)
+                overlap.published(event)
+            self._owner.publish(event)
 
-        return say
+        return publish
 
-    def _said_afterwards(self, overlap: Overlap) -> Publish:
-        """What the new socket says, some of which the old one may have said."""
+    def _publish_unless_repeat(self, overlap: Overlap) -> Publish:
+        """For the new socket, which may bring what the old one has brought."""
 
-        def say(event: AnyEvent) -> None:
+        def publish(event: AnyEvent) -> None:
             if not (isinstance(event, Liquidation) and overlap.is_repeat(event)):
-                self._around.publish(event)
+                self._owner.publish(event)
 
-        return say
+        return publish
 
     def _names(self) -> dict[str, str]:
-        return {"venue": self._around.venue.SPEC.name, "socket": self._subscription.name}
+        return {"venue": self._owner.venue.SPEC.name, "socket": self._subscription.name}
 
 
-def _heard_by(overlap: Overlap) -> Publish:
-    """What a socket that does not speak yet does with its events."""
+def _note_only(overlap: Overlap) -> Publish:
+    """For a socket whose events are not published yet."""
 
-    def hear(event: AnyEvent) -> None:
+    def note(event: AnyEvent) -> None:
         if isinstance(event, Liquidation):
-            overlap.heard(event)
+            overlap.received(event)
 
-    return hear
+    return note
 
 
 async def _complete(old: "_Socket", new: "_Socket") -> bool:
-    """Whether the new socket has come to cover what is up in the old one."""
+    """Wait until the new socket has up what the old one has; False: it did not get there."""
     looks = 0
     for _ in range(int(_HANDOVER_S / _LOOK_S)):
         looks = looks + 1 if new.session.coverage(old.session) == 1.0 else 0
@@ -265,16 +269,16 @@ async def _complete(old: "_Socket", new: "_Socket") -> bool:
 
 
 class _Socket:
-    """One session's connection and its reconnects. ``say`` gets its events."""
+    """One session's connection and its reconnects. ``publish`` gets its events."""
 
-    def __init__(self, around: Surroundings, session: Session) -> None:
+    def __init__(self, owner: SocketOwner, session: Session) -> None:
         self.session = session
-        self.say: Publish = around.publish
-        self._around = around
+        self.publish: Publish = owner.publish
+        self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._opened: Ms | None = None
         self._outbox: asyncio.Queue[bytes] | None = None
-        self._told = SayOnce()
+        self._once = SayOnce()
 
     def start(self) -> None:
         """Begin to connect."""
@@ -287,7 +291,7 @@ class _Socket:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def watch(self, seconds: float) -> None:
-        """Wait so long. Raises what has ended the socket, which nothing should."""
+        """Wait so long. Raises the error that ended the socket, which is a fault of ours."""
         assert self._task is not None  # noqa: S101  # start() made it
         done, _ = await asyncio.wait([self._task], timeout=seconds)
         if done:
@@ -295,7 +299,7 @@ class _Socket:
 
     def age_s(self) -> float:
         """How long the connection is open, 0 if it is not."""
-        return 0.0 if self._opened is None else (self._around.clock.now() - self._opened) / 1000
+        return 0.0 if self._opened is None else (self._owner.clock.now() - self._opened) / 1000
 
     async def _run(self) -> None:
         """Connect, listen, reconnect; never returns."""
@@ -304,7 +308,7 @@ class _Socket:
                 await self._connection()
             except Lost as lost:
                 self._opened = self._outbox = None
-                actions, wait = self.session.closed(str(lost), self._around.clock.seen())
+                actions, wait = self.session.closed(str(lost), self._owner.clock.seen())
                 wait = max(wait, int(lost.refused.pause_s * 1000))
                 self._do(actions)
                 down = any(isinstance(action, FeedState) for action in actions)
@@ -312,28 +316,28 @@ class _Socket:
                 await asyncio.sleep(wait / 1000)
 
     def _report(self, lost: RefusedStatus, wait: Ms, new: bool) -> None:
-        """Say why the socket is gone. ``new``: feeds were up, so this is no repetition."""
+        """Log why the socket is gone. ``new``: feeds were up, so this is no repetition."""
         if new:
-            self._told.forget()
+            self._once.forget()
         if not self.session.stats.connects:
-            self._around.unreached(lost.words, lost.blocked)
-        if not self._told.is_news(lost.words, self._around.clock.now()):
+            self._owner.unreached(lost.words, lost.blocked)
+        if not self._once.is_news(lost.words, self._owner.clock.now()):
             return
         if lost.blocked:
-            self._around.blocked(lost.words)
+            self._owner.blocked(lost.words)
             return
-        title, name = self._around.venue.SPEC.title, self.session.subscription.name
+        title, name = self._owner.venue.SPEC.title, self.session.subscription.name
         next_try_s = round(wait / 1000, 1)
         log.warning(f"lost {title}: {lost.words}", socket=name, next_try_s=next_try_s)
 
     async def _connection(self) -> None:
         """One connection, from handshake to loss, which it raises as Lost."""
-        now = self._around.clock.now
-        url = self._around.url(self.session.subscription)
+        now = self._owner.clock.now
+        url = self._owner.url(self.session.subscription)
         try:
             async with _Connect(
                 url,
-                proxy=self._around.proxies.of(url),
+                proxy=self._owner.proxies.of(url),
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
@@ -372,28 +376,28 @@ class _Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, socket: ClientConnection) -> None:
-        session, clock, around = self.session, self._around.clock, self._around
+        session, clock, owner = self.session, self._owner.clock, self._owner
         while True:
             frame = await socket.recv(decode=False)
-            around.tapped(session.subscription, frame)
+            owner.tapped(session.subscription, frame)
             actions = session.received(frame, clock.now(), clock.seen())
             if actions:
                 self._do(actions)
 
     async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[bytes]) -> None:
-        pause = 1 / self._around.venue.SPEC.sends_per_second
+        pause = 1 / self._owner.venue.SPEC.sends_per_second
         while True:
             await socket.send(await outbox.get(), text=True)
             await asyncio.sleep(pause)
 
     async def _ticks(self) -> None:
-        clock = self._around.clock
+        clock = self._owner.clock
         while True:
             await clock.sleep(1.0)
             self._do(self.session.tick(clock.now(), clock.seen()))
 
     def _do(self, actions: Sequence[Action]) -> None:
-        """What the session wants. Raises Lost if it wants to hang up."""
+        """Do what the session asks for. Raises Lost if that is to hang up."""
         for action in actions:
             match action:
                 case Send(data):
@@ -401,26 +405,26 @@ class _Socket:
                 case Hangup(reason):
                     raise Lost(RefusedStatus(reason))
                 case Fetch(request, lost):
-                    self._around.fetch(request, self._fetched, lost)
+                    self._owner.fetch(request, self._fetched, lost)
                 case Relist():
-                    self._around.ask_relist()
+                    self._owner.ask_relist()
                 case Unreadable():
-                    self._around.unreadable(action.rows)
+                    self._owner.unreadable(action.rows)
                 case Note(what, detail):
-                    log.warning(what, venue=self._around.venue.SPEC.name, detail=detail)
+                    log.warning(what, venue=self._owner.venue.SPEC.name, detail=detail)
                 case _:
-                    self.say(action)
+                    self.publish(action)
 
     def _send(self, data: bytes) -> None:
         if self._outbox is None:
-            return  # the connection is gone: all is asked again on the next
+            return  # the connection is gone: the next one subscribes anew
         try:
             self._outbox.put_nowait(data)
         except asyncio.QueueFull:
             raise Lost(RefusedStatus("more must be asked than the venue lets us send")) from None
 
     def _fetched(self, symbol: str, body: bytes) -> None:
-        clock = self._around.clock
+        clock = self._owner.clock
         with contextlib.suppress(Lost):  # not our caller's business; the next message meets it too
             self._do(self.session.fetched(symbol, body, clock.now(), clock.seen()))
 

@@ -88,8 +88,8 @@ async def test_operators_hear_that_the_rules_start_anew_and_the_old_state_is_kep
     redis: Redis, tmp_path: Path, saved: bytes | None
 ) -> None:
     if saved is None:
-        stage = StreamReader(redis, KEYS, "rules", KEYS.events)
-        await stage.save(Snapshot("5-0", zlib.compress(b"\x92\x63\x01")))
+        reader = StreamReader(redis, KEYS, "rules", KEYS.events)
+        await reader.save(Snapshot("5-0", zlib.compress(b"\x92\x63\x01")))
         saved = await redis.get(KEYS.snapshot("rules"))
     else:
         await redis.set(KEYS.snapshot("rules"), saved)

@@ -170,15 +170,15 @@ def repeating(*frames: bytes, every_s: float = 1.0) -> Talk:
     return talk
 
 
-class Around:
-    """The surroundings of a line."""
+class Owner:
+    """The owner of a socket, for tests."""
 
     def __init__(self, venue: str, url: str, **spec: Any) -> None:
         self.venue: Venue = StandIn(venue, **spec)
         self.clock = Clock()
         self.proxies = NO_PROXIES
-        self.said: list[AnyEvent] = []
-        self.publish = self.said.append
+        self.published: list[AnyEvent] = []
+        self.publish = self.published.append
         self.frames: list[bytes] = []
         self.asked: list[Asked] = []
         self.takers: list[Callable[[str, bytes], None]] = []
@@ -212,14 +212,14 @@ class Around:
 
     @property
     def turns(self) -> list[str]:
-        return turns(self.said)
+        return turns(self.published)
 
 
-def turns(said: list[AnyEvent]) -> list[str]:
+def turns(published: list[AnyEvent]) -> list[str]:
     """Feed states in words: ``+depth BTCUSDT``."""
     return [
         f"{'+' if state.up else '-'}{state.kind} {state.symbol}"
-        for state in said
+        for state in published
         if isinstance(state, FeedState)
     ]
 

@@ -112,7 +112,7 @@ async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
     last = await end(redis, KEYS.events)
     for commits in (5, 9, None):
         role = RulesRole(settings(tmp_path), redis)
-        commit, blocked, count = role._stage.commit, asyncio.Event(), iter(range(1_000))
+        commit, blocked, count = role._reader.commit, asyncio.Event(), iter(range(1_000))
 
         async def limited(cursor, found, commit=commit, blocked=blocked, count=count, at=commits):
             if at is not None and next(count) >= at:
@@ -120,7 +120,7 @@ async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
                 await asyncio.Event().wait()
             await commit(cursor, found)
 
-        role._stage.commit = limited
+        role._reader.commit = limited
         running = asyncio.create_task(role.run())
         if commits is None:
             await until(lambda role=role: role.status().cursor == last)
@@ -169,8 +169,8 @@ async def test_rules_whose_bookmark_lies_beyond_the_stream_hear_all_of_it(
     await redis.set(KEYS.bookmark("rules"), ahead)
     if with_state:
         state = zlib.compress(Engine(settings(tmp_path).rules).dump())
-        stage = StreamReader(redis, KEYS, "rules", KEYS.events)
-        await stage.save(Snapshot(ahead, state))
+        reader = StreamReader(redis, KEYS, "rules", KEYS.events)
+        await reader.save(Snapshot(ahead, state))
     expected = await written(redis, 700)
     last = await end(redis, KEYS.events)
     role = RulesRole(settings(tmp_path), redis)

@@ -16,7 +16,7 @@ KEYS = Keys()
 EVENTS = KEYS.events
 
 
-def stage(redis: Redis, name: str = "rules") -> StreamReader:
+def reader(redis: Redis, name: str = "rules") -> StreamReader:
     return StreamReader(redis, Keys(), name, EVENTS)
 
 
@@ -25,10 +25,10 @@ async def told(redis: Redis) -> list[bytes]:
 
 
 async def test_reads_in_order_from_a_bookmark(redis: Redis) -> None:
-    assert await stage(redis).first() is None
+    assert await reader(redis).first() is None
     for n in range(1, 1_201):
         await redis.xadd(EVENTS, {"e": b"%d" % n}, id=f"{n}-0")
-    mine = stage(redis)
+    mine = reader(redis)
     assert await mine.first() == "1-0"
     cursor, read = START, []
     while batch := await mine.read(cursor, block=False):
@@ -39,7 +39,7 @@ async def test_reads_in_order_from_a_bookmark(redis: Redis) -> None:
 
 
 async def test_a_waiting_reader_gets_an_event_at_once(redis: Redis) -> None:
-    reading = asyncio.create_task(stage(redis).read(START))
+    reading = asyncio.create_task(reader(redis).read(START))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     await redis.xadd(EVENTS, {"e": b"new"}, id="5-0")
@@ -48,19 +48,19 @@ async def test_a_waiting_reader_gets_an_event_at_once(redis: Redis) -> None:
 
 
 async def test_bookmark_and_alerts_are_durable_together(redis: Redis) -> None:
-    mine = stage(redis)
+    mine = reader(redis)
     assert await mine.bookmark() == START
     await mine.commit("5-0", [b"one", b"two"])
     await mine.commit("6-0", [])
-    assert await stage(redis).bookmark() == "6-0"
+    assert await reader(redis).bookmark() == "6-0"
     assert await told(redis) == [b"one", b"two"]
-    assert await stage(redis, "bot").bookmark() == START
+    assert await reader(redis, "bot").bookmark() == START
 
 
 async def test_old_alerts_are_let_go(redis: Redis) -> None:
     for n in range(1, 1_001):
         await redis.xadd(KEYS.alerts, {"a": b"old"}, id=f"{n}-0")
-    await stage(redis).commit("5-0", [b"new"])
+    await reader(redis).commit("5-0", [b"new"])
     assert (await told(redis))[-1] == b"new"
     assert await redis.xlen(KEYS.alerts) < 200
 
@@ -70,14 +70,14 @@ async def test_how_old_an_alert_is_goes_by_the_servers_clock(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, ahead_ms: int
 ) -> None:
     monkeypatch.setattr(connection, "wall_ms", lambda: wall_ms() + ahead_ms)
-    mine = stage(redis)
+    mine = reader(redis)
     for n in range(1, 401):
         await mine.commit(f"{n}-0", [b"%d" % n])
     assert len(await told(redis)) == 400
 
 
 async def test_a_bookmark_beyond_the_stream_is_read_from_the_beginning(redis: Redis) -> None:
-    mine = stage(redis)
+    mine = reader(redis)
     assert await mine.read("9-0", block=False) == []  # there is no stream
     await redis.xadd(EVENTS, {"e": b"a"}, id="5-0")
     assert await mine.read("9-0", block=False) == [("5-0", b"a")]
@@ -91,7 +91,7 @@ async def test_what_is_recent_goes_by_the_server_and_is_never_beyond_the_stream(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "wall_ms", lambda: wall_ms() + 8 * 3_600_000)
-    mine = stage(redis)
+    mine = reader(redis)
     assert await mine.recent(1_000) == START
     ms, _ = parsed(await redis.xadd(EVENTS, {"e": b"a"}))
     assert ms - 60_000 <= parsed(await mine.recent(60_000))[0] <= ms
@@ -109,7 +109,7 @@ async def test_a_fault_anywhere_repeats_no_alert(
     quick: None, redis: Redis, shaky: Redis, proxy: Proxy, fault: Do, place: int
 ) -> None:
     proxy.plan.extend([*[Do.PASS] * place, fault])
-    mine = stage(shaky)
+    mine = reader(shaky)
     await mine.bookmark()
     for n in range(1, 5):
         await mine.commit(f"{n}-0", [b"a%d" % n])
@@ -123,7 +123,7 @@ async def test_any_faults_repeat_and_lose_nothing(
     quick: None, redis: Redis, shaky: Redis, proxy: Proxy, seed: int
 ) -> None:
     proxy.plan.extend(troubles(seed, 60))
-    mine, dice, alerts = stage(shaky), random.Random(seed), 0
+    mine, dice, alerts = reader(shaky), random.Random(seed), 0
     await mine.bookmark()
     for n in range(1, 20):
         some = [b"%d" % i for i in range(alerts, alerts + dice.randrange(4))]
@@ -134,7 +134,7 @@ async def test_any_faults_repeat_and_lose_nothing(
 
 async def test_who_was_overtaken_commits_nothing_more(redis: Redis) -> None:
     """Stopped for long (a suspended machine), its lease given to another, it wakes up."""
-    slow, other = stage(redis), stage(redis)
+    slow, other = reader(redis), reader(redis)
     await slow.bookmark()
     await slow.commit("5-0", [b"a"])
     assert await other.bookmark() == "5-0"
@@ -147,18 +147,18 @@ async def test_who_was_overtaken_commits_nothing_more(redis: Redis) -> None:
 @pytest.mark.parametrize("there", ["3-0", "5-1"])
 async def test_a_redis_that_lost_the_last_writes_is_no_rival(redis: Redis, there: str) -> None:
     """After a failover to a replica that was behind, or with an older file."""
-    mine = stage(redis)
+    mine = reader(redis)
     await mine.bookmark()
     await mine.commit("6-0", [b"a"])
     await redis.set(KEYS.bookmark("rules"), there)
     with pytest.raises(Overtaken, match="Redis has lost what the rules role wrote last"):
         await mine.commit("7-0", [b"b"])
-    again = stage(redis)
+    again = reader(redis)
     assert await again.bookmark() == there  # whoever begins anew goes on from there
 
 
 async def test_a_redis_that_was_emptied_is_no_rival(redis: Redis) -> None:
-    mine = stage(redis)
+    mine = reader(redis)
     await mine.bookmark()
     await mine.commit("5-0", [])
     await redis.flushall()
@@ -167,19 +167,19 @@ async def test_a_redis_that_was_emptied_is_no_rival(redis: Redis) -> None:
 
 
 async def test_snapshots_come_back(redis: Redis) -> None:
-    mine = stage(redis)
+    mine = reader(redis)
     assert await mine.saved() is None
     snapshot = Snapshot("7-1", bytes(range(256)) * 4_000)
     await mine.save(snapshot)
-    assert await stage(redis).saved() == snapshot
+    assert await reader(redis).saved() == snapshot
 
 
 async def test_an_unreadable_snapshot_is_said_and_can_be_set_aside(redis: Redis) -> None:
     await redis.set(KEYS.snapshot("rules"), b"\x93nonsense")
     with pytest.raises(ValueError, match="not readable"):
-        await stage(redis).saved()
-    await stage(redis).set_aside()
-    await stage(redis).save(Snapshot("7-1", b"new"))
+        await reader(redis).saved()
+    await reader(redis).set_aside()
+    await reader(redis).save(Snapshot("7-1", b"new"))
     assert await redis.get(f"{KEYS.snapshot('rules')}:unread") == b"\x93nonsense"
     assert 0 < await redis.ttl(f"{KEYS.snapshot('rules')}:unread") <= 7 * 86_400
 
@@ -188,7 +188,7 @@ async def test_cancelled_at_any_moment_it_ends(redis: Redis) -> None:
     """With redis-py's socket_timeout some of these cancellations were swallowed."""
 
     async def work() -> None:
-        mine = stage(redis)
+        mine = reader(redis)
         await mine.bookmark()
         n = 0
         while True:
@@ -219,7 +219,7 @@ async def test_only_commands_of_redis_6_2(redis: Redis) -> None:
     writer = Writer(redis, EVENTS, 60_000, 1_000_000)
     await writer.append([(1_001, b"y")])
     await writer._shrink()
-    mine = stage(redis)
+    mine = reader(redis)
     await mine.read(await mine.bookmark())
     await mine.first()
     await mine.commit("5-0", [b"a"])

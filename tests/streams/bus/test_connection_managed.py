@@ -53,9 +53,9 @@ async def test_a_managed_server_is_usable(managed: str, redis: Redis) -> None:
         await writer.append([(1_000 * n, events.encode(Tick(seen=n))) for n in range(1, 30)])
         assert writer.written == 29
     assert await redis.xlen(keys.events) == 58
-    stage = StreamReader(client, keys, "rules", keys.events)
-    assert len(await stage.read(await stage.bookmark())) == 58
-    await stage.commit("5-0", [b"a"])
+    reader = StreamReader(client, keys, "rules", keys.events)
+    assert len(await reader.read(await reader.bookmark())) == 58
+    await reader.commit("5-0", [b"a"])
     lease = Lease(client, keys, "rules")
     await asyncio.wait_for(lease.take(), 5)
     await lease.release()
@@ -113,9 +113,9 @@ async def test_two_installations_share_a_server(redis: Redis, prefix: None) -> N
         use_prefix(name)
         keys = Keys()
         assert keys.events == f"{name}:{{0}}:events"
-        stage = StreamReader(redis, keys, "rules", keys.events)
-        assert await stage.bookmark() == connection.START
-        await stage.commit("5-0", [name.encode()])
+        reader = StreamReader(redis, keys, "rules", keys.events)
+        assert await reader.bookmark() == connection.START
+        await reader.commit("5-0", [name.encode()])
         lease = Lease(redis, keys, "rules")
         await asyncio.wait_for(lease.take(), 2)  # nobody waits for another's role
         held.append(lease)

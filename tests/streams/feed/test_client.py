@@ -25,7 +25,7 @@ from streams.events import (
     OpenInterest,
     Price,
 )
-from streams.feed import client as consumers
+from streams.feed import client as clients
 from streams.feed.client import VenueClient
 from streams.feed.recording import Recorded, encode
 from streams.feed.session import Session
@@ -117,8 +117,8 @@ def _book_id() -> int:
 class Listened:
     """A consumer at work and what it said."""
 
-    def __init__(self, consumer: VenueClient, said: list[AnyEvent], server: Sockets) -> None:
-        self.consumer = consumer
+    def __init__(self, client: VenueClient, said: list[AnyEvent], server: Sockets) -> None:
+        self.client = client
         self.said = said
         self.server = server
         self.listed: list[int] = []
@@ -131,7 +131,7 @@ class Listened:
         def listed(_: str, instruments: Sequence[Instrument]) -> None:
             self.listed.append(len(instruments))
 
-        return self.consumer.run(listed, self.choose)
+        return self.client.run(listed, self.choose)
 
     @property
     def facts(self) -> list[AnyEvent]:
@@ -165,10 +165,10 @@ async def listened(
     async with resting(answer) as rest, listening(talk) as server:
         said: list[AnyEvent] = []
         spec = {key: more.pop(key) for key in ("socket_life_s",) if key in more}
-        consumer = VenueClient(
+        client = VenueClient(
             StandIn(name, **spec), server.url + "/", rest, said.append, Clock(), **more
         )
-        yield Listened(consumer, said, server)
+        yield Listened(client, said, server)
 
 
 @asynccontextmanager
@@ -180,7 +180,7 @@ async def binance(**more: Any) -> AsyncIterator[tuple[Binance, Listened]]:
 
 @pytest.fixture(autouse=True)
 def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers.random, "random", lambda: 0.5)
+    monkeypatch.setattr(clients.random, "random", lambda: 0.5)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -204,9 +204,9 @@ async def test_everything_of_the_wanted_instruments_is_published() -> None:
                 "+volume *",
             ]
             assert world.listed == [3]
-            assert world.consumer.instruments == 2
-            assert world.consumer.trouble == ""
-            assert all(line.session.ready for line in world.consumer.lines)
+            assert world.client.instruments == 2
+            assert world.client.trouble == ""
+            assert all(line.session.ready for line in world.client.sockets)
             for kind in (Funding, Price, OpenInterest, Depth):
                 assert len(world.of(kind)) >= 2
                 assert world.of(kind, "XRPUSDT") == []
@@ -215,7 +215,7 @@ async def test_everything_of_the_wanted_instruments_is_published() -> None:
         down = turns(world.said)[8:]
         assert sorted(down) == sorted(turn.replace("+", "-") for turn in turns(world.said)[:8])
         assert turns(world.said[-8:]) == down
-        world.consumer.silence("again")
+        world.client.silence("again")
         assert len(turns(world.said)) == 16
 
 
@@ -233,7 +233,7 @@ async def test_only_these_symbols() -> None:
         await asyncio.sleep(5)
         assert world.of(Price) == []
         assert world.of(Price, "ETHUSDT")
-        assert world.consumer.instruments == 1
+        assert world.client.instruments == 1
 
 
 @virtual
@@ -273,7 +273,7 @@ LIST = b'{"type":"metaAndAssetCtxs"}'
 async def test_new_funding_intervals_are_taken_over_in_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
+    monkeypatch.setattr(clients, "LISTING_EVERY_S", 60.0)
     async with binance() as (venue, world), at_work(world.run()):
         await asyncio.sleep(5)
         assert world.of(Funding)[-1].hours == 8.0
@@ -290,10 +290,10 @@ async def test_a_contract_that_one_listing_lacks_stays_and_operators_hear() -> N
     async with binance() as (venue, world), at_work(world.run()):
         await asyncio.sleep(25)
         venue.listed.remove("ETHUSDT")
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(60)
         assert world.faults[-1] == "contract_missing ETHUSDT"
-        assert "ETHUSDT" in world.consumer.watched
+        assert "ETHUSDT" in world.client.watched
         venue.listed.append("ETHUSDT")
         await asyncio.sleep(31)  # read anew every half minute, not in an hour
         assert world.faults[-1] == "contract_missing ETHUSDT over"
@@ -306,9 +306,9 @@ async def test_a_contract_that_is_gone_for_good_is_watched_again_once_it_is_list
     async with binance() as (venue, world), at_work(world.run()):
         await asyncio.sleep(25)
         venue.listed.remove("ETHUSDT")
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(700)
-        assert [*world.consumer.watched] == ["BTCUSDT"]
+        assert [*world.client.watched] == ["BTCUSDT"]
         down = [turn for turn in turns(world.said) if turn.startswith("-")]
         # the socket of books is another one; the one of all markets is left alone
         assert sorted(down) == ["-depth BTCUSDT", "-depth ETHUSDT", "-open_interest ETHUSDT"]
@@ -330,14 +330,14 @@ def test_a_listing_that_lacks_most_of_it_blinds_nobody(listing: list[str]) -> No
             venue.listed.append("SOLUSDT")
             await asyncio.sleep(25)
             before, venue.listed = venue.listed, listing
-            world.consumer.ask_relist()
+            world.client.ask_relist()
             await asyncio.sleep(25)
             venue.talked = before
             await asyncio.sleep(7_200)
             empty = "BTCUSDT" not in listing
             assert ("listing_empty" in world.faults) is empty
             assert ("contract_missing ETHUSDT" in world.faults) is not empty
-            assert world.consumer.instruments == 3
+            assert world.client.instruments == 3
             assert not [turn for turn in turns(world.said) if turn.startswith("-")]
             assert world.of(OpenInterest, "ETHUSDT")[-1].seen > EPOCH + 7_000_000
             venue.listed = before
@@ -359,7 +359,7 @@ async def test_a_contract_that_is_being_ended_is_not_watched_and_its_zero_is_no_
         venue.ends["ETHUSDT"] = EPOCH + 100_000
         await asyncio.sleep(45)
         assert world.faults[-1].startswith("contract_settling ETHUSDT")
-        assert [*world.consumer.watched] == ["BTCUSDT"]
+        assert [*world.client.watched] == ["BTCUSDT"]
         assert all(event.base for event in world.of(OpenInterest, "ETHUSDT"))
         assert "-open_interest ETHUSDT" in turns(world.said)
 
@@ -378,23 +378,23 @@ async def test_one_zero_of_a_contract_that_goes_on_is_left_out() -> None:
 
 @virtual
 async def test_once_a_day_others_may_rank_higher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "CHOOSE_EVERY_S", 100.0)
+    monkeypatch.setattr(clients, "CHOOSE_EVERY_S", 100.0)
     async with binance() as (_, world), at_work(world.run()):
         await asyncio.sleep(5)
         world.assets = ("BTC", "XRP")
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(30)
-        assert world.consumer.instruments == 2
+        assert world.client.instruments == 2
         assert "+depth XRPUSDT" not in turns(world.said)
         await asyncio.sleep(90)
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(40)
         assert "-depth ETHUSDT" in turns(world.said)
         assert "+depth XRPUSDT" in turns(world.said)
         opened = len(world.server.opened)
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(130)
-        world.consumer.ask_relist()
+        world.client.ask_relist()
         await asyncio.sleep(40)
         assert len(world.server.opened) == opened  # nothing ranks higher: nothing is disturbed
 
@@ -486,7 +486,7 @@ def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
                 async with at_work(world.run()):
                     await asyncio.sleep(100)
                     assert len(venue.asked) == tries
-                    assert world.consumer.trouble.startswith(words)
+                    assert world.client.trouble.startswith(words)
                     assert world.facts == []
                     assert world.faults == ["venue_unreached"]
                     # where the venue asks for patience it is known at once, else after a while
@@ -495,7 +495,7 @@ def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
                     assert (fault.seen - EPOCH < 5_000) is (status == 451)
                     venue.status = 200
                     await asyncio.sleep(510 if status == 451 else 60)
-                    assert world.consumer.trouble == ""
+                    assert world.client.trouble == ""
                     assert world.faults[:2] == ["venue_unreached", "venue_unreached over"]
                     assert world.of(Price)
             assert logs[0]["event"].startswith(f"cannot reach Binance: {words}")
@@ -522,7 +522,7 @@ def test_a_listing_that_cannot_be_read(body: bytes, words: str) -> None:
             with capture_logs() as logs:
                 async with at_work(world.run()):
                     await asyncio.sleep(1)
-                    assert world.consumer.trouble.startswith(words)
+                    assert world.client.trouble.startswith(words)
             assert logs[0]["event"].startswith("cannot reach Binance: its listing could not be")
 
     check()
@@ -541,8 +541,8 @@ async def test_a_listing_without_end() -> None:
         at_work(world.run()),
     ):
         await asyncio.sleep(20)
-        assert world.consumer.trouble == "its listing could not be read: its listing has no end"
-        assert world.consumer.rest.usage.requests < 100
+        assert world.client.trouble == "its listing could not be read: its listing has no end"
+        assert world.client.rest.usage.requests < 100
 
 
 @virtual
@@ -661,7 +661,7 @@ def test_an_error_of_ours_takes_this_venue_down_and_everything_begins_anew(
                     down = [turn for turn in turns(world.said) if turn.startswith("-")]
                     assert len(set(down)) == 8
                     assert world.faults == ["venue_failed"]
-                    assert "an error in Lowtide" in world.consumer.trouble
+                    assert "an error in Lowtide" in world.client.trouble
                     await asyncio.sleep(200)
                     monkeypatch.setattr(Session, "received", received)
                     await asyncio.sleep(600)
@@ -705,8 +705,8 @@ async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
         with capture_logs() as logs:
             async with at_work(world.run()):
                 await asyncio.sleep(5)
-                assert [*world.consumer.watched] == ["BTCUSDT"]
-                assert world.consumer.refused_names == len(bad)
+                assert [*world.client.watched] == ["BTCUSDT"]
+                assert world.client.refused_names == len(bad)
                 (refused,) = (e for e in world.said if isinstance(e, Fault) and not e.over)
     assert refused.code == "names_refused"
     assert refused.detail == r"7 of 8, such as B\x1b[2JUSDT"
@@ -717,7 +717,7 @@ async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
 async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
+    monkeypatch.setattr(clients, "LISTING_EVERY_S", 60.0)
     venue = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT")
 
     def answer(request: web.Request) -> web.Response:
@@ -732,8 +732,8 @@ async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once(
         world.assets = ("BTC", "ETH", "XRP")
         async with at_work(world.run()):
             await asyncio.sleep(150)
-            assert [*world.consumer.watched] == ["BTCUSDT", "ETHUSDT"]
-            assert world.consumer.unreadable_rows == 1
+            assert [*world.client.watched] == ["BTCUSDT", "ETHUSDT"]
+            assert world.client.unreadable_rows == 1
             faults = [e for e in world.said if isinstance(e, Fault) and not e.over]
     assert {(e.code.value, e.venue, e.detail) for e in faults} >= {
         ("rows_unreadable", "binance", r"1, such as XRP\u001bUSDT")
@@ -756,8 +756,8 @@ async def test_a_contract_that_cannot_be_read_in_frames_blinds_no_other(
         return json.dumps(frame).encode()
 
     monkeypatch.setattr(frames, "marks", spoiled)
-    monkeypatch.setattr(consumers, "LISTING_EVERY_S", 60.0)
-    monkeypatch.setattr(consumers, "_READABLE_AFTER_S", 60.0)
+    monkeypatch.setattr(clients, "LISTING_EVERY_S", 60.0)
+    monkeypatch.setattr(clients, "_READABLE_AFTER_S", 60.0)
     async with listened("binance", venue.answer, venue.talk) as world:
         world.assets = ("BTC", "ETH", "XRP")
         async with at_work(world.run()):
@@ -766,11 +766,11 @@ async def test_a_contract_that_cannot_be_read_in_frames_blinds_no_other(
             assert len(world.of(Price)) == len(world.of(Price, "ETHUSDT")) > 100
             assert world.of(Price, "XRPUSDT") == []
             (market,) = [
-                line for line in world.consumer.lines if line.session.stats.unreadable_rows
+                line for line in world.client.sockets if line.session.stats.unreadable_rows
             ]
             assert market.session.stats.unreadable_rows > 100
             assert market.session.stats.dropped == 0
-            assert world.consumer.unreadable_rows == 1
+            assert world.client.unreadable_rows == 1
             faults = [e for e in world.said if isinstance(e, Fault) and e.code == "rows_unreadable"]
             name = "XRPUSDT" if "s" not in damage else '{"e": "markPriceUpdate", "E": '
             assert {e.detail for e in faults if not e.over} == {f"1, such as {name}"}

@@ -17,7 +17,7 @@ from streams.feed.socket import Socket
 from streams.venue import Subscription
 from tests.streams import frames
 from tests.streams.venue_server import (
-    Around,
+    Owner,
     Sockets,
     Talk,
     at_work,
@@ -32,17 +32,17 @@ from tests.streams.virtual import EPOCH, virtual
 MARKET = (frames.marks("BTCUSDT"), frames.minis("BTCUSDT"))
 
 
-def line_of(around: Around, socket: str, *assets: str) -> Socket:
-    name = around.venue.SPEC.name
+def line_of(owner: Owner, socket: str, *assets: str) -> Socket:
+    name = owner.venue.SPEC.name
     known = frames.contracts(name, *assets)
-    plans = around.venue.subscriptions(known, around.venue.SPEC.kinds)
+    plans = owner.venue.subscriptions(known, owner.venue.SPEC.kinds)
     plan: Subscription = next(plan for plan in plans if plan.name == socket)
-    return Socket(around, plan, frames.listing_of(name, *assets))
+    return Socket(owner, plan, frames.listing_of(name, *assets))
 
 
-def market(around: Around) -> Socket:
+def market(owner: Owner) -> Socket:
     """The socket of Binance that needs no subscribing."""
-    return line_of(around, "market", "BTC")
+    return line_of(owner, "market", "BTC")
 
 
 def losses(logs: list[Any]) -> list[str]:
@@ -64,25 +64,25 @@ def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_connects_subscribes_and_publishes() -> None:
     bodies = [frames.bybit_says("subscribe"), frames.ticker("BTCUSDT")]
     async with listening(repeating(*bodies)) as server:
-        around = Around("bybit", server.url)
-        line = line_of(around, "market-1", "BTC")
+        owner = Owner("bybit", server.url)
+        line = line_of(owner, "market-1", "BTC")
         async with at_work(line.run(3.0)):
             await asyncio.sleep(2.9)
             assert server.opened == []
             await asyncio.sleep(40)
             assert server.heard[0] == line.session.subscription.messages[0]
-            assert server.heard[1:] == [around.venue.SPEC.ping] * 1
+            assert server.heard[1:] == [owner.venue.SPEC.ping] * 1
             assert len(server.opened) == 1
-        assert around.turns == [
+        assert owner.turns == [
             "+funding BTCUSDT",
             "+liquidation BTCUSDT",
             "+open_interest BTCUSDT",
             "+price BTCUSDT",
             "+volume BTCUSDT",
         ]
-        prices = [event for event in around.said if isinstance(event, Price)]
+        prices = [event for event in owner.published if isinstance(event, Price)]
         assert len(prices) == 40
-        assert around.frames[:2] == bodies  # raw, as they came
+        assert owner.frames[:2] == bodies  # raw, as they came
         assert EPOCH + 3_000 <= prices[0].seen < EPOCH + 3_100
         assert line.session.stats.frames == 80
 
@@ -91,16 +91,16 @@ async def test_it_connects_subscribes_and_publishes() -> None:
 async def test_while_it_subscribes_slowly_it_already_listens() -> None:
     assets = [f"A{n}" for n in range(100)]
     async with listening(repeating(frames.coin_book("A0"))) as server:
-        around = Around("hyperliquid", server.url, sends_per_second=5.0)
-        async with at_work(line_of(around, "book-1", *assets).run(0)):
+        owner = Owner("hyperliquid", server.url, sends_per_second=5.0)
+        async with at_work(line_of(owner, "book-1", *assets).run(0)):
             await asyncio.sleep(2.1)
-            assert around.turns == ["+depth A0"]
+            assert owner.turns == ["+depth A0"]
             assert len(server.heard) == 11  # five a second
             await asyncio.sleep(18)
-            ping = around.venue.SPEC.ping
+            ping = owner.venue.SPEC.ping
             assert [message for message in server.heard if message != ping] == [
-                *around.venue.subscriptions(
-                    frames.contracts("hyperliquid", *assets), around.venue.SPEC.kinds
+                *owner.venue.subscriptions(
+                    frames.contracts("hyperliquid", *assets), owner.venue.SPEC.kinds
                 )[1].messages
             ]
             assert server.heard.count(ping) == 1
@@ -116,14 +116,14 @@ async def test_binary_frames_are_read_like_text() -> None:
             await asyncio.sleep(1)
 
     async with listening(talk) as server:
-        around = Around("binance", server.url)
-        line = market(around)
+        owner = Owner("binance", server.url)
+        line = market(owner)
         with capture_logs() as logs:
             async with at_work(line.run(0)):
                 await asyncio.sleep(5.5)
         assert [entry["event"] for entry in logs] == ["frame dropped"]
         assert line.session.stats.dropped == 6
-        assert sum(isinstance(event, Funding) for event in around.said) == 6
+        assert sum(isinstance(event, Funding) for event in owner.published) == 6
 
 
 @virtual
@@ -137,35 +137,35 @@ async def test_snapshots_are_fetched_and_taken_and_a_late_one_does_no_harm() -> 
         await asyncio.sleep(5)
 
     async with listening(talk) as server:
-        around = Around("binance", server.url)
-        async with at_work(line_of(around, "book-1", "BTC").run(0)):
+        owner = Owner("binance", server.url)
+        async with at_work(line_of(owner, "book-1", "BTC").run(0)):
             await asyncio.sleep(1)
-            assert [request.symbol for request in around.asked] == ["BTCUSDT"]
-            around.takers[0]("BTCUSDT", frames.snapshot(10))
+            assert [request.symbol for request in owner.asked] == ["BTCUSDT"]
+            owner.takers[0]("BTCUSDT", frames.snapshot(10))
             await asyncio.sleep(1.1)
-            assert around.turns == ["+depth BTCUSDT"]
+            assert owner.turns == ["+depth BTCUSDT"]
             await asyncio.sleep(3.1)
-            assert around.turns == ["+depth BTCUSDT", "-depth BTCUSDT"]
-            around.takers[0]("BTCUSDT", frames.snapshot(10))  # nobody is connected
+            assert owner.turns == ["+depth BTCUSDT", "-depth BTCUSDT"]
+            owner.takers[0]("BTCUSDT", frames.snapshot(10))  # nobody is connected
             await asyncio.sleep(3)
             assert connections == 2
-            around.takers[0]("BTCUSDT", b"rubbish")
-            assert around.turns == ["+depth BTCUSDT", "-depth BTCUSDT"]
-        around.takers[0]("BTCUSDT", frames.snapshot(10))  # nobody is there
+            owner.takers[0]("BTCUSDT", b"rubbish")
+            assert owner.turns == ["+depth BTCUSDT", "-depth BTCUSDT"]
+        owner.takers[0]("BTCUSDT", frames.snapshot(10))  # nobody is there
 
 
 @virtual
 async def test_a_listing_that_is_out_of_date_is_asked_for() -> None:
     async with listening(repeating(frames.contexts(3))) as server:
-        around = Around("hyperliquid", server.url)
-        line = line_of(around, "contexts", "BTC", "ETH")
+        owner = Owner("hyperliquid", server.url)
+        line = line_of(owner, "contexts", "BTC", "ETH")
         async with at_work(line.run(0)):
             await asyncio.sleep(2.5)
-            assert around.relists == 3
+            assert owner.relists == 3
             line.decode_with(frames.listing_of("hyperliquid", "BTC", "ETH", "NEW"))
             await asyncio.sleep(1)
-            assert around.relists == 3
-            assert len(around.turns) == 4
+            assert owner.relists == 3
+            assert len(owner.turns) == 4
 
 
 # ── losses ──────────────────────────────────────────────────────────────
@@ -174,8 +174,8 @@ async def test_a_listing_that_is_out_of_date_is_asked_for() -> None:
 @virtual
 async def test_a_server_that_says_nothing_is_left_and_tried_again() -> None:
     async with listening(forever) as server:
-        around = Around("binance", server.url)
-        line = market(around)
+        owner = Owner("binance", server.url)
+        line = market(owner)
         with capture_logs() as logs:
             async with at_work(line.run(0)):
                 await asyncio.sleep(400)
@@ -186,7 +186,7 @@ async def test_a_server_that_says_nothing_is_left_and_tried_again() -> None:
         assert losses(logs) == ["lost Binance: no funding data for 31 s"]  # said once
         assert logs[0]["next_try_s"] == 0.5
         assert logs[0]["socket"] == "market"
-        assert around.said == []
+        assert owner.published == []
         assert line.session.stats.connects == 9
 
 
@@ -197,18 +197,18 @@ async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
         await connection.close(1012, "service restart")
 
     async with listening(bye) as server:
-        around = Around("binance", server.url)
+        owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(130)
         assert server.waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30], abs=0.2)
         words = "it closed the connection with code 1012 (service restart)"
         assert set(losses(logs)) == {f"lost Binance: {words}"}
         assert len(logs) == 10  # feeds were up each time, so each is news
-        up, down = around.turns[:3], around.turns[3:6]
+        up, down = owner.turns[:3], owner.turns[3:6]
         assert up == ["+funding *", "+liquidation *", "+price *"]
         assert down == ["-funding *", "-liquidation *", "-price *"]
-        assert around.turns == (up + down) * 10
+        assert owner.turns == (up + down) * 10
 
 
 @pytest.mark.parametrize(
@@ -245,16 +245,16 @@ def test_a_refused_handshake(
     async def check() -> None:
         async with listening(repeating(*MARKET)) as server:
             server.refuse = [refusal]
-            around = Around("binance", server.url)
+            owner = Owner("binance", server.url)
             with capture_logs() as logs:
-                async with at_work(market(around).run(0)):
+                async with at_work(market(owner).run(0)):
                     await asyncio.sleep(wait_s - 0.3)
                     assert len(server.opened) == 1
                     server.refuse = []
                     await asyncio.sleep(2)
                     assert server.waits == [pytest.approx(wait_s, abs=0.2)]
-                    assert len(around.turns) == 4
-            assert around.refusals == [words] * blocked
+                    assert len(owner.turns) == 4
+            assert owner.refusals == [words] * blocked
             assert losses(logs) == [f"lost Binance: {words}"] * (not blocked)
 
     check()
@@ -264,11 +264,11 @@ def test_a_refused_handshake(
 async def test_a_country_that_is_refused_is_told_once_and_asked_rarely() -> None:
     async with listening(forever) as server:
         server.refuse = [(451, {}, b"")]
-        around = Around("binance", server.url)
-        async with at_work(market(around).run(0)):
+        owner = Owner("binance", server.url)
+        async with at_work(market(owner).run(0)):
             await asyncio.sleep(590)
             assert len(server.opened) == 1
-            assert len(around.refusals) == 1
+            assert len(owner.refusals) == 1
             await asyncio.sleep(590)
             assert len(server.opened) == 2
 
@@ -276,10 +276,10 @@ async def test_a_country_that_is_refused_is_told_once_and_asked_rarely() -> None
 @virtual
 async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
     async with listening(repeating(*MARKET), certified(tmp_path)) as server:
-        around = Around("binance", server.url)
-        plain = Around("binance", server.url.replace("wss:", "ws:"))
+        owner = Owner("binance", server.url)
+        plain = Owner("binance", server.url.replace("wss:", "ws:"))
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)), at_work(market(plain).run(0.2)):
+            async with at_work(market(owner).run(0)), at_work(market(plain).run(0.2)):
                 await asyncio.sleep(5)
         assert set(losses(logs)) == {
             "lost Binance: its TLS certificate is not valid (self-signed certificate)",
@@ -292,9 +292,9 @@ async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
 async def test_redirects_are_not_followed(place: str) -> None:
     async with listening(forever) as server:
         server.refuse = [(302, {"Location": place}, b"")]
-        around = Around("binance", server.url)
+        owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(5)
         assert losses(logs) == [
             "lost Binance: it answered HTTP 302, a redirect, which is not followed"
@@ -309,9 +309,9 @@ async def test_a_frame_beyond_the_limit() -> None:
         await asyncio.sleep(100)
 
     async with listening(talk) as server:
-        around = Around("binance", server.url)
+        owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(0.4)
         assert losses(logs) == ["lost Binance: it sent a frame of more than 16 MB"]
 
@@ -324,9 +324,9 @@ async def test_a_connection_that_breaks_without_a_word() -> None:
         connection.transport.abort()
 
     async with listening(talk) as server:
-        around = Around("binance", server.url)
+        owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(2.4)
         assert losses(logs) == ["lost Binance: the connection broke"]
 
@@ -338,9 +338,9 @@ async def test_a_server_that_no_longer_reads() -> None:
         await repeating(*MARKET)(connection)
 
     async with listening(talk) as server:
-        around = Around("binance", server.url)
+        owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(49)
                 assert len(server.opened) == 1
                 await asyncio.sleep(4)
@@ -385,8 +385,8 @@ async def test_servers_that_are_none_and_names_that_are_none(
             ("ws://a..b", None),
             ("http://127.0.0.1", "the connection failed (InvalidURI)"),
         ):
-            around = Around("binance", url)
-            line = market(around)
+            owner = Owner("binance", url)
+            line = market(owner)
             with capture_logs() as logs:
                 async with at_work(line.run(0)):
                     await asyncio.sleep(25)
@@ -404,9 +404,9 @@ async def test_more_to_say_than_may_be_sent_ends_the_connection(
 ) -> None:
     monkeypatch.setattr(lines, "_UNSENT_AT_MOST", 5)
     async with listening(forever) as server:
-        around = Around("hyperliquid", server.url)
+        owner = Owner("hyperliquid", server.url)
         with capture_logs() as logs:
-            async with at_work(line_of(around, "book-1", *map(str, range(9))).run(0)):
+            async with at_work(line_of(owner, "book-1", *map(str, range(9))).run(0)):
                 await asyncio.sleep(0.4)
         assert losses(logs) == ["lost Hyperliquid: more must be asked than the venue lets us send"]
 
@@ -445,8 +445,8 @@ class Story:
         await connection.send(frame, text=True)
 
 
-def sizes(around: Around) -> list[float]:
-    return [event.base for event in around.said if isinstance(event, Liquidation)]
+def sizes(owner: Owner) -> list[float]:
+    return [event.base for event in owner.published if isinstance(event, Liquidation)]
 
 
 @pytest.mark.parametrize("lags_s", [(0.0, 0.0), (0.0, 0.7), (0.7, 0.0), (0.3, 0.31, 1.2)])
@@ -461,8 +461,8 @@ def test_a_replacement_is_not_noticed(
         story = Story(*lags_s)
         async with listening(story.talk) as server:
             story.server = server
-            around = Around("binance", server.url, socket_life_s=10.0)
-            line = market(around)
+            owner = Owner("binance", server.url, socket_life_s=10.0)
+            line = market(owner)
             with capture_logs() as logs:
                 async with at_work(line.run(0)):
                     await asyncio.sleep(1)
@@ -470,9 +470,9 @@ def test_a_replacement_is_not_noticed(
                     await asyncio.sleep(0.2)
             assert [entry["event"] for entry in logs] == ["socket replaced"] * 2
             assert story.connections == 3
-            assert not [turn for turn in around.turns if turn.startswith("-")]
-            assert len(around.turns) == 4
-            assert sorted(sizes(around)) == story.told  # none lost, none twice
+            assert not [turn for turn in owner.turns if turn.startswith("-")]
+            assert len(owner.turns) == 4
+            assert sorted(sizes(owner)) == story.told  # none lost, none twice
             stats = line.session.stats
             assert stats.connects == 3
             assert stats.frames > 2 * 27 + len(story.told)
@@ -487,9 +487,9 @@ async def test_a_replacement_that_cannot_connect_leaves_the_old_one_alone(
     monkeypatch.setattr(lines, "_HANDOVER_S", 20.0)
     monkeypatch.setattr(lines, "_RENEW_AGAIN_S", 30.0)
     async with listening(repeating(*MARKET)) as server:
-        around = Around("binance", server.url, socket_life_s=100.0)
+        owner = Owner("binance", server.url, socket_life_s=100.0)
         with capture_logs() as logs:
-            async with at_work(market(around).run(0)):
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(50)
                 server.refuse = [(503, {}, b"")]
                 await asyncio.sleep(100)
@@ -497,10 +497,10 @@ async def test_a_replacement_that_cannot_connect_leaves_the_old_one_alone(
                 server.refuse = []
                 await asyncio.sleep(60)
                 assert len(server.open) == 1
-        said = [entry["event"] for entry in logs]
-        assert said.count("socket could not be replaced yet") == 1
-        assert said[-1] == "socket replaced"
-        assert len(around.turns) == 4
+        logged = [entry["event"] for entry in logs]
+        assert logged.count("socket could not be replaced yet") == 1
+        assert logged[-1] == "socket replaced"
+        assert len(owner.turns) == 4
 
 
 @virtual
@@ -512,10 +512,10 @@ async def test_a_replacement_without_all_feeds_is_given_up_or_says_what_is_missi
         monkeypatch.setattr(lines, "_ENOUGH", enough)
         story = Story(0.0, keep=lambda place: MARKET[:1] if place else MARKET)
         async with listening(story.talk) as server:
-            around = Around("binance", server.url, socket_life_s=50.0)
-            async with at_work(market(around).run(0)):
+            owner = Owner("binance", server.url, socket_life_s=50.0)
+            async with at_work(market(owner).run(0)):
                 await asyncio.sleep(75)
-            assert around.turns[4:] == expected
+            assert owner.turns[4:] == expected
             assert story.connections == 2
 
 
@@ -526,17 +526,17 @@ async def test_while_the_old_socket_is_down_the_new_one_may_speak_at_once(
     story = Story(0.0)
     async with listening(story.talk) as server:
         story.server = server
-        around = Around("binance", server.url, socket_life_s=50.0)
-        async with at_work(market(around).run(0)):
+        owner = Owner("binance", server.url, socket_life_s=50.0)
+        async with at_work(market(owner).run(0)):
             await asyncio.sleep(49)
             server.refuse = [(503, {}, b"")]
             await asyncio.sleep(6)  # the replacement is refused
             server.open[0].transport.abort()
             await asyncio.sleep(2)
-            assert around.turns[4:] == ["-funding *", "-liquidation *", "-price *", "-volume *"]
+            assert owner.turns[4:] == ["-funding *", "-liquidation *", "-price *", "-volume *"]
             server.refuse = []
             await asyncio.sleep(40)
-            assert around.turns[8:] == ["+funding *", "+liquidation *", "+price *", "+volume *"]
+            assert owner.turns[8:] == ["+funding *", "+liquidation *", "+price *", "+volume *"]
             assert len(server.open) == 1
 
 
@@ -548,15 +548,15 @@ def test_whenever_it_is_cancelled_nothing_is_left_running(seconds: float, talk: 
     @virtual
     async def check() -> None:
         async with listening(talk) as server:
-            around = Around("binance", server.url, socket_life_s=50.0)
-            task = asyncio.create_task(market(around).run(0))
+            owner = Owner("binance", server.url, socket_life_s=50.0)
+            task = asyncio.create_task(market(owner).run(0))
             await asyncio.sleep(seconds)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert task.cancelled()
-            said = len(around.said)
+            count = len(owner.published)
             await asyncio.sleep(5)
-            assert len(around.said) == said
+            assert len(owner.published) == count
             assert server.open == []
 
     check()
@@ -570,8 +570,8 @@ async def test_a_fault_of_ours_ends_the_line_and_is_not_hidden(
         raise KeyError("a fault")
 
     async with listening(repeating(*MARKET)) as server:
-        around = Around("binance", server.url)
-        line = market(around)
+        owner = Owner("binance", server.url)
+        line = market(owner)
         monkeypatch.setattr(sessions.Session, "tick", broken)
         with pytest.raises(KeyError, match="a fault"):
             await line.run(0)

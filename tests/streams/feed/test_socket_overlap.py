@@ -24,51 +24,53 @@ def test_each_is_said_once_wherever_the_change_falls(steps: list[bool], alike: b
     """Both sockets bring the same in order; one may lag behind the other by any number."""
     total = len(steps)
     facts = [liquidation(0 if alike else n) for n in range(total)]
-    overlap, said = Overlap(), []
+    overlap, published = Overlap(), []
     old = new = 0
     for from_old in steps:  # while the old one speaks
         if from_old:
-            overlap.said(facts[old])
-            said.append(facts[old])
+            overlap.published(facts[old])
+            published.append(facts[old])
             old += 1
         else:
-            overlap.heard(facts[new])
+            overlap.received(facts[new])
             new += 1
-    said += overlap.unsaid()
+    published += overlap.unpublished()
     while new < total:  # then the new one speaks
         if not overlap.is_repeat(facts[new]):
-            said.append(facts[new])
+            published.append(facts[new])
         new += 1
-    assert sorted(fact.at for fact in said) == sorted(fact.at for fact in facts[: max(total, old)])
+    assert sorted(fact.at for fact in published) == sorted(
+        fact.at for fact in facts[: max(total, old)]
+    )
 
 
 def test_two_alike_from_one_socket_are_two() -> None:
     for calls in set(permutations(["old", "old", "new", "new"])):
-        overlap, said = Overlap(), 0
+        overlap, published = Overlap(), 0
         for call in calls:
             if call == "old":
-                overlap.said(liquidation(1))
-                said += 1
+                overlap.published(liquidation(1))
+                published += 1
             else:
-                overlap.heard(liquidation(1))
-        assert said + len(overlap.unsaid()) == 2
+                overlap.received(liquidation(1))
+        assert published + len(overlap.unpublished()) == 2
         assert not overlap.is_repeat(liquidation(1))
 
 
 def test_what_was_not_said_comes_in_order_and_once() -> None:
     overlap = Overlap()
     for number, seen in ((1, 30), (2, 10), (3, 20), (2, 15)):
-        overlap.heard(liquidation(number, seen))
-    assert [event.seen for event in overlap.unsaid()] == [10, 15, 20, 30]
-    assert overlap.unsaid() == []
+        overlap.received(liquidation(number, seen))
+    assert [event.seen for event in overlap.unpublished()] == [10, 15, 20, 30]
+    assert overlap.unpublished() == []
 
 
 def test_nothing_is_kept_of_what_both_have_brought() -> None:
     overlap = Overlap()
     for number in range(1000):
-        overlap.said(liquidation(number))
-        overlap.heard(liquidation(number))
-        overlap.heard(liquidation(-number - 1))
-        overlap.said(liquidation(-number - 1))
-    assert not overlap._said
-    assert not overlap._heard
+        overlap.published(liquidation(number))
+        overlap.received(liquidation(number))
+        overlap.received(liquidation(-number - 1))
+        overlap.published(liquidation(-number - 1))
+    assert not overlap._published
+    assert not overlap._received
