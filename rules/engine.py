@@ -101,29 +101,17 @@ class Engine:
         return self._feed(event)
 
     def _feed(self, event: AnyEvent) -> list[Said]:
-        now, seen = self._now, event.seen + self._timeline.behind
         if isinstance(event, ClockStep):
             return self._step(event)
+        now, seen = self._now, event.seen + self._timeline.behind
         if seen > now:
             if not now:
                 self._watchlist.begin(seen)
             now = self._now = seen
-        turns = self._hear(event, seen, now)
-        return self._timeline.said(turns, isinstance(event, Tick)) if turns else turns
-
-    def _hear(self, event: MarketEvent | FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[Said]:
-        if isinstance(event, Tick):
-            if now - seen > SET_BACK:
-                now = self._set_back(seen)
-            return self._tick(now)
+        if isinstance(event, Tick | FeedState | Fault):
+            turns = self._hear(event, seen, now)
+            return self._timeline.said(turns, isinstance(event, Tick)) if turns else turns
         late = self._miss_tick(now) if now > self._late_at else None
-        if isinstance(event, FeedState):
-            self._watchlist.memory.hear(event, now)
-            self._feeds.hear(event)
-            return late or []
-        if isinstance(event, Fault):
-            self._faults.take(event if seen == event.seen else replace(event, seen=seen))
-            return late or []
         try:
             route = self._routes[event.asset, event.venue, event.symbol]
         except KeyError:
@@ -131,7 +119,23 @@ class Engine:
             if route is not None:
                 route.market.clock.assumed = -self._timeline.behind
         turns = self._take(route, event, now) if route is not None else []
-        return late + turns if late else turns
+        if late:
+            turns = late + turns
+        return self._timeline.said(turns, own=False) if turns else turns
+
+    def _hear(self, event: FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[Said]:
+        """What is no data: time, and the state of feeds and of the system."""
+        if isinstance(event, Tick):
+            if now - seen > SET_BACK:
+                now = self._set_back(seen)
+            return self._tick(now)
+        late = self._miss_tick(now) if now > self._late_at else []
+        if isinstance(event, FeedState):
+            self._watchlist.memory.hear(event, now)
+            self._feeds.hear(event)
+        else:
+            self._faults.take(event if seen == event.seen else replace(event, seen=seen))
+        return late
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""

@@ -64,11 +64,10 @@ class Interest(msgspec.Struct, array_like=True):
     @property
     def latest(self) -> float | None:
         """The middle one of the last three readings, believed or not; None before there are."""
-        last = [*self.recent[-_READINGS:], *self.odd][-_READINGS:]
-        if len(last) < _READINGS:
-            return None
-        (_, a), (_, b), (_, c) = last
-        return max(min(a, b), min(max(a, b), c))
+        last = self.recent[-_READINGS:]
+        if self.odd:
+            last = [*last, *self.odd][-_READINGS:]
+        return sorted([base for _, base in last])[1] if len(last) == _READINGS else None
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: nothing was later."""

@@ -389,8 +389,9 @@ def speakers(live: Sequence[Market]) -> list[Market]:
     if len(live) < 2:
         return list(live)
     chosen = largest_of_venues(live)
-    since = max([m.prices.seen for m in chosen]) - FRESH
-    return [m for m in chosen if m.prices.seen >= since]
+    seen = [m.prices.seen for m in chosen]
+    since = max(seen) - FRESH
+    return chosen if min(seen) >= since else [m for m in chosen if m.prices.seen >= since]
 
 
 def middle(values: Sequence[float]) -> float | None:

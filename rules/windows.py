@@ -80,6 +80,14 @@ class Ring:
         value = self._values[slot % self.size]
         return None if isnan(value) else value
 
+    def in_force(self, slot: int) -> float | None:
+        """The value of a slot, or of the one before: a hole may just have ended."""
+        newest, size = self.newest, self.size
+        if not 0 <= slot <= newest or slot <= newest - size:
+            return self.at(slot - 1)
+        value = self._values[slot % size]
+        return value if value == value else self.at(slot - 1)  # NaN is unlike itself
+
     def among(self, slots: range) -> list[float]:
         """The values that some slots, one after the other, have."""
         first = max(slots.start, self.newest - self.size + 1, 0)
@@ -349,7 +357,11 @@ def _note(blocks: list[PriceBlock], slot: int, price: float, keep: int) -> None:
     """Adds a price to the block it is of, and forgets those that were over ``keep`` blocks ago."""
     if blocks and slot <= blocks[-1].slot:
         slot, low, high, number = blocks[-1]
-        blocks[-1] = PriceBlock(slot, min(low, price), max(high, price), number + 1)
+        if price < low:
+            low = price
+        elif price > high:
+            high = price
+        blocks[-1] = PriceBlock(slot, low, high, number + 1)
         return
     blocks.append(PriceBlock(slot, price, price, 1))
     while len(blocks) > 1 and blocks[1].slot <= slot - keep:
@@ -384,9 +396,13 @@ class PriceWindow:
     when the newest came; ``latest``: those of the last seconds.
     """
 
-    __slots__ = ("_coarse", "_coarse_slot", "_fine", "_next", "doubted", "last", "latest", "seen")
+    __slots__ = (
+        "_coarse", "_coarse_slot", "_fine", "_next", "_starts", "doubted", "last", "latest", "seen",
+    )  # fmt: skip
 
     def __init__(self, keep_ms: Ms) -> None:
+        # length of a window → the slot of its start and the price then; it follows from the slots
+        self._starts: dict[Ms, tuple[int, float | None]] = {}
         self.last: float | None = None
         self.doubted: float | None = None
         self.seen: Ms = 0
@@ -428,11 +444,19 @@ class PriceWindow:
         if self.seen <= t:
             return self.last if t - self.seen <= MAX_AGE else None
         fine, slot = self._fine, t // _FINE
-        if slot > fine.newest - fine.size and (price := _at(fine, slot)) is not None:
+        if slot > fine.newest - fine.size and (price := fine.in_force(slot)) is not None:
             return price
-        if self._coarse is None:
-            return None
-        return _at(self._coarse, t // self._coarse_slot)
+        return None if self._coarse is None else self._coarse.in_force(t // self._coarse_slot)
+
+    def before(self, window: Ms, now: Ms) -> float | None:
+        """The price at the start of a window that ends at ``now``, as ``at`` gives it."""
+        start = now - window
+        if self.seen <= start:
+            return self.at(start)
+        slot, known = start // _FINE, self._starts.get(window)
+        if known is None or known[0] != slot:
+            known = self._starts[window] = slot, self.at(start)
+        return known[1]
 
     def dump(self) -> list[bytes]:
         """The prices as bytes, in this machine's byte order; not the doubted and latest ones."""
@@ -447,6 +471,7 @@ class PriceWindow:
         """Takes over dumped prices, of other windows as far as it goes. ValueError if cut short."""
         if len(dumped) not in (4, 7):
             raise ValueError("the dumped prices are cut short: start without them")
+        self._starts.clear()
         last = Series(1, 0)
         last.load(dumped[:2])
         self._fine.load(dumped[2:4])
@@ -468,6 +493,7 @@ class PriceWindow:
         coarse, last = self._coarse, self.last
         if last is None or t % _FINE:
             return
+        self._starts.clear()
         slot = t // _FINE
         self._fine.put(slot, last)
         if coarse is not None and t % self._coarse_slot == 0:
@@ -485,12 +511,6 @@ class PriceWindow:
         self._fine.mend(slot, price)
         if self._coarse is not None and t % self._coarse_slot == 0:
             self._coarse.mend(t // self._coarse_slot, price)
-
-
-def _at(ring: Ring, slot: int) -> float | None:
-    """The price of a slot, or of the one before: a hole may just have ended."""
-    price = ring.at(slot)
-    return ring.at(slot - 1) if price is None else price
 
 
 DAYS = 14

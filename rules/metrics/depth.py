@@ -424,7 +424,8 @@ def _warm(market: Market, book: DepthSamples, now: Ms) -> bool:
     line = market.lines.get(_DEPTH) or market.venue_lines.get(_DEPTH)
     if line is None or not line.up:
         return False
-    return now - min(line.since, book.unbroken_since) >= WARM_UP
+    long_ago = now - WARM_UP
+    return line.since <= long_ago or book.unbroken_since <= long_ago
 
 
 def _by_venue(live: list[_Live]) -> dict[str, float]:

@@ -189,9 +189,10 @@ def _confirmed(ends: list[Ends]) -> list[Ends]:
     """
     if len({e.market.venue for e in ends}) < 2:
         return ends
+    latest_of = {e.market: e.market.interest.latest for e in ends}
     sums: dict[str, tuple[float, float, float]] = {}
     for market, _, after, recent in ends:
-        latest = market.interest.latest
+        latest = latest_of[market]
         old, held, shown = sums.get(market.venue, (0.0, 0.0, 0.0))
         shown += after if latest is None else latest
         sums[market.venue] = old + recent, held + after, shown
@@ -205,12 +206,11 @@ def _confirmed(ends: list[Ends]) -> list[Ends]:
             shares[venue] = (max(shown, min(held, order[1])) - held) / (shown - held)
         elif shown > held:
             shares[venue] = (min(shown, max(held, order[-2])) - held) / (shown - held)
-    return [_moved(e, shares.get(e.market.venue, 0.0)) for e in ends]
+    return [_moved(e, shares.get(e.market.venue, 0.0), latest_of[e.market]) for e in ends]
 
 
-def _moved(end: Ends, share: float) -> Ends:
-    """The end, with this share of what is shown and not held."""
-    latest = end.market.interest.latest
+def _moved(end: Ends, share: float, latest: float | None) -> Ends:
+    """The end, with this share of what is shown (``latest``) and not held."""
     if latest is None or not share:
         return end
     return end._replace(after=end.after + share * (latest - end.after))

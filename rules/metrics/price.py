@@ -11,6 +11,7 @@ there is one venue, a jump must be confirmed by its next price.
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from rules.alerts import PriceFacts, Scope
@@ -97,19 +98,23 @@ class PriceMetric:
         feed has no say while another moves.
         """
         ends: dict[Market, tuple[float, float]] = {}
+        window = self.window
         for market in view.ordered:
-            before, after = self._ends(market, now)
-            if before is not None and after is not None:
-                ends[market] = before, after
-        chosen = speakers([*ends])
-        if not chosen:
+            # as _ends, since nothing is asked as often as this
+            prices = market.prices
+            after = prices.now(now)
+            if after is not None and (before := prices.before(window, now)) is not None:
+                line = market.lines.get(_PRICE) or market.venue_lines.get(_PRICE)
+                if line is not None and line.up:
+                    ends[market] = before, after
+        if not ends:
             return None
+        chosen = speakers([*ends])
         if len(chosen) == 1:
             # nobody else can confirm a jump: its own next price must
             market = chosen[0]
             return _change(market, ends[market][0], market.prices.last or ends[market][1])
-        live = _live(chosen, now)
-        changes = sorted([_change(m, *ends[m]) for m in live], key=_pct)
+        changes = sorted([_change(m, *ends[m]) for m in _live(chosen, now)], key=_pct)
         half = len(changes) // 2
         if len(changes) == 1:
             return _held(changes[0], now)
@@ -128,14 +133,15 @@ class PriceMetric:
         after = prices.now(now)
         if after is None or not market.up(_PRICE):
             return None, None
-        return prices.at(now - self.window), after
+        return prices.before(self.window, now), after
 
 
 def _live(chosen: list[Market], now: Ms) -> list[Market]:
     """Those whose price is not frozen while that of another one moves."""
-    if not any(m.prices.latest.moving(now) for m in chosen):
+    live = [m for m in chosen if not m.prices.latest.frozen(now)]
+    if len(live) == len(chosen) or not any(m.prices.latest.moving(now) for m in chosen):
         return chosen
-    return [m for m in chosen if not m.prices.latest.frozen(now)]
+    return live
 
 
 def _behind(market: Market, other: Market, now: Ms) -> bool:
@@ -164,8 +170,7 @@ def _change(market: Market, before: float, after: float) -> _Change:
     return _Change(market, before, after, 100 * (after - before) / before)
 
 
-def _pct(change: _Change) -> float:
-    return change.pct
+_pct = attrgetter("pct")
 
 
 def _size(change: _Change) -> float:

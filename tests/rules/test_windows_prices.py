@@ -33,8 +33,22 @@ def test_a_past_price_is_one_of_just_before(seed, window):
             # what was in force when the slot of t began is never missed
             began = t - t % spacing
             assert found is not None or not [x for at, x in rows if began - MINUTE <= at <= began]
+        for length in (window // 2, window, 30 * SECOND):
+            assert prices.before(length, now) == prices.at(now - length)
         assert prices.now(now + MINUTE) == rows[-1][1]
         assert prices.now(now + MINUTE + 1) is None
+
+
+@mark.parametrize("window", [15 * MINUTE, HOUR, 24 * HOUR])
+@mark.parametrize("wrong", [0, 3, 11])
+def test_the_start_of_a_window_follows_what_is_mended_and_what_is_silent(window, wrong):
+    prices, t = PriceWindow(window), START
+    for second in range(200):
+        t += SECOND if second < 120 else 7 * SECOND
+        prices.take(90.0 if 60 <= second < 60 + wrong else 100.0 + second / 100, t)
+        for now in (t, t + 4 * SECOND, t + 45 * SECOND):
+            for length in (20 * SECOND, 40 * SECOND, MINUTE, window):
+                assert prices.before(length, now) == prices.at(now - length)
 
 
 def test_a_past_price_is_not_of_ten_seconds_later():
