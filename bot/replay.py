@@ -46,7 +46,7 @@ class Replay:
         self.count = Count()
         self._markets = settings.markets
         self._conflator = Conflator(self._markets.named)
-        self._venues: dict[str, _Heard] = {}
+        self._venues: dict[str, _ReplayedVenue] = {}
         self._ticked: Ms = 0
 
     def events(self, paths: Sequence[Path]) -> Iterator[AnyEvent]:
@@ -62,12 +62,14 @@ class Replay:
             self.count.first = self.count.first or record.t
             yield from self._ticks(record.t)
             self.count.last = record.t
-            heard = self._venues.get(record.venue)
-            if heard is None:
-                heard = self._venues[record.venue] = _Heard(VENUES[record.venue], self._markets)
-            yield from self._offer(heard.take(record))
+            venue = self._venues.get(record.venue)
+            if venue is None:
+                venue = self._venues[record.venue] = _ReplayedVenue(
+                    VENUES[record.venue], self._markets
+                )
+            yield from self._offer(venue.take(record))
             self.count.dropped = sum(venue.dropped for venue in self._venues.values())
-        unlisted = [name for name, heard in self._venues.items() if not heard.listed]
+        unlisted = [name for name, venue in self._venues.items() if not venue.listed]
         if unlisted:
             raise ValueError(
                 f"no listing of {', '.join(unlisted)} in the recording, without which its frames"
@@ -79,8 +81,8 @@ class Replay:
         self._ticked = self._ticked or now
         while now - self._ticked >= 1_000:
             self._ticked += 1_000
-            for heard in self._venues.values():
-                yield from self._offer(heard.tick(self._ticked))
+            for venue in self._venues.values():
+                yield from self._offer(venue.tick(self._ticked))
             for event in self._conflator.due(self._ticked):
                 yield self._counted(event)
             yield self._counted(Tick(seen=self._ticked))
@@ -117,7 +119,7 @@ def messages(turns: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
         yield from deliveries
 
 
-class _Heard:
+class _ReplayedVenue:
     """One venue of a recording: its listing first, then its sockets and polls."""
 
     def __init__(self, venue: Venue, markets: Markets) -> None:

@@ -1,4 +1,4 @@
-"""What rules say to bot: alerts with the facts that a message is made of, notices for operators.
+"""What rules pass to bot: alerts with the facts for their messages, and notices for operators.
 
 An alert is one turn of an episode. Numbers in facts are in the units of their names; None means
 unknown, never zero.
@@ -16,11 +16,11 @@ Scope = Literal["instrument", "asset", "market"]
 """Over what a value is: one contract, one asset over all its venues, or everything watched."""
 
 ALL = "ALL"
-"""What stands for an asset's name where the scope is the market."""
+"""In place of an asset's name where the scope is the market."""
 
 
 class Level(IntEnum):
-    """How bad. Compared by size."""
+    """How bad it is; larger is worse."""
 
     WATCH = 1
     ALERT = 2
@@ -37,134 +37,144 @@ class Turn(StrEnum):
 
 
 class FundingFacts(msgspec.Struct, frozen=True, kw_only=True, tag="funding"):
-    """Funding per 8 h in percent: OI-weighted value and each venue's own rate.
-
-    ``settled``: the rates were charged, not estimated. ``by_venue_pct_8h``: venue → % per 8 h.
-    ``hours``: venue → its interval in hours.
-    """
+    """Funding per 8 h in percent: weighted by open interest, and of each venue."""
 
     settled: bool
+    """The rates were charged, not estimated."""
     by_venue_pct_8h: Mapping[str, float]
+    """Venue → % per 8 h."""
     hours: Mapping[str, float]
+    """Venue → its funding interval in hours."""
     predicted_pct_8h: float | None = None
+    """The estimate of the next settlement, weighted in the same way; None: unknown."""
 
 
 class OpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="open_interest"):
-    """Net open-interest change over ``window_ms``: positions closed, the price effect removed.
-
-    ``before_base``, ``after_base``: coins at both ends, same venues. ``net_usd``: change in coins
-    at the price of the window's start; ``price_usd``: the rest of the change in USD, only price.
-    ``by_venue_pct``: change in coins by venue.
-    """
+    """Net change of open interest over ``window_ms``: positions closed, the effect of the price
+    removed."""
 
     window_ms: Ms
     before_base: float
+    """Coins at the window's start, on the venues known at both ends."""
     after_base: float
+    """Coins now, on the same venues."""
     net_usd: float | None
+    """The change in coins at the price of the window's start."""
     price_usd: float | None
+    """The rest of the change in USD, which is the price's alone."""
     by_venue_pct: Mapping[str, float]
+    """Venue → change of its coins, %."""
 
 
 class DepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="depth"):
-    """Depth within ``band_bp`` of mid now (median of 60 s) and normally.
+    """Depth within ``band_bp`` of mid now (median of 60 s), and its normal.
 
-    ``normal_ms``: how much observed time the normal is made of. ``hour``: the hour of day (UTC)
-    that the normal is of, made of that many days; None: it is the median of the last hours.
-    ``live``/``expected``: how many books could be used, out of how many. A sum over books that do
-    not all cover the band leaves the uncovered ones out, on both sides of the comparison.
+    A sum over books that do not all cover the band leaves the uncovered ones out, on both sides of
+    the comparison.
     """
 
     band_bp: int
+    """Half-width of the band, basis points."""
     bid_usd: float
     ask_usd: float
     normal_usd: float
+    """Both sides together."""
     normal_ms: Ms
+    """How much observed time the normal is made of."""
     by_venue_pct: Mapping[str, float]
+    """Venue → depth in percent of its own normal."""
     live: int
+    """How many books could be used."""
     expected: int
+    """How many books there are."""
     spread_bp: float | None = None
+    """Between the best bid and the best ask, basis points."""
     hour: int | None = None
+    """The hour of day (UTC) of the normal, which is then made of that hour of many days; None: the
+    normal is the median of the last hours."""
 
 
 class LiquidationFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquidation"):
-    """Reported liquidations in ``window_ms``: a lower bound.
-
-    ``largest_*``: the largest single order. ``orders``: how many were reported.
-    ``saturation_pct``: venue → share of the window's seconds in which a throttled feed was full.
-    ``not_available``: venues of this asset that publish no liquidations.
-    """
+    """Reported liquidations in ``window_ms``: a lower bound."""
 
     window_ms: Ms
     long_usd: float
     short_usd: float
     orders: int
+    """How many were reported."""
     largest_usd: float
+    """The largest single order."""
     largest_venue: str
     largest_price: float
+    """Quote per coin."""
     oi_pct: float | None
+    """Of the open interest that is held now; None: unknown."""
     saturation_pct: Mapping[str, float]
+    """Venue → share of the window's seconds in which a throttled feed was full, %."""
     not_available: tuple[str, ...]
+    """Venues of this asset that publish no liquidations."""
 
 
 class PriceFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price"):
-    """Change of the asset's price over ``window_ms``, both ends from one venue.
-
-    ``before``, ``after``: quote per coin at ``venue``, whose price it is. ``by_venue_pct``: the
-    change at every live venue. ``oi_usd``: open interest now, None where unknown.
-    """
+    """Change of the asset's price over ``window_ms``, both ends from one venue."""
 
     window_ms: Ms
     before: float
+    """Quote per coin at ``venue``."""
     after: float
     venue: str
+    """The venue whose change is the asset's."""
     by_venue_pct: Mapping[str, float]
+    """Venue → change of its price, of every live venue."""
     oi_usd: float | None = None
+    """Open interest now; None: unknown."""
 
 
 class TotalOpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="total_open_interest"):
-    """Net open-interest change of everything over ``window_ms``, same contracts at both ends.
-
-    ``before_usd``: held at the window's start. ``net_usd``: change in coins, each asset at its
-    price of the window's start; ``price_usd``: what price alone added, None where unknown.
-    ``by_asset_usd``: net change of the assets that moved most. ``live``/``expected``: contracts.
-    """
+    """Net change of the market's open interest over ``window_ms``, same contracts at both ends."""
 
     window_ms: Ms
     before_usd: float
+    """Held at the window's start."""
     net_usd: float
+    """The change in coins, each asset at its price of the window's start."""
     price_usd: float | None
+    """What the price alone added; None: unknown."""
     by_asset_usd: Mapping[str, float]
+    """Asset → net change, of the assets that moved most."""
     live: int
+    """Contracts that are known at both ends."""
     expected: int
+    """Contracts whose open interest is known."""
 
 
 class FundingShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="funding_share"):
-    """How many contracts have negative funding: charged rate, or estimate before the first charge.
-
-    ``live``/``expected``: contracts whose rate is known, out of those that have funding.
-    ``lowest_pct_8h``: the assets with the lowest rates, % per 8 h, each by its lowest contract.
-    """
+    """How many contracts have negative funding: by the charged rate, or the estimate before the
+    first charge."""
 
     negative: int
     live: int
+    """Contracts whose rate is known."""
     expected: int
+    """Contracts that have funding."""
     lowest_pct_8h: Mapping[str, float]
+    """Asset → % per 8 h of its lowest contract, of the lowest assets."""
 
 
 class PriceShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price_share"):
-    """How many assets fell within ``window_ms`` by at least what is stated for each.
-
-    ``live``/``expected``: assets whose change is known, out of those that count. While not all are
-    known, ``fallen`` is a lower bound. ``by_asset_pct``: the changes of those that fell most.
-    ``least_fall_pct``: asset → how far it must fall to count, %, without a sign.
-    """
+    """How many assets fell within ``window_ms`` by at least what is stated for each."""
 
     window_ms: Ms
     fallen: int
+    """A lower bound while not all changes are known."""
     live: int
+    """Assets whose change is known."""
     expected: int
+    """Assets that count."""
     by_asset_pct: Mapping[str, float]
+    """Asset → change, %, of those that fell most."""
     least_fall_pct: Mapping[str, float]
+    """Asset → how far it must fall to count, %, without a sign."""
 
 
 PartFacts = (
@@ -181,43 +191,47 @@ PartFacts = (
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """One condition of a composite that came true: ``level`` was reached at ``at`` with ``value``.
-
-    ``extreme``: the worst value since, at ``extreme_at``; ``extreme_longs``: where it is a sum over
-    both sides, the part that was longs, None: unknown. ``opened_at``: with ``rule`` and the asset
-    it names the episode. ``facts``: those of now, None if they cannot be said now.
-    """
+    """One condition of a composite that was met."""
 
     at: Ms
+    """When ``level`` was reached."""
     family: str
     rule: str
     metric: str
     unit: str
     level: Level
+    """The highest level up to the turn of this alert."""
     value: float
+    """The value at ``at``, in ``unit``."""
     extreme: float
+    """The worst value since."""
     opened_at: Ms
+    """When the episode began: with ``rule`` and the asset the key of the episode."""
     facts: PartFacts | None = None
+    """Those of now; None: they cannot be given now."""
     extreme_longs: float | None = None
+    """Of an extreme that is a sum over both sides, the part of longs; None: unknown."""
     extreme_at: Ms | None = None
+    """When ``extreme`` was reached."""
 
 
 class CascadeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="cascade"):
-    """Several conditions within ``within_ms``, ``chain`` in the order in which they came true.
-
-    ``needed`` of them make a cascade. ``no_data``: families that could not be judged. ``earlier``:
-    how many there were before in the record that began at ``record_from``, the last at ``last_at``.
-    ``also``: what it hides and is no condition of it, each family by its worst window.
-    """
+    """Several conditions met within ``within_ms``."""
 
     within_ms: Ms
     needed: int
+    """How many conditions made it fire."""
     chain: tuple[Link, ...]
+    """The conditions in the order in which they were met."""
     no_data: tuple[str, ...]
+    """Families that could not be judged."""
     earlier: int
+    """How many composites of this name and asset there were before, since ``record_from``."""
     record_from: Ms
     last_at: Ms | None = None
+    """When the last of these fired."""
     also: tuple[Link, ...] = ()
+    """What it hides and is no condition of it, each family by its worst window."""
 
 
 Facts = PartFacts | CascadeFacts
@@ -237,16 +251,14 @@ class RecordKind(StrEnum):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Something not seen since ``since``, as far as was observed.
-
-    ``since`` None: never in the record that began at ``record_from``; that is no "all-time".
-    ``run``: settlements in the present run, for ``first`` and ``longest``.
-    """
+    """A value or run that was not seen since ``since``, as far as was observed."""
 
     kind: RecordKind
     since: Ms | None
+    """None: never in the record that began at ``record_from``, which is no "all-time"."""
     record_from: Ms
     run: int | None = None
+    """Settlements in the present run, for ``first`` and ``longest``."""
 
 
 class Cause(StrEnum):
@@ -264,23 +276,22 @@ CAUSES = tuple(Cause)
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What another metric said at the same moment, for a rule that asks it (``Rule.when``).
-
-    ``value``: in ``unit``, None: it cannot be said. ``asked``: what it is asked for, ``<= -1``.
-    ``agrees`` None: the value, or what is known of it, says neither yes nor no. ``lower_bound``:
-    there may be more.
-    """
+    """The value of another metric at the same moment, for a rule that asks it (``Rule.when``)."""
 
     metric: str
     unit: str
     asked: str
+    """What it must be, such as ``<= -1``."""
     value: float | None = None
+    """In ``unit``; None: unknown."""
     agrees: bool | None = None
+    """None: the value, or what is known of it, decides neither way."""
     lower_bound: bool = False
+    """The value may be larger."""
 
 
 class EpisodeKey(NamedTuple):
-    """What an episode is called for ever: its rule, what it is about, and when it began."""
+    """The name of an episode: its rule, its subject, and when it began."""
 
     rule: str
     subject: str
@@ -310,58 +321,65 @@ class EpisodeKey(NamedTuple):
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="alert"):
     """One turn of one episode.
 
-    ``id`` names the turn for ever, see ``EpisodeKey``. ``family``: the rule's name in
-    the configuration, which its windows share.
-    ``seen`` is the clock of the event that caused it, ``at`` the venue's time of that event.
-    ``value`` is in ``unit`` (the metric's). ``level`` is the level now (for a close: the level it
-    had). ``threshold`` is that level's. ``post`` False: recorded, not to be posted (cool-down).
-    ``hidden_by``: the composite that tells of it instead; not to be posted either. ``held``:
-    openings that the cool-down swallowed since the last post. ``extreme``: the worst value of the
-    episode, reached at ``extreme_at``. ``missing``: venues left out because their feed is down
-    ("ex-Bybit"). ``price``: quote per coin now; ``price_before``: at the window's start (of a
-    composite: when its chain began). ``records``: what is remarkable about the value, at open and
-    up. ``opinions``: what the metrics say that the rule asks besides its own. ``alone``: the level
-    that the value alone has reached, if it is told at a lower one because they do not agree.
-    ``cause``: of open interest, price and composites, None: unknown.
-    ``opened_at`` is by the clock of then; ``began``: the same by the clock of ``seen``, None
-    where that has not stepped since. ``ahead``: how far the venues' clocks are ahead of that of
-    ``seen``, 0 where both may be right.
-
     A composite has metric and unit "composite"; its value is the number of conditions that hold.
     """
 
     id: str
+    """The name of the turn, see ``EpisodeKey``."""
     rule: str
     metric: str
     unit: str
+    """That of ``value``, ``threshold`` and ``extreme``."""
     asset: str
     turn: Turn
     level: Level
+    """The level now; of a close, the level that the episode had."""
     value: float
     threshold: float
+    """That of ``level``."""
     fires: str
+    """On which side of the threshold: ``above`` or ``below``."""
     at: Ms
+    """The venue's time of the event that caused it."""
     seen: Ms
+    """Our clock at that event."""
     opened_at: Ms
+    """When the episode began, by our clock of then."""
     extreme: float
+    """The worst value of the episode."""
     extreme_at: Ms
     post: bool
+    """False: it is recorded and not posted (cool-down, or a rule that never posts)."""
     family: str = ""
+    """The rule's name in the configuration, which its windows share."""
     scope: Scope = "asset"
     instrument: str = ""
+    """``venue/symbol``; "" unless the scope is an instrument."""
     held: int = 0
+    """Openings that the cool-down held back since the last post."""
     price: float | None = None
+    """Quote per coin now."""
     price_before: float | None = None
+    """At the window's start; of a composite, when its chain began."""
     venues: tuple[str, ...] = ()
+    """Those whose data made the value."""
     missing: tuple[str, ...] = ()
+    """Venues left out because their feed is down ("ex-Bybit")."""
     facts: Facts | None = None
     records: tuple[Record, ...] = ()
+    """What is remarkable about the value, at open and up."""
     hidden_by: str = ""
+    """The composite that shows it instead, so that it is not posted; "": none."""
     opinions: tuple[Opinion, ...] = ()
+    """The values of the metrics that the rule asks besides its own."""
     alone: Level | None = None
+    """The level that the value alone has reached, where other metrics kept the level lower."""
     began: Ms | None = None
+    """``opened_at`` by the clock of ``seen``; None: that clock has not stepped since."""
     ahead: Ms = 0
+    """How far the venues' clocks are ahead of that of ``seen``; 0: both may be right."""
     cause: Cause | None = None
+    """Of open interest, price and composites; None: unknown."""
 
     @property
     def episode(self) -> EpisodeKey:
@@ -376,23 +394,26 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="notice"):
-    """Feeds of a venue went silent or are back, or a fault: for operators, never a market alert.
-
-    ``kinds``: which feeds; with ``venue`` empty and no kinds it is about the ticks, without which
-    the rules have no clock. ``since``: when they went silent, for ``up`` too. ``seen``: the clock.
-    With ``fault`` it is about that instead of feeds: ``subjects`` are the symbols or assets it
-    concerns, ``up`` says that it is over, ``reason`` why it was so.
-    """
+    """Feeds of a venue went silent or are back, or a fault: for operators, never a market alert."""
 
     id: str
     venue: str
+    """"" with no ``kinds`` and no ``fault``: it is about the ticks, without which the rules have no
+    clock."""
     kinds: tuple[Kind, ...]
+    """The kinds of feeds; of a fault, none."""
     up: bool
+    """The feeds are back, or the fault is over."""
     since: Ms
+    """When they went silent, or the fault began; also where ``up``."""
     seen: Ms
+    """Our clock."""
     reason: str = ""
+    """Why, in words; "": unknown."""
     fault: FaultCode | None = None
+    """None: the notice is about feeds."""
     subjects: tuple[str, ...] = ()
+    """The symbols or assets that a fault concerns."""
 
 
 Said = Alert | Notice
@@ -403,10 +424,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(turn: Said) -> bytes:
-    """What was said as JSON, with a ``type`` field that names it."""
+    """``turn`` as JSON, with a ``type`` field that names its class."""
     return _encoder.encode(turn)
 
 
 def decode(data: bytes) -> Said:
-    """What is behind ``data``. Raises msgspec.MsgspecError if it is neither alert nor notice."""
+    """The alert or notice in ``data``. Raises msgspec.MsgspecError if it is neither."""
     return _decoder.decode(data)

@@ -1,9 +1,9 @@
-"""What is happening, in one word: the signs of price and of net open interest together. Pure.
+"""The cause of a move, from the signs of price and of net open interest. Pure.
 
 Price falls and positions are closed: longs unwind. Price rises and positions are closed: shorts
 cover. Price falls and positions are opened: new shorts. Price rises and positions are opened: new
-longs. Within noise nothing is said of either, unless something else tells whose positions they are:
-of closed ones the side that is liquidated, of opened ones the side that pays for funding.
+longs. Within noise it is unclear, unless something else shows whose positions they are: of closed
+ones the side that is liquidated, of opened ones the side that pays for funding.
 """
 
 from math import sqrt
@@ -13,7 +13,7 @@ from streams.durations import HOUR
 from streams.events import Ms
 
 PRICE_NOISE = 0.3
-"""A change of price in an hour, in %, that tells nothing; over other windows it grows with the
+"""A change of price in an hour, %, that decides nothing; over other windows it grows with the
 square root of time, as the moves of a price without a cause do."""
 
 INTEREST_NOISE = 0.5

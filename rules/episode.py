@@ -25,32 +25,42 @@ _LEVELS = tuple(Level)
 
 
 class Episode(msgspec.Struct):
-    """The state, owned by the engine and changed by ``step`` alone. ``level`` 0: no episode open.
+    """The state of one rule on one asset or instrument, changed by ``step`` alone.
 
-    ``since``: level → when its breach began. ``settlements``: level → settlements seen in breach.
-    ``turns`` numbers the turns of the episode. ``extreme_longs``: of an extreme that is a sum over
-    both sides, the part that was longs (see ``Reading.longs``). ``interrupted``: since a hole in
-    the episode, its level has not been reached again. ``posted_*`` outlive the episode
-    for the cool-down.
+    The fields ``posted_…`` outlive the episode, for the cool-down.
     """
 
     level: int = 0
+    """0: no episode is open."""
     since: dict[int, Ms] = {}
+    """Level → when its breach began."""
     settlements: dict[int, int] = {}
+    """Level → settlements seen in breach."""
     settled_at: Ms | None = None
+    """The last settlement that was counted."""
     clear_since: Ms | None = None
+    """Since when the value has been beyond ``clear``; None: it is not."""
     last_live: Ms | None = None
+    """When the value was last judged."""
     opened_at: Ms = 0
     turns: int = 0
+    """How many turns the episode has had."""
     extreme: float = 0.0
+    """The worst value."""
     extreme_at: Ms = 0
     posted_level: int = 0
+    """The level of the last post."""
     posted_value: float | None = None
+    """The value of the last post; None: there was none."""
     posted_at: Ms | None = None
     posted_open: bool = False
+    """The opening of this episode was posted."""
     held: int = 0
+    """Openings that the cool-down held back since the last post."""
     extreme_longs: float | None = None
+    """Of an extreme that is a sum over both sides, the part of longs, see ``Reading.longs``."""
     interrupted: bool = False
+    """There was a hole, and the level has not been reached again since."""
     value: float | None = None
     """The value when it was last judged, of an open episode."""
 
@@ -62,7 +72,7 @@ class Episode(msgspec.Struct):
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: timers start anew, the cool-down begins now.
 
-        ``opened_at`` is part of the episode's name, under which its end is told, and stays.
+        ``opened_at`` is part of the episode's key, and stays.
         """
         self.extreme_at = min(self.extreme_at, now)
         self.since.clear()
@@ -72,17 +82,17 @@ class Episode(msgspec.Struct):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """One turn: ``level`` reached (or had, for a close), ``held`` openings swallowed before it.
-
-    ``alone``: see ``Alert.alone``.
-    """
+    """One turn."""
 
     turn: Turn
     level: Level
+    """The level reached; of a close, the one that the episode had."""
     value: float
     post: bool
     held: int = 0
+    """Openings held back before it."""
     alone: Level | None = None
+    """See ``Alert.alone``."""
 
 
 def step(
@@ -94,9 +104,9 @@ def step(
     distance: Callable[[float], float] = abs,
     limit: Callable[[int], int] | None = None,
 ) -> list[Transition]:
-    """Moves ``state`` on to ``now`` and says which turns that made. ``reading`` None: not live.
+    """Move ``state`` on to ``now``; the turns that this made. ``reading`` None: there is no value.
 
-    ``limit``: at which level a level that was reached is told, None: as it is.
+    ``limit``: maps the level that the value reached to the one that is posted; None: the same.
     """
     sign = -1 if rule.fires == "below" else 1
     if reading is None or not judged(rule, row, reading):
@@ -114,7 +124,7 @@ def step(
 
 
 def judged(rule: Rule, row: Row, reading: Reading, level: Level = Level.WATCH) -> bool:
-    """Whether ``reading`` says anything of ``level`` and those above it."""
+    """Whether ``reading`` decides about ``level`` and those above it."""
     if not reading.lower_bound and not reading.breach_only:
         return True
     # a sum that lacks a part can prove that something is above a level, and nothing else
@@ -134,7 +144,7 @@ def settle_in(
     reading: Reading,
     limit: Callable[[int], int] | None = None,
 ) -> None:
-    """Takes an open episode over to changed levels: what is so already is no news, so no turn."""
+    """Carry an open episode over to changed levels without making a turn."""
     sign = -1 if rule.fires == "below" else 1
     if not state.level or (reading.lower_bound and sign < 0) or not _enough(row, reading):
         return

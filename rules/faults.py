@@ -1,4 +1,4 @@
-"""Faults, each told once, and once more when it is over: for operators, never a market alert.
+"""Faults, each reported once, and once more when it is over: for operators, never a market alert.
 
 What comes between two Ticks with one code and venue is one notice, so that a venue which drops a
 hundred contracts at once is one message.
@@ -10,46 +10,48 @@ from rules.alerts import Notice
 from streams.events import MOMENTARY, Fault, FaultCode, Ms
 
 _MOST = 1_000
-"""Faults remembered: their subjects are a venue's words. The oldest is forgotten first."""
+"""How many faults are remembered: a venue chooses their subjects. The oldest is dropped first."""
 
 _REASONS = 3
-"""So many different reasons stand in one notice."""
+"""How many different reasons one notice names."""
 
 Key = tuple[FaultCode, str, str]
-"""Code, venue and subject: what makes a fault the same one."""
+"""Code, venue and subject identify a fault."""
 
 
 class News(msgspec.Struct, array_like=True):
-    """To be told at the next Tick: ``since`` when it is so."""
+    """To be reported at the next Tick."""
 
     fault: Fault
     since: Ms
+    """When the fault began."""
 
 
 class Faults(msgspec.Struct, array_like=True):
-    """``standing``: since when each fault is there."""
+    """The faults that are known, and those to be reported."""
 
     standing: dict[Key, Ms] = {}
+    """Fault → since when it is there."""
     news: list[News] = []
 
     def take(self, fault: Fault) -> None:
-        """Something is wrong, or no longer. What is known already is no news, nor is what was
-        over before it could be told."""
+        """A fault began or is over. It is no news if it is known already, or over before it was
+        reported."""
         key = _key(fault)
         if fault.code in MOMENTARY:
-            self._tell(fault, fault.seen)
+            self._report(fault, fault.seen)
         elif not fault.over:
             if key not in self.standing:
                 if len(self.standing) >= _MOST:
                     del self.standing[next(iter(self.standing))]
                 self.standing[key] = fault.seen
-                self._tell(fault, fault.seen)
+                self._report(fault, fault.seen)
         elif (since := self.standing.pop(key, None)) is not None:
-            untold = [news for news in self.news if _key(news.fault) == key]
-            if untold:
-                self.news.remove(untold[0])
+            unreported = [news for news in self.news if _key(news.fault) == key]
+            if unreported:
+                self.news.remove(unreported[0])
             else:
-                self._tell(fault, since)
+                self._report(fault, since)
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: nothing was later."""
@@ -63,7 +65,7 @@ class Faults(msgspec.Struct, array_like=True):
         self.standing = {key: min(since, now) for key, since in self.standing.items()}
 
     def tick(self, now: Ms) -> list[Notice]:
-        """A Tick came: what there is to tell."""
+        """A Tick came: the notices that are due."""
         if not self.news:
             return []
         groups: dict[tuple[FaultCode, str, bool], list[News]] = {}
@@ -73,7 +75,7 @@ class Faults(msgspec.Struct, array_like=True):
         self.news = []
         return [_notice(group, now) for group in groups.values()]
 
-    def _tell(self, fault: Fault, since: Ms) -> None:
+    def _report(self, fault: Fault, since: Ms) -> None:
         if len(self.news) < _MOST:
             self.news.append(News(fault, since))
 

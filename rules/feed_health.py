@@ -1,9 +1,9 @@
-"""Which feeds are silent, told once a venue: for operators, never a market alert.
+"""Which feeds are silent, reported once for each venue: for operators, never a market alert.
 
-A kind of feed is down at a venue when it is for at least half of the instruments there, or for the
-venue as a whole as long as no instrument spoke for itself. It is told after 15 s, and so is its
-return, so that a reconnect is no news. A venue all of whose feeds are down for minutes is lost,
-which is a fault of its own, told once, and once when any of them is back.
+A kind of feed is down at a venue when it is down for at least half of the instruments there, or for
+the venue as a whole as long as no instrument has a state of its own. Both that and its return are
+reported after 15 s, so that a reconnect is no news. A venue all of whose feeds are down for minutes
+is lost, which is a fault of its own, reported once, and once more when any of them is back.
 """
 
 from statistics import median_low
@@ -15,7 +15,7 @@ from rules.market import FeedUptime, VenueMemory
 from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, FeedState, Kind, Ms
 
-TELL_AFTER: Ms = 15 * SECOND
+REPORT_AFTER: Ms = 15 * SECOND
 LOST_AFTER: Ms = 3 * MINUTE
 NO_TICK: Ms = 30 * SECOND
 SCAN_EVERY: Ms = 5 * SECOND
@@ -32,59 +32,60 @@ def ticks_again(since: Ms, now: Ms) -> Notice:
 
 
 class FeedHealth(msgspec.Struct, array_like=True):
-    """One kind of feed of a venue: ``up`` or down since ``since``. ``told``: it is told to be down,
-    since then."""
+    """One kind of feed of a venue."""
 
     up: bool
     since: Ms
-    told: Ms | None = None
+    """Since when it has been up or down."""
+    reported: Ms | None = None
+    """Since when it is down, as operators were told; None: they were not."""
 
 
 class Feeds(msgspec.Struct, array_like=True):
-    """What is known and told of the feeds, by venue and kind.
-
-    ``reasons``: why a kind went down, as last said. ``ticked``: the last Tick; ``silent``: its
-    absence was told. ``scan_at``: when to look at the feeds again. ``lost``: since when
-    venues are, of those that are told to be.
-    """
+    """What is known and reported of the feeds, by venue and kind."""
 
     feeds: dict[str, dict[Kind, FeedHealth]] = {}
     reasons: dict[str, dict[Kind, str]] = {}
+    """Why a kind last went down."""
     ticked: Ms | None = None
+    """The last Tick."""
     silent: bool = False
+    """Operators know that ticks are missing."""
     scan_at: Ms = 0
+    """When the feeds are looked at again."""
     lost: dict[str, Ms] = {}
+    """Venues that operators know are lost → since when."""
 
     def hear(self, state: FeedState) -> None:
-        """Why a feed went down."""
+        """Remember why a feed went down."""
         if not state.up and state.reason:
             self.reasons.setdefault(state.venue, {})[state.kind] = state.reason
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``."""
         self.ticked = None if self.ticked is None else min(self.ticked, now)
-        self.scan_at = now + TELL_AFTER
+        self.scan_at = now + REPORT_AFTER
         for feeds in self.feeds.values():
             for feed in feeds.values():
                 feed.since = min(feed.since, now)
-                feed.told = None if feed.told is None else min(feed.told, now)
+                feed.reported = None if feed.reported is None else min(feed.reported, now)
         self.lost = {venue: min(since, now) for venue, since in self.lost.items()}
 
     def miss_tick(self, now: Ms) -> list[Notice]:
-        """Something came, but the last Tick is more than ``NO_TICK`` ago."""
+        """Another event came, and the last Tick is more than ``NO_TICK`` ago."""
         if self.silent or self.ticked is None:
             return []
         self.silent = True
         return [no_tick(self.ticked, now)]
 
     def tick(self, now: Ms, venues: dict[str, VenueMemory]) -> list[Notice]:
-        """A Tick came; what is to be told of the ticks, and of all feeds."""
+        """A Tick came: the notices that are due about the ticks and about all feeds."""
         notices: list[Notice] = []
         before, self.ticked = self.ticked, now
         if before is not None and now - before > NO_TICK:
             notices.append(ticks_again(before, now))
-            # nobody listened: let the feeds speak first
-            self.scan_at = now + TELL_AFTER
+            # nothing was read meanwhile: wait for the states of the feeds
+            self.scan_at = now + REPORT_AFTER
         self.silent = False
         if now < self.scan_at:
             return notices
@@ -100,12 +101,12 @@ class Feeds(msgspec.Struct, array_like=True):
             if feed.up is not line.up:
                 # what turns with one of many instruments has no older date than its last turn
                 feed.up, feed.since = line.up, line.since if line.since > feed.since else now
-        steady = {kind: feed for kind, feed in feeds.items() if now - feed.since >= TELL_AFTER}
-        down = {k: f for k, f in steady.items() if not f.up and f.told is None}
-        back = {k: f for k, f in steady.items() if f.up and f.told is not None}
+        steady = {kind: feed for kind, feed in feeds.items() if now - feed.since >= REPORT_AFTER}
+        down = {k: f for k, f in steady.items() if not f.up and f.reported is None}
+        back = {k: f for k, f in steady.items() if f.up and f.reported is not None}
         notices: list[Notice] = []
         if back:
-            since = min(feed.told or now for feed in back.values())
+            since = min(feed.reported or now for feed in back.values())
             notices.append(_notice(venue, tuple(back), True, since, now, ""))
         if down:
             known = self.reasons.get(venue, {})
@@ -113,15 +114,15 @@ class Feeds(msgspec.Struct, array_like=True):
             since = min(feed.since for feed in down.values())
             notices.append(_notice(venue, tuple(down), False, since, now, "; ".join(why)))
         for feed in back.values():
-            feed.told = None
+            feed.reported = None
         for feed in down.values():
-            feed.told = feed.since
+            feed.reported = feed.since
         return notices + self._mind_lost(venue, feeds, now)
 
     def _mind_lost(self, venue: str, feeds: dict[Kind, FeedHealth], now: Ms) -> list[Notice]:
         since = self.lost.get(venue)
         if since is not None:
-            if not any(feed.up and now - feed.since >= TELL_AFTER for feed in feeds.values()):
+            if not any(feed.up and now - feed.since >= REPORT_AFTER for feed in feeds.values()):
                 return []
             del self.lost[venue]
             return [_lost_notice(venue, True, since, now, "")]
@@ -134,7 +135,7 @@ class Feeds(msgspec.Struct, array_like=True):
 
 
 def _states(venue: VenueMemory) -> dict[Kind, FeedUptime]:
-    """Each kind of feed of a venue as one line."""
+    """The state of each kind of feed of a venue, over all its instruments."""
     lines: dict[Kind, list[FeedUptime]] = {}
     for symbol in venue.symbols.values():
         for kind, line in symbol.items():
@@ -177,6 +178,6 @@ def _notice(
 
 
 def _ticks_notice(up: bool, since: Ms, now: Ms, reason: str) -> Notice:
-    # whoever notices it first says it under the same name
+    # the rules and the bot may both notice it: the notice has the same id
     name = f"feed:ticks:{'up' if up else 'down'}:{since}"
     return Notice(id=name, venue="", kinds=(), up=up, since=since, seen=now, reason=reason)

@@ -12,40 +12,39 @@ from streams.durations import MINUTE, SECOND
 from streams.events import Kind, MarketEvent, Ms
 
 LEAST_SHARE = 0.6
-"""A value over fewer than all venues counts only if these carry this share of the usual total."""
+"""A value over some of the venues counts only if they have this share of the usual total."""
 
 LOOK_EVERY: Ms = SECOND
-"""A value is asked for at most this often."""
+"""The shortest time between two evaluations."""
 
 _THIRD = 100 / 3
 
 _SLOWEST_LOOK: Ms = 5 * SECOND
 _LOOKS = 600
-"""A value over a window need not be looked at more often than this in one window."""
+"""How often a value is evaluated within its own window, at most."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that can be said, in the metric's unit.
-
-    ``used``: whose data is in it, out of ``expected``. ``floor_musd``: what ``Row.floor_musd`` is
-    compared with, million USD, None if unknown. ``lower_bound``: something is left out that can
-    only add to the value, so that it may prove a breach but never a recovery. ``breach_only``: so
-    much is left out that it says nothing of a level that it does not exceed, as if there were no
-    value. ``longs``: of a sum over both sides, the part that was longs, in the same unit; None: no
-    such sum.
-    ``settled_at``, ``interval_ms``: for settled funding, the settlement of the market with the
-    largest open interest and its interval.
-    """
+    """A value that is known now, in the metric's unit."""
 
     value: float
     used: Sequence[Market] = ()
+    """Whose data is in it."""
     expected: Sequence[Market] = ()
+    """Whose data could be in it."""
     floor_musd: float | None = None
+    """What ``Row.floor_musd`` is compared with, million USD; None: unknown."""
     lower_bound: bool = False
+    """Something is left out that can only add to the value: it may prove a breach, never a
+    recovery."""
     breach_only: bool = False
+    """So much is left out that it decides nothing about a level that it does not exceed."""
     longs: float | None = None
+    """Of a sum over both sides, the part of longs, in the same unit; None: it is no such sum."""
     settled_at: Ms | None = None
+    """Of settled funding: the settlement of the market with the largest open interest."""
     interval_ms: Ms | None = None
+    """The funding interval of that market."""
 
     @property
     def venues(self) -> tuple[str, ...]:
@@ -59,43 +58,55 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(Protocol):
-    """A small frozen value; all memory is in the view.
-
-    ``scopes``: what it can be asked of. ``kinds``: the events it listens to. ``window``: length of
-    the comparison whose start is "before" (None: no such moment). ``look_every``: how often its
-    value is worth asking for. ``idle_look``: how often it is asked for though nothing came (None:
-    only after data, and while an episode goes on).
-    """
+    """A small frozen value; all memory is in the view."""
 
     @property
     def name(self) -> str: ...
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """That of its values, for people."""
+        ...
+
     @property
-    def scopes(self) -> frozenset[Scope]: ...
+    def scopes(self) -> frozenset[Scope]:
+        """What it can be evaluated on."""
+        ...
+
     @property
-    def kinds(self) -> frozenset[Kind]: ...
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of events that change it."""
+        ...
+
     @property
-    def window(self) -> Ms | None: ...
+    def window(self) -> Ms | None:
+        """The length of the comparison whose start is "before"; None: it compares no two times."""
+        ...
+
     @property
-    def look_every(self) -> Ms: ...
+    def look_every(self) -> Ms:
+        """The least time between two evaluations."""
+        ...
+
     @property
-    def idle_look(self) -> Ms | None: ...
+    def idle_look(self) -> Ms | None:
+        """How often it is evaluated without data; None: only after data, and while an episode is
+        open."""
+        ...
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         """The memos it fills in ``take``."""
         ...
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
-        """Remembers an event of its kinds. False if the value cannot have changed by it."""
+        """Remember an event of its kinds. False if the value cannot have changed by it."""
         ...
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        """The value now. None: cannot say, which is evidence of nothing."""
+        """The value now. None: unknown, which is evidence of nothing."""
         ...
 
     def facts(self, view: View, now: Ms) -> PartFacts | None:
-        """What a message tells beside the value; asked only when there is one to tell."""
+        """What a message shows beside the value; called only for a message."""
         ...
 
     def distance(self, value: float) -> float:
@@ -122,7 +133,7 @@ class SuppliedMetric:
         self.distance = real.distance
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
-        """None: there are no events to remember."""
+        """Nothing: there are no events to remember."""
         return ()
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
@@ -143,7 +154,7 @@ class Learns(Protocol):
     """A metric that learns what is usual from its own values."""
 
     def learn(self, view: View, now: Ms) -> None:
-        """It is looked at; asked for values at other times, it learns nothing."""
+        """Learn from the value now; ``value`` alone teaches it nothing."""
         ...
 
 
@@ -161,7 +172,7 @@ OF_MARKET: frozenset[Scope] = frozenset({"market"})
 
 
 def look_every(window: Ms) -> Ms:
-    """How often a value over ``window`` is worth asking for: from 1 s to 5 s."""
+    """The time between evaluations of a value over ``window``: from 1 s to 5 s."""
     return min(_SLOWEST_LOOK, max(LOOK_EVERY, window // _LOOKS))
 
 

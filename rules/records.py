@@ -2,11 +2,11 @@
 
 Invariants:
 - one side only: ``x`` is the value with the sign that makes bad large;
-- bounded: 400 days; of peaks and runs only those that a later one has not made pointless;
-- nothing is claimed of a time that was not observed: of the time since the date told at least 95 %
-  was, with the same venues as now.
+- bounded: 400 days, and only peaks and runs that no later one exceeds;
+- nothing is claimed of a time that was not observed: since the date of a record, at least 95 % of
+  the time was, with the same venues as now.
 
-An excursion is told against what was before it: peaks of one that goes on wait until it is over.
+An excursion is compared with what was before it: its own peaks wait until it is over.
 """
 
 from itertools import accumulate
@@ -35,41 +35,52 @@ _NEVER = float("-inf")
 
 
 class Excursion(msgspec.Struct, array_like=True):
-    """A breach that may still go on: its peak ``x`` at ``at``, last seen at ``last``."""
+    """A breach that may still go on."""
 
     x: float
+    """Its peak."""
     at: Ms
+    """When the peak was."""
     last: Ms
+    """When it was last seen."""
 
 
 class Trail(msgspec.Struct, array_like=True):
-    """What was observed. Owned by the engine and changed by ``note`` alone.
-
-    ``covered``: steps observed, one byte for each day from ``first_day`` (days since the epoch),
-    of today only once it is over; ``today_ms`` till then. ``last``: the last observation; the time
-    up to the next counts as observed if nothing is missed (``unbroken``). ``worst``: today's peak.
-    ``peaks``: (time, x), each larger than all later ones, one a day. ``runs``: (end, settlements)
-    of past runs with the value beyond zero, each longer than all later ones; ``run`` goes on and
-    had its last at ``run_end``. ``venues`` gave all this since ``began``; ``others`` do since
-    ``others_since``.
-    """
+    """What was observed. Owned by the engine and changed by ``note`` alone."""
 
     first_day: int = 0
+    """The day of ``covered[0]``, days since the epoch."""
     covered: bytearray = msgspec.field(default_factory=bytearray)
+    """Steps of ``_STEP`` observed, one byte a day; of today only once it is over."""
     today_ms: Ms = 0
+    """How much of today was observed."""
     last: Ms | None = None
+    """The last observation."""
     unbroken: bool = False
+    """The time up to the next observation counts as observed if it is not too long."""
     due: Ms = 0
+    """Before then only peaks are noted."""
     worst: float = _NEVER
+    """Today's peak."""
     peaks: list[tuple[Ms, float]] = []
+    """(time, x), the oldest first, each larger than all later ones, one a day."""
     excursion: Excursion | None = None
+    """The breach that goes on; None: there is none."""
     runs: list[tuple[Ms, int]] = []
+    """(end, settlements) of past runs with the value beyond zero, each longer than all later ones.
+    """
     run: int = 0
+    """Settlements of the run that goes on; 0: none does."""
     run_end: Ms = 0
+    """Its last settlement."""
     venues: tuple[str, ...] = ()
+    """Those whose data all this is made of."""
     began: Ms = 0
+    """Since when it is."""
     others: tuple[str, ...] = ()
+    """Other venues that values are made of now; they begin a new record if that lasts."""
     others_since: Ms = 0
+    """Since when they are."""
 
     def note(self, now: Ms, x: float, reading: Reading, awake: bool) -> None:
         """The value at ``now``. ``awake``: the rule is pending or firing on it."""
@@ -81,7 +92,7 @@ class Trail(msgspec.Struct, array_like=True):
             self._peak(now, x)
 
     def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: what is said of later days is not of them."""
+        """The clock was set back to ``now``: what was observed of later days is dropped."""
         self.last = None if self.last is None else min(self.last, now)
         self.due, self.unbroken = min(self.due, now), False
         self.began, self.others_since = min(self.began, now), min(self.others_since, now)
@@ -197,21 +208,20 @@ def records(
 ) -> tuple[Record, ...]:
     """What is remarkable about a value that was just noted, if it reaches back at least ``after``.
 
-    ``settlements``: a run of up to so many is told as the first since others, a longer one as the
-    longest.
+    ``settlements``: a run of up to so many is the first since others, a longer one the longest.
     """
     if reading.missing or reading.venues != trail.venues or trail.last is None:
         return ()
-    lines: list[Record] = []
+    runs: list[Record] = []
     if reading.settled_at is not None and trail.run:
         first = trail.run <= max(1, settlements)
         kind = RecordKind.FIRST if first else RecordKind.LONGEST
         least = 1 if first else trail.run
         since = next((end for end, count in reversed(trail.runs) if count >= least), None)
-        lines += _since(trail, kind, since, now, after, trail.run)
+        runs += _since(trail, kind, since, now, after, trail.run)
     worst = RecordKind.LOWEST if fires == "below" else RecordKind.HIGHEST
     since = next((at for at, peak in reversed(trail.peaks) if peak >= x), None)
-    return (*lines, *_since(trail, worst, since, now, after, None))
+    return (*runs, *_since(trail, worst, since, now, after, None))
 
 
 def _since(

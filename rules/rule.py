@@ -20,7 +20,7 @@ Comparison = Literal["<=", ">=", "<", ">"]
 
 
 class When(msgspec.Struct, frozen=True):
-    """A second opinion: another metric of the same asset, and what its value must be.
+    """A second opinion: what the value of another metric of the same asset must be.
 
     It is asked at the moment at which the rule's own value is judged.
     """
@@ -28,6 +28,7 @@ class When(msgspec.Struct, frozen=True):
     metric: str
     comparison: Comparison
     threshold: float
+    """In the unit of ``metric``."""
 
     def __str__(self) -> str:
         return f"{self.comparison} {self.threshold:g}"
@@ -48,55 +49,59 @@ class When(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """The levels of one rule for one asset.
-
-    ``levels``: thresholds in the metric's unit. ``clear``: the value on the quiet side that ends an
-    episode. ``floor_musd``: least absolute size in million USD that makes a relative value news
-    (depth lost, open interest held); 0 asks for none.
-    """
+    """The levels of one rule for one asset."""
 
     levels: Mapping[Level, float]
+    """Thresholds in the metric's unit."""
     clear: float
+    """The value on the quiet side that ends an episode."""
     floor_musd: float = 0.0
+    """The least absolute size, million USD, that makes a relative value news (depth lost, open
+    interest held); 0: any size does."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule, resolved. Durations in Ms.
-
-    ``name``: of its own (``oi_drop:15m``). ``family``: the name in the configuration, which the
-    windows of one rule share; empty: ``name``. ``scope``: what it looks at; for the market the row
-    is that of ``rules.alerts.ALL``, for an instrument that of its asset. ``hold``: how long a
-    breach must last, level by level (absent: 0). ``settlements``: with funding metrics, how many
-    settlements in a row instead (0: durations count). ``clear_for``: how long the value must stay
-    beyond ``clear``. ``repost_if``: a value that many times the last posted one is posted again.
-    ``max_gap``: a longer time without a live value is a hole, after which timers start anew.
-    ``rows``: by asset; ``others``: for every other asset (None: not watched), save those in
-    ``not_watched``. ``record_after``: a record must reach back at least that far to be told.
-    ``when``: metrics that must agree now for what is at alert to be told as such; see ``told_at``.
-    ``cause``: it counts only while what is happening is one of these; empty: whatever it is.
-    ``least_fall_pct``: of the share of assets that fall, which assets count, and by how much each
-    must fall, %, without a sign. Rules on one such metric must say the same.
-    """
+    """One rule, resolved. Durations in Ms."""
 
     name: str
+    """Its own name, such as ``oi_drop:15m``."""
     metric: str
     fires: Fires
+    """On which side of a threshold a value is bad."""
     rows: Mapping[str, Row]
+    """By asset; for the market, the row of ``rules.alerts.ALL``."""
     others: Row | None = None
+    """For every other asset; None: they are not watched."""
     not_watched: frozenset[str] = frozenset()
+    """Assets that ``others`` is not for."""
     hold: Mapping[Level, Ms] = {}
+    """Level → how long a breach must last; absent: 0."""
     settlements: int = 0
+    """With funding metrics, how many settlements in a row must breach instead of ``hold``; 0:
+    durations count."""
     clear_for: Ms = 10 * MINUTE
+    """How long the value must stay beyond ``clear``."""
     cooldown: Ms = HOUR
+    """After a post, an opening within so long is not posted, unless it is worse."""
     repost_if: float = 1.25
+    """A value so many times as far from normal as the last posted one is posted again."""
     max_gap: Ms = MINUTE
+    """A longer time without a live value is a hole, after which timers start anew."""
     post: bool = True
+    """False: it is judged and logged, and never posted."""
     family: str = ""
+    """The name in the configuration, which the windows of one rule share; "": ``name``."""
     scope: Scope = "asset"
+    """What it is judged on; for an instrument the row is that of its asset."""
     record_after: Ms = 604_800_000
+    """The least age of a record that is reported."""
     when: tuple[When, ...] = ()
+    """Metrics that must agree for an alert to be posted as one, see ``agreed_level``."""
     cause: tuple[Cause, ...] = ()
+    """Its value counts only while the cause is one of these; empty: whatever the cause."""
     least_fall_pct: Mapping[str, float] = {}
+    """Of the share of assets that fall: which assets count, and how far each must fall, %, without
+    a sign. Rules on one such metric must agree."""
 
     def __post_init__(self) -> None:
         if not self.family:
@@ -110,19 +115,19 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def agreed_level(reached: int, agree: bool | None) -> int:
-    """The level at which a rule with second opinions tells of ``reached``, its value's own level.
+    """The level at which a rule with second opinions posts ``reached``, its value's own level.
 
-    ``agree``: whether all opinions agree, None: not all are known. Only agreement lets an alert be
-    one, else it is told at watch. What is critical is so whatever others say, and needs nobody.
+    ``agree``: whether all opinions agree; None: not all are known. Without agreement an alert is
+    posted at watch. Critical stays critical, whatever the others say.
     """
     return Level.WATCH if reached == Level.ALERT and not agree else reached
 
 
 def counted(reached: int, causes: Collection[Cause], present: Cause | None) -> int:
-    """The level at which a rule that asks for ``causes`` tells of ``reached``.
+    """The level at which a rule that asks for ``causes`` posts ``reached``.
 
-    ``present``: what is happening. Another cause is none of its business (0); while it is unknown
-    (None), only what is critical is told.
+    ``present``: the cause now. Under another cause the value does not count (0); while the cause is
+    unknown (None), only critical does.
     """
     if not causes or present in causes:
         return reached
@@ -130,6 +135,6 @@ def counted(reached: int, causes: Collection[Cause], present: Cause | None) -> i
 
 
 def agreement(answers: Iterable[bool | None]) -> bool | None:
-    """Whether all agree; one that is unknown is no agreement, and one "no" is enough."""
+    """Whether all agree: False if any does not, None if any is unknown."""
     each = list(answers)
     return False if False in each else None if None in each else True

@@ -18,59 +18,66 @@ from streams.events import Ms
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A metric of an asset, of one ``instrument`` of it (``venue/symbol``), or of the market.
-
-    ``value``: in ``unit``; None: cannot be said now, then nothing but ``price`` is. ``floor_musd``:
-    what the rules' absolute floors are compared with, million USD. ``missing``: venues left out.
-    ``lower_bound``: there may be more. ``settled_at``, ``interval_ms``: of settled funding.
-    ``price``: quote per coin, of the asset. ``since``: from when on every rule on this metric has
-    watched it; of a time before, nobody can say that there was no episode. ``cause``: of open
-    interest and price.
-    """
+    """A metric on an asset, on one of its instruments, or on the market."""
 
     metric: str
     unit: str
     asset: str
     instrument: str = ""
+    """``venue/symbol``; "": it is of the asset or the market."""
     value: float | None = None
+    """In ``unit``; None: it cannot be given now, and only ``price`` and ``since`` can."""
     floor_musd: float | None = None
+    """What absolute floors of rules are compared with, million USD."""
     missing: tuple[str, ...] = ()
+    """Venues left out."""
     lower_bound: bool = False
+    """The value may be larger."""
     settled_at: Ms | None = None
+    """When the funding was settled."""
     interval_ms: Ms | None = None
+    """The funding interval."""
     price: float | None = None
+    """Of the asset, quote per coin."""
     facts: PartFacts | None = None
     since: Ms | None = None
+    """Since when every rule on this metric has watched it: of a time before, nobody can say that
+    there was no episode."""
     cause: Cause | None = None
+    """Of open interest and price; None: unknown."""
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules saw of one metric, for the metric log; of ``PRICE``, the price of an asset.
+    """What the rules saw of one metric, for the metric log; with metric ``PRICE``, the price of an
+    asset.
 
-    ``value``: now; None: cannot be said now. ``low``, ``high``: the extremes of what was seen since
-    the last time this was asked, ``value`` included; None if nothing was. ``breach_only``: see
-    ``Reading``. The rest as in ``Value``.
+    Fields without a comment are as in ``Value``.
     """
 
     metric: str
     asset: str
     instrument: str = ""
     value: float | None = None
+    """Now; None: it cannot be given now."""
     low: float | None = None
+    """The least value since this was last asked, ``value`` included; None: there was none."""
     high: float | None = None
+    """The largest, in the same way."""
     floor_musd: float | None = None
     lower_bound: bool = False
     breach_only: bool = False
+    """See ``Reading``."""
     settled_at: Ms | None = None
     interval_ms: Ms | None = None
 
 
 class CompositeSince(msgspec.Struct, frozen=True, kw_only=True):
-    """A composite that is watched on an asset, ``since`` then: what was before, nobody knows."""
+    """A composite that is watched on an asset."""
 
     composite: str
     asset: str
     since: Ms
+    """Of a time before, nobody knows whether it fired."""
 
 
 PRICE = "price"
@@ -78,23 +85,21 @@ PRICE = "price"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules see at ``seen``.
-
-    ``episodes``: each open one as an alert with its present value, level and extreme, which is not
-    to be posted. ``stale``: those whose value cannot be said now, in the same way but with their
-    last value, ``at`` the time when it was seen, and without facts. ``composites``: all that are
-    watched.
-    """
+    """What the rules see at ``seen``."""
 
     seen: Ms
     values: tuple[Value, ...]
     episodes: tuple[Alert, ...]
+    """Each open episode as an alert with its present value, level and extreme, not to be posted."""
     stale: tuple[Alert, ...] = ()
+    """Those whose value cannot be given now: in the same way, with the last value, its time as
+    ``at``, and without facts."""
     composites: tuple[CompositeSince, ...] = ()
+    """All that are watched."""
 
 
 class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is open at ``seen``, without everything else: as in ``Standing``."""
+    """The open episodes at ``seen``, as in ``Standing``."""
 
     seen: Ms
     episodes: tuple[Alert, ...]

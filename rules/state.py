@@ -1,4 +1,4 @@
-"""The engine's state as it is written down: everything that the answers to events depend on.
+"""The format of the engine's saved state: everything that the answers to events depend on.
 
 The structs below are the format. A new field goes to the end of its struct and has a default; any
 other change of them, or of what a memo dumps, raises ``VERSION`` and adds a step to
@@ -30,28 +30,30 @@ Place = tuple[str, str]
 
 
 class RuleInstanceDump(msgspec.Struct, array_like=True):
-    """The state of one rule, under what must be unchanged for it to be taken over.
+    """The state of one rule instance.
 
-    ``levels``: what it was judged by; under others, what is so already is no news. ``since``: when
-    it began to watch, None: not known.
+    It is taken over where rule, metric and place are the same.
     """
 
     rule: str
     metric: str
     place: Place
     levels: dict[Level, float]
+    """The levels that it was judged by: under others the episode is carried over without a turn."""
     unsettled: bool
     episode: Episode
     since: Ms | None = None
+    """When it began to watch; None: unknown."""
 
 
 class MetricInstanceDump(msgspec.Struct, array_like=True):
-    """When one metric is looked at again, and whether data waits for that."""
+    """When one metric instance is evaluated again."""
 
     metric: str
     place: Place
     due: Ms
     waiting: bool
+    """There was data since the last evaluation."""
 
 
 class TrailDump(msgspec.Struct, array_like=True):
@@ -64,20 +66,22 @@ class TrailDump(msgspec.Struct, array_like=True):
 
 
 class CompositeDump(msgspec.Struct, array_like=True):
-    """The state of one composite; ``all_of`` is what its conditions were."""
+    """The state of one composite instance."""
 
     name: str
     asset: str
     all_of: list[tuple[str, Level]]
+    """Its conditions: under others only the cool-down is taken over."""
     state: CompositeState
 
 
 class EngineDump(msgspec.Struct, array_like=True):
-    """Everything the engine knows. ``awake``, ``firing``: in the order in which a Tick asks."""
+    """Everything that the engine knows."""
 
     version: int
     now: Ms
     sweep_at: Ms | None
+    """When silent instruments are next removed; None: there was no Tick yet."""
     memory: MemoryDump
     feeds: Feeds = msgspec.field(default_factory=Feeds)
     rule_instances: list[RuleInstanceDump] = []
@@ -85,13 +89,17 @@ class EngineDump(msgspec.Struct, array_like=True):
     trails: list[TrailDump] = []
     composites: list[CompositeDump] = []
     awake: list[tuple[str, Place]] = []
+    """The metric instances that Ticks evaluate, by metric and place, in their order."""
     firing: list[tuple[str, str]] = []
+    """The composites that fire, by name and asset, in the order in which a Tick judges them."""
     faults: Faults = msgspec.field(default_factory=Faults)
     compare_at: Ms = 0
+    """When contracts of one name are next compared."""
     timeline: Timeline = msgspec.field(default_factory=Timeline)
     unclear: list[AnyEvent] = []
-    """What came after a step ahead that may be none, and is not judged yet."""
+    """Events after a step ahead of the clock that may be none: they are not judged yet."""
     turn_at: Ms = 0
+    """When the venues' clocks are next compared."""
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)

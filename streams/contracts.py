@@ -36,60 +36,64 @@ books go apart by some per cent, and are not where another coin's book happens t
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue said of one contract itself; None: it said nothing of that.
-
-    ``funding_hours``: the interval now in force. ``funding_cap``: the largest rate either way, a
-    fraction per interval. ``settled_before``: the settlement before the newest one, which follows.
-    """
+    """What a venue sent about one contract itself; None: nothing of that."""
 
     symbol: str
     funding_hours: float | None = None
+    """The interval now in force."""
     funding_cap: float | None = None
+    """The largest rate either way, a fraction per interval."""
     settled_before: Ms | None = None
+    """The settlement before the newest one, which follows in another event."""
 
 
 class _Due(msgspec.Struct):
-    """A settlement to come. ``fits``: the intervals that have it next, as of when it was first
-    named, under the word ``word``; ``hours``: the interval it was believed to end, None: unknown.
-    """
+    """A settlement to come."""
 
     fits: frozenset[float]
+    """The intervals that have it next, as of when it was first named."""
     word: float
+    """The interval that the venue named then."""
     hours: float | None = None
+    """The interval that it was believed to end; None: unknown."""
 
 
 class _Contract(msgspec.Struct):
-    """One contract. ``word``: the interval that the venue said last; ``shown``: what it showed
-    otherwise for long enough, and ``refuted`` whether that was no word about later; ``early``:
-    whether it is a listing's alone, which may say today what holds from the next settlement on.
-
-    ``dues``: settlements to come and the last ones, by their hour. ``contrary``: the time of a next
-    settlement that does not fit the word, since ``contrary_since``; ``asked``: when the listing was
-    asked for because of one. ``settled_at``: the last settlement known of; ``row_before``: the one
-    before, by the same answer.
-
-    ``mid``: of its book, which names it, seen at ``mid_seen``. ``misplaced``: when a price that was
-    joined to it by place was another's.
-    """
+    """One contract."""
 
     listed: Instrument | None = None
     word: float | None = None
+    """The interval that the venue sent last."""
     shown: float | None = None
+    """The interval that it showed instead for long enough; None: it showed none."""
     refuted: bool = False
+    """``shown`` refutes ``word``, which is not meant for later settlements either."""
     early: bool = False
+    """``word`` is from a listing alone, which may already have what holds from the next settlement
+    on."""
     cap: float | None = None
+    """See ``Terms.funding_cap``."""
     mark: float | None = None
     index: float | None = None
     next_at: Ms | None = None
     dues: dict[int, _Due] = {}
+    """Settlements to come and the last ones, by their hour."""
     contrary: Ms | None = None
+    """The time of a next settlement that does not fit ``word``; None: it fits."""
     contrary_since: Ms = 0
+    """When that first came."""
     asked: Ms | None = None
+    """When the listing was asked for because of it."""
     settled_at: Ms | None = None
+    """The last known settlement."""
     row_before: Ms | None = None
+    """The one before, by the same answer."""
     mid: float | None = None
+    """Of its book, which names it."""
     mid_seen: Ms = 0
+    """When that was."""
     misplaced: Ms = 0
+    """When a price that was joined to it by its place was another contract's."""
 
 
 class Contracts:

@@ -1,4 +1,4 @@
-"""The vocabulary of facts: what a venue said, one fact each, in one set of units.
+"""The events: each is one fact that a venue sent, in one set of units.
 
 Invariants of every event:
 - times are integer milliseconds since the epoch, UTC; ``at`` is the venue's time, ``seen`` is the
@@ -44,95 +44,100 @@ class Kind(StrEnum):
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """One perpetual contract, as the venue lists it.
-
-    ``multiplier`` is how many coins one unit of the venue's size is (1000PEPEUSDT: 1000); adapters
-    multiply sizes and divide prices by it, so nothing behind them needs it. ``funding_hours`` is
-    the funding interval that the listing says, None while unknown; ``funding_cap`` the largest rate
-    either way as a fraction per interval, None where it does not say. ``open_interest_usd`` and
-    ``volume_24h_usd`` are what the listing said when it was read, None where it does not say:
-    they only rank instruments. ``ends_at``: when the venue delivers or delists the contract, 0 if
-    it is doing so now, None while no end is announced.
-    """
+    """One perpetual contract, as the venue lists it."""
 
     venue: str
     symbol: str
+    """The venue's own name of the contract."""
     asset: str
+    """The coin, such as ``BTC``."""
     quote: str
     multiplier: float = 1.0
+    """How many coins one unit of the venue's size is (1000PEPEUSDT: 1000). Adapters multiply sizes
+    and divide prices by it, so nothing behind them needs it."""
     funding_hours: float | None = None
+    """The funding interval of the listing; None: unknown."""
     funding_cap: float | None = None
+    """The largest rate either way, a fraction per interval; None: the listing does not have it."""
     open_interest_usd: float | None = None
+    """When the listing was read; it only ranks instruments. None: the listing does not have it."""
     volume_24h_usd: float | None = None
+    """The same of the traded notional."""
     ends_at: Ms | None = None
+    """When the venue delivers or delists the contract: 0 if it is doing so now, None while no end
+    is announced."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What all market events share. ``at``: venue's time; ``seen``: our receive time (Ms)."""
+    """What all market events share."""
 
     venue: str
     symbol: str
     asset: str
     at: Ms
+    """The venue's time."""
     seen: Ms
+    """Our time of receipt."""
 
 
 class Funding(Event, frozen=True, kw_only=True, tag="funding"):
-    """A funding rate as a fraction per interval of ``hours`` (0.0001 = 0.01 %).
-
-    ``settled`` False: the running estimate that will be charged at ``next_at``.
-    ``settled`` True: the rate charged at ``at``; ``next_at`` is None.
-    """
+    """A funding rate."""
 
     rate: float
+    """A fraction per interval (0.0001 = 0.01 %); positive: longs pay."""
     hours: float
+    """The interval."""
     settled: bool
+    """True: charged at ``at``; False: the running estimate, to be charged at ``next_at``."""
     next_at: Ms | None = None
+    """None: unknown, or the rate is settled."""
 
 
 class OpenInterest(Event, frozen=True, kw_only=True, tag="open_interest"):
-    """Open interest, one side: ``base`` in coins, ``usd`` at the venue's mark price of then.
-
-    ``usd`` is None where the venue sends coins alone and no mark price stands beside them.
-    """
+    """Open interest, one side."""
 
     base: float
+    """Coins."""
     usd: float | None = None
+    """At the venue's mark price of then; None: the venue sends coins alone, without a mark price
+    beside them."""
 
 
 class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):
-    """One liquidation order as reported: ``base`` coins at ``price``, ``usd`` notional.
+    """One liquidation order as reported.
 
     Feeds leave orders out (Binance: at most one a symbol and second), so sums are lower bounds.
     """
 
     position: Position
     price: float
+    """Quote per coin."""
     base: float
+    """Coins."""
     usd: float
+    """Notional."""
 
 
 class Band(msgspec.Struct, frozen=True, array_like=True):
-    """Resting notional in USD from mid to ``bp`` basis points away, on each side.
-
-    ``covered`` False: the book is not known out to the band's edge, so both sums are lower bounds.
-    """
+    """Resting orders within a band around mid, on each side."""
 
     bp: int
+    """The band's half-width, basis points."""
     bid_usd: float
+    """Notional from mid to the edge of the band."""
     ask_usd: float
     covered: bool
+    """False: the book is not known out to the edge, so both sums are lower bounds."""
 
 
 class Depth(Event, frozen=True, kw_only=True, tag="depth"):
-    """The order book at one moment. Emitted only for books in sequence, uncrossed and two-sided.
-
-    ``mid`` = (best bid + best ask) / 2. ``spread_bp`` is None where the venue aggregates price
-    levels, since best bid and ask are then bucket edges.
-    """
+    """The order book at one moment. Emitted only for books in sequence, uncrossed and two-sided."""
 
     mid: float
+    """(Best bid + best ask) / 2, quote per coin."""
     spread_bp: float | None
+    """Between the best prices, basis points; None: the venue aggregates levels, so these are edges
+    of buckets."""
     bands: tuple[Band, ...]
 
 
@@ -158,16 +163,17 @@ class Volume(Event, frozen=True, kw_only=True, tag="volume"):
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
     """A feed came up or went down. A gap is data: a hole is never evidence of anything.
 
-    ``symbol`` "*" means every instrument of the venue. ``reason`` says in words why it is down.
-    A kind is up for an instrument when the latest FeedState that names it (or "*") says so.
+    A kind is up for an instrument when the latest FeedState that names it (or "*") has ``up``.
     """
 
     venue: str
     symbol: str
+    """"*": every instrument of the venue."""
     kind: Kind
     seen: Ms
     up: bool
     reason: str = ""
+    """Why it is down, in words."""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
@@ -177,51 +183,53 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):
 
 
 class ClockStep(msgspec.Struct, frozen=True, kw_only=True, tag="clock_step"):
-    """The clock that stamps ``seen`` stepped by ``by`` here, negative: back.
+    """The clock that stamps ``seen`` stepped.
 
-    ``seen`` is what it says now; without the step it would say ``seen - by``. Between this and the
-    event before no more time has passed than that.
+    From the event before to this one no more time has passed than to ``seen - by``.
     """
 
     seen: Ms
+    """The time after the step; without it, it would be ``seen - by``."""
     by: Ms
+    """Negative: the clock was set back."""
 
 
 class FaultCode(StrEnum):
-    """What is wrong with our view of the market, or with this machine: never a market event.
-
-    ``contract_missing``: a watched contract is not in the venue's listing. ``contract_settling``:
-    the venue delivers or delists it, so its positions end without anybody deleveraging.
-    ``asset_not_listed``: a named asset that no venue lists. ``names_refused``: the listing holds
-    names that are not fit to be shown. ``rows_unreadable``: rows, of the listing or of what brings
-    many contracts at once, that cannot be read and are left out. ``listing_empty``: the venue lists
-    nothing that is wanted. ``venue_unreached``: the venue has not been reached since the start.
-    ``venue_lost``: of a venue nothing has been heard for minutes. ``venue_failed``: listening
-    to it ended in an error of ours. ``ticker_shared``: coins that differ go by one ticker.
-    ``clock_set_back``, ``clock_set_ahead``: this machine's clock went back, or ahead.
-    ``clock_hole``: it went back while nobody could measure by how much. ``clock_skewed``: it
-    differs from the venues' clocks. ``venue_clock_skewed``: a venue's differs from the others'.
-    ``state_lost``: what a role had saved could not be taken over in full.
-    ``redis_unsafe``: the server may lose what was saved.
-    """
+    """What is wrong with our view of the market, or with this machine: never a market event."""
 
     CONTRACT_MISSING = "contract_missing"
+    """A watched contract is not in the venue's listing."""
     CONTRACT_SETTLING = "contract_settling"
+    """The venue delivers or delists it, so its positions end without anybody deleveraging."""
     ASSET_NOT_LISTED = "asset_not_listed"
+    """A named asset that no venue lists."""
     NAMES_REFUSED = "names_refused"
+    """The listing has names that are not fit to be shown."""
     ROWS_UNREADABLE = "rows_unreadable"
+    """Rows of the listing, or of a frame about many contracts, are unreadable and left out."""
     LISTING_EMPTY = "listing_empty"
+    """The venue lists nothing that is wanted."""
     VENUE_UNREACHED = "venue_unreached"
+    """The venue has not been reached since the start."""
     VENUE_FAILED = "venue_failed"
+    """Listening to the venue ended in an error of ours."""
     VENUE_LOST = "venue_lost"
+    """Nothing has come from the venue for minutes."""
     TICKER_SHARED = "ticker_shared"
+    """Different coins have one ticker."""
     CLOCK_SET_BACK = "clock_set_back"
+    """This machine's clock went back."""
     CLOCK_SET_AHEAD = "clock_set_ahead"
     CLOCK_HOLE = "clock_hole"
+    """It went back while nobody could measure by how much."""
     CLOCK_SKEWED = "clock_skewed"
+    """It differs from the venues' clocks."""
     VENUE_CLOCK_SKEWED = "venue_clock_skewed"
+    """A venue's clock differs from those of the others."""
     STATE_LOST = "state_lost"
+    """The saved state of a role could not be taken over in full."""
     REDIS_UNSAFE = "redis_unsafe"
+    """The server may lose what is saved."""
 
 
 MOMENTARY = frozenset(
@@ -233,24 +241,26 @@ MOMENTARY = frozenset(
         FaultCode.REDIS_UNSAFE,
     }
 )
-"""Faults that are over as they happen: each one is told, and none of them ends."""
+"""Faults that are over as they happen: each is reported, and none of them ends."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="fault"):
-    """Something that operators should know, and that says nothing about the market.
+    """Something that operators should know, and that is nothing about the market.
 
-    ``venue`` "" where it concerns none in particular. ``subject``: the one symbol or asset that it
-    is about, "" if none. ``over``: it was so, and no longer is; saying that of what never was does
-    no harm. ``detail``: why, in words. A fault is the same while code, venue and subject are, and
-    may be said any number of times. Made by ``fault``, which keeps foreign text harmless.
+    A fault is the same one while code, venue and subject are, and may be sent any number of times.
+    Made by ``fault``, which keeps foreign text harmless.
     """
 
     code: FaultCode
     seen: Ms
     venue: str = ""
+    """"": it concerns none in particular."""
     subject: str = ""
+    """The symbol or asset that it is about, "" if none."""
     over: bool = False
+    """It is over; sending this of a fault that never was does no harm."""
     detail: str = ""
+    """Why, in words."""
 
 
 def fault(

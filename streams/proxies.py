@@ -23,15 +23,15 @@ _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
-    """The proxies of this process, as ``proxy_url`` gives them; None: none.
-
-    ``bypass``: hosts without one: ``*``, ``host``, ``.domain``, ``host:port``, an address or a
-    network such as ``10.0.0.0/8``. A domain stands for all hosts below it as well.
-    """
+    """The proxies of this process, as ``proxy_url`` gives them."""
 
     secure: str | None = None
+    """For https and wss; None: no proxy."""
     plain: str | None = None
+    """For http and ws; None: no proxy."""
     bypass: tuple[str, ...] = ()
+    """Hosts without a proxy: ``*``, ``host``, ``.domain``, ``host:port``, an address or a network
+    such as ``10.0.0.0/8``. A domain stands for all hosts below it as well."""
 
     def __repr__(self) -> str:
         return "<proxies>"

@@ -3,7 +3,7 @@
 An adapter is a table (``SPEC``) and pure functions. It knows how its venue writes things down and
 nothing else: no sockets, no clocks, no state between calls. The same frame always decodes to the
 same answer. Everything that differs between venues is a value described here, so that neither the
-session nor the consumer names a venue.
+session nor the client names a venue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from streams.events import Instrument, Kind, MarketEvent, Ms
 
 
 class Malformed(ValueError):
-    """A frame or body that is not what the venue's protocol says. Dropped and counted."""
+    """A frame or body that does not follow the venue's protocol. Dropped and counted."""
 
 
 UNREADABLE = (ValueError, ArithmeticError, RecursionError, msgspec.MsgspecError)
@@ -26,110 +26,115 @@ ArithmeticErrors."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue is and allows. Every number comes from its documentation or a measurement.
-
-    ``kinds``: what its public feeds give; a kind that is missing is *not available* there, which
-    is not the same as zero. ``weight_per_minute``: the venue's REST budget (None: no weights, then
-    each poll counts 1 against ``requests_per_second``). ``ping``: the text to send every ``ping_s``
-    (None: protocol pings only). ``socket_life_s``: the venue cuts sockets of this age, so a
-    replacement is up before (None: no limit known). ``sends_per_second``: how fast a socket may be
-    written to.
-    """
+    """What a venue is and allows. Every number comes from its documentation or a measurement."""
 
     name: str
     title: str
+    """Its name for people."""
     websocket: str
+    """Base URL."""
     rest: str
+    """Base URL."""
     kinds: frozenset[Kind]
+    """What its public feeds bring; a missing kind is *not available* there, which is not zero."""
     weight_per_minute: int | None = None
+    """The REST budget; None: the venue has no weights, and each request counts 1 against
+    ``requests_per_second``."""
     requests_per_second: float = 10.0
     ping: bytes | None = None
+    """The text to send every ``ping_s`` seconds; None: protocol pings only."""
     ping_s: float = 20.0
     socket_life_s: float | None = None
+    """The venue closes sockets of this age, so a replacement is up before; None: no limit known."""
     sends_per_second: float = 5.0
+    """How many messages a second may be written to a socket."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request below the venue's REST base URL. ``weight`` counts against its budget.
-
-    ``body`` None: GET, else POST of this JSON. ``symbol`` is the instrument it is about, "" if all.
-    """
+    """One HTTP request below the venue's REST base URL."""
 
     path: str
     body: bytes | None = None
+    """None: GET, else POST of this JSON."""
     weight: int = 1
+    """What it counts against the venue's budget."""
     symbol: str = ""
+    """The instrument that it is about, "" if all."""
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
-    """A request repeated every ``every_s`` seconds, ``offset_s`` after each multiple of it (UTC).
-
-    ``kind`` is what it brings; its body is read by ``Venue.decode_poll``. In path and body the
-    text ``{hour_ago}`` stands for the time one hour before the request, in Ms.
-    ``at_start``: asked once at start as well, not only when its time comes.
-    """
+    """A repeated request, whose answer ``Venue.decode_poll`` reads."""
 
     request: Request
+    """In path and body the text ``{hour_ago}`` stands for the time one hour before the request, in
+    Ms."""
     kind: Kind
+    """What the answer brings."""
     every_s: float
     offset_s: float = 0.0
+    """It is sent so long after each multiple of ``every_s`` (UTC)."""
     at_start: bool = True
+    """It is sent once at the start as well."""
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """One socket: where to connect, what to send once it is open, what it should bring.
-
-    ``path`` is appended to the venue's websocket base URL. ``symbols`` () means every instrument
-    of the venue. ``silence_s``: longest time without data of a kind that is not suspicious, kind
-    by kind; a kind for which silence is normal (liquidations) is left out and judged by the others
-    on the same socket.
-    """
+    """One socket: where to connect, what to send once it is open, and what it should bring."""
 
     name: str
     path: str
+    """Appended to the venue's websocket base URL."""
     messages: tuple[bytes, ...]
+    """Sent once it is open."""
     kinds: frozenset[Kind]
     symbols: tuple[str, ...]
+    """(): every instrument of the venue."""
     silence_s: Mapping[Kind, float]
+    """Kind → the longest time without data that is not suspicious. A kind for which silence is
+    normal (liquidations) is left out, and judged by the others on the same socket."""
 
 
 class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot or a change of one order book; prices and sizes per single coin, sizes absolute.
 
-    ``first``/``last``: ids of the changes it spans; ``previous``: id it continues from (None where
-    the venue does not say, then ``first`` must be ``last of the update before + 1``). For venues
-    without ids all three are 0 and every update is a snapshot.
-    ``reach``: for snapshots: how many levels a side the venue sent at most (0: the whole book). A
-    side with fewer levels is the whole side. ``rolling``: the venue keeps telling only about the
-    best ``reach`` levels, so coverage ends at the worst level present, always; else changes beyond
-    the snapshot are told too, and what the snapshot covered stays covered.
-    ``step``: width of the venue's price buckets in quote per coin, 0 where levels are exact.
+    For venues without ids ``first``, ``last`` and ``previous`` are 0, and every update is a
+    snapshot.
     """
 
     symbol: str
     at: Ms
+    """The venue's time."""
     snapshot: bool
     bids: Sequence[tuple[float, float]]
+    """(price, size); size 0 removes the level."""
     asks: Sequence[tuple[float, float]]
     first: int = 0
+    """The first id of the changes that it spans."""
     last: int = 0
+    """The last of these ids."""
     previous: int | None = None
+    """The id that it continues from; None: the venue does not send it, then ``first`` must follow
+    the ``last`` of the update before."""
     reach: int = 0
+    """Of a snapshot: how many levels a side the venue sent at most; 0: the whole book. A side with
+    fewer levels is the whole side."""
     rolling: bool = False
+    """The venue sends changes of the best ``reach`` levels only, so coverage always ends at the
+    worst level present. Else it sends changes beyond the snapshot as well, and what the snapshot
+    covered stays covered."""
     step: float = 0.0
+    """Width of the venue's price buckets, quote per coin; 0: levels are exact."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """The venue answering us: not a fact about the market.
-
-    ``ok`` False: something we asked for was refused; ``symbols`` are those that the refusal names
-    (empty: it does not say). ``relist``: the listing we decode with is out of date.
-    """
+    """The venue's answer to a message of ours: no fact about the market."""
 
     ok: bool
+    """False: something that we asked for was refused."""
     text: str = ""
     symbols: tuple[str, ...] = ()
+    """Those that the refusal names; empty: it names none."""
     relist: bool = False
+    """The listing that we decode with is out of date."""
 
 
 class ListedContracts(NamedTuple):
@@ -154,22 +159,21 @@ Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What the session knows of a venue while it decodes.
-
-    ``instruments``: by the venue's symbol, only those that are wanted. ``order``: symbols in the
-    venue's own order, wanted or not, for feeds that name nothing (Hyperliquid). ``contracts``: what
-    the venue has said of them since, in other frames; ``decode`` does not look at it.
-    """
+    """What the session knows of a venue while it decodes."""
 
     instruments: Mapping[str, Instrument]
+    """By the venue's symbol, only those that are wanted."""
     order: tuple[str, ...] = ()
+    """Symbols in the venue's own order, wanted or not, for feeds that name nothing (Hyperliquid).
+    """
     contracts: Contracts = msgspec.field(default_factory=Contracts)
+    """What other frames have brought about the contracts since; ``decode`` does not read it."""
 
 
 def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[MarketEvent], str]:
-    """What of ``decoded`` is a fact, completed by what is known of the contracts.
+    """The events in ``decoded``, completed by what is known of the contracts.
 
-    The text says why the listing must be out of date, "" if nothing tells so.
+    The text says why the listing must be out of date, "" if nothing shows that.
     """
     events: list[MarketEvent] = []
     doubts = ""

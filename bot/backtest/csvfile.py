@@ -44,18 +44,20 @@ class BadFile(ValueError):
 
 @dataclass(slots=True)
 class CsvTable:
-    """One file. ``at``: when each row was known, ascending; columns by name, as long.
-
-    ``names``: text; ``steps``: Ms; ``numbers``: NaN where nothing was given. ``source``: the path
-    with its digits left out, so that files cut by date are one source and other files are not.
-    """
+    """One file; columns have the length of ``at``."""
 
     form: str
     at: Times
+    """When each row was known, Ms, ascending."""
     names: dict[str, list[str]]
+    """Columns of text, by name."""
     steps: list[Ms]
+    """For how many Ms before it each row stands."""
     numbers: dict[str, NDArray[np.float64]]
+    """Columns of numbers, by name; NaN: nothing was given."""
     source: str
+    """The path without its digits, so that files cut by date are one source, and other files are
+    not."""
 
 
 class Form(NamedTuple):
@@ -354,10 +356,10 @@ def _series(table: CsvTable) -> dict[SeriesKey, RecordedSeries]:
     rows: dict[SeriesKey, list[int]] = {}
     for row, place in enumerate(zip(metrics, table.names["asset"], instruments, strict=True)):
         rows.setdefault(SeriesKey(*place), []).append(row)
-    return {place: _given(table, np.array(rows_of)) for place, rows_of in rows.items()}
+    return {place: _series_of(table, np.array(rows_of)) for place, rows_of in rows.items()}
 
 
-def _given(table: CsvTable, rows: NDArray[np.int64]) -> RecordedSeries:
+def _series_of(table: CsvTable, rows: NDArray[np.int64]) -> RecordedSeries:
     def column(name: str, instead: Numbers) -> Numbers:
         numbers = table.numbers.get(name)
         return (

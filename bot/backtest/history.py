@@ -314,7 +314,7 @@ class History:
         steps = sorted({step for form in forms for step in self._steps.get(form, ()) if step > 0})
         if kind == "depth" and int(re.findall(r"\d+", name)[0]) not in self._bands:
             return f"the data are of {', '.join(map(str, sorted(self._bands)))} bp"
-        if not _is_made(name):
+        if not _is_derived(name):
             return "history has no samples close enough for it"
         if not steps or kind == "funding":
             return "no data of this kind"
@@ -326,9 +326,9 @@ class History:
         return f"the data come each {best} at best, which is too coarse for its window"
 
 
-def _is_made(name: str) -> bool:
+def _is_derived(name: str) -> bool:
     """Whether rows can give the metric at all."""
-    return _kind(name) in _AssetRows.MADE or name.startswith(_OF_MARKET)
+    return _kind(name) in _AssetRows.DERIVED or name.startswith(_OF_MARKET)
 
 
 def _kind(name: str) -> str:
@@ -339,7 +339,7 @@ def _kind(name: str) -> str:
 class _AssetRows:
     """The rows of one asset in a piece of time, and the series made of them."""
 
-    MADE = frozenset(
+    DERIVED = frozenset(
         {
             "funding_8h_pct", "funding_predicted_8h_pct", "oi_net_pct", "price_pct", "liq_musd",
             "depth_pct_of_normal", "depth_pct_of_recent", "cause",
@@ -546,14 +546,14 @@ class _AssetRows:
     def _held_usd(self, venue: str, at: Times) -> Numbers:
         """The newest open interest of a venue in USD, whatever its scope; NaN where nothing was
         heard in the last 30 days."""
-        usd, heard = np.full(len(at), np.nan), at - _USUAL_FOR - 1
+        usd, newest_at = np.full(len(at), np.nan), at - _USUAL_FOR - 1
         for part in self.parts(RowForm.OPEN_INTEREST):
             if part.venue == venue:
                 last = part.rows.newest(at)
                 when = np.where(last >= 0, part.rows.at[last], -1)
-                newer = when > heard
+                newer = when > newest_at
                 usd[newer] = part.rows.numbers["oi_usd"][last[newer]]
-                heard[newer] = when[newer]
+                newest_at[newer] = when[newer]
         return usd
 
     def _estimates(self, name: str) -> dict[SeriesKey, RecordedSeries]:
@@ -645,7 +645,7 @@ def _venue_ends(
 ) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
     """As ``both_ends``: of the first scope that knows them; usual is what was heard last of any."""
     before, after, usd, step, usual = (np.full(len(at), np.nan) for _ in range(5))
-    heard = np.full(len(at), -1)
+    newest_at = np.full(len(at), -1)
     for rows in scopes:
         *ends, newest = both_ends(rows, at, window)
         take = np.isnan(before) & ~np.isnan(ends[0])
@@ -653,8 +653,8 @@ def _venue_ends(
             column[take] = end[take]
         last = rows.newest(at)
         when = np.where(last >= 0, rows.at[last], -1)
-        newer = (when > heard) & ~np.isnan(newest)
-        usual[newer], heard[newer] = newest[newer], when[newer]
+        newer = (when > newest_at) & ~np.isnan(newest)
+        usual[newer], newest_at[newer] = newest[newer], when[newer]
     usual = np.where(np.isnan(after), usual, after)  # compared with what is counted alike
     return before, after, usd, step, usual
 

@@ -28,74 +28,79 @@ ALIKE = 2
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """How much was observed of a metric: hours of all ``assets`` together.
-
-    ``frozen_hours``: rows were there and said nothing. ``step_ms``, ``longest_step_ms``: how far
-    apart values lie, where closest and where farthest. ``holes``: how often values stayed away for
-    more than one and a half of the step there. ``first``, ``last``: Ms.
-    """
+    """How much of a metric was observed, of all ``assets`` together."""
 
     metric: str
     assets: tuple[str, ...]
     hours: float
     frozen_hours: float
+    """Rows were there, without a value."""
     holes: int
+    """How often values were away for more than one and a half of the step there."""
     step_ms: Ms
+    """The shortest time between two values."""
     longest_step_ms: Ms
+    """The longest step."""
     first: Ms
+    """Time of the first value."""
     last: Ms
+    """Time of the last value."""
 
 
 class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule about which these data say nothing, for some of its ``assets`` (none: for any)."""
+    """A rule that these data do not decide about."""
 
     rule: str
     assets: tuple[str, ...]
+    """Empty: for any asset."""
     why: str
 
 
 class Posts(msgspec.Struct, frozen=True, kw_only=True):
-    """Posts of a rule at a level; ends are not counted.
-
-    ``days``: on which the rule could be judged; ``per_day`` is of these.
-    """
+    """Posts of a rule at a level; ends are not counted."""
 
     rule: str
     level: str
     count: int
     days: int
+    """On which the rule could be judged."""
     per_day: float
+    """Of these days."""
 
 
 class ConfigurationPosts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one configuration posted, and what it did not. ``name``: the file, with as much of its
-    path as tells it from the others.
-
-    ``rings``: posts at alert and critical. ``ends``: posts that say that it is over.
-    ``busiest_at``: the beginning of the hour with most posts. ``cooled``: openings held by the
-    cool-down; ``hidden``: by a composite; ``over_budget``: by the budget or quiet hours;
-    ``merged``: told by another post; ``unposted``: of rules that never post.
-    """
+    """What one configuration posted, and what it did not."""
 
     name: str
+    """The file, with as much of its path as distinguishes it from the others."""
     posts: tuple[Posts, ...]
     total: int
     rings: int
+    """Posts at alert and critical."""
     ends: int
+    """Posts that an episode is over."""
     busiest_at: Ms | None
+    """When the hour with most posts began."""
     busiest: int
+    """Posts in that hour."""
     most_a_day: int
     cooled: int
+    """Openings held back by the cool-down."""
     hidden: int
+    """Alerts hidden by a composite."""
     over_budget: int
+    """Alerts held back by the budget or by quiet hours."""
     merged: int
+    """Alerts that another post shows."""
     unposted: int
+    """Alerts of rules that never post."""
 
 
 class PriceMoves(msgspec.Struct, frozen=True, kw_only=True):
-    """What the price did around a moment; changes in percent of the price ``at`` it."""
+    """What the price did around a moment, in percent of the price then."""
 
     at: float | None = None
+    """The price then, quote per coin; None: unknown."""
     before_1h_pct: float | None = None
     after_1h_pct: float | None = None
     after_4h_pct: float | None = None
@@ -103,7 +108,7 @@ class PriceMoves(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Loud(msgspec.Struct, frozen=True, kw_only=True):
-    """An episode. ``extreme`` is in ``unit``; ``times``: how many times its first level that is."""
+    """An episode."""
 
     rule: str
     asset: str
@@ -113,20 +118,25 @@ class Loud(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     opened_at: Ms
     closed_at: Ms | None
+    """None: it was open at the end."""
     value: float
+    """When it opened, in ``unit``."""
     extreme: float
+    """The worst value, in ``unit``."""
     extreme_at: Ms
     times: float
+    """How many times its first level ``extreme`` is."""
     posted: bool
     prices: PriceMoves = PriceMoves()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. ``days``: on how many something was observed."""
+    """A whole backtest."""
 
     start: Ms
     end: Ms
     days: int
+    """On how many something was observed."""
     coverage: tuple[Coverage, ...]
     not_judged: tuple[NotJudged, ...]
     notes: tuple[str, ...]

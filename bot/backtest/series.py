@@ -24,24 +24,27 @@ class SeriesKey(NamedTuple):
 
 @dataclass(slots=True)
 class RecordedSeries:
-    """Values of one place, as they were known at ``at`` (Ms, ascending); NaN: could not be said.
-
-    ``low``, ``high``: the extremes of what was seen since the row before; ``value`` itself where
-    only that is known. ``floor``: million USD. ``bound``: 1: there may be more, 2: so much more
-    that it says nothing of a level that it does not exceed. ``settled``: minutes since the
-    settlement, ``interval``: minutes between two. ``step``: for how many Ms before it a row speaks;
-    known when the row is known, so rows that follow change none of it.
-    """
+    """Values of one place, row by row; NaN: the value could not be given."""
 
     at: Times
+    """When each row was known, Ms, ascending."""
     value: Floats
     low: Floats
+    """The least value since the row before; ``value`` itself where only that is known."""
     high: Floats
+    """The largest, in the same way."""
     step: Times
+    """For how many Ms before it a row stands. It is known with the row: rows that follow do not
+    change it."""
     floor: Floats | None = None
+    """What absolute floors are compared with, million USD."""
     bound: Floats | None = None
+    """1: there may be more; 2: so much more that it decides nothing about a level that it does not
+    exceed."""
     settled: Floats | None = None
+    """Minutes since the settlement."""
     interval: Floats | None = None
+    """Minutes between two settlements."""
 
     def between(self, start: Ms, end: Ms) -> "RecordedSeries | None":
         """The rows from ``start`` to before ``end``, None if there are none."""

@@ -92,8 +92,8 @@ class SendCounts(msgspec.Struct):
     """Uncertain ones that were found not posted."""
     resent: int = 0
     """Sent again in doubt."""
-    doubles: int = 0
-    """Duplicates that were deleted."""
+    duplicates: int = msgspec.field(default=0, name="doubles")
+    """Duplicates that were deleted. The status has them under the name of earlier versions."""
     refused: int = 0
     off: int = 0
     """How often a chat refused the bot."""
@@ -422,8 +422,8 @@ class Sender:
                 queue.edited(step, outcome, self._clock.seen())
             case DeleteStep(message_id):
                 await sink.delete(address(), message_id)
-                self.counts.doubles += 1
-                log.info("a double was deleted", chat=queue.key, message=message_id)
+                self.counts.duplicates += 1
+                log.info("a duplicate was deleted", chat=queue.key, message=message_id)
                 queue.deleted(message_id)
             case _:
                 assert_never(step)

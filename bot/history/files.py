@@ -60,14 +60,15 @@ class ArchiveData(StrEnum):
 
 
 class ArchiveName(NamedTuple):
-    """What the name of a file says. ``content``: metrics, bookDepth, fundingRate,
-    liquidationSnapshot or the length of its bars. ``start``, ``end``: the day or month that it is
-    of (Ms)."""
+    """The parts of a file's name."""
 
     symbol: str
     content: str
+    """metrics, bookDepth, fundingRate, liquidationSnapshot, or the length of its bars."""
     start: Ms
+    """The beginning of its day or month, Ms."""
     end: Ms
+    """The end of it, Ms."""
 
 
 def archive_name(name: str) -> ArchiveName | None:
@@ -86,9 +87,10 @@ def archive_name(name: str) -> ArchiveName | None:
 
 
 class ArchiveFile(NamedTuple):
-    """One file to get. ``path``: below the archive's address, without a slash before it."""
+    """One file to get."""
 
     path: str
+    """Below the archive's address, without a slash before it."""
     start: Ms
     end: Ms
 

@@ -42,26 +42,32 @@ _ASSET = re.compile(r"[A-Z0-9]{1,30}")
 
 
 class HistoryWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. ``assets`` empty: those that the configuration names. ``start``, ``end``:
-    Ms; None: ``DAYS`` back, and until now."""
+    """What was asked for."""
 
     assets: frozenset[str] = frozenset()
+    """Empty: those that the configuration names."""
     start: Ms | None = None
+    """Ms; None: ``DAYS`` back."""
     end: Ms | None = None
+    """Ms; None: until now."""
     data: tuple[ArchiveData, ...] = DATA
 
 
 class HistoryGot(msgspec.Struct, kw_only=True):
-    """What came of it. ``came``: bytes; ``recent``: rows from the venue itself; ``failed``:
-    sentences; ``stopped``: why the rest was not tried, or ""."""
+    """What was got."""
 
     counts: Counter[Fetched] = msgspec.field(default_factory=Counter[Fetched])
+    """What came of each file."""
     changed: list[str] = msgspec.field(default_factory=list[str])
     failed: list[str] = msgspec.field(default_factory=list[str])
+    """A sentence for each file that could not be got."""
     absent: Counter[str] = msgspec.field(default_factory=Counter[str])
     came: int = 0
+    """Bytes."""
     recent: int = 0
+    """Rows from the venue itself."""
     stopped: str = ""
+    """Why the rest was not tried, "": all was."""
 
     @property
     def done(self) -> bool:

@@ -52,10 +52,12 @@ _SAME_CLOCK: Ms = 5 * MINUTE
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is told: ``chats`` of alerts; ``operators`` of notices and troubles, None: the log."""
+    """Who gets alerts and notices."""
 
     chats: tuple[Chat, ...]
+    """They get alerts."""
     operators: Chat | None = None
+    """They get notices and delivery problems; None: the log does."""
 
 
 def audience(settings: Settings, subscriptions: Sequence[Subscriber] = ()) -> Audience:
@@ -72,28 +74,33 @@ def audience(settings: Settings, subscriptions: Sequence[Subscriber] = ()) -> Au
 
 
 class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the bot role says of itself. ``waiting``: alerts that wait for others of their kind;
-    ``held``, ``hidden``, ``silenced``: alerts that were not posted, see ``bot.plan.planner``;
-    ``queued``: posts that wait to be sent; ``off``: chats that nothing is sent to, and why;
-    ``troubled``: destinations that are not ready or where posts wait for something that failed, at
-    most _REPORTED;
-    ``counts``: what became of posts; ``sent``, ``refused``, ``uncertain``: the same."""
+    """The status of the bot role."""
 
     seen: Ms
+    """Our clock."""
     rss_mb: float
     cursor: str
+    """The last alert that was read."""
     destination: str
     sent: int
+    """Posts, as in ``counts``."""
     refused: int
     uncertain: int
     waiting: int
+    """Alerts that wait for others of their kind."""
     held: int
+    """Alerts that were not posted, see ``bot.plan.planner``; so are the next two."""
     hidden: int
     silenced: int
     queued: int
+    """Posts that wait to be sent."""
     off: dict[str, str]
+    """Chats that nothing is sent to → why."""
     counts: SendCounts
+    """What became of posts since the start."""
     troubled: list[ChatReport] = []
+    """Destinations that are not ready, or where posts wait for something that failed, at most
+    _REPORTED."""
 
 
 class BotRole:
@@ -119,7 +126,7 @@ class BotRole:
         self._watch = watch or ConfigWatch(settings.path)
         self.settings = settings
         self._who = who
-        self._found: tuple[Subscriber, ...] = ()
+        self._read_subscribers: tuple[Subscriber, ...] = ()
         self._subscribed: tuple[Subscriber, ...] = ()
         self._audience = who(settings, ())
         self._redis = redis
@@ -232,7 +239,7 @@ class BotRole:
             await self._mind_clock()
             if self._watch.due():
                 await self._reload()
-            if self._found != self._subscribed:
+            if self._read_subscribers != self._subscribed:
                 await self._welcome()
             if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
@@ -241,12 +248,12 @@ class BotRole:
         """Look who has subscribed; they are served from the next batch on."""
         while True:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
-                self._found = await store.subscriptions(self._redis)
+                self._read_subscribers = await store.subscriptions(self._redis)
             await asyncio.sleep(SUBSCRIBERS_S)
 
     async def _welcome(self) -> None:
         """A queue for each who subscribed, none for who left."""
-        self._subscribed = self._found
+        self._subscribed = self._read_subscribers
         self._audience = self._who(self.settings, self._subscribed)
         await self._serve()
 
@@ -289,7 +296,9 @@ class BotRole:
         if self._cursor == START:
             self._cursor = await self._reader.recent(NEWS_MS)
         self.sender.load(saved)
-        self._found = await retry(self._backoff, lambda: store.subscriptions(self._redis))
+        self._read_subscribers = await retry(
+            self._backoff, lambda: store.subscriptions(self._redis)
+        )
         await self._welcome()
         times = [post.edited_at or post.at for post in saved.posts]
         plans = [plan.now for plan in saved.plans.values()]

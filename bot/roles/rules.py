@@ -38,16 +38,21 @@ _SLICE = 64 * 1024
 
 
 class RulesStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules role says of itself. ``lag_ms``: how old the last event was when read."""
+    """The status of the rules role."""
 
     seen: Ms
+    """Our clock."""
     rss_mb: float
     cursor: str
+    """The last event that was read."""
     events: int
     alerts: int
     unreadable: int
+    """Events that could not be read."""
     lag_ms: Ms
+    """How old the last event was when it was read."""
     state_bytes: int
+    """Of the last snapshot."""
 
 
 class RulesRole:

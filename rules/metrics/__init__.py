@@ -60,7 +60,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
 
 
 def cause_asked_by(rule: Rule) -> CauseMetric | None:
-    """What says which cause a rule's value has; None: alerts of this rule tell of none.
+    """The metric of the cause of a rule's value; None: alerts of this rule show no cause.
 
     Over the window of its own metric; of a metric without one only if the rule asks for a cause.
     """
@@ -75,7 +75,7 @@ def cause_asked_by(rule: Rule) -> CauseMetric | None:
 
 
 def logged(name: str) -> Metric:
-    """What a name in the metric log is of: a metric, or a cause. ValueError if it is neither."""
+    """The metric or cause of a name in the metric log. ValueError if it is neither."""
     if name.startswith(cause.PREFIX) and (window := duration(name.removeprefix(cause.PREFIX))):
         return cause.cause_metric(window)
     return metric(name)

@@ -1,7 +1,7 @@
-"""What is happening to one asset, in one word, as a number: which of ``rules.alerts.CAUSES`` it is.
+"""The cause of a move of one asset, as a number: its place in ``rules.alerts.CAUSES``.
 
-No rule has it as its metric; rules ask it besides their own (``Rule.cause``), and alerts tell it.
-It is what the metric log keeps, so that a backtest asks what was asked live.
+No rule has it as its own metric: rules ask it besides their own (``Rule.cause``), and alerts show
+it. The metric log keeps it, so that a backtest judges by what was known live.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from streams.events import Kind, MarketEvent, Ms
 
 PREFIX = "cause_"
 LEAST_LIQUIDATED = 0.02
-"""Of what was closed so much must have been liquidated for its side to tell anything."""
+"""The least share of what was closed that must have been liquidated for its side to count."""
 
 _KINDS = frozenset({Kind.OPEN_INTEREST})
 
@@ -35,7 +35,7 @@ class CauseMetric:
     unit: str = ""
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
-    look_every: Ms = MINUTE  # for the metric log alone: whoever asks is told what is so then
+    look_every: Ms = MINUTE  # for the metric log alone: rules and alerts evaluate it when they ask
     idle_look: Ms | None = None
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
@@ -83,7 +83,7 @@ def cause_of(reading: Reading | None) -> Cause | None:
 
 
 def _longs(view: View, window: Ms, closed: Reading, now: Ms) -> float | None:
-    """Which share of what was liquidated was longs, None if too little of it is known."""
+    """The share of longs in what was liquidated; None: too little of it is known."""
     longs, shorts = sides(view, window, now)
     held = closed.floor_musd
     if held is None or longs + shorts < LEAST_LIQUIDATED * held * -closed.value / 100 * 1e6:

@@ -18,7 +18,7 @@ SETTLED_LATE: Ms = 10 * MINUTE
 """How long after its time a settlement may be missing before the old rate is stale."""
 
 PREDICTED_MAX_AGE: Ms = 15 * MINUTE
-"""Estimates may come only when they change (Bybit tickers), so a short silence says little."""
+"""Estimates may come only when they change (Bybit tickers), so a short silence means little."""
 
 NEUTRAL_PCT = 0.01
 """Percent per 8 h that longs pay when perpetual and index agree: the interest of the formula
@@ -146,7 +146,7 @@ def _mean(rates: list[_Weighed]) -> float:
 
 
 def _settled_together(rates: list[_Weighed]) -> bool:
-    """False while one venue has told a settlement that another, due as well, still owes.
+    """False while one venue has sent a settlement that another one, due as well, has not sent yet.
 
     A mean of this round's rate here and the last round's there belongs to no moment.
     """

@@ -33,16 +33,15 @@ _KINDS = frozenset({Kind.LIQUIDATION})
 
 @dataclass(frozen=True, slots=True)
 class LiquidationMetric:
-    """``liq_<duration>_musd``.
-
-    ``sums``: running totals of long cents, short cents, orders, seconds with an order; whole
-    numbers, so sums are exact. ``largest``: orders (USD, price) with no larger one after them.
-    """
+    """``liq_<duration>_musd``."""
 
     name: str
     window: Ms
     sums: Keep[Series]
+    """Running totals of long cents, short cents, orders and seconds with an order: whole numbers,
+    so that sums are exact."""
     largest: Keep[Series]
+    """Orders (USD, price) with no larger one after them."""
     unit: str = "M USD"
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
@@ -71,7 +70,7 @@ class LiquidationMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        reporting = _given(view)
+        reporting = _reporting(view)
         live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
         if not live:
             return None
@@ -88,7 +87,7 @@ class LiquidationMetric:
         )
 
     def facts(self, view: View, now: Ms) -> LiquidationFacts:
-        reporting = _given(view)
+        reporting = _reporting(view)
         live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
         totals = [self._sums(m, now) for m in live]
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
@@ -173,12 +172,12 @@ def _window_of_sums(name: str) -> Ms | None:
     return int(window) if name.startswith(_SUMS) and window.isdecimal() else None
 
 
-def _given(view: View) -> list[Market]:
+def _reporting(view: View) -> list[Market]:
     return [m for m in view if m.line(Kind.LIQUIDATION) is not None]
 
 
 def _share(view: View, live: list[Market], reporting: list[Market]) -> float:
-    """How much of the giving markets is live: by open interest, by count where that is unknown."""
+    """The share of the reporting markets that is live: by open interest, by count if unknown."""
     if len(live) == len(reporting):
         return 1.0
     held = {m: view.oi_usd(m) for m in reporting}

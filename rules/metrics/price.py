@@ -49,7 +49,7 @@ class PriceMetric:
     kinds: frozenset[Kind] = _KINDS
     idle_look: Ms | None = None
     look_every: Ms = LOOK_EVERY
-    """However long the window: a price falls within seconds, and telling it is what we are for."""
+    """However long the window: a price falls within seconds."""
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return ()

@@ -105,17 +105,17 @@ class UsualSize:
 
 @dataclass(frozen=True, slots=True)
 class UsualMetric:
-    """``price_<duration>_sigma``, ``oi_net_<duration>_sigma``, ``liq_<duration>_x_normal``.
-
-    ``base``: the move itself, whose size is learned. ``factor``: what the usual size is multiplied
-    by; ``floor``: in the base's unit, the least that counts as usual.
-    """
+    """``price_<duration>_sigma``, ``oi_net_<duration>_sigma``, ``liq_<duration>_x_normal``."""
 
     name: str
     base: Metric
+    """The move itself, whose size is learned."""
     size: Keep[UsualSize]
+    """Where the learned sizes are kept."""
     factor: float
+    """The usual size is multiplied by this."""
     floor: float
+    """The least usual move, in the base's unit."""
     unit: str
     scopes: frozenset[Scope] = _OF_ASSET
 

@@ -72,7 +72,7 @@ class Conflator:
 
     def __init__(self, front: Iterable[str]) -> None:
         self._front = frozenset(front)
-        self._said: dict[Key, MarketEvent] = {}
+        self._sent: dict[Key, MarketEvent] = {}
         self._held: dict[Key, MarketEvent] = {}
 
     def offer(self, event: AnyEvent) -> Sequence[AnyEvent]:
@@ -86,7 +86,7 @@ class Conflator:
         if isinstance(event, Tick | Liquidation | Fault | ClockStep) or lasting(event):
             return (event,)
         key = kind_of(event), event.venue, event.symbol
-        last = self._said.get(key)
+        last = self._sent.get(key)
         if last is not None:
             age, interval = event.seen - last.seen, self._interval(event, last)
             if 0 <= age < interval:
@@ -95,33 +95,33 @@ class Conflator:
             self._held.pop(key, None)
             if 0 <= age < min(_ALIVE * interval, _ALIVE_AT_MOST) and _fact(event) == _fact(last):
                 return ()
-        self._said[key] = event
+        self._sent[key] = event
         return (event,)
 
     def due(self, now: Ms) -> Iterator[AnyEvent]:
         """Held events whose interval is over."""
         ready = [
             key for key, event in self._held.items()
-            if now - (last := self._said[key]).seen >= self._interval(event, last)
+            if now - (last := self._sent[key]).seen >= self._interval(event, last)
         ]  # fmt: skip
         for key in ready:
             event = self._held.pop(key)
-            if _fact(event) != _fact(self._said[key]):
-                self._said[key] = event
+            if _fact(event) != _fact(self._sent[key]):
+                self._sent[key] = event
                 yield event
 
     def flush(self) -> Sequence[AnyEvent]:
         """All that is held, before the clock that dated it steps; the next of each feed goes on."""
         held = [
-            event for key, event in self._held.items() if _fact(event) != _fact(self._said[key])
+            event for key, event in self._held.items() if _fact(event) != _fact(self._sent[key])
         ]
-        self._said.clear()
+        self._sent.clear()
         self._held.clear()
         return held
 
     def _release(self, state: FeedState) -> Iterator[MarketEvent]:
-        for key in [key for key in self._said if _speaks_of(state, key)]:
-            sent, held = self._said.pop(key), self._held.pop(key, None)
+        for key in [key for key in self._sent if _speaks_of(state, key)]:
+            sent, held = self._sent.pop(key), self._held.pop(key, None)
             if held is not None and _fact(held) != _fact(sent):
                 yield held
 

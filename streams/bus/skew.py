@@ -41,7 +41,7 @@ class Skew:
         self._highest: dict[str, Ms] = {}  # since the last look: one lie is not believed for ever
         self._look_at: Ms | None = None
         self._beyond: dict[str, int] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def late(self) -> Mapping[str, Ms]:
@@ -87,13 +87,13 @@ class Skew:
         code = FaultCode.VENUE_CLOCK_SKEWED if whose else FaultCode.CLOCK_SKEWED
         if abs(off) > MOST:
             self._beyond[whose] = self._beyond.get(whose, 0) + 1
-            if self._beyond[whose] < _TIMES or whose in self._told:
+            if self._beyond[whose] < _TIMES or whose in self._reported:
                 return []
-            self._told.add(whose)
+            self._reported.add(whose)
             return [fault(code, now, venue=whose, detail=words)]
         self._beyond[whose] = 0
-        if whose in self._told and abs(off) <= MOST // 2:
-            self._told.remove(whose)
+        if whose in self._reported and abs(off) <= MOST // 2:
+            self._reported.remove(whose)
             return [fault(code, now, venue=whose, over=True)]
         return []
 

@@ -1,4 +1,4 @@
-"""What a session wants done, and what it has lived through."""
+"""What a session asks its socket to do, and the counts of a subscription."""
 
 import msgspec
 
@@ -13,13 +13,12 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Ask for a book snapshot by REST; the answer goes to ``Session.fetched``.
-
-    ``lost``: nothing is known of the book; else it is known and the price leaves what is.
-    """
+    """Ask for a book snapshot by REST; the answer goes to ``Session.fetched``."""
 
     request: Request
     lost: bool
+    """Nothing is known of the book; False: it is known, and the price leaves what is known of it.
+    """
 
 
 class Hangup(msgspec.Struct, frozen=True):
@@ -33,7 +32,7 @@ class Relist(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something for the log: said once a kind and session, counted always."""
+    """Something for the log: written once a kind and session, counted always."""
 
     what: str
     detail: str
@@ -43,20 +42,24 @@ Action = MarketEvent | FeedState | Send | Fetch | Hangup | Relist | Note | Unrea
 
 
 class Stats(msgspec.Struct):
-    """What a subscription has lived through since start, for the status page.
-
-    ``lag_ms``: how old the newest data was when it came; ``resyncs``: how often a book was asked
-    for, the first time included; ``unreadable_rows``: rows that were left out of their frames.
-    """
+    """Counts of a subscription since the start, for the status page."""
 
     frames: int = 0
     events: int = 0
     dropped: int = 0
+    """Frames and snapshots that could not be read."""
     unreadable_rows: int = 0
+    """Rows that were left out of their frames."""
     refused: int = 0
+    """Requests that the venue refused."""
     gaps: int = 0
+    """Breaks in the sequence of a book."""
     duplicates: int = 0
+    """Updates that a book had already."""
     resyncs: int = 0
+    """How often a book was asked for, the first time included."""
     connects: int = 0
     lag_ms: int = 0
+    """How old the newest data was when it came."""
     last_data: Ms = 0
+    """When the newest data came, by our clock."""

@@ -347,16 +347,19 @@ OUT_OF_SEQUENCE = "out of sequence"
 ONE_SIDED = "one-sided"
 CROSSED = "crossed"
 BEYOND = "beyond what is known"
-"""The best price that is known is worse than the worst that was told completely: there may be
+"""The best known price is worse than the worst one up to which the book is known: there may be
 better ones, so neither mid nor any band is known."""
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A valid book at one moment: ``mid`` in quote per coin, ``spread_bp`` None if aggregated."""
+    """A valid book at one moment."""
 
     mid: float
+    """Quote per coin."""
     spread_bp: float | None
+    """Basis points; None: the venue aggregates levels."""
     bands: tuple[Band, ...]
+    """By half-width, ascending."""
 
 
 class Book:

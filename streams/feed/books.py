@@ -51,36 +51,39 @@ STALL_MS = MINUTE
 one with an empty side: it may be true of a market that nobody quotes, but not of many."""
 
 _BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What may come of numbers that nobody thought of."""
+"""The errors that unexpected numbers may cause."""
 
 Turn = Callable[[str, bool, Ms, str], list[Action]]
-"""(symbol, up, seen, reason) → what to say of a book that came up or went down."""
+"""(symbol, up, seen, reason) → the actions for a book that came up or went down."""
 
 
 class _State(msgspec.Struct):
-    """One book and what is known of its health.
-
-    ``symbol``: whose it is. ``moved``: when its stream last brought something, or was asked for;
-    ``heard``: it has brought something since. ``asked``: when a snapshot was, ``tries`` times in
-    vain; ``again``: when it may be next; ``answered``: when one was last put to use. ``reach``: the
-    most of the narrow bands that were covered since; ``mid``: of the first sample since, 0 if there
-    was none; ``away``: no narrow band was covered at some moment since, or mid was not known.
-    ``invalid_since``: since when it cannot be read.
-    """
+    """One book and what is known of its health. Times are of the steady clock."""
 
     symbol: str
     book: Book
     moved: Ms
-    heard: bool = False
+    """When its stream last brought something, or was asked for."""
+    streaming: bool = False
+    """It has brought something since then."""
     up: bool = False
+    """Its depth is published."""
     asked: Ms = -(10**12)
+    """When a snapshot was last asked for."""
     tries: int = 0
+    """How often in vain."""
     again: Ms = 0
+    """When it may be asked for next."""
     answered: Ms = -(10**12)
+    """When a snapshot was last used."""
     reach: int = 0
+    """The largest number of narrow bands that were covered since then."""
     mid: float = 0.0
+    """Of the first sample since then; 0: there was none."""
     away: bool = False
+    """At some moment since then no narrow band was covered, or mid was unknown."""
     invalid_since: Ms | None = None
+    """Since when it cannot be read; None: it can."""
 
 
 class BookSet:
@@ -123,7 +126,7 @@ class BookSet:
         if state is None:
             return []
         self._stats.lag_ms = seen - update.at
-        state.moved, state.heard = now, True
+        state.moved, state.streaming = now, True
         try:
             verdict = state.book.update(update)
         except _BROKEN as error:
@@ -238,7 +241,7 @@ class BookSet:
         if not state.book.synced:
             # Before its stream begins a book needs no snapshot; if it never does, see _revive.
             state.invalid_since = None
-            asked = self._resync(state, now) if state.heard else []
+            asked = self._resync(state, now) if state.streaming else []
             return self._down(state, reason, seen) + asked
         if state.invalid_since is None:
             state.invalid_since = now
@@ -261,7 +264,7 @@ class BookSet:
 
     def _revive(self, state: _State, now: Ms, seen: Ms) -> list[Action]:
         """Silent while others move: its subscription may be lost, what is known is out of date."""
-        state.moved, state.heard = now, False
+        state.moved, state.streaming = now, False
         state.book.reset()
         actions = self._down(state, "silent", seen)
         asked = self._resync(state, now)

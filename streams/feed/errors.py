@@ -48,14 +48,14 @@ _BY_TYPE = {
 
 
 class RefusedStatus(msgspec.Struct, frozen=True):
-    """An HTTP status that is not what was asked for.
-
-    ``pause_s``: how long to ask nothing, 0 if it does not matter. ``blocked``: by country.
-    """
+    """An HTTP status other than the expected one."""
 
     words: str
+    """For people."""
     pause_s: float = 0.0
+    """How long to ask nothing; 0: it does not matter."""
     blocked: bool = False
+    """It is refused for its country."""
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes = b"") -> RefusedStatus:

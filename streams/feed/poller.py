@@ -203,19 +203,22 @@ def _as_of(request: Request, now: Ms) -> Request:
 
 
 TakeSnapshot = Callable[[str, bytes], None]
-"""Told the symbol and the body of a snapshot."""
+"""Called with the symbol and the body of a snapshot."""
 
 _LOST_IN_A_ROW = 2
 """So many lost books are asked for before a book that is known has its turn."""
 
 
 class _Wanted(msgspec.Struct):
-    """A snapshot that is waited for. ``turn``: when it is due, by the order of its kind."""
+    """A snapshot that is waited for."""
 
     request: Request
     takers: list[TakeSnapshot]
+    """Those who asked for it."""
     lost: bool
+    """Nothing is known of the book."""
     turn: int
+    """Its place in the order of its kind."""
 
 
 class SnapshotQueue:

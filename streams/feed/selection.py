@@ -19,7 +19,7 @@ GONE_AFTER_MS: Ms = 10 * MINUTE
 
 _NAME_LENGTH = 30
 
-Found = tuple[FaultCode, str, bool, str]
+ListingFault = tuple[FaultCode, str, bool, str]
 """A fault: its code, the symbol, whether it is over, and why."""
 
 
@@ -131,7 +131,9 @@ class Watchlist:
         symbols = {instrument.symbol for instrument in listed}
         return [i for symbol, i in self.watched.items() if symbol not in symbols]
 
-    def take(self, listed: Sequence[Instrument], assets: Sequence[str], now: Ms) -> list[Found]:
+    def take(
+        self, listed: Sequence[Instrument], assets: Sequence[str], now: Ms
+    ) -> list[ListingFault]:
         """A listing came; what operators should know of it."""
         wanted = choose_instruments(listed, assets)
         absent = {i.symbol: i for i in self.missing_from(listed) if i.asset in assets}
@@ -159,7 +161,9 @@ class Watchlist:
         self._first = False
         return faults
 
-    def _ends(self, listed: Iterable[Instrument], assets: Collection[str]) -> Iterator[Found]:
+    def _ends(
+        self, listed: Iterable[Instrument], assets: Collection[str]
+    ) -> Iterator[ListingFault]:
         """Ends that are announced, of what is watched or would be."""
         ending = {i.symbol: i for i in listed if i.ends_at is not None and i.asset in assets}
         for symbol, instrument in ending.items():

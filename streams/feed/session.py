@@ -67,7 +67,7 @@ class Session:
         self._jitter = jitter
         self._failures = 0
         self._opened: Ms | None = None
-        self._heard: dict[Kind, Ms] = {}
+        self._last_data: dict[Kind, Ms] = {}
         self._up: set[tuple[Kind, str]] = set()
         self._known: dict[tuple[Kind, str], MarketEvent] = {}
         self._alive: dict[str, Ms] = {}
@@ -82,7 +82,7 @@ class Session:
         """The socket is open: subscribe."""
         self.stats.connects += 1
         self._opened = self._pinged = now
-        self._heard.clear()
+        self._last_data.clear()
         self._known.clear()
         self._alive.clear()
         self._refused.clear()
@@ -105,7 +105,7 @@ class Session:
         actions: list[Action] = []
         for item in decoded:
             if isinstance(item, BookUpdate):
-                self._heard_of(Kind.DEPTH, now, seen)
+                self._note_data(Kind.DEPTH, now, seen)
                 if self.listing.order and item.snapshot and item.bids and item.asks:
                     mid = (item.bids[0][0] + item.asks[0][0]) / 2
                     self.listing.contracts.take_mid(item.symbol, mid, seen)
@@ -230,7 +230,7 @@ class Session:
         else:
             whole, doubt = contracts.complete(event)
             if whole is None:  # the venue spoke, though what it said cannot be told yet
-                self._heard_of(kind_of(event), now, seen)
+                self._note_data(kind_of(event), now, seen)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
         if whole is not None:
@@ -238,7 +238,7 @@ class Session:
 
     def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
         kind = kind_of(event)
-        self._heard_of(kind, now, seen)
+        self._note_data(kind, now, seen)
         self.stats.events += 1
         self.stats.lag_ms = seen - event.at
         self._alive[event.symbol] = now
@@ -263,8 +263,8 @@ class Session:
                     self._known[feed] = again
                     yield again
 
-    def _heard_of(self, kind: Kind, now: Ms, seen: Ms) -> None:
-        self._heard[kind] = now
+    def _note_data(self, kind: Kind, now: Ms, seen: Ms) -> None:
+        self._last_data[kind] = now
         self.stats.last_data = seen
         if self._failures and self._opened is not None and now - self._opened >= STEADY_MS:
             self._failures = 0
@@ -297,9 +297,9 @@ class Session:
         """In words what has been silent for too long, None if nothing has."""
         for kind, limit_s in sorted(self.subscription.silence_s.items()):
             limit = limit_s * 1000
-            heard = self._heard.get(kind)
-            quiet = now - (opened if heard is None else heard)
-            if quiet > (max(limit, HANDSHAKE_SILENCE_MS) if heard is None else limit):
+            last = self._last_data.get(kind)
+            quiet = now - (opened if last is None else last)
+            if quiet > (max(limit, HANDSHAKE_SILENCE_MS) if last is None else limit):
                 return f"no {kind.replace('_', ' ')} data for {quiet // 1000} s"
         return None
 

@@ -376,7 +376,7 @@ def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         funding = None
         if next_at is not None:  # dated futures have none and an empty or a zero rate
             funding = wire.predicted(of, row.E, seen, row.r, of.funding_hours, next_at)
-        return wire.made(funding, wire.price(of, row.E, seen, row.p, row.i))
+        return wire.present(funding, wire.price(of, row.E, seen, row.p, row.i))
 
     return wire.facts_of_rows(
         lambda: wire.read(_marks, data), lambda: wire.read(_rows, data), _mark, facts
@@ -388,7 +388,7 @@ def _read_minis(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         of = listing.instruments.get(row.s)
         if of is None or row.st == _COIN_M:
             return []
-        return wire.made(wire.volume(of, row.E, seen, row.q))
+        return wire.present(wire.volume(of, row.E, seen, row.q))
 
     return wire.facts_of_rows(
         lambda: wire.read(_minis, data), lambda: wire.read(_rows, data), _mini, facts
@@ -404,7 +404,7 @@ def _read_orders(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         # S is the side of the order that closes the position; z x ap is what was filled and at
         # what price (l is only the last fill, p only the limit).
         position = Position.LONG if order.S == "SELL" else Position.SHORT
-        return wire.made(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
+        return wire.present(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
 
     return wire.facts_of_rows(
         lambda: wire.read(_orders, data), lambda: wire.read(_rows, data), _order, facts
@@ -424,7 +424,7 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         answer = wire.read(_open_interest, body)
         of = listing.instruments.get(answer.symbol)
         units = answer.openInterest  # and no mark price beside them, hence no usd
-        return wire.made(of and wire.open_interest(of, answer.time, seen, units, None))
+        return wire.present(of and wire.open_interest(of, answer.time, seen, units, None))
     try:
         return _settlements(wire.read(_settled, body), (), listing, seen)
     except UNREADABLE:
@@ -469,7 +469,7 @@ def _settlements(
         terms = Terms(symbol=symbol, settled_before=since) if is_known else None
         none_since = oldest if whole and since is None else None
         at, rate = row.fundingTime, row.fundingRate
-        events += wire.made(terms, wire.settled(of, at, seen, rate, none_since))
+        events += wire.present(terms, wire.settled(of, at, seen, rate, none_since))
     return events
 
 

@@ -372,7 +372,7 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     if stated_hours is None:
         hours = of.funding_hours
     next_at = wire.moment(ticker.nextFundingTime)
-    return wire.made(
+    return wire.present(
         terms,
         wire.predicted(of, at, seen, ticker.fundingRate, hours, next_at),
         wire.open_interest(of, at, seen, *_one_side(ticker)),
@@ -410,7 +410,7 @@ def _read_liquidations(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded
             return []
         # S is the side of the position here, not of an order: Buy is a long liquidated.
         position = Position.LONG if row.S == "Buy" else Position.SHORT
-        return wire.made(wire.liquidation(of, row.T, seen, position, row.p, row.v))
+        return wire.present(wire.liquidation(of, row.T, seen, position, row.p, row.v))
 
     return wire.facts_of_rows(
         lambda: wire.read(_liquidation_frame, frame).data,
@@ -443,7 +443,7 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     if of is None:
         return []
     terms = None if since is None else Terms(symbol=of.symbol, settled_before=since)
-    return wire.made(terms, wire.settled(of, at, seen, rate))
+    return wire.present(terms, wire.settled(of, at, seen, rate))
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

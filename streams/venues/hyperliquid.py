@@ -299,7 +299,7 @@ def _facts(coin: str, context: _Context, listing: Listing, seen: Ms) -> list[Dec
     units, mark = wire.not_negative(context.openInterest), wire.positive(context.markPx)
     usd = None if units is None or mark is None else units * mark
     next_at = (seen // HOUR + 1) * HOUR
-    return wire.made(
+    return wire.present(
         # first: it shows whether all of this is of this coin
         wire.price(of, seen, seen, context.markPx, context.oraclePx),
         wire.predicted(of, seen, seen, context.funding, _FUNDING_HOURS, next_at),
@@ -364,7 +364,7 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         return []
     newest = max(rows, key=lambda row: row.time)
     of = listing.instruments.get(newest.coin)
-    return wire.made(of and wire.settled(of, newest.time, seen, newest.fundingRate))
+    return wire.present(of and wire.settled(of, newest.time, seen, newest.fundingRate))
 
 
 def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""What the adapters share: guarded numbers and events made of them. No venue is named here.
+"""What the adapters share: guarded numbers, and events from them. No venue is named here.
 
 Invariants: a number that leaves this module is finite and per single coin; prices are above 0,
 sizes at least 0, rates within (-1, 1), funding intervals those that there are. A number that breaks
@@ -288,8 +288,8 @@ def liquidation(
     )
 
 
-def made(*events: Decoded | None) -> list[Decoded]:
-    """The events that could be made."""
+def present(*events: Decoded | None) -> list[Decoded]:
+    """The events without those that are None, because something in them cannot be read."""
     return [event for event in events if event is not None]
 
 

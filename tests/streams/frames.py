@@ -7,7 +7,8 @@ from streams.events import Instrument, Ms
 from streams.venue import Listing
 from tests.streams.virtual import EPOCH
 
-Levels = Sequence[tuple[float, float]]
+Levels = Sequence[tuple[float | str, float]]
+"""Prices, also as they are written, and sizes."""
 
 NEXT_FUNDING: Ms = (EPOCH // 28_800_000 + 1) * 28_800_000
 

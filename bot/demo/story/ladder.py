@@ -13,17 +13,17 @@ Level = tuple[int, float]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """``grid``: distance of levels in ticks. ``usd_per_bp``: density of one side at the touch.
-
-    ``levels``: how many a side; 0: out to 130 bp, every sixth beyond 32 bp, and a best bid and
-    ask between the levels.
-    """
+    """The form of a book."""
 
     tick: float
     grid: int
+    """Distance of levels, in ticks."""
     usd_per_bp: float
+    """Density of one side at the touch."""
     size_digits: int
     levels: int = 0
+    """How many a side; 0: out to 130 bp, every sixth beyond 32 bp, and a best bid and ask between
+    the levels."""
 
 
 class Ladder:

@@ -62,17 +62,17 @@ def at(points: Points, minute: float) -> float:
 
 
 class Coin(msgspec.Struct, frozen=True, kw_only=True):
-    """A coin in the story, in the units in which venues trade it (PEPE: thousands).
-
-    ``drop``: loss of price at the low. ``shed``: share of open interest (coins) that goes away.
-    ``funding``: rate per 8 hours at the start and at the end.
-    """
+    """A coin in the story, in the units in which venues trade it (PEPE: thousands)."""
 
     name: str
     price: float
+    """USD at the start."""
     drop: float
+    """Loss of price at the low, a fraction."""
     shed: float
+    """Share of the open interest (coins) that goes away."""
     funding: tuple[float, float]
+    """Rate per 8 hours at the start and at the end, a fraction."""
 
 
 COINS = (
@@ -86,21 +86,23 @@ COINS = (
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A coin on a venue. Millions of USD: ``open_interest`` and ``depth`` (one side, 25 bp) at the
-    start, ``volume`` of 24 hours, ``liquidated`` in the whole story (0: the venue does not say).
-    ``grid``: distance of the book's levels, in ``tick``.
-    """
+    """A coin on a venue."""
 
     symbol: str
     coin: Coin
     tick: float
     grid: int
+    """Distance of the book's levels, in ``tick``."""
     price_digits: int
     size_digits: int
     open_interest: float
+    """Million USD at the start."""
     depth: float
+    """Million USD of one side within 25 bp, at the start."""
     volume: float
+    """Million USD in 24 hours."""
     liquidated: float = 0.0
+    """Million USD in the whole story; 0: the venue does not publish it."""
     funding_hours: int = 8
 
     def sends(self, step: int) -> bool:

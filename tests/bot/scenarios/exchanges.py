@@ -8,6 +8,7 @@ answers come half a second after they were asked for.
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -56,6 +57,15 @@ class Quotes(msgspec.Struct, frozen=True):
         away = range(first, max(first, end))
         bids = {} if "bids" in self.empty else {self.mid - n: self.size for n in away}
         return bids, {} if "asks" in self.empty else {self.mid + n: self.size for n in away}
+
+
+@cache
+def _price_text(step: float, place: int) -> str:
+    return str(round(place * step, 8))
+
+
+def _without(side: Side, other: Side) -> Side:
+    return {place: size for place, size in side.items() if place not in other}
 
 
 class Exchange:
@@ -119,22 +129,25 @@ class Exchange:
         pulled = round(price * market.pulled_bp / 10_000 / self.step)
         return Quotes(round(price / self.step), size, pulled, market.empty)
 
-    def levels(self, side: Side) -> list[tuple[float, float]]:
-        return [(round(place * self.step, 8), size) for place, size in side.items()]
+    def levels(self, side: Side) -> list[tuple[str, float]]:
+        step = self.step
+        return [(_price_text(step, place), size) for place, size in side.items()]
 
-    def changes(self) -> list[list[tuple[float, float]]] | None:
+    def changes(self) -> list[list[tuple[str, float]]] | None:
         """What changed in the book since it was told last, None if nothing did."""
         was, self.quotes = self.quotes, self.look()
         if was == self.quotes:
             return None
-        changed: list[list[tuple[float, float]]] = []
+        changed: list[list[tuple[str, float]]] = []
         sides = zip(
             was.sides(self.count, self.rolling), self.quotes.sides(self.count, self.rolling),
             strict=True,
         )  # fmt: skip
         for old, new in sides:
             gone = {place: 0.0 for place in old if place not in new}
-            changed.append(self.levels(gone | {n: q for n, q in new.items() if old.get(n) != q}))
+            # all levels have one size, so the same size leaves what was there as it is
+            other = new if was.size != self.quotes.size else _without(new, old)
+            changed.append(self.levels(gone | other))
         return changed
 
     def open(self, session: Session) -> Sequence[Action]:
@@ -207,7 +220,7 @@ class Binance(Exchange):
         changed = self.changes() or [[], []]
         self.last += 1
         if self.crossed:
-            changed[0].append((round((self.quotes.mid + 3) * self.step, 8), 1.0))
+            changed[0].append((_price_text(self.step, self.quotes.mid + 3), 1.0))
         yield frames.change(
             self.symbol, self.last, self.last, *changed, at=self.market.seen,
             previous=self.last - 1,
@@ -247,7 +260,7 @@ class Binance(Exchange):
 
     def answer(self) -> Sequence[Action]:
         bids, asks = self.quotes.sides(self.count, rolling=False)
-        nearest = [self.levels(dict(list(side.items())[:1_000])) for side in (bids, asks)]
+        nearest = [self.levels(dict(islice(side.items(), 1_000))) for side in (bids, asks)]
         body = frames.snapshot(self.last, *nearest, at=self.market.seen)
         return self.book.fetched(self.symbol, body, self.market.now, self.market.seen)
 
@@ -280,7 +293,7 @@ class Bybit(Exchange):
             return
         changed = changed or [[], []]
         if self.crossed:
-            changed[0].append((round((self.quotes.mid + 3) * self.step, 8), 1.0))
+            changed[0].append((_price_text(self.step, self.quotes.mid + 3), 1.0))
         at, fresh, self.fresh = self.market.seen, self.fresh, False
         yield frames.bybit_book(self.symbol, self.last, *changed, delta=not fresh, at=at)
 
@@ -428,7 +441,8 @@ class Crash:
     def copy(self) -> "Crash":
         """The same market once more, which goes its own way from here."""
         assert not any(venue.coming for venue in self.venues.values())  # they are of this one
-        return copy.deepcopy(self, {id(module): module for module in VENUES.values()})
+        shared = [*VENUES.values(), *self.events, *self.spoken]  # which nobody changes
+        return copy.deepcopy(self, {id(item): item for item in shared})
 
     def _liquidate(self) -> None:
         able = [v for v in self.venues.values() if v.name != "hyperliquid"]

@@ -98,7 +98,7 @@ class Played:
         for event in events:
             self.alerts += [one for one in self.engine.feed(event) if isinstance(one, Alert)]
             if isinstance(event, Tick):
-                for episode in self.engine.standing().episodes:
+                for episode in self.engine.open_episodes().episodes:
                     if episode.family == "cascade":
                         self.lines.append((event.seen, live(episode, en.WORDS)[1]))
 

@@ -8,7 +8,7 @@ import pytest
 from streams.events import FaultCode, Instrument
 from streams.feed.selection import (
     GONE_AFTER_MS,
-    Found,
+    ListingFault,
     Markets,
     Watchlist,
     choose_assets,
@@ -121,7 +121,7 @@ ASSETS = ("BTC", "ETH", "SOL", "XRP")
 ALL = [contract(asset) for asset in ASSETS]
 
 
-def told(found: list[Found], code: FaultCode) -> list[tuple[str, bool]]:
+def told(found: list[ListingFault], code: FaultCode) -> list[tuple[str, bool]]:
     return [(symbol, over) for some, symbol, over, _ in found if some is code]
 
 
