@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", "how the running roles are doing")
     status.add_argument("--json", action="store_true", help="everything, as JSON")
     add("repair", "what became of a damaged file of the embedded Redis, and what to do")
+    service = add("service", "a unit for systemd, which starts Lowtide and watches it")
+    service.add_argument("action", choices=("install", "show"), help="write it, or only print it")
+    service.add_argument(
+        "--user", action="store_true", help="for your own services; root's is for the machine"
+    )
+    service.add_argument("--replace", action="store_true", help="write it over one that differs")
     record = add("record", "write raw frames of some symbols to a file")
     record.add_argument("venue", metavar="VENUE", help="binance, bybit or hyperliquid")
     record.add_argument("symbols", metavar="SYMBOL", nargs="+", help="the venue's own names")

@@ -41,7 +41,7 @@ log = structlog.get_logger()
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
-    "tune", "history", "init",
+    "tune", "history", "init", "service",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -127,6 +127,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_send_test(settings))
         case "demo":
             _demo(options, settings)
+        case "service":
+            return _service(options, settings)
         case "repair":
             code, text = explained(settings.data_dir)
             print(text)  # noqa: T201
@@ -253,6 +255,22 @@ def _demo_backtest(settings: Settings) -> None:
             return backtest(settings, Options(paths=[Path(name)]), {})
 
         _answer("backtest", answer)
+
+
+def _service(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.service import ServiceError, install, service_plan, unit, unit_folder
+
+    as_root = os.geteuid() == 0 and not options.user
+    try:
+        plan = service_plan(settings, as_root=as_root)
+        if options.action == "show":
+            print(unit(plan), end="")  # noqa: T201
+            return 0
+        folder = unit_folder(os.environ, as_root=as_root)
+        print(install(plan, folder, replace=options.replace))  # noqa: T201
+    except ServiceError as error:
+        _fail(str(error), 2)
+    return 0
 
 
 async def _status(settings: Settings, as_json: bool) -> int:

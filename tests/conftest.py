@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from bot import redaction
+from streams.bus.health import HEALTH, Health
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,8 +20,9 @@ hypothesis.settings.load_profile("lowtide")
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[None]:
-    """Whatever a test does to the logs, the next one finds them as they were."""
+    """Whatever a test does to the logs, and whatever fails in it, the next one finds as it was."""
     yield
+    vars(HEALTH).update(vars(Health()))
     structlog.reset_defaults()
     redaction._known.clear()
     redaction._compiled.clear()

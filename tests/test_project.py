@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
     "README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/commands.md",
     "docs/configuration.md", "docs/backtest.md", "docs/defaults.md", "docs/tuning.md",
+    "docs/operating.md",
 )  # fmt: skip
 EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")

@@ -80,7 +80,7 @@ class OutboxStore:
         self._owner = secrets.token_hex(8)
         self._written = 0
         self._lock = asyncio.Lock()
-        self._backoff = Backoff("the outbox")
+        self._backoff = Backoff("the outbox", "bot")
 
     async def claim(self) -> Loaded:
         """Become the only one who writes; what the outbox holds."""

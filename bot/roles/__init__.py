@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from streams.bus.connection import ANSWER_S, Keys, connect, in_words
+from streams.bus.health import HEALTH
 from streams.bus.lease import Lease, LeaseLost
 
 STATUS_EVERY_S = 5.0
@@ -41,6 +42,7 @@ async def role(url: str, name: str) -> AsyncGenerator[tuple[Redis, Lease]]:
     try:
         await lease.take()
         held = True
+        HEALTH.begin(name)
         await _note_start(redis, name)
         async with asyncio.TaskGroup() as tasks:
             holding = tasks.create_task(lease.hold())
@@ -53,6 +55,7 @@ async def role(url: str, name: str) -> AsyncGenerator[tuple[Redis, Lease]]:
         held = held and not isinstance(_first(error), LeaseLost)
         raise
     finally:
+        HEALTH.end(name)
         if held:  # else what stands there is of the process that has the role
             await _note_end(redis, name, reason)
         await lease.release()

@@ -130,7 +130,7 @@ class BotRole:
         self._subscribed: tuple[Subscriber, ...] = ()
         self._audience = who(settings, ())
         self._redis = redis
-        self._backoff = Backoff("the bot role")
+        self._backoff = Backoff("the bot role", "bot")
         self._clock = clock or WallClock()
         self._policy = policy or _policy(settings)
         self._reader = StreamReader(redis, Keys(), "bot", Keys().alerts)

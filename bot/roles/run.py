@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import random
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from bot.delivery.alarms import Alarms
 from bot.delivery.sinks import Refused, Sink, Sinks
 from bot.delivery.sinks.console import Console
 from bot.destination import TelegramChat
+from bot.roles.notify import ServiceManager
 from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect
 from streams.bus.embedded import Embedded
 from streams.bus.health import HEALTH
@@ -31,6 +33,9 @@ STOP_S = 3.0
 """Roles that have not stopped by then are left behind: platforms kill after 5 s."""
 
 BACKOFF_S = (1.0, 60.0)
+_OUTSIDE = (Refused, LeaseLost, Overtaken, RedisError, OSError, TimeoutError)
+"""What ends a role and is no bug: a new process would meet it too."""
+
 _M_MMAP_THRESHOLD = -3
 _LARGE = 256 * 1024
 _LOOK_S = 1.0
@@ -51,9 +56,12 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
     _give_memory_back()
     gc.set_threshold(10_000, 50, 100)  # with many books a full pass takes 0.1 s: hours apart
     alarms = _alarms(settings)
+    manager = ServiceManager.of(os.environ)
     async with redis_url(settings) as url:
         tasks = start_all({name: _work(name, settings, url, clock, alarms) for name in roles})
+        manager.ready()
         telling = [
+            asyncio.create_task(manager.run(HEALTH)),
             asyncio.create_task(alarms.run()),
             asyncio.create_task(_mind_others(url, roles)),
         ]
@@ -61,6 +69,7 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
         gc.freeze()  # what was imported stays: no use in looking through it again and again
         await stop.wait()
         log.info("stopping")
+        manager.stopping()
         for task in telling:
             task.cancel()
         await stop_all(tasks)
@@ -178,7 +187,7 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
         pause = wait * (0.75 + random.random() / 2)
         reason = _reason(name, error)
         log.error(f"the {name} role stopped: {reason}", next_try_s=round(pause, 1))
-        HEALTH.failing(f"the {name} role", reason)
+        HEALTH.failing(f"the {name} role", reason, by_bug=not isinstance(error, _OUTSIDE))
         await asyncio.sleep(pause)
         wait = min(wait * 2, longest)
 

@@ -65,7 +65,7 @@ async def keep_mark(redis: Redis, keys: Keys, clock: WallClock, publisher: Publi
 
 
 async def _saved(redis: Redis, keys: Keys) -> ClockMark | None:
-    backoff = Backoff("the clock of the role before")
+    backoff = Backoff("the clock of the role before", "streams")
     data = await retry(backoff, lambda: redis.get(keys.snapshot("clock")))
     with contextlib.suppress(msgspec.MsgspecError):
         return None if data is None else msgspec.msgpack.decode(data, type=ClockMark)
@@ -73,7 +73,7 @@ async def _saved(redis: Redis, keys: Keys) -> ClockMark | None:
 
 
 async def _latest(redis: Redis, keys: Keys) -> Sequence[AnyEvent]:
-    backoff = Backoff("the newest events")
+    backoff = Backoff("the newest events", "streams")
     reply = await retry(backoff, lambda: redis.xrevrange(keys.events, count=_LATEST))
     events: list[AnyEvent] = []
     for _, fields in reversed(cast("list[Entry]", reply)):

@@ -192,15 +192,19 @@ class Backoff:
 
     This is the state of one outage, which ``HEALTH`` shows as well. ``streams.feed.errors.SayOnce``
     only keeps the same words out of the log for a while.
+
+    ``role``: the one whose loop goes round by each try, see ``streams/bus/health.py``.
     """
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, role: str = "") -> None:
         self._who = who
+        self._role = role
         self._wait = _BACKOFF_S[0]
         self._logged = ""
 
     async def failed(self, error: Exception) -> None:
         """Log what is wrong, if that is new, and wait."""
+        HEALTH.beat(self._role)
         words = in_words(error)
         kind = words.partition(":")[0]  # the details may change from try to try
         if kind != self._logged:
@@ -212,6 +216,7 @@ class Backoff:
 
     def worked(self) -> None:
         """It works (again)."""
+        HEALTH.beat(self._role)
         if self._logged:
             HEALTH.works(self._who)
             log.info(f"Redis works again for {self._who}")
@@ -268,7 +273,7 @@ class StreamReader:
         self._redis = redis
         self._source = source
         self._committed = START
-        self._backoff = Backoff(f"the {name} role")
+        self._backoff = Backoff(f"the {name} role", name)
 
     async def bookmark(self) -> str:
         """The last entry whose consequences are durable; START if there is none."""

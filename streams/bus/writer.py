@@ -68,7 +68,7 @@ class Writer:
 
     async def finish(self) -> None:
         """Write what a cancelled ``append`` has left."""
-        backoff = Backoff("the streams role")
+        backoff = Backoff("the streams role", "streams")
         while self.waiting:
             try:
                 async with asyncio.timeout(ANSWER_S):
