@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -151,14 +151,32 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             if name == "run" and options.dry_run:
                 settings = _dry(settings)
             os.umask(0o077)  # what is written here is for whoever runs it
-            asyncio.run(run(settings, ROLES if name == "run" else (name,)))
+            roles = ROLES if name == "run" else (name,)
+            asyncio.run(run(settings, roles, aside=_aside(settings, roles)))
     return 0
+
+
+def _aside(
+    settings: Settings, roles: Sequence[str]
+) -> Callable[[str], Coroutine[None, None, None]] | None:
+    """Metrics and health, in the one process that has the bot role."""
+    address = settings.web
+    if address is None or "bot" not in roles:
+        return None
+    from bot.web.server import serve_web
+
+    return lambda url: serve_web(settings, url, address)
 
 
 def _dry(settings: Settings) -> Settings:
     """Nobody is told, and what a real Lowtide has in its Redis is left to it."""
     return msgspec.structs.replace(
-        settings, token=None, webhooks=(), redis_url=None, data_dir=settings.data_dir / "dry-run"
+        settings,
+        token=None,
+        webhooks=(),
+        redis_url=None,
+        web=None,
+        data_dir=settings.data_dir / "dry-run",
     )
 
 
@@ -276,6 +294,7 @@ def _service(options: argparse.Namespace, settings: Settings) -> int:
 async def _status(settings: Settings, as_json: bool) -> int:
     from bot import status
     from bot.roles.run import existing_redis
+    from bot.web.readiness import readiness
 
     url = existing_redis(settings)
     redis = connection.connect(url, "status")
@@ -285,10 +304,12 @@ async def _status(settings: Settings, as_json: bool) -> int:
         _fail(f"{connection.in_words(error)}: is Lowtide running?", 1)
     finally:
         await redis.aclose()
+    checks = readiness(answer, {}, telegram=settings.token is not None)
+    wrong = [f"not well: {check.reason}" for check in checks if not check.ok]
     with contextlib.suppress(BrokenPipeError):
         text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
-        print(text if as_json else status.describe(answer))  # noqa: T201
-    return 1 if status.faults(answer) else 0
+        print(text if as_json else "\n".join([status.describe(answer), *wrong]))  # noqa: T201
+    return 1 if wrong else 0
 
 
 async def _record(options: argparse.Namespace, settings: Settings) -> int:

@@ -35,6 +35,7 @@ from bot.config.schema import (
     Table,
     TelegramTable,
     WebhookTable,
+    WebTable,
     keys_at,
 )
 from bot.config.warnings import warnings
@@ -241,6 +242,7 @@ DEFAULTS: dict[str, type[Table]] = {
     "redis": Redis,
     "metrics": Metrics,
     "history": HistoryTable,
+    "web": WebTable,
     "defaults": Defaults,
 }
 NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}
@@ -485,10 +487,14 @@ FORBIDDEN = {
         "bot.commands.why",
         "aiohttp",
     ),
-    "sockets and HTTP have six places": ("bot.delivery.store", "websockets"),
+    "sockets and HTTP have seven places": ("bot.delivery.store", "websockets"),
     "Telegram is one sink among others": ("bot.status", "telegram"),
     "pydantic reads config.toml and nothing else": ("bot.metriclog", "pydantic"),
     "running roles read no history": ("bot.roles.streams", "numpy"),
+    "what is exported is made from the roles' status, in one place": (
+        "bot.roles.streams",
+        "prometheus_client",
+    ),
 }
 """An import that each contract of pyproject.toml must refuse."""
 

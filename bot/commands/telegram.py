@@ -390,13 +390,15 @@ async def serve(
     *,
     now: Callable[[], Ms] = wall_ms,
     fates: Fates = lambda _alerts, _user: {},
+    hear: Callable[[str], None] = lambda _trouble: None,
 ) -> None:
     """Answer commands until cancelled. ``settings``: gives those that hold now.
 
     ``gate``: the one that ``telegram`` has joined. ``fates``: what became of alerts, for a user.
+    ``hear``: is told after each poll why Telegram does not answer, "" if it does.
     """
     handler = CommandHandler(settings, redis, telegram, gate, now, fates)
-    polling = _Polling(handler, telegram)
+    polling = _Polling(handler, telegram, hear)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(handler.end_silences())
@@ -410,9 +412,12 @@ async def serve(
 class _Polling:
     """Asks Telegram for messages, and passes them to the handler."""
 
-    def __init__(self, handler: CommandHandler, telegram: TelegramClient) -> None:
+    def __init__(
+        self, handler: CommandHandler, telegram: TelegramClient, hear: Callable[[str], None]
+    ) -> None:
         self._handler = handler
         self._telegram = telegram
+        self._hear = hear
         self._offset = self._confirmed = 0
         self._works = False
         self._once = SayOnce()
@@ -451,6 +456,7 @@ class _Polling:
             self._works = True
             self._once.forget()
             self._handler.connected.set()
+        self._hear("")
         self._confirmed = self._offset
         for update in updates:
             if (last := number(update)) is not None:
@@ -460,6 +466,7 @@ class _Polling:
     def _failed(self, error: SendError) -> None:
         """Log each kind of failure in a row once."""
         self._works = False
+        self._hear(error.reason[:200])
         kind = type(error).__name__
         if self._once.is_news(kind + error.reason[:20], 0):
             log.warning(f"commands are not answered: {error.reason[:200]}", next_try_s=_AGAIN_S[1])

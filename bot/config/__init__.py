@@ -51,6 +51,7 @@ from bot.config.source import (
 )
 from bot.config.testfile import Known, RuleTest, rule_tests
 from bot.config.values import did_you_mean, redis_url, shown
+from bot.config.web import WEB_TOKEN, web_problems
 from bot.lang import LANGUAGES
 from bot.redaction import register, register_address, register_login, register_token
 from rules.alerts import Level
@@ -122,6 +123,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_mb: int = 2_000
     history_url: str = "https://data.binance.vision"
     """Where public archives are."""
+    web: tuple[str, int] | None = None
+    """Address and port of metrics and health; None: they are not served."""
+    web_token: Secret | None = None
+    """What must be sent to read them; None: nothing."""
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
@@ -184,6 +189,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
     lines = sentences(source, problems) + _env_problems(env) + proxy_problems(env)
     if file is not None:
         lines += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
+        lines += web_problems(file.web.address, env.get(WEB_TOKEN, "").strip())
         for url in (file.redis.url, file.telegram.proxy):
             register_login(url or "")
         for webhook in file.webhooks:
@@ -197,6 +203,7 @@ def _register(env: Mapping[str, str]) -> None:
     """Keep the secrets of the environment out of logs and errors, whether they are valid or not."""
     register_token(env.get("TELEGRAM_BOT_TOKEN", "").strip())
     register(env.get(WEBHOOK_SECRET, "").strip(), "secret")
+    register(env.get(WEB_TOKEN, "").strip(), "secret")
     for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
         register_login(env.get(name, "").strip())
 
@@ -317,6 +324,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
     token = env.get("TELEGRAM_BOT_TOKEN", "").strip()
     url = env.get("REDIS_URL", "").strip() or file.redis.url
     secret = env.get(WEBHOOK_SECRET, "").strip()
+    web_token = env.get(WEB_TOKEN, "").strip()
     where = tiers(file.markets)
     return Settings(
         path=source.path,
@@ -337,6 +345,8 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         metrics_keep=file.metrics.keep,
         metrics_mb=file.metrics.max_mb,
         history_url=file.history.url,
+        web=file.web.address,
+        web_token=Secret(web_token) if web_token else None,
         venues=_venues(file.markets.venues, file),
         majors=where.majors,
         large=where.large,

@@ -12,7 +12,7 @@ from bot.config.errors import ConfigError
 from bot.config.values import nearest
 from streams.proxies import VARIABLES
 
-SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET")
+SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET", "LOWTIDE_WEB_TOKEN")
 
 _KNOWN = frozenset(
     {*SECRETS, *(f"{name}_FILE" for name in SECRETS), *VARIABLES, *map(str.lower, VARIABLES)}

@@ -31,6 +31,7 @@ def describe(settings: Settings) -> str:
         *_messages(settings),
         ("operators", _operators(settings.operators)),
         *_proxies(settings),
+        *_web(settings),
         ("redis", redis(settings)),
         ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
@@ -39,6 +40,16 @@ def describe(settings: Settings) -> str:
         f"\n{composite.name}: {composite_in_words(composite)}" for composite in settings.composites
     ]
     return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
+
+
+def _web(settings: Settings) -> list[tuple[str, str]]:
+    """Where metrics and health are served; nothing if nowhere."""
+    if settings.web is None:
+        return []
+    host, port = settings.web
+    place = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    who = ", with the token" if settings.web_token else ""
+    return [("web", f"/healthz, /readyz and /metrics at {place}{who}")]
 
 
 def _proxies(settings: Settings) -> list[tuple[str, str]]:

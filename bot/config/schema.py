@@ -106,6 +106,10 @@ class HistoryTable(Table):
     url: HttpUrl = "https://data.binance.vision"
 
 
+class WebTable(Table):
+    address: Annotated[tuple[str, int] | None, PlainValidator(values.web_address)] = None
+
+
 class MarketsTable(Table):
     """Any other key is a tier of the operator's own: a list of assets."""
 
@@ -239,6 +243,7 @@ class File(TestsFile):
     redis: Redis = Redis()
     metrics: Metrics = Metrics()
     history: HistoryTable = HistoryTable()
+    web: WebTable = WebTable()
     markets: MarketsTable
     venues: dict[str, VenueTable] = {}
     defaults: Defaults = Defaults()
@@ -279,6 +284,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "redis": Redis,
     "metrics": Metrics,
     "history": HistoryTable,
+    "web": WebTable,
     "markets": MarketsTable,
     "venues": VenueTable,
     "defaults": Defaults,

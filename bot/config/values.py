@@ -312,6 +312,20 @@ def url(value: object, schemes: tuple[str, ...]) -> str:
     return value.rstrip("/")
 
 
+def web_address(value: object) -> tuple[str, int] | None:
+    """``"127.0.0.1:8737"`` or ``"[::1]:8737"``: where to listen; ``"none"``: nowhere."""
+    if value == "none":
+        return None
+    match = _WEB.fullmatch(value) if isinstance(value, str) else None
+    if not match or not 0 < int(match[2]) < 65_536:
+        raise ValueError(
+            'must be an address and a port, such as "127.0.0.1:8737", or "none", '
+            f"not {shown(value)}"
+        )
+    return match[1].strip("[]"), int(match[2])
+
+
+_WEB = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 

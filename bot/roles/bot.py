@@ -101,6 +101,8 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     troubled: list[ChatReport] = []
     """Destinations that are not ready, or where posts wait for something that failed, at most
     _REPORTED."""
+    telegram: str | None = None
+    """Why Telegram does not answer, "" if it does; None: it was not asked yet."""
 
 
 class BotRole:
@@ -139,6 +141,7 @@ class BotRole:
         self._cursor = START
         self.resumed = asyncio.Event()
         self._latest: Ms = 0
+        self._telegram: str | None = None
         self._set_back_at: Ms | None = None
         self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
 
@@ -165,7 +168,12 @@ class BotRole:
             troubled=sorted(
                 self.sender.troubled(), key=lambda chat: (chat.ready, -chat.critical_ms)
             )[:_REPORTED],
+            telegram=self._telegram,
         )
+
+    def hear_of_telegram(self, trouble: str) -> None:
+        """Telegram answers, or (``trouble``) why it does not."""
+        self._telegram = trouble
 
     def fates(self, asked: Sequence[Alert], user: int) -> dict[str, list[AlertFate]]:
         """What became of ``asked`` in each chat that takes them, by their ids; of subscribers' in
@@ -496,4 +504,11 @@ async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
 
     await bot.resumed.wait()
     if isinstance(ways_out.telegram, TelegramClient):
-        await serve(lambda: bot.settings, redis, ways_out.telegram, bot.sender, fates=bot.fates)
+        await serve(
+            lambda: bot.settings,
+            redis,
+            ways_out.telegram,
+            bot.sender,
+            fates=bot.fates,
+            hear=bot.hear_of_telegram,
+        )

@@ -53,6 +53,8 @@ class RulesStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How old the last event was when it was read."""
     state_bytes: int
     """Of the last snapshot."""
+    tick_ms: Ms = 0
+    """How long ago the last Tick was read, or the role began."""
 
 
 class RulesRole:
@@ -101,6 +103,7 @@ class RulesRole:
             unreadable=self._unreadable,
             lag_ms=self._lag,
             state_bytes=self._state_bytes,
+            tick_ms=round(1000 * (time.monotonic() - self._ticked_at)),
         )
 
     def standing(self) -> Standing:

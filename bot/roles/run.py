@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -41,12 +41,21 @@ _LARGE = 256 * 1024
 _LOOK_S = 1.0
 _WORKS_S = 30.0
 _MIND_S = 5.0
+_CLOSE_S = 1.0
 _HEALTHY_S = 120.0
 """A role that ran for so long starts its backoff anew."""
 
 
-async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = None) -> None:
-    """Run these roles in this process until SIGTERM or SIGINT. Raises CannotStart."""
+async def run(
+    settings: Settings,
+    roles: Sequence[str],
+    clock: Clock | None = None,
+    aside: Callable[[str], Coroutine[None, None, None]] | None = None,
+) -> None:
+    """Run these roles in this process until SIGTERM or SIGINT. Raises CannotStart.
+
+    ``aside``: what else runs as long, given the address of Redis; if it ends, the roles go on.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,12 +76,15 @@ async def run(settings: Settings, roles: Sequence[str], clock: Clock | None = No
         ]
         gc.collect()
         gc.freeze()  # what was imported stays: no use in looking through it again and again
+        if aside is not None:
+            telling.append(asyncio.create_task(aside(url)))
         await stop.wait()
         log.info("stopping")
         manager.stopping()
         for task in telling:
             task.cancel()
         await stop_all(tasks)
+        await asyncio.wait(telling, timeout=_CLOSE_S)
 
 
 def _give_memory_back() -> None:

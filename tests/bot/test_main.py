@@ -213,7 +213,7 @@ def test_roles_say_in_a_sentence_that_no_redis_can_be_had(
 def test_what_roles_write_is_for_their_user_alone(
     config: Path, capsys, monkeypatch, command: str
 ) -> None:
-    async def write(settings: Settings, _roles: object) -> None:
+    async def write(settings: Settings, *_: object, **_more: object) -> None:
         (settings.data_dir / "metrics").mkdir(parents=True)
         (settings.data_dir / "metrics" / "day").touch()
 
@@ -231,7 +231,7 @@ def test_what_roles_write_is_for_their_user_alone(
 def test_what_others_may_read_is_told_by_check_and_at_the_start(
     config: Path, capsys, monkeypatch
 ) -> None:
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **_more: object) -> None:
         return
 
     monkeypatch.setattr(run, "run", nothing)
@@ -247,7 +247,7 @@ def test_what_others_may_read_is_told_by_check_and_at_the_start(
 
 
 def test_interrupted_is_no_traceback(config: Path, capsys, monkeypatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "run", interrupted)

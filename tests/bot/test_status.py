@@ -22,6 +22,7 @@ from streams.bus.connection import Keys
 from streams.feed.recording import Recorded
 from tests.bot.role_fixtures import secret, settings
 from tests.bot.story import cut
+from tests.bot.web import cases
 from tests.valkey import Server
 
 
@@ -123,17 +124,26 @@ async def test_the_command_fails_where_a_role_is_dead(
     as_json: bool,
 ) -> None:
     chosen = settings(tmp_path, redis_url=secret(valkey.url))
-    ready = {
-        "streams": b'{"rss_mb":1,"written":1,"waiting":0,"venues":[]}',
-        "rules": b'{"rss_mb":1,"events":1,"alerts":1,"lag_ms":1}',
-        "bot": b'{"rss_mb":1,"sent":1,"destination":"","refused":0,"uncertain":0}',
-    }
-    for role in set(ready) - set(missing):
-        await redis.set(f"{Keys().status}:{role}", ready[role])
+    well = cases.status()
+    for role in {"streams", "rules", "bot"} - set(missing):
+        await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(well[role]))
     assert await cli._status(chosen, as_json) == code
     out = capsys.readouterr().out
+    assert as_json or ("not well" in out) is bool(missing)
     for role in missing:
         assert as_json or f"{role:8} not running" in out
+
+
+async def test_the_command_fails_where_a_venue_is_dark(
+    redis: Redis, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark = cases.venue("okx", "OKX", sockets=[cases.socket(last_data=cases.NOW - 90_000)])
+    found = cases.status(cases.venue(), dark)
+    for role in ("streams", "rules", "bot"):
+        await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(found[role]))
+    assert await cli._status(settings(tmp_path, redis_url=secret(valkey.url)), False) == 1
+    out = capsys.readouterr().out
+    assert out.endswith("\nnot well: OKX: nothing has come for 90 s\n")
 
 
 async def test_chats_that_are_not_ready_are_named_and_what_waits_too_long_is_a_fault(

@@ -690,7 +690,7 @@ def test_a_dry_run_has_no_token_to_post_with_and_a_redis_of_its_own(
     path.write_text(HEAD + "[channel]\nchat_id = -100\n[operators]\nchat_id = -200\n")
     ran: list[tuple[Settings, tuple[str, ...]]] = []
 
-    async def run(settings: Settings, roles: tuple[str, ...]) -> None:
+    async def run(settings: Settings, roles: tuple[str, ...], **_more: object) -> None:
         ran.append((settings, roles))
 
     monkeypatch.setattr("bot.roles.run.run", run)

@@ -291,7 +291,7 @@ def test_a_start_tries_the_configuration_as_a_running_lowtide_does(
 ):
     started: list[Settings] = []
 
-    async def note(settings: Settings, _roles: object) -> None:
+    async def note(settings: Settings, *_: object, **_more: object) -> None:
         started.append(settings)
 
     monkeypatch.setattr(run, "run", note)

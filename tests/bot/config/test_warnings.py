@@ -179,7 +179,7 @@ def test_letters_of_another_width_are_no_asset(tmp_path: Path):
 
 
 def test_check_and_the_start_tell_it(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **_more: object) -> None:
         return
 
     monkeypatch.setattr(run, "run", nothing)

@@ -1,0 +1,79 @@
+"""Whether Lowtide does what it is for: it hears the venues, its rules tick, Telegram answers. Pure.
+
+A fall of the market is none of it: nothing here looks at what the venues say.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from bot.roles.rules import NO_TICK_S
+from bot.status import faults
+from streams.durations import MINUTE
+from streams.events import Ms
+from streams.feed.hub import VenueStatus
+
+SILENT: Ms = MINUTE
+"""A venue of which nothing has come for so long is not heard."""
+
+
+class ReadinessCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the things that have to be so."""
+
+    name: str
+    ok: bool
+    reason: str = ""
+    """What is wrong, on one line."""
+
+
+def readiness(
+    status: Mapping[str, Any], failing: Mapping[str, str], *, telegram: bool
+) -> list[ReadinessCheck]:
+    """Each check. ``status``: of ``bot.status.collect``; ``failing``: who has failed for a while in
+    this process, and why; ``telegram``: whether there is a bot."""
+    checks = [
+        _check("roles", [" ".join(fault.split()) for fault in faults(dict(status))]),
+        _check("venues", _not_heard(status["streams"])),
+        _check("ticks", _no_tick(status["rules"])),
+        _check("process", [f"{who}: {why}" for who, why in failing.items()]),
+    ]
+    return [*checks, _check("telegram", _telegram(status["bot"]))] if telegram else checks
+
+
+def _check(name: str, reasons: list[str]) -> ReadinessCheck:
+    return ReadinessCheck(name=name, ok=not reasons, reason=" ".join("; ".join(reasons).split()))
+
+
+def _not_heard(streams: Any) -> list[str]:
+    if streams is None:
+        return ["the streams role is not running"]
+    venues = msgspec.convert(streams["venues"], list[VenueStatus])
+    reasons = [f"{venue.title}: {why}" for venue in venues if (why := _why(venue, streams["seen"]))]
+    return reasons if venues else ["no venue is listened to"]
+
+
+def _why(venue: VenueStatus, now: Ms) -> str:
+    """Why a venue is not heard; "" if it is."""
+    if venue.trouble:
+        return venue.trouble
+    latest = max((socket.last_data for socket in venue.sockets), default=0)
+    if not latest:
+        return "nothing has come yet"
+    # its clock and ours are one here, unless it has stepped between the two
+    silent = now - latest
+    return f"nothing has come for {silent / 1000:.0f} s" if silent >= SILENT else ""
+
+
+def _no_tick(rules: Any) -> list[str]:
+    if rules is None:
+        return ["the rules role is not running"]
+    tick_ms = cast("Ms", rules.get("tick_ms", 0))
+    return [f"no tick for {tick_ms / 1000:.0f} s"] if tick_ms > NO_TICK_S * 1000 else []
+
+
+def _telegram(bot: Any) -> list[str]:
+    if bot is None:
+        return ["the bot role is not running"]
+    trouble = cast("str | None", bot.get("telegram"))
+    return ["Telegram has not answered yet"] if trouble is None else [trouble] if trouble else []

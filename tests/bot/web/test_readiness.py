@@ -1,0 +1,82 @@
+"""Ready is: it hears every venue, its rules tick, Telegram answers. A market that falls is none."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bot.delivery.post import ChatReport
+from bot.web.readiness import readiness
+from streams.feed.hub import FeedCount
+from tests.bot.web.cases import NOW, socket, status, venue
+
+
+def wrong(found: dict[str, Any], failing: dict[str, str] | None = None) -> dict[str, str]:
+    checks = readiness(found, failing or {}, telegram=True)
+    assert [check.name for check in checks] == ["roles", "venues", "ticks", "process", "telegram"]
+    return {check.name: check.reason for check in checks if not check.ok}
+
+
+def test_all_is_well() -> None:
+    assert wrong(status()) == {}
+    assert len(readiness(status(bot={"telegram": None}), {}, telegram=False)) == 4
+
+
+@pytest.mark.parametrize(
+    ("found", "reasons"),
+    [
+        (status(rules=None), {
+            "roles": "rules not running (nothing heard for 30 s)",
+            "ticks": "the rules role is not running"}),
+        (status(streams=None, bot=None), {
+            "roles": "streams not running (nothing heard for 30 s); bot not running (nothing heard"
+            " for 30 s)",
+            "venues": "the streams role is not running",
+            "telegram": "the bot role is not running"}),
+        (status(venue(), venue("okx", "OKX", trouble="it answers\n451")),
+         {"venues": "OKX: it answers 451"}),
+        (status(venue(sockets=[socket(last_data=NOW - 60_000), socket(last_data=NOW - 75_000)])),
+         {"venues": "Bybit: nothing has come for 60 s"}),
+        (status(venue(sockets=[socket(last_data=0)])), {"venues": "Bybit: nothing has come yet"}),
+        (status(venue(sockets=[])), {"venues": "Bybit: nothing has come yet"}),
+        (status(rules={"tick_ms": 30_001}), {"ticks": "no tick for 30 s"}),
+        (status(bot={"telegram": "Telegram cannot be reached (ConnectError)"}),
+         {"telegram": "Telegram cannot be reached (ConnectError)"}),
+        (status(bot={"telegram": None}), {"telegram": "Telegram has not answered yet"}),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said(found: dict[str, Any], reasons: dict[str, str]) -> None:
+    assert wrong(found) == reasons
+
+
+def test_what_has_failed_in_this_process_is_said() -> None:
+    full = {"the metric log": "it cannot be written: No space left on device"}
+    reason = "the metric log: it cannot be written: No space left on device"
+    assert wrong(status(), full) == {"process": reason}
+
+
+def test_something_critical_that_waits_is_said() -> None:
+    chat = ChatReport(chat="-100", ready=True, queued=1, critical_ms=130_000)
+    found = status(bot={"troubled": [msgspec.to_builtins(chat)]})
+    assert wrong(found) == {"roles": "bot -100, 1 post waits, the oldest critical one for 130 s"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        # half of the sockets gone quiet, feeds lost, gaps, a clock that stepped back, old roles
+        status(venue(sockets=[socket(), socket(last_data=NOW - 900_000, ready=False)])),
+        status(venue(feeds={"price": FeedCount(up=0, down=40)})),
+        status(venue(sockets=[socket(gaps=10_000, lag_ms=9_000)])),
+        status(streams={"seen": NOW - 7_200_000}),
+        status(rules={"alerts": 100_000, "lag_ms": 20_000}, bot={"queued": 400, "held": 900}),
+    ],
+)
+def test_a_crash_of_the_market_is_no_fault(found: dict[str, Any]) -> None:
+    assert wrong(found) == {}
+
+
+def test_the_status_of_an_earlier_version_is_understood() -> None:
+    found = status()
+    del found["rules"]["tick_ms"]
+    assert wrong(found) == {}
