@@ -35,14 +35,16 @@ _PRICE = Kind.PRICE
 
 
 class FeedUptime(msgspec.Struct, array_like=True):
-    """One kind of feed: ``up`` since ``since`` (or down since then), last data at ``seen``."""
+    """One kind of feed."""
 
     up: bool
     since: Ms
+    """Since when it has been up or down."""
     seen: Ms | None = None
+    """When the last data came; None: none came."""
 
     def turn(self, up: bool, now: Ms) -> None:
-        """A FeedState said up or down; saying it twice changes nothing."""
+        """A FeedState came; the same one again changes nothing."""
         if up != self.up:
             self.up, self.since = up, now
 
@@ -52,7 +54,7 @@ class FeedUptime(msgspec.Struct, array_like=True):
         self.seen = None if self.seen is None else min(self.seen, now)
 
     def data(self, now: Ms) -> None:
-        """Data came, which proves the line up."""
+        """Data came, which proves that the feed is up."""
         if not self.up:
             self.up, self.since = True, now
         self.seen = now
@@ -69,7 +71,7 @@ class Memo(Protocol):
         ...
 
     def load(self, dumped: Sequence[bytes]) -> None:
-        """Takes over what was dumped. ValueError if it does not fit."""
+        """Take over what was dumped. ValueError if it does not fit."""
         ...
 
 
@@ -95,10 +97,12 @@ class Keep(Generic[M_co]):
 
 
 class Rate(NamedTuple):
-    """A funding rate, a fraction per ``hours``: settled or told at ``at``."""
+    """A funding rate."""
 
     at: Ms
+    """When it was settled; of an estimate, when it came."""
     rate: float
+    """A fraction per ``hours``."""
     hours: float
 
     @property
@@ -108,17 +112,16 @@ class Rate(NamedTuple):
 
 
 class Likeness(msgspec.Struct, array_like=True):
-    """Whether a contract has the price that others of its name have, for ``rules.likeness``.
-
-    ``differs``: whether it does not, since ``since``; None: never compared. ``same``: it once was
-    at their price for long enough to be the same asset. ``stranger``: it is another one, and
-    operators know.
-    """
+    """Whether a contract has the price of the others of its name, for ``rules.likeness``."""
 
     differs: bool | None = None
+    """It has another price; None: it was never compared."""
     since: Ms = 0
+    """Since when ``differs`` is so."""
     same: bool = False
+    """It had their price once, for long enough to be the same asset."""
     stranger: bool = False
+    """It is another asset, and operators know."""
 
     @property
     def counts(self) -> bool:
@@ -130,18 +133,41 @@ class Likeness(msgspec.Struct, array_like=True):
         self.since = min(self.since, now)
 
 
-class Market:
-    """One instrument. ``lines``: its own feeds; ``venue_lines``: what holds for the whole venue.
+class _Memos:
+    """What metrics remember of one thing."""
 
-    ``oi_base`` (coins), ``oi_usd``, ``settled``, ``predicted`` and ``spread_bp`` are what was last
-    said, None while unknown; ``interest`` is what of the open interest is believed. ``memos``: what
-    metrics remember, by the name of their Keep. ``likeness``: whether it is the asset of its name.
-    ``clock``: that of its venue.
-    """
+    __slots__ = ("memos",)
+
+    def __init__(self) -> None:
+        self.memos: dict[str, Memo] = {}
+        """By the name of their Keep."""
+
+    def keep(self, keep: Keep[M]) -> M:
+        """The memo of that name, made when first asked for."""
+        memo = self.memos.get(keep.name)
+        if memo is None:
+            memo = self.memos[keep.name] = keep.make()
+        return cast("M", memo)
+
+    def memo(self, keep: Keep[M]) -> M | None:
+        """The memo of that name, if there is one."""
+        return cast("M | None", self.memos.get(keep.name))
+
+    def set_memos_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``: of memos only those that last are still good."""
+        for name, memo in [*self.memos.items()]:
+            if isinstance(memo, Lasting):
+                memo.set_back(now)
+            else:
+                del self.memos[name]
+
+
+class Market(_Memos):
+    """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "interest", "likeness", "lines", "memos", "oi_base", "oi_usd", "predicted",
-        "prices", "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
+        "clock", "interest", "likeness", "lines", "oi_base", "oi_usd", "predicted", "prices",
+        "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -154,18 +180,25 @@ class Market:
         price_keep: Ms,
         clock: VenueClock | None = None,
     ) -> None:
+        super().__init__()
         self.venue = venue
         self.symbol = symbol
         self.rank = (rank, venue, symbol)
+        """Its place in the order of markets."""
         self.lines = lines
+        """The state of its own feeds."""
         self.venue_lines = venue_lines
+        """The state of feeds of the venue as a whole."""
         self.clock = clock or VenueClock()
+        """That of its venue."""
         self.prices = PriceWindow(price_keep)
-        self.memos: dict[str, Memo] = {}
         self.interest = Interest()
+        """Which readings of its open interest are believed."""
         self.likeness = Likeness()
         self.oi_base: float | None = None
+        """Coins."""
         self.oi_usd: float | None = None
+        """As the venue sent it."""
         self.settled: Rate | None = None
         self.predicted: Rate | None = None
         self.spread_bp: float | None = None
@@ -189,19 +222,8 @@ class Market:
         line.data(now)
         return line
 
-    def keep(self, keep: Keep[M]) -> M:
-        """The memo of that name, made when first asked for."""
-        memo = self.memos.get(keep.name)
-        if memo is None:
-            memo = self.memos[keep.name] = keep.make()
-        return cast("M", memo)
-
-    def memo(self, keep: Keep[M]) -> M | None:
-        """The memo of that name, if there is one."""
-        return cast("M | None", self.memos.get(keep.name))
-
     def take(self, event: MarketEvent, now: Ms) -> bool:
-        """Remembers what was said last. False: it is no news, or cannot be true."""
+        """Remember what was sent last. False: it is no news, or cannot be true."""
         if isinstance(event, Price):
             return self._take_price(event, now)
         if isinstance(event, Funding):
@@ -216,11 +238,7 @@ class Market:
         self.prices = prices
         self.interest.set_back(now)
         self.likeness.set_back(now)
-        for name, memo in [*self.memos.items()]:
-            if isinstance(memo, Lasting):
-                memo.set_back(now)
-            else:
-                del self.memos[name]
+        self.set_memos_back(now)
         if self.predicted is not None:
             self.predicted = self.predicted._replace(at=min(self.predicted.at, now))
 
@@ -260,21 +278,22 @@ class Market:
         return True
 
 
-class View:
+class View(_Memos):
     """One asset over all its venues, or one of its instruments alone (``only``).
 
-    The view of the whole market is called ``rules.alerts.ALL`` and has all ``assets``; others none.
-    ``ordered``: its markets, without those that are another asset of the same name (``everyone``).
-    ``memos``: what metrics remember of the asset over all its markets, by the name of their Keep.
+    Its memos are of the asset over all its markets.
     """
 
-    __slots__ = ("_markets", "asset", "assets", "memos", "ordered")
+    __slots__ = ("_markets", "asset", "assets", "ordered")
 
     def __init__(self, asset: str, assets: Mapping[str, "View"] | None = None) -> None:
+        super().__init__()
         self.asset = asset
+        """``rules.alerts.ALL``: the whole market."""
         self.assets: Mapping[str, View] = {} if assets is None else assets
+        """All assets, in the view of the whole market; empty in others."""
         self.ordered: list[Market] = []
-        self.memos: dict[str, Memo] = {}
+        """Its markets, without those that are another asset of the same name (``everyone``)."""
         self._markets: dict[tuple[str, str], Market] = {}
 
     def __iter__(self) -> Iterator[Market]:
@@ -286,25 +305,6 @@ class View:
         if len(self._markets) == len(self.ordered):
             return self.ordered
         return sorted(self._markets.values(), key=_rank)
-
-    def keep(self, keep: Keep[M]) -> M:
-        """The memo of that name, made when first asked for."""
-        memo = self.memos.get(keep.name)
-        if memo is None:
-            memo = self.memos[keep.name] = keep.make()
-        return cast("M", memo)
-
-    def memo(self, keep: Keep[M]) -> M | None:
-        """The memo of that name, if there is one."""
-        return cast("M | None", self.memos.get(keep.name))
-
-    def set_back(self, now: Ms) -> None:
-        """The clock was set back to ``now``: of memos only those that last are still good."""
-        for name, memo in [*self.memos.items()]:
-            if isinstance(memo, Lasting):
-                memo.set_back(now)
-            else:
-                del self.memos[name]
 
     def only(self, market: Market) -> "View":
         """The view of one instrument, whether it is the asset or not."""
@@ -450,10 +450,12 @@ class ViewDump(msgspec.Struct, array_like=True):
 
 
 class VenueMemory(msgspec.Struct, array_like=True):
-    """A venue: ``lines`` are feeds for all of it, ``symbols`` for single instruments; its clock."""
+    """The feeds and the clock of a venue."""
 
     lines: FeedUptimes = {}
+    """Feeds of the venue as a whole."""
     symbols: dict[str, FeedUptimes] = {}
+    """Feeds of single instruments."""
     clock: VenueClock = msgspec.field(default_factory=VenueClock)
 
 
@@ -532,7 +534,7 @@ class Memory:
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
         for view in self.views.values():
-            view.set_back(now)
+            view.set_memos_back(now)
             for market in view.everyone:
                 market.set_back(now, PriceWindow(self._price_keep))
         for venue in self.venues.values():

@@ -278,26 +278,30 @@ _MOVING_BLOCKS = 3
 
 
 class PriceBlock(NamedTuple):
-    """The prices of some seconds: which ones, the extremes, and how many there were."""
+    """The prices of some seconds."""
 
     slot: int
+    """Which seconds: the time divided by their length."""
     low: float
+    """The lowest price."""
     high: float
+    """The highest price."""
     number: int
+    """How many prices there were."""
 
 
 class LatestPrices(msgspec.Struct, array_like=True):
-    """The prices of the last ``HELD`` ms, doubted or not, and of the block before.
-
-    ``price``: the newest, since ``changed``. ``jumped``: when one was far from the one before.
-    ``seconds``: those of the last ``CONFIRMED`` ms, second by second, and of the one before.
-    """
+    """The prices of the last ``HELD`` ms, doubted or not, and of the block before."""
 
     blocks: list[PriceBlock] = []
     price: float | None = None
+    """The newest; None: there is none."""
     changed: Ms = 0
+    """Since when it is ``price``."""
     jumped: Ms = 0
+    """When a price was last far from the one before."""
     seconds: list[PriceBlock] = []
+    """The blocks of the last ``CONFIRMED`` ms, second by second, and the one before."""
 
     def take(self, price: float, now: Ms) -> None:
         """A new price."""

@@ -289,17 +289,20 @@ class _Live(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DepthMetric:
-    """``depth_<bp>bp_pct_of_recent`` or ``depth_<bp>bp_pct_of_normal`` (``hourly``).
+    """``depth_<bp>bp_pct_of_recent`` or ``depth_<bp>bp_pct_of_normal``.
 
     Both sides together, 100 = normal.
     """
 
     name: str
     bp: int
+    """Half-width of the band."""
     hourly: bool
+    """The normal is that of the hour of day; False: that of the last hours."""
     unit: str
     book: Keep[DepthSamples]
     place: int
+    """Where the band is in a Depth event, as a rule."""
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
     window: Ms | None = None

@@ -193,7 +193,8 @@ def times(thing: object, path: str = "", seen: set[int] | None = None) -> Iterat
     if type(thing).__module__.startswith(("rules.", "streams.")) and not isinstance(
         thing, FunctionType | type
     ):
-        names = getattr(thing, "__slots__", ()) or getattr(thing, "__dict__", ())
+        slots = [name for base in type(thing).__mro__ for name in getattr(base, "__slots__", ())]
+        names = slots or getattr(thing, "__dict__", ())
         fields = getattr(thing, "__struct_fields__", names)
         for name in fields:
             if hasattr(thing, name):

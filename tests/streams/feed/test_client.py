@@ -43,7 +43,11 @@ from tests.streams.virtual import EPOCH, Clock, virtual
 
 
 class Binance:
-    """Binance on loopback. ``listed``: its contracts; ``status``: of all answers but 200."""
+    """Binance on loopback. ``listed``: its contracts; ``status``: of all answers but 200.
+
+    ``pace``: seconds between two frames of all markets. Hours need no frame each second, since what
+    is tested in them goes by listings and polls.
+    """
 
     def __init__(self, *listed: str) -> None:
         self.listed = list(listed)
@@ -55,6 +59,7 @@ class Binance:
         self.interest: dict[str, str] = {}
         self.ends: dict[str, int] = {}
         self.talked: list[str] | None = None
+        self.pace = 1.0
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -98,7 +103,7 @@ class Binance:
                 marks = frames.marks(*symbols, next_at=self.next_funding)
                 for frame in (marks, frames.minis(*symbols)):
                     await connection.send(frame, text=True)
-                await asyncio.sleep(1)
+                await asyncio.sleep(self.pace)
         assert connection.request.path == "/public/stream"
         told = _book_id() - 1
         while True:
@@ -106,7 +111,7 @@ class Binance:
             for symbol in symbols if last > told else ():
                 await connection.send(frames.change(symbol, told + 1, last), text=True)
             told = last
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(self.pace / 2)
 
 
 def _book_id() -> int:
@@ -307,6 +312,7 @@ async def test_a_contract_that_is_gone_for_good_is_watched_again_once_it_is_list
         await asyncio.sleep(25)
         venue.listed.remove("ETHUSDT")
         world.client.ask_relist()
+        venue.pace = 10.0
         await asyncio.sleep(700)
         assert [*world.client.watched] == ["BTCUSDT"]
         down = [turn for turn in turns(world.said) if turn.startswith("-")]
@@ -332,7 +338,7 @@ def test_a_listing_that_lacks_most_of_it_blinds_nobody(listing: list[str]) -> No
             before, venue.listed = venue.listed, listing
             world.client.ask_relist()
             await asyncio.sleep(25)
-            venue.talked = before
+            venue.talked, venue.pace = before, 10.0
             await asyncio.sleep(7_200)
             empty = "BTCUSDT" not in listing
             assert ("listing_empty" in world.faults) is empty
