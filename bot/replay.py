@@ -14,7 +14,7 @@ import msgspec
 
 from bot.config import Settings
 from bot.plan.planner import Chat, Delivery, PlanState, next_due, plan
-from rules.alerts import Notice, Said
+from rules.alerts import AlertOrNotice, Notice
 from rules.engine import Engine
 from streams.bus.conflate import Conflator
 from streams.contracts import Contracts
@@ -97,7 +97,7 @@ class Replay:
         return event
 
 
-def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[Said]:
+def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[AlertOrNotice]:
     """The alerts and notices that these events cause, in order."""
     venues = [venue.name for venue in settings.venues]
     engine = Engine(settings.rules, venues, settings.composites)
@@ -105,7 +105,7 @@ def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[Said]:
         yield from engine.feed(event)
 
 
-def messages(turns: Iterable[Said], chat: Chat) -> Iterator[Delivery | Notice]:
+def messages(turns: Iterable[AlertOrNotice], chat: Chat) -> Iterator[Delivery | Notice]:
     """What the channel and the operators read of these alerts and notices, in order."""
     state = PlanState()
     for seen, group in groupby(turns, key=lambda turn: turn.seen):

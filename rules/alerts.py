@@ -416,18 +416,18 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     """The symbols or assets that a fault concerns."""
 
 
-Said = Alert | Notice
+AlertOrNotice = Alert | Notice
 """What the rules put on the stream of alerts."""
 
-_decoder = msgspec.json.Decoder(Said)
+_decoder = msgspec.json.Decoder(AlertOrNotice)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(turn: Said) -> bytes:
+def encode(turn: AlertOrNotice) -> bytes:
     """``turn`` as JSON, with a ``type`` field that names its class."""
     return _encoder.encode(turn)
 
 
-def decode(data: bytes) -> Said:
+def decode(data: bytes) -> AlertOrNotice:
     """The alert or notice in ``data``. Raises msgspec.MsgspecError if it is neither."""
     return _decoder.decode(data)

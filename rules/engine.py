@@ -1,13 +1,13 @@
 """Events in, alerts and notices out. The answer depends on the sequence of events alone.
 
 The engine's time is the largest ``seen`` so far. Where the clock that stamps events steps, a
-ClockStep says by how much, and the engine's time goes on evenly (``rules.timeline``); a Tick that
-is much older without one says that the clock was set back by nobody knows how much, which is a
-hole. An event makes the metrics of its asset that
-listen to its kind look again, each at most as often as it is worth (liquidations: at once); a Tick
-looks again only where time matters: at what was put off, is pending, firing or recovering, and
-every few seconds at the market as a whole. So an event costs the same however many instruments
-there are.
+ClockStep has by how much, and the engine's time goes on evenly (``rules.timeline``). A Tick that is
+much older without a ClockStep shows that the clock was set back by an unknown amount: a hole.
+
+An event evaluates the metrics of its asset that read its kind, each at most as often as it is worth
+(liquidations: at once). A Tick evaluates only where time matters: what was put off, is pending,
+firing or recovering, and every few seconds the market as a whole. So an event costs the same,
+however many instruments there are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from rules import likeness, state
-from rules.alerts import Said
+from rules.alerts import AlertOrNotice
 from rules.composite import Composite
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
@@ -57,16 +57,16 @@ from streams.events import (
 
 SWEEP_EVERY: Ms = HOUR
 SET_BACK: Ms = 30 * SECOND
-"""A Tick so much before the latest event says that the clock was set back."""
+"""A Tick so much before the latest event shows that the clock was set back."""
 
 TURN_EVERY: Ms = 10 * SECOND
-"""So often the clocks of the venues are compared."""
+"""How often the clocks of the venues are compared."""
 
 _NEVER: Ms = 2**62
 # an enum's member is slow to look up, and this is asked for every event
 _DEPTH, _LIQUIDATION, _PRICE = Kind.DEPTH, Kind.LIQUIDATION, Kind.PRICE
 _TIMED = (Depth, Price, Liquidation)
-"""Events that have the time at which a venue sent them; others are polled, or of long ago."""
+"""Events with the time at which a venue sent them; others are polled, or from long ago."""
 
 replace = msgspec.structs.replace
 
@@ -94,13 +94,13 @@ class Engine:
         self._start()
         self._watchlist.open(0)
 
-    def feed(self, event: AnyEvent) -> list[Said]:
-        """Takes one event and gives what it causes to be said, in order."""
+    def feed(self, event: AnyEvent) -> list[AlertOrNotice]:
+        """Take one event; the alerts and notices that it causes, in order."""
         if self._timeline.doubted:
             return self._weigh(event)
         return self._feed(event)
 
-    def _feed(self, event: AnyEvent) -> list[Said]:
+    def _feed(self, event: AnyEvent) -> list[AlertOrNotice]:
         if isinstance(event, ClockStep):
             return self._step(event)
         now, seen = self._now, event.seen + self._timeline.behind
@@ -110,7 +110,9 @@ class Engine:
             now = self._now = seen
         if isinstance(event, Tick | FeedState | Fault):
             turns = self._hear(event, seen, now)
-            return self._timeline.said(turns, isinstance(event, Tick)) if turns else turns
+            return (
+                self._timeline.by_machine_clock(turns, isinstance(event, Tick)) if turns else turns
+            )
         late = self._miss_tick(now) if now > self._late_at else None
         try:
             route = self._routes[event.asset, event.venue, event.symbol]
@@ -121,9 +123,9 @@ class Engine:
         turns = self._take(route, event, now) if route is not None else []
         if late:
             turns = late + turns
-        return self._timeline.said(turns, own=False) if turns else turns
+        return self._timeline.by_machine_clock(turns, own=False) if turns else turns
 
-    def _hear(self, event: FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[Said]:
+    def _hear(self, event: FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[AlertOrNotice]:
         """What is no data: time, and the state of feeds and of the system."""
         if isinstance(event, Tick):
             if now - seen > SET_BACK:
@@ -177,7 +179,7 @@ class Engine:
         )
 
     def observed(self) -> list[Observed]:
-        """What every metric is now, and was since this was last asked; what follows is the same."""
+        """What every metric is now, and was since this was last called; it changes no alert."""
         return [*observed(self._watchlist.metric_instances(), self._now)]
 
     def dump(self) -> bytes:
@@ -220,12 +222,11 @@ class Engine:
         return state.encode(dump)
 
     def load(self, dumped: bytes) -> str:
-        """Goes on where ``dumped`` was made; of changed rules, what still fits.
+        """Go on where ``dumped`` was made; with changed rules, as far as it still fits.
 
-        An episode lives on if rule name, metric and asset are unchanged; under changed levels it
-        goes on at the level that its value has by now, without a word. What cannot be taken over
-        is left out and said, "" if nothing was. ValueError if nothing can be read; the engine is
-        then as it was.
+        An episode goes on if rule name, metric and asset are unchanged; under changed levels it
+        takes the level of its next value, without a turn. The answer names what could not be taken
+        over, "" if all was. ValueError if nothing can be read; the engine is then as it was.
         """
         lost: list[str] = []
         old = state.decode(dumped, lost)
@@ -244,14 +245,14 @@ class Engine:
         self._timeline = Timeline()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
-        self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._rouse)
+        self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._wake)
         self._judge = Judge(self._watchlist.composites_of)
         self._routes = self._watchlist.routes
 
-    def _rouse(self, metric_instance: MetricInstance) -> None:
+    def _wake(self, metric_instance: MetricInstance) -> None:
         self._awake[metric_instance] = None
 
-    def _take(self, route: InstrumentRoute, event: MarketEvent, now: Ms) -> list[Said]:
+    def _take(self, route: InstrumentRoute, event: MarketEvent, now: Ms) -> list[AlertOrNotice]:
         kind, market = kind_of(event), route.market
         line = market.lines.get(kind)
         if line is not None and line.up:
@@ -262,7 +263,7 @@ class Engine:
             market.clock.hear(event.at, now)
         if kind is _PRICE and market.prices.last is None:
             self._compare_at = now  # with the others of its name, at the next Tick
-        turns: list[Said] = []
+        turns: list[AlertOrNotice] = []
         # books and liquidations are remembered by metrics alone
         if kind is not _DEPTH and not market.take(event, now):
             return turns
@@ -278,16 +279,16 @@ class Engine:
                         self._awake[metric_instance] = None
         return turns
 
-    def _miss_tick(self, now: Ms) -> list[Said]:
+    def _miss_tick(self, now: Ms) -> list[AlertOrNotice]:
         self._late_at = _NEVER
         return [*self._feeds.miss_tick(now)]
 
-    def _tick(self, now: Ms) -> list[Said]:
+    def _tick(self, now: Ms) -> list[AlertOrNotice]:
         self._late_at = now + NO_TICK
         if now >= self._turn_at:
             self._turn_at = now + TURN_EVERY
             self._compare_clocks()
-        turns: list[Said] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
+        turns: list[AlertOrNotice] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
             for shared in likeness.look(self._watchlist.memory.views.values(), now):
@@ -301,9 +302,9 @@ class Engine:
         self._sweep()
         return turns
 
-    def _look(self, metric_instance: MetricInstance, at: Ms) -> list[Said]:
+    def _look(self, metric_instance: MetricInstance, at: Ms) -> list[AlertOrNotice]:
         now, reading = self._now, metric_instance.reading(self._now)
-        turns: list[Said] = []
+        turns: list[AlertOrNotice] = []
         awake = False
         if reading is not None:
             x = reading.value
@@ -331,7 +332,7 @@ class Engine:
             del self._awake[metric_instance]
         return turns
 
-    def _step(self, step: ClockStep) -> list[Said]:
+    def _step(self, step: ClockStep) -> list[AlertOrNotice]:
         """The machine's clock stepped, and by how much is known."""
         now, timeline = self._now, self._timeline
         if not now:
@@ -345,8 +346,8 @@ class Engine:
             self._faults.take(clock_stepped(now, step.by))
         return []
 
-    def _weigh(self, event: AnyEvent) -> list[Said]:
-        """Takes an event after a step ahead of which nobody knows yet whether it was one.
+    def _weigh(self, event: AnyEvent) -> list[AlertOrNotice]:
+        """Take an event after a step ahead that may have been the sleep of the machine.
 
         A machine that slept has not seen the time pass that has passed: then the clocks of the
         venues are ahead by as much. Until that is known what comes is kept and not judged, since
@@ -466,9 +467,9 @@ class Engine:
         for metric_instance in metric_instances.values():
             if not metric_instance.open:  # a rule that is gone holds nothing
                 metric_instance.hold(False, old.now)
-        roused = self._awake
+        woken = self._awake
         self._awake = {metric_instances[key]: None for key in old.awake if key in metric_instances}
-        self._awake.update(roused)
+        self._awake.update(woken)
 
     def _load_composites(self, old: state.EngineDump) -> None:
         composites = {(c.spec.name, c.asset): c for c in self._watchlist.composites()}

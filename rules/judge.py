@@ -5,7 +5,7 @@ Live values and recorded ones are judged by the same code.
 
 from collections.abc import Callable, Sequence
 
-from rules.alerts import Alert, CascadeFacts, EpisodeKey, Level, Link, Record, Said, Turn
+from rules.alerts import Alert, AlertOrNotice, CascadeFacts, EpisodeKey, Level, Link, Record, Turn
 from rules.composite import ConditionMatch, Worst
 from rules.episode import Transition, settle_in, step
 from rules.metric import Reading
@@ -195,7 +195,9 @@ class Judge:
         """The composites that fire, in the order in which ``tick`` judges them."""
         self._composites_of = composites_of
 
-    def move(self, instance: RuleInstance, reading: Reading, now: Ms, at: Ms) -> list[Said]:
+    def move(
+        self, instance: RuleInstance, reading: Reading, now: Ms, at: Ms
+    ) -> list[AlertOrNotice]:
         """A value of a rule; ``at``: the venue's time of the event that caused it."""
         if not instance.judged(reading):
             return []
@@ -235,7 +237,7 @@ class Judge:
             *together,
         ]
 
-    def tick(self, now: Ms) -> list[Said]:
+    def tick(self, now: Ms) -> list[AlertOrNotice]:
         """Time passed: a composite that fires may be over."""
         return [
             turn
@@ -251,7 +253,7 @@ class Judge:
         reading: Reading,
         now: Ms,
         at: Ms,
-    ) -> list[Said]:
+    ) -> list[AlertOrNotice]:
         rule, episode, state = instance.rule, instance.episode, composite.state
         conditions = composite.conditions(instance)
         if conditions is None:
@@ -280,7 +282,7 @@ class Judge:
         reached: bool,
         worse: bool = False,
         hidden: int = 0,
-    ) -> list[Said]:
+    ) -> list[AlertOrNotice]:
         state = composite.state
         if reached and not state.firing:
             hidden = composite.hidden_level()

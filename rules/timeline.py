@@ -16,6 +16,7 @@ import msgspec
 
 from rules.alerts import (
     Alert,
+    AlertOrNotice,
     CascadeFacts,
     DepthFacts,
     Facts,
@@ -23,7 +24,6 @@ from rules.alerts import (
     Notice,
     Record,
     RecordKind,
-    Said,
 )
 from streams.durations import HOUR, SECOND
 from streams.events import Ms
@@ -39,7 +39,7 @@ QUIET_DOUBT: Ms = 3 * SECOND
 """So long after the first event that tells of it nothing is judged: what was in the line when a
 machine went to sleep comes first, and is old."""
 
-_TIMES_SAID = 2
+_VOTES_NEEDED = 2
 """A venue says that time passed once so many of its events do: one may be dated wrongly."""
 
 _MOST_STEPS = 100
@@ -149,7 +149,7 @@ class Timeline(msgspec.Struct, array_like=True):
         data for long and none of them could say."""
         if not self.votes:
             return bool(self.data_since) and now - self.data_since > DOUBT
-        saying = sum(times >= _TIMES_SAID for times in self.votes.values())
+        saying = sum(times >= _VOTES_NEEDED for times in self.votes.values())
         return 2 * saying > len(self.votes)
 
     def unclear(self, now: Ms) -> bool:
@@ -186,7 +186,7 @@ class Timeline(msgspec.Struct, array_like=True):
         behind = next((behind for until, behind in self.before if t <= until), self.behind)
         return t - behind
 
-    def said(self, turns: list[Said], own: bool) -> list[Said]:
+    def by_machine_clock(self, turns: list[AlertOrNotice], own: bool) -> list[AlertOrNotice]:
         """What the engine says, by the machine's clock. ``own``: no event of a venue caused it."""
         if not self.before and not self.apart:
             return turns

@@ -437,7 +437,7 @@ def _conditions(spec: Composite, instance: RuleInstance) -> dict[int, Level]:
 class WatchList:
     """All that is watched.
 
-    ``rouse`` is called with each metric instance that is evaluated although there is no data.
+    ``wake`` is called with each metric instance that is evaluated although there is no data.
 
     ValueError if a rule's metric is unknown or does not have its scope.
     """
@@ -447,12 +447,12 @@ class WatchList:
         rules: Sequence[Rule],
         venue_order: Sequence[str],
         composites: Sequence[Composite],
-        rouse: Callable[[MetricInstance], None],
+        wake: Callable[[MetricInstance], None],
     ) -> None:
         self._rules = tuple((rule, _metric_of(rule), _others_of(rule)) for rule in rules)
         self._causes = {rule.name: of for rule in rules if (of := cause_asked_by(rule)) is not None}
         self._composites = tuple(composites)
-        self._rouse = rouse
+        self._wake = wake
         metrics = [m for _, own, others in self._rules for m in (own, *others)]
         metrics += self._causes.values()
         self.memory = Memory(
@@ -580,7 +580,7 @@ class WatchList:
         composites = [
             CompositeInstance(spec, view.asset, instances, now) for spec in self._composites
         ]
-        self._rouse_idle(metric_instances)
+        self._wake_idle(metric_instances)
         return Asset(view, metric_instances, composites, self._takers)
 
     def _build_route(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
@@ -588,7 +588,7 @@ class WatchList:
         metric_instances = metric_instances_of(
             list(self._instances(asset.view.only(market), instrument, now))
         )
-        self._rouse_idle(metric_instances)
+        self._wake_idle(metric_instances)
         takers = (
             takers_of([*asset.metric_instances, *metric_instances], self._takers)
             if metric_instances
@@ -611,10 +611,10 @@ class WatchList:
                 instance.since = now
                 yield instance
 
-    def _rouse_idle(self, metric_instances: Iterable[MetricInstance]) -> None:
+    def _wake_idle(self, metric_instances: Iterable[MetricInstance]) -> None:
         for metric_instance in metric_instances:
             if metric_instance.idle:
-                self._rouse(metric_instance)
+                self._wake(metric_instance)
 
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:

@@ -23,7 +23,7 @@ from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
 from bot.plan.planner import Delivery, PlanState, next_due, plan
-from rules.alerts import ALL, Alert, Level, Said
+from rules.alerts import ALL, Alert, AlertOrNotice, Level
 from rules.composite import Composite
 from rules.judge import Judge
 from rules.market import View
@@ -250,7 +250,7 @@ class _Track:
             row += 1
         return row
 
-    def look(self, judge: Judge, row: int) -> Iterator[Said]:
+    def look(self, judge: Judge, row: int) -> Iterator[AlertOrNotice]:
         """What follows from one row."""
         series, episode = self.series, self.instance.episode
         now, step = int(series.at[row]), int(series.step[row])
@@ -395,7 +395,7 @@ def _beyond(worst: Floats, instance: RuleInstance, series: RecordedSeries) -> ND
     return rows if not least or series.floor is not None else np.zeros_like(rows)
 
 
-def _alerts(turns: Iterable[Said]) -> Iterator[Alert]:
+def _alerts(turns: Iterable[AlertOrNotice]) -> Iterator[Alert]:
     return (turn for turn in turns if isinstance(turn, Alert))
 
 

@@ -24,7 +24,7 @@ import msgspec
 from bot.config import Settings
 from bot.config.testfile import RuleTest
 from bot.config.values import Expected, Values
-from rules.alerts import CAUSES, Alert, Said
+from rules.alerts import CAUSES, Alert, AlertOrNotice
 from rules.cause import cause
 from rules.judge import Judge
 from rules.market import View
@@ -171,6 +171,6 @@ def _looks(instances: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, 
     return sorted(looks)
 
 
-def _look(judge: Judge, instance: RuleInstance, now: Ms) -> list[Said]:
+def _look(judge: Judge, instance: RuleInstance, now: Ms) -> list[AlertOrNotice]:
     reading = instance.metric.value(instance.view, now)
     return [] if reading is None else judge.move(instance, reading, now, now)

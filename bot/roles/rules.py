@@ -18,7 +18,7 @@ from bot.messages.notices import config_notice, redis_notice, state_notice
 from bot.metriclog import MetricLog
 from bot.roles import report, role, rss_mb
 from rules import alerts
-from rules.alerts import Said
+from rules.alerts import AlertOrNotice
 from rules.engine import Engine
 from rules.feed_health import no_tick, ticks_again
 from rules.snapshot import OpenEpisodes, Standing
@@ -79,7 +79,7 @@ class RulesRole:
         self._env = os.environ if env is None else env
         self._watch = watch or ConfigWatch(settings.path)
         self._redis = redis
-        self._notices: list[Said] = []
+        self._notices: list[AlertOrNotice] = []
         self._refused = False  # the file that is there was not taken over
         self._reader = StreamReader(redis, Keys(), "rules", Keys().events)
         self._engine = _engine(settings)
@@ -196,7 +196,7 @@ class RulesRole:
         self._notices.append(state_notice("rules", what, wall_ms()))
 
     async def _take(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        turns: list[Said] = []
+        turns: list[AlertOrNotice] = []
         self._whole = False
         if parsed(batch[0][0]) <= parsed(self._cursor):
             self._muted_to = START  # another stream: of this one nothing was told
@@ -211,7 +211,7 @@ class RulesRole:
         self._cursor, self._whole = cursor, True
         self._alerts += len(turns)
 
-    def _feed(self, entry_id: str, data: bytes) -> Sequence[Said]:
+    def _feed(self, entry_id: str, data: bytes) -> Sequence[AlertOrNotice]:
         self._events += 1
         try:
             event: AnyEvent = decode(data)
@@ -233,7 +233,7 @@ class RulesRole:
             log.exception("the rules failed on an event; it was left out", entry=entry_id)
             return []
 
-    def _ticks(self, tick: Tick) -> list[Said]:
+    def _ticks(self, tick: Tick) -> list[AlertOrNotice]:
         """A Tick came; if operators were told that there was none, they hear of it."""
         since, self._ticked = self._ticked, tick.seen
         missed_ms = round(1000 * (time.monotonic() - self._ticked_at))

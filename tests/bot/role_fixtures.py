@@ -9,7 +9,7 @@ import msgspec
 from bot.config import Secret, Settings
 from bot.config.chats import ChatSettings, OperatorSettings
 from bot.config.source import Part, Source
-from rules.alerts import Level, Said
+from rules.alerts import AlertOrNotice, Level
 from rules.engine import Engine
 from rules.rule import Rule
 from streams.events import AnyEvent, Liquidation, Position, Tick
@@ -78,7 +78,7 @@ def history(seconds: int, instruments: int = 6) -> Iterator[AnyEvent]:
             )  # fmt: skip
 
 
-def undisturbed(rules: Sequence[Rule], events: Iterator[AnyEvent]) -> list[Said]:
+def undisturbed(rules: Sequence[Rule], events: Iterator[AnyEvent]) -> list[AlertOrNotice]:
     """What one engine says that nobody stops."""
     engine = Engine(rules, VENUES)
     return [alert for event in events for alert in engine.feed(event)]

@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from rules.alerts import ALL, Alert, Level, Said
+from rules.alerts import ALL, Alert, AlertOrNotice, Level
 from rules.composite import Composite
 from rules.engine import Engine
 from rules.rule import Row, Rule, When
@@ -124,7 +124,7 @@ def ticked(events: Sequence[AnyEvent]) -> list[AnyEvent]:
     return out
 
 
-def said(engine: Engine, events: Sequence[AnyEvent]) -> list[Said]:
+def said(engine: Engine, events: Sequence[AnyEvent]) -> list[AlertOrNotice]:
     return [one for event in events for one in engine.feed(event)]
 
 

@@ -6,7 +6,7 @@ from random import Random
 import msgspec
 from pytest import approx, mark, raises
 
-from rules.alerts import Alert, Level, Said, Turn
+from rules.alerts import Alert, AlertOrNotice, Level, Turn
 from rules.engine import Engine
 from rules.rule import Row, Rule
 from streams.durations import HOUR, MINUTE, SECOND
@@ -36,7 +36,7 @@ def test_a_restart_anywhere_changes_nothing(part):
         through = loaded(warm()[0])
         told = said(through, events)
         cuts = sorted(dice.sample(range(len(events)), 2))
-        broken, again = loaded(warm()[0]), list[Said]()
+        broken, again = loaded(warm()[0]), list[AlertOrNotice]()
         for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
             again += said(broken, events[first:last])
             broken = loaded(broken.dump())

@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 from pytest import mark
 
-from rules.alerts import ALL, Alert, Notice, Said, Turn
+from rules.alerts import ALL, Alert, AlertOrNotice, Notice, Turn
 from rules.judge import COMPOSITE
 from rules.metrics import metric
 from rules.rule import Row, Rule
@@ -40,7 +40,7 @@ class Lines:
 
 
 @cache
-def played(seed: int) -> tuple[tuple[tuple[AnyEvent, tuple[Said, ...]], ...], bytes]:
+def played(seed: int) -> tuple[tuple[tuple[AnyEvent, tuple[AlertOrNotice, ...]], ...], bytes]:
     """Each event with what it caused, and the state in the end."""
     engine = loaded(warm()[0])
     story = tuple((event, tuple(engine.feed(event))) for event in history(seed))
@@ -65,12 +65,12 @@ def test_no_alert_is_made_of_a_feed_that_is_down(seed):
             assert not set(one.venues) & set(one.missing)
 
 
-def visible(alerts: Sequence[Said]) -> list[Alert]:
+def visible(alerts: Sequence[AlertOrNotice]) -> list[Alert]:
     """What may be posted."""
     return [a for a in alerts if isinstance(a, Alert) and a.post and not a.hidden_by]
 
 
-def check_episodes(alerts: Sequence[Said], reloaded: bool = False) -> None:
+def check_episodes(alerts: Sequence[AlertOrNotice], reloaded: bool = False) -> None:
     """Levels are never skipped downward, and nothing ends for readers that did not begin.
 
     Under changed rules (``reloaded``) an episode may rise without a word.
@@ -145,7 +145,7 @@ def moved(rule: Rule, dice: Random) -> Rule:
 @mark.parametrize("seed", SEEDS)
 def test_all_that_holds_through_reloads_of_changed_rules(seed):
     events, dice = history(seed), Random(-seed)
-    engine, alerts = loaded(warm()[0]), list[Said]()
+    engine, alerts = loaded(warm()[0]), list[AlertOrNotice]()
     cuts = sorted(dice.sample(range(20, len(events), 20), 4))
     for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
         alerts += said(engine, events[first:last])

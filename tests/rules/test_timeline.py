@@ -6,7 +6,16 @@ from random import Random
 import msgspec
 from pytest import approx, mark
 
-from rules.alerts import Alert, CascadeFacts, DepthFacts, Link, Notice, RecordKind, Said, Turn
+from rules.alerts import (
+    Alert,
+    AlertOrNotice,
+    CascadeFacts,
+    DepthFacts,
+    Link,
+    Notice,
+    RecordKind,
+    Turn,
+)
 from rules.engine import Engine
 from rules.timeline import Timeline, VenueClock
 from streams.durations import HOUR, MINUTE, SECOND
@@ -49,7 +58,7 @@ def prices(since: Ms, seconds: int, usd: float, venues: Iterable[str] = VENUES) 
     ]
 
 
-def steady(engine: Engine, since: Ms, seconds: int = 300) -> list[Said]:
+def steady(engine: Engine, since: Ms, seconds: int = 300) -> list[AlertOrNotice]:
     up = [feed(venue, Kind.PRICE, since, up=True) for venue in VENUES]
     return said(engine, [*up, *prices(since, seconds, 100.0)])
 
@@ -175,7 +184,7 @@ def test_what_is_not_clear_yet_outlives_a_restart() -> None:
     """The fall of the first seconds after a step ahead is judged once, whoever judges it."""
     by, now = 2 * HOUR, START + 300 * SECOND
     after = [stepped(event, by) for event in prices(now, 8, 90.0)]
-    told: list[list[Said]] = []
+    told: list[list[AlertOrNotice]] = []
     for cut in (0, 1, 4, 7):
         engine = Engine([price_rule()], VENUES)
         steady(engine, START)
@@ -229,7 +238,7 @@ def placed(events: list[AnyEvent], steps: dict[int, Ms]) -> Iterator[tuple[Ms, A
         yield off, stepped(event, off)
 
 
-def alerts_of(items: Iterable[Said]) -> list[Alert]:
+def alerts_of(items: Iterable[AlertOrNotice]) -> list[Alert]:
     return [item for item in items if isinstance(item, Alert)]
 
 

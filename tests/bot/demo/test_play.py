@@ -19,7 +19,7 @@ from bot.demo import play as demo
 from bot.plan.planner import Delivery
 from bot.replay import Replay, judged, messages
 from rules import alerts
-from rules.alerts import Alert, Said
+from rules.alerts import Alert, AlertOrNotice
 from streams.feed.recording import Recorded
 from tests.bot.backtest.logs import backtested, steps
 from tests.bot.story import cut
@@ -47,11 +47,11 @@ def chosen() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def said(chosen: Settings, story: Path) -> list[Said]:
+def said(chosen: Settings, story: Path) -> list[AlertOrNotice]:
     return list(judged(Replay(chosen).events([story]), chosen))
 
 
-def turns(said: Iterable[Said]) -> Counter[tuple[str, str]]:
+def turns(said: Iterable[AlertOrNotice]) -> Counter[tuple[str, str]]:
     posted = (one for one in said if isinstance(one, Alert) and one.post)
     return Counter((alert.rule, alert.turn) for alert in posted if alert.asset == "DOGE")
 
@@ -59,17 +59,17 @@ def turns(said: Iterable[Said]) -> Counter[tuple[str, str]]:
 async def test_the_demo_tells_the_story_and_stops(
     chosen: Settings,
     story: Path,
-    said: list[Said],
+    said: list[AlertOrNotice],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(demo, "MARKETS", ((), ("DOGE",)))
     monkeypatch.setattr(demo, "TemporaryDirectory", lambda prefix: nullcontext(tmp_path))
-    live: list[Said] = []
+    live: list[AlertOrNotice] = []
     decode = alerts.decode
 
-    def heard(data: bytes) -> Said:
+    def heard(data: bytes) -> AlertOrNotice:
         live.append(decode(data))
         return live[-1]
 
@@ -99,7 +99,9 @@ async def test_the_demo_tells_the_story_and_stops(
     assert len(here) > 5
 
 
-def test_a_replay_is_the_same_each_time(chosen: Settings, story: Path, said: list[Said]) -> None:
+def test_a_replay_is_the_same_each_time(
+    chosen: Settings, story: Path, said: list[AlertOrNotice]
+) -> None:
     assert list(judged(Replay(chosen).events([story]), chosen)) == said
     rules = {rule for rule, _ in turns(said)}
     assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules

@@ -18,7 +18,7 @@ from bot.config import load
 from bot.delivery.post import SETTLED, Post, PostState
 from bot.demo.playback import Playback
 from rules import alerts
-from rules.alerts import Said
+from rules.alerts import AlertOrNotice
 from rules.engine import Engine
 from streams import events
 from streams.bus.connection import Keys, connect
@@ -123,7 +123,7 @@ async def outbox(redis: Redis) -> list[Post]:
     return [msgspec.msgpack.decode(data, type=Post) for data in found]
 
 
-async def told(redis: Redis) -> list[Said]:
+async def told(redis: Redis) -> list[AlertOrNotice]:
     return [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
 
 

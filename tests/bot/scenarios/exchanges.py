@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bot.config import load
-from rules.alerts import Alert, Level, Notice, Said, Turn
+from rules.alerts import Alert, AlertOrNotice, Level, Notice, Turn
 from rules.engine import Engine
 from streams.durations import HOUR
 from streams.events import AnyEvent, Depth, FeedState, Instrument, Kind, Ms, Tick
@@ -391,7 +391,7 @@ class Crash:
         settings = load(CONFIG, {})
         names = [venue.name for venue in settings.venues]
         self.engine = Engine(settings.rules, names, settings.composites)
-        self.spoken: list[Said] = []
+        self.spoken: list[AlertOrNotice] = []
         self.events: list[AnyEvent] = []
         self.prices: list[tuple[Ms, float]] = []
         self.liquidated: list[tuple[Ms, float]] = []

@@ -18,7 +18,7 @@ from bot.messages.digest import delivery_message
 from bot.metriclog import MetricLog
 from bot.plan.planner import Delivery
 from bot.replay import Replay, messages
-from rules.alerts import Alert, Level, Notice, Said, Turn
+from rules.alerts import Alert, AlertOrNotice, Level, Notice, Turn
 from rules.engine import Engine
 from streams.events import (
     AnyEvent,
@@ -75,7 +75,7 @@ class Crash:
 
     def __init__(self, folder: Path) -> None:
         settings = self.settings = load(CONFIG, {})
-        self.said: list[Said] = []
+        self.said: list[AlertOrNotice] = []
         self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
         self.told = list(messages(self._noted(day.events()), channel(settings)))
@@ -83,7 +83,7 @@ class Crash:
         self.posts = [one for one in self.told if isinstance(one, Delivery)]
         self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]
 
-    def _noted(self, events: Iterator[AnyEvent]) -> Iterator[Said]:
+    def _noted(self, events: Iterator[AnyEvent]) -> Iterator[AlertOrNotice]:
         venues = [venue.name for venue in self.settings.venues]
         engine = Engine(self.settings.rules, venues, self.settings.composites)
         for event in events:
