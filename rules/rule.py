@@ -16,7 +16,8 @@ from streams.events import Ms
 Fires = Literal["above", "below"]
 
 
-Comparison = Literal["<=", ">=", "<", ">"]
+Comparison = Literal["<=", ">=", "<", ">", "beyond"]
+"""``beyond``: at least so far from zero, whichever way."""
 
 
 class When(msgspec.Struct, frozen=True):
@@ -43,6 +44,10 @@ class When(msgspec.Struct, frozen=True):
             case ">=" | ">":
                 more = value >= than if self.comparison == ">=" else value > than
                 return more or (None if at_least else False)
+            case "beyond":
+                if value >= than:
+                    return True
+                return None if at_least else value <= -than
             case "<=" | "<":
                 less = value <= than if self.comparison == "<=" else value < than
                 return (None if at_least else True) if less else False

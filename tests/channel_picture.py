@@ -15,9 +15,9 @@ SHOWN = (
     r"🟠 \d coins: liquidations",
     r"🔴 HYPE deleveraging of longs within",
     r"🔴 Whole-market open interest −",
-    r"⚪ HYPE deleveraging of longs over",
+    r"⚪ Whole-market open interest steadier",
 )
-"""The first message of each kind; the last is the quiet reply to the third."""
+"""The first message of each kind; the last is the quiet reply to the fourth."""
 
 WIDTH, LINE, PAD, GAP = 600, 20, 12, 10
 COLUMNS = 76
@@ -42,7 +42,7 @@ def picture(golden: str) -> str:
     """The picture as SVG."""
     told = posts(golden)
     chosen = [next(post for post in told if re.match(start, post.lines[0])) for start in SHOWN]
-    reply_to = chosen[2].lines[0]
+    reply_to = chosen[3].lines[0]
     y, parts = 70, list[str]()
     for post in chosen:
         quoted = reply_to if post is chosen[-1] else ""

@@ -250,7 +250,7 @@ def condition(value: object) -> tuple[str, Level]:
     return match[1], _level(match[2])
 
 
-_ASKED = re.compile(r"(<=|>=|<|>)\s*(\S+)")
+_ASKED = re.compile(r"(<=|>=|<|>|beyond\b)\s*(\S+)")
 
 
 def when(value: object) -> tuple[When, ...]:
@@ -290,8 +290,12 @@ def _when(name: str, text: object) -> When:
         match, threshold = None, math.nan
     if not match:
         raise ValueError(
-            f'{name}: must be one of <=, >=, < and > and a number, such as "<= -1", not'
+            f'{name}: must be one of <=, >=, <, > and beyond and a number, such as "<= -1", not'
             f" {shown(text)}"
+        )
+    if match[1] == "beyond" and threshold <= 0:
+        raise ValueError(
+            f'{name}: beyond is a distance from zero, whichever way: "beyond 2", not {shown(text)}'
         )
     return When(name, cast("Comparison", match[1]), threshold)
 

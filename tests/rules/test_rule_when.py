@@ -161,3 +161,19 @@ def test_one_no_is_enough_and_nobody_asked_agrees():
     assert [agreed_level(level, agree) for level in (1, 2, 3) for agree in (True, None, False)] == [
         1, 1, 1, 2, 1, 1, 3, 3, 3,
     ]  # fmt: skip
+
+
+@mark.parametrize(
+    ("value", "lower_bound", "agrees"),
+    [
+        (2.0, False, True), (-2.0, False, True), (6.3, False, True), (1.9, False, False),
+        (-1.9, False, False), (2.0, True, True),
+        # there may be more, so a fall may be none, and a standstill a rise
+        (-6.3, True, None), (0.5, True, None),
+    ],
+)  # fmt: skip
+def test_beyond_asks_for_a_distance_whichever_way(value, lower_bound, agrees):
+    moved = When("price_15m_pct", "beyond", 2)
+    assert moved.agrees(Reading(value=value, lower_bound=lower_bound)) is agrees
+    assert moved.agrees(None) is None
+    assert str(moved) == "beyond 2"

@@ -7,6 +7,7 @@ import pytest
 from bot.backtest.evaluate import Run, Seen, run
 from bot.backtest.sources import Sources
 from bot.config import load
+from rules.metrics import asked_by
 from tests.conftest import ROOT
 
 
@@ -17,7 +18,8 @@ def judged(shared: Path) -> tuple[Seen, Run]:
     if not folder.is_dir():
         pytest.skip(f"no recorded history in {shared}")
     settings = load(ROOT / "config.toml", {})
-    sources = Sources([folder], settings, sorted({rule.metric for rule in settings.rules}))
+    asked = sorted({metric for rule in settings.rules for metric in asked_by(rule)})
+    sources = Sources([folder], settings, asked)
     seen, runs = run(sources, [settings])
     return seen, runs[0]
 

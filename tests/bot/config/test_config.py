@@ -116,7 +116,6 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
     assert [rule.name for rule in settings.rules if rule.family == "oi_drop"] == [
         "oi_drop:15m",
         "oi_drop:1h",
-        "oi_drop:4h",
         "oi_drop:24h",
     ]
     assert [composite.name for composite in settings.composites] == ["cascade"]
@@ -128,10 +127,11 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
     assert drop.others is not None
     assert drop.others.levels == {Level.ALERT: -15, Level.CRITICAL: -25}
     assert (drop.rows["BTC"].floor_musd, drop.others.floor_musd) == (50, 5)
+    assert drop.when == (When("price_1h_pct", "<=", -1),)
 
 
 def test_the_shipped_file_can_be_read_in_two_minutes():
-    assert len((ROOT / "config.toml").read_text().splitlines()) <= 200
+    assert len((ROOT / "config.toml").read_text().splitlines()) <= 210
 
 
 def test_defaults_of_a_small_file(tmp_path: Path):
@@ -361,11 +361,15 @@ all = { watch = 55, clear = 15 }
 
 
 def test_an_operators_file_adds_a_second_opinion_to_a_shipped_rule_or_takes_it_away(tmp_path: Path):
-    text = 'extends = "shipped"\n[rules.oi_total_drop]\nwhen = { WHAT }\n'
-    asked = '"oi_total_net_4h_pct" = "<= -1"'
-    settings = read(tmp_path, text.replace("WHAT", asked))
-    (rule,) = (rule for rule in settings.rules if rule.family == "oi_total_drop")
-    assert rule.when == (When("oi_total_net_4h_pct", "<=", -1),)
+    def asked(what: str) -> tuple[When, ...]:
+        text = f'extends = "shipped"\n[rules.depth_thin]\nwhen = {what}\n'
+        rules = read(tmp_path, text).rules
+        return next(rule.when for rule in rules if rule.name == "depth_thin:25bp")
+
+    shipped = When("price_15m_pct", "beyond", 2)
+    assert asked('{ liq_1h_musd = ">= 1" }') == (shipped, When("liq_1h_musd", ">=", 1))
+    assert asked('{ price_15m_pct = "<= -3" }') == (When("price_15m_pct", "<=", -3),)
+    assert asked('"none"') == ()
 
 
 def test_when_that_can_never_agree_is_warned_of(tmp_path: Path):

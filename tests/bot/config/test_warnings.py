@@ -84,7 +84,7 @@ def test_coins_of_such_names_are_let_be(tmp_path: Path, asset: str):
             "rules.depth_low.majors.alert: alert = 0.45 is 0.45 %: for 45 % write 45",
         ),
         (
-            "[rules.funding_negative]\ntail = { alert = -0.0005, clear = 0 }",
+            '[rules.funding_negative]\ntail = { watch = "none", alert = -0.0005, clear = 0 }',
             "rules.funding_negative.tail.alert: alert = -0.0005 is -0.0005 %: for -0.05 % write"
             " -0.05",
         ),
