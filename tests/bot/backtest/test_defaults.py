@@ -1,13 +1,22 @@
 """The claims of docs/defaults.md, kept true: the shipped configuration over recorded history."""
 
+import csv
+import gzip
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from bot.backtest.evaluate import Run, Seen
+from bot.backtest.evaluate import run as evaluate
 from bot.backtest.report import is_end
+from bot.backtest.sources import Sources
+from bot.config import load
 from bot.plan.planner import Delivery
-from rules.alerts import Level
+from rules.alerts import Alert, Level
+from rules.metrics import asked_by
 from streams.durations import DAY
 from streams.events import Ms
 from tests.bot.backtest.figures import LATE, figures, ms, of_day, rings
@@ -91,3 +100,92 @@ def test_the_page_tells_these_figures(judged: tuple[Seen, Run]):
         path.write_text(f"{before}<!-- figures -->\n{expected}{mark}{after}", encoding="utf-8")
         told = expected
     assert told == expected
+
+
+# ── finer history: open interest each 5 minutes, depth each half minute ──
+
+
+def fine_rows(shared: Path, name: str) -> Iterator[dict[str, str]]:
+    """The rows of a file, skipped with a message where it is absent."""
+    path = shared / "history-fine" / name
+    if not path.is_file():
+        pytest.skip(f"no fine history: {path} is missing")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from csv.DictReader(file)
+
+
+def written(path: Path, header: str, rows: Iterable[Mapping[str, str]]) -> Path:
+    """A CSV file with these columns of the rows."""
+    columns = header.split(",")
+    lines = [header, *(",".join(row[column] for column in columns) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+BARS = "known_ms,venue,asset,open,high,low,close,volume_base,step"
+
+
+def bar(row: Mapping[str, str], price: float) -> dict[str, str]:
+    """A bar of one price, at the time of another row."""
+    known = {name: row[name] for name in ("known_ms", "venue", "asset", "step")}
+    return {
+        **known,
+        **dict.fromkeys(("open", "high", "low", "close"), f"{price}"),
+        "volume_base": "",
+    }
+
+
+def rung(paths: list[Path]) -> list[Alert]:
+    """What rings of the shipped configuration over these files, in order."""
+    settings = load(ROOT / "config.toml", {})
+    asked = sorted({metric for rule in settings.rules for metric in asked_by(rule)})
+    _, runs = evaluate(Sources(paths, settings, asked), [settings])
+    posted = (post for post in runs[0].posts if not is_end(post))
+    return [alert for post in posted for alert in post.alerts if alert.level >= Level.ALERT]
+
+
+def day_of(alert: Alert) -> str:
+    return f"{datetime.fromtimestamp(alert.seen / 1000, UTC):%Y-%m-%d}"
+
+
+def test_open_interest_rings_rarely_and_with_the_price(shared: Path, tmp_path: Path):
+    """Two months each 5 minutes; the price is that at which open interest was valued."""
+    rows = list(fine_rows(shared, "open_interest_5m.csv.gz"))
+    header = "known_ms,venue,asset,oi_usd,oi_base,step"
+    held = written(tmp_path / "open_interest.csv", header, rows)
+    valued = [row for row in rows if float(row["oi_base"]) > 0]
+    bars = (bar(row, float(row["oi_usd"]) / float(row["oi_base"])) for row in valued)
+    rings_of_all = rung([held, written(tmp_path / "prices.csv", BARS, bars)])
+    of_interest = [a for a in rings_of_all if a.family in ("oi_drop", "oi_total_drop", "cascade")]
+
+    assert max(Counter((a.asset, day_of(a)[:7]) for a in of_interest).values()) <= 2
+    for alert in of_interest:
+        agree = bool(alert.opinions) and all(opinion.agrees for opinion in alert.opinions)
+        assert agree or alert.level is Level.CRITICAL
+    assert {a.asset for a in of_interest if day_of(a) == "2026-01-31"} == {"BTC", "ETH"}
+    # and the price tells of the fall before open interest does
+    fell = [a for a in rings_of_all if day_of(a) == "2026-01-31"]
+    assert min(a.seen for a in fell if a.rule == "market_fall:8h") < min(
+        a.seen for a in of_interest if day_of(a) == "2026-01-31"
+    )
+
+
+def test_depth_rings_for_the_thinning_in_a_run_alone(shared: Path, tmp_path: Path):
+    """BTC within 1 %, each half minute, on 16 October 2023 and 31 January 2026. Other thinnings of
+    these days are as deep and as long, in a price that hardly moves: they are told silently."""
+    rows = [r for r in fine_rows(shared, "depth_bands_30s.csv.gz") if r["band_bp"] == "100"]
+    header = "known_ms,venue,asset,band_bp,bid_usd,ask_usd,step"
+    depth = written(tmp_path / "depth.csv", header, rows)
+    mids = (
+        bar(row, sum(float(row[f"{side}_usd"]) / float(row[f"{side}_base"]) for side in SIDES) / 2)
+        for row in rows
+    )
+    of_depth = [
+        f"{day_of(a)} {datetime.fromtimestamp(a.seen / 1000, UTC):%H:%M}"
+        for a in rung([depth, written(tmp_path / "prices.csv", BARS, mids)])
+        if a.metric.startswith("depth_")
+    ]
+    assert of_depth == ["2023-10-16 13:30", "2026-01-31 18:44"]
+
+
+SIDES = ("bid", "ask")

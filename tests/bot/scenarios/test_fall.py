@@ -31,7 +31,7 @@ OI_LATE: Ms = 32 * SECOND
 MEDIAN: Ms = 31 * SECOND
 """Depth is the median of a minute: half of it must be thin."""
 
-HOLD: Ms = 60 * SECOND
+HOLD: Ms = 20 * SECOND
 """``for`` of the shipped depth rule, at alert and above."""
 
 ENOUGH = 3
