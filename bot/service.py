@@ -7,6 +7,7 @@ when they have started and while they are well, see ``bot/roles/notify.py``.
 
 import os
 import pwd
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,7 +137,7 @@ def service_plan(settings: Settings, *, as_root: bool) -> ServicePlan:
         raise ServiceError(
             "there is no configuration of your own in this folder: lowtide init writes one"
         )
-    user = None
+    user, python = None, Path(sys.executable)
     if as_root:
         user = pwd.getpwuid(config.stat().st_uid).pw_name
         if user == "root":
@@ -144,12 +145,33 @@ def service_plan(settings: Settings, *, as_root: bool) -> ServicePlan:
                 f"{config} belongs to root, and Lowtide is not to run as root: give its folder to"
                 f" a user of its own (useradd --system lowtide; chown -R lowtide {config.parent})"
             )
+        for needed in (python, python.resolve(), config):
+            if (shut := _shut(needed, user)) is not None:
+                raise ServiceError(
+                    f"{user}, whose {config} is, may not enter {shut}, where {needed} is: install"
+                    " Lowtide where all may read it, such as with a virtual environment in /opt"
+                )
     return ServicePlan(
-        python=Path(sys.executable),
+        python=python,
         config=config,
         data_dir=Path(os.path.abspath(settings.data_dir)),  # noqa: PTH100
         user=user,
     )
+
+
+def _shut(path: Path, user: str) -> Path | None:
+    """The outermost folder above ``path`` that ``user`` may not enter, by its mode; None: none."""
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    for folder in reversed(path.parents):
+        about = folder.stat()
+        if about.st_uid == entry.pw_uid:
+            needed = stat.S_IXUSR
+        else:
+            needed = stat.S_IXGRP if about.st_gid in groups else stat.S_IXOTH
+        if not about.st_mode & needed:
+            return folder
+    return None
 
 
 def unit_folder(env: Mapping[str, str], *, as_root: bool) -> Path:

@@ -5,10 +5,12 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from bot import service
 from bot.config import load
 from bot.service import (
     NAME,
@@ -127,11 +129,38 @@ def test_it_never_runs_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             service_plan(settings, as_root=True)
         os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
         owner = "nobody"
+    monkeypatch.setattr(service, "_shut", lambda _path, _user: None)  # where tests are installed
     assert service_plan(settings, as_root=True).user == owner
     assert service_plan(settings, as_root=False).user is None
     monkeypatch.chdir(tmp_path)
     relative = load(Path("local.toml"), {})
     assert service_plan(relative, as_root=False).config == path
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize(("mode", "shut"), [(0o700, True), (0o710, True), (0o701, False)])
+def test_where_its_user_may_not_enter_is_said_before_it_starts(
+    mode: int, shut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as an environment in the home of root, by pipx."""
+    place = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="lowtide-test-"))
+    try:
+        place.chmod(0o755)
+        (place / "shut").mkdir()
+        python = place / "shut" / "python"
+        python.touch()
+        (place / "shut").chmod(mode)
+        (place / "local.toml").write_text(PLAIN)
+        os.chown(place / "local.toml", pwd.getpwnam("nobody").pw_uid, -1)
+        monkeypatch.setattr(sys, "executable", str(python))
+        settings = load(place / "local.toml", {})
+        if not shut:
+            assert service_plan(settings, as_root=True).user == "nobody"
+            return
+        with pytest.raises(ServiceError, match=f"may not enter {place / 'shut'}, where {python}"):
+            service_plan(settings, as_root=True)
+    finally:
+        shutil.rmtree(place)
 
 
 def test_the_command_writes_where_a_users_units_are(
