@@ -11,6 +11,7 @@ from bot.backtest import html, report
 from bot.backtest import score as scoring
 from bot.backtest import tune as tuning
 from bot.backtest.evaluate import Run, run
+from bot.backtest.history import NO_DATA
 from bot.backtest.html import Scene, scene
 from bot.backtest.report import Report, text
 from bot.backtest.rows import LATEST
@@ -27,6 +28,7 @@ from streams.events import Ms
 
 _BAR = 30
 _SCENES = 8
+_NAMES = 8
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,7 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
     )  # fmt: skip
     answer, scenes, runs = reported(sources, configurations, options.assets, progress())
     if missing := options.assets - {asset for entry in answer.coverage for asset in entry.assets}:
-        raise ValueError(f"these files have no values of {', '.join(sorted(missing))}")
+        raise ValueError(_no_values(sorted(missing), sources))
     if options.html is not None:
         options.html.write_text(html.page(answer, scenes, runs), encoding="utf-8")
     if options.as_json:
@@ -109,11 +111,23 @@ def tune(
     return "\n".join([text, "", *written])
 
 
+def _no_values(missing: Sequence[str], sources: Sources) -> str:
+    """Why nothing could be said of assets that were asked for."""
+    files_of, asked = sources.names(), ", ".join(missing)
+    if not {*files_of} & {*missing}:
+        shown = ", ".join(files_of[:_NAMES]) + (" and others" if len(files_of) > _NAMES else "")
+        return f"these files have no values of {asked}: they are of {shown}"
+    reasons = dict.fromkeys(why for why in sources.why.values() if why != NO_DATA)
+    return f"no metric can be made of what these files say of {asked}: {'; '.join(reasons)}"
+
+
 def _rule(settings: Settings, name: str) -> Rule:
     rules = {rule.name: rule for rule in settings.rules}
     windows = [window for window in rules if window.startswith(f"{name}:")]
     if windows:
         raise ValueError(f"{name} has several windows: name one, such as {windows[0]}")
+    if name in {composite.name for composite in settings.composites}:
+        raise ValueError(f"{name} is a composite and has no levels of its own: tune its rules")
     if name not in rules:
         raise ValueError(f"there is no rule {name}{did_you_mean(name, list(rules))}")
     return rules[name]

@@ -31,6 +31,7 @@ from bot.backtest.series import (
     add_series,
     series_of,
 )
+from rules.alerts import ALL
 from rules.snapshot import PRICE
 from streams.durations import duration
 from streams.events import Ms
@@ -121,7 +122,16 @@ def read(path: Path, notes: Notes) -> CsvTable:
         {name: _numbers(path, name, column) for name, column in cells.items()},
         re.sub(r"\d+", "#", str(path)),
     )
+    for asset in dict.fromkeys(table.names.get("asset", ())):
+        if (near := _coin(asset)) != asset:
+            notes.add(f"{path}: {asset} is taken for a coin of that name: is it {near}?")
     return _ordered(path, table, notes)
+
+
+def _coin(asset: str) -> str:
+    """The coin that was probably meant by what looks like the symbol of a contract."""
+    coin = asset.upper() if asset != ALL else asset
+    return re.sub(r"(?<=.)[-_/]?(USDT|USDC|USD)([-_]?(PERP|SWAP))?$", "", coin) or coin
 
 
 @cache
@@ -140,7 +150,14 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         with _opened(path) as file:
             lines = csv.reader(file, strict=True)
             header = [name.strip() for name in next(lines, list[str]())]
+            _only_commas(path, header)
+            empty = False
             for row in lines:
+                if empty and row:
+                    raise _bad(path, len(rows), "is empty, and rows follow: take it out")
+                empty = not row
+                if empty:  # at the end editors and shells leave some
+                    continue
                 if len(row) != len(header):
                     raise _bad(path, len(rows), f"has {len(row)} fields, the header {len(header)}")
                 rows.append(row)
@@ -152,8 +169,16 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
     if not header:
         raise BadFile(f"{path}, line 1: the file is empty")
     if not rows:
-        raise BadFile(f"{path}, line 2: there is a header and no row")
+        raise BadFile(f"{path}, line 1: there is a header and no row below it")
     return header, rows
+
+
+def _only_commas(path: Path, header: Sequence[str]) -> None:
+    if len(header) == 1 and (separator := next((c for c in ";\t|" if c in header[0]), "")):
+        raise BadFile(
+            f"{path}, line 1: the columns are parted by {separator!r}: commas are needed, and a"
+            " point in decimal numbers"
+        )
 
 
 def _opened(path: Path) -> TextIO:

@@ -214,8 +214,7 @@ class History:
         self._sources = tuple(sources)
         self._venues = tuple(venues)
         self._metrics = tuple(dict.fromkeys(metrics))
-        self._steps: dict[RowForm, set[Ms]] = {}
-        self._bands: set[int] = set()
+        self._heard: dict[RowForm, _Heard] = {}
 
     def span(self) -> tuple[Ms, Ms] | None:
         """When the first and the last row are known."""
@@ -268,9 +267,7 @@ class History:
             for alike in same.values()
         ]
         for part in united_parts:
-            self._steps.setdefault(form, set()).update(np.unique(part.rows.step).tolist())
-            if form is RowForm.DEPTH:
-                self._bands.update(np.unique(part.rows.numbers["band_bp"]).astype(int).tolist())
+            self._heard.setdefault(form, _Heard()).note(part)
         return sorted(united_parts, key=lambda part: int(part.rows.step[0]))
 
     def _of_market(self, name: str, start: Ms, end: Ms) -> dict[SeriesKey, RecordedSeries]:
@@ -308,22 +305,114 @@ class History:
 
     def _why(self, name: str) -> str:
         kind, window = name.partition("_")[0], logged(name).window or 0
-        forms = _KINDS.get(kind, ())
-        if not any(form in self._steps for form in forms):
-            return "no data of this kind"
-        steps = sorted({step for form in forms for step in self._steps.get(form, ()) if step > 0})
-        if kind == "depth" and int(re.findall(r"\d+", name)[0]) not in self._bands:
-            return f"the data are of {', '.join(map(str, sorted(self._bands)))} bp"
+        heard = [self._heard[form] for form in _KINDS.get(kind, ()) if form in self._heard]
         if not _is_derived(name):
-            return "history has no samples close enough for it"
-        if not steps or kind == "funding":
-            return "no data of this kind"
-        if name.endswith("_pct_of_normal"):
-            return "less than five days of it"
-        if kind == "oi" and steps[0] <= window:
-            return "at steps so short only small venues are known, which do not speak for all"
-        best = words.length(steps[0])
-        return f"the data come each {best} at best, which is too coarse for its window"
+            return "history has no samples close enough for it" if heard else NO_DATA
+        if kind == "funding":
+            return self._why_no_funding(name)
+        if not heard:
+            return NO_DATA
+        of_kind = heard[0]
+        # of open interest what speaks for an asset, the rest only adds to it
+        speaking = (
+            {EVERYONE, *self._venues[:1]} & of_kind.venues if kind in ("oi", "cause") else set()
+        )
+        length, best = of_kind.length(speaking), of_kind.finest_step(speaking)
+        apart = f"the data come each {words.length(best)} at best, which is too coarse"
+        if kind == "depth":
+            band = int(re.findall(r"\d+", name)[0])
+            if band not in of_kind.bands:
+                return f"the data are of {', '.join(map(str, sorted(of_kind.bands)))} bp"
+            if name.endswith("_pct_of_normal"):
+                return "less than five days of it"
+            ready = words.length(RECENT_READY * MINUTE)
+            return apart if best > MINUTE else f"less than {ready} of it"
+        if best > window:
+            return f"{apart} for its window"
+        if length < window:
+            return f"there are {words.length(length)} of it, which is shorter than its window"
+        if kind == "liq":
+            return "its bars cannot be put together to its window"
+        if kind == "price":
+            return "no two prices are one window apart"
+        return self._why_no_interest(name, of_kind)
+
+    def _why_no_funding(self, name: str) -> str:
+        """Of which rates nothing could be said."""
+        predicted = name.startswith("funding_predicted")
+        form = RowForm.FUNDING_PREDICTED if predicted else RowForm.FUNDING_SETTLED
+        heard = self._heard.get(form)
+        if heard is None:
+            return NO_DATA
+        if not heard.venues & {*self._venues}:
+            return f"it is of {', '.join(sorted(heard.venues))}, which the configuration has not"
+        if name.startswith("funding_negative"):
+            return f"fewer than {LEAST_CONTRACTS} contracts of it at a time"
+        return (
+            f"it is not of {self._venues[0]}, and open interest to weigh the others by is missing"
+        )
+
+    def _why_no_interest(self, name: str, heard: "_Heard") -> str:
+        if not heard.coins and RowForm.PRICE_BARS not in self._heard:
+            return "it is in USD alone, and no prices are there to make coins of it"
+        if name.startswith("cause") and RowForm.PRICE_BARS not in self._heard:
+            return "no prices beside it"
+        speaking = {EVERYONE, *self._venues[:1]}
+        if not heard.venues & speaking:
+            few, first = ", ".join(sorted(heard.venues)), self._venues[0]
+            return f"it is of {few} alone: only {first} or a sum over all speaks for an asset"
+        if name.startswith("oi_total") and heard.assets < 3:
+            return "fewer than three assets are known at a time"
+        return "too little of what is usually held is known at both ends of its window"
+
+
+NO_DATA = "no data of this kind"
+
+
+class _Heard:
+    """What was read of one form: the steps, venues, bands and how long it is."""
+
+    def __init__(self) -> None:
+        self.bands: set[int] = set()
+        self.coins = False
+        """Whether open interest is given in coins anywhere."""
+        self._steps: dict[str, set[Ms]] = {}
+        self._ends: dict[tuple[str, str], tuple[Ms, Ms]] = {}
+
+    def note(self, part: RowPart) -> None:
+        """Rows were read."""
+        if not len(part.rows.at):
+            return
+        self._steps.setdefault(part.venue, set()).update(np.unique(part.rows.step).tolist())
+        key, first, last = (part.venue, part.asset), int(part.rows.at[0]), int(part.rows.at[-1])
+        known = self._ends.get(key, (first, last))
+        self._ends[key] = min(first, known[0]), max(last, known[1])
+        if part.form is RowForm.DEPTH:
+            self.bands.update(np.unique(part.rows.numbers["band_bp"]).astype(int).tolist())
+        if part.form is RowForm.OPEN_INTEREST:
+            self.coins |= not bool(np.isnan(part.rows.numbers["oi_base"]).all())
+
+    @property
+    def venues(self) -> set[str]:
+        """Whose rows they are."""
+        return {*self._steps}
+
+    def finest_step(self, venues: Collection[str] = ()) -> Ms:
+        """How far rows are apart at best, of these venues or of all; 0: they do not say."""
+        steps = (self._steps[venue] for venue in venues or self._steps)
+        return min((step for known in steps for step in known if step > 0), default=0)
+
+    def length(self, venues: Collection[str] = ()) -> Ms:
+        """From the first to the last row of one asset at one of these venues, the longest."""
+        ends = ((v, first, last) for (v, _), (first, last) in self._ends.items())
+        return max(
+            (last - first for v, first, last in ends if not venues or v in venues), default=0
+        )
+
+    @property
+    def assets(self) -> int:
+        """Of how many assets there are rows."""
+        return len({asset for _, asset in self._ends})
 
 
 def _is_derived(name: str) -> bool:

@@ -141,6 +141,12 @@ class Sources:
         """Why metrics have no values, of what was read so far; of metric logs nobody knows."""
         return {} if self._logged else self._history.why()
 
+    def names(self) -> list[str]:
+        """All assets that the files are of, wanted or not."""
+        first, last = min(first for first, _ in self._spans), max(last for _, last in self._spans)
+        names = {a for source in self._sources for a in source.assets(first, last + 1)}
+        return sorted(names - {ALL})
+
     def pieces(self, progress: Callable[[float], None] | None = None) -> Iterator[Chunk]:
         """Time in pieces, and of each piece one asset after the other.
 

@@ -10,7 +10,8 @@ import pytest
 from bot.backtest.csvfile import BadFile, read
 from bot.backtest.rows import LATEST
 from bot.backtest.series import Notes, RecordedSeries, SeriesKey
-from streams.durations import HOUR
+from rules.alerts import ALL
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 from tests.bot.backtest.logs import history_of, series_of_tables
 
@@ -32,7 +33,21 @@ REFUSED = {
         " the simplest is known_ms,metric,asset,value",
     ),
     "empty": (("",), "line 1: the file is empty"),
-    "no row": ((METRIC,), "line 2: there is a header and no row"),
+    "no row": ((METRIC,), "line 1: there is a header and no row below it"),
+    "no row, an empty line": ((METRIC, ""), "line 1: there is a header and no row below it"),
+    "empty line between": (
+        (METRIC, f"{T0},m,BTC,1", "", "", f"{T0 + 1},m,BTC,2"),
+        "line 3: is empty, and rows follow: take it out",
+    ),
+    "semicolons": (
+        (METRIC.replace(",", ";"), f"{T0};m;BTC;1,5"),
+        "line 1: the columns are parted by ';': commas are needed, and a point in decimal numbers",
+    ),
+    "tabs": (
+        (METRIC.replace(",", "\t"), f"{T0}\tm\tBTC\t1"),
+        "line 1: the columns are parted by '\\t': commas are needed, and a point in decimal"
+        " numbers",
+    ),
     "seconds": ((METRIC, "1738540800,m,BTC,1"), "line 2: known_ms 1738540800 is in seconds: it"
                 " must be in ms"),
     "two zones": (
@@ -86,6 +101,26 @@ def test_a_cut_gzip_is_refused_whole(tmp_path: Path, share: float):
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(BadFile, match=r"data.csv.gz, line \d+: the compressed file ends too early"):
         read(path, Notes())
+
+
+def test_empty_lines_at_the_end_are_no_rows(tmp_path: Path):
+    path = written(tmp_path, METRIC, f"{T0},m,BTC,1", "", "")
+    assert read(path, Notes()).at.tolist() == [T0]
+
+
+@pytest.mark.parametrize(
+    ("asset", "coin"),
+    [("btc", "BTC"), ("BTCUSDT", "BTC"), ("ETH-USDT-SWAP", "ETH"), ("1000PEPEUSDC", "1000PEPE"),
+     ("SOLUSD_PERP", "SOL"), ("BTC", None), ("USDT", None), ("1INCH", None), ("ALL", None)],
+)  # fmt: skip
+def test_what_looks_like_a_contract_is_asked_for_its_coin(
+    tmp_path: Path, asset: str, coin: str | None
+):
+    notes = Notes()
+    path = written(tmp_path, METRIC, f"{T0},m,{asset},1")
+    assert read(path, notes).names["asset"] == [asset]
+    said = [f"{path}: {asset} is taken for a coin of that name: is it {coin}?"] if coin else []
+    assert notes.sentences == said
 
 
 def test_rows_out_of_order_and_twice_are_survived_and_said(tmp_path: Path):
@@ -187,6 +222,73 @@ def test_coarse_data_do_not_answer_for_short_windows(tmp_path: Path):
     assert history.why()["oi_net_1h_pct"] == (
         "the data come each 4 h at best, which is too coarse for its window"
     )
+
+
+BARS = "known_ms,venue,asset,open,high,low,close,volume_base,step"
+DEPTHS = "known_ms,venue,asset,band_bp,bid_usd,ask_usd,step"
+WHY = {
+    "prices of half an hour": (
+        "price_1h_pct", BARS,
+        [f"{T0 + n * MINUTE},binance,BTC,9,9,9,9,1,1min" for n in range(31)],
+        "there are 30 min of it, which is shorter than its window",
+    ),
+    "prices each 4 h": (
+        "price_1h_pct", BARS,
+        [f"{T0 + n * 4 * HOUR},binance,BTC,9,9,9,9,1,4h" for n in range(31)],
+        "the data come each 4 h at best, which is too coarse for its window",
+    ),
+    "open interest of two hours": (
+        "oi_net_4h_pct", OI,
+        [f"{T0 + n * 5 * MINUTE},binance,BTC,9,9,5min" for n in range(25)],
+        "there are 2 h of it, which is shorter than its window",
+    ),
+    "open interest in USD alone": (
+        "oi_net_1h_pct", OI,
+        [f"{T0 + n * 5 * MINUTE},binance,BTC,9,,5min" for n in range(25)],
+        "it is in USD alone, and no prices are there to make coins of it",
+    ),
+    "open interest of a small venue": (
+        "oi_net_1h_pct", OI,
+        [f"{T0 + n * 5 * MINUTE},hyperliquid,BTC,9,9,5min" for n in range(25)],
+        "it is of hyperliquid alone: only binance or a sum over all speaks for an asset",
+    ),
+    "the fine rows are of a small venue": (
+        "oi_net_1h_pct", OI,
+        [f"{T0 + n * 5 * MINUTE},hyperliquid,BTC,9,9,5min" for n in range(25)]
+        + [f"{T0 + n * 4 * HOUR},all,BTC,9e3,9e3,4h" for n in range(25)],
+        "the data come each 4 h at best, which is too coarse for its window",
+    ),
+    "one asset is no market": (
+        "oi_total_net_1h_pct", OI,
+        [f"{T0 + n * 5 * MINUTE},binance,BTC,9,9,5min" for n in range(25)],
+        "fewer than three assets are known at a time",
+    ),
+    "depth of a quarter of an hour": (
+        "depth_25bp_pct_of_recent", DEPTHS,
+        [f"{T0 + n * 30_000},binance,BTC,25,9,9,30s" for n in range(30)],
+        "less than 30 min of it",
+    ),
+    "depth each hour": (
+        "depth_25bp_pct_of_recent", DEPTHS,
+        [f"{T0 + n * HOUR},binance,BTC,25,9,9,1h" for n in range(30)],
+        "the data come each 1 h at best, which is too coarse",
+    ),
+    "another coin's funding": (
+        "funding_8h_pct", "known_ms,venue,asset,rate,interval_h",
+        [f"{T0 + n * 8 * HOUR},bitmex,BTC,0.0001,8" for n in range(30)],
+        "it is of bitmex, which the configuration has not",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WHY)
+def test_why_a_metric_has_no_values_is_true(tmp_path: Path, case: str):
+    metric, header, rows, why = WHY[case]
+    table = read(written(tmp_path, header, *sorted(rows)), Notes())
+    history = history_of([table], ["binance", "hyperliquid"], [metric])
+    asset = ALL if metric.startswith("oi_total") else "BTC"
+    assert metric not in {key.metric for key in history.read(asset, 0, LATEST)}
+    assert history.why() == {metric: why}
 
 
 def test_a_small_venue_is_not_the_asset(tmp_path: Path):

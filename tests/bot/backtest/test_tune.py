@@ -363,7 +363,12 @@ def test_the_page_for_traders_can_be_followed(
         (["tune", "liq_brust", "--posts-per-week", "2"], "there is no rule liq_brust (did"),
         (["tune", "oi_drop", "--posts-per-week", "2"], "oi_drop has several windows: name one"),
         (["backtest", "nowhere.csv"], "nowhere.csv: there is no such file"),
+        (
+            ["tune", "cascade", "--posts-per-week", "2"],
+            "cascade is a composite and has no levels of its own: tune its rules",
+        ),
         (["backtest", "--assets", "BTC,ETHH"], "these files have no values of ETHH"),
+        (["backtest", "--assets", "ETHH"], "these files have no values of ETHH: they are of "),
         (["backtest", "--assets", "btc", "ETH"], "ETH: there is no such file: assets are named as"),
         (["backtest", "--from", "2030-01-01"], "there is nothing between --from and --to"),
     ],
