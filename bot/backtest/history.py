@@ -314,9 +314,8 @@ class History:
             return NO_DATA
         of_kind = heard[0]
         # of open interest what speaks for an asset, the rest only adds to it
-        speaking = (
-            {EVERYONE, *self._venues[:1]} & of_kind.venues if kind in ("oi", "cause") else set()
-        )
+        speaks = (EVERYONE, *self._venues[:1]) if kind in ("oi", "cause") else ()
+        speaking = [venue for venue in speaks if venue in of_kind.venues]
         length, best = of_kind.length(speaking), of_kind.finest_step(speaking)
         apart = f"the data come each {words.length(best)} at best, which is too coarse"
         if kind == "depth":
@@ -357,8 +356,7 @@ class History:
             return "it is in USD alone, and no prices are there to make coins of it"
         if name.startswith("cause") and RowForm.PRICE_BARS not in self._heard:
             return "no prices beside it"
-        speaking = {EVERYONE, *self._venues[:1]}
-        if not heard.venues & speaking:
+        if not heard.venues & {EVERYONE, *self._venues[:1]}:
             few, first = ", ".join(sorted(heard.venues)), self._venues[0]
             return f"it is of {few} alone: only {first} or a sum over all speaks for an asset"
         if name.startswith("oi_total") and heard.assets < 3:

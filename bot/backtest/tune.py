@@ -82,6 +82,7 @@ class TunedRow:
     def __init__(self, name: str, rule: Rule, row: Row) -> None:
         self.name = name
         self.row = row
+        self._neutral = 100.0 if "_pct_of_" in rule.metric else 0.0
         self.named: set[str] = set()
         self.assets: set[str] = set()
         self.worst: dict[tuple[str, int], float] = {}
@@ -125,7 +126,13 @@ class TunedRow:
         shares = 1 - np.geomspace(1, 1 / len(values), TRIED)
         picked = (self._sign * np.quantile(values, shares)).tolist()
         rounded = dict.fromkeys([*(round_to(x) for x in picked), *self.row.levels.values()])
-        return sorted(rounded, key=lambda x: self._sign * x)
+        return sorted(filter(self._on_its_side, rounded), key=lambda x: self._sign * x)
+
+    def _on_its_side(self, x: float) -> bool:
+        """Whether a level says what the rule is about: a fall is no level above zero, nor is
+        negative funding."""
+        harsh = [*self.row.levels.values()][-1] - self._neutral
+        return not harsh or (x - self._neutral) * harsh >= 0
 
 
 def tune(
@@ -174,6 +181,12 @@ class _Trials:
         if not tried:
             why = "no values of it were recorded"
             return Proposal(row=group.name, days=0, now=now, levels={}, tried=(), why=why)
+        most = max(threshold.posts_a_week for threshold in tried)
+        if Level.ALERT in group.row.levels and most < posts_a_week:
+            why = f"no level gives {posts_a_week:g} posts a week: the most there is is {most:.2g}"
+            return Proposal(
+                row=group.name, days=group.days, now=now, levels={}, tried=tried, why=why
+            )
         sign = -1 if self._rule.fires == "below" else 1
         levels: dict[str, float] = {}
         scaled: list[str] = []
@@ -187,8 +200,7 @@ class _Trials:
             levels[level.name.lower()] = chosen
             before = level
         levels["clear"] = _clear(group.row, now, levels)
-        short = group.days < LEAST_DAYS
-        why = f"less than {LEAST_DAYS:g} days were observed" if short else ""
+        why = f"less than {LEAST_DAYS:g} days were observed" if group.days < LEAST_DAYS else ""
         return Proposal(
             row=group.name,
             days=group.days,
@@ -251,14 +263,17 @@ def _tried(threshold: float, alerts: Sequence[Alert], group: TunedRow) -> Tried:
 
 
 def _choice(tried: Sequence[Tried], wanted: float) -> float:
-    """The mildest threshold that posts no more than wanted; the harshest if all post more."""
-    fit = [threshold for threshold in tried if threshold.posts_a_week <= wanted]
-    quiet = fit[0] if fit else tried[-1]
+    """The mildest threshold that posts no more than wanted; the harshest if all post more.
+
+    None that is milder than all with the most posts: there episodes do not end any more.
+    """
+    quiet = tried[-1]
     # posts may rise again with a harsher threshold: stay on its side
     for threshold in reversed(tried):
         if threshold.posts_a_week > wanted:
             break
-        quiet = threshold
+        if threshold.posts_a_week >= quiet.posts_a_week:
+            quiet = threshold
     return quiet.threshold
 
 
@@ -292,17 +307,19 @@ def in_words(rule: Rule, proposals: Sequence[Proposal], posts_a_week: float) -> 
     blocks = [f"{rule.name}: {rule.metric} {rule.fires} the level, {posts_a_week:g} posts a week"]
     for proposal in proposals:
         head = f"{proposal.row}: {_row(proposal.now)}"
-        if not proposal.levels:
-            blocks.append(f"{head}\n  stays: {proposal.why}")
-            continue
         rows = [
             (f"{t.threshold:g}", f"{t.posts_a_week:.2f}", f"{t.openings_a_week:.2f}", str(t.assets))
             for t in _around(proposal)
         ]
         head_cells = ("level", "posts a week", "with those held", "assets")
         seen = f"  from {proposal.days:.1f} observed days; at alert and above:"
-        lines = [head, f"  proposed {_row(proposal.levels)}", *_remarks(proposal), seen]
-        lines += table(head_cells, rows)
+        lines = [head]
+        if proposal.levels:
+            lines += [f"  proposed {_row(proposal.levels)}", *_remarks(proposal)]
+        else:
+            lines.append(f"  stays: {proposal.why}")
+        if rows:
+            lines += [seen, *table(head_cells, rows)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -466,7 +483,8 @@ def _row(levels: Mapping[str, float]) -> str:
 
 
 def _around(proposal: Proposal) -> Sequence[Tried]:
-    chosen = proposal.levels.get("alert", next(iter(proposal.levels.values())))
+    levels = {**proposal.now, **proposal.levels}
+    chosen = levels.get("alert", next(iter(levels.values())))
     place = next((n for n, t in enumerate(proposal.tried) if t.threshold == chosen), 0)
     first = max(0, min(place - _SHOWN // 2, len(proposal.tried) - _SHOWN))
     return proposal.tried[first : first + _SHOWN]

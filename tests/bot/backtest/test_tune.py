@@ -98,6 +98,52 @@ def noisy_eth(days: int) -> list[Row]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("rule", "shifts", "wanted"),
+    [
+        ('fires = "below"\nmajors = { watch = 0, alert = -0.02, critical = -0.05, clear = 0.01 }',
+         (0.01, -0.06), 50),
+        ('fires = "above"\nmajors = { watch = 0.05, alert = 0.1, clear = 0.02 }',
+         (-0.05, 0.2), 50),
+        ('fires = "below"\nmajors = { watch = -0.01, alert = -0.02, clear = 0.01 }',
+         (0.01, -0.06), 3),
+    ],
+)  # fmt: skip
+def test_levels_stay_on_their_side_and_no_more_is_promised_than_there_is(
+    tmp_path: Path, rule: str, shifts: tuple[float, float], wanted: float
+):
+    """Of a level that is nearly always reached episodes do not end, so it posts less."""
+    dice = random.Random(3)
+    usual, moved = shifts
+    write(
+        tmp_path / "logs",
+        [
+            {("funding_predicted_8h_pct", "BTC"): (moved if n // 720 % 4 == 0 else usual)
+             * dice.uniform(0.5, 1.5)}
+            for n in range(20 * 1440)
+        ],
+    )  # fmt: skip
+    text = f'[markets]\nvenues = ["binance"]\nmajors = ["BTC"]\n\n[rules.pays]\n{rule}\n'
+    text = text.replace("[rules.pays]", '[rules.pays]\nmetric = "funding_predicted_8h_pct"')
+    (tmp_path / "lowtide.toml").write_text(text)
+    settings = load(tmp_path / "lowtide.toml", {})
+    proposal = tuned_burst(settings, tmp_path / "logs", wanted)["majors"]
+    sign = -1 if moved < 0 else 1
+    assert all(sign * t.threshold >= 0 for t in proposal.tried) and len(proposal.tried) > 3
+    most = max(t.posts_a_week for t in proposal.tried)
+    if most < wanted:
+        assert proposal.levels == {} and not proposal.sound
+        assert proposal.why == (
+            f"no level gives {wanted:g} posts a week: the most there is is {most:.2g}"
+        )
+    else:
+        chosen = next(t for t in proposal.tried if t.threshold == proposal.levels["alert"])
+        assert 0 < chosen.posts_a_week <= wanted
+        assert sign * proposal.levels["clear"] < sign * proposal.levels["watch"]
+    words = in_words(settings.rules[0], [proposal], wanted)
+    assert ("stays: no level gives" in words) is (most < wanted) and "posts a week" in words
+
+
 OVERRIDE = """
 [markets]
 venues = ["binance"]
@@ -129,7 +175,10 @@ def test_each_row_is_tuned_for_the_assets_it_has_the_last_word_on(
     write(tmp_path / "logs", noisy_eth(14))
     found = tuned_burst(overridden, tmp_path / "logs", 4)
     assert set(found) == {"majors", "BTC"}
-    assert found["majors"].levels["alert"] > 100 > found["BTC"].levels["alert"]
+    assert found["majors"].levels["alert"] > 100
+    # a calm coin has no four posts a week, whichever level it gets
+    assert found["BTC"].levels == {} and "the most there is" in found["BTC"].why
+    assert {t.threshold for t in found["BTC"].tried} - {10, 30, 120} == {3.0}
     chosen = next(
         t for t in found["majors"].tried if t.threshold == found["majors"].levels["alert"]
     )
