@@ -254,7 +254,7 @@ def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> N
             markets = Markets(majors=names, large=(), tail=0)
             async with at_work(Hub([place], markets, said.append, Clock()).run()):
                 venue.pace = 10.0
-                await asyncio.sleep(7_300)
+                await asyncio.sleep(3_700)
                 venue.listed.append("MATICUSDT")
                 await asyncio.sleep(3_700)
         unlisted = [
