@@ -671,7 +671,7 @@ def test_the_tree_of_tests_mirrors_the_source() -> None:
     }
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         folder = path.parent.relative_to(ROOT / "tests").as_posix()
-        if folder in (".", "seams", "gates") or folder.startswith("bot/scenarios"):
+        if folder in (".", "seams", "gates", "simulate") or folder.startswith("bot/scenarios"):
             continue
         assert (ROOT / folder).is_dir(), f"tests/{folder} mirrors no package"
         modules = {module.stem for module in (ROOT / folder).glob("*.py")}
