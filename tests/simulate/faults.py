@@ -20,10 +20,24 @@ SOCKET = ("cut", "away")
 REST = ("unanswered",)
 """Requests get no answer."""
 
+LIES = ("crossed", "spike", "nonsense", "no interest")
+"""Of a venue: bids above asks, a price half as high again for some seconds, prices that are no
+numbers, an open interest of zero."""
+
+HARMLESS = ("unlisted", "interval")
+"""Of a venue, and of no consequence: its listing lacks the contract for a while, its funding
+interval changes."""
+
+CLOCK = ("clock",)
+"""The machine's clock steps by ``size`` seconds."""
+
 ROLES = ("rules killed", "bot killed")
 TELEGRAM = ("flood", "request lost", "reply lost", "slow")
-VENUE = (*WIRE, *SOCKET, *REST)
-KINDS = (*VENUE, *ROLES, *TELEGRAM)
+DARK = (*WIRE, *SOCKET, *REST, *LIES)
+"""Those that touch data."""
+
+VENUE = (*DARK, *HARMLESS)
+KINDS = (*VENUE, *CLOCK, *ROLES, *TELEGRAM)
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +67,7 @@ def troubles(seed: int, kinds: tuple[str, ...] = KINDS) -> list[Trouble]:
     drawn: list[Trouble] = []
     for number in range(random.randint(1, 10)):
         kind = random.choice(kinds)
-        at = 1000 * CALM_S + random.randint(-120_000, 1000 * STORY_S)
+        at = 1000 * CALM_S + random.randint(-60_000, 1000 * STORY_S - 60_000)
         drawn.append(
             Trouble(
                 kind=kind,
@@ -70,12 +84,18 @@ def troubles(seed: int, kinds: tuple[str, ...] = KINDS) -> list[Trouble]:
 def _length(kind: str, random: Random) -> Ms:
     if kind in ROLES:
         return random.choice((100, 2_000, 20_000, 90_000))
-    if kind == "cut":
+    if kind in ("cut", *CLOCK):
         return 1
+    if kind == "spike":
+        return random.randint(1, 5) * SECOND
+    if kind == "interval":
+        return 3600 * SECOND
     return random.randint(SECOND, 60 * SECOND)
 
 
 def _size(kind: str, random: Random) -> float:
     if kind in ROLES:
         return float(random.randint(0, 6))
+    if kind in CLOCK:
+        return float(random.choice((-7200, -30, -8, 8, 30, 300, 7200)))
     return random.choice((0.05, 0.3, 1.0))

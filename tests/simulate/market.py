@@ -14,7 +14,7 @@ START: Ms = 1_795_262_400_000
 """The time of day at which a run begins."""
 
 CALM_S = 1_920
-STORY_S = 1_200
+STORY_S = 600
 REST_S = 420
 LENGTH_S = CALM_S + STORY_S + REST_S
 
@@ -78,13 +78,13 @@ class Market:
 def _shocks(random: Random) -> list[Shock]:
     kinds = random.sample([*SIZES], random.randint(2, 5))
     together = random.random() < 0.5
-    first = CALM_S + random.randint(60, 300)
+    first = CALM_S + random.randint(40, 150)
     return [
         Shock(
             kind=kind,
-            at_s=first + random.randint(0, 90) if together else CALM_S + random.randint(60, 660),
+            at_s=first + random.randint(0, 90) if together else CALM_S + random.randint(30, 360),
             ramp_s=random.randint(5, 60),
-            lasts_s=random.randint(120, 400),
+            lasts_s=random.randint(100, 220),
             size=random.choices(SIZES[kind], (1, 3, 2))[0],
         )
         for kind in kinds

@@ -7,7 +7,8 @@ A run with faults is compared with the same market without:
   the episode went on;
 - an episode opens only while the market without faults has it open, and ends only when it has ended
   there: data that were dark may delay both, never bring them forward;
-- faults that touch no data (kills, Telegram) change no alert in any byte.
+- faults that touch no data (kills, Telegram) change no alert in any byte; a step of the clock
+  changes no more than its times.
 
 And of each run alone: posts, books, memory.
 """
@@ -22,7 +23,7 @@ from rules import alerts
 from rules.alerts import Alert, Level, Turn
 from streams.durations import MINUTE, SECOND
 from streams.events import Ms
-from tests.simulate.faults import VENUE
+from tests.simulate.faults import CLOCK, DARK, VENUE
 from tests.simulate.world import Run
 
 RECOVERY: Ms = 2 * MINUTE
@@ -40,6 +41,9 @@ SPANS = {
 
 SLACK: Ms = 3 * SECOND
 """Between two runs of which none was dark: a look more or less."""
+
+POLLED: Ms = 15 * SECOND
+"""After a step of the clock polls come at other moments: their times are those of the clock."""
 
 DELAY: Ms = MINUTE
 """How much later than the market's an opening may be, and its end, that was dark."""
@@ -64,7 +68,7 @@ class EpisodeSpan(msgspec.Struct):
 def judge(base: Run, run: Run) -> list[str]:
     """All that is wrong with ``run``; ``base`` is the same market without faults."""
     wrong = [*_books(run), *_posts(run), *_memory(run)]
-    if any(fault.kind in VENUE for fault in run.faults):
+    if any(fault.kind in (*VENUE, *CLOCK) for fault in run.faults):
         wrong += _missing(base, run)
         wrong += _due_to_faults(base, run)
     elif (of_run := _bytes(run)) != (of_base := _bytes(base)):
@@ -86,17 +90,22 @@ def episodes(run: Run) -> list[EpisodeSpan]:
     return [*spans.values()]
 
 
+def slack(run: Run) -> Ms:
+    """How far a moment may be from that of the run without faults, if nothing was dark."""
+    return SLACK + POLLED * any(fault.kind in CLOCK for fault in run.faults)
+
+
 def dark(run: Run, start: Ms, end: Ms) -> bool:
     """Whether a fault touched data between these times, or so shortly before that they may still
     have been away."""
     return any(
-        fault.kind in VENUE and fault.at <= end and fault.until + RECOVERY >= start
+        fault.kind in DARK and fault.at <= end and fault.until + RECOVERY >= start
         for fault in run.faults
     )
 
 
 def _missing(base: Run, run: Run) -> Iterator[str]:
-    heard = episodes(run)
+    heard, near = episodes(run), slack(run)
     for episode in episodes(base):
         end = episode.ended or episode.began
         if dark(run, episode.began - SPANS[episode.family], end):
@@ -104,28 +113,28 @@ def _missing(base: Run, run: Run) -> Iterator[str]:
         same = [
             other
             for other in heard
-            if other.family == episode.family and abs(other.began - episode.began) <= SLACK
+            if other.family == episode.family and abs(other.began - episode.began) <= near
         ]
         if not same:
             yield f"missing: {_named(episode)}"
         elif same[0].level is not episode.level:
             yield f"of another level: {_named(episode)} is {same[0].level.name}"
-        elif episode.ended and (same[0].ended is None or same[0].ended - episode.ended > SLACK):
+        elif episode.ended and (same[0].ended is None or same[0].ended - episode.ended > near):
             yield f"ends late though nothing was dark: {_named(episode)}"
 
 
 def _due_to_faults(base: Run, run: Run) -> Iterator[str]:
-    true = episodes(base)
+    true, near = episodes(base), slack(run)
     for episode in episodes(run):
         same = [other for other in true if other.family == episode.family]
-        around = [e for e in same if e.overlaps(episode.began - DELAY, episode.began + SLACK)]
+        around = [e for e in same if e.overlaps(episode.began - DELAY, episode.began + near)]
         if not around:
             yield f"opened by a fault: {_named(episode)}"
         elif episode.level > max(other.level for other in same):
             yield f"worse than it was: {_named(episode)}"
         if (end := episode.ended) is not None:
             for other in same:
-                if other.began < end - SLACK and (other.ended is None or other.ended > end + SLACK):
+                if other.began < end - near and (other.ended is None or other.ended > end + near):
                     yield f"ended by a fault: {_named(episode)}; it went on: {_named(other)}"
 
 

@@ -14,6 +14,7 @@ from streams.durations import HOUR
 from streams.events import BANDS_BP, Kind, Ms
 from streams.venue import Request
 from tests.simulate.agenda import Agenda
+from tests.simulate.faults import Trouble
 from tests.simulate.market import START, Market, skipped
 
 SYMBOL = "BTCUSDT"
@@ -88,15 +89,16 @@ class TrueBook:
     def _changes(self, before: dict[int, float], now: dict[int, float]) -> list[Level]:
         gone = [(place, 0.0) for place in before if place not in now]
         new = [(place, size) for place, size in now.items() if before.get(place) != size]
-        return [self._level(*change) for change in gone + new]
+        return [self.level(*change) for change in gone + new]
 
-    def _level(self, place: int, size: float) -> Level:
+    def level(self, place: int, size: float) -> Level:
+        """A level as venues write it."""
         return f"{place * self.step:.10g}", repr(size)
 
     def whole(self) -> tuple[list[Level], list[Level]]:
         """Both sides."""
-        bids = [self._level(*level) for level in self.sides.bids.items()]
-        return bids, [self._level(*level) for level in self.sides.asks.items()]
+        bids = [self.level(*level) for level in self.sides.bids.items()]
+        return bids, [self.level(*level) for level in self.sides.asks.items()]
 
 
 class Connection:
@@ -120,15 +122,46 @@ class VenueModel(ABC):
         self.market = market
         self.agenda = agenda
         self.connections: list[Connection] = []
-        self.listed = True
+        self.lies: list[Trouble] = []
         self.random = Random(f"{seed} {self.name}")
+        self.random_lie = Random(f"{seed} {self.name} lies")
         coins = self.depth_musd * 1e6 / 2 / market.price0 / (25e-4 / STEP)
         self.book = TrueBook(market.price0, coins, self.random)
         self.interest0 = self.interest * 70_000 / market.price0
+        self._crossed: set[int] = set()
         self.history: dict[Ms, Sides] = {}
         """The venue's time of a book → the book, of the last ones."""
         self.book.move(market.price0, 1.0)
         agenda.every(0, 1000, self._second)
+
+    def lies_of(self, kind: str) -> bool:
+        """Whether a fault of this kind goes on."""
+        return any(lie.kind == kind and lie.active(self.agenda.now) for lie in self.lies)
+
+    @property
+    def listed(self) -> bool:
+        """Whether its listing has the contract."""
+        return not self.lies_of("unlisted")
+
+    @property
+    def hours(self) -> int:
+        """The funding interval."""
+        return 4 if self.lies_of("interval") else 8
+
+    @property
+    def mark(self) -> str:
+        """The mark price that it tells."""
+        price = self.market.at(self.agenda.now).price
+        if self.lies_of("nonsense"):
+            return self.random_lie.choice(("NaN", "Infinity", "1e400", "-1", "0", ""))
+        return f"{price * (1.5 if self.lies_of('spike') else 1):.8g}"
+
+    @property
+    def coins(self) -> str:
+        """The open interest that it tells."""
+        moment = self.market.at(self.agenda.now)
+        zero = self.lies_of("no interest")
+        return "0" if zero else f"{self.interest0 * moment.interest:.3f}"
 
     @property
     def at(self) -> Ms:
@@ -144,7 +177,15 @@ class VenueModel(ABC):
         self.history[self.at] = self.book.sides
         if len(self.history) > _HISTORY:
             del self.history[next(iter(self.history))]
-        self.tell_book(*changes)
+        bids, asks = changes
+        if self.lies_of("crossed"):
+            self._crossed.add(place := min(self.book.sides.asks) + 2)
+            bids = [*bids, self.book.level(place, 1.0)]
+        elif self._crossed:
+            true = self.book.sides.bids
+            bids = [*bids, *(self.book.level(p, true.get(p, 0.0)) for p in sorted(self._crossed))]
+            self._crossed.clear()
+        self.tell_book(bids, asks)
         for topic, kinds, frame in self.news(second):
             self.publish(topic, kinds, frame)
         for place, usd in enumerate(moment.liquidated):
@@ -222,7 +263,7 @@ class BinanceModel(VenueModel):
 
     def news(self, second: int) -> Iterator[tuple[str, frozenset[Kind], bytes]]:
         moment = self.market.at(self.agenda.now)
-        price = f"{moment.price:.8g}"
+        price = self.mark
         mark = {"e": "markPriceUpdate", "E": self.at, "s": SYMBOL, "p": price, "i": price,
                 "r": f"{moment.rate:.8f}", "T": self.next_funding(), "st": 1}  # fmt: skip
         stream = "!markPrice@arr@1s"
@@ -240,7 +281,6 @@ class BinanceModel(VenueModel):
         return stream, _LIQUIDATION, encoded({"stream": stream, "data": data})
 
     def answer(self, request: Request) -> bytes:
-        moment = self.market.at(self.agenda.now)
         path = request.path.partition("?")[0]
         match path.rpartition("/")[2]:
             case "depth":
@@ -249,8 +289,7 @@ class BinanceModel(VenueModel):
                 return encoded({"lastUpdateId": self._last, "E": at, "T": at, "bids": bids,
                                 "asks": asks})  # fmt: skip
             case "openInterest":
-                coins = self.interest0 * moment.interest
-                return encoded({"symbol": SYMBOL, "openInterest": f"{coins:.3f}", "time": self.at})
+                return encoded({"symbol": SYMBOL, "openInterest": self.coins, "time": self.at})
             case "exchangeInfo":
                 row = {"symbol": SYMBOL, "contractType": "PERPETUAL", "status": "TRADING",
                        "baseAsset": "BTC", "quoteAsset": "USDT",
@@ -308,14 +347,14 @@ class BybitModel(VenueModel):
         yield self._TICKER, kinds, self._ticker(whole=whole)
 
     def _ticker(self, *, whole: bool) -> bytes:
-        moment = self.market.at(self.agenda.now)
-        coins, price = self.interest0 * moment.interest, f"{moment.price:.8g}"
+        moment, coins, price = self.market.at(self.agenda.now), self.coins, self.mark
         data = {"symbol": SYMBOL, "markPrice": price, "indexPrice": price}
         if whole:
             data |= {
-                "singleOpenInterest": f"{coins:.3f}",
-                "singleOpenInterestValue": f"{coins * moment.price:.2f}",
-                "fundingRate": f"{moment.rate:.8f}", "fundingIntervalHour": "8",
+                "singleOpenInterest": coins,
+                "singleOpenInterestValue": f"{float(coins) * moment.price:.2f}",
+                "fundingRate": f"{moment.rate * self.hours / 8:.8f}",
+                "fundingIntervalHour": str(self.hours),
                 "nextFundingTime": str(self.next_funding()), "turnover24h": "1000000000",
             }  # fmt: skip
         kind = "snapshot" if whole else "delta"
@@ -335,7 +374,8 @@ class BybitModel(VenueModel):
         elif "instruments-info" in request.path:
             row = {"symbol": SYMBOL, "contractType": "LinearPerpetual", "status": "Trading",
                    "baseCoin": "BTC", "quoteCoin": "USDT", "settleCoin": "USDT",
-                   "deliveryTime": "0", "fundingInterval": 480, "symbolType": ""}  # fmt: skip
+                   "deliveryTime": "0", "fundingInterval": 60 * self.hours,
+                   "symbolType": ""}  # fmt: skip
             other = {**row, "symbol": "XYZUSDT", "baseCoin": "XYZ"}
             rows = [row, other] if self.listed else [other]
         elif "funding/history" in request.path:

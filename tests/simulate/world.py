@@ -80,6 +80,9 @@ class World:
         self._streams = StreamsModel(
             [*self._models.values()], wires, agenda, self._new_clock(), ASSETS, self._write
         )
+        for fault in faults:
+            if fault.venue:
+                self._models[fault.venue].lies.append(fault)
         self._rules: RulesModel | None = None
         self._bot: BotModel | None = None
         self._start_rules()
@@ -130,6 +133,12 @@ class World:
             case "bot killed":
                 self._bot_crash.countdown = int(fault.size)
                 self._bot_down = fault.until - fault.at
+            case "clock":
+                self._offset += round(fault.size * SECOND)
+            case "unlisted":
+                for client in self._streams.clients:
+                    if client.model.name == fault.venue:
+                        client.ask_relist()
             case _:
                 pass
 
