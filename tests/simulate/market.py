@@ -14,8 +14,8 @@ START: Ms = 1_795_262_400_000
 """The time of day at which a run begins."""
 
 CALM_S = 1_920
-STORY_S = 600
-REST_S = 420
+STORY_S = 420
+REST_S = 300
 LENGTH_S = CALM_S + STORY_S + REST_S
 
 Points = list[tuple[float, float]]
@@ -47,7 +47,7 @@ def skipped(t: Ms) -> bool:
     """Whether the second of ``t`` is one of those that are left out, of most of the calm: there is
     nothing to see, and every fifth is enough for silence to be none."""
     second = t // 1000
-    return second < CALM_S - 180 and second % 5 != 0
+    return second < CALM_S - 100 and second % 5 != 0
 
 
 SIZES = {
@@ -82,9 +82,9 @@ def _shocks(random: Random) -> list[Shock]:
     return [
         Shock(
             kind=kind,
-            at_s=first + random.randint(0, 90) if together else CALM_S + random.randint(30, 360),
-            ramp_s=random.randint(5, 60),
-            lasts_s=random.randint(100, 220),
+            at_s=first + random.randint(0, 90) if together else CALM_S + random.randint(30, 240),
+            ramp_s=random.randint(5, 50),
+            lasts_s=random.randint(80, 150),
             size=random.choices(SIZES[kind], (1, 3, 2))[0],
         )
         for kind in kinds

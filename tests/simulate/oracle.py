@@ -30,12 +30,12 @@ RECOVERY: Ms = 2 * MINUTE
 """So long after a fault data may still be away: waits before reconnecting and asking anew."""
 
 SPANS = {
-    "oi_drop": 6 * MINUTE,
-    "price_drop": 5 * MINUTE + 30 * SECOND,
-    "liq_burst": 5 * MINUTE,
+    "oi_drop": 4 * MINUTE,
+    "price_drop": 3 * MINUTE + 30 * SECOND,
+    "liq_burst": 3 * MINUTE,
     "depth_thin": 2 * MINUTE,
     "funding_predicted": MINUTE,
-    "cascade": 16 * MINUTE,
+    "cascade": 14 * MINUTE,
 }
 """How far a rule looks back, with the time that its level must last."""
 

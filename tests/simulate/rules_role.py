@@ -6,7 +6,7 @@ import msgspec
 
 from bot.config import Settings
 from rules import alerts
-from rules.alerts import Said
+from rules.alerts import AlertOrNotice
 from rules.engine import Engine
 from streams.durations import SECOND
 from streams.events import decode
@@ -21,7 +21,11 @@ class RulesModel:
     """One process: it begins from what is durable. ``said``: what was committed, for the trace."""
 
     def __init__(
-        self, settings: Settings, redis: RedisModel, crash: Crash, said: Callable[[Said], None]
+        self,
+        settings: Settings,
+        redis: RedisModel,
+        crash: Crash,
+        said: Callable[[AlertOrNotice], None],
     ) -> None:
         names = [venue.name for venue in settings.venues]
         self.engine = Engine(settings.rules, names, settings.composites)
@@ -40,7 +44,7 @@ class RulesModel:
         redis = self._redis
         while self._cursor < len(redis.events):
             batch = redis.events[self._cursor : self._cursor + _BATCH]
-            turns: list[Said] = []
+            turns: list[AlertOrNotice] = []
             for place, data in enumerate(batch, self._cursor):
                 of_event = self.engine.feed(decode(data))
                 if place >= self._muted_to:

@@ -9,7 +9,7 @@ import msgspec
 from bot.config import Settings, load
 from bot.delivery.post import Post
 from bot.plan.planner import NotPosted
-from rules.alerts import Alert, Notice, Said
+from rules.alerts import Alert, AlertOrNotice, Notice
 from streams.clock import WallClock
 from streams.durations import SECOND
 from streams.events import AnyEvent, Depth, FeedState, Kind, Ms, encode
@@ -218,7 +218,7 @@ class World:
                     f"feed {event.venue} {event.kind} {'up' if event.up else 'down'} {event.reason}"
                 )
 
-    def _said(self, turn: Said) -> None:
+    def _said(self, turn: AlertOrNotice) -> None:
         if isinstance(turn, Notice):
             self.run.notices.append(turn)
             self._log(f"notice {turn.id} {turn.reason}")
