@@ -11,9 +11,11 @@ from redis.asyncio import Redis
 from bot.config import Settings, VenueSettings
 from bot.config.chats import ChatSettings
 from bot.delivery.post import Policy
-from bot.delivery.sinks import Sinks
+from bot.delivery.sinks import Receipt, Sinks
 from bot.delivery.sinks.console import Console
 from bot.demo.playback import Playback
+from bot.destination import Destination
+from bot.messages.render import Message
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.run import redis_url, start_all, stop_all
@@ -71,8 +73,35 @@ class TellingClock(StoryClock):
         return super().seen() + round((time.monotonic() - self._ended) * 1000 * _AFTER_SPEED)
 
 
+class DemoConsole(Console):
+    """The terminal, until nobody reads there any more, as after ``lowtide demo | head``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = asyncio.Event()
+        """Set when nobody reads any more."""
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        try:
+            return await super().send(to, message, key=key, reply_to=reply_to, markup=markup)
+        except BrokenPipeError:
+            self.left.set()
+            return Receipt()
+
+
 async def play(settings: Settings, speed: float | None, story: Path = STORY) -> None:
-    """Play ``story`` through the whole of Lowtide; messages go to the terminal."""
+    """Play ``story`` through the whole of Lowtide; messages go to the terminal.
+
+    Raises BrokenPipeError as soon as nobody reads there any more.
+    """
     with TemporaryDirectory(prefix="lowtide-demo-") as folder:
         async with Playback(story, speed=speed) as playback:
             mine = _settings(settings, playback, Path(folder))
@@ -94,13 +123,13 @@ def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
 
 
 async def _play(settings: Settings, url: str, playback: Playback) -> None:
-    clock, telling = StoryClock(playback), TellingClock(playback)
+    clock, telling, console = StoryClock(playback), TellingClock(playback), DemoConsole()
     tasks = start_all(
         {
             "streams": lambda: streams_role(settings, url, clock),
             "rules": lambda: rules_role(settings, url),
             "bot": lambda: bot_role(
-                settings, url, lambda: Sinks(Console()), telling, policy=_PUNCTUAL
+                settings, url, lambda: Sinks(console), telling, policy=_PUNCTUAL
             ),
         }
     )
@@ -108,8 +137,14 @@ async def _play(settings: Settings, url: str, playback: Playback) -> None:
     try:
         await _all_subscribed(playback)
         playback.start()
-        await playback.finished.wait()
-        await _drained(redis)
+        ends = [asyncio.create_task(event.wait()) for event in (playback.finished, console.left)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends:
+            task.cancel()
+        if not console.left.is_set():
+            await _drained(redis)
+        if console.left.is_set():
+            raise BrokenPipeError
     finally:
         await redis.aclose()
         await stop_all(tasks)

@@ -1,6 +1,9 @@
 """The demo, cut down to one asset: live pipeline and replay tell the same story."""
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -107,6 +110,20 @@ def test_a_replay_is_the_same_each_time(
     assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
     posts = [one for one in messages(said, chats(chosen)[0]) if isinstance(one, Delivery)]
     assert 3 < len(posts) < turns(said).total()
+
+
+def test_a_demo_that_nobody_reads_any_more_ends(tmp_path: Path) -> None:
+    """``lowtide demo | head``: not a word on it, and not the rest of the story."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bot", "demo", "--speed", "1000"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    ) as running:  # fmt: skip
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.readline().startswith("Lowtide demo")
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        assert running.wait(60) == 1
 
 
 def test_demo_command_has_a_speed(capsys: pytest.CaptureFixture[str]) -> None:
