@@ -23,6 +23,12 @@ _LASTS: Ms = 30 * SECOND
 """A time of the next settlement that contradicts the venue's word is an error, or stays so long."""
 
 _ASK_EVERY: Ms = 5 * MINUTE
+_ROW_LATE: Ms = 5 * MINUTE
+"""A settlement that an answer does not have after so long was none."""
+
+_NO_WORD = 0.0
+"""The interval of a contract of which nobody said one; it fits nothing."""
+
 _DUES = 8
 """Settlements that are remembered of a contract: a venue that errs may name many."""
 
@@ -62,6 +68,9 @@ class _Contract(msgspec.Struct):
     """One contract."""
 
     listed: Instrument | None = None
+    """As the last listing has it that could be read."""
+    assumed: bool = False
+    """There was a listing since that could not be read."""
     word: float | None = None
     """The interval that the venue sent last."""
     shown: float | None = None
@@ -88,6 +97,10 @@ class _Contract(msgspec.Struct):
     """The last known settlement."""
     row_before: Ms | None = None
     """The one before, by the same answer."""
+    row_at: Ms | None = None
+    """The last settlement that an answer had."""
+    row_seen: Ms = 0
+    """When that answer came."""
     mid: float | None = None
     """Of its book, which names it."""
     mid_seen: Ms = 0
@@ -107,14 +120,20 @@ class Contracts:
         known, self._known = self._known, {}
         for instrument in instruments:
             contract = known.get(instrument.symbol) or _Contract()
+            self._known[instrument.symbol] = contract
             before = contract.listed
+            contract.assumed = instrument.funding_assumed
+            if instrument.funding_assumed:
+                contract.listed = before or instrument
+                continue  # it said nothing of this one
             contract.listed = instrument
+            if before is not None and before.funding_assumed:
+                before = None
             if before is None or instrument.funding_hours != before.funding_hours:
                 contract.early = contract.word != instrument.funding_hours
                 _say(contract, instrument.funding_hours)
             if before is None or instrument.funding_cap != before.funding_cap:
                 contract.cap = instrument.funding_cap
-            self._known[instrument.symbol] = contract
 
     def take(self, terms: Terms) -> None:
         """The venue said something of a contract."""
@@ -199,16 +218,19 @@ class Contracts:
 
     def _predicted(self, event: Funding) -> tuple[Funding | None, str]:
         contract = self._contract(event.symbol)
-        word = contract.word or event.hours
+        word = _word(contract, event.hours)
         if event.next_at is not None:
             _next(contract, event.next_at, event.at)
         due = _due(contract, event.at, word)
         if due is None:
-            return _within_cap(contract, _with_hours(event, contract.shown or word), "")
+            hours = contract.shown or word
+            return _within_cap(contract, _with_hours(event, hours), "") if hours else (None, "")
         due.hours = _in_force(contract, due, word, event.seen)
         doubt = ""
-        if word not in due.fits and not (
-            contract.asked is not None and 0 <= event.seen - contract.asked < _ASK_EVERY
+        if (
+            word
+            and word not in due.fits
+            and not (contract.asked is not None and 0 <= event.seen - contract.asked < _ASK_EVERY)
         ):
             contract.asked = event.seen
             doubt = f"{event.symbol}: the next settlement is not that of an interval of {word:g} h"
@@ -219,19 +241,30 @@ class Contracts:
     def _settled(self, event: Funding) -> tuple[Funding | None, str]:
         contract = self._contract(event.symbol)
         _settle(contract, event.at)
+        if contract.row_at is None or event.at >= contract.row_at:
+            contract.row_at, contract.row_seen = event.at, event.seen
         before, contract.row_before = contract.row_before, None
         hour = round(event.at / HOUR)
-        due = contract.dues.get(hour)
+        due, word = contract.dues.get(hour), _word(contract, event.hours)
         # an interval other than the listing's is one that the answer itself told
         listed = contract.listed is not None and event.hours == contract.listed.funding_hours
-        hours: float | None = (contract.word if listed else None) or event.hours
+        hours: float | None = word if listed or contract.assumed else event.hours
         if due is not None and due.hours is not None:
             hours = due.hours
         elif before is not None:
-            hours = _interval_between(before, event.at, contract.word or event.hours)
+            hours = _interval_between(before, event.at, word)
+            if not word and contract.shown is None:
+                contract.shown = hours
+        if not hours:
+            hours = contract.shown
         if hours is None or hour % hours:
             return None, ""
         return _within_cap(contract, _with_hours(event, hours), "")
+
+
+def _word(contract: _Contract, hours: float) -> float:
+    """The newest word on the interval; ``hours``: that of the event, by the listing."""
+    return contract.word or (_NO_WORD if contract.assumed else hours)
 
 
 def _say(contract: _Contract, hours: float | None) -> None:
@@ -306,12 +339,20 @@ def _in_force(contract: _Contract, due: _Due, word: float, seen: Ms) -> float | 
         return contract.shown
     if contract.contrary != contract.next_at or seen < contract.contrary_since:
         contract.contrary, contract.contrary_since = contract.next_at, seen
-    only = _only(due.fits)
+    only = _only(due.fits if word else due.fits - _refuted(contract))
     if only is None or seen - contract.contrary_since < _LASTS:
         return None
     # a word that came after this settlement was named may be one about the time after it
     contract.shown, contract.refuted = only, due.word == word != only
     return only
+
+
+def _refuted(contract: _Contract) -> frozenset[float]:
+    """The intervals that would have had a settlement which the last answer does not have."""
+    if contract.row_at is None:
+        return frozenset()
+    first, until = contract.row_at + MINUTE, contract.row_seen - _ROW_LATE
+    return frozenset(float(h) for h in FUNDING_HOURS if (first // HOUR // h + 1) * h * HOUR < until)
 
 
 def _settle(contract: _Contract, at: Ms) -> None:

@@ -57,6 +57,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     and divide prices by it, so nothing behind them needs it."""
     funding_hours: float | None = None
     """The funding interval of the listing; None: unknown."""
+    funding_assumed: bool = False
+    """No listing has it, because the row cannot be read: only what the venue shows confirms it."""
     funding_cap: float | None = None
     """The largest rate either way, a fraction per interval; None: the listing does not have it."""
     open_interest_usd: float | None = None
@@ -206,7 +208,8 @@ class FaultCode(StrEnum):
     NAMES_REFUSED = "names_refused"
     """The listing has names that are not fit to be shown."""
     ROWS_UNREADABLE = "rows_unreadable"
-    """Rows of the listing, or of a frame about many contracts, are unreadable and left out."""
+    """Rows of the listing, or of a frame about many contracts, are unreadable: what they say is
+    unknown."""
     LISTING_EMPTY = "listing_empty"
     """The venue lists nothing that is wanted."""
     VENUE_UNREACHED = "venue_unreached"

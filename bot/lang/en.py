@@ -280,7 +280,7 @@ PHRASES = {
     "fault.asset_not_listed": "no venue lists {subjects}, which the configuration names{reason}.",
     "fault.asset_not_listed.over": "{subjects} is listed now.",
     "fault.rows_unreadable": (
-        "{venue} sends rows that cannot be read; they alone are left out{reason}."
+        "{venue} sends rows that cannot be read; only what they say is unknown{reason}."
     ),
     "fault.rows_unreadable.over": "all rows of {venue} can be read again.",
     "fault.names_refused": (

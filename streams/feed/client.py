@@ -101,7 +101,9 @@ class VenueClient:
         self.refused_names = 0
         """Instruments that are left out since their names cannot be shown."""
         self.unreadable_rows = 0
-        """Contracts of which something that the venue sends cannot be read."""
+        """Rows that cannot be read, of contracts or of what ranks them."""
+        self._sizes: dict[str, tuple[float | None, float | None]] = {}
+        """Open interest and volume of each contract in USD, as a listing said them last."""
         self._rows_listed: tuple[str, ...] = ()
         """The unreadable rows of the last listing."""
         self._rows_sent: dict[str, Ms] = {}
@@ -295,7 +297,21 @@ class VenueClient:
                 self._once.forget()
             self._rows_listed = listed.unreadable
             self._say_unreadable()
-            return listed._replace(instruments=self._presentable(listed.instruments))
+            return listed._replace(instruments=self._ranked(self._presentable(listed.instruments)))
+
+    def _ranked(self, listed: Sequence[Instrument]) -> list[Instrument]:
+        """With the sizes that the last listing said, where this one says none: ranks stay."""
+        before, ranked = self._sizes, list[Instrument]()
+        for instrument in listed:
+            sizes = instrument.open_interest_usd, instrument.volume_24h_usd
+            if sizes == (None, None) and instrument.symbol in before:
+                sizes = before[instrument.symbol]
+                instrument = msgspec.structs.replace(
+                    instrument, open_interest_usd=sizes[0], volume_24h_usd=sizes[1]
+                )
+            ranked.append(instrument)
+        self._sizes = {i.symbol: (i.open_interest_usd, i.volume_24h_usd) for i in ranked}
+        return ranked
 
     def _presentable(self, listed: Sequence[Instrument]) -> list[Instrument]:
         """Without the instruments whose names nobody could read."""
@@ -317,7 +333,7 @@ class VenueClient:
             self._say_unreadable()
 
     def _say_unreadable(self) -> None:
-        """Report the contracts that are left out since something of them cannot be read."""
+        """Report what cannot be read, listed or sent: it is unknown of those contracts alone."""
         since = self.clock.now() - _READABLE_AFTER_S * 1000
         self._rows_sent = {name: at for name, at in self._rows_sent.items() if at >= since}
         rows = tuple(dict.fromkeys((*self._rows_listed, *self._rows_sent)))

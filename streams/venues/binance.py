@@ -216,17 +216,14 @@ def next_listing_request(request: Request, body: bytes) -> Request | None:
 def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     """USDT and USDC perpetuals that trade or end. TRADIFI_PERPETUAL (stocks) is another type.
 
-    Whose row of intervals cannot be read has none: 8 h, which no row stands for, would be wrong.
-    Volumes only rank: whose cannot be read has none.
+    Whose row of intervals cannot be read, or may be one that names nobody, has the usual one on no
+    word of the venue. Volumes only rank: whose cannot be read has none.
     """
     contracts, intervals, tickers = bodies
     unreadable: list[str] = []
-    interval_rows = wire.read(_rows, intervals)
-    intervals_of = wire.rows(interval_rows, _read_interval, unreadable, needed=False)
-    adjusted = {row.symbol: row for row in intervals_of if row is not None}
-    unknown = frozenset(unreadable)
-    days = wire.rows(wire.read(_rows, tickers), _read_volume, unreadable, needed=False)
-    volumes = dict(row for row in days if row is not None)
+    adjusted, lost = _read_intervals(intervals, unreadable)
+    days = wire.ranking(lambda: wire.read(_rows, tickers), _read_volume, unreadable, "volumes")
+    volumes = dict(days)
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_symbol, raw)
@@ -237,18 +234,33 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
         )
         if not wanted:
             return None
-        instrument = _instrument(row, adjusted.get(row.symbol), volumes.get(row.symbol))
-        if row.symbol in unknown:
-            return msgspec.structs.replace(instrument, funding_hours=None)
-        return instrument
+        interval = adjusted.get(row.symbol)
+        assumed = interval is None and not lost.isdisjoint((row.symbol, ""))
+        return _instrument(row, interval, assumed, volumes.get(row.symbol))
 
     listed = wire.rows(wire.read(_exchange_info, contracts).symbols, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
 
+def _read_intervals(
+    body: bytes, unreadable: list[str]
+) -> tuple[dict[str, _FundingInfo], frozenset[str]]:
+    """What differs from the usual, by symbol, and whose rows are lost; of "" nobody knows whose."""
+    try:
+        raws = wire.read(_rows, body)
+    except UNREADABLE:
+        unreadable.append("funding intervals")
+        return {}, frozenset(("",))
+    rows = wire.rows(raws, _read_interval, unreadable, needed=False)
+    lost = (wire.name_of(raw) for raw, row in zip(raws, rows, strict=True) if row is None)
+    return {row.symbol: row for row in rows if row is not None}, frozenset(lost)
+
+
 def _read_interval(raw: msgspec.Raw) -> _FundingInfo:
     row = wire.read(_funding_info, raw)
     _cap(row)  # what it raises is this row's
+    if wire.interval(row.fundingIntervalHours) is None:
+        raise Malformed(f"a funding interval of {row.fundingIntervalHours} h")
     return row
 
 
@@ -257,7 +269,9 @@ def _read_volume(raw: msgspec.Raw) -> tuple[str, float | None]:
     return row.symbol, wire.positive(row.quoteVolume)
 
 
-def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | None) -> Instrument:
+def _instrument(
+    row: _Symbol, adjusted: _FundingInfo | None, assumed: bool, volume: float | None
+) -> Instrument:
     asset, multiplier = wire.coin_of(row.baseAsset)
     hours = _DEFAULT_FUNDING_HOURS if adjusted is None else adjusted.fundingIntervalHours
     return Instrument(
@@ -267,6 +281,7 @@ def _instrument(row: _Symbol, adjusted: _FundingInfo | None, volume: float | Non
         quote=row.quoteAsset,
         multiplier=multiplier,
         funding_hours=wire.interval(hours),
+        funding_assumed=assumed,
         funding_cap=adjusted and _cap(adjusted),
         volume_24h_usd=volume,
         ends_at=0 if row.status in _ENDING else wire.end_of(row.deliveryDate),

@@ -52,6 +52,7 @@ _TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VO
 _FEEDS = (("tickers", _TICKER_KINDS), ("allLiquidation", frozenset((Kind.LIQUIDATION,))))
 # Deltas carry only what changed, and of a ticker only the mark price is sure to.
 _SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}
+_USUAL_FUNDING_HOURS = 8.0
 _HOURS_OF_MINUTES = {hours * 60: float(hours) for hours in FUNDING_HOURS}
 _Topics = list[tuple[str, list[str]]]  # symbol, its topics
 _TOPIC = re.compile(rb'"topic"\s*:\s*"(\w+)\.')
@@ -197,9 +198,11 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     Tickers only rank: a contract whose ticker cannot be read has no open interest and no volume.
     """
     unreadable: list[str] = []
-    tickers = wire.read(_rows, _result(bodies[0])).list
-    read = wire.rows(tickers, _read_sizes, unreadable, needed=False)
-    sizes = dict(row for row in read if row is not None)
+
+    def tickers() -> list[msgspec.Raw]:
+        return wire.read(_rows, _result(bodies[0])).list
+
+    sizes = dict(wire.ranking(tickers, _read_sizes, unreadable, "tickers"))
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_contract, raw)
@@ -226,13 +229,15 @@ def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Ins
     open_interest_usd, volume_usd = sizes
     asset, multiplier = wire.coin_of(row.baseCoin)
     limits = (row.upperFundingRate, row.lowerFundingRate)
+    hours = _HOURS_OF_MINUTES.get(row.fundingInterval)
     return Instrument(
         venue=SPEC.name,
         symbol=row.symbol,
         asset=asset,
         quote=row.quoteCoin,
         multiplier=multiplier,
-        funding_hours=_HOURS_OF_MINUTES.get(row.fundingInterval),
+        funding_hours=hours or _USUAL_FUNDING_HOURS,
+        funding_assumed=hours is None,
         funding_cap=max(filter(None, map(_size, limits)), default=None),
         open_interest_usd=open_interest_usd,
         volume_24h_usd=volume_usd,

@@ -121,7 +121,7 @@ class _Settled(msgspec.Struct):
     time: wire.Time
 
 
-_listing = msgspec.json.Decoder(tuple[_Meta, list[msgspec.Raw]])
+_listing = msgspec.json.Decoder(tuple[_Meta, msgspec.Raw])
 _coin = msgspec.json.Decoder(_Coin)
 _context = msgspec.json.Decoder(_Context)
 _contexts_frame = msgspec.json.Decoder(_AllContextsFrame)
@@ -149,11 +149,17 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
 
     Here contexts only rank: a coin whose context cannot be read has no open interest and no volume.
     """
-    meta, contexts = wire.read(_listing, bodies[0])
-    if len(meta.universe) != len(contexts):
-        raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
+    meta, ranking = wire.read(_listing, bodies[0])
     unreadable: list[str] = []
-    sizes = wire.rows(contexts, _read_sizes, [], needed=False)
+    try:
+        contexts = wire.read(_rows, ranking)
+    except UNREADABLE:
+        unreadable.append("contexts")
+        sizes = [(None, None)] * len(meta.universe)
+    else:
+        if len(meta.universe) != len(contexts):
+            raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
+        sizes = wire.rows(contexts, _read_sizes, [], needed=False)
     in_order = iter(sizes)
 
     def build(raw: msgspec.Raw) -> Instrument:

@@ -92,6 +92,25 @@ def rows(
     return built
 
 
+def ranking(
+    raws: Callable[[], Sequence[msgspec.Raw]],
+    build: Callable[[msgspec.Raw], _T | None],
+    unreadable: list[str],
+    name: str,
+) -> list[_T]:
+    """What ``build`` makes of the rows of a list that only ranks contracts.
+
+    What cannot be read costs no contract: a list that is none has no rows, and ``name`` is what
+    could not be read.
+    """
+    try:
+        listed = raws()
+    except UNREADABLE:
+        unreadable.append(name)
+        return []
+    return [row for row in rows(listed, build, unreadable, needed=False) if row is not None]
+
+
 def name_of(raw: msgspec.Raw) -> str:
     """The name in a row that cannot be read, as it is written there, "" if there is none."""
     name = _NAME.search(bytes(raw))

@@ -430,3 +430,86 @@ def test_one_wrong_time_of_the_next_settlement_changes_nothing(hours, lie_at, li
     venue.run(t + 60 * SECOND, DAY + 30 * HOUR)
     assert venue.wrong == []
     assert len(venue.asked) == 1
+
+
+# ── intervals of which the word could not be read ──
+
+
+def assume(venue: Changing) -> None:
+    known = instrument("binance", "XYZUSDT", 8)
+    venue.contracts.relist([msgspec.structs.replace(known, funding_assumed=True)])
+
+
+@pytest.mark.parametrize("hours", [1, 2, 4, 8])
+@pytest.mark.parametrize("start", [0.3, 1.5, 4.04, 6.5, 7.9, 8.01])
+@pytest.mark.parametrize("polled", ["nothing", "the last", "the last two"])
+def test_an_assumed_interval_is_what_the_venue_shows_or_unknown(hours, start, polled) -> None:
+    """A contract of 1 h must not be told as one of 8 h: -0.015 % for -0.12 %."""
+    venue, began = Changing(hours, hours, 0), DAY + round(start * 360) * 10 * SECOND
+    assume(venue)
+
+    def ask(t: Ms) -> None:
+        if polled == "the last two":
+            venue.settle(t)
+        elif polled == "the last":
+            at = venue.settled(t)[-1]
+            listed = venue.contracts._known["XYZUSDT"].listed
+            venue._complete(
+                Funding(
+                    venue="binance", symbol="XYZUSDT", asset="BTC", at=at, seen=t,
+                    rate=-0.00015 * hours / 8, hours=listed.funding_hours, settled=True,
+                ),
+                hours,
+            )  # fmt: skip
+
+    ask(began)
+    known_after = None
+    for t in range(began, began + 9 * HOUR, 10 * SECOND):
+        if venue.predict(t + SECOND) is not None and known_after is None:
+            known_after = t - began
+        if t % HOUR == 20 * SECOND:
+            ask(t)
+    assert venue.wrong == []
+    # of the usual interval the next answer shows that there was no settlement in between
+    last = HOUR if hours == 8 else 4 * HOUR
+    longest = {"nothing": 4 * HOUR, "the last": last, "the last two": 0}
+    assert known_after <= longest[polled] + 60 * SECOND
+
+
+@pytest.mark.parametrize("hours", [1, 4, 8])
+def test_a_listing_that_could_not_be_read_leaves_the_word_of_the_one_before(hours) -> None:
+    """Also in the middle of a crash, and for the settlement that comes then."""
+    venue = Changing(hours, hours, 0)
+    venue.relist(hours)
+    venue.run(DAY + 6 * HOUR, DAY + 7 * HOUR)
+    assume(venue)
+    venue.run(DAY + 7 * HOUR, DAY + 9 * HOUR)
+    assert venue.wrong == venue.asked == []
+    assert len(venue.right) == 3 * 360 + 3
+    event = venue.settle(DAY + 9 * HOUR + SECOND)
+    said = msgspec.structs.replace(event, hours=8.0)  # by the listing that assumes it
+    assert venue.contracts.complete(said)[0].hours == hours
+
+
+def test_the_word_after_an_assumed_interval_stands_at_once() -> None:
+    venue = Changing(4, 4, 0)
+    assume(venue)
+    assert venue.predict(DAY + 6 * HOUR) is None
+    venue.relist(4)
+    assert venue.predict(DAY + 6 * HOUR + SECOND).hours == 4
+    assume(venue)
+    venue.contracts.take(Terms(symbol="XYZUSDT", funding_hours=2))
+    assert venue.predict(DAY + 6 * HOUR + 2 * SECOND, DAY + 8 * HOUR).hours == 2
+
+
+def test_a_rate_beyond_the_cap_stays_one_while_the_cap_cannot_be_read() -> None:
+    contracts = Contracts()
+    known = instrument("binance", "XYZUSDT", 8, cap=0.02)
+    contracts.relist([known])
+    contracts.relist([msgspec.structs.replace(known, funding_assumed=True, funding_cap=None)])
+    rate = Funding(
+        venue="binance", symbol="XYZUSDT", asset="BTC", at=DAY + HOUR, seen=DAY + HOUR,
+        rate=-0.05, hours=8.0, settled=False, next_at=EIGHT,
+    )  # fmt: skip
+    assert contracts.complete(rate)[0] is None
+    assert contracts.complete(msgspec.structs.replace(rate, rate=-0.01))[0].hours == 8

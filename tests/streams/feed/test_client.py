@@ -52,6 +52,8 @@ class Binance:
     def __init__(self, *listed: str) -> None:
         self.listed = list(listed)
         self.hours: dict[str, int] = {}
+        self.more_intervals: list[Any] = []
+        self.volumes: Any = []
         self.next_funding = frames.NEXT_FUNDING
         self.status = 200
         self.hold: set[str] = set()
@@ -75,7 +77,8 @@ class Binance:
             case "/fapi/v1/exchangeInfo":
                 rows = [
                     {"symbol": s, "contractType": "PERPETUAL", "status": "TRADING",
-                     "baseAsset": s.removesuffix("USDT"), "quoteAsset": "USDT",
+                     "baseAsset": s.removesuffix("USDT").removesuffix("USDC"),
+                     "quoteAsset": "USDC" if s.endswith("USDC") else "USDT",
                      "deliveryDate": self.ends.get(s, 4133404800000)}
                     for s in self.listed
                 ]  # fmt: skip
@@ -83,8 +86,10 @@ class Binance:
             case "/fapi/v1/fundingInfo":
                 return [
                     {"symbol": s, "fundingIntervalHours": hours} for s, hours in self.hours.items()
-                ]
-            case "/fapi/v1/ticker/24hr" | "/fapi/v1/fundingRate":
+                ] + self.more_intervals
+            case "/fapi/v1/ticker/24hr":
+                return self.volumes
+            case "/fapi/v1/fundingRate":
                 return []
             case "/fapi/v1/openInterest":
                 return {
@@ -304,6 +309,28 @@ async def test_a_contract_that_one_listing_lacks_stays_and_operators_hear() -> N
         assert world.faults[-1] == "contract_missing ETHUSDT over"
         assert len(world.server.opened) == 2  # nothing was disturbed
         assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+
+
+@virtual
+@pytest.mark.parametrize("volumes", [{"code": -1003, "msg": "Too many requests"}, [5, None]])
+async def test_a_listing_without_its_ranking_leaves_every_contract_where_it_was(volumes) -> None:
+    async with binance() as (venue, world):
+        venue.volumes = [
+            {"symbol": symbol, "quoteVolume": volume}
+            for symbol, volume in (("BTCUSDC", "2"), ("BTCUSDT", "9"), ("ETHUSDT", "5"))
+        ]
+        venue.listed.append("BTCUSDC")
+        async with at_work(world.run()):
+            await asyncio.sleep(25)
+            before = [*world.client.watched]
+            assert before == ["BTCUSDT", "BTCUSDC", "ETHUSDT"]
+            venue.volumes = volumes
+            world.client.ask_relist()
+            await asyncio.sleep(60)
+            assert "rows_unreadable" in world.faults
+            assert [*world.client.watched] == before
+            assert len(world.server.opened) == 2
+            assert not [turn for turn in turns(world.said) if turn.startswith("-")]
 
 
 @virtual

@@ -92,7 +92,7 @@ def test_pages_are_followed_by_the_cursor_as_it_came() -> None:
 
 def test_an_error_answer_is_malformed_and_says_why() -> None:
     with pytest.raises(Malformed, match="10006: Too many visits"):
-        bybit.instruments([b'{"retCode":10006,"retMsg":"Too many visits!","result":{}}'])
+        bybit.instruments([b'{"retCode":10006,"retMsg":"Too many visits!","result":{}}'] * 2)
 
 
 def test_one_bad_topic_is_named_and_the_others_asked_for_one_by_one() -> None:

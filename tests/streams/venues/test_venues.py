@@ -304,6 +304,11 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
 UNREADABLE_VALUES = (10**400, int("9" * 400), None, [], {}, "\x1b[2J", 10**30, -1, True, "nan")
 
 
+def told(instrument: Instrument) -> Instrument:
+    """The instrument, whether the venue's word on its interval was readable or not."""
+    return msgspec.structs.replace(instrument, funding_assumed=False)
+
+
 def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> None:
     """Every value of some rows in turn is one of those: it costs that contract and no other."""
     listed_before = VENUES[venue].instruments([*map(msgspec.json.encode, answers)])
@@ -317,8 +322,8 @@ def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> None:
                     bodies = [json.dumps(answer).encode() for answer in answers]
                     left, _, refused = VENUES[venue].instruments(bodies)
                     others = {i.symbol: i for i in left if i.symbol in whole}
-                    lost = [s for s in whole if others.get(s) != whole[s]]
-                    assert len(lost) <= 1
+                    kept = {s: i for s, i in others.items() if told(i) == told(whole[s])}
+                    assert len(whole) - len(kept) <= 1
                     assert len(refused) <= 1
                 row[key] = value
 
@@ -388,9 +393,29 @@ def test_what_only_ranks_costs_no_contract(venue: str) -> None:
                 assert all(ranks.get(name, (None, None)) == (None, None) for name in unreadable)
 
 
-def test_an_interval_that_cannot_be_read_is_unknown_and_costs_nothing_else() -> None:
+@by_venue
+def test_a_ranking_that_is_no_list_costs_no_contract(venue: str) -> None:
+    module = VENUES[venue]
+    for rubbish in ({"code": -1003, "msg": "Way too many requests"}, None, "busy", 10**400):
+        answers = listing_answers(venue)
+        if venue == "hyperliquid":
+            answers[0][1] = rubbish
+        else:
+            answers[RANKS[venue][0]] = rubbish
+        left, order, unreadable = module.instruments([json.dumps(a).encode() for a in answers])
+        assert [unranked(i) for i in left] == [unranked(i) for i in listed(venue)[0]]
+        assert {(i.open_interest_usd, i.volume_24h_usd) for i in left} == {(None, None)}
+        assert order == listed(venue)[1]
+        assert len(unreadable) == 1
+
+
+def test_an_interval_that_cannot_be_read_is_assumed_and_costs_nothing_else() -> None:
     hours_before = {i.symbol: i.funding_hours for i in listed("binance").instruments}
-    for key, value in (("fundingIntervalHours", "x"), ("adjustedFundingRateCap", "abc")):
+    for key, value in (
+        ("fundingIntervalHours", "x"),
+        ("fundingIntervalHours", 3),
+        ("adjustedFundingRateCap", "abc"),
+    ):
         answers = listing_answers("binance")
         for row in answers[1]:
             row[key] = value
@@ -400,7 +425,32 @@ def test_an_interval_that_cannot_be_read_is_unknown_and_costs_nothing_else() -> 
         )
         assert set(unreadable) == names
         hours = {i.symbol: i.funding_hours for i in left}
-        assert hours == {s: None if s in names else h for s, h in hours_before.items()}
+        assert hours == {s: 8 if s in names else h for s, h in hours_before.items()}
+        assert {i.symbol for i in left if i.funding_assumed} == names & hours.keys()
+
+
+@pytest.mark.parametrize("lost", ["row", "rows", "list", "answer"])
+def test_of_whom_a_lost_interval_was_nobody_knows(lost: str) -> None:
+    """A row without a symbol may be of each contract that has none: its 8 h are nobody's word."""
+    answers = listing_answers("binance")
+    intervals = {row["symbol"]: row["fundingIntervalHours"] for row in answers[1]}
+    match lost:
+        case "row":
+            del answers[1][0]["symbol"]
+        case "rows":
+            answers[1] = [None] * len(answers[1])
+        case "list":
+            answers[1] = {"code": -1003, "msg": "Way too many requests"}
+        case _:
+            answers[1] = None
+    left, _, unreadable = VENUES["binance"].instruments([json.dumps(a).encode() for a in answers])
+    assert len(unreadable) == (len(intervals) if lost == "rows" else 1)
+    read = set(intervals) - {next(iter(intervals))} if lost == "row" else set[str]()
+    assert {i.symbol for i in left if not i.funding_assumed} == read & {i.symbol for i in left}
+    assert {(i.symbol, i.funding_hours) for i in left if not i.funding_assumed} == {
+        (i.symbol, intervals[i.symbol]) for i in left if i.symbol in read
+    }
+    assert {i.funding_hours for i in left if i.funding_assumed} == {8}
 
 
 # ── frames and answers that bring many contracts ────────────────────────
@@ -568,7 +618,7 @@ def test_random_bytes_raise_only_what_the_contract_says(
 TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
 CUT = "JSON is malformed: expected ',' or '}' (byte 18)"
 NESTED = {
-    "binance": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
+    "binance": ((TOO_DEEP, NO_LIST, TOO_DEEP), (CUT, NO_LIST, CUT)),
     "bybit": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "hyperliquid": (("no channel", NO_LIST, NO_LIST), ("no channel", NO_LIST, NO_LIST)),
 }

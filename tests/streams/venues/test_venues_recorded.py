@@ -271,7 +271,10 @@ def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(share
                 row[key] = value
                 spoiled = [*bodies[:number], json.dumps(answer).encode(), *bodies[number + 1 :]]
                 found, _, unreadable = VENUES["binance"].instruments(spoiled)
-                left = {one.symbol: one for one in found}
+                # of whom a row was that names nobody is not known: their intervals are no word
+                left = {
+                    one.symbol: msgspec.structs.replace(one, funding_assumed=False) for one in found
+                }
                 assert len(unreadable) <= 1
                 assert {s for s in whole if left.get(s) != whole[s]} <= {kept["symbol"]}
                 row.clear()
