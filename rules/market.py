@@ -349,25 +349,37 @@ class View(_Memos):
         prices = dict(known)
         return middle([prices[m] for m in largest_of_venues(prices)])
 
-    def oi_usd(self, market: Market) -> float | None:
-        """A market's open interest in USD; from coins at the last price where not sent."""
-        if market.oi_usd is not None:
-            return market.oi_usd
-        if market.oi_base is None:
-            return None
-        prices = (m.prices.last for m in (market, *self.ordered))
-        last = next((price for price in prices if price is not None), None)
-        return None if last is None else market.oi_base * last
+    def usd_held(self, price: float | None = None) -> dict[Market, float]:
+        """The open interest of each market that tells it, in USD.
+
+        All coins at one ``price``, by default the newest: what a venue sent in USD before it
+        dropped out of a crash is not weighed against what others sent after it. As it was sent
+        where there is no price.
+        """
+        at = self._newest_price() if price is None else price
+        held: dict[Market, float] = {}
+        for market in self.ordered:
+            usd = market.oi_usd
+            if at is not None and market.oi_base is not None:
+                usd = market.oi_base * at
+            if usd is not None:
+                held[market] = usd
+        return held
 
     def held_usd(self) -> float | None:
         """The open interest of all markets that tell it, None if none does."""
-        total: float | None = None
+        held = self.usd_held()
+        return sum(held.values()) if held else None
+
+    def _newest_price(self) -> float | None:
+        """The price that came last, whichever venue it is of."""
+        newest: Market | None = None
         for market in self.ordered:
-            usd = market.oi_usd
-            if usd is None and (usd := self.oi_usd(market)) is None:
-                continue
-            total = usd if total is None else total + usd
-        return total
+            if market.prices.last is not None and (
+                newest is None or market.prices.seen > newest.prices.seen
+            ):
+                newest = market
+        return None if newest is None else newest.prices.last
 
 
 def largest_of_venues(markets: Iterable[Market]) -> list[Market]:

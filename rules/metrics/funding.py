@@ -60,9 +60,10 @@ class FundingMetric:
         expected: list[Market] = []
         rates: list[_Weighed] = []
         usual = up = weight = 0.0
+        held = view.usd_held()
         for market in view.ordered:
-            usd, line = _weight(view, market), market.line(Kind.FUNDING)
-            if usd is None or usd <= 0 or line is None:
+            usd, line = held.get(market, 0.0), market.line(Kind.FUNDING)
+            if usd <= 0 or line is None:
                 continue
             expected.append(market)
             usual += usd
@@ -89,9 +90,9 @@ class FundingMetric:
     def facts(self, view: View, now: Ms) -> FundingFacts:
         known = settled_rate if self.settled else predicted_rate
         by_venue: dict[str, list[_Weighed]] = {}
-        for market in view:
-            usd, rate = _weight(view, market), known(market, now)
-            if usd is not None and usd > 0 and rate is not None:
+        for market, usd in view.usd_held().items():
+            rate = known(market, now)
+            if usd > 0 and rate is not None:
                 by_venue.setdefault(market.venue, []).append(_Weighed(market, usd, rate))
         predicted = PREDICTED.value(view, now)
         return FundingFacts(
@@ -129,11 +130,6 @@ def predicted_rate(market: Market, now: Ms) -> Rate | None:
 
 def _due(rate: Rate) -> Ms:
     return rate.at + round(rate.hours * HOUR)
-
-
-def _weight(view: View, market: Market) -> float | None:
-    usd = market.oi_usd
-    return view.oi_usd(market) if usd is None else usd
 
 
 def _by_weight(rate: _Weighed) -> float:

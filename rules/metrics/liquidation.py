@@ -92,9 +92,9 @@ class LiquidationMetric:
         totals = [self._sums(m, now) for m in live]
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
         usd, venue, price = self._largest(live, now)
-        held = [view.oi_usd(m) for m in live]
+        held = view.usd_held()
         # of what is liquidated where nobody knows what is held it would be more than there is
-        known = None if None in held else view.held_usd()
+        known = sum(held.values()) if all(m in held for m in live) else None
         return LiquidationFacts(
             window_ms=self.window,
             long_usd=long,
@@ -180,8 +180,8 @@ def _share(view: View, live: list[Market], reporting: list[Market]) -> float:
     """The share of the reporting markets that is live: by open interest, by count if unknown."""
     if len(live) == len(reporting):
         return 1.0
-    held = {m: view.oi_usd(m) for m in reporting}
-    total = sum(x or 0.0 for x in held.values())
-    if None in held.values() or total <= 0:
+    held = view.usd_held()
+    total = sum([held.get(m, 0.0) for m in reporting])
+    if total <= 0 or any(m not in held for m in reporting):
         return len(live) / len(reporting)
-    return sum(held[m] or 0.0 for m in live) / total
+    return sum([held[m] for m in live]) / total

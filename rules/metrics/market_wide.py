@@ -81,15 +81,17 @@ class TotalOpenInterest(MarketWideMetric):
 
     def value(self, view: View, now: Ms) -> Reading | None:
         assets = list(self._assets(view, now))
-        expected = [m for asset in view.assets.values() for m, _ in _holding(asset)]
+        expected = [m for asset in view.assets.values() for m in asset.usd_held()]
         before = sum([a.before_usd for a in assets])
         after = sum([a.after_usd for a in assets])
         used = [market for asset in assets for market in asset.markets]
-        # as it was before the assets fell: what is not known now was last said then
+        # at the price of the window's start, like the assets that are known
         known = {a.name for a in assets}
-        unknown = [asset for name, asset in view.assets.items() if name not in known]
         left_out = sum([a.left_out_usd for a in assets])
-        left_out += sum([usd for asset in unknown for _, usd in _holding(asset)])
+        for name, asset in view.assets.items():
+            if name not in known:
+                first = asset.price_at(now - self.part.window)
+                left_out += sum(asset.usd_held(first).values())
         if before <= 0 or before < LEAST_SHARE * (before + left_out):
             return None
         return Reading(
@@ -112,7 +114,7 @@ class TotalOpenInterest(MarketWideMetric):
             price_usd=sum(effects) if len(effects) == len(assets) else None,
             by_asset_usd={a.name: a.after_usd - a.before_usd for a in moved},
             live=sum(len(a.markets) for a in assets),
-            expected=sum(len(_holding(asset)) for asset in view.assets.values()),
+            expected=sum(len(asset.usd_held()) for asset in view.assets.values()),
         )
 
     def distance(self, value: float) -> float:
@@ -269,11 +271,6 @@ NEGATIVE_SHARE = FundingShare("funding_negative_share_pct")
 def total(name: str, window: Ms) -> TotalOpenInterest:
     """The metric over ``window``."""
     return TotalOpenInterest(name, open_interest(name, window))
-
-
-def _holding(asset: View) -> list[tuple[Market, float]]:
-    """The contracts of an asset whose open interest is known in USD."""
-    return [(market, usd) for market in asset if (usd := asset.oi_usd(market)) is not None]
 
 
 def _funded(view: View, now: Ms) -> tuple[list[Market], list[tuple[str, Market, float]]]:

@@ -109,6 +109,25 @@ def test_less_than_sixty_per_cent_of_the_total_says_nothing():
     assert after(0.59) is None
 
 
+@mark.parametrize(("share", "after"), [(0.61, 0), (0.59, None)])
+@mark.parametrize("to", [5.0, 20.0])
+@mark.parametrize("told_in_usd", [True, False])
+def test_what_is_dark_in_a_crash_is_weighed_at_the_price_before_it(share, after, to, told_in_usd):
+    """The price of the one that is dark goes on to fall, that of the others is taken before it."""
+    market = FedMarket("oi_total_net_15m_pct")
+    dark_since, end = START + 16 * MINUTE, START + 20 * MINUTE
+    market.feed(*(feed("binance", Kind.OPEN_INTEREST, START, True, f"{c}USDT") for c in COINS[:2]))
+    for t in range(START, end + 1, 30 * SECOND):
+        x = 10.0 if t < dark_since else to
+        for coin, coins in (("BTC", 100 * share), ("ETH", 100 - 100 * share)):
+            market.feed(price("binance", t, x, asset=coin))
+            if coin == "BTC" or t <= dark_since:
+                usd = coins * x if told_in_usd else None
+                market.feed(oi("binance", t, coins, usd, asset=coin))
+    market.feed(feed("binance", Kind.OPEN_INTEREST, end, False, "ETHUSDT"))
+    assert market.value() == after
+
+
 # ── the share of negative funding ──
 
 

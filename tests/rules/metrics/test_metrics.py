@@ -99,6 +99,48 @@ def test_open_interest_in_coins_is_weighed_at_the_asset_price():
     assert fed.value() == approx(100 * 8 / 8 * (10 * 0.0001 - 30 * 0.0001) / 40)
 
 
+CRASHES = [
+    # of 100 coins; one USD amount frozen at 100 against others at the new price would say otherwise
+    (65, 50.0, True),
+    (61, 90.0, True),
+    (55, 200.0, False),
+    (59, 150.0, False),
+]
+"""Coins at the venue that is left of two, the price to which it runs, whether they are enough."""
+
+
+def dropped_out(name, kind, coins, to, told_in_usd):
+    """Bybit drops out, then the price runs from 100 to ``to``."""
+    fed = Fed(name).feed(*(feed(venue, kind, START, True) for venue in VENUES[:2]))
+    for venue, held in (("binance", coins), ("bybit", 100.0 - coins)):
+        fed.feed(price(venue, START, 100.0), predicted(venue, START, -0.0001 * len(venue)))
+        fed.feed(oi(venue, START, held, held * 100 if told_in_usd else None))
+    fed.feed(*(feed("bybit", each, START + 1, False) for each in Kind))
+    for second in range(1, 3):  # a jump counts with the second price
+        fed.feed(price("binance", START + second * SECOND, to))
+    return fed.feed(oi("binance", fed.now, coins, coins * to if told_in_usd else None))
+
+
+@mark.parametrize(("coins", "to", "enough"), CRASHES)
+@mark.parametrize("told_in_usd", [True, False])
+def test_a_venue_that_drops_out_of_a_crash_is_weighed_at_the_price_of_now(
+    coins, to, enough, told_in_usd
+):
+    funding = dropped_out("funding_predicted_8h_pct", Kind.FUNDING, coins, to, told_in_usd)
+    assert (funding.reading() is not None) is enough
+    if enough:
+        assert funding.reading().floor_musd == approx(coins * to / 1e6)
+    liquidated = dropped_out("liq_10m_musd", Kind.LIQUIDATION, coins, to, told_in_usd)
+    assert liquidated.reading().breach_only is not enough
+
+
+@mark.parametrize("told_in_usd", [True, False])
+def test_rates_are_weighed_at_one_price_though_one_venue_tells_no_open_interest(told_in_usd):
+    fed = dropped_out("funding_predicted_8h_pct", Kind.FUNDING, 50, 25.0, told_in_usd)
+    fed.feed(feed("bybit", Kind.FUNDING, fed.now, True), predicted("bybit", fed.now, -0.0005))
+    assert fed.value() == approx(100 * (-0.0007 - 0.0005) / 2)
+
+
 def test_a_settled_rate_is_stale_ten_minutes_after_the_next_was_due():
     fed = funded(("binance", 1e9, 0.0001, 8))
     assert fed.value(START + 8 * HOUR + 10 * MINUTE) == approx(0.01)
@@ -942,7 +984,7 @@ def test_the_size_of_the_asset_is_its_open_interest():
     for n in range(96):
         fed.feed(price("binance", START + n * 10 * SECOND, 100.0))
     assert fed.reading().floor_musd is None
-    fed.feed(oi("binance", fed.now, 1e6, 2e8), oi("bybit", fed.now, 1e6))
+    fed.feed(oi("binance", fed.now, 2e6, 2e8), oi("bybit", fed.now, 1e6))
     assert fed.reading().floor_musd == approx(300)
     assert fed.facts().oi_usd == approx(3e8)
 
