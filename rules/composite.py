@@ -5,14 +5,15 @@ Invariants:
 - a condition without data neither helps nor blocks while it has none, but one condition alone is
   never a composite;
 - a hole ends a match as of its last value; after the hole the level must be reached again;
-- it ends when too few conditions held within ``within``, and only while something can be judged;
+- it ends when too few conditions held within ``within``, whatever those may be that cannot be
+  judged since, or when none held of those that can; what cannot be judged at all ends nothing;
 - while it fires it posts what gets worse, since its parts are hidden: a higher level, or a value
   that its rule would post again (``repost_if``);
 - its level is never below that of anything it hides: it rises with it, and hides nothing higher;
 - once it is over it hides nothing critical: a part that goes on is posted by its own rule.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 
 import msgspec
 
@@ -72,6 +73,8 @@ class ConditionMatch(msgspec.Struct, array_like=True):
     """When the episode began."""
     until: Ms | None = None
     """When the episode ended or was last seen before a hole; None while it lasts."""
+    cut: bool = False
+    """A hole ended it: nobody knows whether it was over at ``until``."""
 
 
 class Worst(msgspec.Struct, array_like=True):
@@ -147,7 +150,7 @@ class CompositeState(msgspec.Struct, array_like=True):
         """A rule with an open episode was last judged at ``at``, before a hole."""
         for match in self.matches.get(rule, {}).values():
             if match.until is None:
-                match.until = at
+                match.until, match.cut = at, True
 
     def resume(self, rule: str, conditions: Mapping[int, Level], match: ConditionMatch) -> bool:
         """After a hole an open episode has reached ``match.level`` again.
@@ -178,6 +181,8 @@ class CompositeState(msgspec.Struct, array_like=True):
             if step.turn is Turn.CLOSE:
                 if match is not None and lasts:
                     match.until = now
+                elif match is not None:
+                    match.cut = False
             elif step.level >= level and not lasts:
                 matches[condition] = ConditionMatch(now, step.level, step.value, opened_at)
                 reached = True
@@ -318,11 +323,26 @@ class CompositeState(msgspec.Struct, array_like=True):
             self.turns += 1
             self._report(holding, levels)
             return Turn.UP if rises else Turn.WORSE
-        if len(holding) < self.needed and known():
+        if len(holding) < self.needed and self._is_over(holding, known()):
             self.firing, self.ended_at = False, now
             self.turns += 1
             return Turn.CLOSE
         return None
+
+    def _is_over(self, holding: Collection[int], known: int) -> bool:
+        """Whether too few conditions hold, whatever those may be that cannot be judged now.
+
+        ``holding``: the conditions that held lately, fewer than needed; ``known``: those that can
+        be judged, as bits.
+        """
+        unsure = {
+            condition
+            for matches in self.matches.values()
+            for condition, match in matches.items()
+            if match.cut and condition in self.chain and condition not in holding
+            and not known >> condition & 1
+        }  # fmt: skip
+        return bool(known) and (not holding or len(holding) + len(unsure) < self.needed)
 
     def _matches(self, spec: Composite, now: Ms) -> Iterator[tuple[int, str, ConditionMatch]]:
         for rule, matches in self.matches.items():

@@ -128,8 +128,8 @@ def test_at_least_some_of_them():
     assert played.step(1, "oi_drop", Turn.UP, CRITICAL) is None
 
 
-def fired() -> Played:
-    played = opened("liq_burst", "oi_drop", "price_drop")
+def fired(spec: Composite = CASCADE) -> Played:
+    played = opened("liq_burst", "oi_drop", "price_drop", spec=spec)
     assert played.state.firing
     return played
 
@@ -165,6 +165,60 @@ def test_it_does_not_end_in_the_dark():
     assert played.tick(200) is None
     played.unknown = 3
     assert played.tick(201) is Turn.CLOSE
+
+
+@mark.parametrize(
+    ("at_least", "dark", "over", "ends"),
+    [
+        (0, "", "", None),
+        (0, "", "liq_burst", 70),
+        (0, "oi_drop", "", None),  # what can be judged holds: not for want of data
+        (0, "oi_drop", "liq_burst", 70),  # over, whatever open interest does
+        (0, "oi_drop liq_burst", "", None),
+        (0, "oi_drop liq_burst", "price_drop", 70),  # nothing holds of what can be judged
+        (0, "oi_drop liq_burst price_drop", "", None),
+        (2, "", "liq_burst", None),
+        (2, "", "liq_burst oi_drop", 70),
+        (2, "oi_drop", "liq_burst", None),  # with open interest it would be two
+        (2, "oi_drop", "liq_burst price_drop", 70),
+        (2, "oi_drop liq_burst", "", None),
+        (2, "oi_drop liq_burst", "price_drop", 70),
+    ],
+)
+@mark.parametrize("over_before", [True, False])
+def test_it_ends_by_what_can_be_judged_and_never_for_want_of_data(
+    at_least, dark, over, ends, over_before
+):
+    """``dark`` from minute 5, when it was last judged, ``over`` by its own value at minute 10.
+
+    All three are needed, or ``at_least`` so many.
+    """
+    played = fired(msgspec.structs.replace(CASCADE, at_least=at_least))
+    played.step(4, "price_drop", Turn.UP, CRITICAL)  # all three were told of
+    for rule in over.split() if over_before else ():
+        assert played.step(10, rule, Turn.CLOSE, ALERT) is None
+    played.dark = dict.fromkeys(dark.split(), 5 * MINUTE)
+    played.unknown = sum(BITS[rule] for rule in dark.split())
+    for rule in () if over_before else over.split():
+        assert played.step(10, rule, Turn.CLOSE, ALERT) is None
+    turns = {minute: turn for minute in (64, 66, 69.9, 70, 200) if (turn := played.tick(minute))}
+    assert turns == ({} if ends is None else {ends: Turn.CLOSE})
+
+
+@mark.parametrize(("back", "ends"), [("calm", 201), ("as bad", None), ("over", 201)])
+def test_data_that_are_back_decide(back, ends):
+    played = fired()
+    played.dark, played.unknown = {"oi_drop": 5 * MINUTE}, BITS["oi_drop"]
+    assert played.tick(200) is None
+    played.dark, played.unknown = {}, 0
+    if back == "as bad":
+        again = ConditionMatch(201 * MINUTE, ALERT, -9.0, 0)
+        assert played.state.resume("oi_drop", {0: ALERT}, again)
+    elif back == "over":
+        assert played.step(201, "oi_drop", Turn.CLOSE, ALERT) is Turn.CLOSE
+    turn = played.tick(201)
+    assert (turn is Turn.CLOSE) is (back == "calm")
+    assert played.state.firing is (ends is None)
 
 
 def test_it_hides_its_parts_while_it_fires_and_for_a_while_after():
@@ -717,15 +771,17 @@ def test_since_when_a_composite_is_watched_is_known_and_survives_a_restart():
 # ── what a hole and a clock leave of the state ──
 
 
-def match(at: int, level: Level = ALERT, until: int | None = None) -> ConditionMatch:
-    return ConditionMatch(at=at, level=level, value=-5.0, opened_at=at, until=until)
+def match(
+    at: int, level: Level = ALERT, until: int | None = None, cut: bool = False
+) -> ConditionMatch:
+    return ConditionMatch(at=at, level=level, value=-5.0, opened_at=at, until=until, cut=cut)
 
 
 def test_a_hole_ends_what_lasts_when_it_was_last_judged():
     state = CompositeState(matches={"oi_drop": {0: match(1), 1: match(2, until=3)}})
     state.interrupt("oi_drop", 9)
     state.interrupt("price_drop", 9)
-    assert state.matches == {"oi_drop": {0: match(1, until=9), 1: match(2, until=3)}}
+    assert state.matches == {"oi_drop": {0: match(1, until=9, cut=True), 1: match(2, until=3)}}
 
 
 @mark.parametrize(
