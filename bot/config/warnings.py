@@ -27,6 +27,7 @@ def warnings(settings: Settings) -> list[str]:
         *_rules(settings),
         *_assets(settings),
         *_levels(settings),
+        *_conditions(settings),
         *_amounts(settings),
         *_factors(settings),
         *_destinations(settings),
@@ -201,7 +202,7 @@ def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Levels in another unit than the metric's, or with the wrong sign."""
     for rule in settings.rules:
         table = rule_path(rule)
-        limits = next((sizes for sizes in _RANGES if re.fullmatch(sizes.metric, rule.metric)), None)
+        limits = _range(rule.metric)
         for row, values in settings.source.values(*table).items():
             for key in LEVELS if isinstance(values, dict) and row != "windows" else ():
                 value = cast("dict[str, object]", values).get(key)
@@ -211,18 +212,39 @@ def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                     yield (*table, row, key), doubt
 
 
-def _doubt(rule: Rule, limits: _Range, key: str, value: float) -> str | None:
-    size, percent = abs(value), "_pct" in rule.metric
+def _conditions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Conditions on other metrics (``when``) in another unit than theirs."""
+    for rule in settings.rules:
+        tables = dict.fromkeys((rule_path(rule), ("rules", rule.family)))
+        table = next((t for t in tables if "when" in settings.source.values(*t)), None)
+        for asked in rule.when if table else ():
+            limits = _range(asked.metric)
+            stated = f"{asked.metric} {asked.comparison} {asked.threshold:.15g}"
+            if limits and (doubt := _unit_doubt(asked.metric, limits, stated, asked.threshold)):
+                yield (*(table or ()), "when"), doubt
+
+
+def _range(name: str) -> _Range | None:
+    return next((sizes for sizes in _RANGES if re.fullmatch(sizes.metric, name)), None)
+
+
+def _unit_doubt(metric: str, limits: _Range, stated: str, value: float) -> str | None:
+    """Why ``value`` is probably meant in another unit; ``stated``: how it is written."""
+    size, percent = abs(value), "_pct" in metric
     if size > limits.most:
         if not percent:
-            return (
-                f"{key} = {value:.15g} is in million USD: for ${value:,.0f} write {value / 1e6:g}"
-            )
-        return f"{key} = {value:.15g} is further out than any value: {rule.metric} is in %"
+            return f"{stated} is in million USD: for ${value:,.0f} write {value / 1e6:g}"
+        return f"{stated} is further out than any value: {metric} is in %"
     if 0 < size < limits.least:
         if not percent:
-            return f"{key} = {value:.15g} is in million USD, so ${value * 1e6:,.0f}"
-        return f"{key} = {value:.15g} is {value:g} %: for {100 * value:g} % write {100 * value:g}"
+            return f"{stated} is in million USD, so ${value * 1e6:,.0f}"
+        return f"{stated} is {value:g} %: for {100 * value:g} % write {100 * value:g}"
+    return None
+
+
+def _doubt(rule: Rule, limits: _Range, key: str, value: float) -> str | None:
+    if doubt := _unit_doubt(rule.metric, limits, f"{key} = {value:.15g}", value):
+        return doubt
     if not _CHANGE.fullmatch(rule.metric):
         if value < 0 and not rule.metric.startswith("funding_"):
             return f"{key} = {value:.15g} is below anything that {rule.metric} can be"

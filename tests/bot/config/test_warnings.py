@@ -119,6 +119,20 @@ def test_coins_of_such_names_are_let_be(tmp_path: Path, asset: str):
             "[rules.liq_burst]\nrepost_if = 150",
             "rules.liq_burst.repost_if: 150 is a factor: 1.5 is half as bad again",
         ),
+        (
+            '[rules.oi_drop]\nwhen = { price_1h_pct = "<= -0.01" }',
+            "rules.oi_drop.when: price_1h_pct <= -0.01 is -0.01 %: for -1 % write -1",
+        ),
+        (
+            '[rules.oi_drop.windows.1h]\nwhen = { depth_25bp_pct_of_recent = "< 0.3" }',
+            "rules.oi_drop.windows.1h.when: depth_25bp_pct_of_recent < 0.3 is 0.3 %: for 30 % write"
+            " 30",
+        ),
+        (
+            '[rules.price_drop]\nwhen = { liq_10m_musd = ">= 5000000" }',
+            "rules.price_drop.when: liq_10m_musd >= 5000000 is in million USD: for $5,000,000 write"
+            " 5",
+        ),
         ("[defaults]\nrepost_if = 50", "defaults.repost_if: 50 is a factor: 1.5 is half as bad"),
     ],
 )
