@@ -97,8 +97,9 @@ def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
 
 
 def _reaches(post: Post, alert: Alert) -> bool:
-    """Whether ``post`` shows values of the alert's episode that are not older than the alert."""
+    """Whether ``post`` shows values of the alert's episode that are not older than the alert: by
+    their time, and by the age of the episode, since the clock may have been set back in between."""
     deliveries = [part for part in post.parts if not isinstance(part, str)]
     shown = [other for delivery in deliveries for other in delivery.alerts]
     mine = [other for other in shown if other.episode == alert.episode]
-    return not mine or any(other.seen >= alert.seen for other in mine)
+    return not mine or any(other.seen >= alert.seen and other.age >= alert.age for other in mine)

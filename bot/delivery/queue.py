@@ -274,15 +274,20 @@ class ChatQueue:
         return replace(post, parts=parts, live=live)
 
     def set_back(self, by: Ms) -> None:
-        """The clock was set back ``by`` so much: everything is as old as it was."""
+        """The clock was set back ``by`` so much, negative: ahead. Everything is as old as it was.
+
+        Values keep their time where it went ahead: what comes has a later one in any case.
+        """
         for post in list(self.posts.values()):
-            times = {
+            changes: dict[str, object] = {
                 name: max(0, at - by)
                 for name in ("at", "expires", "edited_at", "kept_until")
                 if (at := getattr(post, name))
             }
-            values = {of: at - by for of, at in post.values_at.items()}
-            self._put(post, parts=set_back(post.parts, by), values_at=values, **times)
+            if by > 0:
+                changes["values_at"] = {of: at - by for of, at in post.values_at.items()}
+                changes["parts"] = set_back(post.parts, by)
+            self._put(post, **changes)
         closed = {topic: max(0, at - by) for topic, at in self.state.closed_topics.items()}
         off = max(0, self.state.off_until - by)
         self._update(pace=pace.set_back(self.state.pace, by), off_until=off, closed_topics=closed)

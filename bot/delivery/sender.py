@@ -213,11 +213,16 @@ class Sender:
             queue.try_again()
             self._news[queue.key].set()
 
-    async def set_back(self, by: Ms) -> None:
-        """The clock was set back ``by`` so much: what waits, waits as long as before."""
+    def set_back(self, by: Ms) -> None:
+        """The clock was set back ``by`` so much, negative: ahead. What waits, waits as long as
+        before; ``keep`` is to follow."""
         self._paces = {chat: pace.set_back(paced, by) for chat, paced in self._paces.items()}
-        for queue in list(self.queues.values()):
+        for queue in self.queues.values():
             queue.set_back(by)
+
+    async def keep(self) -> None:
+        """Keep all queues as they are now, and look at them again."""
+        for queue in list(self.queues.values()):
             await self._keep(queue)
             self._news[queue.key].set()
 

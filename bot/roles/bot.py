@@ -143,6 +143,10 @@ class BotRole:
         self._latest: Ms = 0
         self._telegram: str | None = None
         self._set_back_at: Ms | None = None
+        self._ahead: Ms = 0
+        """How far the clock went ahead since what waits was kept last."""
+        if isinstance(self._clock, WallClock):
+            self._clock.on_step(self._stepped)
         self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
 
     def status(self) -> BotStatus:
@@ -316,9 +320,24 @@ class BotRole:
         if saved.lost:
             await self._tell_lost(saved.lost)
 
+    def _stepped(self, by: Ms, now: Ms) -> None:
+        """The clock stepped by ``by``. Where it went ahead nothing is older for it: what waits is
+        dated anew before anybody sees the new time."""
+        if by > 0:
+            self._ahead += by
+            self._latest = now
+            self._plans = {key: set_back(plan, -by, now) for key, plan in self._plans.items()}
+            self.sender.set_back(-by)
+
     async def _mind_clock(self) -> None:
-        """After the clock was set back what waits is dated anew, here or while nobody was there."""
+        """After the clock was set back what waits is dated anew, here or while nobody was there;
+        what was dated anew because it went ahead is kept."""
         now = self._clock.seen()
+        if self._ahead:
+            ahead, self._ahead = self._ahead, 0
+            how_far = clock_stepped(now, ahead).detail
+            log.warning("the clock went ahead: what waits is dated anew", how_far=how_far)
+            await self._keep_redated(-ahead, now)
         back = self._latest - now
         if back <= STEP:
             self._latest = max(self._latest, now)
@@ -327,11 +346,16 @@ class BotRole:
         fault = clock_stepped(now, -back)
         log.warning("the clock was set back: what waits is dated anew", how_far=fault.detail)
         self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
-        await self._store.commit(self._cursor, self._plans, [], now)
-        await self.sender.set_back(back)
-        with contextlib.suppress(RedisError, OSError, TimeoutError):  # then they last longer
-            await store.change_silences(self._redis, lambda kept: silences.set_back(kept, back))
+        self.sender.set_back(back)
+        await self._keep_redated(back, now)
         await self._tell(clock_notice(fault, "what waits is dated anew"))
+
+    async def _keep_redated(self, back: Ms, now: Ms) -> None:
+        """Keep what was dated anew since the clock was set ``back`` so much, negative: ahead."""
+        await self._store.commit(self._cursor, self._plans, [], now)
+        await self.sender.keep()
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # then they last as they were
+            await store.change_silences(self._redis, lambda kept: silences.set_back(kept, back))
 
     async def _tell(self, notice: Notice) -> None:
         """Tell operators of ``notice``, at the next opportunity."""

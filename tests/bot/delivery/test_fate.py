@@ -1,5 +1,7 @@
 """What /why says became of an alert: by the plan and the queue, whatever the rules wanted."""
 
+import msgspec
+
 from bot.delivery.fate import AlertFate, Fate, alert_fate
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import Policy
@@ -131,3 +133,20 @@ def test_a_post_that_was_given_up_says_why_and_one_of_another_topic_is_not_meant
     assert chain.fate(failed) == AlertFate(Fate.FAILED, reason="too long")
     chain.chat = Chat(destination=TelegramChat(-1, 7))
     assert chain.fate(failed) == AlertFate(Fate.UNKNOWN)
+
+
+def test_an_edit_from_before_the_clock_was_set_back_does_not_show_what_came_after():
+    """By its time it is the newer one; by the age of the episode it is not."""
+    chain = Chain()
+    chain.hear(0, alert(0, "BTC", Level.CRITICAL, value=-4.0))
+    chain.send(0)
+    before = alert(90 * S, "BTC", Level.CRITICAL, turn=Turn.WORSE, opened=0, value=-6.0)
+    chain.look(before)
+    chain.send(90 * S)
+    back = alert(-60 * MIN, "BTC", Level.CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
+    after = msgspec.structs.replace(back, began=back.seen - 120 * S)
+    assert chain.fate(before).fate is Fate.EDITED
+    assert chain.fate(after).fate is Fate.UNKNOWN
+    chain.look(after)
+    chain.send(200 * S)
+    assert chain.fate(after).fate is Fate.EDITED

@@ -10,15 +10,16 @@ from bot.config import load
 from bot.config.chats import OperatorSettings
 from bot.delivery import pace
 from bot.delivery.pace import Pace
+from bot.delivery.sinks import Receipt, RetryLater
 from bot.plan.planner import PlanState, set_back
 from bot.plan.silences import Silence, dump
 from rules.alerts import Level, Notice
 from streams.bus.connection import Keys, parsed
-from streams.clock import wall_ms
+from streams.clock import WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode
-from tests.bot.plan.test_planner import alert
-from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench
+from tests.bot.plan.test_planner import START, alert
+from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench, Sink
 
 
 @pytest.fixture
@@ -53,6 +54,63 @@ async def test_the_bot_dates_what_waits_anew(bench: Bench, back: int, restarted:
     ]
     assert "late" not in bench.channel.messages[-1].plain
     assert "⏳" not in "".join(message.plain for message in bench.channel.messages)
+
+
+class Machine(WallClock):
+    """The clock of a machine: its time of day ``at``, which may step, and how long it ran."""
+
+    def __init__(self) -> None:
+        self.at, self.ran = START, 0
+        super().__init__(lambda: self.at * 10**6, lambda: self.ran * 10**6)
+
+    def run(self, ms: int) -> None:
+        self.at, self.ran = self.at + ms, self.ran + ms
+
+
+class BusySink(Sink):
+    """Accepts nothing for the time being while ``busy``."""
+
+    busy = True
+
+    async def send(self, to, message, **how) -> Receipt:
+        if self.busy:
+            self.asked = True
+            raise RetryLater(5, "busy")
+        return await super().send(to, message, **how)
+
+
+@pytest.mark.parametrize("ahead", [8 * HOUR, 4 * HOUR])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_waits_is_no_older_for_a_clock_that_went_ahead(
+    bench: Bench, ahead: int, restarted: bool
+) -> None:
+    """A post that Telegram has refused for now, and an alert that waits for others."""
+    clock = bench.clock = Machine()
+    channel = bench.channel = BusySink()
+    channel.asked = False
+    async with bench.running() as role:
+        await bench.say(alert(0, "ETH"), alert(0, "SOL", Level.CRITICAL))
+        async with asyncio.timeout(5):
+            while not channel.asked:
+                await asyncio.sleep(0.005)
+        clock.at += ahead
+        cursor = role.status().cursor
+        await bench.say(alert(ahead, "BNB", Level.CRITICAL))
+        async with asyncio.timeout(5):
+            while role.status().cursor == cursor:
+                await asyncio.sleep(0.005)
+        channel.busy = False
+        if not restarted:
+            clock.run(21_000)
+            await bench.say(alert(21_000 + ahead, "XRP", Level.CRITICAL))
+            await bench.until(4)
+    if restarted:
+        clock.run(21_000)
+        async with bench.running():
+            await bench.say(alert(21_000 + ahead, "XRP", Level.CRITICAL))
+            await bench.until(4)
+    assert sorted(channel.sent) == ["🔴 BNB", "🔴 SOL", "🔴 XRP", "🟠 ETH"]
+    assert "late" not in "".join(message.plain for message in channel.messages)
 
 
 async def heard(bench: Bench) -> None:
