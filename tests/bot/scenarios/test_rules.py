@@ -294,6 +294,8 @@ def channel(settings: Settings) -> Chat:
 
 
 def compare(name: str, found: str) -> None:
+    """AssertionError where ``found`` is not the text of the golden of that name, to the letter."""
+    assert found.strip(), f"nothing was told in {name}"
     check_text(FOLDER / f"{name}.txt", found)
 
 

@@ -221,7 +221,10 @@ def says_why(error: Exception) -> None:
 
 
 def harmless(read: Any, data: bytes) -> None:
-    """Reads, or raises what the contract allows; what is read keeps the invariants."""
+    """Reads, or raises what the contract allows; what is read keeps the invariants.
+
+    Any other error, or an invariant that is broken, is raised, which fails the test that asks.
+    """
     try:
         decoded = read(data)
     except (Malformed, msgspec.MsgspecError) as error:
@@ -278,10 +281,13 @@ def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject)
     ]
     bodies[number] = damaged(bodies[number], data.draw)
     try:
-        VENUES[venue].instruments(bodies)
-        VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
+        listed = VENUES[venue].instruments(bodies)
+        following = VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
     except (Malformed, msgspec.MsgspecError) as error:
         says_why(error)
+    else:
+        assert all(one.venue == venue and one.multiplier > 0 for one in listed.instruments)
+        assert following is None or following.path.startswith("/x&cursor=")
 
 
 def listing_answers(venue: str) -> list[Any]:
@@ -309,8 +315,12 @@ def told(instrument: Instrument) -> Instrument:
     return msgspec.structs.replace(instrument, funding_assumed=False)
 
 
-def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> None:
-    """Every value of some rows in turn is one of those: it costs that contract and no other."""
+def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> int:
+    """Every value of some rows in turn is one of those: it costs that contract and no other.
+
+    Returns how many such listings were read.
+    """
+    read = 0
     listed_before = VENUES[venue].instruments([*map(msgspec.json.encode, answers)])
     whole = {i.symbol: i for i in listed_before.instruments}
     for rows in rows_of(venue, answers):
@@ -325,7 +335,9 @@ def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> None:
                     kept = {s: i for s, i in others.items() if told(i) == told(whole[s])}
                     assert len(whole) - len(kept) <= 1
                     assert len(refused) <= 1
+                    read += 1
                 row[key] = value
+    return read
 
 
 @by_venue
@@ -333,7 +345,8 @@ def test_one_unreadable_row_costs_that_contract_alone(venue: str) -> None:
     answers = listing_answers(venue)
     for rows in rows_of(venue, answers):
         rows += [dict(row) for row in rows * 2]  # so that one row is not most of them
-    spoiled_one_by_one(venue, answers, most=2)
+    # two rows or three of each of two or three lists, each with some values
+    assert spoiled_one_by_one(venue, answers, most=2) > 10 * len(UNREADABLE_VALUES)
 
 
 SPOILED = {
