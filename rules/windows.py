@@ -325,7 +325,8 @@ class LatestPrices(msgspec.Struct, array_like=True):
     @property
     def gap(self) -> Ms:
         """How long it is from one price to the next, as far as the last ones tell."""
-        return HELD // max(1, sum([b.number for b in self.blocks]))
+        since = self.blocks[-1].slot - _HELD_BLOCKS if self.blocks else 0
+        return HELD // max(1, sum([b.number for b in self.blocks if b.slot > since]))
 
     def came_from(self, price: float, t: Ms) -> bool:
         """Whether it was about ``price`` in the 5 s at ``t``, and has not jumped since."""

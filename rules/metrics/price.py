@@ -95,7 +95,7 @@ class PriceMetric:
 
         Of an even number the milder one of the two middle, unless it is behind the other one, and
         if these are not of two minds for long: then what the other one has held meanwhile. A frozen
-        feed has no say while another moves.
+        feed has no say while another moves, nor has one of three that has fallen silent.
         """
         ends: dict[Market, tuple[float, float]] = {}
         window = self.window
@@ -137,11 +137,23 @@ class PriceMetric:
 
 
 def _live(chosen: list[Market], now: Ms) -> list[Market]:
-    """Those whose price is not frozen while that of another one moves."""
+    """Those whose price is not frozen while that of another one moves, and of more than two those
+    that can be heard; two at least."""
     live = [m for m in chosen if not m.prices.latest.frozen(now)]
-    if len(live) == len(chosen) or not any(m.prices.latest.moving(now) for m in chosen):
-        return chosen
-    return live
+    if len(live) < len(chosen) and not any(m.prices.latest.moving(now) for m in chosen):
+        live = chosen
+    if len(live) < 3:
+        return live
+    heard = [m for m in live if not _unheard(m, now)]
+    if len(heard) == 1:  # it speaks alone, beside the one that spoke last of the others
+        heard.append(max([m for m in live if m is not heard[0]], key=lambda m: m.prices.seen))
+    return heard or live
+
+
+def _unheard(market: Market, now: Ms) -> bool:
+    """Whether a venue has been silent for longer than it ever is."""
+    silent_for = now - market.prices.seen
+    return silent_for > LATE and silent_for > _GAPS * market.prices.latest.gap
 
 
 def _behind(market: Market, other: Market, now: Ms) -> bool:
@@ -150,8 +162,7 @@ def _behind(market: Market, other: Market, now: Ms) -> bool:
     prices = market.prices
     if other.prices.seen - prices.seen <= LATE or prices.latest.price is None:
         return False
-    unheard = now - prices.seen > max(LATE, _GAPS * prices.latest.gap)
-    return unheard or other.prices.latest.came_from(prices.latest.price, prices.seen)
+    return _unheard(market, now) or other.prices.latest.came_from(prices.latest.price, prices.seen)
 
 
 def _held(change: _Change, now: Ms) -> _Change | None:

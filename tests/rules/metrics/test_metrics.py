@@ -941,7 +941,26 @@ def test_two_venues_that_fall_wait_for_none_that_speak_seldom():
     assert values == approx([0, -5, -7.5, -10], abs=0.002)
 
 
-@mark.parametrize(("every", "counts_after"), [(1, 5), (2, 6), (5, 13), (13, 20)])
+@mark.parametrize("percent", [10, -10])
+@mark.parametrize("silent", ["binance", "bybit"])
+def test_a_venue_that_falls_silent_in_a_crash_has_no_say(silent, percent):
+    """10 % in 5 s: one of three is silent since just before, one speaks each 13 s."""
+    fed = Fed("price_15m_pct")
+    for n in range(960):
+        every = {"binance": 1, "bybit": 1, "hyperliquid": 13}
+        fed.feed(*(price(venue, START + n * SECOND, 100.0 + n % 3 / 1000)
+                   for venue, gap in every.items()
+                   if n % gap == 0 and (venue != silent or n < 959)))  # fmt: skip
+    (left,) = {"binance", "bybit"} - {silent}
+    values: list[float] = []
+    for n in range(1, 30):  # Hyperliquid spoke 10 s ago, and not again
+        fed.feed(price(left, fed.now + SECOND, fallen(percent, 5, n)))
+        values.append(abs(fed.value()))
+    assert values[:3] == approx([0, 0, 0], abs=3.1)
+    assert min(values[8:]) > 9.9
+
+
+@mark.parametrize(("every", "counts_after"), [(1, 5), (2, 8), (5, 16), (13, 21)])
 def test_a_jump_counts_soon_when_the_other_venue_cannot_be_heard(every, counts_after):
     """A venue that tells each second and falls silent is not waited for; one of 13 s is."""
     fed = calm_beside_a_seldom_one("binance", every)
