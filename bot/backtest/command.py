@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 
 import msgspec
 
 from bot.backtest import html, report
 from bot.backtest import score as scoring
 from bot.backtest import tune as tuning
+from bot.backtest.changes import changes_against
 from bot.backtest.evaluate import Run, run
 from bot.backtest.history import NO_DATA
 from bot.backtest.html import Scene, scene
@@ -27,6 +29,7 @@ from rules.rule import Rule
 from streams.events import Ms
 
 _BAR = 30
+_WIDE = 200
 _SCENES = 8
 _NAMES = 8
 
@@ -60,7 +63,12 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
     if options.as_json:
         return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
     written = f"\n\nThe page is {options.html}" if options.html else ""
-    return text(answer) + written
+    return text(answer, _width()) + written
+
+
+def _width() -> int:
+    """Of the terminal; what goes into a file is not made narrow."""
+    return get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def _metrics(configurations: Iterable[Settings]) -> list[str]:
@@ -154,6 +162,7 @@ def reported(
             report.posted(judged, seen, name) for judged, name in zip(runs, names, strict=True)
         ),
         loudest=tuple(shown.loud for shown in scenes),
+        changes=changes_against(*runs) if len(runs) == 2 else None,
     )
     return answer, scenes[:_SCENES], runs
 

@@ -14,17 +14,22 @@ from math import floor, log10
 import msgspec
 import numpy as np
 
+from bot.backtest.changes import Changes
 from bot.backtest.evaluate import Run, plain
+from bot.backtest.posts import ListedPost, is_end
 from bot.backtest.report import (
+    CHANGE_HEAD,
     ConfigurationPosts,
+    Coverage,
     Loud,
     PriceMoves,
     Report,
+    change_row,
     day,
     each,
-    is_end,
     moment,
     place_of,
+    sentences_of,
 )
 from bot.backtest.series import Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
@@ -254,29 +259,76 @@ def _svg(body: Iterator[str]) -> str:
 
 
 def page(report: Report, scenes: Sequence[Scene], runs: Sequence[Run]) -> str:
-    """The whole page."""
+    """The whole page: first the answer, last what it was made of."""
     names = " against ".join(escape(item.name) for item in report.posted)
     parts = [
         f"<h1>Backtest of {names}</h1>",
         f"<p>{day(report.start)} to {day(report.end)} UTC, {report.days:,} days with values.</p>",
-        *_coverage(report),
-        *_posts(report),
+        *(f"<p class=answer>{escape(sentence)}</p>" for sentence in sentences_of(report)),
         *_per_day(report, runs),
-        *_kept_back(report.posted),
+        *(_changes(report, report.changes) if report.changes else ()),
+        *_posts(report),
+        *(part for configuration in report.posted for part in _listed(configuration)),
         *_loudest(report),
         *(part for item in scenes for part in _scene(item, runs[0])),
+        *_kept_back(report.posted),
+        *_coverage(report),
     ]
     return _FRAME.replace("{{body}}", "\n".join(parts))
+
+
+def _changes(report: Report, changes: Changes) -> Iterator[str]:
+    yield f"<h2>Different from {escape(report.posted[1].name)}</h2>"
+    if changes.each:
+        yield _scrolling(_table(CHANGE_HEAD, map(change_row, changes.each)))
+    yield f"<p class=note>{changes.same:,} events are the same in both.</p>"
+
+
+def _listed(configuration: ConfigurationPosts) -> Iterator[str]:
+    yield f"<h2>All posts of {escape(configuration.name)}</h2>"
+    if not configuration.listed:
+        yield "<p>None.</p>"
+        return
+    yield _scrolling(_list(configuration.listed))
+    if ends := configuration.listed_ends:
+        summary = "1 end" if len(ends) == 1 else f"{len(ends):,} ends"
+        yield f"<details><summary>{summary}</summary>{_scrolling(_list(ends))}</details>"
+
+
+def _list(posts: Iterable[ListedPost]) -> str:
+    """A row each; what is below the first line of a text unfolds."""
+
+    def row(post: ListedPost) -> str:
+        first, _, rest = post.text.partition("\n")
+        text = escape(first)
+        if rest:
+            below = escape(rest).replace("\n", "<br>")
+            text = f"<details><summary>{text}</summary>{below}</details>"
+        coins = escape(", ".join(post.coins))
+        coin = coins if len(post.coins) == 1 else f"<span title='{coins}'>{post.about}</span>"
+        cells = (moment(post.at), coin, post.level, escape(", ".join(post.rules)), text)
+        return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+    names = ("posted (UTC)", "coin", "level", "rule", "text")
+    head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
+    return (
+        f"<table class=list><thead>{head}</thead><tbody>{''.join(map(row, posts))}</tbody></table>"
+    )
+
+
+def _scrolling(content: str) -> str:
+    return f"<div class=scroll>{content}</div>"
 
 
 def _coverage(report: Report) -> Iterator[str]:
     yield "<h2>Coverage</h2>"
     head = ("metric", "of", "hours observed", "hours frozen", "holes", "a value each")
     yield _table(head, (
-        (c.metric, ", ".join(c.assets), f"{c.hours:,.0f}", f"{c.frozen_hours:,.0f}",
+        (c.metric, _few(c.assets), f"{c.hours:,.0f}", f"{c.frozen_hours:,.0f}",
          f"{c.holes:,}", each(c))
         for c in report.coverage
     ))  # fmt: skip
+    yield from (_names(c) for c in report.coverage if len(c.assets) > _FEW)
     if report.not_judged:
         yield "<h3>Not judged</h3>"
         rows = ((n.rule, ", ".join(n.assets) or "all", n.why) for n in report.not_judged)
@@ -285,8 +337,22 @@ def _coverage(report: Report) -> Iterator[str]:
         yield f"<p class=note>{escape(note)}</p>"
 
 
+_FEW = 8
+"""So many names stand in a cell; more of them are counted, and listed where one unfolds them."""
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _FEW else f"{len(names)} coins"
+
+
+def _names(entry: Coverage) -> str:
+    names = escape(", ".join(entry.assets))
+    summary = f"the {len(entry.assets)} coins of {escape(entry.metric)}"
+    return f"<details class=note><summary>{summary}</summary>{names}</details>"
+
+
 def _posts(report: Report) -> Iterator[str]:
-    yield "<h2>Posts per day on which the rule had values</h2>"
+    yield "<h2>By rule: posts per day on which it had values</h2>"
     keys = sorted(
         {(p.rule, p.level) for configuration in report.posted for p in configuration.posts}
     )
@@ -400,6 +466,10 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .3rem }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top } th { color: var(--soft); font-weight: 500 }
 td:nth-child(n+3) { white-space: nowrap } .note { color: var(--soft) }
+.answer { font-size: 1.1rem; margin: .5rem 0 } summary { cursor: pointer }
+.scroll { max-height: 28rem; overflow: auto; border: 1px solid var(--line); padding: 0 .6rem }
+.scroll thead th { position: sticky; top: 0; background: var(--page) }
+.list td { white-space: nowrap } .list td:last-child { white-space: normal; min-width: 16rem }
 svg { display: block; width: 100%; height: auto; margin: .3rem 0 } svg text { font: 11px system-ui,
   sans-serif; fill: var(--soft); paint-order: stroke; stroke: var(--page);
   stroke-width: 4px } .grid { stroke: var(--line) } .curve { fill: none;

@@ -3,6 +3,7 @@
 What came of a backtest, in the order in which it is told. Pure.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from bot.backtest.changes import Change, Changes
 from bot.backtest.evaluate import Run, Seen
+from bot.backtest.posts import ListedPost, is_end, listed
 from bot.backtest.series import SeriesKey
 from bot.config import Settings
 from bot.lang.en import length
-from bot.plan.planner import Delivery
 from rules.alerts import Alert, Level, Turn
 from rules.metrics import metric
 from rules.rule import Rule
@@ -94,6 +96,10 @@ class ConfigurationPosts(msgspec.Struct, frozen=True, kw_only=True):
     """Alerts that another post shows."""
     unposted: int
     """Alerts of rules that never post."""
+    listed: tuple[ListedPost, ...]
+    """Every post by itself."""
+    listed_ends: tuple[ListedPost, ...]
+    """And every end."""
 
 
 class PriceMoves(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +148,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     posted: tuple[ConfigurationPosts, ...]
     loudest: tuple[Loud, ...]
+    changes: Changes | None = None
+    """Of the first configuration against the second; None: there is only the first."""
 
 
 def coverage(seen: Seen) -> tuple[Coverage, ...]:
@@ -223,6 +231,7 @@ def posted(run: Run, seen: Seen, name: str) -> ConfigurationPosts:
     busiest = max(hours, key=lambda hour: (hours[hour], -hour), default=None)
     silent = {rule.name for rule in run.settings.rules if not rule.post}
     openings = [alert for alert in run.alerts if alert.turn is Turn.OPEN and not alert.post]
+    each_post, each_end = listed(run)
     return ConfigurationPosts(
         name=name,
         posts=tuple(
@@ -246,12 +255,9 @@ def posted(run: Run, seen: Seen, name: str) -> ConfigurationPosts:
         over_budget=counts.held,
         merged=counts.merged,
         unposted=sum(alert.rule in silent for alert in openings),
+        listed=each_post,
+        listed_ends=each_end,
     )
-
-
-def is_end(post: Delivery) -> bool:
-    """Whether a post says that an episode is over."""
-    return post.alerts[0].turn is Turn.CLOSE
 
 
 def loudest(run: Run, most: int = LOUDEST) -> list[Loud]:
@@ -313,24 +319,125 @@ def place_of(loud: Loud) -> SeriesKey:
     return SeriesKey(loud.metric, loud.asset, loud.instrument)
 
 
-def text(report: Report) -> str:
-    """All of it, in the order of the page in docs."""
-    names = " against ".join(configuration.name for configuration in report.posted)
-    if report.days:
-        span = f"{day(report.start)} to {day(report.end)} UTC"
-        days = "1 day" if report.days == 1 else f"{report.days} days"
-        head = f"{names}: {span}, {days} with values"
-    else:
-        head = f"{names}: nothing to judge: the files hold no values that a rule looks at"
+def text(report: Report, width: int = 120) -> str:
+    """All of it, in the order of the page in docs, in lines of ``width`` characters where a table
+    can be made that narrow."""
     parts = [
-        [head],
-        _coverage(report),
+        _answer(report, width),
+        _coverage(report, width),
         _posts(report),
         _busiest(report.posted),
         _kept_back(report.posted),
-        _loudest(report.loudest),
+        _loudest(report.loudest, width),
+        *([_changes(report, report.changes)] if report.changes else []),
+        *(part for configuration in report.posted for part in _lists(configuration, width)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _answer(report: Report, width: int) -> list[str]:
+    lines: list[str] = []
+    for sentence in [title_of(report), *sentences_of(report)]:
+        lines += wrap(sentence, width)
+    return lines
+
+
+def title_of(report: Report) -> str:
+    """Which configurations, and which time."""
+    names = " against ".join(configuration.name for configuration in report.posted)
+    if not report.days:
+        return f"{names}: nothing to judge: the files hold no values that a rule looks at"
+    span = f"{day(report.start)} to {day(report.end)} UTC"
+    return f"{names}: {span}, {_count(report.days, 'day')} with values"
+
+
+def sentences_of(report: Report) -> list[str]:
+    """What a trader wants to know first, in sentences."""
+    if not report.days:
+        return []
+    sentences = [_in_short(configuration, report.days) for configuration in report.posted]
+    if report.changes is not None:
+        counts = report.changes.counts
+        different = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())) or "none differs"
+        same = f"{report.changes.same} the same"
+        sentences.append(f"Events against {report.posted[1].name}: {different}, {same}.")
+    if rules := len({entry.rule for entry in report.not_judged}):
+        sentences.append(
+            f"Not judged, for all coins or some: {_count(rules, 'rule')}. Silence of these means"
+            " nothing; the reasons are under coverage."
+        )
+    return sentences
+
+
+def _in_short(posted: ConfigurationPosts, days: int) -> str:
+    if not posted.total:
+        return f"{posted.name} would have posted nothing."
+    return (
+        f"{posted.name} would have posted {_count(posted.total, 'time')},"
+        f" {pace(posted.total, days)}; {posted.rings:,} of these ring, {pace(posted.rings, days)}."
+        f" At most {posted.most_a_day} in a day."
+    )
+
+
+def pace(count: int, days: int) -> str:
+    """``1.3 a day``, or of what is rarer ``1.3 a month``."""
+    a_day = count / days
+    return f"{a_day:.1f} a day" if a_day >= 1 or not count else f"{30 * a_day:.1f} a month"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def wrap(line: str, width: int, hanging: int = 0) -> list[str]:
+    """Lines of at most ``width``, all but the first ``hanging`` characters further in."""
+    return textwrap.wrap(
+        line, max(width - 1, hanging + 30), subsequent_indent=" " * hanging,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _changes(report: Report, changes: Changes) -> list[str]:
+    rows = [change_row(change) for change in changes.each]
+    title = f"DIFFERENT FROM {report.posted[1].name}"
+    same = f"  the same: {changes.same}"
+    return [title, *(table(CHANGE_HEAD, rows) if rows else []), same]
+
+
+CHANGE_HEAD = ("", "at (UTC)", "coin", "rule", "level", "before")
+
+
+def change_row(change: Change) -> tuple[str, ...]:
+    """``later  2025-02-03 02:10  ETH  price_drop  alert  10 min before, alert``."""
+    level = change.level or change.before_level or ""
+    if change.at is None or change.before_at is None:
+        before = ""
+    else:
+        apart = change.at - change.before_at
+        when = "at the same time" if not apart else f"{length(abs(apart))} sooner"
+        if apart < 0:
+            when = f"{length(-apart)} later"
+        before = when if change.before_level == change.level else f"{when}, {change.before_level}"
+    at = change.at if change.at is not None else change.before_at
+    return str(change.kind), moment(at), change.subject, change.rule, level, before
+
+
+def _lists(configuration: ConfigurationPosts, width: int) -> Iterator[list[str]]:
+    yield [f"POSTS of {configuration.name} (UTC)", *_listed(configuration.listed, width)]
+    if configuration.listed_ends:
+        title = f"ENDS told by {configuration.name} (UTC)"
+        yield [title, *_listed(configuration.listed_ends, width)]
+
+
+def _listed(posts: Sequence[ListedPost], width: int) -> Iterator[str]:
+    """When, which coin, how bad, the first line of the text, and by which rule."""
+    if not posts:
+        yield "  none"
+    coin = max((len(post.about) for post in posts), default=0)
+    for post in posts:
+        start = f"  {moment(post.at)}  {post.about:<{coin}}  {post.level:<8}  "
+        rules = ", ".join(post.rules)
+        yield from wrap(f"{start}{post.headline} ({rules})", width, len(start))
 
 
 def day(at: Ms) -> str:
@@ -344,15 +451,17 @@ def moment(at: Ms | None) -> str:
     return "-" if at is None else f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
-def _coverage(report: Report) -> list[str]:
+def _coverage(report: Report, width: int) -> list[str]:
     rows = [_coverage_row(entry) for entry in report.coverage]
     lines = ["COVERAGE", *table(("metric", "assets", "hours", "frozen", "holes", "each"), rows)]
     if report.not_judged:
         lines.append("not judged:")
         for entry in report.not_judged:
             of_assets = f" for {', '.join(entry.assets)}" if entry.assets else ""
-            lines.append(f"  {entry.rule}{of_assets}: {entry.why}")
-    return [*lines, *(f"note: {note}" for note in report.notes)]
+            lines += wrap(f"  {entry.rule}{of_assets}: {entry.why}", width, 6)
+    for note in report.notes:
+        lines += wrap(f"note: {note}", width, 6)
+    return lines
 
 
 def _coverage_row(entry: Coverage) -> tuple[str, ...]:
@@ -404,11 +513,25 @@ def _kept_back(configurations: Sequence[ConfigurationPosts]) -> list[str]:
     return ["NOT POSTED", *table(head, rows)]
 
 
-def _loudest(episodes: Sequence[Loud]) -> list[str]:
-    rows = [_loud_row(loud) for loud in episodes]
-    head = ("opened", "rule", "asset", "level", "worst", "lasted", "price", "1h before", "1h after",
-            "4h after", "24h after")  # fmt: skip
-    return ["LOUDEST EPISODES", *table(head, rows)] if rows else ["LOUDEST EPISODES", "  none"]
+_LOUD_HEAD = ("opened", "rule", "asset", "level", "worst", "lasted", "price", "1h before",
+              "1h after", "4h after", "24h after")  # fmt: skip
+_LOUD_LESS = ("1h before", "4h after", "price", "1h after", "lasted", "24h after")
+"""What is left out first where the lines are too short."""
+
+
+def _loudest(episodes: Sequence[Loud], width: int) -> list[str]:
+    if not episodes:
+        return ["LOUDEST EPISODES", "  none"]
+    lines = [_LOUD_HEAD, *(_loud_row(loud) for loud in episodes)]
+    shown = list(table(lines[0], lines[1:]))
+    for name in _LOUD_LESS:
+        if max(map(len, shown)) <= width:
+            break
+        place = lines[0].index(name)
+        lines = [line[:place] + line[place + 1 :] for line in lines]
+        shown = list(table(lines[0], lines[1:]))
+    unposted = ["  * not posted"] if not all(loud.posted for loud in episodes) else []
+    return ["LOUDEST EPISODES", *shown, *unposted]
 
 
 def _loud_row(loud: Loud) -> tuple[str, ...]:
@@ -417,7 +540,7 @@ def _loud_row(loud: Loud) -> tuple[str, ...]:
     lasted = "open" if loud.closed_at is None else length(loud.closed_at - loud.opened_at)
     return (
         moment(loud.opened_at),
-        loud.rule + ("" if loud.posted else " (not posted)"),
+        loud.rule + ("" if loud.posted else "*"),
         loud.instrument or loud.asset,
         loud.level,
         f"{loud.extreme:.4g} {loud.unit}",

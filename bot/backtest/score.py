@@ -19,7 +19,8 @@ import msgspec
 import numpy as np
 
 from bot.backtest.evaluate import Run
-from bot.backtest.report import is_end, names
+from bot.backtest.posts import is_end
+from bot.backtest.report import names
 from bot.backtest.series import Chunk, Floats, Times
 from bot.config import Settings
 from bot.config.markets import Tiers

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from bot.backtest.evaluate import Run, Seen
-from bot.backtest.report import is_end
+from bot.backtest.posts import is_end
 from bot.plan.planner import Delivery
 from rules.alerts import ALL, Level
 from rules.rule import Row, Rule

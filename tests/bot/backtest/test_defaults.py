@@ -11,7 +11,7 @@ import pytest
 
 from bot.backtest.evaluate import Run, Seen
 from bot.backtest.evaluate import run as evaluate
-from bot.backtest.report import is_end
+from bot.backtest.posts import is_end
 from bot.backtest.sources import Sources
 from bot.config import load
 from bot.plan.planner import Delivery

@@ -57,10 +57,48 @@ def test_it_says_what_was_seen_told_and_loudest(folder: Path):
     words = text(found)
     order = ["COVERAGE", "not judged", "POSTS PER DAY", "BUSIEST HOUR", "NOT POSTED", "LOUDEST"]
     assert sorted(order, key=words.index) == order
+    assert words.splitlines()[1].startswith("config.toml would have posted 1 time, ")
     assert msgspec.json.decode(msgspec.json.encode(found), type=Report) == found
     page = html.page(found, scenes, runs)
     assert page.count("<svg") == 4 and "http" not in page.replace("http-equiv", "")
     assert "critical 120" in page and "liq_burst open" in page
+    assert page.index("would have posted 1 time") < page.index("<svg") < page.index("Coverage")
+
+
+def test_every_post_is_listed_with_what_a_reader_saw_and_ends_apart(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    answer, scenes, runs = reported(Sources([folder], settings, []), [settings])
+    [posted] = answer.posted
+    assert [post.at for post in posted.listed] == [START + HOUR]
+    [post], [end] = posted.listed, posted.listed_ends
+    assert (post.coins, post.level, post.rules) == (("BTC",), "critical", ("liq_burst",))
+    assert "$150M" in post.headline and post.text.endswith("01:00 UTC")
+    assert end.at >= START + 80 * MINUTE and "liquidations ease" in end.text
+    lines = text(answer).splitlines()
+    listed = lines.index("POSTS of config.toml (UTC)")
+    assert lines[listed + 1].startswith("  2026-10-03 01:00  BTC  critical  🔴 ")
+    assert lines.index("ENDS told by config.toml (UTC)") == listed + 3
+    page = html.page(answer, scenes, runs)
+    assert "All posts of config.toml" in page and "<summary>1 end</summary>" in page
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_text_fits_into_a_terminal(folder: Path, width: int):
+    settings = load(ROOT / "config.toml", {})
+    answer, _, _ = reported(Sources([folder], settings, []), [settings, settings])
+    assert max(map(len, text(answer, width).splitlines())) <= width
+    shown = next(line for line in text(answer, width).splitlines() if line.startswith("  opened"))
+    assert ("1h before" in shown) is (width == 120)
+
+
+def test_names_of_many_coins_are_folded_away(tmp_path: Path):
+    coins = [f"C{n}" for n in range(40)]
+    write(tmp_path / "log", [{("price", coin): 1.0 for coin in coins} for _ in range(3)])
+    settings = load(ROOT / "config.toml", {})
+    page = html.page(*reported(Sources([tmp_path / "log"], settings, []), [settings]))
+    assert "<td>40 coins</td>" in page
+    before = page[: page.index("C39")]
+    assert before.rindex("<details") > before.rindex("<h2>Coverage")
 
 
 def test_only_what_was_asked_for_is_judged(folder: Path):
