@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="at alert and above, by row",
     )
+    tune.add_argument(
+        "--row", metavar="ROW", help="this row alone, such as majors, tail or BTC"
+    )  # fmt: skip
     tune.add_argument("--write", action="store_true", help="put them into the configuration")
     _paths(tune)
     return parser

@@ -366,8 +366,9 @@ def _tune(options: argparse.Namespace, settings: Settings) -> None:
 
     wanted: float = options.posts_per_week
     _answer(
-        "tune", lambda: tune(settings, options.rule, wanted, options.paths, options.write)
-    )  # fmt: skip
+        "tune",
+        lambda: tune(settings, options.rule, wanted, options.paths, options.write, options.row),
+    )
 
 
 async def _get_history(options: argparse.Namespace, settings: Settings) -> int:

@@ -105,13 +105,20 @@ def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
 
 
 def tune(
-    settings: Settings, name: str, posts_a_week: float, paths: Sequence[Path], write: bool
+    settings: Settings,
+    name: str,
+    posts_a_week: float,
+    paths: Sequence[Path],
+    write: bool,
+    row: str | None = None,
 ) -> str:
     """The proposal for the terminal. Raises OSError or ValueError in a sentence."""
     rule = _rule(settings, name)
     sources = Sources(paths, settings, asked_by(rule))
-    proposals = tuning.tune(sources, settings, rule, posts_a_week, progress())
+    proposals = tuning.tune(sources, settings, rule, posts_a_week, progress(), row)
     text = proposals_in_words(rule, proposals, posts_a_week)
+    if not any(proposal.sound for proposal in proposals):
+        return f"{text}\n\nNothing is proposed, and nothing was written."
     if not write:
         name = own_file(settings.path).name
         return f"{text}\n\nNothing was written: add --write to put this into {name}."

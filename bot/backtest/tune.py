@@ -9,7 +9,7 @@ those in which the metric was observed, not those of the calendar.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from math import floor, log10
+from math import ceil, floor, log10
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import cast
@@ -20,7 +20,7 @@ import tomlkit
 
 from bot.backtest.evaluate import Judged
 from bot.backtest.report import table
-from bot.backtest.series import Chunk, SeriesKey
+from bot.backtest.series import Chunk, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.config import ConfigError, Settings, load
 from bot.config.chats import WEBHOOK_SECRET
@@ -39,7 +39,7 @@ SHARE: Mapping[Level, float] = {Level.WATCH: 3.0, Level.ALERT: 1.0, Level.CRITIC
 """Posts at a level and above, in posts at alert and above."""
 
 LEAST_DAYS = 7.0
-"""A proposal from less is shown and not written: one loud or calm day would decide it."""
+"""Nothing is proposed from less: one loud or calm day would decide it."""
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
     ``days``: on so many days' worth of time the metric was observed. ``scaled``: levels beyond
     anything that was recorded, moved in proportion with the level before them. ``why``: why there
-    is no proposal, or why it is not written.
+    is no proposal.
     """
 
     row: str
@@ -70,7 +70,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sound(self) -> bool:
         """Whether it may be written into a file."""
-        return bool(self.levels) and not self.why
+        return bool(self.levels)
 
 
 class TunedRow:
@@ -92,23 +92,32 @@ class TunedRow:
     def take(self, place: SeriesKey, chunk: Chunk) -> None:
         """The worst value of each day of an asset."""
         series = chunk.series[place]
-        x = series.low if self._sign < 0 else series.high
         live = ~np.isnan(series.value)
-        if series.floor is not None and self.row.floor_musd:
-            live &= series.floor >= self.row.floor_musd
-        at, step, x = series.at[live], series.step[live], x[live]
-        if not len(at):
+        if not live.any():
             return
         self.assets.add(place.asset)
-        days = at // DAY
+        self._count(place.asset, series.at[live], series.step[live])
+        if series.floor is not None and self.row.floor_musd:
+            live &= series.floor >= self.row.floor_musd
+        x = (series.low if self._sign < 0 else series.high)[live]
+        if not len(x):
+            return
+        days = series.at[live] // DAY
         starts = np.flatnonzero(np.diff(days, prepend=-1))
         worst = np.maximum.reduceat(self._sign * x, starts)
-        speaks = np.minimum(step, np.diff(at, prepend=at[:1] - step[0]))
-        observed = np.add.reduceat(speaks, starts)
         for n, day in enumerate(days[starts].tolist()):
             key, value = (place.asset, day), float(worst[n])
             self.worst[key] = max(value, self.worst.get(key, value))
-            self._observed[key] = self._observed.get(key, 0) + int(observed[n])
+
+    def _count(self, asset: str, at: Times, step: Times) -> None:
+        """What was too small for the floor was observed too: it could not fire, and did not."""
+        days = at // DAY
+        starts = np.flatnonzero(np.diff(days, prepend=-1))
+        speaks = np.minimum(step, np.diff(at, prepend=at[:1] - step[0]))
+        for day, ms in zip(
+            days[starts].tolist(), np.add.reduceat(speaks, starts).tolist(), strict=True
+        ):
+            self._observed[asset, day] = self._observed.get((asset, day), 0) + ms
 
     @property
     def days(self) -> float:
@@ -141,15 +150,22 @@ def tune(
     rule: Rule,
     posts_a_week: float,
     tell: Callable[[float], None] | None = None,
+    only: str | None = None,
 ) -> list[Proposal]:
-    """A proposal for each row of the rule, in the order of the file."""
+    """A proposal for each row of the rule, in the order of the file, or for the one named ``only``.
+
+    Raises ValueError if there is no such row.
+    """
     groups = rows_of(settings, rule)
+    if only is not None and only not in groups:
+        raise ValueError(f"{rule.name} has no row {only}: its rows are {', '.join(groups)}")
     place_of = {asset: group for group in groups.values() for asset in group.named}
     tail = groups.get("tail") if rule.others is not None else None
+    groups = {name: group for name, group in groups.items() if only in (None, name)}
     for chunk in sources.pieces((lambda share: tell(share / 2)) if tell else None):
         for place in _of([rule.metric], chunk):
             group = place_of.get(place.asset, None if place.asset in rule.not_watched else tail)
-            if group is not None:
+            if group is not None and group.name in groups:
                 group.take(place, chunk)
     trials = {name: _Trials(rule, group) for name, group in groups.items()}
     for chunk in sources.pieces((lambda share: tell(0.5 + share / 2)) if tell else None):
@@ -178,15 +194,9 @@ class _Trials:
     def proposal(self, group: TunedRow, posts_a_week: float) -> Proposal:
         tried = tuple(_tried(x, alerts, group) for x, alerts in self._alerts.items())
         now = values_of(group.row)
-        if not tried:
-            why = "no values of it were recorded"
-            return Proposal(row=group.name, days=0, now=now, levels={}, tried=(), why=why)
-        most = max(threshold.posts_a_week for threshold in tried)
-        if Level.ALERT in group.row.levels and most < posts_a_week:
-            why = f"no level gives {posts_a_week:g} posts a week: the most there is is {most:.2g}"
-            return Proposal(
-                row=group.name, days=group.days, now=now, levels={}, tried=tried, why=why
-            )
+        if why := _too_little(group, tried, posts_a_week):
+            days = group.days
+            return Proposal(row=group.name, days=days, now=now, levels={}, tried=tried, why=why)
         sign = -1 if self._rule.fires == "below" else 1
         levels: dict[str, float] = {}
         scaled: list[str] = []
@@ -200,7 +210,6 @@ class _Trials:
             levels[level.name.lower()] = chosen
             before = level
         levels["clear"] = _clear(group.row, now, levels)
-        why = f"less than {LEAST_DAYS:g} days were observed" if group.days < LEAST_DAYS else ""
         return Proposal(
             row=group.name,
             days=group.days,
@@ -208,8 +217,27 @@ class _Trials:
             levels=levels,
             tried=tried,
             scaled=tuple(scaled),
-            why=why,
         )
+
+
+def _too_little(group: TunedRow, tried: Sequence[Tried], posts_a_week: float) -> str:
+    """Why nothing can be proposed, "" if something can."""
+    if not group.days:
+        return "no values of it were recorded"
+    observed = f"{group.days:.1f} days were observed"
+    if group.days < LEAST_DAYS:
+        return f"only {observed}, and {LEAST_DAYS:g} are needed"
+    if not tried:
+        return f"{observed}, and nothing in them was large enough for its floor"
+    if group.days * posts_a_week < 7:
+        return (
+            f"only {observed}, in which {posts_a_week:g} posts a week are less than one post:"
+            f" {ceil(7 / posts_a_week)} days are needed"
+        )
+    most = max(threshold.posts_a_week for threshold in tried)
+    if Level.ALERT in group.row.levels and most < posts_a_week:
+        return f"no level gives {posts_a_week:g} posts a week: the most there is is {most:.2g}"
+    return ""
 
 
 def rows_of(settings: Settings, rule: Rule) -> dict[str, TunedRow]:
@@ -473,8 +501,6 @@ def _remarks(proposal: Proposal) -> list[str]:
     if proposal.scaled:
         levels = " and ".join(proposal.scaled)
         remarks.append(f"  nothing recorded went as far as {levels}: moved in proportion")
-    if proposal.why:
-        remarks.append(f"  {proposal.why}: a guess, and --write leaves this row as it is")
     return remarks
 
 

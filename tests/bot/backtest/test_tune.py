@@ -16,10 +16,13 @@ from bot.backtest.tune import Proposal, in_words, rows_of, tune, values_of
 from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from bot.config.explain import origin_of_level, show
+from bot.metriclog import MetricLog
 from rules.alerts import Alert, Turn
 from rules.rule import Row as RuleRow
 from rules.rule import Rule
-from tests.bot.backtest.logs import START, Row, write
+from rules.snapshot import Observed
+from streams.durations import MINUTE
+from tests.bot.backtest.logs import KEEP, START, Row, write
 from tests.conftest import ROOT
 
 WEEKS = 2
@@ -195,25 +198,88 @@ def test_weeks_are_those_that_were_observed(overridden: Settings, tmp_path: Path
     assert mild.posts_a_week > 2  # of 54 calendar weeks it would be a tenth
 
 
-def test_little_is_a_guess_and_never_written(overridden: Settings, tmp_path: Path):
+def test_nothing_is_proposed_from_too_little(overridden: Settings, tmp_path: Path):
     write(tmp_path / "logs", noisy_eth(1))
-    found = tuned_burst(overridden, tmp_path / "logs", 0.5)
-    assert not found["majors"].sound and found["majors"].days == pytest.approx(1, rel=0.01)
-    text = in_words(overridden.rules[0], list(found.values()), 0.5)
-    assert "less than 7 days were observed: a guess, and --write leaves this row as it is" in text
+    proposed = tuned_burst(overridden, tmp_path / "logs", 0.5)
+    majors = proposed["majors"]
+    assert majors.levels == {} and majors.days == pytest.approx(1, rel=0.01)
+    text = in_words(overridden.rules[0], list(proposed.values()), 0.5)
+    assert "stays: only 1.0 days were observed, and 7 are needed" in text
     before = overridden.path.read_text()
-    assert write_levels(overridden, overridden.rules[0], list(found.values())) == []
+    assert write_levels(overridden, overridden.rules[0], list(proposed.values())) == []
     assert overridden.path.read_text() == before
+
+
+def test_what_is_wanted_must_be_a_post_at_least(overridden: Settings, tmp_path: Path):
+    """Ten days cannot tell a post in three weeks from one in a year."""
+    write(tmp_path / "logs", noisy_eth(10))
+    majors = tuned_burst(overridden, tmp_path / "logs", 0.35)["majors"]
+    assert majors.levels == {} and "less than one post: 20 days are needed" in majors.why
+    assert tuned_burst(overridden, tmp_path / "logs", 0.75)["majors"].levels
+
+
+OF_SIZE = """
+[markets]
+venues = ["binance"]
+majors = ["BTC"]
+
+[rules.closing]
+metric = "oi_net_1h_pct"
+fires = "below"
+min_oi_musd = 50
+majors = { alert = -5, clear = -2 }
+"""
+
+
+def test_what_is_too_small_for_the_floor_was_observed(tmp_path: Path):
+    """Nine days of ten are too small to count: the rule was silent in all of them."""
+    (tmp_path / "lowtide.toml").write_text(OF_SIZE)
+    settings, dice = load(tmp_path / "lowtide.toml", {}), random.Random(3)
+    log = MetricLog(tmp_path / "logs", KEEP, 1_000)
+    for n in range(20 * 1440):
+        x = -8.0 if dice.random() < 0.01 else -1.0
+        size = 60.0 if n % 1440 < 144 else 40.0
+        value = Observed(
+            metric="oi_net_1h_pct", asset="BTC", value=x, low=x, high=x, floor_musd=size
+        )
+        log.write(START + n * MINUTE, [value])
+    [majors] = tuned_burst(settings, tmp_path / "logs", 4).values()
+    assert majors.days == pytest.approx(20, rel=0.01) and majors.levels
+    beyond = next(t for t in majors.tried if t.threshold == -5)
+    assert 0 < beyond.openings_a_week <= 7 * 1.5
+
+
+def test_one_row_is_tuned_and_written_alone(
+    overridden: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path / "logs", noisy_eth(14))
+    rule = overridden.rules[0]
+    arguments = ["tune", "burst", "--posts-per-week", "4", "--row", "majors", "--write"]
+    config = ["--config", str(overridden.path)]
+    assert ended([*arguments, str(tmp_path / "logs"), *config]) == 0
+    text = capsys.readouterr().out
+    assert "majors: {" in text and "BTC: {" not in text
+    after = load(overridden.path, {}).rules[0]
+    assert after.rows["BTC"] == rule.rows["BTC"] and after.rows["ETH"] != rule.rows["ETH"]
+
+
+def test_a_row_that_is_not_there_is_said(
+    overridden: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path / "logs", noisy_eth(1))
+    arguments = ["tune", "burst", "--posts-per-week", "4", "--row", "ETH"]
+    assert ended([*arguments, str(tmp_path / "logs"), "--config", str(overridden.path)]) == 1
+    assert "burst has no row ETH: its rows are BTC, majors" in capsys.readouterr().err
 
 
 def test_levels_are_never_equal(overridden: Settings, tmp_path: Path):
     """Nothing that was recorded tells critical from alert, so it keeps its proportion."""
     write(tmp_path / "logs", noisy_eth(14))
-    found = tuned_burst(overridden, tmp_path / "logs", 0.01)["majors"]
-    levels = found.levels
+    majors = tuned_burst(overridden, tmp_path / "logs", 0.5)["majors"]
+    levels = majors.levels
     assert levels["watch"] < levels["alert"] < levels["critical"]
-    assert "critical" in found.scaled
-    assert "moved in proportion" in in_words(overridden.rules[0], [found], 0.01)
+    assert "critical" in majors.scaled
+    assert "moved in proportion" in in_words(overridden.rules[0], [majors], 0.5)
 
 
 def proposal(row: str, **levels: float) -> Proposal:
