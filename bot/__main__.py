@@ -143,6 +143,17 @@ def _history(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--assets", type=_assets, default=frozenset(), metavar="BTC,ETH", help="these only"
     )
+    command.add_argument(
+        "--venue", dest="venues", type=_venues, default=frozenset(), metavar="BINANCE,BYBIT",
+        help="what these venues say, and nothing else",
+    )  # fmt: skip
+    command.add_argument(
+        "--without",
+        type=_venues,
+        default=frozenset(),
+        metavar="VENUE",
+        help="as if it said nothing",
+    )
     command.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
@@ -158,6 +169,10 @@ def _assets(text: str) -> frozenset[str]:
     if "" in names:
         raise argparse.ArgumentTypeError("must be names with commas between them, such as BTC,ETH")
     return names
+
+
+def _venues(text: str) -> frozenset[str]:
+    return frozenset(name.lower() for name in _assets(text))
 
 
 def _moment(text: str) -> int:

@@ -347,11 +347,13 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
 def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
     """``backtest`` or ``score``: both judge the same values, given by the same options."""
     from bot.backtest import command  # the roles do without numpy
+    from bot.backtest.rows import VenueChoice
 
     asked = command.Options(
         paths=options.paths,
         against=options.against,
         assets=options.assets,
+        venues=VenueChoice(options.venues, options.without),
         as_json=options.json,
         html=getattr(options, "html", None),
         **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},

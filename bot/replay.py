@@ -6,7 +6,7 @@ session would fetch is taken from the recording when it comes by there.
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -40,10 +40,11 @@ class Count(msgspec.Struct):
 
 
 class Replay:
-    """The events of any number of recordings together, in order of receipt."""
+    """The events of any number of recordings together, of ``venues``, in order of receipt."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, venues: Collection[str] = VENUES.keys()) -> None:
         self.count = Count()
+        self._chosen = venues
         self._markets = settings.markets
         self._conflator = Conflator(self._markets.named)
         self._venues: dict[str, _ReplayedVenue] = {}
@@ -56,7 +57,7 @@ class Replay:
         without the listing that explains them.
         """
         for record in heapq.merge(*(_frames(path) for path in paths), key=lambda r: r.t):
-            if record.venue not in VENUES:
+            if record.venue not in VENUES or record.venue not in self._chosen:
                 continue
             self.count.frames += 1
             self.count.first = self.count.first or record.t

@@ -99,6 +99,9 @@ class ArchiveFiles:
     def assets(self) -> Collection[str]:
         return dict.fromkeys(asset for _, asset in self._files).keys()
 
+    def venues(self) -> Collection[str]:
+        return (VENUE, SPOT) if self._files else ()
+
     def parts(self, form: RowForm, asset: str, start: Ms, end: Ms) -> Sequence[RowPart]:
         # of each file only what is asked for is kept, so a piece of time is all that is held
         same: dict[tuple[str, str], list[RowPart]] = {}

@@ -16,7 +16,7 @@ from bot.backtest.evaluate import Run, run
 from bot.backtest.history import NO_DATA
 from bot.backtest.html import Scene, scene
 from bot.backtest.report import Report, text
-from bot.backtest.rows import LATEST
+from bot.backtest.rows import EVERY_VENUE, LATEST, VenueChoice
 from bot.backtest.score import Prices
 from bot.backtest.sources import Sources
 from bot.backtest.tune import in_words as proposals_in_words
@@ -42,6 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     start: Ms = 0
     end: Ms = LATEST
     assets: frozenset[str] = frozenset()
+    venues: VenueChoice = EVERY_VENUE
     as_json: bool = False
     html: Path | None = None
 
@@ -53,7 +54,8 @@ def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> st
         configurations.append(load(options.against, env))
     metrics = _metrics(configurations)
     sources = Sources(
-        options.paths, settings, metrics, options.start, options.end, options.assets
+        options.paths, settings, metrics, options.start, options.end, options.assets,
+        options.venues,
     )  # fmt: skip
     answer, scenes, runs = reported(sources, configurations, options.assets, progress())
     if missing := options.assets - {asset for entry in answer.coverage for asset in entry.assets}:
@@ -85,7 +87,8 @@ def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
     compared = scoring.named(configurations)
     metrics = _metrics(compared.values())
     sources = Sources(
-        options.paths, settings, metrics, options.start, options.end, options.assets
+        options.paths, settings, metrics, options.start, options.end, options.assets,
+        options.venues,
     )  # fmt: skip
     prices, runs = Prices(), {name: Run(configuration) for name, configuration in compared.items()}
     spans: list[tuple[Ms, Ms]] = []
@@ -156,13 +159,14 @@ def reported(
 ) -> tuple[Report, list[Scene], list[Run]]:
     """Judges everything and says what came of it."""
     seen, runs = run(sources, configurations, tell)
+    spoke = sources.spoke()
     scenes = [scene(sources, loud) for loud in report.loudest(runs[0])]
     names = report.names([chosen.path for chosen in configurations])
     answer = Report(
         start=min(seen.first.values(), default=0),
         end=max(seen.last.values(), default=0),
         days=len(set[int]().union(*seen.days.values())),
-        coverage=report.coverage(seen),
+        coverage=report.coverage(seen, spoke),
         not_judged=report.not_judged(seen, runs, sources.why, assets),
         notes=tuple(sources.notes.sentences),
         posted=tuple(

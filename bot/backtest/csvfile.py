@@ -334,6 +334,9 @@ class CsvRows:
     def assets(self) -> Collection[str]:
         return dict.fromkeys(asset for _, asset in self._parts).keys()
 
+    def venues(self) -> Collection[str]:
+        return {part.venue for parts in self._parts.values() for part in parts}
+
     def parts(self, form: RowForm, asset: str, start: Ms, end: Ms) -> Sequence[RowPart]:
         known = self._parts.get((form, asset), ())
         parts = [part._replace(rows=part.rows.between(start, end)) for part in known]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.backtest.rows import (
+    EVERY_VENUE,
+    EVERYONE,
     LOOK_BACK,
     MARKS,
     Numbers,
@@ -19,6 +21,7 @@ from bot.backtest.rows import (
     RowPart,
     Rows,
     RowSource,
+    VenueChoice,
     united,
 )
 from bot.backtest.series import (
@@ -52,21 +55,26 @@ of a file, shorter than a venue that closed should weigh on the others."""
 
 def add_where_silent(
     known_series: dict[SeriesKey, RecordedSeries], series: dict[SeriesKey, RecordedSeries]
-) -> None:
+) -> dict[SeriesKey, Times]:
     """Adds the rows at moments at which ``known_series`` is silent: one source speaks at a time.
+    The moments at which rows were added.
 
     A source is silent from one and a half of its steps after its last row, so whether another one
     may speak is known at that moment and does not depend on what comes later.
     """
+    added: dict[SeriesKey, Times] = {}
     for place, other in series.items():
         known = known_series.get(place)
         if known is None:
             known_series[place] = other
+            added[place] = other.at
             continue
         last = np.searchsorted(known.at, other.at, "right") - 1
         silent = (last < 0) | (other.at - known.at[last] > known.step[last] * 3 // 2)
         if silent.any():
             add_series(Chunk(0, 0, known_series), {place: rows_where(other, silent)})
+            added[place] = other.at[silent]
+    return added
 
 
 def starts(at: Times, window: Ms) -> NDArray[np.intp]:
@@ -175,9 +183,6 @@ def with_settlements(
     return {SeriesKey(name, asset): series}
 
 
-EVERYONE = "all"
-"""A row of this venue is the sum over all of them."""
-
 LEAST_CONTRACTS = 20
 """A share of fewer contracts is not one of the market."""
 
@@ -209,12 +214,15 @@ class History:
         venues: Sequence[str],
         metrics: Sequence[str],
         falls: Mapping[str, Mapping[str, float]] = {},
+        chosen: VenueChoice = EVERY_VENUE,
     ) -> None:
+        self._chosen = chosen
         self._falls = falls
         self._sources = tuple(sources)
         self._venues = tuple(venues)
         self._metrics = tuple(dict.fromkeys(metrics))
         self._heard: dict[RowForm, _Heard] = {}
+        self._spoke: dict[str, dict[str, set[int]]] = {}
 
     def span(self) -> tuple[Ms, Ms] | None:
         """When the first and the last row are known."""
@@ -249,6 +257,25 @@ class History:
                     add_series(chunk, rows.of(name))
         return cut(chunk.series, start, end).series
 
+    def spoke(self) -> Mapping[str, Mapping[str, set[int]]]:
+        """By metric and venue, the days (since the epoch) on which the venue took part in a value,
+        of what was read so far."""
+        return self._spoke
+
+    def note(self, name: str, venue: str, at: Times, start: Ms, end: Ms) -> None:
+        """A venue takes part in values of a metric at these moments, if they are in the piece."""
+        days = np.unique(at[(at >= start) & (at < end)] // DAY).tolist()
+        if days:
+            self._spoke.setdefault(name, {}).setdefault(venue, set()).update(days)
+
+    def note_as(self, name: str, of: str, series: Mapping[SeriesKey, RecordedSeries]) -> None:
+        """``series`` of a metric are made of what is noted of another one."""
+        for recorded in series.values():
+            on = {*np.unique(recorded.at // DAY).tolist()}
+            for venue, days in self._spoke.get(of, {}).items():
+                if days & on:
+                    self._spoke.setdefault(name, {}).setdefault(venue, set()).update(days & on)
+
     def why(self) -> dict[str, str]:
         """Why a metric has no values, of what was read so far, by its name."""
         return {name: self._why(name) for name in self._metrics}
@@ -261,6 +288,8 @@ class History:
         same: dict[tuple[str, str], list[RowPart]] = {}
         for source in self._sources:
             for part in source.parts(form, asset, start, end):
+                if not self._chosen.keeps(part.venue):
+                    continue
                 same.setdefault((part.venue, part.scope), []).append(part)
         united_parts = [
             alike[0] if len(alike) == 1 else alike[0]._replace(rows=united(alike))
@@ -276,30 +305,41 @@ class History:
         window = logged(name).window
         if name.startswith("price_down_share"):
             falls = self._falls.get(name, {})
-            return _down_share(name, window or 0, falls, [a for a in each if a.asset in falls])
-        return _total(name, window, each) if window else self._negative_share(name, each)
+            moves = f"price_{(window or 0) // MINUTE}m_pct"
+            series = _down_share(name, moves, falls, [a for a in each if a.asset in falls])
+            self.note_as(name, moves, cut(series, start, end).series)
+            return series
+        if window:
+            series = _total(f"{name} by coin", name, window, each)
+            self.note_as(name, f"{name} by coin", cut(series, start, end).series)
+            return series
+        return self._negative_share(name, each, start, end)
 
     def _negative_share(
-        self, name: str, each: Iterable["_AssetRows"]
+        self, name: str, each: Iterable["_AssetRows"], start: Ms, end: Ms
     ) -> dict[SeriesKey, RecordedSeries]:
         """Of contracts of the configured venues, at moments at which enough of them are known."""
         contracts = [
-            rows
+            (venue, rows)
             for of_asset in each
             for venue, rows in of_asset.of_venues(RowForm.FUNDING_SETTLED).items()
             if venue in self._venues
         ]
         if not contracts:
             return {}
-        at = np.unique(np.concatenate([rows.at for rows in contracts]))
+        at = np.unique(np.concatenate([rows.at for _, rows in contracts]))
         known, negative = np.zeros(len(at)), np.zeros(len(at))
-        for rows in contracts:
+        by_venue: dict[str, NDArray[np.bool_]] = {}
+        for venue, rows in contracts:
             last = rows.newest(at)
             due = rows.at[last] + (rows.numbers["interval_h"][last] * HOUR).astype(np.int64)
             live = (last >= 0) & (at <= due + SETTLED_LATE)
             known += live
             negative += live & (rows.numbers["rate"][last] < 0)
+            by_venue[venue] = by_venue.get(venue, np.zeros(len(at), np.bool_)) | live
         enough = known >= LEAST_CONTRACTS
+        for venue, live in by_venue.items():
+            self.note(name, venue, at[live & enough], start, end)
         pct = 100 * negative[enough] / known[enough]
         return known_values(name, ALL, at[enough], pct)
 
@@ -357,7 +397,8 @@ class History:
         if name.startswith("cause") and RowForm.PRICE_BARS not in self._heard:
             return "no prices beside it"
         if not heard.venues & {EVERYONE, *self._venues[:1]}:
-            few, first = ", ".join(sorted(heard.venues)), self._venues[0]
+            few = ", ".join(sorted(heard.venues))
+            first = self._venues[0] if self._venues else "the first configured venue"
             return f"it is of {few} alone: only {first} or a sum over all speaks for an asset"
         if name.startswith("oi_total") and heard.assets < 3:
             return "fewer than three assets are known at a time"
@@ -486,8 +527,21 @@ class _AssetRows:
         for part in self._in_order(self.parts(RowForm.PRICE_BARS, back)):
             rows = part.rows
             close = series_of(rows.at, rows.numbers["close"], rows.step)
-            add_where_silent(series, {SeriesKey(PRICE, self.asset): close})
+            self._add(series, part.venue, {SeriesKey(PRICE, self.asset): close})
         return series
+
+    def _add(
+        self,
+        series: dict[SeriesKey, RecordedSeries],
+        venue: str,
+        of_venue: dict[SeriesKey, RecordedSeries],
+    ) -> None:
+        """What a venue says, where those before it are silent."""
+        for place, at in add_where_silent(series, of_venue).items():
+            self._note(place.metric, venue, at)
+
+    def _note(self, name: str, venue: str, at: Times) -> None:
+        self._history.note(name, venue, at, self._start, self._end)
 
     def _in_order(self, parts: Sequence[RowPart]) -> list[RowPart]:
         """By the order of venues, mark prices before trades; venues that are not configured come
@@ -515,11 +569,11 @@ class _AssetRows:
                 known = ~np.isnan(ends["close"])
                 move.low = np.fmin(move.value, ends["low"][known].astype(np.float32))
                 move.high = np.fmax(move.value, ends["high"][known].astype(np.float32))
-            add_where_silent(series, moves)
+            self._add(series, part.venue, moves)
         return series
 
     def _net(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
-        at, before, after, usd, step = self.ends(window)
+        at, before, after, usd, step = self.ends(name, window)
         with np.errstate(divide="ignore", invalid="ignore"):
             pct = 100 * (after - before) / before
         return known_values(name, self.asset, at, pct, step, usd / 1e6)
@@ -537,9 +591,12 @@ class _AssetRows:
             float(CAUSES.index(cause(window, float(price), float(interest)))) if live else np.nan
             for price, interest, live in zip(moved.value[last], held.value, known, strict=True)
         ]
-        return known_values(name, self.asset, held.at, np.array(numbers), held.step)
+        causes = known_values(name, self.asset, held.at, np.array(numbers), held.step)
+        inside = cut(causes, self._start, self._end).series
+        self._history.note_as(name, of.interest.name, inside)
+        return causes
 
-    def ends(self, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers, Times]:
+    def ends(self, name: str, window: Ms) -> tuple[Times, Numbers, Numbers, Numbers, Times]:
         """Coins at both ends of the window, USD at its start, NaN where they cannot be said; and
         the longest step of those that speak.
 
@@ -556,6 +613,7 @@ class _AssetRows:
         steps = np.zeros(len(at))
         whole: tuple[Numbers, Numbers, Numbers, Numbers] | None = None
         total = np.zeros(len(at))
+        heard: dict[str, NDArray[np.bool_]] = {}
         speaks = np.zeros(len(at), np.bool_)  # one small venue is not the asset
         for venue, scopes in venues.items():
             before, after, usd, step, usual = _venue_ends(scopes, at, window)
@@ -564,7 +622,7 @@ class _AssetRows:
             if venue == EVERYONE:
                 whole, total = (before, after, usd, step), np.nan_to_num(usual)
                 continue
-            known = ~np.isnan(before)
+            known = heard[venue] = ~np.isnan(before)
             steps = np.fmax(steps, step)
             for key, part in (("before", before), ("after", after), ("usd", usd)):
                 sums[key] += np.where(known, part, 0)
@@ -573,6 +631,11 @@ class _AssetRows:
         enough = speaks & (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
         ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
         ends.append(steps)
+        if whole is not None:
+            self._note(name, EVERYONE, at[~np.isnan(whole[0])])
+            enough &= np.isnan(whole[0])
+        for venue, known in heard.items():
+            self._note(name, venue, at[known & enough])
         if whole is not None:
             ends = [np.where(np.isnan(whole[0]), e, w) for e, w in zip(ends, whole, strict=True)]
         return at, ends[0], ends[1], ends[2], ends[3].astype(np.int64)
@@ -598,7 +661,7 @@ class _AssetRows:
             if (rows := funding.get(venue)) is not None:
                 hours = rows.numbers["interval_h"]
                 alone = with_settlements(name, self.asset, rows.at, pct_8h(rows), rows.at, hours)
-                add_where_silent(series, alone)
+                self._add(series, venue, alone)
         return series
 
     def _weighted(self, name: str, funding: dict[str, Rows]) -> dict[SeriesKey, RecordedSeries]:
@@ -610,6 +673,7 @@ class _AssetRows:
         total, mean, largest = (np.zeros(len(at)) for _ in range(3))
         settled, hours = np.zeros(len(at), np.int64), np.full(len(at), 8.0)
         newest = np.zeros(len(at), np.int64)
+        weighed: dict[str, NDArray[np.bool_]] = {}
         for rows in rates.values():
             last = rows.newest(at)
             newest = np.maximum(newest, np.where(last >= 0, rows.at[last], 0))
@@ -620,6 +684,7 @@ class _AssetRows:
             weight = self._held_usd(venue, at)
             weight[(at > due + SETTLED_LATE) | (due <= newest + MINUTE)] = np.nan
             weight[(last < 0) | (at - rows.at[last] > _USUAL_FOR)] = 0
+            weighed[venue] = weight > 0
             total, mean = total + weight, mean + weight * pct_8h(rows)[last]
             most = weight > largest
             largest = np.where(most, weight, largest)
@@ -627,6 +692,8 @@ class _AssetRows:
         known = total > 0
         if not known.any():
             return {}
+        for venue, weighs in weighed.items():
+            self._note(name, venue, at[known & weighs])
         columns = (at[known], mean[known] / total[known], settled[known], hours[known])
         return with_settlements(name, self.asset, *columns)
 
@@ -647,7 +714,8 @@ class _AssetRows:
         series: dict[SeriesKey, RecordedSeries] = {}
         for part in self._in_order(self.parts(RowForm.FUNDING_PREDICTED)):
             pct = 100 * part.rows.numbers["rate_8h_close"]
-            add_where_silent(series, known_values(name, self.asset, part.rows.at, pct))
+            estimates = known_values(name, self.asset, part.rows.at, pct)
+            self._add(series, part.venue, estimates)
         return series
 
     def _liquidated(self, name: str, window: Ms) -> dict[SeriesKey, RecordedSeries]:
@@ -659,7 +727,7 @@ class _AssetRows:
                 if window % width == 0:
                     bars = rows.step == width
                     sums = _summed(name, self.asset, rows.at[bars], musd[bars], window, width)
-                    add_where_silent(series, sums)
+                    self._add(series, part.venue, sums)
         return series
 
     def _thinned(
@@ -675,17 +743,15 @@ class _AssetRows:
             with np.errstate(divide="ignore", invalid="ignore"):
                 pct, lost = 100 * current / normal, (normal - current) / 1e6
             pct[~(normal > 0)] = np.nan
-            add_where_silent(series, known_values(name, self.asset, at, pct, steps, lost))
+            self._add(series, part.venue, known_values(name, self.asset, at, pct, steps, lost))
         return series
 
 
 def _down_share(
-    name: str, window: Ms, falls: Mapping[str, float], each: Sequence["_AssetRows"]
+    name: str, moves: str, falls: Mapping[str, float], each: Sequence["_AssetRows"]
 ) -> dict[SeriesKey, RecordedSeries]:
     """Of the assets that have prices at all; where that of one is not known, a lower bound."""
-    rows = {
-        a.asset: moved for a in each for moved in a.of(f"price_{window // MINUTE}m_pct").values()
-    }
+    rows = {a.asset: moved for a in each for moved in a.of(moves).values()}
     if not rows:
         return {}
     at = np.unique(np.concatenate([moved.at for moved in rows.values()]))
@@ -705,14 +771,19 @@ def _down_share(
     return {SeriesKey(name, ALL): series}
 
 
-def _total(name: str, window: Ms, each: Iterable[_AssetRows]) -> dict[SeriesKey, RecordedSeries]:
-    """All assets together, at moments at which at least three of them are known."""
+def _total(
+    by_coin: str, name: str, window: Ms, each: Iterable[_AssetRows]
+) -> dict[SeriesKey, RecordedSeries]:
+    """All assets together, at moments at which at least three of them are known.
+
+    ``by_coin``: under which name it is noted who speaks of each.
+    """
     moved: dict[int, float] = {}
     held: dict[int, float] = {}
     count: dict[int, int] = {}
     longest: dict[int, Ms] = {}
     for of_asset in each:
-        at, before, after, usd, step = of_asset.ends(window)
+        at, before, after, usd, step = of_asset.ends(by_coin, window)
         known = ~np.isnan(before)
         columns = (column[known].tolist() for column in (at, before, after, usd, step))
         for t, b, a, u, s in zip(*columns, strict=True):

@@ -19,6 +19,7 @@ from bot.backtest.evaluate import Run, plain
 from bot.backtest.posts import ListedPost, is_end
 from bot.backtest.report import (
     CHANGE_HEAD,
+    VENUE_HEAD,
     ConfigurationPosts,
     Coverage,
     Loud,
@@ -30,6 +31,7 @@ from bot.backtest.report import (
     moment,
     place_of,
     sentences_of,
+    venue_rows,
 )
 from bot.backtest.series import Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
@@ -329,6 +331,9 @@ def _coverage(report: Report) -> Iterator[str]:
         for c in report.coverage
     ))  # fmt: skip
     yield from (_names(c) for c in report.coverage if len(c.assets) > _FEW)
+    if venues := [row for entry in report.coverage for row in venue_rows(entry)]:
+        yield "<h3>By venue</h3>"
+        yield _scrolling(_table(VENUE_HEAD, venues))
     if report.not_judged:
         yield "<h3>Not judged</h3>"
         rows = ((n.rule, ", ".join(n.assets) or "all", n.why) for n in report.not_judged)

@@ -5,7 +5,7 @@ What came of a backtest, in the order in which it is told. Pure.
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +29,20 @@ ALIKE = 2
 """So many of one rule on one asset are shown, so that one of them does not fill the list."""
 
 
+class VenueCoverage(msgspec.Struct, frozen=True, kw_only=True):
+    """When a venue took part in the values of a metric."""
+
+    venue: str
+    """Its name, ``all`` for a sum over all that a file holds; or the kind of file, if that does not
+    say which venues made a value."""
+    first: Ms
+    """When the first day began (UTC)."""
+    last: Ms
+    """And when the last one did."""
+    days: int
+    """On how many days of these."""
+
+
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a metric was observed, of all ``assets`` together."""
 
@@ -47,6 +61,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     """Time of the first value."""
     last: Ms
     """Time of the last value."""
+    venues: tuple[VenueCoverage, ...]
+    """Whose values they are, by name."""
 
 
 class NotJudged(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,14 +168,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the first configuration against the second; None: there is only the first."""
 
 
-def coverage(seen: Seen) -> tuple[Coverage, ...]:
-    """By metric, prices last."""
+def coverage(
+    seen: Seen, spoke: Mapping[str, Mapping[str, Collection[int]]]
+) -> tuple[Coverage, ...]:
+    """By metric, prices last. ``spoke``: by metric and venue, the days since the epoch."""
     names = sorted({place.metric for place in seen.rows}, key=lambda name: (name == PRICE, name))
-    return tuple(_covered(seen, name) for name in names)
+    return tuple(_covered(seen, name, spoke.get(name, {})) for name in names)
 
 
-def _covered(seen: Seen, name: str) -> Coverage:
+def _covered(seen: Seen, name: str, spoke: Mapping[str, Collection[int]]) -> Coverage:
     places = [place for place in seen.rows if place.metric == name]
+    first = min(seen.first[place] for place in places)
+    last = max(seen.last[place] for place in places)
+    asked = range(first // DAY, last // DAY + 1)  # charts look at the days around it, too
+    inside = {venue: [day for day in days if day in asked] for venue, days in spoke.items()}
     return Coverage(
         metric=name,
         assets=tuple(sorted({place.asset for place in places})),
@@ -168,8 +190,13 @@ def _covered(seen: Seen, name: str) -> Coverage:
         holes=sum(seen.holes[place] for place in places),
         step_ms=min(seen.steps[place][0] for place in places),
         longest_step_ms=max(seen.steps[place][1] for place in places),
-        first=min(seen.first[place] for place in places),
-        last=max(seen.last[place] for place in places),
+        first=first,
+        last=last,
+        venues=tuple(
+            VenueCoverage(venue=venue, first=min(days) * DAY, last=max(days) * DAY, days=len(days))
+            for venue, days in sorted(inside.items())
+            if days
+        ),
     )
 
 
@@ -454,6 +481,8 @@ def moment(at: Ms | None) -> str:
 def _coverage(report: Report, width: int) -> list[str]:
     rows = [_coverage_row(entry) for entry in report.coverage]
     lines = ["COVERAGE", *table(("metric", "assets", "hours", "frozen", "holes", "each"), rows)]
+    venues = [row for entry in report.coverage for row in venue_rows(entry)]
+    lines += ["by venue:", *table(VENUE_HEAD, venues)] if venues else []
     if report.not_judged:
         lines.append("not judged:")
         for entry in report.not_judged:
@@ -462,6 +491,15 @@ def _coverage(report: Report, width: int) -> list[str]:
     for note in report.notes:
         lines += wrap(f"note: {note}", width, 6)
     return lines
+
+
+VENUE_HEAD = ("metric", "venue", "from", "to", "days")
+
+
+def venue_rows(entry: Coverage) -> Iterator[tuple[str, ...]]:
+    """Which venues took part in a metric, and on which days."""
+    for venue in entry.venues:
+        yield entry.metric, venue.venue, day(venue.first), day(venue.last), f"{venue.days:,}"
 
 
 def _coverage_row(entry: Coverage) -> tuple[str, ...]:

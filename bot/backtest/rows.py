@@ -43,6 +43,29 @@ class RowForm(StrEnum):
     """``n``, ``median_return``, ``share_down_5pct``, ``quote_volume_usd``: no metric uses them."""
 
 
+EVERYONE = "all"
+"""A row of this venue is the sum over all of them."""
+
+
+class VenueChoice(NamedTuple):
+    """Which venues are to speak."""
+
+    only: frozenset[str] = frozenset()
+    """None: every venue."""
+    without: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.without)
+
+    def keeps(self, venue: str) -> bool:
+        """Whether rows of a venue count. The sum over all venues is none without one of them."""
+        if self.only:
+            return venue in self.only and venue not in self.without
+        return venue not in self.without and not (self.without and venue == EVERYONE)
+
+
+EVERY_VENUE = VenueChoice()
+
 MARKS = "mark price"
 """The scope of bars of the mark price, which is what the rules look at: it speaks before trades."""
 
@@ -102,6 +125,10 @@ class RowSource(Protocol):
 
     def assets(self) -> Collection[str]:
         """Of which assets there are rows."""
+        ...
+
+    def venues(self) -> Collection[str]:
+        """Of which venues there may be rows."""
         ...
 
     def parts(self, form: RowForm, asset: str, start: Ms, end: Ms) -> Sequence[RowPart]:

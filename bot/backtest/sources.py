@@ -5,18 +5,20 @@ Each kind of file is a ``SeriesSource``; those that hold rows of venues are a ``
 become series in ``bot/backtest/history.py``.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
+import numpy as np
+
 from bot.backtest import csvfile
 from bot.backtest.archive import ArchiveFiles, is_archive
-from bot.backtest.csvfile import CsvRows
+from bot.backtest.csvfile import CsvRows, CsvTable
 from bot.backtest.history import History
 from bot.backtest.logfile import MetricLogs, read_day
-from bot.backtest.rows import LATEST
+from bot.backtest.rows import EVERY_VENUE, LATEST, VenueChoice
 from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series, cut
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
@@ -25,6 +27,7 @@ from rules.alerts import ALL
 from rules.engine import Engine
 from streams.durations import DAY
 from streams.events import Ms, Tick
+from streams.venues import VENUES
 
 _ALL_OF_IT = 2**40
 _PIECE: Ms = 60 * DAY
@@ -75,17 +78,20 @@ class SeriesInMemory:
         return cut(self._by_asset.get(asset, {}), start, end).series
 
 
-def observed(paths: Sequence[Path], settings: Settings) -> dict[SeriesKey, RecordedSeries]:
-    """What the rules of ``settings`` see in these recordings, a row a minute.
+def observed(
+    paths: Sequence[Path], settings: Settings, chosen: VenueChoice = EVERY_VENUE
+) -> dict[SeriesKey, RecordedSeries]:
+    """What the rules of ``settings`` see in these recordings of the venues ``chosen``, a row a
+    minute.
 
     Raises OSError or ValueError for what cannot be read.
     """
-    venues = [venue.name for venue in settings.venues]
+    venues = [venue.name for venue in settings.venues if chosen.keeps(venue.name)]
     engine = Engine(settings.rules, venues, settings.composites)
     chunk = Chunk(0, 0, {})
     with TemporaryDirectory() as folder:
         log = MetricLog(Path(folder), _ALL_OF_IT, _ALL_OF_IT)
-        for event in Replay(settings).events(paths):
+        for event in Replay(settings, [*filter(chosen.keeps, VENUES)]).events(paths):
             engine.feed(event)
             if isinstance(event, Tick) and log.due(event.seen):
                 log.write(event.seen, engine.observed())
@@ -109,6 +115,7 @@ class Sources:
         start: Ms = 0,
         end: Ms = LATEST,
         assets: frozenset[str] = frozenset(),
+        chosen: VenueChoice = EVERY_VENUE,
     ) -> None:
         self.notes = Notes()
         self._wanted = assets and assets | {ALL}
@@ -118,23 +125,45 @@ class Sources:
         archives = ArchiveFiles([file for file in files if is_archive(file)], self.notes)
         tables = [csvfile.read(f, self.notes) for f in files if _is_table(f)]
         frames = [f for f in files if not _is_known(f)]
-        venues = [venue.name for venue in settings.venues]
+        venues = [venue.name for venue in settings.venues if chosen.keeps(venue.name)]
+        rows = [CsvRows(tables), archives]
+        if chosen:
+            _check(chosen, {*(v for source in rows for v in source.venues())}, bool(frames))
+            logs, tables = self._of_one_venue_alone(logs, tables)
         self._history = History(
-            [CsvRows(tables), archives],
+            rows,
             venues,
             metrics,
             {rule.metric: rule.least_fall_pct for rule in settings.rules if rule.least_fall_pct},
+            chosen,
         )
         self._logged = bool(logs)
-        self._sources: list[SeriesSource] = [
-            SeriesInMemory(csvfile.ready_series(tables)),
-            self._history,
-            SeriesInMemory(observed(frames, settings) if frames else {}),
-            MetricLogs(logs, self.notes),
+        self._spoke: dict[str, dict[str, set[int]]] = {}
+        self._sources: dict[str, SeriesSource] = {
+            "CSV of a metric": SeriesInMemory(csvfile.ready_series(tables)),
+            "": self._history,
+            "recording": SeriesInMemory(observed(frames, settings, chosen) if frames else {}),
+            "metric log": MetricLogs(logs, self.notes),
+        }
+        self._spans = [
+            span for source in self._sources.values() if (span := source.span()) is not None
         ]
-        self._spans = [span for source in self._sources if (span := source.span()) is not None]
         if not self._spans:
-            raise ValueError("nothing to read: none of these files holds values of a metric")
+            of = " by venue" if chosen else ""
+            raise ValueError(f"nothing to read: none of these files holds values of a metric{of}")
+
+    def _of_one_venue_alone(
+        self, logs: list[Path], tables: list[CsvTable]
+    ) -> tuple[list[Path], list[CsvTable]]:
+        """What can be told apart by venue: values that several venues made together cannot."""
+        apart = [table for table in tables if "venue" in table.names]
+        if logs:
+            self.notes.add(
+                "metric logs are left out: their values are those of all venues together"
+            )
+        if len(apart) < len(tables):
+            self.notes.add("CSV files that name no venue are left out")
+        return [], apart
 
     @property
     def why(self) -> dict[str, str]:
@@ -144,8 +173,18 @@ class Sources:
     def names(self) -> list[str]:
         """All assets that the files are of, wanted or not."""
         first, last = min(first for first, _ in self._spans), max(last for _, last in self._spans)
-        names = {a for source in self._sources for a in source.assets(first, last + 1)}
+        sources = self._sources.values()
+        names = {asset for source in sources for asset in source.assets(first, last + 1)}
         return sorted(names - {ALL})
+
+    def spoke(self) -> Mapping[str, Mapping[str, Collection[int]]]:
+        """By metric, and by venue or kind of file that does not say which, the days (since the
+        epoch) on which it took part in a value, of what was read so far."""
+        names = [*self._history.spoke(), *self._spoke]
+        return {
+            name: {**self._history.spoke().get(name, {}), **self._spoke.get(name, {})}
+            for name in names
+        }
 
     def pieces(self, progress: Callable[[float], None] | None = None) -> Iterator[Chunk]:
         """Time in pieces, and of each piece one asset after the other.
@@ -163,13 +202,25 @@ class Sources:
     def between(self, asset: str, start: Ms, end: Ms) -> Chunk:
         """All that is known of an asset from ``start`` to before ``end``."""
         chunk = Chunk(start, end, {}, frozenset({asset}))
-        for source in self._sources:
-            if add_series(chunk, source.read(asset, start, end)):
+        for kind, source in self._sources.items():
+            series = source.read(asset, start, end)
+            if kind:
+                self._note(kind, series)
+            if add_series(chunk, series):
                 self.notes.add("some values were given by several files: the first one counts")
         return chunk
 
+    def _note(self, kind: str, series: Mapping[SeriesKey, RecordedSeries]) -> None:
+        for place, values in series.items():
+            days = np.unique(values.at[~np.isnan(values.value)] // DAY).tolist()
+            if days:
+                who = place.instrument.partition("/")[0] or kind
+                self._spoke.setdefault(place.metric, {}).setdefault(who, set()).update(days)
+
     def _assets(self, start: Ms, end: Ms) -> list[str]:
-        names = dict.fromkeys(a for source in self._sources for a in source.assets(start, end))
+        names = dict.fromkeys(
+            a for source in self._sources.values() for a in source.assets(start, end)
+        )
         return [name for name in names if not self._wanted or name in self._wanted]
 
     def _edges(self) -> list[Ms]:
@@ -179,8 +230,19 @@ class Sources:
         if first >= last:
             raise ValueError("there is nothing between --from and --to")
         inside = set(range(first // DAY * DAY, last, _PIECE))
-        inside.update(edge for source in self._sources for edge in source.edges())
+        inside.update(edge for source in self._sources.values() for edge in source.edges())
         return [first, *sorted(edge for edge in inside if first < edge < last), last]
+
+
+def _check(chosen: VenueChoice, known: set[str], recorded: bool) -> None:
+    """ValueError for a venue of which these files hold nothing."""
+    known |= {*VENUES} if recorded else set()
+    for name in sorted(chosen.only | chosen.without):
+        if name not in known:
+            has = ", ".join(sorted(known)) or "no venue by name"
+            raise ValueError(f"these files have no rows of the venue {name}: they have {has}")
+    if not any(map(chosen.keeps, known)):
+        raise ValueError("no venue is left of those that these files have")
 
 
 def _files(path: Path) -> list[Path]:

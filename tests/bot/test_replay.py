@@ -47,6 +47,14 @@ def test_messages_and_a_count(capsys, tmp_path: Path, story: Path) -> None:
     assert " 0 dropped" in err
 
 
+def test_only_venues_that_were_asked_for_are_heard(tmp_path: Path, story: Path) -> None:
+    (tmp_path / "config.toml").write_text(PLAIN)
+    settings = load(tmp_path / "config.toml", {})
+    heard, unheard = Replay(settings, ["bybit"]), Replay(settings, ["binance"])
+    assert len([*heard.events([story])]) > 0 == len([*unheard.events([story])])
+    assert (heard.count.frames > 0, unheard.count.frames) == (True, 0)
+
+
 def test_files_are_heard_together_in_order_of_receipt(capsys, tmp_path: Path, story: Path) -> None:
     """As ``lowtide record`` writes them, one after another."""
     lines = gzip.decompress(story.read_bytes()).splitlines(keepends=True)
