@@ -7,7 +7,7 @@ A run with faults is compared with the same market without:
   the episode went on;
 - an episode opens only while the market without faults has it open, and ends only when it has ended
   there: data that were dark may delay both, never bring them forward;
-- faults that touch no data (kills, Telegram) change no alert in any byte; a step of the clock
+- faults that touch no data (kills, Telegram) change no alert in any field; a step of the clock
   changes no more than its times.
 
 And of each run alone: posts, books, memory.
@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from bot.delivery.post import Post, PostState
-from rules import alerts
 from rules.alerts import Alert, Level, Turn
 from streams.durations import MINUTE, SECOND
 from streams.events import Ms
@@ -43,7 +42,8 @@ SLACK: Ms = 3 * SECOND
 """Between two runs of which none was dark: a look more or less."""
 
 POLLED: Ms = 15 * SECOND
-"""After a step of the clock polls come at other moments: their times are those of the clock."""
+"""How far apart readings may be. A step of the clock moves the moments of polls, and where one is
+lost another stands at the end of a window: then a moment may be that far from the market's."""
 
 DELAY: Ms = MINUTE
 """How much later than the market's an opening may be, and its end, that was dark."""
@@ -71,7 +71,7 @@ def judge(base: Run, run: Run) -> list[str]:
     if any(fault.kind in (*VENUE, *CLOCK) for fault in run.faults):
         wrong += _missing(base, run)
         wrong += _due_to_faults(base, run)
-    elif (of_run := _bytes(run)) != (of_base := _bytes(base)):
+    elif (of_run := _alerts(run)) != (of_base := _alerts(base)):
         wrong.append(f"other alerts though no data were touched: {_difference(of_base, of_run)}")
     return wrong
 
@@ -92,7 +92,7 @@ def episodes(run: Run) -> list[EpisodeSpan]:
 
 def slack(run: Run) -> Ms:
     """How far a moment may be from that of the run without faults, if nothing was dark."""
-    return SLACK + POLLED * any(fault.kind in CLOCK for fault in run.faults)
+    return SLACK + POLLED * any(fault.kind in (*CLOCK, *DARK) for fault in run.faults)
 
 
 def dark(run: Run, start: Ms, end: Ms) -> bool:
@@ -143,16 +143,18 @@ def _named(episode: EpisodeSpan) -> str:
     return f"{episode.family} {episode.began / 1000:g}-{ended} {episode.level.name}"
 
 
-def _bytes(run: Run) -> list[bytes]:
-    return [alerts.encode(alert) for _, alert in run.alerts]
+def _alerts(run: Run) -> list[Alert]:
+    return [alert for _, alert in run.alerts]
 
 
-def _difference(base: Sequence[bytes], run: Sequence[bytes]) -> str:
+def _difference(base: Sequence[Alert], run: Sequence[Alert]) -> str:
     pairs = zip(base, run, strict=False)
     first = next((pair for pair in pairs if pair[0] != pair[1]), None)
     if first is None:
         return f"{len(base)} and {len(run)} of them"
-    return f"{first[0].decode()} and {first[1].decode()}"
+    names = [name for name in Alert.__struct_fields__
+             if getattr(first[0], name) != getattr(first[1], name)]  # fmt: skip
+    return f"{first[0].id} and {first[1].id} differ in {', '.join(names)}"
 
 
 # ── books ───────────────────────────────────────────────────────────────
