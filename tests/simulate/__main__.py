@@ -23,21 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: all that happened")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND",
                         help=f"faults of these kinds only: {', '.join(KINDS)}")  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=float("inf"),
+                        help="no new seed after so much processor time")  # fmt: skip
     parser.add_argument("--no-faults", action="store_true")
     options = parser.parse_args(arguments)
     began = time.process_time()
     single = options.seed is not None
     seeds = [options.seed] if single else range(options.first, options.first + options.seeds)
-    failed = 0
+    failed = tried = 0
     for seed in seeds:
+        if time.process_time() - began > options.seconds:
+            break
+        tried += 1
         faults = [] if options.no_faults else troubles(seed, tuple(options.kinds))
         if options.trace:
             print(trace(play(seed, faults)), end="")
         failed += not _try(seed, faults, quiet=options.trace)
     if not options.trace:
         spent = time.process_time() - began
-        hours = 2 * len(seeds) * LENGTH_S / 3600
-        print(f"{len(seeds)} seeds, {failed} failed; {hours:.1f} h of markets in {spent:.0f} s:"
+        hours = 2 * tried * LENGTH_S / 3600
+        print(f"{tried} seeds, {failed} failed; {hours:.1f} h of markets in {spent:.0f} s:"
               f" {hours * 3600 / spent:.0f} x real time")  # fmt: skip
     return 1 if failed else 0
 
