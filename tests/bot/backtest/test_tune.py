@@ -333,9 +333,9 @@ def test_what_was_proposed_is_in_force_and_its_source_is_named(tmp_path: Path):
     assert [line for line in said if "BTC" in line] == [
         "price_drop:1h, BTC: watch = -4 is now -2.8",
         "price_drop:1h, BTC: alert = -5 is now -4.3",
-        "price_drop:1h, BTC: clear = -2 is now -1.4",
+        "price_drop:1h, BTC: clear = -2.5 is now -1.4",
     ]
-    block = next(one for one in show(after, "BTC").split("\n\n") if "price_1h" in one)
+    block = next(b for b in show(after, "BTC").split("\n\n") if b.startswith("price_drop:1h"))
     row = next(n for n, x in enumerate(settings.path.read_text().splitlines(), 1) if "BTC" in x)
     for line in block.splitlines()[1:5]:
         assert line.endswith(f"local.toml:{row} BTC"), line
@@ -345,7 +345,7 @@ FILES = {
     "plain": 'extends = "shipped"\n',
     "no tail": SHIPPED_WITH_LESS,
     "own rows": 'extends = "shipped"\n[rules.price_drop.windows.1h]\nBTC = { watch = "none" }\n'
-    "SOL = { alert = -9 }\n[rules.oi_drop.windows.4h]\nmajors = { alert = -6.5 }\n",
+    "SOL = { alert = -9 }\n[rules.oi_drop.windows.1h]\nmajors = { alert = -6.5 }\n",
     "own tier": 'extends = "shipped"\n[markets]\nmemes = ["DOGE", "PEPE"]\n'
     "[rules.liq_burst]\nmemes = { alert = 4, critical = 14, clear = 1 }\nPEPE = { alert = 6 }\n"
     "[rules.oi_drop.windows.1h]\nmemes = { alert = -30, clear = -9 }\nDOGE = { alert = -33 }\n",

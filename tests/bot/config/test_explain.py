@@ -214,9 +214,9 @@ def test_a_rule_without_an_asset_is_warned_of(tmp_path: Path):
 def test_a_shipped_rule_for_tiers_left_empty_is_no_mistake(tmp_path: Path):
     text = 'extends = "shipped"\n[markets]\nmajors = ["BTC"]\nlarge = []\ntail = "none"\n'
     assert warned(tmp_path, text) == []
-    text += "[rules.depth_thin.windows.100bp]\nlarge = { alert = 20, clear = 70 }\n"
+    text += "[rules.depth_thin.windows.50bp]\nlarge = { alert = 20, clear = 70 }\n"
     assert warned(tmp_path, text) == [
-        "config.toml:6: rules.depth_thin.windows.100bp: can never fire: it has rows for empty tiers"
+        "config.toml:6: rules.depth_thin.windows.50bp: can never fire: it has rows for empty tiers"
         " only, so it watches no asset"
     ]
 
