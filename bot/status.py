@@ -9,7 +9,6 @@ from redis.exceptions import ResponseError
 
 from bot.config.reload import count
 from bot.delivery.post import ChatReport
-from bot.delivery.sender import STUCK
 from bot.lang.en import length
 from bot.roles import ENDED_LIFE_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed
@@ -84,7 +83,7 @@ def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
 def faults(status: dict[str, Any]) -> list[str]:
     """What is not as it has to be, in a sentence each: a role that does not run, and why; a chat
     in which something critical waits that would have gone first."""
-    stuck = [_chat(chat) for chat in _troubled(status) if chat.critical_ms > STUCK]
+    stuck = [_chat(chat) for chat in _troubled(status) if chat.stuck]
     return [_not_running(role, status) for role in ROLES if status[role] is None] + stuck
 
 

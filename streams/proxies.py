@@ -13,13 +13,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
+from streams.hosts import HostError, PortError, host_and_port
+
 SCHEMES: Mapping[str, int] = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 """What a proxy may speak, and its usual port."""
 
 VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _SECURE = ("https", "wss")
 _UNENCODED = re.compile(r"[\s/?#\[\]\\]|[^\x21-\x7e]|%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+")
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,18 +104,17 @@ def proxy_url(text: str) -> str:
 
 
 def _place(place: str) -> tuple[str, int | None]:
-    host = _HOST.match(place)
-    if host is None:
-        raise ValueError("must name the host of a proxy, such as socks5h://127.0.0.1:1080")
-    rest = place[host.end() :]
-    if not rest:
-        return host.group(), None
-    digits = rest.removeprefix(":")
-    if rest == digits or not digits.isascii() or not digits.isdigit() or len(digits) > 5:
-        raise ValueError("must end with the port of the proxy, such as http://127.0.0.1:3128")
-    if not 0 < int(digits) < 65_536:
-        raise ValueError("has a port that does not exist: 1 to 65535")
-    return host.group(), int(digits)
+    try:
+        return host_and_port(place)
+    except PortError:
+        raise ValueError(
+            "must end with the port of the proxy, such as http://127.0.0.1:3128; a port is a number"
+            " from 1 to 65535"
+        ) from None
+    except HostError:
+        raise ValueError(
+            "must name the host of a proxy, such as socks5h://127.0.0.1:1080"
+        ) from None
 
 
 def shown(proxy: str) -> str:

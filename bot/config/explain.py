@@ -154,7 +154,7 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "", f"{wanted_in_words(chat.wanted)}; {much}"
     for webhook in settings.webhooks:
         host = urlsplit(webhook.url).netloc.rpartition("@")[2]
-        yield "", f"to a webhook at {host}: {wanted_in_words(webhook.wanted)}"
+        yield "", f"to webhook {webhook.name} at {host}: {wanted_in_words(webhook.wanted)}"
     if text := _together(settings):
         yield "", text
     unsure = "sent again" if settings.resend else "not sent again"

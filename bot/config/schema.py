@@ -32,7 +32,12 @@ ALL = "all"
 Duration = Annotated[Ms, PlainValidator(values.duration)]
 SomeTime = Annotated[Ms, PlainValidator(values.some_time)]
 HttpUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("https", "http")))]
-SocketUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("wss", "ws")))]
+BaseUrl = Annotated[
+    str, PlainValidator(lambda value: values.url(value, ("https", "http"), base=True))
+]
+SocketUrl = Annotated[
+    str, PlainValidator(lambda value: values.url(value, ("wss", "ws"), base=True))
+]
 Chat = Annotated[int | str, PlainValidator(values.chat_id)]
 QuietHours = Annotated[Quiet | None, PlainValidator(values.quiet)]
 SomeLevel = Annotated[Level, PlainValidator(values.level)]
@@ -85,7 +90,7 @@ class DeliveryTable(Table):
 
 
 class TelegramTable(Table):
-    api_url: HttpUrl = "https://api.telegram.org"
+    api_url: BaseUrl = "https://api.telegram.org"
     proxy: Annotated[str, PlainValidator(values.proxy)] | None = None
 
 
@@ -103,7 +108,7 @@ class Metrics(Table):
 
 
 class HistoryTable(Table):
-    url: HttpUrl = "https://data.binance.vision"
+    url: BaseUrl = "https://data.binance.vision"
 
 
 class WebTable(Table):
@@ -129,7 +134,7 @@ class MarketsTable(Table):
 
 class VenueTable(Table):
     websocket: SocketUrl | None = None
-    rest: HttpUrl | None = None
+    rest: BaseUrl | None = None
 
 
 class Defaults(Table):

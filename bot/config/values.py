@@ -24,6 +24,7 @@ from rules.rule import Comparison, When
 from streams import durations
 from streams.durations import compact
 from streams.events import Ms
+from streams.hosts import HostError, PortError, host_and_port
 from streams.proxies import proxy_url
 
 LEVELS = {"watch": Level.WATCH, "alert": Level.ALERT, "critical": Level.CRITICAL}
@@ -308,12 +309,31 @@ def level(value: object) -> Level:
     return LEVELS[value]
 
 
-def url(value: object, schemes: tuple[str, ...]) -> str:
-    """A URL of one of ``schemes``, without the slash at its end."""
+def url(value: object, schemes: tuple[str, ...], *, base: bool = False) -> str:
+    """A URL of one of ``schemes`` that every client can open, without the slash at its end, its
+    host in ASCII. ``base``: paths are put behind it. No sentence shows any part of it."""
+    scheme, _, rest = _text_of_url(value, schemes).partition("://")
+    if _NO_URL.search(rest) or not rest.isprintable():
+        raise ValueError("has a space or another sign in it that a URL cannot hold")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    login, at, where = place.rpartition("@")
+    if at and _UNENCODED.search(login):
+        raise ValueError(f"has a sign in its user or password that a URL cannot hold: {_ENCODE}")
+    path = rest[len(place) :]
+    host, port = host_and_port(where)
+    if base and re.search(r"[?#]", path):
+        raise ValueError("must end with a host or a path, without ? and #")
+    return f"{scheme}://{login}{at}{host}{'' if port is None else f':{port}'}{path}".rstrip("/")
+
+
+_NO_URL = re.compile(r"[\s\\]")
+
+
+def _text_of_url(value: object, schemes: tuple[str, ...]) -> str:
     if not isinstance(value, str) or not value.startswith(tuple(f"{s}://" for s in schemes)):
         wanted = " or ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"must be a URL that starts with {wanted}")
-    return value.rstrip("/")
+    return value
 
 
 def web_address(value: object) -> tuple[str, int] | None:
@@ -354,8 +374,7 @@ def redis_url(value: object) -> str:
     ``unix://[user[:password]@]/path/of/socket?db=0``. No sentence about it shows any part of it,
     for whatever is misplaced may be a part of the password.
     """
-    url(value, ("redis", "rediss", "unix"))
-    text = str(value)
+    text = _text_of_url(value, ("redis", "rediss", "unix"))
     if re.search(r"[\s\x00-\x1f\x7f]", text):
         raise ValueError(f"has a space or a line break in it: {_ENCODE}")
     scheme, _, rest = text.partition("://")
@@ -373,7 +392,6 @@ def redis_url(value: object) -> str:
 
 _ENCODE = "percent-encode the password (% is %25, # is %23, / is %2F, ? is %3F, @ is %40, : is %3A)"
 _UNENCODED = re.compile(r"[/?#@\[\]]|[^\x00-\x7f]|%(?![0-9A-Fa-f]{2})")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%25[\w.-]+)?\]|[\w.-]+)(?::(.*))?", re.ASCII)
 _DATABASE = re.compile(r"/?|/\d{1,6}", re.ASCII)
 _REDIS_OPTIONS = {
     "db": r"\d{1,6}",
@@ -394,18 +412,20 @@ def _redis_place(scheme: str, host: str, path: str) -> None:
         return
     if host.startswith("[") and "]" not in host:
         raise ValueError("has a [ that is not closed: an IPv6 address is written [::1]:6379")
-    match = _HOST.fullmatch(host)
-    if not match:
-        raise ValueError(
-            "has no host that can be read: write redis://host:6379/0, an IPv6 address in [ ];"
-            f" {_ENCODE}"
-        )
-    port = match[1]
-    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
+    try:
+        if not host.partition(":")[0].isascii():  # redis-py does not encode it
+            raise HostError
+        host_and_port(host)
+    except PortError:
         raise ValueError(
             f"has a port that is no number from 1 to 65535; with a password in the URL, {_ENCODE}"
             " and put @ after it"
-        )
+        ) from None
+    except HostError:
+        raise ValueError(
+            "has no host that can be read: write redis://host:6379/0, an IPv6 address in [ ];"
+            f" {_ENCODE}"
+        ) from None
     if not _DATABASE.fullmatch(path):
         raise ValueError("must end with the number of a database, such as /0, or with the port")
 

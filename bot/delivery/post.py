@@ -272,6 +272,10 @@ class DeleteStep(msgspec.Struct, frozen=True):
 QueueStep = SendStep | ProbeStep | EditStep | DeleteStep
 
 
+STUCK: Ms = 2 * MINUTE
+"""After so long operators are told that a chat gets nothing."""
+
+
 class DeliveryProblem(msgspec.Struct, frozen=True, kw_only=True):
     """Something about a chat that operators should know."""
 
@@ -297,3 +301,11 @@ class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
     """How many posts are not settled."""
     critical_ms: Ms = 0
     """For how long the oldest critical one of them has been due; 0: there is none."""
+    failing_ms: Ms = 0
+    """For how long requests have failed, without one that did not; 0: the last did not."""
+
+    @property
+    def stuck(self) -> bool:
+        """Nothing goes out there though it should: a critical post, which goes first, waits for
+        longer than ``STUCK``, or others while requests have failed for as long."""
+        return self.critical_ms > STUCK or (self.queued > 0 and self.failing_ms > STUCK)

@@ -17,6 +17,7 @@ from bot.delivery import pace
 from bot.delivery.pace import Lane, Limits, Overall, Pace
 from bot.delivery.post import (
     SETTLED,
+    STUCK,
     ChatReport,
     ChatState,
     DeleteStep,
@@ -45,14 +46,16 @@ from bot.delivery.sinks import (
     Sinks,
 )
 from bot.delivery.store import Loaded, OutboxStore
-from bot.destination import Destination, TelegramChat, queue_key, with_topic
+from bot.destination import Destination, TelegramChat, WebhookName, queue_key, with_topic
 from bot.lang import LANGUAGES
 from bot.messages.render import live
 from rules.alerts import Alert
+from streams.bus.connection import Overtaken
 from streams.bus.writer import FLUSH_S
 from streams.clock import Clock
 from streams.durations import MINUTE
 from streams.events import Ms
+from streams.feed.errors import SayOnce
 
 log = structlog.get_logger()
 
@@ -65,16 +68,15 @@ pace."""
 _JITTER = 0.1
 """A pause is longer by up to this share, so that chats do not all go on at the same moment."""
 
+_AFTER_BUG_S = (1.0, 30.0)
+"""The pauses of a chat after a failure that nobody has foreseen: the first and the longest."""
+
 _MOST_PACES = 1_000
 """So many chats that get answers only are remembered; of more, only those that must wait."""
 
 
 _Chat = int | str | None
 """A chat of Telegram; None: what goes to no chat."""
-
-
-STUCK: Ms = 2 * MINUTE
-"""A critical post goes first: one that waits for so long says that nothing goes out there."""
 
 
 class SendCounts(msgspec.Struct):
@@ -132,6 +134,9 @@ class Sender:
         self._ready: set[str] = set()
         self._check_again: dict[str, Ms] = {}
         self._reasons: dict[str, str] = {}  # why the last request failed, of the chats where it did
+        self._failing: dict[str, Ms] = {}  # since when, of the same
+        self._began = clock.seen()
+        self._bugs = SayOnce()
         self._news: dict[str, asyncio.Event] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -185,12 +190,23 @@ class Sender:
         """The destinations in which not all is well: not ready yet, refusing the bot, with posts
         that wait since the last request failed, or with something critical that waits for longer
         than ``STUCK``."""
-        now = self._clock.seen()
-        reports = (self._report(queue, now) for queue in self.queues.values())
         return [
-            chat for chat in reports
-            if not chat.ready or (chat.reason and chat.queued) or chat.critical_ms > STUCK
+            chat for chat in self._reports()
+            if not chat.ready or (chat.reason and chat.queued) or chat.stuck
         ]  # fmt: skip
+
+    def stuck(self) -> list[ChatReport]:
+        """The destinations that have got nothing for longer than ``STUCK`` though posts wait, since
+        we send; not those that refuse the bot, which is a problem of its own."""
+        if self._clock.seen() - self._began <= STUCK:
+            return []
+        return [
+            chat for chat in self._reports() if chat.stuck and not self.queues[chat.chat].state.off
+        ]
+
+    def _reports(self) -> list[ChatReport]:
+        now = self._clock.seen()
+        return [self._report(queue, now) for queue in self.queues.values()]
 
     def _report(self, queue: ChatQueue, now: Ms) -> ChatReport:
         open_posts = [post for post in queue.posts.values() if post.state not in SETTLED]
@@ -201,6 +217,7 @@ class Sender:
             reason=queue.state.off or self._reasons.get(queue.key, ""),
             queued=len(open_posts),
             critical_ms=max(critical, default=0),
+            failing_ms=max(0, now - self._failing.get(queue.key, now)),
         )
 
     def idle(self) -> bool:
@@ -217,6 +234,8 @@ class Sender:
         """The clock was set back ``by`` so much, negative: ahead. What waits, waits as long as
         before; ``keep`` is to follow."""
         self._paces = {chat: pace.set_back(paced, by) for chat, paced in self._paces.items()}
+        self._failing = {chat: since - by for chat, since in self._failing.items()}
+        self._began -= by
         for queue in self.queues.values():
             queue.set_back(by)
 
@@ -231,7 +250,7 @@ class Sender:
         queue = self.queues.pop(key)
         self._ready.discard(key)
         self._check_again.pop(key, None)
-        self._reasons.pop(key, None)
+        self._works(key)
         if worker := self._workers.pop(key, None):
             worker.cancel()
         left = len(queue.waiting())
@@ -331,6 +350,26 @@ class Sender:
             self._workers[key] = self._tasks.create_task(self._work(queue))
 
     async def _work(self, queue: ChatQueue) -> None:
+        """Send there for ever; a bug that this chat meets costs this chat a while."""
+        loop = asyncio.get_running_loop()
+        wait, longest = _AFTER_BUG_S
+        while True:
+            began = loop.time()
+            try:
+                await self._send_on(queue)
+            except (SendError, Overtaken):  # nothing can be sent at all, or not by us
+                raise
+            except Exception as error:
+                now = self._clock.seen()
+                if self._is_new(queue, error):
+                    log.exception("sending failed as nobody has foreseen", chat=queue.key)
+                self._failed(queue, None, OutcomeUnknown(_bug(error)), now)
+                queue.recover()
+            wait = _AFTER_BUG_S[0] if loop.time() - began > longest else wait
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, longest)
+
+    async def _send_on(self, queue: ChatQueue) -> None:
         while True:
             now = self._clock.seen()
             if queue.key not in self._ready or self._check_again.get(queue.key, now + 1) <= now:
@@ -371,7 +410,8 @@ class Sender:
         now = self._clock.seen()
         self._check_again.pop(queue.key, None)
         try:
-            place = await self._sinks.of(queue.state.destination).check(queue.state.address())
+            place = await self._known(queue, self._sinks.of(queue.state.destination).check(
+                queue.state.address()))  # fmt: skip
         except OutcomeUnknown as error:
             if queue.key not in self._ready:
                 log.warning("what the chat is cannot be read; it is posted to all the same",
@@ -385,7 +425,7 @@ class Sender:
         else:
             queue.identified(place.title, place.probe)
             self._ready.add(queue.key)
-            self._reasons.pop(queue.key, None)
+            self._works(queue.key)
             log.info("ready to send", to=place.title)
         await self._keep(queue)
 
@@ -394,7 +434,7 @@ class Sender:
         step = queue.begin(step, self._clock.seen())
         await self._store.save(queue)
         try:
-            await self._request(queue, step)
+            await self._known(queue, self._request(queue, step))
         except SendError as error:
             self._failed(queue, step, error, self._clock.seen())
             if isinstance(error, Refused) and error.scope is RefusalScope.ALL:
@@ -402,6 +442,24 @@ class Sender:
                 raise
         await self._keep(queue)
         self.settled.set()
+
+    async def _known(self, queue: ChatQueue, request: Awaitable[T]) -> T:
+        """What comes of ``request``, which fails with SendError alone: what a sink does not foresee
+        is a failure of this request, in this chat."""
+        try:
+            return await request
+        except SendError:
+            raise
+        except Exception as error:
+            if self._is_new(queue, error):
+                log.exception("a request failed as nobody has foreseen", chat=queue.key)
+            if isinstance(queue.state.destination, WebhookName):  # the key makes it safe
+                raise RetryLater(_AFTER_BUG_S[1], _bug(error)) from error
+            raise OutcomeUnknown(_bug(error), answered=True) from error
+
+    def _is_new(self, queue: ChatQueue, error: Exception) -> bool:
+        """Whether the log does not have this fault yet."""
+        return self._bugs.is_news(f"{queue.key} {type(error).__name__}", self._clock.seen())
 
     async def _request(self, queue: ChatQueue, step: QueueStep) -> None:
         sink, address = self._sinks.of(queue.state.destination), queue.state.address
@@ -437,9 +495,14 @@ class Sender:
         post = step.post
         self.counts.sent += 1
         self.counts.resent += post.resend
-        self._reasons.pop(queue.key, None)
+        self._works(queue.key)
         queue.sent(post, message_id, self._clock.seen())
         log.info("alert told", alert=post.message.alert_id, chat=queue.key, message=message_id)
+
+    def _works(self, key: str) -> None:
+        """The last request there did not fail."""
+        self._reasons.pop(key, None)
+        self._failing.pop(key, None)
 
     def _probed(self, queue: ChatQueue, step: ProbeStep, outcome: Edited) -> None:
         queue.probed(step, outcome, self._clock.seen())
@@ -464,6 +527,7 @@ class Sender:
         alert_id = "" if post is None else post.message.alert_id
         if not isinstance(error, ChatMoved):
             self._reasons[queue.key] = error.reason
+            self._failing.setdefault(queue.key, now)
         match error:
             case RetryLater():
                 self.counts.put_off += 1
@@ -525,6 +589,10 @@ class Sender:
         problems, queue.problems = queue.problems, []
         for problem in problems:
             await self._report_problem(problem)
+
+
+def _bug(error: Exception) -> str:
+    return f"a fault of Lowtide's own, see its log ({type(error).__name__})"
 
 
 def _lane(step: QueueStep) -> Lane:

@@ -325,6 +325,11 @@ PHRASES = {
     "kind.price": "prices",
     "kind.volume": "volume",
     "trouble.off": "⚪ <i>Delivery: nothing is sent to {chat} for now: {reason}</i>",
+    "trouble.stuck": (
+        "⚪ <i>Delivery: {chat} has taken nothing for 2 minutes: {reason}. What waits is tried "
+        "again while it is news.</i>"
+    ),
+    "trouble.flows": "⚪ <i>Delivery: {chat} takes posts again.</i>",
     "trouble.failed": "⚪ <i>Delivery: {alert} was not posted to {chat}: {reason}</i>",
     "trouble.topic": (
         "⚪ <i>Delivery: what is for a topic of {chat} goes to its topic General for now:"

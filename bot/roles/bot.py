@@ -45,6 +45,7 @@ NEWS_MS: Ms = 2 * HOUR
 TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
+STUCK_LOOK_S = 5.0
 _NAMED = 5
 _REPORTED = 20
 _SAME_CLOCK: Ms = 5 * MINUTE
@@ -143,6 +144,7 @@ class BotRole:
         self._latest: Ms = 0
         self._telegram: str | None = None
         self._set_back_at: Ms | None = None
+        self._stuck: dict[str, str] = {}  # destinations that operators know to get nothing, and why
         self._ahead: Ms = 0
         """How far the clock went ahead since what waits was kept last."""
         if isinstance(self._clock, WallClock):
@@ -209,6 +211,7 @@ class BotRole:
             tasks.create_task(self._tidy())
             tasks.create_task(self._mind_subscribers())
             tasks.create_task(self._look())
+            tasks.create_task(self._mind_stuck())
 
     async def tell_operators(self, post: Callable[[Chat, int], Post]) -> None:
         """Keep and send what ``post`` makes for the operators' chat, if there is one."""
@@ -244,6 +247,39 @@ class BotRole:
                 problem_message(trouble, chat, now), chat, number, self._policy, now
             )
         )
+
+    async def _mind_stuck(self) -> None:
+        while True:
+            await asyncio.sleep(STUCK_LOOK_S)
+            await self.tell_stuck()
+
+    async def tell_stuck(self) -> None:
+        """Tell operators which destinations get nothing, once, and once when they take posts again;
+        what fails for one reason is one notice. A subscriber's chat is the subscriber's affair."""
+        private = {str(subscriber.user) for subscriber in self._subscribed}
+        now = {
+            report.chat: report.reason or "what is urgent waits for its turn there"
+            for report in self.sender.stuck()
+            if report.chat not in private
+        }
+        begun = {chat: reason for chat, reason in now.items() if chat not in self._stuck}
+        over = [chat for chat in self._stuck if chat not in now]
+        self._stuck = now
+        for reason in dict.fromkeys(begun.values()):
+            chats = [chat for chat, why in begun.items() if why == reason]
+            log.error("nothing is taken there", chats=chats, reason=reason)
+            await self._tell_of_chats("trouble.stuck", chats, reason)
+        if over:
+            log.info("posts are taken there again", chats=over)
+            await self._tell_of_chats("trouble.flows", over, "")
+
+    async def _tell_of_chats(self, phrase: str, chats: Sequence[str], reason: str) -> None:
+        """Inform operators, unless it is their chat alone."""
+        operators = self._audience.operators
+        theirs = "" if operators is None else queue_key(operators.destination)
+        if chats := [chat for chat in chats if chat != theirs]:
+            problem = DeliveryProblem(phrase=phrase, chat=_named(chats), reason=reason)
+            await self.trouble(problem)
 
     async def _read_on(self) -> None:
         while True:

@@ -120,7 +120,7 @@ async def test_a_proxy_that_refuses_is_said_and_waited_for(
         ("socks5://user:s3cr3t#word@host:1", "percent-encode the password"),
         ("socks5://user:s3cr3t-word@host:port", "must end with the port of the proxy"),
         ("socks5://user:s3cr3t-word@", "must name the host of a proxy"),
-        ("http://user:s3cr3t-word@host:99999", "has a port that does not exist"),
+        ("http://user:s3cr3t-word@host:99999", "a port is a number from 1 to 65535"),
     ],
 )
 async def test_a_proxy_that_is_none_is_one_sentence(tmp_path: Path, value: str, words: str):

@@ -30,8 +30,8 @@ def test_a_proxy_is_written_out(text: str, url: str):
     "text",
     ["socks4://h:1", "ftp://h", "http://", "http://:1", "http://h:0", "http://h:x", "http://h:²",
      "http://h:1:2", "http://h/path", "http://h:1?q", "http://u:p#w@h:1", "http://u:p w@h:1",
-     "http://u:100%@h:1", "http://[::1:1", "://h:1", "http://h:1#", "http://hö:1",
-     "h:" + "9" * 400],
+     "http://u:100%@h:1", "http://[::1:1", "://h:1", "http://h:1#", "http://h..i:1",
+     "http://[:::1:::]:1",     "h:" + "9" * 400],
 )  # fmt: skip
 def test_what_is_no_proxy_is_refused_without_being_shown(text: str):
     (problem,) = problems({"all_proxy": text})

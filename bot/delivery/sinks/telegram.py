@@ -54,6 +54,7 @@ from bot.destination import Destination, TelegramChat, destination_key
 from bot.logs import quiet_http
 from bot.messages.render import Message
 from bot.redaction import redact
+from streams.text import printable
 
 _T = TypeVar("_T")
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -65,6 +66,9 @@ _SHOWN = 200
 
 _PATIENCE_S = 600.0
 """How long a check, a menu or a test message waits for its turn."""
+
+_MOST_NUMBER = 2**53
+"""Numbers of chats and messages are below."""
 
 _KINDS = ("channel", "group", "supergroup", "private")
 
@@ -127,7 +131,7 @@ def _sound(parameters: dict[str, Any]) -> dict[str, int]:
     sound: dict[str, int] = {}
     if type(wait) is int and 0 < wait <= LONGEST_WAIT_S:
         sound["retry_after"] = wait
-    if type(chat) is int and -(2**53) < chat < 0:
+    if type(chat) is int and -_MOST_NUMBER < chat < 0:
         sound["migrate_to_chat_id"] = chat
     return sound
 
@@ -244,7 +248,8 @@ class TelegramClient:
         """The bot's name, without @."""
         async with self._naming:  # asked once, however many chats begin at once
             if self._name is None:
-                self._name = (await answer_of(self.bot.get_me())).username or ""
+                name = (await answer_of(self.bot.get_me())).username
+                self._name = name if isinstance(name, str) else ""
         return self._name
 
     async def updates(
@@ -307,7 +312,7 @@ class TelegramClient:
         called = about.get("title") or about.get("username")
         place = f"{kind} {destination_key(to)}"
         if isinstance(called, str):
-            place = f"{called} ({place})"
+            place = f"{printable(called)} ({place})"
         title = f"Telegram: @{name} posts to {place}"
         return ChatInfo(title=title, probe=kind == ChatType.CHANNEL)
 
@@ -336,7 +341,7 @@ class TelegramClient:
             ),
             to,
         )
-        return Receipt(message_id=sent.message_id)
+        return Receipt(message_id=_number(sent))
 
     async def edit(
         self, to: Destination, message_id: int, message: Message, *, markup: bool = True
@@ -382,8 +387,17 @@ async def answer_of(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
     except Busy as error:
         raise RetryLater(_PAUSE_S, str(error)) from None
     except _UNREADABLE as error:
-        cause = redact(f"{type(error).__name__}: {error}")[:_SHOWN]
+        cause = printable(redact(f"{type(error).__name__}: {error}"), _SHOWN)
         raise OutcomeUnknown(f"Telegram's answer cannot be read ({cause})", answered=True) from None
+
+
+def _number(message: object) -> int:
+    """That of a message that was sent. The library passes on whatever else was answered."""
+    number = getattr(message, "message_id", None)
+    if type(number) is not int or not 0 < number < _MOST_NUMBER:
+        text = "Telegram's answer cannot be read (it names no message that was sent)"
+        raise OutcomeUnknown(text, answered=True)
+    return number
 
 
 def _chat(to: Destination) -> int | str:
@@ -398,7 +412,7 @@ def _thread(to: Destination) -> int | None:
 
 def _meaning(error: TelegramError, to: Destination) -> SendError:
     """What ``error`` says about the request: later, elsewhere, never, or nobody knows."""
-    reason = redact(error.message)
+    reason = printable(redact(error.message))
     match error:
         case RetryAfter():
             return RetryLater(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
@@ -480,7 +494,7 @@ def _cause(error: TelegramError) -> str:
     cause = error.__cause__
     if isinstance(cause, httpx.HTTPError):
         return type(cause).__name__
-    return redact(error.message)[:80]
+    return printable(redact(error.message), 80)
 
 
 def _seconds(retry_after: int | timedelta) -> float:

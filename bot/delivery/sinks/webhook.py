@@ -25,12 +25,16 @@ from bot.delivery.sinks import (
 )
 from bot.destination import Destination, WebhookName, destination_key
 from bot.messages.render import Message
-from streams.feed.errors import wait_s
+from streams.feed.errors import in_words, wait_s
 from streams.http import PROXY_ERRORS, http_session
 from streams.proxies import NO_PROXIES, Proxies
 
 _PAUSE_S = 10.0
 """After a failure for which the receiver names no pause."""
+
+_LONGEST_S = 600.0
+"""A receiver that asks for a longer pause is asked again by then: one that says a day, by mistake
+perhaps, does not hold back what is critical for so long."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +127,6 @@ class Webhook(OneWay):
         return endpoint
 
     async def _post(self, endpoint: Endpoint, key: str, content: bytes, name: str) -> None:
-        if endpoint.url not in self._sessions:
-            self._sessions[endpoint.url] = http_session(endpoint.url, self._proxies, self._timeout)
         stamp = str(int(self._now()))
         headers = {
             "Content-Type": "application/json",
@@ -133,15 +135,22 @@ class Webhook(OneWay):
             "Lowtide-Signature": f"sha256={signature(endpoint.secret, stamp, content)}",
         }
         try:
-            async with self._sessions[endpoint.url].post(
+            async with self._session(endpoint.url).post(
                 endpoint.url, data=content, headers=headers, allow_redirects=False
             ) as answer:
                 _judge(answer.status, answer.headers.get("Retry-After", ""), name)
+        except aiohttp.InvalidURL:
+            raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
         except (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError) as error:
             # the key makes it safe to send again what may have arrived
-            raise RetryLater(_PAUSE_S, f"{name} gives no answer ({type(error).__name__})") from None
+            raise RetryLater(_PAUSE_S, f"{name} gives no answer: {in_words(error)}") from None
         except ValueError:
             raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
+
+    def _session(self, url: str) -> aiohttp.ClientSession:
+        if url not in self._sessions:
+            self._sessions[url] = http_session(url, self._proxies, self._timeout)
+        return self._sessions[url]
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:
@@ -161,8 +170,8 @@ def _judge(status: int, retry_after: str, name: str) -> None:
     if 200 <= status < 300:
         return
     if status == 429:
-        seconds = wait_s(retry_after, LONGEST_WAIT_S)
-        raise RetryLater(seconds or _PAUSE_S, f"{name} asks to send less", flood=True)
+        seconds = min(wait_s(retry_after, LONGEST_WAIT_S) or _PAUSE_S, _LONGEST_S)
+        raise RetryLater(seconds, f"{name} asks to send less", flood=True)
     if status >= 500 or status == 408:
         raise RetryLater(_PAUSE_S, f"{name} answers {status}")
     if status in (401, 403, 404, 410):

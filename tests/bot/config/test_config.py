@@ -9,12 +9,15 @@ import tomllib
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+import httpx
 import pytest
+import yarl
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.uri import parse_uri
 
 from bot.__main__ import main
-from bot.config import ConfigError, Settings, load, load_tests
+from bot.config import ConfigError, Settings, load, load_tests, values
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted, WebhookSettings
 from bot.config.explain import describe, show
 from bot.config.source import index, line_of
@@ -26,6 +29,7 @@ from rules.composite import Composite
 from rules.metrics import asked_by
 from rules.rule import Row, When
 from streams.bus.connection import connect
+from streams.proxies import Proxies
 from tests.bot.config.written import HEAD, OI, read
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
@@ -622,6 +626,8 @@ def test_errors_of_the_environment_name_the_variable_and_hide_the_value(tmp_path
         ("redis://host:६३७९", "has a port that is no number from 1 to 65535"),
         ("redis://[::1:6379", "has a [ that is not closed: an IPv6 address is written [::1]:6379"),
         ("redis://[hidden]:6379", "has no host that can be read"),
+        ("redis://[:::::1]:6379", "has no host that can be read"),
+        ("redis://hidden..example:6379", "has no host that can be read"),
         ("redis://host/notadb", "must end with the number of a database, such as /0"),
         ("redis://host:6379/0/1", "must end with the number of a database, such as /0"),
         ("redis://host/0?hidden=1", "has something after the ? that is not understood: there may"),
@@ -677,6 +683,77 @@ def test_whatever_a_password_is_it_is_taken_encoded_and_never_shown(password: st
         assert connect(redis_url(raw), "test")
     except ValueError as error:
         assert "secret" not in str(error) and "word@" not in str(error)
+
+
+NO_ADDRESSES = (
+    ("http://[::1/x", "has a [ that is not closed"),
+    ("http://[::1", "has a [ that is not closed"),
+    ("http://[:::1:::]/hidden", "has something between its [ ] that is no IPv6 address"),
+    ("http://a\N{ACCOUNT OF}b.example/", "names a host that cannot be"),
+    ("http://hidden..example/", "names a host that cannot be"),
+    (f"http://{'hidden' * 11}.example/", "names a host that cannot be"),
+    ("http://exa%20mple/", "names a host that cannot be"),
+    ("http://exa mple/", "has a space or another sign in it"),
+    ("http://example/\\u202ehidden", "has a space or another sign in it"),
+    ("http://127.0.0.1:99999/", "has a port that is no number from 1 to 65535"),
+    ("http://127.0.0.1:0/", "has a port that is no number from 1 to 65535"),
+    ("http://example:PORT/", "has a port that is no number from 1 to 65535"),
+    ("http://example:/", "has a port that is no number from 1 to 65535"),
+    ("http://example:\u0668\u0660/", "has a port that is no number from 1 to 65535"),
+    ("http://", "names no host"),
+    ("http:///x", "names no host"),
+    ("http://?hidden", "names no host"),
+    ("http://:8080/", "names no host"),
+    ("http://me:hid[den@example/", "has a sign in its user or password that a URL cannot hold"),
+)
+URL_KEYS = {
+    "webhooks.url": "[[webhooks]]\nurl",
+    "telegram.api_url": "[telegram]\napi_url",
+    "venues.binance.rest": "[venues.binance]\nrest",
+    "venues.binance.websocket": "[venues.binance]\nwebsocket",
+    "history.url": "[history]\nurl",
+}
+
+
+@pytest.mark.parametrize(("url", "words"), NO_ADDRESSES)
+@pytest.mark.parametrize("key", URL_KEYS)
+def test_an_address_that_no_client_opens_is_refused_with_its_place(
+    tmp_path: Path, key: str, url: str, words: str
+):
+    url = url.replace("http:", "ws:") if key.endswith("websocket") else url
+    env = {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}
+    (problem,) = problems(tmp_path, f'{HEAD}{URL_KEYS[key]} = "{url}"\n', env)
+    assert problem.startswith(f"config.toml:8: {key}: {words}")
+    assert not {"hid", "den", "hidden"} & set(re.findall(r"\w+", problem))
+
+
+@pytest.mark.parametrize("key", [key for key in URL_KEYS if key != "webhooks.url"])
+def test_an_address_behind_which_paths_are_put_has_no_query(tmp_path: Path, key: str):
+    scheme = "wss" if key.endswith("websocket") else "https"
+    (problem,) = problems(tmp_path, f'{HEAD}{URL_KEYS[key]} = "{scheme}://example/?a=b"\n')
+    assert problem.startswith(f"config.toml:8: {key}: must end with a host or a path")
+
+
+@given(
+    st.text("ab.-_%:[]1@/?# \\\u2100\u00e4\u3002\u00ad\u202e", max_size=14)
+    | st.text(max_size=8).map(lambda name: f"{name}.example:80/x")
+)
+def test_an_address_that_is_taken_is_one_to_every_client(text: str):
+    try:
+        taken = values.url(f"http://{text}", ("http",))
+    except ValueError:
+        return
+    parts, theirs = urlsplit(taken), httpx.URL(taken)
+    assert yarl.URL(taken).raw_host == parts.hostname
+    assert (theirs.port or 80) == (yarl.URL(taken).port or 80) == (parts.port or 80)
+    assert parse_uri(taken.replace("http", "ws", 1).partition("#")[0]).host == parts.hostname
+    assert Proxies(plain="http://proxy:1").of(taken) in ("http://proxy:1", None)
+
+
+def test_an_international_name_is_taken_as_its_ascii(tmp_path: Path):
+    text = '[venues.binance]\nrest = "https://b\u00fccher.example:8443/"\n'
+    (binance, _) = read(tmp_path, HEAD + text).venues
+    assert binance.rest == "https://xn--bcher-kva.example:8443"
 
 
 def test_urls_of_venues_may_be_replaced(tmp_path: Path):

@@ -183,7 +183,7 @@ rules = ["liq_burst"]
         "           all rules; at most 12 an hour",
         "           to Telegram chat -1001 (topic 7), language en",
         "           liq_burst on majors, DOGE, from alert up; at most 12 an hour",
-        "           to a webhook at example.org: liq_burst",
+        "           to webhook 1 at example.org: liq_burst",
         "           waits for more of the same: watch 1 min, alert 20 s",
         "           a post that perhaps did not arrive is not sent again",
         "operators  notices to chat -200, commands for everyone, changes by 1 user",

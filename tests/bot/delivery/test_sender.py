@@ -26,7 +26,7 @@ from bot.delivery.sinks import (
     Sinks,
 )
 from bot.delivery.sinks.telegram import TelegramClient
-from bot.destination import TelegramChat
+from bot.destination import TelegramChat, WebhookName
 from bot.plan.planner import Chat, Filter, PlanState, next_due, plan
 from bot.roles.bot import Audience, BotRole
 from rules import alerts
@@ -433,6 +433,36 @@ async def test_a_server_that_always_answers_rubbish_gets_a_post_a_few_times_and_
     assert "perhaps posted: 3 answers could not be read" in trouble
 
 
+_WHOLE = '{{"message_id": {}, "date": 1, "chat": {{"id": -1, "type": "channel"}}}}'
+
+
+@pytest.mark.parametrize(
+    "result",
+    ["true", "[]", "5", *(_WHOLE.format(number) for number in (10**30, 0, -1, "true", '"x"'))],
+)
+async def test_an_answer_that_names_no_message_is_no_end_of_the_role(
+    redis: Redis, tmp_path: Path, result: str
+) -> None:
+    async with FakeTelegram() as fake:
+        fake.rubbish = f'{{"ok": true, "result": {result}}}'.encode()
+        telegram = TelegramClient(TOKEN, fake.url, read_timeout=1, connect_timeout=1)
+        async with running(
+            redis, tmp_path, Sinks(telegram), chat(GROUP), operators=chat(CHANNEL)
+        ) as role:
+            await say(redis, *openings("ETH", 1))
+            await until(lambda: role.status().sent == 1)
+            fake.mumbles.add(GROUP)
+            await say(redis, *openings("BTC", 1))
+            await until(lambda: fake.seen(CHANNEL), 10)
+            fake.mumbles.clear()
+            await say(redis, *openings("SOL", 1))
+            await until(lambda: role.sender.idle() and role.status().sent == 3, 10)
+        await telegram.close()
+    firsts = [post.first.split("\n")[0] for post in fake.seen(GROUP)]
+    assert [sum(name in text for text in firsts) for name in ("ETH", "BTC", "SOL")] == [1, 3, 1]
+    assert "perhaps posted: 3 answers could not be read" in fake.seen(CHANNEL)[0].text
+
+
 async def test_a_delete_that_is_never_answered_clearly_holds_nothing_up_for_ever() -> None:
     queue = ChatQueue(
         "-1", ChatState(destination=TelegramChat(-1), duplicates=(7, 8)), NO_LIMITS, QUICK
@@ -519,6 +549,111 @@ async def test_what_waits_in_a_chat_that_takes_nothing_is_reported(tmp_path: Pat
     assert (first.ready, first.queued) == (True, 2)
     assert first.critical_ms > 120_000
     assert first.reason == "Telegram cannot be reached"
+
+
+# Bulkheads between destinations, and what is stuck.
+
+
+@pytest.mark.parametrize("bug", [ValueError("Invalid IPv6 URL"), KeyError("x"), RuntimeError("!")])
+async def test_what_a_sink_does_not_foresee_costs_its_destination_alone(
+    redis: Redis, tmp_path: Path, bug: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Numbered):
+        async def send(self, to, message, **how):
+            raise bug
+
+    monkeypatch.setattr("bot.delivery.sender._AFTER_BUG_S", (0.01, 0.02))
+    sink, hook = Numbered(), chat(0, destination=WebhookName("mine"))
+    with structlog.testing.capture_logs() as logs:
+        async with running(redis, tmp_path, Sinks(sink, webhooks=Broken()), chat(-1), hook) as role:
+            await say(redis, *openings("BTC", 2))
+            await until(lambda: len(firsts(sink)) == 2 and role.sender.counts.put_off >= 3)
+            (report,) = role.status().troubled
+    assert (report.chat, report.queued) == ("webhook:mine", 2)
+    assert report.reason == f"a fault of Lowtide's own, see its log ({type(bug).__name__})"
+    assert sum(bool(entry.get("exc_info")) for entry in logs) == 1
+
+
+async def test_what_a_telegram_chat_does_not_foresee_is_not_repeated_for_ever(
+    redis: Redis, tmp_path: Path
+) -> None:
+    """Nobody knows whether it arrived: given up after a few, and operators hear."""
+    sink = Moody()
+    sink.moods = {-1: [AttributeError("message_id")] * 50}
+    sink.probe = False
+    async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: firsts(sink, -9) and role.sender.idle())
+    assert len(sink.moods[-1]) == 50 - Policy().unread
+    assert "was not posted to -1: perhaps posted" in firsts(sink, -9)[0]
+
+
+async def test_a_bug_between_requests_costs_its_chat_alone(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.delivery.sender._AFTER_BUG_S", (0.01, 0.02))
+    sink, next_step = Numbered(), ChatQueue.next
+    bugs = [ZeroDivisionError()] * 3
+
+    def step(queue: ChatQueue, now: int):
+        if queue.key == "-1" and queue.waiting() and bugs:
+            raise bugs.pop()
+        return next_step(queue, now)
+
+    monkeypatch.setattr(ChatQueue, "next", step)
+    async with running(redis, tmp_path, sink, chat(-1), chat(-2)):
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: len(firsts(sink, -2)) == len(firsts(sink, -1)) == 1)
+    assert not bugs
+
+
+async def test_operators_hear_of_a_destination_that_takes_nothing_and_of_its_end(
+    redis: Redis, tmp_path: Path
+) -> None:
+    """By the limit of ``lowtide status``; critical or not, and once for what fails alike."""
+    sink, hook = Moody(), chat(0, destination=WebhookName("mine"))
+    away = Unclear(refuses=True)
+    operators = Chat(destination=TelegramChat(-9))
+    ways = Sinks(sink, webhooks=away)
+    async with running(redis, tmp_path, ways, chat(-1), hook, operators=operators) as role:
+        await say(redis, *openings("BTC", 1, Level.ALERT))
+        await until(lambda: firsts(sink) and role.sender.counts.put_off > 1)
+        await role.tell_stuck()
+        assert role.sender.stuck() == []
+        role.sender.set_back(2 * MINUTE + 1)
+        for _ in range(3):
+            await role.tell_stuck()
+        await until(lambda: firsts(sink, -9))
+        away.refuses = False
+        await until(lambda: role.sender.idle())
+        for _ in range(3):
+            await role.tell_stuck()
+        await until(lambda: len(firsts(sink, -9)) == 2)
+    assert firsts(sink, -9) == [
+        "⚪ Delivery: webhook:mine has taken nothing for 2 minutes: Telegram cannot be reached. "
+        "What waits is tried again while it is news.",
+        "⚪ Delivery: webhook:mine takes posts again.",
+    ]
+
+
+async def test_several_chats_that_fail_alike_are_one_notice(redis: Redis, tmp_path: Path) -> None:
+    class Partly(Moody):
+        async def send(self, to, message, **how):
+            if to.chat != -9:
+                raise RetryLater(0.01, "Telegram cannot be reached")
+            return await super().send(to, message, **how)
+
+    sink, operators = Partly(), Chat(destination=TelegramChat(-9))
+    async with running(
+        redis, tmp_path, sink, *[chat(-n) for n in range(1, 9)], operators=operators
+    ) as role:
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: len(role.sender.troubled()) == 8)
+        role.sender.set_back(2 * MINUTE + 1)
+        await role.tell_stuck()
+        await until(lambda: firsts(sink, -9))
+    (notice,) = firsts(sink, -9)
+    assert "and 3 more has taken nothing" in notice
 
 
 # What a commit costs.

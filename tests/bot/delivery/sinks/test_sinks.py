@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from telegram.error import BadRequest, Forbidden
 
 from bot.delivery.sinks import (
     ChatInfo,
@@ -19,7 +20,7 @@ from bot.delivery.sinks import (
     Sink,
 )
 from bot.delivery.sinks.console import Console
-from bot.delivery.sinks.telegram import TelegramClient
+from bot.delivery.sinks.telegram import TelegramClient, _meaning
 from bot.destination import ConsoleOutput, TelegramChat
 from bot.messages.render import Message
 from rules.alerts import Level, Turn
@@ -309,3 +310,11 @@ async def test_the_console_uses_colour_on_a_terminal_only():
     out = Terminal()
     await Console(out).send(ConsoleOutput(), message())
     assert "\033[1m\033[33m🟠 A&B −5%\033[0m" in out.getvalue()
+
+
+def test_what_telegram_says_is_shown_on_one_line_without_control_characters():
+    error = BadRequest("\u202e\x1b[31m evil\n[fake] line")
+    refused = _meaning(error, TelegramChat(CHANNEL))
+    assert refused.reason == (r"Telegram refuses the message: \u202e\x1b[31m evil\n[fake] line")
+    forbidden = _meaning(Forbidden("kicked\r\n\u2066"), TelegramChat(CHANNEL))
+    assert r"(kicked\r\n\u2066)" in forbidden.reason

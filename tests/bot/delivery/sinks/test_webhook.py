@@ -102,11 +102,12 @@ async def test_answers_mean_later_or_never(receiver, webhook, status, kind, scop
 
 @pytest.mark.parametrize(
     ("asked", "seconds"),
-    [("7", 7), (" 7\t", 7), ("0", 1), ("86400", 86400), ("86401", 10), ("1e308", 10), ("inf", 10),
-     ("nan", 10), ("²", 10), ("٣", 10), ("-5", 10), ("9" * 400, 10), ("", 10), ("7.5", 10),
+    [("7", 7), (" 7\t", 7), ("0", 1), ("600", 600), ("601", 600), ("86400", 600), ("86401", 10),
+     ("1e308", 10), ("inf", 10), ("nan", 10), ("²", 10), ("٣", 10), ("-5", 10),
+     ("9" * 400, 10), ("", 10), ("7.5", 10),
      ("Wed, 21 Oct 2026 07:28:00 GMT", 10)],
 )  # fmt: skip
-def test_a_wait_is_a_number_of_seconds_within_a_day_or_ours(asked: str, seconds: float):
+def test_a_wait_is_a_number_of_seconds_within_ten_minutes_or_ours(asked: str, seconds: float):
     """ "²" is a digit to str.isdigit and none to float; 400 nines are infinite."""
     with pytest.raises(RetryLater) as caught:
         _judge(429, asked, "webhook:mine")
@@ -124,7 +125,7 @@ async def test_a_server_that_is_away_means_later_and_names_no_address():
         port = free.getsockname()[1]
     endpoint = Endpoint(url=f"http://127.0.0.1:{port}/secret-path", secret=SECRET)
     webhook = Webhook({"mine": endpoint}, timeout=0.3)
-    with pytest.raises(RetryLater) as caught:
+    with pytest.raises(RetryLater, match="no answer: the connection was refused") as caught:
         await webhook.send(HOOK, message("x"))
     assert "secret-path" not in f"{caught.value} {endpoint!r} {caught.value.__cause__}"
     await webhook.close()
