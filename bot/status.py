@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 from bot.config.reload import count
 from bot.delivery.post import ChatReport
 from bot.lang.en import length
-from bot.roles import ENDED_LIFE_S, STATUS_LIFE_S, ended_key
-from streams.bus.connection import ANSWER_S, Keys, parsed
+from bot.roles import ENDED_LIFE_S, STATUS_EVERY_S, STATUS_LIFE_S, ended_key
+from streams.bus.connection import ANSWER_S, Keys, parsed, unwritable
 from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
@@ -27,15 +27,21 @@ async def collect(redis: Redis) -> dict[str, Any]:
 
 
 async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
-    answer: dict[str, Any] = {"ended": {}}
+    reason = await unwritable(redis)
+    answer: dict[str, Any] = {"ended": {}, "heard_s": {}}
     for role in ROLES:
         data = await redis.get(f"{keys.status}:{role}")
         answer[role] = msgspec.json.decode(data) if data else None
+        if data:
+            left_ms: int = await redis.pttl(f"{keys.status}:{role}")
+            if left_ms >= 0:
+                answer["heard_s"][role] = max(0, round(STATUS_LIFE_S - left_ms / 1000))
         if not data and (end := await _end(redis, role)):
             answer["ended"][role] = end
     memory = await _memory(redis)
     length = {name: await redis.xlen(key) for name, key in _streams(keys)}
     answer["redis"] = {
+        "cannot_write": reason,
         "streams": {
             name: {"entries": length[name], "seconds": await _span(redis, key)}
             for name, key in _streams(keys)
@@ -81,10 +87,18 @@ def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
 
 
 def faults(status: dict[str, Any]) -> list[str]:
-    """What is not as it has to be, in a sentence each: a role that does not run, and why; a chat
-    in which something critical waits that would have gone first."""
+    """What is not as it has to be, in a sentence each: a Redis that takes nothing; a role that does
+    not run, and why; a chat that gets nothing."""
     stuck = [_chat(chat) for chat in _troubled(status) if chat.stuck]
-    return [_not_running(role, status) for role in ROLES if status[role] is None] + stuck
+    gone = [_not_running(role, status) for role in ROLES if status[role] is None]
+    return _cannot_write(status) + gone + stuck
+
+
+def _cannot_write(status: dict[str, Any]) -> list[str]:
+    reason = status["redis"]["cannot_write"]
+    if not reason:
+        return []
+    return [f"redis    cannot be written to, so nothing new is told: {reason}"]
 
 
 def _troubled(status: dict[str, Any]) -> list[ChatReport]:
@@ -105,6 +119,8 @@ def _chat(chat: ChatReport) -> str:
 
 def _not_running(role: str, status: dict[str, Any]) -> str:
     end = status["ended"].get(role)
+    if end is None and status["redis"]["cannot_write"]:
+        return f"{role:8} nothing heard for {STATUS_LIFE_S} s, since it cannot report"
     if end is None:
         return f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)"
     ago = f"{length(end['seconds_ago'] * 1000)} ago"
@@ -115,12 +131,12 @@ def _not_running(role: str, status: dict[str, Any]) -> str:
 
 def describe(status: dict[str, Any]) -> str:
     """``collect``'s answer in words and a table."""
-    lines: list[str] = []
+    lines = _cannot_write(status)
     for role in ROLES:
         if status[role] is None:
             lines.append(_not_running(role, status))
         else:
-            lines.append(f"{role:8} {_role(role, status[role])}")
+            lines.append(f"{role:8} {_role(role, status[role])}{_age(role, status)}")
         if role == "bot":
             lines += [_chat(chat) for chat in _troubled(status)]
     redis = status["redis"]
@@ -135,10 +151,18 @@ def describe(status: dict[str, Any]) -> str:
             f"redis    {used} MB used, {'?' if resident is None else resident} MB resident"
         )
     if status["streams"] is not None:
+        if _age("streams", status):
+            lines += ["", f"{status['heard_s']['streams']} s ago it was so:"]
         venues = msgspec.convert(status["streams"]["venues"], list[VenueStatus])
         for venue in venues:
             lines += ["", *_venue(venue)]
     return "\n".join(lines)
+
+
+def _age(role: str, status: dict[str, Any]) -> str:
+    """How old a report is, if one is overdue."""
+    heard_s = status["heard_s"].get(role, 0)
+    return f"; last heard {heard_s} s ago" if heard_s >= 2 * STATUS_EVERY_S else ""
 
 
 def _role(role: str, status: dict[str, Any]) -> str:

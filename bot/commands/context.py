@@ -58,6 +58,8 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
     """Chats that nothing is sent to, and why."""
     troubled: tuple[ChatReport, ...] = ()
     """Other destinations that are not ready, or where posts wait."""
+    cannot_write: str = ""
+    """Why Redis takes nothing, so that no role can report; "": it does, or nobody has tried."""
 
 
 class _Streams(msgspec.Struct):

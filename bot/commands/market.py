@@ -191,6 +191,8 @@ def not_watched(asset: str, context: Context) -> Html:
 
 def stale(context: Context) -> Html:
     """That there are no present values, and why."""
+    if context.reports.cannot_write:
+        return context.say("ask.redis_full", reason=context.reports.cannot_write)
     if "rules" not in context.reports.running:
         return context.say("ask.stale.no_rules")
     if context.standing is None:

@@ -46,19 +46,25 @@ def status(_command: Command, context: Context) -> Answer:
     """/status: which roles run, which feeds are up, what is posted, what is silenced."""
     reports = context.reports
     lines = [context.say("ask.status")]
-    for role in ROLES:
-        key = "ask.status.runs" if role in reports.running else "ask.status.gone"
-        lines.append(context.say(key, role=role))
+    if reports.cannot_write:
+        lines.append(context.say("ask.redis_full", reason=reports.cannot_write))
+    lines += [context.say(f"ask.status.{_running(role, context)}", role=role) for role in ROLES]
     blocks = [Html("\n".join(lines)), _rules_see(context)]
     if venues := [_venue(venue, context) for venue in reports.venues]:
         blocks.append(Html("\n".join(venues)))
     return Answer(blocks=(*blocks, _posts(context), _silences(context), _subscribers(context)))
 
 
+def _running(role: str, context: Context) -> str:
+    if role in context.reports.running or role == "bot":  # it is who answers
+        return "runs"
+    return "unheard" if context.reports.cannot_write else "gone"
+
+
 def _rules_see(context: Context) -> Html:
     standing = context.fresh
     if standing is None:
-        return stale(context)
+        return Html() if context.reports.cannot_write else stale(context)  # said above
     known = [v for v in standing.values if v.value is not None]
     return context.say(
         "ask.status.sees",

@@ -20,7 +20,7 @@ from bot.plan.subscriptions import Subscriber, dump, load, ordered
 from rules import alerts
 from rules.alerts import Alert
 from rules.snapshot import OpenEpisodes, Standing
-from streams.bus.connection import ANSWER_S, Entry, Keys
+from streams.bus.connection import ANSWER_S, Entry, Keys, unwritable
 
 log = structlog.get_logger()
 
@@ -54,12 +54,15 @@ async def open_episodes(redis: Redis) -> OpenEpisodes | None:
         return None
 
 
-async def role_reports(redis: Redis) -> Reports:
-    """What the roles report."""
+async def role_reports(redis: Redis, writing: bool = False) -> Reports:
+    """What the roles report. Whether they can is looked for where one has not, and, with
+    ``writing``, in any case."""
     names = [f"{Keys().status}:{role}" for role in ROLES]
     values = cast("list[bytes | None]", await _answer_of(redis.mget(names)))
     by_role = {role: _json(data) for role, data in zip(ROLES, values, strict=True)}
-    return reports(by_role)
+    silent = any(report is None for report in by_role.values())
+    cannot_write = await unwritable(redis) if writing or silent else ""
+    return msgspec.structs.replace(reports(by_role), cannot_write=cannot_write)
 
 
 async def silences(redis: Redis) -> tuple[Silence, ...]:

@@ -46,6 +46,7 @@ from bot.messages.voice import Html, say
 from bot.plan.silences import split_by_end, with_silence, without_silence
 from rules.alerts import Alert
 from streams.bus.connection import in_words
+from streams.bus.health import HEALTH
 from streams.clock import wall_ms
 from streams.durations import MINUTE
 from streams.events import Ms
@@ -284,7 +285,7 @@ class CommandHandler:
             about,
             words=language,
             standing=await store.standing(redis),
-            reports=await store.role_reports(redis),
+            reports=await store.role_reports(redis, writing=command.name == "status"),
             silences=await store.silences(redis),
             alerts=alerts,
             fates=self._fates(alerts, user),
@@ -380,6 +381,7 @@ STOP_S = 0.5
 """What confirming the last messages may take at the end."""
 
 _AGAIN_S = (1.0, 30.0)
+_WHO = "the answering of commands"
 
 
 async def serve(
@@ -405,6 +407,7 @@ async def serve(
             tasks.create_task(handler.show_menus())
             tasks.create_task(polling.run())
     finally:
+        HEALTH.works(_WHO)  # whoever ends it says why
         await handler.close()
         await polling.confirm()
 
@@ -431,8 +434,8 @@ class _Polling:
                     await self._telegram.clear_webhook()
                 await self._poll()
             except SendError as error:
-                self._failed(error)
                 flood = error.seconds if isinstance(error, RetryLater) and error.flood else 0.0
+                self._failed(error, max(wait, flood))
                 await asyncio.sleep(max(wait, flood))
                 wait = min(wait * 2, longest)
                 continue
@@ -455,6 +458,7 @@ class _Polling:
             log.info("commands are answered", bot=me)
             self._works = True
             self._once.forget()
+            HEALTH.works(_WHO)
             self._handler.connected.set()
         self._hear("")
         self._confirmed = self._offset
@@ -463,10 +467,13 @@ class _Polling:
                 self._offset = max(self._offset, last + 1)
             self._handler.take(update, me)
 
-    def _failed(self, error: SendError) -> None:
-        """Log each kind of failure in a row once."""
+    def _failed(self, error: SendError, pause_s: float) -> None:
+        """Log each kind of failure in a row once. One that lasts is an alarm, if Telegram answers:
+        where it cannot be reached, operators cannot be either."""
         self._works = False
         self._hear(error.reason[:200])
+        if isinstance(error, Refused) or getattr(error, "answered", False):
+            HEALTH.failing(_WHO, error.reason)
         kind = type(error).__name__
         if self._once.is_news(kind + error.reason[:20], 0):
-            log.warning(f"commands are not answered: {error.reason[:200]}", next_try_s=_AGAIN_S[1])
+            log.warning(f"commands are not answered: {error.reason[:200]}", next_try_s=pause_s)

@@ -1,10 +1,11 @@
 """Alarms for operators that need neither the disk nor the outbox: straight to their chat.
 
-An alarm is of what keeps everything else from being posted: Redis that cannot write, a role that is
-dead. So it is kept in memory alone, sent once, and once more when it is over; all that is new goes
-into one message, at most one a minute, which takes its turn at the one limiter of Telegram
-(``Gate``). What counts is whether a fault lasts and operators got the message: so this is not
-``SayOnce``, which only keeps the same words out of the log for a while.
+An alarm is of what keeps everything else from being posted or asked: Redis that cannot write, a
+role that is dead, commands that Telegram gives to somebody else. So it is kept in memory alone,
+sent once, and once more when it is over; all that is new goes into one message, at most one a
+minute, which takes its turn at the one limiter of Telegram (``Gate``). What counts is whether a
+fault lasts and operators got the message: so this is not ``SayOnce``, which only keeps the same
+words out of the log for a while.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class Alarms:
         self._sink: Sink | None = None
         self._health = health
         self._sent: dict[str, str] = {}
+        self._unsent = ""
 
     async def run(self) -> None:
         """Never returns."""
@@ -95,7 +97,9 @@ class Alarms:
             self._sink = self._sink or self._make()
             await self._sink.send(self._chat, _message(text, silent), markup=True)
         except (Busy, SendError) as error:
-            log.error("an alarm could not be told", text=words, reason=str(error))
+            if words != self._unsent:
+                log.error("an alarm could not be told", text=words, reason=str(error))
+            self._unsent = words
             return isinstance(error, Refused | OutcomeUnknown)  # sending it again is no use
         log.warning("alarm told to operators", text=words)
         return True

@@ -47,6 +47,7 @@ PHRASES = {
     "ask.too_much": "The answer is too long to be sent.",
     "ask.as_of": "As of {time}.",
     "ask.market": "Whole-market",
+    "ask.redis_full": "<b>Redis cannot be written to</b>, so nothing new is told: {reason}",
     "ask.stale.no_rules": "The rules role is not running, so nobody knows what is so now.",
     "ask.stale.soon": "The rules have only just started: ask again in a minute.",
     "ask.stale.old": (
@@ -111,6 +112,7 @@ PHRASES = {
     # /status
     "ask.status": "<b>Lowtide</b>",
     "ask.status.runs": "{role}: running",
+    "ask.status.unheard": "{role}: cannot report",
     "ask.status.gone": "{role}: <b>not running</b>",
     "ask.status.sees": (
         "The rules see what is {age} old: {known} of {all} values can be judged, {open} episodes "

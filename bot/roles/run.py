@@ -20,7 +20,7 @@ from bot.delivery.sinks import Refused, Sink, Sinks
 from bot.delivery.sinks.console import Console
 from bot.destination import TelegramChat
 from bot.roles.notify import ServiceManager
-from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect
+from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect, unwritable
 from streams.bus.embedded import Embedded
 from streams.bus.health import HEALTH
 from streams.bus.lease import LeaseLost
@@ -112,9 +112,13 @@ async def _mind_others(url: str, roles: Sequence[str]) -> None:
     redis = connect(url, "mind")
     while others:
         await asyncio.sleep(_MIND_S)
-        for other in sorted(others):
-            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the roles say it
-                async with asyncio.timeout(ANSWER_S):
+        with contextlib.suppress(RedisError, OSError, TimeoutError):  # the roles say it
+            if reason := await unwritable(redis):  # then nobody can report
+                HEALTH.failing("Redis", reason)
+                continue
+            HEALTH.works("Redis")
+            async with asyncio.timeout(ANSWER_S):
+                for other in sorted(others):
                     if await redis.exists(f"{Keys().status}:{other}"):
                         HEALTH.works(f"the {other} role")
                     else:
@@ -188,8 +192,8 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
     wait, longest = BACKOFF_S
     while True:
         began = loop.time()
-        # once it has lived for a while it works, whatever was before
-        healthy = loop.call_later(_WORKS_S, HEALTH.works, f"the {name} role")
+        # once it has lived for a while, what was before is over; not what it says of itself since
+        healthy = loop.call_later(_WORKS_S, HEALTH.lives, f"the {name} role", _WORKS_S)
         error = await _life(work)
         healthy.cancel()
         if isinstance(error, Refused):  # until a person has mended it

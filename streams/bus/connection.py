@@ -150,6 +150,22 @@ async def unsafe(redis: Redis) -> str:
     )
 
 
+async def unwritable(redis: Redis) -> str:
+    """Why nothing can be written to the server, in a sentence; "" if it can, or nobody may try.
+
+    Tried with a key of a second, since a server says in several ways that it cannot write, and does
+    so to whoever writes. Raises what means that it cannot be reached.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await redis.set(f"{Keys().status}:try", b"", px=1_000)
+    except NoPermissionError:
+        return ""
+    except ResponseError as error:
+        return in_words(error)
+    return ""
+
+
 def in_words(error: BaseException) -> str:
     """What is wrong with Redis and what to do, in a sentence."""
     text = str(error)
@@ -207,9 +223,9 @@ class Backoff:
         HEALTH.beat(self._role)
         words = in_words(error)
         kind = words.partition(":")[0]  # the details may change from try to try
+        HEALTH.failing(self._who, words)
         if kind != self._logged:
             self._logged = kind
-            HEALTH.failing(self._who, words)
             log.error(f"{words}; {self._who} keeps trying and keeps what it has")
         await asyncio.sleep(self._wait)
         self._wait = min(self._wait * 2, _BACKOFF_S[1])

@@ -3,6 +3,7 @@ operators when nothing else works any more (``bot/delivery/alarms.py``), and by 
 process anew (``bot/roles/notify.py``).
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,19 +14,20 @@ BUG_S = 600.0
 
 
 class Health:
-    """Who is failing, since when (seconds of ``now``), and why as last said."""
+    """Who is failing, since when and when last said (seconds of ``now``), and why as last said."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._failing: dict[str, tuple[float, str]] = {}
+        self._failing: dict[str, tuple[float, float, str]] = {}
         self._bugs: set[str] = set()
         self._beats: dict[str, float] = {}
 
     def failing(self, who: str, why: str, *, by_bug: bool = False) -> None:
         """``who`` does not work; said again it keeps the time of the first. ``by_bug``: nothing
         outside is the cause, so that a new process may mend it."""
-        since, _ = self._failing.get(who, (self._now(), ""))
-        self._failing[who] = since, why
+        now = self._now()
+        since = self._failing[who][0] if who in self._failing else now
+        self._failing[who] = since, now, why
         (self._bugs.add if by_bug else self._bugs.discard)(who)
 
     def works(self, who: str) -> None:
@@ -58,15 +60,23 @@ class Health:
             if now - beat >= SILENT_S
         ]
         return silent + [
-            f"{who} ends again and again: {self._failing[who][1]}"
+            f"{who} ends again and again: {self._failing[who][2]}"
             for who in sorted(self._bugs)
             if now - self._failing[who][0] >= BUG_S
         ]
 
+    def lives(self, who: str, seconds: float) -> None:
+        """``who`` began anew so many seconds ago: what has not been said since is over."""
+        _, latest, _ = self._failing.get(who, (0.0, math.inf, ""))
+        if self._now() - latest > seconds:
+            self.works(who)
+
     def lasting(self, seconds: float) -> dict[str, str]:
         """Who has been failing for so long, and why."""
         now = self._now()
-        return {who: why for who, (since, why) in self._failing.items() if now - since >= seconds}
+        return {
+            who: why for who, (since, _, why) in self._failing.items() if now - since >= seconds
+        }
 
 
 HEALTH = Health()

@@ -48,6 +48,7 @@ class Lease:
         self._role = role
         self._token = secrets.token_hex(8)
         self._backoff = Backoff(f"the {role} role")
+        self._error: Exception | None = None  # why it could not be renewed
 
     async def guard(self, pipe: Pipeline) -> None:
         """Let what ``pipe`` is told next happen only while the lease is ours.
@@ -59,7 +60,7 @@ class Lease:
         await pipe.watch(self._key)
         holder = await pipe.get(self._key)
         if holder is None:
-            raise RedisError("the lease has run out and is being renewed")
+            raise self._error or RedisError("the lease has run out and is being renewed")
         if holder != self._token.encode():
             raise LeaseLost(f"another {self._role} role has taken over")
         pipe.multi()
@@ -92,9 +93,14 @@ class Lease:
         """Renew for ever; raises LeaseLost when somebody else has it."""
         while True:
             await asyncio.sleep(_RENEW_S)
-            with contextlib.suppress(RedisError, OSError, TimeoutError):  # the role says it itself
-                if not await self._renewed():
-                    raise LeaseLost(f"another {self._role} role has taken over")
+            try:
+                held = await self._renewed()
+            except (RedisError, OSError, TimeoutError) as error:  # the role says it itself
+                self._error = error
+                continue
+            self._error = None
+            if not held:
+                raise LeaseLost(f"another {self._role} role has taken over")
 
     async def release(self) -> None:
         """Let the next one start at once. Gives up soon: the lease runs out by itself."""

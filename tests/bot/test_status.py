@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from bot import cli, roles, status
 from bot.config import VenueSettings
@@ -18,7 +20,7 @@ from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.run import start_all, stop_all
 from bot.roles.streams import streams_role
-from streams.bus.connection import Keys
+from streams.bus.connection import Keys, unwritable
 from streams.feed.recording import Recorded
 from tests.bot.role_fixtures import secret, settings
 from tests.bot.story import cut
@@ -92,6 +94,57 @@ async def test_how_long_a_role_has_not_run_is_true(redis: Redis, valkey: Server)
 
 async def _ended_before(redis: Redis, role: str, seconds: int) -> None:
     assert await redis.pexpire(roles.ended_key(role), (roles.ENDED_LIFE_S - seconds) * 1000)
+
+
+@contextlib.asynccontextmanager
+async def full(redis: Redis) -> AsyncIterator[None]:
+    await redis.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        await redis.config_set("maxmemory", 0)
+
+
+async def test_a_redis_that_takes_nothing_is_said_first_and_how_old_the_rest_is(
+    redis: Redis,
+) -> None:
+    reports = {
+        "streams": b'{"rss_mb":1,"written":1,"waiting":0,"venues":[]}',
+        "rules": b'{"rss_mb":1,"events":1,"alerts":1,"lag_ms":1}',
+    }
+    for role, left_s in (("streams", 18), ("rules", 28)):
+        await redis.set(f"{Keys().status}:{role}", reports[role], px=left_s * 1_000 - 50)
+    async with full(redis):
+        found = await status.collect(redis)
+        text = status.describe(found)
+    reason = "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
+    first, streams, rules, bot, *_ = text.splitlines()
+    assert first == f"redis    cannot be written to, so nothing new is told: {reason}"
+    assert streams == "streams  1 MB, 1 event written; last heard 12 s ago"
+    assert rules == "rules    1 MB, 1 event read, 1 alert, 1 ms behind"
+    assert bot == "bot      nothing heard for 30 s, since it cannot report"
+    assert "\n12 s ago it was so:" in text
+    assert status.faults(found) == [first, bot]
+    assert status.faults(await status.collect(redis))[0].startswith("bot      not running")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ResponseError("MISCONF Errors writing to the AOF file: No space left"), "make room"),
+        (ReadOnlyError("You can't write against a read only replica."), "read-only replica"),
+        (NoPermissionError("NOPERM"), ""),
+    ],
+)
+async def test_every_way_in_which_a_redis_takes_nothing_is_noticed(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    async def refused(*_: object, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(redis, "set", refused)
+    reason = await unwritable(redis)
+    assert words in reason and bool(words) == bool(reason)
 
 
 async def test_a_second_process_that_waits_and_is_stopped_says_nothing_of_the_first(

@@ -60,14 +60,17 @@ class SendError(Exception):
 
 class RetryLater(SendError):
     """Not done; may be done after ``seconds``, which are bounded, whoever asked for them.
-    ``flood``: because too much was sent."""
+    ``flood``: because too much was sent. ``answered``: an answer said so."""
 
-    def __init__(self, seconds: float, reason: str, *, flood: bool = False) -> None:
+    def __init__(
+        self, seconds: float, reason: str, *, flood: bool = False, answered: bool = False
+    ) -> None:
         # this order of the two lets NaN be the least wait
         seconds = min(max(_LEAST_WAIT_S, seconds), LONGEST_WAIT_S)
         super().__init__(reason, f"{reason}; to be tried again in {seconds:g} s")
         self.seconds = seconds
         self.flood = flood
+        self.answered = answered or flood
 
 
 class ChatMoved(SendError):

@@ -419,11 +419,16 @@ def _meaning(error: TelegramError, to: Destination) -> SendError:
         case ChatMigrated():
             return ChatMoved(error.new_chat_id)
         case Conflict():
-            return RetryLater(_PAUSE_S, f"Telegram serves another one with this token ({reason})")
+            text = f"Telegram serves another one with this token ({reason})"
+            return RetryLater(_PAUSE_S, text, answered=True)
         case InvalidToken() | EndPointNotFound():
             return Refused(
                 "Telegram refuses the token in TELEGRAM_BOT_TOKEN; get a new one from @BotFather",
                 RefusalScope.ALL,
+            )
+        case Forbidden() if to is _NOWHERE:
+            return Refused(
+                f"Telegram forbids the bot to ask for this ({reason})", RefusalScope.CHAT
             )
         case Forbidden():
             return Refused(_forbidden(reason, _chat(to)), RefusalScope.CHAT)

@@ -76,6 +76,7 @@ SURGE = asked.turn(
     ),
 )  # fmt: skip
 
+FULL = "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "start": ("/start", {}),
     "start in the operators' chat": ("/start", {"asker": GROUP}),
@@ -85,6 +86,15 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "status": ("/status", {}),
     "status for anybody": ("/status", {"asker": STRANGER, "silences": ()}),
     "status when nothing runs": ("/status", {"standing": None, "reports": Reports()}),
+    "status when Redis takes nothing": (
+        "/status", {"reports": Reports(running=("rules",), cannot_write=FULL)},
+    ),
+    "status when Redis has long taken nothing": (
+        "/status", {"standing": None, "reports": Reports(cannot_write=FULL)},
+    ),
+    "oi when Redis has long taken nothing": (
+        "/oi BTC", {"standing": None, "reports": Reports(cannot_write=FULL)},
+    ),
     "status of few roles": (
         "/status", {"standing": None, "reports": Reports(running=("rules", "bot"), sent=0)},
     ),

@@ -25,6 +25,7 @@ from rules import alerts
 from rules.alerts import Alert, Turn
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys, connect
+from streams.bus.health import HEALTH
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, HOUR, MIN, NOW
 from tests.bot.fake_telegram import TOKEN
@@ -532,3 +533,43 @@ async def test_what_is_open_is_found_where_the_rules_put_it(redis: Redis):
     await store.change_silences(redis, lambda all_: (*all_, Silence(family="a", asset="B",
                                                                     until=MIN)))  # fmt: skip
     assert len(await store.silences(redis)) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        ((409, "Conflict: x"), "Telegram serves another one with this token (Conflict: x)"),
+        ((403, "Forbidden: x"), "Telegram forbids the bot to ask for this (Forbidden: x)"),
+    ],
+)
+async def test_commands_that_go_to_somebody_else_are_an_alarm_until_they_are_heard(
+    fake: FakeUpdates,
+    configured: Settings,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: tuple[int, str],
+    words: str,
+):
+    monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.02))
+    fake.refuse.extend([refusal] * 9)
+    with structlog.testing.capture_logs() as entries:
+        async with served(configured, redis), asyncio.timeout(5):
+            while not HEALTH.lasting(0):
+                await asyncio.sleep(0.002)
+            assert HEALTH.lasting(0) == {"the answering of commands": words}
+            while HEALTH.lasting(0):
+                await asyncio.sleep(0.002)
+    [entry] = [entry for entry in entries if "commands are not answered" in entry["event"]]
+    assert entry["next_try_s"] == 0.01
+
+
+async def test_a_telegram_that_cannot_be_reached_is_no_alarm_that_could_be_sent_there(
+    configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.01))
+    nowhere = msgspec.structs.replace(configured, api_url="http://127.0.0.1:1")
+    with structlog.testing.capture_logs() as entries:
+        async with served(nowhere, redis), asyncio.timeout(5):
+            while not entries:
+                await asyncio.sleep(0.01)
+            assert HEALTH.lasting(0) == {}

@@ -19,6 +19,7 @@ from bot.roles import run as running
 from bot.roles.run import run, supervise
 from streams.bus.connection import Keys
 from streams.bus.health import HEALTH, Health
+from streams.bus.writer import Writer
 from tests.bot.fake_telegram import CHANNEL, GROUP, TOKEN, FakeTelegram
 from tests.bot.role_fixtures import secret, settings
 from tests.bot.sinks import Numbered
@@ -206,6 +207,54 @@ async def test_a_role_that_dies_again_and_again_is_failing_until_it_lives(
     assert lives == 5
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_role_that_lives_and_cannot_write_is_failing_since_it_could_not(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer of events says it; that its role lives on is no sign that it can."""
+    monkeypatch.setattr(running, "_WORKS_S", 0.6)
+    monkeypatch.setattr("streams.bus.connection._BACKOFF_S", (0.01, 0.02))
+    writer = Writer(redis, Keys().events, 60_000, 1_000_000)
+
+    async def work() -> None:
+        await asyncio.sleep(0.2)
+        await writer.append([(1, b"{}")])
+        await asyncio.Event().wait()
+
+    await redis.config_set("maxmemory", 1)
+    task = asyncio.create_task(supervise("streams", work))
+    try:
+        await asyncio.sleep(1.0)
+        assert "no memory left" in HEALTH.lasting(0.5)["the streams role"]
+    finally:
+        await redis.config_set("maxmemory", 0)
+    while "the streams role" in HEALTH.lasting(0):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_role_of_another_process_is_not_called_dead_while_it_cannot_report(
+    redis: Redis, valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_MIND_S", 0.02)
+    await redis.config_set("maxmemory", 1)
+    task = asyncio.create_task(running._mind_others(valkey.url, ("bot",)))
+    try:
+        while "Redis" not in HEALTH.lasting(0):
+            await asyncio.sleep(0.005)
+        assert HEALTH.lasting(0) == {
+            "Redis": "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
+        }
+    finally:
+        await redis.config_set("maxmemory", 0)
+    while "Redis" in HEALTH.lasting(0) or "the rules role" not in HEALTH.lasting(0):
+        await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for who in [*HEALTH.lasting(0)]:
+        HEALTH.works(who)
 
 
 async def test_a_role_of_another_process_that_is_dead_is_noticed(

@@ -47,3 +47,30 @@ def test_a_bug_again_and_again_is_stuck_and_what_is_missing_outside_is_not() -> 
     health.failing("the rules role", "KeyError: 'x'", by_bug=True)
     health.works("the rules role")
     assert health.stuck() == [] and health.lasting(0) == {"the bot role": "Redis cannot be reached"}
+
+
+def test_what_is_said_again_keeps_the_time_of_the_first_and_the_reason_of_the_last():
+    time = Time()
+    health = Health(time)
+    for time.now, why in ((100.0, "a"), (130.0, "b")):
+        health.failing("x", why)
+    time.now = 160.0
+    assert health.lasting(60) == {"x": "b"}
+    assert health.lasting(61) == {}
+    health.works("x")
+    assert health.lasting(0) == {}
+
+
+def test_a_new_life_ends_what_was_before_and_not_what_is_said_since():
+    time = Time()
+    health = Health(time)
+    health.failing("dead", "a bug")
+    health.failing("no memory", "OOM")
+    time.now = 101.0  # both begin anew here
+    for time.now in (102.0, 120.0):
+        health.failing("no memory", "OOM")
+    time.now = 131.0
+    for who in ("dead", "no memory", "nobody"):
+        health.lives(who, 30.0)
+    time.now = 161.0
+    assert health.lasting(60) == {"no memory": "OOM"}
