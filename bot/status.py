@@ -95,7 +95,7 @@ def faults(status: dict[str, Any]) -> list[str]:
 
 
 def _cannot_write(status: dict[str, Any]) -> list[str]:
-    reason = status["redis"]["cannot_write"]
+    reason = status["redis"].get("cannot_write", "")
     if not reason:
         return []
     return [f"redis    cannot be written to, so nothing new is told: {reason}"]
@@ -119,7 +119,7 @@ def _chat(chat: ChatReport) -> str:
 
 def _not_running(role: str, status: dict[str, Any]) -> str:
     end = status["ended"].get(role)
-    if end is None and status["redis"]["cannot_write"]:
+    if end is None and status["redis"].get("cannot_write", ""):
         return f"{role:8} nothing heard for {STATUS_LIFE_S} s, since it cannot report"
     if end is None:
         return f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)"
@@ -161,7 +161,7 @@ def describe(status: dict[str, Any]) -> str:
 
 def _age(role: str, status: dict[str, Any]) -> str:
     """How old a report is, if one is overdue."""
-    heard_s = status["heard_s"].get(role, 0)
+    heard_s = status.get("heard_s", {}).get(role, 0)
     return f"; last heard {heard_s} s ago" if heard_s >= 2 * STATUS_EVERY_S else ""
 
 

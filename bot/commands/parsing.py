@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bot.config.values import nearest
+from streams.text import printable
 
 MOST_CHARS = 300
 """A longer text is no command that anybody typed."""
@@ -95,7 +96,8 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
         if near:
             return Mistake("ask.unknown_near", {"name": name, "near": near})
         return Mistake("ask.unknown", {"name": name})
-    words = tuple(text[match.end() :].split())
+    # answers show what was asked: nothing in it may turn the text around, or hide
+    words = tuple(printable(word, None) for word in text[match.end() :].split())
     if not spec.least <= len(words) <= spec.most:
         return usage(spec)
     return Command(name, words)

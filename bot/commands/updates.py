@@ -7,6 +7,8 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from streams.text import printable
+
 PRIVATE = "private"
 _ID = msgspec.Meta(gt=-(2**53), lt=2**53)  # the Bot API: at most 52 significant bits
 
@@ -33,7 +35,7 @@ class Person(msgspec.Struct, frozen=True):
         """As others know them."""
         if self.username:
             return f"@{self.username}"
-        return f"{self.first_name} {self.last_name or ''}".strip()[:60]
+        return printable(f"{self.first_name} {self.last_name or ''}".strip(), 60)
 
 
 class UserMessage(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):

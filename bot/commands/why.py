@@ -5,7 +5,7 @@ the newest episode; the id of an alert, as logs and webhooks have it, names any 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -76,13 +76,22 @@ def why(command: Command, context: Context) -> Answer:
     families = {rule.family for rule in context.settings.rules}
     names = {*families, *(rule.name for rule in context.settings.rules)}
     names |= {composite.name for composite in context.settings.composites}
+    alerts = [alert for alert in context.alerts if wanted.matches(alert)]
+    if not alerts and wanted.opened_at is not None:  # an id says which: no other will do
+        return only(context.say("ask.why.no_id", days=str(KEPT // DAY)))
     if wanted.rule and wanted.rule not in names:
         return only(_no_rule(wanted.rule, sorted(names), context))
-    alerts = [alert for alert in context.alerts if wanted.matches(alert)]
+    if not alerts and not wanted.rule and _is_rule(wanted.asset, names, context):
+        return only(context.say("ask.why.is_rule", rule=wanted.asset.lower()))
     if not alerts:
         return _no_episode(wanted, context)
     turns = [alert for alert in alerts if alerts[0].episode == alert.episode]
     return _episode(turns[::-1], context)
+
+
+def _is_rule(word: str, names: Set[str], context: Context) -> bool:
+    """Whether the only word after ``/why`` is a rule, and nothing that is watched."""
+    return word.lower() in names and not any(v.asset == word for v in context.values)
 
 
 def _no_rule(rule: str, names: list[str], context: Context) -> Html:

@@ -13,7 +13,7 @@ Invariants:
 Every change is noted until somebody has made it durable. Posts that waited too long become digests.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -57,9 +57,10 @@ from bot.destination import WebhookName
 from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
 from bot.messages.digest import delivery_message
+from bot.messages.render import unwatched
 from bot.messages.voice import say
 from bot.plan.planner import Delivery
-from rules.alerts import CascadeFacts, Turn
+from rules.alerts import Alert, CascadeFacts, Turn
 from streams.events import Ms
 
 _ROOM = MOST_CHARS - 400
@@ -303,12 +304,25 @@ class ChatQueue:
         """The episodes of ``close`` are over; an opening of one alone says so in its last edit."""
         for ended, line in close.ends.items():
             for post in list(self.posts.values()):
-                if ended not in post.open:
-                    continue
-                rest = tuple(of for of in post.open if of != ended)
-                until = post.kept_until if rest else close.at + self.policy.over
-                live = (line, "over") if post.opens else (post.live, post.live_of)
-                self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
+                if ended in post.open:
+                    self._end(post, [ended], line, close.at)
+
+    def unwatch(self, watched: Callable[[Alert], bool], now: Ms) -> None:
+        """Episodes that nobody judges any more, since the configuration has changed, have no end:
+        an opening of one alone says so in its last edit."""
+        for post in list(self.posts.values()):
+            open_here = [
+                alert for alert in alerts_of(post.parts) if str(alert.episode) in post.open
+            ]
+            gone = [str(alert.episode) for alert in open_here if not watched(alert)]
+            if gone:
+                self._end(post, gone, unwatched(LANGUAGES[post.language]), now)
+
+    def _end(self, post: Post, ended: Sequence[str], line: str, at: Ms) -> None:
+        rest = tuple(of for of in post.open if of not in ended)
+        until = post.kept_until if rest else at + self.policy.over
+        live = (line, "over") if post.opens else (post.live, post.live_of)
+        self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
 
     def _fail(self, post: Post, reason: str, now: Ms) -> None:
         self._settle(post, now, state=PostState.FAILED, reason=reason)

@@ -1,6 +1,6 @@
 """A test message to every chat, or one sentence for each that says what is missing.
 
-For ``lowtide send-test`` and ``/test``.
+For ``lowtide send-test``, which tries webhooks as well, and ``/test``.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,15 @@ from bot.config import Settings
 from bot.config.chats import ChatSettings
 from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administrator, no_right
-from bot.destination import TelegramChat
+from bot.delivery.sinks.webhook import Endpoint, Webhook
+from bot.destination import TelegramChat, WebhookName, destination_key
 from bot.lang import LANGUAGES
+from bot.messages.blocks import plain
+from bot.messages.render import Message
+from bot.messages.voice import Html
 from bot.redaction import redact
+from rules.alerts import Level, Turn
+from streams.clock import wall_ms
 
 NO_BOT = (
     "there is no bot token: get one from @BotFather in Telegram (/newbot), and put it into .env as "
@@ -45,7 +51,45 @@ class SendTestOutcome(msgspec.Struct, frozen=True):
 
 
 async def send_test_to_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
-    """Post to every chat with a bot of its own. What is wrong before any chat is one outcome."""
+    """Post to every chat with a bot of its own, and to every webhook. What is wrong before any chat
+    is one outcome."""
+    return (*await _test_chats(settings), *await _test_webhooks(settings))
+
+
+async def _test_webhooks(settings: Settings) -> list[SendTestOutcome]:
+    secret = settings.webhook_secret or ""
+    endpoints = {
+        webhook.name: Endpoint(url=webhook.url, secret=secret) for webhook in settings.webhooks
+    }
+    sink = Webhook(endpoints, timeout=_TIMEOUT_S, proxies=settings.proxies)
+    try:
+        return [await _taken(sink, WebhookName(name), settings) for name in endpoints]
+    finally:
+        await sink.close()
+
+
+async def _taken(sink: Webhook, to: WebhookName, settings: Settings) -> SendTestOutcome:
+    name, at = destination_key(to), wall_ms()
+    text = Html(LANGUAGES[settings.language].phrases["test.message"])
+    message = Message(
+        alert_id="test",
+        asset="",
+        rule="test",
+        turn=Turn.OPEN,
+        level=Level.WATCH,
+        silent=True,
+        html=str(text),
+        plain=plain(text),
+        at=at,
+    )
+    try:
+        await sink.send(to, message, key=f"test {name} {at}")
+    except SendError as error:
+        return SendTestOutcome(False, error.reason)
+    return SendTestOutcome(True, f"posted to {name}")
+
+
+async def _test_chats(settings: Settings) -> tuple[SendTestOutcome, ...]:
     if settings.token is None:
         return (SendTestOutcome(False, NO_BOT),)
     telegram = TelegramClient(

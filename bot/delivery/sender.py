@@ -186,6 +186,12 @@ class Sender:
                 queue.live(language, live_lines)
             self._news[queue.key].set()
 
+    def unwatch(self, watched: Callable[[Alert], bool]) -> None:
+        """The configuration has changed: what nobody judges any more is over."""
+        for queue in self.queues.values():
+            queue.unwatch(watched, self._clock.seen())
+            self._news[queue.key].set()
+
     def troubled(self) -> list[ChatReport]:
         """The destinations in which not all is well: not ready yet, refusing the bot, with posts
         that wait since the last request failed, or with something critical that waits for longer

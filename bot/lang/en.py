@@ -258,6 +258,7 @@ PHRASES = {
     "live": "▸ now {now} · worst {worst} {time} · {length}",
     "live.parts": "▸ worst: {parts} · {length}",
     "live.digest": "▸ worst so far, as of {time}",
+    "live.unwatched": "⚪ No longer watched.",
     "live.over": "⚪ Over since {time}, after {length}.",
     # Notices for operators. They never look like an alert.
     "notice": "⚪ <i>Data: {text} This is not a market signal.</i>",

@@ -192,6 +192,8 @@ PHRASES = {
     "ask.why.not_chats": "Left out by the rules, assets or level of: {chats}",
     "ask.why.silenced": "It is silenced now.",
     "ask.why.silenced_critical": "It is silenced now, but what is critical is told all the same.",
+    "ask.why.no_id": "There is no alert of that id any more: they are kept for {days} days.",
+    "ask.why.is_rule": "{rule} is a rule. With the coin you mean: /why {rule} BTC",
     "ask.why.none": "There was no episode{rule} on {asset} in the last 14 days.",
     "ask.why.none_since": (
         "There was no episode{rule} on {asset} since {time}; before that it was not watched."

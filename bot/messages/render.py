@@ -29,7 +29,7 @@ from bot.messages.headline import (
     parts,
     window_of,
 )
-from bot.messages.voice import Html, Voice, title
+from bot.messages.voice import Html, Voice, say, title
 from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -86,6 +86,11 @@ def ended(alert: Alert, words: Words) -> str:
     voice = Voice(alert, words)
     length = voice.lasted()
     return str(voice.say("live.over", time=voice.our_time(alert.seen), length=length))
+
+
+def unwatched(words: Words) -> str:
+    """What the opening says once no rule looks at its episode any more."""
+    return str(say(words, "live.unwatched"))
 
 
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}

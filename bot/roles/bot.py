@@ -321,7 +321,15 @@ class BotRole:
         self.settings = settings
         self._audience = self._who(settings, self._subscribed)
         await self._serve()
+        self.sender.unwatch(self._watched)
         self.sender.try_again()
+
+    def _watched(self, alert: Alert) -> bool:
+        """Whether the configuration still has its rule, and that its asset."""
+        rule = next((rule for rule in self.settings.rules if rule.name == alert.rule), None)
+        if rule is None:
+            return any(composite.name == alert.rule for composite in self.settings.composites)
+        return rule.row_of(alert.asset) is not None
 
     async def _serve(self) -> None:
         """A queue for each chat of the audience, and none for others."""
@@ -353,6 +361,7 @@ class BotRole:
         self._latest = max([saved.seen, *times, *plans])
         await self._mind_clock()
         await self._refresh()
+        self.sender.unwatch(self._watched)
         if saved.lost:
             await self._tell_lost(saved.lost)
 

@@ -34,6 +34,7 @@ from bot.commands.context import (
 )
 from bot.commands.market import market
 from bot.commands.parsing import SPECS, Command, Mistake, parse
+from bot.commands.updates import Person
 from bot.commands.why import EpisodeQuery, episode_query
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
@@ -144,6 +145,13 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "why, over": ("/why BTC", {"alerts": (OVER, *EPISODE[::-1])}),
     "why, for anybody": ("/why BTC", {"alerts": EPISODE[::-1], "asker": STRANGER}),
     "why of an id": (f"/why {EPISODE[0].id}", {"alerts": EPISODE[::-1]}),
+    "why of an id that is not kept": (f"/why {EPISODE[0].id}", {}),
+    "why of an id of a rule that is gone": ("/why oi_gone:BTC:1:1", {}),
+    "why of a rule alone": ("/why oi_drop", {}),
+    "why of a composite alone": ("/why CASCADE", {}),
+    "why of signs that turn the text": ("/why \u202eCTB", {}),
+    "oi of signs that cannot be seen": ("/oi B\u200bTC\u2066", {}),
+    "silence with signs that turn the text": ("/silence oi_drop \u202eCTB 6h", {}),
     "why of what others do not bear out": ("/why surge BTC", {"alerts": (SURGE,)}),
     "why not, and what others say": ("/why surge BTC", {}),
     "why of a cascade": ("/why cascade BTC", {"alerts": (asked.CASCADE,)}),
@@ -581,3 +589,7 @@ def test_whatever_is_written_has_an_answer_that_can_be_sent(
     sent = message(reply)
     assert 0 < visible(sent) <= MOST_CHARS
     assert parsed(sent)
+
+
+def test_a_name_that_turns_the_text_or_has_lines_is_shown_escaped():
+    assert Person(id=1, first_name="A\u202eB", last_name="x\ny").name == r"A\u202eB x\ny"

@@ -10,6 +10,7 @@ from bot.config import Settings, load
 from bot.delivery.send_test import NO_BOT, NO_CHAT, SendTestOutcome, send_test_to_all
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS, OTHER_GROUP, FakeUpdates, admin
+from tests.bot.receiver import Receiver
 
 HEAD = '[markets]\nvenues = ["binance"]\nmajors = ["BTC"]\n'
 
@@ -44,6 +45,32 @@ async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_
     assert {posted.text for posted in fake.sent} == {
         "⚪ Lowtide: this is a test. Alerts will come here."
     }
+
+
+async def test_every_webhook_is_tried_too_and_says_what_it_answers(
+    fake: FakeUpdates, tmp_path: Path
+):
+    async with Receiver() as receiver:
+        receiver.statuses.extend([204, 404])
+        hooks = "".join(
+            f'[[webhooks]]\nname = "{name}"\nurl = "{url}"\n'
+            for name, url in (
+                ("good", receiver.url), ("gone", receiver.url), ("shut", "http://127.0.0.1:9/"),
+            )
+        )  # fmt: skip
+        path = tmp_path / "config.toml"
+        text = f'[telegram]\napi_url = "{fake.url}"\n[channel]\nchat_id = "@lowtide"\n'
+        path.write_text(f"{HEAD}{text}{hooks}")
+        env = {"TELEGRAM_BOT_TOKEN": TOKEN, "LOWTIDE_WEBHOOK_SECRET": "a long random text"}
+        outcomes = await send_test_to_all(load(path, env))
+    assert outcomes == (
+        SendTestOutcome(True, "posted to Lowtide"),
+        SendTestOutcome(True, "posted to webhook:good"),
+        SendTestOutcome(False, "webhook:gone answers 404: check its address and secret"),
+        SendTestOutcome(False, "webhook:shut gives no answer: the connection was refused"),
+    )
+    body = receiver.bodies[0]
+    assert (body["rule"], body["alert"], body["silent"]) == ("test", "test", True)
 
 
 ADD = 'add it under Administrators, with the right "Post messages"'

@@ -12,6 +12,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
+from bot.config import Settings
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.pace import NO_LIMITS, Lane, Limits, Overall
 from bot.delivery.post import ChatState, DeleteStep, Policy, SendStep
@@ -36,7 +37,7 @@ from streams.bus.connection import Keys
 from streams.durations import MINUTE
 from tests.bot.fake_telegram import CHANNEL, GROUP, TOKEN, FakeTelegram
 from tests.bot.plan.test_planner import START, alert
-from tests.bot.role_fixtures import settings
+from tests.bot.role_fixtures import lively, settings
 from tests.bot.sinks import Numbered
 
 KEYS = Keys()
@@ -306,6 +307,44 @@ async def test_openings_are_kept_true_and_say_when_it_is_over(
         await until(lambda: role.status().counts.edited == 2)
     assert sink.chats[-1][0].plain.split("\n")[-1].startswith("⚪ Over since")
     assert (sink.replies, sink.messages[1].silent) == ([None, 1], True)
+
+
+def watching(folder: Path, *rules: str) -> Settings:
+    """Settings with these rules, on BTC and ETH."""
+    return settings(folder, rules=tuple(msgspec.structs.replace(
+        lively()[0], name=name, rows={asset: lively()[0].others for asset in ("BTC", "ETH")},
+        others=None) for name in rules))  # fmt: skip
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("asset", ["BTC", "DOGE"])
+async def test_an_opening_that_nobody_judges_any_more_says_so_in_its_last_edit(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarted: bool, asset: str
+) -> None:
+    """A rule that is taken out, or an asset (DOGE) out of a rule, has no end that could be told."""
+    gone, kept = openings(asset, 1), openings("ETH", 2)[1:]
+    rules = ("oi_drop_1", "oi_drop_0") if asset == "DOGE" else ("oi_drop_1",)
+    after = watching(tmp_path, *rules)
+    monkeypatch.setattr("bot.roles.bot.LIVE_S", 0.02)
+    monkeypatch.setattr("bot.roles.bot.checked", lambda *_: (after, None))
+    sink, policy = Numbered(), Policy(edit_every=1)
+    async with running(redis, tmp_path, sink, policy=policy) as role:
+        await say(redis, *gone, *kept)
+        await until(lambda: role.status().sent == 2)
+        now = tuple(msgspec.structs.replace(a, value=-4.5, extreme=-4.5) for a in (*gone, *kept))
+        published = OpenEpisodes(seen=now[0].seen, episodes=now)
+        await redis.set(KEYS.episodes, msgspec.msgpack.encode(published))
+        await until(lambda: role.status().counts.edited == 2)
+        if not restarted:
+            await role._reload()
+            await until(lambda: role.status().counts.edited == 3)
+    if restarted:
+        monkeypatch.setattr(f"{__name__}.settings", lambda _folder: after)
+        async with running(redis, tmp_path, sink, policy=policy) as role:
+            await until(lambda: role.status().counts.edited == 1)
+    last = [post.plain.split("\n")[-1] for post in sink.chats[-1]]
+    assert last[0] == "⚪ No longer watched."
+    assert last[1].startswith("▸ now −4.5%")
 
 
 # A burst.
