@@ -11,7 +11,7 @@ from bot.delivery.rendering import edited, lines_below, rendered, worst_line
 from bot.destination import TelegramChat
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.render import Message, ended, live, render
+from bot.messages.render import Message, ended, live, render, unwatched
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert
 from streams.durations import HOUR
@@ -48,8 +48,9 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     texts["digest, worse since"] = edited(digest).html
     over = ended(alerts["closed"], words)
     texts["opening of what is over"] = f"{first.message.html}\n{over}"
+    texts["opening of what nobody watches"] = f"{first.message.html}\n{unwatched(words)}"
     told = {name: as_message(first, text) for name, text in texts.items()}
-    for phrase in ("off", "failed", "moved", "topic"):
+    for phrase in ("off", "stuck", "flows", "failed", "moved", "topic"):
         trouble = DeliveryProblem(
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
