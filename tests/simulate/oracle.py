@@ -49,6 +49,9 @@ DELAY: Ms = MINUTE
 """How much later than the market's an opening may be, and its end, that was dark."""
 
 _EXACT = 1e-6
+_STALE: Ms = 40 * SECOND
+"""A venue's books may be silent for 30 s before they count as down, and be said seconds later."""
+
 _MOST = {"posts": 400, "plan": 100}
 
 
@@ -166,6 +169,9 @@ def _books(run: Run) -> Iterator[str]:
         depth = claim.depth
         if claim.truth is None:
             yield f"a book of {depth.venue} that it did not have, at {depth.at}"
+            return
+        if claim.age > _STALE:
+            yield f"a book of {depth.venue} that is {claim.age / 1000:g} s old, at {depth.at}"
             return
         for band, (bp, bids, asks) in zip(depth.bands, claim.truth.bands(), strict=True):
             apart = max(abs(band.bid_usd - bids), abs(band.ask_usd - asks))

@@ -39,6 +39,8 @@ class DepthClaim(msgspec.Struct, frozen=True):
 
     depth: Depth
     truth: Sides | None
+    age: Ms
+    """How long ago that was, on the steady clock."""
 
 
 class Run(msgspec.Struct):
@@ -210,7 +212,9 @@ class World:
         self._redis.events.append(encode(event))
         if isinstance(event, Depth):
             history = self._models[event.venue].history
-            self.run.claims.append(DepthClaim(event, history.get(event.at)))
+            self.run.claims.append(
+                DepthClaim(event, history.get(event.at), self._agenda.now - (event.at - START))
+            )
         elif isinstance(event, FeedState) and event.kind is not Kind.VOLUME:
             self.run.states.append((self._agenda.now, event))
             if self._agenda.now > 10 * SECOND and event.kind is not Kind.LIQUIDATION:
