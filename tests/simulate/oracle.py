@@ -94,8 +94,10 @@ def episodes(run: Run) -> list[EpisodeSpan]:
 
 
 def slack(run: Run) -> Ms:
-    """How far a moment may be from that of the run without faults, if nothing was dark."""
-    return SLACK + POLLED * any(fault.kind in (*CLOCK, *DARK) for fault in run.faults)
+    """How far a moment may be from that of the run without faults, if nothing was dark. What is
+    judged while the rules are away is said when they are back."""
+    away = [f.until - f.at for f in run.faults if f.kind == "rules killed"]
+    return SLACK + sum(away) + POLLED * any(f.kind in (*CLOCK, *DARK) for f in run.faults)
 
 
 def dark(run: Run, start: Ms, end: Ms) -> bool:
