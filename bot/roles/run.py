@@ -163,19 +163,18 @@ async def redis_url(settings: Settings) -> AsyncGenerator[str]:
 
 
 async def _tell_of_damage(embedded: Embedded) -> None:
-    """Put it where the bot role reads it when a damaged file was set aside; never returns."""
+    """Put it where the bot role reads it when something of the file was lost; never returns."""
     # imported where it is used: a role on its own holds no more than it needs
     from bot.messages.notices import state_notice
     from rules import alerts
 
     while True:
         await asyncio.sleep(_LOOK_S)
-        if (folder := embedded.set_aside) is None:
+        if not (lost := embedded.lost):
             continue
-        embedded.set_aside = None
+        embedded.lost = ""
         redis = connect(embedded.url, "damage")
-        reason = f"its file was damaged and is now {folder.name}: see `lowtide repair`"
-        notice = state_notice("embedded Redis", reason, wall_ms())
+        notice = state_notice("embedded Redis", lost, wall_ms())
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await redis.xadd(Keys().alerts, {"a": alerts.encode(notice)})
         await redis.aclose()

@@ -61,6 +61,11 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
+_CUT_OFF = "aof-load-truncated"
+"""In the server's log when it has left out the end of its file, which is no whole command: after a
+power failure the last second, of a damaged file more."""
+
+
 class CannotStart(Exception):
     """No server could be started; ``str()`` says why and what to do."""
 
@@ -81,6 +86,7 @@ class Embedded:
         self._lock: int | None = None
         self._log_from = 0
         self.set_aside: Path | None = None  # the damaged folder, once one was found
+        self.lost = ""  # what became of the file, in words, until somebody was told
         self.url = f"unix://{self._socket}"
 
     async def start(self) -> None:
@@ -166,6 +172,7 @@ class Embedded:
             self._put_back(aside)
             raise
         self.set_aside = aside
+        self.lost = f"its file was damaged and is now {aside.name}: see `lowtide repair`"
         log.error(
             "Valkey's file is damaged: it was set aside and a new one is begun, without the posts"
             " that waited, subscriptions, silences and what the rules had learned; `lowtide repair`"
@@ -209,6 +216,9 @@ class Embedded:
         except OSError as error:
             raise CannotStart(f"Valkey did not start: {error}") from error
         await self._until_it_answers()
+        if _CUT_OFF in self._words():
+            self.lost = "its file was cut off, and what stood at the end of it is gone"
+            log.warning(f"Valkey's file: {self.lost}", data_dir=str(self._data))
         log.info("Valkey started", data_dir=str(self._data))
 
     async def _until_it_answers(self, or_ours: bool = False) -> bool:

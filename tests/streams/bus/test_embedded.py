@@ -356,9 +356,11 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     assert await got(again.url, "key1") is None
     await put(again.url, "key1", "new")
     await again.stop()
+    assert again.set_aside.name in again.lost
     third = server()
     await third.start()
     assert third.set_aside is None
+    assert third.lost == ""
     assert await got(third.url, "key1") == b"new"
     code, text = explained(tmp_path / "data")
     assert code == 1
@@ -393,8 +395,9 @@ async def test_a_server_that_starts_without_its_file_no_more_than_with_it_keeps_
     assert await got(again.url, "a") == b"1"
 
 
+@pytest.mark.parametrize("bytes_gone", [1, 5, 20])
 async def test_a_file_that_ends_too_soon_costs_its_end_alone(
-    server: Callable[..., Embedded], tmp_path: Path
+    server: Callable[..., Embedded], tmp_path: Path, bytes_gone: int
 ) -> None:
     first = server()
     await first.start()
@@ -402,10 +405,13 @@ async def test_a_file_that_ends_too_soon_costs_its_end_alone(
     await put(first.url, "b", "2")
     await first.stop()
     (file,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
-    file.write_bytes(file.read_bytes()[:-5])
+    file.write_bytes(file.read_bytes()[:-bytes_gone])
     again = server()
-    await again.start()
+    with structlog.testing.capture_logs() as logs:
+        await again.start()
     assert again.set_aside is None
+    assert again.lost == "its file was cut off, and what stood at the end of it is gone"
+    assert [again.lost in entry["event"] for entry in logs].count(True) == 1
     assert await got(again.url, "a") == b"1"
     assert explained(tmp_path / "data")[0] == 0
 
