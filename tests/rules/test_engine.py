@@ -109,7 +109,8 @@ def test_an_alert_tells_the_whole_story():
     assert (opened.price, opened.price_before) == (100.0, 100.0)
     assert opened.venues == ("binance", "bybit")
     assert opened.facts.not_available == ("hyperliquid",)
-    assert opened.facts.oi_pct == approx(100 * 5e6 / (1e8 * (1 + 1 / 2 + 1 / 3)))
+    # 100,000 coins at the first venue, half and a third of it at the others, at the price of now
+    assert opened.facts.oi_pct == approx(100 * 5e6 / (1e5 * 100.0 * (1 + 1 / 2 + 1 / 3)))
     closed = next(a for a in alerts if a.rule == "liq_above" and a.turn is Turn.CLOSE)
     assert closed.id == f"liq_above:BTC:{now + SECOND}:2"
     assert (closed.value, closed.extreme, closed.extreme_at) == (0, 5, now + SECOND)

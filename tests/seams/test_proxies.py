@@ -81,7 +81,8 @@ async def test_telegram_has_a_proxy_of_its_own(tmp_path: Path):
             await system.start()
             await system.liquidate("BTCUSDT", 6e6)
             await system.until(lambda: system.webhook.got and system.telegram.sent)
-            assert await system.command("send-test") == (0, "posted to Lowtide\n")
+            told = "posted to Lowtide\nposted to webhook:1\n"
+            assert await system.command("send-test") == (0, told)
             _, described = await system.command("check")
             await tells_no_secret(system)
         assert (
