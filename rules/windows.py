@@ -82,11 +82,8 @@ class Ring:
 
     def in_force(self, slot: int) -> float | None:
         """The value of a slot, or of the one before: a hole may just have ended."""
-        newest, size = self.newest, self.size
-        if not 0 <= slot <= newest or slot <= newest - size:
-            return self.at(slot - 1)
-        value = self._values[slot % size]
-        return value if value == value else self.at(slot - 1)  # NaN is unlike itself
+        value = self.at(slot)
+        return self.at(slot - 1) if value is None else value
 
     def among(self, slots: range) -> list[float]:
         """The values that some slots, one after the other, have."""

@@ -73,10 +73,8 @@ class PriceMetric:
         speaks = self._change(view, now)
         if speaks is None:
             return None
-        ends = [(market, *self._ends(market, now)) for market in view]
-        known = [
-            (m.venue, 100 * (b - a) / a) for m, a, b in ends if a is not None and b is not None
-        ]
+        ends = self._ends(view, now).items()
+        known = [(market.venue, 100 * (b - a) / a) for market, (a, b) in ends]
         return PriceFacts(
             window_ms=self.window,
             before=speaks.before,
@@ -97,16 +95,7 @@ class PriceMetric:
         if these are not of two minds for long: then what the other one has held meanwhile. A frozen
         feed has no say while another moves, nor has one of three that has fallen silent.
         """
-        ends: dict[Market, tuple[float, float]] = {}
-        window = self.window
-        for market in view.ordered:
-            # as _ends, since nothing is asked as often as this
-            prices = market.prices
-            after = prices.now(now)
-            if after is not None and (before := prices.before(window, now)) is not None:
-                line = market.lines.get(_PRICE) or market.venue_lines.get(_PRICE)
-                if line is not None and line.up:
-                    ends[market] = before, after
+        ends = self._ends(view, now)
         if not ends:
             return None
         chosen = speakers([*ends])
@@ -128,12 +117,18 @@ class PriceMetric:
             return mild
         return max(mild, _held(strong, now) or mild, key=_size)
 
-    def _ends(self, market: Market, now: Ms) -> tuple[float | None, float | None]:
-        prices = market.prices
-        after = prices.now(now)
-        if after is None or not market.up(_PRICE):
-            return None, None
-        return prices.before(self.window, now), after
+    def _ends(self, view: View, now: Ms) -> dict[Market, tuple[float, float]]:
+        """The price at the window's start and now, of the live markets that know both, in order."""
+        ends: dict[Market, tuple[float, float]] = {}
+        window = self.window
+        for market in view.ordered:  # nothing is asked as often as this
+            prices = market.prices
+            after = prices.now(now)
+            if after is not None and (before := prices.before(window, now)) is not None:
+                line = market.lines.get(_PRICE) or market.venue_lines.get(_PRICE)
+                if line is not None and line.up:
+                    ends[market] = before, after
+        return ends
 
 
 def _live(chosen: list[Market], now: Ms) -> list[Market]:
