@@ -37,7 +37,7 @@ from bot.commands.why import episode_query
 from bot.config import Settings
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
-from bot.delivery.send_test import send_test
+from bot.delivery.send_test import send_test, send_test_to_webhooks
 from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES
@@ -308,8 +308,12 @@ class CommandHandler:
                 pass
 
     async def _test(self) -> list[Html]:
-        """A test message to every chat; what came of each."""
-        outcomes = await send_test(self._telegram.bot, self._settings())
+        """A test message to every chat and webhook; what came of each."""
+        settings = self._settings()
+        outcomes = (
+            *await send_test(self._telegram.bot, settings),
+            *await send_test_to_webhooks(settings),
+        )
         return [Html(html.escape(outcome.text, quote=False)) for outcome in outcomes]
 
     async def end_silences(self) -> None:

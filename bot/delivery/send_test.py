@@ -1,8 +1,9 @@
 """A test message to every chat, or one sentence for each that says what is missing.
 
-For ``lowtide send-test``, which tries webhooks as well, and ``/test``.
+For ``lowtide send-test`` and ``/test``, which have a Telegram client each.
 """
 
+import asyncio
 from collections.abc import Iterator
 from typing import cast
 
@@ -53,17 +54,19 @@ class SendTestOutcome(msgspec.Struct, frozen=True):
 async def send_test_to_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
     """Post to every chat with a bot of its own, and to every webhook. What is wrong before any chat
     is one outcome."""
-    return (*await _test_chats(settings), *await _test_webhooks(settings))
+    return (*await _test_chats(settings), *await send_test_to_webhooks(settings))
 
 
-async def _test_webhooks(settings: Settings) -> list[SendTestOutcome]:
+async def send_test_to_webhooks(settings: Settings) -> list[SendTestOutcome]:
+    """Post to every webhook of ``settings`` at once: they wait for nobody."""
     secret = settings.webhook_secret or ""
     endpoints = {
         webhook.name: Endpoint(url=webhook.url, secret=secret) for webhook in settings.webhooks
     }
     sink = Webhook(endpoints, timeout=_TIMEOUT_S, proxies=settings.proxies)
     try:
-        return [await _taken(sink, WebhookName(name), settings) for name in endpoints]
+        names = [WebhookName(name) for name in endpoints]
+        return list(await asyncio.gather(*(_taken(sink, name, settings) for name in names)))
     finally:
         await sink.close()
 

@@ -17,7 +17,7 @@ PHRASES = {
     "ask.menu.start": "what this bot is",
     "ask.menu.silence": "keep a rule quiet on an asset for a while",
     "ask.menu.unsilence": "what is silenced, or end it",
-    "ask.menu.test": "post a test message to every chat",
+    "ask.menu.test": "post a test message to every chat and webhook",
     # What is no command, and who may not ask.
     "ask.unknown_bare": "A command is a word after the slash: /help lists them all.",
     "ask.unknown": "There is no command /{name}: /help lists them all.",
@@ -214,7 +214,7 @@ PHRASES = {
     "ask.tell.silenced": "⚪ <i>{who} silenced {rule} on {asset} until {until} ({length}).</i>",
     "ask.tell.unsilenced": "⚪ <i>{who} ended the silence of {rule} on {asset}.</i>",
     "ask.tell.over": "⚪ <i>The silence of {rule} on {asset} is over (it was set by {who}).</i>",
-    "ask.tell.test": "⚪ <i>{who} posted test messages to every chat.</i>",
+    "ask.tell.test": "⚪ <i>{who} posted test messages to every chat and webhook.</i>",
     # /subscribe, /unsubscribe, /subscriptions
     "ask.subscribed": "<b>You get in private</b>",
     "ask.subscribed.line": "{rule}: {assets}",

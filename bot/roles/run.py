@@ -172,11 +172,11 @@ async def _tell_of_damage(embedded: Embedded) -> None:
         await asyncio.sleep(_LOOK_S)
         if not (lost := embedded.lost):
             continue
-        embedded.lost = ""
         redis = connect(embedded.url, "damage")
         notice = state_notice("embedded Redis", lost, wall_ms())
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await redis.xadd(Keys().alerts, {"a": alerts.encode(notice)})
+            embedded.lost = ""  # only now: what could not be written is tried again
         await redis.aclose()
 
 

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import sys
@@ -41,6 +42,7 @@ AOF = "appendonlydir"
 ASIDE = "damaged"
 """Where the server keeps its file, and what stands behind that name once it was damaged."""
 
+_LOG = "valkey.log"
 _TRIES = 2
 _LEAST_FREE = 1_000_000
 _LOG_READ = 64 * 1024
@@ -65,6 +67,11 @@ _CUT_OFF = "aof-load-truncated"
 """In the server's log when it has left out the end of its file, which is no whole command: after a
 power failure the last second, of a damaged file more."""
 
+_CUT_OFF_AT = re.compile(
+    r"(\d\d? \w{3} \d{4} [\d:]{8})\S* # !!! Truncating the AOF \S+ at offset (\d+)"
+)
+_LOG_TAIL = 1024 * 1024
+
 
 class CannotStart(Exception):
     """No server could be started; ``str()`` says why and what to do."""
@@ -72,6 +79,18 @@ class CannotStart(Exception):
 
 class Damaged(CannotStart):
     """The server cannot read what it has written."""
+
+
+def cut_offs(data_dir: Path) -> list[tuple[str, int]]:
+    """When the server has left out the end of its file, in its own log's words (this machine's
+    local time), and the byte from which on; oldest first, as far back as the last MB of its log."""
+    try:
+        with (data_dir / _LOG).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [(at, int(offset)) for at, offset in _CUT_OFF_AT.findall(text)]
 
 
 class Embedded:
@@ -198,6 +217,7 @@ class Embedded:
     async def _spawn(self) -> None:
         assert self._lock is not None  # noqa: S101  # the callers have seen to it
         self._log_from = self._log_size()
+        size_before = self._aof_size()
         if self._without_manifest():
             raise Damaged(
                 f"{self._data / AOF} has no manifest, without which Valkey would write over what is"
@@ -217,7 +237,10 @@ class Embedded:
             raise CannotStart(f"Valkey did not start: {error}") from error
         await self._until_it_answers()
         if _CUT_OFF in self._words():
-            self.lost = "its file was cut off, and what stood at the end of it is gone"
+            self.lost = (
+                f"its file was cut off: the last {size_before - self._aof_size():,} bytes are no"
+                " whole command and are gone"
+            )
             log.warning(f"Valkey's file: {self.lost}", data_dir=str(self._data))
         log.info("Valkey started", data_dir=str(self._data))
 
@@ -275,15 +298,21 @@ class Embedded:
     def _words(self) -> str:
         """What the server has logged since it was started."""
         try:
-            with (self._data / "valkey.log").open("rb") as file:
+            with (self._data / _LOG).open("rb") as file:
                 file.seek(self._log_from)
                 return file.read(_LOG_READ).decode(errors="replace").strip()
         except OSError:
             return ""
 
+    def _aof_size(self) -> int:
+        """Bytes that the server's file has now."""
+        with contextlib.suppress(OSError):
+            return sum(file.stat().st_size for file in (self._data / AOF).glob("*.aof"))
+        return 0
+
     def _log_size(self) -> int:
         try:
-            return (self._data / "valkey.log").stat().st_size
+            return (self._data / _LOG).stat().st_size
         except OSError:
             return 0
 
@@ -300,7 +329,7 @@ def _command(data: Path, socket: Path, max_memory: str) -> list[str]:
         "--save": "",
         "--maxmemory": max_memory,
         "--maxmemory-policy": "noeviction",
-        "--logfile": str(data / "valkey.log"),
+        "--logfile": str(data / _LOG),
         "--loglevel": "warning",
     }
     return [_binary(), *(part for option in options.items() for part in option)]

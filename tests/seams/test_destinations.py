@@ -108,6 +108,28 @@ async def test_a_webhook_and_its_address_is_told_to_nobody(tmp_path: Path, name:
         assert SECRET not in text
 
 
+async def test_test_in_the_chat_tries_each_webhook_and_one_that_fails_costs_no_other(
+    tmp_path: Path,
+):
+    config = (
+        f'[channel]\nchat_id = "@lowtide"\n[operators]\nchat_id = {OPERATORS}\nusers = [11]\n'
+        '[[webhooks]]\nname = "gone"\nurl = "http://127.0.0.1:1/T0P53CR3T"\n'
+        '[[webhooks]]\nname = "pager"\nurl = "{webhook}/T0P53CR3T"\n'
+    )
+    async with System(tmp_path, config, env=HOOK) as system:
+        await system.start()
+        system.telegram.say("/test", chat=OPERATORS, user=11)
+        await system.until(lambda: [s for s in system.telegram.sent if "Test messages" in s.text])
+        [answer] = [s.text for s in system.telegram.sent if "Test messages" in s.text]
+    assert [body["text"] for body in system.webhook.bodies] == [
+        "⚪ Lowtide: this is a test. Alerts will come here."
+    ]
+    assert "posted to webhook:pager" in answer
+    assert "webhook:gone" in answer.replace("posted to webhook:pager", "")
+    for text in (answer, system.log):
+        assert "T0P53CR3T" not in text
+
+
 async def test_the_console_alone(tmp_path: Path):
     async with System(tmp_path, "", env={"TELEGRAM_BOT_TOKEN": None}) as system:
         await system.start()

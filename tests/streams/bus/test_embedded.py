@@ -405,15 +405,23 @@ async def test_a_file_that_ends_too_soon_costs_its_end_alone(
     await put(first.url, "b", "2")
     await first.stop()
     (file,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
+    whole = file.stat().st_size
     file.write_bytes(file.read_bytes()[:-bytes_gone])
     again = server()
     with structlog.testing.capture_logs() as logs:
         await again.start()
     assert again.set_aside is None
-    assert again.lost == "its file was cut off, and what stood at the end of it is gone"
+    left = file.stat().st_size
+    assert again.lost == (
+        f"its file was cut off: the last {whole - bytes_gone - left:,} bytes are no whole command"
+        " and are gone"
+    )
     assert [again.lost in entry["event"] for entry in logs].count(True) == 1
     assert await got(again.url, "a") == b"1"
-    assert explained(tmp_path / "data")[0] == 0
+    code, text = explained(tmp_path / "data")
+    assert code == 0
+    assert "apart from its end:\n" in text
+    assert f"(local time): from byte {left:,} on\n" in text
 
 
 @pytest.mark.parametrize("sign", ["log", "disk"])
