@@ -19,7 +19,9 @@ VENUES = ("binance", "bybit", "hyperliquid")
 ASSETS = ("BTC", "ETH", "PEPE")
 
 
-def one(metric: str, fires, clear: float, hold=0, others=True, floor_musd=0.0, **levels) -> Rule:
+def quick_rule(
+    metric: str, fires, clear: float, hold=0, others=True, floor_musd=0.0, **levels
+) -> Rule:
     """A rule with quick timers, for every asset or for BTC alone."""
     row = Row(
         levels={Level[name.upper()]: x for name, x in levels.items()},
@@ -53,26 +55,30 @@ def of_market(name: str, rule: Rule) -> Rule:
 
 RULES = [
     msgspec.structs.replace(
-        one("funding_8h_pct", "below", 0.002, alert=0.0, critical=-0.03), settlements=1
+        quick_rule("funding_8h_pct", "below", 0.002, alert=0.0, critical=-0.03), settlements=1
     ),
     msgspec.structs.replace(
-        one("funding_predicted_8h_pct", "below", 0.0, watch=-0.01, hold=5 * SECOND),
+        quick_rule("funding_predicted_8h_pct", "below", 0.0, watch=-0.01, hold=5 * SECOND),
         name="predicted",
     ),
-    one("oi_net_2m_pct", "below", -1, watch=-2, alert=-4, critical=-8, hold=3 * SECOND),
-    one("depth_100bp_pct_of_recent", "below", 95, watch=92, alert=85, critical=60, floor_musd=0.1),
-    one("liq_2m_musd", "above", 1, watch=2, alert=4, critical=8),
-    msgspec.structs.replace(one("liq_1m_musd", "above", 0.5, alert=1, others=False), name="btc"),
-    named("normal", one("depth_100bp_pct_of_normal", "below", 95, watch=92, critical=60)),
-    one("price_2m_pct", "below", -1, watch=-2, alert=-5, critical=-15, hold=2 * SECOND),
-    named("oi_below:1m", one("oi_net_1m_pct", "below", -1, alert=-3), family="oi_below"),
-    named("one_oi", one("oi_net_2m_pct", "below", -1, alert=-4), scope="instrument"),
-    named("one_liq", one("liq_1m_musd", "above", 0.3, alert=1), scope="instrument"),
-    of_market("total", one("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4)),
-    of_market("share", one("funding_negative_share_pct", "above", 20, watch=25, alert=40)),
+    quick_rule("oi_net_2m_pct", "below", -1, watch=-2, alert=-4, critical=-8, hold=3 * SECOND),
+    quick_rule(
+        "depth_100bp_pct_of_recent", "below", 95, watch=92, alert=85, critical=60, floor_musd=0.1
+    ),
+    quick_rule("liq_2m_musd", "above", 1, watch=2, alert=4, critical=8),
+    msgspec.structs.replace(
+        quick_rule("liq_1m_musd", "above", 0.5, alert=1, others=False), name="btc"
+    ),
+    named("normal", quick_rule("depth_100bp_pct_of_normal", "below", 95, watch=92, critical=60)),
+    quick_rule("price_2m_pct", "below", -1, watch=-2, alert=-5, critical=-15, hold=2 * SECOND),
+    named("oi_below:1m", quick_rule("oi_net_1m_pct", "below", -1, alert=-3), family="oi_below"),
+    named("one_oi", quick_rule("oi_net_2m_pct", "below", -1, alert=-4), scope="instrument"),
+    named("one_liq", quick_rule("liq_1m_musd", "above", 0.3, alert=1), scope="instrument"),
+    of_market("total", quick_rule("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4)),
+    of_market("share", quick_rule("funding_negative_share_pct", "above", 20, watch=25, alert=40)),
     named(
         "asking",
-        one("oi_net_2m_pct", "below", -1, alert=-4, critical=-12),
+        quick_rule("oi_net_2m_pct", "below", -1, alert=-4, critical=-12),
         when=(When("price_2m_pct", "<=", -0.5), When("liq_3m_musd", ">=", 0.2)),
     ),
 ]
@@ -124,13 +130,13 @@ def ticked(events: Sequence[AnyEvent]) -> list[AnyEvent]:
     return out
 
 
-def said(engine: Engine, events: Sequence[AnyEvent]) -> list[AlertOrNotice]:
-    return [one for event in events for one in engine.feed(event)]
+def feed_all(engine: Engine, events: Sequence[AnyEvent]) -> list[AlertOrNotice]:
+    return [output for event in events for output in engine.feed(event)]
 
 
 def run(engine: Engine, events: Sequence[AnyEvent]) -> list[Alert]:
     """The alerts alone."""
-    return [one for one in said(engine, events) if isinstance(one, Alert)]
+    return [output for output in feed_all(engine, events) if isinstance(output, Alert)]
 
 
 @cache

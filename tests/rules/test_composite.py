@@ -16,7 +16,7 @@ from rules.rule import Row, Rule
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Position, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
-from tests.rules.scenes import down, named, one, run
+from tests.rules.scenes import down, named, quick_rule, run
 
 WATCH, ALERT, CRITICAL = Level
 CASCADE = Composite(
@@ -252,7 +252,7 @@ def test_the_cooldown_is_counted_from_the_last_firing():
 
 
 def part(name: str, metric: str, fires, clear: float, **levels) -> Rule:
-    rule = one(metric, fires, clear, **levels)
+    rule = quick_rule(metric, fires, clear, **levels)
     family = name.partition(":")[0]
     return msgspec.structs.replace(rule, name=name, family=family, cooldown=0, max_gap=5 * MINUTE)
 
@@ -290,14 +290,14 @@ CRASH: list[AnyEvent] = [
 ]
 
 
-def told(alerts: Sequence[Alert]) -> list[tuple[str, str, str]]:
+def brief(alerts: Sequence[Alert]) -> list[tuple[str, str, str]]:
     return [(a.rule, a.turn.value, a.hidden_by) for a in alerts]
 
 
 def test_the_whole_story():
     engine = ready()
     alerts = run(engine, CRASH)
-    assert told(alerts) == [
+    assert brief(alerts) == [
         ("liq_burst", "open", ""),
         ("other", "open", ""),
         ("oi_drop:2m", "open", ""),
@@ -324,7 +324,7 @@ def test_the_whole_story():
     assert (facts.needed, facts.no_data, facts.earlier, facts.last_at) == (3, (), 0, None)
     assert facts.record_from == START
     worse = run(engine, calm(NOW + 80 * SECOND, NOW + 90 * SECOND, base=700.0, px=95.0))
-    assert told(worse) == [("oi_drop:2m", "up", "cascade"), ("cascade", "worse", "")]
+    assert brief(worse) == [("oi_drop:2m", "up", "cascade"), ("cascade", "worse", "")]
     over = run(engine, calm(NOW + 90 * SECOND, NOW + 15 * MINUTE, base=700.0, px=95.0))
     closed = next(a for a in over if a.rule == "cascade")
     assert (closed.turn, closed.opened_at, closed.extreme) == (Turn.CLOSE, at, 3)
@@ -355,7 +355,7 @@ def test_a_critical_part_that_goes_on_after_the_end_is_told_by_its_own_rule(
     composite, rules = msgspec.structs.replace(QUICK, hold=30 * MINUTE), [*PARTS[:2], price_drop]
     engine = ready([composite], rules)
     alerts = run(engine, [*BEFORE, *falling(NOW + 40 * SECOND, NOW + 9 * MINUTE, 95.0, 3.0)])
-    assert ("price_drop", "open", "cascade") in told(alerts)
+    assert ("price_drop", "open", "cascade") in brief(alerts)
     assert [a.turn for a in alerts if a.rule == "cascade"][-1] is Turn.CLOSE
     assert [a for a in alerts if a.rule == "price_drop" and a.post and not a.hidden_by] == []
     if restart:
@@ -434,7 +434,7 @@ def dropped(composites: Sequence[Composite] = (PAIR,)) -> Engine:
     """Open interest has dropped, and its episode is open."""
     engine = ready(composites)
     alerts = run(engine, calm(NOW, NOW + 10 * SECOND, base=900.0))
-    assert told(alerts) == [("oi_drop:2m", "open", "")]
+    assert brief(alerts) == [("oi_drop:2m", "open", "")]
     return engine
 
 
@@ -465,7 +465,7 @@ def test_an_episode_from_before_a_long_hole_stays_out_while_it_recovers():
     alerts = run(engine, calm(DAWN, DAWN + 2 * MINUTE, base=900.0))
     fall = calm(DAWN + 2 * MINUTE, DAWN + 2 * MINUTE + 15 * SECOND, base=900.0, px=95.0)
     alerts += run(engine, fall)
-    assert told(alerts) == [("price_drop", "open", "")]
+    assert brief(alerts) == [("price_drop", "open", "")]
 
 
 def test_what_is_judged_again_and_still_bad_counts_again():
@@ -534,7 +534,7 @@ def test_what_is_hidden_and_no_condition_is_told_too():
     ]
     engine = ready([spec], rules)
     alerts = run(engine, CRASH)
-    assert told(alerts)[-2:] == [("cascade", "open", ""), ("price_drop", "open", "cascade")]
+    assert brief(alerts)[-2:] == [("cascade", "open", ""), ("price_drop", "open", "cascade")]
     at = NOW + 80 * SECOND
     (worse,) = [
         a
@@ -548,7 +548,7 @@ def test_what_is_hidden_and_no_condition_is_told_too():
     # a level as high as its own is told, however small the step
     run(engine, calm(at + 10 * SECOND, at + 20 * SECOND, base=900.0, px=81.0))
     more = run(engine, calm(at + 20 * SECOND, at + 25 * SECOND, base=900.0, px=79.9))
-    assert told(more) == [("price_drop", "up", "cascade"), ("cascade", "worse", "")]
+    assert brief(more) == [("price_drop", "up", "cascade"), ("cascade", "worse", "")]
 
 
 TWIN = msgspec.structs.replace(
@@ -641,7 +641,7 @@ def test_the_worst_of_an_earlier_episode_of_a_part_is_kept():
     alerts = run(
         engine, [liquidation("binance", again, 6e6), *calm(again, again + MINUTE, 600, 95.0)]
     )
-    assert ("liq_burst", "open", "cascade") in told(alerts)
+    assert ("liq_burst", "open", "cascade") in brief(alerts)
     cascade = next(a for a in alerts if a.family == "cascade")
     burst = next(link for link in cascade.facts.chain if link.family == "liq_burst")
     assert (burst.extreme, burst.extreme_longs) == (approx(95), approx(95))
@@ -686,7 +686,7 @@ def test_a_composite_that_is_new_does_not_fire_for_what_is_old():
     assert run(again, later) == []
     # but it knows of it when something more happens
     more = run(again, [liquidation("binance", NOW + 100 * SECOND, 3e8)])
-    assert told(more)[:2] == [("liq_burst", "up", "cascade"), ("cascade", "open", "")]
+    assert brief(more)[:2] == [("liq_burst", "up", "cascade"), ("cascade", "open", "")]
 
 
 def test_changed_conditions_keep_the_cooldown_only():
@@ -720,8 +720,8 @@ def test_a_crash_rings_though_the_largest_venue_is_down(kinds: tuple[Kind, ...])
     assert run(engine, both) == []
     for kind in kinds:
         engine.feed(feed("binance", kind, NOW, False))
-    some = [liquidation("bybit", NOW, 3.9e6), *of_bybit(NOW, NOW + 10 * SECOND)]
-    assert run(engine, some) == []
+    events = [liquidation("bybit", NOW, 3.9e6), *of_bybit(NOW, NOW + 10 * SECOND)]
+    assert run(engine, events) == []
     burst = next(v for v in engine.standing().values if v.metric == "liq_2m_musd")
     assert burst.value is None, "too little to say anything of a level that is not exceeded"
     at = NOW + 10 * SECOND
@@ -729,7 +729,7 @@ def test_a_crash_rings_though_the_largest_venue_is_down(kinds: tuple[Kind, ...])
     assert (opened.rule, opened.value, opened.missing) == ("liq_burst", 5.9, ("binance",))
     crash = run(engine, of_bybit(at, at + 20 * SECOND, px=95.0))
     if kinds == tuple(Kind):
-        assert told(crash) == [("price_drop", "open", "cascade"), ("cascade", "open", "")]
+        assert brief(crash) == [("price_drop", "open", "cascade"), ("cascade", "open", "")]
         assert (crash[-1].facts.needed, crash[-1].facts.no_data) == (2, ("oi_drop",))
     # what cannot be judged does not end, and its episode says when it last could be
     later = run(engine, of_bybit(at + 20 * SECOND, at + 10 * MINUTE, px=95.0))

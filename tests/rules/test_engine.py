@@ -18,11 +18,11 @@ from tests.rules.scenes import (
     RULES,
     VENUES,
     down,
+    feed_all,
     history,
     loaded,
-    one,
+    quick_rule,
     run,
-    said,
     warm,
 )  # fmt: skip
 
@@ -34,17 +34,17 @@ def test_a_restart_anywhere_changes_nothing(part):
     for seed in range(part * 14, part * 14 + 14):
         events, dice = history(seed), Random(-seed)
         through = loaded(warm()[0])
-        told = said(through, events)
+        outputs = feed_all(through, events)
         cuts = sorted(dice.sample(range(len(events)), 2))
         broken, again = loaded(warm()[0]), list[AlertOrNotice]()
         for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
-            again += said(broken, events[first:last])
+            again += feed_all(broken, events[first:last])
             broken = loaded(broken.dump())
-        assert again == told
+        assert again == outputs
         assert broken.dump() == through.dump()
-        turns.update(one.turn for one in told if isinstance(one, Alert))
-        rules.update(one.rule for one in told if isinstance(one, Alert))
-        assert len({one.id for one in told}) == len(told)
+        turns.update(alert.turn for alert in outputs if isinstance(alert, Alert))
+        rules.update(alert.rule for alert in outputs if isinstance(alert, Alert))
+        assert len({output.id for output in outputs}) == len(outputs)
     assert turns.keys() == set(Turn)
     assert turns.total() > 60
     assert rules >= {rule.name for rule in RULES} | {spec.name for spec in COMPOSITES}
@@ -132,7 +132,7 @@ def test_an_asset_without_a_row_is_not_remembered():
 
 
 def test_a_throttled_look_is_made_up_for_by_the_next_tick():
-    rule = one("oi_net_2m_pct", "below", -1, critical=-8)
+    rule = quick_rule("oi_net_2m_pct", "below", -1, critical=-8)
     engine = Engine([rule])
     for second in range(0, 180, 10):
         engine.feed(oi("binance", START + second * SECOND, 1000))
@@ -188,7 +188,7 @@ def test_a_dead_socket_without_a_word_is_no_evidence_either():
 
 
 def test_a_hole_starts_a_pending_breach_anew():
-    rule = one("oi_net_2m_pct", "below", -1, alert=-4, hold=20 * SECOND)
+    rule = quick_rule("oi_net_2m_pct", "below", -1, alert=-4, hold=20 * SECOND)
 
     def opened(hole: int) -> list[Turn]:
         engine, events, t = Engine([rule]), list[AnyEvent](), START
@@ -266,7 +266,7 @@ def test_an_episode_of_another_rule_metric_or_asset_is_dropped(change):
 
 
 def test_a_new_rule_finds_what_was_remembered_for_others():
-    engine = loaded(warm()[0], [one("depth_100bp_pct_of_recent", "below", 99, alert=98)])
+    engine = loaded(warm()[0], [quick_rule("depth_100bp_pct_of_recent", "below", 99, alert=98)])
     assert story(engine, warm()[1], warm()[1] + 2 * MINUTE, 2e6)[0].turn is Turn.OPEN
 
 
@@ -328,7 +328,7 @@ def held_at(since: int, seconds: int, coins: float) -> list[AnyEvent]:
     return events
 
 
-DROP = one("oi_net_2m_pct", "below", -1, hold=20 * SECOND, watch=-2, alert=-6, critical=-20)
+DROP = quick_rule("oi_net_2m_pct", "below", -1, hold=20 * SECOND, watch=-2, alert=-6, critical=-20)
 
 
 def dropped() -> tuple[bytes, int]:
@@ -392,7 +392,7 @@ def test_what_is_not_open_opens_by_changed_levels():
 
 
 def test_an_alert_says_what_it_is_the_first_of_since():
-    both = (RULES[0], one("liq_1m_musd", "above", 0.5, alert=1))
+    both = (RULES[0], quick_rule("liq_1m_musd", "above", 0.5, alert=1))
     rules = [msgspec.structs.replace(rule, cooldown=0, max_gap=5 * MINUTE) for rule in both]
     engine, alerts = Engine(rules, VENUES), list[Alert]()
     engine.feed(feed("okx", Kind.LIQUIDATION, START, True))

@@ -56,14 +56,14 @@ def clock(ms: int) -> str:
 def run(text, rule=DROP, row=DROP_ROW, every=30 * SECOND, state=None, distance=abs):
     """The turns as (time since start, turn, level, posted?)."""
     state = state or Episode()
-    told: list[tuple[str, str, str, bool]] = []
+    transitions: list[tuple[str, str, str, bool]] = []
     for n, value in enumerate(series(text)):
         reading = None if value is None else Reading(value=value)
-        told += [
+        transitions += [
             (clock(n * every), turn.turn, turn.level.name.lower(), turn.post)
             for turn in step(rule, row, state, START + n * every, reading, distance)
         ]
-    return told
+    return transitions
 
 
 # Ticks of 30 s; watch -3 and alert -5 for 2 min, critical -8 at once, clear -1.5 for 5 min.
@@ -112,8 +112,8 @@ def test_an_outage_is_not_thin_depth():
 
 
 def test_half_depth_for_three_minutes():
-    told = run("100x18 50x18", THIN, THIN_ROW, every=10 * SECOND)
-    assert told == [("5m10s", "open", "alert", True)]
+    transitions = run("100x18 50x18", THIN, THIN_ROW, every=10 * SECOND)
+    assert transitions == [("5m10s", "open", "alert", True)]
 
 
 def test_above_is_the_mirror_of_below():
@@ -141,8 +141,8 @@ def test_worse_is_measured_from_normal():
     # 50 % of normal is 50 away from it; a quarter worse is 37.5, not 40
     rule = msgspec.structs.replace(THIN, hold={})
     row = Row(levels={Level.ALERT: 55}, clear=85)
-    told = run("50 45 40 38 37", rule, row, distance=lambda value: abs(100 - value))
-    assert [turn[:2] for turn in told] == [("0m00s", "open"), ("2m00s", "worse")]
+    transitions = run("50 45 40 38 37", rule, row, distance=lambda value: abs(100 - value))
+    assert [turn[:2] for turn in transitions] == [("0m00s", "open"), ("2m00s", "worse")]
 
 
 def test_a_floor_must_be_reached_and_known():
@@ -319,12 +319,12 @@ def test_the_clear_value_itself_is_not_yet_quiet(fires, sign):
     for value, closed in ((-1.5, []), (-1.5 + 1e-9, [Turn.CLOSE])):
         state = Episode()
         assert turns(state, AT, sign * -9, rule, row) == [Turn.OPEN]
-        told = [
+        transitions = [
             turn
             for n in range(1, 12)
             for turn in turns(state, AT + n * 30 * SECOND, sign * value, rule, row)
         ]
-        assert told == closed
+        assert transitions == closed
 
 
 def test_it_closes_at_the_very_end_of_the_quiet_time():
@@ -354,10 +354,10 @@ def test_a_gap_of_exactly_the_longest_is_no_hole():
 def test_worse_begins_at_the_very_factor():
     row = Row(levels={Level.ALERT: -4}, clear=-1)
     rule = msgspec.structs.replace(EXACT, hold={}, repost_if=1.5)
-    for value, told in ((-7.999, []), (-8.0, [Turn.WORSE])):
+    for value, expected in ((-7.999, []), (-8.0, [Turn.WORSE])):
         state = Episode()
         assert turns(state, AT, -16 / 3, rule, row) == [Turn.OPEN]
-        assert turns(state, AT + SECOND, value, rule, row) == told
+        assert turns(state, AT + SECOND, value, rule, row) == expected
 
 
 def test_the_cooldown_ends_at_its_very_end():

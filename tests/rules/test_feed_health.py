@@ -22,9 +22,9 @@ def ticks(since: int, until: int) -> list[AnyEvent]:
 
 
 def notices(engine: Engine, events: Sequence[AnyEvent]) -> list[Notice]:
-    said = [one for event in events for one in engine.feed(event)]
-    assert not any(isinstance(one, Alert) for one in said)
-    return said
+    outputs = [output for event in events for output in engine.feed(event)]
+    assert not any(isinstance(output, Alert) for output in outputs)
+    return outputs
 
 
 def brief(notices: Sequence[Notice]) -> list[tuple[str, str, bool, int]]:
@@ -45,14 +45,14 @@ def test_a_silent_venue_is_one_notice_and_one_more_when_it_is_back():
         FeedState(venue="bybit", symbol="*", kind=kind, seen=at(60), up=False, reason="socket lost")
         for kind in (DEPTH, OI)
     ]
-    told = notices(engine, [*down, *ticks(60, 200)])
-    assert brief(told) == [("bybit", "open_interest+depth", False, 15)]
-    assert told[0].reason == "socket lost"
+    notices_down = notices(engine, [*down, *ticks(60, 200)])
+    assert brief(notices_down) == [("bybit", "open_interest+depth", False, 15)]
+    assert notices_down[0].reason == "socket lost"
     up = [feed("bybit", kind, at(200), True) for kind in (DEPTH, OI)]
     back = notices(engine, [*up, *ticks(200, 300)])
     assert brief(back) == [("bybit", "open_interest+depth", True, 155)]
     assert back[0].since == at(60)
-    assert back[0].id != told[0].id
+    assert back[0].id != notices_down[0].id
 
 
 def lost(notices: Sequence[Notice]) -> list[tuple[str, bool, int]]:
@@ -70,9 +70,9 @@ def test_a_venue_lost_for_minutes_is_told_once_more_and_once_when_it_is_over():
         FeedState(venue="bybit", symbol="*", kind=kind, seen=at(60), up=False, reason="socket lost")
         for kind in (DEPTH, OI)
     ]
-    told = notices(engine, [*down, *ticks(60, 900)])
-    assert lost(told) == [("bybit", False, 180)]
-    assert [n.reason for n in told] == ["socket lost", "socket lost"]
+    notices_down = notices(engine, [*down, *ticks(60, 900)])
+    assert lost(notices_down) == [("bybit", False, 180)]
+    assert [n.reason for n in notices_down] == ["socket lost", "socket lost"]
     again = Engine(RULES)
     again.load(engine.dump())
     assert lost(notices(again, ticks(900, 1_500))) == []
@@ -129,8 +129,8 @@ def test_single_books_are_no_notice_and_half_of_them_are_one():
     engine = fresh()
     assert notices(engine, [*markets(10, True, 60), *ticks(60, 90)]) == []
     assert notices(engine, [*markets(4, False, 90), *ticks(90, 200)]) == []
-    told = notices(engine, [*markets(5, False, 200), *ticks(200, 300)])
-    assert [(n.venue, n.kinds, n.up) for n in told] == [("bybit", (DEPTH,), False)]
+    notices_down = notices(engine, [*markets(5, False, 200), *ticks(200, 300)])
+    assert [(n.venue, n.kinds, n.up) for n in notices_down] == [("bybit", (DEPTH,), False)]
     back = notices(engine, [*markets(2, True, 300), *ticks(300, 400)])
     assert [n.up for n in back] == [True]
 
@@ -147,9 +147,9 @@ def test_data_proves_a_feed_up():
 def test_no_tick_for_half_a_minute_is_said_when_something_comes():
     engine = fresh()
     late = [oi("bybit", at(70 + n), 1000.0) for n in range(40)]
-    told = notices(engine, late)
-    assert brief(told) == [("", "", False, 31)]
-    assert told[0].reason == "no tick for 31 s"
+    notices_down = notices(engine, late)
+    assert brief(notices_down) == [("", "", False, 31)]
+    assert notices_down[0].reason == "no tick for 31 s"
     back = notices(engine, ticks(120, 125))
     assert brief(back) == [("", "", True, 61)]
     assert notices(engine, [*late, *ticks(125, 130)]) == []
@@ -160,8 +160,8 @@ def test_after_an_absence_of_all_the_feeds_may_speak_first():
     down = [feed(venue, OI, at(60), False) for venue in ("binance", "bybit")]
     assert notices(engine, down) == []
     up = [feed(venue, OI, at(603), True) for venue in ("binance", "bybit")]
-    told = notices(engine, [Tick(seen=at(600)), *up, *ticks(601, 700)])
-    assert brief(told) == [("", "", True, 541)]
+    first_notices = notices(engine, [Tick(seen=at(600)), *up, *ticks(601, 700)])
+    assert brief(first_notices) == [("", "", True, 541)]
 
 
 def test_a_restart_tells_nothing_twice():

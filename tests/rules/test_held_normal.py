@@ -11,10 +11,10 @@ from rules.snapshot import Standing
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Tick
 from tests.rules.facts import START, depth, feed, liquidation
-from tests.rules.scenes import of_market, one, run
+from tests.rules.scenes import of_market, quick_rule, run
 
 THIN = msgspec.structs.replace(
-    one("depth_100bp_pct_of_recent", "below", 85, alert=55, watch=70), clear_for=10 * MINUTE
+    quick_rule("depth_100bp_pct_of_recent", "below", 85, alert=55, watch=70), clear_for=10 * MINUTE
 )
 
 
@@ -177,15 +177,15 @@ def test_an_episode_that_cannot_be_judged_is_known_by_what_was_seen_last():
 
 def test_what_is_open_is_asked_for_alone():
     crashed = Crashed(hours=1)
-    standing, found = crashed.engine.standing(), crashed.engine.open_episodes()
-    assert (found.seen, found.episodes, found.stale) == (
+    standing, open_episodes = crashed.engine.standing(), crashed.engine.open_episodes()
+    assert (open_episodes.seen, open_episodes.episodes, open_episodes.stale) == (
         standing.seen, standing.episodes, standing.stale,
     )  # fmt: skip
-    assert len(found.episodes) == 1
+    assert len(open_episodes.episodes) == 1
 
 
 def test_since_when_something_is_watched():
-    total = of_market("total", one("oi_total_net_2m_pct", "below", -1, alert=-4))
+    total = of_market("total", quick_rule("oi_total_net_2m_pct", "below", -1, alert=-4))
     engine = Engine((THIN, total), ("binance",))
     assert all(value.since == 0 for value in engine.standing().values)
     engine.feed(Tick(seen=START))
@@ -194,7 +194,7 @@ def test_since_when_something_is_watched():
     assert since == {THIN.metric: START + MINUTE, total.metric: START}
     # a restart changes nothing, and a rule that is new has watched since it is there
     engine.feed(Tick(seen=START + HOUR))
-    burst = one("liq_2m_musd", "above", 1, watch=2)
+    burst = quick_rule("liq_2m_musd", "above", 1, watch=2)
     again = Engine((THIN, total, burst), ("binance",))
     again.load(engine.dump())
     again.feed(liquidation("binance", START + HOUR + MINUTE, 1e6))

@@ -19,12 +19,12 @@ from rules.interest import HELD, LASTS, MAX_AGE, OUT_OF_PROPORTION, Interest
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, OpenInterest, Tick
 from tests.rules.facts import START, Fed, oi
-from tests.rules.scenes import one, run
+from tests.rules.scenes import quick_rule, run
 
 VENUES = ("binance", "bybit", "hyperliquid")
 FALL_PCT = -5.0
 WINDOW = 15 * MINUTE
-RULE = one("oi_net_15m_pct", "below", -1.0, critical=FALL_PCT)
+RULE = quick_rule("oi_net_15m_pct", "below", -1.0, critical=FALL_PCT)
 COINS = 90_000.0
 LASTING = 40 * MINUTE
 FASTEST, SLOWEST = 5 * SECOND, 60 * SECOND
@@ -95,13 +95,13 @@ class Polls:
         return self
 
     def events(self) -> list[AnyEvent]:
-        told: list[tuple[int, AnyEvent]] = []
+        timed_events: list[tuple[int, AnyEvent]] = []
         for venue, rows in self.readings.items():
             for t, share in rows:
                 reading = oi(venue, START + t, COINS * share)
-                told += [(t, reading)] * (2 if self.dice.random() < 0.05 else 1)
-        told += [(t, Tick(seen=START + t)) for t in range(0, LASTING, SECOND)]
-        return [event for _, event in sorted(told, key=lambda row: row[0])]
+                timed_events += [(t, reading)] * (2 if self.dice.random() < 0.05 else 1)
+        timed_events += [(t, Tick(seen=START + t)) for t in range(0, LASTING, SECOND)]
+        return [event for _, event in sorted(timed_events, key=lambda row: row[0])]
 
     def rings(self) -> list[int]:
         """When it rang, since the start."""
@@ -269,18 +269,18 @@ def test_recorded_months_ring_as_they_did_without_the_doubt(shared: Path, asset:
     path = shared / "history-fine" / "open_interest_5m.csv.gz"
     with gzip.open(path, "rt") as lines:
         rows = [line.split(",") for line in lines]
-    told = [(int(row[0]), float(row[4])) for row in rows if row[2] == asset]
+    samples = [(int(row[0]), float(row[4])) for row in rows if row[2] == asset]
     limit = -2.5
-    fed, plain = Fed("oi_net_15m_pct"), dict(told)
+    fed, plain = Fed("oi_net_15m_pct"), dict(samples)
     seen: dict[int, float] = {}
-    for (t, base), (later, following) in pairwise(told):
+    for (t, base), (later, following) in pairwise(samples):
         if later - t <= 6 * MINUTE:
             for n in range(t, later, MINUTE):
                 between = base + (following - base) * (n - t) / (later - t)
                 fed.feed(oi("binance", n, between))
                 if (value := fed.value()) is not None:
                     seen[n] = value
-    naive = {t: 100 * (x / plain[t - WINDOW] - 1) for t, x in told if t - WINDOW in plain}
+    naive = {t: 100 * (x / plain[t - WINDOW] - 1) for t, x in samples if t - WINDOW in plain}
     breached = {t for t, value in naive.items() if value <= limit}
     for t in breached:
         assert any(seen.get(t + n * MINUTE, 0) <= limit + 0.3 for n in range(6))

@@ -9,9 +9,9 @@ from rules.market import View
 from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, Kind, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
-from tests.rules.scenes import one
+from tests.rules.scenes import quick_rule
 
-RULE = one("oi_net_2m_pct", "below", -1, alert=-4)
+RULE = quick_rule("oi_net_2m_pct", "below", -1, alert=-4)
 HOURS = 60 * MINUTE
 
 
@@ -35,8 +35,8 @@ class Market:
             self.say(Tick(seen=self.now))
 
     def say(self, event) -> None:
-        for said in self.engine.feed(event):
-            (self.notices if isinstance(said, Notice) else self.alerts).append(said)
+        for output in self.engine.feed(event):
+            (self.notices if isinstance(output, Notice) else self.alerts).append(output)
 
     @property
     def view(self) -> View:
@@ -45,7 +45,7 @@ class Market:
     def counted(self) -> list[str]:
         return [market.venue for market in self.view]
 
-    def told(self) -> list[tuple[str, bool]]:
+    def shared_tickers(self) -> list[tuple[str, bool]]:
         return [(n.venue, n.up) for n in self.notices if n.fault is FaultCode.TICKER_SHARED]
 
 
@@ -55,7 +55,7 @@ NEIRO = {"binance": 4e11, "bybit": 1e9}
 def test_the_smaller_of_two_coins_is_left_out_and_told_once() -> None:
     market = Market()
     market.play(10 * MINUTE, NEIRO, binance=0.00027, bybit=0.030)
-    assert (market.counted(), market.told()) == (["binance"], [("bybit", False)])
+    assert (market.counted(), market.shared_tickers()) == (["binance"], [("bybit", False)])
     (notice,) = market.notices
     assert notice.subjects == ("NEIRO",)
     assert "0.03" in notice.reason and "0.00027" in notice.reason
@@ -72,10 +72,10 @@ def test_a_contract_that_never_had_the_price_of_the_others_is_another_asset(fact
     coins = {"binance": 1e9, "bybit": 2e9, "hyperliquid": 2e6}
     market.play(11 * MINUTE, coins, binance=0.5, bybit=0.5, hyperliquid=0.5 * factor)
     assert market.counted() == ["binance", "bybit"]
-    assert market.told() == [("hyperliquid", False)]
+    assert market.shared_tickers() == [("hyperliquid", False)]
     market.play(MINUTE + 20 * SECOND, coins, binance=0.5, bybit=0.5, hyperliquid=0.5)
     assert market.counted() == ["binance", "bybit", "hyperliquid"]
-    assert market.told() == [("hyperliquid", False), ("hyperliquid", True)]
+    assert market.shared_tickers() == [("hyperliquid", False), ("hyperliquid", True)]
 
 
 BTC = {"binance": 90_000, "bybit": 50_000, "hyperliquid": 30_000}
@@ -88,7 +88,7 @@ def test_a_venue_that_goes_wrong_or_stale_in_a_crash_is_never_dropped_for_it(wro
     fallen = dict.fromkeys(BTC, 85e3) | {wrong: 117e3}
     market.play(3 * HOURS, BTC, **fallen)
     market.play(5 * MINUTE, BTC, **dict.fromkeys(BTC, 85e3) | {wrong: 1_000.0})
-    assert (sorted(market.counted()), market.told()) == (sorted(BTC), [])
+    assert (sorted(market.counted()), market.shared_tickers()) == (sorted(BTC), [])
 
 
 def test_a_start_in_the_middle_of_a_crash_leaves_out_nobody_for_seconds_of_difference() -> None:
@@ -96,7 +96,7 @@ def test_a_start_in_the_middle_of_a_crash_leaves_out_nobody_for_seconds_of_diffe
     for _ in range(5):
         market.play(40 * SECOND, BTC, binance=102e3, bybit=108e3, hyperliquid=80e3)
         market.play(20 * SECOND, BTC, binance=103e3, bybit=105e3, hyperliquid=101e3)
-    assert (sorted(market.counted()), market.told()) == (sorted(BTC), [])
+    assert (sorted(market.counted()), market.shared_tickers()) == (sorted(BTC), [])
 
 
 def test_who_is_left_out_survives_a_restart() -> None:
@@ -107,7 +107,11 @@ def test_who_is_left_out_survives_a_restart() -> None:
     assert again.dump() == market.engine.dump()
     market.engine = again
     market.play(5 * MINUTE, NEIRO | {"bybit": 1.0e8}, binance=0.00027, bybit=0.030)
-    assert (market.counted(), market.told(), market.alerts) == (["binance"], [("bybit", False)], [])
+    assert (market.counted(), market.shared_tickers(), market.alerts) == (
+        ["binance"],
+        [("bybit", False)],
+        [],
+    )
 
 
 def test_what_is_left_out_and_falls_silent_is_forgotten() -> None:
@@ -126,11 +130,14 @@ def test_nothing_of_a_contract_is_added_up_before_its_price_was_compared(ratio: 
     market = Market("MEME")
     coins = {"binance": 1e9, "bybit": 0.15e9 / ratio}
     market.play(5 * MINUTE, coins, binance=0.5, bybit=0.5 * ratio)
-    assert (market.counted(), market.told()) == (["binance"], [("bybit", False)][: ratio > 2])
+    assert (market.counted(), market.shared_tickers()) == (
+        ["binance"],
+        [("bybit", False)][: ratio > 2],
+    )
     market.play(4 * MINUTE, coins | {"bybit": 0.03e9 / ratio}, binance=0.5, bybit=0.5 * ratio)
     assert (market.counted(), market.alerts) == (["binance"], [])
     market.play(3 * MINUTE, coins, binance=0.5, bybit=0.5 * ratio)
-    assert market.told() == [("bybit", False)]
+    assert market.shared_tickers() == [("bybit", False)]
 
 
 def test_a_contract_that_joins_is_compared_within_a_second_of_its_first_price() -> None:
@@ -147,7 +154,7 @@ def test_a_contract_that_joins_is_compared_within_a_second_of_its_first_price() 
 
 def test_liquidations_of_another_coin_are_in_no_sum() -> None:
     market = Market("MEME")
-    market.engine = Engine([one("liq_2m_musd", "above", 1, watch=2)], ("binance", "bybit"))
+    market.engine = Engine([quick_rule("liq_2m_musd", "above", 1, watch=2)], ("binance", "bybit"))
     for venue in ("binance", "bybit"):
         market.say(feed(venue, Kind.LIQUIDATION, market.now, True))
     market.play(MINUTE, {"binance": 1e9, "bybit": 1e8}, binance=0.5, bybit=0.65)
@@ -164,10 +171,10 @@ def test_a_price_apart_for_seconds_costs_seconds_and_nobody_is_told() -> None:
     market.play(30 * SECOND, coins, binance=0.5, bybit=0.4)
     assert market.counted() == ["binance"]
     market.play(20 * SECOND, coins, binance=0.41, bybit=0.4)
-    assert (market.counted(), market.told()) == (["binance", "bybit"], [])
+    assert (market.counted(), market.shared_tickers()) == (["binance", "bybit"], [])
     market.play(MINUTE, coins, binance=0.4, bybit=0.4)
     market.play(2 * MINUTE, coins, binance=0.4, bybit=0.3)  # the same asset by now
-    assert (market.counted(), market.told()) == (["binance", "bybit"], [])
+    assert (market.counted(), market.shared_tickers()) == (["binance", "bybit"], [])
 
 
 def test_of_two_coins_as_large_as_each_other_one_counts_at_any_time() -> None:
@@ -177,7 +184,7 @@ def test_of_two_coins_as_large_as_each_other_one_counts_at_any_time() -> None:
         market.play(MINUTE, coins, binance=0.5, bybit=0.65)
         assert len(market.counted()) == 1
     market.play(11 * MINUTE, {"binance": 1e9, "bybit": 0.5e9}, binance=0.5, bybit=0.65)
-    assert (market.counted(), market.told()) == (["binance"], [("bybit", False)])
+    assert (market.counted(), market.shared_tickers()) == (["binance"], [("bybit", False)])
 
 
 @mark.parametrize("minutes", [5, 15])
@@ -189,4 +196,4 @@ def test_who_was_left_out_counts_once_the_other_coin_is_gone_for_good(minutes: i
         market.now = START + hour * HOURS
         market.play(20 * SECOND, {"bybit": 1e8}, bybit=0.65)
     assert [m.venue for m in market.view.everyone] == market.counted() == ["bybit"]
-    assert market.told() == [("bybit", False), ("bybit", True)] * (minutes == 15)
+    assert market.shared_tickers() == [("bybit", False), ("bybit", True)] * (minutes == 15)

@@ -13,7 +13,7 @@ from rules.metrics import metric
 from rules.rule import Row, Rule
 from streams.durations import SECOND
 from streams.events import AnyEvent, FeedState, Kind, Tick, kind_of
-from tests.rules.scenes import COMPOSITES, RULES, VENUES, down, history, loaded, said, warm
+from tests.rules.scenes import COMPOSITES, RULES, VENUES, down, feed_all, history, loaded, warm
 
 SEEDS = range(15)
 
@@ -48,7 +48,9 @@ def played(seed: int) -> tuple[tuple[tuple[AnyEvent, tuple[AlertOrNotice, ...]],
 
 
 def alerts_of(seed: int) -> list[Alert]:
-    return [one for _, caused in played(seed)[0] for one in caused if isinstance(one, Alert)]
+    return [
+        output for _, caused in played(seed)[0] for output in caused if isinstance(output, Alert)
+    ]
 
 
 @mark.parametrize("seed", SEEDS)
@@ -56,13 +58,13 @@ def test_no_alert_is_made_of_a_feed_that_is_down(seed):
     lines = Lines()
     for event, caused in played(seed)[0]:
         lines.hear(event)
-        for one in caused:
-            if not isinstance(one, Alert) or one.unit == COMPOSITE or one.asset == ALL:
+        for output in caused:
+            if not isinstance(output, Alert) or output.unit == COMPOSITE or output.asset == ALL:
                 continue
-            (kind,) = metric(one.metric).kinds
-            if one.metric != "funding_8h_pct":  # what was charged stays a fact
-                assert all(lines.up(venue, kind, one.asset) for venue in one.venues)
-            assert not set(one.venues) & set(one.missing)
+            (kind,) = metric(output.metric).kinds
+            if output.metric != "funding_8h_pct":  # what was charged stays a fact
+                assert all(lines.up(venue, kind, output.asset) for venue in output.venues)
+            assert not set(output.venues) & set(output.missing)
 
 
 def visible(alerts: Sequence[AlertOrNotice]) -> list[Alert]:
@@ -70,26 +72,26 @@ def visible(alerts: Sequence[AlertOrNotice]) -> list[Alert]:
     return [a for a in alerts if isinstance(a, Alert) and a.post and not a.hidden_by]
 
 
-def check_episodes(alerts: Sequence[AlertOrNotice], reloaded: bool = False) -> None:
+def check_episodes(outputs: Sequence[AlertOrNotice], reloaded: bool = False) -> None:
     """Levels are never skipped downward, and nothing ends for readers that did not begin.
 
     Under changed rules (``reloaded``) an episode may rise without a word.
     """
     levels: dict[tuple[str, str, int], int] = {}
     shown: set[tuple[str, str, int]] = set()
-    for one in alerts:
-        if not isinstance(one, Alert):
+    for output in outputs:
+        if not isinstance(output, Alert):
             continue
-        episode = one.rule, one.instrument or one.asset, one.opened_at
-        if one.turn is Turn.OPEN:
+        episode = output.rule, output.instrument or output.asset, output.opened_at
+        if output.turn is Turn.OPEN:
             assert episode not in levels
-        elif one.turn is Turn.UP:
-            assert one.level > levels[episode]
+        elif output.turn is Turn.UP:
+            assert output.level > levels[episode]
         else:
-            assert one.level == levels[episode] or (reloaded and one.level > levels[episode])
-        levels[episode] = one.level
-        if one.post and not one.hidden_by:
-            assert one.turn is not Turn.CLOSE or episode in shown
+            assert output.level == levels[episode] or (reloaded and output.level > levels[episode])
+        levels[episode] = output.level
+        if output.post and not output.hidden_by:
+            assert output.turn is not Turn.CLOSE or episode in shown
             shown.add(episode)
 
 
@@ -104,15 +106,15 @@ def test_what_is_hidden_is_told_by_a_composite_that_fires_or_just_did(seed):
     firing: dict[tuple[str, str], int | None] = {}
     alerts = alerts_of(seed)
     opened = {(a.rule, a.asset, a.seen) for a in alerts if a.unit == COMPOSITE}
-    for one in alerts:
-        if one.unit == COMPOSITE:
-            firing[one.rule, one.asset] = one.seen if one.turn is Turn.CLOSE else None
-        elif one.hidden_by:
-            spec, key = specs[one.hidden_by], (one.hidden_by, one.asset)
-            assert one.family in spec.hides
+    for alert in alerts:
+        if alert.unit == COMPOSITE:
+            firing[alert.rule, alert.asset] = alert.seen if alert.turn is Turn.CLOSE else None
+        elif alert.hidden_by:
+            spec, key = specs[alert.hidden_by], (alert.hidden_by, alert.asset)
+            assert alert.family in spec.hides
             ended = firing.get(key, -1)
-            just_now = (*key, one.seen) in opened
-            assert just_now or ended is None or one.seen - ended < spec.hold
+            just_now = (*key, alert.seen) in opened
+            assert just_now or ended is None or alert.seen - ended < spec.hold
 
 
 @mark.parametrize("seed", SEEDS)
@@ -120,9 +122,9 @@ def test_with_all_feeds_down_nothing_opens_and_nothing_closes(seed):
     engine = loaded(played(seed)[1])
     now = history(seed)[-1].seen + SECOND
     dark = [*down(VENUES, now), *(Tick(seen=now + n * SECOND) for n in range(1, 1200))]
-    after = said(engine, dark)
-    assert all(isinstance(one, Notice) for one in after)
-    assert {one.up for one in after} <= {False}
+    after = feed_all(engine, dark)
+    assert all(isinstance(output, Notice) for output in after)
+    assert {notice.up for notice in after} <= {False}
 
 
 def moved(rule: Rule, dice: Random) -> Rule:
@@ -145,18 +147,18 @@ def moved(rule: Rule, dice: Random) -> Rule:
 @mark.parametrize("seed", SEEDS)
 def test_all_that_holds_through_reloads_of_changed_rules(seed):
     events, dice = history(seed), Random(-seed)
-    engine, alerts = loaded(warm()[0]), list[AlertOrNotice]()
+    engine, outputs = loaded(warm()[0]), list[AlertOrNotice]()
     cuts = sorted(dice.sample(range(20, len(events), 20), 4))
     for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
-        alerts += said(engine, events[first:last])
+        outputs += feed_all(engine, events[first:last])
         rules = [moved(rule, dice) for rule in RULES]
         # a rule is renamed, a condition is dropped, and both come back
         if dice.random() < 0.5:
             rules[4] = msgspec.structs.replace(rules[4], name="new", family="liq_above")
         composites = COMPOSITES[dice.randint(0, 1) :]
         engine = loaded(engine.dump(), rules, composites)
-    check_episodes(alerts, reloaded=True)
-    assert len({one.id for one in alerts}) == len(alerts)
+    check_episodes(outputs, reloaded=True)
+    assert len({output.id for output in outputs}) == len(outputs)
     now = events[-1].seen + SECOND
     dark = [*down(VENUES, now), *(Tick(seen=now + n * SECOND) for n in range(1, 300))]
-    assert visible(said(engine, dark)) == []
+    assert visible(feed_all(engine, dark)) == []

@@ -48,13 +48,13 @@ class Watched:
         self.now = START + round(at * DAY)
         return self
 
-    def told(self, value: float, after: int = WEEK) -> tuple[Record, ...]:
+    def records(self, value: float, after: int = WEEK) -> tuple[Record, ...]:
         reading = self.reading(value)
         self.trail.note(self.now, -value, reading, awake=True)
         return records(self.trail, "below", -value, reading, self.now, after, 0)
 
 
-def days(told: tuple[Record, ...]) -> list[tuple[str, float | None, float]]:
+def days(record_list: tuple[Record, ...]) -> list[tuple[str, float | None, float]]:
     """(kind, since, record from) in days after the start."""
     return [
         (
@@ -62,60 +62,60 @@ def days(told: tuple[Record, ...]) -> list[tuple[str, float | None, float]]:
             None if record.since is None else round((record.since - START) / DAY, 2),
             round((record.record_from - START) / DAY, 2),
         )
-        for record in told
+        for record in record_list
     ]
 
 
 def test_lowest_since_an_earlier_low():
     watched = Watched().until(10).until(10.05, -8, awake=True).until(50)
-    assert days(watched.told(-5)) == [("lowest", 10, 0)]
-    assert days(watched.told(-9)) == [("lowest", None, 0)]
+    assert days(watched.records(-5)) == [("lowest", 10, 0)]
+    assert days(watched.records(-9)) == [("lowest", None, 0)]
 
 
 def test_a_low_of_this_week_is_no_record():
     watched = Watched().until(45).until(45.05, -8, awake=True).until(50)
-    assert watched.told(-5) == ()
-    assert days(watched.told(-5, after=4 * DAY)) == [("lowest", 45, 0)]
+    assert watched.records(-5) == ()
+    assert days(watched.records(-5, after=4 * DAY)) == [("lowest", 45, 0)]
 
 
 def test_a_record_must_be_a_week_old():
-    assert Watched().until(6.9).told(-5) == ()
-    assert days(Watched().until(7.1).told(-5)) == [("lowest", None, 0)]
+    assert Watched().until(6.9).records(-5) == ()
+    assert days(Watched().until(7.1).records(-5)) == [("lowest", None, 0)]
 
 
 def test_an_excursion_does_not_stand_in_its_own_way():
     watched = Watched().until(30)
     # pending, a moment of quiet, and again: one excursion
     watched.until(30.01, -7, awake=True).until(30.015, 0).until(30.02, -6, awake=True)
-    assert days(watched.told(-5)) == [("lowest", None, 0)]
+    assert days(watched.records(-5)) == [("lowest", None, 0)]
     watched.until(30.03, -6, awake=True).until(30.03 + 3 * LULL / DAY, 0)
-    assert watched.told(-5) == ()
+    assert watched.records(-5) == ()
 
 
 def test_what_was_not_observed_is_not_claimed():
     watched = Watched().until(10).until(10.05, -8, awake=True).until(20).dark(24).until(50)
     # 4 of 40 days are missing since the low: the record begins where 95 % were seen
-    assert days(watched.told(-5)) == [("lowest", None, 24)]
+    assert days(watched.records(-5)) == [("lowest", None, 24)]
     watched = Watched().until(10).until(10.05, -8, awake=True).until(20).dark(21).until(50)
-    assert days(watched.told(-5)) == [("lowest", 10, 0)]
+    assert days(watched.records(-5)) == [("lowest", 10, 0)]
 
 
 def test_a_restart_after_a_long_absence_is_a_hole_and_nothing_else():
-    assert days(Watched().until(10).dark(40).until(45).told(-5)) == []
-    assert days(Watched().until(10).dark(40).until(48).told(-5)) == [("lowest", None, 40)]
+    assert days(Watched().until(10).dark(40).until(45).records(-5)) == []
+    assert days(Watched().until(10).dark(40).until(48).records(-5)) == [("lowest", None, 40)]
 
 
 def test_other_venues_make_no_record():
     watched = Watched().until(30)
     watched.used = BOTH[:1]
-    assert watched.told(-5) == ()  # ex-Bybit
+    assert watched.records(-5) == ()  # ex-Bybit
     watched.used = BOTH
-    assert days(watched.told(-5)) == [("lowest", None, 0)]
+    assert days(watched.records(-5)) == [("lowest", None, 0)]
     watched.used = watched.expected = markets("binance", "bybit", "okx")
-    assert watched.told(-5) == ()
+    assert watched.records(-5) == ()
     # a set that stays begins a record of its own
     watched.until(38.5)
-    assert days(watched.told(-5)) == [("lowest", None, 31)]
+    assert days(watched.records(-5)) == [("lowest", None, 31)]
 
 
 def test_an_outage_of_one_venue_is_not_observed_but_its_low_counts():
@@ -124,12 +124,12 @@ def test_an_outage_of_one_venue_is_not_observed_but_its_low_counts():
     watched.until(20.1, -8, awake=True)
     watched.used = BOTH
     watched.until(40)
-    assert days(watched.told(-5)) == [("lowest", 20, 0)]
+    assert days(watched.records(-5)) == [("lowest", 20, 0)]
     watched = Watched().until(20)
     watched.used = BOTH[:1]
     watched.until(24)
     watched.used = BOTH
-    assert days(watched.until(40).told(-5)) == [("lowest", None, 24)]
+    assert days(watched.until(40).records(-5)) == [("lowest", None, 24)]
 
 
 def test_high_is_the_mirror():
@@ -151,8 +151,8 @@ def test_since_is_the_day_of_the_latest_value_as_low(seed):
         watched.until(day, 0.0)
     value = -float(dice.randint(1, 10))
     as_low = [day for day, x in rows if x <= value]
-    told = watched.told(value, after=0)
-    assert [None if r.since is None else r.since // DAY for r in told] == [
+    record_list = watched.records(value, after=0)
+    assert [None if r.since is None else r.since // DAY for r in record_list] == [
         max(as_low, default=None)
     ]
 
@@ -164,8 +164,8 @@ def test_what_lies_between_two_observations_further_apart_was_not_observed(gap, 
         trail.note(START + n * gap * MINUTE, 0.0, reading, awake=False)
     now = START + 10 * DAY
     trail.note(now, 5.0, reading, awake=True)
-    told = records(trail, "below", 5.0, reading, now, WEEK, 0)
-    assert bool(told) is observed
+    record_list = records(trail, "below", 5.0, reading, now, WEEK, 0)
+    assert bool(record_list) is observed
 
 
 # ── settlements ──
@@ -186,10 +186,10 @@ def settlements(*rates: float | None, start: int = START) -> tuple[Trail, Readin
 
 def streak(*rates: float | None, settled: int = 1) -> list[tuple[str, float | None, int]]:
     trail, reading, at = settlements(*rates)
-    told = records(trail, "below", -reading.value, reading, at + 40_000, WEEK, settled)
+    record_list = records(trail, "below", -reading.value, reading, at + 40_000, WEEK, settled)
     return [
         (r.kind.value, None if r.since is None else (r.since - START) / DAY, r.run)
-        for r in told
+        for r in record_list
         if r.kind is not LOW
     ]
 

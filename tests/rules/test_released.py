@@ -78,8 +78,8 @@ def test_after_an_upgrade_nothing_is_told_twice(version: int) -> None:
     open_before = {alert.rule for alert in this.standing().episodes}
     last = [event for event in story() if event.seen >= END - 60_000]
     later = [msgspec.structs.replace(event, seen=event.seen + 60_000) for event in last]
-    said = [alert for event in later for alert in this.feed(event)]
-    assert [alert.id for alert in said if getattr(alert, "rule", "") in open_before] == []
+    outputs = [alert for event in later for alert in this.feed(event)]
+    assert [alert.id for alert in outputs if getattr(alert, "rule", "") in open_before] == []
 
 
 def test_what_this_version_writes_it_reads() -> None:

@@ -9,40 +9,42 @@ from rules.rule import When, agreed_level, agreement
 from streams.durations import SECOND
 from streams.events import Kind, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
-from tests.rules.scenes import VENUES, named, one, run
+from tests.rules.scenes import VENUES, named, quick_rule, run
 
 PRICE = When("price_2m_pct", "<=", -1)
 LIQUIDATED = When("liq_3m_musd", ">=", 2)
 
-ASKING = named("asking", one("oi_net_2m_pct", "below", -1, alert=-4, critical=-8), when=(PRICE,))
+ASKING = named(
+    "asking", quick_rule("oi_net_2m_pct", "below", -1, alert=-4, critical=-8), when=(PRICE,)
+)
 """It has no watch level of its own."""
 
 
 def story(coins, prices, rule=ASKING, more=(), silent=()):
     """Open interest each 2 s and price each second, both as functions of the second."""
     engine = Engine([rule], VENUES)
-    told: list[Alert] = []
+    alerts: list[Alert] = []
     events = dict(more)
     for n in range(460):
         now = START + n * SECOND
-        given = [oi("binance", now, coins(n))] if n % 2 == 0 else []
+        readings = [oi("binance", now, coins(n))] if n % 2 == 0 else []
         if n not in silent:
-            given.append(price("binance", now, prices(n)))
-        told += run(engine, [*given, *events.get(n, ()), Tick(seen=now)])
-    return engine, told
+            readings.append(price("binance", now, prices(n)))
+        alerts += run(engine, [*readings, *events.get(n, ()), Tick(seen=now)])
+    return engine, alerts
 
 
 def fell(start, pct, second=200):
     return lambda n: start * (1 + pct / 100) if n >= second else start
 
 
-def turns(told):
-    return [(a.turn, a.level, a.alone) for a in told]
+def turns(alerts):
+    return [(a.turn, a.level, a.alone) for a in alerts]
 
 
 def test_an_alert_that_price_does_not_bear_out_is_told_at_watch_with_the_reason():
-    _, told = story(fell(1000, -5), lambda n: 100.0)
-    opened = told[0]
+    _, alerts = story(fell(1000, -5), lambda n: 100.0)
+    opened = alerts[0]
     assert (opened.turn, opened.level, opened.alone, opened.post) == (
         Turn.OPEN, Level.WATCH, Level.ALERT, True,
     )  # fmt: skip
@@ -50,37 +52,37 @@ def test_an_alert_that_price_does_not_bear_out_is_told_at_watch_with_the_reason(
         Opinion(metric="price_2m_pct", unit="%", asked="<= -1", value=0.0, agrees=False),
     )
     assert opened.threshold == -4  # of the level that the value has
-    assert {a.level for a in told} == {Level.WATCH}
+    assert {a.level for a in alerts} == {Level.WATCH}
 
 
 def test_an_alert_rings_at_once_when_price_agrees():
-    _, told = story(fell(1000, -5), fell(100, -2))
-    assert turns(told)[0] == (Turn.OPEN, Level.ALERT, None)
-    assert told[0].opinions[0].agrees is True
+    _, alerts = story(fell(1000, -5), fell(100, -2))
+    assert turns(alerts)[0] == (Turn.OPEN, Level.ALERT, None)
+    assert alerts[0].opinions[0].agrees is True
 
 
 def test_it_rises_as_soon_as_price_agrees_and_keeps_its_level_when_it_does_not_any_more():
     # the price is down from second 230 to 260 only
-    _, told = story(fell(1000, -5), lambda n: 98.0 if 230 <= n < 260 else 100.0)
-    assert turns(told)[:2] == [
+    _, alerts = story(fell(1000, -5), lambda n: 98.0 if 230 <= n < 260 else 100.0)
+    assert turns(alerts)[:2] == [
         (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
     ]  # fmt: skip
-    assert 230 <= (told[1].seen - START) // SECOND <= 235
-    assert [a.turn for a in told[2:]] == [Turn.CLOSE]
-    assert told[-1].level is Level.ALERT and told[-1].opinions == ()
+    assert 230 <= (alerts[1].seen - START) // SECOND <= 235
+    assert [a.turn for a in alerts[2:]] == [Turn.CLOSE]
+    assert alerts[-1].level is Level.ALERT and alerts[-1].opinions == ()
 
 
 def test_what_is_critical_needs_nobody():
-    _, told = story(fell(1000, -9), fell(100, +3))
-    assert turns(told)[0] == (Turn.OPEN, Level.CRITICAL, None)
-    assert told[0].opinions[0].agrees is False
+    _, alerts = story(fell(1000, -9), fell(100, +3))
+    assert turns(alerts)[0] == (Turn.OPEN, Level.CRITICAL, None)
+    assert alerts[0].opinions[0].agrees is False
 
 
 @mark.parametrize(("pct", "level"), [(-5, Level.WATCH), (-9, Level.CRITICAL)])
 def test_an_unknown_price_is_no_agreement_and_holds_nothing_critical_back(pct, level):
-    _, told = story(fell(1000, pct), fell(100, -5), silent=range(100, 460))
-    assert told[0].level is level
-    assert told[0].opinions == (Opinion(metric="price_2m_pct", unit="%", asked="<= -1"),)
+    _, alerts = story(fell(1000, pct), fell(100, -5), silent=range(100, 460))
+    assert alerts[0].level is level
+    assert alerts[0].opinions == (Opinion(metric="price_2m_pct", unit="%", asked="<= -1"),)
 
 
 def test_getting_worse_rings_only_while_price_agrees():
@@ -98,11 +100,11 @@ def test_all_of_several_must_agree_and_a_metric_that_no_rule_watches_can_be_aske
     both = named("asking", ASKING, when=(PRICE, LIQUIDATED))
     burst = {250: [liquidation("binance", START + 250 * SECOND, 3e6)]}
     up = [(0, [feed("binance", Kind.LIQUIDATION, START, True)])]
-    engine, told = story(fell(1000, -5), fell(100, -2), both, [*up, *burst.items()])
-    assert turns(told)[:2] == [
+    engine, alerts = story(fell(1000, -5), fell(100, -2), both, [*up, *burst.items()])
+    assert turns(alerts)[:2] == [
         (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
     ]  # fmt: skip
-    assert (told[1].seen - START) // SECOND == 251  # at the next look, a second later
+    assert (alerts[1].seen - START) // SECOND == 251  # at the next look, a second later
     seen = {row.metric for row in engine.observed()}
     assert seen == {"price", "oi_net_2m_pct", "price_2m_pct", "liq_3m_musd"}
 

@@ -12,27 +12,27 @@ from rules.windows import Hours
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, FaultCode, Kind, Ms, Tick, fault
 from tests.rules.facts import START, depth, feed, liquidation, oi, predicted, price, settled
-from tests.rules.scenes import RULES, VENUES, loaded, one, said, value, warm
+from tests.rules.scenes import RULES, VENUES, feed_all, loaded, quick_rule, value, warm
 
 HOURS_BACK = [3 * HOUR, 8 * HOUR, 61 * SECOND, 400 * 24 * HOUR]
 
 
 def liq_rule():
-    return one("liq_2m_musd", "above", 1, watch=2, alert=4, critical=8)
+    return quick_rule("liq_2m_musd", "above", 1, watch=2, alert=4, critical=8)
 
 
 def ticks(engine: Engine, since: Ms, seconds: int, *others: AnyEvent) -> list:
     due = sorted([*(Tick(seen=since + n * SECOND) for n in range(seconds)), *others],
                  key=lambda event: event.seen)  # fmt: skip
-    return said(engine, due)
+    return feed_all(engine, due)
 
 
 def liquidations(since: Ms, count: int, usd: float = 250_000.0) -> list[AnyEvent]:
     return [liquidation("bybit", since + n * 5 * SECOND, usd) for n in range(count)]
 
 
-def notices(told: list) -> list[Notice]:
-    return [one for one in told if isinstance(one, Notice) and one.fault is not None]
+def notices(outputs: list) -> list[Notice]:
+    return [output for output in outputs if isinstance(output, Notice) and output.fault is not None]
 
 
 @mark.parametrize("back", HOURS_BACK)
@@ -51,7 +51,9 @@ def test_130_seconds_on_a_clock_set_back(back: Ms) -> None:
     assert notice.reason == {
         3 * HOUR: "by 3 h", 8 * HOUR: "by 8 h", 61 * SECOND: "by 60 s",
     }.get(back, "by 9,600 h")  # fmt: skip
-    assert [one for one in after if isinstance(one, Alert)] == []  # no "worse" of a sum of both
+    assert [
+        output for output in after if isinstance(output, Alert)
+    ] == []  # no "worse" of a sum of both
     assert value(engine, "liq_2m_musd") == approx(6.0, abs=0.3)
 
     quiet = ticks(engine, then + 130 * SECOND, 200)
@@ -68,9 +70,9 @@ def test_a_clock_8_h_ahead_for_15_s_leaves_nobody_deaf(restarted: bool) -> None:
         dumped, engine = engine.dump(), Engine([liq_rule()], VENUES)
         assert engine.load(dumped) == ""
     then = START + 75 * SECOND
-    told = ticks(engine, then, 130, *liquidations(then, 25))
-    assert [one.fault for one in notices(told)] == [FaultCode.CLOCK_HOLE]
-    alerts = [one for one in told if isinstance(one, Alert)]
+    outputs = ticks(engine, then, 130, *liquidations(then, 25))
+    assert [notice.fault for notice in notices(outputs)] == [FaultCode.CLOCK_HOLE]
+    alerts = [output for output in outputs if isinstance(output, Alert)]
     assert alerts[0].turn is Turn.OPEN
     assert all(then <= alert.seen < then + 130 * SECOND for alert in alerts)
     # the same as if there had been no such clock
@@ -82,16 +84,16 @@ def test_a_clock_8_h_ahead_for_15_s_leaves_nobody_deaf(restarted: bool) -> None:
 def test_forwards_is_no_step() -> None:
     engine = Engine([liq_rule()], VENUES)
     ticks(engine, START, 60, feed("bybit", Kind.LIQUIDATION, START, up=True))
-    told = ticks(engine, START + 8 * HOUR, 130, *liquidations(START + 8 * HOUR, 25))
-    assert notices(told) == []
-    assert Turn.UP in [one.turn for one in told if isinstance(one, Alert)]
+    outputs = ticks(engine, START + 8 * HOUR, 130, *liquidations(START + 8 * HOUR, 25))
+    assert notices(outputs) == []
+    assert Turn.UP in [output.turn for output in outputs if isinstance(output, Alert)]
 
 
 def test_a_tick_a_little_late_is_no_step() -> None:
     engine, now = loaded(warm()[0]), warm()[1]
     engine.feed(Tick(seen=now + SET_BACK))
-    told = said(engine, [Tick(seen=now)])
-    assert notices(told) == []
+    outputs = feed_all(engine, [Tick(seen=now)])
+    assert notices(outputs) == []
     assert value(engine, "oi_net_2m_pct") is not None
 
 
@@ -99,7 +101,7 @@ def test_a_tick_a_little_late_is_no_step() -> None:
 def test_what_is_usual_at_each_hour_stays_and_the_rest_is_measured_anew(back: Ms) -> None:
     engine, now = loaded(warm()[0]), warm()[1]
     then = now - back
-    said(engine, [Tick(seen=now), Tick(seen=then)])
+    feed_all(engine, [Tick(seen=now), Tick(seen=then)])
     assert value(engine, "oi_net_2m_pct") is None
     assert value(engine, "price_2m_pct") is None
     assert value(engine, "depth_100bp_pct_of_recent") is None
@@ -107,7 +109,7 @@ def test_what_is_usual_at_each_hour_stays_and_the_rest_is_measured_anew(back: Ms
     for n in range(150):
         events += [depth(venue, then + n * SECOND, 2.2e6) for venue in VENUES]
         events.append(Tick(seen=then + n * SECOND))
-    said(engine, events)
+    feed_all(engine, events)
     assert value(engine, "depth_100bp_pct_of_normal") == approx(100, abs=1)
 
 
@@ -115,13 +117,15 @@ def test_what_is_usual_at_each_hour_stays_and_the_rest_is_measured_anew(back: Ms
 def test_an_open_episode_stays_open_and_ends_by_the_new_clock(back: Ms) -> None:
     engine, now = loaded(warm()[0]), warm()[1]
     low = [d for n in range(120) for d in thin(now + n * SECOND, 0.9e6)]
-    opened = [a.rule for a in said(engine, low) if isinstance(a, Alert)]
+    opened = [a.rule for a in feed_all(engine, low) if isinstance(a, Alert)]
     assert opened
     then = now + 120 * SECOND - back
-    told = said(engine, [d for n in range(60) for d in thin(then + n * SECOND, 0.9e6)])
-    assert [one for one in told if getattr(one, "turn", None) in (Turn.OPEN, Turn.CLOSE)] == []
+    outputs = feed_all(engine, [d for n in range(60) for d in thin(then + n * SECOND, 0.9e6)])
+    assert [
+        output for output in outputs if getattr(output, "turn", None) in (Turn.OPEN, Turn.CLOSE)
+    ] == []
     usual = [d for n in range(5, 180) for d in thin(then + n * 12 * SECOND, 4e6)]
-    closed = [a for a in said(engine, usual) if getattr(a, "turn", None) is Turn.CLOSE]
+    closed = [a for a in feed_all(engine, usual) if getattr(a, "turn", None) is Turn.CLOSE]
     assert "depth_below" in {alert.rule for alert in closed}
     assert all(alert.opened_at > now for alert in closed)
 
@@ -133,10 +137,10 @@ def thin(seen: Ms, usd: float) -> list[AnyEvent]:
 def test_a_restart_after_the_step_changes_nothing() -> None:
     engine, now = loaded(warm()[0]), warm()[1]
     then = now - 3 * HOUR
-    said(engine, [Tick(seen=now), Tick(seen=then)])
+    feed_all(engine, [Tick(seen=now), Tick(seen=then)])
     again = loaded(engine.dump())
     events = [d for n in range(1, 90) for d in thin(then + n * SECOND, 0.9e6)]
-    assert said(engine, events) == said(again, events)
+    assert feed_all(engine, events) == feed_all(again, events)
     assert engine.dump() == again.dump()
 
 
@@ -144,17 +148,17 @@ def test_a_restart_after_the_step_changes_nothing() -> None:
 def test_a_settlement_is_taken_though_our_clock_is_late(late: Ms) -> None:
     engine = Engine([msgspec.structs.replace(RULES[0])], VENUES)
     then = START - late
-    said(engine, [Tick(seen=then), oi("binance", then, 1e5, 1e8)])
-    said(engine, [settled("binance", START, -0.0005, seen=then)])
+    feed_all(engine, [Tick(seen=then), oi("binance", then, 1e5, 1e8)])
+    feed_all(engine, [settled("binance", START, -0.0005, seen=then)])
     assert value(engine, "funding_8h_pct") == approx(-0.05)
 
 
 def test_a_settlement_of_another_day_is_refused() -> None:
     engine = Engine([RULES[0]], VENUES)
     far = START + 24 * HOUR
-    said(engine, [Tick(seen=START), oi("binance", START, 1e5, 1e8)])
-    said(engine, [settled("binance", far, -0.0005, seen=START)])
-    said(engine, [settled("binance", START, 0.0001, seen=START)])
+    feed_all(engine, [Tick(seen=START), oi("binance", START, 1e5, 1e8)])
+    feed_all(engine, [settled("binance", far, -0.0005, seen=START)])
+    feed_all(engine, [settled("binance", START, 0.0001, seen=START)])
     assert value(engine, "funding_8h_pct") == approx(0.01)
 
 
@@ -171,34 +175,34 @@ SCHEDULED: Ms = 2 * 24 * HOUR
 """The engine plans nothing further ahead."""
 
 
-def times(thing: object, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Ms]]:
-    """Everything below ``thing`` that may be a time since START, with ``Class.field``."""
+def times(obj: object, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Ms]]:
+    """Everything below ``obj`` that may be a time since START, with ``Class.field``."""
     seen = set() if seen is None else seen
-    if isinstance(thing, int):
-        if not isinstance(thing, bool) and START <= thing < 2 * START:
-            yield path, thing
+    if isinstance(obj, int):
+        if not isinstance(obj, bool) and START <= obj < 2 * START:
+            yield path, obj
         return
-    if isinstance(thing, str | bytes | bytearray | float | type(None)) or id(thing) in seen:
+    if isinstance(obj, str | bytes | bytearray | float | type(None)) or id(obj) in seen:
         return
-    seen.add(id(thing))
-    if isinstance(thing, Mapping):
-        for key, value in thing.items():
+    seen.add(id(obj))
+    if isinstance(obj, Mapping):
+        for key, value in obj.items():
             yield from times(key, path, seen)
             yield from times(value, path, seen)
-    elif isinstance(thing, Iterable):
-        for value in thing:
+    elif isinstance(obj, Iterable):
+        for value in obj:
             yield from times(value, path, seen)
-    if isinstance(thing, Hours):
-        yield "Hours.newest", thing._ring.newest * HOUR
-    if type(thing).__module__.startswith(("rules.", "streams.")) and not isinstance(
-        thing, FunctionType | type
+    if isinstance(obj, Hours):
+        yield "Hours.newest", obj._ring.newest * HOUR
+    if type(obj).__module__.startswith(("rules.", "streams.")) and not isinstance(
+        obj, FunctionType | type
     ):
-        slots = [name for base in type(thing).__mro__ for name in getattr(base, "__slots__", ())]
-        names = slots or getattr(thing, "__dict__", ())
-        fields = getattr(thing, "__struct_fields__", names)
+        slots = [name for base in type(obj).__mro__ for name in getattr(base, "__slots__", ())]
+        names = slots or getattr(obj, "__dict__", ())
+        fields = getattr(obj, "__struct_fields__", names)
         for name in fields:
-            if hasattr(thing, name):
-                yield from times(getattr(thing, name), f"{type(thing).__name__}.{name}", seen)
+            if hasattr(obj, name):
+                yield from times(getattr(obj, name), f"{type(obj).__name__}.{name}", seen)
 
 
 def crowded() -> tuple[Engine, Ms]:
@@ -220,8 +224,8 @@ def crowded() -> tuple[Engine, Ms]:
         if n > 60:
             events.append(liquidation("bybit", t, 4e5))
         events.append(Tick(seen=t))
-    told = said(engine, events)
-    assert {alert.rule for alert in told if isinstance(alert, Alert)} >= {"cascade", "any_two"}
+    outputs = feed_all(engine, events)
+    assert {alert.rule for alert in outputs if isinstance(alert, Alert)} >= {"cascade", "any_two"}
     engine.feed(fault(FaultCode.CONTRACT_MISSING, t, venue="bybit", subject="X"))
     return engine, t
 
@@ -256,7 +260,7 @@ def test_the_end_of_a_composite_is_told_under_the_name_of_its_beginning() -> Non
         t = then + n * SECOND
         calm += [depth(venue, t, 4e6) for venue in VENUES]
         calm += [*(price(venue, t, 55.0) for venue in VENUES), Tick(seen=t)]
-    ends = [a for a in said(engine, calm) if isinstance(a, Alert) and a.turn is Turn.CLOSE]
+    ends = [a for a in feed_all(engine, calm) if isinstance(a, Alert) and a.turn is Turn.CLOSE]
     cascade = next(alert for alert in ends if alert.rule == "cascade")
     assert now - 90 * SECOND < cascade.opened_at <= now
 
@@ -279,23 +283,23 @@ def test_another_coin_of_the_name_is_found_at_once_after_a_step_back(back: Ms) -
             )
         ]  # fmt: skip
 
-    said(engine, prices(now, 30))
-    told = said(engine, prices(now + 30 * SECOND - back, 180))
-    assert FaultCode.TICKER_SHARED in [one.fault for one in notices(told)]
-    strangers = said(engine, prices(now + 210 * SECOND - 2 * back, 180))
-    assert FaultCode.TICKER_SHARED not in [one.fault for one in notices(strangers)]
+    feed_all(engine, prices(now, 30))
+    outputs = feed_all(engine, prices(now + 30 * SECOND - back, 180))
+    assert FaultCode.TICKER_SHARED in [notice.fault for notice in notices(outputs)]
+    strangers = feed_all(engine, prices(now + 210 * SECOND - 2 * back, 180))
+    assert FaultCode.TICKER_SHARED not in [notice.fault for notice in notices(strangers)]
 
 
 @mark.parametrize("back", [3 * HOUR, 8 * HOUR])
 def test_a_doubted_open_interest_is_believed_30_s_after_a_step_back(back: Ms) -> None:
-    engine = Engine([one("oi_net_2m_pct", "below", -1, alert=-4)], VENUES)
+    engine = Engine([quick_rule("oi_net_2m_pct", "below", -1, alert=-4)], VENUES)
     engine.feed(feed("binance", Kind.OPEN_INTEREST, START, up=True))
-    said(engine, [oi("binance", START + n * SECOND, 1e5) for n in range(0, 60, 5)])
-    said(engine, [oi("binance", START + 60 * SECOND, 4e4), Tick(seen=START + 61 * SECOND)])
+    feed_all(engine, [oi("binance", START + n * SECOND, 1e5) for n in range(0, 60, 5)])
+    feed_all(engine, [oi("binance", START + 60 * SECOND, 4e4), Tick(seen=START + 61 * SECOND)])
     then = START + 62 * SECOND - back
-    said(engine, [Tick(seen=then)])
+    feed_all(engine, [Tick(seen=then)])
     events: list[AnyEvent] = []
     for n in range(0, 300, 5):
         events += [oi("binance", then + n * SECOND, 4e4), Tick(seen=then + n * SECOND)]
-    said(engine, events)
+    feed_all(engine, events)
     assert value(engine, "oi_net_2m_pct") == approx(0, abs=0.01)

@@ -17,9 +17,9 @@ def test_asking_changes_nothing_and_agrees_with_what_was_said(seed: int):
     open_now: dict[tuple[str, str], Alert] = {}
     met = 0
     for n, event in enumerate(scenes.history(seed)):
-        said = asked.feed(event)
-        assert said == quiet.feed(event)
-        for alert in said:
+        outputs = asked.feed(event)
+        assert outputs == quiet.feed(event)
+        for alert in outputs:
             if isinstance(alert, Alert):
                 key = alert.rule, alert.instrument or alert.asset
                 open_now[key] = alert
@@ -27,13 +27,13 @@ def test_asking_changes_nothing_and_agrees_with_what_was_said(seed: int):
                     del open_now[key]
         if n % 97 == 0:
             standing = asked.standing()
-            found = {(e.rule, e.instrument or e.asset): e for e in standing.episodes}
-            assert found.keys() <= open_now.keys()
-            for key, episode in found.items():
+            open_episodes = {(e.rule, e.instrument or e.asset): e for e in standing.episodes}
+            assert open_episodes.keys() <= open_now.keys()
+            for key, episode in open_episodes.items():
                 last = open_now[key]
                 assert (episode.opened_at, episode.level) == (last.opened_at, last.level)
                 assert episode.turn is Turn.WORSE and not episode.post
-            met += len(found)
+            met += len(open_episodes)
     assert met > 0
     assert asked.dump() == quiet.dump()
 

@@ -30,7 +30,7 @@ from tests.rules.facts import (
     price,
     settled,
 )
-from tests.rules.scenes import RULES, VENUES, history, loaded, one, said, value, warm
+from tests.rules.scenes import RULES, VENUES, feed_all, history, loaded, quick_rule, value, warm
 
 replace = msgspec.structs.replace
 CLOCK = (FaultCode.CLOCK_SET_BACK, FaultCode.CLOCK_SET_AHEAD, FaultCode.CLOCK_HOLE)
@@ -44,7 +44,7 @@ def stepped(event: AnyEvent, by: Ms) -> AnyEvent:
 
 
 def price_rule():
-    return one("price_2m_pct", "below", -1, watch=-2, alert=-5, critical=-9)
+    return quick_rule("price_2m_pct", "below", -1, watch=-2, alert=-5, critical=-9)
 
 
 def prices(since: Ms, seconds: int, usd: float, venues: Iterable[str] = VENUES) -> list[AnyEvent]:
@@ -60,7 +60,7 @@ def prices(since: Ms, seconds: int, usd: float, venues: Iterable[str] = VENUES) 
 
 def steady(engine: Engine, since: Ms, seconds: int = 300) -> list[AlertOrNotice]:
     up = [feed(venue, Kind.PRICE, since, up=True) for venue in VENUES]
-    return said(engine, [*up, *prices(since, seconds, 100.0)])
+    return feed_all(engine, [*up, *prices(since, seconds, 100.0)])
 
 
 @mark.parametrize("by", STEPS)
@@ -69,8 +69,8 @@ def test_a_fall_of_10_pct_a_minute_after_a_step_rings(by: Ms) -> None:
     steady(engine, START)
     now = START + 300 * SECOND
     after = [*prices(now, 60, 100.0), *prices(now + 60 * SECOND, 5, 90.0)]
-    told = said(engine, [ClockStep(seen=now + by, by=by), *(stepped(e, by) for e in after)])
-    (alert,) = [item for item in told if isinstance(item, Alert)]
+    outputs = feed_all(engine, [ClockStep(seen=now + by, by=by), *(stepped(e, by) for e in after)])
+    (alert,) = [item for item in outputs if isinstance(item, Alert)]
     assert (alert.turn, alert.value) == (Turn.OPEN, approx(-10))
     assert 0 <= alert.seen - (now + 60 * SECOND + by) <= 2 * SECOND
 
@@ -88,8 +88,8 @@ def test_a_crash_that_begins_during_the_step_rings(by: Ms) -> None:
     moved = [stepped(e, by if e.seen >= at else 0) for e in bottom]
     place = next(n for n, e in enumerate(bottom) if e.seen >= at)
     moved.insert(place, ClockStep(seen=at + by, by=by))
-    plain = [a for a in said(quiet, bottom) if isinstance(a, Alert)]
-    alerts = [a for a in said(shifted, moved) if isinstance(a, Alert)]
+    plain = [a for a in feed_all(quiet, bottom) if isinstance(a, Alert)]
+    alerts = [a for a in feed_all(shifted, moved) if isinstance(a, Alert)]
     assert [a.level for a in alerts] == [a.level for a in plain]
     assert alerts[-1].level == 3
     assert alerts[-1].seen == plain[-1].seen + by
@@ -101,9 +101,9 @@ def test_the_step_is_told_once_with_what_it_means(by: Ms) -> None:
     engine = Engine([price_rule()], VENUES)
     steady(engine, START)
     now = START + 300 * SECOND
-    told = said(engine, [ClockStep(seen=now + by, by=by),
+    outputs = feed_all(engine, [ClockStep(seen=now + by, by=by),
                          *(stepped(e, by) for e in prices(now, 90, 100.0))])  # fmt: skip
-    faults = [item for item in told if isinstance(item, Notice) and item.fault in CLOCK]
+    faults = [item for item in outputs if isinstance(item, Notice) and item.fault in CLOCK]
     assert [(item.fault, item.seen) for item in faults] == [(FaultCode.CLOCK_SET_BACK, now + by)]
 
 
@@ -112,9 +112,11 @@ def test_a_step_ahead_is_told_once_the_venues_have_not_moved() -> None:
     steady(engine, START)
     now = START + 300 * SECOND
     events = [ClockStep(seen=now + by, by=by), *(stepped(e, by) for e in prices(now, 90, 100.0))]
-    told = [item for item in said(engine, events) if isinstance(item, Notice)]
-    assert [(item.fault, item.reason) for item in told] == [(FaultCode.CLOCK_SET_AHEAD, "by 8 h")]
-    assert 30 * SECOND <= told[0].seen - (now + by) <= 32 * SECOND
+    notices = [item for item in feed_all(engine, events) if isinstance(item, Notice)]
+    assert [(item.fault, item.reason) for item in notices] == [
+        (FaultCode.CLOCK_SET_AHEAD, "by 8 h")
+    ]
+    assert 30 * SECOND <= notices[0].seen - (now + by) <= 32 * SECOND
 
 
 @mark.parametrize("restarted", [False, True])
@@ -126,16 +128,16 @@ def test_a_machine_that_slept_has_a_hole_though_its_steady_clock_stood_still(
     engine = Engine([price_rule()], VENUES)
     steady(engine, START)
     now = START + 300 * SECOND
-    told = said(engine, [ClockStep(seen=now + slept, by=slept)])
+    outputs = feed_all(engine, [ClockStep(seen=now + slept, by=slept)])
     if restarted:
         dumped, engine = engine.dump(), Engine([price_rule()], VENUES)
         assert engine.load(dumped) == ""
-    told += said(engine, prices(now + slept, 60, 90.0))
-    assert [item for item in told if isinstance(item, Alert)] == []
-    assert [item.fault for item in told if isinstance(item, Notice) and item.fault] == []
+    outputs += feed_all(engine, prices(now + slept, 60, 90.0))
+    assert [item for item in outputs if isinstance(item, Alert)] == []
+    assert [item.fault for item in outputs if isinstance(item, Notice) and item.fault] == []
     later = prices(now + slept + 60 * SECOND, 90, 90.0)
     later += prices(now + slept + 150 * SECOND, 3, 81.0)
-    (alert,) = [item for item in said(engine, later) if isinstance(item, Alert)]
+    (alert,) = [item for item in feed_all(engine, later) if isinstance(item, Alert)]
     assert alert.value == approx(-10)
 
 
@@ -145,24 +147,24 @@ def test_a_machine_that_slept_is_found_out_however_late_the_venues_are_heard(
     quiet_s: int, polls_first: bool
 ) -> None:
     """Sockets come back late, or polls, which do not tell the time, come first: nothing rings."""
-    rules = [price_rule(), one("oi_net_15m_pct", "below", -1, alert=-3, critical=-5)]
+    rules = [price_rule(), quick_rule("oi_net_15m_pct", "below", -1, alert=-3, critical=-5)]
     engine, slept = Engine(rules, VENUES), 3 * HOUR
     now = START
     for n in range(0, 300, 5):
-        said(engine, [oi(venue, now + n * SECOND, 100_000.0) for venue in VENUES])
-        said(engine, prices(now + n * SECOND, 5, 100.0))
+        feed_all(engine, [oi(venue, now + n * SECOND, 100_000.0) for venue in VENUES])
+        feed_all(engine, prices(now + n * SECOND, 5, 100.0))
     now += 300 * SECOND
-    told = said(engine, [ClockStep(seen=now + slept, by=slept)])
+    outputs = feed_all(engine, [ClockStep(seen=now + slept, by=slept)])
     now += slept
     for n in range(quiet_s + 60):
         if (polls_first or n >= quiet_s) and n % 5 == 0:
-            told += said(engine, [oi(venue, now + n * SECOND, 89_000.0) for venue in VENUES])
+            outputs += feed_all(engine, [oi(venue, now + n * SECOND, 89_000.0) for venue in VENUES])
         heard = VENUES if n >= quiet_s else ()
-        told += said(engine, prices(now + n * SECOND, 1, 90.0, heard))
-    assert [item for item in told if isinstance(item, Alert)] == []
-    told = said(engine, prices(now + (quiet_s + 60) * SECOND, 100, 90.0))
-    told += said(engine, prices(now + (quiet_s + 160) * SECOND, 3, 81.0))
-    assert [item.value for item in told if isinstance(item, Alert)] == [approx(-10)]
+        outputs += feed_all(engine, prices(now + n * SECOND, 1, 90.0, heard))
+    assert [item for item in outputs if isinstance(item, Alert)] == []
+    outputs = feed_all(engine, prices(now + (quiet_s + 60) * SECOND, 100, 90.0))
+    outputs += feed_all(engine, prices(now + (quiet_s + 160) * SECOND, 3, 81.0))
+    assert [item.value for item in outputs if isinstance(item, Alert)] == [approx(-10)]
 
 
 @mark.parametrize("frames", [1, 2])
@@ -170,30 +172,30 @@ def test_what_one_venue_dates_wrongly_makes_no_hole_of_a_step_ahead(frames: int)
     engine, by = Engine([price_rule()], VENUES), 2 * HOUR
     steady(engine, START)
     now = START + 300 * SECOND
-    told = said(engine, [ClockStep(seen=now + by, by=by)])
+    outputs = feed_all(engine, [ClockStep(seen=now + by, by=by)])
     lies = [
         replace(price(VENUES[0], now + n, 100.0), at=now + 70 * MINUTE + n) for n in range(frames)
     ]
     after = [*prices(now, 2, 100.0), *lies, *prices(now + 2 * SECOND, 58, 100.0)]
     after += prices(now + 60 * SECOND, 3, 90.0)
-    told += said(engine, [stepped(event, by) for event in after])
-    assert [item.value for item in told if isinstance(item, Alert)] == [approx(-10)]
+    outputs += feed_all(engine, [stepped(event, by) for event in after])
+    assert [item.value for item in outputs if isinstance(item, Alert)] == [approx(-10)]
 
 
 def test_what_is_not_clear_yet_outlives_a_restart() -> None:
     """The fall of the first seconds after a step ahead is judged once, whoever judges it."""
     by, now = 2 * HOUR, START + 300 * SECOND
     after = [stepped(event, by) for event in prices(now, 8, 90.0)]
-    told: list[list[AlertOrNotice]] = []
+    outputs_by_cut: list[list[AlertOrNotice]] = []
     for cut in (0, 1, 4, 7):
         engine = Engine([price_rule()], VENUES)
         steady(engine, START)
-        heard = said(engine, [ClockStep(seen=now + by, by=by), *after[:cut]])
+        heard = feed_all(engine, [ClockStep(seen=now + by, by=by), *after[:cut]])
         dumped, engine = engine.dump(), Engine([price_rule()], VENUES)
         assert engine.load(dumped) == ""
-        told.append([*heard, *said(engine, after[cut:])])
-    assert [item.value for item in told[0] if isinstance(item, Alert)] == [approx(-10)]
-    assert all(other == told[0] for other in told)
+        outputs_by_cut.append([*heard, *feed_all(engine, after[cut:])])
+    assert [item.value for item in outputs_by_cut[0] if isinstance(item, Alert)] == [approx(-10)]
+    assert all(other == outputs_by_cut[0] for other in outputs_by_cut)
 
 
 def test_what_was_in_the_line_when_the_machine_slept_does_not_settle_it() -> None:
@@ -201,9 +203,9 @@ def test_what_was_in_the_line_when_the_machine_slept_does_not_settle_it() -> Non
     steady(engine, START)
     now = START + 300 * SECOND
     old = [replace(e, seen=now + slept) for e in prices(now, 1, 100.0)]
-    told = said(engine, [ClockStep(seen=now + slept, by=slept), *old])
-    told += said(engine, prices(now + slept + SECOND, 60, 90.0))
-    assert [item for item in told if isinstance(item, Alert)] == []
+    outputs = feed_all(engine, [ClockStep(seen=now + slept, by=slept), *old])
+    outputs += feed_all(engine, prices(now + slept + SECOND, 60, 90.0))
+    assert [item for item in outputs if isinstance(item, Alert)] == []
 
 
 @mark.parametrize("by", [-3 * HOUR, -9 * HOUR - 61_007, 5 * HOUR])
@@ -211,10 +213,10 @@ def test_what_is_usual_at_each_hour_and_an_open_episode_go_on(by: Ms) -> None:
     quiet, now = loaded(warm()[0]), warm()[1]
     shifted = loaded(warm()[0])
     low = [e for n in range(1, 40) for e in thin(now + n * SECOND, 0.9e6)]
-    assert said(quiet, low) == said(shifted, low)
+    assert feed_all(quiet, low) == feed_all(shifted, low)
     now += 40 * SECOND
     on = [e for n in range(220) for e in thin(now + n * SECOND, 0.9e6 if n < 60 else 4e6)]
-    plain, moved = said(quiet, on), said(shifted, with_steps(on, {0: by}))
+    plain, moved = feed_all(quiet, on), feed_all(shifted, with_steps(on, {0: by}))
     assert [undone(item, by) for item in alerts_of(moved)] == alerts_of(plain)
     assert Turn.CLOSE in [item.turn for item in alerts_of(moved)]
 
@@ -308,7 +310,7 @@ def test_whatever_the_clock_does_the_alerts_are_those_of_a_clock_that_never_step
     steps = {dice.randrange(1, len(events)): dice.choice(STEPS) for _ in range(8)}
     # what is not clear after the last step is by then
     events += [Tick(seen=events[-1].seen + n * SECOND) for n in range(1, 6)]
-    plain = [nameless(a) for a in alerts_of(said(loaded(warm()[0]), events))]
+    plain = [nameless(a) for a in alerts_of(feed_all(loaded(warm()[0]), events))]
     engine, alerts = loaded(warm()[0]), list[Alert]()
     for off, event in placed(events, steps):
         # before a step what was not clear until then is judged
@@ -337,11 +339,11 @@ def test_a_settlement_is_taken_by_the_clock_of_its_venue(off: Ms) -> None:
     events = [*prices(now - 30 * SECOND, 30, 100.0), oi("binance", now, 1e5, 1e8)]
     events += [settled("binance", START, -0.0005, seen=now + SECOND)]
     events += prices(now + 2 * SECOND, 20 * 60, 100.0, ["binance"])
-    said(engine, [stepped(event, off) for event in events])
+    feed_all(engine, [stepped(event, off) for event in events])
     assert value(engine, "funding_8h_pct") == approx(-0.05)
     # and one that the venue's own clock has not reached is refused
     far = settled("binance", START + 9 * HOUR, 0.0004, seen=now + 1300 * SECOND)
-    said(engine, [stepped(far, off)])
+    feed_all(engine, [stepped(far, off)])
     assert value(engine, "funding_8h_pct") == approx(-0.05)
 
 
@@ -359,13 +361,13 @@ def test_a_time_that_lies_does_not_let_settlements_of_the_future_in_for_long() -
 
 @mark.parametrize("off", [-20 * MINUTE, -9 * SECOND, 90 * SECOND])
 def test_an_alert_says_how_far_the_venues_clocks_are_from_ours(off: Ms) -> None:
-    engine, now = Engine([one("liq_2m_musd", "above", 1, watch=2)], VENUES), START
+    engine, now = Engine([quick_rule("liq_2m_musd", "above", 1, watch=2)], VENUES), START
     up = feed("bybit", Kind.LIQUIDATION, now, up=True)
     events = [up, *prices(now, 60, 100.0), liquidation("bybit", now + 60 * SECOND, 3e6)]
     events += [Tick(seen=now + n * SECOND) for n in range(61, 300)]
-    told = alerts_of(said(engine, [stepped(event, off) for event in events]))
-    assert [alert.turn for alert in told] == [Turn.OPEN, Turn.CLOSE]
-    opened, closed = told
+    alerts = alerts_of(feed_all(engine, [stepped(event, off) for event in events]))
+    assert [alert.turn for alert in alerts] == [Turn.OPEN, Turn.CLOSE]
+    opened, closed = alerts
     assert (opened.ahead, opened.at) == (-off - 20, now + 60 * SECOND - 20)
     assert closed.at == closed.seen + closed.ahead
 
@@ -380,7 +382,12 @@ def test_two_seconds_are_no_difference_of_clocks() -> None:
 
 def test_a_step_in_an_old_dump_is_none() -> None:
     engine, now = loaded(warm()[0]), warm()[1]
-    told = said(engine, [ClockStep(seen=now - HOUR, by=-HOUR), Tick(seen=now - HOUR + SECOND),
-                         predicted("binance", now - HOUR + 2 * SECOND, 0.0)])  # fmt: skip
-    assert [item.fault for item in told if isinstance(item, Notice)] == [FaultCode.CLOCK_SET_BACK]
+    later = [
+        ClockStep(seen=now - HOUR, by=-HOUR), Tick(seen=now - HOUR + SECOND),
+        predicted("binance", now - HOUR + 2 * SECOND, 0.0),
+    ]  # fmt: skip
+    outputs = feed_all(engine, later)
+    assert [item.fault for item in outputs if isinstance(item, Notice)] == [
+        FaultCode.CLOCK_SET_BACK
+    ]
     assert engine.standing(False).seen == now - HOUR + 2 * SECOND

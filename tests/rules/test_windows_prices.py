@@ -28,11 +28,11 @@ def test_a_past_price_is_one_of_just_before(seed, window):
             prices = again
         for t in (now - window, now - window // 2, now - 30 * SECOND, now - SECOND, now):
             near = [x for at, x in rows if t - MINUTE - 2 * spacing <= at <= t]
-            found = prices.at(t)
-            assert found is None or any(abs(found - x) < 1e-6 for x in near)  # never a later one
+            past = prices.at(t)
+            assert past is None or any(abs(past - x) < 1e-6 for x in near)  # never a later one
             # what was in force when the slot of t began is never missed
             began = t - t % spacing
-            assert found is not None or not [x for at, x in rows if began - MINUTE <= at <= began]
+            assert past is not None or not [x for at, x in rows if began - MINUTE <= at <= began]
         for length in (window // 2, window, 30 * SECOND):
             assert prices.before(length, now) == prices.at(now - length)
         assert prices.now(now + MINUTE) == rows[-1][1]
@@ -61,11 +61,11 @@ def test_a_past_price_is_not_of_ten_seconds_later():
 
 def test_a_jump_counts_when_the_next_price_is_on_its_side():
     prices = PriceWindow(HOUR)
-    told = []
+    readings = []
     for second, price in enumerate((100.0, 88.0, 100.1, 88.0, 87.0, 112.0, 80.0, 79.0)):
         prices.take(price, START + second * 2 * SECOND)
-        told.append((prices.now(START + second * 2 * SECOND), prices.last))
-    assert told == [
+        readings.append((prices.now(START + second * 2 * SECOND), prices.last))
+    assert readings == [
         (100, 100), (88, 100), (100.1, 100.1), (88, 100.1), (87, 87), (112, 87), (80, 87), (79, 79)
     ]  # fmt: skip
 
@@ -125,12 +125,16 @@ def test_a_wrong_price_of_some_seconds_does_not_become_the_past(window, factor, 
 @mark.parametrize("takes", [0, 5, 25, 60])
 @mark.parametrize("left", [0.8, 1.25])
 def test_a_move_that_stays_is_the_past_from_its_second_on(takes, left):
-    prices, began, told = PriceWindow(HOUR), START + 10 * MINUTE + 4 * SECOND, dict[int, float]()
+    prices, began, price_by_time = (
+        PriceWindow(HOUR),
+        START + 10 * MINUTE + 4 * SECOND,
+        dict[int, float](),
+    )
     for t in range(START, START + 20 * MINUTE, SECOND):
         moved = min(1.0, max(0.0, (t - began) / (takes * SECOND or 1)))
-        told[t] = 100.0 * (1 + (left - 1) * moved)
-        prices.take(told[t], t)
+        price_by_time[t] = 100.0 * (1 + (left - 1) * moved)
+        prices.take(price_by_time[t], t)
     for t in range(began - MINUTE, began + 2 * MINUTE, 10 * SECOND):
         slot = t - t % (10 * SECOND)
         # a jump is doubted until the next price, so it may begin a slot later
-        assert min(abs(prices.at(t) - told[s]) for s in (slot, slot - SECOND)) < 1e-4
+        assert min(abs(prices.at(t) - price_by_time[s]) for s in (slot, slot - SECOND)) < 1e-4

@@ -17,9 +17,9 @@ def test_it_keeps_the_newest_slots(steps, size, other):
         values[slot] = value
         ring.put(slot, value)
         values = {n: x for n, x in values.items() if n > slot - size}
-        some = range(slot - 9, slot + 3)
-        assert [ring.at(n) for n in some] == [values.get(n) for n in some]
-        assert ring.among(some) == [values[n] for n in some if n in values]
+        slots = range(slot - 9, slot + 3)
+        assert [ring.at(n) for n in slots] == [values.get(n) for n in slots]
+        assert ring.among(slots) == [values[n] for n in slots if n in values]
         again = Ring(size)
         again.load(ring.dump())
         assert again.dump() == ring.dump()

@@ -10,7 +10,7 @@ steps = st.lists(st.tuples(st.integers(-3, 40), st.integers(-9, 9)), max_size=12
 keeps = st.sampled_from([0, 1, 10, 50, 300])
 
 
-def told(deltas: list[tuple[int, int]]) -> list[tuple[int, float]]:
+def samples_of(deltas: list[tuple[int, int]]) -> list[tuple[int, float]]:
     """(time, value): times as they come, sometimes backwards."""
     now, rows = 1_000, list[tuple[int, float]]()
     for delta, value in deltas:
@@ -33,7 +33,7 @@ def naive(rows: list[tuple[int, float]], spacing: int) -> list[tuple[int, float]
 @given(steps, keeps, st.sampled_from([0, 1, 7, 60]))
 def test_remembers_its_window_and_one_sample_before_it(deltas, keep, spacing):
     series = Series(1, keep, spacing)
-    rows = told(deltas)
+    rows = samples_of(deltas)
     for n, (t, value) in enumerate(rows, 1):
         series.append(t, (value,))
         kept = naive(rows[:n], spacing)
@@ -51,7 +51,7 @@ def test_remembers_its_window_and_one_sample_before_it(deltas, keep, spacing):
 @given(steps, keeps)
 def test_forgets_all_but_the_window(deltas, keep):
     series = Series(1, keep)
-    kept = naive(told(deltas), 0)
+    kept = naive(samples_of(deltas), 0)
     for t, value in kept:
         series.append(t, (value,))
     if kept:
@@ -75,7 +75,7 @@ def test_sums_are_exact_however_long_it_runs(deltas, keep):
 
 @given(steps, keeps, st.sampled_from([0, 7]), st.data())
 def test_a_loaded_series_goes_on_as_if_nothing_happened(deltas, keep, spacing, data):
-    rows = told(deltas)
+    rows = samples_of(deltas)
     cut = data.draw(st.integers(0, len(rows)))
     through, loaded = Series(1, keep, spacing), Series(1, keep, spacing)
     for t, value in rows[:cut]:

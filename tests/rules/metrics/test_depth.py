@@ -25,25 +25,29 @@ class Naive:
         self.rows.append((t, usd, bids))
 
     def current(self, now: int) -> float | None:
-        some = [row for row in self.rows if row[0] > now - MINUTE]
-        if len(some) < 3 or some[-1][0] - some[0][0] < 10 * SECOND or now - some[-1][0] > 30_000:
+        last_minute = [row for row in self.rows if row[0] > now - MINUTE]
+        if (
+            len(last_minute) < 3
+            or last_minute[-1][0] - last_minute[0][0] < 10 * SECOND
+            or now - last_minute[-1][0] > 30_000
+        ):
             return None
-        return median(usd for _, usd, _ in some)
+        return median(usd for _, usd, _ in last_minute)
 
     def minutes(self) -> list[tuple[int, float]]:
         by_minute: dict[int, list[tuple[int, float]]] = {}
         for t, usd, _ in self.rows:
             by_minute.setdefault(t // MINUTE, []).append((t, usd))
         return [
-            (minute, median(usd for _, usd in some))
-            for minute, some in list(by_minute.items())[:-1]
-            if len(some) >= 3 and some[-1][0] - some[0][0] >= 10 * SECOND
+            (minute, median(usd for _, usd in rows))
+            for minute, rows in list(by_minute.items())[:-1]
+            if len(rows) >= 3 and rows[-1][0] - rows[0][0] >= 10 * SECOND
         ]
 
     def recent(self) -> float | None:
         known = self.minutes()
-        some = [usd for minute, usd in known if minute > known[-1][0] - 240]
-        return median(some) if len(some) >= 30 else None
+        medians = [usd for minute, usd in known if minute > known[-1][0] - 240]
+        return median(medians) if len(medians) >= 30 else None
 
 
 @given(st.integers(0, 2**32))

@@ -30,7 +30,7 @@ from tests.rules.facts import (
     price,
     settled,
 )
-from tests.rules.scenes import named, of_market, one, run
+from tests.rules.scenes import named, of_market, quick_rule, run
 
 VENUES = ("binance", "bybit", "okx")
 COINS = ("BTC", "ETH", "SOL", "PEPE")
@@ -202,8 +202,8 @@ def test_a_share_of_mostly_dark_feeds_says_nothing():
 
 # ── in the engine ──
 
-TOTAL = of_market("total", one("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4))
-EACH = named("each", one("oi_net_2m_pct", "below", -1, alert=-4), scope="instrument")
+TOTAL = of_market("total", quick_rule("oi_total_net_2m_pct", "below", -1, watch=-2, alert=-4))
+EACH = named("each", quick_rule("oi_net_2m_pct", "below", -1, alert=-4), scope="instrument")
 
 
 def test_one_alert_for_the_market():
@@ -225,7 +225,9 @@ def test_one_alert_for_the_market():
 
 
 def test_the_market_is_made_of_all_assets_watched_or_not():
-    engine = Engine([TOTAL, named("btc", one("liq_1m_musd", "above", 0.5, others=False, alert=1))])
+    engine = Engine(
+        [TOTAL, named("btc", quick_rule("liq_1m_musd", "above", 0.5, others=False, alert=1))]
+    )
     for second in range(0, 150, 10):
         for coin in COINS:
             now = START + second * SECOND
@@ -262,7 +264,7 @@ def test_an_instrument_speaks_for_itself():
 
 
 def test_liquidations_are_not_counted_twice_by_rules_of_two_scopes():
-    rule = one("liq_2m_musd", "above", 1, watch=2)
+    rule = quick_rule("liq_2m_musd", "above", 1, watch=2)
     engine = Engine([rule, named("each", rule, scope="instrument")])
     engine.feed(feed("okx", Kind.LIQUIDATION, START, True))
     values = [a.value for a in engine.feed(liquidation("okx", START, 5e6))]
@@ -295,7 +297,7 @@ def test_an_instrument_that_is_forgotten_takes_its_rules_along():
 
 
 def test_what_is_usual_at_an_hour_is_known_after_days_of_it():
-    rules = [one("depth_100bp_pct_of_normal", "below", 95, watch=90)]
+    rules = [quick_rule("depth_100bp_pct_of_normal", "below", 95, watch=90)]
     engine, now = Engine(rules), START
     for day in range(7):
         for minute in range(24 * 60):
@@ -316,14 +318,14 @@ def test_what_is_usual_at_an_hour_is_known_after_days_of_it():
 
 FALLS = {"BTC": 1.8, "ETH": 3.0, "SOL": 3.0, "PEPE": 3.0}
 SHARE = msgspec.structs.replace(
-    of_market("falls", one("price_down_share_2m_pct", "above", 30, watch=45, alert=70)),
+    of_market("falls", quick_rule("price_down_share_2m_pct", "above", 30, watch=45, alert=70)),
     least_fall_pct=FALLS,
 )
 
 
 def prices(moved, silent=(), until=300, more=()):
     """What is said of coins whose prices change at second 150, by so many %."""
-    engine, told = Engine([SHARE], VENUES), []
+    engine, alerts = Engine([SHARE], VENUES), []
     extra = dict(more)
     for n in range(until):
         now = START + n * SECOND
@@ -332,8 +334,8 @@ def prices(moved, silent=(), until=300, more=()):
             for asset, pct in moved.items()
             if not (asset in silent and n > 60)
         ]
-        told += run(engine, [*events, *extra.get(n, ()), Tick(seen=now)])
-    return engine, told
+        alerts += run(engine, [*events, *extra.get(n, ()), Tick(seen=now)])
+    return engine, alerts
 
 
 def share(engine):
@@ -343,11 +345,11 @@ def share(engine):
 
 def test_coins_that_fall_by_what_is_stated_for_them_are_one_post_of_the_market():
     fell = {"BTC": -1.9, "ETH": -2.9, "SOL": -3.1, "PEPE": 4.0, "DOGE": -20.0}
-    engine, told = prices(fell, until=200)
-    assert [(a.asset, a.turn, a.level, a.value) for a in told] == [
+    engine, alerts = prices(fell, until=200)
+    assert [(a.asset, a.turn, a.level, a.value) for a in alerts] == [
         (ALL, Turn.OPEN, Level.WATCH, 50.0)
     ]
-    facts = told[0].facts
+    facts = alerts[0].facts
     assert isinstance(facts, PriceShareFacts)
     assert (facts.fallen, facts.live, facts.expected, facts.window_ms) == (2, 4, 4, 2 * MINUTE)
     assert list(facts.by_asset_pct) == ["SOL", "ETH", "BTC", "PEPE"]  # the worst first
@@ -357,21 +359,21 @@ def test_coins_that_fall_by_what_is_stated_for_them_are_one_post_of_the_market()
 
 def test_a_coin_that_is_not_known_makes_it_a_lower_bound_that_ends_nothing():
     fell = {"BTC": -1.9, "ETH": -3.2, "SOL": -3.1, "PEPE": -3.5}
-    engine, told = prices(fell, silent=("PEPE",), until=200)
-    assert told[0].value == 75.0 and told[0].level is Level.ALERT
+    engine, alerts = prices(fell, silent=("PEPE",), until=200)
+    assert alerts[0].value == 75.0 and alerts[0].level is Level.ALERT
     assert share(engine).lower_bound is True
     # all that is known recovers, and nobody says that it is over
-    engine, told = prices(fell, silent=("PEPE",), until=420)
-    assert [a.turn for a in told] == [Turn.OPEN]
+    engine, alerts = prices(fell, silent=("PEPE",), until=420)
+    assert [a.turn for a in alerts] == [Turn.OPEN]
     assert share(engine).value == 0.0
 
 
 def test_of_too_few_coins_nothing_is_said_but_of_what_is_exceeded():
     fell = {"BTC": -1.9, "ETH": -0.2, "SOL": -3.1, "PEPE": -3.5}
-    engine, told = prices(fell, silent=("SOL", "PEPE"), until=200)
-    assert told == [] and share(engine).value is None  # 25 % of four, and two are unknown
-    engine, told = prices(fell | {"ETH": -9}, silent=("SOL", "PEPE"), until=200)
-    assert [(a.level, a.value) for a in told] == [(Level.WATCH, 50.0)]
+    engine, alerts = prices(fell, silent=("SOL", "PEPE"), until=200)
+    assert alerts == [] and share(engine).value is None  # 25 % of four, and two are unknown
+    engine, alerts = prices(fell | {"ETH": -9}, silent=("SOL", "PEPE"), until=200)
+    assert [(a.level, a.value) for a in alerts] == [(Level.WATCH, 50.0)]
 
 
 def test_a_coin_that_nobody_lists_is_none_and_before_the_window_is_full_nothing_is_said():

@@ -256,9 +256,9 @@ def confirmed(recent, held, latest):
     return coins
 
 
-def naive_oi(told, down, now, window):
-    """told: venue → [(time, coins)]. The definition, written down once more."""
-    rows = {venue: believed(samples) for venue, samples in told.items()}
+def naive_oi(by_venue, down, now, window):
+    """by_venue: venue → [(time, coins)]. The definition, written down once more."""
+    rows = {venue: believed(samples) for venue, samples in by_venue.items()}
     fresh = {v: s for v, s in rows.items() if s and v not in down and now - s[-1][0] <= 180_000}
     if not fresh:
         return None
@@ -272,7 +272,7 @@ def naive_oi(told, down, now, window):
             near = [row for row in samples if row[0] <= end - 120_000][-1:]
             good = near and end - 120_000 - near[0][0] <= 180_000
             recent[venue] = near[0][1] if good else before[venue]
-            three = told[venue][-3:]
+            three = by_venue[venue][-3:]
             whole = len(three) == 3 and all(b[0] - a[0] <= 180_000 for a, b in pairwise(three))
             latest[venue] = median(base for _, base in three) if whole else after[venue]
     after = sum(confirmed(recent, after, latest).values())
@@ -280,8 +280,8 @@ def naive_oi(told, down, now, window):
         return None
     # what is lost is compared with the others at its own last moment
     left_out = 0.0
-    for venue in [v for v in told if told[v] and v not in before]:
-        at, coins = rows[venue][-1] if rows[venue] else (end, told[venue][-1][1])
+    for venue in [v for v in by_venue if by_venue[v] and v not in before]:
+        at, coins = rows[venue][-1] if rows[venue] else (end, by_venue[venue][-1][1])
         beside = 0.0
         for v, first in before.items():
             then = [x for t, x in rows[v] if at - window <= t <= at][-1:]
@@ -444,11 +444,11 @@ def naive_depth(rows, ups, now):
         for t, usd in samples:
             by_minute.setdefault(t // MINUTE, []).append((t, usd))
         closed = [
-            median(usd for _, usd in some)
-            for minute, some in by_minute.items()
+            median(usd for _, usd in points)
+            for minute, points in by_minute.items()
             if minute != samples[-1][0] // MINUTE
-            and len(some) >= 3
-            and some[-1][0] - some[0][0] >= 10 * SECOND
+            and len(points) >= 3
+            and points[-1][0] - points[0][0] >= 10 * SECOND
         ]
         if len(closed) < 30:
             continue
@@ -473,7 +473,7 @@ def naive_depth(rows, ups, now):
 def test_depth_against_naive(seed):
     dice, fed = Random(seed), Fed("depth_100bp_pct_of_recent")
     rows, ups = {venue: [] for venue in VENUES[:2]}, dict.fromkeys(VENUES[:2])
-    now, said = START, 0
+    now, known = START, 0
     for n in range(700):
         now += dice.randint(1, 5) * SECOND if n % 90 else dice.randint(1, 100) * SECOND
         venue = "binance" if dice.random() < 0.6 else "bybit"
@@ -488,9 +488,9 @@ def test_depth_against_naive(seed):
             ups[venue] = now if ups[venue] is None else ups[venue]
         if n > 450:
             expected = naive_depth(rows, ups, now)
-            said += expected is not None
+            known += expected is not None
             assert fed.value() == (None if expected is None else approx(expected))
-    assert said
+    assert known
 
 
 def booked(fed, since, until, every=10 * SECOND, **usd):
@@ -603,13 +603,13 @@ def test_a_book_that_was_empty_is_not_divided_by():
 )  # fmt: skip
 @settings(deadline=None)
 def test_liquidations_against_naive(orders):
-    fed, told, now = Fed("liq_10m_musd"), [], START
+    fed, rows, now = Fed("liq_10m_musd"), [], START
     fed.feed(*(feed(venue, Kind.LIQUIDATION, START, True) for venue in VENUES[:2]))
     for gap, venue, position, usd in orders:
         now += gap * 250
         fed.feed(liquidation(venue, now, usd, position, at_price=usd / 7))
-        told.append((now, venue, position, usd))
-        inside = [row for row in told if row[0] > now - 10 * MINUTE]
+        rows.append((now, venue, position, usd))
+        inside = [row for row in rows if row[0] > now - 10 * MINUTE]
         assert fed.value() == approx(sum(row[3] for row in inside) / 1e6, abs=1e-6)
         facts = fed.facts()
         longs = [row for row in inside if row[2] is Position.LONG]
@@ -676,20 +676,20 @@ def test_a_sum_without_a_venue_is_a_lower_bound():
 def test_a_longer_window_holds_at_least_what_a_shorter_one_inside_it_has_seen():
     """Rules that are loaded anew may ask for a window of which nothing was kept before."""
     short, long = metric("liq_10m_musd"), metric("liq_1h_musd")
-    keeps = {keep.name: keep for one in (short, long) for keep in one.keeps()}
+    keeps = {keep.name: keep for liq_metric in (short, long) for keep in liq_metric.keeps()}
     memory = Memory(("binance",), HOUR, keeps)
     market = memory.meet(memory.view("BTC"), "binance", "BTCUSDT")
     market.data(Kind.LIQUIDATION, START)
     for usd, position in ((8e7, Position.LONG), (3e7, Position.SHORT)):
         short.take(market, liquidation("binance", START, usd, position), START)
     late = liquidation("binance", START + MINUTE, 6e7)
-    for one in (short, long):
-        one.take(market, late, START + MINUTE)
+    for liq_metric in (short, long):
+        liq_metric.take(market, late, START + MINUTE)
     view = memory.view("BTC")
-    values = [one.value(view, START + MINUTE) for one in (short, long)]
+    values = [liq_metric.value(view, START + MINUTE) for liq_metric in (short, long)]
     assert [(reading.value, reading.longs) for reading in values] == [(170, 140), (170, 140)]
     # what the short one has forgotten nobody knows
-    later = [one.value(view, START + 11 * MINUTE).value for one in (short, long)]
+    later = [liq_metric.value(view, START + 11 * MINUTE).value for liq_metric in (short, long)]
     assert later == [0, 60]
 
 
@@ -1057,7 +1057,7 @@ def test_a_day_s_start_may_not_be_missing_for_long():
 
 
 @mark.parametrize(
-    "name, told, now",
+    "name, posted, now",
     [
         ("depth_25bp_pct_of_recent", 19, 2),
         ("depth_100bp_pct_of_normal", 33, 10),
@@ -1067,9 +1067,9 @@ def test_a_day_s_start_may_not_be_missing_for_long():
         ("funding_negative_share_pct", 85, 97),
     ],
 )
-def test_what_has_an_end_can_still_get_half_as_bad_again(name, told, now):
+def test_what_has_an_end_can_still_get_half_as_bad_again(name, posted, now):
     distance = metric(name).distance
-    assert distance(now) >= 1.5 * distance(told)
+    assert distance(now) >= 1.5 * distance(posted)
 
 
 @mark.parametrize(

@@ -6,12 +6,12 @@ from rules.engine import Engine
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Tick
 from tests.rules.facts import START, Fed, feed, oi, price
-from tests.rules.scenes import of_market, one, run
+from tests.rules.scenes import of_market, quick_rule, run
 
 VENUES = ("binance", "bybit", "hyperliquid")
 FALL = START + 20 * MINUTE
-RULE = one("oi_net_15m_pct", "below", -1.0, critical=-5.0)
-TOTAL = of_market("total", one("oi_total_net_15m_pct", "below", -1, critical=-5))
+RULE = quick_rule("oi_net_15m_pct", "below", -1.0, critical=-5.0)
+TOTAL = of_market("total", quick_rule("oi_total_net_15m_pct", "below", -1, critical=-5))
 
 
 def crash(parts: dict[str, float], fallen: float, since: int = 0) -> list[AnyEvent]:

@@ -6,12 +6,12 @@ from rules.engine import Engine
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import AnyEvent, Tick
 from tests.rules.facts import START, price
-from tests.rules.scenes import one, run
+from tests.rules.scenes import quick_rule, run
 
 VENUES = ("binance", "bybit", "hyperliquid")
 WRONG = START + 5 * MINUTE
-FALL = one("price_1h_pct", "below", -1, alert=-4, critical=-8)
-RISE = one("price_1h_pct", "above", 1, alert=4, critical=8)
+FALL = quick_rule("price_1h_pct", "below", -1, alert=-4, critical=-8)
+RISE = quick_rule("price_1h_pct", "above", 1, alert=4, critical=8)
 
 
 def prices(venues: tuple[str, ...], factor: float, begins: int, seconds: int) -> list[AnyEvent]:

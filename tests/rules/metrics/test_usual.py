@@ -24,9 +24,9 @@ from rules.rule import When
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Kind, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
-from tests.rules.scenes import VENUES, named, one, run
+from tests.rules.scenes import VENUES, named, quick_rule, run
 
-SIGMA = named("sigma", one("price_15m_sigma", "below", -1, watch=-3, alert=-5))
+SIGMA = named("sigma", quick_rule("price_15m_sigma", "below", -1, watch=-3, alert=-5))
 
 
 def filled(sizes, days, mean=False):
@@ -109,37 +109,37 @@ def test_a_clock_set_back_leaves_what_is_usual_and_a_cut_dump_is_refused():
     ],
 )  # fmt: skip
 def test_floors_grow_with_the_root_of_time(name, floor):
-    found = metric(name)
-    assert isinstance(found, UsualMetric) and found.floor == approx(floor)
-    assert found.base.window == found.window
-    assert found.scopes == {"asset"}
+    usual_metric = metric(name)
+    assert isinstance(usual_metric, UsualMetric) and usual_metric.floor == approx(floor)
+    assert usual_metric.base.window == usual_metric.window
+    assert usual_metric.scopes == {"asset"}
 
 
 def market(days, size, seed=1, rules=(SIGMA,)):
     """A coin whose price moves by about ``size`` % in 15 min, a price a minute."""
     dice, engine = Random(seed), Engine(list(rules), VENUES)
-    told: list[Alert] = []
+    alerts: list[Alert] = []
     moved, now = 0.0, START
     for n in range(days * 1_440):
         now = START + n * MINUTE
         moved = 0.9 * moved + dice.gauss(0, size / sqrt(15))
-        told += run(engine, [price("binance", now, 100 * (1 + moved / 100)), Tick(seen=now)])
-    return engine, told, now, 100 * (1 + moved / 100)
+        alerts += run(engine, [price("binance", now, 100 * (1 + moved / 100)), Tick(seen=now)])
+    return engine, alerts, now, 100 * (1 + moved / 100)
 
 
 def fall(engine, now, start, pct):
     """What is said when the price falls in a minute and stays for five."""
-    told: list[Alert] = []
+    alerts: list[Alert] = []
     for n in range(1, 30):
         at = now + n * 10 * SECOND
-        told += run(engine, [price("binance", at, start * (1 + pct / 100)), Tick(seen=at)])
-    return told
+        alerts += run(engine, [price("binance", at, start * (1 + pct / 100)), Tick(seen=at)])
+    return alerts
 
 
 def test_the_same_fall_is_an_event_of_a_calm_coin_and_none_of_a_wild_one():
-    calm, told, now, start = market(8, 0.2)
-    assert [a for a in told if a.level >= Level.ALERT] == []
-    assert told == [] or told[0].seen > START + READY_DAYS * DAY
+    calm, alerts, now, start = market(8, 0.2)
+    assert [a for a in alerts if a.level >= Level.ALERT] == []
+    assert alerts == [] or alerts[0].seen > START + READY_DAYS * DAY
     opened = [a for a in fall(calm, now, start, -2.5) if a.turn in (Turn.OPEN, Turn.UP)]
     assert opened[-1].level is Level.ALERT and opened[-1].unit == "σ"
     wild, _, now, start = market(8, 2.0)
@@ -148,25 +148,25 @@ def test_the_same_fall_is_an_event_of_a_calm_coin_and_none_of_a_wild_one():
 
 def test_its_value_is_the_move_in_usual_moves():
     engine, _, now, start = market(
-        8, 0.6, rules=(SIGMA, named("pct", one("price_15m_pct", "below", -1, alert=-90)))
+        8, 0.6, rules=(SIGMA, named("pct", quick_rule("price_15m_pct", "below", -1, alert=-90)))
     )
     fall(engine, now, start, -2.0)
     sigma, pct = (next(v for v in engine.standing().values if v.metric == name)
                   for name in ("price_15m_sigma", "price_15m_pct"))  # fmt: skip
-    found = metric("price_15m_sigma")
-    assert isinstance(found, UsualMetric)
+    usual_metric = metric("price_15m_sigma")
+    assert isinstance(usual_metric, UsualMetric)
     view = engine._watchlist.memory.view("BTC")
-    usual = found.usual(view, engine._now)
+    usual = usual_metric.usual(view, engine._now)
     assert usual is not None and usual > PRICE_FLOOR / 2
     assert sigma.value == approx((pct.value or 0) / usual)
     assert sigma.facts == pct.facts and sigma.cause is None
-    memo = view.memo(found.size)
+    memo = view.memo(usual_metric.size)
     assert memo is not None and usual == approx(NORMAL * (memo.usual(engine._now) or 0))
 
 
 def test_a_coin_that_stands_still_twitches_and_nobody_is_told():
-    engine, told, now, start = market(8, 0.0)
-    assert told == []
+    engine, alerts, now, start = market(8, 0.0)
+    assert alerts == []
     assert fall(engine, now, start, -0.3) == []  # not even three times the floor of 0.125 %
 
 
@@ -195,7 +195,7 @@ def test_what_is_damaged_of_it_costs_it_alone():
 def test_it_can_be_a_second_opinion_and_learns_then_too():
     asking = named(
         "asking",
-        one("price_15m_pct", "below", -0.1, alert=-0.5),
+        quick_rule("price_15m_pct", "below", -0.1, alert=-0.5),
         when=(When("price_15m_sigma", "<=", -3),),
     )
     engine, _, now, start = market(8, 0.2, rules=(asking,))
@@ -207,7 +207,7 @@ def test_it_can_be_a_second_opinion_and_learns_then_too():
 
 
 def test_liquidations_without_a_venue_are_a_bound_and_teach_nothing():
-    rule = named("x", one("liq_10m_x_normal", "above", 2, alert=5))
+    rule = named("x", quick_rule("liq_10m_x_normal", "above", 2, alert=5))
     engine = Engine([rule], VENUES)
     now = START
     run(engine, [feed("binance", Kind.LIQUIDATION, now, True), oi("binance", now, 1000.0)])
@@ -216,8 +216,8 @@ def test_liquidations_without_a_venue_are_a_bound_and_teach_nothing():
         run(engine, [liquidation("binance", now, 20_000), Tick(seen=now)])
     (value,) = engine.standing().values
     assert value.value == approx(1.0, abs=0.02)  # 0.2 million in 10 min are usual
-    told = run(engine, [liquidation("binance", now + SECOND, 1.5e6)])
-    assert [(a.level, a.turn) for a in told] == [(Level.ALERT, Turn.OPEN)]
-    found = metric("liq_10m_x_normal")
-    reading = found.value(engine._watchlist.memory.view("BTC"), now + SECOND)
+    alerts = run(engine, [liquidation("binance", now + SECOND, 1.5e6)])
+    assert [(a.level, a.turn) for a in alerts] == [(Level.ALERT, Turn.OPEN)]
+    usual_metric = metric("liq_10m_x_normal")
+    reading = usual_metric.value(engine._watchlist.memory.view("BTC"), now + SECOND)
     assert isinstance(reading, Reading) and reading.floor_musd == approx(1.7, abs=0.03)
