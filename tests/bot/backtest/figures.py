@@ -21,10 +21,10 @@ def ms(day: str) -> Ms:
     return round(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def rings(one: Delivery, assets: set[str], rule: str = "") -> bool:
+def rings(post: Delivery, assets: set[str], rule: str = "") -> bool:
     """Whether a post is at alert or above for one of ``assets``, by that rule if one is named."""
     return any(
-        a.level >= Level.ALERT and a.asset in assets and rule in ("", a.rule) for a in one.alerts
+        a.level >= Level.ALERT and a.asset in assets and rule in ("", a.rule) for a in post.alerts
     )
 
 
@@ -79,15 +79,15 @@ def line(
     first, last = min(seen.first[p] for p in places), max(seen.last[p] for p in places)
     months = max((last - first) / MONTH, 1)
     counts: Counter[Level] = Counter()
-    for one in run.posts:
-        told = [a.level for a in one.alerts if a.rule == rule.name and a.asset in assets]
-        if told and not is_end(one):
-            counts[max(told)] += 1
+    for post in run.posts:
+        alert_levels = [a.level for a in post.alerts if a.rule == rule.name and a.asset in assets]
+        if alert_levels and not is_end(post):
+            counts[max(alert_levels)] += 1
     rates = " / ".join(f"{counts[lv] / months:.2f}" if lv in row.levels else "–" for lv in Level)
     if max(row.levels) < Level.ALERT:
         return f"{head} {rates} | never rings | |"
     days = [d for d in stress if any(seen.first[p] <= ms(d) <= seen.last[p] for p in places)]
-    caught = [d for d in days if any(rings(one, assets, rule.name) for one in of_day(run, d))]
+    caught = [d for d in days if any(rings(post, assets, rule.name) for post in of_day(run, d))]
     missed = ", ".join(d for d in days if d not in caught) or "–"
     return f"{head} {rates} | {len(caught)} of {len(days)} | {missed} |"
 
@@ -101,8 +101,8 @@ def by_day(run: Run, stress: Mapping[str, str]) -> Iterator[str]:
     yield "| day of stress | asset | first post that rang | by |"
     yield "|---|---|---|---|"
     for day, asset in stress.items():
-        found = [one for one in of_day(run, day) if rings(one, {asset})]
-        first = found[0] if found else None
+        posts = [post for post in of_day(run, day) if rings(post, {asset})]
+        first = posts[0] if posts else None
         when = f"{datetime.fromtimestamp(first.at / 1000, UTC):%d %b %H:%M}" if first else "missed"
-        rules = dict.fromkeys(a.rule for one in found for a in one.alerts if a.asset == asset)
+        rules = dict.fromkeys(a.rule for post in posts for a in post.alerts if a.asset == asset)
         yield f"| {day} | {asset} | {when} | {', '.join(rules)} |"

@@ -54,13 +54,13 @@ def backtested(settings: Settings, days: list[Path]) -> list[Alert]:
 
 def steps(alerts: list[Alert]) -> dict[tuple[str, str], list[Step]]:
     """By rule and asset; of each minute the last step, "worse" left out."""
-    found: dict[tuple[str, str], dict[int, Step]] = {}
+    by_key: dict[tuple[str, str], dict[int, Step]] = {}
     for a in alerts:
         if a.turn is not Turn.WORSE:
             row = -(-a.seen // MINUTE)
             level = 0 if a.turn is Turn.CLOSE else int(a.level)
-            found.setdefault((a.rule, a.asset), {})[row] = Step(row, level)
-    return {key: list(rows.values()) for key, rows in found.items()}
+            by_key.setdefault((a.rule, a.asset), {})[row] = Step(row, level)
+    return {key: list(rows.values()) for key, rows in by_key.items()}
 
 
 def history_of(
@@ -73,7 +73,7 @@ def series_of_tables(
     tables: Sequence[CsvTable], venues: Sequence[str], metrics: Sequence[str]
 ) -> dict[SeriesKey, RecordedSeries]:
     """All that these tables make, in one piece."""
-    history, found = history_of(tables, venues, metrics), Chunk(0, 0, csvfile.ready_series(tables))
+    history, chunk = history_of(tables, venues, metrics), Chunk(0, 0, csvfile.ready_series(tables))
     for asset in history.assets(0, LATEST):
-        add_series(found, history.read(asset, 0, LATEST))
-    return found.series
+        add_series(chunk, history.read(asset, 0, LATEST))
+    return chunk.series

@@ -36,17 +36,17 @@ from tests.bot.scenarios.test_rules import CONFIG
 
 
 def alerts_of(crash: Crash) -> list[Alert]:
-    return [said for said in crash.said if isinstance(said, Alert)]
+    return [output for output in crash.said if isinstance(output, Alert)]
 
 
 def test_the_log_of_the_day_says_what_the_day_said(crash: Crash):
     live, again = steps(alerts_of(crash)), steps(backtested(crash.settings, crash.logs))
-    levels = {key: [step.level for step in some] for key, some in live.items()}
-    assert levels == {key: [step.level for step in some] for key, some in again.items()}
+    levels = {key: [step.level for step in key_steps] for key, key_steps in live.items()}
+    assert levels == {key: [step.level for step in key_steps] for key, key_steps in again.items()}
     apart = [
-        (key[0], other.row - one.row)
-        for key, some in live.items()
-        for one, other in zip(some, again[key], strict=True)
+        (key[0], other.row - step.row)
+        for key, key_steps in live.items()
+        for step, other in zip(key_steps, again[key], strict=True)
     ]
     assert len(apart) > 100 and [rows for _, rows in apart].count(0) > 0.85 * len(apart)
     # what another metric says is known by its value at the end of a minute, and live within it
@@ -64,7 +64,7 @@ def test_a_recording_says_what_its_log_says(tmp_path: Path):
     engine = Engine(settings.rules, venues, settings.composites)
     log, live = MetricLog(tmp_path / "log", KEEP, 1_000), list[Alert]()
     for event in Replay(settings).events([path]):
-        live += [said for said in engine.feed(event) if isinstance(said, Alert)]
+        live += [output for output in engine.feed(event) if isinstance(output, Alert)]
         if isinstance(event, Tick) and log.due(event.seen):
             log.write(event.seen, engine.observed())
     judged = Judged(settings.rules, settings.composites)

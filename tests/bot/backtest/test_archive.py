@@ -271,8 +271,8 @@ def history(paths: Sequence[Path], metrics: Sequence[str], notes: Notes | None =
 def test_wide_bands_are_never_told_as_narrow_ones(samples: Path):
     names = [f"depth_{bp}bp_pct_of_{of}" for bp in (10, 25, 50, 100) for of in ("recent", "normal")]
     files = history([samples / "BTCUSDT-bookDepth-2026-01-31.zip"], names)
-    found = files.read("BTC", 0, LATEST)
-    assert {key.metric for key in found} == {"depth_100bp_pct_of_recent"}
+    series_by_key = files.read("BTC", 0, LATEST)
+    assert {key.metric for key in series_by_key} == {"depth_100bp_pct_of_recent"}
     why = files.why()
     assert why["depth_25bp_pct_of_recent"] == "the data are of 20, 100, 200, 300, 400, 500 bp"
     assert why["depth_100bp_pct_of_normal"] == "less than five days of it"
@@ -432,27 +432,27 @@ def test_a_damaged_file_is_left_out_and_the_others_are_read(tmp_path: Path):
 def test_zips_that_are_no_archive_files_are_refused(tmp_path: Path):
     name = "BTCUSDT-metrics-2026-09-30.zip"
     outside = zipped(tmp_path, name, HEAD, "../BTCUSDT-metrics-2026-09-30.csv")
-    said: list[str] = []
+    refusals: list[str] = []
 
     def refused(path: Path) -> str:
         with pytest.raises(BadFile) as error, opened(path) as file:
             file.read()
         return str(error.value).removeprefix(f"{path}: ")
 
-    said.append(refused(outside))
+    refusals.append(refused(outside))
     with zipfile.ZipFile(outside, "w") as archive:
         archive.writestr("a.csv", HEAD)
         archive.writestr("b.csv", HEAD)
-    said.append(refused(outside))
+    refusals.append(refused(outside))
     bomb = zipped(tmp_path, name, "0" * 70_000_000)
     assert bomb.stat().st_size < 100_000
-    said.append(refused(bomb))
+    refusals.append(refused(bomb))
     liar = bytearray(zipped(tmp_path, name, "0" * 5_000_000).read_bytes())
     for place in (22, liar.rindex(b"PK\x01\x02") + 24):  # both heads say that it has 1,000 bytes
         struct.pack_into("<I", liar, place, 1_000)
     (tmp_path / name).write_bytes(liar)
-    said.append(refused(tmp_path / name))
-    assert said == [
+    refusals.append(refused(tmp_path / name))
+    assert refusals == [
         "holds a file with the name '../BTCUSDT-metrics-2026-09-30.csv', which is no CSV file",
         "holds 2 files, and one was expected",
         "would unpack to 67 MB, and at most 64 MB are read",

@@ -48,13 +48,13 @@ MAJORS = {"BTC", "ETH"}
 
 def posts(run: Run, start: Ms, end: Ms) -> list[Delivery]:
     """Ends are no news, and not counted."""
-    return [one for one in run.posts if start <= one.at < end and not is_end(one)]
+    return [post for post in run.posts if start <= post.at < end and not is_end(post)]
 
 
 def weeks(run: Run, start: Ms, end: Ms) -> Counter[int]:
     """Alert-level posts for majors by week."""
-    found = posts(run, start, end)
-    return Counter((one.at - start) // WEEK for one in found if rings(one, MAJORS))
+    all_posts = posts(run, start, end)
+    return Counter((post.at - start) // WEEK for post in all_posts if rings(post, MAJORS))
 
 
 @pytest.mark.parametrize("day", STRESS)
@@ -68,14 +68,14 @@ def test_calm_is_quiet(earned: Run, name: str):
     start, end = (ms(day) for day in CALM[name])
     for week, count in weeks(earned, start, end).items():
         assert count <= LOUD_WEEKS.get((name, week), 1)
-    days = Counter(one.at // DAY for one in posts(earned, start, end))
+    days = Counter(post.at // DAY for post in posts(earned, start, end))
     assert max(days.values(), default=0) <= 4
 
 
 def test_most_of_2023_is_quiet(earned: Run):
     start, end = ms("2023-01-01"), ms("2024-01-01")
     loud = [week for week, count in weeks(earned, start, end).items() if count > 1]
-    days = Counter(one.at // DAY for one in posts(earned, start, end))
+    days = Counter(post.at // DAY for post in posts(earned, start, end))
     busy = [day for day, count in days.items() if count > 3]
     assert (len(loud), len(busy)) == (4, 5)
 
@@ -83,9 +83,11 @@ def test_most_of_2023_is_quiet(earned: Run):
 @pytest.mark.parametrize("day", TRAPS)
 def test_a_whale_is_no_market_event(earned: Run, day: str):
     start, end = ms(day), ms(day) + DAY + LATE
-    alerts = [one for one in earned.alerts if start <= one.seen < end]
-    assert not [one for one in alerts if one.level is Level.CRITICAL or one.rule == "cascade"]
-    assert not [one for one in alerts if one.asset == "BTC" and one.level >= Level.ALERT]
+    alerts = [alert for alert in earned.alerts if start <= alert.seen < end]
+    assert not [
+        alert for alert in alerts if alert.level is Level.CRITICAL or alert.rule == "cascade"
+    ]
+    assert not [alert for alert in alerts if alert.asset == "BTC" and alert.level >= Level.ALERT]
 
 
 def test_the_page_tells_these_figures(judged: tuple[Seen, Run]):
@@ -93,13 +95,13 @@ def test_the_page_tells_these_figures(judged: tuple[Seen, Run]):
     path = ROOT / "docs" / "defaults.md"
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition("<!-- figures -->\n")
-    told, mark, after = rest.partition("\n<!-- /figures -->")
+    shown, mark, after = rest.partition("\n<!-- /figures -->")
     assert mark
     expected = figures(*judged, STRESS)
     if writing():
         path.write_text(f"{before}<!-- figures -->\n{expected}{mark}{after}", encoding="utf-8")
-        told = expected
-    assert told == expected
+        shown = expected
+    assert shown == expected
 
 
 # ── finer history: open interest each 5 minutes, depth each half minute ──

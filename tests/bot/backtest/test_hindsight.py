@@ -53,7 +53,7 @@ def files(seed: int) -> dict[str, tuple[str, list[Line]]]:
     """Ten days of BTC by name of file: venues that begin late, fall silent, change their step and
     their scope, or are heard once more at the very end."""
     dice = random.Random(seed)
-    found: dict[str, tuple[str, list[Line]]] = {}
+    contents: dict[str, tuple[str, list[Line]]] = {}
 
     def stretches() -> Iterator[tuple[Ms, Ms, str]]:
         at, end = T0 + dice.randrange(4) * DAY, T0 + 10 * DAY
@@ -71,7 +71,7 @@ def files(seed: int) -> dict[str, tuple[str, list[Line]]]:
                     usd = dice.choice((f"{coins * 100}", f"{coins * 100}"))
                     base = dice.choice((f"{coins}", f"{coins}", ""))
                     lines.append((at, f"{at},{venue},BTC,{usd},{base},{step}"))
-            found[f"oi {venue} {'ab'[scope]}.csv"] = OI, lines
+            contents[f"oi {venue} {'ab'[scope]}.csv"] = OI, lines
         if venue == "all":
             continue
         price, lines = 100.0, list[Line]()
@@ -80,48 +80,48 @@ def files(seed: int) -> dict[str, tuple[str, list[Line]]]:
                 price *= 1 + dice.gauss(0, 0.01)
                 bar = f"{price},{price * 1.004},{price * 0.996},{price},5"
                 lines.append((at, f"{at},{venue},BTC,{bar},{step}"))
-        found[f"bars {venue}.csv"] = BARS, lines
+        contents[f"bars {venue}.csv"] = BARS, lines
         hours = dice.choice((1, 4, 8))
         rates = [
             (at, f"{at},{venue},BTC,{dice.gauss(0, 1e-4)},{hours}")
             for at in range(T0 + dice.randrange(5) * DAY, T0 + 10 * DAY, hours * HOUR)
             if dice.random() > 0.05
         ]
-        found[f"funding {venue}.csv"] = FUNDING, rates
-    return found
+        contents[f"funding {venue}.csv"] = FUNDING, rates
+    return contents
 
 
 def series(
-    folder: Path, given: dict[str, tuple[str, list[Line]]], until: Ms
+    folder: Path, contents: dict[str, tuple[str, list[Line]]], until: Ms
 ) -> dict[SeriesKey, RecordedSeries]:
     """What the rows known before ``until`` make."""
     folder.mkdir()
     tables = [
         read(written(folder, head, *rows, name=name), Notes())
-        for name, (head, lines) in given.items()
+        for name, (head, lines) in contents.items()
         if (rows := [line for at, line in lines if at < until])
     ]
     return series_of_tables(tables, VENUES, [rule.metric for rule in RULES])
 
 
-def alerts(found: dict[SeriesKey, RecordedSeries], end: Ms) -> list[Alert]:
-    judged, said = Judged(RULES), list[Alert]()
+def alerts(series_by_key: dict[SeriesKey, RecordedSeries], end: Ms) -> list[Alert]:
+    judged, all_alerts = Judged(RULES), list[Alert]()
     for start in range(T0, end, 3 * DAY):
-        said += judged.take(cut(found, start, min(end, start + 3 * DAY)))
-    return said
+        all_alerts += judged.take(cut(series_by_key, start, min(end, start + 3 * DAY)))
+    return all_alerts
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_later_rows_change_no_earlier_alert(tmp_path: Path, seed: int):
-    given, dice = files(seed), random.Random(seed)
-    everything = series(tmp_path / "whole", given, T0 + 10 * DAY)
+    contents, dice = files(seed), random.Random(seed)
+    everything = series(tmp_path / "whole", contents, T0 + 10 * DAY)
     whole = alerts(everything, T0 + 10 * DAY)
     assert len(whole) > 5
     for n in range(6):
         moment = T0 + dice.randrange((1 + n) * DAY, (2 + n) * DAY)
-        known = series(tmp_path / f"known {n}", given, moment)
-        for place, one in everything.items():
-            part, other = one.between(0, moment), known.get(place)
+        known = series(tmp_path / f"known {n}", contents, moment)
+        for place, recorded in everything.items():
+            part, other = recorded.between(0, moment), known.get(place)
             assert (part is None) is (other is None)
             if part is not None and other is not None:
                 assert part.at.tolist() == other.at.tolist()
@@ -140,8 +140,8 @@ def oi(lines: Iterable[tuple[Ms, str, float, str]]) -> list[str]:
 def falls(paths: Sequence[Path], name: str = "oi_net_1h_pct") -> list[float]:
     """The values of open interest over a window."""
     tables = [read(path, Notes()) for path in paths]
-    found = series_of_tables(tables, VENUES, [name]).get(SeriesKey(name, "BTC"))
-    return [] if found is None else found.value.tolist()
+    series = series_of_tables(tables, VENUES, [name]).get(SeriesKey(name, "BTC"))
+    return [] if series is None else series.value.tolist()
 
 
 def test_a_small_venue_is_not_the_asset_whatever_is_heard_later(tmp_path: Path):
@@ -192,19 +192,19 @@ def test_a_second_source_takes_no_alert_away(tmp_path: Path, share: float, late:
     hourly = [(T0 + n * HOUR, "binance", coins(n), "1h") for n in range(144)]
     other = [(T0 + n * HOUR + late, "binance", coins(n) * share, "4h") for n in range(0, 144, 4)]
     rules = [rule for rule in RULES if rule.metric.startswith("oi_net")]
-    said: list[list[tuple[str, Ms, str, float]]] = []
+    alert_rows: list[list[tuple[str, Ms, str, float]]] = []
     coarse = written(tmp_path, *oi(other), name="other.csv")
     fine = written(tmp_path, *oi(hourly), name="hourly.csv")
     for paths in ([fine], [fine, coarse], [coarse, fine]):
         tables = [read(path, Notes()) for path in paths]
-        found = series_of_tables(tables, VENUES, [rule.metric for rule in rules])
+        series_by_key = series_of_tables(tables, VENUES, [rule.metric for rule in rules])
         judged, seen = Judged(rules), Seen()
-        chunk = cut(found, T0, T0 + 10 * DAY)
+        chunk = cut(series_by_key, T0, T0 + 10 * DAY)
         seen.take(chunk)
         assert seen.holes[SeriesKey("oi_net_1h_pct", "BTC")] == 0
-        said.append([(a.rule, a.seen, a.turn, a.value) for a in judged.take(chunk)])
-    assert len(said[0]) >= 4
-    assert said[1] == said[0] and said[2] == said[0]
+        alert_rows.append([(a.rule, a.seen, a.turn, a.value) for a in judged.take(chunk)])
+    assert len(alert_rows[0]) >= 4
+    assert alert_rows[1] == alert_rows[0] and alert_rows[2] == alert_rows[0]
 
 
 def test_files_of_one_metric_follow_each_other(tmp_path: Path):
@@ -213,8 +213,8 @@ def test_files_of_one_metric_follow_each_other(tmp_path: Path):
         written(tmp_path, head, f"{T0 + n * DAY},liq_10m_musd,BTC,{n}", name=f"{n}.csv")
         for n in range(3)
     ]
-    found = series_of_tables([read(path, Notes()) for path in paths], VENUES, [])
-    assert found[SeriesKey("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
+    series_by_key = series_of_tables([read(path, Notes()) for path in paths], VENUES, [])
+    assert series_by_key[SeriesKey("liq_10m_musd", "BTC")].value.tolist() == [0, 1, 2]
 
 
 def test_coverage_counts_each_moment_once():
@@ -244,10 +244,10 @@ def test_recorded_history_said_the_same_before_it_went_on(shared: Path, tmp_path
     metrics = [rule.metric for rule in rules]
     early = shared / "history" / "open_interest.csv.gz"
     late = shared / "history-fine" / "open_interest_5m.csv.gz"
-    said = [
+    alert_lists = [
         [a for chunk in Sources(paths, settings, metrics).pieces() for a in judged.take(chunk)]
         for paths, judged in (([early], Judged(rules)), ([early, late], Judged(rules)))
     ]
     border = int(read(late, Notes()).at[0])
-    assert len(said[0]) > 30
-    assert [alert for alert in said[1] if alert.seen < border] == said[0]
+    assert len(alert_lists[0]) > 30
+    assert [alert for alert in alert_lists[1] if alert.seen < border] == alert_lists[0]

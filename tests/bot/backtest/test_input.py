@@ -119,8 +119,8 @@ def test_what_looks_like_a_contract_is_asked_for_its_coin(
     notes = Notes()
     path = written(tmp_path, METRIC, f"{T0},m,{asset},1")
     assert read(path, notes).names["asset"] == [asset]
-    said = [f"{path}: {asset} is taken for a coin of that name: is it {coin}?"] if coin else []
-    assert notes.sentences == said
+    sentences = [f"{path}: {asset} is taken for a coin of that name: is it {coin}?"] if coin else []
+    assert notes.sentences == sentences
 
 
 def test_rows_out_of_order_and_twice_are_survived_and_said(tmp_path: Path):
@@ -196,17 +196,23 @@ def test_nothing_is_used_before_it_was_known(tmp_path: Path, days: float):
         part = series.between(0, moment)
         assert part is not None and place in known
         assert part.at.tolist() == known[place].at.tolist()
-        for one, other in ((part.value, known[place].value), (part.low, known[place].low)):
-            assert np.array_equal(one, other)
+        for column, known_column in (
+            (part.value, known[place].value),
+            (part.low, known[place].low),
+        ):
+            assert np.array_equal(column, known_column)
 
 
 def test_values_are_what_one_would_compute_by_hand(tmp_path: Path):
-    found = history(tmp_path / "whole")
-    price, moves = found[SeriesKey("price", "BTC")], found[SeriesKey("price_24h_pct", "BTC")]
+    series_by_key = history(tmp_path / "whole")
+    price, moves = (
+        series_by_key[SeriesKey("price", "BTC")],
+        series_by_key[SeriesKey("price_24h_pct", "BTC")],
+    )
     at = {int(t): float(x) for t, x in zip(price.at, price.value, strict=True)}
     for t, x in zip(moves.at.tolist(), moves.value.tolist(), strict=True):
         assert x == pytest.approx(100 * (at[t] / at[t - 24 * HOUR] - 1), abs=1e-3)
-    fallen = found[SeriesKey("oi_net_24h_pct", "BTC")]
+    fallen = series_by_key[SeriesKey("oi_net_24h_pct", "BTC")]
     hours = (fallen.at - T0) // HOUR // 4 * 4
     expected = 100 * ((1e7 - hours * 1e4) / (1e7 - (hours - 24) * 1e4) - 1)
     near = np.abs(fallen.value - expected) < 0.01  # where the start came late, one row before
@@ -217,8 +223,8 @@ def test_coarse_data_do_not_answer_for_short_windows(tmp_path: Path):
     rows = [f"{T0 + n * 4 * HOUR},all,BTC,1e9,{1e7 + n},4h" for n in range(50)]
     table = read(written(tmp_path, OI, *rows), Notes())
     history = history_of([table], ["binance"], ["oi_net_1h_pct", "oi_net_4h_pct"])
-    found = history.read("BTC", 0, LATEST)
-    assert {place.metric for place in found} == {"oi_net_4h_pct"}
+    series_by_key = history.read("BTC", 0, LATEST)
+    assert {place.metric for place in series_by_key} == {"oi_net_4h_pct"}
     assert history.why()["oi_net_1h_pct"] == (
         "the data come each 4 h at best, which is too coarse for its window"
     )
@@ -298,6 +304,6 @@ def test_a_small_venue_is_not_the_asset(tmp_path: Path):
     rows += [f"{T0 + n * 4 * HOUR},all,BTC,5e9,5e6,4h" for n in range(15)]
     table = read(written(tmp_path, OI, *sorted(rows)), Notes())
     venues = ["binance", "hyperliquid"]
-    found = series_of_tables([table], venues, ["oi_net_1h_pct", "oi_net_4h_pct"])
-    assert {place.metric for place in found} == {"oi_net_4h_pct"}
-    assert float(np.abs(found[SeriesKey("oi_net_4h_pct", "BTC")].value).max()) == 0
+    series_by_key = series_of_tables([table], venues, ["oi_net_1h_pct", "oi_net_4h_pct"])
+    assert {place.metric for place in series_by_key} == {"oi_net_4h_pct"}
+    assert float(np.abs(series_by_key[SeriesKey("oi_net_4h_pct", "BTC")].value).max()) == 0

@@ -36,7 +36,7 @@ def walk(seed: int, rows: int = 2_000) -> RecordedSeries:
     """A value that wanders around its levels, with holes, rows apart and floors too low."""
     dice = random.Random(seed)
     at, values = START, 0.0
-    told: list[tuple[Ms, float, float, float, float]] = []
+    row_values: list[tuple[Ms, float, float, float, float]] = []
     for _ in range(rows):
         at += MINUTE * (dice.randrange(2, 9) if dice.random() < 0.01 else 1)
         values = values * 0.97 + dice.gauss(0, 0.5)
@@ -44,8 +44,10 @@ def walk(seed: int, rows: int = 2_000) -> RecordedSeries:
             values = float(round(values))
         low, high = values - dice.random() * 0.4, values + dice.random() * 0.4
         known = dice.random() > 0.03 or seed % 2 == 0
-        told.append((at, values if known else np.nan, low, high, dice.choice((5, 50, 50, 50))))
-    columns = np.array(told)
+        row_values.append(
+            (at, values if known else np.nan, low, high, dice.choice((5, 50, 50, 50)))
+        )
+    columns = np.array(row_values)
     floats = columns.astype(np.float32)
     return RecordedSeries(
         columns[:, 0].astype(np.int64), floats[:, 1], floats[:, 2], floats[:, 3],
@@ -65,11 +67,17 @@ def naive(rule: Rule, series: RecordedSeries) -> Iterator[tuple[Ms, str, int, fl
         for x in (quiet, worst, series.value[n]):
             if x == x:
                 reading = Reading(value=plain(float(x)), floor_musd=float(series.floor[n]))
-                for one in step(rule, row, episode, int(series.at[n]), reading):
-                    yield int(series.at[n]), one.turn, one.level, one.value, one.post
+                for transition in step(rule, row, episode, int(series.at[n]), reading):
+                    yield (
+                        int(series.at[n]),
+                        transition.turn,
+                        transition.level,
+                        transition.value,
+                        transition.post,
+                    )
 
 
-def told(alerts: list[Alert]) -> list[tuple[Ms, str, int, float, bool]]:
+def rows_of(alerts: list[Alert]) -> list[tuple[Ms, str, int, float, bool]]:
     return [(a.seen, a.turn, a.level, a.value, a.post) for a in alerts]
 
 
@@ -79,23 +87,23 @@ def test_it_is_as_if_every_row_were_looked_at(rule: Rule, seed: int):
     series = walk(seed)
     judged = Judged([rule])
     end = int(series.at[-1]) + 1
-    found = told([*judged.take(Chunk(START, end, {PLACE: series}))])
+    alert_rows = rows_of([*judged.take(Chunk(START, end, {PLACE: series}))])
     expected = [*naive(rule, series)]
     # a value that is not known has no extremes either, for who looks at live rows only
     assert len(expected) > 20
-    assert found == expected
+    assert alert_rows == expected
 
 
 @pytest.mark.parametrize("minutes", [1, 17, 600])
 def test_the_size_of_pieces_changes_nothing(minutes: int):
     series = walk(5)
     end = int(series.at[-1]) + 1
-    whole = told([*Judged([BELOW]).take(Chunk(START, end, {PLACE: series}))])
+    whole = rows_of([*Judged([BELOW]).take(Chunk(START, end, {PLACE: series}))])
     judged, again = Judged([BELOW]), list[Alert]()
     for start in range(START, end, minutes * MINUTE):
         part = cut({PLACE: series}, start, start + minutes * MINUTE)
         again += judged.take(part)
-    assert told(again) == whole
+    assert rows_of(again) == whole
 
 
 def test_coarse_values_stand_for_their_step():

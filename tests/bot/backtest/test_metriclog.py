@@ -35,14 +35,14 @@ def only(folder: Path) -> Path:
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    told = rows(200)
-    write(tmp_path, told)
+    logged_rows = rows(200)
+    write(tmp_path, logged_rows)
     chunk = read_day(only(tmp_path), Notes())
     series = chunk.series[OI]
     assert (chunk.start, chunk.end) == (START, START + DAY)
     assert list(series.at) == [START + n * MINUTE for n in range(200)]
     expected = [np.nan if row["oi_net_1h_pct", "BTC"] is None else row["oi_net_1h_pct", "BTC"]
-                for row in told]  # fmt: skip
+                for row in logged_rows]  # fmt: skip
     assert np.array_equal(series.value, np.array(expected, np.float32), equal_nan=True)
     assert set(chunk.series[PRICE].value) == {np.float32(1e5)}
 
@@ -62,7 +62,7 @@ BOUNDS: list[dict[str, bool]] = [
 def histories(draw: st.DrawFn) -> list[list[Observed]]:
     """Minutes in which places come and go, with all that may stand beside a value."""
 
-    def one(metric: str, asset: str) -> Observed:
+    def draw_observed(metric: str, asset: str) -> Observed:
         value = draw(maybe)
         return Observed(
             metric=metric, asset=asset, value=value,
@@ -71,46 +71,51 @@ def histories(draw: st.DrawFn) -> list[list[Observed]]:
         )  # fmt: skip
 
     names = st.lists(st.sampled_from(["BTC", "ETH", "SOL"]), unique=True, min_size=1)
-    return [[one("m", asset) for asset in draw(names)] for _ in range(draw(st.integers(1, 6)))]
+    return [
+        [draw_observed("m", asset) for asset in draw(names)] for _ in range(draw(st.integers(1, 6)))
+    ]
 
 
 @given(histories())
 def test_every_number_survives(
-    tmp_path_factory: pytest.TempPathFactory, told: list[list[Observed]]
+    tmp_path_factory: pytest.TempPathFactory, minutes: list[list[Observed]]
 ):
     folder = tmp_path_factory.mktemp("log")
     log = MetricLog(folder, KEEP, 1_000)
-    for n, some in enumerate(told):
-        log.write(START + n * MINUTE, some)
+    for n, minute in enumerate(minutes):
+        log.write(START + n * MINUTE, minute)
     chunk = read_day(only(folder), Notes())
-    for n, some in enumerate(told):
-        for one in some:
-            series = chunk.series[SeriesKey("m", one.asset)]
+    for n, minute in enumerate(minutes):
+        for expected in minute:
+            series = chunk.series[SeriesKey("m", expected.asset)]
             row = int(np.searchsorted(series.at, START + n * MINUTE))
-            value = float("nan") if one.value is None else one.value
+            value = float("nan") if expected.value is None else expected.value
 
             def same(column: object, x: float | None, row: int = row) -> bool:
                 assert isinstance(column, np.ndarray)
                 return np.array_equal(column[row], np.nan if x is None else x, equal_nan=True)
 
             assert same(series.value, value)
-            assert same(series.low, value if one.low is None else one.low)
-            assert same(series.high, value if one.high is None else one.high)
-            assert series.floor is None or same(series.floor, one.floor_musd)
+            assert same(series.low, value if expected.low is None else expected.low)
+            assert same(series.high, value if expected.high is None else expected.high)
+            assert series.floor is None or same(series.floor, expected.floor_musd)
             read = reading(series, row, value)
-            assert (read.lower_bound, read.breach_only) == (one.lower_bound, one.breach_only)
+            assert (read.lower_bound, read.breach_only) == (
+                expected.lower_bound,
+                expected.breach_only,
+            )
 
 
 @pytest.mark.parametrize("lost", [1, 7, 40, 400])
 def test_a_torn_tail_costs_the_rows_in_it_and_is_cut_off_by_the_next(tmp_path: Path, lost: int):
-    told = rows(300)
-    write(tmp_path, told[:200])
+    logged_rows = rows(300)
+    write(tmp_path, logged_rows[:200])
     path = only(tmp_path)
     path.write_bytes(path.read_bytes()[:-lost])
     notes = Notes()
     kept = len(read_day(path, notes).series[OI].at)
     assert 150 < kept < 200 and len(notes.sentences) == 1 and "not whole" in notes.sentences[0]
-    write(tmp_path, told[200:], START + 200 * MINUTE)
+    write(tmp_path, logged_rows[200:], START + 200 * MINUTE)
     notes = Notes()
     series = read_day(path, notes).series[OI]
     assert notes.sentences == []
@@ -118,9 +123,9 @@ def test_a_torn_tail_costs_the_rows_in_it_and_is_cut_off_by_the_next(tmp_path: P
 
 
 def test_a_minute_is_written_once_also_after_a_restart(tmp_path: Path):
-    told = rows(50)
-    write(tmp_path, told)
-    write(tmp_path, told[30:], START + 30 * MINUTE)
+    logged_rows = rows(50)
+    write(tmp_path, logged_rows)
+    write(tmp_path, logged_rows[30:], START + 30 * MINUTE)
     write(tmp_path, rows(1), START + 50 * MINUTE)
     assert list(read_day(only(tmp_path), Notes()).series[OI].at) == [
         START + n * MINUTE for n in range(51)
@@ -133,26 +138,26 @@ def test_rows_are_written_at_once_after_a_clock_that_was_ahead(
     tmp_path: Path, ahead: int, restarted: bool
 ):
     """As the rules role feeds it: after a restart what was committed is fed again."""
-    log, told = MetricLog(tmp_path, KEEP, 1_000), rows(30)
+    log, logged_rows = MetricLog(tmp_path, KEEP, 1_000), rows(30)
     times = [START + ahead * (n in (5, 6)) + n * MINUTE for n in range(30)]
     for n in range(12):
         assert log.due(times[n])
-        log.write(times[n], observed(told[n]))
+        log.write(times[n], observed(logged_rows[n]))
     if restarted:
         log = MetricLog(tmp_path, KEEP, 1_000)
         for n in range(3, 12):
-            log.write(times[n], observed(told[n]), again=True)
+            log.write(times[n], observed(logged_rows[n]), again=True)
     for n in range(12, 30):
         assert log.due(times[n])
-        log.write(times[n], observed(told[n]))
-    found = {}
+        log.write(times[n], observed(logged_rows[n]))
+    read_values = {}
     for path in sorted(tmp_path.iterdir()):
         series = read_day(path, Notes()).series[OI]
         assert list(series.at) == sorted(set(series.at))
-        found |= dict(zip(series.at.tolist(), series.value.tolist(), strict=True))
-    values = [row["oi_net_1h_pct", "BTC"] for row in told]
+        read_values |= dict(zip(series.at.tolist(), series.value.tolist(), strict=True))
+    values = [row["oi_net_1h_pct", "BTC"] for row in logged_rows]
     expected = {time: np.nan if x is None else x for time, x in zip(times, values, strict=True)}
-    assert found == pytest.approx(expected, nan_ok=True, rel=1e-6)
+    assert read_values == pytest.approx(expected, nan_ok=True, rel=1e-6)
 
 
 def test_a_process_that_begins_after_a_clock_that_was_ahead_writes_at_once(tmp_path: Path):
@@ -192,8 +197,8 @@ def test_the_oldest_go_when_there_is_too_much(tmp_path: Path):
     dice = random.Random(1)
     log = MetricLog(tmp_path, KEEP, 1)
     for n in range(0, 5 * 1440, 3):
-        some = [Observed(metric="m", asset=str(a), value=dice.random()) for a in range(300)]
-        log.write(START + n * MINUTE, some)
+        observations = [Observed(metric="m", asset=str(a), value=dice.random()) for a in range(300)]
+        log.write(START + n * MINUTE, observations)
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names[-1] == "2026-10-07.metrics" and "2026-10-03.metrics" not in names
     assert sum(p.stat().st_size for p in tmp_path.iterdir()) < 1_100_000
@@ -203,13 +208,13 @@ def test_a_disk_that_takes_nothing_is_said_once_and_stops_nothing(tmp_path: Path
     folder = tmp_path / "data"
     folder.write_text("a file where the folder should be")
     log = MetricLog(folder / "metrics", KEEP, 1)
-    with capture_logs() as said:
+    with capture_logs() as log_entries:
         for n in range(5):
             assert log.due(START + n * MINUTE)
             log.write(START + n * MINUTE, observed(rows(1)[0]))
         folder.unlink()
         log.write(START + 5 * MINUTE, observed(rows(1)[0]))
-    assert [one["event"] for one in said] == [
+    assert [entry["event"] for entry in log_entries] == [
         "the metric log cannot be written; the rules go on without it",
         "the metric log is written again",
     ]

@@ -21,11 +21,11 @@ BURST = 150.0
 
 def rows() -> list[Row]:
     """Two hours: a burst, ten minutes without a value, and the price that falls in between."""
-    found: list[Row] = []
+    minutes: list[Row] = []
     for n in range(360):
         value = BURST if 60 <= n < 70 else None if 200 <= n < 210 else 1.0
-        found.append({("liq_10m_musd", "BTC"): value, ("price", "BTC"): 100 - 10 * (n >= 65)})
-    return found
+        minutes.append({("liq_10m_musd", "BTC"): value, ("price", "BTC"): 100 - 10 * (n >= 65)})
+    return minutes
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +37,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_says_what_was_seen_told_and_loudest(folder: Path):
     settings = load(ROOT / "config.toml", {})
-    found, scenes, runs = reported(Sources([folder], settings, []), [settings, settings])
-    [values, prices] = found.coverage
+    report, scenes, runs = reported(Sources([folder], settings, []), [settings, settings])
+    [values, prices] = report.coverage
     assert (values.metric, values.assets, values.hours) == ("liq_10m_musd", ("BTC",), 350 / 60)
     assert (values.frozen_hours, values.holes, values.step_ms) == (10 / 60, 1, MINUTE)
     assert prices.holes == 0
-    why = {one.rule: (one.assets, one.why) for one in found.not_judged}
+    why = {skipped.rule: (skipped.assets, skipped.why) for skipped in report.not_judged}
     assert why["oi_drop:1h"] == ((), "its metric is not in the log")
     assert why["liq_burst"][0] == ("BNB", "DOGE", "ETH", "HYPE", "SOL", "XRP")
-    told, again = found.posted
-    assert told == again
-    assert [(p.rule, p.level, p.count) for p in told.posts] == [("liq_burst", "critical", 1)]
-    assert (told.total, told.rings, told.ends, told.busiest_at) == (1, 1, 1, START + HOUR)
-    [loud] = found.loudest
+    posted, again = report.posted
+    assert posted == again
+    assert [(p.rule, p.level, p.count) for p in posted.posts] == [("liq_burst", "critical", 1)]
+    assert (posted.total, posted.rings, posted.ends, posted.busiest_at) == (1, 1, 1, START + HOUR)
+    [loud] = report.loudest
     assert (loud.opened_at, loud.extreme, loud.level) == (START + HOUR, BURST, "critical")
     assert loud.closed_at == START + 80 * MINUTE
     assert (loud.prices.at, loud.prices.before_1h_pct, loud.prices.after_1h_pct) == (100, 0, -10)
 
-    words = text(found)
+    words = text(report)
     order = ["COVERAGE", "not judged", "POSTS PER DAY", "BUSIEST HOUR", "NOT POSTED", "LOUDEST"]
     assert sorted(order, key=words.index) == order
     assert words.splitlines()[1].startswith("config.toml would have posted 1 time, ")
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Report) == found
-    page = html.page(found, scenes, runs)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+    page = html.page(report, scenes, runs)
     assert page.count("<svg") == 4 and "http" not in page.replace("http-equiv", "")
     assert "critical 120" in page and "liq_burst open" in page
     assert page.index("would have posted 1 time") < page.index("<svg") < page.index("Coverage")
@@ -104,9 +104,9 @@ def test_names_of_many_coins_are_folded_away(tmp_path: Path):
 def test_only_what_was_asked_for_is_judged(folder: Path):
     settings = load(ROOT / "config.toml", {})
     late = Sources([folder], settings, [], START + 2 * HOUR, START + 3 * HOUR)
-    found, _, _ = reported(late, [settings])
-    assert (found.start, found.end) == (START + 2 * HOUR, START + 3 * HOUR - MINUTE)
-    assert found.posted[0].total == 0
+    report, _, _ = reported(late, [settings])
+    assert (report.start, report.end) == (START + 2 * HOUR, START + 3 * HOUR - MINUTE)
+    assert report.posted[0].total == 0
     other = Sources([folder], settings, [], assets=frozenset({"ETH"}))
     assert reported(other, [settings])[0].coverage == ()
 
@@ -118,14 +118,14 @@ def test_posts_per_day_are_of_days_on_which_the_rule_had_values(tmp_path: Path):
     lines = [f"{START + n * DAY},funding_8h_pct,BTC,0.01" for n in range(10)]
     table.write_text("\n".join(["known_ms,metric,asset,value", *lines]))
     settings = load(ROOT / "config.toml", {})
-    found, _, _ = reported(Sources([tmp_path / "log", table], settings, []), [settings])
-    assert found.days == 10
-    [posts] = found.posted[0].posts
+    report, _, _ = reported(Sources([tmp_path / "log", table], settings, []), [settings])
+    assert report.days == 10
+    [posts] = report.posted[0].posts
     assert (posts.rule, posts.count, posts.days, posts.per_day) == ("liq_burst", 1, 1, 1.0)
     again, _, _ = reported(
         Sources([tmp_path / "log", table], settings, [], assets=frozenset({"BTC"})), [settings]
     )
-    assert again.posted == found.posted
+    assert again.posted == report.posted
 
 
 def test_a_composite_could_be_judged_where_two_of_its_conditions_could(folder: Path):
@@ -153,9 +153,9 @@ def test_an_end_is_drawn_as_an_end(folder: Path):
 def test_a_log_of_seconds_is_nothing_to_judge_and_one_day_is_singular(tmp_path: Path):
     write(tmp_path / "log", rows()[:1])
     settings = load(ROOT / "config.toml", {})
-    one, _, _ = reported(Sources([tmp_path / "log"], settings, []), [settings])
-    assert ", 1 day with values" in text(one).splitlines()[0]
-    nothing = msgspec.structs.replace(one, start=0, end=0, days=0)
+    report, _, _ = reported(Sources([tmp_path / "log"], settings, []), [settings])
+    assert ", 1 day with values" in text(report).splitlines()[0]
+    nothing = msgspec.structs.replace(report, start=0, end=0, days=0)
     first = text(nothing).splitlines()[0]
     assert first.endswith(": nothing to judge: the files hold no values that a rule looks at")
     assert "1970" not in text(nothing)

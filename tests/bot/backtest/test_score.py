@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 def naive(rows: list[tuple[Ms, float, float]], least_pct: float) -> list[tuple[Ms, Ms, Ms]]:
     """High, low and end of each fall, by the words of the module, each time anew."""
-    found: list[tuple[Ms, Ms, Ms]] = []
+    spans: list[tuple[Ms, Ms, Ms]] = []
     first = n = 0
     while n < len(rows):
         now, _, low = rows[n]
@@ -41,12 +41,12 @@ def naive(rows: list[tuple[Ms, float, float]], least_pct: float) -> list[tuple[M
                 end = k
                 break
         else:
-            found.append((high_at, bottom[0], rows[-1][0]))
+            spans.append((high_at, bottom[0], rows[-1][0]))
             break
-        found.append((high_at, bottom[0], rows[end][0]))
+        spans.append((high_at, bottom[0], rows[end][0]))
         first = n = end
         n += 1
-    return found
+    return spans
 
 
 PRICES = st.lists(
@@ -65,8 +65,8 @@ def test_falls_are_those_of_a_naive_finder(steps: list[tuple[int, int, int]], le
     at = np.array([row[0] for row in rows], np.int64)
     high = np.array([row[1] for row in rows], np.float32)
     low = np.array([row[2] for row in rows], np.float32)
-    found = list(falls("BTC", "majors", at, high, low, least_pct))
-    assert [(f.high_at, f.low_at, f.ended_at) for f in found] == naive(rows, least_pct)
+    fall_list = list(falls("BTC", "majors", at, high, low, least_pct))
+    assert [(f.high_at, f.low_at, f.ended_at) for f in fall_list] == naive(rows, least_pct)
 
 
 def test_the_share_to_come_is_between_nothing_and_all():
@@ -109,7 +109,7 @@ def test_a_score_counts_what_was_caught_and_what_was_not(folder: Path):
     settings = load(ROOT / "config.toml", {})
     answer = json.loads(score(settings, Options(paths=[folder], as_json=True), {}))
     ours, *simple = answer["scores"]
-    assert [one["name"] for one in simple] == [
+    assert [simple_score["name"] for simple_score in simple] == [
         "price -5 % in 1 h", "open interest -5 % in 1 h", "charged funding below zero",
     ]  # fmt: skip
     [tier] = ours["tiers"]
@@ -129,7 +129,7 @@ def test_a_score_counts_what_was_caught_and_what_was_not(folder: Path):
     assert whole["calm_rings_a_month"] > 0
     assert "funding_negative" in tier["not_judged"] and "liq_burst" not in tier["not_judged"]
     price = simple[0]["tiers"][0]
-    assert [one["rings"] for one in price["caught"]] == [1, 0]
+    assert [fall["rings"] for fall in price["caught"]] == [1, 0]
     assert price["whole"]["without_fall"] == 0
 
     words = score(settings, Options(paths=[folder]), {})

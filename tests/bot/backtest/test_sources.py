@@ -27,10 +27,10 @@ from tests.conftest import ROOT
 COLUMNS = ("value", "low", "high", "step", "floor", "settled", "interval")
 
 
-def same(one: RecordedSeries, other: RecordedSeries) -> bool:
+def same(series: RecordedSeries, other: RecordedSeries) -> bool:
     """Whether two series are equal in every column."""
-    columns = [(getattr(one, name), getattr(other, name)) for name in COLUMNS]
-    return one.at.tolist() == other.at.tolist() and all(
+    columns = [(getattr(series, name), getattr(other, name)) for name in COLUMNS]
+    return series.at.tolist() == other.at.tolist() and all(
         (a is None and b is None) or np.array_equal(a, b, equal_nan=True) for a, b in columns
     )
 
@@ -62,8 +62,8 @@ def test_history_gives_the_cause_by_the_signs_of_price_and_open_interest(tmp_pat
     coins = [f"{T0 + n * HOUR},binance,BTC,{q * 100},{q},1h" for n, q in enumerate(HELD)]
     prices = written(tmp_path, BARS, *bars, name="price.csv")
     paths = (prices, written(tmp_path, OI, *coins, name="oi.csv"))
-    found = series_of_tables([read(path, Notes()) for path in paths], VENUES, ["cause_1h"])
-    causes = found[SeriesKey("cause_1h", "BTC")]
+    series_by_key = series_of_tables([read(path, Notes()) for path in paths], VENUES, ["cause_1h"])
+    causes = series_by_key[SeriesKey("cause_1h", "BTC")]
     assert [CAUSES[round(float(x))] for x in causes.value] == [
         Cause.LONG_UNWINDING, Cause.SHORT_COVERING, Cause.UNCLEAR, Cause.NEW_LONGS,
         Cause.NEW_SHORTS,
@@ -191,11 +191,11 @@ def alerts_by_asset(series: dict[SeriesKey, RecordedSeries], names: list[str]) -
     judged, alerts = Judged(RULES), list[Alert]()
     for start in range(T0, T0 + 10 * DAY, 4 * DAY):
         piece = cut(series, start, start + 4 * DAY).series
-        some: list[Alert] = []
+        piece_alerts: list[Alert] = []
         for name in names:
-            own = {key: one for key, one in piece.items() if key.asset == name}
-            some += judged.take(Chunk(start, start + 4 * DAY, own, frozenset({name})))
-        alerts += in_order(some)
+            own = {key: recorded for key, recorded in piece.items() if key.asset == name}
+            piece_alerts += judged.take(Chunk(start, start + 4 * DAY, own, frozenset({name})))
+        alerts += in_order(piece_alerts)
     return alerts
 
 
@@ -206,7 +206,11 @@ def test_assets_one_after_the_other_say_what_they_say_together(tmp_path: Path):
     ]
     metrics = [rule.metric for rule in RULES]
     series = series_of_tables(tables, VENUES, metrics)
-    series |= {key._replace(asset="ETH"): one for key, one in series.items() if key.asset == "BTC"}
+    series |= {
+        key._replace(asset="ETH"): recorded
+        for key, recorded in series.items()
+        if key.asset == "BTC"
+    }
     together = Judged(RULES).take(Chunk(T0, T0 + 10 * DAY, series))
     apart = alerts_by_asset(series, ["BTC", "ETH"])
     assert len(together) > 5
@@ -250,9 +254,9 @@ def test_bands_of_one_moment_are_read_apart(tmp_path: Path):
     head = "known_ms,venue,asset,band_bp,bid_usd,ask_usd,step"
     tables = [read(written(tmp_path, head, *lines), Notes())]
     names = ["depth_100bp_pct_of_normal", "depth_25bp_pct_of_normal"]
-    found = series_of_tables(tables, VENUES, names)
-    assert {key.metric for key in found} == {names[0]}
-    values = found[SeriesKey(names[0], "BTC")].value
+    series_by_key = series_of_tables(tables, VENUES, names)
+    assert {key.metric for key in series_by_key} == {names[0]}
+    values = series_by_key[SeriesKey(names[0], "BTC")].value
     assert values[-1] == 50 and set(values[:-1].tolist()) == {100}
     history = history_of(tables, VENUES, names)
     history.read("BTC", 0, LATEST)
@@ -269,7 +273,10 @@ def test_an_asset_that_was_met_is_in_all_later_pieces(tmp_path: Path):
     starts = sorted({start for start, _ in met})
     assert len(starts) == 3
     for start in starts:
-        assert {name for at, some in met if at == start and some for name in some} == {"SOL", "BTC"}
+        assert {name for at, assets in met if at == start and assets for name in assets} == {
+            "SOL",
+            "BTC",
+        }
 
 
 def test_the_market_is_read_asset_by_asset(tmp_path: Path):
@@ -280,6 +287,6 @@ def test_the_market_is_read_asset_by_asset(tmp_path: Path):
         for asset, base in coins.items()
     ]
     tables = [read(written(tmp_path, OI, *lines), Notes())]
-    found = series_of_tables(tables, VENUES, ["oi_total_net_1h_pct"])
-    assert list(found) == [SeriesKey("oi_total_net_1h_pct", ALL)]
-    assert found[SeriesKey("oi_total_net_1h_pct", ALL)].value[-1] == pytest.approx(-10)
+    series_by_key = series_of_tables(tables, VENUES, ["oi_total_net_1h_pct"])
+    assert list(series_by_key) == [SeriesKey("oi_total_net_1h_pct", ALL)]
+    assert series_by_key[SeriesKey("oi_total_net_1h_pct", ALL)].value[-1] == pytest.approx(-10)

@@ -37,7 +37,7 @@ def logs():
 
 def bursts(seed: int = 4) -> list[Row]:
     """Two weeks of liquidations that flare up and fade, and of prices."""
-    dice, found = random.Random(seed), list[Row]()
+    dice, rows = random.Random(seed), list[Row]()
     levels = {"BTC": 1.0, "ETH": 1.0, "SOL": 0.3}
     for _ in range(MINUTES):
         row: dict[tuple[str, str], float | None] = {}
@@ -46,8 +46,8 @@ def bursts(seed: int = 4) -> list[Row]:
             levels[asset] = min(0.9 * x + flare, 900.0)
             row["liq_10m_musd", asset] = levels[asset]
             row["price", asset] = 100 + dice.random()
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -71,34 +71,34 @@ def posted(settings: Settings, folder: Path, assets: tuple[str, ...]) -> int:
     judged, alerts = Judged(rules), list[Alert]()
     for chunk in Sources([folder / "data" / "metrics"], settings, []).pieces():
         alerts += judged.take(chunk)
-    found = [a for a in alerts if a.asset in assets and a.post and a.level >= 2]
-    return len({a.opened_at for a in found if a.turn in (Turn.OPEN, Turn.UP)})
+    posted_alerts = [a for a in alerts if a.asset in assets and a.post and a.level >= 2]
+    return len({a.opened_at for a in posted_alerts if a.turn in (Turn.OPEN, Turn.UP)})
 
 
 def test_a_proposal_posts_no_more_than_was_asked_for(folder: Path):
-    _, found = proposals(folder, 3)
-    by_row = {one.row: one for one in found}
+    _, proposal_list = proposals(folder, 3)
+    by_row = {proposal.row: proposal for proposal in proposal_list}
     assert set(by_row) == {"majors", "large", "tail"}
     assert by_row["tail"].levels == {} and "no values" in by_row["tail"].why
     for name in ("majors", "large"):
-        one = by_row[name]
-        assert one.days == pytest.approx(WEEKS * 7, rel=0.01)
-        chosen = next(t for t in one.tried if t.threshold == one.levels["alert"])
+        proposal = by_row[name]
+        assert proposal.days == pytest.approx(WEEKS * 7, rel=0.01)
+        chosen = next(t for t in proposal.tried if t.threshold == proposal.levels["alert"])
         assert chosen.posts_a_week <= 3
-        levels = one.levels
+        levels = proposal.levels
         assert levels["clear"] < levels["watch"] < levels["alert"] < levels["critical"]
 
 
 def noisy_eth(days: int) -> list[Row]:
     """BTC is quiet and ETH is not."""
-    dice, found = random.Random(7), list[Row]()
+    dice, rows = random.Random(7), list[Row]()
     for _ in range(days * 1440):
         flare = dice.random() < 0.004
-        found.append({
+        rows.append({
             ("liq_10m_musd", "BTC"): 2 + dice.random(),
             ("liq_10m_musd", "ETH"): dice.uniform(40, 300) if flare else 1.0,
         })  # fmt: skip
-    return found
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,9 @@ def overridden(tmp_path: Path) -> Settings:
 
 def tuned_burst(settings: Settings, logs: Path, wanted: float) -> dict[str, Proposal]:
     sources = Sources([logs], settings, [])
-    return {one.row: one for one in tune(sources, settings, settings.rules[0], wanted)}
+    return {
+        proposal.row: proposal for proposal in tune(sources, settings, settings.rules[0], wanted)
+    }
 
 
 def test_each_row_is_tuned_for_the_assets_it_has_the_last_word_on(
@@ -176,14 +178,14 @@ def test_each_row_is_tuned_for_the_assets_it_has_the_last_word_on(
 ):
     """BTC has a row of its own, so the row of the majors is ETH's."""
     write(tmp_path / "logs", noisy_eth(14))
-    found = tuned_burst(overridden, tmp_path / "logs", 4)
-    assert set(found) == {"majors", "BTC"}
-    assert found["majors"].levels["alert"] > 100
+    by_row = tuned_burst(overridden, tmp_path / "logs", 4)
+    assert set(by_row) == {"majors", "BTC"}
+    assert by_row["majors"].levels["alert"] > 100
     # a calm coin has no four posts a week, whichever level it gets
-    assert found["BTC"].levels == {} and "the most there is" in found["BTC"].why
-    assert {t.threshold for t in found["BTC"].tried} - {10, 30, 120} == {3.0}
+    assert by_row["BTC"].levels == {} and "the most there is" in by_row["BTC"].why
+    assert {t.threshold for t in by_row["BTC"].tried} - {10, 30, 120} == {3.0}
     chosen = next(
-        t for t in found["majors"].tried if t.threshold == found["majors"].levels["alert"]
+        t for t in by_row["majors"].tried if t.threshold == by_row["majors"].levels["alert"]
     )
     assert chosen.posts_a_week <= 4 and chosen.assets == 1
 
@@ -320,17 +322,17 @@ def test_what_was_proposed_is_in_force_and_its_source_is_named(tmp_path: Path):
     """The shipped row of BTC holds two numbers, and gives way to an own row of the majors."""
     settings = local(tmp_path, SHIPPED_WITH_LESS)
     rule = next(rule for rule in settings.rules if rule.name == "price_drop:1h")
-    found = [
+    proposal_list = [
         proposal("BTC", watch=-2.8, alert=-4.3, critical=-8, clear=-1.4),
         proposal("majors", watch=-3.6, alert=-5.6, critical=-12, clear=-1.8),
         proposal("large", watch=-5, alert=-6.9, critical=-18, clear=-2.5),
     ]
-    said = write_levels(settings, rule, found)
+    sentences = write_levels(settings, rule, proposal_list)
     after = load(settings.path, {})
     rule = next(rule for rule in after.rules if rule.name == "price_drop:1h")
-    for one, asset in zip(found, ("BTC", "ETH", "SOL"), strict=True):
-        assert values_of(rule.rows[asset]) == one.levels
-    assert [line for line in said if "BTC" in line] == [
+    for tuned, asset in zip(proposal_list, ("BTC", "ETH", "SOL"), strict=True):
+        assert values_of(rule.rows[asset]) == tuned.levels
+    assert [line for line in sentences if "BTC" in line] == [
         "price_drop:1h, BTC: watch = -4 is now -2.8",
         "price_drop:1h, BTC: alert = -5 is now -4.3",
         "price_drop:1h, BTC: clear = -2.5 is now -1.4",
@@ -413,9 +415,9 @@ def test_rule_tests_that_fail_with_the_new_levels_are_named(tmp_path: Path):
     )
     rule = next(rule for rule in settings.rules if rule.name == "price_drop:1h")
     milder = proposal("majors", watch=-4, alert=-7, critical=-9, clear=-2)
-    said = "\n".join(write_levels(settings, rule, [milder]))
-    assert "local.tests.toml:1: test 'a fall' failed" in said
-    assert "local.toml is used when its rule tests pass" in said
+    text = "\n".join(write_levels(settings, rule, [milder]))
+    assert "local.tests.toml:1: test 'a fall' failed" in text
+    assert "local.toml is used when its rule tests pass" in text
 
 
 def test_fewer_posts_need_higher_levels(folder: Path):
@@ -434,12 +436,12 @@ def test_written_numbers_hold_and_the_rest_of_the_file_stays(folder: Path, tmp_p
     assert ended([*arguments, "--write"]) == 0
     after = config.read_text()
     changed = [
-        (one, other)
-        for one, other in zip(before.splitlines(), after.splitlines(), strict=True)
-        if one != other
+        (old, new)
+        for old, new in zip(before.splitlines(), after.splitlines(), strict=True)
+        if old != new
     ]
     assert 1 <= len(changed) <= 2
-    assert all(re.split(r"\s*=", one)[0] in ("majors", "large") for one, _ in changed)
+    assert all(re.split(r"\s*=", old)[0] in ("majors", "large") for old, _ in changed)
     assert posted(load(config, {}), folder, ("BTC", "ETH")) <= 2 * WEEKS
 
 
@@ -457,7 +459,7 @@ def test_the_page_for_traders_can_be_followed(
     text = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\$ (.+)$", text, re.MULTILINE)
     assert len(lines) >= 7
-    told: dict[str, str] = {}
+    output_by_line: dict[str, str] = {}
     for line in lines:
         program, *arguments = shlex.split(line)
         if program == "cp":
@@ -465,9 +467,9 @@ def test_the_page_for_traders_can_be_followed(
             continue
         assert program == "lowtide"
         code = ended(arguments)
-        told[line] = capsys.readouterr().out
+        output_by_line[line] = capsys.readouterr().out
         assert code == 0
-    before, *_, after = (text for line, text in told.items() if "backtest" in line)
+    before, *_, after = (text for line, text in output_by_line.items() if "backtest" in line)
     assert "liq_burst" in before and "local.toml against old.toml" in after
     assert (folder / "after.html").read_text().count("<svg") > 4
 

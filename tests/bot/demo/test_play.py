@@ -50,19 +50,19 @@ def chosen() -> Settings:
 
 
 @pytest.fixture(scope="module")
-def said(chosen: Settings, story: Path) -> list[AlertOrNotice]:
+def replay_outputs(chosen: Settings, story: Path) -> list[AlertOrNotice]:
     return list(judged(Replay(chosen).events([story]), chosen))
 
 
-def turns(said: Iterable[AlertOrNotice]) -> Counter[tuple[str, str]]:
-    posted = (one for one in said if isinstance(one, Alert) and one.post)
+def turns(outputs: Iterable[AlertOrNotice]) -> Counter[tuple[str, str]]:
+    posted = (output for output in outputs if isinstance(output, Alert) and output.post)
     return Counter((alert.rule, alert.turn) for alert in posted if alert.asset == "DOGE")
 
 
 async def test_the_demo_tells_the_story_and_stops(
     chosen: Settings,
     story: Path,
-    said: list[AlertOrNotice],
+    replay_outputs: list[AlertOrNotice],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -87,29 +87,33 @@ async def test_the_demo_tells_the_story_and_stops(
     assert "2025-10-10 21:" in text
     # Live, a second's tick falls between other frames than in a replay, so that values differ by
     # a frame and an alert more or less may cross a level.
-    expected, found = turns(said), turns(live)
-    different = (found - expected) + (expected - found)
+    expected, live_turns = turns(replay_outputs), turns(live)
+    different = (live_turns - expected) + (expected - live_turns)
     assert different.total() <= 0.2 * expected.total()
-    assert {rule for rule, _ in found} == {rule for rule, _ in expected}
+    assert {rule for rule, _ in live_turns} == {rule for rule, _ in expected}
     # The metric log that the live run wrote says what the live run said, up to its last row.
     days = sorted((tmp_path / "metrics").iterdir())
-    last = max(int(one.at[-1]) for one in read_day(days[-1], Notes()).series.values())
+    last = max(int(series.at[-1]) for series in read_day(days[-1], Notes()).series.values())
     logged = steps(backtested(chosen, days))
-    here = steps([one for one in live if isinstance(one, Alert) and one.seen <= last])
-    assert {key: [step.level for step in some] for key, some in logged.items()} == {
-        key: [step.level for step in some] for key, some in here.items()
+    here = steps([output for output in live if isinstance(output, Alert) and output.seen <= last])
+    assert {key: [step.level for step in key_steps] for key, key_steps in logged.items()} == {
+        key: [step.level for step in key_steps] for key, key_steps in here.items()
     }
     assert len(here) > 5
 
 
 def test_a_replay_is_the_same_each_time(
-    chosen: Settings, story: Path, said: list[AlertOrNotice]
+    chosen: Settings, story: Path, replay_outputs: list[AlertOrNotice]
 ) -> None:
-    assert list(judged(Replay(chosen).events([story]), chosen)) == said
-    rules = {rule for rule, _ in turns(said)}
+    assert list(judged(Replay(chosen).events([story]), chosen)) == replay_outputs
+    rules = {rule for rule, _ in turns(replay_outputs)}
     assert {"liq_burst", "oi_drop:15m", "cascade", "funding_predicted"} <= rules
-    posts = [one for one in messages(said, chats(chosen)[0]) if isinstance(one, Delivery)]
-    assert 3 < len(posts) < turns(said).total()
+    posts = [
+        message
+        for message in messages(replay_outputs, chats(chosen)[0])
+        if isinstance(message, Delivery)
+    ]
+    assert 3 < len(posts) < turns(replay_outputs).total()
 
 
 def test_a_demo_that_nobody_reads_any_more_ends(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Levels:
         )
 
 
-class Told:
+class DecodedStory:
     """The recording, decoded by the adapters."""
 
     def __init__(self) -> None:
@@ -110,75 +110,77 @@ def listing(venue: Venue, records: list[Recorded]) -> Listing:
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
-    return Told()
+def story() -> DecodedStory:
+    return DecodedStory()
 
 
 def test_the_file_is_what_the_generator_makes() -> None:
     file = gzip.decompress(crash.PATH.read_bytes())
-    made = hashlib.sha256(crash.text()).hexdigest()
-    assert hashlib.sha256(file).hexdigest() == made, "run: python -m bot.demo.story.crash"
+    digest = hashlib.sha256(crash.text()).hexdigest()
+    assert hashlib.sha256(file).hexdigest() == digest, "run: python -m bot.demo.story.crash"
 
 
-def test_it_says_first_that_it_was_made_and_stays_small(told: Told) -> None:
+def test_it_says_first_that_it_was_made_and_stays_small(story: DecodedStory) -> None:
     meta = next(read(crash.PATH))
     assert meta.channel == "meta" and b"not recorded" in meta.frame
     assert crash.PATH.stat().st_size < 3_000_000
-    assert len(told.records) < 60_000
-    times = [record.t for record in told.records]
+    assert len(story.records) < 60_000
+    times = [record.t for record in story.records]
     assert times == sorted(times)
     assert times[0] == START and 125 < (times[-1] - START) / MINUTE < 127
 
 
-def test_the_venues_list_the_story_s_coins(told: Told) -> None:
+def test_the_venues_list_the_story_s_coins(story: DecodedStory) -> None:
     assets = {
         name: [row.asset for row in listed.instruments.values()]
-        for name, listed in told.listings.items()
+        for name, listed in story.listings.items()
     }
     assert assets["binance"] == ["BTC", "ETH", "SOL", "DOGE", "HYPE", "PEPE"] == assets["bybit"]
     assert assets["hyperliquid"] == ["BTC", "ETH", "SOL", "HYPE"]
-    pepe = told.listings["binance"].instruments["1000PEPEUSDT"]
+    pepe = story.listings["binance"].instruments["1000PEPEUSDT"]
     assert isinstance(pepe, Instrument) and pepe.multiplier == 1000
 
 
 @pytest.mark.parametrize("name", VENUES)
-def test_every_poll_is_answered_and_brings_facts(told: Told, name: str) -> None:
-    for poll in told.polls(name):
-        body = answer(told.records, name, poll.request)
-        answers = VENUES[name].decode_poll(poll, body, told.listings[name], START)
+def test_every_poll_is_answered_and_brings_facts(story: DecodedStory, name: str) -> None:
+    for poll in story.polls(name):
+        body = answer(story.records, name, poll.request)
+        answers = VENUES[name].decode_poll(poll, body, story.listings[name], START)
         facts = [fact for fact in answers if not isinstance(fact, Terms)]
         assert facts and all(isinstance(fact, Event) for fact in facts), poll
 
 
 @pytest.mark.parametrize("name", VENUES)
-def test_every_subscription_brings_what_it_promises(told: Told, name: str) -> None:
-    venue, listed = VENUES[name], told.listings[name]
+def test_every_subscription_brings_what_it_promises(story: DecodedStory, name: str) -> None:
+    venue, listed = VENUES[name], story.listings[name]
     instruments = list(listed.instruments.values())
     sockets = venue.subscriptions(instruments, venue.SPEC.kinds)
     for socket in sockets:
         path = f"ws:{socket.path.partition('?')[0]}"
         asked = (socket.path + str(socket.messages)).lower()
         brought: set[Kind] = set()
-        for record in told.records:
+        for record in story.records:
             topic = record.topic.rpartition(":")[2].lower()
             if record.channel != path or record.venue != name or topic not in asked:
                 continue
             decoded = venue.decode(record.frame, listed, record.t)
             events, _ = facts(decoded, Contracts())
             brought.update(map(kind_of, events))
-            brought.update(Kind.DEPTH for one in decoded if isinstance(one, BookUpdate))
+            brought.update(Kind.DEPTH for fact in decoded if isinstance(fact, BookUpdate))
             if brought >= socket.kinds:
                 break
         assert brought >= socket.kinds, socket.name
 
 
 @pytest.mark.parametrize("name", VENUES)
-def test_no_feed_is_silent_for_longer_than_its_adapter_allows(told: Told, name: str) -> None:
-    venue, listed = VENUES[name], told.listings[name]
+def test_no_feed_is_silent_for_longer_than_its_adapter_allows(
+    story: DecodedStory, name: str
+) -> None:
+    venue, listed = VENUES[name], story.listings[name]
     last: dict[Kind, int] = dict.fromkeys(Kind, START)
     longest: dict[Kind, int] = dict.fromkeys(Kind, 0)
-    heard = [(e.seen, kind_of(e)) for e in told.events if e.venue == name]
-    for (of, _), updates in told.updates.items():
+    heard = [(e.seen, kind_of(e)) for e in story.events if e.venue == name]
+    for (of, _), updates in story.updates.items():
         heard += [(record.t, Kind.DEPTH) for record, _ in updates if of == name]
     for t, kind in sorted(heard):
         longest[kind] = max(longest[kind], t - last[kind])
@@ -188,15 +190,15 @@ def test_no_feed_is_silent_for_longer_than_its_adapter_allows(told: Told, name: 
             assert longest[kind] / 1000 <= silence_s * 0.7, (kind, longest[kind])
 
 
-def test_binance_books_continue_whenever_one_connects(told: Told) -> None:
+def test_binance_books_continue_whenever_one_connects(story: DecodedStory) -> None:
     """Each snapshot ends with the very next change, where a new subscriber's changes begin."""
-    for symbol in told.listings["binance"].instruments:
+    for symbol in story.listings["binance"].instruments:
         path = f"http:GET /fapi/v1/depth?symbol={symbol}&limit=1000"
         waiting, previous, snapshots = None, None, 0
-        for record in told.records:
+        for record in story.records:
             if record.channel == path:
                 body = record.frame
-                listed = told.listings["binance"]
+                listed = story.listings["binance"]
                 waiting = VENUES["binance"].decode_snapshot(symbol, body, listed)
                 snapshots += 1
             elif record.topic == f"{symbol.lower()}@depth@500ms":
@@ -209,41 +211,45 @@ def test_binance_books_continue_whenever_one_connects(told: Told) -> None:
         assert snapshots == 127
 
 
-def test_bybit_and_hyperliquid_books_continue(told: Told) -> None:
-    for (venue, symbol), updates in told.updates.items():
+def test_bybit_and_hyperliquid_books_continue(story: DecodedStory) -> None:
+    for (venue, symbol), updates in story.updates.items():
         assert updates[0][0].opens
-        for (before, one), (after, two) in pairwise(updates):
+        for (before, update), (after, following) in pairwise(updates):
             assert before.t < after.t
             if venue == "bybit":
-                assert two.last == one.last + 1, symbol
-                assert after.opens == two.snapshot
+                assert following.last == update.last + 1, symbol
+                assert after.opens == following.snapshot
             if venue == "hyperliquid":
-                assert after.opens and two.snapshot and len(two.bids) == len(two.asks) == 20
+                assert (
+                    after.opens
+                    and following.snapshot
+                    and len(following.bids) == len(following.asks) == 20
+                )
 
 
-def books(told: Told, asset: str) -> dict[str, list[tuple[float, float]]]:
+def books(story: DecodedStory, asset: str) -> dict[str, list[tuple[float, float]]]:
     """By venue: minute, and USD within 25 bp. Fails on crossed books."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for (venue, symbol), updates in told.updates.items():
-        listed = told.listings[venue].instruments[symbol]
+    depths: dict[str, list[tuple[float, float]]] = {}
+    for (venue, symbol), updates in story.updates.items():
+        listed = story.listings[venue].instruments[symbol]
         if listed.asset != asset:
             continue
         book = Levels()
         if venue == "binance":
             path = f"/fapi/v1/depth?symbol={symbol}&limit=1000"
-            body = answer(told.records, venue, Request(path=path))
-            book.apply(VENUES[venue].decode_snapshot(symbol, body, told.listings[venue]))
+            body = answer(story.records, venue, Request(path=path))
+            book.apply(VENUES[venue].decode_snapshot(symbol, body, story.listings[venue]))
             updates = updates[1:]  # the snapshot ends with it
-        found[venue] = []
+        depths[venue] = []
         for record, update in updates:
             book.apply(update)
-            found[venue].append(((record.t - START) / MINUTE, book.depth(25)))
-    return found
+            depths[venue].append(((record.t - START) / MINUTE, book.depth(25)))
+    return depths
 
 
 @pytest.mark.parametrize("asset", ["BTC", "PEPE"])
-def test_books_lose_at_least_95_percent_for_minutes(told: Told, asset: str) -> None:
-    for venue, depth in books(told, asset).items():
+def test_books_lose_at_least_95_percent_for_minutes(story: DecodedStory, asset: str) -> None:
+    for venue, depth in books(story, asset).items():
         normal = sorted(usd for minute, usd in depth if minute < 45)
         median = normal[len(normal) // 2]
         assert normal[0] > 0.5 * median, venue
@@ -253,9 +259,9 @@ def test_books_lose_at_least_95_percent_for_minutes(told: Told, asset: str) -> N
         assert depth[-1][1] > 0.3 * median
 
 
-def test_prices_fall_as_reported(told: Told) -> None:
+def test_prices_fall_as_reported(story: DecodedStory) -> None:
     prices: dict[str, list[float]] = defaultdict(list)
-    for event in told.of(Price):
+    for event in story.of(Price):
         prices[event.asset].append(event.mark)
     assert 116_500 < prices["BTC"][0] < 118_000
     assert 101_500 < min(prices["BTC"]) < 103_000
@@ -264,22 +270,22 @@ def test_prices_fall_as_reported(told: Told) -> None:
     assert all(0.3 < fall[asset] < 0.7 for asset in ("DOGE", "HYPE", "PEPE"))
 
 
-def test_open_interest_falls_by_a_third(told: Told) -> None:
+def test_open_interest_falls_by_a_third(story: DecodedStory) -> None:
     first: dict[tuple[str, str], float] = {}
     last: dict[tuple[str, str], float] = {}
-    marks = {(e.venue, e.asset): e.mark for e in reversed(list(told.of(Price)))}
-    ends = {(e.venue, e.asset): e.mark for e in told.of(Price)}
+    marks = {(e.venue, e.asset): e.mark for e in reversed(list(story.of(Price)))}
+    ends = {(e.venue, e.asset): e.mark for e in story.of(Price)}
     polled = (
         (record.venue, json.loads(record.frame))
-        for record in told.records
+        for record in story.records
         if "/openInterest?" in record.channel
     )
     for venue, row in polled:
-        listed = told.listings[venue].instruments[row["symbol"]]
+        listed = story.listings[venue].instruments[row["symbol"]]
         coins = float(row["openInterest"]) * listed.multiplier
         first.setdefault((venue, listed.asset), coins)
         last[venue, listed.asset] = coins
-    for event in told.of(OpenInterest):
+    for event in story.of(OpenInterest):
         first.setdefault((event.venue, event.asset), event.base)
         last[event.venue, event.asset] = event.base
     assert len(first) == 16
@@ -291,8 +297,10 @@ def test_open_interest_falls_by_a_third(told: Told) -> None:
     assert -0.40 < usd < -0.30
 
 
-def test_mostly_longs_are_liquidated_and_mostly_within_a_quarter_of_an_hour(told: Told) -> None:
-    orders = list(told.of(Liquidation))
+def test_mostly_longs_are_liquidated_and_mostly_within_a_quarter_of_an_hour(
+    story: DecodedStory,
+) -> None:
+    orders = list(story.of(Liquidation))
     total = sum(order.usd for order in orders)
     assert 3e9 < total < 4e9
     assert sum(o.usd for o in orders if o.position is Position.LONG) > 0.8 * total
@@ -303,8 +311,8 @@ def test_mostly_longs_are_liquidated_and_mostly_within_a_quarter_of_an_hour(told
     assert len(seconds) - len(set(seconds)) == 0, "Binance tells one order a symbol and second"
 
 
-def test_ten_minutes_of_bitcoin_liquidations_pass_40_then_120_million(told: Told) -> None:
-    orders = [(o.seen, o.usd) for o in told.of(Liquidation, "BTC")]
+def test_ten_minutes_of_bitcoin_liquidations_pass_40_then_120_million(story: DecodedStory) -> None:
+    orders = [(o.seen, o.usd) for o in story.of(Liquidation, "BTC")]
 
     def passed(limit: float) -> int:
         return next(
@@ -317,27 +325,27 @@ def test_ten_minutes_of_bitcoin_liquidations_pass_40_then_120_million(told: Told
     assert 70 < passed(120e6) < 75
 
 
-def test_funding_turns_negative_and_is_settled_so_at_22_00(told: Told) -> None:
+def test_funding_turns_negative_and_is_settled_so_at_22_00(story: DecodedStory) -> None:
     for asset in ("BTC", "ETH", "SOL", "HYPE"):
-        rates = [e for e in told.of(Funding, asset) if not e.settled]
+        rates = [e for e in story.of(Funding, asset) if not e.settled]
         assert all(e.rate > 0 for e in rates if e.seen < START + 45 * MINUTE)
         assert all(e.rate < 0 for e in rates if e.seen > START + 90 * MINUTE)
-    poll = next(p for p in told.polls("hyperliquid") if p.request.symbol == "BTC")
+    poll = next(p for p in story.polls("hyperliquid") if p.request.symbol == "BTC")
     settled = []
-    for record in told.records:
+    for record in story.records:
         if record.channel == 'http:POST /info {"type":"fundingHistory","coin":"BTC"}':
-            listed = told.listings["hyperliquid"]
+            listed = story.listings["hyperliquid"]
             events = VENUES["hyperliquid"].decode_poll(poll, record.frame, listed, record.t)
             settled += [((e.at - START) // 3_600_000, e.rate > 0) for e in events]
     assert settled == [(0, True), (1, True), (2, False)]
 
 
 async def test_playback_gives_a_whole_binance_book_whenever_one_connects(
-    told: Told, tmp_path: Path
+    story: DecodedStory, tmp_path: Path
 ) -> None:
     topic, path = "btcusdt@depth@500ms", "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
     with RecordingWriter(tmp_path / "part.jsonl.gz") as writer:
-        for record in told.records:
+        for record in story.records:
             is_book = record.topic == topic or record.channel == f"http:GET {path}"
             if is_book and record.t < START + 5 * MINUTE:
                 writer.write(record)
@@ -355,7 +363,7 @@ async def test_playback_gives_a_whole_binance_book_whenever_one_connects(
                 await socket.recv()
                 async with http.get(rest_base + path) as reply:
                     last = (await reply.json())["lastUpdateId"]
-                found, applied = last, 0
+                snapshot_id, applied = last, 0
                 while True:
                     try:
                         async with asyncio.timeout(0.3):
@@ -364,10 +372,10 @@ async def test_playback_gives_a_whole_binance_book_whenever_one_connects(
                         if playback.finished.is_set():
                             return applied
                         continue
-                    if change["u"] < found:
+                    if change["u"] < snapshot_id:
                         continue
                     if applied == 0:
-                        assert change["U"] <= found <= change["u"]
+                        assert change["U"] <= snapshot_id <= change["u"]
                     else:
                         assert change["pu"] == last
                     last, applied = change["u"], applied + 1
