@@ -20,7 +20,7 @@ def reader(redis: Redis, name: str = "rules") -> StreamReader:
     return StreamReader(redis, Keys(), name, EVENTS)
 
 
-async def told(redis: Redis) -> list[bytes]:
+async def stored_alerts(redis: Redis) -> list[bytes]:
     return [fields[b"a"] for _, fields in await redis.xrange(KEYS.alerts)]
 
 
@@ -53,7 +53,7 @@ async def test_bookmark_and_alerts_are_durable_together(redis: Redis) -> None:
     await mine.commit("5-0", [b"one", b"two"])
     await mine.commit("6-0", [])
     assert await reader(redis).bookmark() == "6-0"
-    assert await told(redis) == [b"one", b"two"]
+    assert await stored_alerts(redis) == [b"one", b"two"]
     assert await reader(redis, "bot").bookmark() == START
 
 
@@ -61,7 +61,7 @@ async def test_old_alerts_are_let_go(redis: Redis) -> None:
     for n in range(1, 1_001):
         await redis.xadd(KEYS.alerts, {"a": b"old"}, id=f"{n}-0")
     await reader(redis).commit("5-0", [b"new"])
-    assert (await told(redis))[-1] == b"new"
+    assert (await stored_alerts(redis))[-1] == b"new"
     assert await redis.xlen(KEYS.alerts) < 200
 
 
@@ -73,7 +73,7 @@ async def test_how_old_an_alert_is_goes_by_the_servers_clock(
     mine = reader(redis)
     for n in range(1, 401):
         await mine.commit(f"{n}-0", [b"%d" % n])
-    assert len(await told(redis)) == 400
+    assert len(await stored_alerts(redis)) == 400
 
 
 async def test_a_bookmark_beyond_the_stream_is_read_from_the_beginning(redis: Redis) -> None:
@@ -114,7 +114,7 @@ async def test_a_fault_anywhere_repeats_no_alert(
     for n in range(1, 5):
         await mine.commit(f"{n}-0", [b"a%d" % n])
     assert not proxy.plan
-    assert await told(redis) == [b"a%d" % n for n in range(1, 5)]
+    assert await stored_alerts(redis) == [b"a%d" % n for n in range(1, 5)]
     assert await mine.bookmark() == "4-0"
 
 
@@ -126,10 +126,10 @@ async def test_any_faults_repeat_and_lose_nothing(
     mine, dice, alerts = reader(shaky), random.Random(seed), 0
     await mine.bookmark()
     for n in range(1, 20):
-        some = [b"%d" % i for i in range(alerts, alerts + dice.randrange(4))]
-        alerts += len(some)
-        await mine.commit(f"{n}-0", some)
-    assert await told(redis) == [b"%d" % i for i in range(alerts)]
+        batch = [b"%d" % i for i in range(alerts, alerts + dice.randrange(4))]
+        alerts += len(batch)
+        await mine.commit(f"{n}-0", batch)
+    assert await stored_alerts(redis) == [b"%d" % i for i in range(alerts)]
 
 
 async def test_who_was_overtaken_commits_nothing_more(redis: Redis) -> None:
@@ -141,7 +141,7 @@ async def test_who_was_overtaken_commits_nothing_more(redis: Redis) -> None:
     await other.commit("7-0", [b"b"])
     with pytest.raises(Overtaken, match="another rules role is at work"):
         await slow.commit("6-0", [b"b"])
-    assert await told(redis) == [b"a", b"b"]
+    assert await stored_alerts(redis) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("there", ["3-0", "5-1"])
@@ -163,7 +163,7 @@ async def test_a_redis_that_was_emptied_is_no_rival(redis: Redis) -> None:
     await mine.commit("5-0", [])
     await redis.flushall()
     await mine.commit("6-0", [b"a"])
-    assert await told(redis) == [b"a"]
+    assert await stored_alerts(redis) == [b"a"]
 
 
 async def test_snapshots_come_back(redis: Redis) -> None:

@@ -84,8 +84,8 @@ async def test_a_server_that_evicts_is_said_at_start(
         await asyncio.gather(running, return_exceptions=True)
     finally:
         await redis.execute_command("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    said = [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(Keys().alerts)]
-    notices = [one for one in said if isinstance(one, Notice)]
+    outputs = [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(Keys().alerts)]
+    notices = [output for output in outputs if isinstance(output, Notice)]
     assert [notice.fault for notice in notices] == [FaultCode.REDIS_UNSAFE]
     assert "set it to noeviction" in notices[0].reason
 

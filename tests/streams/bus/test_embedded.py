@@ -38,15 +38,15 @@ asyncio.run(main())
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Callable[..., Embedded]]:
-    made: list[Embedded] = []
+    servers: list[Embedded] = []
 
     def make(folder: Path = tmp_path / "data") -> Embedded:
-        made.append(Embedded(folder, 8))
-        return made[-1]
+        servers.append(Embedded(folder, 8))
+        return servers[-1]
 
     yield make
-    for one in made:
-        await one.stop()
+    for owner in servers:
+        await owner.stop()
 
 
 async def owner(folder: Path) -> tuple[asyncio.subprocess.Process, int]:
@@ -154,11 +154,11 @@ async def test_a_second_process_joins_and_takes_over(
     keeping.cancel()
 
 
-def orphaned(one: Embedded) -> asyncio.subprocess.Process:
+def orphaned(owner: Embedded) -> asyncio.subprocess.Process:
     """Its server, as if we who started it were gone."""
-    assert one._lock is not None and one._process is not None
-    os.close(one._lock)
-    process, one._lock, one._process = one._process, None, None
+    assert owner._lock is not None and owner._process is not None
+    os.close(owner._lock)
+    process, owner._lock, owner._process = owner._process, None, None
     return process
 
 
@@ -190,11 +190,11 @@ async def test_started_while_the_last_server_ends(server: Callable[..., Embedded
 
 
 async def test_two_started_at_once_share_one_server(server: Callable[..., Embedded]) -> None:
-    one, two = server(), server()
-    await asyncio.gather(one.start(), two.start())
-    assert (one._process is None) != (two._process is None)
-    await put(one.url, "a", "1")
-    assert await got(two.url, "a") == b"1"
+    first, second = server(), server()
+    await asyncio.gather(first.start(), second.start())
+    assert (first._process is None) != (second._process is None)
+    await put(first.url, "a", "1")
+    assert await got(second.url, "a") == b"1"
 
 
 async def test_long_paths_and_leftover_sockets(

@@ -92,16 +92,16 @@ async def test_while_redis_is_away_only_what_is_replaced_is_left_out(
     sent: list[AnyEvent] = [liquidation(0)]
     with structlog.testing.capture_logs() as logs:
         for n in range(1, 3_000):
-            some: list[AnyEvent] = [
+            batch: list[AnyEvent] = [
                 fact(Kind.PRICE, float(n), T0 + n * 2_000),
                 fact(Kind.DEPTH, float(n), T0 + n * 2_000),
                 Tick(seen=T0 + n * 2_000),
             ]
-            some += [liquidation(n)] if n % 10 == 0 else []
-            some += [state(Kind.PRICE, T0 + n * 2_000, n % 200 > 0)] if n % 100 == 0 else []
-            for event in some:
+            batch += [liquidation(n)] if n % 10 == 0 else []
+            batch += [state(Kind.PRICE, T0 + n * 2_000, n % 200 > 0)] if n % 100 == 0 else []
+            for event in batch:
                 mine.publish(event)
-            sent += some
+            sent += batch
         await asyncio.sleep(0.05)
         proxy.down = False
         await asyncio.sleep(0.5)

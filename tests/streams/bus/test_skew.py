@@ -10,15 +10,15 @@ from tests.rules.facts import START, feed, oi, price, settled
 
 def run(skew: Skew, since: int, seconds: int, **late: Ms) -> list[Fault]:
     """Seconds of prices from venues, each so many ms late by our clock, the slowest by 5 s more."""
-    told: list[Fault] = []
+    faults: list[Fault] = []
     for n in range(since, since + seconds):
         now = START + n * SECOND
         for venue, ms in late.items():
             for way in (0, 5_000):
                 event = price(venue, now, 100.0)
                 skew.take(type(event)(**{**_fields(event), "at": now - ms - way}))
-        told += skew.look(now)
-    return told
+        faults += skew.look(now)
+    return faults
 
 
 def _fields(event):
@@ -35,9 +35,9 @@ def _fields(event):
 )
 def test_a_clock_that_is_wrong_is_told_once_and_once_when_it_is_right(late: Ms, words: str) -> None:
     skew = Skew()
-    told = run(skew, 0, 60, binance=late + 80, bybit=late + 150, hyperliquid=late + 300)
-    assert [(f.code, f.over, f.detail) for f in told] == [(FaultCode.CLOCK_SKEWED, False, words)]
-    assert told[0].seen <= START + 31 * SECOND
+    faults = run(skew, 0, 60, binance=late + 80, bybit=late + 150, hyperliquid=late + 300)
+    assert [(f.code, f.over, f.detail) for f in faults] == [(FaultCode.CLOCK_SKEWED, False, words)]
+    assert faults[0].seen <= START + 31 * SECOND
     over = run(skew, 60, 60, binance=80, bybit=150, hyperliquid=300)
     assert [(f.code, f.over) for f in over] == [(FaultCode.CLOCK_SKEWED, True)]
 
@@ -51,7 +51,7 @@ OURS, VENUES = FaultCode.CLOCK_SKEWED, FaultCode.VENUE_CLOCK_SKEWED
 
 
 @mark.parametrize(
-    ("late", "told"),
+    ("late", "expected"),
     [
         ({"bybit": -40_000}, [(VENUES, "bybit", "40 s ahead")]),
         ({"bybit": 7_000}, [
@@ -64,28 +64,28 @@ OURS, VENUES = FaultCode.CLOCK_SKEWED, FaultCode.VENUE_CLOCK_SKEWED
         ]),
     ],
 )  # fmt: skip
-def test_where_the_others_agree_the_venue_is_wrong(late: dict[str, Ms], told: list) -> None:
-    said = run(Skew(), 0, 120, **({"binance": 90, "hyperliquid": 300} | late))
-    assert [(f.code, f.venue, f.detail) for f in said] == told
+def test_where_the_others_agree_the_venue_is_wrong(late: dict[str, Ms], expected: list) -> None:
+    faults = run(Skew(), 0, 120, **({"binance": 90, "hyperliquid": 300} | late))
+    assert [(f.code, f.venue, f.detail) for f in faults] == expected
 
 
 def test_of_two_that_differ_the_one_that_agrees_with_us_is_right() -> None:
-    (told,) = run(Skew(), 0, 120, binance=90, bybit=-40_000)
-    assert (told.code, told.venue, told.detail) == (VENUES, "bybit", "40 s ahead")
+    (fault,) = run(Skew(), 0, 120, binance=90, bybit=-40_000)
+    assert (fault.code, fault.venue, fault.detail) == (VENUES, "bybit", "40 s ahead")
 
 
 def test_where_all_differ_alike_we_are_wrong() -> None:
-    (told,) = run(Skew(), 0, 120, binance=-39_000, bybit=-40_000, hyperliquid=-39_500)
-    assert (told.code, told.venue, told.detail) == (OURS, "", "40 s behind the venues'")
-    (told,) = run(Skew(), 0, 120, bybit=-40_000)
-    assert told.detail == "40 s behind that of bybit, the only one heard"
+    (fault,) = run(Skew(), 0, 120, binance=-39_000, bybit=-40_000, hyperliquid=-39_500)
+    assert (fault.code, fault.venue, fault.detail) == (OURS, "", "40 s behind the venues'")
+    (fault,) = run(Skew(), 0, 120, bybit=-40_000)
+    assert fault.detail == "40 s behind that of bybit, the only one heard"
 
 
 def test_a_venue_that_is_right_again_is_told() -> None:
     skew = Skew()
     run(skew, 0, 60, binance=90, bybit=-40_000)
-    (told,) = run(skew, 60, 60, binance=90, bybit=100)
-    assert (told.code, told.venue, told.over) == (VENUES, "bybit", True)
+    (fault,) = run(skew, 60, 60, binance=90, bybit=100)
+    assert (fault.code, fault.venue, fault.over) == (VENUES, "bybit", True)
 
 
 def test_after_a_step_of_ours_what_was_late_before_it_does_not_count() -> None:

@@ -101,13 +101,13 @@ async def test_redis_away_is_said_once_and_waited_out(
         assert not appending.done()
         proxy.down = False
         await appending
-    said = [entry["event"] for entry in logs]
-    assert said == [
-        said[0],
+    log_lines = [entry["event"] for entry in logs]
+    assert log_lines == [
+        log_lines[0],
         "Redis works again for the streams role",
     ]
-    assert said[0].startswith("Redis cannot be reached")
-    assert said[0].endswith("; the streams role keeps trying and keeps what it has")
+    assert log_lines[0].startswith("Redis cannot be reached")
+    assert log_lines[0].endswith("; the streams role keeps trying and keeps what it has")
     assert await stored(redis) == [b"%d" % n for n in range(10)]
 
 
@@ -259,5 +259,5 @@ async def test_a_lease_that_is_renewed_meanwhile_keeps_nothing_from_being_writte
     for n in range(50):
         await mine.append([(n, b"%d" % n)])
     renewing.cancel()
-    found = [fields[b"e"] for _, fields in await redis.xrange(KEY)]
-    assert found == [b"%d" % n for n in range(50)]
+    entries = [fields[b"e"] for _, fields in await redis.xrange(KEY)]
+    assert entries == [b"%d" % n for n in range(50)]

@@ -109,7 +109,7 @@ def test_whatever_the_price_does_covered_bands_are_right(seed: int) -> None:
     """Prices that run away for per cents between two samples never make a wrong number."""
     rng = random.Random(seed)
     book, naive, centre = Book(), NaiveBook(), 10_000
-    said = 0
+    covered_count = 0
     for step in range(1, 40):
         centre += rng.choice([0, 3, -3, 150, -150, 600, -600])
         bids = [(float(centre - 1 - rng.randrange(300)), rng.random() + 0.1) for _ in range(9)]
@@ -125,10 +125,10 @@ def test_whatever_the_price_does_covered_bands_are_right(seed: int) -> None:
         if isinstance(sample, Sample):
             assert sample.mid == naive.mid() or not sample.bands[-1].covered
             for band in (band for band in sample.bands if band.covered):
-                said += 1
+                covered_count += 1
                 expected = naive.band(band.bp)
                 assert (band.bid_usd, band.ask_usd) == pytest.approx(expected, rel=1e-9)
-    assert said
+    assert covered_count
 
 
 def test_a_gap_throws_everything_away_until_a_snapshot_comes() -> None:

@@ -114,7 +114,7 @@ def band(levels: Sequence[tuple[float, float]], mid: float, bp: int) -> float:
     return sum(price * size for price, size in levels if abs(price - mid) <= half)
 
 
-class Told:
+class BookFeed:
     """What a venue tells: updates of its book, and how far what it told is complete.
 
     ``low``, ``high``: from here to mid everything was told. ``bids``, ``asks``: the market as this
@@ -140,8 +140,8 @@ class Told:
     def begin(self) -> None:
         raise NotImplementedError
 
-    def tell(self, before: tuple[Side, Side], said: Sample | str) -> None:
-        """The market has moved since ``before``; ``said`` is what the book said of it then."""
+    def tell(self, before: tuple[Side, Side], sample: Sample | str) -> None:
+        """The market has moved since ``before``; ``sample`` is what the book said of it then."""
         raise NotImplementedError
 
     def update(self, **fields: object) -> None:
@@ -154,13 +154,13 @@ class Told:
         self.update(snapshot=False, first=self.last, bids=levels(bids), asks=levels(asks))
 
 
-class Generic(Told):
+class Generic(BookFeed):
     """The whole book once, then every change."""
 
     def begin(self) -> None:
         self.update(snapshot=True, bids=self.bids, asks=self.asks)
 
-    def tell(self, before: tuple[Side, Side], said: Sample | str) -> None:
+    def tell(self, before: tuple[Side, Side], sample: Sample | str) -> None:
         market = self.market
         self.change(changes(before[0], market.bids), changes(before[1], market.asks))
 
@@ -195,16 +195,16 @@ class Binance(Generic):
         high = max(price for price, _ in asks) if len(asks) >= self.reach else float("inf")
         self.low, self.high = min(self.low, low), max(self.high, high)
 
-    def tell(self, before: tuple[Side, Side], said: Sample | str) -> None:
-        super().tell(before, said)
-        missed = said == BEYOND or (isinstance(said, Sample) and not said.bands[0].covered)
+    def tell(self, before: tuple[Side, Side], sample: Sample | str) -> None:
+        super().tell(before, sample)
+        missed = sample == BEYOND or (isinstance(sample, Sample) and not sample.bands[0].covered)
         if self.waiting is not None:
             self.answer()
         elif missed or self.rng.random() < 0.05:
             self.ask()
 
 
-class Bybit(Told):
+class Bybit(BookFeed):
     """The best so many levels and their changes; what moves up into them is told as new."""
 
     def begin(self) -> None:
@@ -227,7 +227,7 @@ class Bybit(Told):
         bids, asks = map(self.market.levels, self.view)
         self.update(snapshot=True, bids=bids, asks=asks, reach=self.reach, rolling=True)
 
-    def tell(self, before: tuple[Side, Side], said: Sample | str) -> None:
+    def tell(self, before: tuple[Side, Side], sample: Sample | str) -> None:
         old, self.view = self.view, self.look()
         if self.rng.random() < 0.05:
             self.last = 1
@@ -236,14 +236,14 @@ class Bybit(Told):
             self.change(changes(old[0], self.view[0]), changes(old[1], self.view[1]))
 
 
-class Hyperliquid(Told):
+class Hyperliquid(BookFeed):
     """Twenty buckets a side, all of them each time."""
 
     def begin(self) -> None:
         self.last = 0
         self.tell(({}, {}), "")
 
-    def tell(self, before: tuple[Side, Side], said: Sample | str) -> None:
+    def tell(self, before: tuple[Side, Side], sample: Sample | str) -> None:
         wide = max(1, self.market.centre // 2_000)
         self.step = wide * self.market.tick
         bids, asks = {}, {}
@@ -272,55 +272,55 @@ class Hyperliquid(Told):
         return self._asks
 
 
-def check(said: Sample | str, told: Told) -> None:
+def check(sample: Sample | str, feed: BookFeed) -> None:
     """The book says what is true of the market, or nothing where the venue did not tell enough."""
-    bids, asks = told.bids, told.asks
+    bids, asks = feed.bids, feed.asks
     bid, ask = max((p for p, _ in bids), default=None), min((p for p, _ in asks), default=None)
-    out = (bid is None or bid < told.low, ask is None or ask > told.high)
+    out = (bid is None or bid < feed.low, ask is None or ask > feed.high)
     if bid is None or ask is None:
-        whole = (bid is not None or not told.low) and (ask is not None or told.high == float("inf"))
-        assert said == (ONE_SIDED if whole else BEYOND) or (said == BEYOND and any(out))
+        whole = (bid is not None or not feed.low) and (ask is not None or feed.high == float("inf"))
+        assert sample == (ONE_SIDED if whole else BEYOND) or (sample == BEYOND and any(out))
     elif bid >= ask:
-        assert said == CROSSED or (said in (BEYOND, ONE_SIDED) and any(out))
+        assert sample == CROSSED or (sample in (BEYOND, ONE_SIDED) and any(out))
     elif any(out):
-        assert said in (BEYOND, ONE_SIDED)
+        assert sample in (BEYOND, ONE_SIDED)
     else:
-        assert isinstance(said, Sample), said
-        assert said.mid == (bid + ask) / 2
-        assert [b.bp for b in said.bands] == list(BANDS_BP)
-        for b in said.bands:
-            half = said.mid * b.bp / 10_000
+        assert isinstance(sample, Sample), sample
+        assert sample.mid == (bid + ask) / 2
+        assert [b.bp for b in sample.bands] == list(BANDS_BP)
+        for b in sample.bands:
+            half = sample.mid * b.bp / 10_000
             margins = (
-                said.mid - half - told.low,
-                told.high - said.mid - half,
-                half - 2 * told.step,
+                sample.mid - half - feed.low,
+                feed.high - sample.mid - half,
+                half - 2 * feed.step,
             )
             if all(
-                abs(margin) > said.mid * HAIR for margin in margins
+                abs(margin) > sample.mid * HAIR for margin in margins
             ):  # else a matter of rounding
                 assert b.covered is all(margin > 0 for margin in margins)
             for usd, levels in ((b.bid_usd, bids), (b.ask_usd, asks)):
-                real = band(levels, said.mid, b.bp)
+                real = band(levels, sample.mid, b.bp)
                 if b.covered:
                     assert usd == pytest.approx(real, rel=1e-9, abs=1e-12)
                 else:
                     assert usd <= real * (1 + 1e-9)
 
 
-def crash(venue: type[Told], seed: int) -> Iterator[Sample | str]:
+def crash(venue: type[BookFeed], seed: int) -> Iterator[Sample | str]:
     """A book of ``venue`` through a crash; each sample was checked."""
     rng = random.Random(seed)
     market, book = Market(rng, *rng.choice(GRIDS)), Book()
-    told = venue(market, book, rng)
-    said: Sample | str = ""
+    feed = venue(market, book, rng)
+    sample: Sample | str = ""
     for _ in range(STEPS):
         if book.synced and rng.random() < 0.8:  # else more happens before the next sample
-            said = book.sample()
-            check(said, told)
-            yield said
+            sample = book.sample()
+            check(sample, feed)
+            yield sample
         before = dict(market.bids), dict(market.asks)
         market.move()
-        told.tell(before, said)
+        feed.tell(before, sample)
 
 
 VENUES = [Binance, Bybit, Hyperliquid, Generic]
@@ -329,20 +329,22 @@ VENUES = [Binance, Bybit, Hyperliquid, Generic]
 @pytest.mark.parametrize("venue", VENUES)
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_in_a_crash_a_book_says_what_is_true_of_the_market(venue: type[Told], seed: int) -> None:
+def test_in_a_crash_a_book_says_what_is_true_of_the_market(
+    venue: type[BookFeed], seed: int
+) -> None:
     """Each sample is checked as it is taken; four of five steps have one, once the book is told."""
     assert sum(1 for _ in crash(venue, seed)) > STEPS // 4
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_the_crash_is_mostly_visible(venue: type[Told]) -> None:
+def test_the_crash_is_mostly_visible(venue: type[BookFeed]) -> None:
     """The property above is not kept by silence; each kind of answer occurs."""
-    said = [sample for seed in range(20) for sample in crash(venue, seed)]
-    read = [sample for sample in said if isinstance(sample, Sample)]
-    assert len(read) > len(said) / 2
+    samples = [sample for seed in range(20) for sample in crash(venue, seed)]
+    read = [sample for sample in samples if isinstance(sample, Sample)]
+    assert len(read) > len(samples) / 2
     assert sum(sample.bands[1].covered for sample in read) > len(read) / 3
-    assert {CROSSED, ONE_SIDED} <= {sample for sample in said if isinstance(sample, str)}
-    assert (BEYOND in said) is (venue is Binance)
+    assert {CROSSED, ONE_SIDED} <= {sample for sample in samples if isinstance(sample, str)}
+    assert (BEYOND in samples) is (venue is Binance)
 
 
 # ── by hand ─────────────────────────────────────────────────────────────
@@ -354,7 +356,7 @@ def ladder(tick: float, centre: int, count: int) -> tuple[list, list]:
     return [(p, 1.0) for p in price[:count]], [(p, 1.0) for p in price[count + 1 :]]
 
 
-def told_by(venue: str, bids: list, asks: list) -> Book:
+def book_of(venue: str, bids: list, asks: list) -> Book:
     """A book that this venue told of, before anything happens."""
     book = Book()
     if venue == "binance":
@@ -378,9 +380,9 @@ def then(book: Book, last: int, bids: Sequence = (), asks: Sequence = ()) -> Sam
     book.update(
         BookUpdate(symbol="X", at=1, snapshot=False, bids=bids, asks=asks, first=last, last=last)
     )
-    said = book.sample()
-    assert isinstance(said, Sample), said
-    return said
+    sample = book.sample()
+    assert isinstance(sample, Sample), sample
+    return sample
 
 
 @pytest.mark.parametrize("venue", ["binance", "bybit", "whole"])
@@ -391,17 +393,17 @@ def test_quotes_pulled_around_mid_leave_what_lies_further_out(
 ) -> None:
     """Bids 99.9 … 70.1, asks 100.1 … 129.9 by 0.1, and all within 2.5 % of 100 goes at once."""
     bids, asks = ladder(tick, centre, centre * 3 // 10 - 1 if centre == 1000 else 900)
-    book = told_by(venue, bids, asks)
+    book = book_of(venue, bids, asks)
     mid = centre * tick
     kept_bids = [(p, q) for p, q in bids if p < mid * (1 - part)]
     kept_asks = [(p, q) for p, q in asks if p > mid * (1 + part)]
-    said = then(
+    sample = then(
         book, 2, [(p, 0.0) for p, _ in bids if (p, 1.0) not in kept_bids],
         [(p, 0.0) for p, _ in asks if (p, 1.0) not in kept_asks],
     )  # fmt: skip
-    assert said.mid == (max(kept_bids)[0] + min(kept_asks)[0]) / 2
-    assert [b.bid_usd + b.ask_usd for b in said.bands] == [0.0] * 4
-    assert all(b.covered for b in said.bands)
+    assert sample.mid == (max(kept_bids)[0] + min(kept_asks)[0]) / 2
+    assert [b.bid_usd + b.ask_usd for b in sample.bands] == [0.0] * 4
+    assert all(b.covered for b in sample.bands)
     back = then(book, 3, bids, asks)
     assert back.mid == pytest.approx(mid)
     assert back.bands[-1].bid_usd == pytest.approx(band(bids, mid, 100))
@@ -412,7 +414,7 @@ def test_quotes_pulled_around_mid_leave_what_lies_further_out(
 def test_a_price_that_runs_away_is_followed(sign: int, percent: float, seconds: int) -> None:
     """All within a fall goes, and a few new quotes come behind it; deletions are no best price."""
     bids, asks = ladder(0.1, 1000, 400)
-    book = told_by("whole", bids, asks)
+    book = book_of("whole", bids, asks)
     alive = [dict(bids), dict(asks)]
     for second in range(1, seconds + 1):
         mid = round(100 * (1 + sign * percent / 100 * second / seconds), 1)
@@ -423,11 +425,11 @@ def test_a_price_that_runs_away_is_followed(sign: int, percent: float, seconds: 
             del eaten[p]
         quoted.update(came)
         update = [(p, 0.0) for p in gone], list(came.items())
-        said = then(book, second + 1, *(update if sign < 0 else update[::-1]))
-        assert said.mid == (max(alive[0]) + min(alive[1])) / 2
-        assert said.mid == pytest.approx(mid, rel=0.002)
-        for b in said.bands:
-            expected = [band(list(side.items()), said.mid, b.bp) for side in alive]
+        sample = then(book, second + 1, *(update if sign < 0 else update[::-1]))
+        assert sample.mid == (max(alive[0]) + min(alive[1])) / 2
+        assert sample.mid == pytest.approx(mid, rel=0.002)
+        for b in sample.bands:
+            expected = [band(list(side.items()), sample.mid, b.bp) for side in alive]
             assert [b.bid_usd, b.ask_usd] == pytest.approx(expected)
             assert b.covered
 
@@ -443,16 +445,16 @@ def test_prices_of_every_size_and_step(bid: float, ask: float, levels: int) -> N
     step = (ask - bid) / 1024
     bids = [(bid - n * step, 1 / bid) for n in range(levels)]
     asks = [(ask + n * step, 1 / ask) for n in range(levels)]
-    book = told_by("whole", bids, asks)
+    book = book_of("whole", bids, asks)
     for _ in range(2):
-        said = book.sample()
-        assert isinstance(said, Sample), said
-        assert said.mid == (bid + ask) / 2
-        for b in said.bands:
-            assert b.bid_usd == pytest.approx(band(bids, said.mid, b.bp))
-            assert b.ask_usd == pytest.approx(band(asks, said.mid, b.bp))
+        sample = book.sample()
+        assert isinstance(sample, Sample), sample
+        assert sample.mid == (bid + ask) / 2
+        for b in sample.bands:
+            assert b.bid_usd == pytest.approx(band(bids, sample.mid, b.bp))
+            assert b.ask_usd == pytest.approx(band(asks, sample.mid, b.bp))
     gone = then(book, 2, [(p, 0.0) for p, _ in bids[1:]], [(p, 0.0) for p, _ in asks[1:]])
-    assert gone.mid == said.mid
+    assert gone.mid == sample.mid
     assert book.levels() == 2
 
 
@@ -460,20 +462,22 @@ def test_prices_of_every_size_and_step(bid: float, ask: float, levels: int) -> N
 def test_a_price_scale_that_changes_at_once(factor: float) -> None:
     """A redenomination: everything goes, and everything comes at another price."""
     bids, asks = ladder(0.001, 100_000, 900)
-    book = told_by("whole", bids, asks)
+    book = book_of("whole", bids, asks)
     new = [[(float(f"{p * factor:.12g}"), q) for p, q in side] for side in (bids, asks)]
-    said = then(book, 2, [(p, 0.0) for p, _ in bids] + new[0], [(p, 0.0) for p, _ in asks] + new[1])
-    assert said.mid == pytest.approx(100 * factor)
+    sample = then(
+        book, 2, [(p, 0.0) for p, _ in bids] + new[0], [(p, 0.0) for p, _ in asks] + new[1]
+    )
+    assert sample.mid == pytest.approx(100 * factor)
     assert book.levels() == 1_800
-    for b in said.bands:
+    for b in sample.bands:
         assert b.covered
-        assert b.ask_usd == pytest.approx(band(new[1], said.mid, b.bp))
+        assert b.ask_usd == pytest.approx(band(new[1], sample.mid, b.bp))
 
 
 def test_one_bid_far_above_the_others_and_gone_again() -> None:
     """A venue that lies for a moment: crossed then, and right after."""
     bids, asks = ladder(0.1, 1000, 400)
-    book = told_by("whole", bids, asks)
+    book = book_of("whole", bids, asks)
     for wild in (1e9, 150.0, 3e17):
         book.update(
             BookUpdate(
@@ -481,9 +485,9 @@ def test_one_bid_far_above_the_others_and_gone_again() -> None:
             )
         )
         assert book.sample() == CROSSED
-        said = then(book, 3, [(wild, 0.0)])
-        assert said.mid == 100.0
-        assert said.bands[-1].bid_usd == pytest.approx(band(bids, 100.0, 100))
+        sample = then(book, 3, [(wild, 0.0)])
+        assert sample.mid == 100.0
+        assert sample.bands[-1].bid_usd == pytest.approx(band(bids, 100.0, 100))
         book.update(BookUpdate(symbol="X", at=1, snapshot=True, bids=bids, asks=asks, last=1))
 
 
@@ -497,14 +501,14 @@ def test_a_rolling_book_that_fills_up_is_known_to_its_worst_level(reach: int) ->
             symbol="X", at=1, snapshot=True, bids=bids, asks=asks, last=1, reach=reach, rolling=True
         )
     )
-    said = book.sample()
-    assert isinstance(said, Sample)
-    assert said.bands[-1].covered
+    sample = book.sample()
+    assert isinstance(sample, Sample)
+    assert sample.bands[-1].covered
     more_bids, more_asks = ladder(0.01, 1_000_000, reach)
-    said = then(book, 2, more_bids, more_asks)
+    sample = then(book, 2, more_bids, more_asks)
     reached_bp = reach / 100
-    assert [b.covered for b in said.bands] == [b.bp <= reached_bp for b in said.bands]
-    assert not said.bands[-1].covered
+    assert [b.covered for b in sample.bands] == [b.bp <= reached_bp for b in sample.bands]
+    assert not sample.bands[-1].covered
     few = then(book, 3, [(p, 0.0) for p, _ in more_bids[:-9]], [(p, 0.0) for p, _ in more_asks[9:]])
     assert few.bands[-1].covered
     assert few.bands[-1].bid_usd == pytest.approx(band(more_bids[-9:], few.mid, 100))
@@ -513,7 +517,7 @@ def test_a_rolling_book_that_fills_up_is_known_to_its_worst_level(reach: int) ->
 def test_a_price_beyond_the_snapshot_is_unknown_until_the_next() -> None:
     """A level that was never told may be the best one."""
     bids, asks = ladder(0.01, 10_000, 1000)
-    book = told_by("binance", bids, asks)
+    book = book_of("binance", bids, asks)
     left = [(80.0, 1.0)]
     book.update(
         BookUpdate(
@@ -529,23 +533,23 @@ def test_a_price_beyond_the_snapshot_is_unknown_until_the_next() -> None:
             reach=1000,
         )
     )  # fmt: skip
-    said = book.sample()
-    assert isinstance(said, Sample)
-    assert said.mid == (85.0 + asks[0][0]) / 2
-    assert said.bands[-1].covered
+    sample = book.sample()
+    assert isinstance(sample, Sample)
+    assert sample.mid == (85.0 + asks[0][0]) / 2
+    assert sample.bands[-1].covered
 
 
 def test_levels_that_were_forgotten_are_not_claimed() -> None:
     """Memory stays bounded, and what is known ends where memory does."""
     bids, asks = ladder(0.01, 10_000, 9_000)
-    book = told_by("whole", bids, asks)
+    book = book_of("whole", bids, asks)
     assert book.levels() < 3_000
     fall = [p for p, _ in bids if p > 92]
-    said = then(book, 2, [(p, 0.0) for p in fall], [(p, 1.0) for p in fall])
-    assert said.mid == pytest.approx(92.005)
-    assert said.bands[-1].covered
-    assert said.bands[-1].bid_usd == pytest.approx(
-        band([(p, q) for p, q in bids if p <= 92], said.mid, 100)
+    sample = then(book, 2, [(p, 0.0) for p in fall], [(p, 1.0) for p in fall])
+    assert sample.mid == pytest.approx(92.005)
+    assert sample.bands[-1].covered
+    assert sample.bands[-1].bid_usd == pytest.approx(
+        band([(p, q) for p, q in bids if p <= 92], sample.mid, 100)
     )
     fall = [p for p, _ in bids if 60 < p <= 92]
     book.update(

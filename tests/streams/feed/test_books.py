@@ -368,14 +368,14 @@ class Fall:
     def hear(self, actions: Sequence[Action], *, moved_to: int | None = None) -> None:
         """A message of the stream, if the price has moved; what came of it or of ``actions``."""
         old, new = self.sides(self.mid, self.LEVELS), self.sides(moved_to or self.mid, self.LEVELS)
-        told = [
+        changes = [
             self.levels((n for n in was if n not in now), 0.0)
             + self.levels(n for n in now if n not in was)
             for was, now in zip(old, new, strict=True)
         ]
         if moved_to is not None or not self.asked:
             self.mid, self.last = moved_to or self.mid, self.last + 1
-            frame = frames.change("BTCUSDT", self.last, self.last, *told, previous=self.last - 1)
+            frame = frames.change("BTCUSDT", self.last, self.last, *changes, previous=self.last - 1)
             actions = self.played.hear(frame)
         self.depths += [depth for depth in actions if isinstance(depth, Depth)]
         if fetches(actions):
@@ -385,7 +385,7 @@ class Fall:
     def play(self, prices: Sequence[float]) -> None:
         """A second for each price. ``share``: of these seconds, in how many a depth was said;
         ``covered_10``, ``covered_25``: in how many of one whose band of so many bp is covered."""
-        said = covered_10 = covered_25 = 0
+        with_depth = covered_10 = covered_25 = 0
         for price in prices:
             before, self.depths = self.mid, []
             target = round(price / self.step)
@@ -407,11 +407,11 @@ class Fall:
                     real = depth.mid * (depth.mid * band.bp / 10_000 / self.step)
                     assert band.bid_usd <= real * 1.05
                     assert not band.covered or band.bid_usd >= real * 0.9
-            said += bool(self.depths)
+            with_depth += bool(self.depths)
             covered_10 += any(depth.bands[0].covered for depth in self.depths)
             covered_25 += any(depth.bands[1].covered for depth in self.depths)
         self.share, self.covered_10, self.covered_25 = (
-            count / len(prices) for count in (said, covered_10, covered_25)
+            count / len(prices) for count in (with_depth, covered_10, covered_25)
         )
 
     def second(self) -> list[Action]:
@@ -604,7 +604,7 @@ def test_narrow_bands_out_of_reach_are_asked_for_once_a_minute() -> None:
     played.fetch("BTCUSDT", frames.snapshot(10, bids, asks))
     asked = [n for n in range(125) if fetches(played.tick(1, frames.change("BTCUSDT", 10, 10)))]
     assert len(asked) == 2
-    assert all(later - one >= 60 for one, later in pairwise(asked))
+    assert all(later - earlier >= 60 for earlier, later in pairwise(asked))
     assert turns(played.done) == ["+depth BTCUSDT"]  # what is known stays known meanwhile
     depth = played.done[-1]
     assert isinstance(depth, Depth)

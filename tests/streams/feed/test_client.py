@@ -110,12 +110,12 @@ class Binance:
                     await connection.send(frame, text=True)
                 await asyncio.sleep(self.pace)
         assert connection.request.path == "/public/stream"
-        told = _book_id() - 1
+        sent = _book_id() - 1
         while True:
             last = _book_id()
-            for symbol in symbols if last > told else ():
-                await connection.send(frames.change(symbol, told + 1, last), text=True)
-            told = last
+            for symbol in symbols if last > sent else ():
+                await connection.send(frames.change(symbol, sent + 1, last), text=True)
+            sent = last
             await asyncio.sleep(self.pace / 2)
 
 
@@ -127,9 +127,9 @@ def _book_id() -> int:
 class Listened:
     """A consumer at work and what it said."""
 
-    def __init__(self, client: VenueClient, said: list[AnyEvent], server: Sockets) -> None:
+    def __init__(self, client: VenueClient, events: list[AnyEvent], server: Sockets) -> None:
         self.client = client
-        self.said = said
+        self.events = events
         self.server = server
         self.listed: list[int] = []
         self.assets: Sequence[str] = ("BTC", "ETH")
@@ -145,14 +145,14 @@ class Listened:
 
     @property
     def facts(self) -> list[AnyEvent]:
-        return [event for event in self.said if not isinstance(event, Fault)]
+        return [event for event in self.events if not isinstance(event, Fault)]
 
     @property
     def faults(self) -> list[str]:
         """In words; what is over and was never said is left out."""
         words: list[str] = []
         standing: set[str] = set()
-        for event in self.said:
+        for event in self.events:
             if isinstance(event, Fault):
                 name = f"{event.code} {event.subject}".strip()
                 if event.over is not (name in standing):
@@ -162,7 +162,7 @@ class Listened:
         return words
 
     def of(self, kind: type, symbol: str = "BTCUSDT") -> list[Any]:
-        return [e for e in self.said if isinstance(e, kind) and e.symbol == symbol]
+        return [e for e in self.events if isinstance(e, kind) and e.symbol == symbol]
 
 
 @asynccontextmanager
@@ -173,12 +173,12 @@ async def listened(
     **more: Any,
 ) -> AsyncIterator[Listened]:
     async with resting(answer) as rest, listening(talk) as server:
-        said: list[AnyEvent] = []
+        events: list[AnyEvent] = []
         spec = {key: more.pop(key) for key in ("socket_life_s",) if key in more}
         client = VenueClient(
-            StandIn(name, **spec), server.url + "/", rest, said.append, Clock(), **more
+            StandIn(name, **spec), server.url + "/", rest, events.append, Clock(), **more
         )
-        yield Listened(client, said, server)
+        yield Listened(client, events, server)
 
 
 @asynccontextmanager
@@ -203,7 +203,7 @@ async def test_everything_of_the_wanted_instruments_is_published() -> None:
     async with binance() as (venue, world):
         async with at_work(world.run()):
             await asyncio.sleep(20)
-            assert sorted(turns(world.said)) == [
+            assert sorted(turns(world.events)) == [
                 "+depth BTCUSDT",
                 "+depth ETHUSDT",
                 "+funding *",
@@ -222,18 +222,18 @@ async def test_everything_of_the_wanted_instruments_is_published() -> None:
                 assert world.of(kind, "XRPUSDT") == []
             assert sum("depth" in path for path in venue.asked) == 2
         # cancelled: everything is said to be down, and nothing after that
-        down = turns(world.said)[8:]
-        assert sorted(down) == sorted(turn.replace("+", "-") for turn in turns(world.said)[:8])
-        assert turns(world.said[-8:]) == down
+        down = turns(world.events)[8:]
+        assert sorted(down) == sorted(turn.replace("+", "-") for turn in turns(world.events)[:8])
+        assert turns(world.events[-8:]) == down
         world.client.silence("again")
-        assert len(turns(world.said)) == 16
+        assert len(turns(world.events)) == 16
 
 
 @virtual
 async def test_a_liquidation_feed_without_liquidations_is_repeated_to_be_up() -> None:
     async with binance() as (_, world), at_work(world.run()):
         await asyncio.sleep(130)
-        again = [turn for turn in turns(world.said) if "liquidation" in turn]
+        again = [turn for turn in turns(world.events) if "liquidation" in turn]
         assert again == ["+liquidation *"] * 3
 
 
@@ -251,10 +251,10 @@ async def test_what_was_tapped_can_be_played_again(tmp_path: Path) -> None:
     """Requests are recorded as they went out, with their times filled in."""
     order = ("BTC", "ETH")
     coins = {"universe": [{"name": name} for name in order]}
-    one = {"openInterest": "5", "markPx": "100"}
+    context = {"openInterest": "5", "markPx": "100"}
 
     def answer(request: web.Request) -> web.Response:
-        return web.json_response([coins, [one, one]] if request._read_bytes == LIST else [])
+        return web.json_response([coins, [context, context]] if request._read_bytes == LIST else [])
 
     async def talk(connection: ServerConnection) -> None:
         await repeating(frames.contexts(2), *map(frames.coin_book, order))(connection)
@@ -292,7 +292,7 @@ async def test_new_funding_intervals_are_taken_over_in_place(
         await asyncio.sleep(65)
         assert world.of(Funding)[-1].hours == 1.0
         assert len(world.server.opened) == 2  # no socket was opened anew
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
@@ -308,7 +308,7 @@ async def test_a_contract_that_one_listing_lacks_stays_and_operators_hear() -> N
         await asyncio.sleep(31)  # read anew every half minute, not in an hour
         assert world.faults[-1] == "contract_missing ETHUSDT over"
         assert len(world.server.opened) == 2  # nothing was disturbed
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
@@ -330,7 +330,7 @@ async def test_a_listing_without_its_ranking_leaves_every_contract_where_it_was(
             assert "rows_unreadable" in world.faults
             assert [*world.client.watched] == before
             assert len(world.server.opened) == 2
-            assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+            assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
@@ -342,12 +342,12 @@ async def test_a_contract_that_is_gone_for_good_is_watched_again_once_it_is_list
         venue.pace = 10.0
         await asyncio.sleep(700)
         assert [*world.client.watched] == ["BTCUSDT"]
-        down = [turn for turn in turns(world.said) if turn.startswith("-")]
+        down = [turn for turn in turns(world.events) if turn.startswith("-")]
         # the socket of books is another one; the one of all markets is left alone
         assert sorted(down) == ["-depth BTCUSDT", "-depth ETHUSDT", "-open_interest ETHUSDT"]
         assert len(world.server.opened) == 3
-        standing = [e for e in world.said if isinstance(e, Fault)]
-        world.said[:] = [e for e in standing if e.subject == "ETHUSDT"]
+        standing = [e for e in world.events if isinstance(e, Fault)]
+        world.events[:] = [e for e in standing if e.subject == "ETHUSDT"]
         venue.listed.append("ETHUSDT")
         await asyncio.sleep(330)
         assert world.faults[-1] == "contract_missing ETHUSDT over"
@@ -371,7 +371,7 @@ def test_a_listing_that_lacks_most_of_it_blinds_nobody(listing: list[str]) -> No
             assert ("listing_empty" in world.faults) is empty
             assert ("contract_missing ETHUSDT" in world.faults) is not empty
             assert world.client.instruments == 3
-            assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+            assert not [turn for turn in turns(world.events) if turn.startswith("-")]
             assert world.of(OpenInterest, "ETHUSDT")[-1].seen > EPOCH + 1_900_000
             venue.listed = before
             await asyncio.sleep(31)
@@ -394,7 +394,7 @@ async def test_a_contract_that_is_being_ended_is_not_watched_and_its_zero_is_no_
         assert world.faults[-1].startswith("contract_settling ETHUSDT")
         assert [*world.client.watched] == ["BTCUSDT"]
         assert all(event.base for event in world.of(OpenInterest, "ETHUSDT"))
-        assert "-open_interest ETHUSDT" in turns(world.said)
+        assert "-open_interest ETHUSDT" in turns(world.events)
 
 
 @virtual
@@ -406,7 +406,7 @@ async def test_one_zero_of_a_contract_that_goes_on_is_left_out() -> None:
         del venue.interest["BTCUSDT"]
         await asyncio.sleep(60)
         assert {event.base for event in world.of(OpenInterest)} == {5.0}
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
@@ -418,12 +418,12 @@ async def test_once_a_day_others_may_rank_higher(monkeypatch: pytest.MonkeyPatch
         world.client.ask_relist()
         await asyncio.sleep(30)
         assert world.client.instruments == 2
-        assert "+depth XRPUSDT" not in turns(world.said)
+        assert "+depth XRPUSDT" not in turns(world.events)
         await asyncio.sleep(90)
         world.client.ask_relist()
         await asyncio.sleep(40)
-        assert "-depth ETHUSDT" in turns(world.said)
-        assert "+depth XRPUSDT" in turns(world.said)
+        assert "-depth ETHUSDT" in turns(world.events)
+        assert "+depth XRPUSDT" in turns(world.events)
         opened = len(world.server.opened)
         world.client.ask_relist()
         await asyncio.sleep(130)
@@ -435,7 +435,7 @@ async def test_once_a_day_others_may_rank_higher(monkeypatch: pytest.MonkeyPatch
 @virtual
 async def test_hyperliquid_lists_a_coin_and_nothing_stops() -> None:
     order = ["BTC", "ETH"]
-    one = {"openInterest": "5", "markPx": "100"}
+    context = {"openInterest": "5", "markPx": "100"}
     asked = 0
 
     def answer(request: web.Request) -> web.Response:
@@ -443,7 +443,9 @@ async def test_hyperliquid_lists_a_coin_and_nothing_stops() -> None:
         if request._read_bytes != LIST:
             return web.json_response([])
         asked += 1
-        return web.json_response([{"universe": [{"name": n} for n in order]}, [one] * len(order)])
+        return web.json_response(
+            [{"universe": [{"name": n} for n in order]}, [context] * len(order)]
+        )
 
     async def talk(connection: ServerConnection) -> None:
         while True:
@@ -461,18 +463,18 @@ async def test_hyperliquid_lists_a_coin_and_nothing_stops() -> None:
         await asyncio.sleep(5)
         assert len(world.of(Price, "ETH")) >= before + 5
         assert len(world.server.opened) == 2
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
 async def test_a_listing_that_lags_behind_the_sockets_is_not_asked_for_all_the_time() -> None:
-    one = {"openInterest": "5", "markPx": "100"}
+    context = {"openInterest": "5", "markPx": "100"}
     asked = 0
 
     def answer(request: web.Request) -> web.Response:
         nonlocal asked
         asked += request._read_bytes == LIST
-        return web.json_response([{"universe": [{"name": "BTC"}]}, [one]])
+        return web.json_response([{"universe": [{"name": "BTC"}]}, [context]])
 
     talk = repeating(frames.contexts(2), frames.coin_book("BTC"), every_s=0.5)
     async with listened("hyperliquid", answer, talk) as world, at_work(world.run()):
@@ -523,7 +525,7 @@ def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
                     assert world.facts == []
                     assert world.faults == ["venue_unreached"]
                     # where the venue asks for patience it is known at once, else after a while
-                    fault = next(e for e in world.said if isinstance(e, Fault) and not e.over)
+                    fault = next(e for e in world.events if isinstance(e, Fault) and not e.over)
                     assert fault.detail.startswith(words[:40])
                     assert (fault.seen - EPOCH < 5_000) is (status == 451)
                     venue.status = 200
@@ -586,9 +588,9 @@ async def test_sockets_refused_by_country_are_told_once_for_all() -> None:
             async with at_work(world.run()):
                 await asyncio.sleep(30)
                 assert len(world.server.opened) == 2
-        told = [entry["event"] for entry in logs if "country" in entry["event"]]
-        assert len(told) == 1
-        assert told[0].startswith("cannot reach Binance: it refuses this address (HTTP 403)")
+        log_lines = [entry["event"] for entry in logs if "country" in entry["event"]]
+        assert len(log_lines) == 1
+        assert log_lines[0].startswith("cannot reach Binance: it refuses this address (HTTP 403)")
 
 
 @virtual
@@ -596,13 +598,13 @@ async def test_the_venue_goes_away_and_comes_back() -> None:
     """All sockets at once, and REST: what is blind is said to be, and then seen again."""
     async with binance() as (venue, world), at_work(world.run()):
         await asyncio.sleep(20)
-        world.said.clear()
+        world.events.clear()
         venue.status = 503
         world.server.refuse = [(503, {}, b"")]
         for connection in tuple(world.server.open):
             connection.transport.abort()
         await asyncio.sleep(50)
-        assert sorted(turns(world.said)) == [
+        assert sorted(turns(world.events)) == [
             "-depth BTCUSDT",
             "-depth ETHUSDT",
             "-funding *",
@@ -612,14 +614,14 @@ async def test_the_venue_goes_away_and_comes_back() -> None:
             "-price *",
             "-volume *",
         ]
-        late = [event for event in world.said if event.seen > EPOCH + 21_000]
+        late = [event for event in world.events if event.seen > EPOCH + 21_000]
         assert all(isinstance(event, FeedState | Fault) for event in late)
-        world.said.clear()
+        world.events.clear()
         venue.status = 200
         world.server.refuse = []
         await asyncio.sleep(70)
-        assert len(set(turns(world.said))) == 8
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert len(set(turns(world.events))) == 8
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 @virtual
@@ -627,14 +629,14 @@ async def test_one_book_without_snapshots_costs_itself() -> None:
     async with binance() as (venue, world), at_work(world.run()):
         venue.hold = {"ETHUSDT"}
         await asyncio.sleep(60)
-        assert "+depth BTCUSDT" in turns(world.said)
-        assert "+depth ETHUSDT" not in turns(world.said)
+        assert "+depth BTCUSDT" in turns(world.events)
+        assert "+depth ETHUSDT" not in turns(world.events)
         assert world.of(Price, "ETHUSDT")
         # at once, after 10 s, and then each 20 s
         assert sum("depth?symbol=ETHUSDT" in path for path in venue.asked) == 4
         venue.hold = set()
         await asyncio.sleep(100)
-        assert "+depth ETHUSDT" in turns(world.said)
+        assert "+depth ETHUSDT" in turns(world.events)
 
 
 @virtual
@@ -645,7 +647,7 @@ async def test_books_and_all_survive_the_end_of_a_sockets_life(
         await asyncio.sleep(100)
         assert len(world.server.opened) == 4
         assert len(world.server.open) == 2
-        assert not [turn for turn in turns(world.said) if turn.startswith("-")]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
         seconds = {event.seen // 1000 for event in world.of(Depth)}
         assert len(seconds) >= 94  # hardly a second without a depth
 
@@ -661,12 +663,12 @@ def test_whenever_it_is_cancelled_nothing_is_left_running_or_up(seconds: float) 
             await asyncio.gather(task, return_exceptions=True)
             assert task.cancelled()
             up: set[str] = set()
-            for turn in turns(world.said):
+            for turn in turns(world.events):
                 (up.add if turn[0] == "+" else up.discard)(turn[1:])
             assert up == set()
-            said = len(world.said)
+            count = len(world.events)
             await asyncio.sleep(5)
-            assert len(world.said) == said
+            assert len(world.events) == count
 
     check()
 
@@ -691,7 +693,7 @@ def test_an_error_of_ours_takes_this_venue_down_and_everything_begins_anew(
                     await asyncio.sleep(65)
                     assert world.faults == []
                     await asyncio.sleep(15)
-                    down = [turn for turn in turns(world.said) if turn.startswith("-")]
+                    down = [turn for turn in turns(world.events) if turn.startswith("-")]
                     assert len(set(down)) == 8
                     assert world.faults == ["venue_failed"]
                     assert "an error in Lowtide" in world.client.trouble
@@ -700,9 +702,9 @@ def test_an_error_of_ours_takes_this_venue_down_and_everything_begins_anew(
                     await asyncio.sleep(600)
                     assert world.faults == ["venue_failed", "venue_failed over"]
                     assert world.of(Price)[-1].seen > EPOCH + 860_000
-            told = [entry for entry in logs if entry["event"] == "listening to Binance failed"]
-            assert len(told) == 1
-            assert told[0]["exc_info"] is not None
+            entries = [entry for entry in logs if entry["event"] == "listening to Binance failed"]
+            assert len(entries) == 1
+            assert entries[0]["exc_info"] is not None
             # 2, 4, 8, … seconds: neither a busy loop nor an hour of silence
             assert 10 <= len(world.server.opened) <= 20
 
@@ -740,7 +742,7 @@ async def test_names_that_nobody_can_read_are_refused_and_counted() -> None:
                 await asyncio.sleep(5)
                 assert [*world.client.watched] == ["BTCUSDT"]
                 assert world.client.refused_names == len(bad)
-                (refused,) = (e for e in world.said if isinstance(e, Fault) and not e.over)
+                (refused,) = (e for e in world.events if isinstance(e, Fault) and not e.over)
     assert refused.code == "names_refused"
     assert refused.detail == r"7 of 8, such as B\x1b[2JUSDT"
     assert all(str(entry["event"]).isprintable() for entry in logs)
@@ -767,7 +769,7 @@ async def test_a_contract_that_cannot_be_read_is_left_out_and_told_once(
             await asyncio.sleep(150)
             assert [*world.client.watched] == ["BTCUSDT", "ETHUSDT"]
             assert world.client.unreadable_rows == 1
-            faults = [e for e in world.said if isinstance(e, Fault) and not e.over]
+            faults = [e for e in world.events if isinstance(e, Fault) and not e.over]
     assert {(e.code.value, e.venue, e.detail) for e in faults} >= {
         ("rows_unreadable", "binance", r"1, such as XRP\u001bUSDT")
     }
@@ -795,7 +797,7 @@ async def test_a_contract_that_cannot_be_read_in_frames_blinds_no_other(
         world.assets = ("BTC", "ETH", "XRP")
         async with at_work(world.run()):
             await asyncio.sleep(120)
-            assert [turn for turn in turns(world.said) if turn.startswith("-")] == []
+            assert [turn for turn in turns(world.events) if turn.startswith("-")] == []
             assert len(world.of(Price)) == len(world.of(Price, "ETHUSDT")) > 100
             assert world.of(Price, "XRPUSDT") == []
             (market,) = [
@@ -804,7 +806,9 @@ async def test_a_contract_that_cannot_be_read_in_frames_blinds_no_other(
             assert market.session.stats.unreadable_rows > 100
             assert market.session.stats.dropped == 0
             assert world.client.unreadable_rows == 1
-            faults = [e for e in world.said if isinstance(e, Fault) and e.code == "rows_unreadable"]
+            faults = [
+                e for e in world.events if isinstance(e, Fault) and e.code == "rows_unreadable"
+            ]
             name = "XRPUSDT" if "s" not in damage else '{"e": "markPriceUpdate", "E": '
             assert {e.detail for e in faults if not e.over} == {f"1, such as {name}"}
             unreadable = False
@@ -841,5 +845,5 @@ async def test_bybit_from_listing_to_liquidations() -> None:
         assert len(world.of(Liquidation)) == 4  # both sockets of this server send all
         assert {event.settled for event in world.of(Funding)} == {True, False}
         assert world.of(Depth)
-        kinds = {turn.split()[0][1:] for turn in turns(world.said)}
+        kinds = {turn.split()[0][1:] for turn in turns(world.events)}
         assert kinds == set(Kind)

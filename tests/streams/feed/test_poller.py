@@ -82,7 +82,7 @@ class Polling:
 
     def __init__(self, polls: Sequence[Poll], answer: Answer) -> None:
         self.rest = FakeRest(answer)
-        self.said: list[AnyEvent] = []
+        self.events: list[AnyEvent] = []
         self.tapped: list[tuple[Request, bytes]] = []
         self.unreadable: list[str] = []
         self.poller = Poller(
@@ -90,7 +90,7 @@ class Polling:
             self.rest,  # type: ignore[arg-type]
             Listing(instruments={}),
             [],
-            self.said.append,
+            self.events.append,
             Clock(),
             lambda request, body: self.tapped.append((request, body)),
             self.unreadable.extend,
@@ -105,7 +105,7 @@ class Polling:
         return self.rest.clock.seen()
 
     def states(self) -> list[tuple[str, bool, str]]:
-        return [(s.symbol, s.up, s.reason) for s in self.said if isinstance(s, FeedState)]
+        return [(s.symbol, s.up, s.reason) for s in self.events if isinstance(s, FeedState)]
 
 
 @virtual
@@ -122,11 +122,11 @@ async def test_polls_are_asked_at_their_offsets_and_once_at_start() -> None:
 @pytest.mark.parametrize("name", sorted(VENUES))
 def test_due_times_of_every_venue_never_stand_still(name: str) -> None:
     known = [Instrument(venue=name, symbol=str(n), asset=str(n), quote="USDT") for n in range(37)]
-    for one in VENUES[name].polls(known, VENUES[name].SPEC.kinds):
-        due = next_due(one, EPOCH)
+    for poll in VENUES[name].polls(known, VENUES[name].SPEC.kinds):
+        due = next_due(poll, EPOCH)
         assert due > EPOCH
-        assert next_due(one, due) == due + one.every_s * 1000  # right on time, not asked twice
-        assert next_due(one, due - 1) == due
+        assert next_due(poll, due) == due + poll.every_s * 1000  # right on time, not asked twice
+        assert next_due(poll, due - 1) == due
 
 
 @virtual
@@ -160,7 +160,7 @@ async def test_up_with_data_and_down_after_three_failures_in_a_row() -> None:
         (False, "an answer could not be read: not a number: b'nonsense'"),
         (True, ""),
     ]
-    assert isinstance(polling.said[0], FeedState)  # before the first data
+    assert isinstance(polling.events[0], FeedState)  # before the first data
     assert polling.poller.dropped == 1
     assert [entry["event"] for entry in logs] == [
         "Binance did not answer a poll: it answered HTTP 500",
@@ -193,7 +193,7 @@ async def test_one_that_fails_or_hangs_does_not_stop_the_others() -> None:
 async def test_settled_funding_says_nothing_of_the_feed() -> None:
     polling = Polling([poll("A", kind=Kind.FUNDING)], lambda _: b"1")
     await polling.go(50)
-    assert len(polling.said) == 4
+    assert len(polling.events) == 4
     assert polling.states() == []
 
 
@@ -210,9 +210,9 @@ async def test_a_settlement_that_is_not_there_yet_is_asked_for_again(late_s: int
     polling = Polling([poll("", 3600, 20, kind=Kind.FUNDING, at_start=False)], answer)
     await asyncio.sleep((eight - 60_000 - polling.seen()) / 1000)
     await polling.go(60 + 20 + 300)
-    told = [(e.at - 2, e.seen) for e in polling.said if isinstance(e, Funding)]
-    assert told[-1][0] == eight
-    assert told[-1][1] - there <= min(3_000 + late_s * 1000, 30_000)
+    settlements = [(e.at - 2, e.seen) for e in polling.events if isinstance(e, Funding)]
+    assert settlements[-1][0] == eight
+    assert settlements[-1][1] - there <= min(3_000 + late_s * 1000, 30_000)
     assert len(polling.rest.asked) <= 8
 
 
@@ -243,7 +243,7 @@ async def test_an_interval_that_became_shorter_owes_the_next_settlement_sooner()
 async def test_down_says_once_what_was_up() -> None:
     polling = Polling([poll("A"), poll("B")], lambda r: b"1" if r.symbol == "A" else b"nothing")
     await polling.go(20)
-    polling.said.clear()
+    polling.events.clear()
     polling.poller.down("stopped")
     polling.poller.down("stopped")
     assert polling.states() == [("A", False, "stopped")]
@@ -253,7 +253,7 @@ async def test_down_says_once_what_was_up() -> None:
 async def test_without_polls_a_poller_only_waits() -> None:
     polling = Polling([], lambda _: b"")
     await polling.go(10)
-    assert (polling.rest.asked, polling.said) == ([], [])
+    assert (polling.rest.asked, polling.events) == ([], [])
 
 
 class Snapshots:

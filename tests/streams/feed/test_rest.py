@@ -121,7 +121,7 @@ async def test_a_budget_without_weights_counts_requests() -> None:
         await rest.ask(Request(path="", weight=20))
         times.append(clock.now())
     assert times[239] == 0  # a fifth of a minute's 1200 at once
-    assert all(50 <= later - one <= 80 for one, later in pairwise(times[240:]))
+    assert all(50 <= later - earlier <= 80 for earlier, later in pairwise(times[240:]))
 
 
 @virtual
@@ -249,8 +249,8 @@ async def test_what_cannot_be_reached_is_said_in_words(monkeypatch: pytest.Monke
         ("http://a..example", None),
     ):
         async with Rest(BINANCE, base, clock.now, clock.sleep) as rest:
-            found = str(await failure(rest))
-            assert found == words if words else found
+            message = str(await failure(rest))
+            assert message == words if words else message
             assert (rest.usage.requests, rest.usage.failures) == (1, 1)
 
 
@@ -369,12 +369,12 @@ def test_words_for_several_addresses_and_the_unknown() -> None:
 
 
 def test_the_same_words_are_news_once_in_ten_minutes() -> None:
-    told = SayOnce()
-    assert [told.is_news("a", now) for now in (0, 1, 599_999, 600_000, 700_000)] == [
+    say_once = SayOnce()
+    assert [say_once.is_news("a", now) for now in (0, 1, 599_999, 600_000, 700_000)] == [
         True, False, False, True, False,
     ]  # fmt: skip
-    assert told.is_news("b", 700_000)
-    told.forget()
-    assert told.is_news("b", 700_001)
-    assert all(told.is_news(str(n), n) for n in range(10_000))
-    assert len(told._at) <= 50
+    assert say_once.is_news("b", 700_000)
+    say_once.forget()
+    assert say_once.is_news("b", 700_001)
+    assert all(say_once.is_news(str(n), n) for n in range(10_000))
+    assert len(say_once._at) <= 50

@@ -37,33 +37,36 @@ def markets(tail: int) -> Markets:
 
 def test_named_assets_come_first_in_their_order_whatever_is_listed() -> None:
     assert choose_assets([], markets(5)) == ("BTC", "ETH", "SOL")
-    some = [listed("DOGE", 9e9), listed("SOL", 1.0), listed("BTC", 2.0)]
-    assert choose_assets(some, markets(5)) == ("BTC", "ETH", "SOL", "DOGE")
-    assert choose_assets(some, markets(0)) == ("BTC", "ETH", "SOL")
+    instruments = [listed("DOGE", 9e9), listed("SOL", 1.0), listed("BTC", 2.0)]
+    assert choose_assets(instruments, markets(5)) == ("BTC", "ETH", "SOL", "DOGE")
+    assert choose_assets(instruments, markets(0)) == ("BTC", "ETH", "SOL")
 
 
 def test_the_tail_is_ranked_by_open_interest_summed_over_venues() -> None:
-    some = [
+    instruments = [
         listed("XRP", 50.0, venue="a"),
         listed("DOGE", 40.0, venue="a"),
         listed("DOGE", 30.0, venue="b"),
         listed("ADA", 60.0, venue="b"),
         listed("LTC", 10.0, venue="b"),
     ]
-    assert choose_assets(some, markets(3))[3:] == ("DOGE", "ADA", "XRP")
+    assert choose_assets(instruments, markets(3))[3:] == ("DOGE", "ADA", "XRP")
 
 
 def test_assets_whose_open_interest_nobody_tells_are_ranked_behind_by_volume() -> None:
-    some = [
+    instruments = [
         listed("NEW", None, 9e9, venue="a"),
         listed("NEWER", None, 8e9, venue="a"),
         listed("NEWER", None, 2e9, venue="b"),
         listed("UNKNOWN"),
         listed("TINY", 5.0, 1.0),
     ]
-    assert choose_assets(some, markets(9))[3:] == ("TINY", "NEWER", "NEW", "UNKNOWN")
-    told = [*some, listed("NEW", 6.0, venue="b")]  # one venue that tells is enough
-    assert choose_assets(told, markets(1))[3:] == ("NEW",)
+    assert choose_assets(instruments, markets(9))[3:] == ("TINY", "NEWER", "NEW", "UNKNOWN")
+    more_instruments = [
+        *instruments,
+        listed("NEW", 6.0, venue="b"),
+    ]  # one venue that tells is enough
+    assert choose_assets(more_instruments, markets(1))[3:] == ("NEW",)
 
 
 @pytest.mark.parametrize(
@@ -72,19 +75,19 @@ def test_assets_whose_open_interest_nobody_tells_are_ranked_behind_by_volume() -
 )
 def test_a_chosen_asset_stays_until_it_is_well_behind(rank: int, stays: bool) -> None:
     """Ten in the tail: who is in stays up to rank 12 (counted from 0: 11)."""
-    some = [listed(f"A{place:02}", 1000.0 - place) for place in range(20)]
+    instruments = [listed(f"A{place:02}", 1000.0 - place) for place in range(20)]
     before = [f"A{place:02}" for place in range(9)] + [f"A{rank:02}"]
-    chosen = choose_assets(some, markets(10), before)
+    chosen = choose_assets(instruments, markets(10), before)
     assert len(chosen) == 13
     assert (f"A{rank:02}" in chosen) is stays
     assert ("A09" in chosen) is (rank == 9 or not stays)
-    assert choose_assets(some, markets(10), chosen) == chosen  # and nothing moves by itself
+    assert choose_assets(instruments, markets(10), chosen) == chosen  # and nothing moves by itself
 
 
 def test_a_smaller_tail_keeps_the_largest() -> None:
-    some = [listed(f"A{place}", 100.0 - place) for place in range(9)]
-    before = choose_assets(some, markets(6))
-    assert choose_assets(some, markets(2), before)[3:] == ("A0", "A1")
+    instruments = [listed(f"A{place}", 100.0 - place) for place in range(9)]
+    before = choose_assets(instruments, markets(6))
+    assert choose_assets(instruments, markets(2), before)[3:] == ("A0", "A1")
 
 
 def test_instruments_follow_the_assets_the_largest_first() -> None:
@@ -98,7 +101,7 @@ def test_instruments_follow_the_assets_the_largest_first() -> None:
             volume_24h_usd=volume,
         )
 
-    some = [
+    instruments = [
         symbol("ETHUSDC", "ETH", None, 5.0),
         symbol("ETHUSDT", "ETH", None, 50.0),
         symbol("DOGEUSDT", "DOGE", 1.0, 1.0),
@@ -106,7 +109,7 @@ def test_instruments_follow_the_assets_the_largest_first() -> None:
         symbol("BTCUSDT", "BTC", 70.0, 1.0),
         symbol("BTCUSD2", "BTC", 7.0, 9.0),
     ]
-    chosen = choose_instruments(some, ("BTC", "SOL", "ETH"))
+    chosen = choose_instruments(instruments, ("BTC", "SOL", "ETH"))
     assert [i.symbol for i in chosen] == ["BTCUSDT", "BTCPERP", "BTCUSD2", "ETHUSDT", "ETHUSDC"]
 
 
@@ -121,20 +124,20 @@ ASSETS = ("BTC", "ETH", "SOL", "XRP")
 ALL = [contract(asset) for asset in ASSETS]
 
 
-def told(found: list[ListingFault], code: FaultCode) -> list[tuple[str, bool]]:
-    return [(symbol, over) for some, symbol, over, _ in found if some is code]
+def symbols_of(faults: list[ListingFault], code: FaultCode) -> list[tuple[str, bool]]:
+    return [(symbol, over) for fault_code, symbol, over, _ in faults if fault_code is code]
 
 
 def test_one_that_listings_lack_is_let_go_after_ten_minutes_and_taken_back_at_once() -> None:
     watch, missing = Watchlist(), FaultCode.CONTRACT_MISSING
-    assert told(watch.take(ALL, ASSETS, 0), missing) == [(i.symbol, True) for i in ALL]
-    assert told(watch.take(ALL[1:], ASSETS, 1_000), missing) == [("BTCUSDT", False)]
+    assert symbols_of(watch.take(ALL, ASSETS, 0), missing) == [(i.symbol, True) for i in ALL]
+    assert symbols_of(watch.take(ALL[1:], ASSETS, 1_000), missing) == [("BTCUSDT", False)]
     watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS - 1)
     assert [*watch.watched] == [i.symbol for i in ALL]
     watch.take(ALL[1:], ASSETS, 1_000 + GONE_AFTER_MS)
     assert [*watch.watched] == [i.symbol for i in ALL[1:]]
     assert (watch.missing, watch.gone) == ({}, {"BTCUSDT"})
-    assert told(watch.take(ALL, ASSETS, GONE_AFTER_MS * 2), missing) == [("BTCUSDT", True)]
+    assert symbols_of(watch.take(ALL, ASSETS, GONE_AFTER_MS * 2), missing) == [("BTCUSDT", True)]
     assert [*watch.watched] == [i.symbol for i in ALL] and watch.gone == set()
 
 
@@ -150,8 +153,8 @@ def test_listings_that_lack_more_than_half_are_never_believed() -> None:
 def test_what_nobody_wants_any_more_is_not_missed() -> None:
     watch = Watchlist()
     watch.take(ALL, ASSETS, 0)
-    found = watch.take(ALL[1:], ASSETS[1:], 1)
-    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    faults = watch.take(ALL[1:], ASSETS[1:], 1)
+    assert symbols_of(faults, FaultCode.CONTRACT_MISSING) == []
     assert [*watch.watched] == [i.symbol for i in ALL[1:]]
 
 
@@ -162,12 +165,14 @@ def test_an_end_is_told_once_and_what_ends_is_neither_watched_nor_ranked(
     watch, settling = Watchlist(), FaultCode.CONTRACT_SETTLING
     watch.take(ALL, ASSETS, 0)
     ending = [contract("BTC", ends_at=at, open_interest_usd=1e9), *ALL[1:]]
-    found = watch.take(ending, ASSETS, 1)
-    assert [one for one in found if one[0] is settling] == [(settling, "BTCUSDT", False, words)]
-    assert told(found, FaultCode.CONTRACT_MISSING) == []
+    faults = watch.take(ending, ASSETS, 1)
+    assert [fault for fault in faults if fault[0] is settling] == [
+        (settling, "BTCUSDT", False, words)
+    ]
+    assert symbols_of(faults, FaultCode.CONTRACT_MISSING) == []
     assert "BTCUSDT" not in watch.watched
-    assert told(watch.take(ending, ASSETS, 2), settling) == []
-    assert told(watch.take(ALL, ASSETS, 3), settling) == [("BTCUSDT", True)]
+    assert symbols_of(watch.take(ending, ASSETS, 2), settling) == []
+    assert symbols_of(watch.take(ALL, ASSETS, 3), settling) == [("BTCUSDT", True)]
     assert "BTCUSDT" in watch.watched
     markets = Markets(majors=(), large=(), tail=1)
     assert "BTC" not in choose_assets(ending, markets)

@@ -132,9 +132,9 @@ def test_facts_that_do_not_change_are_said_again_once_a_minute_while_the_symbol_
     played.hear(frames.ticker("BTCUSDT"))
     alone = {"singleOpenInterest": "", "singleOpenInterestValue": "", "fundingRate": ""}
     price = frames.ticker("BTCUSDT", **alone, turnover24h="")
-    said = [a for a in played.tick(130, price) if isinstance(a, OpenInterest | Funding)]
-    assert sorted(type(a).__name__ for a in said) == ["Funding"] * 2 + ["OpenInterest"] * 2
-    first = next(a for a in said if isinstance(a, OpenInterest))
+    facts = [a for a in played.tick(130, price) if isinstance(a, OpenInterest | Funding)]
+    assert sorted(type(a).__name__ for a in facts) == ["Funding"] * 2 + ["OpenInterest"] * 2
+    first = next(a for a in facts if isinstance(a, OpenInterest))
     assert first.at == frames.EPOCH
     assert first.seen - frames.EPOCH >= 60_000
     quiet = [a for a in played.tick(29) if isinstance(a, OpenInterest | Funding)]
@@ -146,8 +146,8 @@ def test_a_symbol_that_fell_silent_has_nothing_said_again() -> None:
     played.open()
     played.hear(frames.ticker("BTCUSDT"), frames.ticker("ETHUSDT"))
     price = frames.ticker("ETHUSDT")
-    said = [a for a in played.tick(200, price) if isinstance(a, OpenInterest)]
-    assert {a.symbol for a in said} == {"ETHUSDT"}
+    facts = [a for a in played.tick(200, price) if isinstance(a, OpenInterest)]
+    assert {a.symbol for a in facts} == {"ETHUSDT"}
 
 
 # ── silence ─────────────────────────────────────────────────────────────

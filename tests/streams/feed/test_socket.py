@@ -420,7 +420,7 @@ class Story:
     def __init__(self, *lags_s: float, keep: Callable[[int], tuple[bytes, ...]] | None = None):
         self.lags_s = lags_s
         self.keep = keep or (lambda place: MARKET)
-        self.told: list[float] = []
+        self.sent: list[float] = []
         self.connections = 0
         self.server: Sockets | None = None
 
@@ -434,7 +434,7 @@ class Story:
         assert self.server is not None
         late = []
         for n in range(int(seconds * 2)):
-            self.told.append(n + 1.0)
+            self.sent.append(n + 1.0)
             frame = frames.forced("BTCUSDT", n + 1.0, EPOCH + n)
             late += [asyncio.create_task(self._send(to, frame)) for to in self.server.open]
             await asyncio.sleep(0.5)
@@ -472,10 +472,10 @@ def test_a_replacement_is_not_noticed(
             assert story.connections == 3
             assert not [turn for turn in owner.turns if turn.startswith("-")]
             assert len(owner.turns) == 4
-            assert sorted(sizes(owner)) == story.told  # none lost, none twice
+            assert sorted(sizes(owner)) == story.sent  # none lost, none twice
             stats = line.session.stats
             assert stats.connects == 3
-            assert stats.frames > 2 * 27 + len(story.told)
+            assert stats.frames > 2 * 27 + len(story.sent)
 
     check()
 
