@@ -18,7 +18,7 @@ from aiohttp import web
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests import bench_market as made
+from tests import bench_market
 from tests.bench_market import Market
 
 SLOT_S = 0.02
@@ -95,10 +95,10 @@ class Client:
         rounds = flood_rounds(self.flooding)
         transport = self.socket.transport
         for number, (mids, template) in enumerate(cycle(rounds), start=_FIRST_ROUND):
-            previous = made.FIRST_ID + 40 * number
+            previous = bench_market.FIRST_ID + 40 * number
             frames = template
             for offset in (0, 1, 40):
-                old, new = made.FIRST_ID + offset, previous + offset
+                old, new = bench_market.FIRST_ID + offset, previous + offset
                 frames = frames.replace(b"%d" % old, b"%d" % new)
             transport.write(frames)
             for market, mid in zip(self.flooding, mids, strict=True):
@@ -119,8 +119,8 @@ def flood_rounds(markets: Sequence[Market]) -> list[tuple[list[int], bytes]]:
         jump = (1, -1, 0, 0)[place % 4]
         frames: list[bytes] = []
         for market in markets:
-            market.update = made.FIRST_ID
-            payload = made.binance_depth(market, FLOOD_LEVELS, jump)
+            market.update = bench_market.FIRST_ID
+            payload = bench_market.binance_depth(market, FLOOD_LEVELS, jump)
             assert 126 <= len(payload) < 1 << 16
             frames.append(b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload)
         rounds.append(([market.mid for market in markets], b"".join(frames)))
@@ -133,13 +133,13 @@ class Server:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.markets = {
-            name: made.markets(name, getattr(options, name))
+            name: bench_market.markets(name, getattr(options, name))
             for name in ("binance", "bybit", "hyperliquid")
         }
         self.by_symbol = {
             (venue, name): market
-            for venue, some in self.markets.items()
-            for market in some
+            for venue, markets in self.markets.items()
+            for market in markets
             for name in (market.symbol, market.asset)
         }
         self.clients: set[Client] = set()
@@ -166,21 +166,27 @@ class Server:
         binance, hyperliquid = self.markets["binance"], self.markets["hyperliquid"]
         match kind, market:
             case "depth@500ms", Market():
-                return None, lambda: made.binance_depth(market)
+                return None, lambda: bench_market.binance_depth(market)
             case "!markPrice@arr@1s", _:
-                return None, lambda: made.binance_array(topic, made.binance_mark, binance)
+                return None, lambda: bench_market.binance_array(
+                    topic, bench_market.binance_mark, binance
+                )
             case "!miniTicker@arr", _:
-                return None, lambda: made.binance_array(topic, made.binance_mini, binance)
+                return None, lambda: bench_market.binance_array(
+                    topic, bench_market.binance_mini, binance
+                )
             case "orderbook", Market():
-                whole = made.bybit_book(market, topic, True)
-                return whole, lambda: made.bybit_book(market, topic, False)
+                whole = bench_market.bybit_book(market, topic, True)
+                return whole, lambda: bench_market.bybit_book(market, topic, False)
             case "tickers", Market():
-                whole = made.bybit_ticker(market, True)
-                return whole, lambda: made.bybit_ticker(market, False)
+                whole = bench_market.bybit_ticker(market, True)
+                return whole, lambda: bench_market.bybit_ticker(market, False)
             case "l2Book", Market():
-                return made.hyperliquid_book(market), lambda: made.hyperliquid_book(market)
+                return bench_market.hyperliquid_book(market), lambda: bench_market.hyperliquid_book(
+                    market
+                )
             case "allDexsAssetCtxs", _:
-                return None, lambda: made.hyperliquid_contexts(hyperliquid)
+                return None, lambda: bench_market.hyperliquid_contexts(hyperliquid)
             case _:
                 return None, None
 
@@ -217,7 +223,7 @@ class Server:
                 topics, answer = [], {"success": True, "ret_msg": "pong", "op": op}
             case _:
                 topics, answer = [], {"channel": "pong"}
-        await client.socket.send(made.encode(answer), text=True)
+        await client.socket.send(bench_market.encode(answer), text=True)
         for topic in topics:
             if (first := client.add(topic)) is not None:
                 await client.socket.send(first, text=True)
@@ -228,15 +234,15 @@ class Server:
         markets, symbol = self.markets[venue], request.query.get("symbol", "")
         market = self.by_symbol.get((venue, symbol))
         if venue == "bybit":
-            body = made.bybit_answer(path, markets)
+            body = bench_market.bybit_answer(path, markets)
         elif venue == "hyperliquid":
-            body = made.hyperliquid_answer(await request.read(), markets)
+            body = bench_market.hyperliquid_answer(await request.read(), markets)
         elif path == "/fapi/v1/depth" and market:
-            body = made.binance_snapshot(market)
+            body = bench_market.binance_snapshot(market)
         elif path == "/fapi/v1/openInterest" and market:
-            body = made.binance_interest(market)
+            body = bench_market.binance_interest(market)
         else:
-            body = made.binance_answer(path, markets)
+            body = bench_market.binance_answer(path, markets)
         return web.Response(body=body, content_type="application/json")
 
     async def begin_flood(self, request: web.Request) -> web.Response:
@@ -255,7 +261,7 @@ class Server:
     async def _send_orders(self, client: Client, rate: int, seconds: float, every_s: float) -> None:
         """Small orders at ``rate``, and every ``every_s`` one large enough for a message."""
         loop = asyncio.get_running_loop()
-        tail = self.markets["binance"][len(made.NAMED) :]
+        tail = self.markets["binance"][len(bench_market.NAMED) :]
         began, sent, large = loop.time(), 0, 0
         while (passed := loop.time() - began) < seconds:
             while sent < passed * rate:
@@ -264,7 +270,7 @@ class Server:
                     market, usd, large = tail[large], _LARGE_USD, large + 1
                 else:
                     market = tail[sent % len(tail)]
-                await client.socket.send(made.binance_order(market, usd), text=True)
+                await client.socket.send(bench_market.binance_order(market, usd), text=True)
                 sent += 1
             await asyncio.sleep(0.004)
 
@@ -283,7 +289,7 @@ async def run(options: Options) -> None:
         port = next(iter(sockets.sockets)).getsockname()[1]
         rest = runner.addresses[0][1]
         base = {"websocket": f"ws://127.0.0.1:{port}", "rest": f"http://127.0.0.1:{rest}"}
-        print(made.encode(base).decode(), flush=True)
+        print(bench_market.encode(base).decode(), flush=True)
         await asyncio.to_thread(sys.stdin.read)
     await runner.cleanup()
 

@@ -40,8 +40,8 @@ def main() -> None:
 
 def picture(golden: str) -> str:
     """The picture as SVG."""
-    told = posts(golden)
-    chosen = [next(post for post in told if re.match(start, post.lines[0])) for start in SHOWN]
+    all_posts = posts(golden)
+    chosen = [next(post for post in all_posts if re.match(start, post.lines[0])) for start in SHOWN]
     reply_to = chosen[3].lines[0]
     y, parts = 70, list[str]()
     for post in chosen:
@@ -54,12 +54,12 @@ def picture(golden: str) -> str:
 
 def posts(golden: str) -> list[Post]:
     """The posts of a file of golden texts."""
-    found: list[Post] = []
+    post_list: list[Post] = []
     for block in re.split(r"(?m)^=== ", golden)[1:]:
         head, _, text = block.partition("\n")
         clock, _, how = head.partition(", ")
-        found.append(Post(clock.split()[-1][:5], how == "rings", text.strip().split("\n")))
-    return found
+        post_list.append(Post(clock.split()[-1][:5], how == "rings", text.strip().split("\n")))
+    return post_list
 
 
 def bubble(post: Post, quoted: str, y: int) -> tuple[str, int]:

@@ -54,7 +54,9 @@ class Proxy:
         parts = urlsplit(target)
         self.reached.append(parts.netloc)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        kept = [one for one in headers if not one.lower().startswith(("proxy-", "connection:"))]
+        kept = [
+            header for header in headers if not header.lower().startswith(("proxy-", "connection:"))
+        ]
         first = f"{method} {path} HTTP/1.1\r\nConnection: close\r\n" + "\r\n".join(kept)
         return parts.port or 80, first.encode()
 

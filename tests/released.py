@@ -86,7 +86,7 @@ def _alerts() -> list[object]:
 
     settings = load(Path("config.toml"), {})
     engine = Engine(settings.rules, [v.name for v in settings.venues], settings.composites)
-    return [said for event in story() for said in engine.feed(event)]
+    return [output for event in story() for output in engine.feed(event)]
 
 
 async def _outbox() -> bytes:
@@ -109,7 +109,7 @@ async def _outbox() -> bytes:
     redis: Redis = connect(server.url, "released")
     store, chat, policy = OutboxStore(redis, Keys()), planner.Chat(id="@lowtide"), Policy()
     await store.claim()
-    alerts = [said for said in _alerts() if isinstance(said, Alert)]
+    alerts = [output for output in _alerts() if isinstance(output, Alert)]
     last = alerts[-1].seen
     plan, deliveries = planner.plan(PlanState(), alerts, chat, (), last)
     line = ChatQueue("@lowtide", ChatState(chat="@lowtide", title="Lowtide", probe=True), Limits(),

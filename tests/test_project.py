@@ -101,11 +101,11 @@ def spans(text: str) -> list[str]:
 
 def commands(text: str) -> list[tuple[str, str]]:
     """``make …`` and ``lowtide …``: program and command, alternatives (a | b) written out."""
-    found = [span for span in spans(text) if span.startswith(("make ", "lowtide "))]
+    command_lines = [span for span in spans(text) if span.startswith(("make ", "lowtide "))]
     for _, block in FENCE.findall(text):
-        found += COMMAND_LINE.findall(block)
+        command_lines += COMMAND_LINE.findall(block)
     split: list[tuple[str, str]] = []
-    for command in found:
+    for command in command_lines:
         program, rest = command.split(maxsplit=1)
         split += [(program, word.split()[0]) for word in rest.split("|") if word.split()]
     return split
@@ -113,11 +113,11 @@ def commands(text: str) -> list[tuple[str, str]]:
 
 def paths(text: str) -> list[str]:
     """Names of files and folders in backticks, and at the start of lines in plain fenced blocks."""
-    found = spans(text)
+    names = spans(text)
     for language, block in FENCE.findall(text):
         if language in ("", "text"):
-            found += [line.split()[0] for line in block.splitlines() if line.split()]
-    return [name for name in found if looks_like_path(name) and not PLACEHOLDER.search(name)]
+            names += [line.split()[0] for line in block.splitlines() if line.split()]
+    return [name for name in names if looks_like_path(name) and not PLACEHOLDER.search(name)]
 
 
 def looks_like_path(name: str) -> bool:
@@ -215,13 +215,13 @@ def test_config_keys_in_documentation_exist(doc: str) -> None:
 def documented_keys() -> dict[tuple[str, ...], dict[str, str]]:
     """Table of config.toml → its keys in docs/configuration.md → what holds without them."""
     text = text_of("docs/configuration.md")
-    found: dict[tuple[str, ...], dict[str, str]] = {}
+    by_table: dict[tuple[str, ...], dict[str, str]] = {}
     headings = list(HEADING.finditer(text))
     for heading, end in zip(headings, [*headings[1:], None], strict=True):
         part = text[heading.end() : end.start() if end else len(text)].partition("<!--")[0]
         path = tuple(heading[1].split("."))
-        found.setdefault(path, {}).update(dict(KEY_ROW.findall(part)))
-    return found
+        by_table.setdefault(path, {}).update(dict(KEY_ROW.findall(part)))
+    return by_table
 
 
 def test_the_page_on_configuration_has_every_key_and_no_other() -> None:
@@ -250,43 +250,45 @@ NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}
 
 @pytest.mark.parametrize("section", DEFAULTS)
 def test_the_page_on_configuration_tells_the_defaults(section: str) -> None:
-    told = documented_keys()[section,]
+    cells = documented_keys()[section,]
     model = DEFAULTS[section]
-    given = {key: text.strip("`") for key, text in told.items() if text.startswith("`")}
+    defaults = {key: text.strip("`") for key, text in cells.items() if text.startswith("`")}
     needed: dict[str, Any] = NEEDED.get(section, {})
-    values = {key: tomllib.loads(f"x = {text}")["x"] for key, text in given.items()}
-    assert given
+    values = {key: tomllib.loads(f"x = {text}")["x"] for key, text in defaults.items()}
+    assert defaults
     assert model(**needed, **values) == model(**needed)
 
 
 def test_the_page_on_configuration_tells_the_defaults_of_composites() -> None:
     text = text_of("docs/configuration.md").partition("a composite, `[rules.NAME]`")[2]
-    told: dict[str, str] = dict(KEY_ROW.findall(text.partition("```")[0]))
-    given = {key: cell.strip("`") for key, cell in told.items() if cell.startswith("`")}
+    cells: dict[str, str] = dict(KEY_ROW.findall(text.partition("```")[0]))
+    defaults = {key: cell.strip("`") for key, cell in cells.items() if cell.startswith("`")}
     needed = {"within": "1h", "all_of": ["a:alert"]}
-    values = {key: tomllib.loads(f"x = {cell}")["x"] for key, cell in given.items()}
-    assert set(given) == {"level", "hides", "hold", "cooldown", "post"}
+    values = {key: tomllib.loads(f"x = {cell}")["x"] for key, cell in defaults.items()}
+    assert set(defaults) == {"level", "hides", "hold", "cooldown", "post"}
     assert CompositeTable(**needed, **values) == CompositeTable(**needed)  # pyright: ignore
 
 
 def test_the_page_on_configuration_has_every_metric() -> None:
     text = text_of("docs/configuration.md")
     rows = re.search(r"<!-- metrics -->\n(.*?)\n<!-- /metrics -->", text, re.DOTALL)
-    told = dict(re.findall(r"^\| `([^`]+)` \| (\w+) \|", rows[1] if rows else "", re.MULTILINE))
-    assert set(told) == set(METRICS)
-    for form, scope in told.items():
+    scope_by_form = dict(
+        re.findall(r"^\| `([^`]+)` \| (\w+) \|", rows[1] if rows else "", re.MULTILINE)
+    )
+    assert set(scope_by_form) == set(METRICS)
+    for form, scope in scope_by_form.items():
         name = form.replace("<duration>", "1h").replace("<bp>", "25")
         assert scope in metric(name).scopes, form
 
 
 def test_the_page_on_commands_has_every_command_and_who_may() -> None:
     rows = re.findall(r"^\| `/(\w+) ?([^`]*)` \| (.*?) \|", text_of("docs/commands.md"), re.M)
-    told = [(name, usage, who) for name, usage, who in rows]
+    listed = [(name, usage, who) for name, usage, who in rows]
     wanted = [
         (s.name, s.usage, "changes" if s.changes else "asks, in private" if s.own else "asks")
         for s in SPECS.values()
     ]
-    assert sorted(told) == sorted(wanted)
+    assert sorted(listed) == sorted(wanted)
 
 
 def examples() -> list[str]:
@@ -346,14 +348,14 @@ def venue_table() -> str:
     """Venues and what their public feeds give, as the README must show it."""
     rows = [["venue", *(kind.replace("_", " ") for kind in Kind)], ["---"] * (len(Kind) + 1)]
     for venue in VENUES.values():
-        given = ["✓" if kind in venue.SPEC.kinds else "not available" for kind in Kind]
-        rows.append([venue.SPEC.title, *given])
+        marks = ["✓" if kind in venue.SPEC.kinds else "not available" for kind in Kind]
+        rows.append([venue.SPEC.title, *marks])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def test_readme_shows_what_each_venue_gives() -> None:
-    found = re.search(r"<!-- venues -->\n(.*?)\n<!-- /venues -->", text_of("README.md"), re.DOTALL)
-    shown = found[1].strip() if found else ""
+    match = re.search(r"<!-- venues -->\n(.*?)\n<!-- /venues -->", text_of("README.md"), re.DOTALL)
+    shown = match[1].strip() if match else ""
     expected = venue_table()
     assert shown == expected, f"put this between the two marks in README.md:\n{expected}"
 
@@ -549,12 +551,12 @@ def test_the_picture_of_a_channel_shows_the_golden_texts():
 
 def packages() -> dict[str, str]:
     """Each package that holds code, with the first sentence of its ``__init__``."""
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for top in ("streams", "rules", "bot"):
         for path in sorted((ROOT / top).rglob("__init__.py")):
             doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            found[f"{path.parent.relative_to(ROOT)}/"] = doc.partition("\n")[0]
-    return found
+            sentences[f"{path.parent.relative_to(ROOT)}/"] = doc.partition("\n")[0]
+    return sentences
 
 
 def test_architecture_has_a_sentence_for_each_package() -> None:
@@ -575,7 +577,7 @@ def test_a_name_is_one_class() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert len(places) > 200
-    assert {name: some for name, some in places.items() if len(some) > 1} == {}
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
 NAMES_OF_SEVERAL = {
@@ -616,13 +618,18 @@ def test_a_name_is_one_function() -> None:
 
 
 VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
-"""Local names that do not say what they are of. A local name carries the type of what it holds."""
+"""Names that do not say what they are of. A local name carries the type of what it holds."""
+STILL_VAGUE = (
+    "tests/bench_backtest.py", "tests/bot/delivery/", "tests/bot/messages/", "tests/bot/plan/",
+    "tests/bot/roles/", "tests/bot/scenarios/", "tests/seams/", "tests/streams/venues/",
+)  # fmt: skip
+"""Tests whose local names are not all of that kind yet."""
 
 
 def vague_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """The local names and parameters in ``tree`` that are VAGUE, and their lines.
+    """What ``tree`` gives a name that is VAGUE: values, parameters and functions, with their lines.
 
-    Fields are not among them: what one holds stands beside it.
+    Fields are not among them: what one holds stands beside it. Nor is what was imported.
     """
     fields = {
         id(field.target)
@@ -632,21 +639,51 @@ def vague_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
         if isinstance(field, ast.AnnAssign)
     }
     for node in ast.walk(tree):
-        if id(node) in fields:
-            continue
-        if isinstance(node, ast.Name | ast.arg):
-            name = node.id if isinstance(node, ast.Name) else node.arg
-            if name in VAGUE:
-                yield name, node.lineno
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) if id(node) not in fields:
+                pass
+            case ast.arg(arg=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                pass
+            case (
+                ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+            ):
+                pass
+            case _:
+                continue
+        if name in VAGUE:
+            yield name, node.lineno
 
 
-def test_local_names_say_what_they_are_of() -> None:
-    assert [*vague_names(ast.parse("def f(one): return [made for made in one]"))]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(one): pass", "async def f(*said): pass", "lambda *, told: 0", "def given(): pass",
+        "[0 for made in ()]", "with f() as some: pass", "a, (b, *found) = f()", "(thing := 1)",
+        "match x:\n  case [*one]: pass", "try: pass\nexcept E as found: pass",
+        "match x:\n  case [1, *_] as said: pass",
+        "class A:\n  def told(self): pass",
+    ],
+)  # fmt: skip
+def test_what_is_vague_is_noticed(text: str) -> None:
+    assert [*vague_names(ast.parse(text))]
+
+
+@pytest.mark.parametrize("text", ["class A:\n  told: int", "from hypothesis import given", "one.x"])
+def test_fields_and_what_others_named_are_let_be(text: str) -> None:
+    assert [*vague_names(ast.parse(text))] == []
+
+
+@pytest.mark.parametrize("package", ["bot", "rules", "streams", "tests"])
+def test_local_names_say_what_they_are_of(package: str) -> None:
+    paths = [path.relative_to(ROOT) for path in sorted((ROOT / package).rglob("*.py"))]
+    assert len(paths) > 20
     vague = [
-        f"{path.relative_to(ROOT)}:{line}: {name}"
-        for package in ("bot", "rules", "streams")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        for name, line in vague_names(ast.parse(path.read_text(encoding="utf-8")))
+        f"{path}:{line}: {name}"
+        for path in paths
+        if not str(path).startswith(STILL_VAGUE)
+        for name, line in vague_names(ast.parse(text_of(str(path))))
     ]
     assert vague == []
 

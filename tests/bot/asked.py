@@ -189,7 +189,7 @@ WORST = {"extreme": -7.1, "extreme_at": NOW - 10 * MIN}
 def turn(number: int, what: Turn, level: Level, value: float, at: Ms, **changes: object) -> Alert:
     """A turn of an episode of oi_drop:1h on BTC that opened 30 minutes ago."""
     opened = NOW - 30 * MIN
-    given: dict[str, object] = {
+    fields: dict[str, object] = {
         "id": f"oi_drop:1h:BTC:{opened}:{number}", "rule": "oi_drop:1h", "family": "oi_drop",
         "metric": "oi_net_1h_pct", "unit": "%", "asset": "BTC", "turn": what, "level": level,
         "value": value, "threshold": {1: -2.5, 2: -5, 3: -8}[level], "fires": "below", "at": at,
@@ -198,7 +198,7 @@ def turn(number: int, what: Turn, level: Level, value: float, at: Ms, **changes:
         "cause": Cause.LONG_UNWINDING,
         "facts": _oi("BTC", "1h", HOUR, value).facts,
     }  # fmt: skip
-    return Alert(**{**given, **changes})
+    return Alert(**{**fields, **changes})
 
 
 EPISODE = (
@@ -273,18 +273,18 @@ SILENCES = (
 )
 
 
-def context(made: Settings, **changes: Any) -> Context:
+def context(settings: Settings, **changes: Any) -> Context:
     """Ann asks in private while all is well."""
-    given: dict[str, object] = {
-        "settings": made, "words": en.WORDS, "now": NOW,
+    fields: dict[str, object] = {
+        "settings": settings, "words": en.WORDS, "now": NOW,
         "asker": Asker(user=ANN, name="@ann", private=True), "standing": STANDING,
         "reports": REPORTS, "silences": SILENCES, "subscribers": 1,
         "fates": {
-            one.id: (AlertFate(Fate.HIDDEN if one.hidden_by else Fate.POSTED),)
-            for one in changes.get("alerts", ())
+            alert.id: (AlertFate(Fate.HIDDEN if alert.hidden_by else Fate.POSTED),)
+            for alert in changes.get("alerts", ())
         },
     }  # fmt: skip
-    return Context(**{**given, **changes})
+    return Context(**{**fields, **changes})
 
 
 def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer | None:
@@ -296,6 +296,6 @@ def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer
     return refused[1] if refused else answer(command, about)
 
 
-def message(found: Answer) -> Html:
+def message(answer: Answer) -> Html:
     """As it is sent."""
-    return fitted_answer(found.blocks, en.WORDS)
+    return fitted_answer(answer.blocks, en.WORDS)

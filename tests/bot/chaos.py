@@ -166,8 +166,8 @@ class Storm:
             while True:
                 await asyncio.sleep(0.05)
                 posts = (await self.records()).values()
-                told = sum(len(post.alerts) for post in posts)
-                if told >= 2 * count and all(post.state in SETTLED for post in posts):
+                posted_alerts = sum(len(post.alerts) for post in posts)
+                if posted_alerts >= 2 * count and all(post.state in SETTLED for post in posts):
                     return
 
     async def judge(self) -> str:

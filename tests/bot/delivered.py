@@ -49,14 +49,14 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
     over = ended(alerts["closed"], words)
     texts["opening of what is over"] = f"{first.message.html}\n{over}"
     texts["opening of what nobody watches"] = f"{first.message.html}\n{unwatched(words)}"
-    told = {name: as_message(first, text) for name, text in texts.items()}
+    messages = {name: as_message(first, text) for name, text in texts.items()}
     for phrase in ("off", "stuck", "flows", "failed", "moved", "topic"):
         trouble = DeliveryProblem(
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
         )  # fmt: skip
-        told[f"trouble, {phrase}"] = problem_message(
+        messages[f"trouble, {phrase}"] = problem_message(
             trouble, Chat(destination=TelegramChat(-9)), now
         )
-    assert all(message.plain == plain(message.html) for message in told.values())
-    return told
+    assert all(message.plain == plain(message.html) for message in messages.values())
+    return messages

@@ -168,45 +168,45 @@ class FakeTelegram:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        given = {key: str(value) for key, value in (await request.post()).items()}
+        form = {key: str(value) for key, value in (await request.post()).items()}
         await asyncio.sleep(0)
         if request.transport is None or request.transport.is_closing():
             return web.Response()  # whoever asked is gone: too late to carry it out
-        self.requests.append((method, given))
+        self.requests.append((method, form))
         if request.match_info["token"] != TOKEN:
             return _error(401, "Unauthorized")
         if method not in _KNOWN:
             return _error(404, "Not Found")
-        if unknown := set(given) - _KNOWN[method]:
+        if unknown := set(form) - _KNOWN[method]:
             return _error(400, f"Bad Request: the fake does not know {sorted(unknown)}")
-        fault = self.faults.popleft() if self.faults else self._throw(method, given)
-        if given.get("chat_id") in map(str, self.mumbles) and method != "getChat":
+        fault = self.faults.popleft() if self.faults else self._throw(method, form)
+        if form.get("chat_id") in map(str, self.mumbles) and method != "getChat":
             fault = Fault.RUBBISH
         if fault is Fault.FLOOD and self.chances:
             return _error(429, "Too Many Requests", {"retry_after": self.retry_s})
         if fault in _ANSWERS:
             return _error(*_ANSWERS[fault])
-        if refusal := self._refusal(given):
+        if refusal := self._refusal(form):
             return refusal
         if fault is Fault.BAD_GATEWAY:
             return _bad_gateway()
         if fault is Fault.DROPPED_BEFORE:
             return _drop(request)
-        answer: web.Response = getattr(self, f"_{method}")(given)
+        answer: web.Response = getattr(self, f"_{method}")(form)
         if method == "sendMessage" and answer.status == 200:
             self.posted[-1].answered = fault not in AFTER
         return await self._after(fault, answer, request)
 
-    def _throw(self, method: str, given: Mapping[str, str]) -> Fault | None:
+    def _throw(self, method: str, form: Mapping[str, str]) -> Fault | None:
         """By chance, one fault that can hit such a request in life."""
         if method in ("getMe", "getChat"):
             return None
         chances = list(self.chances.items())
         self.dice.shuffle(chances)
         for fault, chance in chances:
-            if fault is Fault.MARKUP and "parse_mode" not in given:
+            if fault is Fault.MARKUP and "parse_mode" not in form:
                 continue
-            if fault is Fault.MIGRATED and given.get("chat_id") != str(GROUP):
+            if fault is Fault.MIGRATED and form.get("chat_id") != str(GROUP):
                 continue
             if self.dice.random() < chance:
                 self.thrown[method, fault] += 1
@@ -215,9 +215,9 @@ class FakeTelegram:
                 return fault
         return None
 
-    def _refusal(self, given: Mapping[str, str]) -> web.Response | None:
+    def _refusal(self, form: Mapping[str, str]) -> web.Response | None:
         """What a chat answers that has moved or does not want the bot."""
-        chat = _chat(given)
+        chat = _chat(form)
         if chat is None:
             return None
         if chat["id"] in self.moves:
@@ -246,8 +246,8 @@ class FakeTelegram:
     def _getMe(self, _given: Mapping[str, str]) -> web.Response:
         return _ok({"id": 1, "is_bot": True, "first_name": "Lowtide", "username": "lowtide_bot"})
 
-    def _getChat(self, given: Mapping[str, str]) -> web.Response:
-        chat = _chat(given)
+    def _getChat(self, form: Mapping[str, str]) -> web.Response:
+        chat = _chat(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
         return _ok(
@@ -256,18 +256,18 @@ class FakeTelegram:
             else self.about_chat
         )
 
-    def _sendMessage(self, given: Mapping[str, str]) -> web.Response:
-        chat = _chat(given)
+    def _sendMessage(self, form: Mapping[str, str]) -> web.Response:
+        chat = _chat(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
         try:
-            text = visible(given)
+            text = visible(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
-        topic = int(given["message_thread_id"]) if "message_thread_id" in given else None
+        topic = int(form["message_thread_id"]) if "message_thread_id" in form else None
         if topic is not None and (chat["id"] != FORUM or topic not in TOPICS):
             return _error(400, "Bad Request: message thread not found")
-        reply_to, wrong = self._reply(given, chat["id"])
+        reply_to, wrong = self._reply(form, chat["id"])
         if wrong:
             return _error(400, wrong)
         self._ids[chat["id"]] += 1
@@ -275,8 +275,8 @@ class FakeTelegram:
             self._ids[chat["id"]],
             chat["id"],
             text,
-            given["text"],
-            given.get("disable_notification") == "true",
+            form["text"],
+            form.get("disable_notification") == "true",
             topic=topic,
             reply_to=reply_to,
             first=text,
@@ -286,10 +286,10 @@ class FakeTelegram:
         self._accept(chat["id"])
         return _ok(_message(post, chat))
 
-    def _reply(self, given: Mapping[str, str], chat: int) -> tuple[int | None, str]:
-        if "reply_parameters" not in given:
+    def _reply(self, form: Mapping[str, str], chat: int) -> tuple[int | None, str]:
+        if "reply_parameters" not in form:
             return None, ""
-        reply = orjson.loads(given["reply_parameters"])
+        reply = orjson.loads(form["reply_parameters"])
         if self._find(chat, reply["message_id"]) is not None:
             return reply["message_id"], ""
         if reply.get("allow_sending_without_reply"):
@@ -303,11 +303,11 @@ class FakeTelegram:
     def _accept(self, chat: int) -> None:
         self.accepted.setdefault(chat, []).append(asyncio.get_running_loop().time())
 
-    def _deleteMessage(self, given: Mapping[str, str]) -> web.Response:
-        chat = _chat(given)
+    def _deleteMessage(self, form: Mapping[str, str]) -> web.Response:
+        chat = _chat(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
-        post = self._find(chat["id"], int(given["message_id"]))
+        post = self._find(chat["id"], int(form["message_id"]))
         if post is None:
             return _error(400, "Bad Request: message to delete not found")
         if post.foreign:
@@ -316,18 +316,18 @@ class FakeTelegram:
         self._accept(chat["id"])
         return _ok(True)
 
-    def _editMessageText(self, given: Mapping[str, str]) -> web.Response:
-        chat = _chat(given)
+    def _editMessageText(self, form: Mapping[str, str]) -> web.Response:
+        chat = _chat(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
-        post = self._find(chat["id"], int(given.get("message_id", 0)))
+        post = self._find(chat["id"], int(form.get("message_id", 0)))
         if post is None:
             return _error(400, "Bad Request: message to edit not found")
         if post.foreign:
             return _error(400, "Bad Request: message can't be edited")
         self._accept(chat["id"])
         try:
-            text = visible(given)
+            text = visible(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
         if text == post.text:
@@ -336,14 +336,14 @@ class FakeTelegram:
                 "Bad Request: message is not modified: specified new message content and reply "
                 "markup are exactly the same as a current content and reply markup of the message",
             )
-        post.text, post.source, post.edits = text, given["text"], post.edits + 1
+        post.text, post.source, post.edits = text, form["text"], post.edits + 1
         return _ok(_message(post, chat))
 
 
-def visible(given: Mapping[str, str]) -> str:
+def visible(form: Mapping[str, str]) -> str:
     """The text that readers see. Raises BadMarkup with Telegram's words."""
-    text = given.get("text", "")
-    if given.get("parse_mode") == "HTML":
+    text = form.get("text", "")
+    if form.get("parse_mode") == "HTML":
         text = parsed(text)
     if not text.strip():
         raise BadMarkup("message text is empty")
@@ -374,12 +374,12 @@ class _Markup(HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
+        attributes = dict(attrs)
         if tag not in _TAGS:
             raise BadMarkup(f'can\'t parse entities: Unsupported start tag "{tag}"')
-        if tag == "tg-time" and not str(given.get("unix", "")).isdigit():
+        if tag == "tg-time" and not str(attributes.get("unix", "")).isdigit():
             raise BadMarkup("can't parse entities: tg-time without a time")
-        if tag == "a" and not given.get("href"):
+        if tag == "a" and not attributes.get("href"):
             raise BadMarkup("can't parse entities: a link without an address")
         self.open.append(tag)
 
@@ -422,8 +422,8 @@ _OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _chat(given: Mapping[str, str]) -> dict[str, Any] | None:
-    wanted = given.get("chat_id")
+def _chat(form: Mapping[str, str]) -> dict[str, Any] | None:
+    wanted = form.get("chat_id")
     if wanted in (str(CHANNEL), CHANNEL_NAME):
         return {"id": CHANNEL, "type": "channel", "title": "Lowtide", "username": CHANNEL_NAME[1:]}
     return _OTHERS.get(wanted or "")

@@ -166,24 +166,24 @@ class FakeUpdates:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        given = {key: str(value) for key, value in (await request.post()).items()}
+        form = {key: str(value) for key, value in (await request.post()).items()}
         if request.match_info["token"] != self.token:
             return _error(401, "Unauthorized")
         if method not in _KNOWN:
             return _error(404, "Not Found")
-        if unknown := set(given) - _KNOWN[method]:
+        if unknown := set(form) - _KNOWN[method]:
             return _error(400, f"Bad Request: the fake does not know {sorted(unknown)}")
         if method == "getUpdates":
-            return await self._getUpdates(given, request)
+            return await self._getUpdates(form, request)
         self.requests.append(method)
         self.times.append(time.monotonic())
-        if (moved := self.moves.get(_number(given.get("chat_id")))) is not None:
+        if (moved := self.moves.get(_number(form.get("chat_id")))) is not None:
             return _error(400, "Bad Request: group chat was upgraded to a supergroup chat",
                           {"migrate_to_chat_id": moved})  # fmt: skip
-        return getattr(self, f"_{method}")(given)
+        return getattr(self, f"_{method}")(form)
 
     async def _getUpdates(
-        self, given: Mapping[str, str], request: web.Request
+        self, form: Mapping[str, str], request: web.Request
     ) -> web.StreamResponse:
         self.polls += 1
         if self.refuse:
@@ -193,9 +193,9 @@ class FakeUpdates:
                 request.transport.close()
                 return web.Response()
             return _error(*refusal, self.parameters)
-        assert json.loads(given["allowed_updates"]) in (["message"], list(KINDS))
-        self.offset = max(self.offset, int(given.get("offset", 0)))
-        until = time.monotonic() + float(given.get("timeout", 0))
+        assert json.loads(form["allowed_updates"]) in (["message"], list(KINDS))
+        self.offset = max(self.offset, int(form.get("offset", 0)))
+        until = time.monotonic() + float(form.get("timeout", 0))
         odd, self.odd = self.odd, []
         if odd:
             return _ok([*odd, *self._since()])
@@ -213,19 +213,21 @@ class FakeUpdates:
     def _deleteWebhook(self, _given: Mapping[str, str]) -> web.Response:
         return _ok(True)
 
-    def _setMyCommands(self, given: Mapping[str, str]) -> web.Response:
-        scope = json.loads(given.get("scope", '{"type": "default"}'))
-        commands = json.loads(given["commands"])
-        assert all(1 <= len(one["description"]) <= 256 for one in commands)
-        self.menus[str(scope.get("chat_id", scope["type"]))] = [one["command"] for one in commands]
+    def _setMyCommands(self, form: Mapping[str, str]) -> web.Response:
+        scope = json.loads(form.get("scope", '{"type": "default"}'))
+        commands = json.loads(form["commands"])
+        assert all(1 <= len(command["description"]) <= 256 for command in commands)
+        self.menus[str(scope.get("chat_id", scope["type"]))] = [
+            command["command"] for command in commands
+        ]
         return _ok(True)
 
-    def _getChat(self, given: Mapping[str, str]) -> web.Response:
-        chat = self._find(given)
+    def _getChat(self, form: Mapping[str, str]) -> web.Response:
+        chat = self._find(form)
         return _error(400, "Bad Request: chat not found") if chat is None else _ok(chat | _FULL)
 
-    def _getChatMember(self, given: Mapping[str, str]) -> web.Response:
-        chat = self._find(given)
+    def _getChatMember(self, form: Mapping[str, str]) -> web.Response:
+        chat = self._find(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
         member = self.members.get(chat["id"], {"status": "left"})
@@ -234,33 +236,33 @@ class FakeUpdates:
         user = {"id": BOT_ID, "is_bot": True, "first_name": "Lowtide"}
         return _ok({**member, "user": user})
 
-    def _sendMessage(self, given: Mapping[str, str]) -> web.Response:
-        chat = self._find(given)
+    def _sendMessage(self, form: Mapping[str, str]) -> web.Response:
+        chat = self._find(form)
         if chat is None:
             return _error(400, "Bad Request: chat not found")
         if chat["id"] in self.refusals:
             return _error(*self.refusals[chat["id"]], self.parameters)
-        topic = given.get("message_thread_id")
+        topic = form.get("message_thread_id")
         if topic is not None and int(topic) in self.closed_topics:
             return _error(400, "Bad Request: TOPIC_CLOSED")
         if topic not in (None, "7"):
             return _error(400, "Bad Request: message thread not found")
         try:
-            text = parsed(given["text"]) if given.get("parse_mode") == "HTML" else given["text"]
+            text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
         if not 0 < len(text.encode("utf-16-le")) // 2 <= 4096:
             return _error(400, "Bad Request: message is too long or empty")
-        silent = given.get("disable_notification") == "true"
+        silent = form.get("disable_notification") == "true"
         self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None, text))
         return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
                     "text": text})  # fmt: skip
 
-    def _editMessageText(self, given: Mapping[str, str]) -> web.Response:
-        chat, number = self._find(given), int(given["message_id"])
+    def _editMessageText(self, form: Mapping[str, str]) -> web.Response:
+        chat, number = self._find(form), int(form["message_id"])
         if chat is None or not 0 < number <= len(self.sent):
             return _error(400, "Bad Request: message to edit not found")
-        text = parsed(given["text"]) if given.get("parse_mode") == "HTML" else given["text"]
+        text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
         if self.sent[number - 1].text == text:
             return _error(400, "Bad Request: message is not modified")
         self.sent[number - 1].text = text
@@ -269,8 +271,8 @@ class FakeUpdates:
     def _deleteMessage(self, _given: Mapping[str, str]) -> web.Response:
         return _error(400, "Bad Request: message to delete not found")
 
-    def _find(self, given: Mapping[str, str]) -> dict[str, Any] | None:
-        wanted = given["chat_id"]
+    def _find(self, form: Mapping[str, str]) -> dict[str, Any] | None:
+        wanted = form["chat_id"]
         for number, chat in self.chats.items():
             if wanted in (str(number), f"@{chat.get('username')}"):
                 return {"id": number, **chat}

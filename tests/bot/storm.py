@@ -165,10 +165,10 @@ class Storm:
         venues = [venue.name for venue in settings.venues]
         engine = Engine(settings.rules, venues, settings.composites)
         expected = [a for e in seen for a in engine.feed(e) if isinstance(a, Alert)]
-        told = [alerts.decode(f[b"a"]) for _, f in await self._redis.xrange(Keys().alerts)]
-        said = [alert for alert in told if isinstance(alert, Alert)]
-        assert len(said) >= LEAST_ALERTS, "too little happened to show anything"
-        assert [a.id for a in said] == [a.id for a in expected], "alerts lost, doubled or changed"
+        outputs = [alerts.decode(f[b"a"]) for _, f in await self._redis.xrange(Keys().alerts)]
+        actual = [alert for alert in outputs if isinstance(alert, Alert)]
+        assert len(actual) >= LEAST_ALERTS, "too little happened to show anything"
+        assert [a.id for a in actual] == [a.id for a in expected], "alerts lost, doubled or changed"
 
         loaded = await OutboxStore(self._redis, Keys()).claim()
         assert loaded.lost == []
@@ -178,12 +178,14 @@ class Storm:
         counts = msgspec.structs.asdict(plan.counts)
         # what joins a digest may wait for minutes
         counts["waiting"] = sum(len(group.waiting) for group in plan.groups.values())
-        assert sum(counts.values()) == sum(a.post for a in said), f"not all accounted for: {counts}"
+        assert sum(counts.values()) == sum(a.post for a in actual), (
+            f"not all accounted for: {counts}"
+        )
         self._nothing_twice([post.first for post in self.system.telegram.sent])
         hits = ", ".join(f"{times} x {what}" for what, times in sorted(self.hits.items()))
         return (
             f"{hits}; {len(seen)} events with {sum(sizes.values())} liquidations of"
-            f" {self._sent}, {len(said)} alerts, {len(loaded.posts)} posts"
+            f" {self._sent}, {len(actual)} alerts, {len(loaded.posts)} posts"
         )
 
     def _nothing_twice(self, texts: list[str]) -> None:

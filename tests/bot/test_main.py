@@ -223,8 +223,8 @@ def test_what_roles_write_is_for_their_user_alone(
         assert ended([command, "--config", str(config)], capsys)[0] == 0
     finally:
         os.umask(before)
-    made = ("data", "data/metrics", "data/metrics/day")
-    modes = [(config.parent / name).stat().st_mode & 0o777 for name in made]
+    paths = ("data", "data/metrics", "data/metrics/day")
+    modes = [(config.parent / name).stat().st_mode & 0o777 for name in paths]
     assert modes == [0o700, 0o700, 0o600]
 
 
@@ -239,9 +239,9 @@ def test_what_others_may_read_is_told_by_check_and_at_the_start(
     (config.parent / ".env").chmod(0o640)
     before = os.umask(0o022)
     try:
-        told = f"{config.parent}/.env is open to others on this machine"
-        assert f"warning: {told}" in ended(["check", "--config", str(config)], capsys)[1]
-        assert told in ended(["run", "--config", str(config)], capsys)[2]
+        sentence = f"{config.parent}/.env is open to others on this machine"
+        assert f"warning: {sentence}" in ended(["check", "--config", str(config)], capsys)[1]
+        assert sentence in ended(["run", "--config", str(config)], capsys)[2]
     finally:
         os.umask(before)
 

@@ -48,8 +48,8 @@ async def test_frames_are_recorded_as_they_came_and_can_be_replayed(
         os.kill(os.getpid(), signal.SIGTERM)
         assert await asyncio.wait_for(recording, 3) == 0
     recorded = list(read(output))
-    said = capsys.readouterr().err
-    assert said.endswith(f"{len(recorded):,} frames recorded\n")
+    stderr = capsys.readouterr().err
+    assert stderr.endswith(f"{len(recorded):,} frames recorded\n")
     of_bitcoin = [
         r.frame for r in read(story) if r.topic.endswith("BTCUSDT") and not r.topic.startswith("k")
     ]
@@ -116,5 +116,5 @@ async def test_a_disk_that_fills_up_ends_it_with_a_sentence(
         chosen = settings(tmp_path, venues=place(playback))
         ended = record(chosen, "bybit", ["BTCUSDT"], tmp_path / "x.jsonl")
         assert await asyncio.wait_for(ended, 5) == 1
-    said = capsys.readouterr().err
-    assert said == f"cannot write {tmp_path / 'x.jsonl'}: No space left on device\n"
+    stderr = capsys.readouterr().err
+    assert stderr == f"cannot write {tmp_path / 'x.jsonl'}: No space left on device\n"

@@ -24,7 +24,7 @@ from tests.released import FOLDER
 KEYS = Keys()
 
 
-async def given(redis: Redis, **changes: bytes) -> None:
+async def put_outbox(redis: Redis, **changes: bytes) -> None:
     """The outbox that the released version wrote, with other values in some records."""
     fields = msgspec.msgpack.decode(zlib.decompress((FOLDER / "outbox-1.bin").read_bytes()))
     await redis.hset(KEYS.outbox, mapping=fields)
@@ -33,7 +33,7 @@ async def given(redis: Redis, **changes: bytes) -> None:
 
 
 async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
-    await given(redis)
+    await put_outbox(redis)
     loaded = await OutboxStore(redis, KEYS).claim()
     assert loaded.lost == []
     assert loaded.cursor is not None
@@ -49,11 +49,11 @@ async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
 
 
 async def test_one_unreadable_record_costs_itself_alone(redis: Redis) -> None:
-    await given(redis)
+    await put_outbox(redis)
     whole = await OutboxStore(redis, KEYS).claim()
     plan = msgspec.msgpack.decode((await redis.hget(KEYS.outbox, "plan @lowtide")) or b"")
     plan["groups"] = "of another shape"
-    await given(
+    await put_outbox(
         redis,
         **{"plan @lowtide": msgspec.msgpack.encode(plan), f"post {whole.posts[0].key}": b"\xc1",
            "version": b"3"},
@@ -101,8 +101,8 @@ async def test_operators_hear_that_the_rules_start_anew_and_the_old_state_is_kep
             await asyncio.sleep(0.005)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    said = [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
-    (notice,) = (one for one in said if isinstance(one, Notice))
+    outputs = [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
+    (notice,) = (output for output in outputs if isinstance(output, Notice))
     assert (notice.fault, notice.subjects) == (FaultCode.STATE_LOST, ("rules",))
     assert "not readable" in notice.reason
     assert await redis.get(f"{KEYS.snapshot('rules')}:unread") == saved

@@ -76,9 +76,9 @@ def test_a_file_cut_short_gives_what_is_whole(
     short.write_bytes(data[: int(len(data) * share)])
     code, out, err = replayed(capsys, tmp_path, short)
     assert code == 0
-    *told, last = out.removesuffix("\n\n").split("\n\n")  # what waits at the end is told early
-    assert [text for text in told if text not in whole] == []
-    assert told or share < 0.5
+    *messages, last = out.removesuffix("\n\n").split("\n\n")  # what waits at the end is told early
+    assert [text for text in messages if text not in whole] == []
+    assert messages or share < 0.5
     assert last
     assert err.count("recording cut short") == 1
 
@@ -205,4 +205,4 @@ def test_a_recording_without_one_kind_of_feed_does_not_flap(tmp_path: Path) -> N
     kinds = {kind for kind, _ in states}
     assert "depth" not in kinds
     for kind in kinds:
-        assert [up for some, up in states if some == kind] == [True, False, True]
+        assert [up for state_kind, up in states if state_kind == kind] == [True, False, True]

@@ -153,9 +153,9 @@ def workspace(root: Path, folder: Path, modules: Mapping[str, tuple[str, ...]]) 
 
 def run(folder: Path, names: Sequence[str], minutes: float) -> str:
     """mutmut on a workspace until it is done or the time is up; what it said."""
-    said = folder / "said.txt"
+    log = folder / "log.txt"
     workers = str(os.cpu_count() or 1)
-    with said.open("w") as output:
+    with log.open("w") as output:
         running = subprocess.Popen(
             [sys.executable, "-m", "mutmut", "run", "--max-children", workers, *names],
             cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
@@ -171,7 +171,7 @@ def run(folder: Path, names: Sequence[str], minutes: float) -> str:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
                 running.wait()
-    return said.read_text(errors="replace").replace("\r", "\n")
+    return log.read_text(errors="replace").replace("\r", "\n")
 
 
 def outcome(folder: Path, modules: Mapping[str, object], names: Sequence[str]) -> Outcome:
@@ -247,10 +247,10 @@ def mutants(root: Path, wanted: Sequence[str], since: str | None, minutes: float
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         workspace(root, folder, modules)
-        said = run(folder, names, minutes)
+        log = run(folder, names, minutes)
         tried = outcome(folder, modules, names)
     if not any((tried.killed, tried.survivors, tried.unchecked)):
-        sys.exit(f"no mutant was tried:\n{said[-2000:]}")
+        sys.exit(f"no mutant was tried:\n{log[-2000:]}")
     if since is None:
         return tried
     survivors = [each for each in tried.survivors if each.line in changed[each.file]]

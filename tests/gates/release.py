@@ -136,14 +136,14 @@ def timeless(archive: bytes, seconds: int) -> bytes:
     plain = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as packed,
-        tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as made,
+        tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as repacked,
     ):
         for member in sorted(packed.getmembers(), key=lambda entry: entry.name):
             member.mtime, member.pax_headers = seconds, {}
             member.uid = member.gid = 0
             member.uname = member.gname = ""
             member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-            made.addfile(member, packed.extractfile(member) if member.isfile() else None)
+            repacked.addfile(member, packed.extractfile(member) if member.isfile() else None)
     return gzip.compress(plain.getvalue(), mtime=0)
 
 

@@ -18,20 +18,20 @@ SHOW_EVERY = 2 * SECOND
 
 
 class RulesModel:
-    """One process: it begins from what is durable. ``said``: what was committed, for the trace."""
+    """One process: it begins from what is durable. ``on_output`` takes what was committed."""
 
     def __init__(
         self,
         settings: Settings,
         redis: RedisModel,
         crash: Crash,
-        said: Callable[[AlertOrNotice], None],
+        on_output: Callable[[AlertOrNotice], None],
     ) -> None:
         names = [venue.name for venue in settings.venues]
         self.engine = Engine(settings.rules, names, settings.composites)
         self._redis = redis
         self._crash = crash
-        self._said = said
+        self._on_output = on_output
         self._cursor = 0
         self._muted_to = redis.bookmark
         if redis.snapshot is not None:
@@ -53,7 +53,7 @@ class RulesModel:
             if self._cursor > self._muted_to:
                 redis.commit(self._cursor, [alerts.encode(turn) for turn in turns], self._crash)
                 for turn in turns:
-                    self._said(turn)
+                    self._on_output(turn)
 
     def save(self) -> None:
         """Keep the state; a restart goes on from it."""

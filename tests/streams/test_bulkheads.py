@@ -48,7 +48,7 @@ def bybit_answer(request: web.Request) -> web.Response:
     ]  # fmt: skip
     settled = {"symbol": request.query.get("symbol", ""), "fundingRate": "0.0001",
                "fundingRateTimestamp": str(EPOCH - EPOCH % 28_800_000)}  # fmt: skip
-    tickers = [{"symbol": one["symbol"], "turnover24h": "9"} for one in contracts]
+    tickers = [{"symbol": contract["symbol"], "turnover24h": "9"} for contract in contracts]
     rows = {"/v5/market/tickers": tickers, "/v5/market/instruments-info": contracts}
     result = {"list": rows.get(request.path, [settled]), "nextPageCursor": ""}
     return web.json_response({"retCode": 0, "result": result})
@@ -65,9 +65,9 @@ async def bybit_talk(connection: ServerConnection) -> None:
 
 
 def hyperliquid_answer(request: web.Request) -> web.Response:
-    one = {"openInterest": "5", "markPx": "100"}
+    context = {"openInterest": "5", "markPx": "100"}
     coins = {"universe": [{"name": name} for name in ("BTC", "ETH")]}
-    return web.json_response([coins, [one, one]] if request._read_bytes == LIST else [])
+    return web.json_response([coins, [context, context]] if request._read_bytes == LIST else [])
 
 
 async def hyperliquid_talk(connection: ServerConnection) -> None:
@@ -149,7 +149,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "bybit": (bybit_answer, bybit_talk),
         "hyperliquid": (hyperliquid_answer, hyperliquid_talk),
     }
-    said: list[AnyEvent] = []
+    events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:
         places: list[VenueAddress] = []
         for name, (answer, talk) in venues.items():
@@ -161,22 +161,22 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
                 headers = {"Location": "http://[::1"}
                 server.refuse = [(302, headers, b""), (chance.choice((101, 200, 404)), {}, b"")]
             places.append(VenueAddress(venue=StandIn(name), websocket=server.url, rest=rest))
-        hub = Hub(places, MARKETS, said.append, Clock())
+        hub = Hub(places, MARKETS, events.append, Clock())
         with capture_logs() as logs:
             async with at_work(hub.run()):
                 await asyncio.sleep(SECONDS)
                 assert [venue.name for venue in hub.status()] == [*NAMES]
                 json.dumps([venue.trouble for venue in hub.status()])
-    return said, logs
+    return events, logs
 
 
-def of(venue: str, said: list[AnyEvent]) -> tuple[Counter[str], set[str], set[int]]:
+def of(venue: str, events: list[AnyEvent]) -> tuple[Counter[str], set[str], set[int]]:
     """Turns of feeds; what is said, without times; the seconds of which BTC has a price.
 
     The facts are those after 12 s: the tail is ranked over all listings, and who cannot be listed
     is waited for 8 s.
     """
-    while_up = [e for e in said if getattr(e, "venue", "") == venue and e.seen < EPOCH + 59_000]
+    while_up = [e for e in events if getattr(e, "venue", "") == venue and e.seen < EPOCH + 59_000]
     late = [e for e in while_up if e.seen >= EPOCH + 12_000]
     facts = [e for e in late if not isinstance(e, FeedState | Fault)]
     texts = {re.sub(rb'"(at|seen|next_at)":\d+', b"", encode(e)).decode() for e in facts}
@@ -193,22 +193,22 @@ def test_the_others_do_not_notice(seed: int) -> None:
     @virtual
     async def check() -> None:
         sane, _ = await played(None, seed)
-        said, logs = await played(mad, seed)
+        events, logs = await played(mad, seed)
         for venue in NAMES:
             if venue != mad:
-                alone, beside = of(venue, sane), of(venue, said)
+                alone, beside = of(venue, sane), of(venue, events)
                 assert beside[0] == alone[0] and beside[2] == alone[2]
                 assert beside[1] ^ alone[1] == set()
-                assert not [turn for turn in of(venue, said)[0] if turn.startswith("-")]
-                assert len(of(venue, said)[2]) == 47
-        for event in said:  # whatever gets through can be written, read and shown
+                assert not [turn for turn in of(venue, events)[0] if turn.startswith("-")]
+                assert len(of(venue, events)[2]) == 47
+        for event in events:  # whatever gets through can be written, read and shown
             assert decode(encode(event)) == event
             assert all(
                 value.isprintable() for value in vars_of(event).values() if isinstance(value, str)
             )
         assert not [
             e
-            for e in said
+            for e in events
             if isinstance(e, Fault) and e.code is FaultCode.VENUE_FAILED and not e.over
         ]
         assert not [entry for entry in logs if entry["log_level"] == "error"]
@@ -232,10 +232,10 @@ def test_an_error_of_ours_at_one_venue_is_its_own(monkeypatch: pytest.MonkeyPatc
     async def check() -> None:
         sane, _ = await played(None, 0)
         monkeypatch.setattr(Session, "received", broken)
-        said, logs = await played(None, 0)
+        events, logs = await played(None, 0)
         for venue in ("binance", "hyperliquid"):
-            assert of(venue, said) == of(venue, sane)
-        faults = {e.code for e in said if isinstance(e, Fault) and not e.over}
+            assert of(venue, events) == of(venue, sane)
+        faults = {e.code for e in events if isinstance(e, Fault) and not e.over}
         assert faults == {FaultCode.VENUE_FAILED}
         errors = [entry for entry in logs if entry["log_level"] == "error"]
         assert [entry["event"] for entry in errors] == ["listening to Bybit failed"]
@@ -246,20 +246,20 @@ def test_an_error_of_ours_at_one_venue_is_its_own(monkeypatch: pytest.MonkeyPatc
 def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> None:
     @virtual
     async def check() -> None:
-        said: list[AnyEvent] = []
+        events: list[AnyEvent] = []
         venue = Binance("BTCUSDT", "1000PEPEUSDT")
         names = ("BTC", "BTCUSDT", "1000PEPE", "MATIC")
         async with resting(venue.answer) as rest, listening(venue.talk) as server:
             place = VenueAddress(venue=VENUES["binance"], websocket=server.url, rest=rest)
             markets = Markets(majors=names, large=(), tail=0)
-            async with at_work(Hub([place], markets, said.append, Clock()).run()):
+            async with at_work(Hub([place], markets, events.append, Clock()).run()):
                 venue.pace = 10.0
                 await asyncio.sleep(3_700)
                 venue.listed.append("MATICUSDT")
                 await asyncio.sleep(3_700)
         unlisted = [
             (e.subject, e.detail)
-            for e in said
+            for e in events
             if isinstance(e, Fault) and e.code is FaultCode.ASSET_NOT_LISTED and not e.over
         ]
         assert unlisted == [
@@ -267,9 +267,9 @@ def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> N
             ("1000PEPE", "1000PEPE is 1000 PEPE: name the asset, PEPE"),
             ("MATIC", "asked: binance"),
         ]
-        over = [e for e in said if isinstance(e, Fault) and e.subject == "MATIC" and e.over]
+        over = [e for e in events if isinstance(e, Fault) and e.subject == "MATIC" and e.over]
         assert len(over) == 1
         assert any(isinstance(e, FeedState) and e.kind is Kind.DEPTH and e.symbol == "MATICUSDT"
-                   for e in said)  # fmt: skip
+                   for e in events)  # fmt: skip
 
     check()

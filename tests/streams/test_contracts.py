@@ -97,9 +97,9 @@ def pct_8h(rate: Funding) -> float:
 
 def test_the_delta_after_the_one_with_the_interval_does_not_fall_back_to_the_listing() -> None:
     venue, at = Venue(bybit, "XYZUSDT", 8), EIGHT + 5 * SECOND
-    said = venue.hear(ticker(at, fundingIntervalHour="1", fundingRate="-0.0005"), at)
+    events = venue.hear(ticker(at, fundingIntervalHour="1", fundingRate="-0.0005"), at)
     after = venue.hear(ticker(at + SECOND, fundingRate="-0.0005"), at + SECOND)
-    assert pct_8h(rate_of(said)) == pct_8h(rate_of(after)) == -0.40
+    assert pct_8h(rate_of(events)) == pct_8h(rate_of(after)) == -0.40
 
 
 @pytest.mark.parametrize("was, now", [(1, 8), (4, 1), (8, 4), (4, 8)])
@@ -124,7 +124,7 @@ def test_a_fresh_start_after_a_change_reads_the_settlement_by_the_gap() -> None:
 
 def test_a_price_that_a_delta_leaves_out_has_not_changed() -> None:
     venue, at = Venue(bybit, "XYZUSDT", 8), EIGHT
-    told = [
+    event_lists = [
         venue.hear(ticker(at, **fields), at)
         for fields in (
             {"markPrice": "97", "indexPrice": "100"},
@@ -133,7 +133,7 @@ def test_a_price_that_a_delta_leaves_out_has_not_changed() -> None:
             {"markPrice": "96"},
         )
     ]
-    prices = [event for events in told for event in events if isinstance(event, Price)]
+    prices = [event for events in event_lists for event in events if isinstance(event, Price)]
     assert [(p.mark, p.index) for p in prices] == [(97, 100), (96.5, 100), (96.5, 99.8), (96, 99.8)]
 
 
@@ -487,8 +487,8 @@ def test_a_listing_that_could_not_be_read_leaves_the_word_of_the_one_before(hour
     assert venue.wrong == venue.asked == []
     assert len(venue.right) == 3 * 360 + 3
     event = venue.settle(DAY + 9 * HOUR + SECOND)
-    said = msgspec.structs.replace(event, hours=8.0)  # by the listing that assumes it
-    assert venue.contracts.complete(said)[0].hours == hours
+    assumed = msgspec.structs.replace(event, hours=8.0)  # by the listing that assumes it
+    assert venue.contracts.complete(assumed)[0].hours == hours
 
 
 def test_the_word_after_an_assumed_interval_stands_at_once() -> None:

@@ -26,12 +26,12 @@ def test_what_cannot_be_printed_is_escaped(text: str, shown: str):
 
 
 def test_a_fault_takes_foreign_text_without_harm():
-    made = fault(
+    names_refused = fault(
         FaultCode.NAMES_REFUSED, 1_795_262_412_345, venue="bybit", subject=NASTY, detail=NASTY * 50
     )
-    assert made.subject.isprintable() and len(made.subject) <= 40
-    assert made.detail.isprintable() and len(made.detail) <= 160
-    assert decode(encode(made)) == made
+    assert names_refused.subject.isprintable() and len(names_refused.subject) <= 40
+    assert names_refused.detail.isprintable() and len(names_refused.detail) <= 160
+    assert decode(encode(names_refused)) == names_refused
 
 
 def test_faults_are_neither_held_back_nor_replaced():
@@ -40,5 +40,5 @@ def test_faults_are_neither_held_back_nor_replaced():
         for n in range(4)
     ]
     conflator = Conflator(())
-    assert [going for one in faults for going in conflator.offer(one)] == faults
+    assert [going for offered in faults for going in conflator.offer(offered)] == faults
     assert newest_only([*faults, Tick(seen=1), Tick(seen=2)]) == [*faults, Tick(seen=2)]

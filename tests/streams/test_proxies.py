@@ -52,10 +52,10 @@ def test_what_is_no_proxy_is_refused_without_being_shown(text: str):
     ],
 )
 def test_each_variable(env: dict[str, str], https: str | None, wss: str | None, http: str | None):
-    found = proxies(env)
-    assert found.of("https://x.com/path") == https
-    assert found.of("wss://x.com/ws") == wss
-    assert found.of("http://x.com") == http
+    proxy_settings = proxies(env)
+    assert proxy_settings.of("https://x.com/path") == https
+    assert proxy_settings.of("wss://x.com/ws") == wss
+    assert proxy_settings.of("http://x.com") == http
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_each_variable(env: dict[str, str], https: str | None, wss: str | None, 
 )  # fmt: skip
 def test_hosts_without_a_proxy(url: str, bypassed: bool):
     names = "example.com, .dotted.org,other.net:444 10.0.0.0/8,fd00::/8,*.star.io"
-    found = proxies({"ALL_PROXY": "a:1", "no_proxy": names})
-    assert (found.of(url) is None) is bypassed
+    proxy_settings = proxies({"ALL_PROXY": "a:1", "no_proxy": names})
+    assert (proxy_settings.of(url) is None) is bypassed
 
 
 def test_a_password_is_not_in_what_is_printed():

@@ -73,66 +73,66 @@ def fixtures() -> Iterator[tuple[str, str]]:
 
 def as_line(decoded: Sequence[Decoded]) -> str:
     """The results of one frame as one line of a golden file."""
-    named = [_named(one) for one in decoded]
+    named = [_named(result) for result in decoded]
     return msgspec.json.encode(named).decode()
 
 
-def _named(one: Decoded) -> list[object]:
+def _named(result: Decoded) -> list[object]:
     """With the names of the contract, also where a venue decodes into a BookUpdate of its own."""
-    kind = BookUpdate if isinstance(one, BookUpdate) else type(one)
-    if kind is type(one):
-        return [kind.__name__, one]
-    fields = {name: getattr(one, name) for name in kind.__struct_fields__}
+    kind = BookUpdate if isinstance(result, BookUpdate) else type(result)
+    if kind is type(result):
+        return [kind.__name__, result]
+    fields = {name: getattr(result, name) for name in kind.__struct_fields__}
     return [kind.__name__, kind(**fields)]
 
 
-def check_golden(name: str, found: Sequence[str], limit: int = 8_000) -> None:
-    """``found`` equals the golden file; large ones are kept as a digest and their beginning."""
-    text = "".join(line + "\n" for line in found)
+def check_golden(name: str, lines: Sequence[str], limit: int = 8_000) -> None:
+    """``lines`` equals the golden file; large ones are kept as a digest and their beginning."""
+    text = "".join(line + "\n" for line in lines)
     if len(text) > limit:
         digest = {
-            "lines": len(found),
+            "lines": len(lines),
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "first": [line[:400] for line in found if line != "[]"][:3],
+            "first": [line[:400] for line in lines if line != "[]"][:3],
         }
         text = json.dumps(digest, indent=1, ensure_ascii=False) + "\n"
     check_text(HERE / "golden" / name, text)
 
 
-def check_invariants(one: Decoded) -> None:
+def check_invariants(result: Decoded) -> None:
     """What holds of everything an adapter ever says."""
-    if isinstance(one, Reply | Unreadable):
+    if isinstance(result, Reply | Unreadable):
         return
-    if isinstance(one, Terms):
-        assert one.funding_hours in (None, *FUNDING_HOURS)
-        assert one.funding_cap is None or one.funding_cap > 0
+    if isinstance(result, Terms):
+        assert result.funding_hours in (None, *FUNDING_HOURS)
+        assert result.funding_cap is None or result.funding_cap > 0
         return
-    assert len(str(one.at)) == 13
-    match one:
+    assert len(str(result.at)) == 13
+    match result:
         case BookUpdate():
-            check_book(one)
+            check_book(result)
             return
         case Funding():
-            assert -1 < one.rate < 1
-            assert one.hours in FUNDING_HOURS
-            assert one.next_at is None or (len(str(one.next_at)) == 13 and not one.settled)
+            assert -1 < result.rate < 1
+            assert result.hours in FUNDING_HOURS
+            assert result.next_at is None or (len(str(result.next_at)) == 13 and not result.settled)
         case OpenInterest():
-            assert 0 <= one.base < float("inf")
-            assert one.usd is None or 0 <= one.usd < float("inf")
+            assert 0 <= result.base < float("inf")
+            assert result.usd is None or 0 <= result.usd < float("inf")
         case Liquidation():
-            assert min(one.price, one.base, one.usd) > 0
-            assert abs(one.price * one.base / one.usd - 1) < 1e-9
+            assert min(result.price, result.base, result.usd) > 0
+            assert abs(result.price * result.base / result.usd - 1) < 1e-9
         case Price():
-            assert one.mark is not None or one.index is not None
-            assert one.mark is None or 0 < one.mark < float("inf")
-            assert one.index is None or 0 < one.index < float("inf")
+            assert result.mark is not None or result.index is not None
+            assert result.mark is None or 0 < result.mark < float("inf")
+            assert result.index is None or 0 < result.index < float("inf")
         case Volume():
-            assert 0 <= one.usd_24h < float("inf")
+            assert 0 <= result.usd_24h < float("inf")
         case _:
-            raise AssertionError(f"unexpected {one!r}")
-    assert one.seen == SEEN
-    assert one.symbol
-    assert one.asset
+            raise AssertionError(f"unexpected {result!r}")
+    assert result.seen == SEEN
+    assert result.symbol
+    assert result.asset
 
 
 def check_book(update: BookUpdate) -> None:

@@ -347,7 +347,7 @@ async def test_it_goes_through_the_proxy_of_the_environment(server: Server, tmp_
     server.put(file, content())
     port = server.url.rpartition(":")[2]
     async with proxy.running("http") as running:
-        found = proxies({"HTTP_PROXY": running.url()})
-        async with Archive(f"http://archive.test:{port}", tmp_path, found) as archive:
+        proxy_settings = proxies({"HTTP_PROXY": running.url()})
+        async with Archive(f"http://archive.test:{port}", tmp_path, proxy_settings) as archive:
             assert await archive.fetch(file) is Fetched.NEW
         assert running.reached == [f"archive.test:{port}"] * 2

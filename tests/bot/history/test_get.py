@@ -200,8 +200,8 @@ async def test_the_last_days_come_from_the_venue_itself(server: Server, tmp_path
     assert f"{got.recent} rows of the last days came from the venue" in outcome(got, tmp_path)
     names = ["oi_net_24h_pct", "funding_8h_pct"]
     sources = Sources([folder_of(settings)], settings, names)
-    found = {key.metric for chunk in sources.pieces() for key in chunk.series}
-    assert found == set(names)
+    metrics = {key.metric for chunk in sources.pieces() for key in chunk.series}
+    assert metrics == set(names)
 
 
 @pytest.mark.usefixtures("quick")

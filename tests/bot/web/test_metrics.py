@@ -20,10 +20,10 @@ from tests.conftest import ROOT
 NONE_OPEN = OpenEpisodes(seen=NOW, episodes=())
 
 
-def exported(found: dict[str, Any], episodes: OpenEpisodes | None = NONE_OPEN) -> dict[str, float]:
+def exported(report: dict[str, Any], episodes: OpenEpisodes | None = NONE_OPEN) -> dict[str, float]:
     """``name{label="value"}`` → number, of every sample."""
-    checks = readiness(found, {}, telegram=True)
-    text = exposition(metric_families(found, checks, episodes)).decode()
+    checks = readiness(report, {}, telegram=True)
+    text = exposition(metric_families(report, checks, episodes)).decode()
     samples: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation

@@ -11,8 +11,8 @@ from streams.feed.hub import FeedCount
 from tests.bot.web.cases import NOW, socket, status, venue
 
 
-def wrong(found: dict[str, Any], failing: dict[str, str] | None = None) -> dict[str, str]:
-    checks = readiness(found, failing or {}, telegram=True)
+def wrong(report: dict[str, Any], failing: dict[str, str] | None = None) -> dict[str, str]:
+    checks = readiness(report, failing or {}, telegram=True)
     assert [check.name for check in checks] == ["roles", "venues", "ticks", "process", "telegram"]
     return {check.name: check.reason for check in checks if not check.ok}
 
@@ -23,7 +23,7 @@ def test_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "reasons"),
+    ("report", "reasons"),
     [
         (status(rules=None), {
             "roles": "rules not running (nothing heard for 30 s)",
@@ -45,8 +45,8 @@ def test_all_is_well() -> None:
         (status(bot={"telegram": None}), {"telegram": "Telegram has not answered yet"}),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_said(found: dict[str, Any], reasons: dict[str, str]) -> None:
-    assert wrong(found) == reasons
+def test_what_is_missing_is_said(report: dict[str, Any], reasons: dict[str, str]) -> None:
+    assert wrong(report) == reasons
 
 
 def test_what_has_failed_in_this_process_is_said() -> None:
@@ -57,12 +57,12 @@ def test_what_has_failed_in_this_process_is_said() -> None:
 
 def test_something_critical_that_waits_is_said() -> None:
     chat = ChatReport(chat="-100", ready=True, queued=1, critical_ms=130_000)
-    found = status(bot={"troubled": [msgspec.to_builtins(chat)]})
-    assert wrong(found) == {"roles": "bot -100, 1 post waits, the oldest critical one for 130 s"}
+    report = status(bot={"troubled": [msgspec.to_builtins(chat)]})
+    assert wrong(report) == {"roles": "bot -100, 1 post waits, the oldest critical one for 130 s"}
 
 
 @pytest.mark.parametrize(
-    "found",
+    "report",
     [
         # half of the sockets gone quiet, feeds lost, gaps, a clock that stepped back, old roles
         status(venue(sockets=[socket(), socket(last_data=NOW - 900_000, ready=False)])),
@@ -72,11 +72,11 @@ def test_something_critical_that_waits_is_said() -> None:
         status(rules={"alerts": 100_000, "lag_ms": 20_000}, bot={"queued": 400, "held": 900}),
     ],
 )
-def test_a_crash_of_the_market_is_no_fault(found: dict[str, Any]) -> None:
-    assert wrong(found) == {}
+def test_a_crash_of_the_market_is_no_fault(report: dict[str, Any]) -> None:
+    assert wrong(report) == {}
 
 
 def test_the_status_of_an_earlier_version_is_understood() -> None:
-    found = status()
-    del found["rules"]["tick_ms"]
-    assert wrong(found) == {}
+    report = status()
+    del report["rules"]["tick_ms"]
+    assert wrong(report) == {}

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -47,6 +48,20 @@ async def stopped(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def ticks_until(redis: Redis, entries: int) -> list[AnyEvent]:
+    """What is stored once there are so many; the ticks come by the second."""
+    async with asyncio.timeout(10):
+        while len(events := await stored(redis)) < entries:
+            await asyncio.sleep(0.02)
+    return events
+
+
 async def test_events_are_written_in_order_at_once(redis: Redis) -> None:
     mine = publisher(redis)
     running = asyncio.create_task(mine.run())
@@ -55,7 +70,7 @@ async def test_events_are_written_in_order_at_once(redis: Redis) -> None:
     ]  # fmt: skip
     for event in events:
         mine.publish(event)
-    await asyncio.sleep(0.1)
+    await until(lambda: mine.written == len(events))
     assert await stored(redis) == events
     assert (mine.written, mine.waiting) == (4, 0)
     await stopped(running)
@@ -68,11 +83,11 @@ async def test_a_tick_each_second_brings_what_was_held(redis: Redis) -> None:
     mine.publish(fact(Kind.DEPTH, 1.0, T0))
     mine.publish(fact(Kind.DEPTH, 2.0, T0 + 100))
     clock.now_ms += 1_100
-    await asyncio.sleep(1.2)
-    assert (await stored(redis))[1:] == [fact(Kind.DEPTH, 2.0, T0 + 100), Tick(seen=T0 + 1_100)]
+    events = await ticks_until(redis, 3)
+    assert events[1:3] == [fact(Kind.DEPTH, 2.0, T0 + 100), Tick(seen=T0 + 1_100)]
     clock.now_ms -= 3_600_000  # ticks go on after a jump back, and their ids still rise
-    await asyncio.sleep(1)
-    assert (await stored(redis))[-1] == Tick(seen=T0 + 1_100 - 3_600_000)
+    events = await ticks_until(redis, len(events) + 1)
+    assert events[-1] == Tick(seen=T0 + 1_100 - 3_600_000)
     await stopped(running)
 
 
@@ -87,7 +102,7 @@ async def test_while_redis_is_away_only_what_is_replaced_is_left_out(
     mine = publisher(shaky)
     running = asyncio.create_task(mine.run())
     mine.publish(liquidation(0))
-    await asyncio.sleep(0.1)
+    await until(lambda: mine.waiting == 0)
     proxy.fail()
     sent: list[AnyEvent] = [liquidation(0)]
     with structlog.testing.capture_logs() as logs:
@@ -102,10 +117,9 @@ async def test_while_redis_is_away_only_what_is_replaced_is_left_out(
             for event in batch:
                 mine.publish(event)
             sent += batch
-        await asyncio.sleep(0.05)
+        await until(lambda: bool([entry for entry in logs if "Redis" in entry["event"]]))
         proxy.down = False
-        await asyncio.sleep(0.5)
-    assert mine.waiting == 0
+        await until(lambda: mine.waiting == 0)
     there = [event for event in await stored(redis) if event != Tick(seen=T0)]  # its own
     assert len(there) < 3_000
     assert there == sorted(there, key=sent.index)
