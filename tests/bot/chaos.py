@@ -46,15 +46,15 @@ NOTE = "↻"
 _TOLD = re.compile(r"(A\d{3}) r\d+(?: now critical| over)?: (\d+) u")
 
 
-def told_by(folder: str, url: str, api: str) -> None:
+def send_alerts(folder: str, url: str, api: str) -> None:
     """The life of a sender process: what the supervisor does, only sooner."""
     planner.CLOSE_WAIT = 20
     telegram._PAUSE_S = 0.005
     telegram._seconds = lambda _: 0.01
-    asyncio.run(_told_by(Path(folder), url, api))
+    asyncio.run(_send_alerts(Path(folder), url, api))
 
 
-async def _told_by(folder: Path, url: str, api: str) -> None:
+async def _send_alerts(folder: Path, url: str, api: str) -> None:
     redis = connect(url, "bot")
     chats = tuple(
         Chat(
@@ -96,7 +96,7 @@ class Storm:
 
     def start(self) -> None:
         arguments = (str(self.folder), self.url, self.fake.url)
-        self._process = self._context.Process(target=told_by, args=arguments, daemon=True)
+        self._process = self._context.Process(target=send_alerts, args=arguments, daemon=True)
         self._process.start()
 
     async def kill(self) -> None:

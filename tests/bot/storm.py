@@ -83,7 +83,7 @@ class Storm:
                 feeding.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await feeding
-                await self._told()
+                await self._settled()
                 return await self._judge()
             finally:
                 for process in self._processes.values():
@@ -134,7 +134,7 @@ class Storm:
             await self._processes[victim].wait()
             self._processes[victim] = await self.system.spawn(victim.split()[0])
 
-    async def _told(self) -> None:
+    async def _settled(self) -> None:
         """Return once all events are judged, all alerts planned, and all posts settled."""
         async with asyncio.timeout(600):
             steady = 0

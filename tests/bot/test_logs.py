@@ -85,10 +85,11 @@ async def test_a_role_that_fails_tells_no_token(out: io.StringIO):
             raise ValueError("a bug") from error
 
     task = asyncio.create_task(supervise("bot", fails))
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(10):
+        while "the bot role stopped: ValueError: a bug" not in out.getvalue():
+            await asyncio.sleep(0.01)
     await stop_all([task])
     text = out.getvalue()
-    assert "the bot role stopped: ValueError: a bug" in text
     assert "sendMessage" in text
     assert TOKEN not in text
 

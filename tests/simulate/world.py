@@ -166,7 +166,7 @@ class World:
     # ── the roles ───────────────────────────────────────────────────────
 
     def _start_rules(self) -> None:
-        self._rules = RulesModel(settings(), self._redis, self._rules_crash, self._said)
+        self._rules = RulesModel(settings(), self._redis, self._rules_crash, self._note)
 
     def _start_bot(self) -> None:
         def start() -> None:
@@ -222,7 +222,7 @@ class World:
                     f"feed {event.venue} {event.kind} {'up' if event.up else 'down'} {event.reason}"
                 )
 
-    def _said(self, turn: AlertOrNotice) -> None:
+    def _note(self, turn: AlertOrNotice) -> None:
         if isinstance(turn, Notice):
             self.run.notices.append(turn)
             self._log(f"notice {turn.id} {turn.reason}")

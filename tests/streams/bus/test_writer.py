@@ -97,10 +97,12 @@ async def test_redis_away_is_said_once_and_waited_out(
     proxy.fail()
     with structlog.testing.capture_logs() as logs:
         appending = asyncio.create_task(mine.append(numbers(5, 5)))
-        await asyncio.sleep(0.2)
-        assert not appending.done()
-        proxy.down = False
-        await appending
+        async with asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.01)
+            assert not appending.done()
+            proxy.down = False
+            await appending
     log_lines = [entry["event"] for entry in logs]
     assert log_lines == [
         log_lines[0],
