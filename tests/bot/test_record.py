@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bot.config import VenueSettings
 from bot.demo.playback import Playback
@@ -80,10 +81,15 @@ async def test_a_venue_that_cannot_be_reached_is_waited_for_until_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = settings(tmp_path)
-    recording = asyncio.create_task(record(chosen, "bybit", ["BTCUSDT"], tmp_path / "x.jsonl"))
-    await asyncio.sleep(0.3)
-    os.kill(os.getpid(), signal.SIGINT)
-    assert await asyncio.wait_for(recording, 2) == 0
+    with structlog.testing.capture_logs() as logs:
+        recording = asyncio.create_task(record(chosen, "bybit", ["BTCUSDT"], tmp_path / "x.jsonl"))
+        async with asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.01)
+        assert logs[0]["event"].startswith("cannot reach Bybit: ")
+        assert not recording.done()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await asyncio.wait_for(recording, 10) == 0
     assert capsys.readouterr().err.endswith("0 frames recorded\n")
 
 

@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio import Redis
 
 from streams.bus import lease as leases
-from streams.bus.connection import Keys, connect
+from streams.bus.connection import ANSWER_S, Keys, connect
 from streams.bus.lease import Lease, LeaseLost
 from tests.valkey import Proxy, Server
 
@@ -109,7 +109,7 @@ async def test_release_gives_up_soon(quick: None, shaky: Redis, proxy: Proxy) ->
     proxy.fail()
     began = time.monotonic()
     await mine.release()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < ANSWER_S / 2  # so long one answer is waited for elsewhere
 
 
 async def test_a_reply_lost_while_taking_is_no_rival(
