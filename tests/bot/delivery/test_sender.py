@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from bot.config import Settings
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.pace import NO_LIMITS, Lane, Limits, Overall
-from bot.delivery.post import ChatState, DeleteStep, Policy, SendStep
+from bot.delivery.post import ChatReport, ChatState, DeleteStep, Policy, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import (
     ChatMoved,
@@ -673,6 +673,23 @@ async def test_operators_hear_of_a_destination_that_takes_nothing_and_of_its_end
         "What waits is tried again while it is news.",
         "⚪ Delivery: webhook:mine takes posts again.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("report", "stuck"),
+    [
+        ({"queued": 1, "critical_ms": 2 * MINUTE}, False),
+        ({"queued": 1, "critical_ms": 2 * MINUTE + 1}, True),
+        ({"queued": 1, "failing_ms": 2 * MINUTE}, False),
+        ({"queued": 1, "failing_ms": 2 * MINUTE + 1}, True),
+        ({"queued": 0, "failing_ms": 10 * MINUTE}, False),  # what waited is no news any more
+        ({"queued": 9}, False),
+    ],
+)
+def test_a_destination_is_stuck_while_what_waits_is_not_taken_for_two_minutes(
+    report: dict[str, int], stuck: bool
+) -> None:
+    assert ChatReport(chat="-1", ready=True, **report).stuck is stuck
 
 
 async def test_several_chats_that_fail_alike_are_one_notice(redis: Redis, tmp_path: Path) -> None:
