@@ -692,6 +692,22 @@ def test_a_destination_is_stuck_while_what_waits_is_not_taken_for_two_minutes(
     assert ChatReport(chat="-1", ready=True, **report).stuck is stuck
 
 
+async def test_what_was_due_before_the_start_has_waited_for_nobody_yet(
+    redis: Redis, tmp_path: Path
+) -> None:
+    """A critical alert of a while ago, found at the start, is late and no fault of its chat."""
+    old = msgspec.structs.replace(
+        openings("BTC", 1)[0], at=time.time_ns() // 1_000_000 - 3 * MINUTE
+    )
+    async with running(redis, tmp_path, Unclear(refuses=True)) as role:
+        await say(redis, old)
+        await until(lambda: role.sender.counts.put_off > 1)
+        assert [chat.stuck for chat in role.sender.troubled()] == [True]
+        assert role.sender.stuck() == []
+        role.sender.set_back(2 * MINUTE + 1)
+        assert [chat.chat for chat in role.sender.stuck()] == ["-1"]
+
+
 async def test_several_chats_that_fail_alike_are_one_notice(redis: Redis, tmp_path: Path) -> None:
     class Partly(Moody):
         async def send(self, to, message, **how):
