@@ -696,16 +696,16 @@ async def test_what_was_due_before_the_start_has_waited_for_nobody_yet(
     redis: Redis, tmp_path: Path
 ) -> None:
     """A critical alert of a while ago, found at the start, is late and no fault of its chat."""
-    old = msgspec.structs.replace(
-        openings("BTC", 1)[0], at=time.time_ns() // 1_000_000 - 3 * MINUTE
-    )
     async with running(redis, tmp_path, Unclear(refuses=True)) as role:
-        await say(redis, old)
+        await say(redis, *openings("BTC", 1))
         await until(lambda: role.sender.counts.put_off > 1)
+        role.sender.queues["-1"].set_back(3 * MINUTE)  # as if it had been due so long before
         assert [chat.stuck for chat in role.sender.troubled()] == [True]
         assert role.sender.stuck() == []
         role.sender.set_back(2 * MINUTE + 1)
         assert [chat.chat for chat in role.sender.stuck()] == ["-1"]
+        role.sender.queues["-1"].turned_off(None, "it blocked the bot", time.time_ns() // 1_000_000)
+        assert role.sender.stuck() == []  # operators were told that already
 
 
 async def test_several_chats_that_fail_alike_are_one_notice(redis: Redis, tmp_path: Path) -> None:
