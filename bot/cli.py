@@ -152,20 +152,24 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
                 settings = _dry(settings)
             os.umask(0o077)  # what is written here is for whoever runs it
             roles = ROLES if name == "run" else (name,)
-            asyncio.run(run(settings, roles, aside=_aside(settings, roles)))
+            asyncio.run(run(settings, roles, asides=_asides(settings, roles)))
     return 0
 
 
-def _aside(
+def _asides(
     settings: Settings, roles: Sequence[str]
-) -> Callable[[str], Coroutine[None, None, None]] | None:
-    """Metrics and health, in the one process that has the bot role."""
-    address = settings.web
-    if address is None or "bot" not in roles:
-        return None
-    from bot.web.server import serve_web
+) -> list[Callable[[str], Coroutine[None, None, None]]]:
+    """Metrics, health and life signs, in the one process that has the bot role."""
+    asides: list[Callable[[str], Coroutine[None, None, None]]] = []
+    if "bot" in roles and (address := settings.web) is not None:
+        from bot.web.server import serve_web
 
-    return lambda url: serve_web(settings, url, address)
+        asides.append(lambda redis_url: serve_web(settings, redis_url, address))
+    if "bot" in roles and (push_url := settings.push_url) is not None:
+        from bot.web.push import push_life_signs
+
+        asides.append(lambda redis_url: push_life_signs(settings, redis_url, push_url))
+    return asides
 
 
 def _dry(settings: Settings) -> Settings:
@@ -176,6 +180,7 @@ def _dry(settings: Settings) -> Settings:
         webhooks=(),
         redis_url=None,
         web=None,
+        push_url=None,
         data_dir=settings.data_dir / "dry-run",
     )
 

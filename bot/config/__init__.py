@@ -127,6 +127,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Address and port of metrics and health; None: they are not served."""
     web_token: Secret | None = None
     """What must be sent to read them; None: nothing."""
+    push_url: Secret | None = None
+    """What is asked for each minute while all is well; None: nothing."""
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
@@ -194,6 +196,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
             register_login(url or "")
         for webhook in file.webhooks:
             register_address(webhook.url)
+        register_address(file.web.push_url or "")
     if lines or file is None:
         raise ConfigError([with_place(sentence, env) for sentence in lines])
     return _settings(file, (rules, loaded_composites, tests), source, env)
@@ -346,6 +349,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         metrics_mb=file.metrics.max_mb,
         history_url=file.history.url,
         web=file.web.address,
+        push_url=None if file.web.push_url is None else Secret(file.web.push_url),
         web_token=Secret(web_token) if web_token else None,
         venues=_venues(file.markets.venues, file),
         majors=where.majors,

@@ -43,13 +43,14 @@ def describe(settings: Settings) -> str:
 
 
 def _web(settings: Settings) -> list[tuple[str, str]]:
-    """Where metrics and health are served; nothing if nowhere."""
+    """Where metrics and health are served, and whether somebody outside is given life signs."""
+    push = [("push", "a life sign each minute while all is well")] if settings.push_url else []
     if settings.web is None:
-        return []
+        return push
     host, port = settings.web
     place = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     who = ", with the token" if settings.web_token else ""
-    return [("web", f"/healthz, /readyz and /metrics at {place}{who}")]
+    return [("web", f"/healthz, /readyz and /metrics at {place}{who}"), *push]
 
 
 def _proxies(settings: Settings) -> list[tuple[str, str]]:

@@ -113,6 +113,7 @@ class HistoryTable(Table):
 
 class WebTable(Table):
     address: Annotated[tuple[str, int] | None, PlainValidator(values.web_address)] = None
+    push_url: HttpUrl | None = None
 
 
 class MarketsTable(Table):

@@ -50,11 +50,11 @@ async def run(
     settings: Settings,
     roles: Sequence[str],
     clock: Clock | None = None,
-    aside: Callable[[str], Coroutine[None, None, None]] | None = None,
+    asides: Sequence[Callable[[str], Coroutine[None, None, None]]] = (),
 ) -> None:
     """Run these roles in this process until SIGTERM or SIGINT. Raises CannotStart.
 
-    ``aside``: what else runs as long, given the address of Redis; if it ends, the roles go on.
+    ``asides``: what else runs as long, given the address of Redis; if one ends, all others go on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -76,8 +76,7 @@ async def run(
         ]
         gc.collect()
         gc.freeze()  # what was imported stays: no use in looking through it again and again
-        if aside is not None:
-            telling.append(asyncio.create_task(aside(url)))
+        telling += [asyncio.create_task(_on_its_own(aside(url))) for aside in asides]
         await stop.wait()
         log.info("stopping")
         manager.stopping()
@@ -85,6 +84,13 @@ async def run(
             task.cancel()
         await stop_all(tasks)
         await asyncio.wait(telling, timeout=_CLOSE_S)
+
+
+async def _on_its_own(aside: Coroutine[None, None, None]) -> None:
+    try:
+        await aside
+    except Exception:
+        log.exception("a part beside the roles has ended; it begins again with the next start")
 
 
 def _give_memory_back() -> None:

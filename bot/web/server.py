@@ -8,34 +8,22 @@ be asked for, so that no page in somebody's browser can read it by a name of its
 import asyncio
 import contextlib
 import hmac
-import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
-import msgspec
 import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bot import status
 from bot.config import Settings
 from bot.config.web import is_this_machine
 from bot.redaction import redact
 from bot.web.metrics import exposition, metric_families
-from bot.web.readiness import ReadinessCheck, readiness
-from rules.snapshot import OpenEpisodes
-from streams.bus.connection import Keys, connect, in_words
+from bot.web.probe import StatusProbe
+from streams.bus.connection import connect, in_words
 from streams.bus.health import HEALTH, Health
 
 log = structlog.get_logger()
-
-FAILING_S = 30.0
-"""Who has failed for so long in this process is not ready."""
-
-_ANSWER_S = 3.0
-_KEEP_S = 1.0
-"""So long an answer is given again, whoever asks."""
 
 _AGAIN_S = 30.0
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,10 +34,8 @@ class WebServer:
 
     def __init__(self, settings: Settings, redis: Redis, health: Health = HEALTH) -> None:
         self._settings = settings
-        self._redis = redis
         self._health = health
-        self._looking = asyncio.Lock()
-        self._looked: tuple[float, dict[str, Any], OpenEpisodes | None] | None = None
+        self._probe = StatusProbe(settings, redis, health)
 
     def application(self) -> web.Application:
         """All of it, to be served."""
@@ -89,41 +75,20 @@ class WebServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         try:
-            reported, _episodes = await self._look()
+            reported, _episodes = await self._probe.look()
         except (RedisError, OSError, TimeoutError) as error:
             return _text(f"redis: {in_words(error)}", 503)
-        checks = self._checks(reported)
+        checks = self._probe.checks(reported)
         lines = [f"{check.name}: {check.reason or 'ok'}" for check in checks]
         return _text("\n".join(lines), 200 if all(check.ok for check in checks) else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         try:
-            reported, episodes = await self._look()
+            reported, episodes = await self._probe.look()
         except (RedisError, OSError, TimeoutError) as error:
             return _text(f"redis: {in_words(error)}", 503)
-        body = exposition(metric_families(reported, self._checks(reported), episodes))
+        body = exposition(metric_families(reported, self._probe.checks(reported), episodes))
         return web.Response(body=body, headers={"Content-Type": _TEXT})
-
-    def _checks(self, reported: dict[str, Any]) -> list[ReadinessCheck]:
-        failing = self._health.lasting(FAILING_S)
-        return readiness(reported, failing, telegram=self._settings.token is not None)
-
-    async def _look(self) -> tuple[dict[str, Any], OpenEpisodes | None]:
-        async with self._looking:
-            if self._looked is None or time.monotonic() - self._looked[0] > _KEEP_S:
-                self._looked = None
-                async with asyncio.timeout(_ANSWER_S):
-                    reported = await status.collect(self._redis)
-                    data = cast("bytes | None", await self._redis.get(Keys().episodes))
-                self._looked = time.monotonic(), reported, _episodes(data)
-            return self._looked[1:]
-
-
-def _episodes(data: bytes | None) -> OpenEpisodes | None:
-    try:
-        return None if data is None else msgspec.msgpack.decode(data, type=OpenEpisodes)
-    except msgspec.MsgspecError:
-        return None  # of another version
 
 
 def _text(text: str, code: int) -> web.Response:

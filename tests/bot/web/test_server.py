@@ -124,7 +124,7 @@ async def test_a_lowtide_that_runs_says_how_it_is(tmp_path: Path, valkey: Server
             chats=(ChatSettings(id=CHANNEL_NAME),),
         )  # fmt: skip
         aside = lambda url: serve_web(chosen, url, ("127.0.0.1", port))  # noqa: E731
-        running = asyncio.create_task(run(chosen, ROLES, aside=aside))
+        running = asyncio.create_task(run(chosen, ROLES, asides=[aside]))
         url = f"http://127.0.0.1:{port}"
         text = ""
         async with asyncio.timeout(30):
