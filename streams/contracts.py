@@ -36,9 +36,10 @@ _MISPLACED = 1.5
 """No mark price is so many times the mid of its own book, or so small a part of it, for long."""
 
 _OFF, _ALIKE, _FRESH = 1.05, 1.01, 10_000
-"""A price this far from its own book and this near to that of another contract is of the other, if
-both books were heard so lately: coins of like prices may change places too. In a crash marks and
-books go apart by some per cent, and are not where another coin's book happens to be."""
+"""A price this far from its own book and this near to that of another contract may be of the other,
+if both books were heard so lately: coins of like prices may change places too. In a crash marks
+leave their books by some per cent, and one of sixty may come to be where another coin's book is;
+but they all go one way, while of coins that changed places some go up and some down."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +106,6 @@ class _Contract(msgspec.Struct):
     """Of its book, which names it."""
     mid_seen: Ms = 0
     """When that was."""
-    misplaced: Ms = 0
-    """When a price that was joined to it by its place was another contract's."""
 
 
 class Contracts:
@@ -162,24 +161,34 @@ class Contracts:
         contract = self._contract(symbol)
         contract.mid, contract.mid_seen = mid, seen
 
-    def misplaced(self, event: MarketEvent) -> str:
-        """Why a fact that was joined to its contract by place belongs to another, "" if it fits.
-
-        The price comes first of what is said of a contract at one moment, and speaks for the rest.
-        """
-        contract = self._contract(event.symbol)
-        if isinstance(event, Price) and event.mark is not None and contract.mid is not None:
+    def misplaced(self, events: Iterable[object]) -> dict[str, str]:
+        """Symbol → why what one frame says of it by its place belongs to another contract."""
+        far: dict[str, float] = {}
+        alike: dict[str, float] = {}
+        for event in events:
+            if not isinstance(event, Price) or event.mark is None:
+                continue
+            contract = self._contract(event.symbol)
             age = event.seen - contract.mid_seen
-            apart = _apart(event.mark, contract.mid)
-            if (apart > _MISPLACED and 0 <= age <= MINUTE) or (
-                apart > _OFF and 0 <= age <= _FRESH and self._is_of_another(event.mark, event)
+            if contract.mid is None or age < 0:
+                continue
+            times = event.mark / contract.mid
+            if _apart(event.mark, contract.mid) > _MISPLACED and age <= MINUTE:
+                far[event.symbol] = times
+            elif (
+                _apart(event.mark, contract.mid) > _OFF
+                and age <= _FRESH
+                and self._is_of_another(event.mark, event)
             ):
-                contract.misplaced = event.seen
-        if contract.misplaced != event.seen:
-            return ""
-        return f"{event.symbol}: a price far from the book's {contract.mid:.6g}, so of another coin"
+                alike[event.symbol] = times
+        if far or len({times > 1 for times in alike.values()}) > 1:
+            far |= alike
+        return {
+            symbol: f"{symbol}: a price {times:.3g} times its book's, so of another coin"
+            for symbol, times in far.items()
+        }
 
-    def _is_of_another(self, mark: float, event: MarketEvent) -> bool:
+    def _is_of_another(self, mark: float, event: Price) -> bool:
         """Whether the book of another contract is where this price is."""
         return any(
             other.mid is not None

@@ -103,6 +103,7 @@ class Session:
             self.stats.dropped += 1
             return self._note("frame dropped", f"{error}: {frame[:120]!r}")
         actions: list[Action] = []
+        misplaced = self.listing.contracts.misplaced(decoded) if self.listing.order else {}
         for item in decoded:
             if isinstance(item, BookUpdate):
                 self._note_data(Kind.DEPTH, now, seen)
@@ -118,7 +119,7 @@ class Session:
                 self.stats.unreadable_rows += len(item.rows)
                 actions.append(item)
             else:
-                self._take(item, now, seen, actions)
+                self._take(item, misplaced.get(item.symbol, ""), now, seen, actions)
         return actions
 
     def fetched(self, symbol: str, body: bytes, now: Ms, seen: Ms) -> list[Action]:
@@ -222,13 +223,13 @@ class Session:
                 if symbol not in self._refused:
                     yield kind, symbol
 
-    def _take(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
-        """A fact, with what its frame left out."""
-        contracts = self.listing.contracts
-        if self.listing.order and (doubt := contracts.misplaced(event)):
-            whole = None
-        else:
-            whole, doubt = contracts.complete(event)
+    def _take(
+        self, event: MarketEvent, doubt: str, now: Ms, seen: Ms, actions: list[Action]
+    ) -> None:
+        """A fact, with what its frame left out. ``doubt``: why it is of another contract, or ""."""
+        whole = None
+        if not doubt:
+            whole, doubt = self.listing.contracts.complete(event)
             if whole is None:  # the venue spoke, though what it said cannot be told yet
                 self._note_data(kind_of(event), now, seen)
         if doubt:

@@ -401,6 +401,30 @@ def test_hyperliquid_coins_of_like_prices_that_changed_places_are_not_believed()
     assert heard(2.1 * 0.85, 1.6 * 0.85, 150 * 0.85) == ["XRP", "SUI", "SOL"]
     book(XRP=1.6, SUI=1.2, SOL=120)
     assert heard(1.61, 1.21, 121) == ["XRP", "SUI", "SOL"]
+    # three of like prices, each in the next one's place
+    book(XRP=2.1, SUI=1.9, SOL=1.7)
+    assert heard(1.9, 1.7, 2.1) == []
+    assert heard(1.7, 2.1, 1.9) == []
+
+
+@pytest.mark.parametrize("times", [0.93, 0.8, 0.7, 1.08, 1.4])
+@pytest.mark.parametrize("alone", [True, False], ids=["one coin", "all"])
+def test_a_coin_that_comes_to_be_where_the_book_of_another_is_is_believed(
+    times: float, alone: bool
+) -> None:
+    """A crash before the next book: of many coins one happens to be at the price of another."""
+    marks = {"AAA": 1.0, "BBB": times, "CCC": times * times, "DDD": 40.0}
+    played = Played("hyperliquid", "contexts", *marks)
+    played.open()
+    books = Played("hyperliquid", "book-1", *marks)
+    books.session.listing = played.session.listing
+    books.open()
+    for coin, px in marks.items():
+        books.hear(frames.coin_book(coin, [(px * 0.999, 1.0)], [(px * 1.001, 1.0)]))
+    then = [px * times if coin == "AAA" or not alone else px for coin, px in marks.items()]
+    actions = played.hear(frames.contexts_at(*then))
+    assert [e.mark for e in actions if isinstance(e, Price)] == then
+    assert Relist() not in actions
 
 
 def test_hyperliquid_contexts_of_another_length_call_for_the_listing() -> None:
