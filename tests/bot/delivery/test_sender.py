@@ -12,6 +12,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
+from bot.commands.store import save_subscription
 from bot.config import Settings
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.pace import NO_LIMITS, Lane, Limits, Overall
@@ -29,6 +30,7 @@ from bot.delivery.sinks import (
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat, WebhookName
 from bot.plan.planner import Chat, Filter, PlanState, next_due, plan
+from bot.plan.subscriptions import Subscriber
 from bot.roles.bot import Audience, BotRole
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
@@ -706,6 +708,44 @@ async def test_what_was_due_before_the_start_has_waited_for_nobody_yet(
         assert [chat.chat for chat in role.sender.stuck()] == ["-1"]
         role.sender.queues["-1"].turned_off(None, "it blocked the bot", time.time_ns() // 1_000_000)
         assert role.sender.stuck() == []  # operators were told that already
+
+
+async def test_operators_are_told_of_it_by_themselves_and_of_no_private_chat(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscriber who blocks the bot, or is away, is the subscriber's affair."""
+    monkeypatch.setattr("bot.roles.bot.STUCK_LOOK_S", 0.02)
+
+    class Partly(Moody):
+        async def send(self, to, message, **how):
+            if to.chat != -9:
+                raise RetryLater(0.01, "Telegram cannot be reached")
+            return await super().send(to, message, **how)
+
+    sink, operators = Partly(), Chat(destination=TelegramChat(-9))
+    await save_subscription(redis, Subscriber(user=7, wants={"liq": ("BTC",)}))
+    async with running(redis, tmp_path, sink, chat(-1), chat(7), operators=operators) as role:
+        await until(lambda: role._subscribed)
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: len(role.sender.troubled()) == 2)
+        role.sender.set_back(2 * MINUTE + 1)
+        await until(lambda: firsts(sink, -9))
+    (notice,) = firsts(sink, -9)
+    assert notice.startswith("⚪ Delivery: -1 has taken nothing for 2 minutes: ")
+
+
+async def test_the_chat_of_the_operators_gets_no_notice_of_itself(
+    redis: Redis, tmp_path: Path
+) -> None:
+    operators = Chat(destination=TelegramChat(-9))
+    sink = Unclear(refuses=True)
+    async with running(redis, tmp_path, sink, chat(-9), operators=operators) as role:
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: role.sender.counts.put_off > 1)
+        role.sender.set_back(2 * MINUTE + 1)
+        await role.tell_stuck()
+        assert [report.chat for report in role.sender.stuck()] == ["-9"]
+        assert len(role.sender.queues["-9"].posts) == 1
 
 
 async def test_several_chats_that_fail_alike_are_one_notice(redis: Redis, tmp_path: Path) -> None:
