@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", "how the running roles are doing")
     status.add_argument("--json", action="store_true", help="everything, as JSON")
     add("repair", "what became of a damaged file of the embedded Redis, and what to do")
+    backup = add("backup", "what Lowtide knows, in one file; it may go on running")
+    backup.add_argument("file", metavar="FILE", type=Path, help="such as lowtide.backup.tar.gz")
+    restore = add("restore", "what a backup has, into Redis; Lowtide must not run")
+    restore.add_argument("file", metavar="FILE", type=Path, help="what lowtide backup has written")
+    restore.add_argument("--replace", action="store_true", help="in place of what is there")
     service = add("service", "a unit for systemd, which starts Lowtide and watches it")
     service.add_argument("action", choices=("install", "show"), help="write it, or only print it")
     service.add_argument(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
@@ -20,7 +21,15 @@ from bot.config.environment import environment, misspelt, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
 from bot.config.reload import Rejected, checked, count, in_short, passed_tests
-from bot.config.source import OWN, SHIPPED, config_path, home, is_packaged, is_shipped
+from bot.config.source import (
+    OWN,
+    SHIPPED,
+    config_path,
+    home,
+    is_packaged,
+    is_shipped,
+    tests_file,
+)
 from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
@@ -41,7 +50,7 @@ log = structlog.get_logger()
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
-    "tune", "history", "init", "service",
+    "tune", "history", "init", "service", "backup", "restore",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -133,6 +142,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             code, text = explained(settings.data_dir)
             print(text)  # noqa: T201
             return code
+        case "backup" | "restore":
+            return asyncio.run(_kept(options, settings))
         case "status":
             return asyncio.run(_status(settings, options.json))
         case "record":
@@ -293,6 +304,35 @@ def _service(options: argparse.Namespace, settings: Settings) -> int:
         print(install(plan, folder, replace=options.replace))  # noqa: T201
     except ServiceError as error:
         _fail(str(error), 2)
+    return 0
+
+
+async def _kept(options: argparse.Namespace, settings: Settings) -> int:
+    """Back up or restore."""
+    from bot.backup import BackupError, read_backup, restore, state_of, write_backup
+    from bot.roles.run import redis_url
+
+    path: Path = options.file
+    configuration = [p for p in (settings.path, tests_file(settings.path)) if p.exists()]
+    try:
+        state = None if options.command == "backup" else read_backup(path)
+        async with redis_url(settings) as url:
+            redis = connection.connect(url, options.command)
+            try:
+                if state is None:
+                    state = await state_of(redis)
+                    write_backup(path, state, configuration)
+                else:
+                    await restore(redis, state, replace=options.replace)
+            finally:
+                await redis.aclose()
+    except (RedisError, OSError, TimeoutError) as error:
+        _fail(connection.in_words(error), 1)
+    except (BackupError, CannotStart) as error:
+        _fail(str(error), 1)
+    done = f"{path} has" if options.command == "backup" else "Redis has now"
+    taken = datetime.fromtimestamp(state.at / 1000, UTC)
+    print(f"{done} what Lowtide {state.version} knew on {taken:%-d %B %Y, %H:%M:%S} UTC.")  # noqa: T201
     return 0
 
 

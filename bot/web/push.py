@@ -39,8 +39,8 @@ class Push:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            given = await self.give()
-            await asyncio.sleep(EVERY_S if given else LOOK_S)
+            taken = await self.give()
+            await asyncio.sleep(EVERY_S if taken else LOOK_S)
 
     async def give(self) -> bool:
         """Give a life sign if all is well. Whether it was taken."""

@@ -82,6 +82,8 @@ class Keys:
         self.episodes = f"{base}:episodes"
         self.subscribers = f"{base}:subscribers"
         self.outbox = f"{base}:outbox"
+        self.prefix = f"{base}:"
+        """What all of them begin with."""
         self._base = base
 
     def bookmark(self, role: str) -> str:
