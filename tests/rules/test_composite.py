@@ -311,6 +311,9 @@ def test_the_whole_story():
     assert (cascade.level, cascade.value, cascade.threshold) == (CRITICAL, 3, 3)
     assert (cascade.metric, cascade.unit, cascade.family) == ("composite", "composite", "cascade")
     assert (cascade.price, cascade.price_before, cascade.post) == (95, 100, True)
+    assert (cascade.fires, cascade.seen, cascade.opened_at) == ("above", at, at)
+    assert cascade.at == at - 20  # when the venue said what completed it
+    assert (cascade.extreme, cascade.extreme_at) == (3, at)
     facts = cascade.facts
     assert isinstance(facts, CascadeFacts)
     chain = [(link.at - NOW, link.family, link.rule, link.level) for link in facts.chain]

@@ -290,3 +290,14 @@ def test_entry_ids_compare_by_number() -> None:
     assert not connection.parsed("10-0") < connection.parsed("10-0")
     assert connection.parsed("0-0") < connection.parsed("1")
     assert connection.parsed(b"10-9") == connection.parsed("10-9")
+
+
+async def test_whether_it_can_be_written_is_tried_with_a_key_that_goes(redis: Redis) -> None:
+    await redis.config_set("maxmemory", "1")
+    try:
+        assert "no memory left" in await connection.unwritable(redis)
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert await connection.unwritable(redis) == ""
+    (key,) = await redis.keys(f"{KEYS.status}:*")
+    assert 0 < await redis.pttl(key) <= 1_000
