@@ -12,7 +12,7 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -154,8 +154,8 @@ async def _names(redis: Redis) -> list[str]:
     """What follows the prefix in the keys that are there."""
     prefix = Keys().prefix
     pattern = "".join(f"[{sign}]" if sign in "*?[]\\" else sign for sign in prefix) + "*"
-    keys = [cast("bytes", key).decode() async for key in redis.scan_iter(pattern, count=1_000)]
-    return sorted({key.removeprefix(prefix) for key in keys})
+    keys = cast("AsyncIterator[bytes]", redis.scan_iter(pattern, count=1_000))  # pyright: ignore[reportUnknownMemberType]
+    return sorted({key.decode().removeprefix(prefix) async for key in keys})
 
 
 async def _state(redis: Redis) -> State:
