@@ -39,12 +39,13 @@ COLUMNS, ROW = b"C", b"R"
 
 
 class Column(NamedTuple):
-    """One number of every row. ``field``: value, low, high, floor, bound, settled or interval."""
+    """One number of every row."""
 
     metric: str
     asset: str
     instrument: str
     field: str
+    """value, low, high, floor, bound, settled or interval."""
 
 
 def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
@@ -72,12 +73,14 @@ def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
 
 
 class Block(NamedTuple):
-    """A whole block of a file. ``end``: where the next one begins."""
+    """A whole block of a file."""
 
     kind: bytes
     minute: int
+    """Since the epoch."""
     data: bytes
     end: int
+    """The byte at which the next one begins."""
 
 
 def blocks(file: BinaryIO) -> Iterator[Block]:

@@ -489,7 +489,7 @@ FORBIDDEN = {
         "bot.commands.why",
         "aiohttp",
     ),
-    "sockets and HTTP have seven places": ("bot.delivery.store", "websockets"),
+    "sockets and HTTP have eight places": ("bot.delivery.store", "websockets"),
     "Telegram is one sink among others": ("bot.status", "telegram"),
     "pydantic reads config.toml and nothing else": ("bot.metriclog", "pydantic"),
     "running roles read no history": ("bot.roles.streams", "numpy"),

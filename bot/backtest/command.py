@@ -35,16 +35,21 @@ _NAMES = 8
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. ``start``, ``end``: Ms; ``assets`` empty: all."""
+    """What was asked for."""
 
     paths: Sequence[Path]
+    """Files, or folders of them."""
     against: Path | None = None
+    """Another configuration to compare with."""
     start: Ms = 0
     end: Ms = LATEST
+    """Not included."""
     assets: frozenset[str] = frozenset()
+    """These alone; empty: all."""
     venues: VenueChoice = EVERY_VENUE
     as_json: bool = False
     html: Path | None = None
+    """Where a page is written, too."""
 
 
 def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> str:

@@ -48,20 +48,23 @@ _MOST = 500
 
 @dataclass(slots=True)
 class Curve:
-    """Points of a line. ``high``: the upper edge where many values became one point."""
+    """Points of a line."""
 
     at: Times
     low: Floats
     high: Floats
+    """The upper edge where many values became one point; else as ``low``."""
 
 
 @dataclass(slots=True)
 class Scene:
-    """An episode from ``start`` to ``end`` with what surrounds it."""
+    """An episode with what surrounds it."""
 
     loud: Loud
     start: Ms
+    """Of the picture, before the episode."""
     end: Ms
+    """Of the picture, after it."""
     price: Curve | None
     values: Curve | None
 

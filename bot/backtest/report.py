@@ -157,13 +157,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     start: Ms
     end: Ms
+    """Not included."""
     days: int
     """On how many something was observed."""
     coverage: tuple[Coverage, ...]
+    """By metric, prices last."""
     not_judged: tuple[NotJudged, ...]
+    """Rules that could not be judged, and why."""
     notes: tuple[str, ...]
+    """What was noticed while reading, in sentences."""
     posted: tuple[ConfigurationPosts, ...]
+    """By configuration, that of the operator first."""
     loudest: tuple[Loud, ...]
+    """The episodes that went furthest beyond their first level."""
     changes: Changes | None = None
     """Of the first configuration against the second; None: there is only the first."""
 

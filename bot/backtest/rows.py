@@ -83,12 +83,14 @@ its own rows and those of so long before it, and where time is cut changes nothi
 
 
 class Rows(NamedTuple):
-    """Rows in order of time, each time once. ``at``: when each was known (Ms); ``step``: for how
-    many Ms before it a row speaks; ``numbers``: by name, as long."""
+    """Rows in order of time, each time once."""
 
     at: Times
+    """When each was known, Ms."""
     step: NDArray[np.int64]
+    """For how many Ms before it each speaks."""
     numbers: dict[str, Numbers]
+    """By name, each as long as ``at``."""
 
     def newest(self, now: Times) -> NDArray[np.intp]:
         """The last row known at each moment, -1 before the first."""
@@ -103,16 +105,14 @@ class Rows(NamedTuple):
 
 
 class RowPart(NamedTuple):
-    """Rows that one venue said of one asset.
-
-    ``scope``: what is counted alike. Both ends of a window are of one scope: files of one venue may
-    count different contracts, trades or marks, or other bands.
-    """
+    """Rows that one venue said of one asset."""
 
     form: RowForm
     venue: str
     asset: str
     scope: str
+    """What is counted alike. Both ends of a window are of one scope: files of one venue may count
+    different contracts, trades or marks, or other bands."""
     rows: Rows
 
 

@@ -43,14 +43,16 @@ DEEPEST = 12
 
 
 class Fall(msgspec.Struct, frozen=True, kw_only=True):
-    """A fall of an asset's price; times in Ms, prices in USD."""
+    """A fall of an asset's price."""
 
     asset: str
     tier: str
     high_at: Ms
     high: float
+    """USD, from which it fell."""
     low_at: Ms
     low: float
+    """USD, the lowest that it came to."""
     ended_at: Ms
     """When it was over, or the last price that is known."""
 
@@ -179,11 +181,13 @@ class Worth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TierScore(msgspec.Struct, frozen=True, kw_only=True):
-    """``whole``: by any rule. ``rules``: each alone, those that posted nothing left out."""
+    """What the rings of one configuration were worth in one tier."""
 
     tier: str
     whole: Worth
+    """By any rule."""
     rules: tuple[Worth, ...]
+    """By each rule alone, those that posted nothing left out."""
     not_judged: tuple[str, ...]
     """Rules of which nothing can be said: there is no value of their metric for the tier."""
     judged: bool
@@ -200,11 +204,13 @@ class ConfigurationScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """``fall_pct``: what counted as a fall, by tier."""
+    """What the rings of each configuration were worth."""
 
     start: Ms
     end: Ms
+    """Not included."""
     fall_pct: Mapping[str, float]
+    """What counted as a fall, by tier, below zero."""
     scores: tuple[ConfigurationScore, ...]
 
 

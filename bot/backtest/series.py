@@ -62,16 +62,15 @@ class RecordedSeries:
 
 @dataclass(slots=True)
 class Chunk:
-    """Series of a piece of time, from ``start`` to before ``end``; prices are series too.
-
-    ``assets``: whose they are, those of which nothing is known in this piece among them; None: of
-    all there are.
-    """
+    """Series of a piece of time; prices are series too."""
 
     start: Ms
     end: Ms
+    """Not included."""
     series: dict[SeriesKey, RecordedSeries]
     assets: frozenset[str] | None = None
+    """Whose they are, those of which nothing is known in this piece among them; None: of all there
+    are."""
 
 
 @dataclass(slots=True)

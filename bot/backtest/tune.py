@@ -52,20 +52,21 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """For one row of the file. ``now``, ``levels``: by key of the row.
-
-    ``days``: on so many days' worth of time the metric was observed. ``scaled``: levels beyond
-    anything that was recorded, moved in proportion with the level before them. ``why``: why there
-    is no proposal.
-    """
+    """For one row of the file."""
 
     row: str
     days: float
+    """On so many days' worth of time the metric was observed."""
     now: Mapping[str, float]
+    """The levels that the row has, by key."""
     levels: Mapping[str, float]
+    """Those that are proposed, by key; empty: none are."""
     tried: tuple[Tried, ...]
     scaled: tuple[str, ...] = ()
+    """Keys of levels beyond anything that was recorded, moved in proportion with the level before
+    them."""
     why: str = ""
+    """Why there is no proposal; "": there is one."""
 
     @property
     def sound(self) -> bool:

@@ -71,12 +71,13 @@ _REDIS = (RedisError, OSError, TimeoutError)
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A command that waits for its answer until ``deadline``, by the loop's clock."""
+    """A command that waits for its answer."""
 
     command: Command | Mistake
     about: Context
     message: UserMessage
     deadline: float
+    """Until when, s of the loop's clock."""
 
     @property
     def lane(self) -> Lane:

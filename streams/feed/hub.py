@@ -30,10 +30,11 @@ class VenueAddress(msgspec.Struct, frozen=True, kw_only=True):
 class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One socket: its feeds, and what it has done since the role started.
 
-    The counts are those of ``streams.feed.actions.Stats``.
+    What has no words here is a count of ``streams.feed.actions.Stats``.
     """
 
     name: str
+    """As in ``Subscription``."""
     kinds: list[str]
     """The kinds of events that it brings."""
     connected: bool
@@ -46,7 +47,9 @@ class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Since the status before this one."""
     events: int
     lag_ms: int
+    """How late the venue's data are here, of the last frame that has a time."""
     last_data: Ms
+    """When data came last, by our clock; 0: none came."""
     connects: int
     gaps: int
     resyncs: int

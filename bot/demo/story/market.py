@@ -111,15 +111,20 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A listed coin at one moment: prices per traded unit, ``depth`` as a share of normal."""
+    """A listed coin at one moment; prices per traded unit."""
 
     mark: float
     index: float
     open_interest: float
+    """Coins."""
     volume: float
+    """Of 24 h, USD."""
     low: float
+    """The lowest mark so far."""
     funding: float
+    """The predicted rate, a fraction per interval."""
     depth: float
+    """A share of normal."""
 
 
 class Mood(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,11 +12,14 @@ _SMALLEST_ORDER_USD = 80_000
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A liquidation: ``after`` ms into the step, the position closed, ``size`` in traded units."""
+    """A liquidation."""
 
     after: int
+    """Ms into the step."""
     long: bool
+    """Whether the position that is closed was long."""
     size: float
+    """Traded units."""
 
 
 class SimulatedMarket:
