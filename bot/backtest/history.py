@@ -601,7 +601,9 @@ class _AssetRows:
         the longest step of those that speak.
 
         The sum over all venues where it is known at both ends, else those venues that are, if they
-        hold enough of what is usual. All of it is what was known at that moment.
+        hold enough of what is usual: of what the venues that were read held, if the first
+        configured one is among them, as live; else of the sum. All of it is what was known at that
+        moment.
         """
         venues: dict[str, list[Rows]] = {}
         for part in self.parts(RowForm.OPEN_INTEREST):
@@ -615,10 +617,13 @@ class _AssetRows:
         total = np.zeros(len(at))
         heard: dict[str, NDArray[np.bool_]] = {}
         speaks = np.zeros(len(at), np.bool_)  # one small venue is not the asset
+        led = np.zeros(len(at), np.bool_)
         for venue, scopes in venues.items():
             before, after, usd, step, usual = _venue_ends(scopes, at, window)
             if venue in (EVERYONE, *self._venues[:1]):
                 speaks |= ~np.isnan(usual)
+                if venue != EVERYONE:
+                    led |= ~np.isnan(usual)
             if venue == EVERYONE:
                 whole, total = (before, after, usd, step), np.nan_to_num(usual)
                 continue
@@ -627,7 +632,7 @@ class _AssetRows:
             for key, part in (("before", before), ("after", after), ("usd", usd)):
                 sums[key] += np.where(known, part, 0)
             sums["usual"] += np.nan_to_num(usual)
-        usual = np.where(total > 0, total, sums["usual"])
+        usual = np.where((total > 0) & ~led, total, sums["usual"])
         enough = speaks & (sums["before"] > 0) & (sums["after"] >= LEAST_SHARE * usual)
         ends = [np.where(enough, sums[key], np.nan) for key in ("before", "after", "usd")]
         ends.append(steps)

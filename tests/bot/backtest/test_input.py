@@ -307,3 +307,22 @@ def test_a_small_venue_is_not_the_asset(tmp_path: Path):
     series_by_key = series_of_tables([table], venues, ["oi_net_1h_pct", "oi_net_4h_pct"])
     assert {place.metric for place in series_by_key} == {"oi_net_4h_pct"}
     assert float(np.abs(series_by_key[SeriesKey("oi_net_4h_pct", "BTC")].value).max()) == 0
+
+
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.2])
+def test_a_coarse_sum_beside_takes_nothing_from_what_the_first_venue_says(
+    tmp_path: Path, share: float
+):
+    """Binance each 5 min; all venues, some of which nobody listens to, each 4 h."""
+    fine = [f"{T0 + n * 5 * MINUTE},binance,BTC,5e9,{5e6 * (0.9 if n > 300 else 1)},5min"
+            for n in range(500)]  # fmt: skip
+    coarse = [f"{T0 + n * 4 * HOUR},all,BTC,5e9,{5e6 / share},4h" for n in range(10)]
+    names, venues = ["oi_net_15m_pct", "oi_net_1h_pct"], ["binance", "hyperliquid"]
+
+    def falls(rows: list[str]) -> dict[str, float]:
+        table = read(written(tmp_path, OI, *sorted(rows)), Notes())
+        by_key = series_of_tables([table], venues, names)
+        return {key.metric: float(np.nanmin(series.value)) for key, series in by_key.items()}
+
+    assert falls(fine) == falls(fine + coarse)
+    assert falls(fine) == {name: pytest.approx(-10) for name in names}
