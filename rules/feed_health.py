@@ -10,7 +10,7 @@ from statistics import median_low
 
 import msgspec
 
-from rules.alerts import Notice
+from rules.alerts import AlertOrNotice, Notice
 from rules.market import FeedUptime, VenueMemory
 from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, FeedState, Kind, Ms
@@ -177,7 +177,15 @@ def _notice(
     )
 
 
+_TICKS = "feed:ticks:"
+
+
+def is_of_ticks(turn: AlertOrNotice) -> bool:
+    """Whether it says that ticks are missing, or back."""
+    return turn.id.startswith(_TICKS)
+
+
 def _ticks_notice(up: bool, since: Ms, now: Ms, reason: str) -> Notice:
-    # the rules and the bot may both notice it: the notice has the same id
-    name = f"feed:ticks:{'up' if up else 'down'}:{since}"
+    # the engine and its role may both notice it: the notice has the same id
+    name = f"{_TICKS}{'up' if up else 'down'}:{since}"
     return Notice(id=name, venue="", kinds=(), up=up, since=since, seen=now, reason=reason)

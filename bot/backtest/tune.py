@@ -8,6 +8,7 @@ posts as asked for is proposed. Watch may post three times as often, critical an
 those in which the metric was observed, not those of the calendar.
 """
 
+import codecs
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from math import ceil, floor, log10
 from pathlib import Path
@@ -462,10 +463,15 @@ def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMappi
 def _replace(
     path: Path, text: str, env: Mapping[str, str], wrong_rows: Callable[[Settings], Sequence[str]]
 ) -> None:
-    """All of it or nothing: a running Lowtide takes changes over at once."""
+    """All of it or nothing: a running Lowtide takes changes over at once. Where ``path`` is a link,
+    what it leads to is written; lines end as they did."""
+    path = path.resolve()
+    before = path.read_bytes() if path.exists() else b""
     with NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".toml", delete=False, encoding="utf-8"
-    ) as file:
+        "w", dir=path.parent, suffix=".toml", delete=False,
+        encoding="utf-8-sig" if before.startswith(codecs.BOM_UTF8) else "utf-8",
+        newline="\r\n" if b"\r\n" in before else "\n",
+    ) as file:  # fmt: skip
         file.write(text)
     new = Path(file.name)
     try:

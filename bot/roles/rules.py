@@ -20,7 +20,7 @@ from bot.roles import report, role, rss_mb
 from rules import alerts
 from rules.alerts import AlertOrNotice
 from rules.engine import Engine
-from rules.feed_health import no_tick, ticks_again
+from rules.feed_health import is_of_ticks, no_tick, ticks_again
 from rules.snapshot import OpenEpisodes, Standing
 from streams.bus.connection import ANSWER_S, START, Keys, Snapshot, StreamReader, parsed, unsafe
 from streams.bus.writer import FLUSH_S
@@ -31,6 +31,9 @@ log = structlog.get_logger()
 
 SAVE_EVERY_S = 60.0
 NO_TICK_S = 30.0
+_HELD_UP: Ms = 5_000
+"""A Tick so long before the present was made before its role or Redis stood still."""
+
 STANDING_EVERY_S = 10.0
 EPISODES_EVERY_S = 2.0
 STANDING_LIFE_S = 60
@@ -220,14 +223,16 @@ class RulesRole:
             log.error("an event could not be read", entry=entry_id, reason=str(error)[:200])
             return []
         self._lag = wall_ms() - event.seen
+        missed = self._missed
         back = self._ticks(event) if isinstance(event, Tick) else []
         try:
             turns = self._engine.feed(event)
             if isinstance(event, Tick) and self._metric_log.due(event.seen):
                 again = parsed(entry_id) <= parsed(self._muted_to)
                 self._metric_log.write(event.seen, self._engine.observed(), again)
-            known = {turn.id for turn in turns}
-            return [*turns, *(turn for turn in back if turn.id not in known)]
+            if missed:  # what the engine says of ticks, too, was said or will be
+                turns = [turn for turn in turns if not is_of_ticks(turn)]
+            return [*turns, *back]
         except Exception:  # one event must not stop all alerts for ever
             self._unreadable += 1
             log.exception("the rules failed on an event; it was left out", entry=entry_id)
@@ -235,11 +240,11 @@ class RulesRole:
 
     def _ticks(self, tick: Tick) -> list[AlertOrNotice]:
         """A Tick came; if operators were told that there was none, they hear of it."""
-        since, self._ticked = self._ticked, tick.seen
         missed_ms = round(1000 * (time.monotonic() - self._ticked_at))
-        self._ticked_at = time.monotonic()
+        if self._missed and self._ticked < tick.seen < self._ticked + missed_ms - _HELD_UP:
+            return []  # it was held up, and is next to the last one before: so are those after it
+        since, self._ticked, self._ticked_at = self._ticked, tick.seen, time.monotonic()
         missed, self._missed = self._missed, ""
-        # what was held up comes all at once, and its first Tick is next to the last one before
         return [ticks_again(since, max(tick.seen, since + missed_ms))] if missed else []
 
     async def _listen_for_ticks(self) -> None:

@@ -37,6 +37,7 @@ from streams.clock import wall_ms
 from streams.events import Tick
 from tests.bot.role_fixtures import history, lively, settings, undisturbed
 from tests.bot.sinks import Numbered
+from tests.rules.facts import price
 from tests.valkey import Proxy, troubles
 
 KEYS = Keys()
@@ -215,7 +216,8 @@ async def test_rules_say_once_that_ticks_are_missing_and_that_they_are_back(
 async def test_ticks_that_were_held_up_are_back_after_as_long_as_they_were_away(
     redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away_s: int
 ) -> None:
-    """Redis was away: the first Tick that comes is next to the last one before."""
+    """Redis was away, or the streams role stood still: the first Tick that comes is next to the
+    last one before, what comes after it is of now, and it is one outage."""
     monkeypatch.setattr(connection, "BLOCK_MS", 20)
     role = RulesRole(settings(tmp_path), redis)
     last = wall_ms() - away_s * 1_000
@@ -223,8 +225,13 @@ async def test_ticks_that_were_held_up_are_back_after_as_long_as_they_were_away(
     running = asyncio.create_task(role.run())
     while await redis.xlen(KEYS.alerts) < 1:
         await asyncio.sleep(0.02)
-    await redis.xadd(KEYS.events, {"e": events.encode(Tick(seen=last + 1_000))})
+    now = wall_ms()
+    for late in (Tick(seen=last + 1_000), price("binance", now, 100.0), Tick(seen=now + 500)):
+        await redis.xadd(KEYS.events, {"e": events.encode(late)})
     while await redis.xlen(KEYS.alerts) < 2:
+        await asyncio.sleep(0.02)
+    await redis.xadd(KEYS.events, {"e": events.encode(Tick(seen=now + 1_500))})
+    while role.status().events < 4:
         await asyncio.sleep(0.02)
     await ended(running)
     missing, back = await told(redis)
