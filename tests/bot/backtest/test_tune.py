@@ -1,5 +1,6 @@
 """The proposal, the file it is written to, and the page that a trader follows."""
 
+import codecs
 import random
 import re
 import shlex
@@ -443,6 +444,23 @@ def test_written_numbers_hold_and_the_rest_of_the_file_stays(folder: Path, tmp_p
     assert 1 <= len(changed) <= 2
     assert all(re.split(r"\s*=", old)[0] in ("majors", "large") for old, _ in changed)
     assert posted(load(config, {}), folder, ("BTC", "ETH")) <= 2 * WEEKS
+
+
+@pytest.mark.parametrize("bom", [b"", codecs.BOM_UTF8])
+def test_a_link_is_written_through_and_lines_end_as_they_did(
+    folder: Path, tmp_path: Path, bom: bytes
+):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "mine.toml", tmp_path / "local.toml"
+    lines = (b'extends = "shipped"', b"# mine", b"[redis]", b'data_dir = "x"  # kept', b"")
+    real.write_bytes(bom + b"\r\n".join(lines))
+    link.symlink_to(real)
+    arguments = ["tune", "liq_burst", "--posts-per-week", "2", str(folder / "data" / "metrics")]
+    assert ended([*arguments, "--config", str(link), "--write"]) == 0
+    after = real.read_bytes()
+    assert link.is_symlink()
+    assert after.startswith(bom + b"\r\n".join(lines))
+    assert b"liq_burst" in after and after.count(b"\n") == after.count(b"\r\n")
 
 
 def ended(arguments: list[str]) -> int:
