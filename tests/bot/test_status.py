@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from bot import cli, roles, status
+from bot.commands.store import role_reports
 from bot.config import VenueSettings
 from bot.delivery.sinks import RefusalScope, Refused, Sinks
 from bot.delivery.sinks.console import Console
@@ -127,6 +128,18 @@ async def test_a_redis_that_takes_nothing_is_said_first_and_how_old_the_rest_is(
     assert "\n12 s ago it was so:" in text
     assert status.faults(report) == [first, bot]
     assert status.faults(await status.collect(redis))[0].startswith("bot      not running")
+
+
+async def test_whether_roles_can_report_is_tried_where_one_does_not_or_if_asked(
+    redis: Redis,
+) -> None:
+    for role in status.ROLES:
+        await redis.set(f"{Keys().status}:{role}", b"{}")
+    async with full(redis):
+        assert (await role_reports(redis)).cannot_write == ""  # they all have, just now
+        assert "no memory left" in (await role_reports(redis, writing=True)).cannot_write
+        await redis.delete(f"{Keys().status}:rules")
+        assert "no memory left" in (await role_reports(redis)).cannot_write
 
 
 @pytest.mark.parametrize(
