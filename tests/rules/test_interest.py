@@ -421,22 +421,24 @@ def test_a_steep_slide_at_one_venue_rings_once_it_is_held(seed, every, share):
 
 @given(st.integers(0, 2**32), st.sampled_from(RATES))
 @settings(max_examples=60, deadline=None)
-def test_what_is_believed_lies_within_what_was_held_of_late(seed, every):
-    dice, interest, last = Random(seed), Interest(), COINS
-    taken: list[tuple[int, float]] = []
-    for t in range(START, START + 20 * MINUTE, every):
-        base = dice.choice([COINS, COINS, 0.0, last, COINS * dice.uniform(0.1, 3)])
-        interest.take(base, t)
-        last = base or last
-        taken += [(t, base)] if base else []
+def test_what_is_believed_moves_as_far_as_all_that_was_held_of_late(seed, every):
+    """And no further: the mildest of the readings of the last HELD ms, and of the one before."""
+    dice, interest = Random(seed), Interest()
+    readings: list[tuple[int, float]] = []
+    base, until, moves = COINS, START + 3 * MINUTE, 0
+    for t in range(START, START + 30 * MINUTE, every):
+        if t >= until:
+            base, until = COINS * dice.uniform(0.85, 1.2), t + dice.randrange(120) * SECOND
+        readings.append((t, base * dice.uniform(0.995, 1.005)))
         before = interest.level
-        # no reading that the next true one contradicts within 20 s may move it
-        interest.take(COINS, t + every // 2)
-        taken.append((t + every // 2, COINS))
-        in_force = max((at for at, _ in taken if at <= t + every // 2 - HELD), default=0)
-        held = [x for at, x in taken if at >= in_force]
-        if before is not None and interest.level is not None and interest.level != before:
-            assert min(held) <= interest.level <= max(held)
+        interest.take(readings[-1][1], t)
+        interest.take(0.0, t)  # is no reading
+        in_force = max((at for at, _ in readings if at <= t - HELD), default=0)
+        held = [x for at, x in readings if at >= in_force]
+        if before is not None and interest.level is not None:
+            assert interest.level == min(max(before, min(held)), max(held))
+            moves += interest.level != before
+    assert moves > 3
 
 
 @mark.parametrize("every", [5, 15])
