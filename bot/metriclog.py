@@ -22,7 +22,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import structlog
 
-from rules.snapshot import PRICE, Observed
+from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.bus.health import HEALTH
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
@@ -59,7 +59,7 @@ def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
         place = value.metric, value.asset, value.instrument
         row[Column(*place, "value")] = nan if value.value is None else value.value
         for field, x in (("low", value.low), ("high", value.high)):
-            if value.metric != PRICE:
+            if value.metric not in (PRICE, MACRO_PRICE):
                 row[Column(*place, field)] = nan if x is None or x == value.value else x
         if value.floor_musd is not None:
             row[Column(*place, "floor")] = value.floor_musd

@@ -21,7 +21,7 @@ from streams.contracts import Contracts
 from streams.events import AnyEvent, Event, FeedState, Instrument, MarketEvent, Ms, Tick, kind_of
 from streams.feed.actions import Action, Hangup, Relist
 from streams.feed.recording import Recorded, replay, request_channel, socket_channel
-from streams.feed.selection import Markets, Watchlist, choose_assets, presentable
+from streams.feed.selection import Markets, Wants, Watchlist, choose_assets, presentable, wants
 from streams.feed.session import Session
 from streams.venue import UNREADABLE, Listing, Poll, Subscription, Venue, facts
 from streams.venues import VENUES
@@ -46,6 +46,7 @@ class Replay:
         self.count = Count()
         self._chosen = venues
         self._markets = settings.markets
+        self._leave_out = {venue.name: venue.leave_out for venue in settings.venues}
         self._conflator = Conflator(self._markets.named)
         self._venues: dict[str, _ReplayedVenue] = {}
         self._ticked: Ms = 0
@@ -65,8 +66,9 @@ class Replay:
             self.count.last = record.t
             venue = self._venues.get(record.venue)
             if venue is None:
+                wanted = wants(self._markets, self._leave_out.get(record.venue, ()))
                 venue = self._venues[record.venue] = _ReplayedVenue(
-                    VENUES[record.venue], self._markets
+                    VENUES[record.venue], self._markets, wanted
                 )
             yield from self._offer(venue.take(record))
             self.count.dropped = sum(venue.dropped for venue in self._venues.values())
@@ -123,10 +125,11 @@ def messages(turns: Iterable[AlertOrNotice], chat: Chat) -> Iterator[Delivery | 
 class _ReplayedVenue:
     """One venue of a recording: its listing first, then its sockets and polls."""
 
-    def __init__(self, venue: Venue, markets: Markets) -> None:
+    def __init__(self, venue: Venue, markets: Markets, wanted: Wants) -> None:
         self.dropped = 0
         self._venue = venue
         self._markets = markets
+        self._is_wanted = wanted
         self._bodies: list[bytes] = []
         self._first = request_channel(venue.listing_requests()[0])
         self._wanted = venue.listing_requests()
@@ -229,15 +232,18 @@ class _ReplayedVenue:
         return [*facts(decoded, self._listing.contracts)[0]]
 
     def _collect(self, body: bytes, now: Ms) -> None:
-        """One answer of a listing. Of a later listing that cannot be read the first one stands."""
+        """One answer of a listing, which is listed once no other that it needs is to come.
+
+        Of a later listing that cannot be read the first one stands.
+        """
         try:
             request = self._wanted.pop(0)
             self._bodies.append(body)
             following = self._venue.next_listing_request(request, body)
             if following is not None:
                 self._wanted.insert(0, following)
-            if not self._wanted:
-                listed = self._venue.instruments(self._bodies)
+            if not any(request.needed for request in self._wanted):
+                listed = self._venue.instruments([*self._bodies, *(b"" for _ in self._wanted)])
                 self._list(listed.instruments, listed.order, now)
         except UNREADABLE:
             if self._listing is None:
@@ -246,7 +252,7 @@ class _ReplayedVenue:
             self.dropped += 1
 
     def _list(self, listed: Sequence[Instrument], order: tuple[str, ...], now: Ms) -> None:
-        fit = [instrument for instrument in listed if presentable(instrument)]
+        fit = [i for i in listed if presentable(i) and self._is_wanted(i)]
         self._assets = self._assets or choose_assets(fit, self._markets)
         self._watchlist.take(fit, self._assets, now)
         watched = self._watchlist.watched

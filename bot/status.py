@@ -192,6 +192,8 @@ def _venue(venue: VenueStatus) -> list[str]:
     head = f"{venue.title}: {count(venue.instruments, 'instrument')}"
     if missing:
         head += f", {missing}: not available"
+    if venue.unknown_contracts:
+        head += f", {count(venue.unknown_contracts, 'contract')} on unknown assets left out"
     feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())
     return [head, feeds, *(_socket(socket) for socket in venue.sockets)]
 

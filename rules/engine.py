@@ -20,12 +20,14 @@ from rules.composite import Composite
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
+from rules.macro import MacroPrices
 from rules.rule import Rule
 from rules.snapshot import (
     Observed,
     OpenEpisodes,
     Standing,
     composites_since,
+    macro_observed,
     observed,
     open_episodes,
     values,
@@ -47,6 +49,7 @@ from streams.events import (
     FeedState,
     Kind,
     Liquidation,
+    MacroPrice,
     MarketEvent,
     Ms,
     Price,
@@ -114,6 +117,9 @@ class Engine:
                 self._timeline.by_machine_clock(turns, isinstance(event, Tick)) if turns else turns
             )
         late = self._miss_tick(now) if now > self._late_at else None
+        if isinstance(event, MacroPrice):
+            self._macro.take(event, now)
+            return self._timeline.by_machine_clock(late, own=False) if late else []
         try:
             route = self._routes[event.asset, event.venue, event.symbol]
         except KeyError:
@@ -162,6 +168,7 @@ class Engine:
                 replace(composite, since=timeline.now(composite.since))
                 for composite in composites_since(self._watchlist.composites())
             ),
+            macro=tuple(self._macro.now(now)),
         )
 
     def open_episodes(self) -> OpenEpisodes:
@@ -180,7 +187,8 @@ class Engine:
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last called; it changes no alert."""
-        return [*observed(self._watchlist.metric_instances(), self._now)]
+        seen = observed(self._watchlist.metric_instances(), self._now)
+        return [*seen, *macro_observed(self._macro.now(self._now))]
 
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""
@@ -218,6 +226,7 @@ class Engine:
             timeline=self._timeline,
             unclear=self._unclear,
             turn_at=self._turn_at,
+            macro=self._macro,
         )
         return state.encode(dump)
 
@@ -243,6 +252,7 @@ class Engine:
         self._compare_at: Ms = 0
         self._turn_at: Ms = 0
         self._timeline = Timeline()
+        self._macro = MacroPrices()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
         self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._wake)
@@ -408,6 +418,7 @@ class Engine:
         self._watchlist.memory.set_back(now)
         self._feeds.set_back(now)
         self._faults.set_back(now)
+        self._macro.set_back(now)
         for metric_instance in self._watchlist.metric_instances():
             metric_instance.set_back(now)
         for composite in self._watchlist.composites():
@@ -425,6 +436,7 @@ class Engine:
         # long past due: we were away ourselves, so silence is ours; let the feeds speak first
         if due is None or self._now > due + SWEEP_EVERY:
             return
+        self._macro.forget(self._now)
         metric_instances, composites = self._watchlist.forget(self._now)
         for metric_instance in metric_instances:
             self._awake.pop(metric_instance, None)
@@ -433,7 +445,7 @@ class Engine:
 
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
-        self._faults = old.faults
+        self._faults, self._macro = old.faults, old.macro
         self._compare_at, self._turn_at = old.compare_at, old.turn_at
         self._timeline, self._unclear = old.timeline, old.unclear
         if old.feeds.ticked is not None and not old.feeds.silent:

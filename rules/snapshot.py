@@ -11,6 +11,7 @@ import msgspec
 from rules.alerts import ALL, Alert, Cause, Level, PartFacts, Turn
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
+from rules.macro import MacroValue
 from rules.metric import Reading
 from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
@@ -49,7 +50,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules saw of one metric, for the metric log; with metric ``PRICE``, the price of an
-    asset.
+    asset, with ``MACRO_PRICE`` that of what is no coin.
 
     Fields without a comment are as in ``Value``.
     """
@@ -83,6 +84,9 @@ class CompositeSince(msgspec.Struct, frozen=True, kw_only=True):
 PRICE = "price"
 """Stands for a metric's name where an asset's price is meant, quote per coin."""
 
+MACRO_PRICE = "macro_price"
+"""The same of what is no coin: the asset may have the name of one."""
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules see at ``seen``."""
@@ -96,6 +100,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     ``at``, and without facts."""
     composites: tuple[CompositeSince, ...] = ()
     """All that are watched."""
+    macro: tuple[MacroValue, ...] = ()
+    """What is no coin, as far as its price is known."""
 
 
 class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +164,12 @@ def observed(metric_instances: Iterable[MetricInstance], now: Ms) -> Iterator[Ob
             priced.add(view.asset)
             yield Observed(metric=PRICE, asset=view.asset, value=view.price(now))
         yield _observed(metric_instance, now)
+
+
+def macro_observed(values: Iterable[MacroValue]) -> Iterator[Observed]:
+    """The prices of what is no coin."""
+    for value in values:
+        yield Observed(metric=MACRO_PRICE, asset=value.asset, value=value.price)
 
 
 def _observed(metric_instance: MetricInstance, now: Ms) -> Observed:

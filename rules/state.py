@@ -15,6 +15,7 @@ from rules.composite import CompositeState
 from rules.episode import Episode
 from rules.faults import Faults
 from rules.feed_health import Feeds
+from rules.macro import MacroPrices
 from rules.market import MemoryDump
 from rules.migrations import migrated
 from rules.records import Trail
@@ -100,6 +101,7 @@ class EngineDump(msgspec.Struct, array_like=True):
     """Events after a step ahead of the clock that may be none: they are not judged yet."""
     turn_at: Ms = 0
     """When the venues' clocks are next compared."""
+    macro: MacroPrices = msgspec.field(default_factory=MacroPrices)
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)
@@ -117,6 +119,7 @@ _NAMES = {
     "faults": "faults",
     "timeline": "how the clock stepped",
     "unclear": "the last seconds",
+    "macro": "prices of what is no coin",
 }
 """What operators call a part of the dump."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from streams.durations import HOUR, MINUTE, SECOND
-from streams.events import Funding, Instrument, MarketEvent, Ms, Price
+from streams.events import Funding, Instrument, MacroPrice, MarketEvent, Ms, Price
 
 FUNDING_HOURS = (1, 2, 4, 8, 24)
 """The funding intervals that venues have. Anything else is unreadable."""
@@ -166,7 +166,7 @@ class Contracts:
         far: dict[str, float] = {}
         alike: dict[str, float] = {}
         for event in events:
-            if not isinstance(event, Price) or event.mark is None:
+            if not isinstance(event, Price | MacroPrice) or event.mark is None:
                 continue
             contract = self._contract(event.symbol)
             age = event.seen - contract.mid_seen
@@ -188,7 +188,7 @@ class Contracts:
             for symbol, times in far.items()
         }
 
-    def _is_of_another(self, mark: float, event: Price) -> bool:
+    def _is_of_another(self, mark: float, event: Price | MacroPrice) -> bool:
         """Whether the book of another contract is where this price is."""
         return any(
             other.mid is not None

@@ -65,6 +65,9 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """When the listing was read; it only ranks instruments. None: the listing does not have it."""
     volume_24h_usd: float | None = None
     """The same of the traded notional."""
+    macro: bool = False
+    """``asset`` is no coin but something else that people trade, such as gold or the S&P 500: only
+    its price is of interest, and it is no part of anything that is said of crypto."""
     ends_at: Ms | None = None
     """When the venue delivers or delists the contract: 0 if it is doing so now, None while no end
     is announced."""
@@ -160,6 +163,20 @@ class Volume(Event, frozen=True, kw_only=True, tag="volume"):
     """
 
     usd_24h: float
+
+
+class MacroPrice(Event, frozen=True, kw_only=True, tag="macro_price"):
+    """The price of a perpetual on what is no coin: an index, a metal, a currency, a share.
+
+    An event of its own, so that it never meets the prices of coins, whatever the name.
+    """
+
+    mark: float
+    """Mark price, quote per unit; of an index its points, of USDJPY yen."""
+    day_ago: float | None = None
+    """The same 24 h before, by the venue; None: the venue does not say it."""
+    usd_24h: float
+    """Traded notional of 24 hours: of several contracts on one asset it says which one speaks."""
 
 
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
@@ -302,7 +319,7 @@ def length_in_words(length: Ms) -> str:
     return f"{seconds} s" if seconds < 120 else " ".join(parts)
 
 
-MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | Volume
+MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | MacroPrice | Volume
 AnyEvent = MarketEvent | FeedState | Fault | ClockStep | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
@@ -330,5 +347,6 @@ _KINDS: dict[type[MarketEvent], Kind] = {
     Liquidation: Kind.LIQUIDATION,
     Depth: Kind.DEPTH,
     Price: Kind.PRICE,
+    MacroPrice: Kind.PRICE,
     Volume: Kind.VOLUME,
 }

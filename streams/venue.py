@@ -60,6 +60,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What it counts against the venue's budget."""
     symbol: str = ""
     """The instrument that it is about, "" if all."""
+    needed: bool = True
+    """Of a listing: without its answer there is none. Else b"" stands for an answer that did not
+    come."""
 
 
 class Poll(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +149,8 @@ class ListedContracts(NamedTuple):
     """All symbols in the venue's own order, "" for one that cannot be read; () if none matters."""
     unreadable: tuple[str, ...] = ()
     """Rows that cannot be read, by their names as far as there are any; each costs itself alone."""
+    unknown: tuple[str, ...] = ()
+    """Contracts that trade and are left out, since the adapter does not know on what they are."""
 
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +160,18 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     """By the names of their contracts, or how a row begins that names none."""
 
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable
+class Mid(msgspec.Struct, frozen=True, kw_only=True):
+    """The mid of a book that is not listened to, from a frame that names its contract.
+
+    What is joined to a contract by its place is checked against it; it is no fact by itself.
+    """
+
+    symbol: str
+    price: float
+    """Quote per coin."""
+
+
+Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +196,7 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply | Unreadable):
+        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:

@@ -28,6 +28,7 @@ from bot.metriclog import (
     Column,
     blocks,
 )
+from rules.snapshot import MACRO_PRICE
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
@@ -228,6 +229,8 @@ def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
     values = segment.values()
     fields: dict[SeriesKey, dict[str, Floats]] = {}
     for column, row in zip(segment.columns, values, strict=True):
+        if column.metric == MACRO_PRICE:
+            continue  # no rule asks for it, and its asset may have the name of a coin
         fields.setdefault(SeriesKey(*column[:3]), {})[column.field] = row
     for place, columns in fields.items():
         value = columns.get("value")

@@ -17,6 +17,7 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
     "depth": market.market,
     "liq": market.market,
     "top": market.top,
+    "market": market.whole_market,
     "why": why.why,
     "silence": changing.silence_,
     "unsilence": changing.unsilence,

@@ -1,4 +1,4 @@
-"""/funding, /oi, /depth, /liq and /top: what the rules see now. Pure.
+"""/funding, /oi, /depth, /liq, /top and /market: what the rules see now. Pure.
 
 Each value is in the words of posts, a headline and facts below it, or it is said why there is none.
 """
@@ -14,6 +14,7 @@ from bot.messages.headline import amount, cause_in_words, head, metric_name, par
 from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
+from rules.macro import MacroValue
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.metrics.usual import UsualMetric
@@ -250,6 +251,41 @@ def top(_command: Command, context: Context) -> Answer:
     whole = [first_line(v, context) for v in values if v.asset == ALL]
     lists = [_list(metric, of, context, TOP) for metric, of in _by_metric(values)]
     return Answer(blocks=(*blocks, Html("\n".join(whole)), *lists, _as_of(context)))
+
+
+MACRO_GROUPS = (
+    ("SP500", "NASDAQ100", "NIKKEI225", "KOSPI200", "VIX"),
+    ("DXY", "EURUSD", "GBPUSD", "USDJPY", "TLT"),
+    ("GOLD", "SILVER", "COPPER", "PLATINUM", "PALLADIUM", "WTI", "BRENT", "NATGAS"),
+    ("MSTR", "COIN", "NVDA", "TSLA"),
+)
+"""What is no coin, a line each: indices, money, metals and energy, shares."""
+
+
+def whole_market(_command: Command, context: Context) -> Answer:
+    """/market: all coins together, then what else is traded as a perpetual, which is no coin."""
+    standing = context.fresh
+    if standing is None:
+        return only(stale(context))
+    values = sorted(context.values, key=lambda v: order(v.metric, context)[0])
+    blocks = [with_facts(v, context) for v in values if v.asset == ALL]
+    if standing.macro:
+        known = {value.asset: value for value in standing.macro}
+        groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]
+        lines = [" · ".join(_macro(value, context) for value in group) for group in groups if group]
+        venues = ", ".join(dict.fromkeys(title(value.venue) for value in standing.macro))
+        blocks.append(Html("\n".join([context.say("ask.macro", venues=venues), *lines])))
+    elif context.settings.macro:
+        blocks.append(context.say("ask.macro.none"))
+    return Answer(blocks=(*blocks, _as_of(context)))
+
+
+def _macro(value: MacroValue, context: Context) -> Html:
+    name, price = context.say(f"macro.{value.asset}"), numbers.trimmed(value.price, 5)
+    if value.change_24h_pct is None:
+        return context.say("ask.macro.price", name=name, price=price)
+    change = numbers.change(value.change_24h_pct)
+    return context.say("ask.macro.change", name=name, price=price, change=change)
 
 
 def episode_line(alert: Alert, context: Context) -> Html:

@@ -33,6 +33,7 @@ SPECS: Mapping[str, CommandSpec] = {
     for spec in (
         CommandSpec(name="status"),
         CommandSpec(name="top"),
+        CommandSpec(name="market"),
         CommandSpec(name="funding", usage="[ASSET]", most=1),
         CommandSpec(name="oi", usage="[ASSET]", most=1),
         CommandSpec(name="depth", usage="[ASSET]", most=1),

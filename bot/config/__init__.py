@@ -86,6 +86,8 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The URL in place of that of its Spec; None: the Spec's."""
     rest: str | None = None
     """The same of REST."""
+    leave_out: tuple[str, ...] = ()
+    """Patterns of symbols that are not listened to."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Tiers of the operator's own, by name."""
     tail: int
     """How many assets are watched besides the listed ones, by open interest."""
+    macro: bool = True
+    """Whether prices of what is no coin are taken, as far as venues have them."""
     rules: tuple[Rule, ...]
     composites: tuple[Composite, ...]
     tests: tuple[RuleTest, ...]
@@ -161,7 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def markets(self) -> Markets:
         """What to watch. Assets of the operator's own tiers count as large."""
         named = [asset for asset in self.tiers.listed if asset not in self.majors]
-        return Markets(majors=self.majors, large=tuple(named), tail=self.tail)
+        return Markets(majors=self.majors, large=tuple(named), tail=self.tail, macro=self.macro)
 
 
 def load(path: Path, env: Mapping[str, str]) -> Settings:
@@ -356,6 +360,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         large=where.large,
         own_tiers=where.own,
         tail=where.tail,
+        macro=file.markets.macro,
         rules=resolved[0],
         composites=resolved[1],
         tests=resolved[2],
@@ -366,5 +371,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
 
 
 def _venues(names: Sequence[str], file: File) -> tuple[VenueSettings, ...]:
-    urls = {name: table.model_dump() for name, table in file.venues.items()}
-    return tuple(VenueSettings(name=name, **urls.get(name, {})) for name in dict.fromkeys(names))
+    tables = {name: table.model_dump() for name, table in file.venues.items()}
+    for table in tables.values():
+        table["leave_out"] = tuple(table["leave_out"])
+    return tuple(VenueSettings(name=name, **tables.get(name, {})) for name in dict.fromkeys(names))

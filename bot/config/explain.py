@@ -19,7 +19,10 @@ from streams.proxies import shown as shown_proxy
 
 def describe(settings: Settings) -> str:
     """Venues, markets, where messages go, which Redis, and each rule with its rows."""
-    venues = ", ".join(title(venue.name) for venue in settings.venues)
+    venues = ", ".join(
+        title(venue.name) + (f" without {' '.join(venue.leave_out)}" if venue.leave_out else "")
+        for venue in settings.venues
+    )
     tail = f"the next {settings.tail} by open interest" if settings.tail else "none"
     width = max([9, *(len(name) for name in settings.own_tiers)])
     head = [
@@ -28,6 +31,7 @@ def describe(settings: Settings) -> str:
         ("large", ", ".join(settings.large) or "none"),
         *((name, ", ".join(assets)) for name, assets in settings.own_tiers.items()),
         ("tail", tail),
+        *([] if settings.macro else [("macro", "none: no prices of what is no coin")]),
         *_messages(settings),
         ("operators", _operators(settings.operators)),
         *_proxies(settings),

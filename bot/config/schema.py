@@ -126,6 +126,7 @@ class MarketsTable(Table):
     majors: list[str] = []
     large: list[str] = []
     tail: Annotated[int, PlainValidator(values.tail)] = 0
+    macro: bool = True
 
     @property
     def own(self) -> dict[str, list[str]]:
@@ -136,6 +137,7 @@ class MarketsTable(Table):
 class VenueTable(Table):
     websocket: SocketUrl | None = None
     rest: BaseUrl | None = None
+    leave_out: list[Annotated[str, Field(min_length=1)]] = []
 
 
 class Defaults(Table):

@@ -67,6 +67,7 @@ def places(settings: Settings) -> list[VenueAddress]:
             venue=VENUES[venue.name],
             websocket=venue.websocket,
             rest=venue.rest,
+            leave_out=venue.leave_out,
             proxies=settings.proxies,
         )
         for venue in settings.venues

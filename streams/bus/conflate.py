@@ -19,6 +19,7 @@ from streams.events import (
     Funding,
     Kind,
     Liquidation,
+    MacroPrice,
     MarketEvent,
     Ms,
     OpenInterest,
@@ -168,6 +169,8 @@ def _fact(event: MarketEvent) -> object:
             return event.bands
         case Price():
             return event.mark, event.index
+        case MacroPrice():
+            return event.mark, event.day_ago
         case OpenInterest():
             return event.base
         case Volume():

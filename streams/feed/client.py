@@ -21,7 +21,7 @@ from streams.feed.errors import SayOnce
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
 from streams.feed.recording import Recorded, request_channel, socket_channel
 from streams.feed.rest import Rest, Unavailable
-from streams.feed.selection import Watchlist, presentable
+from streams.feed.selection import Wants, Watchlist, presentable
 from streams.feed.socket import Publish, Socket
 from streams.proxies import NO_PROXIES, Proxies
 from streams.text import printable
@@ -86,10 +86,12 @@ class VenueClient:
         tap: Callable[[Recorded], None] | None = None,
         only: Collection[str] | None = None,
         proxies: Proxies = NO_PROXIES,
+        wants: Wants | None = None,
     ) -> None:
         """``websocket`` and ``rest`` replace the venue's own base URLs where given.
 
         ``tap`` is called with every raw frame and body as it came. ``only``: no symbols but these.
+        ``wants``: contracts that it says no to count as not listed; None: all are wanted.
         """
         spec = venue.SPEC
         self.venue = venue
@@ -102,6 +104,8 @@ class VenueClient:
         """Instruments that are left out since their names cannot be shown."""
         self.unreadable_rows = 0
         """Rows that cannot be read, of contracts or of what ranks them."""
+        self.unknown_contracts = 0
+        """Contracts that are left out since nobody knows on what they are."""
         self._sizes: dict[str, tuple[float | None, float | None]] = {}
         """Open interest and volume of each contract in USD, as a listing said them last."""
         self._rows_listed: tuple[str, ...] = ()
@@ -114,6 +118,7 @@ class VenueClient:
         self._websocket = (websocket or spec.websocket).rstrip("/")
         self._tap = tap
         self._only = only
+        self._wants = wants
         self._contracts = Contracts()
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
@@ -177,7 +182,7 @@ class VenueClient:
                 for work in (self._snapshots.run(), self._repeat_states(), self._confirm()):
                     tasks.create_task(work)
                 while True:
-                    instruments, order, _ = await self._listing()
+                    instruments, order, *_ = await self._listing()
                     now = self.clock.now()
                     listed(name, [*instruments, *self._watchlist.missing_from(instruments)])
                     if chosen_at is None or now - chosen_at >= CHOOSE_EVERY_S * 1000:
@@ -297,6 +302,7 @@ class VenueClient:
                 self._once.forget()
             self._rows_listed = listed.unreadable
             self._say_unreadable()
+            self._count_unknown(listed.unknown)
             return listed._replace(instruments=self._ranked(self._presentable(listed.instruments)))
 
     def _ranked(self, listed: Sequence[Instrument]) -> list[Instrument]:
@@ -321,7 +327,19 @@ class VenueClient:
                                 new=len(refused) != self.refused_names)  # fmt: skip
         self.refused_names = len(refused)
         self._say_fault(FaultCode.NAMES_REFUSED, over=not refused, detail=detail)
-        return [instrument for instrument in listed if presentable(instrument)]
+        return [
+            instrument
+            for instrument in listed
+            if presentable(instrument) and (self._wants is None or self._wants(instrument))
+        ]
+
+    def _count_unknown(self, symbols: Sequence[str]) -> None:
+        """Contracts that are left out: no fault, since most are on shares that nobody asked for."""
+        if len(symbols) != self.unknown_contracts:
+            such = f", such as {printable(symbols[0], 30)}" if symbols else ""
+            title = self.venue.SPEC.title
+            log.info(f"{title} lists {len(symbols)} contracts on unknown assets{such}")
+        self.unknown_contracts = len(symbols)
 
     def unreadable(self, rows: Sequence[str]) -> None:
         """See ``SocketOwner``."""
@@ -364,13 +382,25 @@ class VenueClient:
         for first in self.venue.listing_requests():
             request: Request | None = first
             while request is not None:
-                body = await self.rest.ask(request)
-                self._asked(request, body)
+                body = await self._listing_body(request)
                 bodies.append(body)
                 if len(bodies) > _PAGES_AT_MOST:
                     raise Malformed("its listing has no end")
                 request = self.venue.next_listing_request(request, body)
         return bodies
+
+    async def _listing_body(self, request: Request) -> bytes:
+        try:
+            body = await self.rest.ask(request)
+        except Unavailable as error:
+            if request.needed:
+                raise
+            words = f"a part of its listing did not come: {error}"
+            if self._once.is_news(words, self.clock.now()):
+                log.warning(f"{self.venue.SPEC.title}: {printable(words)}")
+            return b""
+        self._asked(request, body)
+        return body
 
     async def _repeat_states(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import msgspec
 from streams.clock import Clock
 from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
 from streams.feed.client import VenueClient
-from streams.feed.selection import Markets, choose_assets, unlisted
+from streams.feed.selection import Markets, choose_assets, unlisted, wants
 from streams.feed.socket import Socket
 from streams.proxies import NO_PROXIES, Proxies
 from streams.venue import Venue
@@ -18,13 +18,14 @@ _WAIT_FOR_OTHERS_S = 8.0
 
 
 class VenueAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue to listen to, where it is (None: where the venue itself says), and the proxies that
-    lead there."""
+    """A venue to listen to, where it is (None: where the venue itself says), the proxies that lead
+    there, and patterns of symbols that are left out."""
 
     venue: Venue
     websocket: str | None = None
     rest: str | None = None
     proxies: Proxies = NO_PROXIES
+    leave_out: tuple[str, ...] = ()
 
 
 class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How many are listened to."""
     refused_names: int
     """Instruments left out since their names cannot be shown."""
+    unknown_contracts: int = 0
+    """Contracts left out since nobody knows on what they are."""
     feeds: dict[str, FeedCount]
     """By kind; a feed that brings all instruments together counts as one."""
     not_available: list[str]
@@ -109,6 +112,7 @@ class Hub:
                 self._on_event,
                 clock,
                 proxies=place.proxies,
+                wants=wants(markets, place.leave_out),
             )
             for place in places
         ]
@@ -182,6 +186,7 @@ class Hub:
             trouble=client.trouble,
             instruments=client.instruments,
             refused_names=client.refused_names,
+            unknown_contracts=client.unknown_contracts,
             feeds={kind: self._feed_count(client, kind) for kind in sorted(spec.kinds)},
             not_available=sorted(set(Kind) - spec.kinds),
             requests=usage.requests,

@@ -6,8 +6,9 @@ those, by volume.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -29,11 +30,28 @@ class Markets(msgspec.Struct, frozen=True, kw_only=True):
     majors: tuple[str, ...]
     large: tuple[str, ...]
     tail: int
+    macro: bool = True
+    """With the prices of what is no coin, as far as venues have them."""
 
     @property
     def named(self) -> tuple[str, ...]:
         """Majors and large assets, in the order of the configuration."""
         return self.majors + self.large
+
+
+Wants = Callable[[Instrument], bool]
+"""Whether the operator wants to hear of a contract at all, listed or not."""
+
+
+def wants(markets: Markets, leave_out: Sequence[str] = ()) -> Wants:
+    """``leave_out``: patterns of symbols of one venue, with ``*`` and ``?``, in its own letters."""
+
+    def wanted(instrument: Instrument) -> bool:
+        return (markets.macro or not instrument.macro) and not any(
+            fnmatchcase(instrument.symbol, pattern) for pattern in leave_out
+        )
+
+    return wanted
 
 
 def choose_assets(
@@ -47,7 +65,7 @@ def choose_assets(
     interest: defaultdict[str, float] = defaultdict(float)
     volume: defaultdict[str, float] = defaultdict(float)
     for instrument in listed:
-        if instrument.ends_at is not None:
+        if instrument.ends_at is not None or instrument.macro:
             continue
         interest[instrument.asset] += instrument.open_interest_usd or 0.0
         volume[instrument.asset] += instrument.volume_24h_usd or 0.0
@@ -65,19 +83,25 @@ def choose_assets(
 def choose_instruments(listed: Sequence[Instrument], assets: Sequence[str]) -> list[Instrument]:
     """One venue's instruments of these assets: in the order of assets, the largest first.
 
-    Without those whose end is announced: what happens there says nothing about the asset.
+    What is no coin comes behind them, all of it. Without those whose end is announced: what happens
+    there says nothing about the asset.
     """
     rank = {asset: place for place, asset in enumerate(assets)}
-    wanted = [i for i in listed if i.asset in rank and i.ends_at is None]
+    wanted = [i for i in listed if _is_of(i, rank) and i.ends_at is None]
     return sorted(
         wanted,
         key=lambda i: (
-            rank[i.asset],
+            len(rank) if i.macro else rank[i.asset],
             -(i.open_interest_usd or 0.0),
             -(i.volume_24h_usd or 0.0),
             i.symbol,
         ),
     )
+
+
+def _is_of(instrument: Instrument, assets: Collection[str]) -> bool:
+    """Whether a contract is of these assets, or of no coin: a name may be both."""
+    return instrument.macro or instrument.asset in assets
 
 
 def presentable(instrument: Instrument) -> bool:
@@ -90,7 +114,7 @@ def presentable(instrument: Instrument) -> bool:
 
 def unlisted(listed: Iterable[Instrument], names: Sequence[str]) -> dict[str, str]:
     """The named assets that nothing listed is of, each with what was probably meant, or ""."""
-    instruments = [*listed]
+    instruments = [instrument for instrument in listed if not instrument.macro]
     assets = {instrument.asset for instrument in instruments if instrument.ends_at is None}
     absent = [name for name in names if name not in assets]
     return {name: _meant(name, instruments) for name in absent}
@@ -136,7 +160,7 @@ class Watchlist:
     ) -> list[ListingFault]:
         """A listing came; what operators should know of it."""
         wanted = choose_instruments(listed, assets)
-        absent = {i.symbol: i for i in self.missing_from(listed) if i.asset in assets}
+        absent = {i.symbol: i for i in self.missing_from(listed) if _is_of(i, assets)}
         faults = [*self._ends(listed, assets)]
         empty = bool(absent) and not wanted
         for symbol in absent:
@@ -165,11 +189,11 @@ class Watchlist:
         self, listed: Iterable[Instrument], assets: Collection[str]
     ) -> Iterator[ListingFault]:
         """Ends that are announced, of what is watched or would be."""
-        ending = {i.symbol: i for i in listed if i.ends_at is not None and i.asset in assets}
+        ending = {i.symbol: i for i in listed if i.ends_at is not None and _is_of(i, assets)}
         for symbol, instrument in ending.items():
             if symbol not in self._ending:
                 yield FaultCode.CONTRACT_SETTLING, symbol, False, _end(instrument.ends_at or 0)
-        listed_on = [i.symbol for i in listed if i.ends_at is None and i.asset in assets]
+        listed_on = [i.symbol for i in listed if i.ends_at is None and _is_of(i, assets)]
         for symbol in listed_on:
             if self._first or symbol in self._ending:
                 yield FaultCode.CONTRACT_SETTLING, symbol, True, ""

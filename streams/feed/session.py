@@ -22,6 +22,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Listing,
+    Mid,
     Reply,
     Subscription,
     Unreadable,
@@ -115,6 +116,8 @@ class Session:
                 actions += self._reply(item, seen)
             elif isinstance(item, Terms):
                 self.listing.contracts.take(item)
+            elif isinstance(item, Mid):
+                self.listing.contracts.take_mid(item.symbol, item.price, seen)
             elif isinstance(item, Unreadable):
                 self.stats.unreadable_rows += len(item.rows)
                 actions.append(item)
@@ -203,8 +206,8 @@ class Session:
 
     @property
     def ready(self) -> bool:
-        """Nine of ten feeds of this socket are up."""
-        return len(self._up) >= _READY_SHARE * sum(1 for _ in self._feeds())
+        """Nine of ten feeds of this socket are up; one without feeds is open."""
+        return self.connected and len(self._up) >= _READY_SHARE * sum(1 for _ in self._feeds())
 
     @property
     def reason(self) -> str:

@@ -1,14 +1,19 @@
-"""Hyperliquid perpetuals of the main dex.
+"""Hyperliquid perpetuals: those of the main dex, and of the dexes that others build there (HIP-3).
 
 Facts from hyperliquid.gitbook.io and clients of it as of November 2026: books come as snapshots of
-20 levels every 5 s, contexts of all coins every 13 s in one message that names no coin: they are
-checked against the books, which name theirs. There is no public
+20 levels every 5 s, contexts of all coins of all dexes every 13 s in one message that names the
+dexes and no coin: they are checked against books and mids, which name theirs. There is no public
 feed of liquidations.
+
+On other dexes a contract is named ``dex:coin``, and its deployer chooses name, price source and
+collateral, halts it and abandons it. So it is taken only where it is known what it is: a coin that
+the main dex lists too, or something in ``_MACRO``. The rest is left out and counted.
 """
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +26,7 @@ from streams.venue import (
     ListedContracts,
     Listing,
     Malformed,
+    Mid,
     Poll,
     Reply,
     Request,
@@ -46,8 +52,8 @@ _FUNDING_CAP = 0.04
 _MAIN_DEX = ""
 _LEVELS = 20
 _SIGNIFICANT_FIGURES = 4
-_MAX_BOOKS = 999  # 1000 subscriptions an address, one of which carries the contexts
-_MAX_BOOK_SOCKETS = 9  # 10 connections an address
+_MAX_SUBSCRIPTIONS = 1000  # an address
+_MAX_BOOK_SOCKETS = 8  # 10 connections an address, one for contexts and one for mids
 _BOOKS_PER_SOCKET = 100
 _POLL_SPACING_S = 1.2  # 20 weight each: 1000 of the 1200 a minute
 
@@ -57,9 +63,49 @@ _SILENCE_S = dict.fromkeys(_CONTEXT_KINDS, 45.0) | {Kind.DEPTH: 30.0}
 _CHANNEL = re.compile(rb'"channel"\s*:\s*"(\w+)"')
 _REFUSED_COIN = re.compile(r'"coin"\s*:\s*"([^"]+)"')
 _KILO = re.compile(r"k(?=[A-Z0-9])(.+)")
-_IGNORED = frozenset(
-    b"activeSpotAssetCtx allMids bbo candle trades user userEvents userFills".split()
-)
+_IGNORED = frozenset(b"activeSpotAssetCtx bbo candle trades user userEvents userFills".split())
+
+_COLLATERAL = {0: "USDC", 235: "USDE", 268: "USDT0", 360: "USDH"}
+"""The tokens by their number that are meant to be worth a dollar, as prices are then dollars."""
+
+_LEAST_DAY_USD = 10_000.0
+"""A contract of another dex in which less was traded in 24 hours has a price that nobody made: of
+dexes that were abandoned it stays as it was for months (flx, since June 2026)."""
+
+_MACRO = {
+    coin: asset
+    for asset, coins in {
+        "SP500": "xyz:SP500 cash:USA500 flx:USA500",
+        "NASDAQ100": "xyz:XYZ100 flx:USA100",
+        "NIKKEI225": "xyz:JP225",
+        "KOSPI200": "xyz:KR200",
+        "VIX": "xyz:VIX",
+        "DXY": "xyz:DXY",
+        "EURUSD": "xyz:EUR km:EUR",
+        "GBPUSD": "xyz:GBP",
+        "USDJPY": "xyz:JPY",
+        "TLT": "xyz:TLT",
+        "GOLD": "xyz:GOLD cash:GOLD flx:GOLD km:GOLD",
+        "SILVER": "xyz:SILVER cash:SILVER flx:SILVER km:SILVER",
+        "COPPER": "xyz:COPPER flx:COPPER",
+        "PLATINUM": "xyz:PLATINUM flx:PLATINUM",
+        "PALLADIUM": "xyz:PALLADIUM flx:PALLADIUM",
+        "WTI": "xyz:CL cash:WTI flx:OIL",
+        "BRENT": "xyz:BRENTOIL",
+        "NATGAS": "xyz:NATGAS flx:GAS",
+        "MSTR": "xyz:MSTR",
+        "COIN": "xyz:COIN flx:COIN",
+        "NVDA": "xyz:NVDA cash:NVDA flx:NVDA km:NVDA",
+        "TSLA": "xyz:TSLA cash:TSLA flx:TSLA km:TSLA",
+    }.items()
+    for coin in coins.split()
+}
+"""What of other dexes is no coin, by the descriptions that ``perpAnnotation`` gives of contracts
+and the specifications of the dexes, as of 2026. Indices are in points and not converted; one unit
+is an ounce, a barrel, a pound, an MMBtu or a share. Not here is what has another unit under a like
+name: km:US500 and the other indices of km are prices of funds, a tenth or less (752 for 7542 in the
+recorded frame of May 2026), km:USOIL is a fund, the companies of vntl are valuations in billions.
+"""
 
 
 class _Coin(msgspec.Struct):
@@ -71,12 +117,27 @@ class _Meta(msgspec.Struct):
     universe: list[msgspec.Raw]
 
 
+class _BuilderMeta(_Meta):
+    """Of a dex that is not the main one."""
+
+    collateralToken: int | None = None
+
+
 class _Context(msgspec.Struct):
     funding: wire.Text | None = None
     openInterest: wire.Text | None = None
     markPx: wire.Text | None = None
     oraclePx: wire.Text | None = None
     dayNtlVlm: wire.Text | None = None
+
+
+class _BuilderContext(_Context):
+    """Of a contract of another dex."""
+
+    midPx: wire.Text | None = None
+    """null: nobody can trade, as where the deployer halted it."""
+    prevDayPx: wire.Text | None = None
+    """24 h before."""
 
 
 class _AllContexts(msgspec.Struct):
@@ -111,6 +172,14 @@ class _BookFrame(msgspec.Struct):
     data: _Book
 
 
+class _Mids(msgspec.Struct):
+    mids: dict[str, msgspec.Raw]
+
+
+class _MidsFrame(msgspec.Struct):
+    data: _Mids
+
+
 class _ErrorFrame(msgspec.Struct):
     data: str
 
@@ -128,15 +197,22 @@ _contexts_frame = msgspec.json.Decoder(_AllContextsFrame)
 _dex = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _contexts = msgspec.json.Decoder(list[_Context])
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
+_builder_meta = msgspec.json.Decoder(_BuilderMeta)
+_builder_context = msgspec.json.Decoder(_BuilderContext)
 _context_frame = msgspec.json.Decoder(_OneContextFrame)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
+_mids_frame = msgspec.json.Decoder(_MidsFrame)
+_mid = msgspec.json.Decoder(wire.Text)
 _error_frame = msgspec.json.Decoder(_ErrorFrame)
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
 
 
 def listing_requests() -> list[Request]:
-    """The coins of the main dex with their contexts."""
-    return [Request(path="/info", body=b'{"type":"metaAndAssetCtxs"}', weight=20)]
+    """The coins of the main dex with their contexts, and the names in all dexes."""
+    return [
+        Request(path="/info", body=b'{"type":"metaAndAssetCtxs"}', weight=20),
+        Request(path="/info", body=b'{"type":"allPerpMetas"}', weight=20, needed=False),
+    ]
 
 
 def next_listing_request(request: Request, body: bytes) -> Request | None:
@@ -148,6 +224,7 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     """All coins, delisted ones as ended, and their order: contexts are joined by place.
 
     Here contexts only rank: a coin whose context cannot be read has no open interest and no volume.
+    The order of another dex follows that of the main one; what cannot be read there is ``dex:``.
     """
     meta, ranking = wire.read(_listing, bodies[0])
     unreadable: list[str] = []
@@ -169,7 +246,110 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     listed = wire.rows(meta.universe, build, unreadable)
     order = tuple("" if instrument is None else instrument.symbol for instrument in listed)
     unreadable += [coin for coin, size in zip(order, sizes, strict=True) if coin and size is None]
-    return ListedContracts([i for i in listed if i is not None], order, tuple(unreadable))
+    known = [i for i in listed if i is not None]
+    others = _OtherDexes([], [], [])
+    if len(bodies) > 1 and bodies[1]:
+        others = _other_dexes(bodies[1], {i.asset for i in known}, unreadable)
+    return ListedContracts(
+        known + others.instruments,
+        (*order, *others.order),
+        tuple(unreadable),
+        tuple(others.unknown),
+    )
+
+
+class _OtherDexes(NamedTuple):
+    """What the answer on all dexes says besides the main one, as in ListedContracts."""
+
+    instruments: list[Instrument]
+    order: list[str]
+    unknown: list[str]
+
+
+def _other_dexes(body: bytes, coins: Collection[str], unreadable: list[str]) -> _OtherDexes:
+    """What the other dexes list. ``coins``: the assets of the main dex, as far as it was read.
+
+    A dex is known by the names of its contracts; one that lists none has no name here.
+    """
+    dexes: list[_Dex] = []
+    try:
+        metas = wire.read(_rows, body)
+        # null stands for the main dex
+        dexes += [_read_dex(raw, unreadable) for raw in metas if bytes(raw) != b"null"]
+    except UNREADABLE:
+        unreadable.append("other dexes")
+    others = _OtherDexes([], [], [])
+    known = {_asset_of(coin.name)[0] for dex in dexes if not dex.name for coin in dex.coins if coin}
+    known.update(coins)
+    for dex in dexes:
+        for coin in dex.coins if dex.name else ():
+            if coin is None or _dex_of(coin.name) != dex.name:
+                others.order.append(f"{dex.name}:")
+                continue
+            others.order.append(coin.name)
+            instrument = _builder_instrument(coin, dex.collateral, known)
+            if instrument is not None:
+                others.instruments.append(instrument)
+            elif not coin.isDelisted:
+                others.unknown.append(coin.name)
+    return others
+
+
+class _Dex(NamedTuple):
+    """A dex as it is listed: its name and its contracts, None for one that cannot be read."""
+
+    name: str
+    coins: list[_Coin | None]
+    collateral: int | None
+
+
+def _read_dex(raw: msgspec.Raw, unreadable: list[str]) -> _Dex:
+    """One that cannot be read has no name and no contracts."""
+    refused: list[str] = []
+    try:
+        meta = wire.read(_builder_meta, raw)
+        coins = wire.rows(meta.universe, lambda row: wire.read(_coin, row), refused)
+    except UNREADABLE:
+        unreadable.append("a dex")
+        return _Dex(_MAIN_DEX, [], None)
+    name = next((_dex_of(coin.name) for coin in coins if coin and _dex_of(coin.name)), _MAIN_DEX)
+    if name != _MAIN_DEX:  # the main dex's own answer says what cannot be read of it
+        unreadable += refused
+    return _Dex(name, coins, meta.collateralToken)
+
+
+def _asset_of(name: str) -> tuple[str, float]:
+    """The coin behind a name without its dex, and how many of it one unit is."""
+    kilo = _KILO.fullmatch(name)
+    return (kilo[1], 1000.0) if kilo else (name, 1.0)
+
+
+def _dex_of(symbol: str) -> str:
+    """The dex in the name of a contract, "" of the main one."""
+    dex, separator, _ = symbol.partition(":")
+    return dex if separator else _MAIN_DEX
+
+
+def _builder_instrument(
+    coin: _Coin, collateral: int | None, coins: Collection[str]
+) -> Instrument | None:
+    """The contract of another dex, None if nobody knows what it is, or in which money its price."""
+    quote = _COLLATERAL.get(-1 if collateral is None else collateral)
+    macro = _MACRO.get(coin.name)
+    asset, multiplier = (macro, 1.0) if macro else _asset_of(coin.name.partition(":")[2])
+    if quote is None or not (macro or asset in coins):
+        return None
+    return Instrument(
+        venue=SPEC.name,
+        symbol=coin.name,
+        asset=asset,
+        quote=quote,
+        multiplier=multiplier,
+        funding_hours=_FUNDING_HOURS,
+        funding_cap=_FUNDING_CAP,
+        macro=macro is not None,
+        ends_at=0 if coin.isDelisted else None,
+    )
 
 
 def _read_sizes(raw: msgspec.Raw) -> tuple[float | None, float | None]:
@@ -182,13 +362,13 @@ def _read_sizes(raw: msgspec.Raw) -> tuple[float | None, float | None]:
 
 def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instrument:
     open_interest_usd, volume_usd = sizes
-    kilo = _KILO.fullmatch(coin.name)
+    asset, multiplier = _asset_of(coin.name)
     return Instrument(
         venue=SPEC.name,
         symbol=coin.name,
-        asset=kilo[1] if kilo else coin.name,
+        asset=asset,
         quote="USDC",
-        multiplier=1000.0 if kilo else 1.0,
+        multiplier=multiplier,
         funding_hours=_FUNDING_HOURS,
         funding_cap=_FUNDING_CAP,
         open_interest_usd=open_interest_usd,
@@ -198,15 +378,24 @@ def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instru
 
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
-    """One socket for the contexts of all coins, at most nine for the books."""
+    """One socket for the contexts of all coins, one for the mids of other dexes, at most eight for
+    the books, which are those of the main dex.
+
+    Mids have a socket of their own: one of a dex that is gone may end it.
+    """
     sockets: list[Subscription] = []
+    dexes = sorted({dex for instrument in instruments if (dex := _dex_of(instrument.symbol))})
     if brings := kinds & _CONTEXT_KINDS:
-        message = {"method": "subscribe", "subscription": {"type": "allDexsAssetCtxs"}}
-        messages = (msgspec.json.encode(message),)
+        messages = (_subscribe_to({"type": "allDexsAssetCtxs"}),)
         sockets.append(wire.socket("contexts", _PATH, messages, brings, (), _SILENCE_S))
+        if dexes:
+            asked = [{"type": "allMids", "dex": dex} for dex in dexes]
+            messages = tuple(_subscribe_to(mids) for mids in asked)
+            sockets.append(wire.socket("mids", _PATH, messages, frozenset(), (), {}))
     if Kind.DEPTH in kinds:
         depth = frozenset((Kind.DEPTH,))
-        symbols = [instrument.symbol for instrument in instruments[:_MAX_BOOKS]]
+        symbols = [i.symbol for i in instruments if _dex_of(i.symbol) == _MAIN_DEX]
+        symbols = symbols[: _MAX_SUBSCRIPTIONS - 1 - len(dexes)]
         size = max(_BOOKS_PER_SOCKET, math.ceil(len(symbols) / _MAX_BOOK_SOCKETS))
         for part, batch in enumerate(wire.batches(symbols, size), start=1):
             messages = _subscribe(batch)
@@ -218,9 +407,11 @@ def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
     books = (
         {"type": "l2Book", "coin": symbol, "nSigFigs": _SIGNIFICANT_FIGURES} for symbol in symbols
     )
-    return tuple(
-        msgspec.json.encode({"method": "subscribe", "subscription": book}) for book in books
-    )
+    return tuple(_subscribe_to(book) for book in books)
+
+
+def _subscribe_to(subscription: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode({"method": "subscribe", "subscription": subscription})
 
 
 def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
@@ -232,7 +423,7 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
     """Settled funding, coin by coin, as fast after each full hour as the budget allows."""
     if Kind.FUNDING not in kinds:
         return []
-    requests = [_ask_settled(instrument.symbol) for instrument in instruments]
+    requests = [_ask_settled(i.symbol) for i in instruments if not i.macro]
     over_s = len(requests) * _POLL_SPACING_S
     return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
 
@@ -257,7 +448,27 @@ def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 
 
 def _read_contexts(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    contexts, order = _of_main_dex(frame), listing.order
+    """The contexts of all dexes; nothing of any while those of the main one are not known."""
+    dexes = _contexts_by_dex(frame)
+    if _MAIN_DEX not in dexes:
+        raise Malformed("no contexts of the main dex")
+    orders = _order_by_dex(listing.order)
+    decoded = _read_main_dex(dexes.pop(_MAIN_DEX), orders.pop(_MAIN_DEX, []), listing, seen)
+    if decoded and isinstance(decoded[0], Reply):
+        return decoded
+    wanted = {_dex_of(symbol) for symbol in listing.instruments}
+    for dex, contexts in dexes.items():
+        if dex in wanted or (orders and dex not in orders):
+            try:
+                decoded += _read_builder_dex(dex, contexts, orders.get(dex, []), listing, seen)
+            except UNREADABLE:
+                decoded += wire.unreadable_of([f"{dex:.10}:"])
+    return decoded
+
+
+def _read_main_dex(
+    contexts: msgspec.Raw, order: Sequence[str], listing: Listing, seen: Ms
+) -> list[Decoded]:
     try:
         every = wire.read(_contexts, contexts)
         if len(every) == len(order):
@@ -280,38 +491,101 @@ def _read_contexts(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     return [*facts, *wire.unreadable_of(lost)]
 
 
-def _of_main_dex(frame: bytes) -> msgspec.Raw:
-    """The contexts of the main dex, whatever those of the others look like."""
+def _read_builder_dex(
+    dex: str, contexts: msgspec.Raw, order: Sequence[str], listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """The contexts of another dex. ``order``: its contracts, none if the listing lacks it."""
+    raws = wire.read(_rows, contexts)
+    if len(raws) != len(order):
+        text = f"{len(raws)} contexts of dex {dex:.10} for {len(order)} listed contracts"
+        return [Reply(ok=False, text=text, relist=True)]
+    symbols = iter(order)
+
+    def build(raw: msgspec.Raw) -> list[Decoded]:
+        of = listing.instruments.get(next(symbols))
+        return [] if of is None else _builder_facts(of, wire.read(_builder_context, raw), seen)
+
+    built = wire.rows(raws, build, [])
+    lost = [symbol for symbol, facts in zip(order, built, strict=True) if facts is None]
+    return [*(fact for facts in built for fact in facts or ()), *wire.unreadable_of(lost)]
+
+
+def _contexts_by_dex(frame: bytes) -> dict[str, msgspec.Raw]:
+    """The contexts of each dex, whatever those of the others look like, in any order."""
+    dexes: dict[str, msgspec.Raw] = {}
     for raw in wire.read(_contexts_frame, frame).data.ctxs:
         try:
             dex, contexts = wire.read(_dex, raw)
         except UNREADABLE:
             continue
-        if dex == _MAIN_DEX:
-            return contexts
-    raise Malformed("no contexts of the main dex")
+        dexes.setdefault(dex, contexts)
+    return dexes
+
+
+def _order_by_dex(order: Sequence[str]) -> dict[str, list[str]]:
+    orders: dict[str, list[str]] = {}
+    for symbol in order:
+        orders.setdefault(_dex_of(symbol), []).append(symbol)
+    return orders
 
 
 def _read_context(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     data = wire.read(_context_frame, frame).data
+    if _dex_of(data.coin):
+        return []  # not asked for
     return _facts(data.coin, data.ctx, listing, seen)
 
 
 def _facts(coin: str, context: _Context, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Contexts carry no time: the venue's is taken to be ours."""
     of = listing.instruments.get(coin)
-    if of is None:
-        return []
+    return [] if of is None else [*_of_coin(of, context, seen)]
+
+
+def _of_coin(of: Instrument, context: _Context, seen: Ms) -> Iterator[Decoded]:
+    """Contexts carry no time: the venue's is taken to be ours."""
     units, mark = wire.not_negative(context.openInterest), wire.positive(context.markPx)
     usd = None if units is None or mark is None else units * mark
     next_at = (seen // HOUR + 1) * HOUR
-    return wire.present(
+    yield from wire.present(
         # first: it shows whether all of this is of this coin
         wire.price(of, seen, seen, context.markPx, context.oraclePx),
         wire.predicted(of, seen, seen, context.funding, _FUNDING_HOURS, next_at),
         wire.open_interest(of, seen, seen, units, usd),
         wire.volume(of, seen, seen, context.dayNtlVlm),
     )
+
+
+def _builder_facts(of: Instrument, context: _BuilderContext, seen: Ms) -> list[Decoded]:
+    """Nothing of a contract that is halted or abandoned: its price is of long ago.
+
+    The index is what its deployer says it is, so the mark price alone counts, which the book makes.
+    """
+    day_usd = wire.not_negative(context.dayNtlVlm) or 0.0
+    if wire.positive(context.midPx) is None or day_usd < _LEAST_DAY_USD:
+        return []
+    if of.macro:
+        return wire.present(
+            wire.macro_price(of, seen, seen, context.markPx, context.prevDayPx, day_usd)
+        )
+    context.oraclePx = None
+    return [*_of_coin(of, context, seen)]
+
+
+def _read_mids(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """Mids by name, for what has no book here; of an empty book the venue sends the last trade."""
+    decoded: list[Decoded] = []
+    for symbol, raw in wire.read(_mids_frame, frame).data.mids.items():
+        of = listing.instruments.get(symbol) if _dex_of(symbol) else None
+        if of is None:
+            continue
+        try:
+            mid = wire.positive(wire.read(_mid, raw))
+        except UNREADABLE:
+            decoded += wire.unreadable_of([symbol])
+            continue
+        if mid is not None:
+            decoded.append(Mid(symbol=symbol, price=mid / of.multiplier))
+    return decoded
 
 
 def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -356,6 +630,7 @@ def _read_error(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 _READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
     b"allDexsAssetCtxs": _read_contexts,
     b"activeAssetCtx": _read_context,
+    b"allMids": _read_mids,
     b"l2Book": _read_book,
     b"subscriptionResponse": _read_answer,
     b"pong": _read_answer,

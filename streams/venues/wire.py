@@ -19,6 +19,7 @@ from streams.events import (
     Instrument,
     Kind,
     Liquidation,
+    MacroPrice,
     Ms,
     OpenInterest,
     Position,
@@ -304,6 +305,25 @@ def liquidation(
         price=cost / of.multiplier,
         base=size * of.multiplier,
         usd=cost * size,
+    )
+
+
+def macro_price(
+    of: Instrument, at: Ms, seen: Ms, mark: Text | None, day_ago: Text | None, usd_24h: float
+) -> MacroPrice | None:
+    """The price of what is no coin, None without a mark price."""
+    price, before = positive(mark), positive(day_ago)
+    if price is None:
+        return None
+    return MacroPrice(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        mark=price / of.multiplier,
+        day_ago=None if before is None else before / of.multiplier,
+        usd_24h=usd_24h,
     )
 
 

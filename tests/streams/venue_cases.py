@@ -9,8 +9,26 @@ from pathlib import Path
 import msgspec
 
 from streams.contracts import FUNDING_HOURS, Terms
-from streams.events import Funding, Instrument, Kind, Liquidation, OpenInterest, Price, Volume
-from streams.venue import BookUpdate, Decoded, ListedContracts, Listing, Reply, Unreadable, Venue
+from streams.events import (
+    Funding,
+    Instrument,
+    Kind,
+    Liquidation,
+    MacroPrice,
+    OpenInterest,
+    Price,
+    Volume,
+)
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    ListedContracts,
+    Listing,
+    Mid,
+    Reply,
+    Unreadable,
+    Venue,
+)
 from streams.venues import VENUES
 from tests.golden import check_text
 
@@ -37,7 +55,7 @@ def listed(venue: str) -> ListedContracts:
 @cache
 def listing(venue: str) -> Listing:
     """The contracts that are not being ended, of those that are listed."""
-    known, order, _ = listed(venue)
+    known, order, *_ = listed(venue)
     return Listing(instruments={i.symbol: i for i in known if i.ends_at is None}, order=order)
 
 
@@ -107,6 +125,10 @@ def check_invariants(result: Decoded) -> None:
         assert result.funding_hours in (None, *FUNDING_HOURS)
         assert result.funding_cap is None or result.funding_cap > 0
         return
+    if isinstance(result, Mid):
+        assert result.symbol
+        assert 0 < result.price < float("inf")
+        return
     assert len(str(result.at)) == 13
     match result:
         case BookUpdate():
@@ -126,6 +148,10 @@ def check_invariants(result: Decoded) -> None:
             assert result.mark is not None or result.index is not None
             assert result.mark is None or 0 < result.mark < float("inf")
             assert result.index is None or 0 < result.index < float("inf")
+        case MacroPrice():
+            assert 0 < result.mark < float("inf")
+            assert result.day_ago is None or 0 < result.day_ago < float("inf")
+            assert 0 <= result.usd_24h < float("inf")
         case Volume():
             assert 0 <= result.usd_24h < float("inf")
         case _:

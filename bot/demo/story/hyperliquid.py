@@ -32,6 +32,7 @@ class Hyperliquid:
         ]
         contexts = [_context(market) for market in self._markets]
         yield _answer(START, {"type": "metaAndAssetCtxs"}, [{"universe": universe}, contexts])
+        yield _answer(START, {"type": "allPerpMetas"}, [{"universe": universe}])
         yield from self._settled(START)
 
     def step(self, count: int, t: Ms) -> Iterator[Recorded]:

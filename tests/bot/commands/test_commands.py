@@ -32,7 +32,7 @@ from bot.commands.context import (
     Subscribe,
     reports,
 )
-from bot.commands.market import market
+from bot.commands.market import MACRO_GROUPS, market
 from bot.commands.parsing import SPECS, Command, Mistake, parse
 from bot.commands.updates import Person
 from bot.commands.why import EpisodeQuery, episode_query
@@ -46,8 +46,10 @@ from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Opinion, Turn
 from rules.engine import Engine
+from rules.macro import MacroValue
 from rules.snapshot import CompositeSince, Standing
 from streams.durations import MINUTE
+from streams.venues import hyperliquid
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
 from tests.bot.fake_telegram import parsed
@@ -75,6 +77,15 @@ SURGE = asked.turn(
         Opinion(metric="price_1h_pct", unit="%", asked=">= 2", value=-0.31, agrees=False),
         Opinion(metric="liq_10m_musd", unit="M USD", asked="> 5"),
     ),
+)  # fmt: skip
+
+MACRO = tuple(
+    MacroValue(asset=asset, price=price, change_24h_pct=pct, venue="hyperliquid", symbol="")
+    for asset, price, pct in (
+        ("EURUSD", 1.16462, 0.017), ("GOLD", 4569.6, -1.2), ("MSTR", 159.83, -7.83),
+        ("NATGAS", 3.0478, None), ("NIKKEI225", 65319.0, 1.75), ("SILVER", 77.806, 1.59),
+        ("SOMETHING", 5.0, 1.0), ("SP500", 7542.4, -0.0265),
+    )
 )  # fmt: skip
 
 FULL = "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
@@ -125,6 +136,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "liquidations of an asset": ("/liq BTC", {}),
     "no liquidations": ("/liq ETH", {}),
     "top": ("/top", {}),
+    "market": ("/market", {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO)}),
+    "market, of coins alone": ("/market", {}),
+    "market, long ago": ("/market", {"standing": LATER}),
     "top when what was bad has recovered": (
         "/top",
         {"standing": Standing(seen=NOW, values=(), episodes=(msgspec.structs.replace(
@@ -271,6 +285,13 @@ def golden(configured: Settings) -> str:
     return "\n".join(parts)
 
 
+def test_everything_that_is_no_coin_has_a_line_and_a_name():
+    assets = {*hyperliquid._MACRO.values()}
+    assert assets == {asset for group in MACRO_GROUPS for asset in group}
+    named = {key for key in en_answers.PHRASES if key.startswith("macro.")}
+    assert named == {f"macro.{asset}" for asset in assets}
+
+
 def test_every_answer_is_worded_as_agreed(configured: Settings):
     check_text(GOLDEN, golden(configured))
 
@@ -297,7 +318,8 @@ def test_no_phrase_is_left_over(configured: Settings):
     )  # fmt: skip
     for key, text in en_answers.PHRASES.items():
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
-        assert fixed.casefold() in used or key in elsewhere or key.startswith("ask.menu."), key
+        where = key in elsewhere or key.startswith(("ask.menu.", "macro."))
+        assert fixed.casefold() in used or where, key
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from bot.config.source import index, line_of
 from bot.config.values import redis_url
 from bot.config.warnings import warnings
 from bot.plan.planner import Quiet
+from bot.roles.streams import places
 from rules.alerts import ALL, Cause, Level
 from rules.composite import Composite
 from rules.metrics import asked_by
@@ -761,6 +762,26 @@ def test_urls_of_venues_may_be_replaced(tmp_path: Path):
     binance, other = read(tmp_path, HEAD + text).venues
     assert (binance.websocket, binance.rest) == ("ws://127.0.0.1:1", "http://127.0.0.1:2")
     assert (other.websocket, other.rest) == (None, None)
+
+
+def test_contracts_and_what_is_no_coin_may_be_left_out(tmp_path: Path):
+    settings = read(tmp_path, HEAD + OI + "majors = { alert = -5, clear = -1 }\n")
+    assert settings.macro and settings.markets.macro
+    assert {venue.leave_out for venue in settings.venues} == {()}
+    text = HEAD.replace("[markets]", "[markets]\nmacro = false") + OI
+    text += 'majors = { alert = -5, clear = -1 }\n[venues.hyperliquid]\nleave_out = ["hyna:*"]\n'
+    settings = read(tmp_path, text)
+    assert not settings.markets.macro
+    left_out = {place.venue.SPEC.name: place.leave_out for place in places(settings)}
+    assert left_out == {"binance": (), "hyperliquid": ("hyna:*",)}
+    described = describe(settings)
+    assert "Binance, Hyperliquid without hyna:*" in described
+    assert "macro      none: no prices of what is no coin" in described
+    for wrong in ('leave_out = "hyna:*"', 'leave_out = [""]', "leave_out = [1]"):
+        with pytest.raises(ConfigError, match="leave_out"):
+            read(tmp_path, text.replace('leave_out = ["hyna:*"]', wrong))
+    with pytest.raises(ConfigError, match="macro"):
+        read(tmp_path, text.replace("macro = false", 'macro = "none"'))
 
 
 @pytest.mark.parametrize(("flags", "token"), [([], TOKEN), (["--dry-run"], None)])

@@ -105,7 +105,7 @@ def listing(venue: Venue, records: list[Recorded]) -> Listing:
     for request in venue.listing_requests():
         bodies.append(answer(records, venue.SPEC.name, request))
         assert venue.next_listing_request(request, bodies[-1]) is None
-    instruments, order, _ = venue.instruments(bodies)
+    instruments, order, *_ = venue.instruments(bodies)
     return Listing(instruments={row.symbol: row for row in instruments}, order=order)
 
 

@@ -17,6 +17,7 @@ from streams.events import (
     Funding,
     Kind,
     Liquidation,
+    MacroPrice,
     MarketEvent,
     OpenInterest,
     Position,
@@ -48,6 +49,24 @@ def fact(kind: Kind, value: float, seen: int, asset: str = "BTC", venue: str = "
             return Funding(**where, rate=value, hours=8, settled=False)
         case Kind.LIQUIDATION:
             return Liquidation(**where, position=Position.LONG, price=1.0, base=1.0, usd=value)
+
+
+def macro(mark: float, seen: int) -> MacroPrice:
+    return MacroPrice(
+        venue="a", symbol="xyz:BTC", asset="BTC", at=seen, seen=seen, mark=mark, day_ago=90.0,
+        usd_24h=1e6 + seen,
+    )  # fmt: skip
+
+
+def test_what_is_no_coin_is_held_back_by_itself_and_repeated_to_be_alive() -> None:
+    conflator = Conflator(())
+    coin = fact(Kind.PRICE, 100.0, T0, asset="xyz:BTC")
+    assert conflator.offer(macro(100.0, T0)) and conflator.offer(coin)
+    assert not conflator.offer(macro(150.0, T0 + 5_000))  # it runs, and nobody asks for seconds
+    interval = TAIL_MS[Kind.PRICE]
+    assert [e.mark for e in conflator.due(T0 + interval) if isinstance(e, MacroPrice)] == [150.0]
+    assert not conflator.offer(macro(150.0, T0 + 2 * interval))  # nothing new but turnover
+    assert conflator.offer(macro(150.0, T0 + 4 * interval))
 
 
 def settled(seen: int, venue: str = "a") -> Funding:

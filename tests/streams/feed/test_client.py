@@ -22,6 +22,7 @@ from streams.events import (
     Instrument,
     Kind,
     Liquidation,
+    MacroPrice,
     OpenInterest,
     Price,
 )
@@ -274,6 +275,103 @@ async def test_what_was_tapped_can_be_played_again(tmp_path: Path) -> None:
 
 
 LIST = b'{"type":"metaAndAssetCtxs"}'
+DEXES = b'{"type":"allPerpMetas"}'
+
+
+def macro_frame(gold: float, sp500: float) -> bytes:
+    def context(mark: float) -> dict[str, str]:
+        return {"markPx": str(mark), "midPx": str(mark), "prevDayPx": "1", "dayNtlVlm": "1e6"}
+
+    frame = json.loads(frames.contexts(2))
+    frame["data"]["ctxs"].append(["xyz", [context(gold), context(sp500)]])
+    return json.dumps(frame).encode()
+
+
+class OtherDexes:
+    """Hyperliquid with a dex beside the main one. ``status``: of the answer that names coins."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.asked = self.opened = 0
+        self.names = ["xyz:GOLD", "xyz:SP500"]
+        self.prices = 4570.0, 7542.0
+        self.mids = {"xyz:GOLD": "4570.5", "xyz:SP500": "7542.5"}
+
+    def answer(self, request: web.Request) -> web.Response:
+        if request._read_bytes == LIST:
+            context = {"openInterest": "5", "markPx": "100"}
+            main = {"universe": [{"name": "BTC"}, {"name": "ETH"}]}
+            return web.json_response([main, [context, context]])
+        if request._read_bytes != DEXES:
+            return web.json_response([])
+        self.asked += 1
+        universe = [{"name": name} for name in self.names]
+        return web.json_response(
+            [None, {"universe": universe, "collateralToken": 0}], status=self.status
+        )
+
+    async def talk(self, connection: ServerConnection) -> None:
+        self.opened += 1
+        place = self.opened  # contexts, mids, books
+        while True:
+            mids = {"channel": "allMids", "data": {"mids": self.mids}}
+            brought = macro_frame(*self.prices), json.dumps(mids).encode(), frames.coin_book("BTC")
+            await connection.send(brought[place - 1], text=True)
+            await asyncio.sleep(1)
+
+
+@virtual
+async def test_prices_of_other_dexes_come_beside_those_of_the_main_one() -> None:
+    venue = OtherDexes()
+    async with listened("hyperliquid", venue.answer, venue.talk) as world, at_work(world.run()):
+        await asyncio.sleep(10)
+        gold, sp500 = world.of(MacroPrice, "xyz:GOLD"), world.of(MacroPrice, "xyz:SP500")
+        assert (gold[-1].mark, sp500[-1].mark, gold[-1].asset) == (4570, 7542, "GOLD")
+        assert world.of(Price, "BTC")
+        assert [*world.client.watched] == ["BTC", "ETH", "xyz:GOLD", "xyz:SP500"]
+        asked = [json.loads(m)["subscription"] for m in world.server.heard if b"subscribe" in m]
+        assert {"type": "allMids", "dex": "xyz"} in asked
+        assert world.faults == []
+        # its two rows change places at the same length: nothing wrong is told
+        venue.prices = venue.prices[::-1]
+        world.events.clear()
+        await asyncio.sleep(40)
+        assert world.of(MacroPrice, "xyz:GOLD") == world.of(MacroPrice, "xyz:SP500") == []
+        assert world.of(Price, "BTC")
+        # until a listing has them in that order
+        venue.names.reverse()
+        await asyncio.sleep(40)
+        assert {e.mark for e in world.of(MacroPrice, "xyz:GOLD")} == {4570}
+
+
+@virtual
+async def test_without_the_names_of_other_dexes_the_main_one_is_listened_to() -> None:
+    venue = OtherDexes(status=500)
+    venue.mids = {}
+    with capture_logs() as logs:
+        async with listened("hyperliquid", venue.answer, venue.talk) as world, at_work(world.run()):
+            await asyncio.sleep(30)
+            assert world.of(Price, "BTC")
+            assert world.facts and not world.of(MacroPrice, "xyz:GOLD")
+            assert world.client.trouble == ""
+            assert [*world.client.watched] == ["BTC", "ETH"]
+    lines = [log["event"] for log in logs if "part of its listing" in log["event"]]
+    assert len(lines) == 1 and "HTTP 500" in lines[0]
+    assert venue.asked <= 2  # what nobody has named asks for nothing
+
+
+@virtual
+async def test_a_dex_that_vanishes_is_missed_and_the_main_one_goes_on() -> None:
+    venue = OtherDexes()
+    async with listened("hyperliquid", venue.answer, venue.talk) as world, at_work(world.run()):
+        await asyncio.sleep(25)
+        venue.names, venue.mids = [], {}
+        world.client.ask_relist()
+        await asyncio.sleep(60)
+        assert world.faults == ["contract_missing xyz:GOLD", "contract_missing xyz:SP500"]
+        await asyncio.sleep(660)
+        assert [*world.client.watched] == ["BTC", "ETH"]
+        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
 
 
 # ── the listing over time ───────────────────────────────────────────────

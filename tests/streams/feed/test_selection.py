@@ -15,6 +15,7 @@ from streams.feed.selection import (
     choose_instruments,
     presentable,
     unlisted,
+    wants,
 )
 
 
@@ -88,6 +89,57 @@ def test_a_smaller_tail_keeps_the_largest() -> None:
     instruments = [listed(f"A{place}", 100.0 - place) for place in range(9)]
     before = choose_assets(instruments, markets(6))
     assert choose_assets(instruments, markets(2), before)[3:] == ("A0", "A1")
+
+
+def no_coin(asset: str, symbol: str, ends_at: int | None = None) -> Instrument:
+    return Instrument(
+        venue="a", symbol=symbol, asset=asset, quote="USDC", macro=True, ends_at=ends_at,
+        open_interest_usd=9e9,
+    )  # fmt: skip
+
+
+def test_what_is_no_coin_is_in_no_tail_and_behind_all_coins_whatever_its_name() -> None:
+    instruments = [no_coin("BTC", "xyz:BTC"), listed("BTC", 2.0), no_coin("GOLD", "xyz:GOLD"),
+            listed("GOLD", 1.0), no_coin("VIX", "xyz:VIX", ends_at=0)]  # fmt: skip
+    assert choose_assets(instruments, markets(5)) == ("BTC", "ETH", "SOL", "GOLD")
+    chosen = choose_instruments(instruments, ("GOLD", "BTC"))
+    assert [i.symbol for i in chosen] == ["GOLDUSDT", "BTCUSDT", "xyz:BTC", "xyz:GOLD"]
+    assert [i.symbol for i in choose_instruments(instruments, ())] == ["xyz:BTC", "xyz:GOLD"]
+    # a named coin that nobody lists is missing, whatever else has its name
+    assert unlisted([no_coin("SOL", "xyz:SOL")], ("SOL",)) == {"SOL": ""}
+
+
+def test_a_contract_on_what_is_no_coin_is_missed_and_ends_like_any_other() -> None:
+    watchlist = Watchlist()
+    gold, btc = no_coin("GOLD", "xyz:GOLD"), listed("BTC", 2.0)
+    watchlist.take([btc, gold], ("BTC",), 0)
+    assert [*watchlist.watched] == ["BTCUSDT", "xyz:GOLD"]
+    faults = watchlist.take([btc], ("BTC",), 1)
+    assert (FaultCode.CONTRACT_MISSING, "xyz:GOLD", False, "") in faults
+    assert "xyz:GOLD" in watchlist.watched
+    watchlist.take([btc], ("BTC",), GONE_AFTER_MS + 1)
+    assert [*watchlist.watched] == ["BTCUSDT"]
+    faults = watchlist.take([btc, no_coin("GOLD", "xyz:GOLD", ends_at=0)], ("BTC",), 2)
+    assert (FaultCode.CONTRACT_SETTLING, "xyz:GOLD", False, "") in faults
+
+
+def test_what_the_operator_leaves_out_is_not_wanted() -> None:
+    instruments = [
+        listed("BTC"),
+        listed("BTCDOM"),
+        no_coin("GOLD", "xyz:GOLD"),
+        no_coin("GOLD", "km:GOLD"),
+    ]
+
+    def left(macro: bool, *patterns: str) -> list[str]:
+        wanted = wants(msgspec.structs.replace(markets(5), macro=macro), patterns)
+        return [i.symbol for i in instruments if wanted(i)]
+
+    assert left(True) == ["BTCUSDT", "BTCDOMUSDT", "xyz:GOLD", "km:GOLD"]
+    assert left(False) == ["BTCUSDT", "BTCDOMUSDT"]
+    assert left(True, "km:*", "BTCDOM*") == ["BTCUSDT", "xyz:GOLD"]
+    assert left(True, "*:*") == ["BTCUSDT", "BTCDOMUSDT"]
+    assert left(True, "btc*") == ["BTCUSDT", "BTCDOMUSDT", "xyz:GOLD", "km:GOLD"]  # not its letters
 
 
 def test_instruments_follow_the_assets_the_largest_first() -> None:

@@ -1,16 +1,27 @@
 """Hyperliquid's traps."""
 
 import json
-from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
+from streams.contracts import Contracts
 from streams.durations import HOUR
-from streams.events import Funding, Kind, OpenInterest, Price
-from streams.venue import BookUpdate, Listing, Malformed, Reply
+from streams.events import Funding, Kind, MacroPrice, OpenInterest, Price
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    ListedContracts,
+    Listing,
+    Malformed,
+    Mid,
+    Reply,
+    Unreadable,
+)
 from streams.venues import hyperliquid
-from tests.streams.venue_cases import SEEN, body, largest, lines, listing
+from tests.streams.venue_cases import SEEN, body, largest, lines, listed, listing
 
 ALL = hyperliquid.SPEC.kinds
 
@@ -21,8 +32,8 @@ def decoded(file: str, place: int = 0) -> list[object]:
 
 
 def test_contexts_are_joined_by_place_with_delisted_coins_keeping_theirs() -> None:
-    assert listing("hyperliquid").order == ("BTC", "ETH", "OLD", "kPEPE")
-    assert list(listing("hyperliquid").instruments) == ["BTC", "ETH", "kPEPE"]
+    assert listing("hyperliquid").order[:4] == ("BTC", "ETH", "OLD", "kPEPE")
+    assert list(listing("hyperliquid").instruments)[:3] == ["BTC", "ETH", "kPEPE"]
     marks = {e.symbol: e.mark for e in decoded("ws_contexts.jsonl") if isinstance(e, Price)}
     assert marks == {"BTC": 84_002, "ETH": 2950.5, "kPEPE": pytest.approx(0.0000102)}
 
@@ -44,14 +55,247 @@ def test_the_listing_refuses_coins_and_contexts_that_do_not_match() -> None:
         hyperliquid.instruments([json.dumps([meta, contexts[:3]]).encode()])
 
 
-def test_other_dexes_are_left_out() -> None:
-    events = decoded("ws_contexts.jsonl")
-    assert Counter(type(e).__name__ for e in events) == {
-        "Funding": 3,
-        "OpenInterest": 3,
-        "Price": 3,
-        "Volume": 3,
+# ── the dexes that others build ─────────────────────────────────────────
+
+
+def frame_of(**dexes: list[dict[str, object]] | None) -> list[Decoded]:
+    """The frame with all dexes of the fixture, those given replaced, in the order given.
+
+    None: without this dex. ``main`` is the main one.
+    """
+    data = json.loads(lines("hyperliquid", "ws_contexts_dexes.jsonl")[0])
+    rows = {dex or "main": contexts for dex, contexts in data["data"]["ctxs"]}
+    rows = {**dexes, **{dex: contexts for dex, contexts in rows.items() if dex not in dexes}}
+    data["data"]["ctxs"] = [
+        ["" if dex == "main" else dex, contexts]
+        for dex, contexts in rows.items()
+        if contexts is not None
+    ]
+    return hyperliquid.decode(json.dumps(data).encode(), listing("hyperliquid"), SEEN)
+
+
+def rows_of(dex: str) -> list[dict[str, object]]:
+    data = json.loads(lines("hyperliquid", "ws_contexts_dexes.jsonl")[0])
+    return dict(data["data"]["ctxs"])[dex]
+
+
+def macro(decoded: list[Decoded]) -> dict[str, float]:
+    """The price of each contract on what is no coin."""
+    return {e.symbol: e.mark for e in decoded if isinstance(e, MacroPrice)}
+
+
+MACRO = {
+    "flx:GAS": 3.0487, "xyz:XYZ100": 29996.0, "xyz:SP500": 7542.4, "xyz:GOLD": 4570.0,
+    "xyz:JPY": 158.87,
+}  # fmt: skip
+
+
+def test_what_nobody_knows_is_left_out_and_counted() -> None:
+    """An unknown share, a coin called like a metal, and bitcoin in a money that is no dollar."""
+    _, order, unreadable, unknown = listed("hyperliquid")
+    assert unknown == ("xyz:AAPL", "gem:GOLD", "gem:NEWS", "nag:BTC")
+    assert unreadable == ()
+    known = listing("hyperliquid").instruments
+    assert not {*unknown, "hyna:LIGHTER"} & known.keys()
+    assert {*unknown, "hyna:LIGHTER"} <= {*order}  # they keep their places
+
+
+def test_coins_of_other_dexes_join_their_assets_and_the_rest_is_no_coin() -> None:
+    known = [i for i in listing("hyperliquid").instruments.values() if ":" in i.symbol]
+    coins = {i.symbol: (i.asset, i.multiplier, i.quote) for i in known if not i.macro}
+    assert coins == {
+        "hyna:BTC": ("BTC", 1, "USDE"),
+        "hyna:ETH": ("ETH", 1, "USDE"),
+        "hyna:kPEPE": ("PEPE", 1000, "USDE"),
     }
+    assert {i.symbol: i.asset for i in known if i.macro} == {
+        "xyz:XYZ100": "NASDAQ100", "xyz:SP500": "SP500", "xyz:GOLD": "GOLD", "xyz:JPY": "USDJPY",
+        "xyz:DXY": "DXY", "flx:GAS": "NATGAS", "flx:GOLD": "GOLD",
+    }  # fmt: skip
+    assert {i.funding_hours for i in known} == {1.0}
+
+
+def test_a_name_of_the_table_is_no_coin_though_the_main_dex_has_that_ticker() -> None:
+    """GAS is a coin on the main dex and natural gas on another one, at much the same price."""
+    main = json.loads(body("hyperliquid", "listing_1.json"))
+    main[0]["universe"][1]["name"] = "GAS"
+    bodies = [json.dumps(main).encode(), body("hyperliquid", "listing_2.json")]
+    result = {i.symbol: i for i in hyperliquid.instruments(bodies).instruments}
+    assert (result["GAS"].asset, result["GAS"].macro) == ("GAS", False)
+    assert (result["flx:GAS"].asset, result["flx:GAS"].macro) == (
+        "NATGAS",
+        True,
+    )
+
+
+def test_dexes_are_joined_by_name_in_whatever_order_they_come() -> None:
+    whole = frame_of()
+    assert macro(whole) == MACRO
+    turned = frame_of(xyz=rows_of("xyz"), nag=rows_of("nag"), hyna=rows_of("hyna"))
+    assert sorted(map(repr, turned)) == sorted(map(repr, whole))
+    assert macro(frame_of(flx=None)) == {s: x for s, x in MACRO.items() if s != "flx:GAS"}
+
+
+def test_a_dex_of_another_length_costs_itself_and_asks_for_the_listing() -> None:
+    whole, short = frame_of(), frame_of(xyz=rows_of("xyz")[:-1])
+    assert macro(short) == {"flx:GAS": 3.0487}
+    (reply,) = (item for item in short if isinstance(item, Reply))
+    assert (reply.relist, reply.text) == (True, "6 contexts of dex xyz for 7 listed contracts")
+    assert [e for e in short if isinstance(e, Price)] == [e for e in whole if isinstance(e, Price)]
+
+
+def test_a_dex_that_appears_asks_for_the_listing_unless_that_lacks_them_all() -> None:
+    (reply,) = (x for x in frame_of(new=rows_of("nag")) if isinstance(x, Reply))
+    assert (reply.relist, reply.text) == (True, "1 contexts of dex new for 0 listed contracts")
+    assert not any(isinstance(x, Reply) for x in frame_of(empty=[]))
+    bare = Listing(
+        instruments=listing("hyperliquid").instruments, order=("BTC", "ETH", "OLD", "kPEPE")
+    )
+    alone = Listing(
+        instruments={s: i for s, i in bare.instruments.items() if ":" not in s}, order=bare.order
+    )
+    frame = lines("hyperliquid", "ws_contexts_dexes.jsonl")[0]
+    assert not any(isinstance(x, Reply) for x in hyperliquid.decode(frame, alone, SEEN))
+    assert any(isinstance(x, Reply) for x in hyperliquid.decode(frame, bare, SEEN))
+
+
+def test_while_the_main_dex_is_not_known_nothing_is_told_of_the_others() -> None:
+    """Else a feed would be up by what a hundredth of the market says."""
+    (reply,) = frame_of(main=rows_of("")[:3])
+    assert isinstance(reply, Reply) and reply.relist
+    with pytest.raises(Malformed, match="no contexts of the main dex"):
+        frame_of(main=None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("midPx", None), ("midPx", "0.0"), ("dayNtlVlm", "0.0"), ("dayNtlVlm", "9999.9"),
+     ("dayNtlVlm", None), ("dayNtlVlm", ""), ("markPx", "0.0"), ("markPx", None)],
+)  # fmt: skip
+def test_what_is_halted_or_abandoned_has_no_price(field: str, value: object) -> None:
+    """flx:GOLD of the fixture has stood at 4,210 for months, and flx:BTC at 90,609."""
+    rows = rows_of("xyz")
+    rows[2][field] = value
+    assert macro(frame_of(xyz=rows)) == {s: x for s, x in MACRO.items() if s != "xyz:SP500"}
+    rows = rows_of("hyna")
+    rows[0][field] = value
+    priced = {e.symbol for e in frame_of(hyna=rows) if isinstance(e, Price)}
+    assert "hyna:BTC" not in priced and "hyna:kPEPE" in priced
+
+
+def test_a_deployers_index_is_not_read() -> None:
+    """hyna's oracle says 60,000 for BTC, its book 84,010."""
+    (btc,) = (e for e in frame_of() if isinstance(e, Price) and e.symbol == "hyna:BTC")
+    assert (btc.mark, btc.index) == (84_010.0, None)
+
+
+def test_of_what_is_no_coin_there_is_nothing_but_a_price() -> None:
+    """No open interest, no funding and no volume that could get into a total."""
+    kinds = {type(e).__name__ for e in frame_of() if getattr(e, "symbol", "")[:3] in ("xyz", "flx")}
+    assert kinds == {"MacroPrice"}
+    gold = next(e for e in frame_of() if isinstance(e, MacroPrice) and e.asset == "GOLD")
+    assert (gold.symbol, gold.mark, gold.day_ago, gold.usd_24h) == ("xyz:GOLD", 4570, 4530, 9e7)
+
+
+@pytest.mark.parametrize("day_ago", [None, "", "0.0", "nan"])
+def test_a_day_ago_that_is_none_is_unknown(day_ago: object) -> None:
+    rows = rows_of("xyz")
+    rows[4]["prevDayPx"] = day_ago
+    gold = next(e for e in frame_of(xyz=rows) if isinstance(e, MacroPrice) and e.asset == "GOLD")
+    assert (gold.mark, gold.day_ago) == (4570, None)
+
+
+@pytest.mark.parametrize("junk", [[], {}, "abc", True])
+def test_a_context_that_cannot_be_read_costs_its_contract_and_a_dex_itself(junk: object) -> None:
+    rows = rows_of("xyz")
+    rows[2]["midPx"] = junk
+    spoiled = frame_of(xyz=rows)
+    assert macro(spoiled) == {s: x for s, x in MACRO.items() if s != "xyz:SP500"}
+    assert Unreadable(rows=("xyz:SP500",)) in spoiled
+    whole = frame_of(xyz=[{"midPx": junk}] * 7)
+    assert macro(whole) == {"flx:GAS": 3.0487}
+    assert Unreadable(rows=("xyz:",)) in whole
+
+
+def spoiled_listing(spoil: Callable[[list[Any]], None]) -> ListedContracts:
+    dexes = json.loads(body("hyperliquid", "listing_2.json"))
+    spoil(dexes)
+    main = body("hyperliquid", "listing_1.json")
+    return hyperliquid.instruments([main, json.dumps(dexes).encode()])
+
+
+def test_a_listing_of_other_dexes_that_cannot_be_read_costs_the_main_one_nothing() -> None:
+    main = body("hyperliquid", "listing_1.json")
+    alone = hyperliquid.instruments([main])
+    assert hyperliquid.instruments([main, b""]) == alone
+    for rubbish in (b"null", b"{}", b'{"code":1}', b"[", b"\xff"):
+        others = hyperliquid.instruments([main, rubbish])
+        assert others == alone._replace(unreadable=("other dexes",))
+    assert spoiled_listing(lambda dexes: dexes.clear()) == alone
+    without = spoiled_listing(lambda dexes: dexes.__setitem__(2, {"universe": 5}))
+    assert without.unreadable == ("a dex",)
+    assert "hyna:BTC" in without.order and "xyz:GOLD" not in without.order
+
+
+def test_a_row_of_another_dex_that_cannot_be_read_keeps_its_place() -> None:
+    def spoil(dexes: list[Any]) -> None:
+        dexes[2]["universe"][0]["name"] = None
+        dexes[4]["universe"][1]["name"] = "zyx:ETH"  # of a dex that it is not in
+
+    result = spoiled_listing(spoil)
+    assert len(result.unreadable) == 1
+    assert result.order[4:7] == ("xyz:", "xyz:AAPL", "xyz:SP500")
+    assert result.order[14:17] == ("hyna:BTC", "hyna:", "hyna:kPEPE")
+    known = Listing(
+        instruments={i.symbol: i for i in result.instruments},
+        order=result.order,
+    )
+    frame = lines("hyperliquid", "ws_contexts_dexes.jsonl")[0]
+    priced = macro(hyperliquid.decode(frame, known, SEEN))
+    assert priced == {s: x for s, x in MACRO.items() if s != "xyz:XYZ100"}
+
+
+def test_mids_name_their_contracts_and_prices_are_checked_against_them() -> None:
+    """Two rows of a dex change places at equal length: gold is not 7,542."""
+    known = listing("hyperliquid")
+    contracts = Contracts()
+    for mid in hyperliquid.decode(lines("hyperliquid", "ws_mids.jsonl")[0], known, SEEN):
+        assert isinstance(mid, Mid)
+        contracts.take_mid(mid.symbol, mid.price, SEEN)
+    rows = rows_of("xyz")
+    assert contracts.misplaced(frame_of()) == {}
+    rows[2], rows[4] = rows[4], rows[2]
+    assert [*contracts.misplaced(frame_of(xyz=rows))] == ["xyz:SP500", "xyz:GOLD"]
+
+
+def test_a_mid_that_cannot_be_read_costs_its_contract() -> None:
+    data = json.loads(lines("hyperliquid", "ws_mids.jsonl")[0])
+    data["data"]["mids"]["xyz:GOLD"] = []
+    data["data"]["mids"]["BTC"] = "84000.5"  # the main dex's books are listened to
+    decoded = hyperliquid.decode(json.dumps(data).encode(), listing("hyperliquid"), SEEN)
+    assert decoded[-1] == Unreadable(rows=("xyz:GOLD",))
+    assert [m.symbol for m in decoded[:-1] if isinstance(m, Mid)] == ["xyz:XYZ100", "xyz:SP500"]
+
+
+def test_other_dexes_have_no_books_and_a_socket_for_mids_of_their_own() -> None:
+    known = list(listing("hyperliquid").instruments.values())
+    contexts, mids, books = hyperliquid.subscriptions(known, ALL)
+    assert (contexts.name, mids.name, books.name) == ("contexts", "mids", "book-1")
+    asked = [json.loads(message)["subscription"] for message in mids.messages]
+    assert asked == [{"type": "allMids", "dex": dex} for dex in ("flx", "hyna", "xyz")]
+    assert (mids.kinds, mids.silence_s) == (frozenset(), {})
+    assert books.symbols == ("BTC", "ETH", "kPEPE")
+    assert hyperliquid.resubscribe((), mids) == ()
+    many = [*largest("hyperliquid", count=1500), *known]
+    sockets = hyperliquid.subscriptions(many, ALL)
+    assert len(sockets) <= 10
+    assert sum(len(socket.messages) for socket in sockets) == 1000
+
+
+def test_settlements_are_asked_for_of_coins_alone() -> None:
+    polls = hyperliquid.polls(list(listing("hyperliquid").instruments.values()), ALL)
+    asked = [poll.request.symbol for poll in polls]
+    assert asked == ["BTC", "ETH", "kPEPE", "hyna:BTC", "hyna:ETH", "hyna:kPEPE"]
 
 
 def test_the_rate_is_per_hour_and_paid_at_the_next_full_hour() -> None:

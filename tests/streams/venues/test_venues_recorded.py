@@ -12,8 +12,17 @@ import msgspec
 import pytest
 
 from streams.contracts import Terms
-from streams.events import Instrument, Kind
-from streams.venue import BookUpdate, Decoded, Listing, Malformed, Poll, Request, Unreadable
+from streams.events import Instrument, Kind, MacroPrice, OpenInterest
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    Listing,
+    Malformed,
+    Poll,
+    Reply,
+    Request,
+    Unreadable,
+)
 from streams.venues import VENUES
 from tests.streams.venue_cases import (
     SEEN,
@@ -146,7 +155,7 @@ NOT_READ: dict[str, str] = {
     "jkorf_futures_GetExchangeInfoAndTickers.json": "listing, below",
     "jkorf_futures_GetSymbolsAtMaxOpenInterest.json": "not asked for",
     "jkorf_subscribe_requests.jsonl": "what clients send",
-    "nautilus_http_all_perp_metas*": "listings of other dexes",
+    "nautilus_http_all_perp_metas*": "listing of other dexes, below",
     "nautilus_http_l2_book*": "REST books: not asked for",
     "nautilus_http_meta_perp_sample.json": "a bare listing without contexts",
     "nautilus_ws_book_data.jsonl": "a book cut out of its message",
@@ -246,7 +255,7 @@ def test_recorded_listing_of_binance(shared: Path) -> None:
         "gct_rest_fapi_v1_fundingInfo_all.json",
         "gct_rest_fapi_v1_ticker_24hr_all.json",
     )
-    found, order, _ = VENUES["binance"].instruments([raw(folder / name) for name in names])
+    found, order, *_ = VENUES["binance"].instruments([raw(folder / name) for name in names])
     by_symbol = {one.symbol: one for one in found}
     assert order == ()
     assert by_symbol["BTCUSDT"].volume_24h_usd == 10_941_924_833.36
@@ -270,7 +279,7 @@ def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(share
                 kept = {**row}
                 row[key] = value
                 spoiled = [*bodies[:number], json.dumps(answer).encode(), *bodies[number + 1 :]]
-                found, _, unreadable = VENUES["binance"].instruments(spoiled)
+                found, _, unreadable, _ = VENUES["binance"].instruments(spoiled)
                 # of whom a row was that names nobody is not known: their intervals are no word
                 left = {
                     one.symbol: msgspec.structs.replace(one, funding_assumed=False) for one in found
@@ -352,9 +361,87 @@ def of_others(symbol: str, decoded: Sequence[Decoded]) -> list[Decoded]:
 
 def test_recorded_listing_of_hyperliquid(shared: Path) -> None:
     path = shared / "frames" / "hyperliquid" / "jkorf_futures_GetExchangeInfoAndTickers.json"
-    found, order, _ = VENUES["hyperliquid"].instruments([raw(path)])
+    found, order, *_ = VENUES["hyperliquid"].instruments([raw(path)])
     assert order == ("BTC", "ETH", "HPOS") == tuple(one.symbol for one in found)
     assert found[0].open_interest_usd == pytest.approx(688.11 * 14.3161)
+
+
+def test_recorded_listing_of_other_dexes(shared: Path) -> None:
+    """Two of them have other money than USDC; an index of km is a tenth of the index."""
+    folder = shared / "frames" / "hyperliquid"
+    main = raw(folder / "jkorf_futures_GetExchangeInfoAndTickers.json")
+    others = raw(folder / "nautilus_http_all_perp_metas_non_usdc_collateral.json")
+    contracts, order, unreadable, unknown = VENUES["hyperliquid"].instruments([main, others])
+    assert order == ("BTC", "ETH", "HPOS", "km:US500", "hyna:BTC")
+    assert (unreadable, unknown) == ((), ("km:US500",))
+    assert [(i.symbol, i.asset, i.quote, i.macro) for i in contracts[3:]] == [
+        ("hyna:BTC", "BTC", "USDE", False)
+    ]
+
+
+PLACES = {
+    "abcd": {0: "USA500"},
+    "cash": {0: "USA500", 1: "TSLA", 2: "NVDA", 9: "GOLD", 10: "SILVER", 12: "WTI"},
+    "flx": {1: "NVDA", 5: "GOLD", 6: "SILVER", 7: "OIL", 8: "GAS", 9: "BTC", 10: "COPPER",
+            11: "PALLADIUM", 12: "PLATINUM", 14: "USA500", 15: "USA100"},
+    "hyna": {0: "BTC", 1: "ETH", 2: "HYPE", 3: "SOL", 4: "LIGHTER", 23: "GOLD"},
+    "km": {0: "US500", 2: "EUR", 9: "SILVER", 10: "GOLD"},
+    "xyz": {0: "XYZ100", 1: "TSLA", 2: "NVDA", 3: "GOLD", 24: "JPY", 25: "EUR", 26: "SILVER",
+            29: "CL", 30: "COPPER", 31: "NATGAS", 35: "PLATINUM", 39: "PALLADIUM", 40: "DXY",
+            42: "KR200", 44: "JP225", 49: "BRENTOIL", 52: "SP500"},
+}  # fmt: skip
+"""Which contract is where in the recorded frame, which names none: told from their prices."""
+
+
+def all_dexes(shared: Path) -> tuple[bytes, Listing]:
+    """The recorded frame of all dexes, and a listing made for it."""
+    path = shared / "frames" / "hyperliquid" / "nautilus_ws_all_dexs_asset_ctxs.jsonl"
+    (frame,) = frames(path)
+    dexes = dict(json.loads(frame)["data"]["ctxs"])
+    names = {
+        dex: [PLACES.get(dex, {}).get(n, f"UNKNOWN{n}") for n in range(len(rows))]
+        for dex, rows in dexes.items()
+    }
+    coins = ["BTC", "ETH", "HYPE", "SOL"]
+    names[""] = coins + [f"COIN{n}" for n in range(len(coins), len(dexes[""]))]
+    main = [{"universe": [{"name": name} for name in names[""]]}, dexes[""]]
+    metas = [
+        {
+            "collateralToken": {"hyna": 235, "flx": 360, "km": 360, "cash": 268}.get(dex, 0),
+            "universe": [{"name": f"{dex}:{name}" if dex else name} for name in names[dex]],
+        }
+        for dex in dexes
+    ]
+    bodies = [json.dumps(answer).encode() for answer in (main, metas)]
+    contracts = VENUES["hyperliquid"].instruments(bodies)
+    return frame, Listing(
+        instruments={i.symbol: i for i in contracts.instruments}, order=contracts.order
+    )
+
+
+def test_the_recorded_frame_of_all_dexes(shared: Path) -> None:
+    """412 contexts of 9 dexes, of May 2026."""
+    frame, listed = all_dexes(shared)
+    decoded = VENUES["hyperliquid"].decode(frame, listed, SEEN)
+    for item in decoded:
+        check_invariants(item)
+    assert not [item for item in decoded if isinstance(item, Reply | Unreadable)]
+    others = [item for item in decoded if ":" in getattr(item, "symbol", "")]
+    lines = [as_line([item]) for item in others]
+    check_golden("recorded/hyperliquid/other_dexes.jsonl", lines, limit=20_000)
+    prices: dict[str, dict[str, float]] = {}
+    for item in others:
+        if isinstance(item, MacroPrice):
+            prices.setdefault(item.asset, {})[item.symbol] = item.mark
+    # one asset has one price on all dexes; halted, never traded and other units are left out
+    assert len(prices) == 16
+    assert {len(of_asset) for of_asset in prices.values()} == {1, 2, 3, 4}
+    assert all(max(p.values()) < 1.01 * min(p.values()) for p in prices.values())
+    assert {"km:US500", "abcd:USA500", "hyna:GOLD", "xyz:DXY"}.isdisjoint(
+        symbol for of_asset in prices.values() for symbol in of_asset
+    )
+    coins = {item.symbol: item.usd for item in others if isinstance(item, OpenInterest)}
+    assert coins.keys() == {"hyna:BTC", "hyna:ETH", "hyna:HYPE", "hyna:SOL"}  # flx:BTC is halted
 
 
 def test_recorded_listing_of_bybit(shared: Path) -> None:
