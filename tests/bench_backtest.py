@@ -5,15 +5,18 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bot.backtest.evaluate import run
 from bot.config import Settings, load
 from bot.metriclog import MetricLog
-from rules.rule import Rule
+from rules.alerts import CAUSES
+from rules.metrics import cause_asked_by
+from rules.rule import Row, Rule
 from rules.snapshot import Observed
-from streams.durations import MINUTE
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 from tests.conftest import ROOT
 
@@ -22,54 +25,79 @@ YEAR, DAY_MINUTES = 365, 1440
 ASSETS = 40
 LOUD_EVERY = 7 * 1440
 """Minutes between two episodes of one rule on one asset: far more than anybody would want."""
+SETTLED: Ms = 8 * HOUR
 
 MADE = 2
 """So many days are made and given to each day of the year in turn: reading costs the same."""
 
 
 class Walk:
-    """One value: noise around what is quiet, and now and then a stretch beyond the levels."""
+    """One metric of one asset: noise around what is quiet for all its rules, and now and then a
+    stretch beyond the levels of one of them. Charged funding changes once a settlement.
+    """
 
-    def __init__(self, rule: Rule, asset: str, dice: random.Random) -> None:
-        row = rule.row_of(asset)
-        assert row is not None
+    def __init__(self, rules: Sequence[Rule], rows: Sequence[Row], dice: random.Random) -> None:
         self._dice = dice
-        self._quiet = row.clear + (row.clear - next(iter(row.levels.values()))) * 2
-        self._loud = next(iter(row.levels.values())) * 1.1 - row.clear * 0.1
-        self._left = 0
+        self._bound = rules[0].metric.startswith("liq_")
+        self._settles = any(rule.settlements for rule in rules)
+        firsts = [next(iter(row.levels.values())) for row in rows]
+        self._loud = [x * 1.1 - row.clear * 0.1 for row, x in zip(rows, firsts, strict=True)]
+        clear = {rule.fires: row.clear for rule, row in zip(rules, rows, strict=True)}
+        if len(clear) > 1:
+            self._quiet = sum(clear.values()) / 2
+        else:
+            self._quiet = rows[0].clear + (rows[0].clear - firsts[0]) * 2
+        self._spread = 0.05 * min(abs(loud - self._quiet) for loud in self._loud)
+        self._middle, self._left, self._values = self._quiet, 0, [self._quiet]
 
-    def next(self) -> tuple[float, float, float]:
-        """A minute: its value, the lowest and the highest."""
+    def next(self, metric: str, asset: str, now: Ms) -> Observed:
+        """A minute."""
         dice = self._dice
-        if self._left == 0 and dice.random() < 1 / LOUD_EVERY:
-            self._left = dice.randrange(5, 60)
+        if self._left == 0 and dice.random() < len(self._loud) / LOUD_EVERY:
+            self._left = dice.randrange(5, 60) if not self._settles else SETTLED // MINUTE
+            self._middle = dice.choice(self._loud)
         self._left = max(0, self._left - 1)
-        middle = self._loud if self._left else self._quiet
-        values = [middle + dice.gauss(0, 0.05) * abs(self._loud - self._quiet) for _ in range(3)]
-        return values[0], min(values), max(values)
+        if not self._settles or now % SETTLED == 0:
+            middle, many = self._middle if self._left else self._quiet, 1 if self._settles else 3
+            self._values = [middle + dice.gauss(0, self._spread) for _ in range(many)]
+        values = self._values
+        return Observed(
+            metric=metric, asset=asset, value=values[0], low=min(values), high=max(values),
+            floor_musd=500.0, lower_bound=self._bound,
+            settled_at=now // SETTLED * SETTLED if self._settles else None,
+            interval_ms=SETTLED if self._settles else None,
+        )  # fmt: skip
 
 
 def day(settings: Settings, folder: Path, assets: int, seed: int) -> Path:
-    """One day of all metrics of the rules, as the rules role writes it."""
+    """One day of all metrics of the rules, and of those that they ask, as the rules role writes
+    it."""
     dice = random.Random(seed)
     listed = list(settings.tiers.listed)
     names = [*listed, *(f"A{n:04d}" for n in range(assets - len(listed)))]
-    walks: dict[tuple[str, str], Walk] = {}
+    watching: dict[tuple[str, str], list[Rule]] = {}
+    asked: dict[tuple[str, str], float] = {}
     for rule in settings.rules:
         for asset in ["ALL"] if rule.scope == "market" else names:
             if rule.row_of(asset) is not None:
-                walks.setdefault((rule.metric, asset), Walk(rule, asset, dice))
+                watching.setdefault((rule.metric, asset), []).append(rule)
+                asked |= {(when.metric, asset): abs(when.threshold) for when in rule.when}
+                if (cause := cause_asked_by(rule)) is not None:
+                    asked[cause.name, asset] = 0.0
+    walks = {
+        (metric, asset): Walk(rules, [row for r in rules if (row := r.row_of(asset))], dice)
+        for (metric, asset), rules in watching.items()
+    }
+    asked = {place: usual for place, usual in asked.items() if place not in walks}
     log = MetricLog(folder, 2**40, 2**40)
     for n in range(DAY_MINUTES):
+        now = START + n * MINUTE
         rows = [Observed(metric="price", asset=name, value=100 + dice.random()) for name in names]
-        for (metric, asset), walk in walks.items():
-            value, low, high = walk.next()
-            rows.append(
-                Observed(
-                    metric=metric, asset=asset, value=value, low=low, high=high, floor_musd=500.0
-                )
-            )
-        log.write(START + n * MINUTE, rows)
+        rows += [walk.next(metric, asset, now) for (metric, asset), walk in walks.items()]
+        for (metric, asset), usual in asked.items():
+            value = dice.gauss(0, usual) if usual else float(dice.randrange(len(CAUSES)))
+            rows.append(Observed(metric=metric, asset=asset, value=value, low=value, high=value))
+        log.write(now, rows)
     [path] = folder.iterdir()
     return path
 

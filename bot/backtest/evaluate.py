@@ -3,16 +3,17 @@
 Series → what the rules would have said: the same step, composites and order as live.
 
 Only rows in which something can happen are looked at one by one: those beyond the mildest level,
-and all rows while an episode is pending, open or recovering. Of a row the rules see its quiet
-extreme, its worst one and its value, all at the row's time: what breached in between is not missed,
-and what was interrupted in between has not lasted.
+and, while an episode is pending, open or recovering, those at which a value passes a threshold or
+is the worst so far, a time is up, or a hole ends. Of a row the rules see its quiet extreme, its
+worst one and its value, all at the row's time: what breached in between is not missed, and what was
+interrupted in between has not lasted.
 
 Recorded values in the place of live ones: what rules, composites and alerts ask of them.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf, isnan, nan
+from math import isnan, nan
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from bot.config.recipients import chats
 from bot.plan.planner import Delivery, PlanState, next_due, plan
 from rules.alerts import ALL, Alert, AlertOrNotice, Level
 from rules.composite import Composite
+from rules.episode import Episode, ready
 from rules.judge import Judge
 from rules.market import View
 from rules.metric import Metric, Reading, SuppliedMetric
@@ -187,14 +189,199 @@ class _RecordedWatch(RuleInstance):
 
     def last_live(self, now: Ms) -> Ms | None:
         judged, row = self.episode.last_live, self.values.row_at(now)
-        recorded = None if row is None else self.values.live_before(row + 1)
+        recorded = self.values.live_before(0 if row is None else row + 1)
         return max((at for at in (judged, recorded) if at is not None), default=None)
+
+
+class _Stretches:
+    """The rows of a series in stretches: throughout each, a rule reads the same of its thresholds.
+
+    Rows without a value are left out; places count the others. While an episode is open at a level,
+    only higher levels and ``clear`` change it, so ``base``, the level from which on nothing
+    matters, has stretches of its own.
+    """
+
+    __slots__ = ("_edges", "_levels", "_row", "_sign", "_stops", "at", "rows", "worst")
+
+    def __init__(
+        self,
+        rule: Rule,
+        instance: RuleInstance,
+        series: RecordedSeries,
+        quiet: Floats,
+        worst: Floats,
+    ) -> None:
+        self._row, self._sign = instance.row, instance.sign
+        unknown = np.isnan(np.stack((series.value, quiet, worst)))
+        self.rows = np.flatnonzero(~unknown.all(axis=0) | _changes(series.step))
+        """The row of each place."""
+        self.at = series.at[self.rows]
+        """The time of each place."""
+        self.worst: NDArray[np.float64] = self._sign * worst[self.rows].astype(np.float64)
+        """The worst value of each place, times the sign of the instance: larger is worse."""
+        best: NDArray[np.float64] = self._sign * quiet[self.rows].astype(np.float64)
+        bound = _at(series.bound, self.rows)
+        self._levels = self._read(best, _at(series.floor, self.rows), bound)
+        self._edges = self._others(rule, series, ~unknown[0, self.rows])
+        unsure = unknown[:, self.rows].any(axis=0)
+        unsure |= ~np.isnan(bound) if self._sign < 0 else bound == 2
+        self._edges |= unsure
+        self._edges[1:] |= unsure[:-1]  # what was not judged there is, one place later
+        self._stops: dict[int, NDArray[np.intp]] = {}
+
+    def _read(
+        self, best: NDArray[np.float64], floor: NDArray[np.float64], bound: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The levels that all values of each place breach, and those that some do, as bits.
+
+        ``_CLEAR`` among them: all, or some, are beyond ``clear``.
+        """
+        all_of, some_of = np.zeros(len(best), np.int64), np.zeros(len(best), np.int64)
+        enough = floor >= self._row.floor_musd if self._row.floor_musd else True
+        for level, threshold in self._row.levels.items():
+            x, slack = self._sign * threshold, _SLACK * abs(threshold)
+            all_of |= (enough & (best > x + slack)) * _bit(level)
+            some_of |= (enough & (self.worst > x - slack)) * _bit(level)
+        known = np.isnan(bound)  # where there may be more, nothing is over
+        x, slack = self._sign * self._row.clear, _SLACK * abs(self._row.clear)
+        all_of |= (known & (self.worst < x - slack)) * _CLEAR
+        some_of |= (known & (best < x + slack)) * _CLEAR
+        return all_of, some_of
+
+    def _others(
+        self, rule: Rule, series: RecordedSeries, live: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Places that change something else: the first one, after a hole, of another step."""
+        step = series.step[self.rows]
+        edges = _changes(step)
+        last = np.maximum.accumulate(np.where(live, self.at, self.at[0]))
+        edges[1:] |= self.at[1:] - last[:-1] > longest_gap(rule, step[1:])
+        if rule.settlements > 1:
+            edges |= _changes(self.at - np.nan_to_num(_at(series.settled, self.rows)) * MINUTE)
+        return edges
+
+    def next(self, row: int, instance: RuleInstance) -> int | None:
+        """The first row from ``row`` on that may change an episode that is pending or open."""
+        episode, place = instance.episode, int(np.searchsorted(self.rows, row))
+        base = _base(instance)
+        stops = self._stops_of(base)
+        number = int(np.searchsorted(stops, place))
+        stop = int(stops[number]) if number < len(stops) else len(self.rows)
+        if place < stop and not self._may_change(place, base, instance):
+            stop = self._first_change(place, stop, base, instance)
+            place = self._begins(place, stop, episode) if base else stop
+        return int(self.rows[place]) if place < len(self.rows) else None
+
+    def _stops_of(self, base: int) -> NDArray[np.intp]:
+        """The places that begin another stretch, or must be looked at by themselves."""
+        if base not in self._stops:
+            all_of, some_of = (levels & _above(base) for levels in self._levels)
+            stops = self._edges | (all_of != some_of) | _changes(all_of)
+            self._stops[base] = np.flatnonzero(stops)
+        return self._stops[base]
+
+    def _may_change(self, place: int, base: int, instance: RuleInstance) -> bool:
+        """Whether any row of the stretch may change the episode, whatever its value."""
+        episode = instance.episode
+        levels = sum(map(_bit, episode.since)) + _CLEAR * (episode.clear_since is not None)
+        if (levels ^ int(self._levels[0][place])) & _above(base):
+            return True  # it has not been judged in this stretch
+        # what lasts long enough may wait for what other metrics say
+        return ready(instance.rule, episode, int(self.at[place])) > base
+
+    def _first_change(self, place: int, stop: int, base: int, instance: RuleInstance) -> int:
+        """The first place from ``place`` to ``stop`` at which time or a value changes it."""
+        episode, rule = instance.episode, instance.rule
+        timers = [
+            since + rule.hold.get(Level(level), 0)
+            for level, since in episode.since.items()
+            if level > base and not rule.settlements
+        ]
+        if episode.clear_since is not None:
+            timers.append(episode.clear_since + rule.clear_for)
+        if timers:
+            stop = min(stop, int(np.searchsorted(self.at, min(timers))))
+        if not episode.level:
+            return stop
+        return self._first_worse(self._sign * episode.extreme, place, stop)
+
+    def _first_worse(self, extreme: float, place: int, stop: int) -> int:
+        """The first place from ``place`` on with a value worse than ``extreme``, or ``stop``."""
+        beyond = extreme - _SLACK * abs(extreme)
+        while (place := _first(self.worst, beyond, place, stop)) < stop:
+            beyond = float(self.worst[place])
+            if plain(beyond) > extreme:
+                return place
+        return stop
+
+    def _begins(self, place: int, stop: int, episode: Episode) -> int:
+        """The last place before ``stop`` since when its level may be breached; ``stop``: no later.
+
+        How long that has lasted counts at ``stop``: what lasts is posted again when it is worse.
+        """
+        breached = self._levels[0][place:stop] & _bit(episode.level) != 0
+        quiet = np.flatnonzero(~breached)
+        if len(quiet):
+            return place + int(quiet[-1])
+        return stop if episode.level in episode.since else place
+
+
+_CLEAR = 1
+
+
+def _bit(level: int) -> int:
+    return 2 << level
+
+
+def _above(base: int) -> int:
+    """The bits of ``clear`` and of the levels above ``base``."""
+    return -_bit(base + 1) | _CLEAR
+
+
+def _base(instance: RuleInstance) -> int:
+    """The level up to which the breaches of an episode change nothing."""
+    episode = instance.episode
+    if not episode.level or episode.interrupted:
+        return 0
+    threshold = instance.row.levels.get(Level(episode.level))
+    if episode.posted_open and episode.posted_value is not None and threshold is not None:
+        distance = instance.metric.distance
+        farthest = max(distance(threshold), distance(episode.extreme))
+        if farthest >= distance(episode.posted_value) * instance.rule.repost_if:
+            return episode.level - 1  # it may be posted again without a new extreme
+    return episode.level
+
+
+def _at(column: Floats | None, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """A column at ``rows``; NaN where there is none."""
+    return np.full(len(rows), nan) if column is None else column[rows].astype(np.float64)
+
+
+def _changes(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a value differs from the one before, the first one included."""
+    changes = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes
+
+
+def _first(values: NDArray[np.float64], beyond: float, place: int, end: int) -> int:
+    """The first place from ``place`` on with more than ``beyond``, or ``end``."""
+    size = 64
+    while place < end:
+        reached = values[place : min(place + size, end)] > beyond
+        first = int(reached.argmax())
+        if reached[first]:
+            return place + first
+        place, size = place + size, size * 2
+    return end
 
 
 class _Track:
     """One rule on one series of the present piece of time. ``hot``: rows beyond the first level."""
 
-    __slots__ = ("hot", "instance", "quiet", "rule", "series", "step", "values", "whole", "worst")
+    __slots__ = (
+        "_stretches", "hot", "instance", "quiet", "rule", "series", "step", "values", "worst",
+    )  # fmt: skip
 
     def __init__(
         self, rule: Rule, instance: RuleInstance, values: Values, series: RecordedSeries
@@ -207,48 +394,18 @@ class _Track:
         self.worst, self.quiet = (series.low, series.high) if below else (series.high, series.low)
         self.series = series
         self.hot = np.flatnonzero(_beyond(self.worst, instance, series))
-        apart = np.diff(series.at)
-        late = bool((apart > longest_gap(rule, series.step[1:])).any())
-        self.whole = bool(values.live.all()) and not late and series.bound is None
+        self._stretches: _Stretches | None = None  # most rules are quiet all the time
 
     def next(self, row: int) -> int | None:
         """The first row from ``row`` on that must be looked at."""
         if self.instance.episode.awake:
-            row = self._after_more_of_the_same(row)
-            return row if row < len(self.worst) else None
+            if self._stretches is None:
+                self._stretches = _Stretches(
+                    self.rule, self.instance, self.series, self.quiet, self.worst
+                )
+            return self._stretches.next(row, self.instance)
         place = int(np.searchsorted(self.hot, row))
         return int(self.hot[place]) if place < len(self.hot) else None
-
-    def _after_more_of_the_same(self, row: int) -> int:
-        """The first row from ``row`` on that may change an episode that is open and stays so.
-
-        Nothing changes while all values are beyond the level that was reached and none is worse
-        than the worst so far, unless a higher level or the end is already near.
-        """
-        instance, episode, sign = self.instance, self.instance.episode, self.instance.sign
-        threshold = instance.row.levels.get(Level(episode.level)) if episode.level else None
-        if (
-            threshold is None
-            or not self.whole
-            or instance.rule.settlements > 1
-            or not instance.alone
-        ):
-            return row  # what other metrics say may change at any row
-        if episode.clear_since is not None or max(episode.since, default=0) != episode.level:
-            return row
-        near = sign * threshold + _SLACK * abs(threshold)
-        far = sign * episode.extreme - _SLACK * abs(episode.extreme)
-        above = (x for level, x in instance.row.levels.items() if level > episode.level)
-        if far > min((sign * x for x in above), default=inf):
-            return row
-        least, floor = instance.row.floor_musd, self.series.floor
-        while row < len(self.worst):
-            if sign * self.quiet[row] <= near or sign * self.worst[row] >= far:
-                break
-            if least and (floor is None or not floor[row] >= least):
-                break
-            row += 1
-        return row
 
     def look(self, judge: Judge, row: int) -> Iterator[AlertOrNotice]:
         """What follows from one row."""
