@@ -258,16 +258,24 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
         _demo_backtest(settings)
         return
     from bot.demo.play import play
+    from bot.web.server import serve_web
 
     speed: float = options.speed
     print(  # noqa: T201
         f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"
         "Made, not recorded: a generator wrote the frames after the public figures of that day;\n"
         "a local server plays them over real sockets to the pipeline that runs live.\n"
-        "Times are UTC. The first messages come in about fifteen seconds.\n",
+        "Times are UTC. The first messages come in about fifteen seconds.",
         flush=True,
     )
-    asyncio.run(play(settings, speed))
+
+    def watch(demo: Settings, url: str) -> Coroutine[None, None, None]:
+        return serve_web(
+            demo, url, ("127.0.0.1", 0), now=None,
+            on_listening=lambda address: print(f"Watch it: {address}\n", flush=True),  # noqa: T201
+        )  # fmt: skip
+
+    asyncio.run(play(settings, speed, aside=watch))
     live = "lowtide run" if is_packaged() else "make run"
     print(f"The story is over. `{live}` listens to the real venues.")  # noqa: T201
 

@@ -280,8 +280,11 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
 
 def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
     """What became of a turn: why it was not to be posted, or what it came to in each chat."""
-    if alert.post:
-        return _in_chats(alert, context)
+    return _in_chats(alert, context) if alert.post else why_unposted(alert, rule, context)
+
+
+def why_unposted(alert: Alert, rule: Rule | None, context: Context) -> Html:
+    """Why a turn was not to be posted."""
     if rule is not None and not rule.post:
         return context.say("ask.fate.shadow")
     if alert.turn is Turn.CLOSE:

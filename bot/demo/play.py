@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,6 +36,9 @@ _AFTER_SPEED = 600
 
 _PUNCTUAL = Policy(late=DAY, expires=dict.fromkeys(Level, DAY))
 """A second of ours is many minutes of the story: nobody is late for that."""
+
+_STANDING_EVERY_S = 1.0
+"""What the rules see changes fast here."""
 
 _QUIET_S = 0.7
 _START_LIMIT_S = 15.0
@@ -97,7 +101,13 @@ class DemoConsole(Console):
             return Receipt()
 
 
-async def play(settings: Settings, speed: float | None, story: Path = STORY) -> None:
+Aside = Callable[[Settings, str], Coroutine[None, None, None]]
+"""What runs beside the demo, given its settings and the address of its Redis."""
+
+
+async def play(
+    settings: Settings, speed: float | None, story: Path = STORY, aside: Aside | None = None
+) -> None:
     """Play ``story`` through the whole of Lowtide; messages go to the terminal.
 
     Raises BrokenPipeError as soon as nobody reads there any more.
@@ -106,7 +116,7 @@ async def play(settings: Settings, speed: float | None, story: Path = STORY) -> 
         async with Playback(story, speed=speed) as playback:
             mine = _settings(settings, playback, Path(folder))
             async with redis_url(mine) as url:
-                await _play(mine, url, playback)
+                await _play(mine, url, playback, aside)
 
 
 def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
@@ -122,17 +132,20 @@ def _settings(settings: Settings, playback: Playback, folder: Path) -> Settings:
     )  # fmt: skip
 
 
-async def _play(settings: Settings, url: str, playback: Playback) -> None:
+async def _play(
+    settings: Settings, url: str, playback: Playback, aside: Aside | None = None
+) -> None:
     clock, telling, console = StoryClock(playback), TellingClock(playback), DemoConsole()
     tasks = start_all(
         {
             "streams": lambda: streams_role(settings, url, clock),
-            "rules": lambda: rules_role(settings, url),
+            "rules": lambda: rules_role(settings, url, _STANDING_EVERY_S),
             "bot": lambda: bot_role(
                 settings, url, lambda: Sinks(console), telling, policy=_PUNCTUAL
             ),
         }
     )
+    watching = None if aside is None else asyncio.create_task(aside(settings, url))
     redis = connect(url, "demo")
     try:
         await _all_subscribed(playback)
@@ -147,6 +160,9 @@ async def _play(settings: Settings, url: str, playback: Playback) -> None:
             raise BrokenPipeError
     finally:
         await redis.aclose()
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
         await stop_all(tasks)
 
 

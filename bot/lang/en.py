@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from bot.lang import en_answers
+from bot.lang import en_answers, en_page
 from bot.lang.numbers import MINUS, significant, significant_below, trimmed
 from bot.lang.words import Words
 from streams.durations import HOUR
@@ -432,7 +432,7 @@ def days(count: int) -> str:
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 WORDS = Words(
-    phrases=PHRASES | en_answers.PHRASES,
+    phrases=PHRASES | en_answers.PHRASES | en_page.PHRASES,
     usd=usd,
     usd_at_least=usd_at_least,
     signed_usd=signed_usd,

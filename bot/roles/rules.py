@@ -295,14 +295,19 @@ async def show(
                 await redis.set(key, msgspec.msgpack.encode(seen()), ex=STANDING_LIFE_S)
 
 
-async def rules_role(settings: Settings, url: str) -> None:
-    """Events → alerts in Redis. Runs until cancelled."""
+async def rules_role(
+    settings: Settings, url: str, standing_every_s: float = STANDING_EVERY_S
+) -> None:
+    """Events → alerts in Redis. Runs until cancelled.
+
+    ``standing_every_s``: how often what the rules see is written down.
+    """
     watch = ConfigWatch(settings.path)
     async with role(url, "rules") as (redis, _):
         rules = RulesRole(settings, redis, watch=watch)
         with on_sighup(watch):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(report(redis, "rules", rules.status))
-                tasks.create_task(show(redis, Keys().standing, rules.standing, STANDING_EVERY_S))
+                tasks.create_task(show(redis, Keys().standing, rules.standing, standing_every_s))
                 tasks.create_task(show(redis, Keys().episodes, rules.episodes, EPISODES_EVERY_S))
                 tasks.create_task(rules.run())

@@ -1,1 +1,1 @@
-"""What others may ask of a running Lowtide: alive, ready, and its numbers for Prometheus."""
+"""What others may ask of a running Lowtide: alive, ready, its numbers for Prometheus, its page."""

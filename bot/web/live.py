@@ -1,0 +1,175 @@
+"""The state of the status page, made once for all who look, and told to them as it changes.
+
+It is made while somebody looks, and never otherwise. What a reader has not taken in the meantime is
+not kept for it: it gets each table as it is when it can take it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bot import __version__
+from bot.commands import store
+from bot.config import Settings
+from bot.web.page import TURNS, PageInput, PageTable, page_tables
+from bot.web.probe import StatusProbe
+from rules import alerts
+from rules.alerts import Alert
+from streams.bus.connection import ANSWER_S, Entry, Keys, in_words
+from streams.clock import wall_ms
+from streams.events import Ms
+
+log = structlog.get_logger()
+
+EVERY_S = 2.0
+"""So often the state is made anew, and so long it is given again."""
+
+_LOOKED_AT = 500
+"""How many of the latest alerts are read at once."""
+
+
+class LivePage:
+    """The page of the Lowtide whose roles write to ``redis``.
+
+    ``now``: the clock by which alerts and values are dated; None: whatever the rules said last.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        probe: StatusProbe,
+        now: Callable[[], Ms] | None = wall_ms,
+    ) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._probe = probe
+        self._now = now
+        self._making = asyncio.Lock()
+        self._input = PageInput(settings=settings, now=0, status=None)
+        self._tables: tuple[PageTable, ...] = ()
+        self._made_at: float | None = None
+        self._alerts: deque[Alert] = deque(maxlen=TURNS)
+        """The newest first."""
+        self._cursor = "-"
+        """Up to which alerts were read."""
+        self._events: dict[str, bytes] = {}
+        """Each table by its name, as an event for readers."""
+        self._fresh = asyncio.Event()
+        """Set, and replaced, when the state was made anew."""
+        self._refreshing: asyncio.Task[None] | None = None
+        self.readers = 0
+        """How many take updates now."""
+
+    async def tables(self) -> tuple[PageTable, ...]:
+        """The state now, at most ``EVERY_S`` old."""
+        loop = asyncio.get_running_loop()
+        async with self._making:
+            if self._made_at is None or loop.time() - self._made_at >= EVERY_S * 0.9:
+                self._input = await self._looked()
+                self._tables = page_tables(self._input)
+                events = {table.name: _event(table) for table in self._tables}
+                self._events = {
+                    name: self._events[name] if self._events.get(name) == event else event
+                    for name, event in events.items()
+                }
+                self._made_at = loop.time()
+        return self._tables
+
+    async def updates(self) -> AsyncGenerator[bytes]:
+        """Server-sent events: the version, then each table now and whenever it has changed. Ends
+        when ``close`` is called."""
+        self.readers += 1
+        try:
+            await self.tables()
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._refresh())
+                self._refreshing.add_done_callback(self._ended)
+            refreshing = self._refreshing
+            yield f"event: version\ndata: {__version__}\n\n".encode()
+            sent: dict[str, bytes] = {}
+            while not refreshing.done():
+                fresh = self._fresh
+                changed = [e for name, e in self._events.items() if sent.get(name) is not e]
+                sent = dict(self._events)
+                yield b"".join(changed) or b"event: beat\ndata:\n\n"
+                await fresh.wait()
+        finally:
+            self.readers -= 1
+            if not self.readers:
+                self.close()
+
+    def close(self) -> None:
+        """End all updates."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
+
+    async def _refresh(self) -> None:
+        """Make the state anew again and again."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self.tables()
+            self._wake()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Let all readers end."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the status page could not be made", exc_info=error)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._fresh.set()
+        self._fresh = asyncio.Event()
+
+    async def _looked(self) -> PageInput:
+        """What the roles say; where Redis cannot be asked, what they said last."""
+        changes: dict[str, Any] = {"trouble": ""}
+        try:
+            reported, episodes = await self._probe.look()
+            standing = await store.standing(self._redis)
+            await self._read_alerts()
+            count = 0
+            if self._settings.operators.subscribers:
+                _, count = await store.subscribers(self._redis, 0)
+        except (RedisError, OSError, TimeoutError) as error:
+            changes["trouble"] = in_words(error)
+        else:
+            changes |= {
+                "status": reported,
+                "checks": self._probe.checks(reported),
+                "standing": standing,
+                "episodes": episodes,
+                "alerts": tuple(self._alerts),
+                "subscribers": count,
+            }
+        looked = msgspec.structs.replace(self._input, **changes)
+        seen = [each.seen for each in (looked.standing, looked.episodes) if each is not None]
+        now = wall_ms() if self._now is None else self._now()
+        return msgspec.structs.replace(
+            looked, now=max(seen) if self._now is None and seen else now
+        )  # fmt: skip
+
+    async def _read_alerts(self) -> None:
+        """Take note of the alerts since the last time; of the latest, the first time."""
+        key = Keys().alerts
+        async with asyncio.timeout(ANSWER_S):
+            latest = await self._redis.xrevrange(key, min=self._cursor, count=_LOOKED_AT)
+        for entry, fields in reversed(cast("list[Entry]", latest)):
+            self._cursor = f"({entry.decode()}"
+            try:
+                alert = alerts.decode(next(iter(fields.values())))
+            except msgspec.MsgspecError:
+                continue  # the bot role has logged it
+            if isinstance(alert, Alert):
+                self._alerts.appendleft(alert)
+
+
+def _event(table: PageTable) -> bytes:
+    return b"event: table\ndata: " + msgspec.json.encode(table) + b"\n\n"
