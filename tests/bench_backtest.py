@@ -105,17 +105,19 @@ def day(settings: Settings, folder: Path, assets: int, seed: int) -> Path:
 def measure(folder: Path, assets: int, days: int) -> dict[str, float]:
     """Seconds and peak megabytes of a process that goes through the logs; the size of a day."""
     settings = load(ROOT / "config.toml", {})
-    made = [day(settings, _made(folder, f"{assets}.{seed}"), assets, seed) for seed in range(MADE)]
+    day_logs = [
+        day(settings, _made(folder, f"{assets}.{seed}"), assets, seed) for seed in range(MADE)
+    ]
     logs = folder / f"logs{assets}"
     logs.mkdir()
     for n in range(days):
-        shifted(made[n % MADE], logs, n)
+        shifted(day_logs[n % MADE], logs, n)
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench_backtest", str(logs)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found: dict[str, float] = json.loads(done.stdout)
-    return found | {"day_kb": made[0].stat().st_size / 1000}
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures | {"day_kb": day_logs[0].stat().st_size / 1000}
 
 
 def shifted(path: Path, folder: Path, days: int) -> None:
@@ -126,9 +128,9 @@ def shifted(path: Path, folder: Path, days: int) -> None:
 
     parts = [MAGIC]
     with path.open("rb") as file:
-        for one in blocks(file):
-            kind, size, crc, _ = BLOCK.unpack(_head(one.data, one.kind))
-            parts += [BLOCK.pack(kind, size, crc, one.minute + days * DAY_MINUTES), one.data]
+        for block in blocks(file):
+            kind, size, crc, _ = BLOCK.unpack(_head(block.data, block.kind))
+            parts += [BLOCK.pack(kind, size, crc, block.minute + days * DAY_MINUTES), block.data]
     when = datetime.fromtimestamp(START / 1000 + days * 86_400, UTC)
     (folder / f"{when:%Y-%m-%d}{SUFFIX}").write_bytes(b"".join(parts))
 
@@ -152,14 +154,14 @@ def backtest() -> dict[str, float]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         year = measure(folder, ASSETS, YEAR)
-        some = measure(folder / _sub(folder, "a"), ASSETS, YEAR // 20)
-        more = measure(folder / _sub(folder, "b"), 10 * ASSETS, YEAR // 20)
+        few_assets = measure(folder / _sub(folder, "a"), ASSETS, YEAR // 20)
+        many_assets = measure(folder / _sub(folder, "b"), 10 * ASSETS, YEAR // 20)
     return {
         "backtest_year_s": round(year["seconds"], 1),
         "backtest_rss_mb": round(year["rss_mb"]),
         "backtest_alerts": year["alerts"],
         "backtest_day_kb": round(year["day_kb"]),
-        "backtest_10x_assets": round(more["seconds"] / some["seconds"], 1),
+        "backtest_10x_assets": round(many_assets["seconds"] / few_assets["seconds"], 1),
     }
 
 
@@ -174,12 +176,12 @@ def _inside(logs: Path) -> None:
     settings = load(ROOT / "config.toml", {})
     began = time.process_time()
     sources = Sources([logs], settings, [])
-    _, [one] = run(sources, [settings])
+    _, [outcome] = run(sources, [settings])
     seconds = time.process_time() - began
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     print(json.dumps({
-        "seconds": seconds, "rss_mb": int(peak.split()[1]) / 1024, "alerts": len(one.alerts),
+        "seconds": seconds, "rss_mb": int(peak.split()[1]) / 1024, "alerts": len(outcome.alerts),
     }))  # fmt: skip
 
 

@@ -150,19 +150,19 @@ class System:
     async def stored(self) -> str:
         """Everything that is in the system's own Valkey, in one text."""
         redis = Redis(unix_socket_path=str(self.folder / "data" / "redis.sock"))
-        found: list[object] = []
+        entries: list[object] = []
         async for key in redis.scan_iter():
             match await redis.type(key):
                 case b"hash":
-                    found.append((key, await redis.hgetall(key)))
+                    entries.append((key, await redis.hgetall(key)))
                 case b"stream":
-                    found.append((key, await redis.xrange(key)))
+                    entries.append((key, await redis.xrange(key)))
                 case b"string":
-                    found.append((key, await redis.get(key)))
+                    entries.append((key, await redis.get(key)))
                 case kind:
                     raise AssertionError(f"{key} is a {kind}, which is not read here yet")
         await redis.aclose()
-        return "\n".join(map(str, found))
+        return "\n".join(map(str, entries))
 
     async def start(self, *commands: str, heard: Callable[[], object] | None = None) -> None:
         """Start ``lowtide run``, or a process for each of these commands. Returns once the venue

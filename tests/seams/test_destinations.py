@@ -44,8 +44,8 @@ async def test_a_closed_topic_loses_nothing(tmp_path: Path):
         await system.until(lambda: [s for s in system.telegram.sent if s.chat == OPERATORS])
     posts = [sent for sent in system.telegram.sent if sent.chat == FORUM]
     assert [(sent.topic, sent.first[:5]) for sent in posts] == [(None, "🔴 BTC"), (None, "🔴 ETH")]
-    (told,) = [sent.text for sent in system.telegram.sent if sent.chat == OPERATORS]
-    assert "no open topic 7" in told
+    (notice,) = [sent.text for sent in system.telegram.sent if sent.chat == OPERATORS]
+    assert "no open topic 7" in notice
 
 
 async def test_a_private_subscriber(tmp_path: Path):
@@ -72,9 +72,9 @@ async def test_the_operators_chat(tmp_path: Path):
         await system.until(lambda: system.telegram.sent)
         system.write(config.replace("@lowtide", f"{CHANNEL}"))
         await system.until(lambda: [s for s in system.telegram.sent if s.chat == OPERATORS])
-    told = [sent for sent in system.telegram.sent if sent.chat == OPERATORS]
-    assert "config.toml" in told[0].text
-    assert not [sent for sent in told if "liquidations" in sent.text]
+    notices = [sent for sent in system.telegram.sent if sent.chat == OPERATORS]
+    assert "config.toml" in notices[0].text
+    assert not [sent for sent in notices if "liquidations" in sent.text]
 
 
 @pytest.mark.parametrize("name", ["", 'name = "discord"\n'], ids=["without a name", "named"])
@@ -99,11 +99,11 @@ async def test_a_webhook_and_its_address_is_told_to_nobody(tmp_path: Path, name:
     body = system.webhook.bodies[0]
     assert body["text"].startswith("🔴 BTC liquidations ≥ $6M in 10 min")
     assert (body["rule"], body["level"], body["turn"]) == ("liq", "critical", "open")
-    told = next(sent.text for sent in system.telegram.sent if sent.chat == OPERATORS)
-    assert called in told
+    notice = next(sent.text for sent in system.telegram.sent if sent.chat == OPERATORS)
+    assert called in notice
     assert called in json.loads(status)["bot"]["off"]
     assert f"chat {called}" in stored
-    for text in (told, status, system.log, system.console, stored):
+    for text in (notice, status, system.log, system.console, stored):
         assert "T0P53CR3T" not in text
         assert SECRET not in text
 

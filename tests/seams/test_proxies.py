@@ -30,7 +30,7 @@ ENV = {"LOWTIDE_WEBHOOK_SECRET": "a long random text", "all_proxy": None, "ALL_P
 
 def ports(proxy: Proxy) -> set[str]:
     """The ports that were asked for under the name that only the proxy knows."""
-    return {one.rpartition(":")[2] for one in proxy.reached if one.startswith(HOST)}
+    return {address.rpartition(":")[2] for address in proxy.reached if address.startswith(HOST)}
 
 
 def port(url: str) -> str:
@@ -38,8 +38,8 @@ def port(url: str) -> str:
 
 
 async def tells_no_secret(system: System) -> None:
-    told = system.log + system.console + await system.stored()
-    assert not [secret for secret in SECRETS if secret in told]
+    text = system.log + system.console + await system.stored()
+    assert not [secret for secret in SECRETS if secret in text]
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ async def test_telegram_has_a_proxy_of_its_own(tmp_path: Path):
             await system.start()
             await system.liquidate("BTCUSDT", 6e6)
             await system.until(lambda: system.webhook.got and system.telegram.sent)
-            told = "posted to Lowtide\nposted to webhook:1\n"
-            assert await system.command("send-test") == (0, told)
+            expected = "posted to Lowtide\nposted to webhook:1\n"
+            assert await system.command("send-test") == (0, expected)
             _, described = await system.command("check")
             await tells_no_secret(system)
         assert (
             ports(proxy)
             == {port(system.telegram.url)}
-            == {one.rpartition(":")[2] for one in proxy.reached}
+            == {address.rpartition(":")[2] for address in proxy.reached}
         )
         assert f"socks5h://127.0.0.1:{proxy.port}" in described
         assert not [secret for secret in SECRETS if secret in described]

@@ -107,6 +107,10 @@ def test_a_manager_that_is_gone_or_does_not_read_holds_nothing_up(manager: Manag
     notifier = ServiceManager.of(dict(manager.env))
     for _ in range(2_000):
         notifier.look(Health())
+    kept = manager.heard()
+    assert 0 < len(kept) < 2_000, "what does not fit any more is left out"
+    notifier.ready()
+    assert manager.heard() == ["READY=1"], "who reads again hears again"
     manager.socket.close()
     notifier.ready()
     ServiceManager.of({}).ready()

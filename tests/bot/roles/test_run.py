@@ -70,9 +70,9 @@ async def dead_end() -> AsyncIterator[VenueSettings]:
 
 async def test_everything_stops_while_venues_are_unreachable(tmp_path: Path) -> None:
     words = ("Valkey started", *(f"cannot reach {v}" for v in ("Binance", "Bybit", "Hyperliquid")))
-    took, said = await stopped_after(settings(tmp_path), 1.0, after=words)
+    took, output = await stopped_after(settings(tmp_path), 1.0, after=words)
     assert took < 1.5
-    assert all(word in said for word in words)
+    assert all(word in output for word in words)
 
 
 async def test_everything_stops_while_sockets_connect(
@@ -85,10 +85,10 @@ async def test_everything_stops_while_sockets_connect(
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_role_stops_while_redis_was_never_there(tmp_path: Path, role: str) -> None:
     chosen = settings(tmp_path, redis_url=secret("redis://user:hidden@127.0.0.1:1"))
-    took, said = await stopped_after(chosen, 0.4, (role,))
+    took, output = await stopped_after(chosen, 0.4, (role,))
     assert took < 0.5
-    assert said.count("Redis cannot be reached: connecting to 127.0.0.1:1") == 1
-    assert "hidden" not in said
+    assert output.count("Redis cannot be reached: connecting to 127.0.0.1:1") == 1
+    assert "hidden" not in output
 
 
 @pytest.mark.parametrize("how", ["away", "silent"])
@@ -149,9 +149,9 @@ async def test_a_role_that_fails_is_started_again_and_the_others_go_on(
     assert 6 < len(failed) < 20
     assert failed[-1] - failed[-2] > failed[1] - failed[0]
     assert steady > 20
-    said = [entry for entry in logs if entry["event"].startswith("the rules role stopped")]
-    assert said[0]["event"] == "the rules role stopped: ValueError: a bug"
-    assert sum(entry["event"] == "a role failed" for entry in logs) == len(said)
+    entries = [entry for entry in logs if entry["event"].startswith("the rules role stopped")]
+    assert entries[0]["event"] == "the rules role stopped: ValueError: a bug"
+    assert sum(entry["event"] == "a role failed" for entry in logs) == len(entries)
 
 
 async def _raise(error: Exception) -> None:
@@ -171,9 +171,9 @@ async def test_what_is_known_is_said_in_a_sentence(error: Exception, pause_s: fl
         task = asyncio.create_task(supervise("bot", lambda: _raise(error)))
         await asyncio.sleep(0.05)
         await stop_all([task])
-    (said,) = logs
-    assert said["event"] == f"the bot role stopped: {error}"
-    assert 0.75 * pause_s <= said["next_try_s"] <= 1.25 * pause_s
+    (entry,) = logs
+    assert entry["event"] == f"the bot role stopped: {error}"
+    assert 0.75 * pause_s <= entry["next_try_s"] <= 1.25 * pause_s
 
 
 async def test_an_error_on_the_way_down_does_not_keep_a_role_up() -> None:
@@ -253,9 +253,9 @@ async def test_a_folder_that_cannot_be_used_ends_the_run(tmp_path: Path) -> None
 
 
 async def test_which_redis_is_used(tmp_path: Path) -> None:
-    given = settings(tmp_path, redis_url=secret("redis://somewhere"))
-    async with redis_url(given) as url:
-        assert url == existing_redis(given) == "redis://somewhere"
+    external = settings(tmp_path, redis_url=secret("redis://somewhere"))
+    async with redis_url(external) as url:
+        assert url == existing_redis(external) == "redis://somewhere"
     own = settings(tmp_path)
     async with redis_url(own) as url:
         assert url == existing_redis(own)

@@ -86,8 +86,8 @@ def test_coin_margined_rows_are_dropped_even_where_the_symbol_is_known() -> None
     known = listing("binance").instruments
     listed = Listing(instruments={**known, "BTCUSD_PERP": known["BTCUSDT"]})
     for file, place in (("ws_mark_price", 0), ("ws_mini_ticker", 0), ("ws_force_order", 3)):
-        found = binance.decode(lines("binance", f"{file}.jsonl")[place], listed, SEEN)
-        assert "BTCUSD_PERP" not in {getattr(event, "symbol", "") for event in found}
+        events = binance.decode(lines("binance", f"{file}.jsonl")[place], listed, SEEN)
+        assert "BTCUSD_PERP" not in {getattr(event, "symbol", "") for event in events}
 
 
 def test_rows_of_before_the_merger_have_no_st_and_count() -> None:
@@ -156,13 +156,13 @@ def test_open_interest_is_in_coins_without_dollars() -> None:
 def test_settled_funding_is_the_newest_row_of_each_symbol() -> None:
     poll = binance.polls([], frozenset((Kind.FUNDING,)))[0]
     data = body("binance", "poll_funding.jsonl")
-    found = binance.decode_poll(poll, data, listing("binance"), SEEN)
-    rates = {e.symbol: (e.rate, e.hours, e.at) for e in found if isinstance(e, Funding)}
+    events = binance.decode_poll(poll, data, listing("binance"), SEEN)
+    rates = {e.symbol: (e.rate, e.hours, e.at) for e in events if isinstance(e, Funding)}
     assert rates == {
         "BTCUSDT": (-0.000031, 8, 1_795_248_000_002),
         "1000PEPEUSDT": (0.00005, 4, 1_795_233_600_001),
     }
-    assert all(e.settled and e.next_at is None for e in found if isinstance(e, Funding))
+    assert all(e.settled and e.next_at is None for e in events if isinstance(e, Funding))
 
 
 def test_the_market_route_is_one_socket_of_what_is_wanted() -> None:
@@ -179,11 +179,14 @@ def test_books_of_600_instruments_fit_three_sockets() -> None:
     assert [len(socket.symbols) for socket in sockets] == [200, 200, 200]
     for socket in sockets:
         asked = [json.loads(message) for message in socket.messages]
-        assert {socket.path, *(one["method"] for one in asked)} == {"/public/stream", "SUBSCRIBE"}
-        assert all(len(one["params"]) <= 50 for one in asked)
-        names = [name for one in asked for name in one["params"]]
+        assert {socket.path, *(request["method"] for request in asked)} == {
+            "/public/stream",
+            "SUBSCRIBE",
+        }
+        assert all(len(request["params"]) <= 50 for request in asked)
+        names = [name for request in asked for name in request["params"]]
         assert names == [f"{symbol.lower()}@depth@500ms" for symbol in socket.symbols]
-        assert len({one["id"] for one in asked}) == len(asked)
+        assert len({request["id"] for request in asked}) == len(asked)
 
 
 def test_the_largest_are_polled_four_times_as_often() -> None:

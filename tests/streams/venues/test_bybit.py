@@ -150,8 +150,10 @@ def test_600_instruments_stay_within_the_limits() -> None:
     assert len(sockets) <= 10
     for socket in sockets:
         asked = [json.loads(message) for message in socket.messages]
-        assert all(one["op"] == "subscribe" and len(one["args"]) <= 100 for one in asked)
-        assert sum(len(json.dumps(one["args"])) for one in asked) <= 21_000
+        assert all(
+            request["op"] == "subscribe" and len(request["args"]) <= 100 for request in asked
+        )
+        assert sum(len(json.dumps(request["args"])) for request in asked) <= 21_000
         assert socket.path == "/v5/public/linear"
     topics = [t for socket in sockets for m in socket.messages for t in json.loads(m)["args"]]
     assert len(topics) == len(set(topics)) == 3 * 600
