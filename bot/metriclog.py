@@ -48,6 +48,9 @@ class Column(NamedTuple):
     """value, low, high, floor, bound, settled or interval."""
 
 
+_columns = msgspec.json.Decoder(list[Column])
+
+
 def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
     """A row: ``value`` and ``floor`` as observed; ``low``, ``high`` where they differ from it.
 
@@ -97,6 +100,39 @@ def blocks(file: BinaryIO) -> Iterator[Block]:
             return
         at += BLOCK.size + size
         yield Block(kind, minute, data, at)
+
+
+class LogRow(NamedTuple):
+    """A minute."""
+
+    columns: list[Column]
+    """The same object as of the row before, unless they are others."""
+    minute: int
+    """Since the epoch."""
+    planes: bytes
+    """The first byte of each little-endian 32-bit float, then the second of each, and so on."""
+    end: int
+    """Where the next block begins."""
+
+
+def log_rows(file: BinaryIO) -> Iterator[LogRow]:
+    """The whole rows of a file up to its end, or to where it is torn.
+
+    Raises ValueError, zlib.error or msgspec.MsgspecError if it is no log, or is damaged.
+    """
+    columns, before, size = list[Column](), 0, 0
+    inflate = None
+    for block in blocks(file):
+        if block.kind == COLUMNS:
+            columns = _columns.decode(zlib.decompress(block.data))
+            before, inflate, size = 0, zlib.decompressobj(-15), 4 * len(columns)
+            continue
+        changed = b"" if inflate is None else inflate.decompress(block.data, size + 1)
+        if inflate is None or len(changed) != size:
+            raise ValueError("a row of another width")
+        # rows are told as what changed; whole numbers make that one operation
+        before ^= int.from_bytes(changed, "little")
+        yield LogRow(columns, block.minute, before.to_bytes(size, "little"), block.end)
 
 
 class _Packer:

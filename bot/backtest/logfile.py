@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ from bot.metriclog import (
     MAGIC,
     SUFFIX,
     Column,
-    blocks,
+    LogRow,
+    log_rows,
 )
 from rules.snapshot import MACRO_PRICE
 from streams.durations import DAY, MINUTE
@@ -122,21 +123,13 @@ class _Segment:
         return out.view("<f4").reshape(width, count)
 
 
-class _Row(NamedTuple):
-    """A minute, told apart by the columns that it has."""
-
-    columns: list[Column]
-    minute: int
-    cells: bytes
-
-
 class _DayReader:
     """One file from its beginning to its end. ``position``: what is before it was read (Ms)."""
 
     def __init__(self, path: Path, notes: Notes) -> None:
         self.position: Ms = 0
         self._rows = _rows_of_day(path, notes)
-        self._next: _Row | None = None
+        self._next: LogRow | None = None
 
     def between(self, start: Ms, end: Ms) -> list[_Segment]:
         """The rows from ``start`` to before ``end``, neither before what was asked for last.
@@ -151,37 +144,26 @@ class _DayReader:
                 if not segments or segments[-1].columns is not row.columns:
                     segments.append(_Segment(row.columns))
                 segments[-1].minutes.append(row.minute)
-                segments[-1].rows.append(row.cells)
+                segments[-1].rows.append(row.planes)
             row = next(self._rows, None)
         self._next = row
         return segments
 
 
-def _rows_of_day(path: Path, notes: Notes) -> Iterator[_Row]:
-    columns, place, whole = list[Column](), len(MAGIC), 0
+def _rows_of_day(path: Path, notes: Notes) -> Iterator[LogRow]:
+    place = 0
     with path.open("rb") as file:
         try:
-            before, inflate, size = 0, None, 0
-            for block in blocks(file):
-                place = block.end
-                if block.kind == COLUMNS:
-                    columns = _columns.decode(zlib.decompress(block.data))
-                    before, inflate, size = 0, zlib.decompressobj(-15), 4 * len(columns)
-                    continue
-                changed = b"" if inflate is None else inflate.decompress(block.data, size + 1)
-                if inflate is None or len(changed) != size:
-                    raise ValueError("a row of another width")
-                # rows are told as what changed; whole numbers make that one operation
-                before ^= int.from_bytes(changed, "little")
-                whole += 1
-                yield _Row(columns, block.minute, before.to_bytes(size, "little"))
+            for row in log_rows(file):
+                place = row.end
+                yield row
         except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-            text = f"{path}: is not a metric log, or it is damaged at byte {place}"
+            text = f"{path}: is not a metric log, or it is damaged after byte {place}"
             raise ValueError(text) from error
-        torn = path.stat().st_size - place
+        torn = path.stat().st_size - max(place, len(MAGIC))
     if torn > 0:
         notes.add(f"{path}: the last {torn} bytes are not whole, and left out")
-    if not whole:
+    if not place:
         raise ValueError(f"{path}: holds no whole minute")
 
 

@@ -42,6 +42,11 @@ PHRASES = {
     "page.band": "±{band}%",
     "page.other": "{value} ({of})",
     "page.no_market": "No rule looks at a coin.",
+    # The charts of a coin.
+    "page.chart": "{asset}, the last day",
+    "page.chart.price": "Price, USD",
+    "page.chart.note": "A line stands for each of the latest turns.",
+    "page.chart.none": "There is no history of it here yet: a row is written each minute.",
     # Health.
     "page.column.check": "What",
     "page.column.state": "State",

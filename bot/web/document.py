@@ -10,10 +10,15 @@ from bot import __version__
 from bot.lang.words import Words
 from bot.web.page import PageCell, PageColumn, PageTable
 
+_CHART = """
+<section id="chart" hidden><h2></h2><p class="notes"></p><div class="panels"></div></section>"""
+
 
 def page_document(tables: Sequence[PageTable], words: Words, language: str) -> str:
     """The whole page."""
-    parts = "\n".join(_table(table) for table in tables)
+    parts = "\n".join(
+        _table(table) + (_CHART if table.name == "market" else "") for table in tables
+    )
     return _document(
         f"""<header>
 <h1>{_phrase(words, "page.title")}</h1>
@@ -23,6 +28,7 @@ def page_document(tables: Sequence[PageTable], words: Words, language: str) -> s
 <main>
 {parts}
 </main>
+<script src="uPlot.iife.min.js"></script>
 <script src="page.js" type="module"></script>""",
         words,
         language,
@@ -56,6 +62,7 @@ def _document(body: str, words: Words, language: str) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{_phrase(words, "page.title")}</title>
 <link rel="icon" href="icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="uPlot.min.css">
 <link rel="stylesheet" href="page.css">
 </head>
 <body>

@@ -6,7 +6,7 @@ not kept for it: it gets each table as it is when it can take it.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -17,7 +17,16 @@ from redis.exceptions import RedisError
 from bot import __version__
 from bot.commands import store
 from bot.config import Settings
-from bot.web.page import TURNS, PageInput, PageTable, page_tables
+from bot.web.chart import Chart, ChartSeries, ChartTurn, day_before
+from bot.web.page import (
+    PageInput,
+    PageTable,
+    chart_note,
+    chart_title,
+    charted,
+    page_tables,
+    turn_tone,
+)
 from bot.web.probe import StatusProbe
 from rules import alerts
 from rules.alerts import Alert
@@ -31,7 +40,10 @@ EVERY_S = 2.0
 """So often the state is made anew, and so long it is given again."""
 
 _LOOKED_AT = 500
-"""How many of the latest alerts are read at once."""
+"""How many of the latest alerts are read at once, and kept."""
+
+_CHART_S = 30.0
+"""So long a chart is given again."""
 
 
 class LivePage:
@@ -55,7 +67,7 @@ class LivePage:
         self._input = PageInput(settings=settings, now=0, status=None)
         self._tables: tuple[PageTable, ...] = ()
         self._made_at: float | None = None
-        self._alerts: deque[Alert] = deque(maxlen=TURNS)
+        self._alerts: deque[Alert] = deque(maxlen=_LOOKED_AT)
         """The newest first."""
         self._cursor = "-"
         """Up to which alerts were read."""
@@ -64,6 +76,9 @@ class LivePage:
         self._fresh = asyncio.Event()
         """Set, and replaced, when the state was made anew."""
         self._refreshing: asyncio.Task[None] | None = None
+        self._charts: dict[str, tuple[float, bytes]] = {}
+        """By asset: when it was made, and it."""
+        self._charting = asyncio.Lock()
         self.readers = 0
         """How many take updates now."""
 
@@ -104,6 +119,40 @@ class LivePage:
             self.readers -= 1
             if not self.readers:
                 self.close()
+
+    async def chart(self, asset: str) -> bytes | None:
+        """The last day of ``asset`` as JSON, at most ``_CHART_S`` old; None: it is not watched."""
+        await self.tables()
+        labels = charted(self._input, asset)
+        if not labels:
+            return None
+        loop = asyncio.get_running_loop()
+        async with self._charting:
+            made_at, data = self._charts.get(asset, (0.0, b""))
+            if not data or loop.time() - made_at >= _CHART_S:
+                data = msgspec.json.encode(await self._charted(asset, labels))
+                self._charts[asset] = loop.time(), data
+        return data
+
+    async def _charted(self, asset: str, labels: Mapping[str, str]) -> Chart:
+        looked, folder = self._input, self._settings.data_dir / "metrics"
+        at, values = await day_before(folder, asset, list(labels), looked.now)
+        known = [
+            ChartSeries(label, series)
+            for label, series in zip(labels.values(), values, strict=True)
+            if any(value is not None for value in series)
+        ]
+        return Chart(
+            title=chart_title(looked, asset),
+            note=chart_note(looked, empty=not known),
+            at=at,
+            series=known,
+            turns=[
+                ChartTurn(alert.seen / 1000, turn_tone(alert))
+                for alert in looked.alerts
+                if alert.asset == asset
+            ],
+        )
 
     def close(self) -> None:
         """End all updates."""

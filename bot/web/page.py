@@ -29,7 +29,7 @@ from bot.web.readiness import ReadinessCheck
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
-from rules.snapshot import OpenEpisodes, Standing, Value
+from rules.snapshot import PRICE, OpenEpisodes, Standing, Value
 from streams.durations import DAY, HOUR
 from streams.events import Ms
 from streams.feed.hub import FeedCount, VenueStatus
@@ -99,17 +99,7 @@ class PageInput(msgspec.Struct, frozen=True, kw_only=True):
 
 def page_tables(of: PageInput) -> tuple[PageTable, ...]:
     """The whole page."""
-    words = LANGUAGES[of.settings.language]
-    context = Context(
-        settings=of.settings,
-        words=words,
-        now=of.now,
-        asker=_NOBODY,
-        standing=_newest(of.standing, of.episodes),
-        reports=reports(of.status or {}),
-        alerts=of.alerts,
-        subscribers=of.subscribers,
-    )
+    context = _context(of)
     return (
         _open(context),
         _market(context),
@@ -117,6 +107,58 @@ def page_tables(of: PageInput) -> tuple[PageTable, ...]:
         _feeds(of, context),
         _health(of, context),
         _delivery(of, context),
+    )
+
+
+def charted(of: PageInput, asset: str) -> Mapping[str, str]:
+    """The metrics of the columns of the market that are known of ``asset``, and what they are
+    called, with their units; none if it is not watched."""
+    context = _context(of)
+    by_topic: dict[str, list[Value]] = {}
+    for value in context.values:
+        if value.asset != ALL:
+            by_topic.setdefault(topic(value.metric), []).append(value)
+    names: dict[str, str] = {}
+    for topic_name in _CHARTED:
+        values = by_topic.get(topic_name, [])
+        mine = sorted(
+            (value for value in values if value.asset == asset),
+            key=lambda v: order(v.metric, context)[0],
+        )
+        if mine:
+            widest = _widest(values)
+            name = widest if widest in {v.metric for v in mine} else mine[0].metric
+            label = plain(metric_name(context.words, name))
+            label = label[:1].upper() + label[1:]
+            names[name] = label if "%" in label else f"{label}, {metric(name).unit}"
+    return {PRICE: _say(context, "page.chart.price"), **names} if names else {}
+
+
+def chart_title(of: PageInput, asset: str) -> str:
+    """What stands above the charts of a coin."""
+    return _say(_context(of), "page.chart", asset=asset)
+
+
+def chart_note(of: PageInput, *, empty: bool) -> str:
+    """What stands below it."""
+    return _say(_context(of), "page.chart.none" if empty else "page.chart.note")
+
+
+def turn_tone(alert: Alert) -> Tone:
+    """How a turn is marked."""
+    return "over" if alert.turn is Turn.CLOSE else _LEVELS[alert.level]
+
+
+def _context(of: PageInput) -> Context:
+    return Context(
+        settings=of.settings,
+        words=LANGUAGES[of.settings.language],
+        now=of.now,
+        asker=_NOBODY,
+        standing=_newest(of.standing, of.episodes),
+        reports=reports(of.status or {}),
+        alerts=of.alerts,
+        subscribers=of.subscribers,
     )
 
 
@@ -199,6 +241,9 @@ def _episode(alert: Alert, is_stale: bool, context: Context) -> tuple[PageCell, 
     )
     return _level(context, alert.level), what, PageCell(worst), PageCell(since)
 
+
+_CHARTED = ("oi", "depth", "liq", "funding", "predicted")
+"""Topics of metrics that have a chart, in this order, below that of the price."""
 
 _SHOWN = ("funding", "predicted", "oi", "depth", "liq")
 """Topics of metrics that have a column of the market; ``price`` is the column before them."""

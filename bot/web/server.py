@@ -47,6 +47,10 @@ _STATIC = {
     for name, kind in (
         ("page.css", "text/css; charset=utf-8"),
         ("page.js", "text/javascript; charset=utf-8"),
+        ("chart.js", "text/javascript; charset=utf-8"),
+        ("uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+        ("uPlot.min.css", "text/css; charset=utf-8"),
+        ("uPlot.LICENSE", "text/plain; charset=utf-8"),
         ("icon.svg", "image/svg+xml"),
     )
 }
@@ -94,6 +98,7 @@ class WebServer:
         router.add_get("/metrics", self._metrics)
         router.add_get("/", self._page)
         router.add_get("/events", self._events)
+        router.add_get("/chart", self._chart)
         router.add_post("/token", self._token)
         for name in _STATIC:
             router.add_get(f"/{name}", _static)
@@ -170,6 +175,12 @@ class WebServer:
                         request.transport.abort()  # what waits for it is dropped
                     break
         return response
+
+    async def _chart(self, request: web.Request) -> web.Response:
+        chart = await self.page.chart(request.query.get("asset", ""))
+        if chart is None:
+            return _text("this asset is not watched", 404)
+        return web.Response(body=chart, content_type="application/json")
 
     async def _token(self, request: web.Request) -> web.Response:
         token = self._settings.web_token

@@ -1,10 +1,13 @@
 // Puts what the server says into the tables, as text only; nothing of it is ever read as HTML.
 
+import { Charts } from "./chart.js";
+
 const SILENT_MS = 10_000; // the server says something every two seconds
 const AGAIN_MS = 5_000;
 const state = document.getElementById("state");
 let heardAt = Date.now();
 let source = null;
+const charts = new Charts(document.getElementById("chart"));
 
 function element(name, text, className) {
   const node = document.createElement(name);
@@ -32,6 +35,14 @@ function showTable(table) {
       row.forEach((cell, place) => {
         const shown = element("td", cell.text, cell.tone);
         shown.dataset.label = table.columns[place].text;
+        if (table.name === "market" && place === 0) {
+          const button = element("button", cell.text);
+          button.type = "button";
+          button.addEventListener("click", () => {
+            charts.show(cell.text).then(() => charts.section.scrollIntoView({ block: "nearest" }));
+          });
+          shown.replaceChildren(button);
+        }
         line.append(shown);
       });
       return line;
@@ -60,7 +71,11 @@ function listen() {
   source.addEventListener("beat", heard);
   source.addEventListener("table", (event) => {
     heard();
-    showTable(JSON.parse(event.data));
+    const table = JSON.parse(event.data);
+    showTable(table);
+    if (table.name === "market" && !charts.asset && table.rows.length) {
+      charts.show(table.rows[0][0].text);
+    }
   });
   source.addEventListener("error", () => {
     lost();

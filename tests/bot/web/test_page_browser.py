@@ -18,6 +18,7 @@ from tests.bot import asked
 from tests.bot.asked import EPISODE, STANDING
 from tests.bot.role_fixtures import secret
 from tests.bot.web.browser import browser, needs_browser
+from tests.bot.web.test_chart import write
 from tests.bot.web.test_server import Serve, serve
 from tests.bot.web.test_server_page import servers
 
@@ -59,7 +60,9 @@ async def test_it_is_live_and_asks_nobody_else(
 ) -> None:
     monkeypatch.setattr(live, "EVERY_S", 0.2)
     await show(redis)
-    url = await serve(rules=asked.settings(tmp_path).rules)
+    chosen = asked.settings(tmp_path)
+    folder = chosen.data_dir / "metrics"
+    url = await serve(rules=chosen.rules, data_dir=chosen.data_dir)
     async with browser() as tab:
         await tab.open(url)
         await tab.until(LIVE, lambda name: name == "good")
@@ -77,6 +80,13 @@ async def test_it_is_live_and_asks_nobody_else(
         await tab.until(text("timeline"), has("over"))
         assert await tab.says("document.images.length") == 0
         assert await tab.says("document.title") == "Lowtide"
+
+        write(folder, range(-60, 1), -2.0, "ETH", wall_ms())
+        await tab.says("document.querySelectorAll('#market button')[1].click()")
+        await tab.until(text("chart"), has("ETH, the last day"))
+        assert await tab.until(
+            "document.querySelectorAll('#chart canvas').length", lambda n: n == 2
+        )
 
         for width in WIDTHS:
             for dark in (False, True):

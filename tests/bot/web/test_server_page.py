@@ -2,6 +2,7 @@
 
 import asyncio
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,7 +16,8 @@ from tests.bot.web.test_server import Serve, get, serve
 __all__ = ["serve"]
 
 TOKEN = "x" * 20
-PATHS = ("", "events", "page.css", "page.js", "icon.svg")
+STATIC = [path.name for path in (Path(server.__file__).parent / "static").iterdir()]
+PATHS = ("", "events", "chart", *STATIC)
 
 
 async def answer(
@@ -63,6 +65,24 @@ async def test_a_page_of_another_name_gets_nothing(serve: Serve) -> None:
     for path in PATHS:
         assert (await get(f"{url}/{path}", Host="evil.example"))[0] == 403
     assert (await answer(f"{url}/token", "POST", {"token": TOKEN}))[0] == 404
+
+
+async def test_all_that_the_page_is_made_of_is_served(serve: Serve) -> None:
+    url = await serve()
+    for name in STATIC:
+        code, headers, body = await answer(f"{url}/{name}")
+        kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
+                 ".LICENSE": "text/plain"}  # fmt: skip
+        assert code == 200 and body, name
+        assert headers["Content-Type"].startswith(kinds[Path(name).suffix]), name
+
+
+async def test_a_chart_is_of_what_is_watched_alone(serve: Serve) -> None:
+    url = await serve()
+    for asset in ("", "BTC", "../../etc/passwd", "%00", "x" * 5_000):
+        assert (await get(f"{url}/chart?asset={asset}"))[0] == 404
+    guarded = await serve(web_token=secret(TOKEN))
+    assert (await get(f"{guarded}/chart?asset=BTC"))[0] == 401
 
 
 async def test_with_a_token_nobody_else_sees_anything(serve: Serve) -> None:
