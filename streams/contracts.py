@@ -11,7 +11,16 @@ from collections.abc import Iterable
 import msgspec
 
 from streams.durations import HOUR, MINUTE, SECOND
-from streams.events import Funding, Instrument, MacroPrice, MarketEvent, Ms, Price
+from streams.events import (
+    Funding,
+    Instrument,
+    Liquidation,
+    MacroPrice,
+    MarketEvent,
+    Ms,
+    OpenInterest,
+    Price,
+)
 
 FUNDING_HOURS = (1, 2, 4, 8, 24)
 """The funding intervals that venues have. Anything else is unreadable."""
@@ -40,6 +49,14 @@ _OFF, _ALIKE, _FRESH = 1.05, 1.01, 10_000
 if both books were heard so lately: coins of like prices may change places too. In a crash marks
 leave their books by some per cent, and one of sixty may come to be where another coin's book is;
 but they all go one way, while of coins that changed places some go up and some down."""
+
+
+_IMPOSSIBLE = 3.0
+"""No liquidation is at so many times the mark price, or so small a part of it. Bybit tells the
+bankruptcy price, at which a position of twice its margin is at half of where it was opened."""
+
+_LONG_OVER: Ms = 10 * MINUTE
+"""A liquidation so long before what the venue says of its price is not of now."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +101,14 @@ class _Contract(msgspec.Struct):
     cap: float | None = None
     """See ``Terms.funding_cap``."""
     mark: float | None = None
+    mark_at: Ms = 0
+    """The venue's time of it."""
+    mark_seen: Ms = 0
     index: float | None = None
+    held: tuple[float, float] = (0.0, 0.0)
+    """The largest open interest in coins of this hour and of the hour before that was heard."""
+    held_hour: int = 0
+    """That hour, since the epoch."""
     next_at: Ms | None = None
     dues: dict[int, _Due] = {}
     """Settlements to come and the last ones, by their hour."""
@@ -152,9 +176,23 @@ class Contracts:
         """
         if isinstance(event, Price):
             return self._price(event), ""
+        if isinstance(event, OpenInterest):
+            _hold(self._contract(event.symbol), event)
         if isinstance(event, Funding):
             return self._settled(event) if event.settled else self._predicted(event)
         return event, ""
+
+    def impossible(self, event: Liquidation) -> str:
+        """Why a liquidation cannot have happened now as it is told, "" if it can."""
+        contract = self._contract(event.symbol)
+        if contract.mark is not None and 0 <= event.seen - contract.mark_seen <= MINUTE:
+            if _apart(event.price, contract.mark) > _IMPOSSIBLE:
+                return f"a liquidation at {event.price:.6g}, where the mark is {contract.mark:.6g}"
+            if event.at < contract.mark_at - _LONG_OVER:
+                return "a liquidation of long ago"
+        if event.base > (most := max(contract.held)) > 0:
+            return f"a liquidation of {event.base:.6g} coins, where {most:.6g} are open"
+        return ""
 
     def take_mid(self, symbol: str, mid: float, seen: Ms) -> None:
         """The mid price of a book, which names its contract."""
@@ -214,6 +252,8 @@ class Contracts:
     def _price(self, event: Price) -> Price:
         """A price that is left out has not changed."""
         contract = self._contract(event.symbol)
+        if event.mark is not None:
+            contract.mark_at, contract.mark_seen = event.at, event.seen
         if event.mark is not None and event.index is not None:
             contract.mark, contract.index = event.mark, event.index
             return event
@@ -362,6 +402,15 @@ def _refuted(contract: _Contract) -> frozenset[float]:
         return frozenset()
     first, until = contract.row_at + MINUTE, contract.row_seen - _ROW_LATE
     return frozenset(float(h) for h in FUNDING_HOURS if (first // HOUR // h + 1) * h * HOUR < until)
+
+
+def _hold(contract: _Contract, event: OpenInterest) -> None:
+    """Open interest was heard. A venue that says too little for a while does not lower it."""
+    hour = event.seen // HOUR
+    if hour != contract.held_hour:
+        before = contract.held[0] if hour == contract.held_hour + 1 else 0.0
+        contract.held, contract.held_hour = (0.0, before), hour
+    contract.held = max(contract.held[0], event.base), contract.held[1]
 
 
 def _settle(contract: _Contract, at: Ms) -> None:

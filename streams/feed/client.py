@@ -67,6 +67,9 @@ _PAGES_AT_MOST = 20
 _STAGGER_S = 0.25
 """Sockets of a venue are opened this far apart: venues ban those who knock too often."""
 
+_MISSING_LOOK_S = 15.0
+"""How often it is looked whether feeds have never come."""
+
 _FEED_REPEAT_S = 60.0
 """How often a liquidation feed, silent for hours by nature, is said to be still up."""
 
@@ -179,7 +182,10 @@ class VenueClient:
         chosen_at: Ms | None = None
         try:
             async with self.rest, asyncio.TaskGroup() as tasks:
-                for work in (self._snapshots.run(), self._repeat_states(), self._confirm()):
+                for work in (
+                    self._snapshots.run(), self._repeat_states(), self._mind_missing(),
+                    self._confirm(),
+                ):  # fmt: skip
                     tasks.create_task(work)
                 while True:
                     instruments, order, *_ = await self._listing()
@@ -409,6 +415,13 @@ class VenueClient:
                 for state in socket.session.states(self.clock.seen()):
                     if state.kind is Kind.LIQUIDATION and socket.session.connected:
                         self.publish(state)
+
+    async def _mind_missing(self) -> None:
+        while True:
+            await self.clock.sleep(_MISSING_LOOK_S)
+            for socket in self.sockets:
+                for state in socket.session.missing(self.clock.now(), self.clock.seen()):
+                    self.publish(state)
 
     # ── what operators should know ──────────────────────────────────────
 

@@ -9,15 +9,16 @@ Invariants:
 ``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from streams.contracts import Terms
 from streams.durations import MINUTE, SECOND
-from streams.events import FeedState, Kind, MarketEvent, Ms, kind_of
+from streams.events import FeedState, Kind, Liquidation, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.feed.books import BookSet
+from streams.feed.suspects import Suspects
 from streams.venue import (
     UNREADABLE,
     BookUpdate,
@@ -37,6 +38,9 @@ STEADY_MS = 10_000
 
 HANDSHAKE_SILENCE_MS = 30_000
 """A kind that has not come at all for this long after opening is silent."""
+
+MISSING_MS = MINUTE
+"""A feed that has not come once for so long since it was wanted is said to be down."""
 
 REPEAT_MS = MINUTE
 """Venues leave out what did not change; a known fact of a live feed is said again so often."""
@@ -70,28 +74,38 @@ class Session:
         self._opened: Ms | None = None
         self._last_data: dict[Kind, Ms] = {}
         self._up: set[tuple[Kind, str]] = set()
+        self._spoken: set[tuple[Kind, str]] = set()
+        """The feeds that were up once, or were said to be missing."""
+        self._wanted: Ms | None = None
+        """When ``missing`` was first asked."""
         self._known: dict[tuple[Kind, str], MarketEvent] = {}
         self._alive: dict[str, Ms] = {}
         self._books = BookSet(venue, subscription, self.stats, self._turn_book)
         self._refused: set[str] = set()
+        self._suspects = Suspects()
         self._asked_singly = False
         self._pinged: Ms = 0
+        self._latest: Ms = 0
+        """The last ``now``."""
         self._noted: set[str] = set()
         self._reason = "not connected yet"
 
     def opened(self, now: Ms) -> list[Action]:
         """The socket is open: subscribe."""
         self.stats.connects += 1
-        self._opened = self._pinged = now
+        self._opened = self._pinged = self._latest = now
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
-        self._refused.clear()
+        self._refused = set(self._suspects.guilty)
         self._asked_singly = False
         self._reason = "no data yet"
         if Kind.DEPTH in self.subscription.kinds:
             self._books.open(now)
-        return [Send(message) for message in self.subscription.messages]
+        part = self._suspects.opened(now)
+        if not part and not self._refused:
+            return [Send(message) for message in self.subscription.messages]
+        return self._ask(part or [s for s in self.subscription.symbols if s not in self._refused])
 
     def received(self, frame: bytes, now: Ms, seen: Ms) -> list[Action]:
         """A frame came. Never raises on what a venue may send."""
@@ -141,7 +155,8 @@ class Session:
         silent = self._silence(now, self._opened)
         if silent:
             return [Hangup(silent)]
-        actions: list[Action] = []
+        self._latest = now
+        actions: list[Action] = self._ask(self._suspects.tick(now))
         spec = self._venue.SPEC
         if spec.ping is not None and now - self._pinged >= spec.ping_s * 1000:
             self._pinged = now
@@ -153,9 +168,10 @@ class Session:
         """The socket is gone: what to say of its feeds, and the wait before the next try.
 
         One that the venue accepts and then closes, again and again, asks for something that is no
-        longer there: then the listing is read anew.
+        longer there: then the listing is read anew, and what it is, is searched for.
         """
         was_open = self._opened is not None
+        guilty = self._suspects.closed(self._latest, bool(self._last_data)) if was_open else ""
         self._opened = None
         self._failures += 1
         first, longest = BACKOFF_MS
@@ -163,6 +179,11 @@ class Session:
         actions: list[Action] = [*self.down(reason, seen)]
         if was_open and self._failures >= _CLOSED_AGAIN:
             actions.append(Relist())
+            self._suspects.begin(self.subscription.symbols)
+        if guilty:
+            self.stats.refused += 1
+            detail = f"{guilty}: the venue closes the connection when it is asked for"
+            actions += self._note("request refused", detail)
         self._books.close()
         return actions, int(wait * (0.5 + self._jitter() / 2))
 
@@ -182,6 +203,17 @@ class Session:
             else self._state(*feed, up=False, seen=seen, reason=self._reason)
             for feed in self._feeds()
         ]
+
+    def missing(self, now: Ms, seen: Ms) -> list[FeedState]:
+        """The feeds that have not come once though they have been wanted for a while: down, each
+        said once. To be asked now and then while this session speaks, connected or not."""
+        if self._wanted is None:
+            self._wanted = now
+        if now - self._wanted < MISSING_MS:
+            return []
+        feeds = [feed for feed in self._feeds() if feed not in self._spoken]
+        self._spoken.update(feeds)
+        return [self._state(*feed, False, seen, self._reason) for feed in feeds]
 
     def coverage(self, other: "Session") -> float:
         """Which share of the feeds that are up in ``other`` is up here; 0 while not connected."""
@@ -230,6 +262,11 @@ class Session:
         self, event: MarketEvent, doubt: str, now: Ms, seen: Ms, actions: list[Action]
     ) -> None:
         """A fact, with what its frame left out. ``doubt``: why it is of another contract, or ""."""
+        if isinstance(event, Liquidation) and (why := self.listing.contracts.impossible(event)):
+            self.stats.unreadable_rows += 1
+            actions.append(Unreadable(rows=(f"{event.symbol} liquidation",)))
+            actions += self._note("liquidation left out", f"{event.symbol}: {why}")
+            return
         whole = None
         if not doubt:
             whole, doubt = self.listing.contracts.complete(event)
@@ -280,6 +317,7 @@ class Session:
             kinds.add(Kind.LIQUIDATION)
         new = sorted((k, symbol) for k in kinds if (k, symbol) not in self._up)
         self._up.update(new)
+        self._spoken.update(new)
         return [self._state(*feed, True, seen) for feed in new]
 
     def _turn_book(self, symbol: str, up: bool, seen: Ms, reason: str) -> list[Action]:
@@ -324,13 +362,17 @@ class Session:
                 actions += self._go_down(kind, symbol, seen, f"refused: {reply.text[:100]}")
         return actions + self._ask_singly()
 
+    def _ask(self, symbols: Sequence[str]) -> list[Action]:
+        if not symbols:
+            return []
+        return [Send(message) for message in self._venue.resubscribe(symbols, self.subscription)]
+
     def _ask_singly(self) -> list[Action]:
         """One refusal may have cost all that was asked with it; asked singly it costs itself."""
         if self._asked_singly:
             return []
         self._asked_singly = True
-        keep = [s for s in self.subscription.symbols if s not in self._refused]
-        return [Send(m) for m in self._venue.resubscribe(keep, self.subscription)]
+        return self._ask([s for s in self.subscription.symbols if s not in self._refused])
 
     def _note(self, what: str, detail: str) -> list[Action]:
         if what in self._noted:

@@ -135,6 +135,17 @@ def test_single_books_are_no_notice_and_half_of_them_are_one():
     assert [n.up for n in back] == [True]
 
 
+def test_a_feed_that_never_came_is_told_and_that_it_comes():
+    engine = Engine(RULES)
+    engine.feed(oi("bybit", at(0), 1000.0))
+    down = [feed("bybit", DEPTH, at(60), False, symbol=name) for name in ("BTCUSDT", "ETHUSDT")]
+    first = notices(engine, [*ticks(0, 60), *down, *ticks(60, 120)])
+    assert [(n.kinds, n.up) for n in first] == [((DEPTH,), False)]
+    up = [feed("bybit", DEPTH, at(120), True, symbol=name) for name in ("BTCUSDT", "ETHUSDT")]
+    again = notices(engine, [*up, *ticks(120, 180)])
+    assert [(n.kinds, n.up) for n in again] == [((DEPTH,), True)]
+
+
 def test_data_proves_a_feed_up():
     engine = Engine(RULES)
     engine.feed(oi("bybit", at(0), 1000.0))

@@ -27,7 +27,7 @@ class FakeBybit:
 
     def __init__(self) -> None:
         self.prices = dict(PRICES)
-        self.base = 1_000.0
+        self.base = 1_000_000.0
         self.websocket = ""
         self.rest = ""
         self._servers = contextlib.AsyncExitStack()

@@ -4,13 +4,14 @@ import msgspec
 import pytest
 
 from streams.contracts import FUNDING_HOURS, Contracts, Terms, intervals_between
-from streams.events import Funding, Instrument, Ms, Price
+from streams.events import Funding, Instrument, Liquidation, Ms, OpenInterest, Position, Price
 from streams.venue import Listing, facts
 from streams.venues import binance, bybit, hyperliquid
 
-HOUR, SECOND = 3_600_000, 1_000
+HOUR, MINUTE, SECOND = 3_600_000, 60_000, 1_000
 DAY: Ms = 1_795_219_200_000  # a midnight UTC
 EIGHT = DAY + 8 * HOUR
+NOW = EIGHT
 
 
 def instrument(
@@ -513,3 +514,59 @@ def test_a_rate_beyond_the_cap_stays_one_while_the_cap_cannot_be_read() -> None:
     )  # fmt: skip
     assert contracts.complete(rate)[0] is None
     assert contracts.complete(msgspec.structs.replace(rate, rate=-0.01))[0].hours == 8
+
+
+# ── liquidations that cannot be ─────────────────────────────────────────
+
+
+def liquidation(size: float, price: float, at: Ms = NOW) -> Liquidation:
+    return Liquidation(
+        venue="bybit", symbol="ETHUSDT", asset="ETH", at=at, seen=NOW + SECOND,
+        position=Position.LONG, price=price, base=size, usd=size * price,
+    )  # fmt: skip
+
+
+def heard(mark: float | None = 4_000.0, held: float | None = 25_000.0) -> Contracts:
+    contracts = Contracts()
+    common = {"venue": "bybit", "symbol": "ETHUSDT", "asset": "ETH", "at": NOW, "seen": NOW}
+    if mark is not None:
+        contracts.complete(Price(mark=mark, **common))
+    if held is not None:
+        contracts.complete(OpenInterest(base=held, **common))
+    return contracts
+
+
+@pytest.mark.parametrize(
+    ("size", "price", "at", "why"),
+    [
+        (900_000.0, 40_000_000.0, NOW, "a liquidation at 4e+07, where the mark is 4000"),
+        (1.0, 12_100.0, NOW, "a liquidation at 12100, where the mark is 4000"),
+        (1.0, 1_300.0, NOW, "a liquidation at 1300, where the mark is 4000"),
+        (25_001.0, 4_000.0, NOW, "a liquidation of 25001 coins, where 25000 are open"),
+        (90.0, 4_000.0, NOW - 5 * HOUR, "a liquidation of long ago"),
+        (25_000.0, 4_000.0, NOW, ""),
+        (1.0, 11_900.0, NOW, ""),
+        (1.0, 2_000.0, NOW, ""),  # the bankruptcy price of a position of twice its margin
+        (90.0, 4_000.0, NOW - 9 * MINUTE, ""),
+    ],
+)
+def test_a_liquidation_that_cannot_be_is_none(size: float, price: float, at: Ms, why: str) -> None:
+    assert heard().impossible(liquidation(size, price, at)) == why
+
+
+def test_what_is_not_known_makes_no_liquidation_impossible() -> None:
+    wild = liquidation(1e9, 4e7, NOW - 5 * HOUR)
+    assert heard(None, None).impossible(wild) == ""
+    assert heard(held=0.0).impossible(liquidation(90.0, 4_000.0)) == ""
+    old = msgspec.structs.replace(wild, seen=NOW + 2 * MINUTE)  # the mark may have moved since
+    assert heard(held=None).impossible(old) == ""
+
+
+def test_open_interest_that_is_said_too_low_for_a_while_makes_none_impossible() -> None:
+    contracts = heard()
+    common = {"venue": "bybit", "symbol": "ETHUSDT", "asset": "ETH"}
+    for seconds, base in ((20, 0.0), (3_700, 1.0), (7_300, 30.0)):
+        at = NOW + seconds * SECOND
+        contracts.complete(OpenInterest(base=base, at=at, seen=at, **common))
+        is_too_large = contracts.impossible(liquidation(24_000.0, 4_000.0)) != ""
+        assert is_too_large is (seconds == 7_300)  # by then it is so for more than an hour

@@ -371,7 +371,8 @@ async def test_a_dex_that_vanishes_is_missed_and_the_main_one_goes_on() -> None:
         assert world.faults == ["contract_missing xyz:GOLD", "contract_missing xyz:SP500"]
         await asyncio.sleep(660)
         assert [*world.client.watched] == ["BTC", "ETH"]
-        assert not [turn for turn in turns(world.events) if turn.startswith("-")]
+        # of ETH there never was a book here
+        assert {turn for turn in turns(world.events) if turn.startswith("-")} <= {"-depth ETH"}
 
 
 # ── the listing over time ───────────────────────────────────────────────
@@ -689,6 +690,21 @@ async def test_sockets_refused_by_country_are_told_once_for_all() -> None:
         log_lines = [entry["event"] for entry in logs if "country" in entry["event"]]
         assert len(log_lines) == 1
         assert log_lines[0].startswith("cannot reach Binance: it refuses this address (HTTP 403)")
+
+
+@virtual
+async def test_feeds_that_never_come_are_said_to_be_down_though_no_socket_was_ever_open() -> None:
+    async with binance() as (_, world):
+        world.server.refuse = [(403, {}, b"<html>")] * 1_000
+        async with at_work(world.run()):
+            await asyncio.sleep(50)
+            assert [turn for turn in turns(world.events) if turn.startswith("-")] == []
+            await asyncio.sleep(50)
+            missing = [turn for turn in turns(world.events) if turn.startswith("-")]
+            assert {"-depth BTCUSDT", "-depth ETHUSDT", "-price *"} <= set(missing)
+            assert len(missing) == len(set(missing))
+            await asyncio.sleep(100)
+            assert [turn for turn in turns(world.events) if turn.startswith("-")] == missing
 
 
 @virtual

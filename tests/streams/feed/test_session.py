@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from streams.events import Depth, Event, FeedState, Funding, Kind, Liquidation, OpenInterest, Price
 from streams.feed.actions import Action, Note, Relist, Send
+from streams.venue import Unreadable
 from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.played import Played, depths, fetches, hangups, notes, reasons, sent, turns
@@ -444,6 +445,57 @@ def test_hyperliquid_contexts_of_another_length_call_for_the_listing() -> None:
     assert {type(action) for action in played.hear(frames.contexts(3))} <= set(
         Event.__subclasses__()
     )
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_a_liquidation_that_cannot_be_costs_itself_and_is_counted(venue: str) -> None:
+    if venue == "binance":
+        played = Played("binance", "market", "BTC")
+        price_frame, possible, impossible = (
+            frames.marks("BTCUSDT"), frames.forced("BTCUSDT"), frames.forced("BTCUSDT", price=4e5)
+        )  # fmt: skip
+    else:
+        played = Played("bybit", "market-1", "BTC")
+        price_frame, possible, impossible = (
+            frames.ticker("BTCUSDT"), frames.liquidated("BTCUSDT", 5),
+            frames.liquidated("BTCUSDT", 5, 11, 7),  # of 10 coins that are open
+        )  # fmt: skip
+    played.open()
+    played.hear(price_frame)
+    assert len([e for e in played.hear(possible) if isinstance(e, Liquidation)]) == 1
+    actions = played.hear(impossible)
+    rows = 1 if venue == "binance" else 3
+    assert len([e for e in actions if isinstance(e, Liquidation)]) == rows - 1
+    assert [a for a in actions if isinstance(a, Unreadable)] == [
+        Unreadable(rows=("BTCUSDT liquidation",))
+    ]
+    assert played.session.stats.unreadable_rows == 1
+    assert notes(actions) == ["liquidation left out"]
+
+
+def test_what_never_came_is_said_once_connected_or_not() -> None:
+    played = Played("bybit", "book-1", "BTC", "ETH")
+    session = played.session
+
+    def missing(after: int) -> list[str]:
+        played.now += after * 1_000
+        return turns(session.missing(played.now, played.seen))
+
+    assert missing(0) == []
+    assert missing(59) == []
+    played.open()
+    played.hear(frames.bybit_book("BTCUSDT", 1))
+    played.tick(1)
+    assert missing(0) == ["-depth ETHUSDT"]
+    assert missing(60) == []
+    played.hear(frames.bybit_book("BTCUSDT", 2), frames.bybit_book("ETHUSDT", 1))
+    assert "+depth ETHUSDT" in turns(played.tick(1))
+    assert missing(600) == []
+    never = Played("bybit", "market-1", "BTC").session
+    assert never.missing(0, 0) == []
+    states = never.missing(60_000, 60_000)
+    assert {state.kind for state in states} == set(never.subscription.kinds)
+    assert {state.reason for state in states} == {"not connected yet"}
 
 
 # ── taking over ─────────────────────────────────────────────────────────
