@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bot.config.values import nearest
+from streams.coins import present_name
 from streams.text import printable
 
 MOST_CHARS = 300
@@ -110,5 +111,5 @@ def usage(spec: CommandSpec) -> Mistake:
 
 
 def asset_of(word: str) -> str:
-    """``btc``, ``$BTC`` and ``#BTC`` are BTC."""
-    return word.lstrip("$#").upper()
+    """``btc``, ``$BTC`` and ``#BTC`` are BTC, ``matic`` is POL, which it is called now."""
+    return present_name(word.lstrip("$#").upper())

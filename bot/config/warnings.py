@@ -13,6 +13,7 @@ from rules.composite import Composite
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.market_wide import PriceDownShare
 from rules.rule import Rule
+from streams.coins import NEW_NAMES
 from streams.events import Kind
 from streams.venues import VENUES
 from streams.venues.wire import coin_of
@@ -121,28 +122,14 @@ def _assets(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 _QUOTED = re.compile(r"([A-Z0-9]+?)(?:USDT|USDC|FDUSD|BUSD|PERP|(?<=...)USD)")
-_RENAMED = {
-    # Binance's notice of the swap: MATIC's contracts are settled on 2024-09-09, its pairs end on
-    # 2024-09-10, POL's begin on 2024-09-13
-    "MATIC": ("POL", "since September 2024"),
-    # Binance's notice of the swap: FTM ends on 2025-01-13, S begins on 2025-01-16
-    "FTM": ("S", "since January 2025"),
-    # OKX's notice: RNDRUSDT ends on 2024-07-09; Render Network's documentation of its token: RNDR
-    # is the former one, RENDER the one of today
-    "RNDR": ("RENDER", "since July 2024"),
-    # Binance's notice of the new name: KLAY ends on 2024-10-28, KAIA begins on 2024-10-31
-    "KLAY": ("KAIA", "since October 2024"),
-    # OKX's notice of the swap: A begins on 2025-05-29
-    "EOS": ("A", "since May 2025"),
+_EXCHANGED = {
     # Paradex's notice: MKR-USD-PERP ends on 2025-09-09 for the swap; the rate is that of Sky's own
     # converter
     "MKR": ("SKY", "since September 2025, 24,000 for one"),
     # OKX's notice of the swap on 2024-07-01: 1 AGIX = 0.43335 FET
     "AGIX": ("FET", "since July 2024, 0.43335 for one"),
-    # the venues' listings: the base asset is BTC
-    "XBT": ("BTC", "on the venues that are listened to"),
 }
-"""Coins whose contracts go by another name now, each with the notice that says so."""
+"""Coins that were exchanged for another number of others, each with the notice that says so."""
 
 
 def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -166,12 +153,16 @@ def _meant(asset: str) -> str | None:
     """What is wrong with the name of an asset, None if nothing is known against it."""
     quoted = _QUOTED.fullmatch(asset)
     coin, count = coin_of(quoted[1] if quoted else asset)
+    new = NEW_NAMES.get(asset)
     if quoted:
         return f"{asset} looks like a venue's name of a contract: write the asset, {coin}"
     if count != 1:
         return f"{asset} looks like a contract on {count:,.0f} coins: write the asset, {coin}"
-    if asset in _RENAMED:
-        name, when = _RENAMED[asset]
+    if new is not None:
+        when = f"since {new.since:%B %Y}" if new.since else "on the venues that are listened to"
+        return f"{asset} is called {new.coin} {when}: write {new.coin}"
+    if asset in _EXCHANGED:
+        name, when = _EXCHANGED[asset]
         return f"{asset} is called {name} {when}: write {name}"
     return None
 

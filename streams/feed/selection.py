@@ -188,10 +188,16 @@ class Watchlist:
     def _ends(
         self, listed: Iterable[Instrument], assets: Collection[str]
     ) -> Iterator[ListingFault]:
-        """Ends that are announced, of what is watched or would be."""
+        """Ends that are announced, of what is watched or would be.
+
+        At first not of what has long ended beside contracts of its asset that go on: venues list it
+        for ever.
+        """
+        alive = {(i.macro, i.asset) for i in listed if i.ends_at is None and self._first}
         ending = {i.symbol: i for i in listed if i.ends_at is not None and _is_of(i, assets)}
         for symbol, instrument in ending.items():
-            if symbol not in self._ending:
+            ended = instrument.ends_at == 0 and (instrument.macro, instrument.asset) in alive
+            if symbol not in self._ending and not ended:
                 yield FaultCode.CONTRACT_SETTLING, symbol, False, _end(instrument.ends_at or 0)
         listed_on = [i.symbol for i in listed if i.ends_at is None and _is_of(i, assets)]
         for symbol in listed_on:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.coins import present_name
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
@@ -321,7 +322,7 @@ def _read_dex(raw: msgspec.Raw, unreadable: list[str]) -> _Dex:
 def _asset_of(name: str) -> tuple[str, float]:
     """The coin behind a name without its dex, and how many of it one unit is."""
     kilo = _KILO.fullmatch(name)
-    return (kilo[1], 1000.0) if kilo else (name, 1.0)
+    return (present_name(kilo[1]), 1000.0) if kilo else (present_name(name), 1.0)
 
 
 def _dex_of(symbol: str) -> str:

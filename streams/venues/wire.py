@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from streams.coins import present_name
 from streams.contracts import FUNDING_HOURS
 from streams.durations import HOUR, MINUTE
 from streams.events import (
@@ -336,14 +337,14 @@ def coin_of(base: str) -> tuple[str, float]:
     """The coin behind a base asset and how many of it one unit is.
 
     ``1000PEPE`` → PEPE, 1000; ``1MBABYDOGE`` → BABYDOGE, 1e6; ``SHIB1000`` → SHIB, 1000;
-    ``1INCH`` → 1INCH, 1.
+    ``1INCH`` → 1INCH, 1. A coin that has another name now has that one: ``MATIC`` → POL, 1.
     """
     if prefixed := _PREFIXED.fullmatch(base):
         count = prefixed[1]
-        return prefixed[2], 1e6 if count == "1M" else float(count)
+        return present_name(prefixed[2]), 1e6 if count == "1M" else float(count)
     if suffixed := _SUFFIXED.fullmatch(base):
-        return suffixed[1], float(suffixed[2])
-    return base, 1.0
+        return present_name(suffixed[1]), float(suffixed[2])
+    return present_name(base), 1.0
 
 
 def per_coin(levels: Levels, multiplier: float) -> Levels:

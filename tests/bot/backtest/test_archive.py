@@ -508,3 +508,20 @@ def test_only_the_files_of_a_piece_of_time_are_read(
     assert len(part.rows.at) == 2
     # the last row of a day may be known a little after it
     assert read == [f"BTCUSDT-metrics-2026-{day}.zip" for day in ("02-28", "03-01", "03-02")]
+
+
+def test_files_under_a_former_name_are_of_the_same_coin(tmp_path: Path) -> None:
+    """MATIC's contract ended on 9 September 2024 and POL's began on the 13th."""
+    paths = [
+        zipped(
+            tmp_path,
+            f"{symbol}-metrics-2024-09-{day}.zip",
+            f"{HEAD}\n2024-09-{day} 00:05:00,{symbol},{coins},100,1,1,1,1",
+        )
+        for symbol, day, coins in (("MATICUSDT", "08", 5), ("POLUSDT", "14", 7))
+    ]
+    files = ArchiveFiles(paths, Notes())
+    assert [*files.assets()] == ["POL"]
+    start = name_of("MATICUSDT-metrics-2024-09-08.zip").start
+    [part] = files.parts(RowForm.OPEN_INTEREST, "POL", start, start + 7 * DAY)
+    assert (part.asset, len(part.rows.at)) == ("POL", 2)

@@ -2,6 +2,7 @@
 
 import random
 import stat
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from bot.backtest.evaluate import reading
 from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes, SeriesKey
-from bot.metriclog import MetricLog
+from bot.metriclog import COLUMNS, MetricLog, blocks
 from rules.snapshot import Observed
 from streams.durations import DAY, HOUR, MINUTE
 from tests.bot.backtest.logs import KEEP, START, observed, write
@@ -227,3 +228,15 @@ def test_what_is_no_log_is_said(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=str(path)):
             read_day(path, Notes())
+
+
+def test_the_price_of_what_is_no_coin_is_kept_and_no_series_of_a_coin_of_its_name(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, [{("price", "GOLD"): 0.5, ("macro_price", "GOLD"): 4570.0}] * 3)
+    with only(tmp_path).open("rb") as file:
+        heads = [block for block in blocks(file) if block.kind == COLUMNS]
+    assert b'["macro_price","GOLD","","value"]' in zlib.decompress(heads[0].data)
+    chunk = read_day(only(tmp_path), Notes())
+    assert [*chunk.series] == [SeriesKey("price", "GOLD")]
+    assert set(chunk.series[SeriesKey("price", "GOLD")].value) == {np.float32(0.5)}

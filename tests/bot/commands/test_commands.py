@@ -33,7 +33,7 @@ from bot.commands.context import (
     reports,
 )
 from bot.commands.market import MACRO_GROUPS, market
-from bot.commands.parsing import SPECS, Command, Mistake, parse
+from bot.commands.parsing import SPECS, Command, Mistake, asset_of, parse
 from bot.commands.updates import Person
 from bot.commands.why import EpisodeQuery, episode_query
 from bot.config import Settings
@@ -344,6 +344,12 @@ def test_no_phrase_is_left_over(configured: Settings):
 )
 def test_what_is_a_command(text: str, command: object):
     assert parse(text, "lowtide_bot") == command
+
+
+def test_a_coin_is_asked_about_by_any_of_its_names():
+    assert [asset_of(word) for word in ("btc", "$BTC", "#xbt", "matic", "POL", "MKR")] == [
+        "BTC", "BTC", "BTC", "POL", "POL", "MKR",
+    ]  # fmt: skip
 
 
 def test_a_bot_that_does_not_know_its_name_ignores_what_is_addressed():

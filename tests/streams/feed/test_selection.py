@@ -123,6 +123,31 @@ def test_a_contract_on_what_is_no_coin_is_missed_and_ends_like_any_other() -> No
     assert (FaultCode.CONTRACT_SETTLING, "xyz:GOLD", False, "") in faults
 
 
+@pytest.mark.parametrize("macro", [False, True])
+def test_what_has_long_ended_beside_what_goes_on_is_no_news_at_the_start(macro: bool) -> None:
+    def contract(symbol: str, asset: str, ends_at: int | None = None) -> Instrument:
+        return Instrument(
+            venue="a", symbol=symbol, asset=asset, quote="USDC", macro=macro, ends_at=ends_at
+        )
+
+    watchlist, assets = Watchlist(), ("POL", "XMR")
+    pol, matic, xmr = (
+        contract("POL", "POL"), contract("MATIC", "POL", ends_at=0), contract("XMR", "XMR", 0)
+    )  # fmt: skip
+    ending = [f[1] for f in watchlist.take([pol, matic, xmr], assets, 0)
+              if f[0] is FaultCode.CONTRACT_SETTLING and not f[2]]  # fmt: skip
+    assert ending == ["XMR"]  # nothing else is of that asset
+    assert [*watchlist.watched] == ["POL"]
+    # what ends while it is listened to is news
+    gone = msgspec.structs.replace(pol, ends_at=0)
+    faults = watchlist.take([gone, matic, xmr], assets, 1)
+    assert (FaultCode.CONTRACT_SETTLING, "POL", False, "") in faults
+    # an end that is still to come is, from the start
+    later = contract("POLUSDC", "POL", ends_at=1_795_262_400_000)
+    faults = Watchlist().take([pol, later], assets, 0)
+    assert any(f[:3] == (FaultCode.CONTRACT_SETTLING, "POLUSDC", False) for f in faults)
+
+
 def test_what_the_operator_leaves_out_is_not_wanted() -> None:
     instruments = [
         listed("BTC"),

@@ -320,6 +320,19 @@ def test_thousands_are_published_per_coin() -> None:
     assert interest.usd == pytest.approx(10_200_000)
 
 
+def test_a_coin_of_two_names_is_one_asset() -> None:
+    """The main dex lists MATIC as delisted for ever, beside POL; another one may still trade it."""
+    names = [{"name": "POL"}, {"name": "MATIC", "isDelisted": True}, {"name": "RENDER"}]
+    main = json.dumps([{"universe": names}, [{}] * 3]).encode()
+    other = {"universe": [{"name": "old:MATIC"}, {"name": "old:RNDR"}], "collateralToken": 0}
+    result = hyperliquid.instruments([main, json.dumps([other]).encode()])
+    assert [(i.symbol, i.asset, i.ends_at) for i in result.instruments] == [
+        ("POL", "POL", None), ("MATIC", "POL", 0), ("RENDER", "RENDER", None),
+        ("old:MATIC", "POL", None), ("old:RNDR", "RENDER", None),
+    ]  # fmt: skip
+    assert result.unknown == ()
+
+
 @pytest.mark.parametrize(
     ("name", "asset"), [("kPEPE", "PEPE"), ("kaito", "kaito"), ("KAITO", "KAITO"), ("k", "k")]
 )

@@ -30,6 +30,13 @@ from streams.venues import wire
         ("2Z", "2Z", 1),
         ("1MX", "1MX", 1),
         ("币安人生", "币安人生", 1),
+        ("MATIC", "POL", 1),
+        ("FTM", "S", 1),
+        ("RNDR", "RENDER", 1),
+        ("XBT", "BTC", 1),
+        ("1000XBT", "BTC", 1000),
+        ("EOS1000", "A", 1000),
+        ("MKR", "MKR", 1),  # 24,000 SKY for one: a price of its own
     ],
 )
 def test_coin_of(base: str, coin: str, count: float) -> None:
