@@ -270,7 +270,7 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
                 turn=context.say(f"ask.turn.{alert.turn}"),
                 level=alert.level.name.lower(),
                 value=value,
-                fate=_fate(alert, rule, context),
+                fate=turn_fate(alert, rule, context),
             )
         )
     if len(turns) > TURNS:
@@ -278,13 +278,10 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
     return lines
 
 
-def _fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
+def turn_fate(alert: Alert, rule: Rule | None, context: Context) -> Html:
     """What became of a turn: why it was not to be posted, or what it came to in each chat."""
-    return _in_chats(alert, context) if alert.post else why_unposted(alert, rule, context)
-
-
-def why_unposted(alert: Alert, rule: Rule | None, context: Context) -> Html:
-    """Why a turn was not to be posted."""
+    if alert.post:
+        return _in_chats(alert, context)
     if rule is not None and not rule.post:
         return context.say("ask.fate.shadow")
     if alert.turn is Turn.CLOSE:

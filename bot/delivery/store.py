@@ -7,6 +7,7 @@ Invariants:
 """
 
 import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
@@ -142,6 +143,22 @@ class OutboxStore:
             )
             if not done:
                 raise Overtaken("another bot role is at work")
+
+
+async def read_outbox(redis: Redis, keys: Keys) -> tuple[dict[str, PlanState], list[Post]]:
+    """The plans by ``Chat.key``, and the posts, of an outbox that stays its owner's. What cannot be
+    read is left out: its owner says so."""
+    read = cast("Awaitable[dict[bytes, bytes]]", redis.hgetall(keys.outbox))
+    plans: dict[str, PlanState] = {}
+    posts: list[Post] = []
+    for field, value in (await read).items():
+        kind, _, key = field.decode().partition(" ")
+        with contextlib.suppress(msgspec.MsgspecError):
+            if kind == "plan":
+                plans[key] = msgspec.msgpack.decode(value, type=PlanState)
+            elif kind == "post":
+                posts.append(msgspec.msgpack.decode(value, type=Post))
+    return plans, posts
 
 
 def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:

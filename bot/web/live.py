@@ -7,6 +7,7 @@ not kept for it: it gets each table as it is when it can take it.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
+from itertools import islice
 from typing import Any, cast
 
 import msgspec
@@ -17,8 +18,15 @@ from redis.exceptions import RedisError
 from bot import __version__
 from bot.commands import store
 from bot.config import Settings
+from bot.delivery.fate import AlertFate, alert_fate
+from bot.delivery.post import Post
+from bot.delivery.store import read_outbox
+from bot.destination import queue_key
+from bot.plan.planner import PlanState
+from bot.roles.bot import audience
 from bot.web.chart import Chart, ChartSeries, ChartTurn, day_before
 from bot.web.page import (
+    TURNS,
     PageInput,
     PageTable,
     chart_note,
@@ -41,6 +49,12 @@ EVERY_S = 2.0
 
 _LOOKED_AT = 500
 """How many of the latest alerts are read at once, and kept."""
+
+_ALWAYS_NEW = ("seen", "rss_mb")
+"""What of the bot role's status changes though it has done nothing."""
+
+_FATES_S = 5.0
+"""So long passes at least before the outbox is read again."""
 
 _CHART_S = 30.0
 """So long a chart is given again."""
@@ -71,6 +85,10 @@ class LivePage:
         """The newest first."""
         self._cursor = "-"
         """Up to which alerts were read."""
+        self._fates: dict[str, list[AlertFate]] = {}
+        """What became of those that are shown, by their ids."""
+        self._fates_of: tuple[float, object] = -_FATES_S, None
+        """When that was looked for, and what the bot role had counted then."""
         self._events: dict[str, bytes] = {}
         """Each table by its name, as an event for readers."""
         self._fresh = asyncio.Event()
@@ -184,6 +202,7 @@ class LivePage:
             reported, episodes = await self._probe.look()
             standing = await store.standing(self._redis)
             await self._read_alerts()
+            await self._read_fates(reported["bot"])
             count = 0
             if self._settings.operators.subscribers:
                 _, count = await store.subscribers(self._redis, 0)
@@ -196,6 +215,7 @@ class LivePage:
                 "standing": standing,
                 "episodes": episodes,
                 "alerts": tuple(self._alerts),
+                "fates": self._fates,
                 "subscribers": count,
             }
         looked = msgspec.structs.replace(self._input, **changes)
@@ -218,6 +238,34 @@ class LivePage:
                 continue  # the bot role has logged it
             if isinstance(alert, Alert):
                 self._alerts.appendleft(alert)
+
+    async def _read_fates(self, bot: Mapping[str, Any] | None) -> None:
+        """Look for what became of the alerts that are shown, if the bot role has done something."""
+        now = asyncio.get_running_loop().time()
+        done = bot and {name: count for name, count in bot.items() if name not in _ALWAYS_NEW}
+        if now - self._fates_of[0] < _FATES_S or done == self._fates_of[1]:
+            return
+        async with asyncio.timeout(ANSWER_S):
+            plans, posts = await read_outbox(self._redis, Keys())
+        self._fates_of = now, done
+        by_chat: dict[str, list[Post]] = {}
+        for post in posts:
+            by_chat.setdefault(post.chat, []).append(post)
+        chats = audience(self._settings).chats
+        self._fates = {
+            alert.id: [
+                alert_fate(
+                    alert,
+                    chat,
+                    plans.get(chat.key, PlanState()),
+                    by_chat.get(queue_key(chat.destination), ()),
+                )
+                for chat in chats
+                if chat.matches(alert)
+            ]
+            for alert in islice(self._alerts, TURNS)
+            if alert.post
+        }
 
 
 def _event(table: PageTable) -> bytes:

@@ -15,8 +15,9 @@ import msgspec
 
 from bot.commands.context import Asker, Context, reports
 from bot.commands.market import RATES, first_line, order, stale
-from bot.commands.why import why_unposted
+from bot.commands.why import turn_fate
 from bot.config import Settings
+from bot.delivery.fate import AlertFate
 from bot.delivery.sender import SendCounts
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
@@ -29,6 +30,7 @@ from bot.web.readiness import ReadinessCheck
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.rule import Rule
 from rules.snapshot import PRICE, OpenEpisodes, Standing, Value
 from streams.durations import DAY, HOUR
 from streams.events import Ms
@@ -92,6 +94,8 @@ class PageInput(msgspec.Struct, frozen=True, kw_only=True):
     """What is open, which is said more often."""
     alerts: Sequence[Alert] = ()
     """The newest first."""
+    fates: Mapping[str, Sequence[AlertFate]] = {}
+    """What became of ``alerts``, by their ids, in each chat that one is for."""
     subscribers: int = 0
     trouble: str = ""
     """Why Redis cannot be asked; "": it can."""
@@ -158,6 +162,7 @@ def _context(of: PageInput) -> Context:
         standing=_newest(of.standing, of.episodes),
         reports=reports(of.status or {}),
         alerts=of.alerts,
+        fates=of.fates,
         subscribers=of.subscribers,
     )
 
@@ -360,10 +365,7 @@ def _timeline(context: Context) -> PageTable:
             PageCell(_moment(context.words, alert.seen, context.now), "dim"),
             _level(context, alert.level, alert.turn is Turn.CLOSE),
             PageCell(plain(head(Voice(alert, context.words)))),
-            PageCell("" if alert.post and not alert.hidden_by
-                     else _say(context, "ask.fate.hidden", composite=alert.hidden_by)
-                     if alert.hidden_by
-                     else plain(why_unposted(alert, rules.get(alert.rule), context)), "dim"),
+            PageCell(_fate(alert, rules.get(alert.rule), context), "dim"),
         )
         for alert in context.alerts[:TURNS]
     ]  # fmt: skip
@@ -374,6 +376,13 @@ def _timeline(context: Context) -> PageTable:
         rows=tuple(rows),
         notes=() if rows else (_say(context, "page.no_alerts"),),
     )
+
+
+def _fate(alert: Alert, rule: Rule | None, context: Context) -> str:
+    """What became of a turn; "": that will be known in a moment."""
+    if alert.post and alert.id not in context.fates:
+        return ""
+    return public(plain(turn_fate(alert, rule, context)))
 
 
 def _health(of: PageInput, context: Context) -> PageTable:

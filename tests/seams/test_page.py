@@ -55,6 +55,7 @@ async def test_what_has_opened_at_a_venue_stands_on_the_page(tmp_path: Path):
         text = await until(url, "BTC liquidations ≥ $6M in 10 min", ">critical</td>")
         assert "@lowtide" not in text
         await until(url, "Bybit", "liquidations up")
+        await until(url, '<td class="dim" data-label="Post">posted</td>')
         await until(
             url, '<td data-label="Posts since the start">sent</td><td data-label="Number">1'
         )

@@ -66,12 +66,14 @@ export class Charts {
     };
     const marks = (plot) => {
       const { left, top, width, height } = plot.bbox;
+      plot.ctx.globalAlpha = 0.45;
       for (const turn of this.chart.turns) {
         const x = plot.valToPos(turn.at, "x", true);
         if (x < left || x > left + width) continue;
         plot.ctx.fillStyle = colour(turn.tone) || colour("dim");
         plot.ctx.fillRect(Math.round(x), top, 1, height);
       }
+      plot.ctx.globalAlpha = 1;
     };
     const axis = { stroke: colour("dim"), grid: { stroke: colour("line") }, ticks: { show: false } };
     const options = {
@@ -84,7 +86,7 @@ export class Charts {
         { ...axis, size: 72, values: (_, places) => numbers(places) },
       ],
       series: [{}, { stroke: colour("accent"), width: 1.5, points: { show: false } }],
-      hooks: { draw: [marks], setCursor: [(plot) => say(plot.cursor.idx)] },
+      hooks: { drawAxes: [marks], setCursor: [(plot) => say(plot.cursor.idx)] },
     };
     say(null);
     return new uPlot(options, [this.chart.at, series.values], this.panels);

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from bot.delivery.store import OutboxStore
+from bot.delivery.store import OutboxStore, read_outbox
 from bot.destination import ConsoleOutput, Destination, TelegramChat
+from bot.plan.planner import PlanState
 from streams.bus.connection import Keys
 from tests.bot.posts import post
 
@@ -60,3 +61,15 @@ async def test_addresses_of_webhooks_that_were_written_before_are_deleted(redis:
     assert loaded.lost == []
     left = await redis.hgetall(KEYS.outbox)
     assert set(left) == {b"chat -100", b"owner", b"rev", b"version"}
+
+
+async def test_whoever_reads_it_leaves_it_to_its_owner(redis: Redis):
+    owner = OutboxStore(redis, KEYS)
+    await owner.claim()
+    mine = post("p", 1)
+    await owner.commit("1-0", {"-100": PlanState()}, [mine])
+    await redis.hset(KEYS.outbox, "post broken", b"\xc1")
+    before = await redis.hgetall(KEYS.outbox)
+    assert await read_outbox(redis, KEYS) == ({"-100": PlanState()}, [mine])
+    assert await redis.hgetall(KEYS.outbox) == before
+    await owner.keep([mine])  # it is not overtaken

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 
-from bot.web import live
+from bot.web import live, probe
 from bot.web.live import LivePage
 from bot.web.page import TURNS, PageTable
 from bot.web.probe import StatusProbe
@@ -19,6 +19,7 @@ from streams.bus.connection import Keys
 from streams.bus.health import Health
 from tests.bot import asked
 from tests.bot.asked import EPISODE, NOW, STANDING
+from tests.bot.web import cases
 
 EVERY_S = 0.03
 
@@ -102,6 +103,23 @@ async def test_the_state_is_made_once_for_all_who_look(
     assert len(states) == 1
     for reader in readers:
         await reader.aclose()
+
+
+async def test_the_outbox_is_read_when_the_bot_has_done_something_and_not_else(
+    page: LivePage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_FATES_S", 0.0)
+    monkeypatch.setattr(live, "EVERY_S", 0.0)
+    reads: list[object] = []
+    read = live.read_outbox
+    monkeypatch.setattr(live, "read_outbox", lambda *args: reads.append(args) or read(*args))
+    status = cases.status()["bot"]
+    for cursor, seen, count in (("1-0", 1, 1), ("1-0", 2, 1), ("2-0", 3, 2)):
+        report = msgspec.json.encode(status | {"cursor": cursor, "seen": seen})
+        await redis.set(f"{Keys().status}:bot", report)
+        monkeypatch.setattr(probe, "_KEEP_S", 0.0)
+        await page.tables()
+        assert len(reads) == count
 
 
 async def test_a_hundred_that_come_and_go_leave_nothing(page: LivePage) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from bot.delivery.fate import AlertFate, Fate
 from bot.lang import en
 from bot.web.page import PageInput, PageTable, page_tables, public
 from bot.web.readiness import ReadinessCheck
@@ -23,6 +24,8 @@ def tables(folder: Path, **changes: Any) -> dict[str, PageTable]:
         "settings": asked.settings(folder), "now": NOW, "standing": STANDING,
         "status": cases.status(streams={"seen": cases.NOW}), "alerts": EPISODE[::-1],
         "checks": [ReadinessCheck(name="roles", ok=True)], "subscribers": 1,
+        "fates": {EPISODE[1].id: (AlertFate(Fate.POSTED),),
+                  EPISODE[2].id: (AlertFate(Fate.HIDDEN),)},
     }  # fmt: skip
     return {table.name: table for table in page_tables(PageInput(**{**fields, **changes}))}
 
@@ -147,11 +150,16 @@ def test_errors_of_feeds_stand_beside_their_venue(tmp_path: Path) -> None:
 
 def test_no_turn_is_said_to_be_posted_that_was_not(tmp_path: Path) -> None:
     shadow = msgspec.structs.replace(EPISODE[1], rule="funding_predicted", post=False)
-    rows = tables(tmp_path, alerts=(shadow, *EPISODE))["timeline"].rows
+    ids = [alert.id for alert in EPISODE]
+    secret = AlertFate(Fate.FAILED, reason="chat -1001234567890 is gone")
+    fates = {ids[1]: (AlertFate(Fate.POSTED), secret), ids[2]: (AlertFate(Fate.HIDDEN),)}
+    new = msgspec.structs.replace(EPISODE[2], id="new")
+    rows = tables(tmp_path, alerts=(new, shadow, *EPISODE), fates=fates)["timeline"].rows
     assert [row[-1].text for row in rows] == [
+        "",  # nobody has looked yet
         "not posted: the rule has post = false",
         "held back: too soon after the last post, and not worse",
-        "",
+        "posted (1) · not posted: chat … is gone (1)",
         "left to cascade, which tells how bad it gets",
     ]
 
