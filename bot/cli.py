@@ -36,8 +36,8 @@ from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
 from bot.lang import LANGUAGES
 from bot.logs import configure
-from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
+from bot.messages.thread import delivery_message
 from bot.plan.planner import Delivery
 from bot.redaction import redact
 from bot.repair import explained
@@ -377,7 +377,10 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
     console, words, posts = Console(), LANGUAGES[settings.language], 0
     replay = Replay(settings)
     try:
-        for message in messages(judged(replay.events(files), settings), chats(settings)[0]):
+        # as on the console, where nothing can be edited
+        chat = msgspec.structs.replace(chats(settings)[0], destination=ConsoleOutput())
+        still_open: list[Delivery] = []
+        for message in messages(judged(replay.events(files), settings), chat, still_open):
             if isinstance(message, Delivery):
                 posts += 1
                 await console.send(ConsoleOutput(), delivery_message(message, words))
@@ -387,6 +390,9 @@ async def _replay(files: Sequence[Path], settings: Settings) -> int:
         _fail(f"cannot replay: {error.filename}: {error.strerror}", 1)
     except ValueError as error:
         _fail(f"cannot replay: {error}", 1)
+    for event in still_open:
+        headline = delivery_message(event, words).plain.split("\n")[0]
+        print(f"still open at the end: {headline}", file=sys.stderr)  # noqa: T201
     count = replay.count
     minutes = (count.last - count.first) / MINUTE
     print(  # noqa: T201

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bot.config import Settings
-from bot.plan.planner import Chat, Delivery, PlanState, next_due, plan
+from bot.plan.planner import Chat, Delivery, PlanState, going_on, next_due, plan
 from rules.alerts import AlertOrNotice, Notice
 from rules.engine import Engine
 from streams.bus.conflate import Conflator
@@ -108,8 +108,11 @@ def judged(events: Iterable[AnyEvent], settings: Settings) -> Iterator[AlertOrNo
         yield from engine.feed(event)
 
 
-def messages(turns: Iterable[AlertOrNotice], chat: Chat) -> Iterator[Delivery | Notice]:
-    """What the channel and the operators read of these alerts and notices, in order."""
+def messages(
+    turns: Iterable[AlertOrNotice], chat: Chat, still_open: list[Delivery] | None = None
+) -> Iterator[Delivery | Notice]:
+    """What the channel and the operators read of these alerts and notices, in order; the edits of
+    posts among it. ``still_open`` is given the events that are not over when they end."""
     state = PlanState()
     for seen, group in groupby(turns, key=lambda turn: turn.seen):
         moment = list(group)
@@ -120,6 +123,8 @@ def messages(turns: Iterable[AlertOrNotice], chat: Chat) -> Iterator[Delivery | 
     while (due := next_due(state)) is not None:
         state, deliveries = plan(state, (), chat, (), due)
         yield from deliveries
+    if still_open is not None:
+        still_open += going_on(state)
 
 
 class _ReplayedVenue:

@@ -172,8 +172,10 @@ class Engine:
         )
 
     def open_episodes(self) -> OpenEpisodes:
-        """What is open now. It costs as much as is open, however much is watched."""
-        return self._open_episodes(self._awake, self._judge.firing)
+        """What is open now, and the prices. It costs as much as is open, and a little for each
+        asset."""
+        episodes = self._open_episodes(self._awake, self._judge.firing)
+        return replace(episodes, prices=self._watchlist.prices(self._now))
 
     def _open_episodes(
         self, metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance]

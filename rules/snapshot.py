@@ -3,7 +3,7 @@
 For whoever asks between alerts: commands, edits of posts, the metric log.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 
 import msgspec
@@ -110,6 +110,8 @@ class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
     seen: Ms
     episodes: tuple[Alert, ...]
     stale: tuple[Alert, ...] = ()
+    prices: Mapping[str, float] = {}
+    """Asset → quote per coin then, as far as known."""
 
 
 def values(

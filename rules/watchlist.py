@@ -515,6 +515,12 @@ class WatchList:
                     route = self.routes[name, market.venue, market.symbol]
                     yield from route.metric_instances if route is not None else ()
 
+    def prices(self, now: Ms) -> dict[str, float]:
+        """Asset → quote per coin, as far as known."""
+        assets = [(name, asset) for name, asset in self._assets.items() if asset is not None]
+        known = ((name, asset.view.price(now)) for name, asset in assets)
+        return {name: price for name, price in known if price is not None}
+
     def composites(self) -> Iterator[CompositeInstance]:
         """All composites on all assets."""
         for asset in self._assets.values():

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 GOLDEN = Path(__file__).parent / "bot" / "scenarios" / "crash_day.txt"
 SHOWN = (
-    r"🟡 BTC depth ",
-    r"🟠 \d coins: liquidations",
-    r"🔴 HYPE deleveraging of longs within",
-    r"🔴 Whole-market open interest −",
-    r"⚪ Whole-market open interest steadier",
+    r"🟡 \d coins: ",
+    r"🟠 \d coins, now at alert level",
+    r"🔴 \d coins, deleveraging of longs, now critical",
+    r"⚪ \d coins, deleveraging of longs: over",
 )
-"""The first message of each kind; the last is the quiet reply to the fourth."""
+"""The posts of one event, the last as its edit at the end has it."""
 
 WIDTH, LINE, PAD, GAP = 600, 20, 12, 10
 COLUMNS = 76
@@ -42,7 +41,7 @@ def picture(golden: str) -> str:
     """The picture as SVG."""
     all_posts = posts(golden)
     chosen = [next(post for post in all_posts if re.match(start, post.lines[0])) for start in SHOWN]
-    reply_to = chosen[3].lines[0]
+    reply_to = chosen[2].lines[0]
     y, parts = 70, list[str]()
     for post in chosen:
         quoted = reply_to if post is chosen[-1] else ""

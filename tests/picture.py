@@ -12,11 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 SHOWN = (
-    r"🟡 BTC depth ",
-    r"🟠 \d coins: liquidations",
-    r"🔴 BTC deleveraging within",
-    r"🔴 Whole-market open interest",
-    r"🔴 6 coins deleveraging",
+    r"🟡 \d coins: ",
+    r"🟠 \d coins, now at alert level",
+    r"🔴 \d coins, deleveraging of longs, now critical",
+    r"🔴 \d coins, deleveraging of longs: ",
 )
 WIDTH = 104
 _COLOURS = {"🟡": "yellow", "🟠": "orange1", "🔴": "red", "⚪": "grey70"}
@@ -37,7 +36,7 @@ def main() -> None:
 
 def first(messages: list[str], pattern: str) -> str:
     """The first message whose headline matches; a KeyError if the demo no longer has one."""
-    end = re.compile(r"\n\nThe story is over.*", re.DOTALL)
+    end = re.compile(r"\n\n(Still going on|The story is over).*", re.DOTALL)
     for message in (end.sub("", message) for message in messages):
         if re.search(pattern, message.split("\n", 1)[0]):
             return "\n".join(message.rstrip().split("\n")[:8])

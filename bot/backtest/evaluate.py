@@ -23,6 +23,7 @@ from bot.backtest.series import Chunk, Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
+from bot.destination import ConsoleOutput
 from bot.plan.planner import Delivery, PlanState, next_due, plan
 from rules.alerts import ALL, Alert, AlertOrNotice, Level
 from rules.composite import Composite
@@ -569,7 +570,8 @@ class Run:
         self.posts: list[Delivery] = []
         self.state = PlanState()
         self._judged = Judged(settings.rules, settings.composites, start)
-        self._chat = chats(settings)[0]
+        # what a channel has in edits is in posts where nothing is edited: the ends
+        self._chat = msgspec.structs.replace(chats(settings)[0], destination=ConsoleOutput())
         self._piece: Ms = 0
         self._waiting: list[Alert] = []
 

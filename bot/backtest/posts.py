@@ -8,7 +8,7 @@ import msgspec
 
 from bot.backtest.evaluate import Run
 from bot.lang import LANGUAGES
-from bot.messages.digest import delivery_message
+from bot.messages.thread import delivery_message
 from bot.plan.planner import Delivery
 from rules.alerts import Turn
 from streams.events import Ms
@@ -41,7 +41,7 @@ class ListedPost(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_end(post: Delivery) -> bool:
     """Whether a post says that an episode is over."""
-    return post.alerts[0].turn is Turn.CLOSE
+    return post.turn is Turn.CLOSE or post.alerts[0].turn is Turn.CLOSE
 
 
 def listed(run: Run) -> tuple[tuple[ListedPost, ...], tuple[ListedPost, ...]]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from bot.config import Settings
 from bot.config.chats import Wanted
 from bot.config.markets import Tiers
@@ -12,39 +10,30 @@ from bot.plan.planner import Chat, Filter
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import ALL
 
-_ANY_NUMBER = 100_000
-
 
 def chats(settings: Settings) -> tuple[Chat, ...]:
     """The chats of the configuration; at least one."""
     return tuple(
-        _with_hides(
-            Chat(
-                destination=telegram_or_console(chat.id, chat.topic),
-                language=chat.language,
-                filters=(filter_of(chat.wanted, settings.tiers),),
-                posts_per_hour=chat.posts_per_hour,
-                quiet=chat.quiet,
-                group_wait=settings.group_wait,
-            ),
-            settings,
+        Chat(
+            destination=telegram_or_console(chat.id, chat.topic),
+            language=chat.language,
+            filters=(filter_of(chat.wanted, settings.tiers),),
+            posts_per_hour=chat.posts_per_hour,
+            quiet=chat.quiet,
+            group_wait=settings.group_wait,
         )
         for chat in settings.chats
     )
 
 
 def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
-    """The webhooks, by name. Their posts are not limited: programs read them."""
+    """The webhooks, by name. They get each alert by itself, and are not limited: programs read
+    them."""
     return tuple(
-        _with_hides(
-            Chat(
-                destination=WebhookName(webhook.name),
-                language=settings.language,
-                filters=(filter_of(webhook.wanted, settings.tiers),),
-                posts_per_hour=_ANY_NUMBER,
-                group_wait=settings.group_wait,
-            ),
-            settings,
+        Chat(
+            destination=WebhookName(webhook.name),
+            language=settings.language,
+            filters=(filter_of(webhook.wanted, settings.tiers),),
         )
         for webhook in settings.webhooks
     )
@@ -53,17 +42,12 @@ def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
 def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) -> tuple[Chat, ...]:
     """The private chats of those who subscribed, in their order."""
     return tuple(
-        _with_hides(
-            Chat(
-                destination=TelegramChat(subscriber.user),
-                language=subscriber.language,
-                filters=tuple(
-                    _subscribed(rule, assets) for rule, assets in subscriber.wants.items()
-                ),
-                private=True,
-                group_wait=settings.group_wait,
-            ),
-            settings,
+        Chat(
+            destination=TelegramChat(subscriber.user),
+            language=subscriber.language,
+            filters=tuple(_subscribed(rule, assets) for rule, assets in subscriber.wants.items()),
+            private=True,
+            group_wait=settings.group_wait,
         )
         for subscriber in subscriptions
     )
@@ -91,16 +75,3 @@ def _subscribed(rule: str, assets: Iterable[str]) -> Filter:
         rules=None if rule == ANY else frozenset({rule}),
         assets=None if ANY in wanted else wanted,
     )
-
-
-def _with_hides(chat: Chat, settings: Settings) -> Chat:
-    """``chat`` with the composites that it may get. Any other hides nothing from it."""
-    hides = {
-        composite.name: composite.hides
-        for composite in settings.composites
-        if composite.post
-        and any(
-            f.wants_rule(composite.name) and composite.level >= f.min_level for f in chat.filters
-        )
-    }
-    return msgspec.structs.replace(chat, hides=hides)

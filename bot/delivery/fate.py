@@ -1,6 +1,6 @@
 """What became of an alert in a chat, by its plan and the posts of its queue. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -20,11 +20,11 @@ class Fate(StrEnum):
 
     POSTED = "posted"
     EDITED = "edited"
-    """The post of its episode was edited since."""
-    EDITED_WAITS = "edited_waits"
-    """That, and a post of its own waits for the pause between updates."""
+    """The post of its event was edited since."""
+    EDIT_WAITS = "edit_waits"
+    """An edit that tells it is to come."""
     WAITS = "waits"
-    """It waits for others of its kind, or for the pause between updates."""
+    """It waits for what belongs to its event."""
     QUIET = "quiet"
     """It waits for the end of the quiet hours."""
     QUEUED = "queued"
@@ -58,15 +58,13 @@ def alert_fate(alert: Alert, chat: Chat, plan: PlanState, posts: Iterable[Post])
     for post in here:
         if alert.id in (post.alerts or (post.message.alert_id,)):
             return _of_post(post)
-    edited = _edited(alert, here)
-    for group in plan.groups.values():
-        for waiting in group.waiting:
-            if waiting.alert.id == alert.id:
-                return AlertFate(Fate.EDITED_WAITS if edited else Fate.WAITS, waiting.due)
-    if any(other.id == alert.id for other in plan.quiet.values()):
-        return AlertFate(Fate.QUIET, plan.quiet_until)
-    if edited:
-        return AlertFate(Fate.EDITED)
+    for post in here:
+        if alert.id in post.grown:
+            return AlertFate(Fate.EDITED if _edited(alert, post) else Fate.EDIT_WAITS)
+    for thread in plan.threads.values():
+        taken = thread.parts.get(str(alert.episode))
+        if taken is not None and taken.id == alert.id and str(alert.episode) in thread.fresh:
+            return AlertFate(Fate.QUIET if thread.asleep else Fate.WAITS, thread.due)
     why: NotPosted | None = plan.not_posted.get(alert.id)
     return AlertFate(Fate.UNKNOWN if why is None else Fate(why))
 
@@ -83,23 +81,6 @@ def _of_post(post: Post) -> AlertFate:
             return AlertFate(Fate.FAILED, reason=post.reason)
 
 
-def _edited(alert: Alert, posts: Sequence[Post]) -> bool:
-    """Whether a post of its episode has been edited since, with values that are not older."""
-    return any(
-        post.state is PostState.SENT
-        and not post.close
-        and str(alert.episode) in post.episodes
-        and post.shown != ""
-        and post.edited_at >= alert.seen
-        and _reaches(post, alert)
-        for post in posts
-    )
-
-
-def _reaches(post: Post, alert: Alert) -> bool:
-    """Whether ``post`` shows values of the alert's episode that are not older than the alert: by
-    their time, and by the age of the episode, since the clock may have been set back in between."""
-    deliveries = [part for part in post.parts if not isinstance(part, str)]
-    shown = [other for delivery in deliveries for other in delivery.alerts]
-    mine = [other for other in shown if other.episode == alert.episode]
-    return not mine or any(other.seen >= alert.seen and other.age >= alert.age for other in mine)
+def _edited(alert: Alert, post: Post) -> bool:
+    """Whether ``post`` was edited since ``alert``, which is to be told by an edit."""
+    return post.state is PostState.SENT and post.edited_at >= alert.seen

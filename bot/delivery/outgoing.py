@@ -6,12 +6,12 @@ import msgspec
 
 from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
-from bot.delivery.rendering import alerts_of, as_openings
+from bot.delivery.rendering import as_opening, live_text, open_episodes
 from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
-from bot.messages.digest import delivery_message
-from bot.messages.render import Message, ended, live
+from bot.messages.render import Message
+from bot.messages.thread import delivery_message
 from bot.messages.voice import say
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Level, Turn
@@ -28,15 +28,21 @@ def delivery_post(
 ) -> Post:
     """The ``number``-th post, of ``delivery``. ``fresh``: posts that are not in ``queue`` yet."""
     words, first = LANGUAGES[chat.language], delivery.alerts[0]
-    close = first.turn is Turn.CLOSE
+    close = all(alert.turn is Turn.CLOSE for alert in delivery.alerts)
     alerts = {str(alert.episode): alert for alert in delivery.alerts}
     openings = {key: _opening(key, chat, queue, fresh) for key in alerts}
     topic = topic_of(chat.destination)
-    unheard = [key for key, opening in openings.items() if not opening and queue.lost(key, topic)]
-    if unheard and not close:
-        parts = as_openings([delivery], unheard)
-        delivery = msgspec.structs.replace(delivery, alerts=tuple(alerts_of(parts)))
-    return Post(
+    unheard = [
+        key
+        for key, opening in openings.items()
+        if not opening and (delivery.thread or queue.lost(key, topic))
+    ]
+    earlier = [p for p in fresh if (p.chat, p.topic) == (queue.key, topic)]
+    heard = queue.heard(delivery.thread, topic, number)
+    heard = heard or any(post.thread == delivery.thread for post in earlier)
+    if (unheard or not heard) and not close:
+        delivery = as_opening(delivery, unheard, first=delivery.thread != "" and not heard)
+    post = Post(
         key=f"{chat.key} {delivery.at} {first.id}",
         chat=queue.key,
         number=number,
@@ -50,12 +56,11 @@ def delivery_post(
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(alerts),
-        open=() if close else tuple(alerts),
-        begins=() if close else tuple(key for key, opening in openings.items() if not opening),
+        open=open_episodes([delivery]),
+        thread=delivery.thread,
         openings=tuple(dict.fromkeys(opening for opening in openings.values() if opening)),
-        ends={key: ended(alert, words) for key, alert in alerts.items()} if close else {},
-        live_of="" if close or len(alerts) > 1 else live(first, words)[0],
     )
+    return msgspec.structs.replace(post, live=live_text(post))
 
 
 def _opening(episode: str, chat: Chat, queue: ChatQueue, fresh: Sequence[Post]) -> str:

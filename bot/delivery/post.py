@@ -60,7 +60,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     late: Ms = MINUTE
     """From this age on a post says how late it is."""
     edit_every: Ms = MINUTE
-    """The least time between two edits of a post."""
+    """The least time between two edits of a post that say that something has happened …"""
+    edit_after: float = 0.25
+    """… and that only follow the values, as a share of the age of the post: every minute at first,
+    every quarter of an hour after an hour."""
     off: Ms = 10 * MINUTE
     """How long a chat that refuses the bot is left alone."""
     backoff: tuple[Ms, Ms] = (SECOND, MINUTE)
@@ -75,6 +78,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """More critical posts than that become a digest if they cannot be sent at once."""
     over: Ms = 6 * HOUR
     """So long after its episode is over a settled post is forgotten …"""
+    thread_over: Ms = 26 * HOUR
+    """… that of a thread, which says what the price has done since …"""
     oldest: Ms = 7 * DAY
     """… or so long after it was sent …"""
     most: int = 1_000
@@ -120,12 +125,16 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The episodes of its alerts: each the text of an ``EpisodeKey``, as in all that follow."""
     open: tuple[str, ...] = ()
     """Those that go on."""
-    begins: tuple[str, ...] = ()
-    """Those that readers hear of here first: no earlier post of them was sent, or will be."""
+    thread: str = ""
+    """The event it tells of, which goes on in it by edits; "": one alert by itself, or none."""
+    grown: tuple[str, ...] = ()
+    """The ids of the alerts that edits have told, or are to tell, the newest of them."""
+    into: str = ""
+    """The market's thread that tells its event from now on; "": none does."""
+    goes_on: Literal["", "next", "market", "unwatched"] = ""
+    """Where its event goes on, if not here: in the next post of the thread, or in the market's."""
     openings: tuple[str, ...] = ()
-    """The keys of the posts in which readers heard of the others first."""
-    ends: Mapping[str, str] = {}
-    """Of an end: what the opening of each episode is to say then."""
+    """The keys of the posts in which readers heard first of what it tells of."""
     gathered: int = 1
     """Of how many posts it was made."""
     heads: tuple[str, ...] = ()
@@ -160,11 +169,12 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left: int = 0
     """How many older ones it says were left out."""
     live: str = ""
-    """The line below the message that edits keep true."""
-    live_of: str = ""
-    """What that line says apart from durations, which alone are worth no edit."""
+    """What it is to say: a line on what has happened, a change of which is worth an edit soon, and
+    the text with present values."""
     shown: str = ""
-    """That line as readers have it."""
+    """The same as readers have it."""
+    reposted: bool = False
+    """Somebody deleted it, and it was posted once more."""
     edited_at: Ms = 0
     """When it was sent or last edited."""
     reason: str = ""
@@ -179,19 +189,20 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def delivery(self) -> Delivery | None:
-        """The delivery it is made of, if that is one of a single rule's alerts and no end."""
+        """The delivery it is made of, if it is of one and no end."""
         part = self.parts[0] if len(self.parts) == 1 and not (self.close or self.title) else None
-        return part if isinstance(part, Delivery) and not part.title else None
+        return part if isinstance(part, Delivery) else None
+
+    @property
+    def threaded(self) -> Delivery | None:
+        """What it tells of its thread, whether that is over or not."""
+        part = self.parts[0] if self.thread and len(self.parts) == 1 else None
+        return part if isinstance(part, Delivery) else None
 
     @property
     def critical(self) -> bool:
         """Whether it is of the critical lane by itself."""
         return self.message.level is Level.CRITICAL and not self.close
-
-    @property
-    def opens(self) -> bool:
-        """Whether it is one episode's opening, below which a line says how the episode goes on."""
-        return len(self.episodes) == 1 and not self.openings and not self.close
 
 
 class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,13 +7,15 @@ Invariants:
 - a post that was confirmed is never sent again;
 - an end is posted only if readers heard of its episode; the first post that they get of one is its
   beginning, and says so, whatever was given up before it;
-- turns of one episode that wait become one post, with the values of when it leaves; its end has a
-  post of its own.
+- what waits of one event becomes one post, with the values of when it leaves; a post by itself is
+  one event with the other turns of its episode, but not with its end;
+- a thread goes on in its newest post, by edits; the ones before say so, and so do those of a coin
+  that the market's thread has taken in, once a post in which it goes on has arrived.
 
 Every change is noted until somebody has made it durable. Posts that waited too long become digests.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -38,29 +40,26 @@ from bot.delivery.post import (
 from bot.delivery.rendering import (
     Present,
     ages,
-    alerts_of,
     as_openings,
     edited,
-    limited,
     lines_below,
+    live_text,
     merged_delivery,
+    open_episodes,
     post_heads,
     rendered,
     set_back,
     values_at,
     with_present,
-    with_worst,
-    worst_line,
 )
 from bot.delivery.sinks import Edited
-from bot.destination import WebhookName
+from bot.destination import TelegramChat, WebhookName
 from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
-from bot.messages.digest import delivery_message
-from bot.messages.render import unwatched
+from bot.messages.thread import delivery_message
 from bot.messages.voice import say
 from bot.plan.planner import Delivery
-from rules.alerts import Alert, CascadeFacts, Turn
+from rules.alerts import CascadeFacts, Turn
 from streams.events import Ms
 
 _ROOM = MOST_CHARS - 400
@@ -115,10 +114,10 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         topic=last.topic,
         count=sum(post.count for post in posts),
         alerts=_union(post.alerts for post in posts),
+        grown=_union(post.grown for post in posts)[-_GROWN:],
         names=_union(post.names for post in posts),
         episodes=_union(post.episodes for post in posts),
         open=_union(post.open for post in posts),
-        begins=_union(post.begins for post in posts),
         openings=_union(post.openings for post in posts) if closes else (),
         gathered=sum(post.gathered for post in posts),
     )
@@ -127,8 +126,11 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
 
 def _merged(first: Post, later: Post) -> Post | None:
     """Both in the place of ``first``; None if they are not of the same episodes."""
-    older, newer = first.delivery, later.delivery
-    if older is None or newer is None or set(first.episodes) != set(later.episodes):
+    older, newer = (p.threaded if p.thread else p.delivery for p in (first, later))
+    same = first.thread == later.thread
+    if not first.thread:
+        same = same and set(first.episodes) == set(later.episodes)
+    if older is None or newer is None or not same:
         return None
     delivery = merged_delivery(older, newer)
     return msgspec.structs.replace(
@@ -137,7 +139,11 @@ def _merged(first: Post, later: Post) -> Post | None:
         expires=max(first.expires, later.expires),
         parts=(delivery,),
         alerts=_union((first.alerts, later.alerts)),
-        live_of=first.live_of if first.live else later.live_of,
+        grown=_union((first.grown, later.grown))[-_GROWN:],
+        names=_union((first.names, later.names)),
+        episodes=_union((first.episodes, later.episodes)),
+        open=later.open,
+        count=len(delivery.alerts),
         markup=True,
     )
 
@@ -160,21 +166,23 @@ def _covered_by(sent: Post, post: Post) -> bool:
     return set(sent.episodes) == set(post.episodes)
 
 
-def _limited(post: Post, episodes: Sequence[str]) -> Post:
-    """What of an end is about ``episodes``."""
-    parts = limited(post.parts, episodes)
-    alerts = alerts_of(parts)
-    single = len(parts) == 1
+def _still_to_say(before: Delivery, later: Delivery) -> Delivery:
+    """``later`` in a post that is still to be sent: what happened, as ``before`` says it."""
+    turns = {alert.episode: alert.turn for alert in before.alerts}
+    alerts = [
+        alert
+        if alert.turn is Turn.CLOSE
+        else replace(alert, turn=turns.get(alert.episode, alert.turn))
+        for alert in later.alerts
+    ]
+    over = later.turn is Turn.CLOSE
     return replace(
-        post,
-        parts=parts,
-        title="" if single else post.title,
-        gathered=1 if single else post.gathered - len(post.parts) + len(parts),
-        count=len(alerts),
-        alerts=tuple(alert.id for alert in alerts),
-        names=tuple(dict.fromkeys(alert.asset for alert in alerts)),
-        episodes=tuple(episodes),
-        openings=(),
+        later,
+        alerts=tuple(alerts),
+        turn=later.turn if over else before.turn,
+        silent=over or before.silent,
+        held=before.held,
+        at=before.at,
     )
 
 
@@ -188,6 +196,9 @@ def _union(several: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 replace = msgspec.structs.replace
+
+_GROWN = 200
+"""So many of the alerts that edits have told are remembered of a post."""
 
 _NAMES = 5
 """So many names of what was left out are shown."""
@@ -235,6 +246,16 @@ class ChatQueue:
         posts = self._posts_of(episode, topic)
         return next((post for post in posts if post.state not in GIVEN_UP), None)
 
+    def heard(self, thread: str, topic: int | None, number: int | None = None) -> bool:
+        """Whether readers of this topic get a post of this thread (before that of the number)."""
+        return any(
+            post.thread == thread
+            and post.topic == topic
+            and (number is None or post.number < number)
+            for post in self.posts.values()
+            if post.state not in GIVEN_UP
+        )
+
     def lost(self, episode: str, topic: int | None) -> bool:
         """Whether readers of this topic got no post of ``episode``, since each was given up."""
         posts = self._posts_of(episode, topic)
@@ -253,26 +274,127 @@ class ChatQueue:
             self.posts[post.key] = post
             self._end_episodes(post)
 
-    def live(self, language: str, lines: Iterable[tuple[str, str, str]]) -> None:
-        """Take the live lines of open episodes in ``language``: (episode, what the line says apart
-        from durations, the line). Only a change of the second is worth an edit."""
-        by_episode = {episode: (of, line) for episode, of, line in lines}
-        for post in [p for p in self.posts.values() if p.open and p.language == language]:
-            self.posts[post.key] = self._still_true(post, by_episode)
+    def grow(self, delivery: Delivery, topic: int | None, now: Ms) -> bool:
+        """The post of the delivery's thread shows it from now on. False: there is no such post."""
+        post = self._living(delivery, topic)
+        if post is None:
+            return self._grow_in_digest(delivery, topic)
+        if delivery.into and self._unsent(post) and self.heard(delivery.into, topic):
+            self._drop(post.key)
+            self._ring_instead(post)
+            return self.grow(delivery, topic, now)  # one before it may have arrived
+        if post.state in WAITING and post.threaded is not None:
+            delivery = _still_to_say(post.threaded, delivery)
+        alerts = _union((post.grown, tuple(alert.id for alert in delivery.alerts)))
+        changed = replace(
+            post,
+            thread=delivery.thread,
+            into=delivery.into,
+            goes_on="unwatched" if delivery.unwatched else "",
+            parts=(replace(delivery, into="", unwatched=False),),
+            episodes=_union((post.episodes, tuple(str(a.episode) for a in delivery.alerts))),
+            names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
+            count=len(delivery.alerts),
+            grown=tuple(name for name in alerts if name not in post.alerts)[-_GROWN:],
+            open=() if delivery.unwatched else open_episodes([delivery]),
+        )
+        if delivery.into and self._arrived_after(changed):
+            changed = replace(changed, goes_on="market", open=())
+        if post.state in WAITING:
+            message = delivery_message(delivery, LANGUAGES[post.language])
+            changed = replace(changed, message=message)
+        live = live_text(changed)
+        state = (live, changed.open, changed.thread, changed.into)
+        if state == (post.live, post.open, post.thread, post.into):
+            return True
+        until = post.kept_until if changed.open else now + self.policy.thread_over
+        changed = replace(changed, live=live, kept_until=until)
+        self.posts[post.key] = self.changed[post.key] = changed
+        ends = bool(post.open) and delivery.turn is Turn.CLOSE
+        if (changed.open or ends) and self._uneditable(changed):
+            self._post_again(changed, now)
+        return True
 
-    def _still_true(self, post: Post, lines: Mapping[str, tuple[str, str]]) -> Post:
-        """``post`` as it is to be edited: the episodes that began in it, at their worst so far."""
-        if post.opens and post.episodes[0] in lines:
-            of, line = lines[post.episodes[0]]
-            if post.live_of != of:
-                post = replace(post, live=line, live_of=of)
-        if post.state in WAITING or post.close or set(post.begins).isdisjoint(post.open):
-            return post
-        parts = with_worst(post.parts, self.present, post.open)
-        if parts is post.parts:
-            return post
-        live = post.live if post.opens else worst_line(parts, post.language)
-        return replace(post, parts=parts, live=live)
+    def _living(self, delivery: Delivery, topic: int | None) -> Post | None:
+        """The post in which the thread goes on: its newest one; of one that began before there were
+        threads, the opening of its episodes."""
+        here = [p for p in self.posts.values() if p.topic == topic and p.state not in GIVEN_UP]
+        posts = [post for post in here if post.thread == delivery.thread]
+        if posts:
+            return max(posts, key=lambda post: post.number)
+        of = {str(alert.episode) for alert in delivery.alerts}
+        older = [p for p in here if not (p.thread or p.title or p.close or of.isdisjoint(p.open))]
+        return next(iter(older), None)
+
+    def _grow_in_digest(self, delivery: Delivery, topic: int | None) -> bool:
+        """The same in a digest that is still to be sent, if one tells of it; or one that was sent
+        has told it."""
+        for post in self.waiting():
+            mine = [p for p in post.parts if isinstance(p, Delivery) and p.thread]
+            if post.topic != topic or delivery.thread not in {part.thread for part in mine}:
+                continue
+            first = next(part for part in mine if part.thread == delivery.thread)
+            parts = tuple(
+                _still_to_say(first, delivery) if part is first else part
+                for part in post.parts
+                if part is first or part not in mine or part.thread != delivery.thread
+            )
+            grown = tuple(alert.id for alert in delivery.alerts if alert.id not in post.alerts)
+            self.posts[post.key] = self.changed[post.key] = replace(
+                post,
+                parts=parts,
+                grown=_union((post.grown, grown))[-_GROWN:],
+                episodes=_union((post.episodes, tuple(str(a.episode) for a in delivery.alerts))),
+                open=open_episodes(parts),
+            )
+            return True
+        ids = {alert.id for alert in delivery.alerts}
+        settled = [p for p in self.posts.values() if p.title and p.topic == topic]
+        return any(
+            ids <= {*post.alerts, *post.grown} for post in settled if post.state not in GIVEN_UP
+        )
+
+    def _ring_instead(self, dropped: Post) -> None:
+        """What waits of the episodes of a post that is not sent any more rings if that would have
+        rung."""
+        for post in self.waiting():
+            common = not set(post.episodes).isdisjoint(dropped.episodes)
+            if not common or post.topic != dropped.topic:
+                continue
+            silent = post.message.silent and dropped.message.silent
+            alerts = _union((post.alerts, dropped.alerts))
+            self._put(post, message=replace(post.message, silent=silent), alerts=alerts)
+
+    def _uneditable(self, post: Post) -> bool:
+        """Whether it was posted where posts can be edited, and is not there any more."""
+        chat = isinstance(self.state.destination, TelegramChat)
+        return (
+            chat and post.state is PostState.SENT and post.message_id is None and not post.reposted
+        )
+
+    def _post_again(self, post: Post, now: Ms) -> None:
+        """Its message is not there any more: it is posted once more, without a sound."""
+        self._put(
+            post,
+            state=PostState.QUEUED,
+            reposted=True,
+            attempts=0,
+            message_id=None,
+            message=replace(post.message, silent=True),
+            at=now,
+            expires=now + self.policy.expires[post.message.level],
+        )
+
+    def live(self) -> None:
+        """Take what the rules have published: threads are edited accordingly."""
+        for post in [p for p in self.posts.values() if p.thread and p.open and not p.goes_on]:
+            if post.state in WAITING or post.state in GIVEN_UP:
+                continue  # what waits is rendered when it leaves
+            parts = with_present(post.parts, self.present)
+            if parts != post.parts:
+                # that it rose or got worse was news when it was sent
+                changed = replace(post, parts=as_openings(parts, post.open))
+                self.posts[post.key] = replace(changed, live=live_text(changed))
 
     def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much, negative: ahead. Everything is as old as it was.
@@ -301,28 +423,13 @@ class ChatQueue:
             self._drop(post.key)
 
     def _end_episodes(self, close: Post) -> None:
-        """The episodes of ``close`` are over; an opening of one alone says so in its last edit."""
-        for ended, line in close.ends.items():
-            for post in list(self.posts.values()):
-                if ended in post.open:
-                    self._end(post, [ended], line, close.at)
-
-    def unwatch(self, watched: Callable[[Alert], bool], now: Ms) -> None:
-        """Episodes that nobody judges any more, since the configuration has changed, have no end:
-        an opening of one alone says so in its last edit."""
-        for post in list(self.posts.values()):
-            open_here = [
-                alert for alert in alerts_of(post.parts) if str(alert.episode) in post.open
-            ]
-            gone = [str(alert.episode) for alert in open_here if not watched(alert)]
-            if gone:
-                self._end(post, gone, unwatched(LANGUAGES[post.language]), now)
-
-    def _end(self, post: Post, ended: Sequence[str], line: str, at: Ms) -> None:
-        rest = tuple(of for of in post.open if of not in ended)
-        until = post.kept_until if rest else at + self.policy.over
-        live = (line, "over") if post.opens else (post.live, post.live_of)
-        self._put(post, open=rest, kept_until=until, live=live[0], live_of=live[1])
+        """The episodes of ``close``, if that is an end, are over."""
+        for post in list(self.posts.values()) if close.close else []:
+            if post is close or not set(post.open) & set(close.episodes):
+                continue
+            rest = tuple(of for of in post.open if of not in close.episodes)
+            until = post.kept_until if rest else close.at + self.policy.over
+            self._put(post, open=rest, kept_until=until)
 
     def _fail(self, post: Post, reason: str, now: Ms) -> None:
         self._settle(post, now, state=PostState.FAILED, reason=reason)
@@ -336,7 +443,8 @@ class ChatQueue:
         )
 
     def _settle(self, post: Post, now: Ms, **changes: object) -> None:
-        keep = self.policy.oldest if post.open else self.policy.over
+        keep = self.policy.thread_over if post.thread else self.policy.over
+        keep = self.policy.oldest if post.open else keep
         settled = self._put(post, kept_until=now + keep, **changes)
         if settled.state is not PostState.SENT:
             self._begin_later(self._put(settled, parts=()))
@@ -353,9 +461,9 @@ class ChatQueue:
             if later.openings:
                 changes["openings"] = self._openings(later)
             begins = [of for of in common if self.opening(of, later.topic) is later]
-            if begins and not later.close:
-                changes["begins"] = _union((later.begins, tuple(begins)))
-                changes["parts"] = as_openings(later.parts, begins)
+            first = later.thread != "" and not self.heard(later.thread, later.topic, later.number)
+            if (begins or first) and not later.close:
+                changes["parts"] = as_openings(later.parts, begins, first=first)
             self._reworded(self._put(later, **changes))
 
     def _reworded(self, post: Post) -> Post:
@@ -374,7 +482,15 @@ class ChatQueue:
     def _put(self, post: Post, **changes: object) -> Post:
         live = self.posts.get(post.key, post)  # an edit may have been asked for meanwhile
         changed = replace(
-            post, live=live.live, live_of=live.live_of, open=live.open, parts=live.parts
+            post,
+            live=live.live,
+            open=live.open,
+            parts=live.parts,
+            into=live.into,
+            goes_on=live.goes_on,
+            episodes=live.episodes,
+            grown=live.grown,
+            names=live.names,
         )
         changed = replace(changed, **changes)
         self.posts[post.key] = self.changed[post.key] = changed
@@ -466,11 +582,12 @@ class ChatQueue:
 
     def _next_edit(self, now: Ms) -> QueueStep | Ms | None:
         stale = [
-            (max(post.edited_at + self.policy.edit_every, now), post)
+            (max(post.edited_at + self._edit_wait(post, now), now), post)
             for post in self.posts.values()
             if post.state is PostState.SENT
             and post.live != post.shown
             and post.message_id is not None
+            and post.thread
         ]
         if not stale:
             return None
@@ -479,6 +596,12 @@ class ChatQueue:
         if due > now or post.message_id is None:
             return due
         return EditStep(post, edited(post).html, post.message_id)
+
+    def _edit_wait(self, post: Post, now: Ms) -> Ms:
+        """How long after an edit the next one may follow: less if something has happened."""
+        happened = post.live.partition(" ")[0] != post.shown.partition(" ")[0]
+        slow = 0 if happened else int((now - post.at) * self.policy.edit_after)
+        return max(self.policy.edit_every, slow)
 
     def _reply_to(self, post: Post) -> int | None:
         if len(post.openings) != 1:
@@ -494,9 +617,11 @@ class ChatQueue:
         ends = [post for post in self.waiting() if post.close]
         lost = self._lost() if ends else set[tuple[str, int | None]]()
         for end in ends:
-            post = self._without(end, [of for of in end.episodes if (of, end.topic) in lost], now)
-            if post.state in WAITING and post.expires < now:
-                self._settle(post, now, **too_old)
+            if all((of, end.topic) in lost for of in end.episodes):
+                reason = "its beginning was not told"
+                self._settle(end, now, state=PostState.EXPIRED, reason=reason)
+            elif end.expires < now:
+                self._settle(end, now, **too_old)
 
     def _lost(self) -> set[tuple[str, int | None]]:
         """Episodes, each with a topic, for which ``lost`` is true."""
@@ -506,22 +631,6 @@ class ChatQueue:
                 earlier = given_up.get((of, post.topic), True)
                 given_up[of, post.topic] = earlier and post.state in GIVEN_UP
         return {of for of, lost in given_up.items() if lost}
-
-    def _without(self, post: Post, lost: Sequence[str], now: Ms) -> Post:
-        """``post``, an end, without those of episodes of which readers have never heard."""
-        if not lost:
-            return post
-        dropped = post
-        if rest := [of for of in post.episodes if of not in lost]:
-            kept = _limited(post, rest)
-            if kept.parts == post.parts or not self._unsent(post):
-                return post
-            dropped = replace(_limited(post, lost), key=f"{post.key} untold")
-            kept = replace(kept, openings=self._openings(kept))
-            post = self._reworded(self._put(kept, parts=kept.parts))
-        reason = "its beginning was not told"
-        self._settle(dropped, now, state=PostState.EXPIRED, reason=reason)
-        return self.posts[post.key]
 
     def _leave_out(self, post: Post) -> None:
         names = tuple(dict.fromkeys((*self.state.left_names, *post.names)))[:_NAMES]
@@ -549,10 +658,11 @@ class ChatQueue:
     def _merge(self) -> None:
         """Make one post of those that wait of the same episodes, in the place of the first; drop
         what the last post before it has shown already."""
-        waiting = {of for post in self.waiting() for of in post.episodes}
+        waiting = {of for post in self.waiting() for of in (*post.episodes, post.thread)}
         last: dict[tuple[str, int | None, str], Post] = {}
         for post in list(self.posts.values()) if waiting else []:
-            keys = [(of, post.topic, post.language) for of in post.episodes if of in waiting]
+            names = [post.thread] if post.thread else post.episodes
+            keys = [(of, post.topic, post.language) for of in names if of in waiting]
             before = last.get(keys[0]) if keys else None
             if before is not None and all(last.get(key) is before for key in keys):
                 post = self._merged_into(before, post) or post
@@ -567,7 +677,8 @@ class ChatQueue:
             return both
         if _covered_by(before, post):
             self._drop(post.key)
-            return self._put(before, alerts=_union((before.alerts, post.alerts)))
+            grown = _union((before.grown, post.grown))[-_GROWN:]
+            return self._put(before, alerts=_union((before.alerts, post.alerts)), grown=grown)
         return None
 
     def _replace(self, group: Sequence[Post], instead: Sequence[Post]) -> None:
@@ -598,6 +709,7 @@ class ChatQueue:
         if not isinstance(step, SendStep):
             return step
         parts = with_present(step.post.parts, self.present)
+        live = live_text(replace(step.post, parts=parts))
         lines = lines_below(step.post, self.state, self.policy.late, now)
         message = rendered(replace(step.post, parts=parts), lines)
         post = self._put(
@@ -609,6 +721,8 @@ class ChatQueue:
             body=message.html,
             values_at=values_at(parts),
             ages=ages(parts),
+            live=live,
+            shown=live,
             lines=lines,
             left=0 if step.post.close else self.state.left,
             probes=0,
@@ -632,9 +746,25 @@ class ChatQueue:
             topics = {t: at for t, at in self.state.closed_topics.items() if t != post.topic}
             self._update(closed_topics=topics)  # it was sent there: the topic is open again
         self._settle(post, now, state=PostState.SENT, message_id=message_id, edited_at=now)
+        self._point_to(post)
         if post.left:
             self._update(left=max(0, self.state.left - post.left), left_names=())
         self._forget_refusals()
+
+    def _point_to(self, post: Post) -> None:
+        """Earlier posts of its thread, and of the coins that this has taken in, say that it goes on
+        in ``post``."""
+        for earlier in list(self.posts.values()) if post.thread else []:
+            if earlier.goes_on or not _follows(earlier, post):
+                continue
+            goes_on = "next" if earlier.thread == post.thread else "market"
+            changed = replace(earlier, goes_on=goes_on, open=())
+            self._put(changed, goes_on=goes_on, open=(), live=live_text(changed))
+
+    def _arrived_after(self, post: Post) -> bool:
+        """Whether a post has arrived in which what ``post`` tells of goes on."""
+        posts = [p for p in self.posts.values() if p.state is PostState.SENT]
+        return any(_follows(post, later) for later in posts)
 
     def put_off(self, post: Post | None, now: Ms, until: Ms, flood: bool = False) -> None:
         """The request was surely not done, and may be made again from ``until`` on."""
@@ -747,7 +877,11 @@ class ChatQueue:
         post = self.posts[step.post.key]
         lost = answer in (Edited.GONE, Edited.FOREIGN)
         number = None if lost else post.message_id
-        self._forget_parts(self._put(post, shown=step.post.live, edited_at=now, message_id=number))
+        post = self._put(post, shown=step.post.live, edited_at=now, message_id=number)
+        if post.open and self._uneditable(post):
+            self._post_again(post, now)
+        else:
+            self._forget_parts(post)
         self._forget_refusals()
 
     def deleted(self, message_id: int) -> None:
@@ -771,6 +905,16 @@ class ChatQueue:
         """The chat takes requests: earlier refusals and unclear answers count no more."""
         if self.state.unclear or self.state.off:
             self._update(unclear=0, off="", off_until=0)
+
+
+def _follows(post: Post, later: Post) -> bool:
+    """Whether what ``post`` tells of goes on in ``later``: it is of the same thread, or of the
+    market's that has taken that in."""
+    if later.topic != post.topic or post.key == later.key:
+        return False
+    if later.thread == post.thread:
+        return later.thread != "" and later.number > post.number
+    return later.thread != "" and later.thread == post.into
 
 
 def _urgent(waiting: Sequence[Post]) -> set[str]:

@@ -1,8 +1,8 @@
 """The text of a post when it is sent, and when it is edited. Pure.
 
-A post keeps its alerts and is rendered from them each time: when it is sent, with the newest values
-that the rules have published of its episodes, and the time of those values; when it is edited, with
-the worst values since, which a later and milder reading does not take back.
+A post keeps its alerts and is rendered from them each time, with the newest values that the rules
+have published of its episodes, and the time of those values. A level that was reached is not taken
+back.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ from bot.delivery.post import ChatState, Part, Post
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, with_lines
-from bot.messages.digest import delivery_message, heads_of
 from bot.messages.render import Message
+from bot.messages.thread import delivery_message, heads_of
 from bot.messages.voice import say, time
 from bot.plan.planner import Delivery, merge_turns, severity, with_level_of
 from rules.alerts import Alert, CascadeFacts, EpisodeKey, FundingFacts, Turn
@@ -32,39 +32,35 @@ def with_present(parts: Sequence[Part], present: Present) -> tuple[Part, ...]:
     return _replaced(parts, lambda alert: _newest(alert, present.get(alert.episode)))
 
 
-def with_worst(
-    parts: tuple[Part, ...], present: Present, still_open: Collection[str]
+def as_opening(delivery: Delivery, episodes: Collection[str], *, first: bool = False) -> Delivery:
+    """``delivery`` as the first that readers hear of ``episodes``, which is that they began.
+    ``first``: and of the event."""
+    mine = {str(alert.episode) for alert in delivery.alerts}
+    risen = delivery.turn in (Turn.UP, Turn.WORSE)
+    alerts = [
+        replace(alert, turn=Turn.OPEN)
+        if str(alert.episode) in episodes and alert.turn is not Turn.CLOSE
+        else alert
+        for alert in delivery.alerts
+    ]
+    turn = Turn.OPEN if risen and (first or mine.issubset(episodes)) else delivery.turn
+    return replace(delivery, alerts=tuple(sorted(alerts, key=severity)), turn=turn)
+
+
+def as_openings(
+    parts: Sequence[Part], episodes: Collection[str], *, first: bool = False
 ) -> tuple[Part, ...]:
-    """``parts`` with the present values of episodes that are worse now than what is shown; the same
-    object if none is."""
-
-    def worst(alert: Alert) -> Alert:
-        newer = present.get(alert.episode) if str(alert.episode) in still_open else None
-        return _newest(alert, newer) if newer is not None and _worse(newer, alert) else alert
-
-    changed = _replaced(parts, worst)
-    return parts if changed == parts else changed
-
-
-def as_openings(parts: Sequence[Part], episodes: Collection[str]) -> tuple[Part, ...]:
-    """``parts`` as the first that readers hear of ``episodes``, which is that they began."""
-    return _replaced(
-        parts,
-        lambda alert: replace(alert, turn=Turn.OPEN) if str(alert.episode) in episodes else alert,
+    """``as_opening`` of each part; finished text stays."""
+    return tuple(
+        part if isinstance(part, str) else as_opening(part, episodes, first=first) for part in parts
     )
 
 
-def limited(parts: Sequence[Part], episodes: Collection[str]) -> tuple[Part, ...]:
-    """What of ``parts`` is about ``episodes``. Finished text stays: it does not say what of."""
-    kept: list[Part] = []
-    for part in parts:
-        if isinstance(part, str):
-            kept.append(part)
-            continue
-        alerts = tuple(alert for alert in part.alerts if str(alert.episode) in episodes)
-        if alerts:
-            kept.append(replace(part, alerts=alerts, title=part.title if len(alerts) > 1 else ""))
-    return tuple(kept)
+def open_episodes(parts: Sequence[Part]) -> tuple[str, ...]:
+    """The episodes in ``parts`` that go on; none of an event that is over."""
+    deliveries = [part for part in parts if isinstance(part, Delivery)]
+    alerts = [a for part in deliveries if part.turn is not Turn.CLOSE for a in part.alerts]
+    return tuple(str(alert.episode) for alert in alerts if alert.turn is not Turn.CLOSE)
 
 
 def set_back(parts: Sequence[Part], by: Ms) -> tuple[Part, ...]:
@@ -90,7 +86,7 @@ def _newest(alert: Alert, newer: Alert | None) -> Alert:
     if newer is None or alert.turn is Turn.CLOSE or not _is_newer(newer, alert):
         return alert
     settled = isinstance(alert.facts, FundingFacts) and alert.facts.settled
-    if settled and _values(newer) == _values(alert):
+    if settled and newer.value == alert.value:
         return alert  # its time is that of the settlement
     return replace(
         with_level_of(alert, newer),
@@ -109,16 +105,21 @@ def _is_newer(newer: Alert, alert: Alert) -> bool:
 
 
 def merged_delivery(first: Delivery, later: Delivery) -> Delivery:
-    """``first`` and ``later``, turns of the same episodes but their ends, as one, which rings if
-    either does."""
-    newer = {alert.episode: alert for alert in later.alerts}
-    alerts = [merge_turns(alert, newer[alert.episode]) for alert in first.alerts]
+    """``first`` and ``later``, of the same event, as one, which rings if either does."""
+    older = {alert.episode: alert for alert in first.alerts}
+    alerts = [
+        alert
+        if alert.turn is Turn.CLOSE or alert.episode not in older
+        else merge_turns(older[alert.episode], alert)
+        for alert in later.alerts
+    ]
     families = {*first.held, *later.held}
     return replace(
-        first,
+        later,
         alerts=tuple(sorted(alerts, key=severity)),
-        silent=first.silent and later.silent,
-        hidden=first.hidden + later.hidden,
+        at=first.at,
+        turn=later.turn if later.turn is Turn.CLOSE else first.turn,
+        silent=later.turn is Turn.CLOSE or (first.silent and later.silent),
         held={name: first.held.get(name, 0) + later.held.get(name, 0) for name in families},
     )
 
@@ -138,23 +139,26 @@ def ages(parts: Sequence[Part]) -> Mapping[str, Ms]:
     return {str(alert.episode): alert.age for alert in alerts_of(parts)}
 
 
-def _values(alert: Alert) -> tuple[object, ...]:
-    """The values that say how bad it is. Of a composite: its parts, each at its worst."""
+def live_text(post: Post) -> str:
+    """What ``post`` is to say, in short: what has happened, and its values as far as a reader sees
+    a difference. A change of the first is worth an edit soon."""
+    alerts = sorted(alerts_of(post.parts), key=lambda alert: str(alert.episode))
+    deliveries = [part for part in post.parts if isinstance(part, Delivery)]
+    happened = [f"{alert.episode} {alert.level} {alert.turn is Turn.CLOSE}" for alert in alerts]
+    happened += [f"{part.turn is Turn.CLOSE} {sorted(part.since)}" for part in deliveries]
+    values = [f"{value:.2g}" for alert in alerts for value in _values(alert)]
+    return f"{_short([post.goes_on, *happened])} {_short([] if post.goes_on else values)}"
+
+
+def _values(alert: Alert) -> Sequence[float]:
+    """What says how bad it is. Of a composite: its parts, each at its worst."""
     if isinstance(alert.facts, CascadeFacts):
-        links = (*alert.facts.chain, *alert.facts.also)
-        return tuple((link.rule, link.extreme) for link in links)
-    return (alert.value,)
+        return [link.extreme for link in (*alert.facts.chain, *alert.facts.also)]
+    return alert.value, alert.extreme
 
 
-def _worse(newer: Alert, shown: Alert) -> bool:
-    """Whether ``newer`` is worse than what is shown."""
-    if not _is_newer(newer, shown):
-        return False
-    if newer.level > shown.level:
-        return True
-    if isinstance(newer.facts, CascadeFacts):
-        return bool(newer.facts.chain) and _values(newer) != _values(shown)
-    return newer.value < shown.value if newer.fires == "below" else newer.value > shown.value
+def _short(words: Iterable[str]) -> str:
+    return blake2s("|".join(words).encode(), digest_size=6).hexdigest()
 
 
 def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
@@ -171,7 +175,11 @@ def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
     if post.title and deliveries:
         alerts = [alert for delivery in deliveries for alert in delivery.alerts]
         at = max(alert.at for alert in alerts)
-    text = with_lines(text, lines, post.count == 1)
+    if post.goes_on:
+        pointer = say(words, f"goes_on.{post.goes_on}", time=time(words, at, at))
+        text = "\n".join([blocks(text)[0], pointer])
+    single = post.count == 1 or (post.thread != "" and len(post.names) == 1)
+    text = with_lines(text, lines, single)
     return replace(post.message, html=text, plain=plain(text), at=at, level=level)
 
 
@@ -212,8 +220,8 @@ def lines_below(post: Post, state: ChatState, late: Ms, now: Ms) -> tuple[str, .
 
 
 def edited(post: Post) -> Message:
-    """``post`` as an edit has it: with the line that says how its episode goes on."""
-    return rendered(post, [*post.lines, *([post.live] if post.live else [])])
+    """``post`` as an edit has it."""
+    return rendered(post, post.lines)
 
 
 def short_id(post: Post) -> str:
@@ -225,10 +233,3 @@ def left_out(words: Words, count: int, names: Sequence[str]) -> str:
     """``+7 older left out: BTC, ETH, …``."""
     more = [*names, "…"] if count > len(names) else names
     return say(words, "left_out", count=str(count), names=", ".join(more))
-
-
-def worst_line(parts: Sequence[Part], language: str) -> str:
-    """The line below a post of several episodes: the time of its values."""
-    words = LANGUAGES[language]
-    latest = max(alert.at for alert in alerts_of(parts))
-    return str(say(words, "live.digest", time=time(words, latest, latest)))

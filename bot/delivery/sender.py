@@ -46,9 +46,15 @@ from bot.delivery.sinks import (
     Sinks,
 )
 from bot.delivery.store import Loaded, OutboxStore
-from bot.destination import Destination, TelegramChat, WebhookName, queue_key, with_topic
-from bot.lang import LANGUAGES
-from bot.messages.render import live
+from bot.destination import (
+    Destination,
+    TelegramChat,
+    WebhookName,
+    queue_key,
+    topic_of,
+    with_topic,
+)
+from bot.plan.planner import Delivery
 from rules.alerts import Alert
 from streams.bus.connection import Overtaken
 from streams.bus.writer import FLUSH_S
@@ -174,23 +180,19 @@ class Sender:
         self.settled.set()
 
     def live(self, episodes: Sequence[Alert]) -> None:
-        """Take what the open episodes are like now; their openings are edited accordingly."""
+        """Take what the open episodes are like now; their threads are edited accordingly."""
         self._present = {alert.episode: alert for alert in episodes}
-        lines = {
-            language: [(str(key), *live(alert, words)) for key, alert in self._present.items()]
-            for language, words in LANGUAGES.items()
-        }
         for queue in self.queues.values():
             queue.present = self._present
-            for language, live_lines in lines.items():
-                queue.live(language, live_lines)
+            queue.live()
             self._news[queue.key].set()
 
-    def unwatch(self, watched: Callable[[Alert], bool]) -> None:
-        """The configuration has changed: what nobody judges any more is over."""
-        for queue in self.queues.values():
-            queue.unwatch(watched, self._clock.seen())
-            self._news[queue.key].set()
+    def grow(self, delivery: Delivery, to: Destination) -> bool:
+        """The post of the delivery's thread shows it from now on. False: there is no such post."""
+        queue = self.queue(to)
+        grown = queue.grow(delivery, topic_of(to), self._clock.seen())
+        self._news[queue.key].set()
+        return grown
 
     def troubled(self) -> list[ChatReport]:
         """The destinations in which not all is well: not ready yet, refusing the bot, with posts

@@ -112,15 +112,18 @@ class OutboxStore:
         """New posts that no alert caused."""
         await self._write({f"post {post.key}": msgspec.msgpack.encode(post) for post in posts})
 
-    async def save(self, queue: ChatQueue) -> None:
-        """All that has changed in ``queue``."""
-        fields = {
-            f"post {key}": b"" if post is None else msgspec.msgpack.encode(post)
-            for key, post in queue.changed.items()
-        }
-        if queue.state_changed:
-            fields[f"chat {queue.key}"] = msgspec.msgpack.encode(queue.state)
-        queue.changed, queue.state_changed = {}, False
+    async def save(self, *queues: ChatQueue) -> None:
+        """All that has changed in ``queues``. It is durable before anything that is written later,
+        also if somebody else writes it."""
+        fields: dict[str, bytes] = {}
+        for queue in queues:
+            fields |= {
+                f"post {key}": b"" if post is None else msgspec.msgpack.encode(post)
+                for key, post in queue.changed.items()
+            }
+            if queue.state_changed:
+                fields[f"chat {queue.key}"] = msgspec.msgpack.encode(queue.state)
+            queue.changed, queue.state_changed = {}, False
         if fields:
             await self._write(fields)
 
@@ -210,8 +213,6 @@ def _post(data: bytes, lost: list[str]) -> Post:
         post,
         episodes=tuple(map(_episode, post.episodes)),
         open=tuple(map(_episode, post.open)),
-        begins=tuple(map(_episode, post.begins)),
-        ends={_episode(name): text for name, text in post.ends.items()},
         values_at={_episode(name): at for name, at in post.values_at.items()},
     )
 

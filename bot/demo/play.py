@@ -5,18 +5,24 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
 
+from bot.commands import store
 from bot.config import Settings, VenueSettings
 from bot.config.chats import ChatSettings
 from bot.delivery.post import Policy
+from bot.delivery.rendering import with_present
 from bot.delivery.sinks import Receipt, Sinks
 from bot.delivery.sinks.console import Console
 from bot.demo.playback import Playback
-from bot.destination import Destination
+from bot.destination import ConsoleOutput, Destination
+from bot.lang import LANGUAGES
 from bot.messages.render import Message
+from bot.messages.thread import delivery_message
+from bot.plan import planner
 from bot.roles.bot import bot_role
 from bot.roles.rules import rules_role
 from bot.roles.run import redis_url, start_all, stop_all
@@ -156,6 +162,7 @@ async def _play(
             task.cancel()
         if not console.left.is_set():
             await _drained(redis)
+            await _tell_open(redis, console, settings.language)
         if console.left.is_set():
             raise BrokenPipeError
     finally:
@@ -164,6 +171,21 @@ async def _play(
             watching.cancel()
             await asyncio.wait([watching])
         await stop_all(tasks)
+
+
+async def _tell_open(redis: Redis, console: DemoConsole, language: str) -> None:
+    """What is not over when the story ends, as it is then: the terminal has no edits."""
+    seen = await store.open_episodes(redis)
+    present = {alert.episode: alert for alert in seen.episodes} if seen is not None else {}
+    kept = cast("dict[bytes, bytes]", await redis.hgetall(Keys().outbox))  # pyright: ignore[reportGeneralTypeIssues]  # it is awaitable
+    plans = [planner.load(data) for name, data in kept.items() if name.startswith(b"plan ")]
+    events = [event for plan in plans for event in planner.going_on(plan)]
+    if events:
+        print("Still going on when the story ends:\n", flush=True)  # noqa: T201
+    for event in with_present(events, present):
+        if isinstance(event, planner.Delivery):
+            message = delivery_message(event, LANGUAGES[language])
+            await console.send(ConsoleOutput(), message)
 
 
 async def _all_subscribed(playback: Playback) -> None:

@@ -4,8 +4,6 @@ Every message: a first line that makes sense alone on a lock screen, one fact pe
 every number, a last line with hashtags and time, at most 500 characters (Telegram limits longer
 ones sooner). What is unknown is left out. Whatever comes from a venue is escaped.
 
-What an opening post says of its episode as it goes on, in its last line. Pure.
-
 Lines on what is remarkable: "First negative since 23 Aug (41 days)." Pure.
 
 A record is bounded by what was observed, so where nothing like it was seen the line names the
@@ -29,7 +27,7 @@ from bot.messages.headline import (
     parts,
     window_of,
 )
-from bot.messages.voice import Html, Voice, say, title
+from bot.messages.voice import Html, Voice, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -65,34 +63,6 @@ def _what(voice: Voice, record: Record) -> Html:
     return voice.say("record.lowest" if low else "record.highest")
 
 
-def live(alert: Alert, words: Words) -> tuple[str, str]:
-    """What ``alert``, an open episode with its present value, looks like now.
-
-    Without and with what changes by itself: only a change of the first is worth an edit.
-    """
-    voice = Voice(alert, words)
-    length = voice.lasted()
-    if isinstance(alert.facts, CascadeFacts):
-        now = parts(words, alert.facts)
-        return str(now), str(voice.say("live.parts", parts=now, length=length))
-    now, worst = amount(words, voice.topic, alert.value, alert.unit), extreme(voice)
-    time = voice.bare_time(alert.extreme_at)
-    line = voice.say("live", now=now, worst=worst, time=time, length=length)
-    return f"{now} {worst}", str(line)
-
-
-def ended(alert: Alert, words: Words) -> str:
-    """What the opening says once its episode has ended with ``alert``."""
-    voice = Voice(alert, words)
-    length = voice.lasted()
-    return str(voice.say("live.over", time=voice.our_time(alert.seen), length=length))
-
-
-def unwatched(words: Words) -> str:
-    """What the opening says once no rule looks at its episode any more."""
-    return str(say(words, "live.unwatched"))
-
-
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
 OVER = "⚪"
 
@@ -100,7 +70,8 @@ OVER = "⚪"
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What a sink sends. ``html`` and ``plain`` say the same; ``silent``: without a sound.
 
-    ``alert_id`` names what is told: the alert, or the first of a digest.
+    ``alert_id`` names what is told: the alert, or the first of several. ``hidden_by``: the
+    composite that tells of it as well.
     """
 
     alert_id: str
@@ -112,6 +83,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     html: str
     plain: str
     at: Ms
+    hidden_by: str = ""
 
 
 def render(
@@ -119,28 +91,42 @@ def render(
     words: Words,
     *,
     silent: bool | None = None,
-    hidden: int = 0,
     held: int = 0,
 ) -> Message:
     """The message of ``alert`` in one language.
 
-    ``silent``: None lets the alert's level decide. ``hidden``: alerts that this one stands for;
-    ``held``: others that were kept back before it.
+    ``silent``: None lets the alert's level decide. ``held``: others that were kept back before it.
     """
     voice = Voice(alert, words)
-    lines = [first_line(alert, words, hidden)]
+    lines = [first_line(alert, words)]
     if alert.turn is not Turn.CLOSE:
-        lines += _facts(voice, hidden, held)
+        lines += _facts(voice, held)
     quiet = alert.turn is Turn.CLOSE or alert.level is Level.WATCH
     return message_of(alert, lines, quiet if silent is None else silent)
 
 
-def first_line(alert: Alert, words: Words, hidden: int = 0) -> Html:
-    """What makes sense alone on a lock screen. An end is one line in all."""
+def first_line(alert: Alert, words: Words) -> Html:
+    """What makes sense alone on a lock screen: how it is now, and how bad it has been. An end is
+    one line in all."""
     voice = Voice(alert, words)
     if alert.turn is Turn.CLOSE:
-        return Html(" ".join([_close(voice), *folded(voice, hidden)]))
-    return Html(f"{MARKS[alert.level]} {head(voice)}")
+        return _close(voice)
+    return Html(f"{MARKS[alert.level]} {head(voice)}{_worst(voice)}")
+
+
+def was_worse(alert: Alert, words: Words) -> bool:
+    """Whether it has been worse than it is, so that a reader sees a difference."""
+    of, sign = topic(alert.metric), -1 if alert.fires == "below" else 1
+    now, worst = (amount(words, of, value, alert.unit) for value in (alert.value, alert.extreme))
+    return now != worst and sign * alert.extreme > sign * alert.value
+
+
+def _worst(voice: Voice) -> Html:
+    """The worst value, if it is another one than the present."""
+    alert, words = voice.alert, voice.words
+    if voice.topic == "cascade" or not was_worse(alert, words):
+        return Html()
+    return voice.say("worst", value=extreme(voice), time=voice.our_time(alert.extreme_at))
 
 
 def message_of(
@@ -158,6 +144,7 @@ def message_of(
         html=text,
         plain=plain(text),
         at=alert.at,
+        hidden_by=alert.hidden_by,
     )
 
 
@@ -167,23 +154,24 @@ def footer(voice: Voice, held: int, single: bool = True) -> Html:
     time = voice.time(alert.at)
     if isinstance(facts, FundingFacts):
         time = _rate_time(voice, facts)
-    parts = [" ".join(_tags(voice) if single else _tags(voice)[-1:]), time]
+    parts = [" ".join(tags(voice) if single else tags(voice)[-1:]), time]
     if held:
         parts.append(voice.say("held", count=str(held)))
     return Html(" · ".join(parts))
 
 
-def _tags(voice: Voice) -> list[Html]:
+def tags(voice: Voice) -> list[Html]:
+    """The hashtags of an alert: the coin, and what it is about."""
     alert = voice.alert
     tag = re.sub(r"\W", "", alert.asset)
     own = [Html(f"#{tag}")] if tag and alert.asset != ALL else []
     return [*own, voice.say(f"tag.{voice.topic}", rule=alert.family or alert.rule)]
 
 
-def _facts(voice: Voice, hidden: int, held: int) -> list[Html]:
+def _facts(voice: Voice, held: int) -> list[Html]:
     """All lines but the first."""
-    facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice), *folded(voice, hidden)]
-    facts += [*_missing(voice), *_history(voice)]
+    facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice)]
+    facts += [*missing(voice), *_history(voice)]
     return [*(fact for fact in facts if fact), footer(voice, held)]
 
 
@@ -191,7 +179,7 @@ def _close(voice: Voice) -> Html:
     """One line: where it is now, how long it lasted, how far it went."""
     alert = voice.alert
     first = liquidations_over(voice) if voice.topic == "liq" and alert.value == 0 else head(voice)
-    return Html(" ".join([f"{OVER} {first}", _lasted(voice), *_missing(voice)]))
+    return Html(" ".join([f"{OVER} {first}", _lasted(voice), *missing(voice)]))
 
 
 def _lasted(voice: Voice) -> Html:
@@ -208,13 +196,6 @@ def _lasted(voice: Voice) -> Html:
     return Html(lasted + far)
 
 
-def folded(voice: Voice, hidden: int) -> list[Html]:
-    """How many alerts a composite stands for, if any."""
-    if not hidden:
-        return []
-    return [voice.say("folded_one" if hidden == 1 else "folded_many", count=str(hidden))]
-
-
 def kept_below(voice: Voice) -> list[Html]:
     """Why it is told at watch though its value is at alert: what other metrics say."""
     alert, words = voice.alert, voice.words
@@ -225,7 +206,8 @@ def kept_below(voice: Voice) -> list[Html]:
     return [voice.say("opinion.kept", level=level, list=Html("; ".join(against)))]
 
 
-def _missing(voice: Voice) -> list[Html]:
+def missing(voice: Voice) -> list[Html]:
+    """Which venues are left out, if any."""
     names = ", ex-".join(title(venue) for venue in voice.alert.missing)
     return [voice.say("missing", venues=names)] if names else []
 

@@ -1,19 +1,26 @@
 """Which posts each chat gets, of which alerts, and when. Pure: time comes from alerts and ``now``.
 
-A chat's filters choose alerts by rule, asset and level. Alerts wait a little, so that a composite
-can hide its parts and so that one event on many assets becomes one digest. What waits, and what
-the plan remembers between calls, is in the state, which survives restarts.
+A chat's filters choose alerts by rule, asset and level. Those of one event are told in one thread
+(``bot.plan.threads``), whose post waits a little for what belongs to it, and then grows by edits.
+Programs behind webhooks get each alert by itself. What waits, and what the plan remembers between
+calls, is in the state, which survives restarts.
 
 Invariants:
-- a critical alert is delivered by the call that takes it; only a composite hides it, and only what
-  a composite adds to its post of shortly before may wait;
-- every alert that the engine wants posted is posted, or counted under the reason why not;
+- an event that becomes critical is told by the call that takes it;
+- every alert that the engine wants posted is in a post or in an edit, or counted under the reason
+  why not;
 - an alert that no filter of the chat matches is neither posted nor counted;
-- turns of one episode are posted in their order, and an end only if the beginning was posted;
-- how alerts are split over calls changes nothing but how critical alerts of one moment are bundled.
+- turns of one episode are told in their order, and an end only if the beginning was told;
+- a post points to the market's only from the call on that posts that; until then its event is its
+  own, with its rings, edits and end;
+- the last edit of an event is wanted by ``grown`` until the call after the one that asked for it:
+  whoever calls has made all edits of a state durable before the next call, and whoever takes over
+  asks ``grown`` first;
+- how alerts are split over calls changes nothing but what critical alerts of one moment are told
+  together, and how many edits there are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -22,9 +29,23 @@ import msgspec
 
 from bot.destination import ConsoleOutput, Destination, WebhookName, destination_key
 from bot.plan.silences import Silence, silenced
-from rules.alerts import Alert, Level, Turn
+from bot.plan.threads import (
+    AFTER,
+    MARKET_FROM,
+    OLDEST,
+    Thread,
+    coins_of,
+    joined_by,
+    market_of,
+    rings_again,
+    theme_of,
+    thread_with,
+)
+from rules.alerts import ALL, Alert, Level, Turn
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Ms
+
+replace = msgspec.structs.replace
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,103 +80,101 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What one post is made of: one alert, or a digest of several."""
+    """What one post is made of, or what the post of a thread has become."""
 
     alerts: tuple[Alert, ...]
-    """The worst first."""
+    """The worst first. Of a thread: each of its episodes, ended ones too."""
     at: Ms
     """When it was due."""
     silent: bool
-    joined: bool = False
-    """A digest of what came after an earlier digest."""
-    hidden: int = 0
-    """How many alerts were folded into this composite since its last post."""
     held: Mapping[str, int] = {}
     """Family → alerts that the budget kept back, or that were over too soon, since the last
     post."""
-    title: str = ""
-    """The key of the phrase above a digest of several rules; "" where all are of one rule."""
+    thread: str = ""
+    """The key of the event; "": one alert by itself."""
+    market: bool = False
+    """It is an event of the market, with the coins in it."""
+    turn: Turn = Turn.OPEN
+    """What happened to the event: a post that rings because it rose or got worse says so."""
+    edit: bool = False
+    """It is no post of its own: the one of the thread is edited."""
+    into: str = ""
+    """The key of the market's event, if it is told there from now on."""
+    unwatched: bool = False
+    """Nobody judges it any more, since the configuration has changed."""
+    began: Ms | None = None
+    """When the event began, by the clock of ``at``; None: as its alerts say."""
+    since: Mapping[Ms, Mapping[str, float]] = {}
+    """How long after the end → asset → the change of its price since then, in percent."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the event goes on, and is told here."""
+        return not self.into and not self.unwatched and self.turn is not Turn.CLOSE
 
 
-def severity(alert: Alert) -> tuple[int, float]:
-    """Sorts the worst first."""
+def severity(alert: Alert) -> tuple[bool, int, float]:
+    """Sorts the worst first, and what has ended last."""
     sign = 1 if alert.fires == "below" else -1
-    return -alert.level, sign * alert.value
+    return alert.turn is Turn.CLOSE, -alert.level, sign * alert.value
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """An alert to be posted at ``due``."""
+    """An alert that an earlier version wanted to post at ``due``."""
 
     alert: Alert
     due: Ms
 
 
 class Group(msgspec.Struct):
-    """What is posted together: alerts of one family, in one direction."""
+    """What earlier versions, which had no threads, wanted to post together."""
 
     waiting: list[Waiting] = []
-    posted: dict[str, Ms] = msgspec.field(default_factory=dict[str, Ms], name="told")
-    """Subject → when it was posted; forgotten after GROUP_OPEN."""
-    digest_at: Ms | None = None
-    """The last digest, or when so many had been posted that what joins waits for one."""
-
-
-class LastPost(msgspec.Struct, frozen=True):
-    """The last post of a family, a direction and a subject."""
-
-    rule: str
-    level: Level
-    at: Ms
 
 
 class NotPosted(StrEnum):
     """Why an alert was not posted."""
 
     HIDDEN = "hidden"
-    """A composite covers it."""
+    """A composite covered it, in earlier versions."""
     HELD = "held"
     """The budget kept it back."""
     SILENCED = "silenced"
     """A silence covers it."""
     MERGED = "merged"
-    """A later turn of the episode, or another window of the rule, was posted in its place."""
+    """A later turn of the episode was told in its place."""
     OVER = "over"
-    """Its episode was over before it was posted, or it is the end of one that was not posted."""
+    """Its episode was over before it was told, or it is the end of one that was not told."""
 
 
 class PlanCounts(msgspec.Struct):
-    """How many alerts were posted so far, and how many were not, by ``NotPosted``."""
+    """How many alerts were told so far, and how many were not, by ``NotPosted``."""
 
     posted: int = msgspec.field(default=0, name="told")
+    """In posts and in edits."""
     hidden: int = 0
+    """By earlier versions."""
     held: int = 0
     """By the budget, or because the episode was over too soon."""
     silenced: int = 0
     merged: int = 0
     over: int = 0
-    """Ends of episodes whose beginnings were not posted."""
+    """Ends of episodes whose beginnings were not told."""
 
 
 class PlanState(msgspec.Struct):
-    """Everything that the next answer depends on. A subject is an asset or a contract.
+    """Everything that the next answer depends on.
 
     A ``name`` is what older versions wrote the field under; plans they kept stay readable.
     """
 
     now: Ms = 0
     """The time up to which all that was due has been posted."""
-    groups: dict[str, Group] = {}
-    """Family and direction → its group."""
+    threads: dict[str, Thread] = {}
+    """The events by their keys: those that go on, and those whose prices are still looked at."""
     episodes: dict[str, Ms] = msgspec.field(default_factory=dict[str, Ms], name="told")
-    """Rule and subject → beginning of the episode that was posted, while that is open."""
-    last_posts: dict[str, LastPost] = msgspec.field(
-        default_factory=dict[str, LastPost], name="said"
-    )
-    """Family, direction and subject → its last post."""
-    hiding: dict[str, Ms] = {}
-    """Composite and asset whose parts it hides → when it was taken."""
-    hidden: dict[str, int] = {}
-    """Composite and asset → alerts hidden since its last post, which the next one counts."""
+    """Rule and subject → beginning of the open episode that was posted by itself: to a webhook, or
+    by an earlier version."""
     held: dict[str, int] = {}
     """Family → alerts kept back since the last post, which the next one counts."""
     posts: list[Ms] = []
@@ -163,10 +182,10 @@ class PlanState(msgspec.Struct):
     watch_posts: list[Ms] = []
     """The same of posts at watch."""
     counts: PlanCounts = msgspec.field(default_factory=PlanCounts)
+    groups: dict[str, Group] = {}
+    """What an earlier version has left; the next call takes it."""
     quiet: dict[str, Alert] = {}
-    """What waits for the end of the quiet hours: rule and subject → its newest turn."""
-    quiet_until: Ms | None = None
-    """When they end."""
+    """The same, of what waited for the end of the quiet hours."""
     not_posted: dict[str, NotPosted] = msgspec.field(
         default_factory=dict[str, NotPosted], name="unsaid"
     )
@@ -175,22 +194,14 @@ class PlanState(msgspec.Struct):
 
 def set_back(state: PlanState, by: Ms, now: Ms) -> PlanState:
     """``state`` after the clock was set back ``by`` so much, to ``now``: everything is as long ago,
-    or as far away, as it was."""
+    or as far away, as it was. The end of quiet hours is looked at again when it is due: it is a
+    time of day."""
     later = load(dump(state))
     later.now = now
-    for group in later.groups.values():
-        group.waiting = [Waiting(waiting.alert, waiting.due - by) for waiting in group.waiting]
-        group.posted = {subject: at - by for subject, at in group.posted.items()}
-        group.digest_at = None if group.digest_at is None else group.digest_at - by
-    later.last_posts = {
-        topic: msgspec.structs.replace(post, at=post.at - by)
-        for topic, post in later.last_posts.items()
-    }
-    later.hiding = {composite: at - by for composite, at in later.hiding.items()}
+    for thread in later.threads.values():
+        thread.set_back(by)
     later.posts = [at - by for at in later.posts]
     later.watch_posts = [at - by for at in later.watch_posts]
-    # looked at again then: it is a time of day
-    later.quiet_until = None if later.quiet_until is None else later.quiet_until - by
     return later
 
 
@@ -209,32 +220,15 @@ GROUP_WAIT: Mapping[Level, Ms] = {
     Level.ALERT: 20 * SECOND,
     Level.CRITICAL: 0,
 }
-CLOSE_WAIT: Ms = 60 * SECOND
-GROUP_OPEN: Ms = 10 * MINUTE
-"""How long what comes belongs to the same group: posted in digests, once there are DIGEST_FROM."""
-
-WINDOWS_AGREE: Ms = 30 * MINUTE
-"""How long after a post the other windows of its rule have nothing to add on the same asset, unless
-at a higher level."""
 
 CLOCKS_APART: Ms = MINUTE
 """The clock that stamps alerts may be so far ahead of ours."""
 
-UPDATE_EVERY: Ms = 5 * MINUTE
-"""At most so often a post says that a posted episode got worse; meanwhile its post is edited. A
-critical alert says so at once, unless it is a composite: what makes a composite worse are its
-parts, which it hides."""
-
-PRINT_EVERY: Ms = MINUTE
-"""The same on the console, where nothing can be edited and a line more disturbs nobody. A webhook
-gets it at once: how often is too often is for its receiver to say."""
+SOON: Ms = MINUTE
+"""What rings again so soon is not edited before."""
 
 NOT_POSTED_KEPT = 40
 """For so many of the last alerts that were not posted the reason is remembered."""
-
-DIGEST_FROM = 4
-"""So many assets (or contracts) that wait together become one digest; after so many posts, whatever
-else joins waits for the next digest."""
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,352 +266,522 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     private: bool = False
     """Whether it is one person's chat with the bot."""
     posts_per_hour: int = 12
-    """Once so many were posted within an hour, only critical alerts still come; of watch, at most
-    half as many. Critical alerts and ends are not counted."""
+    """Once so many were posted within an hour, only critical posts still come; of watch, at most
+    half as many. Critical posts, edits and ends are not counted."""
     quiet: Quiet | None = None
-    """In these hours alerts at watch wait until the hours end, and those at alert are silent."""
+    """In these hours events at watch wait until the hours end, and those at alert are silent."""
     group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
-    """How long an alert waits for others; a critical one never does."""
-    hides: Mapping[str, Sequence[str]] = {}
-    """Composite → the families of its parts."""
+    """How long a post waits for what belongs to its event; a critical one never does."""
 
     @property
     def key(self) -> str:
         """What the chat is called where it is remembered."""
         return destination_key(self.destination)
 
+    @property
+    def threaded(self) -> bool:
+        """Whether events are told in threads: to people, and not to programs."""
+        return not isinstance(self.destination, WebhookName)
+
+    @property
+    def edits(self) -> bool:
+        """Whether a post can be edited."""
+        return self.threaded and not isinstance(self.destination, ConsoleOutput)
+
     def matches(self, alert: Alert) -> bool:
-        """Whether ``alert`` is for this chat. An end is posted only if its beginning was."""
+        """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
         return any(wanted.matches(alert) for wanted in self.filters)
 
 
-def next_due(state: PlanState) -> Ms | None:
+def next_post(state: PlanState) -> Ms | None:
     """When ``plan`` has something to post even if nothing more happens; None: never."""
-    due = [waiting.due for group in state.groups.values() for waiting in group.waiting]
-    if state.quiet and state.quiet_until is not None:
-        due.append(state.quiet_until)
-    return min(due, default=None)
+    if state.groups or state.quiet:
+        return state.now
+    return min((t.due for t in state.threads.values() if t.due is not None), default=None)
+
+
+def next_due(state: PlanState) -> Ms | None:
+    """When ``plan`` has something to do even if nothing more happens, looking at what the price has
+    done since an end, and forgetting what is finished, included; None: never."""
+    threads = state.threads.values()
+    looks = [at for thread in threads if (at := thread.after_due()) is not None]
+    looks += [state.now for thread in threads if thread.finished]
+    post = next_post(state)
+    return min([*looks, *([] if post is None else [post])], default=None)
 
 
 def plan(
-    state: PlanState, alerts: Iterable[Alert], chat: Chat, silences: Sequence[Silence], now: Ms
+    state: PlanState,
+    alerts: Iterable[Alert],
+    chat: Chat,
+    silences: Sequence[Silence],
+    now: Ms,
+    prices: Mapping[str, float] | None = None,
 ) -> tuple[PlanState, list[Delivery]]:
     """The state after ``alerts``, and what is due up to ``now``; ``state`` itself is not changed.
 
     An alert from long after ``now`` is one of a clock that is ahead of ours, and is not waited for.
+    ``prices``: those of ``now`` by asset, as far as known. All edits that ``state`` came with are
+    durable.
     """
-    planner = _Planner(load(dump(state)), chat, silences)
-    for alert in alerts:
-        if alert.post and chat.matches(alert):
-            planner.take(alert, now)
-        elif alert.turn is Turn.CLOSE:
-            planner.end_unposted(alert, now)
-    planner.advance(now)
-    planner.ring()
+    coming = [a for a in alerts if a.turn is Turn.CLOSE or (a.post and chat.matches(a))]
+    due = next_due(state)
+    if not coming and (due is None or due > max(now, state.now)):
+        return replace(state, now=max(now, state.now)), []
+    planner = _Planner(load(dump(state)), chat, silences, prices or {})
+    planner.forget_finished()
+    planner.take_over(now)
+    for alert in coming:
+        planner.take(alert, now)
+    planner.finish(now)
     return planner.state, planner.deliveries
+
+
+def grown(state: PlanState, chat: Chat) -> list[Delivery]:
+    """What the post of each thread that was posted is to show: for one who has taken over a plan
+    and does not know which edits were made durable."""
+    if not chat.edits:
+        return []
+    return [
+        _shown(thread, state.now)
+        for thread in state.threads.values()
+        if thread.posted and thread.parts and not _rings_soon(thread, state.now)
+    ]
+
+
+def _rings_soon(thread: Thread, now: Ms) -> bool:
+    """Whether it rings again so soon that its post need not be edited before."""
+    return thread.due is not None and thread.due - now <= SOON
+
+
+def going_on(state: PlanState) -> list[Delivery]:
+    """The events that were posted and are not over, as they are."""
+    threads = [t for t in state.threads.values() if t.posted and t.parts and t.ended is None]
+    return [_shown(thread, state.now) for thread in threads]
+
+
+def unwatched(
+    state: PlanState,
+    chat: Chat,
+    watched: Callable[[Alert], bool],
+    now: Ms,
+    prices: Mapping[str, float] | None = None,
+) -> tuple[PlanState, list[Delivery]]:
+    """The state after the configuration has changed, and the edits that say so. ``watched``:
+    whether the episode of an alert is still judged; ``prices`` as in ``plan``."""
+    gone = {
+        thread.key: keys
+        for thread in state.threads.values()
+        if thread.ended is None
+        and (keys := [k for k, a in thread.parts.items() if _goes_on(a) and not watched(a)])
+    }
+    if not gone:
+        return state, []
+    planner = _Planner(load(dump(state)), chat, (), prices or {})
+    planner.drop(gone, now)
+    return planner.state, planner.deliveries
+
+
+def _goes_on(alert: Alert) -> bool:
+    return alert.turn is not Turn.CLOSE
+
+
+def _shown(thread: Thread, at: Ms, turn: Turn | None = None) -> Delivery:
+    """``thread`` as an edit of its post shows it. ``turn``: that of a post which rings again: who
+    hears that it rose or got worse, hears which of its episodes did."""
+    alerts = [
+        alert
+        if turn in (Turn.UP, Turn.WORSE) or alert.turn is Turn.CLOSE
+        else replace(alert, turn=Turn.OPEN)
+        for alert in thread.parts.values()
+    ]
+    over = thread.ended is not None and not thread.unwatched and not thread.market
+    return Delivery(
+        alerts=tuple(sorted(alerts, key=severity)),
+        at=at,
+        silent=True,
+        thread=thread.key,
+        market=thread.subject == ALL,
+        turn=Turn.CLOSE if over else turn or Turn.OPEN,
+        edit=True,
+        began=thread.began,
+        since=thread.since,
+        unwatched=thread.unwatched,
+        into=thread.market,
+    )
 
 
 class _Planner:
     """One call of ``plan``: a state of its own, and what is to be delivered."""
 
-    def __init__(self, state: PlanState, chat: Chat, silences: Sequence[Silence]) -> None:
+    def __init__(
+        self,
+        state: PlanState,
+        chat: Chat,
+        silences: Sequence[Silence],
+        prices: Mapping[str, float],
+    ) -> None:
         self.state = state
         self.deliveries: list[Delivery] = []
         self._chat = chat
         self._silences = silences
-        self._ringing: list[Alert] = []
+        self._prices = prices
+        self._grown: dict[str, None] = {}  # threads whose posts are to be edited
+        self._moment: set[str] = set()  # threads that became critical at the present moment,
+        self._seen: Ms = 0  # which is this one
+
+    def forget_finished(self) -> None:
+        """Forget what an earlier call has finished."""
+        threads = self.state.threads
+        self.state.threads = {key: t for key, t in threads.items() if not t.finished}
+
+    def drop(self, gone: Mapping[str, Sequence[str]], now: Ms) -> None:
+        """Nobody judges these parts of threads any more. An event of which nothing else is open is
+        over, without an end and without a look at the price since."""
+        self.state.now = max(now, self.state.now)
+        for name, parts in gone.items():
+            thread = self.state.threads[name]
+            for key in [key for key in parts if key in thread.fresh]:
+                thread.fresh.remove(key)
+                self._count(thread.parts[key], NotPosted.OVER)
+            left = {key: alert for key, alert in thread.parts.items() if key not in parts}
+            if not thread.posted:
+                thread.parts = left
+                if not left:
+                    del self.state.threads[name]
+                continue
+            if any(map(_goes_on, left.values())):
+                thread.parts = left
+                if not thread.going_on:
+                    self._end(thread)
+            else:
+                thread.ended, thread.due, thread.unwatched = self.state.now, None, True
+                thread.done = [*AFTER]
+            self._edit(thread)
+
+    def take_over(self, now: Ms) -> None:
+        """Take what an earlier version has left waiting."""
+        waiting = [w.alert for group in self.state.groups.values() for w in group.waiting]
+        waiting += self.state.quiet.values()
+        self.state.groups, self.state.quiet = {}, {}
+        for alert in sorted(waiting, key=lambda alert: alert.seen):
+            self.take(alert, now)
 
     def take(self, alert: Alert, now: Ms) -> None:
-        """Put ``alert`` where it waits, or count why it does not."""
-        self.advance(min(alert.seen, now + CLOCKS_APART))
-        if self._hidden(alert):
-            self._hide(alert, alert.hidden_by)
-        elif self._silenced(alert):
-            self.state.counts.silenced += 1
-            self._not_posted(alert, NotPosted.SILENCED)
-            self.state.hiding.pop(_composite(alert.family, alert), None)
-            self._end_without_post(alert)
-        elif alert.turn is Turn.CLOSE:
-            self._take_close(alert)
+        """Put ``alert`` into its thread, or count why not."""
+        if alert.seen != self._seen:
+            self._seen = alert.seen
+            self._moment.clear()
+        self._advance(min(alert.seen, now + CLOCKS_APART))
+        if not self._chat.threaded:
+            self._deliver_alone(alert)
+            return
+        thread = self._thread_of(alert)
+        if alert.turn is Turn.CLOSE:
+            if thread is not None and thread.key in self._moment:  # critical is told, if briefly
+                self._moment.discard(thread.key)
+                self._advance(self.state.now)
+                thread = self._thread_of(alert)
+            self._close(thread, alert)
+        elif self._silenced(alert, alert.seen):
+            self._count(alert, NotPosted.SILENCED)
         else:
-            self._fold_parts(alert)
-            alert = self._with_ringing(alert)
-            earlier = self._take_back(alert)
-            self._merged(earlier)
-            if earlier is not None and earlier.alert.turn is Turn.CLOSE:
-                earlier = None
-            pause = self._pause(alert)
-            rings = alert.level is Level.CRITICAL
-            if rings and not (pause and alert.family in self._chat.hides):
-                self._ringing.append(alert)
-            else:
-                wait = self._chat.group_wait.get(alert.level, 0)
-                self._wait(alert, max(wait, pause), earlier)
+            self._add(thread, alert)
 
-    def end_unposted(self, alert: Alert, now: Ms) -> None:
-        """Take an end that is not to be posted: what ended in quiet hours is not posted when they
-        are over."""
-        self.advance(min(alert.seen, now + CLOCKS_APART))
-        asleep = self.state.quiet.get(_instance(alert))
-        if asleep is not None and asleep.opened_at == alert.opened_at:
-            del self.state.quiet[_instance(alert)]
-            self._hold(asleep, NotPosted.OVER)
+    def finish(self, now: Ms) -> None:
+        """Post what is due up to ``now``, and edit what has grown."""
+        self._advance(now)
+        self._moment.clear()
+        self._advance(now)
+        for key in list(self._grown):
+            thread = self.state.threads.get(key)
+            if thread is not None and thread.posted and not _rings_soon(thread, self.state.now):
+                self._edit(thread)
+        self._grown = {}
 
-    def advance(self, now: Ms) -> None:
+    # Threads.
+
+    def _thread_of(self, alert: Alert) -> Thread | None:
+        """The thread that knows its episode."""
+        known = thread_with(self.state.threads.values(), alert)
+        if known is not None or self.state.episodes.get(_instance(alert)) != alert.opened_at:
+            return known
+        # an earlier version has posted it by itself: its post goes on as that of a thread
+        del self.state.episodes[_instance(alert)]
+        thread = self._begin(alert)
+        opened = replace(alert, turn=Turn.OPEN)
+        thread.parts[str(alert.episode)] = opened
+        thread.rung = alert.level - (alert.turn is Turn.UP)
+        thread.rang_at = self.state.now
+        return thread
+
+    def _begin(self, alert: Alert, subject: str | None = None) -> Thread:
+        subject = alert.asset if subject is None else subject
+        now, theme = self.state.now, theme_of(alert)
+        key = f"{theme}:{subject}:{now}"
+        while key in self.state.threads:
+            key += "'"
+        thread = Thread(key=key, theme=theme, subject=subject, began=now, grew=now)
+        self.state.threads[key] = thread
+        return thread
+
+    def _add(self, thread: Thread | None, alert: Alert) -> None:
+        now, key = self.state.now, str(alert.episode)
+        if thread is not None and thread.parts[key].turn is Turn.CLOSE:
+            self._count(alert, NotPosted.MERGED)  # its end is known
+            return
+        begun = False
+        if thread is not None and thread.ended is not None:  # it goes on after its event
+            thread = None
+        if thread is None:
+            thread = joined_by(self.state.threads.values(), alert, now)
+        if thread is None:
+            thread, begun = self._begin(alert), True
+        earlier = thread.parts.get(key)
+        if key in thread.fresh and earlier is not None:
+            thread.fresh.remove(key)
+            self._count(earlier, NotPosted.MERGED)
+            # one event can give a composite two turns, and the first post tells of a beginning
+            if not thread.posted or earlier.seen == alert.seen:
+                alert = replace(merge_turns(earlier, alert), id=alert.id)
+        thread.add(alert)
+        thread.fresh.append(key)
+        thread.grew = now
+        if begun and (coins := market_of(self.state.threads.values(), thread, now)):
+            thread = self._market(thread, coins, alert)
+        self._wait(thread, alert, begun)
+
+    def _market(self, begun: Thread, coins: Sequence[Thread], alert: Alert) -> Thread:
+        """The thread of the market, with what nobody has heard of yet of ``coins``. The others go
+        on as they are until it is posted."""
+        market = begun if begun.subject == ALL else self._begin(alert, ALL)
+        self._fold([coin for coin in coins if not coin.posted], market)
+        return market
+
+    def _fold(self, coins: Iterable[Thread], market: Thread) -> None:
+        """``coins``, of which nobody has heard, become parts of ``market``."""
+        for coin in coins:
+            market.take_in(coin, self.state.now)
+            del self.state.threads[coin.key]
+
+    def _wait(self, thread: Thread, alert: Alert, begun: bool) -> None:
+        """Decide when the thread is posted, or rings, because of ``alert``."""
+        now = self.state.now
+        first = now + self._chat.group_wait.get(alert.level, 0)
+        if thread.asleep and alert.level > Level.WATCH:
+            thread.asleep, thread.due = False, None
+        due = first
+        if thread.posted:
+            again = rings_again(thread, alert, first)
+            self._grown[thread.key] = None
+            if again is None:
+                return
+            due = again
+        elif thread.asleep:
+            return
+        thread.due = due if thread.due is None else min(thread.due, due)
+        if thread.due == now:
+            self._moment.add(thread.key)
+
+    def _close(self, thread: Thread | None, alert: Alert) -> None:
+        """An episode has ended."""
+        key = str(alert.episode)
+        if thread is None:
+            if alert.post and self._chat.matches(alert):
+                self._count(alert, NotPosted.OVER)
+            return
+        earlier = thread.parts[key]
+        if thread.ended is not None:  # the end of the event was told
+            thread.parts[key] = alert
+            if alert.post:
+                self._count(alert, NotPosted.MERGED)
+            return
+        untold = not thread.posted and key in thread.fresh and earlier.turn is not Turn.CLOSE
+        if untold:  # over before it was told: worth a count, not a post
+            del thread.parts[key]
+            thread.fresh.remove(key)
+            self._hold(earlier, NotPosted.OVER)
+        if untold or earlier.turn is Turn.CLOSE:
+            if alert.post:
+                self._count(alert, NotPosted.OVER)
+        else:
+            if key in thread.fresh:
+                thread.fresh.remove(key)
+                self._count(earlier, NotPosted.MERGED)
+            thread.parts[key] = with_level_of(earlier, alert)
+            if alert.post:
+                thread.fresh.append(key)
+        self._grown[thread.key] = None
+        if not thread.parts:
+            del self.state.threads[thread.key]
+        elif thread.posted and not thread.going_on:
+            self._end(thread)
+            if not self._chat.edits:
+                self._edit(thread)
+
+    def _end(self, thread: Thread) -> None:
+        thread.end(self.state.now, self._prices)
+        if not self._chat.edits:
+            thread.done = [*AFTER]  # nobody would read it
+
+    # Time.
+
+    def _advance(self, now: Ms) -> None:
         """Post what is due up to ``now``, in the order in which it is due."""
         if now > self.state.now:
-            self.ring()
+            self._moment.clear()
         now = max(now, self.state.now)
-        while (due := next_due(self.state)) is not None and due <= now:
-            self.state.now = max(self.state.now, due)
-            for group in self.state.groups.values():
-                if any(w.due <= due for w in group.waiting):
-                    self._post_due(group, due)
-            if self.state.quiet and (self.state.quiet_until or 0) <= due:
-                self._end_quiet()
+        while ready := [
+            thread
+            for thread in self.state.threads.values()
+            if thread.due is not None and thread.due <= now and thread.key not in self._moment
+        ]:
+            thread = min(ready, key=lambda t: (t.due or 0, -t.level, t.began, t.key))
+            self.state.now = max(self.state.now, thread.due or 0)
+            self._post_due(self._waiting_market(thread) or thread)
         self.state.now = now
-        for key, group in list(self.state.groups.items()):
-            _forget_posted(group, now)
-            if not group.waiting and not group.posted and not _open(group, now):
-                del self.state.groups[key]
+        for key, thread in list(self.state.threads.items()):
+            if thread.ended is not None and thread.take_prices(now, self._prices):
+                self._grown[key] = None
+            if now - thread.grew > OLDEST:
+                del self.state.threads[key]
 
-    def ring(self) -> None:
-        """Post the critical alerts of this moment, bundled among themselves only."""
-        by_group: dict[str, list[Alert]] = {}
-        for alert in self._ringing:
-            by_group.setdefault(_group(alert), []).append(alert)
-        self._ringing = []
-        for alerts in by_group.values():
-            if len(_subjects(alerts)) >= DIGEST_FROM:
-                self._deliver(alerts)
+    def _post_due(self, thread: Thread) -> None:
+        """Post ``thread``, or let it ring again, unless quiet hours or the budget forbid."""
+        thread.due = None
+        if thread.asleep:
+            thread = self._wake(thread)
+        woken, thread.asleep = thread.asleep, False
+        if not thread.parts:
+            self.state.threads.pop(thread.key, None)
+            return
+        now, first = self.state.now, not thread.posted
+        coins = self._coins_of(thread) if first else []
+        rising = [coin for coin in coins if coin.due is not None and coin.due <= now]
+        level = max(t.level for t in (thread, *rising))
+        quiet = self._chat.quiet
+        is_quiet = quiet is not None and quiet.covers(now)
+        if quiet is not None and is_quiet and first and level is Level.WATCH:
+            thread.asleep, thread.due = True, quiet.ends_after(now)
+            return
+        free = level is Level.CRITICAL or woken
+        if not free and self._spent(level):
+            if first:
+                for alert in thread.news:
+                    self._hold(alert)
+                del self.state.threads[thread.key]
             else:
-                for alert in alerts:
-                    self._deliver([alert])
+                self._grown[thread.key] = None
+            return
+        turn = Turn.OPEN
+        if not first:
+            turn = Turn.UP if level > thread.rung else Turn.WORSE
+        if turn is Turn.WORSE:
+            thread.worse_at = now
+        silent = level is Level.WATCH or (is_quiet and level is not Level.CRITICAL)
+        for coin in coins:
+            thread.take_in(coin, now)
+        if not silent or (thread.due or 0) <= now:
+            thread.due = None  # of what is much worse, and has to wait for its ring, nothing rang
+        self._deliver(thread, turn, level, silent)
+        for coin in coins:
+            self._edit(coin)
 
-    def _not_posted(self, alert: Alert, why: NotPosted) -> None:
+    def _coins_of(self, thread: Thread) -> list[Thread]:
+        """The threads of coins that are told in ``thread`` once it is posted."""
+        if thread.subject != ALL:
+            return []
+        now = self.state.now
+        return [t for t in coins_of(self.state.threads.values(), thread.theme, now) if t.posted]
+
+    def _waiting_market(self, coin: Thread) -> Thread | None:
+        """The thread that takes in ``coin`` once it is posted, which is soon."""
+        waiting = [t for t in self.state.threads.values() if not (t.posted or t.asleep or t.ended)]
+        return next((t for t in waiting if coin in self._coins_of(t)), None)
+
+    def _wake(self, thread: Thread) -> Thread:
+        """``thread``, which has waited for the end of the quiet hours, without what was silenced
+        meanwhile; together with the others that did, if they are many."""
+        asleep = [t for t in self.state.threads.values() if t.asleep and t.theme == thread.theme]
+        for sleeper in asleep:
+            for key in list(sleeper.fresh):
+                if self._silenced(sleeper.parts[key], self.state.now):
+                    sleeper.fresh.remove(key)
+                    self._count(sleeper.parts.pop(key), NotPosted.SILENCED)
+        coins = [t for t in asleep if t.parts and t.subject != ALL]
+        if len({t.subject for t in coins}) < MARKET_FROM:
+            return thread
+        alert = next(iter(coins[0].parts.values()))
+        market = next((t for t in asleep if t.subject == ALL), None) or self._begin(alert, ALL)
+        self._fold(coins, market)
+        market.due = None
+        return market
+
+    # What is delivered.
+
+    def _deliver(self, thread: Thread, turn: Turn, level: Level, silent: bool) -> None:
+        """A post of ``thread``. ``level``: that of what is new in it."""
+        state = self.state
+        held, state.held = state.held, {}
+        state.posts += [state.now] if level < Level.CRITICAL else []
+        state.watch_posts += [state.now] if level is Level.WATCH else []
+        delivery = _shown(thread, state.now, turn)
+        self.deliveries.append(replace(delivery, silent=silent, edit=False, held=held))
+        state.counts.posted += len(thread.fresh)
+        thread.fresh, thread.rung = [], max(thread.rung, thread.level)
+        thread.rang_at = thread.rang_at if silent else state.now
+        self._grown.pop(thread.key, None)
+
+    def _edit(self, thread: Thread) -> None:
+        """The post of ``thread`` is edited; where none can be, only the end is told, by a post."""
+        delivery = _shown(thread, self.state.now)
+        if self._chat.edits:
+            self.deliveries.append(delivery)
+        elif delivery.turn is Turn.CLOSE:
+            self.deliveries.append(replace(delivery, edit=False))
+        self.state.counts.posted += len(thread.fresh)
+        thread.fresh = []
+        self._grown.pop(thread.key, None)
+
+    def _deliver_alone(self, alert: Alert) -> None:
+        """A post of ``alert`` alone, at once."""
+        state, instance = self.state, _instance(alert)
+        close = alert.turn is Turn.CLOSE
+        begun = state.episodes.get(instance) == alert.opened_at
+        if close and begun:
+            del state.episodes[instance]
+        if not alert.post or not self._chat.matches(alert):
+            return
+        if self._silenced(alert, alert.seen):
+            self._count(alert, NotPosted.SILENCED)
+        elif close and not begun:
+            self._count(alert, NotPosted.OVER)
+        else:
+            if not close:
+                state.episodes[instance] = alert.opened_at
+            shown = alert if begun else replace(alert, turn=Turn.OPEN)
+            silent = close or alert.level is Level.WATCH
+            self.deliveries.append(Delivery(alerts=(shown,), at=state.now, silent=silent))
+            state.counts.posted += 1
+
+    def _silenced(self, alert: Alert, at: Ms) -> bool:
+        return alert.level is not Level.CRITICAL and silenced(alert, self._silences, at)
+
+    def _hold(self, alert: Alert, why: NotPosted = NotPosted.HELD) -> None:
+        self._remember(alert, why)
+        self.state.counts.held += 1
+        self.state.held[alert.family] = self.state.held.get(alert.family, 0) + 1
+
+    def _count(self, alert: Alert, why: NotPosted) -> None:
+        self._remember(alert, why)
+        counts = self.state.counts
+        setattr(counts, why.value, getattr(counts, why.value) + 1)
+
+    def _remember(self, alert: Alert, why: NotPosted) -> None:
         reasons = self.state.not_posted
         reasons[alert.id] = why
         while len(reasons) > NOT_POSTED_KEPT:
             del reasons[next(iter(reasons))]
-
-    def _hidden(self, alert: Alert) -> bool:
-        """Whether this chat gets a composite instead."""
-        hides = _composite(alert.hidden_by, alert) in self.state.hiding
-        return hides and alert.hidden_by in self._chat.hides
-
-    def _silenced(self, alert: Alert, now: Ms | None = None) -> bool:
-        """Whether a silence covers it when it came, or ``now``."""
-        if alert.level is Level.CRITICAL:
-            return False
-        at = alert.seen if now is None else now
-        return silenced(alert, self._silences, at)
-
-    def _with_ringing(self, alert: Alert) -> Alert:
-        """``alert`` as the only post of its moment: one event can move two windows of a composite,
-        which then rises and gets worse."""
-        for ringing in self._ringing:
-            if _instance(ringing) == _instance(alert):
-                self._ringing.remove(ringing)
-                self._merged(Waiting(ringing, self.state.now))
-                return msgspec.structs.replace(merge_turns(ringing, alert), id=alert.id)
-        return alert
-
-    def _take_close(self, alert: Alert) -> None:
-        posted = self._posted(alert)
-        waited = self._take_back(alert)
-        if posted:
-            self._merged(waited)
-            self._wait(alert, CLOSE_WAIT, None)
-            return
-        self.state.counts.over += 1
-        self._not_posted(alert, NotPosted.OVER)
-        if waited is not None:  # over before it was posted: worth a count, not a post
-            self._hold(waited.alert, NotPosted.OVER)
-
-    def _merged(self, waited: Waiting | None) -> None:
-        if waited is not None:
-            self.state.counts.merged += 1
-            self._not_posted(waited.alert, NotPosted.MERGED)
-
-    def _pause(self, alert: Alert) -> Ms:
-        """How long to wait until a post may say that the posted episode got worse."""
-        every = UPDATE_EVERY
-        match self._chat.destination:
-            case WebhookName():
-                return 0
-            case ConsoleOutput():
-                every = PRINT_EVERY
-            case _:
-                pass
-        last = self.state.last_posts.get(_topic(alert))
-        if alert.turn is not Turn.WORSE or not self._posted(alert) or last is None:
-            return 0
-        return max(0, last.at + every - self.state.now)
-
-    def _posted(self, alert: Alert) -> bool:
-        """Whether the beginning of its episode was posted, and its end was not."""
-        return self.state.episodes.get(_instance(alert)) == alert.opened_at
-
-    def _fold_parts(self, alert: Alert) -> None:
-        """A composite takes over those of its parts that are still to be posted."""
-        parts = self._chat.hides.get(alert.family)
-        if parts is None:
-            return
-        self.state.hiding[_composite(alert.family, alert)] = self.state.now
-
-        def part(other: Alert) -> bool:
-            mine = other.asset == alert.asset and other.family in parts
-            # nothing is hidden by something milder
-            return mine and other.turn is not Turn.CLOSE and other.level <= alert.level
-
-        for group in self.state.groups.values():
-            for waiting in [w for w in group.waiting if part(w.alert)]:
-                group.waiting.remove(waiting)
-                self._hide(waiting.alert, alert.family)
-        for key, other in [item for item in self.state.quiet.items() if part(item[1])]:
-            del self.state.quiet[key]
-            self._hide(other, alert.family)
-        for other in [a for a in self._ringing if part(a)]:
-            self._ringing.remove(other)
-            self._hide(other, alert.family)
-
-    def _hide(self, alert: Alert, composite: str) -> None:
-        key = _composite(composite, alert)
-        self.state.counts.hidden += 1
-        self._not_posted(alert, NotPosted.HIDDEN)
-        self.state.hidden[key] = self.state.hidden.get(key, 0) + 1
-        self._end_without_post(alert)
-
-    def _hold(self, alert: Alert, why: NotPosted = NotPosted.HELD) -> None:
-        held = self.state.held
-        self._not_posted(alert, why)
-        self.state.counts.held += 1
-        held[alert.family] = held.get(alert.family, 0) + 1
-        self.state.hiding.pop(_composite(alert.family, alert), None)
-
-    def _end_without_post(self, alert: Alert) -> None:
-        """The end of an episode that is not posted: what still waits of it is not posted either."""
-        if alert.turn is Turn.CLOSE:
-            posted = self._posted(alert)
-            waited = self._take_back(alert)
-            if posted:
-                self._merged(waited)
-            elif waited is not None:
-                self._hold(waited.alert, NotPosted.OVER)
-            self._forget(alert)
-
-    def _forget(self, alert: Alert) -> None:
-        """The episode is over, whether its end is posted or not."""
-        if alert.turn is Turn.CLOSE and self._posted(alert):
-            del self.state.episodes[_instance(alert)]
-
-    def _take_back(self, alert: Alert) -> Waiting | None:
-        """Take out what waits of the same rule and subject: the newer alert replaces it."""
-        instance = _instance(alert)
-        for group in self.state.groups.values():
-            for waiting in group.waiting:
-                if _instance(waiting.alert) == instance:
-                    group.waiting.remove(waiting)
-                    return waiting
-        if (asleep := self.state.quiet.pop(instance, None)) is not None:
-            return Waiting(asleep, self.state.quiet_until or self.state.now)
-        return None
-
-    def _wait(self, alert: Alert, wait: Ms, earlier: Waiting | None) -> None:
-        now = self.state.now
-        group = self.state.groups.setdefault(_group(alert), Group())
-        due = now + wait
-        if group.digest_at is not None and _open(group, now):
-            slot = group.digest_at + GROUP_OPEN
-            due = max(due, slot) if _patient(alert) else due
-        elif not group.waiting:
-            group.digest_at = None
-        if earlier is not None:
-            due = min(due, earlier.due)
-        group.waiting.append(Waiting(alert, due))
-
-    def _post_due(self, group: Group, due: Ms) -> None:
-        subjects = len(_subjects([w.alert for w in group.waiting]))
-        joined = group.digest_at is not None
-        if subjects >= DIGEST_FROM or (joined and subjects > 1):
-            alerts = [w.alert for w in group.waiting]
-            group.waiting.clear()
-            group.digest_at = due if self._deliver(alerts, joined=joined) else None
-            return
-        ready = [w for w in group.waiting if w.due <= due]
-        group.waiting = [w for w in group.waiting if w.due > due]
-        group.digest_at = None
-        for waiting in sorted(ready, key=lambda w: -w.alert.level):
-            self._deliver([waiting.alert])
-
-    def _deliver(self, alerts: list[Alert], joined: bool = False) -> bool:
-        """Deliver ``alerts`` as one post, unless quiet hours, the budget or other posts forbid.
-
-        Whether there is a post.
-        """
-        alerts = self._worth_posting(alerts)
-        if not alerts:
-            return False
-        level = max(a.level for a in alerts)
-        close = alerts[0].turn is Turn.CLOSE
-        quiet = self._chat.quiet is not None and self._chat.quiet.covers(self.state.now)
-        free = close or level is Level.CRITICAL
-        if quiet and level is Level.WATCH and not close:
-            self._wait_for_morning(alerts)
-            return False
-        if not free and self._spent(level):
-            for alert in alerts:
-                self._hold(alert)
-            return False
-        silent = close or level is Level.WATCH or (quiet and level is not Level.CRITICAL)
-        self._post(alerts, silent, joined)
-        return True
-
-    def _wait_for_morning(self, alerts: Sequence[Alert]) -> None:
-        """Keep alerts at watch for the end of the quiet hours."""
-        if self._chat.quiet is not None:
-            self.state.quiet |= {_instance(alert): alert for alert in alerts}
-            self.state.quiet_until = self._chat.quiet.ends_after(self.state.now)
-
-    def _end_quiet(self) -> None:
-        """Post one digest of what has waited and is still open; what has ended is left out."""
-        state = self.state
-        if self._chat.quiet is not None and self._chat.quiet.covers(state.now):
-            state.quiet_until = self._chat.quiet.ends_after(state.now)  # the hours have changed
-            return
-        waited, state.quiet, state.quiet_until = list(state.quiet.values()), {}, None
-        silenced = [a for a in waited if self._silenced(a, state.now)]
-        state.counts.silenced += len(silenced)
-        for alert in silenced:
-            self._not_posted(alert, NotPosted.SILENCED)
-        by_group: dict[str, list[Alert]] = {}
-        for alert in waited:
-            if alert not in silenced:
-                by_group.setdefault(_group(alert), []).append(alert)
-        alerts = [alert for group in by_group.values() for alert in self._worth_posting(group)]
-        if alerts:
-            alerts.sort(key=severity)
-            title = "quiet.over" if len(alerts) > 1 else ""
-            self._post(alerts, silent=True, joined=False, title=title)
-
-    def _worth_posting(self, alerts: list[Alert]) -> list[Alert]:
-        """The worst first, one for each subject, without what another window has just posted."""
-        chosen: dict[str, Alert] = {}
-        for alert in sorted(alerts, key=severity):
-            if _subject(alert) in chosen or self._just_posted(alert):
-                self.state.counts.merged += 1
-                self._not_posted(alert, NotPosted.MERGED)
-                self._forget(alert)
-            else:
-                chosen[_subject(alert)] = alert
-        return list(chosen.values())
-
-    def _just_posted(self, alert: Alert) -> bool:
-        """Whether another window of the rule has just been posted, at no lower level."""
-        last = self.state.last_posts.get(_topic(alert))
-        if last is None or last.rule == alert.rule or alert.level is Level.CRITICAL:
-            return False
-        return last.level >= alert.level and self.state.now - last.at < WINDOWS_AGREE
 
     def _spent(self, level: Level) -> bool:
         """Whether the budget of the hour is spent. Half of it is not for watch."""
@@ -626,61 +790,6 @@ class _Planner:
         state.watch_posts = [t for t in state.watch_posts if t > state.now - HOUR]
         watched = level is Level.WATCH and len(state.watch_posts) >= (most + 1) // 2
         return watched or len(state.posts) >= most
-
-    def _post(self, alerts: list[Alert], silent: bool, joined: bool, title: str = "") -> None:
-        state = self.state
-        close = alerts[0].turn is Turn.CLOSE
-        hidden = sum(state.hidden.pop(_composite(alert.family, alert), 0) for alert in alerts)
-        held: dict[str, int] = {}
-        if not close:
-            held, state.held = state.held, {}
-            level = max(alert.level for alert in alerts)
-            state.posts += [state.now] if level < Level.CRITICAL else []
-            state.watch_posts += [state.now] if level is Level.WATCH else []
-        self._join(alerts)
-        self.deliveries.append(
-            Delivery(
-                alerts=tuple(self._mark_posted(alert) for alert in alerts),
-                at=state.now,
-                silent=silent,
-                joined=joined,
-                title=title,
-                hidden=hidden,
-                held=held,
-            )
-        )
-
-    def _join(self, alerts: Sequence[Alert]) -> None:
-        """Posts that follow each other closely make a group, as if they had waited together."""
-        now = self.state.now
-        for key in dict.fromkeys(map(_group, alerts)):
-            group = self.state.groups.setdefault(key, Group())
-            _forget_posted(group, now)
-            mine = [alert for alert in alerts if _group(alert) == key]
-            group.posted |= dict.fromkeys(_subjects(mine), now)
-            if len(group.posted) >= DIGEST_FROM and not _open(group, now):
-                group.digest_at = now
-
-    def _mark_posted(self, alert: Alert) -> Alert:
-        """``alert`` as it is posted: the first post of an episode says that it began."""
-        state = self.state
-        state.counts.posted += 1
-        if alert.turn is Turn.CLOSE:
-            self._forget(alert)
-            return alert
-        state.last_posts[_topic(alert)] = LastPost(alert.rule, alert.level, state.now)
-        begun = self._posted(alert)
-        state.episodes[_instance(alert)] = alert.opened_at
-        if begun or self._posted_by_composite(alert):
-            return alert
-        return msgspec.structs.replace(alert, turn=Turn.OPEN)
-
-    def _posted_by_composite(self, alert: Alert) -> bool:
-        """Whether a post of a composite covers its episode: what is new is how it goes on."""
-        composites = [name for name, parts in self._chat.hides.items() if alert.family in parts]
-        posts = [self.state.last_posts.get(f"{name} above {alert.asset}") for name in composites]
-        posted = any(post is not None and post.at >= alert.opened_at for post in posts)
-        return posted and alert.turn is not Turn.OPEN and alert.level is Level.CRITICAL
 
 
 def merge_turns(alert: Alert, later: Alert) -> Alert:
@@ -714,39 +823,5 @@ _FIRST_TO_READ = (Turn.WORSE, Turn.UP, Turn.OPEN)
 """The last of these takes the place of the others."""
 
 
-def _subject(alert: Alert) -> str:
-    return alert.instrument or alert.asset
-
-
 def _instance(alert: Alert) -> str:
-    return f"{alert.rule} {_subject(alert)}"
-
-
-def _topic(alert: Alert) -> str:
-    return f"{_group(alert)} {_subject(alert)}"
-
-
-def _composite(name: str, alert: Alert) -> str:
-    return f"{name}:{alert.asset}"
-
-
-def _group(alert: Alert) -> str:
-    end = " end" if alert.turn is Turn.CLOSE else ""
-    return f"{alert.family} {alert.fires}{end}"
-
-
-def _subjects(alerts: Iterable[Alert]) -> list[str]:
-    return list(dict.fromkeys(_subject(alert) for alert in alerts))
-
-
-def _forget_posted(group: Group, now: Ms) -> None:
-    group.posted = {name: at for name, at in group.posted.items() if now < at + GROUP_OPEN}
-
-
-def _open(group: Group, now: Ms) -> bool:
-    return group.digest_at is not None and now < group.digest_at + GROUP_OPEN
-
-
-def _patient(alert: Alert) -> bool:
-    """Whether it may wait for a digest of what joins."""
-    return alert.turn is Turn.CLOSE or alert.level is not Level.CRITICAL
+    return f"{alert.rule} {alert.instrument or alert.asset}"

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -26,12 +26,13 @@ from bot.destination import TelegramChat, queue_key
 from bot.lang import LANGUAGES
 from bot.messages.notices import clock_notice, notice_message, state_notice
 from bot.plan import planner, silences
-from bot.plan.planner import Chat, PlanState, set_back
+from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
 from bot.roles import report, role, rss_mb
 from rules import alerts
 from rules.alerts import Alert, Notice
+from rules.snapshot import OpenEpisodes
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
 from streams.clock import STEP, Clock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
@@ -46,6 +47,7 @@ TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 STUCK_LOOK_S = 5.0
+_PRICES_FRESH: Ms = MINUTE
 _NAMED = 5
 _REPORTED = 20
 _SAME_CLOCK: Ms = 5 * MINUTE
@@ -88,7 +90,7 @@ class BotStatus(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     uncertain: int
     waiting: int
-    """Alerts that wait for others of their kind."""
+    """Alerts that wait for others of their event."""
     held: int
     """Alerts that were not posted, see ``bot.plan.planner``; so are the next two."""
     hidden: int
@@ -143,6 +145,7 @@ class BotRole:
         self.resumed = asyncio.Event()
         self._latest: Ms = 0
         self._telegram: str | None = None
+        self._prices: OpenEpisodes | None = None
         self._set_back_at: Ms | None = None
         self._stuck: dict[str, str] = {}  # destinations that operators know to get nothing, and why
         self._ahead: Ms = 0
@@ -163,8 +166,12 @@ class BotRole:
             sent=counts.sent,
             refused=counts.refused,
             uncertain=counts.uncertain,
-            waiting=sum(len(plan.quiet) for plan in plans)
-            + sum(len(group.waiting) for plan in plans for group in plan.groups.values()),
+            waiting=sum(
+                len(thread.fresh)
+                for plan in plans
+                for thread in plan.threads.values()
+                if thread.due is not None
+            ),
             held=sum(plan.counts.held for plan in plans),
             hidden=sum(plan.counts.hidden for plan in plans),
             silenced=sum(plan.counts.silenced for plan in plans),
@@ -321,8 +328,28 @@ class BotRole:
         self.settings = settings
         self._audience = self._who(settings, self._subscribed)
         await self._serve()
-        self.sender.unwatch(self._watched)
+        await self._end_unwatched()
         self.sender.try_again()
+
+    async def _end_unwatched(self) -> None:
+        """What the configuration does not watch any more says so, since it has no end."""
+        plans: dict[str, PlanState] = {}
+        posts: list[Post] = []
+        edits: list[tuple[Chat, Delivery]] = []
+        for chat in self._audience.chats:
+            before, now = self._plans[chat.key], self._clock.seen()
+            after, deliveries = planner.unwatched(
+                before, chat, self._watched, now, self._prices_at(now)
+            )
+            if after is not before:
+                plans[chat.key] = after
+                posts += self._posts(chat, [d for d in deliveries if not d.edit], posts)
+                edits += [(chat, delivery) for delivery in deliveries if delivery.edit]
+        if plans:
+            await self._store.commit(self._cursor, plans, posts, self._latest)
+            self._plans |= plans
+            self.sender.add(posts)
+            await self._edit(edits)
 
     def _watched(self, alert: Alert) -> bool:
         """Whether the configuration still has its rule, and that its asset."""
@@ -361,7 +388,14 @@ class BotRole:
         self._latest = max([saved.seen, *times, *plans])
         await self._mind_clock()
         await self._refresh()
-        self.sender.unwatch(self._watched)
+        await self._edit(
+            [
+                (chat, delivery)
+                for chat in self._audience.chats
+                for delivery in planner.grown(self._plans[chat.key], chat)
+            ]
+        )
+        await self._end_unwatched()
         if saved.lost:
             await self._tell_lost(saved.lost)
 
@@ -426,8 +460,9 @@ class BotRole:
             self._backoff, lambda: store.silences(self._redis)
         )
         posts: list[Post] = self._notices([turn for turn in turns if isinstance(turn, Notice)])
+        edits: list[tuple[Chat, Delivery]] = []
         plans = {
-            chat.key: self._plan(chat, market_alerts, silenced, posts)
+            chat.key: self._plan(chat, market_alerts, silenced, posts, edits)
             for chat in self._audience.chats
         }
         changed = {key: plan for key, plan in plans.items() if _differs(plan, self._plans[key])}
@@ -435,6 +470,35 @@ class BotRole:
         await self._store.commit(cursor, changed, posts, self._latest)
         self._cursor, self._plans = cursor, self._plans | plans
         self.sender.add(posts)
+        # an edit that is lost here is made by the next one who takes over the plans
+        await self._edit(edits)
+
+    async def _edit(self, deliveries: Sequence[tuple[Chat, Delivery]]) -> None:
+        """The posts of threads show what is so, and will after a restart; those whose posts were
+        given up, or are digests, get new ones, without a sound."""
+        posts: list[Post] = []
+        for chat, delivery in deliveries:
+            grown = self.sender.grow(delivery, chat.destination)
+            if grown or delivery.into or delivery.unwatched or delivery.since:
+                continue
+            anew = msgspec.structs.replace(delivery, edit=False)
+            posts += self._posts(chat, [anew], posts)
+        if posts:
+            await self._store.keep(posts)
+            self.sender.add(posts)
+        if deliveries:
+            await self._store.save(*[self.sender.queue(c.destination) for c, _ in deliveries])
+
+    def _posts(
+        self, chat: Chat, deliveries: Sequence[Delivery], fresh: Sequence[Post]
+    ) -> list[Post]:
+        """Posts of ``deliveries``. ``fresh``: those that are not in any queue yet."""
+        posts: list[Post] = []
+        queue = self.sender.queue(chat.destination)
+        for delivery in deliveries:
+            number, earlier = self.sender.number(), [*fresh, *posts]
+            posts.append(delivery_post(delivery, chat, queue, earlier, number, self._policy))
+        return posts
 
     def _plan(
         self,
@@ -442,26 +506,31 @@ class BotRole:
         market_alerts: Sequence[Alert],
         silenced: Sequence[Silence],
         posts: list[Post],
+        edits: list[tuple[Chat, Delivery]],
     ) -> PlanState:
-        """The chat's plan after ``market_alerts``; what it wants told is added to ``posts``."""
+        """The chat's plan after ``market_alerts``; what it wants told is added to ``posts`` and to
+        ``edits``."""
         before = self._plans[chat.key]
-        queue = self.sender.queue(chat.destination)
-        planned: list[Post] = []
         try:
+            now = self._clock.seen()
             after, deliveries = planner.plan(
-                before, market_alerts, chat, silenced, self._clock.seen()
+                before, market_alerts, chat, silenced, now, self._prices_at(now)
             )
-            for delivery in deliveries:
-                number = self.sender.number()
-                fresh = [*posts, *planned]
-                planned.append(delivery_post(delivery, chat, queue, fresh, number, self._policy))
+            planned = self._posts(chat, [d for d in deliveries if not d.edit], posts)
         except Exception:  # one alert must not stop all others for ever
             log.exception(
                 "the plan failed; alerts were left out", alerts=[a.id for a in market_alerts]
             )
             return before
         posts += planned
+        edits += [(chat, delivery) for delivery in deliveries if delivery.edit]
         return after
+
+    def _prices_at(self, now: Ms) -> Mapping[str, float]:
+        """The prices that the rules have published lately."""
+        prices = self._prices
+        fresh = prices is not None and abs(now - prices.seen) <= _PRICES_FRESH
+        return prices.prices if prices is not None and fresh else {}
 
     def _notices(self, notices: Sequence[Notice]) -> list[Post]:
         """Posts for the operators' chat, if there is one; the log has them in any case."""
@@ -486,7 +555,7 @@ class BotRole:
         while True:
             await self.sender.settled.wait()
             self.sender.settled.clear()
-            nothing_due = all(planner.next_due(plan) is None for plan in self._plans.values())
+            nothing_due = all(planner.next_post(plan) is None for plan in self._plans.values())
             if self._cursor != marked and nothing_due and self.sender.idle():
                 marked = self._cursor
                 await self._reader.commit(marked, [])
@@ -509,6 +578,7 @@ class BotRole:
         """What posts say is what the rules saw last."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if (seen := await store.open_episodes(self._redis)) is not None:
+                self._prices = seen
                 self.sender.live(seen.episodes)
 
 

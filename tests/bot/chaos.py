@@ -16,8 +16,8 @@ from bot.delivery.post import SETTLED, Policy, Post, PostState
 from bot.delivery.sinks import Refused, Sinks, telegram
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
-from bot.plan import planner
-from bot.plan.planner import Chat
+from bot.plan import planner, threads
+from bot.plan.planner import Chat, PlanState
 from bot.roles.bot import Audience, BotRole
 from rules import alerts
 from rules.alerts import Alert, Level, Turn
@@ -40,7 +40,7 @@ FAULTS = (
     Fault.SLOW,
 )
 FAST = Limits(per_minute=1_000_000, gap=0, overall=1_000_000, burst=1, reserved=0, edits=1_000_000)
-POLICY = Policy(off=5, backoff=(1, 10))
+POLICY = Policy(off=5, backoff=(1, 10), edit_every=1, edit_after=0)
 NOTE = "↻"
 
 _TOLD = re.compile(r"(A\d{3}) r\d+(?: now critical| over)?: (\d+) u")
@@ -48,7 +48,7 @@ _TOLD = re.compile(r"(A\d{3}) r\d+(?: now critical| over)?: (\d+) u")
 
 def send_alerts(folder: str, url: str, api: str) -> None:
     """The life of a sender process: what the supervisor does, only sooner."""
-    planner.CLOSE_WAIT = 20
+    threads.JOIN = threads.MARKET_WITHIN = -1  # each episode is an event
     telegram._PAUSE_S = 0.005
     telegram._seconds = lambda _: 0.01
     asyncio.run(_send_alerts(Path(folder), url, api))
@@ -143,7 +143,7 @@ class Storm:
             id=f"r{asset[1:]}:{asset}:1:{turn}", rule=f"r{asset[1:]}", family=f"r{asset[1:]}",
             metric="x", unit="u", asset=asset, turn=(Turn.OPEN, Turn.UP, Turn.CLOSE)[turn],
             level=level, value=float(value), threshold=1.0, fires="above", at=now, seen=now,
-            opened_at=1, extreme=1.0, extreme_at=now, post=True,
+            opened_at=1, extreme=float(value), extreme_at=now, post=True,
         )  # fmt: skip
         await self.redis.xadd(Keys().alerts, {"a": alerts.encode(alert)})
 
@@ -155,6 +155,15 @@ class Storm:
             if name.startswith(b"post ")
         }
 
+    async def _plans(self) -> list[PlanState]:
+        fields = await self.redis.hgetall(Keys().outbox)
+        plans = [data for name, data in fields.items() if name.startswith(b"plan ")]
+        return [planner.load(data) for data in plans]
+
+    async def _taken(self) -> int:
+        """How many alerts were told, or are not to be: the same moment has a later turn."""
+        return sum(sum(msgspec.structs.astuple(plan.counts)) for plan in await self._plans())
+
     async def _note_confirmed(self) -> None:
         for key, post in (await self.records()).items():
             if post.state is PostState.SENT:
@@ -162,27 +171,35 @@ class Storm:
 
     async def _until_settled(self, count: int) -> None:
         """Until so many alerts are told in each chat and nothing is under way."""
-        async with asyncio.timeout(300):
+        quiet = 0
+        async with asyncio.timeout(100):
             while True:
                 await asyncio.sleep(0.05)
                 posts = (await self.records()).values()
-                posted_alerts = sum(len(post.alerts) for post in posts)
-                if posted_alerts >= 2 * count and all(post.state in SETTLED for post in posts):
+                settled = all(
+                    post.state in SETTLED and (post.live == post.shown or post.message_id is None)
+                    for post in posts
+                )
+                quiet = quiet + 1 if settled and await self._taken() >= 2 * count else 0
+                if quiet > 5:  # edits are made from what the plans remember
                     return
 
     async def judge(self) -> str:
         """Raises AssertionError unless all promises were kept; else what happened."""
         await self._note_confirmed()
         posts = (await self.records()).values()
-        alerts_told = sum(len(post.alerts) for post in posts)
-        assert alerts_told == 2 * sum(map(len, self.values.values())), "told twice, or not at all"
+        count = sum(map(len, self.values.values()))
+        assert await self._taken() == 2 * count, "taken twice, or not at all"
+        untold = sum(sum(msgspec.structs.astuple(p.counts)[1:]) for p in await self._plans())
+        shown = {(post.chat, name) for post in posts for name in (*post.alerts, *post.grown)}
+        assert len(shown) + untold == 2 * count, "not told at all"
         wrong = [(p.key, p.state, p.reason) for p in posts if p.state is not PostState.SENT]
         assert not wrong, wrong
-        channel = [post.text for post in self.fake.seen(CHANNEL)]
-        group = [p.text for p in self.fake.posted if p.chat in (GROUP, MOVED_TO)]
-        for texts, chat in ((channel, CHANNEL), (group, GROUP)):
-            mine = [post.alerts for post in posts if post.chat == str(chat)]
-            self._all_told_in_order(texts, mine)
+        in_channel = self.fake.seen(CHANNEL)
+        in_group = [p for p in self.fake.posted if p.chat in (GROUP, MOVED_TO)]
+        for there in (in_channel, in_group):
+            self._all_told_in_order([post.first for post in there], [p.text for p in there])
+        channel, group = ([post.first for post in there] for there in (in_channel, in_group))
         again = self._repeats_are_said(channel)
         unseen = sum(
             times
@@ -190,27 +207,25 @@ class Storm:
             if method == "editMessageText" and fault in (*UNCLEAR, Fault.MARKUP)
         )
         assert unseen >= POLICY.probes * again, "a post was repeated although it could be found"
-        in_group = self._repeats_are_said(group)
+        group_again = self._repeats_are_said(group)
         deleted = sum(post.deleted for post in self.fake.posted)
         return (
             f"{self.kills} kills, {len(self.fake.requests)} requests,"
             f" {sum(self.fake.thrown.values())} faults, {len(channel)} posts in the channel,"
             f" {again} of them sent again in doubt, {deleted} doubles deleted;"
-            f" {len(group)} in the group, {in_group} again"
+            f" {len(group)} in the group, {group_again} again"
         )
 
-    def _all_told_in_order(self, texts: list[str], posts: list[tuple[str, ...]]) -> None:
-        """``posts``: the alerts of each; a turn that waited is told by the next one in its post."""
+    def _all_told_in_order(self, firsts: list[str], texts: list[str]) -> None:
+        """``firsts``: the texts as they were sent, ``texts``: as they are now. A turn that waited
+        is told by the next one in its post."""
+        values = [pair for text in (*firsts, *texts) for pair in _TOLD.findall(text)]
         first: dict[int, int] = {}
-        for place, (_, value) in enumerate(pair for text in texts for pair in _TOLD.findall(text)):
+        for place, (_, value) in enumerate(values):
             first.setdefault(int(value), place)
         for asset, turns in self.values.items():
-            opening, worse = (f"r{asset[1:]}:{asset}:1:{turn}" for turn in range(2))
-            together = any({opening, worse} <= set(post) for post in posts)
-            values = turns[1:] if together and turns[0] not in first else turns
-            missing = [value for value in values if value not in first]
-            assert not missing, f"{asset} {missing} never posted"
-            places = [first[value] for value in values]
+            assert turns[-1] in first, f"{asset} {turns[-1]}, what became of it, never posted"
+            places = [first[value] for value in turns if value in first]
             assert places == sorted(places), f"{asset} out of order"
 
     def _repeats_are_said(self, texts: list[str]) -> int:

@@ -7,11 +7,11 @@ import msgspec
 from bot.delivery.outgoing import problem_message
 from bot.delivery.post import ChatState, DeliveryProblem, Post, as_message
 from bot.delivery.queue import digests
-from bot.delivery.rendering import edited, lines_below, rendered, worst_line
+from bot.delivery.rendering import edited, lines_below, rendered
 from bot.destination import TelegramChat
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.render import Message, ended, live, render, unwatched
+from bot.messages.render import Message, render
 from bot.plan.planner import Chat, Delivery
 from rules.alerts import Alert
 from streams.durations import HOUR
@@ -39,16 +39,10 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
         "after a flood": digests(queue, "collapsed")[0].message.html,
         "critical, too many at once": digests(queue[:4], "rush")[0].message.html,
     }
-    for name in ("oi", "cascade"):
-        later = msgspec.structs.replace(alerts[name], seen=alerts[name].opened_at + 38 * 60_000)
-        texts[f"{name} goes on"] = f"{render(alerts[name], words).html}\n{live(later, words)[1]}"
-    both = (alerts["oi"], msgspec.structs.replace(alerts["oi"], asset="ETH", value=-21.5))
-    parts = (Delivery(alerts=both, at=now, silent=False),)
-    digest = msgspec.structs.replace(first, parts=parts, count=2, live=worst_line(parts, "en"))
-    texts["digest, worse since"] = edited(digest).html
-    over = ended(alerts["closed"], words)
-    texts["opening of what is over"] = f"{first.message.html}\n{over}"
-    texts["opening of what nobody watches"] = f"{first.message.html}\n{unwatched(words)}"
+    parts = (Delivery(alerts=(alerts["oi"],), at=now, silent=False, thread="t"),)
+    for where in ("next", "market", "unwatched"):
+        gone = msgspec.structs.replace(first, parts=parts, thread="t", goes_on=where)
+        texts[f"goes on elsewhere: {where}"] = edited(gone).html
     messages = {name: as_message(first, text) for name, text in texts.items()}
     for phrase in ("off", "stuck", "flows", "failed", "moved", "topic"):
         trouble = DeliveryProblem(

@@ -20,6 +20,8 @@ from aiohttp import web
 
 TOKEN = "123456789:AAF" + "ake" * 11
 CHANNEL, CHANNEL_NAME, MOVED_TO = -1001234567890, "@lowtide_test", -1009999999999
+MORE = tuple(range(-1002000000005, -1002000000000))
+"""Further channels."""
 OTHER, GROUP, FORUM, PRIVATE = -1002222222222, -5550001, -1003333333333, 777
 TOPICS = (7, 8)
 
@@ -415,7 +417,7 @@ _FULL = {
 
 _OTHERS: dict[str, dict[str, Any]] = {
     str(MOVED_TO): {"id": MOVED_TO, "type": "supergroup", "title": "Lowtide"},
-    str(OTHER): {"id": OTHER, "type": "channel", "title": "Other"},
+    **{str(chat): {"id": chat, "type": "channel", "title": "Other"} for chat in (OTHER, *MORE)},
     str(GROUP): {"id": GROUP, "type": "group", "title": "Group"},
     str(FORUM): {"id": FORUM, "type": "supergroup", "title": "Forum", "is_forum": True},
     str(PRIVATE): {"id": PRIVATE, "type": "private", "first_name": "Ann"},

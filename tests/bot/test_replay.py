@@ -16,6 +16,9 @@ from tests.bot.test_main import PLAIN
 
 T0 = 1_760_000_000_000
 
+WITH_CRITICAL = PLAIN.replace("alert = 1,", "alert = 1, critical = 20,")
+"""An event of which the console has several posts."""
+
 
 def wanted(record: Recorded) -> bool:
     return record.venue == "bybit" and not record.topic.startswith("orderbook")
@@ -29,7 +32,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replayed(
     capsys: pytest.CaptureFixture[str], folder: Path, *files: Path
 ) -> tuple[int, str, str]:
-    (folder / "config.toml").write_text(PLAIN)
+    (folder / "config.toml").write_text(WITH_CRITICAL)
     names = [str(file) for file in files]
     with pytest.raises(SystemExit) as done:
         main(["replay", *names, "--config", str(folder / "config.toml")])

@@ -80,7 +80,7 @@ async def test_a_clock_set_back(tmp_path: Path, roles: tuple[str, ...], hours: i
         await system.until(lambda: posts(CHANNEL, "🔴 ETH"))
         # what was liquidated before the step counts, since it is as long ago as it was
         await system.liquidate("BTCUSDT", 3e6)
-        await system.until(lambda: posts(CHANNEL, "≥ $9M"))
+        await system.until(lambda: posts(CHANNEL, "≥ $9M"), seconds=90)  # by an edit
         assert system.venue.subscribers("allLiquidation.") == before  # nobody has hung up
         (worse,) = posts(CHANNEL, "🔴 ETH")
         (told,) = posts(OPERATORS, "went back")

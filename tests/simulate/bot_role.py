@@ -25,10 +25,8 @@ from bot.delivery.post import (
 from bot.delivery.queue import ChatQueue
 from bot.delivery.sinks import Edited, OutcomeUnknown, Receipt, RetryLater, SendError
 from bot.destination import queue_key, with_topic
-from bot.lang import LANGUAGES
-from bot.messages.render import live
 from bot.plan import planner
-from bot.plan.planner import PlanState
+from bot.plan.planner import Delivery, PlanState
 from rules import alerts
 from rules.alerts import Alert
 from rules.snapshot import OpenEpisodes
@@ -92,6 +90,7 @@ class BotModel:
         self._latest = max([int(outbox.get("seen", b"0")), *times, self.plan.now])
         self._mind_clock()
         self.look()
+        self._edit(planner.grown(self.plan, self.chat))
 
     def work(self) -> None:
         """Read, plan, keep; then send what is next."""
@@ -109,13 +108,8 @@ class BotModel:
         if not self._redis.episodes:
             return
         seen = msgspec.msgpack.decode(self._redis.episodes, type=OpenEpisodes)
-        present = {alert.episode: alert for alert in seen.episodes}
-        self.queue.present = present
-        words = LANGUAGES[self.chat.language]
-        self.queue.live(
-            self.chat.language,
-            [(str(key), *live(alert, words)) for key, alert in present.items()],
-        )
+        self.queue.present = {alert.episode: alert for alert in seen.episodes}
+        self.queue.live()
         self._rest_until = 0
 
     def tidy(self) -> None:
@@ -143,14 +137,32 @@ class BotModel:
             self.plan, market_alerts, self.chat, (), self._clock.seen()
         )
         for delivery in deliveries:
-            self._number += 1
-            posts.append(
-                delivery_post(delivery, self.chat, self.queue, posts, self._number, self._policy)
-            )
+            if not delivery.edit:
+                posts.append(self._post(delivery, posts))
         self._cursor += len(batch)
         self._commit(posts)
         for post in posts:
             self.queue.add(post)
+        self._edit([delivery for delivery in deliveries if delivery.edit])
+
+    def _post(self, delivery: Delivery, posts: list[Post]) -> Post:
+        self._number += 1
+        return delivery_post(delivery, self.chat, self.queue, posts, self._number, self._policy)
+
+    def _edit(self, deliveries: list[Delivery]) -> None:
+        """The posts of threads show what is so; those that have none get new ones."""
+        posts: list[Post] = []
+        for delivery in deliveries:
+            grown = self.queue.grow(delivery, None, self._clock.seen())
+            if not (grown or delivery.into or delivery.since):
+                anew = msgspec.structs.replace(delivery, edit=False)
+                posts.append(self._post(anew, posts))
+        if posts:
+            self._commit(posts)
+        for post in posts:
+            self.queue.add(post)
+        if deliveries:
+            self._save()
 
     def _commit(self, posts: list[Post]) -> None:
         """What was read, what the plan made of it, and the posts, in one step."""

@@ -199,21 +199,41 @@ def _posts(run: Run) -> Iterator[str]:
         if post.message_id not in here:
             yield f"confirmed and not there: {post.key}"
     yield from _of_alerts(run, sent)
+    yield from _told_twice(sent)
+    yield from _threads(run, sent)
     yield from _ends(sent)
 
 
 def _of_alerts(run: Run, sent: Sequence[Post]) -> Iterator[str]:
-    confirmed = Counter(alert for post in sent for alert in post.alerts)
+    in_posts = {alert for post in sent for alert in (*post.alerts, *post.grown)}
     for _, alert in run.alerts:
-        times = confirmed[alert.id]
-        if times > 1:
-            yield f"confirmed {times} times: {alert.id}"
-        if not times and alert.post and not _accounted(run, alert):
+        if alert.id not in in_posts and alert.post and not _accounted(run, alert):
             yield f"not told, and no reason: {alert.id}"
 
 
+def _told_twice(sent: Sequence[Post]) -> Iterator[str]:
+    """The posts of an event show all of it, so that an alert may be in several; but each tells of
+    something that none before it has told."""
+    earlier: set[str] = set()
+    for post in sent:
+        if post.alerts and earlier.issuperset(post.alerts):
+            yield f"told twice: {post.key}"
+        earlier.update(post.alerts)
+
+
+def _threads(run: Run, sent: Sequence[Post]) -> Iterator[str]:
+    """What goes on in the market's post goes on in one that arrived; what is over says so."""
+    threads = {post.thread for post in sent}
+    over = {str(alert.episode) for _, alert in run.alerts if alert.turn is Turn.CLOSE}
+    for post in sent:
+        if post.goes_on == "market" and post.into not in threads:
+            yield f"points to nothing: {post.key}"
+        if post.thread and post.open and over.issuperset(post.open):
+            yield f"over, and does not say so: {post.key}"
+
+
 def _accounted(run: Run, alert: Alert) -> bool:
-    return alert.id in run.not_posted or bool(alert.hidden_by)
+    return alert.id in run.not_posted
 
 
 def _ends(sent: Sequence[Post]) -> Iterator[str]:

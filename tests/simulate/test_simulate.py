@@ -19,7 +19,7 @@ def base() -> Run:
 def test_a_market_without_faults_is_told(base: Run) -> None:
     assert judge(base, base) == []
     assert len(base.alerts) > 10
-    assert len(base.messages) > 6
+    assert base.messages
     assert len(base.claims) > 1_000
 
 

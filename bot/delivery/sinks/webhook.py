@@ -60,6 +60,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     turn: str = ""
     level: str = ""
     silent: bool = True
+    hidden_by: str = ""
     at: int = 0
     text: str = ""
     html: str = ""
@@ -108,6 +109,7 @@ class Webhook(OneWay):
             turn=message.turn,
             level=message.level.name.lower(),
             silent=message.silent,
+            hidden_by=message.hidden_by,
             at=message.at,
             text=message.plain,
             html=message.html,

@@ -1,13 +1,13 @@
 """The figures of docs/defaults.md, made of a run of the shipped configuration."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from bot.backtest.evaluate import Run, Seen
 from bot.backtest.posts import is_end
 from bot.plan.planner import Delivery
-from rules.alerts import ALL, Level
+from rules.alerts import ALL, Alert, Level, Turn
 from rules.rule import Row, Rule
 from streams.durations import DAY
 from streams.events import Ms
@@ -26,6 +26,28 @@ def rings(post: Delivery, assets: set[str], rule: str = "") -> bool:
     return any(
         a.level >= Level.ALERT and a.asset in assets and rule in ("", a.rule) for a in post.alerts
     )
+
+
+def rang_for(run: Run, day: str, asset: str) -> list[tuple[Delivery, list[Alert]]]:
+    """The posts of a day that rang, of events in which the asset is at alert or above, with its
+    alerts there. What joins an event that has rung is told by an edit, and in the end's post."""
+    events: dict[str, list[Alert]] = {}
+    for post in run.posts:
+        alerts = [a for a in post.alerts if a.asset == asset and a.level >= Level.ALERT]
+        events.setdefault(post.thread, []).extend(alerts)
+    ringing = [post for post in of_day(run, day) if not post.silent]
+    return [(post, events[post.thread]) for post in ringing if events[post.thread]]
+
+
+def news(posts: Iterable[Delivery]) -> Iterator[tuple[Delivery, list[Alert]]]:
+    """Each post but the ends, with those of its alerts that no post before has shown at a level as
+    high: a post of an event shows all that belongs to it."""
+    levels: dict[str, Level] = {}
+    for post in posts:
+        if not is_end(post):
+            fresh = [a for a in post.alerts if a.level > levels.get(str(a.episode), 0)]
+            levels |= {str(a.episode): a.level for a in fresh}
+            yield post, [a for a in fresh if a.turn is not Turn.CLOSE]
 
 
 def figures(seen: Seen, run: Run, stress: Mapping[str, str]) -> str:
@@ -79,9 +101,9 @@ def line(
     first, last = min(seen.first[p] for p in places), max(seen.last[p] for p in places)
     months = max((last - first) / MONTH, 1)
     counts: Counter[Level] = Counter()
-    for post in run.posts:
-        alert_levels = [a.level for a in post.alerts if a.rule == rule.name and a.asset in assets]
-        if alert_levels and not is_end(post):
+    for _, fresh in news(run.posts):
+        alert_levels = [a.level for a in fresh if a.rule == rule.name and a.asset in assets]
+        if alert_levels:
             counts[max(alert_levels)] += 1
     rates = " / ".join(f"{counts[lv] / months:.2f}" if lv in row.levels else "–" for lv in Level)
     if max(row.levels) < Level.ALERT:
@@ -98,11 +120,11 @@ def of_day(run: Run, day: str) -> list[Delivery]:
 
 
 def by_day(run: Run, stress: Mapping[str, str]) -> Iterator[str]:
-    yield "| day of stress | asset | first post that rang | by |"
+    yield "| day of stress | asset | its event's first post that rang | by |"
     yield "|---|---|---|---|"
     for day, asset in stress.items():
-        posts = [post for post in of_day(run, day) if rings(post, {asset})]
-        first = posts[0] if posts else None
+        posts = rang_for(run, day, asset)
+        first = posts[0][0] if posts else None
         when = f"{datetime.fromtimestamp(first.at / 1000, UTC):%d %b %H:%M}" if first else "missed"
-        rules = dict.fromkeys(a.rule for post in posts for a in post.alerts if a.asset == asset)
+        rules = dict.fromkeys(a.rule for _, alerts in posts for a in alerts)
         yield f"| {day} | {asset} | {when} | {', '.join(rules)} |"

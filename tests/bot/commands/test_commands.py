@@ -177,7 +177,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
             "fates": {
                 asked.CASCADE.id: (
                     AlertFate(Fate.POSTED),
-                    AlertFate(Fate.EDITED_WAITS, NOW + 3 * MIN),
+                    AlertFate(Fate.EDIT_WAITS),
                     AlertFate(Fate.POSTED),
                 )
             },

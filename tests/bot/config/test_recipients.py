@@ -65,23 +65,6 @@ def test_without_a_chat_there_is_the_console(tmp_path: Path):
     (chat,) = chats(read(tmp_path, "[channel]\nposts_per_hour = 3\n"))
     assert (chat.destination, chat.posts_per_hour) == (ConsoleOutput(), 3)
     assert chat.group_wait[Level.ALERT] == 9_000
-    assert dict(chat.hides) == {"cascade": ("oi_drop", "liq"), "mild": ("liq",)}
-
-
-@pytest.mark.parametrize(
-    ("wanted", "hides"),
-    [
-        ("", {"cascade", "mild"}),
-        ('rules = ["oi_drop", "liq"]', set()),
-        ('rules = ["oi_drop", "cascade"]', {"cascade"}),
-        ('min_level = "alert"', {"cascade"}),
-    ],
-)
-def test_only_composites_that_a_chat_is_told_of_hide_their_parts(
-    tmp_path: Path, wanted: str, hides: set[str]
-):
-    (chat,) = chats(read(tmp_path, f"[[chats]]\nid = 5\n{wanted}\n"))
-    assert set(chat.hides) == hides
 
 
 def test_each_chat_has_its_own(tmp_path: Path):
@@ -115,15 +98,14 @@ def test_a_webhook_is_a_chat_without_a_limit_of_posts(tmp_path: Path):
     wanted = 'url = "https://example.org/in"\nrules = ["liq"]\nmin_level = "alert"\n'
     path.write_text(f"{TEXT}[[webhooks]]\n{wanted}")
     (chat,) = webhook_chats(load(path, {"LOWTIDE_WEBHOOK_SECRET": "a long random text"}))
-    assert chat.destination == WebhookName("1") and chat.posts_per_hour >= 1_000
+    assert (chat.destination, chat.threaded) == (WebhookName("1"), False)
     assert chat.filters == (Filter(rules=frozenset({"liq"}), min_level=Level.ALERT),)
-    assert dict(chat.hides) == {}
 
 
 def test_a_subscriber_is_a_private_chat(tmp_path: Path):
     subscriber = Subscriber(user=11, wants={"oi_drop": ("BTC", "SOL"), "liq": (ANY,)})
     (chat,) = subscribed_chats([subscriber], read(tmp_path))
-    assert (chat.destination, chat.private, dict(chat.hides)) == (TelegramChat(11), True, {})
+    assert (chat.destination, chat.private) == (TelegramChat(11), True)
     wanted = {
         (rule, asset)
         for rule in ("oi_drop", "liq", "cascade")
@@ -131,11 +113,6 @@ def test_a_subscriber_is_a_private_chat(tmp_path: Path):
         if any(f.wants_rule(rule) and f.wants_asset(asset) for f in chat.filters)
     }
     assert wanted == {("oi_drop", "BTC"), ("liq", "BTC"), ("liq", "WIF")}
-
-
-def test_who_wants_every_rule_of_an_asset_is_told_of_composites(tmp_path: Path):
-    (chat,) = subscribed_chats([Subscriber(user=1, wants={ANY: ("BTC",)})], read(tmp_path))
-    assert set(chat.hides) == {"cascade", "mild"}
 
 
 def test_who_wants_nothing_is_told_nothing(tmp_path: Path):

@@ -1,14 +1,10 @@
 """What /why says became of an alert: by the plan and the queue, whatever the rules wanted."""
 
-import msgspec
-
 from bot.delivery.fate import AlertFate, Fate, alert_fate
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import Policy
 from bot.delivery.sinks import Edited
 from bot.destination import Destination, TelegramChat, WebhookName
-from bot.lang import en
-from bot.messages.render import live
 from bot.plan.planner import Chat, PlanState, Quiet, plan
 from bot.plan.silences import Silence
 from rules.alerts import Alert, Level, Turn
@@ -18,14 +14,13 @@ from tests.bot.posts import chat_queue
 
 S, MIN = 1_000, 60_000
 HERE = TelegramChat(-1)
-HIDES = {"cascade": ("oi_drop", "liq_burst")}
 
 
 class Chain:
     """Plan and queue of one chat, as the bot role has them."""
 
     def __init__(self, destination: Destination = HERE, **how: object) -> None:
-        self.chat = Chat(**{"destination": destination, "hides": HIDES, **how})
+        self.chat = Chat(**{"destination": destination, **how})
         self.plan = PlanState()
         self.queue = chat_queue(probe=False)
         self.silences: tuple[Silence, ...] = ()
@@ -33,6 +28,9 @@ class Chain:
     def hear(self, at: Ms, *alerts: Alert) -> None:
         self.plan, deliveries = plan(self.plan, alerts, self.chat, self.silences, START + at)
         for delivery in deliveries:
+            if delivery.edit:
+                assert self.queue.grow(delivery, None, START + at)
+                continue
             number = len(self.queue.posts) + 1
             self.queue.add(delivery_post(delivery, self.chat, self.queue, [], number, Policy()))
 
@@ -48,10 +46,6 @@ class Chain:
                 self.queue.sent(step.post, 10 + requests, START + at)
         return requests
 
-    def look(self, *episodes: Alert) -> None:
-        self.queue.present = {alert.episode: alert for alert in episodes}
-        self.queue.live("en", [(str(alert.episode), *live(alert, en.WORDS)) for alert in episodes])
-
     def fate(self, alert: Alert) -> AlertFate:
         return alert_fate(alert, self.chat, self.plan, self.queue.posts.values())
 
@@ -60,7 +54,7 @@ def cascade(at: Ms, turn: Turn, value: float) -> Alert:
     return alert(at, "BTC", Level.CRITICAL, "cascade", turn, opened=0, value=value, fires="above")
 
 
-def test_a_composite_that_gets_far_worse_is_edited_and_waits():
+def test_what_gets_far_worse_is_told_by_edits_and_rings_once_more():
     chain = Chain()
     turns = [cascade(n * 20 * S, Turn.WORSE if n else Turn.OPEN, 60.0 + 115 * n) for n in range(7)]
     chain.hear(0, turns[0])
@@ -69,17 +63,22 @@ def test_a_composite_that_gets_far_worse_is_edited_and_waits():
     assert chain.fate(turns[0]) == AlertFate(Fate.POSTED)
     for n, worse in enumerate(turns[1:], 1):
         chain.hear(n * 20 * S, worse)
-    chain.send(2 * MIN)
-    fates = [chain.fate(turn).fate for turn in turns]
-    assert fates == [Fate.POSTED, *[Fate.MERGED] * 5, Fate.WAITS]
-    assert chain.fate(turns[-1]).until == START + 5 * MIN
-    chain.look(turns[-1])
-    assert chain.send(2 * MIN + S) == 1
-    assert [chain.fate(turn).fate for turn in turns[1:]] == [*[Fate.EDITED] * 5, Fate.EDITED_WAITS]
+    assert [chain.fate(turn).fate for turn in turns] == [Fate.POSTED, *[Fate.EDIT_WAITS] * 6]
+    assert chain.send(2 * MIN) == 1
+    assert [chain.fate(turn).fate for turn in turns] == [Fate.POSTED, *[Fate.EDITED] * 6]
     chain.hear(5 * MIN)
     assert chain.fate(turns[-1]) == AlertFate(Fate.QUEUED)
     chain.send(5 * MIN)
     assert chain.fate(turns[-1]) == AlertFate(Fate.POSTED)
+
+
+def test_what_waits_for_its_event_says_until_when():
+    chain = Chain()
+    chain.hear(0, first := alert(0, "BTC", Level.WATCH))
+    assert chain.fate(first) == AlertFate(Fate.WAITS, START + MIN)
+    chain.hear(S, later := alert(S, "BTC", Level.ALERT, turn=Turn.UP, opened=0))
+    assert chain.fate(first) == AlertFate(Fate.MERGED)
+    assert chain.fate(later) == AlertFate(Fate.WAITS, START + 21 * S)
 
 
 def test_a_webhook_is_told_at_once_what_nobody_can_edit():
@@ -101,11 +100,12 @@ def test_what_is_kept_back_says_why():
     chain.hear(MIN, held)
     chain.hear(2 * MIN, silenced)
     chain.hear(3 * MIN, top := cascade(3 * MIN, Turn.OPEN, 2))
+    chain.send(3 * MIN)
     chain.hear(
-        3 * MIN, part := alert(3 * MIN, "BTC", Level.CRITICAL, "liq_burst", hidden_by="cascade")
+        4 * MIN, part := alert(4 * MIN, "BTC", Level.CRITICAL, "liq_burst", hidden_by="cascade")
     )
-    wanted = {first: Fate.QUEUED, held: Fate.HELD, silenced: Fate.SILENCED, top: Fate.QUEUED,
-              part: Fate.HIDDEN}  # fmt: skip
+    wanted = {first: Fate.POSTED, held: Fate.HELD, silenced: Fate.SILENCED, top: Fate.POSTED,
+              part: Fate.EDIT_WAITS}  # fmt: skip
     assert {kept.id: chain.fate(kept).fate for kept in wanted} == {
         kept.id: fate for kept, fate in wanted.items()
     }
@@ -121,7 +121,8 @@ def test_what_is_over_before_it_was_told_and_what_waits_for_the_morning():
     assert [chain.fate(kept).fate for kept in (short, end, asleep)] == [
         Fate.OVER, Fate.OVER, Fate.QUIET,
     ]  # fmt: skip
-    assert chain.fate(asleep).until == chain.plan.quiet_until
+    (thread,) = chain.plan.threads.values()
+    assert chain.fate(asleep).until == thread.due
 
 
 def test_a_post_that_was_given_up_says_why_and_one_of_another_topic_is_not_meant():
@@ -135,18 +136,13 @@ def test_a_post_that_was_given_up_says_why_and_one_of_another_topic_is_not_meant
     assert chain.fate(failed) == AlertFate(Fate.UNKNOWN)
 
 
-def test_an_edit_from_before_the_clock_was_set_back_does_not_show_what_came_after():
-    """By its time it is the newer one; by the age of the episode it is not."""
+def test_what_nobody_was_told_of_is_not_known_though_its_post_was_edited():
     chain = Chain()
     chain.hear(0, alert(0, "BTC", Level.CRITICAL, value=-4.0))
     chain.send(0)
     before = alert(90 * S, "BTC", Level.CRITICAL, turn=Turn.WORSE, opened=0, value=-6.0)
-    chain.look(before)
+    chain.hear(90 * S, before)
     chain.send(90 * S)
-    back = alert(-60 * MIN, "BTC", Level.CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
-    after = msgspec.structs.replace(back, began=back.seen - 120 * S)
+    after = alert(-60 * MIN, "BTC", Level.CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
     assert chain.fate(before).fate is Fate.EDITED
     assert chain.fate(after).fate is Fate.UNKNOWN
-    chain.look(after)
-    chain.send(200 * S)
-    assert chain.fate(after).fate is Fate.EDITED

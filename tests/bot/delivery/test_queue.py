@@ -24,7 +24,7 @@ from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat, WebhookName
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, visible, with_lines
 from rules.alerts import Alert, Level, Turn
-from tests.bot.delivery.test_rendering import cascade, fall, queued, see
+from tests.bot.delivery.test_rendering import cascade, fall, grow, queued, see
 from tests.bot.fake_telegram import parsed
 from tests.bot.plan.test_planner import alert
 from tests.bot.posts import HOUR, MIN, START, S, chat_queue, order, post, sent
@@ -76,7 +76,7 @@ def test_turns_and_the_end_reply_to_the_opening():
     queue = chat_queue(
         post("open", 1, episodes=["e"]),
         post("up", 2, episodes=["e"], openings=("open",)),
-        post("end", 3, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "⚪ Over."}),
+        post("end", 3, episodes=["e"], turn=CLOSE, openings=("open",)),
     )
     replies = []
     for _ in range(3):
@@ -90,7 +90,7 @@ def test_turns_and_the_end_reply_to_the_opening():
 def test_an_end_whose_beginning_was_not_told_is_not_told():
     queue = chat_queue(
         post("open", 1, episodes=["e"], expires=START - 1),
-        post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "over"}),
+        post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",)),
     )
     assert queue.next(START) is None
     assert queue.posts["end"].reason == "its beginning was not told"
@@ -99,7 +99,7 @@ def test_an_end_whose_beginning_was_not_told_is_not_told():
 def test_while_an_opening_is_uncertain_its_end_waits():
     queue = chat_queue(
         post("open", 1, episodes=["e"]),
-        post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "over"}),
+        post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",)),
     )
     step = queue.begin(queue.next(START), START)
     queue.outcome_unknown(step.post, START)
@@ -294,11 +294,11 @@ def test_turns_that_waited_while_nobody_was_there_are_told_once_as_it_is_now():
 
 def test_an_opening_that_waits_takes_in_what_got_worse_and_rings_if_that_rings():
     queue = chat_queue(limits=Limits())
-    opening = queued(queue, 1, burst(0, 1.0, Turn.OPEN, WATCH), silent=True)
-    queued(queue, 2, burst(2 * S, 6.0, Turn.UP), at=2 * S)
-    queued(queue, 3, burst(3 * S, 9.0), at=3 * S)
+    opening = queued(queue, 1, burst(0, 1.0, Turn.OPEN, WATCH), silent=True, alone=True)
+    queued(queue, 2, burst(2 * S, 6.0, Turn.UP), at=2 * S, alone=True)
+    queued(queue, 3, burst(3 * S, 9.0), at=3 * S, alone=True)
     end = burst(9 * S, 0.0, CLOSE)
-    queued(queue, 4, end, at=9 * S, silent=True)
+    queued(queue, 4, end, at=9 * S, silent=True, alone=True)
     assert first_lines(queue, 10 * S) == ["🔴 C00 liquidations ≥ $9M"]
     opened = queue.posts[opening.key]
     assert (opened.message.silent, opened.message.level, opened.message.turn) == (
@@ -478,7 +478,7 @@ def test_a_reader_of_a_slow_chat_sees_what_the_naive_model_says(steps, dice):
         turn = fall(n * S, -5.0 - n, name, level, opened)
         turn = msgspec.structs.replace(turn, turn=kind, id=f"{name} {n}")
         turns[name] = [] if kind is CLOSE else [*before, turn]
-        queued(queue, n, turn, at=n * S, silent=level is WATCH or kind is CLOSE)
+        queued(queue, n, turn, at=n * S, silent=level is WATCH or kind is CLOSE, alone=True)
         model.add(turn)
         alerts.append(turn.id)
     assert seen == model.seen
@@ -574,7 +574,7 @@ def test_few_waiting_posts_stay_themselves():
 
 
 def test_a_digest_takes_the_place_of_openings():
-    closes = post("end", 20, episodes=["p1"], turn=CLOSE, openings=("p1",), ends={"p1": "over"})
+    closes = post("end", 20, episodes=["p1"], turn=CLOSE, openings=("p1",))
     queue = chat_queue(*(post(f"p{n}", n) for n in range(1, 8)))
     queue.put_off(None, START, START + S, flood=True)
     digest = sent(queue, 20 * S)
@@ -610,48 +610,48 @@ def test_what_is_for_a_closed_topic_goes_to_general_until_it_is_tried_again():
 # Edits.
 
 
-def test_an_opening_is_edited_at_most_once_a_minute_and_only_if_something_changed():
-    queue = chat_queue(post("e", 1, live_of="−5% −5%"))
+def test_a_thread_is_edited_at_most_once_a_minute_and_only_if_something_changed():
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -5.0))
     sent(queue, 0)
-    queue.live("en", [("e", "−5% −5%", "▸ now −5%")])
+    see(queue, fall(30 * S, -5.0))
     assert queue.next(START + MIN) is None
-    queue.live("en", [("e", "−6% −6%", "▸ now −6%")])
-    queue.live("en", [("e", "−7% −7%", "▸ now −7%")])
-    assert queue.next(START + 20 * S) == START + MIN
+    see(queue, fall(31 * S, -6.0))
+    see(queue, fall(32 * S, -7.0))
+    assert queue.next(START + 35 * S) == START + MIN
     step = queue.next(START + MIN)
-    assert step == EditStep(queue.posts["e"], "<b>e</b>\nfacts\n#tag\n▸ now −7%", 11)
+    assert isinstance(step, EditStep)
+    assert (step.post.key, step.message_id) == (post.key, 11)
+    assert step.text.startswith("🔴 <b>BTC price −7.0%</b>")
     queue.begin(step, START + MIN)
-    queue.live("en", [("e", "−8% −8%", "▸ now −8%")])
+    see(queue, fall(MIN, -8.0))
     queue.edited(step, Edited.CHANGED, START + MIN)
     assert queue.next(START + MIN) == START + 2 * MIN, "the newer one is still to come"
 
 
-def test_the_end_is_a_quiet_reply_and_the_openings_last_edit():
-    queue = chat_queue(post("open", 1, episodes=["e"]))
+def test_an_edit_that_cannot_be_made_any_more_is_not_made():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -5.0))
     sent(queue, 0)
-    queue.add(
-        post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "⚪ Over."})
-    )
-    sent(queue, 0)
+    grow(queue, msgspec.structs.replace(fall(S, -1.0), turn=CLOSE), at=S)
     step = queue.next(START + MIN)
     assert isinstance(step, EditStep)
-    assert step.text.endswith("#tag\n⚪ Over.")
     queue.edited(step, Edited.GONE, START + MIN)
-    assert queue.next(START + HOUR) is None, "a message that is gone is not edited again"
+    assert queue.next(START + HOUR) is None
 
 
 def test_an_end_found_again_after_a_restart_still_ends_its_episode():
     queue = chat_queue(post("open", 1, episodes=["e"]))
     opened = sent(queue, 0)
-    end = post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "⚪ Over."})
+    end = post("end", 2, episodes=["e"], turn=CLOSE, openings=("open",))
     later = chat_queue(opened, end)
     assert later.posts["open"].open == ()
 
 
-def test_digests_are_not_edited():
+def test_what_is_no_thread_is_not_edited():
     queue = chat_queue(post("d", 1, episodes=["a", "b"]))
     sent(queue, 0)
-    queue.live("en", [("a", "x", "y")])
+    see(queue, fall(S, -5.0))
     assert queue.next(START + HOUR) is None
 
 
@@ -663,7 +663,7 @@ def test_what_is_over_is_forgotten_after_hours_and_what_goes_on_is_kept():
     order(queue)
     queue.prune(START + 7 * HOUR)
     assert list(queue.posts) == ["open"]
-    queue.add(post("end", 3, episodes=["e"], turn=CLOSE, openings=("open",), ends={"e": "x"}))
+    queue.add(post("end", 3, episodes=["e"], turn=CLOSE, openings=("open",)))
     order(queue)
     queue.prune(START + 7 * HOUR)
     assert queue.posts == {}
@@ -841,15 +841,15 @@ def test_records_survive_as_bytes():
 def test_a_digest_is_what_its_posts_are_together():
     """As bad as the worst, as late as the latest, silent only if all are; its turn is an end, and
     it ends the openings that it is of, only if all are ends."""
-    first = post("a", 1, WATCH, at=2 * S, alerts=("a1", "x"), begins=("a",), topic=3)
-    later = post("b", 2, CRITICAL, at=S, alerts=("x", "b1"), begins=("b",), topic=3, gathered=2)
+    first = post("a", 1, WATCH, at=2 * S, alerts=("a1", "x"), topic=3)
+    later = post("b", 2, CRITICAL, at=S, alerts=("x", "b1"), topic=3, gathered=2)
     end = post("c", 3, ALERT, turn=CLOSE, alerts=("c1",), openings=("a", "c"), topic=3)
     (digest,) = digests([first, later, end], "collapsed")
     assert (digest.key, digest.chat, digest.number, digest.topic) == ("digest a +2", "-1", 3, 3)
     assert (digest.at, digest.expires) == (START + 2 * S, START + 2 * S + HOUR)
     assert digest.alerts == ("a1", "x", "b1", "c1")
     assert (digest.names, digest.episodes) == (("a", "b", "c"), ("a", "b", "c"))
-    assert (digest.open, digest.begins, digest.openings) == (("a", "b"), ("a", "b"), ())
+    assert (digest.open, digest.openings) == (("a", "b"), ())
     assert (digest.count, digest.gathered, digest.title) == (3, 4, "collapsed")
     message = digest.message
     assert (message.level, message.turn, message.silent, message.asset) == (

@@ -9,35 +9,56 @@ import pytest
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
-from bot.delivery.rendering import alerts_of
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
-from bot.lang import LANGUAGES
-from bot.messages.render import live
 from bot.plan.planner import Chat, Delivery, PlanState, plan
 from rules.alerts import Alert, CascadeFacts, Level, Link, Turn
 from tests.bot.plan.test_planner import alert
-from tests.bot.posts import MIN, START, S, chat_queue, sent
+from tests.bot.posts import HOUR, MIN, START, S, chat_queue, sent
 
 POLICY = Policy()
-EN = LANGUAGES["en"]
+
+
+def of_thread(*alerts: Alert, at: int, thread: str = "t", **how: object) -> Delivery:
+    """What the plan makes of ``alerts``, all that is known of an event."""
+    market = len({alert.asset for alert in alerts}) > 1
+    turn = next((a.turn for a in alerts if a.turn is not Turn.OPEN), Turn.OPEN)
+    return Delivery(
+        **{"alerts": alerts, "at": START + at, "silent": False, "thread": thread, "turn": turn,
+           "market": market, "began": min(a.opened_at for a in alerts), **how},
+    )  # fmt: skip
 
 
 def queued(
-    queue: ChatQueue, number: int, *alerts: Alert, at: int = 0, silent: bool = False
+    queue: ChatQueue,
+    number: int,
+    *alerts: Alert,
+    at: int = 0,
+    silent: bool = False,
+    thread: str = "",
+    alone: bool = False,
 ) -> Post:
-    """What the plan wanted told at ``at`` joins the queue."""
-    delivery = Delivery(alerts=alerts, at=START + at, silent=silent)
+    """What the plan wanted told at ``at`` joins the queue: of each coin a thread of its own, or
+    ``alone``, as a webhook gets it."""
+    key = thread or " ".join(dict.fromkeys(alert.asset for alert in alerts))
+    delivery = of_thread(*alerts, at=at, silent=silent, thread="" if alone else key)
     chat = Chat(destination=TelegramChat(-1))
     post = delivery_post(delivery, chat, queue, [], number, POLICY)
     queue.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
     return queue.posts[post.key]
 
 
+def grow(queue: ChatQueue, *alerts: Alert, at: int = 0, thread: str = "", **how: object) -> bool:
+    """The plan wants the thread to show ``alerts``, and nothing to ring."""
+    key = thread or " ".join(dict.fromkeys(alert.asset for alert in alerts))
+    delivery = of_thread(*alerts, at=at, thread=key, edit=True, **how)
+    return queue.grow(delivery, None, START + at)
+
+
 def see(queue: ChatQueue, *present: Alert) -> None:
     """The rules have published these values."""
     queue.present = {a.episode: a for a in present}
-    queue.live("en", [(str(key), *live(a, EN)) for key, a in queue.present.items()])
+    queue.live()
 
 
 def fall(at: int, value: float, asset: str = "BTC", level: Level = Level.CRITICAL, opened: int = 0):
@@ -214,27 +235,23 @@ def test_the_first_post_that_readers_get_is_the_beginning(
     """The opening was given up, "now critical" rang: −30 % was never edited in, nor the end told.
     ``before``: whether the rise waits already when the opening is given up."""
     queue, later = chat_queue(), 66 * MIN
-    queued(queue, 1, *(fall(0, -4.2, coin, Level.WATCH) for coin in coins), silent=True)
+    queued(queue, 1, *(fall(0, -4.2, coin, Level.WATCH) for coin in coins), silent=True, thread="t")
     rise = turned(turn, 50 * MIN, -12.0, "BTC")
     give_up(queue, 0, how)
-    if before and (how, len(coins)) != ("expired", 1):  # then both become one post
-        queued(queue, 2, rise, at=50 * MIN)
+    if before and how != "expired":  # then both become one post
+        queued(queue, 2, rise, at=50 * MIN, thread="t")
         assert not isinstance(queue.next(START + 65 * MIN - 1), SendStep) or how == "refused"
     else:
         queue.next(START + 65 * MIN - 1)
         queue.next(START + 65 * MIN)
-        queued(queue, 2, rise, at=50 * MIN)
+        queued(queue, 2, rise, at=50 * MIN, thread="t")
     post = sent(queue, later)
     assert post.body.startswith("🔴 <b>BTC price −12.0%</b>"), post.body
     assert not post.message.silent
     see(queue, fall(70 * MIN, -30.0, "BTC"))
-    assert "−30.0%" in edit_due(queue, 70 * MIN).split("\n")[0]
-    end = queued(queue, 3, turned(Turn.CLOSE, 80 * MIN, -1.0, "BTC"), at=80 * MIN, silent=True)
-    step = queue.next(START + 80 * MIN)
-    assert isinstance(step, SendStep)
-    assert (step.post.key, step.reply_to) == (end.key, post.message_id)
-    sent(queue, 80 * MIN)
-    assert edit_due(queue, 90 * MIN).split("\n")[-1].startswith("⚪ Over since")
+    assert "−30.0%" in edit_due(queue, 75 * MIN).split("\n")[0]
+    grow(queue, turned(Turn.CLOSE, 80 * MIN, -1.0, "BTC"), at=80 * MIN, thread="t")
+    assert edit_due(queue, 90 * MIN).startswith("⚪ <b>BTC price steadier: −1.0%.</b>")
 
 
 def test_a_rise_after_an_opening_that_was_sent_is_no_opening():
@@ -246,49 +263,6 @@ def test_a_rise_after_an_opening_that_was_sent_is_no_opening():
     queued(queue, 3, turned(Turn.WORSE, 2 * MIN, -20.0), at=2 * MIN)
     post = sent(queue, 2 * MIN)
     assert "keeps falling" in post.body
-    assert post.begins == ()
-
-
-@pytest.mark.parametrize("titles", [1, 2])
-def test_a_digest_of_ends_leaves_out_what_was_never_told(titles: int):
-    """ETH was told, BTC was not: "2 coins: price steadier" named both. ``titles`` 2: seven ends of
-    which each has a post became a digest."""
-    queue, rest = chat_queue(), ("ETH", "SOL", "HYPE", "XRP", "DOGE", "ADA")
-    queued(queue, 1, fall(0, -6.0, "BTC"))
-    queue.put_off(None, START, START + 125 * MIN)
-    queued(queue, 2, *(fall(100 * MIN, -6.0, coin, opened=100 * MIN) for coin in rest),
-           at=100 * MIN)  # fmt: skip
-    opening = sent(queue, 126 * MIN)
-    over = [turned(Turn.CLOSE, 130 * MIN, -1.0, "BTC")]
-    over += [turned(Turn.CLOSE, 130 * MIN, -1.0, coin, opened=100 * MIN) for coin in rest]
-    if titles == 1:
-        queued(queue, 3, *over, at=130 * MIN, silent=True)
-    else:
-        for n, close in enumerate(over):
-            queued(queue, 3 + n, close, at=130 * MIN, silent=True)
-        queue.put_off(None, START + 130 * MIN, START + 131 * MIN, flood=True)
-    step = queue.next(START + 131 * MIN)
-    assert isinstance(step, SendStep)
-    assert step.reply_to == opening.message_id
-    post = sent(queue, 131 * MIN)
-    assert "BTC" not in post.body
-    assert all(coin in post.body for coin in rest[:5])
-    assert post.count == len(post.alerts) == len(post.names) == len(rest)
-    assert "6 " in post.body.split("\n")[0]
-    (untold,) = (p for p in queue.posts.values() if p.close and p.state is PostState.EXPIRED)
-    assert (untold.names, untold.reason) == (("BTC",), "its beginning was not told")
-    assert untold.alerts == (over[0].id,)
-
-
-def test_the_end_of_two_of_which_one_was_never_told_is_that_of_one():
-    queue = chat_queue()
-    queued(queue, 1, fall(0, -6.0, "BTC"))
-    give_up(queue, 0, "refused")
-    queued(queue, 2, fall(0, -6.0, "ETH"))
-    sent(queue, 0)
-    over = [turned(Turn.CLOSE, MIN, -1.0, coin) for coin in ("BTC", "ETH")]
-    queued(queue, 3, *over, at=MIN, silent=True)
-    assert sent(queue, MIN).body.startswith("⚪ <b>ETH price steadier: −1.0%.</b>")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -319,6 +293,9 @@ def test_whatever_is_given_up_readers_hear_of_a_beginning_first_and_of_its_end_l
             del going[asset]
         state, deliveries = plan(state, [raised], chat, (), START + now)
         for delivery in deliveries:
+            if delivery.edit:
+                queue.grow(delivery, None, START + now)
+                continue
             number += 1
             queue.add(delivery_post(delivery, chat, queue, [], number, POLICY))
         see(queue, *going.values())
@@ -329,22 +306,19 @@ def test_whatever_is_given_up_readers_hear_of_a_beginning_first_and_of_its_end_l
             step = queue.begin(step, START + now)
             if isinstance(step, EditStep):
                 queue.edited(step, Edited.CHANGED, START + now)
-                continue
-            assert isinstance(step, SendStep)
-            if dice.random() < 0.05:
+            elif isinstance(step, SendStep) and dice.random() < 0.05:
                 queue.refused(step.post, "Bad Request", START + now)
                 continue
-            queue.sent(step.post, number, START + now)
-            for shown in alerts_of(step.post.parts):
-                heard.setdefault(str(shown.episode), []).append(shown.turn)
+            elif isinstance(step, SendStep):
+                queue.sent(step.post, number, START + now)
+            for part in step.post.parts if not step.post.goes_on else ():
+                assert isinstance(part, Delivery)
+                heard.setdefault(part.thread, []).append(part.turn)
     assert heard
     for turns in heard.values():
-        assert turns[0] is Turn.OPEN
-        assert Turn.OPEN not in turns[1:]
-        assert Turn.CLOSE not in turns[:-1]
-    for post in queue.posts.values():
-        if post.close and "beginning" in post.reason:
-            assert heard.keys().isdisjoint(post.episodes)
+        assert turns[0] in (Turn.OPEN, Turn.CLOSE), "a rise of what nobody has heard of"
+        over = turns.index(Turn.CLOSE) if Turn.CLOSE in turns else len(turns)
+        assert set(turns[over:]) <= {Turn.CLOSE}
 
 
 # The clock of the streams is set back, ours is not.
@@ -369,6 +343,7 @@ def test_a_ring_is_told_though_the_clock_of_the_streams_was_set_back(by: int):
     post = sent(queue, 5 * MIN)
     assert "−22.0%" in post.body
     assert not post.message.silent
+    assert "↪" in edit_due(queue, 5 * MIN)
     see(queue, *stepped(by, fall(7 * MIN, -25.0)))
     assert "−25.0%" in edit_due(queue, 7 * MIN).split("\n")[0]
 
@@ -379,8 +354,7 @@ def test_what_waits_takes_the_values_that_came_after_such_a_step():
     see(queue, *stepped(180 * MIN, fall(MIN, -14.0)))
     assert "−14.0%" in sent(queue, MIN).body
     see(queue, *stepped(180 * MIN, fall(30 * S, -16.0)))
-    first = edit_due(queue, 10 * MIN).split("\n")[0]
-    assert "−14.0%" in first, "the other is older than what was sent"
+    assert queue.next(START + 10 * MIN) is None, "it is older than what was sent"
 
 
 @pytest.mark.parametrize("by", [0, 180 * MIN])
@@ -397,43 +371,49 @@ def test_what_was_shown_already_does_not_ring_again_after_such_a_step(by: int):
 # Edits.
 
 
-def test_a_digest_is_edited_while_what_began_in_it_gets_worse():
-    """HYPE was told at −13.1 % and never at −45 %."""
-    queue, coins = chat_queue(), ("BTC", "ETH", "SOL")
-    queued(queue, 1, fall(0, -13.1, "HYPE"), *(fall(0, -6.0, coin) for coin in coins))
-    sent(queue, 0)
-    see(queue, fall(50 * S, -45.0, "HYPE"), fall(50 * S, -5.0, "BTC"))
-    text = edit_due(queue, MIN)
-    assert "HYPE <b>−45" in text or "HYPE −45" in text
-    assert "BTC −6" in text, "milder than what is told: it is not taken back"
-    assert "worst so far" in text
-    see(queue, fall(70 * S, -30.0, "HYPE"))
-    assert queue.next(START + 10 * MIN) is None
-    see(queue, fall(80 * S, -46.0, "HYPE"))
-    assert "HYPE −46" in edit_due(queue, 2 * MIN)
+def burst(at: int, musd: float, level: Level, extreme: float = 0.0) -> Alert:
+    return alert(
+        at, "BTC", level, "liq_burst", Turn.WORSE if at else Turn.OPEN, 0, metric="liq_10m_musd",
+        unit="million USD", fires="above", value=musd, extreme=max(musd, extreme), threshold=10.0,
+    )  # fmt: skip
 
 
-def test_the_headline_of_an_opening_goes_along():
+def test_the_headline_says_the_present_and_the_peak():
     """A headline that stays "🟡 ≥ $15M" over "now ≥ $550M"."""
-
-    def burst(at: int, musd: float, level: Level, extreme: float = 0.0) -> Alert:
-        return alert(at, "BTC", level, "liq_burst", Turn.WORSE if at else Turn.OPEN, 0,
-                     metric="liq_10m_musd", unit="million USD", fires="above", value=musd,
-                     extreme=max(musd, extreme), threshold=10.0)  # fmt: skip
-
     queue = chat_queue()
     queued(queue, 1, burst(0, 15, Level.WATCH), silent=True)
     assert "≥ $15M" in sent(queue, 0).body
     see(queue, burst(MIN, 550, Level.CRITICAL))
-    first, *_, last = edit_due(queue, MIN).split("\n")
-    assert first.startswith("🔴")
-    assert "≥ $550M" in first
-    assert "now ≥ $550M" in last
+    first = edit_due(queue, MIN).split("\n")[0]
+    assert first == "🔴 <b>BTC liquidations ≥ $550M</b>"
     see(queue, burst(10 * MIN, 40, Level.CRITICAL, 550))
-    first, *_, last = edit_due(queue, 10 * MIN).split("\n")
-    assert "≥ $550M" in first, "the worst, which a milder reading does not take back"
-    assert "now ≥ $40M" in last, "the present value is what the live line says"
-    assert "worst ≥ $550M" in last
+    first = edit_due(queue, 10 * MIN).split("\n")[0]
+    assert first.startswith("🔴 <b>BTC liquidations ≥ $40M</b> (worst ≥ $550M at ")
+
+
+def test_what_has_happened_is_edited_soon_and_what_goes_on_ever_more_slowly():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    edits: list[int] = []
+    for second in range(5, 2 * 60 * 60, 5):
+        see(queue, fall(second * S, -6.0 - second / 100))
+        if isinstance(queue.next(START + second * S), EditStep):
+            edit_due(queue, second * S)
+            edits.append(second)
+    assert edits[:3] == [60, 120, 180]
+    assert len(edits) < 35
+    worse = fall(7_200 * S, -90.0, level=Level.CRITICAL)
+    assert grow(queue, worse, alert(7_200 * S, rule="depth_thin"), at=7_200 * S)
+    assert isinstance(queue.next(START + (edits[-1] + 60) * S), EditStep)
+
+
+def test_nothing_that_a_reader_would_see_is_no_edit():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.01))
+    sent(queue, 0)
+    see(queue, fall(MIN, -6.02))
+    assert queue.next(START + 10 * MIN) is None
 
 
 def test_an_edit_that_comes_while_its_opening_is_being_sent_is_made_after():
@@ -443,9 +423,7 @@ def test_an_edit_that_comes_while_its_opening_is_being_sent_is_made_after():
     assert isinstance(step, SendStep)
     see(queue, fall(S, -9.0))
     queue.sent(step.post, 11, START + 2 * S)
-    text = edit_due(queue, 2 * S + MIN)
-    assert "−9" in text.split("\n")[0]
-    assert "now −9" in text.split("\n")[-1]
+    assert "−9" in edit_due(queue, 2 * S + MIN).split("\n")[0]
 
 
 def test_an_end_that_comes_while_its_opening_is_being_sent_is_told_in_it():
@@ -453,17 +431,22 @@ def test_an_end_that_comes_while_its_opening_is_being_sent_is_told_in_it():
     post = queued(queue, 1, fall(0, -6.0))
     step = queue.begin(queue.next(START), START)
     assert isinstance(step, SendStep)
-    over = msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE)
-    end = queued(queue, 2, over, at=S, silent=True)
-    assert end.openings == (post.key,)
-    assert end.close
+    grow(queue, msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE), at=S)
     queue.sent(step.post, 11, START + 2 * S)
     assert queue.posts[post.key].open == ()
-    assert sent(queue, 2 * S).key == end.key
-    text = edit_due(queue, 2 * S + MIN)
-    assert "−6" in text.split("\n")[0]
-    assert text.split("\n")[-1].startswith("⚪ Over since")
+    assert edit_due(queue, 2 * S + MIN).startswith("⚪ <b>BTC price steadier")
     assert queue.next(START + 10 * MIN) is None
+
+
+def test_what_is_over_before_its_opening_left_is_one_silent_post():
+    queue = chat_queue()
+    queue.put_off(None, START, START + 30 * MIN)
+    queued(queue, 1, fall(0, -6.0))
+    grow(queue, msgspec.structs.replace(fall(MIN, -1.0), turn=Turn.CLOSE), at=MIN)
+    post = sent(queue, 31 * MIN)
+    assert post.body.startswith("⚪ <b>BTC price steadier")
+    assert post.message.silent
+    assert queue.next(START + 90 * MIN) is None
 
 
 def test_what_cannot_change_any_more_keeps_no_alerts():
@@ -471,10 +454,212 @@ def test_what_cannot_change_any_more_keeps_no_alerts():
     post = queued(queue, 1, fall(0, -6.0))
     sent(queue, 0)
     assert queue.posts[post.key].parts
-    end = queued(queue, 2, msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE), at=S)
-    sent(queue, S)
+    grow(queue, msgspec.structs.replace(fall(S, -1.0), turn=Turn.CLOSE), at=S)
     edit_due(queue, 2 * MIN)
-    assert [queue.posts[key].parts for key in (post.key, end.key)] == [(), ()]
+    assert queue.posts[post.key].parts == ()
     late = queued(queue, 3, fall(MIN, -6.0, "ETH", opened=MIN), at=MIN)
     queue.next(START + 3 * 60 * MIN)
     assert (queue.posts[late.key].state, queue.posts[late.key].parts) == (PostState.EXPIRED, ())
+
+
+# Threads.
+
+
+def over(at: int, asset: str = "BTC", opened: int = 0, price: float | None = None) -> Alert:
+    end = fall(at, -1.0, asset, opened=opened)
+    return msgspec.structs.replace(end, turn=Turn.CLOSE, price=price, extreme=-9.0)
+
+
+def test_a_thread_goes_on_in_its_newest_post_and_the_one_before_says_so():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0, level=Level.ALERT))
+    opening = sent(queue, 0)
+    queued(queue, 2, turned(Turn.UP, MIN, -12.0), at=MIN)
+    step = queue.next(START + MIN)
+    assert isinstance(step, SendStep)
+    assert step.reply_to == opening.message_id
+    ring = sent(queue, MIN)
+    assert ring.body.startswith("🔴 <b>BTC price −12.0%, now critical</b>")
+    step = queue.next(START + MIN)
+    assert isinstance(step, EditStep)
+    assert step.message_id == opening.message_id
+    first, pointer = step.text.split("\n")
+    assert "BTC price −6.0%" in first
+    assert pointer.startswith("↪ As of ")
+    queue.edited(step, Edited.CHANGED, START + MIN)
+    see(queue, fall(3 * MIN, -20.0))
+    step = queue.next(START + 3 * MIN)
+    assert isinstance(step, EditStep)
+    assert step.message_id == ring.message_id
+    assert step.text.startswith("🔴 <b>BTC price −20.0%</b>"), "an edit rings for nothing"
+
+
+def test_a_ring_that_is_given_up_leaves_the_thread_in_its_opening():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0, level=Level.ALERT))
+    opening = sent(queue, 0)
+    queued(queue, 2, turned(Turn.UP, MIN, -12.0), at=MIN)
+    give_up(queue, MIN, "refused")
+    grow(queue, fall(2 * MIN, -15.0), at=2 * MIN)
+    step = queue.next(START + 2 * MIN)
+    assert isinstance(step, EditStep)
+    assert step.message_id == opening.message_id
+    assert "−15.0%" in step.text
+
+
+def market_queued(queue: ChatQueue) -> Post:
+    """The market's first post, which takes in BTC."""
+    both = fall(MIN, -7.0, opened=0), fall(MIN, -5.0, "ETH", opened=MIN)
+    post = queued(queue, 2, *both, at=MIN, thread="ALL")
+    grow(queue, msgspec.structs.replace(both[0], turn=Turn.OPEN), at=MIN, thread="BTC", into="ALL")
+    return post
+
+
+def test_a_coin_s_post_points_to_the_market_s_once_that_has_arrived():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    coin = sent(queue, 0)
+    market_queued(queue)
+    assert queue.posts[coin.key].goes_on == ""
+    sent(queue, MIN)
+    first, pointer = edit_due(queue, MIN).split("\n")
+    assert "BTC price −7.0%" in first
+    assert "the post of the whole market" in pointer
+    see(queue, fall(3 * MIN, -20.0), fall(3 * MIN, -9.0, "ETH", opened=MIN))
+    step = queue.next(START + HOUR)
+    assert isinstance(step, EditStep)
+    assert step.post.thread == "ALL", "the coin's post stays as it is"
+
+
+def test_a_coin_s_post_points_to_a_market_s_that_has_arrived_long_ago():
+    """Whoever takes over asks for it again."""
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    coin = sent(queue, 0)
+    both = fall(MIN, -7.0, opened=0), fall(MIN, -5.0, "ETH", opened=MIN)
+    queued(queue, 2, *both, at=MIN, thread="ALL")
+    sent(queue, MIN)
+    for _ in range(2):
+        grow(queue, both[0], at=MIN, thread="BTC", into="ALL")
+        assert queue.posts[coin.key].goes_on == "market"
+
+
+def test_a_coin_s_post_goes_on_and_ends_if_the_market_s_is_given_up():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    coin = sent(queue, 0)
+    market_queued(queue)
+    give_up(queue, MIN, "refused")
+    see(queue, fall(2 * MIN, -20.0))
+    assert "BTC price −20.0%" in edit_due(queue, 2 * MIN)
+    ends = over(10 * MIN), over(10 * MIN, "ETH", opened=MIN)
+    assert not grow(queue, *ends, at=10 * MIN, thread="ALL")
+    end = queued(queue, 3, *ends, at=10 * MIN, thread="ALL")
+    assert sent(queue, 10 * MIN).key == end.key
+    assert queue.posts[coin.key].goes_on == "market"
+
+
+def test_a_coin_s_post_that_was_not_sent_leaves_it_to_the_market_s_to_ring():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -6.0))
+    both = fall(0, -6.0), fall(MIN, -5.0, "ETH")
+    market = queued(queue, 2, *both, at=MIN, silent=True, thread="ALL")
+    coin = queue.waiting()[0]
+    grow(queue, fall(0, -6.0), at=MIN, into=market.thread)
+    assert list(queue.posts) == [market.key]
+    assert set(coin.alerts) <= set(queue.posts[market.key].alerts), "it is known where it is told"
+    assert not sent(queue, MIN).message.silent
+
+
+def test_a_post_that_somebody_deleted_is_posted_once_more():
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    for at in (MIN, 3 * MIN):
+        see(queue, fall(at, -8.0 - at / MIN))
+        step = queue.begin(queue.next(START + at), START + at)
+        assert isinstance(step, EditStep)
+        queue.edited(step, Edited.GONE, START + at)
+        following = queue.next(START + at)
+        if at > MIN:
+            assert following is None, "and not a third time"
+            break
+        assert isinstance(following, SendStep)
+        again = sent(queue, at)
+        assert (again.key, again.message.silent, again.message_id) == (post.key, True, 12)
+        assert "−9.0%" in again.body
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_end_is_told_where_the_chat_is_now(elsewhere: bool):
+    """The numbers of its messages mean nothing any more: what is over is posted, once."""
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -9.0))
+    sent(queue, 0)
+    if elsewhere:
+        queue.moved(None, -100, START + MIN)
+    grow(queue, over(10 * MIN), at=10 * MIN)
+    step = queue.next(START + 10 * MIN)
+    if not elsewhere:
+        assert isinstance(step, EditStep)
+        return
+    end = sent(queue, 10 * MIN)
+    assert (end.key, end.message.silent) == (post.key, True)
+    assert end.body.startswith("⚪ <b>BTC price")
+    grow(queue, over(10 * MIN), at=70 * MIN, since={HOUR: {"BTC": 1.0}})
+    step = queue.next(START + 70 * MIN)
+    assert isinstance(step, EditStep)
+    assert "Since then +1.0% in 1h." in step.text
+    queue.edited(step, Edited.CHANGED, START + 70 * MIN)
+    queue.moved(None, -200, START + 71 * MIN)
+    grow(queue, over(10 * MIN), at=24 * HOUR, since={24 * HOUR: {"BTC": 1.0}})
+    assert queue.next(START + 24 * HOUR) is None, "the end was told"
+
+
+def test_what_came_of_it_is_said_in_the_post_of_what_is_over():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -9.0))
+    sent(queue, 0)
+    grow(queue, over(10 * MIN, price=104_000.0), at=10 * MIN)
+    text = edit_due(queue, 10 * MIN)
+    assert text.split("\n")[1] == "Price then $104,000."
+    for since, words in (
+        ({HOUR: {"BTC": -2.1}}, "Since then −2.1% in 1h."),
+        ({HOUR: {"BTC": -2.1}, 24 * HOUR: {"BTC": 3.04}}, "Since then −2.1% in 1h, +3.0% in 24h."),
+    ):
+        at = 10 * MIN + max(since)
+        grow(queue, over(10 * MIN, price=104_000.0), at=at, since=since)
+        assert edit_due(queue, at).split("\n")[1] == f"Price then $104,000. {words}"
+        queue.prune(START + at + MIN)
+    queue.prune(START + 60 * HOUR)
+    assert queue.posts == {}
+
+
+def test_a_thread_whose_post_is_not_there_is_said_to_be_untold():
+    queue = chat_queue()
+    assert not grow(queue, fall(0, -9.0))
+    queued(queue, 1, fall(0, -9.0))
+    give_up(queue, 0, "refused")
+    assert not grow(queue, fall(MIN, -12.0), at=MIN)
+
+
+def test_what_began_before_there_were_threads_goes_on_in_its_post():
+    queue = chat_queue()
+    delivery = Delivery(alerts=(fall(0, -6.0),), at=START, silent=False)
+    chat = Chat(destination=TelegramChat(-1))
+    queue.add(delivery_post(delivery, chat, queue, [], 1, POLICY))
+    sent(queue, 0)
+    assert grow(queue, fall(MIN, -12.0), alert(MIN, rule="depth_thin"), at=MIN, thread="t")
+    assert "−12.0%" in edit_due(queue, MIN)
+    assert [post.thread for post in queue.posts.values()] == ["t"]
+
+
+def test_a_thread_in_a_digest_that_waits_is_told_there():
+    queue = chat_queue()
+    for n in range(7):
+        queued(queue, n + 1, fall(0, -5.0 - n / 10, f"C{n}", Level.ALERT))
+    queue.put_off(None, START, START + S, flood=True)
+    queue.next(START + S)
+    assert [post.count for post in queue.posts.values()] == [7]
+    assert grow(queue, fall(MIN, -31.0, "C3"), at=MIN)
+    assert len(queue.posts) == 1

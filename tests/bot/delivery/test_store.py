@@ -35,13 +35,12 @@ async def test_posts_of_before_episodes_had_a_key(redis: Redis):
     now = ("oi_drop:1h:BTC:1790006400000", "thin:bybit/BTCUSDT:1790006400001")
     then = msgspec.structs.replace(
         post("p", 1, episodes=list(names)),
-        open=names, begins=names[:1], ends={names[1]: "over"}, values_at={names[0]: 7},
+        open=names, values_at={names[0]: 7},
     )  # fmt: skip
     await redis.hset(KEYS.outbox, "post p", msgspec.msgpack.encode(then))
     (loaded,) = (await OutboxStore(redis, KEYS).claim()).posts
     assert loaded.episodes == loaded.open == now
-    assert loaded.begins == now[:1]
-    assert (dict(loaded.ends), dict(loaded.values_at)) == ({now[1]: "over"}, {now[0]: 7})
+    assert dict(loaded.values_at) == {now[0]: 7}
     again = msgspec.msgpack.encode(loaded)
     await redis.hset(KEYS.outbox, "post p", again)
     assert (await OutboxStore(redis, KEYS).claim()).posts == [loaded]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from bot.lang import LANGUAGES, en, numbers
 from bot.lang.numbers import significant_below
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
-from bot.messages.digest import delivery_message
 from bot.messages.notices import UNREAD, config_notice, notice_message
-from bot.messages.render import Message, live, message_of, render
+from bot.messages.render import Message, first_line, message_of, render
+from bot.messages.thread import delivery_message
 from bot.messages.voice import Html, say, topic
 from bot.plan.planner import Delivery
 from rules import metrics
@@ -194,7 +194,8 @@ def alert(**changes: object) -> Alert:
         venues=("binance", "bybit", "hyperliquid"),
         facts=OI,
     )
-    return msgspec.structs.replace(base, **changes)
+    value = changes.get("value", base.value)
+    return msgspec.structs.replace(base, **{"extreme": value, **changes})
 
 
 KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
@@ -489,14 +490,18 @@ COINS = ("WLFI", "ENA", "TIA", "APT", "SEI", "SUI", "ARB", "OP")
 
 
 def delivery(kind: str, assets: tuple[str, ...], turn: Turn = Turn.OPEN, **changes) -> Delivery:
-    """A digest: the sample of a kind on each asset, milder from one to the next."""
+    """An event: the sample of a kind on each asset, milder from one to the next."""
     alerts = []
     for n, asset in enumerate(assets):
         sample = turned(kind, turn)
         value = sample.value * (1 - n / 20)
-        alerts.append(msgspec.structs.replace(sample, asset=asset, value=value, id=f"{n}"))
-    given = {"alerts": tuple(alerts), "at": AT, "silent": False, **changes}
-    return Delivery(**given)
+        extreme = value if turn is Turn.OPEN else sample.extreme
+        alerts.append(
+            msgspec.structs.replace(sample, asset=asset, value=value, extreme=extreme, id=f"{n}")
+        )
+    market = len(assets) > 1
+    wanted = {"alerts": tuple(alerts), "at": AT, "silent": False, "thread": "t", "market": market}
+    return Delivery(**{**wanted, **changes})
 
 
 def mixed() -> tuple[Alert, ...]:
@@ -511,45 +516,104 @@ def single(kind: str, turn: Turn = Turn.OPEN, **changes) -> Delivery:
     return delivery(kind, (turned(kind, turn).asset,), turn, **changes)
 
 
+def worse(kind: str, turn: Turn = Turn.OPEN, **changes: object) -> Alert:
+    """The sample of a kind on BTC, which was worse than it is."""
+    sample = turned(kind, Turn.OPEN)
+    sample = msgspec.structs.replace(sample, family=sample.rule.partition(":")[0])
+    factor = 0.4 if sample.fires == "below" and "depth" in sample.metric else 1.6
+    wanted = {"asset": "BTC", "turn": turn, "extreme": sample.value * factor}
+    return msgspec.structs.replace(sample, **{"id": f"{kind} of BTC", **wanted, **changes})
+
+
+def thread(*alerts: Alert, turn: Turn = Turn.OPEN, **changes) -> Delivery:
+    """An event that began 38 minutes ago; in it each alert began some minutes after the other."""
+    began = tuple(
+        msgspec.structs.replace(a, opened_at=AT - (38 - 9 * n) * MIN) for n, a in enumerate(alerts)
+    )
+    wanted = {"silent": False, "thread": "t", "began": AT - 38 * MIN, "turn": turn}
+    market = len({a.asset for a in alerts}) > 1
+    return Delivery(**{"alerts": began, "at": AT, "market": market, **wanted, **changes})
+
+
+def coins(*alerts: Alert) -> tuple[Alert, ...]:
+    """The same on other coins."""
+    return tuple(
+        msgspec.structs.replace(a, asset=coin, id=f"{a.id} of {coin}", level=level)
+        for coin, level in (("ETH", Level.CRITICAL), ("SOL", Level.ALERT))
+        for a in alerts
+    )
+
+
+CLOSE = Turn.CLOSE
+BTC = (worse("price", cause=Cause.LONG_UNWINDING), worse("oi"), worse("liq"), worse("depth"))
+ENDED = tuple(
+    msgspec.structs.replace(a, turn=CLOSE, seen=AT + HOUR, at=AT + HOUR, price=105_000.0)
+    for a in (*BTC, worse("cascade"))
+)
+TOTAL_FALL = msgspec.structs.replace(turned("total", Turn.OPEN), extreme=-9.1)
+SINCE = {HOUR: {"BTC": -2.1, "ETH": 0.5}, DAY: {"BTC": 3.04}}
+
 POSTS = {
     **{
-        f"digest, {kind}": delivery(kind, COINS)
+        f"list, {kind}": delivery(kind, COINS)
         for kind in KINDS
-        if kind not in ("total", "breadth")
+        if kind not in ("total", "breadth", "falls")
     },
     **{
-        f"digest of ends, {kind}": delivery(kind, COINS[:4], Turn.CLOSE, silent=True)
+        f"end of an event, {kind}": delivery(kind, COINS[:4], Turn.CLOSE, silent=True)
         for kind in KINDS
-        if kind not in ("total", "breadth")
+        if kind not in ("total", "breadth", "falls")
     },
-    "digest of joiners, held": delivery(
-        "oi", COINS[:2], joined=True, held={"oi_drop": 4, "depth_thin": 3}
-    ),
-    "digest of levels, sums unknown": delivery("oi", COINS, alerts=mixed()),
-    "digest above, oi": delivery(
+    "list, held": delivery("oi", COINS[:2], held={"oi_drop": 4, "depth_thin": 3}),
+    "list of levels, sums unknown": delivery("oi", COINS, alerts=mixed()),
+    "list above, oi": delivery(
         "oi",
         (),
         alerts=tuple(
-            changed("oi", {"net_usd": 4e8}, asset=a, fires="above", value=12.0) for a in COINS[:4]
+            changed("oi", {"net_usd": 4e8}, asset=a, fires="above", value=12.0, extreme=12.0)
+            for a in COINS[:4]
         ),
     ),
-    "digest above, depth": delivery(
+    "list above, depth": delivery(
         "depth",
         (),
-        alerts=tuple(changed("depth", {}, asset=a, fires="above", value=312.0) for a in COINS[:4]),
+        alerts=tuple(
+            changed("depth", {}, asset=a, fires="above", value=312.0, extreme=312.0)
+            for a in COINS[:4]
+        ),
     ),
-    "digest of an odd asset": delivery("price", ("A&B<i>", "B", "C", "D")),
-    "digest after quiet hours": Delivery(
-        alerts=(turned("oi", Turn.OPEN), turned("liq", Turn.OPEN), turned("depth", Turn.WORSE)),
-        at=AT,
-        silent=True,
-        title="quiet.over",
-        held={"oi_drop": 2},
+    "list of an odd asset": delivery("price", ("A&B<i>", "B", "C", "D")),
+    "list, some are over and some were worse": delivery(
+        "price", (), alerts=(*coins(worse("price")), worse("price", CLOSE))
     ),
-    "digest of cascades, parts folded": delivery("cascade", COINS[:4], hidden=9),
-    "cascade, a part folded": single("cascade", hidden=1),
-    "cascade closed, parts folded": single("cascade", Turn.CLOSE, hidden=7, silent=True),
     "oi in quiet hours, held": single("oi", silent=True, held={"oi_drop": 7}),
+    "one coin, one rule, was worse": thread(worse("price")),
+    "one coin, a part joins": thread(*BTC[:2]),
+    "one coin, all of it": thread(*BTC),
+    "one coin, now critical": thread(
+        *BTC, worse("cascade", cause=Cause.LONG_UNWINDING), turn=Turn.UP, held={"oi_drop": 2}
+    ),
+    "one coin, much worse": thread(*BTC, worse("cascade"), turn=Turn.WORSE),
+    "one coin, a cascade alone knows": thread(BTC[0], worse("cascade")),
+    "one coin, some of it is over": thread(BTC[0], worse("depth"), worse("oi", CLOSE), ENDED[2]),
+    "one coin, two windows of a rule": thread(
+        worse("oi"), worse("oi", rule="oi_drop:4h", value=-9.0, extreme=-9.0, id="4h")
+    ),
+    "one coin, funding": thread(worse("funding"), worse("predicted", level=Level.WATCH)),
+    "one coin, moves against its own normal": thread(worse("usual"), worse("other")),
+    "market, coins": thread(*BTC, *coins(worse("price"), worse("depth"))),
+    "market, as a whole": thread(TOTAL_FALL, turned("falls", Turn.OPEN)),
+    "market, as a whole and coins": thread(
+        TOTAL_FALL, *BTC, worse("cascade"), *coins(worse("price"), worse("liq")), turn=Turn.WORSE
+    ),
+    "market, funding": thread(turned("breadth", Turn.OPEN), *coins(worse("funding"))),
+    "one rule over": thread(ENDED[0], turn=CLOSE),
+    "one coin over": thread(*ENDED, turn=CLOSE),
+    "one coin over, an hour and a day later": thread(*ENDED, turn=CLOSE, since=SINCE),
+    "market over": thread(*ENDED, *coins(ENDED[0], ENDED[3]), turn=CLOSE, since=SINCE),
+    "market over, a window of a day goes on": thread(
+        msgspec.structs.replace(TOTAL_FALL, turn=CLOSE), worse("oi"), *coins(ENDED[0]), turn=CLOSE
+    ),
 }
 
 BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST
@@ -768,10 +832,10 @@ def test_every_post_is_sound(name: str):
     one = POSTS[name]
     message = delivery_message(one, en.WORDS)
     visible = sound(message)
-    assert message.silent == one.silent
-    assert len(visible) <= (POST_CHARS if len(one.alerts) == 1 else DIGEST_CHARS)
+    assert message.silent == (one.silent or one.turn is Turn.CLOSE)
+    assert len(visible) <= (POST_CHARS if not one.market else DIGEST_CHARS)
     for alert in one.alerts:
-        assert alert.asset in visible
+        assert alert.asset == ALL or alert.asset in visible
     if one.held:
         assert visible.endswith(f"+{sum(one.held.values())} held")
 
@@ -784,11 +848,15 @@ def test_a_notice_is_quiet_unless_a_venue_is_lost_and_looks_like_no_alert(name: 
     assert message.html.startswith("⚪ <i>") and message.html.endswith("</i>")
 
 
-def test_a_digest_of_hundreds_fits():
+def test_an_event_of_hundreds_of_coins_fits():
     one = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
     visible = parsed(delivery_message(one, en.WORDS).html)
     assert len(visible) < 4_096
     assert visible.endswith("#OI · 09:42 UTC")
+    alerts = (TOTAL_FALL, *delivery("oi", tuple(f"COIN{n}" for n in range(300))).alerts)
+    visible = parsed(delivery_message(thread(*alerts), en.WORDS).html)
+    assert len(visible) < 4_096
+    assert visible.endswith("#market · 09:42 UTC")
 
 
 def check(sample: Alert, message: Message) -> None:
@@ -903,8 +971,7 @@ def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text
     )  # fmt: skip
     opened = render(cascade, en.WORDS).plain.splitlines()[0]
     over = render(msgspec.structs.replace(cascade, turn=Turn.CLOSE), en.WORDS).plain
-    edited = live(cascade, en.WORDS)[1]
-    for said in (opened, over, edited):
+    for said in (opened, over):
         assert text in said
         assert said.count("$") == 1
 
@@ -939,17 +1006,15 @@ def test_every_line_of_liquidations_is_cut_in_the_same_way(usd: float):
 
 def test_an_empty_lower_bound_says_that_none_is_reported():
     burst = alert(metric="liq_10m_musd", fires="above", value=0.0, extreme=129.0, facts=LIQ)
-    compared, line = live(burst, en.WORDS)
-    assert compared == "none reported ≥ $129M"
-    assert line.startswith("▸ now none reported · worst ≥ $129M")
+    assert " (worst ≥ $129M at " in first_line(burst, en.WORDS)
 
 
-@pytest.mark.parametrize(("value", "extreme"), [(3.0, 312.0), (64.2, 64.2)])
-def test_the_live_line_of_liquidations_keeps_its_lower_bounds(value: float, extreme: float):
-    going_on = alert(metric="liq_10m_musd", fires="above", value=value, extreme=extreme, facts=LIQ)
-    plain, line = live(going_on, en.WORDS)
-    for text in (plain, line):
-        assert text.count("$") == text.count("≥ $") == 2
+def test_the_peak_of_liquidations_keeps_its_lower_bound():
+    going_on = alert(metric="liq_10m_musd", fires="above", value=3.0, extreme=312.0, facts=LIQ)
+    line = first_line(going_on, en.WORDS)
+    assert line.count("$") == line.count("≥ $") == 2
+    peak = msgspec.structs.replace(going_on, extreme=3.0)
+    assert first_line(peak, en.WORDS).count("$") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The plan: waits, digests, hiding, silences, quiet hours, budget; and what always holds."""
+"""The plan: an event's life, silences, quiet hours, budget; and what always holds."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,22 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
-from bot.lang import LANGUAGES
-from bot.messages.digest import delivery_message
 from bot.plan.planner import (
-    GROUP_OPEN,
-    GROUP_WAIT,
     Chat,
     Delivery,
     Filter,
+    Group,
     NotPosted,
     PlanState,
     Quiet,
+    Waiting,
     dump,
+    grown,
     load,
     next_due,
+    next_post,
     plan,
     set_back,
+    unwatched,
 )
 from bot.plan.silences import Silence
 from rules.alerts import Alert, Level, Turn
@@ -33,7 +34,7 @@ from streams.events import Ms
 
 START: Ms = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
 S, MIN, HOUR = 1_000, 60_000, 3_600_000
-CHAT = Chat(destination=TelegramChat(-100), hides={"cascade": ("oi_drop", "liq_burst")})
+CHAT = Chat(destination=TelegramChat(-100))
 WATCH, ALERT, CRITICAL = Level
 
 
@@ -82,24 +83,48 @@ class Planned:
         self.silences = silences
         self.deliveries: list[Delivery] = []
 
-    def at(self, now: Ms, *alerts: Alert) -> list[tuple[Ms, str]]:
+    def at(self, now: Ms, *alerts: Alert, **prices: float) -> list[tuple[Ms, str]]:
         """What is posted by the call at ``now``: (when it was due, assets)."""
         state = load(dump(self.state))
-        self.state, new = plan(state, alerts, self.chat, self.silences, START + now)
-        assert state == load(dump(state)), "the given state is left alone"
+        before = dump(state)
+        self.state, new = plan(state, alerts, self.chat, self.silences, START + now, prices)
+        assert dump(state) == before, "the given state is left alone"
         self.deliveries += new
-        return [(d.at - START, " ".join(a.asset for a in d.alerts)) for d in new]
+        posts = [delivery for delivery in new if not delivery.edit]
+        return [(d.at - START, " ".join(assets(d))) for d in posts]
+
+    @property
+    def posts(self) -> list[Delivery]:
+        """What was posted, without the edits."""
+        return [delivery for delivery in self.deliveries if not delivery.edit]
+
+    @property
+    def edits(self) -> list[Delivery]:
+        return [delivery for delivery in self.deliveries if delivery.edit]
+
+
+def assets(delivery: Delivery) -> list[str]:
+    return list(dict.fromkeys(a.asset for a in delivery.alerts))
+
+
+def rings(planned: Planned) -> list[tuple[Ms, Turn]]:
+    """When it rang, and because of what."""
+    return [(d.at - START, d.turn) for d in planned.posts if not d.silent]
+
+
+# An event's life.
 
 
 def test_critical_is_told_at_once_and_the_others_wait_by_level():
     planned = Planned()
-    three = [alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL)]
-    assert planned.at(0, *three) == [(0, "SOL")]
-    assert next_due(planned.state) == START + 20 * S
-    assert planned.at(20 * S - 1) == []
-    assert planned.at(90 * S) == [(20 * S, "ETH"), (60 * S, "BTC")]
-    assert [d.silent for d in planned.deliveries] == [False, False, True]
-    assert next_due(planned.state) is None
+    assert planned.at(0, alert(0, "BTC", WATCH)) == []
+    assert next_due(planned.state) == START + MIN
+    assert planned.at(MIN) == [(MIN, "BTC")]
+    planned.at(HOUR, alert(HOUR, "ETH", ALERT))
+    assert next_due(planned.state) == START + HOUR + 20 * S
+    assert planned.at(2 * HOUR) == [(HOUR + 20 * S, "ETH")]
+    assert planned.at(2 * HOUR, alert(2 * HOUR, "SOL", CRITICAL)) == [(2 * HOUR, "SOL")]
+    assert [d.silent for d in planned.posts] == [True, False, False]
 
 
 def test_waits_are_the_chat_s():
@@ -114,196 +139,139 @@ def test_what_is_not_to_be_posted_is_nothing_to_the_plan():
     assert planned.state == PlanState(now=START + HOUR)
 
 
-def test_four_assets_are_one_digest_the_worst_first():
+def test_an_event_opens_grows_rings_when_it_is_much_worse_and_ends_once():
+    """Depth, liquidations, open interest and price of one coin within minutes are one post."""
     planned = Planned()
-    values = {"BTC": -5.0, "ETH": -9.0, "SOL": -6.0}
-    for n, (asset, value) in enumerate(values.items()):
-        assert planned.at(n * S, alert(n * S, asset, value=value)) == []
-    planned.at(3 * S, alert(3 * S, "DOGE", WATCH, value=-12.0))
-    assert planned.at(MIN) == [(20 * S, "ETH SOL BTC DOGE")]
-    assert not planned.deliveries[0].silent and not planned.deliveries[0].joined
+    planned.at(0, alert(0, rule="depth_thin", level=WATCH))
+    assert planned.at(MIN) == [(MIN, "BTC")]
+    # a part joins, and is told by an edit
+    planned.at(5 * MIN, alert(5 * MIN, rule="liq_burst", level=WATCH, fires="above"))
+    assert [len(d.alerts) for d in planned.edits] == [2]
+    # it rises: one ring, after the wait for what belongs to it
+    planned.at(6 * MIN, alert(6 * MIN, rule="oi_drop"))
+    planned.at(7 * MIN, alert(6 * MIN + 5 * S, rule="price_drop"))
+    assert rings(planned) == [(6 * MIN + 20 * S, Turn.UP)]
+    assert len(planned.posts[-1].alerts) == 4
+    # it gets worse at the same level: no ring
+    planned.at(8 * MIN, alert(8 * MIN, rule="oi_drop", turn=Turn.WORSE, opened=6 * MIN))
+    # it becomes critical, and then much worse
+    planned.at(10 * MIN, alert(10 * MIN, rule="cascade", level=CRITICAL))
+    for n in range(1, 30):
+        at = 10 * MIN + n * 20 * S
+        planned.at(at, alert(at, rule="cascade", level=CRITICAL, turn=Turn.WORSE, opened=10 * MIN))
+    assert rings(planned)[1:] == [(10 * MIN, Turn.UP), (15 * MIN, Turn.WORSE)]
+    assert len({d.thread for d in planned.deliveries}) == 1
+    # the parts end, and with the last one the event
+    began = {"depth_thin": 0, "liq_burst": 5 * MIN, "oi_drop": 6 * MIN,
+             "price_drop": 6 * MIN + 5 * S, "cascade": 10 * MIN}  # fmt: skip
+    for n, (rule, opened) in enumerate(began.items()):
+        assert all(d.goes_on for d in planned.deliveries)
+        at = HOUR + n * MIN
+        fires = "above" if rule == "liq_burst" else "below"
+        planned.at(
+            at, alert(at, rule=rule, turn=Turn.CLOSE, opened=opened, fires=fires, price=100.0)
+        )
+    assert len(planned.posts) == 4
+    assert (planned.edits[-1].turn, planned.edits[-1].goes_on) == (Turn.CLOSE, False)
+    # an hour and a day later
+    end = HOUR + 4 * MIN
+    assert next_due(planned.state) == START + end + HOUR
+    planned.at(end + HOUR, BTC=98.0)
+    assert planned.edits[-1].since == {HOUR: {"BTC": pytest.approx(-2)}}
+    planned.at(end + 24 * HOUR, BTC=103.0)
+    assert planned.edits[-1].since[24 * HOUR] == {"BTC": pytest.approx(3)}
+    assert grown(planned.state, CHAT) == planned.edits[-1:], "until that is durable"
+    planned.at(end + 24 * HOUR + S)
+    assert (len(planned.posts), planned.state.threads) == (4, {})
+    assert planned.state.counts.posted + planned.state.counts.merged == 4 + 1 + 1 + 29 + 5
 
 
-def test_three_assets_are_three_posts_and_other_families_do_not_count():
+def test_coins_that_ring_within_minutes_are_one_event_of_the_market():
     planned = Planned()
-    planned.at(0, *(alert(0, asset) for asset in ("BTC", "ETH", "SOL")))
-    planned.at(0, alert(0, "BTC", rule="depth_thin"), alert(0, "XRP", fires="above"))
-    assert len(planned.at(MIN)) == 5
-
-
-def test_who_joins_is_named_in_another_digest_ten_minutes_later():
-    planned = Planned()
-    planned.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
-    assert planned.at(20 * S) == [(20 * S, "A B C D")]
-    planned.at(2 * MIN, alert(2 * MIN, "E"))
-    planned.at(5 * MIN, alert(5 * MIN, "F"), alert(5 * MIN, "A", turn=Turn.WORSE, opened=0))
-    assert planned.at(9 * MIN) == []
-    slot = 20 * S + GROUP_OPEN
-    assert planned.at(slot) == [(slot, "E F A")]
-    assert planned.deliveries[-1].joined
-    assert [a.turn for a in planned.deliveries[-1].alerts] == [Turn.OPEN, Turn.OPEN, Turn.WORSE]
-    # a single one that joins is a message of its own, and the group is over
-    planned.at(slot + MIN, alert(slot + MIN, "G"))
-    assert planned.at(2 * GROUP_OPEN + MIN) == [(slot + GROUP_OPEN, "G")]
-    assert not planned.deliveries[-1].joined
-    late = 3 * GROUP_OPEN
-    assert planned.at(late + MIN, alert(late, "H")) == [(late + 20 * S, "H")]
-
-
-def test_after_four_posts_in_a_row_the_rest_is_a_digest():
-    planned = Planned()
-    for n, asset in enumerate("ABCDEFG"):
-        planned.at(n * MIN, alert(n * MIN, asset, CRITICAL if asset == "G" else ALERT))
-    assert [d.alerts[0].asset for d in planned.deliveries] == ["A", "B", "C", "D", "G"]
-    fourth = 3 * MIN + 20 * S
-    assert planned.at(HOUR) == [(fourth + GROUP_OPEN, "E F")]
-    assert planned.deliveries[-1].joined
-
-
-def test_critical_does_not_wait_for_the_digest_of_joiners():
-    planned = Planned()
-    planned.at(0, *(alert(0, asset) for asset in ("A", "B", "C", "D")))
-    planned.at(20 * S)
-    planned.at(MIN, alert(MIN, "E"))
-    up = alert(2 * MIN, "E", CRITICAL, turn=Turn.UP, opened=MIN)
-    assert planned.at(2 * MIN, up) == [(2 * MIN, "E")]
-    assert planned.at(HOUR) == []
-    assert planned.state.counts.merged == 1
-
-
-def test_critical_alerts_of_one_moment_are_one_digest():
-    planned = Planned()
-    assert planned.at(0, *(alert(0, a, CRITICAL) for a in "ABCD")) == [(0, "A B C D")]
-    assert planned.at(S, *(alert(S, a, CRITICAL, "price_drop") for a in "ABC")) == [
-        (S, "A"), (S, "B"), (S, "C"),
+    planned.at(0, alert(0, "BTC"))
+    planned.at(MIN, alert(MIN, "ETH"))
+    assert planned.at(2 * MIN, alert(2 * MIN, "SOL")) == [(MIN + 20 * S, "ETH")]
+    assert [d for d in planned.deliveries if d.into] == [], "there is nothing to point to yet"
+    assert planned.at(3 * MIN) == [(2 * MIN + 20 * S, "SOL BTC ETH")]
+    market = planned.posts[-1]
+    assert market.market
+    assert [(assets(d), d.into) for d in planned.deliveries[-2:]] == [
+        (["BTC"], market.thread), (["ETH"], market.thread),
     ]  # fmt: skip
+    assert [silent for _, silent in [(d.at, d.silent) for d in planned.posts]] == [False] * 3
+    # who comes later is in it, without a sound; so is what is said of the market itself
+    planned.at(20 * MIN, alert(20 * MIN, "XRP"), alert(20 * MIN, "ALL", scope="market"))
+    assert planned.at(30 * MIN) == []
+    assert assets(planned.edits[-1]) == ["SOL", "BTC", "ETH", "XRP", "ALL"]
+    # it is critical for one of them: the market rings, once
+    planned.at(40 * MIN, alert(40 * MIN, "XRP", CRITICAL, turn=Turn.UP, opened=20 * MIN))
+    planned.at(41 * MIN, alert(41 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
+    planned.at(HOUR)
+    assert rings(planned)[3:] == [(40 * MIN, Turn.UP), (45 * MIN, Turn.WORSE)]
+
+
+def test_coins_that_wait_together_have_one_post_and_none_of_their_own():
+    planned = Planned()
+    for n, coin in enumerate(("BTC", "ETH", "SOL", "DOGE")):
+        planned.at(n * S, alert(n * S, coin, value=-5.0 - n))
+    assert planned.at(MIN) == [(20 * S, "DOGE SOL ETH BTC")]
+    assert planned.edits == []
+
+
+def test_two_coins_are_two_events_and_one_rule_s_funding_another():
+    planned = Planned()
+    planned.at(0, alert(0, "BTC"), alert(0, "ETH"))
+    planned.at(0, alert(0, "BTC", rule="funding_negative", metric="funding_8h_pct"))
+    assert sorted(planned.at(MIN)) == [(20 * S, "BTC"), (20 * S, "BTC"), (20 * S, "ETH")]
+
+
+def test_what_is_said_of_the_whole_market_takes_in_what_has_been_told_of_coins():
+    planned = Planned()
+    assert planned.at(0, alert(0, "BTC", CRITICAL)) == [(0, "BTC")]
+    planned.at(9 * MIN, alert(9 * MIN, "ALL", WATCH, rule="market_fall", scope="market"))
+    assert planned.at(12 * MIN) == [(10 * MIN, "BTC ALL")]
+    assert planned.posts[-1].silent, "what is new is mild"
+    assert [assets(d) for d in planned.edits if d.into] == [["BTC"]]
+
+
+def test_a_coin_that_falls_again_hours_later_is_a_new_event():
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(2 * HOUR, alert(2 * HOUR, rule="price_drop"))
+    planned.at(3 * HOUR)
+    assert rings(planned) == [(20 * S, Turn.OPEN), (2 * HOUR + 20 * S, Turn.OPEN)]
+    assert len({d.thread for d in planned.posts}) == 2
+
+
+def test_what_goes_on_after_its_event_begins_another():
+    """The window of a day stays open; it gets worse when everything else is long over."""
+    planned = Planned()
+    slow = {"rule": "oi_drop:24h", "metric": "oi_net_24h_pct"}
+    planned.at(0, alert(0, level=CRITICAL), alert(0, **slow))
+    planned.at(HOUR, alert(HOUR, turn=Turn.CLOSE, opened=0))
+    assert planned.edits[-1].turn is Turn.CLOSE
+    planned.at(3 * HOUR, alert(3 * HOUR, turn=Turn.WORSE, opened=0, **slow))
+    assert planned.at(4 * HOUR) == [(3 * HOUR + 20 * S, "BTC")]
+    assert [a.turn for a in planned.posts[-1].alerts] == [Turn.OPEN]
+
+
+def test_critical_alerts_of_one_moment_are_told_together():
+    planned = Planned()
+    both = [alert(0, level=CRITICAL), alert(0, level=CRITICAL, rule="cascade")]
+    assert planned.at(0, *both) == [(0, "BTC")]
+    assert len(planned.posts[0].alerts) == 2
+    five = (alert(HOUR, coin, CRITICAL) for coin in "ABCDE")
+    assert planned.at(HOUR, *five) == [(HOUR, "A B C D E")]
 
 
 def test_a_later_turn_replaces_the_one_that_waits_and_is_told_as_the_beginning():
     planned = Planned()
-    planned.at(0, alert(0, level=WATCH, turn=Turn.OPEN))
-    planned.at(30 * S, alert(30 * S, level=ALERT, turn=Turn.UP, opened=0))
-    assert planned.at(2 * MIN) == [(50 * S, "BTC")]
-    assert planned.deliveries[0].alerts[0].turn is Turn.OPEN
-    planned.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.WORSE, opened=0))
-    planned.at(9 * MIN)
-    assert planned.deliveries[1].alerts[0].turn is Turn.WORSE
-
-
-def test_an_episode_that_was_just_told_does_not_say_at_once_that_it_got_worse():
-    planned = Planned()
-    planned.at(0, alert(0))
-    planned.at(MIN, alert(MIN, turn=Turn.WORSE, opened=0, value=-6.0))
-    planned.at(2 * MIN, alert(2 * MIN, turn=Turn.WORSE, opened=0, value=-7.0))
-    assert planned.at(HOUR) == [(5 * MIN + 20 * S, "BTC")]
-    assert planned.deliveries[-1].alerts[0].value == -7.0
-    planned.at(HOUR, alert(HOUR, turn=Turn.WORSE, opened=0))
-    assert planned.at(2 * HOUR) == [(HOUR + 20 * S, "BTC")]
-
-
-def test_what_is_critical_and_gets_worse_is_told_at_once_but_of_composites_in_turn():
-    planned = Planned()
-    planned.at(0, alert(0, level=CRITICAL), alert(0, "ETH", level=CRITICAL, rule="cascade"))
-    worse = alert(S, level=CRITICAL, turn=Turn.WORSE, opened=0)
-    assert planned.at(S, worse) == [(S, "BTC")]
-    for n in (1, 2):
-        at = n * MIN
-        planned.at(at, alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n))
-    assert planned.at(HOUR) == [(5 * MIN, "ETH")]
-    assert planned.deliveries[-1].alerts[0].value == 2
-    later = alert(HOUR, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0)
-    assert planned.at(HOUR, later) == [(HOUR, "ETH")]
-
-
-def test_the_console_where_nothing_is_edited_has_a_line_a_minute_of_what_gets_worse():
-    planned = Planned(msgspec.structs.replace(CHAT, destination=ConsoleOutput()))
-    planned.at(0, alert(0), alert(0, "ETH", level=CRITICAL, rule="cascade"))
-    for n in range(1, 13):  # every 15 s, for three minutes
-        at = 30 * S + n * 15 * S
-        worse = alert(at, turn=Turn.WORSE, opened=0, value=-5.0 - n)
-        more = alert(at, "ETH", CRITICAL, "cascade", Turn.WORSE, opened=0, value=n)
-        planned.at(at, worse, more)
-    planned.at(HOUR)
-    for asset in ("BTC", "ETH"):
-        times = [d.at - START for d in planned.deliveries if d.alerts[0].asset == asset]
-        assert 3 <= len(times) <= 5
-        assert all(after - before >= MIN for before, after in itertools.pairwise(times))
-        assert max(times) <= 4 * MIN + 50 * S
-    critical = [alert(n * S, "SOL", CRITICAL, turn=Turn.WORSE, opened=0) for n in (0, 7, 9)]
-    assert len([planned.at(HOUR + n, worse) for n, worse in enumerate(critical)]) == 3
-
-
-def test_what_many_composites_add_is_one_digest():
-    planned = Planned()
-    for n, asset in enumerate("ABCD"):
-        planned.at(n * MIN, alert(n * MIN, asset, CRITICAL, "cascade"))
-        at = n * MIN + 30 * S
-        planned.at(at, alert(at, asset, CRITICAL, "cascade", Turn.WORSE, opened=n * MIN))
-    assert len(planned.deliveries) == 4
-    assert planned.at(HOUR) == [(5 * MIN, "A B C D")]
-
-
-def test_an_end_is_told_if_its_beginning_was_and_once():
-    planned = Planned()
-    planned.at(0, alert(0))
-    planned.at(20 * S)
-    close = alert(MIN, turn=Turn.CLOSE, opened=0)
-    assert planned.at(MIN, close) == []
-    assert planned.at(3 * MIN) == [(2 * MIN, "BTC")]
-    assert planned.deliveries[-1].silent
-    planned.at(4 * MIN, alert(4 * MIN, turn=Turn.CLOSE, opened=0))
-    assert planned.at(9 * MIN) == []
-    assert planned.state.counts.over == 1
-
-
-def test_what_is_over_before_it_was_told_is_counted_and_not_told():
-    planned = Planned()
     planned.at(0, alert(0, level=WATCH))
-    planned.at(30 * S, alert(30 * S, level=WATCH, turn=Turn.CLOSE, opened=0))
-    assert planned.at(HOUR) == []
-    planned.at(HOUR, alert(HOUR, "ETH", CRITICAL))
-    assert planned.deliveries[0].held == {"oi_drop": 1}
-
-
-def test_a_new_episode_replaces_the_end_of_the_last_one_that_waits():
-    planned = Planned()
-    planned.at(0, alert(0))
-    planned.at(MIN, alert(MIN, turn=Turn.CLOSE, opened=0))
-    planned.at(MIN + S, alert(MIN + S))
-    assert planned.at(HOUR) == [(MIN + 21 * S, "BTC")]
-    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
-
-
-def test_a_composite_takes_over_the_parts_that_wait_and_those_that_come():
-    planned = Planned()
-    planned.at(0, alert(0, "BTC"), alert(0, "BTC", rule="liq_burst"), alert(0, "ETH"))
-    planned.at(5 * S, alert(5 * S, "BTC", rule="depth_thin"))
-    cascade = alert(10 * S, "BTC", CRITICAL, "cascade")
-    assert planned.at(10 * S, cascade) == [(10 * S, "BTC")]
-    assert planned.deliveries[0].hidden == 2
-    late = alert(15 * S, "BTC", CRITICAL, turn=Turn.UP, opened=0, hidden_by="cascade")
-    assert planned.at(15 * S, late) == []
-    assert planned.at(MIN) == [(20 * S, "ETH"), (25 * S, "BTC")], "others are not its parts"
-    worse = alert(2 * MIN, "BTC", CRITICAL, "cascade", Turn.WORSE, opened=10 * S)
-    planned.at(2 * MIN, worse)
-    planned.at(HOUR)
-    assert planned.deliveries[-1].hidden == 1
-    assert planned.state.counts.hidden == 3
-
-
-def test_after_a_composite_s_end_a_critical_part_is_told_as_what_goes_on():
-    planned = Planned()
-    planned.at(0, alert(0, level=CRITICAL, post=False, hidden_by="cascade"))
-    planned.at(S, alert(S, level=CRITICAL, rule="cascade", fires="above"))
-    planned.at(HOUR, alert(HOUR, level=CRITICAL, rule="cascade", fires="above", turn=Turn.CLOSE,
-                        opened=S))  # fmt: skip
-    worse = alert(HOUR + MIN, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
-    assert planned.at(HOUR + MIN, worse)[-1] == (HOUR + MIN, "BTC")
-    assert planned.deliveries[-1].alerts[0].turn is Turn.WORSE
-    assert planned.deliveries[-1].hidden == 0
-    later = alert(2 * HOUR, level=CRITICAL, turn=Turn.UP, opened=HOUR + 2 * MIN)
-    planned.at(2 * HOUR, later)
-    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN, "it began after all was planned"
+    planned.at(30 * S, alert(30 * S, level=ALERT, turn=Turn.UP, opened=0, value=-9.0))
+    assert planned.at(2 * MIN) == [(50 * S, "BTC")]
+    (told,) = planned.posts[0].alerts
+    assert (told.turn, told.value) == (Turn.OPEN, -9.0)
+    assert planned.state.counts.merged == 1
 
 
 def test_one_event_that_moves_a_composite_twice_is_one_post():
@@ -314,115 +282,303 @@ def test_one_event_that_moves_a_composite_twice_is_one_post():
     up = alert(at, level=CRITICAL, rule="cascade", fires="above", turn=Turn.UP, opened=0, value=2.0)
     worse = msgspec.structs.replace(up, id="worse", turn=Turn.WORSE, value=3.0)
     assert planned.at(at, up, worse) == [(at, "BTC")]
-    [posted] = planned.deliveries[-1].alerts
+    [posted] = planned.posts[-1].alerts
     assert (posted.id, posted.turn, posted.value) == ("worse", Turn.UP, 3.0)
     assert planned.state.not_posted[up.id] is NotPosted.MERGED
     assert planned.at(HOUR) == []
 
 
-def test_a_beginning_and_its_next_turn_of_one_moment_are_one_post():
+def test_what_is_over_before_it_was_told_is_counted_and_not_told():
     planned = Planned()
-    opening = alert(0, level=CRITICAL, held=2)
-    worse = alert(0, level=CRITICAL, turn=Turn.WORSE, value=-8.0, id="worse")
-    assert planned.at(0, opening, worse, alert(0, "ETH", CRITICAL)) == [(0, "BTC"), (0, "ETH")]
-    first = planned.deliveries[0].alerts[0]
-    assert (first.turn, first.value, first.held) == (Turn.OPEN, -8.0, 2)
+    planned.at(0, alert(0, level=WATCH))
+    planned.at(30 * S, alert(30 * S, level=WATCH, turn=Turn.CLOSE, opened=0))
+    assert planned.at(HOUR) == []
+    planned.at(HOUR, alert(HOUR, "ETH", CRITICAL))
+    assert planned.posts[0].held == {"oi_drop": 1}
+    counts = planned.state.counts
+    assert (counts.posted, counts.held, counts.over) == (1, 1, 1)
 
 
-def test_a_composite_hides_a_critical_part_of_the_same_moment():
+def test_an_end_that_is_not_to_be_posted_ends_its_part_all_the_same():
     planned = Planned()
-    both = [alert(0, level=CRITICAL), alert(0, level=CRITICAL, rule="cascade")]
-    planned.at(0, *both)
-    assert [d.alerts[0].rule for d in planned.deliveries] == ["cascade"]
+    planned.at(0, alert(0, level=CRITICAL))
+    planned.at(MIN, alert(MIN, turn=Turn.CLOSE, opened=0, post=False))
+    assert planned.edits[-1].turn is Turn.CLOSE
+    assert planned.state.counts.posted == 1
 
 
-def test_a_composite_takes_over_nothing_that_is_higher_than_itself():
-    planned = Planned()
-    part = alert(0, level=CRITICAL, instrument="binance/BTCUSDT")
-    assert planned.at(0, part, alert(0, level=ALERT, rule="cascade")) == [(0, "BTC")]
-    assert planned.deliveries[0].alerts == (part,)
-
-
-def test_the_end_of_a_part_told_before_is_folded_in_and_its_next_episode_is_new():
+def test_an_event_that_is_over_before_the_market_s_post_ends_in_its_own():
     planned = Planned()
     planned.at(0, alert(0))
-    planned.at(5 * MIN, alert(5 * MIN, level=CRITICAL, rule="cascade"))
-    planned.at(9 * MIN, alert(9 * MIN, turn=Turn.CLOSE, opened=0, hidden_by="cascade"))
-    planned.at(HOUR)
-    planned.at(3 * HOUR, alert(3 * HOUR))
-    planned.at(4 * HOUR)
-    assert [d.alerts[0].family for d in planned.deliveries] == ["oi_drop", "cascade", "oi_drop"]
+    planned.at(MIN, alert(MIN, "ALL", WATCH, scope="market"))
+    planned.at(MIN + 2 * S, alert(MIN + 2 * S, turn=Turn.CLOSE, opened=0))
+    planned.at(3 * MIN)
+    assert [(d.turn, assets(d), d.into) for d in planned.deliveries[1:]] == [
+        (Turn.CLOSE, ["BTC"], ""), (Turn.OPEN, ["ALL"], ""),
+    ]  # fmt: skip
 
 
-def test_parts_are_told_if_their_composite_is_not():
-    quiet = Silence(family="cascade", asset="*", until=START + HOUR)
-    planned = Planned(silences=[quiet])
-    planned.at(0, alert(0, level=ALERT, rule="cascade"))
-    assert planned.at(MIN, alert(S, hidden_by="cascade")) == [(21 * S, "BTC")]
-    shadow = Planned()
-    shadow.at(0, alert(0, level=CRITICAL, rule="cascade", post=False))
-    assert shadow.at(MIN, alert(S, hidden_by="cascade")) == [(21 * S, "BTC")]
+def waiting_market(planned: Planned, level: Level = ALERT) -> None:
+    """BTC was posted, and two coins more begin: they wait, as the market."""
+    planned.at(0, alert(0, "BTC", level))
+    planned.at(MIN)
+    planned.at(2 * MIN, alert(2 * MIN, "ETH", WATCH))
+    planned.at(2 * MIN + S, alert(2 * MIN + S, "SOL", WATCH))
 
 
-def test_windows_of_one_rule_say_it_once():
+@pytest.mark.parametrize("chat", [
+    Chat(destination=TelegramChat(-1), posts_per_hour=1),
+    Chat(destination=TelegramChat(-1), quiet=Quiet(start=9 * 60 + 43, end=17 * 60, zone="UTC")),
+])  # fmt: skip
+def test_coins_that_the_market_s_post_never_comes_for_go_on_in_their_own(chat: Chat):
+    """The budget is spent, or it waits for the morning: nothing points to it."""
+    planned = Planned(chat)
+    waiting_market(planned)
+    worse = alert(9 * MIN, "BTC", turn=Turn.WORSE, opened=0, value=-9.0)
+    planned.at(9 * MIN, worse)
+    assert [a.value for a in planned.edits[-1].alerts] == [-9.0]
+    planned.at(20 * MIN, alert(20 * MIN, "BTC", turn=Turn.CLOSE, opened=0))
+    assert [d.into for d in planned.deliveries] == ["", "", ""]
+    assert planned.edits[-1].turn is Turn.CLOSE
+
+
+def test_a_coin_that_rings_while_the_market_waits_rings_as_the_market():
     planned = Planned()
-    planned.at(0, alert(0, rule="oi_drop:15m"), alert(0, rule="oi_drop:1h"))
-    assert planned.at(MIN) == [(20 * S, "BTC")]
-    planned.at(5 * MIN, alert(5 * MIN, rule="oi_drop:1d"))
-    assert planned.at(6 * MIN) == []
-    assert planned.state.counts.merged == 2
-    up = alert(6 * MIN, level=CRITICAL, rule="oi_drop:1h", turn=Turn.UP, opened=0)
-    assert planned.at(6 * MIN, up) == [(6 * MIN, "BTC")]
-    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
-    # only what was posted is closed
-    planned.at(HOUR, *(alert(HOUR, rule=f"oi_drop:{w}", turn=Turn.CLOSE, opened=0)
-                    for w in ("15m", "1h")))  # fmt: skip
-    planned.at(HOUR, alert(HOUR, rule="oi_drop:1d", turn=Turn.CLOSE, opened=5 * MIN))
+    waiting_market(planned)
+    up = alert(2 * MIN + 2 * S, "BTC", CRITICAL, turn=Turn.UP, opened=0)
+    assert planned.at(2 * MIN + 2 * S, up) == [(2 * MIN + 2 * S, "BTC ETH SOL")]
+    assert [d.silent for d in planned.posts] == [False, False]
+    assert planned.at(HOUR) == []
+
+
+def test_a_coin_that_got_much_worse_and_whose_market_is_mild_rings_when_it_may():
+    planned = Planned()
+    waiting_market(planned, CRITICAL)
+    worse = {"turn": Turn.WORSE, "opened": 0, "level": CRITICAL}
+    planned.at(2 * MIN + 2 * S, alert(2 * MIN + 2 * S, "BTC", value=-9.0, **worse))
+    assert planned.at(4 * MIN) == [(3 * MIN, "BTC ETH SOL")]
+    assert planned.posts[-1].silent
+    assert planned.at(10 * MIN) == [(5 * MIN, "BTC ETH SOL")]
+    planned.at(20 * MIN, alert(20 * MIN, "BTC", value=-12.0, **worse))
+    planned.at(30 * MIN)
+    assert rings(planned) == [(0, Turn.OPEN), (5 * MIN, Turn.WORSE)]
+
+
+def test_a_coin_the_market_takes_in_has_rung_for_being_much_worse():
+    planned = Planned()
+    planned.at(0, alert(0, "BTC", CRITICAL))
+    worse = {"turn": Turn.WORSE, "opened": 0, "level": CRITICAL}
+    planned.at(6 * MIN, alert(6 * MIN, "BTC", value=-9.0, **worse))
+    planned.at(7 * MIN, alert(7 * MIN, "ETH", WATCH), alert(7 * MIN, "ALL", WATCH, scope="market"))
+    planned.at(9 * MIN)
+    planned.at(15 * MIN, alert(15 * MIN, "BTC", value=-12.0, **worse))
+    planned.at(30 * MIN)
+    assert rings(planned) == [(0, Turn.OPEN), (6 * MIN, Turn.WORSE)]
+
+
+def test_critical_alerts_of_a_backlog_are_told_though_they_are_over():
+    """Read late, from before the time up to which everything has been posted."""
+    planned = Planned()
+    planned.at(-HOUR, alert(-HOUR, "DOGE"))
+    planned.at(0)
+    brief = alert(-4 * MIN, level=CRITICAL)
+    over = alert(-MIN, level=CRITICAL, turn=Turn.CLOSE, opened=-4 * MIN)
+    again = alert(-MIN, level=CRITICAL)
+    planned.at(0, brief, over, again)
+    mine = [d for d in planned.deliveries if "BTC" in assets(d)]
+    assert [(d.turn, d.edit, d.silent) for d in mine] == [
+        (Turn.OPEN, False, False), (Turn.OPEN, False, False), (Turn.CLOSE, True, True),
+    ]  # fmt: skip
+    assert len({d.thread for d in mine}) == 2
+
+
+def test_of_a_backlog_too_only_what_is_of_one_moment_is_told_together():
+    backlog = [alert(-4 * MIN, level=CRITICAL), alert(-3 * MIN, level=CRITICAL, rule="liq_burst")]
+    one_call, each = Planned(), Planned()
+    for planned in (one_call, each):
+        planned.at(-HOUR, alert(-HOUR, "DOGE"))
+        planned.at(0)
+    one_call.at(0, *backlog)
+    for late in backlog:
+        each.at(0, late)
+    assert [d.alerts for d in one_call.posts] == [d.alerts for d in each.posts]
+
+
+def test_what_is_critical_and_over_at_the_same_moment_is_told():
+    planned = Planned()
+    both = alert(0, level=CRITICAL), alert(0, level=CRITICAL, turn=Turn.CLOSE, opened=0)
+    assert planned.at(0, *both) == [(0, "BTC")]
+    assert planned.edits[-1].turn is Turn.CLOSE
+
+
+def test_a_turn_that_comes_after_the_end_changes_nothing():
+    planned = Planned()
+    planned.at(0, alert(0, price=100.0))
+    planned.at(10 * MIN, alert(10 * MIN, turn=Turn.CLOSE, opened=0, price=100.0), BTC=100.0)
+    planned.at(11 * MIN, alert(9 * MIN, turn=Turn.WORSE, opened=0, value=-9.0))
+    planned.at(10 * MIN + HOUR, BTC=90.0)
+    assert planned.edits[-1].since == {HOUR: {"BTC": pytest.approx(-10)}}
+    assert [len(d.alerts) for d in planned.deliveries] == [1, 1, 1]
+    assert planned.state.counts.merged == 1
+
+
+# What nobody watches any more.
+
+
+def drop(planned: Planned, now: Ms, *gone: str) -> None:
+    """The configuration does not have these assets or rules any more."""
+    planned.state, new = unwatched(
+        planned.state, planned.chat, lambda a: not {a.asset, a.rule} & {*gone}, START + now
+    )
+    planned.deliveries += new
+
+
+def test_what_nobody_watches_any_more_says_so_and_has_no_end():
+    planned = Planned()
+    planned.at(0, alert(0))
+    planned.at(MIN)
+    drop(planned, 2 * MIN, "BTC")
+    assert [(d.unwatched, d.turn) for d in planned.edits] == [(True, Turn.OPEN)]
+    assert grown(planned.state, CHAT) == planned.edits[-1:], "until that is durable"
+    planned.at(3 * MIN)
+    assert planned.state.threads == {}
+    drop(planned, 4 * MIN, "BTC")
+    assert len(planned.deliveries) == 2
+
+
+def test_what_waits_and_is_not_watched_any_more_is_counted():
+    planned = Planned()
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
+    drop(planned, S, "BTC")
+    assert planned.at(2 * MIN) == [(MIN, "ETH")]
+    counts = planned.state.counts
+    assert (counts.posted, counts.over) == (1, 1)
+
+
+def test_coins_of_a_waiting_market_that_are_not_watched_any_more_say_so_in_their_own_posts():
+    planned = Planned()
+    waiting_market(planned)
+    drop(planned, 2 * MIN + 5 * S, "BTC", "ETH", "SOL")
     planned.at(2 * HOUR)
-    assert [d.alerts[0].rule for d in planned.deliveries[2:]] == ["oi_drop:15m", "oi_drop:1h"]
+    assert [(assets(d), d.unwatched, d.into) for d in planned.edits] == [(["BTC"], True, "")]
+    assert (len(planned.posts), planned.state.counts.over) == (1, 2)
+    assert planned.state.threads == {}
 
 
-def test_windows_after_a_while_speak_again():
+def test_what_looks_back_over_a_day_keeps_nothing_open_that_is_not_watched_any_more():
     planned = Planned()
-    planned.at(0, alert(0, rule="oi_drop:15m"))
-    planned.at(30 * MIN, alert(30 * MIN, rule="oi_drop:1h"))
-    assert planned.at(HOUR) == [(30 * MIN + 20 * S, "BTC")]
+    slow = {"rule": "oi_drop:24h", "metric": "oi_net_24h_pct"}
+    planned.at(0, alert(0), alert(0, rule="price_drop", metric="price_1h_pct"), alert(0, **slow))
+    planned.at(MIN)
+    planned.at(5 * MIN, alert(5 * MIN, turn=Turn.CLOSE, opened=0))
+    drop(planned, 6 * MIN, "price_drop")
+    assert planned.edits[-1].turn is Turn.CLOSE
 
 
-def test_a_digest_names_an_asset_once():
+def test_on_the_console_where_nothing_is_edited_the_end_is_a_post():
+    planned = Planned(msgspec.structs.replace(CHAT, destination=ConsoleOutput()))
+    planned.at(0, alert(0, level=CRITICAL))
+    planned.at(MIN, alert(MIN, rule="liq_burst"))
+    planned.at(2 * MIN, alert(2 * MIN, turn=Turn.CLOSE, opened=0))
+    end = alert(3 * MIN, rule="liq_burst", turn=Turn.CLOSE, opened=MIN, price=5.0)
+    assert planned.at(3 * MIN, end) == [(3 * MIN, "BTC")]
+    assert (planned.edits, planned.posts[-1].silent) == ([], True)
+    planned.at(3 * MIN + S)
+    assert next_due(planned.state) is None, "nobody would read what came of it"
+
+
+def test_a_webhook_gets_each_alert_by_itself_and_at_once():
+    planned = Planned(Chat(destination=WebhookName("desk"), posts_per_hour=1))
+    for n, coin in enumerate("ABCDE"):
+        assert planned.at(n, alert(n, coin, WATCH, hidden_by="cascade")) == [(n, coin)]
+    up = alert(MIN, "A", CRITICAL, turn=Turn.UP, opened=0)
+    planned.at(MIN, up, alert(MIN, "F", turn=Turn.CLOSE, opened=0))
+    planned.at(2 * MIN, alert(2 * MIN, "A", turn=Turn.CLOSE, opened=0))
+    told = [(d.alerts[0].turn, d.silent) for d in planned.posts]
+    assert told[4:] == [(Turn.OPEN, True), (Turn.UP, False), (Turn.CLOSE, True)]
+    assert planned.state.counts.over == 1
+    assert planned.state.episodes.keys() == {f"oi_drop {coin}" for coin in "BCDE"}
+
+
+def test_what_readers_of_one_rule_get_is_the_event_of_that_rule():
+    planned = Planned(at_least(WATCH, rules=frozenset({"oi_drop"})))
+    planned.at(0, alert(0, rule="depth_thin", level=CRITICAL), alert(0))
+    planned.at(MIN)
+    assert [[a.family for a in d.alerts] for d in planned.deliveries] == [["oi_drop"]]
+
+
+# What an earlier version has left.
+
+
+def test_what_waited_before_there_were_threads_is_told_and_goes_on_in_its_post():
+    waiting = Group(waiting=[Waiting(alert(0, "ETH"), START + 20 * S)])
+    state = PlanState(
+        now=START, episodes={"oi_drop BTC": START}, groups={"oi_drop below": waiting},
+        quiet={"liq SOL": alert(0, "SOL", WATCH, "liq")},
+    )  # fmt: skip
     planned = Planned()
-    planned.at(0, *(alert(0, a, rule=f"oi_drop:{w}") for a in "ABCD" for w in ("15m", "1h")))
-    assert planned.at(MIN) == [(20 * S, "A B C D")]
-    assert planned.state.counts.merged == 4
+    planned.state = state
+    assert next_due(state) == START
+    assert planned.at(MIN + S) == [(20 * S, "ETH"), (MIN, "SOL")]
+    planned.at(5 * MIN, alert(5 * MIN, turn=Turn.WORSE, opened=0, value=-9.0))
+    assert [assets(d) for d in planned.edits] == [["BTC"]]
+    up = alert(6 * MIN, level=CRITICAL, turn=Turn.UP, opened=0)
+    assert planned.at(6 * MIN, up) == [(6 * MIN, "BTC")]
+    planned.at(HOUR, alert(HOUR, level=CRITICAL, turn=Turn.CLOSE, opened=0))
+    assert planned.edits[-1].turn is Turn.CLOSE
+    assert planned.state.episodes == {}
 
 
-def test_contracts_of_one_asset_are_told_apart():
+def test_who_takes_over_a_plan_makes_its_posts_what_they_should_be():
     planned = Planned()
-    planned.at(0, *(alert(0, instrument=f"{v}/BTCUSDT") for v in ("binance", "bybit")))
-    assert len(planned.at(MIN)) == 2
+    planned.at(0, alert(0, level=CRITICAL))
+    planned.at(0, alert(0, "ETH", WATCH))
+    planned.at(MIN, alert(MIN, rule="liq_burst"))
+    again = grown(planned.state, CHAT)
+    assert [d for d in again if "BTC" in assets(d)] == [
+        msgspec.structs.replace(planned.edits[-1], at=START + MIN)
+    ]
+    assert grown(planned.state, msgspec.structs.replace(CHAT, destination=ConsoleOutput())) == []
+
+
+# Silences.
 
 
 def test_silences_hold_for_a_rule_and_an_asset_until_they_end_but_not_for_critical():
     silence = Silence(family="oi_drop", asset="SOL", until=START + HOUR)
     planned = Planned(silences=[silence])
     planned.at(0, alert(0, "SOL"), alert(0, "BTC"), alert(0, "SOL", rule="price_drop"))
-    assert planned.at(MIN) == [(20 * S, "BTC"), (20 * S, "SOL")]
+    planned.at(MIN)
+    told = [(d.alerts[0].asset, d.alerts[0].family) for d in planned.posts]
+    assert sorted(told) == [("BTC", "oi_drop"), ("SOL", "price_drop")]
     assert planned.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL)) == [(2 * MIN, "SOL")]
     assert planned.state.counts.silenced == 1
     assert planned.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
 
 
-def test_an_end_that_is_silenced_takes_along_what_waits_of_its_episode():
+def test_an_end_is_told_though_its_rule_is_silenced_since():
     planned = Planned()
-    planned.at(0, alert(0, level=WATCH), alert(0, "ETH"))
+    planned.at(0, alert(0))
     planned.at(MIN)
-    planned.at(MIN, alert(MIN, turn=Turn.UP, opened=0), alert(MIN, "SOL", WATCH))
     planned.silences = [Silence(family="oi_drop", asset="*", until=START + HOUR)]
-    planned.at(MIN + S, *(alert(MIN + S, a, turn=Turn.CLOSE, opened=o) for a, o in
-                       (("BTC", 0), ("SOL", MIN))))  # fmt: skip
-    assert planned.at(HOUR) == []
-    assert (planned.state.counts.merged, planned.state.counts.held) == (1, 1)
-    assert planned.state.episodes.keys() == {"oi_drop ETH"}
+    planned.at(2 * MIN, alert(2 * MIN, turn=Turn.WORSE, opened=0))
+    planned.at(3 * MIN, alert(3 * MIN, turn=Turn.CLOSE, opened=0))
+    assert [d.turn for d in planned.edits] == [Turn.CLOSE]
+    assert planned.state.counts.silenced == 1
+
+
+def test_a_silence_of_one_window_leaves_the_others():
+    silence = Silence(family="oi_drop:1h", asset="BTC", until=START + 9 * HOUR)
+    planned = Planned(silences=(silence,))
+    planned.at(0, alert(0, "BTC", rule="oi_drop:1h"), alert(0, "ETH", rule="oi_drop:1h"),
+            alert(0, "BTC", rule="oi_drop:4h"))  # fmt: skip
+    planned.at(MIN)
+    posted = [(a.asset, a.rule) for d in planned.posts for a in d.alerts]
+    assert sorted(posted) == [("BTC", "oi_drop:4h"), ("ETH", "oi_drop:1h")]
+    assert planned.state.counts.silenced == 1
+
+
+# Quiet hours.
 
 
 def utc(hour: int, minute: int = 0, day: int = 3) -> Ms:
@@ -462,72 +618,52 @@ MORNING = 18 * MIN
 
 def test_in_quiet_hours_watch_waits_alert_is_silent_and_critical_rings():
     planned = Planned(Chat(quiet=QUIET))
-    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", ALERT), alert(0, "SOL", CRITICAL))
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", ALERT))
     assert planned.at(2 * MIN) == [(20 * S, "ETH")]
-    assert [(d.alerts[0].asset, d.silent) for d in planned.deliveries] == [
-        ("SOL", False), ("ETH", True),
-    ]  # fmt: skip
+    assert planned.posts[0].silent
     assert next_due(planned.state) == START + MORNING
+    funding = {"rule": "funding", "metric": "funding_8h_pct"}
+    assert planned.at(3 * MIN, alert(3 * MIN, "SOL", CRITICAL, **funding)) == [(3 * MIN, "SOL")]
+    assert not planned.posts[-1].silent
     assert planned.at(HOUR) == [(MORNING, "BTC")]
-    assert planned.deliveries[-1].silent
+    assert planned.posts[-1].silent
     assert planned.state.counts.held == 0
     planned.at(HOUR + MIN, alert(HOUR, "XRP"))
-    assert not planned.deliveries[-1].silent
+    assert not planned.posts[-1].silent
 
 
-def test_when_quiet_hours_end_one_digest_tells_what_is_still_true():
-    planned = Planned(Chat(posts_per_hour=1, quiet=QUIET))
-    planned.at(0, *(alert(0, coin, WATCH) for coin in ("BTC", "ETH")),
-            alert(0, "BTC", WATCH, "liq_burst"), alert(0, "SOL", WATCH, "depth_thin"),
-            alert(0, "HYPE", WATCH, "funding"))  # fmt: skip
-    planned.at(5 * MIN, alert(5 * MIN, "ETH", WATCH, turn=Turn.WORSE, opened=0, value=-7.0))
+def test_when_quiet_hours_end_it_is_told_what_is_still_true():
+    planned = Planned(Chat(destination=TelegramChat(-1), posts_per_hour=1, quiet=QUIET))
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "SOL", WATCH, "depth_thin"))
+    planned.at(S, alert(S, "BTC", WATCH, "liq_burst"))
+    planned.at(5 * MIN, alert(5 * MIN, "BTC", WATCH, turn=Turn.WORSE, opened=0, value=-7.0))
     planned.at(6 * MIN, alert(6 * MIN, "SOL", WATCH, "depth_thin", Turn.CLOSE, 0))
-    planned.at(7 * MIN, alert(7 * MIN, "HYPE", WATCH, "funding", Turn.CLOSE, 0, post=False))
-    planned.at(8 * MIN, alert(8 * MIN, "XRP", ALERT))
-    planned.at(HOUR)
-    assert [d.at - START for d in planned.deliveries] == [8 * MIN + 20 * S, MORNING]
-    morning = planned.deliveries[-1]
-    assert [(a.asset, a.family, a.value, a.turn) for a in morning.alerts] == [
-        ("ETH", "oi_drop", -7.0, Turn.OPEN),
-        ("BTC", "oi_drop", -5.0, Turn.OPEN),
-        ("BTC", "liq_burst", -5.0, Turn.OPEN),
-    ]
-    assert (morning.silent, morning.title) == (True, "quiet.over")
-    text = delivery_message(morning, LANGUAGES["en"]).plain.split("\n")
-    assert text[0] == "🟡 Quiet hours are over: 3 alerts go on"
-    assert [line[:5] for line in text[1:-1]] == ["🟡 ETH", "🟡 BTC", "🟡 BTC"]
+    assert planned.at(HOUR) == [(MORNING, "BTC")]
+    (morning,) = planned.posts
+    assert [(a.family, a.value, a.turn) for a in morning.alerts] == [
+        ("oi_drop", -7.0, Turn.OPEN), ("liq_burst", -5.0, Turn.OPEN),
+    ]  # fmt: skip
+    assert morning.silent
+
+
+def test_many_coins_of_a_quiet_night_are_one_post_in_the_morning():
+    planned = Planned(Chat(quiet=Quiet(start=9 * 60, end=12 * 60, zone="UTC")))
+    for n, coin in enumerate("ABCD"):
+        planned.at(n * 25 * MIN, alert(n * 25 * MIN, coin, WATCH))
+    planned.silences = (Silence(family="oi_drop", asset="D", until=START + 9 * HOUR),)
+    morning = MORNING + 2 * HOUR
+    assert planned.at(4 * HOUR) == [(morning, "A B C")]
+    assert planned.posts[0].market
+    assert planned.state.counts.silenced == 1
 
 
 def test_what_got_worse_in_quiet_hours_is_told_then_and_not_again():
     planned = Planned(Chat(quiet=QUIET))
-    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
+    planned.at(0, alert(0, "BTC", WATCH))
+    planned.at(2 * MIN)
     planned.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
-    assert planned.at(HOUR) == [(MORNING, "ETH")]
-    planned.at(2 * HOUR, alert(2 * HOUR, "ETH", WATCH, turn=Turn.CLOSE, opened=0))
-    assert planned.at(3 * HOUR) == [(2 * HOUR + MIN, "ETH")], (
-        "its end is posted, as its beginning was"
-    )
-
-
-def test_a_silence_of_one_window_leaves_the_others():
-    silence = Silence(family="oi_drop:1h", asset="BTC", until=START + 9 * HOUR)
-    planned = Planned(silences=(silence,))
-    planned.at(0, alert(0, "BTC", rule="oi_drop:1h"), alert(0, "ETH", rule="oi_drop:1h"),
-            alert(0, "BTC", rule="oi_drop:4h"))  # fmt: skip
-    planned.at(MIN)
-    posted = [(a.asset, a.rule) for d in planned.deliveries for a in d.alerts]
-    assert sorted(posted) == [("BTC", "oi_drop:4h"), ("ETH", "oi_drop:1h")]
-    assert planned.state.counts.silenced == 1
-
-
-def test_a_silence_made_in_quiet_hours_and_a_composite_take_what_waits():
-    planned = Planned(Chat(quiet=QUIET, hides=CHAT.hides))
-    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH), alert(0, "SOL", WATCH))
-    planned.at(5 * MIN, alert(5 * MIN, "BTC", CRITICAL, "cascade"))
-    planned.silences = (Silence(family="oi_drop", asset="ETH", until=START + 9 * HOUR),)
-    assert planned.at(HOUR) == [(MORNING, "SOL")]
-    counts = planned.state.counts
-    assert (counts.hidden, counts.silenced) == (1, 1)
+    assert planned.at(HOUR) == []
+    assert rings(planned) == [(5 * MIN, Turn.OPEN)]
 
 
 @pytest.mark.parametrize("changed", [None, Quiet(start=9 * 60, end=11 * 60, zone="UTC")])
@@ -556,58 +692,50 @@ def test_quiet_hours_end_by_the_clock_that_was_set_back():
     assert planned.at(MORNING) == [(MORNING, "BTC")]
 
 
+# The budget.
+
+
+def far_apart(n: int, level: Level = ALERT) -> Alert:
+    """An event of its own."""
+    return alert(n * 11 * MIN, f"A{n}", level)
+
+
 def test_the_budget_is_of_an_hour():
     planned = Planned(Chat(posts_per_hour=1))
     planned.at(MIN, alert(0, "A"))
     planned.at(HOUR - S, alert(50 * MIN, "B"))
-    assert [d.alerts[0].asset for d in planned.deliveries] == ["A"]
+    assert [d.alerts[0].asset for d in planned.posts] == ["A"]
     planned.at(2 * HOUR, alert(HOUR + S, "C"))
-    assert [d.alerts[0].asset for d in planned.deliveries] == ["A", "C"], (
-        "an hour later there is room"
-    )
+    assert [d.alerts[0].asset for d in planned.posts] == ["A", "C"], "there is room again"
+    assert planned.posts[-1].held == {"oi_drop": 1}
 
 
 def test_half_of_the_budget_is_not_for_watch():
-    planned = Planned(Chat(posts_per_hour=5))
-    for n in range(9):
-        level = WATCH if n < 6 else ALERT
-        planned.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level))
-    planned.at(HOUR)
-    assert [d.alerts[0].asset for d in planned.deliveries] == ["A0", "A1", "A2", "A6", "A7"]
-
-
-def test_alerts_leave_watch_its_half_while_there_is_room():
-    planned = Planned(Chat(posts_per_hour=4))
-    for n, level in enumerate((ALERT, ALERT, WATCH, ALERT, WATCH)):
-        planned.at(n * 2 * MIN, alert(n * 2 * MIN, f"A{n}", level, rule=f"r{n}"))
-    planned.at(HOUR)
-    assert [d.alerts[0].asset for d in planned.deliveries] == ["A0", "A1", "A2", "A3"]
-
-
-def test_what_is_critical_takes_nothing_from_the_budget():
-    planned = Planned(Chat(posts_per_hour=1))
-    for n in range(9):
-        planned.at(n, alert(n, f"A{n}", CRITICAL))
-    planned.at(2 * MIN, alert(MIN, "B", rule="x"), alert(MIN + S, "C", rule="y"))
-    assert [d.alerts[0].asset for d in planned.deliveries[9:]] == ["B"]
-
-
-def test_over_the_budget_only_critical_and_ends_come_and_the_rest_is_counted():
     planned = Planned(Chat(posts_per_hour=2))
-    for n in range(5):
-        planned.at(n * MIN, alert(n * MIN, f"A{n}"), alert(n * MIN, f"A{n}", rule="depth_thin"))
-    assert len(planned.deliveries) == 2
-    assert planned.at(9 * MIN, alert(9 * MIN, "X", CRITICAL)) == [(9 * MIN, "X")]
-    assert planned.deliveries[-1].held == {"oi_drop": 4, "depth_thin": 4}
-    assert planned.at(12 * MIN, alert(10 * MIN, "A0", turn=Turn.CLOSE, opened=0)) == [
-        (11 * MIN, "A0")
-    ]
-    assert planned.at(13 * MIN, alert(12 * MIN, "A4", turn=Turn.CLOSE, opened=4 * MIN)) == []
-    # an hour after the first post there is room again, and an untold episode begins for the reader
-    planned.at(2 * HOUR, alert(2 * HOUR, "A1", turn=Turn.WORSE, opened=MIN))
-    planned.at(3 * HOUR)
-    assert planned.deliveries[-1].alerts[0].turn is Turn.OPEN
-    assert planned.deliveries[-1].held == {}
+    for n, level in enumerate((WATCH, WATCH, ALERT, ALERT)):
+        planned.at(n * 11 * MIN, far_apart(n, level))
+    planned.at(44 * MIN)
+    assert [d.alerts[0].asset for d in planned.posts] == ["A0", "A2"]
+
+
+def test_what_is_critical_comes_and_what_grows_too():
+    planned = Planned(Chat(destination=TelegramChat(-1), posts_per_hour=1))
+    planned.at(MIN, alert(0, "A"), alert(0, "B"))
+    assert [d.alerts[0].asset for d in planned.posts] == ["A"]
+    planned.at(2 * MIN, alert(2 * MIN, "A", rule="liq_burst"))
+    assert len(planned.edits) == 1
+    planned.at(3 * MIN, alert(3 * MIN, "B", CRITICAL, turn=Turn.UP, opened=0))
+    assert [a.turn for a in planned.posts[-1].alerts] == [Turn.OPEN], "readers hear of it first"
+    assert planned.posts[-1].held == {"oi_drop": 1}
+
+
+def test_a_ring_for_which_there_is_no_room_is_an_edit():
+    planned = Planned(Chat(destination=TelegramChat(-1), posts_per_hour=1))
+    planned.at(MIN, alert(0, "A", WATCH))
+    planned.at(MIN + S, alert(MIN + S, "A", ALERT, turn=Turn.UP, opened=0))
+    planned.at(2 * MIN)
+    assert (len(planned.posts), len(planned.edits)) == (1, 1)
+    assert planned.edits[0].alerts[0].level is ALERT
 
 
 # What always holds, for any alerts of an engine: episodes in order, ends last.
@@ -644,11 +772,11 @@ def episodes(draw: st.DrawFn, asset: str, rule: str) -> list[Alert]:
 
 CHATS = st.builds(
     Chat,
+    destination=st.sampled_from([TelegramChat(-1), ConsoleOutput(), WebhookName("desk")]),
     posts_per_hour=st.sampled_from([1, 3, 100]),
     quiet=st.sampled_from([None, Quiet(start=9 * 60 + 50, end=10 * 60, zone="UTC")]),
-    hides=st.just(CHAT.hides),
 )
-END = 12 * HOUR
+END = 40 * HOUR
 
 
 def batched(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]) -> Planned:
@@ -660,75 +788,94 @@ def batched(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]) -
         batch = [a for a in alerts[done:] if a.seen <= edge]
         done += len(batch)
         planned.at(edge - START, *batch)
-    planned.at(END, *alerts[done:])
+    planned.at(END - 30 * HOUR, *alerts[done:])
+    planned.at(END)
+    planned.at(END + S)
     return planned
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS, st.lists(st.integers(0, 300)), st.lists(st.integers(0, 3_000_000)))
-def test_batches_change_nothing(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]):
+def test_batches_change_no_post(alerts: list[Alert], chat: Chat, cuts: list[int], extra: list[Ms]):
     whole, cut = batched(alerts, chat, [], []), batched(alerts, chat, cuts, extra)
-    assert whole.deliveries == cut.deliveries
-    assert whole.state == cut.state
+    assert [(d.at, d.silent, d.alerts) for d in whole.posts] == [
+        (d.at, d.silent, d.alerts) for d in cut.posts
+    ]
+    if chat.edits:
+        ends = [{d.thread: d.alerts for d in p.edits if not d.goes_on} for p in (whole, cut)]
+        assert ends[0].items() <= ends[1].items()
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS)
 def test_nothing_critical_is_late_and_nothing_is_lost(alerts: list[Alert], chat: Chat):
     planned = Planned(chat)
+    rung = False
     for coming in alerts:
         planned.at(coming.seen - START, coming)
-        critical = coming.post and coming.level is CRITICAL and coming.turn is not Turn.CLOSE
-        more = coming.family == "cascade" and coming.turn is Turn.WORSE
-        if critical and not coming.hidden_by and not more:
-            last = planned.deliveries[-1]
-            assert last.at == coming.seen and [a.id for a in last.alerts] == [coming.id]
-            assert not last.silent
+        if not coming.post or coming.turn is Turn.CLOSE or coming.level is not CRITICAL:
+            continue
+        mine = [d for d in planned.deliveries if coming.id in {a.id for a in d.alerts}]
+        soon = next_post(planned.state) or START + END
+        told = mine and mine[-1].at == coming.seen
+        assert told or soon <= coming.seen + MIN or not chat.edits
+        if not rung or not chat.threaded:
+            assert (planned.posts[-1].at, planned.posts[-1].silent) == (coming.seen, False)
+        rung = True
     planned.at(END)
+    planned.at(END + S)
     assert next_due(planned.state) is None
     counts = planned.state.counts
-    delivered = sum(len(d.alerts) for d in planned.deliveries)
-    assert counts.posted == delivered
     assert sum(1 for a in alerts if a.post) == sum(msgspec.structs.astuple(counts))
-    named = sum(sum(d.held.values()) for d in planned.deliveries)
+    named = sum(sum(d.held.values()) for d in planned.posts)
     assert counts.held == named + sum(planned.state.held.values())
-    folded = sum(d.hidden for d in planned.deliveries)
-    assert counts.hidden == folded + sum(planned.state.hidden.values())
 
 
 @settings(max_examples=60, deadline=None)
 @given(engines(), CHATS)
 def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Alert], chat: Chat):
     planned = batched(alerts, chat, [], [])
-    began: dict[tuple[str, str, Ms], Ms] = {}
-    composites: dict[str, Ms] = {}
+    shown: dict[tuple[str, str, Ms], Alert] = {}
     posts: list[Ms] = []
+    threads: set[str] = set()
     for delivery in planned.deliveries:
-        for posted in delivery.alerts:
-            episode = (posted.rule, posted.asset, posted.opened_at)
-            latest = posted.seen + max(GROUP_WAIT.values()) + GROUP_OPEN
-            if posted.level is WATCH and chat.quiet is not None:
-                latest = max(latest, chat.quiet.ends_after(posted.seen))
-            assert posted.seen <= delivery.at <= latest
-            if posted.family in chat.hides and posted.turn is not Turn.CLOSE:
-                composites[posted.asset] = delivery.at
-            by_composite = (
-                posted.turn not in (Turn.OPEN, Turn.CLOSE)
-                and posted.family in chat.hides.get("cascade", ())
-                and composites.get(posted.asset, 0) >= posted.opened_at
-            )
-            assert (posted.turn is Turn.OPEN) == (episode not in began) or by_composite
-            assert posted.seen >= began.get(episode, 0)
-            began[episode] = posted.seen
+        for told in delivery.alerts:
+            episode = (told.rule, told.asset, told.opened_at)
+            before = shown.get(episode)
+            heard = before is not None or (delivery.thread and delivery.thread in threads)
+            # or ended in the same call in which the market takes in its event, which was posted
+            heard = heard or (delivery.market and any(told.asset == other for _, other, _ in shown))
+            assert heard or told.turn is not Turn.CLOSE
+            assert before is None or told.seen >= before.seen
+            assert before is None or told.level >= before.level or not chat.threaded
+            shown[episode] = told
+        threads.add(delivery.thread)
         level = max(a.level for a in delivery.alerts)
         morning = chat.quiet is not None and chat.quiet.ends_after(delivery.at - 1) == delivery.at
-        if morning and level is WATCH:
-            posts.append(delivery.at)
-        elif delivery.alerts[0].turn is not Turn.CLOSE and level is not CRITICAL:
-            recent = [t for t in posts if t > delivery.at - HOUR]
-            assert len(recent) < chat.posts_per_hour
-            posts.append(delivery.at)
-    assert [d.at for d in planned.deliveries] == sorted(d.at for d in planned.deliveries)
+        if delivery.edit or not chat.threaded or delivery.turn is Turn.CLOSE:
+            continue
+        if level is not CRITICAL and not (morning and level is WATCH):
+            assert len([t for t in posts if t > delivery.at - HOUR]) < chat.posts_per_hour
+        posts += [delivery.at] if level is not CRITICAL else []
+    assert [d.at for d in planned.posts] == sorted(d.at for d in planned.posts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(engines())
+def test_an_event_has_few_posts_and_one_end(alerts: list[Alert]):
+    planned = batched(alerts, Chat(destination=TelegramChat(-1), posts_per_hour=100), [], [])
+    by_thread: dict[str, list[Delivery]] = {}
+    for delivery in planned.deliveries:
+        by_thread.setdefault(delivery.thread, []).append(delivery)
+    for deliveries in by_thread.values():
+        posts = [d for d in deliveries if not d.edit]
+        turns = [d.turn for d in posts]
+        assert turns[0] in (Turn.OPEN, Turn.CLOSE)
+        assert turns.count(Turn.UP) <= 2
+        worse = [d.at for d in posts if d.turn is Turn.WORSE]
+        assert all(later - at >= HOUR for at, later in itertools.pairwise(worse))
+        ends = [d.turn for d in deliveries if d.turn is Turn.CLOSE]
+        assert len(ends) == 1 or deliveries[-1].into
 
 
 # What a chat does not take.
@@ -744,9 +891,8 @@ def test_an_episode_that_rises_to_the_level_of_a_chat_begins_there():
     assert planned.at(0, alert(0, level=WATCH)) == []
     planned.at(MIN, alert(MIN, level=ALERT, turn=Turn.UP, opened=0))
     planned.at(2 * MIN)
-    assert [a.turn for a in planned.deliveries[0].alerts] == [Turn.OPEN]
+    assert [a.turn for a in planned.posts[0].alerts] == [Turn.OPEN]
     planned.at(3 * MIN, alert(3 * MIN, level=ALERT, turn=Turn.CLOSE, opened=0))
-    planned.at(HOUR)
     assert [d.alerts[0].turn for d in planned.deliveries] == [Turn.OPEN, Turn.CLOSE]
 
 
@@ -754,7 +900,6 @@ def test_an_end_is_not_told_where_its_beginning_was_too_mild():
     planned = Planned(at_least(CRITICAL))
     planned.at(0, alert(0), alert(0, "ETH", CRITICAL))
     planned.at(MIN, *(alert(MIN, asset, turn=Turn.CLOSE, opened=0) for asset in ("BTC", "ETH")))
-    planned.at(HOUR)
     assert [(d.alerts[0].asset, d.alerts[0].turn) for d in planned.deliveries] == [
         ("ETH", Turn.OPEN), ("ETH", Turn.CLOSE),
     ]  # fmt: skip
@@ -767,35 +912,13 @@ def test_rules_and_assets_that_a_chat_did_not_ask_for_are_nothing_to_it():
         0, alert(0), alert(0, "ETH"), alert(0, rule="price_drop"), alert(0, rule="oi_drop:1h")
     )
     planned.at(HOUR)
-    assert [(d.alerts[0].rule, d.alerts[0].asset) for d in planned.deliveries] == [
-        ("oi_drop", "BTC")
-    ]
-    assert planned.state.counts.merged == 1
+    (post,) = planned.posts
+    assert [(a.rule, a.asset) for a in post.alerts] == [("oi_drop", "BTC"), ("oi_drop:1h", "BTC")]
 
 
 def test_a_tail_is_all_that_is_not_listed():
     tail = Filter(assets=frozenset({"SOL"}), all_but=frozenset({"BTC", "SOL", "ALL"}))
     assert [tail.wants_asset(a) for a in ("BTC", "SOL", "WIF", "ALL")] == [False, True, True, False]
-
-
-@pytest.mark.parametrize("hides", [{}, CHAT.hides])
-def test_a_composite_hides_nothing_where_it_is_not_told(hides):
-    chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
-    planned = Planned(msgspec.structs.replace(chat, hides=hides))
-    planned.at(0, alert(0, level=CRITICAL, rule="cascade"))
-    planned.at(S, alert(S, hidden_by="cascade"))
-    planned.at(HOUR)
-    assert [d.alerts[0].family for d in planned.deliveries] == ["oi_drop"]
-
-
-def test_a_composite_hides_nothing_any_more_once_it_is_not_asked_for():
-    planned = Planned()
-    planned.at(0, alert(0, level=CRITICAL, rule="cascade"))
-    planned.chat = at_least(WATCH, rules=frozenset({"oi_drop"}))
-    planned.chat = msgspec.structs.replace(planned.chat, hides={})
-    planned.at(S, alert(S, hidden_by="cascade"))
-    planned.at(HOUR)
-    assert [d.alerts[0].family for d in planned.deliveries] == ["cascade", "oi_drop"]
 
 
 def test_a_chat_has_a_name_that_lasts():
@@ -825,16 +948,11 @@ def test_nothing_is_told_that_was_not_asked_for_and_all_else_is_as_if_there_was_
 ):
     chat = msgspec.structs.replace(chat, filters=filters)
     planned = batched(alerts, chat, [], [])
-    opened: set[tuple[str, str, Ms]] = set()
     for delivery in planned.deliveries:
-        for posted in delivery.alerts:
-            assert any(f.wants_rule(posted.family) and f.wants_asset(posted.asset) for f in filters)
-            episode = (posted.rule, posted.asset, posted.opened_at)
-            if posted.turn is Turn.CLOSE:
-                assert episode in opened
-            else:
-                assert any(posted.level >= f.min_level and f.matches(posted) for f in filters)
-                opened.add(episode)
+        for told in delivery.alerts:
+            assert any(f.wants_rule(told.family) and f.wants_asset(told.asset) for f in filters)
+            if told.turn is not Turn.CLOSE:
+                assert any(told.level >= f.min_level and f.matches(told) for f in filters)
     theirs = [a for a in alerts if chat.matches(a)]
     everything = msgspec.structs.replace(chat, filters=(Filter(),))
     assert batched(theirs, everything, [], []).deliveries == planned.deliveries

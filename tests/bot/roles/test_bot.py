@@ -72,6 +72,14 @@ def settings() -> Settings:
     return msgspec.structs.replace(load(CONFIG, token), operators=operators)
 
 
+@pytest.fixture(autouse=True)
+def each_coin_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many coins there are, each is an event of its own, of a rule that the configuration
+    has."""
+    monkeypatch.setattr("bot.plan.threads.MARKET_FROM", 99)
+    monkeypatch.setattr(BotRole, "_watched", lambda *_: True)
+
+
 class Bench:
     """The role, what it sends, and a clock."""
 

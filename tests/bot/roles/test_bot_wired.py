@@ -63,7 +63,7 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
         await fake.until(4)
         assert sorted(sent.chat for sent in fake.sent[2:]) == [CHANNEL, SUBSCRIBER]
         fake.refusals[SUBSCRIBER] = (403, "Forbidden: bot was blocked by the user")
-        await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(2))})
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(of_funding(2))})
         await fake.until(5)
         async with asyncio.timeout(5):
             while len(await store.subscriptions(redis)) > 1:
@@ -74,6 +74,11 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
         assert time.monotonic() - began < 4
     [left] = await store.subscriptions(redis)
     assert left.user == READER
+
+
+def of_funding(number: int) -> Alert:
+    """Another event than that of ``fresh(1)``."""
+    return msgspec.structs.replace(fresh(number), metric="funding_8h_pct")
 
 
 class Busy(Numbered):

@@ -23,7 +23,7 @@ from rules.engine import Engine
 from streams import events
 from streams.bus.connection import Keys, connect
 from streams.bus.embedded import Embedded
-from tests.bot.fake_telegram import CHANNEL_NAME, TOKEN, FakeTelegram, Fault
+from tests.bot.fake_telegram import CHANNEL, CHANNEL_NAME, MORE, TOKEN, FakeTelegram, Fault
 from tests.bot.story import cut
 
 ROOT = Path(__file__).parents[3]
@@ -62,6 +62,11 @@ fires  = "below"
 majors = {{ watch = -0.5, alert = -1, critical = -3, clear = -0.2 }}
 large  = {{ watch = -0.5, alert = -1, critical = -3, clear = -0.2 }}
 """
+COINS = ("BTC", "ETH", "SOL", "DOGE", "HYPE")
+EACH_COIN = "".join(
+    f'[[chats]]\nid = {chat}\nassets = ["{coin}"]\n' for chat, coin in zip(MORE, COINS, strict=True)
+)
+"""Besides the channel, where all of it is one event of the market, a channel for each coin."""
 
 
 class Lowtide:
@@ -148,6 +153,7 @@ async def test_roles_killed_while_frames_flow_lose_and_repeat_nothing(
         websocket, rest = playback.urls("bybit")
         (tmp_path / "config.toml").write_text(
             CONFIG.format(chat=CHANNEL_NAME, api=telegram.url, websocket=websocket, rest=rest)
+            + EACH_COIN
         )
         redis = connect(Embedded(tmp_path / "data", 24).url, "test")
         try:
@@ -194,8 +200,9 @@ def _each_posted_once(posts: list[Post], telegram: FakeTelegram) -> None:
     """All that was to be posted, and no text twice: not even what was being sent at a kill, since
     it is looked for."""
     assert {post.state for post in posts} == {PostState.SENT}
-    seen = [post.text for post in telegram.seen()]
-    assert len(posts) == len(seen) == len(set(seen)) > 3
+    seen = [post.text for chat in (CHANNEL, *MORE) for post in telegram.seen(chat)]
+    first = [(post.chat, post.first) for chat in (CHANNEL, *MORE) for post in telegram.seen(chat)]
+    assert len(posts) == len(seen) == len(set(first)) > 3
     assert not [text for text in seen if "↻" in text]
     for post in posts:
         assert any(post.message.plain.split("\n")[0] in text for text in seen), post.key

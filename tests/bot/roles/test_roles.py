@@ -269,13 +269,23 @@ def alert(n: int, post: bool = True, seen: int | None = None) -> Alert:
     )  # fmt: skip
 
 
+@pytest.fixture
+def each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each episode is an event of its own, of a rule that the configuration has."""
+    monkeypatch.setattr("bot.plan.threads.JOIN", -1)
+    monkeypatch.setattr("bot.plan.threads.MARKET_WITHIN", -1)
+    monkeypatch.setattr(BotRole, "_watched", lambda *_: True)
+
+
 async def say(redis: Redis, *said: Alert) -> None:
     for one in said:
         await redis.xadd(KEYS.alerts, {"a": alerts.encode(one)})
 
 
 @pytest.fixture
-async def bot(redis: Redis, tmp_path: Path) -> AsyncIterator[Callable[..., BotRole]]:
+async def bot(
+    each_by_itself: None, redis: Redis, tmp_path: Path
+) -> AsyncIterator[Callable[..., BotRole]]:
     running: list[asyncio.Task[None]] = []
 
     def start(sink: Reader, client: Redis = redis) -> BotRole:

@@ -13,13 +13,16 @@ from bot.delivery.pace import Pace
 from bot.delivery.sinks import Receipt, RetryLater
 from bot.plan.planner import PlanState, set_back
 from bot.plan.silences import Silence, dump
+from bot.plan.threads import Thread
 from rules.alerts import Level, Notice
 from streams.bus.connection import Keys, parsed
 from streams.clock import WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode
 from tests.bot.plan.test_planner import START, alert
-from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench, Sink
+from tests.bot.roles.test_bot import CONFIG, OPERATORS, Bench, Sink, each_coin_by_itself
+
+__all__ = ["each_coin_by_itself"]
 
 
 @pytest.fixture
@@ -206,12 +209,14 @@ async def test_a_bookmark_of_a_clock_that_was_ahead_keeps_nobody_deaf(
 
 
 def test_a_plan_keeps_how_long_ago_everything_was() -> None:
-    plan = PlanState(
-        now=10 * HOUR, posts=[9 * HOUR], watch_posts=[8 * HOUR], hiding={"c:BTC": 7 * HOUR}
+    event = Thread(
+        key="k", theme="leverage", subject="BTC", began=7 * HOUR, grew=8 * HOUR, due=11 * HOUR
     )
+    plan = PlanState(now=10 * HOUR, posts=[9 * HOUR], watch_posts=[8 * HOUR], threads={"k": event})
     later = set_back(plan, 3 * HOUR, 7 * HOUR)
     assert (later.now, later.posts, later.watch_posts) == (7 * HOUR, [6 * HOUR], [5 * HOUR])
-    assert later.hiding == {"c:BTC": 4 * HOUR}
+    moved = later.threads["k"]
+    assert (moved.began, moved.grew, moved.due) == (4 * HOUR, 5 * HOUR, 8 * HOUR)
     assert plan.now == 10 * HOUR
 
 

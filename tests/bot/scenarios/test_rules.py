@@ -16,8 +16,8 @@ from bot.config import Settings, load
 from bot.config.recipients import chats
 from bot.destination import TelegramChat
 from bot.lang import en
-from bot.messages.digest import delivery_message
 from bot.messages.notices import notice_message
+from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
 from bot.replay import judged, messages
 from rules.alerts import Notice
@@ -273,9 +273,10 @@ def only(settings: Settings, families: Iterable[str]) -> Settings:
 
 
 def text(said: Iterable[Delivery | Notice]) -> str:
-    """All messages, each after the time at which it is told."""
+    """All messages, each after the time at which it is told; of the edits the last one of each
+    post."""
     parts: list[str] = []
-    for one in said:
+    for one in _without_passing_edits(list(said)):
         at = one.seen if isinstance(one, Notice) else one.at
         message = (
             notice_message(one, en.WORDS)
@@ -283,9 +284,21 @@ def text(said: Iterable[Delivery | Notice]) -> str:
             else delivery_message(one, en.WORDS)
         )
         sound = "to operators" if isinstance(one, Notice) else "silent" if one.silent else "rings"
+        if isinstance(one, Delivery) and one.edit:
+            sound = "goes on in the market's post" if one.into else "edited"
         when = f"{datetime.fromtimestamp(at / 1000, UTC):%d %b %H:%M:%S}"
         parts.append(f"=== {when}, {sound}\n{message.plain}\n")
     return "\n".join(parts)
+
+
+def _without_passing_edits(said: list[Delivery | Notice]) -> Iterator[Delivery | Notice]:
+    for n, one in enumerate(said):
+        later = (d for d in said[n + 1 :] if isinstance(d, Delivery))
+        if isinstance(one, Delivery) and one.edit and not one.into:
+            following = next((d for d in later if d.thread == one.thread), None)
+            if following is not None and following.edit:
+                continue
+        yield one
 
 
 def channel(settings: Settings) -> Chat:

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from bot.config import load
+from bot.delivery.rendering import Present, with_present
 from bot.lang import en
-from bot.messages.digest import delivery_message
-from bot.messages.render import live
+from bot.messages.render import first_line
+from bot.messages.thread import delivery_message
 from bot.plan.planner import Delivery
 from bot.replay import messages
 from rules.alerts import Alert, CascadeFacts, Level, Turn
@@ -71,6 +72,7 @@ class Played:
         market = Market({crash.asset: Coin(oi=crash.oi, depth=crash.depth)})
         self.alerts: list[Alert] = []
         self.lines: list[tuple[int, str]] = []
+        self.present: list[tuple[int, Present]] = []
         self._feed(chain(market.turn("binance", up=True), market.play(CALM_MIN)))
         self._fall(market, FALL_MIN, 0, 0.0)
         self.began = market.now
@@ -98,9 +100,11 @@ class Played:
         for event in events:
             self.alerts += [one for one in self.engine.feed(event) if isinstance(one, Alert)]
             if isinstance(event, Tick):
-                for episode in self.engine.open_episodes().episodes:
+                episodes = self.engine.open_episodes().episodes
+                self.present.append((event.seen, {a.episode: a for a in episodes}))
+                for episode in episodes:
                     if episode.family == "cascade":
-                        self.lines.append((event.seen, live(episode, en.WORDS)[1]))
+                        self.lines.append((event.seen, first_line(episode, en.WORDS)))
 
     def turns(self, *turns: Turn) -> list[Alert]:
         return [a for a in self.alerts if a.family == "cascade" and a.turn in turns]
@@ -138,22 +142,23 @@ def test_the_peak_is_told_by_edit_within_a_minute_and_rings_once_more(crash: Cra
     after = next(line for at, line in played.lines if at >= played.peak + MINUTE)
     peak = played.turns(Turn.WORSE)[-1]
     assert f"price {crash.price[2] - 100:.1f}%".replace("-", "−") in after
-    rings = [
-        one
-        for one in played.deliveries
-        if not one.silent and any(a.family == "cascade" for a in one.alerts)
-    ]
-    # the opening, and one or two more: in a crash of four minutes no reader needs a third
-    assert 2 <= len(rings) <= 3
-    assert rings[-1].at <= peak.seen + 5 * MINUTE
-    text = delivery_message(rings[-1], en.WORDS).plain
+    # what the post says a minute later, by its last edit, with what the rules have published
+    last = [d for d in played.deliveries if d.at <= played.peak + MINUTE and not d.into][-1]
+    now = next(present for at, present in played.present if at >= played.peak + MINUTE)
+    (part,) = with_present([last], now)
+    text = delivery_message(part, en.WORDS).plain
     assert f"price {crash.price[2] - 100:.1f}%".replace("-", "−") in text
-    assert "deleveraging of longs goes on" in text
+    assert "deleveraging of longs" in text
+    # it begins, it rises, and it is much worse: in a crash of four minutes no reader needs more
+    rings = [d for d in played.deliveries if not d.silent]
+    assert 2 <= len(rings) <= 3
+    assert [d.turn for d in rings if d.turn is Turn.WORSE] == [rings[-1].turn]
+    assert played.began < rings[-1].at <= peak.seen + 5 * MINUTE
+    assert "much worse" in delivery_message(rings[-1], en.WORDS).plain
 
 
-def test_the_live_line_of_a_cascade_says_that_it_tells_the_worst():
+def test_the_first_line_of_a_cascade_tells_the_worst():
     line = crashed(HYPE).lines[-1][1]
-    assert line.startswith("▸ worst: ")
     assert "depth 2% of normal" in line
     assert "price −45.0%" in line
 

@@ -1,0 +1,269 @@
+"""Threads: which alerts are one event, what is known of it, and when it rings. Pure.
+
+A thread is one event as one chat is told of it: all that happens to one coin within minutes, or to
+the market. It has one post, which grows by edits. Who is to be woken again gets a new post, which
+goes on in the place of the one before.
+
+Its life: it waits, and nobody has heard of it; it is posted, and grows; it is over, or nobody
+judges it any more, or the market's thread has taken it in, and then it takes nothing more but
+prices; it is finished. What has not been posted joins the market's thread at once, what was posted
+when the market's first post is: until then nothing points there.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+import msgspec
+
+from rules.alerts import ALL, Alert, Level, Turn
+from rules.metrics import metric
+from streams.durations import DAY, HOUR, MINUTE
+from streams.events import Ms
+
+JOIN: Ms = 30 * MINUTE
+"""So long after an event grew last, what begins on its coin, or in its market, is a part of it."""
+
+LONGEST: Ms = 6 * HOUR
+"""What begins so long after an event did is another one: its post is too far up by then."""
+
+MARKET_FROM = 3
+"""When events begin on so many coins within ``MARKET_WITHIN``, they are one event of the market."""
+
+MARKET_WITHIN: Ms = 10 * MINUTE
+
+WORSE_AFTER: Ms = 5 * MINUTE
+"""What is critical rings once more when it is much worse, but not sooner after the last ring …"""
+
+WORSE_EVERY: Ms = HOUR
+"""… and at most so often."""
+
+AFTER: tuple[Ms, ...] = (HOUR, DAY)
+"""So long after the end it is told what the price has done since."""
+
+AFTER_LATE: Ms = 5 * MINUTE
+"""A price that comes later than this is not the one of then."""
+
+OLDEST: Ms = 30 * DAY
+"""What has not grown for so long is forgotten, whether its end was heard of or not."""
+
+
+class Thread(msgspec.Struct):
+    """One event in one chat. Times are of the clock that stamps alerts."""
+
+    key: str
+    """Its name for ever."""
+    theme: str
+    """See ``theme_of``."""
+    subject: str
+    """The asset, or ``ALL``: then the coins are inside."""
+    began: Ms
+    grew: Ms
+    """When something began last, rose or got worse in it."""
+    parts: dict[str, Alert] = {}
+    """Episode → its newest turn that was taken."""
+    fresh: list[str] = []
+    """Episodes whose newest turn no post shows yet."""
+    due: Ms | None = None
+    """When it is to be posted, or to ring again; None: nothing waits but for edits."""
+    rung: int = 0
+    """The highest level at which it was posted; 0: it was not."""
+    rang_at: Ms = 0
+    """When it rang last."""
+    worse_at: Ms | None = None
+    """When it rang last because it had got much worse at the same level."""
+    asleep: bool = False
+    """It waits for the end of the quiet hours."""
+    ended: Ms | None = None
+    """When its last part ended; or since when it is unwatched, or told in the market's thread."""
+    unwatched: bool = False
+    """It has no end: the configuration has changed, and nobody judges any more what was open."""
+    market: str = ""
+    """The key of the market's thread that has taken it in; "": none has."""
+    prices: dict[str, float] = {}
+    """Asset → its price at the end, as far as known."""
+    since: dict[Ms, dict[str, float]] = {}
+    """How long after the end → asset → the change of its price since then, in percent."""
+    done: list[Ms] = []
+    """The times of ``AFTER`` that have passed."""
+
+    @property
+    def news(self) -> list[Alert]:
+        """The turns that no post shows yet."""
+        return [self.parts[key] for key in self.fresh if key in self.parts]
+
+    @property
+    def posted(self) -> bool:
+        """Whether readers have heard of it."""
+        return self.rung > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether its post has nothing more to become."""
+        return self.ended is not None and (bool(self.market) or self.after_due() is None)
+
+    @property
+    def level(self) -> Level:
+        """The highest level that was reached."""
+        return max((alert.level for alert in self.parts.values()), default=Level.WATCH)
+
+    @property
+    def going_on(self) -> bool:
+        """Whether any part is still open. What looks back over many hours stays so for as long,
+        and keeps no event open in which something faster took part."""
+        parts = [alert for alert in self.parts.values() if not _slow(alert.metric)]
+        return any(alert.turn is not Turn.CLOSE for alert in parts or self.parts.values())
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """The coins in it."""
+        return tuple(dict.fromkeys(a.asset for a in self.parts.values() if a.asset != ALL))
+
+    def add(self, alert: Alert) -> None:
+        """Take the newest turn of an episode. Of earlier episodes of its rule and coin the worst
+        stays."""
+        self.parts[str(alert.episode)] = alert
+        same = [
+            (key, other)
+            for key, other in self.parts.items()
+            if (other.rule, other.asset, other.instrument)
+            == (alert.rule, alert.asset, alert.instrument)
+            and other.turn is Turn.CLOSE
+        ]
+        sign = 1 if alert.fires == "below" else -1
+        for key, _ in sorted(same, key=lambda part: sign * part[1].extreme)[1:]:
+            del self.parts[key]
+
+    def after_due(self) -> Ms | None:
+        """When to look next at what the price has done since the end."""
+        if self.ended is None or self.market:
+            return None
+        left = [self.ended + wait for wait in AFTER if wait not in self.done]
+        return min(left, default=None)
+
+    def take_prices(self, now: Ms, prices: Mapping[str, float]) -> bool:
+        """Look at the prices that are due ``now``. Whether any of them is known."""
+        known = False
+        for wait in AFTER:
+            if self.ended is None or self.market or wait in self.done or now < self.ended + wait:
+                continue
+            self.done.append(wait)
+            if now > self.ended + wait + AFTER_LATE:
+                continue  # the price of then is unknown
+            changes = {
+                asset: 100 * (prices[asset] / before - 1)
+                for asset, before in self.prices.items()
+                if asset in prices and before > 0
+            }
+            if changes:
+                self.since[wait] = changes
+                known = True
+        return known
+
+    def end(self, now: Ms, prices: Mapping[str, float]) -> None:
+        """Its last part has ended."""
+        self.ended, self.due = now, None
+        closing = {
+            alert.asset: alert.price
+            for alert in self.parts.values()
+            if alert.price is not None and now - alert.seen <= MINUTE
+        }
+        self.prices = {a: price for a in self.assets if (price := prices.get(a, closing.get(a)))}
+
+    def take_in(self, coin: "Thread", now: Ms) -> None:
+        """All that is in ``coin`` is told here from ``now`` on, and rings no more than if it had
+        been told here from the beginning."""
+        self.parts |= coin.parts
+        self.fresh += coin.fresh
+        self.began = min(self.began, coin.began)
+        self.grew = max(self.grew, coin.grew)
+        self.rung = max(self.rung, coin.rung)
+        self.rang_at = max(self.rang_at, coin.rang_at)
+        self.asleep = self.asleep or coin.asleep
+        dues = [at for at in (self.due, coin.due) if at is not None]
+        self.due = min(dues, default=None)
+        worse_at = [at for at in (self.worse_at, coin.worse_at) if at is not None]
+        self.worse_at = max(worse_at, default=None)
+        coin.fresh, coin.due, coin.ended, coin.market = [], None, now, self.key
+
+    def set_back(self, by: Ms) -> None:
+        """The clock was set back ``by`` so much: everything is as old as it was."""
+        self.began, self.grew, self.rang_at = self.began - by, self.grew - by, self.rang_at - by
+        self.due = None if self.due is None else self.due - by
+        self.worse_at = None if self.worse_at is None else self.worse_at - by
+        self.ended = None if self.ended is None else self.ended - by
+
+
+@cache
+def _slow(name: str) -> bool:
+    """Whether the metric looks back over more than an hour."""
+    try:
+        return (metric(name).window or 0) > HOUR
+    except ValueError:
+        return False  # a composite, or what another version has said
+
+
+def theme_of(alert: Alert) -> str:
+    """What kind of event it belongs to. Funding goes on for days and has events of its own; price,
+    open interest, liquidations, depth and everything else are of one kind."""
+    return "funding" if alert.metric.startswith("funding_") else "leverage"
+
+
+def thread_with(threads: Iterable[Thread], alert: Alert) -> Thread | None:
+    """The thread that its episode is a part of: of one that went on after its event, the newest."""
+    key = str(alert.episode)
+    mine = [thread for thread in threads if key in thread.parts and not thread.market]
+    return max(mine, key=lambda thread: (thread.ended is None, thread.began), default=None)
+
+
+def joined_by(threads: Iterable[Thread], alert: Alert, now: Ms) -> Thread | None:
+    """The thread that a new episode becomes a part of: the one of its coin, else the market's."""
+    fitting = [
+        thread
+        for thread in threads
+        if thread.ended is None
+        and thread.theme == theme_of(alert)
+        and thread.subject in (alert.asset, ALL)
+        and now - thread.grew <= JOIN
+        and now - thread.began <= LONGEST
+    ]
+    own = [thread for thread in fitting if thread.subject == alert.asset]
+    return max(own or fitting, key=lambda thread: thread.began, default=None)
+
+
+def market_of(threads: Iterable[Thread], begun: Thread, now: Ms) -> list[Thread]:
+    """The threads that ``begun``, a new one, is one event of the market with; []: it is none."""
+    within = JOIN if begun.subject == ALL else MARKET_WITHIN
+    same = coins_of(threads, begun.theme, now, within)
+    if begun.subject == ALL:
+        return same
+    return same if len({thread.subject for thread in same}) >= MARKET_FROM else []
+
+
+def coins_of(threads: Iterable[Thread], theme: str, now: Ms, within: Ms = JOIN) -> list[Thread]:
+    """The threads of coins that go on, and have grown lately."""
+    return [
+        thread
+        for thread in threads
+        if thread.theme == theme
+        and thread.ended is None
+        and thread.subject != ALL
+        and now - thread.grew <= within
+    ]
+
+
+def rings_again(thread: Thread, alert: Alert, now: Ms) -> Ms | None:
+    """When a thread that was posted rings because of ``alert``, the first time being ``now``; None:
+    it does not.
+
+    It does at a higher level than before; and at critical once more when that got worse.
+    """
+    if alert.level < Level.ALERT:
+        return None
+    if alert.level > thread.rung:
+        return now
+    if alert.level < Level.CRITICAL:
+        return None
+    last = thread.worse_at
+    if last is not None and now - last < WORSE_EVERY:
+        return None
+    return max(now, thread.rang_at + WORSE_AFTER)
