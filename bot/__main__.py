@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     service.add_argument("--replace", action="store_true", help="write it over one that differs")
     record = add("record", "write raw frames of some symbols to a file")
-    record.add_argument("venue", metavar="VENUE", help="binance, bybit or hyperliquid")
+    record.add_argument("venue", metavar="VENUE", help="as under markets.venues: binance")
     record.add_argument("symbols", metavar="SYMBOL", nargs="+", help="the venue's own names")
     record.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     replay = add("replay", "recorded frames to messages, as fast as it goes")

@@ -55,6 +55,9 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: float = 1.0
     """How many coins one unit of the venue's size is (1000PEPEUSDT: 1000). Adapters multiply sizes
     and divide prices by it, so nothing behind them needs it."""
+    contract_size: float = 1.0
+    """How many such units one contract is, where the venue counts sizes in contracts and quotes
+    prices per unit. Adapters multiply sizes by it and leave prices alone."""
     funding_hours: float | None = None
     """The funding interval of the listing; None: unknown."""
     funding_assumed: bool = False

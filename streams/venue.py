@@ -44,6 +44,16 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ping: bytes | None = None
     """The text to send every ``ping_s`` seconds; None: protocol pings only."""
     ping_s: float = 20.0
+    answers_pings: bool = True
+    """The pings of the websocket protocol are answered. False: only ``ping`` is, so a socket on
+    which nothing comes, not even that answer, is dead."""
+    repeats_liquidations: bool = False
+    """A connection may begin with liquidations of before it."""
+    connects_per_second: float = 4.0
+    """How many sockets may be opened a second, over all subscriptions and reconnects."""
+    messages_per_hour: int | None = None
+    """How many messages one connection may be sent within an hour, pings left out; None: no limit
+    known. A connection that has had as many is closed and opened anew."""
     socket_life_s: float | None = None
     """The venue closes sockets of this age, so a replacement is up before; None: no limit known."""
     sends_per_second: float = 5.0
@@ -138,6 +148,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Those that the refusal names; empty: it names none."""
     relist: bool = False
     """The listing that we decode with is out of date."""
+    opens: Kind | None = None
+    """The feed that is subscribed from now on, of a kind for which silence is normal."""
+    closing: bool = False
+    """The venue is about to close this connection: another is to be open by then."""
 
 
 class ListedContracts(NamedTuple):

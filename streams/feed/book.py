@@ -480,10 +480,10 @@ class Book:
     def _sequence(self, update: BookUpdate) -> Verdict:
         if self._last is None:
             return Verdict.APPLIED
+        if _continues(update) == self._last:
+            return Verdict.APPLIED  # whatever its own id: a venue may begin to count anew
         if update.last <= self._last:
             return Verdict.DUPLICATE
-        if _continues(update) == self._last:
-            return Verdict.APPLIED
         self.reset()
         return Verdict.GAP
 

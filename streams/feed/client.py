@@ -64,9 +64,6 @@ _READABLE_AFTER_S = 600.0
 _ROWS_REMEMBERED = 1_000
 
 _PAGES_AT_MOST = 20
-_STAGGER_S = 0.25
-"""Sockets of a venue are opened this far apart: venues ban those who knock too often."""
-
 _MISSING_LOOK_S = 15.0
 """How often it is looked whether feeds have never come."""
 
@@ -134,6 +131,8 @@ class VenueClient:
         """A listing was read, and a socket was open once."""
         self._well = False
         """Operators know that there was no error of ours for a while."""
+        self._connects_at: Ms = 0
+        """When the next socket may be opened."""
         self._held: set[str] = set()
         """Symbols whose open interest was not zero."""
 
@@ -227,8 +226,8 @@ class VenueClient:
         self.sockets = sockets
         for socket in sockets:
             socket.decode_with(listing)
-        for place, socket in enumerate(fresh):
-            self._running[socket] = tasks.create_task(socket.run(place * _STAGGER_S))
+        for socket in fresh:
+            self._running[socket] = tasks.create_task(socket.run())
         await self._poll(tasks, listing, chosen)
         self._snapshots.rank = {symbol: place for place, symbol in enumerate(watched)}
         if not chosen:
@@ -479,6 +478,14 @@ class VenueClient:
     def url(self, subscription: Subscription) -> str:
         """See ``SocketOwner``."""
         return self._websocket + subscription.path
+
+    async def may_connect(self) -> None:
+        """See ``SocketOwner``. Venues ban those who knock too often, as all do after an outage."""
+        now, apart = self.clock.now(), 1000 / self.venue.SPEC.connects_per_second
+        at = max(now, self._connects_at)
+        self._connects_at = at + round(apart)
+        if at > now:
+            await asyncio.sleep((at - now) / 1000)
 
     def fetch(self, request: Request, take: TakeSnapshot, lost: bool) -> None:
         """See ``SocketOwner``."""

@@ -154,8 +154,8 @@ class Poller:
         events, doubt = facts(decoded, self.listing.contracts)
         if doubt and self._once.is_news(doubt, self._clock.now()):
             log.warning("answer dropped", venue=self._venue.SPEC.name, reason=doubt)
-        # Funding is a socket's feed: what is polled only adds the settlements.
-        if events and feed not in self._up and poll.kind is not Kind.FUNDING:
+        # Settlements are no feed by themselves: they come hours apart.
+        if feed not in self._up and not all(_is_settlement(fact) for fact in events):
             self._up.add(feed)
             self._say(feed, True, "")
         for fact in events:
@@ -184,6 +184,10 @@ class Poller:
         self._publish(
             FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
         )
+
+
+def _is_settlement(fact: MarketEvent) -> bool:
+    return isinstance(fact, Funding) and fact.settled
 
 
 def next_due(poll: Poll, now: Ms) -> Ms:

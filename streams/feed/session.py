@@ -9,6 +9,7 @@ Invariants:
 ``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
 """
 
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -44,6 +45,12 @@ MISSING_MS = MINUTE
 
 REPEAT_MS = MINUTE
 """Venues leave out what did not change; a known fact of a live feed is said again so often."""
+
+REPLAY_MS = MINUTE
+"""For so long after opening, liquidations may be those of before the connection, sent again."""
+
+_PINGS_UNANSWERED = 2.5
+"""A socket is dead on which nothing has come for so many pings."""
 
 _CLOSED_AGAIN = 3
 """So many closures in a row, without steady data in between, are not the network's."""
@@ -87,13 +94,26 @@ class Session:
         self._pinged: Ms = 0
         self._latest: Ms = 0
         """The last ``now``."""
+        self._heard: Ms = 0
+        self._liquidated: deque[tuple[Ms, Liquidation]] = deque()
+        """When each of the last liquidations was published."""
+        self._earlier: Counter[Liquidation] = Counter()
+        """Those that an earlier connection brought."""
+        self.closing = False
+        """The venue has said that it closes this connection."""
+        self.replaces: Session | None = None
+        """The session in whose place this one is to speak; until then both have a connection."""
         self._noted: set[str] = set()
         self._reason = "not connected yet"
 
     def opened(self, now: Ms) -> list[Action]:
         """The socket is open: subscribe."""
         self.stats.connects += 1
-        self._opened = self._pinged = self._latest = now
+        self._opened = self._pinged = self._heard = self._latest = now
+        before = [*self._liquidated, *(self.replaces._liquidated if self.replaces else ())]
+        self._earlier = Counter(event for at, event in before if now - at < 2 * REPLAY_MS)
+        self._liquidated.clear()
+        self.closing = False
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
@@ -112,6 +132,7 @@ class Session:
         if self._opened is None:
             return []
         self.stats.frames += 1
+        self._heard = now
         try:
             decoded = self._venue.decode(frame, self.listing, seen)
         except UNREADABLE as error:
@@ -152,12 +173,14 @@ class Session:
         """A second has passed: sample the books, ping, look for silence."""
         if self._opened is None:
             return []
+        spec = self._venue.SPEC
         silent = self._silence(now, self._opened)
+        if not spec.answers_pings and now - self._heard > _PINGS_UNANSWERED * spec.ping_s * 1000:
+            silent = silent or "it no longer answers pings"
         if silent:
             return [Hangup(silent)]
         self._latest = now
         actions: list[Action] = self._ask(self._suspects.tick(now))
-        spec = self._venue.SPEC
         if spec.ping is not None and now - self._pinged >= spec.ping_s * 1000:
             self._pinged = now
             actions.append(Send(spec.ping))
@@ -224,6 +247,7 @@ class Session:
     def take_over(self, other: "Session", seen: Ms) -> list[FeedState]:
         """This session speaks in the place of ``other`` from now on: what differs, said."""
         lost, won = sorted(other._up - self._up), sorted(self._up - other._up)
+        self.replaces = None
         states = [self._state(*feed, False, seen, self._reason) for feed in lost]
         states += [self._state(*feed, True, seen) for feed in won]
         mine, before = self.stats, other.stats
@@ -274,7 +298,9 @@ class Session:
                 self._note_data(kind_of(event), now, seen)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
-        if whole is not None:
+        if isinstance(whole, Liquidation) and self._is_replay(whole, now):
+            self.stats.duplicates += 1
+        elif whole is not None:
             self._fact(whole, now, seen, actions)
 
     def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
@@ -289,6 +315,26 @@ class Session:
         if (kind, symbol) not in self._up:
             actions += self._go_up(kind, symbol, seen)
         actions.append(event)
+
+    def _is_replay(self, event: Liquidation, now: Ms) -> bool:
+        """Whether it is of before this connection: brought by the last one, or too old to be news.
+
+        What is none is remembered, to be known from the next connection.
+        """
+        assert self._opened is not None  # noqa: S101  # received() looked
+        if not self._venue.SPEC.repeats_liquidations:
+            return False
+        age, key = now - self._opened, msgspec.structs.replace(event, seen=0)
+        if age < REPLAY_MS:
+            if self._earlier[key] > 0:
+                self._earlier[key] -= 1
+                return True
+            if event.seen - event.at > age + REPLAY_MS:
+                return True
+        self._liquidated.append((now, key))
+        while now - self._liquidated[0][0] > 2 * REPLAY_MS:
+            self._liquidated.popleft()
+        return False
 
     def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
         """Facts that have not changed for a while, of symbols that something was heard of."""
@@ -350,8 +396,10 @@ class Session:
     def _reply(self, reply: Reply, seen: Ms) -> list[Action]:
         if reply.relist:
             return [Relist(), *self._note("listing out of date", reply.text)]
+        self.closing |= reply.closing
         if reply.ok:
-            return []
+            opens = reply.opens in self.subscription.kinds and not self.subscription.symbols
+            return self._go_up(reply.opens, "*", seen) if reply.opens and opens else []
         self.stats.refused += 1
         actions = self._note("request refused", reply.text)
         refused = [symbol for symbol in reply.symbols if symbol in self.subscription.symbols]

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from streams.clock import Clock
+from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Liquidation, Ms, Position
 from streams.feed.actions import Action, Fetch, Hangup, Note, Relist, Send
 from streams.feed.errors import RefusedStatus, SayOnce, in_words, refusal
@@ -128,6 +129,10 @@ class SocketOwner(Protocol):
         """Where to connect."""
         ...
 
+    async def may_connect(self) -> None:
+        """Wait until the venue lets one more socket be opened."""
+        ...
+
     def fetch(self, request: Request, take: Callable[[str, bytes], None], lost: bool) -> None:
         """Ask for a book snapshot; ``take`` gets symbol and body, or nothing happens.
 
@@ -176,15 +181,15 @@ class Socket:
         if self._next is not None:
             self._next.session.listing = listing
 
-    async def run(self, delay: float) -> None:
-        """Never returns. Opens the first socket after ``delay`` seconds."""
-        await asyncio.sleep(delay)
+    async def run(self) -> None:
+        """Never returns."""
         self._socket.start()
         life_s = self._owner.venue.SPEC.socket_life_s
         try:
             while True:
                 await self._socket.watch(_AGE_LOOK_S)
-                if life_s is not None and self._socket.age_s() > life_s * _RENEW_AT:
+                age_s = self._socket.age_s()
+                if self.session.closing or (life_s is not None and age_s > life_s * _RENEW_AT):
                     await self._replace()
         finally:
             await self._socket.end()
@@ -198,7 +203,7 @@ class Socket:
         old, new = self._socket, self._new_socket(self.session.listing)
         overlap = Overlap()
         old.publish, new.publish = self._publish_and_note(overlap, new.session), _note_only(overlap)
-        self._next = new
+        self._next, new.session.replaces = new, old.session
         new.start()
         try:
             if await _complete(old, new):
@@ -278,6 +283,8 @@ class _Socket:
         self._task: asyncio.Task[None] | None = None
         self._opened: Ms | None = None
         self._outbox: asyncio.Queue[bytes] | None = None
+        self._sent: deque[Ms] = deque()
+        """When each message of the last hour was taken for this connection, pings left out."""
         self._once = SayOnce()
 
     def start(self) -> None:
@@ -333,6 +340,8 @@ class _Socket:
     async def _connection(self) -> None:
         """One connection, from handshake to loss, which it raises as Lost."""
         now = self._owner.clock.now
+        await self._owner.may_connect()
+        answers_pings = self._owner.venue.SPEC.answers_pings
         url = self._owner.url(self.session.subscription)
         try:
             async with _Connect(
@@ -341,12 +350,13 @@ class _Socket:
                 max_size=MAX_FRAME_BYTES,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
-                ping_interval=20,
+                ping_interval=20 if answers_pings else None,
                 ping_timeout=30,
                 max_queue=256,
             ) as socket:
                 self._opened = now()
                 self._outbox = asyncio.Queue(_UNSENT_AT_MOST)
+                self._sent.clear()
                 self._do(self.session.opened(now()))
                 await self._listen(socket, self._outbox)
         except InvalidStatus as error:
@@ -418,10 +428,23 @@ class _Socket:
     def _send(self, data: bytes) -> None:
         if self._outbox is None:
             return  # the connection is gone: the next one subscribes anew
+        if data != self._owner.venue.SPEC.ping:
+            self._count()
         try:
             self._outbox.put_nowait(data)
         except asyncio.QueueFull:
             raise Lost(RefusedStatus("more must be asked than the venue lets us send")) from None
+
+    def _count(self) -> None:
+        """One more message for this connection. Raises Lost where the venue allows none."""
+        most, now = self._owner.venue.SPEC.messages_per_hour, self._owner.clock.now()
+        if most is None:
+            return
+        while self._sent and now - self._sent[0] >= HOUR:
+            self._sent.popleft()
+        if len(self._sent) >= most:
+            raise Lost(RefusedStatus("the venue takes no more requests on it within this hour"))
+        self._sent.append(now)
 
     def _fetched(self, symbol: str, body: bytes) -> None:
         clock = self._owner.clock

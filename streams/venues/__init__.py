@@ -1,10 +1,11 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bybit, hyperliquid
+from streams.venues import binance, bybit, hyperliquid, okx
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
     "bybit": bybit,
     "hyperliquid": hyperliquid,
+    "okx": okx,
 }

@@ -65,7 +65,7 @@ def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
 
 
 _DIGIT = re.compile(rb"[0-9]")
-_NAME = re.compile(rb'"(?:symbol|name|s)"\s*:\s*"([^"]{1,60})"')
+_NAME = re.compile(rb'"(?:symbol|instId|name|s)"\s*:\s*"([^"]{1,60})"')
 
 
 def rows(

@@ -20,17 +20,22 @@ def listing_of(venue: str, *assets: str) -> Listing:
 
 def contracts(venue: str, *assets: str) -> list[Instrument]:
     """One contract for each asset."""
-    quote = "" if venue == "hyperliquid" else "USDT"
     return [
         Instrument(
             venue=venue,
-            symbol=asset + quote,
+            symbol=symbol_of(venue, asset),
             asset=asset,
-            quote=quote or "USDC",
+            quote="USDC" if venue == "hyperliquid" else "USDT",
+            contract_size=CONTRACT if venue == "okx" else 1.0,
             funding_hours=8.0,
         )
         for asset in assets
     ]
+
+
+def symbol_of(venue: str, asset: str) -> str:
+    """The name of its contract there."""
+    return asset + {"hyperliquid": "", "okx": "-USDT-SWAP"}.get(venue, "USDT")
 
 
 def _line(value: object) -> bytes:
@@ -40,6 +45,9 @@ def _line(value: object) -> bytes:
 def _texts(levels: Levels) -> list[list[str]]:
     return [[str(price), str(size)] for price, size in levels]
 
+
+CONTRACT = 0.5
+"""Coins in a contract of OKX here."""
 
 BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
 ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
@@ -189,3 +197,110 @@ def coin_book(coin: str, bids: Levels = BIDS, asks: Levels = ASKS, at: Ms = EPOC
 def coin_error(text: str) -> bytes:
     """Hyperliquid refuses something."""
     return _line({"channel": "error", "data": text})
+
+
+# ── OKX ─────────────────────────────────────────────────────────────────
+
+
+def okx_says(event: str = "subscribe", **fields: object) -> bytes:
+    """OKX's answer to a request, or what it says unasked."""
+    return _line({"event": event, **fields, "connId": "x"})
+
+
+def okx_opens(channel: str = "liquidation-orders") -> bytes:
+    """OKX has taken the subscription to a channel of all contracts."""
+    return okx_says(arg={"channel": channel, "instType": "SWAP"})
+
+
+def okx_price(symbol: str, mark: float = 100, at: Ms = EPOCH) -> bytes:
+    """The mark price of an OKX contract."""
+    row = {"instType": "SWAP", "instId": symbol, "markPx": str(mark), "ts": str(at)}
+    return _line({"arg": {"channel": "mark-price", "instId": symbol}, "data": [row]})
+
+
+def okx_index(symbol: str, index: float = 100, at: Ms = EPOCH) -> bytes:
+    """The index of an OKX contract."""
+    name = symbol.removesuffix("-SWAP")
+    row = {"instId": name, "idxPx": str(index), "ts": str(at)}
+    return _line({"arg": {"channel": "index-tickers", "instId": name}, "data": [row]})
+
+
+def okx_forced(
+    symbol: str, *coins: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """Longs (or shorts) of OKX were liquidated at 100, or at ``price``, each of so many coins."""
+    side, position = ("sell", "long") if long else ("buy", "short")
+    details = [
+        {"side": side, "posSide": position, "bkPx": str(price), "sz": str(size / CONTRACT),
+         "bkLoss": "0", "ccy": "", "ts": str(at)}
+        for size in coins
+    ]  # fmt: skip
+    row = {"instType": "SWAP", "instId": symbol, "details": details}
+    arg = {"channel": "liquidation-orders", "instType": "SWAP"}
+    return _line({"arg": arg, "data": [row]})
+
+
+def okx_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    previous: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A snapshot of an OKX book, or a change that follows ``previous``; sizes are in coins."""
+    sides = {
+        name: [[str(price), str(size / CONTRACT), "0", "1"] for price, size in side]
+        for name, side in (("asks", asks), ("bids", bids))
+    }
+    ids = {"checksum": 0, "seqId": last, "prevSeqId": -1 if previous is None else previous}
+    return _line(
+        {
+            "arg": {"channel": "books", "instId": symbol},
+            "action": "snapshot" if previous is None else "update",
+            "data": [{**sides, "ts": str(at), **ids}],
+        }
+    )
+
+
+def okx_contract(symbol: str, **fields: str) -> dict[str, str]:
+    """A row of OKX's listing."""
+    asset = symbol.partition("-")[0]
+    return {
+        "instType": "SWAP", "instId": symbol, "instFamily": f"{asset}-USDT", "uly": f"{asset}-USDT",
+        "ctType": "linear", "ctVal": str(CONTRACT), "ctMult": "1", "ctValCcy": asset,
+        "settleCcy": "USDT", "state": "live", "ruleType": "normal", "instCategory": "1",
+        "expTime": "",
+    } | fields  # fmt: skip
+
+
+def okx_funding(symbol: str, at: Ms = EPOCH, hours: int = 8, **fields: str) -> dict[str, str]:
+    """A row of OKX's answer about funding."""
+    due = (at // (hours * 3_600_000) + 1) * hours * 3_600_000
+    return {
+        "instType": "SWAP", "instId": symbol, "fundingRate": "0.0001", "fundingTime": str(due),
+        "prevFundingTime": str(due - hours * 3_600_000),
+        "nextFundingTime": str(due + hours * 3_600_000), "settFundingRate": "0.0001",
+        "settState": "settled", "ts": str(at),
+    } | fields  # fmt: skip
+
+
+def okx_interest(symbol: str, coins: float = 10, at: Ms = EPOCH) -> dict[str, str]:
+    """A row of OKX's answer about open interest, at 100 USD."""
+    return {
+        "instType": "SWAP", "instId": symbol, "oi": str(coins / CONTRACT), "oiCcy": str(coins),
+        "oiUsd": str(coins * 100), "ts": str(at),
+    }  # fmt: skip
+
+
+def okx_ticker(symbol: str, at: Ms = EPOCH) -> dict[str, str]:
+    """A row of OKX's answer about volumes."""
+    return {
+        "instType": "SWAP", "instId": symbol, "last": "100", "vol24h": "20000",
+        "volCcy24h": "10000", "ts": str(at),
+    }  # fmt: skip
+
+
+def okx_answer(rows: Sequence[object]) -> bytes:
+    """The body of an answer of OKX."""
+    return _line({"code": "0", "msg": "", "data": rows})

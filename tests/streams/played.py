@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from streams.events import Depth, FeedState
 from streams.feed.actions import Action, Fetch, Hangup, Note, Send
@@ -77,8 +78,9 @@ def reasons(actions: Sequence[Action]) -> list[str]:
     return [action.reason for action in actions if isinstance(action, FeedState)]
 
 
-def sent(actions: Sequence[Action]) -> list[dict]:
-    return [json.loads(action.data) for action in actions if isinstance(action, Send)]
+def sent(actions: Sequence[Action]) -> list[Any]:
+    messages = [action.data for action in actions if isinstance(action, Send)]
+    return [message if message == b"ping" else json.loads(message) for message in messages]
 
 
 def depths(actions: Sequence[Action]) -> list[str]:

@@ -29,8 +29,8 @@ from tests.streams.feed.test_client import LIST, Binance
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
-SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "6")))
-NAMES = ("binance", "bybit", "hyperliquid")
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "8")))
+NAMES = ("binance", "bybit", "hyperliquid", "okx")
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
 ODD = ("1" + "0" * 400, "NaN", "Infinity", "-1", "1e309", '""', "null", "[]", "{}", '"\\u001b[2J"',
@@ -74,6 +74,34 @@ async def hyperliquid_talk(connection: ServerConnection) -> None:
     while True:
         for frame in (frames.contexts(2), *map(frames.coin_book, ("BTC", "ETH"))):
             await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
+def okx_answer(request: web.Request) -> web.Response:
+    row = {
+        "/api/v5/public/instruments": frames.okx_contract,
+        "/api/v5/public/funding-rate": frames.okx_funding,
+        "/api/v5/public/open-interest": frames.okx_interest,
+        "/api/v5/market/tickers": frames.okx_ticker,
+    }[request.path]
+    return web.Response(body=frames.okx_answer([row(f"{a}-USDT-SWAP") for a in ("BTC", "ETH")]))
+
+
+async def okx_talk(connection: ServerConnection) -> None:
+    """The sockets of all liquidations, of prices and of books all bring everything."""
+    last = 1
+    for symbol in ("BTC-USDT-SWAP", "ETH-USDT-SWAP"):
+        await connection.send(frames.okx_book(symbol, last), text=True)
+    while True:
+        last += 1
+        for symbol in ("BTC-USDT-SWAP", "ETH-USDT-SWAP"):
+            for frame in (
+                frames.okx_opens(),
+                frames.okx_book(symbol, last, previous=last - 1),
+                frames.okx_price(symbol),
+                frames.okx_index(symbol),
+            ):
+                await connection.send(frame, text=True)
         await asyncio.sleep(1)
 
 
@@ -148,6 +176,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "binance": (binance.answer, binance.talk),
         "bybit": (bybit_answer, bybit_talk),
         "hyperliquid": (hyperliquid_answer, hyperliquid_talk),
+        "okx": (okx_answer, okx_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:
@@ -188,7 +217,7 @@ def of(venue: str, events: list[AnyEvent]) -> tuple[Counter[str], set[str], set[
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_others_do_not_notice(seed: int) -> None:
-    mad = NAMES[seed % 3]
+    mad = NAMES[seed % 4]
 
     @virtual
     async def check() -> None:

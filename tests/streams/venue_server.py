@@ -177,6 +177,7 @@ class Owner:
         self.venue: Venue = StandIn(venue, **spec)
         self.clock = Clock()
         self.proxies = NO_PROXIES
+        self.connects_after_s = 0.0
         self.published: list[AnyEvent] = []
         self.publish = self.published.append
         self.frames: list[bytes] = []
@@ -190,6 +191,9 @@ class Owner:
 
     def url(self, subscription: Subscription) -> str:
         return self._url + subscription.path
+
+    async def may_connect(self) -> None:
+        await asyncio.sleep(self.connects_after_s)
 
     def fetch(self, request: Asked, take: Callable[[str, bytes], None], lost: bool) -> None:
         self.asked.append(request)

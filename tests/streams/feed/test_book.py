@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -151,6 +152,21 @@ def test_duplicates_and_reordered_changes_do_nothing() -> None:
     assert book.update(change(11, 12, [(99.0, 5.0)])) is Verdict.APPLIED
     assert book.update(change(11, 12, [(99.0, 7.0)])) is Verdict.DUPLICATE
     assert book.update(change(4, 5, [(99.0, 8.0)])) is Verdict.DUPLICATE
+    sample = book.sample()
+    assert isinstance(sample, Sample)
+    assert sample.bands[-1].bid_usd == pytest.approx(99 * 5)
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["in sequence", "a snapshot is awaited"])
+def test_a_change_that_continues_is_next_whatever_its_own_id(awaited: bool) -> None:
+    """A venue may begin to count anew, or say with the same id that nothing has changed."""
+    book = Book()
+    book.update(snapshot([(99.0, 1.0)], [(101.0, 1.0)], last=10))
+    if awaited:
+        book.expect_snapshot()
+    for last, previous, size in ((10, 10, 2.0), (3, 10, 3.0), (3, 3, 4.0), (5, 3, 5.0)):
+        next_change = msgspec.structs.replace(change(last, last, [(99.0, size)]), previous=previous)
+        assert book.update(next_change) is Verdict.APPLIED
     sample = book.sample()
     assert isinstance(sample, Sample)
     assert sample.bands[-1].bid_usd == pytest.approx(99 * 5)

@@ -236,6 +236,20 @@ class Bybit(BookFeed):
             self.change(changes(old[0], self.view[0]), changes(old[1], self.view[1]))
 
 
+class Okx(Bybit):
+    """The same of the best 400, by ids that name the one before; they may begin anew."""
+
+    def begin(self) -> None:
+        self.reach = 400
+        self.view = self.look()
+        self.load()
+
+    def change(self, bids: Side, asks: Side) -> None:
+        levels, before = self.market.levels, self.last
+        self.last = self.rng.choice([before, before + 1, before + 40, 3])
+        self.update(snapshot=False, previous=before, bids=levels(bids), asks=levels(asks))
+
+
 class Hyperliquid(BookFeed):
     """Twenty buckets a side, all of them each time."""
 
@@ -323,7 +337,7 @@ def crash(venue: type[BookFeed], seed: int) -> Iterator[Sample | str]:
         feed.tell(before, sample)
 
 
-VENUES = [Binance, Bybit, Hyperliquid, Generic]
+VENUES = [Binance, Bybit, Hyperliquid, Okx, Generic]
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -201,15 +201,22 @@ def test_duplicates_and_reordered_changes_are_ignored() -> None:
     assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "okx"])
 def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played = Played(venue, "book-1", "BTC")
     played.open()
+    symbol = frames.symbol_of(venue, "BTC")
     if venue == "binance":
         played.live_book("BTCUSDT", 10)
         crossing, healing = (
             frames.change("BTCUSDT", 11, 11, *CROSSED),
             frames.change("BTCUSDT", 12, 12, [(101.0, 0.0)]),
+        )
+    elif venue == "okx":
+        played.hear(frames.okx_book(symbol, 10))
+        crossing, healing = (
+            frames.okx_book(symbol, 11, *CROSSED, previous=10),
+            frames.okx_book(symbol, 12, [(101.0, 0.0)], [], previous=11),
         )
     else:
         played.hear(frames.bybit_book("BTCUSDT", 10))
@@ -223,15 +230,17 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played.hear(healing)
     actions = played.tick()
     assert turns(actions) == []
-    assert depths(actions) == ["BTCUSDT"]
+    assert depths(actions) == [symbol]
     played.hear(
         frames.change("BTCUSDT", 13, 13, *CROSSED)
         if venue == "binance"
+        else frames.okx_book(symbol, 13, *CROSSED, previous=12)
+        if venue == "okx"
         else frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True)
     )
     assert played.tick(3) == []
     actions = played.tick()
-    assert turns(actions) == ["-depth BTCUSDT"]
+    assert turns(actions) == [f"-depth {symbol}"]
     assert reasons(actions) == ["book: crossed"]
     assert depths(actions) == []
     if venue == "binance":
@@ -239,9 +248,11 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         played.hear(frames.change("BTCUSDT", 20, 20))
         played.fetch("BTCUSDT", frames.snapshot(20))
     else:
-        assert [message["op"] for message in sent(actions)] == ["unsubscribe", "subscribe"]
-        played.hear(frames.bybit_book("BTCUSDT", 20))
-    assert turns(played.tick()) == ["+depth BTCUSDT"]
+        asked = [message for message in sent(actions) if message != b"ping"]
+        assert [message["op"] for message in asked] == ["unsubscribe", "subscribe"]
+        again = frames.okx_book(symbol, 20) if venue == "okx" else frames.bybit_book(symbol, 20)
+        played.hear(again)
+    assert turns(played.tick()) == [f"+depth {symbol}"]
 
 
 def test_a_book_of_impossible_numbers_is_invalid_and_asked_for_anew() -> None:
@@ -517,11 +528,11 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
     assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx"])
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
     """A fall, and the five minutes after it: depth in each second, and never down."""
-    symbol = "BTC" if venue == "hyperliquid" else "BTCUSDT"
+    symbol = frames.symbol_of(venue, "BTC")
     played = Played(venue, "book-1", "BTC")
     played.open()
     count = 20 if venue == "hyperliquid" else 400
@@ -544,6 +555,9 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
             return frames.coin_book(symbol, *levels)
         if venue == "bybit":
             return frames.bybit_book(symbol, last, *levels, delta=before is not None)
+        if venue == "okx":
+            previous = None if before is None else last - 1
+            return frames.okx_book(symbol, last, *levels, previous=previous)
         return frames.change(symbol, last, last, *levels)
 
     if venue == "binance":
@@ -681,6 +695,55 @@ def test_a_new_snapshot_of_bybit_is_no_gap() -> None:
     assert played.hear(frames.bybit_book("BTCUSDT", 1, delta=True)) == []  # u == 1: a restart
     assert played.hear(frames.bybit_book("BTCUSDT", 2, *NARROW, delta=True)) == []
     assert turns(played.tick()) == []
+
+
+def test_okx_starts_a_book_anew_by_subscribing_anew() -> None:
+    played = Played("okx", "book-1", "BTC", "ETH")
+    played.open()
+    btc, eth = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
+    played.hear(frames.okx_book(btc, 50), frames.okx_book(eth, 80))
+    assert turns(played.tick()) == [f"+depth {btc}", f"+depth {eth}"]
+    actions = played.hear(frames.okx_book(btc, 59, *NARROW, previous=57))
+    assert turns(actions) == [f"-depth {btc}"]
+    topic = [{"channel": "books", "instId": btc}]
+    assert sent(actions) == [
+        {"op": "unsubscribe", "args": topic},
+        {"op": "subscribe", "args": topic},
+    ]
+    assert played.hear(frames.okx_book(btc, 61, *NARROW, previous=59)) == []
+    assert depths(played.tick()) == [eth]
+    played.hear(frames.okx_book(btc, 70), frames.okx_book(btc, 71, *NARROW, previous=70))
+    assert turns(played.tick()) == [f"+depth {btc}"]
+    assert played.session.stats.gaps == 1
+
+
+def test_okx_begins_to_count_anew_and_says_that_a_book_is_alive() -> None:
+    """After maintenance the new id is lower; every minute one comes that changes nothing."""
+    played = Played("okx", "book-1", "BTC")
+    played.open()
+    btc = "BTC-USDT-SWAP"
+    played.hear(frames.okx_book(btc, 1_000))
+    played.tick(12)
+    alive = frames.okx_book(btc, 1_000, [], [], previous=1_000)
+    assert played.hear(alive, frames.okx_book(btc, 7, *NARROW, previous=1_000)) == []
+    assert played.hear(frames.okx_book(btc, 9, [(99.95, 3.0)], [], previous=7)) == []
+    depth = played.tick()[-1]
+    assert isinstance(depth, Depth)
+    assert depth.bands[0].bid_usd > 99.95 * 3
+    assert (played.session.stats.gaps, played.session.stats.duplicates) == (0, 0)
+
+
+def test_okx_begins_to_count_anew_while_a_book_with_an_empty_side_is_asked_for() -> None:
+    played = Played("okx", "book-1", "BTC")
+    played.open()
+    btc = "BTC-USDT-SWAP"
+    played.hear(frames.okx_book(btc, 1_000, frames.BIDS, []))
+    played.tick(70, frames.okx_book(btc, 1_000, [], [], previous=1_000))
+    assert [m for m in sent(played.done) if m != b"ping"][-1]["op"] == "subscribe"
+    played.hear(frames.okx_book(btc, 7, [], frames.ASKS, previous=1_000))
+    played.hear(frames.okx_book(btc, 9, [(99.95, 3.0)], [], previous=7))
+    assert turns(played.tick()) == [f"+depth {btc}"]
+    assert (played.session.stats.gaps, played.session.stats.duplicates) == (0, 0)
 
 
 def test_hyperliquid_needs_no_resync() -> None:

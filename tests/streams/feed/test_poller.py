@@ -65,6 +65,8 @@ class FakeVenue:
             raise Malformed(f"not a number: {body!r}")
         symbol = poll.request.symbol
         about = {"venue": "binance", "symbol": symbol, "asset": symbol, "at": seen, "seen": seen}
+        if body == b"2":
+            return [Funding(**about, rate=0.1, hours=1, settled=False)]
         if poll.kind is Kind.FUNDING:
             about["at"] = int(body) if len(body) == 13 else seen
             return [Funding(**about, rate=0.1, hours=1, settled=True)]
@@ -516,3 +518,23 @@ async def test_lost_books_and_followed_ones_share_and_no_lost_one_waits_for_anot
     await asyncio.sleep(1)
     assert snapshots.taken == names
     await ended(task)
+
+
+@virtual
+async def test_estimates_that_are_polled_are_a_feed_and_settlements_alone_are_none() -> None:
+    estimates = poll("", 30, kind=Kind.FUNDING)
+    polling = Polling([estimates], lambda _: b"2")
+    await polling.go(61)
+    assert polling.states() == [("*", True, "")]
+    assert len(polling.rest.asked) == 3  # nothing is owed, so none is asked for again
+    settlements = Polling([estimates], lambda _: b"1")
+    await settlements.go(61)
+    assert settlements.states() == []
+
+
+@virtual
+async def test_estimates_that_fail_three_times_are_down() -> None:
+    answers = [b"2", *[Unavailable("it is away")] * 3, b"2"]
+    polling = Polling([poll("", 30, kind=Kind.FUNDING)], lambda _: answers.pop(0))
+    await polling.go(60)
+    assert polling.states() == [("*", True, ""), ("*", False, "it is away"), ("*", True, "")]

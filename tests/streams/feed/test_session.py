@@ -53,15 +53,20 @@ def test_an_open_socket_subscribes_and_is_not_up_yet() -> None:
     [
         ("bybit", "market-1", {"op": "ping"}),
         ("hyperliquid", "contexts", {"method": "ping"}),
+        ("okx", "price-1", b"ping"),
         ("binance", "market", None),  # the library's own ping frames are enough
     ],
 )
-def test_pings_go_out_every_twenty_seconds(venue: str, socket: str, ping: dict | None) -> None:
+def test_pings_go_out_every_twenty_seconds(
+    venue: str, socket: str, ping: dict | bytes | None
+) -> None:
     played = Played(venue, socket, "BTC")
-    keep = [frames.ticker("BTCUSDT"), frames.contexts(1), frames.marks("BTCUSDT")]
-    keep = [keep[["bybit", "hyperliquid", "binance"].index(venue)], frames.minis("BTCUSDT")]
-    if venue != "binance":
-        keep = keep[:1]
+    keep = {
+        "bybit": [frames.ticker("BTCUSDT")],
+        "hyperliquid": [frames.contexts(1)],
+        "okx": [frames.okx_price("BTC-USDT-SWAP")],
+        "binance": [frames.marks("BTCUSDT"), frames.minis("BTCUSDT")],
+    }[venue]
     played.open()
     when = [second for second in range(1, 66) if sent(played.tick(1, *keep)) == [ping]]
     assert when == ([20, 40, 60] if ping else [])
@@ -241,9 +246,12 @@ RUBBISH = {
     "deep Bybit": b'{"topic":"tickers.BTCUSDT","data":' + DEEP,
     "deep Bybit answer": b'{"op":' + b'{"a":' * 100_000,
     "deep Hyperliquid": b'{"channel":"allDexsAssetCtxs","data":' + DEEP,
+    "deep OKX": b'{"arg":{"channel":"mark-price"},"data":' + DEEP,
+    "deep OKX answer": b'{"event":"error","arg":' + DEEP,
 }
 SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), ("bybit", "book-1"),
-           ("hyperliquid", "contexts"), ("hyperliquid", "book-1"))  # fmt: skip
+           ("hyperliquid", "contexts"), ("hyperliquid", "book-1"), ("okx", "market"),
+           ("okx", "price-1"), ("okx", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -556,6 +564,22 @@ def _bybit_frame(kind: int, first: int, length: int, level: float, symbol: str) 
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _okx_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = symbol.replace("USDT", "-USDT-SWAP")
+    match kind:
+        case 0 | 1:
+            return frames.okx_book(symbol, first)
+        case 2 | 3 | 4:
+            levels = [(level, float(length))]
+            return frames.okx_book(symbol, first + length, levels, [], previous=first)
+        case 5:
+            return frames.okx_says("error", code="60018", msg=f"channel:books,instId:{symbol} ,")
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
+MAKERS = {"binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame}
+
 CALLS = st.lists(
     st.one_of(
         st.tuples(st.just("toggle")),
@@ -575,7 +599,7 @@ CALLS = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
-@given(venue=st.sampled_from(["binance", "bybit"]), calls=CALLS)
+@given(venue=st.sampled_from([*MAKERS]), calls=CALLS)
 def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_are_up(
     venue: str, calls: list[tuple]
 ) -> None:
@@ -591,8 +615,7 @@ def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_
             case ("snapshot", last, symbol):
                 played.fetch(symbol, frames.snapshot(last))
             case ("frame", *rest):
-                make = _binance_frame if venue == "binance" else _bybit_frame
-                played.hear(make(*rest))
+                played.hear(MAKERS[venue](*rest))
     check_order(played.done)
     ups = {(s.kind, s.symbol) for s in played.session.states(0) if s.up}
     played.close()
@@ -602,7 +625,7 @@ def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), venue=st.sampled_from(["binance", "bybit", "hyperliquid"]))
+@given(data=st.data(), venue=st.sampled_from([*VENUES]))
 def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
     data: st.DataObject, venue: str
 ) -> None:
@@ -612,6 +635,9 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "bybit": ("market-1", [frames.ticker("BTCUSDT"), frames.liquidated("BTCUSDT", 1.0, 2.0),
                                frames.bybit_says("error:x,topic:tickers.BTCUSDT", False)]),
         "hyperliquid": ("contexts", [frames.contexts(1), frames.contexts(2)]),
+        "okx": ("market", [frames.okx_opens(), frames.okx_forced("BTC-USDT-SWAP", 1.0, 2.0),
+                           frames.okx_says("error", code="60018", msg="x"), b"pong",
+                           frames.okx_says("notice", code="64008", msg="x")]),
     }[venue]  # fmt: skip
     played = Played(venue, socket, "BTC")
     for _ in range(data.draw(st.integers(0, 30))):
@@ -651,6 +677,140 @@ def test_limits_are_what_the_venues_ask_for() -> None:
     for module in VENUES.values():
         known = frames.contracts(module.SPEC.name, "BTC")
         for plan in module.subscriptions(known, module.SPEC.kinds):
-            assert plan.silence_s, plan.name
+            assert plan.silence_s or not module.SPEC.answers_pings, plan.name
             if module.SPEC.name == "hyperliquid":
                 assert min(plan.silence_s.values()) >= 20
+
+
+# ── liquidations alone on a socket, and what a connection repeats ───────
+
+FORCED = frames.okx_forced("BTC-USDT-SWAP", 1.0)
+
+
+def market() -> Played:
+    """OKX's socket of all liquidations, open and subscribed."""
+    played = Played("okx", "market", "BTC", "ETH")
+    played.open()
+    assert turns(played.hear(frames.okx_opens())) == ["+liquidation *"]
+    return played
+
+
+def liquidated(actions: Sequence[Action]) -> list[float]:
+    """The coins of each liquidation."""
+    return [action.base for action in actions if isinstance(action, Liquidation)]
+
+
+def test_a_feed_that_is_silent_by_nature_is_up_once_it_is_subscribed() -> None:
+    played = Played("okx", "market", "BTC")
+    played.open()
+    other = frames.okx_opens("instruments")
+    assert played.hear(other, b"pong", frames.okx_says("error", code="60018", msg="x")) == (
+        [action for action in played.done if isinstance(action, Note)]
+    )
+    assert turns(played.hear(frames.okx_opens())) == ["+liquidation *"]
+    assert played.hear(frames.okx_opens()) == []  # asked twice
+    assert turns(played.close()) == ["-liquidation *"]
+    played.open()
+    assert turns(played.done[-1:]) == []
+    assert turns(played.hear(frames.okx_opens())) == ["+liquidation *"]
+
+
+def test_a_confirmation_says_nothing_of_kinds_that_the_socket_does_not_bring() -> None:
+    played = Played("okx", "price-1", "BTC")
+    played.open()
+    assert played.hear(frames.okx_opens()) == []
+
+
+def test_a_socket_that_answers_no_ping_is_dead() -> None:
+    played = market()
+    assert hangups(played.tick(600, b"pong")) == []
+    assert hangups(played.tick(50)) == []
+    assert hangups(played.tick(1)) == ["it no longer answers pings"]
+
+
+@pytest.mark.parametrize("venue", ["bybit", "hyperliquid"])
+def test_who_answers_protocol_pings_is_not_judged_by_texts(venue: str) -> None:
+    played = Played(venue, "market-1" if venue == "bybit" else "contexts", "BTC")
+    played.open()
+    assert "pings" not in str(hangups(played.tick(200)))
+
+
+@pytest.mark.parametrize("away", [1, 59])
+def test_what_a_new_connection_repeats_is_told_once(away: int) -> None:
+    """OKX may begin with orders of before; two alike on one connection are two."""
+    played = market()
+    at = played.seen
+    twice = frames.okx_forced("BTC-USDT-SWAP", 1.0, 1.0, 2.0, at=at)
+    assert liquidated(played.hear(twice)) == [1, 1, 2]
+    played.close()
+    played.now += away * 1_000
+    played.open()
+    again = frames.okx_forced("BTC-USDT-SWAP", 1.0, 1.0, 1.0, 2.0, 3.0, at=at)
+    assert liquidated(played.hear(frames.okx_opens(), again)) == [1, 3]
+    assert played.session.stats.duplicates == 3
+    other = frames.okx_forced("ETH-USDT-SWAP", 1.0, at=at)
+    assert liquidated(played.hear(other)) == [1]
+
+
+@pytest.mark.parametrize(("minutes", "is_news"), [(0.5, True), (2, False), (60, False)])
+def test_what_happened_long_before_the_connection_is_no_news(minutes: float, is_news: bool) -> None:
+    played = market()
+    old = frames.okx_forced("BTC-USDT-SWAP", 1.0, at=played.seen - int(minutes * 60_000))
+    assert liquidated(played.hear(old)) == [1] * is_news
+
+
+def test_what_is_reported_late_while_the_connection_stands_is_news() -> None:
+    """Eight minutes late was seen; and a clock that is wrong loses the first minute, not all."""
+    played = market()
+    played.tick(61, b"pong")
+    late = frames.okx_forced("BTC-USDT-SWAP", 1.0, at=played.seen - 8 * 60_000)
+    assert liquidated(played.hear(late)) == [1]
+    ahead = frames.okx_forced("BTC-USDT-SWAP", 2.0, at=played.seen - 180 * 60_000)
+    assert liquidated(played.hear(ahead)) == [2]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit"])
+def test_liquidations_of_other_venues_are_told_as_they_come(venue: str) -> None:
+    played = Played(venue, "market" if venue == "binance" else "market-1", "BTC")
+    forced = frames.forced if venue == "binance" else frames.liquidated
+    for _ in range(2):
+        played.open()
+        played.hear(frames.marks("BTCUSDT") if venue == "binance" else frames.ticker("BTCUSDT"))
+        frame = forced("BTCUSDT", 1.0, at=played.seen)
+        assert liquidated(played.hear(frame, frame)) == [1, 1]
+        played.tick(5, frames.marks("BTCUSDT"))
+        played.close()
+
+
+def test_a_venue_that_is_about_to_close_a_connection_is_believed() -> None:
+    played = market()
+    assert not played.session.closing
+    assert played.hear(frames.okx_says("notice", code="64008", msg="upgrade")) == []
+    assert played.session.closing
+    played.close()
+    played.open()
+    assert not played.session.closing
+
+
+def test_okx_refuses_one_contract_and_an_index_costs_nothing() -> None:
+    played = Played("okx", "price-1", "BTC", "XYZ")
+    played.open()
+    text = "Wrong URL or channel:index-tickers,instId:BTC-USDT doesn't exist."
+    actions = played.hear(frames.okx_says("error", code="60018", msg=text))
+    assert [[topic["instId"] for topic in message["args"]] for message in sent(actions)] == [
+        ["BTC-USDT-SWAP", "BTC-USDT"], ["XYZ-USDT-SWAP", "XYZ-USDT"]
+    ]  # fmt: skip
+    assert turns(played.hear(frames.okx_price("BTC-USDT-SWAP"))) == ["+price BTC-USDT-SWAP"]
+    text = "Wrong URL or channel:mark-price,instId:XYZ-USDT-SWAP doesn't exist."
+    played.hear(frames.okx_says("error", code="60018", msg=text))
+    assert {state.symbol for state in played.session.states(0)} == {"BTC-USDT-SWAP"}
+
+
+def test_prices_of_okx_come_one_at_a_time_and_are_filled_in() -> None:
+    played = Played("okx", "price-1", "BTC")
+    played.open()
+    played.hear(frames.okx_price("BTC-USDT-SWAP", 100), frames.okx_index("BTC-USDT-SWAP", 101))
+    prices = [action for action in played.done if isinstance(action, Price)]
+    assert [(price.mark, price.index) for price in prices] == [(100, None), (100, 101)]
+    assert hangups(played.tick(30)) == []
+    assert hangups(played.tick(1)) == ["no price data for 31 s"]

@@ -65,8 +65,9 @@ async def test_it_connects_subscribes_and_publishes() -> None:
     bodies = [frames.bybit_says("subscribe"), frames.ticker("BTCUSDT")]
     async with listening(repeating(*bodies)) as server:
         owner = Owner("bybit", server.url)
+        owner.connects_after_s = 3.0  # the venue does not let us sooner
         line = line_of(owner, "market-1", "BTC")
-        async with at_work(line.run(3.0)):
+        async with at_work(line.run()):
             await asyncio.sleep(2.9)
             assert server.opened == []
             await asyncio.sleep(40)
@@ -92,7 +93,7 @@ async def test_while_it_subscribes_slowly_it_already_listens() -> None:
     assets = [f"A{n}" for n in range(100)]
     async with listening(repeating(frames.coin_book("A0"))) as server:
         owner = Owner("hyperliquid", server.url, sends_per_second=5.0)
-        async with at_work(line_of(owner, "book-1", *assets).run(0)):
+        async with at_work(line_of(owner, "book-1", *assets).run()):
             await asyncio.sleep(2.1)
             assert owner.turns == ["+depth A0"]
             assert len(server.heard) == 11  # five a second
@@ -119,7 +120,7 @@ async def test_binary_frames_are_read_like_text() -> None:
         owner = Owner("binance", server.url)
         line = market(owner)
         with capture_logs() as logs:
-            async with at_work(line.run(0)):
+            async with at_work(line.run()):
                 await asyncio.sleep(5.5)
         assert [entry["event"] for entry in logs] == ["frame dropped"]
         assert line.session.stats.dropped == 6
@@ -138,7 +139,7 @@ async def test_snapshots_are_fetched_and_taken_and_a_late_one_does_no_harm() -> 
 
     async with listening(talk) as server:
         owner = Owner("binance", server.url)
-        async with at_work(line_of(owner, "book-1", "BTC").run(0)):
+        async with at_work(line_of(owner, "book-1", "BTC").run()):
             await asyncio.sleep(1)
             assert [request.symbol for request in owner.asked] == ["BTCUSDT"]
             owner.takers[0]("BTCUSDT", frames.snapshot(10))
@@ -159,7 +160,7 @@ async def test_a_listing_that_is_out_of_date_is_asked_for() -> None:
     async with listening(repeating(frames.contexts(3))) as server:
         owner = Owner("hyperliquid", server.url)
         line = line_of(owner, "contexts", "BTC", "ETH")
-        async with at_work(line.run(0)):
+        async with at_work(line.run()):
             await asyncio.sleep(2.5)
             assert owner.relists == 3
             line.decode_with(frames.listing_of("hyperliquid", "BTC", "ETH", "NEW"))
@@ -177,7 +178,7 @@ async def test_a_server_that_says_nothing_is_left_and_tried_again() -> None:
         owner = Owner("binance", server.url)
         line = market(owner)
         with capture_logs() as logs:
-            async with at_work(line.run(0)):
+            async with at_work(line.run()):
                 await asyncio.sleep(400)
         # 31 s of silence, then the wait
         assert [wait - 31 for wait in server.waits] == pytest.approx(
@@ -199,7 +200,7 @@ async def test_a_server_that_closes_at_once_is_not_hammered() -> None:
     async with listening(bye) as server:
         owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(130)
         assert server.waits == pytest.approx([0.5, 1, 2, 4, 8, 16, 30, 30, 30], abs=0.2)
         words = "it closed the connection with code 1012 (service restart)"
@@ -247,7 +248,7 @@ def test_a_refused_handshake(
             server.refuse = [refusal]
             owner = Owner("binance", server.url)
             with capture_logs() as logs:
-                async with at_work(market(owner).run(0)):
+                async with at_work(market(owner).run()):
                     await asyncio.sleep(wait_s - 0.3)
                     assert len(server.opened) == 1
                     server.refuse = []
@@ -265,7 +266,7 @@ async def test_a_country_that_is_refused_is_told_once_and_asked_rarely() -> None
     async with listening(forever) as server:
         server.refuse = [(451, {}, b"")]
         owner = Owner("binance", server.url)
-        async with at_work(market(owner).run(0)):
+        async with at_work(market(owner).run()):
             await asyncio.sleep(590)
             assert len(server.opened) == 1
             assert len(owner.refusals) == 1
@@ -278,8 +279,9 @@ async def test_a_certificate_that_is_not_valid(tmp_path: Path) -> None:
     async with listening(repeating(*MARKET), certified(tmp_path)) as server:
         owner = Owner("binance", server.url)
         plain = Owner("binance", server.url.replace("wss:", "ws:"))
+        plain.connects_after_s = 0.2
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)), at_work(market(plain).run(0.2)):
+            async with at_work(market(owner).run()), at_work(market(plain).run()):
                 await asyncio.sleep(5)
         assert set(losses(logs)) == {
             "lost Binance: its TLS certificate is not valid (self-signed certificate)",
@@ -294,7 +296,7 @@ async def test_redirects_are_not_followed(place: str) -> None:
         server.refuse = [(302, {"Location": place}, b"")]
         owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(5)
         assert losses(logs) == [
             "lost Binance: it answered HTTP 302, a redirect, which is not followed"
@@ -311,7 +313,7 @@ async def test_a_frame_beyond_the_limit() -> None:
     async with listening(talk) as server:
         owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(0.4)
         assert losses(logs) == ["lost Binance: it sent a frame of more than 16 MB"]
 
@@ -326,7 +328,7 @@ async def test_a_connection_that_breaks_without_a_word() -> None:
     async with listening(talk) as server:
         owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(2.4)
         assert losses(logs) == ["lost Binance: the connection broke"]
 
@@ -340,7 +342,7 @@ async def test_a_server_that_no_longer_reads() -> None:
     async with listening(talk) as server:
         owner = Owner("binance", server.url)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(49)
                 assert len(server.opened) == 1
                 await asyncio.sleep(4)
@@ -388,7 +390,7 @@ async def test_servers_that_are_none_and_names_that_are_none(
             owner = Owner("binance", url)
             line = market(owner)
             with capture_logs() as logs:
-                async with at_work(line.run(0)):
+                async with at_work(line.run()):
                     await asyncio.sleep(25)
             assert len(logs) == 1, url
             assert logs[0]["next_try_s"] == 0.5
@@ -406,9 +408,72 @@ async def test_more_to_say_than_may_be_sent_ends_the_connection(
     async with listening(forever) as server:
         owner = Owner("hyperliquid", server.url)
         with capture_logs() as logs:
-            async with at_work(line_of(owner, "book-1", *map(str, range(9))).run(0)):
+            async with at_work(line_of(owner, "book-1", *map(str, range(9))).run()):
                 await asyncio.sleep(0.4)
         assert losses(logs) == ["lost Hyperliquid: more must be asked than the venue lets us send"]
+
+
+@virtual
+async def test_a_connection_that_has_had_its_messages_is_made_anew() -> None:
+    """The subscription and two books begun anew are five; what comes after goes to another one."""
+    btc = "BTC-USDT-SWAP"
+    gap = frames.okx_book(btc, 10), frames.okx_book(btc, 19, previous=17)
+    async with listening(repeating(*gap)) as server:
+        owner = Owner("okx", server.url, messages_per_hour=5)
+        with capture_logs() as logs:
+            async with at_work(line_of(owner, "book-1", "BTC").run()):
+                await asyncio.sleep(120)
+        assert losses(logs) == ["lost OKX: the venue takes no more requests on it within this hour"]
+        assert len(server.opened) > 2
+        ping = owner.venue.SPEC.ping
+        for heard in server.heard_from.values():
+            assert len([message for message in heard if message != ping]) <= 5
+
+
+@virtual
+async def test_an_hour_later_a_connection_may_be_sent_as_much_again() -> None:
+    btc = "BTC-USDT-SWAP"
+    good, gap = frames.okx_book(btc, 10), frames.okx_book(btc, 19, previous=17)
+
+    async def talk(connection: ServerConnection) -> None:
+        while True:
+            await connection.send(gap, text=True)
+            for _ in range(200):
+                await connection.send(good, text=True)
+                await asyncio.sleep(20)
+
+    async with listening(talk) as server:
+        owner = Owner("okx", server.url, messages_per_hour=4)
+        async with at_work(line_of(owner, "book-1", "BTC").run()):
+            await asyncio.sleep(6 * 3_600)
+        assert len(server.opened) == 1
+        assert sum(message != owner.venue.SPEC.ping for message in server.heard) > 8
+
+
+@pytest.mark.parametrize(("venue", "name", "every"), [("binance", "market", 20),
+                                                        ("okx", "market", None)])  # fmt: skip
+def test_who_does_not_answer_protocol_pings_gets_none(
+    monkeypatch: pytest.MonkeyPatch, venue: str, name: str, every: int | None
+) -> None:
+    intervals: list[float | None] = []
+
+    class Connect(lines._Connect):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            intervals.append(more["ping_interval"])
+            super().__init__(*args, **more)
+
+    monkeypatch.setattr(lines, "_Connect", Connect)
+
+    @virtual
+    async def check() -> None:
+        async with (
+            listening(forever) as server,
+            at_work(line_of(Owner(venue, server.url), name, "BTC").run()),
+        ):
+            await asyncio.sleep(5)
+
+    check()
+    assert intervals == [every]
 
 
 # ── the replacement ─────────────────────────────────────────────────────
@@ -464,7 +529,7 @@ def test_a_replacement_is_not_noticed(
             owner = Owner("binance", server.url, socket_life_s=10.0)
             line = market(owner)
             with capture_logs() as logs:
-                async with at_work(line.run(0)):
+                async with at_work(line.run()):
                     await asyncio.sleep(1)
                     await story.run(27)
                     await asyncio.sleep(0.2)
@@ -489,7 +554,7 @@ async def test_a_replacement_that_cannot_connect_leaves_the_old_one_alone(
     async with listening(repeating(*MARKET)) as server:
         owner = Owner("binance", server.url, socket_life_s=100.0)
         with capture_logs() as logs:
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(50)
                 server.refuse = [(503, {}, b"")]
                 await asyncio.sleep(100)
@@ -513,7 +578,7 @@ async def test_a_replacement_without_all_feeds_is_given_up_or_says_what_is_missi
         story = Story(0.0, keep=lambda place: MARKET[:1] if place else MARKET)
         async with listening(story.talk) as server:
             owner = Owner("binance", server.url, socket_life_s=50.0)
-            async with at_work(market(owner).run(0)):
+            async with at_work(market(owner).run()):
                 await asyncio.sleep(75)
             assert owner.turns[4:] == expected
             assert story.connections == 2
@@ -527,7 +592,7 @@ async def test_while_the_old_socket_is_down_the_new_one_may_speak_at_once(
     async with listening(story.talk) as server:
         story.server = server
         owner = Owner("binance", server.url, socket_life_s=50.0)
-        async with at_work(market(owner).run(0)):
+        async with at_work(market(owner).run()):
             await asyncio.sleep(49)
             server.refuse = [(503, {}, b"")]
             await asyncio.sleep(6)  # the replacement is refused
@@ -549,7 +614,7 @@ def test_whenever_it_is_cancelled_nothing_is_left_running(seconds: float, talk: 
     async def check() -> None:
         async with listening(talk) as server:
             owner = Owner("binance", server.url, socket_life_s=50.0)
-            task = asyncio.create_task(market(owner).run(0))
+            task = asyncio.create_task(market(owner).run())
             await asyncio.sleep(seconds)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -574,4 +639,4 @@ async def test_a_fault_of_ours_ends_the_line_and_is_not_hidden(
         line = market(owner)
         monkeypatch.setattr(sessions.Session, "tick", broken)
         with pytest.raises(KeyError, match="a fault"):
-            await line.run(0)
+            await line.run()

@@ -39,7 +39,9 @@ Files = dict[str, tuple[str, str, str]]
 What is ignored is named by event type or topic; a symbol that is not listed is named after it.
 """
 
-FOLDERS = {"binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid"}
+FOLDERS = {
+    "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx"
+}  # fmt: skip
 
 BINANCE: Files = {
     "btcusdt_ws_depth_trade_bookticker_2024-08-08.jsonl.gz": ("ws", "BTCUSDT", "trade bookTicker"),
@@ -126,7 +128,45 @@ HYPERLIQUID: Files = {
     "jkorf_futures_GetFundingRateHistory.json": ("poll_funding", "ETH", ""),
     "nautilus_http_funding_history.json": ("poll_funding", "BTC", ""),
 }
-READ: dict[str, Files] = {"binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID}
+OKX: Files = {
+    "ccxt_ws_tickers_books5_trades_2026-08-12.jsonl": (
+        "ws",
+        "BTC-USDT-SWAP",
+        "books5 trades:BTC-USDT tickers:BTC-USDT",
+    ),
+    "gct_trades_2025-02-24.jsonl": ("ws", "", "trades:BTC-USDT"),
+    "liquidations_live_2026.jsonl": (
+        "ws",
+        "CNPY-USDT-SWAP MINA-USDT-SWAP CELO-USDT-SWAP BTC-USDT-SWAP",
+        "",
+    ),
+    "nautilus_ws_instruments.json": ("ws", "BTC-USDT-SWAP", "instruments"),
+    "spot_books_updates_2026-08-24.jsonl": ("ws", "BTC-USDT", ""),
+    "tardis_futures_ws_v5.jsonl": (
+        "ws",
+        "BTC-USDT-SWAP",
+        "books-l2-tbt:ADA-USDT-211224 books-l2-tbt:LTC-USDT-220624 index-tickers:FIL-USDT"
+        " liquidation-orders:XRP-USD-230929 mark-price:FIL-USDT-220325"
+        " open-interest:FIL-USDT-220325 price-limit:XRP-USD-211231 tickers:FIL-USDT-220325"
+        " trades:FIL-USD-220325",
+    ),
+    "tardis_spot_ws_v5.jsonl": (
+        "ws",
+        "BTC-USDT-SWAP",
+        "books-l2-tbt:BTC-DAI books-l2-tbt:ETC-ETH tickers:ACT-USDT trades:CRV-USDT"
+        " trades-all:BSV-USDT",
+    ),
+    "tardis_swap_ws_v5.jsonl": (
+        "ws",
+        "REN-USDT-SWAP WNCG-USDT-SWAP BTC-USDT-SWAP",
+        "bbo-tbt books-l2-tbt funding-rate:SOS-USDT-SWAP trades",
+    ),
+    "tardis_xperp_2026-08-04.jsonl": ("ws", "BTC-USD_UM_XPERP-310404", "index-tickers:BTC-USD"),
+    "ws_error_examples_2026-08-11.jsonl": ("ws", "BTC-USDT-SWAP", ""),
+}
+READ: dict[str, Files] = {
+    "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX
+}  # fmt: skip
 
 NOT_READ: dict[str, str] = {
     "*.recv_ts.txt.gz": "receive times",
@@ -159,6 +199,12 @@ NOT_READ: dict[str, str] = {
     "nautilus_http_l2_book*": "REST books: not asked for",
     "nautilus_http_meta_perp_sample.json": "a bare listing without contexts",
     "nautilus_ws_book_data.jsonl": "a book cut out of its message",
+    # OKX
+    "cf_ws_books_trades_tickers_2022-05-13.jsonl.gz": "books without ids: test_okx_recorded.py",
+    "cf_ws_sent_2022-05-13.jsonl": "what clients send",
+    "nautilus_http_get_instruments_futures.json": "dated futures",
+    "nautilus_http_get_instruments_swap.json": "listing, below",
+    "rest_instruments_*.json.gz": "listing, below",
 }
 CASES = [(venue, file) for venue, files in READ.items() for file in files]
 
@@ -181,8 +227,9 @@ def known(venue: str, symbols: str) -> Listing:
         name: Instrument(
             venue=venue,
             symbol=name,
-            asset=re.sub("(USDT|PERP)$", "", name),
+            asset=re.sub("(USDT|PERP|-.*)$", "", name),
             quote="USDT",
+            contract_size=0.01 if name == "BTC-USDT-SWAP" else 1.0,
             funding_hours=1.0 if venue == "hyperliquid" else 8.0,
         )
         for name in names
@@ -197,6 +244,11 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         return message["topic"]
     if venue == "hyperliquid":
         return message["channel"]
+    if venue == "okx":
+        of = message["arg"].get("instId") or message["data"][0]["instId"]
+        contract = f"{of}-SWAP" if message["arg"]["channel"] == "index-tickers" else of
+        known = contract in listed.instruments
+        return message["arg"]["channel"] + ("" if known else f":{of}")
     event = message.get("data", message)
     known = event["e"] != "markPriceUpdate" or event["s"] in listed.instruments
     return event["e"] if known else f"{event['e']}:{event['s']}"
@@ -299,12 +351,14 @@ def rows_in(message: Any) -> list[Any] | None:
             return rows
         case [{"fundingRate": _}, *_]:
             return message
+        case {"arg": {"channel": _}, "data": rows}:
+            return rows
         case _:
             return None
 
 
 def gathered(venue: str, path: Path) -> Iterator[Any]:
-    """Recorded frames of at least two rows; Binance's rows of a kind that came singly, as one."""
+    """Recorded frames of at least two rows; rows of a kind that came singly, as one."""
     alone: dict[str, list[Any]] = {}
     for frame in frames(path):
         message = json.loads(frame)
@@ -312,9 +366,13 @@ def gathered(venue: str, path: Path) -> Iterator[Any]:
             event = message.get("data", message)
             if event.get("e") in ("markPriceUpdate", "24hrMiniTicker", "forceOrder"):
                 alone.setdefault(event["e"], []).append(event)
+        elif venue == "okx" and message.get("arg", {}).get("channel") == "liquidation-orders":
+            alone.setdefault("liquidation-orders", []).extend(message["data"])
         elif (rows := rows_in(message)) is not None and len(rows) > 1:
             yield message
-    yield from (rows[:40] for rows in alone.values() if len(rows) > 1)
+    for name, rows in alone.items():
+        if len(rows) > 1:
+            yield {"arg": {"channel": name}, "data": rows} if venue == "okx" else rows[:40]
 
 
 @pytest.mark.parametrize("venue", list(READ))
@@ -340,7 +398,7 @@ def test_a_recorded_row_that_cannot_be_read_costs_nobody_else(shared: Path, venu
                 kept, key = dict(inner), random.choice([*inner])
                 inner[key] = random.choice(JUNK)
                 decoded = read(json.dumps(message).encode())
-                lost = kept.get("s") or kept.get("symbol") or f"COIN{place}"
+                lost = kept.get("s") or kept.get("symbol") or kept.get("instId") or f"COIN{place}"
                 assert of_others(lost, decoded) == of_others(lost, golden)
                 spoiled += any(isinstance(item, Unreadable) for item in decoded)
                 inner.update(kept)
@@ -456,6 +514,28 @@ def test_recorded_listing_of_bybit(shared: Path) -> None:
     )
     inverse = raw(path.with_name("xchange_getInstrumentInverse.json"))
     assert VENUES["bybit"].instruments([tickers, inverse]).instruments == []
+
+
+def test_recorded_listing_of_okx(shared: Path) -> None:
+    """Of 2025, as it is said to be, and of 2022, when there were fewer fields."""
+    folder = shared / "frames" / "okx"
+    nothing = b'{"code":"0","msg":"","data":[]}'
+    found, _, unreadable, _ = VENUES["okx"].instruments(
+        [raw(folder / "nautilus_http_get_instruments_swap.json"), nothing, nothing]
+    )
+    assert unreadable == ()
+    assert [(i.symbol, i.asset, i.quote, i.contract_size, i.funding_assumed) for i in found] == [
+        ("ETH-USDT-SWAP", "ETH", "USDT", 0.1, True),
+        ("BTC-USDT-SWAP", "BTC", "USDT", 0.01, True),
+    ]
+    for file in ("nautilus_http_get_instruments_futures.json",):  # no perpetuals, all inverse
+        assert VENUES["okx"].instruments([raw(folder / file), nothing, nothing]).instruments == []
+    earlier = raw(folder / "rest_instruments_SWAP_2022-05-13.json.gz")
+    found, _, unreadable, _ = VENUES["okx"].instruments([earlier, nothing, nothing])
+    assert unreadable == ()
+    rows = [row for row in json.loads(earlier)["data"] if row["ctType"] == "linear"]
+    assert {i.symbol for i in found} == {row["instId"] for row in rows if row["state"] == "live"}
+    check_golden("recorded/okx/listing.jsonl", [msgspec.json.encode(o).decode() for o in found])
 
 
 def test_recorded_refusal_of_binance_is_malformed(shared: Path) -> None:

@@ -1,0 +1,537 @@
+"""OKX linear perpetuals (SWAP in USDT and USDC), API v5.
+
+Facts from okx.com/docs-v5 as of November 2026 and from recorded frames. Sizes are in contracts of
+``ctVal`` coins, at prices per coin. Open interest, funding and volumes of all contracts are one
+answer each by REST, in the same rows as the channels of single contracts.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import msgspec
+
+from streams.contracts import Terms
+from streams.durations import HOUR, MINUTE
+from streams.events import Instrument, Kind, Ms, Position
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    ListedContracts,
+    Listing,
+    Malformed,
+    Poll,
+    Reply,
+    Request,
+    Spec,
+    Subscription,
+)
+from streams.venues import wire
+
+SPEC = Spec(
+    name="okx",
+    title="OKX",
+    websocket="wss://ws.okx.com:8443",
+    rest="https://www.okx.com",
+    kinds=frozenset(Kind),
+    requests_per_second=5.0,  # each path has 10 or 20 in 2 s
+    ping=b"ping",
+    answers_pings=False,
+    repeats_liquidations=True,
+    connects_per_second=2.5,  # of 3
+    messages_per_hour=150,  # see _PRICES_PER_SOCKET
+)
+
+_PATH = "/ws/v5/public"
+_CONTRACTS = "/api/v5/public/instruments?instType=SWAP"
+_FUNDING = "/api/v5/public/funding-rate?instId=ANY"
+_INTEREST = "/api/v5/public/open-interest?instType=SWAP"
+_TICKERS = "/api/v5/market/tickers?instType=SWAP"
+_POLLS = (  # every, after
+    (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
+    (Kind.FUNDING, _FUNDING, 30.0, 1.0),
+    (Kind.VOLUME, _TICKERS, 60.0, 2.0),
+)
+
+_REACH = 400
+_BOOKS_PER_SOCKET = 25  # fewer than 30 are recommended
+_PRICES_PER_SOCKET = 80
+"""Of two topics each. A connection may subscribe and unsubscribe 480 times an hour; whether topics
+or messages count is not said, so topics do: 160 at first, and two in each message after."""
+
+_SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}  # an unchanged mark price comes every 10 s
+_USUAL_FUNDING_HOURS = 8.0
+_SERVICE_UPGRADE = "64008"  # the connection is cut a minute later
+_LIQUIDATIONS = "liquidation-orders"
+_CHANNEL = re.compile(rb'"channel"\s*:\s*"([\w-]+)"')
+_REFUSED = re.compile(r"channel:(?:books|mark-price),instId:([^\s,]+)")
+_IGNORED = frozenset(
+    b"bbo-tbt books-l2-tbt books5 price-limit trades trades-all".split()
+)  # fmt: skip
+
+_T = TypeVar("_T")
+
+
+class _Contract(msgspec.Struct):
+    instId: str
+    ctType: str = ""
+    ctVal: wire.Text = ""
+    ctMult: wire.Text = ""
+    ctValCcy: str = ""
+    settleCcy: str = ""
+    state: str = ""
+    ruleType: str = ""
+    instCategory: str = ""
+    expTime: wire.Text = ""
+
+
+class _Funding(msgspec.Struct):
+    instId: str
+    fundingRate: wire.Text = ""
+    fundingTime: wire.Text = ""
+    prevFundingTime: wire.Text = ""
+    nextFundingTime: wire.Text = ""
+    settFundingRate: wire.Text = ""
+    settState: str = ""
+    maxFundingRate: wire.Text = ""
+    minFundingRate: wire.Text = ""
+    ts: wire.Text = ""
+
+
+class _Interest(msgspec.Struct):
+    instId: str
+    ts: wire.Time
+    oiCcy: wire.Text = ""
+    oiUsd: wire.Text = ""
+
+
+class _Ticker(msgspec.Struct):
+    instId: str
+    ts: wire.Time
+    last: wire.Text = ""
+    volCcy24h: wire.Text = ""
+
+
+class _Mark(msgspec.Struct):
+    instId: str
+    ts: wire.Time
+    markPx: wire.Text
+
+
+class _Index(msgspec.Struct):
+    instId: str
+    ts: wire.Time
+    idxPx: wire.Text
+
+
+class _Order(msgspec.Struct):
+    side: Literal["buy", "sell"]
+    posSide: Literal["long", "short", "net"]
+    bkPx: wire.Text
+    sz: wire.Text
+    ts: wire.Time
+
+
+class _Liquidated(msgspec.Struct):
+    instId: str
+    details: list[_Order]
+
+
+class _Level(msgspec.Struct, array_like=True):
+    price: float
+    contracts: float
+
+
+class _Book(msgspec.Struct):
+    asks: list[_Level]
+    bids: list[_Level]
+    ts: wire.Time
+    seqId: int
+    prevSeqId: int
+
+
+class _Arg(msgspec.Struct):
+    channel: str = ""
+    instId: str = ""
+
+
+class _BookFrame(msgspec.Struct):
+    arg: _Arg
+    action: Literal["snapshot", "update"]
+    data: list[_Book]
+
+
+class _Frame(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Answer(msgspec.Struct):
+    code: str
+    data: msgspec.Raw
+    msg: str = ""
+
+
+class _Status(msgspec.Struct):
+    event: str
+    code: str = ""
+    msg: str = ""
+    arg: _Arg = msgspec.field(default_factory=_Arg)
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_frame = msgspec.json.Decoder(_Frame)
+_book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
+_status = msgspec.json.Decoder(_Status)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_contract = msgspec.json.Decoder(_Contract)
+_funding = msgspec.json.Decoder(_Funding)
+_interest = msgspec.json.Decoder(_Interest, strict=False)
+
+
+def listing_requests() -> list[Request]:
+    """All contracts, then what is said of all of them: funding and open interest."""
+    more = [Request(path=path, needed=False) for path in (_FUNDING, _INTEREST)]
+    return [Request(path=_CONTRACTS), *more]
+
+
+def next_listing_request(request: Request, body: bytes) -> Request | None:
+    """None: the answers are not paged."""
+    return None
+
+
+def _data(body: bytes) -> msgspec.Raw:
+    answer = wire.read(_answer, body)
+    if answer.code != "0":
+        raise Malformed(f"OKX answered {answer.code}: {answer.msg:.80}")
+    return answer.data
+
+
+def instruments(bodies: Sequence[bytes]) -> ListedContracts:
+    """Linear contracts on coins that trade or end; no inverse or pre-market ones, no stocks.
+
+    Whose funding is not said or cannot be read has the usual interval on no word of the venue.
+    Open interest only ranks.
+    """
+    unreadable: list[str] = []
+
+    def said_of_all(number: int, build: Callable[[msgspec.Raw], _T], name: str) -> list[_T]:
+        return wire.ranking(
+            lambda: wire.read(_raws, _data(bodies[number])), build, unreadable, name
+        )
+
+    terms = {row.symbol: row for row in said_of_all(1, _read_terms, "funding intervals")}
+    interest = dict(said_of_all(2, _read_interest_usd, "open interest"))
+
+    def build(raw: msgspec.Raw) -> Instrument | None:
+        row = wire.read(_contract, raw)
+        if not _is_wanted(row):
+            return None
+        of = terms.get(row.instId, Terms(symbol=row.instId))
+        return msgspec.structs.replace(
+            _instrument(row),
+            funding_hours=of.funding_hours or _USUAL_FUNDING_HOURS,
+            funding_assumed=of.funding_hours is None,
+            funding_cap=of.funding_cap,
+            open_interest_usd=interest.get(row.instId),
+        )
+
+    listed = wire.rows(wire.read(_raws, _data(bodies[0])), build, unreadable)
+    return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
+
+
+def _is_wanted(row: _Contract) -> bool:
+    return (
+        row.ctType == "linear"
+        and row.settleCcy in ("USDT", "USDC")
+        and row.state == "live"
+        and row.ruleType in ("normal", "")  # "" and no category: before there were others
+        and row.instCategory in ("1", "")
+    )
+
+
+def _instrument(row: _Contract) -> Instrument:
+    """A contract that is wanted, by its own row."""
+    coins, factor = wire.positive(row.ctVal), wire.positive(row.ctMult)
+    if coins is None or factor is None:
+        raise Malformed(f"{row.instId}: a contract of no size")
+    asset, multiplier = wire.coin_of(row.ctValCcy)
+    return Instrument(
+        venue=SPEC.name,
+        symbol=row.instId,
+        asset=asset,
+        quote=row.settleCcy,
+        multiplier=multiplier,
+        contract_size=coins * factor,
+        ends_at=wire.end_of(row.expTime),
+    )
+
+
+def _read_terms(raw: msgspec.Raw) -> Terms:
+    return _terms(wire.read(_funding, raw))
+
+
+def _read_interest_usd(raw: msgspec.Raw) -> tuple[str, float | None]:
+    row = wire.read(_interest, raw)
+    return row.instId, wire.not_negative(row.oiUsd)
+
+
+def _terms(row: _Funding) -> Terms:
+    """The interval is from the settlement before to the one that the rate is for.
+
+    The one after that may be at another interval; it says it only where the one before is left out.
+    """
+    before, due, after = map(
+        wire.moment, (row.prevFundingTime, row.fundingTime, row.nextFundingTime)
+    )
+    hours = None
+    if due is not None and (before is not None or after is not None):
+        length = due - before if before is not None else (after or 0) - due
+        hours = wire.interval(round(length / MINUTE) * MINUTE / HOUR)
+    limits = map(wire.fraction, (row.maxFundingRate, row.minFundingRate))
+    cap = max((abs(rate) for rate in limits if rate), default=None)
+    return Terms(symbol=row.instId, funding_hours=hours, funding_cap=cap)
+
+
+def _volume(row: _Ticker) -> float | None:
+    """In USD: the venue counts contracts and coins."""
+    coins, last = wire.not_negative(row.volCcy24h), wire.positive(row.last)
+    return None if coins is None or last is None else coins * last
+
+
+def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+    """One socket for all liquidations, one for the prices of 80 contracts, one for 25 books."""
+    sockets: list[Subscription] = []
+    symbols = [instrument.symbol for instrument in instruments]
+    if Kind.LIQUIDATION in kinds and symbols:
+        topics = [{"channel": name, "instType": "SWAP"} for name in (_LIQUIDATIONS, "instruments")]
+        brings = frozenset((Kind.LIQUIDATION,))
+        sockets.append(
+            wire.socket("market", _PATH, (_ask("subscribe", topics),), brings, (), _SILENCE_S)
+        )
+    for kind, name, size in (
+        (Kind.PRICE, "price", _PRICES_PER_SOCKET),
+        (Kind.DEPTH, "book", _BOOKS_PER_SOCKET),
+    ):
+        brings = frozenset((kind,)) & kinds
+        for part, batch in enumerate(wire.batches(symbols if brings else (), size), start=1):
+            topics = [topic for symbol in batch for topic in _topics(symbol, brings)]
+            asked = (_ask("subscribe", topics),)
+            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+    return sockets
+
+
+def _topics(symbol: str, kinds: frozenset[Kind]) -> list[dict[str, str]]:
+    """What is asked for of one contract on a socket of these kinds."""
+    if Kind.DEPTH in kinds:
+        return [{"channel": "books", "instId": symbol}]
+    if Kind.PRICE in kinds:
+        index = symbol.removesuffix("-SWAP")
+        return [
+            {"channel": "mark-price", "instId": symbol},
+            {"channel": "index-tickers", "instId": index},
+        ]
+    return []
+
+
+def _ask(operation: str, topics: list[dict[str, str]]) -> bytes:
+    return msgspec.json.encode({"op": operation, "args": topics})
+
+
+def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+    """One request a symbol; asking twice does no harm here."""
+    asked = (_topics(symbol, subscription.kinds) for symbol in symbols)
+    return tuple(_ask("subscribe", topics) for topics in asked if topics)
+
+
+def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+    """A book starts anew when its topic is subscribed anew."""
+    if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
+        return ()
+    topics = _topics(symbol, subscription.kinds)
+    return (_ask("unsubscribe", topics), _ask("subscribe", topics))
+
+
+def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+    """What one answer brings of all contracts."""
+    return [
+        Poll(request=Request(path=path), kind=kind, every_s=every_s, offset_s=offset_s)
+        for kind, path, every_s, offset_s in _POLLS
+        if kind in kinds and instruments
+    ]
+
+
+def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """A frame of the public socket."""
+    if frame == b"pong":
+        return [Reply(ok=True)]
+    if frame.startswith(b'{"event"'):
+        return [_reply(wire.read(_status, frame))]
+    channel = _CHANNEL.search(frame)
+    if channel is None:
+        raise Malformed("neither a channel nor an answer")
+    if channel[1] == b"books":
+        return _read_books(frame, listing)
+    if channel[1] in _IGNORED:
+        return []
+    reader = _READERS.get(channel[1])
+    if reader is None:
+        raise Malformed(f"unknown channel {channel[1]!r:.40}")
+    return reader(wire.read(_frame, frame).data, listing, seen)
+
+
+def _reply(status: _Status) -> Reply:
+    if status.event == "notice":
+        return Reply(ok=True, text=status.msg, closing=status.code == _SERVICE_UPGRADE)
+    if status.event == "error":
+        text = f"{status.code}: {status.msg}"
+        return Reply(ok=False, text=text, symbols=tuple(_REFUSED.findall(status.msg)))
+    opened = status.event == "subscribe" and status.arg.channel == _LIQUIDATIONS
+    return Reply(ok=True, opens=Kind.LIQUIDATION if opened else None)
+
+
+def _read_books(frame: bytes, listing: Listing) -> list[Decoded]:
+    """Changes follow by the ids alone: the checksum that comes with them is always 0."""
+    message = wire.read(_book_frame, frame)
+    of = listing.instruments.get(message.arg.instId)
+    if of is None:
+        return []
+    return [
+        BookUpdate(
+            symbol=of.symbol,
+            at=book.ts,
+            snapshot=message.action == "snapshot",
+            bids=_per_coin(book.bids, of),
+            asks=_per_coin(book.asks, of),
+            last=book.seqId,
+            previous=book.prevSeqId,
+            reach=_REACH,
+            rolling=True,
+        )
+        for book in message.data
+    ]
+
+
+def _per_coin(levels: Sequence[_Level], of: Instrument) -> wire.Levels:
+    size = of.contract_size
+    return wire.per_coin([(it.price, it.contracts * size) for it in levels], of.multiplier)
+
+
+_Read = Callable[[msgspec.Raw, Listing, Ms], list[Decoded]]
+
+
+def _reader(row: type[_T], facts: Callable[[_T, Listing, Ms], list[Decoded]]) -> _Read:
+    """What reads a list of such rows, by REST or of a channel."""
+    whole = msgspec.json.Decoder(list[row], strict=False)
+    single = msgspec.json.Decoder(row, strict=False)
+
+    def read(data: msgspec.Raw, listing: Listing, seen: Ms) -> list[Decoded]:
+        return wire.facts_of_rows(
+            lambda: wire.read(whole, data),
+            lambda: wire.read(_raws, data),
+            single,
+            lambda row: facts(row, listing, seen),
+        )
+
+    return read
+
+
+def _mark_facts(row: _Mark, listing: Listing, seen: Ms) -> list[Decoded]:
+    of = listing.instruments.get(row.instId)
+    return wire.present(of and wire.price(of, row.ts, seen, row.markPx, None))
+
+
+def _index_facts(row: _Index, listing: Listing, seen: Ms) -> list[Decoded]:
+    of = listing.instruments.get(f"{row.instId}-SWAP")
+    return wire.present(of and wire.price(of, row.ts, seen, None, row.idxPx))
+
+
+def _interest_facts(row: _Interest, listing: Listing, seen: Ms) -> list[Decoded]:
+    """``oi`` counts contracts, ``oiCcy`` the coins in them."""
+    of = listing.instruments.get(row.instId)
+    coins, usd = wire.not_negative(row.oiCcy), wire.not_negative(row.oiUsd)
+    return wire.present(of and wire.open_interest(of, row.ts, seen, coins, usd))
+
+
+def _volume_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:
+    of = listing.instruments.get(row.instId)
+    return wire.present(of and wire.volume(of, row.ts, seen, _volume(row)))
+
+
+def _funding_facts(row: _Funding, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The last settlement, once it is over, and the estimate of the next one."""
+    of = listing.instruments.get(row.instId)
+    if of is None:
+        return []
+    terms, due = _terms(row), wire.moment(row.fundingTime)
+    hours, at = terms.funding_hours or of.funding_hours, wire.moment(row.ts) or seen
+    settled_at, settled = wire.moment(row.prevFundingTime), None
+    if settled_at is not None and row.settState == "settled":
+        settled = wire.settled(of, settled_at, seen, row.settFundingRate)
+    says_terms = terms.funding_hours is not None or terms.funding_cap is not None
+    estimate = due and wire.predicted(of, at, seen, row.fundingRate, hours, due)
+    return wire.present(terms if says_terms else None, settled, estimate or None)
+
+
+def _liquidation_facts(row: _Liquidated, listing: Listing, seen: Ms) -> list[Decoded]:
+    of = listing.instruments.get(row.instId)
+    if of is None:
+        return []
+    return wire.present(*(_liquidation(of, order, seen) for order in row.details))
+
+
+def _liquidation(of: Instrument, order: _Order, seen: Ms) -> Decoded | None:
+    """``side`` is the side of the order that closes the position, which ``posSide`` names."""
+    position = Position.LONG if order.side == "sell" else Position.SHORT
+    if order.posSide not in ("net", position):
+        raise Malformed(f"{of.symbol}: a {order.posSide} closed by a {order.side}")
+    contracts = wire.positive(order.sz)
+    coins = None if contracts is None else contracts * of.contract_size
+    return wire.liquidation(
+        of, order.ts, seen, position, order.bkPx, "" if coins is None else coins
+    )
+
+
+def _read_contracts(data: msgspec.Raw, listing: Listing, seen: Ms) -> list[Decoded]:
+    """Changes of contracts, of all of them at first: the listing has to follow."""
+
+    def is_changed(raw: msgspec.Raw) -> str:
+        row = wire.read(_contract, raw)
+        known = listing.instruments.get(row.instId)
+        if known is None:
+            return ""
+        now = _instrument(row) if _is_wanted(row) else None
+        same = now is not None and (now.contract_size, now.ends_at) == (
+            known.contract_size,
+            known.ends_at,
+        )
+        return "" if same else row.instId
+
+    rows = wire.ranking(lambda: wire.read(_raws, data), is_changed, [], "")
+    changed = next(filter(None, rows), "")
+    return [Reply(ok=True, relist=True, text=f"{changed} has changed")] if changed else []
+
+
+_READERS: dict[bytes, _Read] = {
+    b"mark-price": _reader(_Mark, _mark_facts),
+    b"index-tickers": _reader(_Index, _index_facts),
+    b"liquidation-orders": _reader(_Liquidated, _liquidation_facts),
+    b"instruments": _read_contracts,
+    b"open-interest": _reader(_Interest, _interest_facts),
+    b"funding-rate": _reader(_Funding, _funding_facts),
+    b"tickers": _reader(_Ticker, _volume_facts),
+}
+_POLLED = {
+    Kind.OPEN_INTEREST: b"open-interest",
+    Kind.FUNDING: b"funding-rate",
+    Kind.VOLUME: b"tickers",
+}
+
+
+def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """What one answer says of all contracts."""
+    return _READERS[_POLLED[poll.kind]](_data(body), listing, seen)
+
+
+def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
+    """Never called: ``resync`` asks for no body."""
+    raise Malformed(f"no snapshot of {symbol} was asked for by REST")

@@ -1,0 +1,188 @@
+"""OKX on loopback: what its public socket and its REST answers do, as its documentation says."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+from websockets.asyncio.server import ServerConnection
+
+from streams.events import Ms
+from tests.streams import frames
+from tests.streams.venue_server import Sockets
+from tests.streams.virtual import EPOCH
+
+IDLE_S = 30.0
+"""A connection is cut after so long without a ping."""
+
+TOPICS_AN_HOUR = 480
+
+_STEP_S = 0.25
+
+
+class OkxServer:
+    """Its contracts and what it does with them; ``sockets`` has to be set before it talks.
+
+    ``skip``: contracts whose next change of the book gets lost. ``silent``: it says nothing and
+    answers nothing. ``replayed``: liquidations that each new subscription begins with. ``refused``:
+    contracts that no channel knows. ``overdone``: what it was asked too often or too much.
+    """
+
+    def __init__(self, *assets: str) -> None:
+        self.sockets: Sockets | None = None
+        self.contracts = {s: frames.okx_contract(s) for s in map(_symbol, assets)}
+        self.hours: dict[str, int] = {}
+        self.skip: set[str] = set()
+        self.silent = False
+        self.answers_pings = True
+        self.replayed: list[bytes] = []
+        self.refused: set[str] = set()
+        self.overdone: list[str] = []
+        self.asked: list[str] = []
+        self._said: list[tuple[str, bytes]] = []
+        self._first = asyncio.get_running_loop().time()
+
+    @property
+    def now(self) -> Ms:
+        return EPOCH + round((asyncio.get_running_loop().time() - self._first) * 1_000)
+
+    def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        rows: dict[str, list[Any]] = {
+            "/api/v5/public/instruments?instType=SWAP": [*self.contracts.values()],
+            "/api/v5/public/funding-rate?instId=ANY": [
+                frames.okx_funding(s, at=self.now, hours=self.hours.get(s, 8))
+                for s in self.contracts
+            ],
+            "/api/v5/public/open-interest?instType=SWAP": [
+                frames.okx_interest(s, at=self.now) for s in self.contracts
+            ],
+            "/api/v5/market/tickers?instType=SWAP": [
+                frames.okx_ticker(s, at=self.now) for s in self.contracts
+            ],
+        }
+        return web.Response(body=frames.okx_answer(rows[request.path_qs]))
+
+    def liquidate(self, *coins: float, symbol: str = "BTC-USDT-SWAP") -> bytes:
+        """To all who have subscribed; the frame is returned."""
+        frame = frames.okx_forced(symbol, *coins, at=self.now)
+        self._said.append(("liquidation-orders", frame))
+        return frame
+
+    def change(self, symbol: str, **fields: str) -> None:
+        """A contract changes, which its channel says."""
+        self.contracts[symbol] |= fields
+        arg = {"channel": "instruments", "instType": "SWAP"}
+        row = {"arg": arg, "data": [self.contracts[symbol]]}
+        self._said.append(("instruments", json.dumps(row).encode()))
+
+    def notice(self) -> None:
+        """To every connection: it will be closed soon."""
+        self._said.append(("", frames.okx_says("notice", code="64008", msg="service upgrade")))
+
+    async def talk(self, connection: ServerConnection) -> None:
+        """Serve one connection until it is idle for too long; while silent, none is cut."""
+        client = _Client(self, connection)
+        while self.silent or client.is_alive():
+            if not self.silent:
+                await client.step()
+            await asyncio.sleep(_STEP_S)
+
+
+class _Client:
+    """One connection."""
+
+    def __init__(self, server: OkxServer, connection: ServerConnection) -> None:
+        self._server, self._connection = server, connection
+        self._topics: dict[tuple[str, str], int] = {}  # channel and contract → the book's last id
+        self._read = 0
+        self._counted = 0
+        self._pinged = server.now
+        self._news = len(server._said)
+        self._next: Ms = 0
+
+    def is_alive(self) -> bool:
+        return self._server.now - self._pinged < IDLE_S * 1_000
+
+    async def _say(self, frame: bytes) -> None:
+        await self._connection.send(frame, text=True)
+
+    async def step(self) -> None:
+        """Answer what came, then say what is to be said now."""
+        server = self._server
+        assert server.sockets is not None
+        heard = server.sockets.heard_from.get(self._connection, [])
+        for message in heard[self._read :]:
+            await self._hear(message)
+        self._read = len(heard)
+        news, self._news = server._said[self._news :], len(server._said)
+        for channel, frame in news:
+            if not channel or (channel, "") in self._topics:
+                await self._say(frame)
+        if server.now >= self._next:
+            self._next = server.now + 1_000
+            for channel, symbol in [*self._topics]:
+                await self._go_on(channel, symbol)
+
+    async def _hear(self, message: bytes) -> None:
+        server = self._server
+        if message == b"ping":
+            self._pinged = server.now
+            if server.answers_pings:
+                await self._say(b"pong")
+            return
+        if len(message) > 64 * 1024:
+            server.overdone.append("a message of more than 64 KB")
+        asked = json.loads(message)
+        for topic in asked["args"]:
+            self._counted += 1
+            if self._counted > TOPICS_AN_HOUR:
+                server.overdone.append("more topics than in an hour")
+            key = topic["channel"], topic.get("instId", "")
+            if asked["op"] == "unsubscribe":
+                self._topics.pop(key, None)
+                await self._say(frames.okx_says("unsubscribe", arg=topic))
+                continue
+            if key[1] in server.refused or not self._is_known(*key):
+                text = f"Wrong URL or channel:{key[0]},instId:{key[1]} doesn't exist. Please use"
+                await self._say(frames.okx_says("error", code="60018", msg=text))
+                continue
+            await self._say(frames.okx_says("subscribe", arg=topic))
+            self._topics[key] = 100
+            if sum(channel == "books" for channel, _ in self._topics) >= 30:
+                server.overdone.append("30 books on a connection")
+            await self._begin(*key)
+
+    def _is_known(self, channel: str, symbol: str) -> bool:
+        symbol = f"{symbol}-SWAP" if channel == "index-tickers" else symbol
+        return not symbol or symbol in self._server.contracts
+
+    async def _begin(self, channel: str, symbol: str) -> None:
+        if channel == "books":
+            await self._say(frames.okx_book(symbol, 100, at=self._server.now))
+        elif channel == "instruments":
+            arg = {"channel": "instruments", "instType": "SWAP"}
+            rows = [*self._server.contracts.values()]
+            await self._say(json.dumps({"arg": arg, "data": rows}).encode())
+        elif channel == "liquidation-orders":
+            for frame in self._server.replayed:
+                await self._say(frame)
+
+    async def _go_on(self, channel: str, symbol: str) -> None:
+        server = self._server
+        if channel == "mark-price":
+            await self._say(frames.okx_price(symbol, at=server.now))
+        elif channel == "index-tickers":
+            await self._say(frames.okx_index(f"{symbol}-SWAP", at=server.now))
+        elif channel == "books":
+            last = self._topics[channel, symbol]
+            self._topics[channel, symbol] = last + 3
+            if symbol in server.skip:
+                server.skip.discard(symbol)
+                return
+            frame = frames.okx_book(symbol, last + 3, [(99.9, 8.0)], [], last, server.now)
+            await self._say(frame)
+
+
+def _symbol(asset: str) -> str:
+    return frames.symbol_of("okx", asset)
