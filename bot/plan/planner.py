@@ -310,6 +310,18 @@ def next_due(state: PlanState) -> Ms | None:
     return min([*looks, *([] if post is None else [post])], default=None)
 
 
+def with_changed_quiet(state: PlanState, chat: Chat, now: Ms) -> PlanState:
+    """What waits for the end of the quiet hours, under those that ``chat`` has now: due when these
+    end, at once where it is not quiet any more."""
+    covered = chat.quiet is not None and chat.quiet.covers(now)
+    due = chat.quiet.ends_after(now) if chat.quiet is not None and covered else now
+    threads = {
+        key: replace(thread, due=due) if thread.asleep else thread
+        for key, thread in state.threads.items()
+    }
+    return replace(state, threads=threads)
+
+
 def plan(
     state: PlanState,
     alerts: Iterable[Alert],

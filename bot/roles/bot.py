@@ -367,8 +367,11 @@ class BotRole:
             await self.sender.drop(key, plans)
         for chat in chats:
             self.sender.queue(chat.destination)
-        wanted = [chat.key for chat in audience.chats]
-        self._plans = {key: self._plans.get(key, PlanState()) for key in wanted}
+        now = self._clock.seen()
+        self._plans = {
+            chat.key: planner.with_changed_quiet(self._plans.get(chat.key, PlanState()), chat, now)
+            for chat in audience.chats
+        }
 
     async def _resume(self) -> None:
         """Take over what an earlier one has left."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,23 @@ async def test_test_in_the_chat_tries_each_webhook_and_one_that_fails_costs_no_o
     assert "webhook:gone" in answer.replace("posted to webhook:pager", "")
     for text in (answer, system.log):
         assert "T0P53CR3T" not in text
+
+
+async def test_quiet_hours_taken_away_let_go_what_waits(tmp_path: Path):
+    now = datetime.now(UTC)
+    hours = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=3):%H:%M}"
+    config = f'[channel]\nchat_id = "@lowtide"\nquiet = "{hours}"\n'
+    async with System(tmp_path, config) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 2e5)
+        waiting = 0
+        async with asyncio.timeout(20):  # it is written every few seconds
+            while not waiting:
+                _, text = await system.command("status", "--json")
+                waiting = json.loads(text)["bot"]["waiting"] if '"bot"' in text else 0
+        assert system.telegram.sent == []
+        system.write(config.replace(hours, "none"))
+        await system.until(lambda: [s for s in system.telegram.sent if "BTC" in s.text])
 
 
 async def test_the_console_alone(tmp_path: Path):

@@ -27,6 +27,7 @@ from bot.plan.planner import (
     plan,
     set_back,
     unwatched,
+    with_changed_quiet,
 )
 from bot.plan.silences import Silence
 from rules.alerts import Alert, Level, Turn
@@ -672,6 +673,25 @@ def test_quiet_hours_that_are_changed_meanwhile(changed: Quiet | None):
     planned.at(2 * MIN, alert(0, "BTC", WATCH))
     planned.chat = Chat(quiet=changed)
     assert planned.at(3 * HOUR) == [(MORNING if changed is None else MORNING + HOUR, "BTC")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (None, 5 * MIN),
+        (Quiet(start=8 * 60, end=9 * 60 + 45, zone="UTC"), 5 * MIN),  # over since 9:45
+        (Quiet(start=9 * 60, end=9 * 60 + 50, zone="UTC"), 8 * MIN),
+        (Quiet(start=9 * 60, end=11 * 60, zone="UTC"), MORNING + HOUR),
+        (QUIET, MORNING),
+    ],
+)
+def test_quiet_hours_that_are_changed_hold_at_once(changed: Quiet | None, told: Ms):
+    planned = Planned(Chat(quiet=QUIET))
+    planned.at(2 * MIN, alert(0, "BTC", WATCH))
+    planned.chat = Chat(quiet=changed)
+    planned.state = with_changed_quiet(planned.state, planned.chat, START + 5 * MIN)
+    posted = planned.at(5 * MIN) + planned.at(3 * HOUR)
+    assert posted == [(told, "BTC")]
 
 
 @pytest.mark.parametrize(
