@@ -251,11 +251,13 @@ def hyperliquid_contexts(markets: Iterable[Market]) -> bytes:
 
 
 def hyperliquid_answer(body: bytes, markets: list[Market]) -> bytes:
-    """The listing; settled funding of one coin."""
+    """The listing, without other dexes; settled funding of one coin."""
     asked = msgspec.json.decode(body, type=dict[str, str | int])
     if asked["type"] == "metaAndAssetCtxs":
         universe = [{"name": market.asset, "szDecimals": 3} for market in markets]
         return encode([{"universe": universe}, [_context(market) for market in markets]])
+    if asked["type"] == "allPerpMetas":
+        return encode([])
     row = {"coin": asked["coin"], "fundingRate": "0.0000125", "time": last_hour(1)}
     return encode([row])
 

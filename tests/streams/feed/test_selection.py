@@ -100,11 +100,16 @@ def no_coin(asset: str, symbol: str, ends_at: int | None = None) -> Instrument:
 
 def test_what_is_no_coin_is_in_no_tail_and_behind_all_coins_whatever_its_name() -> None:
     instruments = [no_coin("BTC", "xyz:BTC"), listed("BTC", 2.0), no_coin("GOLD", "xyz:GOLD"),
-            listed("GOLD", 1.0), no_coin("VIX", "xyz:VIX", ends_at=0)]  # fmt: skip
+            listed("GOLD", 1.0), no_coin("VIX", "xyz:VIX", ends_at=0),
+                   no_coin("SP500", "xyz:SP500")]  # fmt: skip
     assert choose_assets(instruments, markets(5)) == ("BTC", "ETH", "SOL", "GOLD")
     chosen = choose_instruments(instruments, ("GOLD", "BTC"))
-    assert [i.symbol for i in chosen] == ["GOLDUSDT", "BTCUSDT", "xyz:BTC", "xyz:GOLD"]
-    assert [i.symbol for i in choose_instruments(instruments, ())] == ["xyz:BTC", "xyz:GOLD"]
+    assert [i.symbol for i in chosen] == ["GOLDUSDT", "BTCUSDT", "xyz:BTC", "xyz:GOLD", "xyz:SP500"]
+    assert [i.symbol for i in choose_instruments(instruments, ())] == [
+        "xyz:BTC",
+        "xyz:GOLD",
+        "xyz:SP500",
+    ]
     # a named coin that nobody lists is missing, whatever else has its name
     assert unlisted([no_coin("SOL", "xyz:SOL")], ("SOL",)) == {"SOL": ""}
 
