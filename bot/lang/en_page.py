@@ -28,7 +28,6 @@ PHRASES = {
     "page.level.3": "critical",
     "page.level.over": "over",
     "page.since": "{time}, for {length}",
-    "page.conditions": "{count} conditions",
     "page.last_known": "{what} – last known {time}",
     # The market.
     "page.column.asset": "Coin",

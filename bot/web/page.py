@@ -27,7 +27,7 @@ from bot.messages.voice import Voice, say, topic
 from bot.redaction import redact
 from bot.roles.bot import BotStatus
 from bot.web.readiness import ReadinessCheck
-from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
+from rules.alerts import ALL, Alert, Level, Turn
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.rule import Rule
@@ -235,9 +235,8 @@ def _episode(alert: Alert, is_stale: bool, context: Context) -> tuple[PageCell, 
     if is_stale:
         time = _moment(context.words, alert.at, context.now)
         what = PageCell(_say(context, "page.last_known", what=what.text, time=time), "dim")
-    worst = extreme(voice)
-    if isinstance(alert.facts, CascadeFacts) or alert.metric == "composite":
-        worst = _say(context, "page.conditions", count=f"{alert.extreme:g}")
+    # a composite's first line tells each of its parts at its worst
+    worst = "" if alert.metric == "composite" else extreme(voice)
     since = _say(
         context,
         "page.since",
