@@ -19,7 +19,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.backtest.series import Chunk, Floats, RecordedSeries, SeriesKey, Times
+from bot.backtest.series import (
+    Chunk,
+    Floats,
+    RecordedSeries,
+    SeriesKey,
+    Times,
+    epoch_days,
+    gaps,
+)
 from bot.backtest.sources import Sources
 from bot.config import Settings
 from bot.config.recipients import chats
@@ -37,7 +45,7 @@ from rules.records import Trail
 from rules.rule import Row, Rule
 from rules.snapshot import PRICE
 from rules.watchlist import CompositeInstance, RuleInstance
-from streams.durations import DAY, MINUTE
+from streams.durations import MINUTE
 from streams.events import Ms
 
 
@@ -623,14 +631,13 @@ class Seen:
         """The next piece of time."""
         for place, series in chunk.series.items():
             at, step = series.at, series.step
-            before = self._last_row.get(place, int(at[0] - step[0]))
-            speaks = np.minimum(step, np.diff(at, prepend=before))
+            speaks = np.minimum(step, gaps(at, self._last_row.get(place, int(at[0] - step[0]))))
             live = ~np.isnan(series.value)
-            frozen = int(speaks[~live].sum())
-            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + frozen
+            whole, known = int(speaks.sum()), int(speaks[live].sum())
+            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + whole - known
             self._last_row[place] = int(at[-1])
             if live.any():
-                self._note(place, at[live], step[live], int(speaks[live].sum()))
+                self._note(place, at[live], step[live], known)
 
     def _note(self, place: SeriesKey, at: Times, step: Times, live_ms: Ms) -> None:
         self.rows[place] = self.rows.get(place, 0) + len(at)
@@ -638,11 +645,11 @@ class Seen:
         shortest, longest = self.steps.get(place, (int(step[0]), 0))
         self.steps[place] = min(shortest, int(step.min())), max(longest, int(step.max()))
         self.first.setdefault(place, int(at[0]))
-        apart = np.diff(at, prepend=self.last.get(place, int(at[0])))
+        apart = gaps(at, self.last.get(place, int(at[0])))
         self.holes[place] = self.holes.get(place, 0) + int((apart > step * 3 // 2).sum())
         self.last[place] = int(at[-1])
         if place.metric != PRICE:
-            self.days.setdefault(place.metric, set()).update(np.unique(at // DAY).tolist())
+            self.days.setdefault(place.metric, set()).update(epoch_days(at))
 
 
 def run(

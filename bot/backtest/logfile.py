@@ -152,7 +152,7 @@ class _DayReader:
 
 def _rows_of_day(path: Path, notes: Notes) -> Iterator[LogRow]:
     place = 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=1 << 20) as file:
         try:
             for row in log_rows(file):
                 place = row.end
@@ -208,7 +208,7 @@ def _chunk(segments: Sequence[_Segment]) -> Chunk:
 
 def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
     at = np.array(segment.minutes, np.int64) * MINUTE
-    values = segment.values()
+    values, step = segment.values(), even(at, MINUTE)
     fields: dict[SeriesKey, dict[str, Floats]] = {}
     for column, row in zip(segment.columns, values, strict=True):
         if column.metric == MACRO_PRICE:
@@ -220,10 +220,13 @@ def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
             continue
         low, high = (_or_value(columns.get(name), value) for name in ("low", "high"))
         yield place, RecordedSeries(
-            at, value, low, high, even(at, MINUTE),
+            at, value, low, high, step,
             *(columns.get(name) for name in ("floor", "bound", "settled", "interval")),
         )  # fmt: skip
 
 
 def _or_value(extreme: Floats | None, value: Floats) -> Floats:
-    return value if extreme is None else np.where(np.isnan(extreme), value, extreme)
+    if extreme is None:
+        return value
+    unknown = np.isnan(extreme)
+    return np.where(unknown, value, extreme) if unknown.any() else extreme

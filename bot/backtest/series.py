@@ -90,6 +90,22 @@ def even(at: Times, step: Ms) -> Times:
     return np.broadcast_to(np.int64(step), len(at))
 
 
+def gaps(at: Times, before: Ms) -> Times:
+    """How long each row came after the one before; the first one after ``before``."""
+    apart = np.empty_like(at)
+    apart[:1] = at[:1] - before
+    np.subtract(at[1:], at[:-1], out=apart[1:])
+    return apart
+
+
+def epoch_days(at: Times) -> list[int]:
+    """The days (since the epoch) of ascending times, each once."""
+    days = at // DAY
+    new = np.ones(len(days), np.bool_)
+    np.not_equal(days[1:], days[:-1], out=new[1:])
+    return days[new].tolist()
+
+
 FORGOTTEN: Ms = 30 * DAY
 """A row so long ago says nothing of the step of the next one."""
 

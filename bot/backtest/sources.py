@@ -19,7 +19,7 @@ from bot.backtest.csvfile import CsvRows, CsvTable
 from bot.backtest.history import History
 from bot.backtest.logfile import MetricLogs, read_day
 from bot.backtest.rows import EVERY_VENUE, LATEST, VenueChoice
-from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series, cut
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, add_series, cut, epoch_days
 from bot.config import Settings
 from bot.metriclog import SUFFIX, MetricLog
 from bot.replay import Replay
@@ -212,8 +212,7 @@ class Sources:
 
     def _note(self, kind: str, series: Mapping[SeriesKey, RecordedSeries]) -> None:
         for place, values in series.items():
-            days = np.unique(values.at[~np.isnan(values.value)] // DAY).tolist()
-            if days:
+            if days := epoch_days(values.at[~np.isnan(values.value)]):
                 who = place.instrument.partition("/")[0] or kind
                 self._spoke.setdefault(place.metric, {}).setdefault(who, set()).update(days)
 
