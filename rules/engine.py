@@ -71,6 +71,9 @@ _DEPTH, _LIQUIDATION, _PRICE = Kind.DEPTH, Kind.LIQUIDATION, Kind.PRICE
 _TIMED = (Depth, Price, Liquidation)
 """Events with the time at which a venue sent them; others are polled, or from long ago."""
 
+_NO_DATA = (Tick, FeedState, Fault)
+"""Events that are no data of a market."""
+
 replace = msgspec.structs.replace
 
 
@@ -111,7 +114,7 @@ class Engine:
             if not now:
                 self._watchlist.begin(seen)
             now = self._now = seen
-        if isinstance(event, Tick | FeedState | Fault):
+        if isinstance(event, _NO_DATA):
             turns = self._hear(event, seen, now)
             return (
                 self._timeline.by_machine_clock(turns, isinstance(event, Tick)) if turns else turns

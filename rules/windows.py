@@ -30,7 +30,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from math import isnan, nan
 from statistics import median
-from typing import NamedTuple
 
 import msgspec
 
@@ -274,7 +273,7 @@ FROZEN: Ms = MINUTE
 _MOVING_BLOCKS = 3
 
 
-class PriceBlock(NamedTuple):
+class PriceBlock(msgspec.Struct, array_like=True, gc=False):
     """The prices of some seconds."""
 
     slot: int
@@ -283,8 +282,16 @@ class PriceBlock(NamedTuple):
     """The lowest price."""
     high: float
     """The highest price."""
-    number: int
+    number: int = 1
     """How many prices there were."""
+
+    def add(self, price: float) -> None:
+        """One more price."""
+        if price < self.low:
+            self.low = price
+        elif price > self.high:
+            self.high = price
+        self.number += 1
 
 
 class LatestPrices(msgspec.Struct, array_like=True):
@@ -350,7 +357,7 @@ class LatestPrices(msgspec.Struct, array_like=True):
         since = now // SECOND - _SECONDS
         first = next((n for n in range(len(self.seconds) - 1, 0, -1)
                       if self.seconds[n].slot <= since), 0)  # fmt: skip
-        low, high = _range(self.seconds[first:] or [PriceBlock(since, self.price, self.price, 1)])
+        low, high = _range(self.seconds[first:] or [PriceBlock(since, self.price, self.price)])
         nearest = min(max(before, low), high)
         return min(max(self.price, nearest * (1 - JUMP)), nearest * (1 + JUMP))
 
@@ -358,14 +365,9 @@ class LatestPrices(msgspec.Struct, array_like=True):
 def _note(blocks: list[PriceBlock], slot: int, price: float, keep: int) -> None:
     """Adds a price to the block it is of, and forgets those that were over ``keep`` blocks ago."""
     if blocks and slot <= blocks[-1].slot:
-        slot, low, high, number = blocks[-1]
-        if price < low:
-            low = price
-        elif price > high:
-            high = price
-        blocks[-1] = PriceBlock(slot, low, high, number + 1)
+        blocks[-1].add(price)
         return
-    blocks.append(PriceBlock(slot, price, price, 1))
+    blocks.append(PriceBlock(slot, price, price))
     while len(blocks) > 1 and blocks[1].slot <= slot - keep:
         del blocks[0]
 

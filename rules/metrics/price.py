@@ -12,7 +12,8 @@ there is one venue, a jump must be confirmed by its next price.
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import NamedTuple
+
+import msgspec
 
 from rules.alerts import PriceFacts, Scope
 from rules.market import Keep, Market, Memo, View, speakers
@@ -31,7 +32,7 @@ _PRICE = Kind.PRICE
 _KINDS = frozenset({_PRICE})
 
 
-class _Change(NamedTuple):
+class _Change(msgspec.Struct, frozen=True, gc=False):
     market: Market
     before: float
     after: float
