@@ -619,10 +619,7 @@ def test_a_name_is_one_function() -> None:
 
 VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
 """Names that do not say what they are of. A local name carries the type of what it holds."""
-STILL_VAGUE = (
-    "tests/bot/messages/", "tests/bot/plan/", "tests/bot/roles/", "tests/bot/scenarios/",
-    "tests/seams/test_clock.py", "tests/streams/venues/",
-)  # fmt: skip
+STILL_VAGUE = ("tests/streams/venues/",)
 """Tests whose local names are not all of that kind yet."""
 
 

@@ -83,8 +83,8 @@ async def test_a_clock_set_back(tmp_path: Path, roles: tuple[str, ...], hours: i
         await system.until(lambda: posts(CHANNEL, "≥ $9M"), seconds=90)  # by an edit
         assert system.venue.subscribers("allLiquidation.") == before  # nobody has hung up
         (worse,) = posts(CHANNEL, "🔴 ETH")
-        (told,) = posts(OPERATORS, "went back")
-    assert f"by {hours} h" in told
+        (notice,) = posts(OPERATORS, "went back")
+    assert f"by {hours} h" in notice
     assert "Began" in worse
     assert near(worse)
 

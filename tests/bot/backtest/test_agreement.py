@@ -36,7 +36,7 @@ from tests.bot.scenarios.test_rules import CONFIG
 
 
 def alerts_of(crash: Crash) -> list[Alert]:
-    return [output for output in crash.said if isinstance(output, Alert)]
+    return [output for output in crash.outputs if isinstance(output, Alert)]
 
 
 def test_the_log_of_the_day_says_what_the_day_said(crash: Crash):

@@ -405,8 +405,8 @@ def causes() -> dict[str, Alert]:
     )
     return (
         {
-            f"oi, {one}": msgspec.structs.replace(turned("oi", Turn.OPEN), cause=one)
-            for one in (Cause.LONG_UNWINDING, Cause.SHORT_COVERING, Cause.UNCLEAR)
+            f"oi, {cause}": msgspec.structs.replace(turned("oi", Turn.OPEN), cause=cause)
+            for cause in (Cause.LONG_UNWINDING, Cause.SHORT_COVERING, Cause.UNCLEAR)
         }
         | {
             "oi, new longs": changed(
@@ -424,8 +424,8 @@ def causes() -> dict[str, Alert]:
             ),
         }
         | {
-            f"cascade, {one}": msgspec.structs.replace(turned("cascade", Turn.OPEN), cause=one)
-            for one in (Cause.LONG_UNWINDING, Cause.NEW_SHORTS, Cause.NEW_LONGS)
+            f"cascade, {cause}": msgspec.structs.replace(turned("cascade", Turn.OPEN), cause=cause)
+            for cause in (Cause.LONG_UNWINDING, Cause.NEW_SHORTS, Cause.NEW_LONGS)
         }
     )  # fmt: skip
 
@@ -669,11 +669,11 @@ def test_no_metric_reads_the_feeds_whose_silence_is_said_to_change_no_total():
 
 def edges() -> dict[str, Alert]:
     bare: dict[str, object] = {"facts": None, "price": None, "price_before": None}
-    one = {"by_venue_pct_8h": {"binance": -0.84}, "hours": {"binance": 4}}
+    single_venue = {"by_venue_pct_8h": {"binance": -0.84}, "hours": {"binance": 4}}
     return {
         "funding, one venue with another interval, held": changed(
             "funding",
-            {**one, "predicted_pct_8h": None},
+            {**single_venue, "predicted_pct_8h": None},
             asset="WLFI",
             level=Level.CRITICAL,
             value=-0.84,
@@ -799,7 +799,7 @@ CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn
 
 def golden_text() -> str:
     messages = {name: render(sample, en.WORDS) for name, sample in CASES.items()}
-    messages |= {name: delivery_message(one, en.WORDS) for name, one in POSTS.items()}
+    messages |= {name: delivery_message(post, en.WORDS) for name, post in POSTS.items()}
     messages |= {f"notice, {name}": notice_message(n, en.WORDS) for name, n in NOTICES.items()}
     openings = {kind: turned(kind, Turn.OPEN) for kind in KINDS}
     openings["closed"] = turned("depth", Turn.CLOSE)
@@ -829,15 +829,15 @@ def test_every_message_is_sound(name: str):
 
 @pytest.mark.parametrize("name", POSTS)
 def test_every_post_is_sound(name: str):
-    one = POSTS[name]
-    message = delivery_message(one, en.WORDS)
+    post = POSTS[name]
+    message = delivery_message(post, en.WORDS)
     visible = sound(message)
-    assert message.silent == (one.silent or one.turn is Turn.CLOSE)
-    assert len(visible) <= (POST_CHARS if not one.market else DIGEST_CHARS)
-    for alert in one.alerts:
+    assert message.silent == (post.silent or post.turn is Turn.CLOSE)
+    assert len(visible) <= (POST_CHARS if not post.market else DIGEST_CHARS)
+    for alert in post.alerts:
         assert alert.asset == ALL or alert.asset in visible
-    if one.held:
-        assert visible.endswith(f"+{sum(one.held.values())} held")
+    if post.held:
+        assert visible.endswith(f"+{sum(post.held.values())} held")
 
 
 @pytest.mark.parametrize("name", NOTICES)
@@ -849,8 +849,8 @@ def test_a_notice_is_quiet_unless_a_venue_is_lost_and_looks_like_no_alert(name: 
 
 
 def test_an_event_of_hundreds_of_coins_fits():
-    one = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
-    visible = parsed(delivery_message(one, en.WORDS).html)
+    event = delivery("oi", tuple(f"COIN{n}" for n in range(300)))
+    visible = parsed(delivery_message(event, en.WORDS).html)
     assert len(visible) < 4_096
     assert visible.endswith("#OI · 09:42 UTC")
     alerts = (TOTAL_FALL, *delivery("oi", tuple(f"COIN{n}" for n in range(300))).alerts)
@@ -971,9 +971,9 @@ def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text
     )  # fmt: skip
     opened = render(cascade, en.WORDS).plain.splitlines()[0]
     over = render(msgspec.structs.replace(cascade, turn=Turn.CLOSE), en.WORDS).plain
-    for said in (opened, over):
-        assert text in said
-        assert said.count("$") == 1
+    for sentence in (opened, over):
+        assert text in sentence
+        assert sentence.count("$") == 1
 
 
 def test_two_windows_of_one_kind_say_which_is_which():

@@ -270,8 +270,8 @@ def test_a_later_turn_replaces_the_one_that_waits_and_is_told_as_the_beginning()
     planned.at(0, alert(0, level=WATCH))
     planned.at(30 * S, alert(30 * S, level=ALERT, turn=Turn.UP, opened=0, value=-9.0))
     assert planned.at(2 * MIN) == [(50 * S, "BTC")]
-    (told,) = planned.posts[0].alerts
-    assert (told.turn, told.value) == (Turn.OPEN, -9.0)
+    (opening,) = planned.posts[0].alerts
+    assert (opening.turn, opening.value) == (Turn.OPEN, -9.0)
     assert planned.state.counts.merged == 1
 
 
@@ -495,8 +495,8 @@ def test_a_webhook_gets_each_alert_by_itself_and_at_once():
     up = alert(MIN, "A", CRITICAL, turn=Turn.UP, opened=0)
     planned.at(MIN, up, alert(MIN, "F", turn=Turn.CLOSE, opened=0))
     planned.at(2 * MIN, alert(2 * MIN, "A", turn=Turn.CLOSE, opened=0))
-    told = [(d.alerts[0].turn, d.silent) for d in planned.posts]
-    assert told[4:] == [(Turn.OPEN, True), (Turn.UP, False), (Turn.CLOSE, True)]
+    turns = [(d.alerts[0].turn, d.silent) for d in planned.posts]
+    assert turns[4:] == [(Turn.OPEN, True), (Turn.UP, False), (Turn.CLOSE, True)]
     assert planned.state.counts.over == 1
     assert planned.state.episodes.keys() == {f"oi_drop {coin}" for coin in "BCDE"}
 
@@ -550,8 +550,8 @@ def test_silences_hold_for_a_rule_and_an_asset_until_they_end_but_not_for_critic
     planned = Planned(silences=[silence])
     planned.at(0, alert(0, "SOL"), alert(0, "BTC"), alert(0, "SOL", rule="price_drop"))
     planned.at(MIN)
-    told = [(d.alerts[0].asset, d.alerts[0].family) for d in planned.posts]
-    assert sorted(told) == [("BTC", "oi_drop"), ("SOL", "price_drop")]
+    posted = [(d.alerts[0].asset, d.alerts[0].family) for d in planned.posts]
+    assert sorted(posted) == [("BTC", "oi_drop"), ("SOL", "price_drop")]
     assert planned.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL)) == [(2 * MIN, "SOL")]
     assert planned.state.counts.silenced == 1
     assert planned.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
@@ -837,8 +837,8 @@ def test_nothing_critical_is_late_and_nothing_is_lost(alerts: list[Alert], chat:
             continue
         mine = [d for d in planned.deliveries if coming.id in {a.id for a in d.alerts}]
         soon = next_post(planned.state) or START + END
-        told = mine and mine[-1].at == coming.seen
-        assert told or soon <= coming.seen + MIN or not chat.edits
+        at_once = mine and mine[-1].at == coming.seen
+        assert at_once or soon <= coming.seen + MIN or not chat.edits
         if not rung or not chat.threaded:
             assert (planned.posts[-1].at, planned.posts[-1].silent) == (coming.seen, False)
         rung = True
@@ -859,16 +859,16 @@ def test_an_episode_is_told_in_order_and_ends_only_if_it_began(alerts: list[Aler
     posts: list[Ms] = []
     threads: set[str] = set()
     for delivery in planned.deliveries:
-        for told in delivery.alerts:
-            episode = (told.rule, told.asset, told.opened_at)
+        for turn in delivery.alerts:
+            episode = (turn.rule, turn.asset, turn.opened_at)
             before = shown.get(episode)
             heard = before is not None or (delivery.thread and delivery.thread in threads)
             # or ended in the same call in which the market takes in its event, which was posted
-            heard = heard or (delivery.market and any(told.asset == other for _, other, _ in shown))
-            assert heard or told.turn is not Turn.CLOSE
-            assert before is None or told.seen >= before.seen
-            assert before is None or told.level >= before.level or not chat.threaded
-            shown[episode] = told
+            heard = heard or (delivery.market and any(turn.asset == other for _, other, _ in shown))
+            assert heard or turn.turn is not Turn.CLOSE
+            assert before is None or turn.seen >= before.seen
+            assert before is None or turn.level >= before.level or not chat.threaded
+            shown[episode] = turn
         threads.add(delivery.thread)
         level = max(a.level for a in delivery.alerts)
         morning = chat.quiet is not None and chat.quiet.ends_after(delivery.at - 1) == delivery.at
@@ -969,10 +969,10 @@ def test_nothing_is_told_that_was_not_asked_for_and_all_else_is_as_if_there_was_
     chat = msgspec.structs.replace(chat, filters=filters)
     planned = batched(alerts, chat, [], [])
     for delivery in planned.deliveries:
-        for told in delivery.alerts:
-            assert any(f.wants_rule(told.family) and f.wants_asset(told.asset) for f in filters)
-            if told.turn is not Turn.CLOSE:
-                assert any(told.level >= f.min_level and f.matches(told) for f in filters)
+        for turn in delivery.alerts:
+            assert any(f.wants_rule(turn.family) and f.wants_asset(turn.asset) for f in filters)
+            if turn.turn is not Turn.CLOSE:
+                assert any(turn.level >= f.min_level and f.matches(turn) for f in filters)
     theirs = [a for a in alerts if chat.matches(a)]
     everything = msgspec.structs.replace(chat, filters=(Filter(),))
     assert batched(theirs, everything, [], []).deliveries == planned.deliveries

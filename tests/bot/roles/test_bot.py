@@ -57,8 +57,8 @@ class Sink(Numbered):
     async def send(self, to, message, **how) -> Receipt:
         first, *rest = message.plain.split("\n")
         again = " again" if any(line.startswith("↻") for line in rest) else ""
-        told = self.operators if to == TelegramChat(OPERATORS) else self.sent
-        told.append(first.split(" open")[0] + again)
+        titles = self.operators if to == TelegramChat(OPERATORS) else self.sent
+        titles.append(first.split(" open")[0] + again)
         receipt = await super().send(to, message, **how)
         if self.stuck:
             await asyncio.Event().wait()
@@ -100,9 +100,9 @@ class Bench:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def say(self, *said: Alert | Notice) -> None:
-        for one in said:
-            await self.redis.xadd(Keys().alerts, {"a": alerts.encode(one)})
+    async def say(self, *outputs: Alert | Notice) -> None:
+        for output in outputs:
+            await self.redis.xadd(Keys().alerts, {"a": alerts.encode(output)})
 
     async def until(self, count: int) -> list[str]:
         """What the channel was sent, once it is so much."""

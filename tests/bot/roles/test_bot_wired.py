@@ -48,13 +48,13 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
 ) -> None:
     monkeypatch.setattr(bot_module, "SUBSCRIBERS_S", 0.05)
     async with FakeUpdates() as fake:
-        made = msgspec.structs.replace(
+        settings = msgspec.structs.replace(
             asked.settings(tmp_path),
             token=Secret(TOKEN),
             api_url=fake.url,
             redis_url=Secret(valkey.url),
         )
-        running = asyncio.create_task(bot_role(made, valkey.url, lambda: sinks(made)))
+        running = asyncio.create_task(bot_role(settings, valkey.url, lambda: sinks(settings)))
         fake.say("/subscribe liq_burst BTC", user=READER)
         fake.say("/subscribe oi_drop BTC", user=SUBSCRIBER)
         await fake.until(2)
@@ -97,12 +97,12 @@ class Busy(Numbered):
 
 
 async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, redis: Redis) -> None:
-    made = msgspec.structs.replace(asked.settings(tmp_path), token=Secret(TOKEN))
+    settings = msgspec.structs.replace(asked.settings(tmp_path), token=Secret(TOKEN))
     await store.save_subscription(redis, Subscriber(user=SUBSCRIBER, wants={"*": ("BTC",)}))
     await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
     sink = Busy()
     for _ in range(2):
-        running = asyncio.create_task(BotRole(made, redis, Sinks(sink), limits=NO_LIMITS).run())
+        running = asyncio.create_task(BotRole(settings, redis, Sinks(sink), limits=NO_LIMITS).run())
         async with asyncio.timeout(5):
             while not (sink.asked if sink.busy else sink.chats.get(SUBSCRIBER)):
                 await asyncio.sleep(0.01)
@@ -118,29 +118,31 @@ async def test_a_group_that_becomes_a_supergroup_keeps_everything(
     """Its notices were followed, its commands and its menu were lost; restarts included."""
     new_group = -1007777
     async with FakeUpdates() as fake:
-        made = msgspec.structs.replace(
+        settings = msgspec.structs.replace(
             asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
         )
         fake.chats[new_group] = fake.chats[OPERATORS]
 
-        async with running(made, valkey):
+        async with running(settings, valkey):
             fake.say("/start", chat=OPERATORS)
             await fake.until(1)
             fake.moves[OPERATORS] = new_group
             fake.say("", chat=OPERATORS, migrate_to_chat_id=new_group)
             fake.say("/rules", chat=new_group)
             await fake.until(3)
-        texts = {one.text for one in fake.sent if one.chat == new_group}
+        texts = {sent.text for sent in fake.sent if sent.chat == new_group}
         [moved] = [text for text in texts if text.startswith("⚪ Delivery")]
         assert str(new_group) in moved and str(OPERATORS) in moved
         assert len(texts) == 2
 
         fake.menus.clear()
-        async with running(made, valkey):
+        async with running(settings, valkey):
             fake.say("/silence oi_drop BTC 1h", user=asked.ANN)
             fake.say("/status", chat=new_group)
             await fake.until(6)
-        assert [one.chat for one in fake.sent[3:]].count(new_group) == 2  # one tells of the silence
+        assert [sent.chat for sent in fake.sent[3:]].count(
+            new_group
+        ) == 2  # one tells of the silence
         assert "silence" in fake.menus[str(new_group)]
         assert str(OPERATORS) not in fake.menus
 
@@ -149,16 +151,16 @@ async def test_a_move_that_a_menu_or_an_answer_meets_is_known_to_all(
     tmp_path: Path, redis: Redis, valkey
 ) -> None:
     async with FakeUpdates() as fake:
-        made = msgspec.structs.replace(
+        settings = msgspec.structs.replace(
             asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
         )
         fake.chats[-1007777] = fake.chats[OPERATORS]
         fake.moves[OPERATORS] = -1007777
-        async with running(made, valkey):
+        async with running(settings, valkey):
             await fake.until(1)
             fake.say("/rules", chat=-1007777)
             await fake.until(2)
-    assert {one.chat for one in fake.sent} == {-1007777}
+    assert {sent.chat for sent in fake.sent} == {-1007777}
 
 
 async def test_a_thousand_subscribers_cost_no_burst_at_the_start(
@@ -168,11 +170,11 @@ async def test_a_thousand_subscribers_cost_no_burst_at_the_start(
     for user in range(10_000, 11_000):
         await store.save_subscription(redis, Subscriber(user=user, wants={"*": ("SOL",)}))
     async with FakeUpdates() as fake:
-        made = msgspec.structs.replace(
+        settings = msgspec.structs.replace(
             asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
         )
         fake.chats |= {user: {"type": "private"} for user in range(10_000, 11_000)}
-        async with running(made, valkey):
+        async with running(settings, valkey):
             await redis.xadd(Keys().alerts, {"a": alerts.encode(sol())})
             await fake.until(60, 20)
         assert fake.requests.count("getMe") == 1
@@ -190,9 +192,9 @@ def sol() -> Alert:
 
 
 @contextlib.asynccontextmanager
-async def running(made: Settings, valkey: Any) -> AsyncIterator[None]:
+async def running(settings: Settings, valkey: Any) -> AsyncIterator[None]:
     """The bot role as it runs; it must stop soon."""
-    task = asyncio.create_task(bot_role(made, valkey.url, lambda: sinks(made)))
+    task = asyncio.create_task(bot_role(settings, valkey.url, lambda: sinks(settings)))
     try:
         yield
     finally:

@@ -124,11 +124,11 @@ async def drained(redis: Redis, seconds: float) -> None:
 
 async def outbox(redis: Redis) -> list[Post]:
     fields = await redis.hgetall(KEYS.outbox)
-    found = [data for name, data in fields.items() if name.startswith(b"post ")]
-    return [msgspec.msgpack.decode(data, type=Post) for data in found]
+    records = [data for name, data in fields.items() if name.startswith(b"post ")]
+    return [msgspec.msgpack.decode(data, type=Post) for data in records]
 
 
-async def told(redis: Redis) -> list[AlertOrNotice]:
+async def stored_outputs(redis: Redis) -> list[AlertOrNotice]:
     return [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
 
 
@@ -170,7 +170,7 @@ async def test_roles_killed_while_frames_flow_lose_and_repeat_nothing(
             stopping.send_signal(signal.SIGTERM)
             assert await stopping.wait() in ENDED
             await drained(redis, 15)
-            said = await told(redis)
+            outputs = await stored_outputs(redis)
             posts = await outbox(redis)
             entries = [fields[b"e"] for _, fields in await redis.xrange(KEYS.events)]
             status = await (await lowtide.command("status", "--json")).communicate()
@@ -180,13 +180,13 @@ async def test_roles_killed_while_frames_flow_lose_and_repeat_nothing(
     log = lowtide.log.read_text()
     settings = load(tmp_path / "config.toml", {})
     engine = Engine(settings.rules, ["bybit"])
-    expected = [said for entry in entries for said in engine.feed(events.decode(entry))]
+    expected = [output for entry in entries for output in engine.feed(events.decode(entry))]
     assert len(entries) > 150
     assert len(expected) > 10
-    assert [alert.id for alert in said] == [alert.id for alert in expected]
-    assert said == expected
+    assert [alert.id for alert in outputs] == [alert.id for alert in expected]
+    assert outputs == expected
     _each_posted_once(posts, telegram)
-    assert json.loads(status[0])["streams"] is None or json.loads(status[0])["rules"]
+    assert json.loads(status[0])["redis"]["streams"]["events"]["entries"] == len(entries)
     assert "Traceback" not in log
 
 

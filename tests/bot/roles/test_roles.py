@@ -53,7 +53,7 @@ async def written(redis: Redis, seconds: int) -> list[Alert]:
     return undisturbed(lively(), history(seconds))
 
 
-async def told(redis: Redis) -> list[Alert]:
+async def stored_alerts(redis: Redis) -> list[Alert]:
     return [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
 
 
@@ -102,8 +102,8 @@ async def test_rules_stopped_or_killed_anywhere_say_the_same(
             proxy.cut()
         await ended(running)
         cuts += 1
-    assert [a.id for a in await told(redis)] == [a.id for a in expected]
-    assert await told(redis) == expected
+    assert [a.id for a in await stored_alerts(redis)] == [a.id for a in expected]
+    assert await stored_alerts(redis) == expected
 
 
 async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
@@ -115,11 +115,11 @@ async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
         role = RulesRole(settings(tmp_path), redis)
         commit, blocked, count = role._reader.commit, asyncio.Event(), iter(range(1_000))
 
-        async def limited(cursor, found, commit=commit, blocked=blocked, count=count, at=commits):
+        async def limited(cursor, batch, commit=commit, blocked=blocked, count=count, at=commits):
             if at is not None and next(count) >= at:
                 blocked.set()
                 await asyncio.Event().wait()
-            await commit(cursor, found)
+            await commit(cursor, batch)
 
         role._reader.commit = limited
         running = asyncio.create_task(role.run())
@@ -128,7 +128,7 @@ async def test_rules_stopped_before_a_commit_save_no_state_ahead_of_it(
         else:
             await asyncio.wait_for(blocked.wait(), 10)
         await ended(running)
-    assert await told(redis) == expected
+    assert await stored_alerts(redis) == expected
 
 
 async def test_rules_resume_without_a_usable_snapshot(redis: Redis, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ async def test_rules_resume_without_a_usable_snapshot(redis: Redis, tmp_path: Pa
     running = asyncio.create_task(role.run())
     await until(lambda: role.status().cursor == last)
     await ended(running)
-    after = [a for a in expected if a in await told(redis)]
-    assert after == await told(redis)
+    after = [a for a in expected if a in await stored_alerts(redis)]
+    assert after == await stored_alerts(redis)
     assert 0 < len(after) < len(expected)
 
 
@@ -178,7 +178,7 @@ async def test_rules_whose_bookmark_lies_beyond_the_stream_hear_all_of_it(
     running = asyncio.create_task(role.run())
     await until(lambda: role.status().cursor == last)
     await ended(running)
-    assert await told(redis) == expected
+    assert await stored_alerts(redis) == expected
 
 
 async def test_rules_leave_out_what_they_cannot_read(redis: Redis, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ async def test_rules_say_once_that_ticks_are_missing_and_that_they_are_back(
         while await redis.xlen(KEYS.alerts) < 2 * ticks:
             await asyncio.sleep(0.02)
     await ended(running)
-    notices = await told(redis)
+    notices = await stored_alerts(redis)
     assert [(n.venue, n.up) for n in notices] == [("", False), ("", True)] * 2
     assert len({n.id for n in notices}) == 4
 
@@ -234,7 +234,7 @@ async def test_ticks_that_were_held_up_are_back_after_as_long_as_they_were_away(
     while role.status().events < 4:
         await asyncio.sleep(0.02)
     await ended(running)
-    missing, back = await told(redis)
+    missing, back = await stored_alerts(redis)
     assert (missing.up, back.up, back.since) == (False, True, last)
     assert away_s <= (back.seen - back.since) / 1_000 < away_s + 5
 
@@ -277,9 +277,9 @@ def each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BotRole, "_watched", lambda *_: True)
 
 
-async def say(redis: Redis, *said: Alert) -> None:
-    for one in said:
-        await redis.xadd(KEYS.alerts, {"a": alerts.encode(one)})
+async def say(redis: Redis, *new_alerts: Alert) -> None:
+    for alert in new_alerts:
+        await redis.xadd(KEYS.alerts, {"a": alerts.encode(alert)})
 
 
 @pytest.fixture

@@ -67,9 +67,9 @@ class Day:
 
     def _standing(self) -> Iterator[MarketEvent]:
         for key, event in self._last.items():
-            said = self._first[key] if isinstance(event, Depth) else event
-            if isinstance(said, Depth) or self.now % (40 * SECOND) < STEP:
-                yield msgspec.structs.replace(said, at=self.now, seen=self.now)
+            repeated = self._first[key] if isinstance(event, Depth) else event
+            if isinstance(repeated, Depth) or self.now % (40 * SECOND) < STEP:
+                yield msgspec.structs.replace(repeated, at=self.now, seen=self.now)
 
 
 class Crash:
@@ -77,50 +77,56 @@ class Crash:
 
     def __init__(self, folder: Path) -> None:
         settings = self.settings = load(CONFIG, {})
-        self.said: list[AlertOrNotice] = []
+        self.outputs: list[AlertOrNotice] = []
         self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
-        self.told = list(messages(self._noted(day.events()), channel(settings)))
+        self.messages = list(messages(self._noted(day.events()), channel(settings)))
         self.logs = sorted(folder.iterdir())
-        self.deliveries = [one for one in self.told if isinstance(one, Delivery)]
-        self.posts = [one for one in self.deliveries if not one.edit]
-        self.alerts = [one for one in self.said if isinstance(one, Alert) and one.post]
+        self.deliveries = [message for message in self.messages if isinstance(message, Delivery)]
+        self.posts = [delivery for delivery in self.deliveries if not delivery.edit]
+        self.alerts = [
+            output for output in self.outputs if isinstance(output, Alert) and output.post
+        ]
 
     def _noted(self, events: Iterator[AnyEvent]) -> Iterator[AlertOrNotice]:
         venues = [venue.name for venue in self.settings.venues]
         engine = Engine(self.settings.rules, venues, self.settings.composites)
         for event in events:
-            said = engine.feed(event)
-            self.said += said
-            yield from said
+            outputs = engine.feed(event)
+            self.outputs += outputs
+            yield from outputs
             if isinstance(event, Tick) and self._log.due(event.seen):
                 self._log.write(event.seen, engine.observed())
 
 
 def test_the_complete_list_of_messages(crash: Crash):
-    compare("crash_day", text(crash.told))
+    compare("crash_day", text(crash.messages))
 
 
 def test_it_is_no_more_than_a_trader_would_bear(crash: Crash):
     assert len(crash.alerts) > 100
     assert len(crash.posts) <= 12
-    assert len([one for one in crash.posts if not one.silent]) <= 8
+    assert len([post for post in crash.posts if not post.silent]) <= 8
 
 
 def test_the_crash_is_one_event_with_all_coins_and_one_end(crash: Crash):
-    threads = {one.thread for one in crash.deliveries if one.thread.startswith("leverage")}
+    threads = {
+        delivery.thread for delivery in crash.deliveries if delivery.thread.startswith("leverage")
+    }
     assert len(threads) == 1
     last = crash.deliveries[-1]
     assert {a.asset for a in last.alerts} == {"BTC", "ETH", "SOL", "DOGE", "HYPE", "PEPE", "ALL"}
-    assert [one.turn for one in crash.deliveries].count(Turn.CLOSE) == 1
+    assert [delivery.turn for delivery in crash.deliveries].count(Turn.CLOSE) == 1
     assert last.turn is Turn.CLOSE
 
 
 def test_what_becomes_critical_rings_at_once(crash: Crash):
     first = next(a for a in crash.alerts if a.level is Level.CRITICAL)
-    ring = next(one for one in crash.posts if any(a.level is Level.CRITICAL for a in one.alerts))
+    ring = next(post for post in crash.posts if any(a.level is Level.CRITICAL for a in post.alerts))
     assert (ring.at, ring.silent) == (first.seen, False)
-    shown_at = {a.id: one.at for one in reversed(crash.deliveries) for a in one.alerts}
+    shown_at = {
+        a.id: delivery.at for delivery in reversed(crash.deliveries) for a in delivery.alerts
+    }
     merged = 0
     for a in crash.alerts:
         merged += a.id not in shown_at
@@ -129,11 +135,11 @@ def test_what_becomes_critical_rings_at_once(crash: Crash):
 
 
 def test_every_message_is_sound(crash: Crash):
-    for one in crash.deliveries:
-        message = delivery_message(one, en.WORDS)
-        assert len(parsed(message.html)) <= (500 if len(one.alerts) == 1 else 2_000)
+    for delivery in crash.deliveries:
+        message = delivery_message(delivery, en.WORDS)
+        assert len(parsed(message.html)) <= (500 if len(delivery.alerts) == 1 else 2_000)
         assert not re.search(r"\b(None|nan|inf)\b|  ", message.plain)
 
 
 def test_operators_hear_of_no_trouble_that_is_none(crash: Crash):
-    assert [one for one in crash.told if isinstance(one, Notice)] == []
+    assert [message for message in crash.messages if isinstance(message, Notice)] == []

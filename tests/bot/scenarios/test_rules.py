@@ -268,37 +268,43 @@ def only(settings: Settings, families: Iterable[str]) -> Settings:
             for rule in settings.rules
             if rule.family in families
         ),
-        composites=tuple(one for one in settings.composites if one.name in families),
+        composites=tuple(
+            composite for composite in settings.composites if composite.name in families
+        ),
     )
 
 
-def text(said: Iterable[Delivery | Notice]) -> str:
+def text(posts_and_notices: Iterable[Delivery | Notice]) -> str:
     """All messages, each after the time at which it is told; of the edits the last one of each
     post."""
     parts: list[str] = []
-    for one in _without_passing_edits(list(said)):
-        at = one.seen if isinstance(one, Notice) else one.at
+    for entry in _without_passing_edits(list(posts_and_notices)):
+        at = entry.seen if isinstance(entry, Notice) else entry.at
         message = (
-            notice_message(one, en.WORDS)
-            if isinstance(one, Notice)
-            else delivery_message(one, en.WORDS)
+            notice_message(entry, en.WORDS)
+            if isinstance(entry, Notice)
+            else delivery_message(entry, en.WORDS)
         )
-        sound = "to operators" if isinstance(one, Notice) else "silent" if one.silent else "rings"
-        if isinstance(one, Delivery) and one.edit:
-            sound = "goes on in the market's post" if one.into else "edited"
+        sound = (
+            "to operators" if isinstance(entry, Notice) else "silent" if entry.silent else "rings"
+        )
+        if isinstance(entry, Delivery) and entry.edit:
+            sound = "goes on in the market's post" if entry.into else "edited"
         when = f"{datetime.fromtimestamp(at / 1000, UTC):%d %b %H:%M:%S}"
         parts.append(f"=== {when}, {sound}\n{message.plain}\n")
     return "\n".join(parts)
 
 
-def _without_passing_edits(said: list[Delivery | Notice]) -> Iterator[Delivery | Notice]:
-    for n, one in enumerate(said):
-        later = (d for d in said[n + 1 :] if isinstance(d, Delivery))
-        if isinstance(one, Delivery) and one.edit and not one.into:
-            following = next((d for d in later if d.thread == one.thread), None)
+def _without_passing_edits(
+    posts_and_notices: list[Delivery | Notice],
+) -> Iterator[Delivery | Notice]:
+    for n, entry in enumerate(posts_and_notices):
+        later = (d for d in posts_and_notices[n + 1 :] if isinstance(d, Delivery))
+        if isinstance(entry, Delivery) and entry.edit and not entry.into:
+            following = next((d for d in later if d.thread == entry.thread), None)
             if following is not None and following.edit:
                 continue
-        yield one
+        yield entry
 
 
 def channel(settings: Settings) -> Chat:
@@ -306,10 +312,10 @@ def channel(settings: Settings) -> Chat:
     return msgspec.structs.replace(chats(settings)[0], destination=TelegramChat("@lowtide"))
 
 
-def compare(name: str, found: str) -> None:
-    """AssertionError where ``found`` is not the text of the golden of that name, to the letter."""
-    assert found.strip(), f"nothing was told in {name}"
-    check_text(FOLDER / f"{name}.txt", found)
+def compare(name: str, actual: str) -> None:
+    """AssertionError where ``actual`` is not the text of the golden of that name, to the letter."""
+    assert actual.strip(), f"nothing was told in {name}"
+    check_text(FOLDER / f"{name}.txt", actual)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

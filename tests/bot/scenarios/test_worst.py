@@ -82,7 +82,9 @@ class Played:
         still = {crash.asset: {"burst": 0.0}}
         self._feed(market.play(12.0, **still))
         self.deliveries = [
-            one for one in messages(self.alerts, channel(settings)) if isinstance(one, Delivery)
+            message
+            for message in messages(self.alerts, channel(settings))
+            if isinstance(message, Delivery)
         ]
 
     def _fall(self, market: Market, minutes: float, stage: int, before: float) -> None:
@@ -98,7 +100,9 @@ class Played:
 
     def _feed(self, events: Iterator[AnyEvent]) -> None:
         for event in events:
-            self.alerts += [one for one in self.engine.feed(event) if isinstance(one, Alert)]
+            self.alerts += [
+                output for output in self.engine.feed(event) if isinstance(output, Alert)
+            ]
             if isinstance(event, Tick):
                 episodes = self.engine.open_episodes().episodes
                 self.present.append((event.seen, {a.episode: a for a in episodes}))
