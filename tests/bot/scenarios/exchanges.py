@@ -20,7 +20,7 @@ from streams.durations import HOUR
 from streams.events import AnyEvent, Depth, FeedState, Instrument, Kind, Ms, Tick
 from streams.feed.actions import Action, Fetch, Hangup, Send
 from streams.feed.session import Session
-from streams.venue import Listing
+from streams.venue import Listing, facts
 from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.virtual import EPOCH
@@ -78,6 +78,7 @@ class Exchange:
 
     name = ""
     quote = "USDT"
+    contract_size = 1.0
     depth_musd = 20.0
     base = 50_000.0
     step = 0.3
@@ -91,7 +92,7 @@ class Exchange:
         known = [
             Instrument(
                 venue=self.name, symbol=self.symbol, asset=market.asset, quote="USDT",
-                funding_hours=8.0, multiplier=multiplier,
+                funding_hours=8.0, multiplier=multiplier, contract_size=self.contract_size,
             )
         ]  # fmt: skip
         self.listing = Listing(instruments={self.symbol: known[0]}, order=(self.symbol,))
@@ -352,7 +353,85 @@ class Hyperliquid(Exchange):
             yield frames.contexts_at(self.price, interest=round(self.base * self.market.oi, 3))
 
 
-KINDS: Mapping[str, type[Exchange]] = {kind.name: kind for kind in (Binance, Bybit, Hyperliquid)}
+class Okx(Exchange):
+    """The best 400 levels and their changes, within 33 bp; prices each half second, the rest by
+    REST; liquidations on a socket of their own."""
+
+    name = "okx"
+    quote = "-USDT-SWAP"
+    contract_size = frames.CONTRACT
+    step = 0.6
+    count = 400
+    rolling = True
+    last = 0
+    fresh = True
+
+    def open(self, session: Session) -> Sequence[Action]:
+        actions = [*super().open(session)]
+        if session is self.talk:
+            actions += self.hear(session, frames.okx_opens())
+        return actions
+
+    def hear(self, session: Session, *messages: bytes) -> Iterator[Action]:
+        for message in messages:
+            is_price = b"mark-price" in message or b"index-tickers" in message
+            yield from super().hear(self.sessions["price-1"] if is_price else session, message)
+
+    def tell_book(self) -> Iterator[bytes]:
+        changed = self.changes()
+        if self.fresh:
+            changed = [self.levels(side) for side in self.quotes.sides(self.count, True)]
+        elif changed is None and not self.crossed and self.market.now % 5_000:
+            return
+        changed = changed or [[], []]
+        if self.crossed:
+            changed[0].append((_price_text(self.step, self.quotes.mid + 3), 1.0))
+        previous, self.last = None if self.fresh else self.last, self.last + 5
+        self.fresh = False
+        yield frames.okx_book(self.symbol, self.last, *changed, previous, self.market.seen)
+
+    def tell(self) -> Iterator[bytes]:
+        yield frames.okx_price(self.symbol, self.price, self.market.seen)
+        yield frames.okx_index(self.symbol, self.price, self.market.seen)
+
+    def liquidate(self, usd: float, long: bool) -> Iterator[Action]:
+        size, at = usd / self.price, self.market.seen
+        frame = frames.okx_forced(self.symbol, size, at=at, price=self.price, long=long)
+        yield from self.hear(self.talk, frame)
+
+    def tick(self) -> Iterator[Action]:
+        for session in self.sessions.values():
+            yield from super().hear(session, b"pong")
+        yield from super().tick()
+        at, base, hours = self.market.seen, self.base * self.market.oi, self.funding_hours
+        rate = f"{self.market.rate * hours / 8:.10f}"
+        rows = {
+            Kind.OPEN_INTEREST: frames.okx_interest(self.symbol, base, at),
+            Kind.FUNDING: frames.okx_funding(
+                self.symbol, at, hours, fundingRate=rate, settFundingRate=rate
+            ),
+        }
+        rows[Kind.OPEN_INTEREST]["oiUsd"] = f"{base * self.price:.2f}"
+        for poll in self.venue.polls(self.known, frozenset(rows)):
+            if self.market.now % round(poll.every_s * 1_000) == 0:
+                body = frames.okx_answer([rows[poll.kind]])
+                decoded = self.venue.decode_poll(poll, body, self.listing, at)
+                yield from facts(decoded, self.listing.contracts)[0]
+
+    def begin(self) -> Iterator[Action]:
+        yield from super().begin()
+        for kind in (Kind.OPEN_INTEREST, Kind.FUNDING):
+            yield FeedState(venue=self.name, symbol="*", kind=kind, seen=self.market.seen, up=True)
+
+    def do(self, action: Action) -> None:
+        super().do(action)
+        if isinstance(action, Send) and b'"subscribe"' in action.data and b"books" in action.data:
+            self.fresh = True
+
+
+KINDS: Mapping[str, type[Exchange]] = {
+    kind.name: kind for kind in (Binance, Bybit, Hyperliquid, Okx)
+}
 
 
 @cache
