@@ -75,10 +75,9 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
 
 
 def _price(market: Market, now: Ms) -> float | None:
-    """A price that no single reading made, of a live feed."""
-    if not market.up(Kind.PRICE) or market.prices.now(now) is None:
-        return None
-    return market.prices.last
+    """A price of a live feed that no single reading made, unless it is the first one."""
+    newest = market.prices.now(now) if market.up(Kind.PRICE) else None
+    return None if newest is None else market.prices.last or newest
 
 
 def _held(market: Market, prices: dict[Market, float]) -> float:

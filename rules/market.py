@@ -598,7 +598,7 @@ class Memory:
             if not _fits(market.prices, saved.prices):
                 market.prices = PriceWindow(self._price_keep)
                 lost.append(f"{where}.prices")
-            elif market.prices.last is not None:
+            else:
                 market.prices.doubted = saved.doubted
                 market.prices.latest = saved.latest
             for name, memo in saved.memos.items():

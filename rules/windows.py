@@ -7,9 +7,10 @@ The price of one instrument, now and at the start of a window.
 
 Two resolutions: slots of 10 s for the last hour, and 288 slots over the longest window that is
 asked for. A slot holds the price that was in force when it began, so a price of the past is never
-later than the moment it is asked for. A price that jumps is doubted until a second one confirms it;
-doubted ones do not become the past, nor does one that was far from those around it and held for
-less than 20 s.
+later than the moment it is asked for. A price that jumps is doubted until a second one confirms it,
+and so is the first one, also after a hole; doubted ones do not become the past, nor does one that
+was far from those around it, or from those that came after it at a beginning, and held for less
+than 20 s.
 
 A window of samples that forgets by event time.
 
@@ -396,8 +397,9 @@ _SPARE: Ms = 2 * MAX_AGE
 class PriceWindow:
     """Prices remembered over ``keep_ms``, quote per coin.
 
-    ``last``: the newest that is not doubted; ``doubted``: the one after it, if it is; ``seen``:
-    when the newest came; ``latest``: those of the last seconds.
+    ``last``: the newest that is not doubted, None before there is one and after a hole;
+    ``doubted``: the one after it, if it is; ``seen``: when the newest came; ``latest``: those of
+    the last seconds.
     """
 
     __slots__ = (
@@ -423,14 +425,20 @@ class PriceWindow:
         begins = now >= self._next
         if begins:
             self._begin(now)
-        last = self.last
-        if last is not None and abs(price - last) > JUMP * last:
-            doubted = self.doubted
-            # a second one on the same side confirms that it moved
-            if doubted is None or (price < last) is not (doubted < last):
+        last, doubted = self.last, self.doubted
+        if last is None:
+            # nothing is near the first one but the next
+            if doubted is None or abs(price - doubted) > JUMP * doubted:
                 self.doubted = price
                 self.seen = now
                 return
+        elif abs(price - last) > JUMP * last and (
+            # a second one on the same side confirms that it moved
+            doubted is None or (price < last) is not (doubted < last)
+        ):
+            self.doubted = price
+            self.seen = now
+            return
         self.last = price
         self.doubted = None
         self.seen = now
@@ -463,10 +471,13 @@ class PriceWindow:
         return known[1]
 
     def dump(self) -> list[bytes]:
-        """The prices as bytes, in this machine's byte order; not the doubted and latest ones."""
+        """The prices as bytes, in this machine's byte order; not the doubted and latest ones.
+
+        NaN stands for ``last`` where the newest price is the first one of a series.
+        """
         last = Series(1, 0)
-        if self.last is not None:
-            last.append(self.seen, (self.last,))
+        if self.seen:
+            last.append(self.seen, (nan if self.last is None else self.last,))
         slot = self._coarse_slot.to_bytes(8, "little")
         coarse = [slot, *self._coarse.dump()] if self._coarse is not None else []
         return [*last.dump(), *self._fine.dump(), *coarse]
@@ -482,8 +493,10 @@ class PriceWindow:
         slot = int.from_bytes(dumped[4], "little") if len(dumped) == 7 else 0
         if self._coarse is not None and slot == self._coarse_slot:
             self._coarse.load(dumped[5:])
-        self.seen, self.last = last.last_time or 0, last.last[0] if last.last else None
-        self._next = (self.seen // _FINE + 1) * _FINE if self.last is not None else 0
+        self.seen, self.last = last.last_time or 0, None
+        if last.last and not isnan(last.last[0]):
+            self.last = last.last[0]
+        self._next = (self.seen // _FINE + 1) * _FINE if last else 0
 
     def _begin(self, now: Ms) -> None:
         """Slots have begun since the newest price, which was in force then."""
@@ -491,6 +504,8 @@ class PriceWindow:
         if self.last is not None:
             for slot in range(self.seen // _FINE + 1, min(now, self.seen + MAX_AGE) // _FINE + 1):
                 self._put(slot * _FINE)
+        if now - self.seen > MAX_AGE:
+            self.last = self.doubted = None  # a hole
 
     def _put(self, t: Ms) -> None:
         """The newest price is in force at ``t``, if a slot begins there."""
@@ -505,16 +520,19 @@ class PriceWindow:
         self._mend(slot - _BESIDE)
 
     def _mend(self, slot: int) -> None:
-        """A slot whose price was far from those around it, and not held, gets the middle one."""
-        around = self._fine.among(range(slot - _BESIDE, slot + _BESIDE + 1))
+        """A slot whose price was far from those around it, and not held, gets the middle one; so do
+        the first ones after a start or a hole, which have none before them."""
+        fine, first = self._fine, slot - _BESIDE
+        around = fine.among(range(first, slot + _BESIDE + 1))
         if len(around) <= 2 * _BESIDE:
             return
-        price, t = sorted(around)[_BESIDE], slot * _FINE
-        if abs(around[_BESIDE] - price) <= JUMP * price:
-            return
-        self._fine.mend(slot, price)
-        if self._coarse is not None and t % self._coarse_slot == 0:
-            self._coarse.mend(t // self._coarse_slot, price)
+        price = sorted(around)[_BESIDE]
+        for place in range(first if fine.at(first - 1) is None else slot, slot + 1):
+            t = place * _FINE
+            if abs(around[place - first] - price) > JUMP * price:
+                fine.mend(place, price)
+                if self._coarse is not None and t % self._coarse_slot == 0:
+                    self._coarse.mend(t // self._coarse_slot, price)
 
 
 DAYS = 14

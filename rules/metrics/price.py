@@ -101,9 +101,10 @@ class PriceMetric:
             return None
         chosen = speakers([*ends])
         if len(chosen) == 1:
-            # nobody else can confirm a jump: its own next price must
+            # nobody else can confirm a jump, or what came after a hole: its own next price must
             market = chosen[0]
-            return _change(market, ends[market][0], market.prices.last or ends[market][1])
+            last = market.prices.last
+            return None if last is None else _change(market, ends[market][0], last)
         changes = sorted([_change(m, *ends[m]) for m in _live(chosen, now)], key=_pct)
         half = len(changes) // 2
         if len(changes) == 1:

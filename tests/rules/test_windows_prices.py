@@ -1,5 +1,6 @@
 """The price now and in the past, against everything that was ever told."""
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -25,14 +26,16 @@ def test_a_past_price_is_one_of_just_before(seed, window):
             again = PriceWindow(window)
             again.load(prices.dump())
             assert again.dump() == prices.dump()
+            again.doubted = prices.doubted
             prices = again
         for t in (now - window, now - window // 2, now - 30 * SECOND, now - SECOND, now):
             near = [x for at, x in rows if t - MINUTE - 2 * spacing <= at <= t]
             past = prices.at(t)
             assert past is None or any(abs(past - x) < 1e-6 for x in near)  # never a later one
-            # what was in force when the slot of t began is never missed
+            # what was in force when the slot of t began is never missed, but for a first one
             began = t - t % spacing
-            assert past is not None or not [x for at, x in rows if began - MINUTE <= at <= began]
+            confirmed = [now for (at, _), (now, _) in pairwise(rows) if now - at <= MINUTE]
+            assert past is not None or not [at for at in confirmed if began - MINUTE <= at <= began]
         for length in (window // 2, window, 30 * SECOND):
             assert prices.before(length, now) == prices.at(now - length)
         assert prices.now(now + MINUTE) == rows[-1][1]
@@ -56,17 +59,18 @@ def test_a_past_price_is_not_of_ten_seconds_later():
     for second, price in ((0, 100.0), (9, 100.0), (13, 98.0), (18, 96.0), (31, 94.0)):
         prices.take(price, START + second * SECOND)
     # at 00:12 it was 100, and 98 is of a second later
-    assert [prices.at(START + s * SECOND) for s in (0, 12, 19, 30, 31)] == [100, 100, 100, 96, 94]
+    assert [prices.at(START + s * SECOND) for s in (12, 19, 30, 31)] == [100, 100, 96, 94]
 
 
 def test_a_jump_counts_when_the_next_price_is_on_its_side():
     prices = PriceWindow(HOUR)
     readings = []
-    for second, price in enumerate((100.0, 88.0, 100.1, 88.0, 87.0, 112.0, 80.0, 79.0)):
+    for second, price in enumerate((100.0, 100.0, 88.0, 100.1, 88.0, 87.0, 112.0, 80.0, 79.0)):
         prices.take(price, START + second * 2 * SECOND)
         readings.append((prices.now(START + second * 2 * SECOND), prices.last))
     assert readings == [
-        (100, 100), (88, 100), (100.1, 100.1), (88, 100.1), (87, 87), (112, 87), (80, 87), (79, 79)
+        (100, None), (100, 100),
+        (88, 100), (100.1, 100.1), (88, 100.1), (87, 87), (112, 87), (80, 87), (79, 79)
     ]  # fmt: skip
 
 
@@ -120,6 +124,64 @@ def test_a_wrong_price_of_some_seconds_does_not_become_the_past(window, factor, 
         if wrong + HELD * 3 <= t <= wrong + 2 * window:
             assert prices.at(t - window) in (None, 100.0)
     assert prices.at(wrong + seconds * SECOND // 2) in (None, 100.0)
+
+
+BEGINNINGS = [
+    # one reading, then silence; a second of them each 4 s, and each 13 s
+    ([(0, 1.14), (25, 1.0), (26, 1.0)], 1),
+    ([(0, 0.8), (13, 1.0), (26, 1.0)], 13),
+    ([(0, 1.3), (4, 1.31), (8, 1.3), (12, 1.0)], 4),
+    ([(0, 0.5), (4, 0.5), (15, 0.51), (19, 1.0)], 1),
+    ([(0, 0.967), (50, 3.0), (51, 1.0), (52, 1.0)], 1),
+]
+"""Factors by second, and how often the price is right after them, seconds."""
+
+
+@mark.parametrize("window", [15 * MINUTE, HOUR, 24 * HOUR])
+@mark.parametrize(("first", "every"), BEGINNINGS)
+@mark.parametrize("begins", [0, 3, 9])
+@mark.parametrize("hole", [None, 70, 400])
+def test_a_wrong_price_at_a_beginning_does_not_become_the_past(window, first, every, begins, hole):
+    prices, t0 = PriceWindow(window), START + 10 * MINUTE + begins * SECOND
+    if hole is not None:
+        for t in range(START, t0 - hole * SECOND, SECOND):
+            prices.take(100.0, t)
+    for second, factor in first:
+        prices.take(100.0 * factor, t0 + second * SECOND)
+    right = t0 + (first[-1][0] + every) * SECOND
+    for t in range(right, right + window + 2 * MINUTE, every * SECOND):
+        prices.take(100.0, t)
+        if t - t0 > 2 * MINUTE:
+            assert all(prices.before(length, t) in (None, 100.0) for length in (MINUTE, window))
+    assert {prices.at(t) for t in range(t0, t0 + MINUTE, SECOND)} <= {None, 100.0}
+    assert window > HOUR or prices.at(right + 30 * SECOND) == 100
+
+
+@mark.parametrize("hole", [None, 70])
+@mark.parametrize("every", [1, 4, 13])
+def test_what_is_held_at_a_beginning_is_the_past(every, hole):
+    """A price of half a minute, and a true fall after it."""
+    prices, t0 = PriceWindow(HOUR), START + 10 * MINUTE + 4 * SECOND
+    if hole is not None:
+        for t in range(START, t0 - hole * SECOND, SECOND):
+            prices.take(100.0, t)
+    for t in range(t0, t0 + 3 * MINUTE, every * SECOND):
+        prices.take(100.0 if t < t0 + 40 * SECOND else 80.0, t)
+    # from the first slot on that begins after its second price
+    assert prices.at(t0 + (every + 10) * SECOND) == 100
+    assert prices.at(t0 + 35 * SECOND) == 100
+    assert prices.at(t0 + MINUTE + 10 * SECOND) == 80
+
+
+def test_a_first_price_that_waits_for_its_second_outlives_a_restart():
+    prices, t = PriceWindow(HOUR), START
+    for price in (88.0, 100.0, 100.5):  # only the last two are near each other
+        again = PriceWindow(HOUR)
+        again.load(prices.dump())
+        again.doubted = prices.doubted
+        prices, t = again, t + 4 * SECOND
+        prices.take(price, t)
+    assert (prices.last, prices.doubted, prices.now(t)) == (100.5, None, 100.5)
 
 
 @mark.parametrize("takes", [0, 5, 25, 60])

@@ -93,7 +93,7 @@ def test_a_rate_without_open_interest_has_no_weight():
 
 
 def test_open_interest_in_coins_is_weighed_at_the_asset_price():
-    fed = Fed("funding_8h_pct").feed(price("binance", START, 50.0))
+    fed = Fed("funding_8h_pct").feed(*[price("binance", START, 50.0)] * 2)
     fed.feed(oi("binance", START, 10, None), oi("bybit", START, 30, None))
     fed.feed(settled("binance", START, 0.0001), settled("bybit", START, -0.0001))
     assert fed.value() == approx(100 * 8 / 8 * (10 * 0.0001 - 30 * 0.0001) / 40)
@@ -330,7 +330,7 @@ def test_a_fall_of_price_alone_is_no_change():
 
 
 def test_net_and_price_effect_add_up_to_the_change_in_usd():
-    fed = Fed("oi_net_15m_pct").feed(price("binance", START, 100.0))
+    fed = Fed("oi_net_15m_pct").feed(*[price("binance", START, 100.0)] * 2)
     held(fed, "binance", START, START + 14 * MINUTE, 1000)
     fed.feed(price("binance", START + 15 * MINUTE, 92.0), oi("binance", START + 15 * MINUTE, 900))
     end = START + 15 * MINUTE + 30 * SECOND
@@ -725,6 +725,8 @@ def test_less_than_sixty_per_cent_of_the_givers_can_only_prove_a_breach():
 def test_the_price_is_the_middle_one_of_the_live_venues():
     fed = Fed("oi_net_15m_pct", venue_order=("bybit", "binance"))
     fed.feed(price("binance", START, 100.0))
+    assert fed.view.price(START) is None  # no second one confirms it yet
+    fed.feed(price("binance", START, 100.0))
     assert fed.view.price(START) == 100
     fed.feed(price("bybit", START + SECOND, 101.0), price("binance", START + 2 * SECOND, 102.0))
     assert fed.view.price(fed.now) == 101  # of two the first in the order of the configuration
@@ -738,6 +740,8 @@ def test_the_price_is_the_middle_one_of_the_live_venues():
     assert fed.view.price(fed.now) == 103
     fed.feed(price("bybit", START + 5 * SECOND, 104.0))
     assert fed.view.price(fed.now) == 104
+    fed.feed(price("binance", START + 2 * MINUTE, 105.0))
+    assert fed.view.price(fed.now) is None
     fed.feed(price("binance", START + 2 * MINUTE, 105.0))
     assert fed.view.price(fed.now) == 105
     assert fed.view.price(fed.now + 2 * MINUTE) is None
@@ -760,7 +764,7 @@ def test_the_largest_contract_of_a_venue_has_its_price():
 
 
 def test_mark_stands_in_where_no_index_is_sent():
-    fed = Fed("oi_net_15m_pct").feed(price("binance", START, None, mark=99.0))
+    fed = Fed("oi_net_15m_pct").feed(*[price("binance", START, None, mark=99.0)] * 2)
     assert fed.view.price(START) == 99
 
 
@@ -1011,7 +1015,7 @@ def test_the_size_of_the_asset_is_its_open_interest():
 @mark.parametrize("hours", [1, 24])
 def test_a_long_window_starts_where_it_says(hours):
     fed, every = Fed(f"price_{hours}h_pct"), 10 * SECOND
-    for n in range(hours * 360 + 30):
+    for n in range(hours * 360 + 60):
         fed.feed(price("binance", START + n * every, 100.0 + n))
     start = (fed.now - hours * HOUR - START) / every
     slot = 1 if hours == 1 else 30
