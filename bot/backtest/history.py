@@ -755,7 +755,7 @@ class _AssetRows:
 def _down_share(
     name: str, moves: str, falls: Mapping[str, float], each: Sequence["_AssetRows"]
 ) -> dict[SeriesKey, RecordedSeries]:
-    """Of the assets that have prices at all; where that of one is not known, a lower bound."""
+    """Of all assets in ``falls``; where the price of one is not known, a lower bound."""
     rows = {a.asset: moved for a in each for moved in a.of(moves).values()}
     if not rows:
         return {}
@@ -769,10 +769,11 @@ def _down_share(
         fallen += known & (moved.value[last] <= -falls[asset])
         dipped += known & (moved.low[last] <= -falls[asset])
         step = np.maximum(step, np.where(known, moved.step[last], 0))
-    series = series_of(at, 100 * fallen / len(rows), step)
-    series.high = (100 * dipped / len(rows)).astype(np.float32)
-    few = live < LEAST_SHARE * len(rows)
-    series.bound = np.where(few, 2, np.where(live < len(rows), 1, np.nan)).astype(np.float32)
+    named = len(falls)
+    series = series_of(at, 100 * fallen / named, step)
+    series.high = (100 * dipped / named).astype(np.float32)
+    few = live < LEAST_SHARE * named
+    series.bound = np.where(few, 2, np.where(live < named, 1, np.nan)).astype(np.float32)
     return {SeriesKey(name, ALL): series}
 
 

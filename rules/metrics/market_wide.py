@@ -186,12 +186,12 @@ class FundingShare(MarketWideMetric):
 
 @dataclass(frozen=True, slots=True)
 class PriceDownShare(MarketWideMetric):
-    """``price_down_share_<duration>_pct``: percent of the assets that fell by what is stated.
+    """``price_down_share_<duration>_pct``: percent of the assets named that fell by what is stated.
 
-    An asset whose price is not known now, or not at the window's start, counts as not fallen: then
-    the share is a lower bound, and with fewer than ``LEAST_SHARE`` of the prices known it decides
-    nothing about a level that it does not exceed. An asset without a price of any venue does not
-    count.
+    An asset whose price is not known now, or not at the window's start, counts as not fallen, and
+    so does one of which nothing was ever heard, which may come later: then the share is a lower
+    bound, and with fewer than ``LEAST_SHARE`` of the prices known it decides nothing about a level
+    that it does not exceed.
     """
 
     name: str
@@ -238,20 +238,19 @@ class PriceDownShare(MarketWideMetric):
             live=len(known),
             expected=len(changes),
             by_asset_pct=dict(nsmallest(TOP, known.items(), key=lambda entry: entry[1])),
-            least_fall_pct={asset: self.least_fall_pct[asset] for asset in changes},
+            least_fall_pct=dict(self.least_fall_pct),
         )
 
     def distance(self, value: float) -> float:
         return fall(value)
 
     def _changes(self, view: View, now: Ms) -> dict[str, float | None]:
-        """The change of each asset that counts and has a price feed, None: unknown."""
+        """The change of each asset that counts, None: unknown."""
         changes: dict[str, float | None] = {}
         for name in self.least_fall_pct:
             asset = view.assets.get(name)
-            if asset is not None and any(m.line(Kind.PRICE) is not None for m in asset):
-                reading = self.moves.value(asset, now)
-                changes[name] = None if reading is None else reading.value
+            reading = None if asset is None else self.moves.value(asset, now)
+            changes[name] = None if reading is None else reading.value
         return changes
 
     def _fallen(self, changes: Mapping[str, float | None]) -> int:

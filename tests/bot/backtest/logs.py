@@ -64,16 +64,25 @@ def steps(alerts: list[Alert]) -> dict[tuple[str, str], list[Step]]:
 
 
 def history_of(
-    tables: Sequence[CsvTable], venues: Sequence[str], metrics: Sequence[str]
+    tables: Sequence[CsvTable],
+    venues: Sequence[str],
+    metrics: Sequence[str],
+    falls: Mapping[str, Mapping[str, float]] | None = None,
 ) -> History:
-    return History([CsvRows(tables)], venues, metrics)
+    return History([CsvRows(tables)], venues, metrics, falls)
 
 
 def series_of_tables(
-    tables: Sequence[CsvTable], venues: Sequence[str], metrics: Sequence[str]
+    tables: Sequence[CsvTable],
+    venues: Sequence[str],
+    metrics: Sequence[str],
+    falls: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[SeriesKey, RecordedSeries]:
     """All that these tables make, in one piece."""
-    history, chunk = history_of(tables, venues, metrics), Chunk(0, 0, csvfile.ready_series(tables))
+    history, chunk = (
+        history_of(tables, venues, metrics, falls),
+        Chunk(0, 0, csvfile.ready_series(tables)),
+    )
     for asset in history.assets(0, LATEST):
         add_series(chunk, history.read(asset, 0, LATEST))
     return chunk.series

@@ -12,7 +12,7 @@ from bot.backtest.evaluate import Judged, Seen
 from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, cut, even, joined
 from bot.backtest.sources import Sources
 from bot.config import load
-from rules.alerts import Alert, Level
+from rules.alerts import ALL, Alert, Level
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -128,6 +128,76 @@ def test_later_rows_change_no_earlier_alert(tmp_path: Path, seed: int):
                 for column in ("value", "low", "high", "step"):
                     assert np.array_equal(getattr(part, column), getattr(other, column))
         assert alerts(known, moment) == [alert for alert in whole if alert.seen < moment]
+
+
+COINS = {"BTC": 4.0, "ETH": 5.0, "SOL": 5.0, "XRP": 5.0}
+"""The coins of a market rule, and from which fall on each counts, %."""
+
+MARKET_RULES = [
+    Rule(
+        name=f"falls_{hours}h",
+        metric=f"price_down_share_{hours}h_pct",
+        scope="market",
+        fires="above",
+        cooldown=HOUR,
+        rows={ALL: Row(levels={Level.WATCH: 45.0, Level.ALERT: 70.0}, clear=15.0)},
+        least_fall_pct=COINS,
+    )
+    for hours in (1, 4)
+]
+
+
+def falling(coin: str, first: Ms, fall: Ms, end: Ms, venue: str = "binance") -> list[Line]:
+    """Bars of 5 min of a coin whose price is 12 % lower from ``fall`` on."""
+    rows = list[Line]()
+    for at in range(first, end, 5 * MINUTE):
+        price = 88.0 if at >= fall else 100.0
+        rows.append((at, f"{at},{venue},{coin},{price},{price},{price},{price},5,5m"))
+    return rows
+
+
+def market_alerts(
+    folder: Path, contents: dict[str, tuple[str, list[Line]]], until: Ms
+) -> list[Alert]:
+    """What the market rules say of the rows known before ``until``."""
+    folder.mkdir()
+    tables = [
+        read(written(folder, head, *rows, name=name), Notes())
+        for name, (head, lines) in contents.items()
+        if (rows := [line for at, line in lines if at < until])
+    ]
+    metrics = [rule.metric for rule in MARKET_RULES]
+    falls = {rule.metric: rule.least_fall_pct for rule in MARKET_RULES}
+    series_by_key = series_of_tables(tables, VENUES, metrics, falls)
+    return Judged(MARKET_RULES).take(cut(series_by_key, T0, until))
+
+
+def test_one_coin_is_not_the_market_whatever_comes_later(tmp_path: Path):
+    """BTC falls by 12 % at 20:00; the first row of ETH is ten hours later, or there is none."""
+    btc = BARS, falling("BTC", T0, T0 + 20 * HOUR, T0 + 2 * DAY)
+    eth = BARS, falling("ETH", T0 + 30 * HOUR, T0 + 9 * DAY, T0 + 2 * DAY)
+    assert market_alerts(tmp_path / "alone", {"btc.csv": btc}, T0 + 2 * DAY) == []
+    both = {"btc.csv": btc, "eth.csv": eth}
+    assert market_alerts(tmp_path / "both", both, T0 + 2 * DAY) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coins_that_come_later_change_no_earlier_alert_of_the_market(tmp_path: Path, seed: int):
+    dice = random.Random(seed)
+    fall, end = T0 + dice.randrange(10, 30) * HOUR, T0 + 4 * DAY
+    names = [*COINS, "PEPE"]
+    dice.shuffle(names)
+    contents: dict[str, tuple[str, list[Line]]] = {}
+    for n, coin in enumerate(names):
+        first = T0 if n < 3 else fall + dice.randrange(5, 40) * HOUR
+        falls_at = fall + dice.randrange(3) * 5 * MINUTE if n < 3 else first + 20 * HOUR
+        contents[f"{coin}.csv"] = BARS, falling(coin, first, falls_at, end)
+    whole = market_alerts(tmp_path / "whole", contents, end)
+    assert whole
+    for n in range(4):
+        moment = fall + dice.randrange(1 + 10 * n, 6 + 10 * n) * HOUR
+        known = market_alerts(tmp_path / f"known {n}", contents, moment)
+        assert known == [alert for alert in whole if alert.seen < moment]
 
 
 def oi(lines: Iterable[tuple[Ms, str, float, str]]) -> list[str]:

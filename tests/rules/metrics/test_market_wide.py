@@ -376,10 +376,21 @@ def test_of_too_few_coins_nothing_is_said_but_of_what_is_exceeded():
     assert [(a.level, a.value) for a in alerts] == [(Level.WATCH, 50.0)]
 
 
-def test_a_coin_that_nobody_lists_is_none_and_before_the_window_is_full_nothing_is_said():
-    engine, _ = prices({"BTC": -2, "ETH": -4}, until=200)
-    assert share(engine).value == 100.0
-    engine, _ = prices({"BTC": -2, "ETH": -4}, until=100)
+def test_a_coin_of_which_nothing_was_heard_has_not_fallen():
+    engine, alerts = prices({"BTC": -2}, until=200)
+    assert alerts == [] and share(engine).value is None  # one coin is not the market
+    engine, alerts = prices({"BTC": -2, "ETH": -4, "SOL": -4}, until=200)
+    assert [(a.value, a.facts.fallen, a.facts.live, a.facts.expected) for a in alerts] == [
+        (75.0, 3, 3, 4)
+    ]
+    assert share(engine).lower_bound is True
+    # one that is heard of afterwards changes nothing of it
+    late = [(n, [price("binance", START + n * SECOND, 100, asset="PEPE")]) for n in range(180, 200)]
+    assert prices({"BTC": -2, "ETH": -4, "SOL": -4}, until=200, more=late)[1] == alerts
+
+
+def test_before_the_window_is_full_nothing_is_said():
+    engine, _ = prices({"BTC": -2, "ETH": -4, "SOL": -4, "PEPE": -4}, until=100)
     assert share(engine).value is None
 
 
