@@ -276,12 +276,17 @@ class Engine:
             market.data(kind, now)
         if isinstance(event, _TIMED) and event.at != event.seen:
             market.clock.hear(event.at, now)
-        if kind is _PRICE and market.prices.last is None:
-            self._compare_at = now  # with the others of its name, at the next Tick
         turns: list[AlertOrNotice] = []
+        doubted = None
+        if kind is _PRICE:
+            doubted = market.prices.doubted
+            if market.prices.last is None:
+                self._compare_at = now  # with the others of its name, at the next Tick
         # books and liquidations are remembered by metrics alone
         if kind is not _DEPTH and not market.take(event, now):
             return turns
+        if doubted is not None:
+            self._compare(event.asset, now)
         urgent = kind is _LIQUIDATION
         for take, metric_instances in route.takers[kind]:
             if take(market, event, now):
@@ -293,6 +298,13 @@ class Engine:
                         metric_instance.wait()
                         self._awake[metric_instance] = None
         return turns
+
+    def _compare(self, asset: str, now: Ms) -> None:
+        """A price has jumped, perhaps to that of a contract of the same name that is left out."""
+        view = self._watchlist.memory.views[asset]
+        if len(view.everyone) > len(view.ordered):
+            for shared in likeness.look([view], now):
+                self._faults.take(shared)
 
     def _miss_tick(self, now: Ms) -> list[AlertOrNotice]:
         self._late_at = _NEVER

@@ -7,11 +7,16 @@ the first comparison on, which is a second after its first price. In a crash ven
 much for seconds, so it must last before it is told; until then a contract counts again as soon as
 it has the price of the others. One that once had it for a minute is the same asset, which only
 hours of another price can refute. The asset is what has the price at which most is held.
+
+A contract that was another asset and has the price of the others now has got their ticker: what was
+heard of it before is the other asset's, and it begins anew. Where it is the asset that jumped to
+the price of what was left out, it is the asset whose past was another's.
 """
 
 from collections.abc import Iterable, Iterator
 
 from rules.market import Likeness, Market, View
+from rules.windows import JUMP
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Fault, FaultCode, Kind, Ms, fault
 
@@ -61,7 +66,11 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
         like, ratio = market.likeness, _ratio(price, prices[largest])
         if like.differs is not (ratio > APART):
             like.differs, like.since = ratio > APART, now
+            if not like.differs and market is not largest:
+                _take_over(view, market, price, largest, prices[largest])
             view.sort(market)
+        if like.differs:
+            like.price, like.of_others = price, prices[largest]
         if market is largest:
             continue
         lasted = now - like.since
@@ -72,6 +81,20 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
         elif like.differs and not like.stranger and lasted >= _patience(like, ratio):
             like.same = False
             yield _turn(view, market, largest, prices, now)
+
+
+def _take_over(view: View, market: Market, price: float, largest: Market, of_others: float) -> None:
+    """A contract that differed has the price of the others: what was of another asset goes."""
+    like = market.likeness
+    if like.same or like.price is None or like.of_others is None:
+        return
+    jump = _ratio(of_others, like.of_others)
+    moved = _ratio(price, like.price)
+    if like.stranger and APART < jump > moved and _ratio(price, of_others) <= 1 + JUMP:
+        largest.begin_anew()
+        view.memos.clear()
+    else:
+        market.begin_anew()
 
 
 def _price(market: Market, now: Ms) -> float | None:

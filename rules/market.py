@@ -122,6 +122,10 @@ class Likeness(msgspec.Struct, array_like=True):
     """It had their price once, for long enough to be the same asset."""
     stranger: bool = False
     """It is another asset, and operators know."""
+    price: float | None = None
+    """Its own when it last differed; None: it never did."""
+    of_others: float | None = None
+    """The price of the others then."""
 
     @property
     def counts(self) -> bool:
@@ -241,6 +245,13 @@ class Market(_Memos):
         self.set_memos_back(now)
         if self.predicted is not None:
             self.predicted = self.predicted._replace(at=min(self.predicted.at, now))
+
+    def begin_anew(self) -> None:
+        """What was heard of it until now is another asset's."""
+        self.prices, self.interest = self.prices.empty(), Interest()
+        self.oi_base = self.oi_usd = self.spread_bp = None
+        self.settled = self.predicted = None
+        self.memos.clear()
 
     def last_heard(self) -> Ms | None:
         """When the last data of any kind came."""

@@ -403,12 +403,14 @@ class PriceWindow:
     """
 
     __slots__ = (
-        "_coarse", "_coarse_slot", "_fine", "_next", "_starts", "doubted", "last", "latest", "seen",
+        "_coarse", "_coarse_slot", "_fine", "_keep", "_next", "_starts", "doubted", "last",
+        "latest", "seen",
     )  # fmt: skip
 
     def __init__(self, keep_ms: Ms) -> None:
         # length of a window → the slot of its start and the price then; it follows from the slots
         self._starts: dict[Ms, tuple[int, float | None]] = {}
+        self._keep = keep_ms
         self.last: float | None = None
         self.doubted: float | None = None
         self.seen: Ms = 0
@@ -418,6 +420,10 @@ class PriceWindow:
         slots = (keep_ms + _SPARE) // self._coarse_slot + 1
         self._coarse = Ring(slots) if keep_ms > _FINE_KEEP else None
         self._next: Ms = 0
+
+    def empty(self) -> "PriceWindow":
+        """One of the same length that remembers nothing."""
+        return PriceWindow(self._keep)
 
     def take(self, price: float, now: Ms) -> None:
         """A new price."""

@@ -1,26 +1,39 @@
 """Two coins of one ticker are told apart; one coin in a crash is not."""
 
+from collections.abc import Sequence
+
 import msgspec
 from pytest import approx, mark
 
 from rules.alerts import Notice
 from rules.engine import Engine
 from rules.market import View
+from rules.rule import Rule
 from streams.durations import MINUTE, SECOND
 from streams.events import FaultCode, Kind, Tick
 from tests.rules.facts import START, feed, liquidation, oi, price
-from tests.rules.scenes import quick_rule
+from tests.rules.scenes import of_market, quick_rule
 
 RULE = quick_rule("oi_net_2m_pct", "below", -1, alert=-4)
+RULES = [
+    RULE,
+    quick_rule("price_2m_pct", "below", -1, alert=-4),
+    msgspec.structs.replace(quick_rule("price_2m_pct", "above", 1, alert=4), name="rise"),
+    of_market("total", quick_rule("oi_total_net_2m_pct", "below", -1, alert=-4)),
+    msgspec.structs.replace(
+        of_market("falls", quick_rule("price_down_share_2m_pct", "above", 1, alert=4)),
+        least_fall_pct={"NEIRO": 4.0},
+    ),
+]
 HOURS = 60 * MINUTE
 
 
 class Market:
     """An engine that watches one name at several venues."""
 
-    def __init__(self, name: str = "NEIRO") -> None:
+    def __init__(self, name: str = "NEIRO", rules: Sequence[Rule] = (RULE,)) -> None:
         self.name, self.now = name, START
-        self.engine = Engine([RULE], ("binance", "bybit", "hyperliquid"))
+        self.engine = Engine(rules, ("binance", "bybit", "hyperliquid"))
         self.notices: list[Notice] = []
         self.alerts: list[object] = []
 
@@ -76,6 +89,39 @@ def test_a_contract_that_never_had_the_price_of_the_others_is_another_asset(fact
     market.play(MINUTE + 20 * SECOND, coins, binance=0.5, bybit=0.5, hyperliquid=0.5)
     assert market.counted() == ["binance", "bybit", "hyperliquid"]
     assert market.shared_tickers() == [("hyperliquid", False), ("hyperliquid", True)]
+
+
+RENAMES = [(0.01, 0.05), (0.01, 1.0), (100.0, 0.05), (100.0, 1.0), (0.6, 0.2), (2.5, 3.0)]
+"""The other coin's price as a multiple, and its open interest after the rename."""
+
+
+@mark.parametrize(("factor", "left"), RENAMES)
+@mark.parametrize("halted", [0, 3 * MINUTE])
+def test_the_past_of_a_ticker_that_was_another_coin_is_not_that_of_the_coin(
+    factor: float, left: float, halted: int
+) -> None:
+    """ETH in 2024's way: at Bybit another coin had the ticker; it is renamed and has the price."""
+    market, coins = Market(rules=RULES), {"binance": 1e6, "bybit": 0.6e6}
+    market.play(30 * MINUTE, coins, binance=3_000.0, bybit=3_000.0 * factor)
+    assert market.shared_tickers()[0][1] is False
+    market.play(halted, coins, binance=3_000.0)
+    renamed = coins | {"bybit": 0.6e6 * left}
+    market.play(20 * MINUTE, renamed, binance=3_000.0, bybit=3_000.5)
+    assert market.alerts == []
+    assert market.counted() == ["binance", "bybit"]
+    # and what falls from here on is told
+    market.play(MINUTE, renamed, binance=2_700.0, bybit=2_701.0)
+    assert {alert.rule for alert in market.alerts} >= {"price_below", "falls"}
+
+
+@mark.parametrize(("began", "to"), [(300_000.0, 150_000.0), (3_700.0, 3_500.0), (5_000.0, 3_400.0)])
+def test_a_true_fall_beside_another_coin_of_the_ticker_is_told(began: float, to: float) -> None:
+    """The asset halves at once, or comes near the price of the coin that is left out."""
+    market, coins = Market(rules=RULES), {"binance": 1e6, "bybit": 2e6}
+    market.play(30 * MINUTE, coins, binance=3_000.0, bybit=began)
+    assert market.shared_tickers() == [("binance", False)]
+    market.play(MINUTE, coins, binance=3_000.0, bybit=to)
+    assert "price_below" in {alert.rule for alert in market.alerts}
 
 
 BTC = {"binance": 90_000, "bybit": 50_000, "hyperliquid": 30_000}
