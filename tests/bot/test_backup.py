@@ -176,7 +176,11 @@ WHOLE = tar(
         (WHOLE[: len(WHOLE) // 2], "is no backup"),
         (WHOLE[:40] + bytes([WHOLE[40] ^ 255]) + WHOLE[41:], "is no backup"),
     ],
-)
+    ids=[
+        "empty", "no archive", "a compressed text", "another archive", "no state", "half a state",
+        "newer", "cut off", "damaged",
+    ],
+)  # fmt: skip
 def test_what_is_no_backup_is_said(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "b").write_bytes(content)
     with pytest.raises(BackupError, match=words):

@@ -672,7 +672,7 @@ in a text that does not end."""
 
 
 @pytest.mark.parametrize(
-    ("kind", "frame"), enumerate([b"[" * 100_000, b'{"e":"trade' + b'{"a":' * 100_000])
+    ("kind", "frame"), list(enumerate([b"[" * 100_000, b'{"e":"trade' + b'{"a":' * 100_000]))
 )
 @by_venue
 def test_deep_nesting_is_malformed(venue: str, kind: int, frame: bytes) -> None:
