@@ -676,7 +676,7 @@ def test_quiet_hours_that_are_changed_meanwhile(changed: Quiet | None):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "at"),
     [
         (None, 5 * MIN),
         (Quiet(start=8 * 60, end=9 * 60 + 45, zone="UTC"), 5 * MIN),  # over since 9:45
@@ -685,13 +685,13 @@ def test_quiet_hours_that_are_changed_meanwhile(changed: Quiet | None):
         (QUIET, MORNING),
     ],
 )
-def test_quiet_hours_that_are_changed_hold_at_once(changed: Quiet | None, told: Ms):
+def test_quiet_hours_that_are_changed_hold_at_once(changed: Quiet | None, at: Ms):
     planned = Planned(Chat(quiet=QUIET))
     planned.at(2 * MIN, alert(0, "BTC", WATCH))
     planned.chat = Chat(quiet=changed)
     planned.state = with_changed_quiet(planned.state, planned.chat, START + 5 * MIN)
     posted = planned.at(5 * MIN) + planned.at(3 * HOUR)
-    assert posted == [(told, "BTC")]
+    assert posted == [(at, "BTC")]
 
 
 @pytest.mark.parametrize(
