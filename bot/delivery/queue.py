@@ -794,6 +794,10 @@ class ChatQueue:
         else:
             self.refused(post, reason, now)
 
+    def refused_edit_markup(self, step: EditStep) -> None:
+        """The text of an edit, which may tell an end, was refused: once more as plain text."""
+        self._put(self.posts[step.post.key], markup=False)
+
     def refused(self, post: Post, reason: str, now: Ms) -> None:
         """It will never be posted."""
         self._fail(post, reason, now)

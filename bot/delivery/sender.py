@@ -586,6 +586,8 @@ class Sender:
                 queue.refused(step.post, error.reason, now)
             case ProbeStep():
                 queue.unprobed(step, now)
+            case EditStep() if error.scope is RefusalScope.MARKUP and step.post.markup:
+                queue.refused_edit_markup(step)
             case EditStep():
                 queue.edited(step, Edited.SAME, now)
             case DeleteStep():

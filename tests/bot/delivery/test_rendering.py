@@ -616,6 +616,19 @@ def test_the_end_is_told_where_the_chat_is_now(elsewhere: bool):
     assert queue.next(START + 24 * HOUR) is None, "the end was told"
 
 
+def test_an_end_whose_markup_is_refused_is_told_as_plain_text():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -9.0))
+    sent(queue, 0)
+    grow(queue, over(10 * MIN), at=10 * MIN)
+    step = queue.next(START + 10 * MIN)
+    assert isinstance(step, EditStep)
+    queue.refused_edit_markup(step)
+    again = queue.next(START + 10 * MIN)
+    assert isinstance(again, EditStep)
+    assert (again.post.markup, again.text) == (False, step.text)
+
+
 def test_what_came_of_it_is_said_in_the_post_of_what_is_over():
     queue = chat_queue()
     queued(queue, 1, fall(0, -9.0))
