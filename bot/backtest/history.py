@@ -37,11 +37,13 @@ from bot.backtest.series import (
 from bot.lang import en as words
 from rules.alerts import ALL, CAUSES
 from rules.cause import cause
+from rules.market import FORGET_AFTER
 from rules.metric import LEAST_SHARE
 from rules.metrics import logged
 from rules.metrics.cause import cause_metric
 from rules.metrics.depth import RECENT, RECENT_READY
 from rules.metrics.funding import SETTLED_LATE
+from rules.metrics.market_wide import least_coins
 from rules.snapshot import PRICE
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -755,25 +757,31 @@ class _AssetRows:
 def _down_share(
     name: str, moves: str, falls: Mapping[str, float], each: Sequence["_AssetRows"]
 ) -> dict[SeriesKey, RecordedSeries]:
-    """Of all assets in ``falls``; where the price of one is not known, a lower bound."""
+    """Of the assets heard of in the day before; where the price of one is not known, a lower bound.
+    As live, nothing where these are too few (``least_coins``)."""
     rows = {a.asset: moved for a in each for moved in a.of(moves).values()}
     if not rows:
         return {}
     at = np.unique(np.concatenate([moved.at for moved in rows.values()]))
     step = np.zeros(len(at), np.int64)
-    fallen, dipped, live = np.zeros(len(at)), np.zeros(len(at)), np.zeros(len(at))
+    fallen, dipped, live, heard = (np.zeros(len(at)) for _ in range(4))
     for asset, moved in rows.items():
         last = np.searchsorted(moved.at, at, "right") - 1
-        known = (last >= 0) & (at - moved.at[last] < moved.step[last] * 3 // 2)
+        age = at - moved.at[last]
+        heard += (last >= 0) & (age < np.maximum(FORGET_AFTER, moved.step[last] * 3 // 2))
+        known = (last >= 0) & (age < moved.step[last] * 3 // 2)
         live += known
         fallen += known & (moved.value[last] <= -falls[asset])
         dipped += known & (moved.low[last] <= -falls[asset])
         step = np.maximum(step, np.where(known, moved.step[last], 0))
-    named = len(falls)
-    series = series_of(at, 100 * fallen / named, step)
-    series.high = (100 * dipped / named).astype(np.float32)
-    few = live < LEAST_SHARE * named
-    series.bound = np.where(few, 2, np.where(live < named, 1, np.nan)).astype(np.float32)
+    enough = heard >= least_coins(falls)
+    if not enough.any():
+        return {}
+    fallen, dipped, live, heard = (x[enough] for x in (fallen, dipped, live, heard))
+    series = series_of(at[enough], 100 * fallen / heard, step[enough])
+    series.high = (100 * dipped / heard).astype(np.float32)
+    few = live < LEAST_SHARE * heard
+    series.bound = np.where(few, 2, np.where(live < heard, 1, np.nan)).astype(np.float32)
     return {SeriesKey(name, ALL): series}
 
 

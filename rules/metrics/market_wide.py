@@ -2,7 +2,7 @@
 coins.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nlargest, nsmallest
 from typing import NamedTuple
@@ -24,6 +24,9 @@ KNOWN_SHARE = 0.95
 """A share of contracts is said where the rates of so many of them are known: it is wrong by at most
 what is not. A sum over fewer would be a lower bound; a share over fewer is none, since those whose
 rates are not known may all be positive, or all negative."""
+
+LEAST_COINS = 3
+"""What fewer coins do is not what the market does."""
 
 _FUNDING = frozenset({Kind.FUNDING})
 _OPEN_INTEREST = frozenset({Kind.OPEN_INTEREST})
@@ -188,10 +191,10 @@ class FundingShare(MarketWideMetric):
 class PriceDownShare(MarketWideMetric):
     """``price_down_share_<duration>_pct``: percent of the assets named that fell by what is stated.
 
-    An asset whose price is not known now, or not at the window's start, counts as not fallen, and
-    so does one of which nothing was ever heard, which may come later: then the share is a lower
-    bound, and with fewer than ``LEAST_SHARE`` of the prices known it decides nothing about a level
-    that it does not exceed.
+    An asset whose price is not known now, or not at the window's start, counts as not fallen: then
+    the share is a lower bound, and with fewer than ``LEAST_SHARE`` of the prices known it decides
+    nothing about a level that it does not exceed. An asset that was not heard of yet does not
+    count, and fewer than ``LEAST_COINS`` are no market.
     """
 
     name: str
@@ -219,7 +222,7 @@ class PriceDownShare(MarketWideMetric):
     def value(self, view: View, now: Ms) -> Reading | None:
         changes = self._changes(view, now)
         live = sum([pct is not None for pct in changes.values()])
-        if not live:
+        if not live or len(changes) < least_coins(self.least_fall_pct):
             return None
         return Reading(
             value=100 * self._fallen(changes) / len(changes),
@@ -238,25 +241,31 @@ class PriceDownShare(MarketWideMetric):
             live=len(known),
             expected=len(changes),
             by_asset_pct=dict(nsmallest(TOP, known.items(), key=lambda entry: entry[1])),
-            least_fall_pct=dict(self.least_fall_pct),
+            least_fall_pct={asset: self.least_fall_pct[asset] for asset in changes},
         )
 
     def distance(self, value: float) -> float:
         return fall(value)
 
     def _changes(self, view: View, now: Ms) -> dict[str, float | None]:
-        """The change of each asset that counts, None: unknown."""
+        """The change of each asset that counts and has a price feed, None: unknown."""
         changes: dict[str, float | None] = {}
         for name in self.least_fall_pct:
             asset = view.assets.get(name)
-            reading = None if asset is None else self.moves.value(asset, now)
-            changes[name] = None if reading is None else reading.value
+            if asset is not None and any(m.line(Kind.PRICE) is not None for m in asset):
+                reading = self.moves.value(asset, now)
+                changes[name] = None if reading is None else reading.value
         return changes
 
     def _fallen(self, changes: Mapping[str, float | None]) -> int:
         return sum(
             [pct is not None and pct <= -self.least_fall_pct[a] for a, pct in changes.items()]
         )
+
+
+def least_coins(named: Collection[str]) -> int:
+    """How many of the coins ``named`` must have been heard of: all, if these are fewer."""
+    return min(LEAST_COINS, len(named))
 
 
 def down_share(name: str, window: Ms) -> PriceDownShare:

@@ -175,9 +175,9 @@ def test_open_interest_rings_rarely_and_with_the_price(shared: Path, tmp_path: P
     for coin in ("BTC", "ETH"):
         assert any(a.family in families for _, alerts in rang_for(run, day, coin) for a in alerts)
     # and the price tells of the fall before open interest does
-    fell = [a.seen for a in run.alerts if a.rule == "market_fall:8h" and a.level >= Level.ALERT]
+    fell = [a for a in run.alerts if a.family == "price_drop" and a.level >= Level.ALERT]
     first = min(a.seen for alerts in of_interest for a in alerts if day_of(a) == day)
-    assert any(day_of(a) == day and a.seen < first for a in run.alerts if a.seen in fell)
+    assert any(day_of(a) == day and a.seen < first for a in fell)
 
 
 def test_depth_rings_for_the_thinning_in_a_run_alone(shared: Path, tmp_path: Path):

@@ -185,8 +185,7 @@ def test_one_coin_is_not_the_market_whatever_comes_later(tmp_path: Path):
 def test_coins_that_come_later_change_no_earlier_alert_of_the_market(tmp_path: Path, seed: int):
     dice = random.Random(seed)
     fall, end = T0 + dice.randrange(10, 30) * HOUR, T0 + 4 * DAY
-    names = [*COINS, "PEPE"]
-    dice.shuffle(names)
+    names = [*dice.sample([*COINS], len(COINS)), "PEPE"]
     contents: dict[str, tuple[str, list[Line]]] = {}
     for n, coin in enumerate(names):
         first = T0 if n < 3 else fall + dice.randrange(5, 40) * HOUR

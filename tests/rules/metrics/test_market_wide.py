@@ -376,14 +376,18 @@ def test_of_too_few_coins_nothing_is_said_but_of_what_is_exceeded():
     assert [(a.level, a.value) for a in alerts] == [(Level.WATCH, 50.0)]
 
 
-def test_a_coin_of_which_nothing_was_heard_has_not_fallen():
-    engine, alerts = prices({"BTC": -2}, until=200)
-    assert alerts == [] and share(engine).value is None  # one coin is not the market
+@mark.parametrize("fell", [{"BTC": -2}, {"BTC": -2, "ETH": -4}, {"PEPE": -9, "DOGE": -9}])
+def test_one_or_two_coins_are_not_the_market(fell):
+    engine, alerts = prices(fell, until=200)
+    assert alerts == [] and share(engine).value is None
+
+
+def test_a_coin_of_which_nothing_was_heard_yet_is_none():
     engine, alerts = prices({"BTC": -2, "ETH": -4, "SOL": -4}, until=200)
     assert [(a.value, a.facts.fallen, a.facts.live, a.facts.expected) for a in alerts] == [
-        (75.0, 3, 3, 4)
+        (100.0, 3, 3, 3)
     ]
-    assert share(engine).lower_bound is True
+    assert share(engine).lower_bound is False
     # one that is heard of afterwards changes nothing of it
     late = [(n, [price("binance", START + n * SECOND, 100, asset="PEPE")]) for n in range(180, 200)]
     assert prices({"BTC": -2, "ETH": -4, "SOL": -4}, until=200, more=late)[1] == alerts
@@ -395,7 +399,8 @@ def test_before_the_window_is_full_nothing_is_said():
 
 
 def test_a_restart_changes_nothing_of_it():
-    engine, _ = prices({"BTC": -2, "ETH": -4}, until=200)
+    engine, _ = prices({"BTC": -2, "ETH": -4, "SOL": -4}, until=200)
+    assert share(engine).value == 100.0
     again = Engine([SHARE], VENUES)
     assert again.load(engine.dump()) == "" and again.dump() == engine.dump()
     assert share(again) == share(engine)
