@@ -319,6 +319,8 @@ def url(value: object, schemes: tuple[str, ...], *, base: bool = False) -> str:
     login, at, where = place.rpartition("@")
     if at and _UNENCODED.search(login):
         raise ValueError(f"has a sign in its user or password that a URL cannot hold: {_ENCODE}")
+    if at and ":" not in login and scheme in ("wss", "ws"):  # which websockets does not take
+        raise ValueError("has a user without a password: write user:password@, or neither")
     path = rest[len(place) :]
     host, port = host_and_port(where)
     if base and re.search(r"[?#]", path):

@@ -277,14 +277,14 @@ def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> N
     async def check() -> None:
         events: list[AnyEvent] = []
         venue = Binance("BTCUSDT", "1000PEPEUSDT")
-        names = ("BTC", "BTCUSDT", "1000PEPE", "MATIC")
+        names = ("BTC", "BTCUSDT", "1000PEPE", "WIF")
         async with resting(venue.answer) as rest, listening(venue.talk) as server:
             place = VenueAddress(venue=VENUES["binance"], websocket=server.url, rest=rest)
             markets = Markets(majors=names, large=(), tail=0)
             async with at_work(Hub([place], markets, events.append, Clock()).run()):
                 venue.pace = 10.0
                 await asyncio.sleep(3_700)
-                venue.listed.append("MATICUSDT")
+                venue.listed.append("WIFUSDT")
                 await asyncio.sleep(3_700)
         unlisted = [
             (e.subject, e.detail)
@@ -294,11 +294,11 @@ def test_named_assets_that_nobody_lists_are_told_once_with_what_was_meant() -> N
         assert unlisted == [
             ("BTCUSDT", "BTCUSDT is a contract: name its asset, BTC"),
             ("1000PEPE", "1000PEPE is 1000 PEPE: name the asset, PEPE"),
-            ("MATIC", "asked: binance"),
+            ("WIF", "asked: binance"),
         ]
-        over = [e for e in events if isinstance(e, Fault) and e.subject == "MATIC" and e.over]
+        over = [e for e in events if isinstance(e, Fault) and e.subject == "WIF" and e.over]
         assert len(over) == 1
-        assert any(isinstance(e, FeedState) and e.kind is Kind.DEPTH and e.symbol == "MATICUSDT"
+        assert any(isinstance(e, FeedState) and e.kind is Kind.DEPTH and e.symbol == "WIFUSDT"
                    for e in events)  # fmt: skip
 
     check()

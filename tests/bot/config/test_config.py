@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 import httpx
 import pytest
 import yarl
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.uri import parse_uri
 
@@ -747,8 +747,19 @@ def test_an_address_that_is_taken_is_one_to_every_client(text: str):
     parts, theirs = urlsplit(taken), httpx.URL(taken)
     assert yarl.URL(taken).raw_host == parts.hostname
     assert (theirs.port or 80) == (yarl.URL(taken).port or 80) == (parts.port or 80)
-    assert parse_uri(taken.replace("http", "ws", 1).partition("#")[0]).host == parts.hostname
     assert Proxies(plain="http://proxy:1").of(taken) in ("http://proxy:1", None)
+
+
+@given(st.text("ab.-_%:[]1@/?# \\\u2100\u00e4\u3002\u00ad\u202e", max_size=14))
+@example("a@1")
+@example("@1")
+@example("a:b@1")
+def test_an_address_of_a_websocket_that_is_taken_can_be_opened(text: str):
+    try:
+        taken = values.url(f"ws://{text}", ("ws",))
+    except ValueError:
+        return
+    assert parse_uri(taken.partition("#")[0]).host == urlsplit(taken).hostname
 
 
 def test_an_international_name_is_taken_as_its_ascii(tmp_path: Path):
