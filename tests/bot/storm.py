@@ -26,7 +26,7 @@ from rules.engine import Engine
 from streams import events
 from streams.bus.connection import Keys, connect
 from streams.events import Liquidation
-from tests.bot.fake_updates import CHANNEL
+from tests.bot.fake_updates import CHANNEL, admin
 from tests.seams.system import System, ends, short
 from tests.valkey import Server
 
@@ -38,6 +38,9 @@ CONFIG = f"""
 chat_id = {CHANNEL}
 posts_per_hour = 100000
 """
+
+FIRST_OF_COINS = -1_003_000_000_000
+"""The number of the first coin's own channel; the next ones follow."""
 
 LEAST_ALERTS = 5
 """A storm in which nothing happened shows nothing: until so many alerts it goes on."""
@@ -57,11 +60,21 @@ class Storm:
         (folder / "redis").mkdir()
         self._server = Server(folder / "redis")
         self._coins = [f"C{n:02}" for n in range(coins)]
+        channels = {FIRST_OF_COINS + n: coin for n, coin in enumerate(self._coins)}
+        # in the channel all coins are one event of the market, in those of the coins each is one
+        config = CONFIG + "".join(
+            f'[[chats]]\nid = {chat}\nassets = ["{coin}"]\nposts_per_hour = 100000\n'
+            for chat, coin in channels.items()
+        )
         common = ends(self._coins, self._server.url)
         if shipped:
-            self.system = System(folder, f'extends = "shipped"\n{CONFIG}', common=common)
+            self.system = System(folder, f'extends = "shipped"\n{config}', common=common)
         else:
-            self.system = System(folder, CONFIG, common=common + short("1m", clear_for="5s"))
+            self.system = System(folder, config, common=common + short("1m", clear_for="5s"))
+        for chat, coin in channels.items():
+            self.system.telegram.chats[chat] = {"type": "channel", "title": coin}
+            self.system.telegram.members[chat] = admin()
+        self._coin_of = {str(chat): coin for chat, coin in channels.items()}
         self.system.venue.prices |= {f"{coin}USDT": 10.0 for coin in self._coins}
         self._processes: dict[str, Process] = {}
         self._sent = 0
@@ -174,14 +187,15 @@ class Storm:
         assert loaded.lost == []
         wrong = [(p.key, p.state, p.reason) for p in loaded.posts if p.state is not PostState.SENT]
         assert not wrong, wrong
-        (plan,) = loaded.plans.values()
-        counts = msgspec.structs.asdict(plan.counts)
-        # what joins a digest may wait for minutes
-        counts["waiting"] = sum(len(group.waiting) for group in plan.groups.values())
-        assert sum(counts.values()) == sum(a.post for a in actual), (
-            f"not all accounted for: {counts}"
-        )
-        self._nothing_twice([post.first for post in self.system.telegram.sent])
+        assert loaded.plans.keys() == {str(CHANNEL), *self._coin_of}
+        for chat, plan in loaded.plans.items():
+            coin = self._coin_of.get(chat)
+            counts = msgspec.structs.asdict(plan.counts)
+            due = sum(a.post for a in actual if coin in (None, a.asset))
+            assert sum(counts.values()) == due, f"not all accounted for in {chat}: {counts}"
+        for chat in (CHANNEL, *map(int, self._coin_of)):
+            posts = [post for post in self.system.telegram.sent if post.chat == chat]
+            self._nothing_twice([post.first for post in posts])
         hits = ", ".join(f"{times} x {what}" for what, times in sorted(self.hits.items()))
         return (
             f"{hits}; {len(seen)} events with {sum(sizes.values())} liquidations of"
