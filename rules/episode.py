@@ -63,6 +63,8 @@ class Episode(msgspec.Struct):
     """There was a hole, and the level has not been reached again since."""
     value: float | None = None
     """The value when it was last judged, of an open episode."""
+    released: bool = False
+    """Its opening was hidden by a composite that is over: it is posted when it is much worse."""
 
     @property
     def awake(self) -> bool:
@@ -227,11 +229,13 @@ def _rise(
         post = turn is Turn.UP or not cooling or reached > state.posted_level or worse
         if turn is Turn.OPEN:
             state.posted_open, state.opened_at, state.turns = False, now, 0
+            state.released = False
             state.extreme, state.extreme_at, state.clear_since = value, now, None
             state.extreme_longs, state.interrupted = reading.longs, False
         state.level = reached
         return [_turn(state, now, turn, value, post, alone)]
-    if state.level and reached == state.level and state.posted_open and worse:
+    readable = state.posted_open or state.released
+    if state.level and reached == state.level and readable and worse:
         return [_turn(state, now, Turn.WORSE, value, post=True, alone=alone)]
     return []
 

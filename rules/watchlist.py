@@ -323,7 +323,7 @@ class CompositeInstance:
         for instance in (*(instance for instance, _ in self.parts.values()), *self.folded.values()):
             episode = instance.episode
             if self.hides(instance) and episode.level == Level.CRITICAL and not episode.posted_open:
-                episode.posted_open, episode.posted_value = True, episode.extreme
+                episode.released, episode.posted_value = True, episode.extreme
 
     def take_over(self, saved: CompositeState, same: bool) -> None:
         """Go on with a loaded state; if the conditions are not the ``same``, keep its cool-down

@@ -23,7 +23,7 @@ from rules import alerts
 from rules.alerts import Alert, Level, Turn
 from streams.bus.connection import Keys, Overtaken, connect
 from tests.bot.fake_telegram import CHANNEL, GROUP, MOVED_TO, TOKEN, UNCLEAR, FakeTelegram, Fault
-from tests.bot.role_fixtures import settings
+from tests.bot.role_fixtures import lively, settings
 
 FAULTS = (
     Fault.FLOOD,
@@ -64,10 +64,12 @@ async def _send_alerts(folder: Path, url: str, api: str) -> None:
         )
         for number in (CHANNEL, GROUP)
     )
+    # each episode has a rule of its own, which the configuration has: else a restart would end it
+    rules = tuple(msgspec.structs.replace(lively()[0], name=f"r{n:03}") for n in range(1_000))
     while True:
         sinks = Sinks(TelegramClient(TOKEN, api, read_timeout=0.1, connect_timeout=1))
         role = BotRole(
-            settings(folder), redis, sinks, who=lambda *_: Audience(chats=chats),
+            settings(folder, rules=rules), redis, sinks, who=lambda *_: Audience(chats=chats),
             policy=POLICY, limits=FAST,
         )  # fmt: skip
         try:
