@@ -161,37 +161,22 @@ async def _names(redis: Redis) -> list[str]:
 async def _state(redis: Redis) -> State:
     """All that is kept, read in one transaction."""
     prefix = Keys().prefix
-    names = [name for name in await _names(redis) if not name.startswith(_TRANSIENT)]
-    kinds = {name: cast("bytes", await redis.type(f"{prefix}{name}")) for name in names}
     pipe = redis.pipeline(transaction=True)
-    for name, kind in kinds.items():
-        key = f"{prefix}{name}"
-        match kind:
-            case b"string":
-                pipe.get(key)
-            case b"hash":
-                pipe.hgetall(key)
-            case b"stream":
-                pipe.xrange(key)
-            case _:
-                continue
-        pipe.pttl(key)
-    answers = iter(await pipe.execute() if kinds else [])
+    read = {b"string": pipe.get, b"hash": pipe.hgetall, b"stream": pipe.xrange}
+    field = {b"string": "text", b"hash": "fields", b"stream": "entries"}
+    asked: list[tuple[str, str]] = []
+    for name in await _names(redis):
+        kind = cast("bytes", await redis.type(f"{prefix}{name}"))
+        if kind in read and not name.startswith(_TRANSIENT):
+            read[kind](f"{prefix}{name}")
+            pipe.pttl(f"{prefix}{name}")
+            asked.append((name, field[kind]))
+    answers = await pipe.execute() if asked else []
     kept: dict[str, Kept] = {}
-    for name, kind in kinds.items():
-        if kind not in {b"string", b"hash", b"stream"}:
-            continue
-        value, left_ms = next(answers), cast("int", next(answers))
-        if not value:
-            continue  # it went in between
-        left = left_ms if left_ms >= 0 else None
-        match kind:
-            case b"string":
-                kept[name] = Kept(text=value, left_ms=left)
-            case b"hash":
-                kept[name] = Kept(fields=value, left_ms=left)
-            case _:
-                kept[name] = Kept(entries=value, left_ms=left)
+    for (name, place), value, left_ms in zip(asked, answers[::2], answers[1::2], strict=True):
+        if value:  # else it went in between
+            left = left_ms if left_ms >= 0 else None
+            kept[name] = msgspec.structs.replace(Kept(left_ms=left), **{place: value})
     return State(version=__version__, at=wall_ms(), kept=_without_saved_events(kept))
 
 

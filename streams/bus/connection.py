@@ -84,19 +84,18 @@ class Keys:
         self.outbox = f"{base}:outbox"
         self.prefix = f"{base}:"
         """What all of them begin with."""
-        self._base = base
 
     def bookmark(self, role: str) -> str:
         """How far a role has read."""
-        return f"{self._base}:bookmark:{role}"
+        return f"{self.prefix}bookmark:{role}"
 
     def snapshot(self, role: str) -> str:
         """The saved state of a role, with its own bookmark inside."""
-        return f"{self._base}:snapshot:{role}"
+        return f"{self.prefix}snapshot:{role}"
 
     def lease(self, role: str) -> str:
         """Who runs a role now."""
-        return f"{self._base}:lease:{role}"
+        return f"{self.prefix}lease:{role}"
 
 
 def parsed(entry_id: str | bytes) -> Id:
