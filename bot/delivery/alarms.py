@@ -18,9 +18,9 @@ from bot.delivery.sinks import Busy, Gate, OutcomeUnknown, Refused, SendError, S
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
-from bot.messages.render import Message
+from bot.messages.render import own_message
 from bot.messages.voice import Html, say
-from rules.alerts import Level, Turn
+from rules.alerts import Turn
 from streams.bus.health import HEALTH, Health
 from streams.clock import wall_ms
 
@@ -91,11 +91,13 @@ class Alarms:
         if self._chat is None:
             log.error("alarm for operators, who have no chat", text=words)
             return True
+        turn = Turn.CLOSE if silent else Turn.OPEN
+        message = own_message("alarm", "alarm", text, wall_ms(), turn=turn, silent=silent)
         try:
             if self.gate is not None:
                 await self.gate.turn(self._chat.chat, _PATIENCE_S, Lane.URGENT)
             self._sink = self._sink or self._make()
-            await self._sink.send(self._chat, _message(text, silent), markup=True)
+            await self._sink.send(self._chat, message, markup=True)
         except (Busy, SendError) as error:
             if words != self._unsent:
                 log.error("an alarm could not be told", text=words, reason=str(error))
@@ -103,17 +105,3 @@ class Alarms:
             return isinstance(error, Refused | OutcomeUnknown)  # sending it again is no use
         log.warning("alarm told to operators", text=words)
         return True
-
-
-def _message(text: Html, silent: bool) -> Message:
-    return Message(
-        alert_id="alarm",
-        asset="",
-        rule="alarm",
-        turn=Turn.CLOSE if silent else Turn.OPEN,
-        level=Level.WATCH,
-        silent=silent,
-        html=text,
-        plain=plain(text),
-        at=wall_ms(),
-    )

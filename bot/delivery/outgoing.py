@@ -9,8 +9,7 @@ from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import as_opening, live_text, open_episodes
 from bot.destination import queue_key, topic_of
 from bot.lang import LANGUAGES
-from bot.messages.blocks import plain
-from bot.messages.render import Message
+from bot.messages.render import Message, own_message
 from bot.messages.thread import delivery_message
 from bot.messages.voice import say
 from bot.plan.planner import Chat, Delivery
@@ -79,7 +78,7 @@ def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: 
         key=f"{chat.key} {message.alert_id}",
         chat=queue_key(chat.destination),
         number=number,
-        message=msgspec.structs.replace(message, html=str(message.html)),
+        message=message,
         at=message.at,
         expires=now + policy.expires[Level.ALERT],
         language=chat.language,
@@ -92,14 +91,5 @@ def problem_message(problem: DeliveryProblem, chat: Chat, now: Ms) -> Message:
     """What to tell operators about ``problem``."""
     words = LANGUAGES[chat.language]
     text = say(words, problem.phrase, chat=problem.chat, reason=problem.reason, alert=problem.alert)
-    return Message(
-        alert_id=f"{problem.phrase} {problem.chat} {problem.alert} {now}",
-        asset="",
-        rule="delivery",
-        turn=Turn.OPEN,
-        level=Level.ALERT,
-        silent=False,
-        html=str(text),
-        plain=plain(text),
-        at=now,
-    )
+    alert_id = f"{problem.phrase} {problem.chat} {problem.alert} {now}"
+    return own_message(alert_id, "delivery", text, now, level=Level.ALERT)

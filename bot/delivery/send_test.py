@@ -18,11 +18,9 @@ from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administra
 from bot.delivery.sinks.webhook import Endpoint, Webhook
 from bot.destination import TelegramChat, WebhookName, destination_key
 from bot.lang import LANGUAGES
-from bot.messages.blocks import plain
-from bot.messages.render import Message
+from bot.messages.render import own_message
 from bot.messages.voice import Html
 from bot.redaction import redact
-from rules.alerts import Level, Turn
 from streams.clock import wall_ms
 
 NO_BOT = (
@@ -74,17 +72,7 @@ async def send_test_to_webhooks(settings: Settings) -> list[SendTestOutcome]:
 async def _taken(sink: Webhook, to: WebhookName, settings: Settings) -> SendTestOutcome:
     name, at = destination_key(to), wall_ms()
     text = Html(LANGUAGES[settings.language].phrases["test.message"])
-    message = Message(
-        alert_id="test",
-        asset="",
-        rule="test",
-        turn=Turn.OPEN,
-        level=Level.WATCH,
-        silent=True,
-        html=str(text),
-        plain=plain(text),
-        at=at,
-    )
+    message = own_message("test", "test", text, at, silent=True)
     try:
         await sink.send(to, message, key=f"test {name} {at}")
     except SendError as error:

@@ -7,10 +7,9 @@ They are in italics and without hashtags, so that nobody takes them for the mark
 from collections.abc import Sequence
 
 from bot.lang.words import Words
-from bot.messages.blocks import plain
-from bot.messages.render import Message
+from bot.messages.render import Message, own_message
 from bot.messages.voice import Html, say, time, title
-from rules.alerts import Level, Notice, Turn
+from rules.alerts import Notice, Turn
 from streams.events import Fault, FaultCode, Kind, Ms
 
 CONFIG = "config"
@@ -72,17 +71,9 @@ def notice_message(notice: Notice, words: Words) -> Message:
         text = say(words, key, reason=notice.reason)
     else:
         text = say(words, "notice", text=_what(notice, words))
-    return Message(
-        alert_id=notice.id,
-        asset="",
-        rule="feeds",
-        turn=Turn.CLOSE if notice.up else Turn.OPEN,
-        level=Level.WATCH,
-        silent=notice.fault not in LOUD,
-        html=text,
-        plain=plain(text),
-        at=notice.seen,
-    )
+    turn = Turn.CLOSE if notice.up else Turn.OPEN
+    silent = notice.fault not in LOUD
+    return own_message(notice.id, "feeds", text, notice.seen, turn=turn, silent=silent)
 
 
 def _what(notice: Notice, words: Words) -> Html:

@@ -148,6 +148,30 @@ def message_of(
     )
 
 
+def own_message(
+    alert_id: str,
+    rule: str,
+    text: Html,
+    at: Ms,
+    *,
+    turn: Turn = Turn.OPEN,
+    level: Level = Level.WATCH,
+    silent: bool = False,
+) -> Message:
+    """A message of Lowtide's own: it tells of no asset, and ``rule`` says what it is about."""
+    return Message(
+        alert_id=alert_id,
+        asset="",
+        rule=rule,
+        turn=turn,
+        level=level,
+        silent=silent,
+        html=str(text),
+        plain=plain(text),
+        at=at,
+    )
+
+
 def footer(voice: Voice, held: int, single: bool = True) -> Html:
     """Hashtags, time, and how many alerts were kept back. ``single``: it is of one asset."""
     alert, facts = voice.alert, voice.alert.facts

@@ -16,7 +16,7 @@ from bot.lang import LANGUAGES, en, numbers
 from bot.lang.numbers import significant_below
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
 from bot.messages.notices import UNREAD, config_notice, notice_message
-from bot.messages.render import Message, first_line, message_of, render
+from bot.messages.render import Message, first_line, message_of, own_message, render
 from bot.messages.thread import delivery_message
 from bot.messages.voice import Html, say, topic
 from bot.plan.planner import Delivery
@@ -846,6 +846,16 @@ def test_a_notice_is_quiet_unless_a_venue_is_lost_and_looks_like_no_alert(name: 
     assert message.silent is not name.startswith("venue_lost")
     assert "#" not in sound(message)
     assert message.html.startswith("⚪ <i>") and message.html.endswith("</i>")
+
+
+def test_a_message_of_our_own_is_of_no_asset_and_can_be_stored():
+    text = say(en.WORDS, "alarm.on", who="redis", why="2 < 3 & no more")
+    message = own_message("alarm", "alarm", text, AT, level=Level.ALERT, silent=True)
+    assert (message.asset, message.rule, message.at) == ("", "alarm", AT)
+    assert (message.turn, message.level, message.silent) == (Turn.OPEN, Level.ALERT, True)
+    assert "2 &lt; 3 &amp; no more" in message.html
+    assert message.plain == parsed(message.html) and "2 < 3 & no more" in message.plain
+    assert msgspec.json.decode(msgspec.json.encode(message), type=Message) == message
 
 
 def test_an_event_of_hundreds_of_coins_fits():
