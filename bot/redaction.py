@@ -7,12 +7,21 @@ it stands, whole, percent-encoded or escaped; the patterns stay for what nobody 
 import json
 import re
 
+from streams.text import printable
+
 _LEAST = 6
 """A shorter secret is part of too many words."""
 
 _LEAST_PATH = 4
 TOKEN = re.compile(r"\d{5,}:[\w-]{30,}")
 _PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):([^\s@]+)@")
+_PRIVATE = re.compile(
+    r"\w+://\S+|\('[^']+', \d+[^)]*\)|[\w.:\[\]-]+:\d{4,5}\b|(?:\d{1,3}\.){3}\d{1,3}"
+    r"|@\w{4,}|-?\d{7,}"
+)
+"""Addresses: URLs, hosts with a port as Python and others write them; chats and people: their
+names, their numbers."""
+
 _SPLITS = re.compile(r"[/?#@:\[\]]")
 
 _known: dict[str, str] = {}
@@ -58,6 +67,12 @@ def redact(text: str) -> str:
             _compiled.append(_pattern())
         text = _compiled[0].sub(_shown, text)
     return _PASSWORD.sub(r"\1:<password>@", TOKEN.sub("<token>", text))
+
+
+def public(text: str, longest: int | None = 200) -> str:
+    """``text`` on one line of at most ``longest`` characters (None: whole), without secrets,
+    addresses, chats and people."""
+    return printable(_PRIVATE.sub("…", redact(" ".join(text.split()))), longest)
 
 
 def _pattern() -> re.Pattern[str]:

@@ -86,10 +86,11 @@ def _streams(keys: Keys) -> tuple[tuple[str, str], ...]:
     return ("events", keys.events), ("alerts", keys.alerts)
 
 
-def faults(status: dict[str, Any]) -> list[str]:
+def faults(status: dict[str, Any], *, nameless: bool = False) -> list[str]:
     """What is not as it has to be, in a sentence each: a Redis that takes nothing; a role that does
-    not run, and why; a chat that gets nothing."""
-    stuck = [_chat(chat) for chat in _troubled(status) if chat.stuck]
+    not run, and why; a chat that gets nothing. ``nameless``: chats are not called by their keys."""
+    troubled = [_nameless(chat) if nameless else chat for chat in _troubled(status)]
+    stuck = [_chat(chat) for chat in troubled if chat.stuck]
     gone = [_not_running(role, status) for role in ROLES if status[role] is None]
     return _cannot_write(status) + gone + stuck
 
@@ -104,6 +105,10 @@ def _cannot_write(status: dict[str, Any]) -> list[str]:
 def _troubled(status: dict[str, Any]) -> list[ChatReport]:
     bot = cast("dict[str, Any]", status["bot"] or {})
     return msgspec.convert(bot.get("troubled", []), list[ChatReport])
+
+
+def _nameless(chat: ChatReport) -> ChatReport:
+    return msgspec.structs.replace(chat, chat="a chat", reason=chat.reason.replace(chat.chat, "…"))
 
 
 def _chat(chat: ChatReport) -> str:

@@ -5,7 +5,6 @@ Each number is taken from where the answer of a command takes it (``/top``, ``/o
 here names a chat, an address or a person.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from bot.lang.words import Words
 from bot.messages.blocks import plain
 from bot.messages.headline import amount, extreme, head, metric_name
 from bot.messages.voice import Voice, say, topic
-from bot.redaction import redact
+from bot.redaction import public
 from bot.roles.bot import BotStatus
 from bot.web.readiness import ReadinessCheck
 from rules.alerts import ALL, Alert, Level, Turn
@@ -35,7 +34,6 @@ from rules.snapshot import PRICE, OpenEpisodes, Standing, Value
 from streams.durations import DAY, HOUR
 from streams.events import Ms
 from streams.feed.hub import FeedCount, VenueStatus
-from streams.text import printable
 
 Tone = Literal["", "watch", "alert", "critical", "over", "dim", "bad", "good"]
 """How a cell looks; never the only place where something is said."""
@@ -46,9 +44,6 @@ TURNS = 30
 _LEVELS: Mapping[Level, Tone] = {
     Level.WATCH: "watch", Level.ALERT: "alert", Level.CRITICAL: "critical",
 }  # fmt: skip
-_PRIVATE = re.compile(r"\w+://\S+|@\w{4,}|-?\d{7,}")
-"""Addresses, names of chats and people, their numbers."""
-
 _NOBODY = Asker(user=0, name="", private=False)
 
 
@@ -165,11 +160,6 @@ def _context(of: PageInput) -> Context:
         fates=of.fates,
         subscribers=of.subscribers,
     )
-
-
-def public(text: str) -> str:
-    """``text`` of an error on one line, without secrets, addresses, chats and people."""
-    return printable(_PRIVATE.sub("…", redact(" ".join(text.split()))))
 
 
 def _newest(standing: Standing | None, episodes: OpenEpisodes | None) -> Standing | None:

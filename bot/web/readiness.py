@@ -1,6 +1,7 @@
 """Whether Lowtide does what it is for: it hears the venues, its rules tick, Telegram answers. Pure.
 
-A fall of the market is none of it: nothing here looks at what the venues say.
+A fall of the market is none of it: nothing here looks at what the venues say. No reason names a
+chat, an address or a person.
 """
 
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from bot.redaction import public
 from bot.roles.rules import NO_TICK_S
 from bot.status import faults
 from streams.durations import MINUTE
@@ -33,7 +35,7 @@ def readiness(
     """Each check. ``status``: of ``bot.status.collect``; ``failing``: who has failed for a while in
     this process, and why; ``telegram``: whether there is a bot."""
     checks = [
-        _check("roles", [" ".join(fault.split()) for fault in faults(dict(status))]),
+        _check("roles", faults(dict(status), nameless=True)),
         _check("venues", _not_heard(status["streams"])),
         _check("ticks", _no_tick(status["rules"])),
         _check("process", [f"{who}: {why}" for who, why in failing.items()]),
@@ -42,7 +44,7 @@ def readiness(
 
 
 def _check(name: str, reasons: list[str]) -> ReadinessCheck:
-    return ReadinessCheck(name=name, ok=not reasons, reason=" ".join("; ".join(reasons).split()))
+    return ReadinessCheck(name=name, ok=not reasons, reason=public("; ".join(reasons), None))
 
 
 def _not_heard(streams: Any) -> list[str]:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from bot.config import Settings
 from bot.config.web import is_this_machine
 from bot.lang import LANGUAGES
-from bot.redaction import redact
+from bot.redaction import public, redact
 from bot.web.document import page_document, token_document
 from bot.web.live import LivePage
 from bot.web.metrics import exposition, metric_families
@@ -141,7 +141,7 @@ class WebServer:
         try:
             reported, _episodes = await self._probe.look()
         except (RedisError, OSError, TimeoutError) as error:
-            return _text(f"redis: {in_words(error)}", 503)
+            return _text(f"redis: {public(in_words(error))}", 503)
         checks = self._probe.checks(reported)
         lines = [f"{check.name}: {check.reason or 'ok'}" for check in checks]
         return _text("\n".join(lines), 200 if all(check.ok for check in checks) else 503)
@@ -150,7 +150,7 @@ class WebServer:
         try:
             reported, episodes = await self._probe.look()
         except (RedisError, OSError, TimeoutError) as error:
-            return _text(f"redis: {in_words(error)}", 503)
+            return _text(f"redis: {public(in_words(error))}", 503)
         body = exposition(metric_families(reported, self._probe.checks(reported), episodes))
         return web.Response(body=body, headers={"Content-Type": _TEXT})
 

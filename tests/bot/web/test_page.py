@@ -7,7 +7,8 @@ import msgspec
 
 from bot.delivery.fate import AlertFate, Fate
 from bot.lang import en
-from bot.web.page import PageInput, PageTable, page_tables, public
+from bot.redaction import public
+from bot.web.page import PageInput, PageTable, page_tables
 from bot.web.readiness import ReadinessCheck
 from rules.alerts import Alert
 from rules.snapshot import OpenEpisodes
@@ -112,6 +113,7 @@ SECRETS = {
     "chat -1001234567890 was kicked": "chat … was kicked",
     "@my_channel: not found": "…: not found",
     f"token 123456789:{'A' * 35}\nline two": "token <token> line two",
+    "no 10.0.0.5, nor redis.example:6379 since 21:10": "no …, nor … since 21:10",
     "turned \u202e round": "turned \\u202e round",
 }
 

@@ -58,7 +58,28 @@ def test_what_has_failed_in_this_process_is_said() -> None:
 def test_something_critical_that_waits_is_said() -> None:
     chat = ChatReport(chat="-100", ready=True, queued=1, critical_ms=130_000)
     report = status(bot={"troubled": [msgspec.to_builtins(chat)]})
-    assert wrong(report) == {"roles": "bot -100, 1 post waits, the oldest critical one for 130 s"}
+    words = "bot a chat, 1 post waits, the oldest critical one for 130 s"
+    assert wrong(report) == {"roles": words}
+
+
+@pytest.mark.parametrize("chat", ["-1001234567890", "@my_channel", "-42", "webhook:desk"])
+def test_a_stuck_chat_is_not_named(chat: str) -> None:
+    stuck = ChatReport(
+        chat=chat, ready=False, queued=2, critical_ms=130_000,
+        reason=f"no answer from {chat} at https://hooks.example/T0/secret, host 10.0.0.5:6379",
+    )  # fmt: skip
+    report = status(bot={"troubled": [msgspec.to_builtins(stuck)]})
+    assert wrong(report) == {
+        "roles": "bot a chat is not ready, 2 posts wait, the oldest critical one for 130 s:"
+        " no answer from … at … host …"
+    }
+
+
+def test_the_end_of_a_role_names_no_chat() -> None:
+    ended = {"reason": "Telegram finds no chat -1001234567890\nadd it", "seconds_ago": 120}
+    report = status(bot=None) | {"ended": {"bot": ended}}
+    reason = "bot not running: it ended 2 min ago: Telegram finds no chat … add it"
+    assert wrong(report)["roles"] == reason
 
 
 @pytest.mark.parametrize(
