@@ -31,7 +31,7 @@ from bot.backtest.series import (
     add_series,
     series_of,
 )
-from rules.alerts import ALL
+from bot.config.markets import coin_meant
 from rules.snapshot import PRICE
 from streams.durations import duration
 from streams.events import Ms
@@ -123,15 +123,9 @@ def read(path: Path, notes: Notes) -> CsvTable:
         re.sub(r"\d+", "#", str(path)),
     )
     for asset in dict.fromkeys(table.names.get("asset", ())):
-        if (near := _coin(asset)) != asset:
+        if (near := coin_meant(asset)) != asset:
             notes.add(f"{path}: {asset} is taken for a coin of that name: is it {near}?")
     return _ordered(path, table, notes)
-
-
-def _coin(asset: str) -> str:
-    """The coin that was probably meant by what looks like the symbol of a contract."""
-    coin = asset.upper() if asset != ALL else asset
-    return re.sub(r"(?<=.)[-_/]?(USDT|USDC|USD)([-_]?(PERP|SWAP))?$", "", coin) or coin
 
 
 @cache

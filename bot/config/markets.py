@@ -2,18 +2,27 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 from unicodedata import normalize
 
 import msgspec
 
 from bot.config.schema import ALL, TIERS, MarketsTable, keys_at
 from bot.config.values import did_you_mean, shown
+from streams.coins import present_name
+from streams.venues.wire import coin_of
 
 Problem = tuple[tuple[str | int, ...], str]
 """The path of a key, and a sentence that says what is wrong with its value."""
 
 _KILO = re.compile(r"k([A-Z0-9]+)")
-"""Hyperliquid's names of contracts on 1,000 coins."""
+"""A contract on 1,000 coins, as in kPEPE."""
+
+_QUOTED = re.compile(
+    r"([A-Z0-9]+?)(?:[-_/]?(?:USDT|USDC|FDUSD|BUSD)|[-_/]USD|(?<=...)USD|[-_]?PERP)"
+    r"(?:[-_]?(?:PERP|SWAP))?"
+)
+"""A contract by what it is counted in. PYUSD, TUSD and PERP are coins."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -91,13 +100,49 @@ def market_problems(
     return problems + _assets(base) + _assets(markets.own) + _names(markets.own, used)
 
 
+class ContractName(NamedTuple):
+    """What a venue's name of a contract says."""
+
+    coin: str
+    multiplier: float
+    """How many coins one unit is."""
+    quoted: bool
+    """It ends in what the contract is counted in."""
+
+
+def contract_named(name: str) -> ContractName | None:
+    """What ``name`` says, if it is how venues call contracts; None: it may be a coin's."""
+    if kilo := _KILO.fullmatch(name):
+        return ContractName(present_name(kilo[1]), 1_000, quoted=False)
+    quoted = _QUOTED.fullmatch(name)
+    contract = ContractName(*coin_of(quoted[1] if quoted else name), quoted is not None)
+    return contract if contract.quoted or contract.multiplier != 1 else None
+
+
+def coin_meant(name: str) -> str:
+    """The coin that ``name`` probably is of, however it is written (``btc``, ``1000PEPEUSDT``,
+    ``MATIC``): ``name`` itself if nothing is known against it."""
+    text = name if _KILO.fullmatch(name) else name.upper()
+    contract = contract_named(text)
+    return contract.coin if contract else present_name(text)
+
+
+def contract_problem(asset: str) -> str:
+    """A sentence if ``asset`` is a venue's name of a contract; "" if it is none."""
+    contract = contract_named(asset)
+    if contract is None:
+        return ""
+    like = f"a contract on {contract.multiplier:,.0f} coins"
+    if contract.quoted:
+        like = "a venue's name of a contract"
+    return f"{asset} looks like {like}: write the asset, {contract.coin}"
+
+
 def asset_problem(asset: str) -> str:
     """A sentence on why ``asset`` names no coin; "" if it may be one."""
     if looks_like_asset(asset):
         return ""
-    if kilo := _KILO.fullmatch(asset):
-        return f"{asset} looks like a contract on 1,000 coins: write the asset, {kilo[1]}"
-    return f'{shown(asset)} is not an asset: write it like "BTC"'
+    return contract_problem(asset) or f'{shown(asset)} is not an asset: write it like "BTC"'
 
 
 def _assets(tiers: Mapping[str, list[str]]) -> list[Problem]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from bot.config import Settings
 from bot.config.explain import rule_path
-from bot.config.markets import looks_like_asset
+from bot.config.markets import contract_problem, looks_like_asset
 from bot.config.rules import families
 from bot.config.values import LEVELS, did_you_mean
 from rules.composite import Composite
@@ -16,7 +16,6 @@ from rules.rule import Rule
 from streams.coins import NEW_NAMES
 from streams.events import Kind
 from streams.venues import VENUES
-from streams.venues.wire import coin_of
 
 _TAIL = "(tail)"
 
@@ -121,7 +120,6 @@ def _assets(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
                     yield ("rules", family, *inner, name), text
 
 
-_QUOTED = re.compile(r"([A-Z0-9]+?)(?:USDT|USDC|FDUSD|BUSD|PERP|(?<=...)USD)")
 _EXCHANGED = {
     # Paradex's notice: MKR-USD-PERP ends on 2025-09-09 for the swap; the rate is that of Sky's own
     # converter
@@ -151,13 +149,9 @@ def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _meant(asset: str) -> str | None:
     """What is wrong with the name of an asset, None if nothing is known against it."""
-    quoted = _QUOTED.fullmatch(asset)
-    coin, count = coin_of(quoted[1] if quoted else asset)
+    if problem := contract_problem(asset):
+        return problem
     new = NEW_NAMES.get(asset)
-    if quoted:
-        return f"{asset} looks like a venue's name of a contract: write the asset, {coin}"
-    if count != 1:
-        return f"{asset} looks like a contract on {count:,.0f} coins: write the asset, {coin}"
     if new is not None:
         when = f"since {new.since:%B %Y}" if new.since else "on the venues that are listened to"
         return f"{asset} is called {new.coin} {when}: write {new.coin}"

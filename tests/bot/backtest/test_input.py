@@ -110,8 +110,11 @@ def test_empty_lines_at_the_end_are_no_rows(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("asset", "coin"),
-    [("btc", "BTC"), ("BTCUSDT", "BTC"), ("ETH-USDT-SWAP", "ETH"), ("1000PEPEUSDC", "1000PEPE"),
-     ("SOLUSD_PERP", "SOL"), ("BTC", None), ("USDT", None), ("1INCH", None), ("ALL", None)],
+    [("btc", "BTC"), ("BTCUSDT", "BTC"), ("ETH-USDT-SWAP", "ETH"), ("1000PEPEUSDC", "PEPE"),
+     ("SOLUSD_PERP", "SOL"), ("S-USD", "S"), ("btc_usdt", "BTC"), ("kBONK", "BONK"),
+     ("1000pepe", "PEPE"), ("SHIB1000", "SHIB"), ("MATIC", "POL"), ("RNDR-USDT-SWAP", "RENDER"),
+     ("BTC", None), ("USDT", None), ("1INCH", None), ("ALL", None), ("PYUSD", None),
+     ("PERP", None)],
 )  # fmt: skip
 def test_what_looks_like_a_contract_is_asked_for_its_coin(
     tmp_path: Path, asset: str, coin: str | None

@@ -31,6 +31,10 @@ def test_nothing_is_told_of_what_is_shipped(tmp_path: Path):
         ("BTCUSDT", "BTCUSDT looks like a venue's name of a contract: write the asset, BTC"),
         ("ETHUSD", "ETHUSD looks like a venue's name of a contract: write the asset, ETH"),
         ("SUSDC", "SUSDC looks like a venue's name of a contract: write the asset, S"),
+        (
+            "SOLUSDTPERP",
+            "SOLUSDTPERP looks like a venue's name of a contract: write the asset, SOL",
+        ),
         ("SOLPERP", "SOLPERP looks like a venue's name of a contract: write the asset, SOL"),
         (
             "1000PEPEUSDT",
@@ -184,6 +188,13 @@ def test_other_faults_have_no_such_hint(tmp_path: Path):
     with pytest.raises(ConfigError) as error:
         load(path, {})
     assert "no sign" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["BTC-USDT-SWAP", "BTC_USDT", "BTC-PERP"])
+def test_a_contract_with_signs_in_its_name_is_no_asset(tmp_path: Path, name: str):
+    words = f"{name} looks like a venue's name of a contract: write the asset, BTC"
+    with pytest.raises(ConfigError, match=words):
+        warned(tmp_path, f'[markets]\nmajors = ["{name}"]\n')
 
 
 def test_letters_of_another_width_are_no_asset(tmp_path: Path):
