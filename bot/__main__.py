@@ -5,12 +5,15 @@ Only this module is imported for ``--help`` and ``--version``, so it imports not
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 _DATA = ("metrics", "bookDepth", "fundingRate", "klines", "markPriceKlines")
 """Folders of the archive, see ``bot/history/files.py``."""
+
+_Add = Callable[[str, str], argparse.ArgumentParser]
+"""Makes the command of that name; the text says what it does."""
 
 _ABOUT = "Real-time alerts for crypto derivatives: tells when leverage leaves the market."
 
@@ -49,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common])
 
+    for group in (_running, _configuring, _operating, _looking_back):
+        group(add)
+    return parser
+
+
+def _running(add: _Add) -> None:
     run = add("run", "everything in one process, with a Redis of its own if there is none")
     add("streams", "only the role that listens to venues")
     add("rules", "only the role that judges events")
@@ -57,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         help="messages to the terminal only; with a Redis of its own, so beside a real one too",
     )  # fmt: skip
     add("bot", "only the role that sends messages")
+
+
+def _configuring(add: _Add) -> None:
     init = add("init", "three questions, then a configuration, a token and a test message")
     init.add_argument("--api-url", metavar="URL", help="a Bot API server in place of Telegram's")
     add("check", "read the configuration and say what it means")
@@ -64,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")
     add("test", "run the rule tests of the configuration")
     add("send-test", "post a test message to every chat, or say what is missing")
+
+
+def _operating(add: _Add) -> None:
     demo = add("demo", "play the bundled crash: no network, no token")
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
     demo.add_argument(
@@ -83,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         "--user", action="store_true", help="for your own services; root's is for the machine"
     )
     service.add_argument("--replace", action="store_true", help="write it over one that differs")
+
+
+def _looking_back(add: _Add) -> None:
     record = add("record", "write raw frames of some symbols to a file")
     record.add_argument("venue", metavar="VENUE", help="as under markets.venues: binance")
     record.add_argument("symbols", metavar="SYMBOL", nargs="+", help="the venue's own names")
@@ -103,12 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="at alert and above, by row",
     )
-    tune.add_argument(
-        "--row", metavar="ROW", help="this row alone, such as majors, tail or BTC"
-    )  # fmt: skip
+    tune.add_argument("--row", metavar="ROW", help="this row alone, such as majors, tail or BTC")
     tune.add_argument("--write", action="store_true", help="put them into the configuration")
     _paths(tune)
-    return parser
 
 
 def _archives(command: argparse.ArgumentParser) -> None:
