@@ -104,7 +104,6 @@ class Embedded:
         self._process: asyncio.subprocess.Process | None = None
         self._lock: int | None = None
         self._log_from = 0
-        self.set_aside: Path | None = None  # the damaged folder, once one was found
         self.lost = ""  # what became of the file, in words, until somebody was told
         self.url = f"unix://{self._socket}"
 
@@ -190,7 +189,6 @@ class Embedded:
         except CannotStart:  # without it too, so it is not the file, which stays what it is
             self._put_back(aside)
             raise
-        self.set_aside = aside
         self.lost = f"its file was damaged and is now {aside.name}: see `lowtide repair`"
         log.error(
             "Valkey's file is damaged: it was set aside and a new one is begun, without the posts"
