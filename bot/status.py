@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from bot.config.reload import count
 from bot.delivery.post import ChatReport
-from bot.lang.en import length
+from bot.lang import ENGLISH
 from bot.roles import ENDED_LIFE_S, STATUS_EVERY_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed, unwritable
 from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
@@ -128,7 +128,7 @@ def _not_running(role: str, status: dict[str, Any]) -> str:
         return f"{role:8} nothing heard for {STATUS_LIFE_S} s, since it cannot report"
     if end is None:
         return f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)"
-    ago = f"{length(end['seconds_ago'] * 1000)} ago"
+    ago = f"{ENGLISH.length(end['seconds_ago'] * 1000)} ago"
     if not end["reason"]:
         return f"{role:8} not running: it was stopped {ago}"
     return f"{role:8} not running: it ended {ago}: {end['reason']}"

@@ -585,8 +585,8 @@ NAMES_OF_SEVERAL = {
         "decode", "dump", "encode", "load", "next_due", "parsed", "read", "ready", "record",
         "report", "run", "set_back", "show", "step", "tune",
     ),
-    "how a module writes what it has, said with its name (report.text, en.price)": (
-        "clock", "day", "describe", "first_line", "in_words", "named", "number", "plain", "share",
+    "how a module writes what it has, said with its name (report.text)": (
+        "describe", "first_line", "in_words", "named", "number", "plain", "share",
         "shown", "text",
     ),
     "what a module takes out of what it was handed, said with its name (wire.price)": (

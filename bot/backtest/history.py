@@ -34,7 +34,7 @@ from bot.backtest.series import (
     rows_where,
     series_of,
 )
-from bot.lang import en as words
+from bot.lang import ENGLISH
 from rules.alerts import ALL, CAUSES
 from rules.cause import cause
 from rules.market import FORGET_AFTER
@@ -359,19 +359,19 @@ class History:
         speaks = (EVERYONE, *self._venues[:1]) if kind in ("oi", "cause") else ()
         speaking = [venue for venue in speaks if venue in of_kind.venues]
         length, best = of_kind.length(speaking), of_kind.finest_step(speaking)
-        apart = f"the data come each {words.length(best)} at best, which is too coarse"
+        apart = f"the data come each {ENGLISH.length(best)} at best, which is too coarse"
         if kind == "depth":
             band = int(re.findall(r"\d+", name)[0])
             if band not in of_kind.bands:
                 return f"the data are of {', '.join(map(str, sorted(of_kind.bands)))} bp"
             if name.endswith("_pct_of_normal"):
                 return "less than five days of it"
-            ready = words.length(RECENT_READY * MINUTE)
+            ready = ENGLISH.length(RECENT_READY * MINUTE)
             return apart if best > MINUTE else f"less than {ready} of it"
         if best > window:
             return f"{apart} for its window"
         if length < window:
-            return f"there are {words.length(length)} of it, which is shorter than its window"
+            return f"there are {ENGLISH.length(length)} of it, which is shorter than its window"
         if kind == "liq":
             return "its bars cannot be put together to its window"
         if kind == "price":

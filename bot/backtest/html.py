@@ -35,7 +35,7 @@ from bot.backtest.report import (
 )
 from bot.backtest.series import Floats, RecordedSeries, SeriesKey, Times
 from bot.backtest.sources import Sources
-from bot.lang.en import length
+from bot.lang import ENGLISH
 from rules.alerts import Level
 from rules.snapshot import PRICE
 from streams.durations import DAY, HOUR
@@ -415,7 +415,11 @@ def _loudest(report: Report) -> Iterator[str]:
     for loud in report.loudest:
         p = loud.prices
         moves = (p.before_1h_pct, p.after_1h_pct, p.after_4h_pct, p.after_24h_pct)
-        lasted = "still open" if loud.closed_at is None else length(loud.closed_at - loud.opened_at)
+        lasted = (
+            "still open"
+            if loud.closed_at is None
+            else ENGLISH.length(loud.closed_at - loud.opened_at)
+        )
         rows.append((
             moment(loud.opened_at), loud.rule, loud.instrument or loud.asset, loud.level,
             f"{loud.extreme:.4g} {loud.unit}", lasted, "–" if p.at is None else f"{p.at:,.6g}",

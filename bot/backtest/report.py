@@ -16,7 +16,7 @@ from bot.backtest.evaluate import Run, Seen
 from bot.backtest.posts import ListedPost, is_end, listed
 from bot.backtest.series import SeriesKey
 from bot.config import Settings
-from bot.lang.en import length
+from bot.lang import ENGLISH
 from rules.alerts import Alert, Level, Turn
 from rules.metrics import metric
 from rules.rule import Rule
@@ -447,9 +447,9 @@ def change_row(change: Change) -> tuple[str, ...]:
         before = ""
     else:
         apart = change.at - change.before_at
-        when = "at the same time" if not apart else f"{length(abs(apart))} sooner"
+        when = "at the same time" if not apart else f"{ENGLISH.length(abs(apart))} sooner"
         if apart < 0:
-            when = f"{length(-apart)} later"
+            when = f"{ENGLISH.length(-apart)} later"
         before = when if change.before_level == change.level else f"{when}, {change.before_level}"
     at = change.at if change.at is not None else change.before_at
     return str(change.kind), moment(at), change.subject, change.rule, level, before
@@ -518,8 +518,8 @@ def _coverage_row(entry: Coverage) -> tuple[str, ...]:
 def each(entry: Coverage) -> str:
     """How far apart values lie, in words."""
     if entry.longest_step_ms == entry.step_ms:
-        return length(entry.step_ms)
-    return f"{length(entry.step_ms)} to {length(entry.longest_step_ms)}"
+        return ENGLISH.length(entry.step_ms)
+    return f"{ENGLISH.length(entry.step_ms)} to {ENGLISH.length(entry.longest_step_ms)}"
 
 
 def _posts(report: Report) -> list[str]:
@@ -581,7 +581,7 @@ def _loudest(episodes: Sequence[Loud], width: int) -> list[str]:
 def _loud_row(loud: Loud) -> tuple[str, ...]:
     prices = loud.prices
     moves = (prices.before_1h_pct, prices.after_1h_pct, prices.after_4h_pct, prices.after_24h_pct)
-    lasted = "open" if loud.closed_at is None else length(loud.closed_at - loud.opened_at)
+    lasted = "open" if loud.closed_at is None else ENGLISH.length(loud.closed_at - loud.opened_at)
     return (
         moment(loud.opened_at),
         loud.rule + ("" if loud.posted else "*"),

@@ -24,7 +24,7 @@ from bot.backtest.report import names
 from bot.backtest.series import Chunk, Floats, Times
 from bot.config import Settings
 from bot.config.markets import Tiers
-from bot.lang.en import length
+from bot.lang import ENGLISH
 from bot.plan.planner import Delivery
 from rules.alerts import ALL, Level
 from rules.rule import Row, Rule
@@ -458,7 +458,7 @@ def _sums(title: str, worths: Sequence[tuple[str, Worth]]) -> Iterator[str]:
         "  calm: posts, rings a month"
     )
     for label, worth in worths:
-        lead = "–" if worth.median_lead_ms is None else length(worth.median_lead_ms)
+        lead = "–" if worth.median_lead_ms is None else ENGLISH.length(worth.median_lead_ms)
         caught = f"{worth.caught} of {worth.falls}"
         yield (
             f"{label:{width}}  {caught:>8}  {lead:>5}  {worth.mean_to_come:6.0%}  {worth.rings:5}"
@@ -480,7 +480,7 @@ def _each_fall(tier: str, judged: Sequence[ConfigurationScore], number: int) -> 
         fall = of_fall[0]
         rings = (
             "missed" if entry.first_at is None
-            else f"{length(entry.lead_ms)} before, {entry.to_come:.0%} to come"
+            else f"{ENGLISH.length(entry.lead_ms)} before, {entry.to_come:.0%} to come"
             for entry in of_fall
         )  # fmt: skip
         yield f"  {_minute(fall.low_at)} {fall.asset} {fall.fall_pct:.1f} %: {'; '.join(rings)}"

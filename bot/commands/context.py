@@ -146,9 +146,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         standing = self.fresh
         return tuple(v for v in standing.values if not v.instrument) if standing else ()
 
-    def say(self, key: str, **values: str) -> Html:
-        """The phrase ``key``."""
-        return say(self.words, key, **values)
+    def say(self, key: str, counted: int | None = None, /, **values: str) -> Html:
+        """The phrase ``key``, as ``bot.messages.voice.say`` has it."""
+        return say(self.words, key, counted, **values)
 
 
 class AddSilence(msgspec.Struct, frozen=True):

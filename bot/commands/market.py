@@ -137,8 +137,7 @@ def without_liquidations(context: Context) -> Html:
     ]
     if not names:
         return Html()
-    key = "liq.not_available_one" if len(names) == 1 else "liq.not_available_many"
-    return context.say(key, venues=", ".join(names))
+    return context.say("liq.not_available", len(names), venues=", ".join(names))
 
 
 SHOWN = 12

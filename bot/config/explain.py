@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
 from bot.config.values import LEVELS, did_you_mean, shown_redis_url
-from bot.lang.en import length
+from bot.lang import ENGLISH
 from bot.messages.voice import title
 from bot.plan.planner import Quiet
 from rules.alerts import ALL, Level
@@ -37,7 +37,7 @@ def describe(settings: Settings) -> str:
         *_proxies(settings),
         *_web(settings),
         ("redis", redis(settings)),
-        ("events", f"kept for {length(settings.keep)}, in at most {settings.max_mb} MB"),
+        ("events", f"kept for {ENGLISH.length(settings.keep)}, in at most {settings.max_mb} MB"),
     ]
     lines = [f"{name:{width}}  {text}" for name, text in head]
     composites = [
@@ -110,14 +110,16 @@ def composite_in_words(composite: Composite) -> str:
     which = "all" if needed == len(parts) else f"at least {needed}"
     text = (
         f"{composite.level.name.lower()} when {which} of these were reached within "
-        f"{length(composite.within)}: {', '.join(parts)}"
+        f"{ENGLISH.length(composite.within)}: {', '.join(parts)}"
     )
     if not composite.post:
         text += "; never posted"
-    rest = f"not again for {length(composite.cooldown)}"
+    rest = f"not again for {ENGLISH.length(composite.cooldown)}"
     if composite.hides:
         hidden = ", ".join(composite.hides)
-        rest = f"hides {hidden} while it fires and for {length(composite.hold)} after; {rest}"
+        rest = (
+            f"hides {hidden} while it fires and for {ENGLISH.length(composite.hold)} after; {rest}"
+        )
     return f"{text}\n  {rest}"
 
 
@@ -127,8 +129,8 @@ def hold_in_words(rule: Rule) -> str:
         return f" for {rule.settlements} settlement{'s' if rule.settlements > 1 else ''}"
     spans = {level.name.lower(): ms for level, ms in rule.hold.items() if ms}
     if len(rule.hold) == len(Level) and len(set(rule.hold.values())) == 1 and spans:
-        return f" for {length(next(iter(spans.values())))}"
-    return "".join(f", {name} for {length(ms)}" for name, ms in spans.items())
+        return f" for {ENGLISH.length(next(iter(spans.values())))}"
+    return "".join(f", {name} for {ENGLISH.length(ms)}" for name, ms in spans.items())
 
 
 def falls_in_words(least_fall_pct: Mapping[str, float]) -> list[str]:
@@ -169,7 +171,7 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
 def _together(settings: Settings) -> str:
     """How long posts wait."""
     waits = {level: ms for level, ms in settings.group_wait.items() if ms}
-    named = ", ".join(f"{_low(level)} {length(ms)}" for level, ms in waits.items())
+    named = ", ".join(f"{_low(level)} {ENGLISH.length(ms)}" for level, ms in waits.items())
     return f"waits for more of the same: {named}" if named else ""
 
 
@@ -202,8 +204,8 @@ def _rule(rule: Rule, settings: Settings) -> str:
     if not rule.post:
         first += ", never posted"
     rest = (
-        f"  over once beyond clear for {length(rule.clear_for)}; held back for "
-        f"{length(rule.cooldown)} after a post unless {rule.repost_if:g} times worse"
+        f"  over once beyond clear for {ENGLISH.length(rule.clear_for)}; held back for "
+        f"{ENGLISH.length(rule.cooldown)} after a post unless {rule.repost_if:g} times worse"
     )
     named = list(named_rows(rule, settings))
     width = max([10, *(len(name) for name, _ in named)])
@@ -338,7 +340,7 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
     for condition in rule.when:
         yield _Line("when", f"{condition.metric} {condition}", origin_of_when(settings, rule))
     for key, ms in (("clear_for", rule.clear_for), ("cooldown", rule.cooldown)):
-        yield _Line(key, length(ms), _of_rule(settings, rule, key))
+        yield _Line(key, ENGLISH.length(ms), _of_rule(settings, rule, key))
     yield _Line("repost_if", f"{rule.repost_if:g}", _of_rule(settings, rule, "repost_if"))
     if row.floor_musd:
         key = "min_loss_musd" if rule.metric.startswith("depth_") else "min_oi_musd"
@@ -349,10 +351,10 @@ def _composite(settings: Settings, composite: Composite) -> Iterator[_Line]:
     table = ("rules", composite.name)
     values = {
         "level": composite.level.name.lower(),
-        "within": length(composite.within),
+        "within": ENGLISH.length(composite.within),
         "at_least": str(composite.enough),
-        "hold": length(composite.hold),
-        "cooldown": length(composite.cooldown),
+        "hold": ENGLISH.length(composite.hold),
+        "cooldown": ENGLISH.length(composite.cooldown),
     }
     for key, value in values.items():
         place = settings.source.place(*table, key)

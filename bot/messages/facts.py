@@ -190,8 +190,8 @@ def _earlier(voice: Voice, facts: CascadeFacts) -> Html:
     if not facts.earlier or facts.last_at is None:
         return voice.say("cascade.first", date=start)
     last = words.day(facts.last_at, now)
-    key = "cascade.earlier_one" if facts.earlier == 1 else "cascade.earlier_many"
-    return voice.say(key, count=str(facts.earlier), date=start, last=last)
+    count = facts.earlier
+    return voice.say("cascade.earlier", count, count=str(count), date=start, last=last)
 
 
 def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
@@ -220,16 +220,13 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
 
 def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     words = voice.words
-    single = facts.orders == 1
     share = voice.say("liq.share", pct=numbers.share(facts.oi_pct)) if facts.oi_pct else Html()
     lines = [
         voice.say(
             "liq.sides",
             longs=amount(words, "liq", facts.long_usd / 1e6, ""),
             shorts=amount(words, "liq", facts.short_usd / 1e6, ""),
-            orders=voice.say(
-                "liq.orders_one" if single else "liq.orders_many", count=str(facts.orders)
-            ),
+            orders=voice.say("liq.orders", facts.orders, count=str(facts.orders)),
             share=share,
         )
     ]
@@ -252,7 +249,6 @@ def _incomplete(voice: Voice, facts: LiquidationFacts) -> list[Html]:
         if pct > 0
     ]
     if facts.not_available:
-        key = "one" if len(facts.not_available) == 1 else "many"
         names = ", ".join(title(venue) for venue in facts.not_available)
-        lines.append(voice.say(f"liq.not_available_{key}", venues=names))
+        lines.append(voice.say("liq.not_available", len(facts.not_available), venues=names))
     return lines

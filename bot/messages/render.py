@@ -245,9 +245,7 @@ def _history(voice: Voice) -> list[Html]:
         began = voice.our_time(voice.began)
         lines.append(voice.say("began", time=began, length=voice.lasted()))
     if alert.held:
-        lines.append(
-            voice.say("held_one" if alert.held == 1 else "held_many", count=str(alert.held))
-        )
+        lines.append(voice.say("held.before", alert.held, count=str(alert.held)))
     return lines
 
 

@@ -50,9 +50,9 @@ class Voice:
         self.words = words
         self.topic = topic(alert.metric)
 
-    def say(self, key: str, **values: str) -> Html:
-        """The phrase ``key`` with ``values`` in it, each escaped unless it is Html."""
-        return say(self.words, key, **values)
+    def say(self, key: str, counted: int | None = None, /, **values: str) -> Html:
+        """As ``say``, in the language of this voice."""
+        return say(self.words, key, counted, **values)
 
     def time(self, ms: Ms) -> Html:
         """Shown by Telegram in the reader's own zone; with the day if it is another one."""
@@ -116,13 +116,16 @@ class Voice:
         return self.alert.fires == "above"
 
 
-def say(words: Words, key: str, **values: str) -> Html:
-    """The phrase ``key`` of a language with ``values`` in it, each escaped unless it is Html."""
+def say(words: Words, key: str, counted: int | None = None, /, **values: str) -> Html:
+    """The phrase ``key`` of a language with ``values`` in it, each escaped unless it is Html.
+
+    ``counted``: of a phrase that counts something, how many those are.
+    """
     safe = {
         name: value if isinstance(value, Html) else html.escape(value, quote=False)
         for name, value in values.items()
     }
-    return Html(words.phrases[key].format(**safe))
+    return Html(words.phrase(key, counted).format(**safe))
 
 
 def time(words: Words, ms: Ms, now: Ms) -> Html:

@@ -11,7 +11,7 @@ from bot.commands.parsing import parse
 from bot.config import Settings, load
 from bot.delivery.fate import AlertFate, Fate
 from bot.delivery.post import ChatReport
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.messages.blocks import fitted_answer
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
@@ -276,7 +276,7 @@ SILENCES = (
 def context(settings: Settings, **changes: Any) -> Context:
     """Ann asks in private while all is well."""
     fields: dict[str, object] = {
-        "settings": settings, "words": en.WORDS, "now": NOW,
+        "settings": settings, "words": ENGLISH, "now": NOW,
         "asker": Asker(user=ANN, name="@ann", private=True), "standing": STANDING,
         "reports": REPORTS, "silences": SILENCES, "subscribers": 1,
         "fates": {
@@ -298,4 +298,4 @@ def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer
 
 def message(answer: Answer) -> Html:
     """As it is sent."""
-    return fitted_answer(answer.blocks, en.WORDS)
+    return fitted_answer(answer.blocks, ENGLISH)

@@ -39,7 +39,7 @@ from bot.commands.why import EpisodeQuery, episode_query
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
 from bot.delivery.fate import AlertFate, Fate
-from bot.lang import en, en_answers
+from bot.lang import ENGLISH
 from bot.messages.blocks import MOST_CHARS, fitted_answer, visible
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
@@ -288,7 +288,7 @@ def golden(configured: Settings) -> str:
 def test_everything_that_is_no_coin_has_a_line_and_a_name():
     assets = {*hyperliquid._MACRO.values()}
     assert assets == {asset for group in MACRO_GROUPS for asset in group}
-    named = {key for key in en_answers.PHRASES if key.startswith("macro.")}
+    named = {key for key in ENGLISH.phrases if key.startswith("macro.")}
     assert named == {f"macro.{asset}" for asset in assets}
 
 
@@ -311,14 +311,15 @@ def test_no_phrase_is_left_over(configured: Settings):
     used = golden(configured).casefold()
     elsewhere = (
         "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
-        "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "test.message", "ask.rules.none",
+        "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "ask.rules.none",
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place",
     )  # fmt: skip
-    for key, text in en_answers.PHRASES.items():
+    answers = {key: text for key, text in ENGLISH.phrases.items() if key.startswith("ask.")}
+    for key, text in answers.items():
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
-        where = key in elsewhere or key.startswith(("ask.menu.", "macro."))
+        where = key in elsewhere or key.startswith("ask.menu.")
         assert fixed.casefold() in used or where, key
 
 
@@ -443,7 +444,7 @@ def test_menus_show_what_may_be_used():
     assert "subscribe" not in names(NO_SUBSCRIBERS)[0]
     for spec in SPECS.values():
         assert re.fullmatch("[a-z]{1,32}", spec.name)
-        assert 1 <= len(en.WORDS.phrases[f"ask.menu.{spec.name}"]) <= 256
+        assert 1 <= len(ENGLISH.phrases[f"ask.menu.{spec.name}"]) <= 256
 
 
 def test_what_a_change_changes(configured: Settings):
@@ -514,11 +515,11 @@ def test_reports_of_roles_are_read_as_far_as_they_can_be():
 
 def test_blocks_are_left_out_as_a_whole_then_lines():
     blocks = [Html("<b>one</b>\ntwo"), Html("three"), Html("four\nfive")]
-    assert fitted_answer(blocks, en.WORDS) == "<b>one</b>\ntwo\n\nthree\n\nfour\nfive"
-    assert fitted_answer(blocks, en.WORDS, 19) == "<b>one</b>\ntwo\n\n… 2 more"
+    assert fitted_answer(blocks, ENGLISH) == "<b>one</b>\ntwo\n\nthree\n\nfour\nfive"
+    assert fitted_answer(blocks, ENGLISH, 19) == "<b>one</b>\ntwo\n\n… 2 more"
     long = [Html("<b>one</b>\ntwo and three and four")]
-    assert fitted_answer(long, en.WORDS, 12) == "<b>one</b>\n… 1 more"
-    assert fitted_answer([Html("x" * 50)], en.WORDS, 40) == "The answer is too long to be sent."
+    assert fitted_answer(long, ENGLISH, 12) == "<b>one</b>\n… 1 more"
+    assert fitted_answer([Html("x" * 50)], ENGLISH, 40) == "The answer is too long to be sent."
 
 
 def test_a_sum_over_hundreds_of_assets_fits(configured: Settings):

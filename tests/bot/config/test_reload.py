@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from bot.config import load
 from bot.config.reload import ConfigWatch, Rejected, change_summary, checked, on_sighup
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.messages.notices import notice_message
 from bot.roles.rules import RulesRole
 from rules import alerts
@@ -288,7 +288,7 @@ class Bench:
     async def notices(self) -> list[str]:
         published = [notice for notice in await self.events() if isinstance(notice, Notice)]
         return [
-            notice_message(notice, en.WORDS).plain
+            notice_message(notice, ENGLISH).plain
             for notice in published
             if notice.id[:6] == "config"
         ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.plan.silences import (
     Silence,
     dump,
@@ -78,7 +78,7 @@ def test_a_new_one_replaces_that_for_the_same_rule_and_asset():
 
 def test_they_are_listed_by_what_is_left_and_those_over_are_told_apart():
     silences = (quiet(ms=5 * HOUR + 12 * MIN), quiet("*", "BTC", 30 * MIN), quiet("cascade", ms=-1))
-    assert silence_lines(silences, en.WORDS, NOW) == [
+    assert silence_lines(silences, ENGLISH, NOW) == [
         "* BTC, 30 min left",
         "oi_drop SOL, 5 h 12 min left",
     ]

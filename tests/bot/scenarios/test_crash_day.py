@@ -12,7 +12,7 @@ import msgspec
 
 from bot.config import load
 from bot.demo.story import crash as story
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.messages.thread import delivery_message
 from bot.metriclog import MetricLog
 from bot.plan.planner import Delivery
@@ -136,7 +136,7 @@ def test_what_becomes_critical_rings_at_once(crash: Crash):
 
 def test_every_message_is_sound(crash: Crash):
     for delivery in crash.deliveries:
-        message = delivery_message(delivery, en.WORDS)
+        message = delivery_message(delivery, ENGLISH)
         assert len(parsed(message.html)) <= (500 if len(delivery.alerts) == 1 else 2_000)
         assert not re.search(r"\b(None|nan|inf)\b|  ", message.plain)
 

@@ -15,7 +15,7 @@ import pytest
 from bot.config import Settings, load
 from bot.config.recipients import chats
 from bot.destination import TelegramChat
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.messages.notices import notice_message
 from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
@@ -281,9 +281,9 @@ def text(posts_and_notices: Iterable[Delivery | Notice]) -> str:
     for entry in _without_passing_edits(list(posts_and_notices)):
         at = entry.seen if isinstance(entry, Notice) else entry.at
         message = (
-            notice_message(entry, en.WORDS)
+            notice_message(entry, ENGLISH)
             if isinstance(entry, Notice)
-            else delivery_message(entry, en.WORDS)
+            else delivery_message(entry, ENGLISH)
         )
         sound = (
             "to operators" if isinstance(entry, Notice) else "silent" if entry.silent else "rings"

@@ -9,7 +9,7 @@ import pytest
 
 from bot.config import load
 from bot.delivery.rendering import Present, with_present
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.messages.render import first_line
 from bot.messages.thread import delivery_message
 from bot.plan.planner import Delivery
@@ -108,7 +108,7 @@ class Played:
                 self.present.append((event.seen, {a.episode: a for a in episodes}))
                 for episode in episodes:
                     if episode.family == "cascade":
-                        self.lines.append((event.seen, first_line(episode, en.WORDS)))
+                        self.lines.append((event.seen, first_line(episode, ENGLISH)))
 
     def turns(self, *turns: Turn) -> list[Alert]:
         return [a for a in self.alerts if a.family == "cascade" and a.turn in turns]
@@ -150,7 +150,7 @@ def test_the_peak_is_told_by_edit_within_a_minute_and_rings_once_more(crash: Cra
     last = [d for d in played.deliveries if d.at <= played.peak + MINUTE and not d.into][-1]
     now = next(present for at, present in played.present if at >= played.peak + MINUTE)
     (part,) = with_present([last], now)
-    text = delivery_message(part, en.WORDS).plain
+    text = delivery_message(part, ENGLISH).plain
     assert f"price {crash.price[2] - 100:.1f}%".replace("-", "−") in text
     assert "deleveraging of longs" in text
     # it begins, it rises, and it is much worse: in a crash of four minutes no reader needs more
@@ -158,7 +158,7 @@ def test_the_peak_is_told_by_edit_within_a_minute_and_rings_once_more(crash: Cra
     assert 2 <= len(rings) <= 3
     assert [d.turn for d in rings if d.turn is Turn.WORSE] == [rings[-1].turn]
     assert played.began < rings[-1].at <= peak.seen + 5 * MINUTE
-    assert "much worse" in delivery_message(rings[-1], en.WORDS).plain
+    assert "much worse" in delivery_message(rings[-1], ENGLISH).plain
 
 
 def test_the_first_line_of_a_cascade_tells_the_worst():

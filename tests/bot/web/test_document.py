@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.web.document import page_document, token_document
 from bot.web.page import PageCell, PageColumn, PageTable
 
@@ -33,7 +33,7 @@ class Parsed(HTMLParser):
 
 
 def test_what_is_foreign_is_text_and_nothing_else() -> None:
-    parsed = Parsed(page_document([TABLE], en.WORDS, "en"))
+    parsed = Parsed(page_document([TABLE], ENGLISH, "en"))
     scripts = [attrs for tag, attrs in parsed.tags if tag == "script"]
     assert scripts == [{"src": "uPlot.iife.min.js"}, {"src": "page.js", "type": "module"}]
     assert not [tag for tag, _ in parsed.tags if tag == "img"]
@@ -44,8 +44,8 @@ def test_what_is_foreign_is_text_and_nothing_else() -> None:
 
 
 def test_it_needs_nobody_else_and_has_no_style_or_script_inside() -> None:
-    for document in (page_document([TABLE], en.WORDS, "en"),
-                     token_document(en.WORDS, "en", wrong=True)):  # fmt: skip
+    for document in (page_document([TABLE], ENGLISH, "en"),
+                     token_document(ENGLISH, "en", wrong=True)):  # fmt: skip
         for tag, attrs in Parsed(document).tags:
             assert tag != "style" and "style" not in attrs
             for name in ("src", "href", "action"):
@@ -54,11 +54,11 @@ def test_it_needs_nobody_else_and_has_no_style_or_script_inside() -> None:
 
 def test_a_table_without_rows_is_not_seen() -> None:
     empty = PageTable(name="open", title="t", columns=(PageColumn("a"),), rows=())
-    [table] = [attrs for tag, attrs in Parsed(page_document([empty], en.WORDS, "en")).tags
+    [table] = [attrs for tag, attrs in Parsed(page_document([empty], ENGLISH, "en")).tags
                if tag == "table"]  # fmt: skip
     assert "hidden" in table
 
 
 def test_who_sends_a_wrong_token_is_told_so() -> None:
-    assert "not the token" in token_document(en.WORDS, "en", wrong=True)
-    assert "not the token" not in token_document(en.WORDS, "en", wrong=False)
+    assert "not the token" in token_document(ENGLISH, "en", wrong=True)
+    assert "not the token" not in token_document(ENGLISH, "en", wrong=False)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from bot.delivery.fate import AlertFate, Fate
-from bot.lang import en
+from bot.lang import ENGLISH
 from bot.redaction import public
 from bot.web.page import PageInput, PageTable, page_tables
 from bot.web.readiness import ReadinessCheck
@@ -173,7 +173,7 @@ def test_all_that_stands_in_english_is_used(tmp_path: Path) -> None:
         for name in ("page.py", "document.py")
     )
     ends = ("check", "level", "post", "column", "token")
-    for key in en.WORDS.phrases:
+    for key in ENGLISH.phrases:
         if key.startswith("page.") and key.split(".")[1] not in ends:
             last = key.rpartition(".")[2]
             assert f'"{key}"' in source or f'name="{last}"' in source, key

@@ -1,0 +1,74 @@
+"""The files of languages: each complete, of the present English, and safe to fill."""
+
+import string
+from importlib.resources import files
+
+import polib
+import pytest
+
+from bot.lang import ENGLISH, LANGUAGES
+from bot.lang.words import read_words
+
+FILES = {name: files("bot.lang").joinpath(f"{name}.po").read_text("utf-8") for name in LANGUAGES}
+ENGLISH_FILE = {entry.msgctxt: entry for entry in polib.pofile(FILES["en"])}
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_language_has_the_phrases_and_places_of_english(name: str):
+    entries = list(polib.pofile(FILES[name]))
+    keys = [entry.msgctxt for entry in entries]
+    assert len(keys) == len(set(keys)), "a key stands twice"
+    assert keys == list(ENGLISH_FILE), "in the order of English"
+    for entry in entries:
+        english = ENGLISH_FILE[entry.msgctxt]
+        now = (entry.msgid, entry.msgid_plural)
+        assert now == (english.msgid, english.msgid_plural), f"{entry.msgctxt}: English has changed"
+        assert not entry.fuzzy, entry.msgctxt
+        texts = list(entry.msgstr_plural.values()) or [entry.msgstr]
+        for text in texts if name != "en" else ():
+            assert text, f"{entry.msgctxt}: missing"
+        for text in filter(None, texts):
+            assert places(text) == places(entry.msgid), entry.msgctxt
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_phrase_ends_a_line_or_has_two_spaces(name: str):
+    for key, text in LANGUAGES[name].phrases.items():
+        assert text.strip(" ") == text.strip(), key
+        assert "  " not in text, key
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_there_is_a_form_for_every_number(name: str):
+    words = LANGUAGES[name]
+    for key, forms in words.plurals.items():
+        assert {words.phrase(key, count) for count in range(200)} == set(forms)
+
+
+def test_the_plurals_of_a_file_are_its_own():
+    """Russian has three, chosen by the last digits; no code knows that."""
+    russian = FILES["en"].replace(
+        "nplurals=2; plural=(n != 1);",
+        "nplurals=3; plural=(n%10==1 && n%100!=11 ? 0 : n%10>=2 && n%10<=4 && "
+        "(n%100<10 || n%100>=20) ? 1 : 2);",
+    )
+    orders = 'msgctxt "liq.orders"\nmsgid "{count} order"\nmsgid_plural "{count} orders"\n'
+    forms = ("{count} ордер", "{count} ордера", "{count} ордеров")
+    written = "".join(f'msgstr[{n}] "{form}"\n' for n, form in enumerate(forms))
+    old = orders + 'msgstr[0] ""\nmsgstr[1] ""\n'
+    assert old in russian
+    words = read_words(russian.replace(old, orders + written))
+    counted = [words.phrase("liq.orders", n).format(count=n) for n in (1, 2, 5, 11, 21, 112)]
+    assert counted == [
+        "1 ордер", "2 ордера", "5 ордеров", "11 ордеров", "21 ордер", "112 ордеров"
+    ]  # fmt: skip
+
+
+def test_an_unknown_language_is_no_language():
+    assert "xx" not in LANGUAGES
+    assert LANGUAGES.get("xx") is None
+    assert LANGUAGES["en"] is ENGLISH
