@@ -8,6 +8,8 @@ longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.op
 is zero: venues send 0 when they do not know.
 """
 
+from itertools import pairwise
+
 import msgspec
 
 from streams.durations import MINUTE, SECOND
@@ -68,6 +70,12 @@ class Interest(msgspec.Struct, array_like=True):
         if self.odd:
             last = [*last, *self.odd][-_READINGS:]
         return sorted([base for _, base in last])[1] if len(last) == _READINGS else None
+
+    def late(self, now: Ms) -> bool:
+        """Whether it has not been heard for ``LASTS`` longer than from one reading to the next."""
+        times = [t for t, _ in (*self.recent, *self.odd)]
+        silent = now - times[-1] - LASTS if times else 0
+        return silent > 0 and silent > max([b - a for a, b in pairwise(times)], default=0)
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: nothing was later."""

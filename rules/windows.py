@@ -8,9 +8,9 @@ The price of one instrument, now and at the start of a window.
 Two resolutions: slots of 10 s for the last hour, and 288 slots over the longest window that is
 asked for. A slot holds the price that was in force when it began, so a price of the past is never
 later than the moment it is asked for. A price that jumps is doubted until a second one confirms it,
-and so is the first one, also after a hole; doubted ones do not become the past, nor does one that
-was far from those around it, or from those that came after it at a beginning, and held for less
-than 20 s.
+and so is the first one, also after a hole; that one holds from when it came then. What is doubted
+does not become the past, nor does a price that was far from those around it, or from those that
+came after it at a beginning, and held for less than 20 s.
 
 A window of samples that forgets by event time.
 
@@ -438,6 +438,9 @@ class PriceWindow:
                 self.doubted = price
                 self.seen = now
                 return
+            # a quiet venue is heard rarely: the first one has held since it came
+            self.last = doubted
+            self._fill(now)
         elif abs(price - last) > JUMP * last and (
             # a second one on the same side confirms that it moved
             doubted is None or (price < last) is not (doubted < last)
@@ -505,13 +508,16 @@ class PriceWindow:
         self._next = (self.seen // _FINE + 1) * _FINE if last else 0
 
     def _begin(self, now: Ms) -> None:
-        """Slots have begun since the newest price, which was in force then."""
+        """A slot has begun."""
         self._next = now - now % _FINE + _FINE
-        if self.last is not None:
-            for slot in range(self.seen // _FINE + 1, min(now, self.seen + MAX_AGE) // _FINE + 1):
-                self._put(slot * _FINE)
+        self._fill(now)
         if now - self.seen > MAX_AGE:
             self.last = self.doubted = None  # a hole
+
+    def _fill(self, now: Ms) -> None:
+        """``last``, which came when ``seen`` says, was in force when the slots since then began."""
+        for slot in range(self.seen // _FINE + 1, min(now, self.seen + MAX_AGE) // _FINE + 1):
+            self._put(slot * _FINE)
 
     def _put(self, t: Ms) -> None:
         """The newest price is in force at ``t``, if a slot begins there."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
-from rules.interest import MAX_AGE, MEMOS
+from rules.interest import LASTS, MAX_AGE, MEMOS
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
@@ -87,9 +87,9 @@ class OpenInterestMetric:
         span = self.span(expected, now)
         if span is None:
             return None
-        before, after = span.before, span.after
-        if before <= 0 or LEAST_SHARE * (1 + self.left_out(expected, span)) > 1:
+        if not self._enough(expected, span):
             return None
+        before, after = span.before, span.after
         price = view.price_at(span.start)
         return Reading(
             value=100 * (after - before) / before,
@@ -144,9 +144,12 @@ class OpenInterestMetric:
         return end.before if coins is None else coins
 
     def span(self, markets: list[Market], now: Ms) -> Span | None:
-        """Both ends of the window, aligned at the slowest fresh market's newest sample."""
+        """Both ends of the window, aligned at the slowest fresh market's newest sample.
+
+        Nobody waits for one that is late, where the others are enough.
+        """
         fresh: list[tuple[Market, Series, Ms]] = []
-        end = now
+        late: set[Market] = set()
         for market in markets:
             series = market.memo(self.samples)
             newest = series.last_time if series is not None else None
@@ -154,8 +157,16 @@ class OpenInterestMetric:
                 continue
             if market.up(Kind.OPEN_INTEREST) and market.interest.level is not None:
                 fresh.append((market, series, newest))
-                if newest < end:
-                    end = newest
+                if now - newest > LASTS and market.interest.late(now):
+                    late.add(market)
+        if late:
+            span = self._aligned([f for f in fresh if f[0] not in late], now)
+            if span is not None and self._enough(markets, span):
+                return span
+        return self._aligned(fresh, now)
+
+    def _aligned(self, fresh: list[tuple[Market, Series, Ms]], now: Ms) -> Span | None:
+        end = min([now, *[newest for _, _, newest in fresh]])
         start, max_age = end - self.window, self.max_age
         ends: list[Ends] = []
         for market, series, newest in fresh:
@@ -167,6 +178,10 @@ class OpenInterestMetric:
                 recent = series.first_at(max(start, end - SUPPORT), max_age)
                 ends.append(Ends(market, before, after, before if recent is None else recent))
         return Span(start, end, _confirmed(ends)) if ends else None
+
+    def _enough(self, markets: list[Market], span: Span) -> bool:
+        """Whether these hold enough of the coins to speak for all."""
+        return span.before > 0 and LEAST_SHARE * (1 + self.left_out(markets, span)) <= 1
 
 
 def open_interest(name: str, window: Ms) -> OpenInterestMetric:

@@ -167,8 +167,8 @@ def test_what_is_held_at_a_beginning_is_the_past(every, hole):
             prices.take(100.0, t)
     for t in range(t0, t0 + 3 * MINUTE, every * SECOND):
         prices.take(100.0 if t < t0 + 40 * SECOND else 80.0, t)
-    # from the first slot on that begins after its second price
-    assert prices.at(t0 + (every + 10) * SECOND) == 100
+    # from the first slot on that begins after its first price
+    assert prices.at(t0 + 6 * SECOND) == 100
     assert prices.at(t0 + 35 * SECOND) == 100
     assert prices.at(t0 + MINUTE + 10 * SECOND) == 80
 

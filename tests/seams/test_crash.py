@@ -79,9 +79,8 @@ async def test_price(tmp_path: Path) -> None:
     """Nobody is liquidated: the fall itself is told, with its sign, from the first price on."""
     async with System(tmp_path, CONFIG, common=ends() + MINUTE_WINDOW) as system:
         await system.start()
-        # until the window is full: a first price waits for its second, which comes after 6 s where
-        # it says the same, and the window begins with the next 10 s
-        await asyncio.sleep(80)
+        # until the window is full: it begins with the 10 s after the first price
+        await asyncio.sleep(75)
         post = await first_message(system, "BTCUSDT", -10, 0, due=lambda n: n * 10 >= 8 * STEPS)
     head = post.first.splitlines()[0]
     assert head.startswith("🔴 BTC price −"), head

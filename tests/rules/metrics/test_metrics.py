@@ -256,10 +256,28 @@ def confirmed(recent, held, latest):
     return coins
 
 
+def late(samples, now):
+    """Silent for 40 s longer than between its readings of the 40 s before the last."""
+    last, run = samples[-1][0], samples[-1:]
+    for sample in reversed(samples[:-1]):
+        if run[0][0] - sample[0] > 180_000 or (run[0][0] <= last - 40_000 and len(run) >= 3):
+            break
+        run = [sample, *run]
+    gaps = [b[0] - a[0] for a, b in pairwise(run)]
+    return now - last - 40_000 > max(gaps, default=0)
+
+
 def naive_oi(by_venue, down, now, window):
     """by_venue: venue → [(time, coins)]. The definition, written down once more."""
     rows = {venue: believed(samples) for venue, samples in by_venue.items()}
     fresh = {v: s for v, s in rows.items() if s and v not in down and now - s[-1][0] <= 180_000}
+    prompt = {v: s for v, s in fresh.items() if not late(by_venue[v], now)}
+    value = naive_change(by_venue, rows, prompt, window)
+    return naive_change(by_venue, rows, fresh, window) if value is None else value
+
+
+def naive_change(by_venue, rows, fresh, window):
+    """The same, with the end where all these have been heard."""
     if not fresh:
         return None
     end = min(samples[-1][0] for samples in fresh.values())

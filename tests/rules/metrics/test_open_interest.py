@@ -14,8 +14,10 @@ RULE = quick_rule("oi_net_15m_pct", "below", -1.0, critical=-5.0)
 TOTAL = of_market("total", quick_rule("oi_total_net_15m_pct", "below", -1, critical=-5))
 
 
-def crash(parts: dict[str, float], fallen: float, since: int = 0) -> list[AnyEvent]:
-    """All venues fall, and Binance drops out so many seconds after that."""
+def crash(
+    parts: dict[str, float], fallen: float, since: int = 0, *, announced: bool = True
+) -> list[AnyEvent]:
+    """All venues fall, and Binance drops out so many seconds later, ``announced`` or not."""
     events: list[AnyEvent] = []
     lost = FALL + since * SECOND
     for t in range(START, FALL + 2 * MINUTE, SECOND):
@@ -26,7 +28,7 @@ def crash(parts: dict[str, float], fallen: float, since: int = 0) -> list[AnyEve
             events += [price(venue, t, 100.0 * left, asset=asset) for asset in ("BTC", "ETH")]
             if t // SECOND % 15 == place:
                 events += [oi(venue, t, coins * left, asset=asset) for asset in ("BTC", "ETH")]
-        if t == lost:
+        if t == lost and announced:
             events += [feed("binance", kind, t, False) for kind in (Kind.OPEN_INTEREST, Kind.PRICE)]
         events.append(Tick(seen=t))
     return events
@@ -45,9 +47,32 @@ def test_a_crash_rings_however_deep_though_a_venue_drops_out(rule, fallen, since
 
 @mark.parametrize("rule", [RULE, TOTAL], ids=["asset", "market"])
 @mark.parametrize("fallen", [0.1, 0.45])
-def test_with_most_of_the_open_interest_lost_nothing_is_said(rule, fallen):
+@mark.parametrize("since", [-MINUTE // SECOND, -14, 0])
+def test_a_crash_does_not_wait_for_a_venue_that_is_silent_and_not_announced_as_down(
+    rule, fallen, since
+):
+    parts = {"binance": 30e6, "bybit": 70e6}
+    alerts = run(Engine([rule], VENUES), crash(parts, fallen, since, announced=False))
+    assert alerts
+    # its last reading is up to 15 s old then, it is late 40 s after those 15, and one venue alone
+    # must show a fall for 20 s, for 40 s where it is out of all proportion
+    assert alerts[0].seen <= FALL + max(55, since + 70) * SECOND
+    assert alerts[0].value == approx(-100 * fallen)
+
+
+@mark.parametrize("rule", [RULE, TOTAL], ids=["asset", "market"])
+@mark.parametrize("announced", [True, False])
+def test_with_most_of_the_open_interest_lost_nothing_is_said(rule, announced):
+    parts = {"binance": 45e6, "bybit": 55e6}
+    assert run(Engine([rule], VENUES), crash(parts, 0.45, announced=announced)) == []
+
+
+@mark.parametrize("fallen", [0.1, 0.45])
+def test_what_two_venues_show_counts_beside_a_third_that_is_silent(fallen):
     parts = {"binance": 45e6, "bybit": 35e6, "hyperliquid": 20e6}
-    assert run(Engine([rule], VENUES), crash(parts, fallen)) == []
+    alerts = run(Engine([RULE], VENUES), crash(parts, fallen, announced=False))
+    assert alerts[0].seen <= FALL + 30 * SECOND
+    assert alerts[0].value == approx(-55 * fallen)
 
 
 @mark.parametrize(("binance", "known"), [(39.0, True), (41.0, False)])
