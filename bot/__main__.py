@@ -110,7 +110,11 @@ def _looking_back(add: _Add) -> None:
     backtest = add("backtest", "what this configuration would have posted over recorded data")
     _history(backtest)
     backtest.add_argument("--html", type=Path, metavar="FILE", help="write a page with charts too")
-    _history(add("score", "what the rings were worth, held against what the price did"))
+    score = add("score", "what the rings were worth, held against what the price did")
+    _history(score)
+    score.add_argument(
+        "--levels", action="store_true", help="the rules of one line at other levels too"
+    )
     _archives(add("history", "history from public archives, into the data directory"))
     tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
     tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")

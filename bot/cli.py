@@ -415,6 +415,7 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
         venues=VenueChoice(options.venues, options.without),
         as_json=options.json,
         html=getattr(options, "html", None),
+        levels=getattr(options, "levels", False),
         **{key: at for key in ("start", "end") if (at := getattr(options, key)) is not None},
     )
     env = environment(os.environ, home(settings.path))

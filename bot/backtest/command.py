@@ -50,6 +50,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
     html: Path | None = None
     """Where a page is written, too."""
+    levels: bool = False
+    """Whether a score tries the rules of one line at other levels too."""
 
 
 def backtest(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
@@ -89,20 +91,20 @@ def score(settings: Settings, options: Options, env: Mapping[str, str]) -> str:
     configurations = [settings]
     if options.against is not None:
         configurations.append(load(options.against, env))
-    compared = scoring.named(configurations)
-    metrics = _metrics(compared.values())
+    compared = scoring.judgements(configurations, options.levels)
+    metrics = _metrics([judgement.settings for judgement in compared])
     sources = Sources(
         options.paths, settings, metrics, options.start, options.end, options.assets,
         options.venues,
     )  # fmt: skip
-    prices, runs = Prices(), {name: Run(configuration) for name, configuration in compared.items()}
+    prices, runs = Prices(), [(judgement, Run(judgement.settings)) for judgement in compared]
     spans: list[tuple[Ms, Ms]] = []
     for chunk in sources.pieces(progress()):
         spans.append((chunk.start, chunk.end))
         prices.take(chunk)
-        for judged in runs.values():
+        for _, judged in runs:
             judged.take(chunk)
-    for judged in runs.values():
+    for _, judged in runs:
         judged.end()
     if not prices.assets():
         raise ValueError("these files have no prices, so no ring can be held against a fall")

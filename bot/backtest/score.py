@@ -201,6 +201,10 @@ class ConfigurationScore(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     tiers: tuple[TierScore, ...]
+    line: str = ""
+    """The name of the rule of one line that it is; "" for a configuration."""
+    other_level: bool = False
+    """Whether it is that at another level than the one to compare with."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,28 +218,60 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     scores: tuple[ConfigurationScore, ...]
 
 
-def baselines(settings: Settings) -> dict[str, Settings]:
-    """Rules of one line to compare with: name → ``settings`` with that rule alone."""
-    rules = {
-        "price -5 % in 1 h": _one_line("price_5", "price_1h_pct", -5, -2.5),
-        "open interest -5 % in 1 h": _one_line("oi_5", "oi_net_1h_pct", -5, -2.5),
-        "charged funding below zero": _one_line("funding_0", "funding_8h_pct", 0, 0.0001),
-    }
-    return {
-        name: msgspec.structs.replace(settings, rules=(rule,), composites=())
-        for name, rule in rules.items()
-    }
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that anybody could write in a line: ``metric`` at or below a level."""
+
+    name: str
+    label: str
+    """For people; ``{:g}`` is the level."""
+    metric: str
+    levels: tuple[float, ...]
+    """The first is the one to compare with; the others are tried with ``--levels``."""
+
+    def rule(self, level: float) -> Rule:
+        """At most one ring an hour and asset; it ends half way back."""
+        row = Row(levels={Level.ALERT: level}, clear=level / 2 or 0.0001)
+        return Rule(
+            name=f"{self.name}{level:g}", metric=self.metric, fires="below", rows={}, others=row,
+            cooldown=HOUR, repost_if=1e9,
+        )  # fmt: skip
 
 
-def _one_line(name: str, metric: str, alert: float, clear: float) -> Rule:
-    """At most one ring an hour and asset."""
-    row = Row(levels={Level.ALERT: alert}, clear=clear)
-    return Rule(
-        name=name, metric=metric, fires="below", rows={}, others=row, cooldown=HOUR, repost_if=1e9
-    )
+_FALLS = (-5.0, -1.5, -2.0, -2.5, -3.0, -3.5, -4.0, -4.5, -5.5, -6.0, -7.0, -8.0, -10.0, -12.0)
+LINES = (
+    Line(name="price", label="price {:g} % in 1 h", metric="price_1h_pct", levels=_FALLS),
+    Line(
+        name="oi", label="open interest {:g} % in 1 h", metric="oi_net_1h_pct", levels=_FALLS,
+    ),
+    Line(
+        name="funding", label="charged funding below {:g} %", metric="funding_8h_pct",
+        levels=(0.0, -0.005, -0.01, -0.02, -0.03, -0.05, -0.1, -0.2),
+    ),
+)  # fmt: skip
 
 
-def compare(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, end: Ms) -> Score:
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration to judge."""
+
+    name: str
+    settings: Settings
+    line: Line | None = None
+    """The line that it is, None for a configuration."""
+    level: float | None = None
+
+
+def lines_of_rules(settings: Settings, levels: bool) -> Iterator[Judgement]:
+    """``settings`` with one rule of a line alone, each at its first level or at all of them."""
+    for line in LINES:
+        for level in line.levels if levels else line.levels[:1]:
+            alone = msgspec.structs.replace(settings, rules=(line.rule(level),), composites=())
+            name = line.label.format(level)
+            yield Judgement(name=name, settings=alone, line=line, level=level)
+
+
+def compare(
+    prices: Prices, runs: Sequence[tuple[Judgement, Run]], tiers: Tiers, start: Ms, end: Ms
+) -> Score:
     """All configurations against the same falls."""
     by_tier: dict[str, list[str]] = {}
     for asset in prices.assets():
@@ -249,13 +285,15 @@ def compare(prices: Prices, runs: Mapping[str, Run], tiers: Tiers, start: Ms, en
     ordered = [tier for tier in FALL_PCT if tier in by_tier]
     scores = tuple(
         ConfigurationScore(
-            name=name,
+            name=judgement.name,
             tiers=tuple(
                 _tier(tier, frozenset(by_tier[tier]), falls_by_tier[tier], prices, run)
                 for tier in ordered
             ),
+            line="" if judgement.line is None else judgement.line.name,
+            other_level=judgement.line is not None and judgement.level != judgement.line.levels[0],
         )
-        for name, run in runs.items()
+        for judgement, run in runs
     )
     return Score(start=start, end=end, fall_pct=FALL_PCT, scores=scores)
 
@@ -418,10 +456,13 @@ def _within(post: Delivery, of_tier: Iterable[Fall], *, late: bool) -> bool:
     return False
 
 
-def named(configurations: Sequence[Settings]) -> dict[str, Settings]:
+def judgements(configurations: Sequence[Settings], levels: bool) -> list[Judgement]:
     """The configurations by their files' names, then the rules of one line."""
     files = names([settings.path for settings in configurations])
-    return {**dict(zip(files, configurations, strict=True)), **baselines(configurations[0])}
+    return [
+        *(Judgement(name=n, settings=c) for n, c in zip(files, configurations, strict=True)),
+        *lines_of_rules(configurations[0], levels),
+    ]
 
 
 def text(score: Score) -> str:
@@ -434,21 +475,50 @@ def text(score: Score) -> str:
     ]
     for number, tier in enumerate(tier.tier for tier in score.scores[0].tiers):
         judged = [scored for scored in score.scores if scored.tiers[number].judged]
-        wholes = [(scored.name, scored.tiers[number].whole) for scored in judged]
+        beside = [scored for scored in judged if not scored.other_level]
+        wholes = [(scored.name, scored.tiers[number].whole) for scored in beside]
         lines += ["", *_sums(tier, wholes)]
         lines += [
             f"{configuration.name}: not judged, there are no values of its metric"
             for configuration in score.scores
-            if configuration not in judged
+            if configuration not in judged and not configuration.other_level
         ]
         first = score.scores[0].tiers[number]
+        lines += _at_equal(first.whole, score.scores[0].name, judged, number)
         if first.rules:
             alone = [(worth.name, worth) for worth in first.rules]
             lines += ["", *_sums(f"{tier}, each rule alone", alone)]
         if first.not_judged:
             lines.append(f"not judged, no values: {', '.join(first.not_judged)}")
-        lines += ["", *_each_fall(tier, judged, number)]
+        lines += ["", *_each_fall(tier, beside, number)]
     return "\n".join(lines)
+
+
+def _at_equal(
+    whole: Worth, name: str, judged: Sequence[ConfigurationScore], number: int
+) -> Iterator[str]:
+    """Each rule of one line at the level at which it is no louder, or catches no less."""
+    if not any(scored.other_level for scored in judged):
+        return
+    lines: dict[str, list[tuple[str, Worth]]] = {}
+    for scored in judged:
+        if scored.line:
+            lines.setdefault(scored.line, []).append((scored.name, scored.tiers[number].whole))
+    noise, caught = whole.calm_rings_a_month, whole.caught
+    no_louder = [
+        max(quiet, key=lambda entry: entry[1].mean_to_come)
+        for line in lines.values()
+        if (quiet := [entry for entry in line if entry[1].calm_rings_a_month <= noise])
+    ]
+    no_blinder = [
+        min(seeing, key=lambda entry: entry[1].calm_rings_a_month)
+        for line in lines.values()
+        if (seeing := [entry for entry in line if entry[1].caught >= caught])
+    ]
+    yield ""
+    yield from _sums(f"no louder than {name}, the most to come", no_louder)
+    yield ""
+    yield from _sums(f"catch as much as {name}, the least calm rings", no_blinder)
 
 
 def _sums(title: str, worths: Sequence[tuple[str, Worth]]) -> Iterator[str]:
@@ -463,7 +533,7 @@ def _sums(title: str, worths: Sequence[tuple[str, Worth]]) -> Iterator[str]:
         yield (
             f"{label:{width}}  {caught:>8}  {lead:>5}  {worth.mean_to_come:6.0%}  {worth.rings:5}"
             f"  {worth.without_fall:12}  {worth.late:4}"
-            f"  {worth.calm_posts_a_month:11.1f}, {worth.calm_rings_a_month:.1f}"
+            f"  {worth.calm_posts_a_month:11.2f}, {worth.calm_rings_a_month:.2f}"
         )
 
 

@@ -110,7 +110,7 @@ def test_a_score_counts_what_was_caught_and_what_was_not(folder: Path):
     answer = json.loads(score(settings, Options(paths=[folder], as_json=True), {}))
     ours, *simple = answer["scores"]
     assert [simple_score["name"] for simple_score in simple] == [
-        "price -5 % in 1 h", "open interest -5 % in 1 h", "charged funding below zero",
+        "price -5 % in 1 h", "open interest -5 % in 1 h", "charged funding below 0 %",
     ]  # fmt: skip
     [tier] = ours["tiers"]
     btc, eth = tier["caught"]
@@ -134,7 +134,29 @@ def test_a_score_counts_what_was_caught_and_what_was_not(folder: Path):
 
     words = score(settings, Options(paths=[folder]), {})
     assert "1 of 2" in words and "ETH -8.0 %: missed; missed\n" in f"{words}\n"
-    assert "charged funding below zero: not judged" in words
+    assert "charged funding below 0 %: not judged" in words
+
+
+def test_rules_of_one_line_are_tried_at_the_noise_and_at_the_recall_of_ours(folder: Path):
+    settings = load(ROOT / "config.toml", {})
+    answer = json.loads(score(settings, Options(paths=[folder], as_json=True, levels=True), {}))
+    ours, *lines = answer["scores"]
+    noise = ours["tiers"][0]["whole"]["calm_rings_a_month"]
+    whole_by_name = {line["name"]: line["tiers"][0]["whole"] for line in lines}
+    # BTC falls by a tenth in 100 min, 6 % in an hour: the deepest level that catches it is -5.5 %
+    assert whole_by_name["price -5.5 % in 1 h"]["caught"] == 1
+    assert whole_by_name["price -7 % in 1 h"]["caught"] == 0
+    to_come = [whole_by_name[f"price {level:g} % in 1 h"]["mean_to_come"] for level in (-5, -4, -2)]
+    assert to_come == sorted(to_come) and to_come[0] < to_come[-1]
+    assert whole_by_name["price -2 % in 1 h"]["calm_rings_a_month"] == 0 < noise
+    words = score(settings, Options(paths=[folder], levels=True), {})
+    head, no_louder, no_blinder, *_ = words.split("\n\n")[1:]
+    assert [line.split("  ")[0] for line in no_louder.splitlines()] == [
+        "no louder than config.toml, the most to come", "price -1.5 % in 1 h",
+    ]  # fmt: skip
+    assert no_blinder.startswith("catch as much as config.toml, the least calm rings")
+    assert "price" in no_blinder.splitlines()[1]
+    assert "price -5 % in 1 h" in head and "price -4 %" not in head
 
 
 def test_a_score_without_prices_is_refused_in_words(tmp_path: Path):
