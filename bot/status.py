@@ -197,6 +197,8 @@ def _venue(venue: VenueStatus) -> list[str]:
     head = f"{venue.title}: {count(venue.instruments, 'instrument')}"
     if missing:
         head += f", {missing}: not available"
+    if not venue.sides_known:
+        head += ", open interest in percent only (may count both sides)"
     if venue.unknown_contracts:
         head += f", {count(venue.unknown_contracts, 'contract')} on unknown assets left out"
     feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())

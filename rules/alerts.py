@@ -64,6 +64,9 @@ class OpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="open_int
     """The rest of the change in USD, which is the price's alone."""
     by_venue_pct: Mapping[str, float]
     """Venue → change of its coins, %."""
+    not_added: tuple[str, ...] = ()
+    """Those of them that are in no sum, since nobody knows whether they count one side or both. Of
+    these alone there is no sum, and the value is theirs: coins as they count them, no USD."""
 
 
 class DepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="depth"):
@@ -108,11 +111,13 @@ class LiquidationFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquidati
     largest_price: float
     """Quote per coin."""
     oi_pct: float | None
-    """Of the open interest that is held now; None: unknown."""
+    """Of the open interest that is held now, both without ``oi_not_added``; None: unknown."""
     saturation_pct: Mapping[str, float]
     """Venue → share of the window's seconds in which a throttled feed was full, %."""
     not_available: tuple[str, ...]
     """Venues of this asset that publish no liquidations."""
+    oi_not_added: tuple[str, ...] = ()
+    """Venues of which nobody knows whether their open interest counts one side or both."""
 
 
 class PriceFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price"):
@@ -128,6 +133,8 @@ class PriceFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price"):
     """Venue → change of its price, of every live venue."""
     oi_usd: float | None = None
     """Open interest now; None: unknown."""
+    oi_not_added: tuple[str, ...] = ()
+    """Venues left out of it: nobody knows whether theirs counts one side or both."""
 
 
 class TotalOpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="total_open_interest"):
@@ -146,6 +153,8 @@ class TotalOpenInterestFacts(msgspec.Struct, frozen=True, kw_only=True, tag="tot
     """Contracts that are known at both ends."""
     expected: int
     """Contracts whose open interest is known."""
+    not_added: tuple[str, ...] = ()
+    """Venues left out: nobody knows whether their open interest counts one side or both."""
 
 
 class FundingShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="funding_share"):

@@ -104,7 +104,7 @@ def _price(market: Market, now: Ms) -> float | None:
 
 
 def _held(market: Market, prices: dict[Market, float]) -> float:
-    return (market.oi_base or 0.0) * prices[market]
+    return market.coins_at_least * prices[market]
 
 
 def _held_near(price: float, prices: dict[Market, float]) -> float:

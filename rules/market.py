@@ -170,8 +170,8 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "interest", "likeness", "lines", "oi_base", "oi_usd", "predicted", "prices",
-        "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
+        "clock", "interest", "likeness", "lines", "oi_base", "oi_usd", "one_side", "predicted",
+        "prices", "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -203,9 +203,17 @@ class Market(_Memos):
         """Coins."""
         self.oi_usd: float | None = None
         """As the venue sent it."""
+        self.one_side = True
+        """False: both are up to twice what is open (``OpenInterest.one_side``)."""
         self.settled: Rate | None = None
         self.predicted: Rate | None = None
         self.spread_bp: float | None = None
+
+    @property
+    def coins_at_least(self) -> float:
+        """Open interest of one side in coins, at least; 0 where none is told."""
+        coins = self.oi_base or 0.0
+        return coins if self.one_side else coins / 2
 
     def line(self, kind: Kind) -> FeedUptime | None:
         """The feed of that kind; None: never heard of, so not available here."""
@@ -258,6 +266,7 @@ class Market(_Memos):
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
 
     def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
+        self.one_side = event.one_side
         if self.interest.take(event.base, now):
             # it weighs the venues against each other
             self.oi_base, self.oi_usd = event.base, event.usd
@@ -361,11 +370,18 @@ class View(_Memos):
         return middle([prices[m] for m in largest_of_venues(prices)])
 
     def usd_held(self, price: float | None = None) -> dict[Market, float]:
-        """The open interest of each market that tells it, in USD.
+        """The open interest of each market that tells one side of it, in USD: what may be added up.
 
         All coins at one ``price``, by default the newest: what a venue sent in USD before it
         dropped out of a crash is not weighed against what others sent after it. As it was sent
         where there is no price.
+        """
+        return {m: usd for m, usd in self.usd_at_least(price).items() if m.one_side}
+
+    def usd_at_least(self, price: float | None = None) -> dict[Market, float]:
+        """What each market holds at least, in the same way: weights, never told.
+
+        Half of what a market tells where nobody knows whether that is one side or both.
         """
         at = self._newest_price() if price is None else price
         held: dict[Market, float] = {}
@@ -374,13 +390,13 @@ class View(_Memos):
             if at is not None and market.oi_base is not None:
                 usd = market.oi_base * at
             if usd is not None:
-                held[market] = usd
+                held[market] = usd if market.one_side else usd / 2
         return held
 
-    def held_usd(self) -> float | None:
-        """The open interest of all markets that tell it, None if none does."""
-        held = self.usd_held()
-        return sum(held.values()) if held else None
+    @property
+    def not_added(self) -> tuple[str, ...]:
+        """Venues whose open interest is in no sum: of which nobody knows what they count."""
+        return venues([m for m in self.ordered if m.oi_base is not None and not m.one_side])
 
     def _newest_price(self) -> float | None:
         """The price that came last, whichever venue it is of."""
@@ -462,6 +478,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     interest: Interest = msgspec.field(default_factory=Interest)
     likeness: Likeness = msgspec.field(default_factory=Likeness)
     latest: LatestPrices = msgspec.field(default_factory=LatestPrices)
+    one_side: bool = True
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -601,6 +618,7 @@ class Memory:
         for saved in dumped.markets:
             market = self.meet(view, saved.venue, saved.symbol)
             market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
+            market.one_side = saved.one_side
             market.settled, market.predicted = saved.settled, saved.predicted
             market.spread_bp = saved.spread_bp
             market.interest, market.likeness = saved.interest, saved.likeness
@@ -670,4 +688,5 @@ def _dump_market(market: Market) -> MarketDump:
         interest=market.interest,
         likeness=market.likeness,
         latest=market.prices.latest,
+        one_side=market.one_side,
     )

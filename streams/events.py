@@ -102,13 +102,16 @@ class Funding(Event, frozen=True, kw_only=True, tag="funding"):
 
 
 class OpenInterest(Event, frozen=True, kw_only=True, tag="open_interest"):
-    """Open interest, one side."""
+    """Open interest, one side, or as the venue counts it where that is not known to be one."""
 
     base: float
     """Coins."""
     usd: float | None = None
     """At the venue's mark price of then; None: the venue sends coins alone, without a mark price
     beside them."""
+    one_side: bool = True
+    """False: whether the venue counts one side or both is not known, so coins and USD are up to
+    twice what is open. They may be compared with each other, and not added to those of others."""
 
 
 class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):

@@ -7,7 +7,7 @@ session nor the client names a venue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +25,19 @@ and so is a number of more digits than Python reads; OverflowError and ZeroDivis
 ArithmeticErrors."""
 
 
+class Sides(msgspec.Struct, frozen=True):
+    """How a venue counts open interest, and who says so."""
+
+    counted: Literal[1, 2] | None
+    """1: a long and its short are one position; 2: they are two; None: nobody knows which."""
+    source: str
+    """Where that is from."""
+
+    def one_side(self, counted: float | None) -> float | None:
+        """One side of what the venue counts, None if it is not known how much of it that is."""
+        return None if counted is None or self.counted is None else counted / self.counted
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue is and allows. Every number comes from its documentation or a measurement."""
 
@@ -37,6 +50,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Base URL."""
     kinds: frozenset[Kind]
     """What its public feeds bring; a missing kind is *not available* there, which is not zero."""
+    open_interest: Sides
+    """How it counts open interest in the units and USD that the adapter hands over."""
     weight_per_minute: int | None = None
     """The REST budget; None: the venue has no weights, and each request counts 1 against
     ``requests_per_second``."""

@@ -346,10 +346,12 @@ def test_documentation_checks_see_what_is_wrong(capsys: pytest.CaptureFixture[st
 
 def venue_table() -> str:
     """Venues and what their public feeds give, as the README must show it."""
-    rows = [["venue", *(kind.replace("_", " ") for kind in Kind)], ["---"] * (len(Kind) + 1)]
+    kinds = [kind.replace("_", " ") for kind in Kind]
+    rows = [["venue", *kinds, "open interest counts"], ["---"] * (len(Kind) + 2)]
+    words = {1: "one side", 2: "both sides, halved here", None: "unknown: in percent only"}
     for venue in VENUES.values():
         marks = ["✓" if kind in venue.SPEC.kinds else "not available" for kind in Kind]
-        rows.append([venue.SPEC.title, *marks])
+        rows.append([venue.SPEC.title, *marks, words[venue.SPEC.open_interest.counted]])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -40,6 +40,8 @@ class VenueReport(msgspec.Struct, frozen=True):
     """By kind."""
     not_available: list[str] = []
     """The kinds that it does not publish."""
+    sides_known: bool = True
+    """Whether its open interest is known to count one side, or both."""
 
 
 class Reports(msgspec.Struct, frozen=True, kw_only=True):

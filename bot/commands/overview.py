@@ -87,6 +87,8 @@ def _venue(venue: VenueReport, context: Context) -> Html:
         context.say("ask.feed.not_available", kind=context.say(f"kind.{kind}"))
         for kind in venue.not_available
     ]
+    if not venue.sides_known:
+        feeds.append(context.say("ask.feed.percent_only", kind=context.say("kind.open_interest")))
     listed_feeds = Html(", ".join(feeds))
     count = str(venue.instruments)
     return context.say("ask.status.venue", venue=venue.title, count=count, feeds=listed_feeds)

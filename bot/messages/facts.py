@@ -1,6 +1,6 @@
 """The fact lines of a message, one fact each, feed by feed. Pure; what is unknown is left out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bot.lang import numbers
 from bot.messages.headline import amount, part, window_of
@@ -74,16 +74,29 @@ def _single_rate(voice: Voice, venue: str, pct_8h: float, hours: float | None) -
 
 
 def _oi_facts(voice: Voice, facts: OpenInterestFacts) -> list[Html]:
-    words = voice.words
-    line = voice.say(
-        "oi.coins",
-        before=words.coins(facts.before_base),
-        after=words.coins(facts.after_base),
-        asset=voice.alert.asset,
-    )
-    line = Html(line + _in_usd(voice, facts.net_usd, facts.price_usd))
-    shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.change(pct)}%")
-    return [line, voice.price(), voice.say("oi.by_venue", list=shown)]
+    words, line = voice.words, Html()
+    added = {v: pct for v, pct in facts.by_venue_pct.items() if v not in facts.not_added}
+    others = {v: pct for v, pct in facts.by_venue_pct.items() if v in facts.not_added}
+    if added:
+        line = voice.say(
+            "oi.coins",
+            before=words.coins(facts.before_base),
+            after=words.coins(facts.after_base),
+            asset=voice.alert.asset,
+        )
+        line = Html(line + _in_usd(voice, facts.net_usd, facts.price_usd))
+    lines = [line, voice.price()]
+    for key, by_venue in (("oi.by_venue", added), ("oi.percent_only", others)):
+        if by_venue:
+            shown = voice.by_venue(by_venue, lambda pct: f"{numbers.change(pct)}%")
+            lines.append(voice.say(key, list=shown))
+    return lines
+
+
+def without(voice: Voice, venues: Collection[str]) -> Html:
+    """`` without Gate``: venues that are left out of a sum."""
+    names = ", ".join(title(venue) for venue in venues)
+    return voice.say("oi.without", venues=names) if names else Html()
 
 
 def _in_usd(voice: Voice, net_usd: float | None, price_usd: float | None) -> Html:
@@ -99,7 +112,8 @@ def _in_usd(voice: Voice, net_usd: float | None, price_usd: float | None) -> Htm
 
 def _total_facts(voice: Voice, facts: TotalOpenInterestFacts) -> list[Html]:
     words = voice.words
-    before = voice.say("total.before", usd=words.usd(facts.before_usd))
+    left_out = without(voice, facts.not_added)
+    before = voice.say("total.before", usd=words.usd(facts.before_usd), without=left_out)
     assets = voice.listed(facts.by_asset_usd, words.signed_usd)
     return [
         Html(before + _in_usd(voice, facts.net_usd, facts.price_usd)),
@@ -146,7 +160,8 @@ def _counted(voice: Voice, least_fall_pct: Mapping[str, float]) -> Html:
 def _price_facts(voice: Voice, facts: PriceFacts) -> list[Html]:
     lines = [_price_of(voice, facts)]
     if facts.oi_usd is not None:
-        lines.append(voice.say("price.oi", usd=voice.words.usd(facts.oi_usd)))
+        usd, left_out = voice.words.usd(facts.oi_usd), without(voice, facts.oi_not_added)
+        lines.append(voice.say("price.oi", usd=usd, without=left_out))
     return lines
 
 
@@ -161,7 +176,12 @@ def _cascade_facts(voice: Voice, facts: CascadeFacts) -> list[Html]:
     words = voice.words
     chain = [_step(voice, link) for link in facts.chain]
     closed = [
-        voice.say("cascade.closed", usd=words.usd(net), window=words.window(part.window_ms))
+        voice.say(
+            "cascade.closed",
+            usd=words.usd(net),
+            window=words.window(part.window_ms),
+            without=without(voice, part.not_added),
+        )
         for part in (link.facts for link in facts.chain)
         if isinstance(part, OpenInterestFacts) and (net := part.net_usd) is not None and net < 0
     ]
@@ -220,7 +240,10 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
 
 def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     words = voice.words
-    share = voice.say("liq.share", pct=numbers.share(facts.oi_pct)) if facts.oi_pct else Html()
+    share = Html()
+    if facts.oi_pct:
+        pct, left_out = numbers.share(facts.oi_pct), without(voice, facts.oi_not_added)
+        share = voice.say("liq.share", pct=pct, without=left_out)
     lines = [
         voice.say(
             "liq.sides",

@@ -13,7 +13,7 @@ import msgspec
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
-from bot.messages.facts import fact_lines
+from bot.messages.facts import fact_lines, without
 from bot.messages.headline import (
     amount,
     cause_in_words,
@@ -548,7 +548,9 @@ def _total(voice: Voice, alerts: Sequence[Alert]) -> Html:
             key = "digest.depth_lost"
         case _:
             return voice.say("digest.liq_sum", usd=voice.words.usd_at_least(total))
-    return voice.say(key, usd=voice.words.usd(total))
+    facts = [a.facts for a in alerts if isinstance(a.facts, OpenInterestFacts)]
+    left_out = without(voice, dict.fromkeys(venue for of in facts for venue in of.not_added))
+    return voice.say(key, usd=voice.words.usd(total), without=left_out)
 
 
 def _usd(alert: Alert) -> float | None:

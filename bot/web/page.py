@@ -424,7 +424,11 @@ def _venue(venue: VenueStatus, seen: Ms, context: Context) -> tuple[PageCell, ..
         heard_at = PageCell(text)
     errors = [venue.trouble, *(socket.reason for socket in venue.sockets)]
     error = next((PageCell(public(text), "bad") for text in errors if text), None)
-    feeds = ", ".join(_feed(kind, count, context) for kind, count in venue.feeds.items())
+    states = [_feed(kind, count, context) for kind, count in venue.feeds.items()]
+    if not venue.sides_known:
+        name = _say(context, "kind.open_interest")
+        states.append(_say(context, "ask.feed.percent_only", kind=name))
+    feeds = ", ".join(states)
     down = any(count.down for count in venue.feeds.values())
     return (
         PageCell(venue.title, "bad" if venue.trouble else ""),

@@ -1,6 +1,7 @@
 """Funding per 8 h in percent, weighted by open interest over the venues of one asset.
 
-``r_8h = rate * 8 / hours``; a market without known open interest has no weight and is left out.
+``r_8h = rate * 8 / hours``; a market without known open interest has no weight and is left out, one
+that may count both sides has half of it: what it holds at least.
 The settled rate is a fact until the next settlement is due, and does not fall out of the mean
 because a feed went down; the running estimate is worth only what the feed behind it is.
 """
@@ -60,7 +61,7 @@ class FundingMetric:
         expected: list[Market] = []
         rates: list[_Weighed] = []
         usual = up = weight = 0.0
-        held = view.usd_held()
+        held = view.usd_at_least()
         for market in view.ordered:
             usd, line = held.get(market, 0.0), market.line(Kind.FUNDING)
             if usd <= 0 or line is None:
@@ -90,7 +91,7 @@ class FundingMetric:
     def facts(self, view: View, now: Ms) -> FundingFacts:
         known = settled_rate if self.settled else predicted_rate
         by_venue: dict[str, list[_Weighed]] = {}
-        for market, usd in view.usd_held().items():
+        for market, usd in view.usd_at_least().items():
             rate = known(market, now)
             if usd > 0 and rate is not None:
                 by_venue.setdefault(market.venue, []).append(_Weighed(market, usd, rate))

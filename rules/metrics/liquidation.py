@@ -93,8 +93,10 @@ class LiquidationMetric:
         long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
         usd, venue, price = self._largest(live, now)
         held = view.usd_held()
+        of_held = [(m, t) for m, t in zip(live, totals, strict=True) if m.one_side]
         # of what is liquidated where nobody knows what is held it would be more than there is
-        known = sum(held.values()) if all(m in held for m in live) else None
+        known = sum(held.values()) if all(m in held for m, _ in of_held) else None
+        closed = sum(t[_LONG] + t[_SHORT] for _, t in of_held) / 100
         return LiquidationFacts(
             window_ms=self.window,
             long_usd=long,
@@ -103,7 +105,8 @@ class LiquidationMetric:
             largest_usd=usd,
             largest_venue=venue,
             largest_price=price,
-            oi_pct=100 * (long + short) / known if known else None,
+            oi_pct=100 * closed / known if known else None,
+            oi_not_added=view.not_added,
             saturation_pct=self._saturation(live, totals),
             not_available=left_out(view.ordered, reporting),
         )
@@ -180,7 +183,7 @@ def _share(view: View, live: list[Market], reporting: list[Market]) -> float:
     """The share of the reporting markets that is live: by open interest, by count if unknown."""
     if len(live) == len(reporting):
         return 1.0
-    held = view.usd_held()
+    held = view.usd_at_least()
     total = sum([held.get(m, 0.0) for m in reporting])
     if total <= 0 or any(m not in held for m in reporting):
         return len(live) / len(reporting)

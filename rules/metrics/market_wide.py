@@ -63,7 +63,7 @@ class TotalOpenInterest(MarketWideMetric):
 
     The change in coins of every contract known at both ends, each asset at its price of the
     window's start: positions opened or closed, price removed. An asset without that price is left
-    out on both sides.
+    out on both sides, and so is a venue of which nobody knows whether it counts one side or both.
     """
 
     name: str
@@ -118,6 +118,9 @@ class TotalOpenInterest(MarketWideMetric):
             by_asset_usd={a.name: a.after_usd - a.before_usd for a in moved},
             live=sum(len(a.markets) for a in assets),
             expected=sum(len(asset.usd_held()) for asset in view.assets.values()),
+            not_added=tuple(
+                dict.fromkeys(v for asset in view.assets.values() for v in asset.not_added)
+            ),
         )
 
     def distance(self, value: float) -> float:
@@ -125,7 +128,7 @@ class TotalOpenInterest(MarketWideMetric):
 
     def _assets(self, view: View, now: Ms) -> Iterator[_Asset]:
         for name, asset in view.assets.items():
-            holding = [m for m in asset if m.oi_base is not None]
+            holding = [m for m in asset if m.oi_base is not None and m.one_side]
             span = self.part.span(holding, now)
             first = asset.price_at(span.start) if span else None
             if span is None or first is None:

@@ -3,7 +3,9 @@
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
 at the newest moment that all of them have reached. Each is what has been held for 20 s, so that no
 wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
-far as both say: a crash is everywhere. With one price P0 for the asset at the start,
+far as both say: a crash is everywhere. A venue of which nobody knows whether it counts one side
+or both confirms others and is told beside them, and is added to none; where there are only such
+venues the percentage is theirs. With one price P0 for the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 """
 
@@ -13,7 +15,7 @@ from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
 from rules.interest import LASTS, MAX_AGE, MEMOS
-from rules.market import Keep, Market, Memo, View
+from rules.market import Keep, Market, Memo, View, venues
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
@@ -42,6 +44,8 @@ class Span(NamedTuple):
     start: Ms
     end: Ms
     ends: list[Ends]
+    beside: list[Ends]
+    """Of those that are not added to the others, since they may count both sides."""
 
     @property
     def before(self) -> float:
@@ -83,34 +87,39 @@ class OpenInterestMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        expected = _expected(view)
-        span = self.span(expected, now)
+        telling = _telling(view)
+        span, expected = self.span(telling, now), _added(telling)
         if span is None:
             return None
         if not self._enough(expected, span):
             return None
         before, after = span.before, span.after
         price = view.price_at(span.start)
+        held = sum([e.before if e.market.one_side else e.before / 2 for e in span.ends])
         return Reading(
             value=100 * (after - before) / before,
             used=[e.market for e in span.ends],
             expected=expected,
-            floor_musd=None if price is None else before * price / 1e6,
+            floor_musd=None if price is None else held * price / 1e6,
         )
 
     def facts(self, view: View, now: Ms) -> OpenInterestFacts | None:
-        span = self.span(_expected(view), now)
+        span = self.span(_telling(view), now)
         if span is None:
             return None
-        first, last = view.price_at(span.start), view.price(now)
-        before, after = span.before, span.after
+        not_added = venues([e.market for e in (*span.beside, *span.ends) if not e.market.one_side])
+        # of such venues alone there are no sums in USD
+        summed = all(e.market.one_side for e in span.ends)
+        first = view.price_at(span.start) if summed else None
+        before, after, last = span.before, span.after, view.price(now)
         return OpenInterestFacts(
             window_ms=self.window,
             before_base=before,
             after_base=after,
             net_usd=None if first is None else (after - before) * first,
             price_usd=None if first is None or last is None else after * (last - first),
-            by_venue_pct=_by_venue(span.ends),
+            by_venue_pct=_by_venue([*span.ends, *span.beside]),
+            not_added=not_added,
         )
 
     def distance(self, value: float) -> float:
@@ -150,6 +159,7 @@ class OpenInterestMetric:
         """
         fresh: list[tuple[Market, Series, Ms]] = []
         late: set[Market] = set()
+        added = _added(markets)
         for market in markets:
             series = market.memo(self.samples)
             newest = series.last_time if series is not None else None
@@ -160,12 +170,14 @@ class OpenInterestMetric:
                 if now - newest > LASTS and market.interest.late(now):
                     late.add(market)
         if late:
-            span = self._aligned([f for f in fresh if f[0] not in late], now)
-            if span is not None and self._enough(markets, span):
+            span = self._aligned([f for f in fresh if f[0] not in late], added, now)
+            if span is not None and self._enough(added, span):
                 return span
-        return self._aligned(fresh, now)
+        return self._aligned(fresh, added, now)
 
-    def _aligned(self, fresh: list[tuple[Market, Series, Ms]], now: Ms) -> Span | None:
+    def _aligned(
+        self, fresh: list[tuple[Market, Series, Ms]], added: list[Market], now: Ms
+    ) -> Span | None:
         end = min([now, *[newest for _, _, newest in fresh]])
         start, max_age = end - self.window, self.max_age
         ends: list[Ends] = []
@@ -177,7 +189,10 @@ class OpenInterestMetric:
             if before is not None and after is not None:
                 recent = series.first_at(max(start, end - SUPPORT), max_age)
                 ends.append(Ends(market, before, after, before if recent is None else recent))
-        return Span(start, end, _confirmed(ends)) if ends else None
+        ends = _confirmed(ends)
+        counted = [e for e in ends if e.market in added]
+        beside = [e for e in ends if e.market not in added]
+        return Span(start, end, counted, beside) if counted else None
 
     def _enough(self, markets: list[Market], span: Span) -> bool:
         """Whether these hold enough of the coins to speak for all."""
@@ -192,8 +207,13 @@ def open_interest(name: str, window: Ms) -> OpenInterestMetric:
     return OpenInterestMetric(name, window, keep, spacing, max_age)
 
 
-def _expected(view: View) -> list[Market]:
+def _telling(view: View) -> list[Market]:
     return [m for m in view if m.oi_base is not None]
+
+
+def _added(markets: list[Market]) -> list[Market]:
+    """Those that may be added up: all that count one side, or all if none is known to."""
+    return [m for m in markets if m.one_side] or markets
 
 
 def _confirmed(ends: list[Ends]) -> list[Ends]:

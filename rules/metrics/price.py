@@ -62,12 +62,12 @@ class PriceMetric:
         change = self._change(view, now)
         if change is None:
             return None
-        held = view.held_usd()
+        held = view.usd_at_least()
         return Reading(
             value=change.pct,
             used=(change.market,),
             expected=(change.market,),
-            floor_musd=None if held is None else held / 1e6,
+            floor_musd=sum(held.values()) / 1e6 if held else None,
         )
 
     def facts(self, view: View, now: Ms) -> PriceFacts | None:
@@ -76,6 +76,7 @@ class PriceMetric:
             return None
         ends = self._ends(view, now).items()
         known = [(market.venue, 100 * (b - a) / a) for market, (a, b) in ends]
+        held = view.usd_held()
         return PriceFacts(
             window_ms=self.window,
             before=speaks.before,
@@ -83,7 +84,8 @@ class PriceMetric:
             venue=speaks.market.venue,
             # of two contracts at one venue the first in order speaks
             by_venue_pct=dict(reversed(known)) | {speaks.market.venue: speaks.pct},
-            oi_usd=view.held_usd(),
+            oi_usd=sum(held.values()) if held else None,
+            oi_not_added=view.not_added,
         )
 
     def distance(self, value: float) -> float:

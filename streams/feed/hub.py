@@ -88,6 +88,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """By kind; a feed that brings all instruments together counts as one."""
     not_available: list[str]
     """The kinds that the venue does not have."""
+    sides_known: bool = True
+    """False: nobody knows whether its open interest counts one side or both: percentages only."""
     requests: int
     requests_failed: int
     """REST requests since the start."""
@@ -189,6 +191,7 @@ class Hub:
             unknown_contracts=client.unknown_contracts,
             feeds={kind: self._feed_count(client, kind) for kind in sorted(spec.kinds)},
             not_available=sorted(set(Kind) - spec.kinds),
+            sides_known=spec.open_interest.counted is not None,
             requests=usage.requests,
             requests_failed=usage.failures,
             sockets=[self._socket_status(socket) for socket in client.sockets],

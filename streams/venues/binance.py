@@ -24,6 +24,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Sides,
     Spec,
     Subscription,
 )
@@ -35,6 +36,7 @@ SPEC = Spec(
     websocket="wss://fstream.binance.com",
     rest="https://fapi.binance.com",
     kinds=frozenset(Kind),
+    open_interest=Sides(1, "as everybody publishes it; its documentation has no word on it"),
     weight_per_minute=2400,
     socket_life_s=86_400,
 )
@@ -439,7 +441,9 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         answer = wire.read(_open_interest, body)
         of = listing.instruments.get(answer.symbol)
         units = answer.openInterest  # and no mark price beside them, hence no usd
-        return wire.present(of and wire.open_interest(of, answer.time, seen, units, None))
+        return wire.present(
+            of and wire.open_interest(SPEC.open_interest, of, answer.time, seen, units, None)
+        )
     try:
         return _settlements(wire.read(_settled, body), (), listing, seen)
     except UNREADABLE:

@@ -22,6 +22,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Sides,
     Spec,
     Subscription,
 )
@@ -33,6 +34,9 @@ SPEC = Spec(
     websocket="wss://stream.bybit.com",
     rest="https://api.bybit.com",
     kinds=frozenset(Kind),
+    open_interest=Sides(
+        2, 'bybit-exchange.github.io/docs/v5/market/open-interest: "the sum of both sides"'
+    ),
     requests_per_second=20.0,
     ping=b'{"op":"ping"}',
     sends_per_second=10.0,
@@ -222,7 +226,8 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
 def _read_sizes(raw: msgspec.Raw) -> tuple[str, tuple[float | None, float | None]]:
     """A symbol, its open interest and its volume, both in USD."""
     row = wire.read(_ticker, raw)
-    return row.symbol, (_one_side(row)[1], wire.not_negative(row.turnover24h))
+    usd = SPEC.open_interest.one_side(_both_sides(row)[1])
+    return row.symbol, (usd, wire.not_negative(row.turnover24h))
 
 
 def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Instrument:
@@ -250,17 +255,16 @@ def _size(rate: wire.Text) -> float | None:
     return None if value is None else abs(value)
 
 
-def _one_side(ticker: _Ticker) -> tuple[float | None, float | None]:
-    """Open interest of one side in units and USD: the older fields add up both sides."""
-    units = wire.not_negative(ticker.singleOpenInterest)
-    usd = wire.not_negative(ticker.singleOpenInterestValue)
-    both_units = wire.not_negative(ticker.openInterest)
-    both_usd = wire.not_negative(ticker.openInterestValue)
-    if units is None and both_units is not None:
-        units = both_units / 2
-    if usd is None and both_usd is not None:
-        usd = both_usd / 2
-    return units, usd
+def _both_sides(ticker: _Ticker) -> tuple[float | None, float | None]:
+    """Open interest of both sides in units and USD: twice the newer fields of one, if there."""
+    units = wire.not_negative(ticker.openInterest)
+    usd = wire.not_negative(ticker.openInterestValue)
+    single = wire.not_negative(ticker.singleOpenInterest)
+    single_usd = wire.not_negative(ticker.singleOpenInterestValue)
+    return (
+        units if single is None else 2 * single,
+        usd if single_usd is None else 2 * single_usd,
+    )
 
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
@@ -380,7 +384,7 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     return wire.present(
         terms,
         wire.predicted(of, at, seen, ticker.fundingRate, hours, next_at),
-        wire.open_interest(of, at, seen, *_one_side(ticker)),
+        wire.open_interest(SPEC.open_interest, of, at, seen, *_both_sides(ticker)),
         wire.price(of, at, seen, ticker.markPrice, ticker.indexPrice),
         wire.volume(of, at, seen, ticker.turnover24h),
     )

@@ -31,6 +31,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Sides,
     Spec,
     Subscription,
 )
@@ -42,6 +43,7 @@ SPEC = Spec(
     websocket="wss://api.hyperliquid.xyz",
     rest="https://api.hyperliquid.xyz",
     kinds=frozenset(Kind) - {Kind.LIQUIDATION},
+    open_interest=Sides(1, "as everybody publishes it; its documentation has no word on it"),
     weight_per_minute=1200,
     ping=b'{"method":"ping"}',
 )
@@ -358,7 +360,7 @@ def _read_sizes(raw: msgspec.Raw) -> tuple[float | None, float | None]:
     context = wire.read(_context, raw)
     units, mark = wire.not_negative(context.openInterest), wire.positive(context.markPx)
     usd = None if units is None or mark is None else units * mark
-    return usd, wire.not_negative(context.dayNtlVlm)
+    return SPEC.open_interest.one_side(usd), wire.not_negative(context.dayNtlVlm)
 
 
 def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instrument:
@@ -551,7 +553,7 @@ def _of_coin(of: Instrument, context: _Context, seen: Ms) -> Iterator[Decoded]:
         # first: it shows whether all of this is of this coin
         wire.price(of, seen, seen, context.markPx, context.oraclePx),
         wire.predicted(of, seen, seen, context.funding, _FUNDING_HOURS, next_at),
-        wire.open_interest(of, seen, seen, units, usd),
+        wire.open_interest(SPEC.open_interest, of, seen, seen, units, usd),
         wire.volume(of, seen, seen, context.dayNtlVlm),
     )
 

@@ -23,6 +23,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Sides,
     Spec,
     Subscription,
 )
@@ -34,6 +35,7 @@ SPEC = Spec(
     websocket="wss://ws.okx.com:8443",
     rest="https://www.okx.com",
     kinds=frozenset(Kind),
+    open_interest=Sides(1, "it counts contracts; its documentation does not say it in words"),
     requests_per_second=5.0,  # each path has 10 or 20 in 2 s
     ping=b"ping",
     answers_pings=False,
@@ -272,7 +274,7 @@ def _read_terms(raw: msgspec.Raw) -> Terms:
 
 def _read_interest_usd(raw: msgspec.Raw) -> tuple[str, float | None]:
     row = wire.read(_interest, raw)
-    return row.instId, wire.not_negative(row.oiUsd)
+    return row.instId, SPEC.open_interest.one_side(wire.not_negative(row.oiUsd))
 
 
 def _terms(row: _Funding) -> Terms:
@@ -449,7 +451,7 @@ def _interest_facts(row: _Interest, listing: Listing, seen: Ms) -> list[Decoded]
     """``oi`` counts contracts, ``oiCcy`` the coins in them."""
     of = listing.instruments.get(row.instId)
     coins, usd = wire.not_negative(row.oiCcy), wire.not_negative(row.oiUsd)
-    return wire.present(of and wire.open_interest(of, row.ts, seen, coins, usd))
+    return wire.present(of and wire.open_interest(SPEC.open_interest, of, row.ts, seen, coins, usd))
 
 
 def _volume_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:

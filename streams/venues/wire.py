@@ -27,7 +27,16 @@ from streams.events import (
     Price,
     Volume,
 )
-from streams.venue import UNREADABLE, Decoded, Malformed, Poll, Request, Subscription, Unreadable
+from streams.venue import (
+    UNREADABLE,
+    Decoded,
+    Malformed,
+    Poll,
+    Request,
+    Sides,
+    Subscription,
+    Unreadable,
+)
 
 Time = Annotated[int, Meta(ge=1_000_000_000_000, lt=10_000_000_000_000)]
 """Milliseconds since the epoch: 13 digits. Seconds or microseconds are refused."""
@@ -246,19 +255,24 @@ def _funding(
 
 
 def open_interest(
-    of: Instrument, at: Ms, seen: Ms, units: float | None, usd: float | None
+    sides: Sides, of: Instrument, at: Ms, seen: Ms, units: float | None, usd: float | None
 ) -> OpenInterest | None:
-    """Open interest of one side in the venue's ``units``. None without them."""
+    """Open interest in the venue's ``units`` and in ``usd``, both as it counts them (``sides``).
+
+    None without units. Of one side, unless it is not known how many are counted.
+    """
     if units is None or units < 0:
         return None
+    counted = sides.counted or 1
     return OpenInterest(
         venue=of.venue,
         symbol=of.symbol,
         asset=of.asset,
         at=at,
         seen=seen,
-        base=units * of.multiplier,
-        usd=usd,
+        base=units * of.multiplier / counted,
+        usd=None if usd is None else usd / counted,
+        one_side=sides.counted is not None,
     )
 
 

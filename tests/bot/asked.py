@@ -256,7 +256,7 @@ REPORTS = Reports(
                      "liquidation": FeedReport(1, 0)}),
         VenueReport(name="bybit", title="Bybit", instruments=64,
               feeds={"depth": FeedReport(0, 64), "funding": FeedReport(0, 0)},
-              not_available=["volume"]),
+              not_available=["volume"], sides_known=False),
         VenueReport(name="hyperliquid", title="Hyperliquid", trouble="the <connection> was refused",
               feeds={"funding": FeedReport(0, 0)}, not_available=["liquidation"]),
     ),

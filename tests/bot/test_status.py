@@ -208,13 +208,15 @@ async def test_the_command_fails_where_a_role_is_dead(
 async def test_the_command_fails_where_a_venue_is_dark(
     redis: Redis, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dark = cases.venue("okx", "OKX", sockets=[cases.socket(last_data=cases.NOW - 90_000)])
+    silent = [cases.socket(last_data=cases.NOW - 90_000)]
+    dark = cases.venue("okx", "OKX", sockets=silent, sides_known=False)
     report = cases.status(cases.venue(), dark)
     for role in ("streams", "rules", "bot"):
         await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(report[role]))
     assert await cli._status(settings(tmp_path, redis_url=secret(valkey.url)), False) == 1
     out = capsys.readouterr().out
     assert out.endswith("\nnot well: OKX: nothing has come for 90 s\n")
+    assert out.count(", open interest in percent only (may count both sides)\n") == 1
 
 
 async def test_chats_that_are_not_ready_are_named_and_what_waits_too_long_is_a_fault(

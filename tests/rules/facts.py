@@ -30,8 +30,8 @@ def _where(venue: str, seen: Ms, asset: str = "BTC") -> dict[str, object]:
     }
 
 
-def oi(venue, seen, base, usd=None, asset="BTC") -> OpenInterest:
-    return OpenInterest(**_where(venue, seen, asset), base=base, usd=usd)
+def oi(venue, seen, base, usd=None, asset="BTC", one_side=True) -> OpenInterest:
+    return OpenInterest(**_where(venue, seen, asset), base=base, usd=usd, one_side=one_side)
 
 
 def price(venue, seen, index, mark=None, asset="BTC") -> Price:

@@ -68,6 +68,7 @@ OI = OpenInterestFacts(
     price_usd=-1.98e9,
     by_venue_pct={"binance": -9.1, "bybit": -8.4, "hyperliquid": -3.9},
 )
+NOT_ADDED = {"by_venue_pct": {**OI.by_venue_pct, "gate": -12.4}, "not_added": ("gate",)}
 DEPTH = DepthFacts(
     band_bp=25,
     bid_usd=94e6,
@@ -563,6 +564,11 @@ POSTS = {
         for kind in KINDS
         if kind not in ("total", "breadth", "falls")
     },
+    "list, a venue may count both sides": delivery(
+        "oi",
+        COINS[:2],
+        alerts=tuple(changed("oi", NOT_ADDED, asset=asset, id=asset) for asset in COINS[:2]),
+    ),
     "list, held": delivery("oi", COINS[:2], held={"oi_drop": 4, "depth_thin": 3}),
     "list of levels, sums unknown": delivery("oi", COINS, alerts=mixed()),
     "list above, oi": delivery(
@@ -770,6 +776,22 @@ def edges() -> dict[str, Alert]:
         ),
         "liq, closed in silence": msgspec.structs.replace(turned("liq", Turn.CLOSE), value=0.0),
         "liq, two venues publish none": changed("liq", {"not_available": ("dydx", "hyperliquid")}),
+        "oi, a venue may count both sides": changed("oi", NOT_ADDED),
+        "oi, of that venue alone": changed(
+            "oi",
+            {**NOT_ADDED, "by_venue_pct": {"gate": -7.8}, "net_usd": None, "price_usd": None},
+        ),
+        "price, a venue may count both sides": changed("price", {"oi_not_added": ("gate",)}),
+        "total, two venues may count both sides": changed("total", {"not_added": ("gate", "htx")}),
+        "liq, a venue may count both sides": changed("liq", {"oi_not_added": ("gate",)}),
+        "cascade, a venue may count both sides": changed(
+            "cascade",
+            {
+                "chain": (
+                    link("oi_net_1h_pct", 0, -7.8, -7.8, msgspec.structs.replace(OI, **NOT_ADDED)),
+                )
+            },
+        ),
         "up to alert": msgspec.structs.replace(turned("oi", Turn.UP), level=Level.ALERT),
         "funding above, worse": msgspec.structs.replace(
             turned("predicted", Turn.WORSE), fires="above", value=0.062

@@ -150,6 +150,12 @@ def test_errors_of_feeds_stand_beside_their_venue(tmp_path: Path) -> None:
     assert binance == ["Binance", "20", "–", "–", "–", "0", "no pong"]
 
 
+def test_of_open_interest_that_may_count_both_sides_it_is_said(tmp_path: Path) -> None:
+    status = cases.status(cases.venue(sides_known=False), cases.venue())
+    unknown, known = texts(tables(tmp_path, status=status)["feeds"])
+    assert unknown[2] == f"{known[2]}, open interest in percent only (may count both sides)"
+
+
 def test_no_turn_is_said_to_be_posted_that_was_not(tmp_path: Path) -> None:
     shadow = msgspec.structs.replace(EPISODE[1], rule="funding_predicted", post=False)
     ids = [alert.id for alert in EPISODE]

@@ -2,10 +2,20 @@
 
 from pytest import approx, mark
 
+from rules.alerts import LiquidationFacts, OpenInterestFacts, PriceFacts, TotalOpenInterestFacts
 from rules.engine import Engine
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, Kind, Tick
-from tests.rules.facts import START, Fed, feed, oi, price
+from tests.rules.facts import (
+    START,
+    Fed,
+    FedMarket,
+    feed,
+    liquidation,
+    oi,
+    predicted,
+    price,
+)
 from tests.rules.scenes import of_market, quick_rule, run
 
 VENUES = ("binance", "bybit", "hyperliquid")
@@ -96,3 +106,134 @@ def test_a_venue_that_is_new_is_weighed_as_it_is_now():
         if t > START + 20 * MINUTE:
             fed.feed(oi("binance", t, 35.0 * left))
     assert fed.value() == approx(-60)
+
+
+# ── a venue of which nobody knows whether it counts one side or both ──
+
+UNKNOWN = "gate"
+KNOWN = ("binance", "bybit")
+
+
+def held(fed: Fed, coins: dict[str, tuple[float, float]], minutes: int = 15) -> Fed:
+    """Each venue's coins at the start of the window, and from half of it on; BTC costs 100."""
+    end = START + minutes * MINUTE
+    for t in range(START - MINUTE, end + 1, 5 * SECOND):
+        for venue, (before, after) in coins.items():
+            now = before if t < START + minutes * MINUTE // 2 else after
+            sides = venue != UNKNOWN
+            fed.feed(price(venue, t, 100.0), oi(venue, t, now, now * 100.0, one_side=sides))
+    return fed
+
+
+@mark.parametrize("factor", [1, 2])
+def test_a_venue_that_may_count_both_sides_is_told_in_percent_and_added_to_none(factor):
+    """So nothing that is told of the others depends on whether it counts one side or two."""
+    coins = {"binance": (900.0, 720.0), "bybit": (100.0, 80.0)}
+    coins[UNKNOWN] = (800.0 * factor, 480.0 * factor)
+    fed = held(Fed("oi_net_15m_pct"), coins)
+    reading, facts = fed.reading(), fed.facts()
+    assert reading is not None
+    assert reading.value == approx(-20)
+    assert reading.floor_musd == approx(0.1)
+    assert (reading.venues, reading.missing) == (KNOWN, ())
+    assert isinstance(facts, OpenInterestFacts)
+    assert (facts.before_base, facts.after_base) == (approx(1000), approx(800))
+    assert facts.net_usd == approx(-20_000)
+    assert facts.by_venue_pct == {
+        "binance": approx(-20), "bybit": approx(-20), UNKNOWN: approx(-40)
+    }  # fmt: skip
+    assert facts.not_added == (UNKNOWN,)
+
+
+def test_of_such_a_venue_alone_there_is_a_percentage_and_no_sum():
+    fed = held(Fed("oi_net_15m_pct"), {UNKNOWN: (1000.0, 900.0)})
+    reading, facts = fed.reading(), fed.facts()
+    assert reading is not None
+    assert reading.value == approx(-10)
+    assert reading.floor_musd == approx(0.05)  # at least one side
+    assert isinstance(facts, OpenInterestFacts)
+    assert (facts.net_usd, facts.price_usd) == (None, None)
+    assert facts.not_added == (UNKNOWN,)
+
+
+def test_it_does_not_stand_in_for_the_others_when_they_are_lost():
+    fed = held(Fed("oi_net_15m_pct"), {"binance": (900.0, 720.0), UNKNOWN: (1000.0, 900.0)})
+    fed.feed(feed("binance", Kind.OPEN_INTEREST, fed.now, False))
+    assert fed.reading() is None
+
+
+def test_it_confirms_what_another_venue_shows_at_once():
+    fed = held(Fed("oi_net_15m_pct"), {"binance": (900.0, 900.0), UNKNOWN: (1000.0, 1000.0)})
+    for second in (5, 10):
+        t = START + 15 * MINUTE + second * SECOND
+        fed.feed(oi("binance", t, 720.0), oi(UNKNOWN, t, 800.0, one_side=False))
+    assert fed.value() == approx(-20)
+
+
+@mark.parametrize("factor", [1, 2])
+def test_the_total_leaves_it_out_and_says_so(factor):
+    coins = {"binance": (900.0, 720.0), "bybit": (100.0, 80.0)}
+    coins[UNKNOWN] = (5000.0 * factor, 100.0 * factor)
+    market = held(FedMarket("oi_total_net_15m_pct"), coins)
+    reading, facts = market.reading(), market.facts()
+    assert reading is not None
+    assert reading.value == approx(-20)
+    assert (reading.venues, reading.missing) == (KNOWN, ())
+    assert isinstance(facts, TotalOpenInterestFacts)
+    assert (facts.before_usd, facts.net_usd) == (approx(100_000), approx(-20_000))
+    assert (facts.live, facts.expected, facts.not_added) == (2, 2, (UNKNOWN,))
+
+
+def test_a_price_is_told_with_the_open_interest_that_may_be_added():
+    coins = {"binance": (900.0, 900.0), UNKNOWN: (800.0, 800.0)}
+    fed = held(Fed("price_15m_pct"), coins)
+    facts, reading = fed.facts(), fed.reading()
+    assert isinstance(facts, PriceFacts)
+    assert (facts.oi_usd, facts.oi_not_added) == (approx(90_000), (UNKNOWN,))
+    assert reading is not None
+    assert reading.floor_musd == approx(0.13)  # and half of the other, at least
+    alone = held(Fed("price_15m_pct"), {UNKNOWN: (800.0, 800.0)}).facts()
+    assert isinstance(alone, PriceFacts)
+    assert (alone.oi_usd, alone.oi_not_added) == (None, (UNKNOWN,))
+
+
+def test_a_share_of_what_is_held_is_without_it_on_both_sides():
+    fed = held(Fed("liq_15m_musd"), {"binance": (1000.0, 1000.0), UNKNOWN: (800.0, 800.0)})
+    for venue, usd in (("binance", 2000.0), (UNKNOWN, 50_000.0)):
+        fed.feed(liquidation(venue, fed.now, usd))
+    facts = fed.facts()
+    assert isinstance(facts, LiquidationFacts)
+    assert facts.long_usd == 52_000
+    assert (facts.oi_pct, facts.oi_not_added) == (approx(2), (UNKNOWN,))
+
+
+def test_funding_weighs_it_by_what_it_holds_at_least():
+    fed = held(
+        Fed("funding_predicted_8h_pct"), {"binance": (600.0, 600.0), UNKNOWN: (800.0, 800.0)}
+    )
+    fed.feed(predicted("binance", fed.now, 0.0002), predicted(UNKNOWN, fed.now, -0.0003))
+    reading, facts = fed.reading(), fed.facts()
+    assert reading is not None
+    assert reading.value == approx((600 * 0.02 - 400 * 0.03) / 1000)
+    assert reading.floor_musd == approx(0.1)
+    assert facts.by_venue_pct_8h == {"binance": approx(0.02), UNKNOWN: approx(-0.03)}
+
+
+def test_what_a_venue_counts_survives_a_restart():
+    events = [
+        event
+        for t in range(START, START + 20 * MINUTE, 5 * SECOND)
+        for event in (
+            price("binance", t, 100.0),
+            oi("binance", t, 500.0),
+            oi(UNKNOWN, t, 800.0, one_side=False),
+            Tick(seen=t),
+        )
+    ]
+    engine, restarted = Engine([RULE], VENUES), Engine([RULE], VENUES)
+    run(engine, events)
+    restarted.load(engine.dump())
+    assert restarted.dump() == engine.dump()
+    (facts,) = (v.facts for v in restarted.standing().values if v.metric == RULE.metric)
+    assert isinstance(facts, OpenInterestFacts)
+    assert facts.not_added == (UNKNOWN,)

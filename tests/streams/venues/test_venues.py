@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -39,6 +39,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Sides,
     Unreadable,
 )
 from streams.venues import VENUES
@@ -126,6 +127,51 @@ ENDED = {
     "hyperliquid": (0, b'"name":"BTC"', (b'"name":"BTC","isDelisted":true', 0)),
     "okx": (0, b'"expTime":""', (b'"expTime":"1795262400000"', 1_795_262_400_000)),
 }  # fmt: skip
+
+
+SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1}
+"""What each venue counts of open interest; None: nobody knows."""
+
+
+@by_venue
+def test_open_interest_is_of_as_many_sides_as_the_spec_says(
+    venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number in SPEC is the only place: with another one all that is read follows."""
+    module, known = VENUES[venue], listing(venue)
+    sides = module.SPEC.open_interest
+    assert sides.counted == SIDES[venue]
+    assert len(sides.source.split()) > 3
+
+    def read(counted: Literal[1, 2] | None) -> tuple[list[OpenInterest], list[float | None]]:
+        spec = msgspec.structs.replace(module.SPEC, open_interest=Sides(counted, "a test"))
+        monkeypatch.setattr(module, "SPEC", spec)
+        files = [(file, reader(venue, file, known)) for of, file in FIXTURES if of == venue]
+        facts = [fact for file, read in files for frame in lines(venue, file)
+                 for fact in read(frame) if isinstance(fact, OpenInterest)]  # fmt: skip
+        bodies = [json.dumps(answer).encode() for answer in listing_answers(venue)]
+        return facts, [i.open_interest_usd for i in module.instruments(bodies).instruments]
+
+    (one, ranks), (two, half_ranks), (unknown, no_ranks) = map(read, (1, 2, None))
+    assert one
+    assert [fact.base for fact in two] == [fact.base / 2 for fact in one]
+    assert [fact.usd for fact in two] == [fact.usd and fact.usd / 2 for fact in one]
+    assert half_ranks == [usd and usd / 2 for usd in ranks]
+    assert all(fact.one_side for fact in (*one, *two))
+    assert unknown == [msgspec.structs.replace(fact, one_side=False) for fact in one]
+    assert set(no_ranks) <= {None}
+
+
+@by_venue
+def test_normalisation_says_what_the_venue_counts_and_who_says_so(venue: str) -> None:
+    rows = [line.removesuffix(" |").split(" | ") for line in NORMALISATION.splitlines()]
+    place = next(row for row in rows if row[0] == "| field" and "Binance" in row).index(
+        VENUES[venue].SPEC.title
+    )
+    (row,) = [row for row in rows if row[0] == "| sides counted"]
+    sides = VENUES[venue].SPEC.open_interest
+    word = {1: "one", 2: "both", None: "unknown"}[sides.counted]
+    assert row[place] == f"{word}: {sides.source}"
 
 
 @by_venue
