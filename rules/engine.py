@@ -21,6 +21,7 @@ from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
 from rules.macro import MacroPrices
+from rules.market import View
 from rules.rule import Rule
 from rules.snapshot import (
     Observed,
@@ -303,8 +304,14 @@ class Engine:
         """A price has jumped, perhaps to that of a contract of the same name that is left out."""
         view = self._watchlist.memory.views[asset]
         if len(view.everyone) > len(view.ordered):
-            for shared in likeness.look([view], now):
-                self._faults.take(shared)
+            self._look_whether_alike([view], now)
+
+    def _look_whether_alike(self, views: Iterable[View], now: Ms) -> None:
+        for change in likeness.look(views, now):
+            if isinstance(change, likeness.Renamed):
+                self._watchlist.begin_anew(change)
+            else:
+                self._faults.take(change)
 
     def _miss_tick(self, now: Ms) -> list[AlertOrNotice]:
         self._late_at = _NEVER
@@ -318,8 +325,7 @@ class Engine:
         turns: list[AlertOrNotice] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
-            for shared in likeness.look(self._watchlist.memory.views.values(), now):
-                self._faults.take(shared)
+            self._look_whether_alike(self._watchlist.memory.views.values(), now)
         turns += self._faults.tick(now)
         for metric_instance in [
             metric_instance for metric_instance in self._awake if now >= metric_instance.due

@@ -14,6 +14,7 @@ the price of what was left out, it is the asset whose past was another's.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from rules.market import Likeness, Market, View
 from rules.windows import JUMP
@@ -34,7 +35,17 @@ _APART_FOR: Ms = 10 * MINUTE
 _REFUTED_AFTER: Ms = 6 * HOUR
 
 
-def look(views: Iterable[View], now: Ms) -> Iterator[Fault]:
+class Renamed(NamedTuple):
+    """What was observed of an asset, or of one of its contracts, is another asset's."""
+
+    asset: str
+    market: Market
+    """The contract."""
+    whole: bool
+    """Whether it is the asset's, too."""
+
+
+def look(views: Iterable[View], now: Ms) -> Iterator[Fault | Renamed]:
     """Compares what has one name, leaves out or takes back, and says what changed."""
     for view in views:
         if len(view.everyone) > 1:
@@ -54,7 +65,7 @@ def _stay_alone(view: View, now: Ms) -> Iterator[Fault]:
             )
 
 
-def _look(view: View, now: Ms) -> Iterator[Fault]:
+def _look(view: View, now: Ms) -> Iterator[Fault | Renamed]:
     prices = {m: x for m in view.everyone if (x := _price(m, now)) is not None}
     if len(prices) < 2:
         return
@@ -67,7 +78,7 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
         if like.differs is not (ratio > APART):
             like.differs, like.since = ratio > APART, now
             if not like.differs and market is not largest:
-                _take_over(view, market, price, largest, prices[largest])
+                yield from _take_over(view, market, price, largest, prices[largest])
             view.sort(market)
         if like.differs:
             like.price, like.of_others = price, prices[largest]
@@ -83,7 +94,9 @@ def _look(view: View, now: Ms) -> Iterator[Fault]:
             yield _turn(view, market, largest, prices, now)
 
 
-def _take_over(view: View, market: Market, price: float, largest: Market, of_others: float) -> None:
+def _take_over(
+    view: View, market: Market, price: float, largest: Market, of_others: float
+) -> Iterator[Renamed]:
     """A contract that differed has the price of the others: what was of another asset goes."""
     like = market.likeness
     if like.same or like.price is None or like.of_others is None:
@@ -93,8 +106,10 @@ def _take_over(view: View, market: Market, price: float, largest: Market, of_oth
     if like.stranger and APART < jump > moved and _ratio(price, of_others) <= 1 + JUMP:
         largest.begin_anew()
         view.memos.clear()
+        yield Renamed(view.asset, largest, whole=True)
     else:
         market.begin_anew()
+        yield Renamed(view.asset, market, whole=False)
 
 
 def _price(market: Market, now: Ms) -> float | None:

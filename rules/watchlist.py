@@ -12,6 +12,7 @@ from rules import state
 from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
+from rules.likeness import Renamed
 from rules.market import Market, Memory, View, whole
 from rules.metric import Holds, Learns, Metric, Reading
 from rules.metrics import cause_asked_by, metric
@@ -541,6 +542,22 @@ class WatchList:
             for instance in metric_instance.rules:
                 self._trails.pop(instance.trail_key, None)
         return metric_instances, composites
+
+    def begin_anew(self, renamed: Renamed) -> None:
+        """Drops what was observed of another asset."""
+        market = renamed.market
+        route = self.routes.get((renamed.asset, market.venue, market.symbol))
+        asset = self._assets.get(renamed.asset) if renamed.whole else None
+        instances = [
+            instance
+            for owner in (route, asset)
+            for metric_instance in (owner.metric_instances if owner else ())
+            for instance in metric_instance.rules
+        ]
+        for instance in instances:
+            self._trails.pop(instance.trail_key, None)
+        for instance in instances:
+            instance.trail = self._trails.setdefault(instance.trail_key, Trail())
 
     def dump_trails(self) -> list[state.TrailDump]:
         """What was observed over months, in the order of ``metric_instances``."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from pytest import approx, mark
 
-from rules.alerts import Notice
+from rules.alerts import Alert, Notice
 from rules.engine import Engine
 from rules.market import View
 from rules.rule import Rule
@@ -122,6 +122,21 @@ def test_a_true_fall_beside_another_coin_of_the_ticker_is_told(began: float, to:
     assert market.shared_tickers() == [("binance", False)]
     market.play(MINUTE, coins, binance=3_000.0, bybit=to)
     assert "price_below" in {alert.rule for alert in market.alerts}
+
+
+@mark.parametrize(("began", "known"), [(300_000.0, False), (3_000.0, True)])
+def test_what_was_the_lowest_of_another_coin_is_no_record(began: float, known: bool) -> None:
+    """A day of it, with its falls; then it is renamed, and the coin falls, less deep."""
+    rule = msgspec.structs.replace(RULES[1], record_after=10 * MINUTE)
+    market, coins = Market(rules=[rule]), {"binance": 1e6, "bybit": 2e6}
+    market.play(10 * MINUTE, coins, binance=began * 1.2, bybit=3_000.0)
+    market.play(26 * HOURS, coins, binance=began, bybit=3_000.0)
+    market.alerts.clear()
+    market.play(20 * MINUTE, coins, binance=3_000.0, bybit=3_000.0)
+    assert market.alerts == []
+    market.play(MINUTE, coins, binance=2_850.0, bybit=2_850.0)
+    [alert] = [alert for alert in market.alerts if isinstance(alert, Alert)]
+    assert bool(alert.records) is known
 
 
 BTC = {"binance": 90_000, "bybit": 50_000, "hyperliquid": 30_000}
