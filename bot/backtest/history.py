@@ -374,6 +374,8 @@ class History:
             return f"there are {ENGLISH.length(length)} of it, which is shorter than its window"
         if kind == "liq":
             return "its bars cannot be put together to its window"
+        if name.startswith("price_down_share"):
+            return f"fewer than {least_coins(self._falls.get(name, {}))} of its coins have prices"
         if kind == "price":
             return "no two prices are one window apart"
         return self._why_no_interest(name, of_kind)

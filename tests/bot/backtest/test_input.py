@@ -272,6 +272,11 @@ WHY = {
         [f"{T0 + n * 5 * MINUTE},binance,BTC,9,9,5min" for n in range(25)],
         "fewer than three assets are known at a time",
     ),
+    "one coin is no market": (
+        "price_down_share_1h_pct", BARS,
+        [f"{T0 + n * MINUTE},binance,BTC,9,9,9,9,1,1min" for n in range(120)],
+        "fewer than 3 of its coins have prices",
+    ),
     "depth of a quarter of an hour": (
         "depth_25bp_pct_of_recent", DEPTHS,
         [f"{T0 + n * 30_000},binance,BTC,25,9,9,30s" for n in range(30)],
@@ -294,8 +299,9 @@ WHY = {
 def test_why_a_metric_has_no_values_is_true(tmp_path: Path, case: str):
     metric, header, rows, why = WHY[case]
     table = read(written(tmp_path, header, *sorted(rows)), Notes())
-    history = history_of([table], ["binance", "hyperliquid"], [metric])
-    asset = ALL if metric.startswith("oi_total") else "BTC"
+    falls = {"price_down_share_1h_pct": {"BTC": 2.0, "ETH": 2.0, "SOL": 3.0}}
+    history = history_of([table], ["binance", "hyperliquid"], [metric], falls)
+    asset = ALL if metric.startswith(("oi_total", "price_down_share")) else "BTC"
     assert metric not in {key.metric for key in history.read(asset, 0, LATEST)}
     assert history.why() == {metric: why}
 
