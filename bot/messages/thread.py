@@ -444,7 +444,9 @@ def _digest_lines(delivery: Delivery, words: Words) -> list[Html]:
     mark = MARKS[max(alert.level for alert in going_on)]
     marked = len({_mark(alert) for alert in alerts}) > 1
     items = [_item(Voice(alert, words), marked) for alert in alerts]
-    return [Html(f"{mark} {_head(worst, going_on, len(alerts))}"), *_list(worst, items)]
+    coins = say(words, "digest.count", count=str(len(alerts)))
+    coins = Html(f"{coins}{_turn(delivery, words)}")
+    return [Html(f"{mark} {_head(worst, going_on, coins)}"), *_list(worst, items)]
 
 
 def _each_coin(alerts: Iterable[Alert]) -> list[Alert]:
@@ -466,9 +468,8 @@ def _list(voice: Voice, items: list[Html]) -> list[Html]:
     return lines
 
 
-def _head(voice: Voice, alerts: Sequence[Alert], count: int) -> Html:
+def _head(voice: Voice, alerts: Sequence[Alert], coins: Html) -> Html:
     alert, topic = voice.alert, _known(voice)
-    coins = voice.say("digest.count", count=str(count))
     rule = alert.family or alert.rule
     negative = all(a.value < 0 for a in alerts)
     state = "high" if voice.above else "negative" if negative else "low"

@@ -591,6 +591,8 @@ POSTS = {
     "list, some are over and some were worse": delivery(
         "price", (), alerts=(*coins(worse("price")), worse("price", CLOSE))
     ),
+    "list, now critical": msgspec.structs.replace(delivery("oi", COINS[:3]), turn=Turn.UP),
+    "list, much worse": msgspec.structs.replace(delivery("cascade", COINS[:3]), turn=Turn.WORSE),
     "oi in quiet hours, held": single("oi", silent=True, held={"oi_drop": 7}),
     "one coin, one rule, was worse": thread(worse("price")),
     "one coin, a part joins": thread(*BTC[:2]),
