@@ -22,7 +22,16 @@ from rules.interest import MAX_AGE, MEMOS, Interest
 from rules.timeline import VenueClock
 from rules.windows import LatestPrices, PriceWindow, Series
 from streams.durations import DAY, HOUR, SECOND
-from streams.events import FeedState, Funding, Kind, MarketEvent, Ms, OpenInterest, Price
+from streams.events import (
+    FeedState,
+    Funding,
+    Kind,
+    Liquidation,
+    MarketEvent,
+    Ms,
+    OpenInterest,
+    Price,
+)
 
 CLOCKS_APART: Ms = HOUR
 """A settlement may be so much later than the venue's clock, as far as that is known; a later one is
@@ -171,7 +180,7 @@ class Market(_Memos):
 
     __slots__ = (
         "clock", "interest", "likeness", "lines", "oi_base", "oi_usd", "one_side", "predicted",
-        "prices", "rank", "settled", "spread_bp", "symbol", "venue", "venue_lines",
+        "prices", "rank", "settled", "spread_bp", "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -208,6 +217,8 @@ class Market(_Memos):
         self.settled: Rate | None = None
         self.predicted: Rate | None = None
         self.spread_bp: float | None = None
+        self.throttled = False
+        """At most one of its liquidations a second is reported."""
 
     @property
     def coins_at_least(self) -> float:
@@ -242,6 +253,8 @@ class Market(_Memos):
             return self._take_funding(event, now)
         if isinstance(event, OpenInterest):
             return self._take_interest(event, now)
+        if isinstance(event, Liquidation):
+            self.throttled = event.throttled
         return True
 
     def set_back(self, now: Ms, prices: PriceWindow) -> None:
@@ -479,6 +492,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     likeness: Likeness = msgspec.field(default_factory=Likeness)
     latest: LatestPrices = msgspec.field(default_factory=LatestPrices)
     one_side: bool = True
+    throttled: bool = False
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -620,7 +634,7 @@ class Memory:
             market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
             market.one_side = saved.one_side
             market.settled, market.predicted = saved.settled, saved.predicted
-            market.spread_bp = saved.spread_bp
+            market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
             view.sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
@@ -689,4 +703,5 @@ def _dump_market(market: Market) -> MarketDump:
         likeness=market.likeness,
         latest=market.prices.latest,
         one_side=market.one_side,
+        throttled=market.throttled,
     )

@@ -115,10 +115,7 @@ class OpenInterest(Event, frozen=True, kw_only=True, tag="open_interest"):
 
 
 class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):
-    """One liquidation order as reported.
-
-    Feeds leave orders out (Binance: at most one a symbol and second), so sums are lower bounds.
-    """
+    """One liquidation order as reported."""
 
     position: Position
     price: float
@@ -127,6 +124,9 @@ class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):
     """Coins."""
     usd: float
     """Notional."""
+    throttled: bool = False
+    """The venue reports at most one order a contract and second and leaves the others out, so that
+    sums are lower bounds."""
 
 
 class Band(msgspec.Struct, frozen=True, array_like=True):

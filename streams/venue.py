@@ -64,6 +64,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     which nothing comes, not even that answer, is dead."""
     repeats_liquidations: bool = False
     """A connection may begin with liquidations of before it."""
+    throttles_liquidations: bool = False
+    """At most one liquidation order a contract and second is reported."""
     connects_per_second: float = 4.0
     """How many sockets may be opened a second, over all subscriptions and reconnects."""
     messages_per_hour: int | None = None

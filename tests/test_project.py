@@ -619,6 +619,23 @@ def test_a_name_is_one_function() -> None:
     assert several - twins.keys() == set(), "each is the name of one function now: take it out"
 
 
+OF_ONE_VENUE = ("streams/venues/", "bot/demo/", "bot/history/", "bot/backtest/archive.py")
+"""Where a venue may be named: adapters, the demo's three, the archive of one."""
+
+
+def test_no_code_knows_a_venue_by_its_name() -> None:
+    """What differs between venues is a value of their SPEC, or comes with their events."""
+    named = [
+        f"{path}:{node.lineno}: {node.value}"
+        for path in files()
+        if path.suffix == ".py" and path.parts[0] in ROLES
+        if not str(path).startswith(OF_ONE_VENUE)
+        for node in ast.walk(ast.parse(text_of(str(path))))
+        if isinstance(node, ast.Constant) and node.value in VENUES
+    ]
+    assert named == []
+
+
 VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
 """Names that do not say what they are of. A local name carries the type of what it holds."""
 STILL_VAGUE = ("tests/streams/venues/",)

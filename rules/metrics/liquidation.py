@@ -15,11 +15,6 @@ from rules.windows import Series
 from streams.durations import MINUTE
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
-THROTTLED = frozenset({"binance", "okx", "aster"})
-"""Venues that report at most one order a contract and second (Binance: forceOrder, "only the
-largest one liquidation order within 1000ms"; OKX: liquidation-orders, "at most one order per
-contract per second"; Aster keeps Binance's API)."""
-
 SLOTS = 3_600
 """Most samples kept for one window and market: 1 s apart in an hour."""
 
@@ -139,7 +134,7 @@ class LiquidationMetric:
     ) -> dict[str, float]:
         full: dict[str, float] = {}
         for market, sums in zip(markets, totals, strict=True):
-            if market.venue in THROTTLED:
+            if market.throttled:
                 pct = min(100.0, 100 * sums[_SECONDS] / (self.window / 1000))
                 full[market.venue] = max(pct, full.get(market.venue, 0.0))
         return full

@@ -291,6 +291,8 @@ class Session:
             actions.append(Unreadable(rows=(f"{event.symbol} liquidation",)))
             actions += self._note("liquidation left out", f"{event.symbol}: {why}")
             return
+        if isinstance(event, Liquidation) and self._venue.SPEC.throttles_liquidations:
+            event = msgspec.structs.replace(event, throttled=True)
         whole = None
         if not doubt:
             whole, doubt = self.listing.contracts.complete(event)

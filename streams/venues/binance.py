@@ -39,6 +39,8 @@ SPEC = Spec(
     open_interest=Sides(1, "as everybody publishes it; its documentation has no word on it"),
     weight_per_minute=2400,
     socket_life_s=86_400,
+    # forceOrder: "only the largest one liquidation order within 1000ms will be pushed"
+    throttles_liquidations=True,
 )
 
 _FAST_POLLS = 10

@@ -40,6 +40,7 @@ SPEC = Spec(
     ping=b"ping",
     answers_pings=False,
     repeats_liquidations=True,
+    throttles_liquidations=True,  # "at most one order per contract per second"
     connects_per_second=2.5,  # of 3
     messages_per_hour=150,  # see _PRICES_PER_SOCKET
 )

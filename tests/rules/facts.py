@@ -46,13 +46,16 @@ def depth(venue, seen, usd, covered=True, asset="BTC", bid_share=0.5) -> Depth:
     return Depth(**_where(venue, seen, asset), mid=100.0, spread_bp=0.4, bands=bands)
 
 
-def liquidation(venue, seen, usd, position=Position.LONG, at_price=100.0, asset="BTC"):
+def liquidation(
+    venue, seen, usd, position=Position.LONG, at_price=100.0, asset="BTC", throttled=False
+) -> Liquidation:
     return Liquidation(
         **_where(venue, seen, asset),
         position=position,
         price=at_price,
         base=usd / at_price,
         usd=usd,
+        throttled=throttled,
     )
 
 

@@ -198,6 +198,7 @@ def _one(
         yield Liquidation(
             venue=venue, symbol=symbol, asset=asset, at=at, seen=seen,
             position=dice.choice(tuple(Position)), price=price, base=usd / price, usd=usd,
+            throttled=venue == "binance",
         )  # fmt: skip
 
 

@@ -103,4 +103,5 @@ class Market:
         return Liquidation(
             venue=self.venues[0], symbol=f"{name}USDT", asset=name, at=self.now, seen=self.now,
             position=Position.LONG, price=coin.price, base=usd / coin.price, usd=usd,
+            throttled=True,
         )  # fmt: skip

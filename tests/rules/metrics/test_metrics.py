@@ -625,7 +625,8 @@ def test_liquidations_against_naive(orders):
     fed.feed(*(feed(venue, Kind.LIQUIDATION, START, True) for venue in VENUES[:2]))
     for gap, venue, position, usd in orders:
         now += gap * 250
-        fed.feed(liquidation(venue, now, usd, position, at_price=usd / 7))
+        throttled = venue == "binance"
+        fed.feed(liquidation(venue, now, usd, position, at_price=usd / 7, throttled=throttled))
         rows.append((now, venue, position, usd))
         inside = [row for row in rows if row[0] > now - 10 * MINUTE]
         assert fed.value() == approx(sum(row[3] for row in inside) / 1e6, abs=1e-6)
@@ -716,13 +717,32 @@ def test_a_throttled_feed_is_never_more_than_full():
     # an order in each second, and the sum's slots may hold one second more than the window
     for second in range(200):
         now = START + second * SECOND + (900 if second % 2 else 0)
-        fed.feed(liquidation("binance", now, 1e3))
+        fed.feed(liquidation("binance", now, 1e3, throttled=True))
     assert fed.facts().saturation_pct == {"binance": 100}
     seconds = Fed("liq_1m_musd").feed(feed("okx", Kind.LIQUIDATION, START, True))
     for second in range(61):
-        seconds.feed(liquidation("okx", START + second * SECOND, 1e3))
+        seconds.feed(liquidation("okx", START + second * SECOND, 1e3, throttled=True))
     # 61 seconds touch a window of 60
     assert seconds.facts(START + 60 * SECOND - 1).saturation_pct == {"okx": 100}
+
+
+def test_only_a_throttled_feed_is_full_whatever_its_name():
+    fed = Fed("liq_1m_musd")
+    fed.feed(*(feed(venue, Kind.LIQUIDATION, START, True) for venue in ("binance", "new")))
+    for second in range(30):
+        for venue in ("binance", "new"):
+            now = START + second * SECOND
+            fed.feed(liquidation(venue, now, 1e3, throttled=venue == "new"))
+    assert fed.facts().saturation_pct == {"new": 50}
+
+
+def test_after_a_restart_it_is_known_which_feed_is_throttled():
+    memory, again = Memory([], HOUR, {}), Memory([], HOUR, {})
+    for venue in ("new", "whole"):
+        event = liquidation(venue, START, 1e3, throttled=venue == "new")
+        memory.meet(memory.view("BTC"), venue, "BTCUSDT").take(event, START)
+    again.load(memory.dump(), ["BTC"], START, [])
+    assert {m.venue: m.throttled for m in again.view("BTC")} == {"new": True, "whole": False}
 
 
 @mark.parametrize("share, enough", [(5.999e9, False), (6e9, True), (6.001e9, True)])

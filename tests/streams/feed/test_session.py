@@ -782,6 +782,27 @@ def test_liquidations_of_other_venues_are_told_as_they_come(venue: str) -> None:
         played.close()
 
 
+@pytest.mark.parametrize(("venue", "throttled"), [("binance", True), ("bybit", False)])
+def test_a_liquidation_says_whether_its_venue_leaves_others_out(
+    venue: str, throttled: bool
+) -> None:
+    played = Played(venue, "market" if venue == "binance" else "market-1", "BTC")
+    played.open()
+    forced = frames.forced if venue == "binance" else frames.liquidated
+    actions = played.hear(forced("BTCUSDT", 1.0, at=played.seen))
+    assert [a.throttled for a in actions if isinstance(a, Liquidation)] == [throttled]
+
+
+def test_okx_leaves_liquidations_out_and_knows_those_that_a_connection_repeats() -> None:
+    played = market()
+    first = [a for a in played.hear(FORCED) if isinstance(a, Liquidation)]
+    assert [liquidation.throttled for liquidation in first] == [True]
+    played.close()
+    played.open()
+    assert turns(played.hear(frames.okx_opens())) == ["+liquidation *"]
+    assert liquidated(played.hear(FORCED)) == []
+
+
 def test_a_venue_that_is_about_to_close_a_connection_is_believed() -> None:
     played = market()
     assert not played.session.closing
