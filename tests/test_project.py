@@ -638,8 +638,6 @@ def test_no_code_knows_a_venue_by_its_name() -> None:
 
 VAGUE = {"one", "found", "told", "said", "made", "given", "some", "thing"}
 """Names that do not say what they are of. A local name carries the type of what it holds."""
-STILL_VAGUE = ("tests/streams/venues/",)
-"""Tests whose local names are not all of that kind yet."""
 
 
 def vague_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -698,7 +696,6 @@ def test_local_names_say_what_they_are_of(package: str) -> None:
     vague = [
         f"{path}:{line}: {name}"
         for path in paths
-        if not str(path).startswith(STILL_VAGUE)
         for name, line in vague_names(ast.parse(text_of(str(path))))
     ]
     assert vague == []

@@ -338,9 +338,9 @@ def test_a_coin_of_two_names_is_one_asset() -> None:
 )
 def test_only_a_small_k_before_a_capital_is_a_thousand(name: str, asset: str) -> None:
     listing_body = json.dumps([{"universe": [{"name": name}]}, [{}]]).encode()
-    ((found,), *_) = hyperliquid.instruments([listing_body])
-    assert found.asset == asset
-    assert found.open_interest_usd is None
+    ((contract,), *_) = hyperliquid.instruments([listing_body])
+    assert contract.asset == asset
+    assert contract.open_interest_usd is None
 
 
 def test_books_are_snapshots_of_buckets() -> None:
@@ -377,7 +377,7 @@ def test_resync_needs_nothing_and_a_second_subscription_is_no_refusal() -> None:
     socket = hyperliquid.subscriptions(largest("hyperliquid"), frozenset((Kind.DEPTH,)))[0]
     assert hyperliquid.resync("BTC0USDT", socket) == ()
     ack, pong, again, refused = (decoded("ws_reply.jsonl", place)[0] for place in range(4))
-    assert all(isinstance(one, Reply) and one.ok for one in (ack, pong, again))
+    assert all(isinstance(reply, Reply) and reply.ok for reply in (ack, pong, again))
     assert isinstance(refused, Reply)
     assert not refused.ok
     assert refused.symbols == ("NOSUCH",)

@@ -71,16 +71,16 @@ by_venue = pytest.mark.parametrize("venue", list(VENUES))
 @pytest.mark.parametrize(("venue", "file"), FIXTURES)
 def test_fixtures_decode_to_their_golden_events(venue: str, file: str) -> None:
     read = reader(venue, file, listing(venue))
-    found = [read(frame) for frame in lines(venue, file)]
-    for one in (one for decoded in found for one in decoded):
-        check_invariants(one)
-        if isinstance(one, BookUpdate):
-            check_uncrossed(one)
+    answers = [read(frame) for frame in lines(venue, file)]
+    for fact in (fact for decoded in answers for fact in decoded):
+        check_invariants(fact)
+        if isinstance(fact, BookUpdate):
+            check_uncrossed(fact)
     if file.startswith("ws_ignored"):
-        assert not any(found)
+        assert not any(answers)
     check_golden(
         f"{venue}/{file.removesuffix('.json').removesuffix('.jsonl')}.jsonl",
-        list(map(as_line, found)),
+        list(map(as_line, answers)),
     )
 
 
@@ -90,17 +90,17 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
     replies: set[bool] = set()
     for file in (file for of, file in FIXTURES if of == venue):
         read = reader(venue, file, listing(venue))
-        for one in (one for frame in lines(venue, file) for one in read(frame)):
-            if isinstance(one, BookUpdate):
+        for fact in (fact for frame in lines(venue, file) for fact in read(frame)):
+            if isinstance(fact, BookUpdate):
                 kinds.add(Kind.DEPTH)
-            elif isinstance(one, Reply):
-                replies.add(one.ok)
-            elif isinstance(one, Terms | Mid):
+            elif isinstance(fact, Reply):
+                replies.add(fact.ok)
+            elif isinstance(fact, Terms | Mid):
                 continue
             else:
-                assert not isinstance(one, Depth)
-                kinds.add(kind_of(one))
-                assert msgspec.json.decode(encode(one))["venue"] == venue
+                assert not isinstance(fact, Depth)
+                kinds.add(kind_of(fact))
+                assert msgspec.json.decode(encode(fact))["venue"] == venue
     assert kinds == VENUES[venue].SPEC.kinds
     assert replies == {True, False}
 
@@ -109,9 +109,9 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
 def test_listing_gives_its_golden_instruments(venue: str) -> None:
     known, order, unreadable, _ = listed(venue)
     assert unreadable == ()
-    found = [msgspec.json.encode(one).decode() for one in known]
-    check_golden(f"{venue}/listing.jsonl", [*found, json.dumps(order)])
-    assert all(one.venue == venue == VENUES[venue].SPEC.name for one in known)
+    rows = [msgspec.json.encode(contract).decode() for contract in known]
+    check_golden(f"{venue}/listing.jsonl", [*rows, json.dumps(order)])
+    assert all(contract.venue == venue == VENUES[venue].SPEC.name for contract in known)
 
 
 ENDED = {
@@ -152,13 +152,13 @@ def test_open_interest_is_of_as_many_sides_as_the_spec_says(
         bodies = [json.dumps(answer).encode() for answer in listing_answers(venue)]
         return facts, [i.open_interest_usd for i in module.instruments(bodies).instruments]
 
-    (one, ranks), (two, half_ranks), (unknown, no_ranks) = map(read, (1, 2, None))
-    assert one
-    assert [fact.base for fact in two] == [fact.base / 2 for fact in one]
-    assert [fact.usd for fact in two] == [fact.usd and fact.usd / 2 for fact in one]
+    (full, ranks), (halved, half_ranks), (unknown, no_ranks) = map(read, (1, 2, None))
+    assert full
+    assert [fact.base for fact in halved] == [fact.base / 2 for fact in full]
+    assert [fact.usd for fact in halved] == [fact.usd and fact.usd / 2 for fact in full]
     assert half_ranks == [usd and usd / 2 for usd in ranks]
-    assert all(fact.one_side for fact in (*one, *two))
-    assert unknown == [msgspec.structs.replace(fact, one_side=False) for fact in one]
+    assert all(fact.one_side for fact in (*full, *halved))
+    assert unknown == [msgspec.structs.replace(fact, one_side=False) for fact in full]
     assert set(no_ranks) <= {None}
 
 
@@ -178,7 +178,7 @@ def test_normalisation_says_what_the_venue_counts_and_who_says_so(venue: str) ->
 def test_an_end_that_is_announced_is_read(venue: str) -> None:
     place, before, *ends = ENDED[venue]
     names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
-    assert any(one.ends_at is None for one in listed(venue)[0])
+    assert any(contract.ends_at is None for contract in listed(venue)[0])
     for after, at in ends:
         bodies = [body(venue, name) for name in names]
         assert before in bodies[place]
@@ -203,7 +203,7 @@ def test_paths_are_relative_and_ascii(venue: str) -> None:
     polls = module.polls(known, frozenset(Kind))
     sockets = module.subscriptions(known, frozenset(Kind))
     answers = [module.resync(known[-1].symbol, socket) for socket in sockets]
-    requests = [one for one in answers if isinstance(one, Request)]
+    requests = [answer for answer in answers if isinstance(answer, Request)]
     requests += [*module.listing_requests(), *(poll.request for poll in polls)]
     paths = [request.path for request in requests] + [socket.path for socket in sockets]
     assert all(path.startswith("/") and path.isascii() and " " not in path for path in paths)
@@ -235,11 +235,13 @@ def test_sockets_cover_the_instruments(venue: str, count: int) -> None:
     books = [s for socket in sockets if Kind.DEPTH in socket.kinds for s in socket.symbols]
     assert len(books) == len(set(books))
     if count <= 600:
-        assert books == [one.symbol for one in known]
+        assert books == [contract.symbol for contract in known]
     for socket in sockets:
         for message in socket.messages:
             json.loads(message)
-        assert all(json.loads(one) for one in module.resubscribe(socket.symbols[1:], socket))
+        assert all(
+            json.loads(message) for message in module.resubscribe(socket.symbols[1:], socket)
+        )
 
 
 @by_venue
@@ -262,7 +264,7 @@ def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
     module = VENUES[venue]
     for file in (file for of, file in FIXTURES if of == venue and file.startswith("ws_")):
         for frame in lines(venue, file):
-            assert all(isinstance(one, Reply) for one in module.decode(frame, nobody, SEEN))
+            assert all(isinstance(fact, Reply) for fact in module.decode(frame, nobody, SEEN))
 
 
 def says_why(error: Exception) -> None:
@@ -289,9 +291,9 @@ def harmless(read: Any, data: bytes) -> None:
     except (Malformed, msgspec.MsgspecError) as error:
         says_why(error)
         return
-    for one in decoded:
-        if not isinstance(one, BookUpdate):  # impossible levels are for the book to refuse
-            check_invariants(one)
+    for fact in decoded:
+        if not isinstance(fact, BookUpdate):  # impossible levels are for the book to refuse
+            check_invariants(fact)
 
 
 JUNK = st.sampled_from(
@@ -346,7 +348,9 @@ def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject)
     except (Malformed, msgspec.MsgspecError) as error:
         says_why(error)
     else:
-        assert all(one.venue == venue and one.multiplier > 0 for one in listed.instruments)
+        assert all(
+            contract.venue == venue and contract.multiplier > 0 for contract in listed.instruments
+        )
         assert following is None or following.path.startswith("/x&cursor=")
 
 
@@ -373,7 +377,7 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
 UNREADABLE_VALUES = (10**400, int("9" * 400), None, [], {}, "\x1b[2J", 10**30, -1, True, "nan")
 
 
-def told(instrument: Instrument) -> Instrument:
+def without_assumption(instrument: Instrument) -> Instrument:
     """The instrument, whether the venue's word on its interval was readable or not."""
     return msgspec.structs.replace(instrument, funding_assumed=False)
 
@@ -395,7 +399,11 @@ def spoiled_one_by_one(venue: str, answers: list[Any], most: int) -> int:
                     bodies = [json.dumps(answer).encode() for answer in answers]
                     left, _, refused, _ = VENUES[venue].instruments(bodies)
                     others = {i.symbol: i for i in left if i.symbol in whole}
-                    kept = {s: i for s, i in others.items() if told(i) == told(whole[s])}
+                    kept = {
+                        s: i
+                        for s, i in others.items()
+                        if without_assumption(i) == without_assumption(whole[s])
+                    }
                     assert len(whole) - len(kept) <= 1
                     assert len(refused) <= 1
                     read += 1

@@ -259,20 +259,20 @@ def test_recorded_frames_give_their_golden_events(shared: Path, venue: str, file
     how, symbols, ignored = READ[venue][file]
     listed = known(venue, symbols)
     read = reader(venue, how, listed)
-    found: list[str] = []
+    rows: list[str] = []
     silent: set[str] = set()
     for frame in frames(shared / "frames" / FOLDERS[venue] / file):
         decoded = read(frame)
-        found.append(as_line(decoded))
+        rows.append(as_line(decoded))
         if not decoded:
             silent.add(name_of(venue, frame, listed))
-        for one in decoded:
-            check_invariants(one)
-            if isinstance(one, BookUpdate):
-                check_uncrossed(one)
+        for fact in decoded:
+            check_invariants(fact)
+            if isinstance(fact, BookUpdate):
+                check_uncrossed(fact)
     assert silent == set(ignored.split())
     golden = re.sub(r"\.jsonl?(\.gz)?$", "", file)
-    check_golden(f"recorded/{venue}/{golden}.jsonl", found)
+    check_golden(f"recorded/{venue}/{golden}.jsonl", rows)
 
 
 @pytest.mark.parametrize("venue", list(READ))
@@ -293,10 +293,10 @@ def test_every_recorded_change_of_a_book_follows_the_one_before(shared: Path) ->
         listed = known("binance", BINANCE[file][1])
         last: dict[str, int] = {}
         for frame in frames(shared / "frames" / "binance-usdm" / file):
-            for one in VENUES["binance"].decode(frame, listed, SEEN):
-                assert isinstance(one, BookUpdate)
-                assert one.previous == last.get(one.symbol, one.previous)
-                last[one.symbol] = one.last
+            for update in VENUES["binance"].decode(frame, listed, SEEN):
+                assert isinstance(update, BookUpdate)
+                assert update.previous == last.get(update.symbol, update.previous)
+                last[update.symbol] = update.last
         assert set(last) == set(listed.instruments)
 
 
@@ -307,12 +307,14 @@ def test_recorded_listing_of_binance(shared: Path) -> None:
         "gct_rest_fapi_v1_fundingInfo_all.json",
         "gct_rest_fapi_v1_ticker_24hr_all.json",
     )
-    found, order, *_ = VENUES["binance"].instruments([raw(folder / name) for name in names])
-    by_symbol = {one.symbol: one for one in found}
+    contracts, order, *_ = VENUES["binance"].instruments([raw(folder / name) for name in names])
+    by_symbol = {contract.symbol: contract for contract in contracts}
     assert order == ()
     assert by_symbol["BTCUSDT"].volume_24h_usd == 10_941_924_833.36
     assert by_symbol["BTCUSDT"].funding_hours == 8
-    check_golden("recorded/binance/listing.jsonl", [msgspec.json.encode(o).decode() for o in found])
+    check_golden(
+        "recorded/binance/listing.jsonl", [msgspec.json.encode(o).decode() for o in contracts]
+    )
 
 
 def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(shared: Path) -> None:
@@ -323,7 +325,9 @@ def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(share
         "gct_rest_fapi_v1_ticker_24hr_all.json",
     )
     bodies = [raw(folder / name) for name in names]
-    whole = {one.symbol: one for one in VENUES["binance"].instruments(bodies).instruments}
+    whole = {
+        contract.symbol: contract for contract in VENUES["binance"].instruments(bodies).instruments
+    }
     for number, answer in enumerate(map(json.loads, bodies)):
         rows = answer["symbols"] if isinstance(answer, dict) else answer
         for row in rows[:: max(1, len(rows) // 12)]:
@@ -331,10 +335,11 @@ def test_a_recorded_listing_loses_no_more_than_the_row_that_cannot_be_read(share
                 kept = {**row}
                 row[key] = value
                 spoiled = [*bodies[:number], json.dumps(answer).encode(), *bodies[number + 1 :]]
-                found, _, unreadable, _ = VENUES["binance"].instruments(spoiled)
+                contracts, _, unreadable, _ = VENUES["binance"].instruments(spoiled)
                 # of whom a row was that names nobody is not known: their intervals are no word
                 left = {
-                    one.symbol: msgspec.structs.replace(one, funding_assumed=False) for one in found
+                    contract.symbol: msgspec.structs.replace(contract, funding_assumed=False)
+                    for contract in contracts
                 }
                 assert len(unreadable) <= 1
                 assert {s for s in whole if left.get(s) != whole[s]} <= {kept["symbol"]}
@@ -419,9 +424,9 @@ def of_others(symbol: str, decoded: Sequence[Decoded]) -> list[Decoded]:
 
 def test_recorded_listing_of_hyperliquid(shared: Path) -> None:
     path = shared / "frames" / "hyperliquid" / "jkorf_futures_GetExchangeInfoAndTickers.json"
-    found, order, *_ = VENUES["hyperliquid"].instruments([raw(path)])
-    assert order == ("BTC", "ETH", "HPOS") == tuple(one.symbol for one in found)
-    assert found[0].open_interest_usd == pytest.approx(688.11 * 14.3161)
+    contracts, order, *_ = VENUES["hyperliquid"].instruments([raw(path)])
+    assert order == ("BTC", "ETH", "HPOS") == tuple(contract.symbol for contract in contracts)
+    assert contracts[0].open_interest_usd == pytest.approx(688.11 * 14.3161)
 
 
 def test_recorded_listing_of_other_dexes(shared: Path) -> None:
@@ -520,22 +525,26 @@ def test_recorded_listing_of_okx(shared: Path) -> None:
     """Of 2025, as it is said to be, and of 2022, when there were fewer fields."""
     folder = shared / "frames" / "okx"
     nothing = b'{"code":"0","msg":"","data":[]}'
-    found, _, unreadable, _ = VENUES["okx"].instruments(
+    contracts, _, unreadable, _ = VENUES["okx"].instruments(
         [raw(folder / "nautilus_http_get_instruments_swap.json"), nothing, nothing]
     )
     assert unreadable == ()
-    assert [(i.symbol, i.asset, i.quote, i.contract_size, i.funding_assumed) for i in found] == [
+    assert [
+        (i.symbol, i.asset, i.quote, i.contract_size, i.funding_assumed) for i in contracts
+    ] == [
         ("ETH-USDT-SWAP", "ETH", "USDT", 0.1, True),
         ("BTC-USDT-SWAP", "BTC", "USDT", 0.01, True),
     ]
     for file in ("nautilus_http_get_instruments_futures.json",):  # no perpetuals, all inverse
         assert VENUES["okx"].instruments([raw(folder / file), nothing, nothing]).instruments == []
     earlier = raw(folder / "rest_instruments_SWAP_2022-05-13.json.gz")
-    found, _, unreadable, _ = VENUES["okx"].instruments([earlier, nothing, nothing])
+    contracts, _, unreadable, _ = VENUES["okx"].instruments([earlier, nothing, nothing])
     assert unreadable == ()
     rows = [row for row in json.loads(earlier)["data"] if row["ctType"] == "linear"]
-    assert {i.symbol for i in found} == {row["instId"] for row in rows if row["state"] == "live"}
-    check_golden("recorded/okx/listing.jsonl", [msgspec.json.encode(o).decode() for o in found])
+    assert {i.symbol for i in contracts} == {
+        row["instId"] for row in rows if row["state"] == "live"
+    }
+    check_golden("recorded/okx/listing.jsonl", [msgspec.json.encode(o).decode() for o in contracts])
 
 
 def test_recorded_refusal_of_binance_is_malformed(shared: Path) -> None:
