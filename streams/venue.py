@@ -123,6 +123,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     normal (liquidations) is left out, and judged by the others on the same socket."""
 
 
+BEGINS = 0
+"""The id before the first one of a book."""
+
+
 class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot or a change of one order book; prices and sizes per single coin, sizes absolute.
 
@@ -143,7 +147,7 @@ class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """The last of these ids."""
     previous: int | None = None
     """The id that it continues from; None: the venue does not send it, then ``first`` must follow
-    the ``last`` of the update before."""
+    the ``last`` of the update before. BEGINS: it continues from none, so what was known is void."""
     reach: int = 0
     """Of a snapshot: how many levels a side the venue sent at most; 0: the whole book. A side with
     fewer levels is the whole side."""

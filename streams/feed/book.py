@@ -31,7 +31,7 @@ import msgspec
 
 from streams.durations import SECOND
 from streams.events import BANDS_BP, Band, Ms
-from streams.venue import BookUpdate
+from streams.venue import BEGINS, BookUpdate
 
 KEEP_BP = 2 * BANDS_BP[-1]
 """How far from mid levels have places."""
@@ -482,7 +482,7 @@ class Book:
             return Verdict.APPLIED
         if _continues(update) == self._last:
             return Verdict.APPLIED  # whatever its own id: a venue may begin to count anew
-        if update.last <= self._last:
+        if update.last <= self._last and update.previous != BEGINS:
             return Verdict.DUPLICATE
         self.reset()
         return Verdict.GAP

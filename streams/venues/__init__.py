@@ -1,11 +1,12 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bybit, hyperliquid, okx
+from streams.venues import binance, bitget, bybit, hyperliquid, okx
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
     "bybit": bybit,
     "hyperliquid": hyperliquid,
     "okx": okx,
+    "bitget": bitget,
 }

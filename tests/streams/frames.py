@@ -304,3 +304,104 @@ def okx_ticker(symbol: str, at: Ms = EPOCH) -> dict[str, str]:
 def okx_answer(rows: Sequence[object]) -> bytes:
     """The body of an answer of OKX."""
     return _line({"code": "0", "msg": "", "data": rows})
+
+
+# ── Bitget ──────────────────────────────────────────────────────────────
+
+
+def bitget_topic(topic: str = "books", symbol: str = "") -> dict[str, str]:
+    """What is subscribed there."""
+    named = {"symbol": symbol} if symbol else {}
+    return {"instType": "usdt-futures", "topic": topic} | named
+
+
+def bitget_says(event: str = "subscribe", **fields: object) -> bytes:
+    """Bitget's answer to a request."""
+    return _line({"event": event, **fields})
+
+
+def bitget_opens() -> bytes:
+    """Bitget has taken the subscription to all liquidations."""
+    return bitget_says(arg=bitget_topic("liquidation"))
+
+
+def bitget_refuses(symbol: str, operation: str = "subscribe") -> bytes:
+    """Bitget knows no book of this contract."""
+    arg = bitget_topic("books", symbol)
+    return bitget_says("error", arg=arg, code=30001, msg="doesn't exist", op=operation)
+
+
+def bitget_forced(
+    symbol: str, *coins: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """Longs (or shorts) of Bitget were liquidated at 100, or at ``price``, each of so many coins.
+
+    The frame has their amounts in USDT.
+    """
+    rows = [
+        {"symbol": symbol, "side": "buy" if long else "sell", "price": str(price),
+         "amount": str(size * price), "ts": str(at)}
+        for size in coins
+    ]  # fmt: skip
+    arg = bitget_topic("liquidation")
+    return _line({"action": "update", "arg": arg, "data": rows, "ts": at})
+
+
+def bitget_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    previous: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A snapshot of a Bitget book, or a change that follows ``previous``."""
+    row = {"a": _texts(asks), "b": _texts(bids), "seq": last, "pseq": previous or 0, "ts": str(at)}
+    return _line(
+        {
+            "action": "snapshot" if previous is None else "update",
+            "arg": bitget_topic("books", symbol),
+            "data": [row],
+            "ts": at,
+        }
+    )
+
+
+def bitget_contract(symbol: str, **fields: str) -> dict[str, str]:
+    """A row of Bitget's listing."""
+    return {
+        "symbol": symbol, "baseCoin": symbol.removesuffix("USDT"), "quoteCoin": "USDT",
+        "symbolType": "perpetual", "symbolStatus": "normal", "offTime": "-1",
+        "limitOpenTime": "-1", "fundInterval": "8", "isRwa": "NO",
+    } | fields  # fmt: skip
+
+
+def bitget_ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> dict[str, str]:
+    """A row of Bitget's answer about prices, open interest and volumes."""
+    return {
+        "symbol": symbol, "lastPr": "100", "markPrice": "100", "indexPrice": "100",
+        "holdingAmount": "10", "quoteVolume": "1000000", "ts": str(at),
+    } | fields  # fmt: skip
+
+
+def bitget_funding(symbol: str, at: Ms = EPOCH, hours: int = 8, **fields: str) -> dict[str, str]:
+    """A row of Bitget's answer about funding."""
+    due = (at // (hours * 3_600_000) + 1) * hours * 3_600_000
+    return {
+        "symbol": symbol, "fundingRate": "0.0001", "fundingRateInterval": str(hours),
+        "nextUpdate": str(due), "minFundingRate": "-0.003", "maxFundingRate": "0.003",
+    } | fields  # fmt: skip
+
+
+def bitget_settled(symbol: str, at: Ms = EPOCH, hours: int = 8) -> list[dict[str, str]]:
+    """Bitget's answer about the last two settlements of a contract."""
+    last = at // (hours * 3_600_000) * hours * 3_600_000
+    return [
+        {"symbol": symbol, "fundingRate": "0.0001", "fundingTime": str(time)}
+        for time in (last, last - hours * 3_600_000)
+    ]
+
+
+def bitget_answer(rows: Sequence[object], at: Ms = EPOCH) -> bytes:
+    """The body of an answer of Bitget."""
+    return _line({"code": "00000", "msg": "success", "requestTime": at, "data": rows})

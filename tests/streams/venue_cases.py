@@ -68,7 +68,10 @@ def largest(venue: str, symbol: str = "BTC", count: int = 1) -> list[Instrument]
 
 
 def reader(venue: str, file: str, known: Listing) -> Read:
-    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>`` or ``snapshot_``."""
+    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>`` or ``snapshot_``.
+
+    ``poll_<kind>_each`` is the answer to a poll of a single contract, beside one of all of them.
+    """
     module: Venue = VENUES[venue]
     how, _, rest = file.partition(".")[0].partition("_")
     if how == "ws":
@@ -77,7 +80,8 @@ def reader(venue: str, file: str, known: Listing) -> Read:
         return lambda data: [module.decode_snapshot(rest, data, known)]
     assert how == "poll", f"{file}: name it ws_…, poll_<kind>… or snapshot_<symbol>"
     polls = module.polls(list(known.instruments.values()), frozenset(Kind))
-    poll = next(poll for poll in polls if poll.kind == Kind(rest))
+    kind, each = Kind(rest.removesuffix("_each")), rest.endswith("_each")
+    poll = next(p for p in polls if p.kind is kind and (p.request.symbol or not each))
     return lambda data: module.decode_poll(poll, data, known, SEEN)
 
 

@@ -54,6 +54,7 @@ def test_an_open_socket_subscribes_and_is_not_up_yet() -> None:
         ("bybit", "market-1", {"op": "ping"}),
         ("hyperliquid", "contexts", {"method": "ping"}),
         ("okx", "price-1", b"ping"),
+        ("bitget", "book-1", b"ping"),
         ("binance", "market", None),  # the library's own ping frames are enough
     ],
 )
@@ -65,6 +66,7 @@ def test_pings_go_out_every_twenty_seconds(
         "bybit": [frames.ticker("BTCUSDT")],
         "hyperliquid": [frames.contexts(1)],
         "okx": [frames.okx_price("BTC-USDT-SWAP")],
+        "bitget": [frames.bitget_book("BTCUSDT", 1)],
         "binance": [frames.marks("BTCUSDT"), frames.minis("BTCUSDT")],
     }[venue]
     played.open()
@@ -248,10 +250,12 @@ RUBBISH = {
     "deep Hyperliquid": b'{"channel":"allDexsAssetCtxs","data":' + DEEP,
     "deep OKX": b'{"arg":{"channel":"mark-price"},"data":' + DEEP,
     "deep OKX answer": b'{"event":"error","arg":' + DEEP,
+    "deep Bitget": b'{"arg":{"topic":"liquidation"},"data":' + DEEP,
 }
 SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), ("bybit", "book-1"),
            ("hyperliquid", "contexts"), ("hyperliquid", "book-1"), ("okx", "market"),
-           ("okx", "price-1"), ("okx", "book-1"))  # fmt: skip
+           ("okx", "price-1"), ("okx", "book-1"), ("bitget", "market"),
+           ("bitget", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -578,7 +582,22 @@ def _okx_frame(kind: int, first: int, length: int, level: float, symbol: str) ->
             return [*RUBBISH.values()][(first + length) % 7]
 
 
-MAKERS = {"binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame}
+def _bitget_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    match kind:
+        case 0 | 1:
+            return frames.bitget_book(symbol, first)
+        case 2 | 3 | 4:
+            levels = [(level, float(length))]
+            return frames.bitget_book(symbol, first + length, levels, [], previous=first)
+        case 5:
+            return frames.bitget_refuses(symbol)
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
+MAKERS = {
+    "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame
+}  # fmt: skip
 
 CALLS = st.lists(
     st.one_of(
@@ -638,6 +657,8 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "okx": ("market", [frames.okx_opens(), frames.okx_forced("BTC-USDT-SWAP", 1.0, 2.0),
                            frames.okx_says("error", code="60018", msg="x"), b"pong",
                            frames.okx_says("notice", code="64008", msg="x")]),
+        "bitget": ("market", [frames.bitget_opens(), frames.bitget_forced("BTCUSDT", 1.0, 2.0),
+                              frames.bitget_says("error", code=30016, msg="x"), b"pong"]),
     }[venue]  # fmt: skip
     played = Played(venue, socket, "BTC")
     for _ in range(data.draw(st.integers(0, 30))):

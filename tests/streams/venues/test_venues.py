@@ -126,10 +126,13 @@ ENDED = {
                b'"deliveryTime":"1795262400000"', 1_795_262_400_000)),
     "hyperliquid": (0, b'"name":"BTC"', (b'"name":"BTC","isDelisted":true', 0)),
     "okx": (0, b'"expTime":""', (b'"expTime":"1795262400000"', 1_795_262_400_000)),
+    "bitget": (0, b'"symbolStatus":"normal","offTime":"-1"',
+               (b'"symbolStatus":"off","offTime":"1795132800000"', 0),
+               (b'"symbolStatus":"normal","offTime":"1795348800000"', 1_795_348_800_000)),
 }  # fmt: skip
 
 
-SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1}
+SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None}
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -367,7 +370,7 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answers[0]["symbols"], *answers[1:]]
         case "bybit":
             return [answer["result"]["list"] for answer in answers]
-        case "okx":
+        case "okx" | "bitget":
             return [answer["data"] for answer in answers]
         case _:
             dexes = [meta["universe"] for meta in answers[1] if meta and meta["universe"]]
@@ -425,6 +428,7 @@ SPOILED = {
     "bybit": (1, "symbol", None),
     "hyperliquid": (0, "name", None),
     "okx": (0, "ctVal", int("9" * 400)),
+    "bitget": (0, "offTime", int("9" * 400)),
 }
 
 
@@ -436,7 +440,7 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
     rows = rows_of(venue, answers)[number]
     symbol = rows[0].get("symbol") or rows[0].get("instId") or rows[0]["name"]
     rows[0][key] = value
-    name = symbol if key in ("deliveryDate", "ctVal") else '{"'
+    name = symbol if key in ("deliveryDate", "ctVal", "offTime") else '{"'
     listed_now, order, unreadable, _ = module.instruments([json.dumps(a).encode() for a in answers])
     assert len(unreadable) == 1
     assert unreadable[0].startswith(name)
@@ -453,6 +457,7 @@ RANKS = {
     "bybit": (0, ("turnover24h", "openInterestValue", "symbol")),
     "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
     "okx": (2, ("oiUsd", "instId")),
+    "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
 }
 
 
@@ -555,6 +560,11 @@ MANY = (
     ("okx", "poll_funding.jsonl", 0),
     ("okx", "poll_open_interest.jsonl", 0),
     ("okx", "poll_volume.jsonl", 0),
+    ("bitget", "ws_liquidation.jsonl", 0),
+    ("bitget", "poll_funding.jsonl", 0),
+    ("bitget", "poll_price.jsonl", 0),
+    ("bitget", "poll_open_interest.jsonl", 0),
+    ("bitget", "poll_volume.jsonl", 0),
 )
 
 
@@ -719,6 +729,10 @@ NESTED = {
     "okx": (
         ("neither a channel nor an answer", TOO_DEEP, TOO_DEEP),
         ("neither a channel nor an answer", CUT, CUT),
+    ),
+    "bitget": (
+        ("neither a topic nor an answer", TOO_DEEP, TOO_DEEP),
+        ("neither a topic nor an answer", CUT, CUT),
     ),
 }
 """What is said of a frame, of a poll's answer and of a listing that are lists in lists, or objects

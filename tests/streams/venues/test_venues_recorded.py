@@ -40,7 +40,8 @@ What is ignored is named by event type or topic; a symbol that is not listed is 
 """
 
 FOLDERS = {
-    "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx"
+    "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
+    "bitget": "bitget",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -164,8 +165,15 @@ OKX: Files = {
     "tardis_xperp_2026-08-04.jsonl": ("ws", "BTC-USD_UM_XPERP-310404", "index-tickers:BTC-USD"),
     "ws_error_examples_2026-08-11.jsonl": ("ws", "BTC-USDT-SWAP", ""),
 }
+BITGET: Files = {
+    "tardis_v3_futures_ws_2026-04-28.jsonl": (
+        "ws",
+        "BTCUSDT APEUSDT IPUSDT",
+        "publicTrade books1 ticker",
+    ),
+}
 READ: dict[str, Files] = {
-    "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX
+    "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -205,6 +213,10 @@ NOT_READ: dict[str, str] = {
     "nautilus_http_get_instruments_futures.json": "dated futures",
     "nautilus_http_get_instruments_swap.json": "listing, below",
     "rest_instruments_*.json.gz": "listing, below",
+    # Bitget
+    "probe_*_2026-09-15.jsonl": "the older socket, and rows alone: test_bitget_recorded.py",
+    "tardis_v2_*_2024.jsonl": "the older socket: test_bitget_recorded.py",
+    "xchange_api_v2_spot_public_symbols.json": "spot",
 }
 CASES = [(venue, file) for venue, files in READ.items() for file in files]
 
@@ -244,6 +256,8 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         return message["topic"]
     if venue == "hyperliquid":
         return message["channel"]
+    if venue == "bitget":
+        return message["arg"]["topic"]
     if venue == "okx":
         of = message["arg"].get("instId") or message["data"][0]["instId"]
         contract = f"{of}-SWAP" if message["arg"]["channel"] == "index-tickers" else of
@@ -356,7 +370,7 @@ def rows_in(message: Any) -> list[Any] | None:
             return rows
         case [{"fundingRate": _}, *_]:
             return message
-        case {"arg": {"channel": _}, "data": rows}:
+        case {"arg": {"channel": _} | {"topic": "liquidation"}, "data": rows}:
             return rows
         case _:
             return None
