@@ -701,6 +701,31 @@ def test_local_names_say_what_they_are_of(package: str) -> None:
     assert vague == []
 
 
+ASSERTS = re.compile(r"(check|expect|assert)(_|$)|raises$|fail$")
+"""A helper that asserts says so in its name."""
+
+
+def asserts(test: ast.AST) -> bool:
+    """Whether it can be seen in a test what would make it fail."""
+    calls = (node.func for node in ast.walk(test) if isinstance(node, ast.Call))
+    names = (getattr(func, "attr", getattr(func, "id", "")) for func in calls)
+    return any(isinstance(node, ast.Assert) for node in ast.walk(test)) or any(
+        ASSERTS.match(name) for name in names
+    )
+
+
+def test_each_test_asserts_something_that_can_be_seen() -> None:
+    tests = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}", asserts(node))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.name.startswith("test_")
+    ]
+    assert len(tests) > 2_000
+    assert [where for where, seen in tests if not seen] == []
+
+
 def test_the_tree_of_tests_mirrors_the_source() -> None:
     """Each folder of tests below a package's is a package; each test file is named after a module,
     a package, or a thing that several of them make together, which is named here."""

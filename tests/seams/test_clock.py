@@ -106,10 +106,10 @@ async def test_a_crash_that_begins_during_the_step(tmp_path: Path):
         for name, by_s in steps.items():
             (tmp_path / name).mkdir()
             machine = Machine(tmp_path / name, CONFIG + PRICES)
-            tasks.create_task(crash_during_a_step(machine, by_s))
+            tasks.create_task(check_crash_during_a_step(machine, by_s))
 
 
-async def crash_during_a_step(machine: Machine, by_s: int) -> None:
+async def check_crash_during_a_step(machine: Machine, by_s: int) -> None:
     async with machine.system as system:
         await system.start()
         await asyncio.sleep(72)  # till the window is full

@@ -98,3 +98,11 @@ async def test_a_second_poller_waits(emulator: Emulator, configured: Settings, r
         async with served(configured, redis), asyncio.timeout(10):
             while 409 not in {request["status"] for request in emulator.answers("getUpdates")}:
                 await asyncio.sleep(0.01)
+        await emulator.say("/help")  # the first goes on
+        async with asyncio.timeout(10):
+            while not emulator.answers("sendMessage"):
+                await asyncio.sleep(0.01)
+    statuses = [request["status"] for request in emulator.answers("getUpdates")]
+    assert set(statuses) == {200, 409}
+    assert statuses.count(409) < 5  # whoever is refused does not spin
+    assert [request["status"] for request in emulator.answers("sendMessage")] == [200]

@@ -434,6 +434,8 @@ async def test_bot_waits_until_its_sink_can_be_used(redis: Redis, bot: Callable)
 
     role = bot(Late())
     await until(lambda: role.status().destination == "there")
+    assert answers == []  # both refusals were waited out
+    assert role.status().refused == 0
 
 
 async def test_work_gets_a_little_time_to_end() -> None:

@@ -33,7 +33,7 @@ from streams.events import (
 from tests.bot.backtest.logs import KEEP
 from tests.bot.fake_telegram import parsed
 from tests.bot.scenarios.market import MINUTE, SECOND
-from tests.bot.scenarios.test_rules import CONFIG, channel, compare, text
+from tests.bot.scenarios.test_rules import CONFIG, channel, check_messages, text
 
 CALM = 80 * MINUTE
 STEP = 4 * SECOND
@@ -100,7 +100,7 @@ class Crash:
 
 
 def test_the_complete_list_of_messages(crash: Crash):
-    compare("crash_day", text(crash.messages))
+    check_messages("crash_day", text(crash.messages))
 
 
 def test_it_is_no_more_than_a_trader_would_bear(crash: Crash):

@@ -312,7 +312,7 @@ def channel(settings: Settings) -> Chat:
     return msgspec.structs.replace(chats(settings)[0], destination=TelegramChat("@lowtide"))
 
 
-def compare(name: str, actual: str) -> None:
+def check_messages(name: str, actual: str) -> None:
     """AssertionError where ``actual`` is not the text of the golden of that name, to the letter."""
     assert actual.strip(), f"nothing was told in {name}"
     check_text(FOLDER / f"{name}.txt", actual)
@@ -322,7 +322,7 @@ def compare(name: str, actual: str) -> None:
 def test_scenario(name: str, settings: Settings):
     events, families = SCENARIOS[name]
     mine = only(settings, families or (name,))
-    compare(name, text(messages(judged(events(), mine), channel(mine))))
+    check_messages(name, text(messages(judged(events(), mine), channel(mine))))
 
 
 def test_every_shipped_rule_has_a_scenario(settings: Settings):

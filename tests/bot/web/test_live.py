@@ -144,8 +144,13 @@ async def test_the_next_reader_comes_before_the_last_one_is_quite_gone(page: Liv
     await anext(first)
     await first.aclose()
     async with contextlib.aclosing(page.updates()) as second:
-        for _ in range(4):
-            await anext(second)
+        assert (await anext(second)).startswith(b"event: version\n")
+        tables = await anext(second)
+        assert tables.count(b"event: ") == len(await page.tables())
+        later = [await anext(second) for _ in range(2)]
+        assert all(update.startswith(b"event: ") for update in later)
+        assert page.readers == 1
+    assert page.readers == 0
 
 
 async def test_closing_ends_all_updates(page: LivePage) -> None:

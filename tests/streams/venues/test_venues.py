@@ -270,7 +270,7 @@ def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
             assert all(isinstance(fact, Reply) for fact in module.decode(frame, nobody, SEEN))
 
 
-def says_why(error: Exception) -> None:
+def check_reason(error: Exception) -> None:
     """Operators read it in a log: a sentence of what is wrong, on one line, not the whole frame."""
     text = str(error)
     assert text.isprintable(), text
@@ -284,7 +284,7 @@ def says_why(error: Exception) -> None:
         ), text
 
 
-def harmless(read: Any, data: bytes) -> None:
+def check_harmless(read: Any, data: bytes) -> None:
     """Reads, or raises what the contract allows; what is read keeps the invariants.
 
     Any other error, or an invariant that is broken, is raised, which fails the test that asks.
@@ -292,7 +292,7 @@ def harmless(read: Any, data: bytes) -> None:
     try:
         decoded = read(data)
     except (Malformed, msgspec.MsgspecError) as error:
-        says_why(error)
+        check_reason(error)
         return
     for fact in decoded:
         if not isinstance(fact, BookUpdate):  # impossible levels are for the book to refuse
@@ -333,7 +333,7 @@ def damaged(frame: bytes, choose: Any) -> bytes:
 @given(data=st.data())
 def test_damaged_fixtures_raise_only_what_the_contract_says(data: st.DataObject) -> None:
     venue, file, frame = data.draw(st.sampled_from(FRAMES))
-    harmless(reader(venue, file, listing(venue)), damaged(frame, data.draw))
+    check_harmless(reader(venue, file, listing(venue)), damaged(frame, data.draw))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -349,7 +349,7 @@ def test_damaged_listings_raise_only_what_the_contract_says(data: st.DataObject)
         listed = VENUES[venue].instruments(bodies)
         following = VENUES[venue].next_listing_request(Request(path="/x"), bodies[number])
     except (Malformed, msgspec.MsgspecError) as error:
-        says_why(error)
+        check_reason(error)
     else:
         assert all(
             contract.venue == venue and contract.multiplier > 0 for contract in listed.instruments
@@ -716,8 +716,8 @@ def test_random_bytes_raise_only_what_the_contract_says(
 ) -> None:
     venue, file, frame = start
     read = reader(venue, file, listing(venue))
-    harmless(read, data)
-    harmless(read, frame[:40] + data)
+    check_harmless(read, data)
+    check_harmless(read, frame[:40] + data)
 
 
 TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
