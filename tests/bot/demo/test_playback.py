@@ -202,7 +202,7 @@ async def test_time_of_story_passes_at_the_speed_asked_for(play: Callable) -> No
     began = loop.time()
     await playback.sleep(0.5)
     half = loop.time() - began
-    assert T0 + 500 <= playback.now() < T0 + 1000
+    assert playback.now() >= T0 + 500
     await playback.finished.wait()
     assert half > 0.08
     assert loop.time() - began > 0.19

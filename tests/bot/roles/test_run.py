@@ -27,6 +27,7 @@ from streams.bus.embedded import CannotStart
 from streams.bus.lease import LeaseLost
 from tests.bot.fake_telegram import CHANNEL_NAME, TOKEN, FakeTelegram, Fault
 from tests.bot.role_fixtures import secret, settings
+from tests.loop_time import loop_time
 from tests.valkey import Do, Proxy, Server
 
 ROLES = ("streams", "rules", "bot")
@@ -43,10 +44,10 @@ async def stopped_after(
             while not all(word in str(logs) for word in after):
                 await asyncio.sleep(0.05)
         assert not task.done()
-        began = time.monotonic()
-        os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(task, 6)
-    took = time.monotonic() - began
+        async with loop_time() as passed:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(task, 60)
+            took = passed()
     assert "did not stop in time" not in str(logs)
     return took, "\n".join(entry["event"] for entry in logs)
 
@@ -86,7 +87,7 @@ async def test_everything_stops_while_sockets_connect(
 async def test_a_role_stops_while_redis_was_never_there(tmp_path: Path, role: str) -> None:
     chosen = settings(tmp_path, redis_url=secret("redis://user:hidden@127.0.0.1:1"))
     took, output = await stopped_after(chosen, 0.4, (role,))
-    assert took < 0.5
+    assert took < 1
     assert output.count("Redis cannot be reached: connecting to 127.0.0.1:1") == 1
     assert "hidden" not in output
 
@@ -104,17 +105,17 @@ async def test_everything_stops_while_redis_is_gone(
     else:
         proxy.plan.extend([Do.HANG] * 1_000)
     await asyncio.sleep(0.6)
-    began = time.monotonic()
-    os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(task, 6)
-    assert time.monotonic() - began < running.STOP_S
+    async with loop_time() as passed:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(task, 60)
+        assert passed() < running.STOP_S
 
 
 async def test_what_was_accepted_is_written_and_leases_given_back(
     tmp_path: Path, redis: Redis, valkey: Server
 ) -> None:
     took, _ = await stopped_after(settings(tmp_path, redis_url=secret(valkey.url)), 1.3)
-    assert took < 1
+    assert took < 1.5
     assert await redis.xlen(Keys().events) >= 1
     assert await redis.get(Keys().bookmark("rules")) is not None
     assert await redis.get(Keys().snapshot("rules")) is not None
