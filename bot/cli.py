@@ -118,6 +118,7 @@ def _tried(path: Path) -> Settings:
         settings, tests = checked(path, os.environ)
     except Rejected as error:
         _fail(str(error), 2)
+    configure(settings.log_level.upper(), form=settings.log_format)
     log.info("configuration", what=in_short(settings, tests))
     for line in _doubts(settings):
         log.warning(line)

@@ -1,4 +1,4 @@
-"""Logs: key=value lines on stderr, from which secrets and unprintable characters are taken out.
+"""Logs: lines of key=value or JSON on stderr, without secrets and unprintable characters.
 
 Event names are in the past tense ("socket lost"). Libraries that log through ``logging`` come out
 of the same pipe; httpx is kept quiet since it logs URLs, and Telegram's URLs hold the token.
@@ -9,13 +9,16 @@ import sys
 import threading
 import traceback
 from types import TracebackType
-from typing import TextIO
+from typing import Literal, TextIO
 
+import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.redaction import redact
 from streams.text import printable
+
+_FIRST = ("timestamp", "level", "event")
 
 
 def redact_processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -34,16 +37,21 @@ def _shown(text: str) -> str:
     return "\n".join(printable(line, None) for line in text.split("\n"))
 
 
-def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send all logs of ``level`` and above to ``stream`` (stderr). Call once, at start."""
+def configure(
+    level: str = "INFO", stream: TextIO | None = None, form: Literal["logfmt", "json"] = "logfmt"
+) -> None:
+    """Send all logs of ``level`` and above to ``stream`` (stderr), one line each. Called at start,
+    and again once the configuration is known."""
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         redact_processor,
     ]
-    render = structlog.processors.LogfmtRenderer(
-        key_order=["timestamp", "level", "event"], drop_missing=True
+    render = (
+        structlog.processors.JSONRenderer(serializer=_json)
+        if form == "json"
+        else structlog.processors.LogfmtRenderer(key_order=_FIRST, drop_missing=True)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -66,6 +74,11 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     threading.excepthook = _crashed_thread
     logging.captureWarnings(True)
     quiet_http()
+
+
+def _json(event: EventDict, **_: object) -> str:
+    ordered = {key: event[key] for key in _FIRST if key in event} | dict(event)
+    return msgspec.json.encode(ordered).decode()
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -37,7 +37,7 @@ from bot.config.errors import (
 )
 from bot.config.markets import Problem, Tiers, market_problems, tiers
 from bot.config.rules import composites, resolve
-from bot.config.schema import File, Table, TestsFile
+from bot.config.schema import File, LogFormat, LogLevel, Table, TestsFile
 from bot.config.source import (
     SHIPPED,
     KeyPath,
@@ -131,6 +131,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What must be sent to read them; None: nothing."""
     push_url: Secret | None = None
     """What is asked for each minute while all is well; None: nothing."""
+    log_format: LogFormat = "logfmt"
+    log_level: LogLevel = "info"
+    """Less important lines of the log are left out."""
     venues: tuple[VenueSettings, ...]
     majors: tuple[str, ...]
     large: tuple[str, ...]
@@ -355,6 +358,8 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         web=file.web.address,
         push_url=None if file.web.push_url is None else Secret(file.web.push_url),
         web_token=Secret(web_token) if web_token else None,
+        log_format=file.logs.format,
+        log_level=file.logs.level,
         venues=_venues(file.markets.venues, file),
         majors=where.majors,
         large=where.large,

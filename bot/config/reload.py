@@ -127,6 +127,8 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
         "delivery": (settings.resend,),
         "telegram": (settings.api_url, settings.token, settings.telegram_proxy),
         "proxies": (settings.proxies,),
+        "web": (settings.web, settings.web_token, settings.push_url),
+        "logs": (settings.log_format, settings.log_level),
     }
 
 

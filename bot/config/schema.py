@@ -116,6 +116,15 @@ class WebTable(Table):
     push_url: HttpUrl | None = None
 
 
+LogFormat = Literal["logfmt", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class LogsTable(Table):
+    format: LogFormat = "logfmt"
+    level: LogLevel = "info"
+
+
 class MarketsTable(Table):
     """Any other key is a tier of the operator's own: a list of assets."""
 
@@ -252,6 +261,7 @@ class File(TestsFile):
     metrics: Metrics = Metrics()
     history: HistoryTable = HistoryTable()
     web: WebTable = WebTable()
+    logs: LogsTable = LogsTable()
     markets: MarketsTable
     venues: dict[str, VenueTable] = {}
     defaults: Defaults = Defaults()
@@ -293,6 +303,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "metrics": Metrics,
     "history": HistoryTable,
     "web": WebTable,
+    "logs": LogsTable,
     "markets": MarketsTable,
     "venues": VenueTable,
     "defaults": Defaults,

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -53,6 +54,21 @@ def test_values_of_any_kind_are_redacted_and_numbers_are_kept():
         "error": "<token>",
         "l": "['<token>']",
     }
+
+
+def test_an_event_is_one_json_object_a_line(out: io.StringIO):
+    configure("WARNING", out, "json")
+    log = structlog.get_logger()
+    log.info("too fine")
+    log.warning("it broke", n=3, why=f"of {TOKEN}\nand more", no=None)
+    logging.getLogger("asyncio").error("socket %s lost", 7)
+    first, second = map(json.loads, out.getvalue().splitlines())
+    assert list(first)[:3] == ["timestamp", "level", "event"]
+    assert (first["level"], first["event"], first["n"], first["no"]) == (
+        "warning", "it broke", 3, None,
+    )  # fmt: skip
+    assert first["why"] == "of <token>\nand more"
+    assert (second["level"], second["event"]) == ("error", "socket 7 lost")
 
 
 def test_an_event_is_one_line_of_keys_and_values(out: io.StringIO):
