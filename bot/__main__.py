@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 _DATA = ("metrics", "bookDepth", "fundingRate", "klines", "markPriceKlines")
 """Folders of the archive, see ``bot/history/files.py``."""
@@ -18,9 +19,41 @@ _Add = Callable[[str, str], argparse.ArgumentParser]
 _ABOUT = "Real-time alerts for crypto derivatives: tells when leverage leaves the market."
 
 
+EXAMPLES = {
+    "run": "run --dry-run",
+    "streams": "streams --config local.toml",
+    "rules": "rules --config local.toml",
+    "bot": "bot --config local.toml",
+    "init": "init",
+    "check": "check --config local.toml",
+    "show": "show BTC",
+    "test": "test",
+    "config": "config set rules.liq_burst.majors.alert 50",
+    "completion": "completion bash > ~/.local/share/bash-completion/completions/lowtide",
+    "send-test": "send-test",
+    "demo": "demo --speed 500",
+    "status": "status --json",
+    "repair": "repair",
+    "backup": "backup lowtide.backup.tar.gz",
+    "restore": "restore lowtide.backup.tar.gz",
+    "service": "service install --user",
+    "record": "record binance BTCUSDT ETHUSDT -o frames.jsonl.gz",
+    "replay": "replay frames.jsonl.gz",
+    "backtest": "backtest data/metrics --from 2026-10-01 --html page.html",
+    "score": "score data/metrics --levels",
+    "history": "history get --assets BTC,ETH --from 2026-08-01",
+    "tune": "tune oi_drop:1h --posts-per-week 2 data/metrics",
+}
+"""A line of each command."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
-    options = _parser().parse_args(arguments)
+    whole = parser()
+    options = whole.parse_args(arguments)
+    if options.command == "completion":
+        sys.stdout.write(f"{_completion(whole, options.shell)}\n")
+        sys.exit(0)
     from bot.cli import do  # what the commands need takes half a second to import
 
     do(options)
@@ -36,9 +69,30 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lowtide", description=_ABOUT)
-    parser.add_argument(
+def _completion(whole: argparse.ArgumentParser, shell: str) -> str:
+    import shtab
+
+    for command in (whole, *_commands(whole)):
+        for action in command._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
+    return shtab.complete(whole, shell)
+
+
+def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The commands below it, and those below them."""
+    inner: list[argparse.ArgumentParser] = []
+    for action in parser._actions:
+        if isinstance(action.choices, dict):  # of any other argument it is a list
+            for command in cast("dict[str, argparse.ArgumentParser]", action.choices).values():
+                inner += [command, *_commands(command)]
+    return inner
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and what each takes."""
+    whole = argparse.ArgumentParser(prog="lowtide", description=_ABOUT)
+    whole.add_argument(
         "--version", action=_Version, nargs=0, help="say the version and the commit, and exit"
     )
     common = argparse.ArgumentParser(add_help=False)
@@ -47,14 +101,19 @@ def _parser() -> argparse.ArgumentParser:
         help="the configuration to use; without it $LOWTIDE_CONFIG, or local.toml or config.toml of"
         " this folder, or the one that comes with Lowtide",
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text, parents=[common])
+        example = f"example:\n  lowtide {EXAMPLES[name]}"
+        form = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(
+            name, help=text, description=text, parents=[common], epilog=example,
+            formatter_class=form,
+        )  # fmt: skip
 
     for group in (_running, _configuring, _operating, _looking_back):
         group(add)
-    return parser
+    return whole
 
 
 def _running(add: _Add) -> None:
@@ -75,6 +134,14 @@ def _configuring(add: _Add) -> None:
     shown = add("show", "the numbers that hold for one asset, and where each comes from")
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")
     add("test", "run the rule tests of the configuration")
+    config = add("config", "change one key of your own file, or what an editor needs to help")
+    actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
+    put = actions.add_parser("set", help="write one key; comments and layout stay")
+    put.add_argument("key", metavar="KEY", help="such as rules.oi_drop.majors.alert")
+    put.add_argument("value", metavar="VALUE", help="as in the file; text needs no quotes")
+    actions.add_parser("schema", help="print the JSON schema of the file")
+    completion = add("completion", "what makes a shell complete commands and options")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     add("send-test", "post a test message to every chat, or say what is missing")
 
 

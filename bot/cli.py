@@ -21,6 +21,7 @@ from bot.config.environment import environment, misspelt, open_to_others
 from bot.config.explain import describe, show
 from bot.config.recipients import chats
 from bot.config.reload import Rejected, checked, count, in_short, passed_tests
+from bot.config.schema import json_schema
 from bot.config.source import (
     OWN,
     SHIPPED,
@@ -44,13 +45,14 @@ from bot.repair import explained
 from streams.bus import connection
 from streams.bus.embedded import CannotStart
 from streams.durations import MINUTE
+from streams.venues import VENUES
 
 log = structlog.get_logger()
 
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
-    "tune", "history", "init", "service", "backup", "restore",
+    "tune", "history", "init", "service", "backup", "restore", "config",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -102,6 +104,16 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
+def _config(options: argparse.Namespace, settings: Settings) -> None:
+    if options.action == "schema":
+        schema = json_schema(sorted(VENUES), sorted(LANGUAGES))
+        print(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode())  # noqa: T201
+        return
+    from bot.config.edit import set_key  # running roles do without tomlkit
+
+    _answer("set it", lambda: set_key(settings, options.key, options.value, os.environ))
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     path = config_path(options.config, os.environ)
     try:
@@ -129,6 +141,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "check":
             _check(settings)
+        case "config":
+            _config(options, settings)
         case "show":
             _show(settings, options.asset)
         case "test":

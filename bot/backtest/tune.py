@@ -8,12 +8,8 @@ posts as asked for is proposed. Watch may post three times as often, critical an
 those in which the metric was observed, not those of the calendar.
 """
 
-import codecs
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor, log10
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -23,8 +19,9 @@ from bot.backtest.evaluate import Judged
 from bot.backtest.report import table
 from bot.backtest.series import Chunk, SeriesKey, Times
 from bot.backtest.sources import Sources
-from bot.config import ConfigError, Settings, load
+from bot.config import ConfigError, Settings
 from bot.config.chats import WEBHOOK_SECRET
+from bot.config.edit import document_at, replace, table_at
 from bot.config.explain import rule_path
 from bot.config.reload import Rejected, checked
 from bot.config.source import own_file
@@ -365,11 +362,10 @@ def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list
     Raises ValueError, and writes nothing, if the file would not say what was proposed.
     """
     path = own_file(settings.path)
-    text = path.read_text(encoding="utf-8-sig") if path.exists() else 'extends = "shipped"\n'
-    document = tomlkit.parse(text)
+    document = document_at(path)
     wanted = _wanted(settings, rule, proposals)
     for name, values in _to_write(settings, rule, wanted).items():
-        row = _row_at(document, (*rule_path(rule), name))
+        row = table_at(document, (*rule_path(rule), name), inline=True)
         for key, value in values.items():
             row[key] = int(value) if isinstance(value, float) and value.is_integer() else value
     changed = [
@@ -382,7 +378,22 @@ def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list
         return []
     secret = settings.webhook_secret
     env = {WEBHOOK_SECRET: str(secret)} if secret else {}
-    _replace(path, tomlkit.dumps(document), env, lambda after: _not_as_wanted(after, rule, wanted))
+
+    def other_levels(after: Settings) -> str:
+        wrong = _not_as_wanted(after, rule, wanted)
+        return (
+            f"{path.name} with this proposal in it would give {', '.join(wrong)} other levels"
+            " than were proposed, and nothing was written"
+            if wrong
+            else ""
+        )
+
+    try:
+        replace(path, tomlkit.dumps(document), env, other_levels)
+    except ConfigError as error:
+        raise ValueError(
+            f"the proposal does not fit the rest of {path.name}, and nothing was written: {error}"
+        ) from error
     changed.append(f"written to {path.name}")
     try:
         checked(path, env)
@@ -445,51 +456,6 @@ def _differing(
 
 def _numbers(row: Mapping[str, object]) -> dict[str, float]:
     return {key: float(x) for key, x in row.items() if isinstance(x, int | float)}
-
-
-def _row_at(document: tomlkit.TOMLDocument, path: Sequence[str]) -> MutableMapping[str, object]:
-    """The row at ``path``, made with the tables around it if it is not there."""
-    table = cast("MutableMapping[str, object]", document)
-    *tables, row = path
-    for n, name in enumerate(tables):
-        if name not in table:
-            table[name] = tomlkit.table(is_super_table=n < len(tables) - 1)
-        table = cast("MutableMapping[str, object]", table[name])
-    if row not in table:
-        table[row] = tomlkit.inline_table()
-    return cast("MutableMapping[str, object]", table[row])
-
-
-def _replace(
-    path: Path, text: str, env: Mapping[str, str], wrong_rows: Callable[[Settings], Sequence[str]]
-) -> None:
-    """All of it or nothing: a running Lowtide takes changes over at once. Where ``path`` is a link,
-    what it leads to is written; lines end as they did."""
-    path = path.resolve()
-    before = path.read_bytes() if path.exists() else b""
-    with NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".toml", delete=False,
-        encoding="utf-8-sig" if before.startswith(codecs.BOM_UTF8) else "utf-8",
-        newline="\r\n" if b"\r\n" in before else "\n",
-    ) as file:  # fmt: skip
-        file.write(text)
-    new = Path(file.name)
-    try:
-        if wrong := wrong_rows(load(new, env)):
-            raise ValueError(
-                f"{path.name} with this proposal in it would give {', '.join(wrong)} other levels"
-                " than were proposed, and nothing was written"
-            )
-        if path.exists():
-            new.chmod(path.stat().st_mode)
-        new.replace(path)
-    except ConfigError as error:
-        words = str(error).replace(new.name, path.name)
-        raise ValueError(
-            f"the proposal does not fit the rest of {path.name}, and nothing was written: {words}"
-        ) from error
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _not_as_wanted(

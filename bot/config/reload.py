@@ -185,6 +185,8 @@ def changes(old: Settings, new: Settings) -> list[str]:
         was, now = before.get(path), after.get(path)
         if type(was) is type(now) and was == now:
             continue
+        if path == ("extends",) and was is None:
+            continue  # an operator's first own file
         name = ".".join(path)
         if path == ("chats",):
             lines += _listed("chat", _chat_name, was, now)

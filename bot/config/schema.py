@@ -4,10 +4,13 @@ Used by the configuration alone, to report every error of a file at once; ``Sett
 pydantic type.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, cast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import PlainValidatorFunctionSchema, WithDefaultSchema
 
 from bot.config import values
 from bot.config import values as notation
@@ -29,21 +32,22 @@ ALL = "all"
 """The only row of a rule on the whole market."""
 
 
-Duration = Annotated[Ms, PlainValidator(values.duration)]
-SomeTime = Annotated[Ms, PlainValidator(values.some_time)]
-HttpUrl = Annotated[str, PlainValidator(lambda value: values.url(value, ("https", "http")))]
-BaseUrl = Annotated[
-    str, PlainValidator(lambda value: values.url(value, ("https", "http"), base=True))
-]
-SocketUrl = Annotated[
-    str, PlainValidator(lambda value: values.url(value, ("wss", "ws"), base=True))
-]
-Chat = Annotated[int | str, PlainValidator(values.chat_id)]
-QuietHours = Annotated[Quiet | None, PlainValidator(values.quiet)]
-SomeLevel = Annotated[Level, PlainValidator(values.level)]
-Floors = Annotated[dict[str, float], PlainValidator(values.floors)]
-RowLevel = Annotated[float | str, PlainValidator(values.row_level)]
-Condition = Annotated[tuple[str, Level], PlainValidator(values.condition)]
+def _read(read: Callable[[Any], object], written: object) -> PlainValidator:
+    """A value that ``read`` makes of what is ``written``: a type, for editors."""
+    return PlainValidator(read, json_schema_input_type=written)
+
+
+Duration = Annotated[Ms, _read(values.duration, str)]
+SomeTime = Annotated[Ms, _read(values.some_time, str)]
+HttpUrl = Annotated[str, _read(lambda value: values.url(value, ("https", "http")), str)]
+BaseUrl = Annotated[str, _read(lambda value: values.url(value, ("https", "http"), base=True), str)]
+SocketUrl = Annotated[str, _read(lambda value: values.url(value, ("wss", "ws"), base=True), str)]
+Chat = Annotated[int | str, _read(values.chat_id, int | str)]
+QuietHours = Annotated[Quiet | None, _read(values.quiet, str)]
+SomeLevel = Annotated[Level, _read(values.level, Literal["watch", "alert", "critical"])]
+Floors = Annotated[dict[str, float], _read(values.floors, float | dict[str, float])]
+RowLevel = Annotated[float | str, _read(values.row_level, float | str)]
+Condition = Annotated[tuple[str, Level], _read(values.condition, str)]
 
 
 class Table(BaseModel):
@@ -74,13 +78,13 @@ class ChatTable(WantedTable):
 
 
 class WebhookTable(WantedTable):
-    name: Annotated[str, PlainValidator(values.webhook_name)] | None = None
+    name: Annotated[str, _read(values.webhook_name, str)] | None = None
     url: HttpUrl
 
 
 class Operators(Table):
     chat_id: Chat | None = None
-    users: list[Annotated[int, PlainValidator(values.user_id)]] = []
+    users: list[Annotated[int, _read(values.user_id, int)]] = []
     commands: Literal["operators", "everyone"] = "operators"
     subscribers: Annotated[int, Field(ge=0, le=1_000)] = 100
 
@@ -91,12 +95,12 @@ class DeliveryTable(Table):
 
 class TelegramTable(Table):
     api_url: BaseUrl = "https://api.telegram.org"
-    proxy: Annotated[str, PlainValidator(values.proxy)] | None = None
+    proxy: Annotated[str, _read(values.proxy, str)] | None = None
 
 
 class Redis(Table):
-    url: Annotated[str, PlainValidator(values.redis_url)] | None = None
-    prefix: Annotated[str, PlainValidator(values.redis_prefix)] = "lowtide"
+    url: Annotated[str, _read(values.redis_url, str)] | None = None
+    prefix: Annotated[str, _read(values.redis_prefix, str)] = "lowtide"
     data_dir: Annotated[str, Field(min_length=1)] = "data"
     keep: SomeTime = HOUR
     max_mb: Annotated[int, Field(ge=1)] = 20
@@ -112,7 +116,7 @@ class HistoryTable(Table):
 
 
 class WebTable(Table):
-    address: Annotated[tuple[str, int] | None, PlainValidator(values.web_address)] = None
+    address: Annotated[tuple[str, int] | None, _read(values.web_address, str)] = None
     push_url: HttpUrl | None = None
 
 
@@ -134,7 +138,7 @@ class MarketsTable(Table):
     venues: list[str]
     majors: list[str] = []
     large: list[str] = []
-    tail: Annotated[int, PlainValidator(values.tail)] = 0
+    tail: Annotated[int, _read(values.tail, int | str)] = 0
     macro: bool = True
 
     @property
@@ -153,7 +157,9 @@ class Defaults(Table):
     cooldown: Duration = HOUR
     repost_if: Annotated[float, Field(gt=1)] = 1.25
     clear_for: Duration = 600_000
-    group_wait: Annotated[Mapping[Level, Ms], PlainValidator(values.group_wait)] = GROUP_WAIT
+    group_wait: Annotated[Mapping[Level, Ms], _read(values.group_wait, str | dict[str, str])] = (
+        GROUP_WAIT
+    )
 
 
 class RowTable(Table):
@@ -162,7 +168,7 @@ class RowTable(Table):
     watch: RowLevel | None = None
     alert: RowLevel | None = None
     critical: RowLevel | None = None
-    clear: Annotated[float, PlainValidator(values.number)] | None = None
+    clear: Annotated[float, _read(values.number, float)] | None = None
 
     def numbers(self) -> dict[str, float]:
         """The levels that the row has, and ``clear``."""
@@ -177,12 +183,14 @@ class RowTable(Table):
 class WindowTable(Table):
     """What a rule and each of its windows may hold. ``rows``: see ``ROWS``."""
 
-    hold: Annotated[Hold, PlainValidator(values.hold)] | None = Field(default=None, alias="for")
+    hold: Annotated[Hold, _read(values.hold, str | dict[str, str])] | None = Field(
+        default=None, alias="for"
+    )
     min_loss_musd: Floors = {}
     min_oi_musd: Floors = {}
-    least_fall_pct: Annotated[dict[str, float], PlainValidator(values.fall_amounts)] = {}
-    when: Annotated[tuple[When, ...], PlainValidator(values.when)] | None = None
-    cause: Annotated[tuple[Cause, ...], PlainValidator(values.causes)] | None = None
+    least_fall_pct: Annotated[dict[str, float], _read(values.fall_amounts, dict[str, float])] = {}
+    when: Annotated[tuple[When, ...], _read(values.when, str | dict[str, str])] | None = None
+    cause: Annotated[tuple[Cause, ...], _read(values.causes, str | list[str])] | None = None
     cooldown: Duration | None = None
     repost_if: Annotated[float, Field(gt=1)] | None = None
     clear_for: Duration | None = None
@@ -237,10 +245,10 @@ class TestTable(Table):
     asset: str | None = None
     symbol: str | None = None
     every: SomeTime
-    series: Annotated[dict[str, Values], PlainValidator(_series)]
+    series: Annotated[dict[str, Values], _read(_series, str | dict[str, str])]
     size_musd: Annotated[float, Field(ge=0)] | None = None
-    when: Annotated[dict[str, Values], PlainValidator(_others)] = {}
-    expect: list[Annotated[Expected, PlainValidator(notation.expected)]]
+    when: Annotated[dict[str, Values], _read(_others, dict[str, str])] = {}
+    expect: list[Annotated[Expected, _read(notation.expected, str)]]
 
 
 class TestsFile(Table):
@@ -309,3 +317,44 @@ _SECTIONS: dict[str, type[Table]] = {
     "defaults": Defaults,
     "test": TestTable,
 }
+
+
+class _Described(GenerateJsonSchema):
+    """What a value looks like is said in the words of the function that reads it. Without defaults,
+    which are not in the units of the file."""
+
+    def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def function_plain_schema(self, schema: PlainValidatorFunctionSchema) -> JsonSchemaValue:
+        json = super().function_plain_schema(schema)
+        words = inspect.getdoc(schema["function"]["function"])
+        if not words:
+            return json
+        first, *_ = words.replace("``", "").split("\n\n")
+        return {**json, "description": " ".join(first.split())}
+
+
+def json_schema(venues: Sequence[str], languages: Sequence[str]) -> dict[str, Any]:
+    """What a file may hold, for editors: JSON Schema.
+
+    Nothing is required but in lists of tables, since a file may extend the shipped one.
+    """
+    whole = File.model_json_schema(schema_generator=_Described)
+    tables: dict[str, dict[str, Any]] = {"File": whole, **whole["$defs"]}
+    for name, table in tables.items():
+        if name not in ("ChatTable", "WebhookTable", "TestTable"):
+            table.pop("required", None)
+        if table.get("properties", {}).pop(ROWS, None):
+            table["additionalProperties"] = {"$ref": "#/$defs/RowTable"}
+        table.pop("description", None)
+        for name_of_key, key in table.get("properties", {}).items():
+            key.pop("title", None)
+            if name_of_key == "language":
+                table["properties"]["language"] = {"enum": list(languages)}
+    whole["$defs"]["MarketsTable"]["properties"]["venues"]["items"] = {"enum": list(venues)}
+    whole["properties"]["venues"]["propertyNames"] = {"enum": list(venues)}
+    del whole["properties"][COMPOSITES]
+    either = [{"$ref": f"#/$defs/{name}"} for name in ("RuleTable", "CompositeTable")]
+    whole["properties"]["rules"]["additionalProperties"] = {"anyOf": either}
+    return {"$schema": GenerateJsonSchema.schema_dialect, **whole, "title": "Lowtide"}

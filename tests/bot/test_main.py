@@ -1,7 +1,9 @@
 """The command line: what it says, and its exit codes."""
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot import __version__
-from bot.__main__ import main
+from bot.__main__ import EXAMPLES, main, parser
 from bot.config import Settings
 from bot.roles import run
 from streams.bus import embedded
@@ -273,3 +275,49 @@ def test_the_demo_of_a_backtest_needs_no_network(capsys: pytest.CaptureFixture[s
     assert (code, err) == (0, "")
     assert out.startswith("Lowtide demo: what this configuration would have posted in ten days")
     assert "Made, not recorded" in out and "LOUDEST EPISODES" in out
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    [action] = [a for a in parser()._actions if isinstance(a.choices, dict)]
+    return dict(action.choices)
+
+
+def test_every_command_has_an_example_that_it_takes():
+    assert sorted(EXAMPLES) == sorted(commands())
+    for name, line in EXAMPLES.items():
+        words = shlex.split(line.partition(">")[0])
+        assert words[0] == name
+        assert parser().parse_args(words).command == name
+        assert f"lowtide {line}" in commands()[name].format_help()
+
+
+COMPLETED = [
+    ("lowtide sco", "score"),
+    ("lowtide config s", "schema set"),
+    ("lowtide demo --sp", "--speed"),
+    ("lowtide service ", "install show"),
+]
+
+
+@pytest.mark.parametrize(("typed", "wanted"), COMPLETED)
+def test_a_shell_completes_commands_options_and_choices(
+    typed: str, wanted: str, capsys: pytest.CaptureFixture[str]
+):
+    _, script, _ = ended(["completion", "bash"], capsys)
+    words = typed.split(" ")
+    line = " ".join(shlex.quote(word) for word in words)
+    asked = (
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; COMP_LINE={shlex.quote(typed)};"
+        " _shtab_lowtide; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    shell = subprocess.run(
+        ["bash", "--norc", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=False
+    )
+    assert set(wanted.split()) <= set(shell.stdout.split()), shell.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_have_theirs(shell: str, capsys: pytest.CaptureFixture[str]):
+    code, script, _ = ended(["completion", shell], capsys)
+    assert code == 0
+    assert all(name in script for name in EXAMPLES)

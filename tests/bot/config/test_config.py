@@ -807,7 +807,7 @@ def test_a_dry_run_has_no_token_to_post_with_and_a_redis_of_its_own(
         ran.append((settings, roles))
 
     monkeypatch.setattr("bot.roles.run.run", run)
-    monkeypatch.setattr("bot.cli.configure", lambda level: None)
+    monkeypatch.setattr("bot.cli.configure", lambda *_, **__: None)
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("REDIS_URL", "redis://localhost/0")
     with pytest.raises(SystemExit) as done:

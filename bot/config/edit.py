@@ -1,0 +1,140 @@
+"""The operator's own file, changed by a command: comments and layout stay, all of it or nothing."""
+
+import codecs
+import re
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT, Array
+
+from bot.config import ConfigError, Settings, load
+from bot.config.environment import environment
+from bot.config.reload import Rejected, change_summary, checked
+from bot.config.source import home, own_file
+
+_KEY_PART = re.compile(r"""([\w-]+)|"([^"\n]+)"|'([^'\n]+)'""")
+
+
+def document_at(path: Path) -> tomlkit.TOMLDocument:
+    """The operator's file, or the beginning of one that lies on the shipped configuration."""
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else 'extends = "shipped"\n'
+    return tomlkit.parse(text)
+
+
+def table_at(
+    document: tomlkit.TOMLDocument, path: Sequence[str], *, inline: bool
+) -> MutableMapping[str, object]:
+    """The table at ``path``, made with those around it if it is not there; ``inline``: in one line.
+
+    ValueError where something else is there.
+    """
+    table = cast("MutableMapping[str, object]", document)
+    for n, name in enumerate(path):
+        last = n == len(path) - 1
+        if name not in table:
+            table[name] = (
+                tomlkit.inline_table()
+                if last and inline
+                else tomlkit.table(is_super_table=not last and not (inline and n == len(path) - 2))
+            )
+        inner = table[name]
+        if not isinstance(inner, MutableMapping):
+            raise ValueError(f"{'.'.join(path[: n + 1])} is no table")
+        table = cast("MutableMapping[str, object]", inner)
+    return table
+
+
+def replace(
+    path: Path, text: str, env: Mapping[str, str], wrong: Callable[[Settings], str]
+) -> None:
+    """All of it or nothing: a running Lowtide takes changes over at once. Where ``path`` is a link,
+    what it leads to is written; lines end as they did.
+
+    Raises ConfigError where ``text`` is no configuration, ValueError where ``wrong`` says something
+    about it. OSError as usual.
+    """
+    path = path.resolve()
+    before = path.read_bytes() if path.exists() else b""
+    with NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".toml", delete=False,
+        encoding="utf-8-sig" if before.startswith(codecs.BOM_UTF8) else "utf-8",
+        newline="\r\n" if b"\r\n" in before else "\n",
+    ) as file:  # fmt: skip
+        file.write(text)
+    new = Path(file.name)
+    try:
+        if reason := wrong(load(new, env)):
+            raise ValueError(reason)
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        new.replace(path)
+    except ConfigError as error:
+        lines = str(error).replace(new.name, path.name).splitlines()
+        raise ConfigError(lines) from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) -> str:
+    """Writes one key into the operator's own file; what changed, in words.
+
+    ``key``: dotted, such as ``rules.oi_drop.majors.alert``. ``value``: as in the file; text needs
+    no quotes. Raises ValueError or ConfigError, and writes nothing, where that cannot be.
+    """
+    path = own_file(settings.path)
+    *tables, name = _parts(key)
+    try:
+        document = document_at(path)
+        table = table_at(document, tables, inline=_is_row(tables))
+    except TOMLKitError as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from None
+    if isinstance(table.get(name), MutableMapping | AoT):
+        raise ValueError(f"{key} is a table: name a key in it, or edit {path.name}")
+    table[name] = _value(value)
+    own_env = environment(env, home(path))
+    replace(path, tomlkit.dumps(document), own_env, lambda _: "")
+    try:
+        after, tests = checked(path, env)
+    except Rejected as error:
+        return (
+            f"{key} = {value} is written to {path.name}, which is not used as it is now:\n{error}"
+        )
+    changed = change_summary(settings, after, tests)
+    return changed or f"{key} was {value} already; it is written to {path.name}"
+
+
+def _parts(key: str) -> list[str]:
+    parts: list[str] = []
+    at = 0
+    while match := _KEY_PART.match(key, at):
+        parts.append(next(part for part in match.groups() if part is not None))
+        at = match.end()
+        if at == len(key):
+            return parts
+        if key[at] != ".":
+            break
+        at += 1
+    raise ValueError(f"{key!r} is no key, which looks like channel.posts_per_hour")
+
+
+def _is_row(tables: Sequence[str]) -> bool:
+    """Whether it is a row of levels, of a rule or of one of its windows, which is one line."""
+    match tables:
+        case ["rules", _, "windows", _, _]:
+            return True
+        case ["rules", _, row]:
+            return row != "windows"
+        case _:
+            return False
+
+
+def _value(text: str) -> Any:
+    try:
+        value = tomlkit.value(text)
+    except TOMLKitError:
+        return text
+    return value if isinstance(value, Array) else value.unwrap()

@@ -1,0 +1,98 @@
+"""One key written into the operator's own file, and nothing else of it changed."""
+
+from pathlib import Path
+
+import pytest
+
+from bot.config import ConfigError, load
+from bot.config.edit import set_key
+from bot.config.source import SHIPPED
+
+OWN = """# what I changed, and why
+extends = "shipped"
+
+[channel]
+posts_per_hour = 6   # they were too many
+
+[rules.liq_burst]   # quieter than shipped
+majors = { alert = 45, critical = 130 }  # as of spring
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(OWN)
+    return path
+
+
+KEYS = [
+    ("channel.posts_per_hour", "9", "posts_per_hour = 6 ", "posts_per_hour = 9 "),
+    ("channel.chat_id", "@desk", "", 'chat_id = "@desk"\n'),
+    ("rules.liq_burst.majors.alert", "50", "alert = 45,", "alert = 50,"),
+    ("rules.liq_burst.ETH.alert", "42.5", "", "ETH = {alert = 42.5}\n"),
+    ("rules.oi_drop.windows.1h.BTC.alert", "-5", "", "BTC = {alert = -5}\n"),
+    ('rules."liq_burst".majors.watch', "20", " }", ", watch = 20}"),
+    ("markets.large", '["SOL", "XRP"]', "", 'large = ["SOL", "XRP"]\n'),
+    ("rules.funding_negative.post", "false", "", "post = false\n"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "before", "after"), KEYS, ids=[k for k, *_ in KEYS])
+def test_a_key_is_written_and_comments_and_layout_stay(
+    path: Path, key: str, value: str, before: str, after: str
+):
+    words = set_key(load(path, {}), key, value, {})
+    text = path.read_text()
+    assert after in text
+    left = text.replace(after, before, 1)
+    # tables that were not there are new; every line that was there is as it was
+    assert [line for line in OWN.splitlines() if line not in left.splitlines()] == []
+    assert key.replace('"', "").split(".")[-1] in words or "new" in words
+    assert words.startswith("mine.toml, ")
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_lines_end_as_they_did(path: Path, ends: str):
+    path.write_bytes(OWN.replace("\n", ends).encode())
+    set_key(load(path, {}), "channel.posts_per_hour", "9", {})
+    assert path.read_bytes() == OWN.replace("\n", ends).replace("= 6", "= 9").encode()
+
+
+WRONG = [
+    ("channel.posts_per_hours", "9", ConfigError, "posts_per_hour"),
+    ("channel.posts_per_hour", "many", ConfigError, "channel.posts_per_hour"),
+    ("channel", "9", ValueError, "channel is a table: name a key in it, or edit mine.toml"),
+    ("channel.posts_per_hour.more", "9", ValueError, "channel.posts_per_hour is no table"),
+    ("channel..posts", "9", ValueError, "'channel..posts' is no key"),
+    ("", "9", ValueError, "'' is no key"),
+    ("rules.liq_burst.majors.alert", "200", ConfigError, "critical"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "kind", "why"), WRONG)
+def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_written(
+    path: Path, key: str, value: str, kind: type[Exception], why: str
+):
+    with pytest.raises(kind) as error:
+        set_key(load(path, {}), key, value, {})
+    assert why in str(error.value)
+    assert "mine.toml:" in str(error.value) or kind is ValueError
+    assert path.read_text() == OWN
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_key_that_is_so_already_is_said_to_be(path: Path):
+    words = set_key(load(path, {}), "channel.posts_per_hour", "6", {})
+    assert words == "channel.posts_per_hour was 6 already; it is written to mine.toml"
+
+
+def test_the_shipped_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shipped = SHIPPED.read_bytes()
+    own = tmp_path / "local.toml"
+    monkeypatch.setattr("bot.config.edit.own_file", lambda _: own)
+    words = set_key(load(SHIPPED, {}), "channel.posts_per_hour", "9", {})
+    assert "Changed: channel.posts_per_hour 12 → 9." in words
+    assert own.read_text() == 'extends = "shipped"\n\n[channel]\nposts_per_hour = 9\n'
+    assert SHIPPED.read_bytes() == shipped
