@@ -178,15 +178,30 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
                 settings = _dry(settings)
             os.umask(0o077)  # what is written here is for whoever runs it
             roles = ROLES if name == "run" else (name,)
-            asyncio.run(run(settings, roles, asides=_asides(settings, roles)))
+            asides = _asides(settings, roles)
+            if name == "run" and sys.stderr.isatty() and settings.log_format == "logfmt":
+                asides.append(_with_status_line(settings))
+            asyncio.run(run(settings, roles, asides=asides))
     return 0
 
 
-def _asides(
-    settings: Settings, roles: Sequence[str]
-) -> list[Callable[[str], Coroutine[None, None, None]]]:
+_Aside = Callable[[str], Coroutine[None, None, None]]
+
+
+def _with_status_line(settings: Settings) -> _Aside:
+    """A line at the bottom of the terminal; the log and messages go above it."""
+    from bot.status_line import StatusLine, keep_line
+
+    line = StatusLine(sys.stderr)
+    configure(settings.log_level.upper(), line.above(sys.stderr))
+    if sys.stdout.isatty():
+        sys.stdout = line.above(sys.stdout)
+    return lambda redis_url: keep_line(line, redis_url)
+
+
+def _asides(settings: Settings, roles: Sequence[str]) -> list[_Aside]:
     """Metrics, health and life signs, in the one process that has the bot role."""
-    asides: list[Callable[[str], Coroutine[None, None, None]]] = []
+    asides: list[_Aside] = []
     if "bot" in roles and (address := settings.web) is not None:
         from bot.web.server import serve_web
 
