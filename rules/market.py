@@ -31,6 +31,7 @@ from streams.events import (
     Ms,
     OpenInterest,
     Price,
+    exchange_of,
 )
 
 CLOCKS_APART: Ms = HOUR
@@ -179,8 +180,9 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "interest", "likeness", "lines", "oi_base", "oi_usd", "one_side", "predicted",
-        "prices", "rank", "settled", "spread_bp", "symbol", "throttled", "venue", "venue_lines",
+        "clock", "exchange", "interest", "inverse", "likeness", "lines", "oi_base", "oi_usd",
+        "one_side", "predicted", "prices", "rank", "settled", "spread_bp", "symbol", "throttled",
+        "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -195,6 +197,8 @@ class Market(_Memos):
     ) -> None:
         super().__init__()
         self.venue = venue
+        self.exchange = exchange_of(venue)
+        """Whose venue it is: two venues of one exchange are one witness."""
         self.symbol = symbol
         self.rank = (rank, venue, symbol)
         """Its place in the order of markets."""
@@ -206,7 +210,9 @@ class Market(_Memos):
         """That of its venue."""
         self.prices = PriceWindow(price_keep)
         self.interest = Interest()
-        """Which readings of its open interest are believed."""
+        """Which readings of its open interest are believed; those of inverse contracts are USD."""
+        self.inverse = False
+        """Its open interest is counted in USD, so that a price alone does not change it."""
         self.likeness = Likeness()
         self.oi_base: float | None = None
         """Coins."""
@@ -280,11 +286,13 @@ class Market(_Memos):
 
     def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
         self.one_side = event.one_side
-        if self.interest.take(event.base, now):
+        self.inverse = event.inverse
+        held = event.base if event.usd is None or not event.inverse else event.usd
+        if self.interest.take(held, now):
             # it weighs the venues against each other
             self.oi_base, self.oi_usd = event.base, event.usd
         # what is doubted may be confirmed by another venue
-        return event.base > 0
+        return held > 0
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         price = event.mark if event.index is None else event.index
@@ -380,14 +388,14 @@ class View(_Memos):
         if len(known) < 2:
             return known[0][1] if known else None
         prices = dict(known)
-        return middle([prices[m] for m in largest_of_venues(prices)])
+        return middle([prices[m] for m in largest_of_exchanges(prices)])
 
     def usd_held(self, price: float | None = None) -> dict[Market, float]:
         """The open interest of each market that tells one side of it, in USD: what may be added up.
 
         All coins at one ``price``, by default the newest: what a venue sent in USD before it
         dropped out of a crash is not weighed against what others sent after it. As it was sent
-        where there is no price.
+        where there is no price, and of inverse contracts.
         """
         return {m: usd for m, usd in self.usd_at_least(price).items() if m.one_side}
 
@@ -400,7 +408,7 @@ class View(_Memos):
         held: dict[Market, float] = {}
         for market in self.ordered:
             usd = market.oi_usd
-            if at is not None and market.oi_base is not None:
+            if at is not None and market.oi_base is not None and not market.inverse:
                 usd = market.oi_base * at
             if usd is not None:
                 held[market] = usd if market.one_side else usd / 2
@@ -422,25 +430,24 @@ class View(_Memos):
         return None if newest is None else newest.prices.last
 
 
-def largest_of_venues(markets: Iterable[Market]) -> list[Market]:
-    """One market of each venue, the one with the most open interest; ``markets`` in order."""
-    chosen: list[Market] = []
+def largest_of_exchanges(markets: Iterable[Market]) -> list[Market]:
+    """One market of each exchange, the one with the most open interest; ``markets`` in order."""
+    chosen: dict[str, Market] = {}
     for market in markets:
-        if not chosen or chosen[-1].venue != market.venue:
-            chosen.append(market)
-        elif (market.oi_base or 0.0) > (chosen[-1].oi_base or 0.0):
-            chosen[-1] = market
-    return chosen
+        other = chosen.get(market.exchange)
+        if other is None or (market.oi_base or 0.0) > (other.oi_base or 0.0):
+            chosen[market.exchange] = market
+    return list(chosen.values())
 
 
 def speakers(live: Sequence[Market]) -> list[Market]:
-    """Whose prices are the asset's, of those that have one: each venue's largest, if it is fresh.
+    """Whose prices are the asset's, of those that have one: each exchange's largest, if fresh.
 
     ``live`` in order.
     """
     if len(live) < 2:
         return list(live)
-    chosen = largest_of_venues(live)
+    chosen = largest_of_exchanges(live)
     seen = [m.prices.seen for m in chosen]
     since = max(seen) - FRESH
     return chosen if min(seen) >= since else [m for m in chosen if m.prices.seen >= since]
@@ -493,6 +500,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     latest: LatestPrices = msgspec.field(default_factory=LatestPrices)
     one_side: bool = True
     throttled: bool = False
+    inverse: bool = False
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -632,7 +640,7 @@ class Memory:
         for saved in dumped.markets:
             market = self.meet(view, saved.venue, saved.symbol)
             market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
-            market.one_side = saved.one_side
+            market.one_side, market.inverse = saved.one_side, saved.inverse
             market.settled, market.predicted = saved.settled, saved.predicted
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
@@ -704,4 +712,5 @@ def _dump_market(market: Market) -> MarketDump:
         latest=market.prices.latest,
         one_side=market.one_side,
         throttled=market.throttled,
+        inverse=market.inverse,
     )

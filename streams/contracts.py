@@ -177,7 +177,7 @@ class Contracts:
         if isinstance(event, Price):
             return self._price(event), ""
         if isinstance(event, OpenInterest):
-            _hold(self._contract(event.symbol), event)
+            return self._open_interest(event), ""
         if isinstance(event, Funding):
             return self._settled(event) if event.settled else self._predicted(event)
         return event, ""
@@ -264,6 +264,16 @@ class Contracts:
         if contract.mark == event.mark and contract.index == event.index:
             return event
         return msgspec.structs.replace(event, mark=contract.mark, index=contract.index)
+
+    def _open_interest(self, event: OpenInterest) -> OpenInterest | None:
+        """That of an inverse contract, in USD, also in coins; None while no mark price is known."""
+        contract = self._contract(event.symbol)
+        if event.inverse and event.usd and not event.base:
+            if contract.mark is None:
+                return None
+            event = msgspec.structs.replace(event, base=event.usd / contract.mark)
+        _hold(contract, event)
+        return event
 
     def _predicted(self, event: Funding) -> tuple[Funding | None, str]:
         contract = self._contract(event.symbol)

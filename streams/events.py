@@ -25,6 +25,14 @@ BANDS_BP = (10, 25, 50, 100)
 """Half-widths of the depth bands around mid, in basis points. Bands are nested, not rings."""
 
 
+def exchange_of(venue: str) -> str:
+    """Whose venue it is: the exchange has the name that its other venues begin with.
+
+    ``binance`` and ``binance-coinm`` are Binance's: what both say only Binance says.
+    """
+    return venue.partition("-")[0]
+
+
 class Position(StrEnum):
     """The position that was closed by force: never the side of an order."""
 
@@ -57,7 +65,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     and divide prices by it, so nothing behind them needs it."""
     contract_size: float = 1.0
     """How many such units one contract is, where the venue counts sizes in contracts and quotes
-    prices per unit. Adapters multiply sizes by it and leave prices alone."""
+    prices per unit. Adapters multiply sizes by it and leave prices alone. Of an inverse contract
+    USD, which adapters divide by the price."""
+    inverse: bool = False
+    """Margined in its coin: a contract is ``contract_size`` USD, and fewer coins the higher the
+    price is."""
     funding_hours: float | None = None
     """The funding interval of the listing; None: unknown."""
     funding_assumed: bool = False
@@ -108,7 +120,10 @@ class OpenInterest(Event, frozen=True, kw_only=True, tag="open_interest"):
     """Coins."""
     usd: float | None = None
     """At the venue's mark price of then; None: the venue sends coins alone, without a mark price
-    beside them."""
+    beside them. Of an inverse contract what the venue counts, whatever the price."""
+    inverse: bool = False
+    """The contract is inverse: ``usd`` changes only with positions, ``base`` with the price too. It
+    is ``usd`` by the mark price of then; 0 before that is known, and then not published."""
     one_side: bool = True
     """False: whether the venue counts one side or both is not known, so coins and USD are up to
     twice what is open. They may be compared with each other, and not added to those of others."""

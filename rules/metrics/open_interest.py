@@ -7,8 +7,12 @@ far as both say: a crash is everywhere. A venue of which nobody knows whether it
 or both confirms others and is told beside them, and is added to none; where there are only such
 venues the percentage is theirs. With one price P0 for the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
+
+An inverse contract is counted in USD: its coins are more after a fall though nobody has opened
+anything. So both of its ends are USD, made coins at P0; the price moves none of its USD.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -29,13 +33,22 @@ SUPPORT: Ms = 120_000
 _KINDS = frozenset({Kind.OPEN_INTEREST})
 
 
+PriceAt = Callable[[Ms], float | None]
+"""The price of the asset at a moment of the past."""
+
+
 class Ends(NamedTuple):
-    """One market's coins at both ends of a window, and a little before its end (``SUPPORT``)."""
+    """One market's coins at both ends of a window, and a little before its end (``SUPPORT``).
+
+    Those of an inverse contract are all at the price of the window's start.
+    """
 
     market: Market
     before: float
     after: float
     recent: float
+    latest: float | None
+    """What is shown now, held or not; None: unknown."""
 
 
 class Span(NamedTuple):
@@ -46,6 +59,12 @@ class Span(NamedTuple):
     ends: list[Ends]
     beside: list[Ends]
     """Of those that are not added to the others, since they may count both sides."""
+    price: float | None
+    """At the start; looked up only where a contract is inverse."""
+
+    def coins(self, market: Market, held: float) -> float | None:
+        """What is held, as ``Interest`` counts it, in coins; None where that is unknown."""
+        return _coins(market, held, self.price)
 
     @property
     def before(self) -> float:
@@ -56,6 +75,11 @@ class Span(NamedTuple):
     def after(self) -> float:
         """Coins at the end."""
         return sum([e.after for e in self.ends])
+
+    @property
+    def priced(self) -> float:
+        """Of these, the coins whose value in USD moves with the price."""
+        return sum([e.after for e in self.ends if not e.market.inverse])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +112,7 @@ class OpenInterestMetric:
 
     def value(self, view: View, now: Ms) -> Reading | None:
         telling = _telling(view)
-        span, expected = self.span(telling, now), _added(telling)
+        span, expected = self.span(telling, now, view.price_at), _added(telling)
         if span is None:
             return None
         if not self._enough(expected, span):
@@ -104,7 +128,7 @@ class OpenInterestMetric:
         )
 
     def facts(self, view: View, now: Ms) -> OpenInterestFacts | None:
-        span = self.span(_telling(view), now)
+        span = self.span(_telling(view), now, view.price_at)
         if span is None:
             return None
         not_added = venues([e.market for e in (*span.beside, *span.ends) if not e.market.one_side])
@@ -117,7 +141,7 @@ class OpenInterestMetric:
             before_base=before,
             after_base=after,
             net_usd=None if first is None else (after - before) * first,
-            price_usd=None if first is None or last is None else after * (last - first),
+            price_usd=None if first is None or last is None else span.priced * (last - first),
             by_venue_pct=_by_venue([*span.ends, *span.beside]),
             not_added=not_added,
         )
@@ -138,21 +162,25 @@ class OpenInterestMetric:
                 continue
             series = market.memo(self.samples)
             last = None if series is None else series.last_time
+            coins = None
             if series is None or last is None:
-                last, coins = span.end, market.oi_base or 0.0
+                last = span.end
             else:
-                coins = series.last_first
-            beside = sum([self._coins_at(e, last, span.start) for e in span.ends])
+                coins = span.coins(market, series.last_first)
+            if coins is None:
+                coins = market.oi_base or 0.0
+            beside = sum([self._coins_at(e, last, span) for e in span.ends])
             ratio += coins / beside if beside > 0 else 0.0
         return ratio
 
-    def _coins_at(self, end: Ends, t: Ms, start: Ms) -> float:
+    def _coins_at(self, end: Ends, t: Ms, span: Span) -> float:
         """A market's coins at ``t``; at the window's start where they are not known."""
-        series = end.market.memo(self.samples) if t >= start else None
-        coins = None if series is None else series.first_at(t, self.window)
+        series = end.market.memo(self.samples) if t >= span.start else None
+        held = None if series is None else series.first_at(t, self.window)
+        coins = None if held is None else span.coins(end.market, held)
         return end.before if coins is None else coins
 
-    def span(self, markets: list[Market], now: Ms) -> Span | None:
+    def span(self, markets: list[Market], now: Ms, price_at: PriceAt) -> Span | None:
         """Both ends of the window, aligned at the slowest fresh market's newest sample.
 
         Nobody waits for one that is late, where the others are enough.
@@ -170,29 +198,40 @@ class OpenInterestMetric:
                 if now - newest > LASTS and market.interest.late(now):
                     late.add(market)
         if late:
-            span = self._aligned([f for f in fresh if f[0] not in late], added, now)
+            span = self._aligned([f for f in fresh if f[0] not in late], added, now, price_at)
             if span is not None and self._enough(added, span):
                 return span
-        return self._aligned(fresh, added, now)
+        return self._aligned(fresh, added, now, price_at)
 
     def _aligned(
-        self, fresh: list[tuple[Market, Series, Ms]], added: list[Market], now: Ms
+        self,
+        fresh: list[tuple[Market, Series, Ms]],
+        added: list[Market],
+        now: Ms,
+        price_at: PriceAt,
     ) -> Span | None:
         end = min([now, *[newest for _, _, newest in fresh]])
         start, max_age = end - self.window, self.max_age
+        price = price_at(start) if any(market.inverse for market, _, _ in fresh) else None
         ends: list[Ends] = []
         for market, series, newest in fresh:
             before = series.first_at(start, max_age)
             # a slot keeps its newest sample only; the one before may be a whole slot from the end
             near = newest - end < self.spacing
             after = series.last_first if near else series.first_at(end, max_age)
-            if before is not None and after is not None:
-                recent = series.first_at(max(start, end - SUPPORT), max_age)
-                ends.append(Ends(market, before, after, before if recent is None else recent))
+            if before is None or after is None:
+                continue
+            recent = series.first_at(max(start, end - SUPPORT), max_age)
+            held = before, after, before if recent is None else recent
+            coins = [x for h in held if (x := _coins(market, h, price)) is not None]
+            if len(coins) == len(held):
+                latest = market.interest.latest
+                shown = None if latest is None else _coins(market, latest, price)
+                ends.append(Ends(market, coins[0], coins[1], coins[2], shown))
         ends = _confirmed(ends)
         counted = [e for e in ends if e.market in added]
         beside = [e for e in ends if e.market not in added]
-        return Span(start, end, counted, beside) if counted else None
+        return Span(start, end, counted, beside, price) if counted else None
 
     def _enough(self, markets: list[Market], span: Span) -> bool:
         """Whether these hold enough of the coins to speak for all."""
@@ -216,44 +255,49 @@ def _added(markets: list[Market]) -> list[Market]:
     return [m for m in markets if m.one_side] or markets
 
 
-def _confirmed(ends: list[Ends]) -> list[Ends]:
-    """The ends with what is not held yet, as far as another venue shows the same.
+def _coins(market: Market, held: float, price: float | None) -> float | None:
+    """What is held in coins; of an inverse contract at ``price``, None without one."""
+    if not market.inverse:
+        return held
+    return held / price if price else None
 
-    Measured from what was held ``SUPPORT`` ago: a venue goes down as far as it shows, but no
+
+def _confirmed(ends: list[Ends]) -> list[Ends]:
+    """The ends with what is not held yet, as far as another exchange shows the same.
+
+    Measured from what was held ``SUPPORT`` ago: an exchange goes down as far as it shows, but no
     further than the one that shows the second deepest fall; up in the same way.
     """
-    if len({e.market.venue for e in ends}) < 2:
+    if len({e.market.exchange for e in ends}) < 2:
         return ends
-    latest_of = {e.market: e.market.interest.latest for e in ends}
     sums: dict[str, tuple[float, float, float]] = {}
-    for market, _, after, recent in ends:
-        latest = latest_of[market]
-        old, held, shown = sums.get(market.venue, (0.0, 0.0, 0.0))
+    for market, _, after, recent, latest in ends:
+        old, held, shown = sums.get(market.exchange, (0.0, 0.0, 0.0))
         shown += after if latest is None else latest
-        sums[market.venue] = old + recent, held + after, shown
-    moves = {v: (held / old, shown / old) for v, (old, held, shown) in sums.items() if old > 0}
+        sums[market.exchange] = old + recent, held + after, shown
+    moves = {x: (held / old, shown / old) for x, (old, held, shown) in sums.items() if old > 0}
     order = sorted(shown for _, shown in moves.values())
     if len(order) < 2:
         return ends
     shares: dict[str, float] = {}
-    for venue, (held, shown) in moves.items():
+    for exchange, (held, shown) in moves.items():
         if shown < held:
-            shares[venue] = (max(shown, min(held, order[1])) - held) / (shown - held)
+            shares[exchange] = (max(shown, min(held, order[1])) - held) / (shown - held)
         elif shown > held:
-            shares[venue] = (min(shown, max(held, order[-2])) - held) / (shown - held)
-    return [_moved(e, shares.get(e.market.venue, 0.0), latest_of[e.market]) for e in ends]
+            shares[exchange] = (min(shown, max(held, order[-2])) - held) / (shown - held)
+    return [_moved(e, shares.get(e.market.exchange, 0.0)) for e in ends]
 
 
-def _moved(end: Ends, share: float, latest: float | None) -> Ends:
-    """The end, with this share of what is shown (``latest``) and not held."""
-    if latest is None or not share:
+def _moved(end: Ends, share: float) -> Ends:
+    """The end, with this share of what is shown and not held."""
+    if end.latest is None or not share:
         return end
-    return end._replace(after=end.after + share * (latest - end.after))
+    return end._replace(after=end.after + share * (end.latest - end.after))
 
 
 def _by_venue(ends: list[Ends]) -> dict[str, float]:
     totals: dict[str, tuple[float, float]] = {}
-    for market, before, after, _ in ends:
+    for market, before, after, *_ in ends:
         sums = totals.get(market.venue, (0.0, 0.0))
         totals[market.venue] = (sums[0] + before, sums[1] + after)
     return {v: 100 * (b - a) / a for v, (a, b) in totals.items() if a > 0}

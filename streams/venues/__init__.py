@@ -9,4 +9,6 @@ VENUES: dict[str, Venue] = {
     "hyperliquid": hyperliquid,
     "okx": okx,
     "bitget": bitget,
+    "binance-coinm": binance.COIN_M,
+    "bybit-inverse": bybit.INVERSE,
 }

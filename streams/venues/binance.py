@@ -1,12 +1,16 @@
-"""Binance USDⓈ-M perpetuals.
+"""Binance perpetuals: USDⓈ-M by the functions of this module, COIN-M by ``COIN_M``.
 
-Facts from developers.binance.com (USDⓈ-M futures) as of November 2026: routed websocket addresses
-since 2026-04-23 (the old ones still connect and stay silent), and COIN-M rows (``st`` 2) in the
-all-market streams since 2026-06-30.
+Facts from developers.binance.com (USDⓈ-M and COIN-M futures) as of November 2026: routed websocket
+addresses of USDⓈ-M since 2026-04-23 (the old ones still connect and stay silent), and rows of both
+(``st`` 2: COIN-M) in the all-market streams of each since 2026-06-30.
+
+The two are two venues with one protocol: another host, other contracts. Those of COIN-M are
+inverse: sizes are in contracts of 100 or 10 USD, in open interest, liquidations, volumes and books.
 """
 
 import re
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Literal
 from urllib.parse import quote
 
@@ -43,20 +47,53 @@ SPEC = Spec(
     throttles_liquidations=True,
 )
 
+
+class _Futures(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between the two."""
+
+    api: str
+    """What REST paths begin with."""
+    market: str
+    """The path of the socket of all markets."""
+    books: str
+    """The path of sockets of books."""
+    quotes: frozenset[str]
+    inverse: bool
+    polled_a_minute: int
+    """How many contracts' open interest is asked for in a minute, beside the largest."""
+
+
+_USD_M = _Futures(
+    api="/fapi/v1",
+    market="/market/stream",
+    books="/public/stream",
+    quotes=frozenset(("USDT", "USDC")),
+    inverse=False,
+    polled_a_minute=600,
+)
+_COIN_M = _Futures(
+    api="/dapi/v1",
+    market="/stream",
+    books="/stream",
+    quotes=frozenset(("USD",)),
+    inverse=True,
+    polled_a_minute=150,
+)
+
 _FAST_POLLS = 10
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
 _REACH = 1000  # the most levels a snapshot can have
 # fundingInfo lists only symbols whose interval, cap or floor was adjusted.
 _DEFAULT_FUNDING_HOURS = 8.0
-_COIN_M = 2
+_IS_COIN_M = 2
 _ENDING = frozenset(
     ("PRE_SETTLE", "SETTLING", "PRE_DELIVERING", "DELIVERING", "DELIVERED", "CLOSE")
 )
 
 _IGNORED = frozenset(
     b"24hrTicker aggTrade assetIndexUpdate bookTicker compositeIndex continuous_kline contractInfo"
-    b" kline trade tradingSession".split()
+    b" indexPriceUpdate kline trade tradingSession".split()
 )
 _MARKET_STREAMS = (
     ("!markPrice@arr@1s", frozenset((Kind.FUNDING, Kind.PRICE))),
@@ -74,9 +111,11 @@ _EVENT_NAME = re.compile(rb'"e"\s*:\s*"(\w+)"')
 class _Symbol(msgspec.Struct):
     symbol: str
     contractType: str
-    status: str
     baseAsset: str
     quoteAsset: str
+    status: str = ""
+    contractStatus: str = ""  # so it is named at COIN-M
+    contractSize: wire.Text = ""
     deliveryDate: int = 0
 
 
@@ -94,6 +133,7 @@ class _FundingInfo(msgspec.Struct):
 class _DayTicker(msgspec.Struct):
     symbol: str
     quoteVolume: wire.Text = ""
+    volume: wire.Text = ""
 
 
 _DEPTH_NAMES = {
@@ -128,6 +168,7 @@ class _MiniTicker(msgspec.Struct):
     E: wire.Time
     s: str
     q: wire.Text
+    v: wire.Text = ""
     st: int = 1
 
 
@@ -205,10 +246,14 @@ _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 
 def listing_requests() -> list[Request]:
     """All contracts, the funding intervals that differ from 8 h, and volumes."""
+    return _listing_requests(_USD_M)
+
+
+def _listing_requests(futures: _Futures) -> list[Request]:
     return [
-        Request(path="/fapi/v1/exchangeInfo", weight=1),
-        Request(path="/fapi/v1/fundingInfo", weight=0),
-        Request(path="/fapi/v1/ticker/24hr", weight=40),
+        Request(path=f"{futures.api}/exchangeInfo", weight=1),
+        Request(path=f"{futures.api}/fundingInfo", weight=0),
+        Request(path=f"{futures.api}/ticker/24hr", weight=40),
     ]
 
 
@@ -223,24 +268,35 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     Whose row of intervals cannot be read, or may be one that names nobody, has the usual one on no
     word of the venue. Volumes only rank: whose cannot be read has none.
     """
+    return _instruments(bodies, SPEC, _USD_M)
+
+
+def _instruments(bodies: Sequence[bytes], spec: Spec, futures: _Futures) -> ListedContracts:
     contracts, intervals, tickers = bodies
     unreadable: list[str] = []
     adjusted, lost = _read_intervals(intervals, unreadable)
-    days = wire.ranking(lambda: wire.read(_rows, tickers), _read_volume, unreadable, "volumes")
+    days = wire.ranking(
+        lambda: wire.read(_rows, tickers),
+        lambda raw: _read_volume(raw, futures),
+        unreadable,
+        "volumes",
+    )
     volumes = dict(days)
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_symbol, raw)
+        status = row.contractStatus or row.status
         wanted = (
             row.contractType == "PERPETUAL"
-            and (row.status == "TRADING" or row.status in _ENDING)
-            and row.quoteAsset in ("USDT", "USDC")
+            and (status == "TRADING" or status in _ENDING)
+            and row.quoteAsset in futures.quotes
         )
         if not wanted:
             return None
         interval = adjusted.get(row.symbol)
         assumed = interval is None and not lost.isdisjoint((row.symbol, ""))
-        return _instrument(row, interval, assumed, volumes.get(row.symbol))
+        instrument = _instrument(row, interval, assumed, volumes.get(row.symbol), futures)
+        return msgspec.structs.replace(instrument, venue=spec.name)
 
     listed = wire.rows(wire.read(_exchange_info, contracts).symbols, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
@@ -268,27 +324,38 @@ def _read_interval(raw: msgspec.Raw) -> _FundingInfo:
     return row
 
 
-def _read_volume(raw: msgspec.Raw) -> tuple[str, float | None]:
+def _read_volume(raw: msgspec.Raw, futures: _Futures) -> tuple[str, float | None]:
+    """In USD; of inverse contracts in contracts, since their ``baseVolume`` is in coins."""
     row = wire.read(_day_ticker, raw)
-    return row.symbol, wire.positive(row.quoteVolume)
+    return row.symbol, wire.positive(row.volume if futures.inverse else row.quoteVolume)
 
 
 def _instrument(
-    row: _Symbol, adjusted: _FundingInfo | None, assumed: bool, volume: float | None
+    row: _Symbol,
+    adjusted: _FundingInfo | None,
+    assumed: bool,
+    volume: float | None,
+    futures: _Futures,
 ) -> Instrument:
     asset, multiplier = wire.coin_of(row.baseAsset)
     hours = _DEFAULT_FUNDING_HOURS if adjusted is None else adjusted.fundingIntervalHours
+    size = wire.positive(row.contractSize) if futures.inverse else 1.0
+    if size is None:
+        raise Malformed(f"{row.symbol}: a contract of no size")
+    status = row.contractStatus or row.status
     return Instrument(
         venue=SPEC.name,
         symbol=row.symbol,
         asset=asset,
         quote=row.quoteAsset,
         multiplier=multiplier,
+        contract_size=size,
+        inverse=futures.inverse,
         funding_hours=wire.interval(hours),
         funding_assumed=assumed,
         funding_cap=adjusted and _cap(adjusted),
-        volume_24h_usd=volume,
-        ends_at=0 if row.status in _ENDING else wire.end_of(row.deliveryDate),
+        volume_24h_usd=None if volume is None else volume * size,
+        ends_at=0 if status in _ENDING else wire.end_of(row.deliveryDate),
     )
 
 
@@ -300,10 +367,16 @@ def _cap(adjusted: _FundingInfo) -> float | None:
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
     """One socket for all that comes for every symbol at once, and one for every 200 books."""
+    return _subscriptions(instruments, kinds, _USD_M)
+
+
+def _subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], futures: _Futures
+) -> list[Subscription]:
     sockets: list[Subscription] = []
     streams = [name for name, brings in _MARKET_STREAMS if brings & kinds]
     if streams:
-        path = "/market/stream?streams=" + "/".join(streams)
+        path = f"{futures.market}?streams=" + "/".join(streams)
         sockets.append(wire.socket("market", path, (), kinds & _MARKET_KINDS, (), _SILENCE_S))
     if Kind.DEPTH in kinds:
         depth = frozenset((Kind.DEPTH,))
@@ -311,7 +384,7 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
             messages = _subscribe(batch)
             sockets.append(
-                wire.socket(f"book-{part}", "/public/stream", messages, depth, batch, _SILENCE_S)
+                wire.socket(f"book-{part}", futures.books, messages, depth, batch, _SILENCE_S)
             )
     return sockets
 
@@ -331,19 +404,30 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
     """Open interest symbol by symbol (no stream has it), settled funding of all in one call."""
-    asked: list[Poll] = []
-    if Kind.OPEN_INTEREST in kinds:
-        each = [_ask_open_interest(instrument.symbol) for instrument in instruments]
-        asked += wire.spread(each[:_FAST_POLLS], Kind.OPEN_INTEREST, every_s=15.0, over_s=15.0)
-        asked += wire.spread(each[_FAST_POLLS:], Kind.OPEN_INTEREST, every_s=60.0, over_s=60.0)
+    asked = _interest_polls(instruments, kinds, _USD_M)
     if Kind.FUNDING in kinds:
-        settled = [Request(path="/fapi/v1/fundingRate?limit=1000")]
+        settled = [Request(path=f"{_USD_M.api}/fundingRate?limit=1000")]
         asked += wire.spread(settled, Kind.FUNDING, every_s=3600.0, over_s=0.0, offset_s=20.0)
     return asked
 
 
-def _ask_open_interest(symbol: str) -> Request:
-    return Request(path=f"/fapi/v1/openInterest?symbol={quote(symbol)}", symbol=symbol)
+def _interest_polls(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], futures: _Futures
+) -> list[Poll]:
+    if Kind.OPEN_INTEREST not in kinds:
+        return []
+    each = _requests(instruments, f"{futures.api}/openInterest?symbol=")
+    slow = each[_FAST_POLLS:]
+    every_s = 60.0 * max(1, ceil(len(slow) / futures.polled_a_minute))
+    return [
+        *wire.spread(each[:_FAST_POLLS], Kind.OPEN_INTEREST, every_s=15.0, over_s=15.0),
+        *wire.spread(slow, Kind.OPEN_INTEREST, every_s=every_s, over_s=every_s),
+    ]
+
+
+def _requests(instruments: Sequence[Instrument], path: str) -> list[Request]:
+    """One of each contract, whose name ends the path."""
+    return [Request(path=path + quote(i.symbol), symbol=i.symbol) for i in instruments]
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -380,16 +464,21 @@ def _book(depth: _Depth, listing: Listing) -> list[Decoded]:
     of = listing.instruments.get(depth.symbol)
     if of is None:
         return []
-    if of.multiplier == 1.0:
+    if of.multiplier == 1.0 and not of.inverse:
         return [depth]
-    bids, asks = wire.per_coin(depth.bids, of.multiplier), wire.per_coin(depth.asks, of.multiplier)
+    bids, asks = wire.per_coin_in(depth.bids, of), wire.per_coin_in(depth.asks, of)
     return [msgspec.structs.replace(depth, bids=bids, asks=asks)]
+
+
+def _is_of_the_other(st: int, of: Instrument) -> bool:
+    """Whether a row is COIN-M's, of a contract that is not; COIN-M's of before 2026 have no mark"""
+    return st == _IS_COIN_M and not of.inverse
 
 
 def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     def facts(row: _Mark) -> list[Decoded]:
         of = listing.instruments.get(row.s)
-        if of is None or row.st == _COIN_M:
+        if of is None or _is_of_the_other(row.st, of):
             return []
         next_at = wire.moment(row.T)
         funding = None
@@ -405,9 +494,13 @@ def _read_marks(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 def _read_minis(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     def facts(row: _MiniTicker) -> list[Decoded]:
         of = listing.instruments.get(row.s)
-        if of is None or row.st == _COIN_M:
+        if of is None or _is_of_the_other(row.st, of):
             return []
-        return wire.present(wire.volume(of, row.E, seen, row.q))
+        usd = row.q  # of inverse contracts ``q`` is in coins
+        if of.inverse:
+            contracts = wire.not_negative(row.v)
+            usd = "" if contracts is None else contracts * of.contract_size
+        return wire.present(wire.volume(of, row.E, seen, usd))
 
     return wire.facts_of_rows(
         lambda: wire.read(_minis, data), lambda: wire.read(_rows, data), _mini, facts
@@ -418,12 +511,13 @@ def _read_orders(data: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     def facts(row: _ForceOrder) -> list[Decoded]:
         order = row.o
         of = listing.instruments.get(order.s)
-        if of is None or order.st == _COIN_M or order.X != "FILLED":
+        if of is None or _is_of_the_other(order.st, of) or order.X != "FILLED":
             return []
         # S is the side of the order that closes the position; z x ap is what was filled and at
         # what price (l is only the last fill, p only the limit).
         position = Position.LONG if order.S == "SELL" else Position.SHORT
-        return wire.present(wire.liquidation(of, order.T, seen, position, order.ap, order.z))
+        units = wire.units_in(of, order.z, order.ap)
+        return wire.present(wire.liquidation(of, order.T, seen, position, order.ap, units))
 
     return wire.facts_of_rows(
         lambda: wire.read(_orders, data), lambda: wire.read(_rows, data), _order, facts
@@ -439,13 +533,17 @@ _READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
 
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """Open interest of one symbol, or the newest settlement of every symbol."""
+    return _decode_poll(poll, body, listing, seen, SPEC.open_interest)
+
+
+def _decode_poll(
+    poll: Poll, body: bytes, listing: Listing, seen: Ms, sides: Sides
+) -> list[Decoded]:
     if poll.kind is Kind.OPEN_INTEREST:
         answer = wire.read(_open_interest, body)
         of = listing.instruments.get(answer.symbol)
         units = answer.openInterest  # and no mark price beside them, hence no usd
-        return wire.present(
-            of and wire.open_interest(SPEC.open_interest, of, answer.time, seen, units, None)
-        )
+        return wire.present(of and wire.open_interest(sides, of, answer.time, seen, units, None))
     try:
         return _settlements(wire.read(_settled, body), (), listing, seen)
     except UNREADABLE:
@@ -496,7 +594,11 @@ def _settlements(
 
 def resync(symbol: str, subscription: Subscription) -> Request:
     """A REST snapshot of the most levels there are."""
-    path = f"/fapi/v1/depth?symbol={quote(symbol)}&limit={_REACH}"
+    return _snapshot_request(symbol, _USD_M)
+
+
+def _snapshot_request(symbol: str, futures: _Futures) -> Request:
+    path = f"{futures.api}/depth?symbol={quote(symbol)}&limit={_REACH}"
     return Request(path=path, weight=20, symbol=symbol)
 
 
@@ -510,8 +612,55 @@ def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
         symbol=symbol,
         at=answer.E,
         snapshot=True,
-        bids=wire.per_coin(answer.bids, of.multiplier),
-        asks=wire.per_coin(answer.asks, of.multiplier),
+        bids=wire.per_coin_in(answer.bids, of),
+        asks=wire.per_coin_in(answer.asks, of),
         last=answer.lastUpdateId,
         reach=_REACH,
     )
+
+
+class _CoinMargined:
+    """COIN-M: what is read is read as at USDⓈ-M, by what the listing says of the contract."""
+
+    SPEC = msgspec.structs.replace(
+        SPEC,
+        name="binance-coinm",
+        title="Binance COIN-M",
+        websocket="wss://dstream.binance.com",
+        rest="https://dapi.binance.com",
+        open_interest=Sides(1, "it counts contracts; its documentation has no word on sides"),
+        weight_per_minute=400,  # of 2400 for both, of which USDⓈ-M uses four fifths
+    )
+    next_listing_request = staticmethod(next_listing_request)
+    resubscribe = staticmethod(resubscribe)
+    decode = staticmethod(decode)
+    decode_snapshot = staticmethod(decode_snapshot)
+
+    def listing_requests(self) -> list[Request]:
+        return _listing_requests(_COIN_M)
+
+    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
+        return _instruments(bodies, self.SPEC, _COIN_M)
+
+    def subscriptions(
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+    ) -> list[Subscription]:
+        return _subscriptions(instruments, kinds, _COIN_M)
+
+    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+        """Open interest symbol by symbol; settled funding too, since the symbol is mandatory."""
+        asked = _interest_polls(instruments, kinds, _COIN_M)
+        if Kind.FUNDING in kinds:
+            each = _requests(instruments, f"{_COIN_M.api}/fundingRate?limit=2&symbol=")
+            over_s = max(60.0, 60.0 * len(each) / _COIN_M.polled_a_minute)
+            asked += wire.spread(each, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
+        return asked
+
+    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+        return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
+
+    def resync(self, symbol: str, subscription: Subscription) -> Request:
+        return _snapshot_request(symbol, _COIN_M)
+
+
+COIN_M = _CoinMargined()

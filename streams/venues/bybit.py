@@ -1,7 +1,12 @@
-"""Bybit linear perpetuals (USDT and USDC), API v5.
+"""Bybit perpetuals, API v5: linear (USDT and USDC) by the functions of this module, inverse by
+``INVERSE``.
 
 Facts from bybit-exchange.github.io/docs/v5 as of November 2026. A subscribe request is all or
 nothing: one unknown topic, or one that is already subscribed, refuses the whole request.
+
+The two are two venues with one protocol: another path and category, other contracts. Inverse ones
+are of 1 USD: so count open interest, liquidations, volumes and books, and what is in USD for linear
+ones is in coins (``singleOpenInterestValue``, ``turnover24h``).
 """
 
 import re
@@ -42,7 +47,30 @@ SPEC = Spec(
     sends_per_second=10.0,
 )
 
-_PATH = "/v5/public/linear"
+
+class _Category(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between the two."""
+
+    name: str
+    """In paths."""
+    contract_type: str
+    quotes: frozenset[str]
+    inverse: bool
+
+
+_LINEAR = _Category(
+    name="linear",
+    contract_type="LinearPerpetual",
+    quotes=frozenset(("USDT", "USDC")),
+    inverse=False,
+)
+_INVERSE = _Category(
+    name="inverse",
+    contract_type="InversePerpetual",
+    quotes=frozenset(("USD",)),
+    inverse=True,
+)
+
 _DEEP = 1000
 _SHALLOW = 200
 _DEEP_BOOKS = 20
@@ -90,6 +118,7 @@ class _Ticker(msgspec.Struct):
     markPrice: wire.Text = ""
     indexPrice: wire.Text = ""
     turnover24h: wire.Text = ""
+    volume24h: wire.Text = ""
 
 
 class _Settled(msgspec.Struct):
@@ -181,9 +210,13 @@ def _result(body: bytes) -> msgspec.Raw:
 
 def listing_requests() -> list[Request]:
     """Tickers of all contracts, then the contracts, which come in pages."""
+    return _listing_requests(_LINEAR)
+
+
+def _listing_requests(category: _Category) -> list[Request]:
     return [
-        Request(path="/v5/market/tickers?category=linear"),
-        Request(path="/v5/market/instruments-info?category=linear&limit=1000"),
+        Request(path=f"/v5/market/tickers?category={category.name}"),
+        Request(path=f"/v5/market/instruments-info?category={category.name}&limit=1000"),
     ]
 
 
@@ -201,33 +234,40 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
 
     Tickers only rank: a contract whose ticker cannot be read has no open interest and no volume.
     """
+    return _instruments(bodies, SPEC, _LINEAR)
+
+
+def _instruments(bodies: Sequence[bytes], spec: Spec, category: _Category) -> ListedContracts:
     unreadable: list[str] = []
 
     def tickers() -> list[msgspec.Raw]:
         return wire.read(_rows, _result(bodies[0])).list
 
-    sizes = dict(wire.ranking(tickers, _read_sizes, unreadable, "tickers"))
+    def read_sizes(raw: msgspec.Raw) -> tuple[str, tuple[float | None, float | None]]:
+        """A symbol, its open interest and its volume, both in USD."""
+        row = wire.read(_ticker, raw)
+        counted = _both_sides(row)[0 if category.inverse else 1]
+        volume = row.volume24h if category.inverse else row.turnover24h
+        return row.symbol, (spec.open_interest.one_side(counted), wire.not_negative(volume))
+
+    sizes = dict(wire.ranking(tickers, read_sizes, unreadable, "tickers"))
 
     def build(raw: msgspec.Raw) -> Instrument | None:
         row = wire.read(_contract, raw)
         wanted = (
-            row.contractType == "LinearPerpetual"
+            row.contractType == category.contract_type
             and (row.status == "Trading" or row.status in _ENDING)
-            and row.quoteCoin in ("USDT", "USDC")
+            and row.quoteCoin in category.quotes
             and row.symbolType not in _NOT_CRYPTO
         )
-        return _instrument(row, sizes.get(row.symbol, (None, None))) if wanted else None
+        if not wanted:
+            return None
+        instrument = _instrument(row, sizes.get(row.symbol, (None, None)))
+        return msgspec.structs.replace(instrument, venue=spec.name, inverse=category.inverse)
 
     raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).list]
     listed = wire.rows(raws, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
-
-
-def _read_sizes(raw: msgspec.Raw) -> tuple[str, tuple[float | None, float | None]]:
-    """A symbol, its open interest and its volume, both in USD."""
-    row = wire.read(_ticker, raw)
-    usd = SPEC.open_interest.one_side(_both_sides(row)[1])
-    return row.symbol, (usd, wire.not_negative(row.turnover24h))
 
 
 def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Instrument:
@@ -269,20 +309,27 @@ def _both_sides(ticker: _Ticker) -> tuple[float | None, float | None]:
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
     """Sockets for tickers with liquidations and sockets for books, within the args budget."""
+    return _subscriptions(instruments, kinds, _LINEAR)
+
+
+def _subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], category: _Category
+) -> list[Subscription]:
+    path = f"/v5/public/{category.name}"
     sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
     names = [name for name, brings in _FEEDS if brings & kinds]
     brings = kinds & (_TICKER_KINDS | {Kind.LIQUIDATION})
     feeds = [(symbol, [f"{name}.{symbol}" for name in names]) for symbol in symbols]
     for part, batch in enumerate(_fit(feeds), start=1):
-        sockets.append(_socket(f"market-{part}", batch, brings))
+        sockets.append(_socket(f"market-{part}", path, batch, brings))
     if Kind.DEPTH in kinds:
         books = [
             (symbol, [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"])
             for place, symbol in enumerate(symbols)
         ]
         for part, batch in enumerate(_fit(books), start=1):
-            sockets.append(_socket(f"book-{part}", batch, frozenset((Kind.DEPTH,))))
+            sockets.append(_socket(f"book-{part}", path, batch, frozenset((Kind.DEPTH,))))
     return sockets
 
 
@@ -302,13 +349,13 @@ def _fit(topics: _Topics) -> list[_Topics]:
     return parts
 
 
-def _socket(name: str, topics: _Topics, kinds: frozenset[Kind]) -> Subscription:
+def _socket(name: str, path: str, topics: _Topics, kinds: frozenset[Kind]) -> Subscription:
     size = _ARGS_PER_MESSAGE // len(topics[0][1])
     messages = tuple(
         _ask("subscribe", [name for _, names in batch for name in names])
         for batch in wire.batches(topics, size)
     )
-    return wire.socket(name, _PATH, messages, kinds, [symbol for symbol, _ in topics], _SILENCE_S)
+    return wire.socket(name, path, messages, kinds, [symbol for symbol, _ in topics], _SILENCE_S)
 
 
 def _ask(op: str, topics: list[str]) -> bytes:
@@ -334,9 +381,15 @@ def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
     """Settled funding, symbol by symbol, spread over the minute after each full hour."""
+    return _polls(instruments, kinds, _LINEAR)
+
+
+def _polls(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], category: _Category
+) -> list[Poll]:
     if Kind.FUNDING not in kinds:
         return []
-    path = "/v5/market/funding/history?category=linear&limit=2&symbol="
+    path = f"/v5/market/funding/history?category={category.name}&limit=2&symbol="
     requests = [
         Request(path=path + quote(instrument.symbol), symbol=instrument.symbol)
         for instrument in instruments
@@ -345,7 +398,11 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """A frame of the linear stream."""
+    """A frame of the public stream."""
+    return _decode(frame, listing, seen, SPEC.open_interest)
+
+
+def _decode(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list[Decoded]:
     topic = _TOPIC.search(frame)
     if topic is None:
         return [_reply(frame)]
@@ -354,7 +411,7 @@ def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     reader = _READERS.get(topic[1])
     if reader is None:
         raise Malformed(f"unknown topic {topic[1]!r:.40}")
-    return reader(frame, listing, seen)
+    return reader(frame, listing, seen, sides)
 
 
 def _reply(frame: bytes) -> Reply:
@@ -366,7 +423,7 @@ def _reply(frame: bytes) -> Reply:
     return Reply(ok=False, text=status.ret_msg, symbols=tuple(sorted(refused)))
 
 
-def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+def _read_ticker(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list[Decoded]:
     """A delta omits what did not change: what it omits is no event."""
     message = wire.read(_ticker_frame, frame)
     ticker, at = message.data, message.ts
@@ -384,13 +441,13 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     return wire.present(
         terms,
         wire.predicted(of, at, seen, ticker.fundingRate, hours, next_at),
-        wire.open_interest(SPEC.open_interest, of, at, seen, *_both_sides(ticker)),
+        wire.open_interest(sides, of, at, seen, *_both_sides(ticker), ticker.markPrice),
         wire.price(of, at, seen, ticker.markPrice, ticker.indexPrice),
-        wire.volume(of, at, seen, ticker.turnover24h),
+        wire.volume(of, at, seen, ticker.volume24h if of.inverse else ticker.turnover24h),
     )
 
 
-def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+def _read_book(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list[Decoded]:
     message = wire.read(_book_frame, frame)
     book = message.data
     of = listing.instruments.get(book.s)
@@ -402,8 +459,8 @@ def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
             symbol=book.s,
             at=message.ts,
             snapshot=message.type == "snapshot" or book.u == 1,
-            bids=wire.per_coin(book.b, of.multiplier),
-            asks=wire.per_coin(book.a, of.multiplier),
+            bids=wire.per_coin_in(book.b, of),
+            asks=wire.per_coin_in(book.a, of),
             first=book.u,
             last=book.u,
             reach=int(reach or 0),
@@ -412,14 +469,15 @@ def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     ]
 
 
-def _read_liquidations(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+def _read_liquidations(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list[Decoded]:
     def facts(row: _Row) -> list[Decoded]:
         of = listing.instruments.get(row.s)
         if of is None:
             return []
         # S is the side of the position here, not of an order: Buy is a long liquidated.
         position = Position.LONG if row.S == "Buy" else Position.SHORT
-        return wire.present(wire.liquidation(of, row.T, seen, position, row.p, row.v))
+        units = wire.units_in(of, row.v, row.p)
+        return wire.present(wire.liquidation(of, row.T, seen, position, row.p, units))
 
     return wire.facts_of_rows(
         lambda: wire.read(_liquidation_frame, frame).data,
@@ -429,7 +487,7 @@ def _read_liquidations(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded
     )
 
 
-_READERS: dict[bytes, Callable[[bytes, Listing, Ms], list[Decoded]]] = {
+_READERS: dict[bytes, Callable[[bytes, Listing, Ms, Sides], list[Decoded]]] = {
     b"tickers": _read_ticker,
     b"orderbook": _read_book,
     b"allLiquidation": _read_liquidations,
@@ -458,3 +516,34 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
     """Never called: ``resync`` asks for no body."""
     raise Malformed(f"no snapshot of {symbol} was asked for by REST")
+
+
+class _InverseContracts:
+    """Inverse contracts: read as linear ones are, by what the listing says of the contract."""
+
+    SPEC = msgspec.structs.replace(SPEC, name="bybit-inverse", title="Bybit inverse")
+    next_listing_request = staticmethod(next_listing_request)
+    resubscribe = staticmethod(resubscribe)
+    resync = staticmethod(resync)
+    decode_poll = staticmethod(decode_poll)
+    decode_snapshot = staticmethod(decode_snapshot)
+
+    def listing_requests(self) -> list[Request]:
+        return _listing_requests(_INVERSE)
+
+    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
+        return _instruments(bodies, self.SPEC, _INVERSE)
+
+    def subscriptions(
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+    ) -> list[Subscription]:
+        return _subscriptions(instruments, kinds, _INVERSE)
+
+    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+        return _polls(instruments, kinds, _INVERSE)
+
+    def decode(self, frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+        return _decode(frame, listing, seen, self.SPEC.open_interest)
+
+
+INVERSE = _InverseContracts()

@@ -255,14 +255,24 @@ def _funding(
 
 
 def open_interest(
-    sides: Sides, of: Instrument, at: Ms, seen: Ms, units: float | None, usd: float | None
+    sides: Sides,
+    of: Instrument,
+    at: Ms,
+    seen: Ms,
+    units: float | None,
+    usd: float | None,
+    mark: Text = "",
 ) -> OpenInterest | None:
     """Open interest in the venue's ``units`` and in ``usd``, both as it counts them (``sides``).
 
-    None without units. Of one side, unless it is not known how many are counted.
+    None without units. Of one side, unless it is not known how many are counted. Units of an
+    inverse contract are contracts, whose ``usd`` are not asked for and which ``mark`` makes coins.
     """
     if units is None or units < 0:
         return None
+    if of.inverse:
+        usd, cost = units * of.contract_size, positive(mark)
+        units = 0.0 if cost is None else usd / cost
     counted = sides.counted or 1
     return OpenInterest(
         venue=of.venue,
@@ -272,6 +282,7 @@ def open_interest(
         seen=seen,
         base=units * of.multiplier / counted,
         usd=None if usd is None else usd / counted,
+        inverse=of.inverse,
         one_side=sides.counted is not None,
     )
 
@@ -323,6 +334,14 @@ def liquidation(
     )
 
 
+def units_in(of: Instrument, contracts: Text, per_unit: Text) -> Text:
+    """How many of its units so many contracts are at a price, "" where that is not known."""
+    count, cost = positive(contracts), positive(per_unit)
+    if count is None or (of.inverse and cost is None):
+        return ""
+    return count * of.contract_size / (cost or 1.0) if of.inverse else count * of.contract_size
+
+
 def macro_price(
     of: Instrument, at: Ms, seen: Ms, mark: Text | None, day_ago: Text | None, usd_24h: float
 ) -> MacroPrice | None:
@@ -370,6 +389,19 @@ def per_coin(levels: Levels, multiplier: float) -> Levels:
     if multiplier == 1.0:
         return levels
     return [(float(f"{price / multiplier:.15g}"), size * multiplier) for price, size in levels]
+
+
+def per_coin_in(levels: Levels, of: Instrument) -> Levels:
+    """Price levels with sizes in contracts, per single coin.
+
+    One at a price of 0 keeps its size: the book refuses it.
+    """
+    size = of.contract_size
+    if of.inverse:
+        levels = [(price, contracts * size / (price or 1.0)) for price, contracts in levels]
+    elif size != 1.0:
+        levels = [(price, contracts * size) for price, contracts in levels]
+    return per_coin(levels, of.multiplier)
 
 
 def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -34,6 +34,12 @@ def oi(venue, seen, base, usd=None, asset="BTC", one_side=True) -> OpenInterest:
     return OpenInterest(**_where(venue, seen, asset), base=base, usd=usd, one_side=one_side)
 
 
+def inverse(venue, seen, usd, at_price, asset="BTC") -> OpenInterest:
+    """Open interest of an inverse contract, of so many USD."""
+    where = _where(venue, seen, asset) | {"symbol": f"{asset}USD"}
+    return OpenInterest(**where, base=usd / at_price, usd=usd, inverse=True)
+
+
 def price(venue, seen, index, mark=None, asset="BTC") -> Price:
     return Price(**_where(venue, seen, asset), mark=index if mark is None else mark, index=index)
 

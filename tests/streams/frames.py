@@ -25,8 +25,9 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
             venue=venue,
             symbol=symbol_of(venue, asset),
             asset=asset,
-            quote="USDC" if venue == "hyperliquid" else "USDT",
-            contract_size=CONTRACT if venue == "okx" else 1.0,
+            quote="USDC" if venue == "hyperliquid" else "USD" if venue in INVERSE else "USDT",
+            contract_size={"okx": CONTRACT, "binance-coinm": 100.0}.get(venue, 1.0),
+            inverse=venue in INVERSE,
             funding_hours=8.0,
         )
         for asset in assets
@@ -35,7 +36,9 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
 
 def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
-    return asset + {"hyperliquid": "", "okx": "-USDT-SWAP"}.get(venue, "USDT")
+    return asset + {
+        "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD"
+    }.get(venue, "USDT")  # fmt: skip
 
 
 def _line(value: object) -> bytes:
@@ -48,6 +51,9 @@ def _texts(levels: Levels) -> list[list[str]]:
 
 CONTRACT = 0.5
 """Coins in a contract of OKX here."""
+
+INVERSE = ("binance-coinm", "bybit-inverse")
+"""Venues whose contracts are inverse."""
 
 BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
 ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))

@@ -255,7 +255,8 @@ RUBBISH = {
 SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), ("bybit", "book-1"),
            ("hyperliquid", "contexts"), ("hyperliquid", "book-1"), ("okx", "market"),
            ("okx", "price-1"), ("okx", "book-1"), ("bitget", "market"),
-           ("bitget", "book-1"))  # fmt: skip
+           ("bitget", "book-1"), ("binance-coinm", "market"), ("binance-coinm", "book-1"),
+           ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -657,6 +658,10 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "okx": ("market", [frames.okx_opens(), frames.okx_forced("BTC-USDT-SWAP", 1.0, 2.0),
                            frames.okx_says("error", code="60018", msg="x"), b"pong",
                            frames.okx_says("notice", code="64008", msg="x")]),
+        "binance-coinm": ("market", [frames.marks("BTCUSD_PERP"), frames.minis("BTCUSD_PERP"),
+                                     frames.forced("BTCUSD_PERP"), frames.done()]),
+        "bybit-inverse": ("market-1", [frames.ticker("BTCUSD"), frames.liquidated("BTCUSD", 1.0),
+                                       frames.bybit_says("error:x,topic:tickers.BTCUSD", False)]),
         "bitget": ("market", [frames.bitget_opens(), frames.bitget_forced("BTCUSDT", 1.0, 2.0),
                               frames.bitget_says("error", code=30016, msg="x"), b"pong"]),
     }[venue]  # fmt: skip

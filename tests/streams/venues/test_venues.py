@@ -129,10 +129,21 @@ ENDED = {
     "bitget": (0, b'"symbolStatus":"normal","offTime":"-1"',
                (b'"symbolStatus":"off","offTime":"1795132800000"', 0),
                (b'"symbolStatus":"normal","offTime":"1795348800000"', 1_795_348_800_000)),
+    "binance-coinm": (0, b'"deliveryDate":4133404800000,"contractStatus":"TRADING"',
+                      (b'"deliveryDate":4133404800000,"contractStatus":"PRE_DELIVERING"', 0),
+                      (b'"deliveryDate":1795262400000,"contractStatus":"TRADING"',
+                       1_795_262_400_000)),
+    "bybit-inverse": (1, b'"status":"Trading","baseCoin":"BTC","quoteCoin":"USD",'
+                      b'"launchTime":"1542240000000","deliveryTime":"0"',
+                      (b'"status":"Delivering","baseCoin":"BTC","quoteCoin":"USD",'
+                       b'"deliveryTime":"0"', 0),
+                      (b'"status":"Trading","baseCoin":"BTC","quoteCoin":"USD",'
+                       b'"deliveryTime":"1795262400000"', 1_795_262_400_000)),
 }  # fmt: skip
 
 
-SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None}
+SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
+         "binance-coinm": 1, "bybit-inverse": 2}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -366,9 +377,9 @@ def listing_answers(venue: str) -> list[Any]:
 def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
     """The lists of rows in the answers of a listing."""
     match venue:
-        case "binance":
+        case "binance" | "binance-coinm":
             return [answers[0]["symbols"], *answers[1:]]
-        case "bybit":
+        case "bybit" | "bybit-inverse":
             return [answer["result"]["list"] for answer in answers]
         case "okx" | "bitget":
             return [answer["data"] for answer in answers]
@@ -429,6 +440,8 @@ SPOILED = {
     "hyperliquid": (0, "name", None),
     "okx": (0, "ctVal", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
+    "binance-coinm": (0, "contractSize", int("9" * 400)),
+    "bybit-inverse": (1, "symbol", None),
 }
 
 
@@ -440,7 +453,7 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
     rows = rows_of(venue, answers)[number]
     symbol = rows[0].get("symbol") or rows[0].get("instId") or rows[0]["name"]
     rows[0][key] = value
-    name = symbol if key in ("deliveryDate", "ctVal", "offTime") else '{"'
+    name = symbol if isinstance(value, int) else '{"'
     listed_now, order, unreadable, _ = module.instruments([json.dumps(a).encode() for a in answers])
     assert len(unreadable) == 1
     assert unreadable[0].startswith(name)
@@ -458,6 +471,8 @@ RANKS = {
     "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
     "okx": (2, ("oiUsd", "instId")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
+    "binance-coinm": (2, ("volume", "symbol")),
+    "bybit-inverse": (0, ("volume24h", "openInterest", "symbol")),
 }
 
 
@@ -560,6 +575,10 @@ MANY = (
     ("okx", "poll_funding.jsonl", 0),
     ("okx", "poll_open_interest.jsonl", 0),
     ("okx", "poll_volume.jsonl", 0),
+    ("binance-coinm", "ws_mark_price.jsonl", 0),
+    ("binance-coinm", "ws_mini_ticker.jsonl", 0),
+    ("binance-coinm", "ws_force_order.jsonl", 0),
+    ("bybit-inverse", "ws_liquidation.jsonl", 0),
     ("bitget", "ws_liquidation.jsonl", 0),
     ("bitget", "poll_funding.jsonl", 0),
     ("bitget", "poll_price.jsonl", 0),
@@ -581,7 +600,7 @@ def many(venue: str, file: str, number: int) -> Any:
     if file.startswith("ws_force_order"):  # each comes alone in the fixtures
         frame["data"] = [frame["data"], json.loads(lines(venue, file)[1])]
     rows = rows_in(frame)
-    if venue in ("binance", "bybit") and not file.startswith("poll"):
+    if venue.startswith(("binance", "bybit")) and not file.startswith("poll"):
         rows += [spelled(rows[0], symbol) for symbol in sorted(listing(venue).instruments)[:4]]
     return frame
 
@@ -730,6 +749,8 @@ NESTED = {
         ("neither a channel nor an answer", TOO_DEEP, TOO_DEEP),
         ("neither a channel nor an answer", CUT, CUT),
     ),
+    "binance-coinm": ((TOO_DEEP, NO_LIST, TOO_DEEP), (CUT, NO_LIST, CUT)),
+    "bybit-inverse": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "bitget": (
         ("neither a topic nor an answer", TOO_DEEP, TOO_DEEP),
         ("neither a topic nor an answer", CUT, CUT),

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streams.contracts import Terms
-from streams.events import Instrument, Kind, MacroPrice, OpenInterest
+from streams.events import Instrument, Kind, MacroPrice, OpenInterest, Volume
 from streams.venue import (
     BookUpdate,
     Decoded,
@@ -41,7 +41,7 @@ What is ignored is named by event type or topic; a symbol that is not listed is 
 
 FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
-    "bitget": "bitget",
+    "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -172,8 +172,75 @@ BITGET: Files = {
         "publicTrade books1 ticker",
     ),
 }
+_OF_2021 = (
+    "BCHUSD_210924 BCHUSD_PERP BTCUSD_211231 EOSUSD_PERP ETCUSD_PERP ETHUSD_210924 LINKUSD_211231"
+    " LINKUSD_PERP TRXUSD_PERP XRPUSD_PERP"
+)
+COIN_M: Files = {
+    "btcusd_perp_ws_depth_trade_bookticker_2024-08-08.jsonl.gz": (
+        "ws",
+        "BTCUSD_PERP",
+        "trade bookTicker",
+    ),
+    "btcusd_perp_ws_depth_trade_bookticker_2024-08-08_rest_depth_snapshot.json": (
+        "snapshot_BTCUSD_PERP",
+        "BTCUSD_PERP",
+        "",
+    ),
+    "cf_ws_depth_bookticker_aggtrade_kline_2021-07-22.jsonl.gz": (
+        "ws",
+        _OF_2021,
+        "bookTicker kline aggTrade",
+    ),
+    "live_dstream_2026-09.jsonl": ("ws", "BTCUSD_PERP", "24hrTicker"),
+    "tardis_ws_mixed_2020-2022.jsonl": (
+        "ws",
+        "BTCUSD_200925 BNBUSD_PERP",
+        "indexPriceUpdate 24hrTicker trade bookTicker",
+    ),
+    "gct_rest_dapi_v1_openInterest_symbol_BTCUSD_PERP.json": (
+        "poll_open_interest",
+        "BTCUSD_PERP",
+        "",
+    ),
+}
+COIN_M |= {
+    f"rest_depth_{symbol}_2021-07-22.json": (f"snapshot_{symbol}", symbol, "")
+    for symbol in _OF_2021.split()
+}
+COIN_M |= {
+    f"gct_rest_dapi_v1_depth_limit_{limit}_symbol_BTCUSD_PERP.json": (
+        "snapshot_BTCUSD_PERP",
+        "BTCUSD_PERP",
+        "",
+    )
+    for limit in (5, 100, 1000)
+}
+COIN_M |= {
+    f"gct_rest_dapi_v1_fundingRate_{query}.json": ("poll_funding", "BTCUSD_PERP", "")
+    for query in (
+        "endTime_1580515200000_limit_1000_startTime_1577836800000_sym",
+        "endTime_1580515200000_limit_50_startTime_1577836800000_symbo",
+        "limit_5_symbol_BTCUSD_PERP",
+    )
+}
+BYBIT_INVERSE: Files = {
+    "gct_v5_tickers_linear_usdc_inverse_2024-05-15.jsonl": (
+        "ws",
+        "BTCUSD",
+        "tickers.BTCPERP tickers.BTCUSD tickers.BTCUSDT",
+    ),
+    "tardis_v5_linear_inverse_ws_2023-2025.jsonl": (
+        "ws",
+        "BTCUSD",
+        "allLiquidation.PIPPINUSDT liquidation.GALAUSDT liquidation.XRPUSD orderbook.1.BTCUSDT"
+        " orderbook.50.BTCPERP publicTrade.BTCUSD publicTrade.LTCUSDT tickers.BTCUSDT"
+        " tickers.BTCUSDU23",
+    ),
+}
 READ: dict[str, Files] = {
-    "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET
+    "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
+    "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -191,8 +258,12 @@ NOT_READ: dict[str, str] = {
     # Bybit
     "*spot*": "another socket, with the names of linear contracts",
     "xchange_get*Spot.json": "spot",
-    "xchange_get*Inverse.json": "inverse contracts",
+    "xchange_get*Inverse.json": "inverse contracts: listing, below",
     "xchange_getInstrumentLinear.json": "listing, below",
+    # Binance COIN-M
+    "gct_rest_dapi_v1_premiumIndex*": "REST twin of the mark price stream",
+    "gct_rest_dapi_v1_ticker_24hr_symbol*": "tickers of one symbol: the listing asks for all",
+    "gct_rest_dapi_v1_ticker_24hr_all.json": "listing, below",
     # Hyperliquid
     "hlsdk_get_all_mids.json": "mids",
     "hlsdk_get_candles_snapshot*": "candles and a bare listing",
@@ -239,9 +310,10 @@ def known(venue: str, symbols: str) -> Listing:
         name: Instrument(
             venue=venue,
             symbol=name,
-            asset=re.sub("(USDT|PERP|-.*)$", "", name),
+            asset=re.sub("(USDT|PERP|USD.*|-.*)$", "", name),
             quote="USDT",
-            contract_size=0.01 if name == "BTC-USDT-SWAP" else 1.0,
+            contract_size=_size(venue, name),
+            inverse=venue in ("binance-coinm", "bybit-inverse"),
             funding_hours=1.0 if venue == "hyperliquid" else 8.0,
         )
         for name in names
@@ -249,10 +321,16 @@ def known(venue: str, symbols: str) -> Listing:
     return Listing(instruments=listed, order=tuple(names))
 
 
+def _size(venue: str, symbol: str) -> float:
+    if venue == "binance-coinm":
+        return 100.0 if symbol.startswith("BTC") else 10.0
+    return 0.01 if symbol == "BTC-USDT-SWAP" else 1.0
+
+
 def name_of(venue: str, frame: bytes, listed: Listing) -> str:
     """What a frame is: event type (and a symbol that is not listed), topic or channel."""
     message = json.loads(frame)
-    if venue == "bybit":
+    if venue.startswith("bybit"):
         return message["topic"]
     if venue == "hyperliquid":
         return message["channel"]
@@ -293,10 +371,12 @@ def test_recorded_frames_give_their_golden_events(shared: Path, venue: str, file
 def test_no_recorded_file_is_forgotten(shared: Path, venue: str) -> None:
     files = sorted(path for path in (shared / "frames" / FOLDERS[venue]).iterdir())
     assert files
+    of_folder = [READ[of] for of, folder in FOLDERS.items() if folder == FOLDERS[venue]]
     forgotten = [
         path.name
         for path in files
-        if path.name not in READ[venue] and not any(path.match(pattern) for pattern in NOT_READ)
+        if not any(path.name in read for read in of_folder)
+        and not any(path.match(pattern) for pattern in NOT_READ)
     ]
     assert forgotten == []
 
@@ -394,7 +474,7 @@ def gathered(venue: str, path: Path) -> Iterator[Any]:
             yield {"arg": {"channel": name}, "data": rows} if venue == "okx" else rows[:40]
 
 
-@pytest.mark.parametrize("venue", list(READ))
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "bitget"])
 def test_a_recorded_row_that_cannot_be_read_costs_nobody_else(shared: Path, venue: str) -> None:
     """Values drawn at random, in the rows of every kind of frame that was recorded with several."""
     random, spoiled = Random(venue), 0
@@ -533,6 +613,44 @@ def test_recorded_listing_of_bybit(shared: Path) -> None:
     )
     inverse = raw(path.with_name("xchange_getInstrumentInverse.json"))
     assert VENUES["bybit"].instruments([tickers, inverse]).instruments == []
+    of_inverse = raw(path.with_name("xchange_getTickerInverse.json"))
+    assert VENUES["bybit-inverse"].instruments([tickers, raw(path)]).instruments == []
+    ((btc,), *_) = VENUES["bybit-inverse"].instruments([of_inverse, inverse])
+    assert (btc.symbol, btc.asset, btc.quote, btc.inverse) == ("BTCUSD", "BTC", "USD", True)
+    # what it calls a value is in coins, and its contracts are of 1 USD
+    assert (btc.open_interest_usd, btc.volume_24h_usd) == (373_504_107 / 2, 49_337_318)
+    assert btc.open_interest_usd == pytest.approx(22_505.67 / 2 * 16_596, rel=1e-4)
+
+
+def test_recorded_listing_of_binance_coin_m(shared: Path) -> None:
+    """Of 2021: ten perpetuals among dated contracts, of 100 USD for BTC and 10 for the others."""
+    folder = shared / "frames" / "binance-coinm"
+    names = ("rest_exchangeInfo_2021-07-22.json.gz", "gct_rest_dapi_v1_ticker_24hr_all.json")
+    contracts, tickers = (raw(folder / name) for name in names)
+    listed, _, unreadable, _ = VENUES["binance-coinm"].instruments([contracts, b"[]", tickers])
+    assert unreadable == ()
+    rows = [row for row in json.loads(contracts)["symbols"] if row["contractType"] == "PERPETUAL"]
+    assert [i.symbol for i in listed] == [row["symbol"] for row in rows]
+    assert {i.contract_size for i in listed if i.asset != "BTC"} == {10}
+    (btc,) = (i for i in listed if i.asset == "BTC")
+    assert (btc.contract_size, btc.inverse, btc.funding_hours) == (100, True, 8)
+    # 40,717,029 contracts; as coins: 127,793.43 at 31,861.6 on average
+    assert btc.volume_24h_usd == 4_071_702_900
+    assert btc.volume_24h_usd == pytest.approx(127_793.43436348 * 31_861.59696138, rel=1e-9)
+    assert VENUES["binance"].instruments([contracts, b"[]", tickers]).instruments == []
+
+
+def test_recorded_volume_of_coin_m_is_in_contracts(shared: Path) -> None:
+    """13,210,881 contracts of 100 USD are 16,424.3 BTC at 80,435 on average; so is the ticker."""
+    listed = known("binance-coinm", "BTCUSD_PERP")
+    _, mini, ticker = frames(shared / "frames" / "binance-coinm" / "live_dstream_2026-09.jsonl")
+    (volume,) = VENUES["binance-coinm"].decode(mini, listed, SEEN)
+    assert isinstance(volume, Volume)
+    assert volume.usd_24h == 224_737_400
+    assert volume.usd_24h == pytest.approx(2_820.1 * 79_700, rel=0.01)
+    row = json.loads(ticker)
+    usd, coins = 100 * float(row["v"]), float(row["q"])
+    assert usd == pytest.approx(coins * float(row["w"]), rel=1e-4)
 
 
 def test_recorded_listing_of_okx(shared: Path) -> None:
