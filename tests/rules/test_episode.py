@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pytest import mark
 
 from rules.alerts import Level, Turn
-from rules.episode import Episode, Transition, judged, ready, step
+from rules.episode import Episode, Transition, judged, ready, settle_in, step
 from rules.market import View
 from rules.metric import Reading
 from rules.metrics import metric
@@ -301,6 +301,18 @@ def test_a_threshold_itself_is_no_breach(fires, sign):
         step(rule, row, state, AT, Reading(value=sign * x))
         assert state.level == level - 1
         step(rule, row, state, AT, Reading(value=sign * (x - 1e-9)))
+        assert state.level == level
+
+
+@mark.parametrize("fires, sign", [("below", 1), ("above", -1)])
+def test_a_changed_threshold_itself_is_no_breach_either(fires, sign):
+    row = Row(levels={lv: sign * x for lv, x in DROP_ROW.levels.items()}, clear=sign * -1.5)
+    rule = msgspec.structs.replace(EXACT, fires=fires, hold={})
+    for level, x in DROP_ROW.levels.items():
+        state = Episode(level=Level.WATCH)
+        settle_in(rule, row, state, AT, Reading(value=sign * x))
+        assert state.level == max(Level.WATCH, level - 1)
+        settle_in(rule, row, state, AT, Reading(value=sign * (x - 1e-9)))
         assert state.level == level
 
 

@@ -20,6 +20,7 @@ from bot.plan.planner import (
     Quiet,
     Waiting,
     dump,
+    going_on,
     grown,
     load,
     next_due,
@@ -447,6 +448,26 @@ def test_what_nobody_watches_any_more_says_so_and_has_no_end():
     assert len(planned.deliveries) == 2
 
 
+def test_of_several_that_nobody_watches_each_says_so_that_was_told():
+    planned = Planned()
+    planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", CRITICAL))
+    drop(planned, S, "BTC", "ETH")
+    assert [(assets(d), d.unwatched) for d in planned.edits] == [(["ETH"], True)]
+    planned.at(MIN)
+    assert planned.state.threads == {}
+
+
+def test_what_goes_on_is_as_it_is_now_and_was_told():
+    planned = Planned()
+    assert going_on(planned.state) == []
+    planned.at(0, alert(0, "BTC", CRITICAL), alert(0, "ETH", WATCH))
+    planned.at(S)
+    (delivery,) = going_on(planned.state)
+    assert (assets(delivery), delivery.at) == (["BTC"], START + S)
+    planned.at(5 * MIN, alert(5 * MIN, "BTC", turn=Turn.CLOSE, opened=0))
+    assert [assets(d) for d in going_on(planned.state)] == [["ETH"]]
+
+
 def test_what_waits_and_is_not_watched_any_more_is_counted():
     planned = Planned()
     planned.at(0, alert(0, "BTC", WATCH), alert(0, "ETH", WATCH))
@@ -728,6 +749,15 @@ def test_the_budget_is_of_an_hour():
     planned.at(2 * HOUR, alert(HOUR + S, "C"))
     assert [d.alerts[0].asset for d in planned.posts] == ["A", "C"], "there is room again"
     assert planned.posts[-1].held == {"oi_drop": 1}
+
+
+@pytest.mark.parametrize(("level", "limit"), [(ALERT, 1), (WATCH, 2)])
+@pytest.mark.parametrize(("early", "posted"), [(1, ["A"]), (0, ["A", "B"])])
+def test_a_post_counts_for_exactly_an_hour(level: Level, limit: int, early: Ms, posted: list[str]):
+    planned = Planned(Chat(posts_per_hour=limit))
+    planned.at(2 * MIN, alert(0, "A", level))
+    planned.at(2 * HOUR, alert(HOUR - early, "B", level))
+    assert [d.alerts[0].asset for d in planned.posts] == posted
 
 
 def test_half_of_the_budget_is_not_for_watch():

@@ -226,6 +226,31 @@ def test_a_second_snapshot_widens_what_is_known() -> None:
     assert second.bands[-1].bid_usd == pytest.approx(99.9 + 99.85 * 2)
 
 
+@pytest.mark.parametrize("full", ["bids", "asks"])
+def test_a_side_of_as_many_levels_as_were_asked_for_is_known_to_its_worst(full: str) -> None:
+    levels = {"bids": [(99.95, 1.0), (99.7, 1.0)], "asks": [(100.05, 1.0), (100.3, 1.0)]}
+    short = "asks" if full == "bids" else "bids"
+    levels[short].pop()
+    for extra, covered in (({}, [True, True, False, False]), ({"reach": 3}, [True] * 4)):
+        book = Book()
+        book.update(snapshot(levels["bids"], levels["asks"], last=1, **{"reach": 2} | extra))
+        sample = book.sample()
+        assert isinstance(sample, Sample)
+        assert [band.covered for band in sample.bands] == covered
+
+
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_of_either_side_of_a_rolling_book_what_it_has_dropped_is_unknown(side: str) -> None:
+    book = Book()
+    bids, asks = [(99.95, 1.0), (99.7, 1.0)], [(100.05, 1.0), (100.3, 1.0)]
+    book.update(snapshot(bids, asks, last=1, reach=2, rolling=True))
+    nearer = {"bids": [(99.7, 0.0), (99.88, 1.0)], "asks": [(100.3, 0.0), (100.12, 1.0)]}
+    book.update(change(2, 2, **{side: nearer[side]}))
+    sample = book.sample()
+    assert isinstance(sample, Sample)
+    assert [band.covered for band in sample.bands] == [True, False, False, False]
+
+
 def test_a_rolling_book_is_known_down_to_its_worst_level_only() -> None:
     book = Book()
     bids, asks = [(99.95, 1.0), (99.7, 1.0)], [(100.05, 1.0), (100.3, 1.0)]
