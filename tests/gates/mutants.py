@@ -33,7 +33,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES: Mapping[str, tuple[str, ...]] = {
     "rules/episode.py": ("tests/rules/test_episode.py", "tests/rules/test_composite.py"),
     "rules/composite.py": ("tests/rules/test_composite.py",),
-    "rules/judge.py": ("tests/rules/test_composite.py", "tests/rules/test_engine.py"),
+    "rules/judge.py": (
+        "tests/rules/test_composite.py",
+        "tests/rules/test_engine.py",
+        "tests/rules/test_rule_when.py",
+        "tests/rules/metrics/test_cause.py",
+    ),
     "rules/records.py": ("tests/rules/test_records.py",),
     "rules/feed_health.py": ("tests/rules/test_feed_health.py",),
     "rules/faults.py": ("tests/rules/test_faults.py",),

@@ -332,6 +332,8 @@ def test_the_whole_story():
     closed = next(a for a in over if a.rule == "cascade")
     assert (closed.turn, closed.opened_at, closed.extreme) == (Turn.CLOSE, at, 3)
     assert [link.extreme for link in closed.facts.chain] == approx([5, -30, -5])
+    times = [link.extreme_at - NOW for link in closed.facts.chain]
+    assert times == [0, 86 * SECOND, 45 * SECOND]  # the second reading at both venues
     ends = {a.rule: a.hidden_by for a in over if a.turn is Turn.CLOSE}
     assert ends["price_drop"] == "cascade"
 
@@ -548,6 +550,7 @@ def test_what_is_hidden_and_no_condition_is_told_too():
     (price_drop,) = worse.facts.also
     assert (price_drop.family, price_drop.extreme) == ("price_drop", approx(-8))
     assert price_drop.extreme_at == at + 5 * SECOND  # the second price confirms the first
+    assert (price_drop.facts.window_ms, price_drop.facts.after) == (2 * MINUTE, 92.0)
     # a level as high as its own is told, however small the step
     run(engine, calm(at + 10 * SECOND, at + 20 * SECOND, base=900.0, px=81.0))
     more = run(engine, calm(at + 20 * SECOND, at + 25 * SECOND, base=900.0, px=79.9))

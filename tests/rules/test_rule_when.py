@@ -20,13 +20,17 @@ ASKING = named(
 """It has no watch level of its own."""
 
 
-def story(coins, prices, rule=ASKING, more=(), silent=()):
-    """Open interest each 2 s and price each second, both as functions of the second."""
+def story(coins, prices, rule=ASKING, more=(), silent=(), changed=None):
+    """Open interest each 2 s and price each second, both as functions of the second. ``changed``:
+    from which second on another rule is judged, after a restart."""
     engine = Engine([rule], VENUES)
     alerts: list[Alert] = []
     events = dict(more)
     for n in range(460):
         now = START + n * SECOND
+        if changed is not None and n == changed[0]:
+            dumped, engine = engine.dump(), Engine([changed[1]], VENUES)
+            engine.load(dumped)
         readings = [oi("binance", now, coins(n))] if n % 2 == 0 else []
         if n not in silent:
             readings.append(price("binance", now, prices(n)))
@@ -115,6 +119,15 @@ def test_a_restart_at_any_time_keeps_it_as_it_is():
     assert again.load(engine.dump()) == ""
     assert again.dump() == engine.dump()
     assert len(through) >= 3
+
+
+def test_a_changed_level_lifts_nothing_that_price_does_not_bear_out():
+    milder = named("asking", quick_rule("oi_net_2m_pct", "below", -1, alert=-3, critical=-8),
+                   when=(PRICE,))  # fmt: skip
+    _, alerts = story(fell(1000, -5), lambda n: 100.0, changed=(230, milder))
+    assert turns(alerts) == [(Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.CLOSE, Level.WATCH, None)]
+    _, alerts = story(fell(1000, -5), fell(100, -2, 225), changed=(226, milder))
+    assert turns(alerts)[-1] == (Turn.CLOSE, Level.ALERT, None)
 
 
 def test_what_is_open_says_that_it_is_kept_below_its_level():
