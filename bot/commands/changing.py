@@ -8,6 +8,7 @@ from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
 from bot.config.markets import looks_like_asset
 from bot.config.values import nearest
+from bot.lang.words import PhraseError
 from bot.messages.voice import Html, time
 from bot.plan.silences import ANY, Silence, silence, silence_lines, split_by_end
 from bot.plan.subscriptions import Subscriber, with_assets, without_assets
@@ -35,8 +36,8 @@ def silence_(command: Command, context: Context) -> Answer:
             context.now,
             context.asker.name,
         )
-    except ValueError as error:
-        return only(context.say("ask.sorry", text=str(error)))
+    except PhraseError as error:
+        return only(context.say("ask.sorry", text=error.in_words(context.words)))
     asset = new.asset
     if _only_critical(new.family, context):
         return only(context.say("ask.silenced.only_critical", rule=new.family))
@@ -135,8 +136,8 @@ def subscribe(command: Command, context: Context) -> Answer:
     before = mine or Subscriber(user=context.asker.user, language=context.settings.language)
     try:
         after = with_assets(before, rule, names)
-    except ValueError as error:
-        return only(context.say("ask.sorry", text=str(error)))
+    except PhraseError as error:
+        return only(context.say("ask.sorry", text=error.in_words(context.words)))
     return _now(after, context)
 
 
@@ -173,7 +174,7 @@ def _subscribed(subscriber: Subscriber, context: Context) -> Html:
             context.say(
                 "ask.subscribed.line",
                 rule=every_rule if rule == ANY else rule,
-                assets=every_asset if ANY in assets else ", ".join(assets),
+                assets=every_asset if ANY in assets else context.words.comma.join(assets),
             )
         )
     return Html("\n".join(lines))

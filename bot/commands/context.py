@@ -13,7 +13,7 @@ from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
-from rules.alerts import Alert
+from rules.alerts import Alert, Level
 from rules.snapshot import Standing, Value
 from streams.durations import MINUTE
 from streams.events import Ms
@@ -151,6 +151,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def say(self, key: str, counted: int | None = None, /, **values: str) -> Html:
         """The phrase ``key``, as ``bot.messages.voice.say`` has it."""
         return say(self.words, key, counted, **values)
+
+    def level(self, level: Level) -> Html:
+        """``alert``: the level by its name."""
+        return self.say(f"ask.level.{level.value}")
 
 
 class AddSilence(msgspec.Struct, frozen=True):

@@ -58,7 +58,7 @@ def with_facts(value: Value, context: Context) -> Html:
         del facts[:1]  # that both sides are 0
     lines = [_head(voice, value, context), *facts, *_settled(value, context)]
     if value.missing:
-        names = ", ex-".join(title(venue) for venue in value.missing)
+        names = context.words.without.join(title(venue) for venue in value.missing)
         lines.append(context.say("missing", venues=names))
     return Html("\n".join(line for line in lines if line))
 
@@ -87,12 +87,12 @@ def _settled(value: Value, context: Context) -> list[Html]:
     return [context.say("ask.settled", time=time, hours=f"{hours:g}")]
 
 
-def short(value: Value, context: Context) -> str:
+def short(value: Value, context: Context) -> Html:
     """``BTC −0.0031``; ``≥`` stays where it is a lower bound, and 0 is what was reported."""
-    of = topic(value.metric)
-    if of == "liq" and value.value == 0:
-        return f"{value.asset} 0"
-    return f"{value.asset} {amount(context.words, of, value.value or 0.0, value.unit)}"
+    of, text = topic(value.metric), "0"
+    if of != "liq" or value.value != 0:
+        text = amount(context.words, of, value.value or 0.0, value.unit)
+    return context.say("digest.item", asset=value.asset, value=text)
 
 
 def unknown(value: Value, context: Context) -> Html:
@@ -104,12 +104,12 @@ def unknown(value: Value, context: Context) -> Html:
 
 def why_unknown(values: Sequence[Value], context: Context) -> Html:
     """Which venues' feeds are lacking, or that days must pass first; nothing if unknown."""
-    of = metric(values[0].metric)
+    of, comma = metric(values[0].metric), context.words.comma
     lacking = {v.title: kinds for v in context.reports.venues if (kinds := _lacking(v, of.kinds))}
     if lacking:
         kinds = sorted({kind for names in lacking.values() for kind in names})
-        feeds = ", ".join(context.say(f"kind.{kind}") for kind in kinds)
-        return context.say("ask.lack.feeds", kinds=feeds, venues=", ".join(lacking))
+        feeds = comma.join(context.say(f"kind.{kind}") for kind in kinds)
+        return context.say("ask.lack.feeds", kinds=feeds, venues=comma.join(lacking))
     if "streams" not in context.reports.running:
         return context.say("ask.lack.no_streams")
     if isinstance(of, UsualMetric) or (isinstance(of, DepthMetric) and of.hourly):
@@ -137,7 +137,7 @@ def without_liquidations(context: Context) -> Html:
     ]
     if not names:
         return Html()
-    return context.say("liq.not_available", len(names), venues=", ".join(names))
+    return context.say("liq.not_available", len(names), venues=context.words.comma.join(names))
 
 
 SHOWN = 12
@@ -225,9 +225,9 @@ def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> 
     if known:
         way = context.say("ask.highest_first" if above else "ask.lowest_first")
         lines.append(context.say("ask.list", name=name, way=way, count=str(len(known))))
-        lines.append(Html(" · ".join(short(v, context) for v in known[:most])))
+        lines.append(Html(context.words.dot.join(short(v, context) for v in known[:most])))
     if unknown := [v for v in values if v.value is None]:
-        names = ", ".join(v.asset for v in unknown[:SHOWN])
+        names = context.words.comma.join(v.asset for v in unknown[:SHOWN])
         if len(unknown) > SHOWN:
             names = context.say("ask.and_more", list=names, count=str(len(unknown) - SHOWN))
         why = why_unknown(unknown, context)
@@ -271,8 +271,9 @@ def whole_market(_command: Command, context: Context) -> Answer:
     if standing.macro:
         known = {value.asset: value for value in standing.macro}
         groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]
-        lines = [" · ".join(_macro(value, context) for value in group) for group in groups if group]
-        venues = ", ".join(dict.fromkeys(title(value.venue) for value in standing.macro))
+        dot, comma = context.words.dot, context.words.comma
+        lines = [dot.join(_macro(value, context) for value in group) for group in groups if group]
+        venues = comma.join(dict.fromkeys(title(value.venue) for value in standing.macro))
         blocks.append(Html("\n".join([context.say("ask.macro", venues=venues), *lines])))
     elif context.settings.macro:
         blocks.append(context.say("ask.macro.none"))

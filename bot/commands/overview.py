@@ -89,7 +89,7 @@ def _venue(venue: VenueReport, context: Context) -> Html:
     ]
     if not venue.sides_known:
         feeds.append(context.say("ask.feed.percent_only", kind=context.say("kind.open_interest")))
-    listed_feeds = Html(", ".join(feeds))
+    listed_feeds = Html(context.words.comma.join(feeds))
     count = str(venue.instruments)
     return context.say("ask.status.venue", venue=venue.title, count=count, feeds=listed_feeds)
 
@@ -172,20 +172,26 @@ def _rule(rule: Rule, context: Context) -> Html:
             "ask.rule" if rule.post else "ask.rule.shadow",
             rule=rule.name,
             metric=rule.metric,
-            fires=rule.fires,
-            hold=hold_in_words(rule) + when_in_words(rule),
+            fires=context.say(f"ask.fires.{rule.fires}"),
+            hold=hold_in_words(rule, context.words) + when_in_words(rule, context.words),
         )
     ]
     for name, row in named_rows(rule, context.settings):
-        lines.append(context.say("ask.rule.row", name=name, levels=_levels(row)))
+        lines.append(context.say("ask.rule.row", name=name, levels=_levels(row, context)))
     return Html("\n".join(lines))
 
 
-def _levels(row: Row) -> str:
-    levels = [f"{n} {row.levels[level]:g}" for n, level in LEVELS.items() if level in row.levels]
-    return ", ".join([*levels, f"clear {row.clear:g}"])
+def _levels(row: Row, context: Context) -> Html:
+    levels = [
+        context.say("ask.rule.level", level=context.level(level), value=f"{row.levels[level]:g}")
+        for level in LEVELS.values()
+        if level in row.levels
+    ]
+    clear = context.say("ask.rule.clear", value=f"{row.clear:g}")
+    return Html(context.words.comma.join([*levels, clear]))
 
 
 def _composite(composite: Composite, context: Context) -> Html:
-    text = "; ".join(line.strip() for line in composite_in_words(composite).splitlines())
+    lines = composite_in_words(composite, context.words).splitlines()
+    text = context.words.semicolon.join(line.strip() for line in lines)
     return context.say("ask.rule.composite", rule=composite.name, text=text)

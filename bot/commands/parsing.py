@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from unicodedata import normalize
 
 import msgspec
 
@@ -83,7 +84,8 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
 
     None: nothing, it is plain text or for another bot.
     """
-    text = text.strip()
+    # as a Japanese or Chinese keyboard writes it: ／ｏｉ　ＢＴＣ
+    text = normalize("NFKC", text).strip()
     match = _COMMAND.match(text)
     if match is None:
         return Mistake("ask.unknown_bare") if text.startswith("/") else None

@@ -13,7 +13,7 @@ from bot.commands.context import Answer, Context, only
 from bot.commands.market import RATES, first_line, not_watched, stale
 from bot.commands.parsing import Command, asset_of
 from bot.config.explain import (
-    hold_in_words,
+    held_in_words,
     origin_of_cause,
     origin_of_hold,
     origin_of_level,
@@ -156,14 +156,14 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
         context.say(
             "ask.why.level",
             metric=last.metric,
-            fires=last.fires,
-            level=_own_level(last, rule).name.lower(),
+            fires=context.say(f"ask.fires.{last.fires}"),
+            level=context.level(_own_level(last, rule)),
             threshold=f"{last.threshold:g}",
             origin=_origin(last, rule, context),
         )
     ]
     lines += [*_causes(last, rule, context), *_opinions(last, rule, context)]
-    if rule is not None and (hold := hold_in_words(rule).strip(" ,").removeprefix("for ")):
+    if rule is not None and (hold := held_in_words(rule, context.words)):
         origin = origin_of_hold(context.settings, rule)
         lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
     worst = _newest(last, context)
@@ -204,12 +204,14 @@ def _opinions(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
     """The values of the metrics in ``when`` at the last turn, and what followed from them."""
     if not last.opinions:
         return []
-    asked = Html("; ".join(opinion(context.words, each) for each in last.opinions))
+    asked = Html(
+        context.words.semicolon.join(opinion(context.words, each) for each in last.opinions)
+    )
     origin = origin_of_when(context.settings, rule) if rule else context.say("ask.why.gone")
     lines = [context.say("ask.why.opinions", list=asked, origin=origin)]
     if last.alone is not None:
-        alone = last.alone.name.lower()
-        lines.append(context.say("ask.why.kept", level=last.level.name.lower(), alone=alone))
+        level, alone = context.level(last.level), context.level(last.alone)
+        lines.append(context.say("ask.why.kept", level=level, alone=alone))
     return lines
 
 
@@ -246,10 +248,10 @@ def _facts(last: Alert, context: Context) -> Html:
     """The facts at the last turn, the venues whose data they are, and those left out."""
     lines = [line for line in fact_lines(Voice(last, context.words)) if line]
     if last.venues:
-        names = ", ".join(title(venue) for venue in last.venues)
+        names = context.words.comma.join(title(venue) for venue in last.venues)
         lines.append(context.say("ask.why.used", venues=names))
     if last.missing:
-        names = ", ".join(title(venue) for venue in last.missing)
+        names = context.words.comma.join(title(venue) for venue in last.missing)
         lines.append(context.say("ask.why.missing", venues=names))
     if not lines:
         return Html()
@@ -268,7 +270,7 @@ def _turns(turns: Sequence[Alert], rule: Rule | None, context: Context) -> list[
                 "ask.why.turn",
                 time=time(context.words, alert.seen, context.now),
                 turn=context.say(f"ask.turn.{alert.turn}"),
-                level=alert.level.name.lower(),
+                level=context.level(alert.level),
                 value=value,
                 fate=turn_fate(alert, rule, context),
             )
@@ -303,14 +305,14 @@ def _in_chats(alert: Alert, context: Context) -> Html:
         context.say("ask.fate.chats", fate=phrase, count=str(count))
         for phrase, count in phrases.items()
     ]
-    return Html(" · ".join(each))
+    return Html(context.words.dot.join(each))
 
 
 def _of_chat(alert: Alert, fate: AlertFate, context: Context) -> Html:
     until = "" if fate.until is None else time(context.words, fate.until, context.now)
     return context.say(
         f"ask.fate.{fate.fate}",
-        composite=alert.hidden_by or "a composite",
+        composite=alert.hidden_by or context.say("ask.fate.some_composite"),
         time=until,
         reason=fate.reason,
     )
@@ -324,9 +326,10 @@ def _chats(last: Alert, context: Context) -> Html:
     each = chats(context.settings)
     taking = [chat.key for chat in each if chat.matches(opening)]
     others = [chat.key for chat in each if not chat.matches(opening)]
-    lines = [context.say("ask.why.chats", chats=", ".join(taking) or "–")]
+    comma = context.words.comma
+    lines = [context.say("ask.why.chats", chats=comma.join(taking) or "–")]
     if others:
-        lines.append(context.say("ask.why.not_chats", chats=", ".join(others)))
+        lines.append(context.say("ask.why.not_chats", chats=comma.join(others)))
     if silenced(last, context.silences, context.now):
         critical = last.level is Level.CRITICAL
         lines.append(context.say("ask.why.silenced_critical" if critical else "ask.why.silenced"))
@@ -367,8 +370,8 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
     levels = [
         context.say(
             "ask.why.distance",
-            level=name,
-            fires=rule.fires,
+            level=context.level(level),
+            fires=context.say(f"ask.fires.{rule.fires}"),
             threshold=f"{row.levels[level]:g}",
             place=origin_of_level(context.settings, rule, value.asset, name),
         )
@@ -378,7 +381,8 @@ def _distance(rule: Rule, row: Row, value: Value, context: Context) -> Html:
     if rule.cause:
         levels.append(_asked_cause(rule, context))
     if rule.when:
-        asked = Html("; ".join(opinion(context.words, _now(w, value, context)) for w in rule.when))
+        opinions = [opinion(context.words, _now(when, value, context)) for when in rule.when]
+        asked = Html(context.words.semicolon.join(opinions))
         origin = origin_of_when(context.settings, rule)
         levels.append(context.say("ask.why.opinions", list=asked, origin=origin))
     head = context.say("ask.why.rule", rule=rule.name)

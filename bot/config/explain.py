@@ -9,6 +9,7 @@ from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
 from bot.config.values import LEVELS, did_you_mean, shown_redis_url
 from bot.lang import ENGLISH
+from bot.lang.words import Words
 from bot.messages.voice import title
 from bot.plan.planner import Quiet
 from rules.alerts import ALL, Level
@@ -103,34 +104,59 @@ def redis(settings: Settings) -> str:
     return f"started by Lowtide, data in {settings.data_dir}"
 
 
-def composite_in_words(composite: Composite) -> str:
+def composite_in_words(composite: Composite, words: Words = ENGLISH) -> str:
     """What makes a composite fire, what it hides and for how long."""
-    parts = [f"{family} at {level.name.lower()}" for family, level in composite.all_of]
-    needed = composite.enough
-    which = "all" if needed == len(parts) else f"at least {needed}"
-    text = (
-        f"{composite.level.name.lower()} when {which} of these were reached within "
-        f"{ENGLISH.length(composite.within)}: {', '.join(parts)}"
+    phrases, needed = words.phrases, composite.enough
+    parts = [
+        phrases["composite.part"].format(family=family, level=_level(level, words))
+        for family, level in composite.all_of
+    ]
+    text = phrases["composite.all" if needed == len(parts) else "composite.some"].format(
+        level=_level(composite.level, words),
+        needed=needed,
+        within=words.length(composite.within),
+        parts=words.comma.join(parts),
     )
     if not composite.post:
-        text += "; never posted"
-    rest = f"not again for {ENGLISH.length(composite.cooldown)}"
+        text += phrases["composite.shadow"]
+    rest = phrases["composite.again"].format(cooldown=words.length(composite.cooldown))
     if composite.hides:
-        hidden = ", ".join(composite.hides)
-        rest = (
-            f"hides {hidden} while it fires and for {ENGLISH.length(composite.hold)} after; {rest}"
-        )
+        hidden, hold = words.comma.join(composite.hides), words.length(composite.hold)
+        rest = phrases["composite.hides"].format(hidden=hidden, hold=hold, again=rest)
     return f"{text}\n  {rest}"
 
 
-def hold_in_words(rule: Rule) -> str:
-    """How long a breach must last, as it follows "below the level"; nothing if not at all."""
+def held_in_words(rule: Rule, words: Words = ENGLISH) -> str:
+    """How long a breach must last: ``2 min``, ``watch for 5 min, alert for 2 min``, ``1
+    settlement``; nothing if not at all."""
     if rule.settlements:
-        return f" for {rule.settlements} settlement{'s' if rule.settlements > 1 else ''}"
-    spans = {level.name.lower(): ms for level, ms in rule.hold.items() if ms}
-    if len(rule.hold) == len(Level) and len(set(rule.hold.values())) == 1 and spans:
-        return f" for {ENGLISH.length(next(iter(spans.values())))}"
-    return "".join(f", {name} for {ENGLISH.length(ms)}" for name, ms in spans.items())
+        count = rule.settlements
+        return words.phrase("rule.settlements", count).format(count=count)
+    spans = {level: ms for level, ms in rule.hold.items() if ms}
+    if _held_alike(rule):
+        return words.length(next(iter(spans.values()))) if spans else ""
+    phrase = words.phrases["rule.level_for"]
+    each = [
+        phrase.format(level=_level(level, words), length=words.length(ms))
+        for level, ms in spans.items()
+    ]
+    return words.comma.join(each)
+
+
+def hold_in_words(rule: Rule, words: Words = ENGLISH) -> str:
+    """How long a breach must last, as it follows "below the level"."""
+    hold = held_in_words(rule, words)
+    alike = rule.settlements or _held_alike(rule)
+    phrase = words.phrases["rule.for" if alike else "rule.for_each"]
+    return phrase.format(hold=hold) if hold else ""
+
+
+def _held_alike(rule: Rule) -> bool:
+    return len(rule.hold) == len(Level) and len(set(rule.hold.values())) == 1
+
+
+def _level(level: Level, words: Words) -> str:
+    return words.phrases[f"ask.level.{level.value}"]
 
 
 def falls_in_words(least_fall_pct: Mapping[str, float]) -> list[str]:
@@ -142,13 +168,16 @@ def falls_in_words(least_fall_pct: Mapping[str, float]) -> list[str]:
     return [f"{pct:g} ({', '.join(assets)})" for pct, assets in largest]
 
 
-def when_in_words(rule: Rule) -> str:
+def when_in_words(rule: Rule, words: Words = ENGLISH) -> str:
     """What else must hold besides the value, ``"; at alert only while price_1h_pct <= -1"``."""
-    asked = " and ".join(f"{condition.metric} {condition}" for condition in rule.when)
-    falls = " and ".join(falls_in_words(rule.least_fall_pct))
-    fallen = f"; a coin counts that fell by so many %: {falls}" if falls else ""
-    text = f"{fallen}; counts only while it is {' or '.join(rule.cause)}" if rule.cause else fallen
-    return f"{text}; at alert only while {asked}, else told at watch" if asked else text
+    phrases, both, either = words.phrases, words.between("rule.and"), words.between("rule.or")
+    asked = both.join(f"{condition.metric} {condition}" for condition in rule.when)
+    values = {
+        "falls": both.join(falls_in_words(rule.least_fall_pct)),
+        "cause": either.join(phrases[f"cause.{cause.name.lower()}"] for cause in rule.cause),
+        "when": asked,
+    }
+    return "".join(phrases[f"rule.{key}"].format(it=text) for key, text in values.items() if text)
 
 
 def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -330,8 +359,7 @@ def _lines(settings: Settings, rule: Rule, row: Row, asset: str) -> Iterator[_Li
     values = {name: row.levels[level] for name, level in LEVELS.items() if level in row.levels}
     for key, value in {**values, "clear": row.clear}.items():
         yield _Line(key, f"{value:g}", origin_of_level(settings, rule, asset, key))
-    hold = hold_in_words(rule).strip(" ,").removeprefix("for ")
-    yield _Line("for", hold or "at once", _of_rule(settings, rule, "for"))
+    yield _Line("for", held_in_words(rule) or "at once", _of_rule(settings, rule, "for"))
     if rule.least_fall_pct:
         falls = ", ".join(falls_in_words(rule.least_fall_pct))
         yield _Line("least_fall_pct", falls, _of_rule(settings, rule, "least_fall_pct"))

@@ -232,4 +232,4 @@ def short_id(post: Post) -> str:
 def left_out(words: Words, count: int, names: Sequence[str]) -> str:
     """``+7 older left out: BTC, ETH, …``."""
     more = [*names, "…"] if count > len(names) else names
-    return say(words, "left_out", count=str(count), names=", ".join(more))
+    return say(words, "left_out", count=str(count), names=words.comma.join(more))

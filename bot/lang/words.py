@@ -33,12 +33,26 @@ class Words:
         self._units = [(float(scale), word) for scale, word in units]
         self._unit_count = int(phrases["format.unit_count"])
         self._months = phrases["format.months"].split()
+        self.comma = self.between("list.comma")
+        """What stands between the things of a list: ", ", or "、"."""
+        self.dot = self.between("list.dot")
+        """Between values side by side: " · "."""
+        self.semicolon = self.between("list.semicolon")
+        """Between lists: "; "."""
+        self.sentence = self.between("list.sentence")
+        """Between sentences of one line: " ", or nothing."""
+        self.without = self.between("missing.between")
+        """Between venues that are left out: ", ex-"."""
 
     def phrase(self, key: str, counted: int | None = None) -> str:
         """The phrase ``key``; ``counted``: of its forms the one for so many."""
         if counted is None:
             return self.phrases[key]
         return self.plurals[key][self._form(counted)]
+
+    def between(self, key: str) -> str:
+        """What the phrase ``key`` has between its places ``first`` and ``then``."""
+        return self.phrases[key].format(first="", then="")
 
     def usd(self, value: float) -> str:
         """An amount, three digits: $5.37B, $226M, $64.2M, $90.4K, $512."""
@@ -125,6 +139,19 @@ class Words:
         whole, rest = divmod(round(rounded), round(scale))
         text = self._put("scaled", number=f"{whole:,}", unit=word)
         return text + (self._scaled(rest, digits, 0)[0] if rest else ""), True
+
+
+class PhraseError(ValueError):
+    """Something that cannot be done, as a phrase that says why."""
+
+    def __init__(self, phrase: str, **values: str) -> None:
+        super().__init__(phrase, values)
+        self.phrase = phrase
+        self.values = values
+
+    def in_words(self, words: Words) -> str:
+        """Why, not escaped."""
+        return words.phrases[self.phrase].format(**self.values)
 
 
 def read_words(text: str) -> Words:

@@ -62,7 +62,7 @@ def _funding_facts(voice: Voice, facts: FundingFacts) -> list[Html]:
         tense = "payers" if facts.settled else "will"
         payer = "short" if voice.alert.value < 0 else "long"
         pays = voice.say(f"funding.{tense}_{payer}")
-        lines.append(Html(f"{voice.price()} {pays}".strip()))
+        lines.append(voice.sentences(voice.price(), pays))
     return lines
 
 
@@ -95,7 +95,7 @@ def _oi_facts(voice: Voice, facts: OpenInterestFacts) -> list[Html]:
 
 def without(voice: Voice, venues: Collection[str]) -> Html:
     """`` without Gate``: venues that are left out of a sum."""
-    names = ", ".join(title(venue) for venue in venues)
+    names = voice.words.comma.join(title(venue) for venue in venues)
     return voice.say("oi.without", venues=names) if names else Html()
 
 
@@ -124,7 +124,7 @@ def _total_facts(voice: Voice, facts: TotalOpenInterestFacts) -> list[Html]:
 
 def _breadth_facts(voice: Voice, facts: FundingShareFacts) -> list[Html]:
     lowest = sorted(facts.lowest_pct_8h.items(), key=lambda item: item[1])
-    shown = " · ".join(f"{asset} {numbers.rate(pct)}" for asset, pct in lowest)
+    shown = voice.words.dot.join(f"{asset} {numbers.rate(pct)}" for asset, pct in lowest)
     return [
         voice.say("breadth.lowest", list=shown) if shown else Html(),
         voice.say("contracts", live=str(facts.live), expected=str(facts.expected)),
@@ -133,7 +133,7 @@ def _breadth_facts(voice: Voice, facts: FundingShareFacts) -> list[Html]:
 
 def _falls_facts(voice: Voice, facts: PriceShareFacts) -> list[Html]:
     worst = sorted(facts.by_asset_pct.items(), key=lambda item: item[1])
-    shown = " · ".join(f"{asset} {numbers.change(pct)}%" for asset, pct in worst)
+    shown = voice.words.dot.join(f"{asset} {numbers.change(pct)}%" for asset, pct in worst)
     lines = [voice.say("oi.by_venue", list=shown), _counted(voice, facts.least_fall_pct)]
     if facts.live < facts.expected:
         known = voice.say("falls.known", live=str(facts.live), expected=str(facts.expected))
@@ -154,7 +154,7 @@ def _counted(voice: Voice, least_fall_pct: Mapping[str, float]) -> Html:
         *others,
         voice.say("falls.others" if others else "falls.all", pct=numbers.change(-most)),
     ]
-    return voice.say("falls.counted", list=Html(", ".join(falls)))
+    return voice.say("falls.counted", list=Html(voice.words.comma.join(falls)))
 
 
 def _price_facts(voice: Voice, facts: PriceFacts) -> list[Html]:
@@ -185,10 +185,10 @@ def _cascade_facts(voice: Voice, facts: CascadeFacts) -> list[Html]:
         for part in (link.facts for link in facts.chain)
         if isinstance(part, OpenInterestFacts) and (net := part.net_usd) is not None and net < 0
     ]
-    no_data = voice.say("cascade.no_data", list=", ".join(facts.no_data))
+    no_data = voice.say("cascade.no_data", list=words.comma.join(facts.no_data))
     return [
         voice.price(),
-        voice.say("cascade.chain", list=Html(" · ".join(chain))) if chain else Html(),
+        voice.say("cascade.chain", list=Html(words.dot.join(chain))) if chain else Html(),
         *closed[:1],
         _earlier(voice, facts),
         no_data if facts.no_data else Html(),
@@ -234,7 +234,7 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
     live = voice.say("depth.live", live=str(facts.live), expected=str(facts.expected))
     if facts.spread_bp is not None:
         spread = voice.say("depth.spread", spread=numbers.trimmed(facts.spread_bp, 2))
-        live = Html(f"{spread} {live}")
+        live = voice.sentences(spread, live)
     return [*lines, live, voice.price()]
 
 
@@ -272,6 +272,6 @@ def _incomplete(voice: Voice, facts: LiquidationFacts) -> list[Html]:
         if pct > 0
     ]
     if facts.not_available:
-        names = ", ".join(title(venue) for venue in facts.not_available)
+        names = voice.words.comma.join(title(venue) for venue in facts.not_available)
         lines.append(voice.say("liq.not_available", len(facts.not_available), venues=names))
     return lines

@@ -67,12 +67,18 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
         case "usual" if unit == "σ":
             return f"{numbers.change(value).removesuffix('.0')}σ"
         case "usual":
-            return f"≥ {numbers.trimmed(value, 2)}{unit}"
+            return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
+        case "liq" if value > 0:
+            return at_least(words, value * 1e6)
         case "liq":
-            usd = words.usd_at_least(value * 1e6)
-            return f"≥ {usd}" if value > 0 else str(say(words, "liq.none"))
+            return str(say(words, "liq.none"))
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
+
+
+def at_least(words: Words, usd: float) -> str:
+    """``≥ $64.2M``: a lower bound."""
+    return str(say(words, "liq.amount", usd=words.usd_at_least(usd)))
 
 
 def cause_in_words(words: Words, cause: Cause | None) -> Html:
@@ -120,7 +126,8 @@ def extreme(voice: Voice) -> str:
     """The worst value of the episode; a lower bound says that it is one."""
     alert = voice.alert
     text = amount(voice.words, voice.topic, alert.extreme, alert.unit)
-    return f"{text}% / 8h" if voice.topic in ("funding", "predicted") else text
+    rate = voice.topic in ("funding", "predicted")
+    return str(voice.say("ask.rate", rate=text)) if rate else text
 
 
 def parts(words: Words, facts: CascadeFacts) -> Html:
@@ -135,7 +142,7 @@ def parts(words: Words, facts: CascadeFacts) -> Html:
         for kind, link in zip(kinds, facts.chain, strict=True)
     ]
     also = [_worst(words, link, window_of(words, link.facts)) for link in facts.also]
-    return Html(", ".join([*conditions, *also]))
+    return Html(words.comma.join([*conditions, *also]))
 
 
 def _worst(words: Words, link: Link, window: Html) -> Html:
@@ -232,7 +239,7 @@ def _price(voice: Voice) -> dict[str, str]:
         "window": window_of(voice.words, voice.alert.facts),
         "ends": ends,
         "cause": _cause(voice),
-        "further": voice.say(f"oi.further_{voice.alert.fires}"),
+        "further": voice.say(f"price.further_{voice.alert.fires}"),
     }
 
 
@@ -253,7 +260,7 @@ def _usual(voice: Voice) -> dict[str, str]:
         case OpenInterestFacts():
             move = f"{numbers.change(100 * (facts.after_base / facts.before_base - 1))}%"
         case LiquidationFacts():
-            move = f"≥ {words.usd_at_least(facts.long_usd + facts.short_usd)}"
+            move = at_least(words, facts.long_usd + facts.short_usd)
         case _:
             pass
     return {
@@ -282,7 +289,8 @@ def _cascade(voice: Voice) -> dict[str, str]:
     within = Html()
     if (length := alert.seen - facts.chain[0].at) >= MINUTE:
         within = voice.say("cascade.within", length=voice.words.length(length))
-    return {"event": event, "parts": Html(": " + parts(voice.words, facts)), "within": within}
+    listed = voice.say("cascade.parts", list=parts(voice.words, facts))
+    return {"event": event, "parts": listed, "within": within}
 
 
 def _other(voice: Voice) -> dict[str, str]:

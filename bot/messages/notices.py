@@ -94,7 +94,7 @@ def _fault(notice: Notice, words: Words) -> Html:
 
 def _subjects(subjects: Sequence[str], words: Words) -> str:
     more = len(subjects) - _NAMED
-    names = ", ".join(subjects[:_NAMED])
+    names = words.comma.join(subjects[:_NAMED])
     return names + say(words, "notice.more", count=str(more)) if more > 0 else names
 
 
@@ -126,4 +126,4 @@ def _kinds(notice: Notice, words: Words) -> Html:
     names = [say(words, f"kind.{kind}") for kind in notice.kinds]
     if len(names) < 2:
         return Html("".join(names))
-    return Html(", ".join(names[:-1]) + say(words, "notice.and") + names[-1])
+    return Html(words.comma.join(names[:-1]) + say(words, "notice.and") + names[-1])

@@ -57,7 +57,8 @@ def _what(voice: Voice, record: Record) -> Html:
     if voice.topic in ("oi", "total", "price"):
         return voice.say("record.fall" if low else "record.rise", window=window)
     if voice.topic == "liq" and not low:
-        return voice.say("record.liq", window=window_of(voice.words, voice.alert.facts))
+        over = window_of(voice.words, voice.alert.facts, "record.liq_window")
+        return voice.say("record.liq", window=over)
     if voice.topic == "depth":
         return voice.say("record.thin" if low else "record.thick")
     return voice.say("record.lowest" if low else "record.highest")
@@ -65,6 +66,8 @@ def _what(voice: Voice, record: Record) -> Html:
 
 MARKS = {Level.WATCH: "🟡", Level.ALERT: "🟠", Level.CRITICAL: "🔴"}
 OVER = "⚪"
+BESIDE = " · "
+"""In the last line of a post, in every language: with a space, so that no hashtag goes on."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +184,7 @@ def footer(voice: Voice, held: int, single: bool = True) -> Html:
     parts = [" ".join(tags(voice) if single else tags(voice)[-1:]), time]
     if held:
         parts.append(voice.say("held", count=str(held)))
-    return Html(" · ".join(parts))
+    return Html(BESIDE.join(parts))
 
 
 def tags(voice: Voice) -> list[Html]:
@@ -203,7 +206,7 @@ def _close(voice: Voice) -> Html:
     """One line: where it is now, how long it lasted, how far it went."""
     alert = voice.alert
     first = liquidations_over(voice) if voice.topic == "liq" and alert.value == 0 else head(voice)
-    return Html(" ".join([f"{OVER} {first}", _lasted(voice), *missing(voice)]))
+    return voice.sentences(f"{OVER} {first}", _lasted(voice), *missing(voice))
 
 
 def _lasted(voice: Voice) -> Html:
@@ -227,12 +230,12 @@ def kept_below(voice: Voice) -> list[Html]:
     if alert.alone is None or alert.alone <= alert.level or not against:
         return []
     level = voice.say(f"level.{alert.alone.value}")
-    return [voice.say("opinion.kept", level=level, list=Html("; ".join(against)))]
+    return [voice.say("opinion.kept", level=level, list=Html(words.semicolon.join(against)))]
 
 
 def missing(voice: Voice) -> list[Html]:
     """Which venues are left out, if any."""
-    names = ", ex-".join(title(venue) for venue in voice.alert.missing)
+    names = voice.words.without.join(title(venue) for venue in voice.alert.missing)
     return [voice.say("missing", venues=names)] if names else []
 
 

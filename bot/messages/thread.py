@@ -23,6 +23,7 @@ from bot.messages.headline import (
     window_of,
 )
 from bot.messages.render import (
+    BESIDE,
     MARKS,
     OVER,
     Message,
@@ -178,10 +179,10 @@ def _values(alerts: Sequence[Alert], words: Words, most: int = _MOST) -> Html:
     values = [_value(alert, words) for alert in ordered if alert.turn is not Turn.CLOSE]
     values += _unseen(alerts, chosen, words)
     over = [_value(alert, words, at_worst=True) for alert in ordered if alert.turn is Turn.CLOSE]
-    texts = [Html(", ".join(values[:most]))] if values else []
+    texts = [Html(words.comma.join(values[:most]))] if values else []
     if over:
-        texts.append(say(words, "thread.over", list=Html(", ".join(over[:most]))))
-    return Html("; ".join(texts))
+        texts.append(say(words, "thread.over", list=Html(words.comma.join(over[:most]))))
+    return Html(words.semicolon.join(texts))
 
 
 def _unseen(alerts: Iterable[Alert], chosen: Collection[str], words: Words) -> list[Html]:
@@ -227,7 +228,7 @@ def _order(alerts: Sequence[Alert], voice: Voice) -> Html:
         f"{voice.bare_time(at)} {_name(by_family[family], voice.words)}"
         for family, at in began.items()
     ]
-    return Html(" · ".join(steps))
+    return Html(voice.words.dot.join(steps))
 
 
 def _name(alert: Alert, words: Words) -> Html:
@@ -247,7 +248,7 @@ def _began(delivery: Delivery, voice: Voice) -> list[Html]:
 def _footer(alerts: Sequence[Alert], latest: Voice, held: int) -> Html:
     named = [tag for alert in alerts for tag in tags(Voice(alert, latest.words))]
     last = [" ".join(dict.fromkeys(named)), latest.time(latest.alert.at)]
-    return Html(" · ".join([*last, *([latest.say("held", count=str(held))] if held else [])]))
+    return Html(BESIDE.join([*last, *([latest.say("held", count=str(held))] if held else [])]))
 
 
 # The market.
@@ -272,7 +273,7 @@ def _market_head(delivery: Delivery, words: Words, lasted: Html | None = None) -
     """``lasted``: of an event that is over, how long it took."""
     alerts, at_worst = delivery.alerts, lasted is not None
     coins = [asset for asset in assets_of(alerts) if asset != ALL]
-    value = Html(", ".join(_leads(alerts, words, at_worst=at_worst)))
+    value = Html(words.comma.join(_leads(alerts, words, at_worst=at_worst)))
     subject = say(words, "thread.market")
     if len(coins) > 1:
         subject = say(words, "digest.count", count=str(len(coins)))
@@ -325,14 +326,14 @@ def _coin_lines(alerts: Sequence[Alert], words: Words, *, at_worst: bool = False
 def _coin_line(asset: str, alerts: Sequence[Alert], words: Words, *, at_worst: bool) -> Html:
     values = _values(alerts, words, PARTS)
     if at_worst:
-        values = Html(", ".join(_worst_values(alerts, words)[:PARTS]))
+        values = Html(words.comma.join(_worst_values(alerts, words)[:PARTS]))
     item = say(words, "digest.cascade_item", asset=asset, value=values)
     return item if at_worst else Html(f"{_mark(alerts[0])} {item}")
 
 
 def _market_footer(latest: Voice, held: int) -> Html:
     last = [latest.say("tag.market"), latest.time(latest.alert.at)]
-    return Html(" · ".join([*last, *([latest.say("held", count=str(held))] if held else [])]))
+    return Html(BESIDE.join([*last, *([latest.say("held", count=str(held))] if held else [])]))
 
 
 # The end.
@@ -360,7 +361,7 @@ def _over(delivery: Delivery, words: Words) -> Message:
     last = _footer(alerts, latest, 0) if single else _market_footer(latest, 0)
     if not delivery.thread:
         last = footer(latest, 0, single=False)
-    text = [Html(" ".join(part for part in (then, after) if part)), last]
+    text = [latest.sentences(then, after), last]
     limit = POST_CHARS if single else DIGEST_CHARS
     message = message_of(alerts[0], [line for line in (*lines, *text) if line], True, limit)
     return message if single else replace(message, asset="", at=latest.alert.at)
@@ -378,7 +379,7 @@ def _coin_over(delivery: Delivery, voice: Voice) -> Html:
         asset=alerts[0].asset,
         event=event,
         lasted=_lasted(delivery, voice),
-        values=Html(", ".join(_worst_values(alerts, words))),
+        values=Html(words.comma.join(_worst_values(alerts, words))),
     )
 
 
@@ -412,16 +413,16 @@ def _since(delivery: Delivery, words: Words, coins: Sequence[str]) -> Html:
     known = [
         say(words, "thread.change", change=Html(text), window=words.window(wait))
         for wait, changes in sorted(delivery.since.items())
-        if (text := _changes(changes, coins))
+        if (text := _changes(changes, coins, words))
     ]
-    return say(words, "thread.since", list=Html(", ".join(known))) if known else Html()
+    return say(words, "thread.since", list=Html(words.comma.join(known))) if known else Html()
 
 
-def _changes(changes: Mapping[str, float], coins: Sequence[str]) -> str:
+def _changes(changes: Mapping[str, float], coins: Sequence[str], words: Words) -> str:
     known = [(asset, numbers.change(changes[asset])) for asset in coins if asset in changes]
     if len(coins) == 1:
         return f"{known[0][1]}%" if known else ""
-    return " · ".join(f"{asset} {change}%" for asset, change in known[:COINS])
+    return words.dot.join(f"{asset} {change}%" for asset, change in known[:COINS])
 
 
 # One rule on many coins.
@@ -459,7 +460,7 @@ def _each_coin(alerts: Iterable[Alert]) -> list[Alert]:
 
 def _list(voice: Voice, items: list[Html]) -> list[Html]:
     """The worst ones, and a quote that unfolds to the rest."""
-    between = "\n" if voice.topic == "cascade" else " · "
+    between = "\n" if voice.topic == "cascade" else voice.words.dot
     lines = [voice.say(_list_key(voice), list=Html(between.join(items[:SHOWN])))]
     if rest := items[SHOWN:]:
         listed = Html(between.join(rest))

@@ -99,7 +99,11 @@ class Voice:
     def listed(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
         """``BTC −9.1 · ETH −8.4``, the worst first."""
         worst = sorted(values.items(), key=lambda item: item[1], reverse=self.above)
-        return " · ".join(f"{name} {show(value)}" for name, value in worst)
+        return self.words.dot.join(f"{name} {show(value)}" for name, value in worst)
+
+    def sentences(self, *parts: str) -> Html:
+        """``parts``, each Html, in one line; empty ones are left out."""
+        return Html(self.words.sentence.join(part for part in parts if part))
 
     def price(self) -> Html:
         """What one coin costs and, where known, cost at the start of the window."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from bot.lang.words import Words
+from bot.lang.words import PhraseError, Words
 from rules.alerts import Alert
 from streams.durations import DAY, duration
 from streams.events import Ms
@@ -17,8 +17,6 @@ ANY = "*"
 """Every rule, or every asset."""
 
 LONGEST: Ms = 30 * DAY
-
-_USAGE = 'write it like "oi_drop SOL 6h"; * stands for every rule or every asset'
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,19 +38,19 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Silence:
     """The silence that ``oi_drop SOL 6h`` asks for, beginning ``now``, at the wish of ``by``.
 
-    ``families``: the rules there are. ValueError says in one sentence what is wrong.
+    ``families``: the rules there are. PhraseError says in one sentence what is wrong.
     """
     words = text.split()
     if len(words) != 3:
-        raise ValueError(_USAGE)
+        raise PhraseError("ask.silence.usage")
     family, asset, length = words
     if family != ANY and family not in families:
-        raise ValueError(f'there is no rule "{family}": use one of {", ".join(families)}')
+        raise PhraseError("ask.silence.no_rule", rule=family, rules=", ".join(families))
     ms = duration(length)
     if not ms:
-        raise ValueError(f'"{length}" is no duration: use one such as 30m, 6h or 2d')
+        raise PhraseError("ask.silence.no_duration", length=length)
     if ms > LONGEST:
-        raise ValueError(f'"{length}" is too long: a silence lasts at most 30d')
+        raise PhraseError("ask.silence.too_long", length=length)
     return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)
 
 
@@ -92,7 +90,9 @@ def silence_lines(silences: Sequence[Silence], words: Words, now: Ms) -> list[st
     """``oi_drop SOL, 5 h 12 min left (@ann)``: one line each, the next to end first."""
     in_force = sorted(split_by_end(silences, now)[0], key=lambda s: s.until)
     return [
-        f"{s.family} {s.asset}, {words.length(s.until - now)} left{f' ({s.by})' if s.by else ''}"
+        words.phrases["ask.silence.by" if s.by else "ask.silence"].format(
+            rule=s.family, asset=s.asset, length=words.length(s.until - now), who=s.by
+        )
         for s in in_force
     ]
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from bot.lang.words import PhraseError
+
 ANY = "*"
 """Every rule, or every asset."""
 
@@ -26,11 +28,11 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_assets(subscriber: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:
-    """``subscriber`` with ``assets`` for ``rule`` too. ValueError if these are too many."""
+    """``subscriber`` with ``assets`` for ``rule`` too. PhraseError if these are too many."""
     known = subscriber.wants.get(rule, ())
     wanted = (ANY,) if ANY in (*known, *assets) else tuple(dict.fromkeys((*known, *assets)))
     if len(wanted) > MOST_ASSETS:
-        raise ValueError(f"at most {MOST_ASSETS} assets for one rule; * stands for all of them")
+        raise PhraseError("ask.subscribed.too_many", most=str(MOST_ASSETS))
     return msgspec.structs.replace(subscriber, wants={**subscriber.wants, rule: wanted})
 
 

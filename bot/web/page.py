@@ -428,7 +428,7 @@ def _venue(venue: VenueStatus, seen: Ms, context: Context) -> tuple[PageCell, ..
     if not venue.sides_known:
         name = _say(context, "kind.open_interest")
         states.append(_say(context, "ask.feed.percent_only", kind=name))
-    feeds = ", ".join(states)
+    feeds = context.words.comma.join(states)
     down = any(count.down for count in venue.feeds.values())
     return (
         PageCell(venue.title, "bad" if venue.trouble else ""),

@@ -12,6 +12,7 @@ from bot.config import Settings, load
 from bot.delivery.fate import AlertFate, Fate
 from bot.delivery.post import ChatReport
 from bot.lang import ENGLISH
+from bot.lang.words import Words
 from bot.messages.blocks import fitted_answer
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
@@ -296,6 +297,6 @@ def replied(text: str, about: Context, me: str | None = "lowtide_bot") -> Answer
     return refused[1] if refused else answer(command, about)
 
 
-def message(answer: Answer) -> Html:
+def message(answer: Answer, words: Words = ENGLISH) -> Html:
     """As it is sent."""
-    return fitted_answer(answer.blocks, ENGLISH)
+    return fitted_answer(answer.blocks, words)

@@ -9,7 +9,7 @@ from bot.delivery.post import ChatState, DeliveryProblem, Post, as_message
 from bot.delivery.queue import digests
 from bot.delivery.rendering import edited, lines_below, rendered
 from bot.destination import TelegramChat
-from bot.lang.words import Words
+from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
 from bot.messages.render import Message, render
 from bot.plan.planner import Chat, Delivery
@@ -21,12 +21,13 @@ def _sent(post: Post, chat: ChatState, now: int) -> str:
     return rendered(post, lines_below(post, chat, 60_000, now)).html
 
 
-def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
+def samples(alerts: Mapping[str, Alert], language: str) -> dict[str, Message]:
     """``alerts``: one opening of each kind, and a closed one under ``closed``."""
+    words = LANGUAGES[language]
     queue = [
         Post(
             key=name, chat="-1", number=n, message=render(alert, words), at=alert.at,
-            expires=alert.at + HOUR, names=(alert.asset,), episodes=(name,),
+            expires=alert.at + HOUR, names=(alert.asset,), episodes=(name,), language=language,
         )
         for n, (name, alert) in enumerate(alerts.items())
     ]  # fmt: skip
@@ -50,7 +51,7 @@ def samples(alerts: Mapping[str, Alert], words: Words) -> dict[str, Message]:
             reason="-100987" if phrase == "moved" else "make the bot an administrator",
         )  # fmt: skip
         messages[f"trouble, {phrase}"] = problem_message(
-            trouble, Chat(destination=TelegramChat(-9)), now
+            trouble, Chat(destination=TelegramChat(-9), language=language), now
         )
     assert all(message.plain == plain(message.html) for message in messages.values())
     return messages

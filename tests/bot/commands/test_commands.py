@@ -39,8 +39,8 @@ from bot.commands.why import EpisodeQuery, episode_query
 from bot.config import Settings
 from bot.config.chats import OperatorSettings
 from bot.delivery.fate import AlertFate, Fate
-from bot.lang import ENGLISH
-from bot.messages.blocks import MOST_CHARS, fitted_answer, visible
+from bot.lang import ENGLISH, LANGUAGES
+from bot.messages.blocks import MOST_CHARS, fitted_answer, plain, visible
 from bot.messages.voice import Html
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
@@ -273,15 +273,20 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return asked.settings(tmp_path_factory.mktemp("asked"))
 
 
-def golden(configured: Settings) -> str:
-    parts = []
+def golden(configured: Settings, language: str = "en") -> str:
+    """All answers; what they change, and their HTML, are the same in every language."""
+    parts, words = [], LANGUAGES[language]
     for name, (text, changes) in CASES.items():
-        reply = replied(text, context(configured, **changes))
+        reply = replied(text, context(configured, **{"words": words, **changes}))
         assert reply is not None
         effects = "".join(f"» {effect}\n" for effect in reply.effects)
         tell = f"» operators: {reply.to_operators}\n" if reply.to_operators else ""
         shown = text if len(text) <= 80 else f"{text[:80]}…"
-        parts.append(f"=== {name}\n{shown}\n---\n{message(reply)}\n{effects}{tell}")
+        if language == "en":
+            sent = f"{message(reply)}\n{effects}{tell}"
+        else:
+            sent = plain(f"{message(reply, words)}\n{tell}")
+        parts.append(f"=== {name}\n{shown}\n---\n{sent}")
     return "\n".join(parts)
 
 
@@ -292,18 +297,22 @@ def test_everything_that_is_no_coin_has_a_line_and_a_name():
     assert named == {f"macro.{asset}" for asset in assets}
 
 
-def test_every_answer_is_worded_as_agreed(configured: Settings):
-    check_text(GOLDEN, golden(configured))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_answer_is_worded_as_agreed(configured: Settings, language: str):
+    path = GOLDEN.with_name(f"commands_{language}.txt")
+    check_text(path, golden(configured, language))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", CASES)
-def test_every_answer_can_be_sent(configured: Settings, name: str):
-    text, changes = CASES[name]
-    reply = replied(text, context(configured, **changes))
+def test_every_answer_can_be_sent(configured: Settings, name: str, language: str):
+    (text, changes), words = CASES[name], LANGUAGES[language]
+    reply = replied(text, context(configured, **{"words": words, **changes}))
     assert reply is not None
-    for sent in (message(reply), reply.to_operators):
+    for sent in (message(reply, words), reply.to_operators):
         assert visible(sent) <= MOST_CHARS
         assert not sent or parsed(sent).strip()
+        assert "<B" not in sent, "a name is escaped"
         assert not re.search(r"\b(None|nan|inf)\b", sent)
 
 
@@ -314,7 +323,7 @@ def test_no_phrase_is_left_over(configured: Settings):
         "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "ask.rules.none",
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
-        "ask.and_more", "ask.why.place",
+        "ask.and_more", "ask.why.place", "ask.silence.usage", "ask.silence.no_duration",
     )  # fmt: skip
     answers = {key: text for key, text in ENGLISH.phrases.items() if key.startswith("ask.")}
     for key, text in answers.items():
@@ -329,6 +338,9 @@ def test_no_phrase_is_left_over(configured: Settings):
         ("/status", Command("status")),
         ("  /STATUS  ", Command("status")),
         ("/status@lowtide_bot", Command("status")),
+        ("／status", Command("status")),
+        ("／ｏｉ＠lowtide_bot　ＢＴＣ", Command("oi", ("BTC",))),
+        ("／／status", Mistake("ask.unknown_bare")),
         ("/status@LowTide_Bot", Command("status")),
         ("/status@other_bot", None),
         ("/nothing@other_bot", None),

@@ -8,6 +8,8 @@ from bot.config import Settings, load
 from bot.config.chats import Wanted
 from bot.config.recipients import chats, filter_of, subscribed_chats, webhook_chats
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
+from bot.lang import ENGLISH
+from bot.lang.words import PhraseError
 from bot.plan.planner import Chat, Filter
 from bot.plan.subscriptions import (  # fmt: skip
     ANY,
@@ -137,8 +139,9 @@ def test_wishes_add_up_and_can_be_taken_back():
 def test_a_subscription_is_bounded():
     names = [f"A{n}" for n in range(MOST_ASSETS)]
     subscriber = with_assets(Subscriber(user=1), "oi_drop", names)
-    with pytest.raises(ValueError, match="at most 30 assets"):
+    with pytest.raises(PhraseError) as error:
         with_assets(subscriber, "oi_drop", ["B"])
+    assert error.value.in_words(ENGLISH).startswith("at most 30 assets for one rule")
 
 
 def test_a_subscription_is_kept():

@@ -4,6 +4,7 @@ After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
 """
 
 import re
+from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.lang import ENGLISH, numbers
+from bot.lang import ENGLISH, LANGUAGES, numbers
 from bot.lang.numbers import significant_below
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
 from bot.messages.notices import UNREAD, config_notice, notice_message
@@ -43,6 +44,7 @@ from rules.alerts import (
     Turn,
 )
 from streams.events import MOMENTARY, FaultCode, Kind
+from streams.venues import VENUES
 from tests.bot.delivered import samples
 from tests.bot.fake_telegram import parsed
 from tests.golden import check_text
@@ -820,52 +822,65 @@ CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn
 )
 
 
-def golden_text() -> str:
-    messages = {name: render(sample, ENGLISH) for name, sample in CASES.items()}
-    messages |= {name: delivery_message(post, ENGLISH) for name, post in POSTS.items()}
-    messages |= {f"notice, {name}": notice_message(n, ENGLISH) for name, n in NOTICES.items()}
+def messages_in(language: str) -> dict[str, Message]:
+    """What readers of a channel see, in one language."""
+    words = LANGUAGES[language]
     openings = {kind: turned(kind, Turn.OPEN) for kind in KINDS}
     openings["closed"] = turned("depth", Turn.CLOSE)
-    messages |= {f"delivery, {name}": m for name, m in samples(openings, ENGLISH).items()}
+    return (
+        {name: render(sample, words) for name, sample in CASES.items()}
+        | {name: delivery_message(post, words) for name, post in POSTS.items()}
+        | {f"notice, {name}": notice_message(n, words) for name, n in NOTICES.items()}
+        | {f"delivery, {name}": m for name, m in samples(openings, language).items()}
+    )
+
+
+def golden_text(language: str = "en") -> str:
+    """All messages; in English, from which the others are translated, also as HTML."""
+    words = LANGUAGES[language]
     parts = [
-        f"=== alarm, {name} (rings)\n{say(ENGLISH, key, who='Redis', why='the disk is full')}\n"
+        f"=== alarm, {name} (rings)\n{say(words, key, who='Redis', why='the disk is full')}\n"
         for name, key in (("on", "alarm.on"), ("over", "alarm.over"))
     ]
-    for name, message in messages.items():
+    for name, message in messages_in(language).items():
         sound = "silent" if message.silent else "rings"
-        parts.append(f"=== {name} ({sound})\n{message.plain}\n--- html\n{message.html}\n")
+        markup = f"--- html\n{message.html}\n" if language == "en" else ""
+        parts.append(f"=== {name} ({sound})\n{message.plain}\n{markup}")
     return "\n".join(parts)
 
 
-def test_golden():
-    text = golden_text()
-    check_text(GOLDEN, text)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_golden(language: str):
+    check_text(GOLDEN.with_name(f"messages_{language}.txt"), golden_text(language))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", CASES)
-def test_every_message_is_sound(name: str):
+def test_every_message_is_sound(name: str, language: str):
     sample = CASES[name]
-    message = render(sample, ENGLISH)
+    message = render(sample, LANGUAGES[language])
     check(sample, message)
     assert parsed(message.html) == message.plain
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", POSTS)
-def test_every_post_is_sound(name: str):
+def test_every_post_is_sound(name: str, language: str):
     post = POSTS[name]
-    message = delivery_message(post, ENGLISH)
+    message = delivery_message(post, LANGUAGES[language])
     visible = sound(message)
     assert message.silent == (post.silent or post.turn is Turn.CLOSE)
     assert len(visible) <= (POST_CHARS if not post.market else DIGEST_CHARS)
     for alert in post.alerts:
         assert alert.asset == ALL or alert.asset in visible
-    if post.held:
+    if post.held and language == "en":
         assert visible.endswith(f"+{sum(post.held.values())} held")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", NOTICES)
-def test_a_notice_is_quiet_unless_a_venue_is_lost_and_looks_like_no_alert(name: str):
-    message = notice_message(NOTICES[name], ENGLISH)
+def test_a_notice_is_quiet_unless_a_venue_is_lost_and_looks_like_no_alert(name: str, language: str):
+    message = notice_message(NOTICES[name], LANGUAGES[language])
     assert message.silent is not name.startswith("venue_lost")
     assert "#" not in sound(message)
     assert message.html.startswith("⚪ <i>") and message.html.endswith("</i>")
@@ -1109,13 +1124,122 @@ def test_every_metric_has_words_of_its_own():
         assert topic(name) != "other"
 
 
+ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.")
+"""Phrases of what is no message of this page."""
+
+
 def test_no_phrase_is_left_over():
     used = golden_text()
     forms = ENGLISH.phrases | {
         f"{key} {n}": text for key, of in ENGLISH.plurals.items() for n, text in enumerate(of)
     }
     for key, text in forms.items():
-        if key.startswith(("ask.", "page.", "test.", "macro.", "format.")):
-            continue  # tests of those are elsewhere
+        if key.startswith(ELSEWHERE):
+            continue
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
         assert fixed in used or key == "level.1", key
+
+
+OTHERS = [name for name in LANGUAGES if name != "en"]
+NAMES = {venue.SPEC.title for venue in VENUES.values()}
+UNITS = {"UTC", "bp", "OI"}
+FOREIGN = {
+    "as it was said", "silent for 60 s", "of <3> pages", "a<b", "make the bot an administrator",
+    "9 rules, 31 rule tests passed", "config.toml:12: rules.x: unknown <key>", "x<y", "A&B<i>",
+}  # fmt: skip
+"""What comes from elsewhere and is passed on as it is: reasons of errors, odd names."""
+
+
+def latin(text: str) -> set[str]:
+    """The words in Latin letters, without those of what comes from elsewhere."""
+    for foreign in FOREIGN:
+        text = text.replace(foreign, "")
+    return set(re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"@\w+|#ABi", "", text)))
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_english_is_left_in_another_language(language: str):
+    coins = set().union(*(latin(alert.asset) for post in POSTS.values() for alert in post.alerts))
+    coins |= latin(" ".join([*TOTAL.by_asset_usd, *SHARE.lowest_pct_8h, *FALLS.by_asset_pct]))
+    coins |= latin(" ".join([subject for n in NOTICES.values() for subject in n.subjects]))
+    coins |= latin(" ".join(sample.asset for sample in CASES.values()))
+    venues = set().union(
+        *(
+            {*getattr(sample.facts, field, ())}
+            for sample in CASES.values()
+            for field in ("by_venue_pct", "not_available", "not_added")
+        )
+    )
+    rules = {sample.rule.partition(":")[0] for sample in CASES.values()} | {"depth_thin"}
+    known = (
+        NAMES | UNITS | coins | rules | venues | {"Lowtide", "Telegram", "Redis", "General", "USD"}
+    )
+    for name, message in messages_in(language).items():
+        assert latin(message.plain) <= known, name
+    for key in ("alarm.on", "alarm.over"):
+        assert latin(say(LANGUAGES[language], key, who="Redis", why="")) <= known
+
+
+MONEY = {
+    "en": r"\$(?P<n>[\d,.]+)(?P<unit>[KMBT]?)",
+    "zh-TW": r"(?P<n>[\d,.]+) ?(?P<unit>[萬億兆]?) ?美元",
+    "ja": r"(?P<all>(?:[\d,]+[万億兆])*(?:[\d,.]+)?)ドル(?!換算)",
+}
+"""Money as each language has it, written anew here, to read back what is written there."""
+
+SIZES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12,
+         "萬": 10**4, "万": 10**4, "億": 10**8, "兆": 10**12}  # fmt: skip
+
+
+def money(text: str, language: str) -> list[Decimal]:
+    """Every amount in ``text``, in USD."""
+    amounts: list[Decimal] = []
+    for match in re.finditer(MONEY[language], text):
+        parts = [(match["n"], match["unit"])] if language != "ja" else re.findall(
+            r"([\d,.]+)([万億兆]?)", match["all"]
+        )  # fmt: skip
+        amounts.append(sum(Decimal(n.replace(",", "").rstrip(".")) * SIZES[u] for n, u in parts))
+    return sorted(amounts)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_number_is_the_same_in_all_languages(language: str):
+    english, other = messages_in("en"), messages_in(language)
+    amounts = 0
+    for name, message in english.items():
+        assert money(other[name].plain, language) == money(message.plain, "en"), name
+        amounts += len(money(message.plain, "en"))
+        for number in (r"[+−]?[\d,.]*\d%", r"[+−]?[\d.]+σ", r"\d\d:\d\d"):
+            found_there = sorted(re.findall(number, other[name].plain))
+            assert found_there == sorted(re.findall(number, message.plain)), name
+    assert amounts > 400
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@given(value=st.floats(0.001, 1e14))
+def test_an_amount_is_the_value_to_three_digits(language: str, value: float):
+    exact = Decimal(value)
+    digits = Decimal(1).scaleb(exact.adjusted() - 2)
+    [text] = money(LANGUAGES[language].usd(value), language)
+    assert text == (exact / digits).quantize(Decimal(1), ROUND_HALF_EVEN) * digits
+    [least] = money(LANGUAGES[language].usd_at_least(value), language)
+    assert least <= exact * (1 + Decimal("1e-9"))
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (312e6, ("$312M", "3.12 億美元", "3億1,200万ドル")),
+        (61.5e9, ("$61.5B", "615 億美元", "615億ドル")),
+        (64.2e6, ("$64.2M", "6,420 萬美元", "6,420万ドル")),
+        (90_400, ("$90.4K", "9.04 萬美元", "9万400ドル")),
+        (999.9e6, ("$1B", "10 億美元", "10億ドル")),
+        (99_990_000, ("$100M", "1 億美元", "1億ドル")),
+        (9_999, ("$10K", "1 萬美元", "1万ドル")),
+        (512.4, ("$512", "512 美元", "512ドル")),
+        (1.23e12, ("$1.23T", "1.23 兆美元", "1兆2,300億ドル")),
+        (0, ("$0", "0 美元", "0ドル")),
+    ],
+)
+def test_an_amount_in_the_units_of_the_reader(value: float, texts: tuple[str, ...]):
+    assert tuple(LANGUAGES[name].usd(value) for name in ("en", "zh-TW", "ja")) == texts

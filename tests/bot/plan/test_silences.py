@@ -3,6 +3,7 @@
 import pytest
 
 from bot.lang import ENGLISH
+from bot.lang.words import PhraseError
 from bot.plan.silences import (
     Silence,
     dump,
@@ -53,9 +54,9 @@ def test_a_silence_is_asked_for_in_words(text: str, wanted: Silence):
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(text: str, why: str):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(PhraseError) as error:
         silence(text, FAMILIES, NOW)
-    assert str(error.value) == why
+    assert error.value.in_words(ENGLISH) == why
 
 
 def test_it_covers_its_rule_and_asset_until_it_ends():
