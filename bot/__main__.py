@@ -148,6 +148,7 @@ def _configuring(add: _Add) -> None:
 def _operating(add: _Add) -> None:
     demo = add("demo", "play the bundled crash: no network, no token")
     demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
+    demo.add_argument("--lang", metavar="LANGUAGE", help="of the messages: en, ja or zh-TW")
     demo.add_argument(
         "--backtest", action="store_true", help="instead, what a backtest says of ten made days"
     )

@@ -290,6 +290,10 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
     from bot.demo.play import play
     from bot.web.server import serve_web
 
+    language = options.lang or settings.language
+    if language not in LANGUAGES:
+        _fail(f"unknown language {language}: choose from {', '.join(LANGUAGES)}", 2)
+    settings = msgspec.structs.replace(settings, language=language)
     speed: float = options.speed
     print(  # noqa: T201
         f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"

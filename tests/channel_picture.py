@@ -1,6 +1,6 @@
-"""The README's picture of a channel, from the golden texts of the crash day:
+"""The README's pictures of a channel in each language, from the golden texts of the crash day:
 
-python -m tests.channel_picture docs/channel.svg
+python -m tests.channel_picture docs
 """
 
 import re
@@ -9,18 +9,21 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-GOLDEN = Path(__file__).parent / "bot" / "scenarios" / "crash_day.txt"
+SCENARIOS = Path(__file__).parent / "bot" / "scenarios"
+CHANNEL = {"en": "channel", "ja": "チャンネル", "zh-TW": "頻道"}
 SHOWN = (
     r"🟡 \d coins: ",
     r"🟠 \d coins, now at alert level",
     r"🔴 \d coins, deleveraging of longs, now critical",
     r"⚪ \d coins, deleveraging of longs: over",
 )
-"""The posts of one event, the last as its edit at the end has it."""
+"""The posts of one event, the last as its edit at the end has it, by their beginnings in
+English."""
 
 WIDTH, LINE, PAD, GAP = 600, 20, 12, 10
 COLUMNS = 76
 _FONT = "font-family=\"'Segoe UI', 'Helvetica Neue', Arial, sans-serif\""
+_WIDE = r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uff60]"
 _TAG = re.compile(r"(#\w+)")
 
 
@@ -33,14 +36,26 @@ class Post(NamedTuple):
 
 
 def main() -> None:
-    """Write the picture to the file that the command line names."""
-    Path(sys.argv[1]).write_text(picture(GOLDEN.read_text()))
+    """Write the pictures into the folder that the command line names."""
+    for language in CHANNEL:
+        Path(sys.argv[1], file_name(language)).write_text(picture(language), encoding="utf-8")
 
 
-def picture(golden: str) -> str:
+def file_name(language: str) -> str:
+    """The name of a picture in ``docs/``."""
+    return "channel.svg" if language == "en" else f"channel.{language}.svg"
+
+
+def picture(language: str) -> str:
     """The picture as SVG."""
-    all_posts = posts(golden)
-    chosen = [next(post for post in all_posts if re.match(start, post.lines[0])) for start in SHOWN]
+    golden = SCENARIOS / ("crash_day.txt" if language == "en" else f"crash_day_{language}.txt")
+    all_posts = posts(golden.read_text(encoding="utf-8"))
+    english = posts((SCENARIOS / "crash_day.txt").read_text(encoding="utf-8"))
+    places = [
+        next(n for n, post in enumerate(english) if re.match(start, post.lines[0]))
+        for start in SHOWN
+    ]
+    chosen = [all_posts[place] for place in places]
     reply_to = chosen[2].lines[0]
     y, parts = 70, list[str]()
     for post in chosen:
@@ -48,7 +63,7 @@ def picture(golden: str) -> str:
         drawn, height = bubble(post, quoted, y)
         parts.append(drawn)
         y += height + GAP
-    return "\n".join([_head(y), *parts, "</svg>\n"])
+    return "\n".join([_head(y, CHANNEL[language]), *parts, "</svg>\n"])
 
 
 def posts(golden: str) -> list[Post]:
@@ -78,19 +93,28 @@ def bubble(post: Post, quoted: str, y: int) -> tuple[str, int]:
 
 
 def wrap(line: str) -> list[str]:
-    """``line`` in rows that fit."""
+    """``line`` in rows that fit: broken at spaces, and between signs that are as wide as two."""
     rows = [""]
-    for word in line.split(" "):
-        if rows[-1] and len(rows[-1]) + len(word) >= COLUMNS:
+    for space, word in re.findall(rf"( ?)({_WIDE}[。、：）]?|(?:(?!{_WIDE})\S)+)", line):
+        if rows[-1] and columns(rows[-1] + space + word) > COLUMNS:
             rows.append(word)
         else:
-            rows[-1] = f"{rows[-1]} {word}".strip()
+            rows[-1] = f"{rows[-1]}{space}{word}"
     return rows
+
+
+def columns(text: str) -> int:
+    """How wide ``text`` is, in signs of Latin."""
+    return len(text) + len(re.findall(_WIDE, text))
 
 
 def cut(text: str, most: int) -> str:
     """As Telegram shows the message that is replied to."""
-    return text if len(text) <= most else text[:most].rstrip() + "…"
+    if columns(text) <= most:
+        return text
+    while columns(text) > most:
+        text = text[:-1]
+    return text.rstrip() + "…"
 
 
 def _text(x: int, y: int, text: str, colour: str, bold: bool = False, end: bool = False) -> str:
@@ -100,7 +124,7 @@ def _text(x: int, y: int, text: str, colour: str, bold: bool = False, end: bool 
     return f'<text x="{x}" y="{y}" fill="{colour}"{weight}{anchor}>{tagged}</text>'
 
 
-def _head(height: int) -> str:
+def _head(height: int, about: str) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
@@ -111,7 +135,7 @@ def _head(height: int) -> str:
             '<circle cx="36" cy="28" r="17" fill="#2b6ea8"/>',
             '<path d="M25 30q5.5-6 11 0t11 0" fill="none" stroke="#fff" stroke-width="2.5"/>',
             _text(64, 26, "Lowtide", "#ffffff", bold=True),
-            _text(64, 44, "channel", "#7d8b99"),
+            _text(64, 44, about, "#7d8b99"),
         ]
     )
 

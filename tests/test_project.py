@@ -39,6 +39,7 @@ from bot.config.schema import (
     keys_at,
 )
 from bot.config.warnings import warnings
+from bot.lang import LANGUAGES
 from rules.metrics import METRICS, metric
 from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
@@ -545,10 +546,14 @@ def test_a_module_without_a_place_breaks_the_layers(tmp_path: Path) -> None:
     assert "bot.stray" in broken.popitem()[1]
 
 
-def test_the_picture_of_a_channel_shows_the_golden_texts():
-    """Made by ``python -m tests.channel_picture docs/channel.svg``."""
-    drawn = channel_picture.picture(channel_picture.GOLDEN.read_text())
-    assert (ROOT / "docs" / "channel.svg").read_text() == drawn
+def test_the_pictures_of_a_channel_show_the_golden_texts():
+    """Made by ``python -m tests.channel_picture docs``."""
+    assert set(channel_picture.CHANNEL) == set(LANGUAGES)
+    for language in LANGUAGES:
+        drawn = channel_picture.picture(language)
+        path = ROOT / "docs" / channel_picture.file_name(language)
+        assert path.read_text(encoding="utf-8") == drawn
+        assert f"docs/{path.name}" in text_of("README.md")
 
 
 def packages() -> dict[str, str]:

@@ -7,9 +7,11 @@ from bot.commands.context import AddSilence, Answer, Context, EndSilence, SendTe
 from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
 from bot.config.markets import looks_like_asset
+from bot.config.recipients import operators_language
 from bot.config.values import nearest
-from bot.lang.words import PhraseError
-from bot.messages.voice import Html, time
+from bot.lang import LANGUAGES
+from bot.lang.words import PhraseError, Words
+from bot.messages.voice import Html, say, time
 from bot.plan.silences import ANY, Silence, silence, silence_lines, split_by_end
 from bot.plan.subscriptions import Subscriber, with_assets, without_assets
 from rules.alerts import ALL, Level
@@ -43,14 +45,15 @@ def silence_(command: Command, context: Context) -> Answer:
         return only(context.say("ask.silenced.only_critical", rule=new.family))
     if asset != ANY and not _watched(asset, context):
         return only(not_watched(asset, context))
-    what = {
-        "rule": new.family,
-        "asset": asset,
-        "length": context.words.length(new.until - context.now),
-    }
-    until = time(context.words, new.until, context.now)
-    confirmation = context.say("ask.silenced", until=until, **what)
-    to_operators = context.say("ask.tell.silenced", who=context.asker.name, until=until, **what)
+
+    def silenced(words: Words, key: str, **values: str) -> Html:
+        length, until = words.length(new.until - context.now), time(words, new.until, context.now)
+        what = {"rule": new.family, "asset": asset, "length": length, "until": until}
+        return say(words, key, **what, **values)
+
+    operators = LANGUAGES[operators_language(context.settings)]
+    confirmation = silenced(context.words, "ask.silenced")
+    to_operators = silenced(operators, "ask.tell.silenced", who=context.asker.name)
     return Answer(
         blocks=(confirmation, context.say("ask.silenced.critical")),
         effects=(AddSilence(new),),
@@ -97,7 +100,9 @@ def unsilence(command: Command, context: Context) -> Answer:
     return Answer(
         blocks=(context.say("ask.unsilenced", **what),),
         effects=(EndSilence(family, asset),),
-        to_operators=context.say("ask.tell.unsilenced", who=context.asker.name, **what),
+        to_operators=context.say_to_operators(
+            "ask.tell.unsilenced", who=context.asker.name, **what
+        ),
     )
 
 
@@ -111,7 +116,7 @@ def _listed(in_force: Sequence[Silence], context: Context) -> Html:
 
 def test(_command: Command, context: Context) -> Answer:
     """/test: a message to every chat."""
-    to_operators = context.say("ask.tell.test", who=context.asker.name)
+    to_operators = context.say_to_operators("ask.tell.test", who=context.asker.name)
     return Answer(
         blocks=(context.say("ask.testing"),), effects=(SendTest(),), to_operators=to_operators
     )
@@ -133,7 +138,7 @@ def subscribe(command: Command, context: Context) -> Answer:
     mine = context.subscription
     if mine is None and context.subscribers >= most:
         return only(context.say("ask.subscribed.full", most=str(most)))
-    before = mine or Subscriber(user=context.asker.user, language=context.settings.language)
+    before = mine or Subscriber(user=context.asker.user, language=context.words.language)
     try:
         after = with_assets(before, rule, names)
     except PhraseError as error:

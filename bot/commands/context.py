@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from bot.config import Settings
+from bot.config.recipients import operators_language
 from bot.delivery.fate import AlertFate
 from bot.delivery.post import ChatReport
+from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
@@ -151,6 +153,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     def say(self, key: str, counted: int | None = None, /, **values: str) -> Html:
         """The phrase ``key``, as ``bot.messages.voice.say`` has it."""
         return say(self.words, key, counted, **values)
+
+    def say_to_operators(self, key: str, **values: str) -> Html:
+        """The phrase ``key`` in the language of the operators' chat."""
+        return say(LANGUAGES[operators_language(self.settings)], key, **values)
 
     def level(self, level: Level) -> Html:
         """``alert``: the level by its name."""

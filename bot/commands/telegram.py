@@ -31,16 +31,17 @@ from bot.commands.context import (
     Subscribe,
     only,
 )
-from bot.commands.parsing import Command, Mistake, parse
+from bot.commands.parsing import Command, CommandSpec, Mistake, parse
 from bot.commands.updates import PRIVATE, MessageChat, UserMessage, new_message, number
 from bot.commands.why import episode_query
 from bot.config import Settings
+from bot.config.recipients import operators_language
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
 from bot.delivery.send_test import send_test, send_test_to_webhooks
 from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
-from bot.lang import LANGUAGES
+from bot.lang import LANGUAGES, short_tag
 from bot.messages.blocks import fitted_answer, plain
 from bot.messages.voice import Html, say
 from bot.plan.silences import split_by_end, with_silence, without_silence
@@ -167,9 +168,11 @@ class CommandHandler:
         if command is None:
             return None
         asker = Asker(user=message.sender.id, name=message.sender.name, private=private)
-        about = Context(
-            settings=settings, words=LANGUAGES[settings.language], now=self._now(), asker=asker
-        )
+        # people are answered in the language of their app, a group in its own
+        language = operators_language(settings)
+        if private:
+            language = message.sender.language or settings.language
+        about = Context(settings=settings, words=LANGUAGES[language], now=self._now(), asker=asker)
         deadline = asyncio.get_running_loop().time() + LATE_S
         return _Question(command, about, message, deadline)
 
@@ -334,18 +337,20 @@ class CommandHandler:
     async def _offer_menus(self) -> None:
         """Tell Telegram which commands to show, and where, whenever that has changed."""
         settings = self._settings()
-        operators, words = settings.operators, LANGUAGES[settings.language]
+        operators, own = settings.operators, settings.language
         chat = None if operators.chat_id is None else self._gate.address(operators.chat_id)
-        wanted = (operators, settings.language, chat)
+        wanted = (operators, own, operators_language(settings), chat)
         if wanted == self._menus:
             return
         public, inside = menus(operators)
         try:
-            await self._telegram.offer([(spec.name, words.phrases[f"ask.menu.{spec.name}"])
-                                        for spec in public])  # fmt: skip
+            await self._telegram.offer(_menu(public, own))
             if chat is not None:
-                await self._telegram.offer([(spec.name, words.phrases[f"ask.menu.{spec.name}"])
-                                            for spec in inside], chat)  # fmt: skip
+                await self._telegram.offer(_menu(inside, operators_language(settings)), chat)
+            for language in LANGUAGES:
+                if language != own:
+                    code = short_tag(language)
+                    await self._telegram.offer(_menu(public, language), language_code=code)
             self._menus = wanted
         except SendError as error:
             if isinstance(error, Refused):
@@ -359,7 +364,7 @@ class CommandHandler:
         await store.change_silences(
             self._redis, lambda all_: tuple(silence for silence in all_ if silence not in over)
         )
-        words = LANGUAGES[self._settings().language]
+        words = LANGUAGES[operators_language(self._settings())]
         for silence in over:
             log.info("a silence is over", rule=silence.family, asset=silence.asset)
             who = silence.by or "?"
@@ -376,6 +381,11 @@ class CommandHandler:
             await self._telegram.answer(self._gate.address(chat), text, silent=True)
         except (Busy, SendError) as error:
             log.warning("operators were not told", reason=str(error)[:200])
+
+
+def _menu(specs: Sequence[CommandSpec], language: str) -> list[tuple[str, str]]:
+    phrases = LANGUAGES[language].phrases
+    return [(spec.name, phrases[f"ask.menu.{spec.name}"]) for spec in specs]
 
 
 POLL_S = 30.0

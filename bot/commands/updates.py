@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from bot.lang import language_of
 from streams.text import printable
 
 PRIVATE = "private"
@@ -29,6 +30,13 @@ class Person(msgspec.Struct, frozen=True):
     first_name: str = ""
     last_name: str | None = None
     username: str | None = None
+    language_code: Any = None
+    """The tag of the language of their app, where Telegram says it."""
+
+    @property
+    def language(self) -> str | None:
+        """The language of Lowtide that fits their app; None: none does, or it is not known."""
+        return language_of(self.language_code) if isinstance(self.language_code, str) else None
 
     @property
     def name(self) -> str:

@@ -26,6 +26,15 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
     )
 
 
+def operators_language(settings: Settings) -> str:
+    """That of the operators' chat, where it gets alerts too; else that of the configuration."""
+    operators = settings.operators.chat_id
+    if operators is None:
+        return settings.language
+    own = (chat.language for chat in settings.chats if chat.id == operators)
+    return next(own, settings.language)
+
+
 def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
     """The webhooks, by name. They get each alert by itself, and are not limited: programs read
     them."""

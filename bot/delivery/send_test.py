@@ -13,6 +13,7 @@ from telegram.constants import ChatMemberStatus, ChatType, ParseMode
 
 from bot.config import Settings
 from bot.config.chats import ChatSettings
+from bot.config.recipients import operators_language
 from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administrator, no_right
 from bot.delivery.sinks.webhook import Endpoint, Webhook
@@ -114,7 +115,7 @@ def _targets(settings: Settings) -> Iterator[ChatSettings]:
     yield from chats
     ops = settings.operators.chat_id
     if ops is not None and ops not in [chat.id for chat in chats]:
-        yield ChatSettings(id=ops, language=settings.language, place="operators.chat_id")
+        yield ChatSettings(id=ops, language=operators_language(settings), place="operators.chat_id")
 
 
 async def _posted(

@@ -34,5 +34,17 @@ class _Languages(Mapping[str, Words]):
 LANGUAGES: Mapping[str, Words] = _Languages()
 """By the names of their files: ``en``."""
 
+
+def short_tag(language: str) -> str:
+    """``zh`` of ``zh-TW``: the language without its country, as Telegram names those of readers."""
+    return language.partition("-")[0]
+
+
+def language_of(tag: str) -> str | None:
+    """The language for a reader whose app is in ``tag``: ``ja``, ``zh-hant``; None: none fits."""
+    wanted = short_tag(tag.lower())
+    return next((name for name in LANGUAGES if short_tag(name) == wanted), None)
+
+
 ENGLISH = LANGUAGES["en"]
 """What is for the terminal and the log is in English."""

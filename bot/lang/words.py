@@ -20,10 +20,13 @@ class Words:
 
     def __init__(
         self,
+        language: str,
         phrases: Mapping[str, str],
         plurals: Mapping[str, Sequence[str]],
         form: Callable[[int], int],
     ) -> None:
+        self.language = language
+        """Its name, as a configuration has it."""
         self.phrases = phrases
         """By their keys, but for those that count something."""
         self.plurals = plurals
@@ -168,7 +171,7 @@ def read_words(text: str) -> Words:
         else:
             phrases[key] = entry.msgstr or entry.msgid
     rule = file.metadata["Plural-Forms"].partition("plural=")[2].strip().rstrip(";")
-    return Words(phrases, plurals, c2py(rule))
+    return Words(file.metadata["Language"], phrases, plurals, c2py(rule))
 
 
 def _moment(ms: Ms) -> datetime:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from bot.commands import store
 from bot.config import Settings
-from bot.config.recipients import chats, subscribed_chats, webhook_chats
+from bot.config.recipients import chats, operators_language, subscribed_chats, webhook_chats
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
@@ -72,7 +72,7 @@ def audience(settings: Settings, subscriptions: Sequence[Subscriber] = ()) -> Au
         chats=(*chats(settings), *webhook_chats(settings), *subscribed),
         operators=None
         if operators is None
-        else Chat(destination=TelegramChat(operators), language=settings.language),
+        else Chat(destination=TelegramChat(operators), language=operators_language(settings)),
     )
 
 

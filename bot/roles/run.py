@@ -15,6 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from bot.config import Settings
+from bot.config.recipients import operators_language
 from bot.delivery.alarms import Alarms
 from bot.delivery.sinks import Refused, Sink, Sinks
 from bot.delivery.sinks.console import Console
@@ -105,7 +106,7 @@ def _give_memory_back() -> None:
 def _alarms(settings: Settings) -> Alarms:
     operators = settings.operators.chat_id if settings.token is not None else None
     chat = None if operators is None else TelegramChat(operators)
-    return Alarms(chat, settings.language, lambda: sinks(settings).telegram)
+    return Alarms(chat, operators_language(settings), lambda: sinks(settings).telegram)
 
 
 _MINDS = {"bot": ("streams", "rules"), "rules": ("bot",)}

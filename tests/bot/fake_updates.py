@@ -6,6 +6,7 @@ what a person writes, ``sent`` what people read.
 
 import asyncio
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ _KNOWN = {
     "getMe": set[str](),
     "deleteWebhook": {"drop_pending_updates"},
     "getUpdates": {"offset", "timeout", "allowed_updates", "limit"},
-    "setMyCommands": {"commands", "scope"},
+    "setMyCommands": {"commands", "scope", "language_code"},
     "sendMessage": {
         "chat_id",
         "text",
@@ -68,14 +69,17 @@ class FakeUpdates:
 
     ``refuse``: answers that the next polls get instead of messages, (code, description) or None for
     a dropped connection. ``refusals``: chat → what sendMessage there gets. ``members``: chat → what
-    getChatMember says of the bot there. ``menus``: scope → names of commands. ``odd``: sent once
-    before all other updates. ``parameters``: of each error. ``moves``: groups that are now other
-    chats. ``requests``, ``times``: methods but getUpdates, and when (by the clock) they were asked.
+    getChatMember says of the bot there. ``menus``: scope and, if it
+    is for one alone, language → names of commands; ``descriptions``: what the first is for.
+    ``odd``: sent once before all other updates. ``parameters``: of each error. ``moves``: groups
+    that are now other chats. ``requests``, ``times``: methods but getUpdates, and when (by the
+    clock) they were asked.
     """
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
         self.menus: dict[str, list[str]] = {}
+        self.descriptions: dict[str, str] = {}
         self.refuse: deque[tuple[int, str] | None] = deque()
         self.refusals: dict[int, tuple[int, str]] = {}
         self.odd: list[object] = []
@@ -124,9 +128,11 @@ class FakeUpdates:
         chat: int | None = None,
         ago: float = 0,
         kind: str = "message",
+        language_code: object = None,
         **more: object,
     ) -> None:
-        """``user`` writes ``text``, in private or in ``chat``, so many seconds ago."""
+        """``user``, whose app is in ``language_code``, writes ``text``, in private or in ``chat``,
+        so many seconds ago."""
         known = {"type": "private", "first_name": "Ann"}
         place = {"id": chat or user, **(known if chat is None else self.chats[chat])}
         if chat is None:
@@ -135,7 +141,8 @@ class FakeUpdates:
             "message_id": len(self._updates) + 1,
             "date": int(time.time() - ago),
             "chat": place,
-            "from": {"id": user, "is_bot": False, "first_name": "Ann", "username": f"user{user}"},
+            "from": {"id": user, "is_bot": False, "first_name": "Ann", "username": f"user{user}"}
+            | ({} if language_code is None else {"language_code": language_code}),
             "text": text,
             **more,
         }
@@ -217,9 +224,11 @@ class FakeUpdates:
         scope = json.loads(form.get("scope", '{"type": "default"}'))
         commands = json.loads(form["commands"])
         assert all(1 <= len(command["description"]) <= 256 for command in commands)
-        self.menus[str(scope.get("chat_id", scope["type"]))] = [
-            command["command"] for command in commands
-        ]
+        where = str(scope.get("chat_id", scope["type"]))
+        code = form.get("language_code", "")
+        assert re.fullmatch("([a-z]{2})?", code), "two letters"
+        self.menus[f"{where} {code}".strip()] = [command["command"] for command in commands]
+        self.descriptions[f"{where} {code}".strip()] = commands[0]["description"]
         return _ok(True)
 
     def _getChat(self, form: Mapping[str, str]) -> web.Response:

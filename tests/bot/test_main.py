@@ -270,6 +270,11 @@ def test_a_reader_who_leaves_is_no_traceback(config: Path) -> None:
     check.stderr.close()
 
 
+def test_the_demo_knows_its_languages(capsys: pytest.CaptureFixture[str]):
+    code, _, err = ended(["demo", "--lang", "fr", "--config", str(ROOT / "config.toml")], capsys)
+    assert (code, err) == (2, "unknown language fr: choose from en, ja, zh-TW\n")
+
+
 def test_the_demo_of_a_backtest_needs_no_network(capsys: pytest.CaptureFixture[str]):
     code, out, err = ended(["demo", "--backtest", "--config", str(ROOT / "config.toml")], capsys)
     assert (code, err) == (0, "")

@@ -293,12 +293,18 @@ class TelegramClient:
             TelegramChat(chat, topic),
         )
 
-    async def offer(self, menu: Sequence[tuple[str, str]], chat: int | str | None = None) -> None:
+    async def offer(
+        self,
+        menu: Sequence[tuple[str, str]],
+        chat: int | str | None = None,
+        language_code: str | None = None,
+    ) -> None:
         """Show a menu of commands, each with a few words, in ``chat`` or (None) where there is no
-        other."""
+        other; ``language_code``: to those alone whose app is in that language."""
         scope = None if chat is None else telegram.BotCommandScopeChat(chat)
         to = _NOWHERE if chat is None else TelegramChat(chat)
-        await answer_of(self.bot.set_my_commands(list(menu), scope=scope), to)
+        setting = self.bot.set_my_commands(list(menu), scope=scope, language_code=language_code)
+        await answer_of(setting, to)
 
     async def check(self, to: Destination) -> ChatInfo:
         """A private chat is not asked for: there is nothing to learn but by writing to it."""

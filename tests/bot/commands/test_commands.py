@@ -276,6 +276,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def golden(configured: Settings, language: str = "en") -> str:
     """All answers; what they change, and their HTML, are the same in every language."""
     parts, words = [], LANGUAGES[language]
+    configured = msgspec.structs.replace(configured, language=language)
     for name, (text, changes) in CASES.items():
         reply = replied(text, context(configured, **{"words": words, **changes}))
         assert reply is not None

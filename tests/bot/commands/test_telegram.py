@@ -17,6 +17,7 @@ from bot.commands import telegram as serving
 from bot.commands import telegram as telegram_commands
 from bot.commands.why import EpisodeQuery
 from bot.config import Secret, Settings
+from bot.config.chats import ChatSettings
 from bot.delivery.pace import Limits
 from bot.plan.silences import Silence, with_silence
 from bot.plan.subscriptions import Subscriber
@@ -93,14 +94,86 @@ async def test_the_operators_chat_is_answered_in_its_topic_and_other_chats_are_n
     ]  # fmt: skip
 
 
+async def shown(fake: FakeUpdates, menus: int) -> None:
+    """Return once there are so many menus."""
+    async with asyncio.timeout(5):
+        while len(fake.menus) < menus:
+            await asyncio.sleep(0.005)
+
+
 async def test_the_menu_shows_what_may_be_used(
     fake: FakeUpdates, configured: Settings, redis: Redis
 ):
     async with served(configured, redis):
-        fake.say("/start")
-        await fake.until(1)
+        await shown(fake, 4)
     assert "silence" not in fake.menus["default"] and "subscribe" in fake.menus["default"]
     assert "silence" in fake.menus[str(OPERATORS)]
+
+
+@pytest.mark.parametrize(
+    ("language_code", "start"),
+    [
+        ("ja", "BTC 資金調達率 −0.0031%/8時間（年率 −3.4%）"),
+        ("zh-hant", "BTC 資金費率 −0.0031%/8 小時（年化 −3.4%）"),
+        ("fr", "BTC funding −0.0031% / 8h (−3.4% a year)"),
+        (["ja"], "BTC funding −0.0031% / 8h (−3.4% a year)"),
+    ],
+)
+async def test_people_are_answered_in_the_language_of_their_app(
+    fake: FakeUpdates, configured: Settings, redis: Redis, language_code: object, start: str
+):
+    await know(redis)
+    async with served(configured, redis):
+        fake.say("／funding　BTC", user=BOB, language_code=language_code)
+        fake.say("/rules", chat=OPERATORS, language_code=language_code)
+        private, ours = await fake.until(2)
+        assert private.text.startswith(start)
+        assert ours.text.startswith("What is judged by what"), "a group has a language of its own"
+
+
+async def test_who_subscribes_gets_alerts_in_the_language_of_the_answer(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    await know(redis)
+    async with served(configured, redis):
+        fake.say("/subscribe oi_drop BTC", user=BOB, language_code="ja")
+        await fake.until(1)
+        fake.say("/subscriptions", user=BOB)  # by another app
+        await fake.until(2)
+    assert [sent.text.split("\n")[0] for sent in fake.sent] == ["個別チャットで受け取る内容"] * 2
+    subscription, _ = await store.subscribers(redis, BOB)
+    assert subscription is not None and subscription.language == "ja"
+
+
+async def test_operators_read_their_language_whoever_asks_in_which(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    theirs = ChatSettings(id=OPERATORS, language="zh-TW")
+    configured = msgspec.structs.replace(configured, chats=(*configured.chats, theirs))
+    await know(redis)
+    async with served(configured, redis):
+        fake.say("/silence oi_drop BTC 6h", user=ANN, language_code="ja")
+        private, ours = await fake.until(2)
+        assert private.text.startswith("ミュートしました：BTC の oi_drop、")
+        assert ours.text.startswith("⚪ @user11 已將 BTC 的 oi_drop 靜音至 ")
+        assert ours.text.endswith("（6 小時）。")
+        fake.say("/rules", chat=OPERATORS, user=ANN)
+        assert (await fake.until(3))[2].text.startswith("判斷規則")
+
+
+async def test_menus_are_in_the_language_of_those_who_see_them(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    configured = msgspec.structs.replace(configured, language="zh-TW")
+    async with served(configured, redis):
+        await shown(fake, 4)
+    assert fake.descriptions == {
+        "default": "運作狀態、資料來源、發文情形",
+        "default en": "what runs, what is heard, what is posted",
+        "default ja": "稼働状況、受信、投稿の状況",
+        str(OPERATORS): "運作狀態、資料來源、發文情形",
+    }
+    assert fake.menus["default"] == fake.menus["default ja"] == fake.menus["default en"]
 
 
 async def test_silences_are_kept_told_of_and_end(

@@ -6,7 +6,7 @@ from importlib.resources import files
 import polib
 import pytest
 
-from bot.lang import ENGLISH, LANGUAGES
+from bot.lang import ENGLISH, LANGUAGES, language_of, short_tag
 from bot.lang.words import read_words
 
 FILES = {name: files("bot.lang").joinpath(f"{name}.po").read_text("utf-8") for name in LANGUAGES}
@@ -23,6 +23,7 @@ def test_a_language_has_the_phrases_and_places_of_english(name: str):
     keys = [entry.msgctxt for entry in entries]
     assert len(keys) == len(set(keys)), "a key stands twice"
     assert keys == list(ENGLISH_FILE), "in the order of English"
+    assert LANGUAGES[name].language == name
     for entry in entries:
         english = ENGLISH_FILE[entry.msgctxt]
         now = (entry.msgid, entry.msgid_plural)
@@ -66,6 +67,21 @@ def test_the_plurals_of_a_file_are_its_own():
     assert counted == [
         "1 ордер", "2 ордера", "5 ордеров", "11 ордеров", "21 ордер", "112 ордеров"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [("ja", "ja"), ("zh-hant", "zh-TW"), ("zh-TW", "zh-TW"), ("ZH", "zh-TW"), ("en-GB", "en"),
+     ("fr", None), ("", None), ("j", None)],
+)  # fmt: skip
+def test_a_reader_has_the_language_of_their_app(tag: str, language: str | None):
+    assert language_of(tag) == language
+
+
+def test_no_two_languages_are_one_to_telegram():
+    """Its menus tell them apart by two letters."""
+    tags = [short_tag(name) for name in LANGUAGES]
+    assert len(set(tags)) == len(tags)
 
 
 def test_an_unknown_language_is_no_language():

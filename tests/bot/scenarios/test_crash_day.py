@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from bot.config import load
 from bot.demo.story import crash as story
-from bot.lang import ENGLISH
+from bot.lang import LANGUAGES
 from bot.messages.thread import delivery_message
 from bot.metriclog import MetricLog
 from bot.plan.planner import Delivery
@@ -99,8 +100,10 @@ class Crash:
                 self._log.write(event.seen, engine.observed())
 
 
-def test_the_complete_list_of_messages(crash: Crash):
-    check_messages("crash_day", text(crash.messages))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_complete_list_of_messages(crash: Crash, language: str):
+    name = "crash_day" if language == "en" else f"crash_day_{language}"
+    check_messages(name, text(crash.messages, LANGUAGES[language]))
 
 
 def test_it_is_no_more_than_a_trader_would_bear(crash: Crash):
@@ -134,9 +137,10 @@ def test_what_becomes_critical_rings_at_once(crash: Crash):
     assert merged < len(crash.alerts) / 3
 
 
-def test_every_message_is_sound(crash: Crash):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_message_is_sound(crash: Crash, language: str):
     for delivery in crash.deliveries:
-        message = delivery_message(delivery, ENGLISH)
+        message = delivery_message(delivery, LANGUAGES[language])
         assert len(parsed(message.html)) <= (500 if len(delivery.alerts) == 1 else 2_000)
         assert not re.search(r"\b(None|nan|inf)\b|  ", message.plain)
 

@@ -16,6 +16,7 @@ from bot.config import Settings, load
 from bot.config.recipients import chats
 from bot.destination import TelegramChat
 from bot.lang import ENGLISH
+from bot.lang.words import Words
 from bot.messages.notices import notice_message
 from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
@@ -274,16 +275,16 @@ def only(settings: Settings, families: Iterable[str]) -> Settings:
     )
 
 
-def text(posts_and_notices: Iterable[Delivery | Notice]) -> str:
+def text(posts_and_notices: Iterable[Delivery | Notice], words: Words = ENGLISH) -> str:
     """All messages, each after the time at which it is told; of the edits the last one of each
     post."""
     parts: list[str] = []
     for entry in _without_passing_edits(list(posts_and_notices)):
         at = entry.seen if isinstance(entry, Notice) else entry.at
         message = (
-            notice_message(entry, ENGLISH)
+            notice_message(entry, words)
             if isinstance(entry, Notice)
-            else delivery_message(entry, ENGLISH)
+            else delivery_message(entry, words)
         )
         sound = (
             "to operators" if isinstance(entry, Notice) else "silent" if entry.silent else "rings"
