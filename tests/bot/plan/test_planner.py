@@ -677,6 +677,7 @@ def test_many_coins_of_a_quiet_night_are_one_post_in_the_morning():
     assert planned.at(4 * HOUR) == [(morning, "A B C")]
     assert planned.posts[0].market
     assert planned.state.counts.silenced == 1
+    assert all(thread.parts for thread in planned.state.threads.values()), "nothing empty is left"
 
 
 def test_what_got_worse_in_quiet_hours_is_told_then_and_not_again():
