@@ -75,7 +75,9 @@ def marks(*symbols: str, at: Ms = EPOCH, next_at: Ms = NEXT_FUNDING, price: floa
 
 def minis(*symbols: str, at: Ms = EPOCH) -> bytes:
     """Volumes of these symbols."""
-    rows = [{"e": "24hrMiniTicker", "E": at, "s": s, "q": "1e6", "st": 1} for s in symbols]
+    rows = [
+        {"e": "24hrMiniTicker", "E": at, "s": s, "v": "1e4", "q": "1e6", "st": 1} for s in symbols
+    ]
     return _line({"stream": "!miniTicker@arr", "data": rows})
 
 

@@ -109,9 +109,9 @@ def test_the_price_is_that_of_each_exchanges_largest_contract() -> None:
     fed = Fed(WINDOW, VENUES)
     for t in range(START, START + MINUTE, SECOND):
         fed.feed(oi("binance", t, 30e3), inverse("binance-coinm", t, 1e9, AT))
-        fed.feed(oi("bybit", t, 20e3), inverse("bybit-inverse", t, 1e9, AT))
-        fed.feed(price("binance", t, AT), price("bybit", t, AT))
+        fed.feed(inverse("bybit-inverse", t, 1e9, AT), price("binance", t, AT))
         fed.feed(price("binance-coinm", t, 0.9 * AT), price("bybit-inverse", t, 0.9 * AT))
+    # of two exchanges the first one; of three venues it would be the other price
     assert fed.view.price(fed.now) == AT
     assert fed.view.price_at(fed.now) == AT
 

@@ -623,7 +623,7 @@ def test_recorded_listing_of_bybit(shared: Path) -> None:
 
 
 def test_recorded_listing_of_binance_coin_m(shared: Path) -> None:
-    """Of 2021: ten perpetuals among dated contracts, of 100 USD for BTC and 10 for the others."""
+    """Of 2021: 18 perpetuals among dated contracts, of 100 USD for BTC and 10 for others."""
     folder = shared / "frames" / "binance-coinm"
     names = ("rest_exchangeInfo_2021-07-22.json.gz", "gct_rest_dapi_v1_ticker_24hr_all.json")
     contracts, tickers = (raw(folder / name) for name in names)
@@ -631,6 +631,7 @@ def test_recorded_listing_of_binance_coin_m(shared: Path) -> None:
     assert unreadable == ()
     rows = [row for row in json.loads(contracts)["symbols"] if row["contractType"] == "PERPETUAL"]
     assert [i.symbol for i in listed] == [row["symbol"] for row in rows]
+    assert len(rows) == 18
     assert {i.contract_size for i in listed if i.asset != "BTC"} == {10}
     (btc,) = (i for i in listed if i.asset == "BTC")
     assert (btc.contract_size, btc.inverse, btc.funding_hours) == (100, True, 8)
