@@ -58,7 +58,7 @@ def with_facts(value: Value, context: Context) -> Html:
         del facts[:1]  # that both sides are 0
     lines = [_head(voice, value, context), *facts, *_settled(value, context)]
     if value.missing:
-        names = context.words.without.join(title(venue) for venue in value.missing)
+        names = context.words.comma.join(title(venue) for venue in value.missing)
         lines.append(context.say("missing", venues=names))
     return Html("\n".join(line for line in lines if line))
 

@@ -44,8 +44,6 @@ class Words:
         """Between lists: "; "."""
         self.sentence = self.between("list.sentence")
         """Between sentences of one line: " ", or nothing."""
-        self.without = self.between("missing.between")
-        """Between venues that are left out: ", ex-"."""
 
     def phrase(self, key: str, counted: int | None = None) -> str:
         """The phrase ``key``; ``counted``: of its forms the one for so many."""

@@ -222,6 +222,7 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
         normal = voice.say("depth.median_hour", window=window, hour=f"{facts.hour:02}")
     sides = voice.say(
         "depth.sides",
+        band=f"{facts.band_bp / 100:g}",
         bids=words.usd(facts.bid_usd),
         asks=words.usd(facts.ask_usd),
         normal=words.usd(facts.normal_usd),

@@ -235,7 +235,7 @@ def kept_below(voice: Voice) -> list[Html]:
 
 def missing(voice: Voice) -> list[Html]:
     """Which venues are left out, if any."""
-    names = voice.words.without.join(title(venue) for venue in voice.alert.missing)
+    names = voice.words.comma.join(title(venue) for venue in voice.alert.missing)
     return [voice.say("missing", venues=names)] if names else []
 
 

@@ -166,7 +166,7 @@ def test_no_turn_is_said_to_be_posted_that_was_not(tmp_path: Path) -> None:
     assert [row[-1].text for row in rows] == [
         "",  # nobody has looked yet
         "not posted: the rule has post = false",
-        "held back: too soon after the last post, and not worse",
+        "not posted: too soon after the last post, and not worse",
         "posted (1) · not posted: chat … is gone (1)",
         "left to cascade, which tells how bad it gets",
     ]
