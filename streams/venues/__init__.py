@@ -1,7 +1,7 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bitget, bybit, hyperliquid, okx
+from streams.venues import binance, bitget, bybit, gate, hyperliquid, okx
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
@@ -11,4 +11,5 @@ VENUES: dict[str, Venue] = {
     "bitget": bitget,
     "binance-coinm": binance.COIN_M,
     "bybit-inverse": bybit.INVERSE,
+    "gate": gate,
 }

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from streams.events import Instrument, Ms
 from streams.venue import Listing
@@ -26,7 +27,7 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
             symbol=symbol_of(venue, asset),
             asset=asset,
             quote="USDC" if venue == "hyperliquid" else "USD" if venue in INVERSE else "USDT",
-            contract_size={"okx": CONTRACT, "binance-coinm": 100.0}.get(venue, 1.0),
+            contract_size=SIZES.get(venue, 1.0),
             inverse=venue in INVERSE,
             funding_hours=8.0,
         )
@@ -37,7 +38,8 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
 def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
     return asset + {
-        "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD"
+        "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
+        "gate": "_USDT",
     }.get(venue, "USDT")  # fmt: skip
 
 
@@ -50,7 +52,10 @@ def _texts(levels: Levels) -> list[list[str]]:
 
 
 CONTRACT = 0.5
-"""Coins in a contract of OKX here."""
+"""Coins in a contract of OKX and of Gate here."""
+
+SIZES = {"okx": CONTRACT, "gate": CONTRACT, "binance-coinm": 100.0}
+"""How many coins a contract of each venue has, of inverse ones how many dollars."""
 
 INVERSE = ("binance-coinm", "bybit-inverse")
 """Venues whose contracts are inverse."""
@@ -413,3 +418,109 @@ def bitget_settled(symbol: str, at: Ms = EPOCH, hours: int = 8) -> list[dict[str
 def bitget_answer(rows: Sequence[object], at: Ms = EPOCH) -> bytes:
     """The body of an answer of Bitget."""
     return _line({"code": "00000", "msg": "success", "requestTime": at, "data": rows})
+
+
+# ── Gate ────────────────────────────────────────────────────────────────
+
+
+def _gate_frame(channel: str, result: object, at: Ms, event: str = "update") -> bytes:
+    times = {"time": at // 1_000, "time_ms": at}
+    return _line({**times, "channel": channel, "event": event, "result": result})
+
+
+def gate_says(
+    channel: str, *payload: str, event: str = "subscribe", error: str = "", at: Ms = EPOCH
+) -> bytes:
+    """Gate's answer to a request, which it refuses with ``error``."""
+    fault = {"error": {"code": 2, "message": error}} if error else {}
+    status = {"status": "fail" if error else "success"}
+    ids = {"time": at // 1_000, "time_ms": at, "conn_id": "x"}
+    topic = {"channel": channel, "event": event, "payload": payload}
+    return _line({**ids, **topic, **fault, "result": status})
+
+
+def gate_opens() -> bytes:
+    """Gate has taken the subscription to all liquidations."""
+    return gate_says("futures.public_liquidates", "!all")
+
+
+def gate_pong(at: Ms = EPOCH) -> bytes:
+    """Gate's answer to its own kind of ping."""
+    return _gate_frame("futures.pong", None, at, event="")
+
+
+def gate_upgrade(at: Ms = EPOCH) -> bytes:
+    """Gate will close the connection soon."""
+    notice = {"type": "upgrade", "msg": "please reconnect"}
+    return _gate_frame("futures.system", notice, at)
+
+
+def gate_row(
+    symbol: str, price: float = 100, coins: float = 10, **fields: object
+) -> dict[str, Any]:
+    """What Gate's ticker of a contract has by REST."""
+    return {
+        "contract": symbol, "last": str(price), "total_size": str(coins / CONTRACT),
+        "mark_price": str(price), "index_price": str(price), "funding_rate": "0.0001",
+        "volume_24h_quote": "1000000",
+    } | fields  # fmt: skip
+
+
+def gate_ticker(
+    symbol: str,
+    price: float = 100,
+    coins: float = 10,
+    at: Ms = EPOCH,
+    hours: int = 8,
+    **fields: object,
+) -> bytes:
+    """Everything that a ticker of Gate tells."""
+    due = (at // (hours * 3_600_000) + 1) * hours * 3_600
+    terms = {"funding_interval": hours * 3_600, "funding_next_apply": due, "t": at}
+    row = gate_row(symbol, price, coins, **terms) | fields
+    return _gate_frame("futures.tickers", [row], at)
+
+
+def gate_forced(
+    symbol: str, *coins: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """Longs (or shorts) of Gate were liquidated at 100, or at ``price``, each of so many coins."""
+    rows = [
+        {"contract": symbol, "price": str(price), "time_ms": at,
+         "size": str((-1 if long else 1) * size / CONTRACT)}
+        for size in coins
+    ]  # fmt: skip
+    return _gate_frame("futures.public_liquidates", rows, at)
+
+
+def gate_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    first: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A snapshot of a Gate book, or the changes from ``first`` on; sizes are in coins."""
+    sides = {
+        name: [[str(price), str(size / CONTRACT)] for price, size in side]
+        for name, side in (("b", bids), ("a", asks))
+    }
+    ids = {"full": True, "u": last} if first is None else {"U": first, "u": last}
+    result = {"t": at, "s": f"ob.{symbol}.400", **ids, **sides}
+    return _gate_frame("futures.obu", result, at)
+
+
+def gate_contract(symbol: str, **fields: object) -> dict[str, Any]:
+    """A row of Gate's listing."""
+    return {
+        "name": symbol, "type": "direct", "quanto_multiplier": str(CONTRACT), "status": "trading",
+        "in_delisting": False, "is_pre_market": False, "contract_type": "",
+        "funding_interval": 28_800,
+    } | fields  # fmt: skip
+
+
+def gate_settled(at: Ms = EPOCH, hours: int = 8) -> bytes:
+    """Gate's answer about the last two settlements of a contract."""
+    last = at // (hours * 3_600_000) * hours * 3_600
+    return _line([{"t": last, "r": "0.0001"}, {"t": last - hours * 3_600, "r": "0.0001"}])

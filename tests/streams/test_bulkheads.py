@@ -30,7 +30,7 @@ from tests.streams.venue_server import StandIn, at_work, listening, resting, tur
 from tests.streams.virtual import EPOCH, Clock, virtual
 
 SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "8")))
-NAMES = ("binance", "bybit", "hyperliquid", "okx", "bitget")
+NAMES = ("binance", "bybit", "hyperliquid", "okx", "bitget", "gate")
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
 PRICES = {"bitget": 24}
@@ -134,6 +134,34 @@ async def bitget_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+def gate_answer(request: web.Request) -> web.Response:
+    symbols = ("BTC_USDT", "ETH_USDT")
+    match request.path:
+        case "/api/v4/futures/usdt/contracts":
+            return web.json_response([frames.gate_contract(s) for s in symbols])
+        case "/api/v4/futures/usdt/tickers":
+            return web.json_response([frames.gate_row(s) for s in symbols])
+        case _:
+            return web.Response(body=frames.gate_settled())
+
+
+async def gate_talk(connection: ServerConnection) -> None:
+    """The sockets of all liquidations, of tickers and of books all bring everything."""
+    last = 1
+    for symbol in ("BTC_USDT", "ETH_USDT"):
+        await connection.send(frames.gate_book(symbol, last), text=True)
+    while True:
+        last += 1
+        for symbol in ("BTC_USDT", "ETH_USDT"):
+            for frame in (
+                frames.gate_opens(),
+                frames.gate_book(symbol, last, first=last),
+                frames.gate_ticker(symbol),
+            ):
+                await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
 def mutated(data: bytes, chance: Random) -> bytes:
     """Something that a venue should not send."""
     match chance.randrange(7):
@@ -207,6 +235,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "hyperliquid": (hyperliquid_answer, hyperliquid_talk),
         "okx": (okx_answer, okx_talk),
         "bitget": (bitget_answer, bitget_talk),
+        "gate": (gate_answer, gate_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

@@ -201,7 +201,7 @@ def test_duplicates_and_reordered_changes_are_ignored() -> None:
     assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "okx"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate"])
 def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played = Played(venue, "book-1", "BTC")
     played.open()
@@ -218,6 +218,12 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             frames.okx_book(symbol, 11, *CROSSED, previous=10),
             frames.okx_book(symbol, 12, [(101.0, 0.0)], [], previous=11),
         )
+    elif venue == "gate":
+        played.hear(frames.gate_book(symbol, 10))
+        crossing, healing = (
+            frames.gate_book(symbol, 11, *CROSSED, first=11),
+            frames.gate_book(symbol, 12, [(101.0, 0.0)], [], first=12),
+        )
     else:
         played.hear(frames.bybit_book("BTCUSDT", 10))
         crossing, healing = (
@@ -231,13 +237,13 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     actions = played.tick()
     assert turns(actions) == []
     assert depths(actions) == [symbol]
-    played.hear(
-        frames.change("BTCUSDT", 13, 13, *CROSSED)
-        if venue == "binance"
-        else frames.okx_book(symbol, 13, *CROSSED, previous=12)
-        if venue == "okx"
-        else frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True)
-    )
+    again = {
+        "binance": frames.change("BTCUSDT", 13, 13, *CROSSED),
+        "bybit": frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True),
+        "okx": frames.okx_book(symbol, 13, *CROSSED, previous=12),
+        "gate": frames.gate_book(symbol, 13, *CROSSED, first=13),
+    }
+    played.hear(again[venue])
     assert played.tick(3) == []
     actions = played.tick()
     assert turns(actions) == [f"-depth {symbol}"]
@@ -249,9 +255,14 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         played.fetch("BTCUSDT", frames.snapshot(20))
     else:
         asked = [message for message in sent(actions) if message != b"ping"]
-        assert [message["op"] for message in asked] == ["unsubscribe", "subscribe"]
-        again = frames.okx_book(symbol, 20) if venue == "okx" else frames.bybit_book(symbol, 20)
-        played.hear(again)
+        events = [message.get("op") or message.get("event") for message in asked]
+        assert [event for event in events if event] == ["unsubscribe", "subscribe"]
+        fresh = {
+            "bybit": frames.bybit_book(symbol, 20),
+            "okx": frames.okx_book(symbol, 20),
+            "gate": frames.gate_book(symbol, 20),
+        }
+        played.hear(fresh[venue])
     assert turns(played.tick()) == [f"+depth {symbol}"]
 
 
@@ -528,7 +539,7 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
     assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "gate"])
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
     """A fall, and the five minutes after it: depth in each second, and never down."""
@@ -558,6 +569,8 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "okx":
             previous = None if before is None else last - 1
             return frames.okx_book(symbol, last, *levels, previous=previous)
+        if venue == "gate":
+            return frames.gate_book(symbol, last, *levels, first=None if before is None else last)
         return frames.change(symbol, last, last, *levels)
 
     if venue == "binance":

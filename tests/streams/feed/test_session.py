@@ -54,6 +54,7 @@ def test_an_open_socket_subscribes_and_is_not_up_yet() -> None:
         ("bybit", "market-1", {"op": "ping"}),
         ("hyperliquid", "contexts", {"method": "ping"}),
         ("okx", "price-1", b"ping"),
+        ("gate", "ticker-1", {"time": 123456, "channel": "futures.ping"}),
         ("bitget", "book-1", b"ping"),
         ("binance", "market", None),  # the library's own ping frames are enough
     ],
@@ -66,6 +67,7 @@ def test_pings_go_out_every_twenty_seconds(
         "bybit": [frames.ticker("BTCUSDT")],
         "hyperliquid": [frames.contexts(1)],
         "okx": [frames.okx_price("BTC-USDT-SWAP")],
+        "gate": [frames.gate_ticker("BTC_USDT")],
         "bitget": [frames.bitget_book("BTCUSDT", 1)],
         "binance": [frames.marks("BTCUSDT"), frames.minis("BTCUSDT")],
     }[venue]
@@ -250,13 +252,15 @@ RUBBISH = {
     "deep Hyperliquid": b'{"channel":"allDexsAssetCtxs","data":' + DEEP,
     "deep OKX": b'{"arg":{"channel":"mark-price"},"data":' + DEEP,
     "deep OKX answer": b'{"event":"error","arg":' + DEEP,
+    "deep Gate": b'{"channel":"futures.tickers","result":' + DEEP,
     "deep Bitget": b'{"arg":{"topic":"liquidation"},"data":' + DEEP,
 }
 SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), ("bybit", "book-1"),
            ("hyperliquid", "contexts"), ("hyperliquid", "book-1"), ("okx", "market"),
            ("okx", "price-1"), ("okx", "book-1"), ("bitget", "market"),
            ("bitget", "book-1"), ("binance-coinm", "market"), ("binance-coinm", "book-1"),
-           ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"))  # fmt: skip
+           ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"), ("gate", "market"),
+           ("gate", "ticker-1"), ("gate", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -596,8 +600,25 @@ def _bitget_frame(kind: int, first: int, length: int, level: float, symbol: str)
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _gate_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = symbol.replace("USDT", "_USDT")
+    topic = f"ob.{symbol}.400"
+    match kind:
+        case 0 | 1:
+            return frames.gate_book(symbol, first)
+        case 2 | 3 | 4:
+            levels = [(level, float(length))]
+            return frames.gate_book(symbol, first + length, levels, [], first=first + 1)
+        case 5:
+            error = "Alert sub x" if length % 2 else "level not supported"
+            return frames.gate_says("futures.obu", topic, error=error)
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
 MAKERS = {
-    "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame
+    "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame,
+    "gate": _gate_frame,
 }  # fmt: skip
 
 CALLS = st.lists(
@@ -662,6 +683,9 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
                                      frames.forced("BTCUSD_PERP"), frames.done()]),
         "bybit-inverse": ("market-1", [frames.ticker("BTCUSD"), frames.liquidated("BTCUSD", 1.0),
                                        frames.bybit_says("error:x,topic:tickers.BTCUSD", False)]),
+        "gate": ("market", [frames.gate_opens(), frames.gate_forced("BTC_USDT", 1.0, 2.0),
+                            frames.gate_says("futures.obu", "x", error="y"), frames.gate_pong(),
+                            frames.gate_upgrade()]),
         "bitget": ("market", [frames.bitget_opens(), frames.bitget_forced("BTCUSDT", 1.0, 2.0),
                               frames.bitget_says("error", code=30016, msg="x"), b"pong"]),
     }[venue]  # fmt: skip

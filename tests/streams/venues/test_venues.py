@@ -126,6 +126,9 @@ ENDED = {
                b'"deliveryTime":"1795262400000"', 1_795_262_400_000)),
     "hyperliquid": (0, b'"name":"BTC"', (b'"name":"BTC","isDelisted":true', 0)),
     "okx": (0, b'"expTime":""', (b'"expTime":"1795262400000"', 1_795_262_400_000)),
+    "gate": (0, b'"status":"trading","in_delisting":false',
+             (b'"status":"delisting","in_delisting":false', 0),
+             (b'"status":"trading","in_delisting":true', 0)),
     "bitget": (0, b'"symbolStatus":"normal","offTime":"-1"',
                (b'"symbolStatus":"off","offTime":"1795132800000"', 0),
                (b'"symbolStatus":"normal","offTime":"1795348800000"', 1_795_348_800_000)),
@@ -143,7 +146,7 @@ ENDED = {
 
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
-         "binance-coinm": 1, "bybit-inverse": 2}  # fmt: skip
+         "binance-coinm": 1, "bybit-inverse": 2, "gate": None}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -383,6 +386,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answer["result"]["list"] for answer in answers]
         case "okx" | "bitget":
             return [answer["data"] for answer in answers]
+        case "gate":
+            return answers
         case _:
             dexes = [meta["universe"] for meta in answers[1] if meta and meta["universe"]]
             return [answers[0][0]["universe"], answers[0][1], *dexes[1:]]
@@ -439,6 +444,7 @@ SPOILED = {
     "bybit": (1, "symbol", None),
     "hyperliquid": (0, "name", None),
     "okx": (0, "ctVal", int("9" * 400)),
+    "gate": (0, "quanto_multiplier", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
     "binance-coinm": (0, "contractSize", int("9" * 400)),
     "bybit-inverse": (1, "symbol", None),
@@ -470,6 +476,7 @@ RANKS = {
     "bybit": (0, ("turnover24h", "openInterestValue", "symbol")),
     "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
     "okx": (2, ("oiUsd", "instId")),
+    "gate": (1, ("volume_24h_quote", "contract")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
     "binance-coinm": (2, ("volume", "symbol")),
     "bybit-inverse": (0, ("volume24h", "openInterest", "symbol")),
@@ -494,7 +501,7 @@ def test_what_only_ranks_costs_no_contract(venue: str) -> None:
             left, order, unreadable, _ = module.instruments(bodies)
             assert [unranked(i) for i in left] == [unranked(i) for i in listed(venue)[0]]
             assert order == listed(venue)[1]
-            if value == "abc" and key not in ("symbol", "instId"):
+            if value == "abc" and key not in ("symbol", "instId", "contract"):
                 assert len(unreadable) == len(spoiled)
                 ranks = {i.symbol: (i.open_interest_usd, i.volume_24h_usd) for i in left}
                 assert all(ranks.get(name, (None, None)) == (None, None) for name in unreadable)
@@ -584,13 +591,16 @@ MANY = (
     ("bitget", "poll_price.jsonl", 0),
     ("bitget", "poll_open_interest.jsonl", 0),
     ("bitget", "poll_volume.jsonl", 0),
+    ("gate", "ws_ticker.jsonl", 0),
+    ("gate", "ws_liquidation.jsonl", 1),
 )
 
 
 def rows_in(message: Any) -> list[Any]:
     """The rows of a frame or an answer that brings many contracts."""
     while not isinstance(message, list):
-        message = message["data"] if "data" in message else message["ctxs"][0][1]
+        rows = message.get("data", message.get("result"))
+        message = message["ctxs"][0][1] if rows is None else rows
     return message
 
 
@@ -616,7 +626,7 @@ def symbol_in(venue: str, row: Any, place: int) -> str:
     if venue == "hyperliquid":
         return listing(venue).order[place]
     row = row["o"] if isinstance(row.get("o"), dict) else row
-    return row.get("s") or row.get("instId") or row["symbol"]
+    return row.get("s") or row.get("instId") or row.get("contract") or row["symbol"]
 
 
 def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[Decoded]:
@@ -630,7 +640,7 @@ def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[
     ]
 
 
-NAMES = re.compile(r'"(?:s|symbol|instId)": ("[^"]*")')
+NAMES = re.compile(r'"(?:s|symbol|instId|contract)": ("[^"]*")')
 DAMAGE = (None, "", "-", "abc", "nan", [], {}, True, -1, 0, 10**30, 10**400, "9" * 400, "\x1b[2J")
 
 
@@ -755,6 +765,7 @@ NESTED = {
         ("neither a topic nor an answer", TOO_DEEP, TOO_DEEP),
         ("neither a topic nor an answer", CUT, CUT),
     ),
+    "gate": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
 }
 """What is said of a frame, of a poll's answer and of a listing that are lists in lists, or objects
 in a text that does not end."""

@@ -42,6 +42,7 @@ What is ignored is named by event type or topic; a symbol that is not listed is 
 FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
+    "gate": "gate",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -238,9 +239,38 @@ BYBIT_INVERSE: Files = {
         " tickers.BTCUSDU23",
     ),
 }
+GATE: Files = {
+    "ccxt_ws_tickers_2026-08-12.jsonl": ("ws", "BTC_USDT", ""),
+    "cf_futures_ws_order_book_update_book_ticker_2023-05-24.jsonl": (
+        "ws",
+        "",
+        "futures.book_ticker futures.candlesticks futures.order_book_update",
+    ),
+    "gct_futures_btc_order_book_2023-03-10.jsonl": (
+        "ws",
+        "",
+        "futures.order_book futures.order_book_update",
+    ),
+    "probe_ws_obu_tickers_2026-09-15.jsonl": (
+        "ws",
+        "BTC_USDT ETH_USDT CHR_USDT",
+        "futures.book_ticker futures.order_book_update",
+    ),
+    "public_liquidates_live_2026-08-10.jsonl": ("ws", "HEI_USDT LAB_USDT", ""),
+    "tardis_futures_decimal_ws_2026-03.jsonl": (
+        "ws",
+        "ETH_USDT",
+        "futures.book_ticker futures.order_book futures.trades",
+    ),
+    "tardis_futures_ws_2020-2023.jsonl": (
+        "ws",
+        "BTC_USDT",
+        "futures.book_ticker futures.order_book futures.tickers:ETC_USD futures.trades",
+    ),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
-    "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE,
+    "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -288,7 +318,13 @@ NOT_READ: dict[str, str] = {
     "probe_*_2026-09-15.jsonl": "the older socket, and rows alone: test_bitget_recorded.py",
     "tardis_v2_*_2024.jsonl": "the older socket: test_bitget_recorded.py",
     "xchange_api_v2_spot_public_symbols.json": "spot",
+    # Gate
+    "*.recv_ts.txt": "receive times",
+    "cf_futures_ws_sent_2023-05-24.jsonl": "what clients send",
+    "rest_futures_*": "listing and books: test_gate_recorded.py",
 }
+OF_ANOTHER_SOCKET = re.compile(rb'"channel":"spot\.|"result":\[\[')
+"""Frames of Gate's socket for spot, and one of 2021 with lists in a list."""
 CASES = [(venue, file) for venue, files in READ.items() for file in files]
 
 
@@ -300,7 +336,9 @@ def raw(path: Path) -> bytes:
 def frames(path: Path) -> Iterator[bytes]:
     """Lines of a recording; a REST body is one frame however many lines it has."""
     data = raw(path)
-    return (line for line in data.splitlines() if line) if ".jsonl" in path.name else iter([data])
+    if ".jsonl" not in path.name:
+        return iter([data])
+    return (line for line in data.splitlines() if line and not OF_ANOTHER_SOCKET.search(line))
 
 
 def known(venue: str, symbols: str) -> Listing:
@@ -310,7 +348,7 @@ def known(venue: str, symbols: str) -> Listing:
         name: Instrument(
             venue=venue,
             symbol=name,
-            asset=re.sub("(USDT|PERP|USD.*|-.*)$", "", name),
+            asset=re.sub("(_?USDT|PERP|USD.*|-.*)$", "", name),
             quote="USDT",
             contract_size=_size(venue, name),
             inverse=venue in ("binance-coinm", "bybit-inverse"),
@@ -324,7 +362,7 @@ def known(venue: str, symbols: str) -> Listing:
 def _size(venue: str, symbol: str) -> float:
     if venue == "binance-coinm":
         return 100.0 if symbol.startswith("BTC") else 10.0
-    return 0.01 if symbol == "BTC-USDT-SWAP" else 1.0
+    return {"BTC-USDT-SWAP": 0.01, "BTC_USDT": 0.0001}.get(symbol, 1.0)
 
 
 def name_of(venue: str, frame: bytes, listed: Listing) -> str:
@@ -341,6 +379,12 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         contract = f"{of}-SWAP" if message["arg"]["channel"] == "index-tickers" else of
         known = contract in listed.instruments
         return message["arg"]["channel"] + ("" if known else f":{of}")
+    if venue == "gate":
+        rows = message["result"]
+        of = rows["contract"] if isinstance(rows, dict) and "contract" in rows else None
+        of = of or (rows[0].get("contract") if isinstance(rows, list) else None)
+        unknown = message["channel"] == "futures.tickers" and of not in listed.instruments
+        return message["channel"] + (f":{of}" if unknown else "")
     event = message.get("data", message)
     known = event["e"] != "markPriceUpdate" or event["s"] in listed.instruments
     return event["e"] if known else f"{event['e']}:{event['s']}"
@@ -452,6 +496,8 @@ def rows_in(message: Any) -> list[Any] | None:
             return message
         case {"arg": {"channel": _} | {"topic": "liquidation"}, "data": rows}:
             return rows
+        case {"channel": "futures.tickers" | "futures.public_liquidates", "result": [*rows]}:
+            return message["result"]
         case _:
             return None
 
@@ -467,14 +513,26 @@ def gathered(venue: str, path: Path) -> Iterator[Any]:
                 alone.setdefault(event["e"], []).append(event)
         elif venue == "okx" and message.get("arg", {}).get("channel") == "liquidation-orders":
             alone.setdefault("liquidation-orders", []).extend(message["data"])
+        elif venue == "gate" and message["channel"] == "futures.public_liquidates":
+            alone.setdefault(message["channel"], []).append(message["result"])
         elif (rows := rows_in(message)) is not None and len(rows) > 1:
             yield message
     for name, rows in alone.items():
         if len(rows) > 1:
-            yield {"arg": {"channel": name}, "data": rows} if venue == "okx" else rows[:40]
+            yield _as_message(venue, name, rows)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "bitget"])
+def _as_message(venue: str, name: str, rows: list[Any]) -> Any:
+    match venue:
+        case "okx":
+            return {"arg": {"channel": name}, "data": rows}
+        case "gate":
+            return {"channel": name, "event": "update", "result": rows}
+        case _:
+            return rows[:40]
+
+
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "bitget", "gate"])
 def test_a_recorded_row_that_cannot_be_read_costs_nobody_else(shared: Path, venue: str) -> None:
     """Values drawn at random, in the rows of every kind of frame that was recorded with several."""
     random, spoiled = Random(venue), 0
@@ -497,7 +555,8 @@ def test_a_recorded_row_that_cannot_be_read_costs_nobody_else(shared: Path, venu
                 kept, key = dict(inner), random.choice([*inner])
                 inner[key] = random.choice(JUNK)
                 decoded = read(json.dumps(message).encode())
-                lost = kept.get("s") or kept.get("symbol") or kept.get("instId") or f"COIN{place}"
+                names = ("s", "symbol", "instId", "contract")
+                lost = next((kept[name] for name in names if kept.get(name)), f"COIN{place}")
                 assert of_others(lost, decoded) == of_others(lost, golden)
                 spoiled += any(isinstance(item, Unreadable) for item in decoded)
                 inner.update(kept)

@@ -1,0 +1,443 @@
+"""Gate linear perpetuals (USDT), API v4.
+
+Facts from gate.com/docs/developers/futures/ws as of November 2026, from probes of others in August
+and September 2026 and from recorded frames. Sizes are in contracts of ``quanto_multiplier`` coins,
+as text or as numbers, at prices per coin; times are in seconds, but those named ``_ms``, ``t``
+and that of a liquidation. One ticker brings funding, open interest, price and volume.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from streams.contracts import Terms
+from streams.durations import HOUR, SECOND
+from streams.events import Instrument, Kind, Ms, Position
+from streams.venue import (
+    BookUpdate,
+    Decoded,
+    ListedContracts,
+    Listing,
+    Malformed,
+    Poll,
+    Reply,
+    Request,
+    Sides,
+    Spec,
+    Subscription,
+)
+from streams.venues import wire
+
+SPEC = Spec(
+    name="gate",
+    title="Gate",
+    websocket="wss://fx-ws.gateio.ws",
+    rest="https://api.gateio.ws",
+    kinds=frozenset(Kind),
+    open_interest=Sides(None, "an aggregator says both; no word of the venue on `total_size`"),
+    requests_per_second=10.0,  # each path has 200 in 10 s
+    ping=b'{"time":123456,"channel":"futures.ping"}',
+    answers_pings=False,
+)
+
+_PATH = "/v4/ws/usdt"
+_CONTRACTS = "/api/v4/futures/usdt/contracts"
+_TICKERS = "/api/v4/futures/usdt/tickers"
+_SETTLED = "/api/v4/futures/usdt/funding_rate?limit=2&contract="
+_TIME = 123456  # as in the venue's own examples: nothing is made of it where nobody logs in
+
+_LIQUIDATIONS = "futures.public_liquidates"
+_PRICES = "futures.tickers"
+_BOOKS = "futures.obu"
+_TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
+_REACH = 400
+_BOOKS_PER_SOCKET = 50  # 150 of 50 levels ran without a gap; more were not tried
+_TICKERS_PER_SOCKET = 100
+_TOPICS_PER_MESSAGE = 50
+
+# A quiet contract has neither ticker nor book for half a minute, a socket of many has.
+_SILENCE_S = {Kind.PRICE: 60.0, Kind.DEPTH: 60.0}
+_USUAL_FUNDING_HOURS = 8.0
+_TRADING = frozenset(("trading", "circuit_breaker"))
+_ENDING = frozenset(("delisting", "delisted"))
+_SUFFIX = "_USDT"
+_TWICE = "Alert sub"
+_REFUSED = re.compile(r"unknown currency pair:?\s*(\S+)")
+_IGNORED = frozenset(
+    ("futures.book_ticker", "futures.candlesticks", "futures.contract_stats", "futures.order_book",
+     "futures.order_book_update", "futures.trades")
+)  # fmt: skip
+
+_T = TypeVar("_T")
+
+
+class _Contract(msgspec.Struct):
+    name: str
+    type: str = ""
+    quanto_multiplier: wire.Text = ""
+    status: str = ""
+    in_delisting: bool = False
+    is_pre_market: bool = False
+    contract_type: str = ""
+    funding_interval: wire.Text = ""
+
+
+class _Ticker(msgspec.Struct):
+    contract: str
+    t: wire.Text = ""
+    total_size: wire.Text = ""
+    mark_price: wire.Text = ""
+    index_price: wire.Text = ""
+    funding_rate: wire.Text = ""
+    funding_interval: wire.Text = ""
+    funding_next_apply: wire.Text = ""
+    volume_24h_quote: wire.Text = ""
+
+
+class _Liquidated(msgspec.Struct):
+    contract: str
+    size: wire.Text
+    price: wire.Text
+    time: wire.Text = ""
+    time_ms: wire.Text = ""
+
+
+class _Settled(msgspec.Struct):
+    t: int
+    r: wire.Text
+
+
+class _Book(msgspec.Struct):
+    s: str
+    u: int
+    U: int = 0
+    full: bool = False
+    b: wire.Levels = []
+    a: wire.Levels = []
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Frame(msgspec.Struct):
+    channel: str
+    event: str = "update"
+    time_ms: wire.Text = ""
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: _Error | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _System(msgspec.Struct):
+    type: str = ""
+    msg: str = ""
+
+
+class _Moment(NamedTuple):
+    """When a frame was sent by the venue's clock, None if it does not say, and seen by ours."""
+
+    sent: Ms | None
+    seen: Ms
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_book = msgspec.json.Decoder(_Book, strict=False)
+_system = msgspec.json.Decoder(_System)
+_topics = msgspec.json.Decoder(list[str])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_contract = msgspec.json.Decoder(_Contract)
+_ticker = msgspec.json.Decoder(_Ticker)
+_settlements = msgspec.json.Decoder(list[_Settled])
+
+
+def listing_requests() -> list[Request]:
+    """All contracts, then the tickers of all. With a limit there would be fewer."""
+    return [Request(path=_CONTRACTS), Request(path=_TICKERS, needed=False)]
+
+
+def next_listing_request(request: Request, body: bytes) -> Request | None:
+    """None: the answers are not paged."""
+    return None
+
+
+def instruments(bodies: Sequence[bytes]) -> ListedContracts:
+    """Contracts on coins that trade or end; no pre-market ones, no stocks, metals and the like.
+
+    Tickers only rank: whose cannot be read has no volume.
+    """
+    unreadable: list[str] = []
+    tickers = {
+        row.contract: row
+        for row in wire.ranking(
+            lambda: wire.read(_raws, bodies[1]),
+            lambda raw: _readable(wire.read(_ticker, raw)),
+            unreadable,
+            "tickers",
+        )
+    }
+
+    def build(raw: msgspec.Raw) -> Instrument | None:
+        row = wire.read(_contract, raw)
+        wanted = (
+            row.type == "direct"
+            and row.name.endswith(_SUFFIX)
+            and (row.status in _TRADING or row.status in _ENDING or not row.status)
+            and not row.is_pre_market
+            and not row.contract_type
+        )
+        return _instrument(row, tickers.get(row.name)) if wanted else None
+
+    listed = wire.rows(wire.read(_raws, bodies[0]), build, unreadable)
+    return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
+
+
+def _readable(row: _Ticker) -> _Ticker:
+    """The row; raises where what ranks cannot be read."""
+    for value in (row.total_size, row.mark_price, row.volume_24h_quote):
+        wire.number(value)
+    return row
+
+
+def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
+    coins = wire.positive(row.quanto_multiplier)
+    if coins is None:
+        raise Malformed(f"{row.name}: a contract of no size")
+    asset, multiplier = wire.coin_of(row.name.removesuffix(_SUFFIX))
+    hours = _hours(row.funding_interval)
+    held = None if ticker is None else _held(ticker, coins)[1]
+    return Instrument(
+        venue=SPEC.name,
+        symbol=row.name,
+        asset=asset,
+        quote="USDT",
+        multiplier=multiplier,
+        contract_size=coins,
+        funding_hours=hours or _USUAL_FUNDING_HOURS,
+        funding_assumed=hours is None,
+        open_interest_usd=SPEC.open_interest.one_side(held),
+        volume_24h_usd=None if ticker is None else wire.not_negative(ticker.volume_24h_quote),
+        ends_at=0 if row.in_delisting or row.status in _ENDING else None,
+    )
+
+
+def _hours(seconds: wire.Text) -> float | None:
+    stated = wire.positive(seconds)
+    return None if stated is None else wire.interval(stated * SECOND / HOUR)
+
+
+def _held(row: _Ticker, contract_size: float) -> tuple[float | None, float | None]:
+    """Open interest in coins and USD, as the venue counts it: ``total_size`` is in contracts."""
+    contracts, mark = wire.not_negative(row.total_size), wire.positive(row.mark_price)
+    coins = None if contracts is None else contracts * contract_size
+    return coins, None if coins is None or mark is None else coins * mark
+
+
+def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+    """One socket for all liquidations, one for 100 tickers, one for 50 books."""
+    sockets: list[Subscription] = []
+    symbols = [instrument.symbol for instrument in instruments]
+    if Kind.LIQUIDATION in kinds and symbols:
+        asked = (_ask("subscribe", _LIQUIDATIONS, ["!all"]),)
+        brings = frozenset((Kind.LIQUIDATION,))
+        sockets.append(wire.socket("market", _PATH, asked, brings, (), _SILENCE_S))
+    for name, feed, size in (
+        ("ticker", _TICKER_KINDS, _TICKERS_PER_SOCKET),
+        ("book", frozenset((Kind.DEPTH,)), _BOOKS_PER_SOCKET),
+    ):
+        brings = feed & kinds
+        for part, batch in enumerate(wire.batches(symbols if brings else (), size), start=1):
+            asked = tuple(
+                _subscribe(part_of, brings) for part_of in wire.batches(batch, _TOPICS_PER_MESSAGE)
+            )
+            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+    return sockets
+
+
+def _subscribe(symbols: Sequence[str], kinds: frozenset[Kind]) -> bytes:
+    if Kind.DEPTH in kinds:
+        return _ask("subscribe", _BOOKS, [_book_of(symbol) for symbol in symbols])
+    return _ask("subscribe", _PRICES, list(symbols))
+
+
+def _book_of(symbol: str) -> str:
+    return f"ob.{symbol}.{_REACH}"
+
+
+def _ask(event: str, channel: str, payload: list[str]) -> bytes:
+    return msgspec.json.encode(
+        {"time": _TIME, "channel": channel, "event": event, "payload": payload}
+    )
+
+
+def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+    """One request a symbol: a book that is asked for twice is refused alone and keeps coming."""
+    return tuple(_subscribe([symbol], subscription.kinds) for symbol in symbols)
+
+
+def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+    """A book starts anew when it is subscribed anew."""
+    if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
+        return ()
+    return tuple(_ask(event, _BOOKS, [_book_of(symbol)]) for event in ("unsubscribe", "subscribe"))
+
+
+def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+    """Settled funding, symbol by symbol, spread over two minutes after each full hour."""
+    if Kind.FUNDING not in kinds:
+        return []
+    requests = [
+        Request(path=_SETTLED + quote(instrument.symbol), symbol=instrument.symbol)
+        for instrument in instruments
+    ]
+    return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=120.0, offset_s=60.0)
+
+
+def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """A frame of the public socket."""
+    message = wire.read(_frame, frame)
+    if message.error is not None or message.event in ("subscribe", "unsubscribe"):
+        return [_reply(message)]
+    if message.channel in _IGNORED:
+        return []
+    if message.channel == "futures.pong":
+        return [Reply(ok=True)]
+    if message.channel == "futures.system":
+        notice = wire.read(_system, message.result)
+        return [Reply(ok=True, text=notice.msg, closing=notice.type == "upgrade")]
+    reader = _READERS.get(message.channel)
+    if reader is None:
+        raise Malformed(f"unknown channel {message.channel!r:.40}")
+    return reader(message.result, listing, _Moment(wire.moment(message.time_ms), seen))
+
+
+def _reply(frame: _Frame) -> Reply:
+    if frame.error is None:
+        opened = frame.event == "subscribe" and frame.channel == _LIQUIDATIONS
+        return Reply(ok=True, opens=Kind.LIQUIDATION if opened else None)
+    error = frame.error
+    text = f"{error.code}: {error.message}"
+    # A book that is asked for twice keeps coming, and nobody waits for the answer to a ping.
+    if error.message.startswith(_TWICE) or frame.event != "subscribe":
+        return Reply(ok=True, text=text)
+    refused = _REFUSED.findall(error.message) or wire.read(_topics, frame.payload)
+    named = [symbol.removeprefix("ob.").removesuffix(f".{_REACH}") for symbol in refused]
+    return Reply(ok=False, text=text, symbols=tuple(named) if len(named) == 1 else ())
+
+
+def _read_book(result: msgspec.Raw, listing: Listing, moment: _Moment) -> list[Decoded]:
+    """A snapshot of a quiet book has the times of its last change: 40 s old ones were seen."""
+    book = wire.read(_book, result)
+    of = listing.instruments.get(book.s.removeprefix("ob.").rpartition(".")[0])
+    if of is None:
+        return []
+    size, multiplier = of.contract_size, of.multiplier
+    return [
+        BookUpdate(
+            symbol=of.symbol,
+            at=moment.sent or moment.seen,
+            snapshot=book.full,
+            bids=wire.per_coin([(price, count * size) for price, count in book.b], multiplier),
+            asks=wire.per_coin([(price, count * size) for price, count in book.a], multiplier),
+            first=book.u if book.full else book.U,
+            last=book.u,
+            reach=_REACH,
+            rolling=True,
+        )
+    ]
+
+
+_Read = Callable[[msgspec.Raw, Listing, _Moment], list[Decoded]]
+
+
+def _reader(row: type[_T], facts: Callable[[_T, Listing, _Moment], list[Decoded]]) -> _Read:
+    """What reads one such row, or a list of them."""
+    whole = msgspec.json.Decoder(list[row])
+    single = msgspec.json.Decoder(row)
+
+    def read(result: msgspec.Raw, listing: Listing, moment: _Moment) -> list[Decoded]:
+        data = bytes(result)
+        rows = b"[" + data + b"]" if data.startswith(b"{") else data
+        return wire.facts_of_rows(
+            lambda: wire.read(whole, rows),
+            lambda: wire.read(_raws, rows),
+            single,
+            lambda row: facts(row, listing, moment),
+        )
+
+    return read
+
+
+def _ticker_facts(row: _Ticker, listing: Listing, moment: _Moment) -> list[Decoded]:
+    """``funding_rate`` is the estimate for ``funding_next_apply``, computed anew each minute."""
+    of = listing.instruments.get(row.contract)
+    if of is None:
+        return []
+    seen = moment.seen
+    at = wire.moment(row.t) or moment.sent or seen
+    stated = wire.number(row.funding_interval)
+    hours = _hours(row.funding_interval)
+    terms = None if hours is None else Terms(symbol=of.symbol, funding_hours=hours)
+    due = wire.positive(row.funding_next_apply)
+    estimate = wire.predicted(
+        of,
+        at,
+        seen,
+        row.funding_rate,
+        of.funding_hours if stated is None else hours,
+        None if due is None else wire.moment(due * SECOND),
+    )
+    held = _held(row, of.contract_size)
+    return wire.present(
+        terms,
+        estimate,
+        wire.open_interest(SPEC.open_interest, of, at, seen, *held),
+        wire.price(of, at, seen, row.mark_price, row.index_price),
+        wire.volume(of, at, seen, row.volume_24h_quote),
+    )
+
+
+def _liquidation_facts(row: _Liquidated, listing: Listing, moment: _Moment) -> list[Decoded]:
+    """``size`` has the sign of the order that closes the position; by REST it is the other one."""
+    of, contracts = listing.instruments.get(row.contract), wire.number(row.size)
+    if of is None or not contracts:
+        return []
+    at = wire.moment(row.time_ms) or wire.moment(row.time)
+    if at is None:
+        raise Malformed(f"{of.symbol}: a liquidation at no time")
+    position = Position.LONG if contracts < 0 else Position.SHORT
+    coins = abs(contracts) * of.contract_size
+    return wire.present(wire.liquidation(of, at, moment.seen, position, row.price, coins))
+
+
+_READERS: dict[str, _Read] = {
+    _BOOKS: _read_book,
+    _PRICES: _reader(_Ticker, _ticker_facts),
+    _LIQUIDATIONS: _reader(_Liquidated, _liquidation_facts),
+}
+
+
+def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The newest settlement of one symbol, whom the rows do not name; the one before it tells the
+    interval."""
+    of = listing.instruments.get(poll.request.symbol)
+    rows = wire.read(_settlements, body)
+    if of is None or not rows:
+        return []
+    newest = max(rows, key=lambda row: row.t)
+    at = wire.moment(newest.t * SECOND)
+    if at is None:
+        raise Malformed(f"a settlement of {of.symbol} at {newest.t!r:.20}")
+    before = [row.t * SECOND for row in rows if row.t < newest.t]
+    since = wire.moment(max(before)) if before else None
+    terms = None if since is None else Terms(symbol=of.symbol, settled_before=since)
+    return wire.present(terms, wire.settled(of, at, seen, newest.r))
+
+
+def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
+    """Never called: ``resync`` asks for no body."""
+    raise Malformed(f"no snapshot of {symbol} was asked for by REST")
