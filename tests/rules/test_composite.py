@@ -338,6 +338,26 @@ def test_the_whole_story():
     assert ends["price_drop"] == "cascade"
 
 
+def test_what_a_composite_hides_from_its_beginning_has_no_end_whatever_was_posted_before():
+    engine, later = ready(), 30 * MINUTE
+    alone = [*calm(NOW, NOW + 30 * SECOND, px=95.0), *calm(NOW + 30 * SECOND, NOW + later)]
+    assert [(a.rule, a.turn, a.post) for a in run(engine, alone)] == [
+        ("price_drop", Turn.OPEN, True), ("price_drop", Turn.CLOSE, True),
+    ]  # fmt: skip
+    crash = [
+        msgspec.structs.replace(event, seen=event.seen + later)
+        if isinstance(event, Tick)
+        else msgspec.structs.replace(event, seen=event.seen + later, at=event.at + later)
+        for event in CRASH
+    ]
+    end = NOW + later + 60 * SECOND
+    alerts = run(engine, [*crash, *calm(end, end + 15 * MINUTE, base=900.0, px=95.0)])
+    drops = [a for a in alerts if a.rule == "price_drop"]
+    assert [(a.turn, a.hidden_by, a.post) for a in drops] == [
+        (Turn.OPEN, "cascade", True), (Turn.CLOSE, "cascade", False),
+    ]  # fmt: skip
+
+
 BEFORE = [event for event in CRASH if event.seen < NOW + 40 * SECOND]
 
 

@@ -72,6 +72,7 @@ def test_it_rises_as_soon_as_price_agrees_and_keeps_its_level_when_it_does_not_a
         (Turn.OPEN, Level.WATCH, Level.ALERT), (Turn.UP, Level.ALERT, None),
     ]  # fmt: skip
     assert 230 <= (alerts[1].seen - START) // SECOND <= 235
+    assert [alert.id.rpartition(":")[2] for alert in alerts] == ["1", "2", "3"]
     assert [a.turn for a in alerts[2:]] == [Turn.CLOSE]
     assert alerts[-1].level is Level.ALERT and alerts[-1].opinions == ()
 
