@@ -429,8 +429,68 @@ class Okx(Exchange):
             self.fresh = True
 
 
+class Gate(Exchange):
+    """The best 400 levels and their changes; tickers each half second; liquidations on a socket of
+    their own. Nobody knows whether its open interest counts one side: here it counts both."""
+
+    name = "gate"
+    quote = "_USDT"
+    contract_size = frames.CONTRACT
+    base = 100_000.0
+    step = 0.6
+    count = 400
+    rolling = True
+    last = 0
+    fresh = True
+
+    def open(self, session: Session) -> Sequence[Action]:
+        actions = [*super().open(session)]
+        if session is self.talk:
+            actions += self.hear(session, frames.gate_opens())
+        return actions
+
+    def hear(self, session: Session, *messages: bytes) -> Iterator[Action]:
+        for message in messages:
+            is_ticker = b"futures.tickers" in message
+            yield from super().hear(self.sessions["ticker-1"] if is_ticker else session, message)
+
+    def tell_book(self) -> Iterator[bytes]:
+        changed = self.changes()
+        if self.fresh:
+            changed = [self.levels(side) for side in self.quotes.sides(self.count, True)]
+        elif changed is None and not self.crossed and self.market.now % 5_000:
+            return
+        changed = changed or [[], []]
+        if self.crossed:
+            changed[0].append((_price_text(self.step, self.quotes.mid + 3), 1.0))
+        first, self.last = None if self.fresh else self.last + 1, self.last + 5
+        self.fresh = False
+        yield frames.gate_book(self.symbol, self.last, *changed, first, self.market.seen)
+
+    def tell(self) -> Iterator[bytes]:
+        hours, at = self.funding_hours, self.market.seen
+        rate = f"{self.market.rate * hours / 8:.10f}"
+        coins = self.base * self.market.oi
+        yield frames.gate_ticker(self.symbol, self.price, coins, at, hours, funding_rate=rate)
+
+    def liquidate(self, usd: float, long: bool) -> Iterator[Action]:
+        size, at = usd / self.price, self.market.seen
+        frame = frames.gate_forced(self.symbol, size, at=at, price=self.price, long=long)
+        yield from self.hear(self.talk, frame)
+
+    def tick(self) -> Iterator[Action]:
+        for session in self.sessions.values():
+            yield from super().hear(session, frames.gate_pong(self.market.seen))
+        yield from super().tick()
+
+    def do(self, action: Action) -> None:
+        super().do(action)
+        if isinstance(action, Send) and b'"subscribe"' in action.data and b"obu" in action.data:
+            self.fresh = True
+
+
 KINDS: Mapping[str, type[Exchange]] = {
-    kind.name: kind for kind in (Binance, Bybit, Hyperliquid, Okx)
+    kind.name: kind for kind in (Binance, Bybit, Hyperliquid, Okx, Gate)
 }
 
 

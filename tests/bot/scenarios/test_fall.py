@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from rules.alerts import Alert, Cause, Level, LiquidationFacts, Turn
+from rules.alerts import Alert, Cause, Level, LiquidationFacts, OpenInterestFacts, Turn
 from streams.events import Depth, Funding, Kind, Liquidation, Ms, OpenInterest, Price
 from tests.bot.scenarios.exchanges import (
     CONTEXTS_EVERY,
@@ -112,6 +112,31 @@ def test_a_fall_is_told_in_time(venues: tuple[str, ...], percent: float, seconds
     assert crash.notices == []
     for venue in venues:
         assert crash.turns(venue, Kind.DEPTH, began) == []
+
+
+def test_a_venue_that_may_count_both_sides_makes_no_fall_larger_or_smaller() -> None:
+    """Gate holds as much as the others together, if it counts one side. It is told in percent."""
+    told_in_usd: list[float] = []
+    for venues in (TWO, (*TWO, "gate")):
+        crash = after_calm(*venues)
+        began = fallen(crash, -10, 60)
+        crash.play(60)
+        drop = crash.reached("oi_drop", Level.CRITICAL)
+        assert drop.seen - began <= OI_LATE + 60 * SECOND
+        assert drop.missing == ()
+        assert isinstance(drop.facts, OpenInterestFacts)
+        assert drop.facts.before_base == pytest.approx(110_000)
+        assert drop.facts.not_added == venues[2:]
+        assert {*drop.facts.by_venue_pct} == {*venues}
+        assert crash.reached("liq_burst", Level.CRITICAL)
+        assert opened(crash).level is Level.CRITICAL
+        assert crash.notices == []
+        for venue in venues:
+            assert crash.turns(venue, Kind.DEPTH, began) == []
+        net = drop.facts.net_usd
+        assert net is not None
+        told_in_usd.append(net / drop.value)
+    assert told_in_usd[1] == pytest.approx(told_in_usd[0])
 
 
 @pytest.mark.parametrize("venues", [ALL, TWO], ids=["all", "without Bybit"])
