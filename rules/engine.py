@@ -17,6 +17,7 @@ import msgspec
 from rules import likeness, state
 from rules.alerts import AlertOrNotice
 from rules.composite import Composite
+from rules.drift import Drifts
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
@@ -173,6 +174,9 @@ class Engine:
                 for composite in composites_since(self._watchlist.composites())
             ),
             macro=tuple(self._macro.now(now)),
+            drifts=tuple(
+                replace(drift, seen=timeline.now(drift.seen)) for drift in self._drifts.standing()
+            ),
         )
 
     def open_episodes(self) -> OpenEpisodes:
@@ -233,6 +237,7 @@ class Engine:
             unclear=self._unclear,
             turn_at=self._turn_at,
             macro=self._macro,
+            drifts=self._drifts,
         )
         return state.encode(dump)
 
@@ -259,6 +264,7 @@ class Engine:
         self._turn_at: Ms = 0
         self._timeline = Timeline()
         self._macro = MacroPrices()
+        self._drifts = Drifts()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
         self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._wake)
@@ -326,6 +332,8 @@ class Engine:
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
             self._look_whether_alike(self._watchlist.memory.views.values(), now)
+        for drift in self._drifts.look(self._watchlist.memory.views.values(), now):
+            self._faults.take(drift)
         turns += self._faults.tick(now)
         for metric_instance in [
             metric_instance for metric_instance in self._awake if now >= metric_instance.due
@@ -442,6 +450,7 @@ class Engine:
         self._feeds.set_back(now)
         self._faults.set_back(now)
         self._macro.set_back(now)
+        self._drifts.set_back(now)
         for metric_instance in self._watchlist.metric_instances():
             metric_instance.set_back(now)
         for composite in self._watchlist.composites():
@@ -468,7 +477,7 @@ class Engine:
 
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
-        self._faults, self._macro = old.faults, old.macro
+        self._faults, self._macro, self._drifts = old.faults, old.macro, old.drifts
         self._compare_at, self._turn_at = old.compare_at, old.turn_at
         self._timeline, self._unclear = old.timeline, old.unclear
         if old.feeds.ticked is not None and not old.feeds.silent:

@@ -31,6 +31,7 @@ from streams.events import (
     Ms,
     OpenInterest,
     Price,
+    Volume,
     exchange_of,
 )
 
@@ -147,6 +148,23 @@ class Likeness(msgspec.Struct, array_like=True):
         self.since = min(self.since, now)
 
 
+class Compared(msgspec.Struct, array_like=True):
+    """What ``rules.drift`` compares of a contract, beside what the rules read."""
+
+    usd_24h: float | None = None
+    """Traded notional of the last 24 hours."""
+    usual: float | None = None
+    """Open interest of late, coins; USD of an inverse contract."""
+    usual_at: Ms = 0
+    """When it was last looked at for that."""
+    dated: dict[Kind, Ms] = {}
+    """The time of the venue in what came last, where it sends one."""
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.usual_at = min(self.usual_at, now)
+
+
 class _Memos:
     """What metrics remember of one thing."""
 
@@ -180,9 +198,9 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "exchange", "interest", "inverse", "likeness", "lines", "oi_base", "oi_usd",
-        "one_side", "predicted", "prices", "rank", "settled", "spread_bp", "symbol", "throttled",
-        "venue", "venue_lines",
+        "clock", "compared", "exchange", "interest", "inverse", "likeness", "lines", "oi_base",
+        "oi_usd", "one_side", "predicted", "prices", "rank", "settled", "spread_bp", "symbol",
+        "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -214,6 +232,7 @@ class Market(_Memos):
         self.inverse = False
         """Its open interest is counted in USD, so that a price alone does not change it."""
         self.likeness = Likeness()
+        self.compared = Compared()
         self.oi_base: float | None = None
         """Coins."""
         self.oi_usd: float | None = None
@@ -261,6 +280,9 @@ class Market(_Memos):
             return self._take_interest(event, now)
         if isinstance(event, Liquidation):
             self.throttled = event.throttled
+        if isinstance(event, Volume):
+            self.compared.usd_24h = event.usd_24h
+            self._date(Kind.VOLUME, event)
         return True
 
     def set_back(self, now: Ms, prices: PriceWindow) -> None:
@@ -269,13 +291,14 @@ class Market(_Memos):
         self.prices = prices
         self.interest.set_back(now)
         self.likeness.set_back(now)
+        self.compared.set_back(now)
         self.set_memos_back(now)
         if self.predicted is not None:
             self.predicted = self.predicted._replace(at=min(self.predicted.at, now))
 
     def begin_anew(self) -> None:
         """What was heard of it until now is another asset's."""
-        self.prices, self.interest = self.prices.empty(), Interest()
+        self.prices, self.interest, self.compared = self.prices.empty(), Interest(), Compared()
         self.oi_base = self.oi_usd = self.spread_bp = None
         self.settled = self.predicted = None
         self.memos.clear()
@@ -284,7 +307,12 @@ class Market(_Memos):
         """When the last data of any kind came."""
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
 
+    def _date(self, kind: Kind, event: MarketEvent) -> None:
+        if event.at != event.seen:  # else the venue sends no time
+            self.compared.dated[kind] = event.at
+
     def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
+        self._date(Kind.OPEN_INTEREST, event)
         self.one_side = event.one_side
         self.inverse = event.inverse
         held = event.base if event.usd is None or not event.inverse else event.usd
@@ -298,6 +326,7 @@ class Market(_Memos):
         price = event.mark if event.index is None else event.index
         if price is None or price <= 0:
             return False
+        self._date(_PRICE, event)
         self.prices.take(price, now)
         return True
 
@@ -305,6 +334,7 @@ class Market(_Memos):
         if event.hours <= 0:
             return False
         if not event.settled:
+            self._date(Kind.FUNDING, event)
             self.predicted = Rate(now, event.rate, event.hours)
             return True
         # every poll tells the last settlement again, and a history may come newest first
@@ -501,6 +531,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     one_side: bool = True
     throttled: bool = False
     inverse: bool = False
+    compared: Compared = msgspec.field(default_factory=Compared)
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -644,6 +675,7 @@ class Memory:
             market.settled, market.predicted = saved.settled, saved.predicted
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
+            market.compared = saved.compared
             view.sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
             if not _fits(market.prices, saved.prices):
@@ -713,4 +745,5 @@ def _dump_market(market: Market) -> MarketDump:
         one_side=market.one_side,
         throttled=market.throttled,
         inverse=market.inverse,
+        compared=market.compared,
     )

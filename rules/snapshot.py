@@ -15,7 +15,7 @@ from rules.macro import MacroValue
 from rules.metric import Reading
 from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
-from streams.events import Ms
+from streams.events import Fault, Ms
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,6 +102,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """All that are watched."""
     macro: tuple[MacroValue, ...] = ()
     """What is no coin, as far as its price is known."""
+    drifts: tuple[Fault, ...] = ()
+    """What does not check out at a venue, as operators were told, with the time since when."""
 
 
 class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):

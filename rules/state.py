@@ -12,6 +12,7 @@ import msgspec
 
 from rules.alerts import Level
 from rules.composite import CompositeState
+from rules.drift import Drifts
 from rules.episode import Episode
 from rules.faults import Faults
 from rules.feed_health import Feeds
@@ -102,6 +103,7 @@ class EngineDump(msgspec.Struct, array_like=True):
     turn_at: Ms = 0
     """When the venues' clocks are next compared."""
     macro: MacroPrices = msgspec.field(default_factory=MacroPrices)
+    drifts: Drifts = msgspec.field(default_factory=Drifts)
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)
@@ -120,6 +122,7 @@ _NAMES = {
     "timeline": "how the clock stepped",
     "unclear": "the last seconds",
     "macro": "prices of what is no coin",
+    "drifts": "what does not check out",
 }
 """What operators call a part of the dump."""
 

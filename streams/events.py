@@ -267,6 +267,8 @@ class FaultCode(StrEnum):
     """It differs from the venues' clocks."""
     VENUE_CLOCK_SKEWED = "venue_clock_skewed"
     """A venue's clock differs from those of the others."""
+    VENUE_DRIFTS = "venue_drifts"
+    """What a venue sends does not check out against the other venues, or against itself."""
     STATE_LOST = "state_lost"
     """The saved state of a role could not be taken over in full."""
     REDIS_UNSAFE = "redis_unsafe"

@@ -7,7 +7,7 @@ from bot.commands.parsing import Command, CommandSpec
 from bot.config.explain import composite_in_words, hold_in_words, named_rows, when_in_words
 from bot.config.values import LEVELS
 from bot.delivery.post import ChatReport
-from bot.messages.voice import Html
+from bot.messages.voice import Html, time, title
 from bot.plan.silences import silence_lines, split_by_end
 from rules.composite import Composite
 from rules.rule import Row, Rule
@@ -52,6 +52,8 @@ def status(_command: Command, context: Context) -> Answer:
     blocks = [Html("\n".join(lines)), _rules_see(context)]
     if venues := [_venue(venue, context) for venue in reports.venues]:
         blocks.append(Html("\n".join(venues)))
+    if drifts := _drifts(context):
+        blocks.append(Html("\n".join(drifts)))
     return Answer(blocks=(*blocks, _posts(context), _silences(context), _subscribers(context)))
 
 
@@ -92,6 +94,20 @@ def _venue(venue: VenueReport, context: Context) -> Html:
     listed_feeds = Html(context.words.comma.join(feeds))
     count = str(venue.instruments)
     return context.say("ask.status.venue", venue=venue.title, count=count, feeds=listed_feeds)
+
+
+def _drifts(context: Context) -> list[Html]:
+    """What does not check out at a venue."""
+    standing = context.fresh
+    return [
+        context.say(
+            "ask.status.drift",
+            venue=title(drift.venue),
+            time=time(context.words, drift.seen, context.now),
+            reason=drift.detail,
+        )
+        for drift in (standing.drifts if standing else ())
+    ]
 
 
 def _state(up: int, down: int) -> str:

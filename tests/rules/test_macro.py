@@ -8,6 +8,7 @@ from rules.engine import Engine
 from rules.macro import FRESH, MacroPrices, MacroValue
 from rules.rule import Row, Rule
 from rules.snapshot import MACRO_PRICE, PRICE
+from rules.state import EngineDump
 from streams.durations import DAY, HOUR, SECOND
 from streams.events import FeedState, Kind, MacroPrice, Ms, Tick
 from tests.rules.facts import START, oi, price
@@ -150,7 +151,8 @@ def test_a_restart_changes_nothing_and_an_earlier_state_has_none() -> None:
     assert again.load(engine.dump()) == ""
     assert again.standing() == engine.standing()
     assert again.dump() == engine.dump()
-    earlier = msgspec.msgpack.decode(engine.dump())[:-1]
+    fields_before = EngineDump.__struct_fields__.index("macro")
+    earlier = msgspec.msgpack.decode(engine.dump())[:fields_before]
     assert again.load(msgspec.msgpack.encode(earlier)) == ""
     assert again.standing().macro == ()
     assert again.standing().values == engine.standing().values

@@ -168,8 +168,11 @@ NAMES = {
 }  # fmt: skip
 """Times that are part of a name."""
 
-VENUES_TIMES = {"Episode.settled_at", "Market.settled", "Trail.runs", "Trail.run_end", "Trail.last"}
-"""Times by the venues' clocks: settlements."""
+VENUES_TIMES = {
+    "Episode.settled_at", "Market.settled", "Trail.runs", "Trail.run_end", "Trail.last",
+    "Compared.dated",
+}  # fmt: skip
+"""Times by the venues' clocks: settlements, and when a number is of."""
 
 SCHEDULED: Ms = 2 * 24 * HOUR
 """The engine plans nothing further ahead."""

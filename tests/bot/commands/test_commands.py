@@ -49,6 +49,7 @@ from rules.engine import Engine
 from rules.macro import MacroValue
 from rules.snapshot import CompositeSince, Standing
 from streams.durations import MINUTE
+from streams.events import FaultCode, fault
 from streams.venues import hyperliquid
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
@@ -63,6 +64,11 @@ STRANGER = Asker(user=BOB, name="Bob <b>", private=True)
 GROUP = Asker(user=ANN, name="@ann", private=False)
 OVER = asked.turn(4, Turn.CLOSE, Level.ALERT, -1.1, NOW - MIN, **asked.WORST)
 LATER = msgspec.structs.replace(asked.STANDING, seen=NOW - 10 * MIN)
+DRIFT = fault(
+    FaultCode.VENUE_DRIFTS, NOW - 40 * MIN, venue="bybit", subject="funding",
+    detail="funding: -1 times that of the others (median of 60 coins), as <BTC> -0.01 % against"
+    " 0.01 %",
+)  # fmt: skip
 EMPTY = Standing(seen=NOW, values=(), episodes=())
 SHADOW = asked.turn(
     1, Turn.OPEN, Level.WATCH, -0.001, NOW - 30 * MIN, rule="funding_predicted", post=False,
@@ -96,6 +102,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "help for an operator": ("/help", {}),
     "help for anybody": ("/help", {"asker": STRANGER}),
     "status": ("/status", {}),
+    "status when a venue does not check out": (
+        "/status", {"standing": msgspec.structs.replace(asked.STANDING, drifts=(DRIFT,))},
+    ),
     "status for anybody": ("/status", {"asker": STRANGER, "silences": ()}),
     "status when nothing runs": ("/status", {"standing": None, "reports": Reports()}),
     "status when Redis takes nothing": (
