@@ -475,7 +475,11 @@ def _head(voice: Voice, alerts: Sequence[Alert], coins: Html) -> Html:
     negative = all(a.value < 0 for a in alerts)
     state = "high" if voice.above else "negative" if negative else "low"
     cause = cause_in_words(voice.words, _same_cause(alerts))
-    ways = ("digest.thick", "digest.thin") if topic == "depth" else ("digest.rises", "digest.falls")
+    ways = ("digest.rises", "digest.falls")
+    if topic == "depth":
+        ways = ("digest.thick", "digest.thin")
+    elif topic == "price":
+        ways = ("digest.price_rises", "digest.price_falls")
     return voice.say(
         f"digest.{topic}",
         coins=coins,
