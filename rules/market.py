@@ -308,8 +308,10 @@ class Market(_Memos):
         return max((x.seen for x in self.lines.values() if x.seen is not None), default=None)
 
     def _date(self, kind: Kind, event: MarketEvent) -> None:
-        if event.at != event.seen:  # else the venue sends no time
+        if event.at != event.seen:
             self.compared.dated[kind] = event.at
+        else:  # the venue sends no time, or not with this one
+            self.compared.dated.pop(kind, None)
 
     def _take_interest(self, event: OpenInterest, now: Ms) -> bool:
         self._date(Kind.OPEN_INTEREST, event)

@@ -304,6 +304,14 @@ def test_of_two_venues_that_differ_none_is_accused_but_who_has_changed_is() -> N
     assert [(n.venue, n.subjects) for n in world.play(2 * ROUND)] == [("okx", ("open interest",))]
 
 
+def test_what_comes_without_a_time_is_of_no_known_age() -> None:
+    world = World(coins=COINS[:ENOUGH])
+    world.play(ROUND)
+    world.lies["bybit"] = _of(Price, at=lambda e: e.seen)
+    world.lies["binance"] = _of(OpenInterest, at=lambda e: e.seen)
+    assert world.play(3 * ROUND) == []
+
+
 def test_two_venues_of_one_exchange_are_one_word_against_another() -> None:
     world = World(6, ("binance", "binance-coinm", "bybit"))
     world.lies["bybit"] = _scaled(Funding, -1, "rate")
