@@ -10,7 +10,8 @@ firing or recovering, and every few seconds the market as a whole. So an event c
 however many instruments there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -22,7 +23,7 @@ from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
 from rules.macro import MacroPrices
-from rules.market import View
+from rules.market import EventCount, View
 from rules.rule import Rule
 from rules.snapshot import (
     Observed,
@@ -44,20 +45,17 @@ from rules.watchlist import (
 )
 from streams.durations import HOUR, SECOND
 from streams.events import (
+    KINDS,
     AnyEvent,
     ClockStep,
-    Depth,
     Fault,
     FeedState,
     Kind,
-    Liquidation,
     MacroPrice,
     MarketEvent,
     Ms,
-    Price,
     Tick,
     clock_stepped,
-    kind_of,
 )
 
 SWEEP_EVERY: Ms = HOUR
@@ -70,11 +68,13 @@ TURN_EVERY: Ms = 10 * SECOND
 _NEVER: Ms = 2**62
 # an enum's member is slow to look up, and this is asked for every event
 _DEPTH, _LIQUIDATION, _PRICE = Kind.DEPTH, Kind.LIQUIDATION, Kind.PRICE
-_TIMED = (Depth, Price, Liquidation)
-"""Events with the time at which a venue sent them; others are polled, or from long ago."""
+_TIMED = frozenset({_DEPTH, _LIQUIDATION, _PRICE})
+"""Kinds of events with the time at which a venue sent them; others are polled, or from long ago."""
 
-_NO_DATA = (Tick, FeedState, Fault)
-"""Events that are no data of a market."""
+_KIND_OF: Mapping[type[AnyEvent], Kind] = {
+    event: kind for event, kind in KINDS.items() if event is not MacroPrice
+}
+"""The events that are data of a market. ``isinstance`` of a Struct is slow to say no."""
 
 replace = msgspec.structs.replace
 
@@ -109,46 +109,53 @@ class Engine:
         return self._feed(event)
 
     def _feed(self, event: AnyEvent) -> list[AlertOrNotice]:
-        if isinstance(event, ClockStep):
-            return self._step(event)
-        now, seen = self._now, event.seen + self._timeline.behind
-        if seen > now:
-            if not now:
-                self._watchlist.begin(seen)
-            now = self._now = seen
-        if isinstance(event, _NO_DATA):
-            turns = self._hear(event, seen, now)
-            return (
-                self._timeline.by_machine_clock(turns, isinstance(event, Tick)) if turns else turns
-            )
+        kind = _KIND_OF.get(type(event))
+        if kind is None:
+            return self._hear(event)
+        data = cast("MarketEvent", event)
+        now = self._go_on(data.seen + self._timeline.behind)
         late = self._miss_tick(now) if now > self._late_at else None
-        if isinstance(event, MacroPrice):
-            self._macro.take(event, now)
-            return self._timeline.by_machine_clock(late, own=False) if late else []
         try:
-            route = self._routes[event.asset, event.venue, event.symbol]
+            route = self._routes[data.asset, data.venue, data.symbol]
         except KeyError:
-            route = self._watchlist.meet(event, now)
+            route = self._watchlist.meet(data, now)
             if route is not None:
                 route.market.clock.assumed = -self._timeline.behind
-        turns = self._take(route, event, now) if route is not None else []
+        turns = self._take(route, data, kind, now) if route is not None else []
         if late:
             turns = late + turns
         return self._timeline.by_machine_clock(turns, own=False) if turns else turns
 
-    def _hear(self, event: FeedState | Fault | Tick, seen: Ms, now: Ms) -> list[AlertOrNotice]:
-        """What is no data: time, and the state of feeds and of the system."""
+    def _go_on(self, seen: Ms) -> Ms:
+        """An event came; the engine's time."""
+        self._moment.number += 1
+        if seen > self._now:
+            if not self._now:
+                self._watchlist.begin(seen)
+            self._now = seen
+        return self._now
+
+    def _hear(self, event: AnyEvent) -> list[AlertOrNotice]:
+        """What is no data of a market: time, the state of feeds and of the system, and prices of
+        what is no coin."""
+        if isinstance(event, ClockStep):
+            return self._step(event)
+        seen = event.seen + self._timeline.behind
+        now = self._go_on(seen)
         if isinstance(event, Tick):
             if now - seen > SET_BACK:
                 now = self._set_back(seen)
-            return self._tick(now)
-        late = self._miss_tick(now) if now > self._late_at else []
+            turns = self._tick(now)
+            return self._timeline.by_machine_clock(turns, own=True) if turns else turns
+        turns = self._miss_tick(now) if now > self._late_at else []
         if isinstance(event, FeedState):
             self._watchlist.memory.hear(event, now)
             self._feeds.hear(event)
-        else:
+        elif isinstance(event, MacroPrice):
+            self._macro.take(event, now)
+        elif isinstance(event, Fault):
             self._faults.take(event if seen == event.seen else replace(event, seen=seen))
-        return late
+        return self._timeline.by_machine_clock(turns, own=False) if turns else turns
 
     def standing(self, with_facts: bool = True) -> Standing:
         """What is seen now: all metrics, and what is open."""
@@ -267,33 +274,39 @@ class Engine:
         self._drifts = Drifts()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
-        self._watchlist = WatchList(self._rules, self._venue_order, self._composites, self._wake)
+        self._moment = EventCount()
+        self._watchlist = WatchList(
+            self._rules, self._venue_order, self._composites, self._wake, self._moment
+        )
         self._judge = Judge(self._watchlist.composites_of)
         self._routes = self._watchlist.routes
 
     def _wake(self, metric_instance: MetricInstance) -> None:
         self._awake[metric_instance] = None
 
-    def _take(self, route: InstrumentRoute, event: MarketEvent, now: Ms) -> list[AlertOrNotice]:
-        kind, market = kind_of(event), route.market
+    def _take(
+        self, route: InstrumentRoute, event: MarketEvent, kind: Kind, now: Ms
+    ) -> list[AlertOrNotice]:
+        market = route.market
         line = market.lines.get(kind)
         if line is not None and line.up:
             line.seen = now
         else:
             market.data(kind, now)
-        if isinstance(event, _TIMED) and event.at != event.seen:
+        if event.at != event.seen and kind in _TIMED:
             market.clock.hear(event.at, now)
         turns: list[AlertOrNotice] = []
-        doubted = None
-        if kind is _PRICE:
-            doubted = market.prices.doubted
-            if market.prices.last is None:
-                self._compare_at = now  # with the others of its name, at the next Tick
         # books and liquidations are remembered by metrics alone
-        if kind is not _DEPTH and not market.take(event, now):
-            return turns
-        if doubted is not None:
-            self._compare(event.asset, now)
+        if kind is not _DEPTH:
+            doubted = None
+            if kind is _PRICE:
+                doubted = market.prices.doubted
+                if market.prices.last is None:
+                    self._compare_at = now  # with the others of its name, at the next Tick
+            if not market.take(event, now):
+                return turns
+            if doubted is not None:
+                self._compare(event.asset, now)
         urgent = kind is _LIQUIDATION
         for take, metric_instances in route.takers[kind]:
             if take(market, event, now):
@@ -346,22 +359,25 @@ class Engine:
     def _look(self, metric_instance: MetricInstance, at: Ms) -> list[AlertOrNotice]:
         now, reading = self._now, metric_instance.reading(self._now)
         turns: list[AlertOrNotice] = []
-        awake = False
+        awake = was_open = is_open = False
         if reading is not None:
             x = reading.value
             if x < metric_instance.low:
                 metric_instance.low = x
             if x > metric_instance.high:
                 metric_instance.high = x
-        was_open = metric_instance.holder is not None and metric_instance.open
         for instance in metric_instance.rules:
+            episode = instance.episode
+            if episode.level:
+                was_open = True
             if reading is not None and not instance.rest(now, reading):
                 turns += self._judge.move(instance, reading, now, at)
-            episode = instance.episode
-            if episode.level or episode.since:
+            if episode.level:
+                awake = is_open = True
+            elif episode.since:
                 awake = True
-        if metric_instance.holder is not None and (was_open or metric_instance.open):
-            metric_instance.hold(metric_instance.open, now)
+        if was_open or is_open:
+            metric_instance.hold(is_open, now)
         if metric_instance.learner is not None:
             metric_instance.learner.learn(metric_instance.view, now)
         metric_instance.looked(
@@ -402,7 +418,7 @@ class Engine:
             self._settle_doubt()
         elif not isinstance(event, FeedState | Fault | Tick):
             timeline.data_since = timeline.data_since or seen
-            if isinstance(event, _TIMED) and event.at != event.seen:
+            if event.at != event.seen and KINDS[type(event)] in _TIMED:
                 route = self._routes.get((event.asset, event.venue, event.symbol))
                 known = route.market.clock.known if route is not None else None
                 if known is not None:
@@ -468,6 +484,7 @@ class Engine:
         # long past due: we were away ourselves, so silence is ours; let the feeds speak first
         if due is None or self._now > due + SWEEP_EVERY:
             return
+        self._moment.number += 1
         self._macro.forget(self._now)
         metric_instances, composites = self._watchlist.forget(self._now)
         for metric_instance in metric_instances:

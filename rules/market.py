@@ -87,6 +87,7 @@ class Memo(Protocol):
 
 
 M = TypeVar("M", bound=Memo)
+T = TypeVar("T")
 M_co = TypeVar("M_co", bound=Memo, covariant=True)
 
 
@@ -351,16 +352,34 @@ class Market(_Memos):
         return True
 
 
+class EventCount:
+    """Which event the engine is at. ``number`` goes up with each."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class View(_Memos):
     """One asset over all its venues, or one of its instruments alone (``only``).
 
-    Its memos are of the asset over all its markets.
+    Its memos are of the asset over all its markets. ``moment``: between two events nothing is
+    worked out twice (``once``); None: nobody counts events, so nothing is kept.
     """
 
-    __slots__ = ("_markets", "asset", "assets", "ordered")
+    __slots__ = ("_known", "_known_at", "_markets", "_moment", "asset", "assets", "ordered")
 
-    def __init__(self, asset: str, assets: Mapping[str, "View"] | None = None) -> None:
+    def __init__(
+        self,
+        asset: str,
+        assets: Mapping[str, "View"] | None = None,
+        moment: EventCount | None = None,
+    ) -> None:
         super().__init__()
+        self._moment = moment
+        self._known_at = -1
+        self._known: dict[object, object] = {}
         self.asset = asset
         """``rules.alerts.ALL``: the whole market."""
         self.assets: Mapping[str, View] = {} if assets is None else assets
@@ -381,7 +400,7 @@ class View(_Memos):
 
     def only(self, market: Market) -> "View":
         """The view of one instrument, whether it is the asset or not."""
-        view = View(self.asset)
+        view = View(self.asset, moment=self._moment)
         view._markets[(market.venue, market.symbol)] = market
         view.ordered.append(market)
         return view
@@ -408,11 +427,26 @@ class View(_Memos):
         if market in self.ordered:
             self.ordered.remove(market)
 
+    def once(self, work: Callable[["View", Ms], T], now: Ms) -> T:
+        """``work`` of this view and ``now``, done at the first time it is asked for since the last
+        event: until the next one neither time nor what is remembered changes."""
+        moment = self._moment
+        if moment is None:
+            return work(self, now)
+        if self._known_at != moment.number:
+            self._known_at = moment.number
+            self._known.clear()
+        elif work in self._known:
+            return cast("T", self._known[work])
+        result = self._known[work] = work(self, now)
+        return result
+
     def price(self, now: Ms) -> float | None:
         """The price now, quote per coin: the middle one of the live venues."""
-        live = [m for m in self.ordered if m.prices.now(now) is not None and m.up(_PRICE)]
-        prices = [m.prices.now(now) if len(live) > 1 else m.prices.last for m in speakers(live)]
-        return middle([price for price in prices if price is not None])
+        live = self.once(live_prices, now)
+        if len(live) == 1:
+            return next(iter(live)).prices.last
+        return middle([live[market] for market in speakers([*live])])
 
     def price_at(self, t: Ms) -> float | None:
         """The newest price not after ``t``, a moment of the past: the middle one of the venues."""
@@ -422,44 +456,68 @@ class View(_Memos):
         prices = dict(known)
         return middle([prices[m] for m in largest_of_exchanges(prices)])
 
-    def usd_held(self, price: float | None = None) -> dict[Market, float]:
+    def usd_held(self, price: float | None = None) -> Mapping[Market, float]:
         """The open interest of each market that tells one side of it, in USD: what may be added up.
 
         All coins at one ``price``, by default the newest: what a venue sent in USD before it
         dropped out of a crash is not weighed against what others sent after it. As it was sent
         where there is no price, and of inverse contracts.
         """
-        return {m: usd for m, usd in self.usd_at_least(price).items() if m.one_side}
+        return self.once(_usd_held, 0) if price is None else _added(_held_at(self, price))
 
-    def usd_at_least(self, price: float | None = None) -> dict[Market, float]:
+    def usd_at_least(self, price: float | None = None) -> Mapping[Market, float]:
         """What each market holds at least, in the same way: weights, never told.
 
         Half of what a market tells where nobody knows whether that is one side or both.
         """
-        at = self._newest_price() if price is None else price
-        held: dict[Market, float] = {}
-        for market in self.ordered:
-            usd = market.oi_usd
-            if at is not None and market.oi_base is not None and not market.inverse:
-                usd = market.oi_base * at
-            if usd is not None:
-                held[market] = usd if market.one_side else usd / 2
-        return held
+        return self.once(_held_now, 0) if price is None else _held_at(self, price)
 
     @property
     def not_added(self) -> tuple[str, ...]:
         """Venues whose open interest is in no sum: of which nobody knows what they count."""
         return venues([m for m in self.ordered if m.oi_base is not None and not m.one_side])
 
-    def _newest_price(self) -> float | None:
-        """The price that came last, whichever venue it is of."""
-        newest: Market | None = None
-        for market in self.ordered:
-            if market.prices.last is not None and (
-                newest is None or market.prices.seen > newest.prices.seen
-            ):
-                newest = market
-        return None if newest is None else newest.prices.last
+
+def _held_now(view: View, now: Ms) -> dict[Market, float]:
+    """At the price that came last, whichever venue it is of."""
+    newest: Market | None = None
+    for market in view.ordered:
+        if market.prices.last is not None and (
+            newest is None or market.prices.seen > newest.prices.seen
+        ):
+            newest = market
+    return _held_at(view, None if newest is None else newest.prices.last)
+
+
+def _held_at(view: View, price: float | None) -> dict[Market, float]:
+    held: dict[Market, float] = {}
+    for market in view.ordered:
+        usd = market.oi_usd
+        if price is not None and market.oi_base is not None and not market.inverse:
+            usd = market.oi_base * price
+        if usd is not None:
+            held[market] = usd if market.one_side else usd / 2
+    return held
+
+
+def _added(held: Mapping[Market, float]) -> dict[Market, float]:
+    return {market: usd for market, usd in held.items() if market.one_side}
+
+
+def _usd_held(view: View, now: Ms) -> Mapping[Market, float]:
+    return _added(view.usd_at_least())
+
+
+def live_prices(view: View, now: Ms) -> Mapping[Market, float]:
+    """The markets whose price is known now and whose feed is up, in order, with that price."""
+    live: dict[Market, float] = {}
+    for market in view.ordered:
+        price = market.prices.now(now)
+        if price is not None:
+            line = market.lines.get(_PRICE) or market.venue_lines.get(_PRICE)
+            if line is not None and line.up:
+                live[market] = price
+    return live
 
 
 def largest_of_exchanges(markets: Iterable[Market]) -> list[Market]:
@@ -500,9 +558,9 @@ def _rank(market: Market) -> tuple[int, str, str]:
     return market.rank
 
 
-def whole(assets: Mapping[str, View]) -> View:
+def whole(assets: Mapping[str, View], moment: EventCount | None = None) -> View:
     """The view of the whole market."""
-    return View(ALL, assets)
+    return View(ALL, assets, moment)
 
 
 def venues(markets: Sequence[Market]) -> tuple[str, ...]:
@@ -562,11 +620,19 @@ class MemoryDump(msgspec.Struct, array_like=True):
 
 
 class Memory:
-    """All views and feeds. ``keeps``: the memos that the metrics in use want, all others go."""
+    """All views and feeds. ``keeps``: the memos that the metrics in use want, all others go.
+
+    ``moment``: that of its views.
+    """
 
     def __init__(
-        self, venue_order: Sequence[str], price_keep: Ms, keeps: Mapping[str, Keep[Memo]]
+        self,
+        venue_order: Sequence[str],
+        price_keep: Ms,
+        keeps: Mapping[str, Keep[Memo]],
+        moment: EventCount | None = None,
     ) -> None:
+        self._moment = moment
         self.views: dict[str, View] = {}
         self.venues: dict[str, VenueMemory] = {}
         self._order = {venue: rank for rank, venue in enumerate(venue_order)}
@@ -577,7 +643,7 @@ class Memory:
         """The view of an asset, made when first asked for."""
         view = self.views.get(asset)
         if view is None:
-            view = self.views[asset] = View(asset)
+            view = self.views[asset] = View(asset, moment=self._moment)
         return view
 
     def meet(self, view: View, venue: str, symbol: str) -> Market:

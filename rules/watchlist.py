@@ -13,7 +13,7 @@ from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
-from rules.market import Market, Memory, View, whole
+from rules.market import EventCount, Market, Memory, View, whole
 from rules.metric import Holds, Learns, Metric, Reading
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
@@ -439,6 +439,7 @@ class WatchList:
     """All that is watched.
 
     ``wake`` is called with each metric instance that is evaluated although there is no data.
+    ``moment``: that of the views.
 
     ValueError if a rule's metric is unknown or does not have its scope.
     """
@@ -449,7 +450,9 @@ class WatchList:
         venue_order: Sequence[str],
         composites: Sequence[Composite],
         wake: Callable[[MetricInstance], None],
+        moment: EventCount | None = None,
     ) -> None:
+        self._moment = moment
         self._rules = tuple((rule, _metric_of(rule), _others_of(rule)) for rule in rules)
         self._causes = {rule.name: of for rule in rules if (of := cause_asked_by(rule)) is not None}
         self._composites = tuple(composites)
@@ -460,6 +463,7 @@ class WatchList:
             venue_order,
             price_keep=max((m.window or 0 for m in metrics), default=0),
             keeps={keep.name: keep for m in metrics for keep in m.keeps()},
+            moment=moment,
         )
         self._of_market = [
             m for rule, own, others in self._rules if rule.scope == "market" for m in (own, *others)
@@ -474,7 +478,7 @@ class WatchList:
     def open(self, now: Ms) -> None:
         """Begin to watch the market as a whole, if a rule asks for it."""
         if self._of_market:
-            self._assets[ALL] = self._build(whole(self.memory.views), now)
+            self._assets[ALL] = self._build(whole(self.memory.views, self._moment), now)
 
     def begin(self, now: Ms) -> None:
         """The first event came at ``now``: since then the market as a whole is watched."""

@@ -365,8 +365,8 @@ class LatestPrices(msgspec.Struct, array_like=True):
 
 def _note(blocks: list[PriceBlock], slot: int, price: float, keep: int) -> None:
     """Adds a price to the block it is of, and forgets those that were over ``keep`` blocks ago."""
-    if blocks and slot <= blocks[-1].slot:
-        blocks[-1].add(price)
+    if blocks and slot <= (newest := blocks[-1]).slot:
+        newest.add(price)
         return
     blocks.append(PriceBlock(slot, price, price))
     while len(blocks) > 1 and blocks[1].slot <= slot - keep:

@@ -12,6 +12,7 @@ An event names its market by ``venue``, ``symbol`` (the venue's own name of the 
 ``asset`` (the coin, ``BTC``), so that every entry in Redis can be read alone.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -361,10 +362,10 @@ def decode(data: bytes) -> AnyEvent:
 
 def kind_of(event: MarketEvent) -> Kind:
     """The kind of feed that ``event`` came from."""
-    return _KINDS[type(event)]
+    return KINDS[type(event)]
 
 
-_KINDS: dict[type[MarketEvent], Kind] = {
+KINDS: Mapping[type[MarketEvent], Kind] = {
     Funding: Kind.FUNDING,
     OpenInterest: Kind.OPEN_INTEREST,
     Liquidation: Kind.LIQUIDATION,

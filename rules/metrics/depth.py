@@ -92,15 +92,15 @@ class DepthSamples:
     def add(self, t: Ms, usd: float, bids: float) -> None:
         """A sample; it replaces another one of the same second. Times must not run backwards."""
         second = t // _SPACING
-        if not self._times or t - self._times[-1] > _MAX_AGE:
+        ahead, self._second = second - self._second, second
+        if ahead >= _MAX_AGE // _SPACING and (not self._times or t - self._times[-1] > _MAX_AGE):
             self.unbroken_since = t
         if t >= self._minute_end:
             if self._times:
                 self._close_minute(t)
             self._minute_end = t - t % MINUTE + MINUTE
-        elif second == self._second:
+        elif not ahead:
             self._drop_last()
-        self._second = second
         self._times.append(t)
         self._usd.append(usd)
         self._bids.append(bids)
@@ -124,7 +124,7 @@ class DepthSamples:
 
     def recent(self, now: Ms) -> float | None:
         """The median of the minute medians of the last four hours, or of four before an episode."""
-        if self._holding(now):
+        if self._holders and self._holding(now):
             return self._held
         if self._recent is not None and now < self._recent_end:
             return self._recent
@@ -336,7 +336,7 @@ class DepthMetric:
         usd = normal = usual = 0.0
         expected: list[Market] = []
         used: list[Market] = []
-        name, hourly = self.book.name, self.hourly
+        name, hourly, long_ago = self.book.name, self.hourly, now - WARM_UP
         for market in view.ordered:
             book = market.memos.get(name)
             if not isinstance(book, DepthSamples):
@@ -347,7 +347,12 @@ class DepthMetric:
             expected.append(market)
             usual += normally
             current = book.current(now)
-            if current is not None and _warm(market, book, now):
+            if current is None:
+                continue
+            line = market.lines.get(_DEPTH) or market.venue_lines.get(_DEPTH)
+            if line is None or not line.up:
+                continue
+            if line.since <= long_ago or book.unbroken_since <= long_ago:
                 used.append(market)
                 usd += current
                 normal += normally
@@ -421,14 +426,6 @@ def of_normal(name: str, bp: int) -> DepthMetric:
 
 def _keep(bp: int) -> Keep[DepthSamples]:
     return Keep(f"depth.{bp}", DepthSamples)
-
-
-def _warm(market: Market, book: DepthSamples, now: Ms) -> bool:
-    line = market.lines.get(_DEPTH) or market.venue_lines.get(_DEPTH)
-    if line is None or not line.up:
-        return False
-    long_ago = now - WARM_UP
-    return line.since <= long_ago or book.unbroken_since <= long_ago
 
 
 def _by_venue(live: list[_Live]) -> dict[str, float]:

@@ -10,15 +10,17 @@ soon. So it is with a jump where the other one has been silent for longer than i
 there is one venue, a jump must be confirmed by its next price.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 
 from rules.alerts import PriceFacts, Scope
-from rules.market import Keep, Market, Memo, View, speakers
+from rules.market import Keep, Market, Memo, View, live_prices, speakers
 from rules.metric import LOOK_EVERY, OF_ASSET, Reading, fall
-from rules.windows import JUMP
+from rules.windows import FROZEN, JUMP
 from streams.events import Kind, MarketEvent, Ms
 
 LATE: Ms = 1_500
@@ -37,6 +39,21 @@ class _Change(msgspec.Struct, frozen=True, gc=False):
     before: float
     after: float
     pct: float
+
+
+class _Voices(NamedTuple):
+    """Whose prices are heard now; the same for all windows that all of them know the start of."""
+
+    chosen: Sequence[Market]
+    """Whose prices are the asset's."""
+    live: Sequence[Market]
+    """Those of them that are compared with each other."""
+
+    @staticmethod
+    def among(markets: Sequence[Market], now: Ms) -> "_Voices":
+        """Those among ``markets``, which are in order."""
+        chosen = speakers(markets)
+        return _Voices(chosen, _live(chosen, now) if len(chosen) > 1 else chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +79,20 @@ class PriceMetric:
         change = self._change(view, now)
         if change is None:
             return None
-        held = view.usd_at_least()
         return Reading(
             value=change.pct,
             used=(change.market,),
             expected=(change.market,),
-            floor_musd=sum(held.values()) / 1e6 if held else None,
+            floor_musd=view.once(_held_musd, now),
         )
 
     def facts(self, view: View, now: Ms) -> PriceFacts | None:
         speaks = self._change(view, now)
         if speaks is None:
             return None
-        ends = self._ends(view, now).items()
-        known = [(market.venue, 100 * (b - a) / a) for market, (a, b) in ends]
+        prices = view.once(live_prices, now)
+        before = self._before(prices, now)
+        known = [(m.venue, 100 * (prices[m] - first) / first) for m, first in before.items()]
         held = view.usd_held()
         return PriceFacts(
             window_ms=self.window,
@@ -98,16 +115,25 @@ class PriceMetric:
         if these are not of two minds for long: then what the other one has held meanwhile. A frozen
         feed has no say while another moves, nor has one of three that has fallen silent.
         """
-        ends = self._ends(view, now)
-        if not ends:
+        prices = view.once(live_prices, now)
+        before = self._before(prices, now)
+        if not before:
             return None
-        chosen = speakers([*ends])
+        # as a rule all reach back far enough
+        whole = len(before) == len(prices)
+        voices = view.once(_voices, now) if whole else _Voices.among([*before], now)
+        chosen = voices.chosen
         if len(chosen) == 1:
             # nobody else can confirm a jump, or what came after a hole: its own next price must
             market = chosen[0]
             last = market.prices.last
-            return None if last is None else _change(market, ends[market][0], last)
-        changes = sorted([_change(m, *ends[m]) for m in _live(chosen, now)], key=_pct)
+            return None if last is None else _change(market, before[market], last)
+        changes = [
+            _Change(market, first, last, 100 * (last - first) / first)
+            for market in voices.live
+            for first, last in ((before[market], prices[market]),)
+        ]
+        changes.sort(key=_pct)
         half = len(changes) // 2
         if len(changes) == 1:
             return _held(changes[0], now)
@@ -121,29 +147,38 @@ class PriceMetric:
             return mild
         return max(mild, _held(strong, now) or mild, key=_size)
 
-    def _ends(self, view: View, now: Ms) -> dict[Market, tuple[float, float]]:
-        """The price at the window's start and now, of the live markets that know both, in order."""
-        ends: dict[Market, tuple[float, float]] = {}
+    def _before(self, markets: Iterable[Market], now: Ms) -> dict[Market, float]:
+        """The price at the window's start, of the markets that know it, in order."""
         window = self.window
-        for market in view.ordered:  # nothing is asked as often as this
-            prices = market.prices
-            after = prices.now(now)
-            if after is not None and (before := prices.before(window, now)) is not None:
-                line = market.lines.get(_PRICE) or market.venue_lines.get(_PRICE)
-                if line is not None and line.up:
-                    ends[market] = before, after
-        return ends
+        return {
+            market: price
+            for market in markets
+            if (price := market.prices.before(window, now)) is not None
+        }
+
+
+def _held_musd(view: View, now: Ms) -> float | None:
+    held = view.usd_at_least()
+    return sum(held.values()) / 1e6 if held else None
+
+
+def _voices(view: View, now: Ms) -> _Voices:
+    return _Voices.among([*view.once(live_prices, now)], now)
 
 
 def _live(chosen: list[Market], now: Ms) -> list[Market]:
     """Those whose price is not frozen while that of another one moves, and of more than two those
     that can be heard; two at least."""
-    live = [m for m in chosen if not m.prices.latest.frozen(now)]
+    changed = now - FROZEN
+    live = [
+        m for m in chosen if m.prices.latest.changed > changed or not m.prices.latest.frozen(now)
+    ]
     if len(live) < len(chosen) and not any(m.prices.latest.moving(now) for m in chosen):
         live = chosen
     if len(live) < 3:
         return live
-    heard = [m for m in live if not _unheard(m, now)]
+    since = now - LATE
+    heard = [m for m in live if m.prices.seen >= since or not _unheard(m, now)]
     if len(heard) == 1:  # it speaks alone, beside the one that spoke last of the others
         heard.append(max([m for m in live if m is not heard[0]], key=lambda m: m.prices.seen))
     return heard or live
