@@ -88,7 +88,7 @@ class Side:
         "_top",
         "edge",
         "fault",
-        "rolling",
+        "reach",
     )
 
     def __init__(self, sign: int) -> None:
@@ -97,17 +97,18 @@ class Side:
 
     def clear(self) -> None:
         self._pending: list[Levels] = []
-        self.rolling = False
+        self.reach = 0  # above 0: the venue tells of its best so many levels only
         self._far: dict[float, float] = {}
         self._drop_places()
         self._layable = True  # not found to be without a common price step
         self.fault = ""  # why nothing can be said of this side, in words
         self.edge = self._end  # from here to mid all is known
 
-    def load(self, levels: Levels, rolling: bool = False) -> None:
-        """Replace everything. ``rolling``: the venue tells of its best levels only (``roll``)."""
+    def load(self, levels: Levels, reach: int = 0) -> None:
+        """Replace everything. ``reach``: the venue tells of its best so many levels only; 0: of
+        all."""
         self.clear()
-        self.rolling = rolling
+        self.reach = reach
         self._pending.append(levels)
 
     def apply(self, changes: Levels) -> None:
@@ -134,7 +135,7 @@ class Side:
         if self._scale:
             if abs(mid - self._mid) > mid * KEEP_BP / 40_000:
                 self._lay_out(mid)
-        elif self._layable and not self.rolling and len(self._far) > FEW:
+        elif self._layable and not self.reach and len(self._far) > FEW:
             self._lay_out(mid)
 
     def within(self, mid: float, bands_bp: Sequence[int]) -> list[float]:
@@ -148,13 +149,13 @@ class Side:
             self.fault = "of impossible sizes"
         return out
 
-    def roll(self, reach: int) -> None:
-        """The venue tells of its best ``reach`` levels only: of a full side no more is known.
+    def roll(self) -> None:
+        """Of a full side of ``reach`` levels no more is known.
 
         A side of fewer levels is the whole side.
         """
         far = self._far
-        if not far or len(far) < reach - reach // _LOOSE_SHARE:
+        if not far or len(far) < self.reach - self.reach // _LOOSE_SHARE:
             self.edge = self._end
         else:
             self.edge = min(far) if self._sign > 0 else max(far)
@@ -267,6 +268,10 @@ class Side:
                     far.pop(price, None)
                 else:
                     self._refuse(price)
+            if self.reach and len(far) > self.reach:
+                # what leaves the best may go without a word, and what comes back is told anew
+                for price in sorted(far, reverse=self._sign > 0)[self.reach :]:
+                    del far[price]
 
     def _refuse(self, price: float) -> None:
         self.fault = f"of impossible {'sizes' if 0 < price < _IMPOSSIBLE else 'prices'}"
@@ -327,6 +332,11 @@ WAIT_MS: Ms = 10 * SECOND
 answer takes longer, and it is newer than its request."""
 
 
+LATE_MS: Ms = 5 * SECOND
+"""What is told twice, or late, is older than the newest change, give or take so much of the venue's
+time. A newer one of an old id shows that the ids have begun anew, and nobody said so."""
+
+
 class Verdict(Enum):
     """What an update did to the book."""
 
@@ -365,7 +375,7 @@ class Sample(msgspec.Struct, frozen=True):
 class Book:
     """The book of one symbol."""
 
-    __slots__ = ("_asks", "_bids", "_buffer", "_held", "_last", "_reach", "_step", "at", "synced")
+    __slots__ = ("_asks", "_bids", "_buffer", "_held", "_last", "_step", "at", "synced")
 
     def __init__(self) -> None:
         self._bids = Side(1)
@@ -373,7 +383,6 @@ class Book:
         self._last: int | None = None
         self._buffer: list[BookUpdate] | None = []
         self._held: BookUpdate | None = None
-        self._reach = 0
         self._step = 0.0
         self.synced = False
         self.at = 0
@@ -443,8 +452,8 @@ class Book:
         if fault := self._bids.fault or self._asks.fault:
             return fault
         for side in sides:
-            if side.rolling:
-                side.roll(self._reach)
+            if side.reach:
+                side.roll()
         if bid is None or ask is None:
             empty = [side for side, best in zip(sides, (bid, ask), strict=True) if best is None]
             return ONE_SIDED if all(side.whole for side in empty) else BEYOND
@@ -482,7 +491,8 @@ class Book:
             return Verdict.APPLIED
         if _continues(update) == self._last:
             return Verdict.APPLIED  # whatever its own id: a venue may begin to count anew
-        if update.last <= self._last and update.previous != BEGINS:
+        old = update.last <= self._last and update.previous != BEGINS
+        if old and update.at <= self.at + LATE_MS:
             return Verdict.DUPLICATE
         self.reset()
         return Verdict.GAP
@@ -497,9 +507,9 @@ class Book:
             del buffer[: len(buffer) // 2]
 
     def _replace(self, snapshot: BookUpdate) -> None:
-        self._bids.load(snapshot.bids, snapshot.rolling)
-        self._asks.load(snapshot.asks, snapshot.rolling)
-        self._reach = snapshot.reach
+        reach = snapshot.reach if snapshot.rolling else 0
+        self._bids.load(snapshot.bids, reach)
+        self._asks.load(snapshot.asks, reach)
         self._step = snapshot.step
         self._bids.edge, self._asks.edge = _reach(snapshot)
         self._last = snapshot.last if snapshot.last else None

@@ -339,3 +339,19 @@ def test_impossible_numbers_make_the_book_invalid_until_a_new_one(
     assert "impossible" in str(book.sample())
     book.update(snapshot([(99.5, 1.0)], [(101.0, 1.0)], last=9))
     assert isinstance(book.sample(), Sample)
+
+
+@pytest.mark.parametrize("previous", [None, 41])
+def test_ids_that_begin_anew_without_a_word_are_a_gap_and_no_duplicates(
+    previous: int | None,
+) -> None:
+    """The stream goes on with lower ids; a book that calls them old would stand still for ever."""
+    book, now = Book(), 1_790_000_000_000
+    begun = snapshot([(100.0, 1.0)], [(101.0, 1.0)], last=1_000_000)
+    book.update(msgspec.structs.replace(begun, at=now))
+    late = msgspec.structs.replace(change(50, 50), at=now - 900)
+    assert book.update(late) is Verdict.DUPLICATE
+    anew = change(42, 50, [(90.0, 1.0)])
+    anew = msgspec.structs.replace(anew, previous=previous, at=now + 6_000)
+    assert book.update(anew) is Verdict.GAP
+    assert not book.synced

@@ -250,6 +250,24 @@ class Okx(Bybit):
         self.update(snapshot=False, previous=before, bids=levels(bids), asks=levels(asks))
 
 
+class Bitget(Bybit):
+    """The same, and of what leaves the best levels nothing is told, also if it goes later."""
+
+    def change(self, bids: Side, asks: Side) -> None:
+        market = self.market
+        before, self.last = self.last, self.last + 1
+        visible = [
+            {steps: size for steps, size in side.items() if size or steps not in there}
+            for side, there in ((bids, market.bids), (asks, market.asks))
+        ]
+        self.update(
+            snapshot=False,
+            previous=before,
+            bids=market.levels(visible[0]),
+            asks=market.levels(visible[1]),
+        )
+
+
 class Hyperliquid(BookFeed):
     """Twenty buckets a side, all of them each time."""
 
@@ -337,7 +355,7 @@ def crash(venue: type[BookFeed], seed: int) -> Iterator[Sample | str]:
         feed.tell(before, sample)
 
 
-VENUES = [Binance, Bybit, Hyperliquid, Okx, Generic]
+VENUES = [Binance, Bybit, Hyperliquid, Okx, Bitget, Generic]
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -573,3 +591,26 @@ def test_levels_that_were_forgotten_are_not_claimed() -> None:
         )
     )  # fmt: skip
     assert book.sample() == BEYOND
+
+
+def test_levels_that_left_the_best_ones_without_a_word_are_not_there() -> None:
+    """A fall of half a percent: a thousand asks come nearer, and of those that they push out of the
+    best thousand nobody says that they go."""
+    bids, asks = ladder(0.001, 100_000, 1000)
+    book = Book()
+    book.update(
+        BookUpdate(
+            symbol="X", at=1, snapshot=True, bids=bids, asks=asks, last=1, reach=1000, rolling=True
+        )
+    )
+    gone = [(price, 0.0) for price, _ in bids if price > 99.5]
+    nearer = [(round(99.501 + 0.0005 * n, 4), 0.001) for n in range(1000)]
+    sample = then(book, 2, gone, nearer)
+    assert book.levels() <= 2000
+    # mid is 99.5005, and the best thousand asks end at 100.0005
+    assert [band.covered for band in sample.bands] == [True, True, True, False]
+    assert sample.bands[-1].ask_usd == pytest.approx(sum(p * x for p, x in nearer))
+    # they go again, and the venue tells what is there then: not what was there before
+    back = [(price, 0.0) for price, _ in nearer]
+    sample = then(book, 3, (), [*back, (100.2, 5.0), (100.4, 5.0)])
+    assert sample.bands[-1].ask_usd == pytest.approx(5 * (100.2 + 100.4))
