@@ -97,10 +97,11 @@ def parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--config", type=Path, metavar="PATH",
+        "--config", type=Path, metavar="PATH", default=argparse.SUPPRESS,
         help="the configuration to use; without it $LOWTIDE_CONFIG, or local.toml or config.toml of"
         " this folder, or the one that comes with Lowtide",
     )  # fmt: skip
+    whole.set_defaults(config=None)  # not by each parser: an inner one would take it away again
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
@@ -111,8 +112,10 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=form,
         )  # fmt: skip
 
-    for group in (_running, _configuring, _operating, _looking_back):
-        group(add)
+    _running(add)
+    _configuring(add, common)
+    _operating(add)
+    _looking_back(add)
     return whole
 
 
@@ -127,7 +130,7 @@ def _running(add: _Add) -> None:
     add("bot", "only the role that sends messages")
 
 
-def _configuring(add: _Add) -> None:
+def _configuring(add: _Add, common: argparse.ArgumentParser) -> None:
     init = add("init", "three questions, then a configuration, a token and a test message")
     init.add_argument("--api-url", metavar="URL", help="a Bot API server in place of Telegram's")
     add("check", "read the configuration and say what it means")
@@ -136,10 +139,12 @@ def _configuring(add: _Add) -> None:
     add("test", "run the rule tests of the configuration")
     config = add("config", "change one key of your own file, or what an editor needs to help")
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
-    put = actions.add_parser("set", help="write one key; comments and layout stay")
+    put = actions.add_parser(
+        "set", help="write one key; comments and layout stay", parents=[common]
+    )
     put.add_argument("key", metavar="KEY", help="such as rules.oi_drop.majors.alert")
     put.add_argument("value", metavar="VALUE", help="as in the file; text needs no quotes")
-    actions.add_parser("schema", help="print the JSON schema of the file")
+    actions.add_parser("schema", help="print the JSON schema of the file", parents=[common])
     completion = add("completion", "what makes a shell complete commands and options")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     add("send-test", "post a test message to every chat, or say what is missing")

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import stat
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -58,6 +59,8 @@ def replace(
     about it. OSError as usual.
     """
     path = path.resolve()
+    if path.exists() and not path.stat().st_mode & stat.S_IWUSR:
+        raise ValueError(f"{path} is read-only for its owner, and nothing was written")
     before = path.read_bytes() if path.exists() else b""
     with NamedTemporaryFile(
         "w", dir=path.parent, suffix=".toml", delete=False,
@@ -87,6 +90,8 @@ def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) ->
     """
     path = own_file(settings.path)
     *tables, name = _parts(key)
+    if not tables and name != "extends":
+        raise ValueError(f"{key} is a table: name a key in it, or edit {path.name}")
     try:
         document = document_at(path)
         table = table_at(document, tables, inline=_is_row(tables))
@@ -104,7 +109,8 @@ def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) ->
             f"{key} = {value} is written to {path.name}, which is not used as it is now:\n{error}"
         )
     changed = change_summary(settings, after, tests)
-    return changed or f"{key} was {value} already; it is written to {path.name}"
+    changed = changed or f"{key} was {value} already."
+    return f"{changed} Written to {path}"
 
 
 def _parts(key: str) -> list[str]:

@@ -167,7 +167,7 @@ def change_summary(
 _SHOWN = 8
 """So many changes and warnings are named; no message holds a whole file."""
 
-_WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics")
+_WITH_VALUES = ("rules", "defaults", "markets", "channel", "metrics", "logs")
 """Sections without secrets. Of others only the key is named: an address may hold a password."""
 
 

@@ -337,7 +337,7 @@ def _instrument(
     volume: float | None,
     futures: _Futures,
 ) -> Instrument:
-    asset, multiplier = wire.coin_of(row.baseAsset)
+    asset, multiplier = wire.underlying(row.baseAsset)
     hours = _DEFAULT_FUNDING_HOURS if adjusted is None else adjusted.fundingIntervalHours
     size = wire.positive(row.contractSize) if futures.inverse else 1.0
     if size is None:

@@ -240,7 +240,7 @@ def _instrument(
 ) -> Instrument:
     """``sizeMultiplier`` of the row is the step of orders: one contract is one unit."""
     open_interest_usd, volume_usd = sizes
-    asset, multiplier = wire.coin_of(row.baseCoin)
+    asset, multiplier = wire.underlying(row.baseCoin)
     hours = terms.funding_hours or wire.interval(wire.number(row.fundInterval))
     return Instrument(
         venue=SPEC.name,

@@ -272,7 +272,7 @@ def _instruments(bodies: Sequence[bytes], spec: Spec, category: _Category) -> Li
 
 def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Instrument:
     open_interest_usd, volume_usd = sizes
-    asset, multiplier = wire.coin_of(row.baseCoin)
+    asset, multiplier = wire.underlying(row.baseCoin)
     limits = (row.upperFundingRate, row.lowerFundingRate)
     hours = _HOURS_OF_MINUTES.get(row.fundingInterval)
     return Instrument(

@@ -257,7 +257,7 @@ def _instrument(row: _Contract) -> Instrument:
     coins, factor = wire.positive(row.ctVal), wire.positive(row.ctMult)
     if coins is None or factor is None:
         raise Malformed(f"{row.instId}: a contract of no size")
-    asset, multiplier = wire.coin_of(row.ctValCcy)
+    asset, multiplier = wire.underlying(row.ctValCcy)
     return Instrument(
         venue=SPEC.name,
         symbol=row.instId,

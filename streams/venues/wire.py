@@ -380,6 +380,13 @@ def coin_of(base: str) -> tuple[str, float]:
     return present_name(base), 1.0
 
 
+def underlying(base: str) -> tuple[str, float]:
+    """``coin_of`` what a venue calls the base of a contract. Malformed where that is nothing."""
+    if not base:
+        raise Malformed("a contract on nothing")
+    return coin_of(base)
+
+
 def per_coin(levels: Levels, multiplier: float) -> Levels:
     """Price levels per single coin. The same list where one unit is one coin: the hot path.
 

@@ -326,3 +326,15 @@ def test_other_shells_have_theirs(shell: str, capsys: pytest.CaptureFixture[str]
     code, script, _ = ended(["completion", shell], capsys)
     assert code == 0
     assert all(name in script for name in EXAMPLES)
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_the_configuration_is_named_where_every_command_takes_it(
+    place: int, config: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["config", "set", "channel.posts_per_hour", "9"]
+    words[place:place] = ["--config", str(config)]
+    code, out, _ = ended(words, capsys)
+    assert code == 0
+    assert f"Written to {config}" in out
+    assert "posts_per_hour = 9" in config.read_text()

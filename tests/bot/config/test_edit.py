@@ -50,6 +50,7 @@ def test_a_key_is_written_and_comments_and_layout_stay(
     assert [line for line in OWN.splitlines() if line not in left.splitlines()] == []
     assert key.replace('"', "").split(".")[-1] in words or "new" in words
     assert words.startswith("mine.toml, ")
+    assert words.endswith(f"Written to {path}")
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -63,6 +64,7 @@ def test_lines_end_as_they_did(path: Path, ends: str):
 WRONG = [
     ("channel.posts_per_hours", "9", ConfigError, "posts_per_hour"),
     ("channel.posts_per_hour", "many", ConfigError, "channel.posts_per_hour"),
+    ("chats", "[]", ValueError, "chats is a table: name a key in it, or edit mine.toml"),
     ("channel", "9", ValueError, "channel is a table: name a key in it, or edit mine.toml"),
     ("channel.posts_per_hour.more", "9", ValueError, "channel.posts_per_hour is no table"),
     ("channel..posts", "9", ValueError, "'channel..posts' is no key"),
@@ -85,7 +87,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_written(
 
 def test_a_key_that_is_so_already_is_said_to_be(path: Path):
     words = set_key(load(path, {}), "channel.posts_per_hour", "6", {})
-    assert words == "channel.posts_per_hour was 6 already; it is written to mine.toml"
+    assert words == f"channel.posts_per_hour was 6 already. Written to {path}"
 
 
 def test_the_shipped_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -96,3 +98,16 @@ def test_the_shipped_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Changed: channel.posts_per_hour 12 → 9." in words
     assert own.read_text() == 'extends = "shipped"\n\n[channel]\nposts_per_hour = 9\n'
     assert SHIPPED.read_bytes() == shipped
+
+
+def test_a_read_only_file_is_left_alone(path: Path):
+    path.chmod(0o400)
+    with pytest.raises(ValueError, match=r"mine.toml is read-only for its owner, and nothing was"):
+        set_key(load(path, {}), "channel.posts_per_hour", "9", {})
+    assert path.read_text() == OWN
+
+
+def test_of_a_key_without_a_secret_both_values_are_said(path: Path):
+    words = set_key(load(path, {}), "logs.format", "json", {})
+    assert 'Changed: logs.format none → "json".' in words
+    assert "Restart Lowtide for what changed in logs." in words

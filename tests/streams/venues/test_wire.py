@@ -43,6 +43,12 @@ def test_coin_of(base: str, coin: str, count: float) -> None:
     assert wire.coin_of(base) == (coin, count)
 
 
+def test_a_contract_on_nothing_is_malformed() -> None:
+    with pytest.raises(Malformed, match="a contract on nothing"):
+        wire.underlying("")
+    assert wire.underlying("1000PEPE") == ("PEPE", 1000)
+
+
 @pytest.mark.parametrize("text", ["abc", "1,5", "0x10", "{}"])
 def test_text_that_is_no_number_is_malformed(text: str) -> None:
     with pytest.raises(Malformed):
