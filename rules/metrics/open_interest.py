@@ -5,7 +5,7 @@ at the newest moment that all of them have reached. Each is what has been held f
 wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
 far as both say: a crash is everywhere. A venue of which nobody knows whether it counts one side
 or both confirms others and is told beside them, and is added to none; where there are only such
-venues the percentage is theirs. With one price P0 for the asset at the start,
+venues the percentage is the largest one's. With one price P0 for the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 
 An inverse contract is counted in USD: its coins are more after a fall though nobody has opened
@@ -251,8 +251,16 @@ def _telling(view: View) -> list[Market]:
 
 
 def _added(markets: list[Market]) -> list[Market]:
-    """Those that may be added up: all that count one side, or all if none is known to."""
-    return [m for m in markets if m.one_side] or markets
+    """Those that may be added up: all that count one side; if none is known to, the largest
+    exchange's, since one of two may count both sides."""
+    known = [m for m in markets if m.one_side]
+    if known or not markets:
+        return known
+    held: dict[str, float] = {}
+    for market in markets:
+        held[market.exchange] = held.get(market.exchange, 0.0) + (market.oi_base or 0.0)
+    largest = max(held, key=lambda exchange: (held[exchange], exchange))
+    return [m for m in markets if m.exchange == largest]
 
 
 def _coins(market: Market, held: float, price: float | None) -> float | None:

@@ -207,7 +207,7 @@ def _instrument(row: _Contract, ticker: _Ticker | None) -> Instrument:
     coins = wire.positive(row.quanto_multiplier)
     if coins is None:
         raise Malformed(f"{row.name}: a contract of no size")
-    asset, multiplier = wire.coin_of(row.name.removesuffix(_SUFFIX))
+    asset, multiplier = wire.underlying(row.name.removesuffix(_SUFFIX))
     hours = _hours(row.funding_interval)
     held = None if ticker is None else _held(ticker, coins)[1]
     return Instrument(

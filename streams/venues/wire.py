@@ -54,8 +54,8 @@ SizeNumber = Annotated[float, Meta(ge=0, le=MOST)]
 Levels = list[tuple[float, float]]
 """Not bounded here: it would double the cost of the hot path. The book refuses the impossible."""
 
-Text = str | float
-"""A number as venues write it: a string, "" where there is none, sometimes a bare number."""
+Text = str | float | None
+"""A number as venues write it: a string, "" or null where there is none, sometimes a bare number."""
 
 _PREFIXED = re.compile(r"(10{3,}|1M(?=.{3}))(?![0-9])(.+)")
 _SUFFIXED = re.compile(r"(.*[^0-9])(10{3,})")

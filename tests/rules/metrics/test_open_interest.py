@@ -145,6 +145,17 @@ def test_a_venue_that_may_count_both_sides_is_told_in_percent_and_added_to_none(
     assert facts.not_added == (UNKNOWN,)
 
 
+def test_of_two_such_venues_the_larger_one_speaks():
+    """If it counts both sides, the sum of what the two say fell by 3.5 %, and what is open rose."""
+    fed = Fed("oi_net_15m_pct")
+    for t in range(START, START + 17 * MINUTE, 5 * SECOND):
+        later = t > START + 10 * MINUTE
+        fed.feed(oi("gate", t, 930.0 if later else 1000.0, one_side=False))
+        fed.feed(oi("bitget", t, 530.0 if later else 500.0, one_side=False))
+    assert fed.value() == approx(-7)
+    assert fed.facts().by_venue_pct == {"gate": approx(-7), "bitget": approx(6)}
+
+
 def test_of_such_a_venue_alone_there_is_a_percentage_and_no_sum():
     fed = held(Fed("oi_net_15m_pct"), {UNKNOWN: (1000.0, 900.0)})
     reading, facts = fed.reading(), fed.facts()

@@ -709,7 +709,7 @@ def test_no_interval_is_told_by_a_gap_where_a_settlement_cannot_be_read(symbol: 
         for name in ("BTCUSDT", "XYZUSDT")
         for place in range(3)
     ]
-    rows[4] |= {"symbol": symbol, "fundingRate": None}
+    rows[4] |= {"symbol": symbol, "fundingRate": []}
     known = {
         name: Instrument(
             venue="binance", symbol=name, asset=name[:3], quote="USDT", funding_hours=4.0
