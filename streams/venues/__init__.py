@@ -12,4 +12,5 @@ VENUES: dict[str, Venue] = {
     "binance-coinm": binance.COIN_M,
     "bybit-inverse": bybit.INVERSE,
     "gate": gate,
+    "aster": binance.ASTER,
 }

@@ -1,4 +1,4 @@
-"""Binance perpetuals: USDⓈ-M by the functions of this module, COIN-M by ``COIN_M``.
+"""Binance perpetuals: USDⓈ-M by the functions of this module, COIN-M by ``COIN_M``; and Aster's.
 
 Facts from developers.binance.com (USDⓈ-M and COIN-M futures) as of November 2026: routed websocket
 addresses of USDⓈ-M since 2026-04-23 (the old ones still connect and stay silent), and rows of both
@@ -6,6 +6,9 @@ addresses of USDⓈ-M since 2026-04-23 (the old ones still connect and stay sile
 
 The two are two venues with one protocol: another host, other contracts. Those of COIN-M are
 inverse: sizes are in contracts of 100 or 10 USD, in open interest, liquidations, volumes and books.
+
+Aster, a decentralised exchange, took the protocol over as it was (asterdex.com, as of August 2026,
+tried on single recorded frames alone). What it changed stands in ``_ASTER``.
 """
 
 import re
@@ -49,7 +52,7 @@ SPEC = Spec(
 
 
 class _Futures(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between the two."""
+    """What differs between those that speak it."""
 
     api: str
     """What REST paths begin with."""
@@ -58,7 +61,11 @@ class _Futures(msgspec.Struct, frozen=True, kw_only=True):
     books: str
     """The path of sockets of books."""
     quotes: frozenset[str]
-    inverse: bool
+    inverse: bool = False
+    depth: str = "depth@500ms"
+    """The stream of a book."""
+    lists_intervals: bool = False
+    """Every contract has a row of its funding interval: without one it is not known."""
     polled_a_minute: int
     """How many contracts' open interest is asked for in a minute, beside the largest."""
 
@@ -68,7 +75,6 @@ _USD_M = _Futures(
     market="/market/stream",
     books="/public/stream",
     quotes=frozenset(("USDT", "USDC")),
-    inverse=False,
     polled_a_minute=600,
 )
 _COIN_M = _Futures(
@@ -78,6 +84,15 @@ _COIN_M = _Futures(
     quotes=frozenset(("USD",)),
     inverse=True,
     polled_a_minute=150,
+)
+_ASTER = _Futures(
+    api="/fapi/v3",
+    market="/stream",
+    books="/stream",
+    quotes=frozenset(("USDT", "USDC")),
+    depth="depth@100ms",
+    lists_intervals=True,
+    polled_a_minute=300,
 )
 
 _FAST_POLLS = 10
@@ -117,6 +132,7 @@ class _Symbol(msgspec.Struct):
     contractStatus: str = ""  # so it is named at COIN-M
     contractSize: wire.Text = ""
     deliveryDate: int = 0
+    underlyingType: str = "COIN"
 
 
 class _ExchangeInfo(msgspec.Struct):
@@ -128,6 +144,8 @@ class _FundingInfo(msgspec.Struct):
     fundingIntervalHours: float
     adjustedFundingRateCap: wire.Text = ""
     adjustedFundingRateFloor: wire.Text = ""
+    fundingFeeCap: wire.Text = ""  # so they are named at Aster
+    fundingFeeFloor: wire.Text = ""
 
 
 class _DayTicker(msgspec.Struct):
@@ -290,11 +308,13 @@ def _instruments(bodies: Sequence[bytes], spec: Spec, futures: _Futures) -> List
             row.contractType == "PERPETUAL"
             and (status == "TRADING" or status in _ENDING)
             and row.quoteAsset in futures.quotes
+            and (row.underlyingType == "COIN" or futures is not _ASTER)
         )
         if not wanted:
             return None
         interval = adjusted.get(row.symbol)
-        assumed = interval is None and not lost.isdisjoint((row.symbol, ""))
+        unsaid = futures.lists_intervals or not lost.isdisjoint((row.symbol, ""))
+        assumed = interval is None and unsaid
         instrument = _instrument(row, interval, assumed, volumes.get(row.symbol), futures)
         return msgspec.structs.replace(instrument, venue=spec.name)
 
@@ -360,7 +380,10 @@ def _instrument(
 
 
 def _cap(adjusted: _FundingInfo) -> float | None:
-    limits = (adjusted.adjustedFundingRateCap, adjusted.adjustedFundingRateFloor)
+    limits = (
+        adjusted.adjustedFundingRateCap, adjusted.adjustedFundingRateFloor,
+        adjusted.fundingFeeCap, adjusted.fundingFeeFloor,
+    )  # fmt: skip
     known = [abs(rate) for rate in map(wire.fraction, limits) if rate]
     return max(known, default=None)
 
@@ -382,15 +405,15 @@ def _subscriptions(
         depth = frozenset((Kind.DEPTH,))
         symbols = [instrument.symbol for instrument in instruments]
         for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
-            messages = _subscribe(batch)
+            messages = _subscribe(batch, futures)
             sockets.append(
                 wire.socket(f"book-{part}", futures.books, messages, depth, batch, _SILENCE_S)
             )
     return sockets
 
 
-def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
-    streams = [f"{symbol.lower()}@depth@500ms" for symbol in symbols]
+def _subscribe(symbols: Sequence[str], futures: _Futures) -> tuple[bytes, ...]:
+    streams = [f"{symbol.lower()}@{futures.depth}" for symbol in symbols]
     return tuple(
         msgspec.json.encode({"method": "SUBSCRIBE", "params": batch, "id": part})
         for part, batch in enumerate(wire.batches(streams, _PARAMS_PER_MESSAGE), start=1)
@@ -399,14 +422,30 @@ def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
 
 def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
     """The books of these symbols again; asking twice does no harm here."""
-    return _subscribe(symbols) if Kind.DEPTH in subscription.kinds else ()
+    return _resubscribe(symbols, subscription, _USD_M)
+
+
+def _resubscribe(
+    symbols: Sequence[str], subscription: Subscription, futures: _Futures
+) -> tuple[bytes, ...]:
+    return _subscribe(symbols, futures) if Kind.DEPTH in subscription.kinds else ()
 
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
     """Open interest symbol by symbol (no stream has it), settled funding of all in one call."""
-    asked = _interest_polls(instruments, kinds, _USD_M)
-    if Kind.FUNDING in kinds:
-        settled = [Request(path=f"{_USD_M.api}/fundingRate?limit=1000")]
+    return _polls(instruments, kinds, _USD_M)
+
+
+def _polls(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], futures: _Futures
+) -> list[Poll]:
+    asked = _interest_polls(instruments, kinds, futures)
+    if Kind.FUNDING in kinds and futures.inverse:  # there the symbol is mandatory
+        each = _requests(instruments, f"{futures.api}/fundingRate?limit=2&symbol=")
+        over_s = max(60.0, 0.8 * len(each))  # USDⓈ-M allows 500 in 5 min
+        asked += wire.spread(each, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
+    elif Kind.FUNDING in kinds:
+        settled = [Request(path=f"{futures.api}/fundingRate?limit=1000")]
         asked += wire.spread(settled, Kind.FUNDING, every_s=3600.0, over_s=0.0, offset_s=20.0)
     return asked
 
@@ -619,10 +658,44 @@ def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
     )
 
 
-class _CoinMargined:
-    """COIN-M: what is read is read as at USDⓈ-M, by what the listing says of the contract."""
+class _Alike:
+    """Another venue of this protocol: what is read is read as at USDⓈ-M, by what the listing says
+    of the contract."""
 
-    SPEC = msgspec.structs.replace(
+    def __init__(self, spec: Spec, futures: _Futures) -> None:
+        self.SPEC = spec
+        self._futures = futures
+
+    next_listing_request = staticmethod(next_listing_request)
+    decode = staticmethod(decode)
+    decode_snapshot = staticmethod(decode_snapshot)
+
+    def listing_requests(self) -> list[Request]:
+        return _listing_requests(self._futures)
+
+    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
+        return _instruments(bodies, self.SPEC, self._futures)
+
+    def subscriptions(
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+    ) -> list[Subscription]:
+        return _subscriptions(instruments, kinds, self._futures)
+
+    def resubscribe(self, symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+        return _resubscribe(symbols, subscription, self._futures)
+
+    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+        return _polls(instruments, kinds, self._futures)
+
+    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+        return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
+
+    def resync(self, symbol: str, subscription: Subscription) -> Request:
+        return _snapshot_request(symbol, self._futures)
+
+
+COIN_M = _Alike(
+    msgspec.structs.replace(
         SPEC,
         name="binance-coinm",
         title="Binance COIN-M",
@@ -630,37 +703,18 @@ class _CoinMargined:
         rest="https://dapi.binance.com",
         open_interest=Sides(1, "it counts contracts; its documentation has no word on sides"),
         weight_per_minute=400,  # of 2400 for both, of which USDⓈ-M uses four fifths
-    )
-    next_listing_request = staticmethod(next_listing_request)
-    resubscribe = staticmethod(resubscribe)
-    decode = staticmethod(decode)
-    decode_snapshot = staticmethod(decode_snapshot)
-
-    def listing_requests(self) -> list[Request]:
-        return _listing_requests(_COIN_M)
-
-    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
-        return _instruments(bodies, self.SPEC, _COIN_M)
-
-    def subscriptions(
-        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
-    ) -> list[Subscription]:
-        return _subscriptions(instruments, kinds, _COIN_M)
-
-    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-        """Open interest symbol by symbol; settled funding too, since the symbol is mandatory."""
-        asked = _interest_polls(instruments, kinds, _COIN_M)
-        if Kind.FUNDING in kinds:
-            each = _requests(instruments, f"{_COIN_M.api}/fundingRate?limit=2&symbol=")
-            over_s = max(60.0, 0.8 * len(each))  # USDⓈ-M allows 500 in 5 min
-            asked += wire.spread(each, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
-        return asked
-
-    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-        return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
-
-    def resync(self, symbol: str, subscription: Subscription) -> Request:
-        return _snapshot_request(symbol, _COIN_M)
-
-
-COIN_M = _CoinMargined()
+    ),
+    _COIN_M,
+)
+ASTER = _Alike(
+    msgspec.structs.replace(
+        SPEC,
+        name="aster",
+        title="Aster",
+        websocket="wss://fstream.asterdex.com",
+        rest="https://fapi.asterdex.com",
+        open_interest=Sides(None, "neither its documentation nor anybody else says it"),
+        weight_per_minute=1200,  # 2400 in an example of exchangeInfo; not confirmed
+    ),
+    _ASTER,
+)

@@ -55,7 +55,7 @@ Levels = list[tuple[float, float]]
 """Not bounded here: it would double the cost of the hot path. The book refuses the impossible."""
 
 Text = str | float | None
-"""A number as venues write it: a string, "" or null where there is none, sometimes a bare number."""
+"""A number as venues write it: a string, "" or null where there is none, sometimes a bare one."""
 
 _PREFIXED = re.compile(r"(10{3,}|1M(?=.{3}))(?![0-9])(.+)")
 _SUFFIXED = re.compile(r"(.*[^0-9])(10{3,})")

@@ -259,6 +259,7 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("hyperliquid", "contexts"), ("hyperliquid", "book-1"), ("okx", "market"),
            ("okx", "price-1"), ("okx", "book-1"), ("bitget", "market"),
            ("bitget", "book-1"), ("binance-coinm", "market"), ("binance-coinm", "book-1"),
+           ("aster", "market"), ("aster", "book-1"),
            ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"), ("gate", "market"),
            ("gate", "ticker-1"), ("gate", "book-1"))  # fmt: skip
 
@@ -681,6 +682,8 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
                            frames.okx_says("notice", code="64008", msg="x")]),
         "binance-coinm": ("market", [frames.marks("BTCUSD_PERP"), frames.minis("BTCUSD_PERP"),
                                      frames.forced("BTCUSD_PERP"), frames.done()]),
+        "aster": ("market", [frames.marks("BTCUSDT"), frames.minis("BTCUSDT"),
+                             frames.forced("BTCUSDT"), frames.done()]),
         "bybit-inverse": ("market-1", [frames.ticker("BTCUSD"), frames.liquidated("BTCUSD", 1.0),
                                        frames.bybit_says("error:x,topic:tickers.BTCUSD", False)]),
         "gate": ("market", [frames.gate_opens(), frames.gate_forced("BTC_USDT", 1.0, 2.0),

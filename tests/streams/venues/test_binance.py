@@ -201,3 +201,53 @@ def test_resubscribe_asks_for_books_alone() -> None:
     assert binance.resubscribe(["BTC1USDT"], market) == ()
     (message,) = binance.resubscribe(["BTC1USDT"], book)
     assert json.loads(message)["params"] == ["btc1usdt@depth@500ms"]
+
+
+# ── Aster, which took the protocol over ────────────────────────────────
+
+
+def test_aster_lists_coins_with_the_interval_that_it_says() -> None:
+    """Of TSLAUSDT the row says STOCK; ASTERUSDT has no row of its interval, as some have at
+    Binance, where that means eight hours."""
+    known = listing("aster").instruments
+    assert list(known) == ["BTCUSDT", "1000PEPEUSDT", "ASTERUSDT"]
+    assert [(i.funding_hours, i.funding_assumed, i.funding_cap) for i in known.values()] == [
+        (8, False, 0.03), (4, False, 0.02), (8, True, None),
+    ]  # fmt: skip
+    assert {i.venue for i in known.values()} == {"aster"}
+
+
+def test_aster_is_asked_at_its_own_addresses() -> None:
+    instruments = list(listing("aster").instruments.values())
+    market, book = binance.ASTER.subscriptions(instruments, ALL)
+    assert market.path == "/stream?streams=!markPrice@arr@1s/!miniTicker@arr/!forceOrder@arr"
+    assert book.path == "/stream"
+    (message,) = book.messages
+    assert json.loads(message)["params"] == [f"{symbol}@depth@100ms" for symbol in
+                                             ("btcusdt", "1000pepeusdt", "asterusdt")]  # fmt: skip
+    assert binance.ASTER.resubscribe(["BTCUSDT"], book) != ()
+    asked = [request.path for request in binance.ASTER.listing_requests()]
+    asked += [poll.request.path for poll in binance.ASTER.polls(instruments, ALL)]
+    resync = binance.ASTER.resync("BTCUSDT", book)
+    assert isinstance(resync, Request)
+    assert {path.split("/")[2] for path in (*asked, resync.path)} == {"v3"}
+
+
+def test_asters_open_interest_is_in_no_sum_and_its_stocks_and_insurance_fund_are_nothing() -> None:
+    known = listing("aster")
+    answer = lines("aster", "poll_open_interest.jsonl")[0]
+    poll = next(p for p in binance.ASTER.polls(largest("aster"), ALL)
+                if p.kind is Kind.OPEN_INTEREST)  # fmt: skip
+    (interest,) = binance.ASTER.decode_poll(poll, answer, known, SEEN)
+    assert isinstance(interest, OpenInterest)
+    assert (interest.base, interest.usd, interest.one_side) == (21234.567, None, False)
+    marks = binance.ASTER.decode(lines("aster", "ws_mark_price.jsonl")[0], known, SEEN)
+    assert [(type(fact).__name__, fact.symbol) for fact in marks if isinstance(fact, Price)] == [
+        ("Price", "BTCUSDT"), ("Price", "1000PEPEUSDT"), ("Price", "ASTERUSDT"),
+    ]  # fmt: skip
+    assert [fact.symbol for fact in marks if isinstance(fact, Funding)] == [
+        "BTCUSDT", "1000PEPEUSDT",
+    ]  # fmt: skip
+    taken_over = lines("aster", "ws_ignored.jsonl")[0]
+    assert b"INSURANCE_FUND" in taken_over
+    assert binance.ASTER.decode(taken_over, known, SEEN) == []

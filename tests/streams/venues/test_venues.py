@@ -136,6 +136,11 @@ ENDED = {
                       (b'"deliveryDate":4133404800000,"contractStatus":"PRE_DELIVERING"', 0),
                       (b'"deliveryDate":1795262400000,"contractStatus":"TRADING"',
                        1_795_262_400_000)),
+    "aster": (0, b'"contractType":"PERPETUAL","deliveryDate":4133404800000,'
+              b'"onboardDate":1627628400000,"status":"TRADING"',
+              (b'"contractType":"PERPETUAL","deliveryDate":4133404800000,"status":"SETTLING"', 0),
+              (b'"contractType":"PERPETUAL","deliveryDate":1795262400000,"status":"TRADING"',
+               1_795_262_400_000)),
     "bybit-inverse": (1, b'"status":"Trading","baseCoin":"BTC","quoteCoin":"USD",'
                       b'"launchTime":"1542240000000","deliveryTime":"0"',
                       (b'"status":"Delivering","baseCoin":"BTC","quoteCoin":"USD",'
@@ -146,7 +151,7 @@ ENDED = {
 
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
-         "binance-coinm": 1, "bybit-inverse": 2, "gate": None}  # fmt: skip
+         "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -380,7 +385,7 @@ def listing_answers(venue: str) -> list[Any]:
 def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
     """The lists of rows in the answers of a listing."""
     match venue:
-        case "binance" | "binance-coinm":
+        case "binance" | "binance-coinm" | "aster":
             return [answers[0]["symbols"], *answers[1:]]
         case "bybit" | "bybit-inverse":
             return [answer["result"]["list"] for answer in answers]
@@ -447,6 +452,7 @@ SPOILED = {
     "gate": (0, "quanto_multiplier", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
     "binance-coinm": (0, "contractSize", int("9" * 400)),
+    "aster": (0, "deliveryDate", int("9" * 400)),
     "bybit-inverse": (1, "symbol", None),
 }
 
@@ -479,6 +485,7 @@ RANKS = {
     "gate": (1, ("volume_24h_quote", "contract")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
     "binance-coinm": (2, ("volume", "symbol")),
+    "aster": (2, ("quoteVolume", "symbol")),
     "bybit-inverse": (0, ("volume24h", "openInterest", "symbol")),
 }
 
@@ -585,6 +592,8 @@ MANY = (
     ("binance-coinm", "ws_mark_price.jsonl", 0),
     ("binance-coinm", "ws_mini_ticker.jsonl", 0),
     ("binance-coinm", "ws_force_order.jsonl", 0),
+    ("aster", "ws_mark_price.jsonl", 0),
+    ("aster", "poll_funding.jsonl", 0),
     ("bybit-inverse", "ws_liquidation.jsonl", 0),
     ("bitget", "ws_liquidation.jsonl", 0),
     ("bitget", "poll_funding.jsonl", 0),
@@ -610,7 +619,7 @@ def many(venue: str, file: str, number: int) -> Any:
     if file.startswith("ws_force_order"):  # each comes alone in the fixtures
         frame["data"] = [frame["data"], json.loads(lines(venue, file)[1])]
     rows = rows_in(frame)
-    if venue.startswith(("binance", "bybit")) and not file.startswith("poll"):
+    if venue.startswith(("binance", "bybit", "aster")) and not file.startswith("poll"):
         rows += [spelled(rows[0], symbol) for symbol in sorted(listing(venue).instruments)[:4]]
     return frame
 
@@ -760,6 +769,7 @@ NESTED = {
         ("neither a channel nor an answer", CUT, CUT),
     ),
     "binance-coinm": ((TOO_DEEP, NO_LIST, TOO_DEEP), (CUT, NO_LIST, CUT)),
+    "aster": ((TOO_DEEP, NO_LIST, TOO_DEEP), (CUT, NO_LIST, CUT)),
     "bybit-inverse": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "bitget": (
         ("neither a topic nor an answer", TOO_DEEP, TOO_DEEP),

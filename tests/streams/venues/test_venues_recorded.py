@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streams.contracts import Terms
-from streams.events import Instrument, Kind, MacroPrice, OpenInterest, Volume
+from streams.events import Instrument, Kind, Liquidation, MacroPrice, OpenInterest, Volume
 from streams.venue import (
     BookUpdate,
     Decoded,
@@ -43,6 +43,7 @@ FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
+    "aster": "aster",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -225,6 +226,12 @@ COIN_M |= {
         "limit_5_symbol_BTCUSD_PERP",
     )
 }
+ASTER: Files = {
+    "jkorf_futures_GetFundingRates.json": ("poll_funding", "BTCUSDT", ""),
+    "jkorf_futuresv3_GetFundingRates.json": ("poll_funding", "BTCUSDT", ""),
+    "jkorf_futures_GetOrderBook.json": ("snapshot_BTCUSDT", "BTCUSDT", ""),
+    "jkorf_futuresv3_GetOrderBook.json": ("snapshot_BTCUSDT", "BTCUSDT", ""),
+}
 BYBIT_INVERSE: Files = {
     "gct_v5_tickers_linear_usdc_inverse_2024-05-15.jsonl": (
         "ws",
@@ -270,7 +277,7 @@ GATE: Files = {
 }
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
-    "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE,
+    "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -314,6 +321,18 @@ NOT_READ: dict[str, str] = {
     "nautilus_http_get_instruments_futures.json": "dated futures",
     "nautilus_http_get_instruments_swap.json": "listing, below",
     "rest_instruments_*.json.gz": "listing, below",
+    # Aster
+    "jkorf_futures*_Get*Klines.json": "candles",
+    "jkorf_futures*_GetBookTicker*.json": "best prices",
+    "jkorf_futures*_GetExchangeInfo.json": "listing, below",
+    "jkorf_futures*_GetFundingInfo.json": "listing, below",
+    "jkorf_futures*_GetMarkPrice*.json": "REST twin of the mark price stream",
+    "jkorf_futures*_GetPrices.json": "last prices",
+    "jkorf_futures_public.jsonl": "documentation's examples, with times of 9 digits",
+    "jkorf_futures*_GetTicker*.json": "listing, below",
+    "jkorf_spot*": "spot",
+    "tardis_aster_futures_mixed.jsonl": "frames and answers wrapped by a recorder, below",
+    "tardis_aster_spot_mixed.jsonl": "spot",
     # Bitget
     "probe_*_2026-09-15.jsonl": "the older socket, and rows alone: test_bitget_recorded.py",
     "tardis_v2_*_2024.jsonl": "the older socket: test_bitget_recorded.py",
@@ -745,3 +764,42 @@ def test_recorded_refusal_of_binance_is_malformed(shared: Path) -> None:
     poll = Poll(request=Request(path="/"), kind=Kind.OPEN_INTEREST, every_s=1.0)
     with pytest.raises((Malformed, msgspec.MsgspecError)):
         VENUES["binance"].decode_poll(poll, refused, known("binance", "BTCUSDT"), SEEN)
+
+
+def test_recorded_listing_of_aster(shared: Path) -> None:
+    """Examples of its two interfaces: a contract, two funding intervals, a volume."""
+    folder = shared / "frames" / "aster"
+    for version in ("futures", "futuresv3"):
+        bodies = [raw(folder / f"jkorf_{version}_Get{name}.json")
+                  for name in ("ExchangeInfo", "FundingInfo", "Tickers")]  # fmt: skip
+        (doge,), _, unreadable, _ = VENUES["aster"].instruments(bodies)
+        assert (doge.symbol, doge.quote, doge.funding_hours, doge.ends_at) == (
+            "DOGEUSDT", "USDT", 8, None,
+        )  # fmt: skip
+        assert doge.funding_assumed
+        assert unreadable == ()
+        inj = json.loads(bodies[0])
+        inj["symbols"][0]["symbol"] = "ZORAUSDT"
+        ((zora,), *_) = VENUES["aster"].instruments([json.dumps(inj).encode(), *bodies[1:]])
+        assert (zora.funding_hours, zora.funding_cap, zora.funding_assumed) == (4, 0.02, False)
+
+
+def test_recorded_frames_of_aster_that_a_recorder_has_wrapped(shared: Path) -> None:
+    """A liquidation, open interest in coins, a book of which each change follows the one before."""
+    listed = known("aster", "BTCUSDT ETHUSDT")
+    facts: list[Decoded] = []
+    for line in frames(shared / "frames" / "aster" / "tardis_aster_futures_mixed.jsonl"):
+        frame = json.loads(line)
+        if frame["stream"].endswith("@openInterest"):
+            read, data = reader("aster", "poll_open_interest.jsonl", listed), frame["data"]
+            facts += read(json.dumps(data).encode())
+        elif not frame.get("generated"):
+            facts += VENUES["aster"].decode(line, listed, SEEN)
+    (liquidation,) = [fact for fact in facts if isinstance(fact, Liquidation)]
+    assert (liquidation.position, liquidation.base, liquidation.price) == ("short", 0.014, 4706.04)
+    (interest,) = [fact for fact in facts if isinstance(fact, OpenInterest)]
+    assert (interest.base, interest.one_side) == (6196.323, False)
+    changes = [fact for fact in facts if isinstance(fact, BookUpdate) and fact.symbol == "ETHUSDT"]
+    assert [(change.first, change.last, change.previous) for change in changes] == [
+        (201, 201, 200), (202, 203, 201),
+    ]  # fmt: skip
