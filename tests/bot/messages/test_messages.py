@@ -1183,7 +1183,7 @@ def test_no_english_is_left_in_another_language(language: str):
 
 MONEY = {
     "en": r"\$(?P<n>[\d,.]+)(?P<unit>[KMBT]?)",
-    "zh-TW": r"(?P<n>[\d,.]+) ?(?P<unit>[萬億兆]?) ?美元",
+    "zh-TW": r"(?P<n>[\d,.]+)\s?(?P<unit>[萬億兆]?)\s?美元",
     "ja": r"(?P<all>(?:[\d,]+[万億兆])*(?:[\d,.]+)?)ドル(?!換算)",
 }
 """Money as each language has it, written anew here, to read back what is written there."""
@@ -1235,16 +1235,16 @@ def test_an_amount_is_the_value_to_three_digits(language: str, value: float):
 @pytest.mark.parametrize(
     ("value", "texts"),
     [
-        (312e6, ("$312M", "3.12 億美元", "3億1,200万ドル")),
-        (61.5e9, ("$61.5B", "615 億美元", "615億ドル")),
-        (64.2e6, ("$64.2M", "6,420 萬美元", "6,420万ドル")),
-        (90_400, ("$90.4K", "9.04 萬美元", "9万400ドル")),
-        (999.9e6, ("$1B", "10 億美元", "10億ドル")),
-        (99_990_000, ("$100M", "1 億美元", "1億ドル")),
-        (9_999, ("$10K", "1 萬美元", "1万ドル")),
-        (512.4, ("$512", "512 美元", "512ドル")),
-        (1.23e12, ("$1.23T", "1.23 兆美元", "1兆2,300億ドル")),
-        (0, ("$0", "0 美元", "0ドル")),
+        (312e6, ("$312M", "3.12\N{NO-BREAK SPACE}億美元", "3億1,200万ドル")),
+        (61.5e9, ("$61.5B", "615\N{NO-BREAK SPACE}億美元", "615億ドル")),
+        (64.2e6, ("$64.2M", "6,420\N{NO-BREAK SPACE}萬美元", "6,420万ドル")),
+        (90_400, ("$90.4K", "9.04\N{NO-BREAK SPACE}萬美元", "9万400ドル")),
+        (999.9e6, ("$1B", "10\N{NO-BREAK SPACE}億美元", "10億ドル")),
+        (99_990_000, ("$100M", "1\N{NO-BREAK SPACE}億美元", "1億ドル")),
+        (9_999, ("$10K", "1\N{NO-BREAK SPACE}萬美元", "1万ドル")),
+        (512.4, ("$512", "512\N{NO-BREAK SPACE}美元", "512ドル")),
+        (1.23e12, ("$1.23T", "1.23\N{NO-BREAK SPACE}兆美元", "1兆2,300億ドル")),
+        (0, ("$0", "0\N{NO-BREAK SPACE}美元", "0ドル")),
     ],
 )
 def test_an_amount_in_the_units_of_the_reader(value: float, texts: tuple[str, ...]):
