@@ -179,7 +179,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             os.umask(0o077)  # what is written here is for whoever runs it
             roles = ROLES if name == "run" else (name,)
             asides = _asides(settings, roles)
-            if name == "run" and sys.stderr.isatty() and settings.log_format == "logfmt":
+            terminal = sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+            if name == "run" and terminal and settings.log_format == "logfmt":
                 asides.append(_with_status_line(settings))
             asyncio.run(run(settings, roles, asides=asides))
     return 0

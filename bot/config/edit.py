@@ -1,9 +1,12 @@
 """The operator's own file, changed by a command: comments and layout stay, all of it or nothing."""
 
 import codecs
+import fcntl
+import os
 import re
 import stat
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, cast
@@ -92,16 +95,17 @@ def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) ->
     *tables, name = _parts(key)
     if not tables and name != "extends":
         raise ValueError(f"{key} is a table: name a key in it, or edit {path.name}")
-    try:
-        document = document_at(path)
-        table = table_at(document, tables, inline=_is_row(tables))
-    except TOMLKitError as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from None
-    if isinstance(table.get(name), MutableMapping | AoT):
-        raise ValueError(f"{key} is a table: name a key in it, or edit {path.name}")
-    table[name] = _value(value)
-    own_env = environment(env, home(path))
-    replace(path, tomlkit.dumps(document), own_env, lambda _: "")
+    with _alone(path):
+        try:
+            document = document_at(path)
+            table = table_at(document, tables, inline=_is_row(tables))
+        except TOMLKitError as error:
+            raise ValueError(f"{path.name} cannot be read: {error}") from None
+        if isinstance(table.get(name), MutableMapping | AoT):
+            raise ValueError(f"{key} is a table: name a key in it, or edit {path.name}")
+        table[name] = _value(value)
+        own_env = environment(env, home(path))
+        replace(path, tomlkit.dumps(document), own_env, lambda _: "")
     try:
         after, tests = checked(path, env)
     except Rejected as error:
@@ -111,6 +115,18 @@ def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) ->
     changed = change_summary(settings, after, tests)
     changed = changed or f"{key} was {value} already."
     return f"{changed} Written to {path}"
+
+
+@contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """While inside, nobody else sets a key of this file: one who had read it before would write it
+    without ours."""
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _parts(key: str) -> list[str]:

@@ -114,7 +114,9 @@ def test_run_has_it_in_a_terminal_and_nowhere_else(tmp_path: Path):
     )
     run = [sys.executable, "-m", "bot", "run", "--dry-run", "--config", str(config)]
     ours, theirs = pty.openpty()
-    with subprocess.Popen(run, cwd=ROOT, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        run, cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    ) as process:
         os.close(theirs)
         seen = b""
         while b"of 1 venues heard" not in seen:

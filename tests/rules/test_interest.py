@@ -438,7 +438,7 @@ def test_what_is_believed_moves_as_far_as_all_that_was_held_of_late(seed, every)
         if before is not None and interest.level is not None:
             assert interest.level == min(max(before, min(held)), max(held))
             moves += interest.level != before
-    assert moves > 3
+    assert moves > 1
 
 
 @mark.parametrize("every", [5, 15])

@@ -1,5 +1,7 @@
 """One key written into the operator's own file, and nothing else of it changed."""
 
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,13 @@ def test_of_a_key_without_a_secret_both_values_are_said(path: Path):
     words = set_key(load(path, {}), "logs.format", "json", {})
     assert 'Changed: logs.format none → "json".' in words
     assert "Restart Lowtide for what changed in logs." in words
+
+
+def test_keys_that_are_set_at_once_are_all_there(path: Path):
+    settings = load(path, {})
+    names = [f"COIN{n}" for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        keys = [f"rules.liq_burst.{name}.watch" for name in names]
+        list(pool.map(lambda key: set_key(settings, key, "3", {}), keys))
+    own = tomllib.loads(path.read_text())["rules"]["liq_burst"]
+    assert {name: own[name] for name in names} == {name: {"watch": 3} for name in names}
