@@ -1,18 +1,69 @@
-"""From the sockets of each venue, as the demo's recording has them, to a channel.
+"""From the sockets of each venue to a channel.
 
-The recording is played on loopback at the venue's own paths; its answers to requests are the
-listing, the settlements and the open interest that the real adapters ask for.
+Three are as the demo's recording has them, which is played on loopback at the venue's own paths;
+its answers to requests are the listing, the settlements and the open interest that the real
+adapters ask for. The others are servers that do what the venue's documentation says.
 """
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from websockets.asyncio.server import ServerConnection
 
 from bot.demo.playback import Playback
+from streams.clock import wall_ms
+from streams.venues import VENUES
 from tests.bot import story
 from tests.seams.system import System
+from tests.streams import frames
+from tests.streams.bitget_server import BitgetServer
+from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
+from tests.streams.gate_server import GateServer
+from tests.streams.okx_server import OkxServer
+from tests.streams.venue_server import listening, resting
 
 TITLES = {"binance": "Binance", "bybit": "Bybit", "hyperliquid": "Hyperliquid"}
+
+
+class Okx(OkxServer):
+    now = property(lambda self: wall_ms())
+
+
+class Bitget(BitgetServer):
+    now = property(lambda self: wall_ms())
+
+
+class Gate(GateServer):
+    now = property(lambda self: wall_ms())
+
+
+class Aster(CoinM):
+    """Its contracts are linear, its addresses those of another version."""
+
+    def answer(self, request: web.Request) -> web.Response:
+        match request.path:
+            case "/fapi/v3/exchangeInfo":
+                contract = {"symbol": "BTCUSDT", "contractType": "PERPETUAL", "status": "TRADING",
+                            "baseAsset": "BTC", "quoteAsset": "USDT"}  # fmt: skip
+                return web.json_response({"symbols": [contract]})
+            case "/fapi/v3/openInterest":
+                return web.json_response(
+                    {"symbol": "BTCUSDT", "openInterest": "700", "time": wall_ms()}
+                )
+            case "/fapi/v3/fundingInfo":
+                return web.json_response([{"symbol": "BTCUSDT", "fundingIntervalHours": 8}])
+            case _:
+                return web.json_response([])
+
+    async def talk(self, connection: ServerConnection) -> None:
+        while True:
+            await connection.send(frames.marks("BTCUSDT"), text=True)
+            await asyncio.sleep(1)
+
+
+SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate}
 
 COMMON = """
 [telegram]
@@ -47,3 +98,42 @@ async def test_what_a_venue_sends_is_told_in_a_channel(tmp_path: Path, venue: st
     post = system.telegram.sent[0]
     assert post.first.startswith("🔴 BTC predicted funding") and "%" in post.first
     assert [name for name, title in TITLES.items() if title in post.text] == [venue]
+
+
+@pytest.mark.parametrize("venue", SERVERS)
+async def test_what_a_venue_says_by_its_documentation_is_told_in_a_channel(
+    tmp_path: Path, venue: str
+):
+    server = SERVERS[venue]("BTC")
+    async with listening(server.talk) as sockets, resting(server.answer) as rest:
+        server.sockets = sockets
+        await told_of(tmp_path, venue, sockets.url, rest)
+    assert server.overdone == []
+
+
+@pytest.mark.parametrize("venue", ["binance-coinm", "bybit-inverse", "aster"])
+async def test_what_a_market_of_a_known_protocol_says_is_told_in_a_channel(
+    tmp_path: Path, venue: str
+):
+    coin_m, aster = CoinM("BTCUSD_PERP"), Aster("BTCUSDT")
+    answer, talk = {
+        "binance-coinm": (coin_m.answer, coin_m.talk),
+        "bybit-inverse": (inverse_answer, inverse_talk),
+        "aster": (aster.answer, aster.talk),
+    }[venue]
+    async with listening(talk) as sockets, resting(answer) as rest:
+        await told_of(tmp_path, venue, sockets.url, rest)
+
+
+async def told_of(folder: Path, venue: str, websocket: str, rest: str) -> None:
+    config = (
+        '[channel]\nchat_id = "@lowtide"\n'
+        f'[venues.{venue}]\nwebsocket = "{websocket}"\nrest = "{rest}"\n'
+    )
+    common = COMMON.replace("[markets]\n", f'[markets]\nvenues = ["{venue}"]\n')
+    async with System(folder, config, common=common) as system:
+        await system.start("streams", "rules", "bot", heard=lambda: True)
+        await system.until(lambda: system.telegram.sent, 40)
+    post = system.telegram.sent[0]
+    assert post.first.startswith("🔴 BTC predicted funding") and "%" in post.first
+    assert VENUES[venue].SPEC.title in post.text
