@@ -638,8 +638,12 @@ class ChatQueue:
 
     def _collapse(self, urgent: bool) -> None:
         """Put digests in the place of waiting posts, if too many of one lane wait."""
-        lane = _urgent(self.waiting())
-        posts = [p for p in self.waiting() if self._unsent(p) and (p.key in lane) is urgent]
+        lane, doubtful = _urgent(self.waiting()), self._perhaps_shown()
+        posts = [
+            p for p in self.waiting()
+            if self._unsent(p) and (p.key in lane) is urgent
+            and doubtful.isdisjoint((*p.episodes, p.thread))
+        ]  # fmt: skip
         title, crowd = "collapsed", self.policy.crowded
         if urgent:
             title, crowd = "rush", self.policy.rush
@@ -648,6 +652,16 @@ class ChatQueue:
         for topic in dict.fromkeys((post.topic, post.language) for post in posts):
             group = [post for post in posts if (post.topic, post.language) == topic]
             self._replace(group, digests(group, title))
+
+    def _perhaps_shown(self) -> set[str]:
+        """The episodes and threads of posts that may have arrived: what else waits of them may have
+        been shown with those, which is known once they are found or sent again."""
+        posts = [
+            p for p in self.posts.values()
+            if p.state is PostState.UNCERTAIN
+            or (p.state in WAITING and (p.resend or p.maybe_duplicate))
+        ]  # fmt: skip
+        return {name for p in posts for name in (*p.episodes, p.thread) if name}
 
     def _unsent(self, post: Post) -> bool:
         """Whether it waits, and has surely not arrived, so that another post may take its place. A
@@ -842,7 +856,9 @@ class ChatQueue:
         self.problems.append(DeliveryProblem(phrase="trouble.moved", chat=self.key, reason=str(to)))
         for old in list(self.posts.values()):
             if old.message_id is not None:
-                self._put(old, message_id=None)
+                gone = self._put(old, message_id=None)
+                if gone.thread and gone.live != gone.shown and self._uneditable(gone):
+                    self._post_again(gone, now)  # what an edit was to say
         self._update(moved_to=to, last_id=None, duplicates=())
 
     def probed(self, step: ProbeStep, answer: Edited, now: Ms) -> None:

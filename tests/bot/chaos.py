@@ -167,8 +167,10 @@ class Storm:
         return sum(sum(msgspec.structs.astuple(plan.counts)) for plan in await self._plans())
 
     async def _note_confirmed(self) -> None:
-        for key, post in (await self.records()).items():
+        for name, post in (await self.records()).items():
             if post.state is PostState.SENT:
+                # its message is lost where a chat becomes another one: then it is posted once more
+                key = f"{name} again" if post.reposted else name
                 assert self.confirmed.setdefault(key, post.attempts) == post.attempts, key
 
     async def _until_settled(self, count: int) -> None:

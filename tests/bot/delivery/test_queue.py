@@ -543,6 +543,21 @@ def test_after_a_flood_a_long_queue_becomes_one_digest():
     assert queue.next(START + 99 * S) is None
 
 
+def test_what_may_have_been_shown_already_is_in_no_digest():
+    """Whether a post has arrived is not known; another one of its episode waits meanwhile."""
+    queue = chat_queue(
+        post("open", 0, WATCH, episodes=["e"]),
+        *(post(f"p{n}", n, WATCH) for n in range(1, 8)),
+        post("over", 9, WATCH, episodes=["e"]),
+    )
+    step = queue.begin(queue.next(START), START)
+    queue.outcome_unknown(step.post, START)
+    queue.put_off(None, START, START + S, flood=True)
+    queue.next(START + 20 * S)
+    assert "over" in queue.posts
+    assert [p.count for p in queue.posts.values() if p.title] in ([7], [])
+
+
 def test_digests_in_a_digest_keep_their_lists():
     lists = msgspec.structs.replace(post("p0", 0).message, html="<b>9 coins</b>\nA · B\n#tag")
     queue = chat_queue(
