@@ -107,7 +107,7 @@ async def test_what_a_venue_says_by_its_documentation_is_told_in_a_channel(
     server = SERVERS[venue]("BTC")
     async with listening(server.talk) as sockets, resting(server.answer) as rest:
         server.sockets = sockets
-        await told_of(tmp_path, venue, sockets.url, rest)
+        await check_told(tmp_path, venue, sockets.url, rest)
     assert server.overdone == []
 
 
@@ -122,10 +122,10 @@ async def test_what_a_market_of_a_known_protocol_says_is_told_in_a_channel(
         "aster": (aster.answer, aster.talk),
     }[venue]
     async with listening(talk) as sockets, resting(answer) as rest:
-        await told_of(tmp_path, venue, sockets.url, rest)
+        await check_told(tmp_path, venue, sockets.url, rest)
 
 
-async def told_of(folder: Path, venue: str, websocket: str, rest: str) -> None:
+async def check_told(folder: Path, venue: str, websocket: str, rest: str) -> None:
     config = (
         '[channel]\nchat_id = "@lowtide"\n'
         f'[venues.{venue}]\nwebsocket = "{websocket}"\nrest = "{rest}"\n'
