@@ -380,12 +380,10 @@ def _instrument(
 
 
 def _cap(adjusted: _FundingInfo) -> float | None:
-    limits = (
+    return wire.cap(
         adjusted.adjustedFundingRateCap, adjusted.adjustedFundingRateFloor,
         adjusted.fundingFeeCap, adjusted.fundingFeeFloor,
     )  # fmt: skip
-    known = [abs(rate) for rate in map(wire.fraction, limits) if rate]
-    return max(known, default=None)
 
 
 def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
@@ -441,7 +439,7 @@ def _polls(
 ) -> list[Poll]:
     asked = _interest_polls(instruments, kinds, futures)
     if Kind.FUNDING in kinds and futures.inverse:  # there the symbol is mandatory
-        each = _requests(instruments, f"{futures.api}/fundingRate?limit=2&symbol=")
+        each = wire.of_each(instruments, f"{futures.api}/fundingRate?limit=2&symbol=")
         over_s = max(60.0, 0.8 * len(each))  # USDⓈ-M allows 500 in 5 min
         asked += wire.spread(each, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
     elif Kind.FUNDING in kinds:
@@ -455,18 +453,13 @@ def _interest_polls(
 ) -> list[Poll]:
     if Kind.OPEN_INTEREST not in kinds:
         return []
-    each = _requests(instruments, f"{futures.api}/openInterest?symbol=")
+    each = wire.of_each(instruments, f"{futures.api}/openInterest?symbol=")
     slow = each[_FAST_POLLS:]
     every_s = 60.0 * max(1, ceil(len(slow) / futures.polled_a_minute))
     return [
         *wire.spread(each[:_FAST_POLLS], Kind.OPEN_INTEREST, every_s=15.0, over_s=15.0),
         *wire.spread(slow, Kind.OPEN_INTEREST, every_s=every_s, over_s=every_s),
     ]
-
-
-def _requests(instruments: Sequence[Instrument], path: str) -> list[Request]:
-    """One of each contract, whose name ends the path."""
-    return [Request(path=path + quote(i.symbol), symbol=i.symbol) for i in instruments]
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:

@@ -9,7 +9,6 @@ were closed. Liquidations are on the websocket of v3 alone, which also has the d
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -283,8 +282,7 @@ def _read_terms(raw: msgspec.Raw) -> Terms:
 
 
 def _terms(row: _Rate) -> Terms:
-    limits = map(wire.fraction, (row.maxFundingRate, row.minFundingRate))
-    cap = max((abs(rate) for rate in limits if rate), default=None)
+    cap = wire.cap(row.maxFundingRate, row.minFundingRate)
     hours = wire.interval(wire.number(row.fundingRateInterval))
     return Terms(symbol=row.symbol, funding_hours=hours, funding_cap=cap)
 
@@ -339,10 +337,7 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
         if kind in kinds and instruments
     ]
     if Kind.FUNDING in kinds:
-        requests = [
-            Request(path=_SETTLED + quote(instrument.symbol), symbol=instrument.symbol)
-            for instrument in instruments
-        ]
+        requests = wire.of_each(instruments, _SETTLED)
         asked += wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=60.0, offset_s=30.0)
     return asked
 

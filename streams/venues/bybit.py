@@ -390,10 +390,7 @@ def _polls(
     if Kind.FUNDING not in kinds:
         return []
     path = f"/v5/market/funding/history?category={category.name}&limit=2&symbol="
-    requests = [
-        Request(path=path + quote(instrument.symbol), symbol=instrument.symbol)
-        for instrument in instruments
-    ]
+    requests = wire.of_each(instruments, path)
     return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=60.0, offset_s=30.0)
 
 

@@ -9,7 +9,6 @@ and that of a liquidation. One ticker brings funding, open interest, price and v
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -290,10 +289,7 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
     """Settled funding, symbol by symbol, spread over two minutes after each full hour."""
     if Kind.FUNDING not in kinds:
         return []
-    requests = [
-        Request(path=_SETTLED + quote(instrument.symbol), symbol=instrument.symbol)
-        for instrument in instruments
-    ]
+    requests = wire.of_each(instruments, _SETTLED)
     return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=120.0, offset_s=60.0)
 
 
@@ -335,14 +331,13 @@ def _read_book(result: msgspec.Raw, listing: Listing, moment: _Moment) -> list[D
     of = listing.instruments.get(book.s.removeprefix("ob.").rpartition(".")[0])
     if of is None:
         return []
-    size, multiplier = of.contract_size, of.multiplier
     return [
         BookUpdate(
             symbol=of.symbol,
             at=moment.sent or moment.seen,
             snapshot=book.full,
-            bids=wire.per_coin([(price, count * size) for price, count in book.b], multiplier),
-            asks=wire.per_coin([(price, count * size) for price, count in book.a], multiplier),
+            bids=wire.per_coin_in(book.b, of),
+            asks=wire.per_coin_in(book.a, of),
             first=book.u if book.full else book.U,
             last=book.u,
             reach=_REACH,

@@ -290,8 +290,7 @@ def _terms(row: _Funding) -> Terms:
     if due is not None and (before is not None or after is not None):
         length = due - before if before is not None else (after or 0) - due
         hours = wire.interval(round(length / MINUTE) * MINUTE / HOUR)
-    limits = map(wire.fraction, (row.maxFundingRate, row.minFundingRate))
-    cap = max((abs(rate) for rate in limits if rate), default=None)
+    cap = wire.cap(row.maxFundingRate, row.minFundingRate)
     return Terms(symbol=row.instId, funding_hours=hours, funding_cap=cap)
 
 

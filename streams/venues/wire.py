@@ -8,6 +8,7 @@ one makes no event.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -188,6 +189,11 @@ def fraction(value: Text | None) -> float | None:
     """A funding rate within (-1, 1), else None: no venue charges a whole position at once."""
     parsed = number(value)
     return parsed if parsed is not None and -1 < parsed < 1 else None
+
+
+def cap(*limits: Text) -> float | None:
+    """How far a funding rate may go either way, from its limits as far as they are known."""
+    return max((abs(rate) for rate in map(fraction, limits) if rate), default=None)
 
 
 def interval(hours: float | None) -> float | None:
@@ -409,6 +415,11 @@ def per_coin_in(levels: Levels, of: Instrument) -> Levels:
     elif size != 1.0:
         levels = [(price, contracts * size) for price, contracts in levels]
     return per_coin(levels, of.multiplier)
+
+
+def of_each(instruments: Sequence[Instrument], path: str) -> list[Request]:
+    """One request of each contract, whose name ends the path."""
+    return [Request(path=path + quote(i.symbol), symbol=i.symbol) for i in instruments]
 
 
 def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
