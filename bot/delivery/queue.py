@@ -857,7 +857,9 @@ class ChatQueue:
         for old in list(self.posts.values()):
             if old.message_id is not None:
                 gone = self._put(old, message_id=None)
-                if gone.thread and gone.live != gone.shown and self._uneditable(gone):
+                elsewhere = gone.goes_on in ("next", "market")  # a later post tells it: no repeat
+                pending = gone.thread and gone.live != gone.shown and not elsewhere
+                if pending and self._uneditable(gone):
                     self._post_again(gone, now)  # what an edit was to say
         self._update(moved_to=to, last_id=None, duplicates=())
 

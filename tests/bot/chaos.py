@@ -67,7 +67,7 @@ async def _send_alerts(folder: Path, url: str, api: str) -> None:
     # each episode has a rule of its own, which the configuration has: else a restart would end it
     rules = tuple(msgspec.structs.replace(lively()[0], name=f"r{n:03}") for n in range(1_000))
     while True:
-        sinks = Sinks(TelegramClient(TOKEN, api, read_timeout=0.1, connect_timeout=1))
+        sinks = Sinks(TelegramClient(TOKEN, api, read_timeout=0.5, connect_timeout=30))
         role = BotRole(
             settings(folder, rules=rules), redis, sinks, who=lambda *_: Audience(chats=chats),
             policy=POLICY, limits=FAST,
@@ -87,7 +87,7 @@ class Storm:
         self.redis, self.url, self.folder = redis, url, folder
         self.dice = random.Random(seed)
         self.fake = FakeTelegram(seed)
-        self.fake.slow_s = 0.15
+        self.fake.slow_s = 5
         self.kills = 0
         self.episodes = [f"A{n:03}" for n in range(count // 3)]
         self.values: dict[str, list[int]] = {}

@@ -616,6 +616,38 @@ def test_the_end_is_told_where_the_chat_is_now(elsewhere: bool):
     assert queue.next(START + 24 * HOUR) is None, "the end was told"
 
 
+def test_an_end_that_no_edit_has_told_yet_is_posted_where_the_chat_is_now():
+    queue = chat_queue()
+    post = queued(queue, 1, fall(0, -9.0))
+    sent(queue, 0)
+    grow(queue, over(10 * MIN), at=10 * MIN)
+    assert isinstance(queue.next(START + 10 * MIN), EditStep)
+    queue.moved(None, -100, START + 10 * MIN)
+    end = sent(queue, 10 * MIN)
+    assert (end.key, end.message.silent) == (post.key, True)
+    assert end.body.startswith("⚪ <b>BTC price")
+
+
+@pytest.mark.parametrize("market", [False, True])
+def test_a_post_that_goes_on_in_another_one_is_not_repeated_where_the_chat_is_now(market: bool):
+    """All that its edit was to say is where it goes on, and that post is there."""
+    queue = chat_queue()
+    first = queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    if market:
+        both = fall(0, -6.0), fall(MIN, -5.0, "ETH")
+        later = queued(queue, 2, *both, at=MIN, thread="ALL")
+        grow(queue, fall(0, -6.0), at=MIN, into=later.thread)
+    else:
+        queued(queue, 2, turned(Turn.UP, MIN, -12.0), at=MIN)
+    sent(queue, MIN)
+    assert queue.posts[first.key].goes_on == ("market" if market else "next")
+    assert isinstance(queue.next(START + 10 * MIN), EditStep)
+    queue.moved(None, -100, START + 10 * MIN)
+    step = queue.next(START + 10 * MIN)
+    assert not isinstance(step, SendStep), step
+
+
 def test_an_end_whose_markup_is_refused_is_told_as_plain_text():
     queue = chat_queue()
     queued(queue, 1, fall(0, -9.0))
