@@ -311,7 +311,11 @@ class ChatQueue:
         changed = replace(changed, live=live, kept_until=until)
         self.posts[post.key] = self.changed[post.key] = changed
         ends = bool(post.open) and delivery.turn is Turn.CLOSE
-        if (changed.open or ends) and self._uneditable(changed):
+        if (
+            (changed.open or ends)
+            and self._uneditable(changed)
+            and not self._told_elsewhere(changed)
+        ):
             self._post_again(changed, now)
         return True
 
@@ -371,6 +375,14 @@ class ChatQueue:
         return (
             chat and post.state is PostState.SENT and post.message_id is None and not post.reposted
         )
+
+    def _told_elsewhere(self, post: Post) -> bool:
+        """Whether other posts, digests too, tell what edits of ``post`` told or were to tell."""
+        if post.goes_on:
+            return post.goes_on != "unwatched"
+        others = [p for p in self.posts.values() if p.key != post.key and p.topic == post.topic]
+        ids = {of for p in others if p.state not in GIVEN_UP for of in (*p.alerts, *p.grown)}
+        return bool(post.grown) and ids.issuperset(post.grown)
 
     def _post_again(self, post: Post, now: Ms) -> None:
         """Its message is not there any more: it is posted once more, without a sound."""
@@ -857,9 +869,8 @@ class ChatQueue:
         for old in list(self.posts.values()):
             if old.message_id is not None:
                 gone = self._put(old, message_id=None)
-                elsewhere = gone.goes_on in ("next", "market")  # a later post tells it: no repeat
-                pending = gone.thread and gone.live != gone.shown and not elsewhere
-                if pending and self._uneditable(gone):
+                pending = gone.thread and gone.live != gone.shown
+                if pending and self._uneditable(gone) and not self._told_elsewhere(gone):
                     self._post_again(gone, now)  # what an edit was to say
         self._update(moved_to=to, last_id=None, duplicates=())
 

@@ -648,6 +648,26 @@ def test_a_post_that_goes_on_in_another_one_is_not_repeated_where_the_chat_is_no
     assert not isinstance(step, SendStep), step
 
 
+def test_an_end_that_a_digest_tells_is_not_repeated_where_the_chat_is_now():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -9.0))
+    sent(queue, 0)
+    queued(queue, 2, turned(Turn.UP, MIN, -12.0), at=MIN)
+    for number in range(3, 12):
+        queued(queue, number, fall(0, -9.0, f"A{number}", Level.WATCH), at=MIN)
+    step = queue.begin(queue.next(START + MIN), START + MIN)
+    assert isinstance(step, SendStep)
+    queue.put_off(step.post, START + MIN, START + 2 * MIN, flood=True)
+    grow(queue, over(2 * MIN), at=2 * MIN)
+    digest = sent(queue, 2 * MIN)
+    assert digest.title and "BTC price" in digest.body, digest.body
+    grow(queue, over(2 * MIN), at=3 * MIN)
+    assert isinstance(queue.next(START + 3 * MIN), EditStep), "the beginning says that it is over"
+    queue.moved(None, -100, START + 3 * MIN)
+    grow(queue, over(2 * MIN), at=4 * MIN)
+    assert not isinstance(queue.next(START + 4 * MIN), SendStep)
+
+
 def test_an_end_whose_markup_is_refused_is_told_as_plain_text():
     queue = chat_queue()
     queued(queue, 1, fall(0, -9.0))
