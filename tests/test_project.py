@@ -50,7 +50,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
     "README.md", "ARCHITECTURE.md", "NORMALISATION.md", "ADDING.md", "docs/commands.md",
     "docs/configuration.md", "docs/backtest.md", "docs/defaults.md", "docs/tuning.md",
-    "docs/operating.md",
+    "docs/operating.md", "docs/start.zh-TW.md", "docs/start.ja.md", "docs/tuning.zh-TW.md",
+    "docs/tuning.ja.md",
 )  # fmt: skip
 EVENTS = get_args(AnyEvent)
 ROLES = ("streams", "rules", "bot")
