@@ -186,6 +186,16 @@ class PriceShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="price_shar
     """Asset → how far it must fall to count, %, without a sign."""
 
 
+class VolatilityFacts(msgspec.Struct, frozen=True, kw_only=True, tag="volatility"):
+    """Of what realised volatility over ``window_ms`` is made."""
+
+    window_ms: Ms
+    returns: int
+    """How many returns of 10 minutes are known."""
+    expected: int
+    """How many there would be without holes."""
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -195,6 +205,7 @@ PartFacts = (
     | TotalOpenInterestFacts
     | FundingShareFacts
     | PriceShareFacts
+    | VolatilityFacts
 )
 """The facts of a rule with a metric."""
 

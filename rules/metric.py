@@ -159,6 +159,16 @@ class Learns(Protocol):
 
 
 @runtime_checkable
+class LooksBack(Protocol):
+    """A metric that asks for prices of the past, though it has no window that ends now."""
+
+    @property
+    def price_keep(self) -> Ms:
+        """How far back."""
+        ...
+
+
+@runtime_checkable
 class Holds(Protocol):
     """A metric against what is usual, which must not learn from the episode that it shows."""
 

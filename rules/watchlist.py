@@ -14,7 +14,7 @@ from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
 from rules.market import EventCount, Market, Memory, View, whole
-from rules.metric import Holds, Learns, Metric, Reading
+from rules.metric import Holds, Learns, LooksBack, Metric, Reading
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -461,7 +461,7 @@ class WatchList:
         metrics += self._causes.values()
         self.memory = Memory(
             venue_order,
-            price_keep=max((m.window or 0 for m in metrics), default=0),
+            price_keep=max((_price_keep(m) for m in metrics), default=0),
             keeps={keep.name: keep for m in metrics for keep in m.keeps()},
             moment=moment,
         )
@@ -642,6 +642,11 @@ class WatchList:
         for metric_instance in metric_instances:
             if metric_instance.idle:
                 self._wake(metric_instance)
+
+
+def _price_keep(of: Metric) -> Ms:
+    """How far back a metric asks for prices."""
+    return of.price_keep if isinstance(of, LooksBack) else of.window or 0
 
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:

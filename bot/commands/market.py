@@ -15,9 +15,9 @@ from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
 from rules.macro import MacroValue
+from rules.metric import Learns
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
-from rules.metrics.usual import UsualMetric
 from rules.snapshot import Value
 from streams.durations import HOUR
 from streams.events import Kind
@@ -112,7 +112,7 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
         return context.say("ask.lack.feeds", kinds=feeds, venues=comma.join(lacking))
     if "streams" not in context.reports.running:
         return context.say("ask.lack.no_streams")
-    if isinstance(of, UsualMetric) or (isinstance(of, DepthMetric) and of.hourly):
+    if isinstance(of, Learns) or (isinstance(of, DepthMetric) and of.hourly):
         return context.say("ask.lack.days")
     return Html()
 
@@ -262,12 +262,15 @@ MACRO_GROUPS = (
 
 
 def whole_market(_command: Command, context: Context) -> Answer:
-    """/market: all coins together, then what else is traded as a perpetual, which is no coin."""
+    """/market: all coins together, what each adds to the market's structure, then what else is
+    traded as a perpetual, which is no coin."""
     standing = context.fresh
     if standing is None:
         return only(stale(context))
     values = sorted(context.values, key=lambda v: order(v.metric, context)[0])
     blocks = [with_facts(v, context) for v in values if v.asset == ALL]
+    structure = [v for v in values if topic(v.metric) == "structure"]
+    blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
     if standing.macro:
         known = {value.asset: value for value in standing.macro}
         groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]

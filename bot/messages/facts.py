@@ -16,6 +16,7 @@ from rules.alerts import (
     PriceFacts,
     PriceShareFacts,
     TotalOpenInterestFacts,
+    VolatilityFacts,
 )
 from streams.durations import DAY
 from streams.events import Ms
@@ -42,6 +43,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _breadth_facts(voice, facts)
         case PriceShareFacts() as facts:
             return _falls_facts(voice, facts)
+        case VolatilityFacts() as facts:
+            return _volatility_facts(voice, facts)
         case CascadeFacts() as facts:
             return _cascade_facts(voice, facts)
         case None:
@@ -138,6 +141,14 @@ def _falls_facts(voice: Voice, facts: PriceShareFacts) -> list[Html]:
     if facts.live < facts.expected:
         known = voice.say("falls.known", live=str(facts.live), expected=str(facts.expected))
         lines.append(known)
+    return lines
+
+
+def _volatility_facts(voice: Voice, facts: VolatilityFacts) -> list[Html]:
+    lines = [voice.price()]
+    if facts.returns < facts.expected:  # the rest is in holes
+        count, expected = str(facts.returns), str(facts.expected)
+        lines.append(voice.say("structure.returns", count=count, expected=expected))
     return lines
 
 

@@ -6,6 +6,7 @@ from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.voice import Html, Voice, say, topic
 from rules.alerts import (
+    ALL,
     CascadeFacts,
     Cause,
     DepthFacts,
@@ -18,11 +19,14 @@ from rules.alerts import (
     PriceFacts,
     PriceShareFacts,
     TotalOpenInterestFacts,
+    VolatilityFacts,
 )
-from rules.metrics import metric
+from rules.metric import Metric
+from rules.metrics import metric, volatility
 from rules.metrics.depth import DepthMetric
 from rules.metrics.usual import UsualMetric
-from streams.durations import MINUTE
+from rules.metrics.volatility import VolatilityMetric
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
 
@@ -30,7 +34,7 @@ def head(voice: Voice) -> Html:
     """The first line, which must make sense alone on a lock screen."""
     alert = voice.alert
     values = {"asset": alert.asset, "level": voice.say(f"level.{alert.level.value}")}
-    return voice.say(f"{voice.topic}.{alert.turn}", **values, **_PLACES[voice.topic](voice))
+    return voice.say(f"{voice.topic}.{alert.turn}", **(values | _PLACES[voice.topic](voice)))
 
 
 def window_ms(facts: Facts | None) -> Ms | None:
@@ -38,7 +42,7 @@ def window_ms(facts: Facts | None) -> Ms | None:
     match facts:
         case OpenInterestFacts() | TotalOpenInterestFacts() | LiquidationFacts() | PriceFacts():
             return facts.window_ms
-        case PriceShareFacts():
+        case PriceShareFacts() | VolatilityFacts():
             return facts.window_ms
         case _:
             return None
@@ -68,6 +72,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value).removesuffix('.0')}σ"
         case "usual":
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
+        case "structure" if unit == volatility.UNIT:
+            return f"{numbers.share(value)}%"
         case "liq" if value > 0:
             return at_least(words, value * 1e6)
         case "liq":
@@ -102,6 +108,8 @@ def metric_name(words: Words, name: str) -> Html:
     of = metric(name)
     values: dict[str, str] = {}
     key = topic(name)
+    if key == "structure":
+        return _structure_name(words, of)
     if isinstance(of, UsualMetric):
         key = f"usual_{topic(of.base.name)}"
     if isinstance(of, DepthMetric):
@@ -110,6 +118,15 @@ def metric_name(words: Words, name: str) -> Html:
     elif of.window:
         values["window"] = words.window(of.window)
     return say(words, f"ask.name.{key}", **values)
+
+
+def _structure_name(words: Words, of: Metric) -> Html:
+    """``7d realised volatility``: of what the market's structure is measured by."""
+    match of:
+        case VolatilityMetric():
+            return say(words, "structure.volatility", window=words.window(of.days * DAY))
+        case _:
+            return say(words, "ask.name.other")
 
 
 def opinion(words: Words, of: Opinion) -> Html:
@@ -272,6 +289,16 @@ def _usual(voice: Voice) -> dict[str, str]:
     }
 
 
+def _structure(voice: Voice) -> dict[str, str]:
+    alert = voice.alert
+    asset = voice.say("ask.market") if alert.asset == ALL else alert.asset
+    return {
+        "asset": asset,
+        "what": metric_name(voice.words, alert.metric),
+        "value": amount(voice.words, "structure", alert.value, alert.unit),
+    }
+
+
 def _falls(voice: Voice) -> dict[str, str]:
     facts = voice.alert.facts
     share = voice.say("falls.share", pct=numbers.share(voice.alert.value))
@@ -308,6 +335,7 @@ _PLACES: dict[str, Callable[[Voice], dict[str, str]]] = {
     "breadth": _breadth,
     "falls": _falls,
     "usual": _usual,
+    "structure": _structure,
     "oi": _open_interest,
     "total": _open_interest,
     "depth": _depth,

@@ -18,6 +18,7 @@ from bot.messages.headline import (
     amount,
     cause_in_words,
     event_in_words,
+    metric_name,
     parts,
     window_ms,
     window_of,
@@ -213,6 +214,8 @@ def _value(alert: Alert, words: Words, *, at_worst: bool = False) -> Html:
         return say(words, f"part.{of}", value=value, window=window)
     if of in ("total", "breadth", "falls"):
         return say(words, f"thread.{of}", value=value, window=window)
+    if of == "structure":
+        return say(words, "thread.structure", what=metric_name(words, alert.metric), value=value)
     return say(words, "part.other", rule=alert.family or alert.rule, value=value)
 
 
@@ -501,7 +504,7 @@ def _same_cause(alerts: Iterable[Alert]) -> Cause | None:
 
 def _known(voice: Voice) -> str:
     """The topic; market-wide ones never come in numbers, but they have a name to be told by."""
-    return "other" if voice.topic in ("total", "breadth", "falls") else voice.topic
+    return "other" if voice.topic in ("total", "breadth", "falls", "structure") else voice.topic
 
 
 def _list_key(voice: Voice) -> str:

@@ -24,6 +24,7 @@ _TOPICS = {
     "liq_": "liq",
     "price_down_share_": "falls",
     "price_": "price",
+    "volatility_": "structure",
     "composite": "cascade",
 }
 

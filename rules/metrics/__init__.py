@@ -13,6 +13,7 @@ from rules.metrics import (
     open_interest,
     price,
     usual,
+    volatility,
 )
 from rules.metrics.cause import CauseMetric
 from rules.rule import Rule
@@ -52,6 +53,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "price_<duration>_sigma": _windowed(usual.price_sigma),
     "oi_net_<duration>_sigma": _windowed(usual.interest_sigma),
     "liq_<duration>_x_normal": _windowed(usual.liquidations_x_normal),
+    "volatility_7d_pct": lambda name, _: volatility.WEEK,
+    "volatility_30d_pct": lambda name, _: volatility.MONTH,
     "oi_total_net_<duration>_pct": _windowed(market_wide.total),
     "price_down_share_<duration>_pct": _windowed(market_wide.down_share),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,

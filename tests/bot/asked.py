@@ -101,6 +101,11 @@ majors = { watch = 15, alert = 40, clear = 8 }
 within = "1h"
 all_of = ["oi_drop:alert", "liq_burst:alert"]
 hides = ["oi_drop", "liq_burst"]
+[rules.volatility]
+metric = "volatility_7d_pct"
+fires = "above"
+post = false
+majors = { watch = 80, clear = 60 }
 """
 
 
@@ -164,6 +169,13 @@ SHARE = Value(
         negative=29, live=67, expected=67, lowest_pct_8h={"WLFI": -0.84, "ENA": -0.31}
     ),
 )  # fmt: skip
+
+STRUCTURE = (
+    Value(metric="volatility_7d_pct", unit="% a year", asset="BTC", value=52.3, price=112_400.0),
+    Value(metric="volatility_7d_pct", unit="% a year", asset="ETH", value=84.1),
+    Value(metric="volatility_7d_pct", unit="% a year", asset="SOL"),
+)
+"""What the market's structure is measured by."""
 
 VALUES = (
     _funding("BTC", -0.0031, binance=-0.0042, bybit=-0.0028, hyperliquid=-0.0016),

@@ -69,6 +69,7 @@ DRIFT = fault(
     detail="funding: -1 times that of the others (median of 60 coins), as <BTC> -0.01 % against"
     " 0.01 %",
 )  # fmt: skip
+STRUCTURE = msgspec.structs.replace(asked.STANDING, values=asked.STRUCTURE)
 EMPTY = Standing(seen=NOW, values=(), episodes=())
 SHADOW = asked.turn(
     1, Turn.OPEN, Level.WATCH, -0.001, NOW - 30 * MIN, rule="funding_predicted", post=False,
@@ -147,6 +148,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "top": ("/top", {}),
     "market": ("/market", {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO)}),
     "market, of coins alone": ("/market", {}),
+    "market, its structure": ("/market", {"standing": STRUCTURE}),
     "market, long ago": ("/market", {"standing": LATER}),
     "top when what was bad has recovered": (
         "/top",

@@ -43,6 +43,7 @@ from rules.alerts import (
     RecordKind,
     TotalOpenInterestFacts,
     Turn,
+    VolatilityFacts,
 )
 from streams.events import MOMENTARY, FaultCode, Kind
 from streams.venues import VENUES
@@ -287,6 +288,18 @@ KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
             "cause": Cause.LONG_UNWINDING,
         },
         {Turn.OPEN: -5.23, Turn.UP: -8.1, Turn.WORSE: -7.4, Turn.CLOSE: -0.6},
+    ),
+    "structure": (
+        {
+            "rule": "volatility",
+            "metric": "volatility_7d_pct",
+            "unit": "% a year",
+            "fires": "above",
+            "price": 106_555.0,
+            "price_before": None,
+            "facts": VolatilityFacts(window_ms=7 * DAY, returns=1_006, expected=1_010),
+        },
+        {Turn.OPEN: 82.4, Turn.UP: 128.0, Turn.WORSE: 121.3, Turn.CLOSE: 59.2},
     ),
     "falls": (
         {
@@ -560,12 +573,12 @@ POSTS = {
     **{
         f"list, {kind}": delivery(kind, COINS)
         for kind in KINDS
-        if kind not in ("total", "breadth", "falls")
+        if kind not in ("total", "breadth", "falls", "structure")
     },
     **{
         f"end of an event, {kind}": delivery(kind, COINS[:4], Turn.CLOSE, silent=True)
         for kind in KINDS
-        if kind not in ("total", "breadth", "falls")
+        if kind not in ("total", "breadth", "falls", "structure")
     },
     "list, a venue may count both sides": delivery(
         "oi",

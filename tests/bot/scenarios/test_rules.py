@@ -202,6 +202,18 @@ def funding_high() -> Events:
     )
 
 
+def volatility() -> Events:
+    """A week in which nothing happens, then a fall within minutes, and another one."""
+    market = btc(price=100_000.0)
+    return chain(
+        market.play(7 * DAY_MIN, step=30 * SECOND),
+        market.play(8, BTC={"price": 88_000.0}),
+        market.play(3 * 60, step=30 * SECOND),
+        market.play(8, BTC={"price": 76_000.0}),
+        market.play(60, step=30 * SECOND),
+    )
+
+
 def cascade() -> Events:
     """Liquidations, open interest, depth, in this order; then everything calms down."""
     market = btc(price=112_400.0, oi=3_000, depth=30)
@@ -249,6 +261,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "oi_surge": (oi_surge, ()),
     "squeeze": (squeeze, ()),
     "funding_high": (funding_high, ()),
+    "volatility": (volatility, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "feeds": (feeds, ("oi_drop",)),
 }

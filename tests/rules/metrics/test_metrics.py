@@ -34,6 +34,8 @@ VENUES = ("binance", "bybit", "okx")
         ("oi_total_net_1h_pct", "%"),
         ("funding_negative_share_pct", "% of contracts"),
         ("liq_10m_musd", "M USD"),
+        ("volatility_7d_pct", "% a year"),
+        ("volatility_30d_pct", "% a year"),
     ],
 )
 def test_a_name_says_which_metric_it_is(name, unit):
