@@ -21,7 +21,8 @@ SHOWN = (
 English."""
 
 WIDTH, LINE, PAD, GAP = 600, 20, 12, 10
-COLUMNS = 76
+COLUMNS, BOLD_COLUMNS = 76, 66
+"""So many signs of Latin fit into a line, also where the font is a wide one."""
 _FONT = "font-family=\"'Segoe UI', 'Helvetica Neue', Arial, sans-serif\""
 _WIDE = r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uff60]"
 _TAG = re.compile(r"(#\w+)")
@@ -82,8 +83,9 @@ def bubble(post: Post, quoted: str, y: int) -> tuple[str, int]:
     bar = f'<rect x="{PAD * 2}" y="{y + 10}" width="3" height="20" fill="#6ab3f3"/>'
     down = y + (52 if quoted else 26)
     for n, line in enumerate(post.lines):
-        for row in wrap(line):
-            texts.append(_text(PAD * 2, down, row, "#ffffff", bold=n == 0 and len(post.lines) > 1))
+        bold = n == 0 and len(post.lines) > 1
+        for row in wrap(line, BOLD_COLUMNS if bold else COLUMNS):
+            texts.append(_text(PAD * 2, down, row, "#ffffff", bold=bold))
             down += LINE
     mark = "" if post.rings else "🔕 "
     texts.append(_text(WIDTH - PAD * 2, down - LINE + 4, f"{mark}{post.at}", "#7d8b99", end=True))
@@ -92,11 +94,11 @@ def bubble(post: Post, quoted: str, y: int) -> tuple[str, int]:
     return "\n".join([f'{back} fill="#182533"/>', *([bar] if quoted else []), *texts]), height
 
 
-def wrap(line: str) -> list[str]:
-    """``line`` in rows that fit: broken at spaces, and between signs that are as wide as two."""
+def wrap(line: str, most: int) -> list[str]:
+    """``line`` in rows of ``most`` columns, broken at spaces and between signs as wide as two."""
     rows = [""]
     for space, word in re.findall(rf"( ?)({_WIDE}[。、：）]?|(?:(?!{_WIDE})\S)+)", line):
-        if rows[-1] and columns(rows[-1] + space + word) > COLUMNS:
+        if rows[-1] and columns(rows[-1] + space + word) > most:
             rows.append(word)
         else:
             rows[-1] = f"{rows[-1]}{space}{word}"
