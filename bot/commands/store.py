@@ -21,6 +21,7 @@ from rules import alerts
 from rules.alerts import Alert
 from rules.snapshot import OpenEpisodes, Standing
 from streams.bus.connection import ANSWER_S, Entry, Keys, unwritable
+from streams.events import Ms
 
 log = structlog.get_logger()
 
@@ -79,6 +80,17 @@ async def change_silences(
         after = change(_silences(before))
         if await _swap(redis, Keys().snapshot("silences"), before, keeping.dump(after)):
             return after
+
+
+async def daily_status_told(redis: Redis) -> Ms:
+    """Of which time the daily status was told last, or left out; 0: never."""
+    data = cast("bytes | None", await _answer_of(redis.get(Keys().snapshot("daily_status"))))
+    return int(data) if data is not None and data.isdigit() else 0
+
+
+async def keep_daily_status_told(redis: Redis, at: Ms) -> None:
+    """The daily status of ``at`` was told, or is left out."""
+    await _answer_of(_of(redis.set(Keys().snapshot("daily_status"), str(at))))
 
 
 async def subscriptions(redis: Redis) -> tuple[Subscriber, ...]:

@@ -49,7 +49,7 @@ from rules.alerts import Alert
 from streams.bus.connection import in_words
 from streams.bus.health import HEALTH
 from streams.clock import wall_ms
-from streams.durations import MINUTE
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 from streams.feed.errors import SayOnce
 
@@ -67,6 +67,10 @@ MOST_WAITING = 200
 """So many messages wait for their answers; more are left out."""
 
 EVERY_S = 20.0
+DAILY_LATE: Ms = HOUR
+"""A daily status that could not be told for so long is left out until the next day."""
+
+_STATUS = Command(name="status")
 _OPERATORS_S = 60.0
 _REDIS = (RedisError, OSError, TimeoutError)
 
@@ -327,6 +331,31 @@ class CommandHandler:
             with contextlib.suppress(*_REDIS):
                 await self._end_silences()
 
+    async def tell_status_daily(self) -> None:
+        """Give operators the status once a day, when they have asked for that; never returns."""
+        await self.connected.wait()
+        while True:
+            with contextlib.suppress(*_REDIS):
+                await self._tell_daily_status()
+            await asyncio.sleep(EVERY_S)
+
+    async def _tell_daily_status(self) -> None:
+        settings, now = self._settings(), self._now()
+        if settings.operators.status_at is None or settings.operators.chat_id is None:
+            return
+        at = settings.operators.status_at.last_until(now)
+        if await store.daily_status_told(self._redis) >= at:
+            return
+        if now - at <= DAILY_LATE:
+            words = LANGUAGES[operators_language(settings)]
+            asker = Asker(user=0, name="", private=False)
+            about = Context(settings=settings, words=words, now=now, asker=asker)
+            about = await self._looked_up(_STATUS, about)
+            text = fitted_answer(answer(_STATUS, about).blocks, words)
+            if not await self._send_to_operators(text):
+                return
+        await store.keep_daily_status_told(self._redis, at)
+
     async def show_menus(self) -> None:
         """Keep the menus of commands up to date; never returns."""
         await self.connected.wait()
@@ -371,16 +400,19 @@ class CommandHandler:
             text = say(words, "ask.tell.over", rule=silence.family, asset=silence.asset, who=who)
             await self._send_to_operators(text)
 
-    async def _send_to_operators(self, text: Html) -> None:
-        """Send ``text`` to the operators' chat, if there is one, without a sound."""
+    async def _send_to_operators(self, text: Html) -> bool:
+        """Send ``text`` to the operators' chat, if there is one, without a sound. Whether that was
+        done."""
         chat = self._settings().operators.chat_id
         if chat is None:
-            return
+            return False
         try:
             await self._gate.turn(chat, _OPERATORS_S, Lane.POST)
             await self._telegram.answer(self._gate.address(chat), text, silent=True)
         except (Busy, SendError) as error:
             log.warning("operators were not told", reason=str(error)[:200])
+            return False
+        return True
 
 
 def _menu(specs: Sequence[CommandSpec], language: str) -> list[tuple[str, str]]:
@@ -420,6 +452,7 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(handler.end_silences())
             tasks.create_task(handler.show_menus())
+            tasks.create_task(handler.tell_status_daily())
             tasks.create_task(polling.run())
     finally:
         HEALTH.works(_WHO)  # whoever ends it says why

@@ -7,7 +7,7 @@ import msgspec
 from bot.config.markets import Problem, Tiers, looks_like_asset
 from bot.config.schema import TIERS, ChatTable, File, WebhookTable
 from bot.config.values import did_you_mean, shown
-from bot.plan.planner import Quiet
+from bot.plan.planner import DailyTime, Quiet
 from rules.alerts import ALL, Level
 
 WEBHOOK_SECRET = "LOWTIDE_WEBHOOK_SECRET"  # noqa: S105  # the variable's name
@@ -46,6 +46,8 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The chat of notices; None: they are only logged."""
     users: tuple[int, ...] = ()
     """Who may change things by command."""
+    status_at: DailyTime | None = None
+    """When that chat gets the status, each day; None: never."""
     everyone: bool = False
     """Whether anybody may ask by command."""
     subscribers: int = 100
@@ -95,6 +97,7 @@ def operators(file: File) -> OperatorSettings:
     return OperatorSettings(
         chat_id=table.chat_id,
         users=tuple(dict.fromkeys(table.users)),
+        status_at=table.status_at,
         everyone=table.commands == "everyone",
         subscribers=table.subscribers,
     )

@@ -11,7 +11,7 @@ from bot.config.values import LEVELS, did_you_mean, shown_redis_url
 from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.messages.voice import title
-from bot.plan.planner import Quiet
+from bot.plan.planner import DailyTime, Quiet
 from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, Rule
@@ -207,16 +207,21 @@ def _together(settings: Settings) -> str:
 def _operators(operators: OperatorSettings) -> str:
     """Who runs it, who may ask, how many may subscribe."""
     where = f"notices to chat {operators.chat_id}" if operators.chat_id else "notices to the log"
+    daily = f"status each day at {_daily(operators.status_at)}" if operators.status_at else ""
     count = len(operators.users)
     who = "nobody" if not count else "1 user" if count == 1 else f"{count} users"
     asking = "commands for everyone" if operators.everyone else f"commands for {who}"
     changing = f"changes by {who}" if operators.everyone else ""
     most = f"at most {operators.subscribers} subscribers" if operators.subscribers else ""
-    return ", ".join(part for part in (where, asking, changing, most) if part)
+    return ", ".join(part for part in (where, daily, asking, changing, most) if part)
 
 
 def _low(level: Level) -> str:
     return level.name.lower()
+
+
+def _daily(time: DailyTime) -> str:
+    return f"{_clock(time.minute)} {time.zone}"
 
 
 def _quiet(quiet: Quiet) -> str:

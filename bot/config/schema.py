@@ -15,7 +15,7 @@ from pydantic_core.core_schema import PlainValidatorFunctionSchema, WithDefaultS
 from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
-from bot.plan.planner import GROUP_WAIT, Quiet
+from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
 from rules.alerts import Cause, Level
 from rules.rule import When
 from streams.durations import HOUR
@@ -85,6 +85,7 @@ class WebhookTable(WantedTable):
 class Operators(Table):
     chat_id: Chat | None = None
     users: list[Annotated[int, _read(values.user_id, int)]] = []
+    status_at: Annotated[DailyTime | None, _read(values.daily_time, str)] = None
     commands: Literal["operators", "everyone"] = "operators"
     subscribers: Annotated[int, Field(ge=0, le=1_000)] = 100
 

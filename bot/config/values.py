@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
-from bot.plan.planner import GROUP_WAIT, Quiet
+from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
 from streams import durations
@@ -227,12 +227,27 @@ def quiet(value: object) -> Quiet | None:
     start, end, zone = clock(match[1]), clock(match[2]), match[3] or "UTC"
     if start == end:
         raise ValueError('must not begin when it ends: write "none" to have no quiet hours')
+    return Quiet(start=start, end=end, zone=_zone(zone))
+
+
+def daily_time(value: object) -> DailyTime | None:
+    """``"09:00 Asia/Taipei"``, without a zone in UTC; ``"none"``: never."""
+    if value == "none":
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f'must be like "09:00 Asia/Taipei", not {shown(value)}')
+    time, _, zone = value.partition(" ")
+    return DailyTime(minute=clock(time), zone=_zone(zone or "UTC"))
+
+
+def _zone(name: str) -> str:
+    """``name``, if it is an IANA time zone."""
     try:
-        ZoneInfo(zone)
+        ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        near = did_you_mean(zone, sorted(available_timezones()))
-        raise ValueError(f'unknown time zone "{zone}"{near}') from None
-    return Quiet(start=start, end=end, zone=zone)
+        near = did_you_mean(name, sorted(available_timezones()))
+        raise ValueError(f'unknown time zone "{name}"{near}') from None
+    return name
 
 
 def clock(value: object) -> int:

@@ -256,6 +256,22 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
         return round(end.timestamp() * 1000)
 
 
+class DailyTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Once a day at this ``minute`` of it in ``zone`` (an IANA name)."""
+
+    minute: int
+    zone: str
+
+    def last_until(self, now: Ms) -> Ms:
+        """The newest such time that is not after ``now``."""
+        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
+        hour, minute = divmod(self.minute, 60)
+        at = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+        if at.timestamp() > local.timestamp():
+            at -= timedelta(days=1)  # by the clock on the wall, whatever summer time does
+        return round(at.timestamp() * 1000)
+
+
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Where posts go, of which alerts, and how many at most."""
 

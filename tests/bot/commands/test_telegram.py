@@ -4,7 +4,9 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from bot.commands.why import EpisodeQuery
 from bot.config import Secret, Settings
 from bot.config.chats import ChatSettings
 from bot.delivery.pace import Limits
+from bot.plan.planner import DailyTime
 from bot.plan.silences import Silence, with_silence
 from bot.plan.subscriptions import Subscriber
 from bot.roles.rules import show
@@ -207,6 +210,31 @@ async def test_silences_are_kept_told_of_and_end(
         (OPERATORS, True, "⚪ @user11 silenced o"),
         (OPERATORS, False, "Silenced"),
     ]
+
+
+async def test_operators_get_the_status_once_a_day_at_their_time(
+    fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(telegram_commands, "EVERY_S", 0.02)
+    nine = int(datetime(2026, 11, 27, 9, tzinfo=ZoneInfo("Asia/Taipei")).timestamp() * 1000)
+    now = nine - 5 * MIN
+    at = DailyTime(minute=9 * 60, zone="Asia/Taipei")
+    operators = msgspec.structs.replace(configured.operators, status_at=at)
+    settings = msgspec.structs.replace(configured, operators=operators)
+    async with served(settings, redis, lambda: now):
+        await asyncio.sleep(0.2)
+        assert fake.sent == [], "it began long after the time of yesterday"
+        now = nine + MIN
+        (status,) = await fake.until(1)
+        assert (status.chat, status.silent) == (OPERATORS, True)
+        assert status.text.startswith("Lowtide\n")
+        await asyncio.sleep(0.2)
+        assert len(fake.sent) == 1
+    async with served(settings, redis, lambda: now):  # a new start does not tell it again
+        await asyncio.sleep(0.2)
+        assert len(fake.sent) == 1
+        now = nine + 24 * HOUR
+        await fake.until(2)
 
 
 async def test_people_subscribe_as_long_as_there_is_room(

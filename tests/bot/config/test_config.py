@@ -23,7 +23,7 @@ from bot.config.explain import describe, show
 from bot.config.source import index, line_of
 from bot.config.values import redis_url
 from bot.config.warnings import warnings
-from bot.plan.planner import Quiet
+from bot.plan.planner import DailyTime, Quiet
 from bot.roles.streams import places
 from rules.alerts import ALL, Cause, Level
 from rules.composite import Composite
@@ -467,6 +467,15 @@ def test_when_and_how_much_is_told(tmp_path: Path):
     )
     assert settings.chats[0].quiet == Quiet(start=60, end=120, zone="UTC")
     assert settings.group_wait == {Level.WATCH: 9_000, Level.ALERT: 9_000, Level.CRITICAL: 0}
+
+
+@pytest.mark.parametrize(
+    ("written", "at"),
+    [('"none"', None), ('"09:00"', DailyTime(minute=540, zone="UTC")),
+     ('"23:05 Asia/Taipei"', DailyTime(minute=1385, zone="Asia/Taipei"))],
+)  # fmt: skip
+def test_a_daily_status_has_a_time_in_a_zone(tmp_path: Path, written: str, at: DailyTime | None):
+    assert read(tmp_path, f"{HEAD}[operators]\nstatus_at = {written}\n").operators.status_at == at
 
 
 SEVERAL = """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
 from bot.plan.planner import (
     Chat,
+    DailyTime,
     Delivery,
     Filter,
     Group,
@@ -724,6 +725,17 @@ def test_quiet_hours_that_are_changed_hold_at_once(changed: Quiet | None, at: Ms
 def test_when_quiet_hours_end(zone: str, now: Ms, hours: float):
     """In the night to 25 October 2026 Berlin's clocks are set back by an hour."""
     assert Quiet(start=23 * 60, end=7 * 60, zone=zone).ends_after(now) - now == hours * HOUR
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "hours"),
+    [("UTC", utc(9, 0), 0), ("UTC", utc(8, 59), 24 - 1 / 60), ("Asia/Taipei", utc(1, 30), 0.5),
+     ("Asia/Taipei", utc(0, 30), 23.5), ("Europe/Berlin", utc(7, 30, day=25), 24.5)],
+)  # fmt: skip
+def test_a_time_of_day_was_last(zone: str, now: Ms, hours: float):
+    """In the night to 25 October 2026 Berlin's clocks are set back: 24.5 h after 9:00, at 8:30."""
+    last = DailyTime(minute=9 * 60, zone=zone).last_until(now)
+    assert now - last == pytest.approx(hours * HOUR)
 
 
 def test_quiet_hours_end_by_the_clock_that_was_set_back():
