@@ -45,6 +45,7 @@ from streams.events import AnyEvent, Kind
 from streams.venues import VENUES
 from tests import channel_picture
 from tests.bot.fake_telegram import TOKEN
+from tests.gates.release import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
@@ -412,16 +413,6 @@ def test_no_trace_of_a_machine_and_no_secret() -> None:
 
 LOCKS = {"requirements.lock": "build", "requirements-dev.lock": "dev"}
 """Each lock, and the group of pyproject.toml that it holds beside what running needs."""
-
-
-def pins(lock: str) -> dict[str, dict[str, frozenset[str]]]:
-    """Package → its version (several, if Pythons need several) → hashes, in the text of a lock."""
-    pinned: dict[str, dict[str, frozenset[str]]] = {}
-    for block in re.split(r"^(?=[\w-]+==)", lock, flags=re.MULTILINE)[1:]:
-        name, version = block.split(" ", 1)[0].split("==")
-        hashes = frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", block))
-        pinned.setdefault(name, {})[version] = hashes
-    return pinned
 
 
 def wanted_packages(group: str) -> list[Requirement]:

@@ -1,15 +1,17 @@
 """A release: ``make release VERSION=x.y.z``.
 
 What was unreleased in CHANGELOG.md moves under the version, the version is written, both are
-committed, a wheel and a source archive are built from that commit, and the commit gets the tag
-``vx.y.z``. The same commit always gives the same bytes: they are built from ``git archive``, and
-all times in them are the commit's. Nothing is pushed or published.
+committed, a wheel and a source archive are built from that commit, with a bill of what they need in
+the form of CycloneDX, and the commit gets the tag ``vx.y.z``. The same commit always gives the same
+bytes: they are built from ``git archive``, and all times in them are the commit's. Nothing is
+pushed or published.
 """
 
 import argparse
 import gzip
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -17,11 +19,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-INIT, CHANGES = "bot/__init__.py", "CHANGELOG.md"
+INIT, CHANGES, LOCK = "bot/__init__.py", "CHANGELOG.md", "requirements.lock"
 UNRELEASED = "## [Unreleased]\n"
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 WRITTEN = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
@@ -108,7 +111,8 @@ def release(root: Path, version: str) -> list[Path]:
 
 
 def build(root: Path, commit: str, folder: Path) -> list[Path]:
-    """The wheel and the source archive of a commit, in ``folder``, which is emptied before."""
+    """The wheel, the source archive and the bill of materials of a commit, in ``folder``, which is
+    emptied before."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     seconds = int(git(root, "show", "--no-patch", "--format=%ct", commit))
@@ -119,6 +123,8 @@ def build(root: Path, commit: str, folder: Path) -> list[Path]:
         git(root, "archive", "--format=tar", f"--output={archive}", commit)
         with tarfile.open(archive) as packed:
             packed.extractall(tree, filter="tar")
+        version = WRITTEN.search((tree / INIT).read_text(encoding="utf-8"))
+        lock = (tree / LOCK).read_text(encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", BUILD, str(folder)],
             cwd=tree, capture_output=True, text=True, check=False,
@@ -126,9 +132,58 @@ def build(root: Path, commit: str, folder: Path) -> list[Path]:
         )  # fmt: skip
     if done.returncode:
         raise ReleaseError(f"the build failed:\n{done.stderr.strip()}")
+    if version is None:
+        raise ReleaseError(f"{INIT} has no __version__")
+    bill = bill_of_materials(lock, version[1], seconds)
+    (folder / f"lowtide-{version[1]}.cdx.json").write_text(bill, encoding="utf-8")
     for source in folder.glob("*.tar.gz"):
         source.write_bytes(timeless(source.read_bytes(), seconds))
     return sorted(folder.iterdir())
+
+
+def pins(lock: str) -> dict[str, dict[str, frozenset[str]]]:
+    """Package → its version (several, if Pythons need several) → hashes, in the text of a lock."""
+    pinned: dict[str, dict[str, frozenset[str]]] = {}
+    for block in re.split(r"^(?=[\w-]+==)", lock, flags=re.MULTILINE)[1:]:
+        name, version = block.split(" ", 1)[0].split("==")
+        hashes = frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", block))
+        pinned.setdefault(name, {})[version] = hashes
+    return pinned
+
+
+def bill_of_materials(lock: str, version: str, seconds: int) -> str:
+    """What runs beside Lowtide, with the hashes that the lock allows, in the form of CycloneDX 1.6
+    (https://cyclonedx.org/docs/1.6/json/). ``seconds``: when the commit was made."""
+    packages = [
+        {
+            "type": "library",
+            "bom-ref": f"pkg:pypi/{name}@{pinned}",
+            "name": name,
+            "version": pinned,
+            "purl": f"pkg:pypi/{name}@{pinned}",
+            "hashes": [
+                {"alg": "SHA-256", "content": digest.removeprefix("sha256:")}
+                for digest in sorted(hashes)
+            ],
+        }
+        for name, versions in sorted(pins(lock).items())
+        for pinned, hashes in sorted(versions.items())
+    ]
+    own = {"type": "application", "bom-ref": "lowtide", "name": "lowtide", "version": version}
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, f"lowtide@{version} {seconds}")
+    bill = {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{serial}",
+        "version": 1,
+        "metadata": {
+            "timestamp": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "component": own,
+        },
+        "components": packages,
+    }
+    return json.dumps(bill, indent=1) + "\n"
 
 
 def timeless(archive: bytes, seconds: int) -> bytes:

@@ -1,6 +1,8 @@
 """Releases, made in a clone; and a version, a changelog and tags that agree."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,7 +18,9 @@ from tests.gates.release import (
     CHANGES,
     HEADING,
     INIT,
+    LOCK,
     ReleaseError,
+    bill_of_materials,
     build,
     changelog,
     ensure_ready,
@@ -48,11 +52,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 @needs_git
-def test_a_release_is_a_commit_a_tag_and_two_files(clone: Path) -> None:
+def test_a_release_is_a_commit_a_tag_and_three_files(clone: Path) -> None:
     before = (clone / CHANGES).read_text()
     built = release(clone, "7.1.0")
     assert [path.name for path in built] == [
         "lowtide-7.1.0-py3-none-any.whl",
+        "lowtide-7.1.0.cdx.json",
         "lowtide-7.1.0.tar.gz",
     ]
     assert git(clone, "describe", "--exact-match") == "v7.1.0"
@@ -74,7 +79,7 @@ def test_a_release_is_a_commit_a_tag_and_two_files(clone: Path) -> None:
         cwd=clone.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (f"lowtide 7.1.0 (commit {head[:12]})\n", "")
-    with tarfile.open(built[1]) as source:
+    with tarfile.open(built[2]) as source:
         assert "lowtide-7.1.0/rules/engine.py" in source.getnames()
 
     with pytest.raises(ReleaseError, match=r"the tag v7\.1\.0 exists"):
@@ -91,8 +96,23 @@ def test_a_commit_is_always_built_to_the_same_bytes(clone: Path, tmp_path: Path)
         second = [path.read_bytes() for path in build(clone, "HEAD", tmp_path / "second")]
     finally:
         os.umask(usual)
-    assert len(first) == 2
+    assert len(first) == 3
     assert first == second
+
+
+def test_a_bill_of_materials_has_what_runs_with_its_hashes() -> None:
+    bill = json.loads(bill_of_materials((ROOT / LOCK).read_text("utf-8"), "7.1.0", 1_791_014_400))
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    assert re.fullmatch(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", bill["serialNumber"])
+    assert bill["metadata"]["timestamp"] == "2026-10-03T08:00:00Z"
+    assert bill["metadata"]["component"]["version"] == "7.1.0"
+    parts = {part["name"]: part for part in bill["components"]}
+    locked = re.findall(r"^([\w-]+)==(\S+)", (ROOT / LOCK).read_text("utf-8"), re.MULTILINE)
+    assert {(part["name"], part["version"]) for part in bill["components"]} == set(locked)
+    assert parts["aiohttp"]["purl"] == f"pkg:pypi/aiohttp@{dict(locked)['aiohttp']}"
+    assert all(len(digest["content"]) == 64 for digest in parts["aiohttp"]["hashes"])
+    refs = [part["bom-ref"] for part in bill["components"]]
+    assert len(refs) == len(set(refs))
 
 
 @needs_git
