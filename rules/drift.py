@@ -291,7 +291,7 @@ def _rate(market: Market) -> float | None:
 
 def _rates(market: Market, others: Sequence[Market], _: Ms) -> tuple[float, float] | None:
     own = _rate(market)
-    if own is None:
+    if not own:  # 0 is 0 in any unit: some venues charge nothing while the price is near its index
         return None
     rates = [x for other in others if (x := _rate(other)) is not None]
     against = _agreed(rates, _RATES_AGREE)

@@ -96,8 +96,8 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     """A repeated request, whose answer ``Venue.decode_poll`` reads."""
 
     request: Request
-    """In path and body the text ``{hour_ago}`` stands for the time one hour before the request, in
-    Ms."""
+    """In path and body the text ``{now}`` stands for the time of the request, in Ms, and
+    ``{hour_ago}`` for the time one hour before it."""
     kind: Kind
     """What the answer brings."""
     every_s: float

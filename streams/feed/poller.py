@@ -197,13 +197,12 @@ def next_due(poll: Poll, now: Ms) -> Ms:
 
 
 def _as_of(request: Request, now: Ms) -> Request:
-    """The request with its time filled in, as it goes out."""
-    stamp = str(now - HOUR)
-    return msgspec.structs.replace(
-        request,
-        path=request.path.replace("{hour_ago}", stamp),
-        body=request.body and request.body.replace(b"{hour_ago}", stamp.encode()),
-    )
+    """The request with its times filled in, as it goes out."""
+    path, body = request.path, request.body
+    for name, stamp in (("{hour_ago}", str(now - HOUR)), ("{now}", str(now))):
+        path = path.replace(name, stamp)
+        body = body and body.replace(name.encode(), stamp.encode())
+    return msgspec.structs.replace(request, path=path, body=body)
 
 
 TakeSnapshot = Callable[[str, bytes], None]

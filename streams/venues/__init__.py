@@ -1,7 +1,7 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bitget, bybit, gate, hyperliquid, okx
+from streams.venues import binance, bitget, bybit, deribit, gate, hyperliquid, okx
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
@@ -13,4 +13,5 @@ VENUES: dict[str, Venue] = {
     "bybit-inverse": bybit.INVERSE,
     "gate": gate,
     "aster": binance.ASTER,
+    "deribit": deribit,
 }

@@ -290,6 +290,13 @@ def test_nobody_is_accused_in_a_day_with_a_crash(seed: int, venues: tuple[str, .
     assert FaultCode.VENUE_DRIFTS not in {code for _, code in faults}
 
 
+def test_a_rate_of_nothing_at_all_is_no_wrong_unit() -> None:
+    """Some venues charge nothing while the price is near its index, so in most coins at once."""
+    world = World()
+    world.lies["bybit"] = _scaled(Funding, 0, "rate")
+    assert world.play(HOUR) == []
+
+
 def test_too_few_coins_accuse_nobody() -> None:
     world = World(coins=COINS[: ENOUGH - 1])
     world.lies["bybit"] = _scaled(Funding, -1, "rate")

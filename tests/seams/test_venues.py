@@ -19,6 +19,7 @@ from tests.bot import story
 from tests.seams.system import System
 from tests.streams import frames
 from tests.streams.bitget_server import BitgetServer
+from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.gate_server import GateServer
 from tests.streams.okx_server import OkxServer
@@ -36,6 +37,10 @@ class Bitget(BitgetServer):
 
 
 class Gate(GateServer):
+    now = property(lambda self: wall_ms())
+
+
+class Deribit(DeribitServer):
     now = property(lambda self: wall_ms())
 
 
@@ -63,7 +68,7 @@ class Aster(CoinM):
             await asyncio.sleep(1)
 
 
-SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate}
+SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit}
 
 COMMON = """
 [telegram]

@@ -26,7 +26,7 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
             venue=venue,
             symbol=symbol_of(venue, asset),
             asset=asset,
-            quote="USDC" if venue == "hyperliquid" else "USD" if venue in INVERSE else "USDT",
+            quote="USDC" if venue in IN_USDC else "USD" if venue in INVERSE else "USDT",
             contract_size=SIZES.get(venue, 1.0),
             inverse=venue in INVERSE,
             funding_hours=8.0,
@@ -39,7 +39,7 @@ def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
     return asset + {
         "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
-        "gate": "_USDT",
+        "gate": "_USDT", "deribit": "_USDC-PERPETUAL",
     }.get(venue, "USDT")  # fmt: skip
 
 
@@ -59,6 +59,9 @@ SIZES = {"okx": CONTRACT, "gate": CONTRACT, "binance-coinm": 100.0}
 
 INVERSE = ("binance-coinm", "bybit-inverse")
 """Venues whose contracts are inverse."""
+
+IN_USDC = ("hyperliquid", "deribit")
+"""Venues whose contracts here are in USDC."""
 
 BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
 ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
@@ -524,3 +527,101 @@ def gate_settled(at: Ms = EPOCH, hours: int = 8) -> bytes:
     """Gate's answer about the last two settlements of a contract."""
     last = at // (hours * 3_600_000) * hours * 3_600
     return _line([{"t": last, "r": "0.0001"}, {"t": last - hours * 3_600, "r": "0.0001"}])
+
+
+# ── Deribit ─────────────────────────────────────────────────────────────
+
+
+def deribit_tells(channel: str, data: object) -> bytes:
+    """What a channel of Deribit brings."""
+    params = {"channel": channel, "data": data}
+    return _line({"jsonrpc": "2.0", "method": "subscription", "params": params})
+
+
+def deribit_answers(request: int, result: object = None, error: str = "") -> bytes:
+    """Deribit's answer to the request of this id, or why it is refused."""
+    answer = {"error": {"code": 10028, "message": error}} if error else {"result": result}
+    return _line({"jsonrpc": "2.0", "id": request, **answer, "testnet": False})
+
+
+def deribit_opens() -> bytes:
+    """Deribit has taken the subscription to all trades."""
+    return deribit_answers(1, ["trades.future.any.100ms"])
+
+
+def deribit_ticker(
+    symbol: str, price: float = 100, held: float = 10, at: Ms = EPOCH, **fields: object
+) -> bytes:
+    """Everything that a ticker of Deribit tells; ``held`` is in coins, of inverse ones in USD."""
+    data = {
+        "instrument_name": symbol, "timestamp": at, "state": "open", "open_interest": held,
+        "mark_price": price, "index_price": price, "current_funding": 0.0008,
+        "funding_8h": 0.0004, "stats": {"volume": 10_000.0, "volume_usd": 1_000_000.0},
+    } | fields  # fmt: skip
+    return deribit_tells(f"ticker.{symbol}.agg2", data)
+
+
+def deribit_trade(
+    symbol: str, amount: float, at: Ms = EPOCH, price: float = 100, **fields: object
+) -> dict[str, Any]:
+    """A trade of Deribit whose taker sold, of so many coins, of inverse ones of so many USD."""
+    return {
+        "instrument_name": symbol, "timestamp": at, "price": price, "amount": amount,
+        "direction": "sell", "trade_id": "1",
+    } | fields  # fmt: skip
+
+
+def deribit_forced(
+    symbol: str, *amounts: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """Longs (or shorts) of Deribit were liquidated as takers, each of such an amount."""
+    side = "sell" if long else "buy"
+    rows = [
+        deribit_trade(symbol, amount, at, price, direction=side, liquidation="T")
+        for amount in amounts
+    ]
+    return deribit_tells("trades.future.any.100ms", rows)
+
+
+def deribit_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    previous: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A snapshot of a Deribit book, or the changes that follow the id ``previous``."""
+    sides = {
+        name: [["change" if size else "delete", price, size] for price, size in side]
+        for name, side in (("bids", bids), ("asks", asks))
+    }
+    kind = {"type": "snapshot"} if previous is None else {"type": "change"}
+    ids = {"change_id": last} | ({} if previous is None else {"prev_change_id": previous})
+    data = {**kind, "instrument_name": symbol, "timestamp": at, **ids, **sides}
+    return deribit_tells(f"book.{symbol}.100ms", data)
+
+
+def deribit_contract(symbol: str, **fields: object) -> dict[str, Any]:
+    """A row of Deribit's listing."""
+    base, linear, _ = symbol.removesuffix("-PERPETUAL").partition("_USDC")
+    kind = "linear" if linear else "reversed"
+    return {
+        "instrument_name": symbol, "kind": "future", "settlement_period": "perpetual",
+        "base_currency": base, "quote_currency": "USDC" if linear else "USD", "future_type": kind,
+        "underlying_type": "crypto", "contract_size": 10, "is_active": True, "state": "open",
+        "expiration_timestamp": 32_503_708_800_000,
+    } | fields  # fmt: skip
+
+
+def deribit_summary(symbol: str) -> dict[str, Any]:
+    """What Deribit's summary says of a contract."""
+    return {
+        "instrument_name": symbol, "open_interest": 10, "mark_price": 100, "volume_usd": 1_000_000,
+    }  # fmt: skip
+
+
+def deribit_settled(at: Ms = EPOCH) -> bytes:
+    """Deribit's answer about what the last hour cost."""
+    row = {"timestamp": at // 3_600_000 * 3_600_000, "interest_8h": 0.0004, "interest_1h": 0.0001}
+    return deribit_answers(0, [row])

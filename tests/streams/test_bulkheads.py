@@ -26,11 +26,15 @@ from streams.feed.session import Session
 from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.feed.test_client import LIST, Binance
+from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
-SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "8")))
-NAMES = ("binance", "bybit", "hyperliquid", "okx", "bitget", "gate")
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "10")))
+NAMES = (
+    "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
+    "bybit-inverse", "aster",
+)  # fmt: skip
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
 PRICES = {"bitget": 24}
@@ -162,6 +166,41 @@ async def gate_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+def deribit_answer(request: web.Request) -> web.Response:
+    symbols = ("BTC-PERPETUAL", "ETH_USDC-PERPETUAL")
+    match request.path.rpartition("/")[2]:
+        case "get_instruments":
+            rows = [frames.deribit_contract(s) for s in symbols]
+        case "get_book_summary_by_currency":
+            rows = [frames.deribit_summary(s) for s in symbols]
+        case _:
+            return web.Response(body=frames.deribit_settled())
+    return web.json_response({"result": rows})
+
+
+async def deribit_talk(connection: ServerConnection) -> None:
+    last = 1
+    for symbol in ("BTC-PERPETUAL", "ETH_USDC-PERPETUAL"):
+        await connection.send(frames.deribit_book(symbol, last), text=True)
+    while True:
+        last += 1
+        for symbol in ("BTC-PERPETUAL", "ETH_USDC-PERPETUAL"):
+            for frame in (
+                frames.deribit_opens(),
+                frames.deribit_book(symbol, last, previous=last - 1),
+                frames.deribit_ticker(symbol),
+            ):
+                await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
+class Aster(Binance):
+    """Binance's protocol under other addresses."""
+
+    version = "v3"
+    market = books = "/stream"
+
+
 def mutated(data: bytes, chance: Random) -> bytes:
     """Something that a venue should not send."""
     match chance.randrange(7):
@@ -228,7 +267,8 @@ def mad_talk(talk: Talk, chance: Random) -> Talk:
 async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]:
     """What all venues said within a minute, and the log."""
     chance = Random(seed)
-    binance = Binance("BTCUSDT", "ETHUSDT")
+    binance, aster = (of("BTCUSDT", "ETHUSDT") for of in (Binance, Aster))
+    coin_m = CoinM("BTCUSD_PERP", "ETHUSD_PERP")
     venues: dict[str, tuple[Answer, Talk]] = {
         "binance": (binance.answer, binance.talk),
         "bybit": (bybit_answer, bybit_talk),
@@ -236,6 +276,10 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "okx": (okx_answer, okx_talk),
         "bitget": (bitget_answer, bitget_talk),
         "gate": (gate_answer, gate_talk),
+        "deribit": (deribit_answer, deribit_talk),
+        "binance-coinm": (coin_m.answer, coin_m.talk),
+        "bybit-inverse": (inverse_answer, inverse_talk),
+        "aster": (aster.answer, aster.talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

@@ -201,7 +201,7 @@ def test_duplicates_and_reordered_changes_are_ignored() -> None:
     assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate", "deribit"])
 def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played = Played(venue, "book-1", "BTC")
     played.open()
@@ -224,6 +224,12 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             frames.gate_book(symbol, 11, *CROSSED, first=11),
             frames.gate_book(symbol, 12, [(101.0, 0.0)], [], first=12),
         )
+    elif venue == "deribit":
+        played.hear(frames.deribit_book(symbol, 10))
+        crossing, healing = (
+            frames.deribit_book(symbol, 11, *CROSSED, previous=10),
+            frames.deribit_book(symbol, 12, [(101.0, 0.0)], [], previous=11),
+        )
     else:
         played.hear(frames.bybit_book("BTCUSDT", 10))
         crossing, healing = (
@@ -242,6 +248,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         "bybit": frames.bybit_book("BTCUSDT", 13, *CROSSED, delta=True),
         "okx": frames.okx_book(symbol, 13, *CROSSED, previous=12),
         "gate": frames.gate_book(symbol, 13, *CROSSED, first=13),
+        "deribit": frames.deribit_book(symbol, 13, *CROSSED, previous=12),
     }
     played.hear(again[venue])
     assert played.tick(3) == []
@@ -255,12 +262,16 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         played.fetch("BTCUSDT", frames.snapshot(20))
     else:
         asked = [message for message in sent(actions) if message != b"ping"]
-        events = [message.get("op") or message.get("event") for message in asked]
-        assert [event for event in events if event] == ["unsubscribe", "subscribe"]
+        names = ("op", "event", "method")
+        events = [message[name] for message in asked for name in names if message.get(name)]
+        assert [event.removeprefix("public/") for event in events if event != "public/test"] == [
+            "unsubscribe", "subscribe"
+        ]  # fmt: skip
         fresh = {
             "bybit": frames.bybit_book(symbol, 20),
             "okx": frames.okx_book(symbol, 20),
             "gate": frames.gate_book(symbol, 20),
+            "deribit": frames.deribit_book(symbol, 20),
         }
         played.hear(fresh[venue])
     assert turns(played.tick()) == [f"+depth {symbol}"]
@@ -539,7 +550,7 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
     assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "gate"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit"])
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
     """A fall, and the five minutes after it: depth in each second, and never down."""
@@ -569,6 +580,9 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "okx":
             previous = None if before is None else last - 1
             return frames.okx_book(symbol, last, *levels, previous=previous)
+        if venue == "deribit":
+            previous = None if before is None else last - 1
+            return frames.deribit_book(symbol, last, *levels, previous=previous)
         if venue == "gate":
             return frames.gate_book(symbol, last, *levels, first=None if before is None else last)
         return frames.change(symbol, last, last, *levels)

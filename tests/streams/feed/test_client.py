@@ -50,6 +50,9 @@ class Binance:
     is tested in them goes by listings and polls.
     """
 
+    version = "v1"
+    market, books = "/market/stream", "/public/stream"
+
     def __init__(self, *listed: str) -> None:
         self.listed = list(listed)
         self.hours: dict[str, int] = {}
@@ -71,7 +74,8 @@ class Binance:
         symbol = request.query.get("symbol", "")
         if symbol in self.hold:
             return web.Response(status=400)
-        return web.json_response(self._body(request.path, symbol))
+        path = request.path.replace(f"/{self.version}/", "/v1/")
+        return web.json_response(self._body(path, symbol))
 
     def _body(self, path: str, symbol: str) -> Any:
         match path:
@@ -104,13 +108,13 @@ class Binance:
     async def talk(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         symbols = self.talked or [*self.listed]
-        if connection.request.path.startswith("/market/stream?streams="):
+        if connection.request.path.startswith(f"{self.market}?streams="):
             while True:
                 marks = frames.marks(*symbols, next_at=self.next_funding)
                 for frame in (marks, frames.minis(*symbols)):
                     await connection.send(frame, text=True)
                 await asyncio.sleep(self.pace)
-        assert connection.request.path == "/public/stream"
+        assert connection.request.path == self.books
         sent = _book_id() - 1
         while True:
             last = _book_id()

@@ -134,13 +134,13 @@ def test_due_times_of_every_venue_never_stand_still(name: str) -> None:
 @virtual
 async def test_the_hour_before_is_filled_in_and_so_recorded() -> None:
     body = b'{"type":"fundingHistory","coin":"BTC","startTime":{hour_ago}}'
-    request = Request(path="/info?since={hour_ago}", body=body, symbol="BTC")
+    request = Request(path="/info?since={hour_ago}&until={now}", body=body, symbol="BTC")
     polling = Polling([poll("BTC", request=request, kind=Kind.FUNDING)], lambda _: b"1")
     await polling.go(0.5)
     stamp = str(EPOCH - 3_600_000)
     (_, asked), (tapped, answer) = polling.rest.asked[0], polling.tapped[0]
     assert asked == tapped
-    assert asked.path == f"/info?since={stamp}"
+    assert asked.path == f"/info?since={stamp}&until={EPOCH}"
     assert asked.body == body.replace(b"{hour_ago}", stamp.encode())
     assert request_channel(tapped).endswith(f'"startTime":{stamp}}}')
     assert answer == b"1"

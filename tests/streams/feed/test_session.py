@@ -55,6 +55,11 @@ def test_an_open_socket_subscribes_and_is_not_up_yet() -> None:
         ("hyperliquid", "contexts", {"method": "ping"}),
         ("okx", "price-1", b"ping"),
         ("gate", "ticker-1", {"time": 123456, "channel": "futures.ping"}),
+        (
+            "deribit",
+            "ticker-1",
+            {"jsonrpc": "2.0", "id": 3, "method": "public/test", "params": {}},
+        ),
         ("bitget", "book-1", b"ping"),
         ("binance", "market", None),  # the library's own ping frames are enough
     ],
@@ -68,6 +73,7 @@ def test_pings_go_out_every_twenty_seconds(
         "hyperliquid": [frames.contexts(1)],
         "okx": [frames.okx_price("BTC-USDT-SWAP")],
         "gate": [frames.gate_ticker("BTC_USDT")],
+        "deribit": [frames.deribit_ticker("BTC_USDC-PERPETUAL")],
         "bitget": [frames.bitget_book("BTCUSDT", 1)],
         "binance": [frames.marks("BTCUSDT"), frames.minis("BTCUSDT")],
     }[venue]
@@ -261,7 +267,8 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("bitget", "book-1"), ("binance-coinm", "market"), ("binance-coinm", "book-1"),
            ("aster", "market"), ("aster", "book-1"),
            ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"), ("gate", "market"),
-           ("gate", "ticker-1"), ("gate", "book-1"))  # fmt: skip
+           ("gate", "ticker-1"), ("gate", "book-1"), ("deribit", "market"),
+           ("deribit", "ticker-1"), ("deribit", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -617,9 +624,23 @@ def _gate_frame(kind: int, first: int, length: int, level: float, symbol: str) -
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _deribit_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = symbol.replace("USDT", "_USDC-PERPETUAL")
+    match kind:
+        case 0 | 1:
+            return frames.deribit_book(symbol, first)
+        case 2 | 3 | 4:
+            levels = [(level, float(length))]
+            return frames.deribit_book(symbol, first + length, levels, [], previous=first)
+        case 5:
+            return frames.deribit_answers(1 + length % 3, error="too_many_requests")
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
 MAKERS = {
     "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame,
-    "gate": _gate_frame,
+    "gate": _gate_frame, "deribit": _deribit_frame,
 }  # fmt: skip
 
 CALLS = st.lists(
@@ -689,6 +710,10 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "gate": ("market", [frames.gate_opens(), frames.gate_forced("BTC_USDT", 1.0, 2.0),
                             frames.gate_says("futures.obu", "x", error="y"), frames.gate_pong(),
                             frames.gate_upgrade()]),
+        "deribit": ("market", [frames.deribit_opens(),
+                               frames.deribit_forced("BTC_USDC-PERPETUAL", 1.0, 2.0),
+                               frames.deribit_answers(1, error="x"),
+                               frames.deribit_answers(3, {"version": "1.2.26"})]),
         "bitget": ("market", [frames.bitget_opens(), frames.bitget_forced("BTCUSDT", 1.0, 2.0),
                               frames.bitget_says("error", code=30016, msg="x"), b"pong"]),
     }[venue]  # fmt: skip

@@ -129,6 +129,10 @@ ENDED = {
     "gate": (0, b'"status":"trading","in_delisting":false',
              (b'"status":"delisting","in_delisting":false', 0),
              (b'"status":"trading","in_delisting":true', 0)),
+    "deribit": (0, b'"state":"open","creation_timestamp":1534167754000,'
+                b'"expiration_timestamp":32503708800000',
+                (b'"state":"delivered","expiration_timestamp":32503708800000', 0),
+                (b'"state":"open","expiration_timestamp":1795262400000', 1_795_262_400_000)),
     "bitget": (0, b'"symbolStatus":"normal","offTime":"-1"',
                (b'"symbolStatus":"off","offTime":"1795132800000"', 0),
                (b'"symbolStatus":"normal","offTime":"1795348800000"', 1_795_348_800_000)),
@@ -151,7 +155,8 @@ ENDED = {
 
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
-         "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None}  # fmt: skip
+         "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None,
+         "deribit": 1}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -393,6 +398,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answer["data"] for answer in answers]
         case "gate":
             return answers
+        case "deribit":
+            return [answer["result"] for answer in answers]
         case _:
             dexes = [meta["universe"] for meta in answers[1] if meta and meta["universe"]]
             return [answers[0][0]["universe"], answers[0][1], *dexes[1:]]
@@ -450,6 +457,7 @@ SPOILED = {
     "hyperliquid": (0, "name", None),
     "okx": (0, "ctVal", int("9" * 400)),
     "gate": (0, "quanto_multiplier", int("9" * 400)),
+    "deribit": (0, "expiration_timestamp", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
     "binance-coinm": (0, "contractSize", int("9" * 400)),
     "aster": (0, "deliveryDate", int("9" * 400)),
@@ -463,7 +471,7 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
     answers = listing_answers(venue)
     number, key, value = SPOILED[venue]
     rows = rows_of(venue, answers)[number]
-    symbol = rows[0].get("symbol") or rows[0].get("instId") or rows[0]["name"]
+    symbol = next(rows[0][key] for key in NAME_KEYS if key in rows[0])
     rows[0][key] = value
     name = symbol if isinstance(value, int) else '{"'
     listed_now, order, unreadable, _ = module.instruments([json.dumps(a).encode() for a in answers])
@@ -477,12 +485,16 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
         module.instruments([json.dumps(a).encode() for a in answers])
 
 
+NAME_KEYS = ("symbol", "instId", "instrument_name", "name", "contract")
+"""What the name of a contract is called in the rows of listings."""
+
 RANKS = {
     "binance": (2, ("quoteVolume", "symbol")),
     "bybit": (0, ("turnover24h", "openInterestValue", "symbol")),
     "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
     "okx": (2, ("oiUsd", "instId")),
     "gate": (1, ("volume_24h_quote", "contract")),
+    "deribit": (1, ("volume_usd", "open_interest", "mark_price", "instrument_name")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
     "binance-coinm": (2, ("volume", "symbol")),
     "aster": (2, ("quoteVolume", "symbol")),
@@ -508,7 +520,7 @@ def test_what_only_ranks_costs_no_contract(venue: str) -> None:
             left, order, unreadable, _ = module.instruments(bodies)
             assert [unranked(i) for i in left] == [unranked(i) for i in listed(venue)[0]]
             assert order == listed(venue)[1]
-            if value == "abc" and key not in ("symbol", "instId", "contract"):
+            if value == "abc" and key not in NAME_KEYS:
                 assert len(unreadable) == len(spoiled)
                 ranks = {i.symbol: (i.open_interest_usd, i.volume_24h_usd) for i in left}
                 assert all(ranks.get(name, (None, None)) == (None, None) for name in unreadable)
@@ -602,12 +614,14 @@ MANY = (
     ("bitget", "poll_volume.jsonl", 0),
     ("gate", "ws_ticker.jsonl", 0),
     ("gate", "ws_liquidation.jsonl", 1),
+    ("deribit", "ws_liquidation.jsonl", 1),
 )
 
 
 def rows_in(message: Any) -> list[Any]:
     """The rows of a frame or an answer that brings many contracts."""
     while not isinstance(message, list):
+        message = message.get("params", message)
         rows = message.get("data", message.get("result"))
         message = message["ctxs"][0][1] if rows is None else rows
     return message
@@ -635,7 +649,7 @@ def symbol_in(venue: str, row: Any, place: int) -> str:
     if venue == "hyperliquid":
         return listing(venue).order[place]
     row = row["o"] if isinstance(row.get("o"), dict) else row
-    return row.get("s") or row.get("instId") or row.get("contract") or row["symbol"]
+    return row.get("s") or next(row[key] for key in NAME_KEYS if key in row)
 
 
 def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[Decoded]:
@@ -649,7 +663,7 @@ def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[
     ]
 
 
-NAMES = re.compile(r'"(?:s|symbol|instId|contract)": ("[^"]*")')
+NAMES = re.compile(r'"(?:s|symbol|instId|contract|instrument_name)": ("[^"]*")')
 DAMAGE = (None, "", "-", "abc", "nan", [], {}, True, -1, 0, 10**30, 10**400, "9" * 400, "\x1b[2J")
 
 
@@ -776,6 +790,7 @@ NESTED = {
         ("neither a topic nor an answer", CUT, CUT),
     ),
     "gate": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
+    "deribit": ((TOO_DEEP,) * 3, (CUT,) * 3),
 }
 """What is said of a frame, of a poll's answer and of a listing that are lists in lists, or objects
 in a text that does not end."""

@@ -43,7 +43,7 @@ FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
-    "aster": "aster",
+    "aster": "aster", "deribit": "deribit",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -275,9 +275,36 @@ GATE: Files = {
         "futures.book_ticker futures.order_book futures.tickers:ETC_USD futures.trades",
     ),
 }
+OPTIONS = (
+    "BTC-24JUN22-15000-C BTC-24SEP21-34000-P BTC-24SEP21-8000-P BTC-25MAR22-30000-C"
+    " BTC-30JUL21-24000-P BTC-31DEC21-300000-C BTC-31DEC21-34000-P ETH-23JUL21-2300-C"
+    " ETH-27AUG21-4000-P ETH-30JUL21-2800-C"
+)
+DERIBIT: Files = {
+    "cryptofeed_deribit_options_ticker_book_raw.jsonl": ("ws", OPTIONS, ""),
+    "gct_deribit_wsAllTrades.jsonl": ("ws", "BTC-PERPETUAL", "trades"),
+    "nautilus_ws_book_delta.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_book_grouped_snapshot.jsonl": ("ws", "BTC-PERPETUAL", "book"),
+    "nautilus_ws_book_snapshot.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_error.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_quote.jsonl": ("ws", "BTC-PERPETUAL", "quote"),
+    "nautilus_ws_subscribe_response.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_test_request.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_ticker.jsonl": ("ws", "BTC-PERPETUAL", ""),
+    "nautilus_ws_trades.jsonl": ("ws", "BTC-PERPETUAL", "trades"),
+    "nautilus_ws_trades_option_combo.jsonl": ("ws", "BTC-PERPETUAL", "trades"),
+    "tardis_deribit_mixed.jsonl": (
+        "ws",
+        "BTC-PERPETUAL ETH-PERPETUAL LINK_USDC-PERPETUAL ETH-10SEP21-3350-P",
+        "quote ticker:BTC-5JUN20-9250-C ticker:BTC-8JUN20-8750-P ticker:BTC-FS-30SEP22_PERP"
+        " ticker:BTC-CSR12-16SEP22-21000_23000 ticker:BTC-STRD-30SEP22-20000"
+        " ticker:ETH-10JUN20-270-C ticker:ETH-5JUN20-310-P ticker:MATIC_USDC-9MAR24-1d02-C trades",
+    ),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
+    "deribit": DERIBIT,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -341,6 +368,15 @@ NOT_READ: dict[str, str] = {
     "*.recv_ts.txt": "receive times",
     "cf_futures_ws_sent_2023-05-24.jsonl": "what clients send",
     "rest_futures_*": "listing and books: test_gate_recorded.py",
+    # Deribit
+    "*.recv_times.txt": "receive times",
+    "*.requests.jsonl": "what clients send",
+    "cryptofeed_www_deribit_com_*_get_instruments_*": "listing: test_deribit_recorded.py",
+    "nautilus_http_get_instruments.json": "listing: test_deribit_recorded.py",
+    "nautilus_http_get_instrument.json": "a contract of the test net",
+    "nautilus_http_get_last_trades*.json": "trades by REST: test_deribit_recorded.py",
+    "nautilus_http_get_order_book.json": "a book by REST, which is not asked for",
+    "nautilus_http_get_tradingview_chart_data.json": "candles",
 }
 OF_ANOTHER_SOCKET = re.compile(rb'"channel":"spot\.|"result":\[\[')
 """Frames of Gate's socket for spot, and one of 2021 with lists in a list."""
@@ -367,15 +403,19 @@ def known(venue: str, symbols: str) -> Listing:
         name: Instrument(
             venue=venue,
             symbol=name,
-            asset=re.sub("(_?USDT|PERP|USD.*|-.*)$", "", name),
+            asset=re.sub("(_?USDT|PERP|_?USD.*|-.*)$", "", name),
             quote="USDT",
             contract_size=_size(venue, name),
-            inverse=venue in ("binance-coinm", "bybit-inverse"),
-            funding_hours=1.0 if venue == "hyperliquid" else 8.0,
+            inverse=venue in ("binance-coinm", "bybit-inverse") or name in INVERSE,
+            funding_hours=1.0 if venue in ("hyperliquid", "deribit") else 8.0,
         )
         for name in names
     }
     return Listing(instruments=listed, order=tuple(names))
+
+
+INVERSE = ("BTC-PERPETUAL", "ETH-PERPETUAL")
+"""Those of Deribit."""
 
 
 def _size(venue: str, symbol: str) -> float:
@@ -404,6 +444,10 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         of = of or (rows[0].get("contract") if isinstance(rows, list) else None)
         unknown = message["channel"] == "futures.tickers" and of not in listed.instruments
         return message["channel"] + (f":{of}" if unknown else "")
+    if venue == "deribit":
+        kind, data = message["params"]["channel"].partition(".")[0], message["params"]["data"]
+        unknown = kind == "ticker" and data["instrument_name"] not in listed.instruments
+        return kind + (f":{data['instrument_name']}" if unknown else "")
     event = message.get("data", message)
     known = event["e"] != "markPriceUpdate" or event["s"] in listed.instruments
     return event["e"] if known else f"{event['e']}:{event['s']}"
