@@ -16,7 +16,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run init demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench docs fmt lock release help
+.PHONY: run init demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench first-channel docs fmt lock release help
 PYTHONS := 3.11 3.12 3.13 3.14
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
@@ -75,6 +75,9 @@ check: $(STAMP) ## format, lint, spelling, types, import rules, tests: what CI r
 
 bench: $(STAMP) ## measure speed and memory, write build/bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+first-channel: $(STAMP) ## how long it takes from a wheel to a first message and to a channel
+	@$(BIN)/python -m tests.first_channel
 
 docs: $(STAMP) ## the documentation as a site in build/site; a link that leads nowhere is an error
 	@rm -rf build/docs && mkdir -p build/docs/docs && cp *.md build/docs && cp docs/* build/docs/docs
