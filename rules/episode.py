@@ -10,8 +10,9 @@ Invariants:
   others are asked at the moment at which a level has lasted long enough.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from typing import cast
 
 import msgspec
 
@@ -115,7 +116,9 @@ def step(
         return []
     _mind_hole(rule, state, now)
     _count_breaches(rule, row, state, now, reading, sign)
-    alone = ready(rule, state, now)
+    alone = ready(rule, state, now) if state.since else 0
+    if not alone and not state.level:
+        return []
     reached = limit(alone) if limit and alone else alone
     steps = _rise(rule, state, now, reading, distance, reached, alone)
     if state.level:
@@ -176,17 +179,21 @@ def _mind_hole(rule: Rule, state: Episode, now: Ms) -> None:
 def _count_breaches(
     rule: Rule, row: Row, state: Episode, now: Ms, reading: Reading, sign: int
 ) -> None:
+    levels, since, x = row.levels, state.since, sign * reading.value
     enough = _enough(row, reading)
     fresh = _next_settlement(state, reading)
     for level in _LEVELS:
-        threshold = row.levels.get(level)
-        if threshold is not None and enough and sign * reading.value > sign * threshold:
-            state.since.setdefault(level, now)
+        threshold = levels.get(level)
+        if threshold is not None and enough and x > sign * threshold:
+            if level not in since:
+                since[level] = now
             if rule.settlements and (fresh or level not in state.settlements):
                 state.settlements[level] = state.settlements.get(level, 0) + 1
         else:
-            state.since.pop(level, None)
-            state.settlements.pop(level, None)
+            if since:
+                since.pop(level, None)
+            if state.settlements:
+                state.settlements.pop(level, None)
 
 
 def _next_settlement(state: Episode, reading: Reading) -> bool:
@@ -203,13 +210,17 @@ def _next_settlement(state: Episode, reading: Reading) -> bool:
 
 def ready(rule: Rule, state: Episode, now: Ms) -> int:
     """The highest level whose breach has lasted long enough, 0 if none has."""
-    if not state.since:
-        return 0
+    reached = 0
     if rule.settlements:
-        return max((lv for lv, n in state.settlements.items() if n >= rule.settlements), default=0)
-    hold = rule.hold
-    lasted = (lv for lv, t in state.since.items() if now - t >= hold.get(Level(lv), 0))
-    return max(lasted, default=0)
+        for level, count in state.settlements.items() if state.since else ():
+            if count >= rule.settlements and level > reached:
+                reached = level
+        return reached
+    hold = cast("Mapping[int, Ms]", rule.hold)
+    for level, since in state.since.items():
+        if level > reached and now - since >= hold.get(level, 0):
+            reached = level
+    return reached
 
 
 def _rise(
@@ -221,6 +232,8 @@ def _rise(
     reached: int,
     alone: int,
 ) -> list[Transition]:
+    if not reached or reached < state.level:
+        return []
     value, posted = reading.value, state.posted_value
     worse = posted is None or distance(value) >= distance(posted) * rule.repost_if
     if reached > state.level:
@@ -234,8 +247,7 @@ def _rise(
             state.extreme_longs, state.interrupted = reading.longs, False
         state.level = reached
         return [_turn(state, now, turn, value, post, alone)]
-    readable = state.posted_open or state.released
-    if state.level and reached == state.level and readable and worse:
+    if worse and (state.posted_open or state.released):
         return [_turn(state, now, Turn.WORSE, value, post=True, alone=alone)]
     return []
 

@@ -199,7 +199,7 @@ class Judge:
         self, instance: RuleInstance, reading: Reading, now: Ms, at: Ms
     ) -> list[AlertOrNotice]:
         """A value of a rule; ``at``: the venue's time of the event that caused it."""
-        if not instance.judged(reading):
+        if (reading.lower_bound or reading.breach_only) and not instance.judged(reading):
             return []
         episode = instance.episode
         posted = episode.posted_open

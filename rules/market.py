@@ -565,7 +565,7 @@ def whole(assets: Mapping[str, View], moment: EventCount | None = None) -> View:
 
 def venues(markets: Sequence[Market]) -> tuple[str, ...]:
     """The venues of these markets, each once, in the order of the markets."""
-    return tuple(dict.fromkeys([m.venue for m in markets]))
+    return tuple(dict.fromkeys([m.venue for m in markets])) if markets else ()
 
 
 FORGET_AFTER: Ms = DAY

@@ -12,8 +12,10 @@ Recorded values in the place of live ones: what rules, composites and alerts ask
 """
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import isnan, nan
+from math import isnan
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,7 +26,6 @@ from bot.backtest.series import (
     Floats,
     RecordedSeries,
     SeriesKey,
-    Times,
     epoch_days,
     gaps,
 )
@@ -45,7 +46,7 @@ from rules.records import Trail
 from rules.rule import Row, Rule
 from rules.snapshot import PRICE
 from rules.watchlist import CompositeInstance, RuleInstance
-from streams.durations import MINUTE
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
 
@@ -64,54 +65,67 @@ class Values:
         self.series: RecordedSeries | None = None
         self.last_live: Ms | None = None
         self.last_value: float | None = None
-        self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
     def begin(self, series: RecordedSeries | None) -> None:
         """Goes on with the next piece."""
         self._end()
         self.series = series
-        if series is not None:
-            self.live = ~np.isnan(series.value)
 
     def _end(self) -> None:
-        if self.series is not None and self.live.any():
-            row = np.flatnonzero(self.live)[-1]
-            self.last_live = int(self.series.at[row])
-            self.last_value = plain(float(self.series.value[row]))
+        series = self.series
+        if series is not None and (row := self._live_row(len(series.at))) is not None:
+            self.last_live = int(series.at[row])
+            self.last_value = plain(float(series.value[row]))
+
+    def _live_row(self, before: int) -> int | None:
+        """The last row of this piece that has a value, of those before one."""
+        if self.series is None or not before:
+            return None
+        live = self.series.live
+        if live[before - 1]:
+            return before - 1
+        rows = np.flatnonzero(live[:before])
+        return int(rows[-1]) if len(rows) else None
 
     def live_before(self, row: int) -> Ms | None:
         """When there was a value before ``row``."""
-        series = self.series
-        for n in range(row - 1, -1, -1):
-            if series is not None and self.live[n]:
-                return int(series.at[n])
-        return self.last_live
+        live_row = self._live_row(row)
+        if self.series is None or live_row is None:
+            return self.last_live
+        return int(self.series.at[live_row])
 
     def row_at(self, now: Ms) -> int | None:
         """The newest row at ``now``, None before the first of this piece."""
         if self.series is None:
             return None
-        row = int(np.searchsorted(self.series.at, now, "right")) - 1
+        row = int(self.series.at.searchsorted(now, "right")) - 1
         return row if row >= 0 else None
 
 
-def reading(series: RecordedSeries, row: int, value: float) -> Reading:
-    """What a rule reads at ``row``, with one of its values."""
-    at = int(series.at[row])
+def readings(series: RecordedSeries, row: int, values: Iterable[float]) -> list[Reading]:
+    """What a rule reads at ``row``, with each of these values of it."""
+    floor, bound = _known(series.floor, row), _known(series.bound, row)
+    settled, interval = _known(series.settled, row), _known(series.interval, row)
+    settled_at = None if settled is None else int(series.at[row]) - round(settled) * MINUTE
+    interval_ms = None if interval is None else round(interval) * MINUTE
+    return [
+        Reading(
+            value=plain(value),
+            floor_musd=floor,
+            lower_bound=bound is not None,
+            breach_only=bound == 2,
+            settled_at=settled_at,
+            interval_ms=interval_ms,
+        )
+        for value in values
+    ]
 
-    def of(column: Floats | None) -> float | None:
-        x = nan if column is None else float(column[row])
-        return None if isnan(x) else x
 
-    settled, interval, bound = of(series.settled), of(series.interval), of(series.bound)
-    return Reading(
-        value=plain(value),
-        floor_musd=of(series.floor),
-        lower_bound=bound is not None,
-        breach_only=bound == 2,
-        settled_at=None if settled is None else at - round(settled) * MINUTE,
-        interval_ms=None if interval is None else round(interval) * MINUTE,
-    )
+def _known(column: Floats | None, row: int) -> float | None:
+    if column is None:
+        return None
+    x = column.item(row)
+    return None if isnan(x) else x
 
 
 class RecordedMetric(SuppliedMetric):
@@ -125,11 +139,12 @@ class RecordedMetric(SuppliedMetric):
     def value(self, view: View, now: Ms) -> Reading | None:
         row = self.values.row_at(now)
         series = self.values.series
-        if row is None or series is None or not self.values.live[row]:
+        if row is None or series is None or not series.live[row]:
             return None
-        if now - int(series.at[row]) > int(longest_gap(self._rule, series.step[row : row + 1])[0]):
+        if now - int(series.at[row]) > longest_gap(self._rule, int(series.step[row])):
             return None
-        return reading(series, row, float(series.value[row]))
+        [reading] = readings(series, row, [float(series.value[row])])
+        return reading
 
 
 class PricedView(View):
@@ -162,13 +177,13 @@ def adapted(rule: Rule, step: Ms) -> Rule:
         rule,
         hold={level: ms for level, ms in rule.hold.items() if ms >= step},
         clear_for=rule.clear_for if rule.clear_for >= step else 0,
-        max_gap=step * 3 // 2,
+        max_gap=longest_gap(rule, step),
     )
 
 
-def longest_gap(rule: Rule, step: Times) -> Times:
-    """``max_gap`` of the rule adapted to each step: what is longer is a hole."""
-    return np.where(step <= rule.max_gap, rule.max_gap, step * 3 // 2)
+def longest_gap(rule: Rule, step: Ms) -> Ms:
+    """``max_gap`` of the rule adapted to a step: what is longer is a hole."""
+    return rule.max_gap if step <= rule.max_gap else step * 3 // 2
 
 
 _TICK: Ms = MINUTE
@@ -221,79 +236,100 @@ class _Stretches:
         worst: Floats,
     ) -> None:
         self._row, self._sign = instance.row, instance.sign
-        unknown = np.isnan(np.stack((series.value, quiet, worst)))
-        self.rows = np.flatnonzero(~unknown.all(axis=0) | _changes(series.step))
+        quiet_known, worst_known = quiet == quiet, worst == worst
+        known = series.live | quiet_known | worst_known | _changes(series.step)
+        self.rows = np.flatnonzero(known)
         """The row of each place."""
-        self.at = series.at[self.rows]
+        # mostly they are all rows, which need not be picked one by one
+        rows = slice(None) if len(self.rows) == len(known) else self.rows
+        self.at = series.at[rows]
         """The time of each place."""
-        self.worst: NDArray[np.float64] = self._sign * worst[self.rows].astype(np.float64)
+        self.worst: NDArray[np.float64] = self._sign * worst[rows].astype(np.float64)
         """The worst value of each place, times the sign of the instance: larger is worse."""
-        best: NDArray[np.float64] = self._sign * quiet[self.rows].astype(np.float64)
-        bound = _at(series.bound, self.rows)
-        self._levels = self._read(best, _at(series.floor, self.rows), bound)
-        self._edges = self._others(rule, series, ~unknown[0, self.rows])
-        unsure = unknown[:, self.rows].any(axis=0)
-        unsure |= ~np.isnan(bound) if self._sign < 0 else bound == 2
+        best: NDArray[np.float64] = self._sign * quiet[rows].astype(np.float64)
+        bound = None if series.bound is None else series.bound[rows]
+        floor = None if series.floor is None else series.floor[rows].astype(np.float64)
+        self._levels = self._read(best, floor, bound)
+        self._edges = self._others(rule, series, rows)
+        unsure = ~(series.live & quiet_known & worst_known)[rows]
+        if bound is not None:
+            unsure |= bound == bound if self._sign < 0 else bound == 2
         self._edges |= unsure
         self._edges[1:] |= unsure[:-1]  # what was not judged there is, one place later
-        self._stops: dict[int, NDArray[np.intp]] = {}
+        self._stops: dict[int, list[int]] = {}
 
     def _read(
-        self, best: NDArray[np.float64], floor: NDArray[np.float64], bound: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        self, best: NDArray[np.float64], floor: NDArray[np.float64] | None, bound: Floats | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The levels that all values of each place breach, and those that some do, as bits.
 
         ``_CLEAR`` among them: all, or some, are beyond ``clear``.
         """
-        all_of, some_of = np.zeros(len(best), np.int64), np.zeros(len(best), np.int64)
-        enough = floor >= self._row.floor_musd if self._row.floor_musd else True
-        for level, threshold in self._row.levels.items():
-            x, slack = self._sign * threshold, _SLACK * abs(threshold)
-            all_of |= (enough & (best > x + slack)) * _bit(level)
-            some_of |= (enough & (self.worst > x - slack)) * _bit(level)
-        known = np.isnan(bound)  # where there may be more, nothing is over
+        all_of, some_of = np.zeros(len(best), np.uint8), np.zeros(len(best), np.uint8)
+        least = self._row.floor_musd
+        if not least or floor is not None:
+            for level, threshold in self._row.levels.items():
+                x, slack = self._sign * threshold, _SLACK * abs(threshold)
+                all_of |= _bits(best > x + slack, _bit(level))
+                some_of |= _bits(self.worst > x - slack, _bit(level))
+        if least and floor is not None:
+            enough = _bits(floor >= least, _LEVELS)
+            all_of &= enough
+            some_of &= enough
         x, slack = self._sign * self._row.clear, _SLACK * abs(self._row.clear)
-        all_of |= (known & (self.worst < x - slack)) * _CLEAR
-        some_of |= (known & (best < x + slack)) * _CLEAR
+        all_clear, some_clear = self.worst < x - slack, best < x + slack
+        if bound is not None:  # where there may be more, nothing is over
+            complete = bound != bound
+            all_clear &= complete
+            some_clear &= complete
+        all_of |= all_clear
+        some_of |= some_clear
         return all_of, some_of
 
     def _others(
-        self, rule: Rule, series: RecordedSeries, live: NDArray[np.bool_]
+        self, rule: Rule, series: RecordedSeries, rows: slice | NDArray[np.intp]
     ) -> NDArray[np.bool_]:
         """Places that change something else: the first one, after a hole, of another step."""
-        step = series.step[self.rows]
+        at, step, live = self.at, series.step[rows], series.live[rows]
         edges = _changes(step)
-        last = np.maximum.accumulate(np.where(live, self.at, self.at[0]))
-        edges[1:] |= self.at[1:] - last[:-1] > longest_gap(rule, step[1:])
-        if rule.settlements > 1:
-            edges |= _changes(self.at - np.nan_to_num(_at(series.settled, self.rows)) * MINUTE)
+        if edges[1:].any():
+            longest = np.where(step <= rule.max_gap, rule.max_gap, step * 3 // 2)[1:]
+        else:
+            longest = longest_gap(rule, int(step[0]))
+        last = np.maximum.accumulate(np.where(live, at, at[0]))
+        edges[1:] |= at[1:] - last[:-1] > longest
+        if rule.settlements > 1 and series.settled is not None:
+            settled = series.settled[rows].astype(np.float64)
+            edges |= _changes(at - np.nan_to_num(settled) * MINUTE)
         return edges
 
     def next(self, row: int, instance: RuleInstance) -> int | None:
         """The first row from ``row`` on that may change an episode that is pending or open."""
-        episode, place = instance.episode, int(np.searchsorted(self.rows, row))
+        episode, place = instance.episode, int(self.rows.searchsorted(row))
         base = _base(instance)
         stops = self._stops_of(base)
-        number = int(np.searchsorted(stops, place))
-        stop = int(stops[number]) if number < len(stops) else len(self.rows)
+        number = bisect_left(stops, place)
+        stop = stops[number] if number < len(stops) else len(self.rows)
         if place < stop and not self._may_change(place, base, instance):
             stop = self._first_change(place, stop, base, instance)
             place = self._begins(place, stop, episode) if base else stop
         return int(self.rows[place]) if place < len(self.rows) else None
 
-    def _stops_of(self, base: int) -> NDArray[np.intp]:
+    def _stops_of(self, base: int) -> list[int]:
         """The places that begin another stretch, or must be looked at by themselves."""
         if base not in self._stops:
-            all_of, some_of = (levels & _above(base) for levels in self._levels)
+            all_of, some_of = (levels & np.uint8(_ABOVE[base]) for levels in self._levels)
             stops = self._edges | (all_of != some_of) | _changes(all_of)
-            self._stops[base] = np.flatnonzero(stops)
+            self._stops[base] = np.flatnonzero(stops).tolist()
         return self._stops[base]
 
     def _may_change(self, place: int, base: int, instance: RuleInstance) -> bool:
         """Whether any row of the stretch may change the episode, whatever its value."""
         episode = instance.episode
-        levels = sum(map(_bit, episode.since)) + _CLEAR * (episode.clear_since is not None)
-        if (levels ^ int(self._levels[0][place])) & _above(base):
+        levels = _CLEAR * (episode.clear_since is not None)
+        for level in episode.since:
+            levels |= _bit(level)
+        if (levels ^ int(self._levels[0][place])) & _ABOVE[base]:
             return True  # it has not been judged in this stretch
         # what lasts long enough may wait for what other metrics say
         return ready(instance.rule, episode, int(self.at[place])) > base
@@ -309,7 +345,7 @@ class _Stretches:
         if episode.clear_since is not None:
             timers.append(episode.clear_since + rule.clear_for)
         if timers:
-            stop = min(stop, int(np.searchsorted(self.at, min(timers))))
+            stop = min(stop, int(self.at.searchsorted(min(timers))))
         if not episode.level:
             return stop
         return self._first_worse(self._sign * episode.extreme, place, stop)
@@ -342,9 +378,14 @@ def _bit(level: int) -> int:
     return 2 << level
 
 
-def _above(base: int) -> int:
-    """The bits of ``clear`` and of the levels above ``base``."""
-    return -_bit(base + 1) | _CLEAR
+_LEVELS = sum(map(_bit, Level))
+_ABOVE = [_CLEAR | _LEVELS & -_bit(base + 1) for base in range(max(Level) + 1)]
+"""Level → the bits of ``clear`` and of the levels above it."""
+
+
+def _bits(which: NDArray[np.bool_], bits: int) -> NDArray[np.uint8]:
+    """``bits`` at these places, none at the others."""
+    return which.view(np.uint8) * np.uint8(bits)
 
 
 def _base(instance: RuleInstance) -> int:
@@ -361,12 +402,7 @@ def _base(instance: RuleInstance) -> int:
     return episode.level
 
 
-def _at(column: Floats | None, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """A column at ``rows``; NaN where there is none."""
-    return np.full(len(rows), nan) if column is None else column[rows].astype(np.float64)
-
-
-def _changes(values: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.bool_]:
+def _changes(values: NDArray[np.integer] | NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where a value differs from the one before, the first one included."""
     changes = np.ones(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=changes[1:])
@@ -402,7 +438,7 @@ class _Track:
         below = instance.sign < 0
         self.worst, self.quiet = (series.low, series.high) if below else (series.high, series.low)
         self.series = series
-        self.hot = np.flatnonzero(_beyond(self.worst, instance, series))
+        self.hot: list[int] = _beyond(self.worst, instance, series).tolist()
         self._stretches: _Stretches | None = None  # most rules are quiet all the time
 
     def next(self, row: int) -> int | None:
@@ -413,10 +449,10 @@ class _Track:
                     self.rule, self.instance, self.series, self.quiet, self.worst
                 )
             return self._stretches.next(row, self.instance)
-        place = int(np.searchsorted(self.hot, row))
-        return int(self.hot[place]) if place < len(self.hot) else None
+        place = bisect_left(self.hot, row)
+        return self.hot[place] if place < len(self.hot) else None
 
-    def look(self, judge: Judge, row: int) -> Iterator[AlertOrNotice]:
+    def look(self, judge: Judge, row: int) -> list[Alert]:
         """What follows from one row."""
         series, episode = self.series, self.instance.episode
         now, step = int(series.at[row]), int(series.step[row])
@@ -425,11 +461,15 @@ class _Track:
         before = self.values.live_before(row)
         if before is not None and (episode.last_live is None or before > episode.last_live):
             episode.last_live = before
-        last = None
-        for x in (self.quiet[row], self.worst[row], series.value[row]):
+        last, values = None, list[float]()
+        for x in (self.quiet.item(row), self.worst.item(row), series.value.item(row)):
             if x == x and x != last:
-                yield from judge.move(self.instance, reading(series, row, float(x)), now, now)
+                values.append(x)
                 last = x
+        turns: list[AlertOrNotice] = []
+        for reading in readings(series, row, values):
+            turns += judge.move(self.instance, reading, now, now)
+        return [*_alerts(turns)] if turns else []
 
 
 class _Asset:
@@ -439,8 +479,8 @@ class _Asset:
         self, name: str, rules: Sequence[Rule], composites: Sequence[Composite], start: Ms
     ) -> None:
         self.view = PricedView(name)
-        self.values: dict[str, Values] = {}
-        self.instances: dict[str, list[tuple[Rule, RuleInstance]]] = {}
+        self.values: dict[SeriesKey, Values] = {}
+        self.instances: dict[SeriesKey, list[tuple[Rule, RuleInstance]]] = {}
         self._rules = rules
         self._instruments: set[SeriesKey] = set()
         scope = "market" if name == ALL else "asset"
@@ -464,10 +504,12 @@ class _Asset:
             instance = _RecordedWatch(
                 rule, row, metric, self.view, instrument, Trail(), metric.values, others, causes
             )
-            self.instances.setdefault(_key(rule.metric, instrument), []).append((rule, instance))
+            key = SeriesKey(rule.metric, self.view.asset, instrument)
+            self.instances.setdefault(key, []).append((rule, instance))
 
     def _recorded(self, metric: Metric, instrument: str, rule: Rule) -> RecordedMetric:
-        values = self.values.setdefault(_key(metric.name, instrument), Values())
+        key = SeriesKey(metric.name, self.view.asset, instrument)
+        values = self.values.setdefault(key, Values())
         return RecordedMetric(metric, values, rule)
 
     def meet(self, place: SeriesKey) -> None:
@@ -491,22 +533,24 @@ class _Asset:
             now = agenda[0][0]
             yield from self._pass(now)
             while agenda and agenda[0][0] == now:
-                _, n, row = heapq.heappop(agenda)
-                yield from _alerts(tracks[n].look(self._judge, row))
-                following = tracks[n].next(row + 1)
-                if following is not None:
-                    heapq.heappush(agenda, (int(tracks[n].series.at[following]), n, following))
-            yield from _alerts(self._judge.tick(now))
+                _, n, row = agenda[0]
+                track = tracks[n]
+                yield from track.look(self._judge, row)
+                following = track.next(row + 1)
+                if following is None:
+                    heapq.heappop(agenda)
+                else:
+                    heapq.heapreplace(agenda, (int(track.series.at[following]), n, following))
+            if self._judge.firing:
+                yield from _alerts(self._judge.tick(now))
             self._ticked = now
         yield from self._pass(chunk.end)
 
     def _begin(self, chunk: Chunk) -> Iterator[_Track]:
         """The next piece of time."""
-        name = self.view.asset
-        self.view.prices.begin(chunk.series.get(SeriesKey(PRICE, name)))
+        self.view.prices.begin(chunk.series.get(SeriesKey(PRICE, self.view.asset)))
         for key, values in self.values.items():
-            metric_name, _, instrument = key.partition("\n")
-            series = chunk.series.get(SeriesKey(metric_name, name, instrument))
+            series = chunk.series.get(key)
             values.begin(series)
             if series is not None:
                 for rule, instance in self.instances.get(key, ()):
@@ -517,10 +561,6 @@ class _Asset:
         while self._judge.firing and self._ticked + _TICK < until:
             self._ticked += _TICK
             yield from _alerts(self._judge.tick(self._ticked))
-
-
-def _key(metric: str, instrument: str) -> str:
-    return f"{metric}\n{instrument}"
 
 
 class Judged:
@@ -552,13 +592,14 @@ def in_order(alerts: Iterable[Alert]) -> list[Alert]:
     return sorted(alerts, key=lambda alert: alert.seen)
 
 
-def _beyond(worst: Floats, instance: RuleInstance, series: RecordedSeries) -> NDArray[np.bool_]:
+def _beyond(worst: Floats, instance: RuleInstance, series: RecordedSeries) -> NDArray[np.intp]:
     """The rows that may breach the first level."""
-    rows = instance.sign * worst > instance.mild - _SLACK * abs(instance.mild)
+    mild = instance.mild - _SLACK * abs(instance.mild)
+    rows = np.flatnonzero(worst > mild if instance.sign > 0 else worst < -mild)
     least = instance.row.floor_musd
-    if least and series.floor is not None:
-        rows &= series.floor >= least * (1 - _SLACK)
-    return rows if not least or series.floor is not None else np.zeros_like(rows)
+    if not least or not len(rows):
+        return rows
+    return rows[:0] if series.floor is None else rows[series.floor[rows] >= least * (1 - _SLACK)]
 
 
 def _alerts(turns: Iterable[AlertOrNotice]) -> Iterator[Alert]:
@@ -629,27 +670,70 @@ class Seen:
 
     def take(self, chunk: Chunk) -> None:
         """The next piece of time."""
+        days = range(chunk.start // DAY, -(-chunk.end // DAY))
+        # series of a metric log share their times, and mostly have all values: counted once
+        shared: dict[tuple[int, int, Ms | None, Ms | None], _Counts] = {}
         for place, series in chunk.series.items():
-            at, step = series.at, series.step
-            speaks = np.minimum(step, gaps(at, self._last_row.get(place, int(at[0] - step[0]))))
-            live = ~np.isnan(series.value)
-            whole, known = int(speaks.sum()), int(speaks[live].sum())
-            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + whole - known
-            self._last_row[place] = int(at[-1])
-            if live.any():
-                self._note(place, at[live], step[live], known)
+            last_row, last = self._last_row.get(place), self.last.get(place)
+            if np.count_nonzero(series.live) < len(series.live):
+                counts = _counts(series, last_row, last)
+            else:
+                rows = id(series.at), id(series.step), last_row, last
+                if (counts := shared.get(rows)) is None:
+                    counts = shared[rows] = _counts(series, last_row, last)
+            self.frozen_ms[place] = self.frozen_ms.get(place, 0) + counts.frozen_ms
+            self._last_row[place] = int(series.at[-1])
+            if counts.rows:
+                self._note(place, counts)
+                if place.metric != PRICE:
+                    known = self.days.setdefault(place.metric, set())
+                    if not all(day in known for day in days):
+                        known.update(epoch_days(series.at[series.live]))
 
-    def _note(self, place: SeriesKey, at: Times, step: Times, live_ms: Ms) -> None:
-        self.rows[place] = self.rows.get(place, 0) + len(at)
-        self.live_ms[place] = self.live_ms.get(place, 0) + live_ms
-        shortest, longest = self.steps.get(place, (int(step[0]), 0))
-        self.steps[place] = min(shortest, int(step.min())), max(longest, int(step.max()))
-        self.first.setdefault(place, int(at[0]))
-        apart = gaps(at, self.last.get(place, int(at[0])))
-        self.holes[place] = self.holes.get(place, 0) + int((apart > step * 3 // 2).sum())
-        self.last[place] = int(at[-1])
-        if place.metric != PRICE:
-            self.days.setdefault(place.metric, set()).update(epoch_days(at))
+    def _note(self, place: SeriesKey, counts: "_Counts") -> None:
+        self.rows[place] = self.rows.get(place, 0) + counts.rows
+        self.live_ms[place] = self.live_ms.get(place, 0) + counts.live_ms
+        shortest, longest = self.steps.get(place, (counts.shortest, 0))
+        self.steps[place] = min(shortest, counts.shortest), max(longest, counts.longest)
+        self.first.setdefault(place, counts.first)
+        self.holes[place] = self.holes.get(place, 0) + counts.holes
+        self.last[place] = counts.last
+
+
+class _Counts(NamedTuple):
+    """How much a piece of a series adds to what was ``Seen``."""
+
+    frozen_ms: Ms
+    rows: int = 0
+    live_ms: Ms = 0
+    shortest: Ms = 0
+    longest: Ms = 0
+    first: Ms = 0
+    last: Ms = 0
+    holes: int = 0
+
+
+def _counts(series: RecordedSeries, last_row: Ms | None, last: Ms | None) -> _Counts:
+    """``last_row``, ``last``: the last row before this piece, and the last one with a value."""
+    at, step, live = series.at, series.step, series.live
+    before = int(at[0] - step[0]) if last_row is None else last_row
+    speaks = np.minimum(step, gaps(at, before))
+    live_ms = int(speaks[live].sum())
+    frozen_ms = int(speaks.sum()) - live_ms
+    at, step = at[live], step[live]
+    if not len(at):
+        return _Counts(frozen_ms)
+    apart = gaps(at, int(at[0]) if last is None else last)
+    return _Counts(
+        frozen_ms=frozen_ms,
+        rows=len(at),
+        live_ms=live_ms,
+        shortest=int(step.min()),
+        longest=int(step.max()),
+        first=int(at[0]),
+        last=int(at[-1]),
+        holes=int((apart > step * 3 // 2).sum()),
+    )
 
 
 def run(

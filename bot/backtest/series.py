@@ -45,6 +45,11 @@ class RecordedSeries:
     """Minutes since the settlement."""
     interval: Floats | None = None
     """Minutes between two settlements."""
+    live: NDArray[np.bool_] = field(init=False)
+    """Which rows have a value."""
+
+    def __post_init__(self) -> None:
+        self.live = self.value == self.value
 
     def between(self, start: Ms, end: Ms) -> "RecordedSeries | None":
         """The rows from ``start`` to before ``end``, None if there are none."""

@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
-import numpy as np
-
 from bot.backtest import csvfile
 from bot.backtest.archive import ArchiveFiles, is_archive
 from bot.backtest.csvfile import CsvRows, CsvTable
@@ -205,16 +203,20 @@ class Sources:
         for kind, source in self._sources.items():
             series = source.read(asset, start, end)
             if kind:
-                self._note(kind, series)
+                self._note(kind, series, range(start // DAY, -(-end // DAY)))
             if add_series(chunk, series):
                 self.notes.add("some values were given by several files: the first one counts")
         return chunk
 
-    def _note(self, kind: str, series: Mapping[SeriesKey, RecordedSeries]) -> None:
+    def _note(self, kind: str, series: Mapping[SeriesKey, RecordedSeries], days: range) -> None:
+        """``days``: those that the series are of."""
         for place, values in series.items():
-            if days := epoch_days(values.at[~np.isnan(values.value)]):
-                who = place.instrument.partition("/")[0] or kind
-                self._spoke.setdefault(place.metric, {}).setdefault(who, set()).update(days)
+            who = place.instrument.partition("/")[0] or kind
+            known = self._spoke.get(place.metric, {}).get(who, ())
+            # of a metric log the first asset mostly tells all
+            if not all(day in known for day in days) and values.live.any():
+                spoke = self._spoke.setdefault(place.metric, {}).setdefault(who, set())
+                spoke.update(epoch_days(values.at[values.live]))
 
     def _assets(self, start: Ms, end: Ms) -> list[str]:
         names = dict.fromkeys(

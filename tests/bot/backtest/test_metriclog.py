@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from bot.backtest.evaluate import reading
+from bot.backtest.evaluate import readings
 from bot.backtest.logfile import read_day
 from bot.backtest.series import Notes, SeriesKey
-from bot.metriclog import COLUMNS, MetricLog, blocks
+from bot.metriclog import BLOCK, COLUMNS, MetricLog, blocks
 from rules.snapshot import Observed
 from streams.durations import DAY, HOUR, MINUTE
 from tests.bot.backtest.logs import KEEP, START, observed, write
@@ -100,7 +100,7 @@ def test_every_number_survives(
             assert same(series.low, value if expected.low is None else expected.low)
             assert same(series.high, value if expected.high is None else expected.high)
             assert series.floor is None or same(series.floor, expected.floor_musd)
-            read = reading(series, row, value)
+            [read] = readings(series, row, [value])
             assert (read.lower_bound, read.breach_only) == (
                 expected.lower_bound,
                 expected.breach_only,
@@ -228,6 +228,16 @@ def test_what_is_no_log_is_said(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=str(path)):
             read_day(path, Notes())
+
+
+def test_a_row_that_cannot_be_unpacked_is_said(tmp_path: Path):
+    """Its length and CRC are right: whoever wrote it wrote something else."""
+    write(tmp_path, rows(3))
+    path, noise = only(tmp_path), b"\xff" * 20
+    row = BLOCK.pack(b"R", len(noise), zlib.crc32(noise), START // MINUTE + 3) + noise
+    path.write_bytes(path.read_bytes() + row)
+    with pytest.raises(ValueError, match=f"{path}.*damaged after byte"):
+        read_day(path, Notes())
 
 
 def test_the_price_of_what_is_no_coin_is_kept_and_no_series_of_a_coin_of_its_name(

@@ -14,7 +14,7 @@ from bot.backtest.csvfile import read
 from bot.backtest.evaluate import Judged, Run, in_order
 from bot.backtest.logfile import MetricLogs, read_day
 from bot.backtest.rows import LATEST
-from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, cut, steps
+from bot.backtest.series import Chunk, Notes, RecordedSeries, SeriesKey, cut, joined, steps
 from bot.backtest.sources import Sources
 from bot.config import load
 from rules.alerts import ALL, CAUSES, Alert, Cause
@@ -143,6 +143,32 @@ def test_a_wide_day_is_read_in_pieces_that_say_the_same(
         assert np.concatenate([part.at for part in parts[key]]).tolist() == series.at.tolist()
         values = np.concatenate([part.value for part in parts[key]])
         assert np.array_equal(values, series.value, equal_nan=True)
+
+
+@pytest.mark.parametrize("cells", [40_000, 90_000, 10**6])
+def test_days_read_together_say_what_each_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
+):
+    """Days with the same columns and with others, and one whose clock was set back."""
+    for day, assets in enumerate((2, 2, 3, 3, 1)):
+        write(tmp_path, log_rows(100 + day, assets), START + day * DAY)
+        if day == 1:
+            write(tmp_path, log_rows(30, assets), START + day * DAY + 20 * MINUTE)
+    paths = sorted(tmp_path.iterdir())
+    days = [read_day(path, Notes()).series for path in paths]
+    assert len(days[1][SeriesKey("price", "A1")].at) == 101
+    monkeypatch.setattr(logfile, "_CELLS", cells)
+    logs = MetricLogs(paths, Notes())
+    edges = sorted({START, *logs.edges(), START + 5 * DAY})
+    parts: dict[SeriesKey, list[RecordedSeries]] = {}
+    for start, end in pairwise(edges):
+        for asset in logs.assets(start, end):
+            for key, series in logs.read(asset, start, end).items():
+                parts.setdefault(key, []).append(series)
+    wanted = {key for day in days for key in day}
+    assert parts.keys() == wanted
+    for key in wanted:
+        assert same(joined(parts[key]), joined([day[key] for day in days if key in day]))
 
 
 def test_the_pieces_of_a_day_are_unpacked_once_and_may_be_asked_for_again(
