@@ -35,7 +35,7 @@ from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput
-from bot.lang import LANGUAGES
+from bot.lang import LANGUAGES, unknown_language
 from bot.logs import configure
 from bot.messages.notices import notice_message
 from bot.messages.thread import delivery_message
@@ -293,7 +293,7 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
 
     language = options.lang or settings.language
     if language not in LANGUAGES:
-        _fail(f"unknown language {language}: choose from {', '.join(LANGUAGES)}", 2)
+        _fail(unknown_language(language, language), 2)
     settings = msgspec.structs.replace(settings, language=language)
     speed: float = options.speed
     print(  # noqa: T201

@@ -75,7 +75,7 @@ def _head(voice: Voice, value: Value, context: Context) -> Html:
         rate, apr = numbers.rate(value.value), numbers.percent(value.value * 3 * 365)
         return context.say(f"ask.head.{voice.topic}", asset=value.asset, rate=rate, apr=apr)
     if voice.topic == "liq" and value.value == 0:
-        window = window_of(context.words, value.facts)
+        window = window_of(context.words, value.facts, "window.quiet")
         return context.say("ask.head.no_liq", asset=value.asset, window=window)
     return head(voice)
 

@@ -7,6 +7,7 @@ import msgspec
 from bot.config.markets import Problem, Tiers, looks_like_asset
 from bot.config.schema import TIERS, ChatTable, File, WebhookTable
 from bot.config.values import did_you_mean, shown
+from bot.lang import unknown_language
 from bot.plan.planner import DailyTime, Quiet
 from rules.alerts import ALL, Level
 
@@ -148,9 +149,8 @@ def _languages(file: File, languages: Collection[str]) -> list[Problem]:
         *((("chats", n, "language"), table.language) for n, table in enumerate(file.chats)
           if table.language is not None),
     ]  # fmt: skip
-    known = ", ".join(languages)
     return [
-        (path, f"unknown language {shown(language)}: choose from {known}")
+        (path, unknown_language(language, shown(language)))
         for path, language in chosen
         if language not in languages
     ]

@@ -77,10 +77,12 @@ class Alarms:
         over = [who for who in self._sent if who not in now]
         if not begun and not over:
             return False
+        reasons = self._words.reasons
         lines = [
-            say(self._words, "alarm.on", who=who, why=why[:_WHY]) for who, why in begun.items()
+            say(self._words, "alarm.on", who=reasons.term(who), why=why[:_WHY])
+            for who, why in begun.items()
         ]
-        lines += [say(self._words, "alarm.over", who=who) for who in over]
+        lines += [say(self._words, "alarm.over", who=reasons.term(who)) for who in over]
         if not await self._send(Html("\n".join(lines)), silent=not begun):
             return False
         self._sent = {who: why for who, why in self._sent.items() if who in now} | begun

@@ -41,9 +41,24 @@ def short_tag(language: str) -> str:
 
 
 def language_of(tag: str) -> str | None:
-    """The language for a reader whose app is in ``tag``: ``ja``, ``zh-hant``; None: none fits."""
-    wanted = short_tag(tag.lower())
+    """The language for a reader whose app is in ``tag``: ``ja``, ``zh-hant``; None: none fits.
+
+    Of a language that is there for one country only readers elsewhere have that too: those of
+    simplified Chinese can read the traditional.
+    """
+    wanted = short_tag(tag.lower().replace("_", "-"))
     return next((name for name in LANGUAGES if short_tag(name) == wanted), None)
+
+
+_ALSO_CALLED = {"jp": "ja", "jpn": "ja", "tw": "zh-TW", "zht": "zh-TW", "hk": "zh-TW", "us": "en"}
+"""Countries and older codes that are written for a language."""
+
+
+def unknown_language(name: str, shown: str) -> str:
+    """What to say of ``name``, which is no language here, with the one that was probably meant."""
+    near = language_of(name) or _ALSO_CALLED.get(short_tag(name.lower().replace("_", "-")))
+    meant = f' (did you mean "{near}"?)' if near else ""
+    return f"unknown language {shown}{meant}: choose from {', '.join(LANGUAGES)}"
 
 
 ENGLISH = LANGUAGES["en"]

@@ -11,6 +11,7 @@ from gettext import c2py
 import polib
 
 from bot.lang.numbers import MINUS, significant, significant_below, trimmed
+from bot.lang.reasons import FOREIGN, Reasons
 from streams.durations import HOUR
 from streams.events import Ms
 
@@ -24,6 +25,7 @@ class Words:
         phrases: Mapping[str, str],
         plurals: Mapping[str, Sequence[str]],
         form: Callable[[int], int],
+        reasons: Mapping[str, str],
     ) -> None:
         self.language = language
         """Its name, as a configuration has it."""
@@ -44,6 +46,8 @@ class Words:
         """Between lists: "; "."""
         self.sentence = self.between("list.sentence")
         """Between sentences of one line: " ", or nothing."""
+        self.reasons = Reasons(reasons, phrases[FOREIGN], self.length, self.semicolon, self.comma)
+        """Why something failed, as it was said in English, put into this language."""
 
     def phrase(self, key: str, counted: int | None = None) -> str:
         """The phrase ``key``; ``counted``: of its forms the one for so many."""
@@ -54,6 +58,12 @@ class Words:
     def between(self, key: str) -> str:
         """What the phrase ``key`` has between its places ``first`` and ``then``."""
         return self.phrases[key].format(first="", then="")
+
+    def usage(self, text: str) -> str:
+        """How a command is written, ``/why [RULE] ASSET``, with this language's words for what is
+        to be put in."""
+        rule, asset = self.phrases["ask.place.rule"], self.phrases["ask.place.asset"]
+        return text.replace("RULE", rule).replace("ASSET", asset)
 
     def usd(self, value: float) -> str:
         """An amount, three digits: $5.37B, $226M, $64.2M, $90.4K, $512."""
@@ -160,16 +170,20 @@ def read_words(text: str) -> Words:
     file = polib.pofile(text)
     phrases: dict[str, str] = {}
     plurals: dict[str, Sequence[str]] = {}
+    reasons: dict[str, str] = {}
     for entry in file:
         key = entry.msgctxt or ""
-        if entry.msgid_plural:
+        if key.startswith("reason.") and key != FOREIGN:
+            if entry.msgstr:
+                reasons[entry.msgid] = entry.msgstr
+        elif entry.msgid_plural:
             english = (entry.msgid, entry.msgid_plural)
             forms = entry.msgstr_plural.values()
             plurals[key] = tuple(forms) if all(forms) else english
         else:
             phrases[key] = entry.msgstr or entry.msgid
     rule = file.metadata["Plural-Forms"].partition("plural=")[2].strip().rstrip(";")
-    return Words(file.metadata["Language"], phrases, plurals, c2py(rule))
+    return Words(file.metadata["Language"], phrases, plurals, c2py(rule), reasons)
 
 
 def _moment(ms: Ms) -> datetime:

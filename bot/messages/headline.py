@@ -56,7 +56,8 @@ def window_of(words: Words, facts: Facts | None, key: str = "window") -> Html:
 
 def liquidations_over(voice: Voice) -> Html:
     """The first line of an end at which nothing is liquidated any more."""
-    return voice.say("liq.close_none", asset=voice.alert.asset, **_liquidation(voice))
+    window = window_of(voice.words, voice.alert.facts, "window.quiet")
+    return voice.say("liq.close_none", asset=voice.alert.asset, window=window)
 
 
 def amount(words: Words, of: str, value: float, unit: str) -> str:

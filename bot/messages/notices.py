@@ -86,10 +86,18 @@ def _fault(notice: Notice, words: Words) -> Html:
         words,
         key,
         venue=title(notice.venue),
-        subjects=_subjects(notice.subjects, words),
+        subjects=_subjects([_named(subject, notice, words) for subject in notice.subjects], words),
         reason=say(words, "notice.reason", reason=notice.reason) if notice.reason else Html(),
         length=words.length(max(0, notice.seen - notice.since)),
     )
+
+
+_IN_WORDS = frozenset({FaultCode.VENUE_DRIFTS, FaultCode.STATE_LOST})
+"""Faults whose subjects are words of ours; those of others are names."""
+
+
+def _named(subject: str, notice: Notice, words: Words) -> str:
+    return words.reasons.term(subject) if notice.fault in _IN_WORDS else subject
 
 
 def _subjects(subjects: Sequence[str], words: Words) -> str:

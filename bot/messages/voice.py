@@ -124,13 +124,26 @@ class Voice:
 def say(words: Words, key: str, counted: int | None = None, /, **values: str) -> Html:
     """The phrase ``key`` of a language with ``values`` in it, each escaped unless it is Html.
 
-    ``counted``: of a phrase that counts something, how many those are.
+    ``counted``: of a phrase that counts something, how many those are. What is English
+    where it arises is put into the language: a reason, and how a command is written.
     """
     safe = {
-        name: value if isinstance(value, Html) else html.escape(value, quote=False)
+        name: value
+        if isinstance(value, Html)
+        else html.escape(_put(words, name, value), quote=False)
         for name, value in values.items()
     }
     return Html(words.phrase(key, counted).format(**safe))
+
+
+def _put(words: Words, place: str, value: str) -> str:
+    match place:
+        case "reason" | "why":
+            return words.reasons.translated(value)
+        case "usage":
+            return words.usage(value)
+        case _:
+            return value
 
 
 def time(words: Words, ms: Ms, now: Ms) -> Html:

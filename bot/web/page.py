@@ -374,6 +374,11 @@ def _fate(alert: Alert, rule: Rule | None, context: Context) -> str:
     return public(plain(turn_fate(alert, rule, context)))
 
 
+def _why(reason: str, context: Context) -> str:
+    """A reason as anybody may read it."""
+    return context.words.reasons.translated(public(reason))
+
+
 def _health(of: PageInput, context: Context) -> PageTable:
     """What /readyz says."""
     checks = [*of.checks]
@@ -383,7 +388,7 @@ def _health(of: PageInput, context: Context) -> PageTable:
     rows = [
         (
             PageCell(_say(context, f"page.check.{check.name}")),
-            PageCell(well, "good") if check.ok else PageCell(public(check.reason), "bad"),
+            PageCell(well, "good") if check.ok else PageCell(_why(check.reason, context), "bad"),
         )
         for check in checks
     ]
@@ -423,7 +428,7 @@ def _venue(venue: VenueStatus, seen: Ms, context: Context) -> tuple[PageCell, ..
             text = _say(context, "page.ago", length=context.words.length(age))
         heard_at = PageCell(text)
     errors = [venue.trouble, *(socket.reason for socket in venue.sockets)]
-    error = next((PageCell(public(text), "bad") for text in errors if text), None)
+    error = next((PageCell(_why(text, context), "bad") for text in errors if text), None)
     states = [_feed(kind, count, context) for kind, count in venue.feeds.items()]
     if not venue.sides_known:
         name = _say(context, "kind.open_interest")
@@ -473,7 +478,7 @@ def _delivery(of: PageInput, context: Context) -> PageTable:
         ]
         reasons = {*bot.off.values(), *(chat.reason for chat in bot.troubled)} - {""}
         rows += [
-            (PageCell(_say(context, "page.column.error")), PageCell(public(reason), "bad"))
+            (PageCell(_say(context, "page.column.error")), PageCell(_why(reason, context), "bad"))
             for reason in sorted(reasons)
         ]
     return PageTable(

@@ -270,10 +270,11 @@ REPORTS = Reports(
         VenueReport(name="bybit", title="Bybit", instruments=64,
               feeds={"depth": FeedReport(0, 64), "funding": FeedReport(0, 0)},
               not_available=["volume"], sides_known=False),
-        VenueReport(name="hyperliquid", title="Hyperliquid", trouble="the <connection> was refused",
+        VenueReport(name="hyperliquid", title="Hyperliquid", trouble="the connection was refused",
               feeds={"funding": FeedReport(0, 0)}, not_available=["liquidation"]),
     ),
-    sent=12, uncertain=1, queued=3, off={"-1001": "the bot was kicked"},
+    sent=12, uncertain=1, queued=3,
+    off={"-1001": "the bot is not in -1001 any more (Forbidden: <kicked>); add it again"},
     troubled=(
         ChatReport(chat="webhook:desk", ready=True, queued=4, critical_ms=3 * MIN,
                    reason="webhook:desk answers 503"),

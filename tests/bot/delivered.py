@@ -8,6 +8,7 @@ from bot.delivery.outgoing import problem_message
 from bot.delivery.post import ChatState, DeliveryProblem, Post, as_message
 from bot.delivery.queue import digests
 from bot.delivery.rendering import edited, lines_below, rendered
+from bot.delivery.sinks.telegram import no_administrator
 from bot.destination import TelegramChat
 from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
@@ -48,7 +49,7 @@ def samples(alerts: Mapping[str, Alert], language: str) -> dict[str, Message]:
     for phrase in ("off", "stuck", "flows", "failed", "moved", "topic"):
         trouble = DeliveryProblem(
             phrase=f"trouble.{phrase}", chat="@channel", alert=first.message.alert_id,
-            reason="-100987" if phrase == "moved" else "make the bot an administrator",
+            reason="-100987" if phrase == "moved" else no_administrator("@channel"),
         )  # fmt: skip
         messages[f"trouble, {phrase}"] = problem_message(
             trouble, Chat(destination=TelegramChat(-9), language=language), now

@@ -96,6 +96,7 @@ MACRO = tuple(
 )  # fmt: skip
 
 FULL = "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
+TOO_LONG = "Telegram refuses the message: Bad Request: too <long>"
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "start": ("/start", {}),
     "start in the operators' chat": ("/start", {"asker": GROUP}),
@@ -199,7 +200,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
         {
             "alerts": (asked.CASCADE,),
             "fates": {
-                asked.CASCADE.id: [AlertFate(fate, NOW + 3 * MIN, "too <long>") for fate in Fate]
+                asked.CASCADE.id: [AlertFate(fate, NOW + 3 * MIN, TOO_LONG) for fate in Fate]
             },
         },
     ),
@@ -646,3 +647,35 @@ def test_whatever_is_written_has_an_answer_that_can_be_sent(
 
 def test_a_name_that_turns_the_text_or_has_lines_is_shown_escaped():
     assert Person(id=1, first_name="A\u202eB", last_name="x\ny").name == r"A\u202eB x\ny"
+
+
+NAMES = {
+    "Lowtide", "Telegram", "Redis", "webhook", "lowtide", "show", "Binance", "Bybit", "Hyperliquid",
+    "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
+    "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
+    "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old",
+}  # fmt: skip
+"""What is called the same in every language: products, roles, keys of the configuration, units."""
+
+QUOTED = re.compile(r"「[^」]*」")
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_no_english_is_left_in_an_answer_but_names(configured: Settings, language: str):
+    words = LANGUAGES[language]
+    configured = msgspec.structs.replace(configured, language=language)
+    rules = {rule.name for rule in (*configured.rules, *configured.composites)}
+    metrics = {rule.metric for rule in configured.rules}
+    known = NAMES | set(SPECS) | _latin(" ".join([*rules, *metrics]))
+    for name, (text, changes) in CASES.items():
+        reply = replied(text, context(configured, **{"words": words, **changes}))
+        assert reply is not None
+        text_sent = QUOTED.sub("", plain(f"{message(reply, words)}\n{reply.to_operators}"))
+        left = {word for word in _latin(text_sent) - known - _latin(text) if not word.isupper()}
+        assert not left, name
+        assert not {"ASSET", "RULE"} & _latin(text_sent), name
+
+
+def _latin(text: str) -> set[str]:
+    """The words in Latin letters, but for names of people, coins and hidden signs."""
+    return set(re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"@\w+|\\U\w+", "", text)))

@@ -1,12 +1,13 @@
 """The files of languages: each complete, of the present English, and safe to fill."""
 
+import re
 import string
 from importlib.resources import files
 
 import polib
 import pytest
 
-from bot.lang import ENGLISH, LANGUAGES, language_of, short_tag
+from bot.lang import ENGLISH, LANGUAGES, language_of, short_tag, unknown_language
 from bot.lang.words import read_words
 
 FILES = {name: files("bot.lang").joinpath(f"{name}.po").read_text("utf-8") for name in LANGUAGES}
@@ -72,10 +73,45 @@ def test_the_plurals_of_a_file_are_its_own():
 @pytest.mark.parametrize(
     ("tag", "language"),
     [("ja", "ja"), ("zh-hant", "zh-TW"), ("zh-TW", "zh-TW"), ("ZH", "zh-TW"), ("en-GB", "en"),
+     ("zh_Hant_TW", "zh-TW"), ("ja_JP", "ja"), ("zh-hans", "zh-TW"),
      ("fr", None), ("", None), ("j", None)],
 )  # fmt: skip
 def test_a_reader_has_the_language_of_their_app(tag: str, language: str | None):
     assert language_of(tag) == language
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("zh-tw", "zh-TW"), ("zh_TW", "zh-TW"), ("zh", "zh-TW"), ("tw", "zh-TW"), ("jp", "ja"),
+     ("ja-JP", "ja"), ("JA", "ja"), ("EN", "en"), ("en_US", "en")],
+)  # fmt: skip
+def test_a_language_written_otherwise_is_recognised(name: str, meant: str):
+    text = unknown_language(name, f'"{name}"')
+    assert text.startswith(f'unknown language "{name}" (did you mean "{meant}"?): choose from en,')
+
+
+def test_a_language_that_nobody_knows_is_refused_with_those_that_are_there():
+    assert unknown_language("tlh", '"tlh"') == ('unknown language "tlh": choose from en, ja, zh-TW')
+
+
+SAME_EVERYWHERE = {
+    "Lowtide", "Telegram", "Redis", "Valkey", "webhook", "streams", "rules", "bot", "General",
+    "UTC", "OI", "bp", "post", "false", "lowtide", "show", "repair", "config", "toml", "HTTP",
+    "TLS", "USD", "MB", "WebSocket", "ping", "URL", "REDIS_URL", "TELEGRAM_BOT_TOKEN", "BotFather",
+    "LOWTIDE_WEB_TOKEN", "maxmemory", "policy", "noeviction", "redis", "max_mb", "data_dir", "lock",
+    "manifest", "valkey", "server", "topic", "chat_id", "webhooks", "KOSPI", "VIX", "TLT", "WTI",
+    "MSTR", "COIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop",
+}  # fmt: skip
+"""Names: of products, of what a configuration or a command line has, and units."""
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "en"])
+def test_no_phrase_has_english_but_names(name: str):
+    for entry in polib.pofile(FILES[name]):
+        for text in [entry.msgstr, *entry.msgstr_plural.values()]:
+            bare = re.sub(r"<[^>]+>|&amp;|\{\w*\}|/\w+|\b\d+\w|operators\.users", " ", text)
+            words = set(re.findall(r"[A-Za-z][A-Za-z_]+", bare))
+            assert words <= SAME_EVERYWHERE, (entry.msgctxt, words - SAME_EVERYWHERE)
 
 
 def test_no_two_languages_are_one_to_telegram():

@@ -639,11 +639,43 @@ POSTS = {
     ),
 }
 
+TAKEN = (
+    "local.toml, 9 rules, 31 rule tests passed. Changed: rules.liq_burst.majors.alert 40 → 45, "
+    "new rule oi_jump, and 2 more. Restart Lowtide for what changed in redis, web."
+)
+"""As ``bot.config.reload.change_summary`` writes it."""
+
+WHY = {
+    FaultCode.CONTRACT_MISSING: "",
+    FaultCode.CONTRACT_SETTLING: "",
+    FaultCode.ASSET_NOT_LISTED: "NEIRO is 1000 NEIROETH: name the asset, NEIROETH",
+    FaultCode.ROWS_UNREADABLE: "12, such as NEIROUSDT",
+    FaultCode.NAMES_REFUSED: "1 of 540, such as NEI\\u200bRO",
+    FaultCode.VENUE_UNREACHED: "its name could not be looked up (no network?)",
+    FaultCode.VENUE_LOST: "it closed the connection with code 1006 (going <away>)",
+    FaultCode.VENUE_FAILED: "KeyError: 'e'",
+    FaultCode.TICKER_SHARED: "NEIROUSDT at 0.0012 USD, NEIRO of binance at 0.41",
+    FaultCode.CLOCK_SET_BACK: "by 3 h 20 min; what waits is dated anew",
+    FaultCode.CLOCK_SET_AHEAD: "by 10 s",
+    FaultCode.CLOCK_HOLE: "by 1,200 h",
+    FaultCode.CLOCK_SKEWED: "9 s ahead of the venues', unless everything arrives so late",
+    FaultCode.VENUE_CLOCK_SKEWED: "40 s behind, unless everything from there arrives so late",
+    FaultCode.VENUE_DRIFTS: (
+        "age of prices: 12 times what is allowed (median of 60 coins), as BTC 2 min against 10 s"
+    ),
+    FaultCode.REDIS_UNSAFE: (
+        "its maxmemory-policy is allkeys-lru, which drops posts that wait and saved state when"
+        " memory is short: set it to noeviction"
+    ),
+    FaultCode.STATE_LOST: "episodes (2), records (1)",
+}
+SUBJECT = {FaultCode.VENUE_DRIFTS: "age of prices", FaultCode.STATE_LOST: "embedded Redis"}
+
 BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST
 NOTICES = {
     "feeds down": Notice(
         id="feed:bybit:1", venue="bybit", kinds=(BOOK, OPEN_INTEREST), up=False, since=AT - MIN,
-        seen=AT, reason="silent for 60 s",
+        seen=AT, reason="no depth data for 60 s",
     ),
     "feeds back": Notice(
         id="feed:bybit:2", venue="bybit", kinds=tuple(Kind), up=True, since=AT - 26 * MIN, seen=AT
@@ -654,7 +686,7 @@ NOTICES = {
     ),
     "volume down, which no metric reads": Notice(
         id="feed:bybit:4", venue="bybit", kinds=(Kind.VOLUME,), up=False, since=AT - MIN, seen=AT,
-        reason="silent for 60 s",
+        reason="no volume data for 60 s",
     ),
     "books and volume down": Notice(
         id="feed:bybit:5", venue="bybit", kinds=(BOOK, Kind.VOLUME), up=False, since=AT - MIN,
@@ -667,19 +699,21 @@ NOTICES = {
     ),
     "several contracts missing": Notice(
         id="fault:1", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
-        fault=FaultCode.CONTRACT_MISSING, subjects=("BTCUSDT", "ETHUSDT"), reason="of <3> pages",
+        fault=FaultCode.CONTRACT_MISSING, subjects=("BTCUSDT", "ETHUSDT"),
+        reason="2 of 3, such as <X>",
     ),
     "many contracts missing": Notice(
         id="fault:2", venue="bybit", kinds=(), up=False, since=AT, seen=AT,
         fault=FaultCode.CONTRACT_MISSING, subjects=tuple(f"COIN{n}" for n in range(400)),
     ),
     "configuration kept": config_notice(False, "config.toml:12: rules.x: unknown <key>", AT),
-    "configuration taken": config_notice(True, "9 rules, 31 rule tests passed", AT),
+    "configuration taken": config_notice(True, TAKEN, AT),
 }  # fmt: skip
 NOTICES |= {
     f"{code}{' over' if over else ''}": Notice(
         id=f"fault:{code}", venue="bybit", kinds=(), up=over, since=AT - 26 * MIN, seen=AT,
-        fault=code, subjects=("NEIRO",), reason="" if over else "as it was said",
+        fault=code, subjects=(SUBJECT.get(code, "NEIRO"),),
+        reason="" if over else WHY.get(code, ""),
     )
     for code in FaultCode for over in (False, True) if not (over and code in MOMENTARY)
 }  # fmt: skip
@@ -1158,10 +1192,12 @@ OTHERS = [name for name in LANGUAGES if name != "en"]
 NAMES = {venue.SPEC.title for venue in VENUES.values()}
 UNITS = {"UTC", "bp", "OI"}
 FOREIGN = {
-    "as it was said", "silent for 60 s", "of <3> pages", "a<b", "make the bot an administrator",
-    "9 rules, 31 rule tests passed", "config.toml:12: rules.x: unknown <key>", "x<y", "A&B<i>",
+    "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",
+    "KeyError: 'e'", "NEI\\u200bRO", "local.toml", "rules.liq_burst.majors.alert", "oi_jump",
+    "redis, web", "NEIROETH", "NEIROUSDT", "allkeys-lru", "maxmemory-policy", "noeviction",
+    "「發佈訊息」",
 }  # fmt: skip
-"""What comes from elsewhere and is passed on as it is: reasons of errors, odd names."""
+"""What comes from elsewhere and is passed on as it is: odd names, and the words of others."""
 
 
 def latin(text: str) -> set[str]:
