@@ -286,13 +286,17 @@ class Session:
         self, event: MarketEvent, doubt: str, now: Ms, seen: Ms, actions: list[Action]
     ) -> None:
         """A fact, with what its frame left out. ``doubt``: why it is of another contract, or ""."""
-        if isinstance(event, Liquidation) and (why := self.listing.contracts.impossible(event)):
-            self.stats.unreadable_rows += 1
-            actions.append(Unreadable(rows=(f"{event.symbol} liquidation",)))
-            actions += self._note("liquidation left out", f"{event.symbol}: {why}")
-            return
-        if isinstance(event, Liquidation) and self._venue.SPEC.throttles_liquidations:
-            event = msgspec.structs.replace(event, throttled=True)
+        if isinstance(event, Liquidation):
+            if self._venue.SPEC.throttles_liquidations:
+                event = msgspec.structs.replace(event, throttled=True)
+            if self._is_replay(event, now):  # which may be of long ago, and is no error then
+                self.stats.duplicates += 1
+                return
+            if why := self.listing.contracts.impossible(event):
+                self.stats.unreadable_rows += 1
+                actions.append(Unreadable(rows=(f"{event.symbol} liquidation",)))
+                actions += self._note("liquidation left out", f"{event.symbol}: {why}")
+                return
         whole = None
         if not doubt:
             whole, doubt = self.listing.contracts.complete(event)
@@ -300,9 +304,7 @@ class Session:
                 self._note_data(kind_of(event), now, seen)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
-        if isinstance(whole, Liquidation) and self._is_replay(whole, now):
-            self.stats.duplicates += 1
-        elif whole is not None:
+        if whole is not None:
             self._fact(whole, now, seen, actions)
 
     def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:

@@ -1,7 +1,7 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bitget, bybit, deribit, gate, hyperliquid, okx
+from streams.venues import binance, bitget, bybit, deribit, gate, hyperliquid, kraken, okx
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
@@ -14,4 +14,5 @@ VENUES: dict[str, Venue] = {
     "gate": gate,
     "aster": binance.ASTER,
     "deribit": deribit,
+    "kraken": kraken,
 }

@@ -75,7 +75,9 @@ def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
 
 
 _DIGIT = re.compile(rb"[0-9]")
-_NAME = re.compile(rb'"(?:symbol|instId|contract|instrument_name|name|s)"\s*:\s*"([^"]{1,60})"')
+_NAME = re.compile(
+    rb'"(?:symbol|instId|contract|instrument_name|product_id|name|s)"\s*:\s*"([^"]{1,60})"'
+)
 
 
 def rows(

@@ -22,6 +22,7 @@ from tests.streams.bitget_server import BitgetServer
 from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.gate_server import GateServer
+from tests.streams.kraken_server import KrakenServer
 from tests.streams.okx_server import OkxServer
 from tests.streams.venue_server import listening, resting
 
@@ -41,6 +42,10 @@ class Gate(GateServer):
 
 
 class Deribit(DeribitServer):
+    now = property(lambda self: wall_ms())
+
+
+class Kraken(KrakenServer):
     now = property(lambda self: wall_ms())
 
 
@@ -68,7 +73,7 @@ class Aster(CoinM):
             await asyncio.sleep(1)
 
 
-SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit}
+SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit, "kraken": Kraken}
 
 COMMON = """
 [telegram]

@@ -26,7 +26,7 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
             venue=venue,
             symbol=symbol_of(venue, asset),
             asset=asset,
-            quote="USDC" if venue in IN_USDC else "USD" if venue in INVERSE else "USDT",
+            quote=QUOTES.get(venue, "USDT"),
             contract_size=SIZES.get(venue, 1.0),
             inverse=venue in INVERSE,
             funding_hours=8.0,
@@ -37,9 +37,9 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
 
 def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
-    return asset + {
+    return {"kraken": "PF_"}.get(venue, "") + asset + {
         "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
-        "gate": "_USDT", "deribit": "_USDC-PERPETUAL",
+        "gate": "_USDT", "deribit": "_USDC-PERPETUAL", "kraken": "USD",
     }.get(venue, "USDT")  # fmt: skip
 
 
@@ -60,8 +60,8 @@ SIZES = {"okx": CONTRACT, "gate": CONTRACT, "binance-coinm": 100.0}
 INVERSE = ("binance-coinm", "bybit-inverse")
 """Venues whose contracts are inverse."""
 
-IN_USDC = ("hyperliquid", "deribit")
-"""Venues whose contracts here are in USDC."""
+QUOTES = {"hyperliquid": "USDC", "deribit": "USDC", "kraken": "USD"} | dict.fromkeys(INVERSE, "USD")
+"""What contracts of each venue are quoted in here, where that is not USDT."""
 
 BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
 ASKS: Levels = ((100.01, 5.0), (100.1, 7.0))
@@ -625,3 +625,91 @@ def deribit_settled(at: Ms = EPOCH) -> bytes:
     """Deribit's answer about what the last hour cost."""
     row = {"timestamp": at // 3_600_000 * 3_600_000, "interest_8h": 0.0004, "interest_1h": 0.0001}
     return deribit_answers(0, [row])
+
+
+# ── Kraken ──────────────────────────────────────────────────────────────
+
+
+def kraken_says(event: str, feed: str = "", *symbols: str, message: str = "") -> bytes:
+    """Kraken's answer to a request."""
+    named = {"feed": feed, "product_ids": symbols} if feed else {}
+    return _line({"event": event, **named} | ({"message": message} if message else {}))
+
+
+def kraken_ticker(
+    symbol: str, price: float = 100, held: float = 1_000, at: Ms = EPOCH, **fields: object
+) -> bytes:
+    """Everything that a ticker of Kraken tells; ``held`` is in coins, of inverse ones in USD."""
+    due = (at // 3_600_000 + 1) * 3_600_000
+    rates = {"relative_funding_rate": 0.0001, "funding_rate": 0.01, "next_funding_rate_time": due}
+    return _line(
+        {
+            "feed": "ticker", "time": at, "product_id": symbol, "openInterest": held,
+            "markPrice": price, "index": price, "volume": 1_000_000, "volumeQuote": 1_000_000,
+        } | rates | fields
+    )  # fmt: skip
+
+
+def kraken_trade(
+    symbol: str, qty: float, at: Ms = EPOCH, price: float = 100, **fields: object
+) -> dict[str, Any]:
+    """A trade of Kraken whose taker sold, of so many coins, of inverse ones of so many USD."""
+    return {
+        "feed": "trade", "product_id": symbol, "side": "sell", "type": "fill", "seq": 1,
+        "time": at, "qty": qty, "price": price,
+    } | fields  # fmt: skip
+
+
+def kraken_forced(
+    symbol: str, qty: float, at: Ms = EPOCH, price: float = 100, long: bool = True
+) -> bytes:
+    """A long (or short) of Kraken was liquidated."""
+    side = "sell" if long else "buy"
+    return _line(kraken_trade(symbol, qty, at, price, side=side, type="liquidation"))
+
+
+def kraken_trades(symbol: str, rows: Sequence[object]) -> bytes:
+    """The last trades, with which a subscription to them begins."""
+    return _line({"feed": "trade_snapshot", "product_id": symbol, "trades": rows})
+
+
+def kraken_book(
+    symbol: str, last: int, bids: Levels = BIDS, asks: Levels = ASKS, at: Ms = EPOCH
+) -> bytes:
+    """A snapshot of a Kraken book."""
+    sides = {
+        name: [{"price": price, "qty": size} for price, size in side]
+        for name, side in (("bids", bids), ("asks", asks))
+    }
+    ids = {"feed": "book_snapshot", "product_id": symbol, "timestamp": at, "seq": last}
+    return _line({**ids, **sides})
+
+
+def kraken_changes(
+    symbol: str, first: int, bids: Levels, asks: Levels = (), at: Ms = EPOCH
+) -> list[bytes]:
+    """The changes of a Kraken book from the number ``first`` on: each of one level."""
+    levels = [("buy", *level) for level in bids] + [("sell", *level) for level in asks]
+    return [
+        _line(
+            {"feed": "book", "product_id": symbol, "side": side, "seq": first + place,
+             "price": price, "qty": size, "timestamp": at}
+        )
+        for place, (side, price, size) in enumerate(levels)
+    ]  # fmt: skip
+
+
+def kraken_contract(symbol: str, **fields: object) -> dict[str, Any]:
+    """A row of Kraken's listing."""
+    return {
+        "symbol": symbol, "base": symbol[3:].removesuffix("USD"), "contractSize": 1,
+        "type": "futures_inverse" if symbol.startswith("PI_") else "flexible_futures",
+        "tradeable": True, "tradfi": False,
+    } | fields  # fmt: skip
+
+
+def kraken_row(symbol: str) -> dict[str, Any]:
+    """What Kraken's tickers of all contracts say of one by REST."""
+    return {
+        "symbol": symbol, "openInterest": 1_000, "markPrice": 100, "vol24h": 9, "volumeQuote": 900,
+    }  # fmt: skip

@@ -30,10 +30,10 @@ from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, invers
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
-SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "10")))
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "11")))
 NAMES = (
     "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
-    "bybit-inverse", "aster",
+    "bybit-inverse", "aster", "kraken",
 )  # fmt: skip
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
@@ -194,6 +194,26 @@ async def deribit_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+def kraken_answer(request: web.Request) -> web.Response:
+    symbols = ("PI_XBTUSD", "PF_ETHUSD")
+    if request.path.endswith("/instruments"):
+        return web.json_response({"instruments": [frames.kraken_contract(s) for s in symbols]})
+    return web.json_response({"tickers": [frames.kraken_row(s) for s in symbols]})
+
+
+async def kraken_talk(connection: ServerConnection) -> None:
+    last = 1
+    for symbol in ("PI_XBTUSD", "PF_ETHUSD"):
+        await connection.send(frames.kraken_book(symbol, last), text=True)
+    while True:
+        last += 1
+        for symbol in ("PI_XBTUSD", "PF_ETHUSD"):
+            changes = frames.kraken_changes(symbol, last, [(99.9, 8.0)])
+            for frame in (*changes, frames.kraken_ticker(symbol)):
+                await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
 class Aster(Binance):
     """Binance's protocol under other addresses."""
 
@@ -280,6 +300,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "binance-coinm": (coin_m.answer, coin_m.talk),
         "bybit-inverse": (inverse_answer, inverse_talk),
         "aster": (aster.answer, aster.talk),
+        "kraken": (kraken_answer, kraken_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

@@ -201,7 +201,7 @@ def test_duplicates_and_reordered_changes_are_ignored() -> None:
     assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate", "deribit"])
+@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate", "deribit", "kraken"])
 def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played = Played(venue, "book-1", "BTC")
     played.open()
@@ -224,6 +224,10 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             frames.gate_book(symbol, 11, *CROSSED, first=11),
             frames.gate_book(symbol, 12, [(101.0, 0.0)], [], first=12),
         )
+    elif venue == "kraken":
+        played.hear(frames.kraken_book(symbol, 10))
+        (crossing,) = frames.kraken_changes(symbol, 11, *CROSSED)
+        (healing,) = frames.kraken_changes(symbol, 12, [(101.0, 0.0)])
     elif venue == "deribit":
         played.hear(frames.deribit_book(symbol, 10))
         crossing, healing = (
@@ -249,6 +253,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         "okx": frames.okx_book(symbol, 13, *CROSSED, previous=12),
         "gate": frames.gate_book(symbol, 13, *CROSSED, first=13),
         "deribit": frames.deribit_book(symbol, 13, *CROSSED, previous=12),
+        "kraken": frames.kraken_changes(symbol, 13, *CROSSED)[0],
     }
     played.hear(again[venue])
     assert played.tick(3) == []
@@ -272,6 +277,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             "okx": frames.okx_book(symbol, 20),
             "gate": frames.gate_book(symbol, 20),
             "deribit": frames.deribit_book(symbol, 20),
+            "kraken": frames.kraken_book(symbol, 20),
         }
         played.hear(fresh[venue])
     assert turns(played.tick()) == [f"+depth {symbol}"]

@@ -268,7 +268,8 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("aster", "market"), ("aster", "book-1"),
            ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"), ("gate", "market"),
            ("gate", "ticker-1"), ("gate", "book-1"), ("deribit", "market"),
-           ("deribit", "ticker-1"), ("deribit", "book-1"))  # fmt: skip
+           ("deribit", "ticker-1"), ("deribit", "book-1"), ("kraken", "market-1"),
+           ("kraken", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -638,9 +639,23 @@ def _deribit_frame(kind: int, first: int, length: int, level: float, symbol: str
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _kraken_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = f"PF_{symbol.removesuffix('T')}"
+    match kind:
+        case 0 | 1:
+            return frames.kraken_book(symbol, first)
+        case 2 | 3 | 4:
+            (change,) = frames.kraken_changes(symbol, first + length, [(level, float(length))])
+            return change
+        case 5:
+            return frames.kraken_says("error", message="Invalid product id")
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
 MAKERS = {
     "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame,
-    "gate": _gate_frame, "deribit": _deribit_frame,
+    "gate": _gate_frame, "deribit": _deribit_frame, "kraken": _kraken_frame,
 }  # fmt: skip
 
 CALLS = st.lists(
@@ -710,6 +725,10 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "gate": ("market", [frames.gate_opens(), frames.gate_forced("BTC_USDT", 1.0, 2.0),
                             frames.gate_says("futures.obu", "x", error="y"), frames.gate_pong(),
                             frames.gate_upgrade()]),
+        "kraken": ("market-1", [frames.kraken_ticker("PF_BTCUSD"),
+                                frames.kraken_forced("PF_BTCUSD", 1.0),
+                                frames.kraken_says("error", message="x"),
+                                frames.kraken_says("subscribed", "trade", "PF_BTCUSD")]),
         "deribit": ("market", [frames.deribit_opens(),
                                frames.deribit_forced("BTC_USDC-PERPETUAL", 1.0, 2.0),
                                frames.deribit_answers(1, error="x"),

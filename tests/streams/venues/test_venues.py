@@ -129,6 +129,9 @@ ENDED = {
     "gate": (0, b'"status":"trading","in_delisting":false',
              (b'"status":"delisting","in_delisting":false', 0),
              (b'"status":"trading","in_delisting":true', 0)),
+    "kraken": (0, b'"tradeable":true',
+               (b'"tradeable":true,"lastTradingTime":"2026-11-21T12:00:00.000Z"',
+                1_795_262_400_000)),
     "deribit": (0, b'"state":"open","creation_timestamp":1534167754000,'
                 b'"expiration_timestamp":32503708800000',
                 (b'"state":"delivered","expiration_timestamp":32503708800000', 0),
@@ -156,7 +159,7 @@ ENDED = {
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
          "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None,
-         "deribit": 1}  # fmt: skip
+         "deribit": 1, "kraken": None}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -400,6 +403,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return answers
         case "deribit":
             return [answer["result"] for answer in answers]
+        case "kraken":
+            return [answers[0]["instruments"], answers[1]["tickers"]]
         case _:
             dexes = [meta["universe"] for meta in answers[1] if meta and meta["universe"]]
             return [answers[0][0]["universe"], answers[0][1], *dexes[1:]]
@@ -458,6 +463,7 @@ SPOILED = {
     "okx": (0, "ctVal", int("9" * 400)),
     "gate": (0, "quanto_multiplier", int("9" * 400)),
     "deribit": (0, "expiration_timestamp", int("9" * 400)),
+    "kraken": (0, "contractSize", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
     "binance-coinm": (0, "contractSize", int("9" * 400)),
     "aster": (0, "deliveryDate", int("9" * 400)),
@@ -495,6 +501,7 @@ RANKS = {
     "okx": (2, ("oiUsd", "instId")),
     "gate": (1, ("volume_24h_quote", "contract")),
     "deribit": (1, ("volume_usd", "open_interest", "mark_price", "instrument_name")),
+    "kraken": (1, ("volumeQuote", "vol24h", "openInterest", "markPrice", "symbol")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
     "binance-coinm": (2, ("volume", "symbol")),
     "aster": (2, ("quoteVolume", "symbol")),
@@ -791,6 +798,10 @@ NESTED = {
     ),
     "gate": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
     "deribit": ((TOO_DEEP,) * 3, (CUT,) * 3),
+    "kraken": (
+        (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
+        (CUT, "nothing is asked for repeatedly", CUT),
+    ),
 }
 """What is said of a frame, of a poll's answer and of a listing that are lists in lists, or objects
 in a text that does not end."""

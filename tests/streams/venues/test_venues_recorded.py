@@ -43,7 +43,7 @@ FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
-    "aster": "aster", "deribit": "deribit",
+    "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -301,10 +301,29 @@ DERIBIT: Files = {
         " ticker:ETH-10JUN20-270-C ticker:ETH-5JUN20-310-P ticker:MATIC_USDC-9MAR24-1d02-C trades",
     ),
 }
+KRAKEN: Files = {
+    "cryptofeed_krakenfutures_book_ticker_lite_trade.jsonl.gz": (
+        "ws",
+        "FI_BCHUSD_210730 FI_BCHUSD_210924 FI_ETHUSD_210730 FI_ETHUSD_211231 FI_XBTUSD_210730"
+        " FI_XBTUSD_210924 FI_XRPUSD_210924 PI_ETHUSD PI_LTCUSD PI_XRPUSD",
+        "ticker_lite trade trade_snapshot",
+    ),
+    "jkorf_futures_public.jsonl": ("ws", "PF_ETHUSD", ""),
+    "nautilus_ws_futures_book_delta.jsonl": ("ws", "PI_XBTUSD", ""),
+    "nautilus_ws_futures_book_snapshot.jsonl": ("ws", "PI_XBTUSD", ""),
+    "nautilus_ws_futures_ticker.jsonl": ("ws", "PI_XBTUSD", ""),
+    "nautilus_ws_futures_trade_snapshot.jsonl": ("ws", "PI_XBTUSD", "trade_snapshot"),
+    "tardis_krakenfutures_ticker_trade_liquidation_book.jsonl": (
+        "ws",
+        "PI_LTCUSD PI_XRPUSD PI_ETHUSD PI_BCHUSD PF_SUIUSD",
+        "book:FI_LTCUSD_190426 ticker:FI_ETHUSD_190426 ticker:FI_LTCUSD_190628"
+        " trade:FI_XBTUSD_190426 trade:FI_XBTUSD_190927",
+    ),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
-    "deribit": DERIBIT,
+    "deribit": DERIBIT, "kraken": KRAKEN,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -368,6 +387,17 @@ NOT_READ: dict[str, str] = {
     "*.recv_ts.txt": "receive times",
     "cf_futures_ws_sent_2023-05-24.jsonl": "what clients send",
     "rest_futures_*": "listing and books: test_gate_recorded.py",
+    # Kraken
+    "*.recv_times.txt.gz": "receive times",
+    "cryptofeed_futures_kraken_com_*_instruments.json": "listing: test_kraken_recorded.py",
+    "jkorf_futures_GetSymbols.json": "listing: test_kraken_recorded.py",
+    "nautilus_http_futures_instruments.json": "listing: test_kraken_recorded.py",
+    "nautilus_http_futures_tickers.json": "listing: test_kraken_recorded.py",
+    "jkorf_futures_GetHistoricalFundingRates.json": "settled funding, which is not asked for",
+    "jkorf_futures_GetOrderBook.json": "a book by REST, which is not asked for",
+    "jkorf_futures_GetSymbolStatus.json": "states, which are not asked for",
+    "nautilus_http_futures_candles_*.json": "candles",
+    "nautilus_http_futures_public_executions.json": "trades by REST, without liquidations",
     # Deribit
     "*.recv_times.txt": "receive times",
     "*.requests.jsonl": "what clients send",
@@ -403,19 +433,19 @@ def known(venue: str, symbols: str) -> Listing:
         name: Instrument(
             venue=venue,
             symbol=name,
-            asset=re.sub("(_?USDT|PERP|_?USD.*|-.*)$", "", name),
+            asset=re.sub("^[PF][FI]_|(_?USDT|PERP|_?USD.*|-.*)$", "", name),
             quote="USDT",
             contract_size=_size(venue, name),
-            inverse=venue in ("binance-coinm", "bybit-inverse") or name in INVERSE,
-            funding_hours=1.0 if venue in ("hyperliquid", "deribit") else 8.0,
+            inverse=venue in ("binance-coinm", "bybit-inverse") or name.startswith(INVERSE),
+            funding_hours=1.0 if venue in ("hyperliquid", "deribit", "kraken") else 8.0,
         )
         for name in names
     }
     return Listing(instruments=listed, order=tuple(names))
 
 
-INVERSE = ("BTC-PERPETUAL", "ETH-PERPETUAL")
-"""Those of Deribit."""
+INVERSE = ("BTC-PERPETUAL", "ETH-PERPETUAL", "PI_", "FI_")
+"""How the names of Deribit's and Kraken's inverse contracts begin."""
 
 
 def _size(venue: str, symbol: str) -> float:
@@ -444,6 +474,9 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         of = of or (rows[0].get("contract") if isinstance(rows, list) else None)
         unknown = message["channel"] == "futures.tickers" and of not in listed.instruments
         return message["channel"] + (f":{of}" if unknown else "")
+    if venue == "kraken":
+        of = message["product_id"]
+        return message["feed"] + ("" if of in listed.instruments else f":{of}")
     if venue == "deribit":
         kind, data = message["params"]["channel"].partition(".")[0], message["params"]["data"]
         unknown = kind == "ticker" and data["instrument_name"] not in listed.instruments
