@@ -33,6 +33,7 @@ EXAMPLES = {
     "send-test": "send-test",
     "demo": "demo --speed 500",
     "status": "status --json",
+    "verify": "verify --venue binance bybit --seconds 120",
     "repair": "repair",
     "backup": "backup lowtide.backup.tar.gz",
     "restore": "restore lowtide.backup.tar.gz",
@@ -159,6 +160,14 @@ def _operating(add: _Add) -> None:
     )
     status = add("status", "how the running roles are doing")
     status.add_argument("--json", action="store_true", help="everything, as JSON")
+    verify = add("verify", "does what venues send agree with what else they say? 1 if it does not")
+    verify.add_argument(
+        "--venue", dest="venues", nargs="+", default=(), metavar="VENUE",
+        help="these venues; without it those that the configuration names",
+    )  # fmt: skip
+    verify.add_argument(
+        "--seconds", type=_seconds, default=60, metavar="N", help="how long to listen (60)"
+    )
     add("repair", "what became of a damaged file of the embedded Redis, and what to do")
     backup = add("backup", "what Lowtide knows, in one file; it may go on running")
     backup.add_argument("file", metavar="FILE", type=Path, help="such as lowtide.backup.tar.gz")
@@ -259,6 +268,13 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 10_000:
         raise argparse.ArgumentTypeError("must be above 0")
     return rate
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if not 4 <= seconds <= 3_600:
+        raise argparse.ArgumentTypeError("must be from 4 to 3600")
+    return seconds
 
 
 def _assets(text: str) -> frozenset[str]:

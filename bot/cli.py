@@ -53,6 +53,7 @@ _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
     "tune", "history", "init", "service", "backup", "restore", "config",
+    "verify",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -161,6 +162,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_kept(options, settings))
         case "status":
             return asyncio.run(_status(settings, options.json))
+        case "verify":
+            return asyncio.run(_verify(options, settings))
         case "record":
             return asyncio.run(_record(options, settings))
         case "replay":
@@ -398,6 +401,12 @@ async def _status(settings: Settings, as_json: bool) -> int:
         text = orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode()
         print(text if as_json else "\n".join([status.describe(answer), *wrong]))  # noqa: T201
     return 1 if wrong else 0
+
+
+async def _verify(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.verify import verify
+
+    return await verify(settings, options.venues, options.seconds)
 
 
 async def _record(options: argparse.Namespace, settings: Settings) -> int:

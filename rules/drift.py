@@ -99,21 +99,14 @@ class Drifts(msgspec.Struct, array_like=True):
         if now < self.look_at:
             return
         self.look_at = now + LOOK_EVERY
-        markets = [(view.asset, _largest(view), largest_of_exchanges(view)) for view in views]
-        pairs: dict[str, dict[str, list[Pair]]] = {venue: {} for venue in self.findings}
-        for asset, of_asset, speaking in markets:
-            for market in of_asset:
-                of_venue = pairs.setdefault(market.venue, {})
-                others = [other for other in speaking if other.exchange != market.exchange]
-                for check in _CHECKS:
-                    pair = check.pair(market, others, now)
-                    if pair is not None:
-                        of_venue.setdefault(check.what, []).append(Pair(asset, *pair))
-        for venue, of_venue in pairs.items():
-            for check in _CHECKS:
+        known = [*views]
+        pairs = comparable(known, now)
+        for venue in dict.fromkeys((*self.findings, *pairs)):
+            of_venue = pairs.get(venue, {})
+            for check in CHECKS:
                 yield from self._judge(venue, check, of_venue.get(check.what, ()), now)
-        for _, of_asset, _ in markets:
-            for market in of_asset:
+        for view in known:
+            for market in _largest(view):
                 _learn(market, self.findings.get(market.venue, {}).get(_INTEREST), now)
 
     def standing(self) -> list[Fault]:
@@ -135,7 +128,7 @@ class Drifts(msgspec.Struct, array_like=True):
                     finding.reported = min(finding.reported, now)
 
     def _judge(
-        self, venue: str, check: "_Check", pairs: "Sequence[Pair]", now: Ms
+        self, venue: str, check: "Check", pairs: "Sequence[Pair]", now: Ms
     ) -> Iterator[Fault]:
         findings = self.findings.setdefault(venue, {})
         finding = findings.get(check.what)
@@ -156,7 +149,7 @@ class Drifts(msgspec.Struct, array_like=True):
             finding.apart, finding.since = apart, now
         finding.judged = now
         if apart:
-            finding.detail = f"{check.what}: {_in_numbers(check, pairs)}"
+            finding.detail = f"{check.what}: {in_numbers(check, pairs)}"
             if finding.reported is None and now - finding.since >= LASTS:
                 finding.reported = finding.since
                 yield _fault(venue, check.what, now, finding.detail)
@@ -180,7 +173,7 @@ class Pair(NamedTuple):
         return self.own / self.against
 
 
-class _Check(NamedTuple):
+class Check(NamedTuple):
     """One comparison. ``pair``: a market's number and what it is held against, None if either is
     not known; ``apart``: whether the coins of a venue say that it is wrong; ``against``: the figure
     in words; ``shown`` and ``gap``: a number, and how far apart they are, in words."""
@@ -192,12 +185,32 @@ class _Check(NamedTuple):
     shown: Callable[[float], str]
     gap: Callable[[float], str]
 
+    @property
+    def alone(self) -> bool:
+        """It needs no other venue."""
+        return self.against in (_ALLOWED, _ITSELF)
+
+
+def comparable(views: Iterable[View], now: Ms) -> dict[str, dict[str, list[Pair]]]:
+    """What can be compared now: venue → the name of a comparison → its pairs, coin by coin."""
+    pairs: dict[str, dict[str, list[Pair]]] = {}
+    for view in views:
+        speaking = largest_of_exchanges(view)
+        for market in _largest(view):
+            of_venue = pairs.setdefault(market.venue, {})
+            others = [other for other in speaking if other.exchange != market.exchange]
+            for check in CHECKS:
+                pair = check.pair(market, others, now)
+                if pair is not None:
+                    of_venue.setdefault(check.what, []).append(Pair(view.asset, *pair))
+    return pairs
+
 
 def _fault(venue: str, what: str, seen: Ms, detail: str = "", over: bool = False) -> Fault:
     return fault(FaultCode.VENUE_DRIFTS, seen, venue=venue, subject=what, detail=detail, over=over)
 
 
-def _in_numbers(check: _Check, pairs: Sequence[Pair]) -> str:
+def in_numbers(check: Check, pairs: Sequence[Pair]) -> str:
     """How far apart it is in the middle, in how many coins, and the numbers of that coin."""
     middle = sorted(pairs, key=lambda pair: pair.ratio)[len(pairs) // 2]
     return (
@@ -393,19 +406,20 @@ def _duration(ms: float) -> str:
 _INTEREST = "open interest"
 _OTHERS = "that of the others"
 _ALLOWED = "what is allowed"
+_ITSELF = "what it says itself"
 
-_CHECKS = (
-    _Check("price", _prices, _beyond(PRICE_APART), "from the others", _figure, _bp),
-    _Check("price movement", _frozen, _too_long, _ALLOWED, _duration, _times),
-    _Check("funding", _rates, _all_by(FUNDING_APART, _RATES_AGREE, _SHARE), _OTHERS, _percent,
+CHECKS = (
+    Check("price", _prices, _beyond(PRICE_APART), "from the others", _figure, _bp),
+    Check("price movement", _frozen, _too_long, _ALLOWED, _duration, _times),
+    Check("funding", _rates, _all_by(FUNDING_APART, _RATES_AGREE, _SHARE), _OTHERS, _percent,
            _times),
-    _Check(_INTEREST, _growths, _grown, _OTHERS, _multiple, _times),
-    _Check("open interest in USD", _usd, _beyond(USD_APART), "what it says itself", _figure,
+    Check(_INTEREST, _growths, _grown, _OTHERS, _multiple, _times),
+    Check("open interest in USD", _usd, _beyond(USD_APART), _ITSELF, _figure,
            _times),
-    _Check("open interest by volume", _volumes, _beyond(PER_VOLUME_APART), _OTHERS, _figure,
+    Check("open interest by volume", _volumes, _beyond(PER_VOLUME_APART), _OTHERS, _figure,
            _times),
     *(
-        _Check(f"age of {name}", _age(kind), _too_long, _ALLOWED, _duration, _times)
+        Check(f"age of {name}", _age(kind), _too_long, _ALLOWED, _duration, _times)
         for kind, name in (
             (Kind.PRICE, "prices"), (Kind.FUNDING, "funding"),
             (Kind.OPEN_INTEREST, "open interest"), (Kind.VOLUME, "volume"),

@@ -75,6 +75,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """The venue closes sockets of this age, so a replacement is up before; None: no limit known."""
     sends_per_second: float = 5.0
     """How many messages a second may be written to a socket."""
+    no_second_source: Mapping[str, str] = {}
+    """A kind, or ``funding_interval`` → why the venue does not say it by a second way (``checks``).
+    """
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +199,7 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mid(msgspec.Struct, frozen=True, kw_only=True):
-    """The mid of a book that is not listened to, from a frame that names its contract.
+    """The mid of a book by its best prices alone, from a frame that names its contract.
 
     What is joined to a contract by its place is checked against it; it is no fact by itself.
     """
@@ -280,6 +283,25 @@ class Venue(Protocol):
 
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         """The answer to a poll as facts; rows that cannot be read as in ``decode``."""
+        ...
+
+    def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
+        """What the venue says by a second way, beside the one that is listened to or polled.
+
+        Numbers of all contracts come with one request where there is such a one; what has to be
+        asked contract by contract is asked of ``instruments`` alone. What of its kinds the venue
+        does not say so is in ``Spec.no_second_source``.
+        """
+        ...
+
+    def decode_check(
+        self, request: Request, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        """The answer to one of ``checks`` as the facts that ``decode`` and ``decode_poll`` bring.
+
+        A book is a snapshot, or a Mid where only its best prices are said. ``at`` of a fact without
+        a time of the venue is ``seen``.
+        """
         ...
 
     def resync(self, symbol: str, subscription: Subscription) -> Request | tuple[bytes, ...]:

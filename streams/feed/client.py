@@ -293,7 +293,7 @@ class VenueClient:
         wait, longest = _LISTING_BACKOFF_S
         while True:
             try:
-                listed = self.venue.instruments(await self._listing_bodies())
+                listed = self.venue.instruments(await self.listing_bodies())
             except (Unavailable, *UNREADABLE) as error:
                 if not isinstance(error, Unavailable):
                     self.rest.doubt()
@@ -382,7 +382,8 @@ class VenueClient:
             log.warning(f"cannot reach {title}: {self.trouble}", next_try_s=round(pause))
         self.unreached(self.trouble, isinstance(error, Unavailable) and error.blocked)
 
-    async def _listing_bodies(self) -> list[bytes]:
+    async def listing_bodies(self) -> list[bytes]:
+        """The answers that make a listing. Raises Unavailable, or Malformed if they have no end."""
         bodies: list[bytes] = []
         for first in self.venue.listing_requests():
             request: Request | None = first

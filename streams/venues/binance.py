@@ -14,7 +14,7 @@ tried on single recorded frames alone). What it changed stands in ``_ASTER``.
 import re
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -66,6 +66,8 @@ class _Futures(msgspec.Struct, frozen=True, kw_only=True):
     """The stream of a book."""
     lists_intervals: bool = False
     """Every contract has a row of its funding interval: without one it is not known."""
+    keeps_interest: bool = True
+    """Statistics of open interest are published, each 5 minutes."""
     polled_a_minute: int
     """How many contracts' open interest is asked for in a minute, beside the largest."""
 
@@ -92,12 +94,15 @@ _ASTER = _Futures(
     quotes=frozenset(("USDT", "USDC")),
     depth="depth@100ms",
     lists_intervals=True,
+    keeps_interest=False,
     polled_a_minute=300,
 )
 
+_KEPT = "/futures/data/openInterestHist"
 _FAST_POLLS = 10
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
+_CHECKED_REACH = 500
 _REACH = 1000  # the most levels a snapshot can have
 # fundingInfo lists only symbols whose interval, cap or floor was adjusted.
 _DEFAULT_FUNDING_HOURS = 8.0
@@ -120,6 +125,7 @@ _SILENCE_S = {Kind.FUNDING: 10.0, Kind.PRICE: 10.0, Kind.VOLUME: 30.0, Kind.DEPT
 _HEAD = 120
 """A depth event says what it is within so many bytes, behind the name of its stream."""
 
+_T = TypeVar("_T")
 _EVENT_NAME = re.compile(rb'"e"\s*:\s*"(\w+)"')
 
 
@@ -152,6 +158,28 @@ class _DayTicker(msgspec.Struct):
     symbol: str
     quoteVolume: wire.Text = ""
     volume: wire.Text = ""
+    closeTime: wire.Text = ""
+
+
+class _Premium(msgspec.Struct):
+    symbol: str
+    time: wire.Time
+    markPrice: wire.Text = ""
+    indexPrice: wire.Text = ""
+    lastFundingRate: wire.Text = ""
+    nextFundingTime: wire.Text = ""
+
+
+class _Best(msgspec.Struct):
+    symbol: str
+    bidPrice: wire.Text = ""
+    askPrice: wire.Text = ""
+
+
+class _Kept(msgspec.Struct):
+    timestamp: wire.Time
+    sumOpenInterest: wire.Text
+    sumOpenInterestValue: wire.Text = ""
 
 
 _DEPTH_NAMES = {
@@ -259,6 +287,7 @@ _answer = msgspec.json.Decoder(_Answer)
 _open_interest = msgspec.json.Decoder(_OpenInterest, strict=False)
 _settlement = msgspec.json.Decoder(_Settled, strict=False)
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
+_kept = msgspec.json.Decoder(list[_Kept], strict=False)
 _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 
 
@@ -624,14 +653,121 @@ def _settlements(
     return events
 
 
+_Check = Callable[[bytes, Listing, Ms], list[Decoded]]
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """Prices with funding, best prices and volumes of all contracts; statistics of open interest
+    and books."""
+    return _checks(instruments, _USD_M)
+
+
+def _checks(instruments: Sequence[Instrument], futures: _Futures) -> list[Request]:
+    api = futures.api
+    kept = [_kept_request(i, futures) for i in instruments] if futures.keeps_interest else []
+    return [
+        Request(path=f"{api}/premiumIndex", weight=10),
+        Request(path=f"{api}/ticker/bookTicker", weight=5),
+        Request(path=f"{api}/ticker/24hr", weight=40),
+        *kept,
+        *(_snapshot_request(i.symbol, futures, _CHECKED_REACH, 10) for i in instruments),
+    ]
+
+
+def _kept_request(of: Instrument, futures: _Futures) -> Request:
+    whose = f"symbol={quote(of.symbol)}"
+    if futures.inverse:
+        whose = f"pair={quote(of.symbol.partition('_')[0])}&contractType=PERPETUAL"
+    path = f"{_KEPT}?{whose}&period=5m&limit=1"
+    return Request(path=path, weight=0, symbol=of.symbol)  # it has a limit of its own
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``."""
+    return _decode_check(request, body, listing, seen, SPEC.open_interest)
+
+
+def _decode_check(
+    request: Request, body: bytes, listing: Listing, seen: Ms, sides: Sides
+) -> list[Decoded]:
+    if request.path.startswith(_KEPT):
+        of = listing.instruments.get(request.symbol)
+        return [] if of is None else _kept_facts(of, wire.read(_kept, body), seen, sides)
+    if request.symbol:
+        book, of = wire.read(_snapshot, body), listing.instruments.get(request.symbol)
+        return (
+            [] if of is None else [wire.snapshot(of, book.E, book.bids, book.asks, _CHECKED_REACH)]
+        )
+    reader = next((read for end, read in _CHECKS.items() if request.path.endswith(end)), None)
+    if reader is None:
+        raise Malformed(f"{request.path:.60} is not asked for")
+    return reader(body, listing, seen)
+
+
+def _kept_facts(of: Instrument, rows: Sequence[_Kept], seen: Ms, sides: Sides) -> list[Decoded]:
+    """The newest row. Its value is in USD, but of inverse contracts in coins, and not read."""
+    newest = max(rows, key=lambda row: row.timestamp, default=None)
+    if newest is None:
+        return []
+    units = wire.not_negative(newest.sumOpenInterest)
+    usd = wire.not_negative(newest.sumOpenInterestValue)
+    at = newest.timestamp
+    return wire.present(wire.open_interest(sides, of, at, seen, units, usd))
+
+
+def _check_reader(
+    row: type[_T], facts: Callable[[Instrument, _T, Ms], list[Decoded]], symbol: Callable[[_T], str]
+) -> _Check:
+    whole = msgspec.json.Decoder(list[row], strict=False)
+    single = msgspec.json.Decoder(row, strict=False)
+
+    def read(body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+        def of_row(item: _T) -> list[Decoded]:
+            of = listing.instruments.get(symbol(item))
+            return [] if of is None else facts(of, item, seen)
+
+        return wire.facts_of_rows(
+            lambda: wire.read(whole, body), lambda: wire.read(_rows, body), single, of_row
+        )
+
+    return read
+
+
+def _premium_facts(of: Instrument, row: _Premium, seen: Ms) -> list[Decoded]:
+    """``lastFundingRate`` is the running estimate, whatever its name says."""
+    due, funding = wire.moment(row.nextFundingTime), None
+    if due is not None:
+        funding = wire.predicted(of, row.time, seen, row.lastFundingRate, of.funding_hours, due)
+    return wire.present(funding, wire.price(of, row.time, seen, row.markPrice, row.indexPrice))
+
+
+def _best_facts(of: Instrument, row: _Best, seen: Ms) -> list[Decoded]:
+    return wire.present(wire.mid(of, row.bidPrice, row.askPrice))
+
+
+def _volume_facts(of: Instrument, row: _DayTicker, seen: Ms) -> list[Decoded]:
+    usd = row.quoteVolume
+    if of.inverse:
+        contracts = wire.not_negative(row.volume)
+        usd = "" if contracts is None else contracts * of.contract_size
+    return wire.present(wire.volume(of, wire.moment(row.closeTime) or seen, seen, usd))
+
+
+_CHECKS: dict[str, _Check] = {
+    "/premiumIndex": _check_reader(_Premium, _premium_facts, lambda row: row.symbol),
+    "/bookTicker": _check_reader(_Best, _best_facts, lambda row: row.symbol),
+    "/24hr": _check_reader(_DayTicker, _volume_facts, lambda row: row.symbol),
+}
+
+
 def resync(symbol: str, subscription: Subscription) -> Request:
     """A REST snapshot of the most levels there are."""
-    return _snapshot_request(symbol, _USD_M)
+    return _snapshot_request(symbol, _USD_M, _REACH, 20)
 
 
-def _snapshot_request(symbol: str, futures: _Futures) -> Request:
-    path = f"{futures.api}/depth?symbol={quote(symbol)}&limit={_REACH}"
-    return Request(path=path, weight=20, symbol=symbol)
+def _snapshot_request(symbol: str, futures: _Futures, reach: int, weight: int) -> Request:
+    path = f"{futures.api}/depth?symbol={quote(symbol)}&limit={reach}"
+    return Request(path=path, weight=weight, symbol=symbol)
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
@@ -683,8 +819,16 @@ class _Alike:
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
 
+    def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
+        return _checks(instruments, self._futures)
+
+    def decode_check(
+        self, request: Request, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        return _decode_check(request, body, listing, seen, self.SPEC.open_interest)
+
     def resync(self, symbol: str, subscription: Subscription) -> Request:
-        return _snapshot_request(symbol, self._futures)
+        return _snapshot_request(symbol, self._futures, _REACH, 20)
 
 
 COIN_M = _Alike(
@@ -708,6 +852,7 @@ ASTER = _Alike(
         rest="https://fapi.asterdex.com",
         open_interest=Sides(None, "neither its documentation nor anybody else says it"),
         weight_per_minute=1200,  # 2400 in an example of exchangeInfo; not confirmed
+        no_second_source={Kind.OPEN_INTEREST: "it publishes no statistics of it"},
     ),
     _ASTER,
 )

@@ -46,6 +46,10 @@ SPEC = Spec(
     messages_per_hour=150,  # see _BOOKS_PER_SOCKET
     socket_life_s=86_400,
     sends_per_second=2.0,
+    no_second_source=dict.fromkeys(
+        (Kind.PRICE, Kind.OPEN_INTEREST, Kind.FUNDING, Kind.VOLUME),
+        "it is polled, and the topic of each contract that has it too is not listened to",
+    ),
 )
 
 _PATH = "/v3/ws/public"
@@ -54,6 +58,8 @@ _CONTRACTS = f"/api/v2/mix/market/contracts?{_OF_ALL}"
 _TICKERS = f"/api/v2/mix/market/tickers?{_OF_ALL}"
 _FUNDING = f"/api/v2/mix/market/current-fund-rate?{_OF_ALL}"
 _SETTLED = f"/api/v2/mix/market/history-fund-rate?{_OF_ALL}&pageSize=2&symbol="
+_ORDERS = f"/api/v2/mix/market/merge-depth?{_OF_ALL}&precision=scale0&limit=max&symbol="
+_ORDERS_REACH = 100
 _POLLS = (  # every, after
     (Kind.PRICE, _TICKERS, 2.0, 0.0),
     (Kind.OPEN_INTEREST, _TICKERS, 5.0, 0.5),
@@ -96,6 +102,8 @@ class _Ticker(msgspec.Struct):
     indexPrice: wire.Text | None = ""
     holdingAmount: wire.Text | None = ""
     quoteVolume: wire.Text | None = ""
+    bidPr: wire.Text | None = ""
+    askPr: wire.Text | None = ""
 
 
 class _Rate(msgspec.Struct):
@@ -155,6 +163,12 @@ class _BookFrame(msgspec.Struct):
     data: list[_Book]
 
 
+class _Orders(msgspec.Struct):
+    asks: wire.Levels
+    bids: wire.Levels
+    ts: wire.Time
+
+
 class _Status(msgspec.Struct):
     event: str
     code: int | str = ""
@@ -175,6 +189,7 @@ _row = msgspec.json.Decoder(_Row, strict=False)
 _liquidations = msgspec.json.Decoder(_LiquidationFrame, strict=False)
 _rows = msgspec.json.Decoder(_Rows)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
+_orders = msgspec.json.Decoder(_Orders, strict=False)
 _status = msgspec.json.Decoder(_Status)
 
 
@@ -477,6 +492,31 @@ def _settlement(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[De
     ]
     terms = Terms(symbol=of.symbol, settled_before=max(before)) if before else None
     return wire.present(terms, wire.settled(of, newest.fundingTime, seen, newest.fundingRate))
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """The best prices of all contracts, and books."""
+    return [Request(path=_TICKERS), *wire.of_each(instruments, _ORDERS)]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``."""
+    data = _read(body).data
+    if request.symbol:
+        of, orders = listing.instruments.get(request.symbol), wire.read(_orders, data)
+        if of is None:
+            return []
+        return [wire.snapshot(of, orders.ts, orders.bids, orders.asks, _ORDERS_REACH)]
+    return wire.facts_of_rows(
+        lambda: wire.read(_tickers, data),
+        lambda: wire.read(_raws, data),
+        _ticker,
+        lambda row: _best(row, listing.instruments.get(row.symbol)),
+    )
+
+
+def _best(row: _Ticker, of: Instrument | None) -> list[Decoded]:
+    return wire.present(of and wire.mid(of, row.bidPr, row.askPr))
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

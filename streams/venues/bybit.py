@@ -119,6 +119,8 @@ class _Ticker(msgspec.Struct):
     indexPrice: wire.Text = ""
     turnover24h: wire.Text = ""
     volume24h: wire.Text = ""
+    bid1Price: wire.Text = ""
+    ask1Price: wire.Text = ""
 
 
 class _Settled(msgspec.Struct):
@@ -131,6 +133,7 @@ class _Answer(msgspec.Struct):
     retCode: int
     retMsg: str = ""
     result: msgspec.Raw = msgspec.Raw(b"{}")
+    time: wire.Text = ""
 
 
 class _Rows(msgspec.Struct):
@@ -152,6 +155,10 @@ class _Book(msgspec.Struct):
     b: wire.Levels
     a: wire.Levels
     u: int
+
+
+class _BookAnswer(_Book):
+    ts: wire.Time
 
 
 class _BookFrame(msgspec.Struct):
@@ -193,6 +200,7 @@ _contract = msgspec.json.Decoder(_Contract, strict=False)
 _ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(_Settlements, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
+_book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
 _liquidation_frame = msgspec.json.Decoder(_LiquidationFrame, strict=False)
 _liquidation_rows = msgspec.json.Decoder(_LiquidationRows)
@@ -201,11 +209,15 @@ _status = msgspec.json.Decoder(_Status)
 _asked = msgspec.json.Decoder(_Asked)
 
 
-def _result(body: bytes) -> msgspec.Raw:
+def _read(body: bytes) -> _Answer:
     answer = wire.read(_answer, body)
     if answer.retCode != 0:
         raise Malformed(f"Bybit answered {answer.retCode}: {answer.retMsg:.80}")
-    return answer.result
+    return answer
+
+
+def _result(body: bytes) -> msgspec.Raw:
+    return _read(body).result
 
 
 def listing_requests() -> list[Request]:
@@ -423,10 +435,11 @@ def _reply(frame: bytes) -> Reply:
 def _read_ticker(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list[Decoded]:
     """A delta omits what did not change: what it omits is no event."""
     message = wire.read(_ticker_frame, frame)
-    ticker, at = message.data, message.ts
-    of = listing.instruments.get(ticker.symbol)
-    if of is None:
-        return []
+    of = listing.instruments.get(message.data.symbol)
+    return [] if of is None else _ticker_facts(of, message.data, message.ts, seen, sides)
+
+
+def _ticker_facts(of: Instrument, ticker: _Ticker, at: Ms, seen: Ms, sides: Sides) -> list[Decoded]:
     stated_hours = wire.number(ticker.fundingIntervalHour)
     hours, cap = wire.interval(stated_hours), wire.positive(ticker.fundingCap)
     terms = None
@@ -515,6 +528,44 @@ def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
     raise Malformed(f"no snapshot of {symbol} was asked for by REST")
 
 
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """The tickers of all contracts, and books."""
+    return _checks(instruments, _LINEAR)
+
+
+def _checks(instruments: Sequence[Instrument], category: _Category) -> list[Request]:
+    path = f"/v5/market/orderbook?category={category.name}&limit={_SHALLOW}&symbol="
+    tickers = Request(path=f"/v5/market/tickers?category={category.name}")
+    return [tickers, *wire.of_each(instruments, path)]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``."""
+    return _decode_check(request, body, listing, seen, SPEC.open_interest)
+
+
+def _decode_check(
+    request: Request, body: bytes, listing: Listing, seen: Ms, sides: Sides
+) -> list[Decoded]:
+    answer = _read(body)
+    if request.symbol:
+        book, of = wire.read(_book_answer, answer.result), listing.instruments.get(request.symbol)
+        return [] if of is None else [wire.snapshot(of, book.ts, book.b, book.a, _SHALLOW)]
+    at = wire.moment(answer.time) or seen
+
+    def facts(ticker: _Ticker) -> list[Decoded]:
+        of = listing.instruments.get(ticker.symbol)
+        if of is None:
+            return []
+        mid = wire.mid(of, ticker.bid1Price, ticker.ask1Price)
+        return [*_ticker_facts(of, ticker, at, seen, sides), *wire.present(mid)]
+
+    raws = wire.read(_rows, answer.result).list
+    return wire.facts_of_rows(
+        lambda: [wire.read(_ticker, raw) for raw in raws], lambda: raws, _ticker, facts
+    )
+
+
 class _InverseContracts:
     """Inverse contracts: read as linear ones are, by what the listing says of the contract."""
 
@@ -541,6 +592,14 @@ class _InverseContracts:
 
     def decode(self, frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode(frame, listing, seen, self.SPEC.open_interest)
+
+    def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
+        return _checks(instruments, _INVERSE)
+
+    def decode_check(
+        self, request: Request, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        return _decode_check(request, body, listing, seen, self.SPEC.open_interest)
 
 
 INVERSE = _InverseContracts()

@@ -42,12 +42,16 @@ SPEC = Spec(
     # without set_heartbeat it asks for no answers; whoever says nothing for 30 s is cut
     ping=b'{"jsonrpc":"2.0","id":3,"method":"public/test","params":{}}',
     answers_pings=False,
+    no_second_source={"funding_interval": "it is paid all the time, at a rate for 8 h"},
     sends_per_second=3.0,  # a subscription costs a tenth of the credits of a second
 )
 
 _PATH = "/ws/api/v2"
 _CONTRACTS = "/api/v2/public/get_instruments?currency=any&kind=future"
+_SUMMARIES = "/api/v2/public/get_book_summary_by_currency?kind=future&currency="
 _SUMMARY = "/api/v2/public/get_book_summary_by_currency?currency=USDC&kind=future"
+_ORDERS = "/api/v2/public/get_order_book?depth=1000&instrument_name="
+_CHECKED_REACH = 1000
 _SETTLED = (
     "/api/v2/public/get_funding_rate_history?start_timestamp={hour_ago}&end_timestamp={now}"
     "&instrument_name="
@@ -100,6 +104,9 @@ class _Summary(msgspec.Struct):
     open_interest: wire.Text = None
     mark_price: wire.Text = None
     volume_usd: wire.Text = None
+    mid_price: wire.Text = None
+    current_funding: wire.Text = None
+    creation_timestamp: wire.Text = None
 
 
 class _Stats(msgspec.Struct):
@@ -141,6 +148,12 @@ class _Book(msgspec.Struct):
     type: Literal["snapshot", "change"] | None = None
 
 
+class _Orders(msgspec.Struct):
+    timestamp: wire.Time
+    bids: wire.Levels
+    asks: wire.Levels
+
+
 class _Settled(msgspec.Struct):
     timestamp: wire.Time
     interest_1h: wire.Text
@@ -178,6 +191,7 @@ _settlements = msgspec.json.Decoder(list[_Settled])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
 _summary = msgspec.json.Decoder(_Summary)
+_orders = msgspec.json.Decoder(_Orders)
 _channels = msgspec.json.Decoder(list[str])
 
 
@@ -355,15 +369,24 @@ def _read_ticker(data: msgspec.Raw, listing: Listing, seen: Ms) -> list[Decoded]
     of = listing.instruments.get(row.instrument_name)
     if of is None:
         return []
-    at, rate = row.timestamp, wire.fraction(row.current_funding)
+    return [
+        *_facts(of, row, row.timestamp, seen),
+        *wire.present(
+            wire.price(of, row.timestamp, seen, row.mark_price, row.index_price),
+            wire.volume(of, row.timestamp, seen, row.stats.volume_usd),
+        ),
+    ]
+
+
+def _facts(of: Instrument, row: _Ticker | _Summary, at: Ms, seen: Ms) -> list[Decoded]:
+    """Funding and open interest."""
+    rate = wire.fraction(row.current_funding)
     held, mark = wire.not_negative(row.open_interest), wire.positive(row.mark_price)
     usd = None if held is None or mark is None else held * mark
     hourly = None if rate is None else rate * _FUNDING_HOURS / _RATE_HOURS
     return wire.present(
         wire.predicted(of, at, seen, hourly, _FUNDING_HOURS, None),
         wire.open_interest(SPEC.open_interest, of, at, seen, held, usd, row.mark_price),
-        wire.price(of, at, seen, row.mark_price, row.index_price),
-        wire.volume(of, at, seen, row.stats.volume_usd),
     )
 
 
@@ -426,6 +449,40 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         return []
     newest = max(rows, key=lambda row: row.timestamp)
     return wire.present(wire.settled(of, newest.timestamp, seen, newest.interest_1h))
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """Summaries of all contracts, by what they are settled in, and books."""
+    summaries = [Request(path=_SUMMARIES + currency) for currency in ("BTC", "ETH", "USDC")]
+    return [*summaries, *wire.of_each(instruments, _ORDERS)]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``. Of what they bring there is no index price."""
+    if request.symbol:
+        of = listing.instruments.get(request.symbol)
+        book = wire.read(_orders, wire.read(_answer, body).result)
+        if of is None:
+            return []
+        return [wire.snapshot(of, book.timestamp, book.bids, book.asks, _CHECKED_REACH)]
+
+    def facts(row: _Summary) -> list[Decoded]:
+        of, at = listing.instruments.get(row.instrument_name), wire.moment(row.creation_timestamp)
+        if of is None:
+            return []
+        return [
+            *_facts(of, row, at or seen, seen),
+            *wire.present(
+                wire.price(of, at or seen, seen, row.mark_price, None),
+                wire.volume(of, at or seen, seen, row.volume_usd),
+                wire.mid(of, row.mid_price, row.mid_price),
+            ),
+        ]
+
+    raws = _rows(body)
+    return wire.facts_of_rows(
+        lambda: [wire.read(_summary, raw) for raw in raws], lambda: raws, _summary, facts
+    )
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

@@ -46,6 +46,8 @@ _PATH = "/v4/ws/usdt"
 _CONTRACTS = "/api/v4/futures/usdt/contracts"
 _TICKERS = "/api/v4/futures/usdt/tickers"
 _SETTLED = "/api/v4/futures/usdt/funding_rate?limit=2&contract="
+_ORDERS = "/api/v4/futures/usdt/order_book?limit=100&contract="
+_CHECKED_REACH = 100
 _TIME = 123456  # as in the venue's own examples: nothing is made of it where nobody logs in
 
 _LIQUIDATIONS = "futures.public_liquidates"
@@ -94,6 +96,8 @@ class _Ticker(msgspec.Struct):
     funding_interval: wire.Text = ""
     funding_next_apply: wire.Text = ""
     volume_24h_quote: wire.Text = ""
+    highest_bid: wire.Text = ""
+    lowest_ask: wire.Text = ""
 
 
 class _Liquidated(msgspec.Struct):
@@ -116,6 +120,17 @@ class _Book(msgspec.Struct):
     full: bool = False
     b: wire.Levels = []
     a: wire.Levels = []
+
+
+class _Level(msgspec.Struct):
+    p: float
+    s: float
+
+
+class _BookAnswer(msgspec.Struct):
+    current: float
+    bids: list[_Level]
+    asks: list[_Level]
 
 
 class _Error(msgspec.Struct):
@@ -146,6 +161,7 @@ class _Moment(NamedTuple):
 
 _frame = msgspec.json.Decoder(_Frame)
 _book = msgspec.json.Decoder(_Book, strict=False)
+_book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
 _system = msgspec.json.Decoder(_System)
 _topics = msgspec.json.Decoder(list[str])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -431,6 +447,32 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     since = wire.moment(max(before)) if before else None
     terms = None if since is None else Terms(symbol=of.symbol, settled_before=since)
     return wire.present(terms, wire.settled(of, at, seen, newest.r))
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """The tickers of all contracts, and books."""
+    return [Request(path=_TICKERS), *wire.of_each(instruments, _ORDERS)]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``. Tickers have no time here."""
+    if request.symbol:
+        of, book = listing.instruments.get(request.symbol), wire.read(_book_answer, body)
+        if of is None:
+            return []
+        at = wire.moment(book.current * SECOND) or seen
+        bids, asks = ([(level.p, level.s) for level in side] for side in (book.bids, book.asks))
+        return [wire.snapshot(of, at, bids, asks, _CHECKED_REACH)]
+    return _read_check(msgspec.Raw(body), listing, _Moment(None, seen))
+
+
+def _check_facts(row: _Ticker, listing: Listing, moment: _Moment) -> list[Decoded]:
+    of = listing.instruments.get(row.contract)
+    mid = of and wire.mid(of, row.highest_bid, row.lowest_ask)
+    return [*_ticker_facts(row, listing, moment), *wire.present(mid)]
+
+
+_read_check = _reader(_Ticker, _check_facts)
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

@@ -45,6 +45,7 @@ SPEC = Spec(
     kinds=frozenset(Kind) - {Kind.LIQUIDATION},
     open_interest=Sides(1, "as everybody publishes it; its documentation has no word on it"),
     weight_per_minute=1200,
+    no_second_source={"funding_interval": "it is an hour there, which is said nowhere"},
     ping=b'{"method":"ping"}',
 )
 
@@ -134,6 +135,12 @@ class _Context(msgspec.Struct):
     dayNtlVlm: wire.Text | None = None
 
 
+class _MainContext(_Context):
+    """Of a contract of the main dex, by REST."""
+
+    midPx: wire.Text | None = None
+
+
 class _BuilderContext(_Context):
     """Of a contract of another dex."""
 
@@ -196,6 +203,8 @@ class _Settled(msgspec.Struct):
 _listing = msgspec.json.Decoder(tuple[_Meta, msgspec.Raw])
 _coin = msgspec.json.Decoder(_Coin)
 _context = msgspec.json.Decoder(_Context)
+_main_context = msgspec.json.Decoder(_MainContext)
+_book_answer = msgspec.json.Decoder(_Book, strict=False)
 _contexts_frame = msgspec.json.Decoder(_AllContextsFrame)
 _dex = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _contexts = msgspec.json.Decoder(list[_Context])
@@ -407,10 +416,11 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
 
 
 def _subscribe(symbols: Sequence[str]) -> tuple[bytes, ...]:
-    books = (
-        {"type": "l2Book", "coin": symbol, "nSigFigs": _SIGNIFICANT_FIGURES} for symbol in symbols
-    )
-    return tuple(_subscribe_to(book) for book in books)
+    return tuple(_subscribe_to(_book_of(symbol)) for symbol in symbols)
+
+
+def _book_of(symbol: str) -> dict[str, object]:
+    return {"type": "l2Book", "coin": symbol, "nSigFigs": _SIGNIFICANT_FIGURES}
 
 
 def _subscribe_to(subscription: Mapping[str, object]) -> bytes:
@@ -592,7 +602,10 @@ def _read_mids(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 
 
 def _read_book(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    book = wire.read(_book_frame, frame).data
+    return _book_facts(wire.read(_book_frame, frame).data, listing)
+
+
+def _book_facts(book: _Book, listing: Listing) -> list[Decoded]:
     of = listing.instruments.get(book.coin)
     if of is None:
         return []
@@ -649,6 +662,40 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     newest = max(rows, key=lambda row: row.time)
     of = listing.instruments.get(newest.coin)
     return wire.present(of and wire.settled(of, newest.time, seen, newest.fundingRate))
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """The coins of the main dex with their contexts, by name, and books."""
+    symbols = [i.symbol for i in instruments if _dex_of(i.symbol) == _MAIN_DEX]
+    return [
+        Request(path="/info", body=b'{"type":"metaAndAssetCtxs"}', weight=20),
+        *(
+            Request(path="/info", body=msgspec.json.encode(_book_of(s)), weight=2, symbol=s)
+            for s in symbols
+        ),
+    ]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``. Contexts are joined with the names beside them."""
+    if request.symbol:
+        return _book_facts(wire.read(_book_answer, body), listing)
+    meta, ranking = wire.read(_listing, body)
+    contexts, coins = wire.read(_rows, ranking), iter(meta.universe)
+    if len(meta.universe) != len(contexts):
+        raise Malformed(f"{len(meta.universe)} coins but {len(contexts)} contexts")
+
+    def build(raw: msgspec.Raw) -> list[Decoded]:
+        of = listing.instruments.get(wire.read(_coin, next(coins)).name)
+        context = wire.read(_main_context, raw)
+        if of is None:
+            return []
+        best = wire.mid(of, context.midPx, context.midPx)
+        return [*_of_coin(of, context, seen), *wire.present(best)]
+
+    unreadable: list[str] = []
+    built = wire.rows(contexts, build, unreadable)
+    return [*(fact for facts in built for fact in facts or ()), *wire.unreadable_of(unreadable)]
 
 
 def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:

@@ -43,6 +43,10 @@ SPEC = Spec(
     throttles_liquidations=True,  # "at most one order per contract per second"
     connects_per_second=2.5,  # of 3
     messages_per_hour=150,  # see _PRICES_PER_SOCKET
+    no_second_source=dict.fromkeys(
+        (Kind.OPEN_INTEREST, Kind.FUNDING, Kind.VOLUME),
+        "it is polled, and the channel of each contract that has it too is not listened to",
+    ),
 )
 
 _PATH = "/ws/v5/public"
@@ -50,6 +54,9 @@ _CONTRACTS = "/api/v5/public/instruments?instType=SWAP"
 _FUNDING = "/api/v5/public/funding-rate?instId=ANY"
 _INTEREST = "/api/v5/public/open-interest?instType=SWAP"
 _TICKERS = "/api/v5/market/tickers?instType=SWAP"
+_MARKS = "/api/v5/public/mark-price?instType=SWAP"
+_INDEXES = "/api/v5/market/index-tickers?quoteCcy="
+_ORDERS = "/api/v5/market/books?sz=400&instId="
 _POLLS = (  # every, after
     (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
     (Kind.FUNDING, _FUNDING, 30.0, 1.0),
@@ -113,6 +120,8 @@ class _Ticker(msgspec.Struct):
     ts: wire.Time
     last: wire.Text = ""
     volCcy24h: wire.Text = ""
+    bidPx: wire.Text = ""
+    askPx: wire.Text = ""
 
 
 class _Mark(msgspec.Struct):
@@ -153,6 +162,12 @@ class _Book(msgspec.Struct):
     prevSeqId: int
 
 
+class _BookAnswer(msgspec.Struct):
+    asks: list[_Level]
+    bids: list[_Level]
+    ts: wire.Time
+
+
 class _Arg(msgspec.Struct):
     channel: str = ""
     instId: str = ""
@@ -184,6 +199,7 @@ class _Status(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 _frame = msgspec.json.Decoder(_Frame)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
+_book_answer = msgspec.json.Decoder(list[_BookAnswer], strict=False)
 _status = msgspec.json.Decoder(_Status)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
@@ -532,6 +548,42 @@ _POLLED = {
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """What one answer says of all contracts."""
     return _READERS[_POLLED[poll.kind]](_data(body), listing, seen)
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """Mark prices, index prices and best prices of all contracts, and books."""
+    return [
+        Request(path=_MARKS),
+        *(Request(path=_INDEXES + quote) for quote in ("USDT", "USDC")),
+        Request(path=_TICKERS),
+        *wire.of_each(instruments, _ORDERS),
+    ]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``."""
+    data = _data(body)
+    if request.symbol:
+        of, books = listing.instruments.get(request.symbol), wire.read(_book_answer, data)
+        return [_whole(of, book) for book in books if of is not None]
+    if request.path == _TICKERS:
+        return _read_best(data, listing, seen)
+    return _READERS[b"mark-price" if request.path == _MARKS else b"index-tickers"](
+        data, listing, seen
+    )
+
+
+def _whole(of: Instrument, book: _BookAnswer) -> BookUpdate:
+    bids, asks = ([(it.price, it.contracts) for it in side] for side in (book.bids, book.asks))
+    return wire.snapshot(of, book.ts, bids, asks, _REACH)
+
+
+def _best_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:
+    of = listing.instruments.get(row.instId)
+    return wire.present(of and wire.mid(of, row.bidPx, row.askPx))
+
+
+_read_best = _reader(_Ticker, _best_facts)
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:

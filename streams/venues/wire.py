@@ -30,8 +30,10 @@ from streams.events import (
 )
 from streams.venue import (
     UNREADABLE,
+    BookUpdate,
     Decoded,
     Malformed,
+    Mid,
     Poll,
     Request,
     Sides,
@@ -369,6 +371,14 @@ def macro_price(
     )
 
 
+def mid(of: Instrument, bid: Text | None, ask: Text | None) -> Mid | None:
+    """The middle of the best prices of a book, None without both, or where they are crossed."""
+    low, high = positive(bid), positive(ask)
+    if low is None or high is None or low > high:
+        return None
+    return Mid(symbol=of.symbol, price=(low + high) / 2 / of.multiplier)
+
+
 def present(*events: Decoded | None) -> list[Decoded]:
     """The events without those that are None, because something in them cannot be read."""
     return [event for event in events if event is not None]
@@ -417,6 +427,18 @@ def per_coin_in(levels: Levels, of: Instrument) -> Levels:
     elif size != 1.0:
         levels = [(price, contracts * size) for price, contracts in levels]
     return per_coin(levels, of.multiplier)
+
+
+def snapshot(of: Instrument, at: Ms, bids: Levels, asks: Levels, reach: int) -> BookUpdate:
+    """A book that came whole, of at most ``reach`` levels a side."""
+    return BookUpdate(
+        symbol=of.symbol,
+        at=at,
+        snapshot=True,
+        bids=per_coin_in(bids, of),
+        asks=per_coin_in(asks, of),
+        reach=reach,
+    )
 
 
 def of_each(instruments: Sequence[Instrument], path: str) -> list[Request]:

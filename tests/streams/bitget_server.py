@@ -63,6 +63,9 @@ class BitgetServer:
                 ]
             case "current-fund-rate":
                 rows = [frames.bitget_funding(s, self.now, self.hours.get(s, 8)) for s in symbols]
+            case "merge-depth":
+                orders = frames.bitget_orders(self.now)
+                return web.Response(body=frames.bitget_answer(orders, self.now))
             case _:
                 assert name == "history-fund-rate"
                 symbol = request.query["symbol"]

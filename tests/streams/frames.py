@@ -313,8 +313,27 @@ def okx_ticker(symbol: str, at: Ms = EPOCH) -> dict[str, str]:
     """A row of OKX's answer about volumes."""
     return {
         "instType": "SWAP", "instId": symbol, "last": "100", "vol24h": "20000",
-        "volCcy24h": "10000", "ts": str(at),
+        "volCcy24h": "10000", "bidPx": "99.99", "askPx": "100.01", "ts": str(at),
     }  # fmt: skip
+
+
+def okx_checks(symbols: Sequence[str], at: Ms, mark: float = 100) -> dict[str, list[Any]]:
+    """What OKX answers about mark prices, index prices and books, by path."""
+    checks: dict[str, list[Any]] = {
+        "/api/v5/public/mark-price?instType=SWAP": [
+            {"instType": "SWAP", "instId": s, "markPx": str(mark), "ts": str(at)} for s in symbols
+        ],
+        "/api/v5/market/index-tickers?quoteCcy=USDC": [],
+        "/api/v5/market/index-tickers?quoteCcy=USDT": [
+            {"instId": s.removesuffix("-SWAP"), "idxPx": "100", "ts": str(at)} for s in symbols
+        ],
+    }
+    sides = {
+        name: [[str(price), str(size / CONTRACT), "0", "1"] for price, size in side]
+        for name, side in (("bids", BIDS), ("asks", ASKS))
+    }
+    book = {**sides, "ts": str(at)}
+    return checks | {f"/api/v5/market/books?sz=400&instId={s}": [book] for s in symbols}
 
 
 def okx_answer(rows: Sequence[object]) -> bytes:
@@ -396,7 +415,8 @@ def bitget_ticker(symbol: str, at: Ms = EPOCH, **fields: str) -> dict[str, str]:
     """A row of Bitget's answer about prices, open interest and volumes."""
     return {
         "symbol": symbol, "lastPr": "100", "markPrice": "100", "indexPrice": "100",
-        "holdingAmount": "10", "quoteVolume": "1000000", "ts": str(at),
+        "holdingAmount": "10", "quoteVolume": "1000000", "bidPr": "99.99", "askPr": "100.01",
+        "ts": str(at),
     } | fields  # fmt: skip
 
 
@@ -418,7 +438,12 @@ def bitget_settled(symbol: str, at: Ms = EPOCH, hours: int = 8) -> list[dict[str
     ]
 
 
-def bitget_answer(rows: Sequence[object], at: Ms = EPOCH) -> bytes:
+def bitget_orders(at: Ms = EPOCH) -> dict[str, Any]:
+    """Bitget's answer about the book of a contract."""
+    return {"asks": _texts(ASKS), "bids": _texts(BIDS), "ts": str(at), "scale": "0.01"}
+
+
+def bitget_answer(rows: object, at: Ms = EPOCH) -> bytes:
     """The body of an answer of Bitget."""
     return _line({"code": "00000", "msg": "success", "requestTime": at, "data": rows})
 
@@ -465,8 +490,18 @@ def gate_row(
     return {
         "contract": symbol, "last": str(price), "total_size": str(coins / CONTRACT),
         "mark_price": str(price), "index_price": str(price), "funding_rate": "0.0001",
-        "volume_24h_quote": "1000000",
+        "volume_24h_quote": "1000000", "highest_bid": str(price * 0.9999),
+        "lowest_ask": str(price * 1.0001),
     } | fields  # fmt: skip
+
+
+def gate_orders(at: Ms = EPOCH) -> dict[str, Any]:
+    """Gate's answer about the book of a contract."""
+    sides = {
+        name: [{"p": str(price), "s": size / CONTRACT} for price, size in side]
+        for name, side in (("bids", BIDS), ("asks", ASKS))
+    }
+    return {"current": at / 1000, "update": at / 1000, **sides}
 
 
 def gate_ticker(

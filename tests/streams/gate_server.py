@@ -59,6 +59,8 @@ class GateServer:
             case "/api/v4/futures/usdt/funding_rate":
                 hours = self.hours.get(request.query["contract"], 8)
                 return web.Response(body=frames.gate_settled(self.now, hours))
+            case "/api/v4/futures/usdt/order_book":
+                return web.json_response(frames.gate_orders(self.now))
             case path:
                 raise AssertionError(path)
 

@@ -25,7 +25,8 @@ class OkxServer:
 
     ``skip``: contracts whose next change of the book gets lost. ``silent``: it says nothing and
     answers nothing. ``replayed``: liquidations that each new subscription begins with. ``refused``:
-    contracts that no channel knows. ``overdone``: what it was asked too often or too much.
+    contracts that no channel knows. ``answered_mark``: the mark price of REST. ``overdone``: what
+    it was asked too often or too much.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -35,6 +36,7 @@ class OkxServer:
         self.skip: set[str] = set()
         self.silent = False
         self.answers_pings = True
+        self.answered_mark = 100.0
         self.replayed: list[bytes] = []
         self.refused: set[str] = set()
         self.overdone: list[str] = []
@@ -60,6 +62,7 @@ class OkxServer:
             "/api/v5/market/tickers?instType=SWAP": [
                 frames.okx_ticker(s, at=self.now) for s in self.contracts
             ],
+            **frames.okx_checks([*self.contracts], self.now, self.answered_mark),
         }
         return web.Response(body=frames.okx_answer(rows[request.path_qs]))
 

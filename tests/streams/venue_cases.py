@@ -68,9 +68,11 @@ def largest(venue: str, symbol: str = "BTC", count: int = 1) -> list[Instrument]
 
 
 def reader(venue: str, file: str, known: Listing) -> Read:
-    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>`` or ``snapshot_``.
+    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>``, ``snapshot_`` or
+    ``check_``.
 
     ``poll_<kind>_each`` is the answer to a poll of a single contract, beside one of all of them.
+    ``check_<n>`` is the answer to the n-th of ``checks`` of the first contract that is listed.
     """
     module: Venue = VENUES[venue]
     how, _, rest = file.partition(".")[0].partition("_")
@@ -78,7 +80,10 @@ def reader(venue: str, file: str, known: Listing) -> Read:
         return lambda frame: module.decode(frame, known, SEEN)
     if how == "snapshot":
         return lambda data: [module.decode_snapshot(rest, data, known)]
-    assert how == "poll", f"{file}: name it ws_…, poll_<kind>… or snapshot_<symbol>"
+    if how == "check":
+        request = module.checks([*known.instruments.values()][:1])[int(rest) - 1]
+        return lambda data: module.decode_check(request, data, known, SEEN)
+    assert how == "poll", f"{file}: name it ws_…, poll_<kind>…, snapshot_<symbol> or check_<n>"
     polls = module.polls(list(known.instruments.values()), frozenset(Kind))
     kind, each = Kind(rest.removesuffix("_each")), rest.endswith("_each")
     poll = next(p for p in polls if p.kind is kind and (p.request.symbol or not each))

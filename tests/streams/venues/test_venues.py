@@ -235,6 +235,7 @@ def test_paths_are_relative_and_ascii(venue: str) -> None:
     answers = [module.resync(known[-1].symbol, socket) for socket in sockets]
     requests = [answer for answer in answers if isinstance(answer, Request)]
     requests += [*module.listing_requests(), *(poll.request for poll in polls)]
+    requests += module.checks(known)
     paths = [request.path for request in requests] + [socket.path for socket in sockets]
     assert all(path.startswith("/") and path.isascii() and " " not in path for path in paths)
 
@@ -286,6 +287,44 @@ def test_polls_stay_within_the_budget_and_are_spread(venue: str, count: int) -> 
         for time in range(int(poll.offset_s), 3600, int(poll.every_s)):
             spent[time // 60] += max(poll.request.weight, 1)
     assert max(spent) <= 0.9 * budget  # the rest is for listings and snapshots
+
+
+@by_venue
+def test_every_kind_has_a_second_source_or_a_reason_why_not(venue: str) -> None:
+    """Liquidations are too rare to be compared."""
+    kinds: set[Kind] = set()
+    for file in (file for of, file in FIXTURES if of == venue and file.startswith("check_")):
+        read = reader(venue, file, listing(venue))
+        for fact in (fact for frame in lines(venue, file) for fact in read(frame)):
+            if isinstance(fact, BookUpdate | Mid):
+                kinds.add(Kind.DEPTH)
+            elif not isinstance(fact, Terms):
+                assert not isinstance(fact, Reply | Unreadable)
+                kinds.add(kind_of(fact))
+    spec = VENUES[venue].SPEC
+    assert kinds.isdisjoint(spec.no_second_source)
+    without = spec.no_second_source.keys() - {"funding_interval"}
+    assert kinds | without == spec.kinds - {Kind.LIQUIDATION}
+    assert all(reason.isprintable() and reason for reason in spec.no_second_source.values())
+
+
+@by_venue
+def test_checks_of_three_contracts_twice_a_minute_fit_in_the_budget_beside_the_polls(
+    venue: str,
+) -> None:
+    module = VENUES[venue]
+    known = largest(venue, count=60)
+    asked, listed_anew = module.checks(known[:3]), module.listing_requests()
+    weighs = module.SPEC.weight_per_minute is not None
+    weight = sum(request.weight if weighs else 1 for request in [*asked, *asked, *listed_anew])
+    for poll in module.polls(known, module.SPEC.kinds):
+        if poll.every_s < 3600:
+            weight += (poll.request.weight if weighs else 1) * 60 / poll.every_s
+    assert weight <= 0.8 * (module.SPEC.weight_per_minute or 60 * module.SPEC.requests_per_second)
+    of_each = [request.symbol for request in asked if request.symbol]
+    assert set(of_each) == {instrument.symbol for instrument in known[:3]}
+    fixtures_of_checks = [f for of, f in FIXTURES if of == venue and f.startswith("check_")]
+    assert len(fixtures_of_checks) == len(module.checks(known[:1]))
 
 
 @by_venue
@@ -622,6 +661,14 @@ MANY = (
     ("gate", "ws_ticker.jsonl", 0),
     ("gate", "ws_liquidation.jsonl", 1),
     ("deribit", "ws_liquidation.jsonl", 1),
+    ("binance", "check_1.jsonl", 0),
+    ("binance", "check_2.jsonl", 0),
+    ("binance", "check_3.jsonl", 0),
+    ("bybit", "check_1.jsonl", 0),
+    ("okx", "check_1.jsonl", 0),
+    ("okx", "check_4.jsonl", 0),
+    ("bitget", "check_1.jsonl", 0),
+    ("gate", "check_1.jsonl", 0),
 )
 
 
@@ -629,7 +676,7 @@ def rows_in(message: Any) -> list[Any]:
     """The rows of a frame or an answer that brings many contracts."""
     while not isinstance(message, list):
         message = message.get("params", message)
-        rows = message.get("data", message.get("result"))
+        rows = message.get("data", message.get("result", message.get("list")))
         message = message["ctxs"][0][1] if rows is None else rows
     return message
 
@@ -640,7 +687,7 @@ def many(venue: str, file: str, number: int) -> Any:
     if file.startswith("ws_force_order"):  # each comes alone in the fixtures
         frame["data"] = [frame["data"], json.loads(lines(venue, file)[1])]
     rows = rows_in(frame)
-    if venue.startswith(("binance", "bybit", "aster")) and not file.startswith("poll"):
+    if venue.startswith(("binance", "bybit", "aster")) and file.startswith("ws_"):
         rows += [spelled(rows[0], symbol) for symbol in sorted(listing(venue).instruments)[:4]]
     return frame
 
