@@ -36,12 +36,17 @@ SPEC = Spec(
     kinds=frozenset(Kind),
     open_interest=Sides(None, "its documentation says neither of one side nor of both"),
     requests_per_second=5.0,
+    no_second_source={
+        Kind.FUNDING: "by REST it is in USD of a coin, or in coins of a dollar, and no fraction",
+        "funding_interval": "it is an hour there, which is said nowhere",
+    },
     repeats_liquidations=True,  # a subscription begins with the last 100 trades
 )
 
 _PATH = "/ws/v1"
 _CONTRACTS = "/derivatives/api/v3/instruments"
 _TICKERS = "/derivatives/api/v3/tickers"
+_ORDERS = "/derivatives/api/v3/orderbook?symbol="
 
 _TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
 _TICKER, _TRADES, _BOOKS = "ticker", "trade", "book"
@@ -78,10 +83,27 @@ class _Row(msgspec.Struct):
     markPrice: wire.Text = None
     vol24h: wire.Text = None
     volumeQuote: wire.Text = None
+    indexPrice: wire.Text = None
+    bid: wire.Text = None
+    ask: wire.Text = None
+
+
+_ServerTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class _Rows(msgspec.Struct):
     tickers: list[msgspec.Raw]
+    serverTime: _ServerTime | None = None
+
+
+class _Sides(msgspec.Struct):
+    bids: wire.Levels
+    asks: wire.Levels
+
+
+class _Orders(msgspec.Struct):
+    orderBook: _Sides
+    serverTime: _ServerTime | None = None
 
 
 class _Ticker(msgspec.Struct):
@@ -147,6 +169,7 @@ _listed = msgspec.json.Decoder(_Listed)
 _contract = msgspec.json.Decoder(_Contract)
 _rows = msgspec.json.Decoder(_Rows)
 _row = msgspec.json.Decoder(_Row)
+_orders = msgspec.json.Decoder(_Orders)
 
 
 def listing_requests() -> list[Request]:
@@ -300,16 +323,20 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     if of is None:
         return []
     at, next_at = row.time, wire.moment(row.next_funding_rate_time)
-    held, mark = wire.not_negative(row.openInterest), wire.positive(row.markPrice)
-    units = None if held is None else held if of.inverse else held * of.contract_size
-    usd = None if units is None or mark is None else units * mark
     rate = None if next_at is None else row.relative_funding_rate
     return wire.present(
         wire.predicted(of, at, seen, rate, _FUNDING_HOURS, next_at),
-        wire.open_interest(SPEC.open_interest, of, at, seen, units, usd, row.markPrice),
+        _open_interest(of, row, at, seen),
         wire.price(of, at, seen, row.markPrice, row.index),
         wire.volume(of, at, seen, row.volume if of.inverse else row.volumeQuote),
     )
+
+
+def _open_interest(of: Instrument, row: _Ticker | _Row, at: Ms, seen: Ms) -> Decoded | None:
+    held, mark = wire.not_negative(row.openInterest), wire.positive(row.markPrice)
+    units = None if held is None else held if of.inverse else held * of.contract_size
+    usd = None if units is None or mark is None else units * mark
+    return wire.open_interest(SPEC.open_interest, of, at, seen, units, usd, row.markPrice)
 
 
 def _trade_facts(row: _Trade, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -370,6 +397,43 @@ def _read_change(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """Never called: nothing is polled."""
     raise Malformed("nothing is asked for repeatedly")
+
+
+def checks(instruments: Sequence[Instrument]) -> list[Request]:
+    """The tickers of all contracts, and books."""
+    return [Request(path=_TICKERS), *wire.of_each(instruments, _ORDERS)]
+
+
+def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """The answer to one of ``checks``."""
+    if request.symbol:
+        of, orders = listing.instruments.get(request.symbol), wire.read(_orders, body)
+        book, at = orders.orderBook, _moment(orders.serverTime, seen)
+        return [] if of is None else [wire.snapshot(of, at, book.bids, book.asks, 0)]
+    answer = wire.read(_rows, body)
+    at = _moment(answer.serverTime, seen)
+
+    def facts(row: _Row) -> list[Decoded]:
+        of = listing.instruments.get(row.symbol.upper())
+        if of is None:
+            return []
+        return wire.present(
+            _open_interest(of, row, at, seen),
+            wire.price(of, at, seen, row.markPrice, row.indexPrice),
+            wire.volume(of, at, seen, row.vol24h if of.inverse else row.volumeQuote),
+            wire.mid(of, row.bid, row.ask),
+        )
+
+    return wire.facts_of_rows(
+        lambda: [wire.read(_row, raw) for raw in answer.tickers],
+        lambda: answer.tickers,
+        _row,
+        facts,
+    )
+
+
+def _moment(time: datetime | None, seen: Ms) -> Ms:
+    return seen if time is None else wire.moment(time.timestamp() * 1_000) or seen
 
 
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
