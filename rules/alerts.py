@@ -196,6 +196,38 @@ class VolatilityFacts(msgspec.Struct, frozen=True, kw_only=True, tag="volatility
     """How many there would be without holes."""
 
 
+class CorrelationFacts(msgspec.Struct, frozen=True, kw_only=True, tag="correlation"):
+    """Mean correlations of hourly returns over 7 days."""
+
+    top: float | None
+    """Of the 10 coins with the most open interest; None: unknown."""
+    top_coins: int
+    """How many of them count."""
+    middle: float | None
+    """Of ranks 51 to 100; None: unknown."""
+    middle_coins: int
+
+
+class HighFacts(msgspec.Struct, frozen=True, kw_only=True, tag="high"):
+    """The high that a value is below, since it is watched; the one before may be higher."""
+
+    high_at: Ms
+    """When it was."""
+    since: Ms
+    """Since when it is watched."""
+    price: float | None = None
+    """Of a price, the high, quote per coin; None: it is no price."""
+    oi_usd: float | None = None
+    """Of open interest, what is held now; None: unknown, or it is none."""
+
+
+class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion"):
+    """The venues' running estimates of funding."""
+
+    by_venue_pct_8h: Mapping[str, float]
+    """Exchange → % per 8 h."""
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -206,6 +238,9 @@ PartFacts = (
     | FundingShareFacts
     | PriceShareFacts
     | VolatilityFacts
+    | CorrelationFacts
+    | HighFacts
+    | DispersionFacts
 )
 """The facts of a rule with a metric."""
 

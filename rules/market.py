@@ -617,6 +617,8 @@ class MemoryDump(msgspec.Struct, array_like=True):
 
     venues: dict[str, VenueMemory] = {}
     views: list[ViewDump] = []
+    market: dict[str, list[bytes]] = {}
+    """What metrics remember of the market as a whole."""
 
 
 class Memory:
@@ -634,6 +636,8 @@ class Memory:
     ) -> None:
         self._moment = moment
         self.views: dict[str, View] = {}
+        self.market = whole(self.views, moment)
+        """All of them together."""
         self.venues: dict[str, VenueMemory] = {}
         self._order = {venue: rank for rank, venue in enumerate(venue_order)}
         self._price_keep = price_keep
@@ -694,6 +698,7 @@ class Memory:
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: a hole, of which nobody knows how long it was."""
+        self.market.set_memos_back(now)
         for view in self.views.values():
             view.set_memos_back(now)
             for market in view.everyone:
@@ -715,6 +720,7 @@ class Memory:
                 )
                 for view in self.views.values()
             ],
+            {name: memo.dump() for name, memo in self.market.memos.items()},
         )
 
     def load(self, dumped: MemoryDump, assets: Iterable[str], now: Ms, lost: list[str]) -> None:
@@ -724,6 +730,7 @@ class Memory:
         """
         self.venues = dumped.venues
         self.views.clear()
+        self._load_memos(self.market, dumped.market, lost)
         wanted = frozenset(assets)
         for saved in dumped.views:
             if saved.asset in wanted:
@@ -731,11 +738,7 @@ class Memory:
 
     def _load_view(self, dumped: ViewDump, now: Ms, lost: list[str]) -> None:
         view = self.view(dumped.asset)
-        for name, memo in dumped.memos.items():
-            keep = self._keeps.get(name)
-            if keep and not _fits(view.keep(keep), memo):
-                del view.memos[name]
-                lost.append(f"memory.{dumped.asset}.{name}")
+        self._load_memos(view, dumped.memos, lost)
         for saved in dumped.markets:
             market = self.meet(view, saved.venue, saved.symbol)
             market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
@@ -758,6 +761,13 @@ class Memory:
                     del market.memos[name]
                     lost.append(f"{where}.{name}")
             _resume_interest(market, now)
+
+    def _load_memos(self, view: View, dumped: Mapping[str, list[bytes]], lost: list[str]) -> None:
+        for name, memo in dumped.items():
+            keep = self._keeps.get(name)
+            if keep and not _fits(view.keep(keep), memo):
+                del view.memos[name]
+                lost.append(f"memory.{view.asset}.{name}")
 
     def _venue(self, name: str) -> VenueMemory:
         venue = self.venues.get(name)

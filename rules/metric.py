@@ -159,12 +159,13 @@ class Learns(Protocol):
 
 
 @runtime_checkable
-class LooksBack(Protocol):
-    """A metric that asks for prices of the past, though it has no window that ends now."""
+class Sampled(Protocol):
+    """A metric that is evaluated by time alone, and learns from what is remembered anyway: no event
+    of its kinds is given to it."""
 
     @property
     def price_keep(self) -> Ms:
-        """How far back."""
+        """How far back it asks for prices, though it has no window that ends now."""
         ...
 
 

@@ -20,6 +20,7 @@ from rules.alerts import (
     CascadeFacts,
     DepthFacts,
     Facts,
+    HighFacts,
     Link,
     Notice,
     Record,
@@ -234,6 +235,9 @@ class Timeline(msgspec.Struct, array_like=True):
         """What was found at ``now``, by the machine's clock."""
         if isinstance(facts, DepthFacts):
             return facts if facts.hour is None else replace(facts, hour=self.now(now) // HOUR % 24)
+        if isinstance(facts, HighFacts):
+            at, since = self.now(facts.high_at), self.now(facts.since)
+            return replace(facts, high_at=at, since=since)
         if isinstance(facts, CascadeFacts):
             return replace(
                 facts,

@@ -13,8 +13,8 @@ from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
-from rules.market import EventCount, Market, Memory, View, whole
-from rules.metric import Holds, Learns, LooksBack, Metric, Reading
+from rules.market import EventCount, Market, Memory, View
+from rules.metric import Holds, Learns, Metric, Reading, Sampled
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -371,7 +371,7 @@ def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metr
         kind: tuple(
             (m.take, tuple(metric_instances))
             for m, metric_instances in takers.values()
-            if kind in m.kinds
+            if kind in m.kinds and not isinstance(m, Sampled)
         )
         for kind in Kind
     }
@@ -478,7 +478,7 @@ class WatchList:
     def open(self, now: Ms) -> None:
         """Begin to watch the market as a whole, if a rule asks for it."""
         if self._of_market:
-            self._assets[ALL] = self._build(whole(self.memory.views, self._moment), now)
+            self._assets[ALL] = self._build(self.memory.market, now)
 
     def begin(self, now: Ms) -> None:
         """The first event came at ``now``: since then the market as a whole is watched."""
@@ -646,7 +646,7 @@ class WatchList:
 
 def _price_keep(of: Metric) -> Ms:
     """How far back a metric asks for prices."""
-    return of.price_keep if isinstance(of, LooksBack) else of.window or 0
+    return of.price_keep if isinstance(of, Sampled) else of.window or 0
 
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:

@@ -179,9 +179,10 @@ _RANGES = (
     _Range(r"depth_\w+_pct_of_\w+", 2, 1_000),
     _Range(r"funding_negative_share_pct", 2, 100),
     _Range(r"volatility_\w+_pct", 2, 5_000),
+    _Range(r"drawdown_\w+_pct", 0.2, 100),
     _Range(r"liq_\w+_musd", 0.01, 20_000),  # $19 billion on 10 October 2025 was the most in a day
 )
-_CHANGE = re.compile(r"(oi_net|oi_total_net|price(?!_down_share))_\w+_pct")
+_CHANGE = re.compile(r"(oi_net|oi_total_net|price(?!_down_share)|drawdown)_\w+_pct")
 
 
 def _levels(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

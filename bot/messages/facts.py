@@ -7,9 +7,12 @@ from bot.messages.headline import amount, part, window_of
 from bot.messages.voice import Html, Voice, title
 from rules.alerts import (
     CascadeFacts,
+    CorrelationFacts,
     DepthFacts,
+    DispersionFacts,
     FundingFacts,
     FundingShareFacts,
+    HighFacts,
     Link,
     LiquidationFacts,
     OpenInterestFacts,
@@ -43,6 +46,13 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _breadth_facts(voice, facts)
         case PriceShareFacts() as facts:
             return _falls_facts(voice, facts)
+        case CorrelationFacts() as facts:
+            return _correlation_facts(voice, facts)
+        case DispersionFacts() as facts:
+            shown = voice.by_venue(facts.by_venue_pct_8h, numbers.rate)
+            return [voice.say("structure.rates", list=shown)]
+        case HighFacts() as facts:
+            return _high_facts(voice, facts)
         case VolatilityFacts() as facts:
             return _volatility_facts(voice, facts)
         case CascadeFacts() as facts:
@@ -142,6 +152,40 @@ def _falls_facts(voice: Voice, facts: PriceShareFacts) -> list[Html]:
         known = voice.say("falls.known", live=str(facts.live), expected=str(facts.expected))
         lines.append(known)
     return lines
+
+
+def _correlation_facts(voice: Voice, facts: CorrelationFacts) -> list[Html]:
+    groups = (
+        ("structure.correlated_top10", facts.top, facts.top_coins),
+        ("structure.correlated_51to100", facts.middle, facts.middle_coins),
+    )
+    known = [
+        voice.say(key, value=numbers.trimmed(value, 2), count=str(coins))
+        for key, value, coins in groups
+        if value is not None
+    ]
+    if not known:
+        return []
+    window = voice.words.window(WEEK)
+    return [
+        voice.say("structure.correlated", window=window, list=Html(voice.words.dot.join(known)))
+    ]
+
+
+def _high_facts(voice: Voice, facts: HighFacts) -> list[Html]:
+    words, now = voice.words, voice.alert.seen
+    values = {
+        "date": words.day(facts.high_at, now),
+        "length": words.length(max(0, now - facts.high_at)),
+        "since": words.day(facts.since, now),
+    }
+    high = voice.say("structure.high", **values)
+    if facts.price is not None:
+        high = voice.say("structure.high_price", price=words.price(facts.price), **values)
+    held = Html()
+    if facts.oi_usd is not None:
+        held = voice.say("price.oi", usd=words.usd(facts.oi_usd), without="")
+    return [high, held, voice.price()]
 
 
 def _volatility_facts(voice: Voice, facts: VolatilityFacts) -> list[Html]:

@@ -22,8 +22,11 @@ from rules.alerts import (
     VolatilityFacts,
 )
 from rules.metric import Metric
-from rules.metrics import metric, volatility
+from rules.metrics import correlation, dispersion, drawdown, metric, volatility
+from rules.metrics.correlation import CorrelationMetric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.dispersion import FundingDispersion
+from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
@@ -75,6 +78,12 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
         case "structure" if unit == volatility.UNIT:
             return f"{numbers.share(value)}%"
+        case "structure" if unit == dispersion.UNIT:
+            return f"{numbers.trimmed(value, 2)}%"
+        case "structure" if unit == drawdown.UNIT:
+            return f"{numbers.change(value)}%"
+        case "structure" if unit == correlation.UNIT:
+            return numbers.trimmed(value, 2)
         case "liq" if value > 0:
             return at_least(words, value * 1e6)
         case "liq":
@@ -126,6 +135,16 @@ def _structure_name(words: Words, of: Metric) -> Html:
     match of:
         case VolatilityMetric():
             return say(words, "structure.volatility", window=words.window(of.days * DAY))
+        case CorrelationMetric():
+            return say(words, f"structure.{of.name.removesuffix('_7d')}")
+        case FundingDispersion():
+            return say(words, "structure.dispersion")
+        case PriceDrawdown():
+            return say(words, "structure.drawdown_price")
+        case GroupDrawdown() if of.group != "total":
+            return say(words, f"structure.drawdown_oi_{of.group}")
+        case GroupDrawdown() | InterestDrawdown():
+            return say(words, "structure.drawdown_oi")
         case _:
             return say(words, "ask.name.other")
 

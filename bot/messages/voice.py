@@ -17,6 +17,7 @@ from streams.venues import VENUES
 _TOPICS = {
     "funding_negative_share_": "breadth",
     "funding_predicted_": "predicted",
+    "funding_dispersion_": "structure",
     "funding_": "funding",
     "oi_total_": "total",
     "oi_": "oi",
@@ -25,6 +26,8 @@ _TOPICS = {
     "price_down_share_": "falls",
     "price_": "price",
     "volatility_": "structure",
+    "drawdown_": "structure",
+    "correlation_": "structure",
     "composite": "cascade",
 }
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from rules.metric import Metric
 from rules.metrics import (
     cause,
+    correlation,
     depth,
+    dispersion,
+    drawdown,
     funding,
     liquidation,
     market_wide,
@@ -45,6 +48,7 @@ def _banded(build: Callable[[str, int], Metric]) -> Callable[[str, str], Metric 
 METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "funding_8h_pct": lambda name, _: funding.SETTLED,
     "funding_predicted_8h_pct": lambda name, _: funding.PREDICTED,
+    "funding_dispersion_8h_pct": lambda name, _: dispersion.DISPERSION,
     "oi_net_<duration>_pct": _windowed(open_interest.open_interest),
     "depth_<bp>bp_pct_of_normal": _banded(depth.of_normal),
     "depth_<bp>bp_pct_of_recent": _banded(depth.of_recent),
@@ -57,6 +61,14 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "volatility_30d_pct": lambda name, _: volatility.MONTH,
     "oi_total_net_<duration>_pct": _windowed(market_wide.total),
     "price_down_share_<duration>_pct": _windowed(market_wide.down_share),
+    "correlation_top10_7d": lambda name, _: correlation.TOP10,
+    "correlation_51to100_7d": lambda name, _: correlation.RANKS_51_TO_100,
+    "correlation_gap_7d": lambda name, _: correlation.GAP,
+    "drawdown_price_pct": lambda name, _: drawdown.PRICE,
+    "drawdown_oi_net_pct": lambda name, _: drawdown.INTEREST_NET,
+    "drawdown_oi_total_net_pct": lambda name, _: drawdown.OF_GROUPS["total"],
+    "drawdown_oi_top10_net_pct": lambda name, _: drawdown.OF_GROUPS["top10"],
+    "drawdown_oi_51to100_net_pct": lambda name, _: drawdown.OF_GROUPS["51to100"],
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""

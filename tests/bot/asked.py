@@ -20,9 +20,12 @@ from rules.alerts import (
     Alert,
     CascadeFacts,
     Cause,
+    CorrelationFacts,
     DepthFacts,
+    DispersionFacts,
     FundingFacts,
     FundingShareFacts,
+    HighFacts,
     Level,
     Link,
     LiquidationFacts,
@@ -101,6 +104,29 @@ majors = { watch = 15, alert = 40, clear = 8 }
 within = "1h"
 all_of = ["oi_drop:alert", "liq_burst:alert"]
 hides = ["oi_drop", "liq_burst"]
+[rules.funding_apart]
+metric = "funding_dispersion_8h_pct"
+fires = "above"
+post = false
+majors = { watch = 0.01, clear = 0.005 }
+[rules.drawdown]
+metric = "drawdown_price_pct"
+fires = "below"
+post = false
+majors = { watch = -20, clear = -15 }
+[rules.oi_drawdown]
+metric = "drawdown_oi_total_net_pct"
+fires = "below"
+post = false
+all = { watch = -20, clear = -15 }
+[rules.correlation]
+metric = "correlation_{window}_7d"
+fires = "above"
+post = false
+[rules.correlation.windows.top10]
+all = { watch = 0.9, clear = 0.8 }
+[rules.correlation.windows.51to100]
+all = { watch = 0.8, clear = 0.7 }
 [rules.volatility]
 metric = "volatility_7d_pct"
 fires = "above"
@@ -171,6 +197,29 @@ SHARE = Value(
 )  # fmt: skip
 
 STRUCTURE = (
+    Value(
+        metric="funding_dispersion_8h_pct",
+        unit="% per 8h apart",
+        asset="BTC",
+        value=0.0042,
+        facts=DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0051}),
+    ),
+    Value(
+        metric="drawdown_oi_total_net_pct",
+        unit="% from its high",
+        asset="ALL",
+        value=-38.24,
+        facts=HighFacts(high_at=NOW - 46 * DAY, since=NOW - 90 * DAY, oi_usd=135.4e9),
+    ),
+    Value(metric="drawdown_price_pct", unit="% from its high", asset="BTC", value=-36.2),
+    Value(
+        metric="correlation_top10_7d",
+        unit="ρ",
+        asset="ALL",
+        value=0.8312,
+        facts=CorrelationFacts(top=0.8312, top_coins=10, middle=0.5478, middle_coins=17),
+    ),
+    Value(metric="correlation_51to100_7d", unit="ρ", asset="ALL"),
     Value(metric="volatility_7d_pct", unit="% a year", asset="BTC", value=52.3, price=112_400.0),
     Value(metric="volatility_7d_pct", unit="% a year", asset="ETH", value=84.1),
     Value(metric="volatility_7d_pct", unit="% a year", asset="SOL"),

@@ -27,10 +27,13 @@ from rules.alerts import (
     Alert,
     CascadeFacts,
     Cause,
+    CorrelationFacts,
     DepthFacts,
+    DispersionFacts,
     Facts,
     FundingFacts,
     FundingShareFacts,
+    HighFacts,
     Level,
     Link,
     LiquidationFacts,
@@ -389,6 +392,39 @@ def usual() -> dict[str, Alert]:
         "usual, liquidations": of_liquidations,
         "usual, facts unknown": msgspec.structs.replace(of_interest, facts=None),
     }
+
+
+HIGH = HighFacts(high_at=AUGUST, since=MARCH, oi_usd=9.4e9)
+STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
+    ("drawdown_price_pct", "% from its high", "BTC", -36.1,
+     HighFacts(high_at=AUGUST, since=MARCH, price=126_100.0)),
+    ("drawdown_oi_net_pct", "% from its high", "BTC", -21.3, HIGH),
+    ("drawdown_oi_total_net_pct", "% from its high", ALL, -38.2, HIGH),
+    ("drawdown_oi_top10_net_pct", "% from its high", ALL, -31.0, HIGH),
+    ("drawdown_oi_51to100_net_pct", "% from its high", ALL, -52.0, HIGH),
+    ("funding_dispersion_8h_pct", "% per 8h apart", "BTC", 0.0213,
+     DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0511})),
+    ("correlation_top10_7d", "ρ", ALL, 0.9131,
+     CorrelationFacts(top=0.9131, top_coins=10, middle=None, middle_coins=0)),
+    ("correlation_51to100_7d", "ρ", ALL, 0.8197,
+     CorrelationFacts(top=0.9131, top_coins=10, middle=0.8197, middle_coins=17)),
+    ("correlation_gap_7d", "ρ", ALL, 0.0934,
+     CorrelationFacts(top=0.9131, top_coins=10, middle=0.8197, middle_coins=17)),
+)  # fmt: skip
+"""Metric, unit, asset, value and facts of what the market's structure is measured by."""
+
+
+def structures() -> dict[str, Alert]:
+    """Each of them as an opening."""
+    opening = turned("structure", Turn.OPEN)
+    return {
+        f"structure, {metric}": msgspec.structs.replace(
+            opening, metric=metric, unit=unit, asset=asset, value=value, extreme=value,
+            facts=facts, price=None if asset == ALL else 80_600.0,
+            scope="market" if asset == ALL else "asset", fires="below" if value < 0 else "above",
+        )
+        for metric, unit, asset, value, facts in STRUCTURES
+    }  # fmt: skip
 
 
 def falls() -> dict[str, Alert]:
@@ -866,7 +902,7 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades() | opinions() | causes() | falls() | usual()
+    edges() | records() | cascades() | opinions() | causes() | falls() | usual() | structures()
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -206,11 +207,60 @@ def volatility() -> Events:
     """A week in which nothing happens, then a fall within minutes, and another one."""
     market = btc(price=100_000.0)
     return chain(
-        market.play(7 * DAY_MIN, step=30 * SECOND),
+        market.play(7 * DAY_MIN, step=MINUTE),
         market.play(8, BTC={"price": 88_000.0}),
-        market.play(3 * 60, step=30 * SECOND),
+        market.play(3 * 60, step=MINUTE),
         market.play(8, BTC={"price": 76_000.0}),
-        market.play(60, step=30 * SECOND),
+        market.play(60, step=MINUTE),
+    )
+
+
+def correlation() -> Events:
+    """Five coins go their own ways for a week, and together for days."""
+    dice, names = Random(4), ("WLFI", "ENA", "TIA", "APT", "SEI")
+    market = Market({name: Coin() for name in names}, ("binance",))
+    return chain.from_iterable(
+        market.play(60, step=MINUTE, **{
+            name: {"price": coin.price * (1 + 0.01 * (all_of_them if hour > 170 else own))}
+            for name, coin in market.coins.items()
+            for own in [dice.gauss(0, 1)]
+        })
+        for hour in range(270)
+        for all_of_them in [dice.gauss(0, 4)]
+    )  # fmt: skip
+
+
+def drawdown() -> Events:
+    """A day at one price, a slow rise, and a fall from there."""
+    market = btc(price=100_000.0, oi=3_000)
+    return chain(
+        market.play(DAY_MIN, step=MINUTE),
+        market.play(12 * 60, step=MINUTE, BTC={"price": 126_000.0}),
+        market.play(DAY_MIN, step=MINUTE, BTC={"price": 98_000.0}),
+        market.play(60, step=MINUTE),
+    )
+
+
+def oi_drawdown() -> Events:
+    market = tail(6, oi=500)
+    closed = {name: {"oi": 350.0, "price": 60.0} for name in market.coins}
+    return chain(
+        market.play(DAY_MIN + 10, step=MINUTE),
+        market.play(6 * 60, step=MINUTE, **closed),
+        market.play(60, step=MINUTE),
+    )
+
+
+def funding_apart() -> Events:
+    """Two markets of one coin, whose venues pay ever more differently, and alike again."""
+    binance, bybit = (Market({"BTC": Coin(oi=3_000)}, (venue,)) for venue in ("binance", "bybit"))
+    return (
+        event
+        for rate in (0.0001, 0.0004, 0.0001)
+        for both in zip(
+            binance.play(40, BTC={"rate": 0.0001}), bybit.play(40, BTC={"rate": rate}), strict=True
+        )
+        for event in both
     )
 
 
@@ -262,6 +312,10 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "squeeze": (squeeze, ()),
     "funding_high": (funding_high, ()),
     "volatility": (volatility, ()),
+    "funding_apart": (funding_apart, ()),
+    "drawdown": (drawdown, ()),
+    "oi_drawdown": (oi_drawdown, ()),
+    "correlation": (correlation, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "feeds": (feeds, ("oi_drop",)),
 }

@@ -36,6 +36,10 @@ VENUES = ("binance", "bybit", "okx")
         ("liq_10m_musd", "M USD"),
         ("volatility_7d_pct", "% a year"),
         ("volatility_30d_pct", "% a year"),
+        ("funding_dispersion_8h_pct", "% per 8h apart"),
+        ("drawdown_oi_net_pct", "% from its high"),
+        ("drawdown_oi_51to100_net_pct", "% from its high"),
+        ("correlation_gap_7d", "ρ"),
     ],
 )
 def test_a_name_says_which_metric_it_is(name, unit):
@@ -1109,6 +1113,7 @@ def test_a_day_s_start_may_not_be_missing_for_long():
         ("oi_net_1h_pct", -80, -96),
         ("oi_total_net_1h_pct", -75, -94),
         ("funding_negative_share_pct", 85, 97),
+        ("drawdown_price_pct", -70, -95),
     ],
 )
 def test_what_has_an_end_can_still_get_half_as_bad_again(name, posted, now):

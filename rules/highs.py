@@ -1,0 +1,180 @@
+"""How far something is below its high since it is watched, and when that was. Pure.
+
+A price is compared with itself. Open interest is not: venues come and go, and a sum over more of
+them is no rise. So an index of it is kept that moves by what the same contracts did from one look
+to the next, in coins: one that is dark meanwhile is taken to do what the others do, and where most
+are dark the next look goes on from the last one. The index of a group of coins moves by what its
+coins' own indices did, each weighed by its USD, in the same way.
+
+State of a coin: 40 bytes for its price; for its open interest 40 bytes and some 30 for each
+contract. Of the market, for each group: 40 bytes and some 20 for each coin.
+"""
+
+from array import array
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from rules.interest import MAX_AGE
+from rules.market import Keep, Market, View
+from rules.metric import LEAST_SHARE
+from rules.returns import SETTLES
+from streams.durations import DAY, MINUTE
+from streams.events import Kind, Ms
+
+READY: Ms = DAY
+"""A high of less time is none."""
+
+LATE: Ms = 2 * MINUTE
+"""What was last seen so long ago is not now."""
+
+
+class High:
+    """The high of a value that is positive, and the value now."""
+
+    __slots__ = ("at", "began", "last", "last_at", "value")
+
+    def __init__(self) -> None:
+        self.began: Ms = 0
+        """Since when it is watched; 0: it was never seen."""
+        self.value = 0.0
+        """The highest value."""
+        self.at: Ms = 0
+        """When that was."""
+        self.last = 0.0
+        """The newest value."""
+        self.last_at: Ms = 0
+        """When that was."""
+
+    def take(self, value: float, now: Ms) -> None:
+        """The value now."""
+        self.began = self.began or now
+        if value > self.value:
+            self.value, self.at = value, now
+        self.last, self.last_at = value, now
+
+    def below_pct(self, now: Ms) -> float | None:
+        """How far the value is from its high, %, at most 0; None: unknown now, or not watched for
+        long enough."""
+        if not self.began or now - self.began < READY or now - self.last_at > LATE:
+            return None
+        return 100 * (self.last / self.value - 1)
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.began, self.at = min(self.began, now), min(self.at, now)
+        self.last_at = min(self.last_at, now)
+
+    def dump(self) -> list[bytes]:
+        """All of it as bytes, in this machine's byte order."""
+        numbers = [float(self.began), self.value, float(self.at), self.last, float(self.last_at)]
+        return [array("d", numbers).tobytes()]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over what was dumped. ValueError if it does not fit."""
+        if len(dumped) != 1 or len(dumped[0]) != 8 * 5:
+            raise ValueError("the dumped high is cut short: start without it")
+        began, self.value, at, self.last, last_at = array("d", dumped[0])
+        self.began, self.at, self.last_at = int(began), int(at), int(last_at)
+
+
+_decoder = msgspec.msgpack.Decoder(dict[str, float])
+
+
+class Index:
+    """An index, 1 at its beginning, of the sum of parts that come and go; and its high."""
+
+    __slots__ = ("_parts", "high")
+
+    def __init__(self) -> None:
+        self.high = High()
+        self._parts: dict[str, float] = {}
+
+    def due(self, now: Ms) -> bool:
+        """Whether this minute was not looked at yet."""
+        return now // MINUTE > self.high.last_at // MINUTE
+
+    def take(self, parts: Mapping[str, float], worth: Mapping[str, float], now: Ms) -> None:
+        """The parts that are known now, and what one of each is worth now, at both ends alike."""
+        same = [name for name in parts if name in self._parts]
+        before = sum([self._parts[name] * worth[name] for name in same])
+        after = sum([parts[name] * worth[name] for name in same])
+        ratio = after / before if before > 0 else 1.0
+        self.high.take((self.high.last or 1.0) * ratio, now)
+        self._parts = dict(parts)
+
+    def set_back(self, now: Ms) -> None:
+        """The clock was set back to ``now``."""
+        self.high.set_back(now)
+
+    def dump(self) -> list[bytes]:
+        """All of it as bytes; the numbers in this machine's byte order."""
+        return [*self.high.dump(), msgspec.msgpack.encode(self._parts)]
+
+    def load(self, dumped: Sequence[bytes]) -> None:
+        """Takes over what was dumped. ValueError if it does not fit."""
+        if len(dumped) != 2:
+            raise ValueError("the dumped index is cut short: start without it")
+        try:
+            parts = _decoder.decode(dumped[1])
+        except msgspec.MsgspecError as error:
+            raise ValueError("the dumped index is not readable: start without it") from error
+        self.high.load(dumped[:1])
+        self._parts = parts
+
+
+PRICE_HIGH = Keep("price_high", High)
+INTEREST = Keep("interest_index", Index)
+
+
+def learn_price(view: View, now: Ms) -> None:
+    """The price of an asset, as it was when it is known which prices were passing spikes."""
+    price = view.price_at(now - SETTLES)
+    if price is not None:
+        view.keep(PRICE_HIGH).take(price, now)
+
+
+def learn_interest(view: View, now: Ms) -> None:
+    """The open interest of an asset, once a minute, if most of it is known."""
+    index = view.keep(INTEREST)
+    if not index.due(now):
+        return
+    held: dict[str, float] = {}
+    worth: dict[str, float] = {}
+    price, total, known = view.price(now), 0.0, 0.0
+    for market in view.ordered:
+        coins = market.oi_base
+        if not coins or not market.one_side:
+            continue
+        total += coins
+        level = market.interest.level
+        coins_each = 1.0 if not market.inverse else 1 / price if price else None
+        if level is not None and coins_each is not None and _fresh(market, now):
+            name = f"{market.venue}/{market.symbol}"
+            held[name], worth[name] = level, coins_each
+            known += coins
+    if held and known >= LEAST_SHARE * total:
+        index.take(held, worth, now)
+
+
+def learn_group(index: Index, group: Sequence[View], now: Ms) -> None:
+    """The open interest of a group of assets, each of which was just learned, once a minute."""
+    if not index.due(now):
+        return
+    indices: dict[str, float] = {}
+    worth: dict[str, float] = {}
+    total, known = 0.0, 0.0
+    for asset in group:
+        usd = sum(asset.usd_held().values())
+        total += usd
+        own = asset.memo(INTEREST)
+        if own is not None and usd > 0 and now - own.high.last_at < MINUTE:
+            indices[asset.asset], worth[asset.asset] = own.high.last, usd / own.high.last
+            known += usd
+    if indices and known >= LEAST_SHARE * total:
+        index.take(indices, worth, now)
+
+
+def _fresh(market: Market, now: Ms) -> bool:
+    line = market.line(Kind.OPEN_INTEREST)
+    return line is not None and line.up and line.seen is not None and now - line.seen <= MAX_AGE

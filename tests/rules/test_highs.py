@@ -1,0 +1,115 @@
+"""How far something is below its high, whatever comes and goes meanwhile."""
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest import approx, raises
+
+from rules.highs import LATE, READY, High, Index
+from streams.durations import DAY, MINUTE
+from tests.rules.facts import START
+
+VALUE = st.floats(0.01, 1e9)
+
+
+def dumped_and_loaded(memo):
+    """The same after a restart."""
+    again = type(memo)()
+    again.load(memo.dump())
+    assert again.dump() == memo.dump()
+    return again
+
+
+# ── a value ──
+
+
+@given(st.lists(st.tuples(VALUE, st.integers(1, 3 * DAY)), min_size=1), st.sets(st.integers(0, 50)))
+@settings(deadline=None)
+def test_it_is_the_highest_value_so_far_and_the_first_time_of_it(walk, restarts):
+    high, now, seen = High(), START, []
+    for n, (value, later) in enumerate(walk):
+        high.take(value, now)
+        seen.append((value, now))
+        if n in restarts:
+            high = dumped_and_loaded(high)
+        highest = max(value for value, _ in seen)
+        assert (high.value, high.at) == next((v, t) for v, t in seen if v == highest)
+        expected = 100 * (value - highest) / highest
+        assert high.below_pct(now) == (approx(expected, abs=1e-9) if now - START >= READY else None)
+        now += later
+
+
+def test_what_was_not_seen_of_late_is_not_now_and_a_clock_set_back_is_no_future():
+    high = High()
+    assert high.below_pct(START) is None
+    high.take(10.0, START)
+    high.take(8.0, START + READY)
+    assert high.below_pct(START + READY + LATE) == approx(-20)
+    assert high.below_pct(START + READY + LATE + 1) is None
+    high.set_back(START + MINUTE)
+    assert (high.at, high.began, high.last_at) == (START, START, START + MINUTE)
+    with raises(ValueError, match="cut short"):
+        High().load([b"12345678"])
+
+
+# ── a sum of parts that come and go ──
+
+PARTS = st.dictionaries(st.sampled_from("abcd"), st.floats(0.1, 1e6), min_size=1)
+WALK = st.lists(PARTS, min_size=1, max_size=40)
+
+
+def chained(walk, worth):
+    """The formula anew: each step by the parts that are at both of its ends."""
+    index, levels = 1.0, [1.0]
+    for before, after in pairwise(walk):
+        same = before.keys() & after.keys()
+        if same:
+            index *= sum(after[k] * worth[k] for k in same) / sum(
+                before[k] * worth[k] for k in same
+            )
+        levels.append(index)
+    return levels
+
+
+@given(
+    WALK,
+    st.fixed_dictionaries({k: st.floats(0.01, 100) for k in "abcd"}),
+    st.sets(st.integers(0, 40)),
+)
+@settings(deadline=None)
+def test_each_step_is_that_of_the_parts_at_both_of_its_ends(walk, worth, restarts):
+    index, levels = Index(), chained(walk, worth)
+    for n, parts in enumerate(walk):
+        now = START + n * MINUTE
+        assert index.due(now)
+        index.take(parts, worth, now)
+        assert not index.due(now)
+        if n in restarts:
+            index = dumped_and_loaded(index)
+        assert index.high.last == approx(levels[n])
+        assert index.high.value == approx(max(levels[: n + 1]))
+
+
+def test_a_part_that_joins_or_leaves_is_neither_a_rise_nor_a_fall():
+    index, worth = Index(), {"a": 1.0, "b": 1.0}
+    for n, parts in enumerate(({"a": 9.0}, {"a": 9.0, "b": 90.0}, {"b": 80.0}, {"a": 5.0})):
+        index.take(parts, worth, START + n * MINUTE)
+    assert index.high.last == approx(80 / 90)
+
+
+def test_where_all_were_dark_it_goes_on_from_the_last_step():
+    index = Index()
+    index.take({"a": 10.0}, {"a": 1.0}, START)
+    index.take({"a": 7.0}, {"a": 1.0}, START + DAY)
+    assert index.high.below_pct(START + DAY) == approx(-30)
+
+
+def test_a_cut_dump_is_refused():
+    index = Index()
+    index.take({"a": 10.0}, {"a": 1.0}, START)
+    for cut in ([], index.dump()[:1], [index.dump()[0], b"\xc1"], [b"", index.dump()[1]]):
+        with raises(ValueError, match="start without it"):
+            Index().load(cut)
+    index.set_back(START - DAY)
+    assert index.high.last_at == START - DAY
