@@ -228,6 +228,19 @@ class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion
     """Exchange → % per 8 h."""
 
 
+class LiquidationDayFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquidation_day"):
+    """Reported liquidations of all coins in 24 h, and the largest day: lower bounds."""
+
+    long_usd: float
+    short_usd: float
+    largest_usd: float | None
+    """Of the largest day (UTC) that is over, since they are watched; None: none is over."""
+    largest_at: Ms | None
+    """When that day began."""
+    since: Ms
+    """Since when they are watched."""
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -241,6 +254,7 @@ PartFacts = (
     | CorrelationFacts
     | HighFacts
     | DispersionFacts
+    | LiquidationDayFacts
 )
 """The facts of a rule with a metric."""
 

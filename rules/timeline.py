@@ -22,6 +22,7 @@ from rules.alerts import (
     Facts,
     HighFacts,
     Link,
+    LiquidationDayFacts,
     Notice,
     Record,
     RecordKind,
@@ -238,6 +239,9 @@ class Timeline(msgspec.Struct, array_like=True):
         if isinstance(facts, HighFacts):
             at, since = self.now(facts.high_at), self.now(facts.since)
             return replace(facts, high_at=at, since=since)
+        if isinstance(facts, LiquidationDayFacts):
+            at = None if facts.largest_at is None else self.now(facts.largest_at)
+            return replace(facts, largest_at=at, since=self.now(facts.since))
         if isinstance(facts, CascadeFacts):
             return replace(
                 facts,

@@ -14,6 +14,7 @@ from rules.alerts import (
     FundingShareFacts,
     HighFacts,
     Link,
+    LiquidationDayFacts,
     LiquidationFacts,
     OpenInterestFacts,
     PriceFacts,
@@ -51,6 +52,8 @@ def fact_lines(voice: Voice) -> list[Html]:
         case DispersionFacts() as facts:
             shown = voice.by_venue(facts.by_venue_pct_8h, numbers.rate)
             return [voice.say("structure.rates", list=shown)]
+        case LiquidationDayFacts() as facts:
+            return _liquidation_day_facts(voice, facts)
         case HighFacts() as facts:
             return _high_facts(voice, facts)
         case VolatilityFacts() as facts:
@@ -170,6 +173,21 @@ def _correlation_facts(voice: Voice, facts: CorrelationFacts) -> list[Html]:
     return [
         voice.say("structure.correlated", window=window, list=Html(voice.words.dot.join(known)))
     ]
+
+
+def _liquidation_day_facts(voice: Voice, facts: LiquidationDayFacts) -> list[Html]:
+    words, now = voice.words, voice.alert.seen
+    longs, shorts = (amount(words, "liq", x / 1e6, "") for x in (facts.long_usd, facts.short_usd))
+    sides, since = voice.say("structure.sides", longs=longs, shorts=shorts), facts.since
+    if facts.largest_usd is None or facts.largest_at is None:
+        return [sides, voice.say("structure.no_day", since=words.day(since, now))]
+    largest = voice.say(
+        "structure.largest_day",
+        usd=amount(words, "liq", facts.largest_usd / 1e6, ""),
+        date=words.day(facts.largest_at, now),
+        since=words.day(since, now),
+    )
+    return [sides, largest]
 
 
 def _high_facts(voice: Voice, facts: HighFacts) -> list[Html]:

@@ -22,11 +22,19 @@ from rules.alerts import (
     VolatilityFacts,
 )
 from rules.metric import Metric
-from rules.metrics import correlation, dispersion, drawdown, metric, volatility
+from rules.metrics import (
+    correlation,
+    dispersion,
+    drawdown,
+    liquidation_day,
+    metric,
+    volatility,
+)
 from rules.metrics.correlation import CorrelationMetric
 from rules.metrics.depth import DepthMetric
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
+from rules.metrics.liquidation_day import LiquidationDay
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
@@ -78,6 +86,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
         case "structure" if unit == volatility.UNIT:
             return f"{numbers.share(value)}%"
+        case "structure" if unit == liquidation_day.UNIT:
+            return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
         case "structure" if unit == dispersion.UNIT:
             return f"{numbers.trimmed(value, 2)}%"
         case "structure" if unit == drawdown.UNIT:
@@ -137,6 +147,8 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, "structure.volatility", window=words.window(of.days * DAY))
         case CorrelationMetric():
             return say(words, f"structure.{of.name.removesuffix('_7d')}")
+        case LiquidationDay():
+            return say(words, "structure.liquidations")
         case FundingDispersion():
             return say(words, "structure.dispersion")
         case PriceDrawdown():

@@ -22,6 +22,7 @@ _TOPICS = {
     "oi_total_": "total",
     "oi_": "oi",
     "depth_": "depth",
+    "liq_total_": "structure",
     "liq_": "liq",
     "price_down_share_": "falls",
     "price_": "price",

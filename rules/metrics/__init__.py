@@ -12,6 +12,7 @@ from rules.metrics import (
     drawdown,
     funding,
     liquidation,
+    liquidation_day,
     market_wide,
     open_interest,
     price,
@@ -69,6 +70,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "drawdown_oi_total_net_pct": lambda name, _: drawdown.OF_GROUPS["total"],
     "drawdown_oi_top10_net_pct": lambda name, _: drawdown.OF_GROUPS["top10"],
     "drawdown_oi_51to100_net_pct": lambda name, _: drawdown.OF_GROUPS["51to100"],
+    "liq_total_24h_musd": lambda name, _: liquidation_day.OF_ALL,
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""

@@ -28,6 +28,7 @@ from rules.alerts import (
     HighFacts,
     Level,
     Link,
+    LiquidationDayFacts,
     LiquidationFacts,
     OpenInterestFacts,
     Turn,
@@ -109,6 +110,11 @@ metric = "funding_dispersion_8h_pct"
 fires = "above"
 post = false
 majors = { watch = 0.01, clear = 0.005 }
+[rules.liq_day]
+metric = "liq_total_24h_musd"
+fires = "above"
+post = false
+all = { watch = 1000, clear = 600 }
 [rules.drawdown]
 metric = "drawdown_price_pct"
 fires = "below"
@@ -197,6 +203,20 @@ SHARE = Value(
 )  # fmt: skip
 
 STRUCTURE = (
+    Value(
+        metric="liq_total_24h_musd",
+        unit="M USD a day",
+        asset="ALL",
+        value=2_012.3,
+        lower_bound=True,
+        facts=LiquidationDayFacts(
+            long_usd=1.61e9,
+            short_usd=4.02e8,
+            largest_usd=19.1e9,
+            largest_at=NOW - 41 * DAY,
+            since=NOW - 90 * DAY,
+        ),
+    ),
     Value(
         metric="funding_dispersion_8h_pct",
         unit="% per 8h apart",

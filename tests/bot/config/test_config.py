@@ -110,6 +110,7 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
         "price_rise",
         "squeeze",
         "volatility",
+        "liq_day",
         "funding_apart",
         "drawdown",
         "oi_drawdown",

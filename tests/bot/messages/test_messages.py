@@ -36,6 +36,7 @@ from rules.alerts import (
     HighFacts,
     Level,
     Link,
+    LiquidationDayFacts,
     LiquidationFacts,
     Notice,
     OpenInterestFacts,
@@ -404,6 +405,9 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_oi_51to100_net_pct", "% from its high", ALL, -52.0, HIGH),
     ("funding_dispersion_8h_pct", "% per 8h apart", "BTC", 0.0213,
      DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0511})),
+    ("liq_total_24h_musd", "M USD a day", ALL, 2_012.3,
+     LiquidationDayFacts(long_usd=1.61e9, short_usd=4.02e8, largest_usd=19.1e9,
+                         largest_at=AUGUST, since=MARCH)),
     ("correlation_top10_7d", "ρ", ALL, 0.9131,
      CorrelationFacts(top=0.9131, top_coins=10, middle=None, middle_coins=0)),
     ("correlation_51to100_7d", "ρ", ALL, 0.8197,
@@ -417,7 +421,14 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
 def structures() -> dict[str, Alert]:
     """Each of them as an opening."""
     opening = turned("structure", Turn.OPEN)
-    return {
+    first_day = msgspec.structs.replace(
+        opening, metric="liq_total_24h_musd", unit="M USD a day", asset=ALL, scope="market",
+        value=1_204.0, extreme=1_204.0, price=None, facts=LiquidationDayFacts(
+            long_usd=1.204e9, short_usd=0.0, largest_usd=None, largest_at=None,
+            since=AT - 5 * HOUR,
+        ),
+    )  # fmt: skip
+    return {"structure, on the first day": first_day} | {
         f"structure, {metric}": msgspec.structs.replace(
             opening, metric=metric, unit=unit, asset=asset, value=value, extreme=value,
             facts=facts, price=None if asset == ALL else 80_600.0,

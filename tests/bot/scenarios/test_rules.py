@@ -264,6 +264,17 @@ def funding_apart() -> Events:
     )
 
 
+def liq_day() -> Events:
+    """Half a day of liquidations, a quiet day, and the end of it."""
+    market = btc(oi=3_000)
+    return chain(
+        market.turn("binance", up=True),
+        market.play(10 * 60, step=MINUTE, BTC={"burst": 4.0}),
+        market.play(10, step=MINUTE, BTC={"burst": 0.0}),
+        market.play(26 * 60, step=MINUTE),
+    )
+
+
 def cascade() -> Events:
     """Liquidations, open interest, depth, in this order; then everything calms down."""
     market = btc(price=112_400.0, oi=3_000, depth=30)
@@ -312,6 +323,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "squeeze": (squeeze, ()),
     "funding_high": (funding_high, ()),
     "volatility": (volatility, ()),
+    "liq_day": (liq_day, ()),
     "funding_apart": (funding_apart, ()),
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),

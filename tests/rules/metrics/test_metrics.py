@@ -36,6 +36,7 @@ VENUES = ("binance", "bybit", "okx")
         ("liq_10m_musd", "M USD"),
         ("volatility_7d_pct", "% a year"),
         ("volatility_30d_pct", "% a year"),
+        ("liq_total_24h_musd", "M USD a day"),
         ("funding_dispersion_8h_pct", "% per 8h apart"),
         ("drawdown_oi_net_pct", "% from its high"),
         ("drawdown_oi_51to100_net_pct", "% from its high"),
