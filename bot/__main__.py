@@ -27,6 +27,7 @@ EXAMPLES = {
     "init": "init",
     "check": "check --config local.toml",
     "show": "show BTC",
+    "preview": "preview liq_burst --lang ja",
     "test": "test",
     "config": "config set rules.liq_burst.majors.alert 50",
     "completion": "completion bash > ~/.local/share/bash-completion/completions/lowtide",
@@ -137,6 +138,10 @@ def _configuring(add: _Add, common: argparse.ArgumentParser) -> None:
     add("check", "read the configuration and say what it means")
     shown = add("show", "the numbers that hold for one asset, and where each comes from")
     shown.add_argument("asset", metavar="ASSET", help="such as BTC; ALL for the whole market")
+    sample = add("preview", "what the messages of a rule look like, with made numbers")
+    sample.add_argument("rule", metavar="RULE", nargs="?", help="such as oi_drop; without it, all")
+    sample.add_argument("--lang", metavar="LANGUAGE", help="of the messages: en, ja or zh-TW")
+    sample.add_argument("--html", action="store_true", help="as Telegram gets them")
     add("test", "run the rule tests of the configuration")
     config = add("config", "change one key of your own file, or what an editor needs to help")
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -51,7 +51,8 @@ log = structlog.get_logger()
 
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
-    "demo", "replay", "status", "repair", "check", "show", "test", "send-test", "backtest", "score",
+    "demo", "replay", "status", "repair", "check", "show", "preview", "test", "send-test", "backtest",
+    "score",
     "tune", "history", "init", "service", "backup", "restore", "config",
     "verify",
 )  # fmt: skip
@@ -146,6 +147,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             _config(options, settings)
         case "show":
             _show(settings, options.asset)
+        case "preview":
+            _preview(options, settings)
         case "test":
             return _test(settings)
         case "send-test":
@@ -272,6 +275,24 @@ def _show(settings: Settings, asset: str) -> None:
         _fail(str(error), 2)
 
 
+def _preview(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.preview import preview
+
+    language = _language(options, settings)
+    try:
+        print(preview(settings, options.rule, language, html=options.html))  # noqa: T201
+    except ValueError as error:
+        _fail(str(error), 2)
+
+
+def _language(options: argparse.Namespace, settings: Settings) -> str:
+    """That of ``--lang``, else that of the configuration."""
+    language: str = options.lang or settings.language
+    if language not in LANGUAGES:
+        _fail(unknown_language(language, language), 2)
+    return language
+
+
 def _test(settings: Settings) -> int:
     outcomes = ruletests.run_all(load_tests(settings), settings)
     print(ruletests.report(outcomes))  # noqa: T201
@@ -294,10 +315,7 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
     from bot.demo.play import play
     from bot.web.server import serve_web
 
-    language = options.lang or settings.language
-    if language not in LANGUAGES:
-        _fail(unknown_language(language, language), 2)
-    settings = msgspec.structs.replace(settings, language=language)
+    settings = msgspec.structs.replace(settings, language=_language(options, settings))
     speed: float = options.speed
     print(  # noqa: T201
         f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"
