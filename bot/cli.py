@@ -51,9 +51,8 @@ log = structlog.get_logger()
 
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
-    "demo", "replay", "status", "repair", "check", "show", "preview", "test", "send-test", "backtest",
-    "score",
-    "tune", "history", "init", "service", "backup", "restore", "config",
+    "demo", "replay", "status", "repair", "check", "show", "preview", "test", "send-test",
+    "backtest", "score", "tune", "history", "init", "service", "backup", "restore", "config",
     "verify",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""

@@ -37,7 +37,8 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
-from streams.events import Ms
+from streams.events import Kind, Ms
+from streams.venues import VENUES
 
 AT: Ms = 1_791_020_520_000
 """When it happens: 3 October 2026, 09:42 UTC."""
@@ -49,8 +50,12 @@ _HELD = 612_400.0
 _NORMAL_USD = 418e6
 _FALLS = {"HYPE": 1.6, "SOL": 1.4, "DOGE": 1.3, "ETH": 1.2, "XRP": 1.1, "BTC": 1.05, "BNB": 1.02}
 """Coins that fall, and how many times as far as counts."""
-_SHARES = {"binance": 1.08, "bybit": 0.95, "hyperliquid": 0.8}
-"""How far a value is at each venue, beside the value of all."""
+_SHARES = dict(zip(VENUES, (1.08, 0.95, 0.8), strict=False))
+"""How far a value is at each of three venues, beside the value of all."""
+
+_FIRST, _SECOND = [*VENUES][:2]
+_SILENT = tuple(name for name, of in VENUES.items() if Kind.LIQUIDATION not in of.SPEC.kinds)[:1]
+"""A venue that publishes no liquidations."""
 
 
 def preview(settings: Settings, name: str | None, language: str, *, html: bool) -> str:
@@ -297,11 +302,11 @@ def _liquidations(of: Metric, value: float, _: Rule) -> LiquidationFacts:
         short_usd=value * 0.08e6,
         orders=214,
         largest_usd=value * 0.11e6,
-        largest_venue="bybit",
+        largest_venue=_SECOND,
         largest_price=_PRICE * 0.97,
         oi_pct=0.52,
-        saturation_pct={"binance": 68.0},
-        not_available=("hyperliquid",),
+        saturation_pct={_FIRST: 68.0},
+        not_available=_SILENT,
     )
 
 
@@ -310,7 +315,7 @@ def _price(of: Metric, value: float, _: Rule) -> PriceFacts:
         window_ms=of.window or HOUR,
         before=_PRICE,
         after=_PRICE * (1 + value / 100),
-        venue="binance",
+        venue=_FIRST,
         by_venue_pct={venue: value * (1 + n / 50) for n, venue in enumerate(_SHARES)},
         oi_usd=32.1e9,
     )

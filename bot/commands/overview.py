@@ -7,12 +7,17 @@ from bot.commands.parsing import Command, CommandSpec
 from bot.config.explain import composite_in_words, hold_in_words, named_rows, when_in_words
 from bot.config.values import LEVELS
 from bot.delivery.post import ChatReport
+from bot.lang import LANGUAGES
+from bot.lang.words import Words
 from bot.messages.voice import Html, time, title
 from bot.plan.silences import silence_lines, split_by_end
 from rules.composite import Composite
 from rules.rule import Row, Rule
 
 SILENCES = 10
+
+TERMS = ("funding", "oi", "depth", "liq", "cascade", "sigma", "level", "bound")
+"""The words of posts that /help explains."""
 
 
 def start(_command: Command, context: Context) -> Answer:
@@ -26,15 +31,45 @@ def start(_command: Command, context: Context) -> Answer:
     return Answer(blocks=(context.say("ask.start"), more, number))
 
 
-def help_(_command: Command, context: Context) -> Answer:
-    """/help: the commands that the asker may use."""
+def help_(command: Command, context: Context) -> Answer:
+    """/help: the commands that the asker may use; /help depth: what a word of posts means."""
+    if command.words:
+        return only(explanation(" ".join(command.words), context))
     specs = offered(context.asker, context.settings.operators)
     reading = [_usage(spec, context) for spec in specs if not spec.changes]
     changing = [_usage(spec, context) for spec in specs if spec.changes]
     blocks = [Html("\n".join([context.say("ask.help"), *reading]))]
     if changing:
         blocks.append(Html("\n".join([context.say("ask.help.changing"), *changing])))
+    words = context.words
+    blocks.append(
+        context.say(
+            "ask.help.terms",
+            word=_names("term.depth", words)[0],
+            list=_terms(words),
+            legend=_names("ask.legend", words)[0],
+        )
+    )
     return Answer(blocks=tuple(blocks))
+
+
+def explanation(word: str, context: Context) -> Html:
+    """What ``word`` means, in whatever language it is written; ``legend``: all in short."""
+    asked, words = word.removeprefix("#").replace(" ", "-").casefold(), context.words
+    for key in ("ask.legend", *(f"term.{term}" for term in TERMS)):
+        names = [name for of in LANGUAGES.values() for name in _names(key, of)]
+        if asked in map(str.casefold, names):
+            return context.say(key, word=_names("term.depth", words)[0])
+    return context.say("ask.help.no_term", word=word, list=_terms(words))
+
+
+def _names(key: str, words: Words) -> list[str]:
+    """Under which words the explanation ``key`` is found, the one first by which it is offered."""
+    return words.phrases[f"{key}.names"].split()
+
+
+def _terms(words: Words) -> str:
+    return words.comma.join(_names(f"term.{term}", words)[0] for term in TERMS)
 
 
 def _usage(spec: CommandSpec, context: Context) -> Html:

@@ -45,7 +45,7 @@ SPECS: Mapping[str, CommandSpec] = {
         CommandSpec(name="subscribe", usage="RULE ASSET…", least=2, most=40, own=True),
         CommandSpec(name="unsubscribe", usage="[RULE [ASSET…]]", most=40, own=True),
         CommandSpec(name="subscriptions", own=True),
-        CommandSpec(name="help"),
+        CommandSpec(name="help", usage="[WORD]", most=3),
         CommandSpec(name="start", most=1),
         CommandSpec(name="silence", usage="RULE ASSET 6h", least=3, most=3, changes=True),
         CommandSpec(name="unsilence", usage="[RULE ASSET]", most=2, changes=True),

@@ -62,8 +62,9 @@ class Words:
     def usage(self, text: str) -> str:
         """How a command is written, ``/why [RULE] ASSET``, with this language's words for what is
         to be put in."""
-        rule, asset = self.phrases["ask.place.rule"], self.phrases["ask.place.asset"]
-        return text.replace("RULE", rule).replace("ASSET", asset)
+        for place in ("rule", "asset", "word"):
+            text = text.replace(place.upper(), self.phrases[f"ask.place.{place}"])
+        return text
 
     def usd(self, value: float) -> str:
         """An amount, three digits: $5.37B, $226M, $64.2M, $90.4K, $512."""

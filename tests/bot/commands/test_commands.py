@@ -103,6 +103,17 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "start for anybody": ("/start", {"asker": STRANGER}),
     "help for an operator": ("/help", {}),
     "help for anybody": ("/help", {"asker": STRANGER}),
+    "help, a word": ("/help depth", {}),
+    "help, a word in another language": ("/help 資金費率", {}),
+    "help, a hashtag": ("/help #OI", {}),
+    "help, two words": ("/help order book", {}),
+    "help, liquidations": ("/help liquidations", {}),
+    "help, levels": ("/help levels", {}),
+    "help, a sum": ("/help ≥", {}),
+    "help, deleveraging": ("/help deleveraging", {}),
+    "help, sigma": ("/help σ", {}),
+    "help, the legend": ("/help legend", {}),
+    "help, nothing like it": ("/help zzz", {}),
     "status": ("/status", {}),
     "status when a venue does not check out": (
         "/status", {"standing": msgspec.structs.replace(asked.STANDING, drifts=(DRIFT,))},
@@ -337,11 +348,14 @@ def test_no_phrase_is_left_over(configured: Settings):
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place", "ask.silence.usage", "ask.silence.no_duration",
+        "ask.legend.names",
     )  # fmt: skip
-    answers = {key: text for key, text in ENGLISH.phrases.items() if key.startswith("ask.")}
+    answers = {
+        key: text for key, text in ENGLISH.phrases.items() if key.startswith(("ask.", "term."))
+    }
     for key, text in answers.items():
         fixed = max(re.split(r"<[^>]+>|\{[^}]+\}", text), key=len)
-        where = key in elsewhere or key.startswith("ask.menu.")
+        where = key in elsewhere or key.startswith("ask.menu.") or key.endswith(".names")
         assert fixed.casefold() in used or where, key
 
 
@@ -653,7 +667,7 @@ NAMES = {
     "Lowtide", "Telegram", "Redis", "webhook", "lowtide", "show", "Binance", "Bybit", "Hyperliquid",
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
-    "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old",
+    "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help",
 }  # fmt: skip
 """What is called the same in every language: products, roles, keys of the configuration, units."""
 

@@ -1219,7 +1219,8 @@ def test_every_metric_has_words_of_its_own():
         assert topic(name) != "other"
 
 
-ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.")
+ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
+             "term.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
 
