@@ -11,7 +11,6 @@ however many instruments there are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 import msgspec
 
@@ -112,8 +111,17 @@ class Engine:
         kind = _KIND_OF.get(type(event))
         if kind is None:
             return self._hear(event)
-        data = cast("MarketEvent", event)
-        now = self._go_on(data.seen + self._timeline.behind)
+        # all but those that ``_hear`` takes; a cast would be a call for each event
+        data: MarketEvent = event  # pyright: ignore[reportAssignmentType]
+        # as ``_go_on`` does, for the same reason
+        self._moment.number += 1
+        now, before = data.seen + self._timeline.behind, self._now
+        if now <= before:
+            now = before
+        elif before:
+            self._now = now
+        else:
+            self._begin(now)
         late = self._miss_tick(now) if now > self._late_at else None
         try:
             route = self._routes[data.asset, data.venue, data.symbol]
@@ -131,9 +139,14 @@ class Engine:
         self._moment.number += 1
         if seen > self._now:
             if not self._now:
-                self._watchlist.begin(seen)
+                self._begin(seen)
             self._now = seen
         return self._now
+
+    def _begin(self, now: Ms) -> None:
+        """The first event came."""
+        self._watchlist.begin(now)
+        self._now = now
 
     def _hear(self, event: AnyEvent) -> list[AlertOrNotice]:
         """What is no data of a market: time, the state of feeds and of the system, and prices of

@@ -437,7 +437,7 @@ class View(_Memos):
             self._known_at = moment.number
             self._known.clear()
         elif work in self._known:
-            return cast("T", self._known[work])
+            return self._known[work]  # pyright: ignore[reportReturnType]  # a cast is a call
         result = self._known[work] = work(self, now)
         return result
 

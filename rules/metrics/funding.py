@@ -28,7 +28,8 @@ F = P + clamp(0.01 % - P, +-0.05 %) that the large venues publish. Zero is not t
 LOOK_EVERY: Ms = 5 * SECOND
 """Estimates change with every move of the price, and settlements come once in hours."""
 
-_KINDS = frozenset({Kind.FUNDING})
+_FUNDING = Kind.FUNDING
+_KINDS = frozenset({_FUNDING})
 
 
 class _Weighed(NamedTuple):
@@ -63,7 +64,8 @@ class FundingMetric:
         usual = up = weight = 0.0
         held = view.usd_at_least()
         for market in view.ordered:
-            usd, line = held.get(market, 0.0), market.line(Kind.FUNDING)
+            usd = held.get(market, 0.0)
+            line = market.lines.get(_FUNDING) or market.venue_lines.get(_FUNDING)
             if usd <= 0 or line is None:
                 continue
             expected.append(market)
@@ -124,7 +126,7 @@ def settled_rate(market: Market, now: Ms) -> Rate | None:
 def predicted_rate(market: Market, now: Ms) -> Rate | None:
     """The running estimate, None if its feed is down or silent for long."""
     rate = market.predicted
-    if rate is None or now - rate.at > PREDICTED_MAX_AGE or not market.up(Kind.FUNDING):
+    if rate is None or now - rate.at > PREDICTED_MAX_AGE or not market.up(_FUNDING):
         return None
     return rate
 

@@ -11,7 +11,7 @@ from rules.alerts import FundingShareFacts, PriceShareFacts, Scope, TotalOpenInt
 from rules.market import Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_MARKET, Reading, fall
 from rules.metrics.funding import predicted_rate, settled_rate
-from rules.metrics.open_interest import OpenInterestMetric, open_interest
+from rules.metrics.open_interest import OpenInterestMetric, Telling, open_interest
 from rules.metrics.price import PriceMetric, price
 from streams.durations import SECOND
 from streams.events import Funding, Kind, MarketEvent, Ms
@@ -129,7 +129,7 @@ class TotalOpenInterest(MarketWideMetric):
     def _assets(self, view: View, now: Ms) -> Iterator[_Asset]:
         for name, asset in view.assets.items():
             holding = [m for m in asset if m.oi_base is not None and m.one_side]
-            span = self.part.span(holding, now, asset.price_at)
+            span = self.part.span(Telling.by(holding), now, asset.price_at)
             first = asset.price_at(span.start) if span else None
             if span is None or first is None:
                 continue

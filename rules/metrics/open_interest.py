@@ -30,7 +30,8 @@ SLOTS = 288
 SUPPORT: Ms = 120_000
 """What another venue did within so long supports what one shows now: two polls of a slow feed."""
 
-_KINDS = frozenset({Kind.OPEN_INTEREST})
+_OPEN_INTEREST = Kind.OPEN_INTEREST
+_KINDS = frozenset({_OPEN_INTEREST})
 
 
 PriceAt = Callable[[Ms], float | None]
@@ -111,8 +112,8 @@ class OpenInterestMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
-        telling = _telling(view)
-        span, expected = self.span(telling, now, view.price_at), _added(telling)
+        telling = view.once(_telling, now)
+        span, expected = self.span(telling, now, view.price_at), telling.added
         if span is None:
             return None
         if not self._enough(expected, span):
@@ -128,7 +129,7 @@ class OpenInterestMetric:
         )
 
     def facts(self, view: View, now: Ms) -> OpenInterestFacts | None:
-        span = self.span(_telling(view), now, view.price_at)
+        span = self.span(view.once(_telling, now), now, view.price_at)
         if span is None:
             return None
         not_added = venues([e.market for e in (*span.beside, *span.ends) if not e.market.one_side])
@@ -155,6 +156,8 @@ class OpenInterestMetric:
         Each is compared at the last moment at which it was known itself, since the others may have
         fallen after that; at the window's start if that was before.
         """
+        if len(span.ends) == len(markets):
+            return 0.0
         used = {e.market for e in span.ends}
         ratio = 0.0
         for market in markets:
@@ -180,41 +183,39 @@ class OpenInterestMetric:
         coins = None if held is None else span.coins(end.market, held)
         return end.before if coins is None else coins
 
-    def span(self, markets: list[Market], now: Ms, price_at: PriceAt) -> Span | None:
+    def span(self, telling: "Telling", now: Ms, price_at: PriceAt) -> Span | None:
         """Both ends of the window, aligned at the slowest fresh market's newest sample.
 
         Nobody waits for one that is late, where the others are enough.
         """
-        fresh: list[tuple[Market, Series, Ms]] = []
+        fresh: list[_Fresh] = []
         late: set[Market] = set()
-        added = _added(markets)
-        for market in markets:
+        for market, latest in telling.known:
             series = market.memo(self.samples)
             newest = series.last_time if series is not None else None
             if series is None or newest is None or now - newest > MAX_AGE:
                 continue
-            if market.up(Kind.OPEN_INTEREST) and market.interest.level is not None:
-                fresh.append((market, series, newest))
-                if now - newest > LASTS and market.interest.late(now):
-                    late.add(market)
+            fresh.append((market, series, newest, latest))
+            if now - newest > LASTS and market.interest.late(now):
+                late.add(market)
         if late:
-            span = self._aligned([f for f in fresh if f[0] not in late], added, now, price_at)
-            if span is not None and self._enough(added, span):
+            span = self._aligned([f for f in fresh if f[0] not in late], telling, now, price_at)
+            if span is not None and self._enough(telling.added, span):
                 return span
-        return self._aligned(fresh, added, now, price_at)
+        return self._aligned(fresh, telling, now, price_at)
 
     def _aligned(
         self,
-        fresh: list[tuple[Market, Series, Ms]],
-        added: list[Market],
+        fresh: list["_Fresh"],
+        telling: "Telling",
         now: Ms,
         price_at: PriceAt,
     ) -> Span | None:
-        end = min([now, *[newest for _, _, newest in fresh]])
+        end = min([now, *[newest for _, _, newest, _ in fresh]])
         start, max_age = end - self.window, self.max_age
-        price = price_at(start) if any(market.inverse for market, _, _ in fresh) else None
+        price = price_at(start) if any(f[0].inverse for f in fresh) else None
         ends: list[Ends] = []
-        for market, series, newest in fresh:
+        for market, series, newest, latest in fresh:
             before = series.first_at(start, max_age)
             # a slot keeps its newest sample only; the one before may be a whole slot from the end
             near = newest - end < self.spacing
@@ -222,13 +223,14 @@ class OpenInterestMetric:
             if before is None or after is None:
                 continue
             recent = series.first_at(max(start, end - SUPPORT), max_age)
-            held = before, after, before if recent is None else recent
-            coins = [x for h in held if (x := _coins(market, h, price)) is not None]
-            if len(coins) == len(held):
-                latest = market.interest.latest
-                shown = None if latest is None else _coins(market, latest, price)
-                ends.append(Ends(market, coins[0], coins[1], coins[2], shown))
-        ends = _confirmed(ends)
+            held = Ends(market, before, after, before if recent is None else recent, latest)
+            if not market.inverse:
+                ends.append(held)
+            elif price:
+                ends.append(_at_price(held, price))
+        ends, added = _confirmed(ends), telling.added
+        if len(added) == telling.number:
+            return Span(start, end, ends, [], price) if ends else None
         counted = [e for e in ends if e.market in added]
         beside = [e for e in ends if e.market not in added]
         return Span(start, end, counted, beside, price) if counted else None
@@ -246,8 +248,41 @@ def open_interest(name: str, window: Ms) -> OpenInterestMetric:
     return OpenInterestMetric(name, window, keep, spacing, max_age)
 
 
-def _telling(view: View) -> list[Market]:
-    return [m for m in view if m.oi_base is not None]
+class Telling(NamedTuple):
+    """What the markets of an asset tell, the same for all windows between two events."""
+
+    number: int
+    """How many of them tell what is open."""
+    added: list[Market]
+    """Those of them that may be added up."""
+    known: list[tuple[Market, float | None]]
+    """Those of them whose feed is up and of which something is believed, with what they show now,
+    held or not."""
+
+    @staticmethod
+    def by(markets: list[Market]) -> "Telling":
+        """That of ``markets``, all of which tell what is open."""
+        known = [
+            (m, m.interest.latest)
+            for m in markets
+            if m.interest.level is not None and m.up(_OPEN_INTEREST)
+        ]
+        return Telling(len(markets), _added(markets), known)
+
+
+_Fresh = tuple[Market, Series, Ms, float | None]
+"""A market that speaks now, its samples, the time of the newest one, and what it shows."""
+
+
+def _telling(view: View, now: Ms) -> Telling:
+    return Telling.by([m for m in view.ordered if m.oi_base is not None])
+
+
+def _at_price(end: Ends, price: float) -> Ends:
+    """Both ends of an inverse contract, which are USD, in coins at ``price``."""
+    market, before, after, recent, latest = end
+    shown = None if latest is None else latest / price
+    return Ends(market, before / price, after / price, recent / price, shown)
 
 
 def _added(markets: list[Market]) -> list[Market]:
