@@ -143,7 +143,7 @@ async def check_told(folder: Path, venue: str, websocket: str, rest: str) -> Non
     common = COMMON.replace("[markets]\n", f'[markets]\nvenues = ["{venue}"]\n')
     async with System(folder, config, common=common) as system:
         await system.start("streams", "rules", "bot", heard=lambda: True)
-        await system.until(lambda: system.telegram.sent, 40)
+        await system.until(lambda: system.telegram.sent, 120)
     post = system.telegram.sent[0]
     assert post.first.startswith("🔴 BTC predicted funding") and "%" in post.first
     assert VENUES[venue].SPEC.title in post.text

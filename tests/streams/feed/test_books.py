@@ -556,7 +556,9 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
     assert depths(actions) == ["BTCUSDT", "ETHUSDT"]
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit"])
+@pytest.mark.parametrize(
+    "venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken"]
+)
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
     """A fall, and the five minutes after it: depth in each second, and never down."""
@@ -570,7 +572,8 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         bids = {round(mid - 0.1 - n / 10, 1): 1.0 for n in range(count)}
         return bids, {round(mid + 0.1 + n / 10, 1): 1.0 for n in range(count)}
 
-    def tell(mid: float, before: float | None) -> bytes:
+    def tell(mid: float, before: float | None) -> list[bytes]:
+        nonlocal last
         now = book(mid)
         if before is not None and venue != "hyperliquid":
             old = book(before)
@@ -580,30 +583,36 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
             now = gone[0] | now[0], gone[1] | now[1]
         levels = [list(side.items()) for side in now]
         if venue == "hyperliquid":
-            return frames.coin_book(symbol, *levels)
+            return [frames.coin_book(symbol, *levels)]
         if venue == "bybit":
-            return frames.bybit_book(symbol, last, *levels, delta=before is not None)
+            return [frames.bybit_book(symbol, last, *levels, delta=before is not None)]
         if venue == "okx":
             previous = None if before is None else last - 1
-            return frames.okx_book(symbol, last, *levels, previous=previous)
+            return [frames.okx_book(symbol, last, *levels, previous=previous)]
         if venue == "deribit":
             previous = None if before is None else last - 1
-            return frames.deribit_book(symbol, last, *levels, previous=previous)
+            return [frames.deribit_book(symbol, last, *levels, previous=previous)]
+        if venue == "kraken":
+            if before is None:
+                return [frames.kraken_book(symbol, last, *levels)]
+            changes = frames.kraken_changes(symbol, last, *levels)
+            last += len(changes) - 1
+            return changes
         if venue == "gate":
-            return frames.gate_book(symbol, last, *levels, first=None if before is None else last)
-        return frames.change(symbol, last, last, *levels)
+            return [frames.gate_book(symbol, last, *levels, first=None if before is None else last)]
+        return [frames.change(symbol, last, last, *levels)]
 
     if venue == "binance":
         played.hear(frames.change(symbol, last, last))
         played.fetch(symbol, frames.snapshot(last, *(list(s.items()) for s in book(100.0))))
     else:
-        played.hear(tell(100.0, None))
+        played.hear(*tell(100.0, None))
     played.tick(5)
     mid = 100.0
     for second in range(seconds + 300):
         before, last = mid, last + 1
         mid = round(100 * (1 - percent / 100 * min(1, (second + 1) / seconds)), 1)
-        played.hear(tell(mid, before))
+        played.hear(*tell(mid, before))
         depth = played.tick()[-1]
         assert isinstance(depth, Depth)
         assert depth.mid == pytest.approx(mid)
