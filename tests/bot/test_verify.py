@@ -15,6 +15,7 @@ from tests.streams import frames
 from tests.streams.bitget_server import BitgetServer
 from tests.streams.feed.test_client_inverse import CoinM
 from tests.streams.gate_server import GateServer
+from tests.streams.kraken_server import KrakenServer
 from tests.streams.okx_server import OkxServer
 from tests.streams.venue_server import StandIn, listening, resting
 from tests.streams.virtual import EPOCH, Clock, virtual
@@ -192,6 +193,10 @@ def _bitget_lies(server: BitgetServer) -> None:
     server.tickers["BTCUSDT"] = {"bidPr": "110", "askPr": "110.1"}
 
 
+def _kraken_lies(server: KrakenServer) -> None:
+    server.rows = {"openInterest": 2_000}
+
+
 def _coin_m_lies(server: CheckedCoinM) -> None:
     server.interest = "70000"
 
@@ -202,6 +207,8 @@ PROTOCOLS: dict[str, tuple[Callable[[], Any], Callable[[Any], None], str, set[st
             {"open interest", "funding rate", "24 h volume"}),
     "bitget": (lambda: BitgetServer("BTCUSDT", "ETHUSDT"), _bitget_lies, "mid of the book",
                {"mark price", "index price", "open interest", "funding rate", "24 h volume"}),
+    "kraken": (lambda: KrakenServer("BTC", "ETH"), _kraken_lies, "open interest",
+               {"funding rate", "funding interval"}),
     "binance-coinm": (lambda: CheckedCoinM("BTCUSD_PERP", "ETHUSD_PERP"), _coin_m_lies,
                       "open interest", set()),
 }  # fmt: skip

@@ -746,5 +746,11 @@ def kraken_contract(symbol: str, **fields: object) -> dict[str, Any]:
 def kraken_row(symbol: str) -> dict[str, Any]:
     """What Kraken's tickers of all contracts say of one by REST."""
     return {
-        "symbol": symbol, "openInterest": 1_000, "markPrice": 100, "vol24h": 9, "volumeQuote": 900,
+        "symbol": symbol, "openInterest": 1_000, "markPrice": 100, "indexPrice": 100,
+        "vol24h": 1_000_000, "volumeQuote": 1_000_000, "bid": 99.99, "ask": 100.01,
     }  # fmt: skip
+
+
+def kraken_orders(bids: Levels = BIDS, asks: Levels = ASKS) -> bytes:
+    """Kraken's answer about the book of a contract."""
+    return _line({"result": "success", "orderBook": {"bids": bids, "asks": asks}})

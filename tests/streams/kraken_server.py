@@ -39,6 +39,8 @@ class KrakenServer:
         self.overdone: list[str] = []
         self.asked: list[str] = []
         self.held = 1_000.0
+        self.rows: dict[str, Any] = {}
+        """What tickers by REST say instead."""
         self.trades: dict[str, list[dict[str, Any]]] = {}
         """Of each contract, the oldest first."""
         self._first = asyncio.get_running_loop().time()
@@ -53,7 +55,10 @@ class KrakenServer:
             case "instruments":
                 return web.json_response({"instruments": [*self.contracts.values()]})
             case "tickers":
-                return web.json_response({"tickers": [*map(frames.kraken_row, self.contracts)]})
+                rows = [frames.kraken_row(s) | self.rows for s in self.contracts]
+                return web.json_response({"tickers": rows})
+            case "orderbook":
+                return web.Response(body=frames.kraken_orders())
             case path:
                 raise AssertionError(path)
 

@@ -669,6 +669,7 @@ MANY = (
     ("okx", "check_4.jsonl", 0),
     ("bitget", "check_1.jsonl", 0),
     ("gate", "check_1.jsonl", 0),
+    ("kraken", "check_1.jsonl", 0),
 )
 
 
@@ -677,6 +678,7 @@ def rows_in(message: Any) -> list[Any]:
     while not isinstance(message, list):
         message = message.get("params", message)
         rows = message.get("data", message.get("result", message.get("list")))
+        rows = message.get("tickers", rows)
         message = message["ctxs"][0][1] if rows is None else rows
     return message
 
