@@ -68,31 +68,20 @@ class Values:
 
     def begin(self, series: RecordedSeries | None) -> None:
         """Goes on with the next piece."""
-        self._end()
         self.series = series
 
-    def _end(self) -> None:
-        series = self.series
-        if series is not None and (row := self._live_row(len(series.at))) is not None:
+    def end(self) -> None:
+        """Lets go of the piece, so that two need not be in memory at once."""
+        series, self.series = self.series, None
+        if series is not None and (row := _live_row(series, len(series.at))) is not None:
             self.last_live = int(series.at[row])
             self.last_value = plain(float(series.value[row]))
 
-    def _live_row(self, before: int) -> int | None:
-        """The last row of this piece that has a value, of those before one."""
-        if self.series is None or not before:
-            return None
-        live = self.series.live
-        if live[before - 1]:
-            return before - 1
-        rows = np.flatnonzero(live[:before])
-        return int(rows[-1]) if len(rows) else None
-
     def live_before(self, row: int) -> Ms | None:
         """When there was a value before ``row``."""
-        live_row = self._live_row(row)
-        if self.series is None or live_row is None:
-            return self.last_live
-        return int(self.series.at[live_row])
+        series = self.series
+        live_row = None if series is None else _live_row(series, row)
+        return self.last_live if series is None or live_row is None else int(series.at[live_row])
 
     def row_at(self, now: Ms) -> int | None:
         """The newest row at ``now``, None before the first of this piece."""
@@ -100,6 +89,15 @@ class Values:
             return None
         row = int(self.series.at.searchsorted(now, "right")) - 1
         return row if row >= 0 else None
+
+
+def _live_row(series: RecordedSeries, before: int) -> int | None:
+    """The last row that has a value, of those before one."""
+    live = series.live
+    if before and live[before - 1]:
+        return before - 1
+    rows = np.flatnonzero(live[:before])
+    return int(rows[-1]) if len(rows) else None
 
 
 def readings(series: RecordedSeries, row: int, values: Iterable[float]) -> list[Reading]:
@@ -545,6 +543,8 @@ class _Asset:
                 yield from _alerts(self._judge.tick(now))
             self._ticked = now
         yield from self._pass(chunk.end)
+        for values in (self.view.prices, *self.values.values()):
+            values.end()
 
     def _begin(self, chunk: Chunk) -> Iterator[_Track]:
         """The next piece of time."""
@@ -747,6 +747,7 @@ def run(
         seen.take(chunk)
         for configuration in runs:
             configuration.take(chunk)
+        del chunk  # the last asset of a piece would keep all of it while the next one is read
     for configuration in runs:
         configuration.end()
     return seen, runs
