@@ -33,6 +33,8 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
     topic: int | None = None
     """The ``message_thread_id`` of a topic in a forum group."""
     language: str = "en"
+    short: bool = False
+    """Whether posts have their first line and their last alone."""
     wanted: Wanted = Wanted()
     posts_per_hour: int = 12
     quiet: Quiet | None = None
@@ -73,6 +75,7 @@ def chats(file: File) -> tuple[ChatSettings, ...]:
     first = ChatSettings(
         id=channel.chat_id,
         language=channel.language,
+        short=channel.detail == "short",
         posts_per_hour=channel.posts_per_hour,
         quiet=channel.quiet,
     )
@@ -85,6 +88,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         id=table.id,
         topic=table.topic,
         language=table.language or channel.language,
+        short=channel.short if table.detail is None else table.detail == "short",
         wanted=_wanted(table),
         posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
         quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,

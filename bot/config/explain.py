@@ -184,7 +184,10 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
     """Each chat with which alerts it gets, then what holds for all of them."""
     for n, chat in enumerate(settings.chats):
         where = destination(chat, settings.token is not None)
-        yield "" if n else "messages", f"{where}, language {chat.language}"
+        yield (
+            "" if n else "messages",
+            f"{where}, language {chat.language}{', short posts' if chat.short else ''}",
+        )
         much = f"at most {chat.posts_per_hour} an hour"
         much += f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
         yield "", f"{wanted_in_words(chat.wanted)}; {much}"

@@ -17,6 +17,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
         Chat(
             destination=telegram_or_console(chat.id, chat.topic),
             language=chat.language,
+            short=chat.short,
             filters=(filter_of(chat.wanted, settings.tiers),),
             posts_per_hour=chat.posts_per_hour,
             quiet=chat.quiet,

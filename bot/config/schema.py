@@ -56,9 +56,13 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+Detail = Literal["short", "full"]
+
+
 class Channel(Table):
     chat_id: Chat | None = None
     language: str = "en"
+    detail: Detail = "full"
     quiet: QuietHours = None
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
 
@@ -73,6 +77,7 @@ class ChatTable(WantedTable):
     id: Chat
     topic: Annotated[int, Field(ge=1)] | None = None
     language: str | None = None
+    detail: Detail | None = None
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
 

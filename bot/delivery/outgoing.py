@@ -51,6 +51,7 @@ def delivery_post(
         parts=(delivery,),
         alerts=tuple(alert.id for alert in delivery.alerts),
         language=chat.language,
+        short=chat.short,
         topic=topic,
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),

@@ -115,6 +115,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str = ""
     """Of a post in place of several: the key of the phrase above their first lines."""
     language: str = "en"
+    short: bool = False
+    """Whether it has its first line and its last alone."""
     topic: int | None = None
     """The ``message_thread_id`` of a topic."""
     count: int = 1

@@ -172,6 +172,8 @@ def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
     elif deliveries:
         message = delivery_message(deliveries[0], words)
         text, at, level = message.html, message.at, message.level
+        if post.short:
+            text = _shortened(text, heads_of(deliveries[0], words))
     if post.title and deliveries:
         alerts = [alert for delivery in deliveries for alert in delivery.alerts]
         at = max(alert.at for alert in alerts)
@@ -181,6 +183,12 @@ def rendered(post: Post, lines: Sequence[str] = ()) -> Message:
     single = post.count == 1 or (post.thread != "" and len(post.names) == 1)
     text = with_lines(text, lines, single)
     return replace(post.message, html=text, plain=plain(text), at=at, level=level)
+
+
+def _shortened(text: str, heads: Sequence[str]) -> str:
+    """``heads``, which cannot be left out, and the last line of ``text``."""
+    last = blocks(text)[-1]
+    return "\n".join([*heads, *([] if last in heads else [last])])
 
 
 def _collapsed(post: Post, words: Words) -> str:

@@ -277,6 +277,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
 
     destination: Destination = ConsoleOutput()
     language: str = "en"
+    short: bool = False
+    """Whether posts have their first line and their last alone."""
     filters: tuple[Filter, ...] = (Filter(),)
     """An alert is for this chat if one of them matches it."""
     private: bool = False

@@ -893,3 +893,15 @@ def test_any_text_is_settings_or_a_config_error(
     except ConfigError as error:
         assert error.problems
         assert all(line.startswith(str(path)) for line in error.problems)
+
+
+def test_a_chat_has_the_detail_of_the_channel_unless_it_has_its_own(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        'extends = "shipped"\nchannel = {chat_id = "@channel", detail = "short"}\n'
+        'chats = [{id = -1, detail = "full"}, {id = -2}]\n'
+    )
+    settings = load(path, {"TELEGRAM_BOT_TOKEN": f"1234567:{'a' * 35}"})
+    assert {chat.id: chat.short for chat in settings.chats} == {
+        "@channel": True, -1: False, -2: True
+    }  # fmt: skip

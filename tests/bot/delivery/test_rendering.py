@@ -9,6 +9,7 @@ import pytest
 from bot.delivery.outgoing import delivery_post
 from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
+from bot.delivery.rendering import rendered
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
 from bot.plan.planner import Chat, Delivery, PlanState, plan
@@ -728,3 +729,35 @@ def test_a_thread_in_a_digest_that_waits_is_told_there():
     assert [post.count for post in queue.posts.values()] == [7]
     assert grow(queue, fall(MIN, -31.0, "C3"), at=MIN)
     assert len(queue.posts) == 1
+
+
+@pytest.mark.parametrize("thread", ["", "t"])
+def test_a_short_post_has_its_first_line_and_its_last(thread: str):
+    queue, full = chat_queue(), chat_queue()
+    for of, short in ((queue, True), (full, False)):
+        delivery = of_thread(alert(0, price=98_000.0), at=0, thread=thread)
+        chat = Chat(destination=TelegramChat(-1), short=short)
+        post = delivery_post(delivery, chat, of, [], 1, POLICY)
+        of.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
+    texts = [rendered(next(iter(of.posts.values()))).plain.split("\n") for of in (queue, full)]
+    assert len(texts[1]) > 2
+    assert texts[0] == [texts[1][0], texts[1][-1]]
+
+
+def test_a_short_list_still_names_its_coins():
+    alerts = [alert(0, asset) for asset in ("BTC", "ETH", "SOL")]
+    queue = chat_queue()
+    delivery = of_thread(*alerts, at=0)
+    chat = Chat(destination=TelegramChat(-1), short=True)
+    post = delivery_post(delivery, chat, queue, [], 1, POLICY)
+    text = rendered(post).plain
+    assert all(asset in text for asset in ("BTC", "ETH", "SOL"))
+    assert text.split("\n")[-1].startswith("#")
+
+
+def test_an_end_that_is_one_line_stays_one():
+    ended = msgspec.structs.replace(alert(0), turn=Turn.CLOSE)
+    delivery = of_thread(ended, at=0, thread="")
+    chat = Chat(destination=TelegramChat(-1), short=True)
+    text = rendered(delivery_post(delivery, chat, chat_queue(), [], 1, POLICY)).plain
+    assert text.count("\n") == 0
