@@ -110,7 +110,7 @@ _DEPTH = _Number("depth of the book", Kind.DEPTH, 2.0, far=8.0)
 _INTEREST = _Number("open interest", Kind.OPEN_INTEREST, 0.03, 0.06)
 _VALUE = _Number("open interest in USD", Kind.OPEN_INTEREST, 0.05, 0.06)
 _TOTAL = _Number("sum of open interest in USD", Kind.OPEN_INTEREST, 0.05, 0.06, far=1.0)
-_RATE = _Number("funding rate", Kind.FUNDING, 0.3, 0.1, least=0.00002, far=3.0)
+_RATE = _Number("funding rate per 8 h", Kind.FUNDING, 0.3, 0.1, least=0.00002, far=3.0)
 _INTERVAL = _Number("funding interval", Kind.FUNDING, 0.001, far=1.0)
 _TURNOVER = _Number("24 h volume", Kind.VOLUME, 0.1, 0.02)
 _NUMBERS = (_MARK, _INDEX, _MID, _DEPTH, _INTEREST, _VALUE, _TOTAL, _RATE, _INTERVAL, _TURNOVER)
@@ -244,6 +244,8 @@ class Verification:
         for number, value in _numbers(event):
             if isinstance(event, Depth) and event.bands and (key, number) in self._second:
                 continue  # the best prices by themselves are the better word
+            if number is _INTERVAL and INTERVALS in self._reasons[event.venue]:
+                continue
             self._second[key, number] = _Second(value, event.at, event.seen)
             if number is _MARK:
                 self._second_still.setdefault(key, _Still(value, event.seen)).take(value)
@@ -590,7 +592,7 @@ def _numbers(event: MarketEvent) -> Iterator[tuple[_Number, float]]:
                 yield _INTEREST, held
         case Funding():
             if not event.settled:
-                yield _RATE, event.rate
+                yield _RATE, event.rate * 8 / event.hours
                 yield _INTERVAL, event.hours
         case Volume():
             yield _TURNOVER, event.usd_24h

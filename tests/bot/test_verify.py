@@ -13,6 +13,7 @@ from streams.feed.selection import Markets
 from tests.bot.lying_venue import COINS, HOUR, LyingVenue, Ticker, lying
 from tests.streams import frames
 from tests.streams.bitget_server import BitgetServer
+from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM
 from tests.streams.gate_server import GateServer
 from tests.streams.kraken_server import KrakenServer
@@ -74,7 +75,7 @@ LIES: dict[str, tuple[Callable[[LyingVenue], None], str, str]] = {
     "coins that are not worth what is said": (
         _says_scaled(1000, *SINGLE[:1]), "open interest in USD", "times"),
     "funding with the opposite sign": (
-        _says(fundingRate="-0.0001"), "funding rate", "the sign is the opposite one"),
+        _says(fundingRate="-0.0001"), "funding rate per 8 h", "the sign is the opposite one"),
     "an old funding interval": (
         _answers(fundingIntervalHour="4"), "funding interval", "5 of 5"),
     "volume in coins": (_says(turnover24h="20000"), "24 h volume", "as in another unit"),
@@ -197,18 +198,26 @@ def _kraken_lies(server: KrakenServer) -> None:
     server.rows = {"openInterest": 2_000}
 
 
+def _deribit_lies(server: DeribitServer) -> None:
+    server.held *= 2
+
+
 def _coin_m_lies(server: CheckedCoinM) -> None:
     server.interest = "70000"
 
 
+NOT_SAID = "its second source does not say it"
 PROTOCOLS: dict[str, tuple[Callable[[], Any], Callable[[Any], None], str, set[str]]] = {
     "gate": (lambda: GateServer("BTC", "ETH"), _gate_lies, "open interest", set()),
     "okx": (lambda: OkxServer("BTC", "ETH"), _okx_lies, "mark price",
-            {"open interest", "funding rate", "24 h volume"}),
+            {"open interest", "funding rate per 8 h", "24 h volume"}),
     "bitget": (lambda: BitgetServer("BTCUSDT", "ETHUSDT"), _bitget_lies, "mid of the book",
-               {"mark price", "index price", "open interest", "funding rate", "24 h volume"}),
+               {"mark price", "index price", "open interest", "funding rate per 8 h",
+                "24 h volume"}),
+    "deribit": (lambda: DeribitServer("BTC", "ETH"), _deribit_lies, "open interest",
+                {"index price", "funding interval"}),
     "kraken": (lambda: KrakenServer("BTC", "ETH"), _kraken_lies, "open interest",
-               {"funding rate", "funding interval"}),
+               {"funding rate per 8 h", "funding interval"}),
     "binance-coinm": (lambda: CheckedCoinM("BTCUSD_PERP", "ETHUSD_PERP"), _coin_m_lies,
                       "open interest", set()),
 }  # fmt: skip
@@ -233,11 +242,12 @@ def test_each_protocol_is_compared_with_its_second_source(venue: str, lies: bool
         missing = {
             name
             for name in ("mark price", "index price", "mid of the book", "depth of the book",
-                         "open interest", "funding rate", "funding interval", "24 h volume")
+                         "open interest", "funding rate per 8 h", "funding interval",
+                         "24 h volume")
             if second[name].verdict is Agreement.NOT_AVAILABLE
         }  # fmt: skip
         assert missing == without, check_table(outcome.rows)
-        reasons = StandIn(venue).SPEC.no_second_source.values()
+        reasons = {*StandIn(venue).SPEC.no_second_source.values(), NOT_SAID}
         assert {second[name].reason for name in missing} <= set(reasons)
         assert outcome.well is not lies, check_table(outcome.rows)
         assert (check in _drifts(outcome)) is lies

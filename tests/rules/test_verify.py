@@ -208,7 +208,8 @@ HEARD: dict[str, tuple[Change, str, str, str]] = {
         _scaled(OpenInterest, 100, "base"), "open interest in USD", "itself", "times"),
     "an hour-old cache": (
         _of(OpenInterest, at=lambda e: e.at - HOUR), "age of open interest", "itself", "times"),
-    "the opposite sign": (_scaled(Funding, -1, "rate"), "funding rate", SECOND_SOURCE, "opposite"),
+    "the opposite sign": (
+        _scaled(Funding, -1, "rate"), "funding rate per 8 h", SECOND_SOURCE, "opposite"),
     "an old interval": (
         _of(Funding, hours=lambda _: 4.0), "funding interval", SECOND_SOURCE, "6 of 6"),
     "a volume in coins": (
@@ -282,7 +283,9 @@ def test_what_has_no_second_source_says_why() -> None:
     rows = world.verification.rows()
     assert row(rows, "binance", "mark price").reason == "it is polled"
     assert row(rows, "binance", "funding interval").reason == "it is an hour"
-    assert row(rows, "binance", "funding rate").reason == "nothing came that could be compared"
+    assert (
+        row(rows, "binance", "funding rate per 8 h").reason == "nothing came that could be compared"
+    )
     assert {r.verdict for r in rows} == {Agreement.NOT_AVAILABLE}
     assert all(r.reason for r in rows)
 

@@ -60,14 +60,18 @@ class DeribitServer:
                 assert request.query == {"currency": "any", "kind": "future"}
                 return web.json_response({"result": [*self.contracts.values()]})
             case "get_book_summary_by_currency":
-                assert request.query["currency"] == "USDC"
-                rows = [frames.deribit_summary(s) for s in self.contracts if "_USDC" in s]
+                currency = request.query["currency"]
+                begin = {"USDC": "_USDC-"}.get(currency, f"{currency}-")
+                rows = [frames.deribit_summary(s) for s in self.contracts if begin in s]
                 return web.json_response({"result": rows})
             case "get_funding_rate_history":
                 since, until = (int(request.query[f"{n}_timestamp"]) for n in ("start", "end"))
                 if not (until - since == _HOUR and abs(until - self.now) < 5_000):
                     self.overdone.append(f"history of {since} to {until} at {self.now}")
                 return web.Response(body=frames.deribit_settled(until))
+            case "get_order_book":
+                book = {"timestamp": self.now, "bids": frames.BIDS, "asks": frames.ASKS}
+                return web.json_response({"result": book})
             case path:
                 raise AssertionError(path)
 

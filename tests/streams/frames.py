@@ -652,7 +652,8 @@ def deribit_contract(symbol: str, **fields: object) -> dict[str, Any]:
 def deribit_summary(symbol: str) -> dict[str, Any]:
     """What Deribit's summary says of a contract."""
     return {
-        "instrument_name": symbol, "open_interest": 10, "mark_price": 100, "volume_usd": 1_000_000,
+        "instrument_name": symbol, "open_interest": 1_000, "mark_price": 100,
+        "volume_usd": 1_000_000, "mid_price": 100, "current_funding": 0.0008,
     }  # fmt: skip
 
 

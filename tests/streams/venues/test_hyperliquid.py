@@ -412,3 +412,20 @@ def test_settlements_are_asked_for_coin_by_coin_from_an_hour_ago() -> None:
     assert (event.rate, event.hours, event.settled) == (0.0000101, 1, True)
     assert event.at == 1_795_258_800_077
     assert hyperliquid.decode_poll(polls[0], none, listing("hyperliquid"), SEEN) == []
+
+
+def test_contexts_by_rest_are_joined_with_the_names_beside_them() -> None:
+    """So a place that changed on the websocket shows: the first coin here is the second there."""
+    known = listing("hyperliquid")
+    first, second = (i for i in known.instruments.values() if i.symbol in ("BTC", "ETH"))
+    request = hyperliquid.checks([first])[0]
+    universe = [{"name": second.symbol}, {"name": "NEW"}, {"name": first.symbol}]
+    contexts = [{"markPx": str(price), "midPx": None} for price in (2_950, 7, 84_000)]
+    answer = json.dumps([{"universe": universe}, contexts]).encode()
+    facts = hyperliquid.decode_check(request, answer, known, SEEN)
+    marks = {fact.symbol: fact.mark for fact in facts if isinstance(fact, Price)}
+    assert marks == {"ETH": 2_950, "BTC": 84_000}
+    with pytest.raises(Malformed, match="3 coins but 2 contexts"):
+        hyperliquid.decode_check(
+            request, json.dumps([{"universe": universe}, contexts[:2]]).encode(), known, SEEN
+        )
