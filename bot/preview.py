@@ -219,6 +219,8 @@ def _within(rule: Rule, row: Row) -> float:
 
 def _possible(name: str, value: float) -> float:
     of = topic(name)
+    if name.startswith("correlation"):
+        return min(max(value, -0.99), 0.99)
     if of in ("breadth", "falls"):
         return min(max(value, 0.0), 100.0)
     return max(value, 1.0) if of in ("depth", "liq") else value
