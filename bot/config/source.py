@@ -90,6 +90,9 @@ def line_of(lines: Mapping[KeyPath, int], path: Sequence[str | int]) -> int | No
 SHIPPED = (Path(__file__).parents[1] / "shipped" / "config.toml").resolve()
 """In a checkout the file at its top, to which a link leads; in a package a copy of it."""
 
+EXTENDED = "shipped"
+"""What the shipped file is called where another extends it."""
+
 OWN = "local.toml"
 """What an operator's own file is called unless another is named."""
 
@@ -162,12 +165,15 @@ class Source(msgspec.Struct, frozen=True):
         return tuple(self.values(*path))
 
     def place(self, *path: str) -> str | None:
-        """``config.toml:41``, where the key at ``path`` is; None if it is in no file, or only in a
-        row or rule of the shipped file that the operator's file replaces."""
+        """``config.toml:41``, where the key at ``path`` is; ``shipped:41`` if that is in the file
+        which this one extends. None if it is in no file, or only in a row or rule of the shipped
+        file that the operator's file replaces."""
         if _at(self.tables, path) is None:
             return None
-        _, file, line = self.spot(path)
-        return f"{file.name}:{line}" if line else file.name
+        part, file, line = self.spot(path)
+        # not by its name: the operator's own file may be called config.toml too
+        name = EXTENDED if part else file.name
+        return f"{name}:{line}" if line else name
 
     def spot(self, at: KeyPath) -> tuple[int, Path, int]:
         """Where to look for ``at``, or for the nearest of its parents: number and path of the file,

@@ -183,7 +183,8 @@ def chat_id(value: object) -> int | str:
     if isinstance(value, str) and _CHAT_NAME.fullmatch(value):
         return value
     raise ValueError(
-        'must be a number without quotes (-1001234567890) or a channel name ("@name"), '
+        "must be a number without quotes (-1001234567890) or a channel name "
+        '("@name": a letter, then at least three letters, digits or _), '
         f"not {shown(value)}"
     )
 

@@ -96,6 +96,14 @@ def _operators(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     operators = settings.operators
     if not operators.users and (operators.everyone or operators.chat_id is not None):
         yield ("operators", "users"), "is empty, so nobody may change anything by command"
+    if operators.status_at is None:
+        return
+    if operators.chat_id is None:
+        text = "there is no operators.chat_id, so nobody gets the status"
+        yield ("operators", "status_at"), text
+    elif settings.token is None:
+        text = "there is no TELEGRAM_BOT_TOKEN, so nobody gets the status"
+        yield ("operators", "status_at"), text
 
 
 _PLURALS = {

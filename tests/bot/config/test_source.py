@@ -82,7 +82,7 @@ def test_a_file_that_only_extends_is_the_shipped_configuration(tmp_path: Path):
         shipped.tiers,
     )
     assert mine.data_dir == tmp_path / "data"
-    assert show(mine, "BTC") == show(shipped, "BTC")
+    assert show(mine, "BTC").replace("shipped:", "config.toml:") == show(shipped, "BTC")
 
 
 def test_what_differs_is_changed_and_the_rest_is_as_shipped(tmp_path: Path):
@@ -103,9 +103,24 @@ def test_what_differs_is_changed_and_the_rest_is_as_shipped(tmp_path: Path):
     assert drop.rows["ETH"].levels == {Level.WATCH: -3, Level.ALERT: -5, Level.CRITICAL: -8}
     shown = show(mine, "BTC")
     assert re.search(r"  alert\s+-4.5  local.toml:7 BTC", shown)
-    assert re.search(r"  critical\s+-8  config.toml:\d+ majors", shown)
+    assert re.search(r"  critical\s+-8  shipped:\d+ majors", shown)
     assert re.search(r"  alert\s+55  local.toml:5 majors", shown)
-    assert re.search(r"  watch\s+15  config.toml:\d+ majors", shown)
+    assert re.search(r"  watch\s+15  shipped:\d+ majors", shown)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "local.toml"])
+def test_shipped_values_are_not_said_to_stand_in_the_operators_file(tmp_path: Path, name: str):
+    path = tmp_path / name
+    path.write_text(f"{EXTENDS}[rules.liq_burst]\nmajors = {{ alert = 55 }}\n")
+    source, shipped = load(path, {}).source, load(SHIPPED, {}).source
+    burst = ("rules", "liq_burst", "majors")
+    assert source.place(*burst, "alert") == f"{name}:3"
+    line = shipped.place(*burst, "watch")
+    assert line and line.startswith("config.toml:")
+    assert source.place(*burst, "watch") == line.replace("config.toml", "shipped")
+    assert source.place("defaults", "cooldown") == (
+        str(shipped.place("defaults", "cooldown")).replace("config.toml", "shipped")
+    )
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,26 @@ def test_chats_without_a_token_are_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("operators", "env", "missing"),
+    [
+        ('status_at = "09:00"', {}, "operators.chat_id"),
+        ('status_at = "09:00"', {"TELEGRAM_BOT_TOKEN": TOKEN}, "operators.chat_id"),
+        ('status_at = "09:00"\nchat_id = -5', {}, "TELEGRAM_BOT_TOKEN"),
+        ('status_at = "09:00"\nchat_id = -5', {"TELEGRAM_BOT_TOKEN": TOKEN}, None),
+        ("chat_id = -5", {}, None),
+    ],
+)
+def test_a_daily_status_that_nobody_gets_is_told(
+    tmp_path: Path, operators: str, env: dict[str, str], missing: str | None
+):
+    doubts = warned(tmp_path, f"[operators]\nusers = [1]\n{operators}\n", env)
+    expected = (
+        f"local.toml:4: operators.status_at: there is no {missing}, so nobody gets the status"
+    )
+    assert [d for d in doubts if "status_at" in d] == ([expected] if missing else [])
+
+
+@pytest.mark.parametrize(
     ("line", "hint"),
     [
         ("a = “x”", '“ (U+201C) is no sign of TOML: write "'),
