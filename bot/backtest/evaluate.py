@@ -474,8 +474,9 @@ class _Asset:
     """All that watches one asset, and its composites: assets know nothing of each other."""
 
     def __init__(
-        self, name: str, rules: Sequence[Rule], composites: Sequence[Composite], start: Ms
+        self, name: str, rules: Sequence[Rule], composites: Sequence[Composite], since: Ms
     ) -> None:
+        """``since``: its composites are watched from then on."""
         self.view = PricedView(name)
         self.values: dict[SeriesKey, Values] = {}
         self.instances: dict[SeriesKey, list[tuple[Rule, RuleInstance]]] = {}
@@ -486,10 +487,10 @@ class _Asset:
             if rule.scope == scope:
                 self._add(rule, "")
         instances = [instance for watching in self.instances.values() for _, instance in watching]
-        watched = [CompositeInstance(spec, name, instances, start) for spec in composites]
+        watched = [CompositeInstance(spec, name, instances, since) for spec in composites]
         possible = tuple(composite for composite in watched if composite.possible)
         self._judge = Judge(lambda asset: possible)
-        self._ticked = start
+        self._ticked = since
 
     def _add(self, rule: Rule, instrument: str) -> None:
         """Watches a metric by a rule, if it has a row for the asset."""
@@ -566,25 +567,29 @@ class _Asset:
 class Judged:
     """Rules and composites over pieces of time that follow each other."""
 
-    def __init__(
-        self, rules: Sequence[Rule], composites: Sequence[Composite] = (), start: Ms = 0
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], composites: Sequence[Composite] = ()) -> None:
         self._rules = tuple(rules)
         self._composites = tuple(composites)
-        self._start = start
         self._assets: dict[str, _Asset] = {}
 
     def take(self, chunk: Chunk) -> list[Alert]:
         """What is said in the next piece of time of the assets that it is of, in order."""
         for place in chunk.series:
             if place.asset not in self._assets:
+                since = _watched_since(place.asset, chunk)
                 self._assets[place.asset] = _Asset(
-                    place.asset, self._rules, self._composites, self._start
+                    place.asset, self._rules, self._composites, since
                 )
             self._assets[place.asset].meet(place)
         names = self._assets if chunk.assets is None else self._assets.keys() & chunk.assets
         alerts = [alert for name in names for alert in self._assets[name].take(chunk)]
         return in_order(alerts)
+
+
+def _watched_since(asset: str, chunk: Chunk) -> Ms:
+    """When the first value of ``asset`` became known, of which ``chunk`` is the first piece."""
+    each = (series for place, series in chunk.series.items() if place.asset == asset)
+    return min(int(series.at[np.argmax(series.live)]) for series in each)
 
 
 def in_order(alerts: Iterable[Alert]) -> list[Alert]:
@@ -613,12 +618,12 @@ class Run:
     so it hears of a piece when the next one begins, or at the ``end``.
     """
 
-    def __init__(self, settings: Settings, start: Ms = 0) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.alerts: list[Alert] = []
         self.posts: list[Delivery] = []
         self.state = PlanState()
-        self._judged = Judged(settings.rules, settings.composites, start)
+        self._judged = Judged(settings.rules, settings.composites)
         # what a channel has in edits is in posts where nothing is edited: the ends
         self._chat = msgspec.structs.replace(chats(settings)[0], destination=ConsoleOutput())
         self._piece: Ms = 0

@@ -10,7 +10,7 @@ import pytest
 from bot.backtest import evaluate
 from bot.backtest.evaluate import Judged, adapted, plain
 from bot.backtest.series import Chunk, Floats, RecordedSeries, SeriesKey, cut, even
-from rules.alerts import CAUSES, Alert, AlertOrNotice, Cause, Level
+from rules.alerts import CAUSES, Alert, AlertOrNotice, CascadeFacts, Cause, Level, Turn
 from rules.composite import Composite
 from rules.episode import Episode, step
 from rules.judge import Judge
@@ -270,6 +270,41 @@ def test_all_that_an_alert_says_is_as_if_every_row_were_looked_at(
     sparse = alerts()
     monkeypatch.setattr(evaluate._Track, "next", every_row)  # pyright: ignore[reportPrivateUsage]
     assert sparse == alerts() and len(sparse) > 30
+
+
+def falls_at(breach: Ms, *, since: Ms, known: Ms, asset: str) -> dict[SeriesKey, RecordedSeries]:
+    """Two metrics of an asset from ``since`` on, known from ``known`` on, that go beyond their
+    levels at ``breach`` for an hour."""
+    at = np.arange(since, breach + 2 * HOUR, MINUTE, dtype=np.int64)
+    beyond = (at >= breach) & (at < breach + HOUR)
+    value = np.where(beyond, 2.0, 0.0).astype(np.float32)
+    value[at < known] = np.nan
+    series = RecordedSeries(at, value, value, value, even(at, MINUTE))
+    return {SeriesKey(metric, asset): series for metric in METRICS[:2]}
+
+
+@pytest.mark.parametrize("piece", [HOUR, 24 * HOUR, 30 * 24 * HOUR])
+def test_the_record_of_a_composite_begins_with_the_data(piece: Ms):
+    """Nobody watched before, and an asset that comes later has a record of its own."""
+    row = Row(levels={Level.ALERT: 1}, clear=0.5)
+    rules = [
+        Rule(
+            name=metric, metric=metric, family=metric, fires="above",
+            rows={"BTC": row, "ETH": row},
+        )
+        for metric in METRICS[:2]
+    ]  # fmt: skip
+    breach, known, listed = START + 20 * HOUR, START + 10 * MINUTE, START + 7 * HOUR
+    series = falls_at(breach, since=START, known=known, asset="BTC")
+    series |= falls_at(breach, since=listed, known=listed, asset="ETH")
+    judged, alerts = Judged(rules, [CASCADE]), list[Alert]()
+    for start in range(START, breach + 2 * HOUR, piece):
+        alerts += judged.take(cut(series, start, start + piece))
+    facts = {a.asset: a.facts for a in alerts if a.rule == "cascade" and a.turn is Turn.OPEN}
+    record_from = {
+        asset: of.record_from for asset, of in facts.items() if isinstance(of, CascadeFacts)
+    }
+    assert record_from == {"BTC": known, "ETH": listed}
 
 
 HIGH = Rule(
