@@ -334,7 +334,8 @@ answer takes longer, and it is newer than its request."""
 
 LATE_MS: Ms = 5 * SECOND
 """What is told twice, or late, is older than the newest change, give or take so much of the venue's
-time. A newer one of an old id shows that the ids have begun anew, and nobody said so."""
+time. A newer one of an old id shows that the ids have begun anew, and nobody said so. So do updates
+of old ids that continue each other for so long by our clock, whatever the venue's says."""
 
 
 class Verdict(Enum):
@@ -489,7 +490,7 @@ class Book:
     def _sequence(self, update: BookUpdate) -> Verdict:
         if self._last is None:
             return Verdict.APPLIED
-        if _continues(update) == self._last:
+        if continues(update) == self._last:
             return Verdict.APPLIED  # whatever its own id: a venue may begin to count anew
         old = update.last <= self._last and update.previous != BEGINS
         if old and update.at <= self.at + LATE_MS:
@@ -525,7 +526,7 @@ class Book:
         snapshot's reach stays known: coverage only grows.
         """
         buffer = self._buffer or []
-        since = _continues(buffer[0]) if buffer else self._last
+        since = continues(buffer[0]) if buffer else self._last
         if since is None or snapshot.last < since:
             return False
         low, high = _reach(snapshot)
@@ -544,7 +545,7 @@ class Book:
         return True
 
 
-def _continues(update: BookUpdate) -> int:
+def continues(update: BookUpdate) -> int:
     """The id of the change right before this update."""
     return update.first - 1 if update.previous is None else update.previous
 

@@ -12,7 +12,7 @@ import msgspec
 from streams.durations import MINUTE
 from streams.events import Depth, Instrument, Ms
 from streams.feed.actions import Action, Fetch, Note, Send, Stats
-from streams.feed.book import BEYOND, ONE_SIDED, Book, Sample, Verdict
+from streams.feed.book import BEYOND, LATE_MS, ONE_SIDED, Book, Sample, Verdict, continues
 from streams.venue import BookUpdate, Request, Subscription, Venue
 
 RESYNC_EVERY_MS = (10_000, 160_000)
@@ -84,6 +84,10 @@ class _State(msgspec.Struct):
     """At some moment since then no narrow band was covered, or mid was unknown."""
     invalid_since: Ms | None = None
     """Since when it cannot be read; None: it can."""
+    older: int | None = None
+    """The last id of the newest update, if that was ignored as older than what is known."""
+    older_since: Ms = 0
+    """When the first of the updates came that were ignored so and continue each other."""
 
 
 class BookSet:
@@ -129,12 +133,17 @@ class BookSet:
         state.moved, state.streaming = now, True
         try:
             verdict = state.book.update(update)
+            if verdict is Verdict.DUPLICATE:
+                if not _is_stream(state, update, now):
+                    self._stats.duplicates += 1
+                    return []
+                state.book.reset()
+                state.book.update(update)
+                verdict = Verdict.GAP
         except _BROKEN as error:
             return [_break(state, error)]
+        state.older = None
         if verdict is Verdict.APPLIED:
-            return []
-        if verdict is Verdict.DUPLICATE:
-            self._stats.duplicates += 1
             return []
         if verdict is Verdict.MERGED:
             return self._answered(instruments, state, now, seen)
@@ -303,6 +312,15 @@ class BookSet:
             return []
         state.up = False
         return self._turn(state.symbol, False, seen, f"book: {reason}")
+
+
+def _is_stream(state: _State, update: BookUpdate, now: Ms) -> bool:
+    """Whether updates that the book takes for older ones have continued each other for so long that
+    they are the stream: its ids have begun anew, and the venue's clock is behind what it was."""
+    if state.older is None or continues(update) != state.older:
+        state.older_since = now
+    state.older = update.last
+    return now - state.older_since >= LATE_MS
 
 
 def _break(state: _State, error: Exception) -> Note:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from streams.events import Depth, FeedState
+from streams.events import Depth, FeedState, Ms
 from streams.feed.actions import Action
 from streams.feed.book import WAIT_MS, Book, Sample
 from tests.streams import frames
@@ -199,6 +199,85 @@ def test_duplicates_and_reordered_changes_are_ignored() -> None:
     depth = played.tick()[0]
     assert isinstance(depth, Depth)
     assert depth.bands[0].bid_usd == pytest.approx(99.99 * 5 + 99.95 * 13 + 99.9 * 7, rel=1e-6)
+
+
+def follows(venue: str, symbol: str, last: int, at: Ms) -> bytes:
+    """A change of one order that follows the id before ``last``."""
+    bids, asks = [(99.95, 2.0)], list[tuple[float, float]]()
+    match venue:
+        case "binance":
+            return frames.change(symbol, last, last, bids, asks, at=at)
+        case "bybit":
+            return frames.bybit_book(symbol, last, bids, asks, delta=True, at=at)
+        case "okx":
+            return frames.okx_book(symbol, last, bids, asks, previous=last - 1, at=at)
+        case "gate":
+            return frames.gate_book(symbol, last, bids, asks, first=last, at=at)
+        case "deribit":
+            return frames.deribit_book(symbol, last, bids, asks, previous=last - 1, at=at)
+        case _:
+            (change,) = frames.kraken_changes(symbol, last, bids, at=at)
+            return change
+
+
+def at_thousand(venue: str, symbol: str) -> Played:
+    """A book that is up, and whose newest id is 1000."""
+    played = Played(venue, "book-1", "BTC")
+    played.open()
+    match venue:
+        case "binance":
+            played.live_book(symbol, 1_000)
+        case "bybit":
+            played.hear(frames.bybit_book(symbol, 1_000))
+        case "okx":
+            played.hear(frames.okx_book(symbol, 1_000))
+        case "gate":
+            played.hear(frames.gate_book(symbol, 1_000))
+        case "deribit":
+            played.hear(frames.deribit_book(symbol, 1_000))
+        case _:
+            played.hear(frames.kraken_book(symbol, 1_000))
+    played.tick(12)
+    return played
+
+
+SEQUENCED = ["binance", "bybit", "okx", "gate", "deribit", "kraken"]
+
+
+@pytest.mark.parametrize("behind_s", [60, 3_600])
+@pytest.mark.parametrize("venue", SEQUENCED)
+def test_ids_that_begin_anew_while_the_clock_of_the_venue_is_behind_are_a_gap(
+    venue: str, behind_s: int
+) -> None:
+    """After a failover, or where the last change was dated ahead: it lasts for seconds of our
+    clock, and not until the venue's is where it was."""
+    symbol = frames.symbol_of(venue, "BTC")
+    played = at_thousand(venue, symbol)
+    played.hear(follows(venue, symbol, 1_001, EPOCH + behind_s * 1_000))
+    for second in range(1, 6):
+        actions = played.tick(1, follows(venue, symbol, second + 4, EPOCH + second * 1_000))
+        assert turns(actions) == [] and depths(actions) == [symbol]
+    actions = played.tick(1, follows(venue, symbol, 10, EPOCH + 6_000))
+    assert turns(actions) == [f"-depth {symbol}"]
+    assert reasons(actions) == ["book: a change is missing"] and depths(actions) == []
+    assert fetches(actions) == [symbol] if venue == "binance" else sent(actions)
+    assert (played.session.stats.gaps, played.session.stats.duplicates) == (1, 5)
+
+
+@pytest.mark.parametrize("venue", SEQUENCED)
+def test_old_changes_beside_a_stream_that_goes_on_are_no_gap(venue: str) -> None:
+    """A copy of the stream that comes late continues itself for as long as it lasts; and what is
+    told again now and then continues nothing."""
+    symbol = frames.symbol_of(venue, "BTC")
+    played = at_thousand(venue, symbol)
+    for second in range(1, 21):
+        late = follows(venue, symbol, 900 + second, EPOCH)
+        actions = played.tick(1, late, follows(venue, symbol, 1_000 + second, EPOCH))
+        assert turns(actions) == [] and depths(actions) == [symbol]
+    for second in range(20):
+        actions = played.tick(1, follows(venue, symbol, 900 + 2 * (second % 3), EPOCH))
+        assert turns(actions) == [] and depths(actions) == [symbol]
+    assert (played.session.stats.gaps, played.session.stats.duplicates) == (0, 40)
 
 
 @pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate", "deribit", "kraken"])
