@@ -147,7 +147,9 @@ def learn_interest(view: View, now: Ms) -> None:
         if not coins or not market.one_side:
             continue
         total += coins
-        level = market.interest.level
+        level, left = market.interest.level, market.interest.left
+        if level is not None and left is not None:
+            level = min(level, left.before)  # a high that may be an error is none
         coins_each = 1.0 if not market.inverse else 1 / price if price else None
         if level is not None and coins_each is not None and _fresh(market, now):
             name = f"{market.venue}/{market.symbol}"

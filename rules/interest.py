@@ -4,15 +4,16 @@ One wrong reading would stand at the end of a window now, and at its start when 
 passed, and venues repeat what is stale. So a reading is listened to when it has been held: what
 counts moves only as far as all readings of the last ``HELD`` ms say, the mildest of them, so that a
 slide is followed that far behind. Where even that is out of all proportion it must have lasted
-longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.open_interest``). None
-is zero: venues send 0 when they do not know.
+longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.open_interest``). What
+left like that and came back to about what it was before was an error, though it was believed, and
+what was remembered of it meanwhile is mended. None is zero: venues send 0 when they do not know.
 """
 
 from itertools import pairwise
 
 import msgspec
 
-from streams.durations import MINUTE, SECOND
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Ms
 
 MAX_AGE: Ms = 3 * MINUTE
@@ -33,10 +34,28 @@ AGREE = 1.02
 began wrong would be a change when it is mended. So much above a level and below it readings may be
 at the same time and confirm it."""
 
+BACK_WITHIN: Ms = HOUR
+"""What left out of all proportion and is back within so long was an error: positions that were
+closed within a minute are not all opened again within another one."""
+
+BACK = 1.2
+"""It is back where neither is more than so many times the other: the market has moved meanwhile."""
+
 _READINGS = 3
 
 MEMOS = "oi."
 """So begin the names of the series that metrics keep of what was believed."""
+
+
+class Departure(msgspec.Struct, array_like=True):
+    """A move out of all proportion that was believed."""
+
+    since: Ms
+    """When the first of its readings came."""
+    before: float
+    """What was believed before."""
+    jumped: Ms
+    """When what is believed last moved out of all proportion."""
 
 
 class Interest(msgspec.Struct, array_like=True):
@@ -54,6 +73,10 @@ class Interest(msgspec.Struct, array_like=True):
     doubted_since: Ms | None = None
     """Since when no reading confirmed the level: all are out of proportion, or on both sides of it.
     After ``MAX_AGE`` of that it is unknown."""
+    left: Departure | None = None
+    """The level has left what it was, and is not back."""
+    error: Departure | None = None
+    """The level is back with this reading: what was remembered since then was ``before``."""
 
     @property
     def steady(self) -> float | None:
@@ -84,6 +107,7 @@ class Interest(msgspec.Struct, array_like=True):
         self.odd_since = min(self.odd_since, now)
         if self.doubted_since is not None:
             self.doubted_since = min(self.doubted_since, now)
+        self.left = self.error = None  # nobody knows any more how long ago that was
 
     def resume(self, base: float, at: Ms) -> None:
         """Go on from what was believed at ``at``, where nothing else is remembered."""
@@ -94,8 +118,9 @@ class Interest(msgspec.Struct, array_like=True):
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:
             return False
-        before = self.level
+        before, since = self.level, self.odd_since if self.odd else now
         believed = self._take(base, now)
+        self._compare(before, since, now)
         if self.level is None or self.level != before or (believed and not self._between()):
             self.doubted_since = None
         elif self.doubted_since is None:
@@ -103,6 +128,20 @@ class Interest(msgspec.Struct, array_like=True):
         elif now - self.doubted_since >= MAX_AGE:
             self.level = self.doubted_since = None
         return believed
+
+    def _compare(self, before: float | None, since: Ms, now: Ms) -> None:
+        """Whether the level has left what it was ``before``, at ``since``, or is back there."""
+        level, left = self.level, self.left
+        self.error = None
+        if left is not None and now - left.since > BACK_WITHIN:
+            left = None
+        if before is not None and level is not None and not _alike(before, level):
+            left = left or Departure(since, before, now)
+            left.jumped = now
+        recent = left is not None and now - left.jumped <= MAX_AGE
+        if left and level and recent and _alike(left.before, level, BACK):
+            left, self.error = None, left
+        self.left = left
 
     def _take(self, base: float, now: Ms) -> bool:
         readings, level = [*self.recent, *self.odd], self.level
@@ -149,8 +188,8 @@ class Interest(msgspec.Struct, array_like=True):
         return self.level is not None and AGREE * min(bases) < self.level < max(bases) / AGREE
 
 
-def _alike(a: float, b: float) -> bool:
-    return a <= OUT_OF_PROPORTION * b and b <= OUT_OF_PROPORTION * a
+def _alike(a: float, b: float, factor: float = OUT_OF_PROPORTION) -> bool:
+    return a <= factor * b and b <= factor * a
 
 
 def _note(readings: list[tuple[Ms, float]], base: float, now: Ms) -> None:

@@ -27,7 +27,7 @@ without a value. Four bytes hold seven digits, which is more than any threshold 
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import isnan, nan
 from statistics import median
@@ -193,6 +193,12 @@ class Series:
         self._times.pop()
         for column in self._columns:
             column.pop()
+
+    def mend(self, since: Ms, value: float) -> None:
+        """Another value in the first column of all samples from ``since`` on."""
+        column = self._columns[0]
+        for index in range(bisect_left(self._times, since, self._head), len(self._times)):
+            column[index] = value
 
     def at_or_before(self, t: Ms) -> tuple[Ms, tuple[float, ...]] | None:
         """The newest sample not after ``t`` with its time; None if the series does not reach."""

@@ -3,9 +3,11 @@
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
 at the newest moment that all of them have reached. Each is what has been held for 20 s, so that no
 wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
-far as both say: a crash is everywhere. A venue of which nobody knows whether it counts one side
-or both confirms others and is told beside them, and is added to none; where there are only such
-venues the percentage is the largest one's. With one price P0 for the asset at the start,
+far as both say: a crash is everywhere. What is out of all proportion at one exchange alone, while
+the others and the price stand still, must have lasted longer (``ALONE``). A venue of which nobody
+knows whether it counts one side or both confirms others and is told beside them, and is added to
+none; where there are only such venues the percentage is the largest one's. With one price P0 for
+the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 
 An inverse contract is counted in USD: its coins are more after a fall though nobody has opened
@@ -18,7 +20,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
-from rules.interest import LASTS, MAX_AGE, MEMOS
+from rules.interest import AGREE, LASTS, MAX_AGE, MEMOS
 from rules.market import Keep, Market, Memo, View, venues
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
@@ -29,6 +31,17 @@ SLOTS = 288
 
 SUPPORT: Ms = 120_000
 """What another venue did within so long supports what one shows now: two polls of a slow feed."""
+
+ALONE: Ms = MAX_AGE
+"""So long a fall out of all proportion of one exchange alone is not believed, from its first
+reading on, while the others and the price stand still: after three polls of a slow feed it is no
+passing error. A crash is in the price, or elsewhere as well."""
+
+OTHERS = 2
+"""So many other exchanges, at least, must stand still: one may be what is stale."""
+
+STILL_PRICE = 0.01
+"""A price that has moved by less stands still."""
 
 _OPEN_INTEREST = Kind.OPEN_INTEREST
 _KINDS = frozenset({_OPEN_INTEREST})
@@ -107,6 +120,9 @@ class OpenInterestMetric:
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
         if not isinstance(event, OpenInterest):
             return False
+        error = market.interest.error
+        if error is not None and (series := market.memo(self.samples)) is not None:
+            series.mend(error.since, error.before)
         if (steady := market.interest.steady) is not None:
             market.keep(self.samples).append(now, (steady,))
         return True
@@ -214,6 +230,7 @@ class OpenInterestMetric:
         end = min([now, *[newest for _, _, newest, _ in fresh]])
         start, max_age = end - self.window, self.max_age
         price = price_at(start) if any(f[0].inverse for f in fresh) else None
+        alone = self._alone(fresh, start, now, price, price_at)
         ends: list[Ends] = []
         for market, series, newest, latest in fresh:
             before = series.first_at(start, max_age)
@@ -223,6 +240,9 @@ class OpenInterestMetric:
             if before is None or after is None:
                 continue
             recent = series.first_at(max(start, end - SUPPORT), max_age)
+            left = market.interest.left
+            if left is not None and market.exchange in alone:
+                after = recent = max(after, left.before)
             held = Ends(market, before, after, before if recent is None else recent, latest)
             if not market.inverse:
                 ends.append(held)
@@ -234,6 +254,45 @@ class OpenInterestMetric:
         counted = [e for e in ends if e.market in added]
         beside = [e for e in ends if e.market not in added]
         return Span(start, end, counted, beside, price) if counted else None
+
+    def _alone(
+        self,
+        fresh: list["_Fresh"],
+        start: Ms,
+        now: Ms,
+        price: float | None,
+        price_at: PriceAt,
+    ) -> set[str]:
+        """The exchanges that fell out of all proportion, of late and alone."""
+        since: dict[str, Ms] = {}
+        for market, *_ in fresh:
+            left, level = market.interest.left, market.interest.level
+            if left is None or level is None or level >= left.before:
+                continue
+            if left.since > start and now - left.since < ALONE:
+                since[market.exchange] = min(left.since, since.get(market.exchange, now))
+        alone: set[str] = set()
+        for exchange, first in since.items():
+            before = max(start, first - SUPPORT)
+            still = _still(price_at(before), price_at(now))
+            if still and self._others_still(exchange, fresh, before, price):
+                alone.add(exchange)
+        return alone
+
+    def _others_still(
+        self, exchange: str, fresh: list["_Fresh"], since: Ms, price: float | None
+    ) -> bool:
+        """Whether there are enough other exchanges, none of which fell after ``since``."""
+        sums: dict[str, tuple[float, float]] = {}
+        for market, series, _, latest in fresh:
+            before = series.first_at(since, self.max_age)
+            scale = _coins(market, 1.0, price)
+            if market.exchange == exchange or before is None or scale is None:
+                continue
+            old, shown = sums.get(market.exchange, (0.0, 0.0))
+            shown += scale * (series.last_first if latest is None else latest)
+            sums[market.exchange] = old + scale * before, shown
+        return len(sums) >= OTHERS and all(old <= AGREE * shown for old, shown in sums.values())
 
     def _enough(self, markets: list[Market], span: Span) -> bool:
         """Whether these hold enough of the coins to speak for all."""
@@ -336,6 +395,11 @@ def _moved(end: Ends, share: float) -> Ends:
     if end.latest is None or not share:
         return end
     return end._replace(after=end.after + share * (end.latest - end.after))
+
+
+def _still(before: float | None, now: float | None) -> bool:
+    """Whether the price has not moved; not where it is unknown."""
+    return before is not None and now is not None and abs(now - before) < STILL_PRICE * before
 
 
 def _by_venue(ends: list[Ends]) -> dict[str, float]:

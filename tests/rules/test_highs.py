@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytest import approx, raises
+from pytest import approx, mark, raises
 
-from rules.highs import LATE, READY, High, Index
-from streams.durations import DAY, MINUTE
-from tests.rules.facts import START
+from rules.highs import INTEREST, LATE, READY, High, Index, learn_interest
+from streams.durations import DAY, MINUTE, SECOND
+from tests.rules.facts import START, Fed, oi
 
 VALUE = st.floats(0.01, 1e9)
 
@@ -113,3 +113,15 @@ def test_a_cut_dump_is_refused():
             Index().load(cut)
     index.set_back(START - DAY)
     assert index.high.last_at == START - DAY
+
+
+@mark.parametrize("factor", [10, 2])
+@mark.parametrize("lasts", [2 * MINUTE, 30 * MINUTE])
+def test_an_exchange_wrong_by_a_factor_sets_no_high(factor, lasts):
+    fed = Fed("oi_net_15m_pct")
+    for t in range(START, START + 60 * MINUTE, 10 * SECOND):
+        wrong = START + 10 * MINUTE <= t < START + 10 * MINUTE + lasts
+        fed.feed(oi("binance", t, 1000.0 * (factor if wrong else 1)), oi("bybit", t, 500.0))
+        learn_interest(fed.view, t)
+    high = fed.view.keep(INTEREST).high
+    assert (high.value, high.last) == (approx(1.0), approx(1.0))

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from pytest import approx, mark
 
 from rules.engine import Engine
-from rules.interest import HELD, LASTS, MAX_AGE, OUT_OF_PROPORTION, Interest
+from rules.interest import BACK_WITHIN, HELD, LASTS, MAX_AGE, OUT_OF_PROPORTION, Interest
+from rules.metrics.open_interest import ALONE
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, OpenInterest, Tick
-from tests.rules.facts import START, Fed, oi
+from tests.rules.facts import START, Fed, oi, price
 from tests.rules.scenes import quick_rule, run
 
 VENUES = ("binance", "bybit", "hyperliquid")
@@ -126,7 +127,8 @@ def test_a_fall_rings_in_time_though_readings_are_wrong_before_and_after(seed, v
     since, takes = 20 * MINUTE + dice.randrange(0, MINUTE, SECOND), dice.choice([0, 1, 60, 300])
     truth = falling(calm(dice), venues, since, takes * SECOND, gone)
     polls = Polls(dice, truth, venues, every)
-    polls.spoil(0, since - HELD).spoil(since + takes * SECOND + 2 * MINUTE + HELD)
+    # not before the first three of the slowest ones, which must agree
+    polls.spoil(4 * MINUTE, since - HELD).spoil(since + takes * SECOND + 2 * MINUTE + HELD)
     # when the fall is what rings; then a second reading of two venues, or one held long enough
     crossed = since + round(takes * SECOND * min(1.0, 0.06 / gone))
     one_more = -(-HELD // every) * every if len(venues) == 1 else every
@@ -447,3 +449,136 @@ def test_wrong_readings_with_a_true_one_each_twenty_seconds_move_nothing(every, 
     true_each = -(-20 // every)
     readings = [(s, 1.0 if s // every % true_each == 0 else wrong) for s in range(0, 600, every)]
     assert set(believed(readings).values()) == {1.0}
+
+
+FOUR = {"binance": 0.4, "bybit": 0.2, "okx": 0.12, "gate": 0.28}
+BEGAN = START + 20 * MINUTE
+Shares = Callable[[int], float]
+"""A share of what was there before, so many ms after something began."""
+
+
+def still(t: int) -> float:
+    """Nothing happens."""
+    return 1.0
+
+
+def wrong(factor: float, lasts: int) -> Shares:
+    """Wrong by a factor for so long."""
+    return lambda t: factor if 0 <= t < lasts else 1.0
+
+
+def fallen(left: float) -> Shares:
+    """So much is left, and stays."""
+    return lambda t: left if t >= 0 else 1.0
+
+
+def rung(
+    shares: dict[str, Shares],
+    prices: Shares = still,
+    every: int = 15 * SECOND,
+    lasting: int = 45 * MINUTE,
+    engine: Engine | None = None,
+    since: int = START,
+) -> list[tuple[int, str]]:
+    """When it rings, since something began, and of which turn. Four exchanges tell each ``every``
+    what they hold, Bybit faster; of Gate nobody knows which sides it counts."""
+    events: list[AnyEvent] = []
+    for t in range(since, START + lasting, SECOND):
+        for n, (venue, part) in enumerate(FOUR.items()):
+            share = shares.get(venue, still)(t - BEGAN)
+            events.append(price(venue, t, 90_000.0 * prices(t - BEGAN)))
+            if (t // SECOND - n) % (every // SECOND) == 0 or (venue == "bybit" and t % 5000 == 0):
+                calm_share = share * (1 + 0.0005 * (t // SECOND % 7 - 3))
+                events.append(oi(venue, t, COINS * part * calm_share, one_side=venue != "gate"))
+        events.append(Tick(seen=t))
+    alerts = run(engine or Engine([RULE], [*FOUR]), events)
+    return [(alert.seen - BEGAN, alert.turn.value) for alert in alerts]
+
+
+@mark.parametrize("every", [FASTEST, 15 * SECOND, SLOWEST])
+@mark.parametrize("factor", [10, 2, 1.6, 0.5, 0.1])
+def test_an_exchange_wrong_by_a_factor_for_a_minute_rings_neither_now_nor_later(factor, every):
+    assert rung({"binance": wrong(factor, 61 * SECOND)}, every=every) == []
+
+
+@mark.parametrize("venue", ["bybit", "binance"])
+@mark.parametrize("lasts", [3 * MINUTE, 12 * MINUTE, 20 * MINUTE])
+def test_what_is_too_much_however_long_is_no_fall_when_it_is_mended(venue, lasts):
+    assert rung({venue: wrong(10, lasts)}) == []
+
+
+def test_what_was_too_little_for_long_is_over_when_it_is_mended_and_no_rise_and_fall_later():
+    (opened, _), *closed = rung({"binance": wrong(0.1, 5 * MINUTE)})
+    assert ALONE - 15 * SECOND <= opened <= ALONE + 30 * SECOND
+    assert [turn for _, turn in closed] == ["close"]
+    assert closed[0][0] <= 5 * MINUTE + LASTS + 60 * SECOND
+
+
+def test_a_series_is_mended_after_a_restart_in_the_middle():
+    first = Engine([RULE], [*FOUR])
+    shares = {"binance": wrong(10, 3 * MINUTE)}
+    assert rung(shares, lasting=22 * MINUTE, engine=first) == []
+    again = Engine([RULE], [*FOUR])
+    assert not again.load(first.dump())
+    assert rung(shares, engine=again, since=START + 22 * MINUTE) == []
+
+
+@mark.parametrize("left", [0.6, 0.3])
+def test_a_fall_alone_of_one_exchange_is_believed_when_it_has_lasted_longer(left):
+    (opened, _), *_ = rung({"binance": fallen(left)})
+    assert ALONE - 15 * SECOND <= opened <= ALONE + 30 * SECOND
+
+
+@mark.parametrize("left", [0.6, 0.3])
+@mark.parametrize("prices", [0.98, 1.02])
+def test_a_fall_of_one_exchange_rings_as_early_as_before_where_the_price_moves(left, prices):
+    (opened, _), *_ = rung({"binance": fallen(left)}, fallen(prices))
+    assert opened <= LASTS + 30 * SECOND
+
+
+@mark.parametrize("other", ["bybit", "okx", "gate"])
+def test_a_fall_rings_as_early_as_before_where_another_exchange_falls_too(other):
+    (opened, _), *_ = rung({"binance": fallen(0.4), other: fallen(0.95)})
+    assert opened <= LASTS + 30 * SECOND
+
+
+def test_one_other_exchange_that_stands_still_may_be_what_is_stale():
+    silent = Engine([RULE], [*FOUR])
+    events: list[AnyEvent] = []
+    for t in range(START, BEGAN + 5 * MINUTE, FASTEST):
+        left = 1.0 if t < BEGAN else 0.4
+        events += [oi("binance", t, COINS * left), oi("bybit", t, COINS)]
+        events += [price("binance", t, 90_000.0), price("bybit", t, 90_000.0), Tick(seen=t)]
+    assert run(silent, events)[0].seen - BEGAN <= LASTS + 2 * FASTEST
+
+
+def test_a_jump_up_that_slides_back_is_a_fall():
+    def share(t: int) -> float:
+        minutes = t / MINUTE
+        return 1.0 if minutes < 0 else 2.0 if minutes < 5 else max(1.0, 2 - (minutes - 5) / 10)
+
+    # once the window begins after the jump
+    (opened, _), *_ = rung({"binance": share})
+    assert WINDOW <= opened <= WINDOW + LASTS + 30 * SECOND
+
+
+def test_a_level_that_is_back_after_long_was_none():
+    interest = Interest()
+    for n in range(60):
+        interest.take(1000.0, START + n * FASTEST)
+    left = START + 60 * FASTEST
+    for t in range(left, left + BACK_WITHIN + MINUTE, FASTEST):
+        interest.take(400.0, t)
+        assert interest.error is None
+    for t in range(left + BACK_WITHIN + MINUTE, left + BACK_WITHIN + 3 * MINUTE, FASTEST):
+        interest.take(1000.0, t)
+        assert interest.error is None
+    assert interest.steady == 1000.0
+
+
+def test_what_was_written_without_departures_is_read():
+    interest = Interest()
+    for n in range(10):
+        interest.take(1000.0, START + n * FASTEST)
+    before = msgspec.to_builtins(interest)[:5]
+    assert msgspec.convert(before, Interest) == interest

@@ -118,3 +118,18 @@ def test_a_sample_costs_eight_bytes_for_time_and_eight_for_each_column():
     for n in range(10_000):
         series.append(n * 1_000, (1.0, 2.0))
     assert [len(column) for column in series.dump()] == [8 * 3_601] * 3
+
+
+@given(steps, keeps, st.sampled_from([0, 7]), st.integers(900, 3_000))
+def test_samples_are_mended_from_a_time_on(deltas, keep, spacing, since):
+    series = Series(2, keep, spacing)
+    rows = samples_of(deltas)
+    for t, value in rows:
+        series.append(t, (value, value))
+    before = [series.at_or_before(t) for t, _ in rows]
+    series.mend(since, -1.0)
+    for (t, _), sample in zip(rows, before, strict=True):
+        if sample is not None:
+            at, (first, second) = sample
+            sample = at, (-1.0 if at >= since else first, second)
+        assert series.at_or_before(t) == sample
