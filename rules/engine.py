@@ -357,6 +357,7 @@ class Engine:
         turns: list[AlertOrNotice] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
+            self._watchlist.memory.leave_out_gone(self._faults.unlisted, now)
             self._look_whether_alike(self._watchlist.memory.views.values(), now)
         for drift in self._drifts.look(self._watchlist.memory.views.values(), now):
             self._faults.take(drift)

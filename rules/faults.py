@@ -15,6 +15,8 @@ _MOST = 1_000
 _REASONS = 3
 """How many different reasons one notice names."""
 
+_UNLISTED = frozenset({FaultCode.CONTRACT_MISSING, FaultCode.CONTRACT_SETTLING})
+
 Key = tuple[FaultCode, str, str]
 """Code, venue and subject identify a fault."""
 
@@ -52,6 +54,11 @@ class Faults(msgspec.Struct, array_like=True):
                 self.news.remove(unreported[0])
             else:
                 self._report(fault, since)
+
+    @property
+    def unlisted(self) -> set[tuple[str, str]]:
+        """Venue and symbol of what its venue no longer lists, or ends."""
+        return {(venue, symbol) for code, venue, symbol in self.standing if code in _UNLISTED}
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: nothing was later."""

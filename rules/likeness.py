@@ -50,7 +50,7 @@ def look(views: Iterable[View], now: Ms) -> Iterator[Fault | Renamed]:
     for view in views:
         if len(view.everyone) > 1:
             yield from _look(view, now)
-        elif not view.ordered:
+        elif not view.ordered and not any(market.gone for market in view.everyone):
             yield from _stay_alone(view, now)
 
 

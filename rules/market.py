@@ -11,7 +11,8 @@ spoke first.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
@@ -21,7 +22,7 @@ from rules.alerts import ALL
 from rules.interest import MAX_AGE, MEMOS, Interest
 from rules.timeline import VenueClock
 from rules.windows import LatestPrices, PriceWindow, Series
-from streams.durations import DAY, HOUR, SECOND
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import (
     FeedState,
     Funding,
@@ -199,9 +200,9 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "compared", "exchange", "interest", "inverse", "likeness", "lines", "oi_base",
-        "oi_usd", "one_side", "predicted", "prices", "rank", "settled", "spread_bp", "symbol",
-        "throttled", "venue", "venue_lines",
+        "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness", "lines",
+        "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled", "spread_bp",
+        "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -245,6 +246,8 @@ class Market(_Memos):
         self.spread_bp: float | None = None
         self.throttled = False
         """At most one of its liquidations a second is reported."""
+        self.gone = False
+        """It has left its venue's listing and says nothing any more, so it is not missing."""
 
     @property
     def coins_at_least(self) -> float:
@@ -385,7 +388,8 @@ class View(_Memos):
         self.assets: Mapping[str, View] = {} if assets is None else assets
         """All assets, in the view of the whole market; empty in others."""
         self.ordered: list[Market] = []
-        """Its markets, without those that are another asset of the same name (``everyone``)."""
+        """Its markets, without those that are another asset of the same name, and those that are
+        gone (``everyone``)."""
         self._markets: dict[tuple[str, str], Market] = {}
 
     def __iter__(self) -> Iterator[Market]:
@@ -415,10 +419,10 @@ class View(_Memos):
         self.sort(market)
 
     def sort(self, market: Market) -> None:
-        """Puts one of the markets where its likeness says that it belongs."""
+        """Puts one of the markets where it belongs, as long as it counts."""
         if market in self.ordered:
             self.ordered.remove(market)
-        if market.likeness.counts:
+        if market.likeness.counts and not market.gone:
             insort(self.ordered, market, key=_rank)
 
     def exclude(self, market: Market) -> None:
@@ -568,6 +572,10 @@ def venues(markets: Sequence[Market]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([m.venue for m in markets])) if markets else ()
 
 
+SILENT: Ms = MINUTE
+"""A contract is silent that no feed has spoken of for so long: the slowest ones are polled as
+often, and a quiet contract may say nothing for half of it."""
+
 FORGET_AFTER: Ms = DAY
 """An instrument without data for this long is delisted, or no longer asked for."""
 
@@ -592,6 +600,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     throttled: bool = False
     inverse: bool = False
     compared: Compared = msgspec.field(default_factory=Compared)
+    gone: bool = False
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -674,6 +683,28 @@ class Memory:
                 lines[state.kind] = FeedUptime(above.up, above.since)
             _turn(lines, state, now)
 
+    def leave_out_gone(self, unlisted: Collection[tuple[str, str]], now: Ms) -> None:
+        """Leaves out what its venue no longer lists (``unlisted``: venue and symbol) and is silent,
+        while the venue speaks of others; takes back what is heard or listed again.
+
+        A feed that is silent alone is missing, and so is what a listing lacks together with more
+        than half of its venue: the listing may be what is wrong.
+        """
+        markets = [(view, market) for view in self.views.values() for market in view.everyone]
+        if not unlisted and not any(market.gone for _, market in markets):
+            return
+        known = Counter([market.venue for _, market in markets])
+        absent = Counter([m.venue for _, m in markets if (m.venue, m.symbol) in unlisted])
+        speaking = {m.venue for _, m in markets if now - (m.last_heard() or 0) < SILENT}
+        for view, market in markets:
+            venue, silent = market.venue, now - (market.last_heard() or 0) >= SILENT
+            gone = silent and (venue, market.symbol) in unlisted
+            if gone and not market.gone:
+                gone = venue in speaking and 2 * absent[venue] <= known[venue]
+            if gone is not market.gone:
+                market.gone = gone
+                view.sort(market)
+
     def forget(self, now: Ms) -> list[tuple[str, Market]]:
         """Drops what was silent for a day, with the asset that it was of."""
         horizon = now - FORGET_AFTER
@@ -746,7 +777,7 @@ class Memory:
             market.settled, market.predicted = saved.settled, saved.predicted
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
-            market.compared = saved.compared
+            market.compared, market.gone = saved.compared, saved.gone
             view.sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
             if not _fits(market.prices, saved.prices):
@@ -824,4 +855,5 @@ def _dump_market(market: Market) -> MarketDump:
         throttled=market.throttled,
         inverse=market.inverse,
         compared=market.compared,
+        gone=market.gone,
     )

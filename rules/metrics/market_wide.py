@@ -129,14 +129,15 @@ class TotalOpenInterest(MarketWideMetric):
     def _assets(self, view: View, now: Ms) -> Iterator[_Asset]:
         for name, asset in view.assets.items():
             holding = [m for m in asset if m.oi_base is not None and m.one_side]
-            span = self.part.span(Telling.by(holding), now, asset.price_at)
+            telling = Telling.by(holding, asset)
+            span = self.part.span(telling, now, asset.price_at)
             first = asset.price_at(span.start) if span else None
             if span is None or first is None:
                 continue
             before, after, last = span.before, span.after, asset.price(now)
             effect = None if last is None else span.priced * (last - first)
             markets = [e.market for e in span.ends]
-            left_out = before * first * self.part.left_out(holding, span)
+            left_out = before * first * self.part.left_out(telling, span)
             yield _Asset(name, before * first, after * first, left_out, effect, markets)
 
 

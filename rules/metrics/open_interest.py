@@ -132,7 +132,7 @@ class OpenInterestMetric:
         span, expected = self.span(telling, now, view.price_at), telling.added
         if span is None:
             return None
-        if not self._enough(expected, span):
+        if not self._enough(telling, span):
             return None
         before, after = span.before, span.after
         price = view.price_at(span.start)
@@ -166,20 +166,25 @@ class OpenInterestMetric:
     def distance(self, value: float) -> float:
         return fall(-value) if value < 0 else value
 
-    def left_out(self, markets: list[Market], span: Span) -> float:
-        """Coins of the markets that are not in the span, per coin of those that are.
+    def left_out(self, telling: "Telling", span: Span) -> float:
+        """Coins of the markets added up that are not in the span, per coin of those that are.
 
-        Each is compared at the last moment at which it was known itself, since the others may have
-        fallen after that; at the window's start if that was before.
+        A contract without a past at a venue of which another one is gone may be the same coins, so
+        it is none of those. Each is compared at the last moment at which it was known itself, since
+        the others may have fallen after that; at the window's start if that was before.
         """
-        if len(span.ends) == len(markets):
+        if len(span.ends) == len(telling.added):
             return 0.0
         used = {e.market for e in span.ends}
         ratio = 0.0
-        for market in markets:
+        for market in telling.added:
             if market in used:
                 continue
             series = market.memo(self.samples)
+            if market.venue in telling.replaced and (
+                series is None or series.first_at(span.start, self.max_age) is None
+            ):
+                continue
             last = None if series is None else series.last_time
             coins = None
             if series is None or last is None:
@@ -216,7 +221,7 @@ class OpenInterestMetric:
                 late.add(market)
         if late:
             span = self._aligned([f for f in fresh if f[0] not in late], telling, now, price_at)
-            if span is not None and self._enough(telling.added, span):
+            if span is not None and self._enough(telling, span):
                 return span
         return self._aligned(fresh, telling, now, price_at)
 
@@ -294,9 +299,9 @@ class OpenInterestMetric:
             sums[market.exchange] = old + scale * before, shown
         return len(sums) >= OTHERS and all(old <= AGREE * shown for old, shown in sums.values())
 
-    def _enough(self, markets: list[Market], span: Span) -> bool:
+    def _enough(self, telling: "Telling", span: Span) -> bool:
         """Whether these hold enough of the coins to speak for all."""
-        return span.before > 0 and LEAST_SHARE * (1 + self.left_out(markets, span)) <= 1
+        return span.before > 0 and LEAST_SHARE * (1 + self.left_out(telling, span)) <= 1
 
 
 def open_interest(name: str, window: Ms) -> OpenInterestMetric:
@@ -317,16 +322,19 @@ class Telling(NamedTuple):
     known: list[tuple[Market, float | None]]
     """Those of them whose feed is up and of which something is believed, with what they show now,
     held or not."""
+    replaced: frozenset[str]
+    """Venues of which a contract is gone."""
 
     @staticmethod
-    def by(markets: list[Market]) -> "Telling":
-        """That of ``markets``, all of which tell what is open."""
+    def by(markets: list[Market], view: View) -> "Telling":
+        """That of ``markets`` of a view, all of which tell what is open."""
         known = [
             (m, m.interest.latest)
             for m in markets
             if m.interest.level is not None and m.up(_OPEN_INTEREST)
         ]
-        return Telling(len(markets), _added(markets), known)
+        replaced = frozenset([m.venue for m in view.everyone if m.gone])
+        return Telling(len(markets), _added(markets), known, replaced)
 
 
 _Fresh = tuple[Market, Series, Ms, float | None]
@@ -334,7 +342,7 @@ _Fresh = tuple[Market, Series, Ms, float | None]
 
 
 def _telling(view: View, now: Ms) -> Telling:
-    return Telling.by([m for m in view.ordered if m.oi_base is not None])
+    return Telling.by([m for m in view.ordered if m.oi_base is not None], view)
 
 
 def _at_price(end: Ends, price: float) -> Ends:

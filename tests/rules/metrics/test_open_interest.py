@@ -1,11 +1,27 @@
 """A venue that drops out in the second in which all fall takes no more than its part with it."""
 
+import msgspec
 from pytest import approx, mark
 
-from rules.alerts import LiquidationFacts, OpenInterestFacts, PriceFacts, TotalOpenInterestFacts
+from rules.alerts import (
+    Alert,
+    LiquidationFacts,
+    OpenInterestFacts,
+    PriceFacts,
+    TotalOpenInterestFacts,
+)
 from rules.engine import Engine
-from streams.durations import MINUTE, SECOND
-from streams.events import AnyEvent, Kind, Tick
+from streams.durations import HOUR, MINUTE, SECOND
+from streams.events import (
+    AnyEvent,
+    FaultCode,
+    Kind,
+    MarketEvent,
+    OpenInterest,
+    Price,
+    Tick,
+    fault,
+)
 from tests.rules.facts import (
     START,
     Fed,
@@ -106,6 +122,110 @@ def test_a_venue_that_is_new_is_weighed_as_it_is_now():
         if t > START + 20 * MINUTE:
             fed.feed(oi("binance", t, 35.0 * left))
     assert fed.value() == approx(-60)
+
+
+# ── a contract that has left its venue's listing ──
+
+MOST = {"binance": 56e6, "bybit": 24e6, "hyperliquid": 20e6}
+
+
+def leaving(
+    unlisted: FaultCode | None = FaultCode.CONTRACT_MISSING,
+    lost: int = FALL - 5 * MINUTE,
+    since: int = START,
+    until: int = FALL + 2 * MINUTE,
+    *,
+    replaced: bool = False,
+    others: bool = True,
+    fallen: float = 0.2,
+) -> list[AnyEvent]:
+    """Binance's BTC says nothing from ``lost`` on, and the listing lacks it; ETH goes on, if there
+    are ``others``. With ``replaced`` BTC is told under another symbol from then on."""
+    events: list[AnyEvent] = []
+    for t in range(since, until, SECOND):
+        left = 1.0 if t < FALL else 1 - fallen
+        for place, (venue, coins) in enumerate(MOST.items()):
+            for asset in ("BTC", "ETH", "SOL"):
+                gone = venue == "binance" and t >= lost
+                if gone and (not others or (asset == "BTC" and not replaced)):
+                    continue
+                sent: list[MarketEvent] = [price(venue, t, 100.0 * left, asset=asset)]
+                if t // SECOND % 5 == place:
+                    sent.append(oi(venue, t, coins * left, asset=asset))
+                if gone and asset == "BTC":
+                    sent = [msgspec.structs.replace(event, symbol="BTCUSDC") for event in sent]
+                events += sent
+        if t == lost:
+            events += [feed("binance", kind, t, False, "BTCUSDT") for kind in Kind]
+            if unlisted is not None:
+                events.append(fault(unlisted, t, venue="binance", subject="BTCUSDT"))
+        events.append(Tick(seen=t))
+    return events
+
+
+def btc(alerts: list[Alert]) -> list[Alert]:
+    return [alert for alert in alerts if alert.asset == "BTC"]
+
+
+@mark.parametrize("unlisted", [FaultCode.CONTRACT_MISSING, FaultCode.CONTRACT_SETTLING])
+@mark.parametrize("replaced", [False, True])
+def test_a_contract_that_left_the_listing_is_no_missing_coverage(unlisted, replaced):
+    alerts = btc(run(Engine([RULE], VENUES), leaving(unlisted, replaced=replaced)))
+    assert alerts
+    assert alerts[0].seen <= FALL + 15 * SECOND
+    assert alerts[0].value == approx(-20)
+    assert alerts[0].missing == (("binance",) if replaced else ())
+
+
+def test_of_the_market_as_a_whole_it_is_none_either():
+    events: list[AnyEvent] = []
+    for event in leaving():
+        asset = event.asset if isinstance(event, (OpenInterest, Price)) else "BTC"
+        if isinstance(event, OpenInterest) and asset == "ETH" and event.venue == "binance":
+            events.append(msgspec.structs.replace(event, base=1.0))
+        elif asset == "BTC" or (asset == "ETH" and isinstance(event, Price)):
+            events.append(event)
+    alerts = run(Engine([TOTAL], VENUES), events)
+    assert alerts
+    assert alerts[0].seen <= FALL + 30 * SECOND
+
+
+@mark.parametrize("replaced", [False, True])
+def test_one_whose_feed_is_silent_and_that_is_listed_stays_missing(replaced):
+    assert btc(run(Engine([RULE], VENUES), leaving(None, replaced=replaced))) == []
+
+
+def test_one_that_a_listing_lacks_while_its_venue_is_dark_stays_missing():
+    assert btc(run(Engine([RULE], VENUES), leaving(others=False))) == []
+
+
+def test_one_that_is_heard_though_the_listing_lacks_it_counts():
+    events = [event for event in leaving(lost=FALL + HOUR) if event.seen < FALL + MINUTE]
+    missing = fault(
+        FaultCode.CONTRACT_MISSING, FALL - 5 * MINUTE, venue="binance", subject="BTCUSDT"
+    )
+    events.insert(next(n for n, e in enumerate(events) if e.seen >= missing.seen), missing)
+    alerts = btc(run(Engine([RULE], VENUES), events))
+    assert alerts[0].venues == VENUES
+
+
+def test_one_that_comes_back_counts_again_with_its_past():
+    engine = Engine([RULE], VENUES)
+    back = FALL - 2 * MINUTE
+    assert btc(run(engine, leaving(until=back))) == []
+    assert btc(run(engine, leaving(None, since=back, until=FALL, lost=FALL + HOUR))) == []
+    alerts = btc(run(engine, leaving(None, since=FALL, lost=FALL + HOUR)))
+    assert alerts[0].venues == VENUES
+
+
+def test_that_a_contract_is_gone_survives_a_restart():
+    engine, again = Engine([RULE], VENUES), Engine([RULE], VENUES)
+    run(engine, leaving(until=FALL))
+    assert not again.load(engine.dump())
+    assert again.dump() == engine.dump()
+    assert again.standing(False) == engine.standing(False)
+    alerts = btc(run(again, leaving(since=FALL)))
+    assert alerts[0].seen <= FALL + 15 * SECOND
 
 
 # ── a venue of which nobody knows whether it counts one side or both ──
