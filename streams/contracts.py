@@ -7,6 +7,7 @@ settlement cannot be longer than the interval, and two settlements cannot be clo
 """
 
 from collections.abc import Iterable
+from math import inf
 
 import msgspec
 
@@ -52,8 +53,11 @@ but they all go one way, while of coins that changed places some go up and some 
 
 
 _IMPOSSIBLE = 3.0
-"""No liquidation is at so many times the mark price, or so small a part of it. Bybit tells the
-bankruptcy price, at which a position of twice its margin is at half of where it was opened."""
+"""No liquidation is at so many times the highest mark price of the last minutes, or so small a part
+of the lowest. Bybit tells the bankruptcy price, at which a position of twice its margin is at half
+of where it was opened, and a venue works through its queue while the mark falls on."""
+
+_MARKS_LAST: Ms = 5 * MINUTE
 
 _LONG_OVER: Ms = 10 * MINUTE
 """A liquidation so long before what the venue says of its price is not of now."""
@@ -69,6 +73,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The largest rate either way, a fraction per interval."""
     settled_before: Ms | None = None
     """The settlement before the newest one, which follows in another event."""
+    unsettled_since: Ms | None = None
+    """In the place of ``settled_before``: it was not after this moment, whenever it was."""
 
 
 class _Due(msgspec.Struct):
@@ -78,6 +84,8 @@ class _Due(msgspec.Struct):
     """The intervals that have it next, as of when it was first named."""
     word: float
     """The interval that the venue named then."""
+    named: Ms
+    """When that was."""
     hours: float | None = None
     """The interval that it was believed to end; None: unknown."""
 
@@ -105,6 +113,10 @@ class _Contract(msgspec.Struct):
     """The venue's time of it."""
     mark_seen: Ms = 0
     index: float | None = None
+    marks: tuple[tuple[float, float], tuple[float, float]] = ((inf, 0.0), (inf, 0.0))
+    """The lowest and the highest of these five minutes and of the five before."""
+    marks_slot: int = 0
+    """Those five minutes, since the epoch."""
     held: tuple[float, float] = (0.0, 0.0)
     """The largest open interest in coins of this hour and of the hour before that was heard."""
     held_hour: int = 0
@@ -122,6 +134,8 @@ class _Contract(msgspec.Struct):
     """The last known settlement."""
     row_before: Ms | None = None
     """The one before, by the same answer."""
+    unsettled_since: Ms | None = None
+    """See ``Terms.unsettled_since``, of the same answer."""
     row_at: Ms | None = None
     """The last settlement that an answer had."""
     row_seen: Ms = 0
@@ -168,6 +182,8 @@ class Contracts:
             contract.cap = terms.funding_cap
         if terms.settled_before is not None:
             contract.row_before = terms.settled_before
+        if terms.unsettled_since is not None:
+            contract.unsettled_since = terms.unsettled_since
 
     def complete(self, event: MarketEvent) -> tuple[MarketEvent | None, str]:
         """The event with what its frame left out, None if it cannot be true.
@@ -186,7 +202,9 @@ class Contracts:
         """Why a liquidation cannot have happened now as it is told, "" if it can."""
         contract = self._contract(event.symbol)
         if contract.mark is not None and 0 <= event.seen - contract.mark_seen <= MINUTE:
-            if _apart(event.price, contract.mark) > _IMPOSSIBLE:
+            lowest = min(low for low, _ in contract.marks)
+            highest = max(high for _, high in contract.marks)
+            if not lowest / _IMPOSSIBLE <= event.price <= highest * _IMPOSSIBLE:
                 return f"a liquidation at {event.price:.6g}, where the mark is {contract.mark:.6g}"
             if event.at < contract.mark_at - _LONG_OVER:
                 return "a liquidation of long ago"
@@ -254,6 +272,7 @@ class Contracts:
         contract = self._contract(event.symbol)
         if event.mark is not None:
             contract.mark_at, contract.mark_seen = event.at, event.seen
+            _range(contract, event.mark, event.seen)
         if event.mark is not None and event.index is not None:
             contract.mark, contract.index = event.mark, event.index
             return event
@@ -280,7 +299,7 @@ class Contracts:
         word = _word(contract, event.hours)
         if event.next_at is not None:
             _next(contract, event.next_at, event.at)
-        due = _due(contract, event.at, word)
+        due = _due(contract, event.at, event.seen, word)
         if due is None:
             hours = contract.shown or word
             return _within_cap(contract, _with_hours(event, hours), "") if hours else (None, "")
@@ -303,17 +322,25 @@ class Contracts:
         if contract.row_at is None or event.at >= contract.row_at:
             contract.row_at, contract.row_seen = event.at, event.seen
         before, contract.row_before = contract.row_before, None
+        since, contract.unsettled_since = contract.unsettled_since, None
         hour = round(event.at / HOUR)
         due, word = contract.dues.get(hour), _word(contract, event.hours)
-        # an interval other than the listing's is one that the answer itself told
-        listed = contract.listed is not None and event.hours == contract.listed.funding_hours
-        hours: float | None = word if listed or contract.assumed else event.hours
-        if due is not None and due.hours is not None:
-            hours = due.hours
-        elif before is not None:
-            hours = _interval_between(before, event.at, word)
+        hours: float | None = None  # a word of now may be of what began with this settlement
+        believed = None if due is None else due.hours
+        if before is not None:
+            gap = float(round((event.at - before) / HOUR))
+            if due is not None and gap == due.word and gap in intervals_between(before, event.at):
+                hours = gap  # as the venue named it before there could be a word on what follows
+            else:
+                hours = _interval_between(before, event.at, believed or word)
             if not word and contract.shown is None:
                 contract.shown = hours
+        elif believed is not None:
+            hours = believed
+        elif since is not None:
+            gap = (event.at - since + MINUTE) // HOUR  # stamped within seconds of the hour
+            fits = [float(h) for h in FUNDING_HOURS if h >= gap]
+            hours = word if word in fits else next(iter(fits), None)
         if not hours:
             hours = contract.shown
         if hours is None or hour % hours:
@@ -372,7 +399,7 @@ def _next(contract: _Contract, next_at: Ms, now: Ms) -> None:
     contract.next_at = next_at
 
 
-def _due(contract: _Contract, now: Ms, word: float) -> _Due | None:
+def _due(contract: _Contract, now: Ms, seen: Ms, word: float) -> _Due | None:
     """The next settlement, None if it is unknown which that is."""
     next_at = contract.next_at
     if next_at is None or next_at < now - MINUTE:
@@ -382,13 +409,14 @@ def _due(contract: _Contract, now: Ms, word: float) -> _Due | None:
     if due is None:
         for old in sorted(contract.dues)[: 1 - _DUES]:
             del contract.dues[old]
-        due = contract.dues[hour] = _Due(intervals_between(now, next_at), word)
+        due = contract.dues[hour] = _Due(intervals_between(now, next_at), word, seen)
     return due
 
 
 def _in_force(contract: _Contract, due: _Due, word: float, seen: Ms) -> float | None:
     """The interval that ends with ``due``, None if it is unknown."""
-    if contract.early and word != due.word and {word, due.word} <= due.fits:
+    changed = word != due.word and {word, due.word} <= due.fits
+    if changed and (contract.early or not 0 <= seen - due.named <= MINUTE):
         return None  # it changed at the settlement before and is said late, or will change at this
     if word in due.fits and not contract.refuted:
         contract.shown = contract.contrary = None
@@ -421,6 +449,16 @@ def _hold(contract: _Contract, event: OpenInterest) -> None:
         before = contract.held[0] if hour == contract.held_hour + 1 else 0.0
         contract.held, contract.held_hour = (0.0, before), hour
     contract.held = max(contract.held[0], event.base), contract.held[1]
+
+
+def _range(contract: _Contract, mark: float, seen: Ms) -> None:
+    """A mark price was heard."""
+    slot = seen // _MARKS_LAST
+    if slot != contract.marks_slot:
+        before = contract.marks[0] if slot == contract.marks_slot + 1 else (inf, 0.0)
+        contract.marks, contract.marks_slot = ((inf, 0.0), before), slot
+    (low, high), before = contract.marks
+    contract.marks = (min(low, mark), max(high, mark)), before
 
 
 def _settle(contract: _Contract, at: Ms) -> None:

@@ -645,11 +645,10 @@ def _settlements(
         of, since = listing.instruments.get(symbol), before.get(symbol)
         if of is None:
             continue
-        is_known = whole and since is not None
-        terms = Terms(symbol=symbol, settled_before=since) if is_known else None
-        none_since = oldest if whole and since is None else None
-        at, rate = row.fundingTime, row.fundingRate
-        events += wire.present(terms, wire.settled(of, at, seen, rate, none_since))
+        unsettled_since = oldest if since is None else None
+        terms = Terms(symbol=symbol, settled_before=since, unsettled_since=unsettled_since)
+        settled = wire.settled(of, row.fundingTime, seen, row.fundingRate)
+        events += wire.present(terms if whole else None, settled)
     return events
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from streams.contracts import Terms
+from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
@@ -448,7 +450,8 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     if of is None or not rows:
         return []
     newest = max(rows, key=lambda row: row.timestamp)
-    return wire.present(wire.settled(of, newest.timestamp, seen, newest.interest_1h))
+    terms = Terms(symbol=of.symbol, settled_before=newest.timestamp - HOUR)
+    return wire.present(terms, wire.settled(of, newest.timestamp, seen, newest.interest_1h))
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

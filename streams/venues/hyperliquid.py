@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.coins import present_name
+from streams.contracts import Terms
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
@@ -661,7 +662,10 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         return []
     newest = max(rows, key=lambda row: row.time)
     of = listing.instruments.get(newest.coin)
-    return wire.present(of and wire.settled(of, newest.time, seen, newest.fundingRate))
+    if of is None:
+        return []
+    terms = Terms(symbol=of.symbol, settled_before=newest.time - HOUR)  # each hour, everywhere
+    return wire.present(terms, wire.settled(of, newest.time, seen, newest.fundingRate))
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

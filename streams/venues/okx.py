@@ -57,6 +57,7 @@ _TICKERS = "/api/v5/market/tickers?instType=SWAP"
 _MARKS = "/api/v5/public/mark-price?instType=SWAP"
 _INDEXES = "/api/v5/market/index-tickers?quoteCcy="
 _ORDERS = "/api/v5/market/books?sz=400&instId="
+_SETTLED = "/api/v5/public/funding-rate-history?limit=2&instId="
 _POLLS = (  # every, after
     (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
     (Kind.FUNDING, _FUNDING, 30.0, 1.0),
@@ -106,6 +107,11 @@ class _Funding(msgspec.Struct):
     maxFundingRate: wire.Text = ""
     minFundingRate: wire.Text = ""
     ts: wire.Text = ""
+
+
+class _Settled(msgspec.Struct):
+    fundingTime: wire.Time
+    realizedRate: wire.Text
 
 
 class _Interest(msgspec.Struct):
@@ -203,6 +209,7 @@ _book_answer = msgspec.json.Decoder(list[_BookAnswer], strict=False)
 _status = msgspec.json.Decoder(_Status)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
+_settlements = msgspec.json.Decoder(list[_Settled], strict=False)
 _funding = msgspec.json.Decoder(_Funding)
 _interest = msgspec.json.Decoder(_Interest, strict=False)
 
@@ -370,12 +377,15 @@ def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
 
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """What one answer brings of all contracts."""
-    return [
+    """What one answer brings of all contracts, and after each full hour the last two settlements,
+    contract by contract over ten minutes: the interval that ended is between them."""
+    of_all = [
         Poll(request=Request(path=path), kind=kind, every_s=every_s, offset_s=offset_s)
         for kind, path, every_s, offset_s in _POLLS
         if kind in kinds and instruments
     ]
+    requests = wire.of_each(instruments if Kind.FUNDING in kinds else (), _SETTLED)
+    return of_all + wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=600.0, offset_s=60.0)
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -490,6 +500,15 @@ def _funding_facts(row: _Funding, listing: Listing, seen: Ms) -> list[Decoded]:
     return wire.present(terms if says_terms else None, settled, estimate or None)
 
 
+def _read_settlements(symbol: str, data: msgspec.Raw, listing: Listing, seen: Ms) -> list[Decoded]:
+    of, rows = listing.instruments.get(symbol), wire.read(_settlements, data)
+    if of is None or not rows:
+        return []
+    *before, newest = sorted(rows, key=lambda row: row.fundingTime)
+    terms = Terms(symbol=symbol, settled_before=before[-1].fundingTime if before else None)
+    return wire.present(terms, wire.settled(of, newest.fundingTime, seen, newest.realizedRate))
+
+
 def _liquidation_facts(row: _Liquidated, listing: Listing, seen: Ms) -> list[Decoded]:
     of = listing.instruments.get(row.instId)
     if of is None:
@@ -546,7 +565,9 @@ _POLLED = {
 
 
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """What one answer says of all contracts."""
+    """What one answer says of all contracts, or of the last two settlements of one."""
+    if poll.request.symbol:
+        return _read_settlements(poll.request.symbol, _data(body), listing, seen)
     return _READERS[_POLLED[poll.kind]](_data(body), listing, seen)
 
 

@@ -15,7 +15,6 @@ from msgspec import Meta
 
 from streams.coins import present_name
 from streams.contracts import FUNDING_HOURS
-from streams.durations import HOUR, MINUTE
 from streams.events import (
     Funding,
     Instrument,
@@ -224,20 +223,10 @@ def predicted(
     return _funding(of, at, seen, fraction(rate), hours, next_at)
 
 
-def settled(
-    of: Instrument, at: Ms, seen: Ms, rate: Text | None, none_since: Ms | None = None
-) -> Funding | None:
-    """The rate charged at ``at``. None without a rate, or where no interval is known.
-
-    ``none_since``: there was no settlement between this moment and ``at``. The interval is the
-    instrument's, or the shortest that explains it.
-    """
-    value, hours = fraction(rate), of.funding_hours
-    if none_since is not None and hours is not None:
-        gap = (at - none_since + MINUTE) // HOUR  # stamped within seconds of the hour
-        if gap > hours:
-            hours = next((float(h) for h in FUNDING_HOURS if h >= gap), None)
-    return _funding(of, at, seen, value, hours, settled=True)
+def settled(of: Instrument, at: Ms, seen: Ms, rate: Text | None) -> Funding | None:
+    """The rate charged at ``at``, which is no fact yet without ``Terms`` on the time before it.
+    None without a rate, or where no interval is known."""
+    return _funding(of, at, seen, fraction(rate), of.funding_hours, settled=True)
 
 
 def _funding(

@@ -301,6 +301,18 @@ def okx_funding(symbol: str, at: Ms = EPOCH, hours: int = 8, **fields: str) -> d
     } | fields  # fmt: skip
 
 
+def okx_settled(symbol: str, at: Ms = EPOCH, hours: int = 8) -> list[dict[str, str]]:
+    """OKX's last two settlements of one contract, the newest first."""
+    last = at // (hours * 3_600_000) * hours * 3_600_000
+    return [
+        {
+            "instType": "SWAP", "instId": symbol, "fundingRate": "0.0002", "realizedRate": "0.0001",
+            "fundingTime": str(time), "method": "current_period", "formulaType": "noRate",
+        }
+        for time in (last, last - hours * 3_600_000)
+    ]  # fmt: skip
+
+
 def okx_interest(symbol: str, coins: float = 10, at: Ms = EPOCH) -> dict[str, str]:
     """A row of OKX's answer about open interest, at 100 USD."""
     return {

@@ -64,6 +64,10 @@ class OkxServer:
             ],
             **frames.okx_checks([*self.contracts], self.now, self.answered_mark),
         }
+        if request.path == "/api/v5/public/funding-rate-history":
+            symbol = request.query["instId"]
+            settled = frames.okx_settled(symbol, at=self.now, hours=self.hours.get(symbol, 8))
+            return web.Response(body=frames.okx_answer(settled))
         return web.Response(body=frames.okx_answer(rows[request.path_qs]))
 
     def liquidate(self, *coins: float, symbol: str = "BTC-USDT-SWAP") -> bytes:

@@ -359,6 +359,40 @@ def test_a_change_that_the_ticker_says_first_makes_no_wrong_rate(was, now, at) -
 
 
 @pytest.mark.parametrize("was, now, at", CHANGES)
+@pytest.mark.parametrize("early", [MINUTE, 30 * MINUTE])
+@pytest.mark.parametrize("ahead", [2 * MINUTE, 3 * HOUR])
+def test_a_ticker_that_says_what_begins_with_the_next_settlement(was, now, at, early, ahead):
+    """Bitget's and Gate's answers have the new interval while the old one still runs."""
+    venue = Changing(was, now, at)
+    venue.relist(was)
+    venue.run(venue.change - early - ahead, venue.change - early)
+    venue.contracts.take(Terms(symbol="XYZUSDT", funding_hours=now))
+    venue.run(venue.change - early, DAY + 26 * HOUR)
+    assert venue.wrong == []
+    assert venue.right[-1] > DAY + 25 * HOUR
+
+
+@pytest.mark.parametrize("was, now, at", CHANGES)
+@pytest.mark.parametrize("after", [10, 50])
+def test_a_settlement_without_the_one_before_is_none_after_a_start(was, now, at, after) -> None:
+    """OKX tells all contracts' last ones so; what holds now may have begun with it."""
+    venue = Changing(was, now, at)
+    start = venue.change + after * MINUTE
+    venue.relist(now)
+    settled = Funding(
+        venue="okx", symbol="XYZUSDT", asset="BTC", at=venue.change, seen=start,
+        rate=-0.0009, hours=now, settled=True,
+    )  # fmt: skip
+    assert venue.contracts.complete(settled) == (None, "")
+    venue.predict(start)
+    assert venue.contracts.complete(settled) == (None, "")
+    venue.settle(start)
+    assert venue.wrong == []
+    if now < was:
+        assert venue.right[-1] == start, "the rows are further apart than what holds now"
+
+
+@pytest.mark.parametrize("was, now, at", CHANGES)
 def test_a_change_that_the_listing_says_first_makes_no_wrong_rate(was, now, at) -> None:
     venue = Changing(was, now, at)
     venue.relist(was)
@@ -552,6 +586,27 @@ def heard(mark: float | None = 4_000.0, held: float | None = 25_000.0) -> Contra
 )
 def test_a_liquidation_that_cannot_be_is_none(size: float, price: float, at: Ms, why: str) -> None:
     assert heard().impossible(liquidation(size, price, at)) == why
+
+
+@pytest.mark.parametrize("times", [0.2, 5.0])
+def test_positions_of_a_crash_were_bankrupt_where_the_price_has_been(times: float) -> None:
+    """From 100 to 20, or 500, in 40 s: one of ten times its margin was bankrupt at 90, or 110."""
+    contracts = heard(mark=100.0)
+    common = {"venue": "bybit", "symbol": "ETHUSDT", "asset": "ETH"}
+    for second in range(1, 41):
+        at = NOW + second * SECOND
+        mark = 100.0 * (1 + (times - 1) * second / 40)
+        contracts.complete(Price(mark=mark, at=at, seen=at, **common))
+        for price in (90.0, 110.0):
+            told = msgspec.structs.replace(liquidation(1.0, price), at=at, seen=at)
+            assert contracts.impossible(told) == ""
+        wild = msgspec.structs.replace(liquidation(1.0, 1_600.0), at=at, seen=at)
+        assert contracts.impossible(wild) != ""
+    later = NOW + 11 * MINUTE  # a price of long ago is none of now
+    contracts.complete(Price(mark=100.0 * times, at=later, seen=later, **common))
+    told = liquidation(1.0, 90.0 if times < 1 else 110.0)
+    told = msgspec.structs.replace(told, at=later, seen=later)
+    assert contracts.impossible(told) != ""
 
 
 def test_what_is_not_known_makes_no_liquidation_impossible() -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from streams.contracts import Terms
 from streams.events import (
     Funding,
     Instrument,
@@ -159,11 +160,12 @@ def test_what_an_hour_has_cost_is_its_own_interest_not_that_of_8_h() -> None:
     polls = deribit.polls([*KNOWN.instruments.values()], ALL)
     hour, two, nothing = lines("deribit", "poll_funding.jsonl")
     poll = next(p for p in polls if p.request.symbol == BTC)
-    (settled,) = deribit.decode_poll(poll, hour, KNOWN, SEEN)
+    terms, settled = deribit.decode_poll(poll, hour, KNOWN, SEEN)
+    assert terms == Terms(symbol=BTC, settled_before=1_795_262_400_000 - 3_600_000)
     assert isinstance(settled, Funding)
     assert (settled.rate, settled.hours, settled.settled) == (-4.739622041017375e-7, 1, True)
     assert (settled.symbol, settled.at) == (BTC, 1_795_262_400_000)
-    (settled,) = deribit.decode_poll(poll, two, KNOWN, SEEN)
+    _, settled = deribit.decode_poll(poll, two, KNOWN, SEEN)
     assert isinstance(settled, Funding)
     assert settled.rate == 0.00003
     assert deribit.decode_poll(poll, nothing, KNOWN, SEEN) == []

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.contracts import Contracts
+from streams.contracts import Contracts, Terms
 from streams.durations import HOUR
 from streams.events import Funding, Kind, MacroPrice, OpenInterest, Price
 from streams.venue import (
@@ -407,7 +407,8 @@ def test_settlements_are_asked_for_coin_by_coin_from_an_hour_ago() -> None:
     asked = json.loads(request.body.replace(b"{hour_ago}", b"1795258800000"))
     assert asked == {"type": "fundingHistory", "coin": "kPEPE", "startTime": 1795258800000}
     newest, none = lines("hyperliquid", "poll_funding.jsonl")
-    (event,) = hyperliquid.decode_poll(polls[0], newest, listing("hyperliquid"), SEEN)
+    terms, event = hyperliquid.decode_poll(polls[0], newest, listing("hyperliquid"), SEEN)
+    assert terms == Terms(symbol="BTC", settled_before=1_795_258_800_077 - HOUR)
     assert isinstance(event, Funding)
     assert (event.rate, event.hours, event.settled) == (0.0000101, 1, True)
     assert event.at == 1_795_258_800_077

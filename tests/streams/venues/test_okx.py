@@ -30,7 +30,7 @@ def decoded(file: str, place: int = 0) -> list[object]:
 
 
 def polled(kind: Kind, place: int = 0) -> list[object]:
-    (poll,) = (poll for poll in okx.polls(contracts(1), ALL) if poll.kind is kind)
+    poll = next(poll for poll in okx.polls(contracts(1), ALL) if poll.kind is kind)
     answer = lines("okx", f"poll_{kind}.jsonl")[place]
     return list(okx.decode_poll(poll, answer, listing("okx"), SEEN))
 
@@ -137,7 +137,7 @@ def test_without_the_settlement_before_the_next_interval_is_the_word() -> None:
 
 
 def test_an_interval_that_changes_is_the_new_one_from_the_next_answer_on() -> None:
-    (poll,) = (poll for poll in okx.polls(contracts(1), ALL) if poll.kind is Kind.FUNDING)
+    poll = next(poll for poll in okx.polls(contracts(1), ALL) if poll.kind is Kind.FUNDING)
     for hours in (8, 1, 2, 4):
         row = frames.okx_funding(BTC, at=SEEN, hours=hours)
         events = okx.decode_poll(poll, frames.okx_answer([row]), listing("okx"), SEEN)
@@ -154,6 +154,28 @@ def test_a_settlement_is_told_once_it_is_over_at_its_own_time_and_rate() -> None
     assert (settled[BTC].rate, settled[BTC].at) == (0.0000539822210069, 1_795_248_000_000)
     (pepe,) = (e for e in polled(Kind.FUNDING, 1) if isinstance(e, Funding) and e.settled)
     assert (pepe.rate, pepe.at, pepe.hours) == (-0.00029, 1_795_262_400_000, 4)
+
+
+def test_the_interval_that_ended_is_between_the_last_two_settlements() -> None:
+    """Nothing else says it: the listing and the answer on all contracts are of what runs now."""
+    hour, known = 3_600_000, listing("okx")
+    poll = next(
+        poll for poll in okx.polls(frames.contracts("okx", "BTC"), ALL) if poll.request.symbol
+    )
+    assert (poll.every_s, poll.kind, poll.request.symbol) == (3_600, Kind.FUNDING, BTC)
+    assert poll.request.path == f"/api/v5/public/funding-rate-history?limit=2&instId={BTC}"
+    at = SEEN // (8 * hour) * 8 * hour
+    rows = [
+        {"instId": BTC, "fundingTime": str(time), "fundingRate": "0.5", "realizedRate": rate}
+        for time, rate in ((at, "-0.0009"), (at - 8 * hour, "-0.0001"))
+    ]
+    terms, settled = okx.decode_poll(poll, frames.okx_answer(rows), known, SEEN)
+    assert terms == Terms(symbol=BTC, settled_before=at - 8 * hour)
+    assert isinstance(settled, Funding)
+    assert (settled.at, settled.rate, settled.settled) == (at, -0.0009, True)
+    (terms, settled) = okx.decode_poll(poll, frames.okx_answer(rows[:1]), known, SEEN)
+    assert terms == Terms(symbol=BTC)
+    assert okx.decode_poll(poll, frames.okx_answer([]), known, SEEN) == []
 
 
 def test_the_estimate_is_of_the_period_that_runs() -> None:
@@ -337,7 +359,7 @@ def test_the_plan_stays_within_the_limits(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 500])
 def test_what_is_said_of_all_contracts_is_one_request(count: int) -> None:
     """15 requests a minute in all, whatever is watched; 10 in 2 s are allowed of each path."""
-    polls = okx.polls(contracts(count), ALL)
+    polls = [poll for poll in okx.polls(contracts(count), ALL) if not poll.request.symbol]
     assert [(poll.kind, poll.every_s, poll.request.symbol) for poll in polls] == [
         (Kind.OPEN_INTEREST, 5, ""), (Kind.FUNDING, 30, ""), (Kind.VOLUME, 60, "")
     ]  # fmt: skip

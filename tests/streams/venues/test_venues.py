@@ -710,8 +710,8 @@ def symbol_in(venue: str, row: Any, place: int) -> str:
 
 def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[Decoded]:
     """What is said of all the others."""
-    return [
-        item
+    return [  # how far back an answer reaches is told by its oldest row, which may be the one
+        msgspec.structs.replace(item, unsettled_since=None) if isinstance(item, Terms) else item
         for item in decoded
         if not isinstance(item, Unreadable)
         and (terms or not isinstance(item, Terms))
