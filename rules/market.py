@@ -200,7 +200,7 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness", "lines",
+        "basis", "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness", "lines",
         "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled", "spread_bp",
         "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
@@ -229,6 +229,8 @@ class Market(_Memos):
         self.clock = clock or VenueClock()
         """That of its venue."""
         self.prices = PriceWindow(price_keep)
+        self.basis: float | None = None
+        """How many times its index price its mark price was when both were told last."""
         self.interest = Interest()
         """Which readings of its open interest are believed; those of inverse contracts are USD."""
         self.inverse = False
@@ -303,7 +305,7 @@ class Market(_Memos):
     def begin_anew(self) -> None:
         """What was heard of it until now is another asset's."""
         self.prices, self.interest, self.compared = self.prices.empty(), Interest(), Compared()
-        self.oi_base = self.oi_usd = self.spread_bp = None
+        self.oi_base = self.oi_usd = self.spread_bp = self.basis = None
         self.settled = self.predicted = None
         self.memos.clear()
 
@@ -329,7 +331,12 @@ class Market(_Memos):
         return held > 0
 
     def _take_price(self, event: Price, now: Ms) -> bool:
-        price = event.mark if event.index is None else event.index
+        mark, price = event.mark, event.index
+        if price is None:
+            # an index that fails is gone on with by the mark, as far from it as that was
+            price = mark if mark is None or self.basis is None else mark / self.basis
+        elif mark is not None and price > 0:
+            self.basis = mark / price
         if price is None or price <= 0:
             return False
         self._date(_PRICE, event)
@@ -601,6 +608,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     inverse: bool = False
     compared: Compared = msgspec.field(default_factory=Compared)
     gone: bool = False
+    basis: float | None = None
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -778,6 +786,7 @@ class Memory:
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
             market.compared, market.gone = saved.compared, saved.gone
+            market.basis = saved.basis
             view.sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
             if not _fits(market.prices, saved.prices):
@@ -856,4 +865,5 @@ def _dump_market(market: Market) -> MarketDump:
         inverse=market.inverse,
         compared=market.compared,
         gone=market.gone,
+        basis=market.basis,
     )

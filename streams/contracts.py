@@ -8,6 +8,7 @@ settlement cannot be longer than the interval, and two settlements cannot be clo
 
 from collections.abc import Iterable
 from math import inf
+from typing import Literal
 
 import msgspec
 
@@ -63,6 +64,15 @@ _LONG_OVER: Ms = 10 * MINUTE
 """A liquidation so long before what the venue says of its price is not of now."""
 
 
+Rows = Literal["whole", "changes", "apart"]
+"""What a frame says of a contract. ``whole``: all that there is, so what it leaves out is unknown.
+``changes``: what it leaves out has not changed. ``apart``: mark and index price come by themselves,
+and one that was not heard for ``_APART`` is unknown."""
+
+_APART: Ms = MINUTE
+"""OKX sends an unchanged mark price each 10 s, and an index price when it changes."""
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What a venue sent about one contract itself; None: nothing of that."""
 
@@ -75,6 +85,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The settlement before the newest one, which follows in another event."""
     unsettled_since: Ms | None = None
     """In the place of ``settled_before``: it was not after this moment, whenever it was."""
+    index_unknown: bool = False
+    """It says that there is no index price, which a frame that leaves it out does not."""
 
 
 class _Due(msgspec.Struct):
@@ -113,6 +125,7 @@ class _Contract(msgspec.Struct):
     """The venue's time of it."""
     mark_seen: Ms = 0
     index: float | None = None
+    index_seen: Ms = 0
     marks: tuple[tuple[float, float], tuple[float, float]] = ((inf, 0.0), (inf, 0.0))
     """The lowest and the highest of these five minutes and of the five before."""
     marks_slot: int = 0
@@ -149,8 +162,9 @@ class _Contract(msgspec.Struct):
 class Contracts:
     """The contracts of one venue, shared by its sockets and polls; it outlives a listing."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows = "changes") -> None:
         self._known: dict[str, _Contract] = {}
+        self._rows = rows
 
     def relist(self, instruments: Iterable[Instrument]) -> None:
         """A listing was read: what it says otherwise than the one before is news, the rest not."""
@@ -184,6 +198,8 @@ class Contracts:
             contract.row_before = terms.settled_before
         if terms.unsettled_since is not None:
             contract.unsettled_since = terms.unsettled_since
+        if terms.index_unknown:
+            contract.index = None
 
     def complete(self, event: MarketEvent) -> tuple[MarketEvent | None, str]:
         """The event with what its frame left out, None if it cannot be true.
@@ -268,21 +284,22 @@ class Contracts:
         return contract
 
     def _price(self, event: Price) -> Price:
-        """A price that is left out has not changed."""
+        """A price that is left out has not changed, or is unknown (``Rows``)."""
         contract = self._contract(event.symbol)
         if event.mark is not None:
-            contract.mark_at, contract.mark_seen = event.at, event.seen
+            contract.mark, contract.mark_at, contract.mark_seen = event.mark, event.at, event.seen
             _range(contract, event.mark, event.seen)
-        if event.mark is not None and event.index is not None:
-            contract.mark, contract.index = event.mark, event.index
-            return event
-        if event.mark is not None:
-            contract.mark = event.mark
         if event.index is not None:
-            contract.index = event.index
-        if contract.mark == event.mark and contract.index == event.index:
+            contract.index, contract.index_seen = event.index, event.seen
+        if self._rows == "whole" or (event.mark is not None and event.index is not None):
             return event
-        return msgspec.structs.replace(event, mark=contract.mark, index=contract.index)
+        mark, index = contract.mark, contract.index
+        if self._rows == "apart":
+            mark = mark if event.seen - contract.mark_seen <= _APART else None
+            index = index if event.seen - contract.index_seen <= _APART else None
+        if mark == event.mark and index == event.index:
+            return event
+        return msgspec.structs.replace(event, mark=mark, index=index)
 
     def _open_interest(self, event: OpenInterest) -> OpenInterest | None:
         """That of an inverse contract, in USD, also in coins; None while no mark price is known."""

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from streams.contracts import Contracts, Terms
+from streams.contracts import Contracts, Rows, Terms
 from streams.events import Instrument, Kind, MarketEvent, Ms
 
 
@@ -75,6 +75,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """The venue closes sockets of this age, so a replacement is up before; None: no limit known."""
     sends_per_second: float = 5.0
     """How many messages a second may be written to a socket."""
+    rows: Rows = "whole"
+    """See ``streams.contracts.Rows``."""
     no_second_source: Mapping[str, str] = {}
     """A kind, or ``funding_interval`` → why the venue does not say it by a second way (``checks``).
     """

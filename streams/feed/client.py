@@ -119,7 +119,7 @@ class VenueClient:
         self._tap = tap
         self._only = only
         self._wants = wants
-        self._contracts = Contracts()
+        self._contracts = Contracts(spec.rows)
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
         self._once = SayOnce()

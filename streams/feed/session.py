@@ -341,7 +341,12 @@ class Session:
         return False
 
     def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
-        """Facts that have not changed for a while, of symbols that something was heard of."""
+        """Facts that have not changed for a while, of symbols that something was heard of.
+
+        Only where a frame leaves out what has not changed: elsewhere it would be there.
+        """
+        if self._venue.SPEC.rows != "changes":
+            return
         for feed, event in self._known.items():
             if (
                 not 0 <= seen - event.seen < REPEAT_MS

@@ -45,6 +45,7 @@ SPEC = Spec(
     requests_per_second=20.0,
     ping=b'{"op":"ping"}',
     sends_per_second=10.0,
+    rows="changes",
 )
 
 
@@ -116,7 +117,7 @@ class _Ticker(msgspec.Struct):
     openInterest: wire.Text = ""
     openInterestValue: wire.Text = ""
     markPrice: wire.Text = ""
-    indexPrice: wire.Text = ""
+    indexPrice: wire.Text = None
     turnover24h: wire.Text = ""
     volume24h: wire.Text = ""
     bid1Price: wire.Text = ""
@@ -443,8 +444,11 @@ def _ticker_facts(of: Instrument, ticker: _Ticker, at: Ms, seen: Ms, sides: Side
     stated_hours = wire.number(ticker.fundingIntervalHour)
     hours, cap = wire.interval(stated_hours), wire.positive(ticker.fundingCap)
     terms = None
-    if hours is not None or cap is not None:
-        terms = Terms(symbol=of.symbol, funding_hours=hours, funding_cap=cap)
+    no_index = ticker.indexPrice is not None and wire.positive(ticker.indexPrice) is None
+    if hours is not None or cap is not None or no_index:
+        terms = Terms(
+            symbol=of.symbol, funding_hours=hours, funding_cap=cap, index_unknown=no_index
+        )
     if stated_hours is None:
         hours = of.funding_hours
     next_at = wire.moment(ticker.nextFundingTime)

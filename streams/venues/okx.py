@@ -43,6 +43,7 @@ SPEC = Spec(
     throttles_liquidations=True,  # "at most one order per contract per second"
     connects_per_second=2.5,  # of 3
     messages_per_hour=150,  # see _PRICES_PER_SOCKET
+    rows="apart",
     no_second_source=dict.fromkeys(
         (Kind.OPEN_INTEREST, Kind.FUNDING, Kind.VOLUME),
         "it is polled, and the channel of each contract that has it too is not listened to",

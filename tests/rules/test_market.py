@@ -8,10 +8,12 @@ import pytest
 
 from rules.alerts import Alert
 from rules.engine import Engine
-from rules.market import EventCount, View
-from streams.durations import SECOND
+from rules.market import EventCount, Memory, MemoryDump, View
+from streams.durations import HOUR, SECOND
 from streams.events import AnyEvent, FeedState, Kind, Ms, Price, Tick
 from tests.rules import mix
+
+EPOCH: Ms = 1_795_000_000_000
 
 
 def test_work_is_done_once_between_two_events():
@@ -37,6 +39,28 @@ def test_where_nobody_counts_events_nothing_is_kept():
     view.once(work, 1)
     view.once(work, 1)
     assert done == [1, 1]
+
+
+def test_the_mark_goes_on_where_the_index_stood_when_that_fails():
+    """A switch from one to the other, 5 % apart, is no move; a fall of the mark is one."""
+    memory = Memory(["binance"], price_keep=HOUR, keeps={})
+    market = memory.meet(memory.view("BTC"), "binance", "BTCUSDT")
+    told: list[float | None] = []
+    for second, (mark, index) in enumerate(
+        [(95.0, 100.0), (95.0, None), (47.5, None), (48.0, 49.0), (None, 50.0), (24.0, None)]
+    ):
+        at = EPOCH + second * SECOND
+        event = Price(
+            venue="binance", symbol="BTCUSDT", asset="BTC", at=at, seen=at, mark=mark, index=index
+        )
+        assert market.take(event, at)
+        told.append(market.prices.latest.price)
+    assert told == pytest.approx([100, 100, 50, 49, 50, 24.5])
+    again = Memory(["binance"], price_keep=HOUR, keeps={})
+    dumped = msgspec.msgpack.decode(msgspec.msgpack.encode(memory.dump()), type=MemoryDump)
+    again.load(dumped, ["BTC"], EPOCH, [])
+    (resumed,) = again.view("BTC")
+    assert resumed.basis == pytest.approx(48 / 49)
 
 
 def crash(dice: random.Random, seconds: int) -> Iterator[AnyEvent]:

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from streams.contracts import Contracts
 from streams.events import Instrument, Ms
 from streams.venue import Listing
+from streams.venues import VENUES
 from tests.streams.virtual import EPOCH
 
 Levels = Sequence[tuple[float | str, float]]
@@ -16,7 +18,8 @@ NEXT_FUNDING: Ms = (EPOCH // 28_800_000 + 1) * 28_800_000
 
 def listing_of(venue: str, *assets: str) -> Listing:
     """A listing in which each asset has one contract."""
-    return Listing(instruments={i.symbol: i for i in contracts(venue, *assets)}, order=assets)
+    known = {i.symbol: i for i in contracts(venue, *assets)}
+    return Listing(instruments=known, order=assets, contracts=Contracts(VENUES[venue].SPEC.rows))
 
 
 def contracts(venue: str, *assets: str) -> list[Instrument]:

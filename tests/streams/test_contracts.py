@@ -550,6 +550,41 @@ def test_a_rate_beyond_the_cap_stays_one_while_the_cap_cannot_be_read() -> None:
     assert contracts.complete(msgspec.structs.replace(rate, rate=-0.01))[0].hours == 8
 
 
+# ── prices that fail ──────────────────────────────────────────────────────
+
+
+NO_INDEX = ("", "0", "0.00000000", None)
+
+
+@pytest.mark.parametrize("index", NO_INDEX)
+def test_an_index_that_a_whole_row_does_not_have_is_unknown(index: str | None) -> None:
+    """What index providers do in a crash: the mark halves, and the row has no index."""
+    contracts = Contracts(binance.SPEC.rows)
+    known = instrument("binance", "XYZUSDT", 8)
+    contracts.relist([known])
+    listing = Listing(instruments={"XYZUSDT": known}, contracts=contracts)
+    prices = []
+    for price, told in (("90", "90"), ("45", index)):
+        row = mark(NOW, EIGHT + 8 * HOUR, "0.0001") | {"p": price, "i": told}
+        frame = {"stream": "!markPrice@arr@1s", "data": [row]}
+        events, _ = facts(binance.decode(msgspec.json.encode(frame), listing, NOW), contracts)
+        prices += [(event.mark, event.index) for event in events if isinstance(event, Price)]
+    assert prices == [(90, 90), (45, None)]
+
+
+@pytest.mark.parametrize("index", ["", "0"])
+def test_an_index_that_a_delta_says_to_be_none_is_not_the_one_before(index: str) -> None:
+    venue = Venue(bybit, "XYZUSDT", 8)
+    venue.hear(ticker(NOW, markPrice="90", indexPrice="90"), NOW)
+    told = [
+        [(event.mark, event.index) for event in venue.hear(ticker(NOW, **fields), NOW)
+         if isinstance(event, Price)]
+        for fields in ({"markPrice": "45", "indexPrice": index}, {"markPrice": "44"},
+                       {"indexPrice": "46"}, {"markPrice": "43"})
+    ]  # fmt: skip
+    assert told == [[(45, None)], [(44, None)], [(44, 46)], [(43, 46)]]
+
+
 # ── liquidations that cannot be ─────────────────────────────────────────
 
 

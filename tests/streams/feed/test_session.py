@@ -924,6 +924,33 @@ def test_okx_refuses_one_contract_and_an_index_costs_nothing() -> None:
     assert {state.symbol for state in played.session.states(0)} == {"BTC-USDT-SWAP"}
 
 
+def test_an_index_that_okx_tells_no_more_is_unknown_after_a_minute() -> None:
+    """Marks go on: the last index is not that of now, and says nothing of a fall."""
+    played = Played("okx", "price-1", "BTC")
+    played.open()
+    played.hear(frames.okx_index("BTC-USDT-SWAP", 100))
+    for second in range(120):
+        played.hear(frames.okx_price("BTC-USDT-SWAP", 100 - second / 4))
+        played.tick()
+    prices = [action for action in played.done if isinstance(action, Price) and action.mark]
+    assert [price.index for price in prices] == [100] * 61 + [None] * 59
+    assert hangups(played.done) == []
+
+
+@pytest.mark.parametrize("gone", ["", None])
+def test_what_a_whole_row_does_not_have_any_more_is_not_said_again(gone: str | None) -> None:
+    played = Played("gate", "market", "BTC")
+    played.open()
+    played.hear(frames.gate_ticker("BTC_USDT", at=played.seen))
+    said = len([event for event in played.done if isinstance(event, OpenInterest | Funding)])
+    assert said >= 2
+    for _ in range(300):
+        missing = {"total_size": gone, "funding_rate": gone}
+        played.tick(1, frames.gate_ticker("BTC_USDT", at=played.seen, **missing))
+    assert [type(e) for e in played.done if isinstance(e, OpenInterest | Funding)][said:] == []
+    assert [price.index for price in played.done if isinstance(price, Price)] == [100] * 301
+
+
 def test_prices_of_okx_come_one_at_a_time_and_are_filled_in() -> None:
     played = Played("okx", "price-1", "BTC")
     played.open()
