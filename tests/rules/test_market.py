@@ -45,7 +45,7 @@ def test_the_mark_goes_on_where_the_index_stood_when_that_fails():
     """A switch from one to the other, 5 % apart, is no move; a fall of the mark is one."""
     memory = Memory(["binance"], price_keep=HOUR, keeps={})
     market = memory.meet(memory.view("BTC"), "binance", "BTCUSDT")
-    told: list[float | None] = []
+    prices: list[float | None] = []
     for second, (mark, index) in enumerate(
         [(95.0, 100.0), (95.0, None), (47.5, None), (48.0, 49.0), (None, 50.0), (24.0, None)]
     ):
@@ -54,8 +54,8 @@ def test_the_mark_goes_on_where_the_index_stood_when_that_fails():
             venue="binance", symbol="BTCUSDT", asset="BTC", at=at, seen=at, mark=mark, index=index
         )
         assert market.take(event, at)
-        told.append(market.prices.latest.price)
-    assert told == pytest.approx([100, 100, 50, 49, 50, 24.5])
+        prices.append(market.prices.latest.price)
+    assert prices == pytest.approx([100, 100, 50, 49, 50, 24.5])
     again = Memory(["binance"], price_keep=HOUR, keeps={})
     dumped = msgspec.msgpack.decode(msgspec.msgpack.encode(memory.dump()), type=MemoryDump)
     again.load(dumped, ["BTC"], EPOCH, [])

@@ -564,8 +564,8 @@ def test_an_index_that_a_whole_row_does_not_have_is_unknown(index: str | None) -
     contracts.relist([known])
     listing = Listing(instruments={"XYZUSDT": known}, contracts=contracts)
     prices = []
-    for price, told in (("90", "90"), ("45", index)):
-        row = mark(NOW, EIGHT + 8 * HOUR, "0.0001") | {"p": price, "i": told}
+    for price, index_price in (("90", "90"), ("45", index)):
+        row = mark(NOW, EIGHT + 8 * HOUR, "0.0001") | {"p": price, "i": index_price}
         frame = {"stream": "!markPrice@arr@1s", "data": [row]}
         events, _ = facts(binance.decode(msgspec.json.encode(frame), listing, NOW), contracts)
         prices += [(event.mark, event.index) for event in events if isinstance(event, Price)]
@@ -576,13 +576,13 @@ def test_an_index_that_a_whole_row_does_not_have_is_unknown(index: str | None) -
 def test_an_index_that_a_delta_says_to_be_none_is_not_the_one_before(index: str) -> None:
     venue = Venue(bybit, "XYZUSDT", 8)
     venue.hear(ticker(NOW, markPrice="90", indexPrice="90"), NOW)
-    told = [
+    prices = [
         [(event.mark, event.index) for event in venue.hear(ticker(NOW, **fields), NOW)
          if isinstance(event, Price)]
         for fields in ({"markPrice": "45", "indexPrice": index}, {"markPrice": "44"},
                        {"indexPrice": "46"}, {"markPrice": "43"})
     ]  # fmt: skip
-    assert told == [[(45, None)], [(44, None)], [(44, 46)], [(43, 46)]]
+    assert prices == [[(45, None)], [(44, None)], [(44, 46)], [(43, 46)]]
 
 
 # ── liquidations that cannot be ─────────────────────────────────────────
@@ -633,15 +633,15 @@ def test_positions_of_a_crash_were_bankrupt_where_the_price_has_been(times: floa
         mark = 100.0 * (1 + (times - 1) * second / 40)
         contracts.complete(Price(mark=mark, at=at, seen=at, **common))
         for price in (90.0, 110.0):
-            told = msgspec.structs.replace(liquidation(1.0, price), at=at, seen=at)
-            assert contracts.impossible(told) == ""
+            event = msgspec.structs.replace(liquidation(1.0, price), at=at, seen=at)
+            assert contracts.impossible(event) == ""
         wild = msgspec.structs.replace(liquidation(1.0, 1_600.0), at=at, seen=at)
         assert contracts.impossible(wild) != ""
     later = NOW + 11 * MINUTE  # a price of long ago is none of now
     contracts.complete(Price(mark=100.0 * times, at=later, seen=later, **common))
-    told = liquidation(1.0, 90.0 if times < 1 else 110.0)
-    told = msgspec.structs.replace(told, at=later, seen=later)
-    assert contracts.impossible(told) != ""
+    event = liquidation(1.0, 90.0 if times < 1 else 110.0)
+    event = msgspec.structs.replace(event, at=later, seen=later)
+    assert contracts.impossible(event) != ""
 
 
 def test_what_is_not_known_makes_no_liquidation_impossible() -> None:

@@ -68,8 +68,9 @@ class FakeVenue:
         if body == b"2":
             return [Funding(**about, rate=0.1, hours=1, settled=False)]
         if poll.kind is Kind.FUNDING:
-            about["at"] = int(body) if len(body) == 13 else seen
-            return [Funding(**about, rate=0.1, hours=1, settled=True)]
+            about["at"], hours = (int(body), 8) if len(body) == 13 else (seen, 1)
+            before = Terms(symbol=symbol, settled_before=about["at"] - hours * HOUR)
+            return [before, Funding(**about, rate=0.1, hours=1, settled=True)]
         return [OpenInterest(**about, base=float(body))]
 
 

@@ -942,12 +942,12 @@ def test_what_a_whole_row_does_not_have_any_more_is_not_said_again(gone: str | N
     played = Played("gate", "market", "BTC")
     played.open()
     played.hear(frames.gate_ticker("BTC_USDT", at=played.seen))
-    said = len([event for event in played.done if isinstance(event, OpenInterest | Funding)])
-    assert said >= 2
+    count = len([event for event in played.done if isinstance(event, OpenInterest | Funding)])
+    assert count >= 2
     for _ in range(300):
         missing = {"total_size": gone, "funding_rate": gone}
         played.tick(1, frames.gate_ticker("BTC_USDT", at=played.seen, **missing))
-    assert [type(e) for e in played.done if isinstance(e, OpenInterest | Funding)][said:] == []
+    assert [type(e) for e in played.done if isinstance(e, OpenInterest | Funding)][count:] == []
     assert [price.index for price in played.done if isinstance(price, Price)] == [100] * 301
 
 
