@@ -200,9 +200,9 @@ class Market(_Memos):
     """One instrument. What was last sent is None while it is unknown."""
 
     __slots__ = (
-        "basis", "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness", "lines",
-        "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled", "spread_bp",
-        "symbol", "throttled", "venue", "venue_lines",
+        "basis", "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness",
+        "lines", "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled",
+        "spread_bp", "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
