@@ -304,14 +304,14 @@ def okx_funding(symbol: str, at: Ms = EPOCH, hours: int = 8, **fields: str) -> d
     } | fields  # fmt: skip
 
 
-def okx_settled(symbol: str, at: Ms = EPOCH, hours: int = 8) -> list[dict[str, str]]:
+def okx_settled(symbol: str, at: Ms = EPOCH, hours: int = 8, **fields: str) -> list[dict[str, str]]:
     """OKX's last two settlements of one contract, the newest first."""
     last = at // (hours * 3_600_000) * hours * 3_600_000
     return [
         {
             "instType": "SWAP", "instId": symbol, "fundingRate": "0.0002", "realizedRate": "0.0001",
             "fundingTime": str(time), "method": "current_period", "formulaType": "noRate",
-        }
+        } | fields
         for time in (last, last - hours * 3_600_000)
     ]  # fmt: skip
 

@@ -84,6 +84,9 @@ async def hyperliquid_talk(connection: ServerConnection) -> None:
 
 
 def okx_answer(request: web.Request) -> web.Response:
+    if request.path == "/api/v5/public/funding-rate-history":
+        rows = frames.okx_settled(request.query["instId"])
+        return web.Response(body=frames.okx_answer(rows))
     row = {
         "/api/v5/public/instruments": frames.okx_contract,
         "/api/v5/public/funding-rate": frames.okx_funding,

@@ -393,7 +393,7 @@ def test_whatever_is_proposed_is_what_is_in_force_afterwards(tmp_path: Path, nam
                 assert values_of(now.rows[asset]) == wanted[row], (row, asset)
                 for key in wanted[row]:
                     file, line, of = _source_of(after, now, asset, key)
-                    text = (tmp_path if file == "local.toml" else ROOT) / file
+                    text = tmp_path / file if file == "local.toml" else ROOT / "config.toml"
                     written = text.read_text().splitlines()[line - 1]
                     assert re.match(rf"{of} *=", written), (asset, key, written)
                     number = re.search(rf"\b{key} *= *([-\d.]+)", written)

@@ -414,7 +414,8 @@ class Okx(Exchange):
         rows[Kind.OPEN_INTEREST]["oiUsd"] = f"{base * self.price:.2f}"
         for poll in self.venue.polls(self.known, frozenset(rows)):
             if self.market.now % round(poll.every_s * 1_000) == 0:
-                body = frames.okx_answer([rows[poll.kind]])
+                settled = frames.okx_settled(self.symbol, at, hours, realizedRate=rate)
+                body = frames.okx_answer(settled if poll.request.symbol else [rows[poll.kind]])
                 decoded = self.venue.decode_poll(poll, body, self.listing, at)
                 yield from facts(decoded, self.listing.contracts)[0]
 
