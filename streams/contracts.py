@@ -102,6 +102,32 @@ class _Due(msgspec.Struct):
     """The interval that it was believed to end; None: unknown."""
 
 
+class _Extremes(msgspec.Struct):
+    """The lowest and the highest of a time slot and of the one before."""
+
+    length: Ms
+    slot: int = 0
+    """Which one, since the epoch."""
+    now: tuple[float, float] = (inf, 0.0)
+    before: tuple[float, float] = (inf, 0.0)
+
+    def take(self, value: float, seen: Ms) -> None:
+        slot = seen // self.length
+        if slot != self.slot:
+            self.before = self.now if slot == self.slot + 1 else (inf, 0.0)
+            self.now, self.slot = (inf, 0.0), slot
+        low, high = self.now
+        self.now = min(low, value), max(high, value)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.now[0], self.before[0])
+
+    @property
+    def highest(self) -> float:
+        return max(self.now[1], self.before[1])
+
+
 class _Contract(msgspec.Struct):
     """One contract."""
 
@@ -126,14 +152,10 @@ class _Contract(msgspec.Struct):
     mark_seen: Ms = 0
     index: float | None = None
     index_seen: Ms = 0
-    marks: tuple[tuple[float, float], tuple[float, float]] = ((inf, 0.0), (inf, 0.0))
-    """The lowest and the highest of these five minutes and of the five before."""
-    marks_slot: int = 0
-    """Those five minutes, since the epoch."""
-    held: tuple[float, float] = (0.0, 0.0)
-    """The largest open interest in coins of this hour and of the hour before that was heard."""
-    held_hour: int = 0
-    """That hour, since the epoch."""
+    marks: _Extremes = msgspec.field(default_factory=lambda: _Extremes(_MARKS_LAST))
+    held: _Extremes = msgspec.field(default_factory=lambda: _Extremes(HOUR))
+    """Of the open interest in coins that was heard: a venue that says too little for a while does
+    not lower it."""
     next_at: Ms | None = None
     dues: dict[int, _Due] = {}
     """Settlements to come and the last ones, by their hour."""
@@ -218,13 +240,12 @@ class Contracts:
         """Why a liquidation cannot have happened now as it is told, "" if it can."""
         contract = self._contract(event.symbol)
         if contract.mark is not None and 0 <= event.seen - contract.mark_seen <= MINUTE:
-            lowest = min(low for low, _ in contract.marks)
-            highest = max(high for _, high in contract.marks)
+            lowest, highest = contract.marks.lowest, contract.marks.highest
             if not lowest / _IMPOSSIBLE <= event.price <= highest * _IMPOSSIBLE:
                 return f"a liquidation at {event.price:.6g}, where the mark is {contract.mark:.6g}"
             if event.at < contract.mark_at - _LONG_OVER:
                 return "a liquidation of long ago"
-        if event.base > (most := max(contract.held)) > 0:
+        if event.base > (most := contract.held.highest) > 0:
             return f"a liquidation of {event.base:.6g} coins, where {most:.6g} are open"
         return ""
 
@@ -288,7 +309,7 @@ class Contracts:
         contract = self._contract(event.symbol)
         if event.mark is not None:
             contract.mark, contract.mark_at, contract.mark_seen = event.mark, event.at, event.seen
-            _range(contract, event.mark, event.seen)
+            contract.marks.take(event.mark, event.seen)
         if event.index is not None:
             contract.index, contract.index_seen = event.index, event.seen
         if self._rows == "whole" or (event.mark is not None and event.index is not None):
@@ -308,7 +329,7 @@ class Contracts:
             if contract.mark is None:
                 return None
             event = msgspec.structs.replace(event, base=event.usd / contract.mark)
-        _hold(contract, event)
+        contract.held.take(event.base, event.seen)
         return event
 
     def _predicted(self, event: Funding) -> tuple[Funding | None, str]:
@@ -457,25 +478,6 @@ def _refuted(contract: _Contract) -> frozenset[float]:
         return frozenset()
     first, until = contract.row_at + MINUTE, contract.row_seen - _ROW_LATE
     return frozenset(float(h) for h in FUNDING_HOURS if (first // HOUR // h + 1) * h * HOUR < until)
-
-
-def _hold(contract: _Contract, event: OpenInterest) -> None:
-    """Open interest was heard. A venue that says too little for a while does not lower it."""
-    hour = event.seen // HOUR
-    if hour != contract.held_hour:
-        before = contract.held[0] if hour == contract.held_hour + 1 else 0.0
-        contract.held, contract.held_hour = (0.0, before), hour
-    contract.held = max(contract.held[0], event.base), contract.held[1]
-
-
-def _range(contract: _Contract, mark: float, seen: Ms) -> None:
-    """A mark price was heard."""
-    slot = seen // _MARKS_LAST
-    if slot != contract.marks_slot:
-        before = contract.marks[0] if slot == contract.marks_slot + 1 else (inf, 0.0)
-        contract.marks, contract.marks_slot = ((inf, 0.0), before), slot
-    (low, high), before = contract.marks
-    contract.marks = (min(low, mark), max(high, mark)), before
 
 
 def _settle(contract: _Contract, at: Ms) -> None:

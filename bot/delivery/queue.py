@@ -311,12 +311,8 @@ class ChatQueue:
         changed = replace(changed, live=live, kept_until=until)
         self.posts[post.key] = self.changed[post.key] = changed
         ends = bool(post.open) and delivery.turn is Turn.CLOSE
-        if (
-            (changed.open or ends)
-            and self._uneditable(changed)
-            and not self._told_elsewhere(changed)
-        ):
-            self._post_again(changed, now)
+        if changed.open or ends:
+            self._post_untold(changed, now)
         return True
 
     def _living(self, delivery: Delivery, topic: int | None) -> Post | None:
@@ -383,6 +379,11 @@ class ChatQueue:
         others = [p for p in self.posts.values() if p.key != post.key and p.topic == post.topic]
         ids = {of for p in others if p.state not in GIVEN_UP for of in (*p.alerts, *p.grown)}
         return bool(post.grown) and ids.issuperset(post.grown)
+
+    def _post_untold(self, post: Post, now: Ms) -> None:
+        """Post what an edit was to say, where there is none to be made and nothing else says it."""
+        if self._uneditable(post) and not self._told_elsewhere(post):
+            self._post_again(post, now)
 
     def _post_again(self, post: Post, now: Ms) -> None:
         """Its message is not there any more: it is posted once more, without a sound."""
@@ -869,9 +870,8 @@ class ChatQueue:
         for old in list(self.posts.values()):
             if old.message_id is not None:
                 gone = self._put(old, message_id=None)
-                pending = gone.thread and gone.live != gone.shown
-                if pending and self._uneditable(gone) and not self._told_elsewhere(gone):
-                    self._post_again(gone, now)  # what an edit was to say
+                if gone.thread and gone.live != gone.shown:
+                    self._post_untold(gone, now)
         self._update(moved_to=to, last_id=None, duplicates=())
 
     def probed(self, step: ProbeStep, answer: Edited, now: Ms) -> None:

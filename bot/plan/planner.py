@@ -248,9 +248,7 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
     def ends_after(self, now: Ms) -> Ms:
         """When the hours that cover ``now`` end."""
-        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
-        hour, minute = divmod(self.end, 60)
-        end = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+        local, end = _today(now, self.end, self.zone)
         if end <= local:
             end += timedelta(days=1)  # by the clock on the wall, whatever summer time does
         return round(end.timestamp() * 1000)
@@ -264,12 +262,17 @@ class DailyTime(msgspec.Struct, frozen=True, kw_only=True):
 
     def last_until(self, now: Ms) -> Ms:
         """The newest such time that is not after ``now``."""
-        local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(self.zone))
-        hour, minute = divmod(self.minute, 60)
-        at = local.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0)
+        local, at = _today(now, self.minute, self.zone)
         if at.timestamp() > local.timestamp():
             at -= timedelta(days=1)  # by the clock on the wall, whatever summer time does
         return round(at.timestamp() * 1000)
+
+
+def _today(now: Ms, minute: int, zone: str) -> tuple[datetime, datetime]:
+    """``now`` in ``zone``, and the ``minute`` of the same day."""
+    local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone))
+    hour, of_hour = divmod(minute, 60)
+    return local, local.replace(hour=hour, minute=of_hour, second=0, microsecond=0, fold=0)
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
