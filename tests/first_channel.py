@@ -9,7 +9,6 @@ must reach a package index, so this is no test; that the steps work is in ``test
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +20,9 @@ from pathlib import Path
 
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import CHANNEL, FakeUpdates
+from tests.wheel import built_wheel
 
-ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("bot", "streams", "rules", "pyproject.toml", "README.md", "LICENSE", "config.toml",
-         "config.tests.toml")  # fmt: skip
 MESSAGE = re.compile(r"[🟡🟠🔴]")
-BUILD = "from setuptools import build_meta; build_meta.build_wheel('..')"
 
 
 @contextmanager
@@ -35,17 +31,6 @@ def timed(what: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     print(f"{time.monotonic() - began:6.1f} s  {what}", flush=True)
-
-
-def wheel(folder: Path) -> Path:
-    """The wheel of the tree as it is."""
-    tree = folder / "tree"
-    tree.mkdir()
-    for name in PARTS:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tree / name)
-    subprocess.run([sys.executable, "-c", BUILD], cwd=tree, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
 
 
 def first_message(lowtide: Path, folder: Path) -> str:
@@ -83,7 +68,7 @@ def main() -> None:
         empty = folder / "empty"
         empty.mkdir()
         with timed("a wheel"):
-            built = wheel(folder)
+            built = built_wheel(folder)
         began = time.monotonic()
         with timed("installed in an environment of its own"):
             subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)

@@ -1,7 +1,6 @@
 """Lowtide as a package: built as anybody builds it, it works from an empty folder."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from bot import __version__
 from tests.conftest import ROOT
+from tests.wheel import built_wheel
 
 LINKS = {
     "bot/shipped/config.toml": "config.toml",
@@ -24,20 +24,7 @@ LINKS = {
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder into which the wheel is unpacked, far from the checkout."""
     folder = tmp_path_factory.mktemp("package")
-    tree, wheels = folder / "tree", folder / "wheels"
-    tree.mkdir()
-    for name in ("bot", "streams", "rules"):
-        skipped = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=skipped)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "config.toml", "config.tests.toml"):
-        shutil.copy(ROOT / name, tree)
-    build = "from setuptools import build_meta; build_meta.build_wheel(r'{}')"
-    done = subprocess.run(
-        [sys.executable, "-c", build.format(wheels)],
-        cwd=tree, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (wheel,) = wheels.glob("*.whl")
+    wheel = built_wheel(folder)
     assert wheel.name == f"lowtide-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")

@@ -135,24 +135,24 @@ class World:
         return [(notice.venue, notice.fault) for notice in self.notices]
 
 
-def _of(kind: type[MarketEvent], **changes: Callable[[Any], object]) -> Lie:
-    def lie(event: MarketEvent) -> MarketEvent:
+def lie(kind: type[MarketEvent], **changes: Callable[[Any], object]) -> Lie:
+    def lied(event: MarketEvent) -> MarketEvent:
         if not isinstance(event, kind):
             return event
         return replace(event, **{name: change(event) for name, change in changes.items()})
 
-    return lie
+    return lied
 
 
-def _scaled(kind: type[MarketEvent], factor: float, *names: str) -> Lie:
-    return _of(kind, **{
+def scaled(kind: type[MarketEvent], factor: float, *names: str) -> Lie:
+    return lie(kind, **{
         name: lambda event, name=name: (x := getattr(event, name)) and x * factor for name in names
     })  # fmt: skip
 
 
 def _frozen(kind: type[MarketEvent], *names: str) -> Lie:
     first: dict[tuple[str, str], object] = {}
-    return _of(kind, **{
+    return lie(kind, **{
         name: lambda event, name=name: first.setdefault((event.symbol, name), getattr(event, name))
         for name in names
     })  # fmt: skip
@@ -180,23 +180,23 @@ CONTRACTS = {coin: (0.001, 0.01, 0.1, 1, 10, 100)[n % 6] for n, coin in enumerat
 """Coins in a contract."""
 
 LIES: Mapping[str, tuple[str, Lie, str]] = {
-    "open interest of both sides": ("bybit", _scaled(OpenInterest, 2, "base", "usd"),
+    "open interest of both sides": ("bybit", scaled(OpenInterest, 2, "base", "usd"),
                                     "open interest"),
-    "half of the open interest": ("binance", _scaled(OpenInterest, 0.5, "base"), "open interest"),
-    "contracts for coins": ("okx", _of(OpenInterest, base=lambda e: e.base / CONTRACTS[e.asset]),
+    "half of the open interest": ("binance", scaled(OpenInterest, 0.5, "base"), "open interest"),
+    "contracts for coins": ("okx", lie(OpenInterest, base=lambda e: e.base / CONTRACTS[e.asset]),
                             "open interest in USD"),
     "contracts for coins, without USD": (
-        "binance", _scaled(OpenInterest, 1000, "base"), "open interest by volume"),
+        "binance", scaled(OpenInterest, 1000, "base"), "open interest by volume"),
     "a price that is frozen": ("bybit", _frozen(Price, "mark", "index"), "price movement"),
     "prices that are an hour old": (
-        "okx", _of(Price, at=lambda e: e.at - (HOUR if e.asset != CLOCK else 0)), "age of prices"),
+        "okx", lie(Price, at=lambda e: e.at - (HOUR if e.asset != CLOCK else 0)), "age of prices"),
     "a cache that is an hour old": (
-        "binance", _of(OpenInterest, at=lambda e: e.at - HOUR), "age of open interest"),
-    "a price that is scaled": ("hyperliquid", _scaled(Price, 1.01, "mark", "index"), "price"),
-    "funding with the wrong sign": ("bybit", _scaled(Funding, -1, "rate"), "funding"),
-    "funding in percent": ("okx", _scaled(Funding, 100, "rate"), "funding"),
-    "funding per hour taken for 8": ("hyperliquid", _of(Funding, hours=lambda _: 8.0), "funding"),
-    "funding of 8 h taken for 4": ("bybit", _of(Funding, hours=lambda _: 4.0), "funding"),
+        "binance", lie(OpenInterest, at=lambda e: e.at - HOUR), "age of open interest"),
+    "a price that is scaled": ("hyperliquid", scaled(Price, 1.01, "mark", "index"), "price"),
+    "funding with the wrong sign": ("bybit", scaled(Funding, -1, "rate"), "funding"),
+    "funding in percent": ("okx", scaled(Funding, 100, "rate"), "funding"),
+    "funding per hour taken for 8": ("hyperliquid", lie(Funding, hours=lambda _: 8.0), "funding"),
+    "funding of 8 h taken for 4": ("bybit", lie(Funding, hours=lambda _: 4.0), "funding"),
 }  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def test_prices_of_an_hour_ago_with_the_times_of_now_are_named_in_a_market_that_
 def test_a_clock_that_is_off_is_named_by_the_measurement_there_is_and_only_once() -> None:
     world = World()
     world.play(30 * MINUTE)
-    world.lies["bybit"] = _of(Event, at=lambda e: e.at - 30 * SECOND)
+    world.lies["bybit"] = lie(Event, at=lambda e: e.at - 30 * SECOND)
     world.play(2 * ROUND)
     assert world.accused() == [("bybit", FaultCode.VENUE_CLOCK_SKEWED)]
 
@@ -293,42 +293,42 @@ def test_nobody_is_accused_in_a_day_with_a_crash(seed: int, venues: tuple[str, .
 def test_a_rate_of_nothing_at_all_is_no_wrong_unit() -> None:
     """Some venues charge nothing while the price is near its index, so in most coins at once."""
     world = World()
-    world.lies["bybit"] = _scaled(Funding, 0, "rate")
+    world.lies["bybit"] = scaled(Funding, 0, "rate")
     assert world.play(HOUR) == []
 
 
 def test_too_few_coins_accuse_nobody() -> None:
     world = World(coins=COINS[: ENOUGH - 1])
-    world.lies["bybit"] = _scaled(Funding, -1, "rate")
+    world.lies["bybit"] = scaled(Funding, -1, "rate")
     assert world.play(HOUR) == []
 
 
 def test_of_two_venues_that_differ_none_is_accused_but_who_has_changed_is() -> None:
     world = World(5, ("binance", "okx"))
-    world.lies["okx"] = _scaled(Price, 1.01, "mark", "index")
+    world.lies["okx"] = scaled(Price, 1.01, "mark", "index")
     assert world.play(30 * MINUTE) == []
-    world.lies["okx"] = _scaled(OpenInterest, 2, "base", "usd")
+    world.lies["okx"] = scaled(OpenInterest, 2, "base", "usd")
     assert [(n.venue, n.subjects) for n in world.play(2 * ROUND)] == [("okx", ("open interest",))]
 
 
 def test_what_comes_without_a_time_is_of_no_known_age() -> None:
     world = World(coins=COINS[:ENOUGH])
     world.play(ROUND)
-    world.lies["bybit"] = _of(Price, at=lambda e: e.seen)
-    world.lies["binance"] = _of(OpenInterest, at=lambda e: e.seen)
+    world.lies["bybit"] = lie(Price, at=lambda e: e.seen)
+    world.lies["binance"] = lie(OpenInterest, at=lambda e: e.seen)
     assert world.play(3 * ROUND) == []
 
 
 def test_two_venues_of_one_exchange_are_one_word_against_another() -> None:
     world = World(6, ("binance", "binance-coinm", "bybit"))
-    world.lies["bybit"] = _scaled(Funding, -1, "rate")
+    world.lies["bybit"] = scaled(Funding, -1, "rate")
     assert world.play(30 * MINUTE) == []
 
 
 def test_what_has_not_lasted_is_not_told_and_who_falls_silent_has_not_lied_since() -> None:
     world = World()
     world.play(ROUND)
-    world.lies["bybit"] = _scaled(Price, 1.02, "mark", "index")
+    world.lies["bybit"] = scaled(Price, 1.02, "mark", "index")
     assert world.play(LASTS - 2 * MINUTE) == []
     world.turn("bybit", up=False)
     world.play(5 * MINUTE)
@@ -340,7 +340,7 @@ def test_what_has_not_lasted_is_not_told_and_who_falls_silent_has_not_lied_since
 def test_an_accusation_names_the_number_its_figure_and_how_far_they_are_apart() -> None:
     world = World()
     world.play(ROUND)
-    world.lies["bybit"] = _scaled(Funding, -1, "rate")
+    world.lies["bybit"] = scaled(Funding, -1, "rate")
     world.play(2 * ROUND)
     [drift] = world.engine.standing().drifts
     assert (drift.venue, drift.subject) == ("bybit", "funding")
@@ -352,7 +352,7 @@ def test_an_accusation_names_the_number_its_figure_and_how_far_they_are_apart() 
 def test_what_was_found_survives_a_restart() -> None:
     world = World()
     world.play(ROUND)
-    world.lies["bybit"] = _scaled(OpenInterest, 2, "base", "usd")
+    world.lies["bybit"] = scaled(OpenInterest, 2, "base", "usd")
     for length in (ROUND, ROUND):
         world.play(length)
         again = Engine([OF_MARKET], VENUES)

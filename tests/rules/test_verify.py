@@ -22,6 +22,7 @@ from streams.events import (
     Volume,
 )
 from tests.rules.facts import START
+from tests.rules.test_drift import lie, scaled
 
 VENUES = ("binance", "bybit", "okx", "hyperliquid")
 COINS = tuple(f"C{n}" for n in range(6))
@@ -147,26 +148,13 @@ def test_nobody_is_accused_in_a_day_of_noise_jumps_and_late_prints() -> None:
     assert held > 288 * len(VENUES) * 14
 
 
-def _of(kind: type[MarketEvent], **changes: Callable[[Any], object]) -> Change:
-    def change(event: MarketEvent) -> MarketEvent:
-        if not isinstance(event, kind):
-            return event
-        return replace(event, **{name: value(event) for name, value in changes.items()})
-
-    return change
-
-
-def _scaled(kind: type[MarketEvent], factor: float, *names: str) -> Change:
-    return _of(kind, **{name: lambda e, name=name: getattr(e, name) * factor for name in names})
-
-
 def _same(kind: type[MarketEvent], name: str) -> Change:
     first: dict[str, object] = {}
-    return _of(kind, **{name: lambda e: first.setdefault(e.symbol, getattr(e, name))})
+    return lie(kind, **{name: lambda e: first.setdefault(e.symbol, getattr(e, name))})
 
 
 def _bands(factor: float) -> Change:
-    return _of(Depth, bands=lambda e: tuple(
+    return lie(Depth, bands=lambda e: tuple(
         Band(b.bp, b.bid_usd * factor, b.ask_usd * factor, b.covered) for b in e.bands
     ))  # fmt: skip
 
@@ -174,10 +162,10 @@ def _bands(factor: float) -> Change:
 SECOND_SOURCE = "second source"
 OTHERS = "other venues"
 BOTH: dict[str, tuple[Change, str]] = {
-    "a price that is scaled": (_scaled(Price, 1.02, "mark", "index"), "price"),
-    "funding with the opposite sign": (_scaled(Funding, -1, "rate"), "funding"),
-    "funding of an hour taken for 8": (_of(Funding, hours=lambda e: e.hours / 8), "funding"),
-    "contracts for coins": (_scaled(OpenInterest, 1000, "base", "usd"), "open interest by volume"),
+    "a price that is scaled": (scaled(Price, 1.02, "mark", "index"), "price"),
+    "funding with the opposite sign": (scaled(Funding, -1, "rate"), "funding"),
+    "funding of an hour taken for 8": (lie(Funding, hours=lambda e: e.hours / 8), "funding"),
+    "contracts for coins": (scaled(OpenInterest, 1000, "base", "usd"), "open interest by volume"),
 }
 """What a venue says twice alike shows beside the other venues alone."""
 
@@ -192,30 +180,30 @@ def test_who_lies_twice_alike_is_named_beside_the_others(name: str) -> None:
 
 HEARD: dict[str, tuple[Change, str, str, str]] = {
     "a price that is scaled": (
-        _scaled(Price, 1.05, "mark"), "mark price", SECOND_SOURCE, "6 of 6"),
+        scaled(Price, 1.05, "mark"), "mark price", SECOND_SOURCE, "6 of 6"),
     "a mark price that stands still": (
         _same(Price, "mark"), "movement of the mark price", f"{SECOND_SOURCE}, {OTHERS}",
         "6 of 6 stand still"),
     "an index in another unit": (
-        _scaled(Price, 0.001, "index"), "index price", SECOND_SOURCE, "0.001 times, as in another"),
-    "a book of another price": (_scaled(Depth, 1.04, "mid"), "mid of the book", SECOND_SOURCE, "6"),
+        scaled(Price, 0.001, "index"), "index price", SECOND_SOURCE, "0.001 times, as in another"),
+    "a book of another price": (scaled(Depth, 1.04, "mid"), "mid of the book", SECOND_SOURCE, "6"),
     "a book in contracts": (_bands(1000), "depth of the book", SECOND_SOURCE, "times"),
     "both sides": (
-        _scaled(OpenInterest, 2, "base", "usd"), "open interest", SECOND_SOURCE, "both sides"),
+        scaled(OpenInterest, 2, "base", "usd"), "open interest", SECOND_SOURCE, "both sides"),
     "half of one side": (
-        _scaled(OpenInterest, 0.5, "base", "usd"), "open interest", SECOND_SOURCE, "0.5 times"),
+        scaled(OpenInterest, 0.5, "base", "usd"), "open interest", SECOND_SOURCE, "0.5 times"),
     "contracts for coins": (
-        _scaled(OpenInterest, 100, "base"), "open interest in USD", "itself", "times"),
+        scaled(OpenInterest, 100, "base"), "open interest in USD", "itself", "times"),
     "an hour-old cache": (
-        _of(OpenInterest, at=lambda e: e.at - HOUR), "age of open interest", "itself", "times"),
+        lie(OpenInterest, at=lambda e: e.at - HOUR), "age of open interest", "itself", "times"),
     "the opposite sign": (
-        _scaled(Funding, -1, "rate"), "funding rate per 8 h", SECOND_SOURCE, "opposite"),
+        scaled(Funding, -1, "rate"), "funding rate per 8 h", SECOND_SOURCE, "opposite"),
     "an old interval": (
-        _of(Funding, hours=lambda _: 4.0), "funding interval", SECOND_SOURCE, "6 of 6"),
+        lie(Funding, hours=lambda _: 4.0), "funding interval", SECOND_SOURCE, "6 of 6"),
     "a volume in coins": (
-        _scaled(Volume, 1e-4, "usd_24h"), "24 h volume", SECOND_SOURCE, "as in another unit"),
+        scaled(Volume, 1e-4, "usd_24h"), "24 h volume", SECOND_SOURCE, "as in another unit"),
     "a clock that is ahead": (
-        _of(Event, at=lambda e: e.at + 40 * SECOND), "clock", OTHERS, "unless"),
+        lie(Event, at=lambda e: e.at + 40 * SECOND), "clock", OTHERS, "unless"),
 }  # fmt: skip
 
 
@@ -235,7 +223,7 @@ def test_what_is_heard_wrongly_is_named_within_two_rounds(name: str) -> None:
 
 def test_an_old_answer_is_named_by_its_time() -> None:
     world = World(4)
-    world.second["binance"] = _of(Event, at=lambda e: e.at - HOUR)
+    world.second["binance"] = lie(Event, at=lambda e: e.at - HOUR)
     assert drifts(run(world)) == {("binance", "age of the second source", "itself")}
 
 
@@ -252,7 +240,7 @@ def test_sequences_sizes_and_intervals_that_are_read_anew() -> None:
 
 def test_one_round_is_no_proof() -> None:
     world = World(6)
-    world.heard["okx"] = _scaled(Price, 1.05, "mark")
+    world.heard["okx"] = scaled(Price, 1.05, "mark")
     assert drifts(run(world, 1)) == set()
     world.second["okx"] = world.heard["okx"]
     del world.heard["okx"]
@@ -265,7 +253,7 @@ def test_one_contract_of_another_unit_is_enough_and_one_of_a_percent_is_not() ->
     world = World(7)
     assert drifts(run(world)) == set()
     for factor, drift in ((1.01, False), (1000.0, True)):
-        world.heard["okx"] = _of(
+        world.heard["okx"] = lie(
             Price, mark=lambda e, f=factor: e.mark * (f if e.asset == "C0" else 1)
         )
         assert (("okx", "mark price", SECOND_SOURCE) in drifts(run(world))) is drift

@@ -9,8 +9,7 @@ from websockets.asyncio.server import ServerConnection
 
 from streams.events import Ms
 from tests.streams import frames
-from tests.streams.venue_server import Sockets
-from tests.streams.virtual import EPOCH
+from tests.streams.protocol_server import ProtocolConnection, ProtocolServer
 
 IDLE_S = 120.0
 """A connection is cut after so long without a ping."""
@@ -21,7 +20,7 @@ MOST_TOPICS = 50
 _STEP_S = 0.25
 
 
-class BitgetServer:
+class BitgetServer(ProtocolServer):
     """Its contracts and what it does with them; ``sockets`` has to be set before it talks.
 
     ``skip``: contracts whose next change of the book gets lost. ``anew``: contracts whose book
@@ -30,24 +29,15 @@ class BitgetServer:
     """
 
     def __init__(self, *symbols: str) -> None:
-        self.sockets: Sockets | None = None
+        super().__init__()
         self.contracts = {symbol: frames.bitget_contract(symbol) for symbol in symbols}
         self.tickers: dict[str, dict[str, str]] = {}
         self.hours: dict[str, int] = {}
-        self.skip: set[str] = set()
         self.anew: set[str] = set()
-        self.silent = False
         self.answers_pings = True
         self.replayed: list[bytes] = []
         self.refused: set[str] = set()
-        self.overdone: list[str] = []
-        self.asked: list[str] = []
         self._said: list[bytes] = []
-        self._first = asyncio.get_running_loop().time()
-
-    @property
-    def now(self) -> Ms:
-        return EPOCH + round((asyncio.get_running_loop().time() - self._first) * 1_000)
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -87,36 +77,29 @@ class BitgetServer:
             await asyncio.sleep(_STEP_S)
 
 
-class _Client:
+class _Client(ProtocolConnection):
     """One connection."""
 
     def __init__(self, server: BitgetServer, connection: ServerConnection) -> None:
-        self._server, self._connection = server, connection
+        super().__init__(server, connection)
         self._books: dict[str, int] = {}  # contract → the book's last id
         self._hears_liquidations = False
-        self._read = 0
         self._requests = 0
         self._pinged = server.now
         self._news = len(server._said)
-        self._next: Ms = 0
 
     def is_alive(self) -> bool:
         is_gone = self._connection.transport.is_closing()
         return not is_gone and self._server.now - self._pinged < IDLE_S * 1_000
 
-    async def _say(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=True)
-
     async def step(self) -> None:
         """Answer what came, then say what is to be said now."""
         server = self._server
-        assert server.sockets is not None
-        heard = server.sockets.heard_from.get(self._connection, [])
-        if len(heard) - self._read > 10 * _STEP_S + 1:
+        unread = self._unread()
+        if len(unread) > 10 * _STEP_S + 1:
             server.overdone.append("more than 10 messages a second")
-        for message in heard[self._read :]:
+        for message in unread:
             await self._hear(message)
-        self._read = len(heard)
         news, self._news = server._said[self._news :], len(server._said)
         for frame in news if self._hears_liquidations else ():
             await self._say(frame)

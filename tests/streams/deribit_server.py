@@ -10,8 +10,7 @@ from websockets.protocol import State
 
 from streams.events import Ms
 from tests.streams import frames
-from tests.streams.venue_server import Sockets
-from tests.streams.virtual import EPOCH
+from tests.streams.protocol_server import ProtocolConnection, ProtocolServer
 
 IDLE_S = 30.0
 """A connection is cut on which the client says nothing for so long."""
@@ -26,7 +25,7 @@ _STEP_S = 0.25
 _HOUR: Ms = 3_600_000
 
 
-class DeribitServer:
+class DeribitServer(ProtocolServer):
     """Its contracts and what it does with them; ``sockets`` has to be set before it talks.
 
     BTC has an inverse contract, all others linear ones. ``skip``: contracts whose next change of
@@ -36,22 +35,13 @@ class DeribitServer:
     """
 
     def __init__(self, *assets: str) -> None:
-        self.sockets: Sockets | None = None
+        super().__init__()
         self.contracts = {s: frames.deribit_contract(s) for s in map(symbol_of, assets)}
-        self.skip: set[str] = set()
         self.unknown: set[str] = set()
         self.quiet: set[str] = set()
-        self.silent = False
         self.answers_pings = True
-        self.overdone: list[str] = []
-        self.asked: list[str] = []
         self.held = 1_000.0
         self._sayings: list[bytes] = []
-        self._first = asyncio.get_running_loop().time()
-
-    @property
-    def now(self) -> Ms:
-        return EPOCH + round((asyncio.get_running_loop().time() - self._first) * 1_000)
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -92,34 +82,26 @@ class DeribitServer:
             await asyncio.sleep(_STEP_S)
 
 
-class _Client:
+class _Client(ProtocolConnection):
     """One connection."""
 
     def __init__(self, server: DeribitServer, connection: ServerConnection) -> None:
-        self._server, self._connection = server, connection
+        super().__init__(server, connection)
         self._channels: dict[str, int] = {}  # the book's last id
-        self._read = 0
         self._heard = server.now
         self._news = len(server._sayings)
-        self._next: Ms = 0
         self._credit, self._counted = float(_BURST), server.now
 
     def is_alive(self) -> bool:
         return self._server.now - self._heard < IDLE_S * 1_000
 
-    async def _say(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=True)
-
     async def step(self) -> None:
         """Answer what came, then say what is to be said now."""
         server = self._server
-        assert server.sockets is not None
-        heard = server.sockets.heard_from.get(self._connection, [])
-        for message in heard[self._read :]:
+        for message in self._unread():
             if len(message) > MOST_BYTES:
                 server.overdone.append(f"a message of {len(message)} bytes")
             await self._hear(json.loads(message))
-        self._read = len(heard)
         news, self._news = server._sayings[self._news :], len(server._sayings)
         if "trades.future.any.100ms" in self._channels:
             for frame in news:

@@ -11,16 +11,14 @@ from aiohttp import web
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from streams.events import Ms
 from tests.streams import frames
-from tests.streams.venue_server import Sockets
-from tests.streams.virtual import EPOCH
+from tests.streams.protocol_server import ProtocolConnection, ProtocolServer
 
 LAST_TRADES = 100
 _STEP_S = 0.25
 
 
-class KrakenServer:
+class KrakenServer(ProtocolServer):
     """Its contracts and what it does with them; ``sockets`` has to be set before it talks.
 
     BTC has an inverse contract, all others linear ones. ``skip``: contracts whose next change of
@@ -30,24 +28,15 @@ class KrakenServer:
     """
 
     def __init__(self, *assets: str) -> None:
-        self.sockets: Sockets | None = None
+        super().__init__()
         self.contracts = {s: frames.kraken_contract(s) for s in map(symbol_of, assets)}
-        self.skip: set[str] = set()
         self.unknown: set[str] = set()
         self.quiet: set[str] = set()
-        self.silent = False
-        self.overdone: list[str] = []
-        self.asked: list[str] = []
         self.held = 1_000.0
         self.rows: dict[str, Any] = {}
         """What tickers by REST say instead."""
         self.trades: dict[str, list[dict[str, Any]]] = {}
         """Of each contract, the oldest first."""
-        self._first = asyncio.get_running_loop().time()
-
-    @property
-    def now(self) -> Ms:
-        return EPOCH + round((asyncio.get_running_loop().time() - self._first) * 1_000)
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
@@ -83,27 +72,19 @@ class KrakenServer:
             await asyncio.sleep(_STEP_S)
 
 
-class _Client:
+class _Client(ProtocolConnection):
     """One connection."""
 
     def __init__(self, server: KrakenServer, connection: ServerConnection) -> None:
-        self._server, self._connection = server, connection
+        super().__init__(server, connection)
         self._topics: dict[tuple[str, str], int] = {}
         """Feed and contract → the number of the book's last change, or how many trades are told."""
-        self._read = 0
-        self._next: Ms = 0
-
-    async def _say(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=True)
 
     async def step(self) -> None:
         """Answer what came, then say what is to be said now."""
         server = self._server
-        assert server.sockets is not None
-        heard = server.sockets.heard_from.get(self._connection, [])
-        for message in heard[self._read :]:
+        for message in self._unread():
             await self._hear(json.loads(message))
-        self._read = len(heard)
         for feed, symbol in [*self._topics]:
             if feed == "trade":
                 trades = server.trades.get(symbol, [])

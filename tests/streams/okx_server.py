@@ -7,10 +7,8 @@ from typing import Any
 from aiohttp import web
 from websockets.asyncio.server import ServerConnection
 
-from streams.events import Ms
 from tests.streams import frames
-from tests.streams.venue_server import Sockets
-from tests.streams.virtual import EPOCH
+from tests.streams.protocol_server import ProtocolConnection, ProtocolServer
 
 IDLE_S = 30.0
 """A connection is cut after so long without a ping."""
@@ -20,7 +18,7 @@ TOPICS_AN_HOUR = 480
 _STEP_S = 0.25
 
 
-class OkxServer:
+class OkxServer(ProtocolServer):
     """Its contracts and what it does with them; ``sockets`` has to be set before it talks.
 
     ``skip``: contracts whose next change of the book gets lost. ``silent``: it says nothing and
@@ -30,23 +28,14 @@ class OkxServer:
     """
 
     def __init__(self, *assets: str) -> None:
-        self.sockets: Sockets | None = None
+        super().__init__()
         self.contracts = {s: frames.okx_contract(s) for s in map(_symbol, assets)}
         self.hours: dict[str, int] = {}
-        self.skip: set[str] = set()
-        self.silent = False
         self.answers_pings = True
         self.answered_mark = 100.0
         self.replayed: list[bytes] = []
         self.refused: set[str] = set()
-        self.overdone: list[str] = []
-        self.asked: list[str] = []
         self._said: list[tuple[str, bytes]] = []
-        self._first = asyncio.get_running_loop().time()
-
-    @property
-    def now(self) -> Ms:
-        return EPOCH + round((asyncio.get_running_loop().time() - self._first) * 1_000)
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -96,32 +85,24 @@ class OkxServer:
             await asyncio.sleep(_STEP_S)
 
 
-class _Client:
+class _Client(ProtocolConnection):
     """One connection."""
 
     def __init__(self, server: OkxServer, connection: ServerConnection) -> None:
-        self._server, self._connection = server, connection
+        super().__init__(server, connection)
         self._topics: dict[tuple[str, str], int] = {}  # channel and contract → the book's last id
-        self._read = 0
         self._counted = 0
         self._pinged = server.now
         self._news = len(server._said)
-        self._next: Ms = 0
 
     def is_alive(self) -> bool:
         return self._server.now - self._pinged < IDLE_S * 1_000
 
-    async def _say(self, frame: bytes) -> None:
-        await self._connection.send(frame, text=True)
-
     async def step(self) -> None:
         """Answer what came, then say what is to be said now."""
         server = self._server
-        assert server.sockets is not None
-        heard = server.sockets.heard_from.get(self._connection, [])
-        for message in heard[self._read :]:
+        for message in self._unread():
             await self._hear(message)
-        self._read = len(heard)
         news, self._news = server._said[self._news :], len(server._said)
         for channel, frame in news:
             if not channel or (channel, "") in self._topics:

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
@@ -31,6 +31,7 @@ from streams.feed.client import VenueClient
 from streams.feed.recording import Recorded, encode
 from streams.feed.session import Session
 from tests.streams import frames
+from tests.streams.protocol_server import ProtocolServer
 from tests.streams.venue_server import (
     Sockets,
     StandIn,
@@ -41,6 +42,9 @@ from tests.streams.venue_server import (
     turns,
 )
 from tests.streams.virtual import EPOCH, Clock, virtual
+
+pytestmark = pytest.mark.usefixtures("no_chance")
+_Server = TypeVar("_Server", bound=ProtocolServer)
 
 
 class Binance:
@@ -187,17 +191,22 @@ async def listened(
 
 
 @asynccontextmanager
+async def at_work_on(
+    name: str, server: _Server, watched: Sequence[str]
+) -> AsyncIterator[tuple[_Server, Listened]]:
+    """A client that watches these assets, at work on the server of one venue's protocol."""
+    async with listened(name, server.answer, server.talk) as world:
+        server.sockets, world.assets = world.server, watched
+        async with at_work(world.run()):
+            yield server, world
+        assert server.overdone == []
+
+
+@asynccontextmanager
 async def binance(**more: Any) -> AsyncIterator[tuple[Binance, Listened]]:
     venue = Binance("BTCUSDT", "ETHUSDT", "XRPUSDT")
     async with listened("binance", venue.answer, venue.talk, **more) as world:
         yield venue, world
-
-
-@pytest.fixture(autouse=True)
-def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients.random, "random", lambda: 0.5)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 # ── the good days ───────────────────────────────────────────────────────

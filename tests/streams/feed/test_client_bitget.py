@@ -2,39 +2,29 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from streams.events import Depth, Funding, Kind, Liquidation, OpenInterest, Price, Volume
-from streams.feed import client as clients
 from streams.venues import bitget
 from tests.streams.bitget_server import BitgetServer
-from tests.streams.feed.test_client import Listened, listened
-from tests.streams.venue_server import at_work, turns
+from tests.streams.feed.test_client import Listened, at_work_on
+from tests.streams.venue_server import turns
 from tests.streams.virtual import virtual
+
+pytestmark = pytest.mark.usefixtures("no_chance")
 
 BTC, ETH, BONK = "BTCUSDT", "ETHUSDT", "1000BONKUSDT"
 
 
-@pytest.fixture(autouse=True)
-def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients.random, "random", lambda: 0.5)
-
-
-@asynccontextmanager
-async def at(
+def at(
     *symbols: str, watched: Sequence[str] = ()
-) -> AsyncIterator[tuple[BitgetServer, Listened]]:
+) -> AbstractAsyncContextManager[tuple[BitgetServer, Listened]]:
     """A client at work on a server with these contracts."""
-    server = BitgetServer(*symbols)
-    async with listened("bitget", server.answer, server.talk) as world:
-        server.sockets = world.server
-        world.assets = watched or [symbol.removesuffix("USDT") for symbol in symbols]
-        async with at_work(world.run()):
-            yield server, world
-        assert server.overdone == []
+    assets = watched or [symbol.removesuffix("USDT") for symbol in symbols]
+    return at_work_on("bitget", BitgetServer(*symbols), assets)
 
 
 @virtual

@@ -1,39 +1,29 @@
 """Deribit from its listing to its liquidations, against a server that speaks as it does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from streams.events import Depth, Funding, Kind, Liquidation, OpenInterest, Price, Volume
-from streams.feed import client as clients
 from streams.venues import deribit
 from tests.streams.deribit_server import DeribitServer
-from tests.streams.feed.test_client import Listened, listened
-from tests.streams.venue_server import at_work, turns
+from tests.streams.feed.test_client import Listened, at_work_on
+from tests.streams.venue_server import turns
 from tests.streams.virtual import virtual
+
+pytestmark = pytest.mark.usefixtures("no_chance")
 
 BTC, ETH, SOL = "BTC-PERPETUAL", "ETH_USDC-PERPETUAL", "SOL_USDC-PERPETUAL"
 
 
-@pytest.fixture(autouse=True)
-def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients.random, "random", lambda: 0.5)
-
-
-@asynccontextmanager
-async def at(
+def at(
     *assets: str, watched: Sequence[str] = ()
-) -> AsyncIterator[tuple[DeribitServer, Listened]]:
+) -> AbstractAsyncContextManager[tuple[DeribitServer, Listened]]:
     """A client at work on a server with contracts on these assets."""
-    server = DeribitServer(*assets)
-    async with listened("deribit", server.answer, server.talk) as world:
-        server.sockets, world.assets = world.server, watched or assets
-        async with at_work(world.run()):
-            yield server, world
-        assert server.overdone == []
+    return at_work_on("deribit", DeribitServer(*assets), watched or assets)
 
 
 def of(world: Listened, kind: type, symbol: str = BTC) -> list[Any]:

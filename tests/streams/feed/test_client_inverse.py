@@ -11,18 +11,14 @@ from aiohttp import web
 from websockets.asyncio.server import ServerConnection
 
 from streams.events import Depth, Funding, Liquidation, OpenInterest, Price, Volume
-from streams.feed import client as clients
 from tests.streams import frames
 from tests.streams.feed.test_client import Listened, listened
 from tests.streams.venue_server import at_work, turns
 from tests.streams.virtual import EPOCH, virtual
 
+pytestmark = pytest.mark.usefixtures("no_chance")
+
 SETTLED = EPOCH - EPOCH % 28_800_000
-
-
-@pytest.fixture(autouse=True)
-def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients.random, "random", lambda: 0.5)
 
 
 class CoinM:
