@@ -327,9 +327,9 @@ class ChatQueue:
         return next(iter(older), None)
 
     def _grow_in_digest(self, delivery: Delivery, topic: int | None) -> bool:
-        """The same in a digest that is still to be sent, if one tells of it; or one that was sent
-        has told it."""
-        for post in self.waiting():
+        """The same in the newest digest that is still to be sent and tells of it; or one that was
+        sent has told it."""
+        for post in reversed(self.waiting()):
             mine = [p for p in post.parts if isinstance(p, Delivery) and p.thread]
             if post.topic != topic or delivery.thread not in {part.thread for part in mine}:
                 continue

@@ -731,6 +731,28 @@ def test_a_thread_in_a_digest_that_waits_is_told_there():
     assert len(queue.posts) == 1
 
 
+def test_an_end_is_told_by_the_newest_of_two_digests_that_wait():
+    """The first of them waits for a critical post of another of its coins, and is not bundled."""
+    queue = chat_queue()
+    for n in range(7):
+        queued(queue, n + 1, fall(0, -5.0 - n / 10, f"C{n}", Level.WATCH))
+    queue.put_off(None, START, START + S, flood=True)
+    queue.next(START + S)
+    queued(queue, 8, turned(Turn.UP, MIN, -12.0, "C0"), at=MIN)
+    queued(queue, 9, turned(Turn.UP, MIN, -8.0, "C3", Level.ALERT), at=MIN)
+    for n in range(10, 16):
+        queued(queue, n, fall(MIN, -5.0, f"D{n}", Level.WATCH, opened=MIN), at=MIN)
+    queue.put_off(None, START + MIN, START + MIN + S, flood=True)
+    queue.next(START + MIN + S)
+    assert [post.gathered for post in queue.posts.values()] == [7, 1, 7]
+    end = turned(Turn.CLOSE, 2 * MIN, -1.0, "C3", Level.ALERT)
+    assert grow(queue, end, at=2 * MIN)
+    assert grow(queue, end, at=2 * MIN), "as the plan says it again after a restart"
+    bodies = [sent(queue, 3 * MIN + n * 10 * S).body for n in range(3)]
+    lines = [[line[:16] for line in body.split("\n") if "C3" in line] for body in bodies]
+    assert lines == [["🟡 <b>C3 price −5"], [], ["⚪ <b>C3 price st"]]
+
+
 @pytest.mark.parametrize("thread", ["", "t"])
 def test_a_short_post_has_its_first_line_and_its_last(thread: str):
     queue, full = chat_queue(), chat_queue()
