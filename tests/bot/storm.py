@@ -42,8 +42,8 @@ posts_per_hour = 100000
 FIRST_OF_COINS = -1_003_000_000_000
 """The number of the first coin's own channel; the next ones follow."""
 
-LEAST_ALERTS = 5
-"""A storm in which nothing happened shows nothing: until so many alerts it goes on."""
+LEAST_ALERTS, LEAST_HITS = 5, 3
+"""A storm in which nothing happened shows nothing: until so many alerts and hits it goes on."""
 
 
 class Storm:
@@ -112,6 +112,8 @@ class Storm:
         """Whether a storm that should be over at ``end`` goes on, for a minute at most."""
         if time.monotonic() > end + 60:
             return False
+        if sum(self.hits.values()) < LEAST_HITS:
+            return True
         try:
             return int(await self._redis.xlen(Keys().alerts)) < LEAST_ALERTS
         except RedisError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bot.storm import Storm
+from tests.bot.storm import LEAST_HITS, Storm
 
 LONG = os.environ.get("LOWTIDE_SOAK") == "1"
 SECONDS = float(os.environ.get("LOWTIDE_SOAK_S") or (240 if LONG else 12))
@@ -20,4 +20,4 @@ async def test_nothing_is_lost_or_doubled_whoever_is_killed_or_frozen(
     print(f"seed {seed} (LOWTIDE_SEED={seed} repeats it)")
     storm = Storm(tmp_path, seed, coins=12 if LONG else 2, shipped=rules == "as shipped")
     print(await storm.run(SECONDS))
-    assert sum(storm.hits.values()) >= 3
+    assert sum(storm.hits.values()) >= LEAST_HITS
