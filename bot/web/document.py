@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from bot import __version__
+from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.web.page import PageCell, PageColumn, PageTable
 
@@ -24,6 +25,7 @@ def page_document(tables: Sequence[PageTable], words: Words, language: str) -> s
 <h1>{_phrase(words, "page.title")}</h1>
 <p id="state" role="status" data-live="{_phrase(words, "page.live")}"
  data-lost="{_phrase(words, "page.lost")}">{_phrase(words, "page.no_script")}</p>
+{_other_languages(language)}
 </header>
 <main>
 {parts}
@@ -42,11 +44,12 @@ def token_document(words: Words, language: str, *, wrong: bool) -> str:
         f"""<main class="token">
 <h1>{_phrase(words, "page.title")}</h1>
 <p>{_phrase(words, "page.token.why")}</p>{why}
-<form method="post" action="token">
+<form method="post" action="token?lang={escape(language)}">
 <label>{_phrase(words, "page.token")}
 <input type="password" name="token" required autofocus autocomplete="current-password"></label>
 <button>{_phrase(words, "page.token.enter")}</button>
 </form>
+{_other_languages(language)}
 </main>""",
         words,
         language,
@@ -70,6 +73,16 @@ def _document(body: str, words: Words, language: str) -> str:
 </body>
 </html>
 """
+
+
+def _other_languages(language: str) -> str:
+    """Links to the same in each other language, by the language's own name."""
+    links = [
+        f'<a href="?lang={name}" lang="{name}">{_phrase(words, "page.language")}</a>'
+        for name, words in LANGUAGES.items()
+        if name != language
+    ]
+    return f"<nav>{' '.join(links)}</nav>"
 
 
 def _phrase(words: Words, key: str) -> str:

@@ -44,6 +44,8 @@ from streams.events import Ms
 
 log = structlog.get_logger()
 
+replace = msgspec.structs.replace
+
 EVERY_S = 2.0
 """So often the state is made anew, and so long it is given again."""
 
@@ -78,9 +80,8 @@ class LivePage:
         self._probe = probe
         self._now = now
         self._making = asyncio.Lock()
-        self._input = PageInput(settings=settings, now=0, status=None)
-        self._tables: tuple[PageTable, ...] = ()
-        self._made_at: float | None = None
+        self._input = PageInput(settings=settings, language=settings.language, now=0, status=None)
+        self._looked_at: float | None = None
         self._alerts: deque[Alert] = deque(maxlen=_LOOKED_AT)
         """The newest first."""
         self._cursor = "-"
@@ -89,38 +90,54 @@ class LivePage:
         """What became of those that are shown, by their ids."""
         self._fates_of: tuple[float, object] = -_FATES_S, None
         """When that was looked for, and what the bot role had counted then."""
-        self._events: dict[str, bytes] = {}
-        """Each table by its name, as an event for readers."""
+        self._tables: dict[str, tuple[PageTable, ...]] = {}
+        """By language, those that were asked for since the roles were asked."""
+        self._events: dict[str, dict[str, bytes]] = {}
+        """By language, each table by its name as an event for readers; the same object as long as
+        nothing in it has changed."""
         self._fresh = asyncio.Event()
         """Set, and replaced, when the state was made anew."""
         self._refreshing: asyncio.Task[None] | None = None
-        self._charts: dict[str, tuple[float, bytes]] = {}
-        """By asset: when it was made, and it."""
+        self._charts: dict[tuple[str, str], tuple[float, bytes]] = {}
+        """By asset and language: when it was made, and it."""
         self._charting = asyncio.Lock()
-        self.readers = 0
-        """How many take updates now."""
+        self._reading: list[str] = []
+        """The language of each who takes updates now."""
 
-    async def tables(self) -> tuple[PageTable, ...]:
-        """The state now, at most ``EVERY_S`` old."""
-        loop = asyncio.get_running_loop()
+    @property
+    def readers(self) -> int:
+        """How many take updates now."""
+        return len(self._reading)
+
+    async def tables(self, language: str) -> tuple[PageTable, ...]:
+        """The state now, at most ``EVERY_S`` old, in a language."""
         async with self._making:
-            if self._made_at is None or loop.time() - self._made_at >= EVERY_S * 0.9:
-                self._input = await self._looked()
-                self._tables = page_tables(self._input)
-                events = {table.name: _event(table) for table in self._tables}
-                self._events = {
-                    name: self._events[name] if self._events.get(name) == event else event
+            await self._look()
+            if language not in self._tables:
+                tables = page_tables(replace(self._input, language=language))
+                before = self._events.get(language, {})
+                events = {table.name: _event(table) for table in tables}
+                self._tables[language] = tables
+                self._events[language] = {
+                    name: before[name] if before.get(name) == event else event
                     for name, event in events.items()
                 }
-                self._made_at = loop.time()
-        return self._tables
+            return self._tables[language]
 
-    async def updates(self) -> AsyncGenerator[bytes]:
+    async def _look(self) -> None:
+        """Ask the roles, if that was not done just now."""
+        now = asyncio.get_running_loop().time()
+        if self._looked_at is None or now - self._looked_at >= EVERY_S * 0.9:
+            self._input = await self._looked()
+            self._tables = {}
+            self._looked_at = asyncio.get_running_loop().time()
+
+    async def updates(self, language: str) -> AsyncGenerator[bytes]:
         """Server-sent events: the version, then each table now and whenever it has changed. Ends
         when ``close`` is called."""
-        self.readers += 1
+        self._reading.append(language)
         try:
-            await self.tables()
+            await self.tables(language)
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.create_task(self._refresh())
                 self._refreshing.add_done_callback(self._ended)
@@ -128,32 +145,33 @@ class LivePage:
             yield f"event: version\ndata: {__version__}\n\n".encode()
             sent: dict[str, bytes] = {}
             while not refreshing.done():
-                fresh = self._fresh
-                changed = [e for name, e in self._events.items() if sent.get(name) is not e]
-                sent = dict(self._events)
+                fresh, events = self._fresh, self._events[language]
+                changed = [event for name, event in events.items() if sent.get(name) is not event]
+                sent = events
                 yield b"".join(changed) or b"event: beat\ndata:\n\n"
                 await fresh.wait()
         finally:
-            self.readers -= 1
-            if not self.readers:
+            self._reading.remove(language)
+            if not self._reading:
                 self.close()
 
-    async def chart(self, asset: str) -> bytes | None:
+    async def chart(self, asset: str, language: str) -> bytes | None:
         """The last day of ``asset`` as JSON, at most ``_CHART_S`` old; None: it is not watched."""
-        await self.tables()
-        labels = charted(self._input, asset)
+        await self.tables(language)
+        looked = replace(self._input, language=language)
+        labels = charted(looked, asset)
         if not labels:
             return None
         loop = asyncio.get_running_loop()
         async with self._charting:
-            made_at, data = self._charts.get(asset, (0.0, b""))
+            made_at, data = self._charts.get((asset, language), (0.0, b""))
             if not data or loop.time() - made_at >= _CHART_S:
-                data = msgspec.json.encode(await self._charted(asset, labels))
-                self._charts[asset] = loop.time(), data
+                data = msgspec.json.encode(await self._charted(looked, asset, labels))
+                self._charts[asset, language] = loop.time(), data
         return data
 
-    async def _charted(self, asset: str, labels: Mapping[str, str]) -> Chart:
-        looked, folder = self._input, self._settings.data_dir / "metrics"
+    async def _charted(self, looked: PageInput, asset: str, labels: Mapping[str, str]) -> Chart:
+        folder = self._settings.data_dir / "metrics"
         at, values = await day_before(folder, asset, list(labels), looked.now)
         known = [
             ChartSeries(label, series)
@@ -182,7 +200,8 @@ class LivePage:
         """Make the state anew again and again."""
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.tables()
+            for language in set(self._reading):
+                await self.tables(language)
             self._wake()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
@@ -218,12 +237,10 @@ class LivePage:
                 "fates": self._fates,
                 "subscribers": count,
             }
-        looked = msgspec.structs.replace(self._input, **changes)
+        looked = replace(self._input, **changes)
         seen = [each.seen for each in (looked.standing, looked.episodes) if each is not None]
         now = wall_ms() if self._now is None else self._now()
-        return msgspec.structs.replace(
-            looked, now=max(seen) if self._now is None and seen else now
-        )  # fmt: skip
+        return replace(looked, now=max(seen) if self._now is None and seen else now)
 
     async def _read_alerts(self) -> None:
         """Take note of the alerts since the last time; of the latest, the first time."""

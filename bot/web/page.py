@@ -79,6 +79,8 @@ class PageInput(msgspec.Struct, frozen=True, kw_only=True):
     """What a state of the page is made of."""
 
     settings: Settings
+    language: str
+    """Of whoever reads it."""
     now: Ms
     status: Mapping[str, Any] | None
     """Of ``bot.status.collect``; None: Redis was never reached."""
@@ -151,7 +153,7 @@ def turn_tone(alert: Alert) -> Tone:
 def _context(of: PageInput) -> Context:
     return Context(
         settings=of.settings,
-        words=LANGUAGES[of.settings.language],
+        words=LANGUAGES[of.language],
         now=of.now,
         asker=_NOBODY,
         standing=_newest(of.standing, of.episodes),

@@ -116,7 +116,7 @@ class WebServer:
             if self._settings.web_token is None:
                 return _text(why, 403)
             if request.path == "/":
-                return self._ask_token(wrong=False)
+                return self._ask_token(request, wrong=False)
             if request.path not in _OPEN_WITH_TOKEN:
                 return _text(why, 401)
         return await handler(request)
@@ -154,9 +154,14 @@ class WebServer:
         body = exposition(metric_families(reported, self._probe.checks(reported), episodes))
         return web.Response(body=body, headers={"Content-Type": _TEXT})
 
-    async def _page(self, _: web.Request) -> web.Response:
-        tables = await self.page.tables()
-        language = self._settings.language
+    def _language(self, request: web.Request) -> str:
+        """That which was asked for, else that of the configuration."""
+        asked = request.query.get("lang", "")
+        return asked if asked in LANGUAGES else self._settings.language
+
+    async def _page(self, request: web.Request) -> web.Response:
+        language = self._language(request)
+        tables = await self.page.tables(language)
         return _html(page_document(tables, LANGUAGES[language], language), 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -165,7 +170,7 @@ class WebServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         response.headers["X-Accel-Buffering"] = "no"  # nginx hands on at once
         await response.prepare(request)
-        async with contextlib.aclosing(self.page.updates()) as updates:
+        async with contextlib.aclosing(self.page.updates(self._language(request))) as updates:
             async for update in updates:
                 try:
                     async with asyncio.timeout(SLOW_S):
@@ -177,7 +182,7 @@ class WebServer:
         return response
 
     async def _chart(self, request: web.Request) -> web.Response:
-        chart = await self.page.chart(request.query.get("asset", ""))
+        chart = await self.page.chart(request.query.get("asset", ""), self._language(request))
         if chart is None:
             return _text("this asset is not watched", 404)
         return web.Response(body=chart, content_type="application/json")
@@ -188,13 +193,14 @@ class WebServer:
             return _text("no token is needed here", 404)
         offered = (await request.post()).get("token")
         if not isinstance(offered, str) or not _is_same(offered, token):
-            return self._ask_token(wrong=True)
-        answer = web.Response(status=303, headers={"Location": "./"})
+            return self._ask_token(request, wrong=True)
+        there = f"./?lang={self._language(request)}"
+        answer = web.Response(status=303, headers={"Location": there})
         answer.set_cookie(_COOKIE, _cookie_of(token), httponly=True, samesite="Strict")
         return answer
 
-    def _ask_token(self, *, wrong: bool) -> web.Response:
-        language = self._settings.language
+    def _ask_token(self, request: web.Request, *, wrong: bool) -> web.Response:
+        language = self._language(request)
         return _html(token_document(LANGUAGES[language], language, wrong=wrong), 401)
 
     async def _close(self, _: web.Application) -> None:

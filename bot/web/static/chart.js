@@ -35,7 +35,8 @@ export class Charts {
     if (!this.asset) return;
     const asset = this.asset;
     try {
-      const answer = await fetch(`chart?asset=${encodeURIComponent(asset)}`);
+      const query = new URLSearchParams({ asset, lang: document.documentElement.lang });
+      const answer = await fetch(`chart?${query}`);
       if (!answer.ok || asset !== this.asset) return;
       this.chart = await answer.json();
       this.draw();

@@ -63,7 +63,7 @@ function lost() {
 
 function listen() {
   source?.close();
-  source = new EventSource("events");
+  source = new EventSource(`events?lang=${encodeURIComponent(document.documentElement.lang)}`);
   source.addEventListener("version", (event) => {
     if (event.data !== document.documentElement.dataset.version) location.reload();
     heard();

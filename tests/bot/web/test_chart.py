@@ -97,7 +97,9 @@ async def test_others_get_their_turn_while_a_day_is_read(tmp_path: Path) -> None
 
 
 def test_what_is_charted_is_what_the_market_shows(tmp_path: Path) -> None:
-    looked = PageInput(settings=asked.settings(tmp_path), now=NOW, status=None, standing=STANDING)
+    looked = PageInput(
+        settings=asked.settings(tmp_path), language="en", now=NOW, status=None, standing=STANDING
+    )
     assert charted(looked, "BTC") == {
         PRICE: "Price, USD",
         OI: "Open interest in 1h, %",
@@ -116,13 +118,13 @@ async def test_a_chart_is_made_once_for_all_and_has_the_turns(tmp_path: Path, re
     await redis.xadd(Keys().alerts, {"a": alerts.encode(EPISODE[1])})
     write(chosen.data_dir / "metrics", range(-5, 1), -2.0)
     page = LivePage(chosen, redis, StatusProbe(chosen, redis, Health()), now=lambda: NOW)
-    first, second = await asyncio.gather(page.chart("BTC"), page.chart("BTC"))
+    first, second = await asyncio.gather(page.chart("BTC", "en"), page.chart("BTC", "en"))
     assert first is second is not None
     chart = msgspec.json.decode(first, type=Chart)
     assert chart.title == "BTC, the last day" and len(chart.at) == 6
     labels = [series.label for series in chart.series]
     assert labels == ["Price, USD", "Open interest in 1h, %"]  # of others nothing is known
     assert [turn.tone for turn in chart.turns] == ["alert"]
-    assert await page.chart("NOBODY") is None
-    other = await page.chart("ETH")
+    assert await page.chart("NOBODY", "en") is None
+    other = await page.chart("ETH", "en")
     assert other is not None and b"no history" in other

@@ -59,7 +59,7 @@ async def until(updates: AsyncGenerator[bytes], name: str) -> PageTable:
 
 
 async def test_all_tables_come_first_and_then_what_has_changed(page: LivePage, redis: Redis):
-    async with contextlib.aclosing(page.updates()) as updates:
+    async with contextlib.aclosing(page.updates("en")) as updates:
         assert (await anext(updates)).startswith(b"event: version\n")
         assert len(tables(await anext(updates))) == 6
         assert await anext(updates) == b"event: beat\ndata:\n\n"
@@ -69,7 +69,7 @@ async def test_all_tables_come_first_and_then_what_has_changed(page: LivePage, r
 
 
 async def test_alerts_come_once_the_newest_first(page: LivePage, redis: Redis) -> None:
-    async with contextlib.aclosing(page.updates()) as updates:
+    async with contextlib.aclosing(page.updates("en")) as updates:
         assert (await until(updates, "timeline")).rows == ()
         for alert in EPISODE:
             await redis.xadd(Keys().alerts, {"a": alerts.encode(alert)})
@@ -82,10 +82,23 @@ async def test_alerts_come_once_the_newest_first(page: LivePage, redis: Redis) -
         assert len((await until(updates, "timeline")).rows) == len(EPISODE) + 1
 
 
+async def test_readers_of_two_languages_get_each_their_own(page: LivePage, redis: Redis):
+    async with (
+        contextlib.aclosing(page.updates("en")) as english,
+        contextlib.aclosing(page.updates("ja")) as japanese,
+    ):
+        for updates, title in ((english, "Going on now"), (japanese, "進行中")):
+            assert (await until(updates, "open")).title == title
+        await show(redis, episodes=())
+        assert "Nothing is going on" in (await until(english, "open")).notes[0]
+        assert "動きなし" in (await until(japanese, "open")).notes[0]
+    assert page.readers == 0
+
+
 async def test_a_long_history_is_cut(page: LivePage, redis: Redis) -> None:
     for _ in range(TURNS + 5):
         await redis.xadd(Keys().alerts, {"a": alerts.encode(EPISODE[0])})
-    [table] = [table for table in await page.tables() if table.name == "timeline"]
+    [table] = [table for table in await page.tables("en") if table.name == "timeline"]
     assert len(table.rows) == TURNS
 
 
@@ -96,7 +109,7 @@ async def test_the_state_is_made_once_for_all_who_look(
     make = live.page_tables
     monkeypatch.setattr(live, "page_tables", lambda of: states.append(of) or make(of))
     monkeypatch.setattr(live, "EVERY_S", 60.0)
-    readers = [page.updates() for _ in range(10)]
+    readers = [page.updates("en") for _ in range(10)]
     for reader in readers:
         await anext(reader)
     assert len({await anext(reader) for reader in readers}) == 1
@@ -118,14 +131,14 @@ async def test_the_outbox_is_read_when_the_bot_has_done_something_and_not_else(
         report = msgspec.json.encode(status | {"cursor": cursor, "seen": seen})
         await redis.set(f"{Keys().status}:bot", report)
         monkeypatch.setattr(probe, "_KEEP_S", 0.0)
-        await page.tables()
+        await page.tables("en")
         assert len(reads) == count
 
 
 async def test_a_hundred_that_come_and_go_leave_nothing(page: LivePage) -> None:
     before = asyncio.all_tasks()
     for _ in range(5):
-        readers = [page.updates() for _ in range(20)]
+        readers = [page.updates("en") for _ in range(20)]
         for reader in readers:
             await anext(reader)
             await anext(reader)
@@ -140,13 +153,13 @@ async def test_a_hundred_that_come_and_go_leave_nothing(page: LivePage) -> None:
 
 
 async def test_the_next_reader_comes_before_the_last_one_is_quite_gone(page: LivePage) -> None:
-    first = page.updates()
+    first = page.updates("en")
     await anext(first)
     await first.aclose()
-    async with contextlib.aclosing(page.updates()) as second:
+    async with contextlib.aclosing(page.updates("en")) as second:
         assert (await anext(second)).startswith(b"event: version\n")
         tables = await anext(second)
-        assert tables.count(b"event: ") == len(await page.tables())
+        assert tables.count(b"event: ") == len(await page.tables("en"))
         later = [await anext(second) for _ in range(2)]
         assert all(update.startswith(b"event: ") for update in later)
         assert page.readers == 1
@@ -154,7 +167,7 @@ async def test_the_next_reader_comes_before_the_last_one_is_quite_gone(page: Liv
 
 
 async def test_closing_ends_all_updates(page: LivePage) -> None:
-    updates = page.updates()
+    updates = page.updates("en")
     await anext(updates)
     page.close()
     async with asyncio.timeout(5):
@@ -166,25 +179,25 @@ async def test_closing_ends_all_updates(page: LivePage) -> None:
 async def test_without_redis_the_page_says_so_and_keeps_what_it_knew(
     page: LivePage, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {table.name: table for table in await page.tables()}
+    before = {table.name: table for table in await page.tables("en")}
 
     async def fails(*_: object) -> None:
         raise ConnectionError("gone")
 
     monkeypatch.setattr(redis, "get", fails)
-    async with contextlib.aclosing(page.updates()) as updates:
+    async with contextlib.aclosing(page.updates("en")) as updates:
         health = await until(updates, "health")
         while health.rows[0][0].text != "Redis":
             health = await until(updates, "health")
     assert health.rows[0][1].tone == "bad"
-    after = {table.name: table for table in await page.tables()}
+    after = {table.name: table for table in await page.tables("en")}
     assert after["market"] == before["market"]
 
 
 async def test_a_fault_of_the_page_ends_the_updates_and_is_logged(
     page: LivePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    updates = page.updates()
+    updates = page.updates("en")
     await anext(updates)
 
     def broken(_: object) -> None:
@@ -197,7 +210,7 @@ async def test_a_fault_of_the_page_ends_the_updates_and_is_logged(
                 pass
     assert logs[0]["event"] == "the status page could not be made"
     with pytest.raises(ValueError, match="a bug"):  # whoever comes then gets an error at once
-        await anext(page.updates())
+        await anext(page.updates("en"))
     assert page.readers == 0
 
 
@@ -206,5 +219,5 @@ async def test_a_clock_of_its_own_is_that_of_the_rules(tmp_path: Path, redis: Re
     await show(redis)
     chosen = asked.settings(tmp_path)
     page = LivePage(chosen, redis, StatusProbe(chosen, redis, Health()), now=None)
-    market = next(table for table in await page.tables() if table.name == "market")
+    market = next(table for table in await page.tables("en") if table.name == "market")
     assert len(market.rows) == 3

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from bot.delivery.fate import AlertFate, Fate
-from bot.lang import ENGLISH
+from bot.lang import ENGLISH, LANGUAGES
 from bot.redaction import public
 from bot.web.page import PageInput, PageTable, page_tables
 from bot.web.readiness import ReadinessCheck
@@ -17,12 +18,12 @@ from tests.bot.asked import EPISODE, HOUR, MIN, NOW, STANDING, THINNER
 from tests.bot.web import cases
 from tests.golden import check_text
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "page.json"
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 def tables(folder: Path, **changes: Any) -> dict[str, PageTable]:
     fields: dict[str, Any] = {
-        "settings": asked.settings(folder), "now": NOW, "standing": STANDING,
+        "settings": asked.settings(folder), "language": "en", "now": NOW, "standing": STANDING,
         "status": cases.status(streams={"seen": cases.NOW}), "alerts": EPISODE[::-1],
         "checks": [ReadinessCheck(name="roles", ok=True)], "subscribers": 1,
         "fates": {EPISODE[1].id: (AlertFate(Fate.POSTED),),
@@ -35,9 +36,12 @@ def texts(table: PageTable) -> list[list[str]]:
     return [[cell.text for cell in row] for row in table.rows]
 
 
-def test_the_state_is_what_people_have_agreed_on(tmp_path: Path) -> None:
-    shown = [msgspec.to_builtins(table) for table in tables(tmp_path).values()]
-    check_text(GOLDEN, msgspec.json.format(msgspec.json.encode(shown)).decode() + "\n")
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_state_is_what_people_have_agreed_on(tmp_path: Path, language: str) -> None:
+    """The channel is in English, whoever reads the page."""
+    shown = [msgspec.to_builtins(table) for table in tables(tmp_path, language=language).values()]
+    path = GOLDEN / ("page.json" if language == "en" else f"page.{language}.json")
+    check_text(path, msgspec.json.format(msgspec.json.encode(shown)).decode() + "\n")
 
 
 def test_every_row_is_as_long_as_the_heads(tmp_path: Path) -> None:

@@ -102,6 +102,28 @@ async def test_it_is_live_and_asks_nobody_else(
 
 
 @needs_browser
+async def test_another_language_is_a_link_away(
+    serve: Serve, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "EVERY_S", 0.2)
+    await show(redis)
+    chosen = asked.settings(tmp_path)
+    write(chosen.data_dir / "metrics", range(-60, 1), -2.0, "BTC", wall_ms())
+    url = await serve(rules=chosen.rules, data_dir=chosen.data_dir)
+    async with browser() as tab:
+        await tab.open(url)
+        await tab.until(LIVE, lambda name: name == "good")
+        await tab.says("document.querySelector('nav a[lang=ja]').click()")
+        await tab.until(text("market"), has("112,400ドル"))
+        await tab.until(LIVE, lambda name: name == "good")
+        await show(redis, episodes=())
+        await tab.until(text("open"), has("動きなし"))
+        await tab.until(text("chart"), has("BTC"))
+        assert "the last day" not in await tab.says(text("chart"))
+        assert tab.complaints == []
+
+
+@needs_browser
 async def test_the_token_is_asked_for_once(serve: Serve, redis: Redis) -> None:
     await show(redis)
     url = await serve(web_token=secret(TOKEN))

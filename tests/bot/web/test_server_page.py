@@ -77,6 +77,30 @@ async def test_all_that_the_page_is_made_of_is_served(serve: Serve) -> None:
         assert headers["Content-Type"].startswith(kinds[Path(name).suffix]), name
 
 
+async def test_each_reads_it_in_a_language_of_their_own(serve: Serve) -> None:
+    url = await serve()
+    for asked, language, title in (
+        ("ja", "ja", "進行中"),
+        ("zh-TW", "zh-TW", "進行中"),
+        ("", "en", "Going on now"),
+        ("de", "en", "Going on now"),
+        ("../ja", "en", "Going on now"),
+        ("x" * 5_000, "en", "Going on now"),
+    ):
+        _, _, text = await answer(f"{url}/?lang={asked}")
+        assert f'<html lang="{language}"' in text and title in text, asked
+        for other in {"en", "ja", "zh-TW"} - {language}:
+            assert f'href="?lang={other}"' in text
+        assert f'href="?lang={language}"' not in text
+    guarded = await serve(web_token=secret(TOKEN))
+    code, _, text = await answer(f"{guarded}/?lang=ja")
+    assert code == 401 and '<html lang="ja"' in text and 'action="token?lang=ja"' in text
+    code, headers, _ = await answer(f"{guarded}/token?lang=ja", "POST", {"token": TOKEN})
+    assert (code, headers["Location"]) == (303, "./?lang=ja")
+    _, _, text = await answer(f"{guarded}/token?lang=ja", "POST", {"token": "y" * 20})
+    assert '<html lang="ja"' in text
+
+
 async def test_a_chart_is_of_what_is_watched_alone(serve: Serve) -> None:
     url = await serve()
     for asset in ("", "BTC", "../../etc/passwd", "%00", "x" * 5_000):
@@ -101,7 +125,7 @@ async def test_with_a_token_nobody_else_sees_anything(serve: Serve) -> None:
 async def test_who_gives_the_token_gets_a_cookie_that_does_not_tell_it(serve: Serve) -> None:
     url = await serve(web_token=secret(TOKEN))
     code, headers, _ = await answer(f"{url}/token", "POST", {"token": TOKEN})
-    assert code == 303 and headers["Location"] == "./"
+    assert code == 303 and headers["Location"] == "./?lang=en"
     [cookie] = SimpleCookie(headers["Set-Cookie"]).values()
     assert cookie["httponly"] and cookie["samesite"] == "Strict"
     assert TOKEN not in headers["Set-Cookie"]
