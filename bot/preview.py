@@ -26,6 +26,8 @@ from rules.alerts import (
     PartFacts,
     PriceFacts,
     PriceShareFacts,
+    SpotDepthFacts,
+    SpotShareFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -34,6 +36,7 @@ from rules.composite import Composite
 from rules.metric import Metric
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
@@ -223,7 +226,9 @@ def _possible(name: str, value: float) -> float:
         return min(max(value, -0.99), 0.99)
     if of in ("breadth", "falls"):
         return min(max(value, 0.0), 100.0)
-    return max(value, 1.0) if of in ("depth", "liq") else value
+    if name.startswith("spot_share"):
+        return min(max(value, 1.0), 99.0)
+    return max(value, 1.0) if of in ("depth", "liq") or name.startswith("spot_") else value
 
 
 def _prices(of: Metric, value: float, cause: Cause | None) -> tuple[float | None, float]:
@@ -359,7 +364,22 @@ def _falls(of: Metric, value: float, rule: Rule) -> PriceShareFacts:
     )
 
 
-def _volatility(of: Metric, _: float, __: Rule) -> VolatilityFacts | None:
+def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
+    match of:
+        case SpotShare():
+            return SpotShareFacts(
+                spot_usd=value * 0.6e9,
+                perpetual_usd=(100 - value) * 0.6e9,
+                by_venue_pct=_by_venue(value),
+            )
+        case SpotDepth():
+            spot = _depth(of.books, value, rule)
+            return SpotDepthFacts(spot=spot, perpetual=_depth(of.books, value * 0.8, rule))
+        case _:
+            return _volatility(of)
+
+
+def _volatility(of: Metric) -> VolatilityFacts | None:
     if not of.name.startswith("volatility_"):
         return None
     return VolatilityFacts(window_ms=of.window or 7 * DAY, returns=1_006, expected=1_010)
@@ -375,5 +395,5 @@ _FACTS: Mapping[str, Callable[[Metric, float, Rule], PartFacts | None]] = {
     "total": _total,
     "breadth": _breadth,
     "falls": _falls,
-    "structure": _volatility,
+    "structure": _structure,
 }

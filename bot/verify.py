@@ -24,6 +24,7 @@ from streams.venue import (
     Decoded,
     Listing,
     Mid,
+    Place,
     Reply,
     Request,
     Terms,
@@ -95,7 +96,8 @@ async def verified(
         place.venue.SPEC.name: {str(k): why for k, why in place.venue.SPEC.no_second_source.items()}
         for place in chosen
     }
-    verification = Verification(reasons)
+    spot = [place.venue.SPEC.name for place in chosen if place.venue.SPEC.spot]
+    verification = Verification(reasons, spot)
     hub = Hub(chosen, markets, verification.take, clock)
     listening = asyncio.create_task(hub.run())
     try:
@@ -224,7 +226,7 @@ class _SecondSource:
 
 def _fact(item: Decoded, known: Mapping[str, Instrument], seen: Ms) -> MarketEvent | None:
     """What the second source says, a book as a Depth; None for what is no number."""
-    if isinstance(item, Terms | Reply | Unreadable):
+    if isinstance(item, Terms | Reply | Unreadable | Place):
         return None
     if not isinstance(item, BookUpdate | Mid):
         return item
@@ -243,7 +245,7 @@ def _fact(item: Decoded, known: Mapping[str, Instrument], seen: Ms) -> MarketEve
         mid, spread_bp, bands, at = sample.mid, sample.spread_bp, sample.bands, item.at
     return Depth(
         venue=of.venue, symbol=of.symbol, asset=of.asset, at=at, seen=seen,
-        mid=mid, spread_bp=spread_bp, bands=bands,
+        spot=of.spot, mid=mid, spread_bp=spread_bp, bands=bands,
     )  # fmt: skip
 
 

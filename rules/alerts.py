@@ -241,6 +241,23 @@ class LiquidationDayFacts(msgspec.Struct, frozen=True, kw_only=True, tag="liquid
     """Since when they are watched."""
 
 
+class SpotShareFacts(msgspec.Struct, frozen=True, kw_only=True, tag="spot_share"):
+    """Traded in 24 hours at the exchanges that have spot markets and perpetuals of the asset."""
+
+    spot_usd: float
+    perpetual_usd: float
+    by_venue_pct: Mapping[str, float]
+    """Exchange → spot in percent of both."""
+
+
+class SpotDepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="spot_depth"):
+    """Depth of spot markets, and of perpetuals beside it, within the same band."""
+
+    spot: DepthFacts
+    perpetual: DepthFacts | None
+    """None: unknown."""
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -255,6 +272,8 @@ PartFacts = (
     | HighFacts
     | DispersionFacts
     | LiquidationDayFacts
+    | SpotShareFacts
+    | SpotDepthFacts
 )
 """The facts of a rule with a metric."""
 

@@ -52,6 +52,38 @@ def look(views: Iterable[View], now: Ms) -> Iterator[Fault | Renamed]:
             yield from _look(view, now)
         elif not view.ordered and not any(market.gone for market in view.everyone):
             yield from _stay_alone(view, now)
+        yield from _look_at_spot(view, now)
+
+
+def _look_at_spot(view: View, now: Ms) -> Iterator[Fault]:
+    """Compares spot markets with the contracts, whose price is the asset's."""
+    of_contracts = view.price(now) if view.spot.everyone else None
+    if of_contracts is None:
+        return
+    for market in view.spot.everyone:
+        price, like = _price(market, now), market.likeness
+        if price is None:
+            continue
+        ratio = _ratio(price, of_contracts)
+        if like.differs is not (ratio > APART):
+            like.differs, like.since = ratio > APART, now
+            view.spot.sort(market)
+        lasted = now - like.since
+        like.same |= not like.differs and lasted >= _TOGETHER_FOR
+        patience = _patience(like, ratio) if like.differs else _TOGETHER_FOR
+        if like.stranger is bool(like.differs) or lasted < patience:
+            continue
+        like.stranger = bool(like.differs)
+        like.same &= not like.differs
+        view.spot.sort(market)
+        yield fault(
+            FaultCode.TICKER_SHARED,
+            now,
+            venue=market.venue,
+            subject=view.asset,
+            over=not like.stranger,
+            detail=f"{market.symbol} at {price:.6g} USD, contracts at {of_contracts:.6g}",
+        )
 
 
 def _stay_alone(view: View, now: Ms) -> Iterator[Fault]:

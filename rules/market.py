@@ -202,7 +202,7 @@ class Market(_Memos):
     __slots__ = (
         "basis", "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness",
         "lines", "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled",
-        "spread_bp", "symbol", "throttled", "venue", "venue_lines",
+        "spot", "spread_bp", "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
     def __init__(
@@ -214,8 +214,11 @@ class Market(_Memos):
         venue_lines: FeedUptimes,
         price_keep: Ms,
         clock: VenueClock | None = None,
+        spot: bool = False,
     ) -> None:
         super().__init__()
+        self.spot = spot
+        """The coins themselves are traded there."""
         self.venue = venue
         self.exchange = exchange_of(venue)
         """Whose venue it is: two venues of one exchange are one witness."""
@@ -332,7 +335,9 @@ class Market(_Memos):
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         mark, price = event.mark, event.index
-        if price is None:
+        if self.spot:
+            price = event.last
+        elif price is None:
             # an index that fails is gone on with by the mark, as far from it as that was
             price = mark if mark is None or self.basis is None else mark / self.basis
         elif mark is not None and price > 0:
@@ -374,11 +379,14 @@ class EventCount:
 class View(_Memos):
     """One asset over all its venues, or one of its instruments alone (``only``).
 
-    Its memos are of the asset over all its markets. ``moment``: between two events nothing is
-    worked out twice (``once``); None: nobody counts events, so nothing is kept.
+    Spot markets are in a view of their own (``spot``), so that nothing that is said of perpetuals
+    ever sees them. Its memos are of the asset over all its markets. ``moment``: between two events
+    nothing is worked out twice (``once``); None: nobody counts events, so nothing is kept.
     """
 
-    __slots__ = ("_known", "_known_at", "_markets", "_moment", "asset", "assets", "ordered")
+    __slots__ = (
+        "_known", "_known_at", "_markets", "_moment", "_spot", "asset", "assets", "ordered",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -398,6 +406,23 @@ class View(_Memos):
         """Its markets, without those that are another asset of the same name, and those that are
         gone (``everyone``)."""
         self._markets: dict[tuple[str, str], Market] = {}
+        self._spot: View | None = None
+
+    @property
+    def spot(self) -> "View":
+        """The same asset on spot markets."""
+        if self._spot is None:
+            self._spot = View(self.asset, moment=self._moment)
+        return self._spot
+
+    @property
+    def all_markets(self) -> list[Market]:
+        """Everyone, and everyone on spot markets."""
+        return self.everyone if self._spot is None else [*self.everyone, *self._spot.everyone]
+
+    def half_of(self, market: Market) -> "View":
+        """This view, or that of spot markets: where ``market`` belongs."""
+        return self.spot if market.spot else self
 
     def __iter__(self) -> Iterator[Market]:
         return iter(self.ordered)
@@ -609,6 +634,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     compared: Compared = msgspec.field(default_factory=Compared)
     gone: bool = False
     basis: float | None = None
+    spot: bool = False
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -667,13 +693,15 @@ class Memory:
             view = self.views[asset] = View(asset, moment=self._moment)
         return view
 
-    def meet(self, view: View, venue: str, symbol: str) -> Market:
+    def meet(self, view: View, venue: str, symbol: str, *, spot: bool = False) -> Market:
         """A market heard of for the first time; what its feeds said before is known already."""
         feeds = self._venue(venue)
         lines = feeds.symbols.setdefault(symbol, {})
         rank = self._order.get(venue, len(self._order))
-        market = Market(venue, symbol, rank, lines, feeds.lines, self._price_keep, feeds.clock)
-        view.include(market)
+        market = Market(
+            venue, symbol, rank, lines, feeds.lines, self._price_keep, feeds.clock, spot
+        )
+        view.half_of(market).include(market)
         return market
 
     def hear(self, state: FeedState, now: Ms) -> None:
@@ -698,7 +726,11 @@ class Memory:
         A feed that is silent alone is missing, and so is what a listing lacks together with more
         than half of its venue: the listing may be what is wrong.
         """
-        markets = [(view, market) for view in self.views.values() for market in view.everyone]
+        markets = [
+            (view.half_of(market), market)
+            for view in self.views.values()
+            for market in view.all_markets
+        ]
         if not unlisted and not any(market.gone for _, market in markets):
             return
         known = Counter([market.venue for _, market in markets])
@@ -718,12 +750,12 @@ class Memory:
         horizon = now - FORGET_AFTER
         gone: list[tuple[str, Market]] = []
         for view in list(self.views.values()):
-            for market in list(view.everyone):
+            for market in list(view.all_markets):
                 if (market.last_heard() or 0) < horizon:
-                    view.exclude(market)
+                    view.half_of(market).exclude(market)
                     self.venues[market.venue].symbols.pop(market.symbol, None)
                     gone.append((view.asset, market))
-            if not view.everyone:
+            if not view.all_markets:
                 del self.views[view.asset]
         for venue in self.venues.values():
             for symbol, lines in list(venue.symbols.items()):
@@ -740,7 +772,7 @@ class Memory:
         self.market.set_memos_back(now)
         for view in self.views.values():
             view.set_memos_back(now)
-            for market in view.everyone:
+            for market in view.all_markets:
                 market.set_back(now, PriceWindow(self._price_keep))
         for venue in self.venues.values():
             for lines in (venue.lines, *venue.symbols.values()):
@@ -754,7 +786,7 @@ class Memory:
             [
                 ViewDump(
                     view.asset,
-                    [_dump_market(market) for market in view.everyone],
+                    [_dump_market(market) for market in view.all_markets],
                     {name: memo.dump() for name, memo in view.memos.items()},
                 )
                 for view in self.views.values()
@@ -779,7 +811,7 @@ class Memory:
         view = self.view(dumped.asset)
         self._load_memos(view, dumped.memos, lost)
         for saved in dumped.markets:
-            market = self.meet(view, saved.venue, saved.symbol)
+            market = self.meet(view, saved.venue, saved.symbol, spot=saved.spot)
             market.oi_base, market.oi_usd = saved.oi_base, saved.oi_usd
             market.one_side, market.inverse = saved.one_side, saved.inverse
             market.settled, market.predicted = saved.settled, saved.predicted
@@ -787,7 +819,7 @@ class Memory:
             market.interest, market.likeness = saved.interest, saved.likeness
             market.compared, market.gone = saved.compared, saved.gone
             market.basis = saved.basis
-            view.sort(market)
+            view.half_of(market).sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
             if not _fits(market.prices, saved.prices):
                 market.prices = PriceWindow(self._price_keep)
@@ -866,4 +898,5 @@ def _dump_market(market: Market) -> MarketDump:
         compared=market.compared,
         gone=market.gone,
         basis=market.basis,
+        spot=market.spot,
     )

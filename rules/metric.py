@@ -159,6 +159,15 @@ class Learns(Protocol):
 
 
 @runtime_checkable
+class OfSpot(Protocol):
+    """A metric of spot markets, or of these beside perpetuals. Of spot markets no other metric is
+    given any event."""
+
+    of_spot: bool
+    """True."""
+
+
+@runtime_checkable
 class Sampled(Protocol):
     """A metric that is evaluated by time alone, and learns from what is remembered anyway: no event
     of its kinds is given to it."""

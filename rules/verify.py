@@ -10,7 +10,7 @@ contracts, or of one that is so far off that no noise explains it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from math import inf, log, log10
 from statistics import median
@@ -104,6 +104,7 @@ class _Number(NamedTuple):
 
 _MARK = _Number("mark price", Kind.PRICE, 0.003, 0.02)
 _INDEX = _Number("index price", Kind.PRICE, 0.003, 0.02)
+_LAST = _Number("last price", Kind.PRICE, 0.003, 0.02)
 _MID = _Number("mid of the book", Kind.DEPTH, 0.003, 0.02)
 _DEPTH = _Number("depth of the book", Kind.DEPTH, 2.0, far=8.0)
 """What rests near the mid price doubles and halves within seconds."""
@@ -114,6 +115,7 @@ _RATE = _Number("funding rate per 8 h", Kind.FUNDING, 0.3, 0.1, least=0.00002, f
 _INTERVAL = _Number("funding interval", Kind.FUNDING, 0.001, far=1.0)
 _TURNOVER = _Number("24 h volume", Kind.VOLUME, 0.1, 0.02)
 _NUMBERS = (_MARK, _INDEX, _MID, _DEPTH, _INTEREST, _VALUE, _TOTAL, _RATE, _INTERVAL, _TURNOVER)
+_SPOT_NUMBERS = (_LAST, _MID, _DEPTH, _TURNOVER)
 
 INTERVALS = "funding_interval"
 """The key in ``no_second_source`` of a venue whose interval is not said anywhere."""
@@ -127,6 +129,7 @@ _OURS = "the venues' clocks"
 _SIZES = "contract sizes"
 _SEQUENCE = "sequence of the books"
 _MOVEMENT = "movement of the mark price"
+_SPOT_MOVEMENT = "movement of the last price"
 _AGE = "age of the second source"
 _CLOCK = "clock"
 _LONGER = "price movement"
@@ -159,7 +162,7 @@ class _Difference(msgspec.Struct):
 
 
 class _Still(msgspec.Struct):
-    """Whether a mark price has moved."""
+    """Whether a mark price, of spot a last price, has moved."""
 
     value: float
     since: Ms
@@ -184,9 +187,15 @@ _Key = tuple[str, str]
 class Verification:
     """Takes what is heard and what second sources say, and judges it round by round."""
 
-    def __init__(self, reasons: Mapping[str, Mapping[str, str]]) -> None:
-        """``reasons``: of every venue that is listened to, why a kind has no second source."""
+    def __init__(
+        self, reasons: Mapping[str, Mapping[str, str]], spot: Collection[str] = ()
+    ) -> None:
+        """``reasons``: of every venue that is listened to, why a kind has no second source.
+
+        ``spot``: which of them are spot markets. They are held against themselves alone.
+        """
         self._reasons = reasons
+        self._spot = frozenset(spot)
         self._memory = Memory([*reasons], _PRICE_KEEP, {})
         self._heard: dict[tuple[_Key, _Number], deque[tuple[Ms, float]]] = {}
         self._bands: dict[tuple[_Key, int], deque[tuple[Ms, float]]] = {}
@@ -216,7 +225,8 @@ class Verification:
         self._began = now if self._began is None else self._began
         self._assets[key] = event.asset
         view = self._memory.view(event.asset)
-        market = view.market(*key) or self._memory.meet(view, *key)
+        half = view.spot if event.spot else view
+        market = half.market(*key) or self._memory.meet(view, *key, spot=event.spot)
         kind = KINDS[type(event)]
         market.data(kind, now)
         if event.at != now and kind in _TIMED:
@@ -225,7 +235,7 @@ class Verification:
             market.take(event, now)
         for number, value in _numbers(event):
             _add(self._heard.setdefault((key, number), deque()), now, value)
-            if number is _MARK:
+            if number in (_MARK, _LAST):
                 self._still.setdefault(key, _Still(value, now)).take(value)
         if isinstance(event, OpenInterest) and not event.inverse:
             marks = self._heard.get((key, _MARK))
@@ -247,7 +257,7 @@ class Verification:
             if number is _INTERVAL and INTERVALS in self._reasons[event.venue]:
                 continue
             self._second[key, number] = _Second(value, event.at, event.seen)
-            if number is _MARK:
+            if number in (_MARK, _LAST):
                 self._second_still.setdefault(key, _Still(value, event.seen)).take(value)
         if isinstance(event, OpenInterest) and not event.inverse and event.usd:
             self._second[key, _VALUE] = _Second(event.usd, event.at, event.seen)
@@ -306,7 +316,8 @@ class Verification:
         """The table, as of the last round."""
         table: list[CheckRow] = []
         for venue in self._reasons:
-            table += [self._number_row(venue, number) for number in _NUMBERS]
+            numbers = _SPOT_NUMBERS if venue in self._spot else _NUMBERS
+            table += [self._number_row(venue, number) for number in numbers]
             table += [
                 judged.row
                 for (whose, *_), judged in self._judged.items()
@@ -411,7 +422,7 @@ class Verification:
         """A round says ``row``; it is drift from the second one on, but for what has lasted."""
         judged = self._judged.setdefault((row.venue, row.check, row.against), _Judged())
         judged.apart = judged.apart + 1 if row.verdict is Agreement.DRIFT else 0
-        lasts = row.check == _MOVEMENT
+        lasts = row.check in (_MOVEMENT, _SPOT_MOVEMENT)
         if row.verdict is Agreement.DRIFT and judged.apart < _TIMES and not lasts:
             row = msgspec.structs.replace(row, verdict=Agreement.OK, reason="")
         judged.row = row
@@ -422,6 +433,8 @@ class Verification:
         yield self._movement(venue, now)
         yield self._age_of_second(venue)
         yield self._sequence(venue)
+        if venue in self._spot:
+            return
         count, changed = self._sizes.get(venue, (0, {}))
         if not count:
             reason = self._failed.get(venue) or "it was not read anew"
@@ -443,16 +456,18 @@ class Verification:
                 yield _of_check(venue, check, compared.get(check.what, ()))
 
     def _movement(self, venue: str, now: Ms) -> CheckRow:
+        spot = venue in self._spot
+        price, movement = (_LAST, _SPOT_MOVEMENT) if spot else (_MARK, _MOVEMENT)
         known = {
             key: still
             for key, still in self._still.items()
             if key[0] == venue
             and now - still.since >= STILL_FOR
-            and now - self._heard[key, _MARK][-1][0] < STILL_FOR
+            and now - self._heard[key, price][-1][0] < STILL_FOR
         }
         if not known:
             reason = f"listens for less than {length_in_words(STILL_FOR)}"
-            return _missing(venue, _MOVEMENT, _MOVING, reason)
+            return _missing(venue, movement, _MOVING, reason)
         others = {
             self._assets[key] for key, it in self._still.items() if it.moved and key[0] != venue
         }
@@ -462,12 +477,12 @@ class Verification:
         }
         moving |= {key for key in known if known[key].moved}
         if not moving:
-            return _missing(venue, _MOVEMENT, _MOVING, "no price has moved anywhere")
+            return _missing(venue, movement, _MOVING, "no price has moved anywhere")
         frozen = [key for key in moving if not known[key].moved]
         wrong = len(frozen) >= _SHARE * len(moving)
         return CheckRow(
             venue,
-            _MOVEMENT,
+            movement,
             _MOVING,
             Agreement.DRIFT if wrong else Agreement.OK,
             len(moving),
@@ -584,6 +599,8 @@ def _numbers(event: MarketEvent) -> Iterator[tuple[_Number, float]]:
                 yield _MARK, event.mark
             if event.index is not None:
                 yield _INDEX, event.index
+            if event.last is not None:
+                yield _LAST, event.last
         case Depth():
             yield _MID, event.mid
         case OpenInterest():

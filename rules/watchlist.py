@@ -14,7 +14,7 @@ from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
 from rules.market import EventCount, Market, Memory, View
-from rules.metric import Holds, Learns, Metric, Reading, Sampled
+from rules.metric import Holds, Learns, Metric, OfSpot, Reading, Sampled
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -360,7 +360,7 @@ Takers = Mapping[Kind, tuple[tuple[Take, tuple[MetricInstance, ...]], ...]]
 """Kind of event → the metrics that read it, each with the metric instances to evaluate then."""
 
 
-def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metric]) -> Takers:
+def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metric] = ()) -> Takers:
     """Those of ``metric_instances``, and of ``metrics``, which remember events for others."""
     takers: dict[str, tuple[Metric, list[MetricInstance]]] = {m.name: (m, []) for m in metrics}
     for metric_instance in metric_instances:
@@ -378,9 +378,10 @@ def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metr
 
 
 class Asset:
-    """An asset with all that watches it. ``takers``: those that its instruments share."""
+    """An asset with all that watches it. ``takers``: those that its contracts share;
+    ``spot_takers``: those that its spot markets share."""
 
-    __slots__ = ("composites", "metric_instances", "takers", "view")
+    __slots__ = ("composites", "metric_instances", "spot_takers", "takers", "view")
 
     def __init__(
         self,
@@ -393,6 +394,7 @@ class Asset:
         self.metric_instances = tuple(metric_instances)
         self.composites = tuple(composite for composite in composites if composite.possible)
         self.takers = takers_of(metric_instances, metrics)
+        self.spot_takers = takers_of([m for m in metric_instances if isinstance(m.metric, OfSpot)])
 
 
 class InstrumentRoute:
@@ -501,7 +503,7 @@ class WatchList:
         asset = self._assets[name]
         route: InstrumentRoute | None = None
         if asset is not None and name != ALL:
-            market = self.memory.meet(asset.view, event.venue, event.symbol)
+            market = self.memory.meet(asset.view, event.venue, event.symbol, spot=event.spot)
             route = self._build_route(asset, market, now)
         self.routes[name, event.venue, event.symbol] = route
         return route
@@ -516,7 +518,7 @@ class WatchList:
         for name, asset in self._assets.items():
             if asset is not None:
                 yield from asset.metric_instances
-                for market in asset.view.everyone:
+                for market in asset.view.all_markets:
                     route = self.routes[name, market.venue, market.symbol]
                     yield from route.metric_instances if route is not None else ()
 
@@ -585,7 +587,7 @@ class WatchList:
         self.memory.load(old.memory, names, old.now, lost)
         for name in names:
             asset = self._assets[name] = self._build(self.memory.view(name), old.now)
-            for market in asset.view.everyone:
+            for market in asset.view.all_markets:
                 route = self._build_route(asset, market, old.now)
                 self.routes[name, market.venue, market.symbol] = route
         used = {
@@ -611,6 +613,8 @@ class WatchList:
         return Asset(view, metric_instances, composites, self._takers)
 
     def _build_route(self, asset: Asset, market: Market, now: Ms) -> InstrumentRoute:
+        if market.spot:
+            return InstrumentRoute(market, (), asset.spot_takers)
         instrument = f"{market.venue}/{market.symbol}"
         metric_instances = metric_instances_of(
             list(self._instances(asset.view.only(market), instrument, now))

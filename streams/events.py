@@ -52,8 +52,12 @@ class Kind(StrEnum):
     VOLUME = "volume"
 
 
+SPOT_KINDS = frozenset({Kind.DEPTH, Kind.PRICE, Kind.VOLUME})
+"""What a market of the coins themselves can have. The other kinds are of contracts alone."""
+
+
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
-    """One perpetual contract, as the venue lists it."""
+    """One perpetual contract, or one pair of a spot market, as the venue lists it."""
 
     venue: str
     symbol: str
@@ -84,6 +88,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     macro: bool = False
     """``asset`` is no coin but something else that people trade, such as gold or the S&P 500: only
     its price is of interest, and it is no part of anything that is said of crypto."""
+    spot: bool = False
+    """The coins themselves are traded, against ``quote``: it is no contract."""
     ends_at: Ms | None = None
     """When the venue delivers or delists the contract: 0 if it is doing so now, None while no end
     is announced."""
@@ -99,6 +105,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The venue's time."""
     seen: Ms
     """Our time of receipt."""
+    spot: bool = False
+    """It is of a spot market, and no part of anything that is said of perpetuals."""
 
 
 class Funding(Event, frozen=True, kw_only=True, tag="funding"):
@@ -171,18 +179,18 @@ class Depth(Event, frozen=True, kw_only=True, tag="depth"):
 class Price(Event, frozen=True, kw_only=True, tag="price"):
     """Mark price and index (oracle) price, quote per coin: both, or what is known of them.
 
-    One that the venue left out because it has not changed is filled in before it is published.
+    One that the venue left out because it has not changed is filled in before it is published. A
+    spot market has neither: it has the price of its last trade.
     """
 
     mark: float | None = None
     index: float | None = None
+    last: float | None = None
+    """Of the last trade. Of spot markets alone."""
 
 
 class Volume(Event, frozen=True, kw_only=True, tag="volume"):
-    """Traded notional of the last 24 hours in USD.
-
-    No metric reads it yet: it is what the share of spot in all turnover will be made of.
-    """
+    """Traded notional of the last 24 hours in USD."""
 
     usd_24h: float
 

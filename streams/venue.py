@@ -44,6 +44,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     """Its name for people."""
+    spot: bool = False
+    """The coins themselves are traded there: its instruments are pairs, and it has ``SPOT_KINDS``
+    at most."""
     websocket: str
     """Base URL."""
     rest: str
@@ -131,6 +134,13 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 BEGINS = 0
 """The id before the first one of a book."""
 
+UNNUMBERED = -1
+"""As ``last`` and ``previous``: the venue does not number the changes of a book, so each continues
+the one before. A lost one shows otherwise (``Place``)."""
+
+NO_INTEREST = Sides(None, "not available: the coins themselves are traded")
+"""Of a spot market."""
+
 
 class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot or a change of one order book; prices and sizes per single coin, sizes absolute.
@@ -141,7 +151,7 @@ class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
     symbol: str
     at: Ms
-    """The venue's time."""
+    """The venue's time. 0: an answer to ``Venue.resync`` that has none."""
     snapshot: bool
     bids: Sequence[tuple[float, float]]
     """(price, size); size 0 removes the level."""
@@ -152,7 +162,8 @@ class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """The last of these ids."""
     previous: int | None = None
     """The id that it continues from; None: the venue does not send it, then ``first`` must follow
-    the ``last`` of the update before. BEGINS: it continues from none, so what was known is void."""
+    the ``last`` of the update before, or be no later than that. BEGINS: it continues from none, so
+    what was known is void."""
     reach: int = 0
     """Of a snapshot: how many levels a side the venue sent at most; 0: the whole book. A side with
     fewer levels is the whole side."""
@@ -184,13 +195,22 @@ class ListedContracts(NamedTuple):
     """What a venue's listing says."""
 
     instruments: list[Instrument]
-    """The perpetuals that trade or end."""
+    """The perpetuals, or pairs of a spot market, that trade or end."""
     order: tuple[str, ...] = ()
     """All symbols in the venue's own order, "" for one that cannot be read; () if none matters."""
     unreadable: tuple[str, ...] = ()
     """Rows that cannot be read, by their names as far as there are any; each costs itself alone."""
     unknown: tuple[str, ...] = ()
     """Contracts that trade and are left out, since the adapter does not know on what they are."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of a frame among all frames of its connection, whatever they are about.
+
+    One that does not follow the one before shows that a frame was lost, and nobody knows of what.
+    """
+
+    number: int
 
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +231,7 @@ class Mid(msgspec.Struct, frozen=True, kw_only=True):
     """Quote per coin."""
 
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid
+Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,7 +256,7 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid):
+        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:

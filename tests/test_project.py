@@ -41,7 +41,7 @@ from bot.config.schema import (
 from bot.config.warnings import warnings
 from bot.lang import LANGUAGES
 from rules.metrics import METRICS, metric
-from streams.events import AnyEvent, Kind
+from streams.events import SPOT_KINDS, AnyEvent, Kind
 from streams.venues import VENUES
 from tests import channel_picture
 from tests.bot.fake_telegram import TOKEN
@@ -353,8 +353,14 @@ def venue_table() -> str:
     rows = [["venue", *kinds, "open interest counts"], ["---"] * (len(Kind) + 2)]
     words = {1: "one side", 2: "both sides, halved here", None: "unknown: in percent only"}
     for venue in VENUES.values():
-        marks = ["✓" if kind in venue.SPEC.kinds else "not available" for kind in Kind]
-        rows.append([venue.SPEC.title, *marks, words[venue.SPEC.open_interest.counted]])
+        spec = venue.SPEC
+        possible = SPOT_KINDS if spec.spot else frozenset(Kind)
+        marks = [
+            "✓" if kind in spec.kinds else "not available" if kind in possible else "none: spot"
+            for kind in Kind
+        ]
+        counts = "none: spot" if spec.spot else words[spec.open_interest.counted]
+        rows.append([spec.title, *marks, counts])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -16,9 +16,11 @@ from bot.messages.voice import Html, say
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
 from rules.alerts import Alert, Level
+from rules.metrics import of_spot
 from rules.snapshot import Standing, Value
 from streams.durations import MINUTE
 from streams.events import Ms
+from streams.venues import VENUES
 
 ROLES = ("streams", "rules", "bot")
 
@@ -146,9 +148,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """All metrics that are watched but those of single contracts; none if unknown."""
+        """All metrics that are watched but those of single contracts, and those of spot markets
+        where no venue is one; none if unknown."""
         standing = self.fresh
-        return tuple(v for v in standing.values if not v.instrument) if standing else ()
+        if standing is None:
+            return ()
+        has_spot = any(VENUES[venue.name].SPEC.spot for venue in self.settings.venues)
+        return tuple(
+            v for v in standing.values if not v.instrument and (has_spot or not of_spot(v.metric))
+        )
 
     def say(self, key: str, counted: int | None = None, /, **values: str) -> Html:
         """The phrase ``key``, as ``bot.messages.voice.say`` has it."""

@@ -18,6 +18,7 @@ from rules.macro import MacroValue
 from rules.metric import Learns
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.spot import SpotDepth
 from rules.snapshot import Value
 from streams.durations import HOUR
 from streams.events import Kind
@@ -133,7 +134,7 @@ def without_liquidations(context: Context) -> Html:
     names = [
         VENUES[venue.name].SPEC.title
         for venue in context.settings.venues
-        if Kind.LIQUIDATION not in VENUES[venue.name].SPEC.kinds
+        if not (spec := VENUES[venue.name].SPEC).spot and Kind.LIQUIDATION not in spec.kinds
     ]
     if not names:
         return Html()
@@ -158,7 +159,12 @@ def market(command: Command, context: Context) -> Answer:
     if context.fresh is None:
         return only(stale(context))
     topics = _TOPICS[command.name]
-    values = [v for v in context.values if topic(v.metric) in topics]
+    values = [
+        v
+        for v in context.values
+        if topic(v.metric) in topics
+        or (command.name == "depth" and isinstance(metric(v.metric), SpotDepth))
+    ]
     values.sort(key=lambda v: order(v.metric, context)[0])
     if command.words:
         return _of_asset(command, asset_of(command.words[0]), values, context)

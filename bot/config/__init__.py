@@ -143,6 +143,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many assets are watched besides the listed ones, by open interest."""
     macro: bool = True
     """Whether prices of what is no coin are taken, as far as venues have them."""
+    spot: tuple[str, ...] = ()
+    """The assets of which spot markets are watched."""
     rules: tuple[Rule, ...]
     composites: tuple[Composite, ...]
     tests: tuple[RuleTest, ...]
@@ -168,7 +170,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def markets(self) -> Markets:
         """What to watch. Assets of the operator's own tiers count as large."""
         named = [asset for asset in self.tiers.listed if asset not in self.majors]
-        return Markets(majors=self.majors, large=tuple(named), tail=self.tail, macro=self.macro)
+        return Markets(
+            majors=self.majors,
+            large=tuple(named),
+            tail=self.tail,
+            macro=self.macro,
+            spot=self.spot,
+        )
 
 
 def load(path: Path, env: Mapping[str, str]) -> Settings:
@@ -366,6 +374,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         own_tiers=where.own,
         tail=where.tail,
         macro=file.markets.macro,
+        spot=where.majors if file.markets.spot is None else tuple(file.markets.spot),
         rules=resolved[0],
         composites=resolved[1],
         tests=resolved[2],

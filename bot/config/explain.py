@@ -16,6 +16,7 @@ from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, Rule
 from streams.proxies import shown as shown_proxy
+from streams.venues import VENUES
 
 
 def describe(settings: Settings) -> str:
@@ -32,6 +33,7 @@ def describe(settings: Settings) -> str:
         ("large", ", ".join(settings.large) or "none"),
         *((name, ", ".join(assets)) for name, assets in settings.own_tiers.items()),
         ("tail", tail),
+        *_spot(settings),
         *([] if settings.macro else [("macro", "none: no prices of what is no coin")]),
         *_messages(settings),
         ("operators", _operators(settings.operators)),
@@ -45,6 +47,13 @@ def describe(settings: Settings) -> str:
         f"\n{composite.name}: {composite_in_words(composite)}" for composite in settings.composites
     ]
     return "\n".join([*lines, *(_rule(rule, settings) for rule in settings.rules), *composites])
+
+
+def _spot(settings: Settings) -> list[tuple[str, str]]:
+    """Whose spot markets are watched, where a venue has some."""
+    if not any(VENUES[venue.name].SPEC.spot for venue in settings.venues):
+        return []
+    return [("spot", ", ".join(settings.spot) or "none")]
 
 
 def _web(settings: Settings) -> list[tuple[str, str]]:

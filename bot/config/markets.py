@@ -97,6 +97,7 @@ def market_problems(
     if not any((markets.majors, markets.large, markets.tail, *markets.own.values())):
         problems.append((("markets",), "is empty: give majors, large or tail"))
     base = {"majors": markets.majors, "large": markets.large}
+    problems += _assets({"spot": markets.spot or []})
     return problems + _assets(base) + _assets(markets.own) + _names(markets.own, used)
 
 

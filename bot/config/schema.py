@@ -146,6 +146,7 @@ class MarketsTable(Table):
     large: list[str] = []
     tail: Annotated[int, _read(values.tail, int | str)] = 0
     macro: bool = True
+    spot: list[str] | None = None
 
     @property
     def own(self) -> dict[str, list[str]]:

@@ -19,6 +19,8 @@ from rules.alerts import (
     OpenInterestFacts,
     PriceFacts,
     PriceShareFacts,
+    SpotDepthFacts,
+    SpotShareFacts,
     TotalOpenInterestFacts,
     VolatilityFacts,
 )
@@ -58,6 +60,10 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _high_facts(voice, facts)
         case VolatilityFacts() as facts:
             return _volatility_facts(voice, facts)
+        case SpotShareFacts() as facts:
+            return _spot_share_facts(voice, facts)
+        case SpotDepthFacts() as facts:
+            return _spot_depth_facts(voice, facts)
         case CascadeFacts() as facts:
             return _cascade_facts(voice, facts)
         case None:
@@ -204,6 +210,33 @@ def _high_facts(voice: Voice, facts: HighFacts) -> list[Html]:
     if facts.oi_usd is not None:
         held = voice.say("price.oi", usd=words.usd(facts.oi_usd), without="")
     return [high, held, voice.price()]
+
+
+def _spot_share_facts(voice: Voice, facts: SpotShareFacts) -> list[Html]:
+    words = voice.words
+    traded = voice.say(
+        "structure.spot_traded",
+        spot=words.usd(facts.spot_usd),
+        perpetual=words.usd(facts.perpetual_usd),
+    )
+    shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.share(pct)}%")
+    return [traded, voice.say("oi.by_venue", list=shown) if shown else Html()]
+
+
+def _spot_depth_facts(voice: Voice, facts: SpotDepthFacts) -> list[Html]:
+    """The spot books as books are told, and those of perpetuals within the same band."""
+    if (beside := facts.perpetual) is None:
+        return [*_depth_facts(voice, facts.spot), voice.say("structure.perpetual_unknown")]
+    words = voice.words
+    normal = 100 * (beside.bid_usd + beside.ask_usd) / beside.normal_usd
+    perpetual = voice.say(
+        "structure.perpetual_depth",
+        band=f"{beside.band_bp / 100:g}",
+        bids=words.usd(beside.bid_usd),
+        asks=words.usd(beside.ask_usd),
+        pct=numbers.share(normal),
+    )
+    return [*_depth_facts(voice, facts.spot), perpetual]
 
 
 def _volatility_facts(voice: Voice, facts: VolatilityFacts) -> list[Html]:

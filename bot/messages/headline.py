@@ -28,6 +28,7 @@ from rules.metrics import (
     drawdown,
     liquidation_day,
     metric,
+    spot,
     volatility,
 )
 from rules.metrics.correlation import CorrelationMetric
@@ -35,6 +36,7 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
 from rules.metrics.liquidation_day import LiquidationDay
+from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
@@ -84,7 +86,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value).removesuffix('.0')}σ"
         case "usual":
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
-        case "structure" if unit == volatility.UNIT:
+        case "structure" if unit in (volatility.UNIT, spot.SHARE_UNIT, spot.DEPTH_UNIT):
             return f"{numbers.share(value)}%"
         case "structure" if unit == liquidation_day.UNIT:
             return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
@@ -157,6 +159,10 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, f"structure.drawdown_oi_{of.group}")
         case GroupDrawdown() | InterestDrawdown():
             return say(words, "structure.drawdown_oi")
+        case SpotShare():
+            return say(words, "structure.spot_share")
+        case SpotDepth():
+            return say(words, "structure.spot_depth", band=f"{of.bp / 100:g}")
         case _:
             return say(words, "ask.name.other")
 

@@ -18,9 +18,6 @@ CONFIG = "config"
 LOUD = frozenset({FaultCode.VENUE_LOST})
 """Faults that ring: whoever relies on the bot must know that it is blind."""
 
-UNREAD = frozenset({Kind.VOLUME})
-"""Feeds that no metric reads, so that no total lacks anything while they are silent."""
-
 _NAMED = 10
 """So many symbols or assets are named; the others are counted."""
 
@@ -116,7 +113,6 @@ def _feeds(notice: Notice, words: Words) -> Html:
     since = time(words, notice.since, notice.seen)
     if ticks:
         return say(words, "notice.no_tick", time=since, reason=reason)
-    read = set(notice.kinds) - UNREAD
     return say(
         words,
         "notice.down",
@@ -124,7 +120,7 @@ def _feeds(notice: Notice, words: Words) -> Html:
         kinds=_kinds(notice, words),
         time=since,
         reason=reason,
-        effect=say(words, "notice.effect", venue=venue) if read else Html(),
+        effect=say(words, "notice.effect", venue=venue),
     )
 
 

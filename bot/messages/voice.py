@@ -29,6 +29,7 @@ _TOPICS = {
     "volatility_": "structure",
     "drawdown_": "structure",
     "correlation_": "structure",
+    "spot_": "structure",
     "composite": "cascade",
 }
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from rules.metric import Metric
+from rules.metric import Metric, OfSpot
 from rules.metrics import (
     cause,
     correlation,
@@ -16,6 +16,7 @@ from rules.metrics import (
     market_wide,
     open_interest,
     price,
+    spot,
     usual,
     volatility,
 )
@@ -71,6 +72,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "drawdown_oi_top10_net_pct": lambda name, _: drawdown.OF_GROUPS["top10"],
     "drawdown_oi_51to100_net_pct": lambda name, _: drawdown.OF_GROUPS["51to100"],
     "liq_total_24h_musd": lambda name, _: liquidation_day.OF_ALL,
+    "spot_share_pct": lambda name, _: spot.SHARE,
+    "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
@@ -96,6 +99,11 @@ def logged(name: str) -> Metric:
     if name.startswith(cause.PREFIX) and (window := duration(name.removeprefix(cause.PREFIX))):
         return cause.cause_metric(window)
     return metric(name)
+
+
+def of_spot(name: str) -> bool:
+    """Whether the metric of that name asks for spot markets."""
+    return isinstance(metric(name), OfSpot)
 
 
 def asked_by(rule: Rule) -> tuple[str, ...]:

@@ -168,7 +168,7 @@ def _fact(event: MarketEvent) -> object:
         case Depth():
             return event.bands
         case Price():
-            return event.mark, event.index
+            return event.mark, event.index, event.last
         case MacroPrice():
             return event.mark, event.day_ago
         case OpenInterest():

@@ -492,6 +492,8 @@ class Book:
             return Verdict.APPLIED
         if continues(update) == self._last:
             return Verdict.APPLIED  # whatever its own id: a venue may begin to count anew
+        if update.previous is None and update.first <= self._last < update.last:
+            return Verdict.APPLIED  # it says again what was said, and goes on from there
         old = update.last <= self._last and update.previous != BEGINS
         if old and update.at <= self.at + LATE_MS:
             return Verdict.DUPLICATE

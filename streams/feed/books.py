@@ -342,6 +342,7 @@ def _depth(instrument: Instrument, at: Ms, seen: Ms, sample: Sample) -> Depth:
         asset=instrument.asset,
         at=at,
         seen=seen,
+        spot=instrument.spot,
         mid=sample.mid,
         spread_bp=sample.spread_bp,
         bands=sample.bands,

@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from streams.clock import Clock
-from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, fault
+from streams.events import (
+    SPOT_KINDS,
+    AnyEvent,
+    FaultCode,
+    FeedState,
+    Instrument,
+    Kind,
+    Ms,
+    fault,
+)
 from streams.feed.client import VenueClient
 from streams.feed.selection import Markets, choose_assets, unlisted, wants
 from streams.feed.socket import Socket
@@ -190,8 +199,8 @@ class Hub:
             refused_names=client.refused_names,
             unknown_contracts=client.unknown_contracts,
             feeds={kind: self._feed_count(client, kind) for kind in sorted(spec.kinds)},
-            not_available=sorted(set(Kind) - spec.kinds),
-            sides_known=spec.open_interest.counted is not None,
+            not_available=sorted((SPOT_KINDS if spec.spot else set(Kind)) - spec.kinds),
+            sides_known=spec.spot or spec.open_interest.counted is not None,
             requests=usage.requests,
             requests_failed=usage.failures,
             sockets=[self._socket_status(socket) for socket in client.sockets],

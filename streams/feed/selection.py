@@ -32,6 +32,8 @@ class Markets(msgspec.Struct, frozen=True, kw_only=True):
     tail: int
     macro: bool = True
     """With the prices of what is no coin, as far as venues have them."""
+    spot: tuple[str, ...] = ()
+    """The assets of which spot markets are watched, at the venues that are such."""
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -47,9 +49,11 @@ def wants(markets: Markets, leave_out: Sequence[str] = ()) -> Wants:
     """``leave_out``: patterns of symbols of one venue, with ``*`` and ``?``, in its own letters."""
 
     def wanted(instrument: Instrument) -> bool:
-        return (markets.macro or not instrument.macro) and not any(
-            fnmatchcase(instrument.symbol, pattern) for pattern in leave_out
-        )
+        if instrument.macro and not markets.macro:
+            return False
+        if instrument.spot and instrument.asset not in markets.spot:
+            return False
+        return not any(fnmatchcase(instrument.symbol, pattern) for pattern in leave_out)
 
     return wanted
 
@@ -65,7 +69,7 @@ def choose_assets(
     interest: defaultdict[str, float] = defaultdict(float)
     volume: defaultdict[str, float] = defaultdict(float)
     for instrument in listed:
-        if instrument.ends_at is not None or instrument.macro:
+        if instrument.ends_at is not None or instrument.macro or instrument.spot:
             continue
         interest[instrument.asset] += instrument.open_interest_usd or 0.0
         volume[instrument.asset] += instrument.volume_24h_usd or 0.0
@@ -114,7 +118,7 @@ def presentable(instrument: Instrument) -> bool:
 
 def unlisted(listed: Iterable[Instrument], names: Sequence[str]) -> dict[str, str]:
     """The named assets that nothing listed is of, each with what was probably meant, or ""."""
-    instruments = [instrument for instrument in listed if not instrument.macro]
+    instruments = [i for i in listed if not (i.macro or i.spot)]
     assets = {instrument.asset for instrument in instruments if instrument.ends_at is None}
     absent = [name for name in names if name not in assets]
     return {name: _meant(name, instruments) for name in absent}

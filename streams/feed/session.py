@@ -3,7 +3,8 @@
 Invariants:
 - a feed is said to be up only after its data came, and down before anything else once its socket,
   its sequence or its data is lost;
-- rubbish is counted and dropped, never fatal; a broken sequence costs one symbol, never the socket;
+- rubbish is counted and dropped, never fatal; a broken sequence of a book costs one symbol, never
+  the socket; one of the connection, of which nobody knows what was lost, costs the socket;
 - backoff starts anew with data that keeps coming, not with the handshake.
 
 ``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
@@ -25,6 +26,7 @@ from streams.venue import (
     BookUpdate,
     Listing,
     Mid,
+    Place,
     Reply,
     Subscription,
     Unreadable,
@@ -95,6 +97,8 @@ class Session:
         self._latest: Ms = 0
         """The last ``now``."""
         self._heard: Ms = 0
+        self._place: int | None = None
+        """The number of the newest frame of this connection; None: frames are not numbered."""
         self._liquidated: deque[tuple[Ms, Liquidation]] = deque()
         """When each of the last liquidations was published."""
         self._earlier: Counter[Liquidation] = Counter()
@@ -114,6 +118,7 @@ class Session:
         self._earlier = Counter(event for at, event in before if now - at < 2 * REPLAY_MS)
         self._liquidated.clear()
         self.closing = False
+        self._place = None
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
@@ -153,6 +158,12 @@ class Session:
                 self.listing.contracts.take(item)
             elif isinstance(item, Mid):
                 self.listing.contracts.take_mid(item.symbol, item.price, seen)
+            elif isinstance(item, Place):
+                before, self._place = self._place, item.number
+                if before is not None and item.number != before + 1:
+                    self.stats.gaps += 1
+                    lost = f"frame {item.number} of the connection came after {before}"
+                    return [*self.down(lost, seen), Hangup(lost)]
             elif isinstance(item, Unreadable):
                 self.stats.unreadable_rows += len(item.rows)
                 actions.append(item)

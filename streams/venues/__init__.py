@@ -1,7 +1,18 @@
 """The venues: one module each, checked against the contract by the type checker."""
 
 from streams.venue import Venue
-from streams.venues import binance, bitget, bybit, deribit, gate, hyperliquid, kraken, okx
+from streams.venues import (
+    binance,
+    binance_spot,
+    bitget,
+    bybit,
+    coinbase,
+    deribit,
+    gate,
+    hyperliquid,
+    kraken,
+    okx,
+)
 
 VENUES: dict[str, Venue] = {
     "binance": binance,
@@ -15,4 +26,6 @@ VENUES: dict[str, Venue] = {
     "aster": binance.ASTER,
     "deribit": deribit,
     "kraken": kraken,
+    "binance-spot": binance_spot,
+    "coinbase": coinbase,
 }

@@ -305,12 +305,36 @@ def price(of: Instrument, at: Ms, seen: Ms, mark: Text | None, index: Text | Non
     )
 
 
+def last_price(of: Instrument, at: Ms, seen: Ms, last: Text | None) -> Price | None:
+    """The price of the last trade of a spot market. None where there is no number."""
+    per_unit = positive(last)
+    if per_unit is None:
+        return None
+    return Price(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        spot=True,
+        last=per_unit / of.multiplier,
+    )
+
+
 def volume(of: Instrument, at: Ms, seen: Ms, usd: Text | None) -> Volume | None:
     """Notional of 24 hours. None where there is no number."""
     value = not_negative(usd)
     if value is None:
         return None
-    return Volume(venue=of.venue, symbol=of.symbol, asset=of.asset, at=at, seen=seen, usd_24h=value)
+    return Volume(
+        venue=of.venue,
+        symbol=of.symbol,
+        asset=of.asset,
+        at=at,
+        seen=seen,
+        spot=of.spot,
+        usd_24h=value,
+    )
 
 
 def liquidation(

@@ -31,6 +31,7 @@ from rules.alerts import (
     LiquidationDayFacts,
     LiquidationFacts,
     OpenInterestFacts,
+    SpotDepthFacts,
     Turn,
 )
 from rules.snapshot import Standing, Value
@@ -54,7 +55,7 @@ commands = "everyone"
 subscribers = 2
 
 [markets]
-venues = ["binance", "bybit", "hyperliquid"]
+venues = ["binance", "bybit", "hyperliquid", "coinbase"]
 majors = ["BTC", "ETH"]
 tail = "next 60 by OI"
 
@@ -138,6 +139,16 @@ metric = "volatility_7d_pct"
 fires = "above"
 post = false
 majors = { watch = 80, clear = 60 }
+[rules.spot_share]
+metric = "spot_share_pct"
+fires = "above"
+post = false
+majors = { watch = 45, clear = 38 }
+[rules.spot_depth]
+metric = "spot_depth_25bp_pct_of_recent"
+fires = "below"
+post = false
+majors = { watch = 60, clear = 80 }
 """
 
 
@@ -202,6 +213,21 @@ SHARE = Value(
     ),
 )  # fmt: skip
 
+SPOT_DEPTH = Value(
+    metric="spot_depth_25bp_pct_of_recent", unit="% of recent, spot", asset="BTC", value=81.0,
+    price=112_400.0,
+    facts=SpotDepthFacts(
+        spot=DepthFacts(
+            band_bp=25, bid_usd=31e6, ask_usd=28e6, normal_usd=73e6, normal_ms=4 * HOUR,
+            by_venue_pct={"binance-spot": 78.0, "coinbase": 86.0}, live=3, expected=3,
+            spread_bp=0.01,
+        ),
+        perpetual=DepthFacts(
+            band_bp=25, bid_usd=94e6, ask_usd=132e6, normal_usd=418e6, normal_ms=4 * HOUR,
+            by_venue_pct={"binance": 51.0, "bybit": 66.0}, live=2, expected=3, spread_bp=0.3,
+        ),
+    ),
+)  # fmt: skip
 STRUCTURE = (
     Value(
         metric="liq_total_24h_musd",
@@ -240,6 +266,9 @@ STRUCTURE = (
         facts=CorrelationFacts(top=0.8312, top_coins=10, middle=0.5478, middle_coins=17),
     ),
     Value(metric="correlation_51to100_7d", unit="ρ", asset="ALL"),
+    Value(metric="spot_share_pct", unit="% of volume", asset="BTC", value=31.2),
+    Value(metric="spot_share_pct", unit="% of volume", asset="ETH", value=24.8),
+    SPOT_DEPTH,
     Value(metric="volatility_7d_pct", unit="% a year", asset="BTC", value=52.3, price=112_400.0),
     Value(metric="volatility_7d_pct", unit="% a year", asset="ETH", value=84.1),
     Value(metric="volatility_7d_pct", unit="% a year", asset="SOL"),
@@ -257,6 +286,7 @@ VALUES = (
     _oi("ETH", "1h", HOUR, 0.4),
     _nothing("oi_net_15m_pct", "ETH"),
     DEPTH,
+    SPOT_DEPTH,
     _nothing("depth_25bp_pct_of_recent", "ETH"),
     _nothing("depth_25bp_pct_of_normal", "BTC"),
     _liq("BTC", 58.9, 5.3),

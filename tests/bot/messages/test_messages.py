@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bot.lang import ENGLISH, LANGUAGES, numbers
 from bot.lang.numbers import significant_below
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
-from bot.messages.notices import UNREAD, config_notice, notice_message
+from bot.messages.notices import config_notice, notice_message
 from bot.messages.render import Message, first_line, message_of, own_message, render
 from bot.messages.thread import delivery_message
 from bot.messages.voice import Html, say, topic
@@ -45,6 +45,8 @@ from rules.alerts import (
     PriceShareFacts,
     Record,
     RecordKind,
+    SpotDepthFacts,
+    SpotShareFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -395,6 +397,13 @@ def usual() -> dict[str, Alert]:
     }
 
 
+SPOT_DEPTH = SpotDepthFacts(
+    spot=DepthFacts(
+        band_bp=25, bid_usd=21e6, ask_usd=17e6, normal_usd=73e6, normal_ms=4 * 3_600_000,
+        by_venue_pct={"binance-spot": 48.0, "coinbase": 61.0}, live=3, expected=3, spread_bp=0.01,
+    ),
+    perpetual=DEPTH,
+)  # fmt: skip
 HIGH = HighFacts(high_at=AUGUST, since=MARCH, oi_usd=9.4e9)
 STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_price_pct", "% from its high", "BTC", -36.1,
@@ -414,6 +423,12 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
      CorrelationFacts(top=0.9131, top_coins=10, middle=0.8197, middle_coins=17)),
     ("correlation_gap_7d", "ρ", ALL, 0.0934,
      CorrelationFacts(top=0.9131, top_coins=10, middle=0.8197, middle_coins=17)),
+    ("spot_share_pct", "% of volume", "BTC", 47.3,
+     SpotShareFacts(spot_usd=11.2e9, perpetual_usd=12.5e9,
+                    by_venue_pct={"binance": 49.1, "okx": 38.0})),
+    ("spot_depth_25bp_pct_of_recent", "% of recent, spot", "BTC", 52.0, SPOT_DEPTH),
+    ("spot_depth_100bp_pct_of_recent", "% of recent, spot", "ETH", 52.0,
+     SpotDepthFacts(spot=msgspec.structs.replace(SPOT_DEPTH.spot, band_bp=100), perpetual=None)),
 )  # fmt: skip
 """Metric, unit, asset, value and facts of what the market's structure is measured by."""
 
@@ -766,9 +781,9 @@ NOTICES |= {
 }  # fmt: skip
 
 
-def test_no_metric_reads_the_feeds_whose_silence_is_said_to_change_no_total():
+def test_metrics_read_every_feed_whose_silence_is_said_to_change_totals():
     names = [form.replace("<duration>", "1h").replace("<bp>", "25") for form in metrics.METRICS]
-    assert set(Kind).difference(*(metrics.metric(name).kinds for name in names)) == UNREAD
+    assert set(Kind).difference(*(metrics.metric(name).kinds for name in names)) == set()
 
 
 def edges() -> dict[str, Alert]:
@@ -1237,7 +1252,7 @@ def test_no_phrase_is_left_over():
 
 
 OTHERS = [name for name in LANGUAGES if name != "en"]
-NAMES = {venue.SPEC.title for venue in VENUES.values()}
+NAMES = {word for venue in VENUES.values() for word in venue.SPEC.title.split()}
 UNITS = {"UTC", "bp", "OI"}
 FOREIGN = {
     "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",

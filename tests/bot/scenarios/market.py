@@ -17,6 +17,7 @@ from streams.events import (
     Position,
     Price,
     Tick,
+    Volume,
 )
 
 START: Ms = 1_790_985_600_000  # 3 Oct 2026 00:00 UTC
@@ -27,13 +28,17 @@ TICK_EVERY = 30 * SECOND
 
 class Coin(msgspec.Struct):
     """A coin on each venue. ``oi``, ``depth``: million USD at the first price, both sides of the
-    book; ``rate``: fraction per 8 h; ``burst``: million USD of longs liquidated each minute."""
+    book; ``rate``: fraction per 8 h; ``burst``: million USD of longs liquidated each minute;
+    ``spot``: billion USD traded on the spot market of each venue in 24 h, where 8 are of perpetuals
+    (None: it has none), with a book of ``spot_depth``."""
 
     price: float = 100.0
     oi: float = 1_000.0
     depth: float = 20.0
     rate: float = 0.0001
     burst: float = 0.0
+    spot: float | None = None
+    spot_depth: float = 10.0
 
 
 class Market:
@@ -94,9 +99,28 @@ class Market:
         bands = tuple(Band(bp, half * bp / 25, half * bp / 25, True) for bp in (10, 25, 50, 100))
         yield Depth(**where, mid=coin.price, spread_bp=1.0, bands=bands)
         yield Funding(**where, rate=coin.rate, hours=8, settled=False)
+        if coin.spot is not None:
+            yield from self._spot(name, coin, venue)
         if settles:
             at = self.now // SETTLED_EVERY * SETTLED_EVERY
             yield Funding(**(where | {"at": at}), rate=coin.rate, hours=8, settled=True)
+
+    def _spot(self, name: str, coin: Coin, venue: str) -> Iterator[AnyEvent]:
+        """The same exchange's spot market, and what is traded at both in 24 hours."""
+        yield Volume(
+            venue=venue, symbol=f"{name}USDT", asset=name, at=self.now, seen=self.now, usd_24h=8e9
+        )
+        if coin.spot is None or f"{venue}-spot" in self.down:
+            return
+        where = {
+            "venue": f"{venue}-spot", "symbol": f"{name}USDT", "asset": name,
+            "at": self.now, "seen": self.now, "spot": True,
+        }  # fmt: skip
+        yield Price(**where, last=coin.price)
+        yield Volume(**where, usd_24h=coin.spot * 1e9)
+        half = coin.spot_depth * 5e5
+        bands = tuple(Band(bp, half * bp / 25, half * bp / 25, True) for bp in (10, 25, 50, 100))
+        yield Depth(**where, mid=coin.price, spread_bp=1.0, bands=bands)
 
     def _liquidation(self, name: str, coin: Coin, step: Ms) -> Liquidation:
         usd = coin.burst * 1e6 * step / MINUTE

@@ -230,6 +230,31 @@ def correlation() -> Events:
     )  # fmt: skip
 
 
+def spot_share() -> Events:
+    """Spot takes over from perpetuals, and gives it back; an exchange in the dark changes nothing
+    for as long as the others have most of the volume."""
+    market = btc(spot=2.5)
+    return chain(
+        market.play(10),
+        market.play(10, BTC={"spot": 7.5}),
+        market.turn("bybit-spot", up=False),
+        market.play(10),
+        market.turn("bybit-spot", up=True),
+        market.play(10, BTC={"spot": 3.5}),
+        market.play(20),
+    )
+
+
+def spot_depth() -> Events:
+    """Perpetuals thin first, then spot."""
+    market = btc(depth=60, spot=2.5, spot_depth=20)
+    return chain(
+        market.play(45), market.play(5, BTC={"depth": 35.0}), market.play(5),
+        market.play(2, BTC={"spot_depth": 9.0}), market.play(10),
+        market.play(2, BTC={"spot_depth": 19.0}), market.play(15),
+    )  # fmt: skip
+
+
 def drawdown() -> Events:
     """A day at one price, a slow rise, and a fall from there."""
     market = btc(price=100_000.0, oi=3_000)
@@ -325,6 +350,8 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "volatility": (volatility, ()),
     "liq_day": (liq_day, ()),
     "funding_apart": (funding_apart, ()),
+    "spot_share": (spot_share, ()),
+    "spot_depth": (spot_depth, ()),
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),
     "correlation": (correlation, ()),

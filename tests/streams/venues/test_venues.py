@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streams.contracts import Terms
 from streams.events import (
+    SPOT_KINDS,
     Band,
     ClockStep,
     Depth,
@@ -31,11 +32,13 @@ from streams.events import (
     kind_of,
 )
 from streams.venue import (
+    NO_INTEREST,
     BookUpdate,
     Decoded,
     Listing,
     Malformed,
     Mid,
+    Place,
     Poll,
     Reply,
     Request,
@@ -66,6 +69,9 @@ BODIES = [
     (venue, number) for venue in VENUES for number in range(len(VENUES[venue].listing_requests()))
 ]
 by_venue = pytest.mark.parametrize("venue", list(VENUES))
+SPOT = [name for name, module in VENUES.items() if module.SPEC.spot]
+PERPETUAL = [name for name in VENUES if name not in SPOT]
+of_perpetuals = pytest.mark.parametrize("venue", PERPETUAL)
 
 
 @pytest.mark.parametrize(("venue", "file"), FIXTURES)
@@ -95,7 +101,7 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
                 kinds.add(Kind.DEPTH)
             elif isinstance(fact, Reply):
                 replies.add(fact.ok)
-            elif isinstance(fact, Terms | Mid):
+            elif isinstance(fact, Terms | Mid | Place):
                 continue
             else:
                 assert not isinstance(fact, Depth)
@@ -163,7 +169,7 @@ SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
 """What each venue counts of open interest; None: nobody knows."""
 
 
-@by_venue
+@of_perpetuals
 def test_open_interest_is_of_as_many_sides_as_the_spec_says(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +198,7 @@ def test_open_interest_is_of_as_many_sides_as_the_spec_says(
     assert set(no_ranks) <= {None}
 
 
-@by_venue
+@of_perpetuals
 def test_normalisation_says_what_the_venue_counts_and_who_says_so(venue: str) -> None:
     rows = [line.removesuffix(" |").split(" | ") for line in NORMALISATION.splitlines()]
     place = next(row for row in rows if row[0] == "| field" and "Binance" in row).index(
@@ -204,7 +210,7 @@ def test_normalisation_says_what_the_venue_counts_and_who_says_so(venue: str) ->
     assert row[place] == f"{word}: {sides.source}"
 
 
-@by_venue
+@of_perpetuals
 def test_an_end_that_is_announced_is_read(venue: str) -> None:
     place, before, *ends = ENDED[venue]
     names = sorted(path.name for path in (HERE / "fixtures" / venue).glob("listing_*.json"))
@@ -249,7 +255,7 @@ def test_sockets_bring_every_streamed_kind_once(venue: str) -> None:
         polled = {poll.kind for poll in module.polls(known, kinds)}
         brought = [kind for socket in sockets for kind in socket.kinds]
         assert len(brought) == len(set(brought))
-        assert {*brought, *polled} == kinds
+        assert {*brought, *polled} == kinds & module.SPEC.kinds
         for socket in sockets:
             assert set(socket.silence_s) <= socket.kinds - {Kind.LIQUIDATION}
             judged = socket.silence_s or not module.SPEC.answers_pings
@@ -333,7 +339,9 @@ def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
     module = VENUES[venue]
     for file in (file for of, file in FIXTURES if of == venue and file.startswith("ws_")):
         for frame in lines(venue, file):
-            assert all(isinstance(fact, Reply) for fact in module.decode(frame, nobody, SEEN))
+            assert all(
+                isinstance(fact, Reply | Place) for fact in module.decode(frame, nobody, SEEN)
+            )
 
 
 def check_reason(error: Exception) -> None:
@@ -432,10 +440,12 @@ def listing_answers(venue: str) -> list[Any]:
 def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
     """The lists of rows in the answers of a listing."""
     match venue:
-        case "binance" | "binance-coinm" | "aster":
+        case "binance" | "binance-coinm" | "aster" | "binance-spot":
             return [answers[0]["symbols"], *answers[1:]]
         case "bybit" | "bybit-inverse":
             return [answer["result"]["list"] for answer in answers]
+        case "coinbase":
+            return [answers[0]["products"]]
         case "okx" | "bitget":
             return [answer["data"] for answer in answers]
         case "gate":
@@ -496,6 +506,8 @@ def test_one_unreadable_row_costs_that_contract_alone(venue: str) -> None:
 
 
 SPOILED = {
+    "coinbase": (0, "base_currency_id", None),
+    "binance-spot": (0, "baseAsset", None),
     "binance": (0, "deliveryDate", int("9" * 400)),
     "bybit": (1, "symbol", None),
     "hyperliquid": (0, "name", None),
@@ -518,7 +530,7 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
     rows = rows_of(venue, answers)[number]
     symbol = next(rows[0][key] for key in NAME_KEYS if key in rows[0])
     rows[0][key] = value
-    name = symbol if isinstance(value, int) else '{"'
+    name = symbol if isinstance(value, int) or key not in NAME_KEYS else '{"'
     listed_now, order, unreadable, _ = module.instruments([json.dumps(a).encode() for a in answers])
     assert len(unreadable) == 1
     assert unreadable[0].startswith(name)
@@ -530,10 +542,12 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
         module.instruments([json.dumps(a).encode() for a in answers])
 
 
-NAME_KEYS = ("symbol", "instId", "instrument_name", "name", "contract")
+NAME_KEYS = ("product_id", "symbol", "instId", "instrument_name", "name", "contract")
 """What the name of a contract is called in the rows of listings."""
 
 RANKS = {
+    "coinbase": (0, ("approximate_quote_24h_volume",)),
+    "binance-spot": (1, ("quoteVolume", "symbol")),
     "binance": (2, ("quoteVolume", "symbol")),
     "bybit": (0, ("turnover24h", "openInterestValue", "symbol")),
     "hyperliquid": (1, ("dayNtlVlm", "openInterest", "markPx")),
@@ -567,7 +581,9 @@ def test_what_only_ranks_costs_no_contract(venue: str) -> None:
             assert [unranked(i) for i in left] == [unranked(i) for i in listed(venue)[0]]
             assert order == listed(venue)[1]
             if value == "abc" and key not in NAME_KEYS:
-                assert len(unreadable) == len(spoiled)
+                # where they are in the listing itself, those of what is listed
+                of_listed = len(spoiled) if len(answers) > 1 else min(len(spoiled), len(left))
+                assert len(unreadable) == of_listed
                 ranks = {i.symbol: (i.open_interest_usd, i.volume_24h_usd) for i in left}
                 assert all(ranks.get(name, (None, None)) == (None, None) for name in unreadable)
 
@@ -577,6 +593,8 @@ def test_a_ranking_that_is_no_list_costs_no_contract(venue: str) -> None:
     module = VENUES[venue]
     for rubbish in ({"code": -1003, "msg": "Way too many requests"}, None, "busy", 10**400):
         answers = listing_answers(venue)
+        if len(answers) == 1:  # what ranks is in the rows of the listing itself
+            break
         if venue == "hyperliquid":
             answers[0][1] = rubbish
         else:
@@ -637,6 +655,9 @@ def test_of_whom_a_lost_interval_was_nobody_knows(lost: str) -> None:
 # ── frames and answers that bring many contracts ────────────────────────
 
 MANY = (
+    ("coinbase", "check_1.jsonl", 0),
+    ("binance-spot", "check_1.jsonl", 0),
+    ("binance-spot", "check_2.jsonl", 0),
     ("binance", "ws_mark_price.jsonl", 0),
     ("binance", "ws_mini_ticker.jsonl", 0),
     ("binance", "ws_force_order.jsonl", 0),
@@ -678,7 +699,7 @@ def rows_in(message: Any) -> list[Any]:
     while not isinstance(message, list):
         message = message.get("params", message)
         rows = message.get("data", message.get("result", message.get("list")))
-        rows = message.get("tickers", rows)
+        rows = message.get("products", message.get("tickers", rows))
         message = message["ctxs"][0][1] if rows is None else rows
     return message
 
@@ -719,7 +740,7 @@ def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[
     ]
 
 
-NAMES = re.compile(r'"(?:s|symbol|instId|contract|instrument_name)": ("[^"]*")')
+NAMES = re.compile(r'"(?:s|symbol|product_id|instId|contract|instrument_name)": ("[^"]*")')
 DAMAGE = (None, "", "-", "abc", "nan", [], {}, True, -1, 0, 10**30, 10**400, "9" * 400, "\x1b[2J")
 
 
@@ -831,6 +852,14 @@ def test_random_bytes_raise_only_what_the_contract_says(
 TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
 CUT = "JSON is malformed: expected ',' or '}' (byte 18)"
 NESTED = {
+    "coinbase": (
+        (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
+        (CUT, "nothing is asked for repeatedly", CUT),
+    ),
+    "binance-spot": (
+        (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
+        (CUT, "nothing is asked for repeatedly", CUT),
+    ),
     "binance": ((TOO_DEEP, NO_LIST, TOO_DEEP), (CUT, NO_LIST, CUT)),
     "bybit": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "hyperliquid": (("no channel", NO_LIST, NO_LIST), ("no channel", NO_LIST, NO_LIST)),
@@ -874,12 +903,43 @@ def test_deep_nesting_is_malformed(venue: str, kind: int, frame: bytes) -> None:
             read()
 
 
-@by_venue
+@of_perpetuals
 def test_normalisation_has_a_column_for_the_venue(venue: str) -> None:
     headers = [line for line in NORMALISATION.splitlines() if line.startswith("| field | meaning")]
     with_venues = [line for line in headers if "Binance" in line]
     assert len(with_venues) == 5
     assert all(f"| {VENUES[venue].SPEC.title} |" in line for line in with_venues)
+
+
+@pytest.mark.parametrize("venue", SPOT)
+def test_normalisation_has_a_column_for_the_spot_market(venue: str) -> None:
+    (table,) = [
+        line for line in NORMALISATION.splitlines() if line.startswith("| spot | meaning |")
+    ]
+    assert f" {VENUES[venue].SPEC.title} |" in table
+
+
+@pytest.mark.parametrize("venue", SPOT)
+def test_a_spot_market_has_pairs_and_nothing_that_is_of_contracts(venue: str) -> None:
+    spec = VENUES[venue].SPEC
+    assert spec.kinds <= SPOT_KINDS
+    assert spec.open_interest == NO_INTEREST
+    assert all(i.spot and not i.inverse and i.contract_size == 1 for i in listed(venue)[0])
+    files = [file for of, file in FIXTURES if of == venue and not file.startswith("snapshot_")]
+    facts = [
+        fact
+        for file in files
+        for frame in lines(venue, file)
+        for fact in reader(venue, file, listing(venue))(frame)
+        if isinstance(fact, Price | Volume)
+    ]
+    assert facts
+    assert all(fact.spot for fact in facts)
+
+
+@of_perpetuals
+def test_a_contract_is_no_spot_market(venue: str) -> None:
+    assert not any(instrument.spot for instrument in listed(venue)[0])
 
 
 @pytest.mark.parametrize(

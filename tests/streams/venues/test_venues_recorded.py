@@ -44,6 +44,7 @@ FOLDERS = {
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
     "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures",
+    "binance-spot": "binance-spot", "coinbase": "coinbase",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -320,10 +321,49 @@ KRAKEN: Files = {
         " trade:FI_XBTUSD_190426 trade:FI_XBTUSD_190927",
     ),
 }
+BINANCE_SPOT: Files = {
+    "btcusdt_ws_depth_trade_bookticker_2024-08-08.jsonl.gz": ("ws", "BTCUSDT", "trade bookTicker"),
+    "btcusdt_ws_depth_trade_bookticker_2024-08-08_rest_depth_snapshot.json": (
+        "snapshot_BTCUSDT",
+        "BTCUSDT",
+        "",
+    ),
+    "ccxt_ws_2026-08-12.jsonl": ("ws", "BTCUSDT", "bookTicker kline"),
+    "cf_ws_depth_bookticker_aggtrade_kline_2021-10-12.jsonl.gz": (
+        "ws",
+        "NKNUSDT BLZETH LRCBTC RUNEEUR",
+        "bookTicker aggTrade kline",
+    ),
+    "gct_rest_api_v3_depth_limit_1000_symbol_BTCUSDT.json": ("snapshot_BTCUSDT", "BTCUSDT", ""),
+    "gct_rest_api_v3_ticker_24hr_all.json": ("check_1", "ETHBTC LTCBTC", ""),
+    "gct_rest_api_v3_ticker_24hr_symbols_5B_22BTCUSDT_22_2C_22ETHUSDT_22_5D.json": (
+        "check_1",
+        "BTCUSDT ETHUSDT",
+        "",
+    ),
+    "tardis_ws_mixed_2019.jsonl": ("ws", "BTCUSDC GNTBTC", "trade bookTicker 24hrTicker"),
+}
+BINANCE_SPOT |= {
+    f"rest_depth_{symbol}_2021-10-12.json": (f"snapshot_{symbol}", symbol, "")
+    for symbol in ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
+}
+COINBASE: Files = {
+    "advanced_l2_2026-08-24.jsonl": ("ws", "BTC-USD", ""),
+    "jkorf_advancedtrade_public.jsonl": ("ws", "ETH-USDT", ""),
+    "jkorf_advancedtrade_GetOrderBook.json": ("check_2", "ETH-USDT", ""),
+    "nautilus_http_product_book.json": ("check_2", "BTC-USD", ""),
+    "nautilus_http_products.json": ("check_1", "BTC-USD BTC-USDC", ""),
+    "nautilus_ws_heartbeats.jsonl": ("ws", "BTC-USD", ""),
+    "nautilus_ws_l2_data_snapshot.jsonl": ("ws", "BTC-USD", ""),
+    "nautilus_ws_l2_data_update.jsonl": ("ws", "BTC-USD", ""),
+    "nautilus_ws_market_trades.jsonl": ("ws", "BTC-USD", ""),
+    "nautilus_ws_subscriptions.jsonl": ("ws", "BTC-USD", ""),
+    "nautilus_ws_ticker.jsonl": ("ws", "BTC-USD", ""),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
-    "deribit": DERIBIT, "kraken": KRAKEN,
+    "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -367,6 +407,20 @@ NOT_READ: dict[str, str] = {
     "nautilus_http_get_instruments_futures.json": "dated futures",
     "nautilus_http_get_instruments_swap.json": "listing, below",
     "rest_instruments_*.json.gz": "listing, below",
+    # Binance spot
+    "gct_rest_api_v3_ticker_24hr_symbol_*": "tickers of one symbol: the listing asks for all",
+    "rest_exchangeInfo_2021-10-12.json.gz": "listing: test_binance_spot_recorded.py",
+    # Coinbase
+    "cryptofeed_api_pro_coinbase_com_products.json": "listing of the interface of 2021",
+    "cryptofeed_coinbase_exchange_*": "the interface of 2021: test_coinbase_recorded.py",
+    "jkorf_advancedtrade_GetAggregatedOrderBook.json": "a book of the interface of 2021",
+    "jkorf_advancedtrade_GetKlines.json": "candles",
+    "jkorf_advancedtrade_GetSymbols.json": "an example without values: test_coinbase_recorded.py",
+    "nautilus_http_candles.json": "candles",
+    "nautilus_http_product.json": "a single pair: the listing asks for all",
+    "nautilus_http_products_future.json": "futures in the USA",
+    "nautilus_http_ticker.json": "trades by REST",
+    "tardis_coinbase_*.jsonl": "the interface of 2019 to 2022, and perpetuals that have moved",
     # Aster
     "jkorf_futures*_Get*Klines.json": "candles",
     "jkorf_futures*_GetBookTicker*.json": "best prices",
@@ -437,6 +491,7 @@ def known(venue: str, symbols: str) -> Listing:
             quote="USDT",
             contract_size=_size(venue, name),
             inverse=venue in ("binance-coinm", "bybit-inverse") or name.startswith(INVERSE),
+            spot=VENUES[venue].SPEC.spot,
             funding_hours=1.0 if venue in ("hyperliquid", "deribit", "kraken") else 8.0,
         )
         for name in names
@@ -459,6 +514,9 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
     message = json.loads(frame)
     if venue.startswith("bybit"):
         return message["topic"]
+    if venue == "binance-spot" and "e" not in (event := message.get("data", message)):
+        assert event.keys() == set("usbBaA")
+        return "bookTicker"
     if venue == "hyperliquid":
         return message["channel"]
     if venue == "bitget":
