@@ -34,7 +34,7 @@ from bot.config.source import (
 from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
 from bot.delivery.sinks.console import Console
-from bot.destination import ConsoleOutput
+from bot.destination import ConsoleOutput, Service
 from bot.lang import LANGUAGES, unknown_language
 from bot.logs import configure
 from bot.messages.notices import notice_message
@@ -225,6 +225,7 @@ def _dry(settings: Settings) -> Settings:
         settings,
         token=None,
         webhooks=(),
+        messengers=(),
         redis_url=None,
         web=None,
         push_url=None,
@@ -279,7 +280,9 @@ def _preview(options: argparse.Namespace, settings: Settings) -> None:
 
     language = _language(options, settings)
     try:
-        print(preview(settings, options.rule, language, html=options.html))  # noqa: T201
+        service = Service(options.to) if options.to else None
+        text = preview(settings, options.rule, language, html=options.html, service=service)
+        print(text)  # noqa: T201
     except ValueError as error:
         _fail(str(error), 2)
 

@@ -1,9 +1,10 @@
 """Where messages go: a tagged union, and the keys under which it is remembered. Pure.
 
-A destination never holds an address: that of a webhook is in the settings and in the sink only, so
-that neither Redis nor the log nor a text can tell it.
+A destination never holds an address: that of a webhook or a messenger is in the settings and
+in the sink only, so that neither Redis nor the log nor a text can tell it.
 """
 
+from enum import StrEnum
 from typing import assert_never
 
 import msgspec
@@ -36,12 +37,28 @@ class WebhookName(msgspec.Struct, frozen=True, tag="webhook"):
     name: str
 
 
-Destination = TelegramChat | ConsoleOutput | WebhookName
+class Service(StrEnum):
+    """A messenger other than Telegram."""
+
+    DISCORD = "discord"
+    SLACK = "slack"
+    NTFY = "ntfy"
+    LINE = "line"
+
+
+class MessengerName(msgspec.Struct, frozen=True, tag="messenger"):
+    """The messenger of this service and name in the configuration."""
+
+    service: Service
+    name: str = ""
+
+
+Destination = TelegramChat | ConsoleOutput | WebhookName | MessengerName
 
 
 def destination_key(destination: Destination) -> str:
     """What a destination is called where it is remembered and in the log: ``console``, ``-100123``,
-    ``-100123/7`` with a topic, ``webhook:NAME``."""
+    ``-100123/7`` with a topic, ``webhook:NAME``, ``discord``, ``discord:NAME``."""
     match destination:
         case TelegramChat(chat, None):
             return str(chat)
@@ -51,8 +68,24 @@ def destination_key(destination: Destination) -> str:
             return "console"
         case WebhookName(name):
             return f"webhook:{name}"
+        case MessengerName(service, ""):
+            return service.value
+        case MessengerName(service, name):
+            return f"{service.value}:{name}"
         case _:
             assert_never(destination)
+
+
+def knows_keys(destination: Destination) -> bool:
+    """Whether whoever takes posts there knows those with the same key for the same, so that one
+    that was not confirmed may be sent again."""
+    match destination:
+        case WebhookName():
+            return True
+        case MessengerName(service):
+            return service is Service.LINE
+        case _:
+            return False
 
 
 def queue_key(destination: Destination) -> str:

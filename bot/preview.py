@@ -6,8 +6,12 @@ The alerts are made up, the words are not: they go through the renderer of every
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from bot.config import Settings
 from bot.config.values import nearest
+from bot.delivery.sinks.services import Account, request_of
+from bot.destination import Service
 from bot.lang import LANGUAGES
 from bot.messages.render import render
 from bot.messages.voice import topic
@@ -56,13 +60,23 @@ _FALLS = {"HYPE": 1.6, "SOL": 1.4, "DOGE": 1.3, "ETH": 1.2, "XRP": 1.1, "BTC": 1
 _SHARES = dict(zip(VENUES, (1.08, 0.95, 0.8), strict=False))
 """How far a value is at each of three venues, beside the value of all."""
 
+_ACCOUNT = Account(url="https://example.org/topic", to="U" + "0" * 32)
+
 _FIRST, _SECOND = [*VENUES][:2]
 _SILENT = tuple(name for name, of in VENUES.items() if Kind.LIQUIDATION not in of.SPEC.kinds)[:1]
 """A venue that publishes no liquidations."""
 
 
-def preview(settings: Settings, name: str | None, language: str, *, html: bool) -> str:
-    """The messages of the rule ``name``, of its windows or of a composite; None: of all.
+def preview(
+    settings: Settings,
+    name: str | None,
+    language: str,
+    *,
+    html: bool,
+    service: Service | None = None,
+) -> str:
+    """The messages of the rule ``name``, of its windows or of a composite; None: of all. Of
+    ``service``: the body of the request that takes each there.
 
     Raises ValueError: there is no such rule, with the one that was probably meant.
     """
@@ -75,14 +89,17 @@ def preview(settings: Settings, name: str | None, language: str, *, html: bool) 
         raise ValueError(f"there is no rule {name}{meant}: lowtide check names them all")
     alerts = [sample_alert(rule, turn) for rule in rules for turn in turns_of(rule)]
     alerts += [sample_cascade(each, settings.rules, turn) for each in composites for turn in Turn]
-    return "\n\n".join(_shown(alert, language, html=html) for alert in alerts)
+    return "\n\n".join(_shown(alert, language, html, service) for alert in alerts)
 
 
-def _shown(alert: Alert, language: str, *, html: bool) -> str:
+def _shown(alert: Alert, language: str, html: bool, service: Service | None) -> str:
     message = render(alert, LANGUAGES[language])
     sound = "silent" if message.silent else "rings"
     posted = "" if alert.post else ", never posted"
     text = message.html if html else message.plain
+    if service is not None:
+        content = request_of(service, message, _ACCOUNT, alert.id).content
+        text = msgspec.json.format(content, indent=2).decode()
     return f"=== {alert.rule}, {alert.turn} ({sound}{posted})\n{text}"
 
 

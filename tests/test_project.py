@@ -29,6 +29,7 @@ from bot.config.schema import (
     Defaults,
     DeliveryTable,
     HistoryTable,
+    MessengerTable,
     Metrics,
     Operators,
     Redis,
@@ -240,6 +241,7 @@ DEFAULTS: dict[str, type[Table]] = {
     "chats": ChatTable,
     "operators": Operators,
     "webhooks": WebhookTable,
+    "messengers": MessengerTable,
     "delivery": DeliveryTable,
     "telegram": TelegramTable,
     "redis": Redis,
@@ -248,7 +250,11 @@ DEFAULTS: dict[str, type[Table]] = {
     "web": WebTable,
     "defaults": Defaults,
 }
-NEEDED = {"chats": {"id": 1}, "webhooks": {"url": "https://example.org"}}
+NEEDED = {
+    "chats": {"id": 1},
+    "webhooks": {"url": "https://example.org"},
+    "messengers": {"service": "slack"},
+}
 
 
 @pytest.mark.parametrize("section", DEFAULTS)

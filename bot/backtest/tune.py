@@ -377,7 +377,8 @@ def write(settings: Settings, rule: Rule, proposals: Sequence[Proposal]) -> list
     if not changed:
         return []
     secret = settings.webhook_secret
-    env = {WEBHOOK_SECRET: str(secret)} if secret else {}
+    env: dict[str, str] = {WEBHOOK_SECRET: str(secret)} if secret else {}
+    env |= settings.messenger_secrets
 
     def other_levels(after: Settings) -> str:
         wrong = _not_as_wanted(after, rule, wanted)

@@ -38,7 +38,7 @@ from bot.config import Settings
 from bot.config.recipients import operators_language
 from bot.delivery.fate import AlertFate
 from bot.delivery.pace import Lane
-from bot.delivery.send_test import send_test, send_test_to_webhooks
+from bot.delivery.send_test import send_test, send_test_to_others
 from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES, short_tag
@@ -316,11 +316,11 @@ class CommandHandler:
                 pass
 
     async def _test(self) -> list[Html]:
-        """A test message to every chat and webhook; what came of each."""
+        """A test message to every chat, webhook and messenger; what came of each."""
         settings = self._settings()
         outcomes = (
             *await send_test(self._telegram.bot, settings),
-            *await send_test_to_webhooks(settings),
+            *await send_test_to_others(settings),
         )
         return [Html(html.escape(outcome.text, quote=False)) for outcome in outcomes]
 

@@ -36,6 +36,14 @@ from bot.config.errors import (
     text_of,
 )
 from bot.config.markets import Problem, Tiers, market_problems, tiers
+from bot.config.messengers import (
+    MESSENGER_SECRET,
+    MessengerSettings,
+    messenger_problems,
+    messenger_secrets,
+    messenger_table_problems,
+    messengers,
+)
 from bot.config.rules import composites, resolve
 from bot.config.schema import File, LogFormat, LogLevel, Table, TestsFile
 from bot.config.source import (
@@ -101,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks: tuple[WebhookSettings, ...]
     webhook_secret: Secret | None
     """What signs the posts to webhooks."""
+    messengers: tuple[MessengerSettings, ...] = ()
+    messenger_secrets: Mapping[str, Secret] = {}
+    """What messengers are reached by, by the variables of the environment."""
     resend: bool
     """Whether a post of which nobody can say whether it arrived is sent again."""
     language: str
@@ -199,6 +210,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
             file.markets, list(VENUES), keys_in(raw.get("rules"))
         ) + _unknown_venues(file)
         problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
+        problems += messenger_table_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += wrong + faulty
         if not problems:
             known = Known(rules=rules, composites=loaded_composites)
@@ -206,6 +218,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
     lines = sentences(source, problems) + _env_problems(env) + proxy_problems(env)
     if file is not None:
         lines += secret_problems(file, env.get(WEBHOOK_SECRET, "").strip())
+        lines += messenger_problems(messengers(file), env)
         lines += web_problems(file.web.address, env.get(WEB_TOKEN, "").strip())
         for url in (file.redis.url, file.telegram.proxy):
             register_login(url or "")
@@ -222,6 +235,9 @@ def _register(env: Mapping[str, str]) -> None:
     register_token(env.get("TELEGRAM_BOT_TOKEN", "").strip())
     register(env.get(WEBHOOK_SECRET, "").strip(), "secret")
     register(env.get(WEB_TOKEN, "").strip(), "secret")
+    for name in filter(MESSENGER_SECRET.fullmatch, env):
+        value = env[name].strip()
+        register(value, "secret") if "_TOKEN" in name else register_address(value)
     for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
         register_login(env.get(name, "").strip())
 
@@ -350,6 +366,10 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         operators=operators(file),
         webhooks=webhooks(file),
         webhook_secret=Secret(secret) if secret else None,
+        messengers=messengers(file),
+        messenger_secrets={
+            name: Secret(value) for name, value in messenger_secrets(messengers(file), env).items()
+        },
         resend=file.delivery.on_uncertain == "resend",
         language=file.channel.language,
         group_wait=file.defaults.group_wait,

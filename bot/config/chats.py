@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 
 from bot.config.markets import Problem, Tiers, looks_like_asset
-from bot.config.schema import TIERS, ChatTable, File, WebhookTable
+from bot.config.schema import TIERS, ChatTable, File, WantedTable
 from bot.config.values import did_you_mean, shown
 from bot.lang import unknown_language
 from bot.plan.planner import DailyTime, Quiet
@@ -89,7 +89,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         topic=table.topic,
         language=table.language or channel.language,
         short=channel.short if table.detail is None else table.detail == "short",
-        wanted=_wanted(table),
+        wanted=wanted_in_table(table),
         posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
         quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
         place=f"chats.id (table {number + 1})",
@@ -111,7 +111,7 @@ def operators(file: File) -> OperatorSettings:
 def webhooks(file: File) -> tuple[WebhookSettings, ...]:
     """``[[webhooks]]``; one without a name has its number, counted from 1."""
     return tuple(
-        WebhookSettings(name=name, url=table.url, wanted=_wanted(table))
+        WebhookSettings(name=name, url=table.url, wanted=wanted_in_table(table))
         for name, table in zip(_webhook_names(file), file.webhooks, strict=True)
     )
 
@@ -120,7 +120,8 @@ def _webhook_names(file: File) -> list[str]:
     return [table.name or str(number) for number, table in enumerate(file.webhooks, start=1)]
 
 
-def _wanted(table: ChatTable | WebhookTable) -> Wanted:
+def wanted_in_table(table: WantedTable) -> Wanted:
+    """Which alerts a table asks for."""
     return Wanted(
         rules=tuple(table.rules or ()),
         assets=tuple(table.assets or ()),
@@ -138,12 +139,12 @@ def chat_problems(
         if (table.id, table.topic) in seen:
             problems.append((("chats", n, "id"), f"{table.id} is told already: name it once"))
         seen.add((table.id, table.topic))
-        problems += _wants(("chats", n), table, families, where)
+        problems += wanted_problems(("chats", n), table, families, where)
     names = _webhook_names(file)
     for n, table in enumerate(file.webhooks):
         if names[n] in names[:n]:
             problems.append((("webhooks", n, "name"), f'"{names[n]}" is the name of another one'))
-        problems += _wants(("webhooks", n), table, families, where)
+        problems += wanted_problems(("webhooks", n), table, families, where)
     return problems
 
 
@@ -160,12 +161,13 @@ def _languages(file: File, languages: Collection[str]) -> list[Problem]:
     ]
 
 
-def _wants(
+def wanted_problems(
     path: tuple[str | int, ...],
-    table: ChatTable | WebhookTable,
+    table: WantedTable,
     families: Sequence[str],
     where: Tiers,
 ) -> Iterator[Problem]:
+    """What is wrong with the rules and the assets that a table at ``path`` asks for."""
     for key, names in (("rules", table.rules), ("assets", table.assets)):
         if names is not None and not names:
             yield (*path, key), f"is empty: leave it out for all {key}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from dotenv.parser import Binding, parse_stream
 
 from bot.config.errors import ConfigError
+from bot.config.messengers import MESSENGER_SECRET
 from bot.config.values import nearest
 from streams.proxies import VARIABLES
 
@@ -17,6 +18,7 @@ SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET", "LOWTIDE
 _KNOWN = frozenset(
     {*SECRETS, *(f"{name}_FILE" for name in SECRETS), *VARIABLES, *map(str.lower, VARIABLES)}
 )
+_FILE = "_FILE"
 _ABOUT = re.compile(r"(\w+) \(environment\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHERS = 0o077
@@ -53,19 +55,26 @@ def environment(env: Mapping[str, str], folder: Path) -> Environment:
         if value.strip() or name not in merged:
             merged[name] = value
             places.pop(name, None)
-    for name in SECRETS:
-        file = merged.get(f"{name}_FILE")
+    for name in [*SECRETS, *_messengers_in_files(merged)]:
+        file = merged.get(f"{name}{_FILE}")
         if file and not merged.get(name, "").strip():
             merged[name] = _text(Path(file)).strip()
             places[name] = Path(file)
     return Environment(merged, places)
 
 
+def _messengers_in_files(env: Mapping[str, str]) -> list[str]:
+    """The variables of messengers for which files stand."""
+    names = [name.removesuffix(_FILE) for name in env if name.endswith(_FILE)]
+    return [name for name in names if MESSENGER_SECRET.fullmatch(name)]
+
+
 def misspelt(env: Environment) -> list[str]:
     """A sentence for each name in ``.env`` that looks like one that is read, and is not set."""
     sentences: list[str] = []
     for name, path in env.places.items():
-        meant = None if name in _KNOWN else _meant(name)
+        known = name in _KNOWN or MESSENGER_SECRET.fullmatch(name)
+        meant = None if known else _meant(name)
         if meant is not None and not env.get(meant, "").strip():
             sentences.append(f"{path}: {name} is not read: write {meant} if that is meant")
     return sentences

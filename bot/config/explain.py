@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
+from bot.config.messengers import MessengerSettings
 from bot.config.values import LEVELS, did_you_mean, shown_redis_url
 from bot.lang import ENGLISH
 from bot.lang.words import Words
@@ -197,16 +198,25 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
             "" if n else "messages",
             f"{where}, language {chat.language}{', short posts' if chat.short else ''}",
         )
-        much = f"at most {chat.posts_per_hour} an hour"
-        much += f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
-        yield "", f"{wanted_in_words(chat.wanted)}; {much}"
+        yield "", f"{wanted_in_words(chat.wanted)}; {_how_many(chat)}"
     for webhook in settings.webhooks:
         host = urlsplit(webhook.url).netloc.rpartition("@")[2]
         yield "", f"to webhook {webhook.name} at {host}: {wanted_in_words(webhook.wanted)}"
+    for messenger in settings.messengers:
+        address = settings.messenger_secrets.get(messenger.variable("URL"), "")
+        at = f" at {urlsplit(address).netloc.rpartition('@')[2]}" if address else ""
+        short = ", short posts" if messenger.short else ""
+        yield "", f"to {messenger.key}{at}, language {messenger.language}{short}"
+        yield "", f"{wanted_in_words(messenger.wanted)}; {_how_many(messenger)}"
     if text := _together(settings):
         yield "", text
     unsure = "sent again" if settings.resend else "not sent again"
     yield "", f"a post that perhaps did not arrive is {unsure}"
+
+
+def _how_many(chat: ChatSettings | MessengerSettings) -> str:
+    quiet = f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
+    return f"at most {chat.posts_per_hour} an hour{quiet}"
 
 
 def _together(settings: Settings) -> str:

@@ -49,6 +49,22 @@ def webhook_chats(settings: Settings) -> tuple[Chat, ...]:
     )
 
 
+def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
+    """The messengers, which people read: told by event, as chats are."""
+    return tuple(
+        Chat(
+            destination=messenger.destination,
+            language=messenger.language,
+            short=messenger.short,
+            filters=(filter_of(messenger.wanted, settings.tiers),),
+            posts_per_hour=messenger.posts_per_hour,
+            quiet=messenger.quiet,
+            group_wait=settings.group_wait,
+        )
+        for messenger in settings.messengers
+    )
+
+
 def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) -> tuple[Chat, ...]:
     """The private chats of those who subscribed, in their order."""
     return tuple(

@@ -124,6 +124,7 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
         "redis": (settings.redis_url, settings.data_dir, settings.keep, settings.max_mb),
         "metrics": (settings.metrics_keep, settings.metrics_mb),
         "webhooks": (settings.webhooks, settings.webhook_secret),
+        "messengers": (settings.messengers, settings.messenger_secrets),
         "delivery": (settings.resend,),
         "telegram": (settings.api_url, settings.token, settings.telegram_proxy),
         "proxies": (settings.proxies,),
@@ -192,6 +193,8 @@ def changes(old: Settings, new: Settings) -> list[str]:
             lines += _listed("chat", _chat_name, was, now)
         elif path == ("webhooks",):
             lines += _listed("webhook", _webhook_name, was, now)
+        elif path == ("messengers",):
+            lines += _listed("messenger", _messenger_name, was, now)
         elif path[0] in _WITH_VALUES:
             lines.append(f"{name} {_value(was)} → {_value(now)}")
         else:
@@ -239,6 +242,11 @@ def _by_name(tables: object, name_of: _Name) -> dict[str, dict[str, Any]]:
 
 def _webhook_name(number: int, table: Mapping[str, Any]) -> str:
     return str(table.get("name") or number)
+
+
+def _messenger_name(_number: int, table: Mapping[str, Any]) -> str:
+    name = table.get("name")
+    return f"{table.get('service')}:{name}" if name else str(table.get("service"))
 
 
 def _chat_name(_number: int, table: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pydantic_core.core_schema import PlainValidatorFunctionSchema, WithDefaultS
 from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
+from bot.destination import Service
 from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
 from rules.alerts import Cause, Level
 from rules.rule import When
@@ -85,6 +86,18 @@ class ChatTable(WantedTable):
 class WebhookTable(WantedTable):
     name: Annotated[str, _read(values.webhook_name, str)] | None = None
     url: HttpUrl
+
+
+class MessengerTable(WantedTable):
+    service: Annotated[
+        Service, _read(values.messenger_service, Literal["discord", "slack", "ntfy", "line"])
+    ]
+    name: Annotated[str, _read(values.messenger_name, str)] | None = None
+    to: Annotated[str, _read(values.line_id, str)] | None = None
+    language: str | None = None
+    detail: Detail | None = None
+    posts_per_hour: Annotated[int, Field(ge=1)] | None = None
+    quiet: QuietHours = None
 
 
 class Operators(Table):
@@ -270,6 +283,7 @@ class File(TestsFile):
     chats: list[ChatTable] = []
     operators: Operators = Operators()
     webhooks: list[WebhookTable] = []
+    messengers: list[MessengerTable] = []
     delivery: DeliveryTable = DeliveryTable()
     telegram: TelegramTable = TelegramTable()
     redis: Redis = Redis()
@@ -312,6 +326,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "chats": ChatTable,
     "operators": Operators,
     "webhooks": WebhookTable,
+    "messengers": MessengerTable,
     "delivery": DeliveryTable,
     "telegram": TelegramTable,
     "redis": Redis,
@@ -350,7 +365,7 @@ def json_schema(venues: Sequence[str], languages: Sequence[str]) -> dict[str, An
     whole = File.model_json_schema(schema_generator=_Described)
     tables: dict[str, dict[str, Any]] = {"File": whole, **whole["$defs"]}
     for name, table in tables.items():
-        if name not in ("ChatTable", "WebhookTable", "TestTable"):
+        if name not in ("ChatTable", "WebhookTable", "MessengerTable", "TestTable"):
             table.pop("required", None)
         if table.get("properties", {}).pop(ROWS, None):
             table["additionalProperties"] = {"$ref": "#/$defs/RowTable"}

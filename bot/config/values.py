@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
+from bot.destination import Service
 from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
@@ -33,6 +34,7 @@ _SETTLEMENTS = re.compile(r"(\d+) settlements?")
 _NEXT_BY_OI = re.compile(r"next (\d+) by OI")
 _CHAT_NAME = re.compile(r"@[A-Za-z]\w{3,}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_LINE_ID = re.compile(r"[UCR][0-9a-f]{32}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _QUIET = re.compile(r"(\S+?)-(\S+)(?: (\S+))?")
 _CONDITION = re.compile(r"([a-z][a-z0-9_]*):([a-z]+)")
@@ -194,6 +196,32 @@ def webhook_name(value: object) -> str:
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     raise ValueError(f"must be 1 to 32 of letters, digits, - and _ in quotes, not {shown(value)}")
+
+
+def messenger_service(value: object) -> Service:
+    """The name of a messenger."""
+    if isinstance(value, str) and value in [*Service]:
+        return Service(value)
+    names = ", ".join(f'"{each}"' for each in Service)
+    raise ValueError(f"must be one of {names}, not {shown(value)}")
+
+
+def messenger_name(value: object) -> str:
+    """The name of a messenger, which becomes part of keys, log lines and variables."""
+    name = webhook_name(value)
+    if re.fullmatch(r"(?:.*[-_])?file", name, re.IGNORECASE):  # as of …_FILE, where a secret may be
+        raise ValueError(f"must not end in file, which {shown(value)} does")
+    return name
+
+
+def line_id(value: object) -> str:
+    """The id of a user (U…), a group (C…) or a room (R…) of LINE."""
+    if isinstance(value, str) and _LINE_ID.fullmatch(value):
+        return value
+    raise ValueError(
+        "must be the id of a LINE user, group or room: U, C or R and 32 digits or letters a to f, "
+        f"not {shown(value)}"
+    )
 
 
 def user_id(value: object) -> int:

@@ -147,7 +147,7 @@ def _names(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         if tier != "venues" and isinstance(assets, list)
         for asset in cast("list[str]", assets)
     ]
-    for section in ("chats", "webhooks"):
+    for section in ("chats", "webhooks", "messengers"):
         wanted = [receiver.wanted for receiver in getattr(settings, section)]
         named += [((section, "assets"), asset) for each in wanted for asset in each.assets]
     for path, asset in dict.fromkeys(named):

@@ -53,7 +53,7 @@ from bot.delivery.rendering import (
     with_present,
 )
 from bot.delivery.sinks import Edited
-from bot.destination import TelegramChat, WebhookName
+from bot.destination import TelegramChat, knows_keys
 from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
 from bot.messages.thread import delivery_message
@@ -677,9 +677,9 @@ class ChatQueue:
         return {name for p in posts for name in (*p.episodes, p.thread) if name}
 
     def _unsent(self, post: Post) -> bool:
-        """Whether it waits, and has surely not arrived, so that another post may take its place. A
-        webhook may have taken what it did not confirm, and knows it by its key alone."""
-        tried = post.attempts > 0 and isinstance(self.state.destination, WebhookName)
+        """Whether it waits, and has surely not arrived, so that another post may take its place.
+        Who knows posts by their keys alone may have taken what was not confirmed."""
+        tried = post.attempts > 0 and knows_keys(self.state.destination)
         return post.state in WAITING and not (post.resend or post.maybe_duplicate or tried)
 
     def _merge(self) -> None:

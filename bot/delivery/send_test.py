@@ -14,10 +14,10 @@ from telegram.constants import ChatMemberStatus, ChatType, ParseMode
 from bot.config import Settings
 from bot.config.chats import ChatSettings
 from bot.config.recipients import operators_language
-from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, RetryLater, SendError
+from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, RetryLater, SendError, Sink
 from bot.delivery.sinks.telegram import TelegramClient, answer_of, no_administrator, no_right
-from bot.delivery.sinks.webhook import Endpoint, Webhook
-from bot.destination import TelegramChat, WebhookName, destination_key
+from bot.delivery.ways_out import messenger_sinks, webhook_sink
+from bot.destination import Destination, TelegramChat, WebhookName, destination_key
 from bot.lang import LANGUAGES
 from bot.messages.render import own_message
 from bot.messages.voice import Html
@@ -51,28 +51,35 @@ class SendTestOutcome(msgspec.Struct, frozen=True):
 
 
 async def send_test_to_all(settings: Settings) -> tuple[SendTestOutcome, ...]:
-    """Post to every chat with a bot of its own, and to every webhook. What is wrong before any chat
-    is one outcome."""
-    return (*await _test_chats(settings), *await send_test_to_webhooks(settings))
+    """Post to every chat with a bot of its own, to every webhook and to every messenger. What is
+    wrong before any chat is one outcome."""
+    return (*await _test_chats(settings), *await send_test_to_others(settings))
 
 
-async def send_test_to_webhooks(settings: Settings) -> list[SendTestOutcome]:
-    """Post to every webhook of ``settings`` at once: they wait for nobody."""
-    secret = settings.webhook_secret or ""
-    endpoints = {
-        webhook.name: Endpoint(url=webhook.url, secret=secret) for webhook in settings.webhooks
-    }
-    sink = Webhook(endpoints, timeout=_TIMEOUT_S, proxies=settings.proxies)
+async def send_test_to_others(settings: Settings) -> list[SendTestOutcome]:
+    """Post to every webhook and messenger of ``settings`` at once: they wait for nobody."""
+    webhooks, messengers = (
+        webhook_sink(settings, _TIMEOUT_S),
+        messenger_sinks(settings, _TIMEOUT_S),
+    )
+    tests = [
+        _taken(webhooks, WebhookName(webhook.name), settings.language)
+        for webhook in settings.webhooks
+    ]
+    tests += [
+        _taken(messengers[messenger.service], messenger.destination, messenger.language)
+        for messenger in settings.messengers
+    ]
     try:
-        names = [WebhookName(name) for name in endpoints]
-        return list(await asyncio.gather(*(_taken(sink, name, settings) for name in names)))
+        return list(await asyncio.gather(*tests))
     finally:
-        await sink.close()
+        for sink in (webhooks, *messengers.values()):
+            await sink.close()
 
 
-async def _taken(sink: Webhook, to: WebhookName, settings: Settings) -> SendTestOutcome:
+async def _taken(sink: Sink, to: Destination, language: str) -> SendTestOutcome:
     name, at = destination_key(to), wall_ms()
-    text = Html(LANGUAGES[settings.language].phrases["test.message"])
+    text = Html(LANGUAGES[language].phrases["test.message"])
     message = own_message("test", "test", text, at, silent=True)
     try:
         await sink.send(to, message, key=f"test {name} {at}")

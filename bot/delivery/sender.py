@@ -49,7 +49,7 @@ from bot.delivery.store import Loaded, OutboxStore
 from bot.destination import (
     Destination,
     TelegramChat,
-    WebhookName,
+    knows_keys,
     queue_key,
     topic_of,
     with_topic,
@@ -461,7 +461,7 @@ class Sender:
         except Exception as error:
             if self._is_new(queue, error):
                 log.exception("a request failed as nobody has foreseen", chat=queue.key)
-            if isinstance(queue.state.destination, WebhookName):  # the key makes it safe
+            if knows_keys(queue.state.destination):  # the key makes it safe
                 raise RetryLater(_AFTER_BUG_S[1], _bug(error)) from error
             raise OutcomeUnknown(_bug(error), answered=True) from error
 

@@ -27,7 +27,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bot.destination import ConsoleOutput, Destination, WebhookName, destination_key
+from bot.destination import (
+    ConsoleOutput,
+    Destination,
+    MessengerName,
+    WebhookName,
+    destination_key,
+)
 from bot.plan.silences import Silence, silenced
 from bot.plan.threads import (
     AFTER,
@@ -307,7 +313,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def edits(self) -> bool:
         """Whether a post can be edited."""
-        return self.threaded and not isinstance(self.destination, ConsoleOutput)
+        return self.threaded and not isinstance(self.destination, ConsoleOutput | MessengerName)
 
     def matches(self, alert: Alert) -> bool:
         """Whether ``alert`` is for this chat. An end is told only if its beginning was."""

@@ -12,7 +12,13 @@ from redis.exceptions import RedisError
 
 from bot.commands import store
 from bot.config import Settings
-from bot.config.recipients import chats, operators_language, subscribed_chats, webhook_chats
+from bot.config.recipients import (
+    chats,
+    messenger_chats,
+    operators_language,
+    subscribed_chats,
+    webhook_chats,
+)
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
@@ -69,7 +75,7 @@ def audience(settings: Settings, subscriptions: Sequence[Subscriber] = ()) -> Au
     operators = settings.operators.chat_id if settings.token is not None else None
     subscribed = subscribed_chats(subscriptions, settings) if settings.token is not None else ()
     return Audience(
-        chats=(*chats(settings), *webhook_chats(settings), *subscribed),
+        chats=(*chats(settings), *webhook_chats(settings), *messenger_chats(settings), *subscribed),
         operators=None
         if operators is None
         else Chat(destination=TelegramChat(operators), language=operators_language(settings)),
@@ -323,8 +329,10 @@ class BotRole:
         except Rejected:
             log.info("the chats' settings stay as they are")
             return
-        # the sink of webhooks has the addresses of the start: changes take effect with a restart
-        settings = msgspec.structs.replace(settings, webhooks=self.settings.webhooks)
+        # these sinks have the addresses of the start: changes take effect with a restart
+        settings = msgspec.structs.replace(
+            settings, webhooks=self.settings.webhooks, messengers=self.settings.messengers
+        )
         self.settings = settings
         self._audience = self._who(settings, self._subscribed)
         await self._serve()

@@ -19,7 +19,7 @@ from bot.config.recipients import operators_language
 from bot.delivery.alarms import Alarms
 from bot.delivery.sinks import Refused, Sink, Sinks
 from bot.delivery.sinks.console import Console
-from bot.destination import TelegramChat
+from bot.destination import Service, TelegramChat
 from bot.roles.notify import ServiceManager
 from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect, unwritable
 from streams.bus.embedded import Embedded
@@ -270,22 +270,25 @@ def _work(
 
 def sinks(settings: Settings) -> Sinks:
     """The one place where sinks are made: Telegram if there is a token, else this terminal for all
-    chats; webhooks."""
+    chats; webhooks and messengers."""
     console = Console()
     webhooks = _webhook(settings) if settings.webhooks else None
+    messengers = _messengers(settings) if settings.messengers else None
     if settings.token is None:
-        return Sinks(console, webhooks=webhooks)
+        return Sinks(console, webhooks=webhooks, messengers=messengers)
     from bot.delivery.sinks.telegram import TelegramClient
 
     telegram = TelegramClient(settings.token, settings.api_url, proxy=settings.proxy_of_telegram)
-    return Sinks(console, telegram=telegram, webhooks=webhooks)
+    return Sinks(console, telegram=telegram, webhooks=webhooks, messengers=messengers)
 
 
 def _webhook(settings: Settings) -> Sink:
-    from bot.delivery.sinks.webhook import Endpoint, Webhook
+    from bot.delivery.ways_out import webhook_sink
 
-    secret = settings.webhook_secret or ""
-    endpoints = {
-        webhook.name: Endpoint(url=webhook.url, secret=secret) for webhook in settings.webhooks
-    }
-    return Webhook(endpoints, proxies=settings.proxies)
+    return webhook_sink(settings)
+
+
+def _messengers(settings: Settings) -> Mapping[Service, Sink]:
+    from bot.delivery.ways_out import messenger_sinks
+
+    return messenger_sinks(settings)

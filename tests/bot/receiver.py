@@ -10,14 +10,19 @@ from aiohttp import web
 class Receiver:
     """An async context manager: somebody's HTTP server at ``url``.
 
-    ``got``: headers and body of each request, in order. ``statuses``: what the next requests are
-    answered with, then 204; ``headers``: what answers carry.
+    ``got``: headers and body of each request, in order, ``paths`` with which address. ``statuses``:
+    what the next requests are answered with, then ``usual``; ``headers`` and ``body``: what answers
+    carry. ``hangs_up``: requests are taken and not answered.
     """
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.statuses: deque[int] = deque()
         self.headers: dict[str, str] = {}
+        self.paths: list[str] = []
+        self.usual = 204
+        self.body = b""
+        self.hangs_up = False
         self.url = ""
 
     @property
@@ -40,5 +45,8 @@ class Receiver:
 
     async def _take(self, request: web.Request) -> web.Response:
         self.got.append((dict(request.headers), await request.read()))
-        status = self.statuses.popleft() if self.statuses else 204
-        return web.Response(status=status, headers=self.headers)
+        self.paths.append(request.path_qs)
+        if self.hangs_up and request.transport is not None:
+            request.transport.abort()
+        status = self.statuses.popleft() if self.statuses else self.usual
+        return web.Response(status=status, headers=self.headers, body=self.body)

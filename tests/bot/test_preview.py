@@ -3,12 +3,14 @@
 After a change of words, levels or rules run it with LOWTIDE_GOLDEN=write and read the diff.
 """
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from bot.config import Settings, load
+from bot.destination import Service
 from bot.lang import LANGUAGES
 from bot.messages.render import render
 from bot.preview import preview, sample_alert, sample_cascade, turns_of
@@ -63,3 +65,15 @@ def test_one_rule_its_windows_or_a_composite(shipped: Settings):
 def test_a_rule_that_is_not_there_is_named_with_the_one_that_was_meant(shipped: Settings):
     with pytest.raises(ValueError, match=r'no rule oi_dorp \(did you mean "oi_drop'):
         preview(shipped, "oi_dorp", "en", html=False)
+
+
+@pytest.mark.parametrize("service", Service)
+def test_what_a_messenger_gets_is_shown_as_it_is_sent(shipped: Settings, service: Service):
+    text = preview(shipped, "oi_drop", "ja", html=False, service=service)
+    bodies = re.split(r"^=== .*\n", text, flags=re.M)[1:]
+    plain = re.split(r"^=== .*\n", preview(shipped, "oi_drop", "ja", html=False), flags=re.M)[1:]
+    assert len(bodies) == len(plain) > 3
+    for body, message in zip(bodies, plain, strict=True):
+        words = re.findall(r"\w+", message.splitlines()[0])[:2]  # before any number or time
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+        assert words and all(word in text for word in words)

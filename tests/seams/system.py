@@ -16,7 +16,8 @@ but for the playback of recorded frames, no test here imports a name from ``bot`
 The text given is what the test is about; markets, the venue's addresses and one rule (``liq``,
 critical from 5 million USD of liquidations in ten minutes) are added by ``COMMON``. ``common``
 replaces it, for other venues or rules. ``env`` adds variables of the environment, None takes one
-away (``TELEGRAM_BOT_TOKEN`` is set unless taken away). ``host``: the name under which the
+away (``TELEGRAM_BOT_TOKEN`` is set unless taken away); processes that are started later get what
+``system.environ`` is then. ``host``: the name under which the
 configuration knows the servers' machine. ``system.log`` is what all processes logged.
 """
 
@@ -103,7 +104,7 @@ class System:
         self.venue = FakeBybit()
         self._config = config
         self._common = common
-        self._env = env or {}
+        self.environ: dict[str, str | None] = dict(env or {})
         self._servers = contextlib.AsyncExitStack()
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
@@ -212,7 +213,7 @@ class System:
     async def _process(
         self, command: str, out: str, err: str, *arguments: str
     ) -> asyncio.subprocess.Process:
-        env = {**os.environ, "TELEGRAM_BOT_TOKEN": TOKEN, **self._env}
+        env = {**os.environ, "TELEGRAM_BOT_TOKEN": TOKEN, **self.environ}
         env.pop("REDIS_URL", None)
         kept = {name: value for name, value in env.items() if value is not None}
         config = str(self.folder / "config.toml")

@@ -109,6 +109,61 @@ async def test_a_webhook_and_its_address_is_told_to_nobody(tmp_path: Path, name:
         assert SECRET not in text
 
 
+MESSENGERS = {
+    "discord": ("", {"LOWTIDE_DISCORD_URL": "{webhook}/T0P53CR3T"}, b'{"id":"1"}', "content"),
+    "slack": ("", {"LOWTIDE_SLACK_URL": "{webhook}/T0P53CR3T"}, b"ok", "text"),
+    "ntfy": (
+        "",
+        {"LOWTIDE_NTFY_URL": "{webhook}/T0P53CR3T", "LOWTIDE_NTFY_TOKEN": "tk_T0P53CR3T"},
+        b'{"id":"1"}',
+        "title",
+    ),
+    "line": (
+        f'to = "U{"0" * 32}"\n',
+        {"LOWTIDE_LINE_URL": "{webhook}", "LOWTIDE_LINE_TOKEN": "T0P53CR3T"},
+        b'{"sentMessages":[{"id":"1"}]}',
+        "messages",
+    ),
+}
+"""What a service needs of the file and of the environment, what it answers, and which field of a
+body has the first line."""
+
+
+@pytest.mark.parametrize("service", MESSENGERS)
+async def test_a_messenger_and_its_secret_is_told_to_nobody(tmp_path: Path, service: str):
+    table, env, taken, field = MESSENGERS[service]
+    config = (
+        f'[channel]\nchat_id = "@lowtide"\n[operators]\nchat_id = {OPERATORS}\n'
+        f'[[messengers]]\nservice = "{service}"\nname = "desk"\nlanguage = "ja"\n{table}'
+    )
+    async with System(tmp_path, config) as system:
+        system.webhook.usual, system.webhook.body = 200, taken
+        system.environ |= {
+            f"{name}_DESK": value.format(webhook=system.webhook.url) for name, value in env.items()
+        }
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(lambda: system.webhook.got and system.telegram.sent, 60)
+        system.webhook.statuses.extend([404] * 10)
+        await system.liquidate("ETHUSDT", 6e6)
+        await system.until(lambda: notices(system, f"{service}:desk"), 60)
+        (notice,) = notices(system, f"{service}:desk")
+        stored = await system.stored()
+    (headers, _), *_ = system.webhook.got
+    if "TOKEN" in "".join(env):
+        assert headers["Authorization"].endswith("T0P53CR3T")
+    first = system.webhook.bodies[0][field]
+    text = first[0]["text"] if service == "line" else first
+    assert "BTC" in text and "清算" in text
+    assert "404" in notice
+    for text in (notice, system.log, system.console, stored):
+        assert "T0P53CR3T" not in text
+
+
+def notices(system: System, words: str) -> list[str]:
+    return [s.text for s in system.telegram.sent if s.chat == OPERATORS and words in s.text]
+
+
 async def test_test_in_the_chat_tries_each_webhook_and_one_that_fails_costs_no_other(
     tmp_path: Path,
 ):

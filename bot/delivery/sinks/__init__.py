@@ -3,13 +3,21 @@
 Whether to send again is part of the answer, never guessed by the caller.
 """
 
+from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Protocol, assert_never
 
 import msgspec
 
 from bot.delivery.pace import Lane, Limits
-from bot.destination import ConsoleOutput, Destination, TelegramChat, WebhookName
+from bot.destination import (
+    ConsoleOutput,
+    Destination,
+    MessengerName,
+    Service,
+    TelegramChat,
+    WebhookName,
+)
 from bot.messages.render import Message
 
 
@@ -217,10 +225,12 @@ class Sinks:
         telegram: Sink | None = None,
         console: Sink | None = None,
         webhooks: Sink | None = None,
+        messengers: Mapping[Service, Sink] | None = None,
     ) -> None:
         self.telegram = telegram or main
         self._console = console or main
         self._webhooks = webhooks or main
+        self._messengers = dict.fromkeys(Service, main) | dict(messengers or {})
 
     def of(self, destination: Destination) -> Sink:
         """The sink through which messages reach ``destination``."""
@@ -231,6 +241,8 @@ class Sinks:
                 return self._console
             case WebhookName():
                 return self._webhooks
+            case MessengerName(service):
+                return self._messengers[service]
             case _:
                 assert_never(destination)
 
@@ -245,4 +257,4 @@ class Sinks:
             await sink.close()
 
     def _all(self) -> tuple[Sink, ...]:
-        return self.telegram, self._console, self._webhooks
+        return self.telegram, self._console, self._webhooks, *self._messengers.values()

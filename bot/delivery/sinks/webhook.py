@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import aiohttp
 import msgspec
 
 from bot.delivery.pace import Limits
@@ -23,10 +22,10 @@ from bot.delivery.sinks import (
     Refused,
     RetryLater,
 )
+from bot.delivery.sinks.posting import HttpPoster, NoAddress, NoAnswer
 from bot.destination import Destination, WebhookName, destination_key
 from bot.messages.render import Message
-from streams.feed.errors import in_words, wait_s
-from streams.http import PROXY_ERRORS, http_session
+from streams.feed.errors import wait_s
 from streams.proxies import NO_PROXIES, Proxies
 
 _PAUSE_S = 10.0
@@ -82,10 +81,8 @@ class Webhook(OneWay):
         proxies: Proxies = NO_PROXIES,
     ) -> None:
         self._endpoints = endpoints
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(5.0, timeout))
+        self._poster = HttpPoster(timeout, proxies)
         self._now = now
-        self._proxies = proxies
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
         self.limits = Limits(per_minute=60, reserved=0)
 
     async def check(self, to: Destination) -> ChatInfo:
@@ -118,8 +115,7 @@ class Webhook(OneWay):
         return Receipt()
 
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
+        await self._poster.close()
 
     def _endpoint(self, to: Destination) -> Endpoint:
         endpoint = self._endpoints.get(to.name) if isinstance(to, WebhookName) else None
@@ -137,22 +133,13 @@ class Webhook(OneWay):
             "Lowtide-Signature": f"sha256={signature(endpoint.secret, stamp, content)}",
         }
         try:
-            async with self._session(endpoint.url).post(
-                endpoint.url, data=content, headers=headers, allow_redirects=False
-            ) as answer:
-                _judge(answer.status, answer.headers.get("Retry-After", ""), name)
-        except aiohttp.InvalidURL:
+            answer = await self._poster.post(endpoint.url, content, headers)
+        except NoAddress:
             raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
-        except (aiohttp.ClientError, *PROXY_ERRORS, TimeoutError, OSError) as error:
+        except NoAnswer as error:
             # the key makes it safe to send again what may have arrived
-            raise RetryLater(_PAUSE_S, f"{name} gives no answer: {in_words(error)}") from None
-        except ValueError:
-            raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
-
-    def _session(self, url: str) -> aiohttp.ClientSession:
-        if url not in self._sessions:
-            self._sessions[url] = http_session(url, self._proxies, self._timeout)
-        return self._sessions[url]
+            raise RetryLater(_PAUSE_S, f"{name} gives no answer: {error.reason}") from None
+        _judge(answer.status, answer.retry_after, name)
 
 
 def signature(secret: str, timestamp: str, content: bytes) -> str:

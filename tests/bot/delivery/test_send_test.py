@@ -73,6 +73,39 @@ async def test_every_webhook_is_tried_too_and_says_what_it_answers(
     assert (body["rule"], body["alert"], body["silent"]) == ("test", "test", True)
 
 
+async def test_every_messenger_is_tried_too_in_its_language(fake: FakeUpdates, tmp_path: Path):
+    text = f'[telegram]\napi_url = "{fake.url}"\n[channel]\nchat_id = "@lowtide"\n' + "".join(
+        f'[[messengers]]\nservice = "{service}"\n{rest}\n'
+        for service, rest in (
+            ("ntfy", ""), ("slack", 'language = "ja"'), ("slack", 'name = "shut"'),
+            ("line", f'to = "U{"0" * 32}"'),
+        )
+    )  # fmt: skip
+    async with Receiver() as receiver:
+        receiver.statuses.extend([200, 200, 404])
+        receiver.body = b"ok"
+        path = tmp_path / "config.toml"
+        path.write_text(f"{HEAD}{text}")
+        env = {
+            "TELEGRAM_BOT_TOKEN": TOKEN,
+            "LOWTIDE_NTFY_URL": "http://127.0.0.1:9/T0PIC-1",
+            "LOWTIDE_SLACK_URL": f"{receiver.url}/T0PIC-2",
+            "LOWTIDE_SLACK_URL_SHUT": "http://127.0.0.1:9/T0PIC-3",
+            "LOWTIDE_LINE_TOKEN": "T0PIC-4",
+            "LOWTIDE_LINE_URL": "http://127.0.0.1:9",
+        }
+        outcomes = await send_test_to_all(load(path, env))
+    assert outcomes == (
+        SendTestOutcome(True, "posted to Lowtide"),
+        SendTestOutcome(False, "ntfy gives no answer: the connection was refused"),
+        SendTestOutcome(True, "posted to slack"),
+        SendTestOutcome(False, "slack:shut gives no answer: the connection was refused"),
+        SendTestOutcome(False, "line gives no answer: the connection was refused"),
+    )
+    (body,) = receiver.bodies
+    assert body["text"] == "⚪ \u200b*Lowtide：テスト送信です。*\u200bアラートはここに届きます。"
+
+
 ADD = 'add it under Administrators, with the right "Post messages"'
 GIVE = 'give it the right "Post messages" there'
 

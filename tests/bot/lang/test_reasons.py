@@ -27,6 +27,8 @@ WHERE = {
         "_number", "_chat",
     ),
     "bot/delivery/sinks/webhook.py": ("_endpoint", "_post", "_judge"),
+    "bot/delivery/sinks/messenger.py": ("send", "_account", "judge_answer"),
+    "bot/delivery/sinks/services.py": ("line_refusal",),
     "bot/delivery/queue.py": ("_resolve", "_expire"),
     "bot/delivery/sender.py": ("_bug",),
     "bot/roles/run.py": ("_reason", "_mind_others"),

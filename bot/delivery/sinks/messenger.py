@@ -1,0 +1,144 @@
+"""Messages to messengers other than Telegram: see ``bot.delivery.sinks.services``."""
+
+from collections.abc import Mapping
+
+from bot.delivery.sinks import (
+    LONGEST_WAIT_S,
+    ChatInfo,
+    OneWay,
+    OutcomeUnknown,
+    Receipt,
+    RefusalScope,
+    Refused,
+    RetryLater,
+)
+from bot.delivery.sinks.posting import HttpPoster, NoAddress, NoAnswer
+from bot.delivery.sinks.services import SERVICES, Account, json_object, request_of
+from bot.destination import Destination, MessengerName, Service, destination_key, knows_keys
+from bot.messages.render import Message
+from bot.redaction import redact
+from streams.feed.errors import wait_s
+from streams.proxies import NO_PROXIES, Proxies
+from streams.text import printable
+
+_PAUSE_S = 10.0
+"""After a failure for which the service names no pause."""
+
+_LONGEST_S = 600.0
+"""A service that asks for a longer pause is asked again by then: one that says a day, by mistake
+perhaps, does not hold back what is critical for so long."""
+
+_SHOWN = 80
+"""So much of what a service says of a failure is shown."""
+
+
+class Messenger(OneWay):
+    """Posts to the accounts of one service, by name. ``timeout``: seconds for one request."""
+
+    def __init__(
+        self,
+        service: Service,
+        accounts: Mapping[str, Account],
+        timeout: float = 20.0,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
+        self._service = service
+        self._accounts = accounts
+        self._poster = HttpPoster(timeout, proxies)
+        self.limits = SERVICES[service].limits
+
+    async def check(self, to: Destination) -> ChatInfo:
+        self._account(to)
+        return ChatInfo(title=destination_key(to))
+
+    async def send(
+        self,
+        to: Destination,
+        message: Message,
+        *,
+        key: str = "",
+        reply_to: int | None = None,
+        markup: bool = True,
+    ) -> Receipt:
+        name = destination_key(to)
+        account = self._account(to)
+        try:
+            request = request_of(self._service, message, account, key, markup=markup)
+            answer = await self._poster.post(request.url, request.content, request.headers)
+        except (NoAddress, ValueError):  # the second of one that cannot be taken apart
+            raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
+        except NoAnswer as error:
+            reason = f"{name} gives no answer: {error.reason}"
+            if error.sent and not knows_keys(to):
+                raise OutcomeUnknown(reason) from None
+            raise RetryLater(_PAUSE_S, reason) from None
+        judge_answer(self._service, answer.status, answer.retry_after, answer.body, name)
+        return Receipt()
+
+    async def close(self) -> None:
+        await self._poster.close()
+
+    def _account(self, to: Destination) -> Account:
+        account = None
+        if isinstance(to, MessengerName) and to.service is self._service:
+            account = self._accounts.get(to.name)
+        if account is None:
+            key = destination_key(to)
+            raise Refused(f"{key} is not in [[messengers]] of the configuration", RefusalScope.CHAT)
+        return account
+
+
+def judge_answer(service: Service, status: int, retry_after: str, body: bytes, name: str) -> None:
+    """Raises unless the answer says that the message was taken. ``name``: what the messenger is
+    called."""
+    form = SERVICES[service]
+    if form.retry_key and status == 409:
+        return  # taken before
+    if 200 <= status < 300:
+        if not form.confirms(body):
+            reason = f"{name} answers {status}, but not as {form.title} does: check its address"
+            raise OutcomeUnknown(reason, answered=True)
+        return
+    if reason := form.refuses(status, body, name):
+        raise Refused(reason, RefusalScope.CHAT)
+    if status == 429:
+        raise RetryLater(_pause_s(retry_after, body), f"{name} asks to send less", flood=True)
+    if status >= 500 or status == 408:
+        if form.retry_key:
+            raise RetryLater(_PAUSE_S, f"{name} answers {status}")
+        raise OutcomeUnknown(f"{name} answers {status}")
+    why = _why(body)
+    if status in (401, 403, 404, 410) or 300 <= status < 400:
+        reason = (
+            f"{name} answers {status} ({why}): check its address and token"
+            if why
+            else f"{name} answers {status}: check its address and token"
+        )
+        raise Refused(reason, RefusalScope.CHAT)
+    reason = (
+        f"{name} refuses the message with {status} ({why})"
+        if why
+        else f"{name} refuses the message with {status}"
+    )
+    scope = RefusalScope.MARKUP if status in (400, 413, 422) else RefusalScope.MESSAGE
+    raise Refused(reason, scope)
+
+
+def _pause_s(retry_after: str, body: bytes) -> float:
+    """What the header says, or Discord's body, which has parts of a second."""
+    asked = json_object(body).get("retry_after")
+    number = asked if isinstance(asked, int | float) and not isinstance(asked, bool) else 0
+    if 0 < number <= LONGEST_WAIT_S:  # NaN is not
+        return min(float(number), _LONGEST_S)
+    return min(wait_s(retry_after, LONGEST_WAIT_S) or _PAUSE_S, _LONGEST_S)
+
+
+def _why(body: bytes) -> str:
+    """What the service says in a few words, if it does: not a page, and no secret."""
+    fields = json_object(body)
+    reason = next((fields[key] for key in ("message", "error") if fields.get(key)), None)
+    text = reason if isinstance(reason, str) else body.decode("utf-8", "replace")
+    text = " ".join(text.split())
+    if not text or text[0] in "<{[" or len(text) > 2 * _SHOWN:
+        return ""
+    return printable(redact(text), _SHOWN)
