@@ -258,6 +258,20 @@ class SpotDepthFacts(msgspec.Struct, frozen=True, kw_only=True, tag="spot_depth"
     """None: unknown."""
 
 
+class Liquidated(msgspec.Struct, frozen=True, kw_only=True):
+    """What was reported as liquidated on one asset up to the time of an alert: lower bounds."""
+
+    over: Ms
+    """For how long before."""
+    long_usd: float
+    short_usd: float
+
+    @property
+    def usd(self) -> float:
+        """Both sides together."""
+        return self.long_usd + self.short_usd
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -468,6 +482,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     """How far the venues' clocks are ahead of that of ``seen``; 0: both may be right."""
     cause: Cause | None = None
     """Of open interest, price and composites; None: unknown."""
+    liquidated: Liquidated | None = None
+    """Of an end, since the window of its beginning began; None: unknown."""
 
     @property
     def episode(self) -> EpisodeKey:

@@ -5,12 +5,25 @@ Live values and recorded ones are judged by the same code.
 
 from collections.abc import Callable, Sequence
 
-from rules.alerts import Alert, AlertOrNotice, CascadeFacts, EpisodeKey, Level, Link, Record, Turn
+from rules.alerts import (
+    ALL,
+    Alert,
+    AlertOrNotice,
+    CascadeFacts,
+    EpisodeKey,
+    Level,
+    Link,
+    Liquidated,
+    Record,
+    Turn,
+)
 from rules.composite import ConditionMatch, Worst
 from rules.episode import Transition, settle_in, step
 from rules.metric import Reading
+from rules.metrics.liquidation import liquidated
 from rules.records import records
 from rules.watchlist import CompositeInstance, RuleInstance
+from streams.durations import HOUR
 from streams.events import Ms
 
 COMPOSITE = "composite"
@@ -67,7 +80,16 @@ def alert(
         opinions=instance.opinions(now) if step.turn is not Turn.CLOSE else (),
         alone=step.alone,
         cause=instance.cause(now) if step.turn is not Turn.CLOSE else None,
+        liquidated=_liquidated(instance, now) if step.turn is Turn.CLOSE else None,
     )
+
+
+def _liquidated(instance: RuleInstance, now: Ms) -> Liquidated | None:
+    """What was liquidated in the episode, and in the window that it began with."""
+    if instance.view.asset == ALL:
+        return None
+    before = min(instance.metric.window or 0, HOUR)
+    return liquidated(instance.view, instance.episode.opened_at - before, now)
 
 
 def composite_alert(composite: CompositeInstance, turn: Turn, now: Ms, at: Ms) -> Alert:

@@ -14,6 +14,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
@@ -31,6 +32,7 @@ from streams.events import (
     MarketEvent,
     Ms,
     OpenInterest,
+    Position,
     Price,
     Volume,
     exchange_of,
@@ -107,6 +109,16 @@ class Keep(Generic[M_co]):
 
     name: str
     make: Callable[[], M_co] = field(compare=False)
+
+
+LIQUIDATED_FOR: Ms = 6 * HOUR
+"""For so long it is remembered what was liquidated, whatever windows rules watch."""
+
+LIQUIDATED_STEP: Ms = 10 * SECOND
+"""A sum of it begins at a whole one of these."""
+
+LIQUIDATED = Keep("liquidated", partial(Series, 2, LIQUIDATED_FOR, LIQUIDATED_STEP))
+"""Running totals of long and short cents: whole numbers, so that sums are exact."""
 
 
 class Rate(NamedTuple):
@@ -289,6 +301,8 @@ class Market(_Memos):
             return self._take_interest(event, now)
         if isinstance(event, Liquidation):
             self.throttled = event.throttled
+            cents, long = round(event.usd * 100), event.position is Position.LONG
+            self.keep(LIQUIDATED).add(now, (cents if long else 0, 0 if long else cents))
         if isinstance(event, Volume):
             self.compared.usd_24h = event.usd_24h
             self._date(Kind.VOLUME, event)
@@ -684,7 +698,7 @@ class Memory:
         self.venues: dict[str, VenueMemory] = {}
         self._order = {venue: rank for rank, venue in enumerate(venue_order)}
         self._price_keep = price_keep
-        self._keeps = keeps
+        self._keeps: Mapping[str, Keep[Memo]] = {**keeps, LIQUIDATED.name: LIQUIDATED}
 
     def view(self, asset: str) -> View:
         """The view of an asset, made when first asked for."""

@@ -38,6 +38,8 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted = Wanted()
     posts_per_hour: int = 12
     quiet: Quiet | None = None
+    recap: Level | None = None
+    """An event that has reached this level is looked back on when it is over; None: none is."""
     place: str = "channel.chat_id"
     """Where the configuration names it."""
 
@@ -78,6 +80,7 @@ def chats(file: File) -> tuple[ChatSettings, ...]:
         short=channel.detail == "short",
         posts_per_hour=channel.posts_per_hour,
         quiet=channel.quiet,
+        recap=channel.recap,
     )
     others = [_chat(n, table, first) for n, table in enumerate(file.chats)]
     return (first, *others) if channel.chat_id is not None or not others else tuple(others)
@@ -92,6 +95,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         wanted=wanted_in_table(table),
         posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
         quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
+        recap=table.recap if "recap" in table.model_fields_set else channel.recap,
         place=f"chats.id (table {number + 1})",
     )
 

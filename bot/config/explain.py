@@ -216,7 +216,8 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     quiet = f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
-    return f"at most {chat.posts_per_hour} an hour{quiet}"
+    recap = f", recaps from {_low(chat.recap)} up" if chat.recap is not None else ""
+    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}"
 
 
 def _together(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from bot.config.values import shown, url
 from bot.destination import MessengerName, Service, destination_key
 from bot.lang import unknown_language
 from bot.plan.planner import Quiet
+from rules.alerts import Level
 
 MESSENGER_SECRET = re.compile(
     rf"LOWTIDE_({'|'.join(service.name for service in Service)})_(URL|TOKEN)(_[A-Z0-9_]+)?"
@@ -46,6 +47,8 @@ class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
     wanted: Wanted = Wanted()
     posts_per_hour: int = 12
     quiet: Quiet | None = None
+    recap: Level | None = None
+    """As of a chat."""
 
     @property
     def destination(self) -> MessengerName:
@@ -76,6 +79,7 @@ def messengers(file: File) -> tuple[MessengerSettings, ...]:
             wanted=wanted_in_table(table),
             posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
             quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
+            recap=table.recap if "recap" in table.model_fields_set else channel.recap,
         )
         for table in file.messengers
     )

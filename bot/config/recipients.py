@@ -21,6 +21,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             filters=(filter_of(chat.wanted, settings.tiers),),
             posts_per_hour=chat.posts_per_hour,
             quiet=chat.quiet,
+            recap=chat.recap,
             group_wait=settings.group_wait,
         )
         for chat in settings.chats
@@ -59,6 +60,7 @@ def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
             filters=(filter_of(messenger.wanted, settings.tiers),),
             posts_per_hour=messenger.posts_per_hour,
             quiet=messenger.quiet,
+            recap=messenger.recap,
             group_wait=settings.group_wait,
         )
         for messenger in settings.messengers

@@ -45,6 +45,7 @@ BaseUrl = Annotated[str, _read(lambda value: values.url(value, ("https", "http")
 SocketUrl = Annotated[str, _read(lambda value: values.url(value, ("wss", "ws"), base=True), str)]
 Chat = Annotated[int | str, _read(values.chat_id, int | str)]
 QuietHours = Annotated[Quiet | None, _read(values.quiet, str)]
+Recap = Annotated[Level | None, _read(values.recap, Literal["watch", "alert", "critical", "none"])]
 SomeLevel = Annotated[Level, _read(values.level, Literal["watch", "alert", "critical"])]
 Floors = Annotated[dict[str, float], _read(values.floors, float | dict[str, float])]
 RowLevel = Annotated[float | str, _read(values.row_level, float | str)]
@@ -66,6 +67,7 @@ class Channel(Table):
     detail: Detail = "full"
     quiet: QuietHours = None
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
+    recap: Recap = None
 
 
 class WantedTable(Table):
@@ -81,6 +83,7 @@ class ChatTable(WantedTable):
     detail: Detail | None = None
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
+    recap: Recap = None
 
 
 class WebhookTable(WantedTable):
@@ -98,6 +101,7 @@ class MessengerTable(WantedTable):
     detail: Detail | None = None
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
+    recap: Recap = None
 
 
 class Operators(Table):

@@ -345,6 +345,11 @@ def _when(name: str, text: object) -> When:
     return When(name, cast("Comparison", match[1]), threshold)
 
 
+def recap(value: object) -> Level | None:
+    """The level that an event must have reached to be looked back on; ``"none"``: none is."""
+    return None if value == "none" else level(value)
+
+
 def level(value: object) -> Level:
     """``"watch"``, ``"alert"`` or ``"critical"``."""
     if not isinstance(value, str) or value not in LEVELS:

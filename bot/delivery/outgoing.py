@@ -17,6 +17,35 @@ from rules.alerts import Level, Turn
 from streams.events import Ms
 
 
+def recap_post(
+    delivery: Delivery,
+    chat: Chat,
+    queue: ChatQueue,
+    fresh: Sequence[Post],
+    number: int,
+    policy: Policy,
+) -> Post:
+    """The ``number``-th post, which looks back on an event that is over. It is of no episode: what
+    waits of the event is posted beside it. ``fresh`` as in ``delivery_post``."""
+    keys = dict.fromkeys(str(alert.episode) for alert in delivery.alerts)
+    openings = [_opening(key, chat, queue, fresh) for key in keys]
+    first = delivery.alerts[0]
+    return Post(
+        key=f"{chat.key} {delivery.at} {first.id} recap",
+        chat=queue.key,
+        number=number,
+        message=delivery_message(delivery, LANGUAGES[chat.language]),
+        at=delivery.at,
+        expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
+        parts=(delivery,),
+        language=chat.language,
+        short=chat.short,
+        topic=topic_of(chat.destination),
+        names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
+        openings=tuple(dict.fromkeys(opening for opening in openings if opening))[-1:],
+    )
+
+
 def delivery_post(
     delivery: Delivery,
     chat: Chat,

@@ -16,6 +16,7 @@ from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
 from bot.messages.facts import fact_lines, without
 from bot.messages.headline import (
     amount,
+    at_least,
     cause_in_words,
     event_in_words,
     metric_name,
@@ -44,6 +45,8 @@ from rules.alerts import (
     CascadeFacts,
     Cause,
     DepthFacts,
+    Level,
+    Liquidated,
     LiquidationFacts,
     OpenInterestFacts,
     Turn,
@@ -72,6 +75,8 @@ def delivery_message(delivery: Delivery, words: Words) -> Message:
     """The message of ``delivery``."""
     held = sum(delivery.held.values())
     first = delivery.alerts[0]
+    if delivery.recap:
+        return _recap(delivery, words)
     if not delivery.thread and len(delivery.alerts) == 1:
         return render(first, words, silent=delivery.silent, held=held)
     if _is_over(delivery):
@@ -319,11 +324,7 @@ def _coin_lines(alerts: Sequence[Alert], words: Words, *, at_worst: bool = False
         if alert.asset != ALL:
             by_coin.setdefault(alert.asset, []).append(alert)
     lines = [_coin_line(asset, of, words, at_worst=at_worst) for asset, of in by_coin.items()]
-    if rest := lines[COINS:]:
-        listed = Html("\n".join(rest))
-        text = say(words, "digest.rest", count=str(len(rest)), list=listed)
-        return [*lines[:COINS], Html(f"<blockquote expandable>{text}</blockquote>")]
-    return lines
+    return _folded(lines, words)
 
 
 def _coin_line(asset: str, alerts: Sequence[Alert], words: Words, *, at_worst: bool) -> Html:
@@ -386,13 +387,17 @@ def _coin_over(delivery: Delivery, voice: Voice) -> Html:
     )
 
 
-def _worst_values(alerts: Sequence[Alert], words: Words) -> list[Html]:
+def _worst_of_each_rule(alerts: Iterable[Alert]) -> list[Alert]:
+    """Of each rule the worst window, in the order in which they are read."""
     chosen: dict[str, Alert] = {}
     for alert in sorted(alerts, key=_by_extreme):
         if not isinstance(alert.facts, CascadeFacts):
             chosen.setdefault(alert.family or alert.rule, alert)
-    order = sorted(chosen.values(), key=_reading_order)
-    texts = [_value(alert, words, at_worst=True) for alert in order]
+    return sorted(chosen.values(), key=_reading_order)
+
+
+def _worst_values(alerts: Sequence[Alert], words: Words) -> list[Html]:
+    texts = [_value(alert, words, at_worst=True) for alert in _worst_of_each_rule(alerts)]
     composite = _composite(alerts)
     if not texts and composite is not None and isinstance(composite.facts, CascadeFacts):
         return [parts(words, composite.facts)]
@@ -409,6 +414,125 @@ def _lasted(delivery: Delivery, voice: Voice) -> Html:
     if length < 0:
         return Html()
     return voice.say("thread.lasted", length=voice.words.length(length))
+
+
+# Looking back.
+
+
+def _recap(delivery: Delivery, words: Words) -> Message:
+    """An event that is over, whole: how long it took, how far each thing went and when, what was
+    liquidated, what the price did. What is unknown is left out."""
+    alerts = delivery.alerts
+    latest = Voice(max(alerts, key=lambda alert: alert.seen), words)
+    coins = [asset for asset in assets_of(alerts) if asset != ALL]
+    single = len(coins) == 1 and len(assets_of(alerts)) == 1
+    whole = alerts if single else [alert for alert in alerts if alert.asset == ALL]
+    lines = [Html(f"{OVER} {_recap_head(delivery, latest, coins)}")]
+    if values := _worst_with_times(whole, words):
+        lines.append(latest.say("recap.worst", list=Html(words.comma.join(values))))
+    if single:
+        lines += [_price_over(delivery, coins[0], latest)]
+    lines.append(_liquidated_line(alerts, coins, words))
+    if not single:
+        lines += _folded([_recap_coin(delivery, asset, words) for asset in coins], words)
+    last = _footer(alerts, latest, 0) if single else _market_footer(latest, 0)
+    message = message_of(alerts[0], [line for line in (*lines, last) if line], True, DIGEST_CHARS)
+    return replace(
+        message,
+        alert_id=f"recap {delivery.thread}",
+        asset=message.asset if single else "",
+        turn=Turn.CLOSE,
+        level=Level.WATCH,  # however far it went, nothing of it is urgent any more
+        at=latest.alert.at,
+    )
+
+
+def _recap_head(delivery: Delivery, voice: Voice, coins: Sequence[str]) -> Html:
+    words, alerts = voice.words, delivery.alerts
+    subject: str = say(words, "thread.market")
+    if coins:
+        subject = say(words, "digest.count", count=str(len(coins)))
+    if len(coins) == 1:
+        subject = coins[0]
+    composites = [alert for alert in alerts if isinstance(alert.facts, CascadeFacts)]
+    event = Html()
+    if composites:
+        event = say(words, "cause", cause=event_in_words(words, _same_cause(composites)))
+    began, ended = delivery.began, delivery.ended
+    if began is None or ended is None or began > ended:
+        return say(words, "recap.head", subject=subject, event=event, span=Html())
+    span = say(
+        words, "recap.span",
+        first=voice.our_time(began), last=voice.our_time(ended), length=words.length(ended - began),
+    )  # fmt: skip
+    return say(words, "recap.head", subject=subject, event=event, span=span)
+
+
+def _worst_with_times(alerts: Sequence[Alert], words: Words) -> list[Html]:
+    """How far each rule went, by its worst window, and when."""
+    texts: list[Html] = []
+    for alert in _worst_of_each_rule(alerts):
+        value = _value(alert, words, at_worst=True)
+        time = Voice(alert, words).bare_time(alert.extreme_at)
+        texts.append(say(words, "recap.value", value=value, time=time))
+    return texts
+
+
+def _price_over(delivery: Delivery, asset: str, voice: Voice) -> Html:
+    """From before the event to its end."""
+    change, words = _price_change(delivery, asset), voice.words
+    if change is None:
+        return Html()
+    before, after = words.price(delivery.before[asset]), words.price(delivery.after[asset])
+    return voice.say("price.moved", before=before, price=after, pct=numbers.change(change))
+
+
+def _price_change(delivery: Delivery, asset: str) -> float | None:
+    """From before the event to its end, %; None: one of the two is unknown."""
+    before, after = delivery.before.get(asset), delivery.after.get(asset)
+    return 100 * (after / before - 1) if before and after else None
+
+
+def _liquidated(alerts: Iterable[Alert], asset: str) -> Liquidated | None:
+    """What was liquidated of a coin in the event: the most that one of its episodes has seen, since
+    they overlap. None: unknown, or nothing."""
+    sums = [a.liquidated for a in alerts if a.asset == asset and a.liquidated is not None]
+    most = max(sums, key=lambda of_episode: of_episode.usd, default=None)
+    return most if most is not None and most.usd > 0 else None
+
+
+def _liquidated_line(alerts: Sequence[Alert], coins: Sequence[str], words: Words) -> Html:
+    """All coins together: a lower bound, as each is."""
+    sums = [known for asset in coins if (known := _liquidated(alerts, asset)) is not None]
+    if not sums:
+        return Html()
+    usd = sum(of_coin.usd for of_coin in sums)
+    longs = 100 * sum(of_coin.long_usd for of_coin in sums) / usd
+    return say(
+        words, "recap.liquidated", amount=at_least(words, usd), pct=numbers.share(longs)
+    )  # fmt: skip
+
+
+def _recap_coin(delivery: Delivery, asset: str, words: Words) -> Html:
+    alerts = [alert for alert in delivery.alerts if alert.asset == asset]
+    values = _worst_with_times(alerts, words)[:PARTS]
+    change = _price_change(delivery, asset)
+    if change is not None:
+        values.append(say(words, "recap.price", change=f"{numbers.change(change)}%"))
+    if (known := _liquidated(alerts, asset)) is not None:
+        values.append(say(words, "recap.liquidated_coin", amount=at_least(words, known.usd)))
+    if not values:
+        return Html()
+    return say(words, "digest.cascade_item", asset=asset, value=Html(words.comma.join(values)))
+
+
+def _folded(lines: Sequence[Html], words: Words) -> list[Html]:
+    """The first ones, and a quote that unfolds to the rest."""
+    known = [line for line in lines if line]
+    if rest := known[COINS:]:
+        text = say(words, "digest.rest", count=str(len(rest)), list=Html("\n".join(rest)))
+        return [*known[:COINS], Html(f"<blockquote expandable>{text}</blockquote>")]
+    return known
 
 
 def _since(delivery: Delivery, words: Words, coins: Sequence[str]) -> Html:

@@ -113,6 +113,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     since: Mapping[Ms, Mapping[str, float]] = {}
     """How long after the end → asset → the change of its price since then, in percent."""
 
+    recap: bool = False
+    """It looks back on an event that is over, in a post of its own."""
+    ended: Ms | None = None
+    """Of a recap: when the event was over, by the clock of ``at``."""
+    before: Mapping[str, float] = {}
+    """Of a recap: asset → its price before the event, as far as known."""
+    after: Mapping[str, float] = {}
+    """Of a recap: asset → its price at the end, as far as known."""
+
     @property
     def goes_on(self) -> bool:
         """Whether the event goes on, and is told here."""
@@ -299,6 +308,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """In these hours events at watch wait until the hours end, and those at alert are silent."""
     group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
     """How long a post waits for what belongs to its event; a critical one never does."""
+    recap: Level | None = None
+    """An event that has reached this level is looked back on when it is over; None: none is."""
 
     @property
     def key(self) -> str:
@@ -448,6 +459,15 @@ def _shown(thread: Thread, at: Ms, turn: Turn | None = None) -> Delivery:
         unwatched=thread.unwatched,
         into=thread.market,
     )
+
+
+def _recap(thread: Thread, now: Ms) -> Delivery:
+    """What a post that looks back on ``thread``, which is over, tells."""
+    delivery = _shown(thread, now, None)
+    return replace(
+        delivery, turn=Turn.CLOSE, edit=False, recap=True, ended=thread.ended,
+        before=thread.before, after=thread.prices,
+    )  # fmt: skip
 
 
 class _Planner:
@@ -658,8 +678,14 @@ class _Planner:
             if not self._chat.edits:
                 self._edit(thread)
 
+    def _looks_back(self, thread: Thread) -> bool:
+        """Whether ``thread`` has a recap when it is over."""
+        return self._chat.recap is not None and thread.level >= self._chat.recap
+
     def _end(self, thread: Thread) -> None:
         thread.end(self.state.now, self._prices)
+        if self._looks_back(thread):
+            self.deliveries.append(_recap(thread, self.state.now))
         if not self._chat.edits:
             thread.done = [*AFTER]  # nobody would read it
 
@@ -772,11 +798,12 @@ class _Planner:
         self._grown.pop(thread.key, None)
 
     def _edit(self, thread: Thread) -> None:
-        """The post of ``thread`` is edited; where none can be, only the end is told, by a post."""
+        """The post of ``thread`` is edited; where none can be, only the end is told, by a post: the
+        recap, or one that says it."""
         delivery = _shown(thread, self.state.now)
         if self._chat.edits:
             self.deliveries.append(delivery)
-        elif delivery.turn is Turn.CLOSE:
+        elif delivery.turn is Turn.CLOSE and not self._looks_back(thread):
             self.deliveries.append(replace(delivery, edit=False))
         self.state.counts.posted += len(thread.fresh)
         thread.fresh = []

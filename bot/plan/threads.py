@@ -79,6 +79,9 @@ class Thread(msgspec.Struct):
     """It has no end: the configuration has changed, and nobody judges any more what was open."""
     market: str = ""
     """The key of the market's thread that has taken it in; "": none has."""
+    before: dict[str, float] = {}
+    """Asset → its price at the start of the window with which the event began on it, if that is an
+    hour at most, else when it began; as far as known."""
     prices: dict[str, float] = {}
     """Asset → its price at the end, as far as known."""
     since: dict[Ms, dict[str, float]] = {}
@@ -122,6 +125,10 @@ class Thread(msgspec.Struct):
         """Take the newest turn of an episode. Of earlier episodes of its rule and coin the worst
         stays."""
         self.parts[str(alert.episode)] = alert
+        windowed = alert.price_before is not None and not _slow(alert.metric)
+        price = alert.price_before if windowed else alert.price
+        if alert.asset != ALL and price is not None:
+            self.before.setdefault(alert.asset, price)
         same = [
             (key, other)
             for key, other in self.parts.items()
@@ -173,6 +180,8 @@ class Thread(msgspec.Struct):
         """All that is in ``coin`` is told here from ``now`` on, and rings no more than if it had
         been told here from the beginning."""
         self.parts |= coin.parts
+        earlier = coin.before if coin.began < self.began else {}
+        self.before = coin.before | self.before | earlier
         self.fresh += coin.fresh
         self.began = min(self.began, coin.began)
         self.grew = max(self.grew, coin.grew)

@@ -22,7 +22,7 @@ from bot.config.recipients import (
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
-from bot.delivery.outgoing import delivery_post, notice_post, problem_message
+from bot.delivery.outgoing import delivery_post, notice_post, problem_message, recap_post
 from bot.delivery.pace import Limits
 from bot.delivery.post import ChatReport, DeliveryProblem, Policy, Post
 from bot.delivery.sender import SendCounts, Sender
@@ -508,7 +508,8 @@ class BotRole:
         queue = self.sender.queue(chat.destination)
         for delivery in deliveries:
             number, earlier = self.sender.number(), [*fresh, *posts]
-            posts.append(delivery_post(delivery, chat, queue, earlier, number, self._policy))
+            make = recap_post if delivery.recap else delivery_post
+            posts.append(make(delivery, chat, queue, earlier, number, self._policy))
         return posts
 
     def _plan(

@@ -8,8 +8,8 @@ that is exceeded is exceeded however few venues are up; of one that is not, too 
 from dataclasses import dataclass
 from functools import cache, partial
 
-from rules.alerts import LiquidationFacts, Scope
-from rules.market import Keep, Market, Memo, View
+from rules.alerts import Liquidated, LiquidationFacts, Scope
+from rules.market import LIQUIDATED, LIQUIDATED_FOR, LIQUIDATED_STEP, Keep, Market, Memo, View
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, left_out, look_every
 from rules.windows import Series
 from streams.durations import MINUTE
@@ -161,6 +161,21 @@ def sides(view: View, window: Ms, now: Ms) -> tuple[float, float]:
             sums = memo.sums(now - span)
             long, short = long + sums[_LONG] / 100, short + sums[_SHORT] / 100
     return long, short
+
+
+def liquidated(view: View, since: Ms, now: Ms) -> Liquidated | None:
+    """What was reported of an asset from ``since`` on, as far as it is remembered: lower bounds,
+    since what came in the first ten seconds may have come before. None: no venue reports any.
+    """
+    reporting = _reporting(view)
+    if not reporting:
+        return None
+    since = max(since, now - LIQUIDATED_FOR)
+    start = -(-since // LIQUIDATED_STEP) * LIQUIDATED_STEP
+    known = [memo for market in reporting if (memo := market.memo(LIQUIDATED)) is not None]
+    sums = [memo.sums(start - 1) for memo in known]
+    long, short = (sum(of_market[side] for of_market in sums) / 100 for side in (_LONG, _SHORT))
+    return Liquidated(over=now - since, long_usd=long, short_usd=short)
 
 
 @cache

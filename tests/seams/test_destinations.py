@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bot.fake_updates import CHANNEL, FORUM, OPERATORS
-from tests.seams.system import System
+from tests.seams.system import System, ends, short
 
 SECRET = "a long random text"
 HOOK = {"LOWTIDE_WEBHOOK_SECRET": SECRET}
@@ -184,6 +184,21 @@ async def test_test_in_the_chat_tries_each_webhook_and_one_that_fails_costs_no_o
     assert "webhook:gone" in answer.replace("posted to webhook:pager", "")
     for text in (answer, system.log):
         assert "T0P53CR3T" not in text
+
+
+async def test_a_recap_follows_the_end_in_a_silent_post(tmp_path: Path):
+    config = '[channel]\nchat_id = "@lowtide"\nrecap = "critical"\n'
+    common = ends() + short("1m")
+    async with System(tmp_path, config, common=common) as system:
+        await system.start()
+        await system.liquidate("BTCUSDT", 6e6)
+        await system.until(
+            lambda: [s for s in system.telegram.sent if "looking back" in s.text], 150
+        )
+    event, recap = system.telegram.sent
+    assert (event.silent, recap.silent) == (False, True)
+    assert recap.first.startswith("⚪ BTC: looking back, ")
+    assert "≥ $6M liquidated in all, 100% longs." in recap.text
 
 
 async def test_quiet_hours_taken_away_let_go_what_waits(tmp_path: Path):

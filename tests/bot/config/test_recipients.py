@@ -6,7 +6,13 @@ import pytest
 
 from bot.config import Settings, load
 from bot.config.chats import Wanted
-from bot.config.recipients import chats, filter_of, subscribed_chats, webhook_chats
+from bot.config.recipients import (
+    chats,
+    filter_of,
+    messenger_chats,
+    subscribed_chats,
+    webhook_chats,
+)
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.lang import ENGLISH
 from bot.lang.words import PhraseError
@@ -75,6 +81,23 @@ def test_each_chat_has_its_own(tmp_path: Path):
     assert (channel.key, channel.posts_per_hour) == ("@lowtide", 12)
     assert (topic.destination, topic.posts_per_hour) == (TelegramChat(-5, 7), 2)
     assert not topic.private
+
+
+def test_recaps_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):
+    text = (
+        '[channel]\nchat_id = "@lowtide"\nrecap = "critical"\n[[chats]]\nid = -5\n'
+        '[[chats]]\nid = -6\nrecap = "none"\n[[chats]]\nid = -7\nrecap = "watch"\n'
+        '[[messengers]]\nservice = "slack"\n[[messengers]]\nservice = "ntfy"\nrecap = "alert"\n'
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(TEXT + text)
+    env = {f"LOWTIDE_{name}_URL": "https://example.org/hidden" for name in ("SLACK", "NTFY")}
+    settings = load(path, env)
+    assert [chat.recap for chat in chats(settings)] == [
+        Level.CRITICAL, Level.CRITICAL, None, Level.WATCH,
+    ]  # fmt: skip
+    assert [chat.recap for chat in messenger_chats(settings)] == [Level.CRITICAL, Level.ALERT]
+    assert [chat.recap for chat in chats(read(tmp_path))] == [None]
 
 
 @pytest.mark.parametrize(

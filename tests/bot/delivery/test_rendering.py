@@ -6,7 +6,7 @@ from random import Random
 import msgspec
 import pytest
 
-from bot.delivery.outgoing import delivery_post
+from bot.delivery.outgoing import delivery_post, recap_post
 from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import rendered
@@ -783,3 +783,51 @@ def test_an_end_that_is_one_line_stays_one():
     chat = Chat(destination=TelegramChat(-1), short=True)
     text = rendered(delivery_post(delivery, chat, chat_queue(), [], 1, POLICY)).plain
     assert text.count("\n") == 0
+
+
+def looked_back(queue: ChatQueue, number: int, at: int = 10 * MIN, short: bool = False) -> Post:
+    """The plan looks back on an event that fell to −12 %."""
+    ended = turned(Turn.CLOSE, at, -1.0)
+    ended = msgspec.structs.replace(ended, extreme=-12.0, extreme_at=START + 2 * MIN)
+    delivery = of_thread(
+        ended, at=at, thread="BTC", silent=True, recap=True, ended=START + at,
+        before={"BTC": 100_000.0}, after={"BTC": 95_000.0},
+    )  # fmt: skip
+    chat = Chat(destination=TelegramChat(-1), short=short)
+    post = recap_post(delivery, chat, queue, [], number, POLICY)
+    queue.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
+    return queue.posts[post.key]
+
+
+def test_a_recap_answers_the_post_of_its_event_and_is_never_edited():
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -12.0))
+    first = sent(queue, 0)
+    recap = looked_back(queue, 2)
+    step = queue.next(START + 10 * MIN)
+    assert isinstance(step, SendStep)
+    assert (step.post.key, step.reply_to) == (recap.key, first.message_id)
+    post = sent(queue, 10 * MIN)
+    assert post.message.silent and not post.critical
+    lines = rendered(post).plain.split("\n")
+    assert lines[0].startswith("⚪ BTC: looking back, ")
+    assert "price −12.0%" in lines[1]
+    assert "Price $100,000 → $95,000 (−5.0%)." in lines
+    grow(queue, turned(Turn.CLOSE, 10 * MIN, -1.0), at=10 * MIN)
+    edits = [queue.next(START + n * MIN) for n in range(10, 20)]
+    assert {edit.post.key for edit in edits if isinstance(edit, EditStep)} == {first.key}
+
+
+def test_a_recap_takes_the_place_of_nothing_that_waits():
+    """After an outage the event is posted, and then what looks back on it."""
+    queue = chat_queue()
+    event = queued(queue, 1, fall(0, -12.0))
+    recap = looked_back(queue, 2)
+    keys = [sent(queue, 11 * MIN).key, sent(queue, 12 * MIN).key]
+    assert keys == [event.key, recap.key]
+    assert event.key != recap.key
+
+
+def test_a_short_recap_has_its_first_line_and_its_last():
+    post = looked_back(chat_queue(), 1, short=True)
+    assert [line[:6] for line in rendered(post).plain.split("\n")] == ["⚪ BTC:", "#BTC #"]

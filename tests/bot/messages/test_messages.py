@@ -36,6 +36,7 @@ from rules.alerts import (
     HighFacts,
     Level,
     Link,
+    Liquidated,
     LiquidationDayFacts,
     LiquidationFacts,
     Notice,
@@ -631,6 +632,20 @@ ENDED = tuple(
 TOTAL_FALL = msgspec.structs.replace(turned("total", Turn.OPEN), extreme=-9.1)
 SINCE = {HOUR: {"BTC": -2.1, "ETH": 0.5}, DAY: {"BTC": 3.04}}
 
+REMEMBERED = tuple(
+    msgspec.structs.replace(
+        a, liquidated=Liquidated(over=HOUR, long_usd=287.19e6, short_usd=24.9e6)
+    )
+    for a in ENDED
+)
+RECAP = {
+    "silent": True,
+    "recap": True,
+    "ended": AT + HOUR,
+    "before": {"BTC": 112_400.0, "ETH": 4_100.0},
+    "after": {"BTC": 105_000.0},
+}
+
 POSTS = {
     **{
         f"list, {kind}": delivery(kind, COINS)
@@ -700,6 +715,16 @@ POSTS = {
         msgspec.structs.replace(TOTAL_FALL, turn=CLOSE), worse("oi"), *coins(ENDED[0]), turn=CLOSE
     ),
 }
+
+POSTS |= {
+    "recap, one coin": thread(*REMEMBERED, turn=CLOSE, **RECAP),
+    "recap, the market": thread(
+        msgspec.structs.replace(TOTAL_FALL, turn=CLOSE), *REMEMBERED,
+        *coins(REMEMBERED[0], REMEMBERED[3]), turn=CLOSE, **RECAP,
+    ),
+    "recap, the market as a whole": thread(TOTAL_FALL, turn=CLOSE, **RECAP),
+    "recap, little is known": thread(ENDED[0], turn=CLOSE, silent=True, recap=True),
+}  # fmt: skip
 
 TAKEN = (
     "local.toml, 9 rules, 31 rule tests passed. Changed: rules.liq_burst.majors.alert 40 → 45, "

@@ -24,6 +24,7 @@ from streams.events import (
     AnyEvent,
     Depth,
     Kind,
+    Liquidation,
     MarketEvent,
     Ms,
     OpenInterest,
@@ -51,10 +52,13 @@ class Day:
         self._first: dict[Key, MarketEvent] = {}
         self._last: dict[Key, MarketEvent] = {}
         self.now: Ms = 0
+        self.liquidations: list[Liquidation] = []
 
     def events(self) -> Iterator[AnyEvent]:
         for event in self._replayed:
             self.now = max(self.now, event.seen)
+            if isinstance(event, Liquidation):
+                self.liquidations.append(event)
             if isinstance(event, Price | OpenInterest | Depth):
                 key = (event.venue, event.symbol, kind_of(event))
                 self._first.setdefault(key, event)
@@ -82,6 +86,7 @@ class Crash:
         self._log = MetricLog(folder, KEEP, 1_000)
         day = Day(Replay(settings).events([story.PATH]))
         self.messages = list(messages(self._noted(day.events()), channel(settings)))
+        self.liquidations = day.liquidations
         self.logs = sorted(folder.iterdir())
         self.deliveries = [message for message in self.messages if isinstance(message, Delivery)]
         self.posts = [delivery for delivery in self.deliveries if not delivery.edit]
