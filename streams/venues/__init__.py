@@ -28,4 +28,6 @@ VENUES: dict[str, Venue] = {
     "kraken": kraken,
     "binance-spot": binance_spot,
     "coinbase": coinbase,
+    "bybit-spot": bybit.SPOT,
+    "okx-spot": okx.SPOT,
 }

@@ -1,12 +1,13 @@
-"""Bybit perpetuals, API v5: linear (USDT and USDC) by the functions of this module, inverse by
-``INVERSE``.
+"""Bybit, API v5: linear perpetuals (USDT and USDC) by the functions of this module, inverse ones by
+``INVERSE``, the spot market by ``SPOT``.
 
 Facts from bybit-exchange.github.io/docs/v5 as of November 2026. A subscribe request is all or
 nothing: one unknown topic, or one that is already subscribed, refuses the whole request.
 
-The two are two venues with one protocol: another path and category, other contracts. Inverse ones
+They are three venues with one protocol: another path and category, other contracts. Inverse ones
 are of 1 USD: so count open interest, liquidations, volumes and books, and what is in USD for linear
-ones is in coins (``singleOpenInterestValue``, ``turnover24h``).
+ones is in coins (``singleOpenInterestValue``, ``turnover24h``). Of spot, pairs against USDT and
+USDC, a ticker comes whole, and a request has ten topics at most.
 """
 
 import re
@@ -17,8 +18,9 @@ from urllib.parse import quote
 import msgspec
 
 from streams.contracts import FUNDING_HOURS, Terms
-from streams.events import Instrument, Kind, Ms, Position
+from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_INTEREST,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -50,13 +52,15 @@ SPEC = Spec(
 
 
 class _Category(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between the two."""
+    """What differs between them."""
 
     name: str
     """In paths."""
     contract_type: str
     quotes: frozenset[str]
     inverse: bool
+    spot: bool = False
+    topics_per_message: int = 100
 
 
 _LINEAR = _Category(
@@ -72,11 +76,19 @@ _INVERSE = _Category(
     inverse=True,
 )
 
+_SPOT = _Category(
+    name="spot",
+    contract_type="",
+    quotes=frozenset(("USDT", "USDC")),
+    inverse=False,
+    spot=True,
+    topics_per_message=10,  # docs/v5/ws/connect
+)
+
 _DEEP = 1000
 _SHALLOW = 200
 _DEEP_BOOKS = 20
 _SYMBOLS_PER_SOCKET = 200
-_ARGS_PER_MESSAGE = 100
 _ARGS_CHARACTERS = 21_000  # per connection, docs/v5/ws/connect
 _ENDING = frozenset(("Delivering", "Closed"))
 _NOT_CRYPTO = frozenset(("stock", "xstocks", "commodity", "forex"))
@@ -117,6 +129,7 @@ class _Ticker(msgspec.Struct):
     openInterest: wire.Text = ""
     openInterestValue: wire.Text = ""
     markPrice: wire.Text = ""
+    lastPrice: wire.Text = ""
     indexPrice: wire.Text = None
     turnover24h: wire.Text = ""
     volume24h: wire.Text = ""
@@ -269,13 +282,17 @@ def _instruments(bodies: Sequence[bytes], spec: Spec, category: _Category) -> Li
         row = wire.read(_contract, raw)
         wanted = (
             row.contractType == category.contract_type
-            and (row.status == "Trading" or row.status in _ENDING)
+            and (row.status == "Trading" or (row.status in _ENDING and not category.spot))
             and row.quoteCoin in category.quotes
             and row.symbolType not in _NOT_CRYPTO
         )
         if not wanted:
             return None
         instrument = _instrument(row, sizes.get(row.symbol, (None, None)))
+        if category.spot:
+            instrument = msgspec.structs.replace(
+                instrument, spot=True, funding_hours=None, funding_assumed=False, ends_at=None
+            )
         return msgspec.structs.replace(instrument, venue=spec.name, inverse=category.inverse)
 
     raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).list]
@@ -335,14 +352,15 @@ def _subscriptions(
     brings = kinds & (_TICKER_KINDS | {Kind.LIQUIDATION})
     feeds = [(symbol, [f"{name}.{symbol}" for name in names]) for symbol in symbols]
     for part, batch in enumerate(_fit(feeds), start=1):
-        sockets.append(_socket(f"market-{part}", path, batch, brings))
+        sockets.append(_socket(f"market-{part}", path, batch, brings, category))
     if Kind.DEPTH in kinds:
         books = [
             (symbol, [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"])
             for place, symbol in enumerate(symbols)
         ]
         for part, batch in enumerate(_fit(books), start=1):
-            sockets.append(_socket(f"book-{part}", path, batch, frozenset((Kind.DEPTH,))))
+            brings = frozenset((Kind.DEPTH,))
+            sockets.append(_socket(f"book-{part}", path, batch, brings, category))
     return sockets
 
 
@@ -362,8 +380,10 @@ def _fit(topics: _Topics) -> list[_Topics]:
     return parts
 
 
-def _socket(name: str, path: str, topics: _Topics, kinds: frozenset[Kind]) -> Subscription:
-    size = _ARGS_PER_MESSAGE // len(topics[0][1])
+def _socket(
+    name: str, path: str, topics: _Topics, kinds: frozenset[Kind], category: _Category
+) -> Subscription:
+    size = category.topics_per_message // len(topics[0][1])
     messages = tuple(
         _ask("subscribe", [name for _, names in batch for name in names])
         for batch in wire.batches(topics, size)
@@ -441,6 +461,11 @@ def _read_ticker(frame: bytes, listing: Listing, seen: Ms, sides: Sides) -> list
 
 
 def _ticker_facts(of: Instrument, ticker: _Ticker, at: Ms, seen: Ms, sides: Sides) -> list[Decoded]:
+    if of.spot:
+        return wire.present(
+            wire.last_price(of, at, seen, ticker.lastPrice),
+            wire.volume(of, at, seen, ticker.turnover24h),
+        )
     stated_hours = wire.number(ticker.fundingIntervalHour)
     hours, cap = wire.interval(stated_hours), wire.positive(ticker.fundingCap)
     terms = None
@@ -570,10 +595,14 @@ def _decode_check(
     )
 
 
-class _InverseContracts:
-    """Inverse contracts: read as linear ones are, by what the listing says of the contract."""
+class _Alike:
+    """Another market of this protocol: what is read is read as at linear contracts, by what the
+    listing says of the contract or the pair."""
 
-    SPEC = msgspec.structs.replace(SPEC, name="bybit-inverse", title="Bybit inverse")
+    def __init__(self, spec: Spec, category: _Category) -> None:
+        self.SPEC = spec
+        self._category = category
+
     next_listing_request = staticmethod(next_listing_request)
     resubscribe = staticmethod(resubscribe)
     resync = staticmethod(resync)
@@ -581,24 +610,24 @@ class _InverseContracts:
     decode_snapshot = staticmethod(decode_snapshot)
 
     def listing_requests(self) -> list[Request]:
-        return _listing_requests(_INVERSE)
+        return _listing_requests(self._category)
 
     def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
-        return _instruments(bodies, self.SPEC, _INVERSE)
+        return _instruments(bodies, self.SPEC, self._category)
 
     def subscriptions(
         self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
     ) -> list[Subscription]:
-        return _subscriptions(instruments, kinds, _INVERSE)
+        return _subscriptions(instruments, kinds & self.SPEC.kinds, self._category)
 
     def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-        return _polls(instruments, kinds, _INVERSE)
+        return _polls(instruments, kinds & self.SPEC.kinds, self._category)
 
     def decode(self, frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode(frame, listing, seen, self.SPEC.open_interest)
 
     def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
-        return _checks(instruments, _INVERSE)
+        return _checks(instruments, self._category)
 
     def decode_check(
         self, request: Request, body: bytes, listing: Listing, seen: Ms
@@ -606,4 +635,18 @@ class _InverseContracts:
         return _decode_check(request, body, listing, seen, self.SPEC.open_interest)
 
 
-INVERSE = _InverseContracts()
+INVERSE = _Alike(
+    msgspec.structs.replace(SPEC, name="bybit-inverse", title="Bybit inverse"), _INVERSE
+)
+SPOT = _Alike(
+    msgspec.structs.replace(
+        SPEC,
+        name="bybit-spot",
+        title="Bybit spot",
+        spot=True,
+        kinds=SPOT_KINDS,
+        open_interest=NO_INTEREST,
+        rows="whole",
+    ),
+    _SPOT,
+)

@@ -1,8 +1,13 @@
-"""OKX linear perpetuals (SWAP in USDT and USDC), API v5.
+"""OKX, API v5: linear perpetuals (SWAP in USDT and USDC) by the functions of this module, the spot
+market by ``SPOT``.
 
 Facts from okx.com/docs-v5 as of November 2026 and from recorded frames. Sizes are in contracts of
 ``ctVal`` coins, at prices per coin. Open interest, funding and volumes of all contracts are one
 answer each by REST, in the same rows as the channels of single contracts.
+
+Of spot, pairs against USDT and USDC, sizes are in coins, and ``volCcy24h`` of a ticker, which is in
+coins for a contract, is in the quote. Pairs against USD are left out: whether their books are those
+of pairs against other dollars once more is not known.
 """
 
 import re
@@ -13,8 +18,9 @@ import msgspec
 
 from streams.contracts import Terms
 from streams.durations import HOUR, MINUTE
-from streams.events import Instrument, Kind, Ms, Position
+from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_INTEREST,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -65,6 +71,10 @@ _POLLS = (  # every, after
     (Kind.VOLUME, _TICKERS, 60.0, 2.0),
 )
 
+_PAIRS = "/api/v5/public/instruments?instType=SPOT"
+_PAIR_TICKERS = "/api/v5/market/tickers?instType=SPOT"
+_PAIR_QUOTES = frozenset(("USDT", "USDC"))
+
 _REACH = 400
 _BOOKS_PER_SOCKET = 25  # fewer than 30 are recommended
 _PRICES_PER_SOCKET = 80
@@ -72,11 +82,12 @@ _PRICES_PER_SOCKET = 80
 or messages count is not said, so topics do: 160 at first, and two in each message after."""
 
 _SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}  # an unchanged mark price comes every 10 s
+_SPOT_SILENCE_S = {Kind.PRICE: 60.0, Kind.VOLUME: 60.0, Kind.DEPTH: 30.0}
 _USUAL_FUNDING_HOURS = 8.0
 _SERVICE_UPGRADE = "64008"  # the connection is cut a minute later
 _LIQUIDATIONS = "liquidation-orders"
 _CHANNEL = re.compile(rb'"channel"\s*:\s*"([\w-]+)"')
-_REFUSED = re.compile(r"channel:(?:books|mark-price),instId:([^\s,]+)")
+_REFUSED = re.compile(r"channel:(?:books|mark-price|tickers),instId:([^\s,]+)")
 _IGNORED = frozenset(
     b"bbo-tbt books-l2-tbt books5 price-limit trades trades-all".split()
 )  # fmt: skip
@@ -91,6 +102,8 @@ class _Contract(msgspec.Struct):
     ctMult: wire.Text = ""
     ctValCcy: str = ""
     settleCcy: str = ""
+    baseCcy: str = ""
+    quoteCcy: str = ""
     state: str = ""
     ruleType: str = ""
     instCategory: str = ""
@@ -483,6 +496,11 @@ def _interest_facts(row: _Interest, listing: Listing, seen: Ms) -> list[Decoded]
 
 def _volume_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:
     of = listing.instruments.get(row.instId)
+    if of is not None and of.spot:
+        return wire.present(
+            wire.last_price(of, row.ts, seen, row.last),
+            wire.volume(of, row.ts, seen, row.volCcy24h),
+        )
     return wire.present(of and wire.volume(of, row.ts, seen, _volume(row)))
 
 
@@ -611,3 +629,122 @@ _read_best = _reader(_Ticker, _best_facts)
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
     """Never called: ``resync`` asks for no body."""
     raise Malformed(f"no snapshot of {symbol} was asked for by REST")
+
+
+def _pair_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:
+    return [*_volume_facts(row, listing, seen), *_best_facts(row, listing, seen)]
+
+
+_read_pairs = _reader(_Ticker, _pair_facts)
+_ticker = msgspec.json.Decoder(_Ticker, strict=False)
+
+
+def _pair_volume(raw: msgspec.Raw) -> tuple[str, float | None]:
+    row = wire.read(_ticker, raw)
+    return row.instId, wire.positive(row.volCcy24h)
+
+
+class _Spot:
+    """The spot market: books and answers are those of contracts, tickers come by socket."""
+
+    SPEC = msgspec.structs.replace(
+        SPEC,
+        name="okx-spot",
+        title="OKX spot",
+        spot=True,
+        kinds=SPOT_KINDS,
+        open_interest=NO_INTEREST,
+        repeats_liquidations=False,
+        throttles_liquidations=False,
+        rows="whole",
+        no_second_source={},
+    )
+    next_listing_request = staticmethod(next_listing_request)
+    decode = staticmethod(decode)
+    decode_snapshot = staticmethod(decode_snapshot)
+
+    def listing_requests(self) -> list[Request]:
+        """All pairs, and their volumes."""
+        return [Request(path=_PAIRS), Request(path=_PAIR_TICKERS, needed=False)]
+
+    def instruments(self, bodies: Sequence[bytes]) -> ListedContracts:
+        """Pairs that trade. Volumes only rank."""
+        unreadable: list[str] = []
+        volumes = dict(
+            wire.ranking(
+                lambda: wire.read(_raws, _data(bodies[1])), _pair_volume, unreadable, "volumes"
+            )
+        )
+
+        def build(raw: msgspec.Raw) -> Instrument | None:
+            row = wire.read(_contract, raw)
+            is_normal = row.ruleType in ("normal", "") and row.instCategory in ("1", "")
+            if not (row.quoteCcy in _PAIR_QUOTES and row.state == "live" and is_normal):
+                return None
+            asset, multiplier = wire.underlying(row.baseCcy)
+            return Instrument(
+                venue=self.SPEC.name,
+                symbol=row.instId,
+                asset=asset,
+                quote=row.quoteCcy,
+                multiplier=multiplier,
+                spot=True,
+                volume_24h_usd=volumes.get(row.instId),
+                ends_at=wire.end_of(row.expTime),
+            )
+
+        listed = wire.rows(wire.read(_raws, _data(bodies[0])), build, unreadable)
+        return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
+
+    def subscriptions(
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+    ) -> list[Subscription]:
+        """One socket for the books and tickers of 25 pairs."""
+        wanted = kinds & self.SPEC.kinds
+        symbols = [instrument.symbol for instrument in instruments] if wanted else []
+        sockets: list[Subscription] = []
+        for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+            topics = [topic for symbol in batch for topic in _pair_topics(symbol, wanted)]
+            asked = (_ask("subscribe", topics),)
+            sockets.append(
+                wire.socket(f"pairs-{part}", _PATH, asked, wanted, batch, _SPOT_SILENCE_S)
+            )
+        return sockets
+
+    def resubscribe(self, symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
+        """One request a pair; asking twice does no harm here."""
+        return tuple(_ask("subscribe", _pair_topics(s, subscription.kinds)) for s in symbols)
+
+    def resync(self, symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+        """A book starts anew when its topic is subscribed anew."""
+        topics = _pair_topics(symbol, frozenset((Kind.DEPTH,)))
+        return (_ask("unsubscribe", topics), _ask("subscribe", topics))
+
+    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+        """None: sockets bring everything."""
+        return []
+
+    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+        """Never called: nothing is polled."""
+        raise Malformed("nothing is asked for repeatedly")
+
+    def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
+        """Last and best prices and volumes of all pairs, and books."""
+        return [Request(path=_PAIR_TICKERS), *wire.of_each(instruments, _ORDERS)]
+
+    def decode_check(
+        self, request: Request, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        """The answer to one of ``checks``."""
+        if request.symbol:
+            return decode_check(request, body, listing, seen)
+        return _read_pairs(_data(body), listing, seen)
+
+
+def _pair_topics(symbol: str, kinds: frozenset[Kind]) -> list[dict[str, str]]:
+    channels = ["books"] if Kind.DEPTH in kinds else []
+    channels += ["tickers"] if kinds - {Kind.DEPTH} else []
+    return [{"channel": channel, "instId": symbol} for channel in channels]
+
+
+SPOT = _Spot()

@@ -85,6 +85,41 @@ class OkxServer(ProtocolServer):
             await asyncio.sleep(_STEP_S)
 
 
+class OkxSpotServer(OkxServer):
+    """Its pairs against USDT. ``quiet``: pairs of which nothing changes."""
+
+    def __init__(self, *assets: str) -> None:
+        super().__init__()
+        self.contracts = {f"{asset}-USDT": pair(asset) for asset in assets}
+        self.quiet: set[str] = set()
+
+    def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        rows: dict[str, list[Any]] = {
+            "/api/v5/public/instruments?instType=SPOT": [*self.contracts.values()],
+            "/api/v5/market/tickers?instType=SPOT": [
+                _pair_ticker(s, self.now) for s in self.contracts
+            ],
+        }
+        return web.Response(body=frames.okx_answer(rows[request.path_qs]))
+
+
+def pair(asset: str) -> dict[str, Any]:
+    """A row of the listing of spot."""
+    return {
+        "instId": f"{asset}-USDT", "instType": "SPOT", "baseCcy": asset, "quoteCcy": "USDT",
+        "state": "live", "ruleType": "normal", "instCategory": "1", "ctType": "", "ctVal": "",
+        "expTime": "",
+    }  # fmt: skip
+
+
+def _pair_ticker(symbol: str, at: int) -> dict[str, str]:
+    return {
+        "instType": "SPOT", "instId": symbol, "last": "100", "vol24h": "10000",
+        "volCcy24h": "1000000", "bidPx": "99.99", "askPx": "100.01", "ts": str(at),
+    }  # fmt: skip
+
+
 class _Client(ProtocolConnection):
     """One connection."""
 
@@ -162,7 +197,12 @@ class _Client(ProtocolConnection):
             await self._say(frames.okx_price(symbol, at=server.now))
         elif channel == "index-tickers":
             await self._say(frames.okx_index(f"{symbol}-SWAP", at=server.now))
-        elif channel == "books":
+        elif channel == "tickers":
+            if symbol not in server.quiet:
+                arg = {"channel": channel, "instId": symbol}
+                rows = [_pair_ticker(symbol, server.now)]
+                await self._say(json.dumps({"arg": arg, "data": rows}).encode())
+        elif channel == "books" and symbol not in getattr(server, "quiet", ()):
             last = self._topics[channel, symbol]
             self._topics[channel, symbol] = last + 3
             if symbol in server.skip:

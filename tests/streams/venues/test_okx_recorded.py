@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from streams.events import Depth, FeedState, Instrument, Ms
+from streams.events import Depth, FeedState, Instrument, Kind, Ms
 from streams.feed.actions import Action, Send
 from streams.feed.session import Session
-from streams.venue import Listing
+from streams.venue import Listing, Venue
 from streams.venues import okx
 from tests.streams.venue_cases import as_line, check_golden
 
@@ -97,9 +97,9 @@ def recorded(shared: Path) -> list[dict[str, Any]]:
 class Replayed:
     """A session that is told the recording, and a naive book beside each of its books."""
 
-    def __init__(self) -> None:
-        (plan,) = okx.subscriptions([*KNOWN.values()], frozenset((okx.Kind.DEPTH,)))
-        self.session = Session(okx, plan, Listing(instruments=KNOWN), lambda: 0.0)
+    def __init__(self, venue: Venue = okx) -> None:
+        (plan,) = venue.subscriptions([*KNOWN.values()], frozenset((Kind.DEPTH,)))
+        self.session = Session(venue, plan, Listing(instruments=KNOWN), lambda: 0.0)
         self.naive: defaultdict[str, Naive] = defaultdict(Naive)
         self.now: Ms = 0
         self.compared = 0
@@ -175,8 +175,9 @@ def test_books_decode_to_their_golden_events(shared: Path) -> None:
     check_golden("recorded/okx/books_2022-05-13.jsonl", lines)
 
 
-def test_the_recording_replays_without_a_false_gap(shared: Path) -> None:
-    replayed = Replayed()
+@pytest.mark.parametrize("venue", [okx, okx.SPOT])
+def test_the_recording_replays_without_a_false_gap(shared: Path, venue: Venue) -> None:
+    replayed = Replayed(venue)
     for frame in recorded(shared):
         replayed.hear(frame)
     replayed.now += 100
@@ -187,15 +188,15 @@ def test_the_recording_replays_without_a_false_gap(shared: Path) -> None:
     assert replayed.compared > 500
 
 
-@pytest.mark.parametrize("symbol", SIZES)
+@pytest.mark.parametrize(("venue", "symbol"), [(okx, s) for s in SIZES] + [(okx.SPOT, "BTC-USDT")])
 @pytest.mark.parametrize("place", [1, 5, 60])
 def test_a_frame_that_is_lost_is_a_gap_and_the_book_begins_anew(
-    shared: Path, symbol: str, place: int
+    shared: Path, venue: Venue, symbol: str, place: int
 ) -> None:
     frames = recorded(shared)
     mine = [n for n, frame in enumerate(frames) if frame["arg"]["instId"] == symbol]
     lost, after = mine[place], mine[place + 1]
-    replayed, down = Replayed(), False
+    replayed, down = Replayed(venue), False
     for number, frame in enumerate(frames):
         actions = replayed.hear(frame, lost=number == lost)
         if number == after:

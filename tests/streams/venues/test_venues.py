@@ -442,11 +442,11 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
     match venue:
         case "binance" | "binance-coinm" | "aster" | "binance-spot":
             return [answers[0]["symbols"], *answers[1:]]
-        case "bybit" | "bybit-inverse":
+        case "bybit" | "bybit-inverse" | "bybit-spot":
             return [answer["result"]["list"] for answer in answers]
         case "coinbase":
             return [answers[0]["products"]]
-        case "okx" | "bitget":
+        case "okx" | "bitget" | "okx-spot":
             return [answer["data"] for answer in answers]
         case "gate":
             return answers
@@ -506,6 +506,8 @@ def test_one_unreadable_row_costs_that_contract_alone(venue: str) -> None:
 
 
 SPOILED = {
+    "okx-spot": (0, "baseCcy", None),
+    "bybit-spot": (1, "symbol", None),
     "coinbase": (0, "base_currency_id", None),
     "binance-spot": (0, "baseAsset", None),
     "binance": (0, "deliveryDate", int("9" * 400)),
@@ -546,6 +548,8 @@ NAME_KEYS = ("product_id", "symbol", "instId", "instrument_name", "name", "contr
 """What the name of a contract is called in the rows of listings."""
 
 RANKS = {
+    "okx-spot": (1, ("volCcy24h", "instId")),
+    "bybit-spot": (0, ("turnover24h", "symbol")),
     "coinbase": (0, ("approximate_quote_24h_volume",)),
     "binance-spot": (1, ("quoteVolume", "symbol")),
     "binance": (2, ("quoteVolume", "symbol")),
@@ -655,6 +659,8 @@ def test_of_whom_a_lost_interval_was_nobody_knows(lost: str) -> None:
 # ── frames and answers that bring many contracts ────────────────────────
 
 MANY = (
+    ("okx-spot", "check_1.jsonl", 0),
+    ("bybit-spot", "check_1.jsonl", 0),
     ("coinbase", "check_1.jsonl", 0),
     ("binance-spot", "check_1.jsonl", 0),
     ("binance-spot", "check_2.jsonl", 0),
@@ -852,6 +858,11 @@ def test_random_bytes_raise_only_what_the_contract_says(
 TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
 CUT = "JSON is malformed: expected ',' or '}' (byte 18)"
 NESTED = {
+    "okx-spot": (
+        ("neither a channel nor an answer", "nothing is asked for repeatedly", TOO_DEEP),
+        ("neither a channel nor an answer", "nothing is asked for repeatedly", CUT),
+    ),
+    "bybit-spot": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "coinbase": (
         (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
         (CUT, "nothing is asked for repeatedly", CUT),

@@ -44,7 +44,8 @@ FOLDERS = {
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
     "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures",
-    "binance-spot": "binance-spot", "coinbase": "coinbase",
+    "binance-spot": "binance-spot", "coinbase": "coinbase", "bybit-spot": "bybit",
+    "okx-spot": "okx",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -347,6 +348,28 @@ BINANCE_SPOT |= {
     f"rest_depth_{symbol}_2021-10-12.json": (f"snapshot_{symbol}", symbol, "")
     for symbol in ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")
 }
+BYBIT_SPOT: Files = {
+    "ccxt_spot_ticker_orderbook1_2026-08-12.jsonl": ("ws", "BTCUSDT", ""),
+    "tardis_v5_spot_ws_2023-04.jsonl": (
+        "ws",
+        "BTCUSDT",
+        "publicTrade.BTCUSDT publicTrade.BTCUSDC",
+    ),
+    "xchange_getTickerSpot.json": ("check_1", "BTCUSDT", ""),
+}
+OKX_SPOT: Files = {
+    "ccxt_ws_tickers_books5_trades_2026-08-12.jsonl": (
+        "ws",
+        "BTC-USDT",
+        "books5:BTC-USDT-SWAP trades tickers:BTC-USDT-SWAP",
+    ),
+    "spot_books_updates_2026-08-24.jsonl": ("ws", "BTC-USDT", ""),
+    "tardis_spot_ws_v5.jsonl": (
+        "ws",
+        "ACT-USDT",
+        "books-l2-tbt:BTC-DAI books-l2-tbt:ETC-ETH trades:CRV-USDT trades-all:BSV-USDT",
+    ),
+}
 COINBASE: Files = {
     "advanced_l2_2026-08-24.jsonl": ("ws", "BTC-USD", ""),
     "jkorf_advancedtrade_public.jsonl": ("ws", "ETH-USDT", ""),
@@ -364,6 +387,7 @@ READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
     "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
+    "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -379,8 +403,7 @@ NOT_READ: dict[str, str] = {
     "gct_rest_fapi_v1_ticker_24hr_all.json": "listing, below",
     "rest_exchangeInfo_2021-07-22.json.gz": "listing, below",
     # Bybit
-    "*spot*": "another socket, with the names of linear contracts",
-    "xchange_get*Spot.json": "spot",
+    "xchange_getInstrumentSpot.json": "listing, below",
     "xchange_get*Inverse.json": "inverse contracts: listing, below",
     "xchange_getInstrumentLinear.json": "listing, below",
     # Binance COIN-M
@@ -405,6 +428,7 @@ NOT_READ: dict[str, str] = {
     "cf_ws_books_trades_tickers_2022-05-13.jsonl.gz": "books without ids: test_okx_recorded.py",
     "cf_ws_sent_2022-05-13.jsonl": "what clients send",
     "nautilus_http_get_instruments_futures.json": "dated futures",
+    "nautilus_http_get_instruments_spot.json": "pairs against USD alone",
     "nautilus_http_get_instruments_swap.json": "listing, below",
     "rest_instruments_*.json.gz": "listing, below",
     # Binance spot
@@ -433,7 +457,8 @@ NOT_READ: dict[str, str] = {
     "jkorf_spot*": "spot",
     "tardis_aster_futures_mixed.jsonl": "frames and answers wrapped by a recorder, below",
     "tardis_aster_spot_mixed.jsonl": "spot",
-    # Bitget
+    # Bitget, Gate
+    "*_spot_*": "spot, which is not watched there",
     "probe_*_2026-09-15.jsonl": "the older socket, and rows alone: test_bitget_recorded.py",
     "tardis_v2_*_2024.jsonl": "the older socket: test_bitget_recorded.py",
     "xchange_api_v2_spot_public_symbols.json": "spot",
@@ -521,7 +546,7 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         return message["channel"]
     if venue == "bitget":
         return message["arg"]["topic"]
-    if venue == "okx":
+    if venue.startswith("okx"):
         of = message["arg"].get("instId") or message["data"][0]["instId"]
         contract = f"{of}-SWAP" if message["arg"]["channel"] == "index-tickers" else of
         known = contract in listed.instruments
@@ -835,6 +860,15 @@ def test_recorded_listing_of_bybit(shared: Path) -> None:
     assert btc.open_interest_usd == pytest.approx(22_505.67 / 2 * 16_596, rel=1e-4)
 
 
+def test_recorded_listing_of_bybit_spot(shared: Path) -> None:
+    folder = shared / "frames" / "bybit"
+    bodies = [raw(folder / f"xchange_get{name}Spot.json") for name in ("Ticker", "Instrument")]
+    ((btc,), *_) = VENUES["bybit-spot"].instruments(bodies)
+    assert (btc.symbol, btc.asset, btc.spot, btc.funding_hours) == ("BTCUSDT", "BTC", True, None)
+    assert btc.volume_24h_usd == 243_765_620.65899866
+    assert VENUES["bybit"].instruments(bodies).instruments == []
+
+
 def test_recorded_listing_of_binance_coin_m(shared: Path) -> None:
     """Of 2021: 18 perpetuals among dated contracts, of 100 USD for BTC and 10 for others."""
     folder = shared / "frames" / "binance-coinm"
@@ -891,6 +925,23 @@ def test_recorded_listing_of_okx(shared: Path) -> None:
         row["instId"] for row in rows if row["state"] == "live"
     }
     check_golden("recorded/okx/listing.jsonl", [msgspec.json.encode(o).decode() for o in contracts])
+
+
+def test_recorded_listing_of_okx_spot(shared: Path) -> None:
+    """Of 2022, when its rows had fewer fields; and one of pairs against USD, which are left out."""
+    folder = shared / "frames" / "okx"
+    nothing = b'{"code":"0","msg":"","data":[]}'
+    pairs = raw(folder / "rest_instruments_SPOT_2022-05-13.json.gz")
+    listed, _, unreadable, _ = VENUES["okx-spot"].instruments([pairs, nothing])
+    assert unreadable == ()
+    assert {i.symbol for i in listed} == {
+        row["instId"]
+        for row in json.loads(pairs)["data"]
+        if row["quoteCcy"] in ("USDT", "USDC") and row["state"] == "live"
+    }
+    assert {i.symbol for i in listed if i.asset == "BTC"} == {"BTC-USDT", "BTC-USDC"}
+    against_usd = raw(folder / "nautilus_http_get_instruments_spot.json")
+    assert VENUES["okx-spot"].instruments([against_usd, nothing]).instruments == []
 
 
 def test_recorded_refusal_of_binance_is_malformed(shared: Path) -> None:
