@@ -49,6 +49,7 @@ from streams.events import (
     ClockStep,
     Fault,
     FeedState,
+    FundingHistory,
     Kind,
     MacroPrice,
     MarketEvent,
@@ -166,6 +167,10 @@ class Engine:
             self._feeds.hear(event)
         elif isinstance(event, MacroPrice):
             self._macro.take(event, now)
+        elif isinstance(event, FundingHistory):
+            for metric_instance in self._watchlist.take_history(event, now):
+                metric_instance.wait()
+                self._awake[metric_instance] = None
         elif isinstance(event, Fault):
             self._faults.take(event if seen == event.seen else replace(event, seen=seen))
         return self._timeline.by_machine_clock(turns, own=False) if turns else turns
@@ -219,6 +224,10 @@ class Engine:
         """What every metric is now, and was since this was last called; it changes no alert."""
         seen = observed(self._watchlist.metric_instances(), self._now)
         return [*seen, *macro_observed(self._macro.now(self._now))]
+
+    def remembered(self) -> dict[str, Ms]:
+        """``venue/symbol`` → up to when its settlements are remembered: what need not be asked."""
+        return self._watchlist.remembered()
 
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""
@@ -430,7 +439,7 @@ class Engine:
             timeline.doubted_until and seen > timeline.doubted_until
         ):
             self._settle_doubt()
-        elif not isinstance(event, FeedState | Fault | Tick):
+        elif not isinstance(event, FeedState | Fault | FundingHistory | Tick):
             timeline.data_since = timeline.data_since or seen
             if event.at != event.seen and KINDS[type(event)] in _TIMED:
                 route = self._routes.get((event.asset, event.venue, event.symbol))

@@ -231,7 +231,7 @@ class Judge:
         before = episode.last_live
         distance, limit = instance.metric.distance, instance.level_limit(now)
         steps = step(instance.rule, instance.row, episode, now, reading, distance, limit)
-        instance.trail.note(now, instance.sign * reading.value, reading, episode.awake)
+        instance.note(now, reading, episode.awake)
         goes_on = episode.level and (episode.interrupted or self.firing)
         if not steps and not goes_on:
             return []

@@ -103,6 +103,15 @@ class Lasting(Protocol):
         ...
 
 
+@runtime_checkable
+class Forgets(Protocol):
+    """A memo that holds more for some time than it needs to be kept."""
+
+    def forget(self, now: Ms) -> None:
+        """Let go what nobody needs any more; called each hour."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Keep(Generic[M_co]):
     """A memo that a metric wants for every market, and how to make it. Equal names share it."""
@@ -700,6 +709,10 @@ class Memory:
         self._price_keep = price_keep
         self._keeps: Mapping[str, Keep[Memo]] = {**keeps, LIQUIDATED.name: LIQUIDATED}
 
+    def keeps(self, keep: Keep[M]) -> bool:
+        """Whether a metric in use wants this memo."""
+        return keep.name in self._keeps
+
     def view(self, asset: str) -> View:
         """The view of an asset, made when first asked for."""
         view = self.views.get(asset)
@@ -765,6 +778,9 @@ class Memory:
         gone: list[tuple[str, Market]] = []
         for view in list(self.views.values()):
             for market in list(view.all_markets):
+                for memo in market.memos.values():
+                    if isinstance(memo, Forgets):
+                        memo.forget(now)
                 if (market.last_heard() or 0) < horizon:
                     view.half_of(market).exclude(market)
                     self.venues[market.venue].symbols.pop(market.symbol, None)

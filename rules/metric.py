@@ -1,6 +1,6 @@
 """The contract of a metric: what to remember of events, and what value follows from it now."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import log
 from typing import Protocol, runtime_checkable
 
@@ -165,6 +165,19 @@ class OfSpot(Protocol):
 
     of_spot: bool
     """True."""
+
+
+@runtime_checkable
+class TellsPast(Protocol):
+    """A metric that knows its value of before, from what venues told later."""
+
+    def tells_past(self, reading: Reading) -> bool:
+        """Whether each venue of a reading has told of its past."""
+        ...
+
+    def past(self, view: View) -> Iterable[tuple[Ms, Reading]]:
+        """Values of before with their times, the oldest first."""
+        ...
 
 
 @runtime_checkable

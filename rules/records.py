@@ -7,8 +7,14 @@ Invariants:
   the time was, with the same venues as now.
 
 An excursion is compared with what was before it: its own peaks wait until it is over.
+
+What settlements a venue tells later goes in where there is a hole: before the first one that was
+seen live, or after Lowtide was away. The record as it was before the hole is kept for that, with
+the settlements seen since, and is gone on from with the past and these (``fill``), so that it
+becomes what it would be if all had been lived through. What was seen live stays as it was seen.
 """
 
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 import msgspec
@@ -45,8 +51,23 @@ class Excursion(msgspec.Struct, array_like=True):
     """When it was last seen."""
 
 
+class SettlementSeen(msgspec.Struct, array_like=True, frozen=True):
+    """A settlement as it was seen live."""
+
+    now: Ms
+    """When."""
+    settled: Ms
+    """When it was charged."""
+    interval: Ms
+    x: float
+
+
+_SEEN = 96
+"""So many settlements are seen live at most before nobody fills the hole before them any more."""
+
+
 class Trail(msgspec.Struct, array_like=True):
-    """What was observed. Owned by the engine and changed by ``note`` alone."""
+    """What was observed. Owned by the engine and changed by ``note`` and ``fill`` alone."""
 
     first_day: int = 0
     """The day of ``covered[0]``, days since the epoch."""
@@ -81,6 +102,12 @@ class Trail(msgspec.Struct, array_like=True):
     """Other venues that values are made of now; they begin a new record if that lasts."""
     others_since: Ms = 0
     """Since when they are."""
+    before: "Trail | None" = None
+    """As it was before the last hole; None: there is none to be filled."""
+    seen: list[SettlementSeen] = []
+    """The settlements since that hole."""
+    unfilled: bool = False
+    """There is a hole, or more is known of it, and nobody has looked since."""
 
     def note(self, now: Ms, x: float, reading: Reading, awake: bool) -> None:
         """The value at ``now``. ``awake``: the rule is pending or firing on it."""
@@ -91,8 +118,43 @@ class Trail(msgspec.Struct, array_like=True):
         if not self._mind_excursion(now, x, awake):
             self._peak(now, x)
 
+    def fill(
+        self, past: Iterable[tuple[Ms, float, Reading]], breached: Callable[[float, bool], bool]
+    ) -> None:
+        """Goes on from before the last hole with what was not seen live: (time, x, reading), the
+        oldest first. ``breached``: whether a rule is awake at ``x``, if it was before."""
+        self.unfilled, before = False, self.before
+        if before is None or not self.seen:
+            return
+        filled, awake, first = _copy(before), False, self.seen[0]
+        for at, x, reading in past:
+            settled = reading.settled_at
+            if settled is None or settled >= first.settled or at <= (before.last or 0):
+                continue
+            if reading.missing or reading.venues != self.venues:
+                filled.unbroken = False
+                continue
+            if awake and filled.excursion is not None:
+                filled.excursion.last = at  # it was looked at all the time
+            awake = breached(x, awake)
+            filled.note(at, x, reading, awake)
+        for seen in self.seen:
+            filled._count(seen.now, seen.settled, seen.interval, seen.x)
+        for at, x in self.peaks:
+            if at >= first.now:
+                filled._peak(at, x)
+        if (peak := self.excursion) is not None:
+            old = filled.excursion
+            if old is not None and old.x > peak.x:
+                peak.x, peak.at = old.x, old.at
+            filled.excursion = peak
+        filled.began, filled.due = self.began, self.due
+        for name in _FILLED:
+            setattr(self, name, getattr(filled, name))
+
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: what was observed of later days is dropped."""
+        self._close_hole()
         self.last = None if self.last is None else min(self.last, now)
         self.due, self.unbroken = min(self.due, now), False
         self.began, self.others_since = min(self.began, now), min(self.others_since, now)
@@ -107,21 +169,47 @@ class Trail(msgspec.Struct, array_like=True):
     def _cover(self, now: Ms, x: float, reading: Reading) -> None:
         settled, interval = reading.settled_at, reading.interval_ms
         same = self._same_venues(now, reading)
-        self._turn_day(now // DAY)
+        if same and settled is not None and interval is not None:
+            self._note_seen(SettlementSeen(now, settled, interval, x))
         self.due = min(now + MINUTE, (now // DAY + 1) * DAY)
-        if not same:
+        if same:
+            self._count(now, settled, interval, x)
+        else:
+            self._turn_day(now // DAY)
             self.unbroken = False
-            return
+
+    def _count(self, now: Ms, settled: Ms | None, interval: Ms | None, x: float) -> None:
+        self._turn_day(now // DAY)
         at = now if settled is None else settled
         if self.last is not None and at <= self.last:
             return
-        longest = _LONGEST_GAP if interval is None else interval * 3 // 2
-        unbroken = self.unbroken and self.last is not None and at - self.last <= longest
+        unbroken = self._follows(at, interval)
         if unbroken and self.last is not None:
             self.today_ms += at - self.last
         if settled is not None:
             self._count_run(settled, x, unbroken)
         self.last, self.unbroken = at, True
+
+    def _follows(self, at: Ms, interval: Ms | None) -> bool:
+        """Whether there is no hole between the last observation and one ``at``."""
+        longest = _LONGEST_GAP if interval is None else interval * 3 // 2
+        return self.unbroken and self.last is not None and at - self.last <= longest
+
+    def _note_seen(self, seen: SettlementSeen) -> None:
+        if self.last is not None and seen.settled <= self.last:
+            return
+        if not self._follows(seen.settled, seen.interval):
+            self._close_hole()
+            self.before, self.unfilled = _copy(self), True
+        if self.before is not None:
+            self.seen.append(seen)
+            if len(self.seen) > _SEEN:
+                self._close_hole()
+
+    def _close_hole(self) -> None:
+        """Nobody fills it any more."""
+        self.before, self.unfilled = None, False
+        self.seen.clear()
 
     def _same_venues(self, now: Ms, reading: Reading) -> bool:
         venues = reading.venues
@@ -146,6 +234,7 @@ class Trail(msgspec.Struct, array_like=True):
         self.runs.clear()
         self.first_day = self.today_ms = self.run = 0
         self.last, self.worst, self.excursion = None, _NEVER, None
+        self._close_hole()
 
     def _turn_day(self, day: int) -> None:
         if not self.covered:
@@ -201,6 +290,26 @@ class Trail(msgspec.Struct, array_like=True):
             peaks.append((at, x))
         if at // DAY == self.first_day + len(self.covered) - 1:
             self.worst = max(self.worst, x)
+
+
+_FILLED = (
+    "first_day", "covered", "today_ms", "last", "unbroken", "due", "worst", "peaks", "excursion",
+    "runs", "run", "run_end", "began",
+)  # fmt: skip
+
+
+def _copy(trail: Trail) -> Trail:
+    """The trail as it is now, without the hole before it."""
+    return msgspec.structs.replace(
+        trail,
+        covered=bytearray(trail.covered),
+        peaks=[*trail.peaks],
+        runs=[*trail.runs],
+        excursion=trail.excursion and msgspec.structs.replace(trail.excursion),
+        before=None,
+        seen=[],
+        unfilled=False,
+    )
 
 
 def records(

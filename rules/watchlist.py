@@ -13,15 +13,16 @@ from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
-from rules.market import EventCount, Market, Memory, View
-from rules.metric import Holds, Learns, Metric, OfSpot, Reading, Sampled
+from rules.market import CLOCKS_APART, EventCount, Market, Memory, View
+from rules.metric import Holds, Learns, Metric, OfSpot, Reading, Sampled, TellsPast
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
 from rules.records import Trail
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
+from rules.settlements import SETTLEMENTS
 from rules.state import Place
-from streams.events import Kind, MarketEvent, Ms
+from streams.events import Event, FundingHistory, Kind, MarketEvent, Ms
 
 TrailKey = tuple[str, Fires, Place]
 """Metric, side and place."""
@@ -31,8 +32,8 @@ class RuleInstance:
     """One rule on one asset, or on one of its instruments."""
 
     __slots__ = (
-        "causes", "episode", "instrument", "metric", "mild", "others", "row", "rule", "sign",
-        "since", "trail", "unsettled", "view",
+        "causes", "episode", "instrument", "metric", "mild", "others", "past", "row", "rule",
+        "sign", "since", "trail", "unsettled", "view",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,8 @@ class RuleInstance:
         """The metrics that the rule asks besides its own, in the order of ``Rule.when``."""
         self.causes = causes
         """The metric that knows the cause of its value; None: the rule does not ask for one."""
+        self.past = metric if isinstance(metric, TellsPast) else None
+        """Its metric, if that knows values of before."""
         self.view = view
         self.instrument = instrument
         """``venue/symbol``; "": the rule watches the asset as a whole."""
@@ -148,8 +151,26 @@ class RuleInstance:
         episode.last_live = now
         trail = self.trail
         if now >= trail.due or x > trail.worst or trail.excursion is not None:
-            trail.note(now, x, reading, awake=False)
+            self.note(now, reading, awake=False)
         return True
+
+    def note(self, now: Ms, reading: Reading, awake: bool) -> None:
+        """Observes a value, and what is known by now of the time before it."""
+        trail, past = self.trail, self.past
+        trail.note(now, self.sign * reading.value, reading, awake)
+        if (
+            trail.unfilled
+            and past is not None
+            and not reading.missing
+            and reading.venues == trail.venues
+            and past.tells_past(reading)
+        ):
+            before = past.past(self.view)
+            trail.fill(((at, self.sign * r.value, r) for at, r in before), self._breached)
+
+    def _breached(self, x: float, before: bool) -> bool:
+        """Whether it would be awake at ``x``, if it was ``before``."""
+        return x > self.mild or (before and x > self.sign * self.row.clear)
 
 
 class MetricInstance:
@@ -494,7 +515,7 @@ class WatchList:
             for composite in asset.composites:
                 composite.state.record_from = now
 
-    def meet(self, event: MarketEvent, now: Ms) -> InstrumentRoute | None:
+    def meet(self, event: Event, now: Ms) -> InstrumentRoute | None:
         """The route of an instrument whose first event is ``event``."""
         name = event.asset
         if name not in self._assets:
@@ -507,6 +528,36 @@ class WatchList:
             route = self._build_route(asset, market, now)
         self.routes[name, event.venue, event.symbol] = route
         return route
+
+    def take_history(self, event: FundingHistory, now: Ms) -> list[MetricInstance]:
+        """Remembers settlements that a venue tells later; the instances that want to know."""
+        key = event.asset, event.venue, event.symbol
+        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        asset = self._assets.get(event.asset)
+        if route is None or asset is None or not self.memory.keeps(SETTLEMENTS):
+            return []
+        market = route.market
+        latest = market.clock.time(now) + CLOCKS_APART
+        if not market.keep(SETTLEMENTS).take(event.rows, latest, now):
+            return []
+        instances = [
+            metric_instance
+            for metric_instance in dict.fromkeys((*asset.metric_instances, *route.metric_instances))
+            if isinstance(metric_instance.metric, TellsPast)
+        ]
+        for instance in (i for metric_instance in instances for i in metric_instance.rules):
+            instance.trail.unfilled = instance.trail.before is not None
+        return instances
+
+    def remembered(self) -> dict[str, Ms]:
+        """``venue/symbol`` → up to when its settlements are remembered, seen or told later."""
+        return {
+            f"{market.venue}/{market.symbol}": max(memo.until, settled.at if settled else 0)
+            for view in self.memory.views.values()
+            for market in view.everyone
+            if (memo := market.memo(SETTLEMENTS)) is not None and memo.until
+            for settled in (market.settled,)
+        }
 
     def composites_of(self, asset: str) -> tuple[CompositeInstance, ...]:
         """The composites over an asset."""

@@ -6,7 +6,8 @@ word stands, and what the venue shows overrules a word that it contradicts: the 
 settlement cannot be longer than the interval, and two settlements cannot be closer than it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import inf
 from typing import Literal
 
@@ -21,6 +22,7 @@ from streams.events import (
     MarketEvent,
     Ms,
     OpenInterest,
+    PastRate,
     Price,
 )
 
@@ -409,6 +411,39 @@ def intervals_between(before: Ms, at: Ms) -> frozenset[float]:
     return frozenset(
         float(h) for h in FUNDING_HOURS if hour in ((first // h + 1) * h, (last // h + 1) * h)
     )
+
+
+def past_rates(rows: Iterable[Funding], word: float | None) -> list[PastRate]:
+    """Settlements of one contract as a history has them, with the intervals that they ended.
+
+    ``word``: the interval now. An interval is the time from one settlement to the next. What is
+    longer than those on both sides of it is a hole, not an interval: a rate of 1 h would count as
+    one of 2 h. The first one has no interval, and of one that is told twice with two rates nobody
+    knows which was charged.
+    """
+    rates: dict[int, set[float]] = {}
+    for row in rows:
+        hour = round(row.at / HOUR)
+        if abs(row.at - hour * HOUR) < MINUTE:
+            rates.setdefault(hour, set()).add(row.rate)
+    hours = sorted(rates)
+    gaps = [float(after - before) for before, after in pairwise(hours)]
+    past: list[PastRate] = []
+    for place, gap in enumerate(gaps):
+        before, hour = hours[place], hours[place + 1]
+        following, preceding = _following(gaps[place + 1 :], word), gaps[place - 1] if place else 0
+        if gap > max(following, preceding):
+            continue
+        length: float | None = gap if gap == preceding and gap in FUNDING_HOURS else None
+        length = length or _interval_between(before * HOUR, hour * HOUR, following)
+        if length and hour % length == 0 and len(rates[hour]) == 1:
+            past.append(PastRate(hour * HOUR, rates[hour].pop(), length))
+    return past
+
+
+def _following(gaps: Sequence[float], word: float | None) -> float:
+    """The interval after a settlement, 0 where nobody knows it."""
+    return next((gap for gap in gaps[:1] if gap in FUNDING_HOURS), word or 0.0)
 
 
 def _interval_between(before: Ms, at: Ms, word: float) -> float | None:

@@ -209,6 +209,28 @@ class MacroPrice(Event, frozen=True, kw_only=True, tag="macro_price"):
     """Traded notional of 24 hours: of several contracts on one asset it says which one speaks."""
 
 
+class PastRate(msgspec.Struct, frozen=True, array_like=True):
+    """A settlement of before, as the venue tells it later."""
+
+    at: Ms
+    """When it was."""
+    rate: float
+    """A fraction per ``hours``; positive: longs paid."""
+    hours: float
+    """The interval that it ended."""
+
+
+class FundingHistory(Event, frozen=True, kw_only=True, tag="funding_history"):
+    """Settlements of before, asked for at the start: they fill what is remembered, and are never
+    news. ``at`` is that of the newest.
+
+    A settlement that is not among them is unknown. The same may come any number of times.
+    """
+
+    rows: tuple[PastRate, ...]
+    """The oldest first, each time once."""
+
+
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
     """A feed came up or went down. A gap is data: a hole is never evidence of anything.
 
@@ -352,7 +374,7 @@ def length_in_words(length: Ms) -> str:
 
 
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | MacroPrice | Volume
-AnyEvent = MarketEvent | FeedState | Fault | ClockStep | Tick
+AnyEvent = MarketEvent | FundingHistory | FeedState | Fault | ClockStep | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

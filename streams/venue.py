@@ -115,6 +115,25 @@ class Poll(msgspec.Struct, frozen=True, kw_only=True):
     """It is sent once at the start as well."""
 
 
+class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue still tells of the past of one contract, asked for once, page by page.
+
+    In path and body of ``request`` these stand for what differs from page to page: ``{since}``
+    alone: the answer begins there, so the next page begins behind its newest row; ``{until}``
+    alone: it ends there, so the next page ends before its oldest row; both: pieces of ``piece_ms``,
+    the newest first; ``{page}``: the number of the page, from 1. Without any there is one page.
+    """
+
+    request: Request
+    kind: Kind
+    rows: int
+    """An answer has at most so many; one with fewer is the last."""
+    every_s: float
+    """Between two such requests, over all contracts: it keeps to the limit of that path alone."""
+    piece_ms: Ms = 0
+    """See above."""
+
+
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """One socket: where to connect, what to send once it is open, and what it should bring."""
 
@@ -305,6 +324,21 @@ class Venue(Protocol):
 
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         """The answer to a poll as facts; rows that cannot be read as in ``decode``."""
+        ...
+
+    def histories(self, instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+        """What of the past the venue still tells, contract by contract, in the order of
+        ``instruments``; [] where it tells nothing."""
+        ...
+
+    def decode_history(
+        self, history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        """One page of a history, as the facts that ``decode_poll`` brings, in any order.
+
+        The ``hours`` of settlements are those of the listing: their intervals are told by the rows
+        beside them (``streams.contracts.past_rates``). Rows that cannot be read as in ``decode``.
+        """
         ...
 
     def checks(self, instruments: Sequence[Instrument]) -> list[Request]:

@@ -186,6 +186,7 @@ class RulesRole:
             self._engine = _engine(self._settings)
             await self._lose(str(error))
         self._whole = True
+        await self._say_remembered()  # without a state there is nothing
         first = await self._reader.first()
         if snapshot is not None and first is not None and parsed(self._cursor) < parsed(first):
             log.warning("events were let go while the rules role was away: a hole", until=first)
@@ -265,6 +266,14 @@ class RulesRole:
         state = await _compressed(self._engine.dump())
         self._state_bytes = len(state)
         await self._reader.save(Snapshot(cursor, state))
+        await self._say_remembered()
+
+    async def _say_remembered(self) -> None:
+        """What the streams role need not ask of the past when it starts."""
+        remembered = msgspec.msgpack.encode(self._engine.remembered())
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await self._redis.set(Keys().remembered, remembered)
 
 
 def _engine(settings: Settings) -> Engine:

@@ -1,14 +1,18 @@
 """Venues → events in Redis."""
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from bot.config import Settings
 from bot.roles import report, role, rss_mb
 from streams.bus import clock_mark
 from streams.bus.conflate import Conflator
-from streams.bus.connection import Keys
+from streams.bus.connection import ANSWER_S, Keys
 from streams.bus.publisher import Publisher
 from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, WallClock
@@ -38,7 +42,7 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
         if clock is wall:
             wall.on_step(publisher.step)
             await clock_mark.resume_clock(redis, Keys(), wall, publisher)
-        hub = Hub(places(settings), markets, publisher.publish, clock)
+        hub = Hub(places(settings), markets, publisher.publish, clock, partial(_remembered, redis))
 
         def status() -> StreamsStatus:
             return StreamsStatus(
@@ -58,6 +62,19 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                     tasks.create_task(clock_mark.keep_mark(redis, Keys(), wall, publisher))
         finally:
             await publisher.flush(FLUSH_S)
+
+
+async def _remembered(redis: Redis) -> Mapping[str, Ms]:
+    """What the rules remember of histories; nothing where they say nothing that can be read."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            saved = await redis.get(Keys().remembered)
+        return _remembered_decoder.decode(saved) if isinstance(saved, bytes) else {}
+    except (RedisError, OSError, TimeoutError, msgspec.MsgspecError):
+        return {}
+
+
+_remembered_decoder = msgspec.msgpack.Decoder(dict[str, Ms])
 
 
 def places(settings: Settings) -> list[VenueAddress]:

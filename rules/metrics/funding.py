@@ -4,14 +4,22 @@
 that may count both sides has half of it: what it holds at least.
 The settled rate is a fact until the next settlement is due, and does not fall out of the mean
 because a feed went down; the running estimate is worth only what the feed behind it is.
+
+Of the past (``past``) the value is the same mean of what the venues told later, at the open
+interest of now: of then it is not known.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from rules.alerts import FundingFacts, Scope
-from rules.market import Keep, Market, Memo, Rate, View
+from rules.market import Keep, Market, Memo, Rate, View, venues
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading
+from rules.settlements import SETTLEMENTS
 from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Funding, Kind, MarketEvent, Ms
 
@@ -52,13 +60,40 @@ class FundingMetric:
     idle_look: Ms | None = None
 
     def keeps(self) -> tuple[Keep[Memo], ...]:
-        return ()
+        return (SETTLEMENTS,) if self.settled else ()
 
     def take(self, market: Market, event: MarketEvent, now: Ms) -> bool:
         return isinstance(event, Funding) and event.settled is self.settled
 
     def value(self, view: View, now: Ms) -> Reading | None:
         known = settled_rate if self.settled else predicted_rate
+        return self._value(view, partial(_at, known, now), live=True)
+
+    def tells_past(self, reading: Reading) -> bool:
+        """Whether each venue of a reading has told of its past."""
+        tellers = [market for market in reading.used if market.memo(SETTLEMENTS)]
+        return self.settled and venues(tellers) == reading.venues
+
+    def past(self, view: View) -> Iterator[tuple[Ms, Reading]]:
+        """The value at each settlement that was told later, the oldest first."""
+        past = {m: memo.rates() for m in view.ordered if (memo := m.memo(SETTLEMENTS)) is not None}
+        order = sorted(
+            ((rate.at, market, rate) for market, rates in past.items() for rate in rates),
+            key=itemgetter(0),
+        )
+        rates: dict[Market, Rate] = {}
+        for at, group in groupby(order, key=itemgetter(0)):
+            rates.update((market, rate) for _, market, rate in group)
+            in_force = {m: rate for m, rate in rates.items() if at <= _due(rate) + SETTLED_LATE}
+            reading = self._value(view, in_force.get, live=False)
+            if reading is not None:
+                yield at, reading
+
+    def _value(
+        self, view: View, known: Callable[[Market], Rate | None], live: bool
+    ) -> Reading | None:
+        """The mean of the ``known`` rates. ``live``: it is of now, so feeds must be up."""
+        telling = venues([m for m in view.ordered if m.settled or m.memo(SETTLEMENTS)])
         expected: list[Market] = []
         rates: list[_Weighed] = []
         usual = up = weight = 0.0
@@ -68,11 +103,12 @@ class FundingMetric:
             line = market.lines.get(_FUNDING) or market.venue_lines.get(_FUNDING)
             if usd <= 0 or line is None:
                 continue
-            expected.append(market)
+            if not self.settled or market.venue in telling:
+                expected.append(market)  # Kraken tells no settlement, which is nothing missing
             usual += usd
-            if line.up:
+            if line.up or not live:
                 up += usd
-            if (rate := known(market, now)) is not None:
+            if (rate := known(market)) is not None:
                 rates.append(_Weighed(market, usd, rate))
                 weight += usd
         if not rates or weight < LEAST_SHARE * usual:
@@ -113,6 +149,10 @@ class FundingMetric:
 
 SETTLED = FundingMetric("funding_8h_pct", settled=True)
 PREDICTED = FundingMetric("funding_predicted_8h_pct", settled=False)
+
+
+def _at(known: Callable[[Market, Ms], Rate | None], now: Ms, market: Market) -> Rate | None:
+    return known(market, now)
 
 
 def settled_rate(market: Market, now: Ms) -> Rate | None:

@@ -82,6 +82,7 @@ class Keys:
         self.episodes = f"{base}:episodes"
         self.subscribers = f"{base}:subscribers"
         self.outbox = f"{base}:outbox"
+        self.remembered = f"{base}:remembered"
         self.prefix = f"{base}:"
         """What all of them begin with."""
 

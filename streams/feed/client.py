@@ -17,6 +17,7 @@ import structlog
 from streams.clock import Clock
 from streams.contracts import Contracts
 from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, OpenInterest, fault
+from streams.feed.backfill import Backfill, Known
 from streams.feed.errors import SayOnce
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
 from streams.feed.recording import Recorded, request_channel, socket_channel
@@ -87,11 +88,13 @@ class VenueClient:
         only: Collection[str] | None = None,
         proxies: Proxies = NO_PROXIES,
         wants: Wants | None = None,
+        known: Known | None = None,
     ) -> None:
         """``websocket`` and ``rest`` replace the venue's own base URLs where given.
 
         ``tap`` is called with every raw frame and body as it came. ``only``: no symbols but these.
         ``wants``: contracts that it says no to count as not listed; None: all are wanted.
+        ``known``: what is remembered of histories; None: no history is asked for.
         """
         spec = venue.SPEC
         self.venue = venue
@@ -122,6 +125,7 @@ class VenueClient:
         self._contracts = Contracts(spec.rows)
         self._relist = asyncio.Event()
         self._snapshots = SnapshotQueue(self.rest, self._asked, clock.now)
+        self._backfill = known and Backfill(venue, self.rest, self.publish, clock, known)
         self._once = SayOnce()
         self._failures = SayOnce()
         self._watchlist = Watchlist()
@@ -186,6 +190,8 @@ class VenueClient:
                     self._confirm(),
                 ):  # fmt: skip
                     tasks.create_task(work)
+                if self._backfill is not None:
+                    tasks.create_task(self._backfill.run())
                 while True:
                     instruments, order, *_ = await self._listing()
                     now = self.clock.now()
@@ -229,6 +235,8 @@ class VenueClient:
         for socket in fresh:
             self._running[socket] = tasks.create_task(socket.run())
         await self._poll(tasks, listing, chosen)
+        if self._backfill is not None:
+            self._backfill.take(listing, chosen)
         self._snapshots.rank = {symbol: place for place, symbol in enumerate(watched)}
         if not chosen:
             if self._once.is_news("nothing", self.clock.now()):

@@ -16,6 +16,7 @@ from streams.events import (
     Ms,
     fault,
 )
+from streams.feed.backfill import Known
 from streams.feed.client import VenueClient
 from streams.feed.selection import Markets, choose_assets, unlisted, wants
 from streams.feed.socket import Socket
@@ -114,7 +115,9 @@ class Hub:
         markets: Markets,
         publish: Callable[[AnyEvent], None],
         clock: Clock,
+        known: Known | None = None,
     ) -> None:
+        """``known``: see ``VenueClient``."""
         self.clients = [
             VenueClient(
                 place.venue,
@@ -124,6 +127,7 @@ class Hub:
                 clock,
                 proxies=place.proxies,
                 wants=wants(markets, place.leave_out),
+                known=known,
             )
             for place in places
         ]

@@ -100,15 +100,17 @@ class Rest:
         """How long the venue wants to be left alone, 0 if it does not."""
         return max(0.0, (self.usage.paused_until - self._now()) / 1000)
 
-    async def ask(self, request: Request, spare: bool = False) -> bytes:
+    async def ask(self, request: Request, spare: bool = False, apart: bool = False) -> bytes:
         """The body of a 200 answer. Waits for the budget; raises Unavailable with the reason.
 
         ``spare``: every request that is not, now or before its turn comes, is asked first.
+        ``apart``: what is refused, or fails, is this path alone as far as is known, so all others
+        are still asked for; not so where it is asked too often.
         """
         await self._wait_for(request.weight if self._weighs else 1, spare)
         self.usage.requests += 1
         try:
-            return await self._asked(request)
+            return await self._asked(request, apart)
         except Unavailable:
             self.usage.failures += 1
             raise
@@ -117,7 +119,7 @@ class Rest:
             self.usage.failures += 1
             raise Unavailable(in_words(error)) from error
 
-    async def _asked(self, request: Request) -> bytes:
+    async def _asked(self, request: Request, apart: bool) -> bytes:
         """The body, on connections that nobody has a doubt about."""
         if self._doubted:
             await self._renew()
@@ -125,14 +127,14 @@ class Rest:
         assert session is not None  # noqa: S101  # used inside ``async with``
         self._users[session] += 1
         try:
-            return await self._answer(session, request)
+            return await self._answer(session, request, apart)
         finally:
             self._users[session] -= 1
             if session is not self._session and not self._users[session]:
                 del self._users[session]
                 await session.close()
 
-    async def _answer(self, session: aiohttp.ClientSession, request: Request) -> bytes:
+    async def _answer(self, session: aiohttp.ClientSession, request: Request, apart: bool) -> bytes:
         url = URL(self._base + request.path, encoded=True)
         if request.body is None:
             call = session.get(url, allow_redirects=False)
@@ -144,7 +146,10 @@ class Rest:
             if answer.status != 200:
                 if answer.status >= 500:
                     self.doubt()
-                self._refused(refusal(answer.status, answer.headers, data))
+                refused = refusal(answer.status, answer.headers, data)
+                if apart and (refused.blocked or answer.status >= 500):
+                    raise Unavailable(refused.words)
+                self._refused(refused)
             return data
 
     def doubt(self) -> None:

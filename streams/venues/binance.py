@@ -25,6 +25,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -70,6 +71,8 @@ class _Futures(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of open interest are published, each 5 minutes."""
     polled_a_minute: int
     """How many contracts' open interest is asked for in a minute, beside the largest."""
+    past_every_s: float = 1.0
+    """Between two pages of settled funding, of which 500 are allowed in 5 minutes."""
 
 
 _USD_M = _Futures(
@@ -86,6 +89,7 @@ _COIN_M = _Futures(
     quotes=frozenset(("USD",)),
     inverse=True,
     polled_a_minute=150,
+    past_every_s=2.5,  # its hourly polls are symbol by symbol and take 375 of the 500
 )
 _ASTER = _Futures(
     api="/fapi/v3",
@@ -100,6 +104,7 @@ _ASTER = _Futures(
 
 _KEPT = "/futures/data/openInterestHist"
 _FAST_POLLS = 10
+_PAST_ROWS = 1000
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
 _CHECKED_REACH = 500
@@ -652,6 +657,32 @@ def _settlements(
     return events
 
 
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, the oldest page first."""
+    return _histories(instruments, _USD_M)
+
+
+def _histories(instruments: Sequence[Instrument], futures: _Futures) -> list[HistoryRequest]:
+    path = f"{futures.api}/fundingRate?limit={_PAST_ROWS}&startTime={{since}}&symbol="
+    return wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, futures.past_every_s)
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """One page of settlements."""
+    of = listing.instruments.get(history.request.symbol)
+
+    def facts(row: _Settled) -> list[Decoded]:
+        if of is None or row.symbol != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.fundingTime, seen, row.fundingRate))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settled, body), lambda: wire.read(_rows, body), _settlement, facts
+    )
+
+
 _Check = Callable[[bytes, Listing, Ms], list[Decoded]]
 
 
@@ -796,6 +827,7 @@ class _Alike:
 
     next_listing_request = staticmethod(next_listing_request)
     decode = staticmethod(decode)
+    decode_history = staticmethod(decode_history)
     decode_snapshot = staticmethod(decode_snapshot)
 
     def listing_requests(self) -> list[Request]:
@@ -817,6 +849,9 @@ class _Alike:
 
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
+
+    def histories(self, instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+        return _histories(instruments, self._futures)
 
     def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
         return _checks(instruments, self._futures)

@@ -17,6 +17,7 @@ from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -58,6 +59,10 @@ _CONTRACTS = f"/api/v2/mix/market/contracts?{_OF_ALL}"
 _TICKERS = f"/api/v2/mix/market/tickers?{_OF_ALL}"
 _FUNDING = f"/api/v2/mix/market/current-fund-rate?{_OF_ALL}"
 _SETTLED = f"/api/v2/mix/market/history-fund-rate?{_OF_ALL}&pageSize=2&symbol="
+_PAST_ROWS = 100
+_PAST_RATES = (
+    f"/api/v2/mix/market/history-fund-rate?{_OF_ALL}&pageSize={_PAST_ROWS}&pageNo={{page}}&symbol="
+)
 _ORDERS = f"/api/v2/mix/market/merge-depth?{_OF_ALL}&precision=scale0&limit=max&symbol="
 _ORDERS_REACH = 100
 _POLLS = (  # every, after
@@ -185,6 +190,7 @@ _tickers = msgspec.json.Decoder(list[_Ticker], strict=False)
 _rate = msgspec.json.Decoder(_Rate)
 _rates = msgspec.json.Decoder(list[_Rate])
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
+_settlement_row = msgspec.json.Decoder(_Settled, strict=False)
 _row = msgspec.json.Decoder(_Row, strict=False)
 _liquidations = msgspec.json.Decoder(_LiquidationFrame, strict=False)
 _rows = msgspec.json.Decoder(_Rows)
@@ -477,6 +483,30 @@ def _funding_facts(row: _Rate, at: Ms, listing: Listing, seen: Ms) -> list[Decod
     says_terms = terms.funding_hours is not None or terms.funding_cap is not None
     estimate = due and wire.predicted(of, at, seen, row.fundingRate or "", hours, due)
     return wire.present(terms if says_terms else None, estimate or None)
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, the newest page first."""
+    return wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=0.5)
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """One page of settlements."""
+    of, answer = listing.instruments.get(history.request.symbol), _read(body)
+
+    def facts(row: _Settled) -> list[Decoded]:
+        if of is None or row.symbol != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.fundingTime, seen, row.fundingRate))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settled, answer.data),
+        lambda: wire.read(_raws, answer.data),
+        _settlement_row,
+        facts,
+    )
 
 
 def _settlement(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[Decoded]:

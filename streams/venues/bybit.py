@@ -23,6 +23,7 @@ from streams.venue import (
     NO_INTEREST,
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -85,6 +86,7 @@ _SPOT = _Category(
     topics_per_message=10,  # docs/v5/ws/connect
 )
 
+_PAST_ROWS = 200
 _DEEP = 1000
 _SHALLOW = 200
 _DEEP_BOOKS = 20
@@ -213,6 +215,7 @@ _rows = msgspec.json.Decoder(_Rows)
 _contract = msgspec.json.Decoder(_Contract, strict=False)
 _ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(_Settlements, strict=False)
+_settled = msgspec.json.Decoder(_Settled, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
 _book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
@@ -552,6 +555,36 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     return wire.present(terms, wire.settled(of, at, seen, rate))
 
 
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, the newest page first."""
+    return _histories(instruments, _LINEAR)
+
+
+def _histories(instruments: Sequence[Instrument], category: _Category) -> list[HistoryRequest]:
+    rows = f"category={category.name}&limit={_PAST_ROWS}&endTime={{until}}"
+    path = f"/v5/market/funding/history?{rows}&symbol="
+    return wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, every_s=0.5)
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """One page of settlements."""
+    of, result = listing.instruments.get(history.request.symbol), _result(body)
+
+    def facts(row: _Settled) -> list[Decoded]:
+        if of is None or row.symbol != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.fundingRateTimestamp, seen, row.fundingRate))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settlements, result).list,
+        lambda: wire.read(_rows, result).list,
+        _settled,
+        facts,
+    )
+
+
 def decode_snapshot(symbol: str, body: bytes, listing: Listing) -> BookUpdate:
     """Never called: ``resync`` asks for no body."""
     raise Malformed(f"no snapshot of {symbol} was asked for by REST")
@@ -607,6 +640,7 @@ class _Alike:
     resubscribe = staticmethod(resubscribe)
     resync = staticmethod(resync)
     decode_poll = staticmethod(decode_poll)
+    decode_history = staticmethod(decode_history)
     decode_snapshot = staticmethod(decode_snapshot)
 
     def listing_requests(self) -> list[Request]:
@@ -622,6 +656,9 @@ class _Alike:
 
     def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
         return _polls(instruments, kinds & self.SPEC.kinds, self._category)
+
+    def histories(self, instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+        return [] if self._category.spot else _histories(instruments, self._category)
 
     def decode(self, frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode(frame, listing, seen, self.SPEC.open_interest)

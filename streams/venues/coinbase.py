@@ -317,6 +317,9 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     raise Malformed("nothing is asked for repeatedly")
 
 
+histories, decode_history = wire.no_histories, wire.decode_no_history
+
+
 def checks(instruments: Sequence[Instrument]) -> list[Request]:
     """Last prices and volumes of all pairs, and books."""
     books = [

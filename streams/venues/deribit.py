@@ -13,11 +13,12 @@ from typing import Literal
 import msgspec
 
 from streams.contracts import Terms
-from streams.durations import HOUR
+from streams.durations import DAY, HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -58,6 +59,13 @@ _SETTLED = (
     "/api/v2/public/get_funding_rate_history?start_timestamp={hour_ago}&end_timestamp={now}"
     "&instrument_name="
 )
+
+_PAST_RATES = (
+    "/api/v2/public/get_funding_rate_history?start_timestamp={since}&end_timestamp={until}"
+    "&instrument_name="
+)
+_PIECE: Ms = 20 * DAY
+"""480 rows; how many an answer has at most is not documented."""
 
 _TRADES = "trades.future.any.100ms"
 _TICKER = "ticker.{}.agg2"  # every 2 s
@@ -190,6 +198,7 @@ _ticker = msgspec.json.Decoder(_Ticker)
 _trade = msgspec.json.Decoder(_Trade)
 _trades = msgspec.json.Decoder(list[_Trade])
 _settlements = msgspec.json.Decoder(list[_Settled])
+_settled = msgspec.json.Decoder(_Settled)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
 _summary = msgspec.json.Decoder(_Summary)
@@ -452,6 +461,29 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     newest = max(rows, key=lambda row: row.timestamp)
     terms = Terms(symbol=of.symbol, settled_before=newest.timestamp - HOUR)
     return wire.present(terms, wire.settled(of, newest.timestamp, seen, newest.interest_1h))
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """What each hour has cost, contract by contract, in pieces."""
+    return [
+        HistoryRequest(
+            request=r, kind=Kind.FUNDING, rows=_PIECE // HOUR, every_s=0.5, piece_ms=_PIECE
+        )
+        for r in wire.of_each(instruments, _PAST_RATES)
+    ]
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """The hours of one contract, whom the rows do not name; see ``decode_poll``."""
+    of, result = listing.instruments.get(history.request.symbol), wire.read(_answer, body).result
+    return wire.facts_of_rows(
+        lambda: wire.read(_settlements, result),
+        lambda: wire.read(_raws, result),
+        _settled,
+        lambda row: wire.present(of and wire.settled(of, row.timestamp, seen, row.interest_1h)),
+    )
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

@@ -18,6 +18,7 @@ from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -46,6 +47,8 @@ _PATH = "/v4/ws/usdt"
 _CONTRACTS = "/api/v4/futures/usdt/contracts"
 _TICKERS = "/api/v4/futures/usdt/tickers"
 _SETTLED = "/api/v4/futures/usdt/funding_rate?limit=2&contract="
+_PAST_ROWS = 1000
+_PAST_RATES = f"/api/v4/futures/usdt/funding_rate?limit={_PAST_ROWS}&contract="
 _ORDERS = "/api/v4/futures/usdt/order_book?limit=100&contract="
 _CHECKED_REACH = 100
 _TIME = 123456  # as in the venue's own examples: nothing is made of it where nobody logs in
@@ -168,6 +171,7 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
 _ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(list[_Settled])
+_settled = msgspec.json.Decoder(_Settled)
 
 
 def listing_requests() -> list[Request]:
@@ -447,6 +451,28 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     since = wire.moment(max(before)) if before else None
     terms = None if since is None else Terms(symbol=of.symbol, settled_before=since)
     return wire.present(terms, wire.settled(of, at, seen, newest.r))
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, as far back as one answer goes."""
+    return wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=0.5)
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """Settlements of one contract, whom the rows do not name."""
+    of = listing.instruments.get(history.request.symbol)
+
+    def facts(row: _Settled) -> list[Decoded]:
+        at = wire.moment(row.t * SECOND)
+        if at is None:
+            raise Malformed(f"a settlement at {row.t!r:.20}")
+        return wire.present(of and wire.settled(of, at, seen, row.r))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settlements, body), lambda: wire.read(_raws, body), _settled, facts
+    )
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

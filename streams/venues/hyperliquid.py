@@ -25,6 +25,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -61,6 +62,8 @@ _MAX_SUBSCRIPTIONS = 1000  # an address
 _MAX_BOOK_SOCKETS = 8  # 10 connections an address, one for contexts and one for mids
 _BOOKS_PER_SOCKET = 100
 _POLL_SPACING_S = 1.2  # 20 weight each: 1000 of the 1200 a minute
+_PAST_ROWS = 500
+_PAST_WEIGHT = 45  # 20, and 1 for each 20 rows
 
 _CONTEXT_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
 # Contexts every 13 s (measured in September 2026), a book every 5 s.
@@ -218,6 +221,7 @@ _mids_frame = msgspec.json.Decoder(_MidsFrame)
 _mid = msgspec.json.Decoder(wire.Text)
 _error_frame = msgspec.json.Decoder(_ErrorFrame)
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
+_settlement = msgspec.json.Decoder(_Settled, strict=False)
 
 
 def listing_requests() -> list[Request]:
@@ -442,10 +446,10 @@ def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Pol
     return wire.spread(requests, Kind.FUNDING, every_s=3600.0, over_s=over_s, offset_s=20.0)
 
 
-def _ask_settled(symbol: str) -> Request:
+def _ask_settled(symbol: str, since: bytes = b"{hour_ago}", weight: int = 20) -> Request:
     coin = msgspec.json.encode(symbol)
-    body = b'{"type":"fundingHistory","coin":%b,"startTime":{hour_ago}}' % coin
-    return Request(path="/info", body=body, weight=20, symbol=symbol)
+    body = b'{"type":"fundingHistory","coin":%b,"startTime":%b}' % (coin, since)
+    return Request(path="/info", body=body, weight=weight, symbol=symbol)
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -666,6 +670,36 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
         return []
     terms = Terms(symbol=of.symbol, settled_before=newest.time - HOUR)  # each hour, everywhere
     return wire.present(terms, wire.settled(of, newest.time, seen, newest.fundingRate))
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, coin by coin, the oldest page first."""
+    return [
+        HistoryRequest(
+            request=_ask_settled(i.symbol, b"{since}", _PAST_WEIGHT),
+            kind=Kind.FUNDING,
+            rows=_PAST_ROWS,
+            every_s=5.0,
+        )
+        for i in instruments
+        if not i.macro
+    ]
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """One page of settlements."""
+    of = listing.instruments.get(history.request.symbol)
+
+    def facts(row: _Settled) -> list[Decoded]:
+        if of is None or row.coin != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.time, seen, row.fundingRate))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settled, body), lambda: wire.read(_rows, body), _settlement, facts
+    )
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

@@ -399,6 +399,9 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     raise Malformed("nothing is asked for repeatedly")
 
 
+histories, decode_history = wire.no_histories, wire.decode_no_history  # no settlement is read
+
+
 def checks(instruments: Sequence[Instrument]) -> list[Request]:
     """The tickers of all contracts, and books."""
     return [Request(path=_TICKERS), *wire.of_each(instruments, _ORDERS)]

@@ -23,6 +23,7 @@ from streams.venue import (
     NO_INTEREST,
     BookUpdate,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -65,6 +66,8 @@ _MARKS = "/api/v5/public/mark-price?instType=SWAP"
 _INDEXES = "/api/v5/market/index-tickers?quoteCcy="
 _ORDERS = "/api/v5/market/books?sz=400&instId="
 _SETTLED = "/api/v5/public/funding-rate-history?limit=2&instId="
+_PAST_RATES = "/api/v5/public/funding-rate-history?limit=400&instId="
+_PAST_ROWS = 400  # of about three months
 _POLLS = (  # every, after
     (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
     (Kind.FUNDING, _FUNDING, 30.0, 1.0),
@@ -224,6 +227,7 @@ _status = msgspec.json.Decoder(_Status)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
 _settlements = msgspec.json.Decoder(list[_Settled], strict=False)
+_settled = msgspec.json.Decoder(_Settled, strict=False)
 _funding = msgspec.json.Decoder(_Funding)
 _interest = msgspec.json.Decoder(_Interest, strict=False)
 
@@ -590,6 +594,24 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
     return _READERS[_POLLED[poll.kind]](_data(body), listing, seen)
 
 
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, as far back as one answer goes."""
+    return wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=1.0)
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """What was charged: ``fundingRate`` beside it is the estimate of before."""
+    of, data = listing.instruments.get(history.request.symbol), _data(body)
+    return wire.facts_of_rows(
+        lambda: wire.read(_settlements, data),
+        lambda: wire.read(_raws, data),
+        _settled,
+        lambda row: wire.present(of and wire.settled(of, row.fundingTime, seen, row.realizedRate)),
+    )
+
+
 def checks(instruments: Sequence[Instrument]) -> list[Request]:
     """Mark prices, index prices and best prices of all contracts, and books."""
     return [
@@ -662,6 +684,8 @@ class _Spot:
     next_listing_request = staticmethod(next_listing_request)
     decode = staticmethod(decode)
     decode_snapshot = staticmethod(decode_snapshot)
+    histories = staticmethod(wire.no_histories)
+    decode_history = staticmethod(wire.decode_no_history)
 
     def listing_requests(self) -> list[Request]:
         """All pairs, and their volumes."""

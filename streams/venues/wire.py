@@ -31,6 +31,8 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Decoded,
+    HistoryRequest,
+    Listing,
     Malformed,
     Mid,
     Poll,
@@ -457,6 +459,26 @@ def snapshot(of: Instrument, at: Ms, bids: Levels, asks: Levels, reach: int) -> 
 def of_each(instruments: Sequence[Instrument], path: str) -> list[Request]:
     """One request of each contract, whose name ends the path."""
     return [Request(path=path + quote(i.symbol), symbol=i.symbol) for i in instruments]
+
+
+def histories(
+    instruments: Sequence[Instrument], kind: Kind, path: str, rows: int, every_s: float
+) -> list[HistoryRequest]:
+    """The history of each contract, whose name ends the path."""
+    requests = of_each([i for i in instruments if not i.macro], path)
+    return [HistoryRequest(request=r, kind=kind, rows=rows, every_s=every_s) for r in requests]
+
+
+def no_histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Of a venue that is asked for no history."""
+    return []
+
+
+def decode_no_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """Never called: nothing is asked for."""
+    raise Malformed("no history is asked for")
 
 
 def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:

@@ -22,12 +22,16 @@ class FakeBybit:
     """An async context manager; serves at ``websocket`` and ``rest``.
 
     ``prices``: the symbols that are listed, and their mark prices; a ticker of each is sent twice a
-    second, as it is then, with an open interest of ``base`` coins.
+    second, as it is then, with an open interest of ``base`` coins. ``settlements``: of each symbol,
+    the oldest first, ``hours`` apart; ``asked``: whose were asked for, and how many at most.
     """
 
     def __init__(self) -> None:
         self.prices = dict(PRICES)
         self.base = 1_000_000.0
+        self.hours = 8
+        self.settlements: dict[str, list[tuple[int, float]]] = {}
+        self.asked: list[tuple[str, int]] = []
         self.websocket = ""
         self.rest = ""
         self._servers = contextlib.AsyncExitStack()
@@ -75,11 +79,11 @@ class FakeBybit:
         ]  # fmt: skip
 
     def _ticker(self, symbol: str) -> dict[str, str]:
-        price = self.prices[symbol]
+        price, interval = self.prices[symbol], self.hours * _HOUR
         return {
             "symbol": symbol, "markPrice": f"{price}", "indexPrice": f"{price}",
-            "fundingRate": "0.0001", "fundingIntervalHour": "8",
-            "nextFundingTime": f"{_now() // 28_800_000 * 28_800_000 + 28_800_000}",
+            "fundingRate": "0.0001", "fundingIntervalHour": f"{self.hours}",
+            "nextFundingTime": f"{_now() // interval * interval + interval}",
             "singleOpenInterest": f"{self.base}",
             "singleOpenInterestValue": f"{self.base * price}",
             "turnover24h": "1000000",
@@ -91,17 +95,32 @@ class FakeBybit:
                 rows = [self._ticker(symbol) for symbol in self.prices]
             case "/v5/market/instruments-info":
                 rows = [self._contract(symbol) for symbol in self.prices]
+            case "/v5/market/funding/history":
+                rows = self._settled(request)
             case _:
                 rows = []
         result = {"category": "linear", "list": rows, "nextPageCursor": ""}
         return web.json_response({"retCode": 0, "retMsg": "OK", "result": result, "time": _now()})
 
+    def _settled(self, request: web.Request) -> list[dict[str, object]]:
+        symbol, limit = request.query["symbol"], int(request.query["limit"])
+        until = int(request.query.get("endTime", _now()))
+        self.asked.append((symbol, limit))
+        past = [row for row in self.settlements.get(symbol, []) if row[0] <= until][-limit:]
+        return [
+            {"symbol": symbol, "fundingRate": f"{rate}", "fundingRateTimestamp": f"{at}"}
+            for at, rate in reversed(past)
+        ]
+
     def _contract(self, symbol: str) -> dict[str, object]:
         return {
             "symbol": symbol, "contractType": "LinearPerpetual", "status": "Trading",
             "baseCoin": symbol.removesuffix("USDT"), "quoteCoin": "USDT", "settleCoin": "USDT",
-            "fundingInterval": 480, "symbolType": "", "deliveryTime": "0",
+            "fundingInterval": 60 * self.hours, "symbolType": "", "deliveryTime": "0",
         }  # fmt: skip
+
+
+_HOUR = 3_600_000
 
 
 def _now() -> int:

@@ -69,8 +69,9 @@ def largest(venue: str, symbol: str = "BTC", count: int = 1) -> list[Instrument]
 
 
 def reader(venue: str, file: str, known: Listing) -> Read:
-    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>``, ``snapshot_`` or
-    ``check_``.
+    """The function that reads a file, by its name: ``ws_``, ``poll_<kind>``, ``snapshot_``,
+    ``check_`` or ``history_<kind>``, which is of the first contract that the answer names, else of
+    the first that is listed.
 
     ``poll_<kind>_each`` is the answer to a poll of a single contract, beside one of all of them.
     ``check_<n>`` is the answer to the n-th of ``checks`` of the first contract that is listed.
@@ -84,7 +85,14 @@ def reader(venue: str, file: str, known: Listing) -> Read:
     if how == "check":
         request = module.checks([*known.instruments.values()][:1])[int(rest) - 1]
         return lambda data: module.decode_check(request, data, known, SEEN)
-    assert how == "poll", f"{file}: name it ws_…, poll_<kind>…, snapshot_<symbol> or check_<n>"
+    if how == "history":
+        text = body(venue, file).decode()
+        named = [i for i in known.instruments.values() if f'"{i.symbol}"' in text]
+        of = (named or [*known.instruments.values()])[0]
+        histories = module.histories([of])
+        history = next(h for h in histories if h.kind == rest)
+        return lambda data: module.decode_history(history, data, known, SEEN)
+    assert how == "poll", f"{file}: name it ws_…, poll_…, snapshot_…, check_<n> or history_<kind>"
     polls = module.polls(list(known.instruments.values()), frozenset(Kind))
     kind, each = Kind(rest.removesuffix("_each")), rest.endswith("_each")
     poll = next(p for p in polls if p.kind is kind and (p.request.symbol or not each))

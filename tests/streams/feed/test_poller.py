@@ -423,7 +423,7 @@ class Budgeted(Rest):
         self._answers_in_s = answers_in_s
         super().__init__(FakeVenue.SPEC, "", self.clock.now, self.clock.sleep)
 
-    async def _asked(self, request: Request) -> bytes:
+    async def _asked(self, request: Request, apart: bool) -> bytes:
         self.sent.append((self.clock.seen(), request))
         await asyncio.sleep(self._answers_in_s)
         return b"1"

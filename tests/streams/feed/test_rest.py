@@ -65,7 +65,7 @@ async def failure(rest: Rest, request: Request | None = None) -> Unavailable:
 class FreeRest(Rest):
     """Answers at once, so that only the budget takes time."""
 
-    async def _asked(self, request: Request) -> bytes:
+    async def _asked(self, request: Request, apart: bool) -> bytes:
         return b""
 
 
@@ -219,6 +219,24 @@ def test_pauses(code: int, body: bytes, headers: dict, seconds: float, blocked: 
                 await asyncio.sleep(seconds - 5)
             assert await rest.ask(Request(path="/x")) == b"{}"
             assert len(asked) == 2
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "seconds"),
+    [(403, {}, 0), (451, {}, 0), (503, {"Retry_After": "90"}, 0), (404, {}, 0), (429, {}, 60)],
+)
+def test_what_is_asked_apart_pauses_nothing_but_where_it_is_too_often(
+    code: int, headers: dict, seconds: float
+) -> None:
+    @virtual
+    async def check() -> None:
+        async with answering(status(code, b"", **headers)) as rest:
+            with pytest.raises(Unavailable, match=str(code)) as refused:
+                await rest.ask(Request(path="/x"), spare=True, apart=True)
+            assert not refused.value.blocked
+            assert rest.paused_s == pytest.approx(seconds, abs=0.1)
 
     check()
 

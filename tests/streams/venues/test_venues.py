@@ -19,6 +19,7 @@ from streams.events import (
     Fault,
     FeedState,
     Funding,
+    FundingHistory,
     Instrument,
     Kind,
     Liquidation,
@@ -101,7 +102,7 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
                 kinds.add(Kind.DEPTH)
             elif isinstance(fact, Reply):
                 replies.add(fact.ok)
-            elif isinstance(fact, Terms | Mid | Place):
+            elif isinstance(fact, Terms | Mid | Place | Unreadable):
                 continue
             else:
                 assert not isinstance(fact, Depth)
@@ -972,6 +973,7 @@ def test_examples_in_normalisation_are_events() -> None:
         Price,
         MacroPrice,
         Volume,
+        FundingHistory,
         FeedState,
         Fault,
         ClockStep,

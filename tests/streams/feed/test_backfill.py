@@ -1,0 +1,309 @@
+"""The past that venues tell: page by page, once, in order of size, within each path's limit."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from streams.contracts import past_rates
+from streams.durations import DAY, HOUR, SECOND
+from streams.events import AnyEvent, Funding, FundingHistory, PastRate
+from streams.feed.backfill import AGAIN_S, OVERLAP, REACH, Backfill
+from streams.feed.rest import Unavailable
+from streams.venue import Listing, Request
+from streams.venues import VENUES
+from tests.streams.frames import contracts
+from tests.streams.venue_cases import largest
+from tests.streams.virtual import EPOCH, Clock, ended, virtual
+
+TELLING = [venue for venue in VENUES if VENUES[venue].histories(contracts(venue, "BTC"))]
+HOURLY = ("hyperliquid", "deribit")
+ONE_PAGE = {"okx": 400, "gate": 1000}
+"""Venues that are asked for one page alone, and its rows."""
+
+
+class Archive:
+    """A venue's past: a settlement each ``hours`` up to now, of every contract."""
+
+    def __init__(self, venue: str, *assets: str) -> None:
+        self.venue = venue
+        self.clock = Clock()
+        self.hours = 1 if venue in HOURLY else 8
+        self.instruments = contracts(venue, *assets)
+        self.paused_s = 0.0
+        self.asked: list[tuple[int, Request]] = []
+        self.spoil: Callable[[Request, bytes], bytes | Exception] = lambda _, body: body
+        self.holes: set[int] = set()
+
+    def rate(self, at: int) -> float:
+        return (at // HOUR % 1009 - 300) / 1e6
+
+    def times(self, since: int, until: int) -> list[int]:
+        step = self.hours * HOUR
+        return [t for t in range(-(-since // step) * step, until + 1, step) if t not in self.holes]
+
+    async def ask(self, request: Request, spare: bool = False, apart: bool = False) -> bytes:
+        assert spare
+        assert apart
+        self.asked.append((self.clock.now(), request))
+        answer = self.spoil(request, json.dumps(self.answer(request)).encode())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def answer(self, request: Request) -> object:
+        query = {k: v[0] for k, v in parse_qs(urlsplit(request.path).query).items()}
+        now, symbol = self.clock.seen(), request.symbol
+        match self.venue:
+            case "binance" | "binance-coinm" | "aster":
+                times = self.times(int(query["startTime"]), now)[: int(query["limit"])]
+                return [
+                    {"symbol": symbol, "fundingTime": t + 3, "fundingRate": f"{self.rate(t):.6f}"}
+                    for t in times
+                ]
+            case "bybit" | "bybit-inverse":
+                times = self.times(0, int(query["endTime"]))[-int(query["limit"]) :]
+                rows = [
+                    {"symbol": symbol, "fundingRateTimestamp": f"{t}",
+                     "fundingRate": f"{self.rate(t):.6f}"} for t in reversed(times)
+                ]  # fmt: skip
+                return {"retCode": 0, "retMsg": "OK", "result": {"list": rows}}
+            case "okx":
+                times = self.times(0, now)[-int(query["limit"]) :]
+                rows = [
+                    {"fundingTime": f"{t}", "fundingRate": "0.5",
+                     "realizedRate": f"{self.rate(t):.6f}"} for t in reversed(times)
+                ]  # fmt: skip
+                return {"code": "0", "data": rows, "msg": ""}
+            case "bitget":
+                size, page = int(query["pageSize"]), int(query["pageNo"])
+                times = [*reversed(self.times(0, now))][(page - 1) * size : page * size]
+                rows = [
+                    {"symbol": symbol, "fundingTime": f"{t}", "fundingRate": f"{self.rate(t):.6f}"}
+                    for t in times
+                ]
+                return {"code": "00000", "msg": "success", "requestTime": now, "data": rows}
+            case "gate":
+                times = self.times(0, now)[-int(query["limit"]) :]
+                return [{"t": t // 1000, "r": f"{self.rate(t):.6f}"} for t in reversed(times)]
+            case "hyperliquid":
+                asked = json.loads(request.body or b"")
+                times = self.times(asked["startTime"], now)[:500]
+                return [
+                    {"coin": asked["coin"], "time": t + 41, "fundingRate": f"{self.rate(t):.6f}"}
+                    for t in times
+                ]
+            case _:
+                times = self.times(int(query["start_timestamp"]), int(query["end_timestamp"]))
+                assert len(times) <= 500
+                return {"result": [{"timestamp": t, "interest_1h": self.rate(t)} for t in times]}
+
+    def listing(self) -> Listing:
+        return Listing(instruments={i.symbol: i for i in self.instruments})
+
+
+async def published(
+    archive: Archive, seconds: float, known: Mapping[str, int] | None = None
+) -> list[FundingHistory]:
+    """What is published within so many seconds."""
+    events: list[AnyEvent] = []
+    backfill = of(archive, events, known)
+    task = asyncio.create_task(backfill.run())
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(seconds)
+    await ended(task)
+    return [event for event in events if isinstance(event, FundingHistory)]
+
+
+def of(
+    archive: Archive, events: list[AnyEvent], known: Mapping[str, int] | None = None
+) -> Backfill:
+    async def remembered() -> Mapping[str, int]:
+        return known or {}
+
+    venue, rest = VENUES[archive.venue], archive
+    return Backfill(venue, rest, events.append, archive.clock, remembered)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("venue", TELLING)
+@virtual
+async def test_all_that_a_venue_tells_comes_with_rates_and_intervals(venue: str) -> None:
+    archive = Archive(venue, "BTC")
+    hours = float(archive.hours)
+    archive.instruments = [replace(i, funding_hours=hours) for i in archive.instruments]
+    (history,) = await published(archive, 120)
+    first = archive.clock.seen() - 120 * SECOND - REACH
+    expected = archive.times(first, archive.clock.seen())
+    expected = expected[-ONE_PAGE.get(venue, len(expected)) :]
+    times = [row.at for row in history.rows]
+    assert times in (expected, expected[1:])  # the first row has nothing before it
+    assert all(row.rate == pytest.approx(archive.rate(row.at)) for row in history.rows)
+    assert {row.hours for row in history.rows} == {float(archive.hours)}
+    assert (history.at, history.venue, history.asset) == (expected[-1], venue, "BTC")
+
+
+@virtual
+async def test_the_largest_come_first_and_each_once() -> None:
+    archive = Archive("binance", "BTC", "ETH", "SOL")
+    events: list[AnyEvent] = []
+    backfill = of(archive, events)
+    task = asyncio.create_task(backfill.run())
+    for _ in range(3):  # a listing each hour
+        backfill.take(archive.listing(), archive.instruments)
+        await asyncio.sleep(HOUR / 1000)
+    archive.instruments = contracts("binance", "BTC", "ETH", "SOL", "XRP")
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(60)
+    await ended(task)
+    assets = [event.asset for event in events if isinstance(event, FundingHistory)]
+    assert assets == ["BTC", "ETH", "SOL", "XRP"]
+    assert backfill.waiting == 0
+    assert len(archive.asked) == 4
+
+
+@virtual
+async def test_what_is_remembered_is_not_asked_for_again() -> None:
+    archive = Archive("binance", "BTC", "ETH")
+    known = {"binance/BTCUSDT": archive.clock.seen() - 2 * DAY}
+    btc, eth = await published(archive, 60, known)
+    assert btc.rows[0].at >= known["binance/BTCUSDT"] - OVERLAP
+    assert len(btc.rows) in (8, 9)
+    assert len(eth.rows) > 170
+    since = parse_qs(urlsplit(archive.asked[0][1].path).query)["startTime"]
+    assert since == [str(known["binance/BTCUSDT"] - OVERLAP)]
+
+
+@virtual
+async def test_a_venue_that_refuses_is_asked_again_after_an_hour_and_said_once() -> None:
+    archive = Archive("bybit", *(f"C{n}" for n in range(20)))
+    archive.spoil = lambda request, _: Unavailable(f"it answered HTTP 404 for {request.symbol}")
+    with capture_logs() as logs:
+        assert await published(archive, 2.5 * AGAIN_S) == []
+    assert len(archive.asked) == 3 * 3
+    assert len({request.symbol for _, request in archive.asked}) == 9  # others have their turn
+    assert [entry["event"] for entry in logs] == [
+        "Bybit gives no history: it answered HTTP 404 for C0USDT"
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[", b"null", b'{"retCode":10001,"retMsg":"x"}', b"\xff", b"[" * 9999]
+)
+@virtual
+async def test_what_cannot_be_read_costs_its_own_contract(body: bytes) -> None:
+    archive = Archive("bybit", "BTC", "ETH")
+    archive.spoil = lambda request, good: body if request.symbol == "BTCUSDT" else good
+    with capture_logs() as logs:
+        (history,) = await published(archive, 60)
+    assert history.asset == "ETH"
+    assert len(logs) == 1
+
+
+@virtual
+async def test_pages_that_lead_nowhere_have_an_end() -> None:
+    """The same full page again and again, or one of the future."""
+    for venue in ("bitget", "bybit", "binance"):
+        archive = Archive(venue, "BTC")
+        archive.hours = 1
+        full = archive.answer(request := Request(path=_first(venue), symbol="BTCUSDT"))
+        archive.spoil = lambda _request, _body, full=full: json.dumps(full).encode()
+        await published(archive, AGAIN_S - 1)
+        assert len(archive.asked) <= 32, request
+
+
+def _first(venue: str) -> str:
+    (history,) = VENUES[venue].histories(contracts(venue, "BTC"))
+    path = history.request.path.replace("{page}", "1").replace("{until}", str(EPOCH))
+    return path.replace("{since}", str(EPOCH - 60 * DAY))
+
+
+@virtual
+async def test_a_hole_of_the_venue_stays_one() -> None:
+    archive = Archive("bybit", "BTC")
+    whole = archive.times(archive.clock.seen() - 30 * DAY, archive.clock.seen())
+    archive.holes = {whole[20], whole[40], whole[41]}
+    (history,) = await published(archive, 60)
+    times = {row.at for row in history.rows}
+    # the row after a hole ended an interval that nobody knows
+    assert not times & {whole[20], whole[21], whole[40], whole[41], whole[42]}
+    assert {whole[19], whole[22], whole[39], whole[43]} <= times
+
+
+def row(hour: int, rate: float = 1e-4) -> Funding:
+    about = {"venue": "x", "symbol": "X", "asset": "X", "seen": EPOCH}
+    return Funding(**about, at=EPOCH // DAY * DAY + hour * HOUR + 7, rate=rate, hours=8.0,
+                   settled=True)  # fmt: skip
+
+
+def intervals(hours: list[int], word: float | None) -> list[tuple[int, float]]:
+    past = past_rates([row(hour) for hour in reversed(hours)], word)
+    return [((r.at - EPOCH // DAY * DAY) // HOUR, r.hours) for r in past]
+
+
+def test_intervals_are_those_between_settlements() -> None:
+    assert intervals([0, 8, 16, 24], 8.0) == [(8, 8), (16, 8), (24, 8)]
+    # 8 h until 16:00, then 4 h, then by the hour
+    assert intervals([0, 8, 16, 20, 24, 25, 26], 1.0) == [
+        (8, 8), (16, 8), (20, 4), (24, 4), (25, 1), (26, 1),
+    ]  # fmt: skip
+    # by the hour until 5:00, then 8 h: the first of those is shorter
+    assert intervals([3, 4, 5, 8, 16, 24], 8.0) == [(4, 1), (5, 1), (8, 8), (16, 8), (24, 8)]
+    # one of an hourly contract is missing: its rate is not one of 2 h
+    assert intervals([0, 1, 2, 4, 5, 6], 1.0) == [(1, 1), (2, 1), (5, 1), (6, 1)]
+    # two of one of 8 h are: not one of 24 h
+    assert intervals([0, 8, 16, 40, 48, 56], 8.0) == [(8, 8), (16, 8), (48, 8), (56, 8)]
+    assert intervals([0, 24, 48], 24.0) == [(24, 24), (48, 24)]
+    assert intervals([0, 8], None) == []
+    assert intervals([8], 8.0) == []
+    assert intervals([], None) == []
+
+
+def test_of_two_rates_at_one_time_neither_is_known() -> None:
+    past = past_rates([row(0), row(8), row(8, -0.1), row(16), row(16)], 8.0)
+    assert past == [PastRate(EPOCH // DAY * DAY + 16 * HOUR, 1e-4, 8.0)]
+
+
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "binance": (500, 300), "binance-coinm": (500, 300), "aster": (500, 300), "bybit": (600, 5),
+    "bybit-inverse": (600, 5), "okx": (10, 2), "bitget": (20, 1), "gate": (200, 10),
+    "deribit": (20, 1),
+}  # fmt: skip
+"""How many requests of the path a venue allows, in so many seconds."""
+
+
+@pytest.mark.parametrize("venue", TELLING)
+def test_the_plan_for_500_contracts_keeps_to_the_limits(venue: str) -> None:
+    """With the polls of the same path, in the worst piece of an hour; by weight where it counts."""
+    module, many = VENUES[venue], largest(venue, count=500)
+    histories = module.histories(many)
+    assert [h.request.symbol for h in histories] == [i.symbol for i in many]
+    assert not any(i.macro for i in many)
+    if venue == "hyperliquid":
+        each = {(h.request.weight / h.every_s) * 60 for h in histories}
+        assert max(each) <= 0.6 * (module.SPEC.weight_per_minute or 0)
+        return
+    most, span = LIMITS[venue]
+    path = histories[0].request.path.partition("?")[0]
+    polls = [p for p in module.polls(many, module.SPEC.kinds) if path == _path(p.request)]
+    starts = Counter(int((p.offset_s % p.every_s) // span) for p in polls)
+    for history in histories:
+        assert span / history.every_s + max(starts.values(), default=0) <= most, history
+    minutes = len(histories) * histories[0].every_s / 60
+    assert minutes <= 25, "with one page of each"
+
+
+def _path(request: Request) -> str:
+    return request.path.partition("?")[0]
+
+
+@virtual
+async def test_a_pause_that_the_venue_asks_for_is_kept() -> None:
+    archive = Archive("okx", "BTC")
+    archive.paused_s = 60.0
+    assert await published(archive, 55) == []
+    assert archive.asked == []
