@@ -51,6 +51,12 @@ def test_what_is_longer_ago_than_is_remembered_is_left_out_and_said():
     assert (sums.over, sums.usd) == (LIQUIDATED_FOR, 3e6)
 
 
+def test_what_came_in_the_same_moment_before_is_not_counted():
+    state = fed((2, "binance", 5e6, Position.LONG), (7, "binance", 1e6, Position.LONG))
+    assert liquidated(state.view, START + 5 * SECOND, START + MINUTE).usd <= 1e6
+    assert liquidated(state.view, START, START + MINUTE).usd == 6e6
+
+
 def test_a_restart_changes_nothing():
     state = fed((5, "binance", 1e6, Position.LONG), (1_800, "bybit", 2e6, Position.SHORT))
     memory = Memory(("binance", "bybit"), 0, {})
@@ -62,7 +68,7 @@ def test_a_restart_changes_nothing():
 
 ORDERS = st.lists(
     st.tuples(
-        st.integers(0, 8 * 3_600),
+        st.integers(0, 60) | st.integers(0, 8 * 3_600),
         st.sampled_from(["binance", "bybit"]),
         st.integers(1, 10**9).map(lambda cents: cents / 100),
         st.sampled_from(Position),
@@ -71,7 +77,7 @@ ORDERS = st.lists(
 )
 
 
-@given(ORDERS, st.integers(0, 8 * 3_600), st.integers(0, 3_600))
+@given(ORDERS, st.integers(0, 60) | st.integers(0, 8 * 3_600), st.integers(0, 3_600))
 def test_it_is_never_more_than_was_reported_and_misses_ten_seconds_at_most(orders, since, later):
     def reported(start: int) -> float:
         """In cents: whole numbers."""
