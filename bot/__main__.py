@@ -43,6 +43,7 @@ EXAMPLES = {
     "replay": "replay frames.jsonl.gz",
     "backtest": "backtest data/metrics --from 2026-10-01 --html page.html",
     "score": "score data/metrics --levels",
+    "report": "report --week 2026-11-16 --lang zh-TW",
     "history": "history get --assets BTC,ETH --from 2026-08-01",
     "tune": "tune oi_drop:1h --posts-per-week 2 data/metrics",
 }
@@ -204,6 +205,9 @@ def _looking_back(add: _Add) -> None:
     score.add_argument(
         "--levels", action="store_true", help="the rules of one line at other levels too"
     )
+    week = add("report", "what a week was, from the metric log")
+    week.add_argument("--week", metavar="MONDAY", help="such as 2026-11-16; else the last one")
+    week.add_argument("--lang", metavar="LANGUAGE", help="of the report: en, ja or zh-TW")
     _archives(add("history", "history from public archives, into the data directory"))
     tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
     tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")

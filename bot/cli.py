@@ -52,8 +52,8 @@ log = structlog.get_logger()
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "preview", "test", "send-test",
-    "backtest", "score", "tune", "history", "init", "service", "backup", "restore", "config",
-    "verify",
+    "backtest", "score", "report", "tune", "history", "init", "service", "backup", "restore",
+    "config", "verify",
 )  # fmt: skip
 """Commands whose answer is not to be mixed with a log."""
 
@@ -172,6 +172,8 @@ def _do(options: argparse.Namespace, settings: Settings) -> int:
             return asyncio.run(_replay(options.files, settings))
         case "backtest" | "score":
             _judge_history(options, settings)
+        case "report":
+            _report(options, settings)
         case "tune":
             _tune(options, settings)
         case "history":
@@ -485,6 +487,22 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
     env = environment(os.environ, home(settings.path))
     answer = command.score if options.command == "score" else command.backtest
     _answer(options.command, lambda: answer(settings, asked, env))
+
+
+def _report(options: argparse.Namespace, settings: Settings) -> None:
+    from bot.backtest import week
+    from streams.clock import wall_ms
+
+    language = _language(options, settings)
+
+    def make() -> str:
+        start = week.monday(options.week) if options.week else week.last_week(wall_ms())
+        recorded = week.read_week(
+            settings.data_dir / "metrics", start, week.wanted(settings.majors)
+        )
+        return week.week_report(recorded, settings.majors, LANGUAGES[language])
+
+    _answer("report", make)
 
 
 def _tune(options: argparse.Namespace, settings: Settings) -> None:

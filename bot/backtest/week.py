@@ -1,0 +1,402 @@
+"""The week's market structure, from the metric log: figures, and where they are not covered.
+
+A figure is given only if enough of the week is known for it (``COVERED``); what is not says so in
+its place. The words are those of the languages' files.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import isfinite, prod
+from pathlib import Path
+
+import msgspec
+
+from bot.lang import numbers
+from bot.lang.words import Words
+from bot.messages.blocks import plain
+from bot.messages.headline import at_least
+from bot.messages.voice import Html, say
+from bot.metriclog import SUFFIX, Column, LogRow, log_rows
+from rules.alerts import ALL
+from rules.snapshot import MACRO_PRICE, PRICE
+from streams.durations import DAY, MINUTE
+from streams.events import Ms
+
+WEEK: Ms = 7 * DAY
+MINUTES = WEEK // MINUTE
+
+COVERED = 0.9
+"""An average or an extreme of the week is given if so much of its minutes is known."""
+
+NEAR: Ms = 5 * MINUTE
+"""A value of a moment is one that was known so shortly before or after it."""
+
+_FLOAT = struct.Struct("<f")
+_INTEREST = {
+    "week.oi_all": "drawdown_oi_total_net_pct",
+    "week.oi_top10": "drawdown_oi_top10_net_pct",
+    "week.oi_51to100": "drawdown_oi_51to100_net_pct",
+}
+_CORRELATIONS = {
+    "week.top10": "correlation_top10_7d",
+    "week.51to100": "correlation_51to100_7d",
+}
+
+
+@dataclass(slots=True)
+class WeekValues:
+    """What is known of one metric in the week, minute by minute."""
+
+    at: list[Ms] = field(default_factory=list[Ms])
+    value: list[float] = field(default_factory=list[float])
+    low: list[float] = field(default_factory=list[float])
+    """The least value since the minute before."""
+    high: list[float] = field(default_factory=list[float])
+    """The largest."""
+
+    @property
+    def covered(self) -> float:
+        """The share of the week's minutes that are known."""
+        return len(self.at) / MINUTES
+
+    @property
+    def mean(self) -> float:
+        """Of its minutes. ZeroDivisionError if there are none."""
+        return sum(self.value) / len(self.value)
+
+    def lowest(self) -> tuple[float, Ms]:
+        """With its time. ValueError if there is none."""
+        return min(zip(self.low, self.at, strict=True))
+
+    def highest(self) -> tuple[float, Ms]:
+        """With its first time. ValueError if there is none."""
+        value, before = max((high, -at) for high, at in zip(self.high, self.at, strict=True))
+        return value, -before
+
+    def near(self, moment: Ms) -> float | None:
+        """The value at ``moment``: the last one not after it, else the first one after it."""
+        before = [n for n, at in enumerate(self.at) if moment - NEAR <= at <= moment]
+        after = [n for n, at in enumerate(self.at) if moment < at <= moment + NEAR]
+        return self.value[before[-1] if before else after[0]] if before or after else None
+
+
+@dataclass(slots=True)
+class RecordedWeek:
+    """All that is known of a week. ``start``: its Monday, 00:00 UTC."""
+
+    start: Ms
+    values: dict[tuple[str, str], WeekValues] = field(
+        default_factory=dict[tuple[str, str], WeekValues]
+    )
+    """By metric and asset, as far as any minute is known."""
+    minutes: list[Ms] = field(default_factory=list[Ms])
+    """Those of which there is a row."""
+
+    def of(self, metric: str, asset: str) -> WeekValues:
+        """What is known of it; nothing where it was not recorded."""
+        return self.values.get((metric, asset), WeekValues())
+
+    def day_end(self, metric: str, asset: str, day: int) -> float | None:
+        """The last value in a day of the week, counted from 0, if it is from its last minutes."""
+        end = self.start + (day + 1) * DAY
+        known = self.of(metric, asset)
+        within = [n for n, at in enumerate(known.at) if end - NEAR <= at < end]
+        return known.value[within[-1]] if within else None
+
+
+def monday(text: str) -> Ms:
+    """The Monday that ``text`` names, 00:00 UTC. ValueError in a sentence if it names none."""
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"{text} is no day: write the week's Monday, such as 2026-11-16") from None
+    if day.weekday():
+        first = day - timedelta(days=day.weekday())
+        raise ValueError(f"{text} is no Monday: that of its week is {first:%Y-%m-%d}")
+    return round(day.timestamp() * 1000)
+
+
+def last_week(now: Ms) -> Ms:
+    """The Monday of the last week that is over at ``now``."""
+    today = datetime.fromtimestamp(now / 1000, UTC)
+    days = now // DAY - today.weekday() - 7
+    return days * DAY
+
+
+def read_week(folder: Path, start: Ms, metrics: Callable[[str, str], bool]) -> RecordedWeek:
+    """The week from ``start`` on. ``metrics``: which of a metric and an asset is wanted. A day that
+    is not there, or torn, is a hole. OSError as usual."""
+    week = RecordedWeek(start)
+    rows: dict[int, dict[tuple[str, str], tuple[float, float, float]]] = {}
+    for day in range(start, start + WEEK, DAY):
+        path = folder / f"{datetime.fromtimestamp(day / 1000, UTC):%Y-%m-%d}{SUFFIX}"
+        if path.exists():
+            _read_day(path, start, metrics, rows)
+    for minute in sorted(rows):
+        at = minute * MINUTE
+        week.minutes.append(at)
+        for key, (value, low, high) in rows[minute].items():
+            known = week.values.setdefault(key, WeekValues())
+            known.at.append(at)
+            known.value.append(value)
+            known.low.append(low)
+            known.high.append(high)
+    return week
+
+
+def _read_day(
+    path: Path,
+    start: Ms,
+    metrics: Callable[[str, str], bool],
+    rows: dict[int, dict[tuple[str, str], tuple[float, float, float]]],
+) -> None:
+    columns: Sequence[Column] = ()
+    places: dict[tuple[str, str], tuple[int, int, int]] = {}
+    with path.open("rb") as file:
+        try:
+            for row in log_rows(file):
+                if row.columns is not columns:
+                    columns = row.columns
+                    places = _places(columns, metrics)
+                if start <= row.minute * MINUTE < start + WEEK:
+                    rows[row.minute] = _values(row, places)
+        except (ValueError, zlib.error, msgspec.MsgspecError):
+            return  # what was read before it is torn counts
+
+
+def _places(
+    columns: Sequence[Column], metrics: Callable[[str, str], bool]
+) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Where value, low and high are; of what has no low and high, the value."""
+    index = {column: place for place, column in enumerate(columns)}
+    return {
+        (column.metric, column.asset): (
+            place,
+            index.get(column._replace(field="low"), place),
+            index.get(column._replace(field="high"), place),
+        )
+        for column, place in index.items()
+        if column.field == "value" and not column.instrument
+        and metrics(column.metric, column.asset)
+    }  # fmt: skip
+
+
+def _values(
+    row: LogRow, places: Mapping[tuple[str, str], tuple[int, int, int]]
+) -> dict[tuple[str, str], tuple[float, float, float]]:
+    known: dict[tuple[str, str], tuple[float, float, float]] = {}
+    for key, place in places.items():
+        value, low, high = (_number(row, at) for at in place)
+        if isfinite(value):
+            known[key] = (
+                value, low if isfinite(low) else value, high if isfinite(high) else value
+            )  # fmt: skip
+    return known
+
+
+def _number(row: LogRow, place: int) -> float:
+    width = len(row.columns)
+    (value,) = _FLOAT.unpack(bytes(row.planes[place + plane * width] for plane in range(4)))
+    return float(f"{value:.7g}")
+
+
+def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
+    """What a report on the market and on ``majors`` is made of."""
+    market = {*_INTEREST.values(), *_CORRELATIONS.values()}
+    market |= {"liq_total_24h_musd", "funding_negative_share_pct"}
+    coin = {PRICE, "funding_8h_pct", "oi_net_24h_pct", "depth_25bp_pct_of_normal"}
+    coin |= {"volatility_7d_pct", "spot_share_pct"}
+
+    def is_wanted(metric: str, asset: str) -> bool:
+        if metric == MACRO_PRICE:
+            return True
+        return metric in (market if asset == ALL else coin) and (asset == ALL or asset in majors)
+
+    return is_wanted
+
+
+def week_report(week: RecordedWeek, majors: Sequence[str], words: Words) -> str:
+    """The report as plain text, a figure a line."""
+    return plain("\n".join(_Report(week, words).lines(majors)))
+
+
+class _Report:
+    """One report in one language."""
+
+    def __init__(self, week: RecordedWeek, words: Words) -> None:
+        self._week = week
+        self._words = words
+        self._end = week.start + WEEK - MINUTE
+
+    def lines(self, majors: Sequence[str]) -> list[Html]:
+        week = self._week
+        head = self._say(
+            "week.head", first=self._day(week.start), last=self._day(week.start + 6 * DAY)
+        )
+        lines = [head]
+        for asset in majors:
+            lines += ["", *self._coin(asset)]
+        lines += ["", *self._market(), "", self._watched(), self._say("week.not_recorded")]
+        return [Html(line) for line in lines]
+
+    def _say(self, key: str, **values: str) -> Html:
+        return say(self._words, key, **values)
+
+    def _day(self, at: Ms) -> str:
+        return self._words.day(at, self._week.start)
+
+    def _missing(self, what: Html, share: float | None = None) -> Html:
+        """``what`` is not covered; ``share`` of it is known."""
+        if not share:
+            return self._say("week.none", what=what)
+        return self._say("week.part", what=what, pct=numbers.share(100 * share))
+
+    def _figure(self, what: Html, known: WeekValues, text: Callable[[WeekValues], Html]) -> Html:
+        """``text`` of what is known, if that is enough."""
+        if known.covered < COVERED:
+            return self._missing(what, known.covered)
+        return self._say("week.figure", what=what, text=text(known))
+
+    def _coin(self, asset: str) -> list[Html]:
+        week = self._week
+
+        def figure(name: str, metric: str, text: Callable[[WeekValues], Html]) -> Html:
+            return self._figure(self._say(name, asset=asset), week.of(metric, asset), text)
+
+        return [
+            self._price(asset),
+            figure("week.funding", "funding_8h_pct", self._funding),
+            self._interest(asset),
+            figure("week.depth", "depth_25bp_pct_of_normal", self._depth),
+            self._volatility(asset),
+            figure("week.spot", "spot_share_pct", self._average),
+        ]
+
+    def _volatility(self, asset: str) -> Html:
+        """At the end, when it looks back over the whole week."""
+        what = self._say("week.volatility", asset=asset)
+        known = self._week.of("volatility_7d_pct", asset)
+        now = known.near(self._end)
+        if now is None:
+            return self._missing(what, known.covered)
+        return self._say("week.figure", what=what, text=f"{numbers.share(now)}%")
+
+    def _price(self, asset: str) -> Html:
+        """Both ends of the week must be known."""
+        words, known = self._words, self._week.of(PRICE, asset)
+        what = self._say("week.price", asset=asset)
+        first, last = known.near(self._week.start), known.near(self._end)
+        if known.covered < COVERED or not first or last is None:
+            return self._missing(what, known.covered)
+        (low, low_at), (high, high_at) = known.lowest(), known.highest()
+        text = self._say(
+            "week.price_text",
+            first=words.price(first), last=words.price(last),
+            pct=numbers.change(100 * (last / first - 1)),
+            low=words.price(low), low_day=self._day(low_at),
+            high=words.price(high), high_day=self._day(high_at),
+        )  # fmt: skip
+        return self._say("week.figure", what=what, text=text)
+
+    def _funding(self, known: WeekValues) -> Html:
+        negative = sum(value < 0 for value in known.value) / len(known.value)
+        return self._say(
+            "week.funding_text",
+            mean=numbers.rate(known.mean), low=numbers.rate(known.lowest()[0]),
+            high=numbers.rate(known.highest()[0]), pct=numbers.share(100 * negative),
+        )  # fmt: skip
+
+    def _interest(self, asset: str) -> Html:
+        """From the changes of the seven days, each of which must be known."""
+        what = self._say("week.oi", asset=asset)
+        days = [self._week.day_end("oi_net_24h_pct", asset, day) for day in range(7)]
+        known = [day for day in days if day is not None]
+        if len(known) < len(days):
+            return self._missing(what, len(known) / len(days))
+        change = 100 * (prod(1 + day / 100 for day in known) - 1)
+        text = self._say("week.over_the_week", value=f"{numbers.change(change)}%")
+        return self._say("week.figure", what=what, text=text)
+
+    def _depth(self, known: WeekValues) -> Html:
+        low, at = known.lowest()
+        return self._say(
+            "week.depth_text",
+            mean=numbers.share(known.mean), low=numbers.share(low), day=self._day(at),
+        )  # fmt: skip
+
+    def _average(self, known: WeekValues) -> Html:
+        return self._say("week.average", value=f"{numbers.share(known.mean)}%")
+
+    def _market(self) -> list[Html]:
+        negative = self._week.of("funding_negative_share_pct", ALL)
+        return [
+            self._at_the_end("week.oi_below", _INTEREST, lambda x: f"{numbers.change(x)}%"),
+            self._liquidations(),
+            self._figure(self._say("week.negative"), negative, self._breadth),
+            self._at_the_end("week.correlation", _CORRELATIONS, lambda x: numbers.trimmed(x, 2)),
+            self._macro(),
+        ]
+
+    def _at_the_end(
+        self, name: str, metrics: Mapping[str, str], text: Callable[[float], str]
+    ) -> Html:
+        """The values at the end of the week; of what is not known then that is said."""
+        parts: list[Html] = []
+        for key, metric in metrics.items():
+            value = self._week.of(metric, ALL).near(self._end)
+            shown = self._say("week.unknown") if value is None else Html(text(value))
+            parts.append(self._say(key, value=shown))
+        listed = Html(self._words.dot.join(parts))
+        return self._say("week.figure", what=self._say(name), text=listed)
+
+    def _liquidations(self) -> Html:
+        """Of the days of which the sum is known."""
+        what = self._say("week.liquidations")
+        days = [self._week.day_end("liq_total_24h_musd", ALL, day) for day in range(7)]
+        known = [(musd, day) for day, musd in enumerate(days) if musd is not None]
+        if not known:
+            return self._missing(what)
+        most, day = max(known, key=lambda of_day: of_day[0])
+        text = self._say(
+            "week.liquidations_text",
+            usd=at_least(self._words, sum(musd for musd, _ in known) * 1e6),
+            count=str(len(known)),
+            most=at_least(self._words, most * 1e6),
+            day=self._day(self._week.start + day * DAY),
+        )
+        return self._say("week.figure", what=what, text=text)
+
+    def _breadth(self, known: WeekValues) -> Html:
+        most, at = known.highest()
+        return self._say(
+            "week.negative_text",
+            mean=numbers.share(known.mean), high=numbers.share(most), day=self._day(at),
+        )  # fmt: skip
+
+    def _macro(self) -> Html:
+        what = self._say("week.macro")
+        parts: list[str] = []
+        for (metric, asset), known in sorted(self._week.values.items()):
+            first = known.near(self._week.start) if metric == MACRO_PRICE else None
+            last = known.near(self._end)
+            if first and last is not None:
+                parts.append(f"{asset} {numbers.change(100 * (last / first - 1))}%")
+        if not parts:
+            return self._missing(what)
+        return self._say("week.figure", what=what, text=self._words.dot.join(parts))
+
+    def _watched(self) -> Html:
+        """How much of the week there is a row of, and the longest hole."""
+        week, words = self._week, self._words
+        ends = [week.start - MINUTE, *week.minutes, week.start + WEEK]
+        hole, at = max((later - before - MINUTE, -before) for before, later in pairwise(ends))
+        pct = numbers.percent(1_000 * len(week.minutes) // MINUTES / 10)  # a hole is no 100 %
+        if hole < MINUTE:
+            return self._say("week.watched", pct=pct)
+        return self._say(
+            "week.watched_hole", pct=pct, length=words.length(hole), day=self._day(-at + MINUTE)
+        )

@@ -1,0 +1,239 @@
+"""The weekly report against figures that are worked out here from what was written."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.__main__ import main
+from bot.backtest.week import (
+    WEEK,
+    RecordedWeek,
+    last_week,
+    monday,
+    read_week,
+    wanted,
+    week_report,
+)
+from bot.lang import LANGUAGES
+from bot.metriclog import MetricLog
+from rules.alerts import ALL
+from rules.snapshot import MACRO_PRICE, PRICE, Observed
+from streams.durations import DAY, HOUR, MINUTE
+from streams.events import Ms
+from tests.bot.backtest.logs import KEEP
+from tests.golden import check_text
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+START: Ms = monday("2026-11-16")
+STEP = 1
+"""Minutes between two rows."""
+
+SPARSE = "spot_share_pct"
+"""Of a coin that is asked for, and known for two days alone."""
+
+
+def row_of(minute: int) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Value, lowest and highest since the minute before, of each metric and asset."""
+    day, turn = minute / 1_440, minute / 10_080 * 2 * math.pi
+    of_day = minute % 1_440
+
+    def alone(value: float) -> tuple[float, float, float]:
+        return value, value, value
+
+    funding = 0.004 * math.sin(turn) + 0.001
+    share = 30 + 10 * math.sin(turn)
+    depth = 95 - 40 * (day > 3) * (day < 3.02)
+    known = {
+        # whole numbers: the log keeps seven digits
+        (PRICE, "BTC"): alone(round(100_000 - 1_000 * day + 800 * math.sin(3 * turn))),
+        (PRICE, "ETH"): alone(4_000 + 50 * day),
+        ("funding_8h_pct", "BTC"): alone(funding),
+        ("oi_net_24h_pct", "BTC"): alone(-1.0 - 0.2 * int(day)),
+        ("depth_25bp_pct_of_normal", "BTC"): (depth, depth - 1, depth + 1),
+        ("volatility_7d_pct", "BTC"): alone(40 + day),
+        ("spot_share_pct", "BTC"): alone(20 + 2 * math.cos(turn)),
+        ("liq_total_24h_musd", ALL): alone((of_day + 1) * (0.1 + 0.4 * (int(day) == 3))),
+        ("funding_negative_share_pct", ALL): (share, 20.0, share + 3),
+        ("drawdown_oi_total_net_pct", ALL): alone(-10 - day),
+        ("drawdown_oi_51to100_net_pct", ALL): alone(-20 - day),
+        ("correlation_top10_7d", ALL): alone(0.7 + day / 100),
+        ("correlation_51to100_7d", ALL): alone(0.6 + day / 100),
+        (MACRO_PRICE, "SPX"): alone(6_000 + 10 * day),
+        ("funding_8h_pct", "DOGE"): alone(9.0),
+    }
+    if day < 2:
+        known[SPARSE, "ETH"] = alone(15.0)
+    return known
+
+
+def observed(minute: int) -> list[Observed]:
+    return [
+        Observed(metric=metric, asset=asset, value=value, low=low, high=high)
+        for (metric, asset), (value, low, high) in row_of(minute).items()
+    ]
+
+
+def minutes(holes: bool) -> Iterator[int]:
+    """Of the week, without those of a hole of 26 minutes on Wednesday."""
+    return (m for m in range(0, 10_080, STEP) if not (holes and 3_000 <= m < 3_026))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "metrics"
+    log = MetricLog(folder, KEEP, 1_000)
+    for minute in minutes(holes=True):
+        log.write(START + minute * MINUTE, observed(minute))
+    log.write(START + WEEK, observed(10_080))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def week(folder: Path) -> RecordedWeek:
+    return read_week(folder, START, wanted(["BTC", "ETH"]))
+
+
+def values(metric: str, asset: str, part: int = 0) -> list[float]:
+    """What was written of it in the week; ``part``: 0 the value, 1 the lowest, 2 the highest."""
+    rows = [row_of(minute) for minute in minutes(holes=True)]
+    return [row[metric, asset][part] for row in rows if (metric, asset) in row]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_report_in_each_language(week: RecordedWeek, language: str):
+    text = week_report(week, ["BTC", "ETH"], LANGUAGES[language])
+    check_text(GOLDEN / f"week_{language}.txt", f"{text}\n")
+    assert not re.search(r"\b(None|nan|inf)\b|[{}]|<|&", text)
+
+
+def line(week: RecordedWeek, start: str) -> str:
+    text = week_report(week, ["BTC", "ETH"], LANGUAGES["en"]).replace("−", "-")
+    (only,) = [line for line in text.splitlines() if line.startswith(start)]
+    return only.replace("\u00a0", " ")
+
+
+def test_each_figure_is_what_a_reader_of_the_numbers_works_out(week: RecordedWeek):
+    price = values(PRICE, "BTC")
+    change = 100 * (price[-1] / price[0] - 1)
+    low, high = min(price), max(price)
+    assert line(week, "BTC price") == (
+        f"BTC price: ${price[0]:,.0f} → ${price[-1]:,.0f} ({change:+.1f}%), "
+        f"lowest ${low:,.0f} on 22 Nov, highest ${high:,.0f} on 16 Nov"
+    )
+    funding = values("funding_8h_pct", "BTC")
+    negative = 100 * sum(rate < 0 for rate in funding) / len(funding)
+    assert line(week, "BTC funding").partition(": ")[2] == (
+        f"{sum(funding) / len(funding):.4f} on average, from {min(funding):.4f} to "
+        f"{max(funding):.4f}; negative {negative:.0f}% of the time"
+    )
+    grown = 1.0
+    for day in range(7):
+        grown *= 1 + (-1.0 - 0.2 * day) / 100
+    assert line(week, "BTC open interest").endswith(f": {100 * (grown - 1):+.1f}% over the week")
+    depth = values("depth_25bp_pct_of_normal", "BTC")
+    least = min(values("depth_25bp_pct_of_normal", "BTC", 1))
+    assert line(week, "BTC depth").partition(": ")[2] == (
+        f"{sum(depth) / len(depth):.0f}% on average, lowest {least:.0f}% on 19 Nov"
+    )
+    assert line(week, "BTC realised").endswith(f": {values('volatility_7d_pct', 'BTC')[-1]:.0f}%")
+    spot = values(SPARSE, "BTC")
+    assert line(week, "BTC spot").endswith(f": {sum(spot) / len(spot):.0f}% on average")
+
+
+def test_the_market_s_figures_are_too(week: RecordedWeek):
+    # 1,440 minutes a day, each of 0.1 million, on Thursday of 0.5
+    assert line(week, "Liquidations").partition(": ")[2] == (
+        "≥ $1.58B on 7 of 7 days; largest day ≥ $720M, 19 Nov"
+    )
+    share = values("funding_negative_share_pct", ALL)
+    most = max(values("funding_negative_share_pct", ALL, 2))
+    assert (
+        line(week, "Contracts")
+        .partition(": ")[2]
+        .startswith(f"{sum(share) / len(share):.0f}% on average, at most {most:.0f}% on 17 Nov")
+    )
+    assert line(week, "Open interest below").partition(": ")[2] == (
+        "all -17.0% · top 10 unknown · ranks 51–100 -27.0%"
+    )
+    assert line(week, "Mean correlation").partition(": ")[2] == "top 10 0.77 · ranks 51–100 0.67"
+    assert line(week, "Beside it") == f"Beside it: SPX {100 * (6_070 / 6_000 - 1):+.1f}%"
+    assert line(week, "Watched") == "Watched: 99.7% of the minutes; longest hole 26 min, 18 Nov"
+
+
+def test_what_is_not_covered_is_said_in_its_place(week: RecordedWeek):
+    nothing = "not covered, nothing of it was recorded"
+    assert line(week, "ETH funding").endswith(nothing)
+    assert line(week, "ETH open interest").endswith(nothing)
+    assert line(week, "ETH realised").endswith(nothing)
+    assert line(week, "ETH spot").endswith("not covered, 29% of the week is known")
+    assert "ETH price: $4,000 → $4,350" in line(week, "ETH price")
+
+
+def test_a_day_that_is_missing_takes_away_what_it_is_needed_for(folder: Path, tmp_path: Path):
+    for file in sorted(folder.iterdir()):
+        if "11-18" not in file.name and "11-22" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    week = read_week(tmp_path, START, wanted(["BTC", "ETH"]))
+    assert line(week, "BTC price").endswith("not covered, 71% of the week is known")
+    assert line(week, "BTC open interest").endswith("not covered, 71% of the week is known")
+    assert line(week, "BTC realised").endswith("not covered, 71% of the week is known")
+    assert line(week, "Liquidations").partition(": ")[2] == (
+        "≥ $1.29B on 5 of 7 days; largest day ≥ $720M, 19 Nov"
+    )
+    assert line(week, "Open interest below").count("unknown") == 3
+    assert line(week, "Watched") == "Watched: 71.4% of the minutes; longest hole 1 d, 18 Nov"
+
+
+def test_a_file_that_is_torn_counts_up_to_there(folder: Path, tmp_path: Path):
+    for file in sorted(folder.iterdir()):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    torn = tmp_path / "2026-11-17.metrics"
+    data = torn.read_bytes()
+    torn.write_bytes(data[: len(data) // 2])
+    (tmp_path / "2026-11-20.metrics").write_text("no log")
+    week = read_week(tmp_path, START, wanted(["BTC"]))
+    days = {(at - START) // DAY for at in week.minutes}
+    assert days == {0, 1, 2, 3, 5, 6}
+    assert 0 < len([at for at in week.minutes if (at - START) // DAY == 1]) < 1_440
+
+
+def test_a_week_of_which_nothing_is_there_invents_nothing(tmp_path: Path):
+    week = read_week(tmp_path, START, wanted(["BTC"]))
+    text = week_report(week, ["BTC"], LANGUAGES["en"])
+    assert text.count("not covered, nothing of it was recorded") == 9
+    assert text.count("unknown") == 5
+    texts = [line.partition(": ")[2] for line in text.splitlines()]
+    figures = [line for line in texts if re.search(r"\d[^.]", line) and "unknown" not in line]
+    assert figures == ["0% of the minutes; longest hole 7 d, 16 Nov"]
+
+
+def test_a_week_begins_on_its_monday():
+    assert monday("2026-11-16") == 1_794_787_200_000
+    with pytest.raises(ValueError, match="is no Monday: that of its week is 2026-11-16"):
+        monday("2026-11-22")
+    with pytest.raises(ValueError, match="is no day"):
+        monday("2026-11-31")
+    for late in (0, HOUR, 6 * DAY + 23 * HOUR):
+        assert last_week(START + WEEK + late) == START
+    assert last_week(START + WEEK - 1) == START - WEEK
+
+
+def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]):
+    config = folder.parent.parent / "config.toml"
+    config.write_text(
+        f'extends = "shipped"\n[redis]\ndata_dir = "{folder.parent}"\n'
+        '[markets]\nmajors = ["BTC", "ETH"]\n'
+    )
+    command = ["report", "--config", str(config), "--week", "2026-11-16", "--lang", "ja"]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert not done.value.code
+    printed = capsys.readouterr().out
+    assert printed == (GOLDEN / "week_ja.txt").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit) as done:
+        main([*command[:3], "--week", "2026-11-17"])
+    assert done.value.code
+    assert "is no Monday" in capsys.readouterr().err
