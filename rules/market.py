@@ -20,6 +20,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkab
 import msgspec
 
 from rules.alerts import ALL
+from rules.basis import Basis
 from rules.interest import MAX_AGE, MEMOS, Interest
 from rules.timeline import VenueClock
 from rules.windows import LatestPrices, PriceWindow, Series
@@ -253,8 +254,8 @@ class Market(_Memos):
         self.clock = clock or VenueClock()
         """That of its venue."""
         self.prices = PriceWindow(price_keep)
-        self.basis: float | None = None
-        """How many times its index price its mark price was when both were told last."""
+        self.basis = Basis()
+        """How far its mark price is from its index price."""
         self.interest = Interest()
         """Which readings of its open interest are believed; those of inverse contracts are USD."""
         self.inverse = False
@@ -321,6 +322,7 @@ class Market(_Memos):
         """The clock was set back to ``now``: what was measured has no known age. ``prices``: none
         yet."""
         self.prices = prices
+        self.basis.set_back(now)
         self.interest.set_back(now)
         self.likeness.set_back(now)
         self.compared.set_back(now)
@@ -330,8 +332,9 @@ class Market(_Memos):
 
     def begin_anew(self) -> None:
         """What was heard of it until now is another asset's."""
-        self.prices, self.interest, self.compared = self.prices.empty(), Interest(), Compared()
-        self.oi_base = self.oi_usd = self.spread_bp = self.basis = None
+        self.prices, self.basis = self.prices.empty(), Basis()
+        self.interest, self.compared = Interest(), Compared()
+        self.oi_base = self.oi_usd = self.spread_bp = None
         self.settled = self.predicted = None
         self.memos.clear()
 
@@ -357,14 +360,7 @@ class Market(_Memos):
         return held > 0
 
     def _take_price(self, event: Price, now: Ms) -> bool:
-        mark, price = event.mark, event.index
-        if self.spot:
-            price = event.last
-        elif price is None:
-            # an index that fails is gone on with by the mark, as far from it as that was
-            price = mark if mark is None or self.basis is None else mark / self.basis
-        elif mark is not None and price > 0:
-            self.basis = mark / price
+        price = event.last if self.spot else self.basis.price(event.mark, event.index, now)
         if price is None or price <= 0:
             return False
         self._date(_PRICE, event)
@@ -656,7 +652,8 @@ class MarketDump(msgspec.Struct, array_like=True):
     inverse: bool = False
     compared: Compared = msgspec.field(default_factory=Compared)
     gone: bool = False
-    basis: float | None = None
+    basis: Basis | float | None = None
+    """A number in dumps of before ``Basis``, of which none is made."""
     spot: bool = False
 
 
@@ -848,7 +845,7 @@ class Memory:
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
             market.compared, market.gone = saved.compared, saved.gone
-            market.basis = saved.basis
+            market.basis = saved.basis if isinstance(saved.basis, Basis) else Basis()
             view.half_of(market).sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
             if not _fits(market.prices, saved.prices):
