@@ -30,6 +30,10 @@ from rules.alerts import (
     PartFacts,
     PriceFacts,
     PriceShareFacts,
+    Regime,
+    RegimeCondition,
+    RegimeEvidence,
+    RegimeFacts,
     SpotDepthFacts,
     SpotShareFacts,
     TotalOpenInterestFacts,
@@ -40,6 +44,7 @@ from rules.composite import Composite
 from rules.metric import Metric
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
@@ -104,8 +109,11 @@ def _shown(alert: Alert, language: str, html: bool, service: Service | None) -> 
 
 
 def turns_of(rule: Rule) -> list[Turn]:
-    """The turns that its alerts can have: with one level it never rises."""
+    """The turns that its alerts can have: with one level it never rises, and a state that one is in
+    or not never gets worse."""
     _, row = _watched(rule)
+    if topic(rule.metric) == "regime":
+        return [Turn.OPEN, Turn.CLOSE]
     return [turn for turn in Turn if turn is not Turn.UP or _first(row) < max(row.levels)]
 
 
@@ -402,6 +410,51 @@ def _volatility(of: Metric) -> VolatilityFacts | None:
     return VolatilityFacts(window_ms=of.window or 7 * DAY, returns=1_006, expected=1_010)
 
 
+_THRESHOLDS = (-5.0, -4.0, 0.3, 60.0, 85.0, -15.0, 3.0)
+_AT_MOST = (True, True, False, True, False, True, False)
+_EVIDENCE: Mapping[Regime, tuple[float, ...]] = {
+    Regime.THIN: (-0.3, -0.8, 0.01, 52.0, 52.0, -4.1, 31.0),
+    Regime.CASCADE: (-9.2, -6.4, 0.74, 38.0, 38.0, -13.0, 34.0),
+    Regime.RESET: (-0.4, 0.6, 0.02, 71.0, 71.0, -22.0, -9.0),
+    Regime.REPAIR: (0.5, 0.3, 0.01, 91.0, 91.0, -19.5, 3.0),
+    Regime.CALM: (0.2, 0.1, 0.01, 98.0, 98.0, -6.2, 12.0),
+}
+"""The values of the conditions, in their order."""
+
+_BEFORE = {
+    Regime.THIN: Regime.CALM,
+    Regime.CASCADE: Regime.THIN,
+    Regime.RESET: Regime.CASCADE,
+    Regime.REPAIR: Regime.RESET,
+}
+
+
+def _regime(of: Metric, value: float, _: Rule) -> RegimeFacts | None:
+    """At its end the next one has begun."""
+    if not isinstance(of, RegimeMetric):
+        return None
+    following = {before: regime for regime, before in _BEFORE.items()}
+    regime = of.regime if value > 0.5 else following.get(of.regime, Regime.CALM)
+    values = _EVIDENCE[regime]
+    if "market" in of.scopes:  # the share of contracts whose funding is negative
+        values = (*values[:-1], 62.0 if values[-1] < 0 else 18.0)
+    asked = zip(RegimeCondition, values, _THRESHOLDS, _AT_MOST, strict=True)
+    return RegimeFacts(
+        regime=regime,
+        since=AT,
+        before=_BEFORE[of.regime] if value > 0.5 else of.regime,
+        evidence=tuple(
+            RegimeEvidence(
+                condition=condition,
+                value=x,
+                threshold=threshold,
+                met=x <= threshold if at_most else x >= threshold,
+            )
+            for condition, x, threshold, at_most in asked
+        ),
+    )
+
+
 _FACTS: Mapping[str, Callable[[Metric, float, Rule], PartFacts | None]] = {
     "funding": _funding,
     "predicted": _funding,
@@ -413,4 +466,5 @@ _FACTS: Mapping[str, Callable[[Metric, float, Rule], PartFacts | None]] = {
     "breadth": _breadth,
     "falls": _falls,
     "structure": _structure,
+    "regime": _regime,
 }

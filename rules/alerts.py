@@ -272,6 +272,65 @@ class Liquidated(msgspec.Struct, frozen=True, kw_only=True):
         return self.long_usd + self.short_usd
 
 
+class Regime(StrEnum):
+    """What state the leverage of an asset or of the market is in (``rules.regime``)."""
+
+    CALM = "calm"
+    THIN = "thin"
+    """Depth is far below normal."""
+    CASCADE = "cascade"
+    """Positions are being closed by force."""
+    RESET = "reset"
+    """Open interest is far below its high, and nothing is being forced."""
+    REPAIR = "repair"
+    """After a reset depth is near normal and funding positive again."""
+
+
+class RegimeCondition(StrEnum):
+    """A condition that is part of the evidence of a regime; of the market some are measured by
+    something else than of an asset (``rules.metrics.regime``)."""
+
+    INTEREST_FALLS = "interest_falls"
+    """Net change of open interest in 1 h, %."""
+    PRICE_FALLS = "price_falls"
+    """Change of the price in 1 h, %; of the market weighted by open interest."""
+    LONGS_CLOSED = "longs_closed"
+    """Longs reported as liquidated in 1 h, % of open interest; of the market in the hour that goes
+    on and the one before it."""
+    THIN = "thin"
+    """Depth, % of normal at this hour of day."""
+    REPAIRED = "repaired"
+    """The same."""
+    REDUCED = "reduced"
+    """Open interest below its high, %."""
+    POSITIVE = "positive"
+    """Settlements in a row at which funding was positive, below zero at which it was not; of the
+    market the share of contracts whose funding is negative, %."""
+
+
+class RegimeEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One condition, as it is now."""
+
+    condition: RegimeCondition
+    value: float | None
+    """In the unit of the condition; None: not available."""
+    threshold: float
+    """The value at which the condition is met."""
+    met: bool | None
+    """None: unknown, for want of the value or because the value is a lower bound."""
+
+
+class RegimeFacts(msgspec.Struct, frozen=True, kw_only=True, tag="regime"):
+    """The regime now, and what it is judged by."""
+
+    regime: Regime
+    since: Ms
+    """When it began; if there is none ``before``, since when it is watched."""
+    before: Regime | None
+    """The one before; None: this is the first that was seen."""
+    evidence: tuple[RegimeEvidence, ...]
+
+
 PartFacts = (
     FundingFacts
     | OpenInterestFacts
@@ -288,6 +347,7 @@ PartFacts = (
     | LiquidationDayFacts
     | SpotShareFacts
     | SpotDepthFacts
+    | RegimeFacts
 )
 """The facts of a rule with a metric."""
 

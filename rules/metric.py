@@ -192,6 +192,15 @@ class Sampled(Protocol):
 
 
 @runtime_checkable
+class Combines(Protocol):
+    """A metric that is made of the values of others, which are watched with it."""
+
+    def parts(self) -> "tuple[Metric, ...]":
+        """Those others, of the same scope."""
+        ...
+
+
+@runtime_checkable
 class Holds(Protocol):
     """A metric against what is usual, which must not learn from the episode that it shows."""
 

@@ -26,6 +26,7 @@ from rules.alerts import (
     Notice,
     Record,
     RecordKind,
+    RegimeFacts,
 )
 from streams.durations import HOUR, SECOND
 from streams.events import Ms
@@ -242,6 +243,8 @@ class Timeline(msgspec.Struct, array_like=True):
         if isinstance(facts, LiquidationDayFacts):
             at = None if facts.largest_at is None else self.now(facts.largest_at)
             return replace(facts, largest_at=at, since=self.now(facts.since))
+        if isinstance(facts, RegimeFacts):
+            return replace(facts, since=self.now(facts.since))
         if isinstance(facts, CascadeFacts):
             return replace(
                 facts,

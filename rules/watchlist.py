@@ -14,7 +14,7 @@ from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
 from rules.likeness import Renamed
 from rules.market import CLOCKS_APART, EventCount, Market, Memory, View
-from rules.metric import Holds, Learns, Metric, OfSpot, Reading, Sampled, TellsPast
+from rules.metric import Combines, Holds, Learns, Metric, OfSpot, Reading, Sampled, TellsPast
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -434,7 +434,8 @@ class InstrumentRoute:
 def metric_instances_of(instances: Sequence[RuleInstance]) -> list[MetricInstance]:
     """The metric instances of these rule instances, all on one asset or one instrument.
 
-    Those that are asked for a second opinion only come last, and have no rules.
+    Those that are asked for a second opinion, or that another one is made of, come last and have no
+    rules.
     """
     metric_instances: dict[str, MetricInstance] = {}
     for instance in instances:
@@ -446,12 +447,20 @@ def metric_instances_of(instances: Sequence[RuleInstance]) -> list[MetricInstanc
         metric_instances[name].rules.append(instance)
     for instance in instances:
         logged = [instance.causes] if instance.causes is not None and instance.rule.cause else []
-        for other in (*instance.others, *logged):
+        for other in with_parts((instance.metric, *instance.others, *logged)):
             if other.name not in metric_instances:
                 metric_instances[other.name] = MetricInstance(
                     other, instance.view, instance.instrument
                 )
     return list(metric_instances.values())
+
+
+def with_parts(metrics: Iterable[Metric]) -> list[Metric]:
+    """These metrics, each followed by those that it is made of."""
+    whole: list[Metric] = []
+    for of in metrics:
+        whole += (of, *(of.parts() if isinstance(of, Combines) else ()))
+    return whole
 
 
 def _conditions(spec: Composite, instance: RuleInstance) -> dict[int, Level]:
@@ -480,7 +489,7 @@ class WatchList:
         self._causes = {rule.name: of for rule in rules if (of := cause_asked_by(rule)) is not None}
         self._composites = tuple(composites)
         self._wake = wake
-        metrics = [m for _, own, others in self._rules for m in (own, *others)]
+        metrics = [m for _, own, others in self._rules for m in with_parts((own, *others))]
         metrics += self._causes.values()
         self.memory = Memory(
             venue_order,
@@ -489,7 +498,10 @@ class WatchList:
             moment=moment,
         )
         self._of_market = [
-            m for rule, own, others in self._rules if rule.scope == "market" for m in (own, *others)
+            m
+            for rule, own, others in self._rules
+            if rule.scope == "market"
+            for m in with_parts((own, *others))
         ]
         # those that remember events for others: metrics of the market, and of causes
         self._takers = [*self._of_market, *(of.interest for of in self._causes.values())]

@@ -286,7 +286,7 @@ def test_the_page_on_configuration_has_every_metric() -> None:
     )
     assert set(scope_by_form) == set(METRICS)
     for form, scope in scope_by_form.items():
-        name = form.replace("<duration>", "1h").replace("<bp>", "25")
+        name = form.replace("<duration>", "1h").replace("<bp>", "25").replace("<state>", "reset")
         assert scope in metric(name).scopes, form
 
 

@@ -10,10 +10,19 @@ from bot.commands.parsing import Command, asset_of
 from bot.config.values import nearest
 from bot.lang import numbers
 from bot.messages.facts import fact_lines
-from bot.messages.headline import amount, cause_in_words, head, metric_name, parts, window_of
+from bot.messages.headline import (
+    amount,
+    cause_in_words,
+    head,
+    metric_name,
+    parts,
+    regime_in_words,
+    regime_of,
+    window_of,
+)
 from bot.messages.render import MARKS
 from bot.messages.voice import Html, Voice, time, title, topic
-from rules.alerts import ALL, Alert, CascadeFacts, Level, Turn
+from rules.alerts import ALL, Alert, CascadeFacts, Level, RegimeFacts, Turn
 from rules.macro import MacroValue
 from rules.metric import Learns
 from rules.metrics import metric
@@ -173,14 +182,14 @@ def market(command: Command, context: Context) -> Answer:
     blocks = [*whole, *lists] or [context.say("ask.no_rule", command=command.name)]
     if command.name == "liq":
         blocks.append(without_liquidations(context))
-    return Answer(blocks=(*blocks, _as_of(context)))
+    return Answer(blocks=(*blocks, as_of(context)))
 
 
 def _of_asset(command: Command, asset: str, values: Sequence[Value], context: Context) -> Answer:
     mine = [v for v in values if v.asset == asset]
     if mine:
         blocks = [with_facts(v, context) for v in mine]
-        return Answer(blocks=(*blocks, _as_of(context)))
+        return Answer(blocks=(*blocks, as_of(context)))
     if any(v.asset == asset for v in context.values):
         return only(context.say("ask.no_rule_on", command=command.name, asset=asset))
     return only(not_watched(asset, context))
@@ -207,7 +216,8 @@ def stale(context: Context) -> Html:
     return context.say("ask.stale.old", length=age)
 
 
-def _as_of(context: Context) -> Html:
+def as_of(context: Context) -> Html:
+    """The time of the values."""
     seen = context.standing.seen if context.standing else context.now
     return context.say("ask.as_of", time=time(context.words, seen, context.now))
 
@@ -241,6 +251,12 @@ def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> 
     return Html("\n".join(lines))
 
 
+def sorted_values(context: Context) -> list[Value]:
+    """All values but regimes, which are no numbers, in the order of the rules."""
+    values = (v for v in context.values if topic(v.metric) != "regime")
+    return sorted(values, key=lambda v: order(v.metric, context)[0])
+
+
 def top(_command: Command, context: Context) -> Answer:
     """/top: the open episodes, the worst first, then the most extreme values of each metric."""
     standing = context.fresh
@@ -252,10 +268,44 @@ def top(_command: Command, context: Context) -> Answer:
         lines.append(context.say("ask.more", count=str(len(episodes) - EPISODES)))
     head = "ask.top.open" if episodes else "ask.top.none"
     blocks = [Html("\n".join([context.say(head), *lines]))]
-    values = sorted(context.values, key=lambda v: order(v.metric, context)[0])
+    values = sorted_values(context)
     whole = [first_line(v, context) for v in values if v.asset == ALL]
     lists = [_list(metric, of, context, TOP) for metric, of in _by_metric(values)]
-    return Answer(blocks=(*blocks, Html("\n".join(whole)), *lists, _as_of(context)))
+    return Answer(blocks=(*blocks, Html("\n".join(whole)), *lists, as_of(context)))
+
+
+def regimes(context: Context) -> dict[str, Value]:
+    """Asset → one of the states of its regime, each of which has all of the evidence."""
+    values: dict[str, Value] = {}
+    for value in context.values:
+        if topic(value.metric) == "regime":
+            values.setdefault(value.asset, value)
+    return values
+
+
+def regime_line(value: Value, context: Context) -> Html:
+    """``BTC: reset since 10:15 (2 h 5 min)``."""
+    facts, words = value.facts, context.words
+    if not isinstance(facts, RegimeFacts):
+        return regime_unknown(value, context)
+    return context.say(
+        "ask.regime.short",
+        asset=regime_subject(value, context),
+        regime=regime_in_words(words, facts.regime),
+        time=time(words, facts.since, context.now),
+        length=words.length(max(0, context.now - facts.since)),
+    )
+
+
+def regime_unknown(value: Value, context: Context) -> Html:
+    """That the regime is not known now, and why."""
+    name, why = context.say("ask.regime.name"), why_unknown([value], context)
+    return context.say("ask.cannot", asset=regime_subject(value, context), name=name, why=why)
+
+
+def regime_subject(value: Value, context: Context) -> str:
+    """Whose regime it is."""
+    return context.say("ask.market") if value.asset == ALL else value.asset
 
 
 MACRO_GROUPS = (
@@ -273,8 +323,9 @@ def whole_market(_command: Command, context: Context) -> Answer:
     standing = context.fresh
     if standing is None:
         return only(stale(context))
-    values = sorted(context.values, key=lambda v: order(v.metric, context)[0])
-    blocks = [with_facts(v, context) for v in values if v.asset == ALL]
+    values = sorted_values(context)
+    blocks = [regime_line(regime, context)] if (regime := regimes(context).get(ALL)) else []
+    blocks += [with_facts(v, context) for v in values if v.asset == ALL]
     structure = [v for v in values if topic(v.metric) == "structure"]
     blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
     if standing.macro:
@@ -286,7 +337,7 @@ def whole_market(_command: Command, context: Context) -> Answer:
         blocks.append(Html("\n".join([context.say("ask.macro", venues=venues), *lines])))
     elif context.settings.macro:
         blocks.append(context.say("ask.macro.none"))
-    return Answer(blocks=(*blocks, _as_of(context)))
+    return Answer(blocks=(*blocks, as_of(context)))
 
 
 def _macro(value: MacroValue, context: Context) -> Html:
@@ -302,6 +353,8 @@ def episode_line(alert: Alert, context: Context) -> Html:
     of, words = topic(alert.metric), context.words
     if isinstance(alert.facts, CascadeFacts):
         value = parts(words, alert.facts)
+    elif of == "regime":
+        value = regime_in_words(words, regime_of(alert.metric))
     else:
         text, worst = (amount(words, of, x, alert.unit) for x in (alert.value, alert.extreme))
         value = context.say("ask.rate", rate=text) if of in RATES else Html(text)

@@ -166,6 +166,8 @@ def _judged(last: Alert, rule: Rule | None, context: Context) -> list[Html]:
     if rule is not None and (hold := held_in_words(rule, context.words)):
         origin = origin_of_hold(context.settings, rule)
         lines.append(context.say("ask.why.hold", hold=hold, origin=origin))
+    if topic(last.metric) == "regime":  # one is in it or not
+        return lines
     worst = _newest(last, context)
     value = _amount(last, worst.extreme, context)
     when = time(context.words, worst.extreme_at, context.now)

@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping
 
 from bot.lang import numbers
-from bot.messages.headline import amount, part, window_of
-from bot.messages.voice import Html, Voice, title
+from bot.lang.words import Words
+from bot.messages.headline import amount, part, regime_in_words, window_of
+from bot.messages.voice import Html, Voice, say, title
 from rules.alerts import (
+    ALL,
     CascadeFacts,
     CorrelationFacts,
     DepthFacts,
@@ -19,6 +21,9 @@ from rules.alerts import (
     OpenInterestFacts,
     PriceFacts,
     PriceShareFacts,
+    RegimeCondition,
+    RegimeEvidence,
+    RegimeFacts,
     SpotDepthFacts,
     SpotShareFacts,
     TotalOpenInterestFacts,
@@ -64,6 +69,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _spot_share_facts(voice, facts)
         case SpotDepthFacts() as facts:
             return _spot_depth_facts(voice, facts)
+        case RegimeFacts() as facts:
+            return _regime_facts(voice, facts)
         case CascadeFacts() as facts:
             return _cascade_facts(voice, facts)
         case None:
@@ -245,6 +252,66 @@ def _volatility_facts(voice: Voice, facts: VolatilityFacts) -> list[Html]:
         count, expected = str(facts.returns), str(facts.expected)
         lines.append(voice.say("structure.returns", count=count, expected=expected))
     return lines
+
+
+def _regime_facts(voice: Voice, facts: RegimeFacts) -> list[Html]:
+    """The evidence: what is known of it in one line, what is met first, and what is not known."""
+    words, of_market = voice.words, voice.alert.asset == ALL
+    met = {each.condition for each in facts.evidence if each.met}
+    # one depth is measured by two thresholds
+    twin = RegimeCondition.THIN if RegimeCondition.REPAIRED in met else RegimeCondition.REPAIRED
+    shown = [each for each in facts.evidence if each.condition is not twin]
+    shown.sort(key=lambda each: each.condition not in met)
+    known = [evidence_in_words(words, each, of_market) for each in shown if each.value is not None]
+    unknown = [evidence_name(words, each.condition) for each in shown if each.value is None]
+    before, lacking = Html(), Html()
+    if facts.before is not None:
+        before = voice.say("regime.before", regime=regime_in_words(words, facts.before))
+    if unknown:
+        lacking = voice.say("regime.not_available", list=Html(words.comma.join(unknown)))
+    return [Html(words.dot.join(known)), lacking, before, voice.price()]
+
+
+_OF_MARKET = frozenset(
+    {RegimeCondition.PRICE_FALLS, RegimeCondition.LONGS_CLOSED, RegimeCondition.POSITIVE}
+)  # fmt: skip
+"""What is measured otherwise of the market than of an asset."""
+
+
+def evidence_in_words(words: Words, evidence: RegimeEvidence, of_market: bool) -> Html:
+    """``OI −38% from its high``. Its value must be known."""
+    condition, value = evidence.condition, evidence.value or 0.0
+    key = f"total_{condition}" if of_market and condition in _OF_MARKET else condition.value
+    if condition is RegimeCondition.POSITIVE and not of_market:
+        key = "positive" if value > 0 else "not_positive"
+    return say(words, f"regime.value.{key}", value=_measured(evidence, value, of_market))
+
+
+def evidence_asked(words: Words, evidence: RegimeEvidence, of_market: bool) -> Html:
+    """``≤ −15%``: what a condition asks."""
+    condition, threshold = evidence.condition, evidence.threshold
+    if condition is RegimeCondition.POSITIVE and not of_market:
+        return say(words, "ask.regime.settlements", count=f"{threshold:g}")
+    at_least = condition in (RegimeCondition.LONGS_CLOSED, RegimeCondition.REPAIRED)
+    return Html(f"{'≥' if at_least else '≤'} {numbers.signed(f'{threshold:g}')}%")
+
+
+def evidence_name(words: Words, condition: RegimeCondition) -> Html:
+    """What of a condition is not available."""
+    of_depth = condition in (RegimeCondition.THIN, RegimeCondition.REPAIRED)
+    return say(words, f"regime.name.{'depth' if of_depth else condition.value}")
+
+
+def _measured(evidence: RegimeEvidence, value: float, of_market: bool) -> str:
+    match evidence.condition:
+        case RegimeCondition.LONGS_CLOSED:  # a lower bound is never rounded up
+            return f"{numbers.trimmed(numbers.significant_below(value, 2), 2)}%"
+        case RegimeCondition.THIN | RegimeCondition.REPAIRED:
+            return f"{numbers.share(value)}%"
+        case RegimeCondition.POSITIVE:
+            return f"{numbers.share(value)}%" if of_market else f"{abs(value):g}"
+        case _:
+            return f"{numbers.change(value)}%"
 
 
 def _counted(voice: Voice, least_fall_pct: Mapping[str, float]) -> Html:

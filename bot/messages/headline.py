@@ -18,6 +18,8 @@ from rules.alerts import (
     Opinion,
     PriceFacts,
     PriceShareFacts,
+    Regime,
+    RegimeFacts,
     TotalOpenInterestFacts,
     VolatilityFacts,
 )
@@ -36,6 +38,7 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
 from rules.metrics.liquidation_day import LiquidationDay
+from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
@@ -86,6 +89,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value).removesuffix('.0')}σ"
         case "usual":
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
+        case "regime":
+            return str(say(words, "ask.regime.yes" if value > 0 else "ask.regime.no"))
         case "structure" if unit in (volatility.UNIT, spot.SHARE_UNIT, spot.DEPTH_UNIT):
             return f"{numbers.share(value)}%"
         case "structure" if unit == liquidation_day.UNIT:
@@ -114,6 +119,17 @@ def cause_in_words(words: Words, cause: Cause | None) -> Html:
     return say(words, f"cause.{cause.name.lower()}") if cause else Html()
 
 
+def regime_in_words(words: Words, regime: Regime) -> Html:
+    """``cascade``."""
+    return say(words, f"regime.{regime}")
+
+
+def regime_of(metric_name: str) -> Regime:
+    """Which regime a metric says whether it is in."""
+    of = metric(metric_name)
+    return of.regime if isinstance(of, RegimeMetric) else Regime.CALM
+
+
 def _cause(voice: Voice) -> Html:
     """The end of a first line."""
     word = cause_in_words(voice.words, voice.alert.cause)
@@ -132,6 +148,8 @@ def metric_name(words: Words, name: str) -> Html:
     key = topic(name)
     if key == "structure":
         return _structure_name(words, of)
+    if isinstance(of, RegimeMetric):
+        return say(words, "ask.name.regime", regime=regime_in_words(words, of.regime))
     if isinstance(of, UsualMetric):
         key = f"usual_{topic(of.base.name)}"
     if isinstance(of, DepthMetric):
@@ -337,6 +355,22 @@ def _structure(voice: Voice) -> dict[str, str]:
     }
 
 
+def _regime(voice: Voice) -> dict[str, str]:
+    """At its end, what has come in its place."""
+    alert, words = voice.alert, voice.words
+    facts = alert.facts if isinstance(alert.facts, RegimeFacts) else None
+    of = regime_of(alert.metric)
+    now = Html()
+    if facts is not None and facts.regime is not of:
+        now = voice.say("regime.now", regime=regime_in_words(words, facts.regime))
+    return {
+        "asset": voice.say("ask.market") if alert.asset == ALL else alert.asset,
+        "regime": regime_in_words(words, of),
+        "meaning": voice.say(f"regime.meaning.{of}"),
+        "now": now,
+    }
+
+
 def _falls(voice: Voice) -> dict[str, str]:
     facts = voice.alert.facts
     share = voice.say("falls.share", pct=numbers.share(voice.alert.value))
@@ -374,6 +408,7 @@ _PLACES: dict[str, Callable[[Voice], dict[str, str]]] = {
     "falls": _falls,
     "usual": _usual,
     "structure": _structure,
+    "regime": _regime,
     "oi": _open_interest,
     "total": _open_interest,
     "depth": _depth,

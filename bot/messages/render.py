@@ -25,6 +25,8 @@ from bot.messages.headline import (
     liquidations_over,
     opinion,
     parts,
+    regime_in_words,
+    regime_of,
     window_of,
 )
 from bot.messages.voice import Html, Voice, title, topic
@@ -61,6 +63,9 @@ def _what(voice: Voice, record: Record) -> Html:
         return voice.say("record.liq", window=over)
     if voice.topic == "depth":
         return voice.say("record.thin" if low else "record.thick")
+    if voice.topic == "regime":
+        regime = regime_in_words(voice.words, regime_of(voice.alert.metric))
+        return voice.say("record.regime", regime=regime)
     return voice.say("record.lowest" if low else "record.highest")
 
 
@@ -120,6 +125,8 @@ def first_line(alert: Alert, words: Words) -> Html:
 def was_worse(alert: Alert, words: Words) -> bool:
     """Whether it has been worse than it is, so that a reader sees a difference."""
     of, sign = topic(alert.metric), -1 if alert.fires == "below" else 1
+    if of == "regime":  # one is in it or not
+        return False
     now, worst = (amount(words, of, value, alert.unit) for value in (alert.value, alert.extreme))
     return now != worst and sign * alert.extreme > sign * alert.value
 
@@ -215,6 +222,8 @@ def _lasted(voice: Voice) -> Html:
     if voice.topic == "cascade":
         if isinstance(facts, CascadeFacts) and facts.chain:
             return voice.say("lasted.cascade", length=length, parts=parts(voice.words, facts))
+        return voice.say("lasted.bare", length=length)
+    if voice.topic == "regime":
         return voice.say("lasted.bare", length=length)
     thin = voice.topic == "depth" and not voice.above
     lasted = voice.say("lasted.thin" if thin else "lasted", length=length)

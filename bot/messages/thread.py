@@ -21,6 +21,8 @@ from bot.messages.headline import (
     event_in_words,
     metric_name,
     parts,
+    regime_in_words,
+    regime_of,
     window_ms,
     window_of,
 )
@@ -219,6 +221,8 @@ def _value(alert: Alert, words: Words, *, at_worst: bool = False) -> Html:
         return say(words, f"part.{of}", value=value, window=window)
     if of in ("total", "breadth", "falls"):
         return say(words, f"thread.{of}", value=value, window=window)
+    if of == "regime":
+        return say(words, "thread.regime", regime=regime_in_words(words, regime_of(alert.metric)))
     if of == "structure":
         return say(words, "thread.structure", what=metric_name(words, alert.metric), value=value)
     return say(words, "part.other", rule=alert.family or alert.rule, value=value)
@@ -628,7 +632,8 @@ def _same_cause(alerts: Iterable[Alert]) -> Cause | None:
 
 def _known(voice: Voice) -> str:
     """The topic; market-wide ones never come in numbers, but they have a name to be told by."""
-    return "other" if voice.topic in ("total", "breadth", "falls", "structure") else voice.topic
+    whole = ("total", "breadth", "falls", "structure", "regime")
+    return "other" if voice.topic in whole else voice.topic
 
 
 def _list_key(voice: Voice) -> str:
@@ -646,6 +651,8 @@ def _item(voice: Voice, marked: bool) -> Html:
     alert = voice.alert
     if isinstance(alert.facts, CascadeFacts):
         text, key = parts(voice.words, alert.facts), "digest.cascade_item"
+    elif voice.topic == "regime":
+        text, key = regime_in_words(voice.words, regime_of(alert.metric)), "digest.item"
     else:
         now, worst = (
             amount(voice.words, voice.topic, value, alert.unit)

@@ -30,6 +30,7 @@ _TOPICS = {
     "drawdown_": "structure",
     "correlation_": "structure",
     "spot_": "structure",
+    "regime_": "regime",
     "composite": "cascade",
 }
 

@@ -212,9 +212,12 @@ def _slow(name: str) -> bool:
 
 
 def theme_of(alert: Alert) -> str:
-    """What kind of event it belongs to. Funding goes on for days and has events of its own; price,
-    open interest, liquidations, depth and everything else are of one kind."""
-    return "funding" if alert.metric.startswith("funding_") else "leverage"
+    """What kind of event it belongs to. Funding goes on for days and has events of its own, and so
+    has the regime, whose transitions tell of such events; price, open interest, liquidations, depth
+    and everything else are of one kind."""
+    return next(
+        (of for of in ("funding", "regime") if alert.metric.startswith(f"{of}_")), "leverage"
+    )
 
 
 def thread_with(threads: Iterable[Thread], alert: Alert) -> Thread | None:

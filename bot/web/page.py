@@ -13,7 +13,15 @@ from typing import Any, Literal, cast
 import msgspec
 
 from bot.commands.context import Asker, Context, reports
-from bot.commands.market import RATES, first_line, order, stale
+from bot.commands.market import (
+    RATES,
+    first_line,
+    order,
+    regime_line,
+    regimes,
+    sorted_values,
+    stale,
+)
 from bot.commands.why import turn_fate
 from bot.config import Settings
 from bot.delivery.fate import AlertFate
@@ -246,10 +254,11 @@ _SHOWN = ("funding", "predicted", "oi", "depth", "liq")
 
 
 def _market(context: Context) -> PageTable:
-    values = sorted(context.values, key=lambda v: order(v.metric, context)[0])
-    whole = tuple(
-        plain(first_line(v, context)) for v in values if v.asset == ALL and v.value is not None
-    )
+    values = sorted_values(context)
+    regime = regimes(context).get(ALL)
+    lines = [] if regime is None or regime.facts is None else [regime_line(regime, context)]
+    lines += [first_line(v, context) for v in values if v.asset == ALL and v.value is not None]
+    whole = tuple(plain(line) for line in lines)
     by_topic: dict[str, list[Value]] = {}
     assets: dict[str, dict[str, list[Value]]] = {}
     for value in values:

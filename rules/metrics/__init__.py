@@ -1,8 +1,9 @@
 """The metrics, by the form of their names. A name carries the window and the unit."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from rules.alerts import Regime
 from rules.metric import Metric, OfSpot
 from rules.metrics import (
     cause,
@@ -16,6 +17,7 @@ from rules.metrics import (
     market_wide,
     open_interest,
     price,
+    regime,
     spot,
     usual,
     volatility,
@@ -47,6 +49,10 @@ def _banded(build: Callable[[str, int], Metric]) -> Callable[[str, str], Metric 
     return parse
 
 
+def _regime(of: Mapping[Regime, Metric]) -> Callable[[str, str], Metric | None]:
+    return lambda name, text: of.get(Regime(text)) if text in regime.STATES else None
+
+
 METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "funding_8h_pct": lambda name, _: funding.SETTLED,
     "funding_predicted_8h_pct": lambda name, _: funding.PREDICTED,
@@ -75,6 +81,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "spot_share_pct": lambda name, _: spot.SHARE,
     "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
+    "regime_<state>": _regime(regime.OF_ASSET),
+    "regime_total_<state>": _regime(regime.OF_ALL),
 }
 """Form of the name → the metric of a name, given the text in the place of <...>, if it fits."""
 
@@ -128,5 +136,6 @@ def metric(name: str) -> Metric:
     bands = ", ".join(map(str, BANDS_BP))
     raise ValueError(
         f"unknown metric {name!r}: use one of {', '.join(METRICS)}, "
-        f"where <duration> is like 15m or 1h, up to 24h, and <bp> one of {bands}"
+        f"where <duration> is like 15m or 1h, up to 24h, <bp> one of {bands}, and <state> one of "
+        f"{', '.join(regime.STATES)}"
     )

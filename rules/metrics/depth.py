@@ -17,7 +17,7 @@ Invariants:
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -332,12 +332,16 @@ class DepthMetric:
         return True
 
     def value(self, view: View, now: Ms) -> Reading | None:
+        return self.over(view.ordered, now)
+
+    def over(self, markets: Iterable[Market], now: Ms) -> Reading | None:
+        """The value over these contracts, as far as their depth is remembered."""
         # the hottest loop of all, so everything is in one
         usd = normal = usual = 0.0
         expected: list[Market] = []
         used: list[Market] = []
         name, hourly, long_ago = self.book.name, self.hourly, now - WARM_UP
-        for market in view.ordered:
+        for market in markets:
             book = market.memos.get(name)
             if not isinstance(book, DepthSamples):
                 continue

@@ -106,6 +106,16 @@ class LiquidationMetric:
             not_available=left_out(view.ordered, reporting),
         )
 
+    def longs_of_held(self, view: View, now: Ms) -> float | None:
+        """Longs that were liquidated, % of the open interest that is held now: a lower bound; None:
+        unknown. Both without contracts of which nobody knows which sides they count."""
+        held = view.usd_held()
+        live = [m for m in _reporting(view) if m.up(Kind.LIQUIDATION) and m.one_side]
+        known = sum(held.values())
+        if not live or known <= 0 or any(m not in held for m in live):
+            return None
+        return sum([self._sums(m, now)[_LONG] for m in live]) / known
+
     def distance(self, value: float) -> float:
         return abs(value)
 

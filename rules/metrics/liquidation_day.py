@@ -174,6 +174,12 @@ class LiquidationDay:
         return abs(value)
 
 
+def longs_of_late(view: View, now: Ms) -> float:
+    """Longs of all coins in the hour that goes on and the one before it, USD: a lower bound."""
+    hour = now // HOUR
+    return _sums(view, range(hour - 1, hour + 1))[0]
+
+
 def _last_day(view: View, now: Ms) -> tuple[float, float]:
     hour = now // HOUR
     return _sums(view, range(hour - HOURS + 1, hour + 1))

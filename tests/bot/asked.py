@@ -31,6 +31,10 @@ from rules.alerts import (
     LiquidationDayFacts,
     LiquidationFacts,
     OpenInterestFacts,
+    Regime,
+    RegimeCondition,
+    RegimeEvidence,
+    RegimeFacts,
     SpotDepthFacts,
     Turn,
 )
@@ -228,6 +232,50 @@ SPOT_DEPTH = Value(
         ),
     ),
 )  # fmt: skip
+_OF_ASSET = (-0.4, 0.2, 0.0234, 71.2, 71.2, -38.24, -9.0)
+_OF_MARKET = (-4.6, -5.1, 0.31, None, None, -38.24, 64.0)
+_ASKED = (-5.0, -4.0, 0.3, 60.0, 85.0, -15.0)
+
+
+def _evidence(
+    values: tuple[float | None, ...], asked: tuple[float, ...], met: tuple[bool | None, ...]
+) -> tuple[RegimeEvidence, ...]:
+    return tuple(
+        RegimeEvidence(condition=condition, value=value, threshold=threshold, met=is_met)
+        for condition, value, threshold, is_met in zip(
+            RegimeCondition, values, asked, met, strict=True
+        )
+    )
+
+
+REGIME = RegimeFacts(
+    regime=Regime.RESET,
+    since=NOW - 2 * HOUR - 5 * MIN,
+    before=Regime.CASCADE,
+    evidence=_evidence(_OF_ASSET, (*_ASKED, 3.0), (False, False, None, False, False, True, False)),
+)
+MARKET_REGIME = RegimeFacts(
+    regime=Regime.CASCADE,
+    since=NOW - 20 * MIN,
+    before=None,
+    evidence=_evidence(
+        _OF_MARKET, (-4.0, *_ASKED[1:], 40.0), (True, True, True, None, None, True, False)
+    ),
+)
+REPAIRED = _evidence(
+    (-0.1, 0.3, 0.0, 91.3, 91.3, -22.0, 3.0),
+    (*_ASKED, 3.0),
+    (False, False, False, False, True, True, True),
+)
+CALM = msgspec.structs.replace(REGIME, regime=Regime.CALM, since=NOW - 3 * DAY, before=None)
+REGIMES = (
+    Value(metric="regime_thin", unit="state", asset="BTC", value=0.0, facts=REGIME),
+    Value(metric="regime_reset", unit="state", asset="BTC", value=1.0, facts=REGIME),
+    Value(metric="regime_thin", unit="state", asset="ETH"),
+    Value(metric="regime_thin", unit="state", asset="A<B", value=0.0, facts=CALM),
+    Value(metric="regime_total_cascade", unit="state", asset="ALL", value=1.0, facts=MARKET_REGIME),
+)
+
 STRUCTURE = (
     Value(
         metric="liq_total_24h_musd",

@@ -70,6 +70,12 @@ DRIFT = fault(
     " 0.01 %",
 )  # fmt: skip
 STRUCTURE = msgspec.structs.replace(asked.STANDING, values=asked.STRUCTURE)
+RESET = asked.turn(
+    1, Turn.OPEN, Level.WATCH, 1.0, NOW - 8 * MIN, rule="regime:reset", family="regime",
+    metric="regime_reset", unit="state", fires="above", threshold=0.5, facts=asked.REGIME,
+    missing=(), cause=None, extreme=1.0, price_before=None,
+)  # fmt: skip
+REGIMES = msgspec.structs.replace(asked.STANDING, values=(*asked.STANDING.values, *asked.REGIMES))
 EMPTY = Standing(seen=NOW, values=(), episodes=())
 SHADOW = asked.turn(
     1, Turn.OPEN, Level.WATCH, -0.001, NOW - 30 * MIN, rule="funding_predicted", post=False,
@@ -161,6 +167,20 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "market": ("/market", {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO)}),
     "market, of coins alone": ("/market", {}),
     "market, its structure": ("/market", {"standing": STRUCTURE}),
+    "regime": ("/regime", {"standing": REGIMES}),
+    "regime of an asset": ("/regime btc", {"standing": REGIMES}),
+    "regime that is calm": ("/regime a<b", {"standing": REGIMES}),
+    "why of a regime": ("/why BTC", {"alerts": (RESET,), "standing": REGIMES}),
+    "top, with a regime": (
+        "/top", {"standing": Standing(seen=NOW, values=(), episodes=(RESET,))},
+    ),
+    "regime, not to be judged": ("/regime ETH", {"standing": REGIMES}),
+    "regime that no rule looks at": ("/regime SOL", {"standing": REGIMES}),
+    "regime of what is not there": ("/regime ZZZZZ", {"standing": REGIMES}),
+    "regime without a rule": ("/regime", {}),
+    "regime, long ago": ("/regime BTC", {"standing": LATER}),
+    "market, and its regime": ("/market", {"standing": REGIMES}),
+    "top, which has no regimes": ("/top", {"standing": REGIMES}),
     "market, long ago": ("/market", {"standing": LATER}),
     "top when what was bad has recovered": (
         "/top",
@@ -348,7 +368,7 @@ def test_no_phrase_is_left_over(configured: Settings):
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place", "ask.silence.usage", "ask.silence.no_duration",
-        "ask.legend.names",
+        "ask.legend.names", "ask.name.regime",
     )  # fmt: skip
     answers = {
         key: text for key, text in ENGLISH.phrases.items() if key.startswith(("ask.", "term."))
@@ -669,6 +689,7 @@ NAMES = {
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
     "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help",
+    "regime_reset", "reset",
 }  # fmt: skip
 """What is called the same in every language: products, roles, keys of the configuration, units."""
 

@@ -125,6 +125,8 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
         "depth_low",
         "liq_burst",
         "price_drop",
+        "regime",
+        "market_regime",
     }
     assert [rule.name for rule in settings.rules if rule.family == "oi_drop"] == [
         "oi_drop:15m",
@@ -144,7 +146,7 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
 
 
 def test_the_shipped_file_can_be_read_in_two_minutes():
-    assert len((ROOT / "config.toml").read_text().splitlines()) <= 280
+    assert len((ROOT / "config.toml").read_text().splitlines()) <= 305
 
 
 def test_defaults_of_a_small_file(tmp_path: Path):

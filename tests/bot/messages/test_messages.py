@@ -46,6 +46,8 @@ from rules.alerts import (
     PriceShareFacts,
     Record,
     RecordKind,
+    Regime,
+    RegimeCondition,
     SpotDepthFacts,
     SpotShareFacts,
     TotalOpenInterestFacts,
@@ -54,6 +56,7 @@ from rules.alerts import (
 )
 from streams.events import MOMENTARY, FaultCode, Kind
 from streams.venues import VENUES
+from tests.bot import asked
 from tests.bot.delivered import samples
 from tests.bot.fake_telegram import parsed
 from tests.golden import check_text
@@ -308,6 +311,20 @@ KINDS: dict[str, tuple[dict[str, object], dict[Turn, float]]] = {
         },
         {Turn.OPEN: 82.4, Turn.UP: 128.0, Turn.WORSE: 121.3, Turn.CLOSE: 59.2},
     ),
+    "regime": (
+        {
+            "rule": "regime:reset",
+            "family": "regime",
+            "metric": "regime_reset",
+            "unit": "state",
+            "fires": "above",
+            "level": Level.WATCH,
+            "price": 106_555.0,
+            "price_before": None,
+            "facts": asked.REGIME,
+        },
+        {Turn.OPEN: 1.0, Turn.UP: 1.0, Turn.WORSE: 1.0, Turn.CLOSE: 0.0},
+    ),
     "falls": (
         {
             "rule": "market_fall",
@@ -452,6 +469,45 @@ def structures() -> dict[str, Alert]:
         )
         for metric, unit, asset, value, facts in STRUCTURES
     }  # fmt: skip
+
+
+def regimes() -> dict[str, Alert]:
+    """Each regime as it begins, of an asset and of the market, and an end."""
+    opening = turned("regime", Turn.OPEN)
+    of_market = {"asset": ALL, "scope": "market", "price": None, "facts": asked.MARKET_REGIME}
+    unknown = tuple(
+        msgspec.structs.replace(each, value=None, met=None)
+        for each in asked.REGIME.evidence
+        if each.condition is not RegimeCondition.REDUCED
+    )
+    repaired = msgspec.structs.replace(asked.REGIME, regime=Regime.REPAIR, before=Regime.RESET)
+    return {
+        **{
+            f"regime, {regime}": msgspec.structs.replace(
+                opening,
+                metric=f"regime_{regime}",
+                facts=msgspec.structs.replace(asked.REGIME, regime=regime, before=Regime.CALM),
+            )
+            for regime in Regime
+            if regime is not Regime.CALM
+        },
+        "regime, another one follows": msgspec.structs.replace(
+            opening,
+            metric="regime_repair",
+            facts=msgspec.structs.replace(repaired, evidence=asked.REPAIRED),
+        ),
+        "regime of the market": msgspec.structs.replace(
+            opening, metric="regime_total_reset", **of_market
+        ),
+        "regime, most is not available": changed(
+            "regime", {"evidence": (*unknown, asked.REGIME.evidence[5]), "before": None}
+        ),
+        "regime, another one begins": msgspec.structs.replace(
+            turned("regime", Turn.CLOSE), facts=repaired
+        ),
+        "regime, first in weeks": recorded("regime", since(RecordKind.HIGHEST)),
+        "regime, first ever": recorded("regime", since(RecordKind.HIGHEST, None)),
+    }
 
 
 def falls() -> dict[str, Alert]:
@@ -806,8 +862,15 @@ NOTICES |= {
 }  # fmt: skip
 
 
+def metric_of(form: str) -> str:
+    """A metric of that form."""
+    for place, text in (("<duration>", "1h"), ("<bp>", "25"), ("<state>", "reset")):
+        form = form.replace(place, text)
+    return form
+
+
 def test_metrics_read_every_feed_whose_silence_is_said_to_change_totals():
-    names = [form.replace("<duration>", "1h").replace("<bp>", "25") for form in metrics.METRICS]
+    names = [metric_of(form) for form in metrics.METRICS]
     assert set(Kind).difference(*(metrics.metric(name).kinds for name in names)) == set()
 
 
@@ -953,7 +1016,15 @@ def edges() -> dict[str, Alert]:
 
 
 CASES = {f"{kind} {turn}": turned(kind, turn) for kind in KINDS for turn in Turn} | (
-    edges() | records() | cascades() | opinions() | causes() | falls() | usual() | structures()
+    edges()
+    | records()
+    | cascades()
+    | opinions()
+    | causes()
+    | falls()
+    | usual()
+    | structures()
+    | regimes()
 )
 
 
@@ -1254,7 +1325,7 @@ def test_changes(value: float, text: str):
 
 def test_every_metric_has_words_of_its_own():
     for form in metrics.METRICS:
-        name = form.replace("<duration>", "1h").replace("<bp>", "25")
+        name = metric_of(form)
         assert metrics.metric(name).name == name
         assert topic(name) != "other"
 

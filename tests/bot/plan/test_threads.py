@@ -52,6 +52,14 @@ def test_funding_is_another_event_than_price_and_what_is_behind_it():
     assert joined_by([thread(funding(0))], predicted, START) is not None
 
 
+def test_a_regime_is_an_event_of_its_own():
+    oi = thread(alert(0))
+    regime = alert(MIN, rule="regime:cascade", family="regime", metric="regime_cascade")
+    assert joined_by([oi, thread(funding(0))], regime, START) is None
+    whole = alert(2 * MIN, ALL, rule="market_regime:cascade", metric="regime_total_cascade")
+    assert market_of([oi, thread(regime)], thread(whole), START + 2 * MIN) == [thread(regime)]
+
+
 @pytest.mark.parametrize(("after", "joins"), [(0, True), (JOIN, True), (JOIN + 1, False)])
 def test_what_begins_within_minutes_belongs_together(after: Ms, joins: bool):
     coin = thread(alert(0), alert(5 * MIN, rule="depth_thin"))
