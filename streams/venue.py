@@ -78,6 +78,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """The venue closes sockets of this age, so a replacement is up before; None: no limit known."""
     sends_per_second: float = 5.0
     """How many messages a second may be written to a socket."""
+    tells_settlements: bool = True
+    """It says what funding was charged, and not only what will be."""
     rows: Rows = "whole"
     """See ``streams.contracts.Rows``."""
     no_second_source: Mapping[str, str] = {}

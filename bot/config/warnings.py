@@ -1,7 +1,7 @@
 """What is allowed in a configuration and yet probably not meant. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 from bot.config import Settings
@@ -10,11 +10,16 @@ from bot.config.markets import contract_problem, looks_like_asset
 from bot.config.rules import families
 from bot.config.values import LEVELS, did_you_mean
 from rules.composite import Composite
-from rules.metrics import cause_asked_by, metric
-from rules.metrics.market_wide import PriceDownShare
+from rules.metric import Metric
+from rules.metrics import cause_asked_by, metric, of_spot
+from rules.metrics.dispersion import FundingDispersion
+from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown
+from rules.metrics.funding import FundingMetric
+from rules.metrics.market_wide import PriceDownShare, TotalOpenInterest
 from rules.rule import Rule
 from streams.coins import NEW_NAMES
-from streams.events import Kind
+from streams.events import Kind, exchange_of
+from streams.venue import Spec
 from streams.venues import VENUES
 
 _TAIL = "(tail)"
@@ -47,9 +52,13 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    spot = any(VENUES[venue.name].SPEC.spot for venue in settings.venues)
     for rule in settings.rules:
-        if not _watches(rule) and not settings.source.parts[0].has(rule_path(rule)):
+        own = settings.source.parts[0].has(rule_path(rule))
+        if not _watches(rule) and not own:
             continue  # a shipped rule for tiers that the operator has left empty
+        if not own and of_spot(rule.metric) and not spot:
+            continue  # a shipped rule for the kind of markets that the operator has left out
         if why := _why_never(rule, settings):
             yield rule_path(rule), f"can never fire: {why}"
         elif why := _never_agrees(rule, settings):
@@ -80,16 +89,52 @@ def _never_agrees(rule: Rule, settings: Settings) -> str | None:
 
 
 def _unpublished(name: str, settings: Settings) -> str | None:
-    """Who does not publish what a metric is made of, None if somebody does."""
-    kinds = metric(name).kinds
-    published = {kind for venue in settings.venues for kind in VENUES[venue.name].SPEC.kinds}
-    if kinds & published:
-        return None
-    titles = [VENUES[venue.name].SPEC.title for venue in settings.venues]
-    names = " or ".join(_PLURALS.get(kind, str(kind)) for kind in sorted(kinds))
-    if len(titles) == 1:
-        return f"{titles[0]} publishes no {names}"
-    return f"none of {', '.join(titles)} publishes {names}"
+    """What a metric is made of and no venue of the configuration has, None if it can be known."""
+    specs = [VENUES[venue.name].SPEC for venue in settings.venues]
+    of = metric(name)
+    lack = _lack_of_spot(of.kinds, specs) if of_spot(name) else _lack(of, specs)
+    return f"{name} {lack}" if lack else None
+
+
+def _lack(of: Metric, specs: Sequence[Spec]) -> str | None:
+    """What a metric of perpetuals lacks."""
+    able = [spec for spec in specs if of.kinds & spec.kinds and not spec.spot]
+    if not able:
+        kinds = " or ".join(_PLURALS.get(kind, str(kind)) for kind in sorted(of.kinds))
+        return f"is made of {kinds}: {_nobody(specs, 'publishes', 'any')}"
+    if isinstance(of, FundingMetric) and of.settled:
+        if not any(spec.tells_settlements for spec in able):
+            return f"is made of settled funding: {_nobody(able, 'publishes', 'any')}"
+    elif isinstance(of, FundingDispersion):
+        if len({exchange_of(spec.name) for spec in able}) < 2:
+            return f"takes two exchanges with funding: there is one, {_titles(able)}"
+    elif isinstance(of, TotalOpenInterest | InterestDrawdown | GroupDrawdown) and not any(
+        spec.open_interest.counted for spec in able
+    ):
+        known = "is made of open interest known to count one side or both"
+        return f"{known}: {_nobody(able, 'publishes', 'any')}"
+    return None
+
+
+def _lack_of_spot(kinds: frozenset[Kind], specs: Sequence[Spec]) -> str | None:
+    """What a metric of spot markets lacks."""
+    spot = {exchange_of(spec.name) for spec in specs if spec.spot and kinds & spec.kinds}
+    if not spot:
+        return f"is made of spot markets: {_nobody(specs, 'has', 'any')}"
+    perpetuals = {exchange_of(spec.name) for spec in specs if not spec.spot}
+    if Kind.VOLUME in kinds and not spot & perpetuals:  # it is a share of what both have
+        return f"takes an exchange with spot markets and perpetuals: {_nobody(specs, 'is', 'one')}"
+    return None
+
+
+def _nobody(specs: Sequence[Spec], verb: str, what: str) -> str:
+    if len(specs) == 1:
+        return f"{_titles(specs)} {verb} none"
+    return f"none of {_titles(specs)} {verb} {what}"
+
+
+def _titles(specs: Sequence[Spec]) -> str:
+    return ", ".join(spec.title for spec in specs)
 
 
 def _operators(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

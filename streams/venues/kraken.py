@@ -40,6 +40,7 @@ SPEC = Spec(
         Kind.FUNDING: "by REST it is in USD of a coin, or in coins of a dollar, and no fraction",
         "funding_interval": "it is an hour there, which is said nowhere",
     },
+    tells_settlements=False,  # its feed has the rate in force and the next one
     repeats_liquidations=True,  # a subscription begins with the last 100 trades
 )
 

@@ -195,7 +195,8 @@ def test_a_rule_on_what_no_venue_publishes_is_warned_of(tmp_path: Path):
     assert warned(tmp_path, HEAD + LIQ) == []
     alone = HEAD.replace('"binance", ', "")
     assert warned(tmp_path, alone + LIQ) == [
-        "config.toml:8: rules.liq_burst: can never fire: Hyperliquid publishes no liquidations"
+        "config.toml:8: rules.liq_burst: can never fire: "
+        "liq_10m_musd is made of liquidations: Hyperliquid publishes none"
     ]
 
 
@@ -297,8 +298,8 @@ def test_check_warns_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert done.value.code == 0
     assert capsys.readouterr().out.endswith(
         "\n0 rule tests: lowtide test\n"
-        "warning: config.toml:8: rules.liq_burst: can never fire: Hyperliquid publishes no "
-        "liquidations\n"
+        "warning: config.toml:8: rules.liq_burst: can never fire: liq_10m_musd is made of "
+        "liquidations: Hyperliquid publishes none\n"
     )
 
 

@@ -251,3 +251,59 @@ def test_a_name_of_hyperliquid_for_a_thousand_coins_is_no_asset(tmp_path: Path):
     for name in ("PEPE", "SHIB"):
         with pytest.raises(ConfigError, match=f"k{name} looks like a contract on 1,000 coins: wri"):
             warned(tmp_path, f'[markets]\nlarge = ["k{name}"]\n')
+
+
+_OWN_NEGATIVE = "[rules.funding_negative]\nmajors = { watch = -0.01, clear = 0 }\n"
+
+
+@pytest.mark.parametrize(
+    ("venues", "rules", "words"),
+    [
+        (
+            ["kraken"],
+            _OWN_NEGATIVE,
+            "local.toml:4: rules.funding_negative: can never fire: funding_8h_pct is made of "
+            "settled funding: Kraken publishes none",
+        ),
+        (
+            ["kraken", "coinbase"],
+            "",
+            "rules.funding_high: can never fire: funding_8h_pct is made of settled funding: Kraken "
+            "publishes none",
+        ),
+        (
+            ["binance", "binance-coinm", "binance-spot"],
+            "",
+            "rules.funding_apart: can never fire: funding_dispersion_8h_pct takes two exchanges "
+            "with funding: there is one, Binance, Binance COIN-M",
+        ),
+        (
+            ["kraken", "gate"],
+            "",
+            "rules.oi_total_drop: can never fire: oi_total_net_1h_pct is made of open interest "
+            "known to count one side or both: none of Kraken, Gate publishes any",
+        ),
+        (
+            ["binance", "coinbase"],
+            "",
+            "rules.spot_share: can never fire: spot_share_pct takes an exchange with spot markets "
+            "and perpetuals: none of Binance, Coinbase is one",
+        ),
+        (
+            ["binance", "bybit"],
+            "[rules.spot_depth]\nmajors = { watch = 40, clear = 60 }\n",
+            "rules.spot_depth: can never fire: spot_depth_25bp_pct_of_recent is made of spot "
+            "markets: none of Binance, Bybit has any",
+        ),
+    ],
+)
+def test_a_rule_that_these_venues_cannot_feed(
+    tmp_path: Path, venues: list[str], rules: str, words: str
+):
+    doubts = warned(tmp_path, f"[markets]\nvenues = {venues}\n{rules}")
+    assert [text for text in doubts if text.endswith(words)], doubts
+
+
+def test_venues_that_can_feed_all_the_rules_are_no_mistake(tmp_path: Path):
+    for venues in (["kraken", "deribit"], ["binance", "bybit"], ["kraken", "okx", "okx-spot"]):
+        assert warned(tmp_path, f"[markets]\nvenues = {venues}\n") == []

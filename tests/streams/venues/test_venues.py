@@ -95,6 +95,7 @@ def test_fixtures_decode_to_their_golden_events(venue: str, file: str) -> None:
 def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
     kinds: set[Kind] = set()
     replies: set[bool] = set()
+    settled: set[bool] = set()
     for file in (file for of, file in FIXTURES if of == venue):
         read = reader(venue, file, listing(venue))
         for fact in (fact for frame in lines(venue, file) for fact in read(frame)):
@@ -107,8 +108,12 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
             else:
                 assert not isinstance(fact, Depth)
                 kinds.add(kind_of(fact))
+                if isinstance(fact, Funding):
+                    settled.add(fact.settled)
                 assert msgspec.json.decode(encode(fact))["venue"] == venue
-    assert kinds == VENUES[venue].SPEC.kinds
+    spec = VENUES[venue].SPEC
+    assert kinds == spec.kinds
+    assert (True in settled) == (spec.tells_settlements and Kind.FUNDING in kinds)
     assert replies == {True, False}
 
 
