@@ -18,10 +18,11 @@ import msgspec
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.headline import at_least
+from bot.messages.headline import at_least, regime_in_words
 from bot.messages.voice import Html, say
 from bot.metriclog import SUFFIX, Column, LogRow, log_rows
-from rules.alerts import ALL
+from rules.alerts import ALL, Regime
+from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
@@ -208,8 +209,9 @@ def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
     """What a report on the market and on ``majors`` is made of."""
     market = {*_INTEREST.values(), *_CORRELATIONS.values()}
     market |= {"liq_total_24h_musd", "funding_negative_share_pct"}
+    market |= {f"regime_total_{of}" for of in STATES}
     coin = {PRICE, "funding_8h_pct", "oi_net_24h_pct", "depth_25bp_pct_of_normal"}
-    coin |= {"volatility_7d_pct", "spot_share_pct"}
+    coin |= {"volatility_7d_pct", "spot_share_pct", *(f"regime_{of}" for of in STATES)}
 
     def is_wanted(metric: str, asset: str) -> bool:
         if metric == MACRO_PRICE:
@@ -274,6 +276,7 @@ class _Report:
             figure("week.depth", "depth_25bp_pct_of_normal", self._depth),
             self._volatility(asset),
             figure("week.spot", "spot_share_pct", self._average),
+            self._regime(self._say("week.regime", asset=asset), "regime_", asset),
         ]
 
     def _volatility(self, asset: str) -> Html:
@@ -338,8 +341,28 @@ class _Report:
             self._liquidations(),
             self._figure(self._say("week.negative"), negative, self._breadth),
             self._at_the_end("week.correlation", _CORRELATIONS, lambda x: numbers.trimmed(x, 2)),
+            self._regime(self._say("week.regime_market"), "regime_total_", ALL),
             self._macro(),
         ]
+
+    def _regime(self, what: Html, prefix: str, asset: str) -> Html:
+        """For which share of the minutes that are known each regime lasted."""
+        states = {of: self._week.of(f"{prefix}{of}", asset) for of in STATES}
+        covered = min(known.covered for known in states.values())
+        if covered < COVERED:
+            return self._missing(what, covered)
+        shares = {of: 100 * known.mean for of, known in states.items()}
+        shares = {Regime.CALM: 100 - sum(shares.values()), **shares}
+        parts = [
+            self._say(
+                "week.regime_part",
+                regime=regime_in_words(self._words, of), pct=numbers.share(share),
+            )
+            for of, share in shares.items()
+            if share > 0 or of is Regime.CALM
+        ]  # fmt: skip
+        text = Html(self._words.dot.join(parts))
+        return self._say("week.figure", what=what, text=text)
 
     def _at_the_end(
         self, name: str, metrics: Mapping[str, str], text: Callable[[float], str]

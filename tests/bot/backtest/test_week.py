@@ -20,6 +20,7 @@ from bot.backtest.week import (
 from bot.lang import LANGUAGES
 from bot.metriclog import MetricLog
 from rules.alerts import ALL
+from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -64,6 +65,9 @@ def row_of(minute: int) -> dict[tuple[str, str], tuple[float, float, float]]:
         (MACRO_PRICE, "SPX"): alone(6_000 + 10 * day),
         ("funding_8h_pct", "DOGE"): alone(9.0),
     }
+    for n, regime in enumerate(STATES):  # a twentieth of the week thin, then a cascade …
+        known[f"regime_{regime}", "BTC"] = alone(float(n == minute // 504))
+        known[f"regime_total_{regime}", ALL] = alone(float(regime == "thin" and minute < 1_008))
     if day < 2:
         known[SPARSE, "ETH"] = alone(15.0)
     return known
@@ -159,6 +163,14 @@ def test_the_market_s_figures_are_too(week: RecordedWeek):
         "all -17.0% · top 10 unknown · ranks 51–100 -27.0%"
     )
     assert line(week, "Mean correlation").partition(": ")[2] == "top 10 0.77 · ranks 51–100 0.67"
+    rows = values("regime_total_thin", ALL)
+    thin = 100 * sum(rows) / len(rows)
+    assert line(week, "Regime of the market").partition(": ")[2] == (
+        f"calm {100 - thin:.0f}% · thin {thin:.0f}%"
+    )
+    parts = [100 * sum(x) / len(x) for x in (values(f"regime_{of}", "BTC") for of in STATES)]
+    names = " · ".join(f"{of} {share:.2g}%" for of, share in zip(STATES, parts, strict=True))
+    assert line(week, "BTC regime").partition(": ")[2] == f"calm {100 - sum(parts):.0f}% · {names}"
     assert line(week, "Beside it") == f"Beside it: SPX {100 * (6_070 / 6_000 - 1):+.1f}%"
     assert line(week, "Watched") == "Watched: 99.7% of the minutes; longest hole 26 min, 18 Nov"
 
@@ -203,7 +215,7 @@ def test_a_file_that_is_torn_counts_up_to_there(folder: Path, tmp_path: Path):
 def test_a_week_of_which_nothing_is_there_invents_nothing(tmp_path: Path):
     week = read_week(tmp_path, START, wanted(["BTC"]))
     text = week_report(week, ["BTC"], LANGUAGES["en"])
-    assert text.count("not covered, nothing of it was recorded") == 9
+    assert text.count("not covered, nothing of it was recorded") == 11
     assert text.count("unknown") == 5
     texts = [line.partition(": ")[2] for line in text.splitlines()]
     figures = [line for line in texts if re.search(r"\d[^.]", line) and "unknown" not in line]
