@@ -157,10 +157,20 @@ BEGINS = 0
 
 UNNUMBERED = -1
 """As ``last`` and ``previous``: the venue does not number the changes of a book, so each continues
-the one before. A lost one shows otherwise (``Place``)."""
+the one before. A lost one shows otherwise (``Place``, ``Checksum``)."""
 
 NO_INTEREST = Sides(None, "not available: the coins themselves are traded")
 """Of a spot market."""
+
+
+class Checksum(msgspec.Struct, frozen=True, kw_only=True):
+    """CRC32 of the ten best asks, then of the ten best bids, the best first: each price and size as
+    the venue writes it, without its point and the zeros in front."""
+
+    value: int
+    price_decimals: int
+    """How many digits there are behind the point of each price."""
+    size_decimals: int
 
 
 class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +204,8 @@ class BookUpdate(msgspec.Struct, frozen=True, kw_only=True):
     covered stays covered."""
     step: float = 0.0
     """Width of the venue's price buckets, quote per coin; 0: levels are exact."""
+    checksum: Checksum | None = None
+    """What the book is with this update; None: the venue does not say it."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

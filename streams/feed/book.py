@@ -23,15 +23,17 @@ Levels too many to keep are forgotten from the far end, and ``edge`` moves in to
 from bisect import bisect_left
 from collections.abc import Sequence
 from enum import Enum, auto
+from heapq import nsmallest
 from itertools import compress, islice
 from math import ceil, floor
 from operator import mul
+from zlib import crc32
 
 import msgspec
 
 from streams.durations import SECOND
 from streams.events import BANDS_BP, Band, Ms
-from streams.venue import BEGINS, BookUpdate
+from streams.venue import BEGINS, BookUpdate, Checksum
 
 KEEP_BP = 2 * BANDS_BP[-1]
 """How far from mid levels have places."""
@@ -357,6 +359,9 @@ _APPLIED = Verdict.APPLIED
 OUT_OF_SEQUENCE = "out of sequence"
 ONE_SIDED = "one-sided"
 CROSSED = "crossed"
+NOT_THE_VENUES = "not the venue's, by its checksum"
+"""A change was missed, whichever it was."""
+
 BEYOND = "beyond what is known"
 """The best known price is worse than the worst one up to which the book is known: there may be
 better ones, so neither mid nor any band is known."""
@@ -376,7 +381,9 @@ class Sample(msgspec.Struct, frozen=True):
 class Book:
     """The book of one symbol."""
 
-    __slots__ = ("_asks", "_bids", "_buffer", "_held", "_last", "_step", "at", "synced")
+    __slots__ = (
+        "_asks", "_bids", "_buffer", "_checksum", "_held", "_last", "_step", "at", "synced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._bids = Side(1)
@@ -385,6 +392,7 @@ class Book:
         self._buffer: list[BookUpdate] | None = []
         self._held: BookUpdate | None = None
         self._step = 0.0
+        self._checksum: Checksum | None = None  # of what is known now
         self.synced = False
         self.at = 0
 
@@ -392,6 +400,7 @@ class Book:
         """Take a message of the venue's book stream."""
         if update.previous == self._last and self._buffer is None and not update.snapshot:
             self._last, self.at = update.last, update.at  # the usual case, made short
+            self._checksum = update.checksum
             self._bids.apply(update.bids)
             self._asks.apply(update.asks)
             return _APPLIED
@@ -403,6 +412,7 @@ class Book:
             return verdict
         self._last = update.last
         self.at = update.at
+        self._checksum = update.checksum
         if self.synced:  # else there is nothing yet that a change could change
             self._apply(update)
         if self._buffer is not None:
@@ -441,6 +451,7 @@ class Book:
         self._asks.clear()
         self._last = None
         self._buffer = []
+        self._checksum = None
         self._held = None
         self.synced = False
 
@@ -455,6 +466,8 @@ class Book:
         for side in sides:
             if side.reach:
                 side.roll()
+        if self._checksum is not None and not self._has(self._checksum):
+            return NOT_THE_VENUES
         if bid is None or ask is None:
             empty = [side for side, best in zip(sides, (bid, ask), strict=True) if best is None]
             return ONE_SIDED if all(side.whole for side in empty) else BEYOND
@@ -474,6 +487,18 @@ class Book:
         )
         spread_bp = None if self._step else (ask - bid) / mid * 10_000
         return Sample(mid, spread_bp, bands)
+
+    def _has(self, checksum: Checksum) -> bool:
+        """Whether the best levels are those that the venue has."""
+        crc = 0
+        for side, sign in ((self._asks, 1), (self._bids, -1)):
+            for price, size in nsmallest(10, side.live(), key=lambda level: sign * level[0]):
+                for number, decimals in (
+                    (price, checksum.price_decimals), (size, checksum.size_decimals)
+                ):  # fmt: skip
+                    text = f"{number:.{decimals}f}".replace(".", "").lstrip("0")
+                    crc = crc32(text.encode(), crc)
+        return crc == checksum.value
 
     def levels(self) -> int:
         """How many levels are kept, both sides."""
@@ -514,6 +539,7 @@ class Book:
         self._bids.load(snapshot.bids, reach)
         self._asks.load(snapshot.asks, reach)
         self._step = snapshot.step
+        self._checksum = snapshot.checksum
         self._bids.edge, self._asks.edge = _reach(snapshot)
         self._last = snapshot.last if snapshot.last else None
         self._buffer = None

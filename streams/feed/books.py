@@ -12,7 +12,16 @@ import msgspec
 from streams.durations import MINUTE
 from streams.events import Depth, Instrument, Ms
 from streams.feed.actions import Action, Fetch, Note, Send, Stats
-from streams.feed.book import BEYOND, LATE_MS, ONE_SIDED, Book, Sample, Verdict, continues
+from streams.feed.book import (
+    BEYOND,
+    LATE_MS,
+    NOT_THE_VENUES,
+    ONE_SIDED,
+    Book,
+    Sample,
+    Verdict,
+    continues,
+)
 from streams.venue import BookUpdate, Request, Subscription, Venue
 
 RESYNC_EVERY_MS = (10_000, 160_000)
@@ -260,7 +269,7 @@ class BookSet:
             unanswered = now - max(state.invalid_since, state.answered) >= BEYOND_MS
             actions = self._down(state, reason, seen) if unanswered else []
             return actions + self._resync(state, now)
-        if lasted < INVALID_MS:
+        if lasted < INVALID_MS and reason != NOT_THE_VENUES:
             return []
         actions = self._down(state, reason, seen)
         if reason == ONE_SIDED:  # so is this

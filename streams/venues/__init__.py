@@ -11,6 +11,7 @@ from streams.venues import (
     gate,
     hyperliquid,
     kraken,
+    kraken_spot,
     okx,
 )
 
@@ -30,4 +31,5 @@ VENUES: dict[str, Venue] = {
     "coinbase": coinbase,
     "bybit-spot": bybit.SPOT,
     "okx-spot": okx.SPOT,
+    "kraken-spot": kraken_spot,
 }

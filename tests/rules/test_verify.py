@@ -280,3 +280,69 @@ def test_what_has_no_second_source_says_why() -> None:
 
 def _nothing(event: MarketEvent) -> MarketEvent:
     return event
+
+
+class SpotWorld:
+    """A spot market beside a venue of perpetuals that differs from it by a tenth."""
+
+    def __init__(self, wrong: Change = lambda e: e) -> None:
+        self.wrong, self.now, self.price = wrong, START, 100.0
+        self.verification = Verification({"okx": {}, "coinbase": {}}, ["coinbase"])
+
+    def facts(self, venue: str) -> list[MarketEvent]:
+        spot = venue == "coinbase"
+        price = self.price if spot else self.price * 1.1
+        where: dict[str, Any] = {
+            "venue": venue, "symbol": "BTC-USD" if spot else "BTC-USDT-SWAP", "asset": "BTC",
+            "at": self.now - 50, "seen": self.now, "spot": spot,
+        }  # fmt: skip
+        bands = (Band(10, 1e6, 1e6, True), Band(100, 5e6, 5e6, True))
+        prices = Price(**where, last=price) if spot else Price(**where, mark=price, index=price)
+        depth = Depth(**where, mid=price, spread_bp=1.0, bands=bands)
+        return [prices, depth, Volume(**where, usd_24h=1e9)]
+
+    def rounds(self, count: int = 3) -> list[CheckRow]:
+        for _ in range(count):
+            for _ in range(10):
+                self.now += 3 * SECOND
+                self.price *= 1.0001
+                for venue in ("okx", "coinbase"):
+                    for fact in self.facts(venue):
+                        self.verification.take(self.wrong(fact) if fact.spot else fact)
+            for fact in self.facts("coinbase"):
+                self.verification.take_second(fact)
+            self.verification.take_gaps("coinbase", 0, 1)
+            self.verification.judge(self.now)
+        return self.verification.rows()
+
+
+def test_a_spot_market_is_held_against_itself_alone() -> None:
+    rows = SpotWorld().rounds()
+    assert drifts(rows) == set()
+    of_spot = [r for r in rows if r.venue == "coinbase"]
+    assert [(r.check, r.verdict) for r in of_spot if r.check != "clock"] == [
+        ("last price", Agreement.OK),
+        ("mid of the book", Agreement.OK),
+        ("depth of the book", Agreement.OK),
+        ("24 h volume", Agreement.OK),
+        ("movement of the last price", Agreement.OK),
+        ("age of the second source", Agreement.OK),
+        ("sequence of the books", Agreement.OK),
+    ]
+
+
+SPOT_LIES: dict[str, tuple[Change, str]] = {
+    "a last price that is scaled": (scaled(Price, 1.05, "last"), "last price"),
+    "a last price that stands still": (_same(Price, "last"), "movement of the last price"),
+    "a book of another price": (scaled(Depth, 1.04, "mid"), "mid of the book"),
+    "a book in another unit": (_bands(1000), "depth of the book"),
+    "a volume in coins": (scaled(Volume, 1e-4, "usd_24h"), "24 h volume"),
+}
+
+
+@pytest.mark.parametrize("name", SPOT_LIES)
+def test_a_spot_market_that_lies_is_named(name: str) -> None:
+    wrong, check = SPOT_LIES[name]
+    assert {(venue, c) for venue, c, _ in drifts(SpotWorld(wrong).rounds())} == {
+        ("coinbase", check)
+    }

@@ -814,6 +814,22 @@ def test_contracts_and_what_is_no_coin_may_be_left_out(tmp_path: Path):
         read(tmp_path, text.replace("macro = false", 'macro = "none"'))
 
 
+def test_spot_markets_are_of_the_majors_or_of_those_that_are_named(tmp_path: Path):
+    rules = OI + "majors = { alert = -5, clear = -1 }\n"
+    settings = read(tmp_path, HEAD + rules)
+    assert settings.markets.spot == settings.majors != ()
+    text = ""
+    for listed, assets in (("[]", ()), ('["SOL", "BTC"]', ("SOL", "BTC"))):
+        text = HEAD.replace("[markets]", f"[markets]\nspot = {listed}") + rules
+        settings = read(tmp_path, text)
+        assert settings.markets.spot == assets
+        assert "\nspot " not in describe(settings)  # no venue is a spot market
+    text = text.replace('venues = ["binance"', 'venues = ["coinbase", "binance"')
+    assert "\nspot       SOL, BTC\n" in describe(read(tmp_path, text))
+    with pytest.raises(ConfigError, match=r"markets\.spot: \"btc\" is not an asset"):
+        read(tmp_path, text.replace('"SOL", "BTC"', '"btc"'))
+
+
 @pytest.mark.parametrize(("flags", "token"), [([], TOKEN), (["--dry-run"], None)])
 def test_a_dry_run_has_no_token_to_post_with_and_a_redis_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], token: str | None

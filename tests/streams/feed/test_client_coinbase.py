@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from streams.events import Depth, Price, Volume
+from streams.events import SPOT_KINDS, Depth, Price, Volume
+from streams.feed.hub import Hub, VenueAddress
+from streams.feed.selection import Markets
 from streams.venues import coinbase
 from tests.streams.coinbase_server import CoinbaseServer, product
 from tests.streams.feed.test_client import Listened, at_work_on
 from tests.streams.venue_server import turns
-from tests.streams.virtual import virtual
+from tests.streams.virtual import Clock, virtual
 
 pytestmark = pytest.mark.usefixtures("no_chance")
 
@@ -161,3 +163,11 @@ async def test_two_hundred_pairs_stay_within_the_limits() -> None:
         await asyncio.sleep(20)
         up = {turn for turn in turns(world.events) if turn.startswith("+")}
         assert len(up) == 3 * 200
+
+
+@virtual
+async def test_what_a_spot_market_never_has_is_not_missing_in_its_status() -> None:
+    hub = Hub([VenueAddress(venue=coinbase)], Markets(majors=(), large=(), tail=0), id, Clock())
+    (status,) = hub.status()
+    assert (status.not_available, status.sides_known) == ([], True)
+    assert {*status.feeds} == SPOT_KINDS

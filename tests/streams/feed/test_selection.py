@@ -172,6 +172,29 @@ def test_what_the_operator_leaves_out_is_not_wanted() -> None:
     assert left(True, "btc*") == ["BTCUSDT", "BTCDOMUSDT", "xyz:GOLD", "km:GOLD"]  # not its letters
 
 
+def spot(asset: str, volume: float | None = None) -> Instrument:
+    pair = listed(asset, None, volume, venue="a-spot")
+    return msgspec.structs.replace(pair, symbol=f"{asset}/USD", spot=True)
+
+
+def test_of_spot_markets_those_are_wanted_that_are_named() -> None:
+    instruments = [listed("BTC"), spot("BTC"), spot("ETH"), spot("SOL")]
+
+    def left(*assets: str) -> list[str]:
+        wanted = wants(msgspec.structs.replace(markets(5), spot=assets))
+        return [i.symbol for i in instruments if wanted(i)]
+
+    assert left() == ["BTCUSDT"]
+    assert left("BTC", "SOL") == ["BTCUSDT", "BTC/USD", "SOL/USD"]
+
+
+def test_spot_markets_rank_nothing_and_list_no_contract() -> None:
+    instruments = [listed("XRP", None, 2.0), listed("ADA", None, 3.0), spot("XRP", 9e9)]
+    instruments += [spot("ONLYSPOT", 9e9), spot("SOL", 9e9)]
+    assert choose_assets(instruments, markets(5))[3:] == ("ADA", "XRP")
+    assert unlisted(instruments, ("XRP", "SOL")) == {"SOL": ""}
+
+
 def test_instruments_follow_the_assets_the_largest_first() -> None:
     def symbol(name: str, asset: str, interest: float | None, volume: float) -> Instrument:
         return Instrument(

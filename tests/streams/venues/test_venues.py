@@ -450,6 +450,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answers[0]["symbols"], *answers[1:]]
         case "bybit" | "bybit-inverse" | "bybit-spot":
             return [answer["result"]["list"] for answer in answers]
+        case "kraken-spot":
+            return [[*answer["result"].values()] for answer in answers]
         case "coinbase":
             return [answers[0]["products"]]
         case "okx" | "bitget" | "okx-spot":
@@ -512,6 +514,7 @@ def test_one_unreadable_row_costs_that_contract_alone(venue: str) -> None:
 
 
 SPOILED = {
+    "kraken-spot": (0, "wsname", None),
     "okx-spot": (0, "baseCcy", None),
     "bybit-spot": (1, "symbol", None),
     "coinbase": (0, "base_currency_id", None),
@@ -550,10 +553,11 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
         module.instruments([json.dumps(a).encode() for a in answers])
 
 
-NAME_KEYS = ("product_id", "symbol", "instId", "instrument_name", "name", "contract")
+NAME_KEYS = ("wsname", "product_id", "symbol", "instId", "instrument_name", "name", "contract")
 """What the name of a contract is called in the rows of listings."""
 
 RANKS = {
+    "kraken-spot": (1, ("v", "p")),
     "okx-spot": (1, ("volCcy24h", "instId")),
     "bybit-spot": (0, ("turnover24h", "symbol")),
     "coinbase": (0, ("approximate_quote_24h_volume",)),
@@ -864,6 +868,10 @@ def test_random_bytes_raise_only_what_the_contract_says(
 TOO_DEEP, NO_LIST = "JSON nested too deep to be read", "Expected `array`, got `object`"
 CUT = "JSON is malformed: expected ',' or '}' (byte 18)"
 NESTED = {
+    "kraken-spot": (
+        (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
+        (CUT, "nothing is asked for repeatedly", CUT),
+    ),
     "okx-spot": (
         ("neither a channel nor an answer", "nothing is asked for repeatedly", TOO_DEEP),
         ("neither a channel nor an answer", "nothing is asked for repeatedly", CUT),

@@ -45,7 +45,7 @@ FOLDERS = {
     "gate": "gate",
     "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures",
     "binance-spot": "binance-spot", "coinbase": "coinbase", "bybit-spot": "bybit",
-    "okx-spot": "okx",
+    "okx-spot": "okx", "kraken-spot": "kraken_spot",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -357,6 +357,23 @@ BYBIT_SPOT: Files = {
     ),
     "xchange_getTickerSpot.json": ("check_1", "BTCUSDT", ""),
 }
+KRAKEN_SPOT: Files = {
+    "jkorf_spot_public.jsonl": ("ws", "ETH/USDT", "level3 ohlc trade"),
+    "nautilus_http_order_book.json": ("check_2", "BTC/USDT", ""),
+    "nautilus_http_ticker.json": ("check_1", "BTC/USDT", ""),
+    "jkorf_spot_GetTicker.json": ("check_1", "BTC/USD", ""),
+    "nautilus_ws_book_snapshot.jsonl": ("ws", "BTC/USD", ""),
+    "nautilus_ws_book_update.jsonl": ("ws", "BTC/USD", ""),
+    "nautilus_ws_l3_snapshot.jsonl": ("ws", "BTC/USD", "level3"),
+    "nautilus_ws_l3_update_add.jsonl": ("ws", "BTC/USD", "level3"),
+    "nautilus_ws_pong.jsonl": ("ws", "BTC/USD", ""),
+    "nautilus_ws_subscribe_response.jsonl": ("ws", "BTC/USD", ""),
+    "nautilus_ws_ticker_snapshot.jsonl": ("ws", "BTC/USD", ""),
+    "nautilus_ws_trade_update.jsonl": ("ws", "BTC/USD", "trade"),
+    "tardis_kraken_v2_mixed.jsonl": ("ws", "BTC/USD", "trade book:AAPLx/USD ticker:ANETx/USD"
+                                     " ticker:BTC/USD"),
+    "v2_book10_2026-08-24.jsonl": ("ws", "BTC/USD", "status heartbeat"),
+}  # fmt: skip
 OKX_SPOT: Files = {
     "ccxt_ws_tickers_books5_trades_2026-08-12.jsonl": (
         "ws",
@@ -387,7 +404,7 @@ READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
     "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
-    "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT,
+    "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT, "kraken-spot": KRAKEN_SPOT,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -434,6 +451,17 @@ NOT_READ: dict[str, str] = {
     # Binance spot
     "gct_rest_api_v3_ticker_24hr_symbol_*": "tickers of one symbol: the listing asks for all",
     "rest_exchangeInfo_2021-10-12.json.gz": "listing: test_binance_spot_recorded.py",
+    # Kraken spot
+    "cryptofeed_api_kraken_com_0_public_AssetPairs.json": "listing: test_kraken_spot_recorded.py",
+    "cryptofeed_kraken_v1_*": "the first version of the socket: test_kraken_spot_recorded.py",
+    "gct_kraken_ws*.jsonl": "the first version, and examples of documentation",
+    "jkorf_spot_GetKlines.json": "candles",
+    "jkorf_spot_GetOrderBook.json": "a book by REST: its pair is not of those that are read",
+    "jkorf_spot_GetSymbols.json": "a pair against BTC",
+    "jkorf_spot_GetSystemStatus.json": "not asked for",
+    "nautilus_http_asset_pairs.json": "listing: test_kraken_spot_recorded.py",
+    "nautilus_http_ohlc.json": "candles",
+    "tardis_kraken_v1_mixed.jsonl": "the first version of the socket",
     # Coinbase
     "cryptofeed_api_pro_coinbase_com_products.json": "listing of the interface of 2021",
     "cryptofeed_coinbase_exchange_*": "the interface of 2021: test_coinbase_recorded.py",
@@ -557,6 +585,12 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         of = of or (rows[0].get("contract") if isinstance(rows, list) else None)
         unknown = message["channel"] == "futures.tickers" and of not in listed.instruments
         return message["channel"] + (f":{of}" if unknown else "")
+    if venue == "kraken-spot":
+        of = message.get("data", [{}])[0].get("symbol")
+        unknown = message["channel"] == "ticker" or of not in listed.instruments
+        return message["channel"] + (
+            f":{of}" if unknown and message["channel"] in ("ticker", "book") else ""
+        )
     if venue == "kraken":
         of = message["product_id"]
         return message["feed"] + ("" if of in listed.instruments else f":{of}")
