@@ -50,6 +50,8 @@ from streams.events import (
     Fault,
     FeedState,
     FundingHistory,
+    History,
+    InterestHistory,
     Kind,
     MacroPrice,
     MarketEvent,
@@ -167,6 +169,8 @@ class Engine:
             self._feeds.hear(event)
         elif isinstance(event, MacroPrice):
             self._macro.take(event, now)
+        elif isinstance(event, InterestHistory):
+            self._watchlist.take_interest(event, now)
         elif isinstance(event, FundingHistory):
             for metric_instance in self._watchlist.take_history(event, now):
                 metric_instance.wait()
@@ -226,7 +230,7 @@ class Engine:
         return [*seen, *macro_observed(self._macro.now(self._now))]
 
     def remembered(self) -> dict[str, Ms]:
-        """``venue/symbol`` → up to when its settlements are remembered: what need not be asked."""
+        """``kind:venue/symbol`` → up to when its past is remembered: what need not be asked."""
         return self._watchlist.remembered()
 
     def dump(self) -> bytes:
@@ -439,7 +443,7 @@ class Engine:
             timeline.doubted_until and seen > timeline.doubted_until
         ):
             self._settle_doubt()
-        elif not isinstance(event, FeedState | Fault | FundingHistory | Tick):
+        elif not isinstance(event, FeedState | Fault | History | Tick):
             timeline.data_since = timeline.data_since or seen
             if event.at != event.seen and KINDS[type(event)] in _TIMED:
                 route = self._routes.get((event.asset, event.venue, event.symbol))

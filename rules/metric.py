@@ -181,6 +181,19 @@ class TellsPast(Protocol):
 
 
 @runtime_checkable
+class FillsWindow(Protocol):
+    """A metric whose window is filled with what venues tell later."""
+
+    def fill(self, market: Market, rows: Sequence[tuple[Ms, float]]) -> None:
+        """Remember (time, held), the oldest first, where nothing was seen."""
+        ...
+
+    def filled_from(self, market: Market) -> tuple[Ms, Ms] | None:
+        """From when to when the window is remembered; None: it is not."""
+        ...
+
+
+@runtime_checkable
 class Sampled(Protocol):
     """A metric that is evaluated by time alone, and learns from what is remembered anyway: no event
     of its kinds is given to it."""

@@ -12,9 +12,20 @@ from rules import state
 from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
+from rules.interest import MAX_AGE
 from rules.likeness import Renamed
 from rules.market import CLOCKS_APART, EventCount, Market, Memory, View
-from rules.metric import Combines, Holds, Learns, Metric, OfSpot, Reading, Sampled, TellsPast
+from rules.metric import (
+    Combines,
+    FillsWindow,
+    Holds,
+    Learns,
+    Metric,
+    OfSpot,
+    Reading,
+    Sampled,
+    TellsPast,
+)
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.market_wide import PriceDownShare
@@ -22,7 +33,8 @@ from rules.records import Trail
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
 from rules.settlements import SETTLEMENTS
 from rules.state import Place
-from streams.events import Event, FundingHistory, Kind, MarketEvent, Ms
+from streams.durations import DAY, MINUTE
+from streams.events import Event, FundingHistory, InterestHistory, Kind, MarketEvent, Ms
 
 TrailKey = tuple[str, Fires, Place]
 """Metric, side and place."""
@@ -505,6 +517,9 @@ class WatchList:
         ]
         # those that remember events for others: metrics of the market, and of causes
         self._takers = [*self._of_market, *(of.interest for of in self._causes.values())]
+        self._fills = [
+            m for m in {m.name: m for m in metrics}.values() if isinstance(m, FillsWindow)
+        ]
         self._assets: dict[str, Asset | None] = {}
         self.routes: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         """(asset, venue, symbol) → where its events go; None: nothing reads them."""
@@ -561,15 +576,35 @@ class WatchList:
             instance.trail.unfilled = instance.trail.before is not None
         return instances
 
+    def take_interest(self, event: InterestHistory, now: Ms) -> None:
+        """Fills windows with open interest and prices that a venue tells later."""
+        key = event.asset, event.venue, event.symbol
+        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        if route is None:
+            return
+        market, clock = route.market, route.market.clock
+        # by our clock, as all that is remembered; what is younger may be what is open now
+        ahead = clock.time(now) - now
+        past = [(row.at - ahead, row) for row in event.rows]
+        past = [(at, row) for at, row in past if 0 < at <= now - MAX_AGE and 0 < row.held < inf]
+        for fills in self._fills:
+            fills.fill(market, [(at, row.held) for at, row in past])
+        basis = market.basis.usual
+        priced = [(at, row.price / basis) for at, row in past if row.price and 0 < row.price < inf]
+        market.prices.fill([(round(at / MINUTE) * MINUTE, price) for at, price in priced])
+
     def remembered(self) -> dict[str, Ms]:
-        """``venue/symbol`` → up to when its settlements are remembered, seen or told later."""
-        return {
-            f"{market.venue}/{market.symbol}": max(memo.until, settled.at if settled else 0)
-            for view in self.memory.views.values()
-            for market in view.everyone
-            if (memo := market.memo(SETTLEMENTS)) is not None and memo.until
-            for settled in (market.settled,)
-        }
+        """``kind:venue/symbol`` → up to when its past is remembered, seen or told later."""
+        until: dict[str, Ms] = {}
+        for market in (market for view in self.memory.views.values() for market in view.everyone):
+            name, memo = f"{market.venue}/{market.symbol}", market.memo(SETTLEMENTS)
+            if memo is not None and memo.until:
+                settled = 0 if market.settled is None else market.settled.at
+                until[f"{Kind.FUNDING}:{name}"] = max(memo.until, settled)
+            spans = [span for m in self._fills if (span := m.filled_from(market)) is not None]
+            if spans and all(last - first >= DAY for first, last in spans):
+                until[f"{Kind.OPEN_INTEREST}:{name}"] = min(last for _, last in spans)
+        return until
 
     def composites_of(self, asset: str) -> tuple[CompositeInstance, ...]:
         """The composites over an asset."""

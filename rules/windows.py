@@ -30,6 +30,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import isnan, nan
+from operator import itemgetter
 from statistics import median
 
 import msgspec
@@ -60,6 +61,14 @@ class Ring:
                 values[skipped % size] = nan
         values[slot % size] = value
         self.newest = slot
+
+    def fill(self, values: Sequence[tuple[int, float]]) -> None:
+        """Values of slots that have none; slots must not run backwards."""
+        for slot, value in values:
+            if slot > self.newest:
+                self.put(slot, value)
+            elif slot > max(self.newest - self.size, -1) and self.at(slot) is None:
+                self._values[slot % self.size] = value
 
     def cut(self, slot: int) -> None:
         """Forgets what is after ``slot``, which is the newest then."""
@@ -199,6 +208,32 @@ class Series:
         column = self._columns[0]
         for index in range(bisect_left(self._times, since, self._head), len(self._times)):
             column[index] = value
+
+    def fill(self, rows: Sequence[tuple[Ms, Sequence[float]]]) -> None:
+        """Puts samples of the past, the oldest first, into slots that have none."""
+        head, slot = self._head, self._spacing or 1
+        known = [
+            (t, [c[head + n] for c in self._columns]) for n, t in enumerate(self._times[head:])
+        ]
+        taken = {t // slot for t, _ in known}
+        added = [(t, values) for t, values in rows if t // slot not in taken]
+        if not added:
+            return
+        whole = sorted([*known, *added], key=itemgetter(0))
+        self._head = 0
+        self._times = array("q", [t for t, _ in whole])
+        width = range(len(self._columns))
+        self._columns = tuple(array("d", [values[n] for _, values in whole]) for n in width)
+        self._forget(self._times[-1] - self._keep)
+
+    def span_without_hole(self, longest: Ms) -> tuple[Ms, Ms] | None:
+        """The time from the oldest sample to the newest that no hole longer than ``longest``
+        precedes; None of no sample."""
+        times = self._times[self._head :]
+        if not times:
+            return None
+        hole = next((n for n in range(1, len(times)) if times[n] - times[n - 1] > longest), None)
+        return times[0], times[-1 if hole is None else hole - 1]
 
     def at_or_before(self, t: Ms) -> tuple[Ms, tuple[float, ...]] | None:
         """The newest sample not after ``t`` with its time; None if the series does not reach."""
@@ -459,6 +494,18 @@ class PriceWindow:
         self.seen = now
         if begins:
             self._put(now)
+
+    def fill(self, prices: Sequence[tuple[Ms, float]]) -> None:
+        """Prices that were in force at full slots of long windows, the oldest first, where none was
+        seen; those between are left out."""
+        coarse, length = self._coarse, self._coarse_slot
+        if coarse is not None:
+            # what comes live fills the slots from ``seen`` on
+            seen = self.seen
+            coarse.fill(
+                [(t // length, x) for t, x in prices if t % length == 0 and not 0 < seen < t]
+            )
+            self._starts.clear()
 
     def now(self, now: Ms) -> float | None:
         """The price now, doubted or not; None if the newest one is too old."""

@@ -251,6 +251,17 @@ class Contracts:
             return f"a liquidation of {event.base:.6g} coins, where {most:.6g} are open"
         return ""
 
+    def open_interest(self, symbol: str) -> tuple[float, float] | None:
+        """The lowest and the highest coins that were open within the last hour or two; None: it was
+        not heard."""
+        held = self._contract(symbol).held
+        return (held.lowest, held.highest) if held.highest > 0 else None
+
+    def in_usd(self, symbol: str, coins: tuple[float, float]) -> tuple[float, float]:
+        """Coins at the newest mark price; (0, 0) before there is one."""
+        mark = self._contract(symbol).mark or 0.0
+        return coins[0] * mark, coins[1] * mark
+
     def take_mid(self, symbol: str, mid: float, seen: Ms) -> None:
         """The mid price of a book, which names its contract."""
         contract = self._contract(symbol)

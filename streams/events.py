@@ -231,6 +231,24 @@ class FundingHistory(Event, frozen=True, kw_only=True, tag="funding_history"):
     """The oldest first, each time once."""
 
 
+class PastInterest(msgspec.Struct, frozen=True, array_like=True):
+    """Open interest of before, counted as ``OpenInterest`` counts it."""
+
+    at: Ms
+    """When it was so much."""
+    held: float
+    """Coins; of an inverse contract USD."""
+    price: float | None = None
+    """The mark price then, quote per coin; None: the venue does not tell it."""
+
+
+class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
+    """Open interest of the last day, in the same way. ``at`` is that of the newest."""
+
+    rows: tuple[PastInterest, ...]
+    """The oldest first, each time once."""
+
+
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
     """A feed came up or went down. A gap is data: a hole is never evidence of anything.
 
@@ -374,7 +392,10 @@ def length_in_words(length: Ms) -> str:
 
 
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | MacroPrice | Volume
-AnyEvent = MarketEvent | FundingHistory | FeedState | Fault | ClockStep | Tick
+History = FundingHistory | InterestHistory
+"""What venues tell later. It fills what is remembered, and is never news."""
+
+AnyEvent = MarketEvent | History | FeedState | Fault | ClockStep | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

@@ -14,7 +14,7 @@ An inverse contract is counted in USD: its coins are more after a fall though no
 anything. So both of its ends are USD, made coins at P0; the price moves none of its USD.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -24,10 +24,14 @@ from rules.interest import AGREE, LASTS, MAX_AGE, MEMOS
 from rules.market import Keep, Market, Memo, View, venues
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
+from streams.durations import MINUTE
 from streams.events import Kind, MarketEvent, Ms, OpenInterest
 
 SLOTS = 288
 """Most samples kept for one window and market: 12.5 s apart in an hour, 5 min in a day."""
+
+PAST_STEP: Ms = 5 * MINUTE
+"""What venues tell later has a value for each such time."""
 
 SUPPORT: Ms = 120_000
 """What another venue did within so long supports what one shows now: two polls of a slow feed."""
@@ -126,6 +130,17 @@ class OpenInterestMetric:
         if (steady := market.interest.steady) is not None:
             market.keep(self.samples).append(now, (steady,))
         return True
+
+    def fill(self, market: Market, rows: Sequence[tuple[Ms, float]]) -> None:
+        """Of windows in which samples of 5 min are near enough; see ``FillsWindow``."""
+        if self.max_age >= 2 * PAST_STEP:
+            market.keep(self.samples).fill([(at, (held,)) for at, held in rows])
+
+    def filled_from(self, market: Market) -> tuple[Ms, Ms] | None:
+        series = market.memo(self.samples)
+        if series is None or self.max_age < 2 * PAST_STEP:
+            return None
+        return series.span_without_hole(self.max_age)
 
     def value(self, view: View, now: Ms) -> Reading | None:
         telling = view.once(_telling, now)

@@ -17,7 +17,7 @@ from streams.events import (
     Fault,
     FeedState,
     Funding,
-    FundingHistory,
+    History,
     Kind,
     Liquidation,
     MacroPrice,
@@ -66,7 +66,7 @@ def lasting(event: AnyEvent) -> bool:
     """Whether a later event of the same feed does not replace this one."""
     if isinstance(event, Funding):
         return event.settled
-    return isinstance(event, Liquidation | FundingHistory | FeedState | Fault | ClockStep | Tick)
+    return isinstance(event, Liquidation | History | FeedState | Fault | ClockStep | Tick)
 
 
 class Conflator:
@@ -85,9 +85,7 @@ class Conflator:
         """
         if isinstance(event, FeedState):
             return [*self._release(event), event]
-        if isinstance(event, Tick | Liquidation | Fault | ClockStep | FundingHistory) or lasting(
-            event
-        ):
+        if isinstance(event, Tick | Liquidation | Fault | ClockStep | History) or lasting(event):
             return (event,)
         key = kind_of(event), event.venue, event.symbol
         last = self._sent.get(key)
@@ -155,9 +153,7 @@ def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
         key: object = None
         if isinstance(event, Tick):
             key = Tick
-        elif not (
-            isinstance(event, FeedState | Fault | ClockStep | FundingHistory) or lasting(event)
-        ):
+        elif not (isinstance(event, FeedState | Fault | ClockStep | History) or lasting(event)):
             key = kind_of(event), event.venue, event.symbol
         if key is not None:
             if key in replaced:

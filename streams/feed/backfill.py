@@ -7,6 +7,7 @@ costs its own history alone: it is logged once, and tried again after an hour.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
@@ -14,8 +15,19 @@ import structlog
 
 from streams.clock import Clock
 from streams.contracts import past_rates
-from streams.durations import DAY, HOUR
-from streams.events import AnyEvent, Funding, FundingHistory, Instrument, Kind, Ms
+from streams.durations import DAY, HOUR, MINUTE
+from streams.events import (
+    AnyEvent,
+    Funding,
+    FundingHistory,
+    Instrument,
+    InterestHistory,
+    Kind,
+    Ms,
+    OpenInterest,
+    PastInterest,
+    Price,
+)
 from streams.feed.rest import Rest, Unavailable
 from streams.text import printable
 from streams.venue import (
@@ -31,12 +43,25 @@ from streams.venue import (
 
 log = structlog.get_logger()
 
-REACH: Ms = 60 * DAY
+REACH: Mapping[Kind, Ms] = {Kind.FUNDING: 60 * DAY, Kind.OPEN_INTEREST: DAY + HOUR}
 """So far back history is asked for."""
 
-OVERLAP: Ms = DAY
-"""Of what is known already so much is asked for again: the longest funding interval, which only
+OVERLAP: Mapping[Kind, Ms] = {Kind.FUNDING: DAY, Kind.OPEN_INTEREST: 15 * MINUTE}
+"""Of what is known already so much is asked for again. Of funding the longest interval, which only
 two settlements tell."""
+
+OLD: Ms = 30 * MINUTE
+"""Open interest whose newest value is older is none of the last day: a table that stands still."""
+
+WAIT_S = 60
+"""So long what is told later waits for what is live, to be held against it."""
+
+ALIKE = 1.5
+"""The newest value of a history is at most so many times what was live of late, either way: other
+units, or both sides for one, are further off."""
+
+SPIKE = 1.1
+"""A value so far, either way, from both beside it, which are nearer to each other, is none."""
 
 AGAIN_S = 3600.0
 """A history that did not come is asked for again after so long."""
@@ -44,11 +69,12 @@ AGAIN_S = 3600.0
 _PAGES_AT_MOST = 32
 """60 days of hourly rows at 50 a page."""
 
+_WORDS = {Kind.FUNDING: "funding", Kind.OPEN_INTEREST: "open interest"}
 _FAILURES = 3
-"""After so many contracts in a row without an answer the venue gives none."""
+"""After so many contracts in a row without an answer the venue gives none of that kind."""
 
 Known = Callable[[], Awaitable[Mapping[str, Ms]]]
-"""``venue/symbol`` → up to when the rules remember its settlements, of the last run."""
+"""``kind:venue/symbol`` → up to when the rules remember its past, of the last run."""
 
 
 class Backfill:
@@ -72,23 +98,20 @@ class Backfill:
         self._done: set[tuple[Kind, str]] = set()
         self._wake = asyncio.Event()
         self._asking: tuple[Kind, str] | None = None
-        self._failures = 0
-        self._said = False
-
-    @property
-    def waiting(self) -> int:
-        """How many histories are still to be asked for."""
-        return len(self._waiting)
+        self._failures = Counter[Kind]()
+        self._said: set[Kind] = set()
 
     def take(self, listing: Listing, instruments: Sequence[Instrument]) -> None:
         """Ask for what is new among these, the largest first."""
         self._listing = listing
         wanted = [i for i in instruments if not i.macro]
+        rank = {instrument.symbol: place for place, instrument in enumerate(wanted)}
         self._waiting = [
             history
             for history in self._venue.histories(wanted)
             if _key(history) not in self._done and _key(history) != self._asking
         ]
+        self._waiting.sort(key=lambda history: rank[history.request.symbol])
         self._wake.set()
 
     async def run(self) -> None:
@@ -96,39 +119,45 @@ class Backfill:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            known, refused = await self._known(), list[HistoryRequest]()
-            self._failures = 0
-            while self._waiting and self._failures < _FAILURES:
+            known = await self._known()
+            refused, put_off = list[HistoryRequest](), list[HistoryRequest]()
+            self._failures.clear()
+            while self._waiting:
                 history = self._waiting.pop(0)
-                if not await self._ask(history, known):
+                if self._failures[history.kind] >= _FAILURES:
+                    put_off.append(history)
+                elif not await self._ask(history, known):
                     refused.append(history)
-            if not refused:
-                self._said = False
-            else:
-                self._waiting += refused
+            self._said &= {history.kind for history in refused}
+            if refused:
+                self._waiting += [*put_off, *refused]
                 await self._clock.sleep(AGAIN_S)
                 self._wake.set()
 
     async def _ask(self, history: HistoryRequest, known: Mapping[str, Ms]) -> bool:
         """Whether all of it came."""
         symbol, self._asking = history.request.symbol, _key(history)
-        since = self._clock.seen() - REACH
-        until = known.get(f"{self._venue.SPEC.name}/{symbol}")
+        since = self._clock.seen() - REACH[history.kind]
+        until = known.get(f"{history.kind}:{self._venue.SPEC.name}/{symbol}")
         if until is not None:
-            since = max(since, until - OVERLAP)
+            since = max(since, until - OVERLAP[history.kind])
         try:
             rows = await self._pages(history, since)
+            if history.kind is Kind.OPEN_INTEREST:
+                await self._tell_interest(symbol, rows)
         except (Unavailable, *UNREADABLE) as error:
-            self._failures += 1
-            if not self._said:
-                self._said, title = True, self._venue.SPEC.title
-                log.warning(f"{title} gives no history: {printable(str(error))}", symbol=symbol)
+            self._failures[history.kind] += 1
+            if history.kind not in self._said:
+                self._said.add(history.kind)
+                what = f"{self._venue.SPEC.title} gives no history of {_WORDS[history.kind]}"
+                log.warning(f"{what}: {printable(str(error))}", symbol=symbol)
             return False
         finally:
             self._asking = None
-        self._failures = 0
+        self._failures[history.kind] = 0
         self._done.add(_key(history))
-        self._tell(symbol, [row for row in rows if isinstance(row, Funding)], since)
+        if history.kind is Kind.FUNDING:
+            self._tell(symbol, [row for row in rows if isinstance(row, Funding)], since)
         return True
 
     def _tell(self, symbol: str, rows: Sequence[Funding], since: Ms) -> None:
@@ -153,6 +182,38 @@ class Backfill:
                 )
             )
 
+    async def _tell_interest(self, symbol: str, rows: Sequence[Decoded]) -> None:
+        """Malformed where it is of long ago, or does not go on in what is live."""
+        of = self._listing.instruments.get(symbol)
+        if of is None:
+            return
+        past = _interest(rows, self._clock.seen())
+        if not past or past[-1].at < self._clock.seen() - OLD:
+            raise Malformed("its open interest of the last day is of long ago")
+        contracts = self._listing.contracts
+        live = contracts.open_interest(symbol)
+        for _ in range(WAIT_S):
+            if live is not None:
+                break
+            await self._clock.sleep(1.0)
+            live = contracts.open_interest(symbol)
+        if live is None:
+            raise Malformed("its open interest of now is not known")
+        held = past[-1].held
+        low, high = live if not of.inverse else contracts.in_usd(symbol, live)
+        if not low / ALIKE <= held <= high * ALIKE:
+            raise Malformed(f"its open interest was {held:.6g} just now, and is {low:.6g}")
+        self._publish(
+            InterestHistory(
+                venue=of.venue,
+                symbol=of.symbol,
+                asset=of.asset,
+                at=past[-1].at,
+                seen=self._clock.seen(),
+                rows=tuple(past),
+            )
+        )
+
     async def _pages(self, history: HistoryRequest, since: Ms) -> list[Decoded]:
         pages, seen = _Pages(history, since, self._clock.seen()), self._clock.seen
         rows: list[Decoded] = []
@@ -170,6 +231,33 @@ class Backfill:
 
 def _key(history: HistoryRequest) -> tuple[Kind, str]:
     return history.kind, history.request.symbol
+
+
+def _interest(rows: Sequence[Decoded], now: Ms) -> list[PastInterest]:
+    """Open interest of before, with the price beside it, without what cannot be true."""
+    prices = {row.at: row.mark for row in rows if isinstance(row, Price)}
+    values: dict[Ms, set[float]] = {}
+    for row in rows:
+        if isinstance(row, OpenInterest) and row.at <= now:
+            values.setdefault(row.at, set()).add((row.usd if row.inverse else row.base) or 0.0)
+    sure = [(at, held.pop()) for at, held in sorted(values.items()) if len(held) == 1]
+    held = _without_spikes([(at, value) for at, value in sure if value > 0])
+    known = [(at, price) for at, _ in held if (price := prices.get(at)) is not None]
+    price = dict(_without_spikes(known))
+    return [PastInterest(at, value, price.get(at)) for at, value in held]
+
+
+def _without_spikes(values: Sequence[tuple[Ms, float]]) -> list[tuple[Ms, float]]:
+    return [
+        (at, value)
+        for n, (at, value) in enumerate(values)
+        if not 0 < n < len(values) - 1 or not _is_spike(values[n - 1][1], value, values[n + 1][1])
+    ]
+
+
+def _is_spike(before: float, value: float, after: float) -> bool:
+    low, high = min(before, after), max(before, after)
+    return high <= SPIKE * low and not low / SPIKE <= value <= high * SPIKE
 
 
 class _Pages:
@@ -200,8 +288,8 @@ class _Pages:
 
     def take(self, page: Sequence[Decoded]) -> None:
         """The answer to the last one. Malformed where it does not lead on."""
-        times = [row.at for row in page if isinstance(row, Funding)]
-        count = sum(len(row.rows) if isinstance(row, Unreadable) else 1 for row in page)
+        times = [row.at for row in page if isinstance(row, Funding | OpenInterest)]
+        count = len(times) + sum(len(row.rows) for row in page if isinstance(row, Unreadable))
         if self._forward and self._backward:
             self._until -= self._history.piece_ms
             self._over = self._until <= self._first or not times

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from streams.contracts import Terms
+from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     UNREADABLE,
@@ -105,6 +106,8 @@ _ASTER = _Futures(
 _KEPT = "/futures/data/openInterestHist"
 _FAST_POLLS = 10
 _PAST_ROWS = 1000
+_KEPT_ROWS = 500  # of 5 min, the oldest 30 days old
+_KEPT_PIECE: Ms = 40 * HOUR
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
 _CHECKED_REACH = 500
@@ -293,6 +296,7 @@ _open_interest = msgspec.json.Decoder(_OpenInterest, strict=False)
 _settlement = msgspec.json.Decoder(_Settled, strict=False)
 _settled = msgspec.json.Decoder(list[_Settled], strict=False)
 _kept = msgspec.json.Decoder(list[_Kept], strict=False)
+_kept_row = msgspec.json.Decoder(_Kept, strict=False)
 _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 
 
@@ -664,14 +668,45 @@ def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
 
 def _histories(instruments: Sequence[Instrument], futures: _Futures) -> list[HistoryRequest]:
     path = f"{futures.api}/fundingRate?limit={_PAST_ROWS}&startTime={{since}}&symbol="
-    return wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, futures.past_every_s)
+    rates = wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, futures.past_every_s)
+    kept = instruments if futures.keeps_interest else ()
+    return [*rates, *(_kept_history(i, futures) for i in kept if not i.macro)]
+
+
+def _kept_history(of: Instrument, futures: _Futures) -> HistoryRequest:
+    request = _kept_request(of, futures, _KEPT_ROWS)
+    return HistoryRequest(
+        request=msgspec.structs.replace(
+            request, path=f"{request.path}&startTime={{since}}&endTime={{until}}"
+        ),
+        kind=Kind.OPEN_INTEREST,
+        rows=_KEPT_ROWS,
+        every_s=1.0,  # of 1000 in 5 minutes
+        piece_ms=_KEPT_PIECE,
+    )
 
 
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
-    """One page of settlements."""
+    """One page of settlements, or of the statistics of open interest."""
+    return _decode_history(history, body, listing, seen, SPEC.open_interest)
+
+
+def _decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms, sides: Sides
+) -> list[Decoded]:
     of = listing.instruments.get(history.request.symbol)
+    if history.kind is Kind.OPEN_INTEREST:
+
+        def kept(row: _Kept) -> list[Decoded]:
+            units = wire.not_negative(row.sumOpenInterest)
+            value = wire.not_negative(row.sumOpenInterestValue)
+            return wire.past_interest(sides, of, row.timestamp, seen, units, value) if of else []
+
+        return wire.facts_of_rows(
+            lambda: wire.read(_kept, body), lambda: wire.read(_rows, body), _kept_row, kept
+        )
 
     def facts(row: _Settled) -> list[Decoded]:
         if of is None or row.symbol != of.symbol:
@@ -694,7 +729,7 @@ def checks(instruments: Sequence[Instrument]) -> list[Request]:
 
 def _checks(instruments: Sequence[Instrument], futures: _Futures) -> list[Request]:
     api = futures.api
-    kept = [_kept_request(i, futures) for i in instruments] if futures.keeps_interest else []
+    kept = [_kept_request(i, futures, 1) for i in instruments] if futures.keeps_interest else []
     return [
         Request(path=f"{api}/premiumIndex", weight=10),
         Request(path=f"{api}/ticker/bookTicker", weight=5),
@@ -704,11 +739,11 @@ def _checks(instruments: Sequence[Instrument], futures: _Futures) -> list[Reques
     ]
 
 
-def _kept_request(of: Instrument, futures: _Futures) -> Request:
+def _kept_request(of: Instrument, futures: _Futures, rows: int) -> Request:
     whose = f"symbol={quote(of.symbol)}"
     if futures.inverse:
         whose = f"pair={quote(of.symbol.partition('_')[0])}&contractType=PERPETUAL"
-    path = f"{_KEPT}?{whose}&period=5m&limit=1"
+    path = f"{_KEPT}?{whose}&period=5m&limit={rows}"
     return Request(path=path, weight=0, symbol=of.symbol)  # it has a limit of its own
 
 
@@ -827,7 +862,6 @@ class _Alike:
 
     next_listing_request = staticmethod(next_listing_request)
     decode = staticmethod(decode)
-    decode_history = staticmethod(decode_history)
     decode_snapshot = staticmethod(decode_snapshot)
 
     def listing_requests(self) -> list[Request]:
@@ -849,6 +883,11 @@ class _Alike:
 
     def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
         return _decode_poll(poll, body, listing, seen, self.SPEC.open_interest)
+
+    def decode_history(
+        self, history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        return _decode_history(history, body, listing, seen, self.SPEC.open_interest)
 
     def histories(self, instruments: Sequence[Instrument]) -> list[HistoryRequest]:
         return _histories(instruments, self._futures)

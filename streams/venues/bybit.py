@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from streams.contracts import FUNDING_HOURS, Terms
+from streams.durations import HOUR
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
     NO_INTEREST,
@@ -87,6 +88,8 @@ _SPOT = _Category(
 )
 
 _PAST_ROWS = 200
+_PAST_PIECE: Ms = 16 * HOUR
+"""193 rows of 5 min."""
 _DEEP = 1000
 _SHALLOW = 200
 _DEEP_BOOKS = 20
@@ -143,6 +146,15 @@ class _Settled(msgspec.Struct):
     symbol: str
     fundingRate: wire.Text
     fundingRateTimestamp: wire.Time
+
+
+class _Kept(msgspec.Struct):
+    timestamp: wire.Time
+    openInterest: wire.Text
+
+
+class _KeptRows(msgspec.Struct):
+    list: list[_Kept]
 
 
 class _Answer(msgspec.Struct):
@@ -216,6 +228,8 @@ _contract = msgspec.json.Decoder(_Contract, strict=False)
 _ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(_Settlements, strict=False)
 _settled = msgspec.json.Decoder(_Settled, strict=False)
+_kept = msgspec.json.Decoder(_KeptRows, strict=False)
+_kept_row = msgspec.json.Decoder(_Kept, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
 _book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
 _book_frame = msgspec.json.Decoder(_BookFrame, strict=False)
@@ -563,14 +577,37 @@ def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
 def _histories(instruments: Sequence[Instrument], category: _Category) -> list[HistoryRequest]:
     rows = f"category={category.name}&limit={_PAST_ROWS}&endTime={{until}}"
     path = f"/v5/market/funding/history?{rows}&symbol="
-    return wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, every_s=0.5)
+    rates = wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, every_s=0.5)
+    piece = f"category={category.name}&limit={_PAST_ROWS}&startTime={{since}}&endTime={{until}}"
+    path = f"/v5/market/open-interest?{piece}&intervalTime=5min&symbol="
+    interest = wire.histories(instruments, Kind.OPEN_INTEREST, path, _PAST_ROWS, 0.5, _PAST_PIECE)
+    return [*rates, *interest]
 
 
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
-    """One page of settlements."""
+    """One page of settlements, or of open interest, which counts both sides."""
+    return _decode_history(history, body, listing, seen, SPEC.open_interest)
+
+
+def _decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms, sides: Sides
+) -> list[Decoded]:
     of, result = listing.instruments.get(history.request.symbol), _result(body)
+
+    if history.kind is Kind.OPEN_INTEREST:
+
+        def kept(row: _Kept) -> list[Decoded]:
+            units = wire.not_negative(row.openInterest)
+            return wire.past_interest(sides, of, row.timestamp, seen, units, None) if of else []
+
+        return wire.facts_of_rows(
+            lambda: wire.read(_kept, result).list,
+            lambda: wire.read(_rows, result).list,
+            _kept_row,
+            kept,
+        )
 
     def facts(row: _Settled) -> list[Decoded]:
         if of is None or row.symbol != of.symbol:
@@ -640,7 +677,6 @@ class _Alike:
     resubscribe = staticmethod(resubscribe)
     resync = staticmethod(resync)
     decode_poll = staticmethod(decode_poll)
-    decode_history = staticmethod(decode_history)
     decode_snapshot = staticmethod(decode_snapshot)
 
     def listing_requests(self) -> list[Request]:
@@ -656,6 +692,11 @@ class _Alike:
 
     def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
         return _polls(instruments, kinds & self.SPEC.kinds, self._category)
+
+    def decode_history(
+        self, history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+    ) -> list[Decoded]:
+        return _decode_history(history, body, listing, seen, self.SPEC.open_interest)
 
     def histories(self, instruments: Sequence[Instrument]) -> list[HistoryRequest]:
         return [] if self._category.spot else _histories(instruments, self._category)

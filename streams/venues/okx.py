@@ -68,6 +68,12 @@ _ORDERS = "/api/v5/market/books?sz=400&instId="
 _SETTLED = "/api/v5/public/funding-rate-history?limit=2&instId="
 _PAST_RATES = "/api/v5/public/funding-rate-history?limit=400&instId="
 _PAST_ROWS = 400  # of about three months
+_PAST_INTEREST = (
+    "/api/v5/rubik/stat/contracts/open-interest-history?period=5m&limit=100"
+    "&begin={since}&end={until}&instId="
+)
+_PAST_PIECE: Ms = 8 * HOUR
+"""97 rows."""
 _POLLS = (  # every, after
     (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
     (Kind.FUNDING, _FUNDING, 30.0, 1.0),
@@ -129,6 +135,9 @@ class _Funding(msgspec.Struct):
 class _Settled(msgspec.Struct):
     fundingTime: wire.Time
     realizedRate: wire.Text
+
+
+_Kept = tuple[wire.Time, wire.Text, wire.Text, wire.Text]
 
 
 class _Interest(msgspec.Struct):
@@ -228,6 +237,8 @@ _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _contract = msgspec.json.Decoder(_Contract)
 _settlements = msgspec.json.Decoder(list[_Settled], strict=False)
 _settled = msgspec.json.Decoder(_Settled, strict=False)
+_kept = msgspec.json.Decoder(list[_Kept], strict=False)
+_kept_row = msgspec.json.Decoder(_Kept, strict=False)
 _funding = msgspec.json.Decoder(_Funding)
 _interest = msgspec.json.Decoder(_Interest, strict=False)
 
@@ -596,14 +607,28 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
 
 def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
     """Settled funding, contract by contract, as far back as one answer goes."""
-    return wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=1.0)
+    return [
+        *wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=1.0),
+        *wire.histories(instruments, Kind.OPEN_INTEREST, _PAST_INTEREST, 100, 1.0, _PAST_PIECE),
+    ]
 
 
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
-    """What was charged: ``fundingRate`` beside it is the estimate of before."""
+    """What was charged: ``fundingRate`` beside it is the estimate of before. Or open interest: its
+    time, contracts, coins and USD."""
     of, data = listing.instruments.get(history.request.symbol), _data(body)
+    if history.kind is Kind.OPEN_INTEREST:
+
+        def kept(row: _Kept) -> list[Decoded]:
+            at, _, coins, usd = row
+            held = wire.not_negative(coins), wire.not_negative(usd)
+            return wire.past_interest(SPEC.open_interest, of, at, seen, *held) if of else []
+
+        return wire.facts_of_rows(
+            lambda: wire.read(_kept, data), lambda: wire.read(_raws, data), _kept_row, kept
+        )
     return wire.facts_of_rows(
         lambda: wire.read(_settlements, data),
         lambda: wire.read(_raws, data),

@@ -288,6 +288,20 @@ def open_interest(
     )
 
 
+def past_interest(
+    sides: Sides, of: Instrument, at: Ms, seen: Ms, units: float | None, value: float | None
+) -> list[Decoded]:
+    """Open interest of before, and the mark price then, from the ``value`` beside it where that is
+    said: USD, of an inverse contract coins."""
+    mark: Text = ""
+    if units and value:
+        mark = units * of.contract_size / value if of.inverse else value / units
+    return present(
+        open_interest(sides, of, at, seen, units, None, mark),
+        price(of, at, seen, mark, None) if mark else None,
+    )
+
+
 def price(of: Instrument, at: Ms, seen: Ms, mark: Text | None, index: Text | None) -> Price | None:
     """Mark and index price as the venue writes them, "" or None where the frame leaves one out.
 
@@ -462,11 +476,19 @@ def of_each(instruments: Sequence[Instrument], path: str) -> list[Request]:
 
 
 def histories(
-    instruments: Sequence[Instrument], kind: Kind, path: str, rows: int, every_s: float
+    instruments: Sequence[Instrument],
+    kind: Kind,
+    path: str,
+    rows: int,
+    every_s: float,
+    piece_ms: Ms = 0,
 ) -> list[HistoryRequest]:
     """The history of each contract, whose name ends the path."""
     requests = of_each([i for i in instruments if not i.macro], path)
-    return [HistoryRequest(request=r, kind=kind, rows=rows, every_s=every_s) for r in requests]
+    return [
+        HistoryRequest(request=r, kind=kind, rows=rows, every_s=every_s, piece_ms=piece_ms)
+        for r in requests
+    ]
 
 
 def no_histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
