@@ -453,6 +453,11 @@ class View(_Memos):
             return self.ordered
         return sorted(self._markets.values(), key=_rank)
 
+    @property
+    def ended(self) -> list[Market]:
+        """Markets of this asset that are gone: what they reported stays true."""
+        return [m for m in self.everyone if m.gone and m.likeness.counts]
+
     def only(self, market: Market) -> "View":
         """The view of one instrument, whether it is the asset or not."""
         view = View(self.asset, moment=self._moment)

@@ -3,6 +3,7 @@
 Silence is normal here, so a market is live as long as its feed is up. A venue whose feed is down
 is left out: then the sum can only be too low, and proves a breach but never a recovery. So a level
 that is exceeded is exceeded however few venues are up; of one that is not, too few say nothing.
+What a contract reported before it ended stays in the sum.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class LiquidationMetric:
         live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
         if not live:
             return None
-        totals = [self._sums(m, now) for m in live]
+        totals = [self._sums(m, now) for m in (*live, *view.ended)]
         musd = sum(t[_LONG] + t[_SHORT] for t in totals) / 1e8
         return Reading(
             value=musd,
@@ -84,9 +85,10 @@ class LiquidationMetric:
     def facts(self, view: View, now: Ms) -> LiquidationFacts:
         reporting = _reporting(view)
         live = [m for m in reporting if m.up(Kind.LIQUIDATION)]
-        totals = [self._sums(m, now) for m in live]
-        long, short = (sum(t[side] for t in totals) / 100 for side in (_LONG, _SHORT))
-        usd, venue, price = self._largest(live, now)
+        totals, ended = [self._sums(m, now) for m in live], view.ended
+        every = [*totals, *(self._sums(m, now) for m in ended)]
+        long, short = (sum(t[side] for t in every) / 100 for side in (_LONG, _SHORT))
+        usd, venue, price = self._largest([*live, *ended], now)
         held = view.usd_held()
         of_held = [(m, t) for m, t in zip(live, totals, strict=True) if m.one_side]
         # of what is liquidated where nobody knows what is held it would be more than there is
@@ -96,7 +98,7 @@ class LiquidationMetric:
             window_ms=self.window,
             long_usd=long,
             short_usd=short,
-            orders=int(sum(t[_ORDERS] for t in totals)),
+            orders=int(sum(t[_ORDERS] for t in every)),
             largest_usd=usd,
             largest_venue=venue,
             largest_price=price,
@@ -163,11 +165,11 @@ def sides(view: View, window: Ms, now: Ms) -> tuple[float, float]:
     Of the windows that rules watch the longest one that is no longer. Both are lower bounds.
     """
     long = short = 0.0
-    for market in view:
+    for market in (*(m for m in view if m.up(Kind.LIQUIDATION)), *view.ended):
         known = [(w, memo) for name, memo in market.memos.items()
                  if (w := _window_of_sums(name)) is not None and w <= window]  # fmt: skip
         span, memo = max(known, key=lambda span_and_memo: span_and_memo[0], default=(0, None))
-        if isinstance(memo, Series) and market.up(Kind.LIQUIDATION):
+        if isinstance(memo, Series):
             sums = memo.sums(now - span)
             long, short = long + sums[_LONG] / 100, short + sums[_SHORT] / 100
     return long, short
@@ -177,7 +179,7 @@ def liquidated(view: View, since: Ms, now: Ms) -> Liquidated | None:
     """What was reported of an asset from ``since`` on, as far as it is remembered: lower bounds,
     since what came in the first ten seconds may have come before. None: no venue reports any.
     """
-    reporting = _reporting(view)
+    reporting = [*_reporting(view), *view.ended]
     if not reporting:
         return None
     since = max(since, now - LIQUIDATED_FOR)

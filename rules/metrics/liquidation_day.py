@@ -187,7 +187,8 @@ def _last_day(view: View, now: Ms) -> tuple[float, float]:
 
 def _sums(view: View, hours: range) -> tuple[float, float]:
     longs = shorts = 0.0
-    for market in _markets(view):
+    ended = [market for asset in view.assets.values() for market in asset.ended]
+    for market in (*_markets(view), *ended):
         memo = market.memo(HOURLY)
         if memo is not None:
             of_market = memo.sums(hours)

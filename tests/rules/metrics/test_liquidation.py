@@ -2,12 +2,17 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import approx, mark
 
+from rules.alerts import LiquidationFacts, Turn
+from rules.engine import Engine
 from rules.market import LIQUIDATED_FOR, Memory
 from rules.metrics.liquidation import liquidated
+from rules.snapshot import Value
 from streams.durations import HOUR, MINUTE, SECOND
-from streams.events import Kind, Position
+from streams.events import AnyEvent, FaultCode, Kind, Position, Tick, fault
 from tests.rules.facts import START, Fed, feed, liquidation, price
+from tests.rules.scenes import of_market, quick_rule, run
 
 NAME = "liq_10m_musd"
 
@@ -89,3 +94,57 @@ def test_it_is_never_more_than_was_reported_and_misses_ten_seconds_at_most(order
     start = (now - sums.over - START) // SECOND
     assert start == max(since, (now - LIQUIDATED_FOR - START) // SECOND)
     assert reported(start + 10) <= round(sums.usd * 100) <= reported(start)
+
+
+# ── contracts that end in the fall ──
+
+OF_COIN = quick_rule("liq_10m_musd", "above", 1, alert=5, critical=20)
+OF_ALL = of_market("day", quick_rule("liq_total_24h_musd", "above", 1, watch=5))
+FALL = START + 12 * MINUTE
+VENUES = ("binance", "bybit", "okx")
+
+
+def ending(code: FaultCode | None, position: Position, until: int) -> list[AnyEvent]:
+    """In one minute 24 M USD of BTC are liquidated at each of two venues; then one of these ends
+    its contract, and says nothing of it any more. ETH goes on."""
+    events: list[AnyEvent] = [feed(venue, Kind.LIQUIDATION, START, True) for venue in VENUES]
+    lost = FALL + MINUTE
+    for t in range(START, until, SECOND):
+        events += [
+            price(venue, t, 100.0, asset=asset)
+            for venue in VENUES
+            for asset in ("BTC", "ETH", "SOL")
+            if code is None or (venue, asset) != ("binance", "BTC") or t < lost
+        ]
+        if FALL <= t < lost:
+            events += [liquidation(venue, t, 4e5, position) for venue in VENUES[:2]]
+        if t == lost and code is not None:
+            events += [feed("binance", kind, t, False, "BTCUSDT") for kind in Kind]
+            events.append(fault(code, t, venue="binance", subject="BTCUSDT"))
+        events.append(Tick(seen=t))
+    return events
+
+
+@mark.parametrize("code", [FaultCode.CONTRACT_SETTLING, FaultCode.CONTRACT_MISSING, None])
+@mark.parametrize("position", Position)
+def test_what_a_contract_reported_before_it_ended_stays_in_the_sum(
+    code: FaultCode | None, position: Position
+):
+    def shown(engine: Engine) -> dict[str, Value]:
+        return {value.metric: value for value in engine.standing().values if value.value}
+
+    engine = Engine([OF_COIN, OF_ALL], VENUES)
+    until = FALL + 9 * MINUTE
+    alerts = run(engine, ending(code, position, until))
+    assert not [alert for alert in alerts if alert.turn is Turn.CLOSE]
+    values = shown(engine)
+    assert values["liq_10m_musd"].value == values["liq_total_24h_musd"].value == approx(48)
+    facts = values["liq_10m_musd"].facts
+    assert isinstance(facts, LiquidationFacts)
+    longs = 48e6 if position is Position.LONG else 0
+    assert (facts.long_usd, facts.short_usd, facts.orders) == approx((longs, 48e6 - longs, 120))
+    later = [e for e in ending(code, position, FALL + 14 * MINUTE) if e.seen >= until]
+    alerts = run(engine, later)
+    (end,) = [alert for alert in alerts if alert.turn is Turn.CLOSE]
+    assert end.metric == "liq_10m_musd" and end.seen >= FALL + 10 * MINUTE
+    assert "liq_10m_musd" not in shown(engine)
