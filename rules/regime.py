@@ -12,7 +12,7 @@ Invariants:
   high, or forced to close, in between.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -78,6 +78,10 @@ class RegimeState(msgspec.Struct, array_like=True):
     """The settlement that was counted last; 0: none was."""
     streak: int = 0
     """So many settlements in a row were positive; below zero, so many were not."""
+    run_from: Ms = 0
+    """The first settlement of that run, as far as it was counted."""
+    extended: bool = True
+    """Nothing that was told later is still to be asked for the time before that run."""
 
     def shown(self, now: Ms) -> Regime | None:
         """The regime for whoever asks at ``now``: all who ask at the moment of a transition are
@@ -91,7 +95,20 @@ class RegimeState(msgspec.Struct, array_like=True):
             return
         unbroken = settled_at - self.settled_at <= 1.5 * interval
         run = self.streak if unbroken and (self.streak > 0) is positive else 0
+        if not run:
+            self.run_from, self.extended = settled_at, unbroken
         self.settled_at, self.streak = settled_at, run + (1 if positive else -1)
+
+    def extend(self, before: Iterable[tuple[Ms, bool]], interval: Ms) -> None:
+        """Settlements that were told later, the newest first, each with whether it was positive:
+        the run that goes on may have begun earlier."""
+        for at, positive in before:
+            if at >= self.run_from:
+                continue
+            if positive is not (self.streak > 0) or self.run_from - at > 1.5 * interval:
+                break
+            self.run_from, self.streak = at, self.streak + (1 if positive else -1)
+        self.extended = True
 
     def step(self, conditions: Conditions, now: Ms) -> bool:
         """Weigh ``conditions`` at ``now``. Whether that made a transition."""

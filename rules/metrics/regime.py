@@ -130,7 +130,11 @@ class RegimeMetric:
             return
         settled = funding.SETTLED.value(view, now)
         if settled is not None and settled.settled_at is not None:
-            state.count(settled.settled_at, settled.interval_ms or 0, settled.value > 0)
+            interval = settled.interval_ms or 0
+            state.count(settled.settled_at, interval, settled.value > 0)
+            if not state.extended and funding.SETTLED.tells_past(settled):
+                past = [(at, reading.value > 0) for at, reading in funding.SETTLED.past(view)]
+                state.extend(reversed(past), interval)
         evidence = view.once(self.evidence, now)
         if any(each.value is not None for each in evidence):
             memo.known_at = now

@@ -11,7 +11,16 @@ from rules.metrics import metric
 from rules.metrics.regime import STATES, conditions, of_asset
 from rules.regime import Conditions
 from streams.durations import DAY, HOUR, MINUTE, SECOND
-from streams.events import Band, ClockStep, Depth, Kind, Position, Tick
+from streams.events import (
+    Band,
+    ClockStep,
+    Depth,
+    FundingHistory,
+    Kind,
+    PastRate,
+    Position,
+    Tick,
+)
 from tests.rules.facts import START, feed, liquidation, oi, price, settled
 from tests.rules.scenes import VENUES, named, of_market, quick_rule, run
 
@@ -290,3 +299,18 @@ def test_unknown_evidence_comes_to_unknown_conditions(warm):
     unknown = [type(each)(condition=each.condition, value=None, threshold=0.0, met=None)
                for each in known]  # fmt: skip
     assert conditions(unknown) == Conditions()
+
+
+def test_settlements_that_are_told_later_are_counted():
+    scene = Scene()
+    scene.rate = -0.0002
+    scene.play(3 * HOUR)
+    assert -4 <= scene.evidence()[RegimeCondition.POSITIVE].value <= -2
+    for venue in scene.venues:
+        rows = tuple(PastRate(START - h * HOUR, 0.0001 if h > 9 else -0.0001, 1.0)
+                     for h in range(30, -1, -1))  # fmt: skip
+        run(scene.engine, [FundingHistory(venue=venue, symbol="BTCUSDT", asset="BTC", at=START,
+                                          seen=scene.now, rows=rows)])  # fmt: skip
+    scene.play(HOUR)
+    # ten that were told, from START - 9 h to START, and one each hour since
+    assert scene.evidence()[RegimeCondition.POSITIVE].value == -10 - (scene.now - START) // HOUR
