@@ -205,7 +205,7 @@ def test_settlements_are_counted_once_and_one_that_was_missed_ends_the_run():
 def test_a_run_goes_back_into_what_was_told_later():
     interval = 8 * HOUR
 
-    def told(*positives):
+    def past(*positives):
         """Settlements up to the first one that was counted, the newest first."""
         return [(START - n * interval, positive) for n, positive in enumerate(positives)]
 
@@ -218,12 +218,12 @@ def test_a_run_goes_back_into_what_was_told_later():
         assert state.extended
         return state
 
-    assert run_after(told(False, False, False, True, False)).streak == -4
-    assert run_after(told(True, True)).streak == -2  # of what was counted nothing is doubted
-    assert run_after([]).streak == run_after(told(False, True)).streak == -2
-    missed = [entry for entry in told(False, False, False, False) if entry[0] != START - interval]
+    assert run_after(past(False, False, False, True, False)).streak == -4
+    assert run_after(past(True, True)).streak == -2  # of what was counted nothing is doubted
+    assert run_after([]).streak == run_after(past(False, True)).streak == -2
+    missed = [entry for entry in past(False, False, False, False) if entry[0] != START - interval]
     assert run_after(missed).streak == -2
-    state = run_after(told(False, False))
+    state = run_after(past(False, False))
     state.count(START + 2 * interval, interval, positive=True)
     assert (state.streak, state.extended) == (1, True)  # it turned while it was watched
     state.count(START + 9 * interval, interval, positive=True)

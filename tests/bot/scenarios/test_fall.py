@@ -330,7 +330,10 @@ def test_what_goes_wrong_at_a_venue_hides_nothing_and_is_not_told_of_the_market(
     # and nothing else
     families = {alert.family for alert in crash.alerts}
     families -= {"funding_apart"}  # Hyperliquid has its own rate here, all the time
-    assert families <= {*PARTS, "cascade", "oi_total_drop", "market_fall"}
+    regimes = {"regime", "market_regime"}
+    assert families <= {*PARTS, "cascade", "oi_total_drop", "market_fall", *regimes}
+    rules_of_regime = {alert.rule for alert in crash.alerts if alert.family in regimes}
+    assert rules_of_regime <= {f"{family}:cascade" for family in regimes}
     assert crash.of("price_drop", Turn.CLOSE) == []
     assert crash.notices == []
     heard = [event.usd for event in crash.events if isinstance(event, Liquidation)]

@@ -315,6 +315,21 @@ def cascade() -> Events:
     )
 
 
+def regime() -> Events:
+    """A day of calm; positions are closed by force, and far fewer are left; then they are opened
+    again."""
+    market = btc(price=112_400.0, oi=3_000)
+    return chain(
+        market.turn("binance", up=True),
+        market.play(DAY_MIN + 70, step=MINUTE),
+        market.play(10, BTC={"burst": 8.0, "price": 104_000.0, "oi": 2_500.0}),
+        market.play(5, BTC={"burst": 0.0}),
+        market.play(4 * 60, step=20 * SECOND),
+        market.play(60, step=20 * SECOND, BTC={"oi": 2_950.0}),
+        market.play(3 * 60, step=20 * SECOND),
+    )
+
+
 def feeds() -> Events:
     """A venue is silent while open interest falls: both sides of the comparison leave it out."""
     coins = {"BTC": Coin(oi=3_000)}
@@ -356,6 +371,8 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "oi_drawdown": (oi_drawdown, ()),
     "correlation": (correlation, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
+    "regime": (regime, ()),
+    "market_regime": (regime, ()),
     "feeds": (feeds, ("oi_drop",)),
 }
 """Scenario → its events, and the rules that hear them (none named: the one of its name)."""
