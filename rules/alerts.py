@@ -577,7 +577,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     fault: FaultCode | None = None
     """None: the notice is about feeds."""
     subjects: tuple[str, ...] = ()
-    """The symbols or assets that a fault concerns."""
+    """The symbols or assets that a fault concerns; of feeds, the symbols that are silent or back
+    while others are not: (): all of the venue."""
 
 
 AlertOrNotice = Alert | Notice

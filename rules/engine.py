@@ -101,6 +101,7 @@ class Engine:
         self._rules = tuple(rules)
         self._venue_order = tuple(venue_order)
         self._composites = tuple(composites)
+        self._named = frozenset(asset for rule in rules for asset in rule.rows)
         self._start()
         self._watchlist.open(0)
 
@@ -367,7 +368,11 @@ class Engine:
         if now >= self._turn_at:
             self._turn_at = now + TURN_EVERY
             self._compare_clocks()
-        turns: list[AlertOrNotice] = [*self._feeds.tick(now, self._watchlist.memory.venues)]
+        turns: list[AlertOrNotice] = [
+            *self._feeds.tick(
+                now, self._watchlist.memory.venues, self._named, self._faults.unlisted
+            )
+        ]
         if now >= self._compare_at:
             self._compare_at = now + likeness.LOOK_EVERY
             self._watchlist.memory.leave_out_gone(self._faults.unlisted, now)

@@ -249,6 +249,10 @@ class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
     """The oldest first, each time once."""
 
 
+NOT_WATCHED = "no longer watched"
+"""Why a feed is down that is not wanted any more: nothing is expected of it."""
+
+
 class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="feed"):
     """A feed came up or went down. A gap is data: a hole is never evidence of anything.
 
@@ -263,6 +267,8 @@ class FeedState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     up: bool
     reason: str = ""
     """Why it is down, in words."""
+    asset: str = ""
+    """That of ``symbol``; "" where that is "*"."""
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, tag="tick"):

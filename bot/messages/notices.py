@@ -107,17 +107,25 @@ def _feeds(notice: Notice, words: Words) -> Html:
     ticks, venue = not notice.venue, title(notice.venue)
     if notice.up:
         length = words.length(max(0, notice.seen - notice.since))
-        key = "notice.tick" if ticks else "notice.up"
-        return say(words, key, venue=venue, kinds=_kinds(notice, words), length=length)
+        key = "notice.tick" if ticks else "notice.up_of" if notice.subjects else "notice.up"
+        return say(
+            words,
+            key,
+            venue=venue,
+            kinds=_kinds(notice, words),
+            subjects=_subjects(notice.subjects, words),
+            length=length,
+        )
     reason = say(words, "notice.reason", reason=notice.reason) if notice.reason else Html()
     since = time(words, notice.since, notice.seen)
     if ticks:
         return say(words, "notice.no_tick", time=since, reason=reason)
     return say(
         words,
-        "notice.down",
+        "notice.down_of" if notice.subjects else "notice.down",
         venue=venue,
         kinds=_kinds(notice, words),
+        subjects=_subjects(notice.subjects, words),
         time=since,
         reason=reason,
         effect=say(words, "notice.effect", venue=venue),

@@ -16,7 +16,17 @@ import structlog
 
 from streams.clock import Clock
 from streams.contracts import Contracts
-from streams.events import AnyEvent, FaultCode, FeedState, Instrument, Kind, Ms, OpenInterest, fault
+from streams.events import (
+    NOT_WATCHED,
+    AnyEvent,
+    FaultCode,
+    FeedState,
+    Instrument,
+    Kind,
+    Ms,
+    OpenInterest,
+    fault,
+)
 from streams.feed.backfill import Backfill, Known
 from streams.feed.errors import SayOnce
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
@@ -228,7 +238,7 @@ class VenueClient:
         ]
         ended = [socket for socket in self.sockets if socket not in sockets]
         fresh = [socket for socket in sockets if socket not in self.sockets]
-        await self._end(ended, "instruments are being chosen anew")
+        await self._end(ended, NOT_WATCHED)
         self.sockets = sockets
         for socket in sockets:
             socket.decode_with(listing)

@@ -9,7 +9,16 @@ import structlog
 
 from streams.clock import Clock
 from streams.durations import HOUR
-from streams.events import AnyEvent, FeedState, Funding, Instrument, Kind, MarketEvent, Ms
+from streams.events import (
+    NOT_WATCHED,
+    AnyEvent,
+    FeedState,
+    Funding,
+    Instrument,
+    Kind,
+    MarketEvent,
+    Ms,
+)
 from streams.feed.errors import SayOnce
 from streams.feed.rest import Rest, Unavailable
 from streams.venue import UNREADABLE, Decoded, Listing, Poll, Request, Unreadable, Venue, facts
@@ -100,7 +109,7 @@ class Poller:
         self.polls = polls
         wanted = {(poll.kind, poll.request.symbol or "*") for poll in polls}
         for feed in sorted(self._up - wanted):
-            self._say(feed, False, "no longer watched")
+            self._say(feed, False, NOT_WATCHED)
         self._up &= wanted
         self._failures = {feed: n for feed, n in self._failures.items() if feed in wanted}
         return True
@@ -180,9 +189,17 @@ class Poller:
 
     def _say(self, feed: _Feed, up: bool, reason: str) -> None:
         kind, symbol = feed
-        venue, seen = self._venue.SPEC.name, self._clock.seen()
+        instrument = self.listing.instruments.get(symbol)
         self._publish(
-            FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
+            FeedState(
+                venue=self._venue.SPEC.name,
+                symbol=symbol,
+                kind=kind,
+                seen=self._clock.seen(),
+                up=up,
+                reason=reason,
+                asset=instrument.asset if instrument else "",
+            )
         )
 
 

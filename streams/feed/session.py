@@ -51,6 +51,8 @@ REPEAT_MS = MINUTE
 REPLAY_MS = MINUTE
 """For so long after opening, liquidations may be those of before the connection, sent again."""
 
+_CLOSES = "the venue closes the connection when it is asked for"
+
 _PINGS_UNANSWERED = 2.5
 """A socket is dead on which nothing has come for so many pings."""
 
@@ -90,7 +92,8 @@ class Session:
         self._known: dict[tuple[Kind, str], MarketEvent] = {}
         self._alive: dict[str, Ms] = {}
         self._books = BookSet(venue, subscription, self.stats, self._turn_book)
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}
+        """The symbols that this connection does not ask for, and why."""
         self._suspects = Suspects()
         self._asked_singly = False
         self._pinged: Ms = 0
@@ -122,7 +125,7 @@ class Session:
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
-        self._refused = set(self._suspects.guilty)
+        self._refused = dict.fromkeys(self._suspects.guilty, _CLOSES)
         self._asked_singly = False
         self._reason = "no data yet"
         if Kind.DEPTH in self.subscription.kinds:
@@ -216,7 +219,7 @@ class Session:
             self._suspects.begin(self.subscription.symbols)
         if guilty:
             self.stats.refused += 1
-            detail = f"{guilty}: the venue closes the connection when it is asked for"
+            detail = f"{guilty}: {_CLOSES}"
             actions += self._note("request refused", detail)
         self._books.close()
         return actions, int(wait * (0.5 + self._jitter() / 2))
@@ -245,9 +248,13 @@ class Session:
             self._wanted = now
         if now - self._wanted < MISSING_MS:
             return []
-        feeds = [feed for feed in self._feeds() if feed not in self._spoken]
+        refused = [(kind, s) for kind in sorted(self.subscription.kinds) for s in self._refused]
+        feeds = [feed for feed in (*self._feeds(), *refused) if feed not in self._spoken]
         self._spoken.update(feeds)
-        return [self._state(*feed, False, seen, self._reason) for feed in feeds]
+        return [
+            self._state(*feed, False, seen, self._refused.get(feed[1], self._reason))
+            for feed in feeds
+        ]
 
     def coverage(self, other: "Session") -> float:
         """Which share of the feeds that are up in ``other`` is up here; 0 while not connected."""
@@ -398,8 +405,16 @@ class Session:
         return [self._state(kind, symbol, False, seen, reason)]
 
     def _state(self, kind: Kind, symbol: str, up: bool, seen: Ms, reason: str = "") -> FeedState:
-        venue = self._venue.SPEC.name
-        return FeedState(venue=venue, symbol=symbol, kind=kind, seen=seen, up=up, reason=reason)
+        instrument = self.listing.instruments.get(symbol)
+        return FeedState(
+            venue=self._venue.SPEC.name,
+            symbol=symbol,
+            kind=kind,
+            seen=seen,
+            up=up,
+            reason=reason,
+            asset=instrument.asset if instrument else "",
+        )
 
     def _silence(self, now: Ms, opened: Ms) -> str | None:
         """In words what has been silent for too long, None if nothing has."""
@@ -423,11 +438,12 @@ class Session:
         self.stats.refused += 1
         actions = self._note("request refused", reply.text)
         refused = [symbol for symbol in reply.symbols if symbol in self.subscription.symbols]
+        reason = f"refused: {reply.text[:100]}"
         for symbol in refused:
-            self._refused.add(symbol)
+            self._refused[symbol] = reason
             self._books.drop(symbol)
             for kind in sorted(self.subscription.kinds):
-                actions += self._go_down(kind, symbol, seen, f"refused: {reply.text[:100]}")
+                actions += self._go_down(kind, symbol, seen, reason)
         return actions + self._ask_singly()
 
     def _ask(self, symbols: Sequence[str]) -> list[Action]:

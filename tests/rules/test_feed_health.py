@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from rules.alerts import Alert, Kind, Notice, decode, encode
 from rules.engine import Engine
 from streams.durations import MINUTE, SECOND
-from streams.events import AnyEvent, FaultCode, FeedState, Tick
+from streams.events import NOT_WATCHED, AnyEvent, Fault, FaultCode, FeedState, Tick
 from tests.rules.facts import START, feed, oi
 from tests.rules.mix import rule
 
@@ -125,14 +127,91 @@ def markets(count: int, up: bool, since: int, of: int = 10) -> list[AnyEvent]:
     return [feed("bybit", DEPTH, at(since), up, symbol=f"A{n}USDT") for n in range(of)[:count]]
 
 
-def test_single_books_are_no_notice_and_half_of_them_are_one():
+def test_single_books_are_no_notice_and_half_of_them_are_one_by_name():
     engine = fresh()
     assert notices(engine, [*markets(10, True, 60), *ticks(60, 90)]) == []
     assert notices(engine, [*markets(4, False, 90), *ticks(90, 200)]) == []
     notices_down = notices(engine, [*markets(5, False, 200), *ticks(200, 300)])
-    assert [(n.venue, n.kinds, n.up) for n in notices_down] == [("bybit", (DEPTH,), False)]
-    back = notices(engine, [*markets(2, True, 300), *ticks(300, 400)])
-    assert [n.up for n in back] == [True]
+    assert [(n.kinds, n.up, n.subjects) for n in notices_down] == [((DEPTH,), False, symbols(0, 5))]
+    assert notices(engine, [*markets(2, True, 300), *ticks(300, 400)]) == []
+    back = notices(engine, [*markets(4, True, 400), *ticks(400, 500)])
+    assert [(n.up, n.subjects, n.since) for n in back] == [(True, symbols(0, 4), at(90))]
+    assert notices(engine, [*markets(5, True, 500), *ticks(500, 600)])[0].subjects == symbols(4, 5)
+
+
+def symbols(first: int, end: int) -> tuple[str, ...]:
+    return tuple(f"A{n}USDT" for n in range(first, end))
+
+
+def test_books_that_are_lost_after_half_of_them_are_named_by_halves_of_the_rest():
+    """However many books a venue has, it is a handful of notices, the last of all of them."""
+    engine = fresh()
+    assert notices(engine, [*markets(10, True, 60), *ticks(60, 90)]) == []
+    lost = [event for n in range(1, 11) for event in [
+        *markets(n, False, 60 + 30 * n), *ticks(60 + 30 * n, 90 + 30 * n)
+    ]]  # fmt: skip
+    halves = [(n.subjects, n.up) for n in notices(engine, lost)]
+    assert halves == [
+        (symbols(0, 5), False), (symbols(5, 8), False), (symbols(8, 9), False), ((), False)
+    ]  # fmt: skip
+    engine.load(engine.dump())
+    back = notices(engine, [*markets(9, True, 400), *ticks(400, 500)])
+    assert [(n.subjects, n.up) for n in back] == [(symbols(0, 9), True)]
+    last = notices(engine, [*markets(10, True, 500), *ticks(500, 600)])
+    assert [(n.subjects, n.up) for n in last] == [(symbols(9, 10), True)]
+
+
+def states(asset: str, up: bool, since: int, reason: str = "") -> list[AnyEvent]:
+    """Of all kinds of feeds of a contract at Kraken."""
+    return [
+        FeedState(
+            venue="kraken", symbol=f"PF_{asset}USD", kind=kind, seen=at(since), up=up,
+            reason=reason, asset=asset,
+        )
+        for kind in Kind
+    ]  # fmt: skip
+
+
+def test_a_contract_that_is_refused_is_named_and_the_venue_is_not_silent():
+    """Kraken with BTC and ETH, and ETH refused: BTC's feeds are up and in all the sums."""
+    engine = Engine(RULES)
+    events = [*states("BTC", True, 1), *states("ETH", False, 1, "refused: Invalid product id")]
+    (notice,) = notices(engine, [*events, *ticks(1, 400)])
+    assert (notice.venue, notice.kinds, notice.up) == ("kraken", tuple(Kind), False)
+    assert notice.subjects == ("PF_ETHUSD",)
+    assert notice.reason == "refused: Invalid product id"
+    (back,) = notices(engine, [*states("ETH", True, 400), *ticks(400, 500)])
+    assert (back.kinds, back.up, back.subjects) == (tuple(Kind), True, ("PF_ETHUSD",))
+
+
+def named(*assets: str) -> Engine:
+    row = RULES[0].row_of("BTC")
+    assert row is not None
+    return Engine([replace(RULES[0], rows=dict.fromkeys(assets, row))])
+
+
+def test_a_named_asset_that_never_came_is_told_once_whatever_its_share():
+    engine = named("BTC", "ETH")
+    others = [event for n in range(9) for event in states(f"A{n}", True, 1)]
+    refused = [*states("BTC", False, 1, "refused: no"), *states("A9", False, 1, "refused: no")]
+    (notice,) = notices(engine, [*others, *refused, *ticks(1, 400)])
+    assert (notice.subjects, notice.seen - notice.since) == (("PF_BTCUSD",), MINUTE)
+    again = named("BTC", "ETH")
+    again.load(engine.dump())
+    assert notices(again, ticks(400, 800)) == []
+    lost = [*states("ETH", True, 800), *states("ETH", False, 820), *ticks(820, 870)]
+    assert notices(again, lost) == []
+    back = notices(again, [*states("BTC", True, 870), *ticks(870, 900)])
+    assert [(n.subjects, n.up) for n in back] == [(("PF_ETHUSD",), False), (("PF_BTCUSD",), True)]
+
+
+def test_nothing_is_expected_of_what_is_not_watched_or_not_listed_any_more():
+    engine = named("BTC", "ETH", "SOL")
+    up = [event for name in ("BTC", "ETH", "SOL") for event in states(name, True, 1)]
+    gone = Fault(code=FaultCode.CONTRACT_SETTLING, venue="kraken", subject="PF_ETHUSD", seen=at(20))
+    down = [*states("ETH", False, 20), gone, *states("SOL", False, 20, NOT_WATCHED)]
+    after = notices(engine, [*up, *ticks(1, 20), *down, *ticks(20, 400)])
+    assert [n.fault for n in after] == [FaultCode.CONTRACT_SETTLING]
 
 
 def test_a_feed_that_never_came_is_told_and_that_it_comes():

@@ -835,6 +835,14 @@ NOTICES = {
         id="feed:bybit:5", venue="bybit", kinds=(BOOK, Kind.VOLUME), up=False, since=AT - MIN,
         seen=AT,
     ),
+    "feeds of a contract down": Notice(
+        id="feed:kraken:6", venue="kraken", kinds=tuple(Kind), up=False, since=AT - MIN, seen=AT,
+        reason="no data yet", subjects=("PF_ETHUSD",),
+    ),
+    "feeds of contracts back": Notice(
+        id="feed:kraken:7", venue="kraken", kinds=(BOOK, OPEN_INTEREST), up=True,
+        since=AT - 26 * MIN, seen=AT, subjects=("PF_ETHUSD", "PF_SOLUSD"),
+    ),
     "no tick": Notice(id="tick:1", venue="", kinds=(), up=False, since=AT - 30_000, seen=AT),
     "ticks again": Notice(id="tick:2", venue="", kinds=(), up=True, since=AT - 40_000, seen=AT),
     "an odd venue": Notice(

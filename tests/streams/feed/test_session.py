@@ -333,6 +333,21 @@ def test_refusing_the_only_symbol_leaves_a_silent_socket_not_one_for_all_symbols
     assert hangups(played.tick(31)) == ["no price data for 31 s"]
 
 
+def test_a_symbol_that_is_refused_before_it_came_is_said_to_be_missing_with_the_reason() -> None:
+    played = Played("bybit", "market-1", "BTC", "XYZ")
+    played.open()
+    text = "error:handler not found,topic:tickers.XYZUSDT"
+    played.hear(frames.bybit_says(text, False), frames.ticker("BTCUSDT"))
+    assert played.session.missing(played.now, played.seen) == []
+    missing = played.session.missing(played.now + 60_000, played.seen + 60_000)
+    assert {(state.symbol, state.asset, state.up) for state in missing} == {
+        ("XYZUSDT", "XYZ", False)
+    }
+    assert {state.reason for state in missing} == {f"refused: {text}"}
+    assert {state.kind for state in missing} == played.session.subscription.kinds
+    assert played.session.missing(played.now + 90_000, played.seen + 90_000) == []
+
+
 def test_a_book_refused_while_it_was_up_goes_down_first() -> None:
     played = Played("bybit", "book-1", "BTC", "ETH")
     played.open()
