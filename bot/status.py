@@ -12,7 +12,7 @@ from bot.delivery.post import ChatReport
 from bot.lang import ENGLISH
 from bot.roles import ENDED_LIFE_S, STATUS_EVERY_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed, unwritable
-from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
+from streams.feed.hub import FeedCount, SilentContract, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
 
@@ -202,7 +202,15 @@ def _venue(venue: VenueStatus) -> list[str]:
     if venue.unknown_contracts:
         head += f", {count(venue.unknown_contracts, 'contract')} on unknown assets left out"
     feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())
-    return [head, feeds, *(_socket(socket) for socket in venue.sockets)]
+    silent = [f"  {silent_contract(contract)}" for contract in venue.silent]
+    return [head, feeds, *silent, *(_socket(socket) for socket in venue.sockets)]
+
+
+def silent_contract(contract: SilentContract) -> str:
+    """What does not come of a contract, and why."""
+    kinds = ", ".join(kind.replace("_", " ") for kind in contract.kinds)
+    reason = f" ({contract.reason})" if contract.reason else ""
+    return f"{contract.symbol} silent: {kinds}{reason}"
 
 
 def _feed(kind: str, count: FeedCount) -> str:

@@ -11,13 +11,18 @@ import msgspec
 
 from bot.redaction import public
 from bot.roles.rules import NO_TICK_S
-from bot.status import faults
+from bot.status import faults, silent_contract
 from streams.durations import MINUTE
 from streams.events import Ms
 from streams.feed.hub import VenueStatus
 
 SILENT: Ms = MINUTE
 """A venue of which nothing has come for so long is not heard."""
+
+
+CONTRACT_SILENT: Ms = 3 * MINUTE
+"""A contract of a named asset of which something has not come for so long is not heard: a book that
+is lost in a fall is back earlier."""
 
 
 class ReadinessCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +69,13 @@ def _why(venue: VenueStatus, now: Ms) -> str:
         return "nothing has come yet"
     # its clock and ours are one here, unless it has stepped between the two
     silent = now - latest
-    return f"nothing has come for {silent / 1000:.0f} s" if silent >= SILENT else ""
+    if silent >= SILENT:
+        return f"nothing has come for {silent / 1000:.0f} s"
+    return "; ".join(
+        silent_contract(contract)
+        for contract in venue.silent
+        if now - contract.since >= CONTRACT_SILENT
+    )
 
 
 def _no_tick(rules: Any) -> list[str]:

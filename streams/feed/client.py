@@ -155,6 +155,10 @@ class VenueClient:
         """The symbols that are listened to."""
         return self._watchlist.watched.keys()
 
+    def watched_of(self, assets: Collection[str]) -> list[Instrument]:
+        """The contracts of these assets that are listened to."""
+        return [i for i in self._watchlist.watched.values() if i.asset in assets]
+
     @property
     def instruments(self) -> int:
         """How many instruments are listened to."""

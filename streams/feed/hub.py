@@ -21,6 +21,7 @@ from streams.feed.client import VenueClient
 from streams.feed.selection import Markets, choose_assets, unlisted, wants
 from streams.feed.socket import Socket
 from streams.proxies import NO_PROXIES, Proxies
+from streams.text import printable
 from streams.venue import Venue
 
 _WAIT_FOR_OTHERS_S = 8.0
@@ -80,6 +81,18 @@ class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
     down: int
 
 
+class SilentContract(msgspec.Struct, frozen=True, kw_only=True):
+    """A contract of which not everything comes."""
+
+    symbol: str
+    kinds: list[str]
+    """What does not come."""
+    since: Ms
+    """Since when at least one of them has not."""
+    reason: str
+    """Why, "" if that is unknown."""
+
+
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One venue."""
 
@@ -96,6 +109,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Contracts left out since nobody knows on what they are."""
     feeds: dict[str, FeedCount]
     """By kind; a feed that brings all instruments together counts as one."""
+    silent: list[SilentContract] = []
+    """Those of assets that the configuration names."""
     not_available: list[str]
     """The kinds that the venue does not have."""
     sides_known: bool = True
@@ -132,7 +147,8 @@ class Hub:
             for place in places
         ]
         self._publish = publish
-        self._feeds: dict[str, dict[tuple[Kind, str], bool]] = {}
+        self._feeds: dict[str, dict[tuple[Kind, str], FeedState]] = {}
+        """The state with which each feed went up or down last."""
         self._markets = markets
         self._listed: dict[str, Sequence[Instrument]] = {}
         self._all_listed = asyncio.Event()
@@ -153,7 +169,10 @@ class Hub:
 
     def _on_event(self, event: AnyEvent) -> None:
         if isinstance(event, FeedState):
-            self._feeds.setdefault(event.venue, {})[event.kind, event.symbol] = event.up
+            feeds = self._feeds.setdefault(event.venue, {})
+            before = feeds.get((event.kind, event.symbol))
+            if before is None or before.up is not event.up:
+                feeds[event.kind, event.symbol] = event
         self._publish(event)
 
     def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
@@ -203,6 +222,7 @@ class Hub:
             refused_names=client.refused_names,
             unknown_contracts=client.unknown_contracts,
             feeds={kind: self._feed_count(client, kind) for kind in sorted(spec.kinds)},
+            silent=self._silent(client),
             not_available=sorted((SPOT_KINDS if spec.spot else set(Kind)) - spec.kinds),
             sides_known=spec.spot or spec.open_interest.counted is not None,
             requests=usage.requests,
@@ -213,8 +233,25 @@ class Hub:
     def _feed_count(self, client: VenueClient, kind: Kind) -> FeedCount:
         watched = {"*", *client.watched}
         feeds = self._feeds.get(client.venue.SPEC.name, {})
-        states = [up for feed, up in feeds.items() if feed[0] is kind and feed[1] in watched]
+        states = [s.up for feed, s in feeds.items() if feed[0] is kind and feed[1] in watched]
         return FeedCount(up=sum(states), down=len(states) - sum(states))
+
+    def _silent(self, client: VenueClient) -> list[SilentContract]:
+        feeds = self._feeds.get(client.venue.SPEC.name, {})
+        silent: list[SilentContract] = []
+        for instrument in client.watched_of(self._markets.named):
+            states = [feeds.get((kind, instrument.symbol)) for kind in Kind]
+            down = [state for state in states if state is not None and not state.up]
+            if down:
+                silent.append(
+                    SilentContract(
+                        symbol=instrument.symbol,
+                        kinds=[state.kind for state in down],
+                        since=min(state.seen for state in down),
+                        reason=printable(next((s.reason for s in down if s.reason), ""), 120),
+                    )
+                )
+        return silent
 
     def _socket_status(self, socket: Socket) -> SocketStatus:
         session = socket.session

@@ -23,6 +23,7 @@ from bot.roles.rules import rules_role
 from bot.roles.run import start_all, stop_all
 from bot.roles.streams import streams_role
 from streams.bus.connection import Keys, unwritable
+from streams.feed.hub import SilentContract
 from streams.feed.recording import Recorded
 from tests.bot.role_fixtures import secret, settings
 from tests.bot.story import cut
@@ -217,6 +218,21 @@ async def test_the_command_fails_where_a_venue_is_dark(
     out = capsys.readouterr().out
     assert out.endswith("\nnot well: OKX: nothing has come for 90 s\n")
     assert out.count(", open interest in percent only (may count both sides)\n") == 1
+
+
+async def test_the_command_fails_where_a_named_contract_is_not_heard(
+    redis: Redis, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = SilentContract(
+        symbol="PI_XBTUSD", kinds=["price"], since=cases.NOW - 400_000, reason="no data yet"
+    )
+    report = cases.status(cases.venue("kraken", "Kraken", silent=[contract]))
+    for role in ("streams", "rules", "bot"):
+        await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(report[role]))
+    assert await cli._status(settings(tmp_path, redis_url=secret(valkey.url)), False) == 1
+    out = capsys.readouterr().out
+    assert "\n  PI_XBTUSD silent: price (no data yet)\n" in out
+    assert out.endswith("\nnot well: Kraken: PI_XBTUSD silent: price (no data yet)\n")
 
 
 async def test_chats_that_are_not_ready_are_named_and_what_waits_too_long_is_a_fault(

@@ -27,6 +27,7 @@ from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.feed.test_client import LIST, Binance
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
+from tests.streams.kraken_server import KrakenServer
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
@@ -395,6 +396,33 @@ def test_an_error_of_ours_at_one_venue_is_its_own(monkeypatch: pytest.MonkeyPatc
         assert faults == {FaultCode.VENUE_FAILED}
         errors = [entry for entry in logs if entry["log_level"] == "error"]
         assert [entry["event"] for entry in errors] == ["listening to Bybit failed"]
+
+    check()
+
+
+def test_a_named_contract_that_never_comes_is_in_the_status_until_it_does() -> None:
+    @virtual
+    async def check() -> None:
+        kraken = KrakenServer("BTC", "ETH", "SOL")
+        kraken.unknown = {"PI_XBTUSD", "PF_SOLUSD"}
+        async with resting(kraken.answer) as rest, listening(kraken.talk) as server:
+            kraken.sockets = server
+            place = VenueAddress(venue=VENUES["kraken"], websocket=server.url, rest=rest)
+            markets = Markets(majors=("BTC", "ETH"), large=(), tail=5)
+            hub = Hub([place], markets, lambda _: None, Clock())
+            async with at_work(hub.run()):
+                await asyncio.sleep(200)
+                (status,) = hub.status()
+                (contract,) = status.silent
+                assert contract.symbol == "PI_XBTUSD"
+                assert {*contract.kinds} == {*Kind}
+                assert EPOCH < contract.since <= EPOCH + 120_000
+                assert contract.reason
+                kraken.unknown.clear()
+                for connection in [*server.open]:
+                    await connection.close()
+                await asyncio.sleep(100)
+                assert hub.status()[0].silent == []
 
     check()
 

@@ -7,7 +7,7 @@ import pytest
 
 from bot.delivery.post import ChatReport
 from bot.web.readiness import readiness
-from streams.feed.hub import FeedCount
+from streams.feed.hub import FeedCount, SilentContract
 from tests.bot.web.cases import NOW, socket, status, venue
 
 
@@ -15,6 +15,12 @@ def wrong(report: dict[str, Any], failing: dict[str, str] | None = None) -> dict
     checks = readiness(report, failing or {}, telegram=True)
     assert [check.name for check in checks] == ["roles", "venues", "ticks", "process", "telegram"]
     return {check.name: check.reason for check in checks if not check.ok}
+
+
+UNHEARD = SilentContract(
+    symbol="PI_XBTUSD", kinds=["funding", "open_interest"], since=NOW - 180_000,
+    reason="refused: Invalid id",
+)  # fmt: skip
 
 
 def test_all_is_well() -> None:
@@ -38,6 +44,11 @@ def test_all_is_well() -> None:
         (status(venue(sockets=[socket(last_data=NOW - 60_000), socket(last_data=NOW - 75_000)])),
          {"venues": "Bybit: nothing has come for 60 s"}),
         (status(venue(sockets=[socket(last_data=0)])), {"venues": "Bybit: nothing has come yet"}),
+        (status(venue(silent=[UNHEARD, msgspec.structs.replace(UNHEARD, symbol="PF_ETHUSD",
+                                                               since=NOW - 179_000)])),
+         {"venues": "Bybit: PI_XBTUSD silent: funding, open interest (refused: Invalid id)"}),
+        (status(venue(silent=[UNHEARD], sockets=[socket(last_data=NOW - 60_000)])),
+         {"venues": "Bybit: nothing has come for 60 s"}),
         (status(venue(sockets=[])), {"venues": "Bybit: nothing has come yet"}),
         (status(rules={"tick_ms": 30_001}), {"ticks": "no tick for 30 s"}),
         (status(bot={"telegram": "Telegram cannot be reached (ConnectError)"}),
