@@ -151,6 +151,8 @@ class Liquidation(Event, frozen=True, kw_only=True, tag="liquidation"):
     throttled: bool = False
     """The venue reports at most one order a contract and second and leaves the others out, so that
     sums are lower bounds."""
+    trade_id: str = ""
+    """The venue's own, by which it is known where it comes again; "": the venue sends none."""
 
 
 class Band(msgspec.Struct, frozen=True, array_like=True):

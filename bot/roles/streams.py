@@ -13,11 +13,13 @@ from bot.roles import report, role, rss_mb
 from streams.bus import clock_mark
 from streams.bus.conflate import Conflator
 from streams.bus.connection import ANSWER_S, Keys
+from streams.bus.liquidations import written_liquidations
 from streams.bus.publisher import Publisher
 from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, WallClock
 from streams.events import Ms
 from streams.feed.hub import Hub, VenueAddress, VenueStatus
+from streams.feed.liquidations import KEPT_MS
 from streams.venues import VENUES
 
 
@@ -43,6 +45,7 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
             wall.on_step(publisher.step)
             await clock_mark.resume_clock(redis, Keys(), wall, publisher)
         hub = Hub(places(settings), markets, publisher.publish, clock, partial(_remembered, redis))
+        hub.resume(await written_liquidations(redis, Keys(), hub.repeating, KEPT_MS))
 
         def status() -> StreamsStatus:
             return StreamsStatus(

@@ -29,6 +29,7 @@ from streams.events import (
 )
 from streams.feed.backfill import Backfill, Known
 from streams.feed.errors import SayOnce
+from streams.feed.liquidations import RecentLiquidations
 from streams.feed.poller import Poller, SnapshotQueue, TakeSnapshot
 from streams.feed.recording import Recorded, request_channel, socket_channel
 from streams.feed.rest import Rest, Unavailable
@@ -113,6 +114,8 @@ class VenueClient:
         self.rest = Rest(spec, rest or spec.rest, clock.now, clock.sleep, proxies)
         self.trouble = "starting"
         """Why the venue cannot be listened to; "": it can."""
+        self.liquidations = RecentLiquidations()
+        """What all its sockets have brought."""
         self.refused_names = 0
         """Instruments that are left out since their names cannot be shown."""
         self.unreadable_rows = 0

@@ -1,7 +1,7 @@
 """All venues together: what is listened to, and how they are doing."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from streams.events import (
     FeedState,
     Instrument,
     Kind,
+    Liquidation,
     Ms,
     fault,
 )
@@ -156,6 +157,21 @@ class Hub:
         self._frames: dict[int, tuple[Ms, int, float]] = {}
         self._unlisted: dict[str, bool] = {}
         self._now, self._seen = clock.now, clock.seen
+
+    @property
+    def repeating(self) -> frozenset[str]:
+        """The venues that may bring liquidations of before a connection."""
+        specs = (client.venue.SPEC for client in self.clients)
+        return frozenset(spec.name for spec in specs if spec.repeats_liquidations)
+
+    def resume(self, liquidations: Iterable[tuple[Ms, Liquidation]]) -> None:
+        """Those that a process before this one has published, each with its age, the oldest first:
+        they are known where a venue brings them again."""
+        by_venue: dict[str, list[tuple[Ms, Liquidation]]] = {}
+        for age, event in liquidations:
+            by_venue.setdefault(event.venue, []).append((age, event))
+        for client in self.clients:
+            client.liquidations.resume(by_venue.get(client.venue.SPEC.name, ()), self._now())
 
     async def run(self) -> None:
         """Listen to all venues; never returns."""

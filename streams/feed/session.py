@@ -10,7 +10,6 @@ Invariants:
 ``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
 """
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -20,6 +19,7 @@ from streams.durations import MINUTE, SECOND
 from streams.events import FeedState, Kind, Liquidation, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.feed.books import BookSet
+from streams.feed.liquidations import RecentLiquidations
 from streams.feed.suspects import Suspects
 from streams.venue import (
     UNREADABLE,
@@ -48,9 +48,6 @@ MISSING_MS = MINUTE
 REPEAT_MS = MINUTE
 """Venues leave out what did not change; a known fact of a live feed is said again so often."""
 
-REPLAY_MS = MINUTE
-"""For so long after opening, liquidations may be those of before the connection, sent again."""
-
 _CLOSES = "the venue closes the connection when it is asked for"
 
 _PINGS_UNANSWERED = 2.5
@@ -74,8 +71,10 @@ class Session:
         subscription: Subscription,
         listing: Listing,
         jitter: Callable[[], float],
+        recent: RecentLiquidations | None = None,
     ) -> None:
-        """``jitter`` gives numbers in [0, 1); it spreads reconnects."""
+        """``jitter`` gives numbers in [0, 1); it spreads reconnects. ``recent``: what all sessions
+        of the venue have brought; None: this one is alone."""
         self.subscription = subscription
         self.listing = listing
         self.stats = Stats()
@@ -102,10 +101,10 @@ class Session:
         self._heard: Ms = 0
         self._place: int | None = None
         """The number of the newest frame of this connection; None: frames are not numbered."""
-        self._liquidated: deque[tuple[Ms, Liquidation]] = deque()
-        """When each of the last liquidations was published."""
-        self._earlier: Counter[Liquidation] = Counter()
-        """Those that an earlier connection brought."""
+        self._recent = recent or RecentLiquidations()
+        self._repeats = self._recent.expected(0)
+        self._late: Ms = 0
+        """How late the last fact was that is told as it is: no liquidation."""
         self.closing = False
         """The venue has said that it closes this connection."""
         self.replaces: Session | None = None
@@ -117,9 +116,7 @@ class Session:
         """The socket is open: subscribe."""
         self.stats.connects += 1
         self._opened = self._pinged = self._heard = self._latest = now
-        before = [*self._liquidated, *(self.replaces._liquidated if self.replaces else ())]
-        self._earlier = Counter(event for at, event in before if now - at < 2 * REPLAY_MS)
-        self._liquidated.clear()
+        self._repeats = self._recent.expected(now)
         self.closing = False
         self._place = None
         self._last_data.clear()
@@ -330,6 +327,8 @@ class Session:
         self._note_data(kind, now, seen)
         self.stats.events += 1
         self.stats.lag_ms = seen - event.at
+        if kind is not Kind.LIQUIDATION:
+            self._late = seen - event.at
         self._alive[event.symbol] = now
         if kind in _REPEATED:
             self._known[kind, event.symbol] = event
@@ -339,23 +338,17 @@ class Session:
         actions.append(event)
 
     def _is_replay(self, event: Liquidation, now: Ms) -> bool:
-        """Whether it is of before this connection: brought by the last one, or too old to be news.
+        """Whether it is of before it was asked for: told already, or too old to be news.
 
-        What is none is remembered, to be known from the next connection.
+        What is neither is remembered; while another session speaks in the place of this one, by
+        that one.
         """
-        assert self._opened is not None  # noqa: S101  # received() looked
         if not self._venue.SPEC.repeats_liquidations:
             return False
-        age, key = now - self._opened, msgspec.structs.replace(event, seen=0)
-        if age < REPLAY_MS:
-            if self._earlier[key] > 0:
-                self._earlier[key] -= 1
-                return True
-            if event.seen - event.at > age + REPLAY_MS:
-                return True
-        self._liquidated.append((now, key))
-        while now - self._liquidated[0][0] > 2 * REPLAY_MS:
-            self._liquidated.popleft()
+        if self._repeats.take(event, now, self._late):
+            return True
+        if self.replaces is None:
+            self._recent.add(event, now)
         return False
 
     def _repeat(self, now: Ms, seen: Ms) -> Iterator[Action]:
@@ -449,6 +442,7 @@ class Session:
     def _ask(self, symbols: Sequence[str]) -> list[Action]:
         if not symbols:
             return []
+        self._repeats = self._recent.expected(self._latest)
         return [Send(message) for message in self._venue.resubscribe(symbols, self.subscription)]
 
     def _ask_singly(self) -> list[Action]:

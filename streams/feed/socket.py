@@ -23,6 +23,7 @@ from streams.durations import HOUR
 from streams.events import AnyEvent, FeedState, Liquidation, Ms, Position
 from streams.feed.actions import Action, Fetch, Hangup, Note, Relist, Send
 from streams.feed.errors import RefusedStatus, SayOnce, in_words, refusal
+from streams.feed.liquidations import RecentLiquidations
 from streams.feed.session import Session
 from streams.proxies import Proxies
 from streams.venue import Listing, Request, Subscription, Unreadable, Venue
@@ -124,6 +125,7 @@ class SocketOwner(Protocol):
     clock: Clock
     publish: Publish
     proxies: Proxies
+    liquidations: RecentLiquidations
 
     def url(self, subscription: Subscription) -> str:
         """Where to connect."""
@@ -195,7 +197,9 @@ class Socket:
             await self._socket.end()
 
     def _new_socket(self, listing: Listing) -> "_Socket":
-        session = Session(self._owner.venue, self._subscription, listing, random.random)
+        session = Session(
+            self._owner.venue, self._subscription, listing, random.random, self._owner.liquidations
+        )
         return _Socket(self._owner, session)
 
     async def _replace(self) -> None:
@@ -221,6 +225,7 @@ class Socket:
         old, self._socket = self._socket, new
         seen = self._owner.clock.seen()
         for event in overlap.unpublished():
+            self._owner.liquidations.add(event, self._owner.clock.now())
             self._owner.publish(event)
         for state in new.session.take_over(old.session, seen):
             self._owner.publish(state)

@@ -126,6 +126,7 @@ class _Trade(msgspec.Struct):
     time: wire.Time
     qty: wire.Text
     price: wire.Text
+    uid: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class _Trades(msgspec.Struct):
@@ -348,7 +349,8 @@ def _trade_facts(row: _Trade, listing: Listing, seen: Ms) -> list[Decoded]:
         return []
     position = Position.LONG if row.side == "sell" else Position.SHORT
     coins = wire.units_in(of, row.qty, row.price)
-    return wire.present(wire.liquidation(of, row.time, seen, position, row.price, coins))
+    order = wire.liquidation(of, row.time, seen, position, row.price, coins)
+    return [] if order is None else [msgspec.structs.replace(order, trade_id=row.uid)]
 
 
 def _read_book(frame: bytes, listing: Listing) -> list[Decoded]:

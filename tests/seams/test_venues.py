@@ -6,6 +6,8 @@ adapters ask for. The others are servers that do what the venue's documentation 
 """
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -147,3 +149,39 @@ async def check_told(folder: Path, venue: str, websocket: str, rest: str) -> Non
     post = system.telegram.sent[0]
     assert post.first.startswith("🔴 BTC predicted funding") and "%" in post.first
     assert VENUES[venue].SPEC.title in post.text
+
+
+async def test_a_liquidation_that_a_venue_repeats_to_a_new_process_is_told_once(tmp_path: Path):
+    """Kraken begins a subscription with the last trades."""
+    server = Kraken("BTC")
+    server.held = 1e9
+    common = COMMON.replace("[markets]\n", '[markets]\nvenues = ["kraken"]\n')
+    async with listening(server.talk) as sockets, resting(server.answer) as rest:
+        server.sockets = sockets
+        config = (
+            '[channel]\nchat_id = "@lowtide"\n'
+            f'[venues.kraken]\nwebsocket = "{sockets.url}"\nrest = "{rest}"\n'
+        )
+        async with System(tmp_path, config, common=common) as system:
+            await system.start(
+                "rules",
+                "bot",
+                "streams",
+                heard=lambda: system.folder.joinpath("data", "redis.sock").exists(),
+            )
+            for sizes in [1e5], [1e5, 2e5], [1e5, 2e5, 3e5]:
+                server.liquidate(sizes[-1])
+                assert await liquidated(system, sizes[-1]) == sizes
+                await system.kill("streams")
+                await system.start("streams", heard=lambda: True)
+
+
+async def liquidated(system: System, last: float) -> list[float]:
+    """The USD of each liquidation in the stream, once that of ``last`` is there."""
+    usd: list[float] = []
+    async with asyncio.timeout(90):
+        while last not in usd:
+            await asyncio.sleep(0.2)
+            events = re.findall(r'{"type":"liquidation"[^}]*}', await system.stored())
+            usd = [json.loads(event)["usd"] for event in events]
+    return usd

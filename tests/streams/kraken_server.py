@@ -55,12 +55,12 @@ class KrakenServer(ProtocolServer):
         """To all who have subscribed, each after a trade that is none."""
         side = "sell" if long else "buy"
         for size in sizes:
-            self.trades.setdefault(symbol, []).extend(
-                (
-                    frames.kraken_trade(symbol, 1.0, self.now),
-                    frames.kraken_trade(symbol, size, self.now, side=side, type="liquidation"),
-                )
-            )
+            trades = self.trades.setdefault(symbol, [])
+            order = {"side": side, "type": "liquidation", "uid": f"trade-{len(trades)}"}
+            trades += [
+                frames.kraken_trade(symbol, 1.0, self.now),
+                frames.kraken_trade(symbol, size, self.now, **order),
+            ]
 
     async def talk(self, connection: ServerConnection) -> None:
         """Serve one connection until it is closed."""

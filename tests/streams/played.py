@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.events import Depth, FeedState
 from streams.feed.actions import Action, Fetch, Hangup, Note, Send
+from streams.feed.liquidations import RecentLiquidations
 from streams.feed.session import Session
 from streams.venue import Subscription
 from streams.venues import VENUES
@@ -16,12 +17,20 @@ from tests.streams.virtual import EPOCH
 class Played:
     """One session and its clock; every action that came of it, in ``done``."""
 
-    def __init__(self, venue: str, socket: str, *assets: str, jitter: float = 0.0) -> None:
+    def __init__(
+        self,
+        venue: str,
+        socket: str,
+        *assets: str,
+        jitter: float = 0.0,
+        recent: RecentLiquidations | None = None,
+    ) -> None:
         module = VENUES[venue]
         known = frames.contracts(venue, *assets)
         plan = {plan.name: plan for plan in module.subscriptions(known, module.SPEC.kinds)}
         self.plan: Subscription = plan[socket]
-        self.session = Session(module, self.plan, frames.listing_of(venue, *assets), lambda: jitter)
+        listing = frames.listing_of(venue, *assets)
+        self.session = Session(module, self.plan, listing, lambda: jitter, recent)
         self.now = 50_000
         self.done: list[Action] = []
         self.wait = 0

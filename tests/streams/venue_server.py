@@ -18,6 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
 from streams.events import AnyEvent, FeedState
+from streams.feed.liquidations import RecentLiquidations
 from streams.proxies import NO_PROXIES
 from streams.venue import Request as Asked
 from streams.venue import Subscription, Venue
@@ -177,6 +178,7 @@ class Owner:
         self.venue: Venue = StandIn(venue, **spec)
         self.clock = Clock()
         self.proxies = NO_PROXIES
+        self.liquidations = RecentLiquidations()
         self.connects_after_s = 0.0
         self.published: list[AnyEvent] = []
         self.publish = self.published.append

@@ -1,5 +1,6 @@
 """Sessions of the real adapters: tables of calls and moments against what they want done."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from streams.events import Depth, Event, FeedState, Funding, Kind, Liquidation, OpenInterest, Price
 from streams.feed.actions import Action, Note, Relist, Send
+from streams.feed.liquidations import RecentLiquidations
 from streams.venue import Unreadable
 from streams.venues import VENUES
 from tests.streams import frames
@@ -718,7 +720,10 @@ def test_whatever_happens_states_alternate_and_depth_comes_only_from_books_that_
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), venue=st.sampled_from([*VENUES]))
+@given(
+    data=st.data(),
+    venue=st.sampled_from([name for name, module in VENUES.items() if not module.SPEC.spot]),
+)
 def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
     data: st.DataObject, venue: str
 ) -> None:
@@ -799,9 +804,9 @@ def test_limits_are_what_the_venues_ask_for() -> None:
 FORCED = frames.okx_forced("BTC-USDT-SWAP", 1.0)
 
 
-def market() -> Played:
+def market(recent: RecentLiquidations | None = None) -> Played:
     """OKX's socket of all liquidations, open and subscribed."""
-    played = Played("okx", "market", "BTC", "ETH")
+    played = Played("okx", "market", "BTC", "ETH", recent=recent)
     played.open()
     assert turns(played.hear(frames.okx_opens())) == ["+liquidation *"]
     return played
@@ -862,6 +867,106 @@ def test_what_a_new_connection_repeats_is_told_once(away: int) -> None:
     assert played.session.stats.duplicates == 3
     other = frames.okx_forced("ETH-USDT-SWAP", 1.0, at=at)
     assert liquidated(played.hear(other)) == [1]
+
+
+@pytest.mark.parametrize("away", [1, 9])
+def test_what_every_one_of_several_connections_repeats_is_told_once(away: int) -> None:
+    """As where a socket breaks again and again."""
+    played = market()
+    at, orders = played.seen, [1.0, 1.0, 2.0]
+    assert liquidated(played.hear(frames.okx_forced("BTC-USDT-SWAP", *orders, at=at))) == orders
+    for n in range(5):
+        played.close()
+        played.now += away * 1_000
+        played.open()
+        orders.append(10.0 + n)
+        again = frames.okx_forced("BTC-USDT-SWAP", *orders, at=at)
+        assert liquidated(played.hear(frames.okx_opens(), again)) == [10 + n]
+
+
+def test_what_another_socket_has_told_is_not_told_by_the_one_in_its_place() -> None:
+    """As after a listing that changes what a socket asks for."""
+    recent = RecentLiquidations()
+    first, then = market(recent), market(recent)
+    assert liquidated(first.hear(FORCED)) == [1]
+    then.open()
+    both = FORCED, frames.okx_forced("BTC-USDT-SWAP", 2.0)
+    assert liquidated(then.hear(frames.okx_opens(), *both)) == [2]
+
+
+@pytest.mark.parametrize("age", [0, 55_000])
+def test_what_a_process_before_this_one_has_told_is_told_once(age: int) -> None:
+    before = [a for a in market().hear(FORCED) if isinstance(a, Liquidation)]
+    recent = RecentLiquidations()
+    played = Played("okx", "market", "BTC", "ETH", recent=recent)
+    recent.resume([(age, event) for event in before], played.now)
+    for news in [2], []:
+        played.open()
+        both = FORCED, frames.okx_forced("BTC-USDT-SWAP", 2.0)
+        assert liquidated(played.hear(frames.okx_opens(), *both)) == news
+        played.close()
+
+
+def kraken(recent: RecentLiquidations | None = None) -> Played:
+    """A socket of Kraken, open and with data."""
+    played = Played("kraken", "market-1", "BTC", "ETH", recent=recent)
+    played.open()
+    played.hear(frames.kraken_ticker("PF_BTCUSD", at=played.seen))
+    return played
+
+
+def trades(at: int, *coins: float, uid: str = "trade") -> list[dict[str, object]]:
+    """Liquidations of Kraken, whose ids are those of their places."""
+    return [
+        frames.kraken_trade("PF_BTCUSD", qty, at, type="liquidation", uid=f"{uid}-{n}")
+        for n, qty in enumerate(coins)
+    ]
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 30])
+def test_what_a_subscription_begins_with_anew_is_known_by_its_id(minutes: float) -> None:
+    """Whatever makes a session ask for each contract singly, Kraken sends the last trades again."""
+    played = kraken()
+    at, live = played.seen, trades(played.seen, 1.0, 1.0)
+    for trade in live:
+        assert liquidated(played.hear(json.dumps(trade).encode())) == [1]
+    again = frames.kraken_trades("PF_BTCUSD", live)
+    if not minutes:
+        played.close()
+        played.open()
+        assert liquidated(played.hear(again)) == []
+    played.tick(60 * minutes, frames.kraken_ticker("PF_BTCUSD"))
+    assert sent(played.hear(frames.kraken_says("error", message="Invalid product id")))
+    assert liquidated(played.hear(again)) == []
+    more = trades(at, 1.0, 1.0, 2.0)
+    more[2]["time"] = played.seen
+    assert liquidated(played.hear(frames.kraken_trades("PF_BTCUSD", more))) == [2]
+
+
+@pytest.mark.parametrize("ahead", [5, 65, 400])
+def test_a_clock_that_is_ahead_makes_no_liquidation_old(ahead: int) -> None:
+    played = kraken()
+    for second in range(50):
+        played.now += 1_000
+        at = played.seen - ahead * 1_000
+        played.hear(frames.kraken_ticker("PF_BTCUSD", at=at))
+        trade = trades(at, 1.0, uid=f"at {second}")
+        assert liquidated(played.hear(json.dumps(trade[0]).encode())) == [1]
+    old = frames.kraken_trades("PF_BTCUSD", trades(at - 180_000, 5.0, uid="old"))
+    assert liquidated(played.hear(old)) == []
+
+
+def test_what_waits_to_speak_is_remembered_once() -> None:
+    """Two sockets bring the same while one is replaced: two alike later are two."""
+    recent = RecentLiquidations()
+    old, new = market(recent), market(recent)
+    new.session.replaces = old.session
+    for played in (old, new):
+        played.hear(FORCED)
+    new.session.take_over(old.session, new.seen)
+    new.close()
+    new.open()
+    assert liquidated(new.hear(frames.okx_opens(), FORCED, FORCED)) == [1]
 
 
 @pytest.mark.parametrize(("minutes", "is_news"), [(0.5, True), (2, False), (60, False)])
