@@ -44,7 +44,9 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
         if clock is wall:
             wall.on_step(publisher.step)
             await clock_mark.resume_clock(redis, Keys(), wall, publisher)
-        hub = Hub(places(settings), markets, publisher.publish, clock, partial(_remembered, redis))
+        # a story that is played has no past beside it
+        known = partial(_remembered, redis) if clock is wall else None
+        hub = Hub(places(settings), markets, publisher.publish, clock, known)
         hub.resume(await written_liquidations(redis, Keys(), hub.repeating, KEPT_MS))
 
         def status() -> StreamsStatus:
