@@ -519,6 +519,7 @@ class Engine:
         self._moment.number += 1
         self._macro.forget(self._now)
         metric_instances, composites = self._watchlist.forget(self._now)
+        self._feeds.forget(self._watchlist.memory.venues)
         for metric_instance in metric_instances:
             self._awake.pop(metric_instance, None)
         for composite in composites:

@@ -95,6 +95,13 @@ class Feeds(msgspec.Struct, array_like=True):
         else:
             contract.reasons[state.kind] = state.reason
 
+    def forget(self, venues: Mapping[str, VenueMemory]) -> None:
+        """Contracts that nothing else remembers."""
+        for name, contracts in self.contracts.items():
+            known = venues[name].symbols if name in venues else {}
+            for symbol in [symbol for symbol in contracts if symbol not in known]:
+                del contracts[symbol]
+
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``."""
         self.ticked = None if self.ticked is None else min(self.ticked, now)
@@ -137,8 +144,6 @@ class Feeds(msgspec.Struct, array_like=True):
         self.scan_at = now + SCAN_EVERY
         for name, venue in venues.items():
             contracts = self.contracts.get(name, {})
-            for symbol in [symbol for symbol in contracts if symbol not in venue.symbols]:
-                del contracts[symbol]
             gone = {symbol for of, symbol in unlisted if of == name}
             known = {s: contract.asset for s, contract in contracts.items() if s not in gone}
             ours = {symbol for symbol, asset in known.items() if asset in named}
