@@ -99,7 +99,7 @@ async def test_the_operators_chat_is_answered_in_its_topic_and_other_chats_are_n
 
 async def shown(fake: FakeUpdates, menus: int) -> None:
     """Return once there are so many menus."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(fake.menus) < menus:
             await asyncio.sleep(0.005)
 
@@ -394,7 +394,7 @@ async def test_it_waits_for_telegram_and_stops_while_it_waits(
     monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.01))
     nowhere = msgspec.structs.replace(configured, api_url="http://127.0.0.1:1")
     with structlog.testing.capture_logs() as entries:
-        async with served(nowhere, redis), asyncio.timeout(5):
+        async with served(nowhere, redis), asyncio.timeout(60):
             while not entries:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
@@ -409,7 +409,7 @@ async def test_a_poll_that_waits_does_not_hold_up_the_end(
     """It was refused and waits for an hour until it polls again."""
     monkeypatch.setattr(serving, "_AGAIN_S", (3_600.0, 3_600.0))
     fake.refuse.extend([(409, "Conflict: x")] * 9)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with structlog.testing.capture_logs() as entries:
             async with served(configured, redis):
                 while not entries:
@@ -424,7 +424,7 @@ async def test_a_token_that_is_refused_is_said_once_and_tried_again(
     fake.token = "other"
     with structlog.testing.capture_logs() as entries:
         async with served(configured, redis):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not entries:
                     await asyncio.sleep(0.01)
             fake.token = TOKEN
@@ -517,7 +517,7 @@ async def test_a_wait_that_is_none_ends_neither_polling_nor_answers(
         fake.refuse.append((429, "Too Many Requests"))
         fake.refusals[BOB] = (429, "Too Many Requests")
         fake.say("/start", user=BOB)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while fake.refuse:
                 await asyncio.sleep(0.01)
         fake.parameters = {}
@@ -625,7 +625,7 @@ async def test_what_is_open_is_found_where_the_rules_put_it(redis: Redis):
     assert await store.open_episodes(redis) is None
     showing = asyncio.create_task(show(redis, Keys().episodes, lambda: episodes, every_s=0))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (read := await store.open_episodes(redis)) is None:
                 await asyncio.sleep(0)
     finally:
@@ -654,7 +654,7 @@ async def test_commands_that_go_to_somebody_else_are_an_alarm_until_they_are_hea
     monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.02))
     fake.refuse.extend([refusal] * 9)
     with structlog.testing.capture_logs() as entries:
-        async with served(configured, redis), asyncio.timeout(5):
+        async with served(configured, redis), asyncio.timeout(60):
             while not HEALTH.lasting(0):
                 await asyncio.sleep(0.002)
             assert HEALTH.lasting(0) == {"the answering of commands": words}
@@ -670,7 +670,7 @@ async def test_a_telegram_that_cannot_be_reached_is_no_alarm_that_could_be_sent_
     monkeypatch.setattr(serving, "_AGAIN_S", (0.01, 0.01))
     nowhere = msgspec.structs.replace(configured, api_url="http://127.0.0.1:1")
     with structlog.testing.capture_logs() as entries:
-        async with served(nowhere, redis), asyncio.timeout(5):
+        async with served(nowhere, redis), asyncio.timeout(60):
             while not entries:
                 await asyncio.sleep(0.01)
             assert HEALTH.lasting(0) == {}

@@ -93,7 +93,7 @@ async def running(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(reached, seconds: float = 5) -> None:
+async def until(reached, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not reached():
             await asyncio.sleep(0.002)

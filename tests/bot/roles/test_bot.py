@@ -106,7 +106,7 @@ class Bench:
 
     async def until(self, count: int) -> list[str]:
         """What the channel was sent, once it is so much."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.channel.sent) < count:
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.02)

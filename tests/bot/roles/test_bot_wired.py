@@ -66,7 +66,7 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
         fake.refusals[SUBSCRIBER] = (403, "Forbidden: bot was blocked by the user")
         await redis.xadd(Keys().alerts, {"a": alerts.encode(of_funding(2))})
         await fake.until(5)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(await store.subscriptions(redis)) > 1:
                 await asyncio.sleep(0.02)
         async with loop_time() as passed:
@@ -104,7 +104,7 @@ async def test_what_waits_for_a_subscriber_survives_a_restart(tmp_path: Path, re
     sink = Busy()
     for _ in range(2):
         running = asyncio.create_task(BotRole(settings, redis, Sinks(sink), limits=NO_LIMITS).run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not (sink.asked if sink.busy else sink.chats.get(SUBSCRIBER)):
                 await asyncio.sleep(0.01)
         running.cancel()

@@ -190,7 +190,7 @@ async def test_roles_killed_while_frames_flow_lose_and_repeat_nothing(
 
 
 async def _topics(playback: Playback) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while playback.topics < 5:
             await asyncio.sleep(0.05)
 

@@ -57,7 +57,7 @@ async def stored_alerts(redis: Redis) -> list[Alert]:
     return [alerts.decode(fields[b"a"]) for _, fields in await redis.xrange(KEYS.alerts)]
 
 
-async def until(reached: Callable[[], bool], seconds: float = 10) -> None:
+async def until(reached: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not reached():
             await asyncio.sleep(0.005)

@@ -130,7 +130,7 @@ async def test_without_roles_none_is_given(
     chosen = settings(tmp_path, push_url=secret(watcher.url))
     with structlog.testing.capture_logs() as logs:
         task = asyncio.create_task(push_life_signs(chosen, valkey.url, watcher.url))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not logs:
                 await asyncio.sleep(0.02)
         task.cancel()
