@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.events import SPOT_KINDS, Depth, Price, Volume
+from streams.events import SPOT_KINDS, Depth, FeedState, Price, Volume
 from tests.streams.bybit_spot_server import BybitSpotServer, pair
 from tests.streams.feed.test_client import Listened, at_work_on
 from tests.streams.venue_server import turns
@@ -98,7 +98,8 @@ async def test_a_refused_pair_costs_itself_alone() -> None:
     async with at("BTC", "ETH", "SOL") as (server, world):
         server.unknown.add(ETH)
         await asyncio.sleep(90)
-        assert not [event for event in world.events if getattr(event, "symbol", "") == ETH]
+        of_eth = [event for event in world.events if getattr(event, "symbol", "") == ETH]
+        assert of_eth and all(isinstance(e, FeedState) and not e.up for e in of_eth)
         for symbol in (BTC, SOL):
             assert of(world, Depth, symbol)
             assert of(world, Price, symbol)
