@@ -23,7 +23,6 @@ from streams.venue import (
     ListedContracts,
     Listing,
     Malformed,
-    Poll,
     Reply,
     Request,
     Spec,
@@ -223,11 +222,6 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return _subscribe(symbols, subscription.kinds)
 
 
-def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """None: streams bring everything."""
-    return []
-
-
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """A frame, bare or in the ``{"stream", "data"}`` wrapper of combined streams."""
     wrapped = frame.startswith(b'{"stream"')
@@ -274,11 +268,7 @@ def _book(depth: _Depth, listing: Listing) -> list[Decoded]:
     return [msgspec.structs.replace(depth, bids=bids, asks=asks)]
 
 
-def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Never called: nothing is polled."""
-    raise Malformed("nothing is asked for repeatedly")
-
-
+polls, decode_poll = wire.no_polls, wire.decode_no_poll
 histories, decode_history = wire.no_histories, wire.decode_no_history
 
 

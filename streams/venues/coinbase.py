@@ -10,7 +10,6 @@ volume: it is left out.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
@@ -27,7 +26,6 @@ from streams.venue import (
     Listing,
     Malformed,
     Place,
-    Poll,
     Reply,
     Request,
     Spec,
@@ -226,11 +224,6 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(message for s in symbols for message in _ask([s], subscription.kinds))
 
 
-def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """None: sockets bring everything."""
-    return []
-
-
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """A frame, with its number among all of the connection."""
     of = wire.read(_frame, frame)
@@ -260,14 +253,10 @@ def _place(of: _Frame) -> list[Decoded]:
 
 def _at(text: str) -> Ms:
     """A time of up to nine decimals."""
-    try:
-        at = datetime.fromisoformat(text) if text.endswith("Z") else None
-    except ValueError:
-        at = None
-    moment = None if at is None else wire.moment(at.timestamp() * 1_000)
-    if moment is None:
+    at = wire.utc(text)
+    if at is None:
         raise Malformed(f"not a time: {text!r:.40}")
-    return moment
+    return at
 
 
 def _books(of: _Frame, listing: Listing) -> list[Decoded]:
@@ -312,11 +301,7 @@ def _tickers(of: _Frame, listing: Listing, seen: Ms) -> list[Decoded]:
     )
 
 
-def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Never called: nothing is polled."""
-    raise Malformed("nothing is asked for repeatedly")
-
-
+polls, decode_poll = wire.no_polls, wire.decode_no_poll
 histories, decode_history = wire.no_histories, wire.decode_no_history
 
 

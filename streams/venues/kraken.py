@@ -19,7 +19,6 @@ from streams.venue import (
     ListedContracts,
     Listing,
     Malformed,
-    Poll,
     Reply,
     Request,
     Sides,
@@ -288,11 +287,6 @@ def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
     return tuple(_ask(event, _BOOKS, [symbol]) for event in ("unsubscribe", "subscribe"))
 
 
-def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """None: an answer about settled funding has all of it since the beginning."""
-    return []
-
-
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """A frame of the public socket."""
     message = wire.read(_frame, frame)
@@ -397,11 +391,8 @@ def _read_change(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     ]
 
 
-def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Never called: nothing is polled."""
-    raise Malformed("nothing is asked for repeatedly")
-
-
+# an answer about settled funding has all of it since the beginning
+polls, decode_poll = wire.no_polls, wire.decode_no_poll
 histories, decode_history = wire.no_histories, wire.decode_no_history  # no settlement is read
 
 

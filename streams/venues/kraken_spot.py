@@ -11,7 +11,6 @@ REST names coins in an older way (XBT, XDG; XXBTZUSD for the pair), the socket i
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 from urllib.parse import quote
@@ -28,7 +27,6 @@ from streams.venue import (
     ListedContracts,
     Listing,
     Malformed,
-    Poll,
     Reply,
     Request,
     Spec,
@@ -238,11 +236,6 @@ def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
     return tuple(_message(m, [symbol], depth=_REACH) for m in ("unsubscribe", "subscribe"))
 
 
-def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """None: sockets bring everything."""
-    return []
-
-
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """A frame of the second version of the socket."""
     channel = _CHANNEL.search(frame, 0, 40)
@@ -276,11 +269,7 @@ def _answered(reply: _Reply) -> Reply:
 
 def _at(text: str, seen: Ms) -> Ms:
     """A time of six decimals; ``seen`` where there is none, or that of 1970."""
-    try:
-        at = datetime.fromisoformat(text) if text.endswith("Z") else None
-    except ValueError as error:
-        raise Malformed(f"not a time: {text!r:.40}") from error
-    return (None if at is None else wire.moment(at.timestamp() * 1_000)) or seen
+    return wire.utc(text) or seen
 
 
 def _update(book: _Book, kind: str, listing: Listing, seen: Ms) -> BookUpdate | None:
@@ -328,11 +317,7 @@ def _ticker_facts(row: _Ticker, listing: Listing, seen: Ms) -> list[Decoded]:
     return wire.present(wire.last_price(of, at, seen, row.last), wire.volume(of, at, seen, usd))
 
 
-def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Never called: nothing is polled."""
-    raise Malformed("nothing is asked for repeatedly")
-
-
+polls, decode_poll = wire.no_polls, wire.decode_no_poll
 histories, decode_history = wire.no_histories, wire.decode_no_history
 
 

@@ -709,6 +709,8 @@ class _Spot:
     next_listing_request = staticmethod(next_listing_request)
     decode = staticmethod(decode)
     decode_snapshot = staticmethod(decode_snapshot)
+    polls = staticmethod(wire.no_polls)
+    decode_poll = staticmethod(wire.decode_no_poll)
     histories = staticmethod(wire.no_histories)
     decode_history = staticmethod(wire.decode_no_history)
 
@@ -768,14 +770,6 @@ class _Spot:
         """A book starts anew when its topic is subscribed anew."""
         topics = _pair_topics(symbol, frozenset((Kind.DEPTH,)))
         return (_ask("unsubscribe", topics), _ask("subscribe", topics))
-
-    def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-        """None: sockets bring everything."""
-        return []
-
-    def decode_poll(self, poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-        """Never called: nothing is polled."""
-        raise Malformed("nothing is asked for repeatedly")
 
     def checks(self, instruments: Sequence[Instrument]) -> list[Request]:
         """Last and best prices and volumes of all pairs, and books."""

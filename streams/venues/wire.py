@@ -7,6 +7,7 @@ one makes no event.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, TypeVar
 from urllib.parse import quote
 
@@ -210,6 +211,16 @@ def moment(value: Text | None) -> Ms | None:
     """A time of 13 digits, None for "", 0 and anything else that is not one."""
     parsed = number(value)
     return int(parsed) if parsed is not None and 1e12 <= parsed < 1e13 else None
+
+
+def utc(text: str) -> Ms | None:
+    """A time as ISO 8601 writes it, None for one without Z and for what no event can be of.
+    Malformed if it is no time."""
+    try:
+        at = datetime.fromisoformat(text) if text.endswith("Z") else None
+    except ValueError as error:
+        raise Malformed(f"not a time: {text!r:.40}") from error
+    return None if at is None else moment(at.timestamp() * 1_000)
 
 
 def end_of(value: Text | None) -> Ms | None:
@@ -489,6 +500,16 @@ def histories(
         HistoryRequest(request=r, kind=kind, rows=rows, every_s=every_s, piece_ms=piece_ms)
         for r in requests
     ]
+
+
+def no_polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
+    """Of a venue whose sockets bring everything."""
+    return []
+
+
+def decode_no_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
+    """Never called: nothing is polled."""
+    raise Malformed("nothing is asked for repeatedly")
 
 
 def no_histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
