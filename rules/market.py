@@ -456,6 +456,8 @@ class View(_Memos):
     @property
     def ended(self) -> list[Market]:
         """Markets of this asset that are gone: what they reported stays true."""
+        if len(self._markets) == len(self.ordered):
+            return []
         return [m for m in self.everyone if m.gone and m.likeness.counts]
 
     def only(self, market: Market) -> "View":
