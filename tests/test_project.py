@@ -500,6 +500,10 @@ FORBIDDEN = {
     "Telegram is one sink among others": ("bot.status", "telegram"),
     "pydantic reads config.toml and nothing else": ("bot.metriclog", "pydantic"),
     "running roles read no history": ("bot.roles.streams", "numpy"),
+    "what makes a PNG is held by the process of one picture alone": (
+        "bot.pictures.maker",
+        "resvg_py",
+    ),
     "what is exported is made from the roles' status, in one place": (
         "bot.roles.streams",
         "prometheus_client",
