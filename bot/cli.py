@@ -491,15 +491,17 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
 
 def _report(options: argparse.Namespace, settings: Settings) -> None:
     from bot.backtest import week
+    from bot.plan.weekly import last_week
     from streams.clock import wall_ms
 
     language = _language(options, settings)
 
     def make() -> str:
-        start = week.monday(options.week) if options.week else week.last_week(wall_ms())
-        recorded = week.read_week(
-            settings.data_dir / "metrics", start, week.wanted(settings.majors)
-        )
+        start = week.monday(options.week) if options.week else last_week(wall_ms())
+        folder = settings.data_dir / "metrics"
+        recorded = week.read_week(folder, start, week.wanted(settings.majors))
+        if not recorded.minutes:
+            raise ValueError(f"nothing of that week was recorded in {folder}")
         return week.week_report(recorded, settings.majors, LANGUAGES[language])
 
     _answer("report", make)

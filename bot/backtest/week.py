@@ -21,13 +21,13 @@ from bot.messages.blocks import plain
 from bot.messages.headline import at_least, regime_in_words
 from bot.messages.voice import Html, say
 from bot.metriclog import SUFFIX, Column, LogRow, log_rows
+from bot.plan.weekly import WEEK
 from rules.alerts import ALL, Regime
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
-WEEK: Ms = 7 * DAY
 MINUTES = WEEK // MINUTE
 
 COVERED = 0.9
@@ -119,13 +119,6 @@ def monday(text: str) -> Ms:
         first = day - timedelta(days=day.weekday())
         raise ValueError(f"{text} is no Monday: that of its week is {first:%Y-%m-%d}")
     return round(day.timestamp() * 1000)
-
-
-def last_week(now: Ms) -> Ms:
-    """The Monday of the last week that is over at ``now``."""
-    today = datetime.fromtimestamp(now / 1000, UTC)
-    days = now // DAY - today.weekday() - 7
-    return days * DAY
 
 
 def read_week(folder: Path, start: Ms, metrics: Callable[[str, str], bool]) -> RecordedWeek:

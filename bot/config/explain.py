@@ -12,7 +12,7 @@ from bot.config.values import LEVELS, did_you_mean, shown_redis_url
 from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.messages.voice import title
-from bot.plan.planner import DailyTime, Quiet
+from bot.plan.planner import WEEKDAYS, DailyTime, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, Rule
@@ -217,7 +217,8 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
 def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     quiet = f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
     recap = f", recaps from {_low(chat.recap)} up" if chat.recap is not None else ""
-    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}"
+    weekly = f", weekly report {_weekly(chat.weekly_report)}" if chat.weekly_report else ""
+    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}"
 
 
 def _together(settings: Settings) -> str:
@@ -245,6 +246,10 @@ def _low(level: Level) -> str:
 
 def _daily(time: DailyTime) -> str:
     return f"{_clock(time.minute)} {time.zone}"
+
+
+def _weekly(time: WeeklyTime) -> str:
+    return f"{WEEKDAYS[time.weekday]} {_clock(time.minute)} {time.zone}"
 
 
 def _quiet(quiet: Quiet) -> str:

@@ -11,7 +11,7 @@ from bot.config.schema import File, MessengerTable
 from bot.config.values import shown, url
 from bot.destination import MessengerName, Service, destination_key
 from bot.lang import unknown_language
-from bot.plan.planner import Quiet
+from bot.plan.planner import Quiet, WeeklyTime
 from rules.alerts import Level
 
 MESSENGER_SECRET = re.compile(
@@ -49,6 +49,8 @@ class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
     quiet: Quiet | None = None
     recap: Level | None = None
     """As of a chat."""
+    weekly_report: WeeklyTime | None = None
+    """As of a chat."""
 
     @property
     def destination(self) -> MessengerName:
@@ -80,6 +82,9 @@ def messengers(file: File) -> tuple[MessengerSettings, ...]:
             posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
             quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
             recap=table.recap if "recap" in table.model_fields_set else channel.recap,
+            weekly_report=table.weekly_report
+            if "weekly_report" in table.model_fields_set
+            else channel.weekly_report,
         )
         for table in file.messengers
     )

@@ -22,6 +22,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             posts_per_hour=chat.posts_per_hour,
             quiet=chat.quiet,
             recap=chat.recap,
+            weekly_report=chat.weekly_report,
             group_wait=settings.group_wait,
         )
         for chat in settings.chats
@@ -61,6 +62,7 @@ def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
             posts_per_hour=messenger.posts_per_hour,
             quiet=messenger.quiet,
             recap=messenger.recap,
+            weekly_report=messenger.weekly_report,
             group_wait=settings.group_wait,
         )
         for messenger in settings.messengers

@@ -16,7 +16,7 @@ from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.destination import Service
-from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
+from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet, WeeklyTime
 from rules.alerts import Cause, Level
 from rules.rule import When
 from streams.durations import HOUR
@@ -46,6 +46,7 @@ SocketUrl = Annotated[str, _read(lambda value: values.url(value, ("wss", "ws"), 
 Chat = Annotated[int | str, _read(values.chat_id, int | str)]
 QuietHours = Annotated[Quiet | None, _read(values.quiet, str)]
 Recap = Annotated[Level | None, _read(values.recap, Literal["watch", "alert", "critical", "none"])]
+Weekly = Annotated[WeeklyTime | None, _read(values.weekly_time, str)]
 SomeLevel = Annotated[Level, _read(values.level, Literal["watch", "alert", "critical"])]
 Floors = Annotated[dict[str, float], _read(values.floors, float | dict[str, float])]
 RowLevel = Annotated[float | str, _read(values.row_level, float | str)]
@@ -68,6 +69,7 @@ class Channel(Table):
     quiet: QuietHours = None
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
     recap: Recap = None
+    weekly_report: Weekly = None
 
 
 class WantedTable(Table):
@@ -84,6 +86,7 @@ class ChatTable(WantedTable):
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
     recap: Recap = None
+    weekly_report: Weekly = None
 
 
 class WebhookTable(WantedTable):
@@ -102,6 +105,7 @@ class MessengerTable(WantedTable):
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
     recap: Recap = None
+    weekly_report: Weekly = None
 
 
 class Operators(Table):

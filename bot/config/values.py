@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import msgspec
 
 from bot.destination import Service
-from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet
+from bot.plan.planner import GROUP_WAIT, WEEKDAYS, DailyTime, Quiet, WeeklyTime
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
 from streams import durations
@@ -35,6 +35,7 @@ _NEXT_BY_OI = re.compile(r"next (\d+) by OI")
 _CHAT_NAME = re.compile(r"@[A-Za-z]\w{3,}")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _LINE_ID = re.compile(r"[UCR][0-9a-f]{32}")
+_WEEKLY = re.compile(r"([A-Za-z]+) (\d\d?:\d\d)(?: (\S+))?")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _QUIET = re.compile(r"(\S+?)-(\S+)(?: (\S+))?")
 _CONDITION = re.compile(r"([a-z][a-z0-9_]*):([a-z]+)")
@@ -267,6 +268,21 @@ def daily_time(value: object) -> DailyTime | None:
         raise ValueError(f'must be like "09:00 Asia/Taipei", not {shown(value)}')
     time, _, zone = value.partition(" ")
     return DailyTime(minute=clock(time), zone=_zone(zone or "UTC"))
+
+
+def weekly_time(value: object) -> WeeklyTime | None:
+    """``"Mon 09:00 Asia/Taipei"``, without a zone in UTC; ``"none"``: never."""
+    if value == "none":
+        return None
+    match = _WEEKLY.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'must be like "Mon 09:00 Asia/Taipei", not {shown(value)}')
+    if match[1] not in WEEKDAYS:
+        near = did_you_mean(match[1], list(WEEKDAYS))
+        raise ValueError(f'unknown day "{match[1]}"{near}: choose from {", ".join(WEEKDAYS)}')
+    return WeeklyTime(
+        weekday=WEEKDAYS.index(match[1]), minute=clock(match[2]), zone=_zone(match[3] or "UTC")
+    )
 
 
 def _zone(name: str) -> str:

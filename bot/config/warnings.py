@@ -18,11 +18,13 @@ from rules.metrics.funding import FundingMetric
 from rules.metrics.market_wide import PriceDownShare, TotalOpenInterest
 from rules.rule import Rule
 from streams.coins import NEW_NAMES
+from streams.durations import DAY
 from streams.events import Kind, exchange_of
 from streams.venue import Spec
 from streams.venues import VENUES
 
 _TAIL = "(tail)"
+_FOR_A_REPORT = 8 * DAY
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -37,6 +39,7 @@ def warnings(settings: Settings) -> list[str]:
         *_factors(settings),
         *_destinations(settings),
         *_operators(settings),
+        *_weekly_reports(settings),
     ]
     able = [rule for rule in settings.rules if not _why_never(rule, settings)]
     doubts += [
@@ -135,6 +138,13 @@ def _nobody(specs: Sequence[Spec], verb: str, what: str) -> str:
 
 def _titles(specs: Sequence[Spec]) -> str:
     return ", ".join(spec.title for spec in specs)
+
+
+def _weekly_reports(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    wanted = [*settings.chats, *settings.messengers]
+    if any(chat.weekly_report for chat in wanted) and settings.metrics_keep < _FOR_A_REPORT:
+        text = "a weekly report is made of the metric log, which must be kept for 8 days at least"
+        yield ("metrics", "keep"), text
 
 
 def _operators(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

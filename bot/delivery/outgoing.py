@@ -1,20 +1,34 @@
 """Posts for the outbox: of a plan's delivery, of a notice, of a delivery problem. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from html import escape
 
 import msgspec
 
 from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import as_opening, live_text, open_episodes
-from bot.destination import queue_key, topic_of
+from bot.delivery.sinks.markup import utf16
+from bot.delivery.sinks.services import SERVICES
+from bot.destination import Destination, MessengerName, queue_key, topic_of
 from bot.lang import LANGUAGES
-from bot.messages.render import Message, own_message
+from bot.lang.words import Words
+from bot.messages.blocks import MOST_CHARS
+from bot.messages.render import OVER, Message, own_message
 from bot.messages.thread import delivery_message
-from bot.messages.voice import say
+from bot.messages.voice import Html, say
 from bot.plan.planner import Chat, Delivery
+from bot.plan.weekly import LATEST, DueReport
 from rules.alerts import Level, Turn
+from streams.durations import HOUR, MINUTE
 from streams.events import Ms
+
+_ROOM = MOST_CHARS - 400
+"""How long a piece of a report may be. The rest is for its head, and for lines that say that it is
+late, or that others were left out."""
+
+_MAKING: Ms = 10 * MINUTE
+"""A weekly report that is posted so soon after its time is not late: it takes a while to make."""
 
 
 def recap_post(
@@ -115,6 +129,63 @@ def notice_post(message: Message, chat: Chat, number: int, policy: Policy, now: 
         topic=topic_of(chat.destination),
         names=(message.rule,),
     )
+
+
+def report_posts(
+    text: str, due: DueReport, chat: Chat, number: Callable[[], int], now: Ms
+) -> list[Post]:
+    """The weekly report ``text``, plain, in as few posts as take it, without a sound. ``number``:
+    gives the place of a post among all."""
+    words = LANGUAGES[chat.language]
+    at = now if now - due.at <= _MAKING else due.at  # it says how late it is
+    head, _, body = text.strip().partition("\n")
+    pieces = _pieces(body.strip("\n"), chat.destination)
+    posts: list[Post] = []
+    for place, piece in enumerate(pieces, start=1):
+        which = f"{words.dot}{place}/{len(pieces)}" if len(pieces) > 1 else ""
+        line = f"{OVER} <b>{escape(head, quote=False)}</b>{escape(which, quote=False)}"
+        html = Html("\n".join([line, *(["", escape(piece, quote=False)] if piece else [])]))
+        name = f"weekly {due.week} {place}/{len(pieces)}"
+        posts.append(
+            Post(
+                key=f"{chat.key} {name}",
+                chat=queue_key(chat.destination),
+                number=number(),
+                message=own_message(name, "weekly", html, at, turn=Turn.CLOSE, silent=True),
+                at=at,
+                expires=due.at + LATEST + HOUR,
+                language=chat.language,
+                topic=topic_of(chat.destination),
+                names=(str(say(words, "week.name")),),
+                heads=tuple(html.split("\n")),
+            )
+        )
+    return posts
+
+
+def _pieces(body: str, to: Destination) -> list[str]:
+    """``body`` in pieces that fit into a message there: of whole sections, which have an empty line
+    between them, or at least of whole lines."""
+    room, units = _ROOM, utf16
+    if isinstance(to, MessengerName):
+        room, units = SERVICES[to.service].room, SERVICES[to.service].units
+    pieces: list[str] = []
+    for section in body.split("\n\n"):
+        parts = [section] if units(section) <= room else section.split("\n")
+        for n, part in enumerate(parts):
+            longer = "\n".join([pieces[-1], *([] if n else [""]), part]) if pieces else part
+            if pieces and units(longer) <= room:
+                pieces[-1] = longer
+            else:
+                pieces.append(part)
+    return pieces
+
+
+def missing_report_message(due: DueReport, reason: str, now: Ms, words: Words) -> Message:
+    """What to tell operators about a weekly report that is not there for ``reason``."""
+    key = "weekly.left_out" if due.too_late else "weekly.later"
+    text = say(words, key, day=words.day(due.week, now), reason=reason)
+    return own_message(f"weekly {due.week} {now}", "weekly", text, now, silent=True)
 
 
 def problem_message(problem: DeliveryProblem, chat: Chat, now: Ms) -> Message:

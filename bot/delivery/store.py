@@ -21,6 +21,7 @@ from bot.delivery.post import ChatState, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
 from bot.plan.planner import PlanState
+from bot.plan.weekly import WeeklyPosts
 from rules.alerts import EpisodeKey
 from rules.salvage import salvaged
 from streams.bus.connection import Backoff, Keys, Overtaken, retry
@@ -70,6 +71,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """What could not be read, in words."""
     seen: Ms = 0
     """When alerts were last committed, by the clock that stamps alerts."""
+    weekly: WeeklyPosts = WeeklyPosts()
+    """Which weekly reports were posted."""
 
 
 class OutboxStore:
@@ -111,6 +114,11 @@ class OutboxStore:
     async def keep(self, posts: Sequence[Post]) -> None:
         """New posts that no alert caused."""
         await self._write({f"post {post.key}": msgspec.msgpack.encode(post) for post in posts})
+
+    async def keep_reports(self, posts: Sequence[Post], weekly: WeeklyPosts) -> None:
+        """New posts of weekly reports, and which are posted with them, in one step."""
+        fields = {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
+        await self._write(fields | {"weekly": msgspec.msgpack.encode(weekly)})
 
     async def save(self, *queues: ChatQueue) -> None:
         """All that has changed in ``queues``. It is durable before anything that is written later,
@@ -169,6 +177,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
     loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
     seen: Ms = 0
+    weekly = WeeklyPosts()
     for field, value in fields.items():
         kind, _, key = field.decode().partition(" ")
         lost: list[str] = []
@@ -178,6 +187,8 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
                     cursor = value.decode()
                 case "seen":
                     seen = int(value)
+                case "weekly":
+                    weekly = _decoded(value, WeeklyPosts, lost)
                 case "version" if value.isdigit() and int(value) > VERSION:
                     loaded.lost.append(f"it is of a newer version, {int(value)}")
                 case "plan":
@@ -194,7 +205,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
             log.error("a record of the outbox could not be read in full",
                       record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
             loaded.lost.append(f"{kind} {key}"[:200])
-    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen)
+    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen, weekly=weekly)
 
 
 def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:

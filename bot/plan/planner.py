@@ -283,6 +283,27 @@ class DailyTime(msgspec.Struct, frozen=True, kw_only=True):
         return round(at.timestamp() * 1000)
 
 
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+"""The days of the week as a configuration names them."""
+
+
+class WeeklyTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Once a week: on ``weekday``, a place in ``WEEKDAYS``, at this ``minute`` in ``zone`` (an IANA
+    name)."""
+
+    weekday: int
+    minute: int
+    zone: str
+
+    def last_until(self, now: Ms) -> Ms:
+        """The newest such time that is not after ``now``."""
+        local, at = _today(now, self.minute, self.zone)
+        at -= timedelta(days=(local.weekday() - self.weekday) % 7)
+        if at.timestamp() > local.timestamp():
+            at -= timedelta(days=7)  # by the clock on the wall, whatever summer time does
+        return round(at.timestamp() * 1000)
+
+
 def _today(now: Ms, minute: int, zone: str) -> tuple[datetime, datetime]:
     """``now`` in ``zone``, and the ``minute`` of the same day."""
     local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone))
@@ -310,6 +331,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """How long a post waits for what belongs to its event; a critical one never does."""
     recap: Level | None = None
     """An event that has reached this level is looked back on when it is over; None: none is."""
+    weekly_report: WeeklyTime | None = None
+    """When the report on the last week is posted; None: never."""
 
     @property
     def key(self) -> str:

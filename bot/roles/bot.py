@@ -22,7 +22,14 @@ from bot.config.recipients import (
 from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
-from bot.delivery.outgoing import delivery_post, notice_post, problem_message, recap_post
+from bot.delivery.outgoing import (
+    delivery_post,
+    missing_report_message,
+    notice_post,
+    problem_message,
+    recap_post,
+    report_posts,
+)
 from bot.delivery.pace import Limits
 from bot.delivery.post import ChatReport, DeliveryProblem, Policy, Post
 from bot.delivery.sender import SendCounts, Sender
@@ -35,7 +42,9 @@ from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
+from bot.plan.weekly import with_posted, without_future
 from bot.roles import report, role, rss_mb
+from bot.roles.weekly import Maker, WeeklyReports, make_report
 from rules import alerts
 from rules.alerts import Alert, Notice
 from rules.snapshot import OpenEpisodes
@@ -53,6 +62,7 @@ TIDY_S = 60.0
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 STUCK_LOOK_S = 5.0
+REPORT_LOOK_S = 20.0
 _PRICES_FRESH: Ms = MINUTE
 _NAMED = 5
 _REPORTED = 20
@@ -119,6 +129,7 @@ class BotRole:
 
     ``who``: the chats that settings ask for. ``clock``: the one whose time is on alerts. ``limits``
     in place of those of the sinks. ``resumed``: what an earlier one has left is known.
+    ``make_report``: what makes weekly reports.
     """
 
     def __init__(
@@ -132,6 +143,7 @@ class BotRole:
         watch: ConfigWatch | None = None,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        make_report: Maker = make_report,
     ) -> None:
         self._path = settings.path
         self._watch = watch or ConfigWatch(settings.path)
@@ -152,6 +164,7 @@ class BotRole:
         self._latest: Ms = 0
         self._telegram: str | None = None
         self._prices: OpenEpisodes | None = None
+        self._weekly = WeeklyReports(self._clock, make_report)
         self._set_back_at: Ms | None = None
         self._stuck: dict[str, str] = {}  # destinations that operators know to get nothing, and why
         self._ahead: Ms = 0
@@ -225,6 +238,7 @@ class BotRole:
             tasks.create_task(self._mind_subscribers())
             tasks.create_task(self._look())
             tasks.create_task(self._mind_stuck())
+            tasks.create_task(self._mind_reports())
 
     async def tell_operators(self, post: Callable[[Chat, int], Post]) -> None:
         """Keep and send what ``post`` makes for the operators' chat, if there is one."""
@@ -302,8 +316,50 @@ class BotRole:
                 await self._reload()
             if self._read_subscribers != self._subscribed:
                 await self._welcome()
+            if self._weekly.outcomes:
+                await self._post_reports()
             if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
+
+    async def _mind_reports(self) -> None:
+        """Have weekly reports made; they are posted between two batches."""
+        while True:
+            if not self._weekly.outcomes:
+                await self._weekly.look(self.settings, self._audience.chats)
+            await asyncio.sleep(REPORT_LOOK_S)
+
+    async def _post_reports(self) -> None:
+        """Post the reports that were made, once each, whatever happens after; operators hear once
+        of those that are not to be had."""
+        outcomes, self._weekly.outcomes = self._weekly.outcomes, []
+        kept, now = self._weekly.kept, self._clock.seen()
+        chats = {chat.key: chat for chat in self._audience.chats}
+        posts: list[Post] = []
+        weeks: dict[str, Ms] = {}
+        for outcome in outcomes:
+            chat, due = chats.get(outcome.chat), outcome.due
+            if chat is None:
+                continue
+            if outcome.text or due.too_late:
+                weeks[chat.key] = due.week
+            if outcome.text:
+                posts += report_posts(outcome.text, due, chat, self.sender.number, now)
+            else:
+                log.warning("a weekly report is missing", chat=chat.key, reason=outcome.reason)
+        missing = next((o for o in outcomes if o.reason and o.due.week > kept.told), None)
+        if missing is not None:
+            kept = msgspec.structs.replace(kept, told=missing.due.week)
+            if (operators := self._audience.operators) is not None:
+                message = missing_report_message(
+                    missing.due, missing.reason, now, LANGUAGES[operators.language]
+                )
+                self.sender.queue(operators.destination)
+                number = self.sender.number()
+                posts.append(notice_post(message, operators, number, self._policy, now))
+        kept = with_posted(kept, weeks)
+        await self._store.keep_reports(posts, kept)
+        self._weekly.kept = kept
+        self.sender.add(posts)
 
     async def _mind_subscribers(self) -> None:
         """Look who has subscribed; they are served from the next batch on."""
@@ -384,7 +440,7 @@ class BotRole:
     async def _resume(self) -> None:
         """Take over what an earlier one has left."""
         saved = await self._store.claim()
-        self._plans = saved.plans
+        self._plans, self._weekly.kept = saved.plans, saved.weekly
         bookmark = await self._reader.bookmark()
         self._cursor = saved.cursor or bookmark
         if self._cursor == START:
@@ -438,6 +494,8 @@ class BotRole:
         self._plans = {key: set_back(plan, back, now) for key, plan in self._plans.items()}
         self.sender.set_back(back)
         await self._keep_redated(back, now)
+        self._weekly.kept = without_future(self._weekly.kept, now)
+        await self._store.keep_reports([], self._weekly.kept)
         await self._tell(clock_notice(fault, "what waits is dated anew"))
 
     async def _keep_redated(self, back: Ms, now: Ms) -> None:

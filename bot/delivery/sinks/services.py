@@ -65,6 +65,10 @@ class ServiceFormat(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the body of an answer from 200 to 299 says that the message was taken."""
     limits: Limits
     """How many requests it bears."""
+    room: int
+    """A text of so many ``units`` fits into one message, whatever signs are escaped in it."""
+    units: Callable[[str], int] = utf16
+    """How it counts the length of a text."""
     bearer: bool = False
     """The token goes into a header, if there is one."""
     retry_key: bool = False
@@ -303,6 +307,7 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         address=_discord_address,
         confirms=lambda body: not body or _has_id(body),
         limits=Limits(per_minute=25, gap=2_000),
+        room=3_500,
     ),
     Service.SLACK: ServiceFormat(
         title="Slack",
@@ -310,6 +315,7 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         address=lambda account: account.url,
         confirms=lambda body: body.strip() == b"ok",
         limits=Limits(per_minute=30),
+        room=2_500,
     ),
     Service.NTFY: ServiceFormat(
         title="ntfy",
@@ -317,6 +323,8 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         address=_ntfy_address,
         confirms=_has_id,
         limits=Limits(per_minute=12),
+        room=3_600,
+        units=utf8,
         bearer=True,
     ),
     Service.LINE: ServiceFormat(
@@ -325,6 +333,7 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         address=_line_address,
         confirms=lambda body: body.lstrip().startswith(b"{"),
         limits=Limits(per_minute=30),
+        room=3_500,
         bearer=True,
         retry_key=True,
         refuses=line_refusal,

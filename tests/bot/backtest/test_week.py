@@ -8,21 +8,14 @@ from pathlib import Path
 import pytest
 
 from bot.__main__ import main
-from bot.backtest.week import (
-    WEEK,
-    RecordedWeek,
-    last_week,
-    monday,
-    read_week,
-    wanted,
-    week_report,
-)
+from bot.backtest.week import RecordedWeek, monday, read_week, wanted, week_report
 from bot.lang import LANGUAGES
 from bot.metriclog import MetricLog
+from bot.plan.weekly import WEEK
 from rules.alerts import ALL
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
-from streams.durations import DAY, HOUR, MINUTE
+from streams.durations import DAY, MINUTE
 from streams.events import Ms
 from tests.bot.backtest.logs import KEEP
 from tests.golden import check_text
@@ -228,9 +221,6 @@ def test_a_week_begins_on_its_monday():
         monday("2026-11-22")
     with pytest.raises(ValueError, match="is no day"):
         monday("2026-11-31")
-    for late in (0, HOUR, 6 * DAY + 23 * HOUR):
-        assert last_week(START + WEEK + late) == START
-    assert last_week(START + WEEK - 1) == START - WEEK
 
 
 def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -23,7 +23,7 @@ from bot.config.explain import describe, show
 from bot.config.source import index, line_of
 from bot.config.values import redis_url
 from bot.config.warnings import warnings
-from bot.plan.planner import DailyTime, Quiet
+from bot.plan.planner import DailyTime, Quiet, WeeklyTime
 from bot.roles.streams import places
 from rules.alerts import ALL, Cause, Level
 from rules.composite import Composite
@@ -485,6 +485,36 @@ def test_when_and_how_much_is_told(tmp_path: Path):
 )  # fmt: skip
 def test_a_daily_status_has_a_time_in_a_zone(tmp_path: Path, written: str, at: DailyTime | None):
     assert read(tmp_path, f"{HEAD}[operators]\nstatus_at = {written}\n").operators.status_at == at
+
+
+@pytest.mark.parametrize(
+    ("written", "time"),
+    [('"none"', None), ('"Mon 09:00"', WeeklyTime(weekday=0, minute=540, zone="UTC")),
+     ('"Sun 23:05 Asia/Taipei"', WeeklyTime(weekday=6, minute=1385, zone="Asia/Taipei"))],
+)  # fmt: skip
+def test_a_weekly_report_has_a_day_and_a_time_in_a_zone(
+    tmp_path: Path, written: str, time: WeeklyTime | None
+):
+    settings = read(tmp_path, f"{HEAD}[channel]\nweekly_report = {written}\n")
+    assert settings.chats[0].weekly_report == time
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ('"09:00"', 'must be like "Mon 09:00 Asia/Taipei", not "09:00"'),
+        ("9", 'must be like "Mon 09:00 Asia/Taipei", not 9'),
+        ('"Mo 09:00"', 'unknown day "Mo" (did you mean "Mon"?)'),
+        ('"Monday 09:00"', 'unknown day "Monday" (did you mean "Mon"?)'),
+        ('"Mon 24:00"', 'must be a time of day such as "08:05", not "24:00"'),
+        ('"Mon 09:00 Asia/Taipeh"', 'unknown time zone "Asia/Taipeh"'),
+    ],
+)
+def test_another_time_of_the_week_is_an_error_that_says_how_to_write_it(
+    tmp_path: Path, written: str, problem: str
+):
+    with pytest.raises(ConfigError, match=re.escape(f"channel.weekly_report: {problem}")):
+        read(tmp_path, f"{HEAD}[channel]\nweekly_report = {written}\n")
 
 
 SEVERAL = """

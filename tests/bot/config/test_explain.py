@@ -147,6 +147,11 @@ def test_composites_are_explained(tmp_path: Path):
             "all rules; at most 12 an hour, quiet 23:00-07:05 Asia/Tokyo\n"
             "           waits for more of the same",
         ),
+        (
+            'weekly_report = "Mon 09:05 Asia/Tokyo"',
+            {},
+            "all rules; at most 12 an hour, weekly report Mon 09:05 Asia/Tokyo\n",
+        ),
     ],
 )
 def test_a_description_says_where_and_when_messages_go(

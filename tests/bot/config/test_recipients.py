@@ -16,7 +16,7 @@ from bot.config.recipients import (
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.lang import ENGLISH
 from bot.lang.words import PhraseError
-from bot.plan.planner import Chat, Filter
+from bot.plan.planner import Chat, Filter, WeeklyTime
 from bot.plan.subscriptions import (  # fmt: skip
     ANY,
     MOST_ASSETS,
@@ -98,6 +98,22 @@ def test_recaps_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):
     ]  # fmt: skip
     assert [chat.recap for chat in messenger_chats(settings)] == [Level.CRITICAL, Level.ALERT]
     assert [chat.recap for chat in chats(read(tmp_path))] == [None]
+
+
+def test_weekly_reports_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):
+    text = (
+        '[channel]\nchat_id = "@lowtide"\nweekly_report = "Mon 09:00"\n[[chats]]\nid = -5\n'
+        '[[chats]]\nid = -6\nweekly_report = "none"\n'
+        '[[messengers]]\nservice = "slack"\nweekly_report = "Tue 10:00 Asia/Tokyo"\n'
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(TEXT + text)
+    settings = load(path, {"LOWTIDE_SLACK_URL": "https://example.org/hidden"})
+    monday = WeeklyTime(weekday=0, minute=540, zone="UTC")
+    assert [chat.weekly_report for chat in chats(settings)] == [monday, monday, None]
+    tuesday = WeeklyTime(weekday=1, minute=600, zone="Asia/Tokyo")
+    assert [chat.weekly_report for chat in messenger_chats(settings)] == [tuesday]
+    assert [chat.weekly_report for chat in chats(read(tmp_path))] == [None]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,18 @@ def test_chats_without_a_token_are_told(tmp_path: Path):
     ]
 
 
+def test_a_weekly_report_of_a_log_that_is_not_kept_so_long_is_told(tmp_path: Path):
+    text = '[channel]\nweekly_report = "Mon 09:00"\n[metrics]\nkeep = "{}"\n'
+    (doubt,) = [d for d in warned(tmp_path, text.format("7d")) if "metrics.keep" in d]
+    assert doubt == (
+        "local.toml:5: metrics.keep: a weekly report is made of the metric log, which must be kept"
+        " for 8 days at least"
+    )
+    assert not [d for d in warned(tmp_path, text.format("8d")) if "metrics.keep" in d]
+    none = text.format("7d").replace("Mon 09:00", "none")
+    assert not [d for d in warned(tmp_path, none) if "metrics.keep" in d]
+
+
 @pytest.mark.parametrize(
     ("operators", "env", "missing"),
     [
