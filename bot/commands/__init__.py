@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bot.commands import changing, market, overview, regime, why
+from bot.commands import changing, chart, market, overview, regime, why
 from bot.commands.access import Denial, refusal
 from bot.commands.context import Answer, Context, only
 from bot.commands.parsing import Command, Mistake
@@ -19,6 +19,7 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
     "top": market.top,
     "market": market.whole_market,
     "regime": regime.regime,
+    "chart": chart.chart,
     "why": why.why,
     "silence": changing.silence_,
     "unsilence": changing.unsilence,

@@ -13,6 +13,7 @@ from bot.delivery.post import ChatReport
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
+from bot.pictures.request import PictureRequest
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
 from rules.alerts import Alert, Level
@@ -197,6 +198,18 @@ class SendTest(msgspec.Struct, frozen=True):
 Effect = AddSilence | EndSilence | Subscribe | SendTest
 
 
+class PictureAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture above an answer, and what is said in its place."""
+
+    request: PictureRequest
+    about: Html
+    """What it shows: the end of its caption."""
+    nothing: Html
+    """Nothing of it is recorded."""
+    failed: Html
+    """It could not be made, or was refused."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What is answered, and what is done for it."""
 
@@ -206,6 +219,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done first."""
     to_operators: Html = Html()
     """What goes to the operators' chat if the answer is given elsewhere."""
+    picture: PictureAnswer | None = None
+    """What the blocks are the caption of; None: there is none."""
 
 
 def only(text: Html) -> Answer:

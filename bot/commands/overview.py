@@ -19,6 +19,9 @@ SILENCES = 10
 TERMS = ("funding", "oi", "depth", "liq", "cascade", "sigma", "level", "bound")
 """The words of posts that /help explains."""
 
+_LEGEND = "ask.legend"
+"""The explanation of all in short."""
+
 
 def start(_command: Command, context: Context) -> Answer:
     """/start: what this is, how to go on, and the number by which operators are known."""
@@ -55,21 +58,37 @@ def help_(command: Command, context: Context) -> Answer:
 
 def explanation(word: str, context: Context) -> Html:
     """What ``word`` means, in whatever language it is written; ``legend``: all in short."""
-    asked, words = word.removeprefix("#").replace(" ", "-").casefold(), context.words
-    for key in ("ask.legend", *(f"term.{term}" for term in TERMS)):
-        names = [name for of in LANGUAGES.values() for name in _names(key, of)]
-        if asked in map(str.casefold, names):
-            return context.say(key, word=_names("term.depth", words)[0])
+    words = context.words
+    if term := explained_as(word):
+        key = term if term == _LEGEND else f"term.{term}"
+        return context.say(key, word=_names("term.depth", words)[0])
     return context.say("ask.help.no_term", word=word, list=_terms(words))
 
 
+def explained_as(word: str) -> str:
+    """The one of ``TERMS`` that ``word`` means, in whatever language it is written, or that of all
+    in short; "": none of them."""
+    asked = word.removeprefix("#").replace(" ", "-").casefold()
+    for term in (_LEGEND, *TERMS):
+        key = term if term == _LEGEND else f"term.{term}"
+        names = [name for of in LANGUAGES.values() for name in _names(key, of)]
+        if asked in map(str.casefold, names):
+            return term
+    return ""
+
+
+def term_names(term: str, words: Words) -> list[str]:
+    """Under which words one of ``TERMS`` is found, the one first by which it is offered."""
+    return _names(f"term.{term}", words)
+
+
 def _names(key: str, words: Words) -> list[str]:
-    """Under which words the explanation ``key`` is found, the one first by which it is offered."""
+    """The same of the explanation ``key``."""
     return words.phrases[f"{key}.names"].split()
 
 
 def _terms(words: Words) -> str:
-    return words.comma.join(_names(f"term.{term}", words)[0] for term in TERMS)
+    return words.comma.join(term_names(term, words)[0] for term in TERMS)
 
 
 def _usage(spec: CommandSpec, context: Context) -> Html:

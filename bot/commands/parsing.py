@@ -41,6 +41,7 @@ SPECS: Mapping[str, CommandSpec] = {
         CommandSpec(name="oi", usage="[ASSET]", most=1),
         CommandSpec(name="depth", usage="[ASSET]", most=1),
         CommandSpec(name="liq", usage="[ASSET]", most=1),
+        CommandSpec(name="chart", usage="ASSET [METRIC] [7d]", least=1, most=3),
         CommandSpec(name="rules"),
         CommandSpec(name="why", usage="[RULE] ASSET", least=1, most=2),
         CommandSpec(name="subscribe", usage="RULE ASSET…", least=2, most=40, own=True),

@@ -27,6 +27,7 @@ from bot.commands.context import (
     Context,
     Effect,
     EndSilence,
+    PictureAnswer,
     SendTest,
     Subscribe,
     only,
@@ -44,6 +45,7 @@ from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES, short_tag
 from bot.messages.blocks import fitted_answer, plain
 from bot.messages.voice import Html, say
+from bot.pictures.maker import PictureFailed, PictureMaker
 from bot.plan.silences import split_by_end, with_silence, without_silence
 from rules.alerts import Alert
 from streams.bus.connection import in_words
@@ -60,8 +62,14 @@ Fates = Callable[[Sequence[Alert], int], Mapping[str, Sequence[AlertFate]]]
 TOO_OLD: Ms = 2 * MINUTE
 """A question that is older, asked while the bot was away, is not answered any more."""
 
+PICTURE_S = 3.0
+"""An answer that has waited so long for its picture is sent without."""
+
 LATE_S = 5.0
 """An answer that would come later than this is left out, and what it was to change is not done."""
+
+MOST_CAPTION_CHARS = 1024
+"""How long the text below a picture may be."""
 
 MOST_WAITING = 200
 """So many messages wait for their answers; more are left out."""
@@ -106,6 +114,7 @@ class CommandHandler:
         gate: Gate,
         now: Callable[[], Ms],
         fates: Fates,
+        pictures: PictureMaker,
     ) -> None:
         self.connected = asyncio.Event()
         """Set once Telegram has been reached."""
@@ -115,6 +124,7 @@ class CommandHandler:
         self._gate = gate
         self._now = now
         self._fates = fates
+        self._pictures = pictures
         self._limiter = AskLimiter()
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -214,7 +224,10 @@ class CommandHandler:
             return
         failure: Exception | None = None
         try:
-            await self._send_answer(question, fitted_answer(reply.blocks, about.words))
+            if reply.picture is None:
+                await self._send_answer(question, fitted_answer(reply.blocks, about.words))
+            else:
+                await self._send_picture(question, reply.blocks, reply.picture)
         except (Busy, SendError) as error:
             failure = error
         if reply.to_operators and about.asker.private:
@@ -235,9 +248,35 @@ class CommandHandler:
             shown = plain(text)[:4096]
             await self._telegram.answer(message.chat.id, shown, markup=False, topic=message.topic)
 
+    async def _send_picture(
+        self, question: _Question, blocks: Sequence[Html], picture: PictureAnswer
+    ) -> None:
+        """Answer with a picture above the text, or say in the text why there is none."""
+        message, words = question.message, question.about.words
+        missing = picture.failed
+        try:
+            async with asyncio.timeout(min(PICTURE_S, self._left(question))):
+                image = await self._pictures.make(picture.request, asked=True)
+            if image is not None:
+                caption = fitted_answer((*blocks, picture.about), words, MOST_CAPTION_CHARS)
+                await self._telegram.answer_picture(
+                    message.chat.id, image, caption, topic=message.topic
+                )
+                return
+            missing = picture.nothing
+        except (PictureFailed, TimeoutError) as error:
+            self._warn("a picture was not made", reason=str(error) or "its time was over")
+        except Refused as error:
+            self._warn("a picture was refused", reason=error.reason)
+            await self._turn(question)
+        await self._send_answer(question, fitted_answer((*blocks, missing), words))
+
     async def _turn(self, question: _Question) -> None:
-        left = question.deadline - asyncio.get_running_loop().time()
-        await self._gate.turn(question.message.chat.id, max(0.0, left), question.lane)
+        await self._gate.turn(question.message.chat.id, self._left(question), question.lane)
+
+    def _left(self, question: _Question) -> float:
+        """How many seconds there are until the answer is late."""
+        return max(0.0, question.deadline - asyncio.get_running_loop().time())
 
     def _leave_out(self) -> None:
         self._left_out += 1
@@ -440,13 +479,17 @@ async def serve(
     now: Callable[[], Ms] = wall_ms,
     fates: Fates = lambda _alerts, _user: {},
     hear: Callable[[str], None] = lambda _trouble: None,
+    pictures: PictureMaker | None = None,
 ) -> None:
     """Answer commands until cancelled. ``settings``: gives those that hold now.
 
     ``gate``: the one that ``telegram`` has joined. ``fates``: what became of alerts, for a user.
-    ``hear``: is told after each poll why Telegram does not answer, "" if it does.
+    ``hear``: is told after each poll why Telegram does not answer, "" if it does. ``pictures``: who
+    makes them; None: one of its own.
     """
-    handler = CommandHandler(settings, redis, telegram, gate, now, fates)
+    handler = CommandHandler(
+        settings, redis, telegram, gate, now, fates, pictures or PictureMaker()
+    )
     polling = _Polling(handler, telegram, hear)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -62,7 +62,7 @@ class Words:
     def usage(self, text: str) -> str:
         """How a command is written, ``/why [RULE] ASSET``, with this language's words for what is
         to be put in."""
-        for place in ("rule", "asset", "word"):
+        for place in ("rule", "asset", "word", "metric"):
             text = text.replace(place.upper(), self.phrases[f"ask.place.{place}"])
         return text
 

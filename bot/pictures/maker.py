@@ -19,6 +19,10 @@ LIBRARY = "resvg-py"
 NOT_INSTALLED = f"the package {LIBRARY} is not installed; install Lowtide's packages again"
 
 
+MOST_WAITING = 3
+"""Somebody who asks while so many pictures wait gets none."""
+
+
 class PictureFailed(Exception):
     """There is no picture, and why."""
 
@@ -32,9 +36,22 @@ class PictureMaker:
         self._command = command or (sys.executable, "-I", "-m", "bot.pictures.process")
         self._limit_s = limit_s
         self._busy = asyncio.Lock()
+        self._waiting = 0
 
-    async def make(self, request: PictureRequest) -> bytes | None:
-        """A PNG; None if nothing is recorded of what it is to show. Raises PictureFailed."""
+    async def make(self, request: PictureRequest, *, asked: bool = False) -> bytes | None:
+        """A PNG; None if nothing is recorded of what it is to show. Raises PictureFailed.
+
+        ``asked``: somebody asks for it, and does without where more do than can be served.
+        """
+        if asked and self._waiting >= MOST_WAITING:
+            raise PictureFailed(f"{self._waiting} others wait for theirs")
+        self._waiting += 1
+        try:
+            return await self._in_turn(request)
+        finally:
+            self._waiting -= 1
+
+    async def _in_turn(self, request: PictureRequest) -> bytes | None:
         async with self._busy:
             try:
                 async with asyncio.timeout(self._limit_s):

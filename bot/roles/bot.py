@@ -38,6 +38,7 @@ from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key
 from bot.lang import LANGUAGES
 from bot.messages.notices import clock_notice, notice_message, state_notice
+from bot.pictures.maker import PictureMaker
 from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
@@ -172,6 +173,7 @@ class BotRole:
         if isinstance(self._clock, WallClock):
             self._clock.on_step(self._stepped)
         self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
+        self.pictures = PictureMaker()
 
     def status(self) -> BotStatus:
         """How it goes."""
@@ -720,4 +722,5 @@ async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
             bot.sender,
             fates=bot.fates,
             hear=bot.hear_of_telegram,
+            pictures=bot.pictures,
         )

@@ -8,6 +8,7 @@ posted, whatever the bot was told about it; ``seen`` is what readers of a chat h
 import asyncio
 import random
 import re
+import struct
 from collections import Counter, deque
 from collections.abc import Mapping
 from enum import Enum
@@ -170,7 +171,7 @@ class FakeTelegram:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        form = {key: str(value) for key, value in (await request.post()).items()}
+        form = await form_of(request)
         await asyncio.sleep(0)
         if request.transport is None or request.transport.is_closing():
             return web.Response()  # whoever asked is gone: too late to carry it out
@@ -340,6 +341,27 @@ class FakeTelegram:
             )
         post.text, post.source, post.edits = text, form["text"], post.edits + 1
         return _ok(_message(post, chat))
+
+
+async def form_of(request: web.Request) -> dict[str, str]:
+    """The fields of a request; of a file its bytes, a character each (Latin-1)."""
+    form: dict[str, str] = {}
+    for key, value in (await request.post()).items():
+        file = isinstance(value, web.FileField)
+        form[key] = value.file.read().decode("latin-1") if file else str(value)
+    return form
+
+
+def photo_of(form: Mapping[str, str]) -> bytes | None:
+    """The picture of sendPhoto, which is in a part of the form or in that which ``photo`` names;
+    None: there is no PNG of at most 10 MB, 10,000 pixels in sum and 20 times as wide as high."""
+    name = form.get("photo", "").removeprefix("attach://")
+    data = form.get(name, form.get("photo", "")).encode("latin-1", "replace")
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) > 10_000_000:
+        return None
+    wide, high = struct.unpack_from(">II", data, 16)
+    fits = wide + high <= 10_000 and max(wide, high) <= 20 * min(wide, high)
+    return data if fits else None
 
 
 def visible(form: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from bot.init.offers import KINDS
-from tests.bot.fake_telegram import TOKEN, BadMarkup, parsed
+from tests.bot.fake_telegram import TOKEN, BadMarkup, form_of, parsed, photo_of
 
 BOT_ID, BOT_NAME = 1, "lowtide_bot"
 OPERATORS, OTHER_GROUP, CHANNEL, FORUM = -200, -300, -1001, -1002
@@ -47,6 +47,7 @@ _KNOWN = {
         "link_preview_options",
         "reply_parameters",
     },
+    "sendPhoto": {"chat_id", "photo", "caption", "parse_mode", "message_thread_id"},
     "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
     "deleteMessage": {"chat_id", "message_id"},
     "getChat": {"chat_id"},
@@ -62,6 +63,8 @@ class Sent(msgspec.Struct):
     silent: bool
     topic: int | None
     first: str = ""
+    photo: bytes = b""
+    """The picture above it."""
 
 
 class FakeUpdates:
@@ -72,8 +75,8 @@ class FakeUpdates:
     getChatMember says of the bot there. ``menus``: scope and, if it
     is for one alone, language → names of commands; ``descriptions``: what the first is for.
     ``odd``: sent once before all other updates. ``parameters``: of each error. ``moves``: groups
-    that are now other chats. ``requests``, ``times``: methods but getUpdates, and when (by the
-    clock) they were asked.
+    that are now other chats. ``refuse_photos``: no chat lets the bot send any. ``requests``,
+    ``times``: methods but getUpdates, and when (by the clock) they were asked.
     """
 
     def __init__(self) -> None:
@@ -98,6 +101,7 @@ class FakeUpdates:
             FORUM: {"type": "supergroup", "title": "Forum", "is_forum": True},
         }
         self.closed_topics: set[int] = set()
+        self.refuse_photos = False
         self.members: dict[int, dict[str, Any]] = {
             CHANNEL: admin(),
             OPERATORS: {"status": "member"},
@@ -173,7 +177,7 @@ class FakeUpdates:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        form = {key: str(value) for key, value in (await request.post()).items()}
+        form = await form_of(request)
         if request.match_info["token"] != self.token:
             return _error(401, "Unauthorized")
         if method not in _KNOWN:
@@ -266,6 +270,19 @@ class FakeUpdates:
         self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None, text))
         return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
                     "text": text})  # fmt: skip
+
+    def _sendPhoto(self, form: Mapping[str, str]) -> web.Response:
+        image, form = photo_of(form), {**form, "text": form.get("caption", "")}
+        if image is None:
+            return _error(400, "Bad Request: there is no photo in the request")
+        if len(form["text"].encode("utf-16-le")) // 2 > 1024:
+            return _error(400, "Bad Request: message caption is too long")
+        if self.refuse_photos:
+            return _error(400, "Bad Request: not enough rights to send photos to the chat")
+        answer = self._sendMessage(form)
+        if answer.status == 200:
+            self.sent[-1].photo = image
+        return answer
 
     def _editMessageText(self, form: Mapping[str, str]) -> web.Response:
         chat, number = self._find(form), int(form["message_id"])

@@ -78,6 +78,7 @@ _NOWHERE = TelegramChat("no chat")
 _TAKEN, _POST = "taken", "post"
 """Marks of a request: its turn has been taken at the gate; it is a post, so that the sender sees to
 floods and moves as well."""
+_PICTURE = "chart.png"
 _MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
 _NO_RIGHTS = (
     "not enough rights",
@@ -288,6 +289,23 @@ class TelegramClient:
                 parse_mode=ParseMode.HTML if markup else None,
                 message_thread_id=topic,
                 disable_notification=silent,
+                rate_limit_args=_TAKEN,
+            ),
+            TelegramChat(chat, topic),
+        )
+
+    async def answer_picture(
+        self, chat: int | str, image: bytes, caption: str, *, topic: int | None = None
+    ) -> None:
+        """The same of a picture (PNG) above a text."""
+        await answer_of(
+            self.bot.send_photo(
+                chat,
+                image,
+                caption,
+                parse_mode=ParseMode.HTML,
+                message_thread_id=topic,
+                filename=_PICTURE,
                 rate_limit_args=_TAKEN,
             ),
             TelegramChat(chat, topic),

@@ -285,6 +285,17 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "unsilence": ("/unsilence oi_drop ETH", {}),
     "unsilence what is not silenced": ("/unsilence oi_drop BTC", {}),
     "unsilence of half": ("/unsilence oi_drop", {}),
+    "chart": ("/chart BTC", {}),
+    "chart of a topic": ("/chart btc funding 7d", {}),
+    "chart of a word in another language": ("/chart BTC 爆倉 12h", {}),
+    "chart of a rule": ("/chart BTC oi_drop:15m", {}),
+    "chart of the market": ("/chart ALL", {}),
+    "chart of what is not known now": ("/chart ETH depth", {}),
+    "chart of nothing that is drawn": ("/chart BTC <b>regime</b>", {}),
+    "chart of too long a time": ("/chart BTC oi 30d", {}),
+    "chart of too short a time": ("/chart BTC 1s", {}),
+    "chart of what is not watched": ("/chart XRPP", {}),
+    "chart, when nobody knows": ("/chart BTC", {"standing": None}),
     "test": ("/test", {}),
     "subscribe": ("/subscribe oi_drop btc ETH", {}),
     "subscribe to more": ("/subscribe liq_burst *", {"subscription": MINE}),
@@ -325,6 +336,10 @@ def golden(configured: Settings, language: str = "en") -> str:
         assert reply is not None
         effects = "".join(f"» {effect}\n" for effect in reply.effects)
         tell = f"» operators: {reply.to_operators}\n" if reply.to_operators else ""
+        if (picture := reply.picture) is not None:
+            drawn = picture.request
+            tell += f"» picture: {drawn.title}, {drawn.metric} ({drawn.metric_title})\n"
+            tell += f"» {picture.about}\n» {picture.nothing}\n» {picture.failed}\n"
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         if language == "en":
             sent = f"{message(reply)}\n{effects}{tell}"
@@ -689,7 +704,7 @@ NAMES = {
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
     "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help",
-    "regime_reset", "reset",
+    "regime_reset", "reset", "Asia", "Taipei", "Tokyo",
 }  # fmt: skip
 """What is called the same in every language: products, roles, keys of the configuration, units."""
 
@@ -706,7 +721,10 @@ def test_no_english_is_left_in_an_answer_but_names(configured: Settings, languag
     for name, (text, changes) in CASES.items():
         reply = replied(text, context(configured, **{"words": words, **changes}))
         assert reply is not None
-        text_sent = QUOTED.sub("", plain(f"{message(reply, words)}\n{reply.to_operators}"))
+        picture = reply.picture
+        below = f"{picture.about}\n{picture.nothing}\n{picture.failed}" if picture else ""
+        text_sent = plain(f"{message(reply, words)}\n{reply.to_operators}\n{below}")
+        text_sent = QUOTED.sub("", text_sent)
         left = {word for word in _latin(text_sent) - known - _latin(text) if not word.isupper()}
         assert not left, name
         assert not {"ASSET", "RULE"} & _latin(text_sent), name

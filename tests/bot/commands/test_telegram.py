@@ -21,13 +21,15 @@ from bot.commands.why import EpisodeQuery
 from bot.config import Secret, Settings
 from bot.config.chats import ChatSettings
 from bot.delivery.pace import Limits
+from bot.metriclog import MetricLog
+from bot.pictures.maker import PictureFailed, PictureMaker
 from bot.plan.planner import DailyTime
 from bot.plan.silences import Silence, with_silence
 from bot.plan.subscriptions import Subscriber
 from bot.roles.rules import show
 from rules import alerts
 from rules.alerts import Alert, Turn
-from rules.snapshot import OpenEpisodes
+from rules.snapshot import PRICE, Observed, OpenEpisodes
 from streams.bus.connection import Keys, connect
 from streams.bus.health import HEALTH
 from tests.bot import asked
@@ -76,6 +78,74 @@ async def test_a_question_in_private_is_answered(
         (answer,) = await fake.until(1)
         assert (answer.chat, answer.topic) == (BOB, None)
         assert answer.text.startswith("BTC funding −0.0031% / 8h (−3.4% a year)\n")
+
+
+def record(settings: Settings, minutes: int = 120) -> None:
+    """The rules have written what they saw of BTC in the last minutes."""
+    now = int(time.time() * 1000) // MIN * MIN
+    log = MetricLog(settings.data_dir / "metrics", 400 * 24 * HOUR, 1_000)
+    for minute in range(-minutes, 1):
+        row = [
+            Observed(metric=PRICE, asset="BTC", value=112_400.0 + minute),
+            Observed(metric="oi_net_1h_pct", asset="BTC", value=minute / 30),
+        ]
+        log.write(now + minute * MIN, row)
+
+
+async def test_a_chart_is_a_picture_with_its_text_below(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    await know(redis)
+    record(configured)
+    async with served(configured, redis):
+        fake.say("/chart BTC oi", chat=OPERATORS, message_thread_id=7, is_topic_message=True)
+        fake.say("／chart　btc", user=BOB, language_code="ja")
+        ours, private = await fake.until(2, seconds=60)
+    assert (ours.chat, ours.topic, private.chat) == (OPERATORS, 7, BOB)
+    assert len(ours.photo) > 5_000 and ours.text.startswith("BTC open interest")
+    assert len(private.photo) > 5_000 and private.text.startswith("BTC 未決済建玉")
+    assert ours.photo != private.photo, "the times are those of Tokyo"
+    assert fake.requests.count("sendMessage") == 0
+
+
+async def test_of_what_is_not_recorded_the_text_is_sent_and_says_so(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    await know(redis)
+    async with served(configured, redis):
+        fake.say("/chart BTC oi", user=BOB)
+        (answer,) = await fake.until(1, seconds=60)
+    assert not answer.photo
+    assert answer.text.startswith("BTC open interest")
+    assert "nothing of this was recorded in the last 24h" in answer.text
+
+
+@pytest.mark.parametrize("trouble", ["refused", "failed", "late"])
+async def test_without_its_picture_an_answer_is_a_text(
+    fake: FakeUpdates,
+    configured: Settings,
+    redis: Redis,
+    trouble: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def make(_self: PictureMaker, _request: object, *, asked: bool = False) -> bytes:
+        assert asked
+        if trouble == "late":
+            await asyncio.sleep(600)
+        raise PictureFailed("its process ended with 1")
+
+    await know(redis)
+    record(configured)
+    fake.refuse_photos = trouble == "refused"
+    if trouble != "refused":
+        monkeypatch.setattr(PictureMaker, "make", make)
+    monkeypatch.setattr(serving, "PICTURE_S", 0.05 if trouble == "late" else 60)
+    async with served(configured, redis):
+        fake.say("/chart BTC oi", user=BOB)
+        (answer,) = await fake.until(1, seconds=60)
+    assert not answer.photo
+    assert answer.text.startswith("BTC open interest")
+    assert "The picture could not be made now" in answer.text
 
 
 async def test_the_operators_chat_is_answered_in_its_topic_and_other_chats_are_not(

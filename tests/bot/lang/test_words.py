@@ -3,6 +3,7 @@
 import re
 import string
 from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 import polib
 import pytest
@@ -101,7 +102,7 @@ SAME_EVERYWHERE = {
     "LOWTIDE_WEB_TOKEN", "maxmemory", "policy", "noeviction", "redis", "max_mb", "data_dir", "lock",
     "manifest", "valkey", "server", "topic", "chat_id", "webhooks", "KOSPI", "VIX", "TLT", "WTI",
     "MSTR", "COIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop", "FR", "Bybit",
-    "messengers", "to",
+    "messengers", "to", "Asia", "Taipei", "Tokyo",
 }  # fmt: skip
 """Names: of products, of what a configuration or a command line has, and units."""
 
@@ -113,6 +114,11 @@ def test_no_phrase_has_english_but_names(name: str):
             bare = re.sub(r"<[^>]+>|&amp;|\{\w*\}|/\w+|\b\d+\w|operators\.users", " ", text)
             words = set(re.findall(r"[A-Za-z][A-Za-z_]+", bare))
             assert words <= SAME_EVERYWHERE, (entry.msgctxt, words - SAME_EVERYWHERE)
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_the_zone_of_a_language_is_one(name: str):
+    assert ZoneInfo(LANGUAGES[name].phrases["format.zone"])
 
 
 def test_no_two_languages_are_one_to_telegram():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.pictures.drawing import SIZE, draw
-from bot.pictures.maker import PictureFailed, PictureMaker, library_missing
+from bot.pictures.maker import MOST_WAITING, PictureFailed, PictureMaker, library_missing
 from bot.pictures.process import NO_LIBRARY, NOTHING, png
 from tests.bot.pictures.test_drawing import PHONE, crash
 from tests.bot.pictures.test_request import request, write
@@ -128,3 +128,24 @@ def test_whether_pictures_can_be_made_is_known(monkeypatch: pytest.MonkeyPatch) 
     assert not library_missing()
     monkeypatch.setattr("bot.pictures.maker.find_spec", lambda _name: None)
     assert "resvg-py is not installed" in library_missing()
+
+
+async def test_who_asks_while_many_wait_gets_none(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    code = (
+        "import pathlib, time\n"
+        f"path = pathlib.Path({str(go)!r})\n"
+        "while not path.exists(): time.sleep(0.01)\n"
+        "print('x')"
+    )
+    maker = script(code)
+    first = [
+        asyncio.create_task(maker.make(request(tmp_path), asked=True)) for _ in range(MOST_WAITING)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(PictureFailed, match="others wait"):
+        await maker.make(request(tmp_path), asked=True)
+    own = asyncio.create_task(maker.make(request(tmp_path)))
+    await asyncio.sleep(0)
+    go.touch()
+    assert await asyncio.gather(*first, own) == [b"x\n"] * (MOST_WAITING + 1)

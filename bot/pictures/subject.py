@@ -1,0 +1,89 @@
+"""The picture of a metric and the price above it, as the configuration has them. Pure."""
+
+from collections.abc import Sequence
+
+from bot.config import Settings
+from bot.lang import ENGLISH
+from bot.lang.words import Words
+from bot.messages.blocks import plain
+from bot.messages.headline import metric_name
+from bot.messages.voice import topic
+from bot.pictures.drawing import PictureEpisode, PictureLevel
+from bot.pictures.request import PictureRequest
+from bot.plan.planner import Quiet
+from rules.alerts import ALL
+from rules.metrics import metric, of_spot
+from rules.rule import Rule
+from streams.events import Ms
+from streams.venues import VENUES
+
+_FROM_ZERO = ("M USD", "M USD a day")
+"""Units of amounts that are seen against nothing."""
+
+
+def drawable(name: str) -> bool:
+    """Whether the values of a metric are a line: those of a regime and of a composite are not."""
+    return topic(name) not in ("regime", "cascade")
+
+
+def zone_of(quiet: Quiet | None, words: Words) -> str:
+    """In which zone readers live: that of their quiet hours, or that of their language."""
+    return words.phrases["format.zone"] if quiet is None else quiet.zone
+
+
+def metric_title(name: str) -> str:
+    """``Open interest in 1h, %``: in English, which every picture has."""
+    label = plain(metric_name(ENGLISH, name))
+    label = label[:1].upper() + label[1:]
+    return label if "%" in label else f"{label}, {metric(name).unit}"
+
+
+def subject(
+    settings: Settings,
+    name: str,
+    asset: str,
+    span: tuple[Ms, Ms],
+    zone: str,
+    *,
+    rule: Rule | None = None,
+    instrument: str = "",
+    venues: Sequence[str] = (),
+    episodes: Sequence[PictureEpisode] = (),
+    price: float | None = None,
+    value: float | None = None,
+) -> PictureRequest:
+    """The metric ``name`` of an asset from the first to the last moment of ``span``.
+
+    ``rule``: the one whose levels are in it; None: the first that asks for the metric. ``venues``:
+    by their names, those whose data it shows; (): all that have such data. ``price``, ``value``:
+    at the end of ``span``.
+    """
+    rules = [rule] if rule is not None else [r for r in settings.rules if r.metric == name]
+    row = next((row for of in rules if (row := of.row_of(asset)) is not None), None)
+    levels = () if row is None else row.levels.items()
+    title = "The market" if asset == ALL else asset
+    return PictureRequest(
+        folder=str(settings.data_dir / "metrics"),
+        asset=asset,
+        metric=name,
+        instrument=instrument,
+        title=f"{title} ({instrument})" if instrument else title,
+        price_title="Price, USD",
+        metric_title=metric_title(name),
+        venues=[VENUES[venue].SPEC.title for venue in venues or _venues(settings, name)],
+        zone=zone,
+        start=span[0],
+        end=span[1],
+        levels=[PictureLevel(level, threshold) for level, threshold in levels],
+        episodes=episodes,
+        from_zero=metric(name).unit in _FROM_ZERO,
+        price=price,
+        value=value,
+    )
+
+
+def _venues(settings: Settings, name: str) -> list[str]:
+    """Those that are listened to and have data of the metric."""
+    kinds, spot = metric(name).kinds, of_spot(name)
+    specs = {venue.name: VENUES[venue.name].SPEC for venue in settings.venues}
+    return [venue for venue, spec in specs.items() if spec.spot is spot and spec.kinds & kinds]

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bot.config import Settings
+from bot.lang import LANGUAGES
+from bot.pictures.drawing import PictureLevel
+from bot.pictures.letters import legible
+from bot.pictures.subject import drawable, metric_title, subject, zone_of
+from bot.plan.planner import Quiet
+from rules.alerts import ALL, Level
+from tests.bot import asked
+from tests.bot.asked import HOUR, NOW
+
+SPAN = (NOW - HOUR, NOW)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return asked.settings(tmp_path_factory.mktemp("asked"))
+
+
+def test_a_metric_has_the_levels_of_its_rule_on_that_asset(settings: Settings) -> None:
+    request = subject(settings, "oi_net_1h_pct", "BTC", SPAN, "UTC")
+    assert list(request.levels) == [
+        PictureLevel(Level.WATCH, -2.5), PictureLevel(Level.ALERT, -5.0),
+        PictureLevel(Level.CRITICAL, -8.0),
+    ]  # fmt: skip
+    assert not subject(settings, "price_3h_pct", "BTC", SPAN, "UTC").levels
+
+
+def test_of_two_rules_the_one_that_is_named_has_its_levels(settings: Settings) -> None:
+    rule = next(rule for rule in settings.rules if rule.metric == "oi_net_15m_pct")
+    request = subject(settings, "oi_net_1h_pct", "BTC", SPAN, "UTC", rule=rule)
+    assert list(request.levels) == [PictureLevel(Level.ALERT, -3.0)]
+
+
+def test_the_venues_are_those_that_have_such_data(settings: Settings) -> None:
+    def venues(name: str) -> list[str]:
+        return list(subject(settings, name, "BTC", SPAN, "UTC").venues)
+
+    assert venues("oi_net_1h_pct") == ["Binance", "Bybit", "Hyperliquid"]
+    assert venues("liq_10m_musd") == ["Binance", "Bybit"], "Hyperliquid publishes none"
+    assert venues("spot_depth_25bp_pct_of_recent") == ["Coinbase"]
+    named = subject(settings, "oi_net_1h_pct", "BTC", SPAN, "UTC", venues=("bybit",))
+    assert list(named.venues) == ["Bybit"]
+
+
+def test_amounts_are_drawn_from_zero_and_shares_are_not(settings: Settings) -> None:
+    assert subject(settings, "liq_10m_musd", "BTC", SPAN, "UTC").from_zero
+    assert not subject(settings, "depth_25bp_pct_of_recent", "BTC", SPAN, "UTC").from_zero
+
+
+def test_it_is_read_from_the_metric_log_of_the_data_folder(settings: Settings) -> None:
+    settings = msgspec.structs.replace(settings, data_dir=Path("/somewhere"))
+    request = subject(settings, "oi_total_net_1h_pct", ALL, SPAN, "UTC")
+    assert request.folder == "/somewhere/metrics"
+    assert (request.title, request.asset) == ("The market", ALL)
+    assert (request.start, request.end) == SPAN
+
+
+def test_every_metric_of_the_rules_has_a_title_that_the_font_can_show(settings: Settings) -> None:
+    for name in {rule.metric for rule in settings.rules if drawable(rule.metric)}:
+        title = metric_title(name)
+        assert legible(title) == title
+        assert "%" in title or "," in title, "a unit"
+    assert metric_title("oi_net_1h_pct") == "Open interest in 1h, %"
+    assert metric_title("liq_10m_musd") == "Liquidations in 10 min, M USD"
+
+
+@pytest.mark.parametrize("name", ["regime_reset", "composite"])
+def test_a_state_is_no_line(name: str) -> None:
+    assert not drawable(name)
+
+
+def test_the_zone_is_that_of_quiet_hours_or_of_the_language() -> None:
+    quiet = Quiet(start=0, end=60, zone="Europe/Lisbon")
+    assert zone_of(quiet, LANGUAGES["ja"]) == "Europe/Lisbon"
+    zones = [zone_of(None, words) for words in LANGUAGES.values()]
+    assert sorted(zones) == ["Asia/Taipei", "Asia/Tokyo", "UTC"]
