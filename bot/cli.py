@@ -45,6 +45,7 @@ from bot.repair import explained
 from streams.bus import connection
 from streams.bus.embedded import CannotStart
 from streams.durations import MINUTE
+from streams.sources import SOURCES
 from streams.venues import VENUES
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ def _init(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace, settings: Settings) -> None:
     if options.action == "schema":
-        schema = json_schema(sorted(VENUES), sorted(LANGUAGES))
+        schema = json_schema(sorted(VENUES), sorted(LANGUAGES), sorted(SOURCES))
         print(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode())  # noqa: T201
         return
     from bot.config.edit import set_key  # running roles do without tomlkit

@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 import msgspec
 import structlog
 
+from rules.context import CONTEXT
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.bus.health import HEALTH
 from streams.durations import DAY, MINUTE
@@ -70,7 +71,7 @@ def numbers(observed: Iterable[Observed], now: Ms) -> dict[Column, float]:
         place = value.metric, value.asset, value.instrument
         row[Column(*place, "value")] = nan if value.value is None else value.value
         for field, x in (("low", value.low), ("high", value.high)):
-            if value.metric not in (PRICE, MACRO_PRICE):
+            if value.metric not in (PRICE, MACRO_PRICE, CONTEXT):
                 row[Column(*place, field)] = nan if x is None or x == value.value else x
         if value.floor_musd is not None:
             row[Column(*place, "floor")] = value.floor_musd

@@ -17,6 +17,7 @@ import msgspec
 from rules import likeness, state
 from rules.alerts import AlertOrNotice
 from rules.composite import Composite
+from rules.context import ContextMemory
 from rules.drift import Drifts
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
@@ -29,6 +30,7 @@ from rules.snapshot import (
     OpenEpisodes,
     Standing,
     composites_since,
+    context_observed,
     macro_observed,
     observed,
     open_episodes,
@@ -47,6 +49,7 @@ from streams.events import (
     KINDS,
     AnyEvent,
     ClockStep,
+    ContextFacts,
     Fault,
     FeedState,
     FundingHistory,
@@ -153,8 +156,8 @@ class Engine:
         self._now = now
 
     def _hear(self, event: AnyEvent) -> list[AlertOrNotice]:
-        """What is no data of a market: time, the state of feeds and of the system, and prices of
-        what is no coin."""
+        """What is no data of a market: time, the state of feeds and of the system, prices of what
+        is no coin, and what sources say."""
         if isinstance(event, ClockStep):
             return self._step(event)
         seen = event.seen + self._timeline.behind
@@ -170,6 +173,8 @@ class Engine:
             self._feeds.hear(event)
         elif isinstance(event, MacroPrice):
             self._macro.take(event, now)
+        elif isinstance(event, ContextFacts):
+            self._context.take(event, now)
         elif isinstance(event, InterestHistory):
             self._watchlist.take_interest(event, now)
         elif isinstance(event, FundingHistory):
@@ -204,6 +209,10 @@ class Engine:
                 for composite in composites_since(self._watchlist.composites())
             ),
             macro=tuple(self._macro.now(now)),
+            context=tuple(
+                replace(answer, seen=timeline.now(answer.seen))
+                for answer in self._context.now(now, self._named)
+            ),
             drifts=tuple(
                 replace(drift, seen=timeline.now(drift.seen)) for drift in self._drifts.standing()
             ),
@@ -228,7 +237,8 @@ class Engine:
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last called; it changes no alert."""
         seen = observed(self._watchlist.metric_instances(), self._now)
-        return [*seen, *macro_observed(self._macro.now(self._now))]
+        context = self._context.now(self._now, self._named)
+        return [*seen, *macro_observed(self._macro.now(self._now)), *context_observed(context)]
 
     def remembered(self) -> dict[str, Ms]:
         """``kind:venue/symbol`` → up to when its past is remembered: what need not be asked."""
@@ -272,6 +282,7 @@ class Engine:
             turn_at=self._turn_at,
             macro=self._macro,
             drifts=self._drifts,
+            context=self._context,
         )
         return state.encode(dump)
 
@@ -298,6 +309,7 @@ class Engine:
         self._turn_at: Ms = 0
         self._timeline = Timeline()
         self._macro = MacroPrices()
+        self._context = ContextMemory()
         self._drifts = Drifts()
         self._unclear: list[AnyEvent] = []  # what came after a step ahead that may be none
         self._awake: dict[MetricInstance, None] = {}
@@ -448,7 +460,7 @@ class Engine:
             timeline.doubted_until and seen > timeline.doubted_until
         ):
             self._settle_doubt()
-        elif not isinstance(event, FeedState | Fault | History | Tick):
+        elif not isinstance(event, FeedState | Fault | History | ContextFacts | Tick):
             timeline.data_since = timeline.data_since or seen
             if event.at != event.seen and KINDS[type(event)] in _TIMED:
                 route = self._routes.get((event.asset, event.venue, event.symbol))
@@ -498,6 +510,7 @@ class Engine:
         self._feeds.set_back(now)
         self._faults.set_back(now)
         self._macro.set_back(now)
+        self._context.set_back(now)
         self._drifts.set_back(now)
         for metric_instance in self._watchlist.metric_instances():
             metric_instance.set_back(now)
@@ -518,6 +531,7 @@ class Engine:
             return
         self._moment.number += 1
         self._macro.forget(self._now)
+        self._context.forget(self._now)
         metric_instances, composites = self._watchlist.forget(self._now)
         self._feeds.forget(self._watchlist.memory.venues)
         for metric_instance in metric_instances:
@@ -528,6 +542,7 @@ class Engine:
     def _load(self, old: state.EngineDump, lost: list[str]) -> None:
         self._now, self._sweep_at, self._feeds = old.now, old.sweep_at, old.feeds
         self._faults, self._macro, self._drifts = old.faults, old.macro, old.drifts
+        self._context = old.context
         self._compare_at, self._turn_at = old.compare_at, old.turn_at
         self._timeline, self._unclear = old.timeline, old.unclear
         if old.feeds.ticked is not None and not old.feeds.silent:

@@ -9,6 +9,7 @@ from math import isfinite
 import msgspec
 
 from rules.alerts import ALL, Alert, Cause, Level, PartFacts, Turn
+from rules.context import CONTEXT, SourceFacts, context_numbers
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
 from rules.macro import MacroValue
@@ -50,7 +51,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules saw of one metric, for the metric log; with metric ``PRICE``, the price of an
-    asset, with ``MACRO_PRICE`` that of what is no coin.
+    asset, with ``MACRO_PRICE`` that of what is no coin, with ``CONTEXT`` a number of a source.
 
     Fields without a comment are as in ``Value``.
     """
@@ -102,6 +103,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """All that are watched."""
     macro: tuple[MacroValue, ...] = ()
     """What is no coin, as far as its price is known."""
+    context: tuple[SourceFacts, ...] = ()
+    """What context sources say, as far as it is not too old."""
     drifts: tuple[Fault, ...] = ()
     """What does not check out at a venue, as operators were told, with the time since when."""
 
@@ -174,6 +177,12 @@ def macro_observed(values: Iterable[MacroValue]) -> Iterator[Observed]:
     """The prices of what is no coin."""
     for value in values:
         yield Observed(metric=MACRO_PRICE, asset=value.asset, value=value.price)
+
+
+def context_observed(answers: Iterable[SourceFacts]) -> Iterator[Observed]:
+    """What context sources say in numbers."""
+    for name, number in context_numbers(answers):
+        yield Observed(metric=CONTEXT, asset=name, value=number)
 
 
 def _observed(metric_instance: MetricInstance, now: Ms) -> Observed:

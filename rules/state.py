@@ -12,6 +12,7 @@ import msgspec
 
 from rules.alerts import Level
 from rules.composite import CompositeState
+from rules.context import ContextMemory
 from rules.drift import Drifts
 from rules.episode import Episode
 from rules.faults import Faults
@@ -104,6 +105,7 @@ class EngineDump(msgspec.Struct, array_like=True):
     """When the venues' clocks are next compared."""
     macro: MacroPrices = msgspec.field(default_factory=MacroPrices)
     drifts: Drifts = msgspec.field(default_factory=Drifts)
+    context: ContextMemory = msgspec.field(default_factory=ContextMemory)
 
 
 _decoder = msgspec.msgpack.Decoder(EngineDump)
@@ -123,6 +125,7 @@ _NAMES = {
     "unclear": "the last seconds",
     "macro": "prices of what is no coin",
     "drifts": "what does not check out",
+    "context": "what sources say",
 }
 """What operators call a part of the dump."""
 

@@ -1,4 +1,4 @@
-"""The events: each is one fact that a venue sent, in one set of units.
+"""The events: each is one fact that a venue sent, or all facts of a source, in one set of units.
 
 Invariants of every event:
 - times are integer milliseconds since the epoch, UTC; ``at`` is the venue's time, ``seen`` is the
@@ -251,6 +251,103 @@ class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
     """The oldest first, each time once."""
 
 
+class Supply(msgspec.Struct, frozen=True, array_like=True, tag="supply"):
+    """A coin as a list of coins by market capitalisation has it."""
+
+    asset: str
+    rank: int
+    """1: the largest."""
+    circulating: float
+    """Coins."""
+    price: float
+    """USD per coin, of the list itself."""
+    high: float | None = None
+    """The highest price of all time, USD; None: the list does not say it."""
+    high_at: Ms | None = None
+    """When that was."""
+
+
+class MarketCap(msgspec.Struct, frozen=True, array_like=True, tag="market_cap"):
+    """The market capitalisation of all coins, as it is published."""
+
+    usd: float
+    change_24h_pct: float | None = None
+    """None: it is not said."""
+
+
+class RateOdds(msgspec.Struct, frozen=True, array_like=True, tag="rate_odds"):
+    """What a prediction market says of the next rate decision of the US central bank.
+
+    The three are fractions, and their sum is 1: what the legs of the market add up to is divided
+    out.
+    """
+
+    meeting_at: Ms
+    """When the market closes: on the day of the decision, or in the hours after it."""
+    cut: float
+    hold: float
+    hike: float
+
+
+class Stablecoin(msgspec.Struct, frozen=True, array_like=True, tag="stablecoin"):
+    """A coin that is to be worth a dollar."""
+
+    asset: str
+    supply: float
+    """Coins."""
+    price: float | None = None
+    """USD per coin; None: unknown."""
+    supply_day_ago: float | None = None
+    supply_month_ago: float | None = None
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, tag="release"):
+    """An announcement that a calendar has, of much weight by its own word."""
+
+    at: Ms
+    currency: str
+    """Whose economy it is of, such as ``USD``."""
+    title: str
+    forecast: str = ""
+    """As the calendar writes it, with its unit; "": there is none."""
+    previous: str = ""
+    """The same of the figure before."""
+
+
+class OwnSeries(msgspec.Struct, frozen=True, array_like=True, tag="series"):
+    """A series of the operator's own, a number a day or less often."""
+
+    name: str
+    unit: str
+    first_at: Ms
+    """The beginning of what there is of it."""
+    at: Ms
+    """Of the newest number."""
+    value: float
+    low: float
+    low_at: Ms
+    high: float
+    high_at: Ms
+    sum_30d: float
+    """Of the numbers of the 30 days that end with the newest."""
+
+
+ContextFact = Supply | MarketCap | RateOdds | Stablecoin | Release | OwnSeries
+
+
+class ContextFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="context"):
+    """All that a source beside the venues says now: it takes the place of what it said before, so
+    that what was withdrawn, moved or decided is gone."""
+
+    source: str
+    """The name of the source."""
+    seen: Ms
+    """When it was asked."""
+    good_for: Ms
+    """How long after ``seen`` it may be taken for what is so now."""
+    facts: tuple[ContextFact, ...]
+
+
 NOT_WATCHED = "no longer watched"
 """Why a feed is down that is not wanted any more: nothing is expected of it."""
 
@@ -324,6 +421,8 @@ class FaultCode(StrEnum):
     """It differs from the venues' clocks."""
     VENUE_CLOCK_SKEWED = "venue_clock_skewed"
     """A venue's clock differs from those of the others."""
+    SOURCE_SILENT = "source_silent"
+    """A source beside the venues gives nothing that can be used: only what it says is missing."""
     VENUE_DRIFTS = "venue_drifts"
     """What a venue sends does not check out against the other venues, or against itself."""
     STATE_LOST = "state_lost"
@@ -403,7 +502,7 @@ MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | MacroPrice 
 History = FundingHistory | InterestHistory
 """What venues tell later. It fills what is remembered, and is never news."""
 
-AnyEvent = MarketEvent | History | FeedState | Fault | ClockStep | Tick
+AnyEvent = MarketEvent | History | ContextFacts | FeedState | Fault | ClockStep | Tick
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

@@ -43,6 +43,7 @@ from bot.config.warnings import warnings
 from bot.lang import LANGUAGES
 from rules.metrics import METRICS, metric
 from streams.events import SPOT_KINDS, AnyEvent, Kind
+from streams.sources import SOURCES
 from streams.venues import VENUES
 from tests import channel_picture
 from tests.bot.fake_telegram import TOKEN
@@ -485,6 +486,10 @@ FORBIDDEN = {
         "streams.venues",
     ),
     "venue adapters do not know each other": ("streams.venues.bybit", "streams.venues.binance"),
+    "context sources do not know each other": (
+        "streams.sources.kalshi",
+        "streams.sources.polymarket",
+    ),
     "the inside of streams is pure": ("streams.feed.session", "asyncio"),
     "rules are pure": ("rules.engine", "random"),
     "of streams, rules know the events and the lengths of time only": (
@@ -621,6 +626,8 @@ def test_a_name_is_one_function() -> None:
         for path in sorted((ROOT / top).rglob("*.py")):
             if path.stem.replace("_", "-") in VENUES and path.parent.name == "venues":
                 continue
+            if path.stem in SOURCES and path.parent.name == "sources":
+                continue
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
                 if function and not node.name.startswith("_"):
@@ -632,11 +639,17 @@ def test_a_name_is_one_function() -> None:
     assert several - twins.keys() == set(), "each is the name of one function now: take it out"
 
 
-OF_ONE_VENUE = ("streams/venues/", "bot/demo/", "bot/history/", "bot/backtest/archive.py")
+OF_ONE_VENUE = (
+    "streams/venues/",
+    "streams/sources/",
+    "bot/demo/",
+    "bot/history/",
+    "bot/backtest/archive.py",
+)
 """Where a venue may be named: adapters, the demo's three, the archive of one."""
 
 
-def test_no_code_knows_a_venue_by_its_name() -> None:
+def test_no_code_knows_a_venue_or_a_source_by_its_name() -> None:
     """What differs between venues is a value of their SPEC, or comes with their events."""
     named = [
         f"{path}:{node.lineno}: {node.value}"
@@ -644,7 +657,7 @@ def test_no_code_knows_a_venue_by_its_name() -> None:
         if path.suffix == ".py" and path.parts[0] in ROLES
         if not str(path).startswith(OF_ONE_VENUE)
         for node in ast.walk(ast.parse(text_of(str(path))))
-        if isinstance(node, ast.Constant) and node.value in VENUES
+        if isinstance(node, ast.Constant) and node.value in (*VENUES, *SOURCES)
     ]
     assert named == []
 
@@ -755,6 +768,7 @@ def test_the_tree_of_tests_mirrors_the_source() -> None:
         "rules": {"properties", "held_normal", "released", "set_back"},
         "rules/metrics": {"metrics"},
         "streams": {"bulkheads"},
+        "streams/sources": {"sources"},
         "streams/venues": {"inverse", "venues", "venues_recorded"},
     }
     for path in sorted((ROOT / "tests").rglob("test_*.py")):

@@ -33,6 +33,7 @@ from bot.metriclog import (
     columns_named,
     log_changes,
 )
+from rules.context import CONTEXT
 from rules.snapshot import MACRO_PRICE
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
@@ -265,7 +266,7 @@ def _series(segment: _Segment) -> Iterator[tuple[SeriesKey, RecordedSeries]]:
     values, step = segment.values(), even(at, MINUTE)
     fields: dict[SeriesKey, dict[str, Floats]] = {}
     for column, row in zip(segment.columns, values, strict=True):
-        if column.metric == MACRO_PRICE:
+        if column.metric in (MACRO_PRICE, CONTEXT):
             continue  # no rule asks for it, and its asset may have the name of a coin
         fields.setdefault(SeriesKey(*column[:3]), {})[column.field] = row
     for place, columns in fields.items():

@@ -69,6 +69,7 @@ from streams.events import Ms
 from streams.feed.selection import Markets
 from streams.proxies import NO_PROXIES, VARIABLES, Proxies, proxies
 from streams.proxies import problems as proxy_problems
+from streams.sources import SOURCES
 from streams.venues import VENUES
 
 __all__ = ["ConfigError", "Secret", "Settings", "VenueSettings", "load", "load_tests", "own_tests"]
@@ -96,6 +97,19 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The same of REST."""
     leave_out: tuple[str, ...] = ()
     """Patterns of symbols that are not listened to."""
+
+
+class OwnSeriesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A series of the operator's own."""
+
+    name: str
+    unit: str = ""
+    url: str = ""
+    """"": it is in ``file``."""
+    file: Path | None = None
+    column: str = ""
+    """The one with its numbers; "": the last."""
+    every: Ms
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +170,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether prices of what is no coin are taken, as far as venues have them."""
     spot: tuple[str, ...] = ()
     """The assets of which spot markets are watched."""
+    sources: tuple[str, ...] = ()
+    """The context sources that are asked."""
+    source_urls: Mapping[str, str] = {}
+    """URLs in place of those of sources, by their names."""
+    series: tuple[OwnSeriesSettings, ...] = ()
     rules: tuple[Rule, ...]
     composites: tuple[Composite, ...]
     tests: tuple[RuleTest, ...]
@@ -206,9 +225,11 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         rules, wrong = resolve(file)
         loaded_composites, faulty = composites(file, names_in(raw.get("rules")))
         names = names_in(raw.get("rules"))
-        problems += market_problems(
-            file.markets, list(VENUES), keys_in(raw.get("rules"))
-        ) + _unknown_venues(file)
+        problems += (
+            market_problems(file.markets, list(VENUES), keys_in(raw.get("rules")))
+            + _unknown_venues(file)
+            + _context_problems(file)
+        )
         problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += messenger_table_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += wrong + faulty
@@ -225,6 +246,8 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
         for webhook in file.webhooks:
             register_address(webhook.url)
         register_address(file.web.push_url or "")
+        for series in file.context.series:
+            register_login(series.url or "")
     if lines or file is None:
         raise ConfigError([with_place(sentence, env) for sentence in lines])
     return _settings(file, (rules, loaded_composites, tests), source, env)
@@ -335,6 +358,37 @@ def _unknown_venues(file: File) -> list[Problem]:
     ]
 
 
+def _context_problems(file: File) -> list[Problem]:
+    known, problems = list(SOURCES), list[Problem]()
+    for key, names in (("sources", file.context.sources), ("urls", [*file.context.urls])):
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known) or f": choose from {', '.join(known)}"
+                problems.append((("context", key), f'unknown source "{shown(name)}"{hint}'))
+    names = [series.name for series in file.context.series]
+    for place, series in enumerate(file.context.series):
+        at = ("context", "series", place)
+        if (series.url is None) is (series.file is None):
+            problems.append((at, "needs either a url or a file"))
+        if series.name in names[:place]:
+            problems.append(((*at, "name"), f'"{series.name}" is the name of another series'))
+    return problems
+
+
+def _series(file: File, folder: Path) -> tuple[OwnSeriesSettings, ...]:
+    return tuple(
+        OwnSeriesSettings(
+            name=table.name,
+            unit=table.unit,
+            url=table.url or "",
+            file=None if table.file is None else folder / table.file,
+            column=table.column,
+            every=table.every,
+        )
+        for table in file.context.series
+    )
+
+
 def _env_problems(env: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
     token, url = env.get("TELEGRAM_BOT_TOKEN", "").strip(), env.get("REDIS_URL", "").strip()
@@ -395,6 +449,9 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         tail=where.tail,
         macro=file.markets.macro,
         spot=where.majors if file.markets.spot is None else tuple(file.markets.spot),
+        sources=tuple(dict.fromkeys(file.context.sources)),
+        source_urls=file.context.urls,
+        series=_series(file, home(source.path)),
         rules=resolved[0],
         composites=resolved[1],
         tests=resolved[2],

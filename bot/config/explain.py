@@ -36,6 +36,7 @@ def describe(settings: Settings) -> str:
         ("tail", tail),
         *_spot(settings),
         *([] if settings.macro else [("macro", "none: no prices of what is no coin")]),
+        *_context(settings),
         *_messages(settings),
         ("operators", _operators(settings.operators)),
         *_proxies(settings),
@@ -55,6 +56,13 @@ def _spot(settings: Settings) -> list[tuple[str, str]]:
     if not any(VENUES[venue.name].SPEC.spot for venue in settings.venues):
         return []
     return [("spot", ", ".join(settings.spot) or "none")]
+
+
+def _context(settings: Settings) -> list[tuple[str, str]]:
+    """What is asked beside the venues."""
+    names = [title(name) for name in settings.sources]
+    names += [series.name for series in settings.series]
+    return [("context", ", ".join(names))] if names else []
 
 
 def _web(settings: Settings) -> list[tuple[str, str]]:

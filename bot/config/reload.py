@@ -121,6 +121,7 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     """What is read at the start only, by section."""
     return {
         "markets": (settings.venues, settings.markets),
+        "context": (settings.sources, settings.source_urls, settings.series),
         "redis": (settings.redis_url, settings.data_dir, settings.keep, settings.max_mb),
         "metrics": (settings.metrics_keep, settings.metrics_mb),
         "webhooks": (settings.webhooks, settings.webhook_secret),

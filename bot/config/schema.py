@@ -181,6 +181,21 @@ class VenueTable(Table):
     leave_out: list[Annotated[str, Field(min_length=1)]] = []
 
 
+class OwnSeriesTable(Table):
+    name: Annotated[str, _read(values.series_name, str)]
+    unit: Annotated[str, Field(min_length=1, max_length=12)] = ""
+    url: HttpUrl | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
+    column: str = ""
+    every: Annotated[Ms, _read(values.poll_interval, str)] = HOUR
+
+
+class ContextTable(Table):
+    sources: list[str] = []
+    urls: dict[str, BaseUrl] = {}
+    series: list[OwnSeriesTable] = []
+
+
 class Defaults(Table):
     cooldown: Duration = HOUR
     repost_if: Annotated[float, Field(gt=1)] = 1.25
@@ -301,6 +316,7 @@ class File(TestsFile):
     logs: LogsTable = LogsTable()
     markets: MarketsTable
     venues: dict[str, VenueTable] = {}
+    context: ContextTable = ContextTable()
     defaults: Defaults = Defaults()
     rules: dict[str, RuleTable] = {}
     composites: dict[str, CompositeTable] = Field(default={}, alias=COMPOSITES)
@@ -315,6 +331,8 @@ def keys_at(path: Sequence[str | int]) -> list[str]:
     match tuple(part for part in path if isinstance(part, str)):
         case ():
             models: tuple[type[Table], ...] = (File,)
+        case ("context", "series"):
+            models = (OwnSeriesTable,)
         case ("rules", _):
             models = (RuleTable, CompositeTable)
         case ("rules", _, "windows", _):
@@ -344,6 +362,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "logs": LogsTable,
     "markets": MarketsTable,
     "venues": VenueTable,
+    "context": ContextTable,
     "defaults": Defaults,
     "test": TestTable,
 }
@@ -365,7 +384,9 @@ class _Described(GenerateJsonSchema):
         return {**json, "description": " ".join(first.split())}
 
 
-def json_schema(venues: Sequence[str], languages: Sequence[str]) -> dict[str, Any]:
+def json_schema(
+    venues: Sequence[str], languages: Sequence[str], sources: Sequence[str]
+) -> dict[str, Any]:
     """What a file may hold, for editors: JSON Schema.
 
     Nothing is required but in lists of tables, since a file may extend the shipped one.
@@ -373,7 +394,13 @@ def json_schema(venues: Sequence[str], languages: Sequence[str]) -> dict[str, An
     whole = File.model_json_schema(schema_generator=_Described)
     tables: dict[str, dict[str, Any]] = {"File": whole, **whole["$defs"]}
     for name, table in tables.items():
-        if name not in ("ChatTable", "WebhookTable", "MessengerTable", "TestTable"):
+        if name not in (
+            "ChatTable",
+            "WebhookTable",
+            "MessengerTable",
+            "TestTable",
+            "OwnSeriesTable",
+        ):
             table.pop("required", None)
         if table.get("properties", {}).pop(ROWS, None):
             table["additionalProperties"] = {"$ref": "#/$defs/RowTable"}
@@ -384,6 +411,8 @@ def json_schema(venues: Sequence[str], languages: Sequence[str]) -> dict[str, An
                 table["properties"]["language"] = {"enum": list(languages)}
     whole["$defs"]["MarketsTable"]["properties"]["venues"]["items"] = {"enum": list(venues)}
     whole["properties"]["venues"]["propertyNames"] = {"enum": list(venues)}
+    context = whole["$defs"]["ContextTable"]["properties"]
+    context["sources"]["items"] = context["urls"]["propertyNames"] = {"enum": list(sources)}
     del whole["properties"][COMPOSITES]
     either = [{"$ref": f"#/$defs/{name}"} for name in ("RuleTable", "CompositeTable")]
     whole["properties"]["rules"]["additionalProperties"] = {"anyOf": either}

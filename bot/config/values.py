@@ -427,6 +427,24 @@ def redis_prefix(value: object) -> str:
     return value
 
 
+_SERIES = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,29}")
+
+
+def series_name(value: object) -> str:
+    """What a series of the operator's own is called. ValueError says what it may be."""
+    if not isinstance(value, str) or not _SERIES.fullmatch(value):
+        raise ValueError('must be a letter, then up to 29 letters, digits or any of "_.-"')
+    return value
+
+
+def poll_interval(value: object) -> Ms:
+    """A length of time, such as "1h", of a minute at least."""
+    every = some_time(value)
+    if every < durations.MINUTE:
+        raise ValueError("must be at least 1m: who gives data away is not to be asked each second")
+    return every
+
+
 def proxy(value: object) -> str:
     """The URL of a proxy. No sentence about it shows any part of it; see ``redis_url``."""
     if not isinstance(value, str):

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from bot.lang import numbers
 from bot.lang.words import Words
 from rules.alerts import Alert, FundingFacts
+from rules.context import SERIES
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
+from streams.sources import SOURCES
 from streams.venues import VENUES
 
 # the first that fits counts
@@ -166,7 +168,7 @@ def topic(metric: str) -> str:
     return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
 
 
-def title(venue: str) -> str:
-    """The venue's name as people write it."""
-    known = VENUES.get(venue)
-    return known.SPEC.title if known else venue
+def title(name: str) -> str:
+    """The name of a venue, or of a context source, as people write it."""
+    known = VENUES.get(name) or SOURCES.get(name)
+    return known.SPEC.title if known else name.removeprefix(SERIES)

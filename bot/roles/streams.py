@@ -20,6 +20,9 @@ from streams.clock import Clock, WallClock
 from streams.events import Ms
 from streams.feed.hub import Hub, VenueAddress, VenueStatus
 from streams.feed.liquidations import KEPT_MS
+from streams.feed.sources import SourceAddress, SourceClient, SourceStatus
+from streams.sources import SOURCES
+from streams.sources.series import OwnSeriesSource
 from streams.venues import VENUES
 
 
@@ -31,6 +34,7 @@ class StreamsStatus(msgspec.Struct, frozen=True, kw_only=True):
     written: int
     waiting: int
     venues: list[VenueStatus]
+    sources: list[SourceStatus] = []
 
 
 async def streams_role(settings: Settings, url: str, clock: Clock | None = None) -> None:
@@ -47,6 +51,10 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
         # a story that is played has no past beside it
         known = partial(_remembered, redis) if clock is wall else None
         hub = Hub(places(settings), markets, publisher.publish, clock, known)
+        sources = [
+            SourceClient(place, publisher.publish, clock)
+            for place in (context_sources(settings) if clock is wall else ())
+        ]
         hub.resume(await written_liquidations(redis, Keys(), hub.repeating, KEPT_MS))
 
         def status() -> StreamsStatus:
@@ -56,6 +64,7 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                 written=publisher.written,
                 waiting=publisher.waiting,
                 venues=hub.status(),
+                sources=[source.status() for source in sources],
             )
 
         try:
@@ -63,6 +72,8 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                 tasks.create_task(publisher.run())
                 tasks.create_task(report(redis, "streams", status))
                 tasks.create_task(hub.run())
+                for source in sources:
+                    tasks.create_task(source.run())
                 if clock is wall:
                     tasks.create_task(clock_mark.keep_mark(redis, Keys(), wall, publisher))
         finally:
@@ -94,3 +105,28 @@ def places(settings: Settings) -> list[VenueAddress]:
         )
         for venue in settings.venues
     ]
+
+
+def context_sources(settings: Settings) -> list[SourceAddress]:
+    """The context sources of the configuration, the operator's own series among them."""
+    shipped = [
+        SourceAddress(
+            source=SOURCES[name], rest=settings.source_urls.get(name), proxies=settings.proxies
+        )
+        for name in settings.sources
+    ]
+    own = [
+        SourceAddress(
+            source=OwnSeriesSource(
+                series.name,
+                series.unit,
+                url=series.url,
+                column=series.column,
+                every_s=series.every / 1000,
+            ),
+            file=series.file,
+            proxies=settings.proxies,
+        )
+        for series in settings.series
+    ]
+    return shipped + own

@@ -3,8 +3,8 @@
 Depth, price, open interest, volume and running funding estimates change many times a second, and
 only the newest tells anything: at most one an interval and instrument goes on, and one that says
 nothing new goes on only to show that its feed is alive. A price that runs goes on sooner: it is
-what a message about a crash is read for. Liquidations, settled funding, histories, feed
-states, faults and ticks are never held back.
+what a message about a crash is read for. Liquidations, settled funding, histories, what
+sources say, feed states, faults and ticks are never held back.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from streams.durations import MINUTE, SECOND
 from streams.events import (
     AnyEvent,
     ClockStep,
+    ContextFacts,
     Depth,
     Fault,
     FeedState,
@@ -66,7 +67,9 @@ def lasting(event: AnyEvent) -> bool:
     """Whether a later event of the same feed does not replace this one."""
     if isinstance(event, Funding):
         return event.settled
-    return isinstance(event, Liquidation | History | FeedState | Fault | ClockStep | Tick)
+    return isinstance(
+        event, Liquidation | History | ContextFacts | FeedState | Fault | ClockStep | Tick
+    )
 
 
 class Conflator:
@@ -85,7 +88,9 @@ class Conflator:
         """
         if isinstance(event, FeedState):
             return [*self._release(event), event]
-        if isinstance(event, Tick | Liquidation | Fault | ClockStep | History) or lasting(event):
+        if isinstance(
+            event, Tick | Liquidation | Fault | ClockStep | History | ContextFacts
+        ) or lasting(event):
             return (event,)
         key = kind_of(event), event.venue, event.symbol
         last = self._sent.get(key)
@@ -153,6 +158,8 @@ def newest_only(events: Iterable[AnyEvent]) -> list[AnyEvent]:
         key: object = None
         if isinstance(event, Tick):
             key = Tick
+        elif isinstance(event, ContextFacts):
+            key = ContextFacts, event.source
         elif not (isinstance(event, FeedState | Fault | ClockStep | History) or lasting(event)):
             key = kind_of(event), event.venue, event.symbol
         if key is not None:

@@ -7,8 +7,8 @@ of the budget that nothing else wants at that moment.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, Self
 
 import aiohttp
 import msgspec
@@ -19,7 +19,7 @@ from streams.events import Ms
 from streams.feed.errors import RefusedStatus, in_words, refusal
 from streams.http import PROXY_ERRORS, http_session
 from streams.proxies import NO_PROXIES, Proxies
-from streams.venue import Request, Spec
+from streams.venue import Request
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """As much as a recording takes. The largest listing has about 3 MB."""
@@ -52,18 +52,29 @@ class Usage(msgspec.Struct):
     paused_until: Ms = 0
 
 
+class Budget(Protocol):
+    """What a server allows: a ``Spec`` of a venue, or of a source."""
+
+    @property
+    def weight_per_minute(self) -> int | None: ...
+    @property
+    def requests_per_second(self) -> float: ...
+
+
 class Rest:
     """One venue's REST API below ``base``. ``now`` is a monotonic clock in Ms."""
 
     def __init__(
         self,
-        spec: Spec,
+        spec: Budget,
         base: str,
         now: Callable[[], Ms],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         proxies: Proxies = NO_PROXIES,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``sleep`` waits so many seconds of ``now``."""
+        """``sleep`` waits so many seconds of ``now``; ``headers`` go with every GET."""
+        self._headers = headers
         self.usage = Usage()
         self._weighs = spec.weight_per_minute is not None
         self._base = base.rstrip("/")
@@ -137,7 +148,7 @@ class Rest:
     async def _answer(self, session: aiohttp.ClientSession, request: Request, apart: bool) -> bytes:
         url = URL(self._base + request.path, encoded=True)
         if request.body is None:
-            call = session.get(url, allow_redirects=False)
+            call = session.get(url, headers=self._headers, allow_redirects=False)
         else:
             json = {"Content-Type": "application/json"}
             call = session.post(url, data=request.body, headers=json, allow_redirects=False)

@@ -52,6 +52,8 @@ tail   = "none"
 [venues.bybit]
 websocket = "{{websocket}}"
 rest = "{{rest}}"
+[context]
+sources = []
 [redis]
 {redis}data_dir = "data"
 """

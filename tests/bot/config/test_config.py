@@ -24,13 +24,14 @@ from bot.config.source import index, line_of
 from bot.config.values import redis_url
 from bot.config.warnings import warnings
 from bot.plan.planner import DailyTime, Quiet, WeeklyTime
-from bot.roles.streams import places
+from bot.roles.streams import context_sources, places
 from rules.alerts import ALL, Cause, Level
 from rules.composite import Composite
 from rules.metrics import asked_by
 from rules.rule import Row, When
 from streams.bus.connection import connect
 from streams.proxies import Proxies
+from streams.sources import SOURCES
 from tests.bot.config.written import HEAD, OI, read
 from tests.bot.fake_telegram import TOKEN
 from tests.conftest import ROOT
@@ -955,3 +956,36 @@ def test_a_chat_has_the_detail_of_the_channel_unless_it_has_its_own(tmp_path: Pa
     assert {chat.id: chat.short for chat in settings.chats} == {
         "@channel": True, -1: False, -2: True
     }  # fmt: skip
+
+
+def test_context_sources_and_series_of_ones_own(tmp_path: Path):
+    assert read(tmp_path, HEAD).sources == ()
+    assert context_sources(read(tmp_path, HEAD)) == []
+    shipped = load(ROOT / "config.toml", {})
+    assert shipped.sources == tuple(SOURCES)
+    text = HEAD + (
+        '[context]\nsources = ["kalshi"]\nurls = { kalshi = "http://127.0.0.1:1" }\n'
+        '[[context.series]]\nname = "flows"\nunit = "M USD"\nfile = "etf.csv"\ncolumn = "IBIT"\n'
+        '[[context.series]]\nname = "US10Y"\nurl = "https://example.org/x.csv?id=1"\nevery = "6h"\n'
+    )
+    settings = read(tmp_path, text)
+    described = describe(settings)
+    assert "context    Kalshi, flows, US10Y" in described
+    of_kalshi, of_file, of_url = context_sources(settings)
+    assert (of_kalshi.source.SPEC.name, of_kalshi.rest) == ("kalshi", "http://127.0.0.1:1")
+    assert (of_file.source.SPEC.name, of_file.file) == ("series:flows", tmp_path / "etf.csv")
+    assert (of_url.source.SPEC.every_s, of_url.source.SPEC.rest) == (21_600, "https://example.org")
+    assert [request.path for request in of_url.source.requests()] == ["/x.csv?id=1"]
+    for wrong, why in (
+        ('sources = ["kalsi"]', "kalshi"),
+        ('urls = { other = "https://x.org" }', "unknown source"),
+        ('sources = "none"', "context.sources"),
+        ('series = [{ name = "a" }]', "either a url or a file"),
+        ('series = [{ name = "a", file = "a", url = "https://x.org" }]', "either a url or a file"),
+        ('series = [{ name = "a", file = "a" }, { name = "a", file = "b" }]', "another series"),
+        ('series = [{ name = "1a", file = "a" }]', "name"),
+        ('series = [{ name = "a", file = "a", every = "5s" }]', "at least 1m"),
+        ('series = [{ name = "a", file = "a", evry = "5m" }]', "every"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            read(tmp_path, HEAD + f"[context]\n{wrong}\n")

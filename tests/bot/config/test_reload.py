@@ -133,6 +133,9 @@ def test_what_needs_a_restart_is_said(path: Path):
         "config.toml, 1 rule, 1 rule test passed. Changed: redis.max_mb."
         " Restart Lowtide for what changed in redis."
     )
+    write(path, extra='[context]\nseries = [{ name = "flows", file = "flows.csv" }]\n')
+    new, _ = checked(path, {})
+    assert change_summary(old, new, 1).endswith("Restart Lowtide for what changed in context.")
 
 
 @pytest.mark.parametrize(

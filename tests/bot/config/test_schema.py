@@ -9,11 +9,12 @@ from jsonschema import Draft202012Validator
 
 from bot.config.schema import ALL, TIERS, json_schema, keys_at
 from bot.lang import LANGUAGES
+from streams.sources import SOURCES
 from streams.venues import VENUES
 from tests.conftest import ROOT
 from tests.golden import check_text
 
-SCHEMA = json_schema(sorted(VENUES), sorted(LANGUAGES))
+SCHEMA = json_schema(sorted(VENUES), sorted(LANGUAGES), sorted(SOURCES))
 DOCS = (ROOT / "docs/configuration.md").read_text()
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", DOCS, re.DOTALL | re.MULTILINE)
 

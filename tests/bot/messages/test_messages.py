@@ -798,6 +798,7 @@ WHY = {
     FaultCode.VENUE_LOST: "it closed the connection with code 1006 (going <away>)",
     FaultCode.VENUE_FAILED: "KeyError: 'e'",
     FaultCode.TICKER_SHARED: "NEIROUSDT at 0.0012 USD, NEIRO of binance at 0.41",
+    FaultCode.SOURCE_SILENT: "it sent a web page instead of data",
     FaultCode.CLOCK_SET_BACK: "by 3 h 20 min; what waits is dated anew",
     FaultCode.CLOCK_SET_AHEAD: "by 10 s",
     FaultCode.CLOCK_HOLE: "by 1,200 h",

@@ -1,0 +1,99 @@
+"""CoinGecko: supplies, ranks and highs of the 250 largest coins, and what they are worth in total.
+
+Its limit is shared by all who come from one address, so it is asked once an hour. Since February
+2026 coins that stand for others (WETH, stETH) have no rank, so that they are not counted twice; a
+coin without a rank is left out here too.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from streams.coins import present_name
+from streams.events import ContextFact, MarketCap, Ms, Supply
+from streams.source import SourceSpec
+from streams.sources.wire import moment, quantity, read_json
+from streams.venue import Malformed, Request
+
+SPEC = SourceSpec(
+    name="coingecko",
+    title="CoinGecko",
+    rest="https://api.coingecko.com",
+    every_s=3600,
+    good_for_s=4 * 3600,
+    requests_per_second=0.2,
+)
+
+COINS = 250
+"""So many the list has on its first page, the largest first."""
+
+_Rank = Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class _Coin(msgspec.Struct):
+    symbol: Annotated[str, Meta(min_length=1, max_length=30)]
+    market_cap_rank: _Rank | None = None
+    circulating_supply: float | None = None
+    current_price: float | None = None
+    ath: float | None = None
+    ath_date: str | None = None
+
+
+class _Totals(msgspec.Struct):
+    total_market_cap: dict[str, float]
+    market_cap_change_percentage_24h_usd: float | None = None
+
+
+class _Global(msgspec.Struct):
+    data: _Totals
+
+
+_list = msgspec.json.Decoder(list[_Coin])
+_global = msgspec.json.Decoder(_Global)
+
+
+def requests() -> list[Request]:
+    """The list, and the total."""
+    page = f"vs_currency=usd&order=market_cap_desc&per_page={COINS}&page=1"
+    return [
+        Request(path=f"/api/v3/coins/markets?{page}"),
+        Request(path="/api/v3/global", needed=False),
+    ]
+
+
+def decode(bodies: Sequence[bytes], seen: Ms) -> list[ContextFact]:
+    """A Supply for each coin, the largest first, and the MarketCap if it came."""
+    supplies = [
+        supply for coin in read_json(_list, bodies[0]) if (supply := _supply(coin)) is not None
+    ]
+    if not supplies:
+        raise Malformed("it lists no coin with a rank, a price and a supply")
+    supplies.sort(key=lambda supply: supply.rank)
+    return [*supplies, *(_total(bodies[1]) if bodies[1] else [])]
+
+
+def _supply(coin: _Coin) -> Supply | None:
+    circulating, price = quantity(coin.circulating_supply), quantity(coin.current_price)
+    if coin.market_cap_rank is None or circulating is None or price is None:
+        return None
+    high, high_at = quantity(coin.ath), moment(coin.ath_date)
+    known = high is not None and high_at is not None
+    return Supply(
+        asset=present_name(coin.symbol.upper()),
+        rank=coin.market_cap_rank,
+        circulating=circulating,
+        price=price,
+        high=high if known else None,
+        high_at=high_at if known else None,
+    )
+
+
+def _total(body: bytes) -> list[MarketCap]:
+    totals = read_json(_global, body).data
+    usd = quantity(totals.total_market_cap.get("usd"))
+    change = totals.market_cap_change_percentage_24h_usd
+    if change is not None and not -100 < change < 1_000:
+        change = None
+    return [] if usd is None else [MarketCap(usd=usd, change_24h_pct=change)]
