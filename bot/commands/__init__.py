@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bot.commands import changing, chart, market, overview, regime, why
+from bot.commands import changing, chart, macro, market, overview, regime, why
 from bot.commands.access import Denial, refusal
 from bot.commands.context import Answer, Context, only
 from bot.commands.parsing import Command, Mistake
@@ -18,6 +18,7 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
     "liq": market.market,
     "top": market.top,
     "market": market.whole_market,
+    "macro": macro.macro,
     "regime": regime.regime,
     "chart": chart.chart,
     "why": why.why,

@@ -49,6 +49,14 @@ class VenueReport(msgspec.Struct, frozen=True):
     """Whether its open interest is known to count one side, or both."""
 
 
+class SourceReport(msgspec.Struct, frozen=True):
+    """One context source."""
+
+    name: str = ""
+    trouble: str = ""
+    """Why its last answer could not be used; "": it could."""
+
+
 class Reports(msgspec.Struct, frozen=True, kw_only=True):
     """What the roles report, as far as an answer needs it. Posts are those since the bot role
     started."""
@@ -56,6 +64,7 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[str, ...] = ()
     """The roles that have reported lately."""
     venues: tuple[VenueReport, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
     sent: int | None = None
     """None: the bot role has not reported."""
     refused: int = 0
@@ -71,6 +80,7 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Streams(msgspec.Struct):
     venues: list[VenueReport] = []
+    sources: list[SourceReport] = []
 
 
 class _Bot(msgspec.Struct):
@@ -88,6 +98,7 @@ def reports(status: Mapping[str, Any]) -> Reports:
     return Reports(
         running=tuple(role for role in ROLES if status.get(role) is not None),
         venues=tuple(streams.venues) if streams else (),
+        sources=tuple(streams.sources) if streams else (),
         sent=bot.sent if bot else None,
         refused=bot.refused if bot else 0,
         uncertain=bot.uncertain if bot else 0,

@@ -328,16 +328,20 @@ def whole_market(_command: Command, context: Context) -> Answer:
     blocks += [with_facts(v, context) for v in values if v.asset == ALL]
     structure = [v for v in values if topic(v.metric) == "structure"]
     blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
-    if standing.macro:
-        known = {value.asset: value for value in standing.macro}
-        groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]
-        dot, comma = context.words.dot, context.words.comma
-        lines = [dot.join(_macro(value, context) for value in group) for group in groups if group]
-        venues = comma.join(dict.fromkeys(title(value.venue) for value in standing.macro))
-        blocks.append(Html("\n".join([context.say("ask.macro", venues=venues), *lines])))
-    elif context.settings.macro:
-        blocks.append(context.say("ask.macro.none"))
-    return Answer(blocks=(*blocks, as_of(context)))
+    return Answer(blocks=(*blocks, *macro_prices(context), as_of(context)))
+
+
+def macro_prices(context: Context) -> list[Html]:
+    """What is no coin and traded as a perpetual; if wanted and unknown, that."""
+    prices = () if context.fresh is None else context.fresh.macro
+    if not prices:
+        return [context.say("ask.macro.none")] if context.settings.macro else []
+    known = {value.asset: value for value in prices}
+    groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]
+    dot, comma = context.words.dot, context.words.comma
+    lines = [dot.join(_macro(value, context) for value in group) for group in groups if group]
+    venues = comma.join(dict.fromkeys(title(value.venue) for value in prices))
+    return [Html("\n".join([context.say("ask.macro", venues=venues), *lines]))]
 
 
 def _macro(value: MacroValue, context: Context) -> Html:

@@ -36,6 +36,7 @@ SPECS: Mapping[str, CommandSpec] = {
         CommandSpec(name="status"),
         CommandSpec(name="top"),
         CommandSpec(name="market"),
+        CommandSpec(name="macro"),
         CommandSpec(name="regime", usage="[ASSET]", most=1),
         CommandSpec(name="funding", usage="[ASSET]", most=1),
         CommandSpec(name="oi", usage="[ASSET]", most=1),

@@ -6,7 +6,15 @@ from typing import Any
 import msgspec
 
 from bot.commands import answer, denied
-from bot.commands.context import Answer, Asker, Context, FeedReport, Reports, VenueReport
+from bot.commands.context import (
+    Answer,
+    Asker,
+    Context,
+    FeedReport,
+    Reports,
+    SourceReport,
+    VenueReport,
+)
 from bot.commands.parsing import parse
 from bot.config import Settings, load
 from bot.delivery.fate import AlertFate, Fate
@@ -38,8 +46,17 @@ from rules.alerts import (
     SpotDepthFacts,
     Turn,
 )
+from rules.context import SourceFacts
 from rules.snapshot import Standing, Value
-from streams.events import Ms
+from streams.events import (
+    MarketCap,
+    Ms,
+    OwnSeries,
+    RateOdds,
+    Release,
+    Stablecoin,
+    Supply,
+)
 
 NOW: Ms = 1_791_020_520_000  # 3 Oct 2026 09:42 UTC
 MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -153,6 +170,11 @@ metric = "spot_depth_25bp_pct_of_recent"
 fires = "below"
 post = false
 majors = { watch = 60, clear = 80 }
+[context]
+sources = ["coingecko", "defillama", "kalshi", "polymarket", "forexfactory"]
+[[context.series]]
+name = "IBIT"
+file = "flows.csv"
 """
 
 
@@ -400,6 +422,41 @@ THINNER = msgspec.structs.replace(
     stale=(msgspec.structs.replace(THIN, value=31, extreme=2, extreme_at=NOW - 5 * MIN),),
 )
 """The books cannot be judged now; when they last could, the worst was 2 %."""
+
+
+CONTEXT = (
+    SourceFacts(source="coingecko", seen=NOW - 20 * MIN, facts=(
+        Supply(asset="BTC", rank=1, circulating=1.99e7, price=112_000.0, high=126_080.0,
+               high_at=NOW - 361 * DAY),
+        Supply(asset="ETH", rank=2, circulating=1.2e8, price=4_100.0),
+        MarketCap(usd=2.9631e12, change_24h_pct=-10.36),
+    )),
+    SourceFacts(source="defillama", seen=NOW - 4 * MIN, facts=(
+        *(Stablecoin(asset=asset, supply=supply, price=price, supply_day_ago=supply / 1.001)
+          for asset, supply, price in (
+              ("USDT", 184.2e9, 1.0003), ("USDC", 75.6e9, 0.9998), ("USDS", 9.1e9, 0.9996),
+              ("DAI", 5.3e9, 0.9999))),
+        Stablecoin(asset="USDE", supply=5.2e9),
+        Stablecoin(asset="PYUSD", supply=3.9e9, price=0.9994),
+        Stablecoin(asset="XUSD<", supply=2.1e8, price=0.2714),
+    )),
+    SourceFacts(source="forexfactory", seen=NOW - 41 * MIN, facts=(
+        Release(at=NOW - DAY, currency="USD", title="Unemployment Rate", forecast="4.3%"),
+        Release(at=NOW + 3 * HOUR, currency="USD", title="Non-Farm <Employment> Change",
+                forecast="110K", previous="57K"),
+        Release(at=NOW + DAY, currency="JPY", title="BOJ Press Conference"),
+    )),
+    SourceFacts(source="kalshi", seen=NOW - 3 * MIN, facts=(
+        RateOdds(meeting_at=NOW + 25 * DAY, cut=0.00985, hold=0.78325, hike=0.2069),
+    )),
+    SourceFacts(source="series:IBIT", seen=NOW - 10 * MIN, facts=(
+        OwnSeries(name="IBIT", unit="M USD", first_at=NOW - 40 * DAY, at=NOW - DAY, value=-122.0,
+                  low=-523.2, low_at=NOW - 4 * DAY, high=970.0, high_at=NOW - 30 * DAY,
+                  sum_30d=-2334.6),
+    )),
+)  # fmt: skip
+"""What sources say; of Polymarket nothing."""
+SOURCE_REPORTS = (SourceReport(name="polymarket", trouble="it sent a web page instead of data"),)
 
 
 def watched_since(since: Ms) -> Standing:

@@ -45,11 +45,12 @@ from bot.messages.voice import Html
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Opinion, Turn
+from rules.context import SourceFacts
 from rules.engine import Engine
 from rules.macro import MacroValue
 from rules.snapshot import CompositeSince, Standing
 from streams.durations import MINUTE
-from streams.events import FaultCode, fault
+from streams.events import FaultCode, MarketCap, RateOdds, Release, Stablecoin, fault
 from streams.venues import hyperliquid
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB, DAY, EPISODE, HOUR, MIN, NOW, context, message, replied
@@ -167,6 +168,22 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "market": ("/market", {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO)}),
     "market, of coins alone": ("/market", {}),
     "market, its structure": ("/market", {"standing": STRUCTURE}),
+    "macro": (
+        "/macro",
+        {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO, context=asked.CONTEXT),
+         "reports": msgspec.structs.replace(asked.REPORTS, sources=asked.SOURCE_REPORTS)},
+    ),
+    "macro when sources say little": ("/macro", {"standing": msgspec.structs.replace(
+        asked.STANDING, context=(
+            SourceFacts(source="coingecko", seen=NOW, facts=(MarketCap(usd=2.9e12),)),
+            SourceFacts(source="defillama", seen=NOW, facts=(
+                Stablecoin(asset="USDT", supply=1.842e11, price=1.0),)),
+            SourceFacts(source="forexfactory", seen=NOW, facts=(
+                Release(at=NOW - 1, currency="USD", title="CPI"),)),
+            SourceFacts(source="kalshi", seen=NOW, facts=(
+                RateOdds(meeting_at=NOW - 1, cut=0, hold=1, hike=0),)),
+        ))}),
+    "macro, long ago": ("/macro", {"standing": LATER}),
     "regime": ("/regime", {"standing": REGIMES}),
     "regime of an asset": ("/regime btc", {"standing": REGIMES}),
     "regime that is calm": ("/regime a<b", {"standing": REGIMES}),
@@ -375,6 +392,14 @@ def test_every_answer_can_be_sent(configured: Settings, name: str, language: str
         assert not re.search(r"\b(None|nan|inf)\b", sent)
 
 
+def test_without_sources_that_is_said(configured: Settings):
+    none = msgspec.structs.replace(configured, sources=(), series=(), macro=False)
+    reply = replied("/macro", context(none))
+    assert reply is not None
+    assert reply.blocks[0] == ENGLISH.phrases["ask.context.none"]
+    assert len(reply.blocks) == 2  # and the time
+
+
 def test_no_phrase_is_left_over(configured: Settings):
     used = golden(configured).casefold()
     elsewhere = (
@@ -383,7 +408,8 @@ def test_no_phrase_is_left_over(configured: Settings):
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place", "ask.silence.usage", "ask.silence.no_duration",
-        "ask.legend.names", "ask.name.regime",
+        "ask.legend.names", "ask.name.regime", "ask.context.none", "ask.context.release",
+        "ask.context.figures",
     )  # fmt: skip
     answers = {
         key: text for key, text in ENGLISH.phrases.items() if key.startswith(("ask.", "term."))
@@ -700,7 +726,7 @@ def test_a_name_that_turns_the_text_or_has_lines_is_shown_escaped():
 
 NAMES = {
     "Lowtide", "Telegram", "Redis", "webhook", "lowtide", "show", "Binance", "Bybit", "Hyperliquid",
-    "spot", "Coinbase",
+    "spot", "Coinbase", "CoinGecko", "DefiLlama", "Forex", "Factory", "Kalshi", "Polymarket",
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
     "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help",

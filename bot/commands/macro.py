@@ -1,0 +1,179 @@
+"""/macro: what moves beside crypto, and what context sources say, with age and source. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from bot.commands.context import Answer, Context, only
+from bot.commands.market import as_of, macro_prices, stale
+from bot.commands.parsing import Command
+from bot.lang import numbers
+from bot.messages.voice import Html, time, title
+from rules.context import SERIES, SourceFacts
+from streams.events import (
+    ContextFact,
+    MarketCap,
+    OwnSeries,
+    RateOdds,
+    Release,
+    Stablecoin,
+    Supply,
+)
+
+STABLECOINS = 5
+RELEASES = 6
+
+APART = 0.005
+"""A stablecoin so far from a dollar is shown whatever its size."""
+
+
+def macro(_command: Command, context: Context) -> Answer:
+    """Prices of what is no coin, then what each source says, then those that say nothing."""
+    standing = context.fresh
+    if standing is None:
+        return only(stale(context))
+    blocks = [_block(answer, context) for answer in standing.context]
+    listed = [block for block in blocks if block]
+    silent = _silent([answer.source for answer in standing.context], context)
+    return Answer(blocks=(*macro_prices(context), *listed, *silent, as_of(context)))
+
+
+def _block(answer: SourceFacts, context: Context) -> Html:
+    """What one source says, below its name and the age of its answer; nothing if that is nothing
+    for readers."""
+    lines = [line for lines_of in _LINES for line in lines_of(answer.facts, context)]
+    if not lines:
+        return Html()
+    age = context.words.length(max(0, context.now - answer.seen))
+    head = context.say("ask.context.head", source=title(answer.source), length=age)
+    return Html("\n".join([head, *lines]))
+
+
+def _cap(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    for cap in facts:
+        if isinstance(cap, MarketCap):
+            usd = context.words.usd(cap.usd)
+            if cap.change_24h_pct is None:
+                yield context.say("ask.context.cap", usd=usd)
+            else:
+                change = numbers.change(cap.change_24h_pct)
+                yield context.say("ask.context.cap_change", usd=usd, change=change)
+
+
+def _highs(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    """Of the majors, against the price now."""
+    prices: dict[str, float] = {}
+    for value in context.values:
+        if value.price is not None:
+            prices.setdefault(value.asset, value.price)
+    highs = {fact.asset: fact for fact in facts if isinstance(fact, Supply)}
+    for asset in context.settings.majors:
+        supply, price = highs.get(asset), prices.get(asset)
+        if supply is None or supply.high is None or supply.high_at is None or price is None:
+            continue
+        yield context.say(
+            "ask.context.high",
+            asset=asset,
+            pct=numbers.percent(100 * min(0.0, price / supply.high - 1)),
+            price=context.words.price(max(price, supply.high)),
+            day=context.words.day(supply.high_at, context.now),
+        )
+
+
+def _odds(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    for odds in facts:
+        if isinstance(odds, RateOdds) and odds.meeting_at > context.now:
+            yield context.say(
+                "ask.context.odds",
+                day=context.words.day(odds.meeting_at, context.now),
+                cut=numbers.percent(100 * odds.cut),
+                hold=numbers.percent(100 * odds.hold),
+                hike=numbers.percent(100 * odds.hike),
+            )
+
+
+def _stablecoins(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    """The largest, and any that is not worth its dollar."""
+    coins = [fact for fact in facts if isinstance(fact, Stablecoin)]
+    shown = [
+        coin
+        for place, coin in enumerate(coins)
+        if place < STABLECOINS or (coin.price is not None and abs(coin.price - 1) > APART)
+    ]
+    for coin in shown:
+        price = context.say("week.unknown")
+        if coin.price is not None:
+            price = context.say("format.usd", amount=f"{coin.price:,.4f}")
+        supply = context.words.coins(coin.supply)
+        if coin.supply_day_ago is None:
+            yield context.say("ask.context.coin", asset=coin.asset, price=price, supply=supply)
+        else:
+            change = numbers.change(100 * (coin.supply / coin.supply_day_ago - 1))
+            yield context.say(
+                "ask.context.coin_change",
+                asset=coin.asset, price=price, supply=supply, change=change,
+            )  # fmt: skip
+
+
+def _releases(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    """Those that are to come."""
+    releases = [fact for fact in facts if isinstance(fact, Release)]
+    coming = [release for release in releases if release.at > context.now]
+    for release in coming[:RELEASES]:
+        figures = [
+            context.say(key, value=figure)
+            for key, figure in (
+                ("ask.context.forecast", release.forecast),
+                ("ask.context.previous", release.previous),
+            )
+            if figure
+        ]
+        yield context.say(
+            "ask.context.release",
+            time=time(context.words, release.at, context.now),
+            currency=release.currency,
+            title=release.title,
+            figures=context.say("ask.context.figures", list=Html(context.words.comma.join(figures)))
+            if figures
+            else Html(),
+        )
+    if releases and not coming:
+        yield context.say("ask.context.no_release")
+
+
+def _series(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
+    for series in facts:
+        if isinstance(series, OwnSeries):
+            day = context.words.day
+            yield context.say(
+                "ask.context.series",
+                value=numbers.trimmed(series.value, 5),
+                unit=series.unit,
+                day=day(series.at, context.now),
+                low=numbers.trimmed(series.low, 5),
+                low_day=day(series.low_at, context.now),
+                high=numbers.trimmed(series.high, 5),
+                high_day=day(series.high_at, context.now),
+                first=day(series.first_at, context.now),
+                sum=numbers.trimmed(series.sum_30d, 5),
+            )
+
+
+_LINES: Sequence[Callable[[Iterable[ContextFact], Context], Iterator[Html]]] = (
+    _cap, _highs, _odds, _stablecoins, _releases, _series,
+)  # fmt: skip
+
+
+def _silent(heard: Sequence[str], context: Context) -> list[Html]:
+    """The sources of the configuration that say nothing now, and why."""
+    settings = context.settings
+    asked = [*settings.sources, *(f"{SERIES}{series.name}" for series in settings.series)]
+    if not asked:
+        return [context.say("ask.context.none")]
+    why = {source.name: source.trouble for source in context.reports.sources}
+    lines = [
+        context.say("ask.context.silent_why", source=title(name), reason=why[name])
+        if why.get(name)
+        else context.say("ask.context.silent", source=title(name))
+        for name in asked
+        if name not in heard
+    ]
+    return [Html("\n".join(lines))] if lines else []
