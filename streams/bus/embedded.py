@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from streams.bus.connection import connect
 from streams.bus.health import HEALTH
@@ -252,8 +252,10 @@ class Embedded:
                 if self._process is not None and self._process.returncode is not None:
                     raise self._why()
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    async with asyncio.timeout(_START_TIMEOUT_S):
-                        await client.ping()  # pyright: ignore[reportUnknownMemberType]
+                    # an answer is one though it is an error: with a full disk PING is refused too
+                    with contextlib.suppress(ResponseError):
+                        async with asyncio.timeout(_START_TIMEOUT_S):
+                            await client.ping()  # pyright: ignore[reportUnknownMemberType]
                     return True
                 await asyncio.sleep(_LOOK_START_S)
         finally:

@@ -254,6 +254,32 @@ async def test_a_folder_that_cannot_be_written(
     )
 
 
+REFUSALS = (
+    b"-MISCONF Errors writing to the AOF file: No space left on device\r\n",
+    b"-ERR anything else\r\n",
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_server_that_refuses_every_command_is_joined(
+    refusal: bytes, server: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose disk is full, PING too: roles then say so, and try until there is room."""
+    monkeypatch.setattr(embedded, "_START_TIMEOUT_S", 5.0)
+    holder, mine = server(), server()
+    assert holder._locked()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while command := await reader.readline():
+            for _ in range(2 * int(command[1:])):
+                await reader.readline()
+            writer.write(refusal)
+
+    async with await asyncio.start_unix_server(refuse, holder._socket):
+        await mine.start()
+        assert mine._process is None
+
+
 async def test_a_lock_without_a_server_is_said(
     server: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
