@@ -492,7 +492,9 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
 
 def _report(options: argparse.Namespace, settings: Settings) -> None:
     from bot.backtest import week
+    from bot.backtest.week_alerts import week_alerts
     from bot.plan.weekly import last_week
+    from bot.roles.run import existing_redis
     from streams.clock import wall_ms
 
     language = _language(options, settings)
@@ -503,6 +505,12 @@ def _report(options: argparse.Namespace, settings: Settings) -> None:
         recorded = week.read_week(folder, start, week.wanted(settings.majors))
         if not recorded.minutes:
             raise ValueError(f"nothing of that week was recorded in {folder}")
+        week.streaks(recorded, folder, week.FUNDING, settings.majors)
+        try:
+            recorded.alerts = asyncio.run(week_alerts(existing_redis(settings), start))
+        except (RedisError, OSError, TimeoutError) as error:
+            reason = redact(connection.in_words(error))
+            print(f"what was reported is not known: {reason}", file=sys.stderr)  # noqa: T201
         return week.week_report(recorded, settings.majors, LANGUAGES[language])
 
     _answer("report", make)

@@ -6,26 +6,33 @@ its place. The words are those of the languages' files.
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from html import escape
 from itertools import pairwise
-from math import isfinite, prod
+from math import isfinite, nan, prod
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import msgspec
 
+from bot.backtest.week_alerts import ReportedEpisode, WeekAlerts, merged
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.headline import at_least, regime_in_words
-from bot.messages.voice import Html, say
+from bot.messages.headline import amount, at_least, regime_in_words
+from bot.messages.voice import Html, say, title, topic
 from bot.metriclog import SUFFIX, Column, LogRow, log_rows
 from bot.plan.weekly import WEEK
-from rules.alerts import ALL, Regime
+from rules.alerts import ALL, Level, Regime
+from rules.judge import COMPOSITE
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
-from streams.durations import DAY, MINUTE
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 
 MINUTES = WEEK // MINUTE
@@ -36,6 +43,13 @@ COVERED = 0.9
 NEAR: Ms = 5 * MINUTE
 """A value of a moment is one that was known so shortly before or after it."""
 
+_LOOK_BACK: Ms = 4 * WEEK
+"""So far before the week the beginning of a streak is looked for."""
+
+_BETWEEN: Ms = 9 * HOUR
+"""A longer hole in a streak of settlements may hide one of another sign."""
+
+FUNDING = "funding_8h_pct"
 _FLOAT = struct.Struct("<f")
 _INTEREST = {
     "week.oi_all": "drawdown_oi_total_net_pct",
@@ -52,11 +66,11 @@ _CORRELATIONS = {
 class WeekValues:
     """What is known of one metric in the week, minute by minute."""
 
-    at: list[Ms] = field(default_factory=list[Ms])
-    value: list[float] = field(default_factory=list[float])
-    low: list[float] = field(default_factory=list[float])
+    at: "array[int]" = field(default_factory=lambda: array("q"))
+    value: "array[float]" = field(default_factory=lambda: array("d"))
+    low: "array[float]" = field(default_factory=lambda: array("d"))
     """The least value since the minute before."""
-    high: list[float] = field(default_factory=list[float])
+    high: "array[float]" = field(default_factory=lambda: array("d"))
     """The largest."""
 
     @property
@@ -85,6 +99,16 @@ class WeekValues:
         return self.value[before[-1] if before else after[0]] if before or after else None
 
 
+class Streak(NamedTuple):
+    """For how long a value has had its sign at the end of a week."""
+
+    sign: int
+    since: Ms
+    """Its first minute."""
+    bound: bool
+    """It may have begun earlier: before that nothing is known, or nobody has looked."""
+
+
 @dataclass(slots=True)
 class RecordedWeek:
     """All that is known of a week. ``start``: its Monday, 00:00 UTC."""
@@ -96,6 +120,10 @@ class RecordedWeek:
     """By metric and asset, as far as any minute is known."""
     minutes: list[Ms] = field(default_factory=list[Ms])
     """Those of which there is a row."""
+    streaks: dict[tuple[str, str], Streak] = field(default_factory=dict[tuple[str, str], Streak])
+    """By metric and asset, see ``streaks``."""
+    alerts: WeekAlerts | None = None
+    """What the rules reported; None: that is not known."""
 
     def of(self, metric: str, asset: str) -> WeekValues:
         """What is known of it; nothing where it was not recorded."""
@@ -124,42 +152,83 @@ def monday(text: str) -> Ms:
 def read_week(folder: Path, start: Ms, metrics: Callable[[str, str], bool]) -> RecordedWeek:
     """The week from ``start`` on. ``metrics``: which of a metric and an asset is wanted. A day that
     is not there, or torn, is a hole. OSError as usual."""
-    week = RecordedWeek(start)
-    rows: dict[int, dict[tuple[str, str], tuple[float, float, float]]] = {}
+    read = _Minutes(start, metrics)
     for day in range(start, start + WEEK, DAY):
-        path = folder / f"{datetime.fromtimestamp(day / 1000, UTC):%Y-%m-%d}{SUFFIX}"
-        if path.exists():
-            _read_day(path, start, metrics, rows)
-    for minute in sorted(rows):
-        at = minute * MINUTE
-        week.minutes.append(at)
-        for key, (value, low, high) in rows[minute].items():
-            known = week.values.setdefault(key, WeekValues())
-            known.at.append(at)
-            known.value.append(value)
-            known.low.append(low)
-            known.high.append(high)
+        read.day(folder, day)
+    week = RecordedWeek(
+        start, minutes=[start + n * MINUTE for n in range(MINUTES) if read.there[n]]
+    )
+    week.values = {key: read.known(key) for key in list(read.numbers)}
     return week
 
 
-def _read_day(
-    path: Path,
-    start: Ms,
-    metrics: Callable[[str, str], bool],
-    rows: dict[int, dict[tuple[str, str], tuple[float, float, float]]],
-) -> None:
-    columns: Sequence[Column] = ()
-    places: dict[tuple[str, str], tuple[int, int, int]] = {}
-    with path.open("rb") as file:
-        try:
-            for row in log_rows(file):
-                if row.columns is not columns:
-                    columns = row.columns
-                    places = _places(columns, metrics)
-                if start <= row.minute * MINUTE < start + WEEK:
-                    rows[row.minute] = _values(row, places)
-        except (ValueError, zlib.error, msgspec.MsgspecError):
-            return  # what was read before it is torn counts
+class _Minutes:
+    """The numbers of a week by minute, as they are read. NaN: not known."""
+
+    def __init__(self, start: Ms, metrics: Callable[[str, str], bool]) -> None:
+        self.there = bytearray(MINUTES)
+        """Of which minutes there is a row."""
+        self.numbers: dict[tuple[str, str], tuple[array[float], array[float], array[float]]] = {}
+        """By metric and asset: value, low and high."""
+        self._start = start
+        self._metrics = metrics
+
+    def day(self, folder: Path, day: Ms) -> None:
+        """Read the file of the day that begins at ``day``, as far as it is whole."""
+        columns: Sequence[Column] = ()
+        places: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for row in day_rows(folder, day):
+            if row.columns is not columns:
+                columns = row.columns
+                places = _places(columns, self._metrics)
+                for key in places:
+                    self.numbers.setdefault(key, (_unknown(), _unknown(), _unknown()))
+            minute = row.minute - self._start // MINUTE
+            if 0 <= minute < MINUTES:
+                self._take(row, minute, places)
+
+    def _take(
+        self, row: LogRow, minute: int, places: Mapping[tuple[str, str], tuple[int, int, int]]
+    ) -> None:
+        if self.there[minute]:  # the clock was set back: the later row counts
+            for values in self.numbers.values():
+                for numbers_ in values:
+                    numbers_[minute] = nan
+        self.there[minute] = 1
+        for key, (at, low, high) in places.items():
+            value = _number(row, at)
+            if not isfinite(value):
+                continue
+            values = self.numbers[key]
+            values[0][minute] = value
+            values[1][minute] = _or(value, row, low, at)
+            values[2][minute] = _or(value, row, high, at)
+
+    def known(self, key: tuple[str, str]) -> WeekValues:
+        """The minutes of which a number is known; they are let go of here."""
+        values, lows, highs = self.numbers.pop(key)
+        known = WeekValues()
+        for minute, value in enumerate(values):
+            if isfinite(value):
+                known.at.append(self._start + minute * MINUTE)
+                known.value.append(value)
+                known.low.append(lows[minute])
+                known.high.append(highs[minute])
+        return known
+
+
+def _unknown() -> "array[float]":
+    return array("d", [nan]) * MINUTES
+
+
+def day_rows(folder: Path, day: Ms) -> Iterator[LogRow]:
+    """The rows of the day that begins at ``day``, up to where its file is torn; none where there is
+    no file."""
+    path = folder / f"{datetime.fromtimestamp(day / 1000, UTC):%Y-%m-%d}{SUFFIX}"
+    if not path.exists():
+        return
+    with path.open("rb") as file, suppress(ValueError, zlib.error, msgspec.MsgspecError):
+        yield from log_rows(file)
 
 
 def _places(
@@ -179,23 +248,82 @@ def _places(
     }  # fmt: skip
 
 
-def _values(
-    row: LogRow, places: Mapping[tuple[str, str], tuple[int, int, int]]
-) -> dict[tuple[str, str], tuple[float, float, float]]:
-    known: dict[tuple[str, str], tuple[float, float, float]] = {}
-    for key, place in places.items():
-        value, low, high = (_number(row, at) for at in place)
-        if isfinite(value):
-            known[key] = (
-                value, low if isfinite(low) else value, high if isfinite(high) else value
-            )  # fmt: skip
-    return known
+def _or(value: float, row: LogRow, place: int, of_value: int) -> float:
+    """The lowest or the highest at ``place``; the value where there is none."""
+    number = value if place == of_value else _number(row, place)
+    return number if isfinite(number) else value
 
 
 def _number(row: LogRow, place: int) -> float:
-    width = len(row.columns)
-    (value,) = _FLOAT.unpack(bytes(row.planes[place + plane * width] for plane in range(4)))
+    width, planes = len(row.columns), row.planes
+    four = (planes[place + plane * width] for plane in range(4))
+    (value,) = _FLOAT.unpack(bytes(four))
     return float(f"{value:.7g}")
+
+
+def streaks(week: RecordedWeek, folder: Path, metric: str, assets: Sequence[str]) -> None:
+    """Put into ``week`` since when ``metric`` has had the sign that it has at the end, of each of
+    ``assets`` of which that is known. Where it is older than the week, earlier days are read."""
+    going: dict[str, Streak] = {}
+    for asset in assets:
+        known = week.of(metric, asset)
+        if known.near(week.start + WEEK - MINUTE) is None:
+            continue
+        streak, whole = _back(_at_end(known), zip(known.at, known.value, strict=True))
+        if whole:
+            going[asset] = streak
+        else:
+            week.streaks[metric, asset] = streak
+    day = week.start
+    while going and day > week.start - _LOOK_BACK:
+        day -= DAY
+        rows = _of_day(folder, day, metric, going)
+        for asset, values in rows.items():
+            streak, whole = _back(going[asset], values)
+            going[asset] = streak
+            if not whole:
+                week.streaks[metric, asset] = going.pop(asset)
+    for asset, streak in going.items():
+        week.streaks[metric, asset] = streak._replace(bound=True)
+
+
+def _at_end(known: WeekValues) -> Streak:
+    return Streak(_sign(known.value[-1]), known.at[-1], False)
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _back(streak: Streak, values: Iterable[tuple[Ms, float]]) -> tuple[Streak, bool]:
+    """``streak`` with what is known before it, and whether all of that belongs to it."""
+    for at, value in sorted(values, reverse=True):
+        if streak.since - at > _BETWEEN:
+            return streak._replace(bound=True), False
+        if _sign(value) != streak.sign:
+            return streak, False
+        streak = streak._replace(since=at)
+    return streak, True
+
+
+def _of_day(
+    folder: Path, day: Ms, metric: str, assets: Iterable[str]
+) -> dict[str, list[tuple[Ms, float]]]:
+    """What is known of ``metric`` in a day, by asset."""
+    known: dict[str, list[tuple[Ms, float]]] = {asset: [] for asset in assets}
+    columns: Sequence[Column] = ()
+    places: dict[str, int] = {}
+    for row in day_rows(folder, day):
+        if row.columns is not columns:
+            columns = row.columns
+            of = _places(columns, lambda name, asset: name == metric and asset in known)
+            places = {asset: at for (_, asset), (at, _, _) in of.items()}
+        at = row.minute * MINUTE
+        if day <= at < day + DAY:
+            for asset, place in places.items():
+                if isfinite(value := _number(row, place)):
+                    known[asset].append((at, value))
+    return known
 
 
 def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
@@ -203,11 +331,11 @@ def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
     market = {*_INTEREST.values(), *_CORRELATIONS.values()}
     market |= {"liq_total_24h_musd", "funding_negative_share_pct"}
     market |= {f"regime_total_{of}" for of in STATES}
-    coin = {PRICE, "funding_8h_pct", "oi_net_24h_pct", "depth_25bp_pct_of_normal"}
+    coin = {FUNDING, "oi_net_24h_pct", "depth_25bp_pct_of_normal"}
     coin |= {"volatility_7d_pct", "spot_share_pct", *(f"regime_{of}" for of in STATES)}
 
     def is_wanted(metric: str, asset: str) -> bool:
-        if metric == MACRO_PRICE:
+        if metric in (MACRO_PRICE, PRICE):  # prices tell what came of an alert
             return True
         return metric in (market if asset == ALL else coin) and (asset == ALL or asset in majors)
 
@@ -229,14 +357,23 @@ class _Report:
 
     def lines(self, majors: Sequence[str]) -> list[Html]:
         week = self._week
-        head = self._say(
-            "week.head", first=self._day(week.start), last=self._day(week.start + 6 * DAY)
-        )
-        lines = [head]
+        lines = [
+            self._say(
+                "week.head", first=self._day(week.start), last=self._day(week.start + 6 * DAY)
+            )
+        ]
+        for section in self._sections(majors):
+            lines += [Html(), *section]
+        return lines
+
+    def _sections(self, majors: Sequence[str]) -> Iterator[Sequence[Html]]:
+        """Lines that belong together; between two sections is an empty line, where a report that is
+        too long for one message is split."""
         for asset in majors:
-            lines += ["", *self._coin(asset)]
-        lines += ["", *self._market(), "", self._watched(), self._say("week.not_recorded")]
-        return [Html(line) for line in lines]
+            yield self._coin(asset)
+        yield self._market()
+        yield self._reported()
+        yield [self._watched(), self._feeds(), self._say("week.not_recorded")]
 
     def _say(self, key: str, **values: str) -> Html:
         return say(self._words, key, **values)
@@ -264,7 +401,8 @@ class _Report:
 
         return [
             self._price(asset),
-            figure("week.funding", "funding_8h_pct", self._funding),
+            figure("week.funding", FUNDING, self._funding),
+            self._streak(asset),
             self._interest(asset),
             figure("week.depth", "depth_25bp_pct_of_normal", self._depth),
             self._volatility(asset),
@@ -305,6 +443,20 @@ class _Report:
             mean=numbers.rate(known.mean), low=numbers.rate(known.lowest()[0]),
             high=numbers.rate(known.highest()[0]), pct=numbers.share(100 * negative),
         )  # fmt: skip
+
+    def _streak(self, asset: str) -> Html:
+        """How long the settled rate has had the sign that it has at the end."""
+        what = self._say("week.streak", asset=asset)
+        streak = self._week.streaks.get((FUNDING, asset))
+        if streak is None:
+            return self._missing(what, self._week.of(FUNDING, asset).covered)
+        length = self._words.length(self._end - streak.since + MINUTE)
+        key = {-1: "week.streak_negative", 0: "week.streak_zero", 1: "week.streak_positive"}
+        text = self._say(
+            "week.streak_bound" if streak.bound else "week.streak_text",
+            sign=self._say(key[streak.sign]), length=length, day=self._day(streak.since),
+        )  # fmt: skip
+        return self._say("week.figure", what=what, text=text)
 
     def _interest(self, asset: str) -> Html:
         """From the changes of the seven days, each of which must be known."""
@@ -416,3 +568,74 @@ class _Report:
         return self._say(
             "week.watched_hole", pct=pct, length=words.length(hole), day=self._day(-at + MINUTE)
         )
+
+    def _reported(self) -> list[Html]:
+        """What the rules reported, a line a rule, and what the price did in the day after it."""
+        what, known = self._say("week.reported"), self._week.alerts
+        if known is None:
+            return [self._missing(what)]
+        lines: list[Html] = []
+        if known.since > self._week.start:
+            lines.append(self._say("week.reported_since", day=self._day(known.since)))
+        rules: dict[str, list[ReportedEpisode]] = {}
+        for episode in known.episodes:
+            rules.setdefault(episode.family, []).append(episode)
+        if not rules:
+            return [self._say("week.figure", what=what, text=self._say("week.nothing")), *lines]
+        most_first = sorted(rules.items(), key=lambda rule: (-len(rule[1]), rule[0]))
+        lines += [self._rule(name, episodes) for name, episodes in most_first]
+        return [self._say("week.reported_head", what=what), *lines]
+
+    def _rule(self, name: str, episodes: Sequence[ReportedEpisode]) -> Html:
+        words = self._words
+        critical = sum(episode.level is Level.CRITICAL for episode in episodes)
+        parts = [self._say("week.count", count=str(len(episodes)), critical=str(critical))]
+        worst = max(episodes, key=lambda episode: (episode.level, _badness(episode)))
+        if worst.metric != COMPOSITE:
+            value = amount(words, topic(worst.metric), worst.extreme, worst.unit)
+            subject = self._say("week.market") if worst.asset == ALL else worst.asset
+            day = self._day(worst.extreme_at)
+            parts.append(self._say("week.worst", value=value, asset=subject, day=day))
+        changes = [pct for episode in episodes if (pct := self._after(episode)) is not None]
+        if changes:
+            pct, count = numbers.change(median(changes)), str(len(changes))
+            parts.append(self._say("week.after", pct=pct, count=count))
+        text = Html(words.semicolon.join(parts))
+        return self._say("week.figure", what=Html(escape(name, quote=False)), text=text)
+
+    def _after(self, episode: ReportedEpisode) -> float | None:
+        """The change of its price in the day after it was reported, in percent; None: unknown."""
+        prices = self._week.of(PRICE, episode.asset)
+        first, last = prices.near(episode.at), prices.near(episode.at + DAY)
+        return 100 * (last / first - 1) if first and last is not None else None
+
+    def _feeds(self) -> Html:
+        """Of each venue of which all feeds of a kind were silent for how much of the time nothing
+        was, and how long which."""
+        what, known = self._say("week.feeds"), self._week.alerts
+        if known is None:
+            return self._missing(what)
+        parts: list[str] = []
+        for venue, kinds in sorted(known.silent.items()):
+            start, end = known.since, self._week.start + WEEK
+            every = merged((span for spans in kinds.values() for span in spans), start, end)
+            if not every:
+                continue
+            share = 1 - sum(last - first for first, last in every) / (end - start)
+            outages = [
+                self._say(
+                    "week.silent",
+                    kind=self._say(f"kind.{kind}"),
+                    length=self._words.length(sum(last - first for first, last in spans)),
+                )
+                for kind, spans in sorted(kinds.items())
+            ]
+            listed = Html(self._words.comma.join(outages))
+            pct = numbers.percent(int(1_000 * share) / 10)  # an outage is no 100 %
+            parts.append(self._say("week.uptime", venue=title(venue), pct=pct, list=listed))
+        text = Html(self._words.dot.join(parts)) if parts else self._say("week.no_outage")
+        return self._say("week.figure", what=what, text=text)
+
+
+def _badness(episode: ReportedEpisode) -> float:
+    return -episode.extreme if episode.fires == "below" else episode.extreme
