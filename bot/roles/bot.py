@@ -333,7 +333,7 @@ class BotRole:
     async def _post_reports(self) -> None:
         """Post the reports that were made, once each, whatever happens after; operators hear once
         of those that are not to be had."""
-        outcomes, self._weekly.outcomes = self._weekly.outcomes, []
+        outcomes = list(self._weekly.outcomes)
         kept, now = self._weekly.kept, self._clock.seen()
         chats = {chat.key: chat for chat in self._audience.chats}
         posts: list[Post] = []
@@ -361,6 +361,7 @@ class BotRole:
         kept = with_posted(kept, weeks)
         await self._store.keep_reports(posts, kept)
         self._weekly.kept = kept
+        del self._weekly.outcomes[: len(outcomes)]  # nobody looks before that
         self.sender.add(posts)
 
     async def _mind_subscribers(self) -> None:

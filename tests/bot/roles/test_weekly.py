@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from bot.config.chats import ChatSettings, OperatorSettings
 from bot.config.messengers import MessengerSettings
 from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import Sinks
+from bot.delivery.store import OutboxStore
 from bot.destination import Service
 from bot.metriclog import MetricLog
 from bot.plan.planner import WeeklyTime
@@ -129,6 +131,23 @@ async def test_each_chat_gets_it_once_at_its_time_in_its_language(bench: Bench):
     bench.clock.at = DUE + WEEK
     await bench.run()
     assert bench.texts(-1)[1:] == [f"⚪ Report of {MONDAY + WEEK} in ja"]
+
+
+async def test_nobody_looks_again_before_what_was_made_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    keep, kept = OutboxStore.keep_reports, 0
+
+    async def slowly(store: OutboxStore, *how: Any) -> None:
+        nonlocal kept
+        await asyncio.sleep(0.1)  # many times as long as the pause between two looks
+        await keep(store, *how)
+        kept += 1
+
+    monkeypatch.setattr(OutboxStore, "keep_reports", slowly)
+    await bench.run()
+    assert bench.maker.asked == [(MONDAY, "ja")]
+    assert kept == 1
 
 
 async def test_a_report_of_one_language_is_made_once_for_all(bench: Bench):
