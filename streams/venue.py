@@ -7,6 +7,7 @@ session nor the client names a venue.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -151,6 +152,11 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """Kind → the longest time without data that is not suspicious. A kind for which silence is
     normal (liquidations) is left out, and judged by the others on the same socket."""
 
+
+Running = Mapping[str, Sequence[str]]
+"""The name of a socket that is kept → the symbols that it brings."""
+
+NOTHING: Running = MappingProxyType({})
 
 BEGINS = 0
 """The id before the first one of a book."""
@@ -319,9 +325,12 @@ class Venue(Protocol):
         ...
 
     def subscriptions(
-        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
     ) -> list[Subscription]:
-        """The sockets for these instruments (largest first), each within the venue's limits."""
+        """The sockets for these instruments (largest first), each within the venue's limits.
+
+        ``running``: how they are divided now. Who is brought by a socket stays there.
+        """
         ...
 
     def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:

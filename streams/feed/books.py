@@ -104,14 +104,14 @@ class BookSet:
 
     def __init__(self, venue: Venue, subscription: Subscription, stats: Stats, turn: Turn) -> None:
         self._venue = venue
-        self._subscription = subscription
+        self.subscription = subscription
         self._stats = stats
         self._turn = turn
         self._states: dict[str, _State] = {}
 
     def open(self, now: Ms) -> None:
         """Begin with empty books of all symbols."""
-        symbols = self._subscription.symbols
+        symbols = self.subscription.symbols
         self._states = {symbol: _State(symbol=symbol, book=Book(), moved=now) for symbol in symbols}
 
     def close(self) -> None:
@@ -287,14 +287,12 @@ class BookSet:
         actions = self._down(state, "silent", seen)
         asked = self._resync(state, now)
         if not any(isinstance(action, Send) for action in asked):
-            actions += [
-                Send(m) for m in self._venue.resubscribe([state.symbol], self._subscription)
-            ]
+            actions += [Send(m) for m in self._venue.resubscribe([state.symbol], self.subscription)]
         return actions + asked
 
     def _widen(self, state: _State, now: Ms) -> list[Action]:
         """The price has left what the snapshot told: a fresh one adds to what is known."""
-        how = self._venue.resync(state.symbol, self._subscription)
+        how = self._venue.resync(state.symbol, self.subscription)
         return self._resync(state, now) if isinstance(how, Request) else []
 
     def _resync(self, state: _State, now: Ms) -> list[Action]:
@@ -303,7 +301,7 @@ class BookSet:
         state.asked, state.again = now, now + self._wait(RESYNC_EVERY_MS[0], state.tries)
         state.tries += 1
         state.book.expect_snapshot()
-        how = self._venue.resync(state.symbol, self._subscription)
+        how = self._venue.resync(state.symbol, self.subscription)
         if isinstance(how, Request):
             self._stats.resyncs += 1
             return [Fetch(how, lost=not state.book.synced)]

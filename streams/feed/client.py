@@ -116,6 +116,8 @@ class VenueClient:
         """Why the venue cannot be listened to; "": it can."""
         self.liquidations = RecentLiquidations()
         """What all its sockets have brought."""
+        self.replacing = asyncio.Lock()
+        """See ``SocketOwner``."""
         self.refused_names = 0
         """Instruments that are left out since their names cannot be shown."""
         self.unreadable_rows = 0
@@ -229,26 +231,25 @@ class VenueClient:
             self._say_fault(code, symbol, over=over, detail=detail)
 
     async def _watch(self, tasks: asyncio.TaskGroup, order: tuple[str, ...]) -> None:
-        """Listen to what the watchlist names; sockets that bring just that are left alone."""
+        """Listen to what the watchlist names. Sockets that bring just that are left alone, others
+        are replaced without a gap by what is wanted of them now."""
         spec, watched = self.venue.SPEC, self._watchlist.watched
         chosen = [*watched.values()]
         self._contracts.relist(chosen)
         listing = Listing(instruments=watched, order=order, contracts=self._contracts)
-        plan = self.venue.subscriptions(chosen, spec.kinds) if chosen else []
-        before = {socket.session.subscription.name: socket for socket in self.sockets}
-        kept = [before.get(subscription.name) for subscription in plan]
+        running = {socket.subscription.name: socket.brings for socket in self.sockets}
+        plan = self.venue.subscriptions(chosen, spec.kinds, running) if chosen else []
+        before = {socket.subscription.name: socket for socket in self.sockets}
         sockets = [
-            socket
-            if socket is not None and socket.session.subscription == subscription
-            else Socket(self, subscription, listing)
-            for socket, subscription in zip(kept, plan, strict=True)
+            before.get(subscription.name) or Socket(self, subscription, listing)
+            for subscription in plan
         ]
         ended = [socket for socket in self.sockets if socket not in sockets]
         fresh = [socket for socket in sockets if socket not in self.sockets]
         await self._end(ended, NOT_WATCHED)
         self.sockets = sockets
-        for socket in sockets:
-            socket.decode_with(listing)
+        for socket, subscription in zip(sockets, plan, strict=True):
+            socket.want(subscription, listing)
         for socket in fresh:
             self._running[socket] = tasks.create_task(socket.run())
         await self._poll(tasks, listing, chosen)
@@ -258,7 +259,7 @@ class VenueClient:
         if not chosen:
             if self._once.is_news("nothing", self.clock.now()):
                 log.warning(f"{spec.title} lists nothing of what is to be watched")
-        elif fresh or ended:
+        elif fresh or ended or any(socket.session.outdated for socket in sockets):
             log.info(f"listening to {spec.title}", instruments=len(chosen), sockets=len(sockets))
 
     async def _end(self, sockets: Sequence[Socket], reason: str) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from streams.contracts import Terms
 from streams.durations import MINUTE, SECOND
-from streams.events import FeedState, Kind, Liquidation, MarketEvent, Ms, kind_of
+from streams.events import NOT_WATCHED, FeedState, Kind, Liquidation, MarketEvent, Ms, kind_of
 from streams.feed.actions import Action, Hangup, Note, Relist, Send, Stats
 from streams.feed.books import BookSet
 from streams.feed.liquidations import RecentLiquidations
@@ -76,8 +76,13 @@ class Session:
         """``jitter`` gives numbers in [0, 1); it spreads reconnects. ``recent``: what all sessions
         of the venue have brought; None: this one is alone."""
         self.subscription = subscription
+        """What the connection was asked for."""
         self.listing = listing
         self.stats = Stats()
+        self._next = subscription
+        """What the next connection is asked for."""
+        self.outdated = False
+        """The connection does not bring what is wanted."""
         self._venue = venue
         self._jitter = jitter
         self._failures = 0
@@ -92,7 +97,7 @@ class Session:
         self._alive: dict[str, Ms] = {}
         self._books = BookSet(venue, subscription, self.stats, self._turn_book)
         self._refused: dict[str, str] = {}
-        """The symbols that this connection does not ask for, and why."""
+        """The symbols of which this connection brings nothing, and why."""
         self._suspects = Suspects()
         self._asked_singly = False
         self._pinged: Ms = 0
@@ -122,6 +127,10 @@ class Session:
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
+        self.outdated = False
+        if self._next != self.subscription:
+            self.subscription = self._books.subscription = self._next
+            self._suspects = Suspects(self._suspects.guilty)
         self._refused = dict.fromkeys(self._suspects.guilty, _CLOSES)
         self._asked_singly = False
         self._reason = "no data yet"
@@ -131,6 +140,14 @@ class Session:
         if not part and not self._refused:
             return [Send(message) for message in self.subscription.messages]
         return self._ask(part or [s for s in self.subscription.symbols if s not in self._refused])
+
+    def want(self, subscription: Subscription, seen: Ms) -> list[FeedState]:
+        """What the next connection is to be asked for. Feeds that are not of it go down at once."""
+        self._next = subscription
+        self.outdated |= subscription != self.subscription
+        gone = set(self.subscription.symbols).difference(subscription.symbols)
+        left_out = [self._leave_out(symbol, NOT_WATCHED, seen) for symbol in sorted(gone)]
+        return [state for states in left_out for state in states]
 
     def received(self, frame: bytes, now: Ms, seen: Ms) -> list[Action]:
         """A frame came. Never raises on what a venue may send."""
@@ -258,6 +275,11 @@ class Session:
         if self._opened is None:
             return 0.0
         return len(other._up & self._up) / len(other._up) if other._up else 1.0
+
+    def replace(self, other: "Session") -> None:
+        """This session is to speak in the place of ``other`` once it is complete."""
+        self.replaces = other
+        self._suspects = Suspects(other._suspects.guilty)
 
     def take_over(self, other: "Session", seen: Ms) -> list[FeedState]:
         """This session speaks in the place of ``other`` from now on: what differs, said."""
@@ -389,9 +411,9 @@ class Session:
     def _turn_book(self, symbol: str, up: bool, seen: Ms, reason: str) -> list[Action]:
         if up:
             return self._go_up(Kind.DEPTH, symbol, seen)
-        return self._go_down(Kind.DEPTH, symbol, seen, reason)
+        return [*self._go_down(Kind.DEPTH, symbol, seen, reason)]
 
-    def _go_down(self, kind: Kind, symbol: str, seen: Ms, reason: str) -> list[Action]:
+    def _go_down(self, kind: Kind, symbol: str, seen: Ms, reason: str) -> list[FeedState]:
         if (kind, symbol) not in self._up:
             return []
         self._up.discard((kind, symbol))
@@ -433,11 +455,17 @@ class Session:
         refused = [symbol for symbol in reply.symbols if symbol in self.subscription.symbols]
         reason = f"refused: {reply.text[:100]}"
         for symbol in refused:
-            self._refused[symbol] = reason
-            self._books.drop(symbol)
-            for kind in sorted(self.subscription.kinds):
-                actions += self._go_down(kind, symbol, seen, reason)
+            actions += self._leave_out(symbol, reason, seen)
         return actions + self._ask_singly()
+
+    def _leave_out(self, symbol: str, reason: str, seen: Ms) -> list[FeedState]:
+        """This connection brings nothing of a symbol any more."""
+        self._refused[symbol] = reason
+        self._books.drop(symbol)
+        states: list[FeedState] = []
+        for kind in sorted(self.subscription.kinds):
+            states += self._go_down(kind, symbol, seen, reason)
+        return states
 
     def _ask(self, symbols: Sequence[str]) -> list[Action]:
         if not symbols:

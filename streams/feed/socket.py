@@ -126,6 +126,8 @@ class SocketOwner(Protocol):
     publish: Publish
     proxies: Proxies
     liquidations: RecentLiquidations
+    replacing: asyncio.Lock
+    """Held by the one socket that is being replaced: venues limit connections, boxes memory."""
 
     def url(self, subscription: Subscription) -> str:
         """Where to connect."""
@@ -164,11 +166,13 @@ class SocketOwner(Protocol):
 
 
 class Socket:
-    """One subscription, for as long as it is wanted."""
+    """One subscription, for as long as it is wanted. Where another is wanted in its place, as when
+    a contract joins or leaves it, the connection is replaced by one that asks for that."""
 
     def __init__(self, owner: SocketOwner, subscription: Subscription, listing: Listing) -> None:
+        self.subscription = subscription
+        """What is wanted; what the session brings may still be the one before."""
         self._owner = owner
-        self._subscription = subscription
         self._socket = self._new_socket(listing)
         self._next: _Socket | None = None
 
@@ -177,11 +181,21 @@ class Socket:
         """The session whose events are published."""
         return self._socket.session
 
-    def decode_with(self, listing: Listing) -> None:
-        """The venue's listing has changed."""
-        self._socket.session.listing = listing
-        if self._next is not None:
-            self._next.session.listing = listing
+    @property
+    def brings(self) -> Sequence[str]:
+        """The symbols that it brings or is to bring."""
+        sessions = [socket.session for socket in (self._socket, self._next) if socket is not None]
+        plans = [*(session.subscription for session in sessions), self.subscription]
+        return tuple(dict.fromkeys(symbol for plan in plans for symbol in plan.symbols))
+
+    def want(self, subscription: Subscription, listing: Listing) -> None:
+        """The venue's listing has changed, and maybe what is wanted of this socket."""
+        self.subscription = subscription
+        for socket in (self._socket, self._next):
+            if socket is not None:
+                socket.session.listing = listing
+                for state in socket.session.want(subscription, self._owner.clock.seen()):
+                    socket.publish(state)
 
     async def run(self) -> None:
         """Never returns."""
@@ -191,23 +205,37 @@ class Socket:
             while True:
                 await self._socket.watch(_AGE_LOOK_S)
                 age_s = self._socket.age_s()
-                if self.session.closing or (life_s is not None and age_s > life_s * _RENEW_AT):
-                    await self._replace()
+                old = life_s is not None and age_s > life_s * _RENEW_AT
+                if self.session.closing:
+                    done = await self._replace()
+                elif old or self.session.outdated:
+                    if self._owner.replacing.locked():
+                        continue
+                    async with self._owner.replacing:
+                        done = await self._replace()
+                else:
+                    continue
+                if not done:
+                    await self._socket.watch(_RENEW_AGAIN_S)
         finally:
             await self._socket.end()
 
     def _new_socket(self, listing: Listing) -> "_Socket":
         session = Session(
-            self._owner.venue, self._subscription, listing, random.random, self._owner.liquidations
+            self._owner.venue, self.subscription, listing, random.random, self._owner.liquidations
         )
         return _Socket(self._owner, session)
 
-    async def _replace(self) -> None:
-        """Open a second socket, wait until it is complete, then publish its events instead."""
+    async def _replace(self) -> bool:
+        """Open a second socket, wait until it is complete, then publish its events instead.
+
+        False: it did not get there, and the old one goes on.
+        """
         old, new = self._socket, self._new_socket(self.session.listing)
         overlap = Overlap()
         old.publish, new.publish = self._publish_and_note(overlap, new.session), _note_only(overlap)
-        self._next, new.session.replaces = new, old.session
+        self._next = new
+        new.session.replace(old.session)
         new.start()
         try:
             if await _complete(old, new):
@@ -219,7 +247,7 @@ class Socket:
         if self._socket is old:
             old.publish = self._owner.publish
             log.warning("socket could not be replaced yet", **self._names())
-            await old.watch(_RENEW_AGAIN_S)
+        return self._socket is new
 
     def _hand_over(self, new: "_Socket", overlap: Overlap) -> None:
         old, self._socket = self._socket, new
@@ -253,7 +281,7 @@ class Socket:
         return publish
 
     def _names(self) -> dict[str, str]:
-        return {"venue": self._owner.venue.SPEC.name, "socket": self._subscription.name}
+        return {"venue": self._owner.venue.SPEC.name, "socket": self.subscription.name}
 
 
 def _note_only(overlap: Overlap) -> Publish:

@@ -7,7 +7,7 @@ one symbol, which is asked for no more.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from streams.durations import SECOND
 from streams.events import Ms
@@ -23,8 +23,8 @@ networks fail."""
 class Suspects:
     """The symbols of one socket, over all its reconnects."""
 
-    def __init__(self) -> None:
-        self.guilty: set[str] = set()
+    def __init__(self, guilty: Iterable[str] = ()) -> None:
+        self.guilty = {*guilty}
         """Asked for no more."""
         self._parts: list[tuple[str, ...]] = []
         """In the order in which they are asked for; none: all at once."""

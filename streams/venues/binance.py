@@ -23,6 +23,7 @@ from streams.contracts import Terms
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NOTHING,
     UNREADABLE,
     BookUpdate,
     Decoded,
@@ -33,6 +34,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -424,13 +426,18 @@ def _cap(adjusted: _FundingInfo) -> float | None:
     )  # fmt: skip
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for all that comes for every symbol at once, and one for every 200 books."""
-    return _subscriptions(instruments, kinds, _USD_M)
+    return _subscriptions(instruments, kinds, running, _USD_M)
 
 
 def _subscriptions(
-    instruments: Sequence[Instrument], kinds: frozenset[Kind], futures: _Futures
+    instruments: Sequence[Instrument],
+    kinds: frozenset[Kind],
+    running: Running,
+    futures: _Futures,
 ) -> list[Subscription]:
     sockets: list[Subscription] = []
     streams = [name for name, brings in _MARKET_STREAMS if brings & kinds]
@@ -440,11 +447,9 @@ def _subscriptions(
     if Kind.DEPTH in kinds:
         depth = frozenset((Kind.DEPTH,))
         symbols = [instrument.symbol for instrument in instruments]
-        for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+        for name, batch in wire.divided("book", symbols, _BOOKS_PER_SOCKET, running):
             messages = _subscribe(batch, futures)
-            sockets.append(
-                wire.socket(f"book-{part}", futures.books, messages, depth, batch, _SILENCE_S)
-            )
+            sockets.append(wire.socket(name, futures.books, messages, depth, batch, _SILENCE_S))
     return sockets
 
 
@@ -871,9 +876,9 @@ class _Alike:
         return _instruments(bodies, self.SPEC, self._futures)
 
     def subscriptions(
-        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
     ) -> list[Subscription]:
-        return _subscriptions(instruments, kinds, self._futures)
+        return _subscriptions(instruments, kinds, running, self._futures)
 
     def resubscribe(self, symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:
         return _resubscribe(symbols, subscription, self._futures)

@@ -18,6 +18,7 @@ import msgspec
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
     NO_INTEREST,
+    NOTHING,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -25,6 +26,7 @@ from streams.venue import (
     Malformed,
     Reply,
     Request,
+    Running,
     Spec,
     Subscription,
 )
@@ -193,17 +195,17 @@ def _read_volume(raw: msgspec.Raw) -> tuple[str, float | None]:
     return row.symbol, wire.positive(row.quoteVolume)
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for every 100 pairs, with their books and tickers."""
     wanted = kinds & SPEC.kinds
     symbols = [instrument.symbol for instrument in instruments]
     if not wanted:
         return []
     return [
-        wire.socket(
-            f"pairs-{part}", "/stream", _subscribe(batch, wanted), wanted, batch, _SILENCE_S
-        )
-        for part, batch in enumerate(wire.batches(symbols, _PAIRS_PER_SOCKET), start=1)
+        wire.socket(name, "/stream", _subscribe(batch, wanted), wanted, batch, _SILENCE_S)
+        for name, batch in wire.divided("pairs", symbols, _PAIRS_PER_SOCKET, running)
     ]
 
 

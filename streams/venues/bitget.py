@@ -15,6 +15,7 @@ import msgspec
 from streams.contracts import Terms
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NOTHING,
     BookUpdate,
     Decoded,
     HistoryRequest,
@@ -24,6 +25,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -308,7 +310,9 @@ def _terms(row: _Rate) -> Terms:
     return Terms(symbol=row.symbol, funding_hours=hours, funding_cap=cap)
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for all liquidations, one for every 40 books."""
     sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
@@ -318,12 +322,12 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         sockets.append(wire.socket("market", _PATH, asked, brings, (), _SILENCE_S))
     if Kind.DEPTH in kinds:
         brings = frozenset((Kind.DEPTH,))
-        for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+        for name, batch in wire.divided("book", symbols, _BOOKS_PER_SOCKET, running):
             asked = tuple(
                 _ask("subscribe", [_book_topic(symbol) for symbol in asked_at_once])
                 for asked_at_once in wire.batches(batch, _TOPICS_PER_MESSAGE)
             )
-            sockets.append(wire.socket(f"book-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, asked, brings, batch, _SILENCE_S))
     return sockets
 
 

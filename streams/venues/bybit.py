@@ -11,7 +11,7 @@ USDC, a ticker comes whole, and a request has ten topics at most.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from streams.durations import HOUR
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
     NO_INTEREST,
+    NOTHING,
     BookUpdate,
     Decoded,
     HistoryRequest,
@@ -31,6 +32,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -104,7 +106,6 @@ _FEEDS = (("tickers", _TICKER_KINDS), ("allLiquidation", frozenset((Kind.LIQUIDA
 _SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 30.0}
 _USUAL_FUNDING_HOURS = 8.0
 _HOURS_OF_MINUTES = {hours * 60: float(hours) for hours in FUNDING_HOURS}
-_Topics = list[tuple[str, list[str]]]  # symbol, its topics
 _TOPIC = re.compile(rb'"topic"\s*:\s*"(\w+)\.')
 _REFUSED_TOPIC = re.compile(r"topic:([^\s,]+)")
 _IGNORED = frozenset((b"publicTrade", b"kline", b"liquidation"))  # the last was retired in 2025
@@ -354,58 +355,53 @@ def _both_sides(ticker: _Ticker) -> tuple[float | None, float | None]:
     )
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """Sockets for tickers with liquidations and sockets for books, within the args budget."""
-    return _subscriptions(instruments, kinds, _LINEAR)
+    return _subscriptions(instruments, kinds, running, _LINEAR)
 
 
 def _subscriptions(
-    instruments: Sequence[Instrument], kinds: frozenset[Kind], category: _Category
+    instruments: Sequence[Instrument],
+    kinds: frozenset[Kind],
+    running: Running,
+    category: _Category,
 ) -> list[Subscription]:
-    path = f"/v5/public/{category.name}"
-    sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
-    names = [name for name, brings in _FEEDS if brings & kinds]
+    feeds = [name for name, brings in _FEEDS if brings & kinds]
+    topics = {symbol: [f"{name}.{symbol}" for name in feeds] for symbol in symbols if feeds}
     brings = kinds & (_TICKER_KINDS | {Kind.LIQUIDATION})
-    feeds = [(symbol, [f"{name}.{symbol}" for name in names]) for symbol in symbols]
-    for part, batch in enumerate(_fit(feeds), start=1):
-        sockets.append(_socket(f"market-{part}", path, batch, brings, category))
+    sockets = _sockets("market", topics, brings, running, category)
     if Kind.DEPTH in kinds:
-        books = [
-            (symbol, [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"])
+        books = {
+            symbol: [f"orderbook.{_DEEP if place < _DEEP_BOOKS else _SHALLOW}.{symbol}"]
             for place, symbol in enumerate(symbols)
-        ]
-        for part, batch in enumerate(_fit(books), start=1):
-            brings = frozenset((Kind.DEPTH,))
-            sockets.append(_socket(f"book-{part}", path, batch, brings, category))
+        }
+        sockets += _sockets("book", books, frozenset((Kind.DEPTH,)), running, category)
     return sockets
 
 
-def _fit(topics: _Topics) -> list[_Topics]:
-    """Symbols and their topics, split so that each part fits one connection."""
-    parts: list[_Topics] = []
-    room = 0
-    for symbol, names in topics:
-        size = sum(len(name.encode()) + 3 for name in names)  # 3: quotes and comma
-        if size == 0:
-            continue
-        if size > room or len(parts[-1]) == _SYMBOLS_PER_SOCKET:
-            parts.append([])
-            room = _ARGS_CHARACTERS
-        parts[-1].append((symbol, names))
-        room -= size
-    return parts
-
-
-def _socket(
-    name: str, path: str, topics: _Topics, kinds: frozenset[Kind], category: _Category
-) -> Subscription:
-    size = category.topics_per_message // len(topics[0][1])
-    messages = tuple(
-        _ask("subscribe", [name for _, names in batch for name in names])
-        for batch in wire.batches(topics, size)
-    )
-    return wire.socket(name, path, messages, kinds, [symbol for symbol, _ in topics], _SILENCE_S)
+def _sockets(
+    group: str,
+    topics: Mapping[str, list[str]],
+    kinds: frozenset[Kind],
+    running: Running,
+    category: _Category,
+) -> list[Subscription]:
+    """``topics``: what is asked for of each symbol."""
+    sizes = [sum(len(topic.encode()) + 3 for topic in of) for of in topics.values()]
+    most = min(_SYMBOLS_PER_SOCKET, _ARGS_CHARACTERS // max(sizes, default=1))  # 3: quotes, comma
+    sockets: list[Subscription] = []
+    for name, batch in wire.divided(group, [*topics], most, running):
+        at_once = category.topics_per_message // len(topics[batch[0]])
+        messages = tuple(
+            _ask("subscribe", [topic for symbol in symbols for topic in topics[symbol]])
+            for symbols in wire.batches(batch, at_once)
+        )
+        path = f"/v5/public/{category.name}"
+        sockets.append(wire.socket(name, path, messages, kinds, batch, _SILENCE_S))
+    return sockets
 
 
 def _ask(op: str, topics: list[str]) -> bytes:
@@ -686,9 +682,9 @@ class _Alike:
         return _instruments(bodies, self.SPEC, self._category)
 
     def subscriptions(
-        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
     ) -> list[Subscription]:
-        return _subscriptions(instruments, kinds & self.SPEC.kinds, self._category)
+        return _subscriptions(instruments, kinds & self.SPEC.kinds, running, self._category)
 
     def polls(self, instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
         return _polls(instruments, kinds & self.SPEC.kinds, self._category)

@@ -18,6 +18,7 @@ import msgspec
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
     NO_INTEREST,
+    NOTHING,
     UNNUMBERED,
     UNREADABLE,
     BookUpdate,
@@ -28,6 +29,7 @@ from streams.venue import (
     Place,
     Reply,
     Request,
+    Running,
     Spec,
     Subscription,
     Unreadable,
@@ -192,15 +194,17 @@ def _ranked_volume(raw: msgspec.Raw, unreadable: list[str]) -> float | None:
     return volumes[0] if volumes else None
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for every 20 pairs, with their books and tickers."""
     wanted = kinds & SPEC.kinds
     symbols = [instrument.symbol for instrument in instruments]
     if not wanted:
         return []
     return [
-        wire.socket(f"pairs-{part}", "/", _subscribe(batch, wanted), wanted, batch, _SILENCE_S)
-        for part, batch in enumerate(wire.batches(symbols, _PAIRS_PER_SOCKET), start=1)
+        wire.socket(name, "/", _subscribe(batch, wanted), wanted, batch, _SILENCE_S)
+        for name, batch in wire.divided("pairs", symbols, _PAIRS_PER_SOCKET, running)
     ]
 
 

@@ -16,6 +16,7 @@ from streams.contracts import Terms
 from streams.durations import DAY, HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NOTHING,
     BookUpdate,
     Decoded,
     HistoryRequest,
@@ -25,6 +26,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -290,7 +292,9 @@ def _instrument(row: _Contract, ends_at: Ms | None, summary: _Summary | None) ->
     )
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for all trades, liquidations among them; one for 100 tickers, one for 100 books.
 
     A channel that does not exist is left out of the answer without a word, and nothing comes of it.
@@ -301,12 +305,11 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         asked = (_ask(_SUBSCRIBE, [_TRADES]),)
         brings = frozenset((Kind.LIQUIDATION,))
         sockets.append(wire.socket("market", _PATH, asked, brings, (), _SILENCE_S))
-    for name, feed in (("ticker", _TICKER_KINDS), ("book", frozenset((Kind.DEPTH,)))):
+    for group, feed in (("ticker", _TICKER_KINDS), ("book", frozenset((Kind.DEPTH,)))):
         brings = feed & kinds
-        batches = wire.batches(symbols if brings else (), _PER_SOCKET)
-        for part, batch in enumerate(batches, start=1):
+        for name, batch in wire.divided(group, symbols if brings else (), _PER_SOCKET, running):
             asked = (_ask(_SUBSCRIBE, [_channel(symbol, brings) for symbol in batch]),)
-            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, asked, brings, batch, _SILENCE_S))
     return sockets
 
 

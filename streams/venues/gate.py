@@ -16,6 +16,7 @@ from streams.contracts import Terms
 from streams.durations import HOUR, SECOND
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NOTHING,
     BookUpdate,
     Decoded,
     HistoryRequest,
@@ -25,6 +26,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -256,7 +258,9 @@ def _held(row: _Ticker, contract_size: float) -> tuple[float | None, float | Non
     return coins, None if coins is None or mark is None else coins * mark
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for all liquidations, one for 100 tickers, one for 50 books."""
     sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
@@ -264,16 +268,16 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         asked = (_ask("subscribe", _LIQUIDATIONS, ["!all"]),)
         brings = frozenset((Kind.LIQUIDATION,))
         sockets.append(wire.socket("market", _PATH, asked, brings, (), _SILENCE_S))
-    for name, feed, size in (
+    for group, feed, size in (
         ("ticker", _TICKER_KINDS, _TICKERS_PER_SOCKET),
         ("book", frozenset((Kind.DEPTH,)), _BOOKS_PER_SOCKET),
     ):
         brings = feed & kinds
-        for part, batch in enumerate(wire.batches(symbols if brings else (), size), start=1):
+        for name, batch in wire.divided(group, symbols if brings else (), size, running):
             asked = tuple(
                 _subscribe(part_of, brings) for part_of in wire.batches(batch, _TOPICS_PER_MESSAGE)
             )
-            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, asked, brings, batch, _SILENCE_S))
     return sockets
 
 

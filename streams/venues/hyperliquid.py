@@ -22,6 +22,7 @@ from streams.contracts import Terms
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
+    NOTHING,
     UNREADABLE,
     BookUpdate,
     Decoded,
@@ -33,6 +34,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -59,7 +61,7 @@ _MAIN_DEX = ""
 _LEVELS = 20
 _SIGNIFICANT_FIGURES = 4
 _MAX_SUBSCRIPTIONS = 1000  # an address
-_MAX_BOOK_SOCKETS = 8  # 10 connections an address, one for contexts and one for mids
+_MAX_BOOK_SOCKETS = 7  # 10 connections an address: contexts, mids, and one to replace another
 _BOOKS_PER_SOCKET = 100
 _POLL_SPACING_S = 1.2  # 20 weight each: 1000 of the 1200 a minute
 _PAST_ROWS = 500
@@ -394,8 +396,10 @@ def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instru
     )
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
-    """One socket for the contexts of all coins, one for the mids of other dexes, at most eight for
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
+    """One socket for the contexts of all coins, one for the mids of other dexes, at most seven for
     the books, which are those of the main dex.
 
     Mids have a socket of their own: one of a dex that is gone may end it.
@@ -412,11 +416,12 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
     if Kind.DEPTH in kinds:
         depth = frozenset((Kind.DEPTH,))
         symbols = [i.symbol for i in instruments if _dex_of(i.symbol) == _MAIN_DEX]
-        symbols = symbols[: _MAX_SUBSCRIPTIONS - 1 - len(dexes)]
+        most = (_MAX_SUBSCRIPTIONS - 1 - len(dexes)) * _MAX_BOOK_SOCKETS // (_MAX_BOOK_SOCKETS + 1)
+        symbols = symbols[:most]  # those of one socket may be asked for twice
         size = max(_BOOKS_PER_SOCKET, math.ceil(len(symbols) / _MAX_BOOK_SOCKETS))
-        for part, batch in enumerate(wire.batches(symbols, size), start=1):
+        for name, batch in wire.divided("book", symbols, size, running):
             messages = _subscribe(batch)
-            sockets.append(wire.socket(f"book-{part}", _PATH, messages, depth, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, messages, depth, batch, _SILENCE_S))
     return sockets
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NOTHING,
     BookUpdate,
     Decoded,
     ListedContracts,
@@ -21,6 +22,7 @@ from streams.venue import (
     Malformed,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -249,18 +251,20 @@ def _instrument(row: _Contract, base: str, inverse: bool, ticker: _Row | None) -
     )
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for the tickers and trades of 100 contracts, one for 50 books."""
     sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
-    for name, feeds, size in (
+    for group, feeds, size in (
         ("market", _TICKER_KINDS | {Kind.LIQUIDATION}, _TICKERS_PER_SOCKET),
         ("book", frozenset((Kind.DEPTH,)), _BOOKS_PER_SOCKET),
     ):
         brings = feeds & kinds
-        for part, batch in enumerate(wire.batches(symbols if brings else (), size), start=1):
+        for name, batch in wire.divided(group, symbols if brings else (), size, running):
             asked = tuple(_ask("subscribe", feed, batch) for feed in _feeds(brings))
-            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, asked, brings, batch, _SILENCE_S))
     return sockets
 
 

@@ -20,6 +20,7 @@ import msgspec
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms
 from streams.venue import (
     NO_INTEREST,
+    NOTHING,
     UNNUMBERED,
     BookUpdate,
     Checksum,
@@ -29,6 +30,7 @@ from streams.venue import (
     Malformed,
     Reply,
     Request,
+    Running,
     Spec,
     Subscription,
 )
@@ -203,13 +205,15 @@ def instruments(bodies: Sequence[bytes]) -> ListedContracts:
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for the books and tickers of 50 pairs."""
     wanted = kinds & SPEC.kinds
     symbols = [instrument.symbol for instrument in instruments] if wanted else []
     return [
-        wire.socket(f"pairs-{part}", "/v2", _ask(batch, wanted), wanted, batch, _SILENCE_S)
-        for part, batch in enumerate(wire.batches(symbols, _PAIRS_PER_SOCKET), start=1)
+        wire.socket(name, "/v2", _ask(batch, wanted), wanted, batch, _SILENCE_S)
+        for name, batch in wire.divided("pairs", symbols, _PAIRS_PER_SOCKET, running)
     ]
 
 

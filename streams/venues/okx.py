@@ -21,6 +21,7 @@ from streams.durations import HOUR, MINUTE
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
     NO_INTEREST,
+    NOTHING,
     BookUpdate,
     Decoded,
     HistoryRequest,
@@ -30,6 +31,7 @@ from streams.venue import (
     Poll,
     Reply,
     Request,
+    Running,
     Sides,
     Spec,
     Subscription,
@@ -352,7 +354,9 @@ def _volume(row: _Ticker) -> float | None:
     return None if coins is None or last is None else coins * last
 
 
-def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Subscription]:
+def subscriptions(
+    instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
+) -> list[Subscription]:
     """One socket for all liquidations, one for the prices of 80 contracts, one for 25 books."""
     sockets: list[Subscription] = []
     symbols = [instrument.symbol for instrument in instruments]
@@ -362,15 +366,15 @@ def subscriptions(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> 
         sockets.append(
             wire.socket("market", _PATH, (_ask("subscribe", topics),), brings, (), _SILENCE_S)
         )
-    for kind, name, size in (
+    for kind, group, size in (
         (Kind.PRICE, "price", _PRICES_PER_SOCKET),
         (Kind.DEPTH, "book", _BOOKS_PER_SOCKET),
     ):
         brings = frozenset((kind,)) & kinds
-        for part, batch in enumerate(wire.batches(symbols if brings else (), size), start=1):
+        for name, batch in wire.divided(group, symbols if brings else (), size, running):
             topics = [topic for symbol in batch for topic in _topics(symbol, brings)]
             asked = (_ask("subscribe", topics),)
-            sockets.append(wire.socket(f"{name}-{part}", _PATH, asked, brings, batch, _SILENCE_S))
+            sockets.append(wire.socket(name, _PATH, asked, brings, batch, _SILENCE_S))
     return sockets
 
 
@@ -748,18 +752,16 @@ class _Spot:
         return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
     def subscriptions(
-        self, instruments: Sequence[Instrument], kinds: frozenset[Kind]
+        self, instruments: Sequence[Instrument], kinds: frozenset[Kind], running: Running = NOTHING
     ) -> list[Subscription]:
         """One socket for the books and tickers of 25 pairs."""
         wanted = kinds & self.SPEC.kinds
         symbols = [instrument.symbol for instrument in instruments] if wanted else []
         sockets: list[Subscription] = []
-        for part, batch in enumerate(wire.batches(symbols, _BOOKS_PER_SOCKET), start=1):
+        for name, batch in wire.divided("pairs", symbols, _BOOKS_PER_SOCKET, running):
             topics = [topic for symbol in batch for topic in _pair_topics(symbol, wanted)]
             asked = (_ask("subscribe", topics),)
-            sockets.append(
-                wire.socket(f"pairs-{part}", _PATH, asked, wanted, batch, _SPOT_SILENCE_S)
-            )
+            sockets.append(wire.socket(name, _PATH, asked, wanted, batch, _SPOT_SILENCE_S))
         return sockets
 
     def resubscribe(self, symbols: Sequence[str], subscription: Subscription) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ sizes at least 0, rates within (-1, 1), funding intervals those that there are. 
 one makes no event.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -38,6 +39,7 @@ from streams.venue import (
     Mid,
     Poll,
     Request,
+    Running,
     Sides,
     Subscription,
     Unreadable,
@@ -528,6 +530,29 @@ def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """``items`` in order, ``size`` at a time; the last batch may be shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def divided(
+    name: str, symbols: Sequence[str], most: int, running: Running
+) -> Iterator[tuple[str, list[str]]]:
+    """The sockets called ``name``-1, -2 and so on, ``most`` symbols each, and what each brings.
+
+    A symbol stays with the socket that brings it; new ones fill what has room, in their order.
+    """
+    wanted = set(symbols)
+    parts: dict[str, list[str]] = {}
+    for socket_name, brings in running.items():
+        staying = [symbol for symbol in brings if symbol in wanted]
+        if staying and socket_name.rpartition("-")[0] == name:
+            parts[socket_name] = staying
+            wanted.difference_update(staying)
+    names = (f"{name}-{part}" for part in itertools.count(1))
+    for symbol in symbols:
+        if symbol in wanted:
+            with_room = (socket for socket, brings in parts.items() if len(brings) < most)
+            socket_name = next(with_room, "") or next(n for n in names if n not in parts)
+            parts.setdefault(socket_name, []).append(symbol)
+    yield from parts.items()
 
 
 def spread(

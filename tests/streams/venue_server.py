@@ -179,6 +179,7 @@ class Owner:
         self.clock = Clock()
         self.proxies = NO_PROXIES
         self.liquidations = RecentLiquidations()
+        self.replacing = asyncio.Lock()
         self.connects_after_s = 0.0
         self.published: list[AnyEvent] = []
         self.publish = self.published.append

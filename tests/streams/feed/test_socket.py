@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +165,7 @@ async def test_a_listing_that_is_out_of_date_is_asked_for() -> None:
         async with at_work(line.run()):
             await asyncio.sleep(2.5)
             assert owner.relists == 3
-            line.decode_with(frames.listing_of("hyperliquid", "BTC", "ETH", "NEW"))
+            line.want(line.subscription, frames.listing_of("hyperliquid", "BTC", "ETH", "NEW"))
             await asyncio.sleep(1)
             assert owner.relists == 3
             assert len(owner.turns) == 4
@@ -603,6 +605,98 @@ async def test_while_the_old_socket_is_down_the_new_one_may_speak_at_once(
             await asyncio.sleep(40)
             assert owner.turns[8:] == ["+funding *", "+liquidation *", "+price *", "+volume *"]
             assert len(server.open) == 1
+
+
+class Tickers:
+    """Bybit, as far as tickers go: each second those that a connection has asked for."""
+
+    def __init__(self) -> None:
+        self.server: Sockets | None = None
+
+    async def talk(self, connection: ServerConnection) -> None:
+        assert self.server is not None
+        while True:
+            asked = b"".join(self.server.heard_from.get(connection, []))
+            for asset in ("BTC", "ETH", "NEW"):
+                if f'"tickers.{asset}USDT"'.encode() in asked:
+                    await connection.send(frames.ticker(f"{asset}USDT"), text=True)
+            await asyncio.sleep(1)
+
+
+@asynccontextmanager
+async def tickers(*assets: str) -> AsyncIterator[tuple[Owner, Socket, Sockets]]:
+    story = Tickers()
+    async with listening(story.talk) as server:
+        story.server = server
+        owner = Owner("bybit", server.url)
+        line = line_of(owner, "market-1", *assets)
+        async with at_work(line.run()):
+            await asyncio.sleep(3)
+            owner.published.clear()
+            yield owner, line, server
+
+
+def want(owner: Owner, line: Socket, *assets: str) -> None:
+    name = owner.venue.SPEC.name
+    known = frames.contracts(name, *assets)
+    running = {line.subscription.name: line.brings}
+    plans = owner.venue.subscriptions(known, owner.venue.SPEC.kinds, running)
+    plan = next(plan for plan in plans if plan.name == line.subscription.name)
+    line.want(plan, frames.listing_of(name, *assets))
+
+
+KINDS = ("funding", "liquidation", "open_interest", "price", "volume")
+
+
+@virtual
+async def test_a_contract_joins_and_one_leaves_and_the_third_does_not_notice() -> None:
+    async with tickers("BTC", "ETH") as (owner, line, server):
+        want(owner, line, "BTC", "NEW")
+        left = [f"-{kind} ETHUSDT" for kind in KINDS]
+        assert owner.turns == left  # at once
+        await asyncio.sleep(20)
+        assert owner.turns == [*left, *(f"+{kind} NEWUSDT" for kind in KINDS)]
+        assert line.session.subscription.symbols == ("BTCUSDT", "NEWUSDT")
+        assert len(server.open) == 1
+        seen = [e.seen for e in owner.published if isinstance(e, Price) and e.symbol == "BTCUSDT"]
+        assert max(b - a for a, b in pairwise(seen)) < 2_000
+        await asyncio.sleep(100)
+        assert len(server.opened) == 2
+
+
+@virtual
+async def test_a_contract_that_is_back_at_once_is_heard_again() -> None:
+    async with tickers("BTC", "ETH") as (owner, line, server):
+        want(owner, line, "BTC")
+        assert line.brings == ("BTCUSDT", "ETHUSDT")
+        want(owner, line, "BTC", "ETH")
+        await asyncio.sleep(20)
+        assert owner.turns == [f"{way}{kind} ETHUSDT" for way in "-+" for kind in KINDS]
+        assert len(server.opened) == 2
+
+
+@virtual
+async def test_who_has_to_connect_anew_asks_for_what_is_wanted_by_then() -> None:
+    async with tickers("BTC", "ETH") as (owner, line, server):
+        want(owner, line, "BTC", "NEW")
+        server.open[0].transport.abort()
+        await asyncio.sleep(2)
+        assert line.session.subscription.symbols == ("BTCUSDT", "NEWUSDT")
+        assert {*owner.turns} >= {"+price NEWUSDT", "+price BTCUSDT"}
+        await asyncio.sleep(60)
+        assert len(server.opened) == 2
+
+
+@virtual
+async def test_one_socket_after_the_other_is_replaced() -> None:
+    async with tickers("BTC", "ETH") as (owner, line, server):
+        async with owner.replacing:
+            want(owner, line, "BTC")
+            await asyncio.sleep(60)
+            assert len(server.opened) == 1
+        await asyncio.sleep(20)
+        assert len(server.opened) == 2
+        assert line.session.subscription.symbols == ("BTCUSDT",)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 5.0, 50.1, 50.5, 53.4, 60.0])

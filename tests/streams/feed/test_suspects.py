@@ -90,6 +90,14 @@ def test_a_venue_that_closes_at_once_whatever_is_asked_makes_no_coin_guilty():
     assert venue.missing() == set()
 
 
+def test_a_socket_that_replaces_another_does_not_ask_for_the_guilty():
+    venue = Closing("C7")
+    venue.run(250)
+    other = Closing("C7")
+    other.played.session.replace(venue.played.session)
+    assert set(asked(other.played.open())) == {*COINS} - {"C7"}
+
+
 def test_one_symbol_alone_is_not_searched():
     suspects = Suspects()
     suspects.begin(["BTC"])

@@ -288,8 +288,9 @@ def test_other_dexes_have_no_books_and_a_socket_for_mids_of_their_own() -> None:
     assert hyperliquid.resubscribe((), mids) == ()
     many = [*largest("hyperliquid", count=1500), *known]
     sockets = hyperliquid.subscriptions(many, ALL)
-    assert len(sockets) <= 10
-    assert sum(len(socket.messages) for socket in sockets) == 1000
+    assert len(sockets) == 9  # and one more may be open in the place of another
+    asked = [len(socket.messages) for socket in sockets]
+    assert 990 <= sum(asked) + max(asked) <= 1000
 
 
 def test_settlements_are_asked_for_of_coins_alone() -> None:
@@ -392,8 +393,10 @@ def test_there_is_no_liquidation_feed() -> None:
 def test_books_stay_within_connections_and_subscriptions(count: int) -> None:
     sockets = hyperliquid.subscriptions(largest("hyperliquid", count=count), ALL)
     messages = [json.loads(message) for socket in sockets for message in socket.messages]
-    assert len(sockets) <= 10
-    assert len(messages) == min(count + 1, 1000)
+    assert len(sockets) <= 9
+    largest_socket = max(len(socket.messages) for socket in sockets)
+    assert len(messages) + largest_socket <= 1000
+    assert len(messages) == min(count + 1, 1000 - largest_socket)
     assert messages[0]["subscription"] == {"type": "allDexsAssetCtxs"}
     assert messages[1]["subscription"] == {"type": "l2Book", "coin": "BTC0USDT", "nSigFigs": 4}
     assert all(socket.silence_s[Kind.DEPTH] >= 20 for socket in sockets[1:])

@@ -289,6 +289,42 @@ def test_sockets_cover_the_instruments(venue: str, count: int) -> None:
 
 
 @by_venue
+@settings(max_examples=15, deadline=None)
+@given(
+    walk=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 12), st.integers(0, 12)), max_size=5
+    ),
+    count=st.integers(1, 450),
+)
+def test_whatever_joins_or_leaves_who_stays_keeps_its_socket(
+    venue: str, walk: list[tuple[int, int, int]], count: int
+) -> None:
+    """So a plan goes on from the one before, within the limits of a plan that begins."""
+    module = VENUES[venue]
+    names = itertools.count(count)
+    known = largest(venue, count=count)
+    sockets = module.subscriptions(known, module.SPEC.kinds)
+    full = module.subscriptions(largest(venue, count=900), module.SPEC.kinds)
+    most = {socket.kinds: len(socket.symbols) for socket in reversed(full)}
+    for place, leave, join in walk:
+        running = {socket.name: socket.symbols for socket in sockets}
+        before = {(s, socket.kinds): socket.name for socket in sockets for s in socket.symbols}
+        new = [msgspec.structs.replace(known[0], symbol=f"N{next(names)}USDT") for _ in range(join)]
+        known = [*new[:1], *known[:place], *known[place + leave :], *new[1:]] or known[:1]
+        sockets = module.subscriptions(known, module.SPEC.kinds, running)
+        after = {(s, socket.kinds): socket.name for socket in sockets for s in socket.symbols}
+        assert all(after[key] == before[key] for key in before.keys() & after.keys())
+        fresh = module.subscriptions(known, module.SPEC.kinds)
+        asked = sorted((s, socket.kinds) for socket in fresh for s in socket.symbols)
+        assert sorted((s, socket.kinds) for socket in sockets for s in socket.symbols) == asked
+        assert len({socket.name for socket in sockets}) == len(sockets)
+        assert all(len(socket.symbols) <= most[socket.kinds] for socket in sockets)
+        for socket in fresh:
+            if not socket.symbols:
+                assert socket in sockets
+
+
+@by_venue
 @pytest.mark.parametrize("count", [10, 600])
 def test_polls_stay_within_the_budget_and_are_spread(venue: str, count: int) -> None:
     module = VENUES[venue]
