@@ -21,6 +21,7 @@ from streams.text import printable
 from streams.venue import (
     UNREADABLE,
     BookUpdate,
+    Candle,
     Decoded,
     Listing,
     Mid,
@@ -226,7 +227,7 @@ class _SecondSource:
 
 def _fact(item: Decoded, known: Mapping[str, Instrument], seen: Ms) -> MarketEvent | None:
     """What the second source says, a book as a Depth; None for what is no number."""
-    if isinstance(item, Terms | Reply | Unreadable | Place):
+    if isinstance(item, Terms | Reply | Unreadable | Place | Candle):
         return None
     if not isinstance(item, BookUpdate | Mid):
         return item

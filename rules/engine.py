@@ -59,6 +59,7 @@ from streams.events import (
     MacroPrice,
     MarketEvent,
     Ms,
+    PriceHistory,
     Tick,
     clock_stepped,
 )
@@ -177,6 +178,8 @@ class Engine:
             self._context.take(event, now)
         elif isinstance(event, InterestHistory):
             self._watchlist.take_interest(event, now)
+        elif isinstance(event, PriceHistory):
+            self._watchlist.take_prices(event, now)
         elif isinstance(event, FundingHistory):
             for metric_instance in self._watchlist.take_history(event, now):
                 metric_instance.wait()
@@ -242,7 +245,7 @@ class Engine:
 
     def remembered(self) -> dict[str, Ms]:
         """``kind:venue/symbol`` → up to when its past is remembered: what need not be asked."""
-        return self._watchlist.remembered()
+        return self._watchlist.remembered(self._now)
 
     def dump(self) -> bytes:
         """Everything that the answers to further events depend on."""

@@ -32,7 +32,7 @@ LATE: Ms = 2 * MINUTE
 class High:
     """The high of a value that is positive, and the value now."""
 
-    __slots__ = ("at", "began", "last", "last_at", "value")
+    __slots__ = ("at", "began", "hole", "last", "last_at", "value")
 
     def __init__(self) -> None:
         self.began: Ms = 0
@@ -45,13 +45,41 @@ class High:
         """The newest value."""
         self.last_at: Ms = 0
         """When that was."""
+        self.hole: tuple[Ms, Ms] = (0, 0)
+        """The last time for which it was not seen; (0, 0): there was none."""
 
     def take(self, value: float, now: Ms) -> None:
         """The value now."""
+        if self.last_at and now - self.last_at > LATE:
+            self.hole = self.last_at, now
         self.began = self.began or now
         if value > self.value:
             self.value, self.at = value, now
         self.last, self.last_at = value, now
+
+    def fill(self, values: Mapping[Ms, float]) -> None:
+        """Values of before it was watched, and of its last hole, which are told later."""
+        since, until = self.hole
+        unseen = {
+            at: value
+            for at, value in values.items()
+            if not self.began or at < self.began or since < at < until
+        }
+        if not unseen:
+            return
+        value, earlier = max((value, -at) for at, value in unseen.items())
+        if (value, earlier) > (self.value, -self.at):
+            self.value, self.at = value, -earlier
+        first = min(unseen)
+        self.began = min(self.began or first, first)
+        if any(since < at < until for at in unseen):
+            self.hole = (0, 0)
+
+    def remembered(self, since: Ms) -> Ms | None:
+        """Up to when it is known without a hole; None: not as far back as ``since``."""
+        if not self.began or self.began > since:
+            return None
+        return self.hole[0] or self.last_at
 
     def below_pct(self, now: Ms) -> float | None:
         """How far the value is from its high, %, at most 0; None: unknown now, or not watched for
@@ -63,19 +91,22 @@ class High:
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``."""
         self.began, self.at = min(self.began, now), min(self.at, now)
-        self.last_at = min(self.last_at, now)
+        self.last_at, self.hole = min(self.last_at, now), (0, 0)
 
     def dump(self) -> list[bytes]:
         """All of it as bytes, in this machine's byte order."""
-        numbers = [float(self.began), self.value, float(self.at), self.last, float(self.last_at)]
-        return [array("d", numbers).tobytes()]
+        times = self.began, self.at, self.last_at, *self.hole
+        began, at, last_at, *hole = map(float, times)
+        return [array("d", [began, self.value, at, self.last, last_at, *hole]).tobytes()]
 
     def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over what was dumped. ValueError if it does not fit."""
-        if len(dumped) != 1 or len(dumped[0]) != 8 * 5:
+        if len(dumped) != 1 or len(dumped[0]) not in (8 * 5, 8 * 7):  # once without the hole
             raise ValueError("the dumped high is cut short: start without it")
-        began, self.value, at, self.last, last_at = array("d", dumped[0])
+        began, self.value, at, self.last, last_at, *hole = array("d", dumped[0])
         self.began, self.at, self.last_at = int(began), int(at), int(last_at)
+        since, until = hole or (0, 0)
+        self.hole = int(since), int(until)
 
 
 _decoder = msgspec.msgpack.Decoder(dict[str, float])

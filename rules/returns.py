@@ -5,13 +5,15 @@ of one contract: the middle one of the exchanges, so that neither a venue that j
 price of one is a return. It is taken ``SETTLES`` after its end, when it is known which prices were
 passing spikes. A return over a hole is unknown, which is not zero.
 
-State of an asset: 30 days of hours at 8 bytes and 7 days at 4, which is 6.5 KB however many
-contracts it has.
+What venues tell later of the index prices of before fills the steps of which no return is known,
+of each the first that is told: it is that of one contract, as the index prices of all are alike.
+
+State of an asset: 30 days of steps at 4 bytes, which is 17 KB however many contracts it has.
 """
 
 from array import array
-from collections.abc import Sequence
-from math import log
+from collections.abc import Mapping, Sequence
+from math import log, sqrt
 from typing import NamedTuple
 
 from rules.market import Keep, View, largest_of_exchanges
@@ -36,6 +38,9 @@ PRICES: Ms = 2 * STEP
 DAYS = 30
 CORRELATED_DAYS = 7
 
+MOST_KNOWN = 0.98
+"""With fewer of its returns known the past is asked for anew."""
+
 LATE = 2
 """So many steps after the newest one its return is no longer that of now."""
 
@@ -51,19 +56,16 @@ class Squares(NamedTuple):
 
 
 class Returns:
-    """The returns of an asset, by the hour. A step is known by its number, that of its end."""
+    """The returns of an asset. A step is known by its number, that of its end."""
 
-    __slots__ = ("_asked", "_counts", "_moves", "_now", "_squares", "known", "step")
+    __slots__ = ("_asked", "_steps", "known", "step")
 
     def __init__(self) -> None:
         self.step = -1
         """The newest step that was looked at; -1: none was."""
         self.known = False
         """Whether its return is."""
-        self._now = array("d")
-        self._squares = Ring(24 * DAYS)
-        self._counts = Ring(24 * DAYS)
-        self._moves = Ring(24 * CORRELATED_DAYS)
+        self._steps = Ring(STEPS * (24 * DAYS + 1))
         self._asked: dict[int, Squares] = {}  # by days; until the next step
 
     @property
@@ -78,65 +80,102 @@ class Returns:
 
     def take(self, step: int, value: float | None) -> None:
         """The return of a step, None where it is unknown; steps must not run backwards."""
-        hour = (step - 1) // STEPS
-        if self.step >= 0 and hour != self.hour:
-            self._close()
         self.step, self.known = step, value is not None
         self._asked.clear()
         if value is not None:
-            self._now.append(value)
+            self._steps.put(step, value)
+
+    def fill(self, prices: Mapping[Ms, float], now: Ms) -> None:
+        """The returns between prices that were told later, of steps of which none is known.
+
+        The newest step is left to what is live, as long as it was not looked at.
+        """
+        last = max(self.step, (now - SETTLES) // STEP - 1)
+        returns = [
+            (at // STEP, log(price / before))
+            for at, price in sorted(prices.items())
+            if at % STEP == 0 and at <= last * STEP and (before := prices.get(at - STEP))
+        ]
+        self._steps.fill(returns)
+        self.known = self.known or self._steps.at(self.step) is not None
+        self._asked.clear()
 
     def squares(self, days: int) -> Squares:
         """Of so many days and the hour that goes on."""
         squares = self._asked.get(days)
         if squares is None:
-            hours = range(self.hour - 24 * days, self.hour)
-            squares = self._asked[days] = Squares(
-                sum(self._squares.among(hours)) + sum([x * x for x in self._now]),
-                int(sum(self._counts.among(hours))) + len(self._now),
-                len(hours) * STEPS + self.step - self.hour * STEPS,
-            )
+            steps = _steps_of(self.hour - 24 * days, self.step)
+            known = self._steps.among(steps)
+            total = sum([x * x for x in known])
+            squares = self._asked[days] = Squares(total, len(known), len(steps))
         return squares
 
     def move(self, hour: int) -> float | None:
-        """The return of a whole hour; None where one of its six is unknown."""
-        return self._moves.at(hour)
+        """The return of an hour that is over; None where one of its six is unknown."""
+        if hour >= self.hour:
+            return None
+        known = self._steps.among(_steps_of(hour, (hour + 1) * STEPS))
+        return sum(known) if len(known) == STEPS else None
+
+    def remembered(self) -> Ms | None:
+        """Up to when the past is known, without a hole within a week; None: too little is."""
+        squares = self.squares(DAYS)
+        if squares.known < MOST_KNOWN * squares.expected:
+            return None
+        steps = _steps_of(self.hour - 24 * CORRELATED_DAYS, self.step)
+        if len(self._steps.among(steps)) == len(steps):
+            return self._steps.newest * STEP
+        while len(steps) > 1:  # where the first unknown one is
+            first, second = steps[: len(steps) // 2], steps[len(steps) // 2 :]
+            steps = first if len(self._steps.among(first)) < len(first) else second
+        return (steps[0] - 1) * STEP
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: what was measured of hours that are over stays."""
-        hour = now // (STEP * STEPS) - 1
-        for ring in (self._squares, self._counts, self._moves):
-            ring.cut(hour)
-        self.step, self.known = min(self.step, (hour + 1) * STEPS), False
-        self._now = array("d")
+        over = now // (STEP * STEPS) * STEPS
+        self._steps.cut(over)
+        self.step, self.known = min(self.step, over), False
         self._asked.clear()
 
     def dump(self) -> list[bytes]:
         """All of it as bytes, in this machine's byte order."""
-        rings = (self._squares, self._counts, self._moves)
-        state = array("q", [self.step, int(self.known)]).tobytes()
-        return [state, self._now.tobytes(), *(part for ring in rings for part in ring.dump())]
+        return [array("q", [self.step, int(self.known)]).tobytes(), *self._steps.dump()]
 
     def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over what was dumped. ValueError if it does not fit."""
-        if len(dumped) != 8 or len(dumped[0]) != 16 or len(dumped[1]) % 8:
+        if len(dumped) not in (3, 8) or len(dumped[0]) != 16:
             raise ValueError("the dumped returns are cut short: start without them")
         self.step, known = array("q", dumped[0])
         self.known = bool(known)
-        self._now = array("d", dumped[1])
-        for n, ring in enumerate((self._squares, self._counts, self._moves)):
-            ring.load(dumped[2 + 2 * n : 4 + 2 * n])
+        self._steps = Ring(self._steps.size)
+        if len(dumped) == 3:
+            self._steps.load(dumped[1:])
+        else:
+            self._load_hours(dumped[1:])
         self._asked.clear()
 
-    def _close(self) -> None:
-        """The hour of the newest step is over."""
-        returns, hour = self._now, self.hour
-        if returns:
-            self._squares.put(hour, sum([x * x for x in returns]))
-            self._counts.put(hour, len(returns))
-        if len(returns) == STEPS:
-            self._moves.put(hour, sum(returns))
-        self._now = array("d")
+    def _load_hours(self, dumped: Sequence[bytes]) -> None:
+        """Of versions that kept sums of hours: returns that have these sums."""
+        if len(dumped[0]) % 8:
+            raise ValueError("the dumped returns are cut short: start without them")
+        squares, counts, moves = Ring(24 * DAYS), Ring(24 * DAYS), Ring(24 * CORRELATED_DAYS)
+        for n, ring in enumerate((squares, counts, moves)):
+            ring.load(dumped[1 + 2 * n : 3 + 2 * n])
+        for hour in range(max(0, squares.newest - squares.size + 1), squares.newest + 1):
+            total, count, move = squares.at(hour), counts.at(hour), moves.at(hour)
+            if total is None or count is None:
+                continue
+            mean = 0.0 if move is None else move / STEPS
+            apart = sqrt(max(0.0, total / count - mean * mean))
+            for n in range(int(count)):
+                self._steps.put(hour * STEPS + 1 + n, mean + (apart if n % 2 else -apart))
+        for n, value in enumerate(now := array("d", dumped[0])):
+            self._steps.put(self.step - len(now) + 1 + n, value)
+
+
+def _steps_of(hour: int, last: int) -> range:
+    """The steps from an hour on up to the last one."""
+    return range(hour * STEPS + 1, last + 1)
 
 
 RETURNS = Keep("returns", Returns)

@@ -6,12 +6,14 @@ rule for the whole market every asset is remembered, even if no other rule watch
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from math import inf
 
 from rules import state
 from rules.alerts import ALL, Cause, Level, Opinion
 from rules.composite import Composite, CompositeState, ConditionMatch
 from rules.episode import Episode, judged, ready
+from rules.highs import PRICE_HIGH
 from rules.interest import MAX_AGE
 from rules.likeness import Renamed
 from rules.market import CLOCKS_APART, EventCount, Market, Memory, View
@@ -28,13 +30,27 @@ from rules.metric import (
 )
 from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
+from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
 from rules.records import Trail
+from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
 from rules.settlements import SETTLEMENTS
 from rules.state import Place
 from streams.durations import DAY, MINUTE
-from streams.events import Event, FundingHistory, InterestHistory, Kind, MarketEvent, Ms
+from streams.events import (
+    Event,
+    FundingHistory,
+    InterestHistory,
+    Kind,
+    MarketEvent,
+    Ms,
+    PriceHistory,
+)
+
+FITS = 1.2
+"""Prices told later are those of a contract whose newest one is at most so many times its price
+now, either way."""
 
 TrailKey = tuple[str, Fires, Place]
 """Metric, side and place."""
@@ -593,11 +609,59 @@ class WatchList:
         priced = [(at, row.price / basis) for at, row in past if row.price and 0 < row.price < inf]
         market.prices.fill([(round(at / MINUTE) * MINUTE, price) for at, price in priced])
 
-    def remembered(self) -> dict[str, Ms]:
+    def take_prices(self, event: PriceHistory, now: Ms) -> None:
+        """Fills windows, returns and highs with index prices that a venue tells later."""
+        key = event.asset, event.venue, event.symbol
+        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        asset = self._assets.get(event.asset)
+        if route is None or asset is None or not event.prices or event.every < MINUTE:
+            return
+        market, live = route.market, route.market.prices.latest.price
+        first = event.at - event.every * (len(event.prices) - 1)
+        ahead = market.clock.time(now) - now
+        prices = {
+            round((at - ahead) / MINUTE) * MINUTE: price
+            for at, price in zip(count(first, event.every), event.prices, strict=False)
+            if price is not None and 0 < price < inf and 0 < at - ahead <= now
+        }
+        if not prices or not live or not 1 / FITS < prices[max(prices)] / live < FITS:
+            return  # of another coin, or in another unit
+        # what is younger may be the price now
+        market.prices.fill([(at, x) for at, x in sorted(prices.items()) if at <= now - MAX_AGE])
+        if not market.likeness.counts or market.spot:
+            return
+        if self.memory.keeps(RETURNS):
+            asset.view.keep(RETURNS).fill(prices, now)
+        if self.memory.keeps(PRICE_HIGH):
+            # a high is of the asset, from whose price that of one contract differs a little
+            own, of_asset = market.prices.now(now), asset.view.price(now)
+            times = of_asset / own if own and of_asset else 1.0
+            asset.view.keep(PRICE_HIGH).fill({at: price * times for at, price in prices.items()})
+        if (of_market := self.memory.market.memo(CORRELATIONS)) is not None:
+            of_market.again = True
+
+    def _prices_until(self, view: View, now: Ms) -> Ms | None:
+        """Up to when nothing is missing of the prices of an asset; None: of all its past is."""
+        until: list[Ms | None] = [now]
+        if self.memory.keeps(RETURNS):
+            returns = view.memo(RETURNS)
+            until.append(None if returns is None else returns.remembered())
+        if self.memory.keeps(PRICE_HIGH):
+            high = view.memo(PRICE_HIGH)
+            until.append(None if high is None else high.remembered(now - DAYS * DAY))
+        known = [at for at in until if at is not None]
+        return min(known) if len(known) == len(until) else None
+
+    def remembered(self, now: Ms) -> dict[str, Ms]:
         """``kind:venue/symbol`` → up to when its past is remembered, seen or told later."""
         until: dict[str, Ms] = {}
-        for market in (market for view in self.memory.views.values() for market in view.everyone):
+        priced = {view.asset: self._prices_until(view, now) for view in self.memory.views.values()}
+        for asset, market in (
+            (view.asset, market) for view in self.memory.views.values() for market in view.everyone
+        ):
             name, memo = f"{market.venue}/{market.symbol}", market.memo(SETTLEMENTS)
+            if (prices := priced[asset]) is not None:
+                until[f"{Kind.PRICE}:{name}"] = prices
             if memo is not None and memo.until:
                 settled = 0 if market.settled is None else market.settled.at
                 until[f"{Kind.FUNDING}:{name}"] = max(memo.until, settled)

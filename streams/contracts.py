@@ -257,6 +257,11 @@ class Contracts:
         held = self._contract(symbol).held
         return (held.lowest, held.highest) if held.highest > 0 else None
 
+    def price(self, symbol: str) -> float | None:
+        """The newest index price, else mark price; None: neither was heard."""
+        contract = self._contract(symbol)
+        return contract.mark if contract.index is None else contract.index
+
     def in_usd(self, symbol: str, coins: tuple[float, float]) -> tuple[float, float]:
         """Coins at the newest mark price; (0, 0) before there is one."""
         mark = self._contract(symbol).mark or 0.0

@@ -251,6 +251,15 @@ class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
     """The oldest first, each time once."""
 
 
+class PriceHistory(Event, frozen=True, kw_only=True, tag="price_history"):
+    """Prices of before, evenly apart, in the same way. ``at`` is the time of the last one."""
+
+    every: Ms
+    """From one price to the next."""
+    prices: tuple[float | None, ...]
+    """The index price in force then, quote per coin, the oldest first; None: unknown."""
+
+
 class Supply(msgspec.Struct, frozen=True, array_like=True, tag="supply"):
     """A coin as a list of coins by market capitalisation has it."""
 
@@ -499,7 +508,7 @@ def length_in_words(length: Ms) -> str:
 
 
 MarketEvent = Funding | OpenInterest | Liquidation | Depth | Price | MacroPrice | Volume
-History = FundingHistory | InterestHistory
+History = FundingHistory | InterestHistory | PriceHistory
 """What venues tell later. It fills what is remembered, and is never news."""
 
 AnyEvent = MarketEvent | History | ContextFacts | FeedState | Fault | ClockStep | Tick

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from streams.contracts import Contracts, Rows, Terms
+from streams.durations import MINUTE
 from streams.events import Instrument, Kind, MarketEvent, Ms
 
 
@@ -270,7 +271,21 @@ class Mid(msgspec.Struct, frozen=True, kw_only=True):
     """Quote per coin."""
 
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place
+class Candle(msgspec.Struct, frozen=True, kw_only=True):
+    """The index price of one contract within ``CANDLE`` ms; it may not be over yet."""
+
+    symbol: str
+    at: Ms
+    """When it begins."""
+    open: float
+    """The first price within it, quote per coin."""
+    close: float
+    """The last one."""
+
+
+CANDLE: Ms = 5 * MINUTE
+
+Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place | Candle
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,7 +310,7 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place):
+        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place | Candle):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:
@@ -357,7 +372,7 @@ class Venue(Protocol):
     def decode_history(
         self, history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
     ) -> list[Decoded]:
-        """One page of a history, as the facts that ``decode_poll`` brings, in any order.
+        """One page of a history, as facts that ``decode_poll`` brings, or Candles, in any order.
 
         The ``hours`` of settlements are those of the listing: their intervals are told by the rows
         beside them (``streams.contracts.past_rates``). Rows that cannot be read as in ``decode``.

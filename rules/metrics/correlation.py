@@ -53,10 +53,12 @@ class Correlation:
 class Correlations:
     """The correlations of both groups, of one hour; the sums of no group are kept."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_numbers", "again")
 
     def __init__(self) -> None:
         self._numbers = array("d", [-1, nan, 0, nan, 0])
+        self.again = False
+        """More has become known of its hours since."""
 
     @property
     def hour(self) -> int:
@@ -75,6 +77,7 @@ class Correlations:
 
     def take(self, hour: int, top: Correlation | None, middle: Correlation | None) -> None:
         """What an hour has come to."""
+        self.again = False
         numbers = [float(hour)]
         for of in (top, middle):
             numbers += [nan, 0] if of is None else [of.value, of.coins]
@@ -82,13 +85,13 @@ class Correlations:
 
     def dump(self) -> list[bytes]:
         """All of it as bytes, in this machine's byte order."""
-        return [self._numbers.tobytes()]
+        return [self._numbers.tobytes(), bytes([self.again])]
 
     def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over what was dumped. ValueError if it does not fit."""
-        if len(dumped) != 1 or len(dumped[0]) != 8 * 5:
+        if len(dumped) not in (1, 2) or len(dumped[0]) != 8 * 5:  # once without ``again``
             raise ValueError("the dumped correlations are cut short: start without them")
-        self._numbers = array("d", dumped[0])
+        self._numbers, self.again = array("d", dumped[0]), any(dumped[-1]) and len(dumped) == 2
 
     def _of(self, place: int) -> Correlation | None:
         value, coins = self._numbers[place : place + 2]
@@ -124,7 +127,7 @@ class CorrelationMetric:
         for asset in view.assets.values():
             learn(asset, now)
         memo, hour = view.keep(CORRELATIONS), _last_hour(now)
-        if hour > memo.hour:
+        if hour > memo.hour or memo.again:
             memo.take(hour, *correlations(view.assets, hour))
 
     def value(self, view: View, now: Ms) -> Reading | None:

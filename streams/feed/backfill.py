@@ -2,13 +2,15 @@
 
 One request at a time, of what everything else leaves of the budget, and never faster than the path
 of the request allows: so no feed waits for it. The largest contracts come first. What the rules
-remember already is not asked for again. A venue that refuses, or whose answers cannot be read,
+remember already is not asked for again. Prices are many pages, so they come last, and of a coin
+only until one venue has told them. A venue that refuses, or whose answers cannot be read,
 costs its own history alone: it is logged once, and tried again after an hour.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -27,11 +29,14 @@ from streams.events import (
     OpenInterest,
     PastInterest,
     Price,
+    PriceHistory,
 )
 from streams.feed.rest import Rest, Unavailable
 from streams.text import printable
 from streams.venue import (
+    CANDLE,
     UNREADABLE,
+    Candle,
     Decoded,
     HistoryRequest,
     Listing,
@@ -43,15 +48,23 @@ from streams.venue import (
 
 log = structlog.get_logger()
 
-REACH: Mapping[Kind, Ms] = {Kind.FUNDING: 60 * DAY, Kind.OPEN_INTEREST: DAY + HOUR}
+REACH: Mapping[Kind, Ms] = {
+    Kind.FUNDING: 60 * DAY,
+    Kind.OPEN_INTEREST: DAY + HOUR,
+    Kind.PRICE: 30 * DAY + 2 * HOUR,
+}
 """So far back history is asked for."""
 
-OVERLAP: Mapping[Kind, Ms] = {Kind.FUNDING: DAY, Kind.OPEN_INTEREST: 15 * MINUTE}
+OVERLAP: Mapping[Kind, Ms] = {
+    Kind.FUNDING: DAY,
+    Kind.OPEN_INTEREST: 15 * MINUTE,
+    Kind.PRICE: 30 * MINUTE,
+}
 """Of what is known already so much is asked for again. Of funding the longest interval, which only
 two settlements tell."""
 
 OLD: Ms = 30 * MINUTE
-"""Open interest whose newest value is older is none of the last day: a table that stands still."""
+"""A history whose newest value is older is of a table that stands still."""
 
 WAIT_S = 60
 """So long what is told later waits for what is live, to be held against it."""
@@ -63,15 +76,33 @@ units, or both sides for one, are further off."""
 SPIKE = 1.1
 """A value so far, either way, from both beside it, which are nearer to each other, is none."""
 
+DOUBTED = 1.03
+"""A price that is so many times the next one, either way, which came at once, is none."""
+
+ANOTHER, ANOTHER_LATER = 1.2, 3.0
+"""Where the prices of a candle are so many times those of the next one, or of the next after a
+hole, what was before is of another coin, or in another unit."""
+
+STILL: Ms = HOUR
+"""An index price that is the same to the last digit for so long stands still, and is none."""
+
+STEP: Ms = 10 * MINUTE
+"""So far apart are prices, since that is what returns are made of …"""
+
+FINE: Ms = DAY + HOUR
+"""… and as far apart as candles for so long, since windows are."""
+
 AGAIN_S = 3600.0
 """A history that did not come is asked for again after so long."""
 
-_PAGES_AT_MOST = 32
-"""60 days of hourly rows at 50 a page."""
+_PAGES_AT_MOST = 100
+"""30 days of candles at 100 a page are 87."""
 
-_WORDS = {Kind.FUNDING: "funding", Kind.OPEN_INTEREST: "open interest"}
+_WORDS = {Kind.FUNDING: "funding", Kind.OPEN_INTEREST: "open interest", Kind.PRICE: "prices"}
 _FAILURES = 3
 """After so many contracts in a row without an answer the venue gives none of that kind."""
+
+_T = TypeVar("_T")
 
 Known = Callable[[], Awaitable[Mapping[str, Ms]]]
 """``kind:venue/symbol`` → up to when the rules remember its past, of the last run."""
@@ -111,7 +142,9 @@ class Backfill:
             for history in self._venue.histories(wanted)
             if _key(history) not in self._done and _key(history) != self._asking
         ]
-        self._waiting.sort(key=lambda history: rank[history.request.symbol])
+        self._waiting.sort(
+            key=lambda history: (history.kind is Kind.PRICE, rank[history.request.symbol])
+        )
         self._wake.set()
 
     async def run(self) -> None:
@@ -124,6 +157,8 @@ class Backfill:
             self._failures.clear()
             while self._waiting:
                 history = self._waiting.pop(0)
+                if history.kind is Kind.PRICE:
+                    known = await self._known()  # another venue may have told them
                 if self._failures[history.kind] >= _FAILURES:
                     put_off.append(history)
                 elif not await self._ask(history, known):
@@ -141,10 +176,16 @@ class Backfill:
         until = known.get(f"{history.kind}:{self._venue.SPEC.name}/{symbol}")
         if until is not None:
             since = max(since, until - OVERLAP[history.kind])
+        if history.kind is Kind.PRICE and until is not None and until >= self._clock.seen() - OLD:
+            self._asking = None
+            self._done.add(_key(history))
+            return True  # nothing is missing
         try:
             rows = await self._pages(history, since)
             if history.kind is Kind.OPEN_INTEREST:
                 await self._tell_interest(symbol, rows)
+            elif history.kind is Kind.PRICE:
+                await self._tell_prices(symbol, rows, since)
         except (Unavailable, *UNREADABLE) as error:
             self._failures[history.kind] += 1
             if history.kind not in self._said:
@@ -191,12 +232,7 @@ class Backfill:
         if not past or past[-1].at < self._clock.seen() - OLD:
             raise Malformed("its open interest of the last day is of long ago")
         contracts = self._listing.contracts
-        live = contracts.open_interest(symbol)
-        for _ in range(WAIT_S):
-            if live is not None:
-                break
-            await self._clock.sleep(1.0)
-            live = contracts.open_interest(symbol)
+        live = await self._live(lambda: contracts.open_interest(symbol))
         if live is None:
             raise Malformed("its open interest of now is not known")
         held = past[-1].held
@@ -213,6 +249,44 @@ class Backfill:
                 rows=tuple(past),
             )
         )
+
+    async def _tell_prices(self, symbol: str, rows: Sequence[Decoded], since: Ms) -> None:
+        """Malformed where they are of long ago, or do not go on in what is live."""
+        of, now = self._listing.instruments.get(symbol), self._clock.seen()
+        if of is None:
+            return
+        past = _prices([row for row in rows if isinstance(row, Candle)], now)
+        if not past or max(past) < now - OLD:
+            raise Malformed("its prices are of long ago")
+        contracts = self._listing.contracts
+        live = await self._live(lambda: contracts.price(symbol))
+        if live is None:
+            raise Malformed("its price of now is not known")
+        newest = past[max(past)]
+        if not live / ALIKE <= newest <= live * ALIKE:
+            raise Malformed(f"its price was {newest:.6g} just now, and is {live:.6g}")
+        for every, first in ((STEP, since), (CANDLE, max(since, now - FINE))):
+            last = now // every * every
+            times = range(-(-first // every) * every, last + 1, every)
+            self._publish(
+                PriceHistory(
+                    venue=of.venue,
+                    symbol=of.symbol,
+                    asset=of.asset,
+                    at=last,
+                    seen=self._clock.seen(),
+                    every=every,
+                    prices=tuple(past.get(at) for at in times),
+                )
+            )
+
+    async def _live(self, value: Callable[[], _T | None]) -> _T | None:
+        """What is live of late, as soon as it has come; None: it does not come."""
+        for _ in range(WAIT_S):
+            if value() is not None:
+                break
+            await self._clock.sleep(1.0)
+        return value()
 
     async def _pages(self, history: HistoryRequest, since: Ms) -> list[Decoded]:
         pages, seen = _Pages(history, since, self._clock.seen()), self._clock.seen
@@ -245,6 +319,51 @@ def _interest(rows: Sequence[Decoded], now: Ms) -> list[PastInterest]:
     known = [(at, price) for at, _ in held if (price := prices.get(at)) is not None]
     price = dict(_without_spikes(known))
     return [PastInterest(at, value, price.get(at)) for at, value in held]
+
+
+def _prices(candles: Sequence[Candle], now: Ms) -> dict[Ms, float]:
+    """The price in force at each end of a candle, by time, without what cannot be true.
+
+    Each of these is told twice: it closes one candle, and the next one opens with it, or with the
+    price after it.
+    """
+    by_time: dict[Ms, set[Candle]] = {}
+    for candle in candles:
+        if candle.at % CANDLE == 0 and candle.at + CANDLE <= now:
+            by_time.setdefault(candle.at, set()).add(candle)
+    sure = [alike.pop() for _, alike in sorted(by_time.items()) if len(alike) == 1]
+    prices: dict[Ms, float] = {}
+    since = still = 0
+    for n, candle in enumerate(sure):
+        end, after = candle.at + CANDLE, sure[n + 1] if n + 1 < len(sure) else None
+        before = sure[n - 1] if n else None
+        closed = before.close if before is not None and before.at + CANDLE == candle.at else None
+        if not candle.open == candle.close == closed:
+            still = candle.at
+        elif end - (still + CANDLE) >= STILL:
+            for standing in range(still + 2 * CANDLE, end, CANDLE):
+                prices.pop(standing, None)
+            continue
+        if after is None:
+            prices[end] = candle.close
+        elif _shifted(candle, after, ANOTHER if after.at == end else ANOTHER_LATER):
+            since = end
+        elif after.at > end or _apart(candle.close, after.open) <= DOUBTED:
+            prices[end] = candle.close
+    return {at: float(f"{price:.8g}") for at, price in prices.items() if at > since}
+
+
+def _shifted(candle: Candle, after: Candle, times: float) -> bool:
+    """Whether all prices of one are so many times those of the other."""
+    return all(
+        _apart(price, later) > times
+        for price in (candle.open, candle.close)
+        for later in (after.open, after.close)
+    )
+
+
+def _apart(price: float, other: float) -> float:
+    return max(price / other, other / price)
 
 
 def _without_spikes(values: Sequence[tuple[Ms, float]]) -> list[tuple[Ms, float]]:
@@ -288,7 +407,7 @@ class _Pages:
 
     def take(self, page: Sequence[Decoded]) -> None:
         """The answer to the last one. Malformed where it does not lead on."""
-        times = [row.at for row in page if isinstance(row, Funding | OpenInterest)]
+        times = [row.at for row in page if isinstance(row, Funding | OpenInterest | Candle)]
         count = len(times) + sum(len(row.rows) for row in page if isinstance(row, Unreadable))
         if self._forward and self._backward:
             self._until -= self._history.piece_ms

@@ -24,6 +24,7 @@ from streams.feed.suspects import Suspects
 from streams.venue import (
     UNREADABLE,
     BookUpdate,
+    Candle,
     Listing,
     Mid,
     Place,
@@ -184,7 +185,7 @@ class Session:
             elif isinstance(item, Unreadable):
                 self.stats.unreadable_rows += len(item.rows)
                 actions.append(item)
-            else:
+            elif not isinstance(item, Candle):
                 self._take(item, misplaced.get(item.symbol, ""), now, seen, actions)
         return actions
 

@@ -74,6 +74,8 @@ class _Futures(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of open interest are published, each 5 minutes."""
     polled_a_minute: int
     """How many contracts' open interest is asked for in a minute, beside the largest."""
+    candles_every_s: float = 0.3
+    """Between two pages of candles, each of 2 against the budget."""
     past_every_s: float = 1.0
     """Between two pages of settled funding, of which 500 are allowed in 5 minutes."""
 
@@ -92,6 +94,7 @@ _COIN_M = _Futures(
     quotes=frozenset(("USD",)),
     inverse=True,
     polled_a_minute=150,
+    candles_every_s=0.6,
     past_every_s=2.5,  # its hourly polls are symbol by symbol and take 375 of the 500
 )
 _ASTER = _Futures(
@@ -110,6 +113,7 @@ _FAST_POLLS = 10
 _PAST_ROWS = 1000
 _KEPT_ROWS = 500  # of 5 min, the oldest 30 days old
 _KEPT_PIECE: Ms = 40 * HOUR
+_CANDLE_ROWS = 499  # of 1500 at most; from 500 on they cost more than twice as much
 _BOOKS_PER_SOCKET = 200
 _PARAMS_PER_MESSAGE = 50
 _CHECKED_REACH = 500
@@ -667,7 +671,7 @@ def _settlements(
 
 
 def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
-    """Settled funding, contract by contract, the oldest page first."""
+    """Settled funding, open interest and index prices, contract by contract."""
     return _histories(instruments, _USD_M)
 
 
@@ -675,7 +679,20 @@ def _histories(instruments: Sequence[Instrument], futures: _Futures) -> list[His
     path = f"{futures.api}/fundingRate?limit={_PAST_ROWS}&startTime={{since}}&symbol="
     rates = wire.histories(instruments, Kind.FUNDING, path, _PAST_ROWS, futures.past_every_s)
     kept = instruments if futures.keeps_interest else ()
-    return [*rates, *(_kept_history(i, futures) for i in kept if not i.macro)]
+    candles = [_candle_history(i, futures) for i in kept if not i.macro]
+    return [*rates, *(_kept_history(i, futures) for i in kept if not i.macro), *candles]
+
+
+def _candle_history(of: Instrument, futures: _Futures) -> HistoryRequest:
+    pair = quote(of.symbol.partition("_")[0] if futures.inverse else of.symbol)
+    asked = f"interval=5m&limit={_CANDLE_ROWS}&startTime={{since}}&pair={pair}"
+    path = f"{futures.api}/indexPriceKlines?{asked}"
+    return HistoryRequest(
+        request=Request(path=path, weight=2, symbol=of.symbol),
+        kind=Kind.PRICE,
+        rows=_CANDLE_ROWS,
+        every_s=futures.candles_every_s,
+    )
 
 
 def _kept_history(of: Instrument, futures: _Futures) -> HistoryRequest:
@@ -694,7 +711,7 @@ def _kept_history(of: Instrument, futures: _Futures) -> HistoryRequest:
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
-    """One page of settlements, or of the statistics of open interest."""
+    """One page of settlements, of the statistics of open interest, or of index prices."""
     return _decode_history(history, body, listing, seen, SPEC.open_interest)
 
 
@@ -702,6 +719,8 @@ def _decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms, sides: Sides
 ) -> list[Decoded]:
     of = listing.instruments.get(history.request.symbol)
+    if history.kind is Kind.PRICE:
+        return wire.candles(of, body)
     if history.kind is Kind.OPEN_INTEREST:
 
         def kept(row: _Kept) -> list[Decoded]:

@@ -89,6 +89,7 @@ _SPOT = _Category(
     topics_per_message=10,  # docs/v5/ws/connect
 )
 
+_CANDLE_ROWS = 1000
 _PAST_ROWS = 200
 _PAST_PIECE: Ms = 16 * HOUR
 """193 rows of 5 min."""
@@ -156,6 +157,10 @@ class _Kept(msgspec.Struct):
 
 class _KeptRows(msgspec.Struct):
     list: list[_Kept]
+
+
+class _CandleList(msgspec.Struct):
+    list: msgspec.Raw
 
 
 class _Answer(msgspec.Struct):
@@ -230,6 +235,7 @@ _ticker = msgspec.json.Decoder(_Ticker)
 _settlements = msgspec.json.Decoder(_Settlements, strict=False)
 _settled = msgspec.json.Decoder(_Settled, strict=False)
 _kept = msgspec.json.Decoder(_KeptRows, strict=False)
+_candle_list = msgspec.json.Decoder(_CandleList)
 _kept_row = msgspec.json.Decoder(_Kept, strict=False)
 _ticker_frame = msgspec.json.Decoder(_TickerFrame, strict=False)
 _book_answer = msgspec.json.Decoder(_BookAnswer, strict=False)
@@ -566,7 +572,7 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
 
 
 def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
-    """Settled funding, contract by contract, the newest page first."""
+    """Settled funding, open interest and index prices, contract by contract, the newest first."""
     return _histories(instruments, _LINEAR)
 
 
@@ -577,13 +583,15 @@ def _histories(instruments: Sequence[Instrument], category: _Category) -> list[H
     piece = f"category={category.name}&limit={_PAST_ROWS}&startTime={{since}}&endTime={{until}}"
     path = f"/v5/market/open-interest?{piece}&intervalTime=5min&symbol="
     interest = wire.histories(instruments, Kind.OPEN_INTEREST, path, _PAST_ROWS, 0.5, _PAST_PIECE)
-    return [*rates, *interest]
+    rows = f"category={category.name}&interval=5&limit={_CANDLE_ROWS}&end={{until}}"
+    path = f"/v5/market/index-price-kline?{rows}&symbol="
+    return [*rates, *interest, *wire.histories(instruments, Kind.PRICE, path, _CANDLE_ROWS, 0.5)]
 
 
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
-    """One page of settlements, or of open interest, which counts both sides."""
+    """One page of settlements, of open interest, which counts both sides, or of index prices."""
     return _decode_history(history, body, listing, seen, SPEC.open_interest)
 
 
@@ -591,7 +599,8 @@ def _decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms, sides: Sides
 ) -> list[Decoded]:
     of, result = listing.instruments.get(history.request.symbol), _result(body)
-
+    if history.kind is Kind.PRICE:
+        return wire.candles(of, wire.read(_candle_list, result).list)
     if history.kind is Kind.OPEN_INTEREST:
 
         def kept(row: _Kept) -> list[Decoded]:

@@ -13,6 +13,7 @@ of pairs against other dollars once more is not known.
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -76,6 +77,7 @@ _PAST_INTEREST = (
 )
 _PAST_PIECE: Ms = 8 * HOUR
 """97 rows."""
+_PAST_CANDLES = "/api/v5/market/history-index-candles?bar=5m&limit=100&after={until}&instId="
 _POLLS = (  # every, after
     (Kind.OPEN_INTEREST, _INTEREST, 5.0, 0.0),
     (Kind.FUNDING, _FUNDING, 30.0, 1.0),
@@ -610,19 +612,33 @@ def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Dec
 
 
 def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
-    """Settled funding, contract by contract, as far back as one answer goes."""
+    """Settled funding, as far back as one answer goes, open interest and index prices."""
     return [
         *wire.histories(instruments, Kind.FUNDING, _PAST_RATES, _PAST_ROWS, every_s=1.0),
         *wire.histories(instruments, Kind.OPEN_INTEREST, _PAST_INTEREST, 100, 1.0, _PAST_PIECE),
+        *(_candle_history(instrument) for instrument in instruments),
     ]
+
+
+def _candle_history(of: Instrument) -> HistoryRequest:
+    path = _PAST_CANDLES + quote(of.symbol.removesuffix("-SWAP"))
+    request = Request(path=path, symbol=of.symbol)
+    return HistoryRequest(
+        request=request,
+        kind=Kind.PRICE,
+        rows=100,
+        every_s=0.3,  # 10 in 2 seconds are allowed
+    )
 
 
 def decode_history(
     history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
 ) -> list[Decoded]:
     """What was charged: ``fundingRate`` beside it is the estimate of before. Or open interest: its
-    time, contracts, coins and USD."""
+    time, contracts, coins and USD. Or index prices."""
     of, data = listing.instruments.get(history.request.symbol), _data(body)
+    if history.kind is Kind.PRICE:
+        return wire.candles(of, data)
     if history.kind is Kind.OPEN_INTEREST:
 
         def kept(row: _Kept) -> list[Decoded]:

@@ -32,6 +32,7 @@ from streams.events import (
 from streams.venue import (
     UNREADABLE,
     BookUpdate,
+    Candle,
     Decoded,
     HistoryRequest,
     Listing,
@@ -312,6 +313,36 @@ def past_interest(
     return present(
         open_interest(sides, of, at, seen, units, None, mark),
         price(of, at, seen, mark, None) if mark else None,
+    )
+
+
+class CandleRow(msgspec.Struct, array_like=True):
+    """Prices of five minutes as venues write them; what follows is not read."""
+
+    at: Time
+    open: Text
+    high: Text
+    low: Text
+    close: Text
+
+
+_candles = msgspec.json.Decoder(list[CandleRow], strict=False)
+_candle_rows = msgspec.json.Decoder(list[msgspec.Raw])
+_candle_row = msgspec.json.Decoder(CandleRow, strict=False)
+
+
+def candles(of: Instrument | None, body: bytes | msgspec.Raw) -> list[Decoded]:
+    """A list of candles, in whatever order; one without a price is none."""
+
+    def facts(row: CandleRow) -> list[Decoded]:
+        opened, closed = positive(row.open), positive(row.close)
+        if of is None or opened is None or closed is None:
+            return []
+        first, last = opened / of.multiplier, closed / of.multiplier
+        return [Candle(symbol=of.symbol, at=row.at, open=first, close=last)]
+
+    return facts_of_rows(
+        lambda: read(_candles, body), lambda: read(_candle_rows, body), _candle_row, facts
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
 from rules.highs import INTEREST, LATE, READY, High, Index, learn_interest
-from streams.durations import DAY, MINUTE, SECOND
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from tests.rules.facts import START, Fed, oi
 
 VALUE = st.floats(0.01, 1e9)
@@ -51,6 +51,51 @@ def test_what_was_not_seen_of_late_is_not_now_and_a_clock_set_back_is_no_future(
     assert (high.at, high.began, high.last_at) == (START, START, START + MINUTE)
     with raises(ValueError, match="cut short"):
         High().load([b"12345678"])
+
+
+@given(
+    st.lists(VALUE, min_size=30, max_size=30),
+    st.integers(1, 20), st.integers(2, 9), st.integers(0, 3),
+)  # fmt: skip
+@settings(deadline=None)
+def test_a_high_filled_is_one_lived_through(values, begins, hole, overlap):
+    """Watched from ``begins`` on, but for a hole; the past is told at the end, once or again."""
+    whole, late = High(), High()
+    at = [START + n * DAY for n in range(30)]
+    for n, value in enumerate(values):
+        for now in (at[n], at[n] + MINUTE):
+            whole.take(value, now)
+    for n in [*range(begins, begins + 2), *range(begins + 2 + hole, 30)]:
+        for minute in range(24 * 60):  # all the time
+            late.take(values[n], at[n] + minute * MINUTE)
+    past = {at[n]: values[n] for n in range(min(30, begins + 2 + hole + overlap))}
+    late.fill(past)
+    again = dumped_and_loaded(late)
+    again.fill(past)
+    for high in (late, again):
+        assert (high.value, high.began) == (whole.value, START)
+        assert high.at // DAY == whole.at // DAY
+    assert late.remembered(START) == late.last_at
+    assert late.remembered(START - 1) is None
+
+
+def test_what_was_watched_stays_whatever_is_told_later():
+    high = High()
+    high.fill({START - 2 * DAY: 9.0})
+    assert high.below_pct(START) is None  # it was never seen
+    high.take(10.0, START)
+    assert high.below_pct(START) == 0
+    high.take(8.0, START + MINUTE)
+    high.fill({START - DAY: 11.0, START + 30 * SECOND: 99.0, START + MINUTE: 99.0})
+    assert (high.value, high.at, high.began) == (10.0, START, START - 2 * DAY)
+    high.take(8.0, START + HOUR)
+    assert high.remembered(START) == START + MINUTE
+    high.fill({START + 10 * MINUTE: 12.0, START + HOUR: 99.0})
+    assert (high.value, high.at) == (12.0, START + 10 * MINUTE)
+    assert high.remembered(START) == START + HOUR
+    once = High()
+    once.load([high.dump()[0][: 8 * 5]])  # as it was saved once
+    assert (once.value, once.hole) == (12.0, (0, 0))
 
 
 # ── a sum of parts that come and go ──

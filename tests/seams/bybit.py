@@ -24,6 +24,8 @@ class FakeBybit:
     ``prices``: the symbols that are listed, and their mark prices; a ticker of each is sent twice a
     second, as it is then, with an open interest of ``base`` coins. ``settlements``: of each symbol,
     the oldest first, ``hours`` apart; ``asked``: whose were asked for, and how many at most.
+    ``closes``: of each symbol, prices in force at full five minutes; ``candled``: of which of them
+    they were asked for, page by page.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,8 @@ class FakeBybit:
         self.hours = 8
         self.settlements: dict[str, list[tuple[int, float]]] = {}
         self.asked: list[tuple[str, int]] = []
+        self.closes: dict[str, dict[int, float]] = {}
+        self.candled: list[str] = []
         self.websocket = ""
         self.rest = ""
         self._servers = contextlib.AsyncExitStack()
@@ -97,6 +101,8 @@ class FakeBybit:
                 rows = [self._contract(symbol) for symbol in self.prices]
             case "/v5/market/funding/history":
                 rows = self._settled(request)
+            case "/v5/market/index-price-kline":
+                rows = self._candles(request)
             case _:
                 rows = []
         result = {"category": "linear", "list": rows, "nextPageCursor": ""}
@@ -112,6 +118,18 @@ class FakeBybit:
             for at, rate in reversed(past)
         ]
 
+    def _candles(self, request: web.Request) -> list[list[str]]:
+        symbol, limit = request.query["symbol"], int(request.query["limit"])
+        self.candled.append(symbol)
+        closes = self.closes.get(symbol, {})
+        begins = [
+            at - _CANDLE for at in sorted(closes) if at - _CANDLE <= int(request.query["end"])
+        ]
+        return [
+            [f"{at}", *[f"{closes.get(at, closes[at + _CANDLE])}"] * 3, f"{closes[at + _CANDLE]}"]
+            for at in begins[-limit:][::-1]
+        ]
+
     def _contract(self, symbol: str) -> dict[str, object]:
         return {
             "symbol": symbol, "contractType": "LinearPerpetual", "status": "Trading",
@@ -121,6 +139,7 @@ class FakeBybit:
 
 
 _HOUR = 3_600_000
+_CANDLE = 300_000
 
 
 def _now() -> int:

@@ -20,7 +20,9 @@ from streams.events import (
     Volume,
 )
 from streams.venue import (
+    CANDLE,
     BookUpdate,
+    Candle,
     Decoded,
     ListedContracts,
     Listing,
@@ -146,6 +148,10 @@ def check_invariants(result: Decoded) -> None:
     if isinstance(result, Mid):
         assert result.symbol
         assert 0 < result.price < float("inf")
+        return
+    if isinstance(result, Candle):
+        assert result.at % CANDLE == 0 and len(str(result.at)) == 13
+        assert 0 < result.open < float("inf") and 0 < result.close < float("inf")
         return
     assert len(str(result.at)) == 13 or (result.at == 0 and is_answer(result))
     match result:

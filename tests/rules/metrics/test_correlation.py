@@ -14,6 +14,7 @@ from rules.alerts import CorrelationFacts
 from rules.engine import Engine
 from rules.metrics import metric
 from rules.metrics.correlation import (
+    CORRELATIONS,
     HOURS,
     LEAST_COINS,
     Correlation,
@@ -174,3 +175,23 @@ def test_what_is_damaged_of_it_costs_it_alone():
 def test_how_far_it_is_from_nothing_in_common():
     distance = metric(NAMES[0]).distance
     assert distance(0.5) == approx(50) and distance(0.97) > 1.5 * distance(0.7)
+
+
+def test_what_becomes_known_of_an_hour_later_counts_at_the_next_look():
+    engine = coins(12, 1.5, holes=[(n, back) for n in range(12) for back in range(30)])
+    assert values(engine)["correlation_top10_7d"] is None
+    for n in range(12):
+        memo = engine._watchlist.memory.view(f"C{n:02d}").keep(RETURNS)
+        steps = range(START // STEP - 40 * 6, START // STEP + 1)
+        memo.fill({step * STEP: 10.0 + (step * (n + 7)) % 13 for step in steps}, NOW)
+    run(engine, [Tick(seen=NOW + MINUTE)])
+    assert values(engine)["correlation_top10_7d"] is None  # of this hour it is worked out
+    engine._watchlist.memory.market.keep(CORRELATIONS).again = True
+    restarted = Engine(RULES, VENUES)
+    assert restarted.load(engine.dump()) == ""
+    for either in (engine, restarted):
+        run(either, [Tick(seen=NOW + 2 * MINUTE)])
+        assert values(either)["correlation_top10_7d"] is not None
+    once = Correlations()
+    once.load(Correlations().dump()[:1])  # as it was saved once
+    assert not once.again

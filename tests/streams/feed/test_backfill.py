@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -22,10 +23,11 @@ from streams.events import (
     OpenInterest,
     PastRate,
     Price,
+    PriceHistory,
 )
-from streams.feed.backfill import AGAIN_S, OVERLAP, REACH, Backfill
+from streams.feed.backfill import AGAIN_S, OVERLAP, REACH, Backfill, _prices
 from streams.feed.rest import Unavailable
-from streams.venue import Listing, Request
+from streams.venue import CANDLE, Candle, Listing, Request
 from streams.venues import VENUES
 from tests.streams.frames import contracts
 from tests.streams.venue_cases import largest
@@ -33,7 +35,7 @@ from tests.streams.virtual import EPOCH, Clock, ended, virtual
 
 TELLING = [venue for venue in VENUES if VENUES[venue].histories(contracts(venue, "BTC"))]
 OF_INTEREST = ["binance", "binance-coinm", "bybit", "bybit-inverse", "okx"]
-_H = TypeVar("_H", FundingHistory, InterestHistory)
+_H = TypeVar("_H", FundingHistory, InterestHistory, PriceHistory)
 HOURLY = ("hyperliquid", "deribit")
 ONE_PAGE = {"okx": 400, "gate": 1000}
 """Venues that are asked for one page alone, and its rows."""
@@ -53,6 +55,8 @@ class Archive:
         self.holes: set[int] = set()
         self.interest = False
         """Whether it tells of open interest as well."""
+        self.candles = False
+        """Whether it tells of prices as well."""
         self.contracts = Contracts()
 
     def rate(self, at: int) -> float:
@@ -95,6 +99,29 @@ class Archive:
                 rows = [{"openInterest": f"{2 * self.held(t)}", "timestamp": f"{t}"} for t in times]
                 return {"retCode": 0, "retMsg": "OK", "result": {"list": rows}}
 
+    def price(self, at: int) -> float:
+        return 50_000.0 + at // (5 * MINUTE) % 89
+
+    def candle(self, at: int) -> list[object]:
+        """As a venue writes it: it opens a little apart from where the one before it closed."""
+        first, last = self.price(at) + 0.5, self.price(at + 5 * MINUTE)
+        return [f"{at}", f"{first}", f"{first + 90}", f"{first - 90}", f"{last}", "7"]
+
+    def candled(self, query: dict[str, str]) -> object:
+        """Candles, the last of which is not over."""
+        now, step = self.clock.seen(), 5 * MINUTE
+        most = int(query["limit"])
+        until = int(query.get("end") or query.get("after") or now)
+        since = int(query.get("startTime") or until - most * step)
+        times = range(-(-since // step) * step, min(until, now) + 1, step)
+        candles = [self.candle(at) for at in times if self.candles and at not in self.holes]
+        if self.venue in ("binance", "binance-coinm"):
+            return [[int(str(at)), *rest] for at, *rest in candles[:most]]
+        candles = candles[-most:][::-1]
+        if self.venue == "okx":
+            return {"code": "0", "data": candles, "msg": ""}
+        return {"retCode": 0, "retMsg": "OK", "result": {"list": [c[:5] for c in candles]}}
+
     async def ask(self, request: Request, spare: bool = False, apart: bool = False) -> bytes:
         assert spare
         assert apart
@@ -107,6 +134,8 @@ class Archive:
     def answer(self, request: Request) -> object:
         query = {k: v[0] for k, v in parse_qs(urlsplit(request.path).query).items()}
         now, symbol = self.clock.seen(), request.symbol
+        if "lines" in request.path or "kline" in request.path or "candles" in request.path:
+            return self.candled(query)
         if "nterest" in request.path:
             return self.kept(request, query)
         match self.venue:
@@ -245,11 +274,12 @@ async def test_a_venue_that_refuses_is_asked_again_after_an_hour_and_said_once()
     archive.spoil = lambda request, _: Unavailable(f"it answered HTTP 404 for {request.symbol}")
     with capture_logs() as logs:
         assert await published(archive, 2.5 * AGAIN_S) == []
-    assert len(archive.asked) == 2 * 3 * 3
+    assert len(archive.asked) == 3 * 3 * 3
     assert len({request.symbol for _, request in archive.asked}) == 9  # others have their turn
     assert [entry["event"] for entry in logs] == [
         "Bybit gives no history of funding: it answered HTTP 404 for C0USDT",
         "Bybit gives no history of open interest: it answered HTTP 404 for C0USDT",
+        "Bybit gives no history of prices: it answered HTTP 404 for C0USDT",
     ]
 
 
@@ -263,7 +293,7 @@ async def test_what_cannot_be_read_costs_its_own_contract(body: bytes) -> None:
     with capture_logs() as logs:
         (history,) = await published(archive, 60)
     assert history.asset == "ETH"
-    assert len(logs) == 2
+    assert len(logs) == 3
 
 
 @virtual
@@ -275,7 +305,7 @@ async def test_pages_that_lead_nowhere_have_an_end() -> None:
         full = archive.answer(request := Request(path=_first(venue), symbol="BTCUSDT"))
         archive.spoil = lambda _request, _body, full=full: json.dumps(full).encode()
         await published(archive, AGAIN_S - 1)
-        assert len(archive.asked) <= 2 * 32, request
+        assert len(archive.asked) <= 3 * 100, request
 
 
 def _first(venue: str) -> str:
@@ -363,7 +393,7 @@ async def test_open_interest_of_long_ago_or_in_other_units_is_refused() -> None:
             archive.holes = set(range(now // HOUR * HOUR - HOUR, now + HOUR, 5 * MINUTE))
         with capture_logs() as logs:
             assert await published(archive, 200, kind=InterestHistory) == []
-        (entry,) = logs
+        (entry,) = [entry for entry in logs if "interest" in entry["event"]]
         assert words in entry["event"]
         assert entry["event"].startswith("Bybit gives no history of open interest: ")
 
@@ -391,12 +421,144 @@ async def test_a_spike_and_a_value_told_twice_are_none() -> None:
     assert len(history.rows) >= 12 * 24
 
 
+# ── prices ──
+
+
+async def prices_of(archive: Archive, seconds: float = 300) -> list[PriceHistory]:
+    """Of BTC at 50,000, those that are published."""
+    archive.candles = True
+    archive.hear(1010.0)
+    return await published(archive, seconds, kind=PriceHistory)
+
+
+def by_time(history: PriceHistory) -> dict[int, float | None]:
+    first = history.at - history.every * (len(history.prices) - 1)
+    return {first + n * history.every: price for n, price in enumerate(history.prices)}
+
+
+@pytest.mark.parametrize("venue", OF_INTEREST)
+@virtual
+async def test_prices_of_a_month_come_each_ten_minutes_and_of_a_day_each_five(venue: str) -> None:
+    archive = Archive(venue, "BTC")
+    (month, day) = await prices_of(archive)
+    assert (month.every, day.every) == (10 * MINUTE, 5 * MINUTE)
+    for history, days in ((month, 30), (day, 1)):
+        prices = by_time(history)
+        assert min(prices) <= archive.clock.seen() - days * DAY - HOUR + 10 * MINUTE
+        assert archive.clock.seen() - history.at <= 300 * SECOND + history.every
+        for at, price in [*prices.items()][1:]:
+            # the last candle is not over when it is asked for
+            assert price == pytest.approx(archive.price(at)) or at == history.at, at
+    assert (month.venue, month.asset) == (venue, "BTC")
+
+
+@virtual
+async def test_prices_come_last_and_only_where_nobody_has_told_them() -> None:
+    archive = Archive("binance", "BTC", "ETH", "SOL")
+    archive.candles = True
+    for n, of_asset in enumerate(archive.instruments):
+        archive.contracts.take_mid(of_asset.symbol, 1.0, 0)
+        about = {"venue": "binance", "symbol": of_asset.symbol, "asset": of_asset.asset}
+        at = archive.clock.seen()
+        archive.contracts.complete(
+            Price(**about, at=at + n, seen=at, mark=50_000.0, index=50_000.0)
+        )
+    known: dict[str, int] = {"price:binance/ETHUSDT": archive.clock.seen()}
+    events = await published(archive, 120, known, PriceHistory)
+    assert [event.asset for event in events] == ["BTC", "BTC", "SOL", "SOL"]
+    kinds = ["Klines" in request.path for _, request in archive.asked]
+    assert kinds == sorted(kinds)
+    known["price:binance/BTCUSDT"] = archive.clock.seen() - 3 * HOUR
+    archive.asked.clear()
+    (btc, *_) = await published(archive, 120, known, PriceHistory)
+    assert len(btc.prices) in (21, 22)  # three hours and half of one
+    asked = [1 for _, r in archive.asked if "Klines" in r.path and r.symbol == "BTCUSDT"]
+    assert len(asked) == 1
+
+
+@virtual
+async def test_prices_that_do_not_go_on_in_what_is_live_are_refused() -> None:
+    for mark, spoil, words in (
+        (50.0, None, "its price was 500"),
+        (80_000.0, None, "and is 80000"),
+        (None, None, "its price of now is not known"),
+        (50_000.0, HOUR, "its prices are of long ago"),
+    ):
+        archive = Archive("bybit", "BTC")
+        archive.candles = True
+        if mark is not None:
+            archive.hear(1010.0, mark)
+        now = archive.clock.seen()
+        if spoil:
+            archive.holes = set(range(now // HOUR * HOUR - HOUR, now + HOUR, 5 * MINUTE))
+        with capture_logs() as logs:
+            assert await published(archive, 200, kind=PriceHistory) == []
+        (entry,) = [entry for entry in logs if "prices" in entry["event"]]
+        assert words in entry["event"]
+        assert entry["event"].startswith("Bybit gives no history of prices: ")
+
+
+def candles_of(*prices: tuple[float, float]) -> list[Candle]:
+    return [
+        Candle(symbol="X", at=EPOCH // DAY * DAY + n * CANDLE, open=first, close=last)
+        for n, (first, last) in enumerate(prices)
+    ]
+
+
+def in_force(candles: list[Candle], until: int = EPOCH + DAY) -> dict[int, float]:
+    """Price by the number of the candle that it closed."""
+    first = EPOCH // DAY * DAY
+    return {(at - first) // CANDLE - 1: price for at, price in _prices(candles, until).items()}
+
+
+def test_a_price_is_what_closes_a_candle_if_the_next_one_opens_there() -> None:
+    candles = candles_of((100, 101), (101, 99), (99.5, 150), (100, 100), (100.1, 102))
+    prices = {0: 101, 1: 99, 3: 100, 4: 102}
+    assert in_force(candles) == prices
+    assert in_force(candles[::-1]) == prices
+    # the last one is not over, another one is told twice, in two ways
+    until = candles[4].at + CANDLE - 1
+    twice = msgspec.structs.replace(candles[1], close=7.0)
+    assert in_force([*candles, twice], until) == {0: 101, 3: 100}
+    # one is missing: what closed before it was in force then
+    assert in_force([*candles[:1], *candles[3:]]) == {0: 101, 3: 100, 4: 102}
+    assert in_force([msgspec.structs.replace(candles[0], at=candles[0].at + 7)]) == {}
+
+
+def test_what_was_before_a_coin_was_exchanged_is_left_out() -> None:
+    before, after = [(1.0, 1.01), (1.01, 1.0)], [(1000.0, 1001.0), (1001.0, 1000.0)]
+    assert in_force(candles_of(*before, *after)) == {2: 1001, 3: 1000}
+    # trading was halted meanwhile
+    halted = candles_of(*before, *([(1.0, 1.0)] * 5), *after)
+    assert in_force([*halted[:2], *halted[7:]]) == {7: 1001, 8: 1000}
+    # after a hole in which it lost half nothing is another coin
+    fell = candles_of(*before, *([(1.0, 1.0)] * 5), (0.5, 0.51), (0.51, 0.5))
+    assert in_force([*fell[:2], *fell[7:]]) == {0: 1.01, 1: 1, 7: 0.51, 8: 0.5}
+    # nor is a fall by half within a candle, or a wrong price of one
+    assert in_force(candles_of((100, 100), (100, 50), (50, 50))) == {0: 100, 1: 50, 2: 50}
+    assert in_force(candles_of((100, 100), (100, 1), (100, 101))) == {0: 100, 2: 101}
+    assert in_force(candles_of((100, 100), (1, 101), (101, 101))) == {1: 101, 2: 101}
+
+
+def test_a_price_that_stands_still_for_an_hour_is_none() -> None:
+    still = [(100.0, 100.0)] * 12
+    prices = in_force(candles_of((99, 100), *still, (100, 101)))
+    assert prices == {0: 100, 13: 101}
+    prices = in_force(candles_of((99, 100), *still[:11], (100, 101)))
+    assert len(prices) == 13
+
+
 LIMITS: Mapping[str, tuple[int, int]] = {
     "binance": (500, 300), "binance-coinm": (500, 300), "aster": (500, 300), "bybit": (600, 5),
     "bybit-inverse": (600, 5), "okx": (10, 2), "bitget": (20, 1), "gate": (200, 10),
     "deribit": (20, 1),
 }  # fmt: skip
 """How many requests of the path a venue allows, in so many seconds."""
+
+LIMITS_OF_CANDLES: Mapping[str, tuple[int, int]] = {
+    "bybit": (600, 5), "bybit-inverse": (600, 5), "okx": (10, 2),
+}  # fmt: skip
+"""The same of candles, where they have no weight."""
 
 
 @pytest.mark.parametrize("venue", TELLING)
@@ -407,7 +569,7 @@ def test_the_plan_for_500_contracts_keeps_to_the_limits(venue: str) -> None:
     for kind in {h.kind for h in histories}:
         of_kind = [h.request.symbol for h in histories if h.kind is kind]
         assert of_kind == [i.symbol for i in many]
-    assert len({h.every_s for h in histories}) <= 2
+    assert len({(h.kind, h.every_s) for h in histories}) == len({h.kind for h in histories})
     assert not any(i.macro for i in many)
     if venue == "hyperliquid":
         each = {(h.request.weight / h.every_s) * 60 for h in histories}
@@ -419,6 +581,12 @@ def test_the_plan_for_500_contracts_keeps_to_the_limits(venue: str) -> None:
     starts = Counter(int((p.offset_s % p.every_s) // span) for p in polls)
     for history in [h for h in histories if _path(h.request) == path]:
         assert span / history.every_s + max(starts.values(), default=0) <= most, history
+    for history in [h for h in histories if h.kind is Kind.PRICE]:
+        if (weight := module.SPEC.weight_per_minute) is not None:
+            assert history.request.weight / history.every_s * 60 <= 0.5 * weight
+        else:
+            most, span = LIMITS_OF_CANDLES[venue]
+            assert span / history.every_s <= 0.8 * most
     minutes = sum(h.every_s for h in histories) / 60
     assert minutes <= 35, "with one page of each"
 

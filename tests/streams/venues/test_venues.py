@@ -15,6 +15,7 @@ from streams.events import (
     SPOT_KINDS,
     Band,
     ClockStep,
+    ContextFacts,
     Depth,
     Fault,
     FeedState,
@@ -27,6 +28,7 @@ from streams.events import (
     MacroPrice,
     OpenInterest,
     Price,
+    PriceHistory,
     Tick,
     Volume,
     decode,
@@ -36,6 +38,7 @@ from streams.events import (
 from streams.venue import (
     NO_INTEREST,
     BookUpdate,
+    Candle,
     Decoded,
     Listing,
     Malformed,
@@ -104,7 +107,7 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
                 kinds.add(Kind.DEPTH)
             elif isinstance(fact, Reply):
                 replies.add(fact.ok)
-            elif isinstance(fact, Terms | Mid | Place | Unreadable):
+            elif isinstance(fact, Terms | Mid | Place | Unreadable | Candle):
                 continue
             else:
                 assert not isinstance(fact, Depth)
@@ -1025,6 +1028,8 @@ def test_examples_in_normalisation_are_events() -> None:
         Volume,
         FundingHistory,
         InterestHistory,
+        PriceHistory,
+        ContextFacts,
         FeedState,
         Fault,
         ClockStep,
