@@ -208,6 +208,11 @@ def _looking_back(add: _Add) -> None:
     week = add("report", "what a week was, from the metric log")
     week.add_argument("--week", metavar="MONDAY", help="such as 2026-11-16; else the last one")
     week.add_argument("--lang", metavar="LANGUAGE", help="of the report: en, ja or zh-TW")
+    week.add_argument(
+        "--statements",
+        action="store_true",
+        help="what weekly notes on the market say, line by line",
+    )
     _archives(add("history", "history from public archives, into the data directory"))
     tune = add("tune", "levels of a rule for so many posts a week, from recorded data")
     tune.add_argument("rule", metavar="RULE", help="such as funding_negative or oi_drop:1h")

@@ -491,9 +491,9 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _report(options: argparse.Namespace, settings: Settings) -> None:
-    from bot.backtest import week
+    from bot.backtest import statements, week
     from bot.backtest.week_alerts import week_alerts
-    from bot.plan.weekly import last_week
+    from bot.plan.weekly import WEEK, last_week
     from bot.roles.run import existing_redis
     from streams.clock import wall_ms
 
@@ -502,9 +502,14 @@ def _report(options: argparse.Namespace, settings: Settings) -> None:
     def make() -> str:
         start = week.monday(options.week) if options.week else last_week(wall_ms())
         folder = settings.data_dir / "metrics"
-        recorded = week.read_week(folder, start, week.wanted(settings.majors))
-        if not recorded.minutes:
+        several = statements.WEEKS if options.statements else 1
+        wanted = (statements.needed if options.statements else week.wanted)(settings.majors)
+        weeks = [week.read_week(folder, start - n * WEEK, wanted) for n in range(several)]
+        if not weeks[0].minutes:
             raise ValueError(f"nothing of that week was recorded in {folder}")
+        if options.statements:
+            return statements.statements(weeks, settings.majors, LANGUAGES[language])
+        recorded = weeks[0]
         week.streaks(recorded, folder, week.FUNDING, settings.majors)
         try:
             recorded.alerts = asyncio.run(week_alerts(existing_redis(settings), start))
