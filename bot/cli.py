@@ -39,6 +39,7 @@ from bot.lang import LANGUAGES, unknown_language
 from bot.logs import configure
 from bot.messages.notices import notice_message
 from bot.messages.thread import delivery_message
+from bot.pictures.maker import library_missing
 from bot.plan.planner import Delivery
 from bot.redaction import redact
 from bot.repair import explained
@@ -268,7 +269,9 @@ def _doubts(settings: Settings) -> list[str]:
     """What is allowed and probably not meant: in the configuration, and around it."""
     folder = home(settings.path)
     names = misspelt(environment(os.environ, folder))
-    return warnings(settings) + names + open_to_others(folder, settings.data_dir)
+    doubts = warnings(settings) + names + open_to_others(folder, settings.data_dir)
+    pictured = settings.token is not None and any(c.pictures != "none" for c in settings.chats)
+    return [*doubts, *([missing] if pictured and (missing := library_missing()) else [])]
 
 
 def _show(settings: Settings, asset: str) -> None:

@@ -19,7 +19,7 @@ from streams.events import Instrument
 from streams.feed.book import Book
 from streams.venue import BookUpdate, Listing
 from streams.venues import binance
-from tests import bench_backtest, bench_pipeline
+from tests import bench_backtest, bench_pictures, bench_pipeline
 from tests.conftest import ROOT
 from tests.rules import mix
 
@@ -40,6 +40,7 @@ def main() -> None:
         "pipeline": bench_pipeline.pipeline,
         "memory": bench_pipeline.memory,
         "backtest": bench_backtest.backtest,
+        "pictures": bench_pictures.pictures,
     }
     BUILD.mkdir(exist_ok=True)
     path = BUILD / "bench.json"

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from bot.commands.context import Answer, Context, PictureAnswer, only
-from bot.commands.market import as_of, first_line, named, not_watched, order, stale
+from bot.commands.market import as_of, first_line, not_watched, order, stale
 from bot.commands.overview import TERMS, explained_as, term_names
 from bot.commands.parsing import Command, asset_of
 from bot.messages.voice import topic
-from bot.pictures.subject import drawable, subject, zone_of
-from rules.alerts import ALL
+from bot.pictures.subject import drawable, picture_caption, subject, zone_of
 from rules.metrics import metric
 from rules.snapshot import Value
 from streams.durations import DAY, HOUR, MINUTE, duration
@@ -61,12 +60,11 @@ def _picture(value: Value, span: Ms, context: Context) -> Answer:
         settings, value.metric, value.asset, (now - span, now), zone,
         price=value.price, value=value.value,
     )  # fmt: skip
-    key = "ask.chart.alone" if value.asset == ALL else "ask.chart.about"
     return Answer(
         blocks=(first_line(value, context), as_of(context)),
         picture=PictureAnswer(
             request=request,
-            about=context.say(key, name=named(value.metric, context), length=length, zone=zone),
+            about=picture_caption(request, words),
             nothing=context.say("ask.chart.nothing", length=length),
             failed=context.say("ask.chart.failed"),
         ),

@@ -8,7 +8,7 @@ from bot.config.markets import Problem, Tiers, looks_like_asset
 from bot.config.schema import TIERS, ChatTable, File, WantedTable
 from bot.config.values import did_you_mean, shown
 from bot.lang import unknown_language
-from bot.plan.planner import DailyTime, Quiet, WeeklyTime
+from bot.plan.planner import DailyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
 
 WEBHOOK_SECRET = "LOWTIDE_WEBHOOK_SECRET"  # noqa: S105  # the variable's name
@@ -40,6 +40,8 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
     quiet: Quiet | None = None
     recap: Level | None = None
     """An event that has reached this level is looked back on when it is over; None: none is."""
+    pictures: Pictures = "dark"
+    """Of the posts that ring."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
     place: str = "channel.chat_id"
@@ -83,6 +85,7 @@ def chats(file: File) -> tuple[ChatSettings, ...]:
         posts_per_hour=channel.posts_per_hour,
         quiet=channel.quiet,
         recap=channel.recap,
+        pictures=channel.pictures,
         weekly_report=channel.weekly_report,
     )
     others = [_chat(n, table, first) for n, table in enumerate(file.chats)]
@@ -99,6 +102,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
         quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
         recap=table.recap if "recap" in table.model_fields_set else channel.recap,
+        pictures=table.pictures or channel.pictures,
         weekly_report=table.weekly_report
         if "weekly_report" in table.model_fields_set
         else channel.weekly_report,

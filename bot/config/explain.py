@@ -226,7 +226,10 @@ def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     quiet = f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
     recap = f", recaps from {_low(chat.recap)} up" if chat.recap is not None else ""
     weekly = f", weekly report {_weekly(chat.weekly_report)}" if chat.weekly_report else ""
-    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}"
+    pictures = ""
+    if isinstance(chat, ChatSettings) and chat.pictures != "dark":
+        pictures = f", {'no' if chat.pictures == 'none' else 'light'} pictures"
+    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}{pictures}"
 
 
 def _together(settings: Settings) -> str:

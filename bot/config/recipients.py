@@ -22,6 +22,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             posts_per_hour=chat.posts_per_hour,
             quiet=chat.quiet,
             recap=chat.recap,
+            pictures=chat.pictures,
             weekly_report=chat.weekly_report,
             group_wait=settings.group_wait,
         )

@@ -16,7 +16,7 @@ from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.destination import Service
-from bot.plan.planner import GROUP_WAIT, DailyTime, Quiet, WeeklyTime
+from bot.plan.planner import GROUP_WAIT, DailyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import Cause, Level
 from rules.rule import When
 from streams.durations import HOUR
@@ -69,6 +69,7 @@ class Channel(Table):
     quiet: QuietHours = None
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
     recap: Recap = None
+    pictures: Pictures = "dark"
     weekly_report: Weekly = None
 
 
@@ -86,6 +87,7 @@ class ChatTable(WantedTable):
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
     recap: Recap = None
+    pictures: Pictures | None = None
     weekly_report: Weekly = None
 
 

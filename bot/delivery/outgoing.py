@@ -95,6 +95,7 @@ def delivery_post(
         alerts=tuple(alert.id for alert in delivery.alerts),
         language=chat.language,
         short=chat.short,
+        picture=chat.pictures,
         topic=topic,
         count=len(delivery.alerts),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),

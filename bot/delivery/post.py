@@ -15,7 +15,7 @@ from bot.delivery.pace import Pace
 from bot.destination import Destination, TelegramChat, with_topic
 from bot.messages.blocks import plain
 from bot.messages.render import Message
-from bot.plan.planner import Delivery
+from bot.plan.planner import Delivery, Pictures
 from rules.alerts import Level, Turn
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Ms
@@ -68,6 +68,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a chat that refuses the bot is left alone."""
     backoff: tuple[Ms, Ms] = (SECOND, MINUTE)
     """The first and the longest wait after an unclear answer."""
+    pictured: Ms = 5 * MINUTE
+    """A picture does not follow a post that was due so long ago."""
     probes: int = 5
     """How often an uncertain post is looked for, and a duplicate tried to be deleted."""
     unread: int = 3
@@ -137,6 +139,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where its event goes on, if not here: in the next post of the thread, or in the market's."""
     openings: tuple[str, ...] = ()
     """The keys of the posts in which readers heard first of what it tells of."""
+    picture: Pictures = "none"
+    """Which picture is to follow once it has rung; "none": none is, or one was sent."""
     gathered: int = 1
     """Of how many posts it was made."""
     heads: tuple[str, ...] = ()
@@ -276,13 +280,31 @@ class EditStep(msgspec.Struct, frozen=True):
     message_id: int
 
 
+class DrawnPicture(msgspec.Struct, frozen=True):
+    """A picture that is to follow a post."""
+
+    image: bytes
+    """PNG."""
+    caption: str
+    """Telegram HTML."""
+
+
+class PictureStep(msgspec.Struct, frozen=True):
+    """Send a picture in answer to this post."""
+
+    post: Post
+    message_id: int
+    """That of the post."""
+    picture: DrawnPicture
+
+
 class DeleteStep(msgspec.Struct, frozen=True):
     """Delete a message that is there twice."""
 
     message_id: int
 
 
-QueueStep = SendStep | ProbeStep | EditStep | DeleteStep
+QueueStep = SendStep | ProbeStep | EditStep | PictureStep | DeleteStep
 
 
 STUCK: Ms = 2 * MINUTE

@@ -9,6 +9,7 @@ Invariants:
   beginning, and says so, whatever was given up before it;
 - what waits of one event becomes one post, with the values of when it leaves; a post by itself is
   one event with the other turns of its episode, but not with its end;
+- a picture follows a post that has rung, when nothing waits to be sent; it is tried once;
 - a thread goes on in its newest post, by edits; the ones before say so, and so do those of a coin
   that the market's thread has taken in, once a post in which it goes on has arrived.
 
@@ -28,8 +29,10 @@ from bot.delivery.post import (
     ChatState,
     DeleteStep,
     DeliveryProblem,
+    DrawnPicture,
     EditStep,
     Part,
+    PictureStep,
     Policy,
     Post,
     PostState,
@@ -230,6 +233,8 @@ class ChatQueue:
         self.problems: list[DeliveryProblem] = []
         """Those that operators have not been informed of yet."""
         self.present: Present = {}
+        self.pictures: dict[str, DrawnPicture] = {}
+        """Those that are ready, by the keys of the posts that they are to follow."""
         for post in list(self.posts.values()):
             self._end_episodes(post)
 
@@ -504,6 +509,7 @@ class ChatQueue:
             episodes=live.episodes,
             grown=live.grown,
             names=live.names,
+            picture=live.picture,
         )
         changed = replace(changed, **changes)
         self.posts[post.key] = self.changed[post.key] = changed
@@ -545,7 +551,7 @@ class ChatQueue:
             self._collapse(urgent=False)
         step = self._first(now)
         if step is None:
-            return self._next_edit(now)
+            return self._next_picture_or_edit(now)
         urgent = not isinstance(step, SendStep) or step.urgent
         ready = pace.ready(self.state.pace, self.limits, now, urgent=urgent)
         if ready <= now:
@@ -592,6 +598,37 @@ class ChatQueue:
             return None
         self._put(post, state=PostState.RETRY, resend=True, maybe_duplicate=post.skipped == 0)
         return None
+
+    def pictures_wanted(self, now: Ms) -> list[Post]:
+        """The posts that a picture is to follow, ready or not."""
+        if not isinstance(self.state.destination, TelegramChat):
+            return []
+        return [
+            post
+            for post in self.posts.values()
+            if post.picture != "none"
+            and post.state is PostState.SENT
+            and post.message_id is not None
+            and not (post.message.silent or post.title or post.close or post.goes_on)
+            and now - post.at <= self.policy.pictured
+        ]
+
+    def _next_picture_or_edit(self, now: Ms) -> QueueStep | Ms | None:
+        steps = [self._next_picture(now), self._next_edit(now)]
+        times = [step for step in steps if isinstance(step, int)]
+        at_once = [step for step in steps if step is not None and not isinstance(step, int)]
+        return at_once[0] if at_once else min(times, default=None)
+
+    def _next_picture(self, now: Ms) -> QueueStep | Ms | None:
+        wanted = {post.key: post for post in self.pictures_wanted(now)}
+        self.pictures = {key: ready for key, ready in self.pictures.items() if key in wanted}
+        post = next((wanted[key] for key in self.pictures), None)
+        if post is None or post.message_id is None:
+            return None
+        due = pace.ready(self.state.pace, self.limits, now, edit=True)
+        if due > now:
+            return due
+        return PictureStep(post, post.message_id, self.pictures[post.key])
 
     def _next_edit(self, now: Ms) -> QueueStep | Ms | None:
         stale = [
@@ -732,7 +769,10 @@ class ChatQueue:
 
     def begin(self, step: QueueStep, now: Ms) -> QueueStep:
         """``step`` is about to be made; a post gets the values of ``now``."""
-        self._update(pace=pace.used(self.state.pace, now, edit=isinstance(step, EditStep)))
+        aside = isinstance(step, EditStep | PictureStep)
+        self._update(pace=pace.used(self.state.pace, now, edit=aside))
+        if isinstance(step, PictureStep):
+            self.without_picture(step.post.key)
         if not isinstance(step, SendStep):
             return step
         parts = with_present(step.post.parts, self.present)
@@ -777,6 +817,17 @@ class ChatQueue:
         if post.left:
             self._update(left=max(0, self.state.left - post.left), left_names=())
         self._forget_refusals()
+
+    def without_picture(self, key: str) -> None:
+        """No picture is to follow this post any more: one is being sent, or there is none."""
+        self.pictures.pop(key, None)
+        if (post := self.posts.get(key)) is not None:
+            self._put(post, picture="none")
+
+    def pictured(self, message_id: int | None) -> None:
+        """A picture arrived as the message of that number; None: perhaps, and nobody knows which
+        number the last message has."""
+        self._update(last_id=message_id)
 
     def _point_to(self, post: Post) -> None:
         """Earlier posts of its thread, and of the coins that this has taken in, say that it goes on

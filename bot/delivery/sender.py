@@ -22,7 +22,9 @@ from bot.delivery.post import (
     ChatState,
     DeleteStep,
     DeliveryProblem,
+    DrawnPicture,
     EditStep,
+    PictureStep,
     Policy,
     Post,
     PostState,
@@ -77,6 +79,9 @@ _JITTER = 0.1
 _AFTER_BUG_S = (1.0, 30.0)
 """The pauses of a chat after a failure that nobody has foreseen: the first and the longest."""
 
+_MOST_DRAWN = 20
+"""So many pictures are being made at most; posts beyond get none unless there is still time."""
+
 _MOST_PACES = 1_000
 """So many chats that get answers only are remembered; of more, only those that must wait."""
 
@@ -111,7 +116,8 @@ class Sender:
     """Sends what is in the queues of ``store``.
 
     ``limits``: in place of those of the sinks. ``report``: what is done about a delivery problem.
-    ``jitter``: between 0 and 1, for pauses.
+    ``jitter``: between 0 and 1, for pauses. ``draw``: makes the picture that is to follow a post,
+    or None where there is none; without it there are no pictures.
     """
 
     def __init__(
@@ -123,6 +129,7 @@ class Sender:
         report: Callable[[DeliveryProblem], Awaitable[None]],
         limits: Limits | None = None,
         jitter: Callable[[], float] = random.random,
+        draw: Callable[[Post], Awaitable[DrawnPicture | None]] | None = None,
     ) -> None:
         self.queues: dict[str, ChatQueue] = {}
         self.counts = SendCounts()
@@ -135,6 +142,8 @@ class Sender:
         self._report_problem = report
         self._limits = limits
         self._jitter = jitter
+        self._draw = draw
+        self._drawing: set[tuple[str, str]] = set()  # chat and post of pictures that are being made
         self._overall: dict[Sink, Overall] = {}
         self._paces: dict[int | str, Pace] = {}
         self._ready: set[str] = set()
@@ -386,8 +395,9 @@ class Sender:
                 else:
                     await self._check(queue)
                 continue
+            self._draw_wanted(queue, now)
             step = queue.next(now)
-            if isinstance(step, SendStep | ProbeStep | EditStep | DeleteStep):
+            if isinstance(step, SendStep | ProbeStep | EditStep | PictureStep | DeleteStep):
                 overall = self._overall[self._sinks.of(queue.state.destination)]
                 if (free := overall.ready(now, _lane(step))) > now:
                     await self._rest(queue, free)
@@ -397,6 +407,41 @@ class Sender:
             else:
                 due = [at for at in (step, self._check_again.get(queue.key)) if at is not None]
                 await self._rest(queue, min(due, default=None))
+
+    def _draw_wanted(self, queue: ChatQueue, now: Ms) -> None:
+        """Begin to make the pictures that are to follow posts; no post waits for one."""
+        if self._draw is None or self._tasks is None:
+            return
+        for post in queue.pictures_wanted(now):
+            name = queue.key, post.key
+            if post.key in queue.pictures or name in self._drawing:
+                continue
+            if len(self._drawing) >= _MOST_DRAWN:
+                return
+            self._drawing.add(name)
+            self._tasks.create_task(self._drawn(self._draw, queue, post))
+
+    async def _drawn(
+        self,
+        draw: Callable[[Post], Awaitable[DrawnPicture | None]],
+        queue: ChatQueue,
+        post: Post,
+    ) -> None:
+        """Make the picture of ``post``; a bug in it costs that picture alone."""
+        try:
+            picture = await draw(post)
+        except Exception as error:
+            picture = None
+            if self._is_new(queue, error):
+                log.exception("a picture failed as nobody has foreseen", chat=queue.key)
+        finally:
+            self._drawing.discard((queue.key, post.key))
+        if picture is None:
+            queue.without_picture(post.key)
+        else:
+            queue.pictures[post.key] = picture
+        if self.queues.get(queue.key) is queue:
+            self._news[queue.key].set()
 
     async def _rest(self, queue: ChatQueue, until: Ms | None) -> None:
         """Keep what has changed, then wait for news or until a time."""
@@ -491,6 +536,13 @@ class Sender:
                 )
                 self.counts.edited += outcome is Edited.CHANGED
                 queue.edited(step, outcome, self._clock.seen())
+            case PictureStep(post, message_id, picture):
+                topic = queue.topic(post, self._clock.seen())
+                receipt = await sink.picture(
+                    address(topic), picture.image, picture.caption, reply_to=message_id
+                )
+                queue.pictured(receipt.message_id)
+                log.info("picture sent", alert=post.message.alert_id, chat=queue.key)
             case DeleteStep(message_id):
                 await sink.delete(address(), message_id)
                 self.counts.duplicates += 1
@@ -531,6 +583,9 @@ class Sender:
         now: Ms,
     ) -> None:
         """Apply what ``error`` means for the queue."""
+        if isinstance(step, PictureStep):
+            self._picture_failed(queue, step, error, now)
+            return
         post = step.post if isinstance(step, SendStep) else None
         alert_id = "" if post is None else post.message.alert_id
         if not isinstance(error, ChatMoved):
@@ -560,6 +615,23 @@ class Sender:
                 self._refused(queue, step, error, now)
             case _:
                 raise error  # no sink raises another kind
+
+    def _picture_failed(
+        self, queue: ChatQueue, step: PictureStep, error: SendError, now: Ms
+    ) -> None:
+        """It is left out: its post has arrived, and those that follow are not to wait for it."""
+        alert_id = step.post.message.alert_id
+        log.warning("a picture was left out", chat=queue.key, alert=alert_id, reason=error.reason)
+        match error:
+            case RetryLater() if error.flood:
+                queue.put_off(None, now, now + round(error.seconds * 1000), flood=True)
+            case ChatMoved():
+                queue.moved(None, error.chat, now)
+                self._ready.discard(queue.key)
+            case OutcomeUnknown():
+                queue.pictured(None)
+            case _:
+                pass
 
     def _refused(self, queue: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
         post = step.post if isinstance(step, SendStep) else None
@@ -592,6 +664,8 @@ class Sender:
                 queue.edited(step, Edited.SAME, now)
             case DeleteStep():
                 queue.deleted(step.message_id)
+            case PictureStep():
+                pass  # it is left out
 
     async def _keep(self, queue: ChatQueue) -> None:
         """Make all changes of ``queue`` durable, and report its problems."""
@@ -606,8 +680,10 @@ def _bug(error: Exception) -> str:
 
 
 def _lane(step: QueueStep) -> Lane:
-    """Edits can wait, and posts that are not urgent; a probe and a deletion hold up their chat."""
-    urgent = step.urgent if isinstance(step, SendStep) else not isinstance(step, EditStep)
+    """Edits and pictures can wait, and posts that are not urgent; a probe and a deletion hold up
+    their chat."""
+    aside = isinstance(step, EditStep | PictureStep)
+    urgent = step.urgent if isinstance(step, SendStep) else not aside
     return Lane.URGENT if urgent else Lane.POST
 
 

@@ -12,7 +12,7 @@ besides is said in its caption.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
-from itertools import pairwise
+from itertools import groupby
 from math import ceil, floor, isfinite, log10
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -267,7 +267,7 @@ class _Sheet:
     def _local(self, at: Ms) -> datetime:
         return datetime.fromtimestamp(at / 1000, UTC).astimezone(self._zone)
 
-    def _x(self, at: Ms, plot: _Box) -> float:
+    def _x(self, at: float, plot: _Box) -> float:
         start, end = self._picture.start, self._picture.end
         return plot.left + (at - start) / (end - start) * (plot.right - plot.left)
 
@@ -282,7 +282,7 @@ class _Sheet:
             self._parts.append(
                 f'<rect class="episode" x="{left:.1f}" y="{scale.top:.1f}"'
                 f' width="{max(3.0, right - left):.1f}" height="{scale.bottom - scale.top:.1f}"'
-                f' fill="{self._theme.shade}" fill-opacity="0.16"/>'
+                f' fill="{self._theme.shade}" fill-opacity="0.12"/>'
             )
 
     def _time_axis(self, plot: _Box, scales: Sequence[_Scale]) -> None:
@@ -319,7 +319,7 @@ class _Sheet:
         base = scale.top - em * 0.45
         title = shortened(legible(panel.title), em, self._wide - 2 * self._pad)
         self._text(title, plot.left, base, em, colour, "name")
-        self._levels_out_of_sight(panel, scale, base)
+        self._legend(panel, title, base)
         self._parts.append(f'<g class="panel" data-name="{escape(legible(panel.title))}">')
         if panel.empty:
             self._text(
@@ -341,7 +341,7 @@ class _Sheet:
                 f' stroke="{self._theme.grid}"/>'
             )
             base = y + self._em * 0.35
-            if scale.top <= base - self._em * 0.75 and base <= scale.bottom:
+            if scale.top <= base - self._em * 0.75 and y <= scale.bottom:
                 left = plot.right + self._em * 0.5
                 self._text(text, left, base, self._em, self._theme.muted, "tick")
 
@@ -377,38 +377,37 @@ class _Sheet:
             f'<rect class="tag" x="{left - em * 0.25:.1f}" y="{y - em * 0.65:.1f}"'
             f' width="{wide:.1f}" height="{em * 1.3:.1f}" rx="{em * 0.2:.1f}" fill="{colour}"/>'
         )
-        self._text(text, left, y + em * 0.36, em, self._theme.back, "last")
+        if self._text(text, left, y + em * 0.36, em, self._theme.back, "last"):
+            self._texts[-1] = _Box(left, y - em * 0.65, left + wide, y + em * 0.65)
 
     def _levels(self, panel: PicturePanel, scale: _Scale, plot: _Box) -> None:
+        """A line for each that has room, in the colour in which the title's row names it."""
         for level in _within(panel, scale):
-            y, em = scale.y(level.value), self._em
-            colour, text = self._theme.levels[level.level - 1], _level_text(level)
+            y, colour = scale.y(level.value), self._theme.levels[level.level - 1]
             self._parts.append(
                 f'<path class="level" d="M{plot.left:.1f} {y:.1f}H{plot.right:.1f}"'
-                f' stroke="{colour}" stroke-width="{em * 0.07:.1f}"'
-                f' stroke-dasharray="{em * 0.35:.1f} {em * 0.25:.1f}"/>'
+                f' stroke="{colour}" stroke-width="{self._em * 0.08:.1f}"'
+                f' stroke-dasharray="{self._em * 0.35:.1f} {self._em * 0.25:.1f}"/>'
             )
-            for base in (y - em * 0.3, y + em * 1.0):
-                if not scale.top <= base - em * 0.8 or base + em * 0.2 > scale.bottom:
-                    continue
-                if self._text(text, plot.left, base, em, colour, "level", backed=True):
-                    break
 
-    def _levels_out_of_sight(self, panel: PicturePanel, scale: _Scale, base: float) -> None:
-        """The levels for which the panel has no room, as words, the mildest first."""
-        shown = {level.level for level in _within(panel, scale)}
-        right = self._wide - self._pad
-        for level in sorted(panel.levels, key=lambda level: -level.level):
-            if level.level in shown or _known(level.value) is None:
-                continue
-            text = _level_text(level)
+    def _legend(self, panel: PicturePanel, title: str, base: float) -> None:
+        """The levels on the right of the title's row, the mildest first; where there is little
+        room, without their names."""
+        em, right = self._em, self._wide - self._pad
+        known = [level for level in panel.levels if _known(level.value) is not None]
+        known.sort(key=lambda level: -level.level)
+        room = right - self._pad - width(title, em)
+        texts = [_level_text(level) for level in known]
+        if sum(width(text, em) + em for text in texts) > room:
+            texts = [signed(f"{level.value:.6g}") for level in known]
+        for level, text in zip(known, texts, strict=True):
             colour = self._theme.levels[level.level - 1]
-            if self._text(text, right, base, self._em, colour, "level", anchor="end"):
-                right -= width(text, self._em) + self._em
+            if self._text(text, right, base, em, colour, "level", anchor="end"):
+                right -= width(text, em) + em
 
     def _text(
         self, text: str, x: float, base: float, size: float, colour: str, kind: str, *,
-        anchor: Literal["start", "middle", "end"] = "start", backed: bool = False,
+        anchor: Literal["start", "middle", "end"] = "start",
     ) -> bool:  # fmt: skip
         """Whether it was written: not if it is nothing, or meets another text or the edge."""
         wide = width(text, size)
@@ -418,11 +417,6 @@ class _Sheet:
         if not text or not inside or any(box.meets(other) for other in self._texts):
             return False
         self._texts.append(box)
-        if backed:
-            self._parts.append(
-                f'<rect class="back" x="{box.left:.1f}" y="{box.top:.1f}" width="{wide:.1f}"'
-                f' height="{size:.1f}" fill="{self._theme.back}" fill-opacity="0.72"/>'
-            )
         place = "" if anchor == "start" else f' text-anchor="{anchor}"'
         self._parts.append(
             f'<text class="{kind}" x="{x:.1f}" y="{base:.1f}" font-size="{size:.1f}"'
@@ -533,44 +527,49 @@ def _round_time(local: datetime, step: Ms) -> bool:
 
 
 class _Point(NamedTuple):
-    at: Ms
+    at: float
     value: float
-    low: float
-    high: float
 
 
 def _runs(panel: PicturePanel, start: Ms, end: Ms, gap: float) -> list[list[_Point]]:
-    """The known values from ``start`` to ``end``, in pieces without a gap."""
-    points: list[_Point] = []
-    for n, at in enumerate(panel.at):
-        value = _known(panel.values[n])
-        if value is not None and start <= at <= end:
-            low, high = (
-                _known(column[n]) if column else None for column in (panel.lows, panel.highs)
-            )
-            low, high = (value if extreme is None else extreme for extreme in (low, high))
-            points.append(_Point(at, value, min(low, value), max(high, value)))
-    runs = [points[:1]] if points else []
-    for before, point in pairwise(points):
-        if point.at - before.at > gap:
+    """The known values from ``start`` to ``end``, in pieces without a gap. What a minute went
+    through, if it is beyond the values on both sides, is a point between them."""
+    known = [
+        (at, value, n)
+        for n, at in enumerate(panel.at)
+        if start <= at <= end and (value := _known(panel.values[n])) is not None
+    ]
+    runs: list[list[_Point]] = []
+    before: _Point | None = None
+    for at, value, n in known:
+        if before is None or at - before.at > gap:
             runs.append([])
-        runs[-1].append(point)
+            before = None
+        middle = at if before is None else (before.at + at) / 2
+        beside = [value] if before is None else [before.value, value]
+        low, high = (_known(column[n]) if column else None for column in (panel.lows, panel.highs))
+        if low is not None and low < min(beside):
+            runs[-1].append(_Point(middle, low))
+        if high is not None and high > max(beside):
+            runs[-1].append(_Point(middle, high))
+        before = _Point(at, value)
+        runs[-1].append(before)
     return runs
 
 
-def _thinned(run: Sequence[_Point], start: Ms, end: Ms, columns: int) -> Iterator[tuple[Ms, float]]:
+def _thinned(run: Sequence[_Point], start: Ms, end: Ms, columns: int) -> Iterator[_Point]:
     """Of each column of pixels the first value, the lowest, the highest and the last."""
-    first = 0
-    for n in range(1, len(run) + 1):
-        column = (run[first].at - start) * columns // (end - start)
-        if n < len(run) and (run[n].at - start) * columns // (end - start) == column:
-            continue
-        within = run[first:n]
-        lowest, highest = min(p.low for p in within), max(p.high for p in within)
-        middle = [v for v in (lowest, highest) if v not in (within[0].value, within[-1].value)]
-        yield within[0].at, within[0].value
-        for value in middle:
-            yield within[-1].at, value
-        if len(within) > 1 or middle:
-            yield within[-1].at, within[-1].value
-        first = n
+
+    def column(point: _Point) -> int:
+        return int((point.at - start) * columns / (end - start))
+
+    for _, points in groupby(run, column):
+        within = list(points)
+        first, *_, last = within if len(within) > 1 else [within[0], within[0]]
+        extremes = (min(p.value for p in within), max(p.value for p in within))
+        yield first
+        for value in extremes:
+            if value not in (first.value, last.value):
+                yield _Point(last.at, value)
+        if last is not first:
+            yield last

@@ -5,6 +5,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 
@@ -31,10 +32,10 @@ class PictureMaker:
     """Makes pictures, one at a time, each in a process that ends with it, so that nothing of them
     stays in this one. ``command``: what makes one, see ``bot.pictures.process``."""
 
-    def __init__(self, command: Sequence[str] | None = None, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, command: Sequence[str] | None = None, limit_s: float | None = None) -> None:
         # -I: neither the folder that we run in nor the environment says which modules it gets
         self._command = command or (sys.executable, "-I", "-m", "bot.pictures.process")
-        self._limit_s = limit_s
+        self._limit_s = LIMIT_S if limit_s is None else limit_s
         self._busy = asyncio.Lock()
         self._waiting = 0
 
@@ -43,6 +44,8 @@ class PictureMaker:
 
         ``asked``: somebody asks for it, and does without where more do than can be served.
         """
+        if not _recorded(request):
+            return None
         if asked and self._waiting >= MOST_WAITING:
             raise PictureFailed(f"{self._waiting} others wait for theirs")
         self._waiting += 1
@@ -83,6 +86,11 @@ class PictureMaker:
             case code:
                 lines = complaint.decode(errors="replace").strip().splitlines() or [""]
                 raise PictureFailed(f"its process ended with {code} {printable(lines[-1], 200)}")
+
+
+def _recorded(request: PictureRequest) -> bool:
+    """Whether there is a metric log at all; without one no process need be begun."""
+    return Path(request.folder).is_dir()
 
 
 def library_missing() -> str:

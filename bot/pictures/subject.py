@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from bot.config import Settings
 from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.messages.blocks import plain
 from bot.messages.headline import metric_name
-from bot.messages.voice import topic
-from bot.pictures.drawing import PictureEpisode, PictureLevel
+from bot.messages.voice import Html, say, topic
+from bot.pictures.drawing import PictureEpisode, PictureLevel, ThemeName
 from bot.pictures.request import PictureRequest
 from bot.plan.planner import Quiet
-from rules.alerts import ALL
+from rules.alerts import ALL, Alert, CascadeFacts, Turn
 from rules.metrics import metric, of_spot
 from rules.rule import Rule
+from streams.durations import DAY, HOUR
 from streams.events import Ms
 from streams.venues import VENUES
 
@@ -29,6 +32,17 @@ def drawable(name: str) -> bool:
 def zone_of(quiet: Quiet | None, words: Words) -> str:
     """In which zone readers live: that of their quiet hours, or that of their language."""
     return words.phrases["format.zone"] if quiet is None else quiet.zone
+
+
+def picture_caption(request: PictureRequest, words: Words) -> Html:
+    """What a picture shows, in a reader's language."""
+    return say(
+        words,
+        "ask.chart.alone" if request.asset == ALL else "ask.chart.about",
+        name=metric_name(words, request.metric),
+        length=words.window(request.end - request.start).strip(),
+        zone=request.zone,
+    )
 
 
 def metric_title(name: str) -> str:
@@ -80,6 +94,48 @@ def subject(
         price=price,
         value=value,
     )
+
+
+def alert_subject(
+    settings: Settings, alerts: Sequence[Alert], zone: str, theme: ThemeName, now: Ms
+) -> PictureRequest | None:
+    """What is drawn of an event, the worst of ``alerts`` first: that whose metric is a line. Of a
+    composite it is the metric that began it. None: there is nothing to be drawn."""
+    for alert in alerts:
+        chain = alert.facts.chain if isinstance(alert.facts, CascadeFacts) else ()
+        link = next((link for link in chain if drawable(link.metric)), None)
+        name, rule_name = (alert.metric, alert.rule) if link is None else (link.metric, link.rule)
+        if not drawable(name):
+            continue
+        began = alert.opened_at if alert.began is None else alert.began
+        span = min(max(_ALERT_SPAN, _WINDOWS * (metric(name).window or 0)), _LONGEST)
+        end = max(now, alert.seen)
+        hours = -(-max(span, end - began + HOUR) // HOUR)
+        request = subject(
+            settings,
+            name,
+            alert.asset,
+            (end - min(hours * HOUR, _LONGEST), end),
+            zone,
+            rule=next((rule for rule in settings.rules if rule.name == rule_name), None),
+            instrument=alert.instrument,
+            venues=alert.venues,
+            episodes=(PictureEpisode(began, alert.seen if alert.turn is Turn.CLOSE else None),),
+            price=alert.price,
+            value=alert.value if link is None else None,
+        )
+        return msgspec.structs.replace(request, theme=theme)
+    return None
+
+
+_ALERT_SPAN: Ms = 6 * HOUR
+"""So long before an alert a picture begins …"""
+
+_WINDOWS = 6
+"""… or so many windows of its metric …"""
+
+_LONGEST: Ms = 3 * DAY
+"""… but no earlier than this."""
 
 
 def _venues(settings: Settings, name: str) -> list[str]:

@@ -23,6 +23,7 @@ Invariants:
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -311,6 +312,10 @@ def _today(now: Ms, minute: int, zone: str) -> tuple[datetime, datetime]:
     return local, local.replace(hour=hour, minute=of_hour, second=0, microsecond=0, fold=0)
 
 
+Pictures = Literal["dark", "light", "none"]
+"""The colours of the pictures that follow posts; none do."""
+
+
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Where posts go, of which alerts, and how many at most."""
 
@@ -331,6 +336,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """How long a post waits for what belongs to its event; a critical one never does."""
     recap: Level | None = None
     """An event that has reached this level is looked back on when it is over; None: none is."""
+    pictures: Pictures = "none"
+    """Of the posts that ring, where the messenger is Telegram."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
 

@@ -31,14 +31,16 @@ from bot.delivery.outgoing import (
     report_posts,
 )
 from bot.delivery.pace import Limits
-from bot.delivery.post import ChatReport, DeliveryProblem, Policy, Post
+from bot.delivery.post import ChatReport, DeliveryProblem, DrawnPicture, Policy, Post
+from bot.delivery.rendering import alerts_of
 from bot.delivery.sender import SendCounts, Sender
 from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
-from bot.destination import TelegramChat, queue_key
+from bot.destination import TelegramChat, queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.messages.notices import clock_notice, notice_message, state_notice
-from bot.pictures.maker import PictureMaker
+from bot.pictures.maker import PictureFailed, PictureMaker
+from bot.pictures.subject import alert_subject, picture_caption, zone_of
 from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
@@ -172,8 +174,28 @@ class BotRole:
         """How far the clock went ahead since what waits was kept last."""
         if isinstance(self._clock, WallClock):
             self._clock.on_step(self._stepped)
-        self.sender = Sender(self._store, sinks, self._clock, self._policy, self.trouble, limits)
         self.pictures = PictureMaker()
+        self.sender = Sender(
+            self._store, sinks, self._clock, self._policy, self.trouble, limits, draw=self._draw
+        )
+
+    async def _draw(self, post: Post) -> DrawnPicture | None:
+        """The picture that is to follow ``post``; None: there is nothing to be drawn."""
+        theme, words = post.picture, LANGUAGES[post.language]
+        if theme == "none":
+            return None
+        chat = next((c for c in self._audience.chats if _told_in(c, post)), None)
+        zone = zone_of(None if chat is None else chat.quiet, words)
+        alerts_in = alerts_of(post.parts)
+        request = alert_subject(self.settings, alerts_in, zone, theme, self._clock.seen())
+        if request is None:
+            return None
+        try:
+            image = await self.pictures.make(request)
+        except PictureFailed as error:
+            log.warning("a picture was not made", alert=post.message.alert_id, reason=str(error))
+            return None
+        return None if image is None else DrawnPicture(image, picture_caption(request, words))
 
     def status(self) -> BotStatus:
         """How it goes."""
@@ -653,6 +675,11 @@ class BotRole:
             if (seen := await store.open_episodes(self._redis)) is not None:
                 self._prices = seen
                 self.sender.live(seen.episodes)
+
+
+def _told_in(chat: Chat, post: Post) -> bool:
+    """Whether ``post`` is one of ``chat``, which may be a topic."""
+    return (queue_key(chat.destination), topic_of(chat.destination)) == (post.chat, post.topic)
 
 
 def _differs(plan: PlanState, before: PlanState) -> bool:

@@ -38,6 +38,15 @@ _KNOWN = {
         "message_thread_id",
         "reply_parameters",
     },
+    "sendPhoto": {
+        "chat_id",
+        "photo",
+        "caption",
+        "parse_mode",
+        "disable_notification",
+        "message_thread_id",
+        "reply_parameters",
+    },
     "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
     "deleteMessage": {"chat_id", "message_id"},
     "getMe": set[str](),
@@ -111,6 +120,8 @@ class Post(msgspec.Struct):
     answered: bool = False
     deleted: bool = False
     foreign: bool = False
+    photo: bytes = b""
+    """A picture (PNG), of which ``text`` is the caption."""
 
 
 class BadMarkup(ValueError):
@@ -196,7 +207,7 @@ class FakeTelegram:
         if fault is Fault.DROPPED_BEFORE:
             return _drop(request)
         answer: web.Response = getattr(self, f"_{method}")(form)
-        if method == "sendMessage" and answer.status == 200:
+        if method in ("sendMessage", "sendPhoto") and answer.status == 200:
             self.posted[-1].answered = fault not in AFTER
         return await self._after(fault, answer, request)
 
@@ -289,6 +300,18 @@ class FakeTelegram:
         self._accept(chat["id"])
         return _ok(_message(post, chat))
 
+    def _sendPhoto(self, form: Mapping[str, str]) -> web.Response:
+        image = photo_of(form)
+        if image is None:
+            return _error(400, "Bad Request: there is no photo in the request")
+        caption = form.get("caption", "")
+        if len(caption.encode("utf-16-le")) // 2 > 1024:
+            return _error(400, "Bad Request: message caption is too long")
+        answer = self._sendMessage({**form, "text": caption})
+        if answer.status == 200:
+            self.posted[-1].photo = image
+        return answer
+
     def _reply(self, form: Mapping[str, str], chat: int) -> tuple[int | None, str]:
         if "reply_parameters" not in form:
             return None, ""
@@ -328,6 +351,8 @@ class FakeTelegram:
             return _error(400, "Bad Request: message to edit not found")
         if post.foreign:
             return _error(400, "Bad Request: message can't be edited")
+        if post.photo:
+            return _error(400, "Bad Request: there is no text in the message to edit")
         self._accept(chat["id"])
         try:
             text = visible(form)

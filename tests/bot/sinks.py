@@ -16,6 +16,7 @@ class Numbered:
         self.chats: dict[object, list[Message | None]] = {}
         self.replies: list[int | None] = []
         self.messages: list[Message] = []
+        self.pictures: list[tuple[int, bytes, str]] = []
         self.edits: list[tuple[int, Message]] = []
 
     def join(self, gate: Gate) -> None:
@@ -50,6 +51,14 @@ class Numbered:
         chat[message_id - 1] = message
         self.edits.append((message_id, message))
         return Edited.CHANGED
+
+    async def picture(
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+    ) -> Receipt:
+        self.pictures.append((reply_to, image, caption))
+        chat = self.chats.setdefault(_name(to), [])
+        chat.append(None)
+        return Receipt(message_id=len(chat))
 
     async def delete(self, to: Destination, message_id: int) -> None:
         self.chats[_name(to)][message_id - 1] = None

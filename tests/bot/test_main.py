@@ -105,6 +105,21 @@ def test_check_describes_a_good_configuration(config: Path, capsys) -> None:
     assert "liq: liq_10m_musd above the level" in out
 
 
+def test_check_says_that_pictures_cannot_be_made(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.pictures.maker.find_spec", lambda _name: None)
+    sentence = "pictures are left out: the package resvg-py is not installed"
+    check = ["check", "--config", str(config)]
+    assert sentence not in str(ended(check, capsys)), "no token"
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456789:AAF" + "ake" * 11)
+    channel = '[channel]\nchat_id = "@lowtide"\n'
+    config.write_text(PLAIN + channel)
+    assert sentence in str(ended(check, capsys))
+    config.write_text(f'{PLAIN}{channel}pictures = "none"\n')
+    assert sentence not in str(ended(check, capsys))
+
+
 def test_check_names_every_problem(config: Path, capsys) -> None:
     config.write_text(PLAIN.replace("tail =", "tial =").replace("fires ", "fire ", 1))
     code, out, err = ended(["check", "--config", str(config)], capsys)

@@ -17,6 +17,7 @@ from bot.destination import (
     Service,
     TelegramChat,
     WebhookName,
+    destination_key,
 )
 from bot.messages.render import Message
 
@@ -189,6 +190,13 @@ class Sink(Protocol):
         """Give a message that was sent the text of ``message``."""
         ...
 
+    async def picture(
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+    ) -> Receipt:
+        """Send ``image`` (PNG) with ``caption`` (HTML) below it, in answer to a message and without
+        a sound; refused if that message is not there any more."""
+        ...
+
     async def delete(self, to: Destination, message_id: int) -> None:
         """Delete a message that was sent; one that is gone already is fine."""
         ...
@@ -209,6 +217,11 @@ class OneWay:
         self, to: Destination, message_id: int, message: Message, *, markup: bool = True
     ) -> Edited:
         return Edited.GONE
+
+    async def picture(
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+    ) -> Receipt:
+        raise Refused(f"{destination_key(to)} takes no pictures", RefusalScope.MESSAGE)
 
     async def delete(self, to: Destination, message_id: int) -> None:
         """It is gone as far as anybody knows."""

@@ -79,6 +79,8 @@ _TAKEN, _POST = "taken", "post"
 """Marks of a request: its turn has been taken at the gate; it is a post, so that the sender sees to
 floods and moves as well."""
 _PICTURE = "chart.png"
+_PICTURE_S = 10.0
+"""A picture may hold up its chat so long."""
 _MARKUP = ("can't parse entities", "unsupported start tag", "can't find end")
 _NO_RIGHTS = (
     "not enough rights",
@@ -387,6 +389,27 @@ class TelegramClient:
                     return outcome
             raise
         return Edited.CHANGED
+
+    async def picture(
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+    ) -> Receipt:
+        sent = await answer_of(
+            self.bot.send_photo(
+                _chat(to),
+                image,
+                caption,
+                parse_mode=ParseMode.HTML,
+                disable_notification=True,
+                message_thread_id=_thread(to),
+                reply_parameters=telegram.ReplyParameters(reply_to),
+                filename=_PICTURE,
+                read_timeout=_PICTURE_S,
+                write_timeout=_PICTURE_S,
+                rate_limit_args=_POST,
+            ),
+            to,
+        )
+        return Receipt(message_id=_number(sent))
 
     async def delete(self, to: Destination, message_id: int) -> None:
         deleted = self.bot.delete_message(_chat(to), message_id, rate_limit_args=_POST)

@@ -92,6 +92,15 @@ def record(settings: Settings, minutes: int = 120) -> None:
         log.write(now + minute * MIN, row)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is, an answer waits for its picture."""
+    monkeypatch.setattr(serving, "LATE_S", 120.0)
+    monkeypatch.setattr(serving, "PICTURE_S", 60.0)
+    monkeypatch.setattr("bot.pictures.maker.LIMIT_S", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_chart_is_a_picture_with_its_text_below(
     fake: FakeUpdates, configured: Settings, redis: Redis
 ):
@@ -108,6 +117,7 @@ async def test_a_chart_is_a_picture_with_its_text_below(
     assert fake.requests.count("sendMessage") == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_what_is_not_recorded_the_text_is_sent_and_says_so(
     fake: FakeUpdates, configured: Settings, redis: Redis
 ):
@@ -140,6 +150,8 @@ async def test_without_its_picture_an_answer_is_a_text(
     if trouble != "refused":
         monkeypatch.setattr(PictureMaker, "make", make)
     monkeypatch.setattr(serving, "PICTURE_S", 0.05 if trouble == "late" else 60)
+    monkeypatch.setattr(serving, "LATE_S", 120.0)
+    monkeypatch.setattr("bot.pictures.maker.LIMIT_S", 60.0)
     async with served(configured, redis):
         fake.say("/chart BTC oi", user=BOB)
         (answer,) = await fake.until(1, seconds=60)

@@ -6,6 +6,7 @@ import pytest
 
 from bot.config import Settings, load
 from bot.config.chats import Wanted
+from bot.config.errors import ConfigError
 from bot.config.recipients import (
     chats,
     filter_of,
@@ -81,6 +82,18 @@ def test_each_chat_has_its_own(tmp_path: Path):
     assert (channel.key, channel.posts_per_hour) == ("@lowtide", 12)
     assert (topic.destination, topic.posts_per_hour) == (TelegramChat(-5, 7), 2)
     assert not topic.private
+
+
+def test_pictures_are_chosen_by_the_channel_or_by_each(tmp_path: Path):
+    text = '[channel]\nchat_id = "@lowtide"\n[[chats]]\nid = -5\n[[chats]]\nid = -6\npictures = '
+    assert [chat.pictures for chat in chats(read(tmp_path, text + '"none"'))] == [
+        "dark", "dark", "none",
+    ]  # fmt: skip
+    light = text.replace("[[chats]]", 'pictures = "light"\n[[chats]]', 1) + '"dark"'
+    settings = read(tmp_path, light)
+    assert [chat.pictures for chat in chats(settings)] == ["light", "light", "dark"]
+    with pytest.raises(ConfigError, match="pictures"):
+        read(tmp_path, text + '"pink"')
 
 
 def test_recaps_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):

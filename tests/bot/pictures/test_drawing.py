@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,31 @@ def test_a_spike_of_one_minute_is_seen_in_a_week() -> None:
     assert (low - level) / (lowest - level) == pytest.approx(5 / 9, abs=0.01)
     assert len(points) < 4 * svg.width
     assert all(second[0] >= first[0] for first, second in pairwise(points))
+
+
+def test_what_a_minute_went_through_is_seen_where_it_is_beyond_its_neighbours() -> None:
+    """A value that falls has gone through all above it since the minute before: no spike."""
+    falling = line([4.0, 3.0, 2.0, 1.0], highs=[None, 4.0, 3.0, 2.0], lows=[None, 3.0, 2.0, 1.0])
+    ((points,),) = Svg(draw(falling)).lines()
+    assert len(points) == 4
+    spiked = line([4.0, 3.0, 2.0, 1.0], highs=[None, 4.0, 6.0, 2.0])
+    ((points,),) = Svg(draw(spiked)).lines()
+    assert len(points) == 5
+    highest = min(points, key=lambda point: point[1])
+    assert points.index(highest) == 2
+    assert points[1][0] < highest[0] < points[3][0]
+
+
+def test_levels_are_named_beside_the_title_or_where_there_is_no_room_by_their_values() -> None:
+    picture = line([0.0, -2.0, -5.0], levels=LEVELS)
+    assert Svg(draw(picture)).of("level") == ["critical −7", "alert −4", "watch −2"]
+    (panel,) = picture.panels
+    long = msgspec.structs.replace(panel, title="Depth ±0.25%, % of the last hours")
+    picture = msgspec.structs.replace(picture, panels=(long,))
+    assert Svg(draw(picture, PHONE)).of("level") == ["−7", "−4", "−2"]
+    colours = {text.text: text.colour for text in Svg(draw(picture, PHONE)).texts}
+    strokes = {e.get("stroke") for e in Svg(draw(picture, PHONE)).elements("level")} - {None}
+    assert strokes == {colours[text] for text in ("−7", "−4", "−2")}
 
 
 def test_higher_values_are_higher_and_the_last_is_named() -> None:

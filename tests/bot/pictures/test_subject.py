@@ -5,11 +5,18 @@ import pytest
 
 from bot.config import Settings
 from bot.lang import LANGUAGES
-from bot.pictures.drawing import PictureLevel
+from bot.pictures.drawing import PictureEpisode, PictureLevel
 from bot.pictures.letters import legible
-from bot.pictures.subject import drawable, metric_title, subject, zone_of
+from bot.pictures.subject import (
+    alert_subject,
+    drawable,
+    metric_title,
+    picture_caption,
+    subject,
+    zone_of,
+)
 from bot.plan.planner import Quiet
-from rules.alerts import ALL, Level
+from rules.alerts import ALL, CascadeFacts, Level, Turn
 from tests.bot import asked
 from tests.bot.asked import HOUR, NOW
 
@@ -79,3 +86,51 @@ def test_the_zone_is_that_of_quiet_hours_or_of_the_language() -> None:
     assert zone_of(quiet, LANGUAGES["ja"]) == "Europe/Lisbon"
     zones = [zone_of(None, words) for words in LANGUAGES.values()]
     assert sorted(zones) == ["Asia/Taipei", "Asia/Tokyo", "UTC"]
+
+
+def test_an_alert_is_drawn_with_its_event_shaded(settings: Settings) -> None:
+    alert = asked.EPISODE[0]
+    request = alert_subject(settings, [alert], "UTC", "light", alert.seen)
+    assert request is not None
+    assert (request.asset, request.metric, request.theme) == ("BTC", "oi_net_1h_pct", "light")
+    assert list(request.episodes) == [PictureEpisode(alert.opened_at)]
+    assert (request.end, request.value) == (alert.seen, alert.value)
+    assert request.end - request.start == 6 * HOUR
+    assert [level.level for level in request.levels] == [Level.WATCH, Level.ALERT, Level.CRITICAL]
+    assert "open interest" in picture_caption(request, LANGUAGES["en"])
+
+
+def test_an_event_that_is_over_is_shaded_to_its_end(settings: Settings) -> None:
+    ended = msgspec.structs.replace(asked.EPISODE[0], turn=Turn.CLOSE)
+    request = alert_subject(settings, [ended], "UTC", "dark", ended.seen + HOUR)
+    assert request is not None
+    assert list(request.episodes) == [PictureEpisode(ended.opened_at, ended.seen)]
+
+
+def test_an_event_that_is_older_is_drawn_from_before_it_began(settings: Settings) -> None:
+    began = NOW - 20 * HOUR
+    alert = msgspec.structs.replace(asked.EPISODE[0], opened_at=began, seen=NOW)
+    request = alert_subject(settings, [alert], "UTC", "dark", NOW)
+    assert request is not None
+    assert request.start == began - HOUR
+    ancient = msgspec.structs.replace(alert, opened_at=NOW - 90 * 24 * HOUR)
+    request = alert_subject(settings, [ancient], "UTC", "dark", NOW)
+    assert request is not None
+    assert request.end - request.start == 3 * 24 * HOUR
+
+
+def test_of_a_composite_the_metric_that_began_it_is_drawn(settings: Settings) -> None:
+    facts = asked.CASCADE.facts
+    assert isinstance(facts, CascadeFacts)
+    request = alert_subject(settings, [asked.CASCADE], "UTC", "dark", asked.CASCADE.seen)
+    assert request is not None
+    assert request.metric == facts.chain[0].metric
+    assert request.value is None, "that of the composite is another"
+
+
+def test_of_what_is_no_line_nothing_is_drawn(settings: Settings) -> None:
+    alert = msgspec.structs.replace(asked.EPISODE[0], metric="regime_reset", unit="state")
+    assert alert_subject(settings, [alert], "UTC", "dark", NOW) is None
+    request = alert_subject(settings, [alert, asked.EPISODE[0]], "UTC", "dark", NOW)
+    assert request is not None
+    assert request.metric == "oi_net_1h_pct"
