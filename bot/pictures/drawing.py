@@ -129,6 +129,9 @@ _GAP = 2.5
 _WIDEST = 3.0
 """A panel shows levels until they make it so many times as high as its values do."""
 
+_SEEN = 0.015
+"""A spike of so much of the height of a line is seen; a smaller one would look like a step."""
+
 _STEPS: Sequence[Ms] = (
     *(n * MINUTE for n in (1, 2, 5, 10, 15, 30)),
     *(n * HOUR for n in (1, 2, 3, 6, 12)),
@@ -211,7 +214,7 @@ class _Sheet:
             scale = _scaled(panel, begins, top + (number + 1) * room - self._em * 0.5)
             scales.append(scale)
             ticks.append(
-                _ticks(scale, max(2, round((scale.bottom - scale.top) / (1.9 * self._em))))
+                _ticks(scale, max(2, round((scale.bottom - scale.top) / (1.45 * self._em))))
             )
         labels = [tick.text for of in ticks for tick in of]
         labels += [
@@ -533,12 +536,14 @@ class _Point(NamedTuple):
 
 def _runs(panel: PicturePanel, start: Ms, end: Ms, gap: float) -> list[list[_Point]]:
     """The known values from ``start`` to ``end``, in pieces without a gap. What a minute went
-    through, if it is beyond the values on both sides, is a point between them."""
+    through, if it is visibly beyond the values on both sides, is a point between them."""
     known = [
         (at, value, n)
         for n, at in enumerate(panel.at)
         if start <= at <= end and (value := _known(panel.values[n])) is not None
     ]
+    values = [value for _, value, _ in known]
+    seen = (max(values) - min(values)) * _SEEN if values else 0.0
     runs: list[list[_Point]] = []
     before: _Point | None = None
     for at, value, n in known:
@@ -548,9 +553,9 @@ def _runs(panel: PicturePanel, start: Ms, end: Ms, gap: float) -> list[list[_Poi
         middle = at if before is None else (before.at + at) / 2
         beside = [value] if before is None else [before.value, value]
         low, high = (_known(column[n]) if column else None for column in (panel.lows, panel.highs))
-        if low is not None and low < min(beside):
+        if low is not None and low < min(beside) - seen:
             runs[-1].append(_Point(middle, low))
-        if high is not None and high > max(beside):
+        if high is not None and high > max(beside) + seen:
             runs[-1].append(_Point(middle, high))
         before = _Point(at, value)
         runs[-1].append(before)

@@ -26,6 +26,10 @@ _FLOAT = struct.Struct("<f")
 _DAMAGED = (ValueError, zlib.error, msgspec.MsgspecError)
 
 
+LOWER_BOUND = "(≥)"
+"""The end of a title: of all values there may be more."""
+
+
 class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The price of an asset and one of its metrics, from ``start`` to ``end``."""
 
@@ -68,8 +72,8 @@ class _Line:
             self.minutes[end] = (value, None, None)
         at = sorted(self.minutes)
         values, lows, highs = ([self.minutes[t][n] for t in at] for n in range(3))
-        if self.lower_bound:
-            title += ", at least"
+        if self.lower_bound and not title.endswith(LOWER_BOUND):
+            title += f" {LOWER_BOUND}"
         return PicturePanel(title=title, at=at, values=values, lows=lows, highs=highs)
 
 

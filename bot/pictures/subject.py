@@ -11,7 +11,7 @@ from bot.messages.blocks import plain
 from bot.messages.headline import metric_name
 from bot.messages.voice import Html, say, topic
 from bot.pictures.drawing import PictureEpisode, PictureLevel, ThemeName
-from bot.pictures.request import PictureRequest
+from bot.pictures.request import LOWER_BOUND, PictureRequest
 from bot.plan.planner import Quiet
 from rules.alerts import ALL, Alert, CascadeFacts, Turn
 from rules.metrics import metric, of_spot
@@ -22,6 +22,9 @@ from streams.venues import VENUES
 
 _FROM_ZERO = ("M USD", "M USD a day")
 """Units of amounts that are seen against nothing."""
+
+_LOWER_BOUNDS = _FROM_ZERO
+"""Units of what venues have reported, of which there may have been more."""
 
 
 def drawable(name: str) -> bool:
@@ -49,7 +52,9 @@ def metric_title(name: str) -> str:
     """``Open interest in 1h, %``: in English, which every picture has."""
     label = plain(metric_name(ENGLISH, name))
     label = label[:1].upper() + label[1:]
-    return label if "%" in label else f"{label}, {metric(name).unit}"
+    unit = metric(name).unit
+    label = label if "%" in label else f"{label}, {unit}"
+    return f"{label} {LOWER_BOUND}" if unit in _LOWER_BOUNDS else label
 
 
 def subject(

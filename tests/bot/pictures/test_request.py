@@ -91,9 +91,10 @@ def test_what_is_newer_than_the_last_row_is_its_end(tmp_path: Path) -> None:
 
 def test_a_lower_bound_says_so(tmp_path: Path) -> None:
     write(tmp_path, range(-60, 1), lower_bound=True)
-    picture = recorded_picture(request(tmp_path))
-    assert picture is not None
-    assert picture.panels[1].title == "open interest in 1h, %, at least"
+    for title in ("open interest in 1h, %", "open interest in 1h, % (≥)"):
+        picture = recorded_picture(request(tmp_path, metric_title=title))
+        assert picture is not None
+        assert picture.panels[1].title == "open interest in 1h, % (≥)"
 
 
 def test_a_metric_of_one_contract_is_its_own(tmp_path: Path) -> None:

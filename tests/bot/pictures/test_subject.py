@@ -73,7 +73,7 @@ def test_every_metric_of_the_rules_has_a_title_that_the_font_can_show(settings: 
         assert legible(title) == title
         assert "%" in title or "," in title, "a unit"
     assert metric_title("oi_net_1h_pct") == "Open interest in 1h, %"
-    assert metric_title("liq_10m_musd") == "Liquidations in 10 min, M USD"
+    assert metric_title("liq_10m_musd") == "Liquidations in 10 min, M USD (≥)"
 
 
 @pytest.mark.parametrize("name", ["regime_reset", "composite"])

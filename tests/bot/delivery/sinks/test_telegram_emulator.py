@@ -13,6 +13,7 @@ from aiohttp import web
 from bot.delivery.sinks import Edited, OutcomeUnknown, Refused
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import TelegramChat
+from tests.bot.delivery.test_sender_pictures import PNG
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.posts import message
 
@@ -62,6 +63,15 @@ async def test_sends_replies_edits_and_deletions_are_understood(emulator, sink):
         ("editMessageText", 200),
         ("deleteMessage", 200),
     ]
+
+
+async def test_a_picture_in_answer_to_a_post_is_understood(emulator, sink):
+    to = TelegramChat(CHAT)
+    first = await sink.send(to, message("BTC"))
+    assert first.message_id is not None
+    picture = await sink.picture(to, PNG, "<b>BTC</b>", reply_to=first.message_id)
+    assert picture.message_id == first.message_id + 1
+    assert methods(emulator) == [("sendMessage", 200), ("sendPhoto", 200)]
 
 
 async def test_empty_and_overlong_texts_are_refused_as_our_fake_does(sink):
