@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.commands import answer, denied, store
-from bot.commands.access import AskLimiter, AskPace, Denial, menus
+from bot.commands.access import AskLimiter, AskPace, Denial, menus, refusal
 from bot.commands.context import (
     AddSilence,
     Answer,
@@ -33,7 +33,16 @@ from bot.commands.context import (
     only,
 )
 from bot.commands.parsing import Command, CommandSpec, Mistake, parse
-from bot.commands.updates import PRIVATE, MessageChat, UserMessage, new_message, number
+from bot.commands.press import action_of, commands_of, spec_of, together
+from bot.commands.updates import (
+    PRIVATE,
+    ButtonPress,
+    MessageChat,
+    UserMessage,
+    new_message,
+    new_press,
+    number,
+)
 from bot.commands.why import episode_query
 from bot.config import Settings
 from bot.config.recipients import operators_language
@@ -43,21 +52,26 @@ from bot.delivery.send_test import send_test, send_test_to_others
 from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES, short_tag
-from bot.messages.blocks import fitted_answer, plain
+from bot.messages.blocks import fitted_answer, fitted_popup, plain
 from bot.messages.voice import Html, say
 from bot.pictures.maker import PictureFailed, PictureMaker
+from bot.plan.planner import ButtonAction
 from bot.plan.silences import split_by_end, with_silence, without_silence
-from rules.alerts import Alert
+from rules.alerts import Alert, EpisodeKey
 from streams.bus.connection import in_words
 from streams.bus.health import HEALTH
 from streams.clock import wall_ms
-from streams.durations import HOUR, MINUTE
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Ms
 from streams.feed.errors import SayOnce
 
 log = structlog.get_logger()
 
 Fates = Callable[[Sequence[Alert], int], Mapping[str, Sequence[AlertFate]]]
+
+EpisodesOf = Callable[[MessageChat, int], Sequence[EpisodeKey]]
+"""A chat and the number of a message there → the episodes that the post tells of, those that go on
+first; () if it is not known, or not any more."""
 
 TOO_OLD: Ms = 2 * MINUTE
 """A question that is older, asked while the bot was away, is not answered any more."""
@@ -70,6 +84,15 @@ LATE_S = 5.0
 
 MOST_CAPTION_CHARS = 1024
 """How long the text below a picture may be."""
+
+PRESS_S = 2.0
+"""A press of a button that cannot be answered within that is left out."""
+
+SAME_TAP: Ms = 5 * SECOND
+"""The same press of the same person within this is a double tap."""
+
+MOST_PRESSES = 100
+"""So many presses are answered at a time; more are left out."""
 
 MOST_WAITING = 200
 """So many messages wait for their answers; more are left out."""
@@ -115,6 +138,7 @@ class CommandHandler:
         now: Callable[[], Ms],
         fates: Fates,
         pictures: PictureMaker,
+        episodes: EpisodesOf,
     ) -> None:
         self.connected = asyncio.Event()
         """Set once Telegram has been reached."""
@@ -125,6 +149,9 @@ class CommandHandler:
         self._now = now
         self._fates = fates
         self._pictures = pictures
+        self._episodes = episodes
+        self._pressed: dict[tuple[int, int, int, str], Ms] = {}
+        self._presses = 0
         self._limiter = AskLimiter()
         self._waiting: dict[int, deque[_Question]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,16 +160,19 @@ class CommandHandler:
         self._menus: object = None
         self._changing = asyncio.Lock()
 
-    def take(self, update: Any, me: str) -> None:
-        """Take an update; only new messages of people, in private or in the operators' chat, count.
-
-        ``me``: the bot's name, by which groups call it.
+    def take(self, update: Any, me: str, *, fresh: bool = True) -> None:
+        """Take an update; only new messages of people, in private or in the operators' chat, count,
+        and presses of buttons. ``me``: the bot's name, by which groups call it. ``fresh``: it did
+        not wait for us for long.
         """
         try:
+            press = new_press(update)
             message = new_message(update)
         except msgspec.ValidationError as error:
             self._warn("a message could not be read, and was left out", reason=str(error)[:200])
             return
+        if press is not None:
+            self._take_press(press, fresh)
         if message is None:
             return
         if message.migrate_to_chat_id is not None:
@@ -193,10 +223,100 @@ class CommandHandler:
     def _is_operators(self, chat: MessageChat, wanted: int | str | None) -> bool:
         if wanted is None:
             return False
-        address = self._gate.address(wanted)
-        if isinstance(address, str):
-            return (chat.username or "").lower() == address.removeprefix("@").lower()
-        return chat.id == address
+        return chat.is_at(self._gate.address(wanted))
+
+    def _take_press(self, press: ButtonPress, fresh: bool) -> None:
+        if self._presses >= MOST_PRESSES:
+            self._leave_out()
+            return
+        self._presses += 1
+        task = asyncio.create_task(self._serve_press(press, fresh))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_press(self, press: ButtonPress, fresh: bool) -> None:
+        try:
+            await self._reply_to_press(press, fresh)
+        except Busy:
+            self._leave_out()
+        except SendError as error:  # Telegram takes no answer to one that is old
+            self._warn("a button was not answered", reason=str(error)[:200])
+        except Exception:  # the next one is answered all the same
+            log.exception("a button failed", button=press.data)
+        finally:
+            self._presses -= 1
+
+    async def _reply_to_press(self, press: ButtonPress, fresh: bool) -> None:
+        """Answer over the chat; what ``/why`` says in full where whole messages are answered."""
+        settings, now = self._settings(), self._now()
+        pace = self._limiter.ask(press.sender.id, now)
+        if pace is AskPace.IGNORE:
+            return
+        place = press.message.chat if press.message is not None else None
+        private = place is not None and place.type == PRIVATE
+        ours = place is not None and self._is_operators(place, settings.operators.chat_id)
+        asker = Asker(user=press.sender.id, name=press.sender.name, private=private)
+        language = press.sender.language or settings.language
+        if ours and not private:
+            language = operators_language(settings)
+        about = Context(settings=settings, words=LANGUAGES[language], now=now, asker=asker)
+        deadline = asyncio.get_running_loop().time() + PRESS_S
+        listed = asker.user in settings.operators.users
+        lane = Lane.POST if listed else Lane.ASIDE
+        await self._gate.turn(None, PRESS_S, lane)
+        try:
+            async with asyncio.timeout_at(deadline):
+                reply = await self._press_reply(press, about, pace, fresh)
+        except TimeoutError:
+            reply = only(about.say("ask.failed"))
+        is_why = action_of(press.data) is ButtonAction.WHY
+        whole = is_why and (private or ours) and len(reply.blocks) > 1
+        text = "" if whole else fitted_popup(reply.blocks)
+        failure: SendError | None = None
+        try:
+            await self._telegram.answer_press(press.id, text)
+        except SendError as error:
+            failure = error
+        if reply.to_operators:  # nobody but the presser sees what is shown over a chat
+            await self._send_to_operators(reply.to_operators)
+        if failure is not None:
+            raise failure
+        if whole and place is not None:
+            await self._gate.turn(place.id, LATE_S, lane)
+            await self._telegram.answer(place.id, fitted_answer(reply.blocks, about.words))
+
+    async def _press_reply(
+        self, press: ButtonPress, about: Context, pace: AskPace, fresh: bool
+    ) -> Answer:
+        """What to answer, after its effects. Nothing says how old a press is that has waited for
+        us, so that it changes nothing."""
+        action, message = action_of(press.data), press.message
+        if pace is AskPace.WARN:
+            return only(about.say("ask.slow"))
+        if action is None:
+            return only(about.say("press.unknown"))
+        spec, user = spec_of(action), about.asker.user
+        if (denial := refusal(spec, about.asker, about.settings.operators)) is not None:
+            return only(about.say(denial.value, user=str(user)))
+        if message is None:
+            return only(about.say("press.old"))
+        if spec.changes and not fresh:
+            return only(about.say("press.again"))
+        if self._pressed_again((user, message.chat.id, message.message_id, action), about.now):
+            return Answer(blocks=())
+        if not (episodes := self._episodes(message.chat, message.message_id)):
+            return only(about.say("press.old"))
+        replies = [
+            await self._carried_out(command, about, f"button {action}")
+            for command in commands_of(action, episodes)
+        ]
+        return together(replies, about)
+
+    def _pressed_again(self, press: tuple[int, int, int, str], now: Ms) -> bool:
+        """Whether it is one more tap, which is answered already."""
+        recent = {key: at for key, at in self._pressed.items() if now - at < SAME_TAP}
+        self._pressed = {**dict(list(recent.items())[-MOST_PRESSES:]), press: now}
+        return press in recent
 
     async def _serve(self, chat: int, waiting: deque[_Question]) -> None:
         """Answer the questions of one chat, one after the other."""
@@ -304,6 +424,10 @@ class CommandHandler:
             strange = refused[0] is Denial.STRANGER
             once = not strange or self._limiter.refuse(about.asker.user, about.now)
             return refused[1] if once else None
+        return await self._carried_out(command, about, message.text or "")
+
+    async def _carried_out(self, command: Command | Mistake, about: Context, text: str) -> Answer:
+        """What to reply to who may ask, after its effects. ``text``: for the log."""
         try:
             async with self._changing:  # what is looked up still holds when it is changed
                 about = await self._looked_up(command, about)
@@ -314,7 +438,7 @@ class CommandHandler:
         except _REDIS as error:
             return only(about.say("ask.redis", reason=in_words(error)))
         except Exception:  # the asker gets an answer all the same, and the bug is in the log
-            log.exception("a command failed", command=message.text)
+            log.exception("a command failed", command=text)
             return only(about.say("ask.failed"))
         return msgspec.structs.replace(reply, blocks=(*reply.blocks, *done))
 
@@ -459,6 +583,9 @@ def _menu(specs: Sequence[CommandSpec], language: str) -> list[tuple[str, str]]:
     return [(spec.name, phrases[f"ask.menu.{spec.name}"]) for spec in specs]
 
 
+KINDS = ("message", "callback_query")
+"""The updates that are asked for."""
+
 POLL_S = 30.0
 PAUSE_S = 0.2
 """Between two polls: a message whose number cannot be read comes again at once."""
@@ -480,15 +607,16 @@ async def serve(
     fates: Fates = lambda _alerts, _user: {},
     hear: Callable[[str], None] = lambda _trouble: None,
     pictures: PictureMaker | None = None,
+    episodes: EpisodesOf = lambda _chat, _message: (),
 ) -> None:
     """Answer commands until cancelled. ``settings``: gives those that hold now.
 
     ``gate``: the one that ``telegram`` has joined. ``fates``: what became of alerts, for a user.
     ``hear``: is told after each poll why Telegram does not answer, "" if it does. ``pictures``: who
-    makes them; None: one of its own.
+    makes them; None: one of its own. ``episodes``: which a post tells of.
     """
     handler = CommandHandler(
-        settings, redis, telegram, gate, now, fates, pictures or PictureMaker()
+        settings, redis, telegram, gate, now, fates, pictures or PictureMaker(), episodes
     )
     polling = _Polling(handler, telegram, hear)
     try:
@@ -536,7 +664,7 @@ class _Polling:
     async def confirm(self) -> None:
         """Tell Telegram what has been read, so that it is not sent to the next who asks."""
         if self._works and self._offset > self._confirmed:
-            task = asyncio.ensure_future(self._telegram.updates(self._offset, 0))
+            task = asyncio.ensure_future(self._telegram.updates(self._offset, 0, KINDS))
             await asyncio.wait([task], timeout=STOP_S)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -544,7 +672,9 @@ class _Polling:
     async def _poll(self) -> None:
         me = await self._telegram.name()
         # the first poll does not wait, to know at once whether it works
-        updates = await self._telegram.updates(self._offset, POLL_S if self._works else 0)
+        fresh = self._works
+        wait_s = POLL_S if self._works else 0
+        updates = await self._telegram.updates(self._offset, wait_s, KINDS)
         if not self._works:
             log.info("commands are answered", bot=me)
             self._works = True
@@ -556,7 +686,7 @@ class _Polling:
         for update in updates:
             if (last := number(update)) is not None:
                 self._offset = max(self._offset, last + 1)
-            self._handler.take(update, me)
+            self._handler.take(update, me, fresh=fresh)
 
     def _failed(self, error: SendError, pause_s: float) -> None:
         """Log each kind of failure in a row once. One that lasts is an alarm, if Telegram answers:

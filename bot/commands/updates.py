@@ -22,6 +22,12 @@ class MessageChat(msgspec.Struct, frozen=True):
     username: str | None = None
     """A public group's, without @."""
 
+    def is_at(self, address: int | str) -> bool:
+        """Whether it is the chat of this number or "@name"."""
+        if isinstance(address, str):
+            return (self.username or "").lower() == address.removeprefix("@").lower()
+        return self.id == address
+
 
 class Person(msgspec.Struct, frozen=True):
     """Who wrote it."""
@@ -77,8 +83,30 @@ class UserMessage(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "
         return self.message_thread_id if self.is_topic_message else None
 
 
+class PressedMessage(msgspec.Struct, frozen=True):
+    """The message whose button was pressed."""
+
+    message_id: int
+    chat: MessageChat
+
+
+class ButtonPress(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):
+    """Somebody has pressed a button. Nothing says when."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    sender: Person
+    message: PressedMessage | None = None
+    """None: too old for Telegram."""
+    data: str | None = None
+    """What the button says; anything, since apps other than Telegram's may send it."""
+
+
 class _Update(msgspec.Struct, frozen=True):
     message: UserMessage | None = None
+
+
+class _PressUpdate(msgspec.Struct, frozen=True):
+    callback_query: ButtonPress | None = None
 
 
 def number(update: Any) -> int | None:
@@ -91,3 +119,8 @@ def number(update: Any) -> int | None:
 def new_message(update: Any) -> UserMessage | None:
     """The message in ``update``, None if it holds no new one. Raises msgspec.ValidationError."""
     return msgspec.convert(update, _Update).message
+
+
+def new_press(update: Any) -> ButtonPress | None:
+    """The press of a button in ``update``, None if there is none. Raises as ``new_message``."""
+    return msgspec.convert(update, _PressUpdate).callback_query

@@ -130,6 +130,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a post of which nobody can say whether it arrived is sent again."""
     language: str
     """The language of everything that has none of its own: notices, webhooks, answers."""
+    buttons: bool = False
+    """Whether posts to subscribers have buttons."""
     group_wait: Mapping[Level, Ms]
     """How long alerts wait for others, see ``bot.plan.planner.Chat``."""
     api_url: str
@@ -426,6 +428,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         },
         resend=file.delivery.on_uncertain == "resend",
         language=file.channel.language,
+        buttons=file.channel.buttons,
         group_wait=file.defaults.group_wait,
         api_url=file.telegram.api_url,
         token=Secret(token) if token else None,

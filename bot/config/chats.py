@@ -44,6 +44,8 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Of the posts that ring."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
+    buttons: bool = False
+    """Whether posts have buttons."""
     place: str = "channel.chat_id"
     """Where the configuration names it."""
 
@@ -87,6 +89,7 @@ def chats(file: File) -> tuple[ChatSettings, ...]:
         recap=channel.recap,
         pictures=channel.pictures,
         weekly_report=channel.weekly_report,
+        buttons=channel.buttons,
     )
     others = [_chat(n, table, first) for n, table in enumerate(file.chats)]
     return (first, *others) if channel.chat_id is not None or not others else tuple(others)
@@ -106,6 +109,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         weekly_report=table.weekly_report
         if "weekly_report" in table.model_fields_set
         else channel.weekly_report,
+        buttons=channel.buttons if table.buttons is None else table.buttons,
         place=f"chats.id (table {number + 1})",
     )
 

@@ -229,7 +229,8 @@ def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     pictures = ""
     if isinstance(chat, ChatSettings) and chat.pictures != "dark":
         pictures = f", {'no' if chat.pictures == 'none' else 'light'} pictures"
-    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}{pictures}"
+    buttons = ", buttons" if isinstance(chat, ChatSettings) and chat.buttons else ""
+    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}{pictures}{buttons}"
 
 
 def _together(settings: Settings) -> str:

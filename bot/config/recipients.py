@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from bot.config import Settings
-from bot.config.chats import Wanted
+from bot.config.chats import OperatorSettings, Wanted
 from bot.config.markets import Tiers
 from bot.destination import TelegramChat, WebhookName, telegram_or_console
-from bot.plan.planner import Chat, Filter
+from bot.plan.planner import ButtonAction, Chat, Filter
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import ALL
 
@@ -24,6 +24,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             recap=chat.recap,
             pictures=chat.pictures,
             weekly_report=chat.weekly_report,
+            buttons=_buttons(chat.id, settings.operators) if chat.buttons else (),
             group_wait=settings.group_wait,
         )
         for chat in settings.chats
@@ -78,10 +79,19 @@ def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) ->
             language=subscriber.language,
             filters=tuple(_subscribed(rule, assets) for rule, assets in subscriber.wants.items()),
             private=True,
+            buttons=_buttons(subscriber.user, settings.operators) if settings.buttons else (),
             group_wait=settings.group_wait,
         )
         for subscriber in subscriptions
     )
+
+
+def _buttons(chat: int | str | None, operators: OperatorSettings) -> tuple[ButtonAction, ...]:
+    """What is under posts to ``chat``: where only operators are, what only they may do as well."""
+    if chat is None:
+        return ()
+    theirs = chat == operators.chat_id or chat in operators.users
+    return (ButtonAction.WHY, ButtonAction.MUTE) if theirs else (ButtonAction.WHY,)
 
 
 def filter_of(wanted: Wanted, where: Tiers) -> Filter:

@@ -71,6 +71,7 @@ class Channel(Table):
     recap: Recap = None
     pictures: Pictures = "dark"
     weekly_report: Weekly = None
+    buttons: bool = False
 
 
 class WantedTable(Table):
@@ -89,6 +90,7 @@ class ChatTable(WantedTable):
     recap: Recap = None
     pictures: Pictures | None = None
     weekly_report: Weekly = None
+    buttons: bool | None = None
 
 
 class WebhookTable(WantedTable):

@@ -40,6 +40,7 @@ def warnings(settings: Settings) -> list[str]:
         *_destinations(settings),
         *_operators(settings),
         *_weekly_reports(settings),
+        *_buttons(settings),
     ]
     able = [rule for rule in settings.rules if not _why_never(rule, settings)]
     doubts += [
@@ -138,6 +139,21 @@ def _nobody(specs: Sequence[Spec], verb: str, what: str) -> str:
 
 def _titles(specs: Sequence[Spec]) -> str:
     return ", ".join(spec.title for spec in specs)
+
+
+def _buttons(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    operators = settings.operators
+    for chat in settings.chats:
+        ours = chat.id == operators.chat_id or chat.id in operators.users
+        if chat.buttons and not operators.everyone and not ours and chat.id is not None:
+            table = "channel" if chat.place.startswith("channel") else "chats"
+            yield (
+                (table, "buttons"),
+                (
+                    f"only operators may ask, so for readers of {chat.id} the buttons do nothing; "
+                    'operators.commands = "everyone" changes that'
+                ),
+            )
 
 
 def _weekly_reports(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

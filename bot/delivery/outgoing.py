@@ -98,6 +98,7 @@ def delivery_post(
         picture=chat.pictures,
         topic=topic,
         count=len(delivery.alerts),
+        buttons=chat.buttons if delivery.thread else (),
         names=tuple(dict.fromkeys(alert.asset for alert in delivery.alerts)),
         episodes=tuple(alerts),
         open=open_episodes([delivery]),

@@ -13,9 +13,10 @@ import msgspec
 
 from bot.delivery.pace import Pace
 from bot.destination import Destination, TelegramChat, with_topic
+from bot.lang import LANGUAGES
 from bot.messages.blocks import plain
-from bot.messages.render import Message
-from bot.plan.planner import Delivery, Pictures
+from bot.messages.render import Button, Message
+from bot.plan.planner import ButtonAction, Delivery, Pictures
 from rules.alerts import Level, Turn
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Ms
@@ -123,6 +124,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ``message_thread_id`` of a topic."""
     count: int = 1
     """How many alerts are in it."""
+    buttons: tuple[ButtonAction, ...] = ()
+    """What is under it."""
     names: tuple[str, ...] = ()
     """What it is about, for a line that says it was left out."""
     episodes: tuple[str, ...] = ()
@@ -251,8 +254,10 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def as_message(post: Post, text: str) -> Message:
-    """``post``'s message with ``text`` in place of its own."""
-    return msgspec.structs.replace(post.message, html=text, plain=plain(text))
+    """``post``'s message with ``text`` in place of its own, and the buttons under it."""
+    phrases = LANGUAGES[post.language].phrases
+    buttons = tuple(Button(phrases[f"button.{action}"], action) for action in post.buttons)
+    return msgspec.structs.replace(post.message, html=text, plain=plain(text), buttons=buttons)
 
 
 class SendStep(msgspec.Struct, frozen=True):

@@ -20,6 +20,9 @@ DIGEST_CHARS = 3_500
 MOST_CHARS = 4_096
 """What Telegram takes, counted after the markup is read."""
 
+POPUP_CHARS = 200
+"""The most of what is shown over a chat when somebody presses a button."""
+
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)[^>]*>")
 
 
@@ -78,6 +81,16 @@ def fitted_answer(parts: Sequence[Html], words: Words, limit: int = MOST_CHARS) 
     if visible(text) > limit:
         text = fitted(kept[0].split("\n"), limit, 0, "\n", more)
     return Html(text) if kept and visible(text) <= limit else say(words, "ask.too_much")
+
+
+def fitted_popup(parts: Sequence[Html]) -> str:
+    """As many lines of ``parts`` as fit into what Telegram shows over a chat, as plain text."""
+    lines = [line for part in parts for line in plain(part).split("\n") if line]
+    text = fitted([html.escape(line) for line in lines], POPUP_CHARS, 0) if lines else ""
+    shown = plain(text)
+    while len(shown.encode("utf-16-le", "replace")) // 2 > POPUP_CHARS:
+        shown = shown[:-2].rstrip("…") + "…"
+    return shown
 
 
 def with_lines(text: str, lines: Sequence[str], single: bool) -> str:

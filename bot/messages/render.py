@@ -75,6 +75,14 @@ BESIDE = " · "
 """In the last line of a post, in every language: with a space, so that no hashtag goes on."""
 
 
+class Button(msgspec.Struct, frozen=True):
+    """What can be pressed below a message."""
+
+    label: str
+    action: str
+    """What the sink is told when it is pressed."""
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What a sink sends. ``html`` and ``plain`` say the same; ``silent``: without a sound.
 
@@ -92,6 +100,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     plain: str
     at: Ms
     hidden_by: str = ""
+    buttons: tuple[Button, ...] = ()
+    """Where a sink has any."""
 
 
 def render(

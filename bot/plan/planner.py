@@ -316,6 +316,15 @@ Pictures = Literal["dark", "light", "none"]
 """The colours of the pictures that follow posts; none do."""
 
 
+class ButtonAction(StrEnum):
+    """What a button under a post asks for; the value is what Telegram sends back when it is
+    pressed, at most 64 bytes."""
+
+    WHY = "why"
+    MUTE = "mute"
+    """No alerts of its rules on its assets for an hour, but what is critical."""
+
+
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Where posts go, of which alerts, and how many at most."""
 
@@ -340,6 +349,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Of the posts that ring, where the messenger is Telegram."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
+    buttons: tuple[ButtonAction, ...] = ()
+    """What is under posts of events."""
 
     @property
     def key(self) -> str:

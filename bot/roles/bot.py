@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bot.commands import store
+from bot.commands.updates import MessageChat
 from bot.config import Settings
 from bot.config.recipients import (
     chats,
@@ -49,7 +50,7 @@ from bot.plan.weekly import with_posted, without_future
 from bot.roles import report, role, rss_mb
 from bot.roles.weekly import Maker, WeeklyReports, make_report
 from rules import alerts
-from rules.alerts import Alert, Notice
+from rules.alerts import Alert, EpisodeKey, Notice
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
 from streams.clock import STEP, Clock, WallClock, wall_ms
@@ -243,6 +244,18 @@ class BotRole:
             for alert in asked
             if alert.post
         }
+
+    def episodes_of(self, chat: MessageChat, message_id: int) -> list[EpisodeKey]:
+        """The episodes of the post with this number there, those that go on first."""
+        for queue in self.sender.queues.values():
+            address = queue.state.address()
+            if not isinstance(address, TelegramChat) or not chat.is_at(address.chat):
+                continue
+            posts = [post for post in queue.posts.values() if post.message_id == message_id]
+            for post in posts[:1]:
+                names = dict.fromkeys((*post.open, *post.episodes))
+                return [key for name in names if (key := EpisodeKey.parse(name)) is not None]
+        return []
 
     def _fate(self, alert: Alert, chat: Chat) -> AlertFate:
         queue = self.sender.queue(chat.destination)
@@ -750,5 +763,6 @@ async def _commands(bot: BotRole, redis: Redis, ways_out: Sinks) -> None:
             bot.sender,
             fates=bot.fates,
             hear=bot.hear_of_telegram,
+            episodes=bot.episodes_of,
             pictures=bot.pictures,
         )

@@ -37,6 +37,15 @@ _KNOWN = {
         "link_preview_options",
         "message_thread_id",
         "reply_parameters",
+        "reply_markup",
+    },
+    "editMessageText": {
+        "chat_id",
+        "message_id",
+        "text",
+        "parse_mode",
+        "link_preview_options",
+        "reply_markup",
     },
     "sendPhoto": {
         "chat_id",
@@ -47,7 +56,6 @@ _KNOWN = {
         "message_thread_id",
         "reply_parameters",
     },
-    "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
     "deleteMessage": {"chat_id", "message_id"},
     "getMe": set[str](),
     "getChat": {"chat_id"},
@@ -103,8 +111,8 @@ UNCLEAR = (*AFTER, Fault.BAD_GATEWAY, Fault.DROPPED_BEFORE)
 class Post(msgspec.Struct):
     """One message in a chat. ``text``: as readers see it; ``source``: as it was sent.
 
-    ``first``: its text before edits. ``at``: loop time. ``answered``: the bot was told that it was
-    posted. ``foreign``: somebody else's.
+    ``buttons``: labels and what comes back. ``first``: its text before edits. ``at``: loop time.
+    ``answered``: the bot was told that it was posted. ``foreign``: somebody else's.
     """
 
     message_id: int
@@ -112,6 +120,7 @@ class Post(msgspec.Struct):
     text: str
     source: str
     silent: bool
+    buttons: tuple[tuple[str, str], ...] = ()
     topic: int | None = None
     reply_to: int | None = None
     first: str = ""
@@ -275,7 +284,7 @@ class FakeTelegram:
         if chat is None:
             return _error(400, "Bad Request: chat not found")
         try:
-            text = visible(form)
+            text, buttons = visible(form), keyboard(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
         topic = int(form["message_thread_id"]) if "message_thread_id" in form else None
@@ -291,6 +300,7 @@ class FakeTelegram:
             text,
             form["text"],
             form.get("disable_notification") == "true",
+            buttons=buttons,
             topic=topic,
             reply_to=reply_to,
             first=text,
@@ -355,16 +365,17 @@ class FakeTelegram:
             return _error(400, "Bad Request: there is no text in the message to edit")
         self._accept(chat["id"])
         try:
-            text = visible(form)
+            text, buttons = visible(form), keyboard(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
-        if text == post.text:
+        if (text, buttons) == (post.text, post.buttons):
             return _error(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply "
                 "markup are exactly the same as a current content and reply markup of the message",
             )
         post.text, post.source, post.edits = text, form["text"], post.edits + 1
+        post.buttons = buttons
         return _ok(_message(post, chat))
 
 
@@ -399,6 +410,30 @@ def visible(form: Mapping[str, str]) -> str:
     if len(text.encode("utf-16-le")) // 2 > 4096:
         raise BadMarkup("message is too long")
     return text
+
+
+def keyboard(form: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The buttons below a message: what they say, and what comes back. Raises BadMarkup with
+    Telegram's words."""
+    if "reply_markup" not in form:
+        return ()
+    markup = orjson.loads(form["reply_markup"])
+    if set(markup) != {"inline_keyboard"} or not markup["inline_keyboard"]:
+        raise BadMarkup("object expected as reply markup")
+    buttons: list[tuple[str, str]] = []
+    for row in markup["inline_keyboard"]:
+        if not row:
+            raise BadMarkup("REPLY_MARKUP_INVALID")
+        for button in row:
+            if set(button) != {"text", "callback_data"}:
+                raise BadMarkup("can't parse inline keyboard button: Text buttons are unallowed")
+            label, data = button["text"], button["callback_data"]
+            if not isinstance(label, str) or not label.strip():
+                raise BadMarkup("can't parse inline keyboard button: text is empty")
+            if not isinstance(data, str) or not 1 <= len(data.encode()) <= 64:
+                raise BadMarkup("BUTTON_DATA_INVALID")
+            buttons.append((label, data))
+    return tuple(buttons)
 
 
 def parsed(text: str) -> str:

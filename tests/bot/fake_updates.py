@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from bot.init.offers import KINDS
-from tests.bot.fake_telegram import TOKEN, BadMarkup, form_of, parsed, photo_of
+from tests.bot.fake_telegram import TOKEN, BadMarkup, form_of, keyboard, parsed, photo_of
 
 BOT_ID, BOT_NAME = 1, "lowtide_bot"
 OPERATORS, OTHER_GROUP, CHANNEL, FORUM = -200, -300, -1001, -1002
@@ -46,9 +46,18 @@ _KNOWN = {
         "message_thread_id",
         "link_preview_options",
         "reply_parameters",
+        "reply_markup",
     },
     "sendPhoto": {"chat_id", "photo", "caption", "parse_mode", "message_thread_id"},
-    "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
+    "editMessageText": {
+        "chat_id",
+        "message_id",
+        "text",
+        "parse_mode",
+        "link_preview_options",
+        "reply_markup",
+    },
+    "answerCallbackQuery": {"callback_query_id", "text", "show_alert"},
     "deleteMessage": {"chat_id", "message_id"},
     "getChat": {"chat_id"},
     "getChatMember": {"chat_id", "user_id"},
@@ -65,6 +74,17 @@ class Sent(msgspec.Struct):
     first: str = ""
     photo: bytes = b""
     """The picture above it."""
+    buttons: tuple[tuple[str, str], ...] = ()
+    """What they say, and what comes back."""
+
+
+class Popup(msgspec.Struct):
+    """What somebody is shown who has pressed a button; ``text`` "": nothing. ``s``: how long that
+    took."""
+
+    press: str
+    text: str
+    s: float
 
 
 class FakeUpdates:
@@ -81,6 +101,8 @@ class FakeUpdates:
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
+        self.popups: list[Popup] = []
+        self.pressed: dict[str, float] = {}
         self.menus: dict[str, list[str]] = {}
         self.descriptions: dict[str, str] = {}
         self.refuse: deque[tuple[int, str] | None] = deque()
@@ -153,6 +175,41 @@ class FakeUpdates:
         self._updates.append({"update_id": len(self._updates) + 1, kind: message})
         self._news.set()
 
+    def press(
+        self,
+        data: object,
+        chat: int,
+        number: int,
+        user: int = 11,
+        *,
+        language_code: str = "en",
+        **more: object,
+    ) -> str:
+        """``user`` presses the button with ``data`` under the message of that number; its id."""
+        press = str(len(self._updates) + 1)
+        query = {
+            "id": press,
+            "from": {"id": user, "is_bot": False, "first_name": "Ann", "username": f"user{user}",
+                     "language_code": language_code},
+            "message": {"message_id": number, "date": int(time.time()),
+                        "chat": {"id": chat, **self.chats[chat]}},
+            "chat_instance": "1",
+            "data": data,
+            **more,
+        }  # fmt: skip
+        self.pressed[press] = time.monotonic()
+        self._updates.append({"update_id": len(self._updates) + 1, "callback_query": query})
+        self._news.set()
+        return press
+
+    async def popup(self, press: str) -> Popup:
+        """What the presser was shown."""
+        async with asyncio.timeout(60):
+            while not (shown := [popup for popup in self.popups if popup.press == press]):
+                await asyncio.sleep(0.005)
+        (only,) = shown
+        return only
+
     def garble(self, **more: object) -> None:
         """Whatever was said last is not what it should be."""
         self._updates[-1]["message"] |= more
@@ -204,7 +261,9 @@ class FakeUpdates:
                 request.transport.close()
                 return web.Response()
             return _error(*refusal, self.parameters)
-        assert json.loads(form["allowed_updates"]) in (["message"], list(KINDS))
+        assert json.loads(form["allowed_updates"]) in (
+            ["message", "callback_query"], list(KINDS),
+        )  # fmt: skip
         self.offset = max(self.offset, int(form.get("offset", 0)))
         until = time.monotonic() + float(form.get("timeout", 0))
         odd, self.odd = self.odd, []
@@ -222,6 +281,18 @@ class FakeUpdates:
         return _ok({"id": BOT_ID, "is_bot": True, "first_name": "Lowtide", "username": BOT_NAME})
 
     def _deleteWebhook(self, _given: Mapping[str, str]) -> web.Response:
+        return _ok(True)
+
+    def _answerCallbackQuery(self, form: Mapping[str, str]) -> web.Response:
+        press, text = form["callback_query_id"], form.get("text", "")
+        if press not in self.pressed:
+            text = "query is too old and response timeout expired or query ID is invalid"
+            return _error(400, f"Bad Request: {text}")
+        if len(text.encode("utf-16-le")) // 2 > 200:
+            return _error(400, "Bad Request: MESSAGE_TOO_LONG")
+        assert bool(text) == (form.get("show_alert") == "true")
+        took = time.monotonic() - self.pressed.pop(press)
+        self.popups.append(Popup(press, text, took))
         return _ok(True)
 
     def _setMyCommands(self, form: Mapping[str, str]) -> web.Response:
@@ -262,12 +333,14 @@ class FakeUpdates:
             return _error(400, "Bad Request: message thread not found")
         try:
             text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
+            buttons = keyboard(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
         if not 0 < len(text.encode("utf-16-le")) // 2 <= 4096:
             return _error(400, "Bad Request: message is too long or empty")
         silent = form.get("disable_notification") == "true"
-        self.sent.append(Sent(chat["id"], text, silent, int(topic) if topic else None, text))
+        number = int(topic) if topic else None
+        self.sent.append(Sent(chat["id"], text, silent, number, text, buttons=buttons))
         return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
                     "text": text})  # fmt: skip
 
@@ -289,9 +362,10 @@ class FakeUpdates:
         if chat is None or not 0 < number <= len(self.sent):
             return _error(400, "Bad Request: message to edit not found")
         text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
-        if self.sent[number - 1].text == text:
+        buttons = keyboard(form)
+        if (self.sent[number - 1].text, self.sent[number - 1].buttons) == (text, buttons):
             return _error(400, "Bad Request: message is not modified")
-        self.sent[number - 1].text = text
+        self.sent[number - 1].text, self.sent[number - 1].buttons = text, buttons
         return _ok({"message_id": number, "date": int(time.time()), "chat": chat, "text": text})
 
     def _deleteMessage(self, _given: Mapping[str, str]) -> web.Response:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from bot.commands.telegram import serve
+from bot.commands.telegram import EpisodesOf, serve
 from bot.config import Settings
 from bot.delivery.pace import NO_LIMITS, Limits
 from bot.delivery.post import DeliveryProblem, Policy
@@ -31,6 +31,7 @@ async def served(
     redis: Redis,
     now: Callable[[], int] | None = None,
     limits: Limits | None = NO_LIMITS,
+    episodes: EpisodesOf = lambda _chat, _message: (),
 ) -> AsyncIterator[Sender]:
     """While inside, commands are answered; the gate. ``limits`` None: those of Telegram."""
     asked = settings if callable(settings) else lambda: settings
@@ -40,7 +41,7 @@ async def served(
     gate = Sender(store, Sinks(telegram), WallClock(), Policy(), _ignore, limits)
     if (operators := asked().operators.chat_id) is not None:
         gate.queue(TelegramChat(operators))
-    task = asyncio.create_task(serve(asked, redis, telegram, gate, now=clock))
+    task = asyncio.create_task(serve(asked, redis, telegram, gate, now=clock, episodes=episodes))
     try:
         yield gate
     finally:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.bot.fake_updates import CHANNEL, OPERATORS
+from tests.bot.fake_updates import CHANNEL, OPERATORS, Sent
 from tests.seams.system import System
 
 CONFIG = f"""
@@ -87,3 +87,41 @@ async def test_commands_come_back_after_a_401_and_a_message_that_nobody_can_read
         system.telegram.say("/start", user=14)
         await system.until(lambda: [s for s in system.telegram.sent if s.chat == 14])
         assert system.log.count("commands are not answered: Telegram refuses the token") <= 1
+
+
+async def test_buttons_stay_under_a_post_through_edits_and_restarts_and_are_answered(
+    tmp_path: Path,
+):
+    config = CONFIG.replace("[operators]", "buttons = true\n[operators]")
+    async with System(tmp_path, config) as system:
+        await system.start("streams", "rules", "bot")
+
+        def posts() -> list[Sent]:
+            return [s for s in system.telegram.sent if s.chat == CHANNEL]
+
+        await system.liquidate("BTCUSDT", 2e6)
+        await system.until(posts, 60)
+        (post,) = posts()
+        assert post.buttons == (("Why", "why"),)
+        number = system.telegram.sent.index(post) + 1
+        await system.kill("bot")
+        await system.start("bot")
+        users = iter(range(100, 200))
+
+        async def asked(data: str, user: int) -> str:
+            press = system.telegram.press(data, CHANNEL, number, user)
+            return (await system.telegram.popup(press)).text
+
+        while "too old" in (text := await asked("why", next(users))):
+            pass  # until it is settled that the post arrived before the bot was killed
+        assert text.startswith("🟠 liq on BTC") and len(text) <= 200
+        assert (await asked("mute", next(users))).startswith("Sorry, only operators")
+        while "again" in (text := await asked("mute", 11)):  # until it has not waited for the bot
+            pass
+        assert text.startswith("Silenced")
+        await system.liquidate("BTCUSDT", 9e6)  # critical rings, and the first post points to it
+        await system.until(lambda: len(posts()) == 2, 60)
+        await system.until(lambda: post.text != post.first, 120)
+        assert [s.buttons for s in posts()] == [(("Why", "why"),)] * 2
+        system.telegram.say("/unsilence liq BTC", chat=OPERATORS)
+        await system.until(lambda: [s for s in system.telegram.sent if "@user11" in s.text], 60)

@@ -313,6 +313,15 @@ class TelegramClient:
             TelegramChat(chat, topic),
         )
 
+    async def answer_press(self, press: str, text: str) -> None:
+        """Answer that a button was pressed, with ``text`` over the chat; "": nothing is shown. Its
+        turn has been taken at the gate. ``press``: the id that Telegram gave it."""
+        await answer_of(
+            self.bot.answer_callback_query(
+                press, text or None, show_alert=bool(text), rate_limit_args=_TAKEN
+            )
+        )
+
     async def offer(
         self,
         menu: Sequence[tuple[str, str]],
@@ -362,6 +371,7 @@ class TelegramClient:
                 disable_notification=message.silent,
                 message_thread_id=_thread(to),
                 reply_parameters=reply,
+                reply_markup=_keyboard(message),
                 link_preview_options=self._preview,
                 rate_limit_args=_POST,
             ),
@@ -377,6 +387,7 @@ class TelegramClient:
             _chat(to),
             message_id,
             parse_mode=ParseMode.HTML if markup else None,
+            reply_markup=_keyboard(message),  # an edit without it takes the buttons away
             link_preview_options=self._preview,
             rate_limit_args=_POST,
         )
@@ -436,6 +447,17 @@ async def answer_of(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
     except _UNREADABLE as error:
         cause = printable(redact(f"{type(error).__name__}: {error}"), _SHOWN)
         raise OutcomeUnknown(f"Telegram's answer cannot be read ({cause})", answered=True) from None
+
+
+def _keyboard(message: Message) -> telegram.InlineKeyboardMarkup | None:
+    """The buttons of ``message``, in a row."""
+    if not message.buttons:
+        return None
+    row = [
+        telegram.InlineKeyboardButton(button.label, callback_data=button.action)
+        for button in message.buttons
+    ]
+    return telegram.InlineKeyboardMarkup([row])
 
 
 def _number(message: object) -> int:

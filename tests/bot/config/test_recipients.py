@@ -17,7 +17,7 @@ from bot.config.recipients import (
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.lang import ENGLISH
 from bot.lang.words import PhraseError
-from bot.plan.planner import Chat, Filter, WeeklyTime
+from bot.plan.planner import ButtonAction, Chat, Filter, WeeklyTime
 from bot.plan.subscriptions import (  # fmt: skip
     ANY,
     MOST_ASSETS,
@@ -111,6 +111,21 @@ def test_recaps_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):
     ]  # fmt: skip
     assert [chat.recap for chat in messenger_chats(settings)] == [Level.CRITICAL, Level.ALERT]
     assert [chat.recap for chat in chats(read(tmp_path))] == [None]
+
+
+def test_buttons_are_under_the_posts_of_chats_that_want_them(tmp_path: Path):
+    text = (
+        '[channel]\nchat_id = "@lowtide"\nbuttons = true\n'
+        "[[chats]]\nid = -5\n[[chats]]\nid = -6\nbuttons = false\n[[chats]]\nid = 11\n"
+        "[operators]\nchat_id = -5\nusers = [11]\n"
+    )
+    settings = read(tmp_path, text)
+    why, both = (ButtonAction.WHY,), (ButtonAction.WHY, ButtonAction.MUTE)
+    assert [chat.buttons for chat in chats(settings)] == [why, both, (), both]
+    people = [Subscriber(user=user, wants={ANY: (ANY,)}) for user in (11, 12)]
+    assert [chat.buttons for chat in subscribed_chats(people, settings)] == [both, why]
+    off = read(tmp_path)
+    assert [chat.buttons for chat in (*chats(off), *subscribed_chats(people, off))] == [()] * 3
 
 
 def test_weekly_reports_are_switched_on_by_the_channel_or_by_each(tmp_path: Path):

@@ -158,6 +158,26 @@ def test_chats_without_a_token_are_told(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("chat", "commands", "counted"),
+    [("@mine", "operators", 1), ("@mine", "everyone", 0), (-5, "operators", 0)],
+)
+def test_buttons_that_do_nothing_for_readers_are_told(
+    tmp_path: Path, chat: int | str, commands: str, counted: int
+):
+    named = f'"{chat}"' if isinstance(chat, str) else chat
+    text = (
+        f"[channel]\nchat_id = {named}\nbuttons = true\n[operators]\nchat_id = -5\nusers = [1]\n"
+        f'commands = "{commands}"\n'
+    )
+    doubts = [d for d in warned(tmp_path, text, {"TELEGRAM_BOT_TOKEN": TOKEN}) if "buttons" in d]
+    expected = (
+        "local.toml:4: channel.buttons: only operators may ask, so for readers of @mine the"
+        ' buttons do nothing; operators.commands = "everyone" changes that'
+    )
+    assert doubts == [expected] * counted
+
+
 def test_a_weekly_report_of_a_log_that_is_not_kept_so_long_is_told(tmp_path: Path):
     text = '[channel]\nweekly_report = "Mon 09:00"\n[metrics]\nkeep = "{}"\n'
     (doubt,) = [d for d in warned(tmp_path, text.format("7d")) if "metrics.keep" in d]

@@ -7,12 +7,14 @@ import msgspec
 import pytest
 
 from bot.delivery.outgoing import delivery_post, recap_post
-from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep
-from bot.delivery.queue import ChatQueue
+from bot.delivery.post import EditStep, Policy, Post, PostState, SendStep, as_message
+from bot.delivery.queue import ChatQueue, digests
 from bot.delivery.rendering import rendered
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
-from bot.plan.planner import Chat, Delivery, PlanState, plan
+from bot.lang import LANGUAGES
+from bot.messages.render import Button
+from bot.plan.planner import ButtonAction, Chat, Delivery, PlanState, plan
 from rules.alerts import Alert, CascadeFacts, Level, Link, Turn
 from tests.bot.plan.test_planner import alert
 from tests.bot.posts import HOUR, MIN, START, S, chat_queue, sent
@@ -831,3 +833,62 @@ def test_a_recap_takes_the_place_of_nothing_that_waits():
 def test_a_short_recap_has_its_first_line_and_its_last():
     post = looked_back(chat_queue(), 1, short=True)
     assert [line[:6] for line in rendered(post).plain.split("\n")] == ["⚪ BTC:", "#BTC #"]
+
+
+def with_buttons(*actions: ButtonAction, language: str = "en") -> tuple[ChatQueue, Post]:
+    """A post of an event with these buttons, in its queue."""
+    queue = chat_queue()
+    chat = Chat(destination=TelegramChat(-1), language=language, buttons=actions)
+    delivery = of_thread(fall(0, -6.0), at=0, thread="BTC")
+    post = delivery_post(delivery, chat, queue, [], 1, POLICY)
+    queue.add(msgspec.msgpack.decode(msgspec.msgpack.encode(post), type=Post))
+    return queue, queue.posts[post.key]
+
+
+BUTTONS = (ButtonAction.WHY, ButtonAction.MUTE)
+
+
+def test_what_is_sent_and_what_it_is_edited_to_have_the_same_buttons():
+    queue, post = with_buttons(*BUTTONS)
+    buttons = (Button("Why", "why"), Button("Mute 1 h", "mute"))
+    assert as_message(post, "text").buttons == buttons
+    first = sent(queue, 0)
+    grow(queue, fall(0, -6.0), fall(5 * MIN, -9.0), at=5 * MIN, thread="BTC")
+    step = queue.next(START + 10 * MIN)
+    assert isinstance(step, EditStep) and step.message_id == first.message_id
+    assert as_message(step.post, step.text).buttons == buttons
+
+
+def test_two_posts_of_one_event_that_wait_keep_their_buttons():
+    queue, post = with_buttons(*BUTTONS)
+    chat = Chat(destination=TelegramChat(-1), buttons=BUTTONS)
+    later = of_thread(fall(MIN, -9.0), at=MIN, thread="BTC")
+    queue.add(delivery_post(later, chat, queue, [], 2, POLICY))
+    step = queue.next(START + MIN)
+    assert isinstance(step, SendStep) and step.post.key == post.key
+    assert [button.action for button in as_message(step.post, "x").buttons] == ["why", "mute"]
+
+
+def test_a_digest_and_a_post_without_an_event_have_none():
+    posts = [with_buttons(*BUTTONS)[1], with_buttons(*BUTTONS)[1]]
+    (digest,) = digests(posts, "collapsed")
+    assert as_message(digest, "text").buttons == ()
+    chat = Chat(destination=TelegramChat(-1), buttons=BUTTONS)
+    alone = of_thread(fall(0, -6.0), at=0, thread="")
+    assert delivery_post(alone, chat, chat_queue(), [], 1, POLICY).buttons == ()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_buttons_are_in_the_language_of_the_chat(language: str):
+    _, post = with_buttons(*BUTTONS, language=language)
+    labels = [button.label for button in as_message(post, "text").buttons]
+    assert len(set(labels)) == 2
+    assert (labels[0] == "Why") is (language == "en")
+
+
+def test_a_record_of_a_version_without_buttons_is_read():
+    _, post = with_buttons()
+    record = msgspec.to_builtins(post)
+    del record["message"]["buttons"]
+    assert "buttons" not in record
+    assert msgspec.convert(record, Post) == post

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from telegram.error import BadRequest, Forbidden
 
@@ -22,7 +23,7 @@ from bot.delivery.sinks import (
 from bot.delivery.sinks.console import Console
 from bot.delivery.sinks.telegram import TelegramClient, _meaning
 from bot.destination import ConsoleOutput, TelegramChat
-from bot.messages.render import Message
+from bot.messages.render import Button, Message
 from rules.alerts import Level, Turn
 from tests.bot.fake_telegram import (
     CHANNEL,
@@ -329,3 +330,37 @@ def test_what_telegram_says_is_shown_on_one_line_without_control_characters():
     assert refused.reason == (r"Telegram refuses the message: \u202e\x1b[31m evil\n[fake] line")
     forbidden = _meaning(Forbidden("kicked\r\n\u2066"), TelegramChat(CHANNEL))
     assert r"(kicked\r\n\u2066)" in forbidden.reason
+
+
+def with_buttons(*buttons: Button, text: str = "text") -> Message:
+    return msgspec.structs.replace(message(text), buttons=buttons)
+
+
+async def test_buttons_are_sent_in_a_row_and_an_edit_keeps_or_changes_them(fake, sink):
+    why, mute = Button("Why <&>", "why"), Button("1時間ミュート", "mute")
+    receipt = await sink.send(HERE, with_buttons(why, mute))
+    (post,) = fake.posted
+    assert post.buttons == (("Why <&>", "why"), ("1時間ミュート", "mute"))
+    number = receipt.message_id
+    same = await sink.edit(HERE, number, with_buttons(why, mute))
+    assert same is Edited.SAME
+    assert await sink.edit(HERE, number, with_buttons(why, mute, text="x")) is Edited.CHANGED
+    assert len(post.buttons) == 2
+    assert await sink.edit(HERE, number, with_buttons(why, text="x")) is Edited.CHANGED
+    assert post.buttons == (("Why <&>", "why"),)
+
+
+async def test_requests_without_buttons_say_nothing_of_them(fake, sink):
+    receipt = await sink.send(HERE, message("a"))
+    await sink.edit(HERE, receipt.message_id, message("b"))
+    forms = [form for method, form in fake.requests if method != "getMe"]
+    assert [set(form) for form in forms] == [
+        {"chat_id", "text", "parse_mode", "disable_notification", "link_preview_options"},
+        {"chat_id", "message_id", "text", "parse_mode", "link_preview_options"},
+    ]
+
+
+@pytest.mark.parametrize("action", ["", "x" * 65, "清" * 22])
+async def test_the_server_of_tests_refuses_what_no_button_may_hold(fake, sink, action: str):
+    with pytest.raises(Refused):
+        await sink.send(HERE, with_buttons(Button("Why", action)))

@@ -1,0 +1,255 @@
+"""Buttons under a post: checked as commands are, answered at once, never an exception."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from bot.commands import store
+from bot.commands.press import MUTE_FOR, action_of, commands_of
+from bot.commands.telegram import PRESS_S
+from bot.commands.updates import MessageChat
+from bot.config import Secret, Settings
+from bot.messages.blocks import POPUP_CHARS, fitted_popup
+from bot.messages.voice import Html
+from bot.plan.planner import ButtonAction
+from rules import alerts
+from rules.alerts import EpisodeKey
+from streams.bus.connection import Keys
+from streams.durations import HOUR
+from streams.events import Ms
+from tests.bot import asked
+from tests.bot.asked import ANN, BOB
+from tests.bot.fake_telegram import TOKEN
+from tests.bot.fake_updates import CHANNEL, OPERATORS, OTHER_GROUP, FakeUpdates, Popup
+from tests.bot.serving import served
+
+POST = 5
+"""The number of a post that is known, in the chats that have one."""
+
+OPENED: Ms = asked.NOW - HOUR
+EPISODES = (EpisodeKey("oi_drop:1h", "BTC", OPENED), EpisodeKey("liq_burst", "BTC", OPENED))
+STRANGER = 99
+
+
+def known(chat: MessageChat, message: int) -> Sequence[EpisodeKey]:
+    return EPISODES if message == POST and chat.id in (CHANNEL, OPERATORS, ANN, BOB) else ()
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeUpdates]:
+    async with FakeUpdates() as server:
+        for user in (ANN, BOB, STRANGER):
+            server.chats[user] = {"type": "private", "first_name": "Ann"}
+        yield server
+
+
+@pytest.fixture
+def configured(tmp_path: Path, fake: FakeUpdates) -> Settings:
+    settings = asked.settings(tmp_path)
+    return msgspec.structs.replace(settings, token=Secret(TOKEN), api_url=fake.url)
+
+
+@pytest.fixture
+async def bot(fake: FakeUpdates, configured: Settings, redis: Redis) -> AsyncIterator[FakeUpdates]:
+    """The commands are answered, and something has happened that can be asked about."""
+    now = int(time.time() * 1000)
+    standing = msgspec.structs.replace(asked.STANDING, seen=now)
+    await redis.set(Keys().standing, msgspec.msgpack.encode(standing))
+    turn = asked.EPISODE[0]
+    for key in EPISODES:
+        alert = msgspec.structs.replace(
+            turn, id=key.turn(1), rule=key.rule, opened_at=OPENED, asset=key.subject
+        )
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(alert)})
+    async with served(configured, redis, episodes=known):
+        fake.say("/rules", user=ANN)
+        await fake.until(1, 60)  # what comes from now on has not waited
+        fake.sent.clear()
+        yield fake
+
+
+async def pressed(bot: FakeUpdates, data: object, chat: int, user: int, **more: object) -> Popup:
+    number = more.pop("number", POST)
+    assert isinstance(number, int)
+    return await bot.popup(bot.press(data, chat, number, user, **more))  # pyright: ignore[reportArgumentType]
+
+
+async def test_who_may_ask_gets_the_reason_over_the_channel(bot: FakeUpdates):
+    popup = await pressed(bot, "why", CHANNEL, BOB)
+    assert "oi_drop:1h on BTC" in popup.text
+    assert 20 < len(popup.text) <= POPUP_CHARS and "<" not in popup.text
+    assert not bot.sent
+
+
+@pytest.mark.parametrize("chat", [OPERATORS, BOB])
+async def test_where_messages_are_answered_the_whole_of_it_is_sent(bot: FakeUpdates, chat: int):
+    popup = await pressed(bot, "why", chat, BOB)
+    assert popup.text == ""
+    (answer,) = await bot.until(1, 60)
+    assert answer.chat == chat and "oi_drop:1h on BTC" in answer.text
+    assert len(answer.text) > POPUP_CHARS
+
+
+async def test_an_operator_mutes_all_rules_of_the_post_for_an_hour(bot: FakeUpdates, redis: Redis):
+    before = int(time.time() * 1000)
+    popup = await pressed(bot, "mute", CHANNEL, ANN)
+    assert "oi_drop" in popup.text and "liq_burst" in popup.text
+    kept = await store.silences(redis)
+    assert [(s.family, s.asset, s.by) for s in kept] == [
+        ("oi_drop", "BTC", f"@user{ANN}"), ("liq_burst", "BTC", f"@user{ANN}"),
+    ]  # fmt: skip
+    after = int(time.time() * 1000)
+    assert all(before + HOUR <= s.until <= after + HOUR for s in kept)
+    (notice,) = await bot.until(1, 60)  # the other operators hear of it
+    assert notice.chat == OPERATORS and f"@user{ANN}" in notice.text
+
+
+async def test_a_double_tap_is_answered_and_does_nothing_more(bot: FakeUpdates, redis: Redis):
+    presses = [bot.press("why", OPERATORS, POST, ANN) for _ in range(3)]
+    texts = [(await bot.popup(press)).text for press in presses]
+    assert texts == ["", "", ""]
+    presses = [bot.press("mute", OPERATORS, POST, ANN) for _ in range(2)]
+    first, second = [(await bot.popup(press)).text for press in presses]
+    assert first and not second
+    await bot.until(2, 60)
+    await bot.read(60)
+    assert len(bot.sent) == 2  # what /why says, and what operators hear
+    assert len(await store.silences(redis)) == 2
+
+
+async def test_who_may_not_is_refused(bot: FakeUpdates, configured: Settings, redis: Redis):
+    popup = await pressed(bot, "mute", CHANNEL, BOB)
+    assert popup.text.startswith("Sorry, only operators")
+    assert not await store.silences(redis) and not bot.sent
+
+
+async def test_strangers_are_refused_where_only_operators_may_ask(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    operators = msgspec.structs.replace(configured.operators, everyone=False)
+    closed = msgspec.structs.replace(configured, operators=operators)
+    async with served(closed, redis, episodes=known):
+        for data in ("why", "mute"):
+            popup = await pressed(fake, data, CHANNEL, STRANGER)
+            assert str(STRANGER) in popup.text
+    assert not fake.sent and not await store.silences(redis)
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "text"),
+    [
+        ("chart", {}, "not known any more"),
+        ("why extra", {}, "not known any more"),
+        ("", {}, "not known any more"),
+        ("x" * 4_000, {}, "not known any more"),
+        (None, {}, "not known any more"),
+        ("why", {"number": 4}, "too old"),  # an old post, or one of somebody else
+        ("mute", {"message": None}, "too old"),
+        ("why", {"game_short_name": "x", "inline_message_id": "y"}, "oi_drop"),
+    ],
+)
+async def test_whatever_is_pressed_is_answered(
+    bot: FakeUpdates, redis: Redis, data: object, more: dict[str, object], text: str
+):
+    assert text in (await pressed(bot, data, CHANNEL, ANN, **more)).text
+    assert not await store.silences(redis)
+
+
+async def test_a_post_that_was_forwarded_is_no_post_of_ours(bot: FakeUpdates):
+    assert "too old" in (await pressed(bot, "why", OTHER_GROUP, BOB)).text
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"id": 7}, {"id": ""}, {"from": None}, {"from": {"id": 10**30}},
+        {"message": {"message_id": "x", "chat": {"id": 1, "type": "private"}}}, {"message": []},
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_read_costs_nothing_else(bot: FakeUpdates, more: dict[str, object]):
+    bot.press("why", CHANNEL, POST, BOB, **more)  # pyright: ignore[reportArgumentType]
+    assert "oi_drop" in (await pressed(bot, "why", CHANNEL, BOB)).text
+
+
+async def test_what_waited_for_the_bot_changes_nothing(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    """Nothing says how old a press is: those of before the start may be of yesterday."""
+    mute, why = fake.press("mute", CHANNEL, POST, ANN), fake.press("why", CHANNEL, POST, BOB)
+    async with served(configured, redis, episodes=known):
+        assert "press again" in (await fake.popup(mute)).text
+        assert (await fake.popup(why)).text
+    assert not await store.silences(redis)
+
+
+async def test_one_that_telegram_takes_no_answer_to_stops_nothing(bot: FakeUpdates):
+    old = bot.press("why", CHANNEL, POST, BOB)
+    bot.pressed.pop(old)
+    assert "oi_drop" in (await pressed(bot, "why", CHANNEL, ANN)).text
+
+
+async def test_operators_hear_of_what_was_muted_though_the_presser_does_not(
+    bot: FakeUpdates, redis: Redis
+):
+    bot.pressed.pop(bot.press("mute", CHANNEL, POST, ANN))
+    (notice,) = await bot.until(1, 60)
+    assert notice.chat == OPERATORS and f"@user{ANN}" in notice.text
+    assert len(await store.silences(redis)) == 2 and not bot.popups
+
+
+async def test_too_many_presses_are_said_to_be_too_many_once(bot: FakeUpdates):
+    texts = [(await pressed(bot, "why", CHANNEL, BOB, number=n)).text for n in range(100, 121)]
+    assert [text for text in texts if "too old" not in text] == texts[20:]
+    bot.press("why", CHANNEL, 200, BOB)
+    assert "oi_drop" in (await pressed(bot, "why", CHANNEL, ANN)).text
+    assert len(bot.pressed) == 1
+
+
+async def test_a_redis_that_hangs_does_not_keep_the_presser_waiting(
+    bot: FakeUpdates, monkeypatch: pytest.MonkeyPatch
+):
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "silences", hang)
+    monkeypatch.setattr("bot.commands.telegram.PRESS_S", 0.05)
+    assert (await pressed(bot, "why", CHANNEL, BOB)).text
+
+
+async def test_people_are_answered_in_their_language(bot: FakeUpdates):
+    texts = [
+        (await pressed(bot, "x", CHANNEL, BOB, language_code=code)).text
+        for code in ("ja", "zh-hant", "fr")
+    ]
+    assert texts[0].startswith("このボタン") and texts[1].startswith("這個按鈕")
+    assert texts[2] == "This button is not known any more."
+
+
+def test_a_button_is_a_command():
+    assert PRESS_S <= 2
+    assert [action_of(data) for data in ("why", "mute", "Why", "", None)] == [
+        ButtonAction.WHY, ButtonAction.MUTE, None, None, None,
+    ]  # fmt: skip
+    (why,) = commands_of(ButtonAction.WHY, EPISODES)
+    assert (why.name, why.words) == ("why", (str(EPISODES[0]),))
+    contract = EpisodeKey("funding", "binance/BTCUSDT", OPENED)
+    again = EpisodeKey("oi_drop:24h", "BTC", OPENED)
+    mutes = commands_of(ButtonAction.MUTE, (*EPISODES, contract, again))
+    assert [mute.words for mute in mutes] == [
+        ("oi_drop", "BTC", MUTE_FOR), ("liq_burst", "BTC", MUTE_FOR),
+    ]  # fmt: skip
+    assert all(len(action.encode()) <= 64 for action in ButtonAction)
+
+
+def test_what_is_shown_over_a_chat_fits():
+    assert fitted_popup([]) == ""
+    assert fitted_popup([Html("<b>a</b> &lt;b&gt;\n\nb"), Html("c")]) == "a <b>\nb\nc"
+    lines = [Html("&lt;" * 90), Html("b" * 90), Html("c" * 90)]
+    assert fitted_popup(lines) == "<" * 90 + "\n" + "b" * 90
+    long = fitted_popup([Html("清" * 150 + "😀" * 60)])
+    assert len(long.encode("utf-16-le")) // 2 <= POPUP_CHARS and long.endswith("…")
