@@ -227,6 +227,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The listing that we decode with is out of date."""
     opens: Kind | None = None
     """The feed that is subscribed from now on, of a kind for which silence is normal."""
+    answer: str = ""
+    """What the venue wants to be told at once: it has asked whether we are there."""
     closing: bool = False
     """The venue is about to close this connection: another is to be open by then."""
 

@@ -445,6 +445,8 @@ class Session:
     # ── replies ─────────────────────────────────────────────────────────
 
     def _reply(self, reply: Reply, seen: Ms) -> list[Action]:
+        if reply.answer:
+            return [Send(reply.answer.encode())]
         if reply.relist:
             return [Relist(), *self._note("listing out of date", reply.text)]
         self.closing |= reply.closing

@@ -82,6 +82,7 @@ def read(decoder: msgspec.json.Decoder[_T], data: bytes | msgspec.Raw) -> _T:
 
 
 _DIGIT = re.compile(rb"[0-9]")
+_CODE = re.compile(rb'"contract_code"\s*:\s*"([^"]{1,60})"')  # a symbol beside it is the coin
 _NAME = re.compile(
     rb'"(?:symbol|instId|contract|instrument_name|product_id|name|s)"\s*:\s*"([^"]{1,60})"'
 )
@@ -134,7 +135,8 @@ def ranking(
 
 def name_of(raw: msgspec.Raw) -> str:
     """The name in a row that cannot be read, as it is written there, "" if there is none."""
-    name = _NAME.search(bytes(raw))
+    row = bytes(raw)
+    name = _CODE.search(row) or _NAME.search(row)
     return name[1].decode("utf-8", "replace") if name else ""
 
 

@@ -24,6 +24,7 @@ from tests.streams.bitget_server import BitgetServer
 from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.gate_server import GateServer
+from tests.streams.htx_server import HtxServer
 from tests.streams.kraken_server import KrakenServer
 from tests.streams.okx_server import OkxServer
 from tests.streams.venue_server import listening, resting
@@ -51,6 +52,10 @@ class Kraken(KrakenServer):
     now = property(lambda self: wall_ms())
 
 
+class Htx(HtxServer):
+    now = property(lambda self: wall_ms())
+
+
 class Aster(CoinM):
     """Its contracts are linear, its addresses those of another version."""
 
@@ -75,7 +80,8 @@ class Aster(CoinM):
             await asyncio.sleep(1)
 
 
-SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit, "kraken": Kraken}
+SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit, "kraken": Kraken,
+           "htx": Htx}  # fmt: skip
 
 COMMON = """
 [telegram]

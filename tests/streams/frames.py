@@ -1,5 +1,6 @@
 """Small frames as the venues write them, for tests of sessions, lines and the consumer."""
 
+import gzip
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +43,7 @@ def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
     return {"kraken": "PF_"}.get(venue, "") + asset + {
         "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
-        "gate": "_USDT", "deribit": "_USDC-PERPETUAL", "kraken": "USD",
+        "gate": "_USDT", "htx": "-USDT", "deribit": "_USDC-PERPETUAL", "kraken": "USD",
     }.get(venue, "USDT")  # fmt: skip
 
 
@@ -55,9 +56,9 @@ def _texts(levels: Levels) -> list[list[str]]:
 
 
 CONTRACT = 0.5
-"""Coins in a contract of OKX and of Gate here."""
+"""Coins in a contract of OKX, of Gate and of HTX here."""
 
-SIZES = {"okx": CONTRACT, "gate": CONTRACT, "binance-coinm": 100.0}
+SIZES = {"okx": CONTRACT, "gate": CONTRACT, "htx": CONTRACT, "binance-coinm": 100.0}
 """How many coins a contract of each venue has, of inverse ones how many dollars."""
 
 INVERSE = ("binance-coinm", "bybit-inverse")
@@ -770,3 +771,102 @@ def kraken_row(symbol: str) -> dict[str, Any]:
 def kraken_orders(bids: Levels = BIDS, asks: Levels = ASKS) -> bytes:
     """Kraken's answer about the book of a contract."""
     return _line({"result": "success", "orderBook": {"bids": bids, "asks": asks}})
+
+
+# ── HTX ─────────────────────────────────────────────────────────────────
+
+
+def packed(frame: bytes) -> bytes:
+    """As HTX sends each frame."""
+    return gzip.compress(frame, mtime=0)
+
+
+def htx_says(symbol: str, topic: str, error: str = "", at: Ms = EPOCH) -> bytes:
+    """HTX's answer to a request for a topic of one contract."""
+    if error:
+        return _line(
+            {"status": "error", "ts": at, "id": symbol, "err-code": "bad-request",
+             "err-msg": error}
+        )  # fmt: skip
+    return _line({"id": symbol, "subbed": f"market.{symbol}.{topic}", "ts": at, "status": "ok"})
+
+
+def htx_opens(topic: str, at: Ms = EPOCH, error: int = 0) -> bytes:
+    """HTX's answer to a request for a topic of all contracts."""
+    return _line(
+        {"op": "sub", "cid": topic, "topic": f"public.*.{topic}", "ts": at, "err-code": error}
+    )
+
+
+def htx_tells(topic: str, rows: Sequence[object], at: Ms = EPOCH) -> bytes:
+    """What HTX tells of all contracts."""
+    return _line({"op": "notify", "topic": f"public.*.{topic}", "ts": at, "data": rows})
+
+
+def htx_price(symbol: str, feed: str, price: float = 100, at: Ms = EPOCH) -> bytes:
+    """The bar of the minute that goes on, of the mark price or of the index of HTX."""
+    tick = {"id": at // 60_000 * 60, "open": "1", "close": f"{price}", "high": "1", "low": "1"}
+    return _line({"ch": f"market.{symbol}.{feed}.1min", "ts": at, "tick": tick})
+
+
+def htx_rate(symbol: str, rate: str = "0.0001", at: Ms = EPOCH, hours: int = 8) -> dict[str, Any]:
+    """A row of HTX's funding: what is to be charged at the next settlement."""
+    step = hours * 3_600_000
+    return {
+        "symbol": symbol.partition("-")[0], "contract_code": symbol, "fee_asset": "USDT",
+        "funding_time": f"{at // 60_000 * 60_000}", "funding_rate": rate,
+        "settlement_time": f"{at // step * step + step}", "estimated_rate": None,
+    }  # fmt: skip
+
+
+def htx_forced(
+    symbol: str, *coins: float, at: Ms = EPOCH, long: bool = True, price: float = 100
+) -> bytes:
+    """Longs (or shorts) of HTX were liquidated, of so many coins each."""
+    rows = [
+        {"symbol": symbol.partition("-")[0], "contract_code": symbol, "offset": "close",
+         "direction": "sell" if long else "buy", "volume": amount / CONTRACT, "price": price,
+         "created_at": at, "amount": amount, "trade_turnover": amount * price}
+        for amount in coins
+    ]  # fmt: skip
+    return htx_tells("liquidation_orders", rows, at)
+
+
+def htx_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    event: str = "snapshot",
+    at: Ms = EPOCH,
+) -> bytes:
+    """A book of HTX, or its change number ``last``."""
+    sides = [[[price, size / CONTRACT] for price, size in side] for side in (bids, asks)]
+    channel = f"market.{symbol}.depth.size_150.high_freq"
+    tick = {"bids": sides[0], "asks": sides[1], "event": event, "ts": at, "version": last}
+    return _line({"ch": channel, "tick": tick, "ts": at})
+
+
+def htx_contract(symbol: str, **fields: object) -> dict[str, Any]:
+    """A row of HTX's listing."""
+    return {
+        "symbol": symbol.partition("-")[0], "contract_code": symbol, "contract_size": CONTRACT,
+        "contract_status": 1, "business_type": "swap", "delivery_time": "",
+        "settlement_period": 8,
+    } | fields  # fmt: skip
+
+
+def htx_row(symbol: str) -> dict[str, Any]:
+    """A row of the tickers of HTX."""
+    return {
+        "contract_code": symbol, "vol": "1000000", "bid": [99.99, 10], "ask": [100.01, 10],
+        "business_type": "swap",
+    }  # fmt: skip
+
+
+def htx_held(symbol: str, coins: float = 10) -> dict[str, Any]:
+    """A row of the open interest of HTX."""
+    return {
+        "contract_code": symbol, "amount": f"{coins}", "volume": f"{coins / CONTRACT}",
+        "value": f"{coins * 100}",
+    }  # fmt: skip

@@ -31,10 +31,10 @@ from tests.streams.kraken_server import KrakenServer
 from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
-SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "11")))
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "12")))
 NAMES = (
     "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
-    "bybit-inverse", "aster", "kraken",
+    "bybit-inverse", "aster", "kraken", "htx",
 )  # fmt: skip
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
@@ -218,6 +218,36 @@ async def kraken_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+def htx_answer(request: web.Request) -> web.Response:
+    symbols = ("BTC-USDT", "ETH-USDT")
+    match request.path.rpartition("/")[2]:
+        case "swap_contract_info":
+            return web.json_response({"data": [frames.htx_contract(s) for s in symbols]})
+        case "open_interest":
+            return web.json_response({"code": 200, "data": [frames.htx_held(s) for s in symbols]})
+        case _:
+            return web.json_response({"ticks": [frames.htx_row(s) for s in symbols]})
+
+
+async def htx_talk(connection: ServerConnection) -> None:
+    assert connection.request is not None
+    path, last = connection.request.path, 1
+    symbols = ("BTC-USDT", "ETH-USDT")
+    while True:
+        for symbol in symbols:
+            rate = frames.htx_tells("funding_rate", [frames.htx_rate(symbol)])
+            event = "snapshot" if last == 1 else "update"
+            by_path = {
+                "/linear-swap-notification": [frames.htx_opens("liquidation_orders"), rate],
+                "/linear-swap-ws": [frames.htx_book(symbol, last, event=event)],
+                "/ws_index": [frames.htx_price(symbol, feed) for feed in ("mark_price", "index")],
+            }
+            for frame in by_path[path]:
+                await connection.send(frames.packed(frame), text=False)
+        last += 1
+        await asyncio.sleep(1)
+
+
 class Aster(Binance):
     """Binance's protocol under other addresses."""
 
@@ -305,6 +335,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "bybit-inverse": (inverse_answer, inverse_talk),
         "aster": (aster.answer, aster.talk),
         "kraken": (kraken_answer, kraken_talk),
+        "htx": (htx_answer, htx_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

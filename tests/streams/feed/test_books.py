@@ -215,6 +215,8 @@ def follows(venue: str, symbol: str, last: int, at: Ms) -> bytes:
             return frames.gate_book(symbol, last, bids, asks, first=last, at=at)
         case "deribit":
             return frames.deribit_book(symbol, last, bids, asks, previous=last - 1, at=at)
+        case "htx":
+            return frames.htx_book(symbol, last, bids, asks, "update", at)
         case _:
             (change,) = frames.kraken_changes(symbol, last, bids, at=at)
             return change
@@ -235,13 +237,15 @@ def at_thousand(venue: str, symbol: str) -> Played:
             played.hear(frames.gate_book(symbol, 1_000))
         case "deribit":
             played.hear(frames.deribit_book(symbol, 1_000))
+        case "htx":
+            played.hear(frames.htx_book(symbol, 1_000))
         case _:
             played.hear(frames.kraken_book(symbol, 1_000))
     played.tick(12)
     return played
 
 
-SEQUENCED = ["binance", "bybit", "okx", "gate", "deribit", "kraken"]
+SEQUENCED = ["binance", "bybit", "okx", "gate", "deribit", "kraken", "htx"]
 
 
 @pytest.mark.parametrize("behind_s", [60, 3_600])
@@ -280,7 +284,7 @@ def test_old_changes_beside_a_stream_that_goes_on_are_no_gap(venue: str) -> None
     assert (played.session.stats.gaps, played.session.stats.duplicates) == (0, 40)
 
 
-@pytest.mark.parametrize("venue", ["binance", "bybit", "okx", "gate", "deribit", "kraken"])
+@pytest.mark.parametrize("venue", SEQUENCED)
 def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
     played = Played(venue, "book-1", "BTC")
     played.open()
@@ -303,6 +307,10 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             frames.gate_book(symbol, 11, *CROSSED, first=11),
             frames.gate_book(symbol, 12, [(101.0, 0.0)], [], first=12),
         )
+    elif venue == "htx":
+        played.hear(frames.htx_book(symbol, 10))
+        crossing = frames.htx_book(symbol, 11, *CROSSED, event="update")
+        healing = frames.htx_book(symbol, 12, [(101.0, 0.0)], [], "update")
     elif venue == "kraken":
         played.hear(frames.kraken_book(symbol, 10))
         (crossing,) = frames.kraken_changes(symbol, 11, *CROSSED)
@@ -333,6 +341,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         "gate": frames.gate_book(symbol, 13, *CROSSED, first=13),
         "deribit": frames.deribit_book(symbol, 13, *CROSSED, previous=12),
         "kraken": frames.kraken_changes(symbol, 13, *CROSSED)[0],
+        "htx": frames.htx_book(symbol, 13, *CROSSED, event="update"),
     }
     played.hear(again[venue])
     assert played.tick(3) == []
@@ -346,6 +355,8 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         played.fetch("BTCUSDT", frames.snapshot(20))
     else:
         asked = [message for message in sent(actions) if message != b"ping"]
+        if venue == "htx":
+            asked = [{"op": "subscribe" if "sub" in m else "unsubscribe"} for m in asked]
         names = ("op", "event", "method")
         events = [message[name] for message in asked for name in names if message.get(name)]
         assert [event.removeprefix("public/") for event in events if event != "public/test"] == [
@@ -357,6 +368,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             "gate": frames.gate_book(symbol, 20),
             "deribit": frames.deribit_book(symbol, 20),
             "kraken": frames.kraken_book(symbol, 20),
+            "htx": frames.htx_book(symbol, 20),
         }
         played.hear(fresh[venue])
     assert turns(played.tick()) == [f"+depth {symbol}"]
@@ -636,7 +648,7 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken"]
+    "venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken", "htx"]
 )
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
@@ -671,6 +683,9 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "deribit":
             previous = None if before is None else last - 1
             return [frames.deribit_book(symbol, last, *levels, previous=previous)]
+        if venue == "htx":
+            event = "snapshot" if before is None else "update"
+            return [frames.htx_book(symbol, last, *levels, event=event)]
         if venue == "kraken":
             if before is None:
                 return [frames.kraken_book(symbol, last, *levels)]

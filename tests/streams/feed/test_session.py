@@ -271,7 +271,8 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("bybit-inverse", "market-1"), ("bybit-inverse", "book-1"), ("gate", "market"),
            ("gate", "ticker-1"), ("gate", "book-1"), ("deribit", "market"),
            ("deribit", "ticker-1"), ("deribit", "book-1"), ("kraken", "market-1"),
-           ("kraken", "book-1"))  # fmt: skip
+           ("kraken", "book-1"), ("htx", "market"), ("htx", "price-1"),
+           ("htx", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -670,9 +671,24 @@ def _kraken_frame(kind: int, first: int, length: int, level: float, symbol: str)
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _htx_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = f"{symbol.removesuffix('USDT')}-USDT"
+    match kind:
+        case 0 | 1:
+            return frames.packed(frames.htx_book(symbol, first))
+        case 2 | 3 | 4:
+            levels = [(level, float(length))]
+            return frames.packed(frames.htx_book(symbol, first + length, levels, [], "update"))
+        case 5:
+            return frames.packed(frames.htx_says(symbol, "depth", "invalid symbol"))
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
 MAKERS = {
     "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame,
     "gate": _gate_frame, "deribit": _deribit_frame, "kraken": _kraken_frame,
+    "htx": _htx_frame,
 }  # fmt: skip
 
 CALLS = st.lists(
@@ -749,6 +765,9 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
                                 frames.kraken_forced("PF_BTCUSD", 1.0),
                                 frames.kraken_says("error", message="x"),
                                 frames.kraken_says("subscribed", "trade", "PF_BTCUSD")]),
+        "htx": ("market", [frames.htx_opens("liquidation_orders"), frames.htx_opens("x", error=7),
+                           frames.htx_forced("BTC-USDT", 1.0, 2.0), b'{"op":"ping","ts":"1"}',
+                           frames.htx_tells("funding_rate", [frames.htx_rate("BTC-USDT")])]),
         "deribit": ("market", [frames.deribit_opens(),
                                frames.deribit_forced("BTC_USDC-PERPETUAL", 1.0, 2.0),
                                frames.deribit_answers(1, error="x"),

@@ -145,6 +145,9 @@ ENDED = {
     "gate": (0, b'"status":"trading","in_delisting":false',
              (b'"status":"delisting","in_delisting":false', 0),
              (b'"status":"trading","in_delisting":true', 0)),
+    "htx": (0, b'"delivery_time":"","contract_status":1',
+            (b'"delivery_time":"","contract_status":8', 0),
+            (b'"delivery_time":"1795262400000","contract_status":1', 1_795_262_400_000)),
     "kraken": (0, b'"tradeable":true',
                (b'"tradeable":true,"lastTradingTime":"2026-11-21T12:00:00.000Z"',
                 1_795_262_400_000)),
@@ -175,7 +178,7 @@ ENDED = {
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
          "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None,
-         "deribit": 1, "kraken": None}  # fmt: skip
+         "deribit": 1, "kraken": None, "htx": None}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -498,6 +501,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answer["data"] for answer in answers]
         case "gate":
             return answers
+        case "htx":
+            return [answers[0]["data"], answers[1]["ticks"]]
         case "deribit":
             return [answer["result"] for answer in answers]
         case "kraken":
@@ -566,6 +571,7 @@ SPOILED = {
     "gate": (0, "quanto_multiplier", int("9" * 400)),
     "deribit": (0, "expiration_timestamp", int("9" * 400)),
     "kraken": (0, "contractSize", int("9" * 400)),
+    "htx": (0, "contract_size", int("9" * 400)),
     "bitget": (0, "offTime", int("9" * 400)),
     "binance-coinm": (0, "contractSize", int("9" * 400)),
     "aster": (0, "deliveryDate", int("9" * 400)),
@@ -593,7 +599,8 @@ def test_an_unreadable_row_is_named_and_most_of_them_are_no_listing(venue: str) 
         module.instruments([json.dumps(a).encode() for a in answers])
 
 
-NAME_KEYS = ("wsname", "product_id", "symbol", "instId", "instrument_name", "name", "contract")
+NAME_KEYS = ("wsname", "product_id", "contract_code", "symbol", "instId", "instrument_name", "name",
+             "contract")  # fmt: skip
 """What the name of a contract is called in the rows of listings."""
 
 RANKS = {
@@ -609,6 +616,7 @@ RANKS = {
     "gate": (1, ("volume_24h_quote", "contract")),
     "deribit": (1, ("volume_usd", "open_interest", "mark_price", "instrument_name")),
     "kraken": (1, ("volumeQuote", "vol24h", "openInterest", "markPrice", "symbol")),
+    "htx": (1, ("vol", "contract_code")),
     "bitget": (1, ("quoteVolume", "holdingAmount", "markPrice", "symbol")),
     "binance-coinm": (2, ("volume", "symbol")),
     "aster": (2, ("quoteVolume", "symbol")),
@@ -747,6 +755,13 @@ MANY = (
     ("bitget", "check_1.jsonl", 0),
     ("gate", "check_1.jsonl", 0),
     ("kraken", "check_1.jsonl", 0),
+    ("htx", "ws_funding.jsonl", 0),
+    ("htx", "ws_elements.jsonl", 0),
+    ("htx", "ws_liquidation.jsonl", 0),
+    ("htx", "poll_open_interest.jsonl", 0),
+    ("htx", "poll_volume.jsonl", 0),
+    ("htx", "check_1.jsonl", 0),
+    ("htx", "check_2.jsonl", 0),
 )
 
 
@@ -755,7 +770,7 @@ def rows_in(message: Any) -> list[Any]:
     while not isinstance(message, list):
         message = message.get("params", message)
         rows = message.get("data", message.get("result", message.get("list")))
-        rows = message.get("products", message.get("tickers", rows))
+        rows = message.get("products", message.get("tickers", message.get("ticks", rows)))
         message = message["ctxs"][0][1] if rows is None else rows
     return message
 
@@ -796,7 +811,9 @@ def without(symbol: str, decoded: list[Decoded], *, terms: bool = True) -> list[
     ]
 
 
-NAMES = re.compile(r'"(?:s|symbol|product_id|instId|contract|instrument_name)": ("[^"]*")')
+NAMES = re.compile(
+    r'"(?:s|symbol|product_id|instId|contract|contract_code|instrument_name)": ("[^"]*")'
+)
 DAMAGE = (None, "", "-", "abc", "nan", [], {}, True, -1, 0, 10**30, 10**400, "9" * 400, "\x1b[2J")
 
 
@@ -941,6 +958,7 @@ NESTED = {
     ),
     "gate": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
     "deribit": ((TOO_DEEP,) * 3, (CUT,) * 3),
+    "htx": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "kraken": (
         (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
         (CUT, "nothing is asked for repeatedly", CUT),

@@ -43,7 +43,7 @@ FOLDERS = {
     "binance": "binance-usdm", "bybit": "bybit", "hyperliquid": "hyperliquid", "okx": "okx",
     "bitget": "bitget", "binance-coinm": "binance-coinm", "bybit-inverse": "bybit",
     "gate": "gate",
-    "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures",
+    "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures", "htx": "htx",
     "binance-spot": "binance-spot", "coinbase": "coinbase", "bybit-spot": "bybit",
     "okx-spot": "okx", "kraken-spot": "kraken_spot",
 }  # fmt: skip
@@ -400,11 +400,34 @@ COINBASE: Files = {
     "nautilus_ws_subscriptions.jsonl": ("ws", "BTC-USD", ""),
     "nautilus_ws_ticker.jsonl": ("ws", "BTC-USD", ""),
 }
+HTX: Files = {
+    "cryptofeed_htx_linear_swap_ws2.jsonl.gz": (
+        "ws",
+        "GRT-USDT SNX-USDT BTT-USDT SOS-USDT ACH-USDT",
+        "depth.step0 trade.detail",
+    ),
+    "jkorf_usdtmarginswap_public.jsonl": (
+        "ws",
+        "BTC-USDT ETH-USDT O3-USDT DOSE-USDT",
+        "basis.1day.open bbo contract_info estimated_rate.1day index.1day kline.1day"
+        " mark_price.1day depth.step0 depth.size_20.high_freq premium_index.1day heartbeat detail"
+        " trade.detail",
+    ),
+    "tardis_huobi_linear_swap_funding_oi_liquidation_depth.jsonl": (
+        "ws",
+        "BTC-USDT ETC-USDT",
+        "trade.detail basis.1min.close open_interest funding_rate bbo",
+    ),
+    "jkorf_usdtmarginswap_GetFundingRates.json": ("check_1", "ETC-USDT ADA-USDT", "check"),
+    "jkorf_usdtmarginswap_GetTickers.json": ("poll_volume", "BTC-USDT", ""),
+    "jkorf_usdtmarginswap_GetSwapOpenInterest.json": ("poll_open_interest", "BTC-USDT", ""),
+    "jkorf_usdtmarginswap_GetMarkPriceKlines.json": ("check_3", "BTC-USDT", ""),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
     "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
-    "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT, "kraken-spot": KRAKEN_SPOT,
+    "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT, "kraken-spot": KRAKEN_SPOT, "htx": HTX,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -505,6 +528,16 @@ NOT_READ: dict[str, str] = {
     "jkorf_futures_GetSymbolStatus.json": "states, which are not asked for",
     "nautilus_http_futures_candles_*.json": "candles",
     "nautilus_http_futures_public_executions.json": "trades by REST, without liquidations",
+    # HTX
+    "cryptofeed_api_hbdm_com_*_swap_contract_info.json": "listing: test_htx_recorded.py",
+    "cryptofeed_htx_linear_swap_first40.rawgz_hex.tsv": "packed frames: test_htx_recorded.py",
+    "cryptofeed_www_hbdm_com_*": "dated futures",
+    "*_coinm_*": "inverse contracts, which are not watched",
+    "cryptofeed_htx_spot.jsonl.gz": "spot, which is not watched",
+    "gct_huobi_*": "spot, which is not watched",
+    "jkorf_spot_*": "spot, which is not watched",
+    "tardis_huobi_spot_*": "spot, which is not watched",
+    "jkorf_usdtmarginswap_Get*.json": "answers that are not asked for",
     # Deribit
     "*.recv_times.txt": "receive times",
     "*.requests.jsonl": "what clients send",
@@ -590,6 +623,13 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         unknown = message["channel"] == "ticker" or of not in listed.instruments
         return message["channel"] + (
             f":{of}" if unknown and message["channel"] in ("ticker", "book") else ""
+        )
+    if venue == "htx":
+        if "funding_rate" in str(message.get("data")) and "op" not in message:
+            return "check"
+        return (
+            message.get("ch", "").partition("market.")[2].partition(".")[2]
+            or message["topic"].rpartition(".")[2]
         )
     if venue == "kraken":
         of = message["product_id"]
