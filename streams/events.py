@@ -432,6 +432,8 @@ class FaultCode(StrEnum):
     """A venue's clock differs from those of the others."""
     SOURCE_SILENT = "source_silent"
     """A source beside the venues gives nothing that can be used: only what it says is missing."""
+    HISTORY_REFUSED = "history_refused"
+    """The venue tells nothing of the past of one kind, which is asked for at the start."""
     VENUE_DRIFTS = "venue_drifts"
     """What a venue sends does not check out against the other venues, or against itself."""
     STATE_LOST = "state_lost"

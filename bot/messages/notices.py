@@ -94,6 +94,8 @@ _IN_WORDS = frozenset({FaultCode.VENUE_DRIFTS, FaultCode.STATE_LOST})
 
 
 def _named(subject: str, notice: Notice, words: Words) -> str:
+    if notice.fault is FaultCode.HISTORY_REFUSED:
+        return say(words, f"kind.{subject}") if subject in {*Kind} else subject
     return words.reasons.term(subject) if notice.fault in _IN_WORDS else subject
 
 

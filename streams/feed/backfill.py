@@ -4,7 +4,8 @@ One request at a time, of what everything else leaves of the budget, and never f
 of the request allows: so no feed waits for it. The largest contracts come first. What the rules
 remember already is not asked for again. Prices are many pages, so they come last, and of a coin
 only until one venue has told them. A venue that refuses, or whose answers cannot be read,
-costs its own history alone: it is logged once, and tried again after an hour.
+costs its own history alone: it is logged once, and tried again after an hour. Operators hear of it
+where nothing of a kind comes.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from streams.contracts import past_rates
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import (
     AnyEvent,
+    Fault,
+    FaultCode,
     Funding,
     FundingHistory,
     Instrument,
@@ -30,6 +33,7 @@ from streams.events import (
     PastInterest,
     Price,
     PriceHistory,
+    fault,
 )
 from streams.feed.rest import Rest, Unavailable
 from streams.text import printable
@@ -131,6 +135,9 @@ class Backfill:
         self._asking: tuple[Kind, str] | None = None
         self._failures = Counter[Kind]()
         self._said: set[Kind] = set()
+        self._why: dict[Kind, str] = {}
+        self._came: set[Kind] = set()
+        """The kinds of which something came; what operators heard before is over then."""
 
     def take(self, listing: Listing, instruments: Sequence[Instrument]) -> None:
         """Ask for what is new among these, the largest first."""
@@ -164,6 +171,8 @@ class Backfill:
                 elif not await self._ask(history, known):
                     refused.append(history)
             self._said &= {history.kind for history in refused}
+            for kind in dict.fromkeys(history.kind for history in refused):
+                self._report(kind)
             if refused:
                 self._waiting += [*put_off, *refused]
                 await self._clock.sleep(AGAIN_S)
@@ -188,6 +197,9 @@ class Backfill:
                 await self._tell_prices(symbol, rows, since)
         except (Unavailable, *UNREADABLE) as error:
             self._failures[history.kind] += 1
+            self._why[history.kind] = str(error)
+            if self._failures[history.kind] == _FAILURES:
+                self._report(history.kind)
             if history.kind not in self._said:
                 self._said.add(history.kind)
                 what = f"{self._venue.SPEC.title} gives no history of {_WORDS[history.kind]}"
@@ -197,9 +209,27 @@ class Backfill:
             self._asking = None
         self._failures[history.kind] = 0
         self._done.add(_key(history))
+        if history.kind not in self._came:
+            self._came.add(history.kind)
+            self._publish(self._fault(history.kind, over=True))
         if history.kind is Kind.FUNDING:
             self._tell(symbol, [row for row in rows if isinstance(row, Funding)], since)
         return True
+
+    def _report(self, kind: Kind) -> None:
+        """Nothing of that kind came so far, if it is so."""
+        if kind not in self._came:
+            self._publish(self._fault(kind))
+
+    def _fault(self, kind: Kind, over: bool = False) -> Fault:
+        return fault(
+            FaultCode.HISTORY_REFUSED,
+            self._clock.seen(),
+            venue=self._venue.SPEC.name,
+            subject=kind,
+            over=over,
+            detail="" if over else self._why[kind],
+        )
 
     def _tell(self, symbol: str, rows: Sequence[Funding], since: Ms) -> None:
         of, seen = self._listing.instruments.get(symbol), self._clock.seen()

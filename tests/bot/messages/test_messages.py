@@ -798,6 +798,7 @@ WHY = {
     FaultCode.VENUE_LOST: "it closed the connection with code 1006 (going <away>)",
     FaultCode.VENUE_FAILED: "KeyError: 'e'",
     FaultCode.TICKER_SHARED: "NEIROUSDT at 0.0012 USD, NEIRO of binance at 0.41",
+    FaultCode.HISTORY_REFUSED: "its prices are of long ago",
     FaultCode.SOURCE_SILENT: "it sent a web page instead of data",
     FaultCode.CLOCK_SET_BACK: "by 3 h 20 min; what waits is dated anew",
     FaultCode.CLOCK_SET_AHEAD: "by 10 s",
@@ -813,7 +814,10 @@ WHY = {
     ),
     FaultCode.STATE_LOST: "episodes (2), records (1)",
 }
-SUBJECT = {FaultCode.VENUE_DRIFTS: "age of prices", FaultCode.STATE_LOST: "embedded Redis"}
+SUBJECT = {
+    FaultCode.VENUE_DRIFTS: "age of prices", FaultCode.STATE_LOST: "embedded Redis",
+    FaultCode.HISTORY_REFUSED: "price",
+}  # fmt: skip
 
 BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST
 NOTICES = {

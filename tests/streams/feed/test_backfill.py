@@ -16,6 +16,8 @@ from streams.contracts import Contracts, past_rates
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import (
     AnyEvent,
+    Fault,
+    FaultCode,
     Funding,
     FundingHistory,
     InterestHistory,
@@ -281,6 +283,40 @@ async def test_a_venue_that_refuses_is_asked_again_after_an_hour_and_said_once()
         "Bybit gives no history of open interest: it answered HTTP 404 for C0USDT",
         "Bybit gives no history of prices: it answered HTTP 404 for C0USDT",
     ]
+
+
+@virtual
+async def test_operators_hear_of_a_kind_of_which_nothing_comes_and_once_it_does() -> None:
+    """Of one contract alone they do not; of so few that nobody can tell they do."""
+    for assets, refused in ((8, "/v5/market/funding"), (2, "funding"), (8, "symbol=C0USDT")):
+        archive = Archive("bybit", *(f"C{n}" for n in range(assets)))
+        archive.candles = True
+        gone = [True]
+        archive.spoil = lambda request, body, gone=gone, refused=refused: (
+            Unavailable("it answered HTTP 404") if gone and refused in request.path else body
+        )
+        events: list[AnyEvent] = []
+        backfill = of(archive, events)
+        task = asyncio.create_task(backfill.run())
+        backfill.take(archive.listing(), archive.instruments)
+        await asyncio.sleep(AGAIN_S)
+        faults = [
+            event for event in events if isinstance(event, Fault) and event.subject == "funding"
+        ]
+        if "C0" in refused:
+            assert [event.over for event in faults] == [True]
+        else:
+            assert {(e.code, e.venue, e.subject, e.over, e.detail) for e in faults} == {
+                (FaultCode.HISTORY_REFUSED, "bybit", "funding", False, "it answered HTTP 404")
+            }
+        gone.clear()
+        await asyncio.sleep(2 * AGAIN_S)
+        await ended(task)
+        faults = [
+            event for event in events if isinstance(event, Fault) and event.subject == "funding"
+        ]
+        assert [event.over for event in faults].count(True) == 1
+        assert faults[-1].over
 
 
 @pytest.mark.parametrize(
