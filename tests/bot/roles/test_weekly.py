@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
 from bot.destination import Service
 from bot.metriclog import MetricLog
-from bot.plan.planner import WeeklyTime
-from bot.plan.weekly import WEEK
+from bot.plan.planner import WEEKDAYS, WeeklyTime
+from bot.plan.weekly import WEEK, last_week
 from bot.roles import weekly
 from bot.roles.bot import BotRole
 from bot.roles.weekly import ReportFailed, make_report
@@ -29,8 +30,10 @@ from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 from tests.bot.backtest.test_week import START as MONDAY
 from tests.bot.backtest.test_week import observed
+from tests.bot.fake_updates import CHANNEL
 from tests.bot.roles.test_bot import CONFIG, OPERATORS, Hand
 from tests.bot.sinks import Numbered
+from tests.seams.system import System
 
 DUE: Ms = MONDAY + WEEK + 9 * HOUR
 WANTED = WeeklyTime(weekday=0, minute=9 * 60, zone="UTC")
@@ -313,3 +316,26 @@ async def test_a_process_that_does_not_end_is_ended(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(ReportFailed, match="no process could be started"):
         await make_report(settings, MONDAY, "en")
+
+
+async def test_a_lowtide_that_runs_posts_what_was_recorded(tmp_path: Path):
+    """From the configuration and the files of the metric log to a channel."""
+    stated = datetime.now(UTC) - timedelta(minutes=10)
+    day, week = WEEKDAYS[stated.weekday()], last_week(round(stated.timestamp() * 1000))
+    log = MetricLog(tmp_path / "data" / "metrics", 400 * DAY, 1_000)
+    for minute in range(0, 10_080, 60):
+        log.write(week + minute * MINUTE, observed(minute))
+    config = f"""
+[channel]
+chat_id = {CHANNEL}
+language = "ja"
+weekly_report = "{day} {stated:%H:%M}"
+"""
+    async with System(tmp_path, config) as system:
+        await system.start("rules", "bot")
+        await system.until(lambda: system.telegram.sent, 120)
+        (post,) = system.telegram.sent
+    assert (post.chat, post.silent) == (CHANNEL, True)
+    assert post.text.startswith("⚪ 市場構造の週報、")
+    assert "BTC 価格：" in post.text and "ルールの検知" in post.text
+    assert "⏱" in post.text.splitlines()[-1]  # it is late
