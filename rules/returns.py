@@ -58,7 +58,7 @@ class Squares(NamedTuple):
 class Returns:
     """The returns of an asset. A step is known by its number, that of its end."""
 
-    __slots__ = ("_asked", "_steps", "known", "step")
+    __slots__ = ("_asked", "_enough", "_enough_at", "_steps", "_until", "known", "step")
 
     def __init__(self) -> None:
         self.step = -1
@@ -67,6 +67,11 @@ class Returns:
         """Whether its return is."""
         self._steps = Ring(STEPS * (24 * DAYS + 1))
         self._asked: dict[int, Squares] = {}  # by days; until the next step
+        self._until: Ms | None = None  # of this step; None: not looked at
+        self._enough, self._enough_at = (
+            False,
+            -1,
+        )  # whether most of a month is known, and as of when
 
     @property
     def hour(self) -> int:
@@ -82,6 +87,7 @@ class Returns:
         """The return of a step, None where it is unknown; steps must not run backwards."""
         self.step, self.known = step, value is not None
         self._asked.clear()
+        self._until = None
         if value is not None:
             self._steps.put(step, value)
 
@@ -98,7 +104,7 @@ class Returns:
         ]
         self._steps.fill(returns)
         self.known = self.known or self._steps.at(self.step) is not None
-        self._asked.clear()
+        self._forget_answers()
 
     def squares(self, days: int) -> Squares:
         """Of so many days and the hour that goes on."""
@@ -119,9 +125,15 @@ class Returns:
 
     def remembered(self) -> Ms | None:
         """Up to when the past is known, without a hole within a week; None: too little is."""
-        squares = self.squares(DAYS)
-        if squares.known < MOST_KNOWN * squares.expected:
-            return None
+        if self._until is None:
+            if not 0 <= self.step - self._enough_at < 24 * STEPS or self._enough_at < 0:
+                steps = _steps_of(self.hour - 24 * DAYS, self.step)
+                self._enough = len(self._steps.among(steps)) >= MOST_KNOWN * len(steps)
+                self._enough_at = self.step
+            self._until = self._whole_until()
+        return self._until if self._enough else None
+
+    def _whole_until(self) -> Ms:
         steps = _steps_of(self.hour - 24 * CORRELATED_DAYS, self.step)
         if len(self._steps.among(steps)) == len(steps):
             return self._steps.newest * STEP
@@ -135,7 +147,7 @@ class Returns:
         over = now // (STEP * STEPS) * STEPS
         self._steps.cut(over)
         self.step, self.known = min(self.step, over), False
-        self._asked.clear()
+        self._forget_answers()
 
     def dump(self) -> list[bytes]:
         """All of it as bytes, in this machine's byte order."""
@@ -152,7 +164,11 @@ class Returns:
             self._steps.load(dumped[1:])
         else:
             self._load_hours(dumped[1:])
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         self._asked.clear()
+        self._until, self._enough_at = None, -1
 
     def _load_hours(self, dumped: Sequence[bytes]) -> None:
         """Of versions that kept sums of hours: returns that have these sums."""

@@ -124,6 +124,7 @@ def test_what_is_live_next_is_not_told_by_the_past():
     memo = Returns()
     prices = {START + n * STEP: 100.0 + n for n in range(-5, 3)}
     memo.fill(prices, START + 2 * STEP + SETTLES - 1)
+    assert memo._steps.newest == FIRST
     memo.take(FIRST + 1, 0.5)
     assert memo.squares(1).total == approx(0.25 + sum(
         log((100 + n) / (99 + n)) ** 2 for n in range(-4, 1)), rel=1e-6)  # fmt: skip
