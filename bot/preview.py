@@ -26,6 +26,7 @@ from rules.alerts import (
     Level,
     Link,
     LiquidationFacts,
+    MarketCapFacts,
     OpenInterestFacts,
     PartFacts,
     PriceFacts,
@@ -44,12 +45,14 @@ from rules.composite import Composite
 from rules.metric import Metric
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.market_cap import USD_UNIT, MarketCapMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Kind, Ms
+from streams.sources import SOURCES
 from streams.venues import VENUES
 
 AT: Ms = 1_791_020_520_000
@@ -396,6 +399,15 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
                 spot_usd=value * 0.6e9,
                 perpetual_usd=(100 - value) * 0.6e9,
                 by_venue_pct=_by_venue(value),
+            )
+        case MarketCapMetric():
+            return MarketCapFacts(
+                usd=value * 1e12 if of.unit == USD_UNIT else 2.96e12,
+                change_24h_pct=None,
+                coins=250,
+                live_pct=91.0,
+                source=next(iter(SOURCES)),
+                listed_at=AT - 20 * MINUTE,
             )
         case SpotDepth():
             spot = _depth(of.books, value, rule)

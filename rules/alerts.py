@@ -221,6 +221,21 @@ class HighFacts(msgspec.Struct, frozen=True, kw_only=True, tag="high"):
     """Of open interest, what is held now; None: unknown, or it is none."""
 
 
+class MarketCapFacts(msgspec.Struct, frozen=True, kw_only=True, tag="market_cap"):
+    """What the coins of a source's list are worth together."""
+
+    usd: float
+    change_24h_pct: float | None
+    """Of the same coins at the supplies of now; None: it is not known what they were worth."""
+    coins: int
+    live_pct: float
+    """The part of ``usd`` that is at prices of now; the rest is at the list's."""
+    source: str
+    """Who lists them."""
+    listed_at: Ms
+    """When that was asked for."""
+
+
 class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion"):
     """The venues' running estimates of funding."""
 
@@ -343,6 +358,7 @@ PartFacts = (
     | VolatilityFacts
     | CorrelationFacts
     | HighFacts
+    | MarketCapFacts
     | DispersionFacts
     | LiquidationDayFacts
     | SpotShareFacts

@@ -176,6 +176,7 @@ class Engine:
             self._macro.take(event, now)
         elif isinstance(event, ContextFacts):
             self._context.take(event, now)
+            self._watchlist.take_supplies(event, now)
         elif isinstance(event, InterestHistory):
             self._watchlist.take_interest(event, now)
         elif isinstance(event, PriceHistory):

@@ -23,6 +23,7 @@ from rules.alerts import (
     HighFacts,
     Link,
     LiquidationDayFacts,
+    MarketCapFacts,
     Notice,
     Record,
     RecordKind,
@@ -240,6 +241,8 @@ class Timeline(msgspec.Struct, array_like=True):
         if isinstance(facts, HighFacts):
             at, since = self.now(facts.high_at), self.now(facts.since)
             return replace(facts, high_at=at, since=since)
+        if isinstance(facts, MarketCapFacts):
+            return replace(facts, listed_at=self.now(facts.listed_at))
         if isinstance(facts, LiquidationDayFacts):
             at = None if facts.largest_at is None else self.now(facts.largest_at)
             return replace(facts, largest_at=at, since=self.now(facts.since))

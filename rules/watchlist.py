@@ -17,6 +17,7 @@ from rules.highs import PRICE_HIGH
 from rules.interest import MAX_AGE
 from rules.likeness import Renamed
 from rules.market import CLOCKS_APART, EventCount, Market, Memory, View
+from rules.market_cap import MARKET_CAP
 from rules.metric import (
     Combines,
     FillsWindow,
@@ -39,6 +40,7 @@ from rules.settlements import SETTLEMENTS
 from rules.state import Place
 from streams.durations import DAY, MINUTE
 from streams.events import (
+    ContextFacts,
     Event,
     FundingHistory,
     InterestHistory,
@@ -651,6 +653,11 @@ class WatchList:
             until.append(None if high is None else high.remembered(now - DAYS * DAY))
         known = [at for at in until if at is not None]
         return min(known) if len(known) == len(until) else None
+
+    def take_supplies(self, event: ContextFacts, now: Ms) -> None:
+        """Remembers which coins there are, if a metric asks what they are worth."""
+        if self.memory.keeps(MARKET_CAP):
+            self.memory.market.keep(MARKET_CAP).take(event, now)
 
     def remembered(self, now: Ms) -> dict[str, Ms]:
         """``kind:venue/symbol`` → up to when its past is remembered, seen or told later."""

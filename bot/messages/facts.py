@@ -18,6 +18,7 @@ from rules.alerts import (
     Link,
     LiquidationDayFacts,
     LiquidationFacts,
+    MarketCapFacts,
     OpenInterestFacts,
     PriceFacts,
     PriceShareFacts,
@@ -63,6 +64,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _liquidation_day_facts(voice, facts)
         case HighFacts() as facts:
             return _high_facts(voice, facts)
+        case MarketCapFacts() as facts:
+            return [_market_cap_fact(voice, facts)]
         case VolatilityFacts() as facts:
             return _volatility_facts(voice, facts)
         case SpotShareFacts() as facts:
@@ -217,6 +220,17 @@ def _high_facts(voice: Voice, facts: HighFacts) -> list[Html]:
     if facts.oi_usd is not None:
         held = voice.say("price.oi", usd=words.usd(facts.oi_usd), without="")
     return [high, held, voice.price()]
+
+
+def _market_cap_fact(voice: Voice, facts: MarketCapFacts) -> Html:
+    return voice.say(
+        "structure.market_cap_is",
+        usd=voice.words.usd(facts.usd),
+        count=str(facts.coins),
+        source=title(facts.source),
+        length=voice.words.length(max(0, voice.alert.seen - facts.listed_at)),
+        pct=numbers.share(facts.live_pct),
+    )
 
 
 def _spot_share_facts(voice: Voice, facts: SpotShareFacts) -> list[Html]:

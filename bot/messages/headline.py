@@ -29,6 +29,7 @@ from rules.metrics import (
     dispersion,
     drawdown,
     liquidation_day,
+    market_cap,
     metric,
     spot,
     volatility,
@@ -38,6 +39,7 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
 from rules.metrics.liquidation_day import LiquidationDay
+from rules.metrics.market_cap import MarketCapMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.usual import UsualMetric
@@ -97,7 +99,9 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
         case "structure" if unit == dispersion.UNIT:
             return f"{numbers.trimmed(value, 2)}%"
-        case "structure" if unit == drawdown.UNIT:
+        case "structure" if unit == market_cap.USD_UNIT:
+            return words.usd(value * 1e12)
+        case "structure" if unit in (drawdown.UNIT, market_cap.CHANGE_UNIT):
             return f"{numbers.change(value)}%"
         case "structure" if unit == correlation.UNIT:
             return numbers.trimmed(value, 2)
@@ -177,6 +181,9 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, f"structure.drawdown_oi_{of.group}")
         case GroupDrawdown() | InterestDrawdown():
             return say(words, "structure.drawdown_oi")
+        case MarketCapMetric():
+            of_change = of.unit == market_cap.CHANGE_UNIT
+            return say(words, f"structure.market_cap{'_change' if of_change else ''}")
         case SpotShare():
             return say(words, "structure.spot_share")
         case SpotDepth():

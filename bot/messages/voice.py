@@ -30,6 +30,7 @@ _TOPICS = {
     "price_": "price",
     "volatility_": "structure",
     "drawdown_": "structure",
+    "market_cap_": "structure",
     "correlation_": "structure",
     "spot_": "structure",
     "regime_": "regime",

@@ -52,8 +52,6 @@ tail   = "none"
 [venues.bybit]
 websocket = "{{websocket}}"
 rest = "{{rest}}"
-[context]
-sources = []
 [redis]
 {redis}data_dir = "data"
 """
@@ -135,6 +133,8 @@ class System:
         common = self._common.format(
             telegram=self.telegram.url, websocket=self.venue.websocket, rest=self.venue.rest
         )
+        if "[context]" not in config:
+            common += "[context]\nsources = []\n"
         text = (config.replace("{webhook}", self.webhook.url) + common).replace(
             "//127.0.0.1:", f"//{self._host}:"
         )

@@ -39,6 +39,7 @@ from rules.alerts import (
     Liquidated,
     LiquidationDayFacts,
     LiquidationFacts,
+    MarketCapFacts,
     Notice,
     OpenInterestFacts,
     Opinion,
@@ -55,6 +56,7 @@ from rules.alerts import (
     VolatilityFacts,
 )
 from streams.events import MOMENTARY, FaultCode, Kind
+from streams.sources import SOURCES
 from streams.venues import VENUES
 from tests.bot import asked
 from tests.bot.delivered import samples
@@ -423,6 +425,10 @@ SPOT_DEPTH = SpotDepthFacts(
     perpetual=DEPTH,
 )  # fmt: skip
 HIGH = HighFacts(high_at=AUGUST, since=MARCH, oi_usd=9.4e9)
+CAP = MarketCapFacts(
+    usd=2.9631e12, change_24h_pct=-10.36, coins=250, live_pct=91.3, source="coingecko",
+    listed_at=AT - 20 * MIN,
+)  # fmt: skip
 STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_price_pct", "% from its high", "BTC", -36.1,
      HighFacts(high_at=AUGUST, since=MARCH, price=126_100.0)),
@@ -430,6 +436,8 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_oi_total_net_pct", "% from its high", ALL, -38.2, HIGH),
     ("drawdown_oi_top10_net_pct", "% from its high", ALL, -31.0, HIGH),
     ("drawdown_oi_51to100_net_pct", "% from its high", ALL, -52.0, HIGH),
+    ("market_cap_24h_pct", "% in 24 h", ALL, -10.36, CAP),
+    ("market_cap_trillion_usd", "trillion USD", ALL, 2.9631, CAP),
     ("funding_dispersion_8h_pct", "% per 8h apart", "BTC", 0.0213,
      DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0511})),
     ("liq_total_24h_musd", "M USD a day", ALL, 2_012.3,
@@ -1344,7 +1352,7 @@ def test_every_metric_has_words_of_its_own():
 
 
 ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
-             "term.", "week.")  # fmt: skip
+             "term.", "week.", "weekly.", "note.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
 
@@ -1361,7 +1369,7 @@ def test_no_phrase_is_left_over():
 
 
 OTHERS = [name for name in LANGUAGES if name != "en"]
-NAMES = {word for venue in VENUES.values() for word in venue.SPEC.title.split()}
+NAMES = {word for of in (*VENUES.values(), *SOURCES.values()) for word in of.SPEC.title.split()}
 UNITS = {"UTC", "bp", "OI"}
 FOREIGN = {
     "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",

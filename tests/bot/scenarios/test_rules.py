@@ -23,7 +23,7 @@ from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
 from bot.replay import judged, messages
 from rules.alerts import Notice
-from streams.events import AnyEvent
+from streams.events import AnyEvent, ContextFacts, Supply
 from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
 from tests.golden import check_text
 
@@ -276,6 +276,33 @@ def oi_drawdown() -> Events:
     )
 
 
+def market_cap() -> Events:
+    """A day at one price, a fall by a ninth in half an hour, and half of it back. A source lists
+    the coins each hour, with one that nobody watches."""
+    market = tail(2, price=100.0)
+    fall, back = ({name: {"price": price} for name in market.coins} for price in (88.0, 97.0))
+    events = chain(
+        market.play(DAY_MIN + 60, step=MINUTE),
+        market.play(30, step=MINUTE, **fall),
+        market.play(60, step=MINUTE),
+        market.play(30, step=MINUTE, **back),
+        market.play(60, step=MINUTE),
+    )
+    asked_at = 0
+    for event in events:
+        yield event
+        if event.seen - asked_at >= 60 * MINUTE:
+            asked_at = event.seen
+            prices = {name: coin.price for name, coin in market.coins.items()} | {"USDT": 1.0}
+            yield ContextFacts(
+                source="coingecko", seen=event.seen, good_for=4 * 60 * MINUTE,
+                facts=tuple(
+                    Supply(asset=name, rank=n, circulating=3e11 / n / price, price=price)
+                    for n, (name, price) in enumerate(prices.items(), 1)
+                ),
+            )  # fmt: skip
+
+
 def funding_apart() -> Events:
     """Two markets of one coin, whose venues pay ever more differently, and alike again."""
     binance, bybit = (Market({"BTC": Coin(oi=3_000)}, (venue,)) for venue in ("binance", "bybit"))
@@ -369,6 +396,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "spot_depth": (spot_depth, ()),
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),
+    "market_cap": (market_cap, ()),
     "correlation": (correlation, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "regime": (regime, ()),

@@ -41,6 +41,8 @@ VENUES = ("binance", "bybit", "okx")
         ("drawdown_oi_net_pct", "% from its high"),
         ("drawdown_oi_51to100_net_pct", "% from its high"),
         ("correlation_gap_7d", "ρ"),
+        ("market_cap_24h_pct", "% in 24 h"),
+        ("market_cap_trillion_usd", "trillion USD"),
     ],
 )
 def test_a_name_says_which_metric_it_is(name, unit):
