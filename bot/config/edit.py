@@ -65,14 +65,18 @@ def replace(
     if path.exists() and not path.stat().st_mode & stat.S_IWUSR:
         raise ValueError(f"{path} is read-only for its owner, and nothing was written")
     before = path.read_bytes() if path.exists() else b""
-    with NamedTemporaryFile(
+    file = NamedTemporaryFile(  # noqa: SIM115  # removed below, whatever becomes of it
         "w", dir=path.parent, suffix=".toml", delete=False,
         encoding="utf-8-sig" if before.startswith(codecs.BOM_UTF8) else "utf-8",
         newline="\r\n" if b"\r\n" in before else "\n",
-    ) as file:  # fmt: skip
-        file.write(text)
+    )  # fmt: skip
     new = Path(file.name)
     try:
+        try:
+            with file:
+                file.write(text)
+        except OSError as error:  # which names no file: the disk is full
+            raise OSError(error.errno, error.strerror, str(path)) from error
         if reason := wrong(load(new, env)):
             raise ValueError(reason)
         if path.exists():

@@ -181,6 +181,8 @@ def _problem(error: SendError, chat: ChatSettings, settings: Settings) -> str:
             return f"{chat.place}: {error.reason}"
         case RetryLater() if error.flood:
             return f"{chat.place}: Telegram asks for a pause of {error.seconds:.0f} s"
+        case _ if settings.proxy_of_telegram:
+            return f"{error.reason}; check HTTPS_PROXY and ALL_PROXY"
         case _:
             return (
                 f"{error.reason} at {redact(settings.api_url)}; check the network, or "

@@ -137,6 +137,7 @@ class _Funding(msgspec.Struct):
 
 
 class _Settled(msgspec.Struct):
+    instId: str
     fundingTime: wire.Time
     realizedRate: wire.Text
 
@@ -541,7 +542,8 @@ def _funding_facts(row: _Funding, listing: Listing, seen: Ms) -> list[Decoded]:
 
 
 def _read_settlements(symbol: str, data: msgspec.Raw, listing: Listing, seen: Ms) -> list[Decoded]:
-    of, rows = listing.instruments.get(symbol), wire.read(_settlements, data)
+    of = listing.instruments.get(symbol)
+    rows = [row for row in wire.read(_settlements, data) if row.instId == symbol]
     if of is None or not rows:
         return []
     *before, newest = sorted(rows, key=lambda row: row.fundingTime)
@@ -649,11 +651,14 @@ def decode_history(
         return wire.facts_of_rows(
             lambda: wire.read(_kept, data), lambda: wire.read(_raws, data), _kept_row, kept
         )
+
+    def settled(row: _Settled) -> list[Decoded]:
+        if of is None or row.instId != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.fundingTime, seen, row.realizedRate))
+
     return wire.facts_of_rows(
-        lambda: wire.read(_settlements, data),
-        lambda: wire.read(_raws, data),
-        _settled,
-        lambda row: wire.present(of and wire.settled(of, row.fundingTime, seen, row.realizedRate)),
+        lambda: wire.read(_settlements, data), lambda: wire.read(_raws, data), _settled, settled
     )
 
 

@@ -57,6 +57,7 @@ from bot.redaction import redact
 from streams.text import printable
 
 _T = TypeVar("_T")
+_PROXY = "the proxy cannot be reached, or does not connect"
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What the library raises for an answer that is not as the Bot API says."""
@@ -106,7 +107,23 @@ warnings.filterwarnings("ignore", "Please use 'Bot.get(Updates|Chat)'", PTBUserW
 
 
 class _Request(HTTPXRequest):
-    """Requests whose answers hold no parameter that the library would stumble over."""
+    """Requests whose answers hold no parameter that the library would stumble over.
+
+    Where all go through a proxy, nobody else can be unreachable.
+    """
+
+    def __init__(self, *, proxy: str | None, **settings: Any) -> None:
+        super().__init__(proxy=proxy, **settings)
+        self._proxied = proxy is not None
+
+    async def do_request(self, *request: Any, **more: Any) -> tuple[int, bytes]:
+        try:
+            return await super().do_request(*request, **more)
+        except NetworkError as error:
+            cause = error.__cause__
+            if self._proxied and isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
+                raise NetworkError(error.message) from httpx.ProxyError(_PROXY)
+            raise
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
@@ -503,6 +520,8 @@ def _meaning(error: TelegramError, to: Destination) -> SendError:
             return Refused(_forbidden(reason, _chat(to)), RefusalScope.CHAT)
         case BadRequest():
             return _bad_request(reason, to)
+        case NetworkError() if isinstance(error.__cause__, httpx.ProxyError):
+            return RetryLater(_PAUSE_S, f"Telegram cannot be reached: {_PROXY}")
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
             return RetryLater(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
         case NetworkError():

@@ -1,5 +1,7 @@
 """One key written into the operator's own file, and nothing else of it changed."""
 
+import errno
+import io
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -123,3 +125,27 @@ def test_keys_that_are_set_at_once_are_all_there(path: Path):
         list(pool.map(lambda key: set_key(settings, key, "3", {}), keys))
     own = tomllib.loads(path.read_text())["rules"]["liq_burst"]
     assert {name: own[name] for name in names} == {name: {"watch": 3} for name in names}
+
+
+def test_a_full_disk_is_said_of_the_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "shipped"\n')
+    settings = load(path, {})
+
+    class Full(io.StringIO):
+        name = str(tmp_path / "tmp1234.toml")
+
+        def write(self, text: str, /) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(*_: object, **__: object) -> Full:
+        Path(Full.name).touch()
+        return Full()
+
+    monkeypatch.setattr("bot.config.edit.NamedTemporaryFile", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        set_key(settings, "channel.posts_per_hour", "9", {})
+    assert error.value.filename == str(path)
+    assert [*tmp_path.iterdir()] == [path]

@@ -21,10 +21,10 @@ async def fake() -> AsyncIterator[FakeUpdates]:
         yield server
 
 
-def read(folder: Path, url: str, text: str, token: str = TOKEN) -> Settings:
+def read(folder: Path, url: str, text: str, token: str = TOKEN, **more: str) -> Settings:
     path = folder / "config.toml"
     path.write_text(f'{HEAD}[telegram]\napi_url = "{url}"\n{text}')
-    return load(path, {"TELEGRAM_BOT_TOKEN": token})
+    return load(path, {"TELEGRAM_BOT_TOKEN": token, **more})
 
 
 async def test_every_chat_gets_a_message_without_a_sound(fake: FakeUpdates, tmp_path: Path):
@@ -182,6 +182,18 @@ async def test_a_wrong_token_and_no_network_are_said_once(fake: FakeUpdates, tmp
     )
     (away,) = await send_test_to_all(read(tmp_path, "http://127.0.0.1:1", text))
     assert away.text.startswith("Telegram cannot be reached (ConnectError) at http://127.0.0.1:1; ")
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_dead_proxy_is_said_to_be_one(scheme: str, tmp_path: Path):
+    text = "[channel]\nchat_id = -1\n"
+    proxy = f"{scheme}://bob:SECRET@127.0.0.1:1"
+    settings = read(tmp_path, "http://api.telegram.test", text, HTTP_PROXY=proxy)
+    (away,) = await send_test_to_all(settings)
+    assert away.text == (
+        "Telegram cannot be reached: the proxy cannot be reached, or does not connect; "
+        "check HTTPS_PROXY and ALL_PROXY"
+    )
 
 
 async def test_without_a_token_or_a_chat_it_says_where_to_get_one(

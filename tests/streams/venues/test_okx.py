@@ -392,3 +392,16 @@ def test_a_refused_answer_says_why() -> None:
                 okx.instruments(bodies)
         else:  # they only complete the listing
             assert len(okx.instruments(bodies).unreadable) == 1
+
+
+def test_rows_of_another_contract_are_no_settlements_of_this_one() -> None:
+    known = listing("okx")
+    of = known.instruments["BTC-USDT-SWAP"]
+    for symbol, count in ((of.symbol, 2), ("ETH-USDT-SWAP", 0)):
+        body = frames.okx_answer(frames.okx_settled(symbol, at=SEEN))
+        (past, *_) = (h for h in okx.histories([of]) if h.kind is Kind.FUNDING)
+        rows = okx.decode_history(past, body, known, SEEN)
+        assert sum(isinstance(row, Funding) for row in rows) == count
+        (poll,) = (p for p in okx.polls([of], ALL) if p.request.symbol == of.symbol)
+        polled = okx.decode_poll(poll, body, known, SEEN)
+        assert any(isinstance(row, Funding) for row in polled) is (count > 0)
