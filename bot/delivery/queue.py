@@ -305,7 +305,7 @@ class ChatQueue:
         )
         if delivery.into and self._arrived_after(changed):
             changed = replace(changed, goes_on="market", open=())
-        if post.state in WAITING:
+        if post.state in WAITING and not self._perhaps_taken(post):
             message = delivery_message(delivery, LANGUAGES[post.language])
             changed = replace(changed, message=message)
         live = live_text(changed)
@@ -486,6 +486,8 @@ class ChatQueue:
 
     def _reworded(self, post: Post) -> Post:
         """``post`` with the message of its parts."""
+        if self._perhaps_taken(post):
+            return post
         if post.title:
             return self._put(post, message=rendered(post))
         if post.parts and isinstance(part := post.parts[0], Delivery):
@@ -719,6 +721,11 @@ class ChatQueue:
         tried = post.attempts > 0 and knows_keys(self.state.destination)
         return post.state in WAITING and not (post.resend or post.maybe_duplicate or tried)
 
+    def _perhaps_taken(self, post: Post) -> bool:
+        """Whether it may have been taken by somebody who will take no other text under its key: it
+        is sent again as it was, so that what is new is told after it."""
+        return post.resend and post.body != "" and knows_keys(self.state.destination)
+
     def _merge(self) -> None:
         """Make one post of those that wait of the same episodes, in the place of the first; drop
         what the last post before it has shown already."""
@@ -775,6 +782,11 @@ class ChatQueue:
             self.without_picture(step.post.key)
         if not isinstance(step, SendStep):
             return step
+        if self._perhaps_taken(step.post):
+            attempts = step.post.attempts + 1
+            return replace(
+                step, post=self._put(step.post, state=PostState.SENDING, attempts=attempts)
+            )
         parts = with_present(step.post.parts, self.present)
         live = live_text(replace(step.post, parts=parts))
         lines = lines_below(step.post, self.state, self.policy.late, now)
@@ -844,10 +856,18 @@ class ChatQueue:
         posts = [p for p in self.posts.values() if p.state is PostState.SENT]
         return any(_follows(post, later) for later in posts)
 
-    def put_off(self, post: Post | None, now: Ms, until: Ms, flood: bool = False) -> None:
-        """The request was surely not done, and may be made again from ``until`` on."""
+    def put_off(
+        self,
+        post: Post | None,
+        now: Ms,
+        until: Ms,
+        flood: bool = False,
+        in_doubt: bool = False,
+    ) -> None:
+        """The request may be made again from ``until`` on; it was surely not done unless it is
+        ``in_doubt``."""
         if post is not None:
-            self._put(post, state=PostState.RETRY)
+            self._put(post, state=PostState.RETRY, resend=post.resend or in_doubt)
         if flood:
             self._update(pace=pace.flooded(self.state.pace, now, until), flooded=True)
         else:

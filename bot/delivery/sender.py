@@ -595,7 +595,7 @@ class Sender:
             case RetryLater():
                 self.counts.put_off += 1
                 wait = round(error.seconds * 1000 * (1 + _JITTER * self._jitter()))
-                queue.put_off(post, now, now + wait, error.flood)
+                queue.put_off(post, now, now + wait, error.flood, in_doubt=error.in_doubt)
                 log.warning("put off", chat=queue.key, alert=alert_id, reason=error.reason,
                             next_try_s=round(wait / 1000, 1))  # fmt: skip
             case ChatMoved():

@@ -69,10 +69,17 @@ class SendError(Exception):
 
 class RetryLater(SendError):
     """Not done; may be done after ``seconds``, which are bounded, whoever asked for them.
-    ``flood``: because too much was sent. ``answered``: an answer said so."""
+    ``flood``: because too much was sent. ``answered``: an answer said so. ``in_doubt``: perhaps it
+    was done, and who was asked will know by the key that it is the same."""
 
     def __init__(
-        self, seconds: float, reason: str, *, flood: bool = False, answered: bool = False
+        self,
+        seconds: float,
+        reason: str,
+        *,
+        flood: bool = False,
+        answered: bool = False,
+        in_doubt: bool = False,
     ) -> None:
         # this order of the two lets NaN be the least wait
         seconds = min(max(_LEAST_WAIT_S, seconds), LONGEST_WAIT_S)
@@ -80,6 +87,7 @@ class RetryLater(SendError):
         self.seconds = seconds
         self.flood = flood
         self.answered = answered or flood
+        self.in_doubt = in_doubt
 
 
 class ChatMoved(SendError):

@@ -71,7 +71,7 @@ class Messenger(OneWay):
             reason = f"{name} gives no answer: {error.reason}"
             if error.sent and not knows_keys(to):
                 raise OutcomeUnknown(reason) from None
-            raise RetryLater(_PAUSE_S, reason) from None
+            raise RetryLater(_PAUSE_S, reason, in_doubt=error.sent) from None
         judge_answer(self._service, answer.status, answer.retry_after, answer.body, name)
         return Receipt()
 
@@ -105,7 +105,7 @@ def judge_answer(service: Service, status: int, retry_after: str, body: bytes, n
         raise RetryLater(_pause_s(retry_after, body), f"{name} asks to send less", flood=True)
     if status >= 500 or status == 408:
         if form.retry_key:
-            raise RetryLater(_PAUSE_S, f"{name} answers {status}")
+            raise RetryLater(_PAUSE_S, f"{name} answers {status}", in_doubt=True)
         raise OutcomeUnknown(f"{name} answers {status}")
     why = _why(body)
     if status in (401, 403, 404, 410) or 300 <= status < 400:

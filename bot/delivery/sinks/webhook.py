@@ -138,7 +138,8 @@ class Webhook(OneWay):
             raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
         except NoAnswer as error:
             # the key makes it safe to send again what may have arrived
-            raise RetryLater(_PAUSE_S, f"{name} gives no answer: {error.reason}") from None
+            reason = f"{name} gives no answer: {error.reason}"
+            raise RetryLater(_PAUSE_S, reason, in_doubt=error.sent) from None
         _judge(answer.status, answer.retry_after, name)
 
 
@@ -162,7 +163,7 @@ def _judge(status: int, retry_after: str, name: str) -> None:
         seconds = min(wait_s(retry_after, LONGEST_WAIT_S) or _PAUSE_S, _LONGEST_S)
         raise RetryLater(seconds, f"{name} asks to send less", flood=True)
     if status >= 500 or status == 408:
-        raise RetryLater(_PAUSE_S, f"{name} answers {status}")
+        raise RetryLater(_PAUSE_S, f"{name} answers {status}", in_doubt=True)
     if status in (401, 403, 404, 410):
         reason = f"{name} answers {status}: check its address and secret"
         raise Refused(reason, RefusalScope.CHAT)

@@ -21,7 +21,7 @@ from bot.delivery.post import (
 from bot.delivery.queue import ChatQueue, digests
 from bot.delivery.rendering import short_id
 from bot.delivery.sinks import Edited
-from bot.destination import TelegramChat, WebhookName
+from bot.destination import Destination, MessengerName, Service, TelegramChat, WebhookName
 from bot.messages.blocks import MOST_CHARS, blocks, fitted, plain, visible, with_lines
 from rules.alerts import Alert, Level, Turn
 from tests.bot.delivery.test_rendering import cascade, fall, grow, queued, see
@@ -398,6 +398,37 @@ def test_what_a_webhook_may_have_taken_stays_itself():
     queue.put_off(step.post, START, START)
     others = [queued(queue, 2 + n, burst((2 + n) * S, 20.0 + n)) for n in range(2)]
     assert order(queue, 5 * S) == [first.key, others[0].key]
+
+
+@pytest.mark.parametrize("to", [WebhookName("desk"), MessengerName(Service.LINE, "desk")])
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_who_knows_a_key_gets_one_text_under_it(to: Destination, in_doubt: bool):
+    """LINE takes the first and answers that it has it; what happened since is told after it."""
+    queue = ChatQueue("https", ChatState(destination=to), NO_LIMITS)
+    first = queued(queue, 1, burst(0, 6.0, Turn.OPEN))
+    step = queue.begin(queue.next(START), START)
+    assert isinstance(step, SendStep)
+    see(queue, burst(20 * S, 36.0))
+    queue.put_off(step.post, START + 20 * S, START + 22 * S, in_doubt=in_doubt)
+    again = queue.begin(queue.next(START + 22 * S), START + 22 * S)
+    assert isinstance(again, SendStep) and again.post.key == first.key
+    assert (again.post.message == step.post.message) is in_doubt
+    queue.sent(again.post, None, START + 23 * S)
+    later = queued(queue, 2, burst(20 * S, 36.0))
+    assert order(queue, 60 * S) == [later.key] * in_doubt
+
+
+def test_what_was_under_way_at_a_stop_is_sent_again_as_it_was_to_who_knows_its_key():
+    queue = ChatQueue("https", ChatState(destination=WebhookName("desk")), NO_LIMITS)
+    queued(queue, 1, burst(0, 6.0, Turn.OPEN))
+    step = queue.begin(queue.next(START), START)
+    assert isinstance(step, SendStep)
+    queue.recover()
+    see(queue, burst(20 * S, 36.0))
+    again = queue.begin(queue.next(START + 22 * S), START + 22 * S)
+    assert isinstance(again, SendStep)
+    assert again.post.message == step.post.message
+    assert again.post.attempts == 2
 
 
 def test_a_chat_that_takes_nothing_for_long_is_still_seen_to_be_stuck():
