@@ -177,9 +177,14 @@ def test_without_prices_or_with_an_old_list_it_is_unknown():
 def test_an_outage_of_one_coin_is_no_move():
     scene = Scene()
     scene.play(DAY + 20 * MINUTE, MINUTE)
+    before = scene.total()
+    scene.price["ETH"] = 3_600.0  # the list still says 4,000
+    scene.play(5 * MINUTE)
+    moved = 100 * (scene.total() / before - 1)
+    assert scene.value(CHANGE) == approx(moved)
     scene.dark = {"ETH"}
     scene.play(5 * MINUTE)
-    assert scene.value(CHANGE) == approx(0)
+    assert scene.value(CHANGE) == approx(moved)
     scene.price["ETH"] = 3_900.0
     scene.dark = set()
     scene.play(5 * MINUTE)
