@@ -380,7 +380,10 @@ class BotRole:
             if outcome.text or due.too_late:
                 weeks[chat.key] = due.week
             if outcome.text:
-                posts += report_posts(outcome.text, due, chat, self.sender.number, now)
+                try:
+                    posts += report_posts(outcome.text, due, chat, self.sender.number, now)
+                except Exception:  # it must not stop all alerts for ever
+                    log.exception("a weekly report was left out", chat=chat.key)
             else:
                 log.warning("a weekly report is missing", chat=chat.key, reason=outcome.reason)
         missing = next((o for o in outcomes if o.reason and o.due.week > kept.told), None)

@@ -91,13 +91,19 @@ class WeeklyReports:
         self, settings: Settings, week: Ms, language: str, texts: dict[tuple[Ms, str], str]
     ) -> tuple[str, str]:
         """The report, or why there is none. ``texts``: those that were made just now."""
-        if (week, language) not in texts:
-            try:
-                texts[week, language] = await self._make(settings, week, language)
-            except ReportFailed as error:
-                self._again[week] = asyncio.get_running_loop().time() + AGAIN_S
-                return "", str(error)
-        return texts[week, language], ""
+        if (week, language) in texts:
+            return texts[week, language], ""
+        try:
+            texts[week, language] = await self._make(settings, week, language)
+        except ReportFailed as error:
+            reason = str(error)
+        except Exception as error:  # whatever it is costs the report alone
+            log.exception("a weekly report failed as nobody has foreseen")
+            reason = f"a fault of Lowtide's own, see its log ({type(error).__name__})"
+        else:
+            return texts[week, language], ""
+        self._again[week] = asyncio.get_running_loop().time() + AGAIN_S
+        return "", reason
 
 
 async def make_report(settings: Settings, week: Ms, language: str) -> str:

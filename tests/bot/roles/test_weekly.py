@@ -40,15 +40,18 @@ WANTED = WeeklyTime(weekday=0, minute=9 * 60, zone="UTC")
 
 
 class Maker:
-    """Makes reports; ``fails``: why it cannot."""
+    """Makes reports; ``fails``: why it cannot; ``bug``: what nobody has foreseen."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Ms, str]] = []
         self.fails: dict[Ms, str] = {}
+        self.bug: Exception | None = None
 
     async def __call__(self, settings: Settings, week: Ms, language: str) -> str:
         self.asked.append((week, language))
         await asyncio.sleep(0)
+        if self.bug is not None:
+            raise self.bug
         if week in self.fails:
             raise ReportFailed(self.fails[week])
         return f"Report of {week} in {language}\n\nfigures <&>"
@@ -211,6 +214,28 @@ async def test_one_that_cannot_be_made_is_told_once_and_tried_until_it_can(bench
     await bench.run()
     assert bench.texts(-1) == [f"⚪ Report of {MONDAY} in ja"]
     assert len(bench.texts(OPERATORS)) == 1
+
+
+async def test_a_bug_in_it_costs_the_report_alone(bench: Bench):
+    bench.maker.bug = ZeroDivisionError("by nobody")
+    await bench.run()  # the role goes on
+    (notice,) = bench.texts(OPERATORS)
+    assert "a fault of Lowtide's own, see its log (ZeroDivisionError)" in notice
+    bench.maker.bug = None
+    await bench.run()
+    assert bench.texts(-1) == [f"⚪ Report of {MONDAY} in ja"]
+
+
+async def test_one_that_cannot_be_made_into_posts_is_left_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by nobody")
+
+    monkeypatch.setattr("bot.roles.bot.report_posts", fails)
+    await bench.run()
+    assert bench.maker.asked == [(MONDAY, "ja")]
+    assert not bench.sink.messages
 
 
 async def test_a_chat_that_is_gone_when_its_report_is_ready_costs_nothing(bench: Bench):
