@@ -2,8 +2,9 @@
 
 One request at a time, of what everything else leaves of the budget, and never faster than the path
 of the request allows: so no feed waits for it. The largest contracts come first. What the rules
-remember already is not asked for again. Prices are many pages, so they come last, and of a coin
-only until one venue has told them. A venue that refuses, or whose answers cannot be read,
+remember already is not asked for again. Prices are many pages, so they come last, after all
+else of the largest contracts and then of the others, and of a coin only until one venue has told
+them. A venue that refuses, or whose answers cannot be read,
 costs its own history alone: it is logged once, and tried again after an hour. Operators hear of it
 where nothing of a kind comes.
 """
@@ -96,6 +97,9 @@ STEP: Ms = 10 * MINUTE
 FINE: Ms = DAY + HOUR
 """… and as far apart as candles for so long, since windows are."""
 
+LARGEST = 20
+"""So many contracts have their prices before the others have anything."""
+
 AGAIN_S = 3600.0
 """A history that did not come is asked for again after so long."""
 
@@ -150,7 +154,11 @@ class Backfill:
             if _key(history) not in self._done and _key(history) != self._asking
         ]
         self._waiting.sort(
-            key=lambda history: (history.kind is Kind.PRICE, rank[history.request.symbol])
+            key=lambda history: (
+                rank[history.request.symbol] >= LARGEST,
+                history.kind is Kind.PRICE,
+                rank[history.request.symbol],
+            )
         )
         self._wake.set()
 

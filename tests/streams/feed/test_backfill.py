@@ -20,6 +20,7 @@ from streams.events import (
     FaultCode,
     Funding,
     FundingHistory,
+    Instrument,
     InterestHistory,
     Kind,
     OpenInterest,
@@ -27,7 +28,7 @@ from streams.events import (
     Price,
     PriceHistory,
 )
-from streams.feed.backfill import AGAIN_S, OVERLAP, REACH, Backfill, _prices
+from streams.feed.backfill import AGAIN_S, LARGEST, OVERLAP, REACH, Backfill, _prices
 from streams.feed.rest import Unavailable
 from streams.venue import CANDLE, Candle, Listing, Request
 from streams.venues import VENUES
@@ -157,7 +158,7 @@ class Archive:
             case "okx":
                 times = self.times(0, now)[-int(query["limit"]) :]
                 rows = [
-                    {"fundingTime": f"{t}", "fundingRate": "0.5",
+                    {"instId": symbol, "fundingTime": f"{t}", "fundingRate": "0.5",
                      "realizedRate": f"{self.rate(t):.6f}"} for t in reversed(times)
                 ]  # fmt: skip
                 return {"code": "0", "data": rows, "msg": ""}
@@ -188,9 +189,9 @@ class Archive:
         known = {i.symbol: i for i in self.instruments}
         return Listing(instruments=known, contracts=self.contracts)
 
-    def hear(self, coins: float, mark: float = 50_000.0) -> None:
-        """What comes live of the first contract."""
-        of, now = self.instruments[0], self.clock.seen()
+    def hear(self, coins: float, mark: float = 50_000.0, of: Instrument | None = None) -> None:
+        """What comes live of the first contract, or of another one."""
+        of, now = of or self.instruments[0], self.clock.seen()
         about = {"venue": of.venue, "symbol": of.symbol, "asset": of.asset, "at": now, "seen": now}
         self.contracts.complete(Price(**about, mark=mark, index=mark))
         self.contracts.complete(OpenInterest(**about, base=coins, usd=coins * mark))
@@ -510,6 +511,19 @@ async def test_prices_come_last_and_only_where_nobody_has_told_them() -> None:
     assert len(btc.prices) in (21, 22)  # three hours and half of one
     asked = [1 for _, r in archive.asked if "Klines" in r.path and r.symbol == "BTCUSDT"]
     assert len(asked) == 1
+
+
+@virtual
+async def test_the_largest_have_their_prices_before_the_others_have_anything() -> None:
+    archive = Archive("bybit", *(f"C{n}" for n in range(LARGEST + 4)))
+    archive.candles = archive.interest = True
+    for of_coin in archive.instruments:
+        archive.hear(1010.0, of=of_coin)
+    await published(archive, 10 * MINUTE / 1000)
+    order = [("kline" in r.path, int(r.symbol[1:].removesuffix("USDT"))) for _, r in archive.asked]
+    large, others = range(LARGEST), range(LARGEST, LARGEST + 4)
+    expected = [(prices, n) for group in (large, others) for prices in (False, True) for n in group]
+    assert [*dict.fromkeys(order)][: len(expected)] == expected
 
 
 @virtual
