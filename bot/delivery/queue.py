@@ -381,6 +381,8 @@ class ChatQueue:
         """Whether other posts, digests too, tell what edits of ``post`` told or were to tell."""
         if post.goes_on:
             return post.goes_on != "unwatched"
+        if post.into and self.heard(post.into, post.topic):
+            return True  # in the market's, which may wait still
         others = [p for p in self.posts.values() if p.key != post.key and p.topic == post.topic]
         ids = {of for p in others if p.state not in GIVEN_UP for of in (*p.alerts, *p.grown)}
         return bool(post.grown) and ids.issuperset(post.grown)

@@ -521,7 +521,7 @@ def _meaning(error: TelegramError, to: Destination) -> SendError:
         case BadRequest():
             return _bad_request(reason, to)
         case NetworkError() if isinstance(error.__cause__, httpx.ProxyError):
-            return RetryLater(_PAUSE_S, f"Telegram cannot be reached: {_PROXY}")
+            return RetryLater(_PAUSE_S, f"Telegram cannot be reached ({_PROXY})")
         case NetworkError() if isinstance(error.__cause__, _NOT_SENT):
             return RetryLater(_PAUSE_S, f"Telegram cannot be reached ({_cause(error)})")
         case NetworkError():

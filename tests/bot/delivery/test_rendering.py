@@ -651,6 +651,32 @@ def test_a_post_that_goes_on_in_another_one_is_not_repeated_where_the_chat_is_no
     assert not isinstance(step, SendStep), step
 
 
+def test_what_the_market_is_about_to_tell_is_not_repeated_where_the_chat_is_now():
+    queue = chat_queue()
+    first = queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    queue.moved(None, -100, START + MIN // 2)
+    later = queued(queue, 2, fall(0, -6.0), fall(MIN, -5.0, "ETH"), at=MIN, thread="ALL")
+    grow(queue, fall(0, -6.0), at=MIN, into=later.thread)
+    assert sent(queue, MIN).key == later.key
+    assert queue.posts[first.key].goes_on == "market"
+    assert not isinstance(queue.next(START + 2 * MIN), SendStep)
+
+
+def test_what_the_market_was_to_tell_is_posted_where_the_chat_is_now_if_that_is_given_up():
+    queue = chat_queue()
+    first = queued(queue, 1, fall(0, -6.0))
+    sent(queue, 0)
+    queue.moved(None, -100, START + MIN // 2)
+    later = queued(queue, 2, fall(0, -6.0), fall(MIN, -5.0, "ETH"), at=MIN, thread="ALL")
+    grow(queue, fall(0, -6.0), at=MIN, into=later.thread)
+    step = queue.begin(queue.next(START + MIN), START + MIN)
+    assert isinstance(step, SendStep)
+    queue.refused(step.post, "no", START + MIN)
+    grow(queue, fall(0, -9.0), at=2 * MIN)
+    assert sent(queue, 2 * MIN).key == first.key
+
+
 def test_an_end_that_a_digest_tells_is_not_repeated_where_the_chat_is_now():
     queue = chat_queue()
     queued(queue, 1, fall(0, -9.0))

@@ -191,7 +191,7 @@ async def test_a_dead_proxy_is_said_to_be_one(scheme: str, tmp_path: Path):
     settings = read(tmp_path, "http://api.telegram.test", text, HTTP_PROXY=proxy)
     (away,) = await send_test_to_all(settings)
     assert away.text == (
-        "Telegram cannot be reached: the proxy cannot be reached, or does not connect; "
+        "Telegram cannot be reached (the proxy cannot be reached, or does not connect); "
         "check HTTPS_PROXY and ALL_PROXY"
     )
 
