@@ -1352,7 +1352,7 @@ def test_every_metric_has_words_of_its_own():
 
 
 ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
-             "term.", "week.", "weekly.", "note.")  # fmt: skip
+             "term.", "week.", "weekly.", "note.", "button.", "press.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
 
