@@ -33,6 +33,7 @@ from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
+from rules.past_prices import PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
@@ -48,9 +49,10 @@ from streams.events import (
     MarketEvent,
     Ms,
     PriceHistory,
+    exchange_of,
 )
 
-FITS = 1.2
+FITS = 1.05
 """Prices told later are those of a contract whose newest one is at most so many times its price
 now, either way."""
 
@@ -538,6 +540,9 @@ class WatchList:
         self._fills = [
             m for m in {m.name: m for m in metrics}.values() if isinstance(m, FillsWindow)
         ]
+        self._alone = len({exchange_of(venue) for venue in venue_order}) == 1
+        self._past_prices: dict[str, PastPrices] = {}
+        """By asset; not dumped: what waits at a stop is not believed."""
         self._assets: dict[str, Asset | None] = {}
         self.routes: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         """(asset, venue, symbol) → where its events go; None: nothing reads them."""
@@ -609,7 +614,8 @@ class WatchList:
             fills.fill(market, [(at, row.held) for at, row in past])
         basis = market.basis.usual
         priced = [(at, row.price / basis) for at, row in past if row.price and 0 < row.price < inf]
-        market.prices.fill([(round(at / MINUTE) * MINUTE, price) for at, price in priced])
+        prices = [(round(at / MINUTE) * MINUTE, price) for at, price in priced]
+        self._past_prices_of(event.asset).tell(market, prices, now)
 
     def take_prices(self, event: PriceHistory, now: Ms) -> None:
         """Fills windows, returns and highs with index prices that a venue tells later."""
@@ -629,7 +635,8 @@ class WatchList:
         if not prices or not live or not 1 / FITS < prices[max(prices)] / live < FITS:
             return  # of another coin, or in another unit
         # what is younger may be the price now
-        market.prices.fill([(at, x) for at, x in sorted(prices.items()) if at <= now - MAX_AGE])
+        before = [(at, price) for at, price in sorted(prices.items()) if at <= now - MAX_AGE]
+        self._past_prices_of(event.asset).tell(market, before, now)
         if not market.likeness.counts or market.spot:
             return
         if self.memory.keeps(RETURNS):
@@ -641,6 +648,9 @@ class WatchList:
             asset.view.keep(PRICE_HIGH).fill({at: price * times for at, price in prices.items()})
         if (of_market := self.memory.market.memo(CORRELATIONS)) is not None:
             of_market.again = True
+
+    def _past_prices_of(self, asset: str) -> PastPrices:
+        return self._past_prices.setdefault(asset, PastPrices(alone=self._alone))
 
     def _prices_until(self, view: View, now: Ms) -> Ms | None:
         """Up to when nothing is missing of the prices of an asset; None: of all its past is."""
@@ -705,6 +715,8 @@ class WatchList:
 
     def forget(self, now: Ms) -> tuple[list[MetricInstance], list[CompositeInstance]]:
         """Remove what has been silent for a day; the instances that are gone."""
+        for past_prices in self._past_prices.values():
+            past_prices.forget(now)
         metric_instances: list[MetricInstance] = []
         composites: list[CompositeInstance] = []
         for name, market in self.memory.forget(now):

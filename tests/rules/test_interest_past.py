@@ -193,6 +193,7 @@ def test_inverse_contracts_are_filled_in_usd() -> None:
     )
     about = {"venue": venue, "symbol": "BTCUSD", "asset": "BTC"}
     run(target, [InterestHistory(**about, at=rows[-1].at, seen=NOW, rows=rows)])
+    run(target, [past("bybit", NOW - 25 * HOUR, NOW, NOW)])  # of the same prices
     for t in range(NOW, NOW + 2 * MINUTE, 10 * SECOND):
         at_price = msgspec.structs.replace(price(venue, t, cost(t)), symbol="BTCUSD")
         run(target, [at_price, inverse(venue, t + 1, usd, cost(t)), Tick(seen=t + 2)])

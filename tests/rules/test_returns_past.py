@@ -141,6 +141,8 @@ def test_history_filled_is_history_lived_through(
     assert expected["volatility_7d_pct", "C0"] and expected["correlation_top10_7d", ALL]
     for (metric, asset), value in expected.items():
         filled = seen[metric, asset]
+        if metric == "price_24h_pct" and (asset != "C0" or len(venues) == 1):
+            value = None  # a window has what two exchanges tell
         assert filled == (None if value is None else approx(value, rel=1e-5, abs=1e-6)), metric
 
 
