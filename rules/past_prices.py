@@ -18,6 +18,9 @@ ALIKE = 1.03
 """Prices are the same if one is at most so many times the other: in a fall those of one minute are
 not taken in the same second."""
 
+ALONE = 1.05
+"""Prices of an exchange alone are believed if the newest is at most so many times the live one."""
+
 NEAR = 1.01
 LATELY: Ms = 30 * MINUTE
 """A price of so short a time ago needs no witness if it is at most so many times the live one: it
@@ -46,7 +49,7 @@ class PastPrices:
             return
         live = market.prices.now(now)
         if self._alone:
-            if live is not None and _alike(live, prices[-1][1]):
+            if live is not None and _alike(live, prices[-1][1], ALONE):
                 market.prices.fill(prices)
             return
         self.forget(now)
@@ -67,7 +70,7 @@ class PastPrices:
 
     def forget(self, now: Ms) -> None:
         """What has waited for long, or is of a clock that was set back, is believed no more."""
-        self._told = [told for told in self._told if 0 <= now - told[0] <= _KEPT]
+        self._told = [entry for entry in self._told if 0 <= now - entry[0] <= _KEPT]
 
 
 def _agreed(a: Ring, b: Ring) -> list[int]:

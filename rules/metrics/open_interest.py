@@ -150,7 +150,8 @@ class OpenInterestMetric:
         if not self._enough(telling, span):
             return None
         before, after = span.before, span.after
-        price = view.price_at(span.start)
+        # what was held is worth about that where venues told no price of then
+        price = view.price_at(span.start) or view.price(now)
         held = sum([e.before if e.market.one_side else e.before / 2 for e in span.ends])
         return Reading(
             value=100 * (after - before) / before,

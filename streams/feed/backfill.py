@@ -74,9 +74,9 @@ OLD: Ms = 30 * MINUTE
 WAIT_S = 60
 """So long what is told later waits for what is live, to be held against it."""
 
-ALIKE = 1.5
-"""The newest value of a history is at most so many times what was live of late, either way: other
-units, or both sides for one, are further off."""
+ALIKE = 1.1
+"""The newest value of a history, of the last half hour, is at most so many times what was live of
+late, either way. What moved by more is filled live, rather than from a table of another kind."""
 
 SPIKE = 1.1
 """A value so far, either way, from both beside it, which are nearer to each other, is none."""

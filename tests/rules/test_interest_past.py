@@ -198,3 +198,24 @@ def test_inverse_contracts_are_filled_in_usd() -> None:
         at_price = msgspec.structs.replace(price(venue, t, cost(t)), symbol="BTCUSD")
         run(target, [at_price, inverse(venue, t + 1, usd, cost(t)), Tick(seen=t + 2)])
     assert values(target)["oi_net_24h_pct"] == approx(-20)
+
+
+def test_open_interest_is_judged_where_venues_told_no_price_of_then() -> None:
+    """As Bybit's history has none: what was held counts at the price now."""
+    rule = quick_rule("oi_net_24h_pct", "below", -2, watch=-5, floor_musd=10.0)
+    target = Engine([rule], tuple(HELD))
+    for event in pasts(NOW - 25 * HOUR, NOW, NOW):
+        assert isinstance(event, InterestHistory)
+        rows = tuple(
+            PastInterest(t, held(event.venue, NOW) * (1.2 if t < NOW - 5 * HOUR else 1.0))
+            for t in range(NOW - 25 * HOUR, NOW, 5 * MINUTE)
+        )
+        target.feed(msgspec.structs.replace(event, rows=rows))
+    alerts = [
+        alert
+        for t in range(NOW, NOW + 3 * MINUTE, 10 * SECOND)
+        for venue in HELD
+        for alert in run(target, [price(venue, t, 100.0), oi(venue, t + 1, held(venue, NOW))])
+    ]
+    assert [alert.value for alert in alerts] == approx([-100 / 6])
+    assert floors(target)["oi_net_24h_pct"] == approx(1.2 * sum(held(v, NOW) for v in HELD) / 1e4)
