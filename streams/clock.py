@@ -9,11 +9,12 @@ whoever listens is told by how much before any time of after the step is given o
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from streams.durations import SECOND
+from streams.durations import MINUTE, SECOND
 from streams.events import Ms
 
 
@@ -96,6 +97,49 @@ class WallClock:
     async def sleep(self, seconds: float) -> None:
         """See Clock."""
         await asyncio.sleep(seconds)
+
+
+APART: Ms = MINUTE
+"""Clocks of two machines that differ by less are those of one: what is told comes late as well."""
+
+_MEASURED: Ms = 12 * SECOND
+_REMEMBERED: Ms = 30 * SECOND
+
+
+class FollowingClock(WallClock):
+    """Real time as another machine has it, which says now and then what time it is there. That is
+    this machine's time until the two are known to differ; then it steps."""
+
+    def __init__(
+        self, wall: Callable[[], int] | None = None, steady: Callable[[], int] | None = None
+    ) -> None:
+        self.ahead: Ms = 0
+        """How far this machine's clock is ahead of the other one's."""
+        self._heard: deque[tuple[Ms, Ms, Ms]] = deque()
+        """When it was told, on the steady clock; what time it is there; how far we are ahead."""
+        read = wall or time.time_ns
+        super().__init__(lambda: read() - self.ahead * _NS, steady)
+
+    def hear(self, theirs: Ms) -> Ms:
+        """It was ``theirs`` there a moment ago. By how much this clock goes back for it, negative:
+        ahead; 0: not at all.
+
+        One that tells a time that does not go on, or goes on faster or slower than ours, is behind
+        its own clock, as after an outage.
+        """
+        now, heard = self.now(), self._heard
+        if heard and theirs == heard[-1][1]:
+            return 0
+        heard.append((now, theirs, self.seen() - theirs))
+        while now - heard[0][0] > _REMEMBERED:
+            heard.popleft()
+        apart = [ahead for _, _, ahead in heard]
+        least = min(apart)
+        if now - heard[0][0] < _MEASURED or max(apart) - least > STEP or abs(least) < APART:
+            return 0
+        self.ahead += least
+        heard.clear()
+        return least
 
 
 _NS = 1_000_000

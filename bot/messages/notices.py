@@ -6,11 +6,14 @@ They are in italics and without hashtags, so that nobody takes them for the mark
 
 from collections.abc import Sequence
 
+import msgspec
+
 from bot.lang.words import Words
 from bot.messages.render import Message, own_message
 from bot.messages.voice import Html, say, time, title
 from rules.alerts import Notice, Turn
-from streams.events import Fault, FaultCode, Kind, Ms
+from streams.durations import MINUTE
+from streams.events import Fault, FaultCode, Kind, Ms, length_in_words
 
 CONFIG = "config"
 """The beginning of the id of a notice about the configuration; ``reason`` says it all."""
@@ -42,6 +45,17 @@ def redis_notice(reason: str, now: Ms) -> Notice:
 def clock_notice(fault: Fault, effect: str) -> Notice:
     """This role's clock was set back, and ``effect`` is what it did about it."""
     return _fault_notice(fault.code, "bot", f"{fault.detail}; {effect}", fault.seen)
+
+
+def apart_notice(ahead: Ms, now: Ms) -> Notice:
+    """The bot's clock is ``ahead`` of the one whose time is on alerts, negative: behind; or is the
+    same again."""
+    if abs(ahead) < MINUTE:
+        over = _fault_notice(FaultCode.CLOCK_SKEWED, "bot", "", now)
+        return msgspec.structs.replace(over, up=True)
+    way, length = "ahead of" if ahead > 0 else "behind", length_in_words(abs(ahead))
+    reason = f"that of the bot is {length} {way} that of the streams role, by which posts go now"
+    return _fault_notice(FaultCode.CLOCK_SKEWED, "bot", reason, now)
 
 
 def _fault_notice(

@@ -39,7 +39,7 @@ from bot.delivery.sinks import Sinks
 from bot.delivery.store import OutboxStore
 from bot.destination import TelegramChat, queue_key, topic_of
 from bot.lang import LANGUAGES
-from bot.messages.notices import clock_notice, notice_message, state_notice
+from bot.messages.notices import apart_notice, clock_notice, notice_message, state_notice
 from bot.pictures.maker import PictureFailed, PictureMaker
 from bot.pictures.subject import alert_subject, picture_caption, zone_of
 from bot.plan import planner, silences
@@ -53,7 +53,7 @@ from rules import alerts
 from rules.alerts import Alert, EpisodeKey, Notice
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
-from streams.clock import STEP, Clock, WallClock, wall_ms
+from streams.clock import STEP, Clock, FollowingClock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode, Ms, clock_stepped
 
@@ -63,6 +63,7 @@ NEWS_MS: Ms = 2 * HOUR
 """How far back the first start ever looks for alerts."""
 
 TIDY_S = 60.0
+_FIRST_LOOKS = 8
 LIVE_S = 10.0
 SUBSCRIBERS_S = 2.0
 STUCK_LOOK_S = 5.0
@@ -516,9 +517,9 @@ class BotRole:
             self._plans = {key: set_back(plan, -by, now) for key, plan in self._plans.items()}
             self.sender.set_back(-by)
 
-    async def _mind_clock(self) -> None:
+    async def _mind_clock(self, known: bool = False) -> None:
         """After the clock was set back what waits is dated anew, here or while nobody was there;
-        what was dated anew because it went ahead is kept."""
+        what was dated anew because it went ahead is kept. ``known``: operators know why."""
         now = self._clock.seen()
         if self._ahead:
             ahead, self._ahead = self._ahead, 0
@@ -537,7 +538,18 @@ class BotRole:
         await self._keep_redated(back, now)
         self._weekly.kept = without_future(self._weekly.kept, now)
         await self._store.keep_reports([], self._weekly.kept)
-        await self._tell(clock_notice(fault, "what waits is dated anew"))
+        if not known:
+            await self._tell(clock_notice(fault, "what waits is dated anew"))
+
+    async def _follow(self, theirs: Ms) -> None:
+        """It was ``theirs`` a moment ago by the clock whose time is on alerts. If that is not this
+        machine's, posts go by it, and operators hear of it."""
+        clock = self._clock
+        if isinstance(clock, FollowingClock) and clock.hear(theirs):
+            notice = apart_notice(clock.ahead, clock.seen())
+            log.warning("the clocks of two machines differ", reason=notice.reason)
+            await self._mind_clock(known=True)
+            await self._tell(notice)
 
     async def _keep_redated(self, back: Ms, now: Ms) -> None:
         """Keep what was dated anew since the clock was set ``back`` so much, negative: ahead."""
@@ -681,6 +693,9 @@ class BotRole:
 
     async def _look(self) -> None:
         """Keep the openings of open episodes true, by what the rules see."""
+        for _ in range(_FIRST_LOOKS):  # the clocks are compared before much is told
+            await asyncio.sleep(LIVE_S / _FIRST_LOOKS)
+            await self._refresh()
         while True:
             await asyncio.sleep(LIVE_S)
             await self._refresh()
@@ -689,6 +704,7 @@ class BotRole:
         """What posts say is what the rules saw last."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             if (seen := await store.open_episodes(self._redis)) is not None:
+                await self._follow(seen.seen)
                 self._prices = seen
                 self.sender.live(seen.episodes)
 

@@ -25,7 +25,7 @@ from streams.bus.connection import ANSWER_S, Keys, Overtaken, connect, unwritabl
 from streams.bus.embedded import Embedded
 from streams.bus.health import HEALTH
 from streams.bus.lease import LeaseLost
-from streams.clock import Clock, wall_ms
+from streams.clock import Clock, FollowingClock, wall_ms
 
 log = structlog.get_logger()
 
@@ -68,7 +68,10 @@ async def run(
     alarms = _alarms(settings)
     manager = ServiceManager.of(os.environ)
     async with redis_url(settings) as url:
-        tasks = start_all({name: _work(name, settings, url, clock, alarms) for name in roles})
+        here = "streams" in roles
+        tasks = start_all(
+            {name: _work(name, settings, url, clock, alarms, beside_streams=here) for name in roles}
+        )
         manager.ready()
         telling = [
             asyncio.create_task(manager.run(HEALTH)),
@@ -250,7 +253,13 @@ def _reason(name: str, error: BaseException | None) -> str:
 
 
 def _work(
-    name: str, settings: Settings, url: str, clock: Clock | None, alarms: Alarms
+    name: str,
+    settings: Settings,
+    url: str,
+    clock: Clock | None,
+    alarms: Alarms,
+    *,
+    beside_streams: bool,
 ) -> Callable[[], Awaitable[None]]:
     # Imported where they are used: a role on its own need not hold the other roles' libraries.
     match name:
@@ -265,7 +274,13 @@ def _work(
         case _:
             from bot.roles.bot import bot_role
 
-            return lambda: bot_role(settings, url, lambda: sinks(settings), clock, alarms=alarms)
+            return lambda: bot_role(
+                settings,
+                url,
+                lambda: sinks(settings),
+                clock or (None if beside_streams else FollowingClock()),
+                alarms=alarms,
+            )
 
 
 def sinks(settings: Settings) -> Sinks:

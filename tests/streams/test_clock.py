@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from pytest import mark
 
-from streams.clock import STEP, WallClock
+from streams.clock import STEP, FollowingClock, WallClock
 
 S = 1_000_000_000
 HOUR = 3_600 * S
@@ -132,3 +132,38 @@ def test_whatever_happens_the_steps_told_make_it_a_time_that_goes_on_evenly() ->
         machine.drift = drift
         assert 0 <= at - (machine.wall - START) // 1_000_000 <= STEP
         assert not steps or steps[-1][1] == at
+
+
+@mark.parametrize("ahead_s", [-90_000, -61, 61, 10_800])
+def test_a_clock_that_follows_another_machine_steps_to_its_time_once(ahead_s: int) -> None:
+    machine = Machine()
+    machine.clock = clock = FollowingClock(lambda: machine.wall, lambda: machine.steady)
+    stepped = [
+        by
+        for _ in range(60)
+        if machine.pass_by(S) is not None
+        and (by := clock.hear((machine.wall - ahead_s * S) // 1_000_000 - 50))
+    ]
+    assert len(stepped) == 1 and abs(stepped[0] - ahead_s * 1_000) <= 100
+    assert abs(clock.seen() - (machine.wall - ahead_s * S) // 1_000_000) <= 100
+
+
+@mark.parametrize("ahead_s", [0, 3, 59])
+def test_a_clock_that_is_nearly_right_follows_nobody(ahead_s: int) -> None:
+    machine = Machine()
+    clock = FollowingClock(lambda: machine.wall, lambda: machine.steady)
+    for _ in range(60):
+        machine.pass_by(S)
+        assert clock.hear((machine.wall - ahead_s * S) // 1_000_000) == 0
+
+
+def test_a_machine_that_is_put_right_is_followed_back() -> None:
+    machine, off = Machine(), 7_200 * S
+    machine.wall += off
+    machine.clock = clock = FollowingClock(lambda: machine.wall, lambda: machine.steady)
+    for second in range(120):
+        machine.pass_by(S)
+        if second == 60:
+            machine.wall -= off
+        clock.hear((START + machine.steady - 500 * S) // 1_000_000)
+    assert clock.ahead == 0

@@ -14,9 +14,11 @@ from bot.delivery.sinks import Receipt, RetryLater
 from bot.plan.planner import PlanState, set_back
 from bot.plan.silences import Silence, dump
 from bot.plan.threads import Thread
+from bot.roles import bot as bots
 from rules.alerts import Level, Notice
+from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys, parsed
-from streams.clock import WallClock, wall_ms
+from streams.clock import FollowingClock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode
 from tests.bot.plan.test_planner import START, alert
@@ -225,3 +227,55 @@ def test_a_pace_keeps_how_long_its_pause_is() -> None:
     later = pace.set_back(before, 3 * HOUR)
     assert (later.recent, later.edits, later.until) == ((6 * HOUR,), (5 * HOUR,), 8 * HOUR)
     assert later.eased == 0
+
+
+class Elsewhere(FollowingClock):
+    """The clock of a machine that is ``apart`` ahead of the one whose time is on alerts."""
+
+    def __init__(self, apart: int) -> None:
+        self.ran, self.apart = 0, apart
+        super().__init__(lambda: (START + self.apart + self.ran) * 10**6, lambda: self.ran * 10**6)
+
+
+async def follow(bench: Bench, clock: Elsewhere, seconds: int, slow: float = 1.0) -> None:
+    """So long the rules say each two seconds what time it is on alerts."""
+    for _ in range(seconds // 2):
+        clock.ran += 2_000
+        told_at = START + round(clock.ran * slow)
+        data = msgspec.msgpack.encode(OpenEpisodes(seen=told_at, episodes=()))
+        await bench.redis.set(Keys().episodes, data)
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("apart", [3 * HOUR, 20 * MINUTE, -3 * HOUR, 0, 20_000])
+async def test_a_bot_on_another_machine_goes_by_the_clock_on_alerts(
+    bench: Bench, apart: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was too late by its own clock, and left out without a word."""
+    monkeypatch.setattr(bots, "LIVE_S", 0.01)
+    clock = bench.clock = Elsewhere(apart)
+    async with bench.running():
+        await follow(bench, clock, 60)
+        await bench.say(alert(clock.ran, "SOL", Level.CRITICAL))
+        assert await bench.until(1) == ["🔴 SOL"]
+        differ = abs(apart) >= MINUTE
+        if differ:
+            await heard(bench)
+    assert "late" not in bench.channel.messages[0].plain
+    words = "ahead of" if apart > 0 else "behind"
+    assert len(bench.channel.operators) == differ
+    for text in bench.channel.operators:
+        assert f" {words} that of the streams role, by which posts go now" in text
+
+
+async def test_rules_that_are_behind_are_no_clock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage: what they say goes on more slowly, or faster, than time."""
+    monkeypatch.setattr(bots, "LIVE_S", 0.01)
+    for slow in (0.2, 3.0):
+        clock = bench.clock = Elsewhere(10 * MINUTE)
+        async with bench.running():
+            await follow(bench, clock, 60, slow)
+        assert clock.ahead == 0
+    assert bench.channel.operators == []
