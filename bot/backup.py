@@ -81,13 +81,24 @@ def write_backup(path: Path, state: State, configuration: Sequence[Path]) -> Non
                         _add(tar, f"{_CONFIG}/{written.name}", written.read_bytes(), state.at)
                 file.flush()
                 os.fsync(file.fileno())
-                path.hardlink_to(part)  # which writes over nothing
+                _put(part, path)
             finally:
-                part.unlink()
+                part.unlink(missing_ok=True)
     except FileExistsError as error:
         raise BackupError(f"{path} is there already: name another file") from error
     except OSError as error:
         raise BackupError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _put(part: Path, path: Path) -> None:
+    """Give ``part`` its name, and write over nothing. FileExistsError, OSError."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems of memory sticks and some networks know no links
+        path.touch(exist_ok=False)
+        part.replace(path)
 
 
 def read_backup(path: Path) -> State:

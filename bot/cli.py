@@ -503,7 +503,10 @@ def _report(options: argparse.Namespace, settings: Settings) -> None:
     language = _language(options, settings)
 
     def make() -> str:
-        start = week.monday(options.week) if options.week else last_week(wall_ms())
+        latest = last_week(wall_ms())
+        start = week.monday(options.week) if options.week else latest
+        if start > latest:
+            raise ValueError(f"the week of {options.week} is not over: name an earlier Monday")
         folder = settings.data_dir / "metrics"
         several = statements.WEEKS if options.statements else 1
         wanted = (statements.needed if options.statements else week.wanted)(settings.majors)

@@ -145,6 +145,25 @@ def test_nothing_is_written_over_and_nothing_half_written_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_where_files_have_no_second_name_a_backup_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a memory stick."""
+
+    def forbidden(path: Path, _: Path) -> None:
+        if path.exists():
+            raise FileExistsError(17, "File exists")
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", forbidden)
+    write_backup(tmp_path / "b", STATE, [])
+    assert read_backup(tmp_path / "b") == STATE
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BackupError, match="is there already: name another file"):
+        write_backup(tmp_path / "b", STATE, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
 def tar(**members: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as file:

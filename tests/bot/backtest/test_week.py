@@ -402,3 +402,14 @@ def test_the_command_prints_it(folder: Path, capsys: pytest.CaptureFixture[str])
         main([*command[:3], "--week", "2026-11-17"])
     assert done.value.code
     assert "is no Monday" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("monday", ["2999-12-30", "9999-12-27"])
+def test_a_week_that_is_not_over_has_no_report(
+    monday: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('extends = "shipped"\n')
+    with pytest.raises(SystemExit):
+        main(["report", "--config", str(path), "--week", monday])
+    assert f"the week of {monday} is not over: name an earlier Monday" in capsys.readouterr().err

@@ -986,7 +986,7 @@ def test_context_sources_and_series_of_ones_own(tmp_path: Path):
         ('series = [{ name = "a", file = "a" }, { name = "a", file = "b" }]', "another series"),
         ('series = [{ name = "1a", file = "a" }]', "name"),
         ('series = [{ name = "a", file = "a", every = "5s" }]', "at least 1m"),
-        ('series = [{ name = "a", file = "a", evry = "5m" }]', "every"),
+        ('series = [{ name = "a", file = "a", everi = "5m" }]', "every"),
     ):
         with pytest.raises(ConfigError, match=why):
             read(tmp_path, HEAD + f"[context]\n{wrong}\n")
