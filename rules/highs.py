@@ -58,12 +58,13 @@ class High:
         self.last, self.last_at = value, now
 
     def fill(self, values: Mapping[Ms, float]) -> None:
-        """Values of before it was watched, and of its last hole, which are told later."""
+        """Values of before it was watched, of its last hole, and of one that goes on, which are
+        told later."""
         since, until = self.hole
         unseen = {
             at: value
             for at, value in values.items()
-            if not self.began or at < self.began or since < at < until
+            if at < self.began or since < at < until or at > self.last_at + LATE
         }
         if not unseen:
             return

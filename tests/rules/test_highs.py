@@ -98,6 +98,13 @@ def test_what_was_watched_stays_whatever_is_told_later():
     assert (once.value, once.hole) == (12.0, (0, 0))
 
 
+def test_what_is_told_before_the_first_value_after_a_hole_is_taken():
+    high = High()
+    high.take(10.0, START)
+    high.fill({START + HOUR: 12.0, START + MINUTE: 99.0})  # a minute later it may be what is live
+    assert (high.value, high.at) == (12.0, START + HOUR)
+
+
 # ── a sum of parts that come and go ──
 
 PARTS = st.dictionaries(st.sampled_from("abcd"), st.floats(0.1, 1e6), min_size=1)
