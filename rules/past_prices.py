@@ -18,8 +18,9 @@ ALIKE = 1.03
 """Prices are the same if one is at most so many times the other: in a fall those of one minute are
 not taken in the same second."""
 
-ALONE = 1.05
-"""Prices of an exchange alone are believed if the newest is at most so many times the live one."""
+FITS = 1.05
+"""Prices of before are those of a contract whose newest one is at most so many times its price
+now, either way."""
 
 NEAR = 1.01
 LATELY: Ms = 30 * MINUTE
@@ -49,7 +50,7 @@ class PastPrices:
             return
         live = market.prices.now(now)
         if self._alone:
-            if live is not None and _alike(live, prices[-1][1], ALONE):
+            if live is not None and _alike(live, prices[-1][1], FITS):
                 market.prices.fill(prices)
             return
         self.forget(now)

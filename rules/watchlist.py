@@ -33,7 +33,7 @@ from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
-from rules.past_prices import PastPrices
+from rules.past_prices import FITS, PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
@@ -51,10 +51,6 @@ from streams.events import (
     PriceHistory,
     exchange_of,
 )
-
-FITS = 1.05
-"""Prices told later are those of a contract whose newest one is at most so many times its price
-now, either way."""
 
 TrailKey = tuple[str, Fires, Place]
 """Metric, side and place."""
@@ -579,10 +575,14 @@ class WatchList:
         self.routes[name, event.venue, event.symbol] = route
         return route
 
+    def _route(self, event: Event, now: Ms) -> InstrumentRoute | None:
+        """Where what is told of an instrument goes, be it the first that is heard of it."""
+        key = event.asset, event.venue, event.symbol
+        return self.routes[key] if key in self.routes else self.meet(event, now)
+
     def take_history(self, event: FundingHistory, now: Ms) -> list[MetricInstance]:
         """Remembers settlements that a venue tells later; the instances that want to know."""
-        key = event.asset, event.venue, event.symbol
-        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        route = self._route(event, now)
         asset = self._assets.get(event.asset)
         if route is None or asset is None or not self.memory.keeps(SETTLEMENTS):
             return []
@@ -601,8 +601,7 @@ class WatchList:
 
     def take_interest(self, event: InterestHistory, now: Ms) -> None:
         """Fills windows with open interest and prices that a venue tells later."""
-        key = event.asset, event.venue, event.symbol
-        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        route = self._route(event, now)
         if route is None:
             return
         market, clock = route.market, route.market.clock
@@ -619,8 +618,7 @@ class WatchList:
 
     def take_prices(self, event: PriceHistory, now: Ms) -> None:
         """Fills windows, returns and highs with index prices that a venue tells later."""
-        key = event.asset, event.venue, event.symbol
-        route = self.routes[key] if key in self.routes else self.meet(event, now)
+        route = self._route(event, now)
         asset = self._assets.get(event.asset)
         if route is None or asset is None or not event.prices or event.every < MINUTE:
             return

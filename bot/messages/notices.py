@@ -12,7 +12,6 @@ from bot.lang.words import Words
 from bot.messages.render import Message, own_message
 from bot.messages.voice import Html, say, time, title
 from rules.alerts import Notice, Turn
-from streams.durations import MINUTE
 from streams.events import Fault, FaultCode, Kind, Ms, length_in_words
 
 CONFIG = "config"
@@ -47,12 +46,12 @@ def clock_notice(fault: Fault, effect: str) -> Notice:
     return _fault_notice(fault.code, "bot", f"{fault.detail}; {effect}", fault.seen)
 
 
-def apart_notice(ahead: Ms, now: Ms) -> Notice:
-    """The bot's clock is ``ahead`` of the one whose time is on alerts, negative: behind; or is the
-    same again."""
-    if abs(ahead) < MINUTE:
-        over = _fault_notice(FaultCode.CLOCK_SKEWED, "bot", "", now)
-        return msgspec.structs.replace(over, up=True)
+def apart_notice(ahead: Ms, now: Ms, *, over: bool) -> Notice:
+    """The bot's clock is ``ahead`` of the one whose time is on alerts, negative: behind. ``over``:
+    it is the same again."""
+    if over:
+        notice = _fault_notice(FaultCode.CLOCK_SKEWED, "bot", "", now)
+        return msgspec.structs.replace(notice, up=True)
     way, length = "ahead of" if ahead > 0 else "behind", length_in_words(abs(ahead))
     reason = f"that of the bot is {length} {way} that of the streams role, by which posts go now"
     return _fault_notice(FaultCode.CLOCK_SKEWED, "bot", reason, now)

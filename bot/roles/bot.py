@@ -53,7 +53,7 @@ from rules import alerts
 from rules.alerts import Alert, EpisodeKey, Notice
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import START, Backoff, Keys, StreamReader, retry
-from streams.clock import STEP, Clock, FollowingClock, WallClock, wall_ms
+from streams.clock import APART, STEP, Clock, FollowingClock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode, Ms, clock_stepped
 
@@ -546,7 +546,7 @@ class BotRole:
         machine's, posts go by it, and operators hear of it."""
         clock = self._clock
         if isinstance(clock, FollowingClock) and clock.hear(theirs):
-            notice = apart_notice(clock.ahead, clock.seen())
+            notice = apart_notice(clock.ahead, clock.seen(), over=abs(clock.ahead) < APART)
             log.warning("the clocks of two machines differ", reason=notice.reason)
             await self._mind_clock(known=True)
             await self._tell(notice)

@@ -237,9 +237,9 @@ class VenueClient:
         chosen = [*watched.values()]
         self._contracts.relist(chosen)
         listing = Listing(instruments=watched, order=order, contracts=self._contracts)
-        running = {socket.subscription.name: socket.brings for socket in self.sockets}
-        plan = self.venue.subscriptions(chosen, spec.kinds, running) if chosen else []
         before = {socket.subscription.name: socket for socket in self.sockets}
+        running = {name: socket.brings for name, socket in before.items()}
+        plan = self.venue.subscriptions(chosen, spec.kinds, running) if chosen else []
         sockets = [
             before.get(subscription.name) or Socket(self, subscription, listing)
             for subscription in plan
