@@ -731,6 +731,44 @@ ASSERTS = re.compile(r"(check|expect|assert)(_|$)|raises$|fail$")
 """A helper that asserts says so in its name."""
 
 
+def hidden_types(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Classes with a field or method that has the name of a type in their own annotations: Python
+    3.14 reads annotations when the class is whole, and finds the field."""
+    for cls in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        own, annotations = set[str](), list[ast.expr | None]()
+        for node in cls.body:
+            match node:
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    own.add(name)
+                    annotations.append(node.annotation)
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    own.add(name)
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    own.add(node.name)
+                    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                    annotations += [node.returns, *(argument.annotation for argument in arguments)]
+        read = (part for whole in annotations if whole is not None for part in ast.walk(whole))
+        for name in sorted(own & {part.id for part in read if isinstance(part, ast.Name)}):
+            yield cls.name, name
+
+
+def test_a_field_that_hides_a_type_is_noticed() -> None:
+    fields = "class A:\n    list: list[int]\n    size: int\n"
+    methods = "class B:\n    def set(self, x: set[int]) -> int: ...\nclass C:\n    list: bytes\n"
+    assert [*hidden_types(ast.parse(fields + methods))] == [("A", "list"), ("B", "set")]
+
+
+@pytest.mark.parametrize("package", ["bot", "rules", "streams", "tests"])
+def test_no_field_hides_a_type(package: str) -> None:
+    modules = sorted((ROOT / package).rglob("*.py"))
+    hidden = [
+        (path.name, *which)
+        for path in modules
+        for which in hidden_types(ast.parse(path.read_text()))
+    ]
+    assert hidden == []
+
+
 def asserts(test: ast.AST) -> bool:
     """Whether it can be seen in a test what would make it fail."""
     calls = (node.func for node in ast.walk(test) if isinstance(node, ast.Call))

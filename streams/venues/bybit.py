@@ -156,11 +156,12 @@ class _Kept(msgspec.Struct):
 
 
 class _KeptRows(msgspec.Struct):
-    list: list[_Kept]
+    # a field called "list" hides the type where annotations are read late, as in Python 3.14
+    rows: list[_Kept] = msgspec.field(name="list")
 
 
 class _CandleList(msgspec.Struct):
-    list: msgspec.Raw
+    rows: msgspec.Raw = msgspec.field(name="list")
 
 
 class _Answer(msgspec.Struct):
@@ -171,12 +172,12 @@ class _Answer(msgspec.Struct):
 
 
 class _Rows(msgspec.Struct):
-    list: list[msgspec.Raw]
+    rows: list[msgspec.Raw] = msgspec.field(name="list")
     nextPageCursor: str = ""
 
 
 class _Settlements(msgspec.Struct):
-    list: list[_Settled]
+    rows: list[_Settled] = msgspec.field(name="list")
 
 
 class _TickerFrame(msgspec.Struct):
@@ -291,7 +292,7 @@ def _instruments(bodies: Sequence[bytes], spec: Spec, category: _Category) -> Li
     unreadable: list[str] = []
 
     def tickers() -> list[msgspec.Raw]:
-        return wire.read(_rows, _result(bodies[0])).list
+        return wire.read(_rows, _result(bodies[0])).rows
 
     def read_sizes(raw: msgspec.Raw) -> tuple[str, tuple[float | None, float | None]]:
         """A symbol, its open interest and its volume, both in USD."""
@@ -319,7 +320,7 @@ def _instruments(bodies: Sequence[bytes], spec: Spec, category: _Category) -> Li
             )
         return msgspec.structs.replace(instrument, venue=spec.name, inverse=category.inverse)
 
-    raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).list]
+    raws = [raw for body in bodies[1:] for raw in wire.read(_rows, _result(body)).rows]
     listed = wire.rows(raws, build, unreadable)
     return ListedContracts([i for i in listed if i is not None], (), tuple(unreadable))
 
@@ -554,7 +555,7 @@ _READERS: dict[bytes, Callable[[bytes, Listing, Ms, Sides], list[Decoded]]] = {
 
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     """The newest settlement of one symbol; the one before tells the interval."""
-    rows = wire.read(_settlements, _result(body)).list
+    rows = wire.read(_settlements, _result(body)).rows
     if not rows:
         return []
     newest = max(rows, key=lambda row: row.fundingRateTimestamp)
@@ -600,7 +601,7 @@ def _decode_history(
 ) -> list[Decoded]:
     of, result = listing.instruments.get(history.request.symbol), _result(body)
     if history.kind is Kind.PRICE:
-        return wire.candles(of, wire.read(_candle_list, result).list)
+        return wire.candles(of, wire.read(_candle_list, result).rows)
     if history.kind is Kind.OPEN_INTEREST:
 
         def kept(row: _Kept) -> list[Decoded]:
@@ -608,8 +609,8 @@ def _decode_history(
             return wire.past_interest(sides, of, row.timestamp, seen, units, None) if of else []
 
         return wire.facts_of_rows(
-            lambda: wire.read(_kept, result).list,
-            lambda: wire.read(_rows, result).list,
+            lambda: wire.read(_kept, result).rows,
+            lambda: wire.read(_rows, result).rows,
             _kept_row,
             kept,
         )
@@ -620,8 +621,8 @@ def _decode_history(
         return wire.present(wire.settled(of, row.fundingRateTimestamp, seen, row.fundingRate))
 
     return wire.facts_of_rows(
-        lambda: wire.read(_settlements, result).list,
-        lambda: wire.read(_rows, result).list,
+        lambda: wire.read(_settlements, result).rows,
+        lambda: wire.read(_rows, result).rows,
         _settled,
         facts,
     )
@@ -664,7 +665,7 @@ def _decode_check(
         mid = wire.mid(of, ticker.bid1Price, ticker.ask1Price)
         return [*_ticker_facts(of, ticker, at, seen, sides), *wire.present(mid)]
 
-    raws = wire.read(_rows, answer.result).list
+    raws = wire.read(_rows, answer.result).rows
     return wire.facts_of_rows(
         lambda: [wire.read(_ticker, raw) for raw in raws], lambda: raws, _ticker, facts
     )
