@@ -75,9 +75,13 @@ class _Version(argparse.Action):
 def _completion(whole: argparse.ArgumentParser, shell: str) -> str:
     import shtab
 
+    from bot.config.edit import settable_keys
+
     for command in (whole, *_commands(whole)):
         for action in command._actions:
-            if action.type is Path:
+            if action.dest == "key":
+                action.choices = settable_keys()  # of which a shell knows, and not the parser
+            elif action.type is Path:
                 action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
     return shtab.complete(whole, shell)
 

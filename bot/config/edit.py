@@ -5,7 +5,8 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+import tomllib
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,7 +19,8 @@ from tomlkit.items import AoT, Array
 from bot.config import ConfigError, Settings, load
 from bot.config.environment import environment
 from bot.config.reload import Rejected, change_summary, checked
-from bot.config.source import home, own_file
+from bot.config.schema import keys_at
+from bot.config.source import SHIPPED, home, own_file
 
 _KEY_PART = re.compile(r"""([\w-]+)|"([^"\n]+)"|'([^'\n]+)'""")
 
@@ -87,6 +89,22 @@ def replace(
         raise ConfigError(lines) from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def settable_keys() -> list[str]:
+    """Keys for a shell to complete: those of each table, and those that the shipped rules have."""
+    lists = ("chats", "webhooks", "messengers", "test", "rules")
+    tables = [name for name in keys_at(()) if name not in (*lists, "extends", "venues")]
+    own = [f"{table}.{key}" for table in tables for key in keys_at((table,))]
+    return [*own, *_dotted(tomllib.loads(SHIPPED.read_text("utf-8")).get("rules", {}), "rules")]
+
+
+def _dotted(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(cast("Mapping[str, Any]", value), f"{path}.{key}")
+        else:
+            yield f"{path}.{key}"
 
 
 def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) -> str:

@@ -316,6 +316,9 @@ COMPLETED = [
     ("lowtide config s", "schema set"),
     ("lowtide demo --sp", "--speed"),
     ("lowtide service ", "install show"),
+    ("lowtide config set channel.posts", "channel.posts_per_hour"),
+    ("lowtide config set rules.cascade.", "rules.cascade.within"),
+    ("lowtide config set rules.oi_drop.windows.15m.maj", "rules.oi_drop.windows.15m.majors.alert"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Messages as plain text on a terminal, in a file or in a pipe."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -18,7 +19,8 @@ _COLOURS = {Level.WATCH: "\033[33m", Level.ALERT: "\033[33m", Level.CRITICAL: "\
 class Console(OneWay):
     """Prints each message with its UTC time in front and an empty line behind.
 
-    Colours only where a person reads (a terminal).
+    Colours only where a person reads (a terminal), and has not asked for none by a variable
+    ``NO_COLOR`` (https://no-color.org).
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -47,7 +49,7 @@ class Console(OneWay):
     def _text(self, message: Message) -> str:
         time = f"{datetime.fromtimestamp(message.at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
         first, *rest = (printable(line, None) for line in message.plain.split("\n"))
-        if self._stream.isatty():
+        if self._stream.isatty() and not os.environ.get("NO_COLOR"):
             colour = _DIM if message.turn is Turn.CLOSE else _BOLD + _COLOURS[message.level]
             time, first = f"{_DIM}{time}{_RESET}", f"{colour}{first}{_RESET}"
         return "\n".join([f"{time}  {first}", *(f"    {line}" for line in rest), "", ""])

@@ -314,14 +314,21 @@ async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
     assert out.getvalue() == once * 2
 
 
-async def test_the_console_uses_colour_on_a_terminal_only():
+async def test_the_console_uses_colour_on_a_terminal_unless_asked_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
+    monkeypatch.delenv("NO_COLOR", raising=False)
     out = Terminal()
     await Console(out).send(ConsoleOutput(), message())
     assert "\033[1m\033[33m🟠 A&B −5%\033[0m" in out.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    await Console(plain).send(ConsoleOutput(), message())
+    assert plain.getvalue() == "2026-10-03 08:00:00  🟠 A&B −5%\n    second line\n\n"
 
 
 def test_what_telegram_says_is_shown_on_one_line_without_control_characters():
