@@ -16,7 +16,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run init demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench first-channel docs fmt lock release help
+.PHONY: run init demo backtest-demo send-test test test-all coverage mutants soak fuzz check bench first-channel docs fmt lock audit release help
 PYTHONS := 3.11 3.12 3.13 3.14
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
@@ -93,6 +93,14 @@ lock: ## write both locks anew (needs uv; ARGS=--upgrade takes newer versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(LOCK) --group build -o requirements.lock $(ARGS)
 	$(LOCK) --group dev -c requirements.lock -o requirements-dev.lock $(ARGS)
+
+# In an environment of its own: it brings 30 packages that nothing here needs otherwise.
+AUDIT := build/audit
+audit: $(STAMP) ## known weaknesses in what running needs, of the package index or as ARGS say
+	@test -x $(AUDIT)/bin/pip-audit || { rm -rf $(AUDIT); $(BIN)/python -m venv $(AUDIT); \
+	  $(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check --no-input install pip-audit==2.10.1; }
+	$(AUDIT)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict \
+	  --progress-spinner off $(ARGS)
 
 release: $(STAMP) ## commit, tag and build VERSION=x.y.z, after make check; publishes nothing
 	@$(BIN)/python -m tests.gates.release --check "$(VERSION)"
