@@ -73,8 +73,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A picture does not follow a post that was due so long ago."""
     probes: int = 5
     """How often an uncertain post is looked for, and a duplicate tried to be deleted."""
-    unread: int = 3
-    """A post is given up after so many answers that could not be read."""
+    unread: tuple[Ms, ...] = (5 * SECOND, 20 * SECOND, MINUTE, 3 * MINUTE, 10 * MINUTE)
+    """How long after each answer that could not be read a post is sent again, perhaps twice; after
+    one more it is given up. What stands between may have kept the post, or its answer alone."""
     crowded: int = 5
     """After a flood, more waiting posts than that become digests."""
     rush: int = 3
@@ -243,7 +244,12 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duplicates: tuple[int, ...] = msgspec.field(default=(), name="doomed")
     """The numbers of messages that are surely there twice and are to be deleted."""
     undeleted: int = 0
-    """How often it was unclear whether the first of them was deleted."""
+    """How often it was unclear whether the first of them was deleted, or whose the first suspect
+    is."""
+    suspects: tuple[int, ...] = ()
+    """The numbers of messages that may be duplicates of the post ``suspected``, or somebody
+    else's: an edit shows whose."""
+    suspected: str = ""
     closed_topics: Mapping[int, Ms] = {}
     """Topics that take nothing, and until when posts for them go to the topic "General"."""
 

@@ -244,7 +244,8 @@ class ChatQueue:
 
     def idle(self) -> bool:
         """Whether everything is settled but edits."""
-        return all(p.state in SETTLED for p in self.posts.values()) and not self.state.duplicates
+        settled = all(post.state in SETTLED for post in self.posts.values())
+        return settled and not self.state.duplicates and not self.state.suspects
 
     def opening(self, episode: str, topic: int | None) -> Post | None:
         """The post in which readers of this topic hear of ``episode`` first."""
@@ -568,6 +569,10 @@ class ChatQueue:
         for post in list(self.posts.values()):
             if post.state is PostState.UNCERTAIN and (probe := self._resolve(post, now)):
                 return probe
+        if self.state.suspects:
+            if (suspected := self.posts.get(self.state.suspected)) is not None:
+                return ProbeStep(suspected, self.state.suspects[0])
+            self._update(suspects=())
         if self.state.duplicates:
             return DeleteStep(self.state.duplicates[0])
         waiting = self.waiting()
@@ -591,7 +596,7 @@ class ChatQueue:
             if len(post.copies) < post.attempts:  # one more may follow that nobody has seen
                 self._update(last_id=None)
             return None
-        if post.unread >= policy.unread:
+        if post.unread > len(policy.unread):
             reason = f"perhaps posted: {post.unread} answers could not be read"
             self._fail(post, reason, now)
             self._update(last_id=None)
@@ -813,14 +818,14 @@ class ChatQueue:
         return replace(step, post=post)
 
     def sent(self, post: Post, message_id: int | None, now: Ms) -> None:
-        """It arrived. If the numbers jump after a doubt, it had arrived before as well: what lies
-        between are its duplicates."""
+        """It arrived. If the numbers jump after a doubt, it may have arrived before as well: what
+        lies between are its duplicates, or what somebody else has posted meanwhile."""
         last = self.state.last_id
         doubt = post.maybe_duplicate and self.state.probe
         if doubt and last is not None and message_id is not None:
             earlier = range(last + 1, message_id)
             if len(earlier) < post.attempts:
-                self._update(duplicates=(*self.state.duplicates, *earlier))
+                self._update(suspects=tuple(earlier), suspected=post.key, undeleted=0)
         if message_id is not None:
             self._update(last_id=message_id)
         if (until := self.state.closed_topics.get(post.topic or 0)) is not None and until <= now:
@@ -882,6 +887,8 @@ class ChatQueue:
             self._put(post, state=PostState.UNCERTAIN, unread=post.unread + answered)
         first, longest = self.policy.backoff
         wait = min(longest, first * 2 ** min(self.state.unclear, _DOUBLINGS))
+        if post is not None and answered and post.unread < len(self.policy.unread):
+            wait = self.policy.unread[post.unread]
         self._update(
             unclear=self.state.unclear + 1,
             pace=pace.paused(self.state.pace, now + wait),
@@ -945,7 +952,7 @@ class ChatQueue:
                 gone = self._put(old, message_id=None)
                 if gone.thread and gone.live != gone.shown:
                     self._post_untold(gone, now)
-        self._update(moved_to=to, last_id=None, duplicates=())
+        self._update(moved_to=to, last_id=None, duplicates=(), suspects=())
 
     def probed(self, step: ProbeStep, answer: Edited, now: Ms) -> None:
         """Take what is at the number at which an uncertain post was looked for.
@@ -954,7 +961,10 @@ class ChatQueue:
         that was tried more than once may be there more than once: the last copy is kept.
         """
         post = self.posts[step.post.key]
-        if answer in (Edited.SAME, Edited.CHANGED):
+        if step.message_id in self.state.suspects:
+            ours = answer in (Edited.SAME, Edited.CHANGED)
+            self._clear_suspect(step.message_id, duplicate=ours)
+        elif answer in (Edited.SAME, Edited.CHANGED):
             here = (*post.copies, step.message_id)
             post = self._put(post, copies=here, skipped=post.skipped + 1)
             if answer is Edited.SAME and post.attempts == 1 and len(here) == 1:
@@ -974,9 +984,20 @@ class ChatQueue:
 
     def unprobed(self, step: ProbeStep, now: Ms) -> None:
         """It could not be looked for."""
-        post = self.posts[step.post.key]
-        self._put(post, probes=post.probes + 1)
+        if step.message_id in self.state.suspects:
+            self._update(undeleted=self.state.undeleted + 1)
+            if self.state.undeleted >= self.policy.probes:
+                self._clear_suspect(step.message_id, duplicate=False)
+        else:
+            post = self.posts[step.post.key]
+            self._put(post, probes=post.probes + 1)
         self.outcome_unknown(None, now)
+
+    def _clear_suspect(self, message_id: int, *, duplicate: bool) -> None:
+        """It is known whose this message is, or nobody can say: then it stays."""
+        suspects = tuple(number for number in self.state.suspects if number != message_id)
+        here = (message_id,) if duplicate else ()
+        self._update(suspects=suspects, duplicates=(*self.state.duplicates, *here), undeleted=0)
 
     def edited(self, step: EditStep, answer: Edited, now: Ms) -> None:
         """Take what came of an edit. A message that is gone is not edited again."""

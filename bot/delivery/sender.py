@@ -59,6 +59,7 @@ from bot.destination import (
 from bot.plan.planner import Delivery
 from rules.alerts import Alert
 from streams.bus.connection import Overtaken
+from streams.bus.health import HEALTH
 from streams.bus.writer import FLUSH_S
 from streams.clock import Clock
 from streams.durations import MINUTE
@@ -78,6 +79,12 @@ _JITTER = 0.1
 
 _AFTER_BUG_S = (1.0, 30.0)
 """The pauses of a chat after a failure that nobody has foreseen: the first and the longest."""
+
+_REFUSED_S = (3.0, 60.0)
+"""How long a sink that refuses everything is left alone: at first, and at most."""
+
+_TELEGRAM = "Telegram"
+"""Who is failing then: only its token is one for all of its chats."""
 
 _MOST_DRAWN = 20
 """So many pictures are being made at most; posts beyond get none unless there is still time."""
@@ -112,8 +119,18 @@ class SendCounts(msgspec.Struct):
     """How often a chat refused the bot."""
 
 
+class _Refusal(msgspec.Struct):
+    """A sink refuses everything, whatever chat it is for: its token."""
+
+    until: Ms
+    """When it is asked again, by one chat for all."""
+    wait_s: float
+    """How long after the next refusal it is left alone."""
+
+
 class Sender:
-    """Sends what is in the queues of ``store``.
+    """Sends what is in the queues of ``store``. A sink that refuses everything is asked again now
+    and then; the others do not notice.
 
     ``limits``: in place of those of the sinks. ``report``: what is done about a delivery problem.
     ``jitter``: between 0 and 1, for pauses. ``draw``: makes the picture that is to follow a post,
@@ -148,6 +165,7 @@ class Sender:
         self._paces: dict[int | str, Pace] = {}
         self._ready: set[str] = set()
         self._check_again: dict[str, Ms] = {}
+        self._refusals: dict[Sink, _Refusal] = {}
         self._reasons: dict[str, str] = {}  # why the last request failed, of the chats where it did
         self._failing: dict[str, Ms] = {}  # since when, of the same
         self._began = clock.seen()
@@ -344,7 +362,7 @@ class Sender:
         return self._overall.setdefault(sink, Overall(self._limits or sink.limits))
 
     async def run(self) -> None:
-        """Send for ever. Raises Refused when nothing can be sent at all, and Overtaken."""
+        """Send for ever. Raises Overtaken when somebody else has begun to."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             for queue in self.queues.values():
@@ -374,7 +392,7 @@ class Sender:
             began = loop.time()
             try:
                 await self._send_on(queue)
-            except (SendError, Overtaken):  # nothing can be sent at all, or not by us
+            except Overtaken:
                 raise
             except Exception as error:
                 now = self._clock.seen()
@@ -387,22 +405,28 @@ class Sender:
             wait = min(wait * 2, longest)
 
     async def _send_on(self, queue: ChatQueue) -> None:
+        sink = self._sinks.of(queue.state.destination)
         while True:
             now = self._clock.seen()
+            if (refusal := self._refusals.get(sink)) is not None and refusal.until > now:
+                await self._rest(queue, refusal.until)
+                continue
             if queue.key not in self._ready or self._check_again.get(queue.key, now + 1) <= now:
                 if (until := queue.resting(now)) > now:
                     await self._rest(queue, until)
                 else:
+                    self._ask_for_all(sink, now)
                     await self._check(queue)
                 continue
             self._draw_wanted(queue, now)
             step = queue.next(now)
             if isinstance(step, SendStep | ProbeStep | EditStep | PictureStep | DeleteStep):
-                overall = self._overall[self._sinks.of(queue.state.destination)]
+                overall = self._overall[sink]
                 if (free := overall.ready(now, _lane(step))) > now:
                     await self._rest(queue, free)
                     continue
                 overall.use(now)
+                self._ask_for_all(sink, now)
                 await to_the_end(self._do(queue, step), FLUSH_S)
             else:
                 due = [at for at in (step, self._check_again.get(queue.key)) if at is not None]
@@ -472,10 +496,9 @@ class Sender:
             self._ready.add(queue.key)
             self._check_again[queue.key] = now + self._policy.off
         except SendError as error:
-            if isinstance(error, Refused) and error.scope is RefusalScope.ALL:
-                raise
             self._failed(queue, None, error, now)
         else:
+            self._accepted(self._sinks.of(queue.state.destination))
             queue.identified(place.title, place.probe)
             self._ready.add(queue.key)
             self._works(queue.key)
@@ -490,9 +513,8 @@ class Sender:
             await self._known(queue, self._request(queue, step))
         except SendError as error:
             self._failed(queue, step, error, self._clock.seen())
-            if isinstance(error, Refused) and error.scope is RefusalScope.ALL:
-                await self._store.save(queue)
-                raise
+        else:
+            self._accepted(self._sinks.of(queue.state.destination))
         await self._keep(queue)
         self.settled.set()
 
@@ -565,14 +587,16 @@ class Sender:
         self._failing.pop(key, None)
 
     def _probed(self, queue: ChatQueue, step: ProbeStep, outcome: Edited) -> None:
+        uncertain = queue.posts[step.post.key].state is PostState.UNCERTAIN
         queue.probed(step, outcome, self._clock.seen())
         state = queue.posts[step.post.key].state
-        self.counts.arrived += state is PostState.SENT
-        self.counts.sent += state is PostState.SENT
+        self.counts.arrived += uncertain and state is PostState.SENT
+        self.counts.sent += uncertain and state is PostState.SENT
         self.counts.lost += state is PostState.RETRY
         log.info(
-            "an uncertain post was looked for", alert=step.post.message.alert_id, chat=queue.key,
-            message=step.message_id, found=outcome.value,
+            "an uncertain post was looked for" if uncertain else "a duplicate was looked for",
+            alert=step.post.message.alert_id, chat=queue.key, message=step.message_id,
+            found=outcome.value,
         )  # fmt: skip
 
     def _failed(
@@ -635,17 +659,41 @@ class Sender:
 
     def _refused(self, queue: ChatQueue, step: QueueStep | None, error: Refused, now: Ms) -> None:
         post = step.post if isinstance(step, SendStep) else None
-        alert_id = "" if post is None else post.message.alert_id
-        if error.scope is RefusalScope.ALL and post is not None:
-            queue.put_off(post, now, now)
+        if error.scope is RefusalScope.ALL:
+            self._refuses_all(queue, post, error, now)
         elif step is None or error.scope is RefusalScope.CHAT:
             self.counts.off += 1
             queue.turned_off(post, error.reason, now)
             log.error(f"nothing is sent to {queue.key} for now: {error.reason}")
-        elif error.scope is not RefusalScope.ALL:
-            log.error("refused", chat=queue.key, alert=alert_id, reason=error.reason)
+        else:
             self.counts.refused += 1
             self._rejected(queue, step, error, now)
+
+    def _refuses_all(self, queue: ChatQueue, post: Post | None, error: Refused, now: Ms) -> None:
+        """Everything of this sink waits. One such answer may be a mistake of the moment, so it is
+        asked again within seconds; what lasts is mended by a person."""
+        sink = self._sinks.of(queue.state.destination)
+        first, longest = _REFUSED_S
+        refusal = self._refusals.setdefault(sink, _Refusal(now, first))
+        refusal.until = now + round(refusal.wait_s * 1000)
+        refusal.wait_s = min(2 * refusal.wait_s, longest)
+        queue.put_off(post, now, refusal.until)
+        HEALTH.failing(_TELEGRAM, error.reason)
+        log.error(f"nothing is sent for now: {error.reason}", chat=queue.key,
+                  next_try_s=round((refusal.until - now) / 1000, 1))  # fmt: skip
+
+    def _ask_for_all(self, sink: Sink, now: Ms) -> None:
+        """If this sink refuses everything, the others of its chats wait for what it says now."""
+        if (refusal := self._refusals.get(sink)) is not None:
+            refusal.until = now + round(_REFUSED_S[0] * 1000)
+
+    def _accepted(self, sink: Sink) -> None:
+        """It did something: whatever it refused before, it does not refuse everything any more."""
+        if self._refusals.pop(sink, None) is not None:
+            HEALTH.works(_TELEGRAM)
+            log.info("requests are accepted again")
+            for news in self._news.values():
+                news.set()
 
     def _rejected(self, queue: ChatQueue, step: QueueStep, error: Refused, now: Ms) -> None:
         """Apply that this one request is refused."""
@@ -672,6 +720,9 @@ class Sender:
         await self._store.save(queue)
         problems, queue.problems = queue.problems, []
         for problem in problems:
+            if problem.alert:
+                log.error("a post was given up", chat=problem.chat, alert=problem.alert,
+                          reason=problem.reason)  # fmt: skip
             await self._report_problem(problem)
 
 

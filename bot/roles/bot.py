@@ -264,8 +264,7 @@ class BotRole:
         return alert_fate(alert, chat, plan, queue.posts.values())
 
     async def run(self) -> None:
-        """Read, plan, send; runs until cancelled. Raises Refused when nothing can be sent at all,
-        Overtaken when another one is at work."""
+        """Read, plan, send; runs until cancelled. Raises Overtaken when another one is at work."""
         await self._resume()
         self.resumed.set()
         async with asyncio.TaskGroup() as tasks:
@@ -745,7 +744,7 @@ async def bot_role(
     policy: Policy | None = None,
     alarms: Alarms | None = None,
 ) -> None:
-    """Alerts → posts. Runs until cancelled; Refused ends it when nothing can be sent at all.
+    """Alerts → posts. Runs until cancelled.
 
     ``clock``: the one whose time is on alerts. ``alarms`` take turns at our limiter meanwhile.
     """

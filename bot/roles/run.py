@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from bot.config import Settings
 from bot.config.recipients import operators_language
 from bot.delivery.alarms import Alarms
-from bot.delivery.sinks import Refused, Sink, Sinks
+from bot.delivery.sinks import Sink, Sinks
 from bot.delivery.sinks.console import Console
 from bot.destination import Service, TelegramChat
 from bot.roles.notify import ServiceManager
@@ -34,7 +34,7 @@ STOP_S = 3.0
 """Roles that have not stopped by then are left behind: platforms kill after 5 s."""
 
 BACKOFF_S = (1.0, 60.0)
-_OUTSIDE = (Refused, LeaseLost, Overtaken, RedisError, OSError, TimeoutError)
+_OUTSIDE = (LeaseLost, Overtaken, RedisError, OSError, TimeoutError)
 """What ends a role and is no bug: a new process would meet it too."""
 
 _M_MMAP_THRESHOLD = -3
@@ -205,9 +205,7 @@ async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
         healthy = loop.call_later(_WORKS_S, HEALTH.lives, f"the {name} role", _WORKS_S)
         error = await _life(work)
         healthy.cancel()
-        if isinstance(error, Refused):  # until a person has mended it
-            wait = longest
-        elif loop.time() - began > _HEALTHY_S:
+        if loop.time() - began > _HEALTHY_S:
             wait = BACKOFF_S[0]
         pause = wait * (0.75 + random.random() / 2)
         reason = _reason(name, error)
@@ -244,8 +242,6 @@ def _reason(name: str, error: BaseException | None) -> str:
     """A sentence for what is known, a traceback in the log for a bug."""
     if error is None:
         return "it ended by itself"
-    if isinstance(error, Refused):
-        return error.reason
     if isinstance(error, LeaseLost | Overtaken):
         return str(error)
     log.error("a role failed", role=name, exc_info=error)

@@ -141,7 +141,8 @@ class FakeTelegram:
     """An async context manager; serves at ``url`` and does what ``faults`` says, one a request.
 
     ``chances``: of each fault, for requests about messages, thrown with ``dice``; ``thrown`` counts
-    them. ``retry_s``: what a thrown flood asks for. ``moves``: groups that are now other chats.
+    them. ``pages``: status and body that somebody between answers in its place, one a request.
+    ``retry_s``: what a thrown flood asks for. ``moves``: groups that are now other chats.
     ``mumbles``: chats about which it answers ``rubbish``. ``blocked``: chats that have thrown the
     bot out. ``accepted``: per chat, when (loop time) a message was posted, edited or deleted.
     """
@@ -159,6 +160,7 @@ class FakeTelegram:
         self.accepted: dict[int, list[float]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.faults: deque[Fault] = deque()
+        self.pages: deque[tuple[int, bytes]] = deque()
         self.slow_s = 5.0
         self.about_chat: Any = None  # what getChat answers, None: what Telegram does
         self.url = ""
@@ -196,6 +198,9 @@ class FakeTelegram:
         if request.transport is None or request.transport.is_closing():
             return web.Response()  # whoever asked is gone: too late to carry it out
         self.requests.append((method, form))
+        if self.pages:
+            status, body = self.pages.popleft()
+            return web.Response(status=status, body=body, content_type="text/html")
         if request.match_info["token"] != TOKEN:
             return _error(401, "Unauthorized")
         if method not in _KNOWN:

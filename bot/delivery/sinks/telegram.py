@@ -96,6 +96,7 @@ _EDITED = {
 }
 _NO_TOPIC = ("message thread not found", "topic_closed", "topic_deleted")
 _PAUSE_S = 5.0
+_TOO_MANY, _SERVER_ERROR = 429, 500
 _FLOOD_PAUSE_S = 30
 """After a "too many requests" that does not say for how long."""
 
@@ -118,12 +119,18 @@ class _Request(HTTPXRequest):
 
     async def do_request(self, *request: Any, **more: Any) -> tuple[int, bytes]:
         try:
-            return await super().do_request(*request, **more)
+            code, body = await super().do_request(*request, **more)
         except NetworkError as error:
             cause = error.__cause__
             if self._proxied and isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
                 raise NetworkError(error.message) from httpx.ProxyError(_PROXY)
             raise
+        if not _of_telegram(body):
+            if code == _TOO_MANY:  # surely not done, whoever says it
+                raise RetryAfter(_FLOOD_PAUSE_S)
+            if code < _SERVER_ERROR:
+                raise TelegramError(f"a page in place of an answer, with status {code}")
+        return code, body
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
@@ -138,11 +145,22 @@ class _Request(HTTPXRequest):
             del fields["description"]
         parameters = fields.pop("parameters", None)
         sound = _sound(cast("dict[str, Any]", parameters)) if isinstance(parameters, dict) else {}
-        if fields.get("error_code") == 429:  # surely not done, whatever else it says
+        if fields.get("error_code") == _TOO_MANY:  # surely not done, whatever else it says
             sound.setdefault("retry_after", _FLOOD_PAUSE_S)
         if sound:
             fields["parameters"] = sound
         return fields
+
+
+def _of_telegram(body: bytes) -> bool:
+    """Whether it is an answer of the Bot API: an object that says whether it is ``ok``. What is
+    none comes from who stands between (a proxy, a hotel's login page, a CDN), whatever its status
+    says: no token, chat or message is refused by it, and nobody knows what Telegram has done."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and "ok" in answer
 
 
 def _sound(parameters: dict[str, Any]) -> dict[str, int]:

@@ -197,10 +197,34 @@ def test_what_arrived_after_all_is_deleted_once_the_resent_one_shows_it():
     queue = uncertain()
     probe(queue, 2 * S, Edited.GONE)
     sent(queue, 2 * S, message_id=12)
+    assert probe(queue, 2 * S, Edited.SAME).message_id == 11
     step = queue.next(START + 2 * S)
     assert step == DeleteStep(11)
     queue.deleted(11)
     assert order(queue, 2 * S) == ["a"]
+
+
+@pytest.mark.parametrize("whose", [Edited.FOREIGN, Edited.GONE])
+def test_what_somebody_else_has_posted_meanwhile_is_not_deleted(whose: Edited):
+    queue = uncertain()
+    probe(queue, 2 * S, Edited.GONE)
+    sent(queue, 2 * S, message_id=12)
+    assert not queue.idle()
+    probe(queue, 2 * S, whose)
+    assert (queue.state.duplicates, queue.state.suspects) == ((), ())
+    assert order(queue, 2 * S) == ["a"]
+
+
+def test_whose_it_is_that_nobody_can_say_stays():
+    queue = uncertain()
+    probe(queue, 2 * S, Edited.GONE)
+    sent(queue, 2 * S, message_id=12)
+    now = 2 * S
+    for _ in range(queue.policy.probes):
+        due = queue.next(START + now)
+        now = due - START if isinstance(due, int) else now
+        assert probe(queue, now, None).message_id == 11
+    assert (queue.state.duplicates, queue.state.suspects) == ((), ())
 
 
 def test_of_several_copies_the_last_is_kept():
@@ -731,9 +755,16 @@ class Channel:
 
     def __init__(self) -> None:
         self.texts: list[str | None] = ["before"] * 10
+        self.foreign = set[int]()
+
+    def somebody_posts(self) -> None:
+        self.texts.append("somebody else's")
+        self.foreign.add(len(self.texts))
 
     def carry_out(self, step) -> Edited | int:
         match step:
+            case ProbeStep(_, number) if number in self.foreign:
+                return Edited.FOREIGN
             case SendStep():
                 self.texts.append(step.post.body)
                 return len(self.texts)
@@ -748,7 +779,11 @@ class Channel:
         return Edited.CHANGED
 
 
-@given(st.lists(st.sampled_from(["ok", "later", "lost", "unseen", "killed"]), max_size=60))
+@given(
+    st.lists(st.sampled_from(["ok", "later", "lost", "unseen", "killed", "foreign"]), max_size=60)
+)
+@example(["lost", "foreign", "foreign", "ok", "foreign", "unseen"])
+@example(["unseen", "ok", "foreign", "ok", "ok"])
 @example(["killed", *["lost"] * 6, "unseen", "unseen", "ok", "unseen", *["lost"] * 4])
 @example(
     [
@@ -778,6 +813,9 @@ def test_whatever_happens_nothing_is_lost_and_repeats_say_so(fates):
     queue, channel = chat_queue(*(post(str(n), n) for n in range(5))), Channel()
     now = START
     for fate in [*fates, *["ok"] * 40]:
+        if fate == "foreign":
+            channel.somebody_posts()
+            continue
         step = queue.next(now)
         while isinstance(step, int):
             now, step = step, queue.next(step)
@@ -811,6 +849,7 @@ def test_whatever_happens_nothing_is_lost_and_repeats_say_so(fates):
         there = [t for t in channel.texts if t and t.startswith(f"<b>{name}</b>")]
         assert there
         assert all("↻" in text for text in there[1:])
+    assert all(channel.texts[number - 1] == "somebody else's" for number in channel.foreign)
 
 
 # Text.

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,7 @@ from rules import alerts
 from rules.alerts import Alert, Level, Turn
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys
+from streams.bus.health import Health
 from streams.durations import MINUTE
 from tests.bot.fake_telegram import CHANNEL, GROUP, TOKEN, FakeTelegram
 from tests.bot.plan.test_planner import START, alert
@@ -44,7 +46,7 @@ from tests.bot.role_fixtures import lively, settings
 from tests.bot.sinks import Numbered
 
 KEYS = Keys()
-QUICK = Policy(backoff=(1, 10), off=50)
+QUICK = Policy(backoff=(1, 10), off=50, unread=(1, 1))
 
 
 def chat(number: int | str, **changes: object) -> Chat:
@@ -246,22 +248,51 @@ async def test_a_moved_chat_is_followed_after_a_restart_too(redis: Redis, tmp_pa
     assert firsts(sink, -9)[0].startswith("⚪ Delivery: -1 is now -100; it is followed.")
 
 
-async def test_a_refused_token_ends_the_role_and_loses_nothing(
-    redis: Redis, tmp_path: Path
+@pytest.mark.parametrize("refusals", [1, 4])
+async def test_a_refused_token_delays_no_other_way_out_and_loses_nothing(
+    redis: Redis, tmp_path: Path, refusals: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sink = Moody()
-    sink.moods = {-1: [Refused("no such token", RefusalScope.ALL)]}
-    role = BotRole(
-        settings(tmp_path), redis, Sinks(sink), limits=NO_LIMITS,
-        who=lambda *_: Audience(chats=(chat(-1),)),
-    )  # fmt: skip
-    await say(redis, *openings("BTC", 1))
-    with pytest.raises(ExceptionGroup) as caught:
-        await asyncio.wait_for(role.run(), 5)
-    assert "no such token" in repr(caught.value.exceptions)
-    async with running(redis, tmp_path, sink) as again:
-        await until(lambda: again.status().sent == 1)
-        assert again.status().uncertain == 0
+    monkeypatch.setattr("bot.delivery.sender._REFUSED_S", (0.05, 0.1))
+    health = Health()
+    monkeypatch.setattr("bot.delivery.sender.HEALTH", health)
+    telegram, hooks, failing = Moody(), Numbered(), list[str]()
+    refused = Refused("no such token", RefusalScope.ALL)
+    telegram.moods = {-1: [refused] * refusals, -2: [refused] * refusals}
+    chats = (chat(-1), chat(-2), chat(0, destination=WebhookName("mine")))
+    ways = Sinks(telegram, webhooks=hooks)
+
+    def both_arrived() -> bool:
+        failing.extend(health.lasting(0))
+        return len(firsts(telegram, -1)) == len(firsts(telegram, -2)) == 2
+
+    async with running(redis, tmp_path, ways, *chats) as role:
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: len(hooks.messages) == 1)
+        await say(redis, *openings("ETH", 1))
+        await until(lambda: len(hooks.messages) == 2 and both_arrived())
+        assert (role.status().uncertain, role.status().off) == (0, {})
+    assert "Telegram" in failing
+    assert health.lasting(0) == {}
+
+
+async def test_one_chat_asks_for_all_while_the_token_is_refused(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[float]()
+
+    class Refusing(Numbered):
+        async def send(self, to, message, **how) -> Receipt:
+            asked.append(time.monotonic())
+            raise Refused("no such token", RefusalScope.ALL)
+
+    monkeypatch.setattr("bot.delivery.sender._REFUSED_S", (0.2, 0.2))
+    chats = [chat(-n) for n in range(1, 41)]
+    async with running(redis, tmp_path, Refusing(), *chats):
+        await say(redis, *openings("BTC", 1))
+        await until(lambda: len(asked) >= len(chats) + 5)
+    # each chat may have begun before the first was refused
+    later = asked[len(chats) :]
+    assert all(after - before > 0.1 for before, after in pairwise(later))
 
 
 async def test_topics_of_a_group_share_its_pace_and_have_plans_of_their_own(
@@ -624,7 +655,7 @@ async def test_what_a_telegram_chat_does_not_foresee_is_not_repeated_for_ever(
     async with running(redis, tmp_path, sink, operators=Chat(destination=TelegramChat(-9))) as role:
         await say(redis, *openings("BTC", 1))
         await until(lambda: firsts(sink, -9) and role.sender.idle())
-    assert len(sink.moods[-1]) == 50 - Policy().unread
+    assert len(sink.moods[-1]) == 50 - len(QUICK.unread) - 1
     assert "was not posted to -1: perhaps posted" in firsts(sink, -9)[0]
 
 

@@ -213,6 +213,25 @@ async def test_an_answer_that_cannot_be_read_is_uncertain_and_was_one(fake, sink
     assert len(fake.posted) == len(fake.requests) == 1
 
 
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 409])
+@pytest.mark.parametrize("page", [b"<html>log in to the network</html>", b"", b"{}", b'"ok"'])
+async def test_what_is_no_answer_of_telegram_refuses_no_token_chat_or_message(
+    fake, sink, status, page
+):
+    fake.pages.append((status, page))
+    with pytest.raises(OutcomeUnknown, match="a page in place of an answer") as caught:
+        await sink.send(HERE, message())
+    assert caught.value.answered
+    assert fake.posted == []
+
+
+async def test_too_many_requests_is_later_whoever_says_it(fake, sink):
+    fake.pages.append((429, b"<html>slow down</html>"))
+    with pytest.raises(RetryLater) as caught:
+        await sink.send(HERE, message())
+    assert (caught.value.seconds, caught.value.flood) == (30, True)
+
+
 async def test_a_server_that_cannot_be_reached_means_later():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
