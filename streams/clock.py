@@ -105,6 +105,9 @@ APART: Ms = MINUTE
 _MEASURED: Ms = 12 * SECOND
 _REMEMBERED: Ms = 30 * SECOND
 
+UNDECIDED: Ms = 20 * SECOND
+"""So long after the start it may be unknown by whose time to go."""
+
 
 class FollowingClock(WallClock):
     """Real time as another machine has it, which says now and then what time it is there. That is
@@ -119,6 +122,14 @@ class FollowingClock(WallClock):
         """When it was told, on the steady clock; what time it is there; how far we are ahead."""
         read = wall or time.time_ns
         super().__init__(lambda: read() - self.ahead * _NS, steady)
+        self._began = self.now()
+        self._settled = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known by whose time to go: what was heard is about ours, or was taken over;
+        or nothing that goes on evenly was heard for ``UNDECIDED``, as where nobody is at work."""
+        return self._settled or self.now() - self._began >= UNDECIDED
 
     def hear(self, theirs: Ms) -> Ms:
         """It was ``theirs`` there a moment ago. By how much this clock goes back for it, negative:
@@ -131,6 +142,7 @@ class FollowingClock(WallClock):
         if heard and theirs == heard[-1][1]:
             return 0
         heard.append((now, theirs, self.seen() - theirs))
+        self._settled |= abs(heard[-1][2]) < APART
         while now - heard[0][0] > _REMEMBERED:
             heard.popleft()
         apart = [ahead for _, _, ahead in heard]
@@ -138,6 +150,7 @@ class FollowingClock(WallClock):
         if now - heard[0][0] < _MEASURED or max(apart) - least > STEP or abs(least) < APART:
             return 0
         self.ahead += least
+        self._settled = True
         heard.clear()
         return least
 

@@ -65,6 +65,7 @@ NEWS_MS: Ms = 2 * HOUR
 TIDY_S = 60.0
 _FIRST_LOOKS = 8
 LIVE_S = 10.0
+_COMPARE_S = 0.5
 SUBSCRIBERS_S = 2.0
 STUCK_LOOK_S = 5.0
 REPORT_LOOK_S = 20.0
@@ -265,7 +266,10 @@ class BotRole:
 
     async def run(self) -> None:
         """Read, plan, send; runs until cancelled. Raises Overtaken when another one is at work."""
+        apart = await self._compare_clocks()
         await self._resume()
+        if apart is not None:
+            await self._tell(apart)
         self.resumed.set()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.sender.run())
@@ -540,13 +544,29 @@ class BotRole:
         if not known:
             await self._tell(clock_notice(fault, "what waits is dated anew"))
 
+    async def _compare_clocks(self) -> Notice | None:
+        """Wait until it is known by whose clock posts go, so that nothing is left out as too old,
+        or called late, by a clock that is hours ahead; the notice, if it is not this machine's."""
+        clock = self._clock
+        while isinstance(clock, FollowingClock) and not clock.settled:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                seen = await store.open_episodes(self._redis)
+                if seen is not None and clock.hear(seen.seen):
+                    return self._apart(clock)
+            await asyncio.sleep(_COMPARE_S)
+        return None
+
+    def _apart(self, clock: FollowingClock) -> Notice:
+        notice = apart_notice(clock.ahead, clock.seen(), over=abs(clock.ahead) < APART)
+        log.warning("the clocks of two machines differ", reason=notice.reason)
+        return notice
+
     async def _follow(self, theirs: Ms) -> None:
         """It was ``theirs`` a moment ago by the clock whose time is on alerts. If that is not this
         machine's, posts go by it, and operators hear of it."""
         clock = self._clock
         if isinstance(clock, FollowingClock) and clock.hear(theirs):
-            notice = apart_notice(clock.ahead, clock.seen(), over=abs(clock.ahead) < APART)
-            log.warning("the clocks of two machines differ", reason=notice.reason)
+            notice = self._apart(clock)
             await self._mind_clock(known=True)
             await self._tell(notice)
 

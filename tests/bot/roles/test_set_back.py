@@ -18,7 +18,7 @@ from bot.roles import bot as bots
 from rules.alerts import Level, Notice
 from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys, parsed
-from streams.clock import FollowingClock, WallClock, wall_ms
+from streams.clock import UNDECIDED, FollowingClock, WallClock, wall_ms
 from streams.durations import HOUR, MINUTE
 from streams.events import FaultCode
 from tests.bot.plan.test_planner import START, alert
@@ -232,8 +232,8 @@ def test_a_pace_keeps_how_long_its_pause_is() -> None:
 class Elsewhere(FollowingClock):
     """The clock of a machine that is ``apart`` ahead of the one whose time is on alerts."""
 
-    def __init__(self, apart: int) -> None:
-        self.ran, self.apart = 0, apart
+    def __init__(self, apart: int, ran: int = 0) -> None:
+        self.ran, self.apart = ran, apart
         super().__init__(lambda: (START + self.apart + self.ran) * 10**6, lambda: self.ran * 10**6)
 
 
@@ -247,12 +247,65 @@ async def follow(bench: Bench, clock: Elsewhere, seconds: int, slow: float = 1.0
         await asyncio.sleep(0.02)
 
 
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bots, "LIVE_S", 0.01)
+    monkeypatch.setattr(bots, "_COMPARE_S", 0.002)
+
+
+@pytest.mark.parametrize("before_s", [3, -1, -4, -8])
+@pytest.mark.parametrize("apart", [2 * HOUR + MINUTE, 8 * HOUR, 20 * MINUTE, -8 * HOUR])
+async def test_what_is_told_while_a_bot_starts_is_not_too_old_by_a_clock_of_its_own(
+    bench: Bench, apart: int, before_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its start or in its first seconds; and in the same way after it was started again,
+    when all that it had learnt was forgotten."""
+    quick(monkeypatch)
+    clock = bench.clock = Elsewhere(apart)
+    for n, coin in enumerate(("SOL", "XRP"), 1):
+        if before_s > 0:
+            await bench.say(alert(clock.ran - before_s * 1000, coin, Level.CRITICAL))
+        async with bench.running():
+            await follow(bench, clock, max(0, -before_s))
+            if before_s <= 0:
+                await bench.say(alert(clock.ran, coin, Level.CRITICAL))
+            await follow(bench, clock, 40)
+            assert (await bench.until(n))[-1] == f"🔴 {coin}"
+            await asyncio.sleep(0.02)
+        clock = bench.clock = Elsewhere(apart, clock.ran)
+    assert all("late" not in message.plain for message in bench.channel.messages)
+
+
+async def test_a_bot_whose_clock_is_that_on_alerts_waits_for_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    bench.clock = Elsewhere(30_000)
+    await follow(bench, Elsewhere(0), 2)
+    await bench.say(alert(0, "SOL", Level.CRITICAL))
+    async with bench.running():
+        assert await bench.until(1) == ["🔴 SOL"]
+
+
+async def test_a_bot_beside_rules_that_are_not_at_work_begins_after_a_while(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    clock = bench.clock = Elsewhere(0)
+    await bench.say(alert(0, "SOL", Level.CRITICAL))
+    async with bench.running() as role:
+        clock.ran = UNDECIDED - 1_000
+        await asyncio.sleep(0.1)
+        assert not role.resumed.is_set()
+        clock.ran = UNDECIDED
+        assert await bench.until(1) == ["🔴 SOL"]
+
+
 @pytest.mark.parametrize("apart", [3 * HOUR, 20 * MINUTE, -3 * HOUR, 0, 20_000])
 async def test_a_bot_on_another_machine_goes_by_the_clock_on_alerts(
     bench: Bench, apart: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was too late by its own clock, and left out without a word."""
-    monkeypatch.setattr(bots, "LIVE_S", 0.01)
+    quick(monkeypatch)
     clock = bench.clock = Elsewhere(apart)
     async with bench.running():
         await follow(bench, clock, 60)
@@ -272,7 +325,7 @@ async def test_rules_that_are_behind_are_no_clock(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after an outage: what they say goes on more slowly, or faster, than time."""
-    monkeypatch.setattr(bots, "LIVE_S", 0.01)
+    quick(monkeypatch)
     for slow in (0.2, 3.0):
         clock = bench.clock = Elsewhere(10 * MINUTE)
         async with bench.running():
