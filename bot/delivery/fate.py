@@ -8,6 +8,7 @@ import msgspec
 from bot.delivery.post import Post, PostState
 from bot.destination import topic_of
 from bot.plan.planner import Chat, NotPosted, PlanState
+from bot.plan.threads import Thread
 from rules.alerts import Alert
 from streams.events import Ms
 
@@ -25,6 +26,8 @@ class Fate(StrEnum):
     """An edit that tells it is to come."""
     WAITS = "waits"
     """It waits for what belongs to its event."""
+    NEXT = "next"
+    """No post can be edited there: the next one of its event tells it."""
     QUIET = "quiet"
     """It waits for the end of the quiet hours."""
     QUEUED = "queued"
@@ -64,9 +67,17 @@ def alert_fate(alert: Alert, chat: Chat, plan: PlanState, posts: Iterable[Post])
     for thread in plan.threads.values():
         taken = thread.parts.get(str(alert.episode))
         if taken is not None and taken.id == alert.id and str(alert.episode) in thread.fresh:
-            return AlertFate(Fate.QUIET if thread.asleep else Fate.WAITS, thread.due)
+            return _of_thread(thread)
     why: NotPosted | None = plan.not_posted.get(alert.id)
     return AlertFate(Fate.UNKNOWN if why is None else Fate(why))
+
+
+def _of_thread(thread: Thread) -> AlertFate:
+    """What becomes of what no post of ``thread`` tells yet."""
+    if thread.asleep:
+        return AlertFate(Fate.QUIET, thread.due)
+    at = thread.next_at
+    return AlertFate(Fate.NEXT) if at is None else AlertFate(Fate.WAITS, at)
 
 
 def _of_post(post: Post) -> AlertFate:

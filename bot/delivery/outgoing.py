@@ -52,6 +52,8 @@ def recap_post(
         at=delivery.at,
         expires=delivery.at + policy.expires[max(a.level for a in delivery.alerts)],
         parts=(delivery,),
+        # elsewhere an edit tells the end, here nothing else does
+        alerts=() if chat.edits else tuple(alert.id for alert in delivery.alerts),
         language=chat.language,
         short=chat.short,
         topic=topic_of(chat.destination),

@@ -302,19 +302,29 @@ def _market_head(delivery: Delivery, words: Words, lasted: Html | None = None) -
 
 def _leads(alerts: Sequence[Alert], words: Words, *, at_worst: bool) -> list[Html]:
     """What says most of the market: its own worst value and the worst price, else what happens to
-    the worst coin."""
-    known = [alert for alert in alerts if at_worst or alert.turn is not Turn.CLOSE]
-    known = [alert for alert in known if not isinstance(alert.facts, CascadeFacts)]
-    ordered = sorted(known, key=_by_extreme) if at_worst else known
+    the worst coin. Each value names its coin: those of several side by side are nobody's."""
+    single = [alert for alert in alerts if not isinstance(alert.facts, CascadeFacts)]
+    known = [alert for alert in single if at_worst or alert.turn is not Turn.CLOSE]
+    if known:
+        return _lead_values(known, words, at_worst=at_worst)
+    if single:  # a composite goes on for a while after its parts: how far they went
+        over = _lead_values(single, words, at_worst=True)
+        return [say(words, "thread.over", list=Html(words.comma.join(over)))]
+    worst = alerts[0].asset
+    of_worst = [alert for alert in alerts if alert.asset == worst]
+    return [_of_coin(worst, _values(of_worst, words), words)]
+
+
+def _lead_values(alerts: Sequence[Alert], words: Words, *, at_worst: bool) -> list[Html]:
+    ordered = sorted(alerts, key=_by_extreme) if at_worst else alerts
     whole = [alert for alert in ordered if alert.asset == ALL]
     prices = [alert for alert in ordered if topic(alert.metric) == "price"]
     leads = [*whole[:1], *prices[:1]] or ordered[:1]
-    texts: list[Html] = []
-    for alert in leads:
-        value = _value(alert, words, at_worst=at_worst)
-        named = say(words, "digest.item", asset=alert.asset, value=value)
-        texts.append(value if alert.asset == ALL else named)
-    return texts or [_values(alerts, words)]
+    return [_of_coin(a.asset, _value(a, words, at_worst=at_worst), words) for a in leads]
+
+
+def _of_coin(asset: str, value: Html, words: Words) -> Html:
+    return value if asset == ALL else say(words, "digest.item", asset=asset, value=value)
 
 
 def _mark(alert: Alert) -> str:

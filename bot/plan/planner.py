@@ -11,6 +11,8 @@ Invariants:
   why not;
 - an alert that no filter of the chat matches is neither posted nor counted;
 - turns of one episode are told in their order, and an end only if the beginning was told;
+- where no post can be edited further ones tell what gets much worse or newly critical, without a
+  sound and so far apart as ``FURTHER_EVERY`` says; what no post has told yet stays ``fresh``;
 - a post points to the market's only from the call on that posts that; until then its event is its
   own, with its rings, edits and end;
 - the last edit of an event is wanted by ``grown`` until the call after the one that asked for it:
@@ -42,6 +44,7 @@ from bot.plan.threads import (
     OLDEST,
     Thread,
     coins_of,
+    further_after,
     joined_by,
     market_of,
     rings_again,
@@ -243,7 +246,7 @@ CLOCKS_APART: Ms = MINUTE
 SOON: Ms = MINUTE
 """What rings again so soon is not edited before."""
 
-NOT_POSTED_KEPT = 40
+NOT_POSTED_KEPT = 100
 """For so many of the last alerts that were not posted the reason is remembered."""
 
 
@@ -367,6 +370,12 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a post can be edited."""
         return self.threaded and not isinstance(self.destination, ConsoleOutput | MessengerName)
 
+    @property
+    def posts_further(self) -> bool:
+        """Whether further posts tell what edits would. On the console the beginning, the rings and
+        the end do, as in a backtest."""
+        return isinstance(self.destination, MessengerName)
+
     def matches(self, alert: Alert) -> bool:
         """Whether ``alert`` is for this chat. An end is told only if its beginning was."""
         return any(wanted.matches(alert) for wanted in self.filters)
@@ -376,7 +385,7 @@ def next_post(state: PlanState) -> Ms | None:
     """When ``plan`` has something to post even if nothing more happens; None: never."""
     if state.groups or state.quiet:
         return state.now
-    return min((t.due for t in state.threads.values() if t.due is not None), default=None)
+    return min((at for t in state.threads.values() if (at := t.next_at) is not None), default=None)
 
 
 def next_due(state: PlanState) -> Ms | None:
@@ -441,7 +450,7 @@ def grown(state: PlanState, chat: Chat) -> list[Delivery]:
 
 
 def _rings_soon(thread: Thread, now: Ms) -> bool:
-    """Whether it rings again so soon that its post need not be edited before."""
+    """Whether it is posted, or rings again, so soon that nothing need tell what is new before."""
     return thread.due is not None and thread.due - now <= SOON
 
 
@@ -556,7 +565,11 @@ class _Planner:
                     self._end(thread)
             else:
                 thread.ended, thread.due, thread.unwatched = self.state.now, None, True
-                thread.done = [*AFTER]
+                thread.further_at, thread.done = None, [*AFTER]
+                if not self._chat.edits:  # ends, which nobody will hear of
+                    for alert in thread.news:
+                        self._count(alert, NotPosted.OVER)
+                    thread.fresh = []
             self._edit(thread)
 
     def take_over(self, now: Ms) -> None:
@@ -644,7 +657,11 @@ class _Planner:
             # one event can give a composite two turns, and the first post tells of a beginning
             if not thread.posted or earlier.seen == alert.seen:
                 alert = replace(merge_turns(earlier, alert), id=alert.id)
+        before = dict(thread.parts)
         thread.add(alert)
+        for gone in [known for known in thread.fresh if known not in thread.parts]:
+            thread.fresh.remove(gone)  # the end of a milder episode before this one
+            self._count(before[gone], NotPosted.MERGED)
         thread.fresh.append(key)
         thread.grew = now
         if begun and (coins := market_of(self.state.threads.values(), thread, now)):
@@ -674,6 +691,8 @@ class _Planner:
         if thread.posted:
             again = rings_again(thread, alert, first)
             self._grown[thread.key] = None
+            if self._chat.posts_further:
+                self._wait_further(thread, alert, again)
             if again is None:
                 return
             due = again
@@ -681,6 +700,15 @@ class _Planner:
             return
         thread.due = due if thread.due is None else min(thread.due, due)
         if thread.due == now:
+            self._moment.add(thread.key)
+
+    def _wait_further(self, thread: Thread, alert: Alert, rings_at: Ms | None) -> None:
+        """Decide when a further post tells ``alert``, unless a ring does as soon."""
+        at = further_after(thread, alert, self.state.now)
+        if at is None or (rings_at is not None and rings_at <= at):
+            return
+        thread.further_at = at
+        if at == self.state.now:
             self._moment.add(thread.key)
 
     def _close(self, thread: Thread | None, alert: Alert) -> None:
@@ -740,11 +768,14 @@ class _Planner:
         while ready := [
             thread
             for thread in self.state.threads.values()
-            if thread.due is not None and thread.due <= now and thread.key not in self._moment
+            if (at := thread.next_at) is not None and at <= now and thread.key not in self._moment
         ]:
-            thread = min(ready, key=lambda t: (t.due or 0, -t.level, t.began, t.key))
-            self.state.now = max(self.state.now, thread.due or 0)
-            self._post_due(self._waiting_market(thread) or thread)
+            thread = min(ready, key=lambda t: (t.next_at or 0, -t.level, t.began, t.key))
+            self.state.now = max(self.state.now, thread.next_at or 0)
+            if thread.due is None or thread.due > self.state.now:
+                self._post_further(thread)
+            else:
+                self._post_due(self._waiting_market(thread) or thread)
         self.state.now = now
         for key, thread in list(self.state.threads.items()):
             if thread.ended is not None and thread.take_prices(now, self._prices):
@@ -793,6 +824,20 @@ class _Planner:
         for coin in coins:
             self._edit(coin)
 
+    def _post_further(self, thread: Thread) -> None:
+        """Tell what is new in ``thread`` by a further post, unless it rings soon, or is told in the
+        market's post soon, or the budget leaves it to a later one."""
+        now, market = self.state.now, self._waiting_market(thread)
+        soon = [t.due for t in (thread, market) if t is not None and _rings_soon(t, now)]
+        thread.further_at = max((at + 1 for at in soon if at is not None), default=None)
+        if soon:  # unless the budget keeps that back
+            return
+        level = max((alert.level for alert in thread.news), default=None)
+        if level is None or (level < Level.CRITICAL and self._spent(level)):
+            return
+        worse = any(map(_goes_on, thread.news))
+        self._deliver(thread, Turn.WORSE if worse else Turn.OPEN, level, silent=True)
+
     def _coins_of(self, thread: Thread) -> list[Thread]:
         """The threads of coins that are told in ``thread`` once it is posted."""
         if thread.subject != ALL:
@@ -836,19 +881,22 @@ class _Planner:
         state.counts.posted += len(thread.fresh)
         thread.fresh, thread.rung = [], max(thread.rung, thread.level)
         thread.rang_at = thread.rang_at if silent else state.now
+        thread.posted_at, thread.further_at = state.now, None
         self._grown.pop(thread.key, None)
 
     def _edit(self, thread: Thread) -> None:
-        """The post of ``thread`` is edited; where none can be, only the end is told, by a post: the
-        recap, or one that says it."""
+        """The post of ``thread`` is edited; where none can be, the end is told by a post: the
+        recap, or one that says it. Until then what is new waits for a further post."""
         delivery = _shown(thread, self.state.now)
+        self._grown.pop(thread.key, None)
         if self._chat.edits:
             self.deliveries.append(delivery)
-        elif delivery.turn is Turn.CLOSE and not self._looks_back(thread):
+        elif delivery.turn is not Turn.CLOSE:
+            return
+        elif not self._looks_back(thread):
             self.deliveries.append(replace(delivery, edit=False))
         self.state.counts.posted += len(thread.fresh)
         thread.fresh = []
-        self._grown.pop(thread.key, None)
 
     def _deliver_alone(self, alert: Alert) -> None:
         """A post of ``alert`` alone, at once."""

@@ -37,6 +37,9 @@ WORSE_AFTER: Ms = 5 * MINUTE
 WORSE_EVERY: Ms = HOUR
 """… and at most so often."""
 
+FURTHER_EVERY: Mapping[Level, Ms] = {Level.ALERT: WORSE_AFTER, Level.CRITICAL: MINUTE}
+"""Where posts cannot be edited a further one tells what an edit would, so long after the last."""
+
 AFTER: tuple[Ms, ...] = (HOUR, DAY)
 """So long after the end it is told what the price has done since."""
 
@@ -65,6 +68,10 @@ class Thread(msgspec.Struct):
     """Episodes whose newest turn no post shows yet."""
     due: Ms | None = None
     """When it is to be posted, or to ring again; None: nothing waits but for edits."""
+    further_at: Ms | None = None
+    """When a further post, without a sound, is to tell what is new, where none can be edited."""
+    posted_at: Ms = 0
+    """When it was posted last."""
     rung: int = 0
     """The highest level at which it was posted; 0: it was not."""
     rang_at: Ms = 0
@@ -93,6 +100,11 @@ class Thread(msgspec.Struct):
     def news(self) -> list[Alert]:
         """The turns that no post shows yet."""
         return [self.parts[key] for key in self.fresh if key in self.parts]
+
+    @property
+    def next_at(self) -> Ms | None:
+        """When there is something to post; None: nothing waits but for edits."""
+        return min((at for at in (self.due, self.further_at) if at is not None), default=None)
 
     @property
     def posted(self) -> bool:
@@ -168,7 +180,7 @@ class Thread(msgspec.Struct):
 
     def end(self, now: Ms, prices: Mapping[str, float]) -> None:
         """Its last part has ended."""
-        self.ended, self.due = now, None
+        self.ended, self.due, self.further_at = now, None, None
         closing = {
             alert.asset: alert.price
             for alert in self.parts.values()
@@ -187,17 +199,21 @@ class Thread(msgspec.Struct):
         self.grew = max(self.grew, coin.grew)
         self.rung = max(self.rung, coin.rung)
         self.rang_at = max(self.rang_at, coin.rang_at)
+        self.posted_at = max(self.posted_at, coin.posted_at)
         self.asleep = self.asleep or coin.asleep
         dues = [at for at in (self.due, coin.due) if at is not None]
         self.due = min(dues, default=None)
         worse_at = [at for at in (self.worse_at, coin.worse_at) if at is not None]
         self.worse_at = max(worse_at, default=None)
-        coin.fresh, coin.due, coin.ended, coin.market = [], None, now, self.key
+        coin.fresh, coin.due, coin.further_at = [], None, None
+        coin.ended, coin.market = now, self.key
 
     def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much: everything is as old as it was."""
         self.began, self.grew, self.rang_at = self.began - by, self.grew - by, self.rang_at - by
+        self.posted_at -= by
         self.due = None if self.due is None else self.due - by
+        self.further_at = None if self.further_at is None else self.further_at - by
         self.worse_at = None if self.worse_at is None else self.worse_at - by
         self.ended = None if self.ended is None else self.ended - by
 
@@ -279,3 +295,18 @@ def rings_again(thread: Thread, alert: Alert, now: Ms) -> Ms | None:
     if last is not None and now - last < WORSE_EVERY:
         return None
     return max(now, thread.rang_at + WORSE_AFTER)
+
+
+def further_after(thread: Thread, alert: Alert, now: Ms) -> Ms | None:
+    """When a further post of a thread that was posted tells ``alert``, where posts cannot be edited
+    and it does not ring; None: the next post does, whatever that is for.
+
+    It does of all that begins, rises or gets much worse at critical; below, of what gets much worse
+    while nothing is critical.
+    """
+    if alert.level < Level.CRITICAL and (
+        alert.level < thread.level or alert.level < Level.ALERT or alert.turn is not Turn.WORSE
+    ):
+        return None
+    at = max(now, thread.posted_at + FURTHER_EVERY[alert.level])
+    return at if thread.further_at is None else min(at, thread.further_at)

@@ -216,7 +216,7 @@ class BotRole:
                 len(thread.fresh)
                 for plan in plans
                 for thread in plan.threads.values()
-                if thread.due is not None
+                if thread.next_at is not None
             ),
             held=sum(plan.counts.held for plan in plans),
             hidden=sum(plan.counts.hidden for plan in plans),

@@ -1,10 +1,12 @@
 """What /why says became of an alert: by the plan and the queue, whatever the rules wanted."""
 
+import pytest
+
 from bot.delivery.fate import AlertFate, Fate, alert_fate
-from bot.delivery.outgoing import delivery_post
+from bot.delivery.outgoing import delivery_post, recap_post
 from bot.delivery.post import Policy
 from bot.delivery.sinks import Edited
-from bot.destination import Destination, TelegramChat, WebhookName
+from bot.destination import Destination, MessengerName, Service, TelegramChat, WebhookName
 from bot.plan.planner import Chat, PlanState, Quiet, plan
 from bot.plan.silences import Silence
 from rules.alerts import Alert, Level, Turn
@@ -32,7 +34,8 @@ class Chain:
                 assert self.queue.grow(delivery, None, START + at)
                 continue
             number = len(self.queue.posts) + 1
-            self.queue.add(delivery_post(delivery, self.chat, self.queue, [], number, Policy()))
+            make = recap_post if delivery.recap else delivery_post
+            self.queue.add(make(delivery, self.chat, self.queue, [], number, Policy()))
 
     def send(self, at: Ms) -> int:
         """All that may go ``at`` this time; how many requests."""
@@ -89,6 +92,32 @@ def test_a_webhook_is_told_at_once_what_nobody_can_edit():
         chain.send(n * 20 * S)
         assert chain.fate(worse) == AlertFate(Fate.POSTED)
     assert len(chain.queue.posts) == 7
+
+
+@pytest.mark.parametrize("recap", [None, Level.ALERT])
+def test_a_messenger_is_told_by_further_posts_what_nobody_can_edit(recap: Level | None):
+    chain = Chain(MessengerName(Service.DISCORD), recap=recap)
+    first, composite = alert(0, level=Level.CRITICAL), cascade(20 * S, Turn.OPEN, 3)
+    chain.hear(0, first)
+    chain.send(0)
+    chain.hear(20 * S, composite, mild := alert(20 * S, rule="depth_thin"))
+    assert chain.fate(composite) == chain.fate(mild) == AlertFate(Fate.WAITS, START + MIN)
+    chain.hear(MIN)
+    assert chain.fate(composite) == AlertFate(Fate.QUEUED)
+    chain.send(MIN)
+    assert chain.fate(composite) == chain.fate(mild) == AlertFate(Fate.POSTED)
+    chain.hear(6 * MIN)
+    chain.send(6 * MIN)  # it rings for what got worse
+    chain.hear(7 * MIN, later := alert(7 * MIN, rule="liq_burst"))
+    assert chain.fate(later) == AlertFate(Fate.NEXT), "no post is due, and it is in none"
+    ends = [
+        alert(8 * MIN, "BTC", a.level, a.rule, Turn.CLOSE, a.opened_at - START)
+        for a in (first, composite, mild, later)
+    ]
+    chain.hear(8 * MIN, *ends)
+    chain.send(8 * MIN)
+    assert chain.fate(later) == AlertFate(Fate.MERGED)
+    assert [chain.fate(end).fate for end in ends] == [Fate.POSTED] * 4
 
 
 def test_what_is_kept_back_says_why():

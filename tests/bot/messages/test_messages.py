@@ -18,7 +18,7 @@ from bot.lang.numbers import significant_below
 from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
 from bot.messages.notices import config_notice, notice_message
 from bot.messages.render import Message, first_line, message_of, own_message, render
-from bot.messages.thread import delivery_message
+from bot.messages.thread import delivery_message, heads_of
 from bot.messages.voice import Html, say, topic
 from bot.plan.planner import Delivery
 from rules import metrics
@@ -775,6 +775,9 @@ POSTS = {
     "one coin over": thread(*ENDED, turn=CLOSE),
     "one coin over, an hour and a day later": thread(*ENDED, turn=CLOSE, since=SINCE),
     "market over": thread(*ENDED, *coins(ENDED[0], ENDED[3]), turn=CLOSE, since=SINCE),
+    "market, composites alone go on": thread(
+        *coins(worse("cascade"), worse("cascade")), *ENDED, *coins(ENDED[0])
+    ),
     "market over, a window of a day goes on": thread(
         msgspec.structs.replace(TOTAL_FALL, turn=CLOSE), worse("oi"), *coins(ENDED[0]), turn=CLOSE
     ),
@@ -1132,6 +1135,39 @@ def test_an_event_of_hundreds_of_coins_fits():
     visible = parsed(delivery_message(thread(*alerts), ENGLISH).html)
     assert len(visible) < 4_096
     assert visible.endswith("#market · 09:42 UTC")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_market_of_which_composites_alone_go_on_names_the_coin_of_its_worst_price(language: str):
+    words = LANGUAGES[language]
+    worst = {"BTC": (-9.9, 83.0), "ETH": (-16.3, 20.0), "SOL": (-24.8, 33.2)}
+    over = [
+        msgspec.structs.replace(
+            turned(kind, Turn.CLOSE), asset=asset, extreme=of, id=f"{asset}{of}"
+        )
+        for asset, values in worst.items()
+        for kind, of in zip(("price", "liq"), values, strict=True)
+    ]
+    going_on = [
+        msgspec.structs.replace(turned("cascade", Turn.OPEN), asset=asset, id=asset)
+        for asset in ("SOL", "BTC", "ETH")
+    ]
+    for order in (going_on, going_on[::-1]):  # whichever composite is the worst in this chat
+        event = thread(*order, *over)
+        head, *lines = delivery_message(event, words).plain.split("\n")
+        assert heads_of(event, words)[0].startswith("🔴"), "a short post is this line"
+        assert "SOL" in head and "24.8" in head
+        assert not [number for number in ("16.3", "9.9", "83", "33.2", "20") if number in head]
+        btc = next(line for line in lines if "BTC" in line)
+        assert "83" in btc or "8,300" in btc, "each is in the line of its coin"
+    windows = [
+        msgspec.structs.replace(
+            alert, rule=f"{alert.asset} cascade", family=f"{alert.asset} cascade"
+        )
+        for alert in going_on
+    ]
+    head = delivery_message(thread(*windows), words).plain.split("\n")[0]
+    assert "SOL" in head and "BTC" not in head, "composites alone: the worst coin, by its name"
 
 
 def check(sample: Alert, message: Message) -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.destination import ConsoleOutput, TelegramChat, WebhookName, queue_key
+from bot.destination import (
+    ConsoleOutput,
+    MessengerName,
+    Service,
+    TelegramChat,
+    WebhookName,
+    queue_key,
+)
 from bot.plan.planner import (
     Chat,
     DailyTime,
@@ -510,6 +517,128 @@ def test_on_the_console_where_nothing_is_edited_the_end_is_a_post():
     assert next_due(planned.state) is None, "nobody would read what came of it"
 
 
+DISCORD = MessengerName(Service.DISCORD)
+
+
+def further(planned: Planned) -> list[tuple[Ms, str, Turn]]:
+    """The posts without a sound that tell what edits would, where there are none."""
+    return [(d.at - START, " ".join(sorted(assets(d))), d.turn) for d in planned.posts if d.silent]
+
+
+def test_a_messenger_hears_of_what_is_newly_critical_in_a_market_that_is_so_already():
+    planned = Planned(Chat(destination=DISCORD))
+    planned.at(0, alert(0, "ETH"), alert(0, "BTC"), alert(0, "SOL"))
+    up = alert(11 * S, "ETH", CRITICAL, turn=Turn.UP, opened=0, value=-6.2)
+    assert planned.at(11 * S, up) == [(11 * S, "ETH BTC SOL")]
+    for n, coin in enumerate(("BTC", "ETH", "SOL")):
+        at = (20 + 7 * n) * S
+        planned.at(at, alert(at, coin, CRITICAL, "cascade", value=3 + n, fires="above"))
+    fall = alert(60 * S, "SOL", CRITICAL, turn=Turn.UP, opened=0, value=-24.8)
+    planned.at(60 * S, fall)
+    assert planned.state.counts.posted == 3, "nothing is counted as told that was not"
+    assert next_post(planned.state) == START + 71 * S
+    assert planned.at(71 * S) == [(71 * S, "SOL ETH BTC")]
+    told = planned.posts[-1]
+    assert (told.silent, told.turn, told.thread) == (True, Turn.WORSE, planned.posts[0].thread)
+    assert fall in told.alerts
+    assert {a.asset for a in told.alerts if a.rule == "cascade"} == {"BTC", "ETH", "SOL"}
+    assert planned.state.counts.posted == 7
+    assert [at for at, _ in planned.at(HOUR)] == [11 * S + 5 * MIN], "the ring for much worse"
+    assert next_post(planned.state) is None, "what only moves its values is not posted"
+    assert planned.edits == []
+
+
+def test_a_messenger_hears_each_minute_how_much_worse_it_is_and_rings_as_elsewhere():
+    turns = [alert(0, level=CRITICAL)]
+    turns += [
+        alert(n * 20 * S, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-5.0 - n)
+        for n in range(1, 25)
+    ]
+    planned, chat = Planned(Chat(destination=DISCORD)), Planned()
+    for turn in turns:
+        planned.at(turn.seen - START, turn)
+        chat.at(turn.seen - START, turn)
+    planned.at(HOUR)
+    chat.at(HOUR)
+    assert rings(planned) == rings(chat) == [(0, Turn.OPEN), (5 * MIN, Turn.WORSE)]
+    minutes = [1, 2, 3, 6, 7, 8, 9]
+    assert [at for at, _, _ in further(planned)] == [m * MIN for m in minutes], (
+        "none a minute before it rings"
+    )
+    assert planned.posts[-1].alerts == (turns[-1],), "the peak, and the minute that it came in"
+    assert all(later.at - post.at >= MIN for post, later in itertools.pairwise(planned.posts))
+    end = alert(HOUR, level=CRITICAL, turn=Turn.CLOSE, opened=0, extreme=-29.0)
+    planned.at(HOUR, end)
+    assert planned.posts[-1].turn is Turn.CLOSE
+    counts = planned.state.counts
+    assert counts.posted + counts.merged == len(turns) + 1
+
+
+def test_what_is_critical_and_over_before_the_minute_is_told_all_the_same():
+    planned = Planned(Chat(destination=DISCORD))
+    planned.at(0, alert(0, level=CRITICAL), alert(0, rule="cascade", level=CRITICAL))
+    peak = alert(10 * S, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-20.0)
+    planned.at(10 * S, peak)
+    planned.at(30 * S, alert(30 * S, level=CRITICAL, turn=Turn.CLOSE, opened=0, extreme=-24.8))
+    assert planned.at(2 * MIN) == [(MIN, "BTC")]
+    told = planned.posts[-1]
+    assert -24.8 in {a.extreme for a in told.alerts}
+    assert (told.turn, told.silent) == (Turn.OPEN, True), "what is over does not get worse"
+
+
+def test_below_critical_a_messenger_hears_every_five_minutes_what_is_much_worse():
+    planned = Planned(Chat(destination=DISCORD, posts_per_hour=3))
+    planned.at(0, alert(0))
+    planned.at(20 * S)
+    for n in range(1, 31):
+        worse = alert(n * MIN, turn=Turn.WORSE, opened=0, value=-5.0 - n)
+        planned.at(n * MIN, worse, alert(n * MIN, rule=f"other{n}"))
+    every = 5 * MIN
+    assert further(planned) == [(20 * S + n * every, "BTC", Turn.WORSE) for n in (1, 2)], (
+        "two more is what the budget has"
+    )
+    assert len(planned.state.threads) == 1
+    planned.at(31 * MIN, alert(31 * MIN, "ETH", CRITICAL))
+    assert assets(planned.posts[-1]) == ["ETH"]
+
+
+def test_further_posts_come_in_quiet_hours_too_and_after_a_clock_that_was_set_back():
+    night = Quiet(start=9 * 60, end=11 * 60, zone="UTC")
+    planned = Planned(Chat(destination=DISCORD, quiet=night, posts_per_hour=0))
+    planned.at(0, alert(0, level=CRITICAL))
+    planned.at(30 * S, alert(30 * S, level=CRITICAL, rule="liq_burst"))
+    planned.state = set_back(planned.state, HOUR, START + 30 * S - HOUR)
+    assert next_post(planned.state) == START + MIN - HOUR
+    assert planned.at(MIN - HOUR) == [(MIN - HOUR, "BTC")]
+    assert [d.silent for d in planned.posts] == [False, True]
+
+
+def test_a_coin_whose_market_is_told_soon_has_no_further_post_of_its_own():
+    wait = {WATCH: 50 * S, ALERT: 50 * S}
+    planned = Planned(Chat(destination=DISCORD, group_wait=wait))
+    planned.at(0, alert(0, "ETH", CRITICAL))
+    planned.at(30 * S, alert(30 * S, "BTC"), alert(30 * S, "SOL"))
+    planned.at(40 * S, alert(40 * S, "ETH", CRITICAL, "liq_burst"))
+    planned.at(4 * MIN)
+    assert [(d.at - START, d.market, sorted(assets(d))) for d in planned.posts[1:]] == [
+        (80 * S, True, ["BTC", "ETH", "SOL"])
+    ]
+
+
+def test_what_nobody_watches_any_more_is_not_counted_as_told_where_nothing_says_so():
+    planned = Planned(Chat(destination=DISCORD))
+    planned.at(0, alert(0, level=CRITICAL), alert(0, rule="liq_burst", level=CRITICAL))
+    worse = alert(10 * S, level=CRITICAL, turn=Turn.WORSE, opened=0, value=-9.0)
+    planned.at(10 * S, worse)
+    planned.at(20 * S, alert(20 * S, level=CRITICAL, turn=Turn.CLOSE, opened=0))
+    state, posts = unwatched(
+        planned.state, planned.chat, lambda a: a.rule != "liq_burst", START + 30 * S
+    )
+    assert posts == []
+    assert (state.counts.posted, state.counts.over, next_post(state)) == (2, 1, None)
+    assert [thread.fresh for thread in state.threads.values()] == [[]], "nothing is to tell it"
+
+
 def test_a_webhook_gets_each_alert_by_itself_and_at_once():
     planned = Planned(Chat(destination=WebhookName("desk"), posts_per_hour=1))
     for n, coin in enumerate("ABCDE"):
@@ -835,7 +964,9 @@ def episodes(draw: st.DrawFn, asset: str, rule: str) -> list[Alert]:
 
 CHATS = st.builds(
     Chat,
-    destination=st.sampled_from([TelegramChat(-1), ConsoleOutput(), WebhookName("desk")]),
+    destination=st.sampled_from(
+        [TelegramChat(-1), ConsoleOutput(), WebhookName("desk"), MessengerName(Service.LINE)]
+    ),
     posts_per_hour=st.sampled_from([1, 3, 100]),
     quiet=st.sampled_from([None, Quiet(start=9 * 60 + 50, end=10 * 60, zone="UTC")]),
 )
@@ -881,7 +1012,7 @@ def test_nothing_critical_is_late_and_nothing_is_lost(alerts: list[Alert], chat:
         mine = [d for d in planned.deliveries if coming.id in {a.id for a in d.alerts}]
         soon = next_post(planned.state) or START + END
         at_once = mine and mine[-1].at == coming.seen
-        assert at_once or soon <= coming.seen + MIN or not chat.edits
+        assert at_once or soon <= coming.seen + MIN or isinstance(chat.destination, ConsoleOutput)
         if not rung or not chat.threaded:
             assert (planned.posts[-1].at, planned.posts[-1].silent) == (coming.seen, False)
         rung = True
