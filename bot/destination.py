@@ -14,6 +14,12 @@ GENERAL_TOPIC = 1
 found") and posts there when no topic is named."""
 
 
+def place_key(chat: int | str | None, topic: int | None = None) -> tuple[int | str | None, int]:
+    """The same for two spellings of one place in Telegram: names are told apart without regard to
+    case, and General is where posts without a topic go."""
+    return chat.lower() if isinstance(chat, str) else chat, topic or GENERAL_TOPIC
+
+
 class TelegramChat(msgspec.Struct, frozen=True, tag="telegram", omit_defaults=True):
     """A chat of Telegram: its number or "@name", and the ``message_thread_id`` of a topic of a
     forum group, if any."""

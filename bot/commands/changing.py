@@ -3,6 +3,8 @@ something, and the effects by which they do. Pure."""
 
 from collections.abc import Sequence
 
+import msgspec
+
 from bot.commands.context import AddSilence, Answer, Context, EndSilence, SendTest, Subscribe, only
 from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
@@ -167,6 +169,7 @@ def subscriptions(_command: Command, context: Context) -> Answer:
 
 
 def _now(after: Subscriber, context: Context) -> Answer:
+    after = msgspec.structs.replace(after, language=context.words.language)
     text = _subscribed(after, context) if after.wants else context.say("ask.subscribed.ended")
     return Answer(blocks=(text,), effects=(Subscribe(after),))
 

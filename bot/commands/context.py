@@ -135,6 +135,9 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     words: Words
+    """In which is answered."""
+    app_language: bool = False
+    """Whether ``words`` are those of the asker's app, and not of who has not said which."""
     now: Ms
     asker: Asker
     standing: Standing | None = None

@@ -216,7 +216,13 @@ class CommandHandler:
         language = operators_language(settings)
         if private:
             language = message.sender.language or settings.language
-        about = Context(settings=settings, words=LANGUAGES[language], now=self._now(), asker=asker)
+        about = Context(
+            settings=settings,
+            words=LANGUAGES[language],
+            app_language=private and message.sender.language is not None,
+            now=self._now(),
+            asker=asker,
+        )
         deadline = asyncio.get_running_loop().time() + LATE_S
         return _Question(command, about, message, deadline)
 
@@ -259,7 +265,13 @@ class CommandHandler:
         language = press.sender.language or settings.language
         if ours and not private:
             language = operators_language(settings)
-        about = Context(settings=settings, words=LANGUAGES[language], now=now, asker=asker)
+        about = Context(
+            settings=settings,
+            words=LANGUAGES[language],
+            app_language=press.sender.language is not None,
+            now=now,
+            asker=asker,
+        )
         deadline = asyncio.get_running_loop().time() + PRESS_S
         listed = asker.user in settings.operators.users
         lane = Lane.POST if listed else Lane.ASIDE
@@ -449,7 +461,7 @@ class CommandHandler:
         redis, user = self._redis, about.asker.user
         subscription, count = await store.subscribers(redis, user)
         language = about.words
-        if about.asker.private and subscription is not None:
+        if about.asker.private and subscription is not None and not about.app_language:
             language = LANGUAGES.get(subscription.language, language)
         alerts = await store.episode(redis, episode_query(command)) if command.name == "why" else ()
         return msgspec.structs.replace(

@@ -7,6 +7,7 @@ import msgspec
 from bot.config.markets import Problem, Tiers, looks_like_asset
 from bot.config.schema import TIERS, ChatTable, File, WantedTable
 from bot.config.values import did_you_mean, shown
+from bot.destination import place_key
 from bot.lang import unknown_language
 from bot.plan.planner import DailyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
@@ -152,11 +153,13 @@ def chat_problems(
 ) -> list[Problem]:
     """What is wrong with chats and webhooks. ``families``: all names of rules and composites."""
     problems = _languages(file, languages)
-    seen: set[tuple[int | str | None, int | None]] = {(file.channel.chat_id, None)}
+    seen = {place_key(file.channel.chat_id): _spelt(file.channel.chat_id)}
     for n, table in enumerate(file.chats):
-        if (table.id, table.topic) in seen:
-            problems.append((("chats", n, "id"), f"{table.id} is told already: name it once"))
-        seen.add((table.id, table.topic))
+        place, spelt = place_key(table.id, table.topic), _spelt(table.id, table.topic)
+        if place in seen:
+            same = "" if seen[place] == spelt else f" as {seen[place]}, which is the same place"
+            problems.append((("chats", n, "id"), f"{spelt} is told already{same}: name it once"))
+        seen.setdefault(place, spelt)
         problems += wanted_problems(("chats", n), table, families, where)
     names = _webhook_names(file)
     for n, table in enumerate(file.webhooks):
@@ -164,6 +167,10 @@ def chat_problems(
             problems.append((("webhooks", n, "name"), f'"{names[n]}" is the name of another one'))
         problems += wanted_problems(("webhooks", n), table, families, where)
     return problems
+
+
+def _spelt(chat: int | str | None, topic: int | None = None) -> str:
+    return str(chat) if topic is None else f"{chat} (topic {topic})"
 
 
 def _languages(file: File, languages: Collection[str]) -> list[Problem]:

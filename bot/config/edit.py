@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, cast
@@ -86,9 +87,24 @@ def replace(
         new.replace(path)
     except ConfigError as error:
         lines = str(error).replace(new.name, path.name).splitlines()
-        raise ConfigError(lines) from None
+        old = before.decode("utf-8-sig", errors="replace")
+        raise ConfigError([_in_old_lines(line, path, old, text) for line in lines]) from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def _in_old_lines(sentence: str, path: Path, old: str, new: str) -> str:
+    """``sentence`` about a line of ``new``, with the line that it was in ``old``, which ``path``
+    still has; where it was none, without a line."""
+    match = re.match(rf"{re.escape(str(path))}:(\d+)", sentence)
+    if match is None:
+        return sentence
+    at, about = int(match[1]) - 1, sentence[match.end() :]
+    matcher = SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+    for _, old_from, old_to, new_from, new_to in matcher.get_opcodes():
+        if new_from <= at < new_to and old_to - old_from == new_to - new_from:
+            return f"{path}:{old_from + at - new_from + 1}{about}"
+    return f"{path}{about}"
 
 
 def settable_keys() -> list[str]:
@@ -136,7 +152,8 @@ def set_key(settings: Settings, key: str, value: str, env: Mapping[str, str]) ->
         )
     changed = change_summary(settings, after, tests)
     changed = changed or f"{key} was {value} already."
-    return f"{changed} Written to {path}"
+    gap = "\n" if "\n" in changed else " "  # after warnings, which have a line each
+    return f"{changed}{gap}Written to {path}"
 
 
 @contextmanager

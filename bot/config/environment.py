@@ -3,6 +3,7 @@
 import errno
 import io
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _FILE = "_FILE"
 _ABOUT = re.compile(r"(\w+) \(environment\)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHERS = 0o077
+_MOST_SECRET_BYTES = 8_192
+"""Of a file that holds one secret; the longest known ones have some hundred."""
 
 
 class Environment(dict[str, str]):
@@ -47,7 +50,8 @@ def environment(env: Mapping[str, str], folder: Path) -> Environment:
     """``env`` with what ``folder/.env`` adds; NAME_FILE stands for a file that holds NAME.
 
     Variables that are set win over ``.env``; one that is set to nothing does not. Raises OSError
-    where a file can't be read, ConfigError where a line of ``.env`` is not understood.
+    where a file can't be read, ConfigError where a line of ``.env`` is not understood or a file
+    holds no secret.
     """
     merged = _dotenv(folder / ".env")
     places = dict.fromkeys(merged, folder / ".env")
@@ -58,6 +62,9 @@ def environment(env: Mapping[str, str], folder: Path) -> Environment:
     for name in [*SECRETS, *_messengers_in_files(merged)]:
         file = merged.get(f"{name}{_FILE}")
         if file and not merged.get(name, "").strip():
+            if why := _no_secret(Path(file)):
+                sentence = f"{name}{_FILE} (environment): {file} {why}"
+                raise ConfigError([with_place(sentence, Environment(merged, places))])
             merged[name] = _text(Path(file)).strip()
             places[name] = Path(file)
     return Environment(merged, places)
@@ -137,6 +144,22 @@ def _problems(path: Path, bindings: list[Binding]) -> Iterator[str]:
                 f"{path}:{line}: is not understood: write NAME=value, with quotes around a value"
                 " that has spaces or # in it"
             )
+
+
+def _no_secret(path: Path) -> str:
+    """Why ``path`` cannot hold a secret, "" if it can. It is looked at before it is opened: a pipe
+    or a device would keep us for ever."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        return "is a folder: name the file that holds the secret"
+    if not stat.S_ISREG(status.st_mode):
+        return "is a pipe or a device: name a file that holds the secret"
+    if status.st_size > _MOST_SECRET_BYTES:
+        return (
+            f"has {status.st_size:,} bytes, more than the {_MOST_SECRET_BYTES:,} that are read:"
+            " name a file that holds the secret alone"
+        )
+    return ""
 
 
 def _text(path: Path) -> str:

@@ -31,6 +31,8 @@ _BASES = (Service.LINE,)
 """Services of which the address is that of a server, behind which paths are put."""
 
 _TOKEN = re.compile(r"[!-~]+")
+_NTFY_TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")
+"""What ntfy's server takes, https://github.com/binwiederhier/ntfy, server/server.go."""
 
 
 class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +159,17 @@ def _address_problems(name: str, value: str, service: Service) -> Iterator[str]:
     except ValueError as error:
         yield f"{name} (environment): {error}"
         return
-    path = usable.partition("://")[2].partition("/")[2]
+    place, _, path = usable.partition("://")[2].partition("/")
+    if "@" in place:
+        instead = f": put an access token in {name.replace('_URL', '_TOKEN', 1)}"
+        yield (
+            f"{name} (environment): must not have a user and a password, which {service} does not"
+            f" take{instead if service is Service.NTFY else ''}"
+        )
     if service not in _BASES and not path:
         yield f"{name} (environment): must have a path, such as that of the topic or the webhook"
+    elif service is Service.NTFY and not _NTFY_TOPIC.fullmatch(path.rpartition("/")[2]):
+        yield (
+            f"{name} (environment): must end in the name of a topic, which has 1 to 64 of letters,"
+            " digits, - and _"
+        )

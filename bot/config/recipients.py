@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bot.config import Settings
 from bot.config.chats import OperatorSettings, Wanted
 from bot.config.markets import Tiers
-from bot.destination import TelegramChat, WebhookName, telegram_or_console
+from bot.destination import TelegramChat, WebhookName, place_key, telegram_or_console
 from bot.plan.planner import ButtonAction, Chat, Filter
 from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import ALL
@@ -36,7 +36,8 @@ def operators_language(settings: Settings) -> str:
     operators = settings.operators.chat_id
     if operators is None:
         return settings.language
-    own = (chat.language for chat in settings.chats if chat.id == operators)
+    place = place_key(operators)
+    own = (chat.language for chat in settings.chats if place_key(chat.id) == place)
     return next(own, settings.language)
 
 
@@ -90,7 +91,7 @@ def _buttons(chat: int | str | None, operators: OperatorSettings) -> tuple[Butto
     """What is under posts to ``chat``: where only operators are, what only they may do as well."""
     if chat is None:
         return ()
-    theirs = chat == operators.chat_id or chat in operators.users
+    theirs = place_key(chat) == place_key(operators.chat_id) or chat in operators.users
     return (ButtonAction.WHY, ButtonAction.MUTE) if theirs else (ButtonAction.WHY,)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from bot.config import ConfigError, Settings, load, own_tests, ruletests
 from bot.config.environment import environment
 from bot.config.source import SHIPPED, home, tests_file
@@ -117,6 +119,18 @@ def needs_restart(old: Settings, new: Settings) -> list[str]:
     return [name for name in before if before[name] != after[name]]
 
 
+def with_addresses_of(started: Settings, new: Settings) -> Settings:
+    """``new`` with the webhooks and messengers of ``started``, which alone have a way out; of each
+    what it gets and how is as in ``new``, if that has it at the same address."""
+    webhooks = {(webhook.name, webhook.url): webhook for webhook in new.webhooks}
+    messengers = {(messenger.key, messenger.to): messenger for messenger in new.messengers}
+    return msgspec.structs.replace(
+        new,
+        webhooks=tuple(webhooks.get((each.name, each.url), each) for each in started.webhooks),
+        messengers=tuple(messengers.get((each.key, each.to), each) for each in started.messengers),
+    )
+
+
 def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
     """What is read at the start only, by section."""
     return {
@@ -124,8 +138,14 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
         "context": (settings.sources, settings.source_urls, settings.series),
         "redis": (settings.redis_url, settings.data_dir, settings.keep, settings.max_mb),
         "metrics": (settings.metrics_keep, settings.metrics_mb),
-        "webhooks": (settings.webhooks, settings.webhook_secret),
-        "messengers": (settings.messengers, settings.messenger_secrets),
+        "webhooks": (
+            [(webhook.name, webhook.url) for webhook in settings.webhooks],
+            settings.webhook_secret,
+        ),
+        "messengers": (
+            [(messenger.key, messenger.to) for messenger in settings.messengers],
+            settings.messenger_secrets,
+        ),
         "delivery": (settings.resend,),
         "telegram": (settings.api_url, settings.token, settings.telegram_proxy),
         "proxies": (settings.proxies,),

@@ -9,6 +9,7 @@ from bot.config.explain import rule_path
 from bot.config.markets import contract_problem, looks_like_asset
 from bot.config.rules import families
 from bot.config.values import LEVELS, did_you_mean
+from bot.destination import place_key
 from rules.composite import Composite
 from rules.metric import Metric
 from rules.metrics import cause_asked_by, metric, of_spot
@@ -144,7 +145,8 @@ def _titles(specs: Sequence[Spec]) -> str:
 def _buttons(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     operators = settings.operators
     for chat in settings.chats:
-        ours = chat.id == operators.chat_id or chat.id in operators.users
+        ours = place_key(chat.id) == place_key(operators.chat_id)
+        ours = ours or chat.id in operators.users
         if chat.buttons and not operators.everyone and not ours and chat.id is not None:
             table = "channel" if chat.place.startswith("channel") else "chats"
             yield (

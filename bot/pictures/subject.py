@@ -38,10 +38,12 @@ def zone_of(quiet: Quiet | None, words: Words) -> str:
 
 
 def picture_caption(request: PictureRequest, words: Words) -> Html:
-    """What a picture shows, in a reader's language."""
+    """What a picture shows, in a reader's language. The price is named once, if it is what is seen
+    below itself as well."""
+    alone = request.asset == ALL or topic(request.metric) == "price"
     return say(
         words,
-        "ask.chart.alone" if request.asset == ALL else "ask.chart.about",
+        "ask.chart.alone" if alone else "ask.chart.about",
         name=metric_name(words, request.metric),
         length=words.window(request.end - request.start).strip(),
         zone=request.zone,

@@ -20,7 +20,7 @@ from bot.config.recipients import (
     subscribed_chats,
     webhook_chats,
 )
-from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup
+from bot.config.reload import ConfigWatch, Rejected, checked, on_sighup, with_addresses_of
 from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
 from bot.delivery.outgoing import (
@@ -431,9 +431,7 @@ class BotRole:
             log.info("the chats' settings stay as they are")
             return
         # these sinks have the addresses of the start: changes take effect with a restart
-        settings = msgspec.structs.replace(
-            settings, webhooks=self.settings.webhooks, messengers=self.settings.messengers
-        )
+        settings = with_addresses_of(self.settings, settings)
         self.settings = settings
         self._audience = self._who(settings, self._subscribed)
         await self._serve()

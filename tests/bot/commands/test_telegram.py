@@ -225,9 +225,17 @@ async def test_who_subscribes_gets_alerts_in_the_language_of_the_answer(
         await fake.until(1)
         fake.say("/subscriptions", user=BOB)  # by another app
         await fake.until(2)
-    assert [sent.text.split("\n")[0] for sent in fake.sent] == ["個別チャットで受け取る内容"] * 2
-    subscription, _ = await store.subscribers(redis, BOB)
-    assert subscription is not None and subscription.language == "ja"
+        assert [sent.text.split("\n")[0] for sent in fake.sent] == [
+            "個別チャットで受け取る内容"
+        ] * 2
+        subscription, _ = await store.subscribers(redis, BOB)
+        assert subscription is not None and subscription.language == "ja"
+        fake.say("/subscriptions", user=BOB, language_code="en")
+        assert (await fake.until(3))[2].text.startswith("You get in private"), "his app's language"
+        fake.say("/subscribe oi_drop ETH", user=BOB, language_code="zh-hant")
+        assert (await fake.until(4))[3].text.startswith("私訊接收內容")
+        subscription, _ = await store.subscribers(redis, BOB)
+        assert subscription is not None and subscription.language == "zh-TW", "that of the answer"
 
 
 async def test_operators_read_their_language_whoever_asks_in_which(

@@ -89,6 +89,37 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_written(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_after_a_warning_the_path_has_a_line_of_its_own(path: Path):
+    words = set_key(load(path, {}), "operators.chat_id", "-5", {})
+    *_, warning, last = words.split("\n")
+    assert warning.startswith("Warning: mine.toml:") and "is empty" in warning
+    assert last == f"Written to {path}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("channel.posts_per_hour", "0", "mine.toml:5: channel.posts_per_hour: "),
+        ("rules.liq_burst.majors.alert", "200", "mine.toml:8: rules.liq_burst.majors"),
+        ("channel.recap", "often", "mine.toml: channel.recap: "),
+        ("logs.level", "loud", "mine.toml: logs.level: "),
+    ],
+)
+def test_a_refusal_names_lines_of_the_file_as_it_is(path: Path, key: str, value: str, place: str):
+    with pytest.raises(ConfigError) as error:
+        set_key(load(path, {}), key, value, {})
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{path.parent}/{place}")
+
+
+def test_a_line_below_what_was_put_in_is_named_as_the_file_has_it(path: Path):
+    settings = load(path, {})
+    path.write_text(OWN.replace("critical = 130", "critical = 30"))  # by hand, meanwhile
+    with pytest.raises(ConfigError) as error:
+        set_key(settings, "channel.chat_id", "@desk", {})
+    assert error.value.problems[0].startswith(f"{path}:8: rules.liq_burst.majors")
+
+
 def test_a_key_that_is_so_already_is_said_to_be(path: Path):
     words = set_key(load(path, {}), "channel.posts_per_hour", "6", {})
     assert words == f"channel.posts_per_hour was 6 already. Written to {path}"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,37 @@ def test_secrets_from_files(tmp_path: Path) -> None:
     assert environment(set_too, tmp_path)["REDIS_URL"] == "redis://elsewhere"
     with pytest.raises(FileNotFoundError):
         environment({"TELEGRAM_BOT_TOKEN_FILE": str(tmp_path / "gone")}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("pipe", "is a pipe or a device: name a file that holds the secret"),
+        ("device", "is a pipe or a device: name a file that holds the secret"),
+        ("folder", "is a folder: name the file that holds the secret"),
+        (
+            "large",
+            "has 10,000,000 bytes, more than the 8,192 that are read: name a file that holds",
+        ),
+    ],
+)
+def test_what_cannot_hold_a_secret_is_refused_without_being_opened(
+    tmp_path: Path, kind: str, why: str
+) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "secret"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        path.touch()
+        os.truncate(path, 10_000_000)
+    with pytest.raises(ConfigError) as error:
+        environment({"LOWTIDE_LINE_TOKEN_FILE": str(path)}, tmp_path)
+    (sentence,) = error.value.problems
+    assert sentence.startswith(f"LOWTIDE_LINE_TOKEN_FILE (environment): {path} {why}")
+    with pytest.raises(ConfigError, match=rf"REDIS_URL_FILE \({tmp_path}/.env\): {path} "):
+        lines(tmp_path, f"REDIS_URL_FILE={path}\n")
 
 
 def test_a_file_that_is_no_text_is_an_error_with_its_name(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from bot.config.environment import environment, misspelt
 from bot.config.explain import describe
 from bot.config.messengers import MessengerSettings
 from bot.config.recipients import messenger_chats
-from bot.config.reload import change_summary, needs_restart
+from bot.config.reload import change_summary, needs_restart, with_addresses_of
 from bot.delivery.sinks.messenger import Messenger
+from bot.delivery.sinks.services import Account, json_object, request_of
 from bot.destination import MessengerName, Service
+from bot.messages.render import Message
 from bot.plan.planner import Quiet
 from bot.redaction import redact
 from bot.roles.run import sinks
-from rules.alerts import Level
+from rules.alerts import Level, Turn
 from tests.bot.config.written import HEAD, read
 
 TO = "C0123456789abcdef0123456789abcdef"
@@ -129,6 +131,19 @@ def test_what_is_missing_is_named_with_where_to_get_it(tmp_path: Path):
         ("discord", "LOWTIDE_DISCORD_URL", "https://discord.com", "must have a path"),
         ("ntfy", "LOWTIDE_NTFY_URL", "https://ntfy.sh/", "must have a path"),
         ("ntfy", "LOWTIDE_NTFY_URL", "https://ntfy.sh/H1DDEN?auth=H1DDEN", "must end with a host"),
+        ("ntfy", "LOWTIDE_NTFY_URL", "https://ntfy.sh/H1DDEN.x", "must end in the name of a topic"),
+        ("ntfy", "LOWTIDE_NTFY_URL", "https://h/H1DDEN%20x", "must end in the name of a topic"),
+        ("ntfy", "LOWTIDE_NTFY_URL", f"https://h/H1DDEN{'x' * 60}", "must end in the name of a to"),
+        (
+            "ntfy",
+            "LOWTIDE_NTFY_URL",
+            "https://u:H1DDEN@ntfy.sh/x",
+            "must not have a user and a password, which ntfy does not take: put an access token in "
+            "LOWTIDE_NTFY_TOKEN",
+        ),
+        ("discord", "LOWTIDE_DISCORD_URL", "https://H1DDEN@h/x", "must not have a user and a pass"),
+        ("slack", "LOWTIDE_SLACK_URL", "https://u:H1DDEN@h/x", "must not have a user and a passwo"),
+        ("line", "LOWTIDE_LINE_URL", "https://u:H1DDEN@h", "must not have a user and a password"),
         ("ntfy", "LOWTIDE_NTFY_TOKEN", "tk\nH1DDEN", "has a sign in it that a token cannot hold"),
         ("line", "LOWTIDE_LINE_TOKEN", "H1DDEN é", "has a sign in it that a token cannot hold"),
         ("line", "LOWTIDE_LINE_URL", "https://x/?H1DDEN", "must end with a host"),
@@ -196,12 +211,39 @@ def test_secrets_may_be_in_files_and_in_dotenv(tmp_path: Path):
     assert desk.key == "discord:desk"
 
 
-def test_a_change_takes_effect_with_a_restart_and_tells_no_secret(tmp_path: Path):
+@pytest.mark.parametrize("end", ["", "/", "//", "/ "])
+def test_the_topic_is_found_whatever_slashes_follow_it(tmp_path: Path, end: str):
+    env = {**ENV, "LOWTIDE_NTFY_URL": f"https://ntfy.sh/path/my_topic-1{end}"}
+    settings = read(tmp_path, HEAD + '[[messengers]]\nservice = "ntfy"\n', env)
+    account = Account(url=settings.messenger_secrets["LOWTIDE_NTFY_URL"])
+    message = Message(
+        alert_id="id", asset="BTC", rule="r", turn=Turn.OPEN, level=Level.ALERT, silent=False,
+        html="x", plain="x", at=0,
+    )  # fmt: skip
+    request = request_of(Service.NTFY, message, account, "key")
+    assert request.url == "https://ntfy.sh/path/"
+    assert json_object(request.content)["topic"] == "my_topic-1"
+
+
+def test_what_messengers_get_is_taken_over_where_they_are_reached_needs_a_restart(tmp_path: Path):
     before = read(tmp_path, HEAD + FOUR, ENV)
-    after = read(tmp_path, HEAD + FOUR.replace('"critical"', '"alert"'), ENV)
+    weekly = FOUR.replace("posts_per_hour = 6", 'weekly_report = "Mon 09:00 UTC"')
+    after = read(tmp_path, HEAD + weekly.replace('"critical"', '"alert"'), ENV)
     text = change_summary(before, after, 0)
-    assert "Changed: messenger ntfy: min_level." in text
-    assert "Restart Lowtide for what changed in messengers." in text
+    assert "messenger ntfy: min_level" in text and "Restart" not in text
+    assert with_addresses_of(before, after).messengers == after.messengers
+    new = read(tmp_path, HEAD + FOUR.replace('"slack"', '"discord"'), {
+        **ENV, "LOWTIDE_DISCORD_URL_MY_DESK": "https://discord.com/api/webhooks/1/H1DDEN",
+    })  # fmt: skip
+    assert needs_restart(before, new) == ["messengers"]
+    assert with_addresses_of(before, new).messengers == before.messengers, "slack has a way out"
+    moved = read(tmp_path, HEAD + FOUR.replace(TO, TO[:-1] + "0"), ENV)
+    assert needs_restart(before, moved) == ["messengers"]
+    assert with_addresses_of(before, moved).messengers == before.messengers
+
+
+def test_a_changed_secret_takes_effect_with_a_restart_and_is_not_told(tmp_path: Path):
+    before = read(tmp_path, HEAD + FOUR, ENV)
     other = read(tmp_path, HEAD + FOUR, {**ENV, "LOWTIDE_NTFY_TOKEN": "tk_other"})
     assert needs_restart(before, other) == ["messengers"]
     gone = read(tmp_path, HEAD + FOUR.replace('name = "my-desk"', 'name = "it"'), {

@@ -14,6 +14,7 @@ from bot.config.recipients import (
     subscribed_chats,
     webhook_chats,
 )
+from bot.config.warnings import warnings
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.lang import ENGLISH
 from bot.lang.words import PhraseError
@@ -28,6 +29,7 @@ from bot.plan.subscriptions import (  # fmt: skip
 )
 from bot.plan.subscriptions import load as loaded
 from rules.alerts import ALL, Level
+from tests.bot.config.written import HEAD
 
 TEXT = """
 [markets]
@@ -214,3 +216,45 @@ def test_a_subscription_is_bounded():
 def test_a_subscription_is_kept():
     subscriber = Subscriber(user=1, wants={"oi_drop": ("BTC",)}, language="en")
     assert loaded(dump(subscriber)) == subscriber
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        ('id = "@Lowtide_en"', 'id = "@lowtide_EN"',
+         "@lowtide_EN is told already as @Lowtide_en, which is the same place: name it once"),
+        ("id = -1002", "id = -1002\ntopic = 1",
+         "-1002 (topic 1) is told already as -1002, which is the same place: name it once"),
+        ('id = "@desk"\ntopic = 1', 'id = "@Desk"',
+         "@Desk is told already as @desk (topic 1), which is the same place: name it once"),
+        ("id = -1002\ntopic = 7", "id = -1002\ntopic = 7",
+         "-1002 (topic 7) is told already: name it once"),
+        ("id = -1002", "id = -1002\ntopic = 7", ""),
+        ("id = -1002\ntopic = 1", "id = -1002\ntopic = 7", ""),
+        ('id = "@desk"', 'id = "@desks"', ""),
+    ],
+)  # fmt: skip
+def test_a_place_is_named_once_however_it_is_written(
+    tmp_path: Path, first: str, second: str, problem: str
+):
+    path = tmp_path / "config.toml"
+    path.write_text(f"{TEXT}\n[[chats]]\n{first}\n[[chats]]\n{second}\n")
+    if not problem:
+        assert len(load(path, {}).chats) > 1
+        return
+    with pytest.raises(ConfigError) as error:
+        load(path, {})
+    assert [line.partition("chats.id: ")[2] for line in error.value.problems] == [problem]
+
+
+def test_operators_are_known_by_name_in_whatever_case(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        HEAD + '[channel]\nchat_id = "@Desk"\nlanguage = "ja"\nbuttons = true\n'
+        '[[chats]]\nid = -5\n[operators]\nchat_id = "@desk"\nusers = [11]\n'
+    )
+    settings = load(path, {})
+    desk, other = chats(settings)
+    assert desk.buttons == (ButtonAction.WHY, ButtonAction.MUTE)
+    assert other.buttons == (ButtonAction.WHY,)
+    assert [line for line in warnings(settings) if "@Desk" in line and "buttons" in line] == []

@@ -5,6 +5,7 @@ import pytest
 
 from bot.config import Settings
 from bot.lang import LANGUAGES
+from bot.messages.headline import metric_name
 from bot.pictures.drawing import PictureEpisode, PictureLevel
 from bot.pictures.letters import legible
 from bot.pictures.subject import (
@@ -134,3 +135,24 @@ def test_of_what_is_no_line_nothing_is_drawn(settings: Settings) -> None:
     request = alert_subject(settings, [alert, asked.EPISODE[0]], "UTC", "dark", NOW)
     assert request is not None
     assert request.metric == "oi_net_1h_pct"
+
+
+@pytest.mark.parametrize(
+    ("language", "of_price", "of_interest"),
+    [
+        ("en", "In the picture: price in 3h; last 1h, ", "In the picture: the price, and "),
+        ("ja", "", ""),
+        ("zh-TW", "", ""),
+    ],
+)
+def test_a_caption_names_the_price_once(
+    settings: Settings, language: str, of_price: str, of_interest: str
+) -> None:
+    words = LANGUAGES[language]
+    price, interest = (
+        picture_caption(subject(settings, name, "BTC", SPAN, "UTC"), words)
+        for name in ("price_3h_pct", "oi_net_1h_pct")
+    )
+    assert price.startswith(of_price) and interest.startswith(of_interest)
+    assert (price.count({"en": "price", "ja": "価格", "zh-TW": "價格"}[language])) == 1
+    assert metric_name(words, "oi_net_1h_pct") in interest
