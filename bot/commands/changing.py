@@ -9,23 +9,19 @@ from bot.commands.context import AddSilence, Answer, Context, EndSilence, SendTe
 from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
 from bot.config.markets import looks_like_asset
-from bot.config.recipients import operators_language
+from bot.config.recipients import operators_language, rule_names
 from bot.config.values import nearest
 from bot.lang import LANGUAGES
 from bot.lang.words import PhraseError, Words
 from bot.messages.voice import Html, say, time
 from bot.plan.silences import ANY, Silence, silence, silence_lines, split_by_end
-from bot.plan.subscriptions import Subscriber, with_assets, without_assets
+from bot.plan.subscriptions import Subscriber, gone_rules, with_assets, without_assets
 from rules.alerts import ALL, Level
 
 
 def families(context: Context) -> list[str]:
     """The rules that may be silenced or subscribed to, composites among them."""
-    settings = context.settings
-    names = [rule.family for rule in settings.rules] + [
-        composite.name for composite in settings.composites
-    ]
-    return list(dict.fromkeys(names))
+    return list(rule_names(context.settings))
 
 
 def silence_(command: Command, context: Context) -> Answer:
@@ -176,11 +172,12 @@ def _now(after: Subscriber, context: Context) -> Answer:
 
 def _subscribed(subscriber: Subscriber, context: Context) -> Html:
     lines = [context.say("ask.subscribed")]
+    gone = gone_rules(subscriber, families(context))
     for rule, assets in subscriber.wants.items():
         every_rule, every_asset = context.say("ask.every_rule"), context.say("ask.every_asset")
         lines.append(
             context.say(
-                "ask.subscribed.line",
+                "ask.subscribed.line_gone" if rule in gone else "ask.subscribed.line",
                 rule=every_rule if rule == ANY else rule,
                 assets=every_asset if ANY in assets else context.words.comma.join(assets),
             )

@@ -35,6 +35,12 @@ return 1"""
 """Sets a key if it is still what it was; 0: somebody else has changed it."""
 
 
+_SWAP_FIELD = """if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1"""
+"""The same of a field of a hash that is there."""
+
+
 async def standing(redis: Redis) -> Standing | None:
     """What the rules see; None if they have not said so lately."""
     data = cast("bytes | None", await _answer_of(redis.get(Keys().standing)))
@@ -115,6 +121,20 @@ async def save_subscription(redis: Redis, subscriber: Subscriber) -> None:
         await _answer_of(_of(redis.hset(Keys().subscribers, user, data)))  # pyright: ignore[reportArgumentType]  # bytes are taken
     else:
         await drop_subscription(redis, subscriber.user)
+
+
+async def keep_informed(redis: Redis, user: int, rules: tuple[str, ...]) -> None:
+    """``user`` has been told that ``rules`` are gone. Nobody else's change is lost."""
+    while True:
+        before = await _answer_of(_of(redis.hget(Keys().subscribers, str(user))))
+        subscriber = _subscription(cast("bytes | None", before))
+        if subscriber is None:
+            return
+        after = dump(msgspec.structs.replace(subscriber, informed=rules))
+        key, field = Keys().subscribers, str(user)
+        done = _of(redis.eval(_SWAP_FIELD, 1, key, field, before, after))  # pyright: ignore[reportArgumentType]  # bytes are taken
+        if await _answer_of(done):
+            return
 
 
 async def drop_subscription(redis: Redis, chat: int) -> None:

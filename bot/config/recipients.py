@@ -11,6 +11,12 @@ from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import ALL
 
 
+def rule_names(settings: Settings) -> tuple[str, ...]:
+    """The rules that may be silenced or subscribed to, composites among them."""
+    names = [rule.family for rule in settings.rules]
+    return tuple(dict.fromkeys([*names, *(each.name for each in settings.composites)]))
+
+
 def chats(settings: Settings) -> tuple[Chat, ...]:
     """The chats of the configuration; at least one."""
     return tuple(

@@ -199,8 +199,9 @@ def changes(old: Settings, new: Settings) -> list[str]:
     tables = old.source.tables, new.source.tables
     before, after = (dict(_flat(each)) for each in tables)
     lines: list[str] = []
+    renamed = _renamed(*(each.get("rules", {}) for each in tables))
     for path in [*before, *(path for path in after if path not in before)]:
-        if whole := _new_or_gone(path, *tables):
+        if whole := _renamed_rule(path, renamed) or _new_or_gone(path, *tables):
             if whole not in lines:
                 lines.append(whole)
             continue
@@ -221,6 +222,27 @@ def changes(old: Settings, new: Settings) -> list[str]:
         else:
             lines.append(name)
     return lines
+
+
+def _renamed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Rules that are the same under another name: old name → new one."""
+    gone = [name for name in before if name not in after]
+    new = [name for name in after if name not in before]
+    renamed: dict[str, str] = {}
+    for name in gone:
+        if same := next((each for each in new if after[each] == before[name]), None):
+            renamed[name] = same
+            new.remove(same)
+    return renamed
+
+
+def _renamed_rule(path: _Path, renamed: Mapping[str, str]) -> str:
+    """The line for a key of a rule that has another name now; "" for any other."""
+    if path[0] != "rules" or len(path) < 2:
+        return ""
+    name = path[1]
+    pair = next((pair for pair in renamed.items() if name in pair), None)
+    return f"rule {pair[0]} is {pair[1]} now and its episodes begin anew" if pair else ""
 
 
 def _new_or_gone(path: _Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

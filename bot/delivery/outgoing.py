@@ -1,6 +1,6 @@
 """Posts for the outbox: of a plan's delivery, of a notice, of a delivery problem. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import msgspec
@@ -190,6 +190,21 @@ def missing_report_message(due: DueReport, reason: str, now: Ms, words: Words) -
     key = "weekly.left_out" if due.too_late else "weekly.later"
     text = say(words, key, day=words.day(due.week, now), reason=reason)
     return own_message(f"weekly {due.week} {now}", "weekly", text, now, silent=True)
+
+
+def gone_rules_message(rules: Sequence[str], chat: Chat, now: Ms) -> Message:
+    """What to tell a subscriber whose ``rules`` are gone."""
+    words = LANGUAGES[chat.language]
+    text = say(words, "ask.subscribed.gone", rules=words.comma.join(rules))
+    return own_message(f"gone {','.join(rules)} {now}", "subscription", text, now)
+
+
+def gone_subscriptions_message(counts: Mapping[str, int], chat: Chat, now: Ms) -> Message:
+    """What to tell operators of it. ``counts``: rule → how many subscribers wanted it."""
+    words = LANGUAGES[chat.language]
+    rules = words.comma.join(f"{rule} ({count})" for rule, count in counts.items())
+    text = say(words, "ask.tell.gone", rules=rules)
+    return own_message(f"gone {now}", "subscription", text, now)
 
 
 def problem_message(problem: DeliveryProblem, chat: Chat, now: Ms) -> Message:

@@ -4,7 +4,7 @@ A subscription goes by rules and assets. It is kept under the number of the user
 of the chat.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -25,6 +25,13 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     wants: Mapping[str, tuple[str, ...]] = {}
     """Rule (a family, or ANY) → assets, or ANY among them."""
     language: str = "en"
+    informed: tuple[str, ...] = ()
+    """Rules of ``wants`` that are gone, of which the user has been told."""
+
+
+def gone_rules(subscriber: Subscriber, rules: Collection[str]) -> tuple[str, ...]:
+    """What ``subscriber`` wants and is none of ``rules``, which are all that there are."""
+    return tuple(rule for rule in subscriber.wants if rule != ANY and rule not in rules)
 
 
 def with_assets(subscriber: Subscriber, rule: str, assets: Sequence[str]) -> Subscriber:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -17,6 +19,7 @@ from bot.config.recipients import (
     chats,
     messenger_chats,
     operators_language,
+    rule_names,
     subscribed_chats,
     webhook_chats,
 )
@@ -25,6 +28,8 @@ from bot.delivery.alarms import Alarms
 from bot.delivery.fate import AlertFate, alert_fate
 from bot.delivery.outgoing import (
     delivery_post,
+    gone_rules_message,
+    gone_subscriptions_message,
     missing_report_message,
     notice_post,
     problem_message,
@@ -45,7 +50,7 @@ from bot.pictures.subject import alert_subject, picture_caption, zone_of
 from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
-from bot.plan.subscriptions import Subscriber
+from bot.plan.subscriptions import Subscriber, gone_rules
 from bot.plan.weekly import with_posted, without_future
 from bot.roles import report, role, rss_mb
 from bot.roles.weekly import Maker, WeeklyReports, make_report
@@ -157,6 +162,8 @@ class BotRole:
         self._who = who
         self._read_subscribers: tuple[Subscriber, ...] = ()
         self._subscribed: tuple[Subscriber, ...] = ()
+        self._informed: dict[int, tuple[str, ...]] = {}
+        """User → rules that they know to be gone, since it was changed here."""
         self._audience = who(settings, ())
         self._redis = redis
         self._backoff = Backoff("the bot role", "bot")
@@ -357,6 +364,7 @@ class BotRole:
                 await self._reload()
             if self._read_subscribers != self._subscribed:
                 await self._welcome()
+                await self._tell_of_gone_rules()
             if self._weekly.outcomes:
                 await self._post_reports()
             if batch or any(self._due(plan) for plan in self._plans.values()):
@@ -419,6 +427,38 @@ class BotRole:
         self._audience = self._who(self.settings, self._subscribed)
         await self._serve()
 
+    async def _tell_of_gone_rules(self) -> None:
+        """Who subscribed to a rule that is gone hears of it once, and operators of how many."""
+        rules, now = rule_names(self.settings), self._clock.seen()
+        chats = {chat.destination: chat for chat in self._audience.chats if chat.private}
+        counts: Counter[str] = Counter()
+        changed: dict[int, tuple[str, ...]] = {}
+        posts: list[Post] = []
+        for subscriber in self._subscribed:
+            chat = chats.get(TelegramChat(subscriber.user))
+            gone = gone_rules(subscriber, rules)
+            informed = self._informed.get(subscriber.user, subscriber.informed)
+            if chat is None or set(gone) == set(informed):
+                continue
+            if new := [rule for rule in gone if rule not in informed]:
+                message, number = gone_rules_message(new, chat, now), self.sender.number()
+                posts.append(notice_post(message, chat, number, self._policy, now))
+                counts.update(new)
+            changed[subscriber.user] = gone
+        if posts:
+            await self._store.keep(posts)
+            self.sender.add(posts)
+            log.warning("subscribers want rules that are gone", rules=dict(counts))
+            await self.tell_operators(
+                lambda chat, number: notice_post(
+                    gone_subscriptions_message(counts, chat, now), chat, number, self._policy, now
+                )
+            )
+        self._informed |= changed
+        for user, informed in changed.items():
+            keep = functools.partial(store.keep_informed, self._redis, user, informed)
+            await retry(self._backoff, keep)
+
     def _due(self, plan: PlanState) -> bool:
         due = planner.next_due(plan)
         return due is not None and due <= self._clock.seen()
@@ -436,6 +476,7 @@ class BotRole:
         self._audience = self._who(settings, self._subscribed)
         await self._serve()
         await self._end_unwatched()
+        await self._tell_of_gone_rules()
         self.sender.try_again()
 
     async def _end_unwatched(self) -> None:
@@ -506,6 +547,7 @@ class BotRole:
             ]
         )
         await self._end_unwatched()
+        await self._tell_of_gone_rules()
         if saved.lost:
             await self._tell_lost(saved.lost)
 

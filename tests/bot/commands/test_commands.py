@@ -408,7 +408,8 @@ def test_no_phrase_is_left_over(configured: Settings):
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",
         "ask.and_more", "ask.why.place", "ask.silence.usage", "ask.silence.no_duration",
-        "ask.legend.names", "ask.name.regime", "ask.context.none", "ask.context.release",
+        "ask.legend.names", "ask.subscribed.line_gone", "ask.subscribed.gone", "ask.tell.gone",
+        "ask.name.regime", "ask.context.none", "ask.context.release",
         "ask.context.figures",
     )  # fmt: skip
     answers = {
@@ -759,3 +760,12 @@ def test_no_english_is_left_in_an_answer_but_names(configured: Settings, languag
 def _latin(text: str) -> set[str]:
     """The words in Latin letters, but for names of people, coins and hidden signs."""
     return set(re.findall(r"[A-Za-z][A-Za-z_]+", re.sub(r"@\w+|\\U\w+", "", text)))
+
+
+def test_a_subscription_to_a_rule_that_is_gone_says_so(configured: Settings):
+    wants = {"liqs": ("BTC",), "oi_drop": ("ETH",), ANY: ("SOL",)}
+    mine = Subscriber(user=ANN, wants=wants)
+    reply = replied("/subscriptions", context(configured, subscription=mine))
+    assert reply is not None and message(reply).split("\n")[1:] == [
+        "liqs: BTC (no such rule any more: nothing comes)", "oi_drop: ETH", "every rule: SOL",
+    ]  # fmt: skip

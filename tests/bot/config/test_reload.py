@@ -181,6 +181,17 @@ def test_what_changed_is_said(tmp_path: Path, more: str, change: str):
         assert f" Changed: {change.removeprefix('new ')} is gone." in back
 
 
+def test_a_rule_under_another_name_is_said_to_begin_anew(path: Path):
+    old = load(write(path), {})
+    path.write_text(path.read_text().replace("[rules.liq_burst", "[rules.liq_bursts"))
+    new = load(path, {})
+    text = change_summary(old, new, 0)
+    assert text.endswith(" Changed: rule liq_burst is liq_bursts now and its episodes begin anew.")
+    path.write_text(path.read_text().replace("alert = 40", "alert = 41"))
+    text = change_summary(old, load(path, {}), 0)
+    assert text.endswith(" Changed: rule liq_burst is gone, new rule liq_bursts.")
+
+
 def test_what_is_back_to_what_runs_needs_no_restart(path: Path):
     """Venues, and an address, changed and changed back: nothing is left to restart for."""
     for extra in ('[venues.binance]\nrest = "https://x.example"\n', "[redis]\nmax_mb = 99\n"):

@@ -10,17 +10,20 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from bot.commands import store
 from bot.config import Settings, load
 from bot.config.chats import OperatorSettings
 from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import Receipt, Sinks
 from bot.destination import TelegramChat
 from bot.plan.silences import Silence, dump
+from bot.plan.subscriptions import Subscriber
 from bot.roles.bot import BotRole
 from rules import alerts
 from rules.alerts import Alert, Level, Notice
 from streams.bus.connection import Keys
 from streams.events import Kind, Ms
+from tests.bot.config.written import HEAD, OI
 from tests.bot.plan.test_planner import START, alert
 from tests.bot.sinks import Numbered
 
@@ -186,3 +189,56 @@ async def test_what_is_no_news_any_more_is_named_and_what_cannot_be_read_left_ou
         await bench.say(alert(-3 * HOUR, "ETH", Level.CRITICAL), alert(0, "SOL", Level.CRITICAL))
         assert await bench.until(1) == ["🔴 SOL"]
     assert "⏳ +1 older left out: ETH" in bench.channel.messages[-1].plain
+
+
+READER = 77
+
+
+async def test_who_wants_a_rule_that_is_gone_hears_of_it_once_and_so_do_operators(bench: Bench):
+    wants = {"liq": ("BTC",), "oi_drop": ("ETH",)}
+    await store.save_subscription(bench.redis, Subscriber(user=READER, wants=wants, language="ja"))
+    async with bench.running():
+        (text,) = await bench.until(1)
+        async with asyncio.timeout(30):
+            while not (kept := (await store.subscribers(bench.redis, READER))[0]) or not (
+                kept.informed and bench.channel.operators
+            ):
+                await asyncio.sleep(0.01)
+    assert text.startswith("⚪ 受信設定にある liq は"), "in the language of the subscription"
+    assert (kept.informed, kept.wants, kept.language) == (("liq",), wants, "ja")
+    (notice,) = bench.channel.operators
+    assert notice.endswith("by how many people: liq (1). They are told.")
+    async with bench.running():
+        await bench.say(alert(0, "ETH", level=Level.CRITICAL))
+        await bench.until(2)
+    assert [sent for sent in bench.channel.sent[1:] if "liq" in sent] == []
+    assert len(bench.channel.operators) == 1
+
+
+async def test_a_rule_that_is_renamed_while_it_runs_is_told_each_time_it_goes(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:x")
+    path = tmp_path / "config.toml"
+
+    def named(rule: str) -> None:
+        text = OI.replace("oi_drop", rule)
+        path.write_text(
+            f"{HEAD}[operators]\nchat_id = {OPERATORS}\n{text}majors = {{ alert = -5, clear = -1 }}"
+        )
+
+    named("oi_drop")
+    bench = Bench(redis, load(path, {"TELEGRAM_BOT_TOKEN": "1:x"}))
+    wants = {"oi_drop": ("BTC",)}
+    await store.save_subscription(redis, Subscriber(user=READER, wants=wants))
+    async with bench.running() as role:
+        await asyncio.wait_for(role.resumed.wait(), 30)
+        for times, rule in ((0, "oi_drop"), (1, "oi_fall"), (1, "oi_drop"), (2, "oi_fall")):
+            named(rule)
+            await role._reload()
+            sent = await bench.until(times)
+            assert len(sent) == times
+    assert all(
+        text.startswith("⚪ You subscribed to oi_drop, which is not judged") for text in sent
+    )
+    assert len(bench.channel.operators) == 2
