@@ -4,7 +4,7 @@ A price of now that one venue alone shows is held against others and against the
 before would stand at the start of every window at once, with nothing after it that could show that
 it was wrong: told in another unit, of a table that stood still, or of another coin. So it is
 believed where another exchange told the same of that minute. Who listens to one exchange alone has
-its word, if that goes on in what is live.
+its word, if that goes on in what is live: in a crash, by the price that the same table shows now.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,13 @@ ALIKE = 1.03
 not taken in the same second."""
 
 FITS = 1.05
-"""Prices of before are those of a contract whose newest one is at most so many times its price
-now, either way."""
+"""Prices of before go on in the one now if their newest, or what the same table shows as the price
+now, is at most so many times it, either way."""
+
+ANOTHER = 1.25
+"""Where their newest is so many times the price now, either way, they are of another coin or in
+another unit, whoever says the same. By less a price moves within a candle, of which the past knows
+nothing."""
 
 NEAR = 1.01
 LATELY: Ms = 30 * MINUTE
@@ -43,16 +48,27 @@ class PastPrices:
         self._alone = alone
         self._told: list[tuple[Ms, Market, Ring]] = []
 
-    def tell(self, market: Market, prices: Sequence[tuple[Ms, float]], now: Ms) -> None:
+    def tell(
+        self,
+        market: Market,
+        prices: Sequence[tuple[Ms, float]],
+        now: Ms,
+        shown: float | None = None,
+    ) -> bool:
         """Fill the windows of ``market``, and of those that waited for its word, with what is
-        believed now. ``prices``: of full minutes, the oldest first."""
+        believed now. ``prices``: of full minutes, the oldest first; ``shown``: what the same table
+        shows as the price now. Whether they are this coin's beyond doubt: they go on in what is
+        live, or another exchange told the same of late."""
         if not prices:
-            return
+            return False
         live = market.prices.now(now)
+        fits = live is not None and any(
+            price is not None and _alike(live, price, FITS) for price in (prices[-1][1], shown)
+        )
         if self._alone:
-            if live is not None and _alike(live, prices[-1][1], FITS):
+            if fits:
                 market.prices.fill(prices)
-            return
+            return fits
         self.forget(now)
         ring = Ring(_SLOTS)
         ring.fill([(at // MINUTE, price) for at, price in prices])
@@ -62,12 +78,14 @@ class PastPrices:
                 same = _agreed(ring, waiting)
                 believed.update(same)
                 _fill(other, waiting, same)
+        lately = range((now - LATELY) // MINUTE, ring.newest + 1)
+        sure = fits or not believed.isdisjoint(lately)
         if live is not None:
-            lately = range((now - LATELY) // MINUTE, ring.newest + 1)
             near = (s for s in lately if (x := ring.at(s)) is not None and _alike(x, live, NEAR))
             believed.update(near)
         _fill(market, ring, sorted(believed))
         self._told.append((now, market, ring))
+        return sure
 
     def forget(self, now: Ms) -> None:
         """What has waited for long, or is of a clock that was set back, is believed no more."""

@@ -33,7 +33,7 @@ from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
-from rules.past_prices import FITS, PastPrices
+from rules.past_prices import ANOTHER, PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
@@ -630,12 +630,12 @@ class WatchList:
             for at, price in zip(count(first, event.every), event.prices, strict=False)
             if price is not None and 0 < price < inf and 0 < at - ahead <= now
         }
-        if not prices or not live or not 1 / FITS < prices[max(prices)] / live < FITS:
+        if not prices or not live or not 1 / ANOTHER < prices[max(prices)] / live < ANOTHER:
             return  # of another coin, or in another unit
         # what is younger may be the price now
         before = [(at, price) for at, price in sorted(prices.items()) if at <= now - MAX_AGE]
-        self._past_prices_of(event.asset).tell(market, before, now)
-        if not market.likeness.counts or market.spot:
+        sure = self._past_prices_of(event.asset).tell(market, before, now, event.shown)
+        if not sure or not market.likeness.counts or market.spot:
             return
         if self.memory.keeps(RETURNS):
             asset.view.keep(RETURNS).fill(prices, now)

@@ -258,6 +258,9 @@ class PriceHistory(Event, frozen=True, kw_only=True, tag="price_history"):
     """From one price to the next."""
     prices: tuple[float | None, ...]
     """The index price in force then, quote per coin, the oldest first; None: unknown."""
+    shown: float | None = None
+    """What the same table showed as the price now, in the candle that was not over and that goes on
+    from the newest one; None: it showed none."""
 
 
 class Supply(msgspec.Struct, frozen=True, array_like=True, tag="supply"):

@@ -7,6 +7,10 @@ else of the largest contracts and then of the others, and of a coin only until o
 them. A venue that refuses, or whose answers cannot be read,
 costs its own history alone: it is logged once, and tried again after an hour. Operators hear of it
 where nothing of a kind comes.
+
+Prices that do not go on in what is live may be those of before a fall that is younger than the
+newest candle. They are told all the same, since another exchange may say so too; operators hear
+that they are not believed yet, and they are asked for again each minute, which a new candle ends.
 """
 
 import asyncio
@@ -75,8 +79,16 @@ WAIT_S = 60
 """So long what is told later waits for what is live, to be held against it."""
 
 ALIKE = 1.1
-"""The newest value of a history, of the last half hour, is at most so many times what was live of
-late, either way. What moved by more is filled live, rather than from a table of another kind."""
+"""The newest open interest of a history, of the last half hour, is at most so many times what was
+live of late, either way. What moved by more is filled live, rather than from a table of another
+kind."""
+
+FITS = 1.05
+"""Prices of before go on in the live one if their newest, or what the same table shows as the price
+now, is at most so many times it, either way …"""
+
+UNIT = 1.25
+"""… and are not told at all, where it is so many times it: in another unit, or of another coin."""
 
 SPIKE = 1.1
 """A value so far, either way, from both beside it, which are nearer to each other, is none."""
@@ -100,6 +112,11 @@ FINE: Ms = DAY + HOUR
 LARGEST = 20
 """So many contracts have their prices before the others have anything."""
 
+SOON_S = 60.0
+SOON_AT_MOST = 15
+"""Prices that do not go on in what is live are asked for again after so long, so often in a row:
+three candles are over by then."""
+
 AGAIN_S = 3600.0
 """A history that did not come is asked for again after so long."""
 
@@ -111,6 +128,11 @@ _FAILURES = 3
 """After so many contracts in a row without an answer the venue gives none of that kind."""
 
 _T = TypeVar("_T")
+
+
+class _ApartError(Malformed):
+    """Prices that do not go on in what is live."""
+
 
 Known = Callable[[], Awaitable[Mapping[str, Ms]]]
 """``kind:venue/symbol`` → up to when the rules remember its past, of the last run."""
@@ -138,6 +160,12 @@ class Backfill:
         self._wake = asyncio.Event()
         self._asking: tuple[Kind, str] | None = None
         self._failures = Counter[Kind]()
+        self._apart: list[HistoryRequest] = []
+        """Those whose prices do not go on in what is live, of this round."""
+        self._candles: dict[str, list[Candle]] = {}
+        """Theirs by symbol: of what is known nothing is asked for again."""
+        self._later: list[HistoryRequest] = []
+        """What waits for its hour."""
         self._said: set[Kind] = set()
         self._why: dict[Kind, str] = {}
         self._came: set[Kind] = set()
@@ -148,6 +176,7 @@ class Backfill:
         self._listing = listing
         wanted = [i for i in instruments if not i.macro]
         rank = {instrument.symbol: place for place, instrument in enumerate(wanted)}
+        self._later = []
         self._waiting = [
             history
             for history in self._venue.histories(wanted)
@@ -164,12 +193,14 @@ class Backfill:
 
     async def run(self) -> None:
         """Never returns."""
+        soon, alarmed = 0, False
         while True:
             await self._wake.wait()
             self._wake.clear()
             known = await self._known()
             refused, put_off = list[HistoryRequest](), list[HistoryRequest]()
             self._failures.clear()
+            self._apart = []
             while self._waiting:
                 history = self._waiting.pop(0)
                 if history.kind is Kind.PRICE:
@@ -178,11 +209,21 @@ class Backfill:
                     put_off.append(history)
                 elif not await self._ask(history, known):
                     refused.append(history)
-            self._said &= {history.kind for history in refused}
+            self._said &= {history.kind for history in (*refused, *self._apart)}
             for kind in dict.fromkeys(history.kind for history in refused):
                 self._report(kind)
-            if refused:
-                self._waiting += [*put_off, *refused]
+            if bool(self._apart) is not alarmed:
+                self._publish(self._fault(Kind.PRICE, over=alarmed))
+                alarmed = not alarmed
+            soon = soon + 1 if self._apart else 0
+            self._later += [*put_off, *refused]
+            if 0 < soon <= SOON_AT_MOST:
+                self._waiting += self._apart
+                await self._clock.sleep(SOON_S)
+                self._wake.set()
+            elif self._apart or self._later:
+                self._waiting += [*self._later, *self._apart]
+                self._later = []
                 await self._clock.sleep(AGAIN_S)
                 self._wake.set()
 
@@ -197,22 +238,31 @@ class Backfill:
             self._asking = None
             self._done.add(_key(history))
             return True  # nothing is missing
+        known_candles, asked = self._candles.pop(symbol, []), self._clock.seen()
+        newest = max((candle.at for candle in known_candles), default=since)
+        rows: list[Decoded] = []
         try:
-            rows = await self._pages(history, since)
+            rows = [*known_candles, *await self._pages(history, max(since, newest))]
             if history.kind is Kind.OPEN_INTEREST:
                 await self._tell_interest(symbol, rows)
             elif history.kind is Kind.PRICE:
                 await self._tell_prices(symbol, rows, since)
         except (Unavailable, *UNREADABLE) as error:
-            self._failures[history.kind] += 1
             self._why[history.kind] = str(error)
+            apart = isinstance(error, _ApartError)
+            if apart:
+                self._apart.append(history)
+                candles = (row for row in rows if isinstance(row, Candle))
+                self._candles[symbol] = [c for c in candles if c.at + CANDLE <= asked]
+            else:
+                self._failures[history.kind] += 1
             if self._failures[history.kind] == _FAILURES:
                 self._report(history.kind)
             if history.kind not in self._said:
                 self._said.add(history.kind)
                 what = f"{self._venue.SPEC.title} gives no history of {_WORDS[history.kind]}"
                 log.warning(f"{what}: {printable(str(error))}", symbol=symbol)
-            return False
+            return apart  # asked for again sooner
         finally:
             self._asking = None
         self._failures[history.kind] = 0
@@ -289,20 +339,23 @@ class Backfill:
         )
 
     async def _tell_prices(self, symbol: str, rows: Sequence[Decoded], since: Ms) -> None:
-        """Malformed where they are of long ago, or do not go on in what is live."""
+        """Malformed where they are of long ago; _ApartError where they do not go on in what is
+        live."""
         of, now = self._listing.instruments.get(symbol), self._clock.seen()
         if of is None:
             return
-        past = _prices([row for row in rows if isinstance(row, Candle)], now)
+        candles = [row for row in rows if isinstance(row, Candle)]
+        past = _prices(candles, now)
         if not past or max(past) < now - OLD:
             raise Malformed("its prices are of long ago")
         contracts = self._listing.contracts
         live = await self._live(lambda: contracts.price(symbol))
         if live is None:
             raise Malformed("its price of now is not known")
-        newest = past[max(past)]
-        if not live / ALIKE <= newest <= live * ALIKE:
-            raise Malformed(f"its price was {newest:.6g} just now, and is {live:.6g}")
+        newest, shown = past[max(past)], _shown(candles, past, now)
+        words = f"its price was {newest:.6g} just now, and is {live:.6g}"
+        if _apart(newest, live) >= UNIT:
+            raise _ApartError(words)
         for every, first in ((STEP, since), (CANDLE, max(since, now - FINE))):
             last = now // every * every
             times = range(-(-first // every) * every, last + 1, every)
@@ -315,8 +368,11 @@ class Backfill:
                     seen=self._clock.seen(),
                     every=every,
                     prices=tuple(past.get(at) for at in times),
+                    shown=shown,
                 )
             )
+        if min(_apart(price, live) for price in (newest, shown or newest)) > FITS:
+            raise _ApartError(words)
 
     async def _live(self, value: Callable[[], _T | None]) -> _T | None:
         """What is live of late, as soon as it has come; None: it does not come."""
@@ -389,6 +445,17 @@ def _prices(candles: Sequence[Candle], now: Ms) -> dict[Ms, float]:
         elif after.at > end or _apart(candle.close, after.open) <= DOUBTED:
             prices[end] = candle.close
     return {at: float(f"{price:.8g}") for at, price in prices.items() if at > since}
+
+
+def _shown(candles: Sequence[Candle], prices: Mapping[Ms, float], now: Ms) -> float | None:
+    """The price now in the candle that is not over, if it goes on from the newest price; None:
+    there is no such candle, or it is told twice differently."""
+    at = max(prices)
+    running = {candle for candle in candles if candle.at == at and at + CANDLE > now}
+    if len(running) != 1:
+        return None
+    (candle,) = running
+    return candle.close if _apart(prices[at], candle.open) <= DOUBTED else None
 
 
 def _shifted(candle: Candle, after: Candle, times: float) -> bool:

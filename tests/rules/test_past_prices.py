@@ -7,7 +7,7 @@ from pytest import approx, mark
 from rules.alerts import Alert
 from rules.engine import Engine
 from streams.durations import HOUR, MINUTE, SECOND
-from streams.events import InterestHistory, PastInterest, Tick
+from streams.events import InterestHistory, PastInterest, PriceHistory, Tick
 from tests.rules.facts import oi, price
 from tests.rules.scenes import named, quick_rule
 
@@ -131,3 +131,37 @@ def test_a_true_fall_that_two_tell_rings_in_the_first_minute() -> None:
         target.feed(history(venue, crash))
     rang = lived(target, VENUES, 2, since=NOW + 3 * MINUTE)
     assert {alert.rule for alert in rang} == {"drop_1h", "drop_8h", "drop_24h"}
+
+
+FALLEN = 0.88
+"""So much is left since the newest candle: more than fits."""
+
+
+def fallen_since(shown: float | None = None, venue: str = "binance") -> PriceHistory:
+    """A day in which nothing fell, told when the price has fallen since."""
+    about = {"venue": venue, "symbol": "BTCUSDT", "asset": "BTC"}
+    at, every = NOW - 5 * MINUTE, 5 * MINUTE
+    prices = (true(NOW) / FALLEN,) * (25 * 12)
+    return PriceHistory(**about, at=at, seen=NOW, every=every, prices=prices, shown=shown)
+
+
+ALL_DROPS = {"drop_1h", "drop_8h", "drop_24h"}
+
+
+def test_a_fall_since_the_newest_candle_rings_where_two_exchanges_tell_the_same() -> None:
+    target = Engine(RULES, VENUES)
+    lived(target, VENUES, 1)
+    target.feed(fallen_since())
+    assert lived(target, VENUES, 1, since=NOW + MINUTE) == []
+    target.feed(fallen_since(venue="okx"))
+    assert {alert.rule for alert in lived(target, VENUES, 1, since=NOW + 2 * MINUTE)} == ALL_DROPS
+
+
+def test_a_fall_since_the_newest_candle_rings_where_the_same_table_shows_it() -> None:
+    target = Engine(RULES, ["okx"])
+    lived(target, ("okx",), 1)
+    for shown in (None, true(NOW) / FALLEN, 0.9 * true(NOW)):
+        target.feed(fallen_since(shown, "okx"))
+        assert lived(target, ("okx",), 1, since=NOW + MINUTE) == []
+    target.feed(fallen_since(1.02 * true(NOW), "okx"))
+    assert {alert.rule for alert in lived(target, ("okx",), 1, since=NOW + 2 * MINUTE)} == ALL_DROPS

@@ -209,6 +209,27 @@ def test_prices_of_another_coin_or_in_another_unit_are_refused(times: float) -> 
     assert target.dump() == same.dump()
 
 
+@mark.parametrize("times", [1.12, 0.9])
+def test_a_past_that_does_not_go_on_in_what_is_live_fills_nothing_until_two_tell_it(
+    times: float,
+) -> None:
+    target = engine()
+    run(target, lived(NOW - 5 * MINUTE, NOW))
+    same = engine()
+    same.load(target.dump())
+    events = [
+        msgspec.structs.replace(event, prices=tuple(x and x * times for x in event.prices))
+        for event in (past("C0", venue, NOW - DAY, NOW, NOW) for venue in markets("C0"))
+    ]
+    assert len({event.venue for event in events}) > 1
+    run(target, events[:1])
+    for either in (target, same):
+        run(either, [Tick(seen=NOW + SECOND)])
+    assert target.dump() == same.dump()
+    run(target, events[1:])
+    assert returns(target).dump() != returns(same).dump()
+
+
 def test_what_is_another_coin_fills_its_own_windows_alone() -> None:
     """A second C0 at three times the price: no return of C0, nor its high."""
     target = engine()

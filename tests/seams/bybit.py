@@ -24,8 +24,8 @@ class FakeBybit:
     ``prices``: the symbols that are listed, and their mark prices; a ticker of each is sent twice a
     second, as it is then, with an open interest of ``base`` coins. ``settlements``: of each symbol,
     the oldest first, ``hours`` apart; ``asked``: whose were asked for, and how many at most.
-    ``closes``: of each symbol, prices in force at full five minutes; ``candled``: of which of them
-    they were asked for, page by page.
+    ``closes``: of each symbol, prices in force at full five minutes, and the candle that is not
+    over goes on from the newest; ``candled``: of which of them they were asked for, page by page.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,12 @@ class FakeBybit:
         begins = [
             at - _CANDLE for at in sorted(closes) if at - _CANDLE <= int(request.query["end"])
         ]
-        return [
+        running: list[list[str]] = []
+        newest = max(closes, default=0)
+        if newest <= int(request.query["end"]) < newest + _CANDLE:
+            first, last = f"{closes[newest]}", f"{self.prices[symbol]}"
+            running = [[f"{newest}", first, first, first, last]]
+        return running + [
             [f"{at}", *[f"{closes.get(at, closes[at + _CANDLE])}"] * 3, f"{closes[at + _CANDLE]}"]
             for at in begins[-limit:][::-1]
         ]

@@ -28,7 +28,7 @@ from streams.events import (
     Price,
     PriceHistory,
 )
-from streams.feed.backfill import AGAIN_S, LARGEST, OVERLAP, REACH, Backfill, _prices
+from streams.feed.backfill import AGAIN_S, LARGEST, OVERLAP, REACH, SOON_S, Backfill, _prices
 from streams.feed.rest import Unavailable
 from streams.venue import CANDLE, Candle, Listing, Request
 from streams.venues import VENUES
@@ -651,3 +651,56 @@ async def test_a_pause_that_the_venue_asks_for_is_kept() -> None:
     archive.paused_s = 60.0
     assert await published(archive, 55) == []
     assert archive.asked == []
+
+
+@pytest.mark.parametrize("venue", OF_INTEREST)
+@virtual
+async def test_the_candle_that_is_not_over_shows_the_price_now(venue: str) -> None:
+    """Of a fall by a sixth since the newest candle, nobody hears that it does not fit."""
+    archive = Archive(venue, "BTC")
+    archive.candles, began = True, archive.clock.seen()
+    price = archive.price
+    archive.price = lambda at: price(at) * (1 if at <= began else 0.85)
+    archive.hear(1010.0, 42_500.0)
+    events: list[AnyEvent] = []
+    task = asyncio.create_task((backfill := of(archive, events)).run())
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(240)
+    await ended(task)
+    histories = [event for event in events if isinstance(event, PriceHistory)]
+    assert [history.shown for history in histories] == [pytest.approx(42_500, rel=0.01)] * 2
+    assert not [e for e in events if isinstance(e, Fault) and e.subject == "price" and not e.over]
+
+
+@virtual
+async def test_prices_of_before_a_fall_are_told_and_asked_for_until_they_go_on_in_it() -> None:
+    """By a venue that shows no candle that is not over."""
+    archive = Archive("bybit", "BTC")
+    archive.candles, began = True, archive.clock.seen()
+    price = archive.price
+    archive.price = lambda at: price(at) * (1 if at <= began else 0.85)
+    last = began // (5 * MINUTE) * 5 * MINUTE
+    archive.holes = {last}
+    archive.hear(1010.0, 42_500.0)
+    events: list[AnyEvent] = []
+    task = asyncio.create_task((backfill := of(archive, events)).run())
+    backfill.take(archive.listing(), archive.instruments)
+    while not any(isinstance(event, PriceHistory) for event in events):
+        await asyncio.sleep(1)
+    await asyncio.sleep(2.5 * SOON_S)
+    told = [event.shown for event in events if isinstance(event, PriceHistory)]
+    assert told
+    assert {*told} == {None}
+    pages = len([1 for _, request in archive.asked if "kline" in request.path])
+    assert pages == 9 + 2, "of what is known nothing is asked for again"
+    (alarm,) = [e for e in events if isinstance(e, Fault) and e.subject == "price"]
+    assert (alarm.over, "just now, and is 42500" in alarm.detail) == (False, True)
+    archive.holes.clear()
+    events.clear()
+    await asyncio.sleep(2 * SOON_S + 5 * MINUTE / SECOND)
+    assert any(isinstance(event, PriceHistory) for event in events)
+    assert [e.over for e in events if isinstance(e, Fault) and e.subject == "price"][-1]
+    asked = len([1 for _, request in archive.asked if "kline" in request.path])
+    await asyncio.sleep(10 * SOON_S)
+    await ended(task)
+    assert len([1 for _, request in archive.asked if "kline" in request.path]) == asked
