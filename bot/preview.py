@@ -37,6 +37,7 @@ from rules.alerts import (
     RegimeFacts,
     SpotDepthFacts,
     SpotShareFacts,
+    StablecoinFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -48,6 +49,7 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.market_cap import USD_UNIT, MarketCapMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
+from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
@@ -408,6 +410,15 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
                 live_pct=91.0,
                 source=next(iter(SOURCES)),
                 listed_at=AT - 20 * MINUTE,
+            )
+        case StablecoinMetric():
+            rate = 1 + value / 100
+            return StablecoinFacts(
+                coin=of.coin,
+                rate=rate,
+                by_asset={"BTC": rate, "ETH": rate + 0.0002, "SOL": rate - 0.0003},
+                dollar_venues=tuple(_by_venue(value)),
+                coin_venues=tuple(_by_venue(value)),
             )
         case SpotDepth():
             spot = _depth(of.books, value, rule)

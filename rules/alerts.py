@@ -236,6 +236,20 @@ class MarketCapFacts(msgspec.Struct, frozen=True, kw_only=True, tag="market_cap"
     """When that was asked for."""
 
 
+class StablecoinFacts(msgspec.Struct, frozen=True, kw_only=True, tag="stablecoin"):
+    """What a stablecoin is worth, by the prices of the same coins in dollars and in it."""
+
+    coin: str
+    rate: float
+    """USD each, the middle of some minutes."""
+    by_asset: Mapping[str, float] = {}
+    """Coin → what it says of now; empty: at this moment nobody says."""
+    dollar_venues: tuple[str, ...] = ()
+    """Exchanges with prices in dollars."""
+    coin_venues: tuple[str, ...] = ()
+    """Exchanges with prices in the stablecoin."""
+
+
 class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion"):
     """The venues' running estimates of funding."""
 
@@ -359,6 +373,7 @@ PartFacts = (
     | CorrelationFacts
     | HighFacts
     | MarketCapFacts
+    | StablecoinFacts
     | DispersionFacts
     | LiquidationDayFacts
     | SpotShareFacts

@@ -223,7 +223,7 @@ class Market(_Memos):
 
     __slots__ = (
         "basis", "clock", "compared", "exchange", "gone", "interest", "inverse", "likeness",
-        "lines", "oi_base", "oi_usd", "one_side", "predicted", "prices", "rank", "settled",
+        "lines", "oi_base", "oi_usd", "one_side", "predicted", "prices", "quote", "rank", "settled",
         "spot", "spread_bp", "symbol", "throttled", "venue", "venue_lines",
     )  # fmt: skip
 
@@ -254,6 +254,8 @@ class Market(_Memos):
         self.clock = clock or VenueClock()
         """That of its venue."""
         self.prices = PriceWindow(price_keep)
+        self.quote = ""
+        """The currency of its prices; "": unknown."""
         self.basis = Basis()
         """How far its mark price is from its index price."""
         self.interest = Interest()
@@ -364,6 +366,7 @@ class Market(_Memos):
         if price is None or price <= 0:
             return False
         self._date(_PRICE, event)
+        self.quote = event.quote
         self.prices.take(price, now)
         return True
 
@@ -662,6 +665,7 @@ class MarketDump(msgspec.Struct, array_like=True):
     basis: Basis | float | None = None
     """A number in dumps of before ``Basis``, of which none is made."""
     spot: bool = False
+    quote: str = ""
 
 
 class ViewDump(msgspec.Struct, array_like=True):
@@ -852,6 +856,7 @@ class Memory:
             market.spread_bp, market.throttled = saved.spread_bp, saved.throttled
             market.interest, market.likeness = saved.interest, saved.likeness
             market.compared, market.gone = saved.compared, saved.gone
+            market.quote = saved.quote
             market.basis = saved.basis if isinstance(saved.basis, Basis) else Basis()
             view.half_of(market).sort(market)
             where = f"memory.{saved.venue}/{saved.symbol}"
@@ -933,4 +938,5 @@ def _dump_market(market: Market) -> MarketDump:
         gone=market.gone,
         basis=market.basis,
         spot=market.spot,
+        quote=market.quote,
     )

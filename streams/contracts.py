@@ -330,15 +330,16 @@ class Contracts:
             contract.marks.take(event.mark, event.seen)
         if event.index is not None:
             contract.index, contract.index_seen = event.index, event.seen
+        quote = "" if contract.listed is None else contract.listed.priced_in
         if self._rows == "whole" or (event.mark is not None and event.index is not None):
-            return event
+            return event if event.quote == quote else msgspec.structs.replace(event, quote=quote)
         mark, index = contract.mark, contract.index
         if self._rows == "apart":
             mark = mark if event.seen - contract.mark_seen <= _APART else None
             index = index if event.seen - contract.index_seen <= _APART else None
-        if mark == event.mark and index == event.index:
+        if mark == event.mark and index == event.index and quote == event.quote:
             return event
-        return msgspec.structs.replace(event, mark=mark, index=index)
+        return msgspec.structs.replace(event, mark=mark, index=index, quote=quote)
 
     def _open_interest(self, event: OpenInterest) -> OpenInterest | None:
         """That of an inverse contract, in USD, also in coins; None while no mark price is known."""

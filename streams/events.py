@@ -65,6 +65,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     asset: str
     """The coin, such as ``BTC``."""
     quote: str
+    index_in: str | None = None
+    """The currency of its index price, where that is not known to be ``quote``; "": unknown."""
     multiplier: float = 1.0
     """How many coins one unit of the venue's size is (1000PEPEUSDT: 1000). Adapters multiply sizes
     and divide prices by it, so nothing behind them needs it."""
@@ -93,6 +95,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: Ms | None = None
     """When the venue delivers or delists the contract: 0 if it is doing so now, None while no end
     is announced."""
+
+    @property
+    def priced_in(self) -> str:
+        """The currency of its index price, or of its trades; "": unknown."""
+        return self.quote if self.index_in is None else self.index_in
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -189,6 +196,9 @@ class Price(Event, frozen=True, kw_only=True, tag="price"):
     index: float | None = None
     last: float | None = None
     """Of the last trade. Of spot markets alone."""
+    quote: str = ""
+    """The currency of the index price, or of the last trade; "": unknown. Filled in in the same
+    way."""
 
 
 class Volume(Event, frozen=True, kw_only=True, tag="volume"):

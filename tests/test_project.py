@@ -286,8 +286,9 @@ def test_the_page_on_configuration_has_every_metric() -> None:
         re.findall(r"^\| `([^`]+)` \| (\w+) \|", rows[1] if rows else "", re.MULTILINE)
     )
     assert set(scope_by_form) == set(METRICS)
+    places = {"<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt"}
     for form, scope in scope_by_form.items():
-        name = form.replace("<duration>", "1h").replace("<bp>", "25").replace("<state>", "reset")
+        name = re.sub("<[a-z]+>", lambda place: places[place[0]], form)
         assert scope in metric(name).scopes, form
 
 

@@ -17,6 +17,7 @@ from rules.alerts import ALL, Regime
 from rules.context import CONTEXT, SERIES
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
+from rules.stablecoins import STABLECOINS
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 
@@ -42,6 +43,7 @@ _CAP, _CAP_DAY = "market_cap_trillion_usd", "market_cap_24h_pct"
 _FUNDING = "funding_8h_pct"
 _SPOT_DEPTH = "spot_depth_25bp_pct_of_recent"
 _LIQUIDATED = "liq_total_24h_musd"
+_DOLLAR = {coin: f"stablecoin_{coin.lower()}_pct" for coin in STABLECOINS}
 
 
 def needed(majors: Sequence[str]) -> Callable[[str, str], bool]:
@@ -51,7 +53,7 @@ def needed(majors: Sequence[str]) -> Callable[[str, str], bool]:
     def is_needed(metric: str, asset: str) -> bool:
         if metric == CONTEXT:
             return True
-        if metric in (_CAP, _CAP_DAY):
+        if metric in (_CAP, _CAP_DAY, *_DOLLAR.values()):
             return asset == ALL
         return of_report(metric, asset) or (metric == _SPOT_DEPTH and asset in majors)
 
@@ -508,16 +510,24 @@ class _Statements:
 
     def stablecoins(self) -> Html:
         """23: which were not worth their dollar, and when."""
+        own = {coin: (metric, ALL) for coin, metric in _DOLLAR.items() if self._of(metric, ALL).at}
+        lows = [
+            (1 + pct / 100, at, coin)
+            for coin, key in own.items()
+            for pct, at in [self._of(*key).lowest()]
+        ]
+        parts = [self._own(self._lowest_coins(lows), *own.values())] if lows else []
         by_source: dict[str, list[tuple[float, Ms, str]]] = {}
         keys: list[Key] = []
         for name, known in self._context("price").items():
             source, _, coin = name.partition(".")
             by_source.setdefault(source, []).append((*known.lowest(), coin))
             keys.append((CONTEXT, f"{name}.price"))
-        return self._and([
+        parts += [
             self._sourced(self._lowest_coins(lows), title(source), *keys)
             for source, lows in by_source.items()
-        ])  # fmt: skip
+        ]
+        return self._and(parts)
 
     def _lowest_coins(self, lows: Sequence[tuple[float, Ms, str]]) -> Html:
         lost = [each for each in sorted(lows) if each[0] < 1 - APART]

@@ -17,6 +17,7 @@ from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown
 from rules.metrics.funding import FundingMetric
 from rules.metrics.market_wide import PriceDownShare, TotalOpenInterest
+from rules.metrics.stablecoin import StablecoinMetric
 from rules.rule import Rule
 from streams.coins import NEW_NAMES
 from streams.durations import DAY
@@ -113,6 +114,9 @@ def _lack(of: Metric, specs: Sequence[Spec]) -> str | None:
     elif isinstance(of, FundingDispersion):
         if len({exchange_of(spec.name) for spec in able}) < 2:
             return f"takes two exchanges with funding: there is one, {_titles(able)}"
+    elif isinstance(of, StablecoinMetric):
+        if len({exchange_of(spec.name) for spec in able}) < 2:
+            return f"takes exchanges that agree: there is one, {_titles(able)}"
     elif isinstance(of, TotalOpenInterest | InterestDrawdown | GroupDrawdown) and not any(
         spec.open_interest.counted for spec in able
     ):

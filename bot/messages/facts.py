@@ -27,6 +27,7 @@ from rules.alerts import (
     RegimeFacts,
     SpotDepthFacts,
     SpotShareFacts,
+    StablecoinFacts,
     TotalOpenInterestFacts,
     VolatilityFacts,
 )
@@ -64,6 +65,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _liquidation_day_facts(voice, facts)
         case HighFacts() as facts:
             return _high_facts(voice, facts)
+        case StablecoinFacts() as facts:
+            return _stablecoin_facts(voice, facts)
         case MarketCapFacts() as facts:
             return [_market_cap_fact(voice, facts)]
         case VolatilityFacts() as facts:
@@ -231,6 +234,29 @@ def _market_cap_fact(voice: Voice, facts: MarketCapFacts) -> Html:
         length=voice.words.length(max(0, voice.alert.seen - facts.listed_at)),
         pct=numbers.share(facts.live_pct),
     )
+
+
+def _stablecoin_facts(voice: Voice, facts: StablecoinFacts) -> list[Html]:
+    coin, usd = facts.coin, voice.say("format.usd", amount=f"{facts.rate:.4f}")
+    if not facts.by_asset:
+        return [voice.say("structure.stablecoin_was", coin=coin, usd=usd)]
+    shown = dict([*facts.by_asset.items()][:_COINS])
+    listed = voice.listed(shown, lambda rate: f"{rate:.4f}")
+    more = len(facts.by_asset) - len(shown)
+    if more:
+        listed = voice.say("structure.stablecoin_coins", list=Html(listed), count=str(more))
+    dollars, coins = (
+        Html(voice.words.comma.join(title(name) for name in names))
+        for names in (facts.dollar_venues, facts.coin_venues)
+    )
+    return [
+        voice.say("structure.stablecoin_is", coin=coin, usd=usd, list=Html(listed)),
+        voice.say("structure.stablecoin_by", dollars=dollars, coin=coin, coins=coins),
+    ]
+
+
+_COINS = 4
+"""So many coins say what a stablecoin is worth; the others are counted."""
 
 
 def _spot_share_facts(voice: Voice, facts: SpotShareFacts) -> list[Html]:

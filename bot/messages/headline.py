@@ -32,6 +32,7 @@ from rules.metrics import (
     market_cap,
     metric,
     spot,
+    stablecoin,
     volatility,
 )
 from rules.metrics.correlation import CorrelationMetric
@@ -42,6 +43,7 @@ from rules.metrics.liquidation_day import LiquidationDay
 from rules.metrics.market_cap import MarketCapMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.spot import SpotDepth, SpotShare
+from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
@@ -101,6 +103,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.trimmed(value, 2)}%"
         case "structure" if unit == market_cap.USD_UNIT:
             return words.usd(value * 1e12)
+        case "structure" if unit == stablecoin.UNIT:
+            return f"{numbers.signed(f'{value:+.2f}') if round(value, 2) else 0}%"
         case "structure" if unit in (drawdown.UNIT, market_cap.CHANGE_UNIT):
             return f"{numbers.change(value)}%"
         case "structure" if unit == correlation.UNIT:
@@ -184,6 +188,8 @@ def _structure_name(words: Words, of: Metric) -> Html:
         case MarketCapMetric():
             of_change = of.unit == market_cap.CHANGE_UNIT
             return say(words, f"structure.market_cap{'_change' if of_change else ''}")
+        case StablecoinMetric():
+            return say(words, "structure.stablecoin", coin=of.coin)
         case SpotShare():
             return say(words, "structure.spot_share")
         case SpotDepth():
@@ -353,11 +359,14 @@ def _usual(voice: Voice) -> dict[str, str]:
 
 
 def _structure(voice: Voice) -> dict[str, str]:
-    alert = voice.alert
+    alert, of = voice.alert, metric(voice.alert.metric)
     asset = voice.say("ask.market") if alert.asset == ALL else alert.asset
+    what = metric_name(voice.words, alert.metric)
+    if isinstance(of, StablecoinMetric):  # it is of a coin, found by the whole market
+        asset, what = of.coin, voice.say("structure.stablecoin_of")
     return {
         "asset": asset,
-        "what": metric_name(voice.words, alert.metric),
+        "what": what,
         "value": amount(voice.words, "structure", alert.value, alert.unit),
     }
 

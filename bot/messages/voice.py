@@ -33,6 +33,7 @@ _TOPICS = {
     "market_cap_": "structure",
     "correlation_": "structure",
     "spot_": "structure",
+    "stablecoin_": "structure",
     "regime_": "regime",
     "composite": "cascade",
 }

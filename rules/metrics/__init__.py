@@ -20,6 +20,7 @@ from rules.metrics import (
     price,
     regime,
     spot,
+    stablecoin,
     usual,
     volatility,
 )
@@ -80,6 +81,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "drawdown_oi_51to100_net_pct": lambda name, _: drawdown.OF_GROUPS["51to100"],
     "market_cap_trillion_usd": lambda name, _: market_cap.LEVEL,
     "market_cap_24h_pct": lambda name, _: market_cap.CHANGE,
+    "stablecoin_<coin>_pct": lambda name, text: stablecoin.OF_COINS.get(text),
     "liq_total_24h_musd": lambda name, _: liquidation_day.OF_ALL,
     "spot_share_pct": lambda name, _: spot.SHARE,
     "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),
@@ -139,6 +141,6 @@ def metric(name: str) -> Metric:
     bands = ", ".join(map(str, BANDS_BP))
     raise ValueError(
         f"unknown metric {name!r}: use one of {', '.join(METRICS)}, "
-        f"where <duration> is like 15m or 1h, up to 24h, <bp> one of {bands}, and <state> one of "
-        f"{', '.join(regime.STATES)}"
+        f"where <duration> is like 15m or 1h, up to 24h, <bp> one of {bands}, <coin> one of "
+        f"{', '.join(stablecoin.OF_COINS)}, and <state> one of {', '.join(regime.STATES)}"
     )

@@ -335,6 +335,8 @@ def _instrument(row: _Contract, sizes: tuple[float | None, float | None]) -> Ins
         symbol=row.symbol,
         asset=asset,
         quote=row.quoteCoin,
+        # nothing says what the index of BTCPERP is in, which is quoted in USDC
+        index_in=None if row.symbol.endswith(row.quoteCoin) else "",
         multiplier=multiplier,
         funding_hours=hours or _USUAL_FUNDING_HOURS,
         funding_assumed=hours is None,

@@ -78,6 +78,10 @@ _IGNORED = frozenset(b"activeSpotAssetCtx bbo candle trades user userEvents user
 _COLLATERAL = {0: "USDC", 235: "USDE", 268: "USDT0", 360: "USDH"}
 """The tokens by their number that are meant to be worth a dollar, as prices are then dollars."""
 
+_ORACLE_IN = ""
+"""The oracle's price is the middle of spot markets in several currencies, and nothing recorded says
+which one it is in: so of what a stablecoin is worth it says nothing."""
+
 _LEAST_DAY_USD = 10_000.0
 """A contract of another dex in which less was traded in 24 hours has a price that nobody made: of
 dexes that were abandoned it stays as it was for months (flx, since June 2026)."""
@@ -363,6 +367,7 @@ def _builder_instrument(
         symbol=coin.name,
         asset=asset,
         quote=quote,
+        index_in=_ORACLE_IN,
         multiplier=multiplier,
         funding_hours=_FUNDING_HOURS,
         funding_cap=_FUNDING_CAP,
@@ -387,6 +392,7 @@ def _instrument(coin: _Coin, sizes: tuple[float | None, float | None]) -> Instru
         symbol=coin.name,
         asset=asset,
         quote="USDC",
+        index_in=_ORACLE_IN,
         multiplier=multiplier,
         funding_hours=_FUNDING_HOURS,
         funding_cap=_FUNDING_CAP,

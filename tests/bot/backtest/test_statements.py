@@ -91,6 +91,8 @@ CURVES: dict[tuple[str, str], Curve] = {
     (CONTEXT, "odds.meeting_day"): line((0, 20_432)),
     (CONTEXT, "coins.USDE.price"): line((0, 1.0), (4, 0.9731), (5, 0.999)),
     (CONTEXT, "coins.USDT.price"): line((0, 1.0001)),
+    ("stablecoin_usdt_pct", ALL): line((-14, 0.02), (3.9, -0.03), (4, -0.81), (4.2, -0.02)),
+    ("stablecoin_usdc_pct", ALL): line((-14, 0.01), (4, -0.11), (7, 0)),
     (CONTEXT, "series:IBIT.value"): steps((-14, 60.6), (1, -523.2), (3, -355.5), (5, -122.0)),
     (CONTEXT, "series:IBIT.day"): steps((-14, 20_405), (1, 20_410), (3, 20_412), (5, 20_413)),
     (CONTEXT, "series:IBIT.low"): steps((-14, -463.1), (1, -523.2)),
@@ -316,10 +318,12 @@ def test_flows_and_stablecoins(weeks: list[RecordedWeek]):
         " 30 days together -2,334.6 (IBIT)"
     )
     low, at = min(written(CONTEXT, "coins.USDE.price"))
-    assert known(weeks, 23).startswith(
-        f"Stablecoins below a dollar: USDE at {low:.4f} on {day(at)}"
+    own, own_at = min(written("stablecoin_usdt_pct", ALL))
+    assert known(weeks, 23) == (
+        f"Stablecoins below a dollar: USDT at {1 + own / 100:.4f} on {day(own_at)}"
+        f" (own data, since {day(FIRST)}) · USDE at {low:.4f} on {day(at)} (coins,"
+        f" since {day(FIRST)})"
     )
-    assert "USDT" not in known(weeks, 23)
 
 
 def test_the_order_of_regimes(weeks: list[RecordedWeek]):

@@ -51,10 +51,12 @@ from rules.alerts import (
     RegimeCondition,
     SpotDepthFacts,
     SpotShareFacts,
+    StablecoinFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
 )
+from rules.stablecoins import STABLECOINS
 from streams.events import MOMENTARY, FaultCode, Kind
 from streams.sources import SOURCES
 from streams.venues import VENUES
@@ -438,6 +440,15 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_oi_51to100_net_pct", "% from its high", ALL, -52.0, HIGH),
     ("market_cap_24h_pct", "% in 24 h", ALL, -10.36, CAP),
     ("market_cap_trillion_usd", "trillion USD", ALL, 2.9631, CAP),
+    ("stablecoin_usdt_pct", "% from a dollar", ALL, -1.5,
+     StablecoinFacts(
+         coin="USDT", rate=0.985,
+         by_asset={"BTC": 0.98512, "ETH": 0.98488, "SOL": 0.9861, "XRP": 0.9849, "DOGE": 0.985,
+                   "ADA": 0.985},
+         dollar_venues=("kraken", "deribit", "coinbase"), coin_venues=("binance", "okx"),
+     )),
+    ("stablecoin_usdc_pct", "% from a dollar", ALL, 0.51,
+     StablecoinFacts(coin="USDC", rate=1.0051)),
     ("funding_dispersion_8h_pct", "% per 8h apart", "BTC", 0.0213,
      DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0511})),
     ("liq_total_24h_musd", "M USD a day", ALL, 2_012.3,
@@ -888,7 +899,8 @@ NOTICES |= {
 
 def metric_of(form: str) -> str:
     """A metric of that form."""
-    for place, text in (("<duration>", "1h"), ("<bp>", "25"), ("<state>", "reset")):
+    places = {"<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt"}
+    for place, text in places.items():
         form = form.replace(place, text)
     return form
 
@@ -1436,6 +1448,7 @@ def test_no_english_is_left_in_another_language(language: str):
             for field in ("by_venue_pct", "not_available", "not_added")
         )
     )
+    coins |= {*STABLECOINS}
     rules = {sample.rule.partition(":")[0] for sample in CASES.values()} | {"depth_thin"}
     known = (
         NAMES | UNITS | coins | rules | venues | {"Lowtide", "Telegram", "Redis", "General", "USD"}

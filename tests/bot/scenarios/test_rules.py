@@ -23,7 +23,7 @@ from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
 from bot.replay import judged, messages
 from rules.alerts import Notice
-from streams.events import AnyEvent, ContextFacts, Supply
+from streams.events import AnyEvent, ContextFacts, Price, Supply, Tick
 from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
 from tests.golden import check_text
 
@@ -303,6 +303,37 @@ def market_cap() -> Events:
             )  # fmt: skip
 
 
+def depeg(worth: float = 0.985) -> Events:
+    """Two coins at four exchanges, two in dollars and two in USDT, told each
+    five seconds. Everything falls by a tenth in ten of them; in it USDT loses 1.5 %, and has its
+    dollar back half an hour later."""
+    now, random = 1_790_985_600_000, Random(4)
+    prices = {"BTC": 100_000.0, "ETH": 4_000.0}
+    falls, fall = range(300, 310), 0.9**0.5
+    for second in range(0, 80 * 60, 5):
+        now += 5 * SECOND
+        usdt = worth if 305 <= second < 2_100 else 1.0
+        for venue in ("kraken", "deribit", "binance", "okx"):
+            late = venue in ("kraken", "okx") and second in falls  # by one price
+            for asset, price in prices.items():
+                quoted = price * (1 if late or second not in falls else fall)
+                quoted *= 1 + random.uniform(-1e-5, 1e-5)
+                in_dollars = venue in ("kraken", "deribit")
+                yield Price(
+                    venue=venue, symbol=f"{asset}X", asset=asset, at=now, seen=now,
+                    index=quoted / (1.0 if in_dollars else usdt),
+                    quote="USD" if in_dollars else "USDT",
+                )  # fmt: skip
+        if second in falls:
+            prices = {asset: price * fall for asset, price in prices.items()}
+        yield Tick(seen=now)
+
+
+def depeg_above() -> Events:
+    """… or is worth a hundredth more."""
+    return depeg(1.01)
+
+
 def funding_apart() -> Events:
     """Two markets of one coin, whose venues pay ever more differently, and alike again."""
     binance, bybit = (Market({"BTC": Coin(oi=3_000)}, (venue,)) for venue in ("binance", "bybit"))
@@ -397,6 +428,8 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),
     "market_cap": (market_cap, ()),
+    "depeg": (depeg, ()),
+    "depeg_above": (depeg_above, ()),
     "correlation": (correlation, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "regime": (regime, ()),

@@ -41,6 +41,8 @@ VENUES = ("binance", "bybit", "okx")
         ("drawdown_oi_net_pct", "% from its high"),
         ("drawdown_oi_51to100_net_pct", "% from its high"),
         ("correlation_gap_7d", "ρ"),
+        ("stablecoin_usdt_pct", "% from a dollar"),
+        ("stablecoin_usdc_pct", "% from a dollar"),
         ("market_cap_24h_pct", "% in 24 h"),
         ("market_cap_trillion_usd", "trillion USD"),
     ],
