@@ -6,7 +6,7 @@ COPY requirements.lock ./
 RUN python -m venv /opt/lowtide \
  && /opt/lowtide/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: \
     -r requirements.lock
-COPY pyproject.toml README.md LICENSE config.toml config.tests.toml ./
+COPY pyproject.toml README.md LICENSE config.toml config.tests.toml sectors.toml ./
 COPY bot bot
 COPY rules rules
 COPY streams streams

@@ -35,6 +35,7 @@ from rules.alerts import (
     RegimeCondition,
     RegimeEvidence,
     RegimeFacts,
+    SectorFacts,
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
@@ -48,6 +49,7 @@ from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.metrics.market_cap import USD_UNIT, MarketCapMetric
 from rules.metrics.regime import RegimeMetric
+from rules.metrics.sector import MARKET, SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.usual import UsualMetric
@@ -419,6 +421,25 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
                 by_asset={"BTC": rate, "ETH": rate + 0.0002, "SOL": rate - 0.0003},
                 dollar_venues=tuple(_by_venue(value)),
                 coin_venues=tuple(_by_venue(value)),
+            )
+        case SectorMetric():
+            return SectorFacts(
+                sector=of.sector,
+                span_ms=of.span,
+                pct=value - 5.2,
+                market_pct=-5.2,
+                known=len(rule.baskets[of.sector].coins),
+                coins=len(rule.baskets[of.sector].coins),
+                market_known=len(rule.baskets[MARKET].coins) - 1,
+                market_coins=len(rule.baskets[MARKET].coins),
+                by_asset_pct={
+                    coin: (value - 5.2) * times
+                    for coin, times in zip(
+                        rule.baskets[of.sector].coins, (1.4, 1.2, 1.1), strict=False
+                    )
+                },
+                fixed_at=AT - AT % DAY - 9 * DAY,
+                by_cap=rule.baskets[of.sector].weight == "cap",
             )
         case SpotDepth():
             spot = _depth(of.books, value, rule)

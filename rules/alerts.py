@@ -250,6 +250,30 @@ class StablecoinFacts(msgspec.Struct, frozen=True, kw_only=True, tag="stablecoin
     """Exchanges with prices in the stablecoin."""
 
 
+class SectorFacts(msgspec.Struct, frozen=True, kw_only=True, tag="sector"):
+    """What a basket of coins did beside the market's."""
+
+    sector: str
+    """Its name in the configuration."""
+    span_ms: Ms
+    """Over how long."""
+    pct: float
+    """Its own move; the value is this less ``market_pct``."""
+    market_pct: float
+    known: int
+    """How many of its ``coins`` that is of; the others are not known at both ends."""
+    coins: int
+    market_known: int
+    """The same of the market's basket."""
+    market_coins: int
+    by_asset_pct: Mapping[str, float]
+    """The coins that moved farthest to the side of the value."""
+    fixed_at: Ms
+    """Since when it has its weights."""
+    by_cap: bool
+    """Whether these are by capitalisation; else they are equal."""
+
+
 class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion"):
     """The venues' running estimates of funding."""
 
@@ -374,6 +398,7 @@ PartFacts = (
     | HighFacts
     | MarketCapFacts
     | StablecoinFacts
+    | SectorFacts
     | DispersionFacts
     | LiquidationDayFacts
     | SpotShareFacts

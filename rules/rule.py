@@ -10,6 +10,7 @@ import msgspec
 
 from rules.alerts import Cause, Level, Scope
 from rules.metric import Reading
+from rules.sectors import Basket
 from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 
@@ -107,6 +108,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     least_fall_pct: Mapping[str, float] = {}
     """Of the share of assets that fall: which assets count, and how far each must fall, %, without
     a sign. Rules on one such metric must agree."""
+    baskets: Mapping[str, Basket] = {}
+    """Of the move of a basket: that one and the market's, by their names."""
 
     def __post_init__(self) -> None:
         if not self.family:

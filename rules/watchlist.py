@@ -33,10 +33,12 @@ from rules.metrics import cause_asked_by, metric
 from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
+from rules.metrics.sector import SectorMetric
 from rules.past_prices import ANOTHER, PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
+from rules.sectors import LEVELS
 from rules.settlements import SETTLEMENTS
 from rules.state import Place
 from streams.durations import DAY, MINUTE
@@ -537,6 +539,9 @@ class WatchList:
             m for m in {m.name: m for m in metrics}.values() if isinstance(m, FillsWindow)
         ]
         self._alone = len({exchange_of(venue) for venue in venue_order}) == 1
+        self._in_baskets = frozenset(
+            coin for m in metrics if isinstance(m, SectorMetric) for coin in m.coins
+        )
         self._past_prices: dict[str, PastPrices] = {}
         """By asset; not dumped: what waits at a stop is not believed."""
         self._assets: dict[str, Asset | None] = {}
@@ -639,11 +644,14 @@ class WatchList:
             return
         if self.memory.keeps(RETURNS):
             asset.view.keep(RETURNS).fill(prices, now)
+        # highs and levels are of the asset, from whose price that of one contract differs a little
+        own, of_asset = market.prices.now(now), asset.view.price(now)
+        times = of_asset / own if own and of_asset else 1.0
+        of_all = {at: price * times for at, price in prices.items()}
         if self.memory.keeps(PRICE_HIGH):
-            # a high is of the asset, from whose price that of one contract differs a little
-            own, of_asset = market.prices.now(now), asset.view.price(now)
-            times = of_asset / own if own and of_asset else 1.0
-            asset.view.keep(PRICE_HIGH).fill({at: price * times for at, price in prices.items()})
+            asset.view.keep(PRICE_HIGH).fill(of_all)
+        if event.asset in self._in_baskets:
+            asset.view.keep(LEVELS).fill(of_all, now)
         if (of_market := self.memory.market.memo(CORRELATIONS)) is not None:
             of_market.again = True
 
@@ -659,6 +667,9 @@ class WatchList:
         if self.memory.keeps(PRICE_HIGH):
             high = view.memo(PRICE_HIGH)
             until.append(None if high is None else high.remembered(now - DAYS * DAY))
+        if view.asset in self._in_baskets:
+            levels = view.memo(LEVELS)
+            until.append(None if levels is None else levels.remembered(now))
         known = [at for at in until if at is not None]
         return min(known) if len(known) == len(until) else None
 
@@ -838,7 +849,13 @@ def _metric_of(rule: Rule, name: str = "") -> Metric:
     if rule.scope not in asked.scopes:
         scopes = " or ".join(sorted(asked.scopes))
         raise ValueError(f"rule {rule.name!r}: the scope of {asked.name} is {scopes}")
-    return asked.over(rule.least_fall_pct) if isinstance(asked, PriceDownShare) else asked
+    match asked:
+        case PriceDownShare():
+            return asked.over(rule.least_fall_pct)
+        case SectorMetric():
+            return asked.over(rule.baskets)
+        case _:
+            return asked
 
 
 def _others_of(rule: Rule) -> tuple[Metric, ...]:

@@ -16,6 +16,7 @@ from tests.wheel import built_wheel
 LINKS = {
     "bot/shipped/config.toml": "config.toml",
     "bot/shipped/config.tests.toml": "config.tests.toml",
+    "bot/shipped/sectors.toml": "sectors.toml",
     "bot/demo/crash.jsonl.gz": "bot/demo/crash.jsonl.gz",
 }
 

@@ -158,7 +158,7 @@ def is_command(name: str, capsys: pytest.CaptureFixture[str]) -> bool:
 def known_key(path: tuple[str, ...]) -> bool:
     """Whether config.toml may hold the key. Names of venues and rules are the operator's own."""
     for depth, key in enumerate(path):
-        named = depth == 1 and path[0] in ("venues", "rules")
+        named = depth == 1 and path[0] in ("venues", "rules", "sectors")
         named |= depth == 3 and path[2] == "windows"
         row = depth in (2, 4) and path[0] == "rules" and (looks_like_asset(key) or key == "TIER")
         own = key in OWN_TIERS and path[0] in ("markets", "rules")
@@ -194,7 +194,7 @@ def config_keys(text: str) -> Iterator[tuple[str, ...]]:
             yield tuple(header[1].split("."))
         elif DOTTED.fullmatch(span):
             path = tuple(span.split("."))
-            if path[0] in keys_at(()) and not (ROOT / path[0]).is_dir():
+            if path[0] in keys_at(()) and not any((ROOT / at).exists() for at in (path[0], span)):
                 yield path
 
 
@@ -286,7 +286,9 @@ def test_the_page_on_configuration_has_every_metric() -> None:
         re.findall(r"^\| `([^`]+)` \| (\w+) \|", rows[1] if rows else "", re.MULTILINE)
     )
     assert set(scope_by_form) == set(METRICS)
-    places = {"<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt"}
+    places = {
+        "<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt", "<name>": "layer2",
+    }  # fmt: skip
     for form, scope in scope_by_form.items():
         name = re.sub("<[a-z]+>", lambda place: places[place[0]], form)
         assert scope in metric(name).scopes, form

@@ -7,11 +7,11 @@ lower bound says so. All of it is from the metric log, of the week and of those 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bot.backtest.week import NEAR, WEEK, RecordedWeek, WeekValues, wanted
+from bot.backtest.week import NEAR, WEEK, RecordedWeek, WeekValues, sectors_at, wanted
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.headline import at_least, regime_in_words
+from bot.messages.headline import at_least, regime_in_words, sector_title
 from bot.messages.voice import Html, say, title
 from rules.alerts import ALL, Regime
 from rules.context import CONTEXT, SERIES
@@ -357,8 +357,15 @@ class _Statements:
         return self._own(text, key)
 
     def sectors(self) -> Html:
-        """12"""
-        return self._missing("note.why.sectors")
+        """12: over the week."""
+        known = sectors_at(self._week, self._end)
+        if not known:
+            return self._missing("note.why.sectors")
+        listed = self._words.dot.join(
+            f"{sector_title(self._words, name)} {numbers.change(pct)}%" for pct, name in known
+        )
+        keys = [(f"sector_{name}_7d_pct", ALL) for _, name in known]
+        return self._own(self._say("note.sectors", list=listed), *keys)
 
     def interest(self) -> Html:
         """13: of everything, from its high."""

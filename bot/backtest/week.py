@@ -24,7 +24,7 @@ from bot.backtest.week_alerts import ReportedEpisode, WeekAlerts, merged
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import plain
-from bot.messages.headline import amount, at_least, regime_in_words
+from bot.messages.headline import amount, at_least, regime_in_words, sector_title
 from bot.messages.voice import Html, say, title, topic
 from bot.metriclog import SUFFIX, Column, LogRow, log_rows
 from bot.plan.weekly import WEEK
@@ -337,6 +337,8 @@ def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
     def is_wanted(metric: str, asset: str) -> bool:
         if metric in (MACRO_PRICE, PRICE):  # prices tell what came of an alert
             return True
+        if on_sector(metric):
+            return asset == ALL
         return metric in (market if asset == ALL else coin) and (asset == ALL or asset in majors)
 
     return is_wanted
@@ -486,6 +488,7 @@ class _Report:
             self._liquidations(),
             self._figure(self._say("week.negative"), negative, self._breadth),
             self._at_the_end("week.correlation", _CORRELATIONS, lambda x: numbers.trimmed(x, 2)),
+            self._sectors(),
             self._regime(self._say("week.regime_market"), "regime_total_", ALL),
             self._macro(),
         ]
@@ -520,6 +523,21 @@ class _Report:
             parts.append(self._say(key, value=shown))
         listed = Html(self._words.dot.join(parts))
         return self._say("week.figure", what=self._say(name), text=listed)
+
+    def _sectors(self) -> Html:
+        """Each against the market over the week, the worst first."""
+        known = sectors_at(self._week, self._end)
+        if not known:
+            return self._missing(self._say("week.no_sectors"))
+        parts = [
+            self._say(
+                "week.sector",
+                sector=sector_title(self._words, name), value=f"{numbers.change(pct)}%",
+            )
+            for pct, name in known
+        ]  # fmt: skip
+        text = Html(self._words.dot.join(parts))
+        return self._say("week.figure", what=self._say("week.sectors"), text=text)
 
     def _liquidations(self) -> Html:
         """Of the days of which the sum is known."""
@@ -635,6 +653,22 @@ class _Report:
             parts.append(self._say("week.uptime", venue=title(venue), pct=pct, list=listed))
         text = Html(self._words.dot.join(parts)) if parts else self._say("week.no_outage")
         return self._say("week.figure", what=what, text=text)
+
+
+def on_sector(metric: str) -> bool:
+    """Whether a metric is what a sector did against the market."""
+    return metric.startswith("sector_")
+
+
+def sectors_at(week: RecordedWeek, moment: Ms) -> list[tuple[float, str]]:
+    """What each sector did in the 7 days up to ``moment``, as far as it is known, the worst first,
+    with its name."""
+    return sorted(
+        (pct, metric.removeprefix("sector_").removesuffix("_7d_pct"))
+        for (metric, asset), known in week.values.items()
+        if on_sector(metric) and metric.endswith("_7d_pct") and asset == ALL
+        and (pct := known.near(moment)) is not None
+    )  # fmt: skip
 
 
 def _badness(episode: ReportedEpisode) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bot.commands import changing, chart, macro, market, overview, regime, why
+from bot.commands import changing, chart, macro, market, overview, regime, sectors, why
 from bot.commands.access import Denial, refusal
 from bot.commands.context import Answer, Context, only
 from bot.commands.parsing import Command, Mistake
@@ -20,6 +20,7 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
     "market": market.whole_market,
     "macro": macro.macro,
     "regime": regime.regime,
+    "sectors": sectors.sectors,
     "chart": chart.chart,
     "why": why.why,
     "silence": changing.silence_,

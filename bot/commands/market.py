@@ -18,6 +18,7 @@ from bot.messages.headline import (
     parts,
     regime_in_words,
     regime_of,
+    sector_title,
     window_of,
 )
 from bot.messages.render import MARKS
@@ -27,9 +28,10 @@ from rules.macro import MacroValue
 from rules.metric import Learns
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
+from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth
 from rules.snapshot import Value
-from streams.durations import HOUR
+from streams.durations import DAY, HOUR
 from streams.events import Kind
 from streams.venues import VENUES
 
@@ -252,8 +254,9 @@ def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> 
 
 
 def sorted_values(context: Context) -> list[Value]:
-    """All values but regimes, which are no numbers, in the order of the rules."""
-    values = (v for v in context.values if topic(v.metric) != "regime")
+    """All values but regimes, which are no numbers, and sectors, of which there are many, in the
+    order of the rules."""
+    values = (v for v in context.values if topic(v.metric) != "regime" and not of_sector(v))
     return sorted(values, key=lambda v: order(v.metric, context)[0])
 
 
@@ -308,6 +311,26 @@ def regime_subject(value: Value, context: Context) -> str:
     return context.say("ask.market") if value.asset == ALL else value.asset
 
 
+def of_sector(value: Value) -> bool:
+    """Whether it is of a sector."""
+    return isinstance(metric(value.metric), SectorMetric)
+
+
+def sectors_in_short(context: Context) -> list[Html]:
+    """``Sectors against the market, 24h: Layer 2 −6.1% · Gaming −3.8%``, the worst first."""
+    known = [
+        (value.value, sector_title(context.words, of.sector))
+        for value in context.values
+        if isinstance(of := metric(value.metric), SectorMetric)
+        and of.span == DAY
+        and value.value is not None
+    ]
+    if not known:
+        return []
+    listed = context.words.dot.join(f"{name} {numbers.change(pct)}%" for pct, name in sorted(known))
+    return [context.say("ask.sectors.short", window=context.words.window(DAY), list=listed)]
+
+
 MACRO_GROUPS = (
     ("SP500", "NASDAQ100", "NIKKEI225", "KOSPI200", "VIX"),
     ("DXY", "EURUSD", "GBPUSD", "USDJPY", "TLT"),
@@ -326,6 +349,7 @@ def whole_market(_command: Command, context: Context) -> Answer:
     values = sorted_values(context)
     blocks = [regime_line(regime, context)] if (regime := regimes(context).get(ALL)) else []
     blocks += [with_facts(v, context) for v in values if v.asset == ALL]
+    blocks += sectors_in_short(context)
     structure = [v for v in values if topic(v.metric) == "structure"]
     blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
     return Answer(blocks=(*blocks, *macro_prices(context), as_of(context)))

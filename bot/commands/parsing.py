@@ -38,6 +38,7 @@ SPECS: Mapping[str, CommandSpec] = {
         CommandSpec(name="market"),
         CommandSpec(name="macro"),
         CommandSpec(name="regime", usage="[ASSET]", most=1),
+        CommandSpec(name="sectors"),
         CommandSpec(name="funding", usage="[ASSET]", most=1),
         CommandSpec(name="oi", usage="[ASSET]", most=1),
         CommandSpec(name="depth", usage="[ASSET]", most=1),

@@ -46,7 +46,9 @@ from bot.config.messengers import (
 )
 from bot.config.rules import composites, resolve
 from bot.config.schema import File, LogFormat, LogLevel, Table, TestsFile
+from bot.config.sectors import sector_problems
 from bot.config.source import (
+    SECTORS,
     SHIPPED,
     KeyPath,
     Part,
@@ -56,6 +58,7 @@ from bot.config.source import (
     is_shipped,
     layered,
     tests_file,
+    with_sectors,
 )
 from bot.config.testfile import Known, RuleTest, rule_tests
 from bot.config.values import did_you_mean, redis_url, shown
@@ -231,6 +234,7 @@ def load(path: Path, env: Mapping[str, str]) -> Settings:
             market_problems(file.markets, list(VENUES), keys_in(raw.get("rules")))
             + _unknown_venues(file)
             + _context_problems(file)
+            + sector_problems(file.sectors)
         )
         problems += chat_problems(file, names, tiers(file.markets), LANGUAGES)
         problems += messenger_table_problems(file, names, tiers(file.markets), LANGUAGES)
@@ -270,11 +274,12 @@ def _register(env: Mapping[str, str]) -> None:
 def _source(path: Path) -> Source:
     """The file, laid on the shipped one if it says so. Raises ConfigError."""
     own = _part(path)
+    sectors = _part(SECTORS)
     match own.tables.get("extends"):
         case None:
-            return Source((own,), own.tables)
+            return with_sectors(Source((own,), own.tables), sectors)
         case "shipped" if not is_shipped(path):
-            return layered(own, _part(SHIPPED))
+            return with_sectors(layered(own, _part(SHIPPED)), sectors)
         case other:
             text = (
                 f'must be "shipped", the configuration that comes with Lowtide, not {shown(other)}'

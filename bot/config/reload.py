@@ -16,7 +16,7 @@ import msgspec
 
 from bot.config import ConfigError, Settings, load, own_tests, ruletests
 from bot.config.environment import environment
-from bot.config.source import SHIPPED, home, tests_file
+from bot.config.source import SECTORS, SHIPPED, home, tests_file
 from bot.config.values import shown
 from bot.config.warnings import warnings
 
@@ -40,7 +40,7 @@ class ConfigWatch:
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
-        self._paths = (path, tests_file(path), SHIPPED)
+        self._paths = (path, tests_file(path), SHIPPED, SECTORS)
         self._now = now
         self._used = self._seen = self._stamp()
         self._looked = now()

@@ -23,6 +23,7 @@ from bot.config.schema import (
     RuleTable,
     WindowTable,
 )
+from bot.config.sectors import baskets_of
 from bot.config.values import LEVELS, Hold, did_you_mean
 from rules.alerts import ALL as MARKET
 from rules.alerts import Level
@@ -31,6 +32,7 @@ from rules.metrics import metric
 from rules.metrics.funding import SETTLED
 from rules.metrics.market_wide import PriceDownShare
 from rules.rule import Row, Rule, When
+from rules.sectors import Basket
 
 MARKS = frozenset({"all_of", "any_of", "at_least", "within", "hides", "level"})
 """A rule's table without a metric and with one of these keys is a composite."""
@@ -157,11 +159,12 @@ def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
         wrong = _check_family(family, table)
         problems += wrong
         for entry in () if wrong else _entries(family, table):
-            broken = _check(entry, where)
+            baskets, lacking = baskets_of(entry.metric, file.sectors)
+            broken = _check(entry, where) + [(entry.at, text) for text in lacking]
             rows, faulty = _rows(entry, where)
             problems += broken + faulty
             if not broken and not faulty:
-                rules.append(_rule(entry, rows, where, file.defaults))
+                rules.append(_rule(entry, rows, where, file.defaults, baskets))
                 problems += _differing(entry, rules)
     return tuple(rules), problems
 
@@ -202,7 +205,13 @@ def _entries(family: str, table: RuleTable) -> Iterator[_RuleEntry]:
         )
 
 
-def _rule(entry: _RuleEntry, rows: dict[str, Row], where: Tiers, defaults: Defaults) -> Rule:
+def _rule(
+    entry: _RuleEntry,
+    rows: dict[str, Row],
+    where: Tiers,
+    defaults: Defaults,
+    baskets: Mapping[str, Basket],
+) -> Rule:
     own, shared = entry.table, entry.shared
     hold = own.hold or shared.hold or Hold({})
     tail = own.rows.get("tail") if where.tail and not entry.market else None
@@ -224,6 +233,7 @@ def _rule(entry: _RuleEntry, rows: dict[str, Row], where: Tiers, defaults: Defau
         when=_conditions(entry),
         cause=_first(own.cause, shared.cause, ()),
         least_fall_pct=_least_falls(entry, where),
+        baskets=baskets,
     )
 
 

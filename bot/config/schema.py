@@ -19,6 +19,7 @@ from bot.destination import Service
 from bot.plan.planner import GROUP_WAIT, DailyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import Cause, Level
 from rules.rule import When
+from rules.sectors import Weight
 from streams.durations import HOUR
 from streams.events import Ms
 
@@ -200,6 +201,11 @@ class ContextTable(Table):
     series: list[OwnSeriesTable] = []
 
 
+class SectorTable(Table):
+    coins: list[str]
+    weight: Weight = "equal"
+
+
 class Defaults(Table):
     cooldown: Duration = HOUR
     repost_if: Annotated[float, Field(gt=1)] = 1.25
@@ -321,6 +327,7 @@ class File(TestsFile):
     markets: MarketsTable
     venues: dict[str, VenueTable] = {}
     context: ContextTable = ContextTable()
+    sectors: dict[str, SectorTable] = {}
     defaults: Defaults = Defaults()
     rules: dict[str, RuleTable] = {}
     composites: dict[str, CompositeTable] = Field(default={}, alias=COMPOSITES)
@@ -367,6 +374,7 @@ _SECTIONS: dict[str, type[Table]] = {
     "markets": MarketsTable,
     "venues": VenueTable,
     "context": ContextTable,
+    "sectors": SectorTable,
     "defaults": Defaults,
     "test": TestTable,
 }
@@ -404,6 +412,7 @@ def json_schema(
             "MessengerTable",
             "TestTable",
             "OwnSeriesTable",
+            "SectorTable",
         ):
             table.pop("required", None)
         if table.get("properties", {}).pop(ROWS, None):

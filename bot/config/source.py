@@ -90,6 +90,9 @@ def line_of(lines: Mapping[KeyPath, int], path: Sequence[str | int]) -> int | No
 SHIPPED = (Path(__file__).parents[1] / "shipped" / "config.toml").resolve()
 """In a checkout the file at its top, to which a link leads; in a package a copy of it."""
 
+SECTORS = SHIPPED.with_name("sectors.toml")
+"""The baskets of coins that come with Lowtide, on which every file lies."""
+
 EXTENDED = "shipped"
 """What the shipped file is called where another extends it."""
 
@@ -172,7 +175,7 @@ class Source(msgspec.Struct, frozen=True):
             return None
         part, file, line = self.spot(path)
         # not by its name: the operator's own file may be called config.toml too
-        name = EXTENDED if part else file.name
+        name = EXTENDED if part and file != SECTORS else file.name
         return f"{name}:{line}" if line else name
 
     def spot(self, at: KeyPath) -> tuple[int, Path, int]:
@@ -217,6 +220,14 @@ def _replaced(name: str, own: Any, rules: dict[str, Any]) -> None:
     elif table.keys() & _CONDITIONS:
         kept = {key: value for key, value in rules[name].items() if key not in _CONDITIONS}
         rules[name] = kept | table
+
+
+def with_sectors(source: Source, sectors: Part) -> Source:
+    """``source`` on the baskets that are shipped; one of its own is whole."""
+    own = _table(source.tables, "sectors")
+    tables = _merged({**source.tables, "sectors": {}}, sectors.tables)
+    tables["sectors"] = {**_table(tables, "sectors"), **own}
+    return Source((*source.parts, sectors), tables)
 
 
 _TAIL = frozenset({"tail"})

@@ -25,6 +25,7 @@ from rules.alerts import (
     RegimeCondition,
     RegimeEvidence,
     RegimeFacts,
+    SectorFacts,
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
@@ -69,6 +70,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return _stablecoin_facts(voice, facts)
         case MarketCapFacts() as facts:
             return [_market_cap_fact(voice, facts)]
+        case SectorFacts() as facts:
+            return _sector_facts(voice, facts)
         case VolatilityFacts() as facts:
             return _volatility_facts(voice, facts)
         case SpotShareFacts() as facts:
@@ -257,6 +260,26 @@ def _stablecoin_facts(voice: Voice, facts: StablecoinFacts) -> list[Html]:
 
 _COINS = 4
 """So many coins say what a stablecoin is worth; the others are counted."""
+
+
+def _sector_facts(voice: Voice, facts: SectorFacts) -> list[Html]:
+    moves = voice.say(
+        "structure.sector_moves",
+        pct=numbers.change(facts.pct),
+        market=numbers.change(facts.market_pct),
+        known=str(facts.known),
+        coins=str(facts.coins),
+        market_known=str(facts.market_known),
+        market_coins=str(facts.market_coins),
+    )
+    listed = voice.words.dot.join(
+        f"{asset} {numbers.change(pct)}%" for asset, pct in facts.by_asset_pct.items()
+    )
+    weights = voice.say(
+        "structure.sector_cap" if facts.by_cap else "structure.sector_equal",
+        date=voice.words.day(facts.fixed_at, voice.alert.seen),
+    )
+    return [moves, voice.say("oi.by_venue", list=listed), weights]
 
 
 def _spot_share_facts(voice: Voice, facts: SpotShareFacts) -> list[Html]:

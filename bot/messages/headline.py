@@ -31,6 +31,7 @@ from rules.metrics import (
     liquidation_day,
     market_cap,
     metric,
+    sector,
     spot,
     stablecoin,
     volatility,
@@ -42,6 +43,7 @@ from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdow
 from rules.metrics.liquidation_day import LiquidationDay
 from rules.metrics.market_cap import MarketCapMetric
 from rules.metrics.regime import RegimeMetric
+from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.usual import UsualMetric
@@ -105,7 +107,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return words.usd(value * 1e12)
         case "structure" if unit == stablecoin.UNIT:
             return f"{numbers.signed(f'{value:+.2f}') if round(value, 2) else 0}%"
-        case "structure" if unit in (drawdown.UNIT, market_cap.CHANGE_UNIT):
+        case "structure" if unit in (drawdown.UNIT, market_cap.CHANGE_UNIT, sector.UNIT):
             return f"{numbers.change(value)}%"
         case "structure" if unit == correlation.UNIT:
             return numbers.trimmed(value, 2)
@@ -168,6 +170,11 @@ def metric_name(words: Words, name: str) -> Html:
     return say(words, f"ask.name.{key}", **values)
 
 
+def sector_title(words: Words, name: str) -> str:
+    """A sector as readers know it; one of the operator's own by its name."""
+    return words.phrases.get(f"sector.{name}", name)
+
+
 def _structure_name(words: Words, of: Metric) -> Html:
     """``7d realised volatility``: of what the market's structure is measured by."""
     match of:
@@ -190,6 +197,9 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, f"structure.market_cap{'_change' if of_change else ''}")
         case StablecoinMetric():
             return say(words, "structure.stablecoin", coin=of.coin)
+        case SectorMetric():
+            named, window = sector_title(words, of.sector), words.window(of.span)
+            return say(words, "structure.sector", sector=named, window=window)
         case SpotShare():
             return say(words, "structure.spot_share")
         case SpotDepth():
@@ -364,6 +374,9 @@ def _structure(voice: Voice) -> dict[str, str]:
     what = metric_name(voice.words, alert.metric)
     if isinstance(of, StablecoinMetric):  # it is of a coin, found by the whole market
         asset, what = of.coin, voice.say("structure.stablecoin_of")
+    elif isinstance(of, SectorMetric):
+        asset = sector_title(voice.words, of.sector)
+        what = voice.say("structure.sector_what", window=voice.words.window(of.span))
     return {
         "asset": asset,
         "what": what,

@@ -34,6 +34,7 @@ _TOPICS = {
     "correlation_": "structure",
     "spot_": "structure",
     "stablecoin_": "structure",
+    "sector_": "structure",
     "regime_": "regime",
     "composite": "cascade",
 }

@@ -19,6 +19,7 @@ from rules.metrics import (
     open_interest,
     price,
     regime,
+    sector,
     spot,
     stablecoin,
     usual,
@@ -26,6 +27,7 @@ from rules.metrics import (
 )
 from rules.metrics.cause import CauseMetric
 from rules.rule import Rule
+from rules.sectors import WEEK
 from streams.durations import DAY, duration
 from streams.events import BANDS_BP, Ms
 
@@ -86,6 +88,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "spot_share_pct": lambda name, _: spot.SHARE,
     "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
+    "sector_<name>_24h_pct": sector.over(DAY),
+    "sector_<name>_7d_pct": sector.over(WEEK),
     "regime_<state>": _regime(regime.OF_ASSET),
     "regime_total_<state>": _regime(regime.OF_ALL),
 }
@@ -142,5 +146,6 @@ def metric(name: str) -> Metric:
     raise ValueError(
         f"unknown metric {name!r}: use one of {', '.join(METRICS)}, "
         f"where <duration> is like 15m or 1h, up to 24h, <bp> one of {bands}, <coin> one of "
-        f"{', '.join(stablecoin.OF_COINS)}, and <state> one of {', '.join(regime.STATES)}"
+        f"{', '.join(stablecoin.OF_COINS)}, <name> a basket of [sectors], and <state> one of "
+        f"{', '.join(regime.STATES)}"
     )

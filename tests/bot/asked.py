@@ -43,6 +43,7 @@ from rules.alerts import (
     RegimeCondition,
     RegimeEvidence,
     RegimeFacts,
+    SectorFacts,
     SpotDepthFacts,
     Turn,
 )
@@ -288,6 +289,30 @@ REPAIRED = _evidence(
     (-0.1, 0.3, 0.0, 91.3, 91.3, -22.0, 3.0),
     (*_ASKED, 3.0),
     (False, False, False, False, True, True, True),
+)
+
+
+def sector(name: str, span: int, value: float | None, pct: float = 0.0, known: int = 6) -> Value:
+    """What a sector did over a day or a week, as the rules see it."""
+    facts = SectorFacts(
+        sector=name, span_ms=span, pct=pct, market_pct=pct - (value or 0.0), known=known, coins=7,
+        market_known=29 if span == DAY else 27, market_coins=30, by_asset_pct={"ARB": pct},
+        fixed_at=NOW - 12 * DAY, by_cap=name == "own",
+    )  # fmt: skip
+    window = "24h" if span == DAY else "7d"
+    return Value(
+        metric=f"sector_{name}_{window}_pct", unit="% against the market", asset="ALL",
+        value=value, facts=None if value is None else facts,
+    )  # fmt: skip
+
+
+SECTORS = (
+    sector("layer2", DAY, -7.41, -12.61),
+    sector("layer2", 7 * DAY, -9.0, -20.0, known=5),
+    sector("own", DAY, 1.2, -4.0),
+    sector("own", 7 * DAY, None),
+    sector("gaming", DAY, None),
+    sector("gaming", 7 * DAY, None),
 )
 CALM = msgspec.structs.replace(REGIME, regime=Regime.CALM, since=NOW - 3 * DAY, before=None)
 REGIMES = (

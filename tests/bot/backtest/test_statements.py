@@ -74,6 +74,9 @@ CURVES: dict[tuple[str, str], Curve] = {
     ("spot_share_pct", "BTC"): line((-14, 24), (0, 24), (7, 31)),
     ("correlation_top10_7d", ALL): line((-14, 0.8), (7, 0.9)),
     ("correlation_51to100_7d", ALL): line((-14, 0.75), (7, 0.7)),
+    ("sector_layer2_7d_pct", ALL): line((-14, 2), (0, -3), (7, -7.42)),
+    ("sector_ai_7d_pct", ALL): line((-14, 2), (0, -3), (7, -9.13)),
+    ("sector_ai_24h_pct", ALL): line((-14, 2), (7, -1)),
     ("volatility_7d_pct", "BTC"): line((-14, 35), (7, 50.4)),
     ("drawdown_oi_total_net_pct", ALL): line((-14, -20), (7, -41.3)),
     ("drawdown_oi_top10_net_pct", ALL): line((-14, -15), (7, -30.2)),
@@ -176,7 +179,7 @@ def test_none_is_missing_and_none_is_silent(weeks: list[RecordedWeek], language:
         assert len(value) > 10, number
         assert re.search(r"\d", value) or value.startswith(missing), number
     silent = {number for number, text in shown.items() if not re.search(r"\d.*\d", text)}
-    assert silent == {3, 12, 19, 24}
+    assert silent == {3, 19, 24}
 
 
 def test_of_what_was_not_recorded_each_line_says_so(tmp_path: Path):
@@ -273,6 +276,9 @@ def test_structure(weeks: list[RecordedWeek]):
         weeks, 10
     )
     assert f"BTC {ends('volatility_7d_pct', 'BTC')[1]:.0f}%" in known(weeks, 11)
+    sectors = [f"{title} {ends(f'sector_{name}_7d_pct', ALL)[1]:.1f}%"
+               for name, title in (("ai", "AI"), ("layer2", "Layer 2"))]  # fmt: skip
+    assert " · ".join(sectors) in known(weeks, 12)
     of = {g: ends(f"drawdown_oi_{g}_net_pct", ALL)[1] for g in ("total", "top10", "51to100")}
     assert f"all {of['total']:.1f}% (own data" in known(weeks, 13)
     assert f"top 10 {of['top10']:.1f}% · ranks 51–100 {of['51to100']:.1f}%" in known(weeks, 14)

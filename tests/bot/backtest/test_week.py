@@ -63,6 +63,8 @@ def row_of(minute: int) -> dict[tuple[str, str], tuple[float, float, float]]:
         ("funding_negative_share_pct", ALL): (share, 20.0, share + 3),
         ("drawdown_oi_total_net_pct", ALL): alone(-10 - day),
         ("drawdown_oi_51to100_net_pct", ALL): alone(-20 - day),
+        ("sector_layer2_7d_pct", ALL): alone(-3 - day),
+        ("sector_ai_7d_pct", ALL): alone(2.0 + day),
         ("correlation_top10_7d", ALL): alone(0.7 + day / 100),
         ("correlation_51to100_7d", ALL): alone(0.6 + day / 100),
         (MACRO_PRICE, "SPX"): alone(6_000 + 10 * day),
@@ -196,6 +198,7 @@ def test_the_market_s_figures_are_too(week: RecordedWeek):
     assert line(week, "Open interest below").partition(": ")[2] == (
         "all -17.0% · top 10 unknown · ranks 51–100 -27.0%"
     )
+    assert line(week, "Sectors").partition(": ")[2] == "Layer 2 -10.0% · AI +9.0%"
     assert line(week, "Mean correlation").partition(": ")[2] == "top 10 0.77 · ranks 51–100 0.67"
     rows = values("regime_total_thin", ALL)
     thin = 100 * sum(rows) / len(rows)
@@ -364,7 +367,7 @@ def test_a_file_that_is_torn_counts_up_to_there(folder: Path, tmp_path: Path):
 def test_a_week_of_which_nothing_is_there_invents_nothing(tmp_path: Path):
     week = read_week(tmp_path, START, wanted(["BTC"]))
     text = week_report(week, ["BTC"], LANGUAGES["en"])
-    assert text.count("not covered, nothing of it was recorded") == 14
+    assert text.count("not covered, nothing of it was recorded") == 15
     assert text.count("unknown") == 5
     texts = [line.partition(": ")[2] for line in text.splitlines()]
     figures = [line for line in texts if re.search(r"\d[^.]", line) and "unknown" not in line]

@@ -76,6 +76,7 @@ RESET = asked.turn(
     metric="regime_reset", unit="state", fires="above", threshold=0.5, facts=asked.REGIME,
     missing=(), cause=None, extreme=1.0, price_before=None,
 )  # fmt: skip
+SECTORS = msgspec.structs.replace(asked.STANDING, values=(*asked.STANDING.values, *asked.SECTORS))
 REGIMES = msgspec.structs.replace(asked.STANDING, values=(*asked.STANDING.values, *asked.REGIMES))
 EMPTY = Standing(seen=NOW, values=(), episodes=())
 SHADOW = asked.turn(
@@ -184,6 +185,11 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
                 RateOdds(meeting_at=NOW - 1, cut=0, hold=1, hike=0),)),
         ))}),
     "macro, long ago": ("/macro", {"standing": LATER}),
+    "sectors": ("/sectors", {"standing": SECTORS}),
+    "sectors that no rule looks at": ("/sectors", {}),
+    "sectors, long ago": ("/sectors", {"standing": LATER}),
+    "market, and its sectors": ("/market", {"standing": SECTORS}),
+    "top, which has no sectors": ("/top", {"standing": SECTORS}),
     "regime": ("/regime", {"standing": REGIMES}),
     "regime of an asset": ("/regime btc", {"standing": REGIMES}),
     "regime that is calm": ("/regime a<b", {"standing": REGIMES}),
@@ -730,7 +736,7 @@ NAMES = {
     "spot", "Coinbase", "CoinGecko", "DefiLlama", "Forex", "Factory", "Kalshi", "Polymarket",
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
-    "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help",
+    "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help", "own",
     "regime_reset", "reset", "Asia", "Taipei", "Tokyo",
 }  # fmt: skip
 """What is called the same in every language: products, roles, keys of the configuration, units."""

@@ -121,6 +121,8 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
         "depeg",
         "depeg_above",
         "correlation",
+        "sector_rout",
+        "sector_week",
         "funding_predicted",
         "funding_breadth",
         "oi_drop",

@@ -49,6 +49,7 @@ from rules.alerts import (
     RecordKind,
     Regime,
     RegimeCondition,
+    SectorFacts,
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
@@ -431,6 +432,11 @@ CAP = MarketCapFacts(
     usd=2.9631e12, change_24h_pct=-10.36, coins=250, live_pct=91.3, source="coingecko",
     listed_at=AT - 20 * MIN,
 )  # fmt: skip
+SECTOR = SectorFacts(
+    sector="layer2", span_ms=DAY, pct=-12.61, market_pct=-5.2, known=6, coins=7, market_known=29,
+    market_coins=30, by_asset_pct={"ZK": -19.2, "STRK": -15.0, "ARB": -12.31}, fixed_at=AUGUST,
+    by_cap=False,
+)  # fmt: skip
 STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_price_pct", "% from its high", "BTC", -36.1,
      HighFacts(high_at=AUGUST, since=MARCH, price=126_100.0)),
@@ -449,6 +455,9 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
      )),
     ("stablecoin_usdc_pct", "% from a dollar", ALL, 0.51,
      StablecoinFacts(coin="USDC", rate=1.0051)),
+    ("sector_layer2_24h_pct", "% against the market", ALL, -7.41, SECTOR),
+    ("sector_own_7d_pct", "% against the market", ALL, -12.6,
+     msgspec.structs.replace(SECTOR, sector="own", span_ms=7 * DAY, by_cap=True)),
     ("funding_dispersion_8h_pct", "% per 8h apart", "BTC", 0.0213,
      DispersionFacts(by_venue_pct_8h={"binance": -0.0042, "bybit": 0.0511})),
     ("liq_total_24h_musd", "M USD a day", ALL, 2_012.3,
@@ -899,7 +908,9 @@ NOTICES |= {
 
 def metric_of(form: str) -> str:
     """A metric of that form."""
-    places = {"<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt"}
+    places = {
+        "<duration>": "1h", "<bp>": "25", "<state>": "reset", "<coin>": "usdt", "<name>": "ai",
+    }  # fmt: skip
     for place, text in places.items():
         form = form.replace(place, text)
     return form
@@ -1400,7 +1411,7 @@ def test_every_metric_has_words_of_its_own():
 
 
 ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
-             "term.", "week.", "weekly.", "note.", "button.", "press.")  # fmt: skip
+             "sector.", "term.", "week.", "weekly.", "note.", "button.", "press.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
 
@@ -1439,6 +1450,7 @@ def latin(text: str) -> set[str]:
 def test_no_english_is_left_in_another_language(language: str):
     coins = set().union(*(latin(alert.asset) for post in POSTS.values() for alert in post.alerts))
     coins |= latin(" ".join([*TOTAL.by_asset_usd, *SHARE.lowest_pct_8h, *FALLS.by_asset_pct]))
+    coins |= latin(" ".join([*SECTOR.by_asset_pct, "own"]))
     coins |= latin(" ".join([subject for n in NOTICES.values() for subject in n.subjects]))
     coins |= latin(" ".join(sample.asset for sample in CASES.values()))
     venues = set().union(

@@ -23,7 +23,7 @@ from bot.messages.thread import delivery_message
 from bot.plan.planner import Chat, Delivery
 from bot.replay import judged, messages
 from rules.alerts import Notice
-from streams.events import AnyEvent, ContextFacts, Price, Supply, Tick
+from streams.events import AnyEvent, ContextFacts, Price, PriceHistory, Supply, Tick
 from tests.bot.scenarios.market import MINUTE, SECOND, Coin, Market
 from tests.golden import check_text
 
@@ -334,6 +334,38 @@ def depeg_above() -> Events:
     return depeg(1.01)
 
 
+def sectors() -> Events:
+    """Coins whose past two exchanges tell; then those of one sector fall alone, and come back."""
+    layer2 = ("ARB", "OP", "POL", "STRK", "ZK")
+    others = ("BTC", "ETH", "XRP", "BNB", "SOL", "DOGE", "ADA", "TRX", "HYPE", "LINK", "BCH",
+              "SUI", "AVAX", "LTC", "HBAR", "TON", "DOT", "UNI")  # fmt: skip
+    market = Market({name: Coin() for name in (*layer2, *others)}, ("binance", "bybit"))
+    fall, back = ({name: {"price": to + n} for n, name in enumerate(layer2)} for to in (82.0, 95.0))
+    events = chain(
+        market.play(10, step=30 * SECOND),
+        market.play(10, step=30 * SECOND, **fall),
+        market.play(40, step=30 * SECOND),
+        market.play(10, step=30 * SECOND, **back),
+        market.play(30, step=30 * SECOND),
+    )
+    began = market.now
+    for event in events:
+        yield event
+        minute = (event.seen - began) // MINUTE
+        if minute == 3 and isinstance(event, Price):
+            yield from _past(event, MINUTE, DAY_MIN + 30)
+            yield from _past(event, 60 * MINUTE, 8 * 24)
+
+
+def _past(price: Price, every: int, count: int) -> Events:
+    """That the price was always what it is."""
+    yield PriceHistory(
+        venue=price.venue, symbol=price.symbol, asset=price.asset,
+        at=price.seen // every * every, seen=price.seen, every=every,
+        prices=(price.index or price.mark,) * count,
+    )  # fmt: skip
+
+
 def funding_apart() -> Events:
     """Two markets of one coin, whose venues pay ever more differently, and alike again."""
     binance, bybit = (Market({"BTC": Coin(oi=3_000)}, (venue,)) for venue in ("binance", "bybit"))
@@ -431,6 +463,8 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "depeg": (depeg, ()),
     "depeg_above": (depeg_above, ()),
     "correlation": (correlation, ()),
+    "sector_rout": (sectors, ()),
+    "sector_week": (sectors, ()),
     "cascade": (cascade, ("cascade", "oi_drop", "liq_burst", "depth_thin", "price_drop")),
     "regime": (regime, ()),
     "market_regime": (regime, ()),

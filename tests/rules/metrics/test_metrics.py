@@ -43,6 +43,8 @@ VENUES = ("binance", "bybit", "okx")
         ("correlation_gap_7d", "ρ"),
         ("stablecoin_usdt_pct", "% from a dollar"),
         ("stablecoin_usdc_pct", "% from a dollar"),
+        ("sector_layer2_24h_pct", "% against the market"),
+        ("sector_ai_7d_pct", "% against the market"),
         ("market_cap_24h_pct", "% in 24 h"),
         ("market_cap_trillion_usd", "trillion USD"),
     ],
