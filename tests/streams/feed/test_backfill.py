@@ -688,9 +688,9 @@ async def test_prices_of_before_a_fall_are_told_and_asked_for_until_they_go_on_i
     while not any(isinstance(event, PriceHistory) for event in events):
         await asyncio.sleep(1)
     await asyncio.sleep(2.5 * SOON_S)
-    told = [event.shown for event in events if isinstance(event, PriceHistory)]
-    assert told
-    assert {*told} == {None}
+    shown = [event.shown for event in events if isinstance(event, PriceHistory)]
+    assert shown
+    assert {*shown} == {None}
     pages = len([1 for _, request in archive.asked if "kline" in request.path])
     assert pages == 9 + 2, "of what is known nothing is asked for again"
     (alarm,) = [e for e in events if isinstance(e, Fault) and e.subject == "price"]
