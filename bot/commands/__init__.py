@@ -25,6 +25,8 @@ _ANSWERS: Mapping[str, Callable[[Command, Context], Answer]] = {
     "why": why.why,
     "silence": changing.silence_,
     "unsilence": changing.unsilence,
+    "pause": changing.pause_,
+    "resume": changing.resume,
     "test": changing.test,
     "subscribe": changing.subscribe,
     "unsubscribe": changing.unsubscribe,

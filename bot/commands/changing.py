@@ -1,5 +1,5 @@
-"""/silence, /unsilence, /test, /subscribe, /unsubscribe, /subscriptions: commands that change
-something, and the effects by which they do. Pure."""
+"""/silence, /unsilence, /pause, /resume, /test, /subscribe, /unsubscribe and /subscriptions: what
+changes something, and the effects by which it does. Pure."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,18 @@ from bot.config.values import nearest
 from bot.lang import LANGUAGES
 from bot.lang.words import PhraseError, Words
 from bot.messages.voice import Html, say, time
-from bot.plan.silences import ANY, Silence, silence, silence_lines, split_by_end
+from bot.plan.silences import (
+    ANY,
+    Silence,
+    pause,
+    pause_in_force,
+    silence,
+    silence_lines,
+    split_by_end,
+)
 from bot.plan.subscriptions import Subscriber, gone_rules, with_assets, without_assets
 from rules.alerts import ALL, Level
+from streams.events import Ms
 
 
 def families(context: Context) -> list[str]:
@@ -110,6 +119,40 @@ def _listed(in_force: Sequence[Silence], context: Context) -> Html:
     lines = [context.say("ask.item", text=line) for line in
              silence_lines(in_force, context.words, context.now)]  # fmt: skip
     return Html("\n".join([context.say("ask.status.silences"), *lines]))
+
+
+def pause_(command: Command, context: Context) -> Answer:
+    """/pause: nothing is posted for so long, what is critical neither; alone: whether it is so."""
+    if not command.words:
+        if (in_force := pause_in_force(context.silences, context.now)) is None:
+            return only(context.say("ask.paused.not"))
+        return only(_paused(in_force, context.words, "ask.paused", context.now))
+    try:
+        new = pause(command.words[0].lower(), context.now, context.asker.name)
+    except PhraseError as error:
+        return only(context.say("ask.sorry", text=error.in_words(context.words)))
+    operators = LANGUAGES[operators_language(context.settings)]
+    return Answer(
+        blocks=(_paused(new, context.words, "ask.paused", context.now),),
+        effects=(AddSilence(new),),
+        to_operators=_paused(new, operators, "ask.tell.paused", context.now),
+    )
+
+
+def _paused(of: Silence, words: Words, key: str, now: Ms) -> Html:
+    until = time(words, of.until, now)
+    return say(words, key, length=words.length(of.until - now), until=until, who=of.by)
+
+
+def resume(_command: Command, context: Context) -> Answer:
+    """/resume: the end of a pause."""
+    if pause_in_force(context.silences, context.now) is None:
+        return only(context.say("ask.paused.not"))
+    return Answer(
+        blocks=(context.say("ask.resumed"),),
+        effects=(EndSilence(ANY, ANY, critical=True),),
+        to_operators=context.say_to_operators("ask.tell.resumed", who=context.asker.name),
+    )
 
 
 def test(_command: Command, context: Context) -> Answer:

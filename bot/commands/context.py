@@ -14,6 +14,7 @@ from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 from bot.pictures.request import PictureRequest
+from bot.plan.planner import ButtonAction
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber
 from rules.alerts import Alert, Level
@@ -193,10 +194,11 @@ class AddSilence(msgspec.Struct, frozen=True):
 
 
 class EndSilence(msgspec.Struct, frozen=True):
-    """The silence for this rule and asset is to end."""
+    """The silence for this rule and asset is to end, or (``critical``) the pause."""
 
     family: str
     asset: str
+    critical: bool = False
 
 
 class Subscribe(msgspec.Struct, frozen=True):
@@ -235,6 +237,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What goes to the operators' chat if the answer is given elsewhere."""
     picture: PictureAnswer | None = None
     """What the blocks are the caption of; None: there is none."""
+    buttons: tuple[ButtonAction, ...] = ()
+    """What is under it."""
 
 
 def only(text: Html) -> Answer:

@@ -10,6 +10,7 @@ from bot.delivery.post import ChatReport
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.voice import Html, time, title
+from bot.plan.planner import ButtonAction
 from bot.plan.silences import silence_lines, split_by_end
 from rules.composite import Composite
 from rules.rule import Row, Rule
@@ -28,10 +29,12 @@ def start(_command: Command, context: Context) -> Answer:
     operators, asker = context.settings.operators, context.asker
     subscribing = asker.private and operators.subscribers
     more = context.say("ask.start.subscribe") if subscribing else Html()
+    room = subscribing and context.subscribers < operators.subscribers
+    offer = (ButtonAction.SUBSCRIBE,) if room and context.subscription is None else ()
     number = Html() if asker.user in operators.users else context.say(
         "ask.start.number", user=str(asker.user)
     )  # fmt: skip
-    return Answer(blocks=(context.say("ask.start"), more, number))
+    return Answer(blocks=(context.say("ask.start"), more, number), buttons=offer)
 
 
 def help_(command: Command, context: Context) -> Answer:

@@ -1,6 +1,7 @@
 """The text of a message → the command it holds, or what is wrong with it. Pure."""
 
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from unicodedata import normalize
 
@@ -53,6 +54,8 @@ SPECS: Mapping[str, CommandSpec] = {
         CommandSpec(name="start", most=1),
         CommandSpec(name="silence", usage="RULE ASSET 6h", least=3, most=3, changes=True),
         CommandSpec(name="unsilence", usage="[RULE ASSET]", most=2, changes=True),
+        CommandSpec(name="pause", usage="[30m]", most=1, changes=True),
+        CommandSpec(name="resume", changes=True),
         CommandSpec(name="test", changes=True),
     )
 }
@@ -106,9 +109,39 @@ def parse(text: str, me: str | None) -> Command | Mistake | None:
         return Mistake("ask.unknown", {"name": name})
     # answers show what was asked: nothing in it may turn the text around, or hide
     words = tuple(printable(word, None) for word in text[match.end() :].split())
+    if name == "start" and words and (asked := _linked(words[0])) is not None:
+        return asked
     if not spec.least <= len(words) <= spec.most:
         return usage(spec)
     return Command(name, words)
+
+
+_LINK = "chart-"
+"""What begins the parameter of a link that asks for a picture."""
+
+_MOST_LINK_CHARS = 64
+
+
+def link(me: str, chart: Command) -> str:
+    """The link that opens the private chat with the bot, and asks for a picture there once its
+    reader presses START; "": it would be too long."""
+    words = urlsafe_b64encode(" ".join(chart.words).encode()).decode().rstrip("=")
+    parameter = f"{_LINK}{words}"
+    return f"https://t.me/{me}?start={parameter}" if len(parameter) <= _MOST_LINK_CHARS else ""
+
+
+def _linked(parameter: str) -> Command | None:
+    """The command of ``link``; None: it is none of it, whoever has written it."""
+    if not parameter.startswith(_LINK):
+        return None
+    encoded = parameter.removeprefix(_LINK)
+    try:
+        text = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return None
+    spec = SPECS["chart"]
+    words = tuple(printable(word, None) for word in text.split())
+    return Command(spec.name, words) if spec.least <= len(words) <= spec.most else None
 
 
 def usage(spec: CommandSpec) -> Mistake:

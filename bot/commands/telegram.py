@@ -11,7 +11,7 @@ import contextlib
 import html
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 import structlog
@@ -32,8 +32,8 @@ from bot.commands.context import (
     Subscribe,
     only,
 )
-from bot.commands.parsing import Command, CommandSpec, Mistake, parse
-from bot.commands.press import action_of, commands_of, spec_of, together
+from bot.commands.parsing import Command, CommandSpec, Mistake, link, parse
+from bot.commands.press import action_of, button, commands_of, spec_of, together
 from bot.commands.updates import (
     PRIVATE,
     ButtonPress,
@@ -52,7 +52,9 @@ from bot.delivery.send_test import send_test, send_test_to_others
 from bot.delivery.sinks import Busy, Gate, RefusalScope, Refused, RetryLater, SendError
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.lang import LANGUAGES, short_tag
+from bot.lang.words import Words
 from bot.messages.blocks import fitted_answer, fitted_popup, plain
+from bot.messages.render import Button
 from bot.messages.voice import Html, say
 from bot.pictures.maker import PictureFailed, PictureMaker
 from bot.plan.planner import ButtonAction
@@ -106,6 +108,28 @@ _OPERATORS_S = 60.0
 _REDIS = (RedisError, OSError, TimeoutError)
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """Where an answer goes, and until when."""
+
+    chat: int
+    topic: int | None
+    lane: Lane
+    deadline: float
+    """In s of the loop's clock."""
+    reply_to: int | None = None
+    """The number of the message that it answers."""
+
+    @property
+    def left_s(self) -> float:
+        """How many seconds there are until the answer is late."""
+        return max(0.0, self.deadline - asyncio.get_running_loop().time())
+
+
+class _Where(TypedDict):
+    topic: int | None
+    reply_to: int | None
+
+
 class _Question(msgspec.Struct, frozen=True):
     """A command that waits for its answer."""
 
@@ -116,10 +140,26 @@ class _Question(msgspec.Struct, frozen=True):
     """Until when, s of the loop's clock."""
 
     @property
-    def lane(self) -> Lane:
-        """Operators are answered before others."""
-        listed = self.about.asker.user in self.about.settings.operators.users
-        return Lane.POST if listed else Lane.ASIDE
+    def place(self) -> _Place:
+        """The same chat and topic."""
+        message = self.message
+        return _Place(message.chat.id, message.topic, _lane(self.about), self.deadline)
+
+
+class _PressReply(NamedTuple):
+    """What the press of a button is answered with."""
+
+    answer: Answer
+    here: bool = False
+    """Whether it is sent to the chat; else it is shown over the chat."""
+    link: str = ""
+    """What is opened in its place."""
+
+
+def _lane(about: Context) -> Lane:
+    """Operators are answered before others."""
+    listed = about.asker.user in about.settings.operators.users
+    return Lane.POST if listed else Lane.ASIDE
 
 
 class CommandHandler:
@@ -151,6 +191,7 @@ class CommandHandler:
         self._pictures = pictures
         self._episodes = episodes
         self._pressed: dict[tuple[int, int, int, str], Ms] = {}
+        self._drawing: dict[int, str] = {}  # chats that wait for a picture, and which press's
         self._presses = 0
         self._limiter = AskLimiter()
         self._waiting: dict[int, deque[_Question]] = {}
@@ -181,7 +222,7 @@ class CommandHandler:
         if (question := self._question(message, me)) is None:
             return
         full = sum(map(len, self._waiting.values())) >= MOST_WAITING
-        if full and question.lane is Lane.ASIDE:
+        if full and _lane(question.about) is Lane.ASIDE:
             self._leave_out()
             return
         waiting = self._waiting.setdefault(message.chat.id, deque())
@@ -251,9 +292,10 @@ class CommandHandler:
             log.exception("a button failed", button=press.data)
         finally:
             self._presses -= 1
+            self._drawing = {chat: by for chat, by in self._drawing.items() if by != press.id}
 
     async def _reply_to_press(self, press: ButtonPress, fresh: bool) -> None:
-        """Answer over the chat; what ``/why`` says in full where whole messages are answered."""
+        """Answer over the chat; what is long, and pictures, where messages are answered."""
         settings, now = self._settings(), self._now()
         pace = self._limiter.ask(press.sender.id, now)
         if pace is AskPace.IGNORE:
@@ -272,57 +314,81 @@ class CommandHandler:
             now=now,
             asker=asker,
         )
-        deadline = asyncio.get_running_loop().time() + PRESS_S
-        listed = asker.user in settings.operators.users
-        lane = Lane.POST if listed else Lane.ASIDE
+        began = asyncio.get_running_loop().time()
+        lane = _lane(about)
         await self._gate.turn(None, PRESS_S, lane)
         try:
-            async with asyncio.timeout_at(deadline):
-                reply = await self._press_reply(press, about, pace, fresh)
+            async with asyncio.timeout_at(began + PRESS_S):
+                reply = await self._press_reply(press, about, pace, fresh, private or ours)
         except TimeoutError:
-            reply = only(about.say("ask.failed"))
-        is_why = action_of(press.data) is ButtonAction.WHY
-        whole = is_why and (private or ours) and len(reply.blocks) > 1
-        text = "" if whole else fitted_popup(reply.blocks)
+            reply = _PressReply(only(about.say("ask.failed")))
+        text = "" if reply.here or reply.link else fitted_popup(reply.answer.blocks)
         failure: SendError | None = None
         try:
-            await self._telegram.answer_press(press.id, text)
+            await self._telegram.answer_press(press.id, text, reply.link)
         except SendError as error:
             failure = error
-        if reply.to_operators:  # nobody but the presser sees what is shown over a chat
-            await self._send_to_operators(reply.to_operators)
+        if reply.answer.to_operators:  # nobody but the presser sees what is shown over a chat
+            await self._send_to_operators(reply.answer.to_operators)
         if failure is not None:
             raise failure
-        if whole and place is not None:
-            await self._gate.turn(place.id, LATE_S, lane)
-            await self._telegram.answer(place.id, fitted_answer(reply.blocks, about.words))
+        if reply.here and press.message is not None:
+            message = press.message
+            number = message.message_id
+            place = _Place(message.chat.id, message.topic, lane, began + LATE_S, number)
+            await self._turn(place)
+            await self._send(place, reply.answer, about)
 
     async def _press_reply(
-        self, press: ButtonPress, about: Context, pace: AskPace, fresh: bool
-    ) -> Answer:
+        self, press: ButtonPress, about: Context, pace: AskPace, fresh: bool, answered: bool
+    ) -> _PressReply:
         """What to answer, after its effects. Nothing says how old a press is that has waited for
-        us, so that it changes nothing."""
+        us, so that it changes nothing. ``answered``: messages are, where it was pressed."""
         action, message = action_of(press.data), press.message
         if pace is AskPace.WARN:
-            return only(about.say("ask.slow"))
+            return _PressReply(only(about.say("ask.slow")))
         if action is None:
-            return only(about.say("press.unknown"))
+            return _PressReply(only(about.say("press.unknown")))
         spec, user = spec_of(action), about.asker.user
         if (denial := refusal(spec, about.asker, about.settings.operators)) is not None:
-            return only(about.say(denial.value, user=str(user)))
+            return _PressReply(only(about.say(denial.value, user=str(user))))
         if message is None:
-            return only(about.say("press.old"))
-        if spec.changes and not fresh:
-            return only(about.say("press.again"))
-        if self._pressed_again((user, message.chat.id, message.message_id, action), about.now):
-            return Answer(blocks=())
-        if not (episodes := self._episodes(message.chat, message.message_id)):
-            return only(about.say("press.old"))
+            return _PressReply(only(about.say("press.old")))
+        if (spec.changes or spec.own) and not fresh:
+            return _PressReply(only(about.say("press.again")))
+        tap = (user, message.chat.id, message.message_id, action)
+        if self._pressed_again(tap, about.now):
+            return _PressReply(Answer(blocks=()))
+        episodes = self._episodes(message.chat, message.message_id)
+        if not episodes and action is not ButtonAction.SUBSCRIBE:
+            return _PressReply(only(about.say("press.old")))
+        commands = commands_of(action, episodes, about.settings, about.now)
+        if action is ButtonAction.CHART:
+            if not commands:
+                return _PressReply(only(about.say("press.no_chart")))
+            if not answered:
+                return await self._elsewhere(commands[0], about)
+            if message.chat.id in self._drawing:
+                del self._pressed[tap]  # the next tap is no double one
+                return _PressReply(only(about.say("press.drawing")))
+            self._drawing[message.chat.id] = press.id
         replies = [
-            await self._carried_out(command, about, f"button {action}")
-            for command in commands_of(action, episodes)
+            await self._carried_out(command, about, f"button {action}") for command in commands
         ]
-        return together(replies, about)
+        reply = together(replies, about)
+        whole = (
+            reply.picture is not None
+            or action is ButtonAction.SUBSCRIBE
+            or (action is ButtonAction.WHY and len(reply.blocks) > 1)
+        )
+        return _PressReply(reply, here=answered and whole)
+
+    async def _elsewhere(self, chart: Command, about: Context) -> _PressReply:
+        """Where a channel's readers get a picture: in their own chat with the bot."""
+        if to := link(await self._telegram.name(), chart):
+            return _PressReply(Answer(blocks=()), link=to)
+        command = f"/{chart.name} {' '.join(chart.words)}"
+        return _PressReply(only(about.say("press.elsewhere", command=command)))
 
     def _pressed_again(self, press: tuple[int, int, int, str], now: Ms) -> bool:
         """Whether it is one more tap, which is answered already."""
@@ -350,16 +416,13 @@ class CommandHandler:
         pace = self._limiter.ask(about.asker.user, about.now)
         if pace is AskPace.IGNORE:
             return
-        await self._turn(question)
+        await self._turn(question.place)
         reply = await self._answer(question.command, about, message, pace)
         if reply is None:
             return
         failure: Exception | None = None
         try:
-            if reply.picture is None:
-                await self._send_answer(question, fitted_answer(reply.blocks, about.words))
-            else:
-                await self._send_picture(question, reply.blocks, reply.picture)
+            await self._send(question.place, reply, about)
         except (Busy, SendError) as error:
             failure = error
         if reply.to_operators and about.asker.private:
@@ -367,32 +430,38 @@ class CommandHandler:
         if failure is not None:
             raise failure
 
-    async def _send_answer(self, question: _Question, text: Html) -> None:
-        """Answer in the same chat and topic; as plain text if the markup is refused after all."""
-        message = question.message
+    async def _send(self, place: _Place, reply: Answer, about: Context) -> None:
+        """Answer there, with a picture above the text if there is to be one."""
+        if reply.picture is not None:
+            await self._send_picture(place, reply.blocks, reply.picture, about.words)
+            return
+        buttons = [button(action, about.words, about.settings) for action in reply.buttons]
+        await self._send_answer(place, fitted_answer(reply.blocks, about.words), buttons)
+
+    async def _send_answer(self, place: _Place, text: Html, buttons: Sequence[Button] = ()) -> None:
+        """Answer there; as plain text if the markup is refused after all."""
+        where: _Where = {"topic": place.topic, "reply_to": place.reply_to}
         try:
-            await self._telegram.answer(message.chat.id, text, topic=message.topic)
+            await self._telegram.answer(place.chat, text, buttons=buttons, **where)
         except Refused as error:
             if error.scope is not RefusalScope.MARKUP:
                 raise
             log.error("an answer was refused", reason=error.reason)
-            await self._turn(question)
-            shown = plain(text)[:4096]
-            await self._telegram.answer(message.chat.id, shown, markup=False, topic=message.topic)
+            await self._turn(place)
+            await self._telegram.answer(place.chat, plain(text)[:4096], markup=False, **where)
 
     async def _send_picture(
-        self, question: _Question, blocks: Sequence[Html], picture: PictureAnswer
+        self, place: _Place, blocks: Sequence[Html], picture: PictureAnswer, words: Words
     ) -> None:
         """Answer with a picture above the text, or say in the text why there is none."""
-        message, words = question.message, question.about.words
         missing = picture.failed
         try:
-            async with asyncio.timeout(min(PICTURE_S, self._left(question))):
+            async with asyncio.timeout(min(PICTURE_S, place.left_s)):
                 image = await self._pictures.make(picture.request, asked=True)
             if image is not None:
                 caption = fitted_answer((*blocks, picture.about), words, MOST_CAPTION_CHARS)
                 await self._telegram.answer_picture(
-                    message.chat.id, image, caption, topic=message.topic
+                    place.chat, image, caption, topic=place.topic, reply_to=place.reply_to
                 )
                 return
             missing = picture.nothing
@@ -400,15 +469,11 @@ class CommandHandler:
             self._warn("a picture was not made", reason=str(error) or "its time was over")
         except Refused as error:
             self._warn("a picture was refused", reason=error.reason)
-            await self._turn(question)
-        await self._send_answer(question, fitted_answer((*blocks, missing), words))
+            await self._turn(place)
+        await self._send_answer(place, fitted_answer((*blocks, missing), words))
 
-    async def _turn(self, question: _Question) -> None:
-        await self._gate.turn(question.message.chat.id, self._left(question), question.lane)
-
-    def _left(self, question: _Question) -> float:
-        """How many seconds there are until the answer is late."""
-        return max(0.0, question.deadline - asyncio.get_running_loop().time())
+    async def _turn(self, place: _Place) -> None:
+        await self._gate.turn(place.chat, place.left_s, place.lane)
 
     def _leave_out(self) -> None:
         self._left_out += 1
@@ -481,9 +546,9 @@ class CommandHandler:
         match effect:
             case AddSilence(silence):
                 await store.change_silences(self._redis, lambda all_: with_silence(all_, silence))
-            case EndSilence(family, asset):
+            case EndSilence(family, asset, critical):
                 await store.change_silences(
-                    self._redis, lambda all_: without_silence(all_, family, asset)
+                    self._redis, lambda all_: without_silence(all_, family, asset, critical)
                 )
             case Subscribe(subscription):
                 await store.save_subscription(self._redis, subscription)
@@ -571,8 +636,11 @@ class CommandHandler:
         words = LANGUAGES[operators_language(self._settings())]
         for silence in over:
             log.info("a silence is over", rule=silence.family, asset=silence.asset)
-            who = silence.by or "?"
-            text = say(words, "ask.tell.over", rule=silence.family, asset=silence.asset, who=who)
+            who, key = (
+                silence.by or "?",
+                "ask.tell.unpaused" if silence.critical else "ask.tell.over",
+            )
+            text = say(words, key, rule=silence.family, asset=silence.asset, who=who)
             await self._send_to_operators(text)
 
     async def _send_to_operators(self, text: Html) -> bool:

@@ -88,6 +88,14 @@ class PressedMessage(msgspec.Struct, frozen=True):
 
     message_id: int
     chat: MessageChat
+    message_thread_id: int | None = None
+    """The topic, if ``is_topic_message``."""
+    is_topic_message: bool = False
+
+    @property
+    def topic(self) -> int | None:
+        """The topic it is in, if any."""
+        return self.message_thread_id if self.is_topic_message else None
 
 
 class ButtonPress(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from"}):

@@ -26,7 +26,7 @@ from bot.messages.facts import fact_lines
 from bot.messages.headline import amount, cause_in_words, opinion
 from bot.messages.render import MARKS, OVER
 from bot.messages.voice import Html, Voice, time, title, topic
-from bot.plan.silences import silenced
+from bot.plan.silences import covered, silenced
 from rules.alerts import Alert, CascadeFacts, EpisodeKey, Level, Opinion, Turn
 from rules.metrics import metric
 from rules.rule import Row, Rule, When
@@ -333,8 +333,9 @@ def _chats(last: Alert, context: Context) -> Html:
     if others:
         lines.append(context.say("ask.why.not_chats", chats=comma.join(others)))
     if silenced(last, context.silences, context.now):
-        critical = last.level is Level.CRITICAL
-        lines.append(context.say("ask.why.silenced_critical" if critical else "ask.why.silenced"))
+        lines.append(context.say("ask.why.silenced"))
+    elif covered(last, context.silences, context.now):
+        lines.append(context.say("ask.why.silenced_critical"))
     return Html("\n".join(lines))
 
 

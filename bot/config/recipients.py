@@ -98,7 +98,8 @@ def _buttons(chat: int | str | None, operators: OperatorSettings) -> tuple[Butto
     if chat is None:
         return ()
     theirs = place_key(chat) == place_key(operators.chat_id) or chat in operators.users
-    return (ButtonAction.WHY, ButtonAction.MUTE) if theirs else (ButtonAction.WHY,)
+    asking = (ButtonAction.WHY, ButtonAction.CHART)
+    return (*asking, ButtonAction.MUTE) if theirs else asking
 
 
 def filter_of(wanted: Wanted, where: Tiers) -> Filter:

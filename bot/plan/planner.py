@@ -320,12 +320,16 @@ Pictures = Literal["dark", "light", "none"]
 
 
 class ButtonAction(StrEnum):
-    """What a button under a post asks for; the value is what Telegram sends back when it is
-    pressed, at most 64 bytes."""
+    """What a button asks for; the value is what Telegram sends back when it is pressed, at most 64
+    bytes."""
 
     WHY = "why"
+    CHART = "chart"
+    """The picture of what the post tells of."""
     MUTE = "mute"
     """No alerts of its rules on its assets for an hour, but what is critical."""
+    SUBSCRIBE = "subscribe"
+    """Every alert on the majors, in private; under the answer to /start, and no post."""
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
@@ -920,7 +924,7 @@ class _Planner:
             state.counts.posted += 1
 
     def _silenced(self, alert: Alert, at: Ms) -> bool:
-        return alert.level is not Level.CRITICAL and silenced(alert, self._silences, at)
+        return silenced(alert, self._silences, at)
 
     def _hold(self, alert: Alert, why: NotPosted = NotPosted.HELD) -> None:
         self._remember(alert, why)

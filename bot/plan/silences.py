@@ -1,7 +1,7 @@
 """Silences: what an operator does not want posted for a while. Pure.
 
-A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and an end. It never
-silences critical alerts: see ``bot.plan.planner``.
+A silence names a rule (all its windows, or one as ``oi_drop:1h``), an asset and an end. Critical
+alerts are posted in spite of it. A pause is one that covers everything, these included.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from bot.lang.words import PhraseError, Words
-from rules.alerts import Alert
+from rules.alerts import Alert, Level
 from streams.durations import DAY, duration
 from streams.events import Ms
 
@@ -17,6 +17,7 @@ ANY = "*"
 """Every rule, or every asset."""
 
 LONGEST: Ms = 30 * DAY
+LONGEST_PAUSE: Ms = DAY
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     until: Ms
     by: str = ""
     """Who asked for it; "": not known."""
+    critical: bool = False
+    """Whether what is critical is not posted either."""
 
     def covers(self, family: str, asset: str, now: Ms) -> bool:
         """Whether an alert of ``family`` on ``asset`` is silenced at ``now``."""
@@ -46,29 +49,56 @@ def silence(text: str, families: Collection[str], now: Ms, by: str = "") -> Sile
     family, asset, length = words
     if family != ANY and family not in families:
         raise PhraseError("ask.silence.no_rule", rule=family, rules=", ".join(families))
-    ms = duration(length)
-    if not ms:
-        raise PhraseError("ask.silence.no_duration", length=length)
+    ms = _length(length)
     if ms > LONGEST:
         raise PhraseError("ask.silence.too_long", length=length)
     return Silence(family=family, asset=asset.upper(), until=now + ms, by=by)
 
 
+def pause(length: str, now: Ms, by: str = "") -> Silence:
+    """The silence of everything for so long (``30m``). PhraseError as ``silence``."""
+    ms = _length(length)
+    if ms > LONGEST_PAUSE:
+        raise PhraseError("ask.pause.too_long", length=length)
+    return Silence(family=ANY, asset=ANY, until=now + ms, by=by, critical=True)
+
+
+def _length(text: str) -> Ms:
+    if not (ms := duration(text)):
+        raise PhraseError("ask.silence.no_duration", length=text)
+    return ms
+
+
 def silenced(alert: Alert, silences: Iterable[Silence], now: Ms) -> bool:
+    """Whether ``alert`` is not to be posted ``now``: one of ``silences`` covers it, and what is
+    critical is no exception from it."""
+    critical = alert.level is Level.CRITICAL
+    return covered(alert, (s for s in silences if s.critical or not critical), now)
+
+
+def covered(alert: Alert, silences: Iterable[Silence], now: Ms) -> bool:
     """Whether any of ``silences`` is of the alert's rule, or of its window alone, ``now``."""
     names = dict.fromkeys((alert.family, alert.rule))
     return any(s.covers(name, alert.asset, now) for s in silences for name in names)
 
 
 def with_silence(silences: Sequence[Silence], new: Silence) -> tuple[Silence, ...]:
-    """``silences`` and ``new``, which replaces an earlier one for the same rule and asset."""
-    same = (new.family, new.asset)
-    return (*(s for s in silences if (s.family, s.asset) != same), new)
+    """``silences`` and ``new``, which replaces an earlier one of the same."""
+    return (*without_silence(silences, new.family, new.asset, new.critical), new)
 
 
-def without_silence(silences: Sequence[Silence], family: str, asset: str) -> tuple[Silence, ...]:
-    """``silences`` without the one for this rule and asset."""
-    return tuple(s for s in silences if (s.family, s.asset) != (family, asset))
+def without_silence(
+    silences: Sequence[Silence], family: str, asset: str, critical: bool = False
+) -> tuple[Silence, ...]:
+    """``silences`` without the one for this rule and asset. ``critical``: without a pause, which a
+    silence of everything is not."""
+    same = (family, asset, critical)
+    return tuple(s for s in silences if (s.family, s.asset, s.critical) != same)
+
+
+def pause_in_force(silences: Iterable[Silence], now: Ms) -> Silence | None:
+    """The pause that nothing is posted for ``now``; None: there is none."""
+    return next((s for s in silences if s.critical and now < s.until), None)
 
 
 def set_back(silences: Sequence[Silence], by: Ms) -> tuple[Silence, ...]:
@@ -89,12 +119,14 @@ def split_by_end(
 def silence_lines(silences: Sequence[Silence], words: Words, now: Ms) -> list[str]:
     """``oi_drop SOL, 5 h 12 min left (@ann)``: one line each, the next to end first."""
     in_force = sorted(split_by_end(silences, now)[0], key=lambda s: s.until)
-    return [
-        words.phrases["ask.silence.by" if s.by else "ask.silence"].format(
-            rule=s.family, asset=s.asset, length=words.length(s.until - now), who=s.by
+
+    def line(of: Silence) -> str:
+        key = "ask.silence.pause" if of.critical else "ask.silence.by" if of.by else "ask.silence"
+        return words.phrases[key].format(
+            rule=of.family, asset=of.asset, length=words.length(of.until - now), who=of.by or "?"
         )
-        for s in in_force
-    ]
+
+    return [line(of) for of in in_force]
 
 
 def dump(silences: Sequence[Silence]) -> bytes:

@@ -48,7 +48,14 @@ _KNOWN = {
         "reply_parameters",
         "reply_markup",
     },
-    "sendPhoto": {"chat_id", "photo", "caption", "parse_mode", "message_thread_id"},
+    "sendPhoto": {
+        "chat_id",
+        "photo",
+        "caption",
+        "parse_mode",
+        "message_thread_id",
+        "reply_parameters",
+    },
     "editMessageText": {
         "chat_id",
         "message_id",
@@ -57,7 +64,7 @@ _KNOWN = {
         "link_preview_options",
         "reply_markup",
     },
-    "answerCallbackQuery": {"callback_query_id", "text", "show_alert"},
+    "answerCallbackQuery": {"callback_query_id", "text", "show_alert", "url"},
     "deleteMessage": {"chat_id", "message_id"},
     "getChat": {"chat_id"},
     "getChatMember": {"chat_id", "user_id"},
@@ -76,6 +83,7 @@ class Sent(msgspec.Struct):
     """The picture above it."""
     buttons: tuple[tuple[str, str], ...] = ()
     """What they say, and what comes back."""
+    reply_to: int | None = None
 
 
 class Popup(msgspec.Struct):
@@ -85,6 +93,8 @@ class Popup(msgspec.Struct):
     press: str
     text: str
     s: float
+    url: str = ""
+    """What is opened."""
 
 
 class FakeUpdates:
@@ -292,7 +302,9 @@ class FakeUpdates:
             return _error(400, "Bad Request: MESSAGE_TOO_LONG")
         assert bool(text) == (form.get("show_alert") == "true")
         took = time.monotonic() - self.pressed.pop(press)
-        self.popups.append(Popup(press, text, took))
+        url = form.get("url", "")
+        assert not url or (url.startswith(f"https://t.me/{BOT_NAME}?start=") and not text)
+        self.popups.append(Popup(press, text, took, url))
         return _ok(True)
 
     def _setMyCommands(self, form: Mapping[str, str]) -> web.Response:
@@ -340,7 +352,10 @@ class FakeUpdates:
             return _error(400, "Bad Request: message is too long or empty")
         silent = form.get("disable_notification") == "true"
         number = int(topic) if topic else None
-        self.sent.append(Sent(chat["id"], text, silent, number, text, buttons=buttons))
+        reply_to = json.loads(form.get("reply_parameters", "{}")).get("message_id")
+        self.sent.append(
+            Sent(chat["id"], text, silent, number, text, buttons=buttons, reply_to=reply_to)
+        )
         return _ok({"message_id": len(self.sent), "date": int(time.time()), "chat": chat,
                     "text": text})  # fmt: skip
 

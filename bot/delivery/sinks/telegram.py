@@ -52,7 +52,7 @@ from bot.delivery.sinks import (
 )
 from bot.destination import Destination, TelegramChat, destination_key
 from bot.logs import quiet_http
-from bot.messages.render import Message
+from bot.messages.render import Button, Message
 from bot.redaction import redact
 from streams.text import printable
 
@@ -317,6 +317,8 @@ class TelegramClient:
         markup: bool = True,
         topic: int | None = None,
         silent: bool = False,
+        reply_to: int | None = None,
+        buttons: Sequence[Button] = (),
     ) -> None:
         """Send something that is no post, and whose turn has been taken at the gate."""
         await answer_of(
@@ -326,13 +328,21 @@ class TelegramClient:
                 parse_mode=ParseMode.HTML if markup else None,
                 message_thread_id=topic,
                 disable_notification=silent,
+                reply_parameters=_reply(reply_to),
+                reply_markup=_keyboard(buttons),
                 rate_limit_args=_TAKEN,
             ),
             TelegramChat(chat, topic),
         )
 
     async def answer_picture(
-        self, chat: int | str, image: bytes, caption: str, *, topic: int | None = None
+        self,
+        chat: int | str,
+        image: bytes,
+        caption: str,
+        *,
+        topic: int | None = None,
+        reply_to: int | None = None,
     ) -> None:
         """The same of a picture (PNG) above a text."""
         await answer_of(
@@ -342,18 +352,24 @@ class TelegramClient:
                 caption,
                 parse_mode=ParseMode.HTML,
                 message_thread_id=topic,
+                reply_parameters=_reply(reply_to),
                 filename=_PICTURE,
                 rate_limit_args=_TAKEN,
             ),
             TelegramChat(chat, topic),
         )
 
-    async def answer_press(self, press: str, text: str) -> None:
+    async def answer_press(self, press: str, text: str, url: str = "") -> None:
         """Answer that a button was pressed, with ``text`` over the chat; "": nothing is shown. Its
-        turn has been taken at the gate. ``press``: the id that Telegram gave it."""
+        turn has been taken at the gate. ``press``: the id that Telegram gave it; ``url``: a link to
+        this bot that is opened."""
         await answer_of(
             self.bot.answer_callback_query(
-                press, text or None, show_alert=bool(text), rate_limit_args=_TAKEN
+                press,
+                text or None,
+                show_alert=bool(text),
+                url=url or None,
+                rate_limit_args=_TAKEN,
             )
         )
 
@@ -395,9 +411,6 @@ class TelegramClient:
         reply_to: int | None = None,
         markup: bool = True,
     ) -> Receipt:
-        reply = None
-        if reply_to is not None:
-            reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True)
         sent = await answer_of(
             self.bot.send_message(
                 _chat(to),
@@ -405,8 +418,8 @@ class TelegramClient:
                 parse_mode=ParseMode.HTML if markup else None,
                 disable_notification=message.silent,
                 message_thread_id=_thread(to),
-                reply_parameters=reply,
-                reply_markup=_keyboard(message),
+                reply_parameters=_reply(reply_to),
+                reply_markup=_keyboard(message.buttons),
                 link_preview_options=self._preview,
                 rate_limit_args=_POST,
             ),
@@ -422,7 +435,7 @@ class TelegramClient:
             _chat(to),
             message_id,
             parse_mode=ParseMode.HTML if markup else None,
-            reply_markup=_keyboard(message),  # an edit without it takes the buttons away
+            reply_markup=_keyboard(message.buttons),  # an edit without it takes the buttons away
             link_preview_options=self._preview,
             rate_limit_args=_POST,
         )
@@ -484,13 +497,18 @@ async def answer_of(call: Awaitable[_T], to: Destination = _NOWHERE) -> _T:
         raise OutcomeUnknown(f"Telegram's answer cannot be read ({cause})", answered=True) from None
 
 
-def _keyboard(message: Message) -> telegram.InlineKeyboardMarkup | None:
-    """The buttons of ``message``, in a row."""
-    if not message.buttons:
+def _reply(to: int | None) -> telegram.ReplyParameters | None:
+    """An answer to the message of that number, or to none if that is gone."""
+    return None if to is None else telegram.ReplyParameters(to, allow_sending_without_reply=True)
+
+
+def _keyboard(buttons: Sequence[Button]) -> telegram.InlineKeyboardMarkup | None:
+    """``buttons`` in a row."""
+    if not buttons:
         return None
     row = [
         telegram.InlineKeyboardButton(button.label, callback_data=button.action)
-        for button in message.buttons
+        for button in buttons
     ]
     return telegram.InlineKeyboardMarkup([row])
 

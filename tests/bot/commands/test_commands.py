@@ -103,6 +103,11 @@ MACRO = tuple(
     )
 )  # fmt: skip
 
+PAUSED = (
+    Silence(family="oi_drop", asset="ETH", until=NOW + HOUR, by="@bob"),
+    Silence(family="*", asset="*", until=NOW + 20 * MIN, by="@ann", critical=True),
+)
+
 FULL = "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
 TOO_LONG = "Telegram refuses the message: Bad Request: too <long>"
 CASES: dict[str, tuple[str, dict[str, object]]] = {
@@ -308,6 +313,18 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "unsilence": ("/unsilence oi_drop ETH", {}),
     "unsilence what is not silenced": ("/unsilence oi_drop BTC", {}),
     "unsilence of half": ("/unsilence oi_drop", {}),
+    "pause": ("/pause 30m", {"asker": GROUP}),
+    "pause for too long": ("/pause 2d", {}),
+    "pause for no time": ("/pause soon", {}),
+    "pause by somebody else": ("/pause 30m", {"asker": STRANGER}),
+    "whether there is a pause": ("/pause", {}),
+    "why of what is critical, in a pause": (
+        "/why oi_drop:1h BTC", {"alerts": tuple(LONG[::-1]), "silences": PAUSED},
+    ),
+    "a pause": ("/pause", {"silences": PAUSED}),
+    "silences, in a pause": ("/unsilence", {"silences": PAUSED}),
+    "resume": ("/resume", {"silences": PAUSED, "asker": GROUP}),
+    "resume without a pause": ("/resume", {}),
     "chart": ("/chart BTC", {}),
     "chart of a topic": ("/chart btc funding 7d", {}),
     "chart of a word in another language": ("/chart BTC 爆倉 12h", {}),
@@ -409,7 +426,8 @@ def test_without_sources_that_is_said(configured: Settings):
 def test_no_phrase_is_left_over(configured: Settings):
     used = golden(configured).casefold()
     elsewhere = (
-        "ask.item", "ask.too_much", "ask.slow", "ask.redis", "ask.failed", "ask.no.anonymous",
+        "ask.item", "ask.too_much", "ask.tell.unpaused", "ask.slow",
+        "ask.redis", "ask.failed", "ask.no.anonymous",
         "ask.no.stranger", "ask.no.subscribers", "ask.tell.over", "ask.rules.none",
         "ask.name.usual_price", "ask.name.usual_oi", "ask.name.usual_liq",
         "ask.name.falls", "ask.name.price", "ask.name.total", "ask.name.other", "ask.name.breadth",

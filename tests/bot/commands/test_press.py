@@ -1,31 +1,39 @@
 """Buttons under a post: checked as commands are, answered at once, never an exception."""
 
 import asyncio
+import re
+import struct
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from bot.commands import store
+from bot.commands.parsing import Command, link, parse
 from bot.commands.press import MUTE_FOR, action_of, commands_of
 from bot.commands.telegram import PRESS_S
 from bot.commands.updates import MessageChat
 from bot.config import Secret, Settings
 from bot.messages.blocks import POPUP_CHARS, fitted_popup
 from bot.messages.voice import Html
+from bot.pictures.maker import PictureMaker
+from bot.pictures.request import PictureRequest
 from bot.plan.planner import ButtonAction
+from bot.plan.subscriptions import Subscriber
 from rules import alerts
 from rules.alerts import EpisodeKey
 from streams.bus.connection import Keys
-from streams.durations import HOUR
+from streams.durations import DAY, HOUR
 from streams.events import Ms
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB
 from tests.bot.fake_telegram import TOKEN
-from tests.bot.fake_updates import CHANNEL, OPERATORS, OTHER_GROUP, FakeUpdates, Popup
+from tests.bot.fake_updates import CHANNEL, OPERATORS, OTHER_GROUP, FakeUpdates, Popup, Sent
 from tests.bot.serving import served
 
 POST = 5
@@ -34,6 +42,7 @@ POST = 5
 OPENED: Ms = asked.NOW - HOUR
 EPISODES = (EpisodeKey("oi_drop:1h", "BTC", OPENED), EpisodeKey("liq_burst", "BTC", OPENED))
 STRANGER = 99
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + struct.pack(">II", 4, 4)
 
 
 def known(chat: MessageChat, message: int) -> Sequence[EpisodeKey]:
@@ -95,6 +104,139 @@ async def test_where_messages_are_answered_the_whole_of_it_is_sent(bot: FakeUpda
     assert len(answer.text) > POPUP_CHARS
 
 
+def picture(asset: str, metric: str) -> bytes:
+    """What is taken for a PNG, and says what it shows."""
+    return PNG + f"{asset} {metric}".encode()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Pictures are made once this is set, as it is."""
+    go = asyncio.Event()
+    go.set()
+
+    async def make(_: PictureMaker, request: PictureRequest, *, asked: bool = False) -> bytes:
+        assert asked
+        await go.wait()
+        return picture(request.asset, request.metric)
+
+    monkeypatch.setattr(PictureMaker, "make", make)
+    return go
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize("chat", [OPERATORS, BOB])
+async def test_the_picture_of_a_post_answers_it(bot: FakeUpdates, chat: int):
+    popup = await pressed(bot, "chart", chat, BOB)
+    assert (popup.text, popup.url) == ("", "")
+    (answer,) = await bot.until(1, 60)
+    assert answer.photo == picture("BTC", "oi_net_1h_pct") and answer.chat == chat
+    assert answer.reply_to == POST and "In the picture" in answer.text
+    assert answer.text == (await said(bot, "/chart BTC oi_drop:1h 7d")).text
+
+
+async def said(bot: FakeUpdates, text: str) -> Sent:
+    """The answer to ``text``."""
+    before = len(bot.sent)
+    bot.say(text, user=BOB)
+    return (await bot.until(before + 1, 60))[-1]
+
+
+@pytest.mark.usefixtures("drawn")
+async def test_readers_of_a_channel_get_it_in_their_own_chat(bot: FakeUpdates):
+    popup = await pressed(bot, "chart", CHANNEL, BOB)
+    assert popup.text == "" and not bot.sent, "nothing is posted for one of many"
+    parameter = popup.url.partition("?start=")[2]
+    answer = await said(bot, f"/start {parameter}")
+    assert answer.photo == picture("BTC", "oi_net_1h_pct") and answer.chat == BOB
+
+
+async def test_pictures_of_a_chat_are_drawn_one_at_a_time(bot: FakeUpdates, drawn: asyncio.Event):
+    drawn.clear()
+    first = bot.press("chart", OPERATORS, POST, ANN)
+    await bot.popup(first)
+    assert "drawn here already" in (await pressed(bot, "chart", OPERATORS, BOB)).text
+    assert (await pressed(bot, "chart", BOB, BOB)).text == "", "that of another chat"
+    drawn.set()
+    sent = await bot.until(2, 60)
+    assert {answer.chat for answer in sent} == {OPERATORS, BOB}
+    assert (await pressed(bot, "chart", OPERATORS, BOB)).text == ""
+    await bot.until(3, 60)
+
+
+async def test_a_picture_that_is_late_is_said_to_be(
+    bot: FakeUpdates, drawn: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+):
+    drawn.clear()
+    monkeypatch.setattr("bot.commands.telegram.PICTURE_S", 0.05)
+    popup = await pressed(bot, "chart", OPERATORS, BOB)
+    assert popup.text == "" and popup.s < PRESS_S
+    (answer,) = await bot.until(1, 60)
+    assert not answer.photo and "could not be made" in answer.text and "BTC" in answer.text
+
+
+@pytest.mark.usefixtures("drawn")
+async def test_a_picture_is_refused_as_a_command_is(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    operators = msgspec.structs.replace(configured.operators, everyone=False)
+    closed = msgspec.structs.replace(configured, operators=operators)
+    async with served(closed, redis, episodes=known):
+        popup = await pressed(fake, "chart", CHANNEL, STRANGER)
+        assert str(STRANGER) in popup.text and not popup.url
+        link_of = link("lowtide_bot", Command("chart", ("BTC", "oi_drop:1h")))
+        fake.say(f"/start {link_of.partition('?start=')[2]}", user=STRANGER)
+        (answer,) = await fake.until(1, 60)
+        assert str(STRANGER) in answer.text and not answer.photo
+
+
+async def test_who_is_new_subscribes_with_a_button(bot: FakeUpdates, redis: Redis):
+    hello = await said(bot, "/start")
+    assert hello.buttons == (("Subscribe: BTC, ETH", "subscribe"),)
+    presses = [bot.press("subscribe", BOB, len(bot.sent), BOB) for _ in range(2)]
+    assert [(await bot.popup(press)).text for press in presses] == ["", ""]
+    answer = (await bot.until(2, 60))[-1]
+    assert answer.chat == BOB and "BTC, ETH" in answer.text
+    (kept,) = await store.subscriptions(redis)
+    assert (kept.user, kept.wants) == (BOB, {"*": ("BTC", "ETH")})
+    assert (await said(bot, "/start")).buttons == (), "nobody is asked twice"
+    assert len(bot.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("chat", "text"), [(CHANNEL, "our own chat"), (OPERATORS, "our own chat"), (None, "own chat")]
+)
+async def test_nobody_subscribes_but_in_private(
+    bot: FakeUpdates, redis: Redis, chat: int | None, text: str
+):
+    more: dict[str, object] = {} if chat else {"message": None}
+    assert text in (await pressed(bot, "subscribe", chat or BOB, BOB, **more)).text
+    assert not await store.subscriptions(redis)
+
+
+async def test_who_comes_when_all_places_are_taken_is_offered_nothing(
+    bot: FakeUpdates, redis: Redis
+):
+    hello = await said(bot, "/start")
+    assert hello.buttons
+    for user in (1, 2):
+        await store.save_subscription(redis, Subscriber(user=user, wants={"*": ("BTC",)}))
+    assert (await said(bot, "/start")).buttons == ()
+    popup = await pressed(bot, "subscribe", BOB, BOB)
+    assert popup.text == ""
+    assert "no room for more" in (await bot.until(3, 60))[-1].text
+    assert len(await store.subscriptions(redis)) == 2
+
+
+async def test_a_subscription_that_waited_for_the_bot_is_asked_for_again(
+    fake: FakeUpdates, configured: Settings, redis: Redis
+):
+    press = fake.press("subscribe", BOB, 3, BOB)
+    async with served(configured, redis, episodes=known):
+        assert "press again" in (await fake.popup(press)).text
+    assert not await store.subscriptions(redis)
+
+
 async def test_an_operator_mutes_all_rules_of_the_post_for_an_hour(bot: FakeUpdates, redis: Redis):
     before = int(time.time() * 1000)
     popup = await pressed(bot, "mute", CHANNEL, ANN)
@@ -143,7 +285,7 @@ async def test_strangers_are_refused_where_only_operators_may_ask(
 @pytest.mark.parametrize(
     ("data", "more", "text"),
     [
-        ("chart", {}, "not known any more"),
+        ("Chart", {}, "not known any more"),
         ("why extra", {}, "not known any more"),
         ("", {}, "not known any more"),
         ("x" * 4_000, {}, "not known any more"),
@@ -230,20 +372,51 @@ async def test_people_are_answered_in_their_language(bot: FakeUpdates):
     assert texts[2] == "This button is not known any more."
 
 
-def test_a_button_is_a_command():
+def test_a_button_is_a_command(tmp_path: Path):
     assert PRESS_S <= 2
     assert [action_of(data) for data in ("why", "mute", "Why", "", None)] == [
         ButtonAction.WHY, ButtonAction.MUTE, None, None, None,
     ]  # fmt: skip
-    (why,) = commands_of(ButtonAction.WHY, EPISODES)
+    settings, now = asked.settings(tmp_path), OPENED + HOUR
+
+    def words(action: ButtonAction, *episodes: EpisodeKey, at: Ms = now) -> list[tuple[str, ...]]:
+        return [command.words for command in commands_of(action, episodes, settings, at)]
+
+    (why,) = commands_of(ButtonAction.WHY, EPISODES, settings, now)
     assert (why.name, why.words) == ("why", (str(EPISODES[0]),))
     contract = EpisodeKey("funding", "binance/BTCUSDT", OPENED)
     again = EpisodeKey("oi_drop:24h", "BTC", OPENED)
-    mutes = commands_of(ButtonAction.MUTE, (*EPISODES, contract, again))
-    assert [mute.words for mute in mutes] == [
+    assert words(ButtonAction.MUTE, *EPISODES, contract, again) == [
         ("oi_drop", "BTC", MUTE_FOR), ("liq_burst", "BTC", MUTE_FOR),
     ]  # fmt: skip
     assert all(len(action.encode()) <= 64 for action in ButtonAction)
+
+    cascade, gone = EpisodeKey("cascade", "ETH", OPENED), EpisodeKey("gone", "ETH", OPENED)
+    chart = ButtonAction.CHART
+    assert words(chart, contract, cascade, *EPISODES) == [("BTC", "oi_drop:1h")]
+    assert words(chart, cascade) == words(chart, gone) == [("ETH",)], "what tells most"
+    assert words(chart, contract) == [], "a contract has no picture of its own"
+    assert words(chart, EPISODES[0], at=OPENED + DAY) == [("BTC", "oi_drop:1h", "3d")]
+    assert words(chart, EPISODES[0], at=OPENED + 3 * DAY) == [("BTC", "oi_drop:1h", "7d")]
+    assert words(ButtonAction.SUBSCRIBE) == [("*", "BTC", "ETH")]
+
+
+@given(words=st.lists(st.text("ABCoi_:1é", min_size=1, max_size=12), min_size=1, max_size=3))
+def test_a_link_asks_for_the_picture_that_it_was_made_for(words: list[str]):
+    chart = Command("chart", tuple(words))
+    url = link("lowtide_bot", chart)
+    if not url:
+        assert len(" ".join(words).encode()) > 42
+        return
+    parameter = url.removeprefix("https://t.me/lowtide_bot?start=")
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", parameter), "what Telegram takes"
+    assert parse(f"/start {parameter}", "lowtide_bot") == chart
+
+
+@pytest.mark.parametrize("parameter", ["chart-", "chart-!!", "chart-_w", "chart-YSBiIGMgZA", "x"])
+def test_a_link_that_somebody_has_made_up_asks_what_this_is(parameter: str):
+    """Not base64, not UTF-8, no words, four of them."""
+    assert parse(f"/start {parameter}", "lowtide_bot") == Command("start", (parameter,))
 
 
 def test_what_is_shown_over_a_chat_fits():

@@ -302,6 +302,31 @@ async def test_silences_are_kept_told_of_and_end(
     ]
 
 
+async def test_a_pause_is_told_of_ends_by_itself_and_by_a_word(
+    fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(telegram_commands, "EVERY_S", 0.02)
+    late = 0
+
+    async with served(configured, redis, lambda: int(time.time() * 1000) + late):
+        fake.say("/pause 30m", user=BOB)
+        assert "only operators" in (await fake.until(1))[0].text
+        fake.say("/silence * * 6h", chat=OPERATORS)
+        await fake.until(2)
+        fake.say("/pause 30m", user=ANN)
+        assert "⚪ @user11 paused all posts" in (await fake.until(4))[3].text
+        assert [s.critical for s in await store.silences(redis)] == [False, True]
+        late = HOUR
+        ended = (await fake.until(5))[4]
+        assert ended.chat == OPERATORS
+        assert ended.text.startswith("⚪ The pause is over (it was set by @user11)")
+        late = 0
+        fake.say("/pause 30m", chat=OPERATORS)
+        fake.say("/resume", chat=OPERATORS)
+        assert (await fake.until(7))[6].text.startswith("The pause is over.")
+        assert [s.critical for s in await store.silences(redis)] == [False]
+
+
 async def test_operators_get_the_status_once_a_day_at_their_time(
     fake: FakeUpdates, configured: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ):

@@ -122,10 +122,11 @@ def test_buttons_are_under_the_posts_of_chats_that_want_them(tmp_path: Path):
         "[operators]\nchat_id = -5\nusers = [11]\n"
     )
     settings = read(tmp_path, text)
-    why, both = (ButtonAction.WHY,), (ButtonAction.WHY, ButtonAction.MUTE)
-    assert [chat.buttons for chat in chats(settings)] == [why, both, (), both]
+    asking = (ButtonAction.WHY, ButtonAction.CHART)
+    every = (*asking, ButtonAction.MUTE)
+    assert [chat.buttons for chat in chats(settings)] == [asking, every, (), every]
     people = [Subscriber(user=user, wants={ANY: (ANY,)}) for user in (11, 12)]
-    assert [chat.buttons for chat in subscribed_chats(people, settings)] == [both, why]
+    assert [chat.buttons for chat in subscribed_chats(people, settings)] == [every, asking]
     off = read(tmp_path)
     assert [chat.buttons for chat in (*chats(off), *subscribed_chats(people, off))] == [()] * 3
 

@@ -38,7 +38,7 @@ from bot.plan.planner import (
     unwatched,
     with_changed_quiet,
 )
-from bot.plan.silences import Silence
+from bot.plan.silences import Silence, pause
 from rules.alerts import Alert, Level, Turn
 from streams.events import Ms
 
@@ -706,6 +706,20 @@ def test_silences_hold_for_a_rule_and_an_asset_until_they_end_but_not_for_critic
     assert planned.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL)) == [(2 * MIN, "SOL")]
     assert planned.state.counts.silenced == 1
     assert planned.at(2 * HOUR, alert(HOUR, "SOL")) == [(HOUR + 20 * S, "SOL")]
+
+
+def test_in_a_pause_nothing_new_is_posted_and_what_was_posted_ends():
+    planned = Planned()
+    planned.at(0, alert(0, "BTC"))
+    planned.at(MIN)
+    planned.silences = [pause("30m", START + MIN)]
+    planned.at(2 * MIN, alert(2 * MIN, "SOL", CRITICAL), alert(2 * MIN, "ETH"))
+    planned.at(10 * MIN, alert(10 * MIN, "BTC", turn=Turn.CLOSE, opened=0))
+    assert [d.turn for d in planned.edits] == [Turn.CLOSE]
+    assert [d.alerts[0].asset for d in planned.posts] == ["BTC"]
+    assert planned.state.counts.silenced == 2
+    worse = alert(32 * MIN, "SOL", CRITICAL, turn=Turn.WORSE, opened=2 * MIN)
+    assert planned.at(32 * MIN, worse) == [(32 * MIN, "SOL")], "and is told once it is worse"
 
 
 def test_an_end_is_told_though_its_rule_is_silenced_since():

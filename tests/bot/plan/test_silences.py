@@ -1,19 +1,26 @@
 """Silences: asked for in words, in force until they end."""
 
+import msgspec
 import pytest
 
 from bot.lang import ENGLISH
 from bot.lang.words import PhraseError
 from bot.plan.silences import (
     Silence,
+    covered,
     dump,
     load,
+    pause,
+    pause_in_force,
     silence,
     silence_lines,
+    silenced,
     split_by_end,
     with_silence,
     without_silence,
 )
+from rules.alerts import Level
+from tests.bot import asked
 
 NOW = 1_791_020_520_000
 MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -86,6 +93,48 @@ def test_they_are_listed_by_what_is_left_and_those_over_are_told_apart():
     assert split_by_end(silences, NOW) == (silences[:2], silences[2:])
 
 
+def test_a_pause_is_a_silence_of_everything_that_what_is_critical_is_no_exception_from():
+    alert = msgspec.structs.replace(asked.EPISODE[0], level=Level.CRITICAL)
+    alone = (quiet("*", "*"),)
+    assert covered(alert, alone, NOW) and not silenced(alert, alone, NOW)
+    assert silenced(msgspec.structs.replace(alert, level=Level.ALERT), alone, NOW)
+    half_hour = pause("30m", NOW, "@ann")
+    assert silenced(alert, (half_hour,), NOW + 30 * MIN - 1)
+    assert not silenced(alert, (half_hour,), NOW + 30 * MIN)
+    assert pause_in_force((*alone, half_hour), NOW) == half_hour
+    assert pause_in_force((*alone, half_hour), NOW + 30 * MIN) is None
+    assert silence_lines((half_hour,), ENGLISH, NOW) == [
+        "everything, what is critical too, 30 min left (@ann)"
+    ]
+
+
+def test_a_pause_and_a_silence_of_everything_do_not_replace_each_other():
+    everything, paused = quiet("*", "*"), pause("30m", NOW)
+    both = with_silence(with_silence((), everything), paused)
+    assert both == (everything, paused)
+    assert with_silence(both, pause("1h", NOW)) == (everything, pause("1h", NOW))
+    assert without_silence(both, "*", "*") == (paused,)
+    assert without_silence(both, "*", "*", critical=True) == (everything,)
+
+
+@pytest.mark.parametrize(
+    ("length", "why"),
+    [
+        ("30", '"30" is no duration: use one such as 30m, 6h or 2d'),
+        ("25h", '"25h" is too long: a pause lasts at most 1d'),
+    ],
+)
+def test_what_is_wrong_with_a_pause_is_said_in_a_sentence(length: str, why: str):
+    with pytest.raises(PhraseError) as error:
+        pause(length, NOW)
+    assert error.value.in_words(ENGLISH) == why
+
+
+def test_one_that_an_older_version_kept_is_read():
+    kept = b'[{"family":"*","asset":"BTC","until":5,"by":"@ann"}]'
+    assert load(kept) == (Silence(family="*", asset="BTC", until=5, by="@ann"),)
+
+
 def test_they_are_kept():
-    silences = (quiet(), quiet("*", "*"))
+    silences = (quiet(), quiet("*", "*"), pause("1h", NOW))
     assert load(dump(silences)) == silences
